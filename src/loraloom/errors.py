@@ -1,0 +1,65 @@
+"""The exception tree: every error that a user can cause, and the exit code that each one means.
+
+A message is one sentence that names the thing, its value, and the rule or the fix. Anything that is not a
+`LoraloomError` is a fault of ours: it keeps its traceback and exits 1.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class LoraloomError(Exception):
+    """The base of all errors that loraloom raises on purpose."""
+
+    exit_code = 2
+
+
+class RecipeError(LoraloomError):
+    """A recipe that can't be read or breaks a rule; `problems` holds one sentence for each."""
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class DataError(LoraloomError):
+    """Rows, columns, labels or splits that can't be trained or tested on."""
+
+
+class BackboneError(LoraloomError):
+    """An encoder that can't be had, or has not got what the recipe asks of it."""
+
+
+class BudgetError(LoraloomError):
+    """A configuration that does not fit the budget."""
+
+
+class AdapterError(LoraloomError):
+    """A saved adapter that is missing, damaged or unsafe to load."""
+
+
+class RunError(LoraloomError):
+    """A run folder that is missing, taken, damaged or in use."""
+
+
+class MissingExtraError(LoraloomError):
+    """An optional package that is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs the extra '{extra}': pip install 'loraloom[{extra}]'")
+
+
+class TrialFailedError(LoraloomError):
+    """One trial can't go on (its loss is not finite, say); the search can."""
+
+
+class StoppedError(LoraloomError):
+    """A run was stopped from outside before its plan was done; `resume` goes on with it."""
+
+    exit_code = 75
+
+    def __init__(self, run: Path, why: str, exit_code: int = 75) -> None:
+        self.run = run
+        self.exit_code = exit_code
+        super().__init__(f"{why}; nothing that was finished is lost. Go on with: loraloom resume {run}")

@@ -1,0 +1,37 @@
+"""The recipe: a YAML file that describes a whole run.
+
+`fields.py` has its words, `axes.py` the space that lists and ranges span, `reading.py` reads and refuses,
+`schema.py` writes the JSON Schema.
+"""
+
+from loraloom.recipe.axes import Axis, Choices, Range, Recipe
+from loraloom.recipe.fields import (
+    Backbone,
+    Budget,
+    Configuration,
+    Data,
+    Head,
+    Lora,
+    Search,
+    Train,
+)
+from loraloom.recipe.reading import dump_recipe, read_recipe
+from loraloom.recipe.schema import json_schema
+
+__all__ = [
+    "Axis",
+    "Backbone",
+    "Budget",
+    "Choices",
+    "Configuration",
+    "Data",
+    "Head",
+    "Lora",
+    "Range",
+    "Recipe",
+    "Search",
+    "Train",
+    "dump_recipe",
+    "json_schema",
+    "read_recipe",
+]

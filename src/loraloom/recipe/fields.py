@@ -1,0 +1,171 @@
+"""The words of a recipe: one frozen model per section, each field with its default, its rule and what it does.
+
+Names are those of PEFT's `LoraConfig` and transformers' `TrainingArguments`. A `Configuration` is one point: what
+a single trial is trained with. A `Recipe` (see `axes.py`) is a space of such points with a budget.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _one_or_many(value: Any) -> Any:
+    """A lone value stands for a list of one; lists become tuples, so that a model stays frozen."""
+    if isinstance(value, list):
+        return tuple(value)
+    return value if value is None or isinstance(value, tuple) else (value,)
+
+
+def _targets(value: Any) -> Any:
+    return value if value == "all-linear" else _one_or_many(value)
+
+
+Name = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Name, ...], Field(min_length=1), BeforeValidator(_one_or_many)]
+Layers = Annotated[
+    tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), BeforeValidator(_one_or_many)
+]
+Targets = Annotated[
+    Literal["all-linear"] | Annotated[tuple[Name, ...], Field(min_length=1)], BeforeValidator(_targets)
+]
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, no unknown field, no silent conversion, no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Data(Section):
+    """Where the rows come from, and how they are split and cut."""
+
+    dataset: Name | None = Field(None, description="A data set on the hub, or 'demo' (BBC News).")
+    train_file: Name | None = Field(
+        None,
+        description="CSV, TSV, JSONL or Parquet (also .gz, .bz2, .xz, .zst), or a folder of folders of .txt.",
+    )
+    validation_file: Name | None = Field(None, description="As train_file; chooses between trials.")
+    test_file: Name | None = Field(None, description="As train_file; read once, for the winner.")
+    text_column: Names | None = Field(
+        None, description="The column of the text; several are joined by a space."
+    )
+    label_column: Name | None = Field(None, description="The column of the label.")
+    validation_share: float = Field(
+        0.1,
+        gt=0,
+        lt=0.5,
+        description="Share held out for validation, and again for test, where none is given.",
+    )
+    max_length: int = Field(128, ge=4, description="Tokens kept of a text, special ones included.")
+
+
+class Backbone(Section):
+    """The frozen encoder."""
+
+    model: Name = Field(
+        "roberta-base", description="A model on the hub, a folder, or 'demo' (a 6-layer encoder)."
+    )
+    revision: Name | None = Field(None, description="Commit of the model on the hub; pinned in the run.")
+    dropout: Literal["keep", "off"] = Field(
+        "keep", description="Dropout of the pretrained model in training."
+    )
+
+
+class Lora(Section):
+    """PEFT's LoraConfig: W' = W + (lora_alpha / r) · B A."""
+
+    r: int = Field(4, ge=1, description="Rank.")
+    lora_alpha: int | float = Field(16, gt=0, description="The update is scaled by lora_alpha / r.")
+    lora_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before A.")
+    bias: Literal["none", "all", "lora_only"] = Field(
+        "lora_only",
+        description="Biases that are trained: none, all of the model, or those of adapted layers.",
+    )
+    target_modules: Targets | None = Field(
+        None,
+        description="Names of the layers to adapt, or all-linear; by default PEFT's choice for the model.",
+    )
+    layers_to_transform: Layers | None = Field(None, description="Numbers of the layers to adapt, from 0.")
+    use_rslora: bool = Field(False, description="Scale by lora_alpha / sqrt(r).")
+    init_lora_weights: Literal[True, "gaussian"] = Field(
+        True, description="true: A Kaiming-uniform, B zero; gaussian: A normal with deviation 1/r, B zero."
+    )
+
+
+class Head(Section):
+    """What turns the encoder's output into logits; it is trained whole and counts against the cap."""
+
+    kind: Literal["native", "linear"] = Field(
+        "native", description="The architecture's own classification head, or one linear layer."
+    )
+    pooling: Literal["native", "mean"] = Field(
+        "native", description="What the head reads: the architecture's own choice, or the mean of all tokens."
+    )
+
+
+class Train(Section):
+    """transformers' TrainingArguments."""
+
+    optim: Literal["adam", "adamw", "sgd", "muon"] = Field("adam", description="The optimizer.")
+    learning_rate: float = Field(1e-3, gt=0, description="The highest rate of the schedule.")
+    per_device_train_batch_size: int = Field(16, ge=1, description="Rows in a batch.")
+    gradient_accumulation_steps: int = Field(1, ge=1, description="Batches in an optimizer step.")
+    num_train_epochs: int | float = Field(1, gt=0, description="Passes over the training rows.")
+    weight_decay: float = Field(0.0, ge=0, description="L2 for adam and sgd, decoupled for adamw and muon.")
+    lr_scheduler_type: Literal["constant", "linear", "cosine", "reduce_lr_on_plateau", "cyclic"] = Field(
+        "constant", description="How the rate moves."
+    )
+    warmup_steps: int = Field(0, ge=0, description="Steps in which the rate rises from 0.")
+    max_grad_norm: float = Field(1.0, ge=0, description="Gradients are clipped to this norm; 0 is off.")
+    label_smoothing_factor: float = Field(0.0, ge=0, lt=1, description="Share of a label spread over all.")
+    class_weight: Literal["none", "balanced"] = Field(
+        "none", description="balanced: a class weighs rows / (classes × rows of the class)."
+    )
+    bf16: Literal["auto", True, False] = Field(
+        "auto", description="bfloat16 autocast; auto measures whether it is faster on this machine."
+    )
+    seed: int = Field(
+        42, ge=0, lt=2**32, description="Seed of weights, order and dropout; the first splits data."
+    )
+
+
+class Search(Section):
+    """How configurations are proposed and compared."""
+
+    sampler: Literal["grid", "random", "tpe"] = Field("grid", description="How configurations are proposed.")
+    n_trials: int | None = Field(
+        None, ge=1, description="Configurations to try; by default the whole grid, or 20 for random and tpe."
+    )
+    pruner: Literal["none", "halving", "hyperband"] = Field("none", description="How poor trials end early.")
+    seeds: int = Field(
+        1, ge=1, description="Trials of each configuration, with train.seed, train.seed + 1, …"
+    )
+    metric: Literal["accuracy", "macro_f1"] = Field(
+        "accuracy", description="What is maximised on validation."
+    )
+
+
+class Budget(Section):
+    """Hard limits."""
+
+    max_trainable_parameters: int | None = Field(
+        1_000_000, ge=1, description="Trainable parameters, head included."
+    )
+    max_seconds: float | None = Field(
+        None, gt=0, description="Seconds from the start of the command to its end."
+    )
+    max_memory_gb: float | None = Field(
+        None, gt=0, description="Estimated peak memory of a trial, in 10^9 bytes."
+    )
+
+
+class Configuration(Section):
+    """One point of the search: all that one trial is trained with."""
+
+    data: Data = Field(default_factory=Data)
+    backbone: Backbone = Field(default_factory=Backbone)
+    lora: Lora = Field(default_factory=Lora)
+    head: Head = Field(default_factory=Head)
+    train: Train = Field(default_factory=Train)

@@ -1,0 +1,141 @@
+"""Files that are whole or absent: written under a temporary name, synced, renamed, and the folder synced.
+
+A rename alone is not durable (the folder's entry can be lost), and a folder can't be replaced in one step: so
+`replace_folder` moves the old one aside first, and `mend_folders` puts it back if a kill came between.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from loraloom.errors import AdapterError
+
+MANIFEST = "manifest.json"
+_NEW, _OLD = ".new", ".old"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[str]]:
+    """A text file that takes `path`'s place when the block ends without an error."""
+    temporary = path.with_name(f".{path.name}{_NEW}")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    with replacing(path) as file:
+        file.write(text)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Refuses NaN and infinity, which JSON has not."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the folder's own entries durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def replacing_folder(target: Path) -> Iterator[Path]:
+    """A new folder that takes `target`'s place, synced and with a manifest, when the block ends without an error."""
+    new, old = target.with_name(f".{target.name}{_NEW}"), target.with_name(f".{target.name}{_OLD}")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        yield new
+        write_manifest(new)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    sync_folder(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def mend_folders(parent: Path) -> None:
+    """Ends what a kill left between: unfinished folders go, a folder moved aside without a successor comes back."""
+    for left in parent.glob(f".*{_NEW}"):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
+    for old in parent.glob(f".*{_OLD}"):
+        target = old.with_name(old.name.removeprefix(".").removesuffix(_OLD))
+        if target.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(target)
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path) -> None:
+    """Syncs every file of `folder`, then writes their SHA-256; written last, it vouches for the whole."""
+    digests = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != MANIFEST:
+            path.chmod(0o644)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            digests[path.relative_to(folder).as_posix()] = sha256(path)
+    for inner in (path for path in folder.rglob("*") if path.is_dir()):
+        sync_folder(inner)
+    write_json(folder / MANIFEST, {"sha256": digests})
+
+
+def is_whole(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file()
+
+
+def verify_manifest(folder: Path) -> None:
+    """Compares every file with the manifest.
+
+    Raises:
+        AdapterError: the manifest is missing or unreadable, or a file is missing or differs.
+    """
+    path = folder / MANIFEST
+    try:
+        digests = json.loads(path.read_text(encoding="utf-8"))["sha256"]
+    except FileNotFoundError:
+        raise AdapterError(f"{folder}: has no {MANIFEST}; it is not a finished trial's folder") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AdapterError(f"{path}: can't be read ({error}); take another copy of the folder") from None
+    if not isinstance(digests, dict):
+        raise AdapterError(f"{path}: is not a manifest; take another copy of the folder")
+    for name, digest in digests.items():
+        file = folder / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise AdapterError(f"{path}: names {name!r}, which is outside the folder")
+        if not file.is_file():
+            raise AdapterError(f"{file}: is missing; take another copy of the folder")
+        if sha256(file) != digest:
+            raise AdapterError(
+                f"{file}: is damaged (its SHA-256 is not the manifest's); take another copy of the folder"
+            )

@@ -1,0 +1,124 @@
+"""What is known of one trial: `trial.json` in its folder, and the lines of its `metrics.jsonl`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from loraloom.errors import RunError
+from loraloom.recipe import Configuration
+
+RECORD = "trial.json"
+METRICS = "metrics.jsonl"
+TEST_PREDICTIONS = "test_predictions.jsonl"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Score(_Frozen):
+    """Quality on one split; `examples` rows."""
+
+    examples: int
+    accuracy: float
+    macro_f1: float
+    loss: float
+
+
+class Result(_Frozen):
+    """`test` is read for the winner alone, once, from the adapter as saved."""
+
+    validation: Score
+    test: Score | None = None
+
+
+class Counts(_Frozen):
+    """Trainable parameters by part; `trainable` is PEFT's own count and the sum of the parts."""
+
+    trainable: int
+    lora: int
+    bias: int
+    head: int
+    frozen: int
+
+
+class Timings(_Frozen):
+    seconds: float
+    train_seconds: float
+    examples_per_second: float
+
+
+class TrialRecord(_Frozen):
+    """One configuration, one seed, trained once."""
+
+    number: int
+    state: Literal["complete", "pruned", "failed"]
+    reason: str | None = None
+    configuration: Configuration
+    point: dict[str, Any]
+    seed: int
+    labels: tuple[str, ...]
+    label_codes: tuple[str, ...]
+    counts: Counts
+    result: Result | None = None
+    timings: Timings | None = None
+    engine: str
+    dtype: Literal["fp32", "bf16"]
+    marks: tuple[str, ...] = ()
+
+
+class Evaluation(BaseModel):
+    """A line of metrics.jsonl: the state at one evaluation; train figures are over the batches since the last."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    step: int
+    epoch: float
+    seconds: float
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    validation_macro_f1: float
+    trace: tuple[tuple[int, float, float], ...] = ()
+
+
+def read_record(folder: Path) -> TrialRecord:
+    """Raises RunError where trial.json is missing or is not one."""
+    path = folder / RECORD
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return TrialRecord.model_validate_json(json.dumps(values))
+    except FileNotFoundError:
+        raise RunError(f"{path}: is missing; {folder} is not a trial's folder") from None
+    except (OSError, ValueError, RecursionError) as error:
+        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise RunError(f"{path}: can't be read: {first}") from None
+
+
+def read_metrics(folder: Path) -> tuple[Evaluation, ...]:
+    """The evaluations of a trial; a last line that a kill cut off is left out.
+
+    Raises:
+        RunError: a line before the last is damaged.
+    """
+    path = folder / METRICS
+    return tuple(_evaluations(path)) if path.exists() else ()
+
+
+def _evaluations(path: Path) -> Iterator[Evaluation]:
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            yield Evaluation.model_validate_json(line)
+        except ValidationError:
+            if number < len(lines):
+                raise RunError(f"{path}:{number}: is damaged; the lines after it can't be trusted") from None
