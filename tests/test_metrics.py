@@ -1,0 +1,208 @@
+"""Metrics: scikit-learn and scipy are the oracles, the intervals are simulated, and bad input is refused."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import sklearn.metrics
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import stats
+
+from loraloom.metrics import (
+    PROBABILITY_FLOOR,
+    confusion,
+    expected_calibration_error,
+    log_loss,
+    mcnemar,
+    mean_interval,
+    score,
+    softmax,
+    wilson_interval,
+)
+
+Predictions = tuple[NDArray[np.int64], NDArray[np.float64]]
+
+
+@st.composite
+def predictions(draw: st.DrawFn) -> Predictions:
+    classes, rows = draw(st.integers(2, 6)), draw(st.integers(1, 60))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    logits = generator.normal(size=(rows, classes)) * draw(st.sampled_from([0.1, 1.0, 10.0, 100.0]))
+    return generator.integers(0, classes, size=rows), softmax(logits)
+
+
+@given(predictions())
+def test_scores_agree_with_scikit_learn(data: Predictions) -> None:
+    labels, probabilities = data
+    predicted, classes = probabilities.argmax(axis=1), range(probabilities.shape[1])
+    scores = score(labels, probabilities)
+    assert scores.accuracy == pytest.approx(sklearn.metrics.accuracy_score(labels, predicted))
+    assert scores.macro_f1 == pytest.approx(sklearn.metrics.f1_score(labels, predicted, average="macro"))
+    assert scores.log_loss == pytest.approx(
+        sklearn.metrics.log_loss(labels, probabilities, labels=list(classes))
+    )
+    expected = sklearn.metrics.confusion_matrix(labels, predicted, labels=list(classes))
+    assert (scores.confusion == expected).all()
+    precision, recall, f1, support = sklearn.metrics.precision_recall_fscore_support(
+        labels, predicted, labels=list(classes), zero_division=np.nan
+    )
+    for index, each in enumerate(scores.classes):
+        for ours, theirs in ((each.precision, precision), (each.recall, recall)):
+            assert (math.nan if ours is None else ours) == pytest.approx(theirs[index], nan_ok=True)
+        if each.f1 is not None:
+            assert each.f1 == pytest.approx(f1[index])
+        assert each.support == support[index]
+
+
+@given(predictions())
+def test_scores_hold_their_own_bounds(data: Predictions) -> None:
+    scores = score(*data)
+    low, high = scores.accuracy_interval
+    assert 0 <= low <= scores.accuracy <= high <= 1
+    assert 0 <= scores.expected_calibration_error <= 1
+    assert scores.correct == scores.confusion.trace()
+    assert scores.examples == scores.confusion.sum()
+    assert all((each.recall_interval is None) == (each.support == 0) for each in scores.classes)
+
+
+@given(predictions())
+def test_calibration_error_is_the_sum_over_bins_of_the_paper(data: Predictions) -> None:
+    labels, probabilities = data
+    sureness, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    total = 0.0
+    for m in range(1, 16):
+        inside = (sureness > (m - 1) / 15) & (sureness <= m / 15)
+        if inside.any():
+            total += inside.mean() * abs(right[inside].mean() - sureness[inside].mean())
+    assert expected_calibration_error(labels, probabilities) == pytest.approx(total, abs=1e-12)
+
+
+def test_a_perfectly_sure_and_right_model_has_no_calibration_error() -> None:
+    assert expected_calibration_error([0, 1], [[1.0, 0.0], [0.0, 1.0]]) == 0
+
+
+def test_a_sure_and_wrong_row_costs_the_clipped_logarithm() -> None:
+    assert log_loss([0], [[0.0, 1.0]]) == pytest.approx(-math.log(PROBABILITY_FLOOR))
+
+
+def test_a_tie_goes_to_the_first_class() -> None:
+    assert score([0, 1], [[0.5, 0.5], [0.5, 0.5]]).confusion.tolist() == [[1, 0], [1, 0]]
+
+
+def test_a_class_that_is_nowhere_is_left_out_of_macro_f1() -> None:
+    scores = score([0, 1], [[0.9, 0.1, 0.0], [0.1, 0.9, 0.0]])
+    assert scores.macro_f1 == 1
+    absent = scores.classes[2]
+    assert (absent.precision, absent.recall, absent.recall_interval, absent.f1) == (None,) * 4
+
+
+def test_rows_of_the_confusion_are_the_true_classes() -> None:
+    assert confusion([0, 0, 1], [1, 1, 1], 2).tolist() == [[0, 2], [0, 1]]
+
+
+@given(
+    st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.5, 0.999)
+)
+def test_wilson_agrees_with_scipy(counts: tuple[int, int], confidence: float) -> None:
+    correct, total = counts
+    theirs = stats.binomtest(correct, total).proportion_ci(confidence, method="wilson")
+    assert wilson_interval(correct, total, confidence) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.97])
+def test_wilson_covers_the_truth_about_as_often_as_it_says(share: float) -> None:
+    hits = np.random.default_rng(7).binomial(400, share, size=2000)
+    intervals = {int(count): wilson_interval(int(count), 400) for count in np.unique(hits)}
+    covered = np.mean([intervals[int(count)][0] <= share <= intervals[int(count)][1] for count in hits])
+    assert 0.93 <= covered <= 0.975
+
+
+def test_wilson_is_exact_at_its_ends() -> None:
+    assert wilson_interval(0, 10)[0] == 0
+    assert wilson_interval(10, 10)[1] == 1
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=8))
+def test_mean_interval_agrees_with_scipy(values: list[float]) -> None:
+    interval = mean_interval(values)
+    assert interval is not None
+    spread = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    if spread > 1e-9:
+        theirs = stats.t.interval(0.95, len(values) - 1, loc=float(np.mean(values)), scale=spread)
+        assert interval == pytest.approx(tuple(map(float, theirs)))
+
+
+def test_one_seed_has_no_interval() -> None:
+    assert mean_interval([0.9]) is None
+
+
+def test_equal_seeds_have_an_interval_of_no_width() -> None:
+    assert mean_interval([0.5, 0.5, 0.5]) == (0.5, 0.5)
+
+
+@given(predictions())
+def test_softmax_sums_to_one_and_ignores_a_shift(data: Predictions) -> None:
+    logits = np.log(np.maximum(data[1], 1e-12))
+    assert softmax(logits).sum(axis=-1) == pytest.approx(1)
+    assert softmax(logits + 500) == pytest.approx(softmax(logits))
+
+
+def test_softmax_takes_logits_that_overflow_an_exponential() -> None:
+    assert softmax([[1e308, -1e308], [1e4, 0.0]]).tolist() == [[1.0, 0.0], [1.0, 0.0]]
+    assert softmax(np.ones(2, dtype=np.float16)).dtype == np.float64
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=80))
+def test_mcnemar_is_the_exact_binomial_test_of_the_rows_that_differ(rows: list[tuple[bool, bool]]) -> None:
+    a, b = [row[0] for row in rows], [row[1] for row in rows]
+    only_a, only_b = sum(x and not y for x, y in rows), sum(y and not x for x, y in rows)
+    differing = only_a + only_b
+    expected = stats.binomtest(only_a, differing, 0.5).pvalue if differing else 1.0
+    assert mcnemar(a, b) == pytest.approx(expected)
+    assert mcnemar(a, b) == pytest.approx(mcnemar(b, a))
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: wilson_interval(0, 0), "total: 0 rows"),
+        (lambda: wilson_interval(3, 2), "correct: 3 is not a count out of 2"),
+        (lambda: wilson_interval(-1, 2), "correct: -1"),
+        (lambda: wilson_interval(1, 2, 1.0), r"confidence: 1.0 is not within \(0, 1\)"),
+        (lambda: mean_interval([]), "no mean"),
+        (lambda: mean_interval([0.5, math.nan]), "values: 1 of 2 are not finite .*NaN"),
+        (lambda: softmax([[math.inf, 0.0]]), "logits: 1 of 2 are not finite .*infinite"),
+        (lambda: softmax(1.0), "no classes"),
+        (lambda: confusion([0, 1], [0], 2), "1 rows do not match the 2 of labels"),
+        (lambda: confusion([0, 2], [0, 1], 2), "labels: 2 is not a class; it must be 0 to 1"),
+        (lambda: confusion([0, 1], [0, -1], 2), "predictions: -1 is not a class"),
+        (lambda: confusion([0.0], [0], 2), "not class numbers"),
+        (lambda: confusion([], [], 2), "not a list of rows"),
+        (lambda: confusion([0], [0], 0), "classes: 0"),
+        (lambda: score([0], [[math.nan, 1.0]]), "probabilities: 1 of 2 are not finite .*NaN"),
+        (lambda: score([0], [[-0.5, 1.5]]), "-0.5 is not in .*softmax"),
+        (lambda: score([0], [[0.5, 0.1]]), "row 0 sums to 0.6, not 1"),
+        (lambda: score([0, 1], [[0.5, 0.5]]), "do not match"),
+        (lambda: score([0], [0.5, 0.5]), r"not \(rows, classes\)"),
+        (lambda: score([2], [[0.5, 0.5]]), "labels: 2 is not a class"),
+        (lambda: expected_calibration_error([0], [[1.0, 0.0]], bins=0), "bins: 0"),
+        (lambda: mcnemar([True], [True, False]), "do not match"),
+        (lambda: mcnemar([2], [1]), "not true or false"),
+        (lambda: mcnemar([], []), "not a list of rows"),
+    ],
+)
+def test_bad_input_is_refused_with_its_reason(call: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        call()
+
+
+def test_metrics_import_neither_torch_nor_scikit_learn() -> None:
+    code = "import sys, loraloom.metrics; sys.exit(bool({'torch', 'sklearn'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
