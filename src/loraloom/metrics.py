@@ -2,8 +2,8 @@
 
 numpy and scipy only, so that reports and commands start without torch; scikit-learn is the oracle in the
 tests. Everything is exact counting in float64: 100,000 rows take milliseconds. Rejected: the normal
-approximation for an accuracy (it leaves [0, 1] and covers badly near 1, where good classifiers are), and silent
-repair of bad input (a NaN probability means a broken model, so it is refused).
+approximation for an accuracy (it leaves [0, 1] and covers badly near 1, where good classifiers are), and
+silent repair of bad input (a NaN probability means a broken model, so it is refused).
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ Interval = tuple[float, float]
 class ClassScore:
     """One class, one against the rest; a ratio without a denominator is None.
 
-    `precision` is undefined where the class was never predicted, `recall` and its Wilson interval where no row
-    has it, `f1` where both hold. `support` is the rows that have the class.
+    `precision` is undefined where the class was never predicted, `recall` and its Wilson interval where no
+    row has it, `f1` where both hold. `support` is the rows that have the class.
     """
 
     precision: float | None
@@ -45,8 +45,9 @@ class ClassScore:
 class Scores:
     """Quality of C-class predictions on `examples` rows; shares are in [0, 1], `log_loss` is in nats.
 
-    `macro_f1` is the mean over the classes that are seen in the labels or the predictions, as scikit-learn has
-    it by default. `accuracy_interval` is Wilson's at `confidence`. `confusion` (C, C) has true classes as rows.
+    `macro_f1` is the mean over the classes that are seen in the labels or the predictions, as scikit-learn
+    has it by default. `accuracy_interval` is Wilson's at `confidence`. `confusion` (C, C) has true classes as
+    rows.
     """
 
     examples: int
@@ -142,8 +143,8 @@ def score(labels: ArrayLike, probabilities: ArrayLike, confidence: float = 0.95)
     least `PROBABILITY_FLOOR`.
 
     Raises:
-        ValueError: no rows, lengths differ, a label out of range, or a probability that is NaN, out of [0, 1],
-            or in a row that does not sum to 1.
+        ValueError: no rows, lengths differ, a label out of range, or a probability that is NaN, out of
+            [0, 1] or in a row that does not sum to 1.
     """
     shares = _probabilities(probabilities)
     classes = shares.shape[1]
@@ -168,7 +169,7 @@ def score(labels: ArrayLike, probabilities: ArrayLike, confidence: float = 0.95)
 
 
 def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """Mean of -log p(true class) in nats, p clipped to `PROBABILITY_FLOOR` or more; raises as `score` does."""
+    """Mean of -log p(true class) in nats, p clipped to `PROBABILITY_FLOOR`; raises as `score` does."""
     shares = _probabilities(probabilities)
     true = _class_numbers("labels", labels, shares.shape[1])
     _refuse_different_lengths("labels", true, "probabilities", shares)
@@ -199,9 +200,10 @@ def expected_calibration_error(
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
     """Two-sided exact p-value of "A and B are right equally often", on the same rows (N,).
 
-    Only rows where just one is right count: under that hypothesis those that A has are Binomial(such rows, 1/2).
-    Without such rows the value is 1. Source: McNemar, "Note on the sampling error of the difference between
-    correlated proportions or percentages", Psychometrika 12 (1947), 153–157; exact instead of its chi-square.
+    Only rows where just one is right count: under that hypothesis those that A has are Binomial(such rows,
+    1/2). Without such rows the value is 1. Source: McNemar, "Note on the sampling error of the difference
+    between correlated proportions or percentages", Psychometrika 12 (1947), 153–157; exact instead of its
+    chi-square.
 
     Raises:
         ValueError: lengths differ, no rows, or a value that is not true or false (0 or 1).
