@@ -1,0 +1,179 @@
+"""A classifier: a pretrained encoder with a head, built with weights or, for counting, without.
+
+`native` heads are transformers' own `AutoModelForSequenceClassification`. A `linear` head is one linear layer on what
+the encoder gives. Pooling `mean` puts the mean of all tokens where an architecture reads its first token, by a hook on
+the encoder's output, so that each architecture's own head serves unchanged. Rejected: a forward of our own for each
+architecture, which would have to follow transformers' changes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, AutoModelForSequenceClassification
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from loraloom.backbone.sources import Source, load_config, loading_arguments
+from loraloom.errors import BackboneError
+from loraloom.recipe import Configuration, Head
+
+
+class LinearHeadClassifier(nn.Module):
+    """An encoder and one linear layer on its first token, or on the mean of its tokens."""
+
+    base_model_prefix = "encoder"
+
+    def __init__(self, encoder: nn.Module, *, dropout: float) -> None:
+        super().__init__()
+        self.config = cast(Any, encoder).config
+        self.encoder = encoder
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(self.config.hidden_size, self.config.num_labels)
+        nn.init.normal_(self.classifier.weight, std=getattr(self.config, "initializer_range", 0.02))
+        nn.init.zeros_(self.classifier.bias)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, **_: Any) -> SequenceClassifierOutput:
+        """Logits (B, C) of token ids (B, T)."""
+        output = self.encoder(input_ids=input_ids, attention_mask=attention_mask, return_dict=True)
+        pooled = output.last_hidden_state[:, 0]  # (B, D)
+        return SequenceClassifierOutput(logits=self.classifier(self.dropout(pooled)))
+
+
+def build_empty(config: Any, head: Head, labels: Sequence[str]) -> nn.Module:
+    """The classifier of `config` (a transformers configuration) on the meta device: shapes without weights."""
+    config = _labelled(config, labels)
+    with torch.device("meta"):
+        if head.kind == "native":
+            return _pooled(_native_class(config).from_config(config), head)
+        return _pooled(_with_linear_head(AutoModel.from_config(config, **_no_pooler(config)), config), head)
+
+
+def build_pretrained(source: Source, configuration: Configuration, labels: Sequence[str]) -> nn.Module:
+    """The classifier with the pretrained weights in fp32, its head drawn from torch's global generator.
+
+    Raises:
+        BackboneError: the weights can't be had, or the checkpoint lacks a part of the encoder (a random layer would
+            be frozen, and missing from the saved adapter).
+    """
+    config = _labelled(load_config(source), labels)
+    if configuration.backbone.dropout == "off":
+        switch_dropout_off(config)
+    head = configuration.head
+    auto = _native_class(config) if head.kind == "native" else AutoModel
+    extra = {} if head.kind == "native" else _no_pooler(config)
+    try:
+        model, info = auto.from_pretrained(
+            source.location,
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **extra,
+            **loading_arguments(source),
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BackboneError(
+            f"backbone.model: the weights of {source.model!r} can't be loaded: {first}"
+        ) from None
+    missing = sorted(
+        set(info["missing_keys"]) - set(_head_parameters(model) if head.kind == "native" else ())
+    )
+    if missing:
+        fix = "; head.kind: linear does without it" if all("pooler" in name for name in missing) else ""
+        raise BackboneError(
+            f"backbone.model: {source.model!r} has no weights for {missing[0]} ({len(missing)} missing), which would stay "
+            f"random{fix}"
+        )
+    return _pooled(model if head.kind == "native" else _with_linear_head(model, config), head)
+
+
+def encoder_of(model: nn.Module) -> nn.Module:
+    """The encoder inside a classifier."""
+    return cast(nn.Module, getattr(model, cast(str, model.base_model_prefix)))
+
+
+def head_modules(model: nn.Module) -> tuple[str, ...]:
+    """Names of the modules that form the head: all beside the encoder that hold parameters."""
+    return tuple(
+        name
+        for name, module in model.named_children()
+        if name != model.base_model_prefix and any(True for _ in module.parameters())
+    )
+
+
+def switch_dropout_off(config: Any) -> None:
+    """Sets every dropout of a transformers configuration to 0."""
+    for name, value in config.to_dict().items():
+        if "dropout" in name and isinstance(value, float):
+            setattr(config, name, 0.0)
+
+
+def _head_parameters(model: nn.Module) -> set[str]:
+    return {name for name, _ in model.named_parameters() if name.split(".")[0] in head_modules(model)}
+
+
+def _labelled(config: Any, labels: Sequence[str]) -> Any:
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: index for index, label in enumerate(labels)}
+    config.problem_type = "single_label_classification"
+    return config
+
+
+def _native_class(config: Any) -> Any:
+    if type(config) not in AutoModelForSequenceClassification._model_mapping:
+        raise BackboneError(
+            f"head.kind: native is not to be had for a {config.model_type} model; use head.kind: linear"
+        )
+    return AutoModelForSequenceClassification
+
+
+def _no_pooler(config: Any) -> dict[str, Any]:
+    """`add_pooling_layer=False` where the encoder has such a layer: a linear head does not read it."""
+    encoder = AutoModel._model_mapping[type(config)]
+    return (
+        {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(encoder).parameters else {}
+    )
+
+
+def _with_linear_head(encoder: nn.Module, config: Any) -> LinearHeadClassifier:
+    names = ("classifier_dropout", "hidden_dropout_prob", "dropout")
+    values = (getattr(config, name, None) for name in names)
+    return LinearHeadClassifier(
+        encoder, dropout=next((float(value) for value in values if value is not None), 0.0)
+    )
+
+
+def _pooled(model: nn.Module, head: Head) -> nn.Module:
+    """Installs mean pooling, where `head` or the architecture asks for it."""
+    config = cast(Any, model).config
+    if head.kind == "native" and hasattr(config, "classifier_pooling"):
+        if head.pooling == "mean":
+            config.classifier_pooling = "mean"
+        return model
+    mean_is_native = head.kind == "linear" and getattr(config, "classifier_pooling", "cls") == "mean"
+    if head.pooling == "mean" or mean_is_native:
+        encoder_of(model).register_forward_hook(_mean_first, with_kwargs=True)
+    return model
+
+
+def _mean_first(encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+    """Puts the mean over real tokens in the first token's place, and pools it anew where the encoder has a pooler."""
+    hidden: Tensor = output.last_hidden_state  # (B, T, D)
+    mask = kwargs.get("attention_mask")
+    if mask is None:
+        warnings.warn("mean pooling without an attention mask takes every token as real", stacklevel=2)
+        mask = torch.ones(hidden.shape[:2], device=hidden.device)
+    weight = mask.to(hidden.dtype).unsqueeze(-1)  # (B, T, 1)
+    mean = (hidden * weight).sum(dim=1, keepdim=True) / weight.sum(dim=1, keepdim=True).clamp_min(
+        1
+    )  # (B, 1, D)
+    output.last_hidden_state = torch.cat([mean, hidden[:, 1:]], dim=1)
+    pooler = getattr(encoder, "pooler", None)
+    if pooler is not None:
+        output.pooler_output = pooler(output.last_hidden_state)
+    return output

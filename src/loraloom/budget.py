@@ -1,0 +1,241 @@
+"""The arithmetic of a budget: what a configuration trains, and what it costs, from shapes alone.
+
+`backbone.describe` reads the shapes off a model without weights. The counts here equal PEFT's own on the built model
+(the engine refuses to train where they do not); what they add is the parts, and what would fit. Memory and time are
+estimates, and say so. For D_in × D_out layers adapted at rank R, LoRA (Hu et al. 2021, section 4.1) trains
+R · (D_in + D_out) parameters.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Bias = Literal["none", "all", "lora_only"]
+
+PROCESS_BYTES = 0.7e9
+"""Python, torch, transformers and the tokenised rows, resident before a model is loaded."""
+BACKWARD_FLOPS = 2.0
+"""FLOPs of forward and backward over those of forward: weights are frozen, so only inputs get gradients."""
+ACHIEVED_SHARE = 0.4
+"""Share of the measured GEMM rate that HF Trainer reaches on short texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A linear layer that can be adapted: `name` in the encoder, `kind` as layers share it, `layer` from 0."""
+
+    name: str
+    kind: str
+    layer: int | None
+    d_in: int
+    d_out: int
+    bias: bool
+
+    @property
+    def weights(self) -> int:
+        return self.d_in * self.d_out
+
+
+def matches(name: str, target: str) -> bool:
+    """Whether `target` names the layer `name` as PEFT has it: whole, or from a dot on."""
+    return name == target or name.endswith(f".{target}")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """What the budget must know of a classifier: one encoder with one head."""
+
+    model: str
+    linears: tuple[Linear, ...]
+    hidden: int
+    layers: int
+    attention_heads: int
+    frozen: int
+    biases: int
+    """Elements of all biases outside the head."""
+    head: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A line of the count: what it is, how it comes about, how many parameters it trains."""
+
+    name: str
+    formula: str
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterCount:
+    """Trainable parameters by part."""
+
+    parts: tuple[Part, ...]
+    lora: int
+    bias: int
+    head: int
+
+    @property
+    def trainable(self) -> int:
+        return self.lora + self.bias + self.head
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """A smallest change by which a configuration fits: fields as `--set` takes them, and the count then."""
+
+    change: str
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is counted: the shape, the adapted layers (by name), rank and bias mode."""
+
+    shape: ModelShape
+    targets: tuple[str, ...]
+    r: int
+    bias: Bias
+
+    @property
+    def adapted(self) -> tuple[Linear, ...]:
+        chosen = set(self.targets)
+        return tuple(linear for linear in self.shape.linears if linear.name in chosen)
+
+
+def count(plan: Plan) -> ParameterCount:
+    """Counts the trainable parameters of `plan`, by part."""
+    parts: list[Part] = []
+    by_kind = sorted(plan.adapted, key=lambda linear: (linear.kind, linear.d_in, linear.d_out))
+    for (kind, d_in, d_out), group in itertools.groupby(by_kind, key=lambda x: (x.kind, x.d_in, x.d_out)):
+        layers = len(list(group))
+        for name, matrix, width in (("A", "r × D_in", d_in), ("B", "D_out × r", d_out)):
+            formula = f"{layers} layers × {plan.r} × {width}  ({matrix})"
+            parts.append(Part(f"{name} of {kind}", formula, layers * plan.r * width))
+    lora = sum(part.parameters for part in parts)
+    bias = _biases(plan)
+    if bias:
+        whose = "adapted layers" if plan.bias == "lora_only" else "all layers but the head"
+        parts.append(Part("biases", f"of {whose}", bias))
+    parts.append(Part("head", "trained whole", plan.shape.head))
+    return ParameterCount(tuple(parts), lora, bias, plan.shape.head)
+
+
+def _biases(plan: Plan) -> int:
+    match plan.bias:
+        case "none":
+            return 0
+        case "all":
+            return plan.shape.biases
+        case "lora_only":
+            return sum(linear.d_out for linear in plan.adapted if linear.bias)
+
+
+def per_rank(plan: Plan) -> int:
+    """Parameters that one more rank adds: the sum of D_in + D_out over adapted layers."""
+    return sum(linear.d_in + linear.d_out for linear in plan.adapted)
+
+
+def largest_rank(plan: Plan, cap: int) -> int:
+    """The largest rank that fits `cap`; 0 where not even rank 1 does."""
+    fixed = count(replace(plan, r=1)).trainable - per_rank(plan)
+    return max(0, (cap - fixed) // per_rank(plan))
+
+
+def remedies(plan: Plan, cap: int, linear_head: ModelShape | None) -> tuple[Remedy, ...]:
+    """Every smallest single change that brings `plan` under `cap`, and a pair where no single one does.
+
+    Args:
+        linear_head: the same model with a linear head, where the recipe's is another.
+    """
+    found = [
+        *_smaller_rank(plan, cap),
+        *_fewer_biases(plan, cap),
+        *_fewer_targets(plan, cap),
+        *_fewer_layers(plan, cap),
+    ]
+    if linear_head is not None:
+        lighter = replace(plan, shape=linear_head)
+        after = count(lighter).trainable
+        if after <= cap:
+            found.append(Remedy("head.kind=linear", after))
+        elif not found:
+            found += [
+                Remedy(f"head.kind=linear and {remedy.change}", remedy.parameters)
+                for remedy in _smaller_rank(lighter, cap)
+            ]
+    return tuple(found)
+
+
+def _smaller_rank(plan: Plan, cap: int) -> Iterator[Remedy]:
+    if rank := min(plan.r, largest_rank(plan, cap)):
+        yield Remedy(f"lora.r={rank}", count(replace(plan, r=rank)).trainable)
+
+
+def _fewer_biases(plan: Plan, cap: int) -> Iterator[Remedy]:
+    order: tuple[Bias, ...] = ("all", "lora_only", "none")
+    for bias in order[order.index(plan.bias) + 1 :]:
+        after = count(replace(plan, bias=bias)).trainable
+        if after <= cap:
+            yield Remedy(f"lora.bias={bias}", after)
+            return
+
+
+def _fewer_targets(plan: Plan, cap: int) -> Iterator[Remedy]:
+    """The largest proper subset of the adapted kinds that fits."""
+    kinds = sorted({linear.kind for linear in plan.adapted})
+    best: tuple[int, tuple[str, ...]] | None = None
+    for size in range(len(kinds) - 1, 0, -1):
+        for subset in itertools.combinations(kinds, size):
+            names = tuple(x.name for x in plan.adapted if any(matches(x.name, kind) for kind in subset))
+            after = count(replace(plan, targets=names)).trainable
+            if after <= cap and (best is None or after > best[0]):
+                best = (after, subset)
+        if best:
+            yield Remedy(f"lora.target_modules={_listed(best[1])}", best[0])
+            return
+
+
+def _fewer_layers(plan: Plan, cap: int) -> Iterator[Remedy]:
+    """The most of the topmost adapted layers that fit."""
+    layers = sorted({linear.layer for linear in plan.adapted if linear.layer is not None})
+    for first in range(1, len(layers)):
+        kept = layers[first:]
+        names = tuple(linear.name for linear in plan.adapted if linear.layer in kept)
+        after = count(replace(plan, targets=names)).trainable
+        if after <= cap:
+            yield Remedy(f"lora.layers_to_transform={_listed(kept)}", after)
+            return
+
+
+def _listed(values: Sequence[object]) -> str:
+    text = ",".join(map(str, values))
+    return text if len(values) > 1 else f"[{text}]"
+
+
+def estimate_memory_gb(plan: Plan, *, batch: int, tokens: int, states: int, bf16: bool) -> float:
+    """Peak memory of training one trial, in 10^9 bytes; an estimate, within about a third of what was measured.
+
+    Weights (and a bf16 copy under autocast), gradients and optimizer `states` of what is trained, and activations by
+    Korthikanti et al. 2022, equation 1: per layer s·b·h·(34 + 5·a·s/h) bytes in 16 bits.
+    """
+    shape = plan.shape
+    linear_weights = sum(linear.weights for linear in shape.linears)
+    weights = 4 * shape.frozen + (2 * linear_weights if bf16 else 0)
+    trained = (4 + 4 + 4 * states) * count(plan).trainable
+    per_layer = batch * tokens * shape.hidden * (34 + 5 * shape.attention_heads * tokens / shape.hidden)
+    activations = shape.layers * per_layer * (1 if bf16 else 2)
+    return (PROCESS_BYTES + weights + trained + activations) / 1e9
+
+
+def estimate_seconds(plan: Plan, *, rows: int, tokens: int, epochs: float, flops_per_second: float) -> float:
+    """Seconds of training on `rows` texts of `tokens` tokens at most; an estimate from the machine's GEMM rate.
+
+    A multiply and an add are two FLOPs: forward costs 2 · weights a token and attention 4 · T · D a layer and token.
+    """
+    shape = plan.shape
+    linear_weights = sum(linear.weights for linear in shape.linears)
+    forward = 2 * linear_weights + 4 * tokens * shape.hidden * shape.layers
+    return rows * epochs * tokens * forward * BACKWARD_FLOPS / (flops_per_second * ACHIEVED_SHARE)
