@@ -153,7 +153,7 @@ def score(labels: ArrayLike, probabilities: ArrayLike, confidence: float = 0.95)
     predicted = shares.argmax(axis=1)
     counts = confusion(true, predicted, classes)
     correct, total = int(counts.trace()), int(counts.sum())
-    per_class = tuple(_class_score(counts, index, confidence) for index in range(classes))
+    per_class = class_scores(counts, confidence)
     return Scores(
         examples=total,
         correct=correct,
@@ -166,6 +166,11 @@ def score(labels: ArrayLike, probabilities: ArrayLike, confidence: float = 0.95)
         confusion=counts,
         confidence=confidence,
     )
+
+
+def class_scores(counts: NDArray[np.int64], confidence: float = 0.95) -> tuple[ClassScore, ...]:
+    """Precision, recall and F1 of each class from a `confusion` (C, C)."""
+    return tuple(_class_score(counts, index, confidence) for index in range(len(counts)))
 
 
 def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:

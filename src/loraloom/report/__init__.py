@@ -1,0 +1,10 @@
+"""The report of a run: findings first (frozen values), then a page, pictures and tables. Imports no torch.
+
+`findings.py` has what is said, `page.py`, `pictures.py` and `tables.py` how; `writing.py` does the whole.
+"""
+
+from loraloom.report.findings import Findings, findings
+from loraloom.report.reading import Run, read_run
+from loraloom.report.writing import write_report
+
+__all__ = ["Findings", "Run", "findings", "read_run", "write_report"]

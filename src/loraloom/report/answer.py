@@ -1,0 +1,177 @@
+"""What a run was started for: which configuration is best, how good, how large, and how to use it."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loraloom.metrics import Interval, wilson_interval
+from loraloom.report import wording
+from loraloom.report.leaderboard import Leaderboard, field
+from loraloom.report.reading import Run
+from loraloom.study.record import Score, TrialRecord
+
+TELLING_FIELDS = (
+    "backbone.model",
+    "lora.r",
+    "lora.lora_alpha",
+    "lora.bias",
+    "train.optim",
+    "train.learning_rate",
+    "train.num_train_epochs",
+)
+"""What names a configuration where a recipe varies nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Something to copy: what it does, and its text in a shell's or Python's words."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the trainable parameters; `percent` of the cap, or of the whole where there is no cap."""
+
+    name: str
+    parameters: int
+    percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many trials ended how, and the seconds that they took together."""
+
+    complete: int
+    pruned: int
+    failed: int
+    under_way: int
+    seconds: float | None
+
+    @property
+    def finished(self) -> int:
+        return self.complete + self.pruned + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Winner:
+    """The best configuration; `split` says which rows `score` and its interval are of."""
+
+    number: int
+    settings: tuple[tuple[str, str], ...]
+    split: str
+    score: Score
+    interval: Interval | None
+    validation: Score
+    parts: tuple[Part, ...]
+    trainable: int
+    frozen: int
+    cap: int | None
+    cap_percent: float | None
+    seconds: float | None
+    examples_per_second: float | None
+    engine: str
+    dtype: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`winner` is None where no trial is complete."""
+
+    winner: Winner | None
+    tally: Tally
+    configurations: int
+    commands: tuple[Command, ...]
+
+
+def answer(run: Run, board: Leaderboard) -> Answer:
+    """The winner as tested where there is a best/, else the best so far by validation."""
+    record = run.best.record if run.best else None
+    if record is None and board.winner is not None:
+        record = next((each for each in run.records if each.number == board.winner.best_number), None)
+    winner = _winner(run, board, record) if record is not None else None
+    return Answer(winner, _tally(run), len(board.rows), _commands(run, winner, record))
+
+
+def _winner(run: Run, board: Leaderboard, record: TrialRecord) -> Winner | None:
+    if record.result is None:
+        return None
+    score = record.result.test or record.result.validation
+    cap = run.recipe.budget.max_trainable_parameters
+    whole = max(record.counts.trainable, cap or 0, 1)
+    parts = (("LoRA", record.counts.lora), ("biases", record.counts.bias), ("head", record.counts.head))
+    return Winner(
+        number=record.number,
+        settings=tuple(
+            (name, wording.value(record.point.get(name, field(record, name))))
+            for name in board.axes or TELLING_FIELDS
+        ),
+        split="test" if record.result.test else "validation",
+        score=score,
+        interval=_interval(score),
+        validation=record.result.validation,
+        parts=tuple(Part(name, number, 100 * number / whole) for name, number in parts if number),
+        trainable=record.counts.trainable,
+        frozen=record.counts.frozen,
+        cap=cap,
+        cap_percent=100 * record.counts.trainable / cap if cap else None,
+        seconds=record.timings.seconds if record.timings else None,
+        examples_per_second=record.timings.examples_per_second if record.timings else None,
+        engine=record.engine,
+        dtype=record.dtype,
+        seed=record.seed,
+    )
+
+
+def _interval(score: Score) -> Interval | None:
+    if score.examples < 1:
+        return None
+    correct = round(score.accuracy * score.examples)
+    return wilson_interval(max(0, min(score.examples, correct)), score.examples)
+
+
+def _tally(run: Run) -> Tally:
+    states = Counter(record.state for record in run.records)
+    seconds: Sequence[float] = [record.timings.seconds for record in run.records if record.timings]
+    return Tally(
+        complete=states["complete"],
+        pruned=states["pruned"],
+        failed=states["failed"],
+        under_way=run.under_way,
+        seconds=sum(seconds) if seconds else None,
+    )
+
+
+def _commands(run: Run, winner: Winner | None, record: TrialRecord | None) -> tuple[Command, ...]:
+    resume = Command("Go on with the search", f"loraloom resume {_quoted(str(run.path))}")
+    if run.best is None or winner is None or record is None:
+        return (resume,)
+    best = str(run.path / "best")
+    commands = [
+        Command("Classify a text", f'loraloom predict {_quoted(best)} --text "…"'),
+        Command("Test it on other rows", f"loraloom evaluate {_quoted(best)} --test_file rows.csv"),
+    ]
+    head = record.configuration.head
+    if (head.kind, head.pooling) == ("native", "native"):
+        commands.append(Command("Load it with PEFT alone", _peft(best, len(record.labels))))
+    else:
+        commands.append(resume)
+    return tuple(commands)
+
+
+def _peft(best: str, classes: int) -> str:
+    return (
+        "from peft import AutoPeftModelForSequenceClassification\n\n"
+        "model = AutoPeftModelForSequenceClassification.from_pretrained(\n"
+        f"    {wording.clean(best)!r}, num_labels={classes}\n"
+        ").eval()"
+    )
+
+
+def _quoted(path: str) -> str:
+    return shlex.quote(wording.clean(path))

@@ -1,0 +1,99 @@
+"""What a run can't claim: each doubt that its own records give cause for, as a sentence with its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from loraloom.report.answer import Answer, Winner
+from loraloom.report.leaderboard import Leaderboard, Row, describe
+from loraloom.report.reading import Run
+from loraloom.report.testset import Tested
+from loraloom.report.wording import listed, plural, share
+
+
+def cautions(run: Run, board: Leaderboard, found: Answer, test: Tested | None) -> tuple[str, ...]:
+    """The doubts, those about the winner first."""
+    sentences = list(_of_winner(run, board, found, test)) if found.winner else []
+    sentences += _of_search(run, found)
+    return tuple(dict.fromkeys(sentences))
+
+
+def _of_winner(run: Run, board: Leaderboard, found: Answer, test: Tested | None) -> Iterator[str]:
+    winner, row = found.winner, board.winner
+    assert winner is not None  # noqa: S101  # the caller asks about a winner alone
+    if run.best is None:
+        yield (
+            "The search has not chosen its winner: this is the best so far by validation, and nothing was "
+            "tested. An accuracy by which a configuration was chosen flatters it."
+        )
+    elif winner.split != "test":
+        yield (
+            "There are no test rows: the accuracy is of the validation rows by which this configuration was "
+            "chosen, and flatters it."
+        )
+    yield from run.best.record.marks if run.best else _marks(run, winner)
+    if row is not None:
+        yield from _of_margin(board, row, winner)
+    if test is not None and winner.interval and test.majority_share >= winner.interval[0]:
+        yield (
+            f"It is not shown to beat a constant answer: “{test.majority_label}” for every test row would "
+            f"reach {share(test.majority_share)}."
+        )
+
+
+def _marks(run: Run, winner: Winner) -> tuple[str, ...]:
+    return next((record.marks for record in run.records if record.number == winner.number), ())
+
+
+def _of_margin(board: Leaderboard, row: Row, winner: Winner) -> Iterator[str]:
+    if row.rank is not None and row.rank > 1 and board.ranked[0].metric != row.metric:
+        yield (
+            f"The folder best/ holds trial {winner.number:04d}, whose configuration has rank {row.rank}: by "
+            f"the mean over seeds, {describe(board.axes, board.ranked[0].values)} is above it."
+        )
+    if row.seeds == 1:
+        every = len(board.rows) > 1 and all(each.seeds <= 1 for each in board.rows)
+        yield (
+            "Every configuration was trained with one seed: how far another seed would move these accuracies, "
+            "and so their order, is not known."
+            if every
+            else "It was trained with one seed: how far another seed would move its accuracy is not known."
+        )
+    near = board.in_noise
+    if near and row.accuracy is not None:
+        second = max(near, key=lambda each: each.accuracy or 0)
+        yield _margin(row, second, len(near))
+
+
+def _margin(row: Row, second: Row, near: int) -> str:
+    gap = abs((row.accuracy or 0) - (second.accuracy or 0))
+    rows = round(gap * row.examples)
+    apart = f"{gap:.3f} ({plural(rows, 'row')} of {row.examples:,}) away" if rows else "level with it"
+    if near == 1:
+        return f"Its lead is within noise: the next configuration is {apart} on validation; either may be better."
+    return (
+        f"Its lead is within noise: {near:,} other configurations can't be told from it by their validation "
+        f"accuracy, the nearest of them {apart}."
+    )
+
+
+def _of_search(run: Run, found: Answer) -> Iterator[str]:
+    tally = found.tally
+    if tally.failed:
+        yield (
+            f"{tally.failed:,} of {plural(tally.finished, 'trial')} failed; what they would have reached is "
+            "not known. Their reasons stand under the leaderboard."
+        )
+    if tally.pruned:
+        yield (
+            f"{tally.pruned:,} of {plural(tally.finished, 'trial')} ended early because others were ahead; "
+            "slow starters may be among them."
+        )
+    if run.best is None and tally.under_way:
+        yield f"{plural(tally.under_way, 'trial')} had not ended when this page was written."
+    leaking = sorted({record.number for record in run.records if record.marks})
+    if run.best and leaking and not run.best.record.marks:
+        yield (
+            f"{plural(len(leaking), 'other trial')} carry marks of their own: "
+            f"{listed(sorted({mark for record in run.records for mark in record.marks}))}."
+        )

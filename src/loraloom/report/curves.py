@@ -1,0 +1,134 @@
+"""How the best few trials learned: loss, accuracy and learning rate against epochs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from loraloom.report.leaderboard import Leaderboard, describe
+from loraloom.report.wording import loss, plural
+from loraloom.study.record import Evaluation
+
+MOST_TRIALS = 4
+MOST_TRACE_POINTS = 200
+
+Points = tuple[tuple[float, float], ...]
+"""(epoch, value), in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One trial; `train_loss` follows the trace where there is one, else the evaluations."""
+
+    number: int
+    name: str
+    train_loss: Points
+    validation_loss: Points
+    train_accuracy: Points
+    validation_accuracy: Points
+    learning_rate: Points
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """The best few trials, best first, and a sentence on each picture."""
+
+    trials: tuple[Curve, ...]
+    on_loss: str
+    on_accuracy: str
+    on_rate: str
+
+
+def trials_to_draw(board: Leaderboard) -> list[int]:
+    """The best trial of each of the best configurations, the winner's first."""
+    rows = sorted(board.ranked, key=lambda row: not row.is_winner)
+    numbers = [row.best_number for row in rows[:MOST_TRIALS] if row.best_number is not None]
+    return list(dict.fromkeys(numbers))
+
+
+def curves(board: Leaderboard, evaluations: Mapping[int, Sequence[Evaluation]]) -> Curves | None:
+    """Curves of the trials in `evaluations`; None where none of them was evaluated."""
+    rows = {row.best_number: row for row in board.ranked}
+    drawn = tuple(
+        _curve(number, describe(board.axes, rows[number].values), lines)
+        for number, lines in evaluations.items()
+        if lines
+    )
+    if not drawn:
+        return None
+    best = drawn[0]
+    return Curves(drawn, _on_loss(best), _on_accuracy(best), _on_rate(best))
+
+
+def _curve(number: int, name: str, lines: Sequence[Evaluation]) -> Curve:
+    traced = _thinned(list(_trace(lines)))
+    by_epoch = {
+        field: _finite((line.epoch, getattr(line, field)) for line in lines)
+        for field in (
+            "train_loss",
+            "validation_loss",
+            "train_accuracy",
+            "validation_accuracy",
+            "learning_rate",
+        )
+    }
+    if len(traced) > len(lines):
+        by_epoch["train_loss"] = _finite((epoch, value) for epoch, value, _ in traced)
+        by_epoch["learning_rate"] = _finite((epoch, rate) for epoch, _, rate in traced)
+    return Curve(number, name, **by_epoch)
+
+
+def _trace(lines: Sequence[Evaluation]) -> Iterable[tuple[float, float, float]]:
+    """(epoch, train loss, learning rate) of each traced step; an evaluation's step gives the scale."""
+    for line in lines:
+        for step, train_loss, rate in line.trace:
+            yield (step * line.epoch / line.step if line.step else 0.0, train_loss, rate)
+
+
+def _thinned(points: list[tuple[float, float, float]]) -> list[tuple[float, float, float]]:
+    """At most `MOST_TRACE_POINTS`: each the mean of a run of losses, at the last of their steps."""
+    width = math.ceil(len(points) / MOST_TRACE_POINTS) or 1
+    runs = [points[start : start + width] for start in range(0, len(points), width)]
+    return [(run[-1][0], sum(value for _, value, _ in run) / len(run), run[-1][2]) for run in runs]
+
+
+def _finite(points: Iterable[tuple[float, float]]) -> Points:
+    return tuple((x, y) for x, y in points if math.isfinite(x) and math.isfinite(y))
+
+
+def _on_loss(curve: Curve) -> str:
+    points = curve.validation_loss
+    if not points:
+        return f"Trial {curve.number:04d} left no finite validation loss."
+    epoch, lowest = min(points, key=lambda point: point[1])
+    last_epoch, last = points[-1]
+    opening = f"The validation loss of trial {curve.number:04d} is lowest at epoch {epoch:g} ({loss(lowest)})"
+    if epoch >= last_epoch:
+        return f"{opening}, its last evaluation: more epochs might lower it further."
+    return f"{opening} and ends at {loss(last)} at epoch {last_epoch:g}: after its lowest point it overfits."
+
+
+def _on_accuracy(curve: Curve) -> str:
+    train, validation = curve.train_accuracy, curve.validation_accuracy
+    if not train or not validation:
+        return f"Trial {curve.number:04d} left no accuracy on both splits."
+    gap = train[-1][1] - validation[-1][1]
+    way = "above" if gap >= 0 else "below"
+    return (
+        f"At the end, the training accuracy of trial {curve.number:04d} is {abs(gap):.3f} {way} its "
+        "validation accuracy."
+    )
+
+
+def _on_rate(curve: Curve) -> str:
+    rates = [rate for _, rate in curve.learning_rate]
+    if not rates:
+        return f"Trial {curve.number:04d} left no learning rate."
+    if max(rates) == min(rates):
+        return f"Trial {curve.number:04d} kept its learning rate at {rates[0]:.3g} throughout."
+    points = plural(len(rates), "point")
+    return (
+        f"The learning rate of trial {curve.number:04d} went from {rates[0]:.3g} by way of at most "
+        f"{max(rates):.3g} to {rates[-1]:.3g} ({points})."
+    )

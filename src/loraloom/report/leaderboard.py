@@ -1,0 +1,210 @@
+"""The leaderboard: trials of one configuration joined over their seeds, and ranked by the recipe's metric."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any, Literal
+
+from loraloom.metrics import Interval, mean_interval, wilson_interval
+from loraloom.recipe import Recipe
+from loraloom.report import wording
+from loraloom.report.reading import Run
+from loraloom.study.record import Score, TrialRecord
+
+State = Literal["complete", "pruned", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One configuration; figures are means over its complete seeds, on validation.
+
+    `interval` is of the accuracy: Wilson's over the rows where one seed is complete, Student's t over the
+    seeds where there are more. `noise_floor` is the lower end of both: what lies above it can't be told from
+    this row. `rank` and `metric` are None where no seed is complete.
+    """
+
+    rank: int | None
+    values: tuple[str, ...]
+    state: State
+    is_winner: bool
+    numbers: tuple[int, ...]
+    best_number: int | None
+    seeds: int
+    trainable: int
+    metric: float | None
+    accuracy: float | None
+    interval: Interval | None
+    noise_floor: float | None
+    macro_f1: float | None
+    loss: float | None
+    seconds: float | None
+    examples: int
+    reasons: tuple[str, ...]
+
+    @property
+    def interval_of(self) -> str:
+        return "seeds" if self.seeds > 1 else "rows"
+
+    @property
+    def trials(self) -> str:
+        return ", ".join(f"{number:04d}" for number in self.numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaderboard:
+    """`ranked` has a complete seed each, best first; `unranked` were pruned or failed."""
+
+    axes: tuple[str, ...]
+    metric: Literal["accuracy", "macro_f1"]
+    ranked: tuple[Row, ...]
+    unranked: tuple[Row, ...]
+
+    @property
+    def metric_name(self) -> str:
+        return "accuracy" if self.metric == "accuracy" else "macro-F1"
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return self.ranked + self.unranked
+
+    @property
+    def winner(self) -> Row | None:
+        """The row of best/, or else the first of the ranked."""
+        return next((row for row in self.rows if row.is_winner), next(iter(self.ranked), None))
+
+    @property
+    def in_noise(self) -> tuple[Row, ...]:
+        """The ranked rows, the winner aside, whose accuracy lies above the winner's noise floor."""
+        winner = self.winner
+        if winner is None or winner.noise_floor is None:
+            return ()
+        low = winner.noise_floor
+        return tuple(
+            row
+            for row in self.ranked
+            if row is not winner and row.accuracy is not None and row.accuracy >= low
+        )
+
+
+def leaderboard(run: Run) -> Leaderboard:
+    """Joins the run's records by their point, and ranks them."""
+    axes = _axes(run.recipe, run.records)
+    winner = run.best.record.number if run.best else None
+    groups: dict[str, list[TrialRecord]] = {}
+    for record in run.records:
+        groups.setdefault(_key(record.point), []).append(record)
+    metric = run.recipe.search.metric
+    rows = [_row(group, axes, metric, winner) for group in groups.values()]
+    ranked = sorted((row for row in rows if row.state == "complete"), key=_order)
+    unranked = sorted((row for row in rows if row.state != "complete"), key=_late_order)
+    return Leaderboard(
+        axes=axes,
+        metric=metric,
+        ranked=tuple(replace(row, rank=rank) for rank, row in enumerate(ranked, start=1)),
+        unranked=tuple(unranked),
+    )
+
+
+def describe(axes: Sequence[str], values: Sequence[str]) -> str:
+    """A configuration in the recipe's words: `r 4, learning_rate 0.001`."""
+    return ", ".join(f"{axis.rpartition('.')[2]} {value}" for axis, value in zip(axes, values, strict=True))
+
+
+def field(record: TrialRecord, name: str) -> Any:
+    """The value of a dotted field in a trial's configuration."""
+    section, _, leaf = name.partition(".")
+    return getattr(getattr(record.configuration, section, None), leaf, None)
+
+
+def _axes(recipe: Recipe, records: Iterable[TrialRecord]) -> tuple[str, ...]:
+    """The recipe's axes in their order, then any that only the points name."""
+    names = dict.fromkeys(recipe.axes)
+    for record in records:
+        names.update(dict.fromkeys(record.point))
+    names.pop("train.seed", None)
+    return tuple(names)
+
+
+def _key(point: Mapping[str, Any]) -> str:
+    return json.dumps({name: point[name] for name in point if name != "train.seed"}, sort_keys=True)
+
+
+def _row(group: list[TrialRecord], axes: Sequence[str], metric: str, winner: int | None) -> Row:
+    group = sorted(group, key=lambda record: record.number)
+    complete = [record for record in group if record.state == "complete" and record.result]
+    shown = complete or [record for record in group if record.result]
+    scores = [record.result.validation for record in shown if record.result]
+    seconds = [record.timings.seconds for record in (shown or group) if record.timings]
+    first = group[0]
+    by_rows, by_seeds = _row_interval(scores), _seed_interval(scores)
+    interval = by_seeds if len(complete) > 1 else by_rows
+    best = max(complete, key=lambda record: _metric(record, metric), default=None)
+    return Row(
+        rank=None,
+        values=tuple(wording.value(first.point.get(axis, field(first, axis))) for axis in axes),
+        state=_state(group, bool(complete)),
+        is_winner=any(record.number == winner for record in group),
+        numbers=tuple(record.number for record in group),
+        best_number=best.number if best else None,
+        seeds=len(complete),
+        trainable=first.counts.trainable,
+        metric=fmean(_metric(record, metric) for record in complete) if complete else None,
+        accuracy=_mean([score.accuracy for score in scores]),
+        interval=interval,
+        noise_floor=min((low for low, _ in filter(None, (by_rows, by_seeds))), default=None),
+        macro_f1=_mean([score.macro_f1 for score in scores]),
+        loss=_mean([score.loss for score in scores]),
+        seconds=_mean(seconds),
+        examples=scores[0].examples if scores else 0,
+        reasons=tuple(dict.fromkeys(_reason(record, len(group)) for record in group if _is_cut(record))),
+    )
+
+
+def _state(group: Sequence[TrialRecord], complete: bool) -> State:
+    if complete:
+        return "complete"
+    return "pruned" if any(record.state == "pruned" for record in group) else "failed"
+
+
+def _is_cut(record: TrialRecord) -> bool:
+    return record.state != "complete" or record.result is None
+
+
+def _reason(record: TrialRecord, of: int) -> str:
+    why = record.reason or ("no reason was kept" if record.state != "complete" else "it left no result")
+    return why if of == 1 else f"seed {record.seed} {record.state}: {why}"
+
+
+def _metric(record: TrialRecord, metric: str) -> float:
+    assert record.result is not None  # noqa: S101  # callers pass complete trials alone
+    return float(getattr(record.result.validation, metric))
+
+
+def _seed_interval(scores: Sequence[Score]) -> Interval | None:
+    between = mean_interval([score.accuracy for score in scores]) if scores else None
+    return None if between is None else (max(0.0, between[0]), min(1.0, between[1]))
+
+
+def _row_interval(scores: Sequence[Score]) -> Interval | None:
+    """Wilson's interval of the mean accuracy over the rows, which are the same for all seeds."""
+    if not scores or scores[0].examples < 1:
+        return None
+    rows = scores[0].examples
+    correct = round(fmean(score.accuracy for score in scores) * rows)
+    return wilson_interval(max(0, min(rows, correct)), rows)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None
+
+
+def _order(row: Row) -> tuple[float, bool, float, int, int]:
+    """The metric first; of equals the tested one, then the lower loss, then the smaller, then the earlier."""
+    return (-(row.metric or 0), not row.is_winner, row.loss or 0, row.trainable, row.numbers[0])
+
+
+def _late_order(row: Row) -> tuple[bool, float, int]:
+    return (row.state == "failed", -(row.accuracy or 0), row.numbers[0])

@@ -1,0 +1,141 @@
+"""A run's data and how it was made, from its recipe's provenance; every part of that may be missing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from loraloom.recipe import dump_recipe
+from loraloom.report import wording
+from loraloom.report.reading import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that the data's checks found; `rows` is how many rows it concerns."""
+
+    kind: str
+    severity: str
+    rows: int | None
+    sentence: str
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassShare:
+    """How often a class occurs in a split; `share` in [0, 1]."""
+
+    label: str
+    rows: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class DataFindings:
+    """`classes` are of the split that `classes_of` names, or empty."""
+
+    facts: tuple[tuple[str, str], ...]
+    rows: tuple[tuple[str, int], ...]
+    classes: tuple[ClassShare, ...]
+    classes_of: str
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """`facts` and `packages` are names and values; `recipe` is YAML without its provenance."""
+
+    facts: tuple[tuple[str, str], ...]
+    packages: tuple[tuple[str, str], ...]
+    dropped: tuple[str, ...]
+    command: str
+    recipe: str
+
+
+def data_findings(run: Run) -> DataFindings:
+    given = _mapping(run.recipe.provenance.get("data"))
+    facts = [
+        (title, wording.value(given[key]))
+        for title, key in (("Data set", "name"), ("Revision", "revision"), ("Fingerprint", "fingerprint"))
+        if given.get(key) is not None
+    ]
+    rows = [
+        (split, count)
+        for split, count in _mapping(given.get("rows")).items()
+        if isinstance(count, int) and not isinstance(count, bool)
+    ]
+    classes_of, counts = _class_counts(run, given)
+    total = sum(counts.values())
+    return DataFindings(
+        facts=tuple(facts),
+        rows=tuple((str(split), count) for split, count in rows),
+        classes=tuple(ClassShare(label, number, number / total) for label, number in counts.items() if total),
+        classes_of=classes_of,
+        findings=tuple(_finding(each) for each in _list(given.get("findings"))),
+    )
+
+
+def making(run: Run) -> Making:
+    given = run.recipe.provenance
+    machine = _mapping(given.get("machine"))
+    facts = [
+        ("Started", given.get("started")),
+        ("loraloom", given.get("loraloom")),
+        ("Git revision", given.get("git_revision")),
+        ("Python", given.get("python")),
+        ("Processor", machine.get("processor")),
+        ("Cores", machine.get("cores")),
+        ("Memory", f"{wording.value(machine['memory_gb'])} GB" if machine.get("memory_gb") else None),
+    ]
+    facts += [
+        (f"Revision of {model}", revision)
+        for model, revision in _mapping(given.get("model_revisions")).items()
+    ]
+    packages = _mapping(given.get("packages"))
+    command = given.get("command")
+    return Making(
+        facts=tuple((title, wording.value(value)) for title, value in facts if value is not None),
+        packages=tuple((str(name), wording.value(version)) for name, version in packages.items()),
+        dropped=tuple(wording.value(each) for each in _list(given.get("dropped_points"))),
+        command=" ".join(map(str, command)) if isinstance(command, list) else wording.value(command or ""),
+        recipe=dump_recipe(run.recipe.model_copy(update={"provenance": {}})),
+    )
+
+
+def _class_counts(run: Run, given: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
+    """Rows of each class: in training where the provenance has them, else in the tested rows."""
+    by_split = _mapping(given.get("class_rows"))
+    for split in ("train", *by_split):
+        counts = {
+            str(label): number
+            for label, number in _mapping(by_split.get(split)).items()
+            if isinstance(number, int)
+        }
+        if counts:
+            return str(split), counts
+    if run.best is None or not run.best.predictions:
+        return "", {}
+    seen = Counter(row.label for row in run.best.predictions)
+    return "test", {label: seen[index] for index, label in enumerate(run.best.record.labels)}
+
+
+def _finding(given: Any) -> Finding:
+    found = _mapping(given)
+    rows = found.get("count")
+    return Finding(
+        kind=wording.value(found.get("kind", "finding")),
+        severity=wording.value(found.get("severity", "note")),
+        rows=rows if isinstance(rows, int) else None,
+        sentence=wording.value(found.get("sentence", "") if found else given),
+        examples=tuple(wording.value(each) for each in _list(found.get("examples"))),
+    )
+
+
+def _mapping(given: Any) -> Mapping[str, Any]:
+    return given if isinstance(given, Mapping) else {}
+
+
+def _list(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, list | tuple) else []

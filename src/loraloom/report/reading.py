@@ -1,0 +1,148 @@
+"""Reads a run folder into one frozen value, whatever its state: under way, stopped, damaged or finished.
+
+What can't be read is left out and named in `problems`: one damaged file does not cost the whole report.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from loraloom.errors import RunError
+from loraloom.recipe import Recipe, read_recipe
+from loraloom.study.durable import is_whole
+from loraloom.study.record import (
+    RECORD,
+    TEST_PREDICTIONS,
+    Evaluation,
+    TrialRecord,
+    read_metrics,
+    read_record,
+)
+
+
+class Prediction(BaseModel):
+    """A test row as the winner saw it: class numbers, and a probability for each class."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    row: int
+    text: str
+    label: int = Field(ge=0)
+    prediction: int = Field(ge=0)
+    probabilities: tuple[float, ...]
+
+    @property
+    def confidence(self) -> float:
+        return self.probabilities[self.prediction]
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The winner as loaded from its folder and tested once; `predictions` may be empty."""
+
+    record: TrialRecord
+    predictions: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run folder holds; `under_way` counts the trials that are not finished."""
+
+    path: Path
+    recipe: Recipe
+    records: tuple[TrialRecord, ...]
+    folders: Mapping[int, Path]
+    under_way: int
+    best: Best | None
+    problems: tuple[str, ...]
+
+
+def read_run(path: Path) -> Run:
+    """Reads the recipe, the record of every finished trial, and the winner's test predictions.
+
+    Raises:
+        RunError: `path` is not a run folder.
+        RecipeError: its recipe can't be read.
+    """
+    recipe_file = path / "recipe.yaml"
+    if not recipe_file.is_file():
+        raise RunError(f"{path}: has no recipe.yaml; it is not a run's folder")
+    recipe = read_recipe(recipe_file)
+    problems: list[str] = []
+    records: list[TrialRecord] = []
+    folders: dict[int, Path] = {}
+    under_way = 0
+    for folder in _trial_folders(path / "trials"):
+        if not is_whole(folder):
+            under_way += 1
+            continue
+        try:
+            record = read_record(folder)
+        except RunError as error:
+            problems.append(str(error))
+            continue
+        records.append(record)
+        folders[record.number] = folder
+    best = _read_best(path / "best", problems)
+    return Run(path, recipe, tuple(records), folders, under_way, best, tuple(problems))
+
+
+def read_evaluations(
+    run: Run, numbers: Iterable[int], problems: list[str]
+) -> dict[int, tuple[Evaluation, ...]]:
+    """The evaluations of some trials; a damaged file is named in `problems`."""
+    found: dict[int, tuple[Evaluation, ...]] = {}
+    for number in numbers:
+        try:
+            found[number] = read_metrics(run.folders[number])
+        except (OSError, RunError) as error:
+            problems.append(str(error))
+    return found
+
+
+def _trial_folders(trials: Path) -> list[Path]:
+    if not trials.is_dir():
+        return []
+    return sorted(
+        folder for folder in trials.iterdir() if folder.is_dir() and not folder.name.startswith(".")
+    )
+
+
+def _read_best(folder: Path, problems: list[str]) -> Best | None:
+    if not (folder / RECORD).is_file():
+        return None
+    try:
+        record = read_record(folder)
+    except RunError as error:
+        problems.append(str(error))
+        return None
+    try:
+        return Best(record, tuple(_predictions(folder / TEST_PREDICTIONS, record)))
+    except RunError as error:
+        problems.append(str(error))
+        return Best(record, ())
+
+
+def _predictions(path: Path, record: TrialRecord) -> Iterable[Prediction]:
+    if not path.exists():
+        return
+    classes = len(record.labels)
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            values: Any = json.loads(line)
+            prediction = Prediction.model_validate(values)
+        except (ValueError, RecursionError) as error:
+            rule = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            raise RunError(f"{path}:{number}: is damaged ({rule}); its test rows are left out") from None
+        given = len(prediction.probabilities)
+        if given != classes or max(prediction.label, prediction.prediction) >= classes:
+            raise RunError(f"{path}:{number}: does not fit the trial's {classes} classes; left out") from None
+        yield prediction

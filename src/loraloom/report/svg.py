@@ -1,0 +1,65 @@
+"""Makes matplotlib's SVG at home in an HTML page: the page's colours and fonts, unique ids, a title.
+
+The colours are Okabe and Ito's, which people with any common kind of colour vision can tell apart.
+"""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree as ET
+
+INK, MUTED, GRID = "#1d232a", "#5d6875", "#dde2e8"
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#aa4499")
+WARN = "#c2410c"
+
+_VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    GRID: "--line",
+    WARN: "--strong",
+    **{colour: f"--series-{number}" for number, colour in enumerate(SERIES, start=1)},
+}
+_FONT = re.compile(r"font:[^;]*?([\d.]+)px[^;]*")
+_COLOUR = re.compile("|".join(_VARIABLES))
+_REFERENCE = re.compile(r"url\(#([^)]+)\)")
+
+
+def for_page(svg: bytes, name: str, title: str, description: str) -> str:
+    """`svg` as an element of HTML: sized by its container, ids prefixed by `name`, no metadata."""
+    root = ET.fromstring(svg)  # noqa: S314  # written by matplotlib a moment ago
+    for element in root.iter():
+        element.tag = _local(element.tag)
+        element.attrib = {
+            _local(key): _attribute(_local(key), value, name) for key, value in element.attrib.items()
+        }
+        for child in [child for child in element if _local(child.tag) in ("metadata", "style")]:
+            element.remove(child)
+    for size in ("width", "height", "version"):
+        root.attrib.pop(size, None)
+    root.attrib |= {
+        "class": "plot",
+        "role": "img",
+        "focusable": "false",
+        "aria-labelledby": f"{name}-title {name}-desc",
+    }
+    for position, (tag, text) in enumerate((("title", title), ("desc", description))):
+        label = ET.Element(tag, {"id": f"{name}-{tag}"})
+        label.text = text
+        root.insert(position, label)
+    return ET.tostring(root, encoding="unicode")
+
+
+def _local(name: str) -> str:
+    return name.rpartition("}")[2]
+
+
+def _attribute(key: str, value: str, name: str) -> str:
+    if key == "id":
+        return f"{name}-{value}"
+    if key == "href":
+        return f"#{name}-{value.removeprefix('#')}"
+    value = _REFERENCE.sub(rf"url(#{name}-\1)", value)
+    if key == "style":
+        value = _FONT.sub(r"font-size: \1px", value)
+        return _COLOUR.sub(lambda match: f"var({_VARIABLES[match.group()]})", value)
+    return value

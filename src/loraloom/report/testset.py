@@ -1,0 +1,123 @@
+"""What the winner did on the test rows: its confusion, each class, and the errors that it was surest of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loraloom.metrics import ClassScore, class_scores, confusion, expected_calibration_error
+from loraloom.report.reading import Best, Prediction
+
+MOST_ERRORS = 20
+MOST_PAIRS = 20
+MOST_CLASSES_IN_MATRIX = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """A wrong test row; `confidence` is the probability of what was predicted, `of_true` of what is right."""
+
+    row: int
+    text: str
+    label: str
+    prediction: str
+    confidence: float
+    of_true: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """`rows` test rows of class `label` were taken for `prediction`; `share` of the class."""
+
+    label: str
+    prediction: str
+    rows: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """`matrix[t][p]` counts rows of true class t predicted as p; `pairs` are its largest wrong entries."""
+
+    labels: tuple[str, ...]
+    matrix: tuple[tuple[int, ...], ...]
+    classes: tuple[ClassScore, ...]
+    pairs: tuple[Pair, ...]
+    errors: tuple[Error, ...]
+    wrong: int
+    rows: int
+    calibration_error: float | None
+    majority_label: str
+    majority_share: float
+
+    @property
+    def matrix_fits(self) -> bool:
+        return len(self.labels) <= MOST_CLASSES_IN_MATRIX
+
+
+def tested(best: Best, problems: list[str]) -> Tested | None:
+    """None where the winner left no test predictions; what contradicts its record goes to `problems`."""
+    rows = best.predictions
+    if not rows:
+        return None
+    labels = best.record.labels
+    counts = confusion([row.label for row in rows], [row.prediction for row in rows], len(labels))
+    wrong = sorted(
+        (row for row in rows if row.label != row.prediction), key=lambda row: (-row.confidence, row.row)
+    )
+    majority, most = Counter(row.label for row in rows).most_common(1)[0]
+    _compare(best, len(rows) - len(wrong), problems)
+    matrix = tuple(tuple(int(count) for count in line) for line in counts)
+    return Tested(
+        labels=labels,
+        matrix=matrix,
+        classes=class_scores(counts),
+        pairs=_pairs(labels, matrix),
+        errors=tuple(_error(row, labels) for row in wrong[:MOST_ERRORS]),
+        wrong=len(wrong),
+        rows=len(rows),
+        calibration_error=_calibration(rows, problems),
+        majority_label=labels[majority],
+        majority_share=most / len(rows),
+    )
+
+
+def _error(row: Prediction, labels: Sequence[str]) -> Error:
+    return Error(
+        row=row.row,
+        text=row.text,
+        label=labels[row.label],
+        prediction=labels[row.prediction],
+        confidence=row.confidence,
+        of_true=row.probabilities[row.label],
+    )
+
+
+def _pairs(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> tuple[Pair, ...]:
+    wrong = [
+        Pair(labels[true], labels[predicted], count, count / sum(line))
+        for true, line in enumerate(matrix)
+        for predicted, count in enumerate(line)
+        if count and true != predicted
+    ]
+    return tuple(sorted(wrong, key=lambda pair: (-pair.rows, pair.label, pair.prediction))[:MOST_PAIRS])
+
+
+def _calibration(rows: Sequence[Prediction], problems: list[str]) -> float | None:
+    try:
+        return expected_calibration_error([row.label for row in rows], [row.probabilities for row in rows])
+    except ValueError as error:
+        problems.append(f"The calibration on test could not be computed: {error}")
+        return None
+
+
+def _compare(best: Best, correct: int, problems: list[str]) -> None:
+    """The record's accuracy and the predictions beside it must be of the same rows."""
+    recorded = best.record.result.test if best.record.result else None
+    rows = len(best.predictions)
+    if recorded and (recorded.examples != rows or round(recorded.accuracy * rows) != correct):
+        problems.append(
+            f"trial.json has accuracy {recorded.accuracy:.3f} on {recorded.examples:,} test rows, the test "
+            f"predictions {correct / rows:.3f} on {rows:,}: they are not of the same test"
+        )

@@ -1,0 +1,83 @@
+"""How the report writes numbers, values and text: rounded to what is known, and showable."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_UNSHOWABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def clean(text: str) -> str:
+    """`text` without control characters and halves of surrogate pairs, which HTML, XML and UTF-8 refuse."""
+    return _UNSHOWABLE.sub("\ufffd", text)
+
+
+def share(value: float | None) -> str:
+    """A share in [0, 1] with three decimals; only a whole one is written 1.000."""
+    if value is None:
+        return "–"
+    text = f"{value:.3f}"
+    return ">0.999" if text == "1.000" and value < 1 else text
+
+
+def span(interval: tuple[float, float] | None) -> str:
+    """An interval of shares: 0.951–0.983."""
+    return "–" if interval is None else f"{interval[0]:.3f}–{interval[1]:.3f}"
+
+
+def loss(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def count(value: float | None) -> str:
+    return "–" if value is None else f"{round(value):,}"
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 row`, `2 rows`, `2 classes`, `2 binaries`."""
+    if number == 1:
+        return f"1 {noun}"
+    if noun.endswith(("s", "x", "ch")):
+        return f"{number:,} {noun}es"
+    return f"{number:,} {noun}s"
+
+
+def duration(seconds: float | None) -> str:
+    """`42 s`, `4 min 12 s`, `2 h 05 min`."""
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
+
+
+def value(given: Any) -> str:
+    """A recipe's value as a user would write it: 0.001, 1e-5, true, query, value."""
+    if given is None:
+        return "default"
+    if isinstance(given, bool):
+        return str(given).lower()
+    if isinstance(given, float):
+        return re.sub(r"e([-+])0", r"e\1", f"{given:.4g}").replace("e+", "e")
+    if isinstance(given, list | tuple):
+        return ", ".join(map(value, given))
+    if isinstance(given, Mapping):
+        return ", ".join(f"{key}: {value(inner)}" for key, inner in given.items())
+    return str(given)
+
+
+def listed(items: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+
+
+def shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"

@@ -1,0 +1,34 @@
+"""`loraloom report RUN`: reads the run folder, computes the findings, and writes RUN/report/ in one step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from loraloom.report.findings import findings
+from loraloom.report.page import page
+from loraloom.report.pictures import pictures
+from loraloom.report.reading import read_run
+from loraloom.report.tables import tables
+from loraloom.study.durable import replacing_folder
+
+
+def write_report(run: Path) -> Path:
+    """Writes RUN/report/ anew (index.html, CSV tables, PNG pictures) and returns the path of its page.
+
+    A run may be under way, stopped or failed: the page says so and shows what there is. Without matplotlib
+    there are no pictures.
+
+    Raises:
+        RunError: `run` is not a run's folder.
+        RecipeError: its recipe can't be read.
+    """
+    found = findings(read_run(run))
+    drawn = pictures(found)
+    files = {name: text.encode() for name, text in tables(found).items()}
+    files |= {f"{name}.png": picture.png for name, picture in (drawn or {}).items()}
+    files["index.html"] = page(found, drawn, tuple(sorted(files))).encode()
+    report = run / "report"
+    with replacing_folder(report) as folder:
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+    return report / "index.html"
