@@ -1,0 +1,26 @@
+"""Data: from any source to checked splits under one mapping of labels, and from texts to token ids.
+
+`loading.py` reads as the list of what is done to the rows; every guess and every dropped row is a `Finding`.
+Torch-free: heavy libraries are imported by the functions that need them.
+"""
+
+from loraloom.data.columns import text_of
+from loraloom.data.encoding import Encoded, default_cache, encode, truncation_finding
+from loraloom.data.labels import read_labelled
+from loraloom.data.loading import load_data
+from loraloom.data.rows import stream_rows
+from loraloom.data.text_data import Finding, Split, TextData
+
+__all__ = [
+    "Encoded",
+    "Finding",
+    "Split",
+    "TextData",
+    "default_cache",
+    "encode",
+    "load_data",
+    "read_labelled",
+    "stream_rows",
+    "text_of",
+    "truncation_finding",
+]

@@ -1,0 +1,183 @@
+"""Checks before training: what is odd about the rows is counted, shown, and said with what was done.
+
+Rows are only ever dropped from training: those without a text, and those that are also in validation or test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from loraloom.data.overlap import near_copies, text_key
+from loraloom.data.text_data import Finding, Split, counted, examples_of
+from loraloom.errors import DataError
+
+MOST_LEAKING = 0.5  # of the test rows
+UNBALANCED = 10  # times as many rows
+
+
+def drop_empty(split: Split, where: str) -> tuple[Split, tuple[Finding, ...]]:
+    """Rows that have a text."""
+    empty = _empty_rows(split)
+    if not empty:
+        return split, ()
+    kept = split.take(sorted(set(range(len(split))) - set(empty)))
+    sentence = f"{where.capitalize()} has {counted(len(empty), 'empty text')}: dropped."
+    return kept, (Finding("empty_text", "warning", len(empty), sentence, _row_numbers(empty)),)
+
+
+def find_empty(split: Split, where: str) -> tuple[Finding, ...]:
+    """Rows of validation or test without a text; they stay, since dropping them would change the score."""
+    empty = _empty_rows(split)
+    if not empty:
+        return ()
+    sentence = f"{where.capitalize()} has {counted(len(empty), 'empty text')}: kept."
+    return (Finding("empty_text", "warning", len(empty), sentence, _row_numbers(empty)),)
+
+
+def _empty_rows(split: Split) -> list[int]:
+    return [row for row, text in enumerate(split.texts) if not text.strip()]
+
+
+def _row_numbers(rows: Sequence[int]) -> tuple[str, ...]:
+    return tuple(f"row {row + 1}" for row in rows[:3])
+
+
+def find_repeats(split: Split, keys: Sequence[str], names: Sequence[str], where: str) -> tuple[Finding, ...]:
+    """Equal texts within a split: repeated with one label, or standing under several."""
+    first: dict[str, int] = {}
+    repeated: list[int] = []
+    disputed: dict[str, int] = {}
+    for row, key in enumerate(keys):
+        if not key:
+            continue
+        earlier = first.setdefault(key, row)
+        if split.labels[row] != split.labels[earlier]:
+            disputed.setdefault(key, row)
+        elif earlier != row:
+            repeated.append(row)
+    findings = []
+    if repeated:
+        sentence = (
+            f"{where.capitalize()} has {counted(len(repeated), 'repeated row')} (equal text and label): kept."
+        )
+        examples = examples_of(split.texts, repeated)
+        findings.append(Finding("duplicate", "note", len(repeated), sentence, examples))
+    if disputed:
+        sentence = (
+            f"{where.capitalize()} has {counted(len(disputed), 'text')} with more than one label: kept."
+        )
+        shown = examples_of([_disputed(split, first[key], row, names) for key, row in disputed.items()])
+        findings.append(Finding("conflict", "warning", len(disputed), sentence, shown))
+    return tuple(findings)
+
+
+def _disputed(split: Split, one: int, other: int, names: Sequence[str]) -> str:
+    return f"{names[split.labels[one]]} / {names[split.labels[other]]}: {split.texts[one]}"
+
+
+def find_shares(train: Split, labels: Sequence[str]) -> Finding:
+    """How many rows the classes have; a warning where the largest has over ten times the smallest's."""
+    counts = np.bincount(train.labels, minlength=len(labels))
+    largest, smallest = int(counts.argmax()), int(counts.argmin())
+
+    def share(label: int) -> str:
+        return f"{labels[label]} {counts[label] / len(train):.1%}"
+
+    sentence = f"Training has {counted(len(train), 'row')} of {len(labels)} classes"
+    if len(labels) <= 6:
+        sentence += f": {', '.join(map(share, range(len(labels))))}."
+    else:
+        sentence += f": from {share(largest)} to {share(smallest)}."
+    unbalanced = counts[largest] > UNBALANCED * counts[smallest]
+    if unbalanced:
+        sentence += " train.class_weight: balanced weighs rare classes up."
+    return Finding("class_shares", "warning" if unbalanced else "note", len(train), sentence)
+
+
+def find_missing_classes(split: Split, labels: Sequence[str], where: str) -> tuple[Finding, ...]:
+    """Classes that a held-out split has no row of."""
+    missing = [label for number, label in enumerate(labels) if not np.any(split.labels == number)]
+    if not missing:
+        return ()
+    sentence = (
+        f"{where.capitalize()} has no row of {counted(len(missing), 'class')}: nothing is measured on them."
+    )
+    return (Finding("missing_class", "warning", len(missing), sentence, examples_of(missing)),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Leak:
+    """Rows of training that are also held out, and the held-out rows that they are in."""
+
+    train: set[int]
+    held: set[int]
+
+
+def drop_leaks(
+    train: Split, validation: Split, test: Split, *, allow_leak: bool
+) -> tuple[Split, tuple[Finding, ...], bool]:
+    """Training without the rows that are equal to, or near copies of, rows of validation and test.
+
+    The last value is whether such rows were kept because `allow_leak` asks for it.
+
+    Raises:
+        DataError: over half of the test rows are in training, and `allow_leak` is off.
+    """
+    keys = [text_key(text) for text in train.texts]
+    leaking: set[int] = set()
+    findings = []
+    for split, where in ((validation, "validation"), (test, "test")):
+        equal = _equal_rows(keys, split)
+        near = _near_rows(train, split, equal)
+        if where == "test" and not allow_leak:
+            _refuse_most_leaking(len(equal.held | near.held), len(split))
+        done = "kept, since leaks are allowed" if allow_leak else "dropped from training"
+        for kind, leak, how in (("leak", equal, "also in"), ("near_copy", near, "near copies of rows of")):
+            if leak.train:
+                sentence = f"{counted(len(leak.train), 'training row')} {_is(leak)} {how} {where}: {done}."
+                examples = examples_of(train.texts, sorted(leak.train))
+                findings.append(Finding(kind, "warning", len(leak.train), sentence, examples))
+        leaking |= equal.train | near.train
+    if allow_leak or not leaking:
+        return train, tuple(findings), bool(leaking)
+    return train.take(row for row in range(len(train)) if row not in leaking), tuple(findings), False
+
+
+def _is(leak: _Leak) -> str:
+    return "is" if len(leak.train) == 1 else "are"
+
+
+def _equal_rows(keys: Sequence[str], held_out: Split) -> _Leak:
+    rows_of: dict[str, list[int]] = {}
+    for row, text in enumerate(held_out.texts):
+        if key := text_key(text):
+            rows_of.setdefault(key, []).append(row)
+    train = {row for row, key in enumerate(keys) if key in rows_of}
+    return _Leak(train, {row for key in {keys[row] for row in train} for row in rows_of[key]})
+
+
+def _near_rows(train: Split, held_out: Split, equal: _Leak) -> _Leak:
+    """Near copies among the rows that are not equal."""
+    others = [row for row in range(len(train)) if row not in equal.train]
+    found = near_copies([train.texts[row] for row in others], held_out.texts)
+    return _Leak({others[row] for row in found}, {row for matches in found.values() for row in matches})
+
+
+def _refuse_most_leaking(leaking: int, rows: int) -> None:
+    if leaking > MOST_LEAKING * rows:
+        raise DataError(
+            f"test: {leaking:,} of its {rows:,} rows are in training, which is more than half; "
+            "give other test data (or allow leaks: results will be marked)"
+        )
+
+
+def find_shared(validation: Split, test: Split) -> tuple[Finding, ...]:
+    """Texts that validation and test share: the choice between trials has then seen them."""
+    shared = _equal_rows([text_key(text) for text in validation.texts], test).train
+    if not shared:
+        return ()
+    sentence = f"{counted(len(shared), 'validation row')} {_is(_Leak(shared, set()))} also in test: kept."
+    return (Finding("leak", "warning", len(shared), sentence, examples_of(validation.texts, sorted(shared))),)

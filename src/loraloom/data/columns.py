@@ -1,0 +1,157 @@
+"""Which columns hold the text and the label, and the texts that they hold.
+
+Columns are guessed only where that is beyond doubt: one column has a customary name, or there are two columns
+and one of them clearly holds labels. Every guess is said; else the columns are listed and the user is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loraloom.data.rows import Row, text_problem
+from loraloom.data.tables import Table
+from loraloom.data.text_data import Finding, shorten
+from loraloom.errors import DataError
+
+TEXT_NAMES = {
+    *(
+        "text",
+        "sentence",
+        "content",
+        "document",
+        "review",
+        "comment",
+        "message",
+        "tweet",
+        "utterance",
+        "body",
+    ),
+    *("title", "headline", "subject", "summary", "description", "question", "news", "article"),
+}
+LABEL_NAMES = {"label", "labels", "class", "category", "target", "topic", "sentiment", "intent"}
+_LONGEST_NAME = 100  # characters; a longer cell in a header is a text
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns in use."""
+
+    text: tuple[str, ...]
+    label: str
+
+
+def choose_columns(
+    table: Table, text_column: tuple[str, ...] | None, label_column: str | None
+) -> tuple[Columns, tuple[Finding, ...]]:
+    """The columns that were named, or guessed with a finding that says so.
+
+    Raises:
+        DataError: a named column that is missing, or no guess that is beyond doubt.
+    """
+    for column in (*(text_column or ()), *([label_column] if label_column else ())):
+        if column not in table.columns:
+            raise DataError(f"{table.source}: has no column {column!r}; {_listed(table)}{_headerless(table)}")
+    if label_column and text_column:
+        return Columns(text_column, label_column), ()
+    free = [name for name in table.columns if name != label_column and name not in (text_column or ())]
+    label = label_column or _only(free, LABEL_NAMES)
+    text = text_column or _tupled(_only([name for name in free if name != label], TEXT_NAMES))
+    if not (label and text):
+        label, text = _of_two(table, label, text)
+    if not (label and text):
+        missing = "label_column" if text else "text_column" if label else "text_column and label_column"
+        raise DataError(f"{table.source}: name {missing}; {_listed(table)}{_headerless(table)}")
+    if table.known:
+        return Columns(text, label), ()
+    guessed = [f"text from {_quoted(text)}"] if not text_column else []
+    guessed += [f"labels from {label!r}"] if not label_column else []
+    sentence = f"{table.source}: {' and '.join(guessed)}, guessed since no column was named."
+    return Columns(text, label), (Finding("guessed_column", "note", len(guessed), sentence),)
+
+
+def _only(names: Sequence[str], known: set[str]) -> str | None:
+    found = [name for name in names if name.strip().lower() in known]
+    return found[0] if len(found) == 1 else None
+
+
+def _tupled(name: str | None) -> tuple[str, ...] | None:
+    return (name,) if name else None
+
+
+def _of_two(
+    table: Table, label: str | None, text: tuple[str, ...] | None
+) -> tuple[str | None, tuple[str, ...] | None]:
+    """Of two columns, one repeats few short values and the other hardly ever repeats: label and text."""
+    if len(table.columns) != 2 or _headerless(table):
+        return label, text
+    for maybe_label, maybe_text in (tuple(table.columns), tuple(table.columns)[::-1]):
+        fits = label in (None, maybe_label) and text in (None, (maybe_text,))
+        if fits and _clearly(table.cells(maybe_label), table.cells(maybe_text)):
+            return maybe_label, (maybe_text,)
+    return label, text
+
+
+def _clearly(labels: list[Any], texts: list[Any]) -> bool:
+    if not all(isinstance(text, str) for text in texts):
+        return False
+    kinds = {str(label) for label in labels}
+    short = all(len(kind) <= _LONGEST_NAME for kind in kinds)
+    return short and 2 * len(kinds) <= len(labels) < 2 * len(set(texts))
+
+
+def _headerless(table: Table) -> str:
+    """A warning where the first row of a file seems to have been taken for its header, or ''."""
+    for name, cells in table.columns.items():
+        if name.isdecimal() or len(name) > _LONGEST_NAME or (name.strip() and name in cells):
+            return (
+                f"; its first row looks like data ({name[:40]!r}): add a line with the names of the columns"
+            )
+    if len(table.columns) == 1 and ";" in next(iter(table.columns)):
+        return "; its cells seem to be separated by ';': separate them by ','"
+    return ""
+
+
+def _listed(table: Table) -> str:
+    return f"its columns are {_quoted([shorten(name) for name in table.columns])}"
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
+def texts_of(table: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """One text per row; a missing cell is an empty text."""
+    cells = [table.cells(column) for column in columns]
+    for column, column_cells in zip(columns, cells, strict=True):
+        for number, cell in enumerate(column_cells, start=1):
+            if problem := _problem(cell):
+                raise DataError(f"{table.source}: row {number}, column {column!r} {problem}")
+    return tuple(_joined(row) for row in zip(*cells, strict=True))
+
+
+def text_of(row: Row, text_column: tuple[str, ...]) -> str:
+    """The text of one row: its cells joined by one space, empty ones left out.
+
+    Raises:
+        DataError: a column that is missing, or holds something other than text.
+    """
+    for column in text_column:
+        if column not in row:
+            raise DataError(f"there is no column {column!r}; the columns are {_quoted(list(row))}")
+        if problem := _problem(row[column]):
+            raise DataError(f"column {column!r} {problem}")
+    return _joined(tuple(row[column] for column in text_column))
+
+
+def _joined(cells: tuple[str | None, ...]) -> str:
+    return cells[0] or "" if len(cells) == 1 else " ".join(cell for cell in cells if cell)
+
+
+def _problem(cell: Any) -> str | None:
+    if cell is None:
+        return None
+    if not isinstance(cell, str):
+        return f"holds a {type(cell).__name__} ({shorten(repr(cell))}), not text"
+    return text_problem(cell)

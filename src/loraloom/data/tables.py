@@ -1,0 +1,144 @@
+"""A table: the named columns of one source, be it a file, a folder, pandas, `datasets` or two lists."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loraloom.data.opening import format_of, open_bytes
+from loraloom.data.rows import check_columns, stream_rows
+from loraloom.data.text_data import MAX_EXAMPLES, Finding, counted
+from loraloom.data.text_folder import files_not_utf8
+from loraloom.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from datasets.arrow_dataset import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns of equal length; `source` is what errors call it."""
+
+    source: str
+    columns: Mapping[str, Sequence[Any]]
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of ClassLabel columns, by id
+    findings: tuple[Finding, ...] = ()
+    has_header: bool = False  # names of columns come from the first line of a file
+    known: bool = False  # the columns are text and label by the kind of source
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+    def cells(self, column: str) -> list[Any]:
+        return list(self.columns[column][:])
+
+
+def read_table(path: str) -> Table:
+    """All rows of a file or folder; a key that some JSONL rows lack is None there."""
+    columns: dict[str, list[Any]] = {}
+    rows = 0
+    for row in stream_rows(path):
+        if row.keys() != columns.keys():
+            columns.update({name: [None] * rows for name in row if name not in columns})
+        for name, cells in columns.items():
+            cells.append(row.get(name))
+        rows += 1
+    if not rows:
+        raise DataError(f"{path}: has a header but no rows")
+    kind = format_of(Path(path)).kind
+    return Table(
+        path,
+        columns,
+        class_names=_parquet_class_names(Path(path)),
+        findings=_folder_findings(Path(path)),
+        has_header=kind in ("csv", "tsv"),
+        known=kind == "folder",
+    )
+
+
+def _parquet_class_names(path: Path) -> dict[str, tuple[str, ...]]:
+    """Names that `datasets` wrote beside the rows."""
+    form = format_of(path)
+    if form.kind != "parquet" or form.compression:
+        return {}
+    import pyarrow.parquet as pq
+
+    read_schema: Any = pq.read_schema  # pyarrow has no types
+    with open_bytes(path, "") as file:
+        metadata = read_schema(file).metadata or {}
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        return {
+            str(column): tuple(map(str, feature["names"]))
+            for column, feature in features.items()
+            if feature.get("_type") == "ClassLabel"
+        }
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _folder_findings(path: Path) -> tuple[Finding, ...]:
+    if not path.is_dir() or not (files := files_not_utf8(path)):
+        return ()
+    does = "is" if len(files) == 1 else "are"
+    sentence = f"{counted(len(files), 'file')} of {path.name} {does} not UTF-8: read as Latin-1."
+    return (Finding("not_utf8", "note", len(files), sentence, tuple(files[:MAX_EXAMPLES])),)
+
+
+def table_of(value: Any, source: str) -> Table:
+    """A pandas.DataFrame, a datasets.Dataset, or a pair of sequences: texts and labels.
+
+    Neither library is imported: a value can only be theirs where they are imported already.
+    """
+    if _is_a(value, "datasets", "Dataset"):
+        return dataset_table(value, source)
+    if _is_a(value, "pandas", "DataFrame"):
+        return _frame_table(value, source)
+    if isinstance(value, tuple | list) and len(value) == 2:
+        return _pair_table(value[0], value[1], source)
+    raise DataError(
+        f"{source}: a {type(value).__name__} can't be read; give a pandas.DataFrame, a datasets.Dataset, "
+        "or a pair (texts, labels)"
+    )
+
+
+def _is_a(value: Any, module: str, name: str) -> bool:
+    return module in sys.modules and isinstance(value, getattr(sys.modules[module], name))
+
+
+def dataset_table(dataset: Dataset, source: str) -> Table:
+    """Columns stay on disk until they are read."""
+    names = {
+        column: tuple(feature.names)
+        for column, feature in dataset.features.items()
+        if type(feature).__name__ == "ClassLabel" and feature.names
+    }
+    return Table(source, {column: dataset[column] for column in dataset.column_names}, names)
+
+
+def _frame_table(frame: pd.DataFrame, source: str) -> Table:
+    """NaN, NaT and NA become None; names of columns become text."""
+    columns = [str(column) for column in frame.columns]
+    check_columns(columns, source)
+    cells = (frame.iloc[:, number] for number in range(len(columns)))
+    return Table(
+        source,
+        {
+            column: [None if missing else cell for cell, missing in zip(series, series.isna(), strict=True)]
+            for column, series in zip(columns, cells, strict=True)
+        },
+    )
+
+
+def _pair_table(texts: Any, labels: Any, source: str) -> Table:
+    for what, values in (("texts", texts), ("labels", labels)):
+        if isinstance(values, str) or not hasattr(values, "__len__"):
+            raise DataError(f"{source}: {what} must be a sequence, not a {type(values).__name__}")
+    if len(texts) != len(labels):
+        raise DataError(f"{source}: has {len(texts)} texts but {len(labels)} labels")
+    return Table(source, {"text": list(texts), "label": list(labels)}, known=True)

@@ -1,0 +1,98 @@
+"""What the rest of loraloom sees of the data: splits and findings, under one fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+EXAMPLE_CHARACTERS = 120
+MAX_EXAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Rows of one split, in the order of their source."""
+
+    texts: tuple[str, ...]
+    labels: NDArray[np.int64]  # (rows,), ids 0..C-1
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, rows: Iterable[int]) -> Split:
+        """The rows with these numbers, in the order given."""
+        wanted = np.fromiter(rows, dtype=np.int64)
+        return Split(tuple(self.texts[row] for row in wanted), self.labels[wanted])
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found, or a guess that was made, and what was done about it.
+
+    `kind` is a stable slug: guessed_column, label_codes, class_shares, missing_class, empty_text, duplicate,
+    conflict, leak, near_copy, split_made, split_unused, not_utf8, truncated.
+    """
+
+    kind: str
+    severity: Literal["note", "warning"]
+    count: int
+    sentence: str
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TextData:
+    """Checked text classification data: three disjoint splits under one mapping of labels."""
+
+    name: str
+    labels: tuple[str, ...]  # names by id
+    label_codes: tuple[str, ...]  # what stood in the source, by id: "1", "2", … or the names themselves
+    train: Split
+    validation: Split
+    test: Split
+    findings: tuple[Finding, ...]
+    fingerprint: str  # SHA-256 over labels, texts and splits as used
+    revision: str | None  # commit on the hub
+    leak_kept: bool  # training rows that are in validation or test were kept on request
+
+
+def shorten(text: str) -> str:
+    """One line of at most 120 characters, for people."""
+    line = " ".join(text[: 4 * EXAMPLE_CHARACTERS].split())
+    return line if len(line) <= EXAMPLE_CHARACTERS else line[: EXAMPLE_CHARACTERS - 1] + "…"
+
+
+def examples_of(texts: Sequence[str], rows: Sequence[int] | None = None) -> tuple[str, ...]:
+    """The first three texts, or those of the first three rows named, shortened."""
+    shown = range(len(texts)) if rows is None else rows
+    return tuple(shorten(texts[row]) for row in shown[:MAX_EXAMPLES])
+
+
+def counted(number: int, what: str) -> str:
+    """`1 row`, `2,225 rows`."""
+    plural = what[:-1] + "ies" if what.endswith("y") else what + ("es" if what.endswith("s") else "s")
+    return f"{number:,} {what if number == 1 else plural}"
+
+
+def fingerprint(labels: Sequence[str], splits: Sequence[Split]) -> str:
+    """SHA-256 over label names and every split's rows, each part framed by its length."""
+    digest = hashlib.sha256()
+    for texts in (labels, *(split.texts for split in splits)):
+        update_with_texts(digest, texts)
+    for split in splits:
+        digest.update(split.labels.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def update_with_texts(digest: hashlib._Hash, texts: Sequence[str]) -> None:
+    """Adds texts so that no other list of texts adds the same bytes."""
+    digest.update(len(texts).to_bytes(8, "little"))
+    for text in texts:
+        encoded = text.encode()
+        digest.update(len(encoded).to_bytes(8, "little"))
+        digest.update(encoded)

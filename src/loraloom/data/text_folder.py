@@ -1,0 +1,60 @@
+"""A folder with one folder of .txt files per class: each file is a text, its folder's name the label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from loraloom.errors import DataError
+
+MAX_FILE_BYTES = 4_000_000  # no text of 1,000,000 characters is longer
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """The folders of classes by name; hidden ones and those that begin with '_' are not classes."""
+    found = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] not in "._")
+    if not found:
+        raise DataError(f"{folder}: has no folder in it; it must have one folder of .txt files per class")
+    return found
+
+
+def folder_rows(folder: Path) -> Iterator[dict[str, Any]]:
+    """`{"text": …, "label": …}` for each file, by class and name.
+
+    Raises:
+        DataError: no class folder, a class folder without .txt files, or a file that is not text.
+    """
+    for label_folder in class_folders(folder):
+        files = sorted(label_folder.glob("*.txt"))
+        if not files:
+            raise DataError(f"{label_folder}: has no .txt file; each class needs some")
+        for file in files:
+            yield {"text": _read(file), "label": label_folder.name}
+
+
+def files_not_utf8(folder: Path) -> list[str]:
+    """Names of the files that were read as Latin-1."""
+    files = (file for label_folder in class_folders(folder) for file in sorted(label_folder.glob("*.txt")))
+    return [file.relative_to(folder).as_posix() for file in files if not _is_utf8(file.read_bytes())]
+
+
+def _read(file: Path) -> str:
+    try:
+        size = file.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise DataError(f"{file}: has {size:,} bytes; a text may have {MAX_FILE_BYTES:,}")
+        raw = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file}: can't be read ({error.strerror})") from None
+    if b"\0" in raw:
+        raise DataError(f"{file}: has a NUL byte at byte {raw.find(bytes(1))}; this is not a text file")
+    return raw.decode("utf-8-sig" if _is_utf8(raw) else "latin-1")
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,61 @@
+"""Files for the tests of data: small, real, and written into pytest's folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from loraloom.data import TextData, load_data
+from loraloom.recipe import Data
+
+CLASSES = ("Business", "Sports", "World")
+WORDS = (
+    "alpha",
+    "bravo",
+    "carbon",
+    "delta",
+    "ember",
+    "falcon",
+    "garnet",
+    "harbor",
+    "indigo",
+    "jasper",
+    "kernel",
+)
+
+
+def sentence(number: int, words: int = 8) -> str:
+    """A text of its own for each number, without 5-grams in common with most others."""
+    return " ".join(f"{WORDS[(number + step) % len(WORDS)]}{number}" for step in range(words))
+
+
+def rows(count: int, classes: Sequence[str] = CLASSES, start: int = 0) -> list[tuple[str, str]]:
+    """(text, label) with the classes in turn."""
+    return [(sentence(number), classes[number % len(classes)]) for number in range(start, start + count)]
+
+
+def write_csv(
+    path: Path,
+    content: Iterable[Sequence[str]],
+    header: Sequence[str] = ("text", "label"),
+    delimiter: str = ",",
+) -> str:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerows([header, *content])
+    return str(path)
+
+
+def write_jsonl(path: Path, content: Iterable[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in content), encoding="utf-8")
+    return str(path)
+
+
+def load(
+    *, allow_leak: bool = False, seed: int = 1, memory: dict[str, Any] | None = None, **fields: Any
+) -> TextData:
+    """`load_data` by the fields of a recipe's data section."""
+    return load_data(Data(**fields), seed=seed, allow_leak=allow_leak, **(memory or {}))

@@ -1,0 +1,30 @@
+"""AG News itself, where it is at hand ($LORALOOM_AGNEWS, or ../shared/agnews beside the repository)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from .files import load
+
+FOLDER = Path(os.environ.get("LORALOOM_AGNEWS", Path(__file__).parents[3] / "shared" / "agnews"))
+
+pytestmark = pytest.mark.skipif(
+    not (FOLDER / "train.csv").is_file(), reason=f"AG News is not at {FOLDER}: set LORALOOM_AGNEWS"
+)
+
+
+def test_official_rows_load_without_a_leak_into_test() -> None:
+    data = load(train_file=str(FOLDER / "train.csv"), test_file=str(FOLDER / "test.csv"))
+    assert data.labels == ("Business", "Sci/Tech", "Sports", "World")
+    assert len(data.test) == 7600
+    assert [finding.sentence for finding in data.findings if "of test" in finding.sentence] == []
+    near = sum(finding.count for finding in data.findings if finding.kind == "near_copy")
+    assert len(data.train) + len(data.validation) + near == 76969
+
+
+def test_the_repeated_text_of_the_official_test_set_is_found() -> None:
+    data = load(train_file=str(FOLDER / "train.csv"), test_file=str(FOLDER / "test.csv"))
+    assert [finding.count for finding in data.findings if finding.kind == "duplicate"] == [1]

@@ -1,0 +1,124 @@
+"""Columns: named, guessed beyond doubt, or refused; and the texts that they hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloom.data import TextData, text_of
+from loraloom.errors import DataError
+
+from .files import load, rows, sentence, write_csv, write_jsonl
+
+
+def _load(path: str, **fields: Any) -> TextData:
+    return load(train_file=path, **fields)
+
+
+def _refusal(path: str, **fields: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        _load(path, **fields)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def _guess(data: TextData) -> str:
+    (finding,) = (finding for finding in data.findings if finding.kind == "guessed_column")
+    return finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "label"), [("text", "label"), ("Sentence", "Category"), ("review", "class")]
+)
+def test_customary_names_are_guessed_and_said(tmp_path: Path, text: str, label: str) -> None:
+    content = [(str(number), *row) for number, row in enumerate(rows(30))]
+    guess = _guess(_load(write_csv(tmp_path / "rows.csv", content, header=("id", text, label))))
+    assert f"text from '{text}' and labels from '{label}'" in guess
+
+
+def test_named_columns_are_no_guess(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", rows(30), header=("a", "b"))
+    data = _load(path, text_column=("a",), label_column="b")
+    assert "guessed_column" not in {finding.kind for finding in data.findings}
+
+
+def test_of_two_columns_the_one_that_repeats_is_the_label(tmp_path: Path) -> None:
+    content = [(label, text) for text, label in rows(30)]
+    assert "text from 'b' and labels from 'a'" in _guess(
+        _load(write_csv(tmp_path / "rows.csv", content, header=("a", "b")))
+    )
+
+
+def test_two_columns_of_which_none_repeats_are_refused(tmp_path: Path) -> None:
+    content = [(sentence(number), sentence(number + 100)) for number in range(30)]
+    message = _refusal(write_csv(tmp_path / "rows.csv", content, header=("a", "b")))
+    assert "name text_column and label_column; its columns are 'a', 'b'" in message
+
+
+def test_two_customary_names_of_a_text_are_in_doubt(tmp_path: Path) -> None:
+    content = [(text, text, label) for text, label in rows(30)]
+    message = _refusal(write_csv(tmp_path / "rows.csv", content, header=("title", "text", "label")))
+    assert "name text_column; its columns are 'title', 'text', 'label'" in message
+
+
+def test_a_missing_column_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    message = _refusal(write_csv(tmp_path / "rows.csv", rows(30)), text_column=("body",))
+    assert message.endswith("rows.csv: has no column 'body'; its columns are 'text', 'label'")
+
+
+def test_a_test_file_without_the_column_is_refused(tmp_path: Path) -> None:
+    test = write_csv(tmp_path / "test.csv", rows(30), header=("text", "kind"))
+    message = _refusal(write_csv(tmp_path / "rows.csv", rows(30, start=99)), test_file=test)
+    assert message.endswith("test.csv: has no column 'label'; its columns are 'text', 'kind'")
+
+
+@pytest.mark.parametrize("code", ["3", "Sports"])
+def test_a_file_without_a_header_is_refused_rather_than_losing_a_row(tmp_path: Path, code: str) -> None:
+    first, *rest = [(code, "Wall St. Bears", sentence(number)) for number in range(30)]
+    message = _refusal(write_csv(tmp_path / "rows.csv", rest, header=first))
+    assert f"its first row looks like data ('{code}')" in message
+
+
+def test_a_file_of_two_columns_without_a_header_is_refused(tmp_path: Path) -> None:
+    first, *rest = rows(30)
+    assert "first row looks like data" in _refusal(write_csv(tmp_path / "rows.csv", rest, header=first))
+
+
+def test_cells_between_semicolons_are_recognised_and_refused(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", [("a b;x",), ("c d;y",)], header=("text;label",))
+    assert "separated by ';'" in _refusal(path)
+
+
+def test_several_columns_are_joined_by_a_space(tmp_path: Path) -> None:
+    content = [("Title", text, label) for text, label in rows(30)]
+    path = write_csv(tmp_path / "rows.csv", content, header=("title", "text", "label"))
+    data = _load(path, text_column=("title", "text"), label_column="label")
+    assert all(text.startswith("Title ") for text in data.train.texts)
+
+
+def test_text_of_a_row_leaves_out_missing_and_empty_cells() -> None:
+    row = {"a": "one", "b": None, "c": "", "d": "two"}
+    assert text_of(row, ("a", "b", "c", "d")) == "one two"
+    assert text_of(row, ("b",)) == ""
+
+
+def test_text_of_a_row_refuses_a_missing_column() -> None:
+    with pytest.raises(DataError, match="no column 'body'; the columns are 'a'"):
+        text_of({"a": "one"}, ("body",))
+
+
+@pytest.mark.parametrize("cell", [3, 1.5, ["a"], {"a": "b"}, True])
+def test_a_cell_that_is_not_text_is_refused(tmp_path: Path, cell: Any) -> None:
+    with pytest.raises(DataError, match=f"column 'text' holds a {type(cell).__name__}"):
+        text_of({"text": cell}, ("text",))
+    content: list[dict[str, Any]] = [{"text": text, "label": label} for text, label in rows(30)]
+    content[4]["text"] = cell
+    message = _refusal(write_jsonl(tmp_path / "rows.jsonl", content))
+    assert f"row 5, column 'text' holds a {type(cell).__name__}" in message
+
+
+def test_numbers_as_text_in_csv_are_text(tmp_path: Path) -> None:
+    content = [(str(number), "ab"[number % 2]) for number in range(30)]
+    assert _load(write_csv(tmp_path / "rows.csv", content)).train.texts[0].isdecimal()

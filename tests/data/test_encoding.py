@@ -1,0 +1,129 @@
+"""Token ids: cut, cached by content, and computed again where the cache is damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import DataCollatorWithPadding, PreTrainedTokenizerFast
+
+from loraloom.data import Encoded, default_cache, encode, encoding, truncation_finding
+
+TEXTS = ("one two three four five six", "", "two", "one unseen word")
+VOCABULARY = ["<pad>", "<s>", "</s>", "<unk>", "one", "two", "three", "four", "five", "six"]
+
+
+def _tokenizer(vocabulary: list[str] = VOCABULARY) -> Any:
+    inner = Tokenizer(models.WordLevel({word: number for number, word in enumerate(vocabulary)}, "<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    inner.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    build: Any = PreTrainedTokenizerFast
+    return build(tokenizer_object=inner, **{"pad_token": "<pad>", "unk_token": "<unk>"})
+
+
+def _files(cache: Path) -> list[Path]:
+    return sorted(path for path in cache.rglob("*") if path.is_file())
+
+
+def _same(one: Encoded, other: Encoded) -> bool:
+    return list(one) == list(other) and one.cut == other.cut
+
+
+def test_ids_are_those_of_the_tokenizer() -> None:
+    tokenizer = _tokenizer()
+    encoded = encode(tokenizer, TEXTS, max_length=5, cache=None)
+    expected = tokenizer(list(TEXTS), truncation=True, max_length=5)
+    assert [row["input_ids"] for row in encoded] == expected["input_ids"]
+    assert [row["attention_mask"] for row in encoded] == expected["attention_mask"]
+    assert encoded.cut == 1
+
+
+def test_rows_fit_the_collator() -> None:
+    tokenizer = _tokenizer()
+    encoded = encode(tokenizer, TEXTS, max_length=8, cache=None)
+    batch = DataCollatorWithPadding(tokenizer)([encoded[0], encoded[-2]])
+    assert batch["attention_mask"].sum(1).tolist() == [8, 3]
+
+
+def test_rows_beyond_the_last_are_no_rows() -> None:
+    encoded = encode(_tokenizer(), TEXTS, max_length=8, cache=None)
+    with pytest.raises(IndexError):
+        encoded[4]
+
+
+def test_no_texts_are_no_rows() -> None:
+    assert len(encode(_tokenizer(), (), max_length=8, cache=None)) == 0
+
+
+def test_more_texts_than_a_chunk_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = encode(_tokenizer(), TEXTS * 5, max_length=5, cache=None)
+    monkeypatch.setattr(encoding, "_CHUNK_ROWS", 3)
+    assert _same(encode(_tokenizer(), TEXTS * 5, max_length=5, cache=None), whole)
+
+
+def test_a_result_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = _tokenizer()
+    first = encode(tokenizer, TEXTS, max_length=5, cache=tmp_path)
+    tokenizer(list(TEXTS), padding=True, truncation=True, max_length=3)  # leaves settings behind in it
+    monkeypatch.setattr(encoding, "_tokenized", lambda *_: pytest.fail("was computed again"))
+    assert _same(encode(tokenizer, TEXTS, max_length=5, cache=tmp_path), first)
+
+
+def test_another_length_text_or_tokenizer_is_another_entry(tmp_path: Path) -> None:
+    encode(_tokenizer(), TEXTS, max_length=5, cache=tmp_path)
+    encode(_tokenizer(), TEXTS, max_length=6, cache=tmp_path)
+    encode(_tokenizer(), TEXTS[:3], max_length=5, cache=tmp_path)
+    encode(_tokenizer([*VOCABULARY, "unseen"]), TEXTS, max_length=5, cache=tmp_path)
+    assert len(_files(tmp_path)) == 4
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "other"])
+def test_a_damaged_entry_is_computed_again_and_replaced(tmp_path: Path, damage: str) -> None:
+    first = encode(_tokenizer(), TEXTS, max_length=5, cache=tmp_path)
+    (file,) = _files(tmp_path)
+    whole = file.read_bytes()
+    damaged = bytearray(whole)
+    damaged[-1] ^= 1
+    contents = {"flip": bytes(damaged), "cut": whole[:-9], "empty": b"", "other": b"no safetensors" * 9}
+    file.write_bytes(contents[damage])
+    assert _same(encode(_tokenizer(), TEXTS, max_length=5, cache=tmp_path), first)
+    assert _files(tmp_path) == [file]
+    assert file.read_bytes() == whole
+
+
+def test_every_flipped_byte_is_noticed(tmp_path: Path) -> None:
+    first = encode(_tokenizer(), TEXTS, max_length=5, cache=tmp_path)
+    (file,) = _files(tmp_path)
+    whole = file.read_bytes()
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        file.write_bytes(bytes(damaged))
+        found = encoding._read(file)
+        assert found is None or _same(found, first)
+
+
+def test_a_cache_that_can_not_be_written_is_done_without(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    assert len(encode(_tokenizer(), TEXTS, max_length=5, cache=blocked)) == 4
+
+
+def test_cut_texts_are_a_finding() -> None:
+    encoded = encode(_tokenizer(), TEXTS, max_length=5, cache=None)
+    finding = truncation_finding(encoded, "test", 5)
+    assert finding is not None
+    assert finding.sentence == "Test: 1 text (25.0%) longer than data.max_length = 5 tokens: cut."
+    assert truncation_finding(encode(_tokenizer(), TEXTS, max_length=8, cache=None), "test", 8) is None
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LORALOOM_CACHE", str(tmp_path))
+    assert default_cache() == tmp_path
+    monkeypatch.delenv("LORALOOM_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_cache() == tmp_path / ".cache" / "loraloom"

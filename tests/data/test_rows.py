@@ -1,0 +1,271 @@
+"""Rows of files: every kind and compression, and every way in which a file can be bad."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import itertools
+import json
+import lzma
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from loraloom.data import stream_rows
+from loraloom.errors import DataError, MissingExtraError
+
+from .files import write_csv, write_jsonl
+
+ROWS = [{"text": 'a, "b"\nc', "label": "1"}, {"text": "NA", "label": "01"}, {"text": "ü", "label": "x"}]
+
+
+def _refusal(path: str | Path) -> str:
+    with pytest.raises(DataError) as caught:
+        list(stream_rows(str(path)))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def _csv(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def _parquet(path: Path, rows: list[dict[str, str]]) -> str:
+    import pandas as pd
+
+    pd.DataFrame(rows).to_parquet(path)
+    return str(path)
+
+
+def _compress(suffix: str, content: bytes) -> bytes:
+    if suffix == ".zst":
+        compressed: bytes = pytest.importorskip("zstandard").compress(content)
+        return compressed
+    if suffix == ".gz":
+        return gzip.compress(content)
+    return bz2.compress(content) if suffix == ".bz2" else lzma.compress(content)
+
+
+def _as_csv(folder: Path) -> str:
+    return write_csv(folder / "rows.csv", [tuple(row.values()) for row in ROWS])
+
+
+def _as_tsv(folder: Path) -> str:
+    return write_csv(folder / "rows.tsv", [tuple(row.values()) for row in ROWS], delimiter="\t")
+
+
+def _as_jsonl(folder: Path) -> str:
+    return write_jsonl(folder / "rows.jsonl", ROWS)
+
+
+def _as_parquet(folder: Path) -> str:
+    return _parquet(folder / "rows.parquet", ROWS)
+
+
+WRITERS = (_as_csv, _as_tsv, _as_jsonl, _as_parquet)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_every_kind_gives_the_same_cells_as_they_stand(tmp_path: Path, write: Callable[[Path], str]) -> None:
+    assert list(stream_rows(write(tmp_path))) == ROWS
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
+def test_every_kind_is_read_compressed(tmp_path: Path, write: Callable[[Path], str], suffix: str) -> None:
+    plain = Path(write(tmp_path))
+    packed = plain.with_name(plain.name + suffix)
+    packed.write_bytes(_compress(suffix, plain.read_bytes()))
+    assert list(stream_rows(str(packed))) == ROWS
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
+def test_a_damaged_compressed_file_is_refused(tmp_path: Path, suffix: str) -> None:
+    pytest.importorskip("zstandard")
+    assert "can't be decompressed" in _refusal(_csv(tmp_path / f"rows.csv{suffix}", b"not compressed at all"))
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
+def test_a_compressed_file_that_was_cut_off_is_refused(tmp_path: Path, suffix: str) -> None:
+    whole = _compress(suffix, b"text,label\n" + b"".join(b"%d,x\n" % number for number in range(100_000)))
+    assert "can't be decompressed" in _refusal(_csv(tmp_path / f"rows.csv{suffix}", whole[:-100]))
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
+def test_compressed_parts_one_after_the_other_are_one_file(tmp_path: Path, suffix: str) -> None:
+    parts = _compress(suffix, b"text\na\n") + _compress(suffix, b"b\n" * 100_000)
+    assert sum(1 for _ in stream_rows(str(_csv(tmp_path / f"rows.csv{suffix}", parts)))) == 100_001
+
+
+def test_zst_without_its_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises(MissingExtraError, match=r"loraloom\[zstd\]"):
+        list(stream_rows(str(_csv(tmp_path / "rows.csv.zst", b""))))
+
+
+def test_rows_come_before_the_file_was_read_to_its_end(tmp_path: Path) -> None:
+    path = _csv(tmp_path / "rows.csv", b"text,label\na,1\n" + b"b,2\n" * 100_000 + b"ragged\n")
+    assert list(itertools.islice(stream_rows(str(path)), 2)) == [
+        {"text": "a", "label": "1"},
+        {"text": "b", "label": "2"},
+    ]
+
+
+def test_order_of_columns_is_kept(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", [("1", "2", "3")], header=("z", "a", "m"))
+    assert list(next(stream_rows(path))) == ["z", "a", "m"]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    path = _csv(tmp_path / "rows.csv", b"\xef\xbb\xbftext,label\na,1\n")
+    assert list(stream_rows(str(path))) == [{"text": "a", "label": "1"}]
+
+
+def test_windows_line_ends_and_empty_lines_are_no_data(tmp_path: Path) -> None:
+    path = _csv(tmp_path / "rows.csv", b"text,label\r\na,1\r\n\r\n")
+    assert list(stream_rows(str(path))) == [{"text": "a", "label": "1"}]
+
+
+def test_a_folder_gives_a_row_for_each_file(tmp_path: Path) -> None:
+    for label, name, text in (("b", "2.txt", "second"), ("a", "1.txt", "first"), (".git", "x.txt", "none")):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / name).write_text(text)
+    assert list(stream_rows(str(tmp_path))) == [
+        {"text": "first", "label": "a"},
+        {"text": "second", "label": "b"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b'\n {"text": "a"}\n{"text": "b"}\n', [{"text": "a"}, {"text": "b"}]),
+        (b"text,label\na,1\n", [{"text": "a", "label": "1"}]),
+        (b"\xef\xbb\xbftext\na\n", [{"text": "a"}]),
+    ],
+)
+def test_standard_input_is_told_apart_by_its_first_character(
+    monkeypatch: pytest.MonkeyPatch, content: bytes, expected: list[dict[str, str]]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    assert list(stream_rows("-")) == expected
+
+
+def test_empty_standard_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b" \n")))
+    assert _refusal("-") == "standard input: is empty"
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    assert _refusal(tmp_path / "none.csv").endswith("none.csv: there is no such file or folder")
+
+
+@pytest.mark.parametrize("name", ["rows.pkl", "rows.pickle", "rows.pt", "rows.pkl.gz"])
+def test_files_that_can_run_code_are_refused_by_name(tmp_path: Path, name: str) -> None:
+    assert "can run code" in _refusal(_csv(tmp_path / name, b"text"))
+
+
+@pytest.mark.parametrize("name", ["rows.xlsx", "rows", "rows.json", "rows.gz"])
+def test_an_unknown_kind_is_refused_with_the_known_ones(tmp_path: Path, name: str) -> None:
+    message = _refusal(_csv(tmp_path / name, b"text"))
+    assert ".csv, .tsv, .jsonl" in message
+    assert ".zst" in message
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv", "rows.jsonl"])
+def test_an_empty_file_is_refused(tmp_path: Path, name: str) -> None:
+    assert _refusal(_csv(tmp_path / name, b"")).endswith("is empty")
+
+
+def test_a_ragged_row_is_refused_with_its_number_and_cells(tmp_path: Path) -> None:
+    path = _csv(tmp_path / "rows.csv", b'text,label\n"a\nb",1\nc,2,3\n')
+    assert _refusal(path).endswith("row 2 (line 4) has 3 cells where the header has 2")
+
+
+def test_a_header_that_names_a_column_twice_is_refused(tmp_path: Path) -> None:
+    assert "'text' stands twice" in _refusal(_csv(tmp_path / "rows.csv", b"text,text\na,b\n"))
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    assert "line 1 names a key twice" in _refusal(_csv(tmp_path / "r.jsonl", b'{"text": "a", "text": "b"}\n'))
+
+
+def test_a_quote_that_is_not_closed_is_refused(tmp_path: Path) -> None:
+    message = _refusal(_csv(tmp_path / "rows.csv", b'text,label\n"a,1\nb,2\n'))
+    assert "line 3 is not valid CSV" in message
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
+def test_a_byte_that_is_not_utf8_is_refused_with_its_position(tmp_path: Path, name: str) -> None:
+    content = b'{"text": "a"}\n{"text": "caf\xe9"}\n' if name.endswith("jsonl") else b"text\ncaf\xe9\n"
+    position = content.index(b"\xe9")
+    assert f"byte {position} (0xe9) is not UTF-8" in _refusal(_csv(tmp_path / name, content))
+
+
+def test_a_position_counts_the_byte_order_mark(tmp_path: Path) -> None:
+    assert "byte 7 (0xe9)" in _refusal(_csv(tmp_path / "rows.csv", b"\xef\xbb\xbftext\xe9\n"))
+
+
+def test_a_binary_file_is_refused(tmp_path: Path) -> None:
+    assert "NUL byte at byte 4" in _refusal(_csv(tmp_path / "rows.csv", b"\x7fELF\0\0\0"))
+
+
+def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
+    assert "is not a Parquet file" in _refusal(_csv(tmp_path / "rows.parquet", b"text,label\n" * 9))
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.parquet"])
+def test_a_cell_of_ten_megabytes_is_refused_with_its_row_and_column(tmp_path: Path, name: str) -> None:
+    huge = [{"label": "a", "text": "short"}, {"label": "b", "text": "x" * 10_000_000}]
+    path = str(tmp_path / name)
+    if name.endswith("csv"):
+        write_csv(tmp_path / name, [tuple(row.values()) for row in huge], header=("label", "text"))
+    elif name.endswith("jsonl"):
+        write_jsonl(tmp_path / name, huge)
+    else:
+        _parquet(tmp_path / name, huge)
+    assert "row 2, column 'text' has 10,000,000 characters" in _refusal(path)
+
+
+def test_a_cell_beyond_the_parser_is_refused_by_its_line(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", [("x" * 17_000_000, "a")])
+    assert "line 2 is not valid CSV" in _refusal(path)
+
+
+@pytest.mark.parametrize("line", ["[1]", '"text"', "1", "null"])
+def test_a_line_that_is_no_object_is_refused_with_its_number(tmp_path: Path, line: str) -> None:
+    path = _csv(tmp_path / "rows.jsonl", b'{"text": "a"}\n' + line.encode())
+    assert "line 2 is not a JSON object" in _refusal(path)
+
+
+@pytest.mark.parametrize(
+    "line", ["{", '{"text": }', '{"text": ' + "[" * 100_000, '{"n": ' + "9" * 9000 + "}"]
+)
+def test_a_line_that_is_not_json_is_refused_with_its_number(tmp_path: Path, line: str) -> None:
+    assert "line 1 is not JSON" in _refusal(_csv(tmp_path / "rows.jsonl", line.encode()))
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
+def test_characters_that_no_text_has_are_refused(tmp_path: Path, text: str) -> None:
+    path = _csv(tmp_path / "rows.jsonl", json.dumps({"text": text}).encode())
+    assert f"row 1, column 'text' has U+{ord(text[1]):04X} at character 1" in _refusal(path)
+
+
+def test_a_folder_without_classes_is_refused(tmp_path: Path) -> None:
+    assert "one folder of .txt files per class" in _refusal(tmp_path)
+
+
+def test_a_class_without_texts_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sports").mkdir()
+    assert "sports: has no .txt file" in _refusal(tmp_path)
+
+
+def test_a_file_in_a_folder_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sports").mkdir()
+    _csv(tmp_path / "sports" / "1.txt", b"x" * 5_000_000)
+    assert "1.txt: has 5,000,000 bytes" in _refusal(tmp_path)
