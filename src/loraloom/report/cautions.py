@@ -54,8 +54,8 @@ def _of_margin(board: Leaderboard, row: Row, winner: Winner) -> Iterator[str]:
     if row.seeds == 1:
         every = len(board.rows) > 1 and all(each.seeds <= 1 for each in board.rows)
         yield (
-            "Every configuration was trained with one seed: how far another seed would move these accuracies, "
-            "and so their order, is not known."
+            "Every configuration was trained with one seed: how far another seed would move the accuracies, "
+            "and with them the order, is not known."
             if every
             else "It was trained with one seed: how far another seed would move its accuracy is not known."
         )
@@ -70,7 +70,7 @@ def _margin(row: Row, second: Row, near: int) -> str:
     rows = round(gap * row.examples)
     apart = f"{gap:.3f} ({plural(rows, 'row')} of {row.examples:,}) away" if rows else "level with it"
     if near == 1:
-        return f"Its lead is within noise: the next configuration is {apart} on validation; either may be better."
+        return f"Its lead is within noise: the next configuration is {apart} on validation and may be better."
     return (
         f"Its lead is within noise: {near:,} other configurations can't be told from it by their validation "
         f"accuracy, the nearest of them {apart}."
@@ -80,9 +80,10 @@ def _margin(row: Row, second: Row, near: int) -> str:
 def _of_search(run: Run, found: Answer) -> Iterator[str]:
     tally = found.tally
     if tally.failed:
+        they = "it" if tally.failed == 1 else "they"
         yield (
-            f"{tally.failed:,} of {plural(tally.finished, 'trial')} failed; what they would have reached is "
-            "not known. Their reasons stand under the leaderboard."
+            f"{tally.failed:,} of {plural(tally.finished, 'trial')} failed, so what {they} would have "
+            "reached is not known; why stands under the leaderboard."
         )
     if tally.pruned:
         yield (

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from loraloom.report.leaderboard import Leaderboard, describe
-from loraloom.report.wording import loss, plural
+from loraloom.report.wording import loss, value
 from loraloom.study.record import Evaluation
 
 MOST_TRIALS = 4
@@ -74,7 +74,7 @@ def _curve(number: int, name: str, lines: Sequence[Evaluation]) -> Curve:
         )
     }
     if len(traced) > len(lines):
-        by_epoch["train_loss"] = _finite((epoch, value) for epoch, value, _ in traced)
+        by_epoch["train_loss"] = _finite((epoch, train_loss) for epoch, train_loss, _ in traced)
         by_epoch["learning_rate"] = _finite((epoch, rate) for epoch, _, rate in traced)
     return Curve(number, name, **by_epoch)
 
@@ -90,7 +90,7 @@ def _thinned(points: list[tuple[float, float, float]]) -> list[tuple[float, floa
     """At most `MOST_TRACE_POINTS`: each the mean of a run of losses, at the last of their steps."""
     width = math.ceil(len(points) / MOST_TRACE_POINTS) or 1
     runs = [points[start : start + width] for start in range(0, len(points), width)]
-    return [(run[-1][0], sum(value for _, value, _ in run) / len(run), run[-1][2]) for run in runs]
+    return [(run[-1][0], sum(train_loss for _, train_loss, _ in run) / len(run), run[-1][2]) for run in runs]
 
 
 def _finite(points: Iterable[tuple[float, float]]) -> Points:
@@ -125,10 +125,8 @@ def _on_rate(curve: Curve) -> str:
     rates = [rate for _, rate in curve.learning_rate]
     if not rates:
         return f"Trial {curve.number:04d} left no learning rate."
+    first, highest, last = (value(float(f"{rate:.2g}")) for rate in (rates[0], max(rates), rates[-1]))
     if max(rates) == min(rates):
-        return f"Trial {curve.number:04d} kept its learning rate at {rates[0]:.3g} throughout."
-    points = plural(len(rates), "point")
-    return (
-        f"The learning rate of trial {curve.number:04d} went from {rates[0]:.3g} by way of at most "
-        f"{max(rates):.3g} to {rates[-1]:.3g} ({points})."
-    )
+        return f"Trial {curve.number:04d} kept its learning rate at {first} throughout."
+    way = f" by way of {highest}" if max(rates) > max(rates[0], rates[-1]) else ""
+    return f"The learning rate of trial {curve.number:04d} went from {first}{way} to {last}."

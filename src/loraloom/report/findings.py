@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from loraloom.report.answer import Answer, answer
 from loraloom.report.cautions import cautions
 from loraloom.report.curves import Curves, curves, trials_to_draw
-from loraloom.report.leaderboard import Leaderboard, leaderboard
+from loraloom.report.leaderboard import Leaderboard, describe, leaderboard
 from loraloom.report.provenance import DataFindings, Making, data_findings, making
 from loraloom.report.reading import Run, read_evaluations
 from loraloom.report.testset import Tested, tested
+from loraloom.report.wording import listed, value
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,8 @@ class Findings:
     """The report's sections in their order; `problems` are files that can't be read or do not agree."""
 
     name: str
+    subject: str
+    on_size: str
     answer: Answer
     cautions: tuple[str, ...]
     board: Leaderboard
@@ -37,6 +41,8 @@ def findings(run: Run) -> Findings:
     found = answer(run, board)
     return Findings(
         name=run.path.resolve().name,
+        subject=_subject(run),
+        on_size=_on_size(board),
         answer=found,
         cautions=cautions(run, board, found, test),
         board=board,
@@ -45,4 +51,26 @@ def findings(run: Run) -> Findings:
         data=data_findings(run),
         making=making(run),
         problems=tuple(problems),
+    )
+
+
+def _subject(run: Run) -> str:
+    """What was trained on what: `demo on demo (BBC News)`."""
+    data = run.recipe.provenance.get("data")
+    name = data.get("name") if isinstance(data, Mapping) else None
+    models = listed([value(model) for model in run.recipe.values("backbone.model")])
+    data_name = name or run.recipe.data.dataset or run.recipe.data.train_file or "unnamed data"
+    return f"{models} on {value(data_name)}"
+
+
+def _on_size(board: Leaderboard) -> str:
+    """Whether a smaller configuration would do as well."""
+    winner, smaller = board.winner, board.smallest_in_noise
+    if winner is None:
+        return ""
+    if smaller is None:
+        return "No smaller configuration that was tried comes within the noise of the best."
+    return (
+        f"The smallest configuration within the noise of the best is {describe(board.axes, smaller.values)}, "
+        f"with {100 * smaller.trainable / winner.trainable:.0f} % of its parameters."
     )

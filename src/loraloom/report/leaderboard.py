@@ -88,6 +88,13 @@ class Leaderboard:
             if row is not winner and row.accuracy is not None and row.accuracy >= low
         )
 
+    @property
+    def smallest_in_noise(self) -> Row | None:
+        """The row in noise with the fewest parameters, where these are fewer than the winner's."""
+        winner = self.winner
+        smallest = min(self.in_noise, key=lambda row: row.trainable, default=None)
+        return smallest if smallest and winner and smallest.trainable < winner.trainable else None
+
 
 def leaderboard(run: Run) -> Leaderboard:
     """Joins the run's records by their point, and ranks them."""

@@ -11,6 +11,7 @@ import io
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -31,6 +32,7 @@ MARKERS = "os^D"
 MOST_BARS = 60
 STYLE: Any = {  # matplotlib's stubs want a literal type of its own for every name
     "font.size": 9.5,
+    "axes.facecolor": "none",
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
     "axes.spines.top": False,
@@ -97,7 +99,7 @@ def _picture(
     draw(axes)
     svg = for_page(_saved(figure, "svg", facecolor="none"), name, title, sentence)
     if legend:
-        handles = [line for line in axes.get_lines() if line.get_gid() == "validation"]
+        handles = [line for line in axes.get_lines() if line.get_label() == "validation"]
         figure.set_figheight(size[1] + 0.22 * len(legend) + 0.2)
         figure.legend(handles, legend, loc="outside lower left", frameon=False, fontsize=8)
     axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
@@ -122,19 +124,21 @@ def _leaderboard(board: Leaderboard, found: Findings) -> Picture:
         f"Validation {board.metric_name} against size",
         f"{len(board.ranked)} configurations by trainable parameters and validation {board.metric_name}.",
         lambda axes: _draw_leaderboard(axes, board, cap),
-        size=(10, 3.7),
+        size=(5.8, 3.1),
     )
 
 
 def _draw_leaderboard(axes: Axes, board: Leaderboard, cap: int | None) -> None:
     winner = board.winner
+    places = _side_by_side(board.ranked, cap)
     others = [row for row in board.ranked if row is not winner]
     for rows, colour, size in ((others, SERIES[0], 5.5), ([winner], WARN, 8.5)):
-        points = [(row.trainable, row.metric) for row in rows if row is not None and row.metric is not None]
+        points = [(places[row.numbers], row.metric) for row in rows if row and row.metric is not None]
         if not points:
             continue
         for row in rows if len(others) < MOST_BARS or rows == [winner] else ():
-            _whisker(axes, row, board.metric, colour)
+            if row is not None and row.interval is not None and board.metric == "accuracy":
+                axes.vlines(places[row.numbers], *row.interval, color=colour, linewidth=1.3, alpha=0.55)
         axes.plot(
             *zip(*points, strict=True),
             linestyle="",
@@ -167,9 +171,16 @@ def _draw_leaderboard(axes: Axes, board: Leaderboard, cap: int | None) -> None:
     axes.set_ylabel(f"validation {board.metric_name}")
 
 
-def _whisker(axes: Axes, row: Row | None, metric: str, colour: str) -> None:
-    if row is not None and row.interval is not None and metric == "accuracy":
-        axes.vlines(row.trainable, *row.interval, color=colour, linewidth=1.3, alpha=0.55)
+def _side_by_side(rows: Sequence[Row], cap: int | None) -> dict[tuple[int, ...], float]:
+    """Where each row stands across: at its size, moved a little where several rows have the same size."""
+    high = max([*(row.trainable for row in rows), cap or 0])
+    places: dict[tuple[int, ...], float] = {}
+    for size, same in groupby(sorted(rows, key=lambda row: row.trainable), key=lambda row: row.trainable):
+        group = list(same)
+        step = min(0.012, 0.1 / len(group)) * min(high, 10 * size)
+        for index, row in enumerate(group):
+            places[row.numbers] = size + step * (index - (len(group) - 1) / 2)
+    return places
 
 
 def _thousands(number: float) -> str:
@@ -182,12 +193,15 @@ def _thousands(number: float) -> str:
 
 
 def _curves(found: Curves) -> dict[str, Picture]:
+    from matplotlib.ticker import MaxNLocator
+
     def lines(train: str | None, validation: str, label: str) -> Callable[[Axes], None]:
         def draw(axes: Axes) -> None:
             for index, curve in enumerate(found.trials):
                 if train:
                     _line(axes, curve, train, index, train=True)
                 _line(axes, curve, validation, index, train=False)
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=axes.get_xlim()[1] > 2))
             axes.set_xlabel("epoch")
             axes.set_ylabel(label)
 
@@ -195,9 +209,13 @@ def _curves(found: Curves) -> dict[str, Picture]:
 
     def rates(axes: Axes) -> None:
         lines(None, "learning_rate", "learning rate")(axes)
-        values = [rate for curve in found.trials for _, rate in curve.learning_rate]
-        if values and min(values) > 0 and max(values) / min(values) > 50:
+        highest = [
+            max(rate for _, rate in curve.learning_rate) for curve in found.trials if curve.learning_rate
+        ]
+        if highest and min(highest) > 0 and max(highest) / min(highest) > 50:
             axes.set_yscale("log")
+        else:
+            axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(lambda number, _: wording.value(float(number)))
         axes.yaxis.set_minor_formatter(lambda *_: "")
 
@@ -222,7 +240,7 @@ def _curves(found: Curves) -> dict[str, Picture]:
 
 def _line(axes: Axes, curve: Curve, field: str, index: int, *, train: bool) -> None:
     points: Points = getattr(curve, field)
-    many = len(points) > 40
+    many = len(points) > 40 or field == "learning_rate"
     axes.plot(
         [epoch for epoch, _ in points],
         [value for _, value in points],
@@ -230,9 +248,10 @@ def _line(axes: Axes, curve: Curve, field: str, index: int, *, train: bool) -> N
         linestyle=(0, (3, 2)) if train else "-",
         linewidth=1.0 if train else 1.8,
         alpha=0.75 if train else 1.0,
+        zorder=3 - 0.1 * index,
         marker=MARKERS[index % len(MARKERS)] if not (train or many) or len(points) == 1 else "",
         markersize=3 if train else 4.5,
-        gid="train" if train else "validation",
+        label="training" if train else "validation",
     )
 
 

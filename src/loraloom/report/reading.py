@@ -17,7 +17,6 @@ from loraloom.errors import RunError
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.study.durable import is_whole
 from loraloom.study.record import (
-    RECORD,
     TEST_PREDICTIONS,
     Evaluation,
     TrialRecord,
@@ -115,7 +114,7 @@ def _trial_folders(trials: Path) -> list[Path]:
 
 
 def _read_best(folder: Path, problems: list[str]) -> Best | None:
-    if not (folder / RECORD).is_file():
+    if not is_whole(folder):
         return None
     try:
         record = read_record(folder)

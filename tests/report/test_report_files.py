@@ -1,0 +1,108 @@
+"""The files beside the page: CSV that no spreadsheet runs, PNG pictures, a folder replaced whole."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_runs import (
+    TEST_ROWS,
+    make_predictions,
+    make_recipe,
+    make_record,
+    make_score,
+    whole_run,
+    write_run,
+)
+
+from loraloom.report import write_report
+from loraloom.report.tables import safe_cell
+from loraloom.study.durable import verify_manifest
+
+FILES = {
+    "index.html",
+    "manifest.json",
+    "leaderboard.csv",
+    "leaderboard.png",
+    "curves.csv",
+    "curves_loss.png",
+    "curves_accuracy.png",
+    "curves_learning_rate.png",
+    "confusion.csv",
+    "confusion.png",
+    "classes.csv",
+    "worst_errors.csv",
+}
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_whole_run_gives_all_files(tmp_path: Path) -> None:
+    report = write_report(whole_run(tmp_path / "r")).parent
+    assert {path.name for path in report.iterdir()} == FILES
+    verify_manifest(report)
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in report.glob("*.png"))
+
+
+def test_an_older_report_is_replaced_whole(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "r")
+    (run / "report").mkdir()
+    (run / "report" / "old.png").write_bytes(b"old")
+    write_report(run)
+    assert {path.name for path in (run / "report").iterdir()} == FILES
+
+
+def test_the_leaderboard_table_has_every_configuration(tmp_path: Path) -> None:
+    table = rows(write_report(whole_run(tmp_path / "r")).with_name("leaderboard.csv"))
+    assert [row["state"] for row in table] == ["complete"] * 4 + ["pruned", "failed"]
+    assert table[0]["winner"] == "True"
+    assert table[0]["lora.r"] == "4"
+    assert float(table[0]["accuracy_low"]) < float(table[0]["validation_accuracy"])
+    assert table[5]["reason"] == "its loss is not finite at step 12"
+
+
+def test_confusion_and_errors_stand_in_tables(tmp_path: Path) -> None:
+    page = write_report(whole_run(tmp_path / "r"))
+    confusion = rows(page.with_name("confusion.csv"))
+    assert sum(int(row["tech"]) for row in confusion) == 89
+    assert len(rows(page.with_name("worst_errors.csv"))) == 13
+    assert [row["support"] for row in rows(page.with_name("classes.csv"))] == ["89"] * 5
+
+
+def test_formulas_in_texts_and_labels_are_disarmed(tmp_path: Path) -> None:
+    labels = ("=1+1", "+a", "-b", "@c", "\td")
+    recipe = make_recipe(lora={}, train={})
+    best = make_record(recipe, 0, {}, labels=labels, test=make_score(432 / 445, TEST_ROWS))
+    lines = make_predictions(labels, text="=HYPERLINK({label})")
+    page = write_report(write_run(tmp_path / "r", recipe, [best], best=best, predictions=lines))
+    for name in ("worst_errors.csv", "classes.csv", "confusion.csv"):
+        with page.with_name(name).open(encoding="utf-8", newline="") as file:
+            cells = [cell for line in csv.reader(file) for cell in line]
+        assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+    assert rows(page.with_name("worst_errors.csv"))[0]["text"].startswith("'=HYPERLINK(")
+
+
+@pytest.mark.parametrize("number", [-1, -0.5, 1e-7, True, None])
+def test_numbers_are_left_as_they_are(number: float | None) -> None:
+    assert safe_cell(number) is number
+
+
+@given(st.text())
+def test_no_text_cell_begins_like_a_formula(text: str) -> None:
+    cell = safe_cell(text)
+    assert isinstance(cell, str)
+    assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    assert cell.removeprefix("'").isprintable() or text
+
+
+def test_a_single_configuration_has_no_picture_of_the_leaderboard(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={}, train={})
+    page = write_report(write_run(tmp_path / "r", recipe, [make_record(recipe, 0, {})]))
+    assert not page.with_name("leaderboard.png").exists()
+    assert page.with_name("leaderboard.csv").exists()

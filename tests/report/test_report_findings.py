@@ -1,0 +1,276 @@
+"""What the report finds, before it is rendered: joined seeds, ranks, doubts, damaged files, words."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_runs import (
+    LABELS,
+    TEST_ROWS,
+    make_evaluations,
+    make_predictions,
+    make_recipe,
+    make_record,
+    make_score,
+    whole_run,
+    write_run,
+)
+
+from loraloom.metrics import mean_interval, wilson_interval
+from loraloom.report import findings, read_run
+from loraloom.report.curves import MOST_TRACE_POINTS
+from loraloom.report.wording import clean, duration, listed, plural, share, value
+from loraloom.study.durable import MANIFEST
+
+
+def test_trials_of_one_configuration_are_joined_over_their_seeds(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [2, 4]}, train={}, search={"seeds": 3})
+    accuracies = {2: (0.9, 0.92, 0.94), 4: (0.93, 0.95, None)}
+    records = [
+        make_record(
+            recipe, 3 * index + seed, {"lora.r": rank}, accuracy, seed=42 + seed,
+            state="complete" if accuracy else "failed", reason=None if accuracy else "it ran out of memory",
+        )
+        for index, (rank, each) in enumerate(accuracies.items())
+        for seed, accuracy in enumerate(each)
+    ]  # fmt: skip
+    board = findings(read_run(write_run(tmp_path / "r", recipe, records))).board
+    four, two = board.ranked
+    assert (four.rank, four.values, four.seeds, four.trials) == (1, ("4",), 2, "0003, 0004, 0005")
+    assert four.reasons == ("seed 44 failed: it ran out of memory",)
+    kept = [record.result.validation.accuracy for record in records[:3] if record.result]
+    assert two.accuracy == pytest.approx(sum(kept) / 3)
+    assert two.interval == mean_interval(kept)
+    assert two.interval_of == "seeds"
+    assert not board.unranked
+
+
+def test_one_seed_has_wilsons_interval_over_the_rows(tmp_path: Path) -> None:
+    row = findings(read_run(whole_run(tmp_path / "r"))).board.ranked[0]
+    assert row.interval == wilson_interval(215, 222)
+    assert row.interval_of == "rows"
+
+
+def test_a_t_interval_stays_among_the_shares(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={}, train={})
+    records = [make_record(recipe, n, {}, accuracy, seed=n) for n, accuracy in enumerate((0.9, 1.0))]
+    row = findings(read_run(write_run(tmp_path / "r", recipe, records))).board.ranked[0]
+    assert row.interval is not None
+    assert row.interval[0] == pytest.approx(0.315, abs=0.01)
+    assert row.interval[1] == 1
+
+
+def test_of_equal_configurations_the_tested_one_stands_first(tmp_path: Path) -> None:
+    recipe = make_recipe()
+    points = list(recipe.grid())[:3]
+    records = [make_record(recipe, n, point, 0.95) for n, point in enumerate(points)]
+    run = write_run(tmp_path / "r", recipe, records, best=records[2])
+    board = findings(read_run(run)).board
+    assert board.ranked[0].numbers == (2,)
+    assert board.winner is board.ranked[0]
+
+
+def test_a_winner_that_the_mean_over_seeds_does_not_confirm_is_named(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [2, 4]}, train={})
+    records = [make_record(recipe, n, {"lora.r": r}, a) for n, (r, a) in enumerate([(2, 0.9), (4, 0.95)])]
+    found = findings(read_run(write_run(tmp_path / "r", recipe, records, best=records[0])))
+    assert any("has rank 2" in sentence and "r 4 is above it" in sentence for sentence in found.cautions)
+
+
+def test_ranks_follow_the_metric_of_the_recipe(tmp_path: Path) -> None:
+    recipe = make_recipe(search={"metric": "macro_f1"})
+    records = [make_record(recipe, n, point, 0.9 + n / 100) for n, point in enumerate(recipe.grid())]
+    found = findings(read_run(write_run(tmp_path / "r", recipe, records)))
+    assert found.board.ranked[0].metric == found.board.ranked[0].macro_f1
+    assert found.board.metric_name == "macro-F1"
+
+
+def test_the_doubts_name_seeds_noise_failures_pruning_and_marks(tmp_path: Path) -> None:
+    recipe = make_recipe()
+    points = list(recipe.grid())
+    records = [make_record(recipe, n, points[n], 0.95 - n / 1000) for n in range(4)]
+    records.append(make_record(recipe, 4, points[4], None, state="failed", reason="x"))
+    records.append(make_record(recipe, 5, points[5], 0.5, state="pruned", reason="y"))
+    mark = "12 test rows stand in the training rows too, and were kept"
+    best = make_record(recipe, 0, points[0], 0.95, marks=(mark,), test=make_score(0.96, TEST_ROWS))
+    said = "\n".join(findings(read_run(write_run(tmp_path / "r", recipe, records, best=best))).cautions)
+    for doubt in (
+        mark,
+        "one seed",
+        "3 other configurations",
+        "1 of 6 trials failed",
+        "1 of 6 trials ended early",
+    ):
+        assert doubt in said
+
+
+def test_a_constant_answer_that_does_as_well_is_named(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={}, train={})
+    lines = [line | {"label": 0, "prediction": 0} for line in make_predictions(wrong=0)]
+    best = make_record(recipe, 0, {}, 0.95, test=make_score(1.0, TEST_ROWS))
+    found = findings(read_run(write_run(tmp_path / "r", recipe, [best], best=best, predictions=lines)))
+    assert any("constant answer" in sentence for sentence in found.cautions)
+
+
+def test_the_worst_errors_are_the_surest_wrong_rows(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={}, train={})
+    best = make_record(recipe, 0, {}, 0.95, test=make_score(405 / 445, TEST_ROWS))
+    lines = make_predictions(wrong=40)
+    test = findings(read_run(write_run(tmp_path / "r", recipe, [best], best=best, predictions=lines))).test
+    assert test is not None
+    sureness = [error.confidence for error in test.errors]
+    assert len(sureness) == 20
+    assert sureness == sorted(sureness, reverse=True)
+    assert test.wrong == 40
+    assert all(error.label != error.prediction for error in test.errors)
+    assert sum(map(sum, test.matrix)) == TEST_ROWS
+
+
+def test_predictions_that_are_not_of_the_recorded_test_are_named(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={}, train={})
+    best = make_record(recipe, 0, {}, 0.95, test=make_score(1.0, TEST_ROWS))
+    run = write_run(tmp_path / "r", recipe, [best], best=best, predictions=make_predictions(wrong=9))
+    assert any("not of the same test" in problem for problem in findings(read_run(run)).problems)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{", "is damaged"),
+        ('{"row": 0, "text": "", "label": 9, "prediction": 0, "probabilities": [1, 0, 0, 0, 0]}', "5 classes"),
+        ('{"row": 0, "text": "", "label": 0, "prediction": 0, "probabilities": [1]}', "5 classes"),
+        ('{"row": 0, "text": "", "label": 0, "prediction": 0, "probabilities": [NaN]}', "damaged"),
+        ('{"row": 0, "text": "", "label": -1, "prediction": 0, "probabilities": [1]}', "damaged"),
+        ("[" * 100_000, "damaged"),
+    ],
+)  # fmt: skip
+def test_damaged_predictions_cost_the_test_section_alone(tmp_path: Path, line: str, says: str) -> None:
+    run = whole_run(tmp_path / "r")
+    (run / "best" / "test_predictions.jsonl").write_text(line + "\n")
+    found = findings(read_run(run))
+    assert found.test is None
+    assert found.answer.winner is not None
+    assert any(says in problem for problem in found.problems)
+
+
+def test_damaged_trials_and_metrics_are_named_and_left_out(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "r")
+    (run / "trials" / "0001" / "trial.json").write_text("{")
+    (run / "trials" / "0002" / "metrics.jsonl").write_text("{\n{\n")
+    found = findings(read_run(run))
+    assert len(found.board.rows) == 5
+    assert [problem for problem in found.problems if "0001" in problem]
+    assert [problem for problem in found.problems if "0002" in problem]
+    assert found.curves is not None
+    assert 2 not in [curve.number for curve in found.curves.trials]
+
+
+def test_a_damaged_winner_leaves_the_best_by_validation(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "r")
+    (run / "best" / "trial.json").write_text("{}")
+    winner = findings(read_run(run)).answer.winner
+    assert winner is not None
+    assert (winner.number, winner.split) == (3, "validation")
+
+
+def test_a_trial_without_a_manifest_is_under_way(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "r")
+    (run / "trials" / "0002" / MANIFEST).unlink()
+    found = findings(read_run(run))
+    assert found.answer.tally.under_way == 1
+    assert all(2 not in row.numbers for row in found.board.rows)
+
+
+def test_a_point_is_one_configuration_whatever_the_order_of_its_keys(tmp_path: Path) -> None:
+    recipe = make_recipe()
+    point = {"lora.r": 4, "train.learning_rate": 0.001}
+    records = [make_record(recipe, 0, point), make_record(recipe, 1, dict(reversed(point.items())), seed=43)]
+    assert findings(read_run(write_run(tmp_path / "r", recipe, records))).board.ranked[0].seeds == 2
+
+
+def test_overfitting_is_told_by_the_loss(tmp_path: Path) -> None:
+    found = findings(read_run(whole_run(tmp_path / "a", evaluations=list(make_evaluations(8)))))
+    assert found.curves is not None
+    assert "lowest at epoch 4" in found.curves.on_loss
+    assert "overfits" in found.curves.on_loss
+
+
+def test_a_long_trace_is_thinned(tmp_path: Path) -> None:
+    line = next(make_evaluations(1))
+    long = line.model_copy(update={"trace": tuple((n, 1.0, 0.1) for n in range(1, 5001)), "step": 5000})
+    found = findings(read_run(whole_run(tmp_path / "r", evaluations=[long])))
+    assert found.curves is not None
+    points = found.curves.trials[0].train_loss
+    assert len(points) <= MOST_TRACE_POINTS
+    assert points[-1] == (1.0, 1.0)
+
+
+def test_a_native_head_is_loaded_by_peft_and_another_is_not(tmp_path: Path) -> None:
+    linear = make_recipe(lora={}, train={}, head={"kind": "linear"})
+    record = make_record(linear, 0, {}, test=make_score(0.9, TEST_ROWS))
+    found = findings(read_run(write_run(tmp_path / "my run", linear, [record], best=record)))
+    texts = [command.text for command in found.answer.commands]
+    assert not any("peft" in text for text in texts)
+    assert any("my run/best'" in text for text in texts)
+
+
+def test_a_recipe_without_axes_is_described_by_its_telling_fields(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": 8}, train={})
+    record = make_record(recipe, 0, {})
+    winner = findings(read_run(write_run(tmp_path / "r", recipe, [record]))).answer.winner
+    assert winner is not None
+    assert ("lora.r", "8") in winner.settings
+
+
+def test_classes_without_test_rows_have_no_recall(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={}, train={})
+    best = make_record(recipe, 0, {}, test=make_score(1.0, 2))
+    lines = [
+        {"row": n, "text": "a", "label": 0, "prediction": 0, "probabilities": [1, 0, 0, 0, 0]} for n in (0, 1)
+    ]
+    run = write_run(tmp_path / "r", recipe, [best], best=best, predictions=lines)
+    test = findings(read_run(run)).test
+    assert test is not None
+    assert test.classes[1].recall is None
+    assert len(test.classes) == len(LABELS)
+
+
+@given(st.text())
+def test_cleaned_text_can_be_written_and_shown(text: str) -> None:
+    cleaned = clean(text + "\ud800\x00\x1b")
+    assert json.loads(json.dumps(cleaned)) == cleaned
+    cleaned.encode("utf-8")
+    assert not {"\x00", "\x1b"} & set(cleaned)
+
+
+@given(st.floats(0, 1))
+def test_only_a_whole_share_is_written_as_one(number: float) -> None:
+    assert (share(number) == "1.000") == (number == 1)
+
+
+@pytest.mark.parametrize(
+    ("given_value", "words"),
+    [
+        (None, "default"), (True, "true"), (1e-5, "1e-5"), (0.001, "0.001"), (16, "16"),
+        (("query", "value"), "query, value"), (1e20, "1e20"), ("a", "a"), ({"min": 1}, "min: 1"),
+    ],
+)  # fmt: skip
+def test_values_are_written_as_a_recipe_has_them(given_value: object, words: str) -> None:
+    assert value(given_value) == words
+
+
+def test_durations_counts_and_lists_are_words() -> None:
+    assert [duration(seconds) for seconds in (None, math.inf, 4.21, 42, 252, 7501)] == [
+        "–", "–", "4.2 s", "42 s", "4 min 12 s", "2 h 05 min",
+    ]  # fmt: skip
+    assert [plural(1, "row"), plural(2_000, "row"), plural(2, "class")] == [
+        "1 row",
+        "2,000 rows",
+        "2 classes",
+    ]
+    assert [listed([]), listed(["a"]), listed(["a", "b", "c"])] == ["", "a", "a, b and c"]

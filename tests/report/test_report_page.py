@@ -1,0 +1,312 @@
+"""The page as a reader and a browser get it: its sections, its numbers, and hostile text that stays text."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_runs import (
+    LABELS,
+    PROVENANCE,
+    TEST_ROWS,
+    make_predictions,
+    make_recipe,
+    make_record,
+    make_score,
+    whole_run,
+    write_run,
+)
+
+from loraloom.errors import RunError
+from loraloom.report import write_report
+
+HOSTILE = "</td></svg><script>alert(1)</script><img src=x onerror=alert(2)>\u202e$x^2$\x00 &amp; {{ 7*7 }}"
+SHOWN = "</td></svg><script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, ids, and the text of the body."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.styles: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        (self.styles if self._open and self._open[-1] == "style" else self.words).append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def read(run: Path) -> Page:
+    return Page(write_report(run).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return read(whole_run(tmp_path_factory.mktemp("run") / "demo"))
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Page]:
+    """A run in which everything that can come from outside is the payload."""
+    provenance: dict[str, Any] = {
+        **dict.fromkeys(("loraloom", "python", "git_revision", "command", "started"), HOSTILE[:60]),
+        "packages": {"torch</dd><script>": SHOWN},
+        "machine": {"cores": SHOWN, "memory_gb": SHOWN, "processor": SHOWN},
+        "model_revisions": {SHOWN: SHOWN},
+        "dropped_points": [SHOWN],
+        "data": {
+            **dict.fromkeys(("name", "fingerprint", "revision"), SHOWN),
+            "rows": {SHOWN: 3},
+            "findings": [
+                {"kind": SHOWN, "severity": '"><script>', "count": 1, "sentence": SHOWN, "examples": [SHOWN]}
+            ],
+        },
+    }
+    labels = (HOSTILE, "=cmd|' /C calc'!A0", "$x$", "\\frac{", "日本語 🙂")
+    recipe = make_recipe(
+        provenance,
+        data={"dataset": SHOWN},
+        backbone={"model": ["demo", SHOWN]},
+        lora={"target_modules": [["query"], [SHOWN]]},
+        train={},
+    )
+    points = list(recipe.grid())
+    records = [make_record(recipe, n, point, 0.9, labels=labels) for n, point in enumerate(points[:3])]
+    records.append(make_record(recipe, 3, points[3], None, state="failed", reason=SHOWN, labels=labels))
+    best = make_record(
+        recipe, 2, points[2], 0.9, labels=labels, marks=(SHOWN,), test=make_score(0.9, TEST_ROWS)
+    )
+    lines = make_predictions(labels, text=HOSTILE + "\ud800")
+    folder = tmp_path_factory.mktemp("run") / "<b onmouseover=alert(3)>run"
+    run = write_run(folder, recipe, records, best=best, predictions=lines)
+    return run, read(run)
+
+
+def test_the_answer_states_accuracy_interval_rows_parameters_and_time(demo: Page) -> None:
+    assert "The best of 6 configurations reaches a test accuracy of 0.971" in demo.text
+    assert "(95 % interval 0.951–0.983, 445 test rows)" in demo.text
+    assert "184,864 trainable parameters, 18.5 % of the cap, trained in 1 min 06 s" in demo.text
+
+
+def test_the_answer_gives_commands_to_copy(demo: Page) -> None:
+    assert re.search(r"loraloom predict \S+/demo/best --text", demo.text)
+    assert re.search(r"loraloom evaluate \S+/demo/best --test_file", demo.text)
+    assert "AutoPeftModelForSequenceClassification.from_pretrained" in demo.text
+
+
+def test_every_section_has_its_heading_and_its_link(demo: Page) -> None:
+    ids = {attributes.get("id") for attributes in demo.all("section")}
+    links = {(attributes.get("href") or "").removeprefix("#") for attributes in demo.all("a")}
+    assert ids == {"answer", "leaderboard", "curves", "confusion", "errors", "data", "making"}
+    assert ids <= links
+
+
+def test_pruned_and_failed_trials_stand_with_their_reasons(demo: Page) -> None:
+    assert "halving: 3 of 6 were ahead after epoch 1" in demo.text
+    assert "its loss is not finite at step 12" in demo.text
+
+
+def test_data_and_provenance_are_told(demo: Page) -> None:
+    for told in ("1,558", "98 training rows stand twice", "torch 2.9.1", "x86_64 with AVX512-BF16"):
+        assert told in demo.text
+    assert "lora.r 64: 1,203,845 parameters are over the cap" in demo.text
+    assert "num_train_epochs: 4" in demo.text
+    assert "git_revision" not in demo.text
+
+
+def test_the_page_asks_nothing_of_a_network_and_runs_no_script(demo: Page) -> None:
+    policy = next(
+        each["content"] for each in demo.all("meta") if each.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:")
+    assert not {"script", "link", "iframe", "object", "embed", "img", "base"} & {n for n, _ in demo.elements}
+    for _, attributes in demo.elements:
+        for name in ("src", "href", "action"):
+            assert "//" not in (attributes.get(name) or "")
+    assert "url(" not in "".join(demo.styles)
+    assert "@import" not in "".join(demo.styles)
+
+
+def test_links_lead_to_files_that_were_written_or_to_ids(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "demo")
+    page = read(run)
+    ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
+    for link in page.all("a"):
+        target = link["href"] or ""
+        assert target[1:] in ids if target.startswith("#") else (run / "report" / target).is_file()
+
+
+def test_ids_are_unique_and_references_have_their_target(demo: Page) -> None:
+    ids = [attributes["id"] for _, attributes in demo.elements if attributes.get("id")]
+    assert len(ids) == len(set(ids))
+    for tag, attributes in demo.elements:
+        names = (attributes.get("aria-labelledby") or "").split()
+        names += re.findall(r"url\(#([^)]+)\)", attributes.get("clip-path") or "")
+        if tag == "use":
+            names.append((attributes.get("href") or "").removeprefix("#"))
+        assert set(names) <= set(ids)
+
+
+def test_tables_have_captions_and_scopes_and_pictures_have_names(demo: Page) -> None:
+    assert len(demo.all("caption")) == len(demo.all("table"))
+    assert all(attributes.get("scope") in ("col", "row") for attributes in demo.all("th"))
+    assert len(demo.all("figcaption")) == len(demo.all("figure")) == len(demo.all("svg")) == 4
+    assert all(svg.get("role") == "img" and svg.get("aria-labelledby") for svg in demo.all("svg"))
+    assert len(demo.all("title")) == 1 + len(demo.all("svg"))
+
+
+def test_pictures_take_the_colours_of_the_page(demo: Page) -> None:
+    styles = [attributes.get("style") or "" for _, attributes in demo.elements]
+    assert any("var(--ink)" in style for style in styles)
+    assert any("var(--series-1)" in style for style in styles)
+    assert not [style for style in styles if re.search(r"#[0-9a-fA-F]{6}|#000\b|black", style)]
+
+
+def test_hostile_text_makes_no_element_and_no_handler(hostile: tuple[Path, Page]) -> None:
+    page = hostile[1]
+    assert not {"script", "img", "b onmouseover=alert(3)"} & {name for name, _ in page.elements}
+    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+    assert page.text.count(SHOWN) > 30
+    assert "{{ 7*7 }}" in page.text
+    assert "<b onmouseover=alert(3)>run" in page.text
+
+
+def test_control_characters_are_made_visible(hostile: tuple[Path, Page]) -> None:
+    content = (hostile[0] / "report" / "index.html").read_bytes()
+    assert b"\x00" not in content
+    assert "\ufffd" in content.decode("utf-8")
+
+
+def test_text_of_unknown_direction_is_isolated(hostile: tuple[Path, Page]) -> None:
+    assert all(quote.get("dir") == "auto" for quote in hostile[1].all("blockquote"))
+
+
+def test_mathematics_in_a_label_is_text(tmp_path: Path) -> None:
+    labels = ("$x$", "$\\frac{", "$$", "_hidden", "a")
+    recipe = make_recipe(backbone={"model": ["$x$", "$\\frac{"]}, lora={}, train={})
+    records = [make_record(recipe, n, point, 0.9, labels=labels) for n, point in enumerate(recipe.grid())]
+    best = make_record(recipe, 0, records[0].point, 0.9, labels=labels, test=make_score(432 / 445, TEST_ROWS))
+    run = write_run(tmp_path / "r", recipe, records, best=best, predictions=make_predictions(labels))
+    assert "$\\frac{" in read(run).text
+
+
+def test_two_renders_are_equal_byte_for_byte(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "demo")
+    write_report(run)
+    first = {path.name: path.read_bytes() for path in (run / "report").iterdir()}
+    write_report(run)
+    assert {path.name: path.read_bytes() for path in (run / "report").iterdir()} == first
+
+
+def test_without_matplotlib_there_are_tables_and_a_hint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    run = whole_run(tmp_path / "demo")
+    page = read(run)
+    assert "pip install 'loraloom[report]'" in page.text
+    assert not page.all("svg")
+    assert not list((run / "report").glob("*.png"))
+    assert "0.971" in page.text
+
+
+def test_an_empty_run_gives_a_page(tmp_path: Path) -> None:
+    page = read(write_run(tmp_path / "empty", make_recipe(), []))
+    assert "No trial has finished yet" in page.text
+    assert "loraloom resume" in page.text
+
+
+def test_a_run_under_way_says_that_nothing_was_tested(tmp_path: Path) -> None:
+    recipe = make_recipe()
+    records = [
+        make_record(recipe, n, point, 0.9 + n / 100)
+        for n, point in zip(range(3), recipe.grid(), strict=False)
+    ]
+    page = read(write_run(tmp_path / "going", recipe, records, unfinished=[3, 4]))
+    assert "The best of 3 configurations so far reaches a validation accuracy of 0.919" in page.text
+    assert "nothing was tested" in page.text
+    assert "2 trials had not ended when this page was written" in page.text
+    assert "loraloom resume" in page.text
+
+
+def test_a_run_in_which_all_failed_has_no_winner(tmp_path: Path) -> None:
+    recipe = make_recipe()
+    records = [
+        make_record(recipe, n, point, None, state="failed", reason="out of memory")
+        for n, point in enumerate(recipe.grid())
+    ]
+    page = read(write_run(tmp_path / "failed", recipe, records))
+    assert "No trial is complete, so there is no winner: 6 failed and 0 were pruned" in page.text
+    assert "out of memory" in page.text
+
+
+def test_provenance_of_any_shape_gives_a_page(tmp_path: Path) -> None:
+    odd = {"data": [1], "packages": "none", "machine": None, "command": ["a", 1], "dropped_points": {"a": 1}}
+    assert "How it was made" in read(write_run(tmp_path / "odd", make_recipe(odd), [])).text
+    rows = {"data": {"rows": {"train": True}, "findings": ["a sentence", None, {"count": "x"}]}}
+    assert "a sentence" in read(write_run(tmp_path / "rows", make_recipe(rows), [])).text
+
+
+def test_many_classes_give_the_confused_pairs_instead_of_a_matrix(tmp_path: Path) -> None:
+    labels = tuple(f"intent {number}" for number in range(77))
+    recipe = make_recipe(lora={}, train={})
+    record = make_record(recipe, 0, {}, 0.97, labels=labels)
+    best = make_record(recipe, 0, {}, 0.97, labels=labels, test=make_score(432 / 445, TEST_ROWS))
+    run = write_run(tmp_path / "many", recipe, [record], best=best, predictions=make_predictions(labels))
+    page = read(run)
+    assert "The classes that were taken for each other most often" in page.text
+    assert not (run / "report" / "confusion.png").exists()
+
+
+def test_a_long_leaderboard_is_folded(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": list(range(1, 41))}, train={})
+    records = [make_record(recipe, n, point, 0.5 + n / 100) for n, point in enumerate(recipe.grid())]
+    page = read(write_run(tmp_path / "long", recipe, records))
+    assert "Ranks 26 to 40" in page.text
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"has no recipe\.yaml"):
+        write_report(tmp_path)
+
+
+def test_class_shares_come_from_the_training_rows_where_they_are_known(tmp_path: Path) -> None:
+    data = {**PROVENANCE["data"], "class_rows": {"train": dict(zip(LABELS, (4, 3, 2, 1, 0), strict=True))}}
+    page = read(write_run(tmp_path / "shares", make_recipe({"data": data}), []))
+    assert "Classes of the train rows" in page.text
+    assert "business 4 0.400" in page.text
+
+
+def test_the_report_is_written_without_torch(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "demo")
+    code = (
+        "import sys, pathlib, loraloom.report as r; r.write_report(pathlib.Path(sys.argv[1]));"
+        "print(sorted({'torch', 'transformers', 'peft', 'sklearn', 'optuna'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(run)], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
