@@ -19,6 +19,7 @@ from report_runs import (
 )
 
 from loraloom.report import write_report
+from loraloom.report.pictures import side_by_side
 from loraloom.report.tables import safe_cell
 from loraloom.study.durable import verify_manifest
 
@@ -99,6 +100,15 @@ def test_no_text_cell_begins_like_a_formula(text: str) -> None:
     assert isinstance(cell, str)
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
     assert cell.removeprefix("'").isprintable() or text
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=60))
+def test_points_of_equal_size_stand_apart_and_near_their_size(steps: list[int]) -> None:
+    sizes = [1000 * step for step in steps]
+    places = side_by_side(sizes, 1_000_000)
+    assert len(set(places)) == len(places)
+    nearest = [min(set(sizes), key=lambda size: abs(size - place)) for place in places]
+    assert nearest == sizes
 
 
 def test_a_single_configuration_has_no_picture_of_the_leaderboard(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_predictions_that_are_not_of_the_recorded_test_are_named(tmp_path: Path)
     ("line", "says"),
     [
         ("{", "is damaged"),
-        ('{"row": 0, "text": "", "label": 9, "prediction": 0, "probabilities": [1, 0, 0, 0, 0]}', "5 classes"),
+        ('{"row": 0, "text": "", "label": 9, "prediction": 0, "probabilities": [1,0,0,0,0]}', "5 classes"),
         ('{"row": 0, "text": "", "label": 0, "prediction": 0, "probabilities": [1]}', "5 classes"),
         ('{"row": 0, "text": "", "label": 0, "prediction": 0, "probabilities": [NaN]}', "damaged"),
         ('{"row": 0, "text": "", "label": -1, "prediction": 0, "probabilities": [1]}', "damaged"),

@@ -16,7 +16,7 @@ from loraloom.budget import ModelShape, Plan
 from loraloom.recipe import Configuration, Head, Lora
 
 
-def adapt(model: nn.Module, lora: Lora) -> PeftModel:
+def adapt(model: nn.Module, lora: Lora, revision: str | None = None) -> PeftModel:
     """Injects LoRA into the layers that `lora` names; the head is trained whole and saved with the adapter.
 
     Raises:
@@ -33,6 +33,7 @@ def adapt(model: nn.Module, lora: Lora) -> PeftModel:
         modules_to_save=list(head_modules(model)),
         use_rslora=lora.use_rslora,
         init_lora_weights=lora.init_lora_weights,
+        revision=revision,
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)

@@ -31,6 +31,7 @@ class LinearHeadClassifier(nn.Module):
     def __init__(self, encoder: nn.Module, *, dropout: float) -> None:
         super().__init__()
         self.config = cast(Any, encoder).config
+        self.name_or_path = self.config.name_or_path
         self.encoder = encoder
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(self.config.hidden_size, self.config.num_labels)

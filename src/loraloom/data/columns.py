@@ -53,6 +53,10 @@ def choose_columns(
     for column in (*(text_column or ()), *([label_column] if label_column else ())):
         if column not in table.columns:
             raise DataError(f"{table.source}: has no column {column!r}; {_listed(table)}{_headerless(table)}")
+    if label_column and label_column in (text_column or ()):
+        raise DataError(
+            f"data.text_column: {label_column!r} is also the label; a text must not hold its label"
+        )
     if label_column and text_column:
         return Columns(text_column, label_column), ()
     free = [name for name in table.columns if name != label_column and name not in (text_column or ())]

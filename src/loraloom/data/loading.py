@@ -20,11 +20,11 @@ from loraloom.data.checks import (
     find_shares,
 )
 from loraloom.data.columns import Columns, choose_columns, texts_of
-from loraloom.data.hub import Source, named_source
-from loraloom.data.labels import Labels, codes_of, ids_of, labels_of, named
+from loraloom.data.hub import named_source
+from loraloom.data.labels import Labels, codes_of, ids_of, labels_of, named, names_of
 from loraloom.data.overlap import text_key
 from loraloom.data.splitting import hold_out
-from loraloom.data.tables import Table, read_table, table_of
+from loraloom.data.tables import Source, Table, read_table, table_of
 from loraloom.data.text_data import Finding, Split, TextData, counted, fingerprint
 from loraloom.errors import DataError
 from loraloom.recipe import Data
@@ -55,8 +55,8 @@ def load_data(
     labels, train_rows, declared = _training_rows(source.train, columns)
     train_rows, emptied = drop_empty(train_rows, "training")
     _check_enough(train_rows, labels, source.train.source)
-    test_rows = _given(source.test, columns, labels)
-    validation_rows = _given(source.validation, columns, labels)
+    validation_rows, guessed_too = _given_rows(source.validation, data, columns, labels)
+    test_rows, guessed_last = _given_rows(source.test, data, columns, labels)
     splits, made = _filled_up(train_rows, validation_rows, test_rows, data.validation_share, seed)
     (train_rows, validation_rows, test_rows), checked, leak_kept = _check_splits(splits, labels, allow_leak)
     return TextData(
@@ -66,7 +66,16 @@ def load_data(
         train=train_rows,
         validation=validation_rows,
         test=test_rows,
-        findings=(*source.findings, *guessed, *declared, *emptied, *made, *checked),
+        findings=(
+            *source.findings,
+            *guessed,
+            *guessed_too,
+            *guessed_last,
+            *declared,
+            *emptied,
+            *made,
+            *checked,
+        ),
         fingerprint=fingerprint(labels.names, (train_rows, validation_rows, test_rows)),
         revision=source.revision,
         leak_kept=leak_kept,
@@ -85,13 +94,18 @@ def _source(data: Data, in_memory: dict[str, Any]) -> Source:
         source = Source(name, tables["train"])
     else:
         raise DataError("data: names no training rows; give data.dataset or data.train_file")
+    unused = tuple(
+        Finding("split_unused", "note", len(own), f"{own.source} is not used: other rows are given for it.")
+        for split, own in (("validation", source.validation), ("test", source.test))
+        if own is not None and split in tables
+    )
     test, validation = tables.get("test", source.test), tables.get("validation", source.validation)
     used = [table for table in (source.train, validation, test) if table is not None]
     for table in used:
         if not len(table):
             raise DataError(f"{table.source}: has no rows")
     findings = tuple(finding for table in used for finding in table.findings)
-    return replace(source, validation=validation, test=test, findings=(*source.findings, *findings))
+    return replace(source, validation=validation, test=test, findings=(*source.findings, *unused, *findings))
 
 
 def _given_tables(data: Data, in_memory: dict[str, Any]) -> dict[str, Table]:
@@ -140,13 +154,19 @@ def _check_enough(train: Split, labels: Labels, source: str) -> None:
         raise DataError(f"{source}: the class {gone[0]!r} has no row left to train on")
 
 
-def _given(table: Table | None, columns: Columns, labels: Labels) -> Split | None:
+def _given_rows(
+    table: Table | None, data: Data, of_training: Columns, labels: Labels
+) -> tuple[Split | None, Findings]:
+    """Rows of validation or test, in the columns of training; in its own where none were named and it lacks those."""
     if table is None:
-        return None
-    choose_columns(table, columns.text, columns.label)
-    codes = codes_of(table, columns.label)
-    values = named(codes, table.class_names.get(columns.label))
-    return Split(texts_of(table, columns.text), ids_of(values, labels, table.source))
+        return None, ()
+    found = table.columns.keys() >= {*of_training.text, of_training.label}
+    if found or ((data.text_column or data.label_column) and not table.known):
+        columns, guessed = choose_columns(table, of_training.text, of_training.label)
+    else:
+        columns, guessed = choose_columns(table, None, None)
+    values = names_of(table, columns.label, labels)
+    return Split(texts_of(table, columns.text), ids_of(values, labels, table.source)), guessed
 
 
 def _filled_up(

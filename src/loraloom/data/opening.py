@@ -44,14 +44,18 @@ class Format:
 
 def format_of(path: Path) -> Format:
     """Told by the suffixes alone: rows.csv, rows.jsonl.zst, or a folder."""
-    if path.is_dir():
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror})") from None
+    if is_folder:
         return Format("folder", "")
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compression = suffixes.pop() if suffixes and suffixes[-1] in _COMPRESSIONS else ""
     suffix = suffixes[-1] if suffixes else ""
     if suffix in _UNSAFE:
         raise DataError(f"{path}: {suffix} files can run code when they are read; give CSV, JSONL or Parquet")
-    if not path.exists():
+    if not exists:
         raise DataError(f"{path}: there is no such file or folder")
     if suffix not in _KINDS:
         raise DataError(

@@ -52,8 +52,8 @@ def grams_of(text: str) -> Grams:
 class _Index:
     """Held-out rows by their 5-grams."""
 
-    grams: tuple[Grams, ...]
-    rows: dict[Gram, list[int]]
+    sizes: NDArray[np.int64]  # (rows,) 5-grams of each
+    rows: dict[Gram, array[int]]  # ascending
 
 
 def near_copies(texts: Sequence[str], held_out: Sequence[str]) -> dict[int, tuple[int, ...]]:
@@ -78,12 +78,13 @@ def near_copies(texts: Sequence[str], held_out: Sequence[str]) -> dict[int, tupl
 
 
 def _indexed(texts: Sequence[str]) -> _Index:
-    grams = tuple(map(grams_of, texts))
-    rows: dict[Gram, list[int]] = defaultdict(list)
-    for row, row_grams in enumerate(grams):
-        for gram in row_grams:
+    sizes = np.zeros(len(texts), dtype=np.int64)
+    rows: dict[Gram, array[int]] = defaultdict(lambda: array("i"))
+    for row, grams in enumerate(map(grams_of, texts)):
+        sizes[row] = len(grams)
+        for gram in grams:
             rows[gram].append(row)
-    return _Index(grams, dict(rows))
+    return _Index(sizes, dict(rows))
 
 
 def _needed(size: int) -> int:
@@ -106,13 +107,8 @@ def _known(grams: Grams, index: _Index) -> Grams | None:
 
 
 def _matches(known: Grams, size: int, index: _Index) -> tuple[int, ...]:
-    rarest_first = sorted(known, key=lambda gram: len(index.rows[gram]))
-    prefix = rarest_first[: len(known) - _needed(size) + 1]
-    candidates = {row for gram in prefix for row in index.rows[gram]}
-    return tuple(row for row in sorted(candidates) if _alike(known, size, index.grams[row]))
-
-
-def _alike(known: Grams, size: int, other: Grams) -> bool:
-    """Whether shared / union > 9 / 10, in whole numbers."""
-    shared = len(known & other)
-    return 10 * shared > 9 * (size + len(other) - shared)
+    """Rows for which shared / union > 9 / 10, in whole numbers."""
+    hits = np.concatenate([index.rows[gram] for gram in known])
+    shared = np.bincount(hits, minlength=len(index.sizes))  # (rows,)
+    alike = 10 * shared > 9 * (size + index.sizes - shared)
+    return tuple(np.flatnonzero(alike).tolist())

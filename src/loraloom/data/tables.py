@@ -38,8 +38,21 @@ class Table:
         return list(self.columns[column][:])
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Tables of the splits that are given."""
+
+    name: str
+    train: Table
+    validation: Table | None = None
+    test: Table | None = None
+    revision: str | None = None
+    findings: tuple[Finding, ...] = ()
+
+
 def read_table(path: str) -> Table:
     """All rows of a file or folder; a key that some JSONL rows lack is None there."""
+    kind = format_of(Path(path)).kind
     columns: dict[str, list[Any]] = {}
     rows = 0
     for row in stream_rows(path):
@@ -50,7 +63,6 @@ def read_table(path: str) -> Table:
         rows += 1
     if not rows:
         raise DataError(f"{path}: has a header but no rows")
-    kind = format_of(Path(path)).kind
     return Table(
         path,
         columns,

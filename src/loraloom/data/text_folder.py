@@ -13,7 +13,10 @@ MAX_FILE_BYTES = 4_000_000  # no text of 1,000,000 characters is longer
 
 def class_folders(folder: Path) -> list[Path]:
     """The folders of classes by name; hidden ones and those that begin with '_' are not classes."""
-    found = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] not in "._")
+    try:
+        found = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] not in "._")
+    except OSError as error:
+        raise DataError(f"{folder}: can't be read ({error.strerror})") from None
     if not found:
         raise DataError(f"{folder}: has no folder in it; it must have one folder of .txt files per class")
     return found

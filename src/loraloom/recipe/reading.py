@@ -21,7 +21,7 @@ from pydantic_core import ErrorDetails
 
 from loraloom.errors import RecipeError
 from loraloom.recipe.axes import Axis, Choices, Range, Recipe
-from loraloom.recipe.fields import Backbone, Configuration, Data, Head, Lora, Section, Train
+from loraloom.recipe.fields import Backbone, Data, Head, Lora, Section, Train
 
 MAX_RECIPE_BYTES = 1_000_000
 SECTIONS: dict[str, type[Section]] = {
@@ -201,7 +201,7 @@ def _override(source: _Source, text: str) -> None:
 def _scalar_or_yaml(written: str, name: str) -> Any:
     """`2,4,8` is a list; all else is YAML."""
     bare = not set(written) & set("[]{}\"'")
-    if bare and ("," in written or name in LIST_FIELDS and written.strip() not in ("all-linear", "null")):
+    if bare and ("," in written or (name in LIST_FIELDS and written.strip() not in ("all-linear", "null"))):
         return [yaml.load(part.strip(), _Yaml12Loader) for part in written.split(",")]
     return yaml.load(written, _Yaml12Loader)
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -19,7 +20,7 @@ from markupsafe import Markup
 from loraloom.report import wording
 from loraloom.report.curves import Curve, Curves, Points
 from loraloom.report.findings import Findings
-from loraloom.report.leaderboard import Leaderboard, Row
+from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.svg import GRID, INK, MUTED, SERIES, WARN, for_page
 from loraloom.report.testset import Tested
 
@@ -130,7 +131,10 @@ def _leaderboard(board: Leaderboard, found: Findings) -> Picture:
 
 def _draw_leaderboard(axes: Axes, board: Leaderboard, cap: int | None) -> None:
     winner = board.winner
-    places = _side_by_side(board.ranked, cap)
+    sizes = [row.trainable for row in board.ranked]
+    high = max([*sizes, cap or 0])
+    across = side_by_side(sizes, high)
+    places = {row.numbers: place for row, place in zip(board.ranked, across, strict=True)}
     others = [row for row in board.ranked if row is not winner]
     for rows, colour, size in ((others, SERIES[0], 5.5), ([winner], WARN, 8.5)):
         points = [(places[row.numbers], row.metric) for row in rows if row and row.metric is not None]
@@ -148,8 +152,6 @@ def _draw_leaderboard(axes: Axes, board: Leaderboard, cap: int | None) -> None:
             alpha=0.8,
             markeredgewidth=0,
         )
-    sizes = [row.trainable for row in board.ranked]
-    high = max([*sizes, cap or 0])
     if min(sizes) > 0 and high / min(sizes) > 30:
         axes.set_xscale("log")
     else:
@@ -171,15 +173,21 @@ def _draw_leaderboard(axes: Axes, board: Leaderboard, cap: int | None) -> None:
     axes.set_ylabel(f"validation {board.metric_name}")
 
 
-def _side_by_side(rows: Sequence[Row], cap: int | None) -> dict[tuple[int, ...], float]:
-    """Where each row stands across: at its size, moved a little where several rows have the same size."""
-    high = max([*(row.trainable for row in rows), cap or 0])
-    places: dict[tuple[int, ...], float] = {}
-    for size, same in groupby(sorted(rows, key=lambda row: row.trainable), key=lambda row: row.trainable):
-        group = list(same)
-        step = min(0.012, 0.1 / len(group)) * min(high, 10 * size)
-        for index, row in enumerate(group):
-            places[row.numbers] = size + step * (index - (len(group) - 1) / 2)
+def side_by_side(sizes: Sequence[int], width: float) -> list[float]:
+    """Where points of these sizes stand across: at their size, or beside it where several have the same.
+
+    `width` is the axis's. A point never strays further than a quarter of the way to the next size.
+    """
+    distinct = sorted(set(sizes))
+    gaps = dict.fromkeys(distinct, width)
+    for low, high in pairwise(distinct):
+        gaps[low], gaps[high] = min(gaps[low], high - low), high - low
+    alike, placed = Counter(sizes), Counter[int]()
+    places = []
+    for size in sizes:
+        step = min(0.012 * width, 0.5 * gaps[size] / max(1, alike[size] - 1))
+        places.append(size + step * (placed[size] - (alike[size] - 1) / 2))
+        placed[size] += 1
     return places
 
 

@@ -67,6 +67,7 @@ class TrialRecord(_Frozen):
     counts: Counts
     result: Result | None = None
     timings: Timings | None = None
+    backbone_revision: str | None = None
     engine: str
     dtype: Literal["fp32", "bf16"]
     marks: tuple[str, ...] = ()

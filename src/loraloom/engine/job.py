@@ -1,0 +1,68 @@
+"""What an engine is given, and what it gives back. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from loraloom.backbone.sources import Source
+from loraloom.data import Encoded, TextData
+from loraloom.recipe import Configuration
+from loraloom.study.record import Counts, Evaluation, Result, Timings
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a run as one backbone reads them."""
+
+    data: TextData
+    train: Encoded
+    validation: Encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One trial to train: a configuration, its rows, and the folder that takes its files.
+
+    `expected_parameters` is the budget's count; `deadline` is a `time.monotonic()` at which training must have ended.
+    """
+
+    number: int
+    configuration: Configuration
+    source: Source
+    rows: Rows
+    folder: Path
+    expected_parameters: int
+    deadline: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job. The adapter is in the job's folder where `state` is complete or pruned."""
+
+    state: Literal["complete", "pruned", "failed"]
+    dtype: Literal["fp32", "bf16"]
+    counts: Counts
+    reason: str | None = None
+    result: Result | None = None
+    timings: Timings | None = None
+    marks: tuple[str, ...] = ()
+
+
+class Listener(Protocol):
+    """Hears of each evaluation while a job runs, and says whether it shall go on."""
+
+    def __call__(self, job: Job, evaluation: Evaluation) -> bool: ...
+
+
+class Engine(Protocol):
+    """Trains jobs. Every engine must mean the same by a configuration; `trainer` is the oracle.
+
+    `train` writes into each job's folder: metrics.jsonl, a line per evaluation, as it goes; then the adapter as PEFT
+    saves it. A loss that is not finite, or memory that does not suffice, makes a failed outcome, not an exception.
+    """
+
+    name: str
+
+    def train(self, job: Job, listener: Listener) -> Outcome: ...

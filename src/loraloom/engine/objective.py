@@ -1,0 +1,85 @@
+"""The loss of a batch: cross entropy with label smoothing and class weights, normalised over an optimizer step.
+
+A step's loss is the mean over all its examples, also where accumulation splits them into unequal batches. With balanced
+class weights an example weighs rows / (classes × rows of its class), which is 1 on average over the training rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from loraloom.errors import TrialFailedError
+from loraloom.recipe import Train
+
+
+def class_weights(train: Train, labels: NDArray[np.int64], classes: int) -> Tensor | None:
+    """Weights (C,) of the classes, or None where all weigh the same."""
+    if train.class_weight == "none":
+        return None
+    counts = np.bincount(labels, minlength=classes)
+    return torch.from_numpy(len(labels) / (classes * np.maximum(counts, 1))).to(torch.float32)
+
+
+class Objective:
+    """The loss as HF Trainer calls it, and what it saw since it was last asked.
+
+    A call with gradients is a training batch: it adds to the running loss and accuracy.
+    """
+
+    def __init__(self, train: Train, weights: Tensor | None) -> None:
+        self._smoothing = train.label_smoothing_factor
+        self._weights = weights
+        self._step_loss = 0.0
+        self.step = 0
+        self._reset()
+
+    def __call__(
+        self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """The loss of logits (B, C) and labels (B,), over `num_items_in_batch` examples (by default B).
+
+        Raises:
+            TrialFailedError: a training loss is NaN or infinite.
+        """
+        logits = outputs.logits.float()  # (B, C)
+        weights = None if self._weights is None else self._weights.to(logits.device)
+        losses = functional.cross_entropy(
+            logits, labels, weight=weights, label_smoothing=self._smoothing, reduction="none"
+        )  # (B,)
+        loss = losses.sum() / (num_items_in_batch or len(labels))
+        if torch.is_grad_enabled():
+            self._see(logits.detach(), labels, losses.detach(), loss.detach())
+        return loss
+
+    def _see(self, logits: Tensor, labels: Tensor, losses: Tensor, loss: Tensor) -> None:
+        total = float(losses.sum())
+        if not np.isfinite(total):
+            raise TrialFailedError(
+                f"the loss became {float(loss)} at step {self.step + 1}; lower train.learning_rate"
+            )
+        self._loss_sum += total
+        self._correct += int((logits.argmax(dim=-1) == labels).sum())
+        self._examples += len(labels)
+        self._step_loss += float(loss)
+
+    def end_step(self) -> float:
+        """Ends an optimizer step; returns its loss."""
+        self.step += 1
+        loss, self._step_loss = self._step_loss, 0.0
+        return loss
+
+    def take(self) -> tuple[float, float]:
+        """Loss and accuracy over the training examples since the last call."""
+        examples = max(1, self._examples)
+        seen = self._loss_sum / examples, self._correct / examples
+        self._reset()
+        return seen
+
+    def _reset(self) -> None:
+        self._loss_sum, self._correct, self._examples = 0.0, 0, 0

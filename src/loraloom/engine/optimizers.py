@@ -1,0 +1,76 @@
+"""The optimizers of a recipe: adam (L2 decay, as Adam has it), adamw, sgd (no momentum, as TrainingArguments has it), muon.
+
+Biases and norms are not decayed, as in transformers. Muon (Jordan et al. 2024) orthogonalises matrices only; all other
+parameters go to AdamW beside it. Its updates are scaled to AdamW's size (Liu et al. 2025, "Muon is Scalable for LLM
+Training", equation 4), so that one learning rate means the same for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from loraloom.recipe import Train
+
+
+class MuonBesideAdamW(torch.optim.Optimizer):
+    """`torch.optim.Muon` on matrices and `torch.optim.AdamW` on the rest, as one optimizer of shared groups."""
+
+    def __init__(self, groups: Iterable[dict[str, Any]], lr: float) -> None:
+        matrices, rest = [], []
+        for group in groups:
+            for chosen, wanted in ((matrices, True), (rest, False)):
+                parameters = [p for p in group["params"] if (p.ndim == 2) is wanted]
+                if parameters:
+                    chosen.append({**group, "params": parameters})
+        self.parts: list[torch.optim.Optimizer] = []
+        if matrices:
+            self.parts.append(torch.optim.Muon(matrices, lr=lr, adjust_lr_fn="match_rms_adamw"))
+        if rest:
+            self.parts.append(torch.optim.AdamW(rest, lr=lr))
+        super().__init__([group for part in self.parts for group in part.param_groups], {})
+        self._share_groups()
+
+    def _share_groups(self) -> None:
+        """A schedule writes rates into `param_groups`: the parts must read the same dictionaries."""
+        groups = iter(self.param_groups)
+        for part in self.parts:
+            part.param_groups = [next(groups) for _ in part.param_groups]
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        loss = None if closure is None else closure()
+        for part in self.parts:
+            part.step()
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+
+def build_optimizer(train: Train, model: nn.Module, decayed: Iterable[str]) -> torch.optim.Optimizer:
+    """The recipe's optimizer over the trainable parameters; `decayed` names those that weight decay pulls at."""
+    names = set(decayed)
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for name, p in trained if name in names], "weight_decay": train.weight_decay},
+        {"params": [p for name, p in trained if name not in names], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    rate = train.learning_rate
+    match train.optim:
+        case "adam":
+            return torch.optim.Adam(groups, lr=rate)
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=rate)
+        case "sgd":
+            return torch.optim.SGD(groups, lr=rate)
+        case "muon":
+            return MuonBesideAdamW(groups, lr=rate)

@@ -1,0 +1,326 @@
+"""The reference engine: HF Trainer, PEFT and DataCollatorWithPadding, as anyone would put them together.
+
+Slow and trusted: it supports every field of a recipe, and is the oracle of faster engines. What is ours in it is small:
+the recipe's optimizers, schedule and objective, when to evaluate, and the refusal of numbers that are not finite.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from peft import PeftModel
+from safetensors import safe_open
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import (
+    DataCollatorWithPadding,
+    EvalPrediction,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+
+from loraloom import metrics
+from loraloom.backbone.adapting import adapt, trainable_parameters
+from loraloom.backbone.classifier import build_pretrained
+from loraloom.backbone.sources import load_tokenizer
+from loraloom.data import Encoded
+from loraloom.engine.job import Job, Listener, Outcome
+from loraloom.engine.objective import Objective, class_weights
+from loraloom.engine.optimizers import build_optimizer
+from loraloom.engine.precision import choose_dtype, device
+from loraloom.engine.schedules import Plateau, Schedule
+from loraloom.errors import LoraloomError, TrialFailedError
+from loraloom.recipe import Train
+from loraloom.study.record import METRICS, Counts, Evaluation, Result, Score, Timings
+
+CHECKPOINT = "checkpoint"
+EVALUATION_BATCH = 64
+TRACE_POINTS = 50
+
+
+class TrainerEngine:
+    """Trains one job after another with HF Trainer."""
+
+    name = "trainer"
+
+    def train(self, job: Job, listener: Listener) -> Outcome:
+        """Trains `job`, writing metrics.jsonl as it goes and the adapter at its end.
+
+        Raises:
+            LoraloomError: what would befall every trial: no weights, a target that is not there, a count that differs.
+        """
+        dtype = choose_dtype(job.configuration.train)
+        set_seed(job.configuration.train.seed)
+        model = _adapted(job)
+        counts = _counts(model)
+        if counts.trainable != job.expected_parameters:
+            raise LoraloomError(
+                f"trial {job.number}: PEFT trains {counts.trainable:,} parameters where the budget counted "
+                f"{job.expected_parameters:,}; please report this configuration"
+            )
+        run = _Run(job, model, listener, dtype)
+        try:
+            run.train()
+            save_adapter(model, job.folder, counts)
+        except TrialFailedError as error:
+            return Outcome("failed", dtype, counts, reason=str(error))
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            return Outcome(
+                "failed", dtype, counts, reason="memory did not suffice; lower the batch size or max_length"
+            )
+        finally:
+            shutil.rmtree(job.folder / CHECKPOINT, ignore_errors=True)
+        return run.outcome(counts)
+
+
+def save_adapter(model: PeftModel, folder: Path, counts: Counts) -> None:
+    """Saves the adapter, head included, in PEFT's format.
+
+    Raises:
+        TrialFailedError: a weight is not finite.
+        LoraloomError: the file does not hold every trained parameter.
+    """
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+    saved = 0
+    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118
+            weights = file.get_tensor(name)
+            saved += weights.numel()
+            if not bool(torch.isfinite(weights).all()):
+                raise TrialFailedError(f"{name} is not finite after training; lower train.learning_rate")
+    if saved != counts.trainable:
+        raise LoraloomError(f"{folder}: {saved:,} of {counts.trainable:,} trained parameters were saved")
+
+
+def _adapted(job: Job) -> PeftModel:
+    model = build_pretrained(job.source, job.configuration, job.rows.data.labels)
+    return adapt(model, job.configuration.lora, job.source.revision)
+
+
+def _counts(model: PeftModel) -> Counts:
+    trained = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
+    trainable = trainable_parameters(model)
+    lora = sum(size for name, size in trained.items() if ".lora_" in name)
+    head = sum(size for name, size in trained.items() if ".modules_to_save." in name)
+    total = sum(p.numel() for p in model.parameters())
+    return Counts(
+        trainable=trainable, lora=lora, bias=trainable - lora - head, head=head, frozen=total - trainable
+    )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+class _Examples(torch.utils.data.Dataset[dict[str, Any]]):
+    """Encoded rows with their labels."""
+
+    def __init__(self, encoded: Encoded, labels: np.ndarray[Any, np.dtype[np.int64]]) -> None:
+        self._encoded, self._labels = encoded, labels
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {**self._encoded[index], "labels": int(self._labels[index])}
+
+
+class _Trainer(Trainer):
+    """HF Trainer with the recipe's optimizer and schedule, saving adapters alone."""
+
+    def __init__(self, train: Train, schedule: Schedule, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._train, self._schedule = train, schedule
+        self.evaluation_seconds = 0.0
+        self.remove_callback(PrinterCallback)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            decayed = self.get_decay_parameter_names(self.model)
+            self.optimizer = build_optimizer(self._train, cast(torch.nn.Module, self.model), decayed)
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        if num_training_steps != self._schedule.total:
+            raise LoraloomError(
+                f"Trainer takes {num_training_steps} steps where {self._schedule.total} were planned"
+            )
+        self.lr_scheduler = LambdaLR(optimizer or self.optimizer, self._schedule.factor)
+        return self.lr_scheduler
+
+    def evaluate(self, *arguments: Any, **named: Any) -> dict[str, float]:
+        start = time.monotonic()
+        try:
+            return super().evaluate(*arguments, **named)
+        finally:
+            self.evaluation_seconds += time.monotonic() - start
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        cast(PeftModel, self.model).save_pretrained(str(output_dir), save_embedding_layers=False)
+
+
+class _Run(TrainerCallback):
+    """One job under way: when it evaluates, what it writes, when it ends."""
+
+    def __init__(
+        self, job: Job, model: PeftModel, listener: Listener, dtype: Literal["fp32", "bf16"]
+    ) -> None:
+        self.job, self.listener, self.dtype = job, listener, dtype
+        train, rows = job.configuration.train, job.rows
+        labels = rows.data.train.labels
+        self.schedule = plan_schedule(train, len(labels))
+        self.evaluate_at = evaluation_steps(train, self.schedule.total)
+        self.objective = Objective(train, class_weights(train, labels, len(rows.data.labels)))
+        self.state: Literal["complete", "pruned"] = "complete"
+        self.reason: str | None = None
+        self.marks: tuple[str, ...] = ()
+        self.score: metrics.Scores | None = None
+        self.trace: list[tuple[int, float, float]] = []
+        self.start = time.monotonic()
+        self.trainer = _Trainer(
+            train,
+            self.schedule,
+            model=model,
+            args=training_arguments(train, job.folder / CHECKPOINT, dtype),
+            train_dataset=_Examples(rows.train, labels),
+            eval_dataset=_Examples(rows.validation, rows.data.validation.labels),
+            data_collator=DataCollatorWithPadding(load_tokenizer(job.source)),
+            compute_loss_func=self.objective,
+            compute_metrics=self._compute_metrics,
+            callbacks=[self],
+        )
+
+    def train(self) -> None:
+        self.start = time.monotonic()
+        self.trainer.train()
+
+    def outcome(self, counts: Counts) -> Outcome:
+        assert self.score is not None
+        seconds = time.monotonic() - self.start
+        train_seconds = seconds - self.trainer.evaluation_seconds
+        examples = self.trainer.state.epoch or 0.0
+        timings = Timings(
+            seconds=seconds,
+            train_seconds=train_seconds,
+            examples_per_second=examples * len(self.job.rows.data.train.labels) / train_seconds,
+        )
+        score = Score(
+            examples=self.score.examples,
+            accuracy=self.score.accuracy,
+            macro_f1=self.score.macro_f1,
+            loss=self.score.log_loss,
+        )
+        return Outcome(
+            self.state, self.dtype, counts, self.reason, Result(validation=score), timings, self.marks
+        )
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        step = state.global_step
+        rate = self.job.configuration.train.learning_rate * self.schedule.factor(step - 1)
+        self.trace.append((step, self.objective.end_step(), rate))
+        if step in self.evaluate_at:
+            control.should_evaluate = control.should_save = True
+        elif self.job.deadline is not None and time.monotonic() >= self.job.deadline:
+            control.should_evaluate = control.should_training_stop = True
+            self.marks = (f"stopped by the clock after {state.epoch:.2f} epochs",)
+
+    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **parts: Any) -> None:
+        assert self.score is not None
+        loss, accuracy = self.objective.take()
+        evaluation = Evaluation(
+            step=state.global_step,
+            epoch=state.epoch or 0.0,
+            seconds=time.monotonic() - self.start,
+            learning_rate=self.trace[-1][2],
+            train_loss=loss,
+            train_accuracy=accuracy,
+            validation_loss=self.score.log_loss,
+            validation_accuracy=self.score.accuracy,
+            validation_macro_f1=self.score.macro_f1,
+            trace=_thinned(self.trace),
+        )
+        self.trace.clear()
+        append_evaluation(self.job.folder, evaluation)
+        self.schedule.plateau.see(evaluation.validation_loss)
+        for group in parts["optimizer"].param_groups:
+            group["lr"] = self.job.configuration.train.learning_rate * self.schedule.factor(state.global_step)
+        if not self.listener(self.job, evaluation) and state.global_step < self.schedule.total:
+            self.state, self.reason = "pruned", f"pruned after {state.epoch:.2f} epochs"
+            control.should_training_stop = True
+
+    def _compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
+        logits, labels = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
+        if not np.isfinite(logits).all():
+            raise TrialFailedError(
+                f"validation logits are not finite at step {self.objective.step}; lower train.learning_rate"
+            )
+        self.score = metrics.score(labels, metrics.softmax(logits))
+        return {}
+
+
+def training_arguments(train: Train, folder: Path, dtype: str) -> TrainingArguments:
+    """The recipe as transformers has it; optimizer, schedule and loss are ours, evaluations come from a callback."""
+    on_gpu = device().type == "cuda"
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=train.per_device_train_batch_size,
+        per_device_eval_batch_size=EVALUATION_BATCH,
+        gradient_accumulation_steps=train.gradient_accumulation_steps,
+        num_train_epochs=train.num_train_epochs,
+        learning_rate=train.learning_rate,
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.max_grad_norm,
+        seed=train.seed,
+        bf16=dtype == "bf16",
+        use_cpu=not on_gpu,
+        dataloader_pin_memory=on_gpu,
+        eval_strategy="no",
+        save_strategy="no",
+        logging_strategy="no",
+        save_total_limit=2,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    arguments._n_gpu = min(1, arguments.n_gpu)  # one trial, one device: batches are never split over several
+    return arguments
+
+
+def plan_schedule(train: Train, rows: int) -> Schedule:
+    """The schedule over the optimizer steps that Trainer takes for `rows` rows."""
+    batches = math.ceil(rows / train.per_device_train_batch_size)
+    steps_per_epoch = math.ceil(batches / train.gradient_accumulation_steps)
+    total = math.ceil(train.num_train_epochs * steps_per_epoch)
+    return Schedule(train.lr_scheduler_type, total, train.warmup_steps, steps_per_epoch, Plateau())
+
+
+def evaluation_steps(train: Train, total: int) -> frozenset[int]:
+    """Steps after which the trial is evaluated: the last, each epoch's end, and enough between to see the rate move."""
+    least = 8 if train.lr_scheduler_type in ("reduce_lr_on_plateau", "cyclic") else 2
+    epochs = max(1, math.ceil(train.num_train_epochs))
+    evaluations = epochs * math.ceil(least / epochs)
+    return frozenset(max(1, round(total * (index + 1) / evaluations)) for index in range(evaluations))
+
+
+def append_evaluation(folder: Path, evaluation: Evaluation) -> None:
+    """Adds a line to metrics.jsonl, flushed whole; a kill can cut off no more than the last line."""
+    with (folder / METRICS).open("a", encoding="utf-8") as file:
+        file.write(evaluation.model_dump_json() + "\n")
+
+
+def _thinned(trace: list[tuple[int, float, float]]) -> tuple[tuple[int, float, float], ...]:
+    """At most TRACE_POINTS of the steps, the last among them."""
+    every = math.ceil(len(trace) / TRACE_POINTS)
+    return tuple(trace[::-1][::every][::-1])

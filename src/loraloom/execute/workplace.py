@@ -1,0 +1,212 @@
+"""What the trials of a run share: checked rows, backbones, token ids, and what each configuration costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from loraloom import budget
+from loraloom.backbone import sources
+from loraloom.backbone.sources import Source
+from loraloom.budget import ParameterCount, Plan
+from loraloom.data import Encoded, Finding, TextData, default_cache, encode, truncation_finding
+from loraloom.engine import Rows
+from loraloom.errors import BackboneError, BudgetError
+from loraloom.recipe import Backbone, Choices, Configuration, Head, Lora, Recipe
+
+_COUNTED = (
+    "backbone.model",
+    "lora.r",
+    "lora.bias",
+    "lora.target_modules",
+    "lora.layers_to_transform",
+    "head.kind",
+)
+
+
+class Workplace:
+    """Rows and backbones of one recipe; everything is refused here that can be refused before weights are loaded."""
+
+    def __init__(self, recipe: Recipe, data: TextData) -> None:
+        from loraloom.backbone.adapting import Shapes
+
+        self.recipe, self.data = recipe, data
+        self._shapes = Shapes(data.labels)
+        self._plans: dict[tuple[Backbone, Lora, Head], Plan] = {}
+        self._encoded: dict[tuple[Backbone, int], Rows] = {}
+        self._revisions: dict[str, str] = {}
+        self.findings: list[Finding] = list(data.findings)
+
+    def source(self, backbone: Backbone) -> Source:
+        return sources.find(backbone.model, self._revision(backbone))
+
+    def _revision(self, backbone: Backbone) -> str | None:
+        """The run's pinned revision of a hub model, or the recipe's."""
+        pinned = self.recipe.provenance.get("model_revisions", {}).get(backbone.model)
+        return backbone.revision or (pinned if isinstance(pinned, str) and ":" not in pinned else None)
+
+    def revision(self, backbone: Backbone) -> str:
+        """What the backbone's weights are: a commit on the hub, or a digest."""
+        if backbone.model not in self._revisions:
+            self._revisions[backbone.model] = sources.pin(self.source(backbone))
+        return self._revisions[backbone.model]
+
+    def pins(self) -> dict[str, Any]:
+        """What the run's data and models are, to be kept with it and compared when it goes on.
+
+        Raises:
+            BackboneError: a model is not to be had.
+        """
+        data = self.data
+        models = self.recipe.values("backbone.model")
+        backbones = {model: self.recipe.backbone.model_copy(update={"model": model}) for model in models}
+        return {
+            "data": {
+                "name": data.name,
+                "fingerprint": data.fingerprint,
+                "revision": data.revision,
+                "labels": list(data.labels),
+                "rows": {name: len(getattr(data, name).texts) for name in ("train", "validation", "test")},
+                "findings": [asdict(finding) for finding in data.findings],
+            },
+            "model_revisions": {model: self.revision(backbone) for model, backbone in backbones.items()},
+        }
+
+    def plan(self, configuration: Configuration) -> Plan:
+        key = configuration.backbone, configuration.lora, configuration.head
+        if key not in self._plans:
+            self._plans[key] = self._shapes.plan(self.source(configuration.backbone), configuration)
+        return self._plans[key]
+
+    def parameters(self, configuration: Configuration) -> ParameterCount:
+        """What a configuration trains."""
+        return budget.count(self.plan(configuration))
+
+    def memory_gb(self, configuration: Configuration) -> float:
+        """Estimated peak memory of a trial."""
+        from loraloom.engine.precision import choose_dtype
+
+        train = configuration.train
+        return budget.estimate_memory_gb(
+            self.plan(configuration),
+            batch=train.per_device_train_batch_size,
+            tokens=configuration.data.max_length,
+            states={"sgd": 0, "muon": 1}.get(train.optim, 2),
+            bf16=choose_dtype(train) == "bf16",
+        )
+
+    def why_not(self, configuration: Configuration) -> str | None:
+        """Why a configuration does not fit the budget, in a sentence; None where it fits."""
+        limits = self.recipe.budget
+        cap, counted = limits.max_trainable_parameters, self.parameters(configuration)
+        if cap is not None and counted.trainable > cap:
+            return (
+                f"it trains {counted.trainable:,} parameters, {counted.trainable - cap:,} over the cap of {cap:,} "
+                f"(budget.max_trainable_parameters)"
+            )
+        if limits.max_memory_gb is not None:
+            memory = self.memory_gb(configuration)
+            if memory > limits.max_memory_gb:
+                return (
+                    f"it would take about {memory:.1f} GB, over budget.max_memory_gb {limits.max_memory_gb:g}"
+                )
+        return None
+
+    def check(self) -> tuple[str, ...]:
+        """Refuses a recipe of which no point fits, and models that can't be trained; returns what a grid drops.
+
+        Raises:
+            BudgetError: no point fits; with the smallest changes that would.
+            BackboneError: a model, a target or a layer is not to be had, or a text can't be so long.
+        """
+        self._check_backbones()
+        dropped, fits = [], False
+        for point in self._corners():
+            why = self.why_not(self.recipe.configuration(point))
+            fits = fits or why is None
+            if why is not None:
+                dropped.append(f"{_shown(point)}: {why}" if point else why)
+        if not fits:
+            raise BudgetError(self._refusal(dropped))
+        return tuple(dropped) if self.recipe.search.sampler == "grid" else ()
+
+    def _check_backbones(self) -> None:
+        longest = max(self.recipe.values("data.max_length"))
+        for model in self.recipe.values("backbone.model"):
+            source = self.source(self.recipe.backbone.model_copy(update={"model": model}))
+            config = sources.load_config(source)
+            limit = getattr(config, "max_position_embeddings", None)
+            reserved = (
+                (config.pad_token_id or 0) + 1
+                if config.model_type in ("roberta", "xlm-roberta", "mpnet")
+                else 0
+            )
+            if limit is not None and longest > limit - reserved:
+                raise BackboneError(
+                    f"data.max_length: {longest} is too long for {model!r}, which reads {limit - reserved} tokens"
+                )
+
+    def _corners(self) -> Iterator[dict[str, Any]]:
+        """Every point of a grid; for samplers, the points that count differently, ranges at their low end."""
+        if self.recipe.search.sampler == "grid":
+            yield from self.recipe.grid()
+            return
+        counted = {
+            name: axis if isinstance(axis, Choices) else Choices((axis.low,))
+            for name, axis in self.recipe.axes.items()
+            if name in _COUNTED
+        }
+        yield from self.recipe.model_copy(update={"axes": counted}).grid()
+
+    def _refusal(self, dropped: list[str]) -> str:
+        if len(dropped) > 1:
+            return f"no point of the search fits the budget; the first, {dropped[0]}"
+        configuration, cap = self.recipe.configuration({}), self.recipe.budget.max_trainable_parameters
+        changes = [] if cap is None else [f"--set {remedy.change}" for remedy in self.remedies(configuration)]
+        return f"the recipe does not fit: {dropped[0]}" + (
+            f"; it would fit with {' or '.join(changes)}" if changes else ""
+        )
+
+    def remedies(self, configuration: Configuration) -> tuple[budget.Remedy, ...]:
+        """The smallest changes by which a configuration fits the cap on parameters."""
+        cap = self.recipe.budget.max_trainable_parameters
+        if cap is None:
+            return ()
+        linear = configuration.head.model_copy(update={"kind": "linear"})
+        lighter = (
+            None
+            if configuration.head.kind == "linear"
+            else self._shapes.shape(self.source(configuration.backbone), linear)
+        )
+        return budget.remedies(self.plan(configuration), cap, lighter)
+
+    def peft_count(self, configuration: Configuration) -> int:
+        """PEFT's own count, on the meta device."""
+        return self._shapes.peft_count(self.source(configuration.backbone), configuration)
+
+    def rows(self, configuration: Configuration) -> Rows:
+        """The rows as the configuration's backbone reads them."""
+        key = configuration.backbone, configuration.data.max_length
+        if key not in self._encoded:
+            tokenizer = sources.load_tokenizer(self.source(configuration.backbone))
+            train, validation = (
+                encode(
+                    tokenizer, split.texts, max_length=configuration.data.max_length, cache=default_cache()
+                )
+                for split in (self.data.train, self.data.validation)
+            )
+            self._note_truncation(train, configuration)
+            self._encoded[key] = Rows(self.data, train, validation)
+        return self._encoded[key]
+
+    def _note_truncation(self, train: Encoded, configuration: Configuration) -> None:
+        finding = truncation_finding(train, "training", configuration.data.max_length)
+        if finding is not None and finding not in self.findings:
+            self.findings.append(finding)
+
+
+def _shown(point: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name}={','.join(map(str, x)) if isinstance(x, tuple) else x}" for name, x in point.items()
+    )

@@ -1,0 +1,108 @@
+"""The whole run, read top to bottom: data, budget, search, winner, test, report.
+
+Everything that can be refused is refused before the run folder is made. From then on a kill at any moment leaves a run
+that `resume` goes on with: the next trial is a function of the recipe and the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from loraloom.data import load_data
+from loraloom.errors import LoraloomError, RunError
+from loraloom.execute.driver import Driver
+from loraloom.execute.in_process import InProcess, choose_engine
+from loraloom.execute.workplace import Workplace
+from loraloom.recipe import Recipe
+from loraloom.report import write_report
+from loraloom.search.clock import Clock
+from loraloom.search.watcher import Watcher
+from loraloom.study.durable import write_text
+from loraloom.study.leaderboard import LEADERBOARD, leaderboard_csv, standings
+from loraloom.study.provenance import changed, describe_machine
+from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
+from loraloom.study.run import Run, refuse_taken
+from loraloom.use.evaluate import test_winner
+
+
+def search(
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    watcher: Watcher | None = None,
+    command: Sequence[str] = (),
+    allow_leak: bool = False,
+    **in_memory: Any,
+) -> TrialRecord:
+    """Searches `recipe` into the run folder `out`; returns the winner, tested.
+
+    `in_memory` may hold train, validation and test: each a pandas.DataFrame, a datasets.Dataset, or (texts, labels).
+
+    Raises:
+        LoraloomError: whatever is wrong with the recipe, the data, the models or the folder; nothing is left behind.
+        StoppedError: the run was stopped from outside; `resume` goes on with it.
+    """
+    clock, watcher = Clock(recipe.budget.max_seconds), watcher or Watcher()
+    refuse_taken(Path(out))
+    place = _prepare(recipe, watcher, allow_leak, in_memory)
+    made = {"command": list(command), "allow_leak": allow_leak, **describe_machine(), **place.pins()}
+    dropped = place.check()
+    run = Run.create(
+        Path(out), recipe.model_copy(update={"provenance": {**made, "dropped_points": list(dropped)}})
+    )
+    return _go_on(run, place, watcher, clock)
+
+
+def resume(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) -> TrialRecord:
+    """Goes on with the run in `out`, on the same data and models; returns the winner, tested.
+
+    Raises:
+        RunError: there is no run, another process has it, or its data or models have changed.
+    """
+    run, watcher = Run(Path(out)), watcher or Watcher()
+    clock = Clock(run.recipe.budget.max_seconds)
+    place = _prepare(run.recipe, watcher, bool(run.recipe.provenance.get("allow_leak")), in_memory)
+    if difference := changed(run.recipe.provenance, place.pins()):
+        raise RunError(f"{run.path}: {difference} has changed since the run began; begin another run")
+    return _go_on(run, place, watcher, clock)
+
+
+def _prepare(recipe: Recipe, watcher: Watcher, allow_leak: bool, in_memory: dict[str, Any]) -> Workplace:
+    watcher.note("reading and checking the data")
+    data = load_data(recipe.data, seed=recipe.values("train.seed")[0], allow_leak=allow_leak, **in_memory)
+    for finding in data.findings:
+        watcher.found(finding)
+    return Workplace(recipe, data)
+
+
+def _go_on(run: Run, place: Workplace, watcher: Watcher, clock: Clock) -> TrialRecord:
+    engine, reason = choose_engine(run.recipe)
+    with run.locked():
+        driver = Driver(run, place, InProcess(engine), watcher, clock)
+        driver.announce(engine.name, reason)
+        driver.run_trials()
+        winner = _crown(run, place, watcher)
+        watcher.note("writing the report")
+        write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))
+        write_report(run.path)
+    return winner
+
+
+def _crown(run: Run, place: Workplace, watcher: Watcher) -> TrialRecord:
+    """Tests the winner, once, from its adapter as saved, and makes best/ of it."""
+    records = run.records()
+    ranked = standings(records, run.recipe.search.metric)
+    if not ranked:
+        reasons = "; ".join(dict.fromkeys(str(record.reason) for record in records))
+        raise LoraloomError(
+            f"{run.path}: no trial was finished: {reasons or 'the time did not suffice for one'}"
+        )
+    winner, best = ranked[0].leader, run.best()
+    if best is not None and best.number == winner.number:
+        return best
+    watcher.note(f"testing the winner, trial {winner.number}")
+    tested, predictions = test_winner(run.trial_folder(winner.number), place.data.test)
+    run.publish_best(tested, {TEST_PREDICTIONS: predictions})
+    return tested

@@ -1,0 +1,4 @@
+"""The search: which trial comes next (`proposals.py`), when one ends early (`pruning.py`), what the time allows (`clock.py`).
+
+Imports no torch.
+"""

@@ -1,0 +1,25 @@
+"""When a poor trial ends early: by its validation metric after each evaluation.
+
+halving is asynchronous successive halving (Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning",
+algorithm 2), hyperband is Li et al. 2018, algorithm 1; both are Optuna's. The resource is the evaluation's number: the
+minimum resource r is 1, the reduction factor eta is 3.
+"""
+
+from __future__ import annotations
+
+import optuna
+
+from loraloom.recipe import Recipe
+
+REDUCTION_FACTOR = 3
+
+
+def make_pruner(recipe: Recipe) -> optuna.pruners.BasePruner:
+    """The recipe's pruner."""
+    match recipe.search.pruner:
+        case "halving":
+            return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION_FACTOR)
+        case "hyperband":
+            return optuna.pruners.HyperbandPruner(min_resource=1, reduction_factor=REDUCTION_FACTOR)
+        case _:
+            return optuna.pruners.NopPruner()

@@ -1,0 +1,54 @@
+"""Who hears of a run while it goes: the terminal, a log, a test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from loraloom.data import Finding
+from loraloom.recipe import Recipe
+from loraloom.search.proposals import Proposal
+from loraloom.study.leaderboard import Standing
+from loraloom.study.record import Evaluation, TrialRecord
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPlan:
+    """What a search is about to do."""
+
+    recipe: Recipe
+    run: Path
+    data: str
+    labels: tuple[str, ...]
+    rows: tuple[int, int, int]
+    configurations: int
+    trials: int
+    finished: int
+    dropped: tuple[str, ...]
+    engine: str
+    engine_reason: str
+
+
+class Watcher:
+    """Hears nothing; others override what they care for."""
+
+    def note(self, sentence: str) -> None:
+        """Something that takes a while has begun."""
+
+    def found(self, finding: Finding) -> None:
+        """A check of the data found something, or a guess was made."""
+
+    def planned(self, plan: SearchPlan) -> None:
+        """The search begins, or goes on."""
+
+    def trial_started(self, proposal: Proposal, parameters: int) -> None:
+        """A trial begins."""
+
+    def evaluated(self, number: int, evaluation: Evaluation) -> None:
+        """A trial under way was evaluated."""
+
+    def trial_ended(self, record: TrialRecord, standings: tuple[Standing, ...], seconds: float) -> None:
+        """A trial ended; `standings` are those of all finished ones, `seconds` what the command has taken so far."""
+
+    def closed(self) -> None:
+        """The run is over, or broken off."""

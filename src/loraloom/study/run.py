@@ -1,0 +1,130 @@
+"""A run folder: made whole or not at all, opened by one process at a time.
+
+    RUN/recipe.yaml, study.db, trials/0007/, leaderboard.csv, best/, report/
+
+A trial's folder is finished when its manifest stands; whatever else is in trials/ is a trial that was broken off.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from loraloom.errors import RunError
+from loraloom.recipe import Recipe, dump_recipe, read_recipe
+from loraloom.study.durable import MANIFEST, is_whole, mend_folders, replacing_folder, sync_folder, write_text
+from loraloom.study.record import RECORD, TrialRecord, read_record
+
+RECIPE, LEDGER, TRIALS, BEST, LOCK = "recipe.yaml", "study.db", "trials", "best", ".lock"
+
+
+class Run:
+    """An existing run folder."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the run in `path`.
+
+        Raises:
+            RunError: there is none.
+        """
+        self.path = path
+        if not (path / RECIPE).is_file():
+            what = "is not a run folder (it has no recipe.yaml)" if path.is_dir() else "no such run folder"
+            raise RunError(f"{path}: {what}; a run is made by: loraloom search RECIPE --out RUN")
+        self.recipe: Recipe = read_recipe(path / RECIPE)
+
+    @classmethod
+    def create(cls, path: Path, recipe: Recipe) -> Run:
+        """Makes the folder with its recipe; it appears whole or not at all.
+
+        Raises:
+            RunError: `path` holds something, or can't be made.
+        """
+        refuse_taken(path)
+        new = path.absolute().with_name(f".{path.name}.new")
+        try:
+            path.absolute().parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(new, ignore_errors=True)
+            (new / TRIALS).mkdir(parents=True)
+            write_text(new / RECIPE, dump_recipe(recipe))
+            new.rename(path.absolute())
+            sync_folder(path.absolute().parent)
+        except OSError as error:
+            shutil.rmtree(new, ignore_errors=True)
+            raise RunError(f"{path}: can't make the run folder: {error.strerror}") from None
+        return cls(path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the run for this process; the lock ends with the process, however it ends.
+
+        Raises:
+            RunError: another process holds it.
+        """
+        handle = os.open(self.path.absolute() / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
+                raise RunError(
+                    f"{self.path}: is in use by process {holder}; wait for it, or stop it"
+                ) from None
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+            mend_folders(self.path)
+            mend_folders(self.path / TRIALS)
+            yield
+        finally:
+            os.close(handle)
+
+    def trial_folder(self, number: int) -> Path:
+        return self.path / TRIALS / f"{number:04d}"
+
+    def empty_trial_folder(self, number: int) -> Path:
+        """The folder of a trial that begins, or begins again."""
+        folder = self.trial_folder(number)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def records(self) -> tuple[TrialRecord, ...]:
+        """Records of finished trials, in the order of their numbers."""
+        folders = sorted(
+            (path for path in (self.path / TRIALS).iterdir() if path.name.isdigit()),
+            key=lambda p: int(p.name),
+        )
+        return tuple(read_record(folder) for folder in folders if is_whole(folder))
+
+    def best(self) -> TrialRecord | None:
+        """The winner's record, test result included, once there is one."""
+        folder = self.path / BEST
+        return read_record(folder) if is_whole(folder) else None
+
+    def publish_best(self, record: TrialRecord, extra: dict[str, str]) -> None:
+        """Makes best/ the folder of `record`, with its test result and the `extra` files (name to text) in it."""
+        for target in (self.trial_folder(record.number), self.path / BEST):
+            with replacing_folder(target) as folder:
+                source = self.trial_folder(record.number)
+                shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+                (folder / RECORD).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+                for name, text in extra.items():
+                    (folder / name).write_text(text, encoding="utf-8")
+
+
+def refuse_taken(path: Path) -> None:
+    """Refuses a path that holds anything: a run never writes over another.
+
+    Raises:
+        RunError: it does.
+    """
+    if (path / RECIPE).is_file():
+        raise RunError(
+            f"{path}: holds a run already; go on with it by 'loraloom resume {path}', or choose another --out"
+        )
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise RunError(f"{path}: is not empty; choose another --out")

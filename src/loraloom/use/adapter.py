@@ -1,0 +1,166 @@
+"""An adapter loaded from its folder: from texts to logits, probabilities and labels, in fp32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loraloom import metrics
+from loraloom.backbone import sources
+from loraloom.data import encode
+from loraloom.errors import AdapterError, RunError
+from loraloom.study.durable import verify_manifest
+from loraloom.study.record import TrialRecord, read_record
+
+if TYPE_CHECKING:
+    from torch import nn
+
+BATCH = 64
+WINDOW = 4096
+"""Texts read ahead: within a window they are batched by length, and given back in order."""
+_UNSAFE = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py", ".so"}
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A text's label, its probability, and the probabilities (C,) of all labels."""
+
+    label: str
+    confidence: float
+    probabilities: NDArray[np.float64]
+
+
+class Classifier:
+    """A trained classifier: backbone, adapter and head in one; made by `load`."""
+
+    def __init__(self, model: nn.Module, tokenizer: Any, record: TrialRecord) -> None:
+        self._model, self._tokenizer, self.record = model, tokenizer, record
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels, by the column of `logits` and `predict_proba`."""
+        return self.record.labels
+
+    def predict(self, texts: Sequence[str]) -> list[str]:
+        """The label of each text."""
+        return [self.labels[index] for index in self.logits(texts).argmax(axis=1)]
+
+    def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Probabilities (N, C), columns in the order of `labels`."""
+        return metrics.softmax(self.logits(texts))
+
+    def stream(self, texts: Iterable[str]) -> Iterator[Prediction]:
+        """Predictions in the order of `texts`, which may be more than memory holds."""
+        waiting = iter(texts)
+        while window := list(islice(waiting, WINDOW)):
+            for probabilities in self.predict_proba(window):
+                best = int(probabilities.argmax())
+                yield Prediction(self.labels[best], float(probabilities[best]), probabilities)
+
+    def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Logits (N, C) in fp32.
+
+        Raises:
+            TypeError: `texts` is one text, or holds something else.
+            AdapterError: a logit is not finite.
+        """
+        import torch
+        from transformers import DataCollatorWithPadding
+
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise TypeError("texts must be a list of texts")
+        logits = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
+        if not texts:
+            return logits
+        encoded = encode(
+            self._tokenizer, texts, max_length=self.record.configuration.data.max_length, cache=None
+        )
+        collate = DataCollatorWithPadding(self._tokenizer)
+        by_length = list(range(len(texts)))
+        if len(texts) > BATCH:
+            by_length.sort(key=lambda row: len(encoded[row]["input_ids"]))
+        device = next(self._model.parameters()).device
+        with torch.inference_mode():
+            for start in range(0, len(by_length), BATCH):
+                rows = by_length[start : start + BATCH]
+                batch = collate([encoded[row] for row in rows]).to(device)
+                logits[rows] = self._model(**batch).logits.float().cpu().numpy()
+        if not np.isfinite(logits).all():
+            raise AdapterError("the adapter gives logits that are not finite; its weights can't be used")
+        return logits
+
+
+def load(path: Path | str) -> Classifier:
+    """Loads the adapter in `path` (a trial's folder, such as RUN/best) over its backbone.
+
+    Raises:
+        AdapterError: the folder is not a finished trial's, is damaged, or holds what is not safe to load.
+        BackboneError: its backbone can't be had, or is not the one that it was trained on.
+    """
+    record = read_adapter_record(Path(path))
+    return Classifier(*_build(Path(path), record), record)
+
+
+def read_adapter_record(folder: Path) -> TrialRecord:
+    """The record of an adapter's folder, after its files were checked.
+
+    Raises:
+        AdapterError: see `load`.
+    """
+    if not folder.is_dir():
+        raise AdapterError(f"{folder}: no such folder; give a trial's folder, such as RUN/best")
+    if (folder / "recipe.yaml").is_file():
+        raise AdapterError(f"{folder}: is a run; give {folder / 'best'}, or one of {folder / 'trials'}")
+    for file in folder.rglob("*"):
+        if file.suffix.lower() in _UNSAFE:
+            raise AdapterError(
+                f"{file}: can hold code, which is never loaded; an adapter is safetensors and JSON"
+            )
+    verify_manifest(folder)
+    try:
+        record = read_record(folder)
+    except RunError as error:
+        raise AdapterError(str(error)) from None
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise AdapterError(
+            f"{folder}: holds no adapter: the trial {record.state}"
+            + f" ({record.reason})" * bool(record.reason)
+        )
+    return record
+
+
+def _build(folder: Path, record: TrialRecord) -> tuple[nn.Module, Any]:
+    import torch
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    from loraloom.backbone.adapting import trainable_parameters
+    from loraloom.backbone.classifier import build_pretrained
+    from loraloom.engine.precision import device
+
+    backbone = record.configuration.backbone
+    source = sources.find(backbone.model, record.backbone_revision)
+    if source.local and record.backbone_revision not in (None, sources.pin(source)):
+        raise AdapterError(
+            f"{folder}: was trained on another {backbone.model!r} than the one on this machine"
+        )
+    base = build_pretrained(source, record.configuration, record.labels)
+    try:
+        model = PeftModel.from_pretrained(cast(Any, base), str(folder), is_trainable=True)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise AdapterError(f"{folder}: PEFT can't load the adapter: {first}") from None
+    if trainable_parameters(model) != record.counts.trainable:
+        raise AdapterError(
+            f"{folder}: holds {trainable_parameters(model):,} parameters, not {record.counts.trainable:,}"
+        )
+    if not all(bool(torch.isfinite(p).all()) for p in model.parameters() if p.requires_grad):
+        raise AdapterError(f"{folder}: holds weights that are not finite")
+    model.requires_grad_(requires_grad=False)
+    return model.eval().to(device()), sources.load_tokenizer(source)

@@ -1,0 +1,109 @@
+"""Scores an adapter on labelled rows: the winner on the run's test set, any adapter on a file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loraloom import metrics
+from loraloom.data import Split, read_labelled
+from loraloom.study.record import Result, Score, TrialRecord
+from loraloom.use.adapter import Classifier, load, read_adapter_record
+
+
+def test_winner(folder: Path, test: Split) -> tuple[TrialRecord, str]:
+    """The record in `folder` with its result on `test`, and the lines of test_predictions.jsonl."""
+    classifier = load(folder)
+    probabilities = classifier.predict_proba(test.texts)
+    scores = metrics.score(test.labels, probabilities)
+    record = classifier.record
+    assert record.result is not None
+    result = Result(validation=record.result.validation, test=score_of(scores))
+    lines = [_line(row, test, probabilities) for row in range(len(test.texts))]
+    return record.model_copy(update={"result": result}), "".join(lines)
+
+
+def score_of(scores: metrics.Scores) -> Score:
+    """The figures of `scores` that a record keeps."""
+    return Score(
+        examples=scores.examples, accuracy=scores.accuracy, macro_f1=scores.macro_f1, loss=scores.log_loss
+    )
+
+
+def _line(row: int, test: Split, probabilities: NDArray[np.float64]) -> str:
+    values = {
+        "row": row,
+        "text": test.texts[row],
+        "label": int(test.labels[row]),
+        "prediction": int(probabilities[row].argmax()),
+        "probabilities": [round(float(p), 6) for p in probabilities[row]],
+    }
+    return json.dumps(values, ensure_ascii=False) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What `evaluate` prints: the adapter, the file, and the scores under the adapter's labels."""
+
+    adapter: str
+    test_file: str
+    labels: tuple[str, ...]
+    scores: metrics.Scores
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, for `--json` and `--out`."""
+        scores = self.scores
+        return {
+            "adapter": self.adapter,
+            "test_file": self.test_file,
+            "examples": scores.examples,
+            "accuracy": scores.accuracy,
+            "accuracy_interval": list(scores.accuracy_interval),
+            "macro_f1": scores.macro_f1,
+            "log_loss": scores.log_loss,
+            "expected_calibration_error": scores.expected_calibration_error,
+            "classes": [
+                {
+                    "label": label,
+                    "precision": one.precision,
+                    "recall": one.recall,
+                    "recall_interval": one.recall_interval and list(one.recall_interval),
+                    "f1": one.f1,
+                    "support": one.support,
+                }
+                for label, one in zip(self.labels, scores.classes, strict=True)
+            ],
+            "confusion": scores.confusion.tolist(),
+        }
+
+
+def evaluate(
+    adapter: Path | str,
+    test_file: Path | str,
+    *,
+    text_column: tuple[str, ...] | None = None,
+    label_column: str | None = None,
+) -> Evaluated:
+    """Scores the adapter on a labelled file; columns are the recipe's unless they are named.
+
+    Raises:
+        AdapterError: the adapter can't be loaded.
+        DataError: the file can't be read, or its labels are not the adapter's.
+    """
+    record = read_adapter_record(Path(adapter))
+    data = record.configuration.data
+    split = read_labelled(
+        str(test_file),
+        text_column=text_column or data.text_column,
+        label_column=label_column or data.label_column,
+        labels=record.labels,
+        label_codes=record.label_codes,
+    )
+    classifier: Classifier = load(adapter)
+    scores = metrics.score(split.labels, classifier.predict_proba(split.texts))
+    return Evaluated(str(adapter), str(test_file), record.labels, scores)
