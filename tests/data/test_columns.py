@@ -68,10 +68,23 @@ def test_a_missing_column_is_refused_with_those_there_are(tmp_path: Path) -> Non
     assert message.endswith("rows.csv: has no column 'body'; its columns are 'text', 'label'")
 
 
-def test_a_test_file_without_the_column_is_refused(tmp_path: Path) -> None:
+def test_a_test_file_without_a_named_column_is_refused(tmp_path: Path) -> None:
     test = write_csv(tmp_path / "test.csv", rows(30), header=("text", "kind"))
-    message = _refusal(write_csv(tmp_path / "rows.csv", rows(30, start=99)), test_file=test)
+    train = write_csv(tmp_path / "rows.csv", rows(30, start=99))
+    message = _refusal(train, test_file=test, label_column="label")
     assert message.endswith("test.csv: has no column 'label'; its columns are 'text', 'kind'")
+
+
+def test_columns_of_a_test_file_are_guessed_where_none_were_named_and_said(tmp_path: Path) -> None:
+    test = write_csv(tmp_path / "test.csv", rows(9), header=("content", "category"))
+    data = _load(write_csv(tmp_path / "rows.csv", rows(30, start=99)), test_file=test)
+    assert len(data.test) == 9
+    assert "text from 'content' and labels from 'category'" in data.findings[1].sentence
+
+
+def test_a_text_that_holds_its_own_label_is_refused(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", rows(30))
+    assert "'label' is also the label" in _refusal(path, text_column=("text", "label"), label_column="label")
 
 
 @pytest.mark.parametrize("code", ["3", "Sports"])

@@ -14,7 +14,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 
 from loraloom.errors import DataError
 
-from .files import load, rows
+from .files import load, rows, write_csv
 
 CLASS_LABEL = datasets.ClassLabel(names=["World", "Sports"])
 
@@ -64,6 +64,16 @@ def test_a_data_set_is_pinned_and_its_own_splits_and_names_are_used(monkeypatch:
     assert data.labels == ("World", "Sports")
     assert data.label_codes == ("0", "1")
     assert (len(data.train), len(data.validation), len(data.test)) == (54, 6, 10)
+
+
+def test_a_file_comes_before_the_split_of_the_data_set_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Hub(monkeypatch, {"train": _dataset(60), "test": _dataset(10, start=100)})
+    path = write_csv(tmp_path / "test.csv", rows(4, ("World", "Sports"), start=200))
+    data = load(dataset="news", test_file=path)
+    assert len(data.test) == 4
+    assert data.findings[0].sentence == "news (test) is not used: other rows are given for it."
 
 
 def test_without_a_network_the_cache_alone_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,12 @@ def test_numbers_map_to_ids_in_their_order_whether_written_as_text_or_not(number
         assert sorted(set(ids.tolist())) == list(range(len(labels.codes)))
 
 
-@given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip), min_size=1))
+@given(
+    st.lists(
+        st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1).filter(str.strip),
+        min_size=1,
+    )
+)
 def test_every_row_keeps_its_label_under_the_mapping(cells: list[str]) -> None:
     codes = _codes(list(cells))
     labels = labels_of(codes, None)
@@ -165,3 +170,11 @@ def test_numbers_in_jsonl_and_csv_are_the_same_codes(tmp_path: Path) -> None:
 def test_ids_of_names_win_over_codes() -> None:
     labels = Labels(("1", "0"), ("0", "1"))
     assert ids_of(["1", "0"], labels, "test.csv").tolist() == [0, 1]
+
+
+def test_texts_that_look_like_numbers_stay_names_in_a_file_of_them_alone(tmp_path: Path) -> None:
+    assert _labelled(tmp_path, ["01"], ("01", "x"), ("01", "x")) == [0]
+
+
+def test_a_label_that_is_no_text_is_refused() -> None:
+    assert "has U+D800" in _refusal(["a", "\ud800"])

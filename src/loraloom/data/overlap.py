@@ -2,18 +2,22 @@
 
 Equal: the same letters and digits after lower-casing. Near copies: the sets of word 5-grams have a Jaccard
 similarity above 0.9, found exactly. A row can only reach that if at most a tenth of its 5-grams are missing
-from the other side, which rules out nearly every row after a few look-ups; the rest are compared by prefix
-filtering (Chaudhuri et al. 2006): one of a row's rarest 5-grams must be shared. AG News, 77,000 × 7,600 rows,
-takes about two seconds.
-Rejected: MinHash, which is quicker on millions of rows, but misses some.
+from the other side, which rules out nearly every row after a few look-ups; for the rest, shared 5-grams are
+counted through an inverted index. AG News, 77,000 × 7,600 rows, takes about two seconds.
+Rejected: MinHash, which is quicker on millions of rows, but misses some; comparing candidates as sets, which
+took minutes on 20,000 texts from one template.
 """
 
 from __future__ import annotations
 
 import unicodedata
+from array import array
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 GRAM_WORDS = 5
 Gram = tuple[str, ...]
