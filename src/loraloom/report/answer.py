@@ -59,9 +59,10 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Winner:
-    """The best configuration; `split` says which rows `score` and its interval are of."""
+    """The best configuration; `split` says which rows `score` is of, `chosen` whether it is best/'s."""
 
     number: int
+    chosen: bool
     settings: tuple[tuple[str, str], ...]
     split: str
     score: Score
@@ -107,6 +108,7 @@ def _winner(run: Run, board: Leaderboard, record: TrialRecord) -> Winner | None:
     parts = (("LoRA", record.counts.lora), ("biases", record.counts.bias), ("head", record.counts.head))
     return Winner(
         number=record.number,
+        chosen=run.best is not None,
         settings=tuple(
             (name, wording.value(record.point.get(name, field(record, name))))
             for name in board.axes or TELLING_FIELDS
