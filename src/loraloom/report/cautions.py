@@ -31,7 +31,8 @@ def _of_winner(run: Run, board: Leaderboard, found: Answer, test: Tested | None)
             "There are no test rows: the accuracy is of the validation rows by which this configuration was "
             "chosen, and flatters it."
         )
-    yield from run.best.record.marks if run.best else _marks(run, winner)
+    for mark in run.best.record.marks if run.best else _marks(run, winner):
+        yield f"Of this trial its record says: {mark}."
     if row is not None:
         yield from _of_margin(board, row, winner)
     if test is not None and winner.interval and test.majority_share >= winner.interval[0]:

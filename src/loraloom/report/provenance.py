@@ -89,6 +89,7 @@ def making(run: Run) -> Making:
         ("Cores", machine.get("cores")),
         ("Memory", f"{wording.value(machine['memory_gb'])} GB" if machine.get("memory_gb") else None),
     ]
+    facts.append(("System", machine.get("system")))
     facts += [
         (f"Revision of {model}", revision)
         for model, revision in _mapping(given.get("model_revisions")).items()
