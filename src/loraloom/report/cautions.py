@@ -20,7 +20,7 @@ def cautions(run: Run, board: Leaderboard, found: Answer, test: Tested | None) -
 
 def _of_winner(run: Run, board: Leaderboard, found: Answer, test: Tested | None) -> Iterator[str]:
     winner, row = found.winner, board.winner
-    assert winner is not None  # noqa: S101  # the caller asks about a winner alone
+    assert winner is not None  # the caller asks about a winner alone
     if run.best is None:
         yield (
             "The search has not chosen its winner: this is the best so far by validation, and nothing was "
@@ -93,9 +93,8 @@ def _of_search(run: Run, found: Answer) -> Iterator[str]:
         )
     if run.best is None and tally.under_way:
         yield f"{plural(tally.under_way, 'trial')} had not ended when this page was written."
-    leaking = sorted({record.number for record in run.records if record.marks})
-    if run.best and leaking and not run.best.record.marks:
-        yield (
-            f"{plural(len(leaking), 'other trial')} carry marks of their own: "
-            f"{listed(sorted({mark for record in run.records for mark in record.marks}))}."
-        )
+    marks = sorted({mark for record in run.records for mark in record.marks})
+    if run.best and marks and not run.best.record.marks:
+        marked = sum(bool(record.marks) for record in run.records)
+        shown = [*marks[:3], f"{len(marks) - 3:,} more"] if len(marks) > 4 else marks
+        yield f"The records of {plural(marked, 'other trial')} say: {listed(shown)}."

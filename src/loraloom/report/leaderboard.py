@@ -186,7 +186,7 @@ def _reason(record: TrialRecord, of: int) -> str:
 
 
 def _metric(record: TrialRecord, metric: str) -> float:
-    assert record.result is not None  # noqa: S101  # callers pass complete trials alone
+    assert record.result is not None  # callers pass complete trials alone
     return float(getattr(record.result.validation, metric))
 
 
