@@ -117,6 +117,27 @@ def test_a_constant_answer_that_does_as_well_is_named(tmp_path: Path) -> None:
     assert any("constant answer" in sentence for sentence in found.cautions)
 
 
+def test_a_validation_accuracy_above_the_tests_interval_is_named(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={}, train={})
+    best = make_record(recipe, 0, {}, 0.99, test=make_score(0.94, TEST_ROWS))
+    found = findings(read_run(write_run(tmp_path / "r", recipe, [best], best=best)))
+    assert any("lies above the whole interval of its test accuracy" in each for each in found.cautions)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "says"),
+    [
+        ({4: 0.95, 8: 0.9}, "No smaller configuration was tried."),
+        ({2: 0.5, 4: 0.95}, "No smaller configuration that was tried comes within"),
+        ({2: 0.94, 4: 0.95}, "within the noise of the best is r 2, with 90 % of its parameters"),
+    ],
+)
+def test_the_size_is_judged_by_what_was_tried(tmp_path: Path, ranks: dict[int, float], says: str) -> None:
+    recipe = make_recipe(lora={"r": list(ranks)}, train={})
+    records = [make_record(recipe, n, {"lora.r": r}, a) for n, (r, a) in enumerate(ranks.items())]
+    assert says in findings(read_run(write_run(tmp_path / "r", recipe, records))).on_size
+
+
 def test_the_worst_errors_are_the_surest_wrong_rows(tmp_path: Path) -> None:
     recipe = make_recipe(lora={}, train={})
     best = make_record(recipe, 0, {}, 0.95, test=make_score(405 / 445, TEST_ROWS))

@@ -35,6 +35,11 @@ def _of_winner(run: Run, board: Leaderboard, found: Answer, test: Tested | None)
         yield f"Of this trial its record says: {mark}."
     if row is not None:
         yield from _of_margin(board, row, winner)
+    if winner.split == "test" and winner.interval and winner.validation.accuracy > winner.interval[1]:
+        yield (
+            f"Its validation accuracy, {share(winner.validation.accuracy)}, lies above the whole interval of its "
+            "test accuracy: being chosen by it flattered it, or the splits differ."
+        )
     if test is not None and winner.interval and test.majority_share >= winner.interval[0]:
         yield (
             f"It is not shown to beat a constant answer: “{test.majority_label}” for every test row would "
