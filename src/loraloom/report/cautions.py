@@ -37,8 +37,8 @@ def _of_winner(run: Run, board: Leaderboard, found: Answer, test: Tested | None)
         yield from _of_margin(board, row, winner)
     if winner.split == "test" and winner.interval and winner.validation.accuracy > winner.interval[1]:
         yield (
-            f"Its validation accuracy, {share(winner.validation.accuracy)}, lies above the whole interval of its "
-            "test accuracy: being chosen by it flattered it, or the splits differ."
+            f"Its validation accuracy, {share(winner.validation.accuracy)}, lies above the whole "
+            "interval of its test accuracy: being chosen by it flattered it, or the splits differ."
         )
     if test is not None and winner.interval and test.majority_share >= winner.interval[0]:
         yield (
