@@ -1,0 +1,28 @@
+# The commands of this project. `make` alone lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean
+
+help: ## list these targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s%s\n", $$1, $$2}'
+
+setup: .venv/.ready ## make .venv and install loraloom into it, with all that development needs
+
+.venv/.ready: pyproject.toml scripts/install
+	PYTHON="$(PYTHON)" scripts/install
+
+demo: setup ## the main job on real text: writes runs/demo
+	@if [ -e runs/demo ]; then echo "runs/demo is there already and is replaced"; rm -rf runs/demo; fi
+	$(BIN)/loraloom search recipes/demo.yaml --out runs/demo
+
+lint: setup ## format, lint and types
+	scripts/check
+
+test: setup ## lint, then the tests
+	scripts/check
+	scripts/test
+
+clean: ## remove .venv and caches; runs/ is kept
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -1,0 +1,84 @@
+"""The rule of imports: data flows one way through the packages, and what needs no torch starts without it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "src" / "loraloom"
+ORDER = (
+    "errors",
+    "recipe",
+    "metrics",
+    "budget",
+    "hub",
+    "study",
+    "data",
+    "backbone",
+    "engine",
+    "search",
+    "execute",
+    "report",
+    "use",
+    "pipeline",
+    "terminal",
+    "cli",
+)
+"""A part imports from itself and from those before it."""
+APART = {("backbone", "data"), ("data", "backbone")}
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+TORCH_FREE = (
+    "loraloom",
+    "loraloom.cli",
+    "loraloom.recipe",
+    "loraloom.study.run",
+    "loraloom.search.proposals",
+    "loraloom.report",
+)
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines and parts of loraloom that a module imports, also inside functions and under TYPE_CHECKING."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
+            whole = node.module == "loraloom"
+            names = [f"loraloom.{alias.name}" for alias in node.names] if whole else [str(node.module)]
+        else:
+            continue
+        for name in names:
+            root, _, rest = name.partition(".")
+            if root == "loraloom" and rest:
+                yield node.lineno, rest.split(".")[0]
+
+
+def test_every_part_has_its_place_in_the_order() -> None:
+    assert {part_of(path) for path in MODULES} <= set(ORDER)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_from_parts_before_its_own(path: Path) -> None:
+    own = part_of(path)
+    for line, other in imported(path):
+        if other.startswith("__"):  # loraloom.__version__ and its like belong to no part
+            continue
+        assert ORDER.index(other) <= ORDER.index(own), f"{path}:{line}: {own} imports {other}"
+        assert (own, other) not in APART, f"{path}:{line}: {own} and {other} stand beside each other"
+
+
+@pytest.mark.parametrize("module", TORCH_FREE)
+def test_importing_it_does_not_import_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr or f"{module} imports torch"
