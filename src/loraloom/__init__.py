@@ -1,0 +1,92 @@
+"""loraloom finds the most accurate LoRA text classifier that a budget allows, and shows why. Imports no torch.
+
+import loraloom
+
+winner = loraloom.search("recipe.yaml", "runs/first")
+loraloom.load("runs/first/best").predict(["a text"])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loraloom.errors import (
+    AdapterError,
+    BackboneError,
+    BudgetError,
+    DataError,
+    LoraloomError,
+    MissingExtraError,
+    RecipeError,
+    RunError,
+    StoppedError,
+)
+
+if TYPE_CHECKING:
+    from loraloom.study.record import TrialRecord
+    from loraloom.use.adapter import Classifier
+
+__all__ = [
+    "AdapterError",
+    "BackboneError",
+    "BudgetError",
+    "DataError",
+    "LoraloomError",
+    "MissingExtraError",
+    "RecipeError",
+    "RunError",
+    "StoppedError",
+    "load",
+    "resume",
+    "search",
+]
+
+
+def search(
+    recipe: Path | str | Mapping[str, Any],
+    out: Path | str,
+    *,
+    overrides: Sequence[str] = (),
+    allow_leak: bool = False,
+    train: Any = None,
+    validation: Any = None,
+    test: Any = None,
+) -> TrialRecord:
+    """Searches a recipe (a file, or a mapping of its sections) into the run folder `out`; returns the tested winner.
+
+    `train`, `validation` and `test` stand for the recipe's files: each a pandas.DataFrame, a datasets.Dataset, or a
+    pair of lists (texts, labels).
+
+    Raises:
+        LoraloomError: what is wrong with the recipe, the data, a model or the folder, in a sentence.
+    """
+    from loraloom import pipeline
+    from loraloom.recipe import read_recipe
+
+    in_memory = {"train": train, "validation": validation, "test": test}
+    read = read_recipe(recipe, overrides)
+    return pipeline.search(read, out, command=("loraloom.search",), allow_leak=allow_leak, **in_memory)
+
+
+def resume(out: Path | str, *, train: Any = None, validation: Any = None, test: Any = None) -> TrialRecord:
+    """Goes on with a run; data that was given from Python is given again.
+
+    Raises:
+        LoraloomError: there is no run, another process has it, or its data or models have changed.
+    """
+    from loraloom import pipeline
+
+    return pipeline.resume(out, train=train, validation=validation, test=test)
+
+
+def load(path: Path | str) -> Classifier:
+    """Loads a saved adapter (a trial's folder, such as RUN/best) over its backbone, ready to predict.
+
+    Raises:
+        LoraloomError: the folder is not one, is damaged, or is not safe to load; or its backbone can't be had.
+    """
+    from loraloom.use.adapter import load as load_adapter
+
+    return load_adapter(path)

@@ -19,6 +19,8 @@ PROCESS_BYTES = 0.7e9
 """Python, torch, transformers and the tokenised rows, resident before a model is loaded."""
 BACKWARD_FLOPS = 2.0
 """FLOPs of forward and backward over those of forward: weights are frozen, so only inputs get gradients."""
+OPTIMIZER_STATES = {"adam": 2, "adamw": 2, "sgd": 0, "muon": 1}
+"""Numbers that an optimizer keeps for each trained parameter."""
 ACHIEVED_SHARE = 0.4
 """Share of the measured GEMM rate that HF Trainer reaches on short texts."""
 

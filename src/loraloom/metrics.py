@@ -182,9 +182,7 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
     return float(-np.log(np.clip(of_true, PROBABILITY_FLOOR, 1.0)).mean())
 
 
-def expected_calibration_error(
-    labels: ArrayLike, probabilities: ArrayLike, bins: int = CALIBRATION_BINS
-) -> float:
+def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = CALIBRATION_BINS) -> float:
     """Mean gap between confidence and accuracy of the predicted class, over equal-width bins ((m-1)/M, m/M].
 
     Source: Guo et al., "On calibration of modern neural networks", ICML 2017, equation 3, M = `bins`. Raises
@@ -249,13 +247,9 @@ def _refuse_not_finite(name: str, values: NDArray[np.float64]) -> None:
         raise ValueError(f"{name}: {int(wrong.sum())} of {values.size} are not finite (the first is {what})")
 
 
-def _refuse_different_lengths(
-    first: str, first_values: NDArray[Any], second: str, second_values: NDArray[Any]
-) -> None:
+def _refuse_different_lengths(first: str, first_values: NDArray[Any], second: str, second_values: NDArray[Any]) -> None:
     if len(first_values) != len(second_values):
-        raise ValueError(
-            f"{second}: {len(second_values)} rows do not match the {len(first_values)} of {first}"
-        )
+        raise ValueError(f"{second}: {len(second_values)} rows do not match the {len(first_values)} of {first}")
 
 
 def _class_numbers(name: str, values: ArrayLike, classes: int) -> NDArray[np.int64]:
@@ -281,9 +275,7 @@ def _probabilities(values: ArrayLike) -> NDArray[np.float64]:
     sums = shares.sum(axis=1)
     if (off := np.abs(sums - 1)).max() > SUM_TOLERANCE:
         row = int(off.argmax())
-        raise ValueError(
-            f"probabilities: row {row} sums to {sums[row]:g}, not 1; logits go through softmax first"
-        )
+        raise ValueError(f"probabilities: row {row} sums to {sums[row]:g}, not 1; logits go through softmax first")
     return np.minimum(shares, 1.0)
 
 

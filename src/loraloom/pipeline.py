@@ -49,9 +49,7 @@ def search(
     place = _prepare(recipe, watcher, allow_leak, in_memory)
     made = {"command": list(command), "allow_leak": allow_leak, **describe_machine(), **place.pins()}
     dropped = place.check()
-    run = Run.create(
-        Path(out), recipe.model_copy(update={"provenance": {**made, "dropped_points": list(dropped)}})
-    )
+    run = Run.create(Path(out), recipe.model_copy(update={"provenance": {**made, "dropped_points": list(dropped)}}))
     return _go_on(run, place, watcher, clock)
 
 
@@ -96,9 +94,7 @@ def _crown(run: Run, place: Workplace, watcher: Watcher) -> TrialRecord:
     ranked = standings(records, run.recipe.search.metric)
     if not ranked:
         reasons = "; ".join(dict.fromkeys(str(record.reason) for record in records))
-        raise LoraloomError(
-            f"{run.path}: no trial was finished: {reasons or 'the time did not suffice for one'}"
-        )
+        raise LoraloomError(f"{run.path}: no trial was finished: {reasons or 'the time did not suffice for one'}")
     winner, best = ranked[0].leader, run.best()
     if best is not None and best.number == winner.number:
         return best

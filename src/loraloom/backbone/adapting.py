@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -11,6 +10,7 @@ from torch import nn
 
 from loraloom.backbone import targets
 from loraloom.backbone.classifier import build_empty, head_modules
+from loraloom.backbone.quiet import quietly
 from loraloom.backbone.sources import Source, known_config, load_config
 from loraloom.budget import ModelShape, Plan
 from loraloom.recipe import Configuration, Head, Lora
@@ -35,8 +35,7 @@ def adapt(model: nn.Module, lora: Lora, revision: str | None = None) -> PeftMode
         init_lora_weights=lora.init_lora_weights,
         revision=revision,
     )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+    with quietly():
         return cast(PeftModel, get_peft_model(cast(Any, model), config))
 
 

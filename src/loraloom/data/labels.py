@@ -71,9 +71,7 @@ def _plain(cell: Any) -> Any:
 def _check_kinds(cells: Sequence[Any], place: str) -> None:
     kinds = {float if isinstance(cell, int) and not isinstance(cell, bool) else type(cell) for cell in cells}
     if unfit := kinds - {str, bool, float}:
-        raise DataError(
-            f"{place} holds a {min(kind.__name__ for kind in unfit)}; a label is a name or a number"
-        )
+        raise DataError(f"{place} holds a {min(kind.__name__ for kind in unfit)}; a label is a name or a number")
     if len(kinds) > 1:
         raise DataError(f"{place} mixes text, numbers or truth values; its labels must all be of one kind")
 

@@ -133,9 +133,7 @@ def _training_rows(table: Table, columns: Columns) -> tuple[Labels, Split, Findi
         sentence = f"{counted(len(unused), 'class')} declared without a training row: left out."
         findings.append(Finding("missing_class", "note", len(unused), sentence, tuple(unused[:3])))
     if _are_numbers(labels) and labels.codes != tuple(map(str, range(len(labels.codes)))):
-        sentence = (
-            f"labels {', '.join(labels.codes[:10])} of the source are classes 0 to {len(labels.codes) - 1}."
-        )
+        sentence = f"labels {', '.join(labels.codes[:10])} of the source are classes 0 to {len(labels.codes) - 1}."
         findings.append(Finding("label_codes", "note", len(labels.codes), sentence))
     return labels, Split(texts, ids_of(named(codes, class_names), labels, table.source)), tuple(findings)
 
@@ -154,9 +152,7 @@ def _check_enough(train: Split, labels: Labels, source: str) -> None:
         raise DataError(f"{source}: the class {gone[0]!r} has no row left to train on")
 
 
-def _given_rows(
-    table: Table | None, data: Data, of_training: Columns, labels: Labels
-) -> tuple[Split | None, Findings]:
+def _given_rows(table: Table | None, data: Data, of_training: Columns, labels: Labels) -> tuple[Split | None, Findings]:
     """Rows of validation or test, in training's columns; in its own if it lacks those and none were named."""
     if table is None:
         return None, ()
@@ -187,9 +183,7 @@ def _filled_up(
 
 def _split_made(where: str, held: Split, train: Split, seed: int) -> Finding:
     if not len(held):
-        raise DataError(
-            f"{where}: none is given, and training has too few rows of each class to hold any out"
-        )
+        raise DataError(f"{where}: none is given, and training has too few rows of each class to hold any out")
     share = len(held) / len(train)
     sentence = (
         f"{where.capitalize()} was not given: {counted(len(held), 'row')} of training held out "

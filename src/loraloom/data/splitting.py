@@ -27,9 +27,7 @@ def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
     return split.take(np.flatnonzero(~held)), split.take(np.flatnonzero(held))
 
 
-def held_out_rows(
-    keys: Sequence[str], labels: NDArray[np.int64], share: float, seed: int
-) -> NDArray[np.bool_]:
+def held_out_rows(keys: Sequence[str], labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.bool_]:
     """(rows,) whether each row is held out; rows with equal keys are on one side."""
     groups: dict[str, list[int]] = defaultdict(list)
     for row, key in enumerate(keys):

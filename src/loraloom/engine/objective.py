@@ -39,9 +39,7 @@ class Objective:
         self.step = 0
         self._reset()
 
-    def __call__(
-        self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None
-    ) -> Tensor:
+    def __call__(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         """The loss of logits (B, C) and labels (B,), over `num_items_in_batch` examples (by default B).
 
         Raises:
@@ -60,9 +58,7 @@ class Objective:
     def _see(self, logits: Tensor, labels: Tensor, losses: Tensor, loss: Tensor) -> None:
         total = float(losses.sum())
         if not np.isfinite(total):
-            raise TrialFailedError(
-                f"the loss became {float(loss)} at step {self.step + 1}; lower train.learning_rate"
-            )
+            raise TrialFailedError(f"the loss became {float(loss)} at step {self.step + 1}; lower train.learning_rate")
         self._loss_sum += total
         self._correct += int((logits.argmax(dim=-1) == labels).sum())
         self._examples += len(labels)

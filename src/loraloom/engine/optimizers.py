@@ -1,4 +1,4 @@
-"""The optimizers of a recipe: adam (L2 decay, as Adam has it), adamw, sgd (no momentum, as TrainingArguments has it), muon.
+"""The optimizers of a recipe: adam (L2 decay, as Adam has it), adamw, sgd (no momentum, as transformers has it), muon.
 
 Biases and norms are not decayed, as in transformers. Muon (Jordan et al. 2024) orthogonalises matrices only; all other
 parameters go to AdamW beside it. Its updates are scaled to AdamW's size (Liu et al. 2025, "Muon is Scalable for LLM
@@ -20,7 +20,8 @@ class MuonBesideAdamW(torch.optim.Optimizer):
     """`torch.optim.Muon` on matrices and `torch.optim.AdamW` on the rest, as one optimizer of shared groups."""
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float) -> None:
-        matrices, rest = [], []
+        matrices: list[dict[str, Any]] = []
+        rest: list[dict[str, Any]] = []
         for group in groups:
             for chosen, wanted in ((matrices, True), (rest, False)):
                 parameters = [p for p in group["params"] if (p.ndim == 2) is wanted]

@@ -77,9 +77,7 @@ class TrainerEngine:
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            return Outcome(
-                "failed", dtype, counts, reason="memory did not suffice; lower the batch size or max_length"
-            )
+            return Outcome("failed", dtype, counts, reason="memory did not suffice; lower the batch size or max_length")
         finally:
             shutil.rmtree(job.folder / CHECKPOINT, ignore_errors=True)
         return run.outcome(counts)
@@ -116,9 +114,7 @@ def _counts(model: PeftModel) -> Counts:
     lora = sum(size for name, size in trained.items() if ".lora_" in name)
     head = sum(size for name, size in trained.items() if ".modules_to_save." in name)
     total = sum(p.numel() for p in model.parameters())
-    return Counts(
-        trainable=trainable, lora=lora, bias=trainable - lora - head, head=head, frozen=total - trainable
-    )
+    return Counts(trainable=trainable, lora=lora, bias=trainable - lora - head, head=head, frozen=total - trainable)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -149,16 +145,14 @@ class _Trainer(Trainer):
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
-            decayed = self.get_decay_parameter_names(self.model)
-            self.optimizer = build_optimizer(self._train, cast(torch.nn.Module, self.model), decayed)
+            trained = cast(torch.nn.Module, self.model)
+            self.optimizer = build_optimizer(self._train, trained, self.get_decay_parameter_names(trained))
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         if num_training_steps != self._schedule.total:
-            raise LoraloomError(
-                f"Trainer takes {num_training_steps} steps where {self._schedule.total} were planned"
-            )
-        self.lr_scheduler = LambdaLR(optimizer or self.optimizer, self._schedule.factor)
+            raise LoraloomError(f"Trainer takes {num_training_steps} steps where {self._schedule.total} were planned")
+        self.lr_scheduler = LambdaLR(cast(torch.optim.Optimizer, optimizer or self.optimizer), self._schedule.factor)
         return self.lr_scheduler
 
     def evaluate(self, *arguments: Any, **named: Any) -> dict[str, float]:
@@ -175,9 +169,7 @@ class _Trainer(Trainer):
 class _Run(TrainerCallback):
     """One job under way: when it evaluates, what it writes, when it ends."""
 
-    def __init__(
-        self, job: Job, model: PeftModel, listener: Listener, dtype: Literal["fp32", "bf16"]
-    ) -> None:
+    def __init__(self, job: Job, model: PeftModel, listener: Listener, dtype: Literal["fp32", "bf16"]) -> None:
         self.job, self.listener, self.dtype = job, listener, dtype
         train, rows = job.configuration.train, job.rows
         labels = rows.data.train.labels
@@ -223,9 +215,7 @@ class _Run(TrainerCallback):
             macro_f1=self.score.macro_f1,
             loss=self.score.log_loss,
         )
-        return Outcome(
-            self.state, self.dtype, counts, self.reason, Result(validation=score), timings, self.marks
-        )
+        return Outcome(self.state, self.dtype, counts, self.reason, Result(validation=score), timings, self.marks)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         step = state.global_step

@@ -25,9 +25,7 @@ from loraloom.study.run import LEDGER, Run
 class Driver:
     """Runs the trials of one run."""
 
-    def __init__(
-        self, run: Run, place: Workplace, executor: InProcess, watcher: Watcher, clock: Clock
-    ) -> None:
+    def __init__(self, run: Run, place: Workplace, executor: InProcess, watcher: Watcher, clock: Clock) -> None:
         self._run, self._place, self._executor = run, place, executor
         self._watcher, self._clock = watcher, clock
         self._ledger = Ledger(run.path / LEDGER, make_sampler(run.recipe, 0), make_pruner(run.recipe))
@@ -56,8 +54,8 @@ class Driver:
 
     def run_trials(self) -> None:
         """Trains until the plan is done or the time is used."""
-        for proposal in self._proposals.interrupted():
-            self._settle(proposal)
+        for interrupted in self._proposals.interrupted():
+            self._settle(interrupted)
         while self._clock.has_room() and (proposal := self._proposals.next()) is not None:
             self._train(proposal)
 

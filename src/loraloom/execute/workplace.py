@@ -92,7 +92,7 @@ class Workplace:
             self.plan(configuration),
             batch=train.per_device_train_batch_size,
             tokens=configuration.data.max_length,
-            states={"sgd": 0, "muon": 1}.get(train.optim, 2),
+            states=budget.OPTIMIZER_STATES[train.optim],
             bf16=choose_dtype(train) == "bf16",
         )
 
@@ -108,9 +108,7 @@ class Workplace:
         if limits.max_memory_gb is not None:
             memory = self.memory_gb(configuration)
             if memory > limits.max_memory_gb:
-                return (
-                    f"it would take about {memory:.1f} GB, over budget.max_memory_gb {limits.max_memory_gb:g}"
-                )
+                return f"it would take about {memory:.1f} GB, over budget.max_memory_gb {limits.max_memory_gb:g}"
         return None
 
     def check(self) -> tuple[str, ...]:
@@ -137,11 +135,7 @@ class Workplace:
             source = self.source(self.recipe.backbone.model_copy(update={"model": model}))
             config = sources.load_config(source)
             limit = getattr(config, "max_position_embeddings", None)
-            reserved = (
-                (config.pad_token_id or 0) + 1
-                if config.model_type in ("roberta", "xlm-roberta", "mpnet")
-                else 0
-            )
+            reserved = (config.pad_token_id or 0) + 1 if config.model_type in ("roberta", "xlm-roberta", "mpnet") else 0
             if limit is not None and longest > limit - reserved:
                 raise BackboneError(
                     f"data.max_length: {longest} is too long for {model!r}, which reads {limit - reserved} tokens"
@@ -191,9 +185,7 @@ class Workplace:
         if key not in self._encoded:
             tokenizer = sources.load_tokenizer(self.source(configuration.backbone))
             train, validation = (
-                encode(
-                    tokenizer, split.texts, max_length=configuration.data.max_length, cache=default_cache()
-                )
+                encode(tokenizer, split.texts, max_length=configuration.data.max_length, cache=default_cache())
                 for split in (self.data.train, self.data.validation)
             )
             self._note_truncation(train, configuration)
@@ -207,6 +199,4 @@ class Workplace:
 
 
 def _shown(point: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{name}={','.join(map(str, x)) if isinstance(x, tuple) else x}" for name, x in point.items()
-    )
+    return ", ".join(f"{name}={','.join(map(str, x)) if isinstance(x, tuple) else x}" for name, x in point.items())

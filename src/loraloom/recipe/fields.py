@@ -24,12 +24,8 @@ def _targets(value: Any) -> Any:
 
 Name = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Name, ...], Field(min_length=1), BeforeValidator(_one_or_many)]
-Layers = Annotated[
-    tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), BeforeValidator(_one_or_many)
-]
-Targets = Annotated[
-    Literal["all-linear"] | Annotated[tuple[Name, ...], Field(min_length=1)], BeforeValidator(_targets)
-]
+Layers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), BeforeValidator(_one_or_many)]
+Targets = Annotated[Literal["all-linear"] | Annotated[tuple[Name, ...], Field(min_length=1)], BeforeValidator(_targets)]
 
 
 class Section(BaseModel):
@@ -48,9 +44,7 @@ class Data(Section):
     )
     validation_file: Name | None = Field(None, description="As train_file; chooses between trials.")
     test_file: Name | None = Field(None, description="As train_file; read once, for the winner.")
-    text_column: Names | None = Field(
-        None, description="The column of the text; several are joined by a space."
-    )
+    text_column: Names | None = Field(None, description="The column of the text; several are joined by a space.")
     label_column: Name | None = Field(None, description="The column of the label.")
     validation_share: float = Field(
         0.1,
@@ -64,13 +58,9 @@ class Data(Section):
 class Backbone(Section):
     """The frozen encoder."""
 
-    model: Name = Field(
-        "roberta-base", description="A model on the hub, a folder, or 'demo' (a 6-layer encoder)."
-    )
+    model: Name = Field("roberta-base", description="A model on the hub, a folder, or 'demo' (a 6-layer encoder).")
     revision: Name | None = Field(None, description="Commit of the model on the hub; pinned in the run.")
-    dropout: Literal["keep", "off"] = Field(
-        "keep", description="Dropout of the pretrained model in training."
-    )
+    dropout: Literal["keep", "off"] = Field("keep", description="Dropout of the pretrained model in training.")
 
 
 class Lora(Section):
@@ -126,9 +116,7 @@ class Train(Section):
     bf16: Literal["auto", True, False] = Field(
         "auto", description="bfloat16 autocast; auto measures whether it is faster on this machine."
     )
-    seed: int = Field(
-        42, ge=0, lt=2**32, description="Seed of weights, order and dropout; the first splits data."
-    )
+    seed: int = Field(42, ge=0, lt=2**32, description="Seed of weights, order and dropout; the first splits data.")
 
 
 class Search(Section):
@@ -139,26 +127,16 @@ class Search(Section):
         None, ge=1, description="Configurations to try; by default the whole grid, or 20 for random and tpe."
     )
     pruner: Literal["none", "halving", "hyperband"] = Field("none", description="How poor trials end early.")
-    seeds: int = Field(
-        1, ge=1, description="Trials of each configuration, with train.seed, train.seed + 1, …"
-    )
-    metric: Literal["accuracy", "macro_f1"] = Field(
-        "accuracy", description="What is maximised on validation."
-    )
+    seeds: int = Field(1, ge=1, description="Trials of each configuration, with train.seed, train.seed + 1, …")
+    metric: Literal["accuracy", "macro_f1"] = Field("accuracy", description="What is maximised on validation.")
 
 
 class Budget(Section):
     """Hard limits."""
 
-    max_trainable_parameters: int | None = Field(
-        1_000_000, ge=1, description="Trainable parameters, head included."
-    )
-    max_seconds: float | None = Field(
-        None, gt=0, description="Seconds from the start of the command to its end."
-    )
-    max_memory_gb: float | None = Field(
-        None, gt=0, description="Estimated peak memory of a trial, in 10^9 bytes."
-    )
+    max_trainable_parameters: int | None = Field(1_000_000, ge=1, description="Trainable parameters, head included.")
+    max_seconds: float | None = Field(None, gt=0, description="Seconds from the start of the command to its end.")
+    max_memory_gb: float | None = Field(None, gt=0, description="Estimated peak memory of a trial, in 10^9 bytes.")
 
 
 class Configuration(Section):

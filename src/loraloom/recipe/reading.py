@@ -39,7 +39,7 @@ RANGE_KEYS = {"min", "max", "log"}
 class _Yaml12Loader(yaml.SafeLoader):
     """PyYAML's safe loader with the implicit types of YAML 1.2's core schema."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}
+    yaml_implicit_resolvers = {}  # noqa: RUF012  # PyYAML copies it on the first addition
 
 
 for _tag, _pattern, _first in (
@@ -52,9 +52,7 @@ for _tag, _pattern, _first in (
         "-+.0123456789",
     ),
 ):
-    _Yaml12Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first)
-    )
+    _Yaml12Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
 _Yaml12Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
 _Yaml12Loader.add_constructor(
     "tag:yaml.org,2002:float", lambda _, node: float(re.sub(r"\.(?=inf|nan)", "", node.value.lower()))
@@ -151,9 +149,7 @@ def _text(path: Path) -> str:
         raise RecipeError(f"{path}: is a folder; a recipe is a YAML file")
     try:
         if path.stat().st_size > MAX_RECIPE_BYTES:
-            raise RecipeError(
-                f"{path}: {path.stat().st_size:,} bytes is too large; a recipe has under a megabyte"
-            )
+            raise RecipeError(f"{path}: {path.stat().st_size:,} bytes is too large; a recipe has under a megabyte")
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such recipe") from None
@@ -184,9 +180,7 @@ def _override(source: _Source, text: str) -> None:
     try:
         value = _scalar_or_yaml(written, ".".join(path))
     except yaml.YAMLError:
-        source.problems.append(
-            f"--set {text}: {written!r} is not a value; write it as YAML, as in 4 or [2, 4]"
-        )
+        source.problems.append(f"--set {text}: {written!r} is not a value; write it as YAML, as in 4 or [2, 4]")
         return
     target = source.values
     for key in path[:-1]:
@@ -202,8 +196,8 @@ def _scalar_or_yaml(written: str, name: str) -> Any:
     """`2,4,8` is a list; all else is YAML."""
     bare = not set(written) & set("[]{}\"'")
     if bare and ("," in written or (name in LIST_FIELDS and written.strip() not in ("all-linear", "null"))):
-        return [yaml.load(part.strip(), _Yaml12Loader) for part in written.split(",")]
-    return yaml.load(written, _Yaml12Loader)
+        return [_Yaml12Loader(part.strip()).get_single_data() for part in written.split(",")]
+    return _Yaml12Loader(written).get_single_data()
 
 
 # -- validating --------------------------------------------------------------------------------------------------
@@ -225,9 +219,7 @@ def _validate(source: _Source) -> Recipe | None:
     except ValidationError as error:
         _explain(source, error, ())
     if "axes" in source.values:
-        source.refuse(
-            ("axes",), source.values["axes"], "is not a field; write a list or a range in the field itself"
-        )
+        source.refuse(("axes",), source.values["axes"], "is not a field; write a list or a range in the field itself")
     if recipe is None or len(source.problems) > before:
         return None
     recipe = recipe.model_copy(update={"axes": axes})
@@ -288,9 +280,7 @@ def _axis(source: _Source, section: str, leaf: str, value: Any, candidates: list
     return Choices(tuple(checked))
 
 
-def _range(
-    source: _Source, path: tuple[str, str], value: dict[str, Any], low: Any, high: Any
-) -> Range | None:
+def _range(source: _Source, path: tuple[str, str], value: dict[str, Any], low: Any, high: Any) -> Range | None:
     for end in (low, high):
         if isinstance(end, bool) or not isinstance(end, int | float):
             source.refuse(path, value, "is a range of a field that takes no numbers; list its values")
@@ -318,9 +308,7 @@ def _check_together(source: _Source, recipe: Recipe) -> None:
     """Rules between fields."""
     data = recipe.data
     if data.dataset and data.train_file:
-        source.refuse(
-            ("data", "train_file"), data.train_file, "stands beside data.dataset; name one of the two"
-        )
+        source.refuse(("data", "train_file"), data.train_file, "stands beside data.dataset; name one of the two")
     for leaf in ("validation_file", "test_file"):
         if getattr(data, leaf) and not data.train_file:
             source.refuse(("data", leaf), getattr(data, leaf), "needs data.train_file beside it")
@@ -394,9 +382,7 @@ def _nearest(path: tuple[str, ...]) -> str:
     """`; did you mean lora.lora_alpha?`, or the section's fields where nothing is near."""
     if len(path) == 1:
         known = [name for name in Recipe.model_fields if name not in ("axes", "provenance")]
-        owners = [
-            f"{section}.{path[0]}" for section in _all_sections() if path[0] in _all_sections()[section]
-        ]
+        owners = [f"{section}.{path[0]}" for section in _all_sections() if path[0] in _all_sections()[section]]
         if owners:
             return f" of the recipe itself; write {' or '.join(owners)}"
     else:

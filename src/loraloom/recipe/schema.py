@@ -23,7 +23,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _or_axis(value: dict[str, Any]) -> dict[str, Any]:
-    outer = {key: value.pop(key) for key in ("default", "description", "title") if key in value}
+    outer: dict[str, Any] = {key: value.pop(key) for key in ("default", "description", "title") if key in value}
     options = [value, {"type": "array", "items": value, "minItems": 1, "uniqueItems": True}]
     kinds = {option.get("type") for option in (value, *value.get("anyOf", ()))}
     if kinds & {"integer", "number"}:

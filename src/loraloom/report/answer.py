@@ -110,8 +110,7 @@ def _winner(run: Run, board: Leaderboard, record: TrialRecord) -> Winner | None:
         number=record.number,
         chosen=run.best is not None,
         settings=tuple(
-            (name, wording.value(record.point.get(name, field(record, name))))
-            for name in board.axes or TELLING_FIELDS
+            (name, wording.value(record.point.get(name, field(record, name)))) for name in board.axes or TELLING_FIELDS
         ),
         split="test" if record.result.test else "validation",
         score=score,

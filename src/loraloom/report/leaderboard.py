@@ -83,9 +83,7 @@ class Leaderboard:
             return ()
         low = winner.noise_floor
         return tuple(
-            row
-            for row in self.ranked
-            if row is not winner and row.accuracy is not None and row.accuracy >= low
+            row for row in self.ranked if row is not winner and row.accuracy is not None and row.accuracy >= low
         )
 
     @property

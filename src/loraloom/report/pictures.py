@@ -217,9 +217,7 @@ def _curves(found: Curves) -> dict[str, Picture]:
 
     def rates(axes: Axes) -> None:
         lines(None, "learning_rate", "learning rate")(axes)
-        highest = [
-            max(rate for _, rate in curve.learning_rate) for curve in found.trials if curve.learning_rate
-        ]
+        highest = [max(rate for _, rate in curve.learning_rate) for curve in found.trials if curve.learning_rate]
         if highest and min(highest) > 0 and max(highest) / min(highest) > 50:
             axes.set_yscale("log")
         else:
@@ -283,9 +281,7 @@ def _draw_confusion(axes: Axes, test: Tested) -> None:
     for true, line in enumerate(test.matrix):
         for predicted, number in enumerate(line):
             dark = shares[true][predicted] > 0.75
-            axes.text(
-                predicted, true, f"{number:,}", ha="center", va="center", color="white" if dark else INK
-            )
+            axes.text(predicted, true, f"{number:,}", ha="center", va="center", color="white" if dark else INK)
     names = [wording.shortened(" ".join(wording.clean(label).split()), 18) for label in test.labels]
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)

@@ -90,10 +90,7 @@ def making(run: Run) -> Making:
         ("Memory", f"{wording.value(machine['memory_gb'])} GB" if machine.get("memory_gb") else None),
     ]
     facts.append(("System", machine.get("system")))
-    facts += [
-        (f"Revision of {model}", revision)
-        for model, revision in _mapping(given.get("model_revisions")).items()
-    ]
+    facts += [(f"Revision of {model}", revision) for model, revision in _mapping(given.get("model_revisions")).items()]
     packages = _mapping(given.get("packages"))
     command = given.get("command")
     return Making(
@@ -110,9 +107,7 @@ def _class_counts(run: Run, given: Mapping[str, Any]) -> tuple[str, dict[str, in
     by_split = _mapping(given.get("class_rows"))
     for split in ("train", *by_split):
         counts = {
-            str(label): number
-            for label, number in _mapping(by_split.get(split)).items()
-            if isinstance(number, int)
+            str(label): number for label, number in _mapping(by_split.get(split)).items() if isinstance(number, int)
         }
         if counts:
             return str(split), counts

@@ -92,9 +92,7 @@ def read_run(path: Path) -> Run:
     return Run(path, recipe, tuple(records), folders, under_way, best, tuple(problems))
 
 
-def read_evaluations(
-    run: Run, numbers: Iterable[int], problems: list[str]
-) -> dict[int, tuple[Evaluation, ...]]:
+def read_evaluations(run: Run, numbers: Iterable[int], problems: list[str]) -> dict[int, tuple[Evaluation, ...]]:
     """The evaluations of some trials; a damaged file is named in `problems`."""
     found: dict[int, tuple[Evaluation, ...]] = {}
     for number in numbers:
@@ -108,9 +106,7 @@ def read_evaluations(
 def _trial_folders(trials: Path) -> list[Path]:
     if not trials.is_dir():
         return []
-    return sorted(
-        folder for folder in trials.iterdir() if folder.is_dir() and not folder.name.startswith(".")
-    )
+    return sorted(folder for folder in trials.iterdir() if folder.is_dir() and not folder.name.startswith("."))
 
 
 def _read_best(folder: Path, problems: list[str]) -> Best | None:

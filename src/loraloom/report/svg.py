@@ -29,9 +29,7 @@ def for_page(svg: bytes, name: str, title: str, description: str) -> str:
     root = ET.fromstring(svg)  # noqa: S314  # written by matplotlib a moment ago
     for element in root.iter():
         element.tag = _local(element.tag)
-        element.attrib = {
-            _local(key): _attribute(_local(key), value, name) for key, value in element.attrib.items()
-        }
+        element.attrib = {_local(key): _attribute(_local(key), value, name) for key, value in element.attrib.items()}
         for child in [child for child in element if _local(child.tag) in ("metadata", "style")]:
             element.remove(child)
     for size in ("width", "height", "version"):

@@ -20,9 +20,7 @@ def tables(found: Findings) -> dict[str, str]:
     """File names and their text; a table that has no rows is left out."""
     made = {"leaderboard.csv": _csv(_leaderboard_head(found.board), _leaderboard(found.board))}
     if found.curves:
-        made["curves.csv"] = _csv(
-            ("trial", "configuration", "series", "epoch", "value"), _curves(found.curves)
-        )
+        made["curves.csv"] = _csv(("trial", "configuration", "series", "epoch", "value"), _curves(found.curves))
     if found.test:
         made["confusion.csv"] = _csv(("true \\ predicted", *found.test.labels), _confusion(found.test))
         made["classes.csv"] = _csv(

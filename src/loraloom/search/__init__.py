@@ -1,4 +1,4 @@
-"""The search: which trial comes next (`proposals.py`), when one ends early (`pruning.py`), what the time allows (`clock.py`).
+"""The search: which trial comes next (`proposals.py`), when one ends early (`pruning.py`), what the time allows.
 
-Imports no torch.
+`clock.py` has the time, `watcher.py` those who listen. Imports no torch.
 """

@@ -42,9 +42,7 @@ class Proposals:
         self._recipe, self._ledger, self._fits = recipe, ledger, fits
         self._distributions = {name: distribution(axis) for name, axis in recipe.axes.items()}
         self._grid = (
-            []
-            if self._samples
-            else [point for point in recipe.grid() if fits(recipe.configuration(point)) is None]
+            [] if self._samples else [point for point in recipe.grid() if fits(recipe.configuration(point)) is None]
         )
 
     @property

@@ -66,11 +66,7 @@ def leaderboard_csv(records: Sequence[TrialRecord], metric: Metric) -> str:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(
         ["trial", "state", *axes, "seed", "trainable_parameters"]
-        + [
-            f"{split}_{figure}"
-            for split in ("validation", "test")
-            for figure in ("accuracy", "macro_f1", "loss")
-        ]
+        + [f"{split}_{figure}" for split in ("validation", "test") for figure in ("accuracy", "macro_f1", "loss")]
         + ["seconds", "reason"]
     )
     for record in ranked:
@@ -84,9 +80,7 @@ def leaderboard_csv(records: Sequence[TrialRecord], metric: Metric) -> str:
 
 
 def _figures(score: Score | None) -> list[str]:
-    return (
-        ["", "", ""] if score is None else [f"{x:.6f}" for x in (score.accuracy, score.macro_f1, score.loss)]
-    )
+    return ["", "", ""] if score is None else [f"{x:.6f}" for x in (score.accuracy, score.macro_f1, score.loss)]
 
 
 def _shown(value: Any) -> Any:

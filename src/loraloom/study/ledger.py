@@ -37,9 +37,7 @@ class Entry:
 class Ledger:
     """Optuna's study of one run."""
 
-    def __init__(
-        self, path: Path, sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner
-    ) -> None:
+    def __init__(self, path: Path, sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner) -> None:
         """Opens the study in `path`, or begins one.
 
         Raises:

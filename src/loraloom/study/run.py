@@ -71,9 +71,7 @@ class Run:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
-                raise RunError(
-                    f"{self.path}: is in use by process {holder}; wait for it, or stop it"
-                ) from None
+                raise RunError(f"{self.path}: is in use by process {holder}; wait for it, or stop it") from None
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
             mend_folders(self.path)

@@ -78,9 +78,7 @@ class Classifier:
         logits = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
         if not texts:
             return logits
-        encoded = encode(
-            self._tokenizer, texts, max_length=self.record.configuration.data.max_length, cache=None
-        )
+        encoded = encode(self._tokenizer, texts, max_length=self.record.configuration.data.max_length, cache=None)
         collate = DataCollatorWithPadding(self._tokenizer)
         by_length = list(range(len(texts)))
         if len(texts) > BATCH:
@@ -89,7 +87,7 @@ class Classifier:
         with torch.inference_mode():
             for start in range(0, len(by_length), BATCH):
                 rows = by_length[start : start + BATCH]
-                batch = collate([encoded[row] for row in rows]).to(device)
+                batch = cast(Any, collate([encoded[row] for row in rows])).to(device)
                 logits[rows] = self._model(**batch).logits.float().cpu().numpy()
         if not np.isfinite(logits).all():
             raise AdapterError("the adapter gives logits that are not finite; its weights can't be used")
@@ -119,9 +117,7 @@ def read_adapter_record(folder: Path) -> TrialRecord:
         raise AdapterError(f"{folder}: is a run; give {folder / 'best'}, or one of {folder / 'trials'}")
     for file in folder.rglob("*"):
         if file.suffix.lower() in _UNSAFE:
-            raise AdapterError(
-                f"{file}: can hold code, which is never loaded; an adapter is safetensors and JSON"
-            )
+            raise AdapterError(f"{file}: can hold code, which is never loaded; an adapter is safetensors and JSON")
     verify_manifest(folder)
     try:
         record = read_record(folder)
@@ -129,8 +125,7 @@ def read_adapter_record(folder: Path) -> TrialRecord:
         raise AdapterError(str(error)) from None
     if not (folder / "adapter_model.safetensors").is_file():
         raise AdapterError(
-            f"{folder}: holds no adapter: the trial {record.state}"
-            + f" ({record.reason})" * bool(record.reason)
+            f"{folder}: holds no adapter: the trial {record.state}" + f" ({record.reason})" * bool(record.reason)
         )
     return record
 
@@ -142,17 +137,17 @@ def _build(folder: Path, record: TrialRecord) -> tuple[nn.Module, Any]:
 
     from loraloom.backbone.adapting import trainable_parameters
     from loraloom.backbone.classifier import build_pretrained
+    from loraloom.backbone.quiet import quietly
     from loraloom.engine.precision import device
 
     backbone = record.configuration.backbone
     source = sources.find(backbone.model, record.backbone_revision)
     if source.local and record.backbone_revision not in (None, sources.pin(source)):
-        raise AdapterError(
-            f"{folder}: was trained on another {backbone.model!r} than the one on this machine"
-        )
+        raise AdapterError(f"{folder}: was trained on another {backbone.model!r} than the one on this machine")
     base = build_pretrained(source, record.configuration, record.labels)
     try:
-        model = PeftModel.from_pretrained(cast(Any, base), str(folder), is_trainable=True)
+        with quietly():
+            model = PeftModel.from_pretrained(cast(Any, base), str(folder), is_trainable=True)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise AdapterError(f"{folder}: PEFT can't load the adapter: {first}") from None

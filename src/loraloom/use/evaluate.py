@@ -30,9 +30,7 @@ def test_winner(folder: Path, test: Split) -> tuple[TrialRecord, str]:
 
 def score_of(scores: metrics.Scores) -> Score:
     """The figures of `scores` that a record keeps."""
-    return Score(
-        examples=scores.examples, accuracy=scores.accuracy, macro_f1=scores.macro_f1, loss=scores.log_loss
-    )
+    return Score(examples=scores.examples, accuracy=scores.accuracy, macro_f1=scores.macro_f1, loss=scores.log_loss)
 
 
 def _line(row: int, test: Split, probabilities: NDArray[np.float64]) -> str:

@@ -1,0 +1,31 @@
+"""Keeps transformers' and PEFT's progress bars and load reports off a person's terminal.
+
+What a load report warns of (weights that stay random) is checked in `classifier.py` and refused there.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from transformers.utils import logging as untyped
+
+logging: Any = untyped
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            # transformers 5.24 warns of its own attribute when PEFT reads it; nothing for a user to do
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

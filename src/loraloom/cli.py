@@ -1,0 +1,289 @@
+"""The table of commands: each reads its options, calls one library function, and prints what it returns.
+
+Imports of the library are inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loraloom.errors import DataError, LoraloomError, RecipeError, StoppedError
+
+if TYPE_CHECKING:
+    from loraloom.study.record import TrialRecord
+    from loraloom.terminal.live import Terminal
+
+app = typer.Typer(
+    help="Finds the most accurate LoRA text classifier that a parameter, memory and time budget allows, and shows why.",
+    epilog="Exit codes: 0 done, 2 something for you to mend, 75 stopped (resume goes on), 130 Ctrl-C, 1 our fault.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.", show_default=False)]
+Out = Annotated[Path, typer.Option("--out", help="The run folder to make.", show_default=False)]
+Overrides = Annotated[
+    list[str],
+    typer.Option("--set", metavar="FIELD=VALUE", help="Override a field: lora.r=4, or an axis: lora.r=2,4,8."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the result.")]
+AllowLeak = Annotated[
+    bool, typer.Option("--allow-leak", help="Keep training rows that are also in validation or test.")
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
+AdapterPath = Annotated[
+    Path, typer.Argument(metavar="ADAPTER", help="A trial's folder, such as RUN/best.", show_default=False)
+]
+TextColumns = Annotated[
+    list[str],
+    typer.Option("--text_column", help="Column of the text (may be given several times); the recipe's by default."),
+]
+
+
+@app.command()
+def budget(
+    recipe: RecipePath,
+    overrides: Overrides = [],  # noqa: B006
+    num_labels: Annotated[int | None, typer.Option("--num_labels", min=2, help="Number of classes.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count trainable parameters exactly, by part, before any weight is loaded.
+
+    Says what does not fit the cap and every smallest change that would; estimates memory and time.
+    """
+    from loraloom.execute.statement import state_budget
+    from loraloom.recipe import read_recipe
+
+    statement = state_budget(read_recipe(recipe, overrides), num_labels)
+    if as_json:
+        _print_json(statement.as_json())
+        return
+    from rich.console import Console
+
+    from loraloom.terminal.statement import print_statement
+
+    print_statement(Console(), statement)
+
+
+@app.command()
+def search(
+    recipe: RecipePath,
+    out: Out,
+    overrides: Overrides = [],  # noqa: B006
+    allow_leak: AllowLeak = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search a recipe's space under its budget: the main job.
+
+    Trains every trial, tests the winner once, and leaves RUN/best, RUN/leaderboard.csv and RUN/report/index.html.
+    Example: loraloom search recipes/demo.yaml --out runs/demo --set search.n_trials=12
+    """
+    from loraloom import pipeline
+    from loraloom.recipe import read_recipe
+
+    read = read_recipe(recipe, overrides)
+
+    def work(watcher: Terminal) -> TrialRecord:
+        return pipeline.search(read, out, watcher=watcher, command=sys.argv, allow_leak=allow_leak)
+
+    _run(out, quiet, as_json, work)
+
+
+@app.command()
+def train(
+    recipe: RecipePath,
+    out: Out,
+    overrides: Overrides = [],  # noqa: B006
+    allow_leak: AllowLeak = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train one configuration: a search of one, with the same run folder and report."""
+    from loraloom import pipeline
+    from loraloom.recipe import read_recipe
+
+    read = read_recipe(recipe, overrides)
+    if read.axes:
+        raise RecipeError(
+            f"{recipe}: {', '.join(read.axes)} would vary; train takes one value each, search takes several"
+        )
+
+    def work(watcher: Terminal) -> TrialRecord:
+        return pipeline.search(read, out, watcher=watcher, command=sys.argv, allow_leak=allow_leak)
+
+    _run(out, quiet, as_json, work)
+
+
+@app.command()
+def resume(run: RunPath, quiet: Quiet = False, as_json: AsJson = False) -> None:
+    """Go on with a run after a kill, a deadline or a crash: finished trials are kept, a broken one begins again."""
+    from loraloom import pipeline
+
+    _run(run, quiet, as_json, lambda watcher: pipeline.resume(run, watcher=watcher))
+
+
+@app.command()
+def evaluate(
+    adapter: AdapterPath,
+    test_file: Annotated[Path, typer.Option("--test_file", help="A labelled file.", show_default=False)],
+    text_column: TextColumns = [],  # noqa: B006
+    label_column: Annotated[str | None, typer.Option("--label_column", help="Column of the label.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Also write the result as JSON here.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score an adapter on a labelled file: accuracy with interval, macro-F1, per class, confusion, calibration."""
+    from loraloom.study.durable import write_text
+    from loraloom.use.evaluate import evaluate as run_evaluation
+
+    result = run_evaluation(adapter, test_file, text_column=tuple(text_column) or None, label_column=label_column)
+    values = result.as_json()
+    if out is not None:
+        write_text(out, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    if as_json:
+        _print_json(values)
+        return
+    from rich.console import Console
+
+    from loraloom.terminal.scores import print_evaluation
+
+    print_evaluation(Console(), result)
+
+
+@app.command()
+def predict(
+    adapter: AdapterPath,
+    file: Annotated[str | None, typer.Option("--file", help="CSV, TSV, JSONL or Parquet; - is standard input.")] = None,
+    text: Annotated[list[str], typer.Option("--text", help="A text; may be given several times.")] = [],  # noqa: B006
+    out: Annotated[
+        Path | None, typer.Option("--out", help=".csv, .tsv or .jsonl; by default JSONL is printed.")
+    ] = None,
+    text_column: TextColumns = [],  # noqa: B006
+) -> None:
+    """Predict texts or files: adds prediction, confidence and, in JSONL, probabilities to each row, in order."""
+    from loraloom.use.adapter import load
+    from loraloom.use.predict import predict_file, predict_texts
+
+    if bool(text) == bool(file):
+        raise DataError("give either --text or --file")
+    if text:
+        predict_texts(load(adapter), text, sys.stdout)
+    else:
+        count = predict_file(load(adapter), str(file), out, sys.stdout, text_column=tuple(text_column) or None)
+        if out is not None:
+            typer.echo(f"{count:,} rows written to {out}", err=True)
+
+
+@app.command()
+def report(run: RunPath) -> None:
+    """Write RUN/report: one HTML page with its pictures (PNG) and tables (CSV)."""
+    from loraloom.report import write_report
+    from loraloom.study.run import Run
+
+    Run(run)
+    typer.echo(write_report(run))
+
+
+@app.command()
+def schema(out: Annotated[Path | None, typer.Option("--out", help="Write it here.")] = None) -> None:
+    """Print the JSON Schema of recipes, by which editors complete them.
+
+    In VS Code, put '# yaml-language-server: $schema=recipe.schema.json' on the recipe's first line.
+    """
+    from loraloom.recipe import json_schema
+    from loraloom.study.durable import write_text
+
+    text = json.dumps(json_schema(), indent=2)
+    if out is None:
+        typer.echo(text)
+    else:
+        write_text(out, text + "\n")
+
+
+def main() -> None:
+    """The entry point: runs a command, and turns what went wrong into one sentence and an exit code."""
+    try:
+        code = app(standalone_mode=False) or 0
+    except LoraloomError as error:
+        code = _fail(str(error), error.exit_code)
+    except typer.Abort:
+        code = 130
+    except typer.TyperException as error:  # a wrong option or argument
+        code = _fail(getattr(error, "format_message", error.__str__)(), 2)
+    except KeyboardInterrupt:
+        code = _fail("stopped by Ctrl-C", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        code = _fail(f"{error.filename or 'a file'}: {error.strerror}", 2)
+    sys.exit(code)
+
+
+def _run(run: Path, quiet: bool, as_json: bool, work: Callable[[Terminal], TrialRecord]) -> None:
+    from rich.console import Console
+
+    from loraloom.recipe import read_recipe
+    from loraloom.study.run import RECIPE
+    from loraloom.terminal.live import Terminal, closing_lines
+
+    watcher = Terminal(Console(stderr=as_json), quiet=quiet or as_json)
+    with _stoppable(run):
+        try:
+            winner = work(watcher)
+        finally:
+            watcher.closed()
+    if as_json:
+        _print_json({"run": str(run), "winner": winner.model_dump(mode="json")})
+        return
+    for line in closing_lines(winner, run, read_recipe(run / RECIPE)):
+        typer.echo(line)
+
+
+@contextlib.contextmanager
+def _stoppable(run: Path) -> Iterator[None]:
+    """SIGTERM and Ctrl-C end the run at once; what was finished stands, and the message says how to go on."""
+
+    def stop(*_: Any) -> None:
+        raise StoppedError(run, "stopped by SIGTERM")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (run / "recipe.yaml").is_file():
+            raise StoppedError(run, "stopped by Ctrl-C", exit_code=130) from None
+        raise
+    except StoppedError as error:
+        if (run / "recipe.yaml").is_file():
+            raise
+        raise LoraloomError(f"stopped by SIGTERM before {error.run} was begun") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _fail(sentence: str, code: int) -> int:
+    typer.echo(f"loraloom: {sentence}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

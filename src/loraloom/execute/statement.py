@@ -1,0 +1,138 @@
+"""The budget of a recipe, stated: parameters by part against the cap, what would fit, memory and time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from loraloom import budget
+from loraloom.backbone import sources
+from loraloom.data import stream_rows
+from loraloom.errors import DataError, LoraloomError
+from loraloom.recipe import Data, Recipe
+
+KNOWN_DATASETS = {
+    "fancyzhx/ag_news": (4, 120_000),
+    "ag_news": (4, 120_000),
+    "demo": (5, 2_225),
+}
+"""Classes and training rows of data sets that are counted without being loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What `budget` prints, for the recipe's first point."""
+
+    model: str
+    classes: int
+    count: budget.ParameterCount
+    peft: int
+    cap: int | None
+    rank: int
+    largest_rank: int | None
+    remedies: tuple[budget.Remedy, ...]
+    memory_gb: float
+    seconds: float | None
+    dtype: str
+    axes: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        return self.cap is None or self.count.trainable <= self.cap
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "classes": self.classes,
+            "trainable_parameters": self.count.trainable,
+            "parts": {"lora": self.count.lora, "bias": self.count.bias, "head": self.count.head},
+            "lines": [{"name": p.name, "formula": p.formula, "parameters": p.parameters} for p in self.count.parts],
+            "max_trainable_parameters": self.cap,
+            "fits": self.fits,
+            "r": self.rank,
+            "largest_r": self.largest_rank,
+            "changes": [{"change": x.change, "parameters": x.parameters} for x in self.remedies],
+            "estimated_memory_gb": round(self.memory_gb, 2),
+            "estimated_seconds": None if self.seconds is None else round(self.seconds, 1),
+            "dtype": self.dtype,
+        }
+
+
+def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
+    """Counts the recipe's first point on the meta device, and explains the count.
+
+    Raises:
+        LoraloomError: the classes can't be told, the model can't be had, or the counts disagree.
+    """
+    from loraloom.backbone.adapting import Shapes
+    from loraloom.engine.precision import choose_dtype, measure
+
+    classes, rows = (num_labels, None) if num_labels else count_classes(recipe.data)
+    configuration = recipe.configuration({})
+    shapes = Shapes([str(index) for index in range(classes)])
+    source = sources.find(configuration.backbone.model, configuration.backbone.revision)
+    plan, cap = shapes.plan(source, configuration), recipe.budget.max_trainable_parameters
+    count, peft = budget.count(plan), shapes.peft_count(source, configuration)
+    if count.trainable != peft:
+        raise LoraloomError(
+            f"the counts disagree: {count.trainable:,} by parts, {peft:,} by PEFT; please report this recipe"
+        )
+    over = cap is not None and count.trainable > cap
+    linear = configuration.head.model_copy(update={"kind": "linear"})
+    lighter = shapes.shape(source, linear) if over and configuration.head.kind != "linear" else None
+    train, tokens = configuration.train, configuration.data.max_length
+    dtype, rates = choose_dtype(train), measure()
+    return Statement(
+        model=configuration.backbone.model,
+        classes=classes,
+        count=count,
+        peft=peft,
+        cap=cap,
+        rank=configuration.lora.r,
+        largest_rank=None if cap is None else budget.largest_rank(plan, cap),
+        remedies=budget.remedies(plan, cap, lighter) if over and cap is not None else (),
+        memory_gb=budget.estimate_memory_gb(
+            plan,
+            batch=train.per_device_train_batch_size,
+            tokens=tokens,
+            states=budget.OPTIMIZER_STATES[train.optim],
+            bf16=dtype == "bf16",
+        ),
+        seconds=rows
+        and budget.estimate_seconds(
+            plan,
+            rows=rows,
+            tokens=tokens,
+            epochs=train.num_train_epochs,
+            flops_per_second=rates.bf16 if dtype == "bf16" else rates.fp32,
+        ),
+        dtype=dtype,
+        axes=tuple(recipe.axes),
+    )
+
+
+def count_classes(data: Data) -> tuple[int, int | None]:
+    """Classes, and training rows where they are known, without checking the data.
+
+    Raises:
+        DataError: they can't be told without loading the data set.
+    """
+    if data.dataset in KNOWN_DATASETS:
+        return KNOWN_DATASETS[data.dataset]
+    if data.train_file and data.label_column:
+        labels = [row.get(data.label_column) for row in _rows(data.train_file)]
+        return len(set(labels)), len(labels)
+    from loraloom.data import load_data
+
+    loaded = load_data(data, seed=0, allow_leak=True)
+    return len(loaded.labels), len(loaded.train.texts)
+
+
+def _rows(path: str) -> Iterable[dict[str, Any]]:
+    first = True
+    for row in stream_rows(path):
+        first = False
+        yield row
+    if first:
+        raise DataError(f"{path}: has no rows")

@@ -1,0 +1,170 @@
+"""What a person sees: the budget as a bar, trials as a live table, the best with its interval, the time, the way on.
+
+Without a terminal the same is said in plain lines; `quiet` says only the result.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from loraloom.data import Finding
+from loraloom.recipe import Recipe
+from loraloom.search.proposals import Proposal
+from loraloom.search.watcher import SearchPlan, Watcher
+from loraloom.study.leaderboard import Standing
+from loraloom.study.record import Evaluation, TrialRecord
+from loraloom.terminal.wording import duration, point_in_words, with_interval
+
+SHOWN_TRIALS = 12
+
+
+class Terminal(Watcher):
+    """Follows a run on a console."""
+
+    def __init__(self, console: Console, *, quiet: bool) -> None:
+        self._console, self._quiet = console, quiet
+        self._plan: SearchPlan | None = None
+        self._records: list[TrialRecord] = []
+        self._standings: tuple[Standing, ...] = ()
+        self._current: tuple[Proposal, int] | None = None
+        self._latest: Evaluation | None = None
+        self._started = time.monotonic()
+        self._live: Live | None = None
+
+    def note(self, sentence: str) -> None:
+        self._say(f"[dim]… {escape(sentence)}[/dim]")
+
+    def found(self, finding: Finding) -> None:
+        mark = "[yellow]![/yellow]" if finding.severity == "warning" else "·"
+        self._say(f"{mark} {escape(finding.sentence)}")
+        for example in finding.examples if finding.severity == "warning" else ():
+            self._say(f"    [dim]{escape(example)}[/dim]")
+
+    def planned(self, plan: SearchPlan) -> None:
+        self._plan = plan
+        train, validation, test = plan.rows
+        self._say(f"data    {escape(plan.data)}: {train:,} training, {validation:,} validation, {test:,} test rows")
+        self._say(f"labels  {escape(', '.join(plan.labels[:8]))}{' …' if len(plan.labels) > 8 else ''}")
+        for sentence in plan.dropped[:5]:
+            self._say(f"[yellow]![/yellow] dropped {escape(sentence)}")
+        if len(plan.dropped) > 5:
+            self._say(f"[yellow]![/yellow] dropped {len(plan.dropped) - 5} more points over the budget")
+        seeds = plan.recipe.search.seeds
+        self._say(
+            f"plan    {plan.configurations} configurations × {seeds} seed{'s' if seeds > 1 else ''}, {plan.finished} "
+            f"of {plan.trials} trials done; engine {plan.engine} ({escape(plan.engine_reason)})"
+        )
+        self._say(f"run     {escape(str(plan.run))}; if it is broken off: loraloom resume {escape(str(plan.run))}")
+        if self._console.is_terminal and not self._quiet:
+            self._live = Live(self, console=self._console, refresh_per_second=4)
+            self._live.start()
+
+    def trial_started(self, proposal: Proposal, parameters: int) -> None:
+        self._current, self._latest = (proposal, parameters), None
+
+    def evaluated(self, number: int, evaluation: Evaluation) -> None:
+        self._latest = evaluation
+
+    def trial_ended(self, record: TrialRecord, standings: tuple[Standing, ...], seconds: float) -> None:
+        self._records.append(record)
+        self._standings, self._current = standings, None
+        if self._live is None:
+            self._say(f"trial {record.number}: {escape(_outcome(record))}  ({escape(point_in_words(record.point))})")
+
+    def closed(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def __rich__(self) -> Group:
+        """The live view."""
+        assert self._plan is not None
+        return Group(self._table(), *self._footer())
+
+    def _table(self) -> Table:
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for name in ("trial", "configuration", "parameters", "accuracy", "macro-F1", "seconds", ""):
+            table.add_column(name, justify="left" if name in ("configuration", "") else "right", overflow="fold")
+        for record in self._records[-SHOWN_TRIALS:]:
+            score = record.result.validation if record.result else None
+            table.add_row(
+                str(record.number),
+                escape(point_in_words(record.point)),
+                f"{record.counts.trainable:,}",
+                f"{score.accuracy:.3f}" if score else "–",
+                f"{score.macro_f1:.3f}" if score else "–",
+                f"{record.timings.seconds:.0f}" if record.timings else "–",
+                "" if record.state == "complete" else escape(f"{record.state}: {record.reason}"),
+            )
+        if self._current is not None:
+            proposal, parameters = self._current
+            accuracy = f"{self._latest.validation_accuracy:.3f}" if self._latest else "…"
+            state = f"epoch {self._latest.epoch:.1f}" if self._latest else "training"
+            point = escape(point_in_words(proposal.point))
+            table.add_row(str(proposal.number), point, f"{parameters:,}", accuracy, "", "", state, style="cyan")
+        return table
+
+    def _footer(self) -> list[Any]:
+        assert self._plan is not None
+        lines: list[Any] = []
+        cap = self._plan.recipe.budget.max_trainable_parameters
+        if self._standings:
+            leader = self._standings[0].leader
+            assert leader.result is not None
+            lines.append(Text(f"best: trial {leader.number}, {with_interval(leader.result.validation)} on validation"))
+        if cap is not None and self._current is not None:
+            grid = Table.grid(padding=(0, 1))
+            grid.add_row("budget", ProgressBar(total=cap, completed=self._current[1], width=40), f"of {cap:,}")
+            lines.append(grid)
+        done = self._plan.finished + len(self._records)
+        lines.append(Text(f"{done} of {self._plan.trials} trials, {self._time(done)}"))
+        return lines
+
+    def _time(self, done: int) -> str:
+        assert self._plan is not None
+        passed = time.monotonic() - self._started
+        if not self._records:
+            return f"{duration(passed)} so far"
+        left = passed / len(self._records) * max(0, self._plan.trials - done)
+        limit = self._plan.recipe.budget.max_seconds
+        if limit is not None:
+            left = min(left, max(0.0, limit - passed))
+        return f"{duration(passed)} so far, about {duration(left)} left"
+
+    def _say(self, line: str) -> None:
+        if not self._quiet:
+            self._console.print(line, highlight=False, soft_wrap=True)
+
+
+def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe) -> tuple[str, ...]:
+    """What won, its accuracy with an interval, its parameters, where the report is, what to try next."""
+    assert winner.result is not None
+    assert winner.result.test is not None
+    cap = recipe.budget.max_trainable_parameters
+    against = "" if cap is None else f", {winner.counts.trainable / cap:.1%} of the cap of {cap:,}"
+    marked = f" ({'; '.join(winner.marks)})" if winner.marks else ""
+    what = point_in_words(winner.point) or "the recipe's one configuration"
+    return (
+        f"winner      trial {winner.number}: {what}",
+        f"accuracy    {with_interval(winner.result.test)} on {winner.result.test.examples:,} test rows{marked}",
+        f"parameters  {winner.counts.trainable:,} trainable{against}",
+        f"report      {run / 'report' / 'index.html'}",
+        f'next        loraloom predict {run / "best"} --text "…"   or repeat it: --set search.seeds=3',
+    )
+
+
+def _outcome(record: TrialRecord) -> str:
+    if record.state != "complete" or record.result is None:
+        return f"{record.state}: {record.reason}"
+    seconds = f", {record.timings.seconds:.0f} s" if record.timings else ""
+    accuracy = with_interval(record.result.validation)
+    return f"validation accuracy {accuracy}, {record.counts.trainable:,} parameters{seconds}"

@@ -1,0 +1,53 @@
+"""The budget of a recipe, for people."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from loraloom.execute.statement import Statement
+from loraloom.terminal.wording import duration
+
+
+def print_statement(console: Console, statement: Statement) -> None:
+    """The budget for people."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("part")
+    table.add_column("how")
+    table.add_column("parameters", justify="right")
+    for part in statement.count.parts:
+        table.add_row(escape(part.name), escape(part.formula), f"{part.parameters:,}")
+    table.add_row("[bold]trainable[/bold]", "as PEFT counts it", f"[bold]{statement.count.trainable:,}[/bold]")
+    console.print(f"{statement.model}, {statement.classes} classes", highlight=False, markup=False)
+    console.print(table)
+    if statement.cap is not None:
+        grid = Table.grid(padding=(0, 1))
+        shown = min(statement.count.trainable, statement.cap)
+        grid.add_row("budget", ProgressBar(total=statement.cap, completed=shown, width=40), _against_cap(statement))
+        console.print(grid)
+        if statement.fits:
+            console.print(f"the largest rank that fits is r = {statement.largest_rank}", highlight=False)
+        else:
+            _print_remedies(console, statement)
+    if statement.axes:
+        console.print(f"axes, counted at their first values: {', '.join(statement.axes)}", highlight=False)
+    seconds = "" if statement.seconds is None else f"; at most about {duration(statement.seconds)} a trial"
+    memory = f"estimates: {statement.memory_gb:.1f} GB of memory{seconds}, in {statement.dtype} on this machine"
+    console.print(memory, highlight=False)
+
+
+def _against_cap(statement: Statement) -> str:
+    assert statement.cap is not None
+    spare = statement.cap - statement.count.trainable
+    return f"{abs(spare):,} {'under' if spare >= 0 else 'OVER'} the cap of {statement.cap:,}"
+
+
+def _print_remedies(console: Console, statement: Statement) -> None:
+    share = statement.count.head / statement.count.trainable
+    console.print(f"does not fit; the head alone is {statement.count.head:,} ({share:.0%} of it)", highlight=False)
+    for remedy in statement.remedies:
+        console.print(f"  would fit: --set {escape(remedy.change)}   ({remedy.parameters:,})", highlight=False)
+    if not statement.remedies:
+        console.print("  no single change would fit; raise the cap or take a smaller model", highlight=False)

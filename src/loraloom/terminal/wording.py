@@ -1,0 +1,31 @@
+"""How figures and points are worded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from loraloom.study.record import Score
+
+
+def point_in_words(point: dict[str, Any]) -> str:
+    return "  ".join(f"{name.split('.')[-1]}={_value(value)}" for name, value in point.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def with_interval(score: Score) -> str:
+    """`0.971 (95 % interval 0.951–0.983)`, by Wilson."""
+    from loraloom.metrics import wilson_interval
+
+    low, high = wilson_interval(round(score.accuracy * score.examples), score.examples)
+    return f"{score.accuracy:.3f} (95 % interval {low:.3f}–{high:.3f})"
