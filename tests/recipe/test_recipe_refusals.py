@@ -1,0 +1,198 @@
+"""What the reader refuses, and what it says: file and line, field, value, rule; all of it at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from loraloom.errors import RecipeError
+from loraloom.recipe import read_recipe
+from loraloom.recipe.reading import MAX_RECIPE_BYTES
+
+
+def _problems(folder: Path, text: str, *overrides: str) -> tuple[str, ...]:
+    path = folder / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(path, overrides)
+    return tuple(problem.removeprefix(f"{folder}/") for problem in caught.value.problems)
+
+
+def _problem(folder: Path, text: str) -> str:
+    (problem,) = _problems(folder, text)
+    return problem
+
+
+# -- files -------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"nowhere\.yaml: no such recipe$"):
+        read_recipe(tmp_path / "nowhere.yaml")
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="is a folder; a recipe is a YAML file"):
+        read_recipe(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n", "---\n", "null"])
+def test_an_empty_file_is_refused(tmp_path: Path, text: str) -> None:
+    assert _problem(tmp_path, text).startswith("recipe.yaml: the recipe is empty; name at least its data")
+
+
+@pytest.mark.parametrize("text", ["- lora\n- train\n", "a sentence", "42"])
+def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    assert "a recipe is a mapping of sections, not" in _problem(tmp_path, text)
+
+
+def test_what_is_not_yaml_is_refused_with_its_line(tmp_path: Path) -> None:
+    assert _problem(tmp_path, "lora:\n  r: 4\n  bias: [none\n").startswith("recipe.yaml:4: not YAML: ")
+
+
+def test_two_documents_are_refused(tmp_path: Path) -> None:
+    assert "not YAML" in _problem(tmp_path, "lora: {r: 4}\n---\nlora: {r: 8}\n")
+
+
+def test_a_tag_is_refused(tmp_path: Path) -> None:
+    assert "not YAML" in _problem(tmp_path, "lora: {r: !!python/object/apply:os.getpid []}\n")
+
+
+def test_bytes_that_are_not_utf_8_are_refused_with_their_place(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(b"data: {train_file: caf\xe9.csv}\n")
+    with pytest.raises(RecipeError, match="not UTF-8 at byte 22"):
+        read_recipe(path)
+
+
+def test_a_file_far_too_large_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(b"#" * (MAX_RECIPE_BYTES + 1))
+    with pytest.raises(RecipeError, match="1,000,001 bytes is too large"):
+        read_recipe(path)
+
+
+def test_an_alias_is_refused(tmp_path: Path) -> None:
+    assert "has no aliases" in _problem(tmp_path, "lora: &a {r: 4}\ntrain: *a\n")
+
+
+def test_nesting_without_end_is_refused(tmp_path: Path) -> None:
+    assert "not YAML" in _problem(tmp_path, "lora: " + "[" * 5000 + "]" * 5000)
+
+
+# -- fields ------------------------------------------------------------------------------------------------------
+
+_BAD_FIELDS = [
+    ("rank 0", "r: 0", "lora.r: 0 is too small; it must be 1 or more"),
+    ("rank -1", "r: -1", "lora.r: -1 is too small; it must be 1 or more"),
+    ("part of a rank", "r: 4.5", "lora.r: 4.5 is not a whole number"),
+    ("whole rank as float", "r: 4.0", "lora.r: 4.0 is not a whole number"),
+    ("rank as text", "r: four", "lora.r: 'four' is not a whole number"),
+    ("rank as a quoted number", "r: '4'", "lora.r: '4' is not a whole number"),
+    ("rank as truth", "r: true", "lora.r: true is not a whole number"),
+    ("alpha 0", "lora_alpha: 0", "lora.lora_alpha: 0 is too small; it must be above 0"),
+    ("dropout 1", "lora_dropout: 1.0", "lora.lora_dropout: 1.0 is too large; it must be below 1"),
+    ("a word", "bias: some", "lora.bias: 'some' is not allowed; it must be none or all or lora_only"),
+    ("no layers", "layers_to_transform: []", "is empty"),
+    ("an empty name", "target_modules: ['']", "is empty"),
+    ("near name", "alpha: 16", "lora.alpha: 16 is not a field; did you mean lora.lora_alpha?"),
+    ("other section", "learning_rate: 1", "is not a field of lora; it is train.learning_rate"),
+    ("an empty axis", "r: []", "lora.r: [] is an empty axis; list at least one value"),
+    ("axis with a bad value", "r: [4, 0]", "lora.r: 0 is too small; it must be 1 or more"),
+    ("axis with a twin", "r: [4, 4]", "lora.r: [4, 4] holds a value twice; list each once"),
+    ("min above max", "r: {min: 8, max: 2}", "has min 8 not below max 2; min must be below max"),
+    ("half a range", "r: {min: 8}", "is not a range; a range is {min: 1, max: 16, log: true}"),
+    ("unknown range key", "r: {min: 1, max: 2, step: 1}", "'step' is not one of min, max, log"),
+    ("log as a number", "r: {min: 1, max: 8, log: 2}", "log is true or false"),
+    ("range of words", "bias: {min: all, max: none}", "is a range of a field that takes no numbers"),
+    ("log from 0", "lora_dropout: {min: 0, max: 0.5, log: true}", "is logarithmic from 0 or below"),
+]
+
+
+@pytest.mark.parametrize(
+    ("field", "message"), [case[1:] for case in _BAD_FIELDS], ids=[case[0] for case in _BAD_FIELDS]
+)
+def test_a_bad_field_is_refused_with_line_field_value_and_rule(tmp_path: Path, field: str, message: str) -> None:
+    problem = _problem(tmp_path, f"search: {{sampler: random}}\nlora:\n  {field}\n")
+    assert problem.startswith("recipe.yaml:3: lora.")
+    assert message in problem
+
+
+@pytest.mark.parametrize("rate", [".nan", ".inf", "-.inf", "1e999"])
+def test_a_rate_that_is_no_finite_number_is_refused(tmp_path: Path, rate: str) -> None:
+    problem = _problem(tmp_path, f"train:\n  learning_rate: {rate}\n")
+    assert problem.startswith("recipe.yaml:2: train.learning_rate: ")
+    assert problem.endswith(("is not a finite number", "is too small; it must be above 0"))
+
+
+def test_an_unknown_field_with_no_neighbour_names_those_there_are(tmp_path: Path) -> None:
+    problem = _problem(tmp_path, "head: {zzz: 1}\n")
+    assert problem == "recipe.yaml:1: head.zzz: 1 is not a field; head has kind, pooling"
+
+
+def test_an_unknown_section_names_its_neighbour(tmp_path: Path) -> None:
+    problem = _problem(tmp_path, "lora: {r: 4}\ntrian: {seed: 1}\n")
+    assert problem.startswith("recipe.yaml:2: trian: ")
+    assert problem.endswith("is not a field; did you mean train?")
+
+
+def test_a_field_outside_its_section_names_the_section(tmp_path: Path) -> None:
+    problem = _problem(tmp_path, "learning_rate: 0.1\n")
+    assert "is not a field of the recipe itself; write train.learning_rate" in problem
+
+
+def test_a_section_that_is_a_value_is_refused(tmp_path: Path) -> None:
+    assert "lora: 4 is not a section" in _problem(tmp_path, "lora: 4\n")
+
+
+def test_a_doubled_key_is_refused_at_the_second(tmp_path: Path) -> None:
+    problem = _problem(tmp_path, "lora:\n  r: 4\n  r: 8\n")
+    assert problem == "recipe.yaml:3: lora.r: stands twice; a field stands once"
+
+
+def test_a_grid_with_a_range_is_refused(tmp_path: Path) -> None:
+    problem = _problem(tmp_path, "lora: {r: {min: 1, max: 8}}\nsearch:\n  sampler: grid\n")
+    assert problem.startswith("recipe.yaml:3: search.sampler: 'grid' ")
+    assert "lora.r" in problem
+
+
+@pytest.mark.parametrize("field", ["train_file: [a.csv, b.csv]", "validation_share: [0.1, 0.2]"])
+def test_a_field_that_fixes_the_data_can_not_vary(tmp_path: Path, field: str) -> None:
+    assert "can't vary within a search; give one value" in _problem(tmp_path, f"data:\n  {field}\n")
+
+
+def test_two_sources_of_data_are_refused(tmp_path: Path) -> None:
+    problem = _problem(tmp_path, "data:\n  dataset: demo\n  train_file: a.csv\n")
+    assert problem.startswith("recipe.yaml:3: data.train_file: 'a.csv' stands beside data.dataset")
+
+
+def test_a_test_file_without_a_train_file_is_refused(tmp_path: Path) -> None:
+    assert "needs data.train_file beside it" in _problem(tmp_path, "data: {test_file: a.csv}\n")
+
+
+def test_axes_can_not_be_written_by_name(tmp_path: Path) -> None:
+    assert "write a list or a range in the field itself" in _problem(tmp_path, "axes: {lora.r: [1, 2]}\n")
+
+
+def test_every_broken_rule_is_named_at_once(tmp_path: Path) -> None:
+    text = "lora:\n  r: 0\n  bias: [none, some]\ntrain:\n  learning_rate: .nan\n  lr: 1\nhead: 3\n"
+    problems = _problems(tmp_path, text, "budget.max_seconds=-1", "nonsense")
+    assert sorted(problem.split(": ")[0] + " " + problem.split(": ")[1] for problem in problems) == [
+        "--set budget.max_seconds",
+        "--set nonsense write it as section.field=value, as in --set lora.r=2,4,8",
+        "recipe.yaml:2 lora.r",
+        "recipe.yaml:3 lora.bias",
+        "recipe.yaml:5 train.learning_rate",
+        "recipe.yaml:6 train.lr",
+        "recipe.yaml:7 head",
+    ]
+
+
+def test_a_value_of_any_length_makes_a_short_message(tmp_path: Path) -> None:
+    assert len(_problem(tmp_path, f"lora: {{bias: {'x' * 5000}}}\n")) < 250
+
+
+def test_a_mapping_is_refused_by_the_same_rules() -> None:
+    with pytest.raises(RecipeError, match=r"^recipe: lora\.r: 0 is too small; it must be 1 or more$"):
+        read_recipe({"lora": {"r": 0}})

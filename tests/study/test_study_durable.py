@@ -1,0 +1,254 @@
+"""Files and folders that are whole or absent, whenever the process dies."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from loraloom.errors import AdapterError
+from loraloom.study.durable import (
+    is_whole,
+    mend_folders,
+    replacing,
+    replacing_folder,
+    verify_manifest,
+    write_json,
+    write_manifest,
+    write_text,
+)
+
+
+class _KilledError(BaseException):
+    """Stands for a kill: no handler of ours runs after it."""
+
+
+def _tree(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "manifest.json"
+    }
+
+
+def _folder(folder: Path, text: str) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "weights").write_text(text, encoding="utf-8")
+    write_manifest(folder)
+    return folder
+
+
+# -- files -------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    write_text(tmp_path / "file", "old")
+    write_text(tmp_path / "file", "new")
+    assert _tree(tmp_path) == {"file": "new"}
+
+
+def test_a_failing_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
+    write_text(tmp_path / "file", "old")
+    with pytest.raises(RuntimeError), replacing(tmp_path / "file") as file:
+        file.write("half of the n")
+        raise RuntimeError
+    assert _tree(tmp_path) == {"file": "old"}
+
+
+def test_a_failing_sync_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    write_text(tmp_path / "file", "old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(tmp_path / "file", "new")
+    assert _tree(tmp_path) == {"file": "old"}
+
+
+def test_a_file_is_synced_before_it_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda _: seen.append((tmp_path / "file").exists()))
+    write_text(tmp_path / "file", "new")
+    assert seen == [False, True]  # the file, then the folder that holds its entry
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_json_without_a_number_is_refused(tmp_path: Path, value: float) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "file.json", {"loss": value})
+    assert not (tmp_path / "file.json").exists()
+
+
+# -- folders -----------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    target = _folder(tmp_path / "best", "old")
+    with replacing_folder(target) as new:
+        (new / "adapter").write_text("new", encoding="utf-8")
+    assert _tree(tmp_path) == {"best/adapter": "new"}
+
+
+def test_a_replaced_folder_has_a_manifest_that_holds(tmp_path: Path) -> None:
+    with replacing_folder(tmp_path / "best") as new:
+        (new / "adapter").write_text("new", encoding="utf-8")
+    verify_manifest(tmp_path / "best")
+
+
+def test_a_failing_block_leaves_the_old_folder_whole(tmp_path: Path) -> None:
+    target = _folder(tmp_path / "best", "old")
+    with pytest.raises(RuntimeError), replacing_folder(target) as new:
+        (new / "weights").write_text("half", encoding="utf-8")
+        raise RuntimeError
+    assert _tree(tmp_path) == {"best/weights": "old"}
+
+
+def test_what_a_kill_left_half_built_does_not_get_into_the_next(tmp_path: Path) -> None:
+    _folder(tmp_path / ".best.new", "stale")
+    with replacing_folder(tmp_path / "best") as new:
+        (new / "adapter").write_text("new", encoding="utf-8")
+    assert _tree(tmp_path) == {"best/adapter": "new"}
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_a_swap_that_dies_after_any_rename_is_mended_to_a_whole_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    """It dies at the rename after the first `renames`, or at the folder's sync after the last."""
+    target = _folder(tmp_path / "best", "old")
+    done = 0
+    rename = Path.rename
+
+    def dying(self: Path, to: Path) -> Path:
+        nonlocal done
+        if done == renames:
+            raise _KilledError
+        done += 1
+        return rename(self, to)
+
+    def dying_sync(folder: Path) -> None:
+        if folder == tmp_path:
+            raise _KilledError
+
+    with pytest.raises(_KilledError), replacing_folder(target) as new:
+        (new / "weights").write_text("new", encoding="utf-8")
+        monkeypatch.setattr(Path, "rename", dying)
+        monkeypatch.setattr("loraloom.study.durable.sync_folder", dying_sync)
+    monkeypatch.undo()
+    mend_folders(tmp_path)
+    assert _tree(tmp_path) == {"best/weights": "new" if renames == 2 else "old"}
+
+
+_KILLED = {
+    "while the new one was built": ({"best": "old", ".best.new": "half"}, "old"),
+    "with the old one aside": ({".best.old": "old", ".best.new": "new"}, "old"),
+    "with the new one in place": ({"best": "new", ".best.old": "old"}, "new"),
+    "before there was any": ({".best.new": "half"}, None),
+    "after all": ({"best": "new"}, "new"),
+}
+
+
+@pytest.mark.parametrize(("folders", "text"), _KILLED.values(), ids=list(_KILLED))
+def test_a_swap_that_was_killed_is_mended(tmp_path: Path, folders: dict[str, str], text: str | None) -> None:
+    for name, content in folders.items():
+        _folder(tmp_path / name, content)
+    mend_folders(tmp_path)
+    assert _tree(tmp_path) == ({} if text is None else {"best/weights": text})
+
+
+def test_a_file_that_was_half_written_is_mended_away(tmp_path: Path) -> None:
+    (tmp_path / ".recipe.yaml.new").write_text("half", encoding="utf-8")
+    mend_folders(tmp_path)
+    assert _tree(tmp_path) == {}
+
+
+def test_mending_leaves_all_else_alone(tmp_path: Path) -> None:
+    for name in (".lock", "study.db", "a.new", "b.old"):
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    mend_folders(tmp_path)
+    assert sorted(_tree(tmp_path)) == [".lock", "a.new", "b.old", "study.db"]
+
+
+# -- manifests ---------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_whole_once_its_manifest_stands(tmp_path: Path) -> None:
+    assert not is_whole(tmp_path)
+    write_manifest(tmp_path)
+    assert is_whole(tmp_path)
+
+
+def test_an_untouched_folder_passes(tmp_path: Path) -> None:
+    folder = _folder(tmp_path / "trial", "weights")
+    (folder / "notes.txt").write_text("beside the manifest", encoding="utf-8")
+    verify_manifest(folder)
+
+
+@pytest.mark.parametrize("bit", [0, 17, 55])
+def test_a_flipped_bit_is_found(tmp_path: Path, bit: int) -> None:
+    folder = _folder(tmp_path / "trial", "weights")
+    content = bytearray((folder / "weights").read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    (folder / "weights").write_bytes(content)
+    with pytest.raises(AdapterError, match="weights: is damaged"):
+        verify_manifest(folder)
+
+
+def test_a_cut_file_is_found(tmp_path: Path) -> None:
+    folder = _folder(tmp_path / "trial", "weights")
+    (folder / "weights").write_text("weigh", encoding="utf-8")
+    with pytest.raises(AdapterError, match="weights: is damaged"):
+        verify_manifest(folder)
+
+
+def test_a_missing_file_is_found(tmp_path: Path) -> None:
+    folder = _folder(tmp_path / "trial", "weights")
+    (folder / "weights").unlink()
+    with pytest.raises(AdapterError, match="weights: is missing"):
+        verify_manifest(folder)
+
+
+def test_a_file_in_an_inner_folder_is_guarded(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "file").write_text("a", encoding="utf-8")
+    write_manifest(tmp_path)
+    (tmp_path / "inner" / "file").write_text("b", encoding="utf-8")
+    with pytest.raises(AdapterError, match="inner/file: is damaged"):
+        verify_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "a/../../secret"])
+def test_a_path_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    folder = _folder(tmp_path / "trial", "weights")
+    (tmp_path / "secret").write_text("x", encoding="utf-8")
+    write_json(folder / "manifest.json", {"sha256": {name: "0" * 64}})
+    with pytest.raises(AdapterError, match="which is outside the folder"):
+        verify_manifest(folder)
+
+
+def test_a_folder_without_a_manifest_is_not_a_finished_trial(tmp_path: Path) -> None:
+    with pytest.raises(AdapterError, match=r"has no manifest\.json; it is not a finished trial's folder"):
+        verify_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"sha256": []}', '{"sha256": 3}'])
+def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text, encoding="utf-8")
+    with pytest.raises(AdapterError, match="take another copy of the folder"):
+        verify_manifest(tmp_path)
+
+
+def test_saved_files_can_be_read_by_others(tmp_path: Path) -> None:
+    (tmp_path / "weights").touch(mode=0o600)
+    write_manifest(tmp_path)
+    assert (tmp_path / "weights").stat().st_mode & 0o777 == 0o644
+
+
+def test_the_manifest_does_not_name_itself(tmp_path: Path) -> None:
+    folder = _folder(tmp_path / "trial", "weights")
+    write_manifest(folder)
+    assert list(json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["sha256"]) == ["weights"]

@@ -1,0 +1,119 @@
+"""The ledger: what is asked, told, reported and rejected stands, also after it is opened again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+
+from loraloom.errors import RunError
+from loraloom.study.ledger import Entry, Ledger
+
+AXES: dict[str, BaseDistribution] = {"lora.r": CategoricalDistribution((2, 4, 8))}
+SAMPLER = optuna.samplers.RandomSampler(seed=1)
+
+
+def _open(folder: Path, pruner: optuna.pruners.BasePruner | None = None) -> Ledger:
+    return Ledger(folder / "study.db", SAMPLER, pruner or optuna.pruners.NopPruner())
+
+
+def _ask(ledger: Ledger, r: int, seed_index: int = 0) -> Entry:
+    return ledger.ask(AXES, SAMPLER, {"lora.r": r}, seed_index)
+
+
+def test_a_new_ledger_is_empty(tmp_path: Path) -> None:
+    assert _open(tmp_path).entries() == ()
+
+
+def test_a_trial_asked_for_is_under_way_at_its_point(tmp_path: Path) -> None:
+    assert _ask(_open(tmp_path), 4, seed_index=2) == Entry(0, "running", {"lora.r": 4}, 2)
+
+
+def test_the_sampler_proposes_where_no_point_is_given(tmp_path: Path) -> None:
+    entry = _open(tmp_path).ask(AXES, SAMPLER)
+    assert entry.params["lora.r"] in (2, 4, 8)
+    assert entry.state == "running"
+
+
+def test_trials_are_numbered_from_0(tmp_path: Path) -> None:
+    ledger = _open(tmp_path)
+    assert [_ask(ledger, r).number for r in (2, 4, 8)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("state", ["complete", "pruned", "failed"])
+def test_a_trial_told_of_has_ended(tmp_path: Path, state: Any) -> None:
+    ledger = _open(tmp_path)
+    _ask(ledger, 4)
+    ledger.tell(0, state, 0.9 if state == "complete" else None)
+    assert ledger.entries() == (Entry(0, state, {"lora.r": 4}, 0),)
+
+
+def test_a_rejected_trial_is_told_apart_from_a_failed_one(tmp_path: Path) -> None:
+    ledger = _open(tmp_path)
+    for r in (2, 4):
+        _ask(ledger, r)
+    ledger.reject(0, "over the cap")
+    ledger.tell(1, "failed", None, "loss is not finite")
+    assert [entry.state for entry in ledger.entries()] == ["rejected", "failed"]
+
+
+def test_a_report_without_a_pruner_lets_the_trial_go_on(tmp_path: Path) -> None:
+    ledger = _open(tmp_path)
+    _ask(ledger, 4)
+    assert ledger.report(0, 1, 0.1)
+
+
+def test_a_report_below_the_others_ends_a_trial_early(tmp_path: Path) -> None:
+    ledger = _open(tmp_path, optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=0))
+    _ask(ledger, 2)
+    ledger.report(0, 1, 0.9)
+    ledger.tell(0, "complete", 0.9)
+    _ask(ledger, 4)
+    assert not ledger.report(1, 1, 0.1)
+
+
+def test_a_ledger_opened_again_holds_what_it_held(tmp_path: Path) -> None:
+    ledger = _open(tmp_path)
+    for r in (2, 4, 8):
+        _ask(ledger, r, seed_index=r)
+    ledger.tell(0, "complete", 0.9)
+    ledger.reject(1, "over the cap")
+    assert _open(tmp_path).entries() == ledger.entries()
+
+
+def test_a_trial_asked_for_by_a_killed_process_is_still_under_way(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, optuna; from pathlib import Path; from loraloom.study.ledger import Ledger;"
+        "from optuna.distributions import CategoricalDistribution as C;"
+        "s = optuna.samplers.RandomSampler(seed=1);"
+        "l = Ledger(Path(sys.argv[1]), s, optuna.pruners.NopPruner());"
+        "l.ask({'lora.r': C((2, 4, 8))}, s, {'lora.r': 4}); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "study.db")], check=False, env=os.environ)
+    assert _open(tmp_path).entries() == (Entry(0, "running", {"lora.r": 4}, 0),)
+
+
+@pytest.mark.parametrize("name", ["with space", "per%cent", "a?b#c", "ünï", "a'b\"c", "-dash", "file:x", "%2F"])
+def test_a_ledger_may_lie_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    _ask(_open(tmp_path / name), 4)
+    assert len(_open(tmp_path / name).entries()) == 1
+    assert (tmp_path / name / "study.db").is_file()
+
+
+@pytest.mark.parametrize("content", [b"not a database, but long enough to be taken for one" * 40, b"\0" * 4096])
+def test_a_damaged_ledger_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "study.db").write_bytes(content)
+    with pytest.raises(RunError, match=r"study\.db: the ledger can't be used"):
+        _open(tmp_path)
+
+
+def test_a_ledger_in_no_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="the ledger can't be used: .*unable to open"):
+        _open(tmp_path / "nowhere")

@@ -1,0 +1,76 @@
+"""What is read back of a trial, and what is refused as damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from study_records import record
+
+from loraloom.errors import RunError
+from loraloom.study.record import Evaluation, read_metrics, read_record
+
+
+def _line(step: int) -> str:
+    return Evaluation(
+        step=step,
+        epoch=step / 10,
+        seconds=1.5,
+        learning_rate=1e-3,
+        train_loss=0.5,
+        train_accuracy=0.8,
+        validation_loss=0.6,
+        validation_accuracy=0.75,
+        validation_macro_f1=0.7,
+        trace=((1, 0.9, 1e-3),),
+    ).model_dump_json()
+
+
+def _steps(folder: Path, text: str) -> list[int]:
+    (folder / "metrics.jsonl").write_text(text, encoding="utf-8")
+    return [evaluation.step for evaluation in read_metrics(folder)]
+
+
+def test_a_record_survives_the_way_to_its_file_and_back(tmp_path: Path) -> None:
+    written = record(3, point={"lora.target_modules": ["query"], "lora.r": 4})
+    (tmp_path / "trial.json").write_text(written.model_dump_json(), encoding="utf-8")
+    assert read_record(tmp_path) == written
+
+
+def test_a_folder_without_a_record_is_not_a_trial(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"trial\.json: is missing"):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"number": "x"}', "\x00"])
+def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "trial.json").write_text(text, encoding="utf-8")
+    with pytest.raises(RunError, match=r"trial\.json: can't be read"):
+        read_record(tmp_path)
+
+
+def test_metrics_are_read_in_their_order(tmp_path: Path) -> None:
+    assert _steps(tmp_path, f"{_line(10)}\n{_line(20)}\n") == [10, 20]
+
+
+def test_a_trial_without_metrics_has_no_evaluations(tmp_path: Path) -> None:
+    assert read_metrics(tmp_path) == ()
+
+
+@pytest.mark.parametrize("cut", [1, 20, -1])
+def test_a_torn_last_line_is_left_out(tmp_path: Path, cut: int) -> None:
+    assert _steps(tmp_path, f"{_line(10)}\n{_line(20)[:cut]}") == [10]
+
+
+def test_a_last_line_that_lacks_only_its_end_is_read(tmp_path: Path) -> None:
+    assert _steps(tmp_path, f"{_line(10)}\n{_line(20)}") == [10, 20]
+
+
+@pytest.mark.parametrize("middle", ["{", "null", _line(15)[:-5]])
+def test_damage_in_the_middle_is_refused_with_its_line(tmp_path: Path, middle: str) -> None:
+    with pytest.raises(RunError, match=r"metrics\.jsonl:2: is damaged"):
+        _steps(tmp_path, f"{_line(10)}\n{middle}\n{_line(20)}\n")
+
+
+def test_a_field_of_a_later_version_is_passed_over(tmp_path: Path) -> None:
+    assert _steps(tmp_path, _line(10)[:-1] + ', "grad_norm": 1.0}\n') == [10]

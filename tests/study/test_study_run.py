@@ -1,0 +1,185 @@
+"""The run folder: whole or absent, held by one process."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from study_records import record, score
+
+from loraloom.errors import RecipeError, RunError
+from loraloom.recipe import read_recipe
+from loraloom.study.durable import verify_manifest, write_manifest
+from loraloom.study.record import Result, TrialRecord
+from loraloom.study.run import Run
+
+RECIPE = read_recipe({"data": {"dataset": "demo"}, "lora": {"r": [2, 4]}})
+_HOLD = """
+import sys
+from pathlib import Path
+from loraloom.study.run import Run
+with Run(Path(sys.argv[1])).locked():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def _finished(run: Run, trial: TrialRecord) -> Path:
+    folder = run.empty_trial_folder(trial.number)
+    (folder / "trial.json").write_text(trial.model_dump_json(), encoding="utf-8")
+    write_manifest(folder)
+    return folder
+
+
+def test_a_new_run_holds_its_recipe(tmp_path: Path) -> None:
+    assert Run.create(tmp_path / "run", RECIPE).recipe == RECIPE
+
+
+def test_a_run_is_made_with_the_folders_above_it(tmp_path: Path) -> None:
+    Run.create(tmp_path / "a" / "b" / "run", RECIPE)
+    assert Run(tmp_path / "a" / "b" / "run").recipe == RECIPE
+
+
+def test_a_run_is_made_in_an_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    assert Run.create(tmp_path / "run", RECIPE).records() == ()
+
+
+@pytest.mark.parametrize("name", ["with space", "ünïcode", "-dash", "a'b\"c", "per%cent", "a?b#c&d"])
+def test_a_run_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    with Run.create(tmp_path / name, RECIPE).locked():
+        assert Run(tmp_path / name).recipe == RECIPE
+
+
+def test_a_relative_path_makes_a_run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Run.create(Path("run"), RECIPE)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["recipe.yaml", "trials"]
+
+
+def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(RunError, match="is not empty; choose another --out"):
+        Run.create(tmp_path, RECIPE)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    with pytest.raises(RunError, match="choose another --out"):
+        Run.create(tmp_path / "run", RECIPE)
+
+
+def test_an_existing_run_is_refused_with_the_way_to_go_on(tmp_path: Path) -> None:
+    Run.create(tmp_path / "run", RECIPE)
+    with pytest.raises(RunError, match=r"holds a run already; go on with it by 'loraloom resume "):
+        Run.create(tmp_path / "run", RECIPE)
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_path: Path, _text: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("loraloom.study.run.write_text", full)
+    with pytest.raises(RunError, match="can't make the run folder: No space left on device"):
+        Run.create(tmp_path / "run", RECIPE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"is not a run folder \(it has no recipe\.yaml\)"):
+        Run(tmp_path)
+
+
+def test_a_run_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no such run folder"):
+        Run(tmp_path / "run")
+
+
+def test_a_run_with_a_damaged_recipe_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("lora: {r: 0}", encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"lora\.r: 0 is too small"):
+        Run(tmp_path)
+
+
+def test_a_run_held_by_another_process_is_refused_with_its_number(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", RECIPE)
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(RunError, match=rf"is in use by process {holder.pid}; wait for it"), run.locked():
+            pass
+        holder.kill()
+        holder.communicate()
+    with run.locked():  # the lock ends with its process, even a killed one
+        assert (run.path / ".lock").read_text(encoding="utf-8") == f"{os.getpid()}\n"
+
+
+def test_a_lock_is_free_after_its_block(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", RECIPE)
+    with run.locked():
+        pass
+    with run.locked():
+        assert (run.path / ".lock").exists()
+
+
+def test_a_run_held_by_this_process_is_refused_too(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", RECIPE)
+    with run.locked(), pytest.raises(RunError, match=f"in use by process {os.getpid()}"), run.locked():
+        pass
+
+
+def test_taking_the_lock_mends_what_a_kill_left(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", RECIPE)
+    (run.path / ".best.old").mkdir()
+    (run.path / "trials" / ".0001.new").mkdir()
+    with run.locked():
+        assert (run.path / "best").is_dir()
+        assert list((run.path / "trials").iterdir()) == []
+
+
+def test_only_finished_trials_have_records_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", RECIPE)
+    for number in (10, 2, 10_000):
+        _finished(run, record(number))
+    (run.empty_trial_folder(3) / "trial.json").write_text("{", encoding="utf-8")
+    assert [trial.number for trial in run.records()] == [2, 10, 10_000]
+
+
+def test_a_trial_that_begins_again_begins_empty(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", RECIPE)
+    _finished(run, record(0))
+    assert list(run.empty_trial_folder(0).iterdir()) == []
+
+
+def test_there_is_no_best_before_one_is_published(tmp_path: Path) -> None:
+    assert Run.create(tmp_path / "run", RECIPE).best() is None
+
+
+def test_the_best_is_the_trials_folder_with_its_test_result(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", RECIPE)
+    trial = record(1)
+    (_finished(run, trial) / "adapter_model.safetensors").write_bytes(b"weights")
+    tested = trial.model_copy(update={"result": Result(validation=score(0.9), test=score(0.88))})
+    run.publish_best(tested, {"test_predictions.jsonl": "{}\n"})
+    assert run.best() == tested
+    assert run.records() == (tested,)
+    for folder in (run.path / "best", run.trial_folder(1)):
+        verify_manifest(folder)
+        assert (folder / "adapter_model.safetensors").read_bytes() == b"weights"
+        assert (folder / "test_predictions.jsonl").read_text(encoding="utf-8") == "{}\n"
+
+
+def test_a_later_best_takes_the_place_of_the_earlier(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", RECIPE)
+    for number in (1, 2):
+        _finished(run, record(number))
+        run.publish_best(record(number), {f"extra{number}": ""})
+    assert run.best() == record(2)
+    assert not (run.path / "best" / "extra1").exists()

@@ -1,0 +1,228 @@
+"""The arithmetic of a budget against known numbers, against PEFT's own count, and its remedies applied."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loraloom.backbone import sources
+from loraloom.backbone.adapting import Shapes
+from loraloom.budget import (
+    Bias,
+    Linear,
+    ModelShape,
+    Plan,
+    count,
+    estimate_memory_gb,
+    largest_rank,
+    per_rank,
+    remedies,
+)
+from loraloom.recipe import Configuration, Head, Recipe, read_recipe
+
+MILLION = 1_000_000
+MODELS = {
+    "roberta-base": (12, "query"),
+    "distilbert-base-uncased": (6, "q_lin"),
+    "microsoft/mpnet-base": (12, "attn.q"),
+    "google/electra-small-discriminator": (12, "output.dense"),
+    "answerdotai/ModernBERT-base": (22, "Wo"),
+}
+BIASES: tuple[Bias, ...] = ("none", "lora_only", "all")
+
+
+@functools.cache
+def _shapes() -> Shapes:
+    return Shapes(("World", "Sports", "Business", "Sci/Tech"))
+
+
+def _plan(configuration: Configuration) -> Plan:
+    return _shapes().plan(sources.find(configuration.backbone.model), configuration)
+
+
+def _roberta(r: int, bias: str = "none", targets: Any = ("query", "value"), head: str = "native") -> Plan:
+    lora = {"r": r, "bias": bias, "target_modules": targets}
+    return _plan(Configuration.model_validate({"lora": lora, "head": {"kind": head}}))
+
+
+# -- known numbers -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("plan", "parameters"),
+    [
+        ({"r": 8}, 888_580),
+        ({"r": 11}, 999_172),
+        ({"r": 8, "targets": ("query",)}, 741_124),
+        ({"r": 4, "targets": ("query", "key", "value"), "bias": "all"}, 916_996),
+        ({"r": 4, "bias": "lora_only"}, 759_556),
+        ({"r": 1, "targets": "all-linear"}, 593_668 + 165_888),
+        ({"r": 4, "targets": "all-linear", "head": "linear"}, 3_076 + 4 * 165_888),
+    ],
+)
+def test_roberta_base_has_the_counts_of_the_contest(plan: dict[str, Any], parameters: int) -> None:
+    assert count(_roberta(**plan)).trainable == parameters
+
+
+@pytest.mark.parametrize(("head", "parameters"), [("native", 593_668), ("linear", 3_076)])
+def test_roberta_base_has_the_known_heads(head: str, parameters: int) -> None:
+    assert count(_roberta(4, head=head)).head == parameters
+
+
+def test_one_projection_of_roberta_base_costs_18432_a_rank() -> None:
+    assert per_rank(_roberta(4, targets=("query",))) == 18_432
+
+
+@pytest.mark.parametrize(("head", "rank"), [("native", 11), ("linear", 27)])
+def test_the_largest_rank_under_a_million_is_known(head: str, rank: int) -> None:
+    assert largest_rank(_roberta(4, head=head), MILLION) == rank
+
+
+def test_a_cap_below_the_head_alone_leaves_no_rank() -> None:
+    assert largest_rank(_roberta(4), 593_667) == 0
+
+
+def test_a_cap_of_the_head_alone_leaves_no_rank() -> None:
+    assert largest_rank(_roberta(4), 593_668) == 0
+
+
+def test_the_parts_add_up_to_the_whole() -> None:
+    counted = count(_roberta(4, bias="all", targets="all-linear"))
+    assert sum(part.parameters for part in counted.parts) == counted.trainable
+
+
+# -- against PEFT ------------------------------------------------------------------------------------------------
+
+_CHOICES = [
+    *itertools.product(MODELS, ("default", "one", "all-linear"), BIASES, ("native", "linear"), ("all",)),
+    *itertools.product(MODELS, ("default",), ("lora_only",), ("native", "linear"), ("first and last",)),
+    *itertools.product(MODELS, ("all-linear",), ("all",), ("linear",), ("last",)),
+]
+
+
+@pytest.mark.parametrize(("model", "targets", "bias", "head", "layers"), _CHOICES)
+def test_the_count_is_pefts_own(model: str, targets: str, bias: Bias, head: str, layers: str) -> None:
+    depth, one = MODELS[model]
+    lora = {
+        "r": 3,
+        "bias": bias,
+        "target_modules": {"default": None, "one": one}.get(targets, targets),
+        "layers_to_transform": {"first and last": [0, depth - 1], "last": [depth - 1]}.get(layers),
+    }
+    configuration = Configuration.model_validate({"backbone": {"model": model}, "lora": lora, "head": {"kind": head}})
+    counted = count(_plan(configuration)).trainable
+    assert counted == _shapes().peft_count(sources.find(model), configuration)
+
+
+# -- the largest rank --------------------------------------------------------------------------------------------
+
+
+@st.composite
+def _plans(draw: st.DrawFn) -> Plan:
+    widths = st.integers(1, 50)
+    linears = tuple(
+        Linear(f"layer.{i}.{kind}", kind, i, draw(widths), draw(widths), draw(st.booleans()))
+        for i in range(draw(st.integers(1, 3)))
+        for kind in ("query", "value")
+    )
+    biases = sum(linear.d_out for linear in linears if linear.bias) + draw(widths)
+    shape = ModelShape("m", linears, 8, 3, 2, 1000, biases, draw(st.integers(1, 500)))
+    names = tuple(linear.name for linear in linears)
+    targets = draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
+    return Plan(shape, tuple(targets), draw(st.integers(1, 9)), draw(st.sampled_from(BIASES)))
+
+
+@settings(deadline=None)
+@given(plan=_plans(), cap=st.integers(1, 5000))
+def test_the_largest_rank_fits_and_the_next_does_not(plan: Plan, cap: int) -> None:
+    rank = largest_rank(plan, cap)
+    assert rank == 0 or count(replace(plan, r=rank)).trainable <= cap
+    assert count(replace(plan, r=rank + 1)).trainable > cap
+
+
+@settings(deadline=None)
+@given(plan=_plans())
+def test_one_more_rank_adds_what_per_rank_says(plan: Plan) -> None:
+    more = count(replace(plan, r=plan.r + 1)).trainable
+    assert more - count(plan).trainable == per_rank(plan)
+
+
+# -- remedies ----------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def _over(draw: st.DrawFn) -> tuple[Recipe, int]:
+    """A recipe and a cap that is under its count."""
+    model = draw(st.sampled_from(sorted(MODELS)))
+    depth, one = MODELS[model]
+    layers = draw(st.sampled_from([None, [depth - 1], [0, 2, depth - 1]]))
+    recipe = read_recipe(
+        {
+            "backbone": {"model": model},
+            "lora": {
+                "r": draw(st.integers(1, 64)),
+                "bias": draw(st.sampled_from(BIASES)),
+                "target_modules": draw(st.sampled_from([None, one, "all-linear"])),
+                "layers_to_transform": layers,
+            },
+            "head": {"kind": draw(st.sampled_from(["native", "linear"]))},
+        }
+    )
+    return recipe, draw(st.integers(1, count(_plan(recipe)).trainable - 1))
+
+
+def _linear_head(recipe: Recipe) -> ModelShape | None:
+    if recipe.head.kind == "linear":
+        return None
+    return _shapes().shape(sources.find(recipe.backbone.model), Head(kind="linear"))
+
+
+def _set(recipe: Recipe, change: str) -> Recipe:
+    return read_recipe(recipe.model_dump(), change.split(" and "))
+
+
+@settings(max_examples=60, deadline=None)
+@given(over=_over())
+def test_every_remedy_fits_when_applied(over: tuple[Recipe, int]) -> None:
+    recipe, cap = over
+    for remedy in remedies(_plan(recipe), cap, _linear_head(recipe)):
+        after = count(_plan(_set(recipe, remedy.change))).trainable
+        assert (after, after <= cap) == (remedy.parameters, True), remedy
+
+
+@settings(max_examples=60, deadline=None)
+@given(over=_over())
+def test_a_rank_that_is_a_remedy_is_the_largest(over: tuple[Recipe, int]) -> None:
+    recipe, cap = over
+    for remedy in remedies(_plan(recipe), cap, _linear_head(recipe)):
+        changed = _plan(_set(recipe, remedy.change))
+        if "lora.r=" in remedy.change and changed.r < recipe.lora.r:
+            assert count(replace(changed, r=changed.r + 1)).trainable > cap, remedy
+
+
+def test_the_linear_head_is_offered_where_it_alone_fits() -> None:
+    plan = _roberta(16)
+    changes = [remedy.change for remedy in remedies(plan, MILLION, _roberta(16, head="linear").shape)]
+    assert "head.kind=linear" in changes
+    assert "lora.r=11" in changes
+
+
+def test_a_pair_is_offered_where_no_single_change_fits() -> None:
+    plan = _roberta(64)
+    found = remedies(plan, 100_000, _roberta(64, head="linear").shape)
+    assert [remedy.change for remedy in found] == ["head.kind=linear and lora.r=2"]
+
+
+def test_no_remedy_is_made_up_where_none_fits() -> None:
+    assert remedies(_roberta(4), 1_000, _roberta(4, head="linear").shape) == ()
+
+
+def test_a_larger_batch_needs_more_memory() -> None:
+    small, large = (estimate_memory_gb(_roberta(4), batch=batch, tokens=64, states=2, bf16=False) for batch in (8, 64))
+    assert small < large
