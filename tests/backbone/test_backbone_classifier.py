@@ -155,7 +155,7 @@ def test_a_linear_head_does_without_a_pooler(models: dict[str, Path]) -> None:
 def test_damaged_weights_are_refused(models: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes((models["bert"] / "config.json").read_bytes())
     (tmp_path / "model.safetensors").write_bytes((models["bert"] / "model.safetensors").read_bytes()[:1000])
-    with pytest.raises(BackboneError, match="the weights of .* can't be loaded"):
+    with pytest.raises(BackboneError, match=r"the weights of .* can't be loaded"):
         _build(tmp_path)
 
 

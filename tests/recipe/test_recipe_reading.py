@@ -145,7 +145,7 @@ def test_an_override_sets_a_range() -> None:
 )
 def test_commas_make_one_value_of_a_field_that_holds_lists(override: str, expected: Any) -> None:
     recipe = read_recipe({}, [override])
-    leaf = override.split("=")[0].removeprefix("lora.")
+    leaf = override.split("=", maxsplit=1)[0].removeprefix("lora.")
     assert getattr(recipe.lora, leaf) == expected
     assert recipe.axes == {}
 

@@ -41,6 +41,15 @@ def _folder(folder: Path, text: str) -> Path:
     return folder
 
 
+def _fail_after(_: object) -> None:
+    raise RuntimeError
+
+
+def _fail_half_way(path: Path) -> None:
+    path.write_text("half", encoding="utf-8")
+    raise RuntimeError
+
+
 # -- files -------------------------------------------------------------------------------------------------------
 
 
@@ -53,8 +62,7 @@ def test_a_file_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
 def test_a_failing_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
     write_text(tmp_path / "file", "old")
     with pytest.raises(RuntimeError), replacing(tmp_path / "file") as file:
-        file.write("half of the n")
-        raise RuntimeError
+        _fail_after(file.write("half of the n"))
     assert _tree(tmp_path) == {"file": "old"}
 
 
@@ -102,8 +110,7 @@ def test_a_replaced_folder_has_a_manifest_that_holds(tmp_path: Path) -> None:
 def test_a_failing_block_leaves_the_old_folder_whole(tmp_path: Path) -> None:
     target = _folder(tmp_path / "best", "old")
     with pytest.raises(RuntimeError), replacing_folder(target) as new:
-        (new / "weights").write_text("half", encoding="utf-8")
-        raise RuntimeError
+        _fail_half_way(new / "weights")
     assert _tree(tmp_path) == {"best/weights": "old"}
 
 
@@ -134,10 +141,13 @@ def test_a_swap_that_dies_after_any_rename_is_mended_to_a_whole_folder(
         if folder == tmp_path:
             raise _KilledError
 
-    with pytest.raises(_KilledError), replacing_folder(target) as new:
+    def fill(new: Path) -> None:
         (new / "weights").write_text("new", encoding="utf-8")
         monkeypatch.setattr(Path, "rename", dying)
         monkeypatch.setattr("loraloom.study.durable.sync_folder", dying_sync)
+
+    with pytest.raises(_KilledError), replacing_folder(target) as new:
+        fill(new)
     monkeypatch.undo()
     mend_folders(tmp_path)
     assert _tree(tmp_path) == {"best/weights": "new" if renames == 2 else "old"}

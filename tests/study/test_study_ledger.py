@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,19 @@ from loraloom.study.ledger import Entry, Ledger
 
 AXES: dict[str, BaseDistribution] = {"lora.r": CategoricalDistribution((2, 4, 8))}
 SAMPLER = optuna.samplers.RandomSampler(seed=1)
+
+
+@pytest.fixture(autouse=True)
+def _unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite leaves the disk's cache alone: these tests read what was written, not what a power cut leaves."""
+    connect = sqlite3.connect
+
+    def unsynced(path: Path, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(path, **options)
+        connection.execute("PRAGMA synchronous = OFF")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", unsynced)
 
 
 def _open(folder: Path, pruner: optuna.pruners.BasePruner | None = None) -> Ledger:
@@ -115,5 +129,5 @@ def test_a_damaged_ledger_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_ledger_in_no_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="the ledger can't be used: .*unable to open"):
+    with pytest.raises(RunError, match=r"the ledger can't be used: .*unable to open"):
         _open(tmp_path / "nowhere")

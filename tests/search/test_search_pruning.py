@@ -1,0 +1,68 @@
+"""When a poor trial ends early, told through a ledger."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloom.recipe import Recipe, read_recipe
+from loraloom.search.proposals import Proposals, make_sampler
+from loraloom.search.pruning import make_pruner
+from loraloom.study.ledger import Ledger
+
+EVALUATIONS = 9
+
+
+@pytest.fixture(autouse=True)
+def _unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite leaves the disk's cache alone: these tests read what was written, not what a power cut leaves."""
+    connect = sqlite3.connect
+
+    def unsynced(path: Path, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(path, **options)
+        connection.execute("PRAGMA synchronous = OFF")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", unsynced)
+
+
+def _recipe(pruner: str) -> Recipe:
+    return read_recipe(
+        {"lora": {"r": list(range(1, 13))}, "search": {"pruner": pruner}},
+    )
+
+
+def _evaluations(folder: Path, pruner: str, qualities: list[float]) -> list[int]:
+    """How many evaluations each trial was let do, the trials one after another."""
+    recipe = _recipe(pruner)
+    ledger = Ledger(folder / "study.db", make_sampler(recipe, 0), make_pruner(recipe))
+    proposals = Proposals(recipe, ledger, lambda _: None)
+    done = []
+    for quality in qualities:
+        proposal = proposals.next()
+        assert proposal is not None
+        step, goes_on = 0, True
+        while goes_on and step < EVALUATIONS:
+            step += 1
+            goes_on = ledger.report(proposal.number, step, quality)
+        ledger.tell(proposal.number, "complete" if goes_on else "pruned", quality)
+        done.append(step)
+    return done
+
+
+def test_without_a_pruner_every_trial_ends_as_planned(tmp_path: Path) -> None:
+    assert _evaluations(tmp_path, "none", [0.9, 0.1, 0.2]) == [EVALUATIONS] * 3
+
+
+@pytest.mark.parametrize("pruner", ["halving", "hyperband"])
+def test_a_pruner_ends_poor_trials_early(tmp_path: Path, pruner: str) -> None:
+    done = _evaluations(tmp_path, pruner, [0.9, 0.8, 0.7, 0.1, 0.1, 0.1, 0.1, 0.1])
+    assert min(done[3:]) < EVALUATIONS
+
+
+@pytest.mark.parametrize("pruner", ["halving", "hyperband"])
+def test_a_pruner_lets_the_best_so_far_go_on(tmp_path: Path, pruner: str) -> None:
+    assert _evaluations(tmp_path, pruner, [0.5, 0.6, 0.7, 0.8, 0.9]) == [EVALUATIONS] * 5
