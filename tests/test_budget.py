@@ -148,6 +148,13 @@ def test_the_largest_rank_fits_and_the_next_does_not(plan: Plan, cap: int) -> No
 
 @settings(deadline=None)
 @given(plan=_plans())
+def test_a_cap_of_exactly_the_count_leaves_the_rank(plan: Plan) -> None:
+    cap = count(plan).trainable
+    assert (largest_rank(plan, cap), largest_rank(plan, cap - 1)) == (plan.r, plan.r - 1)
+
+
+@settings(deadline=None)
+@given(plan=_plans())
 def test_one_more_rank_adds_what_per_rank_says(plan: Plan) -> None:
     more = count(replace(plan, r=plan.r + 1)).trainable
     assert more - count(plan).trainable == per_rank(plan)
