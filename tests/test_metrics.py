@@ -45,9 +45,7 @@ def test_scores_agree_with_scikit_learn(data: Predictions) -> None:
     scores = score(labels, probabilities)
     assert scores.accuracy == pytest.approx(sklearn.metrics.accuracy_score(labels, predicted))
     assert scores.macro_f1 == pytest.approx(sklearn.metrics.f1_score(labels, predicted, average="macro"))
-    assert scores.log_loss == pytest.approx(
-        sklearn.metrics.log_loss(labels, probabilities, labels=list(classes))
-    )
+    assert scores.log_loss == pytest.approx(sklearn.metrics.log_loss(labels, probabilities, labels=list(classes)))
     expected = sklearn.metrics.confusion_matrix(labels, predicted, labels=list(classes))
     assert (scores.confusion == expected).all()
     precision, recall, f1, support = sklearn.metrics.precision_recall_fscore_support(
@@ -107,9 +105,7 @@ def test_rows_of_the_confusion_are_the_true_classes() -> None:
     assert confusion([0, 0, 1], [1, 1, 1], 2).tolist() == [[0, 2], [0, 1]]
 
 
-@given(
-    st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.5, 0.999)
-)
+@given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.5, 0.999))
 def test_wilson_agrees_with_scipy(counts: tuple[int, int], confidence: float) -> None:
     correct, total = counts
     theirs = stats.binomtest(correct, total).proportion_ci(confidence, method="wilson")

@@ -8,6 +8,7 @@ loraloom.load("runs/first/best").predict(["a text"])
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ from loraloom.errors import (
     RunError,
     StoppedError,
 )
+
+# The package `loraloom.search` binds its name here when it is first imported: now, so that the function below keeps it.
+importlib.import_module("loraloom.search")
 
 if TYPE_CHECKING:
     from loraloom.study.record import TrialRecord

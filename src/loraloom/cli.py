@@ -6,6 +6,7 @@ Imports of the library are inside the commands, so that `--help` answers at once
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -214,6 +215,9 @@ def schema(out: Annotated[Path | None, typer.Option("--out", help="Write it here
 
 def main() -> None:
     """The entry point: runs a command, and turns what went wrong into one sentence and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)  # a log shows a long run as it goes
     try:
         code = app(standalone_mode=False) or 0
     except LoraloomError as error:

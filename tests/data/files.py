@@ -54,8 +54,6 @@ def write_jsonl(path: Path, content: Iterable[dict[str, Any]]) -> str:
     return str(path)
 
 
-def load(
-    *, allow_leak: bool = False, seed: int = 1, memory: dict[str, Any] | None = None, **fields: Any
-) -> TextData:
+def load(*, allow_leak: bool = False, seed: int = 1, memory: dict[str, Any] | None = None, **fields: Any) -> TextData:
     """`load_data` by the fields of a recipe's data section."""
     return load_data(Data(**fields), seed=seed, allow_leak=allow_leak, **(memory or {}))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .files import load
+from tests.data.files import load
 
 FOLDER = Path(os.environ.get("LORALOOM_AGNEWS", Path(__file__).parents[3] / "shared" / "agnews"))
 

@@ -9,8 +9,7 @@ import pytest
 
 from loraloom.data import TextData, text_of
 from loraloom.errors import DataError
-
-from .files import load, rows, sentence, write_csv, write_jsonl
+from tests.data.files import load, rows, sentence, write_csv, write_jsonl
 
 
 def _load(path: str, **fields: Any) -> TextData:
@@ -29,9 +28,7 @@ def _guess(data: TextData) -> str:
     return finding.sentence
 
 
-@pytest.mark.parametrize(
-    ("text", "label"), [("text", "label"), ("Sentence", "Category"), ("review", "class")]
-)
+@pytest.mark.parametrize(("text", "label"), [("text", "label"), ("Sentence", "Category"), ("review", "class")])
 def test_customary_names_are_guessed_and_said(tmp_path: Path, text: str, label: str) -> None:
     content = [(str(number), *row) for number, row in enumerate(rows(30))]
     guess = _guess(_load(write_csv(tmp_path / "rows.csv", content, header=("id", text, label))))

@@ -18,9 +18,7 @@ VOCABULARY = ["<pad>", "<s>", "</s>", "<unk>", "one", "two", "three", "four", "f
 def _tokenizer(vocabulary: list[str] = VOCABULARY) -> Any:
     inner = Tokenizer(models.WordLevel({word: number for number, word in enumerate(vocabulary)}, "<unk>"))
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
-    inner.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
-    )
+    inner.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
     build: Any = PreTrainedTokenizerFast
     return build(tokenizer_object=inner, **{"pad_token": "<pad>", "unk_token": "<unk>"})
 

@@ -13,8 +13,7 @@ from datasets.arrow_dataset import Dataset
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from loraloom.errors import DataError
-
-from .files import load, rows, write_csv
+from tests.data.files import load, rows, write_csv
 
 CLASS_LABEL = datasets.ClassLabel(names=["World", "Sports"])
 
@@ -30,9 +29,7 @@ def _dataset(count: int, start: int = 0, label: int | None = None) -> Dataset:
 class Hub:
     """A hub that has one commit and these splits, and remembers what it was asked."""
 
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, splits: dict[str, Any], sha: str | None = "abc123"
-    ) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, splits: dict[str, Any], sha: str | None = "abc123") -> None:
         self.splits, self.sha, self.asked = splits, sha, list[Any]()
         monkeypatch.setattr(huggingface_hub, "HfApi", lambda: self)
         monkeypatch.setattr(datasets.load, "load_dataset", self.load_dataset)

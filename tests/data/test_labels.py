@@ -13,8 +13,7 @@ from loraloom.data import read_labelled
 from loraloom.data.labels import Labels, codes_of, ids_of, labels_of, ordered
 from loraloom.data.tables import Table
 from loraloom.errors import DataError
-
-from .files import CLASSES, load, rows, write_csv, write_jsonl
+from tests.data.files import CLASSES, load, rows, write_csv, write_jsonl
 
 AG_NEWS = ("World", "Sports", "Business", "Sci/Tech")
 
@@ -132,9 +131,7 @@ def test_numbers_for_an_adapter_of_names_alone_are_refused(tmp_path: Path) -> No
 
 
 def test_an_unknown_label_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match="unknown label 'Weather'; the known labels are 'Business', 'Sports', 'W"
-    ):
+    with pytest.raises(DataError, match="unknown label 'Weather'; the known labels are 'Business', 'Sports', 'W"):
         _labelled(tmp_path, ["Sports", "Weather"], CLASSES, CLASSES)
 
 

@@ -15,8 +15,7 @@ import pytest
 from loraloom.data import Finding, TextData
 from loraloom.data.overlap import text_key
 from loraloom.errors import DataError, MissingExtraError
-
-from .files import CLASSES, load, rows, sentence, write_csv, write_jsonl
+from tests.data.files import CLASSES, load, rows, sentence, write_csv, write_jsonl
 
 
 def _finding(data: TextData, kind: str, number: int = 0) -> Finding:
@@ -147,9 +146,7 @@ def test_a_folder_can_test_what_a_file_with_other_columns_trains(tmp_path: Path)
         (tmp_path / "test" / label).mkdir(parents=True, exist_ok=True)
         (tmp_path / "test" / label / f"{number}.txt").write_text(text)
     train = write_csv(tmp_path / "train.csv", rows(30), header=("body", "kind"))
-    data = load(
-        train_file=train, test_file=str(tmp_path / "test"), text_column=("body",), label_column="kind"
-    )
+    data = load(train_file=train, test_file=str(tmp_path / "test"), text_column=("body",), label_column="kind")
     assert len(data.test) == 9
 
 

@@ -70,9 +70,7 @@ def test_near_copies_are_those_of_the_oracle(texts: list[str], held_out: list[st
 
 
 @given(st.lists(st.text("ab ", max_size=60), max_size=8), st.lists(st.text("ab ", max_size=60), max_size=8))
-def test_near_copies_of_repetitive_texts_are_those_of_the_oracle(
-    texts: list[str], held_out: list[str]
-) -> None:
+def test_near_copies_of_repetitive_texts_are_those_of_the_oracle(texts: list[str], held_out: list[str]) -> None:
     assert near_copies(texts, held_out) == _oracle(texts, held_out)
 
 

@@ -16,8 +16,7 @@ import pytest
 
 from loraloom.data import stream_rows
 from loraloom.errors import DataError, MissingExtraError
-
-from .files import write_csv, write_jsonl
+from tests.data.files import write_csv, write_jsonl
 
 ROWS = [{"text": 'a, "b"\nc', "label": "1"}, {"text": "NA", "label": "01"}, {"text": "ü", "label": "x"}]
 
@@ -243,9 +242,7 @@ def test_a_line_that_is_no_object_is_refused_with_its_number(tmp_path: Path, lin
     assert "line 2 is not a JSON object" in _refusal(path)
 
 
-@pytest.mark.parametrize(
-    "line", ["{", '{"text": }', '{"text": ' + "[" * 100_000, '{"n": ' + "9" * 9000 + "}"]
-)
+@pytest.mark.parametrize("line", ["{", '{"text": }', '{"text": ' + "[" * 100_000, '{"n": ' + "9" * 9000 + "}"])
 def test_a_line_that_is_not_json_is_refused_with_its_number(tmp_path: Path, line: str) -> None:
     assert "line 1 is not JSON" in _refusal(_csv(tmp_path / "rows.jsonl", line.encode()))
 

@@ -55,9 +55,7 @@ def test_each_class_is_held_out_in_its_share(sizes: list[int], share: float, see
 
 
 @given(ROWS, SHARES, SEEDS)
-def test_a_class_with_two_texts_is_on_both_sides(
-    rows: list[tuple[int, int]], share: float, seed: int
-) -> None:
+def test_a_class_with_two_texts_is_on_both_sides(rows: list[tuple[int, int]], share: float, seed: int) -> None:
     keys, split = _split([(key * 4 + label, label) for key, label in rows])
     held = held_out_rows(keys, split.labels, share, seed)
     for label in set(split.labels.tolist()):

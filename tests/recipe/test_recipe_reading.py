@@ -231,7 +231,6 @@ def test_a_recipe_survives_the_way_to_yaml_and_back(
     assert again.axes == recipe.axes
 
 
-@pytest.mark.xfail(strict=True, reason="dump_recipe quotes by YAML 1.1, read_recipe reads by 1.2")
 @pytest.mark.parametrize("word", ["1e-3", "1e3", "08"])
 def test_text_that_looks_like_a_number_survives_the_way_to_yaml_and_back(tmp_path: Path, word: str) -> None:
     recipe = read_recipe({"data": {"train_file": "a.csv", "label_column": word}})

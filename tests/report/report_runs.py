@@ -91,9 +91,7 @@ def make_record(
         seed=seed,
         labels=tuple(labels),
         label_codes=tuple(map(str, range(len(labels)))),
-        counts=Counts(
-            trainable=9216 * rank + 148_000, lora=9216 * rank, bias=9216, head=138_784, frozen=22_000_000
-        ),
+        counts=Counts(trainable=9216 * rank + 148_000, lora=9216 * rank, bias=9216, head=138_784, frozen=22_000_000),
         result=Result(validation=validation, test=test) if validation else None,
         timings=Timings(seconds=61.5 + rank, train_seconds=55.0, examples_per_second=114.2),
         engine="loom",
@@ -103,9 +101,7 @@ def make_record(
 
 
 def make_score(accuracy: float, rows: int) -> Score:
-    return Score(
-        examples=rows, accuracy=round(accuracy * rows) / rows, macro_f1=accuracy - 0.002, loss=1.2 - accuracy
-    )
+    return Score(examples=rows, accuracy=round(accuracy * rows) / rows, macro_f1=accuracy - 0.002, loss=1.2 - accuracy)
 
 
 def make_evaluations(epochs: int = 4, quality: float = 0.95) -> Iterator[Evaluation]:

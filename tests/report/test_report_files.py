@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_runs import (
+
+from loraloom.report import write_report
+from loraloom.report.pictures import side_by_side
+from loraloom.report.tables import safe_cell
+from loraloom.study.durable import verify_manifest
+from tests.report.report_runs import (
     TEST_ROWS,
     make_predictions,
     make_recipe,
@@ -17,11 +22,6 @@ from report_runs import (
     whole_run,
     write_run,
 )
-
-from loraloom.report import write_report
-from loraloom.report.pictures import side_by_side
-from loraloom.report.tables import safe_cell
-from loraloom.study.durable import verify_manifest
 
 FILES = {
     "index.html",

@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_runs import (
+
+from loraloom.metrics import mean_interval, wilson_interval
+from loraloom.report import findings, read_run
+from loraloom.report.curves import MOST_TRACE_POINTS
+from loraloom.report.wording import clean, duration, listed, plural, share, value
+from loraloom.study.durable import MANIFEST
+from tests.report.report_runs import (
     LABELS,
     TEST_ROWS,
     make_evaluations,
@@ -20,12 +26,6 @@ from report_runs import (
     whole_run,
     write_run,
 )
-
-from loraloom.metrics import mean_interval, wilson_interval
-from loraloom.report import findings, read_run
-from loraloom.report.curves import MOST_TRACE_POINTS
-from loraloom.report.wording import clean, duration, listed, plural, share, value
-from loraloom.study.durable import MANIFEST
 
 
 def test_trials_of_one_configuration_are_joined_over_their_seeds(tmp_path: Path) -> None:
@@ -251,9 +251,7 @@ def test_a_recipe_without_axes_is_described_by_its_telling_fields(tmp_path: Path
 def test_classes_without_test_rows_have_no_recall(tmp_path: Path) -> None:
     recipe = make_recipe(lora={}, train={})
     best = make_record(recipe, 0, {}, test=make_score(1.0, 2))
-    lines = [
-        {"row": n, "text": "a", "label": 0, "prediction": 0, "probabilities": [1, 0, 0, 0, 0]} for n in (0, 1)
-    ]
+    lines = [{"row": n, "text": "a", "label": 0, "prediction": 0, "probabilities": [1, 0, 0, 0, 0]} for n in (0, 1)]
     run = write_run(tmp_path / "r", recipe, [best], best=best, predictions=lines)
     test = findings(read_run(run)).test
     assert test is not None

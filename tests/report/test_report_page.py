@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_runs import (
+
+from loraloom.errors import RunError
+from loraloom.report import write_report
+from tests.report.report_runs import (
     LABELS,
     PROVENANCE,
     TEST_ROWS,
@@ -21,9 +24,6 @@ from report_runs import (
     whole_run,
     write_run,
 )
-
-from loraloom.errors import RunError
-from loraloom.report import write_report
 
 HOSTILE = "</td></svg><script>alert(1)</script><img src=x onerror=alert(2)>\u202e$x^2$\x00 &amp; {{ 7*7 }}"
 SHOWN = "</td></svg><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -81,9 +81,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Page]:
         "data": {
             **dict.fromkeys(("name", "fingerprint", "revision"), SHOWN),
             "rows": {SHOWN: 3},
-            "findings": [
-                {"kind": SHOWN, "severity": '"><script>', "count": 1, "sentence": SHOWN, "examples": [SHOWN]}
-            ],
+            "findings": [{"kind": SHOWN, "severity": '"><script>', "count": 1, "sentence": SHOWN, "examples": [SHOWN]}],
         },
     }
     labels = (HOSTILE, "=cmd|' /C calc'!A0", "$x$", "\\frac{", "日本語 🙂")
@@ -97,9 +95,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Page]:
     points = list(recipe.grid())
     records = [make_record(recipe, n, point, 0.9, labels=labels) for n, point in enumerate(points[:3])]
     records.append(make_record(recipe, 3, points[3], None, state="failed", reason=SHOWN, labels=labels))
-    best = make_record(
-        recipe, 2, points[2], 0.9, labels=labels, marks=(SHOWN,), test=make_score(0.9, TEST_ROWS)
-    )
+    best = make_record(recipe, 2, points[2], 0.9, labels=labels, marks=(SHOWN,), test=make_score(0.9, TEST_ROWS))
     lines = make_predictions(labels, text=HOSTILE + "\ud800")
     folder = tmp_path_factory.mktemp("run") / "<b onmouseover=alert(3)>run"
     run = write_run(folder, recipe, records, best=best, predictions=lines)
@@ -139,9 +135,7 @@ def test_data_and_provenance_are_told(demo: Page) -> None:
 
 
 def test_the_page_asks_nothing_of_a_network_and_runs_no_script(demo: Page) -> None:
-    policy = next(
-        each["content"] for each in demo.all("meta") if each.get("http-equiv") == "Content-Security-Policy"
-    )
+    policy = next(each["content"] for each in demo.all("meta") if each.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None
     assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:")
     assert not {"script", "link", "iframe", "object", "embed", "img", "base"} & {n for n, _ in demo.elements}
@@ -223,9 +217,7 @@ def test_two_renders_are_equal_byte_for_byte(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in (run / "report").iterdir()} == first
 
 
-def test_without_matplotlib_there_are_tables_and_a_hint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_matplotlib_there_are_tables_and_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     run = whole_run(tmp_path / "demo")
     page = read(run)
@@ -243,10 +235,7 @@ def test_an_empty_run_gives_a_page(tmp_path: Path) -> None:
 
 def test_a_run_under_way_says_that_nothing_was_tested(tmp_path: Path) -> None:
     recipe = make_recipe()
-    records = [
-        make_record(recipe, n, point, 0.9 + n / 100)
-        for n, point in zip(range(3), recipe.grid(), strict=False)
-    ]
+    records = [make_record(recipe, n, point, 0.9 + n / 100) for n, point in zip(range(3), recipe.grid(), strict=False)]
     page = read(write_run(tmp_path / "going", recipe, records, unfinished=[3, 4]))
     assert "The best of 3 configurations so far reaches a validation accuracy of 0.919" in page.text
     assert "nothing was tested" in page.text
@@ -256,10 +245,7 @@ def test_a_run_under_way_says_that_nothing_was_tested(tmp_path: Path) -> None:
 
 def test_a_winner_without_test_rows_is_no_longer_a_best_so_far(tmp_path: Path) -> None:
     recipe = make_recipe()
-    records = [
-        make_record(recipe, n, point, 0.9 + n / 100)
-        for n, point in zip(range(3), recipe.grid(), strict=False)
-    ]
+    records = [make_record(recipe, n, point, 0.9 + n / 100) for n, point in zip(range(3), recipe.grid(), strict=False)]
     page = read(write_run(tmp_path / "untested", recipe, records, best=records[2]))
     assert "The best of 3 configurations reaches a validation accuracy of 0.919" in page.text
     assert "There are no test rows" in page.text

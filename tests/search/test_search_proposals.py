@@ -279,7 +279,6 @@ def test_a_trial_under_way_is_not_proposed_again(tmp_path: Path) -> None:
     assert found[-1] is None
 
 
-@pytest.mark.xfail(strict=True, reason="Ledger.ask enqueues beside a trial that waits already", raises=AssertionError)
 def test_a_kill_between_enqueueing_and_beginning_a_trial_makes_no_twins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,7 +290,6 @@ def test_a_kill_between_enqueueing_and_beginning_a_trial_makes_no_twins(
     assert _points(_search(*_open(tmp_path, _grid()))) == ALL
 
 
-@pytest.mark.xfail(strict=True, reason="a trial under way may lack values of its point", raises=KeyError)
 @pytest.mark.parametrize("written", [0, 1])
 def test_a_kill_while_a_point_is_drawn_lets_the_search_go_on(tmp_path: Path, written: int) -> None:
     recipe = _sampled("random", 3)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from study_records import record
 
 from loraloom.errors import RunError
 from loraloom.study.record import Evaluation, read_metrics, read_record
+from tests.study.study_records import record
 
 
 def _line(step: int) -> str:

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from study_records import record, score
 
 from loraloom.errors import RecipeError, RunError
 from loraloom.recipe import read_recipe
 from loraloom.study.durable import verify_manifest, write_manifest
 from loraloom.study.record import Result, TrialRecord
 from loraloom.study.run import Run
+from tests.study.study_records import record, score
 
 RECIPE = read_recipe({"data": {"dataset": "demo"}, "lora": {"r": [2, 4]}})
 _HOLD = """

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -78,7 +79,7 @@ def build_pretrained(source: Source, configuration: Configuration, labels: Seque
                 **extra,
                 **loading_arguments(source),
             )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BackboneError(f"backbone.model: the weights of {source.model!r} can't be loaded: {first}") from None
     missing = sorted(set(info["missing_keys"]) - set(_head_parameters(model) if head.kind == "native" else ()))

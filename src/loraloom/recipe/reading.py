@@ -42,6 +42,10 @@ class _Yaml12Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = {}  # noqa: RUF012  # PyYAML copies it on the first addition
 
 
+class _Yaml12Dumper(yaml.SafeDumper):
+    """PyYAML's safe dumper that also quotes what YAML 1.2 would not read back as text."""
+
+
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -52,7 +56,8 @@ for _tag, _pattern, _first in (
         "-+.0123456789",
     ),
 ):
-    _Yaml12Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+    for _side in (_Yaml12Loader, _Yaml12Dumper):
+        _side.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
 _Yaml12Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
 _Yaml12Loader.add_constructor(
     "tag:yaml.org,2002:float", lambda _, node: float(re.sub(r"\.(?=inf|nan)", "", node.value.lower()))
@@ -103,7 +108,7 @@ def dump_recipe(recipe: Recipe) -> str:
         values[section][leaf] = axis.as_written()
     if not values["provenance"]:
         del values["provenance"]
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump(values, Dumper=_Yaml12Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 # -- reading -----------------------------------------------------------------------------------------------------
@@ -407,13 +412,10 @@ def _all_sections() -> dict[str, list[str]]:
 def _shown(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    text = (
-        repr(value)
-        if isinstance(value, str | dict | list | tuple)
-        else str(value).lower()
-        if isinstance(value, bool)
-        else str(value)
-    )
+    if isinstance(value, bool):
+        return str(value).lower()
+    plain = list(value) if isinstance(value, tuple) else value
+    text = repr(plain) if isinstance(plain, str | dict | list) else str(plain)
     return text if len(text) <= 80 else text[:77] + "..."
 
 

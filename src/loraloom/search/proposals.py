@@ -64,8 +64,13 @@ class Proposals:
     def interrupted(self) -> Iterator[Proposal]:
         """Trials that were under way when the run was broken off, to be begun again."""
         for entry in self._ledger.entries():
-            if entry.state == "running":
+            if entry.state == "running" and self._is_whole(entry):
                 yield self._proposal(entry)
+            elif entry.state == "running":
+                self._ledger.reject(entry.number, "broken off before its point was written")
+
+    def _is_whole(self, entry: Entry) -> bool:
+        return self._recipe.axes.keys() <= entry.params.keys()
 
     def next(self) -> Proposal | None:
         """The next trial, begun in the ledger; None where the plan is done or the space is spent."""

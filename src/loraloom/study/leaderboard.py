@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -35,7 +36,7 @@ def standings(records: Sequence[TrialRecord], metric: Metric) -> tuple[Standing,
     groups: dict[str, list[TrialRecord]] = {}
     for record in records:
         if record.state == "complete":
-            groups.setdefault(repr(sorted(record.point.items())), []).append(record)
+            groups.setdefault(json.dumps(record.point, sort_keys=True), []).append(record)
     joined = []
     for group in groups.values():
         best_first = sorted(group, key=lambda record: (-validation(record, metric), record.number))
@@ -88,5 +89,8 @@ def _shown(value: Any) -> Any:
 
 
 def _as_text(cell: Any) -> Any:
-    """A cell that a spreadsheet would take for a formula is quoted."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell
+    """One line of text; a cell that a spreadsheet would take for a formula is quoted."""
+    if not isinstance(cell, str):
+        return cell
+    line = cell.replace("\r\n", " ").replace("\r", " ").replace("\n", " ")
+    return f"'{line}" if cell.startswith(_FORMULA_STARTS) else line

@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from loraloom.errors import RunError
 
 STUDY_NAME = "loraloom"
+NOT_TRAINED = "not trained"
 _SEED_INDEX, _REASON = "seed_index", "reason"
 
 
@@ -57,6 +58,13 @@ class Ledger:
                 pruner=pruner,
                 load_if_exists=True,
             )
+            self._end_waiting()
+
+    def _end_waiting(self) -> None:
+        """A kill between enqueueing a point and asking for it leaves a trial that a later ask would take."""
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            self._study._storage.set_trial_user_attr(trial._trial_id, _REASON, f"{NOT_TRAINED}: never begun")
+            self._study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
     def entries(self) -> tuple[Entry, ...]:
         with self._explained():
@@ -100,7 +108,7 @@ class Ledger:
 
     def reject(self, number: int, reason: str) -> None:
         """Ends a trial that is not to be trained (a point over the cap, or one already tried)."""
-        self.tell(number, "failed", None, f"not trained: {reason}")
+        self.tell(number, "failed", None, f"{NOT_TRAINED}: {reason}")
 
     def _id(self, number: int) -> int:
         return self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
@@ -124,8 +132,8 @@ def _entry(trial: FrozenTrial) -> Entry:
         TrialState.PRUNED: "pruned",
         TrialState.FAIL: "failed",
     }
-    rejected = str(trial.user_attrs.get(_REASON, "")).startswith("not trained")
-    params = trial.params or trial.system_attrs.get("fixed_params", {})
+    rejected = str(trial.user_attrs.get(_REASON, "")).startswith(NOT_TRAINED)
+    params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
     return Entry(
         trial.number,
         "rejected" if rejected else states[trial.state],

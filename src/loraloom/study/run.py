@@ -65,7 +65,10 @@ class Run:
         Raises:
             RunError: another process holds it.
         """
-        handle = os.open(self.path.absolute() / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            handle = os.open(self.path.absolute() / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunError(f"{self.path}: can't be written to: {error.strerror}") from None
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

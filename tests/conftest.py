@@ -1,0 +1,93 @@
+"""A tiny encoder with a tokenizer of its own, and rows that it can learn: enough for every part to be run for real."""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny products gain nothing from threads, and lose much to waiting
+
+WORDS = {
+    "animals": ["cat", "dog", "horse", "cow", "bird"],
+    "food": ["bread", "cheese", "soup", "rice", "apple"],
+    "tools": ["hammer", "saw", "drill", "wrench", "nail"],
+}
+FILLER = ["the", "a", "near", "with", "some", "old", "new", "and", "very", "small"]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORALOOM_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def make_rows(count: int, seed: int) -> list[tuple[str, str]]:
+    """(text, label) rows, each with a word or two of its class among filler; no two are equal."""
+    generator = random.Random(seed)  # noqa: S311
+    rows: dict[str, str] = {}
+    while len(rows) < count:
+        label = list(WORDS)[len(rows) % len(WORDS)]
+        words = generator.choices(WORDS[label], k=2) + generator.choices(FILLER, k=generator.randint(3, 9))
+        generator.shuffle(words)
+        rows.setdefault(" ".join(words), label)
+    return list(rows.items())
+
+
+def write_csv(path: Path, rows: list[tuple[str, str]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        writer.writerows(rows)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a 2-layer BERT (D = 32) of random weights and a word-level tokenizer."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    vocabulary = [*special, *FILLER, *(word for words in WORDS.values() for word in words)]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    fast: Any = PreTrainedTokenizerFast
+    fast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rows_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_csv(tmp_path_factory.mktemp("rows") / "rows.csv", make_rows(150, seed=1))
+
+
+@pytest.fixture
+def tiny_recipe(tiny_model: Path, rows_file: Path) -> dict[str, Any]:
+    """A recipe of one configuration that trains in about a second, in fp32."""
+    return {
+        "data": {"train_file": str(rows_file), "validation_share": 0.2, "max_length": 16},
+        "backbone": {"model": str(tiny_model), "dropout": "off"},
+        "lora": {"r": 2},
+        "train": {"learning_rate": 0.02, "num_train_epochs": 2, "bf16": False},
+    }

@@ -1,0 +1,75 @@
+"""A recipe's optimizer is torch's, with decay where transformers decays."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from loraloom.engine.optimizers import MuonBesideAdamW, build_optimizer
+from loraloom.recipe import Train
+
+
+def trained(optimizer_of: str, steps: int = 3, **fields: object) -> nn.Linear:
+    torch.manual_seed(0)
+    model = nn.Linear(4, 3)
+    optimizer = build_optimizer(Train.model_validate({"optim": optimizer_of, **fields}), model, ["weight"])
+    for _ in range(steps):
+        model(torch.ones(2, 4)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model
+
+
+def test_adam_decays_by_l2_and_adamw_apart_from_the_gradient() -> None:
+    decayed = trained("adam", weight_decay=0.1).weight, trained("adamw", weight_decay=0.1).weight
+    plain = trained("adam").weight, trained("adamw").weight
+    assert torch.equal(plain[0], plain[1])
+    assert not torch.equal(decayed[0], decayed[1])
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "muon"])
+def test_biases_are_not_decayed(name: str) -> None:
+    optimizer = build_optimizer(Train.model_validate({"optim": name, "weight_decay": 0.1}), nn.Linear(4, 3), ["weight"])
+    decays = {p.ndim: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert decays == {2: 0.1, 1: 0.0}
+
+
+def test_muon_takes_matrices_and_leaves_the_rest_to_adamw() -> None:
+    optimizer = build_optimizer(Train.model_validate({"optim": "muon"}), nn.Linear(4, 3), [])
+    assert isinstance(optimizer, MuonBesideAdamW)
+    kinds = {type(part).__name__: [p.ndim for g in part.param_groups for p in g["params"]] for part in optimizer.parts}
+    assert kinds == {"Muon": [2], "AdamW": [1]}
+
+
+def test_muon_follows_the_rate_that_a_schedule_sets() -> None:
+    model = nn.Linear(4, 3)
+    optimizer = build_optimizer(Train.model_validate({"optim": "muon"}), model, [])
+    before = copy.deepcopy(model.state_dict())
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    model(torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_muon_goes_on_from_its_saved_state_as_if_it_had_not_stopped() -> None:
+    model = nn.Linear(4, 3)
+    train = Train.model_validate({"optim": "muon"})
+
+    def step(net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        net(torch.ones(2, 4)).square().sum().backward()
+        optimizer.step()
+
+    optimizer = build_optimizer(train, model, [])
+    step(model, optimizer)
+    twin = copy.deepcopy(model)
+    resumed = build_optimizer(train, twin, [])
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    step(model, optimizer)
+    step(twin, resumed)
+    assert torch.equal(model.weight, twin.weight)
+    assert torch.equal(model.bias, twin.bias)

@@ -1,0 +1,141 @@
+"""The reference engine on a tiny encoder: every field of a recipe is run, saved, and loaded again."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding
+
+import loraloom
+from loraloom import pipeline
+from loraloom.backbone.quiet import quietly
+from loraloom.recipe import read_recipe
+from loraloom.study.record import Evaluation, TrialRecord, read_metrics
+
+
+def run(recipe: dict[str, Any], out: Path, *overrides: str) -> tuple[TrialRecord, tuple[Evaluation, ...]]:
+    winner = pipeline.search(read_recipe(recipe, overrides), out)
+    return winner, read_metrics(out / "best")
+
+
+def test_a_tiny_encoder_learns_what_can_be_learnt(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    winner, lines = run(
+        tiny_recipe,
+        tmp_path / "run",
+        "train.num_train_epochs=8",
+        "train.learning_rate=0.01",
+        "train.per_device_train_batch_size=4",
+        "head.kind=linear",
+        "head.pooling=mean",
+    )
+    assert winner.result is not None
+    assert winner.result.test is not None
+    assert winner.result.test.accuracy > 0.9
+    assert lines[-1].train_loss < lines[0].train_loss
+
+
+@pytest.mark.parametrize("optim", ["adam", "adamw", "sgd", "muon"])
+def test_every_optimizer_lowers_the_loss(tiny_recipe: dict[str, Any], tmp_path: Path, optim: str) -> None:
+    rate = "0.5" if optim == "sgd" else "0.02"
+    _, lines = run(tiny_recipe, tmp_path / "run", f"train.optim={optim}", f"train.learning_rate={rate}")
+    assert lines[-1].train_loss < lines[0].train_loss
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "cyclic", "reduce_lr_on_plateau"])
+def test_the_rate_in_the_metrics_moves_as_the_schedule_says(
+    tiny_recipe: dict[str, Any], tmp_path: Path, kind: str
+) -> None:
+    _, lines = run(tiny_recipe, tmp_path / "run", f"train.lr_scheduler_type={kind}", "train.num_train_epochs=4")
+    rates = [rate for line in lines for _, _, rate in line.trace]
+    match kind:
+        case "linear" | "cosine":
+            assert rates == sorted(rates, reverse=True)
+            assert rates[-1] < 0.2 * rates[0]
+        case "cyclic":
+            ups = sum(b > a for a, b in pairwise(rates))
+            assert 0.3 < ups / len(rates) < 0.7
+        case _:
+            losses = [line.validation_loss for line in lines]
+            assert rates[-1] == pytest.approx(0.02 * 0.5 ** sum(_not_lower(losses[:-1]))), losses
+
+
+def _not_lower(losses: list[float]) -> list[bool]:
+    lowest, seen = float("inf"), []
+    for loss in losses:
+        seen.append(not loss < lowest * (1 - 1e-4))
+        lowest = min(lowest, loss) if not seen[-1] else lowest
+    return seen
+
+
+def test_warmup_starts_from_zero(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    _, lines = run(tiny_recipe, tmp_path / "run", "train.warmup_steps=5")
+    assert [rate for _, _, rate in lines[0].trace][:3] == pytest.approx([0.0, 0.004, 0.008])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["lora.bias=none", "lora.use_rslora=true"],
+        ["lora.bias=all", "lora.target_modules=all-linear"],
+        ["lora.bias=lora_only", "lora.layers_to_transform=1", "lora.lora_dropout=0.1"],
+        ["lora.init_lora_weights=gaussian", "backbone.dropout=keep"],
+        ["train.gradient_accumulation_steps=3", "train.max_grad_norm=0"],
+        ["train.label_smoothing_factor=0.1", "train.class_weight=balanced"],
+        ["train.bf16=true"],
+    ],
+)
+def test_a_native_adapter_gives_the_same_logits_in_plain_peft_bit_for_bit(
+    tiny_recipe: dict[str, Any], tiny_model: Path, tmp_path: Path, fields: list[str]
+) -> None:
+    run(tiny_recipe, tmp_path / "run", *fields)
+    classifier = loraloom.load(tmp_path / "run" / "best")
+    texts = ["the cat with bread", "a hammer", "soup soup", ""]
+    base = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=3, dtype=torch.float32)
+    with quietly():
+        model = PeftModel.from_pretrained(base, str(tmp_path / "run" / "best")).eval()
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    rows = [{"input_ids": ids} for ids in tokenizer(texts, truncation=True, max_length=16)["input_ids"]]
+    with torch.inference_mode():
+        theirs = model(**DataCollatorWithPadding(tokenizer)(rows)).logits.numpy()
+    assert np.array_equal(classifier.logits(texts), theirs)
+
+
+@pytest.mark.parametrize("kind", ["native", "linear"])
+@pytest.mark.parametrize("pooling", ["native", "mean"])
+def test_every_head_and_pooling_is_loaded_as_it_was_tested(
+    tiny_recipe: dict[str, Any], tmp_path: Path, kind: str, pooling: str
+) -> None:
+    run(tiny_recipe, tmp_path / "run", f"head.kind={kind}", f"head.pooling={pooling}")
+    lines = (tmp_path / "run" / "best" / "test_predictions.jsonl").read_text().splitlines()
+    saved = [json.loads(line) for line in lines]
+    again = loraloom.load(tmp_path / "run" / "best").predict_proba([row["text"] for row in saved])
+    assert np.allclose(again, [row["probabilities"] for row in saved], atol=1e-6)
+
+
+def test_the_same_recipe_gives_the_same_adapter(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        run(tiny_recipe, tmp_path / name, "backbone.dropout=keep")
+    first, second = ((tmp_path / n / "best" / "adapter_model.safetensors").read_bytes() for n in ("one", "two"))
+    assert first == second
+
+
+def test_a_trial_whose_loss_is_not_finite_fails_with_its_reason_and_the_search_goes_on(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    winner, _ = run(tiny_recipe, tmp_path / "run", "train.learning_rate=1e30,0.02", "train.max_grad_norm=0")
+    board = (tmp_path / "run" / "leaderboard.csv").read_text()
+    assert winner.point == {"train.learning_rate": 0.02}
+    assert "failed" in board
+    assert "lower train.learning_rate" in board
+
+
+def test_a_deadline_ends_training_and_the_result_is_marked(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    winner, _ = run(tiny_recipe, tmp_path / "run", "train.num_train_epochs=10000", "budget.max_seconds=20")
+    assert "stopped by the clock" in winner.marks[0]

@@ -1,0 +1,189 @@
+"""The commands as a person calls them: exit codes, one sentence for each mistake, no traceback."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from loraloom import cli
+
+
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["loraloom", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr()
+    return int(ended.value.code or 0), said.out, said.err
+
+
+@pytest.fixture
+def recipe_file(tiny_recipe: dict[str, Any], tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(tiny_recipe))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows_file: Path) -> Path:
+    import loraloom
+
+    recipe = {
+        "data": {"train_file": str(rows_file), "validation_share": 0.2, "max_length": 16},
+        "backbone": {"model": str(tiny_model), "dropout": "off"},
+        "lora": {"r": 2},
+        "train": {"learning_rate": 0.02, "bf16": False},
+    }
+    loraloom.search(recipe, tmp_path_factory.mktemp("trained") / "run")
+    return next(tmp_path_factory.getbasetemp().glob("trained*")) / "run"
+
+
+def test_the_options_of_every_command_are_known() -> None:
+    """A change of what people type is made here on purpose."""
+    import typer
+
+    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    options = {name: {o for p in command.params for o in p.opts} for name, command in commands.items()}
+    run = {"recipe", "--out", "--set", "--allow-leak", "--quiet", "--json"}
+    assert options == {
+        "budget": {"recipe", "--set", "--num_labels", "--json"},
+        "search": run,
+        "train": run,
+        "resume": {"run", "--quiet", "--json"},
+        "evaluate": {"adapter", "--test_file", "--text_column", "--label_column", "--out", "--json"},
+        "predict": {"adapter", "--file", "--text", "--out", "--text_column"},
+        "report": {"run"},
+        "schema": {"--out"},
+    }
+
+
+def test_search_ends_in_five_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, recipe_file: Path, tmp_path: Path
+) -> None:
+    code, out, _ = call(capsys, monkeypatch, "search", str(recipe_file), "--out", str(tmp_path / "run"), "--quiet")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["winner", "accuracy", "parameters", "report", "next"]
+    assert "95 % interval" in out
+
+
+def test_json_is_the_only_thing_on_standard_output(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, recipe_file: Path, tmp_path: Path
+) -> None:
+    code, out, _ = call(capsys, monkeypatch, "train", str(recipe_file), "--out", str(tmp_path / "run"), "--json")
+    assert code == 0
+    assert json.loads(out)["winner"]["result"]["test"]["accuracy"] >= 0
+
+
+def test_budget_counts_and_names_what_would_fit(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["budget", "recipes/agnews-roberta-base.yaml", "--json"]
+    code, out, _ = call(capsys, monkeypatch, *command)
+    assert (code, json.loads(out)["trainable_parameters"], json.loads(out)["parts"]["head"]) == (0, 759_556, 593_668)
+    code, out, _ = call(capsys, monkeypatch, *command, "--set", "lora.r=16")
+    assert {"lora.r=10", "head.kind=linear"} <= {change["change"] for change in json.loads(out)["changes"]}
+
+
+def test_predict_keeps_order_and_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path, tmp_path: Path
+) -> None:
+    file, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    file.write_text('id,text,note\n7,the cat,"a, b"\n3,a hammer,=x\n')
+    code, _, _ = call(capsys, monkeypatch, "predict", str(trained / "best"), "--file", str(file), "--out", str(out))
+    rows = list(csv.DictReader(io.StringIO(out.read_text())))
+    assert code == 0
+    assert list(rows[0]) == ["id", "text", "note", "prediction", "confidence"]
+    assert [(row["id"], row["text"], row["note"]) for row in rows] == [
+        ("7", "the cat", "a, b"),
+        ("3", "a hammer", "=x"),
+    ]
+
+
+def test_predict_of_texts_prints_probabilities_that_sum_to_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path
+) -> None:
+    code, out, _ = call(capsys, monkeypatch, "predict", str(trained / "best"), "--text", "the cat", "--text", "soup")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [line["text"] for line in lines] == ["the cat", "soup"]
+    assert sum(lines[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_predict_reads_standard_input(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path
+) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO(b'{"text": "the cat"}\n{"text": ""}\n'), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", stdin)
+    code, out, _ = call(capsys, monkeypatch, "predict", str(trained / "best"), "--file", "-")
+    assert code == 0
+    assert len(out.splitlines()) == 2
+
+
+def test_evaluate_repeats_what_the_run_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path, tmp_path: Path
+) -> None:
+    record = json.loads((trained / "best" / "trial.json").read_text())
+    lines = [json.loads(x) for x in (trained / "best" / "test_predictions.jsonl").read_text().splitlines()]
+    file = tmp_path / "test.csv"
+    with file.open("w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["text", "label"])
+        writer.writerows([line["text"], record["labels"][line["label"]]] for line in lines)
+    code, out, _ = call(capsys, monkeypatch, "evaluate", str(trained / "best"), "--test_file", str(file), "--json")
+    assert code == 0
+    assert json.loads(out)["accuracy"] == record["result"]["test"]["accuracy"]
+
+
+def test_report_and_schema_print_what_they_made(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path
+) -> None:
+    code, out, _ = call(capsys, monkeypatch, "report", str(trained))
+    assert code == 0
+    assert Path(out.strip()).is_file()
+    code, out, _ = call(capsys, monkeypatch, "schema")
+    assert code == 0
+    assert "lora_alpha" in out
+    json.loads(out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["search", "nowhere.yaml", "--out", "{tmp}/run"], "nowhere.yaml: no such recipe"),
+        (["search", "{recipe}", "--out", "{tmp}/run", "--set", "lora.r=0"], "lora.r: 0 is too small"),
+        (["search", "{recipe}", "--out", "{trained}"], "holds a run already"),
+        (["search", "{recipe}", "--out", "{tmp}"], "is not empty"),
+        (["train", "{recipe}", "--out", "{tmp}/run", "--set", "lora.r=1,2"], "lora.r would vary"),
+        (["resume", "{tmp}/nothing"], "no such run folder"),
+        (["report", "{tmp}/nothing"], "no such run folder"),
+        (["predict", "{tmp}/nothing", "--text", "x"], "no such folder"),
+        (["predict", "{trained}", "--text", "x"], "is a run; give"),
+        (["predict", "{trained}/best"], "give either --text or --file"),
+        (["predict", "{trained}/best", "--file", "{tmp}/none.csv"], "none.csv"),
+        (["evaluate", "{trained}/best", "--test_file", "{tmp}/none.csv"], "none.csv"),
+        (["budget", "{recipe}", "--set", "lora.rank=4"], "did you mean"),
+        (["search", "{recipe}"], "--out"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exits_2(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    recipe_file: Path,
+    trained: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    said: str,
+) -> None:
+    places = {"tmp": str(tmp_path), "recipe": str(recipe_file), "trained": str(trained)}
+    code, out, err = call(capsys, monkeypatch, *(argument.format(**places) for argument in arguments))
+    assert code == 2
+    assert said in err
+    assert "Traceback" not in err
+    assert out == ""
+    assert not (tmp_path / "run").exists()

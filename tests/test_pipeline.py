@@ -1,0 +1,154 @@
+"""A whole run, broken off and gone on with; what is refused leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+import pytest
+import yaml
+
+import loraloom
+from loraloom.errors import BudgetError, DataError, LoraloomError, RunError
+from loraloom.study.run import Run
+from tests.conftest import make_rows, write_csv
+
+SEARCH = {"lora.r": "lora.r=1,2,4"}
+
+
+def test_a_search_leaves_a_ledger_a_leaderboard_a_winner_and_a_report(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    winner = loraloom.search(tiny_recipe, tmp_path / "run", overrides=["lora.r=1,2", "search.seeds=2"])
+    run = Run(tmp_path / "run")
+    assert len(run.records()) == 4
+    assert {record.seed for record in run.records()} == {42, 43}
+    assert winner == run.best()
+    assert (run.path / "report" / "index.html").is_file()
+    assert len((run.path / "leaderboard.csv").read_text().splitlines()) == 5
+    study = optuna.load_study(study_name="loraloom", storage=f"sqlite:///{run.path / 'study.db'}")
+    assert study.best_value == pytest.approx(max(t.value for t in study.trials if t.value is not None))
+
+
+def test_test_rows_are_read_for_the_winner_alone(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    winner = loraloom.search(tiny_recipe, tmp_path / "run", overrides=["lora.r=1,2"])
+    tested = [r.number for r in Run(tmp_path / "run").records() if r.result is not None and r.result.test is not None]
+    assert tested == [winner.number]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_samplers_and_pruners_run(tiny_recipe: dict[str, Any], tmp_path: Path, sampler: str) -> None:
+    changes = [f"search.sampler={sampler}", "search.n_trials=4", "search.pruner=halving", "search.metric=macro_f1"]
+    axes = ["train.learning_rate={min: 1e-4, max: 1e-1, log: true}", "lora.r={min: 1, max: 8}"]
+    loraloom.search(tiny_recipe, tmp_path / "run", overrides=[*changes, *axes])
+    assert len(Run(tmp_path / "run").records()) == 4
+
+
+def test_a_killed_search_goes_on_with_finished_trials_kept(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(tiny_recipe))
+    out = tmp_path / "run"
+    changes = ["--set", "lora.r=1,2,4", "--set", "train.num_train_epochs=20"]
+    command = [sys.executable, "-m", "loraloom.cli", "search", str(recipe), "--out", str(out), *changes]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _wait_for((out / "trials" / "0001" / "metrics.jsonl").exists)
+    process.kill()
+    process.wait()
+    before = (out / "trials" / "0000" / "manifest.json").stat().st_mtime_ns
+    loraloom.resume(out)
+    assert (out / "trials" / "0000" / "adapter_model.safetensors").stat().st_mtime_ns <= before
+    assert [record.point["lora.r"] for record in Run(out).records()] == [1, 2, 4]
+
+    loraloom.search(tiny_recipe, tmp_path / "whole", overrides=["lora.r=1,2,4", "train.num_train_epochs=20"])
+    for number in range(3):
+        name = f"trials/{number:04d}/adapter_model.safetensors"
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_sigterm_exits_75_and_says_how_to_go_on(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(tiny_recipe))
+    out = tmp_path / "run"
+    changes = ["--set", "train.num_train_epochs=1000", "--quiet"]
+    command = [sys.executable, "-m", "loraloom.cli", "search", str(recipe), "--out", str(out), *changes]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    _wait_for((out / "trials" / "0000").exists)
+    time.sleep(1)
+    os.kill(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert f"loraloom resume {out}" in said
+    assert "Traceback" not in said
+
+
+def _wait_for(condition: Any, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_resuming_a_finished_run_changes_nothing(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    winner = loraloom.search(tiny_recipe, tmp_path / "run")
+    before = (tmp_path / "run" / "best" / "manifest.json").read_bytes()
+    assert loraloom.resume(tmp_path / "run") == winner
+    assert (tmp_path / "run" / "best" / "manifest.json").read_bytes() == before
+
+
+def test_a_run_does_not_go_on_with_other_rows(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "rows.csv", make_rows(90, seed=5))
+    tiny_recipe["data"]["train_file"] = str(file)
+    loraloom.search(tiny_recipe, tmp_path / "run")
+    write_csv(file, make_rows(90, seed=6))
+    with pytest.raises(RunError, match="has changed since the run began"):
+        loraloom.resume(tmp_path / "run")
+
+
+def test_frames_and_lists_stand_for_files(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    del tiny_recipe["data"]["train_file"]
+    rows = make_rows(90, seed=7)
+    texts, labels = [text for text, _ in rows], [label for _, label in rows]
+    loraloom.search(tiny_recipe, tmp_path / "lists", train=(texts, labels))
+    loraloom.search(tiny_recipe, tmp_path / "frame", train=pd.DataFrame({"text": texts, "label": labels}))
+    first, second = (Run(tmp_path / name).recipe.provenance["data"]["fingerprint"] for name in ("lists", "frame"))
+    assert first == second
+
+
+def test_a_grid_drops_points_over_the_cap_and_says_so(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    cap = "budget.max_trainable_parameters=1500"
+    loraloom.search(tiny_recipe, tmp_path / "run", overrides=["lora.r=2,64", cap])
+    run = Run(tmp_path / "run")
+    assert [record.point for record in run.records()] == [{"lora.r": 2}]
+    assert "lora.r=64" in run.recipe.provenance["dropped_points"][0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "said"),
+    [
+        (["budget.max_trainable_parameters=50"], BudgetError, "over the cap of 50"),
+        (["budget.max_memory_gb=0.01"], BudgetError, "budget.max_memory_gb"),
+        (["lora.target_modules=nothing"], LoraloomError, "the model has no 'nothing'; it has query"),
+        (["data.train_file=/nowhere/rows.csv"], DataError, "/nowhere/rows.csv"),
+        (["backbone.model=/nowhere/model"], LoraloomError, "/nowhere/model"),
+        (["data.max_length=4096"], LoraloomError, "too long"),
+        (["engine=loom"], LoraloomError, "loom"),
+    ],
+)
+def test_what_is_refused_leaves_no_folder(
+    tiny_recipe: dict[str, Any], tmp_path: Path, overrides: list[str], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said.replace("(", r"\(")):
+        loraloom.search(tiny_recipe, tmp_path / "run", overrides=overrides)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_trials_failing_is_said_with_the_reason(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(LoraloomError, match=r"no trial was finished: .*lower train.learning_rate"):
+        loraloom.search(tiny_recipe, tmp_path / "run", overrides=["train.learning_rate=1e30", "train.max_grad_norm=0"])

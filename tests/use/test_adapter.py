@@ -1,0 +1,87 @@
+"""A folder is checked before it is loaded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import loraloom
+from loraloom.errors import AdapterError
+from loraloom.study.durable import write_manifest
+
+
+@pytest.fixture(scope="module")
+def best(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows_file: Path) -> Path:
+    recipe: dict[str, Any] = {
+        "data": {"train_file": str(rows_file), "max_length": 16},
+        "backbone": {"model": str(tiny_model)},
+        "train": {"bf16": False},
+    }
+    out = tmp_path_factory.mktemp("adapters") / "run"
+    loraloom.search(recipe, out)
+    return out / "best"
+
+
+@pytest.fixture
+def copy(best: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(best, tmp_path / "copy"))
+
+
+def test_texts_of_any_length_and_number_are_predicted_in_order(best: Path) -> None:
+    classifier = loraloom.load(best)
+    texts = ["cat " * (n % 40) for n in range(150)]
+    together = classifier.predict_proba(texts)
+    alone = [classifier.predict_proba([text])[0] for text in texts[:20]]
+    assert together[:20] == pytest.approx(alone, abs=1e-5)
+    assert [p.label for p in classifier.stream(iter(texts))] == classifier.predict(texts)
+
+
+def test_one_text_instead_of_a_list_is_refused(best: Path) -> None:
+    with pytest.raises(TypeError, match="a list of texts"):
+        loraloom.load(best).predict("a text")
+
+
+def test_no_texts_give_no_predictions(best: Path) -> None:
+    assert loraloom.load(best).predict([]) == []
+
+
+def test_a_flipped_bit_is_found(copy: Path) -> None:
+    file = copy / "adapter_model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(bytes(data))
+    with pytest.raises(AdapterError, match="is damaged"):
+        loraloom.load(copy)
+
+
+@pytest.mark.parametrize("name", ["adapter_model.bin", "extra.pkl", "code.py"])
+def test_what_could_hold_code_is_refused(copy: Path, name: str) -> None:
+    (copy / name).write_bytes(b"x")
+    with pytest.raises(AdapterError, match="never loaded"):
+        loraloom.load(copy)
+
+
+def test_a_lost_head_is_found(copy: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copy / "adapter_model.safetensors")
+    save_file({k: v for k, v in weights.items() if "classifier" not in k}, copy / "adapter_model.safetensors")
+    write_manifest(copy)
+    with pytest.raises(AdapterError, match="classifier"):
+        loraloom.load(copy)
+
+
+def test_another_backbone_is_found(copy: Path, tiny_model: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(tiny_model, tmp_path / "other"))
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "note": "changed"}))
+    record = json.loads((copy / "trial.json").read_text())
+    record["configuration"]["backbone"]["model"] = str(other)
+    (copy / "trial.json").write_text(json.dumps(record))
+    write_manifest(copy)
+    with pytest.raises(AdapterError, match="was trained on another"):
+        loraloom.load(copy)
