@@ -25,7 +25,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *a
 
 @pytest.fixture
 def recipe_file(tiny_recipe: dict[str, Any], tmp_path: Path) -> Path:
-    path = tmp_path / "recipe.yaml"
+    path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(tiny_recipe))
     return path
 
@@ -167,7 +167,7 @@ def test_report_and_schema_print_what_they_made(
         (["predict", "{trained}/best"], "give either --text or --file"),
         (["predict", "{trained}/best", "--file", "{tmp}/none.csv"], "none.csv"),
         (["evaluate", "{trained}/best", "--test_file", "{tmp}/none.csv"], "none.csv"),
-        (["budget", "{recipe}", "--set", "lora.rank=4"], "did you mean"),
+        (["budget", "{recipe}", "--set", "lora.lora_alfa=4"], "did you mean"),
         (["search", "{recipe}"], "--out"),
     ],
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloom.data import load_data
+from loraloom.engine import Engine
 from loraloom.errors import LoraloomError, RunError
 from loraloom.execute.driver import Driver
 from loraloom.execute.in_process import InProcess, choose_engine
@@ -46,11 +47,12 @@ def search(
     """
     clock, watcher = Clock(recipe.budget.max_seconds), watcher or Watcher()
     refuse_taken(Path(out))
+    engine = choose_engine(recipe)
     place = _prepare(recipe, watcher, allow_leak, in_memory)
     made = {"command": list(command), "allow_leak": allow_leak, **describe_machine(), **place.pins()}
     dropped = place.check()
     run = Run.create(Path(out), recipe.model_copy(update={"provenance": {**made, "dropped_points": list(dropped)}}))
-    return _go_on(run, place, watcher, clock)
+    return _go_on(run, place, engine, watcher, clock)
 
 
 def resume(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) -> TrialRecord:
@@ -64,7 +66,7 @@ def resume(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any)
     place = _prepare(run.recipe, watcher, bool(run.recipe.provenance.get("allow_leak")), in_memory)
     if difference := changed(run.recipe.provenance, place.pins()):
         raise RunError(f"{run.path}: {difference} has changed since the run began; begin another run")
-    return _go_on(run, place, watcher, clock)
+    return _go_on(run, place, choose_engine(run.recipe), watcher, clock)
 
 
 def _prepare(recipe: Recipe, watcher: Watcher, allow_leak: bool, in_memory: dict[str, Any]) -> Workplace:
@@ -75,8 +77,8 @@ def _prepare(recipe: Recipe, watcher: Watcher, allow_leak: bool, in_memory: dict
     return Workplace(recipe, data)
 
 
-def _go_on(run: Run, place: Workplace, watcher: Watcher, clock: Clock) -> TrialRecord:
-    engine, reason = choose_engine(run.recipe)
+def _go_on(run: Run, place: Workplace, chosen: tuple[Engine, str], watcher: Watcher, clock: Clock) -> TrialRecord:
+    engine, reason = chosen
     with run.locked():
         driver = Driver(run, place, InProcess(engine), watcher, clock)
         driver.announce(engine.name, reason)

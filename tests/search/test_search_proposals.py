@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -233,7 +234,7 @@ def test_no_point_is_trained_twice(tmp_path: Path, sampler: str) -> None:
 
 
 def test_a_spent_space_ends_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loraloom.search.proposals.MAX_REJECTED", 12)
+    monkeypatch.setattr(sys.modules["loraloom.search.proposals"], "MAX_REJECTED", 12)
     recipe = read_recipe({"lora": {"r": [2, 4]}, "search": {"sampler": "random", "n_trials": 5}})
     ranks = [p.configuration.lora.r for p in _search(*_open(tmp_path, recipe))]
     assert sorted(ranks) == [2, 4]

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import loraloom
@@ -36,7 +37,7 @@ def test_texts_of_any_length_and_number_are_predicted_in_order(best: Path) -> No
     texts = ["cat " * (n % 40) for n in range(150)]
     together = classifier.predict_proba(texts)
     alone = [classifier.predict_proba([text])[0] for text in texts[:20]]
-    assert together[:20] == pytest.approx(alone, abs=1e-5)
+    assert np.allclose(together[:20], alone, atol=2e-5)
     assert [p.label for p in classifier.stream(iter(texts))] == classifier.predict(texts)
 
 

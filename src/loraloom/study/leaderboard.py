@@ -64,7 +64,7 @@ def leaderboard_csv(records: Sequence[TrialRecord], metric: Metric) -> str:
         ),
     )
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
+    writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(
         ["trial", "state", *axes, "seed", "trainable_parameters"]
         + [f"{split}_{figure}" for split in ("validation", "test") for figure in ("accuracy", "macro_f1", "loss")]
@@ -89,8 +89,5 @@ def _shown(value: Any) -> Any:
 
 
 def _as_text(cell: Any) -> Any:
-    """One line of text; a cell that a spreadsheet would take for a formula is quoted."""
-    if not isinstance(cell, str):
-        return cell
-    line = cell.replace("\r\n", " ").replace("\r", " ").replace("\n", " ")
-    return f"'{line}" if cell.startswith(_FORMULA_STARTS) else line
+    """A cell that a spreadsheet would take for a formula is quoted."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell

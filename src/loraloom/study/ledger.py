@@ -89,7 +89,8 @@ class Ledger:
         """Notes an intermediate value; returns whether the pruner lets the trial go on."""
         with self._explained():
             trial = optuna.trial.Trial(self._study, self._id(number))
-            trial.report(value, step)
+            if step not in self._study._storage.get_trial(self._id(number)).intermediate_values:
+                trial.report(value, step)  # a trial that begins again gives the same values again
             return not trial.should_prune()
 
     def tell(
