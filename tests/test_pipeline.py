@@ -20,7 +20,7 @@ from loraloom.errors import BudgetError, DataError, LoraloomError, RunError
 from loraloom.study.run import Run
 from tests.conftest import make_rows, write_csv
 
-SEARCH = {"lora.r": "lora.r=1,2,4"}
+DIVERGING = ["train.optim=sgd", "train.max_grad_norm=0", "lora.lora_alpha=1000000"]
 
 
 def test_a_search_leaves_a_ledger_a_leaderboard_a_winner_and_a_report(
@@ -151,4 +151,4 @@ def test_what_is_refused_leaves_no_folder(
 
 def test_all_trials_failing_is_said_with_the_reason(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(LoraloomError, match=r"no trial was finished: .*lower train.learning_rate"):
-        loraloom.search(tiny_recipe, tmp_path / "run", overrides=["train.learning_rate=1e30", "train.max_grad_norm=0"])
+        loraloom.search(tiny_recipe, tmp_path / "run", overrides=[*DIVERGING, "train.learning_rate=1000"])

@@ -7,6 +7,7 @@ A message is one sentence that names the thing, its value, and the rule or the f
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 
 class LoraloomError(Exception):
@@ -62,4 +63,4 @@ class StoppedError(LoraloomError):
     def __init__(self, run: Path, why: str, exit_code: int = 75) -> None:
         self.run = run
         self.exit_code = exit_code
-        super().__init__(f"{why}; nothing that was finished is lost. Go on with: loraloom resume {run}")
+        super().__init__(f"{why}; nothing that was finished is lost. Go on with: loraloom resume {quote(str(run))}")

@@ -16,7 +16,7 @@ from loraloom.errors import LoraloomError, RunError
 from loraloom.execute.driver import Driver
 from loraloom.execute.in_process import InProcess, choose_engine
 from loraloom.execute.workplace import Workplace
-from loraloom.recipe import Recipe
+from loraloom.recipe import Choices, Recipe
 from loraloom.report import write_report
 from loraloom.search.clock import Clock
 from loraloom.search.watcher import Watcher
@@ -47,12 +47,17 @@ def search(
     """
     clock, watcher = Clock(recipe.budget.max_seconds), watcher or Watcher()
     refuse_taken(Path(out))
+    recipe = _anchored(recipe)
     engine = choose_engine(recipe)
     place = _prepare(recipe, watcher, allow_leak, in_memory)
     made = {"command": list(command), "allow_leak": allow_leak, **describe_machine(), **place.pins()}
     dropped = place.check()
     run = Run.create(Path(out), recipe.model_copy(update={"provenance": {**made, "dropped_points": list(dropped)}}))
-    return _go_on(run, place, engine, watcher, clock)
+    try:
+        return _go_on(run, place, engine, watcher, clock)
+    except (LoraloomError, OSError):
+        run.discard_unbegun()
+        raise
 
 
 def resume(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) -> TrialRecord:
@@ -62,11 +67,36 @@ def resume(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any)
         RunError: there is no run, another process has it, or its data or models have changed.
     """
     run, watcher = Run(Path(out)), watcher or Watcher()
+    if not (run.recipe.data.dataset or run.recipe.data.train_file or in_memory.get("train") is not None):
+        raise RunError(f"{run.path}: its rows were given from Python; go on by loraloom.resume({str(out)!r}, train=…)")
     clock = Clock(run.recipe.budget.max_seconds)
     place = _prepare(run.recipe, watcher, bool(run.recipe.provenance.get("allow_leak")), in_memory)
     if difference := changed(run.recipe.provenance, place.pins()):
         raise RunError(f"{run.path}: {difference} has changed since the run began; begin another run")
     return _go_on(run, place, choose_engine(run.recipe), watcher, clock)
+
+
+def _anchored(recipe: Recipe) -> Recipe:
+    """The recipe with its files and folders named from the root, so that the run goes on from any folder."""
+    data = {
+        name: str(Path(value).absolute())
+        for name in ("train_file", "validation_file", "test_file")
+        if (value := getattr(recipe.data, name))
+    }
+    model, axes = recipe.backbone.model, dict(recipe.axes)
+    if "backbone.model" in axes:
+        axes["backbone.model"] = Choices(tuple(_place(value) for value in recipe.values("backbone.model")))
+    changes = {
+        "data": recipe.data.model_copy(update=data),
+        "backbone": recipe.backbone.model_copy(update={"model": _place(model)}),
+        "axes": axes,
+    }
+    return recipe.model_copy(update=changes)
+
+
+def _place(model: str) -> str:
+    """A model's folder from the root; a name on the hub, or 'demo', as it is."""
+    return str(Path(model).absolute()) if model != "demo" and Path(model).is_dir() else model
 
 
 def _prepare(recipe: Recipe, watcher: Watcher, allow_leak: bool, in_memory: dict[str, Any]) -> Workplace:

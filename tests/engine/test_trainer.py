@@ -129,9 +129,16 @@ def test_the_same_recipe_gives_the_same_adapter(tiny_recipe: dict[str, Any], tmp
 def test_a_trial_whose_loss_is_not_finite_fails_with_its_reason_and_the_search_goes_on(
     tiny_recipe: dict[str, Any], tmp_path: Path
 ) -> None:
-    winner, _ = run(tiny_recipe, tmp_path / "run", "train.learning_rate=1e30,0.02", "train.max_grad_norm=0")
+    winner, _ = run(
+        tiny_recipe,
+        tmp_path / "run",
+        "train.learning_rate=1000,1e-8",
+        "train.optim=sgd",
+        "train.max_grad_norm=0",
+        "lora.lora_alpha=1000000",
+    )
     board = (tmp_path / "run" / "leaderboard.csv").read_text()
-    assert winner.point == {"train.learning_rate": 0.02}
+    assert winner.point == {"train.learning_rate": 1e-8}
     assert "failed" in board
     assert "lower train.learning_rate" in board
 

@@ -79,6 +79,8 @@ def load_data(
         fingerprint=fingerprint(labels.names, (train_rows, validation_rows, test_rows)),
         revision=source.revision,
         leak_kept=leak_kept,
+        text_column=columns.text,
+        label_column=columns.label,
     )
 
 

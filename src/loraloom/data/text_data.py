@@ -59,6 +59,8 @@ class TextData:
     fingerprint: str  # SHA-256 over labels, texts and splits as used
     revision: str | None  # commit on the hub
     leak_kept: bool  # training rows that are in validation or test were kept on request
+    text_column: tuple[str, ...] = ("text",)  # the columns that were read, guessed ones too
+    label_column: str = "label"
 
 
 def shorten(text: str) -> str:

@@ -32,6 +32,7 @@ from transformers import (
 from loraloom import metrics
 from loraloom.backbone.adapting import adapt, trainable_parameters
 from loraloom.backbone.classifier import build_pretrained
+from loraloom.backbone.quiet import quietly
 from loraloom.backbone.sources import load_tokenizer
 from loraloom.data import Encoded
 from loraloom.engine.job import Job, Listener, Outcome
@@ -202,7 +203,8 @@ class _Run(TrainerCallback):
 
     def train(self) -> None:
         self.start = time.monotonic()
-        self.trainer.train()
+        with quietly():
+            self.trainer.train()
 
     def outcome(self, counts: Counts) -> Outcome:
         assert self.score is not None

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import time
 
+from loraloom.data import TextData
 from loraloom.engine import Job, Outcome
+from loraloom.errors import RunError
 from loraloom.execute.in_process import InProcess
 from loraloom.execute.workplace import Workplace
+from loraloom.recipe import Configuration
 from loraloom.search.clock import Clock
 from loraloom.search.proposals import Proposal, Proposals, make_sampler
 from loraloom.search.pruning import make_pruner
 from loraloom.search.watcher import SearchPlan, Watcher
-from loraloom.study.durable import is_whole, write_json, write_manifest, write_text
+from loraloom.study.durable import disk_is_full, is_whole, write_json, write_manifest, write_text
 from loraloom.study.leaderboard import LEADERBOARD, leaderboard_csv, standings, validation
 from loraloom.study.ledger import Ledger
 from loraloom.study.record import RECORD, Evaluation, TrialRecord, read_record
@@ -81,7 +84,14 @@ class Driver:
             deadline=self._clock.trial_deadline,
         )
         start = time.monotonic()
-        outcome = self._executor.run(job, self._hear)
+        try:
+            outcome = self._executor.run(job, self._hear)
+        except Exception as error:
+            if disk_is_full(error):
+                raise RunError(
+                    f"{self._run.path}: no space is left on the disk; free some, then: loraloom resume {self._run.path}"
+                ) from error
+            raise
         self._clock.note_trial(time.monotonic() - start)
         record = self._record(proposal, outcome)
         write_json(job.folder / RECORD, record.model_dump(mode="json"))
@@ -109,7 +119,7 @@ class Driver:
             number=proposal.number,
             state=outcome.state,
             reason=outcome.reason,
-            configuration=proposal.configuration,
+            configuration=_with_columns(proposal.configuration, data),
             point=proposal.point,
             seed=proposal.configuration.train.seed,
             labels=data.labels,
@@ -122,3 +132,9 @@ class Driver:
             dtype=outcome.dtype,
             marks=marks,
         )
+
+
+def _with_columns(configuration: Configuration, data: TextData) -> Configuration:
+    """The configuration with the columns that were read, guessed ones too: predictions read the same."""
+    columns = {"text_column": data.text_column, "label_column": data.label_column}
+    return configuration.model_copy(update={"data": configuration.data.model_copy(update=columns)})

@@ -10,7 +10,9 @@ from loraloom import budget
 from loraloom.backbone import sources
 from loraloom.data import stream_rows
 from loraloom.errors import DataError, LoraloomError
+from loraloom.execute.workplace import counted_points, point_name
 from loraloom.recipe import Data, Recipe
+from loraloom.recipe.axes import Point
 
 KNOWN_DATASETS = {
     "fancyzhx/ag_news": (4, 120_000),
@@ -36,6 +38,8 @@ class Statement:
     seconds: float | None
     dtype: str
     axes: tuple[str, ...]
+    points: tuple[tuple[str, int], ...]
+    """The points that count differently, each in words and with its count; ranges stand at their ends."""
 
     @property
     def fits(self) -> bool:
@@ -56,6 +60,7 @@ class Statement:
             "estimated_memory_gb": round(self.memory_gb, 2),
             "estimated_seconds": None if self.seconds is None else round(self.seconds, 1),
             "dtype": self.dtype,
+            "points": [{"point": name, "parameters": count} for name, count in self.points],
         }
 
 
@@ -109,7 +114,19 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
         ),
         dtype=dtype,
         axes=tuple(recipe.axes),
+        points=tuple(
+            (
+                point_name(point),
+                budget.count(shapes.plan(_source(recipe, point), recipe.configuration(point))).trainable,
+            )
+            for point in counted_points(recipe)
+        ),
     )
+
+
+def _source(recipe: Recipe, point: Point) -> sources.Source:
+    backbone = recipe.configuration(point).backbone
+    return sources.find(backbone.model, backbone.revision)
 
 
 def count_classes(data: Data) -> tuple[int, int | None]:

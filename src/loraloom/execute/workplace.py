@@ -124,7 +124,7 @@ class Workplace:
             why = self.why_not(self.recipe.configuration(point))
             fits = fits or why is None
             if why is not None:
-                dropped.append(f"{_shown(point)}: {why}" if point else why)
+                dropped.append(f"{point_name(point)}: {why}" if point else why)
         if not fits:
             raise BudgetError(self._refusal(dropped))
         return tuple(dropped) if self.recipe.search.sampler == "grid" else ()
@@ -142,16 +142,11 @@ class Workplace:
                 )
 
     def _corners(self) -> Iterator[dict[str, Any]]:
-        """Every point of a grid; for samplers, the points that count differently, ranges at their low end."""
+        """Every point of a grid; for samplers, the points that count differently."""
         if self.recipe.search.sampler == "grid":
             yield from self.recipe.grid()
             return
-        counted = {
-            name: axis if isinstance(axis, Choices) else Choices((axis.low,))
-            for name, axis in self.recipe.axes.items()
-            if name in _COUNTED
-        }
-        yield from self.recipe.model_copy(update={"axes": counted}).grid()
+        yield from counted_points(self.recipe)
 
     def _refusal(self, dropped: list[str]) -> str:
         if len(dropped) > 1:
@@ -198,5 +193,12 @@ class Workplace:
             self.findings.append(finding)
 
 
-def _shown(point: dict[str, Any]) -> str:
+def counted_points(recipe: Recipe) -> Iterator[dict[str, Any]]:
+    """The points that count differently, ranges at both of their ends."""
+    counted = {name: Choices(recipe.values(name)) for name in recipe.axes if name in _COUNTED}
+    yield from recipe.model_copy(update={"axes": counted}).grid()
+
+
+def point_name(point: dict[str, Any]) -> str:
+    """`lora.r=4, lora.bias=none`."""
     return ", ".join(f"{name}={','.join(map(str, x)) if isinstance(x, tuple) else x}" for name, x in point.items())

@@ -67,7 +67,7 @@ class Lora(Section):
     """PEFT's LoraConfig: W' = W + (lora_alpha / r) · B A."""
 
     r: int = Field(4, ge=1, description="Rank.")
-    lora_alpha: int | float = Field(16, gt=0, description="The update is scaled by lora_alpha / r.")
+    lora_alpha: int | float = Field(16, gt=0, le=1_000_000, description="The update is scaled by lora_alpha / r.")
     lora_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before A.")
     bias: Literal["none", "all", "lora_only"] = Field(
         "lora_only",
@@ -99,15 +99,15 @@ class Train(Section):
     """transformers' TrainingArguments."""
 
     optim: Literal["adam", "adamw", "sgd", "muon"] = Field("adam", description="The optimizer.")
-    learning_rate: float = Field(1e-3, gt=0, description="The highest rate of the schedule.")
-    per_device_train_batch_size: int = Field(16, ge=1, description="Rows in a batch.")
-    gradient_accumulation_steps: int = Field(1, ge=1, description="Batches in an optimizer step.")
-    num_train_epochs: int | float = Field(1, gt=0, description="Passes over the training rows.")
+    learning_rate: float = Field(1e-3, gt=0, le=1000, description="The highest rate of the schedule.")
+    per_device_train_batch_size: int = Field(16, ge=1, le=1_000_000, description="Rows in a batch.")
+    gradient_accumulation_steps: int = Field(1, ge=1, le=1_000_000, description="Batches in an optimizer step.")
+    num_train_epochs: int | float = Field(1, gt=0, le=100_000, description="Passes over the training rows.")
     weight_decay: float = Field(0.0, ge=0, description="L2 for adam and sgd, decoupled for adamw and muon.")
     lr_scheduler_type: Literal["constant", "linear", "cosine", "reduce_lr_on_plateau", "cyclic"] = Field(
         "constant", description="How the rate moves."
     )
-    warmup_steps: int = Field(0, ge=0, description="Steps in which the rate rises from 0.")
+    warmup_steps: int = Field(0, ge=0, le=1_000_000_000, description="Steps in which the rate rises from 0.")
     max_grad_norm: float = Field(1.0, ge=0, description="Gradients are clipped to this norm; 0 is off.")
     label_smoothing_factor: float = Field(0.0, ge=0, lt=1, description="Share of a label spread over all.")
     class_weight: Literal["none", "balanced"] = Field(

@@ -155,7 +155,7 @@ def _commands(run: Run, winner: Winner | None, record: TrialRecord | None) -> tu
     best = str(run.path / "best")
     commands = [
         Command("Classify a text", f'loraloom predict {_quoted(best)} --text "…"'),
-        Command("Test it on other rows", f"loraloom evaluate {_quoted(best)} --test_file rows.csv"),
+        Command("Test it on other rows", f"loraloom evaluate {_quoted(best)} --test_file OTHER_ROWS.csv"),
     ]
     head = record.configuration.head
     if (head.kind, head.pooling) == ("native", "native"):

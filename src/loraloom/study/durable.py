@@ -6,6 +6,7 @@ A rename alone is not durable (the folder's entry can be lost), and a folder can
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -15,16 +16,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from loraloom.errors import AdapterError
+from loraloom.errors import AdapterError, RunError
 
 MANIFEST = "manifest.json"
 _NEW, _OLD = ".new", ".old"
+_FULL_DISK = "No space left on device", "os error 28", "inline_container", "iostream error"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[str]]:
     """A text file that takes `path`'s place when the block ends without an error."""
-    temporary = path.with_name(f".{path.name}{_NEW}")
+    temporary = path.absolute().with_name(f".{path.absolute().name}{_NEW}")
+    if path.is_dir() or not temporary.parent.is_dir():
+        raise RunError(f"{path}: {'is a folder' if path.is_dir() else 'there is no such folder to write into'}")
     try:
         with temporary.open("w", encoding="utf-8", newline="") as file:
             yield file
@@ -34,7 +38,20 @@ def replacing(path: Path) -> Iterator[IO[str]]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    sync_folder(temporary.parent)
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether `error`, or what it came from, says that the disk is full: libraries say it in words of their own."""
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return any(
+        (isinstance(one, OSError) and one.errno == errno.ENOSPC) or any(word in str(one) for word in _FULL_DISK)
+        for one in chain
+    )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -119,10 +119,13 @@ class Ledger:
         try:
             yield
         except (SQLAlchemyError, sqlite3.Error) as error:
-            cause = getattr(error, "orig", None) or error
-            raise RunError(f"{self._path}: the ledger can't be used: {cause}") from error
+            raise self._unusable(error) from error
         except optuna.exceptions.StorageInternalError as error:
-            raise RunError(f"{self._path}: the ledger can't be used: {error.__cause__ or error}") from error
+            raise self._unusable(error.__cause__ or error) from error
+
+    def _unusable(self, error: BaseException) -> RunError:
+        cause = getattr(error, "orig", None) or error
+        return RunError(f"{self._path}: the ledger can't be used: {str(cause).splitlines()[0]}")
 
 
 def _entry(trial: FrozenTrial) -> Entry:

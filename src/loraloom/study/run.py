@@ -83,6 +83,11 @@ class Run:
         finally:
             os.close(handle)
 
+    def discard_unbegun(self) -> None:
+        """Removes a run in which no trial was begun: a failure then leaves nothing behind."""
+        if not any((self.path / TRIALS).iterdir()):
+            shutil.rmtree(self.path)
+
     def trial_folder(self, number: int) -> Path:
         return self.path / TRIALS / f"{number:04d}"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.console import Console, Group
@@ -58,12 +59,17 @@ class Terminal(Watcher):
             self._say(f"[yellow]![/yellow] dropped {escape(sentence)}")
         if len(plan.dropped) > 5:
             self._say(f"[yellow]![/yellow] dropped {len(plan.dropped) - 5} more points over the budget")
-        seeds = plan.recipe.search.seeds
+        configurations = _counted(plan.configurations, "configuration")
         self._say(
-            f"plan    {plan.configurations} configurations × {seeds} seed{'s' if seeds > 1 else ''}, {plan.finished} "
-            f"of {plan.trials} trials done; engine {plan.engine} ({escape(plan.engine_reason)})"
+            f"plan    {configurations} × {_counted(plan.recipe.search.seeds, 'seed')}, {plan.finished} of "
+            f"{plan.trials} trials done; engine {plan.engine} ({escape(plan.engine_reason)})"
         )
-        self._say(f"run     {escape(str(plan.run))}; if it is broken off: loraloom resume {escape(str(plan.run))}")
+        if plan.finished >= plan.trials:
+            self._say(f"run     {escape(str(plan.run))}: nothing is left to train")
+        else:
+            self._say(
+                f"run     {escape(str(plan.run))}; if it is broken off: loraloom resume {escape(quote(str(plan.run)))}"
+            )
         if self._console.is_terminal and not self._quiet:
             self._live = Live(self, console=self._console, refresh_per_second=4)
             self._live.start()
@@ -78,7 +84,8 @@ class Terminal(Watcher):
         self._records.append(record)
         self._standings, self._current = standings, None
         if self._live is None:
-            self._say(f"trial {record.number}: {escape(_outcome(record))}  ({escape(point_in_words(record.point))})")
+            point = f"  ({escape(point_in_words(record.point))})" if record.point else ""
+            self._say(f"trial {record.number}: {escape(_outcome(record))}{point}")
 
     def closed(self) -> None:
         if self._live is not None:
@@ -151,6 +158,7 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe) -> tuple[str, 
     assert winner.result.test is not None
     cap = recipe.budget.max_trainable_parameters
     against = "" if cap is None else f", {winner.counts.trainable / cap:.1%} of the cap of {cap:,}"
+    recipe_file = quote(str(run / "recipe.yaml"))
     marked = f" ({'; '.join(winner.marks)})" if winner.marks else ""
     what = point_in_words(winner.point) or "the recipe's one configuration"
     return (
@@ -158,7 +166,7 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe) -> tuple[str, 
         f"accuracy    {with_interval(winner.result.test)} on {winner.result.test.examples:,} test rows{marked}",
         f"parameters  {winner.counts.trainable:,} trainable{against}",
         f"report      {run / 'report' / 'index.html'}",
-        f'next        loraloom predict {run / "best"} --text "…"   or repeat it: --set search.seeds=3',
+        f"next        loraloom search {recipe_file} --out {quote(f'{run}-seeds')} --set search.seeds=3",
     )
 
 
@@ -168,3 +176,7 @@ def _outcome(record: TrialRecord) -> str:
     seconds = f", {record.timings.seconds:.0f} s" if record.timings else ""
     accuracy = with_interval(record.result.validation)
     return f"validation accuracy {accuracy}, {record.counts.trainable:,} parameters{seconds}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" + "s" * (number != 1)

@@ -10,6 +10,8 @@ from rich.table import Table
 from loraloom.execute.statement import Statement
 from loraloom.terminal.wording import duration
 
+SHOWN_POINTS = 5
+
 
 def print_statement(console: Console, statement: Statement) -> None:
     """The budget for people."""
@@ -32,7 +34,7 @@ def print_statement(console: Console, statement: Statement) -> None:
         else:
             _print_remedies(console, statement)
     if statement.axes:
-        console.print(f"axes, counted at their first values: {', '.join(statement.axes)}", highlight=False)
+        _print_points(console, statement)
     seconds = "" if statement.seconds is None else f"; at most about {duration(statement.seconds)} a trial"
     memory = f"estimates: {statement.memory_gb:.1f} GB of memory{seconds}, in {statement.dtype} on this machine"
     console.print(memory, highlight=False)
@@ -51,3 +53,14 @@ def _print_remedies(console: Console, statement: Statement) -> None:
         console.print(f"  would fit: --set {escape(remedy.change)}   ({remedy.parameters:,})", highlight=False)
     if not statement.remedies:
         console.print("  no single change would fit; raise the cap or take a smaller model", highlight=False)
+
+
+def _print_points(console: Console, statement: Statement) -> None:
+    counts = [count for _, count in statement.points]
+    span = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
+    console.print(f"this is the first point; over the axes, trials train {span} parameters", highlight=False)
+    over = [(name, count) for name, count in statement.points if statement.cap is not None and count > statement.cap]
+    for name, count in over[:SHOWN_POINTS]:
+        console.print(f"  over the cap, dropped by a search: {name} ({count:,})", highlight=False, markup=False)
+    if len(over) > SHOWN_POINTS:
+        console.print(f"  and {len(over) - SHOWN_POINTS:,} more", highlight=False)

@@ -18,6 +18,8 @@ def _value(value: Any) -> str:
 
 
 def duration(seconds: float) -> str:
+    if seconds < 1:
+        return "1 s"
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from loraloom.data import stream_rows, text_of
+from loraloom.data.rows import text_problem
 from loraloom.errors import DataError
 from loraloom.study.durable import replacing
 from loraloom.use.adapter import WINDOW, Classifier, Prediction
@@ -42,14 +43,17 @@ def predict_file(
     kinds: dict[str, type[_Csv | _Jsonl]] = {".csv": _Csv, ".tsv": _Tsv, ".jsonl": _Jsonl}
     if out.suffix.lower() not in kinds:
         raise DataError(f"{out}: predictions are written as .csv, .tsv or .jsonl")
-    if not out.absolute().parent.is_dir():
-        raise DataError(f"{out}: there is no folder {out.parent}")
+    if source != "-" and out.exists() and out.samefile(source):
+        raise DataError(f"{out}: is the file that is read; choose another --out")
     with replacing(out) as file:
         return _copy(classifier, source, kinds[out.suffix.lower()](classifier, file), text_column)
 
 
 def predict_texts(classifier: Classifier, texts: list[str], stdout: IO[str]) -> None:
     """Prints a line of JSON for each text."""
+    for text in texts:
+        if problem := text_problem(text):
+            raise DataError(f"--text {text!a}: {problem}")
     writer = _Jsonl(classifier, stdout)
     for text, prediction in zip(texts, classifier.stream(texts), strict=True):
         writer.write({"text": text}, prediction)
@@ -86,7 +90,9 @@ def _text_columns(row: dict[str, Any], wanted: tuple[str, ...] | None, source: s
     if wanted is not None:
         missing = [name for name in wanted if name not in row]
         if missing:
-            raise DataError(f"{source}: has no column {missing[0]!r}; it has {', '.join(row)}")
+            raise DataError(
+                f"{source}: has no column {missing[0]!r}; it has {', '.join(row)}; name the text's by --text_column"
+            )
         return wanted
     known = [name for name in row if name.lower() in TEXT_NAMES]
     if len(known) == 1 or len(row) == 1:
