@@ -16,7 +16,11 @@ import pytest
 import yaml
 
 import loraloom
+from loraloom import pipeline
+from loraloom.data import Finding
 from loraloom.errors import BudgetError, DataError, LoraloomError, RunError
+from loraloom.recipe import read_recipe
+from loraloom.search.watcher import Watcher
 from loraloom.study.run import Run
 from tests.conftest import make_rows, write_csv
 
@@ -41,6 +45,19 @@ def test_test_rows_are_read_for_the_winner_alone(tiny_recipe: dict[str, Any], tm
     winner = loraloom.search(tiny_recipe, tmp_path / "run", overrides=["lora.r=1,2"])
     tested = [r.number for r in Run(tmp_path / "run").records() if r.result is not None and r.result.test is not None]
     assert tested == [winner.number]
+
+
+def test_texts_that_are_cut_off_are_said(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    class Ear(Watcher):
+        def __init__(self) -> None:
+            self.heard: list[str] = []
+
+        def found(self, finding: Finding) -> None:
+            self.heard.append(finding.kind)
+
+    ear = Ear()
+    pipeline.search(read_recipe(tiny_recipe, ["data.max_length=6"]), tmp_path / "run", watcher=ear)
+    assert ear.heard.count("truncated") == 1
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])

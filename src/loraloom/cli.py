@@ -20,6 +20,7 @@ import typer
 from loraloom.errors import DataError, LoraloomError, RecipeError, StoppedError
 
 if TYPE_CHECKING:
+    from loraloom.recipe import Recipe
     from loraloom.study.record import TrialRecord
     from loraloom.terminal.live import Terminal
 
@@ -98,15 +99,9 @@ def search(
     Trains every trial, tests the winner once, and leaves RUN/best, RUN/leaderboard.csv and RUN/report/index.html.
     Example: loraloom search recipes/demo.yaml --out runs/demo --set search.n_trials=12
     """
-    from loraloom import pipeline
     from loraloom.recipe import read_recipe
 
-    read = read_recipe(recipe, overrides)
-
-    def work(watcher: Terminal) -> TrialRecord:
-        return pipeline.search(read, out, watcher=watcher, command=sys.argv, allow_leak=allow_leak)
-
-    _run(out, quiet, as_json, work)
+    _search(read_recipe(recipe, overrides), out, allow_leak, quiet, as_json)
 
 
 @app.command()
@@ -119,7 +114,6 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train one configuration: a search of one, with the same run folder and report."""
-    from loraloom import pipeline
     from loraloom.recipe import read_recipe
 
     read = read_recipe(recipe, overrides)
@@ -127,11 +121,7 @@ def train(
         raise RecipeError(
             f"{recipe}: {', '.join(read.axes)} would vary; train takes one value each, search takes several"
         )
-
-    def work(watcher: Terminal) -> TrialRecord:
-        return pipeline.search(read, out, watcher=watcher, command=sys.argv, allow_leak=allow_leak)
-
-    _run(out, quiet, as_json, work)
+    _search(read, out, allow_leak, quiet, as_json)
 
 
 @app.command()
@@ -242,6 +232,15 @@ def main() -> None:
             raise
         code = _fail(f"{error.filename or 'a file'}: {error.strerror}", 2)
     sys.exit(code)
+
+
+def _search(recipe: Recipe, out: Path, allow_leak: bool, quiet: bool, as_json: bool) -> None:
+    from loraloom import pipeline
+
+    def work(watcher: Terminal) -> TrialRecord:
+        return pipeline.search(recipe, out, watcher=watcher, command=sys.argv, allow_leak=allow_leak)
+
+    _run(out, quiet, as_json, work)
 
 
 def _run(run: Path, quiet: bool, as_json: bool, work: Callable[[Terminal], TrialRecord]) -> None:

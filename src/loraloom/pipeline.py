@@ -104,7 +104,7 @@ def _prepare(recipe: Recipe, watcher: Watcher, allow_leak: bool, in_memory: dict
     data = load_data(recipe.data, seed=recipe.values("train.seed")[0], allow_leak=allow_leak, **in_memory)
     for finding in data.findings:
         watcher.found(finding)
-    return Workplace(recipe, data)
+    return Workplace(recipe, data, watcher.found)
 
 
 def _go_on(run: Run, place: Workplace, chosen: tuple[Engine, str], watcher: Watcher, clock: Clock) -> TrialRecord:

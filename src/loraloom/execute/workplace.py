@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -28,7 +28,7 @@ _COUNTED = (
 class Workplace:
     """Rows and backbones of one recipe; everything is refused here that can be refused before weights are loaded."""
 
-    def __init__(self, recipe: Recipe, data: TextData) -> None:
+    def __init__(self, recipe: Recipe, data: TextData, found: Callable[[Finding], None]) -> None:
         from loraloom.backbone.adapting import Shapes
 
         self.recipe, self.data = recipe, data
@@ -36,7 +36,7 @@ class Workplace:
         self._plans: dict[tuple[Backbone, Lora, Head], Plan] = {}
         self._encoded: dict[tuple[Backbone, int], Rows] = {}
         self._revisions: dict[str, str] = {}
-        self.findings: list[Finding] = list(data.findings)
+        self._found = found
 
     def source(self, backbone: Backbone) -> Source:
         return sources.find(backbone.model, self._revision(backbone))
@@ -170,10 +170,6 @@ class Workplace:
         )
         return budget.remedies(self.plan(configuration), cap, lighter)
 
-    def peft_count(self, configuration: Configuration) -> int:
-        """PEFT's own count, on the meta device."""
-        return self._shapes.peft_count(self.source(configuration.backbone), configuration)
-
     def rows(self, configuration: Configuration) -> Rows:
         """The rows as the configuration's backbone reads them."""
         key = configuration.backbone, configuration.data.max_length
@@ -189,8 +185,8 @@ class Workplace:
 
     def _note_truncation(self, train: Encoded, configuration: Configuration) -> None:
         finding = truncation_finding(train, "training", configuration.data.max_length)
-        if finding is not None and finding not in self.findings:
-            self.findings.append(finding)
+        if finding is not None:
+            self._found(finding)
 
 
 def counted_points(recipe: Recipe) -> Iterator[dict[str, Any]]:
