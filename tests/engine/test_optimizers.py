@@ -15,7 +15,9 @@ from loraloom.recipe import Train
 def trained(optimizer_of: str, steps: int = 3, **fields: object) -> nn.Linear:
     torch.manual_seed(0)
     model = nn.Linear(4, 3)
-    optimizer = build_optimizer(Train.model_validate({"optim": optimizer_of, **fields}), model, ["weight"])
+    optimizer = build_optimizer(
+        Train.model_validate({"optim": optimizer_of, **fields}), model.named_parameters(), ["weight"]
+    )
     for _ in range(steps):
         model(torch.ones(2, 4)).square().sum().backward()
         optimizer.step()
@@ -32,13 +34,15 @@ def test_adam_decays_by_l2_and_adamw_apart_from_the_gradient() -> None:
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "muon"])
 def test_biases_are_not_decayed(name: str) -> None:
-    optimizer = build_optimizer(Train.model_validate({"optim": name, "weight_decay": 0.1}), nn.Linear(4, 3), ["weight"])
+    optimizer = build_optimizer(
+        Train.model_validate({"optim": name, "weight_decay": 0.1}), nn.Linear(4, 3).named_parameters(), ["weight"]
+    )
     decays = {p.ndim: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert decays == {2: 0.1, 1: 0.0}
 
 
 def test_muon_takes_matrices_and_leaves_the_rest_to_adamw() -> None:
-    optimizer = build_optimizer(Train.model_validate({"optim": "muon"}), nn.Linear(4, 3), [])
+    optimizer = build_optimizer(Train.model_validate({"optim": "muon"}), nn.Linear(4, 3).named_parameters(), [])
     assert isinstance(optimizer, MuonBesideAdamW)
     kinds = {type(part).__name__: [p.ndim for g in part.param_groups for p in g["params"]] for part in optimizer.parts}
     assert kinds == {"Muon": [2], "AdamW": [1]}
@@ -46,7 +50,7 @@ def test_muon_takes_matrices_and_leaves_the_rest_to_adamw() -> None:
 
 def test_muon_follows_the_rate_that_a_schedule_sets() -> None:
     model = nn.Linear(4, 3)
-    optimizer = build_optimizer(Train.model_validate({"optim": "muon"}), model, [])
+    optimizer = build_optimizer(Train.model_validate({"optim": "muon"}), model.named_parameters(), [])
     before = copy.deepcopy(model.state_dict())
     for group in optimizer.param_groups:
         group["lr"] = 0.0
@@ -64,10 +68,10 @@ def test_muon_goes_on_from_its_saved_state_as_if_it_had_not_stopped() -> None:
         net(torch.ones(2, 4)).square().sum().backward()
         optimizer.step()
 
-    optimizer = build_optimizer(train, model, [])
+    optimizer = build_optimizer(train, model.named_parameters(), [])
     step(model, optimizer)
     twin = copy.deepcopy(model)
-    resumed = build_optimizer(train, twin, [])
+    resumed = build_optimizer(train, twin.named_parameters(), [])
     resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     step(model, optimizer)
     step(twin, resumed)

@@ -6,6 +6,7 @@ class weights an example weighs rows / (classes × rows of its class), which is 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -26,43 +27,26 @@ def class_weights(train: Train, labels: NDArray[np.int64], classes: int) -> Tens
     return torch.from_numpy(len(labels) / (classes * np.maximum(counts, 1))).to(torch.float32)
 
 
-class Objective:
-    """The loss as HF Trainer calls it, and what it saw since it was last asked.
+class Running:
+    """Loss and accuracy of the training batches since they were last asked for."""
 
-    A call with gradients is a training batch: it adds to the running loss and accuracy.
-    """
-
-    def __init__(self, train: Train, weights: Tensor | None) -> None:
-        self._smoothing = train.label_smoothing_factor
-        self._weights = weights
-        self._step_loss = 0.0
+    def __init__(self) -> None:
         self.step = 0
+        self._step_loss = 0.0
         self._reset()
 
-    def __call__(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
-        """The loss of logits (B, C) and labels (B,), over `num_items_in_batch` examples (by default B).
+    def see(self, loss_sum: float, correct: int, examples: int, normaliser: float) -> None:
+        """Takes note of a batch: the sum of its examples' losses, and what the step's loss divides it by.
 
         Raises:
-            TrialFailedError: a training loss is NaN or infinite.
+            TrialFailedError: the loss is NaN or infinite.
         """
-        logits = outputs.logits.float()  # (B, C)
-        weights = None if self._weights is None else self._weights.to(logits.device)
-        losses = functional.cross_entropy(
-            logits, labels, weight=weights, label_smoothing=self._smoothing, reduction="none"
-        )  # (B,)
-        loss = losses.sum() / (num_items_in_batch or len(labels))
-        if torch.is_grad_enabled():
-            self._see(logits.detach(), labels, losses.detach(), loss.detach())
-        return loss
-
-    def _see(self, logits: Tensor, labels: Tensor, losses: Tensor, loss: Tensor) -> None:
-        total = float(losses.sum())
-        if not np.isfinite(total):
-            raise TrialFailedError(f"the loss became {float(loss)} at step {self.step + 1}; lower train.learning_rate")
-        self._loss_sum += total
-        self._correct += int((logits.argmax(dim=-1) == labels).sum())
-        self._examples += len(labels)
-        self._step_loss += float(loss)
+        if not math.isfinite(loss_sum):
+            raise TrialFailedError(f"the loss became {loss_sum} at step {self.step + 1}; lower train.learning_rate")
+        self._loss_sum += loss_sum
+        self._correct += correct
+        self._examples += examples
+        self._step_loss += loss_sum / normaliser
 
     def end_step(self) -> float:
         """Ends an optimizer step; returns its loss."""
@@ -79,3 +63,29 @@ class Objective:
 
     def _reset(self) -> None:
         self._loss_sum, self._correct, self._examples = 0.0, 0, 0
+
+
+class Objective(Running):
+    """The loss as HF Trainer calls it; a call with gradients is a training batch."""
+
+    def __init__(self, train: Train, weights: Tensor | None) -> None:
+        super().__init__()
+        self._smoothing = train.label_smoothing_factor
+        self._weights = weights
+
+    def __call__(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+        """The loss of logits (B, C) and labels (B,), over `num_items_in_batch` examples (by default B).
+
+        Raises:
+            TrialFailedError: a training loss is NaN or infinite.
+        """
+        logits = outputs.logits.float()  # (B, C)
+        weights = None if self._weights is None else self._weights.to(logits.device)
+        losses = functional.cross_entropy(
+            logits, labels, weight=weights, label_smoothing=self._smoothing, reduction="none"
+        )  # (B,)
+        normaliser = num_items_in_batch or len(labels)
+        if torch.is_grad_enabled():
+            correct = int((logits.detach().argmax(dim=-1) == labels).sum())
+            self.see(float(losses.detach().sum()), correct, len(labels), float(normaliser))
+        return losses.sum() / normaliser

@@ -56,10 +56,12 @@ class MuonBesideAdamW(torch.optim.Optimizer):
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
-def build_optimizer(train: Train, model: nn.Module, decayed: Iterable[str]) -> torch.optim.Optimizer:
-    """The recipe's optimizer over the trainable parameters; `decayed` names those that weight decay pulls at."""
+def build_optimizer(
+    train: Train, parameters: Iterable[tuple[str, nn.Parameter]], decayed: Iterable[str]
+) -> torch.optim.Optimizer:
+    """The recipe's optimizer over those of `parameters` that are trained; `decayed` are under weight decay."""
     names = set(decayed)
-    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    trained = [(name, p) for name, p in parameters if p.requires_grad]
     groups = [
         {"params": [p for name, p in trained if name in names], "weight_decay": train.weight_decay},
         {"params": [p for name, p in trained if name not in names], "weight_decay": 0.0},

@@ -6,7 +6,6 @@ the recipe's optimizers, schedule and objective, when to evaluate, and the refus
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 from peft import PeftModel
-from safetensors import safe_open
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
     DataCollatorWithPadding,
@@ -26,27 +24,32 @@ from transformers import (
     TrainerControl,
     TrainerState,
     TrainingArguments,
-    set_seed,
 )
 
 from loraloom import metrics
-from loraloom.backbone.adapting import adapt, trainable_parameters
-from loraloom.backbone.classifier import build_pretrained
 from loraloom.backbone.quiet import quietly
 from loraloom.backbone.sources import load_tokenizer
 from loraloom.data import Encoded
+from loraloom.engine.adapted import add_lora, build_base, count_parts, save_adapter
 from loraloom.engine.job import Job, Listener, Outcome
 from loraloom.engine.objective import Objective, class_weights
 from loraloom.engine.optimizers import build_optimizer
 from loraloom.engine.precision import choose_dtype, device
-from loraloom.engine.schedules import Plateau, Schedule
+from loraloom.engine.progress import (
+    EVALUATION_BATCH,
+    OUT_OF_MEMORY,
+    append_evaluation,
+    evaluation_steps,
+    is_out_of_memory,
+    plan_schedule,
+    thinned,
+)
+from loraloom.engine.schedules import Schedule
 from loraloom.errors import LoraloomError, TrialFailedError
 from loraloom.recipe import Train
-from loraloom.study.record import METRICS, Counts, Evaluation, Result, Score, Timings
+from loraloom.study.record import Counts, Evaluation, Result, Score, Timings
 
 CHECKPOINT = "checkpoint"
-EVALUATION_BATCH = 64
-TRACE_POINTS = 50
 
 
 class TrainerEngine:
@@ -61,14 +64,8 @@ class TrainerEngine:
             LoraloomError: what would befall every trial: no weights, a target that is not there, a count that differs.
         """
         dtype = choose_dtype(job.configuration.train)
-        set_seed(job.configuration.train.seed)
-        model = _adapted(job)
-        counts = _counts(model)
-        if counts.trainable != job.expected_parameters:
-            raise LoraloomError(
-                f"trial {job.number}: PEFT trains {counts.trainable:,} parameters where the budget counted "
-                f"{job.expected_parameters:,}; please report this configuration"
-            )
+        model = add_lora(build_base(job), job)
+        counts = count_parts(model)
         run = _Run(job, model, listener, dtype)
         try:
             run.train()
@@ -76,55 +73,12 @@ class TrainerEngine:
         except TrialFailedError as error:
             return Outcome("failed", dtype, counts, reason=str(error))
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
-            return Outcome("failed", dtype, counts, reason="memory did not suffice; lower the batch size or max_length")
+            return Outcome("failed", dtype, counts, reason=OUT_OF_MEMORY)
         finally:
             shutil.rmtree(job.folder / CHECKPOINT, ignore_errors=True)
         return run.outcome(counts)
-
-
-def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Saves the adapter, head included, in PEFT's format.
-
-    Raises:
-        TrialFailedError: a weight is not finite.
-        LoraloomError: the file does not hold every trained parameter.
-    """
-    model.save_pretrained(str(folder), save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
-        saved = set(file.keys())
-        for name in saved:
-            if not bool(torch.isfinite(file.get_tensor(name)).all()):
-                raise TrialFailedError(f"{name} is not finite after training; lower train.learning_rate")
-    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    lost = {_name_when_saved(name) for name in trained} - saved
-    if lost:
-        raise LoraloomError(f"{folder}: PEFT did not save {min(lost)}, which was trained ({len(lost)} are missing)")
-
-
-def _name_when_saved(name: str) -> str:
-    """A parameter's name in PEFT's file: without the adapter's name, and heads in their modules' places."""
-    return name.replace(".modules_to_save.default", "").replace(".default", "")
-
-
-def _adapted(job: Job) -> PeftModel:
-    model = build_pretrained(job.source, job.configuration, job.rows.data.labels)
-    return adapt(model, job.configuration.lora, job.source.revision)
-
-
-def _counts(model: PeftModel) -> Counts:
-    trained = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
-    trainable = trainable_parameters(model)
-    lora = sum(size for name, size in trained.items() if ".lora_" in name)
-    head = sum(size for name, size in trained.items() if ".modules_to_save." in name)
-    total = sum(p.numel() for p in model.parameters())
-    return Counts(trainable=trainable, lora=lora, bias=trainable - lora - head, head=head, frozen=total - trainable)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 class _Examples(torch.utils.data.Dataset[dict[str, Any]]):
@@ -152,7 +106,8 @@ class _Trainer(Trainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
             trained = cast(torch.nn.Module, self.model)
-            self.optimizer = build_optimizer(self._train, trained, self.get_decay_parameter_names(trained))
+            decayed = self.get_decay_parameter_names(trained)
+            self.optimizer = build_optimizer(self._train, trained.named_parameters(), decayed)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
@@ -247,7 +202,7 @@ class _Run(TrainerCallback):
             validation_loss=self.score.log_loss,
             validation_accuracy=self.score.accuracy,
             validation_macro_f1=self.score.macro_f1,
-            trace=_thinned(self.trace),
+            trace=thinned(self.trace),
         )
         self.trace.clear()
         append_evaluation(self.job.folder, evaluation)
@@ -294,31 +249,3 @@ def training_arguments(train: Train, folder: Path, dtype: str) -> TrainingArgume
     )
     arguments._n_gpu = min(1, arguments.n_gpu)  # one trial, one device: batches are never split over several
     return arguments
-
-
-def plan_schedule(train: Train, rows: int) -> Schedule:
-    """The schedule over the optimizer steps that Trainer takes for `rows` rows."""
-    batches = math.ceil(rows / train.per_device_train_batch_size)
-    steps_per_epoch = math.ceil(batches / train.gradient_accumulation_steps)
-    total = math.ceil(train.num_train_epochs * steps_per_epoch)
-    return Schedule(train.lr_scheduler_type, total, train.warmup_steps, steps_per_epoch, Plateau())
-
-
-def evaluation_steps(train: Train, total: int) -> frozenset[int]:
-    """Steps after which the trial is evaluated: the last, each epoch's end, and enough between to see the rate move."""
-    least = 8 if train.lr_scheduler_type in ("reduce_lr_on_plateau", "cyclic") else 2
-    epochs = max(1, math.ceil(train.num_train_epochs))
-    evaluations = epochs * math.ceil(least / epochs)
-    return frozenset(max(1, round(total * (index + 1) / evaluations)) for index in range(evaluations))
-
-
-def append_evaluation(folder: Path, evaluation: Evaluation) -> None:
-    """Adds a line to metrics.jsonl, flushed whole; a kill can cut off no more than the last line."""
-    with (folder / METRICS).open("a", encoding="utf-8") as file:
-        file.write(evaluation.model_dump_json() + "\n")
-
-
-def _thinned(trace: list[tuple[int, float, float]]) -> tuple[tuple[int, float, float], ...]:
-    """At most TRACE_POINTS of the steps, the last among them."""
-    every = math.ceil(len(trace) / TRACE_POINTS)
-    return tuple(trace[::-1][::every][::-1])

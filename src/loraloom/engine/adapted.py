@@ -1,0 +1,80 @@
+"""The classifier that a job trains, as PEFT has it: built, counted, and saved with every trained parameter.
+
+Shared by all engines, so that each begins with the same draws and leaves the same files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from safetensors import safe_open
+from torch import nn
+from transformers import set_seed
+
+from loraloom.backbone.adapting import adapt, trainable_parameters
+from loraloom.backbone.classifier import build_pretrained
+from loraloom.engine.job import Job
+from loraloom.errors import LoraloomError, TrialFailedError
+from loraloom.study.record import Counts
+
+
+def build_base(job: Job) -> nn.Module:
+    """The classifier with its weights, its head drawn from the job's seed.
+
+    Raises:
+        BackboneError: the weights can't be had.
+    """
+    set_seed(job.configuration.train.seed)
+    return build_pretrained(job.source, job.configuration, job.rows.data.labels)
+
+
+def add_lora(base: nn.Module, job: Job) -> PeftModel:
+    """LoRA in the layers that the job names, drawn after the head.
+
+    Raises:
+        LoraloomError: PEFT trains another number of parameters than the budget counted.
+    """
+    model = adapt(base, job.configuration.lora, job.source.revision)
+    if trainable_parameters(model) != job.expected_parameters:
+        raise LoraloomError(
+            f"trial {job.number}: PEFT trains {trainable_parameters(model):,} parameters where the budget counted "
+            f"{job.expected_parameters:,}; please report this configuration"
+        )
+    return model
+
+
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """Saves the adapter, head included, in PEFT's format.
+
+    Raises:
+        TrialFailedError: a weight is not finite.
+        LoraloomError: the file does not hold every trained parameter.
+    """
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+        saved = set(file.keys())
+        for name in saved:
+            if not bool(torch.isfinite(file.get_tensor(name)).all()):
+                raise TrialFailedError(f"{name} is not finite after training; lower train.learning_rate")
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    lost = {_name_when_saved(name) for name in trained} - saved
+    if lost:
+        raise LoraloomError(f"{folder}: PEFT did not save {min(lost)}, which was trained ({len(lost)} are missing)")
+
+
+def _name_when_saved(name: str) -> str:
+    """A parameter's name in PEFT's file: without the adapter's name, and heads in their modules' places."""
+    return name.replace(".modules_to_save.default", "").replace(".default", "")
+
+
+def count_parts(model: PeftModel) -> Counts:
+    """Trainable parameters by part."""
+    trained = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
+    trainable = trainable_parameters(model)
+    lora = sum(size for name, size in trained.items() if ".lora_" in name)
+    head = sum(size for name, size in trained.items() if ".modules_to_save." in name)
+    total = sum(p.numel() for p in model.parameters())
+    return Counts(trainable=trainable, lora=lora, bias=trainable - lora - head, head=head, frozen=total - trainable)

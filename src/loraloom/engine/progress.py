@@ -1,0 +1,49 @@
+"""A trial's way through its steps: the schedule, when it is evaluated, what is written as it goes; for any engine."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+
+from loraloom.engine.schedules import Plateau, Schedule
+from loraloom.recipe import Train
+from loraloom.study.record import METRICS, Evaluation
+
+TRACE_POINTS = 50
+EVALUATION_BATCH = 64
+OUT_OF_MEMORY = "memory did not suffice; lower the batch size or max_length"
+
+
+def plan_schedule(train: Train, rows: int) -> Schedule:
+    """The schedule over the optimizer steps that Trainer takes for `rows` rows."""
+    batches = math.ceil(rows / train.per_device_train_batch_size)
+    steps_per_epoch = math.ceil(batches / train.gradient_accumulation_steps)
+    total = math.ceil(train.num_train_epochs * steps_per_epoch)
+    return Schedule(train.lr_scheduler_type, total, train.warmup_steps, steps_per_epoch, Plateau())
+
+
+def evaluation_steps(train: Train, total: int) -> frozenset[int]:
+    """Steps after which the trial is evaluated: the last, each epoch's end, and enough between to see the rate move."""
+    least = 8 if train.lr_scheduler_type in ("reduce_lr_on_plateau", "cyclic") else 2
+    epochs = max(1, math.ceil(train.num_train_epochs))
+    evaluations = epochs * math.ceil(least / epochs)
+    return frozenset(max(1, round(total * (index + 1) / evaluations)) for index in range(evaluations))
+
+
+def append_evaluation(folder: Path, evaluation: Evaluation) -> None:
+    """Adds a line to metrics.jsonl, flushed whole; a kill can cut off no more than the last line."""
+    with (folder / METRICS).open("a", encoding="utf-8") as file:
+        file.write(evaluation.model_dump_json() + "\n")
+
+
+def thinned(trace: list[tuple[int, float, float]]) -> tuple[tuple[int, float, float], ...]:
+    """At most TRACE_POINTS of the steps, the last among them."""
+    every = math.ceil(len(trace) / TRACE_POINTS)
+    return tuple(trace[::-1][::every][::-1])
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch could not allocate, on any device."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
