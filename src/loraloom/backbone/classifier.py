@@ -113,6 +113,13 @@ def switch_dropout_off(config: Any) -> None:
             setattr(config, name, 0.0)
 
 
+def linear_head_dropout(config: Any) -> float:
+    """The dropout before a linear head: the classifier's own, else the encoder's."""
+    names = ("classifier_dropout", "hidden_dropout_prob", "dropout")
+    values = (getattr(config, name, None) for name in names)
+    return next((float(value) for value in values if value is not None), 0.0)
+
+
 def _head_parameters(model: nn.Module) -> set[str]:
     return {name for name, _ in model.named_parameters() if name.split(".")[0] in head_modules(model)}
 
@@ -139,9 +146,7 @@ def _no_pooler(config: Any) -> dict[str, Any]:
 
 
 def _with_linear_head(encoder: nn.Module, config: Any) -> LinearHeadClassifier:
-    names = ("classifier_dropout", "hidden_dropout_prob", "dropout")
-    values = (getattr(config, name, None) for name in names)
-    return LinearHeadClassifier(encoder, dropout=next((float(value) for value in values if value is not None), 0.0))
+    return LinearHeadClassifier(encoder, dropout=linear_head_dropout(config))
 
 
 def _pooled(model: nn.Module, head: Head) -> nn.Module:
