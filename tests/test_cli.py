@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def test_the_options_of_every_command_are_known() -> None:
         "predict": {"adapter", "--file", "--text", "--out", "--text_column"},
         "report": {"run"},
         "schema": {"--out"},
+        "doctor": {"recipe", "--json"},
     }
 
 
@@ -88,6 +90,53 @@ def test_budget_counts_and_names_what_would_fit(
     assert (code, json.loads(out)["trainable_parameters"], json.loads(out)["parts"]["head"]) == (0, 759_556, 593_668)
     code, out, _ = call(capsys, monkeypatch, *command, "--set", "lora.r=16")
     assert {"lora.r=10", "head.kind=linear"} <= {change["change"] for change in json.loads(out)["changes"]}
+
+
+def test_doctor_prints_json_alone_and_for_people_a_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, recipe_file: Path
+) -> None:
+    monkeypatch.setattr("loraloom.execute.doctor.KERNELS", "loraloom.absent")  # which might be compiled first
+    code, out, _ = call(capsys, monkeypatch, "doctor", str(recipe_file), "--json")
+    said = json.loads(out)
+    assert (code, said["dtype"], said["trials_per_pack"]) == (0, "fp32", 1)
+    code, out, _ = call(capsys, monkeypatch, "doctor")
+    assert code == 0
+    for word in (
+        "processor",
+        "memory",
+        "GFLOP/s",
+        "dtype",
+        "engine",
+        "compiled kernels",
+        "threads",
+        "trials in a pack",
+    ):
+        assert word in out
+
+
+def test_doctor_says_in_a_sentence_what_is_wrong_with_a_recipe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("backbone: {model: ./nowhere}\ndata: {dataset: demo}\n")
+    code, out, err = call(capsys, monkeypatch, "doctor", str(recipe))
+    assert (code, out) == (2, "")
+    assert "./nowhere" in err
+
+
+def test_help_of_doctor_teaches_without_torch() -> None:
+    code = """import sys
+from loraloom import cli
+sys.argv = ["loraloom", "doctor", "--help"]
+try:
+    cli.main()
+finally:
+    print("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Example: loraloom doctor" in done.stdout
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_predict_keeps_order_and_columns(

@@ -209,6 +209,37 @@ def schema(out: Annotated[Path | None, typer.Option("--out", help="Write it here
         write_text(out, text + "\n")
 
 
+@app.command()
+def doctor(
+    recipe: Annotated[
+        Path | None,
+        typer.Argument(metavar="RECIPE", help="Speak of this recipe's model.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what this machine is, how fast it multiplies, and what training will use, with the reasons.
+
+    Measures matrix products of an encoder layer in fp32 and bf16, and by them chooses the type; then says which engine,
+    kernels and threads will be used, how many trials are trained together, and what would make this machine faster.
+    Without a recipe it speaks of base-size (768 wide) and demo-size (384 wide) encoders. Trains and writes nothing.
+    Example: loraloom doctor recipes/demo.yaml
+    """
+    from loraloom.recipe import read_recipe
+
+    read = None if recipe is None else read_recipe(recipe)
+    from loraloom.execute.doctor import diagnose
+
+    diagnosis = diagnose(read)
+    if as_json:
+        _print_json(diagnosis.as_json())
+        return
+    from rich.console import Console
+
+    from loraloom.terminal.doctor import print_diagnosis
+
+    print_diagnosis(Console(), diagnosis)
+
+
 def main() -> None:
     """The entry point: runs a command, and turns what went wrong into one sentence and an exit code."""
     for stream in (sys.stdout, sys.stderr):

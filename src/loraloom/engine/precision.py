@@ -1,62 +1,26 @@
-"""fp32 or bf16, chosen by a measured matrix product and not by a processor's name.
-
-Costs about a tenth of a second, once in a process.
-"""
+"""fp32 or bf16, chosen by the measured products of a layer and not by a processor's name (`machine.py` measures)."""
 
 from __future__ import annotations
 
-import functools
-import time
-from dataclasses import dataclass
-from typing import Literal
-
-import torch
-
+from loraloom.engine.machine import Dtype, GemmRates, device, measure
 from loraloom.recipe import Train
 
+__all__ = ["WORTHWHILE", "Dtype", "GemmRates", "choose_dtype", "device", "explain_dtype", "measure"]
+
 WORTHWHILE = 1.3
-"""bf16 is taken where its products are faster than fp32's by this ratio."""
-_SIZE = 768
+"""bf16 is taken where a layer's products are faster than in fp32 by this ratio."""
 
 
-@dataclass(frozen=True, slots=True)
-class GemmRates:
-    """FLOPs per second of a D × D product, as measured."""
-
-    fp32: float
-    bf16: float
-
-    @property
-    def dtype(self) -> Literal["fp32", "bf16"]:
-        return "bf16" if self.bf16 > WORTHWHILE * self.fp32 else "fp32"
-
-
-def choose_dtype(train: Train) -> Literal["fp32", "bf16"]:
+def choose_dtype(train: Train) -> Dtype:
     """The recipe's choice, or by measurement where it leaves it open."""
-    if train.bf16 == "auto":
-        return measure().dtype
-    return "bf16" if train.bf16 else "fp32"
+    return explain_dtype(train)[0]
 
 
-@functools.cache
-def measure() -> GemmRates:
-    """Measures both types on the device that trains."""
-    return GemmRates(_rate(torch.float32), _rate(torch.bfloat16))
-
-
-def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _rate(dtype: torch.dtype, repeats: int = 5) -> float:
-    """The fastest of a few runs of (N, D) × (D, D), N = D, as a layer has it."""
-    place = device()
-    left = torch.ones(_SIZE, _SIZE, dtype=dtype, device=place)
-    best = float("inf")
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        _ = left @ left
-        if place.type == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - start)
-    return float(2 * _SIZE**3 / best)
+def explain_dtype(train: Train) -> tuple[Dtype, str]:
+    """As `choose_dtype`, with the reason."""
+    if train.bf16 != "auto":
+        return "bf16" if train.bf16 else "fp32", f"as the recipe says: train.bf16 is {str(train.bf16).lower()}"
+    ratio = measure().ratio
+    if ratio > WORTHWHILE:
+        return "bf16", f"a layer's products are {ratio:.1f} × as fast as in fp32"
+    return "fp32", f"a layer's products are {ratio:.1f} × as fast in bf16, which is worth it only over {WORTHWHILE} ×"

@@ -1,0 +1,210 @@
+"""What `loraloom doctor` says: what this machine is, what it was measured to do, and what will be used for training.
+
+Takes the time of importing torch and, with a recipe, transformers; and about half a second of measuring.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from loraloom.backbone import sources
+from loraloom.data import default_cache
+from loraloom.engine import machine, precision
+from loraloom.engine.machine import BASE, DEMO, GemmRates, Gpu, LayerSize, Machine
+from loraloom.execute.in_process import choose_engine
+from loraloom.recipe import Backbone, Recipe, Train
+
+KERNELS = "loraloom.engine.loom.kernels"
+LOOM_ENCODERS = "bert", "roberta", "xlm-roberta", "distilbert", "mpnet", "electra", "modernbert"
+BUSY_SHARE = 0.25
+"""Load average, as a share of the machine's cores, from which other programs are taken to disturb the measurement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What will be used, and why."""
+
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What `doctor` prints. `rates` are for the base and the demo size, or for the base size and the recipe's model."""
+
+    model: str | None
+    machine: Machine
+    memory_available_gb: float | None
+    cache_folder: Path
+    disk_free_gb: float | None
+    gpu: Gpu | None
+    rates: tuple[tuple[LayerSize, GemmRates], ...]
+    dtype: Choice
+    engine: Choice
+    kernels_in_use: bool
+    kernels_reason: str
+    threads: int
+    threads_reason: str
+    trials_per_pack: int
+    trials_per_pack_reason: str
+    notes: tuple[str, ...]
+    """What keeps the machine from what it could do, and the remedy."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Keys are stable; units stand in their names (gb: 10^9 bytes, gflop: 10^9 FLOPs)."""
+        return {
+            "model": self.model,
+            "cpu": self.machine.cpu,
+            "architecture": self.machine.architecture,
+            "instructions": list(self.machine.instructions),
+            "physical_cores": self.machine.physical_cores,
+            "logical_cores": self.machine.logical_cores,
+            "cpu_quota_cores": self.machine.cpu_quota_cores,
+            "memory_total_gb": round(self.machine.memory_total_gb, 2),
+            "memory_available_gb": _rounded(self.memory_available_gb),
+            "cache_folder": str(self.cache_folder),
+            "disk_free_gb": _rounded(self.disk_free_gb),
+            "gpu": asdict(self.gpu) if self.gpu else None,
+            "gemm": [_rates_as_json(size, rates) for size, rates in self.rates],
+            "dtype": self.dtype.value,
+            "dtype_reason": self.dtype.reason,
+            "engine": self.engine.value,
+            "engine_reason": self.engine.reason,
+            "kernels_in_use": self.kernels_in_use,
+            "kernels_reason": self.kernels_reason,
+            "threads": self.threads,
+            "threads_reason": self.threads_reason,
+            "trials_per_pack": self.trials_per_pack,
+            "trials_per_pack_reason": self.trials_per_pack_reason,
+            "notes": list(self.notes),
+        }
+
+
+def diagnose(recipe: Recipe | None = None) -> Diagnosis:
+    """Reads and measures the machine, and asks each part what it would choose for `recipe` (its first point).
+
+    Raises:
+        LoraloomError: the recipe's model or its engine is not to be had.
+    """
+    import torch
+
+    load = os.getloadavg()[0]  # before our own measurement adds to it
+    facts, threads = machine.read_machine(), torch.get_num_threads()
+    model = recipe.configuration({}).backbone if recipe else None
+    sizes = (BASE, _layer_size(model) if model else DEMO)
+    engine = _engine(recipe)
+    in_use, kernels_reason = kernels(engine.value)
+    trials, trials_reason = pack_advice()
+    rates = tuple((size, machine.measure(size)) for size in sizes if size is not None)
+    return Diagnosis(
+        model=model.model if model else None,
+        machine=facts,
+        memory_available_gb=machine.available_memory_gb(),
+        cache_folder=default_cache(),
+        disk_free_gb=machine.free_disk_gb(default_cache()),
+        gpu=machine.read_gpu(),
+        rates=rates,
+        dtype=Choice(*precision.explain_dtype(recipe.configuration({}).train if recipe else Train())),
+        engine=engine,
+        kernels_in_use=in_use,
+        kernels_reason=kernels_reason,
+        threads=threads,
+        threads_reason=_threads_reason(),
+        trials_per_pack=trials,
+        trials_per_pack_reason=trials_reason,
+        notes=_notes(facts, threads, load, any(each.one_thread for _, each in rates)),
+    )
+
+
+def pack_advice() -> tuple[int, str]:
+    """(K, reason): how many trials are trained together."""
+    if machine.device().type == "cpu":
+        return 1, "a CPU is busy with one trial"
+    return 1, "packing is not measured in this version"
+
+
+def kernels(engine: str) -> tuple[bool, str]:
+    """Whether an engine uses loom's compiled kernels, and why or why not; their first use may compile them."""
+    if engine == "trainer":
+        return False, "the trainer engine has no use for them"
+    try:
+        module = importlib.import_module(KERNELS)
+    except ImportError as error:
+        absent = error.name is not None and f"{KERNELS}.".startswith(f"{error.name}.")
+        return False, "not in this version" if absent else f"can't be imported: {error}"
+    load = getattr(module, "load", None)
+    if load is None:  # a folder of sources alone can be imported, too
+        return False, "not in this version"
+    why_not = load()
+    return why_not is None, why_not or "compiled, and loaded"
+
+
+def _engine(recipe: Recipe | None) -> Choice:
+    if recipe is None:
+        return Choice("auto", f"loom for BERT-like encoders ({', '.join(LOOM_ENCODERS)}), trainer for others")
+    engine, reason = choose_engine(recipe)
+    return Choice(engine.name, reason)
+
+
+def _layer_size(backbone: Backbone) -> LayerSize | None:
+    """The widths of a model's layers; None where they are the base size's.
+
+    Raises:
+        BackboneError: the model is not to be had.
+    """
+    source = sources.find(backbone.model, backbone.revision)
+    config = (None if source.local else sources.known_config(source.model)) or sources.load_config(source)
+    hidden = int(config.hidden_size)
+    wide = getattr(config, "intermediate_size", None) or getattr(config, "hidden_dim", None) or 4 * hidden
+    return None if (hidden, wide) == (BASE.hidden, BASE.intermediate) else LayerSize(backbone.model, hidden, int(wide))
+
+
+def _threads_reason() -> str:
+    names = [name for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if os.environ.get(name)]
+    return " and ".join(f"{name}={os.environ[name]}" for name in names) or "torch's own choice"
+
+
+def _notes(facts: Machine, threads: int, load: float, crowded: bool) -> tuple[str, ...]:
+    notes = []
+    if threads < facts.physical_cores:
+        notes.append(
+            f"torch uses {threads} of {facts.physical_cores} cores ({_threads_reason()}): "
+            f"set OMP_NUM_THREADS={facts.physical_cores} to train faster"
+        )
+    elif threads > facts.logical_cores:
+        notes.append(
+            f"torch uses {threads} threads, but this process may use {facts.logical_cores} cores: "
+            f"set OMP_NUM_THREADS={facts.logical_cores}, since threads that wait for each other are slow"
+        )
+    if crowded:
+        notes.append(
+            f"one thread multiplies faster than all {threads} together: other programs take the cores, and training "
+            "will be slow until they end"
+        )
+    elif load > BUSY_SHARE * (os.cpu_count() or 1):
+        notes.append(
+            f"the load average of the last minute is {load:.1f}: where that is other programs, the machine is faster "
+            "than measured here"
+        )
+    return tuple(notes)
+
+
+def _rates_as_json(size: LayerSize, rates: GemmRates) -> dict[str, Any]:
+    return {
+        "size": size.name,
+        "hidden": size.hidden,
+        "intermediate": size.intermediate,
+        "fp32_gflop_per_second": round(rates.fp32 / 1e9, 1),
+        "fp32_best_gflop_per_second": round(rates.fp32_best / 1e9, 1),
+        "bf16_gflop_per_second": round(rates.bf16 / 1e9, 1),
+        "bf16_best_gflop_per_second": round(rates.bf16_best / 1e9, 1),
+        "bf16_to_fp32_ratio": round(rates.ratio, 2),
+    }
+
+
+def _rounded(gigabytes: float | None) -> float | None:
+    return None if gigabytes is None else round(gigabytes, 2)

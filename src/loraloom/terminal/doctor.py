@@ -1,0 +1,74 @@
+"""What doctor found, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from loraloom.execute.doctor import Diagnosis
+
+
+def print_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
+    """The machine, its rates, and what will be used; then what could be better."""
+    facts = _table("machine", "")
+    for name, value in _facts(diagnosis):
+        facts.add_row(name, escape(value))
+    console.print(facts)
+    console.print()
+    console.print(_rates(diagnosis))
+    console.print()
+    choices = _table("used here" if diagnosis.model is None else f"used for {escape(diagnosis.model)}", "", "why")
+    for name, value, reason in _choices(diagnosis):
+        choices.add_row(name, f"[bold]{escape(value)}[/bold]", escape(reason))
+    console.print(choices)
+    for note in diagnosis.notes:
+        console.print(f"note: {note}", highlight=False, markup=False)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _facts(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
+    machine, gpu = diagnosis.machine, diagnosis.gpu
+    quota = "" if machine.cpu_quota_cores is None else f", of which a quota gives {machine.cpu_quota_cores:g}"
+    yield "processor", f"{machine.cpu}, {machine.architecture}"
+    yield "instructions", ", ".join(machine.instructions) or "none of those that matter"
+    yield "cores", f"{machine.physical_cores} physical, {machine.logical_cores} logical{quota}"
+    free = diagnosis.memory_available_gb
+    yield "memory", f"{machine.memory_total_gb:.1f} GB" + ("" if free is None else f", {free:.1f} GB available")
+    disk = diagnosis.disk_free_gb
+    yield "disk", f"{'unknown' if disk is None else f'{disk:.1f} GB'} free for {diagnosis.cache_folder}"
+    more = "" if gpu is None or gpu.count == 1 else f"; the first of {gpu.count}"
+    yield (
+        "GPU",
+        "none" if gpu is None else f"{gpu.name}, {gpu.memory_gb:.1f} GB, {gpu.memory_free_gb:.1f} GB free{more}",
+    )
+
+
+def _rates(diagnosis: Diagnosis) -> Table:
+    table = _table("products, GFLOP/s")
+    for name in ("fp32", "best", "bf16", "best", "bf16 / fp32"):
+        table.add_column(name, justify="right")
+    for size, rates in diagnosis.rates:
+        figures = (rates.fp32, rates.fp32_best, rates.bf16, rates.bf16_best)
+        table.add_row(
+            f"{escape(size.name)}, a layer of {size.hidden} × {size.intermediate}",
+            *(f"{figure / 1e9:,.0f}" for figure in figures),
+            f"{rates.ratio:.1f} ×",
+        )
+    return table
+
+
+def _choices(diagnosis: Diagnosis) -> Iterator[tuple[str, str, str]]:
+    yield "dtype", diagnosis.dtype.value, diagnosis.dtype.reason
+    yield "engine", diagnosis.engine.value, diagnosis.engine.reason
+    yield "compiled kernels", "yes" if diagnosis.kernels_in_use else "no", diagnosis.kernels_reason
+    yield "threads", str(diagnosis.threads), diagnosis.threads_reason
+    yield "trials in a pack", str(diagnosis.trials_per_pack), diagnosis.trials_per_pack_reason

@@ -1,0 +1,189 @@
+"""What doctor says, and that its JSON keeps its keys."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from loraloom.engine import machine
+from loraloom.engine.machine import BASE, DEMO, GemmRates, Gpu
+from loraloom.execute import doctor
+from loraloom.execute.doctor import diagnose
+from loraloom.execute.in_process import choose_engine
+from loraloom.recipe import read_recipe
+from loraloom.terminal.doctor import print_diagnosis
+
+RATES = GemmRates(fp32=2e9, bf16=6e9, fp32_best=3e9, bf16_best=7e9)
+
+
+@pytest.fixture(autouse=True)
+def _known_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_measured", lambda hidden, intermediate: RATES)
+    monkeypatch.setattr(doctor, "KERNELS", "loraloom.engine.absent.kernels")
+
+
+def test_the_keys_of_the_json_are_known() -> None:
+    """Scripts read these; a change is made here on purpose."""
+    values = replace(diagnose(), gpu=Gpu("a", 1, 2, 1)).as_json()
+    assert list(values) == [
+        "model",
+        "cpu",
+        "architecture",
+        "instructions",
+        "physical_cores",
+        "logical_cores",
+        "cpu_quota_cores",
+        "memory_total_gb",
+        "memory_available_gb",
+        "cache_folder",
+        "disk_free_gb",
+        "gpu",
+        "gemm",
+        "dtype",
+        "dtype_reason",
+        "engine",
+        "engine_reason",
+        "kernels_in_use",
+        "kernels_reason",
+        "threads",
+        "threads_reason",
+        "trials_per_pack",
+        "trials_per_pack_reason",
+        "notes",
+    ]
+    assert list(values["gpu"]) == ["name", "count", "memory_gb", "memory_free_gb"]
+    assert list(values["gemm"][0]) == [
+        "size",
+        "hidden",
+        "intermediate",
+        "fp32_gflop_per_second",
+        "fp32_best_gflop_per_second",
+        "bf16_gflop_per_second",
+        "bf16_best_gflop_per_second",
+        "bf16_to_fp32_ratio",
+    ]
+    json.dumps(values, allow_nan=False)
+
+
+def test_without_a_recipe_it_speaks_of_both_sizes_and_of_engines_in_general() -> None:
+    found = diagnose()
+    assert found.model is None
+    assert [size for size, _ in found.rates] == [BASE, DEMO]
+    assert (found.dtype.value, found.engine.value) == ("bf16", "auto")
+    assert "modernbert" in found.engine.reason
+
+
+def test_with_a_recipe_it_speaks_of_its_model_type_and_engine(tiny_recipe: dict[str, Any]) -> None:
+    recipe = read_recipe(tiny_recipe)
+    found = diagnose(recipe)
+    assert found.model == tiny_recipe["backbone"]["model"]
+    assert [(size.hidden, size.intermediate) for size, _ in found.rates] == [(BASE.hidden, BASE.intermediate), (32, 64)]
+    assert found.dtype.value == "fp32"
+    assert "train.bf16" in found.dtype.reason
+    assert (found.engine.value, found.engine.reason) == (choose_engine(recipe)[0].name, choose_engine(recipe)[1])
+
+
+@pytest.mark.parametrize("model", ["roberta-base", "distilbert-base-uncased"])
+def test_a_base_size_model_is_measured_once(model: str) -> None:
+    found = diagnose(read_recipe({"data": {"dataset": "demo"}, "backbone": {"model": model}}))
+    assert [size for size, _ in found.rates] == [BASE]
+
+
+@pytest.mark.parametrize("why_not", [None, "no compiler"])
+def test_kernels_are_in_use_where_they_load(monkeypatch: pytest.MonkeyPatch, why_not: str | None) -> None:
+    monkeypatch.setitem(sys.modules, doctor.KERNELS, SimpleNamespace(load=lambda: why_not))
+    found = diagnose()
+    assert found.kernels_in_use == (why_not is None)
+    assert why_not is None or found.kernels_reason == why_not
+
+
+def test_the_trainer_engine_uses_no_kernels(monkeypatch: pytest.MonkeyPatch, tiny_recipe: dict[str, Any]) -> None:
+    monkeypatch.setitem(sys.modules, doctor.KERNELS, SimpleNamespace(load=lambda: pytest.fail("loaded, or compiled")))
+    found = diagnose(read_recipe(tiny_recipe | {"engine": "trainer"}))
+    assert (found.engine.value, found.kernels_in_use) == ("trainer", False)
+
+
+def test_kernels_that_are_not_there_are_told_from_kernels_that_lack_something(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert doctor.kernels("loom") == (False, "not in this version")
+    (tmp_path / "sources_alone").mkdir()
+    (tmp_path / "lacking_kernels.py").write_text("import a_package_that_is_not_there\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(doctor, "KERNELS", "sources_alone")
+    assert doctor.kernels("loom") == (False, "not in this version")
+    monkeypatch.setattr(doctor, "KERNELS", "lacking_kernels")
+    ready, why = doctor.kernels("loom")
+    assert not ready
+    assert "a_package_that_is_not_there" in why
+
+
+@pytest.mark.parametrize(("more", "advised"), [(3, True), (0, False), (-1, True)])
+def test_threads_that_do_not_match_the_cores_are_noted_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, more: int, advised: bool
+) -> None:
+    cores = 4
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores - more)
+    facts = replace(machine.read_machine(), physical_cores=cores, logical_cores=cores)
+    monkeypatch.setattr(machine, "read_machine", lambda: facts)
+    assert any(f"OMP_NUM_THREADS={cores}" in note for note in diagnose().notes) == advised
+
+
+@pytest.mark.parametrize("share", [0.5, 2])
+def test_a_busy_machine_is_noted(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 100)
+    monkeypatch.setattr(os, "getloadavg", lambda: (share * doctor.BUSY_SHARE * 100, 0.0, 0.0))
+    assert any("load average" in note for note in diagnose().notes) == (share > 1)
+
+
+def test_cores_that_others_take_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_measured", lambda *_: replace(RATES, one_thread=True))
+    assert any("other programs take the cores" in note for note in diagnose().notes)
+
+
+def test_a_cpu_trains_one_trial_at_a_time_until_it_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "device", lambda: torch.device("cpu"))
+    assert doctor.pack_advice() == (1, "a CPU is busy with one trial")
+
+
+def test_people_see_every_fact_and_choice_with_its_reason() -> None:
+    found = diagnose()
+    facts = replace(found.machine, cpu="a [fast] one", instructions=(), cpu_quota_cores=1.5)
+    text = io.StringIO()
+    print_diagnosis(
+        Console(file=text, width=400),
+        replace(found, machine=facts, model="a/[model]", gpu=Gpu("[B]100", 2, 80, 70.5), notes=("mind [this]",)),
+    )
+    said = text.getvalue()
+    for part in (
+        "a [fast] one",
+        "none of those that matter",
+        "quota gives 1.5",
+        "[B]100, 80.0 GB, 70.5 GB free; the first of 2",
+        "used for a/[model]",
+        "3.0 ×",
+        found.dtype.reason,
+        found.engine.reason,
+        found.kernels_reason,
+        found.threads_reason,
+        found.trials_per_pack_reason,
+        "note: mind [this]",
+    ):
+        assert part in said
+
+
+def test_what_is_not_known_is_not_made_up() -> None:
+    text = io.StringIO()
+    print_diagnosis(Console(file=text, width=400), replace(diagnose(), disk_free_gb=None, memory_available_gb=None))
+    assert "unknown free" in text.getvalue()
+    assert "available" not in text.getvalue()
