@@ -1,4 +1,4 @@
-"""The reference engine on a tiny encoder: every field of a recipe is run, saved, and loaded again."""
+"""The contract of engines, on a tiny encoder: every field of a recipe is run, saved, and loaded again."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ from loraloom import pipeline
 from loraloom.backbone.quiet import quietly
 from loraloom.recipe import read_recipe
 from loraloom.study.record import Evaluation, TrialRecord, read_metrics
+
+
+@pytest.fixture(params=["trainer", "loom"])
+def tiny_recipe(request: pytest.FixtureRequest, tiny_recipe: dict[str, Any]) -> dict[str, Any]:
+    """The tiny recipe, by each engine."""
+    return tiny_recipe | {"engine": request.param}
 
 
 def run(recipe: dict[str, Any], out: Path, *overrides: str) -> tuple[TrialRecord, tuple[Evaluation, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -41,6 +42,7 @@ class Job:
 class Outcome:
     """What became of a job. The adapter is in the job's folder where `state` is complete or pruned."""
 
+    engine: str
     state: Literal["complete", "pruned", "failed"]
     dtype: Literal["fp32", "bf16"]
     counts: Counts
@@ -59,10 +61,11 @@ class Listener(Protocol):
 class Engine(Protocol):
     """Trains jobs. Every engine must mean the same by a configuration; `trainer` is the oracle.
 
-    `train` writes into each job's folder: metrics.jsonl, a line per evaluation, as it goes; then the adapter as PEFT
-    saves it. A loss that is not finite, or memory that does not suffice, makes a failed outcome, not an exception.
+    A pack's jobs are trained together, and each comes out as it would alone. `train_pack` writes into each job's
+    folder: metrics.jsonl, a line per evaluation, as it goes; then the adapter as PEFT saves it. A loss that is not
+    finite, or memory that does not suffice, makes a failed outcome, not an exception.
     """
 
     name: str
 
-    def train(self, job: Job, listener: Listener) -> Outcome: ...
+    def train_pack(self, jobs: Sequence[Job], listener: Listener) -> tuple[Outcome, ...]: ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -57,6 +58,10 @@ class TrainerEngine:
 
     name = "trainer"
 
+    def train_pack(self, jobs: Sequence[Job], listener: Listener) -> tuple[Outcome, ...]:
+        """Trains jobs one after another; see `train`."""
+        return tuple(self.train(job, listener) for job in jobs)
+
     def train(self, job: Job, listener: Listener) -> Outcome:
         """Trains `job`, writing metrics.jsonl as it goes and the adapter at its end.
 
@@ -71,11 +76,11 @@ class TrainerEngine:
             run.train()
             save_adapter(model, job.folder)
         except TrialFailedError as error:
-            return Outcome("failed", dtype, counts, reason=str(error))
+            return Outcome("trainer", "failed", dtype, counts, reason=str(error))
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            return Outcome("failed", dtype, counts, reason=OUT_OF_MEMORY)
+            return Outcome("trainer", "failed", dtype, counts, reason=OUT_OF_MEMORY)
         finally:
             shutil.rmtree(job.folder / CHECKPOINT, ignore_errors=True)
         return run.outcome(counts)
@@ -177,7 +182,9 @@ class _Run(TrainerCallback):
             macro_f1=self.score.macro_f1,
             loss=self.score.log_loss,
         )
-        return Outcome(self.state, self.dtype, counts, self.reason, Result(validation=score), timings, self.marks)
+        return Outcome(
+            "trainer", self.state, self.dtype, counts, self.reason, Result(validation=score), timings, self.marks
+        )
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         step = state.global_step

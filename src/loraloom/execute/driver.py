@@ -7,6 +7,7 @@ the last two leaves a finished folder under a running entry, which the next star
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from loraloom.data import TextData
 from loraloom.engine import Job, Outcome
@@ -33,11 +34,9 @@ class Driver:
         self._watcher, self._clock = watcher, clock
         self._ledger = Ledger(run.path / LEDGER, make_sampler(run.recipe, 0), make_pruner(run.recipe))
         self._proposals = Proposals(run.recipe, self._ledger, place.why_not)
-        self._engine = ""
 
     def announce(self, engine: str, reason: str) -> None:
         """Tells the watcher what is about to be done."""
-        self._engine = engine
         data = self._place.data
         self._watcher.planned(
             SearchPlan(
@@ -60,7 +59,7 @@ class Driver:
         for interrupted in self._proposals.interrupted():
             self._settle(interrupted)
         while self._clock.has_room() and (proposal := self._proposals.next()) is not None:
-            self._train(proposal)
+            self._train([proposal])
 
     def _settle(self, proposal: Proposal) -> None:
         """A trial that was under way at a kill: finished in its folder, or to be begun again."""
@@ -68,13 +67,32 @@ class Driver:
         if is_whole(folder):
             self._tell(read_record(folder))
         else:
-            self._train(proposal)
+            self._train([proposal])
 
-    def _train(self, proposal: Proposal) -> None:
+    def _train(self, proposals: Sequence[Proposal]) -> None:
+        """Trains proposals as one pack."""
+        jobs = [self._begin(proposal) for proposal in proposals]
+        start = time.monotonic()
+        try:
+            outcomes = self._executor.run(jobs, self._hear)
+        except Exception as error:
+            if disk_is_full(error):
+                raise RunError(
+                    f"{self._run.path}: no space is left on the disk; free some, then: loraloom resume {self._run.path}"
+                ) from error
+            raise
+        self._clock.note_trial(time.monotonic() - start)
+        for proposal, job, outcome in zip(proposals, jobs, outcomes, strict=True):
+            record = self._record(proposal, outcome)
+            write_json(job.folder / RECORD, record.model_dump(mode="json"))
+            write_manifest(job.folder)
+            self._tell(record)
+
+    def _begin(self, proposal: Proposal) -> Job:
         parameters = self._place.parameters(proposal.configuration).trainable
         rows = self._place.rows(proposal.configuration)
         self._watcher.trial_started(proposal, parameters)
-        job = Job(
+        return Job(
             number=proposal.number,
             configuration=proposal.configuration,
             source=self._place.source(proposal.configuration.backbone),
@@ -83,20 +101,6 @@ class Driver:
             expected_parameters=parameters,
             deadline=self._clock.trial_deadline,
         )
-        start = time.monotonic()
-        try:
-            outcome = self._executor.run(job, self._hear)
-        except Exception as error:
-            if disk_is_full(error):
-                raise RunError(
-                    f"{self._run.path}: no space is left on the disk; free some, then: loraloom resume {self._run.path}"
-                ) from error
-            raise
-        self._clock.note_trial(time.monotonic() - start)
-        record = self._record(proposal, outcome)
-        write_json(job.folder / RECORD, record.model_dump(mode="json"))
-        write_manifest(job.folder)
-        self._tell(record)
 
     def _hear(self, job: Job, evaluation: Evaluation) -> bool:
         self._watcher.evaluated(job.number, evaluation)
@@ -128,7 +132,7 @@ class Driver:
             counts=outcome.counts,
             result=outcome.result,
             timings=outcome.timings,
-            engine=self._engine,
+            engine=outcome.engine,
             dtype=outcome.dtype,
             marks=marks,
         )

@@ -1,10 +1,17 @@
-"""Runs trials in this process, one after another."""
+"""Runs packs of trials in this process, and chooses the engine that trains them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from loraloom.backbone import sources
 from loraloom.engine import Engine, Job, Listener, Outcome
 from loraloom.errors import RecipeError
-from loraloom.recipe import Recipe
+from loraloom.recipe import Choices, Configuration, Recipe
+
+if TYPE_CHECKING:
+    from loraloom.backbone.sources import Source
 
 
 class InProcess:
@@ -13,22 +20,66 @@ class InProcess:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def run(self, job: Job, listener: Listener) -> Outcome:
-        return self._engine.train(job, listener)
+    def run(self, jobs: Sequence[Job], listener: Listener) -> tuple[Outcome, ...]:
+        """Trains jobs that can share a pack."""
+        return self._engine.train_pack(jobs, listener)
+
+
+class AutoEngine:
+    """Loom for the models that it knows, the trainer for the others."""
+
+    name = "auto"
+
+    def __init__(self) -> None:
+        from loraloom.engine.loom import LoomEngine
+        from loraloom.engine.trainer import TrainerEngine
+
+        self._loom, self._trainer = LoomEngine(), TrainerEngine()
+
+    def train_pack(self, jobs: Sequence[Job], listener: Listener) -> tuple[Outcome, ...]:
+        """Trains jobs of one backbone by the engine that takes it."""
+        reason = why_not_loom(jobs[0].source, jobs[0].configuration)
+        engine: Engine = self._loom if reason is None else self._trainer
+        return engine.train_pack(jobs, listener)
 
 
 def choose_engine(recipe: Recipe) -> tuple[Engine, str]:
     """The engine that the recipe asks for, and why it is that one.
 
     Raises:
-        RecipeError: an engine that this version has not got.
+        RecipeError: `engine: loom` for a model that loom does not know.
+        BackboneError: a model is not to be had.
     """
+    from loraloom.engine.loom import LoomEngine
     from loraloom.engine.trainer import TrainerEngine
 
-    match recipe.engine:
-        case "loom":
-            raise RecipeError("engine: 'loom' is not in this version; use auto or trainer")
-        case "auto":
-            return TrainerEngine(), "auto: HF Trainer and PEFT, the one engine of this version"
-        case "trainer":
-            return TrainerEngine(), "as the recipe says: HF Trainer and PEFT"
+    if recipe.engine == "trainer":
+        return TrainerEngine(), "as the recipe says: HF Trainer and PEFT"
+    refused = {model: reason for model, reason in _refusals(recipe) if reason is not None}
+    if not refused:
+        return LoomEngine(), "auto: loom knows the model" if recipe.engine == "auto" else "as the recipe says"
+    first, reason = next(iter(refused.items()))
+    if recipe.engine == "loom":
+        raise RecipeError(f"engine: loom can't train {first!r}: {reason}; use engine: trainer, or auto")
+    if len(refused) < len(recipe.values("backbone.model")):
+        return AutoEngine(), f"auto: loom, but trainer for {', '.join(refused)}: {reason}"
+    return TrainerEngine(), f"auto: HF Trainer and PEFT, since loom can't train {first!r}: {reason}"
+
+
+def why_not_loom(source: Source, configuration: Configuration) -> str | None:
+    """Why loom can't train a configuration; None where it can."""
+    from loraloom.engine.loom.engine import why_not
+
+    return why_not(source, configuration)
+
+
+def _refusals(recipe: Recipe) -> list[tuple[str, str | None]]:
+    """Each model of the recipe, and why loom can't train it with any of the recipe's heads."""
+    named = {name: Choices(recipe.values(name)) for name in ("backbone.model", "head.kind") if name in recipe.axes}
+    found: dict[str, str | None] = {}
+    for point in recipe.model_copy(update={"axes": named}).grid():
+        configuration = recipe.configuration(point)
+        backbone = configuration.backbone
+        reason = why_not_loom(sources.find(backbone.model, backbone.revision), configuration)
+        found[backbone.model] = found.get(backbone.model) or reason
+    return list(found.items())

@@ -51,6 +51,7 @@ class Timings(_Frozen):
     seconds: float
     train_seconds: float
     examples_per_second: float
+    tokens_per_second: float | None = None
 
 
 class TrialRecord(_Frozen):
@@ -88,6 +89,8 @@ class Evaluation(BaseModel):
     validation_accuracy: float
     validation_macro_f1: float
     trace: tuple[tuple[int, float, float], ...] = ()
+    examples_per_second: float | None = None
+    tokens_per_second: float | None = None
 
 
 def read_record(folder: Path) -> TrialRecord:

@@ -1,0 +1,175 @@
+"""The operations of a layer by the compiled kernels: bf16 on a CPU, one trial a pack.
+
+The same functions as `ops.py`, in which their meaning stands; `kernels/` says what they cost. A weight is laid out once
+for the forward product and, where gradients pass, once more for the backward one, and is not kept as it was.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from loraloom.backbone.anatomy import Anatomy
+from loraloom.engine.loom import kernels
+from loraloom.engine.loom.noise import Drop
+from loraloom.engine.loom.ops import Attention, FrozenLinear, LowRank, Norm, PlainOps
+from loraloom.engine.loom.tokens import Tokens
+
+
+def why_not(found: Anatomy, intermediate: int) -> str | None:
+    """Why the kernels can't be used for an encoder here, in a sentence; None where they can. Compiles them at first."""
+    depth = found.hidden // found.heads
+    if found.hidden % 64 or intermediate % 64 or depth % 16:
+        return f"The kernels need widths in multiples of 64, and heads of 16: {found.hidden}, {intermediate}, {depth}."
+    return kernels.load()
+
+
+class PackedLinear(FrozenLinear):
+    """A weight in the kernels' layouts."""
+
+    def __init__(self, weight: Tensor, *, backward: bool) -> None:
+        self.out_features, self.in_features = weight.shape
+        self.forward: Tensor = torch.ops.loraloom.pack(weight)
+        self.backward: Tensor | None = torch.ops.loraloom.pack(weight.t()) if backward else None
+
+
+class CompiledOps(PlainOps):
+    """The operations by the kernels; what has none of its own is plain torch's."""
+
+    name = "compiled"
+
+    def freeze(self, weight: Tensor, *, backward: bool) -> FrozenLinear:
+        return PackedLinear(weight, backward=backward)
+
+    def linear(self, x: Tensor, frozen: FrozenLinear, bias: Tensor | None, low: LowRank | None) -> Tensor:
+        return self._linear(x, _packed(frozen).forward, frozen.out_features, bias, low, None, None)
+
+    def linear_backward(
+        self, dy: Tensor, frozen: FrozenLinear, low: LowRank | None, residual: Tensor | None = None
+    ) -> Tensor:
+        return self._linear(dy, _backward(frozen), frozen.in_features, None, low, residual, None)
+
+    def linear_gelu(
+        self, x: Tensor, frozen: FrozenLinear, bias: Tensor | None, low: LowRank | None
+    ) -> tuple[Tensor, Tensor]:
+        u, b = _pair(low)
+        a, g = torch.ops.loraloom.linear_gelu(x[0], _packed(frozen).forward, frozen.out_features, _flat(bias), u, b)
+        return a.unsqueeze(0), g.unsqueeze(0)
+
+    def linear_gelu_backward(self, dy: Tensor, frozen: FrozenLinear, low: LowRank | None, a: Tensor) -> Tensor:
+        u, b = _pair(low)
+        da: Tensor = torch.ops.loraloom.linear_gelu_backward(dy[0], _backward(frozen), frozen.in_features, u, b, a[0])
+        return da.unsqueeze(0)
+
+    def linear_norm(
+        self,
+        x: Tensor,
+        frozen: FrozenLinear,
+        bias: Tensor | None,
+        low: LowRank | None,
+        residual: Tensor,
+        drop: Drop | None,
+        norm: Norm,
+    ) -> tuple[Tensor, Tensor]:
+        if norm.bias is None:
+            return super().linear_norm(x, frozen, bias, low, residual, drop, norm)
+        u, b = _pair(low)
+        r, h = torch.ops.loraloom.linear_norm(
+            x[0], _packed(frozen).forward, frozen.out_features, _flat(bias), u, b, residual[0], *_dropping(drop),
+            norm.gain, _flat(norm.bias), norm.eps,
+        )  # fmt: skip
+        return r.unsqueeze(0), h.unsqueeze(0)
+
+    def linear_residual(
+        self,
+        x: Tensor,
+        frozen: FrozenLinear,
+        bias: Tensor | None,
+        low: LowRank | None,
+        residual: Tensor,
+        drop: Drop | None,
+    ) -> Tensor:
+        return self._linear(x, _packed(frozen).forward, frozen.out_features, bias, low, residual, drop)
+
+    def norm(self, x: Tensor, norm: Norm) -> Tensor:
+        h: Tensor = torch.ops.loraloom.norm(x[0], norm.gain, _flat(norm.bias), norm.eps)
+        return h.unsqueeze(0)
+
+    def norm_backward(self, dh: Tensor, r: Tensor, norm: Norm, drop: Drop | None) -> tuple[Tensor, Tensor]:
+        dr, dy = torch.ops.loraloom.norm_backward(dh[0], r[0], norm.gain, norm.eps, *_dropping(drop))
+        return dr.unsqueeze(0), dy.unsqueeze(0)
+
+    def attention(self, qkv: Tensor, tokens: Tokens, spec: Attention, drop: Drop | None, *, first: bool) -> Tensor:
+        if first:
+            return super().attention(qkv, tokens, spec, drop, first=True)
+        context: Tensor = torch.ops.loraloom.attention(
+            qkv[0], tokens.offsets, spec.heads, spec.scale, spec.bias, spec.window, *_dropping(drop)
+        )
+        return context.unsqueeze(0)
+
+    def attention_backward(
+        self,
+        dcontext: Tensor,
+        qkv: Tensor,
+        context: Tensor,
+        tokens: Tokens,
+        spec: Attention,
+        drop: Drop | None,
+        *,
+        first: bool,
+    ) -> Tensor:
+        if first:
+            return super().attention_backward(dcontext, qkv, context, tokens, spec, drop, first=True)
+        dqkv: Tensor = torch.ops.loraloom.attention_backward(
+            dcontext[0], qkv[0], context[0], tokens.offsets, spec.heads, spec.scale, spec.bias, spec.window,
+            *_dropping(drop),
+        )  # fmt: skip
+        return dqkv.unsqueeze(0)
+
+    def project(self, x: Tensor, a: Tensor) -> Tensor:
+        u: Tensor = torch.ops.loraloom.lowrank_project(x[0], a[0])
+        return u.unsqueeze(0)
+
+    def gram(self, left: Tensor, right: Tensor) -> Tensor:
+        product: Tensor = torch.ops.loraloom.lowrank_gradient(left[0], right[0])
+        return product.unsqueeze(0)
+
+    def _linear(
+        self,
+        x: Tensor,
+        packed: Tensor,
+        outputs: int,
+        bias: Tensor | None,
+        low: LowRank | None,
+        residual: Tensor | None,
+        drop: Drop | None,
+    ) -> Tensor:
+        u, b = _pair(low)
+        added = None if residual is None else residual[0]
+        y: Tensor = torch.ops.loraloom.linear(x[0], packed, outputs, _flat(bias), u, b, added, *_dropping(drop))
+        return y.unsqueeze(0)
+
+
+def _packed(frozen: FrozenLinear) -> PackedLinear:
+    assert isinstance(frozen, PackedLinear)
+    return frozen
+
+
+def _backward(frozen: FrozenLinear) -> Tensor:
+    packed = _packed(frozen).backward
+    if packed is None:
+        raise AssertionError("gradients pass a layer that was laid out without them")
+    return packed
+
+
+def _pair(low: LowRank | None) -> tuple[Tensor | None, Tensor | None]:
+    """u (N, R) and b (D_out, R)."""
+    return (None, None) if low is None else (low.left[0], low.right[0].t().contiguous())
+
+
+def _flat(vector: Tensor | None) -> Tensor | None:
+    return None if vector is None else vector.reshape(-1)
+
+
+def _dropping(drop: Drop | None) -> tuple[float, int, int]:
+    return (0.0, 0, 0) if drop is None else (drop.p, *drop.keys[0])

@@ -1,0 +1,59 @@
+"""Logits of many texts: batches by length, each text computed once, without dropout.
+
+Texts of like length share a batch, so that plain attention pads little; where a batch's tokens are is worked out once
+for a split and kept for all trials (24 bytes a token).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from loraloom.backbone.anatomy import Embedding
+from loraloom.data import Encoded
+from loraloom.engine.loom.tokens import Ints, Tokens, lay_out
+
+TOKENS = 4096
+"""Tokens of a batch, about: enough to keep the products busy, few enough to stay near the processor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A batch of a split: its rows, and where their tokens are."""
+
+    rows: Ints
+    tokens: Tokens
+
+
+def chunks(encoded: Encoded, embedding: Embedding, device: torch.device) -> tuple[Chunk, ...]:
+    """All rows, in batches by length; a function of the split alone."""
+    return tuple(
+        Chunk(rows, lay_out([encoded], [rows], embedding, device)) for rows in by_length(np.diff(encoded.offsets))
+    )
+
+
+def by_length(lengths: NDArray[np.int64]) -> Iterator[Ints]:
+    """Rows in batches of about TOKENS tokens, shortest first."""
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        longest = lengths[order[start:]]
+        # Texts are sorted: the longest of a batch is its last, and bounds what padding costs.
+        fits = np.flatnonzero(longest * np.arange(1, len(longest) + 1) <= TOKENS)
+        count = max(1, int(fits[-1]) + 1 if len(fits) else 1)
+        yield order[start : start + count]
+        start += count
+
+
+def gather(parts: tuple[Chunk, ...], classes: int, logits_of: Callable[[Chunk], Tensor]) -> NDArray[np.float32]:
+    """Logits (N, C) of all rows in their own order."""
+    rows = sum(len(part.rows) for part in parts)
+    logits = np.zeros((rows, classes), dtype=np.float32)
+    for part in parts:
+        logits[part.rows] = logits_of(part).float().cpu().numpy()
+    return logits

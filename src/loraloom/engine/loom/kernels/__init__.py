@@ -1,0 +1,115 @@
+"""The compiled CPU kernels: C++ for bf16 products with their epilogues, norms and attention, as torch.ops.loraloom.
+
+`load()` compiles the sources beside this file on first use (about ten seconds, once for a version of source, torch,
+compiler and processor) and keeps the library in the cache folder. No OpenMP runtime is linked: libtorch_cpu's own is the
+only one in the process. Rejected: torch.utils.cpp_extension.load, which needs ninja and torch/extension.h and takes
+longer than the compiler alone; wheels per platform, for what a compiler on the spot does better (-march=native).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+
+from loraloom.data.encoding import default_cache
+from loraloom.study.durable import sync_folder
+
+_FOLDER = Path(__file__).parent
+_FLAGS = ("-std=c++20", "-O3", "-march=native", "-fopenmp", "-fPIC", "-w")
+_NEEDED = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16")
+_LIBRARY = "kernels.so"
+
+
+@functools.cache
+def load() -> str | None:
+    """Makes torch.ops.loraloom usable, compiling it where needed; None, or the reason why it can't be.
+
+    LORALOOM_KERNELS=off declines; LORALOOM_KERNELS=brgemm takes oneDNN's tile products in place of AMX intrinsics.
+    """
+    wish = os.environ.get("LORALOOM_KERNELS", "")
+    if wish == "off":
+        return "LORALOOM_KERNELS=off declines them."
+    processor = _processor()
+    if missing := [flag for flag in _NEEDED if flag not in processor.split()]:
+        return f"This processor has no {missing[0]}."
+    compiler = _compiler()
+    if compiler is None:
+        return "No C++ compiler was found: neither $CXX nor c++ nor g++."
+    flags = (*_FLAGS, *(["-DLORALOOM_BRGEMM"] if wish == "brgemm" else []))
+    try:
+        library = _built(compiler, flags, processor)
+        torch.ops.load_library(library)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"The compiled kernels can't be used: {_first_line(error)}"
+    if not torch.ops.loraloom.usable():
+        return "The system does not let this process use the processor's matrix unit (AMX)."
+    return None
+
+
+def _built(compiler: str, flags: tuple[str, ...], processor: str) -> Path:
+    """The library for this processor and these sources, compiled if it is not in the cache."""
+    sources = sorted(path for path in _FOLDER.iterdir() if path.suffix in {".cpp", ".h"})
+    key = hashlib.sha256()
+    for part in (compiler, *flags, torch.__version__, processor, *(f"{p.name}\n{p.read_text()}" for p in sources)):
+        key.update(part.encode() + b"\0")
+    folder = default_cache() / "kernels" / key.hexdigest()
+    if not (folder / _LIBRARY).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        # Each process builds under a name of its own, and the last rename stands: both wrote the same.
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as work:
+            built = _compile(compiler, flags, [path for path in sources if path.suffix == ".cpp"], Path(work))
+            with built.open("rb") as file:
+                os.fsync(file.fileno())
+            built.replace(folder / _LIBRARY)
+        sync_folder(folder)
+    return folder / _LIBRARY
+
+
+def _compile(compiler: str, flags: tuple[str, ...], sources: list[Path], work: Path) -> Path:
+    """Compiles the sources as one and links them against libtorch_cpu, without an OpenMP runtime.
+
+    One translation unit reads torch's headers once: 6 s of processor time in place of 14. Raises CalledProcessError,
+    with the compiler's own words in `stderr`.
+    """
+    torch_folder = Path(torch.__file__).parent
+    abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
+    whole, binary, library = work / "kernels.cpp", work / "kernels.o", work / _LIBRARY
+    whole.write_text("".join(f'#include "{source}"\n' for source in sources))
+    compiling = [compiler, *flags, abi, f"-I{torch_folder / 'include'}", "-c", str(whole), "-o", str(binary)]
+    linking = [compiler, "-shared", str(binary), "-o", str(library), f"-L{torch_folder / 'lib'}"]
+    for command in (compiling, [*linking, "-ltorch_cpu", "-lc10"]):
+        subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    return library
+
+
+def _compiler() -> str | None:
+    for name in (os.environ.get("CXX"), "c++", "g++"):
+        if name and (found := shutil.which(name)):
+            return found
+    return None
+
+
+def _processor() -> str:
+    """What the processor can do, as Linux tells it; elsewhere its bare name, which promises nothing."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    found = (line.partition(":")[2].strip() for line in lines if line.startswith(("flags", "model name")))
+    return " ".join(dict.fromkeys(found))
+
+
+def _first_line(error: Exception) -> str:
+    """The first thing that went wrong, in the compiler's words where it spoke."""
+    said = getattr(error, "stderr", None) or str(error)
+    lines = [line for line in said.splitlines() if line.strip()]
+    telling = [line for line in lines if "error" in line]
+    return (telling or lines or [type(error).__name__])[0]

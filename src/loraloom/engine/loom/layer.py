@@ -1,0 +1,314 @@
+"""One encoder layer, forward and backward, over K trials of M tokens.
+
+Two kinds: norm after the residual sum (BERT and its kin), and before it (ModernBERT). A forward pass gives the
+layer's output and what the backward needs; a backward pass takes the gradient of the output, adds the gradients of
+all that is trained, and gives the gradient of the input, or None where nothing below is trained: it stops at the
+lowest place with a trained parameter. With `first` the layer computes only what the first token of each text needs:
+keys and values of all tokens, and everything else of B rows, not M (the last layer, where pooling reads the first
+token).
+
+Cost of a layer of 12·D² weights: 24·M·D² FLOPs forward and as many back, attention 4·T·D a token forward and 10·T·D
+back. Kept between: about 11·D values a token (x, qkv, context, two sums, the MLP's inner sum).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from loraloom.backbone.anatomy import Dropouts
+from loraloom.engine.loom.noise import Drop, Noise
+from loraloom.engine.loom.ops import Attention, LowRank, Norm, PlainOps
+from loraloom.engine.loom.parameters import Parameters
+from loraloom.engine.loom.projection import Projection, Saved, bias_of
+from loraloom.engine.loom.rotary import Rotary
+from loraloom.engine.loom.tokens import Tokens
+
+PLACES = 16
+"""Numbers of places with dropout that each layer has for itself."""
+
+
+@dataclass(slots=True)
+class LayerNorm:
+    """A norm of the model, frozen but for its bias where the recipe trains all biases."""
+
+    name: str
+    frozen: Norm
+    parameters: Parameters
+    now: Norm
+
+    @property
+    def trained(self) -> bool:
+        return bias_of(self.name) in self.parameters.layout.shapes
+
+    def refresh(self) -> None:
+        if self.trained:
+            bias = self.parameters.view(self.parameters.values, bias_of(self.name)).unsqueeze(1)  # (K, 1, D)
+            self.now = replace(self.frozen, bias=bias)
+
+    def collect(self, dh: Tensor) -> None:
+        """Adds the bias's gradient."""
+        if self.trained:
+            gradient = self.parameters.view(self.parameters.gradients, bias_of(self.name))
+            gradient.add_(dh.sum(dim=1, dtype=gradient.dtype))
+
+
+@dataclass(slots=True)
+class Pass:
+    """One pass over a batch: where its tokens are, and its dropout; no noise means evaluation."""
+
+    tokens: Tokens
+    noise: Noise | None
+    dropouts: Dropouts
+    lora_dropout: float
+
+    def drop(self, layer: int, place: int, p: float) -> Drop | None:
+        return None if self.noise is None else self.noise.drop(layer * PLACES + place, p)
+
+    def lora_drops(self, layer: int, site: int, projection: Projection) -> tuple[Drop | None, ...]:
+        """A mask for each adapted module; sites 0 to 3 are qkv, out, up and down."""
+        places = range(len(projection.adapted))
+        return tuple(self.drop(layer, 4 + 3 * site + place, self.lora_dropout) for place in places)
+
+
+@dataclass(slots=True)
+class Kept:
+    """What a layer's backward reads again."""
+
+    x: Tensor
+    h0: Tensor  # the input of qkv: x, or its norm
+    qkv: Tensor
+    context: Tensor
+    r1: Tensor  # after attention's residual sum
+    h1: Tensor  # the input of the MLP
+    a: Tensor  # the MLP's inner sum
+    g: Tensor | None  # its activation, where `down` is adapted
+    r2: Tensor | None  # after the MLP's residual sum (norm after)
+    low_qkv: Saved
+    low_out: Saved
+    low_up: Saved
+    low_down: Saved
+    first: bool
+
+
+class Layer(Protocol):
+    """A layer of either kind."""
+
+    def refresh(self) -> None: ...
+
+    def forward(self, x: Tensor, at: Pass, *, first: bool) -> tuple[Tensor, Kept]: ...
+
+    def backward(self, dh: Tensor, kept: Kept, at: Pass, *, to_input: bool) -> Tensor | None: ...
+
+
+@dataclass(slots=True)
+class Weights:
+    """A layer's projections and norms, as trials see them."""
+
+    number: int
+    qkv: Projection
+    out: Projection
+    up: Projection
+    down: Projection
+    attention_norm: LayerNorm | None
+    mlp_norm: LayerNorm
+    attention: Attention
+
+    def refresh(self) -> None:
+        for part in (self.qkv, self.out, self.up, self.down, self.attention_norm, self.mlp_norm):
+            if part is not None:
+                part.refresh()
+
+    def lowest(self, *, pre_norm: bool) -> int:
+        """The lowest place with a trained parameter, in the order of the forward pass; 6 where there is none.
+
+        Norm after: qkv, out, attention's norm, up, down, MLP's norm. Norm before: attention's norm, qkv, out, MLP's
+        norm, up, down.
+        """
+        norms = self.attention_norm is not None and self.attention_norm.trained
+        after = (self.qkv.trained, self.out.trained, norms, self.up.trained, self.down.trained, self.mlp_norm.trained)
+        before = (norms, self.qkv.trained, self.out.trained, self.mlp_norm.trained, self.up.trained, self.down.trained)
+        places = before if pre_norm else after
+        return places.index(True) if True in places else 6
+
+
+class PostNormLayer:
+    """h1 = norm(x + drop(out(attention(x)))); h2 = norm(h1 + drop(down(gelu(up(h1)))))."""
+
+    def __init__(self, weights: Weights, ops: PlainOps) -> None:
+        self.weights, self.ops = weights, ops
+
+    def refresh(self) -> None:
+        self.weights.refresh()
+
+    def forward(self, x: Tensor, at: Pass, *, first: bool) -> tuple[Tensor, Kept]:
+        w, ops, number = self.weights, self.ops, self.weights.number
+        assert w.attention_norm is not None
+        low, low_qkv = w.qkv.low(x, ops, at.lora_drops(number, 0, w.qkv))
+        qkv = ops.linear(x, w.qkv.frozen, w.qkv.bias, low)
+        context = ops.attention(qkv, at.tokens, w.attention, at.drop(number, 0, at.dropouts.attention), first=first)
+        residual = _first_rows(x, at.tokens) if first else x
+        low, low_out = w.out.low(context, ops, at.lora_drops(number, 1, w.out))
+        drop = at.drop(number, 1, at.dropouts.attention_output)
+        r1, h1 = ops.linear_norm(context, w.out.frozen, w.out.bias, low, residual, drop, w.attention_norm.now)
+        low, low_up = w.up.low(h1, ops, at.lora_drops(number, 2, w.up))
+        a, g = ops.linear_gelu(h1, w.up.frozen, w.up.bias, low)
+        low, low_down = w.down.low(g, ops, at.lora_drops(number, 3, w.down))
+        drop = at.drop(number, 2, at.dropouts.mlp_output)
+        r2, h2 = ops.linear_norm(g, w.down.frozen, w.down.bias, low, h1, drop, w.mlp_norm.now)
+        kept_g = g if w.down.adapted else None
+        kept = Kept(x, x, qkv, context, r1, h1, a, kept_g, r2, low_qkv, low_out, low_up, low_down, first)
+        return h2, kept
+
+    def backward(self, dh: Tensor, kept: Kept, at: Pass, *, to_input: bool) -> Tensor | None:
+        w, ops, number = self.weights, self.ops, self.weights.number
+        assert w.attention_norm is not None
+        assert kept.r2 is not None
+        stop = -1 if to_input else w.lowest(pre_norm=False)
+        w.mlp_norm.collect(dh)
+        if stop == 5:
+            return None
+        drop = at.drop(number, 2, at.dropouts.mlp_output)
+        dr2, dy = ops.norm_backward(dh, kept.r2, w.mlp_norm.now, drop)
+        low, extra = w.down.collect(dy, _or(kept.g), kept.low_down, ops, need_input=stop < 4)
+        if stop == 4:
+            return None
+        da = _gelu_backward(dy, w.down, low, extra, kept.a, ops)
+        low, extra = w.up.collect(da, kept.h1, kept.low_up, ops, need_input=stop < 3)
+        if stop == 3:
+            return None
+        dh1 = ops.linear_backward(da, w.up.frozen, low, dr2 if extra is None else dr2 + extra)
+        w.attention_norm.collect(dh1)
+        if stop == 2:
+            return None
+        drop = at.drop(number, 1, at.dropouts.attention_output)
+        dr1, dy = ops.norm_backward(dh1, kept.r1, w.attention_norm.now, drop)
+        low, extra = w.out.collect(dy, kept.context, kept.low_out, ops, need_input=stop < 1)
+        if stop == 1:
+            return None
+        dqkv = _attention_backward(dy, low, extra, kept, w, at, ops)
+        low, extra = w.qkv.collect(dqkv, kept.x, kept.low_qkv, ops, need_input=stop < 0)
+        if stop == 0:
+            return None
+        residual = _spread_first(dr1, at.tokens, kept.x) if kept.first else dr1
+        return ops.linear_backward(dqkv, w.qkv.frozen, low, residual if extra is None else residual + extra)
+
+
+class PreNormLayer:
+    """x1 = x + drop(out(attention(norm(x)))); x2 = x1 + down(drop(gelu(a) · b)), (a, b) = up(norm(x1))."""
+
+    def __init__(self, weights: Weights, ops: PlainOps, rotary: Rotary | None) -> None:
+        self.weights, self.ops, self.rotary = weights, ops, rotary
+
+    def refresh(self) -> None:
+        self.weights.refresh()
+
+    def forward(self, x: Tensor, at: Pass, *, first: bool) -> tuple[Tensor, Kept]:
+        w, ops, number = self.weights, self.ops, self.weights.number
+        h0 = x if w.attention_norm is None else ops.norm(x, w.attention_norm.now)
+        low, low_qkv = w.qkv.low(h0, ops, at.lora_drops(number, 0, w.qkv))
+        qkv = ops.linear(h0, w.qkv.frozen, w.qkv.bias, low)
+        if self.rotary is not None:
+            qkv = self.rotary.turn(qkv, at.tokens.places)
+        context = ops.attention(qkv, at.tokens, w.attention, at.drop(number, 0, at.dropouts.attention), first=first)
+        residual = _first_rows(x, at.tokens) if first else x
+        low, low_out = w.out.low(context, ops, at.lora_drops(number, 1, w.out))
+        drop = at.drop(number, 1, at.dropouts.attention_output)
+        x1 = ops.linear_residual(context, w.out.frozen, w.out.bias, low, residual, drop)
+        h1 = ops.norm(x1, w.mlp_norm.now)
+        low, low_up = w.up.low(h1, ops, at.lora_drops(number, 2, w.up))
+        a = ops.linear(h1, w.up.frozen, w.up.bias, low)
+        g = self._gated(a, at)
+        low, low_down = w.down.low(g, ops, at.lora_drops(number, 3, w.down))
+        x2 = ops.linear_residual(g, w.down.frozen, w.down.bias, low, x1, None)
+        kept_g = g if w.down.adapted else None
+        kept = Kept(x, h0, qkv, context, x1, h1, a, kept_g, None, low_qkv, low_out, low_up, low_down, first)
+        return x2, kept
+
+    def backward(self, dh: Tensor, kept: Kept, at: Pass, *, to_input: bool) -> Tensor | None:
+        w, ops, number = self.weights, self.ops, self.weights.number
+        stop = -1 if to_input else w.lowest(pre_norm=True)
+        low, extra = w.down.collect(dh, _or(kept.g), kept.low_down, ops, need_input=stop < 5)
+        if stop == 5:
+            return None
+        dg = ops.linear_backward(dh, w.down.frozen, low, extra)
+        da = self._gated_backward(dg, kept.a, at)
+        low, extra = w.up.collect(da, kept.h1, kept.low_up, ops, need_input=stop < 4)
+        if stop == 4:
+            return None
+        dh1 = ops.linear_backward(da, w.up.frozen, low, extra)
+        w.mlp_norm.collect(dh1)
+        if stop == 3:
+            return None
+        dx1 = ops.norm_backward(dh1, kept.r1, w.mlp_norm.now, None)[0] + dh
+        drop = at.drop(number, 1, at.dropouts.attention_output)
+        dy = dx1 if drop is None else drop.apply(dx1)
+        low, extra = w.out.collect(dy, kept.context, kept.low_out, ops, need_input=stop < 2)
+        if stop == 2:
+            return None
+        dqkv = _attention_backward(dy, low, extra, kept, w, at, ops)
+        if self.rotary is not None:
+            dqkv = self.rotary.turn_back(dqkv, at.tokens.places)
+        low, extra = w.qkv.collect(dqkv, kept.h0, kept.low_qkv, ops, need_input=stop < 1)
+        if stop == 1:
+            return None
+        dh0 = ops.linear_backward(dqkv, w.qkv.frozen, low, extra)
+        residual = _spread_first(dx1, at.tokens, kept.x) if kept.first else dx1
+        if w.attention_norm is None:
+            return dh0 + residual
+        w.attention_norm.collect(dh0)
+        if stop == 0:
+            return None
+        return ops.norm_backward(dh0, kept.x, w.attention_norm.now, None)[0] + residual
+
+    def _gated(self, a: Tensor, at: Pass) -> Tensor:
+        inner, gate = a.chunk(2, dim=-1)
+        drop = at.drop(self.weights.number, 3, at.dropouts.mlp_inner)
+        g = torch.nn.functional.gelu(inner) * gate
+        return g if drop is None else drop.apply(g)
+
+    def _gated_backward(self, dg: Tensor, a: Tensor, at: Pass) -> Tensor:
+        inner, gate = a.chunk(2, dim=-1)
+        drop = at.drop(self.weights.number, 3, at.dropouts.mlp_inner)
+        if drop is not None:
+            dg = drop.apply(dg)
+        d_inner = torch.ops.aten.gelu_backward(dg * gate, inner)
+        return torch.cat([d_inner, dg * torch.nn.functional.gelu(inner)], dim=-1)
+
+
+def _gelu_backward(
+    dy: Tensor, down: Projection, low: LowRank | None, extra: Tensor | None, a: Tensor, ops: PlainOps
+) -> Tensor:
+    """The gradient of the MLP's inner sum; under dropout before A the low-rank way comes as a tensor of its own."""
+
+    da = ops.linear_gelu_backward(dy, down.frozen, low, a)
+    return da if extra is None else da + torch.ops.aten.gelu_backward(extra, a)
+
+
+def _attention_backward(
+    dy: Tensor, low: LowRank | None, extra: Tensor | None, kept: Kept, w: Weights, at: Pass, ops: PlainOps
+) -> Tensor:
+
+    dcontext = ops.linear_backward(dy, w.out.frozen, low, extra)
+    drop = at.drop(w.number, 0, at.dropouts.attention)
+    return ops.attention_backward(dcontext, kept.qkv, kept.context, at.tokens, w.attention, drop, first=kept.first)
+
+
+def _first_rows(x: Tensor, tokens: Tokens) -> Tensor:
+    """Rows of first tokens: (K, M, D) to (K, B, D)."""
+    return x.reshape(-1, x.shape[-1])[tokens.first].view(tokens.trials, tokens.batch, -1)
+
+
+def _spread_first(rows: Tensor, tokens: Tokens, like: Tensor) -> Tensor:
+    """The transpose of `_first_rows`: (K, B, D) to (K, M, D), zero elsewhere."""
+    spread = torch.zeros_like(like).view(-1, like.shape[-1])
+    spread[tokens.first] = rows.reshape(-1, rows.shape[-1])
+    return spread.view(like.shape)
+
+
+def _or(tensor: Tensor | None) -> Tensor:
+    """A stand-in where a tensor was not kept since nothing reads it."""
+    return torch.empty(0) if tensor is None else tensor

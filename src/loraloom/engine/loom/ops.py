@@ -1,0 +1,251 @@
+"""The operations of a layer in plain torch: any device, any type; what the compiled kernels are checked against.
+
+Each is the forward or the backward of one step of an encoder layer over K trials of M rows; nothing here is known to
+autograd. A frozen product costs 2·K·M·D_in·D_out FLOPs, its low-rank addition 2·K·M·R·(D_in + D_out). Backward passes
+compute no gradient of frozen weights, and draw dropout masks and attention's probabilities again instead of keeping
+them: a layer keeps about 11·D values a token.
+
+Rejected, with what was measured, in docs/log.md: torch's flash attention for short texts, torch.compile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from loraloom.engine.loom.noise import Drop
+from loraloom.engine.loom.tokens import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class LowRank:
+    """A low-rank product to be added to a frozen one: left (K, M, R) times right (K, R, D_out)."""
+
+    left: Tensor
+    right: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """A layer norm: gain (D,) frozen in fp32 or more, bias (D,) or (K, 1, D), or none."""
+
+    gain: Tensor
+    bias: Tensor | None
+    eps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """What the attention of one layer is beside its input."""
+
+    heads: int
+    scale: float
+    window: int = 0
+    bias: Tensor | None = None  # (H, T, T), or larger
+
+
+class FrozenLinear:
+    """A frozen weight (D_out, D_in) as the products of both directions read it."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight
+        self.out_features, self.in_features = weight.shape
+
+
+class PlainOps:
+    """The operations in plain torch."""
+
+    name = "plain"
+
+    def freeze(self, weight: Tensor, *, backward: bool) -> FrozenLinear:
+        """Lays a weight out; `backward` says whether gradients will pass it."""
+        del backward
+        return FrozenLinear(weight.contiguous())
+
+    def linear(self, x: Tensor, frozen: FrozenLinear, bias: Tensor | None, low: LowRank | None) -> Tensor:
+        """x W^T + bias + low: (K, M, D_in) to (K, M, D_out); bias is (D_out,) or (K, 1, D_out)."""
+        if bias is not None and bias.numel() == frozen.out_features:
+            y = functional.linear(x, frozen.weight, bias.reshape(-1).to(x.dtype))
+        else:
+            y = functional.linear(x, frozen.weight)
+            if bias is not None:
+                y += bias.to(x.dtype)
+        return y if low is None else y.baddbmm_(low.left, low.right)
+
+    def linear_backward(
+        self, dy: Tensor, frozen: FrozenLinear, low: LowRank | None, residual: Tensor | None = None
+    ) -> Tensor:
+        """dy W + low + residual: (K, M, D_out) to (K, M, D_in)."""
+        dx = dy @ frozen.weight
+        if low is not None:
+            dx = dx.baddbmm_(low.left, low.right)
+        return dx if residual is None else dx.add_(residual)
+
+    def linear_gelu(
+        self, x: Tensor, frozen: FrozenLinear, bias: Tensor | None, low: LowRank | None
+    ) -> tuple[Tensor, Tensor]:
+        """(a, gelu(a)) of a = x W^T + bias + low."""
+        a = self.linear(x, frozen, bias, low)
+        return a, functional.gelu(a)
+
+    def linear_gelu_backward(self, dy: Tensor, frozen: FrozenLinear, low: LowRank | None, a: Tensor) -> Tensor:
+        """(dy W + low) · gelu'(a)."""
+        dg = self.linear_backward(dy, frozen, low)
+        da: Tensor = torch.ops.aten.gelu_backward(dg, a)
+        return da
+
+    def linear_norm(
+        self,
+        x: Tensor,
+        frozen: FrozenLinear,
+        bias: Tensor | None,
+        low: LowRank | None,
+        residual: Tensor,
+        drop: Drop | None,
+        norm: Norm,
+    ) -> tuple[Tensor, Tensor]:
+        """(r, norm(r)) of r = dropout(x W^T + bias + low) + residual."""
+        r = self.linear_residual(x, frozen, bias, low, residual, drop)
+        return r, self.norm(r, norm)
+
+    def linear_residual(
+        self,
+        x: Tensor,
+        frozen: FrozenLinear,
+        bias: Tensor | None,
+        low: LowRank | None,
+        residual: Tensor,
+        drop: Drop | None,
+    ) -> Tensor:
+        """dropout(x W^T + bias + low) + residual."""
+        y = self.linear(x, frozen, bias, low)
+        return (y if drop is None else drop.apply(y)).add_(residual)
+
+    def norm(self, x: Tensor, norm: Norm) -> Tensor:
+        """Layer norm of (K, M, D)."""
+        shape, gain = (x.shape[-1],), norm.gain.to(x.dtype)
+        if norm.bias is None or norm.bias.ndim == 1:
+            bias = None if norm.bias is None else norm.bias.to(x.dtype)
+            return functional.layer_norm(x, shape, gain, bias, norm.eps)
+        return functional.layer_norm(x, shape, gain, None, norm.eps) + norm.bias.to(x.dtype)
+
+    def norm_backward(self, dh: Tensor, r: Tensor, norm: Norm, drop: Drop | None) -> tuple[Tensor, Tensor]:
+        """(dr, dy): the gradient of r, and that of the dropped branch of the sum that r is."""
+        wide = _wide(r)
+        centred = wide - wide.mean(-1, keepdim=True)
+        deviation = torch.rsqrt(centred.square().mean(-1, keepdim=True) + norm.eps)
+        normed = centred * deviation
+        g = _wide(dh) * norm.gain
+        dr = deviation * (g - g.mean(-1, keepdim=True) - normed * (g * normed).mean(-1, keepdim=True))
+        dr = dr.to(r.dtype)
+        return dr, dr if drop is None else drop.apply(dr)
+
+    def attention(self, qkv: Tensor, tokens: Tokens, spec: Attention, drop: Drop | None, *, first: bool) -> Tensor:
+        """Softmax attention of (K, M, 3D): all queries to (K, M, D), or first tokens' only to (K, B, D)."""
+        _, _, v, probabilities, factors = _probabilities(qkv, tokens, spec, drop, first=first)
+        weights = probabilities if factors is None else probabilities * factors
+        return _scatter(weights @ v, tokens, qkv.shape[1], first=first)
+
+    def attention_backward(
+        self,
+        dcontext: Tensor,
+        qkv: Tensor,
+        context: Tensor,
+        tokens: Tokens,
+        spec: Attention,
+        drop: Drop | None,
+        *,
+        first: bool,
+    ) -> Tensor:
+        """The gradient (K, M, 3D) of qkv."""
+        del context
+        q, k, v, probabilities, factors = _probabilities(qkv, tokens, spec, drop, first=first)
+        texts, heads, queries, depth = q.shape
+        if first:
+            dc = dcontext.reshape(texts, 1, heads, depth).transpose(1, 2)  # (S, H, 1, d)
+        else:
+            dc = dcontext.reshape(-1, heads, depth)[tokens.index].transpose(1, 2)  # (S, H, T, d)
+            dc = dc * tokens.real[:, None, :, None]
+        weights = probabilities if factors is None else probabilities * factors
+        dv = weights.mT @ dc  # (S, H, T, d)
+        dp = dc @ v.mT  # (S, H, Q, T)
+        if factors is not None:
+            dp = dp * factors
+        ds = _wide(probabilities) * (_wide(dp) - (_wide(dp) * _wide(probabilities)).sum(-1, keepdim=True))
+        ds = (ds * spec.scale).to(q.dtype)
+        dq, dk = ds @ k, ds.mT @ q
+        if first:
+            dq = functional.pad(dq, (0, 0, 0, tokens.longest - 1))
+        dqkv = torch.stack([dq, dk, dv])  # (3, S, H, T, d)
+        rows = dqkv.permute(1, 3, 0, 2, 4).reshape(texts * tokens.longest, -1)  # (S·T, 3D)
+        if first and queries != 1:
+            raise AssertionError("one query a text")
+        return _placed(rows[tokens.real_flat], tokens, qkv.shape[1])
+
+    def project(self, x: Tensor, a: Tensor) -> Tensor:
+        """x a^T: (K, M, D) and (K, R, D) to (K, M, R)."""
+        return torch.bmm(x, a.mT)
+
+    def gram(self, left: Tensor, right: Tensor) -> Tensor:
+        """left^T right over the rows: (K, M, R) and (K, M, C) to (K, R, C), in fp32 or more."""
+        return _wide(torch.bmm(left.mT, right))
+
+
+def _wide(x: Tensor) -> Tensor:
+    """At least fp32."""
+    return x.float() if x.dtype == torch.bfloat16 else x
+
+
+def _probabilities(
+    qkv: Tensor, tokens: Tokens, spec: Attention, drop: Drop | None, *, first: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+    """q (S, H, Q, d), k and v (S, H, T, d), probabilities and dropout factors (S, H, Q, T)."""
+    hidden = qkv.shape[-1] // 3
+    depth = hidden // spec.heads
+    padded = qkv.reshape(-1, 3, spec.heads, depth)[tokens.index]  # (S, T, 3, H, d)
+    q, k, v = padded.permute(2, 0, 3, 1, 4).unbind(0)  # (S, H, T, d)
+    if first:
+        q = q[:, :, :1]
+    scores = _wide(q @ k.mT) * spec.scale
+    queries, keys = scores.shape[-2:]
+    if spec.bias is not None:
+        scores = scores + spec.bias[:, :queries, :keys]
+    seen = tokens.real[:, None, None, :]
+    if spec.window:
+        place = torch.arange(keys, device=qkv.device)
+        near = (place[:queries, None] - place).abs() <= spec.window
+        # A padded query's own window may hold no real key; it sees the first one, and nobody reads it.
+        seen = (seen & near) | (place == 0) & ~tokens.real[:, None, :queries, None]
+    probabilities = scores.masked_fill(~seen, float("-inf")).softmax(-1).to(qkv.dtype)
+    if drop is None:
+        return q, k, v, probabilities, None
+    # An element's number is counted within its trial: ((row · H + head) << 9) + key.
+    trials = len(drop.keys)
+    width = qkv.shape[1]
+    rows = tokens.index[:, :queries].reshape(trials, -1, 1, queries, 1) % width
+    head = torch.arange(spec.heads, device=qkv.device).view(1, 1, -1, 1, 1)
+    key = torch.arange(keys, device=qkv.device)
+    numbers = ((rows * spec.heads + head) << 9) + key  # (K, B, H, Q, T)
+    factors = drop.factors(numbers, qkv.dtype).reshape(probabilities.shape)
+    return q, k, v, probabilities, factors
+
+
+def _scatter(context: Tensor, tokens: Tokens, width: int, *, first: bool) -> Tensor:
+    """(S, H, Q, d) to rows: (K, M, D), or (K, B, D) where only first tokens asked."""
+    texts, heads, queries, depth = context.shape
+    flat = context.transpose(1, 2).reshape(texts * queries, heads * depth)
+    if first:
+        return flat.view(tokens.trials, tokens.batch, -1)
+    return _placed(flat[tokens.real_flat], tokens, width)
+
+
+def _placed(rows: Tensor, tokens: Tokens, width: int) -> Tensor:
+    """Rows of real tokens (tokens, C) at their places in (K, M, C); zero elsewhere."""
+    if len(rows) == tokens.trials * width:  # no filler: the rows are in order already
+        return rows.view(tokens.trials, width, -1)
+    placed = rows.new_zeros(tokens.trials * width, rows.shape[-1])
+    placed[tokens.real_rows] = rows
+    return placed.view(tokens.trials, width, -1)

@@ -1,0 +1,208 @@
+"""K trials over one frozen encoder: a step of all of them, each with its own loss, clipping, rate and optimizer.
+
+A pack's batch is the trials' batches side by side; frozen products run over all their tokens at once, LoRA products are
+batched over the trials. Nothing is summed over trials: a gradient is clipped, and a loss normalised, by itself (the two
+classic errors of a fused batch). Where a processor is busy with one trial's batch, packs are of one trial, and trials
+take turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from loraloom.data import Encoded
+from loraloom.engine.loom.encoder import Encoder
+from loraloom.engine.loom.frozen import FrozenEncoder
+from loraloom.engine.loom.head import Head, Target
+from loraloom.engine.loom.noise import Noise
+from loraloom.engine.loom.ops import PlainOps
+from loraloom.engine.loom.parameters import Layout, Parameters
+from loraloom.engine.loom.tokens import Tokens, lay_out
+from loraloom.engine.optimizers import build_optimizer
+from loraloom.recipe import Lora, Train
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What a pack must know of a trial: its recipe, its initial parameters by name, and its class weights (C,)."""
+
+    train: Train
+    lora: Lora
+    trained: Mapping[str, Tensor]
+    class_weights: Tensor | None
+
+    @property
+    def scale(self) -> float:
+        return self.lora.lora_alpha / (self.lora.r**0.5 if self.lora.use_rslora else self.lora.r)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A trial's rows in one pass, with their labels."""
+
+    rows: Ints
+    labels: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """A pass of one trial: the sum of its examples' losses, and how many were right."""
+
+    loss_sum: float
+    correct: int
+    examples: int
+
+
+class Pack:
+    """Trials that step together."""
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        frozen: FrozenEncoder,
+        layout: Layout,
+        decayed: frozenset[str],
+        ops: PlainOps,
+    ) -> None:
+        self.members = list(members)
+        self.parameters = Parameters(
+            layout, [member.trained for member in members], frozen.dtype, frozen.device, decayed=decayed
+        )
+        self._frozen, self._ops = frozen, ops
+        self._passes = [0] * len(members)
+        self.encoder, self.head = self._bind(self.parameters, members)
+        self._optimizers = [self._optimizer(number) for number in range(len(members))]
+        self._refresh()
+
+    def _bind(self, parameters: Parameters, members: Sequence[Member]) -> tuple[Encoder, Head]:
+        frozen = self._frozen
+        scales = [member.scale for member in members]
+        dropout = members[0].lora.lora_dropout
+        encoder = Encoder(frozen, parameters, self._ops, scales, dropout)
+        return encoder, Head(frozen.anatomy.head, parameters, frozen.head, frozen.anatomy.norm_eps)
+
+    def _optimizer(self, number: int) -> torch.optim.Optimizer:
+        """Over the trial's flat row, or, for Muon, over its matrices."""
+        parameters, train = self.parameters, self.members[number].train
+        values, gradients = parameters.values, parameters.gradients
+        if train.optim == "muon":
+            named = []
+            for name in parameters.layout.shapes:
+                parameter = nn.Parameter(parameters.of_trial(values, number, name))
+                parameter.grad = parameters.of_trial(gradients, number, name)
+                named.append((name, parameter))
+            return build_optimizer(train, named, parameters.decayed_names)
+        named = []
+        bounds = (0, parameters.layout.decayed, parameters.layout.size)
+        for name, start, stop in zip(("decayed", "others"), bounds, bounds[1:], strict=False):
+            if stop > start:
+                parameter = nn.Parameter(values[number, start:stop])
+                parameter.grad = gradients[number, start:stop]
+                named.append((name, parameter))
+        return build_optimizer(train, named, ["decayed"])
+
+    def _refresh(self) -> None:
+        self.parameters.refresh()
+        self.encoder.refresh()
+
+    def accumulate(
+        self,
+        encoded: Sequence[Encoded],
+        batches: Sequence[Batch],
+        normalisers: Sequence[float],
+        prefix: Tensor | None = None,
+    ) -> list[Losses]:
+        """One pass forward and back; each trial's gradients grow by its batch's loss over its normaliser."""
+        frozen = self._frozen
+        tokens = lay_out(encoded, [batch.rows for batch in batches], frozen.anatomy.embedding, frozen.device)
+        noise = Noise(tuple(member.train.seed for member in self.members), tuple(self._passes))
+        target = self._target(batches, normalisers, tokens)
+        pooled, way = self.encoder.forward(tokens, noise, prefix)
+        scored = self.head.score(pooled, target, noise)
+        self.encoder.backward(scored.gradient, way)
+        self._passes = [count + 1 for count in self._passes]
+        sums = scored.examples.sum(dim=1).tolist()
+        hits = ((scored.logits.argmax(dim=-1) == target.labels) & (target.real > 0)).sum(dim=1).tolist()
+        return [Losses(total, right, len(batch.rows)) for total, right, batch in zip(sums, hits, batches, strict=True)]
+
+    def _target(self, batches: Sequence[Batch], normalisers: Sequence[float], tokens: Tokens) -> Target:
+        device, wide = self._frozen.device, self.parameters.values.dtype
+        labels = torch.zeros(tokens.trials, tokens.batch, dtype=torch.int64)
+        real = torch.zeros(tokens.trials, tokens.batch, dtype=wide)
+        for number, batch in enumerate(batches):
+            labels[number, : len(batch.labels)] = torch.from_numpy(batch.labels)
+            real[number, : len(batch.labels)] = 1
+        class_weights = None
+        if any(member.class_weights is not None for member in self.members):
+            classes = max(len(member.class_weights) for member in self.members if member.class_weights is not None)
+            rows = [
+                torch.ones(classes) if member.class_weights is None else member.class_weights for member in self.members
+            ]
+            class_weights = torch.stack(rows).to(device, wide)
+        smoothing = [[member.train.label_smoothing_factor] for member in self.members]
+        return Target(
+            labels=labels.to(device),
+            real=real.to(device),
+            normalisers=torch.tensor(normalisers, dtype=wide, device=device),
+            class_weights=class_weights,
+            smoothing=torch.tensor(smoothing, dtype=wide, device=device),
+        )
+
+    def step(self, rates: Sequence[float]) -> None:
+        """An optimizer step of each trial at its rate, from the gradients that its passes left."""
+        with torch.no_grad():
+            for number, (member, optimizer, rate) in enumerate(zip(self.members, self._optimizers, rates, strict=True)):
+                gradient = self.parameters.gradients[number]
+                if member.train.max_grad_norm > 0:
+                    # torch.nn.utils.clip_grad_norm_ over this trial alone
+                    norm = torch.linalg.vector_norm(gradient)
+                    gradient.mul_((member.train.max_grad_norm / (norm + 1e-6)).clamp_max(1.0))
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                optimizer.step()
+            self.parameters.gradients.zero_()
+            self._refresh()
+
+    def trained(self, number: int) -> dict[str, Tensor]:
+        """A trial's parameters as they are now, by name; views."""
+        parameters = self.parameters
+        return {name: parameters.of_trial(parameters.values, number, name) for name in parameters.layout.shapes}
+
+    def without(self, number: int) -> Pack | None:
+        """The pack that goes on when a trial has ended; None where it was the last."""
+        kept = [index for index in range(len(self.members)) if index != number]
+        if not kept:
+            return None
+        rest = Pack(
+            [
+                Member(member.train, member.lora, self.trained(index), member.class_weights)
+                for index, member in enumerate(self.members)
+                if index != number
+            ],
+            self._frozen,
+            self.parameters.layout,
+            self.parameters.decayed_names,
+            self._ops,
+        )
+        rest._passes = [self._passes[index] for index in kept]
+        for optimizer, index in zip(rest._optimizers, kept, strict=True):
+            optimizer.load_state_dict(self._optimizers[index].state_dict())
+        return rest
+
+    @torch.no_grad()
+    def logits(self, tokens: Tokens, number: int, prefix: Tensor | None = None) -> Tensor:
+        """Logits (B, C) of one trial on a batch of its own, without dropout."""
+        encoder, head = self.encoder, self.head
+        if len(self.members) > 1:
+            encoder, head = self._bind(self.parameters.only(number), [self.members[number]])
+            encoder.refresh()
+        pooled, _ = encoder.forward(tokens, None, prefix)
+        return head.logits(pooled)[0]

@@ -1,0 +1,96 @@
+"""The hidden states that enter the lowest trained layer, where they are the same in every pass: read, not computed.
+
+They are when the backbone drops nothing and its lower layers train nothing. All rows of a split are then computed
+once, in batches that are a function of the split alone (so that a trial's result does not depend on who filled the
+file), and read from then on by all epochs, trials and processes (`prefix_cache.py`). Filling costs one forward pass
+of the lower layers over the split, what the first epoch would have cost anyway.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from loraloom.data import Encoded, default_cache
+from loraloom.engine.loom.encoder import Encoder
+from loraloom.engine.loom.evaluation import by_length
+from loraloom.engine.loom.prefix_cache import PrefixCache, PrefixKey, rows_digest
+from loraloom.engine.loom.prefix_file import PrefixFile
+from loraloom.engine.loom.tokens import Ints, lay_out
+
+DEFAULT_GB = 20.0
+"""Disk that the cache may take, in 10^9 bytes; $LORALOOM_PREFIX_GB says otherwise, and 0 switches it off."""
+
+
+class PrefixStates:
+    """Open prefix files of the splits that trials of one backbone read."""
+
+    def __init__(self) -> None:
+        allowed = float(os.environ.get("LORALOOM_PREFIX_GB", DEFAULT_GB)) * 1e9
+        self._cache = PrefixCache(default_cache() / "prefix", int(allowed))
+        self._open: dict[PrefixKey, PrefixFile] = {}
+        self._digests: dict[int, tuple[Encoded, str]] = {}
+
+    def of(self, encoded: Encoded, encoder: Encoder, weights: str, deadline: float | None) -> PrefixFile | None:
+        """The states of a split, filled; None where nothing is frozen below, or dropout, disk or time forbid it."""
+        frozen = encoder.frozen
+        if encoder.lowest <= 0 or frozen.anatomy.dropouts.any or self._cache.max_bytes == 0:
+            return None
+        dtype: Literal["bf16", "fp32"] = "bf16" if frozen.dtype == torch.bfloat16 else "fp32"
+        made_by = f"{weights} {frozen.ops.name} torch {torch.__version__} threads {torch.get_num_threads()}"
+        key = PrefixKey(self._digest(encoded), made_by, encoder.lowest, dtype)
+        file = self._open.get(key)
+        if file is None:
+            file = self._cache.open(key, encoded.offsets, frozen.anatomy.hidden)
+            if file is None:
+                return None
+            self._open[key] = file
+        return file if _filled(file, encoded, encoder, deadline) else None
+
+    def close(self) -> None:
+        """Lets the files be removed when their space is needed."""
+        for file in self._open.values():
+            file.close()
+        self._open.clear()
+
+    def _digest(self, encoded: Encoded) -> str:
+        if id(encoded) not in self._digests:
+            self._digests[id(encoded)] = (encoded, rows_digest(encoded))  # kept, so that its id stays its own
+        return self._digests[id(encoded)][1]
+
+
+def read(files: Sequence[PrefixFile], rows: Sequence[Ints], width: int, device: torch.device) -> Tensor | None:
+    """The states of K trials' rows side by side: (K, M, D), filler zero; None where a row is not kept."""
+    parts = [file.read(own) for file, own in zip(files, rows, strict=True)]
+    states = [part for part in parts if part is not None]
+    if len(states) < len(parts):
+        return None
+    if len(states) == 1 and len(states[0]) == width:
+        return states[0].unsqueeze(0).to(device)
+    padded = states[0].new_zeros(len(states), width, states[0].shape[-1])
+    for number, part in enumerate(states):
+        padded[number, : len(part)] = part
+    return padded.to(device)
+
+
+def _filled(file: PrefixFile, encoded: Encoded, encoder: Encoder, deadline: float | None) -> bool:
+    """Computes the rows that are missing; False where time or disk did not suffice."""
+    frozen = encoder.frozen
+    everything = np.arange(len(encoded))
+    if not file.missing(everything).any():
+        return True
+    with torch.no_grad():
+        for rows in by_length(np.diff(encoded.offsets)):
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+            if file.missing(rows).any():
+                tokens = lay_out([encoded], [rows], frozen.anatomy.embedding, frozen.device)
+                file.write(rows, encoder.prefix(tokens, None, encoder.lowest)[0])
+    file.sync()
+    return not file.missing(everything).any()

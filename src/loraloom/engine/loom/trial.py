@@ -1,0 +1,147 @@
+"""One trial on its way: which rows come next, when it is evaluated, how it ends. Knows nothing of layers or packs."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+import numpy as np
+from peft import PeftModel
+
+from loraloom import metrics
+from loraloom.engine.adapted import count_parts
+from loraloom.engine.job import Job, Listener, Outcome
+from loraloom.engine.loom.order import Order
+from loraloom.engine.loom.pack import Batch, Losses
+from loraloom.engine.loom.prefix_file import PrefixFile
+from loraloom.engine.objective import Running
+from loraloom.engine.progress import append_evaluation, evaluation_steps, plan_schedule, thinned
+from loraloom.errors import LoraloomError, TrialFailedError
+from loraloom.study.record import Evaluation, Result, Score, Timings
+
+
+class Trial:
+    """The state of a job under way."""
+
+    def __init__(self, job: Job, model: PeftModel, dtype: Literal["fp32", "bf16"], *, window: int) -> None:
+        train, rows = job.configuration.train, job.rows
+        self.job, self.model, self.dtype = job, model, dtype
+        self.counts = count_parts(model)
+        self.labels = rows.data.train.labels
+        self.lengths = np.diff(rows.train.offsets)
+        self.schedule = plan_schedule(train, len(self.labels))
+        self.order = Order(
+            self.lengths,
+            batch=train.per_device_train_batch_size,
+            accumulated=train.gradient_accumulation_steps,
+            seed=train.seed,
+            window=window,
+        )
+        if self.order.steps_per_epoch != self.schedule.steps_per_epoch:
+            raise LoraloomError("the order of rows and the schedule disagree on the steps of an epoch")
+        self.evaluate_at = evaluation_steps(train, self.schedule.total)
+        self.running = Running()
+        self.state: Literal["complete", "pruned", "failed"] = "complete"
+        self.reason: str | None = None
+        self.marks: tuple[str, ...] = ()
+        self.over = False
+        self.step_seconds = 0.0
+        self.evaluation_seconds = 0.0
+        self.states: dict[int, PrefixFile | None] = {}
+        self._score: metrics.Scores | None = None
+        self._trace: list[tuple[int, float, float]] = []
+        self._examples = self._tokens = 0
+        self._since = time.monotonic()
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done."""
+        return self.running.step
+
+    @property
+    def epoch(self) -> float:
+        return self.step / self.schedule.steps_per_epoch
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        return self.job.configuration.train.learning_rate * self.schedule.factor(self.step)
+
+    def batches(self) -> list[Batch]:
+        """The batches of the next step."""
+        return [Batch(rows, self.labels[rows]) for rows in self.order.step(self.step)]
+
+    def saw(self, losses: Losses, batch: Batch, normaliser: float) -> None:
+        """Takes note of a pass; a loss that is not finite ends the trial."""
+        if self.over:
+            return
+        try:
+            self.running.see(losses.loss_sum, losses.correct, losses.examples, normaliser)
+        except TrialFailedError as error:
+            self.fail(str(error))
+        self._examples += losses.examples
+        self._tokens += int(self.lengths[batch.rows].sum())
+
+    def fail(self, reason: str) -> None:
+        self.state, self.reason, self.over = "failed", reason, True
+
+    def stepped(self) -> bool:
+        """Takes note of a step; returns whether it is time to evaluate."""
+        if self.over:
+            return False
+        rate = self.rate
+        self._trace.append((self.step + 1, self.running.end_step(), rate))
+        late = self.job.deadline is not None and time.monotonic() >= self.job.deadline
+        if late and self.step < self.schedule.total and self.step not in self.evaluate_at:
+            self.marks = (f"stopped by the clock after {self.epoch:.2f} epochs",)
+            self.over = True
+            return True
+        self.over = self.step >= self.schedule.total
+        return self.step in self.evaluate_at
+
+    def evaluated(self, logits: np.ndarray[tuple[int, int], np.dtype[np.float32]], listener: Listener) -> None:
+        """Scores validation logits (N, C), writes the evaluation down, and asks the listener whether to go on."""
+        if not np.isfinite(logits).all():
+            self.fail(f"validation logits are not finite at step {self.step}; lower train.learning_rate")
+            return
+        self._score = metrics.score(self.job.rows.data.validation.labels, metrics.softmax(logits))
+        loss, accuracy = self.running.take()
+        evaluation = Evaluation(
+            step=self.step,
+            epoch=self.epoch,
+            seconds=time.monotonic() - self._since,
+            learning_rate=self._trace[-1][2],
+            train_loss=loss,
+            train_accuracy=accuracy,
+            validation_loss=self._score.log_loss,
+            validation_accuracy=self._score.accuracy,
+            validation_macro_f1=self._score.macro_f1,
+            trace=thinned(self._trace),
+            examples_per_second=self._examples / self.step_seconds,
+            tokens_per_second=self._tokens / self.step_seconds,
+        )
+        self._trace.clear()
+        append_evaluation(self.job.folder, evaluation)
+        self.schedule.plateau.see(evaluation.validation_loss)
+        if not listener(self.job, evaluation) and not self.over:
+            self.state, self.reason, self.over = "pruned", f"pruned after {self.epoch:.2f} epochs", True
+
+    def outcome(self) -> Outcome:
+        """What became of it."""
+        if self.state == "failed" or self._score is None:
+            return Outcome("loom", "failed", self.dtype, self.counts, reason=self.reason)
+        timings = Timings(
+            seconds=self.step_seconds + self.evaluation_seconds,
+            train_seconds=self.step_seconds,
+            examples_per_second=self._examples / self.step_seconds,
+            tokens_per_second=self._tokens / self.step_seconds,
+        )
+        score = Score(
+            examples=self._score.examples,
+            accuracy=self._score.accuracy,
+            macro_f1=self._score.macro_f1,
+            loss=self._score.log_loss,
+        )
+        return Outcome(
+            "loom", self.state, self.dtype, self.counts, self.reason, Result(validation=score), timings, self.marks
+        )
