@@ -155,7 +155,6 @@ def test_a_grid_drops_points_over_the_cap_and_says_so(tiny_recipe: dict[str, Any
         (["data.train_file=/nowhere/rows.csv"], DataError, "/nowhere/rows.csv"),
         (["backbone.model=/nowhere/model"], LoraloomError, "/nowhere/model"),
         (["data.max_length=4096"], LoraloomError, "too long"),
-        (["engine=loom"], LoraloomError, "loom"),
     ],
 )
 def test_what_is_refused_leaves_no_folder(

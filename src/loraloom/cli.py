@@ -46,6 +46,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the result.")]
 AllowLeak = Annotated[
     bool, typer.Option("--allow-leak", help="Keep training rows that are also in validation or test.")
 ]
+Profile = Annotated[
+    bool, typer.Option("--profile", help="Write where a step's time goes to each trial's profile.json, and print it.")
+]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
 AdapterPath = Annotated[
     Path, typer.Argument(metavar="ADAPTER", help="A trial's folder, such as RUN/best.", show_default=False)
@@ -91,6 +94,7 @@ def search(
     out: Out,
     overrides: Overrides = [],  # noqa: B006
     allow_leak: AllowLeak = False,
+    profile: Profile = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -101,7 +105,7 @@ def search(
     """
     from loraloom.recipe import read_recipe
 
-    _search(read_recipe(recipe, overrides), out, allow_leak, quiet, as_json)
+    _search(read_recipe(recipe, overrides), out, allow_leak, profile, quiet, as_json)
 
 
 @app.command()
@@ -110,6 +114,7 @@ def train(
     out: Out,
     overrides: Overrides = [],  # noqa: B006
     allow_leak: AllowLeak = False,
+    profile: Profile = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -121,7 +126,7 @@ def train(
         raise RecipeError(
             f"{recipe}: {', '.join(read.axes)} would vary; train takes one value each, search takes several"
         )
-    _search(read, out, allow_leak, quiet, as_json)
+    _search(read, out, allow_leak, profile, quiet, as_json)
 
 
 @app.command()
@@ -265,13 +270,18 @@ def main() -> None:
     sys.exit(code)
 
 
-def _search(recipe: Recipe, out: Path, allow_leak: bool, quiet: bool, as_json: bool) -> None:
+def _search(recipe: Recipe, out: Path, allow_leak: bool, profile: bool, quiet: bool, as_json: bool) -> None:
     from loraloom import pipeline
 
     def work(watcher: Terminal) -> TrialRecord:
-        return pipeline.search(recipe, out, watcher=watcher, command=sys.argv, allow_leak=allow_leak)
+        return pipeline.search(recipe, out, watcher=watcher, command=sys.argv, allow_leak=allow_leak, profile=profile)
 
     _run(out, quiet, as_json, work)
+    if profile and not as_json:
+        from loraloom.terminal.profile import profile_lines
+
+        for line in profile_lines(out):
+            typer.echo(line)
 
 
 def _run(run: Path, quiet: bool, as_json: bool, work: Callable[[Terminal], TrialRecord]) -> None:

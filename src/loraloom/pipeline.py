@@ -35,10 +35,12 @@ def search(
     watcher: Watcher | None = None,
     command: Sequence[str] = (),
     allow_leak: bool = False,
+    profile: bool = False,
     **in_memory: Any,
 ) -> TrialRecord:
     """Searches `recipe` into the run folder `out`; returns the winner, tested.
 
+    With `profile`, each trial's folder gets profile.json: where a step's time goes.
     `in_memory` may hold train, validation and test: each a pandas.DataFrame, a datasets.Dataset, or (texts, labels).
 
     Raises:
@@ -48,7 +50,7 @@ def search(
     clock, watcher = Clock(recipe.budget.max_seconds), watcher or Watcher()
     refuse_taken(Path(out))
     recipe = _anchored(recipe)
-    engine = choose_engine(recipe)
+    engine = choose_engine(recipe, profile=profile)
     place = _prepare(recipe, watcher, allow_leak, in_memory)
     made = {"command": list(command), "allow_leak": allow_leak, **describe_machine(), **place.pins()}
     dropped = place.check()

@@ -97,7 +97,7 @@ def test_warmup_starts_from_zero(tiny_recipe: dict[str, Any], tmp_path: Path) ->
         ["train.bf16=true"],
     ],
 )
-def test_a_native_adapter_gives_the_same_logits_in_plain_peft_bit_for_bit(
+def test_a_native_adapter_gives_the_same_labels_and_logits_in_plain_peft(
     tiny_recipe: dict[str, Any], tiny_model: Path, tmp_path: Path, fields: list[str]
 ) -> None:
     run(tiny_recipe, tmp_path / "run", *fields)
@@ -110,7 +110,10 @@ def test_a_native_adapter_gives_the_same_logits_in_plain_peft_bit_for_bit(
     rows = [{"input_ids": ids} for ids in tokenizer(texts, truncation=True, max_length=16)["input_ids"]]
     with torch.inference_mode():
         theirs = model(**DataCollatorWithPadding(tokenizer)(rows)).logits.numpy()
-    assert np.array_equal(classifier.logits(texts), theirs)
+    ours = classifier.logits(texts)
+    assert (ours.argmax(axis=1) == theirs.argmax(axis=1)).all()
+    # fp32 products in another order; bf16 keeps 8 bits of a logit of about 1, after two layers
+    assert np.allclose(ours, theirs, atol=0.05 if classifier.record.dtype == "bf16" else 2e-6)
 
 
 @pytest.mark.parametrize("kind", ["native", "linear"])

@@ -153,7 +153,10 @@ def test_cores_that_others_take_are_noted(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_cpu_trains_one_trial_at_a_time_until_it_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "device", lambda: torch.device("cpu"))
-    assert doctor.pack_advice() == (1, "a CPU is busy with one trial")
+    trials, reason = doctor.pack_advice("loom", DEMO, "fp32")
+    assert trials == 1
+    assert "joined were measured" in reason
+    assert doctor.pack_advice("trainer", DEMO, "fp32")[0] == 1
 
 
 def test_people_see_every_fact_and_choice_with_its_reason() -> None:

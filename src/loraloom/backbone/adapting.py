@@ -68,7 +68,7 @@ class Shapes:
     def shape(self, source: Source, head: Head) -> ModelShape:
         key = source.model, source.revision, head
         if key not in self._shapes:
-            config = _config(source)
+            config = shape_config(source)
             self._architectures[source.model] = config.model_type
             self._shapes[key] = describe(source.model, config, head, self._labels)
         return self._shapes[key]
@@ -76,7 +76,7 @@ class Shapes:
     def peft_count(self, source: Source, configuration: Configuration) -> int:
         """What PEFT trains: it injects into the model on the meta device, and its parameters are counted."""
         return trainable_parameters(
-            adapt(build_empty(_config(source), configuration.head, self._labels), configuration.lora)
+            adapt(build_empty(shape_config(source), configuration.head, self._labels), configuration.lora)
         )
 
 
@@ -97,5 +97,6 @@ def describe(name: str, config: Any, head: Head, labels: Sequence[str]) -> Model
     )
 
 
-def _config(source: Source) -> Any:
+def shape_config(source: Source) -> Any:
+    """The configuration that tells a model's shapes: from our own table where it can be, without a network."""
     return (None if source.local else known_config(source.model)) or load_config(source)

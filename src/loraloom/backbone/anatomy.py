@@ -72,6 +72,7 @@ class Anatomy:
     mean_pooling: bool
     hidden: int
     heads: int
+    layer_count: int
     norm_eps: float
     pre_norm: bool = False
     final_norm: str | None = None
@@ -88,8 +89,9 @@ def anatomy(config: Any, head: Head) -> Anatomy | str:
     describe = _DESCRIBED.get(config.model_type)
     if describe is None:
         return f"{config.model_type} is not among the architectures that it knows ({', '.join(_DESCRIBED)})"
-    activation = getattr(config, "hidden_act", None) or getattr(config, "activation", None) or "gelu"
-    if getattr(config, "hidden_activation", activation) != "gelu" or activation != "gelu":
+    named = (getattr(config, name, None) for name in ("hidden_act", "activation", "hidden_activation"))
+    activation = next((name for name in named if name is not None), "gelu")
+    if activation != "gelu":
         return f"the activation {activation!r} is not gelu"
     if getattr(config, "position_embedding_type", "absolute") not in (None, "absolute"):
         return f"positions of type {config.position_embedding_type!r} are not computed"
@@ -198,6 +200,7 @@ def _distilbert(config: Any, head: Head) -> Anatomy:
         mean_pooling=head.pooling == "mean",
         hidden=config.dim,
         heads=config.n_heads,
+        layer_count=config.n_layers,
         norm_eps=1e-12,
     )
 
@@ -228,6 +231,7 @@ def _modernbert(config: Any, head: Head) -> Anatomy | str:
         mean_pooling=head.pooling == "mean" or config.classifier_pooling == "mean",
         hidden=config.hidden_size,
         heads=config.num_attention_heads,
+        layer_count=config.num_hidden_layers,
         norm_eps=config.norm_eps,
         pre_norm=True,
         final_norm="final_norm",
@@ -255,6 +259,7 @@ def _post_norm(
         mean_pooling=head.pooling == "mean",
         hidden=config.hidden_size,
         heads=config.num_attention_heads,
+        layer_count=config.num_hidden_layers,
         norm_eps=config.layer_norm_eps,
         relative_bias=relative_bias,
     )
@@ -290,3 +295,5 @@ _DESCRIBED: dict[str, Callable[[Any, Head], Anatomy | str]] = {
     "electra": _electra,
     "modernbert": _modernbert,
 }
+ARCHITECTURES = tuple(_DESCRIBED)
+"""Model types of transformers that are described here."""

@@ -36,9 +36,14 @@ class LinearHeadClassifier(nn.Module):
         self.name_or_path = self.config.name_or_path
         self.encoder = encoder
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(self.config.hidden_size, self.config.num_labels)
-        nn.init.normal_(self.classifier.weight, std=getattr(self.config, "initializer_range", 0.02))
-        nn.init.zeros_(self.classifier.bias)
+        self.classifier = self.new_head()
+
+    def new_head(self) -> nn.Linear:
+        """A head, drawn as transformers draws its own."""
+        head = nn.Linear(self.config.hidden_size, self.config.num_labels)
+        nn.init.normal_(head.weight, std=getattr(self.config, "initializer_range", 0.02))
+        nn.init.zeros_(head.bias)
+        return head
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, **_: Any) -> SequenceClassifierOutput:
         """Logits (B, C) of token ids (B, T)."""
@@ -90,6 +95,17 @@ def build_pretrained(source: Source, configuration: Configuration, labels: Seque
             f"which would stay random{fix}"
         )
     return _pooled(model if head.kind == "native" else _with_linear_head(model, config), head)
+
+
+def redraw_head(model: nn.Module) -> None:
+    """Draws the head's parameters again, from torch's global generator, as building the classifier drew them."""
+    if isinstance(model, LinearHeadClassifier):
+        model.classifier = model.new_head()
+        return
+    # transformers initialises a module after its children, and the classifier itself at the end.
+    for name in head_modules(model):
+        cast(nn.Module, getattr(model, name)).apply(cast(Any, model)._init_weights)
+    cast(Any, model)._init_weights(model)
 
 
 def encoder_of(model: nn.Module) -> nn.Module:

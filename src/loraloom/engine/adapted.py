@@ -5,6 +5,7 @@ Shared by all engines, so that each begins with the same draws and leaves the sa
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from torch import nn
 from transformers import set_seed
 
 from loraloom.backbone.adapting import adapt, trainable_parameters
-from loraloom.backbone.classifier import build_pretrained
+from loraloom.backbone.classifier import build_pretrained, redraw_head
 from loraloom.engine.job import Job
 from loraloom.errors import LoraloomError, TrialFailedError
 from loraloom.study.record import Counts
@@ -28,6 +29,14 @@ def build_base(job: Job) -> nn.Module:
     """
     set_seed(job.configuration.train.seed)
     return build_pretrained(job.source, job.configuration, job.rows.data.labels)
+
+
+def redrawn_base(emptied: nn.Module, job: Job) -> nn.Module:
+    """A copy of a classifier whose frozen weights are elsewhere, its head drawn as `build_base` draws it."""
+    base = copy.deepcopy(emptied)
+    set_seed(job.configuration.train.seed)
+    redraw_head(base)
+    return base
 
 
 def add_lora(base: nn.Module, job: Job) -> PeftModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -52,6 +52,13 @@ class Outcome:
     marks: tuple[str, ...] = ()
 
 
+def pack_key(configuration: Configuration) -> tuple[Hashable, ...]:
+    """What the trials of a pack must have in common."""
+    lora = configuration.lora
+    places = lora.target_modules, lora.layers_to_transform, lora.bias, lora.lora_dropout
+    return configuration.backbone, configuration.data.max_length, configuration.head, configuration.train.bf16, places
+
+
 class Listener(Protocol):
     """Hears of each evaluation while a job runs, and says whether it shall go on."""
 
@@ -67,5 +74,9 @@ class Engine(Protocol):
     """
 
     name: str
+
+    def pack_size(self, source: Source, configuration: Configuration) -> int:
+        """How many trials like this one are best trained together on this machine."""
+        ...
 
     def train_pack(self, jobs: Sequence[Job], listener: Listener) -> tuple[Outcome, ...]: ...

@@ -29,7 +29,7 @@ from transformers import (
 
 from loraloom import metrics
 from loraloom.backbone.quiet import quietly
-from loraloom.backbone.sources import load_tokenizer
+from loraloom.backbone.sources import Source, load_tokenizer
 from loraloom.data import Encoded
 from loraloom.engine.adapted import add_lora, build_base, count_parts, save_adapter
 from loraloom.engine.job import Job, Listener, Outcome
@@ -47,7 +47,7 @@ from loraloom.engine.progress import (
 )
 from loraloom.engine.schedules import Schedule
 from loraloom.errors import LoraloomError, TrialFailedError
-from loraloom.recipe import Train
+from loraloom.recipe import Configuration, Train
 from loraloom.study.record import Counts, Evaluation, Result, Score, Timings
 
 CHECKPOINT = "checkpoint"
@@ -57,6 +57,11 @@ class TrainerEngine:
     """Trains one job after another with HF Trainer."""
 
     name = "trainer"
+
+    def pack_size(self, source: Source, configuration: Configuration) -> int:
+        """One: PEFT trains one adapter on a model."""
+        del source, configuration
+        return 1
 
     def train_pack(self, jobs: Sequence[Job], listener: Listener) -> tuple[Outcome, ...]:
         """Trains jobs one after another; see `train`."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloom.backbone import sources
+from loraloom.backbone.anatomy import ARCHITECTURES
 from loraloom.data import default_cache
 from loraloom.engine import machine, precision
 from loraloom.engine.machine import BASE, DEMO, GemmRates, Gpu, LayerSize, Machine
@@ -19,7 +20,6 @@ from loraloom.execute.in_process import choose_engine
 from loraloom.recipe import Backbone, Recipe, Train
 
 KERNELS = "loraloom.engine.loom.kernels"
-LOOM_ENCODERS = "bert", "roberta", "xlm-roberta", "distilbert", "mpnet", "electra", "modernbert"
 BUSY_SHARE = 0.25
 """Load average, as a share of the machine's cores, from which other programs are taken to disturb the measurement."""
 
@@ -98,7 +98,8 @@ def diagnose(recipe: Recipe | None = None) -> Diagnosis:
     sizes = (BASE, _layer_size(model) if model else DEMO)
     engine = _engine(recipe)
     in_use, kernels_reason = kernels(engine.value)
-    trials, trials_reason = pack_advice()
+    dtype = Choice(*precision.explain_dtype(recipe.configuration({}).train if recipe else Train()))
+    trials, trials_reason = pack_advice(engine.value, next(size for size in reversed(sizes) if size), dtype.value)
     rates = tuple((size, machine.measure(size)) for size in sizes if size is not None)
     return Diagnosis(
         model=model.model if model else None,
@@ -108,7 +109,7 @@ def diagnose(recipe: Recipe | None = None) -> Diagnosis:
         disk_free_gb=machine.free_disk_gb(default_cache()),
         gpu=machine.read_gpu(),
         rates=rates,
-        dtype=Choice(*precision.explain_dtype(recipe.configuration({}).train if recipe else Train())),
+        dtype=dtype,
         engine=engine,
         kernels_in_use=in_use,
         kernels_reason=kernels_reason,
@@ -120,11 +121,15 @@ def diagnose(recipe: Recipe | None = None) -> Diagnosis:
     )
 
 
-def pack_advice() -> tuple[int, str]:
-    """(K, reason): how many trials are trained together."""
-    if machine.device().type == "cpu":
-        return 1, "a CPU is busy with one trial"
-    return 1, "packing is not measured in this version"
+def pack_advice(engine: str, size: LayerSize, dtype: str) -> tuple[int, str]:
+    """(K, reason): how many trials are trained together, by measurement at a model's widths."""
+    if engine == "trainer":
+        return 1, "the trainer engine trains one trial after another"
+    from loraloom.engine.loom.packing import measure_pack
+    from loraloom.engine.loom.setting import DTYPES
+
+    advice = measure_pack(size.hidden, size.intermediate, DTYPES[dtype], machine.device())
+    return advice.trials, advice.reason
 
 
 def kernels(engine: str) -> tuple[bool, str]:
@@ -145,7 +150,7 @@ def kernels(engine: str) -> tuple[bool, str]:
 
 def _engine(recipe: Recipe | None) -> Choice:
     if recipe is None:
-        return Choice("auto", f"loom for BERT-like encoders ({', '.join(LOOM_ENCODERS)}), trainer for others")
+        return Choice("auto", f"loom for {', '.join(ARCHITECTURES)}; trainer for others")
     engine, reason = choose_engine(recipe)
     return Choice(engine.name, reason)
 

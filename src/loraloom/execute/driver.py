@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 
 from loraloom.data import TextData
-from loraloom.engine import Job, Outcome
+from loraloom.engine import Job, Outcome, pack_key
 from loraloom.errors import RunError
 from loraloom.execute.in_process import InProcess
 from loraloom.execute.workplace import Workplace
@@ -33,6 +33,7 @@ class Driver:
         self._run, self._place, self._executor = run, place, executor
         self._watcher, self._clock = watcher, clock
         self._ledger = Ledger(run.path / LEDGER, make_sampler(run.recipe, 0), make_pruner(run.recipe))
+        self._waiting: Proposal | None = None
         self._proposals = Proposals(run.recipe, self._ledger, place.why_not)
 
     def announce(self, engine: str, reason: str) -> None:
@@ -58,8 +59,24 @@ class Driver:
         """Trains until the plan is done or the time is used."""
         for interrupted in self._proposals.interrupted():
             self._settle(interrupted)
-        while self._clock.has_room() and (proposal := self._proposals.next()) is not None:
-            self._train([proposal])
+        while self._clock.has_room() and (pack := self._next_pack()):
+            self._train(pack)
+
+    def _next_pack(self) -> list[Proposal]:
+        """As many proposals as are best trained together; one that can't join them waits for the next pack."""
+        first = self._waiting or self._proposals.next()
+        self._waiting = None
+        if first is None:
+            return []
+        pack, key = [first], pack_key(first.configuration)
+        source = self._place.source(first.configuration.backbone)
+        size = self._executor.pack_size(source, first.configuration)
+        while len(pack) < size and (more := self._proposals.next()) is not None:
+            if pack_key(more.configuration) != key:
+                self._waiting = more
+                break
+            pack.append(more)
+        return pack
 
     def _settle(self, proposal: Proposal) -> None:
         """A trial that was under way at a kill: finished in its folder, or to be begun again."""

@@ -20,6 +20,10 @@ class InProcess:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    def pack_size(self, source: Source, configuration: Configuration) -> int:
+        """How many trials like this one are best trained together."""
+        return self._engine.pack_size(source, configuration)
+
     def run(self, jobs: Sequence[Job], listener: Listener) -> tuple[Outcome, ...]:
         """Trains jobs that can share a pack."""
         return self._engine.train_pack(jobs, listener)
@@ -30,21 +34,26 @@ class AutoEngine:
 
     name = "auto"
 
-    def __init__(self) -> None:
+    def __init__(self, *, profile: bool = False) -> None:
         from loraloom.engine.loom import LoomEngine
         from loraloom.engine.trainer import TrainerEngine
 
-        self._loom, self._trainer = LoomEngine(), TrainerEngine()
+        self._loom, self._trainer = LoomEngine(profile=profile), TrainerEngine()
+
+    def pack_size(self, source: Source, configuration: Configuration) -> int:
+        """As the engine that takes it says."""
+        return self._engine(source, configuration).pack_size(source, configuration)
 
     def train_pack(self, jobs: Sequence[Job], listener: Listener) -> tuple[Outcome, ...]:
         """Trains jobs of one backbone by the engine that takes it."""
-        reason = why_not_loom(jobs[0].source, jobs[0].configuration)
-        engine: Engine = self._loom if reason is None else self._trainer
-        return engine.train_pack(jobs, listener)
+        return self._engine(jobs[0].source, jobs[0].configuration).train_pack(jobs, listener)
+
+    def _engine(self, source: Source, configuration: Configuration) -> Engine:
+        return self._loom if why_not_loom(source, configuration) is None else self._trainer
 
 
-def choose_engine(recipe: Recipe) -> tuple[Engine, str]:
-    """The engine that the recipe asks for, and why it is that one.
+def choose_engine(recipe: Recipe, *, profile: bool = False) -> tuple[Engine, str]:
+    """The engine that the recipe asks for, and why it is that one; with `profile` it says where its time goes.
 
     Raises:
         RecipeError: `engine: loom` for a model that loom does not know.
@@ -57,18 +66,20 @@ def choose_engine(recipe: Recipe) -> tuple[Engine, str]:
         return TrainerEngine(), "as the recipe says: HF Trainer and PEFT"
     refused = {model: reason for model, reason in _refusals(recipe) if reason is not None}
     if not refused:
-        return LoomEngine(), "auto: loom knows the model" if recipe.engine == "auto" else "as the recipe says"
-    first, reason = next(iter(refused.items()))
+        return LoomEngine(
+            profile=profile
+        ), "auto: loom knows the model" if recipe.engine == "auto" else "as the recipe says"
+    first, why = next(iter(refused.items()))
     if recipe.engine == "loom":
-        raise RecipeError(f"engine: loom can't train {first!r}: {reason}; use engine: trainer, or auto")
+        raise RecipeError(f"engine: loom can't train {first!r}: {why}; use engine: trainer, or auto")
     if len(refused) < len(recipe.values("backbone.model")):
-        return AutoEngine(), f"auto: loom, but trainer for {', '.join(refused)}: {reason}"
-    return TrainerEngine(), f"auto: HF Trainer and PEFT, since loom can't train {first!r}: {reason}"
+        return AutoEngine(profile=profile), f"auto: loom, but trainer for {', '.join(refused)}: {why}"
+    return TrainerEngine(), f"auto: HF Trainer and PEFT, since loom can't train {first!r}: {why}"
 
 
 def why_not_loom(source: Source, configuration: Configuration) -> str | None:
     """Why loom can't train a configuration; None where it can."""
-    from loraloom.engine.loom.engine import why_not
+    from loraloom.engine.loom.setting import why_not
 
     return why_not(source, configuration)
 

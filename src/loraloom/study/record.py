@@ -52,6 +52,8 @@ class Timings(_Frozen):
     train_seconds: float
     examples_per_second: float
     tokens_per_second: float | None = None
+    peak_share: float | None = None
+    """FLOP/s of the products that training asks for, as a share of the fastest that this machine was measured at."""
 
 
 class TrialRecord(_Frozen):
@@ -91,6 +93,7 @@ class Evaluation(BaseModel):
     trace: tuple[tuple[int, float, float], ...] = ()
     examples_per_second: float | None = None
     tokens_per_second: float | None = None
+    peak_share: float | None = None
 
 
 def read_record(folder: Path) -> TrialRecord:

@@ -22,7 +22,7 @@ from loraloom.recipe import Recipe
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.leaderboard import Standing
-from loraloom.study.record import Evaluation, TrialRecord
+from loraloom.study.record import Evaluation, Timings, TrialRecord
 from loraloom.terminal.wording import duration, point_in_words, with_interval
 
 SHOWN_TRIALS = 12
@@ -115,7 +115,7 @@ class Terminal(Watcher):
         if self._current is not None:
             proposal, parameters = self._current
             accuracy = f"{self._latest.validation_accuracy:.3f}" if self._latest else "…"
-            state = f"epoch {self._latest.epoch:.1f}" if self._latest else "training"
+            state = f"epoch {self._latest.epoch:.1f}{_speed(self._latest)}" if self._latest else "training"
             point = escape(point_in_words(proposal.point))
             table.add_row(str(proposal.number), point, f"{parameters:,}", accuracy, "", "", state, style="cyan")
         return table
@@ -175,7 +175,16 @@ def _outcome(record: TrialRecord) -> str:
         return f"{record.state}: {record.reason}"
     seconds = f", {record.timings.seconds:.0f} s" if record.timings else ""
     accuracy = with_interval(record.result.validation)
-    return f"validation accuracy {accuracy}, {record.counts.trainable:,} parameters{seconds}"
+    speed = _speed(record.timings) if record.timings else ""
+    return f"validation accuracy {accuracy}, {record.counts.trainable:,} parameters{seconds}{speed}"
+
+
+def _speed(timed: Evaluation | Timings) -> str:
+    """Examples and tokens a second, and the share of the machine's measured peak, as far as the engine says them."""
+    said = "" if timed.examples_per_second is None else f", {timed.examples_per_second:,.0f} examples/s"
+    if timed.tokens_per_second is not None:
+        said += f", {timed.tokens_per_second:,.0f} tokens/s"
+    return said if timed.peak_share is None else f"{said}, {timed.peak_share:.0%} of peak"
 
 
 def _counted(number: int, what: str) -> str:

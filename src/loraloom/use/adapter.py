@@ -1,4 +1,8 @@
-"""An adapter loaded from its folder: from texts to logits, probabilities and labels, in fp32."""
+"""An adapter loaded from its folder: from texts to logits, probabilities and labels.
+
+Computed by the loom engine's forward pass where it knows the architecture, in the type that the adapter was trained
+in if this machine is fast in it, else in fp32; by transformers and PEFT where it does not.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loraloom import metrics
 from loraloom.backbone import sources
-from loraloom.data import encode
+from loraloom.data import Encoded, encode
 from loraloom.errors import AdapterError, RunError
+from loraloom.recipe import Train
 from loraloom.study.durable import verify_manifest
 from loraloom.study.record import TrialRecord, read_record
 
@@ -36,11 +41,17 @@ class Prediction:
     probabilities: NDArray[np.float64]
 
 
+class Forward(Protocol):
+    """What gives logits (N, C) of encoded rows."""
+
+    def logits(self, encoded: Encoded, classes: int) -> NDArray[np.float32]: ...
+
+
 class Classifier:
     """A trained classifier: backbone, adapter and head in one; made by `load`."""
 
-    def __init__(self, model: nn.Module, tokenizer: Any, record: TrialRecord) -> None:
-        self._model, self._tokenizer, self.record = model, tokenizer, record
+    def __init__(self, forward: Forward, tokenizer: Any, record: TrialRecord) -> None:
+        self._forward, self._tokenizer, self.record = forward, tokenizer, record
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -64,31 +75,18 @@ class Classifier:
                 yield Prediction(self.labels[best], float(probabilities[best]), probabilities)
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Logits (N, C) in fp32.
+        """Logits (N, C).
 
         Raises:
             TypeError: `texts` is one text, or holds something else.
             AdapterError: a logit is not finite.
         """
-        import torch
-        from transformers import DataCollatorWithPadding
-
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise TypeError("texts must be a list of texts")
-        logits = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
         if not texts:
-            return logits
+            return np.zeros((0, len(self.labels)), dtype=np.float32)
         encoded = encode(self._tokenizer, texts, max_length=self.record.configuration.data.max_length, cache=None)
-        collate = DataCollatorWithPadding(self._tokenizer)
-        by_length = list(range(len(texts)))
-        if len(texts) > BATCH:
-            by_length.sort(key=lambda row: len(encoded[row]["input_ids"]))
-        device = next(self._model.parameters()).device
-        with torch.inference_mode():
-            for start in range(0, len(by_length), BATCH):
-                rows = by_length[start : start + BATCH]
-                batch = cast(Any, collate([encoded[row] for row in rows])).to(device)
-                logits[rows] = self._model(**batch).logits.float().cpu().numpy()
+        logits = self._forward.logits(encoded, len(self.labels))
         if not np.isfinite(logits).all():
             raise AdapterError("the adapter gives logits that are not finite; its weights can't be used")
         return logits
@@ -130,7 +128,30 @@ def read_adapter_record(folder: Path) -> TrialRecord:
     return record
 
 
-def _build(folder: Path, record: TrialRecord) -> tuple[nn.Module, Any]:
+class _PeftForward:
+    """The forward pass of transformers and PEFT, in fp32."""
+
+    def __init__(self, model: nn.Module, tokenizer: Any) -> None:
+        from transformers import DataCollatorWithPadding
+
+        model.requires_grad_(requires_grad=False)
+        self._model, self._collate = model.eval(), DataCollatorWithPadding(tokenizer)
+
+    def logits(self, encoded: Encoded, classes: int) -> NDArray[np.float32]:
+        import torch
+
+        logits = np.zeros((len(encoded), classes), dtype=np.float32)
+        by_length = np.argsort(np.diff(encoded.offsets), kind="stable")
+        device = next(self._model.parameters()).device
+        with torch.inference_mode():
+            for start in range(0, len(by_length), BATCH):
+                rows = by_length[start : start + BATCH]
+                batch = cast(Any, self._collate([encoded[int(row)] for row in rows])).to(device)
+                logits[rows] = self._model(**batch).logits.float().cpu().numpy()
+        return logits
+
+
+def _build(folder: Path, record: TrialRecord) -> tuple[Forward, Any]:
     import torch
     from peft import PeftModel
     from safetensors import SafetensorError
@@ -138,7 +159,9 @@ def _build(folder: Path, record: TrialRecord) -> tuple[nn.Module, Any]:
     from loraloom.backbone.adapting import trainable_parameters
     from loraloom.backbone.classifier import build_pretrained
     from loraloom.backbone.quiet import quietly
-    from loraloom.engine.precision import device
+    from loraloom.engine.loom.inference import Inference
+    from loraloom.engine.loom.setting import read_anatomy
+    from loraloom.engine.precision import choose_dtype, device
 
     backbone = record.configuration.backbone
     source = sources.find(backbone.model, record.backbone_revision)
@@ -157,5 +180,9 @@ def _build(folder: Path, record: TrialRecord) -> tuple[nn.Module, Any]:
         )
     if not all(bool(torch.isfinite(p).all()) for p in model.parameters() if p.requires_grad):
         raise AdapterError(f"{folder}: holds weights that are not finite")
-    model.requires_grad_(requires_grad=False)
-    return model.eval().to(device()), sources.load_tokenizer(source)
+    tokenizer = sources.load_tokenizer(source)
+    found = read_anatomy(source, record.configuration)
+    if isinstance(found, str):
+        return _PeftForward(model.to(device()), tokenizer), tokenizer
+    dtype: Literal["fp32", "bf16"] = "bf16" if record.dtype == "bf16" and choose_dtype(Train()) == "bf16" else "fp32"
+    return Inference(model, found, record.configuration, dtype, device()), tokenizer

@@ -1,13 +1,14 @@
 """The compiled kernels against plain torch in fp64, on the same bf16 inputs.
 
-Sums are held in fp32, so what differs is the rounding of results to bf16 (half of 2^-8 of a value) and, in attention, of
-probabilities; tolerances are stated where they are used.
+Sums are held in fp32, so what differs is the rounding of results to bf16 (half of 2^-8 of a value) and, in attention,
+of probabilities; tolerances are stated where they are used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ REASON = kernels.load()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=REASON or "")
 ops = torch.ops.loraloom
 
-ROUNDED = {"rtol": 2**-8, "atol": 2e-3}
+ROUNDED: dict[str, Any] = {"rtol": 2**-8, "atol": 2e-3}
 """One result rounded to bf16; the second term is for sums of about a thousand products near zero."""
 KEYS = (0x9E3779B9, 0x7F4A7C15)
 SIZES = (1, 17, 33, 848)
@@ -139,7 +140,7 @@ def test_gelu_and_its_slope_over_their_range() -> None:
     ones[:, 0] = 1
     slope = ops.linear_gelu_backward(one, ops.pack(ones), 64, None, None, values.view(64, 64))
     wide = values.double().requires_grad_()
-    functional.gelu(wide).sum().backward()
+    torch.autograd.backward(functional.gelu(wide).sum())
     assert wide.grad is not None
     torch.testing.assert_close(slope.double().view(-1), wide.grad, rtol=2**-8, atol=2e-6)
 
@@ -151,7 +152,7 @@ def test_linear_gelu_backward(n: int, rank: int) -> None:
     a = drawn(n, WIDTH, seed=9)
     da = ops.linear_gelu_backward(layer.x, layer.packed, WIDTH, layer.u, layer.b, strided(a))
     wide = a.double().requires_grad_()
-    functional.gelu(wide).backward(layer.sums)
+    torch.autograd.backward(functional.gelu(wide), layer.sums)
     torch.testing.assert_close(da.double(), wide.grad, **ROUNDED)
 
 
@@ -177,7 +178,7 @@ def test_norm_and_its_backward(n: int, width: int, p: float) -> None:
     gamma = 1 + 0.1 * drawn(width, seed=2).float()
     wide = r.double().requires_grad_()
     expected = functional.layer_norm(wide, (width,), gamma.double(), None, 1e-5)
-    expected.backward(dh.double())
+    torch.autograd.backward(expected, dh.double())
     assert wide.grad is not None
     torch.testing.assert_close(ops.norm(strided(r), gamma, None, 1e-5).double(), expected.detach(), **ROUNDED)
     dr, dy = ops.norm_backward(strided(dh), strided(r), gamma, 1e-5, p, *KEYS)
@@ -218,18 +219,16 @@ class Batch:
                 weights = weights * Drop(p, (KEYS,)).factors(index[None], torch.float64)[0]
             contexts.append((weights @ v).permute(1, 0, 2).reshape(length, -1))
         context = torch.cat(contexts)
-        context.backward(self.dctx.double())
+        torch.autograd.backward(context, self.dctx.double())
         assert qkv.grad is not None
         return context.detach(), qkv.grad
 
 
-ATTENTION = {"rtol": 2**-6, "atol": 1e-2}
+ATTENTION: dict[str, Any] = {"rtol": 2**-6, "atol": 1e-2}
 """Probabilities, and their gradients, are rounded to bf16 before they are summed with values of about 1."""
 
 
-@pytest.mark.parametrize(
-    "lengths", [(1,), (1, 2, 17, 16, 31), (33, 53, 64), (65, 1, 100), (300, 129, 7)], ids=lambda lengths: str(lengths)
-)
+@pytest.mark.parametrize("lengths", [(1,), (1, 2, 17, 16, 31), (33, 53, 64), (65, 1, 100), (300, 129, 7)], ids=str)
 @pytest.mark.parametrize(("heads", "depth"), [(2, 32), (3, 64), (1, 16), (2, 48), (1, 128)])
 @pytest.mark.parametrize(("window", "bias", "p"), [(0, False, 0.0), (0, True, 0.1), (5, False, 0.0), (40, True, 0.2)])
 def test_attention_and_its_backward(

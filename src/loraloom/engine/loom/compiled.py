@@ -16,10 +16,10 @@ from loraloom.engine.loom.ops import Attention, FrozenLinear, LowRank, Norm, Pla
 from loraloom.engine.loom.tokens import Tokens
 
 
-def why_not(found: Anatomy, intermediate: int) -> str | None:
+def why_not(found: Anatomy, intermediate: int, embedding: int) -> str | None:
     """Why the kernels can't be used for an encoder here, in a sentence; None where they can. Compiles them at first."""
     depth = found.hidden // found.heads
-    if found.hidden % 64 or intermediate % 64 or depth % 16:
+    if found.hidden % 64 or intermediate % 64 or embedding % 32 or depth % 16:
         return f"The kernels need widths in multiples of 64, and heads of 16: {found.hidden}, {intermediate}, {depth}."
     return kernels.load()
 
@@ -100,9 +100,8 @@ class CompiledOps(PlainOps):
         return dr.unsqueeze(0), dy.unsqueeze(0)
 
     def attention(self, qkv: Tensor, tokens: Tokens, spec: Attention, drop: Drop | None, *, first: bool) -> Tensor:
-        if first:
-            return super().attention(qkv, tokens, spec, drop, first=True)
-        context: Tensor = torch.ops.loraloom.attention(
+        operation = torch.ops.loraloom.attention_first if first else torch.ops.loraloom.attention
+        context: Tensor = operation(
             qkv[0], tokens.offsets, spec.heads, spec.scale, spec.bias, spec.window, *_dropping(drop)
         )
         return context.unsqueeze(0)
@@ -119,12 +118,25 @@ class CompiledOps(PlainOps):
         first: bool,
     ) -> Tensor:
         if first:
-            return super().attention_backward(dcontext, qkv, context, tokens, spec, drop, first=True)
+            by_first: Tensor = torch.ops.loraloom.attention_first_backward(
+                dcontext[0], qkv[0], tokens.offsets, spec.heads, spec.scale, spec.bias, spec.window, *_dropping(drop)
+            )
+            return by_first.unsqueeze(0)
         dqkv: Tensor = torch.ops.loraloom.attention_backward(
             dcontext[0], qkv[0], context[0], tokens.offsets, spec.heads, spec.scale, spec.bias, spec.window,
             *_dropping(drop),
         )  # fmt: skip
         return dqkv.unsqueeze(0)
+
+    def dropout(self, x: Tensor, drop: Drop | None) -> Tensor:
+        if drop is None:
+            return x
+        dropped: Tensor = torch.ops.loraloom.dropout(x[0], *_dropping(drop))
+        return dropped.unsqueeze(0)
+
+    def column_sums(self, y: Tensor) -> Tensor:
+        sums: Tensor = torch.ops.loraloom.column_sums(y[0])
+        return sums.unsqueeze(0)
 
     def project(self, x: Tensor, a: Tensor) -> Tensor:
         u: Tensor = torch.ops.loraloom.lowrank_project(x[0], a[0])

@@ -104,7 +104,7 @@ class Encoder:
         if self._final is not None:
             assert way.last is not None
             assert dx is not None
-            self._final.collect(dx)
+            self._final.collect(dx, self.ops)
             dx = self.ops.norm_backward(dx, way.last, self._final.now, None)[0]
         start = max(0, self.lowest)
         for number in range(len(self.layers) - 1, start - 1, -1):
@@ -126,7 +126,7 @@ class Encoder:
             summed = summed + functional.embedding(tokens.positions, table.position)
         x = self.ops.norm(summed, self._embedding_norm.now)
         drop = at.drop(0, EMBEDDING_PLACE, self._dropouts.embedding)
-        x = x if drop is None else drop.apply(x)
+        x = self.ops.dropout(x, drop)
         if table.project is not None:
             x = functional.linear(x, table.project)
             bias = self._project_bias()
@@ -139,10 +139,10 @@ class Encoder:
         if table.project is not None:
             name = bias_of(table.project_name)
             if name in self._parameters.layout.shapes:
-                self._parameters.view(gradients, name).add_(dx.sum(dim=1, dtype=gradients.dtype))
+                self._parameters.view(gradients, name).add_(self.ops.column_sums(dx))
             dx = dx @ table.project
         drop = way.at.drop(0, EMBEDDING_PLACE, self._dropouts.embedding)
-        self._embedding_norm.collect(dx if drop is None else drop.apply(dx))
+        self._embedding_norm.collect(self.ops.dropout(dx, drop), self.ops)
 
     def _project_bias(self) -> Tensor | None:
         name = bias_of(self.frozen.embedding.project_name)

@@ -7,33 +7,39 @@ PEFT does.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
 import torch
-from peft import PeftModel
-from torch import Tensor
-from transformers import Trainer
+from torch import Tensor, nn
 
-from loraloom.backbone.anatomy import Anatomy, anatomy
-from loraloom.backbone.classifier import switch_dropout_off
+from loraloom.backbone.anatomy import Anatomy
 from loraloom.backbone.sources import Source, load_config, pin
 from loraloom.data import Encoded
-from loraloom.engine.adapted import add_lora, build_base, save_adapter
+from loraloom.engine.adapted import add_lora, build_base, redrawn_base, save_adapter
 from loraloom.engine.job import Job, Listener, Outcome
-from loraloom.engine.loom import compiled
-from loraloom.engine.loom.compiled import CompiledOps
 from loraloom.engine.loom.evaluation import Chunk, chunks, gather
 from loraloom.engine.loom.frozen import FrozenEncoder, freeze
-from loraloom.engine.loom.ops import PlainOps
-from loraloom.engine.loom.pack import Batch, Member, Pack
-from loraloom.engine.loom.parameters import Layout, lay_out
+from loraloom.engine.loom.pack import Batch, Member, Pack, no_section
+from loraloom.engine.loom.packing import PackAdvice, measure_pack
 from loraloom.engine.loom.prefix_file import PrefixFile
 from loraloom.engine.loom.prefix_states import PrefixStates, read
-from loraloom.engine.loom.projection import lora_a, lora_b
+from loraloom.engine.loom.profile import Profile
+from loraloom.engine.loom.setting import (
+    DTYPES,
+    canonical,
+    choose_ops,
+    intermediate_size,
+    lowest_layer,
+    plan_layout,
+    read_anatomy,
+    trained_parameters,
+)
 from loraloom.engine.loom.trial import Trial
 from loraloom.engine.objective import class_weights
 from loraloom.engine.precision import choose_dtype, device
@@ -41,21 +47,18 @@ from loraloom.engine.progress import OUT_OF_MEMORY, is_out_of_memory
 from loraloom.errors import LoraloomError, TrialFailedError
 from loraloom.recipe import Configuration
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+SORTED_BATCHES = 8
+EMPTY = Batch(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
 
 
-def why_not(source: Source, configuration: Configuration) -> str | None:
-    """Why loom can't train a configuration, in a sentence; None where it can."""
-    found = read_anatomy(source, configuration)
-    return found if isinstance(found, str) else None
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A backbone laid out for gradients from layer `lowest` on, and its classifier without the frozen matrices."""
 
-
-def read_anatomy(source: Source, configuration: Configuration) -> Anatomy | str:
-    """The anatomy of a configuration's backbone, with its dropout as the recipe has it, or why there is none."""
-    config = load_config(source)
-    if configuration.backbone.dropout == "off":
-        switch_dropout_off(config)
-    return anatomy(config, configuration.head)
+    key: tuple[Any, ...]
+    lowest: int
+    frozen: FrozenEncoder
+    emptied: nn.Module
 
 
 class LoomEngine:
@@ -63,11 +66,23 @@ class LoomEngine:
 
     name = "loom"
 
-    def __init__(self) -> None:
-        self._frozen: tuple[tuple[Any, ...], FrozenEncoder] | None = None
+    def __init__(self, *, profile: bool = False) -> None:
+        self._profile = Profile() if profile else None
+        self._ready: _Ready | None = None
         self._chunks: dict[int, tuple[Encoded, tuple[Chunk, ...]]] = {}
         self._prefixes = PrefixStates()
         self._pin = lru_cache(pin)
+        self._advice = lru_cache(measure_pack)
+
+    def pack_size(self, source: Source, configuration: Configuration) -> int:
+        """How many trials are best trained together: one on a CPU, by measurement on a GPU."""
+        return self.pack_advice(source, configuration).trials if device().type == "cuda" else 1
+
+    def pack_advice(self, source: Source, configuration: Configuration) -> PackAdvice:
+        """What joining trials of this model gains here, measured once for its widths."""
+        config = load_config(source)
+        widths = int(config.hidden_size), intermediate_size(config)
+        return self._advice(*widths, DTYPES[choose_dtype(configuration.train)], device())
 
     def train(self, job: Job, listener: Listener) -> Outcome:
         """Trains one job; see `train_pack`."""
@@ -96,29 +111,30 @@ class LoomEngine:
         if isinstance(found, str):
             raise LoraloomError(f"engine: loom can't train {job.source.model!r}: {found}; use engine: trainer")
         dtype = choose_dtype(job.configuration.train)
-        model = add_lora(build_base(job), job)
-        self._freeze(job, model, found, dtype)
-        for parameter in model.parameters():
-            if not parameter.requires_grad and parameter.ndim > 1:
-                parameter.data = parameter.data.new_empty(0)  # the frozen encoder has them now
+        model = add_lora(self._base(job, found, dtype), job)
         return Trial(job, model, dtype, window=SORTED_BATCHES)
 
-    def _freeze(self, job: Job, model: PeftModel, found: Anatomy, dtype: str) -> FrozenEncoder:
-        """The frozen encoder of a job's backbone, laid out once for all jobs that have the same."""
-        lowest = lowest_layer(found, trained_parameters(model))
-        key = (job.source, dtype, lowest, found)
-        if self._frozen is None or self._frozen[0] != key:
-            self._frozen = None  # its memory is free before the next is laid out
-            base = cast(Any, model.get_base_model())
-            ops = choose_ops(DTYPES[dtype], device(), found, _intermediate(base.config))
-            frozen = freeze(base, found, ops, DTYPES[dtype], device(), lowest=lowest)
-            self._frozen = (key, frozen)
-        return self._frozen[1]
+    def _base(self, job: Job, found: Anatomy, dtype: str) -> nn.Module:
+        """The job's classifier without the frozen matrices, which are laid out once for all jobs that have the same."""
+        configuration = job.configuration
+        key = job.source, configuration.backbone, configuration.head, job.rows.data.labels, dtype
+        lowest = lowest_layer(configuration.lora, found)
+        ready = self._ready
+        if ready is not None and ready.key == key and ready.lowest <= lowest:
+            return redrawn_base(ready.emptied, job)
+        self._ready = None  # its memory is free before the next is laid out
+        base = build_base(job)
+        ops = choose_ops(DTYPES[dtype], device(), found, cast(Any, base).config)
+        if self._profile is not None:
+            self._profile.watch(ops)
+        frozen = freeze(base, found, ops, DTYPES[dtype], device(), lowest=lowest)
+        self._ready = _Ready(key, lowest, frozen, copy.deepcopy(base))
+        return base
 
     def _run(self, trials: list[Trial], listener: Listener) -> Iterator[bool]:
         """Steps trials as one pack until all have ended; yields after each step."""
-        assert self._frozen is not None
-        frozen = self._frozen[1]
+        assert self._ready is not None
+        frozen = self._ready.frozen
         active = list(trials)
         pack: Pack | None = self._pack(trials, frozen)
         while pack is not None:
@@ -148,8 +164,12 @@ class LoomEngine:
             )
             for trial in trials
         ]
+        for trial in trials:
+            lowest = lowest_layer(trial.job.configuration.lora, frozen.anatomy)
+            trial.flops_per_token = frozen.flops_per_token(lowest, prefix_kept=False)
         layout, decayed = plan_layout(trials[0].model, members, frozen)
-        return Pack(members, frozen, layout, decayed, frozen.ops)
+        section = no_section if self._profile is None else self._profile.section
+        return Pack(members, frozen, layout, decayed, frozen.ops, section)
 
     def _step(self, pack: Pack, trials: Sequence[Trial], listener: Listener) -> None:
         start = time.monotonic()
@@ -199,7 +219,11 @@ class LoomEngine:
         if id(encoded) not in trial.states:
             source = trial.job.source
             weights = f"{source.model} {source.revision or self._pin(source)}"
-            trial.states[id(encoded)] = self._prefixes.of(encoded, pack.encoder, weights, trial.job.deadline)
+            file = self._prefixes.of(encoded, pack.encoder, weights, trial.job.deadline)
+            trial.states[id(encoded)] = file
+            if file is not None:
+                frozen, lowest = pack.encoder.frozen, pack.encoder.lowest
+                trial.flops_per_token = frozen.flops_per_token(lowest, prefix_kept=True)
         return trial.states[id(encoded)]
 
     def _split(self, encoded: Encoded, pack: Pack) -> tuple[Chunk, ...]:
@@ -216,56 +240,10 @@ class LoomEngine:
         targets = {canonical(name): value for name, value in trial.model.named_parameters() if value.requires_grad}
         for name, value in pack.trained(number).items():
             targets[name].data.copy_(value)
+        if self._profile is not None:
+            self._profile.write(trial.job.folder, trial.step)
+            self._profile.clear()
         try:
             save_adapter(trial.model, trial.job.folder)
         except TrialFailedError as error:
             trial.fail(str(error))
-
-
-SORTED_BATCHES = 8
-EMPTY = Batch(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
-
-
-def choose_ops(dtype: torch.dtype, place: torch.device, found: Anatomy, intermediate: int) -> PlainOps:
-    """The compiled kernels where they are to be had, else plain torch."""
-    by_kernels = dtype == torch.bfloat16 and place.type == "cpu"
-    return CompiledOps() if by_kernels and compiled.why_not(found, intermediate) is None else PlainOps()
-
-
-def _intermediate(config: Any) -> int:
-    """The width of the MLP; DistilBERT has a name of its own for it."""
-    return int(getattr(config, "intermediate_size", None) or config.hidden_dim)
-
-
-def canonical(name: str) -> str:
-    """A parameter's name in PEFT's model as the transformers model has it, LoRA's as `module.lora_A`."""
-    name = name.removeprefix("base_model.model.").replace(".base_layer.", ".").replace(".modules_to_save.default", "")
-    return name.removesuffix(".default.weight") if ".lora_" in name else name
-
-
-def trained_parameters(model: PeftModel) -> dict[str, Tensor]:
-    """What a model trains, by canonical name, in the model's order."""
-    return {canonical(name): value.detach() for name, value in model.named_parameters() if value.requires_grad}
-
-
-def lowest_layer(found: Anatomy, trained: dict[str, Tensor]) -> int:
-    """The lowest layer with a trained parameter; -1 where the embeddings have one."""
-    numbers = [-1 if ".embeddings" in name else None for name in trained]
-    for name in trained:
-        _, inside, rest = name.partition(f".{found.layers}.")
-        numbers.append(int(rest.split(".")[0]) if inside else None)
-    return min(number for number in numbers if number is not None)
-
-
-def plan_layout(model: PeftModel, members: Sequence[Member], frozen: FrozenEncoder) -> tuple[Layout, frozenset[str]]:
-    """Where each parameter lies: the A of modules that share a product side by side, the rest in the model's order."""
-    names = list(members[0].trained)
-    if any(list(member.trained) != names for member in members):
-        raise LoraloomError("trials of a pack must train the same parameters")
-    modules = [part.parts for layer in frozen.layers for part in (layer.qkv, layer.out, layer.up, layer.down)]
-    wanted = [of(part.name) for parts in modules for of in (lora_a, lora_b) for part in parts]
-    first = [name for name in wanted if name in members[0].trained]
-    ordered = first + [name for name in names if name not in set(first)]
-    shapes = {name: [tuple(member.trained[name].shape) for member in members] for name in names}
-    decayed = frozenset(canonical(name) for name in Trainer.get_decay_parameter_names(cast(Any, None), model))
-    return lay_out(ordered, shapes, decayed), decayed & set(names)

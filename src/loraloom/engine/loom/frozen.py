@@ -76,33 +76,39 @@ class FrozenEncoder:
     relative_bias: Tensor | None  # (buckets, H), see `relative_positions`
     head: Mapping[str, Tensor]
 
-    @property
-    def weights(self) -> int:
-        """Weights of the layers' linear products: FLOPs a token are twice that, forward."""
-        return sum(
-            module.linear.out_features * module.linear.in_features
+    def flops_per_token(self, lowest: int, *, prefix_kept: bool) -> float:
+        """FLOPs of the layers' linear products that a training step asks for, in all tokens and without shortcuts.
+
+        Forward through all layers (those from `lowest` on, where the states below are kept), back through the latter.
+        """
+        weights = [
+            sum(m.linear.out_features * m.linear.in_features for m in (layer.qkv, layer.out, layer.up, layer.down))
             for layer in self.layers
-            for module in (layer.qkv, layer.out, layer.up, layer.down)
-        )
+        ]
+        above = sum(weights[lowest:])
+        return 2.0 * (2 * above if prefix_kept else sum(weights) + above)
 
 
 def freeze(
     model: nn.Module, anatomy: Anatomy, ops: PlainOps, dtype: torch.dtype, device: torch.device, *, lowest: int
 ) -> FrozenEncoder:
-    """Takes the frozen weights out of a classifier, with LoRA or without; gradients pass the layers from `lowest`."""
+    """Takes the frozen weights out of a classifier, with LoRA or without; gradients pass the layers from `lowest`.
+
+    The model is left without the matrices that were taken, each dropped as soon as it is laid out, so that memory never
+    holds both. Vectors are copied: a trial may train its own biases in the model.
+    """
     prefix = str(model.base_model_prefix)
-    state = {name.replace(".base_layer.", "."): value.detach() for name, value in encoder_of(model).named_parameters()}
+    state = {name.replace(".base_layer.", "."): value for name, value in encoder_of(model).named_parameters()}
     reader = _Reader(state, prefix, anatomy, ops, dtype, device)
-    count = len({name.split(".")[anatomy.layers.count(".") + 1] for name in state if name.startswith(anatomy.layers)})
     frozen_head = {
-        f"{module}.{kind}": value.to(device)
+        f"{module}.{kind}": value.detach().to(device, copy=True)
         for step, module in anatomy.head
         if step in ("linear", "norm") and str(module).startswith(f"{prefix}.")
         for kind in ("weight", "bias")
         if (value := state.get(f"{str(module).removeprefix(prefix + '.')}.{kind}")) is not None
     }
     final = reader.norm(anatomy.final_norm) if anatomy.final_norm else None
-    bias = None if anatomy.relative_bias is None else state[f"{anatomy.relative_bias}.weight"].to(device)
+    bias = None if anatomy.relative_bias is None else reader.table(anatomy.relative_bias)
     return FrozenEncoder(
         anatomy=anatomy,
         ops=ops,
@@ -110,7 +116,7 @@ def freeze(
         device=device,
         prefix=prefix,
         embedding=reader.embedding(),
-        layers=tuple(reader.layer(number, backward=number >= lowest) for number in range(count)),
+        layers=tuple(reader.layer(number, backward=number >= lowest) for number in range(anatomy.layer_count)),
         final_norm=final,
         relative_bias=bias,
         head=frozen_head,
@@ -122,7 +128,7 @@ class _Reader:
 
     def __init__(
         self,
-        state: Mapping[str, Tensor],
+        state: Mapping[str, nn.Parameter],
         prefix: str,
         anatomy: Anatomy,
         ops: PlainOps,
@@ -146,38 +152,47 @@ class _Reader:
         )
 
     def norm(self, name: str) -> NamedNorm:
-        bias = self._state.get(f"{name}.bias")
-        gain = self._state[f"{name}.weight"].to(self._device, self._wide)
-        norm = Norm(gain, None if bias is None else bias.to(self._device, self._wide), self._anatomy.norm_eps)
+        norm = Norm(self._vector(f"{name}.weight"), self._bias(name), self._anatomy.norm_eps)
         return NamedNorm(f"{self._prefix}.{name}", norm)
 
     def embedding(self) -> FrozenEmbedding:
         names = self._anatomy.embedding
-        position = None if names.position is None else self._table(names.position)
+        position = None if names.position is None else self.table(names.position)
         if names.token_type is not None and position is not None:
-            position = position + self._table(names.token_type)[0]
-        project = None if names.project is None else self._table(names.project)
-        project_bias = self._state.get(f"{names.project}.bias")
+            position = position + self.table(names.token_type)[0]
+        project = None if names.project is None else self.table(names.project)
         return FrozenEmbedding(
-            word=self._table(names.word).to(self._dtype),
+            word=self.table(names.word).to(self._dtype),
             position=None if position is None else position.to(self._dtype),
             norm=self.norm(names.norm),
             project=None if project is None else project.to(self._dtype),
             project_name=f"{self._prefix}.{names.project}",
-            project_bias=None if project_bias is None else project_bias.to(self._device, self._wide),
+            project_bias=None if names.project is None else self._bias(names.project),
         )
 
-    def _table(self, name: str) -> Tensor:
-        return self._state[f"{name}.weight"].to(self._device, self._wide)
+    def table(self, name: str) -> Tensor:
+        """A matrix by its module's name, taken out of the model."""
+        return self._taken(name).to(self._device, self._wide)
+
+    def _taken(self, name: str) -> Tensor:
+        parameter = self._state[f"{name}.weight"]
+        value = parameter.detach()
+        parameter.data = value.new_empty(0)
+        return value
+
+    def _vector(self, name: str) -> Tensor:
+        return self._state[name].detach().to(self._device, self._wide, copy=True)
+
+    def _bias(self, module: str) -> Tensor | None:
+        return self._vector(f"{module}.bias") if f"{module}.bias" in self._state else None
 
     def _linear(self, names: list[str], *, backward: bool) -> FrozenModule:
-        weights = [self._state[f"{name}.weight"] for name in names]
-        biases = [self._state.get(f"{name}.bias") for name in names]
+        weights = [self._taken(name).to(self._device, self._dtype) for name in names]
         parts, start = [], 0
         for name, weight in zip(names, weights, strict=True):
             parts.append(Part(f"{self._prefix}.{name}", start, start + len(weight)))
             start += len(weight)
-        weight = torch.cat([weight.to(self._device, self._dtype) for weight in weights])
-        given = [bias.to(self._device, self._wide) for bias in biases if bias is not None]
+        weight = torch.cat(weights) if len(weights) > 1 else weights[0]
+        given = [bias for name in names if (bias := self._bias(name)) is not None]
         bias = torch.cat(given) if len(given) == len(names) else None
         return FrozenModule(self._ops.freeze(weight, backward=backward), bias, tuple(parts))

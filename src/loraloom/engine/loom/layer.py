@@ -49,11 +49,11 @@ class LayerNorm:
             bias = self.parameters.view(self.parameters.values, bias_of(self.name)).unsqueeze(1)  # (K, 1, D)
             self.now = replace(self.frozen, bias=bias)
 
-    def collect(self, dh: Tensor) -> None:
+    def collect(self, dh: Tensor, ops: PlainOps) -> None:
         """Adds the bias's gradient."""
         if self.trained:
             gradient = self.parameters.view(self.parameters.gradients, bias_of(self.name))
-            gradient.add_(dh.sum(dim=1, dtype=gradient.dtype))
+            gradient.add_(ops.column_sums(dh))
 
 
 @dataclass(slots=True)
@@ -168,7 +168,7 @@ class PostNormLayer:
         assert w.attention_norm is not None
         assert kept.r2 is not None
         stop = -1 if to_input else w.lowest(pre_norm=False)
-        w.mlp_norm.collect(dh)
+        w.mlp_norm.collect(dh, ops)
         if stop == 5:
             return None
         drop = at.drop(number, 2, at.dropouts.mlp_output)
@@ -181,7 +181,7 @@ class PostNormLayer:
         if stop == 3:
             return None
         dh1 = ops.linear_backward(da, w.up.frozen, low, dr2 if extra is None else dr2 + extra)
-        w.attention_norm.collect(dh1)
+        w.attention_norm.collect(dh1, ops)
         if stop == 2:
             return None
         drop = at.drop(number, 1, at.dropouts.attention_output)
@@ -240,12 +240,12 @@ class PreNormLayer:
         if stop == 4:
             return None
         dh1 = ops.linear_backward(da, w.up.frozen, low, extra)
-        w.mlp_norm.collect(dh1)
+        w.mlp_norm.collect(dh1, ops)
         if stop == 3:
             return None
         dx1 = ops.norm_backward(dh1, kept.r1, w.mlp_norm.now, None)[0] + dh
         drop = at.drop(number, 1, at.dropouts.attention_output)
-        dy = dx1 if drop is None else drop.apply(dx1)
+        dy = ops.dropout(dx1, drop)
         low, extra = w.out.collect(dy, kept.context, kept.low_out, ops, need_input=stop < 2)
         if stop == 2:
             return None
@@ -259,7 +259,7 @@ class PreNormLayer:
         residual = _spread_first(dx1, at.tokens, kept.x) if kept.first else dx1
         if w.attention_norm is None:
             return dh0 + residual
-        w.attention_norm.collect(dh0)
+        w.attention_norm.collect(dh0, ops)
         if stop == 0:
             return None
         return ops.norm_backward(dh0, kept.x, w.attention_norm.now, None)[0] + residual
@@ -268,13 +268,12 @@ class PreNormLayer:
         inner, gate = a.chunk(2, dim=-1)
         drop = at.drop(self.weights.number, 3, at.dropouts.mlp_inner)
         g = torch.nn.functional.gelu(inner) * gate
-        return g if drop is None else drop.apply(g)
+        return self.ops.dropout(g, drop)
 
     def _gated_backward(self, dg: Tensor, a: Tensor, at: Pass) -> Tensor:
         inner, gate = a.chunk(2, dim=-1)
         drop = at.drop(self.weights.number, 3, at.dropouts.mlp_inner)
-        if drop is not None:
-            dg = drop.apply(dg)
+        dg = self.ops.dropout(dg, drop)
         d_inner = torch.ops.aten.gelu_backward(dg * gate, inner)
         return torch.cat([d_inner, dg * torch.nn.functional.gelu(inner)], dim=-1)
 

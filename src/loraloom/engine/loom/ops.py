@@ -185,6 +185,14 @@ class PlainOps:
             raise AssertionError("one query a text")
         return _placed(rows[tokens.real_flat], tokens, qkv.shape[1])
 
+    def dropout(self, x: Tensor, drop: Drop | None) -> Tensor:
+        """x (K, M, C) with elements dropped, the others scaled."""
+        return x if drop is None else drop.apply(x)
+
+    def column_sums(self, y: Tensor) -> Tensor:
+        """Sums over the rows: (K, M, C) to (K, C), in fp32 or more."""
+        return y.sum(dim=1, dtype=torch.promote_types(y.dtype, torch.float32))
+
     def project(self, x: Tensor, a: Tensor) -> Tensor:
         """x a^T: (K, M, D) and (K, R, D) to (K, M, R)."""
         return torch.bmm(x, a.mT)

@@ -8,7 +8,8 @@ take turns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,12 @@ class Batch:
     labels: Ints
 
 
+def no_section(name: str) -> AbstractContextManager[None]:
+    """Times nothing."""
+    del name
+    return nullcontext()
+
+
 @dataclass(frozen=True, slots=True)
 class Losses:
     """A pass of one trial: the sum of its examples' losses, and how many were right."""
@@ -71,12 +78,13 @@ class Pack:
         layout: Layout,
         decayed: frozenset[str],
         ops: PlainOps,
+        section: Callable[[str], AbstractContextManager[None]] = no_section,
     ) -> None:
         self.members = list(members)
         self.parameters = Parameters(
             layout, [member.trained for member in members], frozen.dtype, frozen.device, decayed=decayed
         )
-        self._frozen, self._ops = frozen, ops
+        self._frozen, self._ops, self._section = frozen, ops, section
         self._passes = [0] * len(members)
         self.encoder, self.head = self._bind(self.parameters, members)
         self._optimizers = [self._optimizer(number) for number in range(len(members))]
@@ -122,13 +130,18 @@ class Pack:
     ) -> list[Losses]:
         """One pass forward and back; each trial's gradients grow by its batch's loss over its normaliser."""
         frozen = self._frozen
-        tokens = lay_out(encoded, [batch.rows for batch in batches], frozen.anatomy.embedding, frozen.device)
+        with self._section("tokens of the batch"):
+            tokens = lay_out(encoded, [batch.rows for batch in batches], frozen.anatomy.embedding, frozen.device)
+            target = self._target(batches, normalisers, tokens)
         noise = Noise(tuple(member.train.seed for member in self.members), tuple(self._passes))
-        target = self._target(batches, normalisers, tokens)
-        pooled, way = self.encoder.forward(tokens, noise, prefix)
-        scored = self.head.score(pooled, target, noise)
-        self.encoder.backward(scored.gradient, way)
-        self._passes = [count + 1 for count in self._passes]
+        with self._section("encoder, between operations"):
+            pooled, way = self.encoder.forward(tokens, noise, prefix)
+        with self._section("head"):
+            scored = self.head.score(pooled, target, noise)
+        with self._section("encoder, between operations"):
+            self.encoder.backward(scored.gradient, way)
+        # Only a trial's own batches count, or its masks would depend on its neighbours' accumulation.
+        self._passes = [count + bool(len(own.rows)) for count, own in zip(self._passes, batches, strict=True)]
         sums = scored.examples.sum(dim=1).tolist()
         hits = ((scored.logits.argmax(dim=-1) == target.labels) & (target.real > 0)).sum(dim=1).tolist()
         return [Losses(total, right, len(batch.rows)) for total, right, batch in zip(sums, hits, batches, strict=True)]
@@ -158,7 +171,7 @@ class Pack:
 
     def step(self, rates: Sequence[float]) -> None:
         """An optimizer step of each trial at its rate, from the gradients that its passes left."""
-        with torch.no_grad():
+        with torch.no_grad(), self._section("optimizer"):
             for number, (member, optimizer, rate) in enumerate(zip(self.members, self._optimizers, rates, strict=True)):
                 gradient = self.parameters.gradients[number]
                 if member.train.max_grad_norm > 0:
@@ -191,6 +204,7 @@ class Pack:
             self.parameters.layout,
             self.parameters.decayed_names,
             self._ops,
+            self._section,
         )
         rest._passes = [self._passes[index] for index in kept]
         for optimizer, index in zip(rest._optimizers, kept, strict=True):

@@ -90,7 +90,7 @@ class Projection:
             return None, Saved()
         if any(drops):
             inputs = [
-                ops.project(x if drop is None else drop.apply(x), self._a[:, start:stop])
+                ops.project(ops.dropout(x, drop), self._a[:, start:stop])
                 for drop, (_, (start, stop)) in zip(drops, self._ranks(), strict=True)
             ]
             u = torch.cat(inputs, dim=-1)
@@ -107,7 +107,7 @@ class Projection:
         """
         gradients = self.parameters.gradients
         for part in self.biased:
-            total = dy[..., part.start : part.stop].sum(dim=1, dtype=gradients.dtype)
+            total = ops.column_sums(dy[..., part.start : part.stop])
             self.parameters.view(gradients, bias_of(part.name)).add_(total)
         if self._a is None or self._b is None:
             return None, None
@@ -124,10 +124,10 @@ class Projection:
         dx: Tensor | None = None
         for drop, (_, (start, stop)) in zip(saved.drops, self._ranks(), strict=True):
             own = du[..., start:stop].contiguous()
-            a_gradient[:, start:stop].add_(ops.gram(own, x if drop is None else drop.apply(x)))
+            a_gradient[:, start:stop].add_(ops.gram(own, ops.dropout(x, drop)))
             if need_input:
                 back = torch.bmm(own, self._a[:, start:stop])
-                back = back if drop is None else drop.apply(back)
+                back = ops.dropout(back, drop)
                 dx = back if dx is None else dx.add_(back)
         return None, dx
 

@@ -14,6 +14,7 @@ from loraloom.engine.job import Job, Listener, Outcome
 from loraloom.engine.loom.order import Order
 from loraloom.engine.loom.pack import Batch, Losses
 from loraloom.engine.loom.prefix_file import PrefixFile
+from loraloom.engine.machine import gemm_peak
 from loraloom.engine.objective import Running
 from loraloom.engine.progress import append_evaluation, evaluation_steps, plan_schedule, thinned
 from loraloom.errors import LoraloomError, TrialFailedError
@@ -48,6 +49,7 @@ class Trial:
         self.step_seconds = 0.0
         self.evaluation_seconds = 0.0
         self.states: dict[int, PrefixFile | None] = {}
+        self.flops_per_token = 0.0
         self._score: metrics.Scores | None = None
         self._trace: list[tuple[int, float, float]] = []
         self._examples = self._tokens = 0
@@ -119,12 +121,16 @@ class Trial:
             trace=thinned(self._trace),
             examples_per_second=self._examples / self.step_seconds,
             tokens_per_second=self._tokens / self.step_seconds,
+            peak_share=self._peak_share(),
         )
         self._trace.clear()
         append_evaluation(self.job.folder, evaluation)
         self.schedule.plateau.see(evaluation.validation_loss)
         if not listener(self.job, evaluation) and not self.over:
             self.state, self.reason, self.over = "pruned", f"pruned after {self.epoch:.2f} epochs", True
+
+    def _peak_share(self) -> float:
+        return self._tokens / self.step_seconds * self.flops_per_token / gemm_peak(self.dtype)
 
     def outcome(self) -> Outcome:
         """What became of it."""
@@ -135,6 +141,7 @@ class Trial:
             train_seconds=self.step_seconds,
             examples_per_second=self._examples / self.step_seconds,
             tokens_per_second=self._tokens / self.step_seconds,
+            peak_share=self._peak_share(),
         )
         score = Score(
             examples=self._score.examples,

@@ -1,8 +1,8 @@
 """The compiled CPU kernels: C++ for bf16 products with their epilogues, norms and attention, as torch.ops.loraloom.
 
 `load()` compiles the sources beside this file on first use (about ten seconds, once for a version of source, torch,
-compiler and processor) and keeps the library in the cache folder. No OpenMP runtime is linked: libtorch_cpu's own is the
-only one in the process. Rejected: torch.utils.cpp_extension.load, which needs ninja and torch/extension.h and takes
+compiler and processor) and keeps the library in the cache folder. No OpenMP runtime is linked: libtorch_cpu's own is
+the only one in the process. Rejected: torch.utils.cpp_extension.load, which needs ninja and torch/extension.h and takes
 longer than the compiler alone; wheels per platform, for what a compiler on the spot does better (-march=native).
 """
 
@@ -46,7 +46,7 @@ def load() -> str | None:
     flags = (*_FLAGS, *(["-DLORALOOM_BRGEMM"] if wish == "brgemm" else []))
     try:
         library = _built(compiler, flags, processor)
-        torch.ops.load_library(library)
+        torch.ops.load_library(library)  # type: ignore[no-untyped-call]
     except (OSError, subprocess.SubprocessError) as error:
         return f"The compiled kernels can't be used: {_first_line(error)}"
     if not torch.ops.loraloom.usable():

@@ -1,7 +1,12 @@
 // Softmax attention within each sequence of an unpadded batch, forward and backward, a task for each (sequence, head).
 // Of a sequence of T tokens and a head of d: 4 T^2 d FLOPs forward and 10 T^2 d backward, T and d padded to 32; a block
 // of 32 (backward: 64) queries takes all its keys at once, so up to T of about 512 its scores stay in cache. The
-// probabilities are computed again in the backward pass, so only the context is kept.
+// probabilities are computed again in the backward pass, so only the context is kept. 8 bytes a value of D move forward,
+// 24 backward.
+//
+// Where the 11,300 cycles of a task of 53 tokens and d = 64 go: 25% wait for its rows (fetched ahead), 15% lay q, k and v
+// out, 26% multiply, 27% softmax, 8% write. Tried: exp by base e with its mask kept as -inf, three passes over a row
+// in place of two (15 to 30% slower forward at 300 tokens, as fast at 53); no fetching ahead (as fast, within noise).
 #include <algorithm>
 #include <numeric>
 #include <vector>

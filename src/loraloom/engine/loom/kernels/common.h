@@ -7,8 +7,7 @@
 // Tiles whose rows cross cache lines take three times as long (0.5 in place of 1.5 TFLOP/s): operands are 64-aligned.
 //
 // On processors with AMX it is written in intrinsics, elsewhere (AVX512-BF16 alone, or -DLORALOOM_BRGEMM) it calls
-// at::native::cpublas::brgemm. Measured beside each other on one core of a Xeon (32 x 32 x 768, data in cache):
-// see gemm.cpp.
+// at::native::cpublas::brgemm.
 #pragma once
 
 #include <ATen/EmptyTensor.h>

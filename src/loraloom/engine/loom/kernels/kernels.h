@@ -28,6 +28,10 @@ std::tuple<Tensor, Tensor> linear_norm(const Tensor& x, const Tensor& packed, in
 Tensor lowrank_project(const Tensor& x, const Tensor& a);
 Tensor lowrank_gradient(const Tensor& z, const Tensor& y);
 
+// rows.cpp
+Tensor dropout(const Tensor& x, double p, int64_t key0, int64_t key1);
+Tensor column_sums(const Tensor& y);
+
 // norm.cpp
 Tensor norm(const Tensor& x, const Tensor& gamma, const Optional& beta, double eps);
 std::tuple<Tensor, Tensor> norm_backward(const Tensor& dh, const Tensor& r, const Tensor& gamma, double eps, double p,
@@ -41,5 +45,12 @@ Tensor attention(const Tensor& qkv, const Tensor& offsets, int64_t heads, double
 Tensor attention_backward(const Tensor& dctx, const Tensor& qkv, const Tensor& ctx, const Tensor& offsets,
                           int64_t heads, double scale, const Optional& bias, int64_t window, double p, int64_t key0,
                           int64_t key1);
+
+// first.cpp
+Tensor attention_first(const Tensor& qkv, const Tensor& offsets, int64_t heads, double scale, const Optional& bias,
+                       int64_t window, double p, int64_t key0, int64_t key1);
+Tensor attention_first_backward(const Tensor& dctx, const Tensor& qkv, const Tensor& offsets, int64_t heads,
+                                double scale, const Optional& bias, int64_t window, double p, int64_t key0,
+                                int64_t key1);
 
 }  // namespace loraloom

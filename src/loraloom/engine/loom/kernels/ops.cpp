@@ -23,6 +23,8 @@ TORCH_LIBRARY(loraloom, m) {
       " float p, int key0, int key1, Tensor gamma, Tensor beta, float eps) -> (Tensor r, Tensor h)");
   m.def("lowrank_project(Tensor x, Tensor a) -> Tensor");
   m.def("lowrank_gradient(Tensor z, Tensor y) -> Tensor");
+  m.def("dropout(Tensor x, float p, int key0, int key1) -> Tensor");
+  m.def("column_sums(Tensor y) -> Tensor");
   m.def("norm(Tensor x, Tensor gamma, Tensor? beta, float eps) -> Tensor");
   m.def(
       "norm_backward(Tensor dh, Tensor r, Tensor gamma, float eps, float p, int key0, int key1)"
@@ -32,6 +34,12 @@ TORCH_LIBRARY(loraloom, m) {
       " int key1) -> Tensor");
   m.def(
       "attention_backward(Tensor dctx, Tensor qkv, Tensor ctx, Tensor offsets, int heads, float scale, Tensor? bias,"
+      " int window, float p, int key0, int key1) -> Tensor");
+  m.def(
+      "attention_first(Tensor qkv, Tensor offsets, int heads, float scale, Tensor? bias, int window, float p, int key0,"
+      " int key1) -> Tensor");
+  m.def(
+      "attention_first_backward(Tensor dctx, Tensor qkv, Tensor offsets, int heads, float scale, Tensor? bias,"
       " int window, float p, int key0, int key1) -> Tensor");
 }
 
@@ -43,8 +51,12 @@ TORCH_LIBRARY_IMPL(loraloom, CPU, m) {
   m.impl("linear_norm", loraloom::linear_norm);
   m.impl("lowrank_project", loraloom::lowrank_project);
   m.impl("lowrank_gradient", loraloom::lowrank_gradient);
+  m.impl("dropout", loraloom::dropout);
+  m.impl("column_sums", loraloom::column_sums);
   m.impl("norm", loraloom::norm);
   m.impl("norm_backward", loraloom::norm_backward);
   m.impl("attention", loraloom::attention);
   m.impl("attention_backward", loraloom::attention_backward);
+  m.impl("attention_first", loraloom::attention_first);
+  m.impl("attention_first_backward", loraloom::attention_first_backward);
 }

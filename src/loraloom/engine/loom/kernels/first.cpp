@@ -1,0 +1,153 @@
+// Attention of each text's first token alone, forward and backward: all that pooling by the first token needs of the last
+// layer. 4 T d FLOPs a text and head forward, 10 T d backward, on vectors of 16 values; bound by the one passage over keys
+// and values (4 bytes a value), as one row of a tile product would be, too. A task for each text and head.
+#include <vector>
+
+#include "common.h"
+#include "kernels.h"
+
+namespace loraloom {
+namespace {
+
+// A text's keys and values of one head, and what weighs them.
+struct View {
+  const bf16 *q, *k, *v;
+  int64_t stride, depth, length;
+  float scale;
+  const float* bias;  // of the first query
+  int64_t window;
+  uint32_t number;  // of the first probability, for the dropout
+};
+
+float dot(const bf16* a, const bf16* b, int64_t depth) {
+  __m512 sum = _mm512_setzero_ps();
+  for (int64_t i = 0; i < depth; i += 16) sum = _mm512_fmadd_ps(load(a + i), load(b + i), sum);
+  return _mm512_reduce_add_ps(sum);
+}
+
+// The probabilities of the first query, into p; room for the length rounded up to 16, zeros beyond it.
+void probabilities(const View& t, float* p) {
+  const int64_t seen = t.window ? std::min(t.length, t.window + 1) : t.length;
+  float top = -INFINITY;
+  for (int64_t j = 0; j < seen; ++j) {
+    p[j] = t.scale * dot(t.q, t.k + j * t.stride, t.depth) + (t.bias == nullptr ? 0.f : t.bias[j]);
+    top = std::max(top, p[j]);
+  }
+  float sum = 0;
+  for (int64_t j = 0; j < seen; ++j) sum += p[j] = std::exp(p[j] - top);
+  for (int64_t j = 0; j < seen; ++j) p[j] /= sum;
+  for (int64_t j = seen; j < round_up(t.length, 16); ++j) p[j] = 0;
+}
+
+// Values through the dropout's mask, in place.
+void drop_values(const Dropout& drop, uint32_t number, int64_t length, float* values) {
+  if (!drop.on) return;
+  for (int64_t j = 0; j < length; j += 16)
+    _mm512_storeu_ps(values + j, drop.apply(_mm512_loadu_ps(values + j), number + static_cast<uint32_t>(j)));
+}
+
+// sum over j of weights[j] rows[j], added to nothing, into `to`.
+void weighted(const float* weights, const bf16* rows, int64_t stride, int64_t length, int64_t depth, bf16* to) {
+  for (int64_t i = 0; i < depth; i += 16) {
+    __m512 sum = _mm512_setzero_ps();
+    for (int64_t j = 0; j < length; ++j)
+      sum = _mm512_fmadd_ps(_mm512_set1_ps(weights[j]), load(rows + j * stride + i), sum);
+    store(to + i, sum);
+  }
+}
+
+// Calls body(text, head, view, scratch of 3 floats a key) for all texts and heads.
+template <class Body>
+void each_text(const Tensor& qkv, const Tensor& offsets, int64_t heads, double scale, const Optional& bias,
+               int64_t window, const Body& body) {
+  const bf16* data = matrix(qkv, "qkv");
+  const int64_t width = qkv.size(1) / 3, depth = width / heads, stride = qkv.stride(0);
+  TORCH_CHECK(heads > 0 && qkv.size(1) == 3 * width && width % (16 * heads) == 0, "qkv: ", qkv.size(1),
+              " columns are not 3 times ", heads, " heads of a multiple of 16");
+  TORCH_CHECK(offsets.dim() == 1 && offsets.scalar_type() == at::kInt && offsets.is_contiguous() && offsets.is_cpu() &&
+                  offsets.size(0) > 0,
+              "offsets: contiguous int32 values are needed, one more than texts");
+  const int32_t* bounds = offsets.const_data_ptr<int32_t>();
+  const int64_t texts = offsets.size(0) - 1, size = bias ? bias->size(-1) : 0;
+  int64_t longest = 0;
+  TORCH_CHECK(bounds[0] == 0 && bounds[texts] == qkv.size(0), "offsets: they must go from 0 to ", qkv.size(0));
+  for (int64_t s = 0; s < texts; ++s) {
+    TORCH_CHECK(bounds[s] < bounds[s + 1], "offsets: a text has no token");
+    longest = std::max<int64_t>(longest, bounds[s + 1] - bounds[s]);
+  }
+  const float* added = nullptr;
+  if (bias) {
+    TORCH_CHECK(bias->dim() == 3 && bias->scalar_type() == at::kFloat && bias->is_contiguous() &&
+                    bias->size(0) == heads && bias->size(1) == size && size >= longest,
+                "bias: contiguous fp32 values (", heads, ", T, T) with T of at least ", longest, " are needed");
+    added = bias->const_data_ptr<float>();
+  }
+  std::atomic<int64_t> next{0};
+  on_threads(texts * heads, [&](int) {
+    std::vector<float> room(3 * round_up(longest, 16));
+    for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < texts * heads;) {
+      const int64_t s = task / heads, h = task % heads;
+      const bf16* q = data + bounds[s] * stride + h * depth;
+      const View view{q,     q + width, q + 2 * width, stride, depth, bounds[s + 1] - bounds[s], static_cast<float>(scale),
+                      added == nullptr ? nullptr : added + h * size * size, window,
+                      static_cast<uint32_t>(bounds[s] * heads + h) << 9};
+      body(s, h, view, room.data());
+    }
+  });
+}
+
+}  // namespace
+
+// qkv (N, 3D): the contexts (B, D) of the B first tokens.
+Tensor attention_first(const Tensor& qkv, const Tensor& offsets, int64_t heads, double scale, const Optional& bias,
+                       int64_t window, double p, int64_t key0, int64_t key1) {
+  const Dropout drop(p, key0, key1);
+  const int64_t width = qkv.size(1) / 3;
+  Tensor context = make(offsets.size(0) - 1, width);
+  bf16* to = context.mutable_data_ptr<bf16>();
+  each_text(qkv, offsets, heads, scale, bias, window, [&](int64_t s, int64_t h, const View& t, float* room) {
+    probabilities(t, room);
+    drop_values(drop, t.number, t.length, room);
+    weighted(room, t.v, t.stride, t.length, t.depth, to + s * width + h * t.depth);
+  });
+  return context;
+}
+
+// dctx (B, D): the gradient (N, 3D) of qkv; queries other than the first have none.
+Tensor attention_first_backward(const Tensor& dctx, const Tensor& qkv, const Tensor& offsets, int64_t heads,
+                                double scale, const Optional& bias, int64_t window, double p, int64_t key0,
+                                int64_t key1) {
+  const Dropout drop(p, key0, key1);
+  const int64_t width = qkv.size(1) / 3;
+  const bf16* from = matrix(dctx, "dctx", offsets.size(0) - 1, width);
+  Tensor dqkv = make(qkv.size(0), 3 * width);
+  bf16* to = dqkv.mutable_data_ptr<bf16>();
+  const int32_t* bounds = offsets.const_data_ptr<int32_t>();
+  each_text(qkv, offsets, heads, scale, bias, window, [&](int64_t s, int64_t h, const View& t, float* room) {
+    const int64_t padded = round_up(t.length, 16);
+    float *prob = room, *dropped = room + padded, *slope = room + 2 * padded;
+    const bf16* gradient = from + s * dctx.stride(0) + h * t.depth;
+    probabilities(t, prob);
+    std::memcpy(dropped, prob, padded * sizeof(float));
+    drop_values(drop, t.number, t.length, dropped);
+    for (int64_t j = 0; j < padded; ++j) slope[j] = j < t.length ? dot(gradient, t.v + j * t.stride, t.depth) : 0;
+    drop_values(drop, t.number, t.length, slope);
+    float mean = 0;
+    for (int64_t j = 0; j < t.length; ++j) mean += prob[j] * slope[j];
+    for (int64_t j = 0; j < t.length; ++j) slope[j] = prob[j] * (slope[j] - mean) * t.scale;
+    bf16* first = to + bounds[s] * 3 * width + h * t.depth;
+    weighted(slope, t.k, t.stride, t.length, t.depth, first);
+    for (int64_t j = 0; j < t.length; ++j) {
+      bf16* row = first + j * 3 * width;
+      const __m512 by_key = _mm512_set1_ps(slope[j]), by_value = _mm512_set1_ps(dropped[j]);
+      for (int64_t i = 0; i < t.depth; i += 16) {
+        if (j > 0) store(row + i, _mm512_setzero_ps());
+        store(row + width + i, _mm512_mul_ps(by_key, load(t.q + i)));
+        store(row + 2 * width + i, _mm512_mul_ps(by_value, load(gradient + i)));
+      }
+    }
+  });
+  return dqkv;
+}
+
+}  // namespace loraloom

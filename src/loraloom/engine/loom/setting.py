@@ -1,0 +1,85 @@
+"""What a model and a recipe mean for the engine: what is trained, by which names and operations, laid out how."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import Trainer
+
+from loraloom.backbone.adapting import shape_config
+from loraloom.backbone.anatomy import Anatomy, anatomy
+from loraloom.backbone.classifier import switch_dropout_off
+from loraloom.backbone.sources import Source, load_config
+from loraloom.engine.loom import compiled
+from loraloom.engine.loom.compiled import CompiledOps
+from loraloom.engine.loom.frozen import FrozenEncoder
+from loraloom.engine.loom.ops import PlainOps
+from loraloom.engine.loom.pack import Member
+from loraloom.engine.loom.parameters import Layout, lay_out
+from loraloom.engine.loom.projection import lora_a, lora_b
+from loraloom.errors import LoraloomError
+from loraloom.recipe import Configuration, Lora
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def why_not(source: Source, configuration: Configuration) -> str | None:
+    """Why loom can't train a configuration, in a sentence; None where it can."""
+    found = anatomy(shape_config(source), configuration.head)
+    return found if isinstance(found, str) else None
+
+
+def read_anatomy(source: Source, configuration: Configuration) -> Anatomy | str:
+    """The anatomy of a configuration's backbone, with its dropout as the recipe has it, or why there is none."""
+    config = load_config(source)
+    if configuration.backbone.dropout == "off":
+        switch_dropout_off(config)
+    return anatomy(config, configuration.head)
+
+
+def choose_ops(dtype: torch.dtype, place: torch.device, found: Anatomy, config: Any) -> PlainOps:
+    """The compiled kernels where they are to be had, else plain torch."""
+    by_kernels = dtype == torch.bfloat16 and place.type == "cpu"
+    embedding = int(getattr(config, "embedding_size", found.hidden))
+    usable = by_kernels and compiled.why_not(found, intermediate_size(config), embedding) is None
+    return CompiledOps() if usable else PlainOps()
+
+
+def intermediate_size(config: Any) -> int:
+    """The width of a model's MLP; DistilBERT has a name of its own for it."""
+    return int(getattr(config, "intermediate_size", None) or config.hidden_dim)
+
+
+def canonical(name: str) -> str:
+    """A parameter's name in PEFT's model as the transformers model has it, LoRA's as `module.lora_A`."""
+    name = name.removeprefix("base_model.model.").replace(".base_layer.", ".").replace(".modules_to_save.default", "")
+    return name.removesuffix(".default.weight") if ".lora_" in name else name
+
+
+def trained_parameters(model: PeftModel) -> dict[str, Tensor]:
+    """What a model trains, by canonical name, in the model's order."""
+    return {canonical(name): value.detach() for name, value in model.named_parameters() if value.requires_grad}
+
+
+def lowest_layer(lora: Lora, found: Anatomy) -> int:
+    """The lowest layer that a recipe trains anything of; 0 where the embeddings' biases are trained, too."""
+    everywhere = lora.bias == "all" or lora.layers_to_transform is None
+    return 0 if everywhere else min(lora.layers_to_transform or range(found.layer_count))
+
+
+def plan_layout(model: PeftModel, members: Sequence[Member], frozen: FrozenEncoder) -> tuple[Layout, frozenset[str]]:
+    """Where each parameter lies: the A of modules that share a product side by side, the rest in the model's order."""
+    names = list(members[0].trained)
+    if any(list(member.trained) != names for member in members):
+        raise LoraloomError("trials of a pack must train the same parameters")
+    modules = [part.parts for layer in frozen.layers for part in (layer.qkv, layer.out, layer.up, layer.down)]
+    wanted = [of(part.name) for parts in modules for of in (lora_a, lora_b) for part in parts]
+    first = [name for name in wanted if name in members[0].trained]
+    ordered = first + [name for name in names if name not in set(first)]
+    shapes = {name: [tuple(member.trained[name].shape) for member in members] for name in names}
+    decayed = frozenset(canonical(name) for name in Trainer.get_decay_parameter_names(cast(Any, None), model))
+    return lay_out(ordered, shapes, decayed), decayed & set(names)

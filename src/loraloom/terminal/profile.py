@@ -1,0 +1,22 @@
+"""Where the winner's steps spent their time, for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+PROFILE = "profile.json"
+
+
+def profile_lines(run: Path) -> Iterator[str]:
+    """The winner's profile, longest section first; a sentence where its engine wrote none."""
+    path = run / "best" / PROFILE
+    if not path.is_file():
+        yield "profile     none: the trainer engine does not time its operations"
+        return
+    profile = json.loads(path.read_text(encoding="utf-8"))
+    yield f"profile     {path}: {profile['steps']} steps, {profile['seconds']:.1f} s timed"
+    for section in profile["sections"]:
+        milliseconds, calls = section["milliseconds_per_step"], section["calls_per_step"]
+        yield f"  {section['share']:6.1%}  {milliseconds:9.2f} ms a step  {calls:6.1f} calls  {section['section']}"

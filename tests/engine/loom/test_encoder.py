@@ -1,0 +1,59 @@
+"""What an encoder has beside its layers: relative positions, and a way that begins at a known hidden state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from transformers import MPNetConfig
+from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
+
+from loraloom.engine.loom.encoder import relative_positions
+from loraloom.engine.loom.noise import Noise
+from loraloom.engine.loom.tokens import lay_out
+from loraloom.recipe import Lora
+from tests.numerics.architectures import CONFIGS, save_model
+from tests.numerics.both import add_lora, build, gradients_of, pack_of, rows_for, targets
+
+
+@pytest.mark.parametrize("size", [1, 64, 512])
+def test_relative_positions_are_mpnets_own(size: int) -> None:
+    encoder = cast(Any, MPNetEncoder)(MPNetConfig(num_attention_heads=3, hidden_size=12, num_hidden_layers=1))
+    with torch.no_grad():
+        expected = encoder.compute_position_bias(torch.zeros(1, size, 12))[0]
+    assert torch.equal(relative_positions(encoder.relative_attention_bias.weight.detach(), size), expected)
+
+
+@pytest.mark.parametrize("pooling", ["native", "mean"])
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_a_way_that_begins_at_the_lowest_adapted_layer_leaves_the_same_gradients(
+    tmp_path: Path, architecture: str, pooling: str
+) -> None:
+    base = build(save_model(architecture, tmp_path / "model"), architecture, pooling=pooling)
+    lora = Lora.model_validate({"layers_to_transform": [1], "target_modules": targets("q,v", architecture)})
+    model = add_lora(base, lora)
+    encoded, batch = rows_for(architecture)
+    whole, begun = pack_of(base, [model], [lora]), pack_of(base, [model], [lora])
+    assert begun.encoder.lowest == 1
+    tokens = lay_out([encoded], [batch.rows], base.anatomy.embedding)
+    prefix = begun.encoder.prefix(tokens, None, 1)
+    (expected,) = whole.accumulate([encoded], [batch], [3.0])
+    (found,) = begun.accumulate([encoded], [batch], [3.0], prefix)
+    assert found == expected
+    ours, theirs = gradients_of(begun), gradients_of(whole)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert torch.equal(begun.logits(tokens, 0, prefix), whole.logits(tokens, 0))
+
+
+def test_nothing_is_kept_of_layers_below_the_lowest_adapted_one(tmp_path: Path) -> None:
+    base = build(save_model("bert", tmp_path / "model"), "bert")
+    lora = Lora.model_validate({"layers_to_transform": [1], "target_modules": ["query"]})
+    pack = pack_of(base, [add_lora(base, lora)], [lora])
+    encoded, batch = rows_for("bert")
+    tokens = lay_out([encoded], [batch.rows], base.anatomy.embedding)
+    _, way = pack.encoder.forward(tokens, Noise((0,), (0,)))
+    assert len(way.kept) == 1
+    _, way = pack.encoder.forward(tokens, None)
+    assert way.kept == []
