@@ -23,6 +23,7 @@ from loraloom.backbone.sources import Source, load_config, pin
 from loraloom.data import Encoded
 from loraloom.engine.adapted import add_lora, build_base, redrawn_base, save_adapter
 from loraloom.engine.job import Job, Listener, Outcome
+from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.evaluation import Chunk, chunks, gather
 from loraloom.engine.loom.frozen import FrozenEncoder, freeze
 from loraloom.engine.loom.pack import Batch, Member, Pack, no_section
@@ -47,7 +48,6 @@ from loraloom.engine.progress import OUT_OF_MEMORY, is_out_of_memory
 from loraloom.errors import LoraloomError, TrialFailedError
 from loraloom.recipe import Configuration
 
-SORTED_BATCHES = 8
 EMPTY = Batch(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
 
 
@@ -112,7 +112,8 @@ class LoomEngine:
             raise LoraloomError(f"engine: loom can't train {job.source.model!r}: {found}; use engine: trainer")
         dtype = choose_dtype(job.configuration.train)
         model = add_lora(self._base(job, found, dtype), job)
-        return Trial(job, model, dtype, window=SORTED_BATCHES)
+        assert self._ready is not None
+        return Trial(job, model, dtype, window=self._ready.frozen.ops.sorted_batches)
 
     def _base(self, job: Job, found: Anatomy, dtype: str) -> nn.Module:
         """The job's classifier without the frozen matrices, which are laid out once for all jobs that have the same."""
@@ -128,6 +129,9 @@ class LoomEngine:
         if self._profile is not None:
             self._profile.watch(ops)
         frozen = freeze(base, found, ops, DTYPES[dtype], device(), lowest=lowest)
+        for parameter in base.parameters():
+            parameter.data = parameter.data.clone()  # what is left are vectors, which would keep the checkpoint mapped
+        keep_freed_memory()  # not before: what loading needed goes back to the system
         self._ready = _Ready(key, lowest, frozen, copy.deepcopy(base))
         return base
 

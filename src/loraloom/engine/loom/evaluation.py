@@ -18,7 +18,7 @@ from loraloom.backbone.anatomy import Embedding
 from loraloom.data import Encoded
 from loraloom.engine.loom.tokens import Ints, Tokens, lay_out
 
-TOKENS = 4096
+TOKENS = 2048
 """Tokens of a batch, about: enough to keep the products busy, few enough to stay near the processor."""
 
 

@@ -8,6 +8,9 @@ differently.
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -162,7 +165,7 @@ class _Reader:
             position = position + self.table(names.token_type)[0]
         project = None if names.project is None else self.table(names.project)
         return FrozenEmbedding(
-            word=self.table(names.word).to(self._dtype),
+            word=self.table(names.word, self._dtype),
             position=None if position is None else position.to(self._dtype),
             norm=self.norm(names.norm),
             project=None if project is None else project.to(self._dtype),
@@ -170,15 +173,17 @@ class _Reader:
             project_bias=None if names.project is None else self._bias(names.project),
         )
 
-    def table(self, name: str) -> Tensor:
+    def table(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """A matrix by its module's name, taken out of the model."""
-        return self._taken(name).to(self._device, self._wide)
+        return self._taken(name, dtype or self._wide)
 
-    def _taken(self, name: str) -> Tensor:
+    def _taken(self, name: str, dtype: torch.dtype) -> Tensor:
         parameter = self._state[f"{name}.weight"]
         value = parameter.detach()
         parameter.data = value.new_empty(0)
-        return value
+        copied = value.to(self._device, dtype, copy=True)
+        _give_back(value)
+        return copied
 
     def _vector(self, name: str) -> Tensor:
         return self._state[name].detach().to(self._device, self._wide, copy=True)
@@ -187,7 +192,7 @@ class _Reader:
         return self._vector(f"{module}.bias") if f"{module}.bias" in self._state else None
 
     def _linear(self, names: list[str], *, backward: bool) -> FrozenModule:
-        weights = [self._taken(name).to(self._device, self._dtype) for name in names]
+        weights = [self._taken(name, self._dtype) for name in names]
         parts, start = [], 0
         for name, weight in zip(names, weights, strict=True):
             parts.append(Part(f"{self._prefix}.{name}", start, start + len(weight)))
@@ -196,3 +201,19 @@ class _Reader:
         given = [bias for name in names if (bias := self._bias(name)) is not None]
         bias = torch.cat(given) if len(given) == len(names) else None
         return FrozenModule(self._ops.freeze(weight, backward=backward), bias, tuple(parts))
+
+
+def _give_back(value: Tensor) -> None:
+    """Gives the pages of a dead matrix back at once: a checkpoint is mapped whole, and stays until its last part goes.
+
+    Only pages that are the matrix's own, and only hints: where there is no madvise, they go with the last part.
+    """
+    if value.device.type != "cpu" or not value.is_contiguous():
+        return
+    start = -(-value.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+    end = (value.data_ptr() + value.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+    if end > start and _madvise is not None:
+        _madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
+
+
+_madvise = getattr(ctypes.CDLL(None), "madvise", None) if sys.platform == "linux" else None

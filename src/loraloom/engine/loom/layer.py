@@ -83,7 +83,7 @@ class Kept:
     qkv: Tensor
     context: Tensor
     r1: Tensor  # after attention's residual sum
-    h1: Tensor  # the input of the MLP
+    h1: Tensor | None  # the input of the MLP, where `up` is adapted
     a: Tensor  # the MLP's inner sum
     g: Tensor | None  # its activation, where `down` is adapted
     r2: Tensor | None  # after the MLP's residual sum (norm after)
@@ -160,7 +160,8 @@ class PostNormLayer:
         drop = at.drop(number, 2, at.dropouts.mlp_output)
         r2, h2 = ops.linear_norm(g, w.down.frozen, w.down.bias, low, h1, drop, w.mlp_norm.now)
         kept_g = g if w.down.adapted else None
-        kept = Kept(x, x, qkv, context, r1, h1, a, kept_g, r2, low_qkv, low_out, low_up, low_down, first)
+        kept_h1 = h1 if w.up.adapted else None
+        kept = Kept(x, x, qkv, context, r1, kept_h1, a, kept_g, r2, low_qkv, low_out, low_up, low_down, first)
         return h2, kept
 
     def backward(self, dh: Tensor, kept: Kept, at: Pass, *, to_input: bool) -> Tensor | None:
@@ -177,7 +178,7 @@ class PostNormLayer:
         if stop == 4:
             return None
         da = _gelu_backward(dy, w.down, low, extra, kept.a, ops)
-        low, extra = w.up.collect(da, kept.h1, kept.low_up, ops, need_input=stop < 3)
+        low, extra = w.up.collect(da, _or(kept.h1), kept.low_up, ops, need_input=stop < 3)
         if stop == 3:
             return None
         dh1 = ops.linear_backward(da, w.up.frozen, low, dr2 if extra is None else dr2 + extra)
@@ -225,7 +226,8 @@ class PreNormLayer:
         low, low_down = w.down.low(g, ops, at.lora_drops(number, 3, w.down))
         x2 = ops.linear_residual(g, w.down.frozen, w.down.bias, low, x1, None)
         kept_g = g if w.down.adapted else None
-        kept = Kept(x, h0, qkv, context, x1, h1, a, kept_g, None, low_qkv, low_out, low_up, low_down, first)
+        kept_h1 = h1 if w.up.adapted else None
+        kept = Kept(x, h0, qkv, context, x1, kept_h1, a, kept_g, None, low_qkv, low_out, low_up, low_down, first)
         return x2, kept
 
     def backward(self, dh: Tensor, kept: Kept, at: Pass, *, to_input: bool) -> Tensor | None:
@@ -236,7 +238,7 @@ class PreNormLayer:
             return None
         dg = ops.linear_backward(dh, w.down.frozen, low, extra)
         da = self._gated_backward(dg, kept.a, at)
-        low, extra = w.up.collect(da, kept.h1, kept.low_up, ops, need_input=stop < 4)
+        low, extra = w.up.collect(da, _or(kept.h1), kept.low_up, ops, need_input=stop < 4)
         if stop == 4:
             return None
         dh1 = ops.linear_backward(da, w.up.frozen, low, extra)

@@ -59,6 +59,8 @@ class PlainOps:
     """The operations in plain torch."""
 
     name = "plain"
+    sorted_batches = 8
+    """Batches that are sorted by length together: attention pays for the longest text of a batch."""
 
     def freeze(self, weight: Tensor, *, backward: bool) -> FrozenLinear:
         """Lays a weight out; `backward` says whether gradients will pass it."""

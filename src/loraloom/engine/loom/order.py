@@ -1,7 +1,7 @@
 """The order of a trial's training rows: a function of (seed, epoch), so that a step's rows are known without a history.
 
-Texts are put into batches of like length within a window of batches: products lose nothing to lengths (tokens are not
-padded), but plain attention pays for the longest text of a batch.
+Texts may be put into batches of like length within a window of batches: products lose nothing to lengths (tokens are
+not padded), but plain attention pays for the longest text of a batch.
 """
 
 from __future__ import annotations
