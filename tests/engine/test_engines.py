@@ -128,6 +128,26 @@ def test_every_head_and_pooling_is_loaded_as_it_was_tested(
     assert np.allclose(again, [row["probabilities"] for row in saved], atol=1e-6)
 
 
+def test_a_profile_says_where_the_time_of_a_step_goes(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    pipeline.search(read_recipe(tiny_recipe), tmp_path / "run", profile=True)
+    path = tmp_path / "run" / "best" / "profile.json"
+    if tiny_recipe["engine"] == "trainer":
+        assert not path.exists()
+        return
+    profile = json.loads(path.read_text())
+    shares = {section["section"]: section["share"] for section in profile["sections"]}
+    assert sum(shares.values()) == pytest.approx(1, abs=0.01)
+    assert {"linear", "attention_backward", "head", "optimizer"} <= shares.keys()
+
+
+def test_speed_is_told_with_each_evaluation(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    winner, lines = run(tiny_recipe, tmp_path / "run")
+    assert winner.timings is not None
+    assert winner.timings.examples_per_second > 0
+    if tiny_recipe["engine"] == "loom":
+        assert all(line.tokens_per_second and line.peak_share for line in lines)
+
+
 def test_the_same_recipe_gives_the_same_adapter(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     for name in ("one", "two"):
         run(tiny_recipe, tmp_path / name, "backbone.dropout=keep")

@@ -10,13 +10,19 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from loraloom.backbone.anatomy import Embedding
+from loraloom.data import Encoded
 from loraloom.engine.loom import kernels
+from loraloom.engine.loom.compiled import CompiledOps
 from loraloom.engine.loom.noise import Drop
+from loraloom.engine.loom.ops import Attention, PlainOps
+from loraloom.engine.loom.tokens import lay_out
 
 REASON = kernels.load()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=REASON or "")
@@ -302,3 +308,36 @@ def test_what_does_not_fit_is_refused() -> None:
         ops.attention(drawn(4, 3 * 24), torch.tensor([0, 4], dtype=torch.int32), 1, 1.0, None, 0, 0.0, 0, 0)
     with pytest.raises(RuntimeError, match="offsets"):
         ops.attention(drawn(4, 3 * 32), torch.tensor([0, 5], dtype=torch.int32), 1, 1.0, None, 0, 0.0, 0, 0)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_dropout_keeps_what_its_twin_keeps(n: int) -> None:
+    x = drawn(n, WIDTH)
+    expected = x.double() * factors(0.3, n, WIDTH)
+    torch.testing.assert_close(ops.dropout(strided(x), 0.3, *KEYS).double(), expected, **ROUNDED)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_sums_of_columns_are_held_in_fp32(n: int) -> None:
+    y = drawn(n, WIDTH)
+    # n sums of values that fp32 holds exactly
+    torch.testing.assert_close(ops.column_sums(strided(y)).double(), y.double().sum(0), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.2])
+@pytest.mark.parametrize(("window", "biased"), [(0, False), (5, False), (0, True)])
+def test_attention_of_first_tokens_is_that_of_plain_torch(window: int, biased: bool, p: float) -> None:
+    lengths = [1, 2, 53, 17, 300]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    encoded = Encoded(np.ones(offsets[-1], dtype=np.int32), offsets, 0)
+    tokens = lay_out([encoded], [np.arange(len(lengths))], Embedding("word", "norm"))
+    bias = torch.randn(2, 320, 320, generator=torch.Generator().manual_seed(1)) if biased else None
+    spec, drop = Attention(2, 0.2, window, bias), Drop(p, (KEYS,)) if p else None
+    qkv, gradient = drawn(int(offsets[-1]), 3 * 64).unsqueeze(0), drawn(len(lengths), 64, seed=1).unsqueeze(0)
+    wide, plain, compiled = qkv.float(), PlainOps(), CompiledOps()
+    context = plain.attention(wide, tokens, spec, drop, first=True)
+    found = compiled.attention(qkv, tokens, spec, drop, first=True)
+    torch.testing.assert_close(found.float(), context, **ROUNDED)
+    dqkv = plain.attention_backward(gradient.float(), wide, context, tokens, spec, drop, first=True)
+    back = compiled.attention_backward(gradient, qkv, found, tokens, spec, drop, first=True)
+    torch.testing.assert_close(back.float(), dqkv, **ROUNDED)

@@ -1,0 +1,104 @@
+"""The engine around its layers: what trials share, how they begin, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from loraloom.backbone import sources
+from loraloom.engine import Job
+from loraloom.engine.adapted import add_lora, build_base
+from loraloom.engine.loom import LoomEngine
+from loraloom.engine.loom.allocator import keep_freed_memory
+from loraloom.engine.loom.packing import measure_pack
+from loraloom.engine.loom.setting import lowest_layer, read_anatomy, why_not
+from loraloom.errors import RecipeError
+from loraloom.execute.in_process import AutoEngine, choose_engine
+from loraloom.recipe import Configuration, read_recipe
+from loraloom.study.record import Evaluation
+from tests.numerics.architectures import CONFIGS, QV, make_job, save_model
+
+
+def hear(job: Job, evaluation: Evaluation) -> bool:
+    del job, evaluation
+    return True
+
+
+@pytest.mark.parametrize("head", [{}, {"kind": "linear"}])
+@pytest.mark.parametrize("architecture", list(CONFIGS))
+def test_a_second_trial_begins_with_the_draws_of_the_reference_without_loading_again(
+    architecture: str, head: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe: dict[str, Any] = {"lora": {"target_modules": list(QV[architecture])}, "head": head}
+    folder = save_model(architecture, tmp_path / "model")
+    first = make_job(folder, tmp_path / "one", recipe | {"train": {"seed": 1}})
+    second = make_job(folder, tmp_path / "two", recipe | {"train": {"seed": 7}})
+    expected = dict(add_lora(build_base(second), second).named_parameters())
+    engine = LoomEngine()
+    engine._begin(first)
+    monkeypatch.setattr("loraloom.engine.loom.engine.build_base", lambda job: pytest.fail("loaded again"))
+    found = dict(engine._begin(second).model.named_parameters())
+    trained = [name for name, parameter in expected.items() if parameter.requires_grad]
+    assert trained
+    assert all(torch.equal(expected[name], found[name]) for name in trained)
+
+
+def test_a_trial_that_trains_all_biases_leaves_the_frozen_ones_as_they_were(tmp_path: Path) -> None:
+    folder = save_model("bert", tmp_path / "model")
+    train = {"per_device_train_batch_size": 8, "learning_rate": 0.05, "bf16": False}
+    recipe: dict[str, Any] = {"lora": {"bias": "all"}, "train": train}
+    engine = LoomEngine()
+    engine.train(make_job(folder, tmp_path / "first", recipe), hear)
+    engine.train(make_job(folder, tmp_path / "again", recipe), hear)
+    files = [tmp_path / name / "adapter_model.safetensors" for name in ("first", "again")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_gradients_reach_down_to_the_lowest_layer_that_a_recipe_trains(tmp_path: Path) -> None:
+    source = sources.find(str(save_model("bert", tmp_path / "model")))
+
+    def lowest(**lora: Any) -> int:
+        configuration = Configuration.model_validate({"lora": lora})
+        found = read_anatomy(source, configuration)
+        assert not isinstance(found, str)
+        return lowest_layer(configuration.lora, found)
+
+    assert lowest() == 0
+    assert lowest(layers_to_transform=[1]) == 1
+    assert lowest(layers_to_transform=[1], bias="all") == 0
+
+
+def test_an_architecture_that_is_not_known_is_named_with_the_way_out(tmp_path: Path) -> None:
+    from transformers import DebertaV2Config, DebertaV2Model
+
+    config = DebertaV2Config(
+        vocab_size=40, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    DebertaV2Model(config).save_pretrained(tmp_path / "deberta")
+    known = save_model("bert", tmp_path / "bert")
+    unknown = str(tmp_path / "deberta")
+    reason = why_not(sources.find(unknown), Configuration.model_validate({}))
+    assert reason is not None
+    assert "deberta-v2 is not among" in reason
+    with pytest.raises(RecipeError, match=r"deberta.*use engine: trainer"):
+        choose_engine(read_recipe({"backbone": {"model": unknown}, "engine": "loom"}))
+    engine, why = choose_engine(read_recipe({"backbone": {"model": unknown}}))
+    assert engine.name == "trainer"
+    assert "deberta-v2 is not among" in why
+    both, _ = choose_engine(read_recipe({"backbone": {"model": [unknown, str(known)]}, "search": {"sampler": "grid"}}))
+    assert isinstance(both, AutoEngine)
+    assert choose_engine(read_recipe({"backbone": {"model": str(known)}}))[0].name == "loom"
+
+
+def test_packs_are_measured_and_on_a_cpu_trials_are_not_joined() -> None:
+    advice = measure_pack(64, 128, torch.float32, torch.device("cpu"))
+    assert advice.gain > 0
+    assert advice.trials == 1
+    assert f"{advice.gain:.1f} × as fast" in advice.reason
+
+
+def test_freed_memory_is_kept_where_the_library_can() -> None:
+    assert keep_freed_memory() == keep_freed_memory()
