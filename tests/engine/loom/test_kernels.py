@@ -221,7 +221,7 @@ class Batch:
             weights = scores.softmax(-1)
             if p:
                 rows, heads = (begin + place)[None, :, None], torch.arange(self.heads)[:, None, None]
-                index = (((rows * self.heads + heads) << 9) + place) & 0xFFFFFFFF
+                index = (((rows * self.heads + heads) << 13) + place) & 0xFFFFFFFF
                 weights = weights * Drop(p, (KEYS,)).factors(index[None], torch.float64)[0]
             contexts.append((weights @ v).permute(1, 0, 2).reshape(length, -1))
         context = torch.cat(contexts)

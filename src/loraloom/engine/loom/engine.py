@@ -59,6 +59,7 @@ class _Ready:
     lowest: int
     frozen: FrozenEncoder
     emptied: nn.Module
+    taken: int  # parameters that the model no longer holds
 
 
 class LoomEngine:
@@ -113,7 +114,7 @@ class LoomEngine:
         dtype = choose_dtype(job.configuration.train)
         model = add_lora(self._base(job, found, dtype), job)
         assert self._ready is not None
-        return Trial(job, model, dtype, window=self._ready.frozen.ops.sorted_batches)
+        return Trial(job, model, dtype, window=self._ready.frozen.ops.sorted_batches, taken=self._ready.taken)
 
     def _base(self, job: Job, found: Anatomy, dtype: str) -> nn.Module:
         """The job's classifier without the frozen matrices, which are laid out once for all jobs that have the same."""
@@ -128,11 +129,13 @@ class LoomEngine:
         ops = choose_ops(DTYPES[dtype], device(), found, cast(Any, base).config)
         if self._profile is not None:
             self._profile.watch(ops)
+        before = sum(parameter.numel() for parameter in base.parameters())
         frozen = freeze(base, found, ops, DTYPES[dtype], device(), lowest=lowest)
         for parameter in base.parameters():
             parameter.data = parameter.data.clone()  # what is left are vectors, which would keep the checkpoint mapped
         keep_freed_memory()  # not before: what loading needed goes back to the system
-        self._ready = _Ready(key, lowest, frozen, copy.deepcopy(base))
+        taken = before - sum(parameter.numel() for parameter in base.parameters())
+        self._ready = _Ready(key, lowest, frozen, copy.deepcopy(base), taken)
         return base
 
     def _run(self, trials: list[Trial], listener: Listener) -> Iterator[bool]:

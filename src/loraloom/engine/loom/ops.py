@@ -232,13 +232,13 @@ def _probabilities(
     probabilities = scores.masked_fill(~seen, float("-inf")).softmax(-1).to(qkv.dtype)
     if drop is None:
         return q, k, v, probabilities, None
-    # An element's number is counted within its trial: ((row · H + head) << 9) + key.
+    # An element's number is counted within its trial: ((row · H + head) << 13) + key.
     trials = len(drop.keys)
     width = qkv.shape[1]
     rows = tokens.index[:, :queries].reshape(trials, -1, 1, queries, 1) % width
     head = torch.arange(spec.heads, device=qkv.device).view(1, 1, -1, 1, 1)
     key = torch.arange(keys, device=qkv.device)
-    numbers = ((rows * spec.heads + head) << 9) + key  # (K, B, H, Q, T)
+    numbers = ((rows * spec.heads + head) << 13) + key  # (K, B, H, Q, T)
     factors = drop.factors(numbers, qkv.dtype).reshape(probabilities.shape)
     return q, k, v, probabilities, factors
 

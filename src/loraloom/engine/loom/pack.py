@@ -80,6 +80,8 @@ class Pack:
         ops: PlainOps,
         section: Callable[[str], AbstractContextManager[None]] = no_section,
     ) -> None:
+        if len({member.lora.lora_dropout for member in members}) > 1:
+            raise ValueError("trials of a pack share lora.lora_dropout")
         self.members = list(members)
         self.parameters = Parameters(
             layout, [member.trained for member in members], frozen.dtype, frozen.device, decayed=decayed

@@ -24,10 +24,11 @@ from loraloom.study.record import Evaluation, Result, Score, Timings
 class Trial:
     """The state of a job under way."""
 
-    def __init__(self, job: Job, model: PeftModel, dtype: Literal["fp32", "bf16"], *, window: int) -> None:
+    def __init__(self, job: Job, model: PeftModel, dtype: Literal["fp32", "bf16"], *, window: int, taken: int) -> None:
         train, rows = job.configuration.train, job.rows
         self.job, self.model, self.dtype = job, model, dtype
-        self.counts = count_parts(model)
+        counts = count_parts(model)
+        self.counts = counts.model_copy(update={"frozen": counts.frozen + taken})
         self.labels = rows.data.train.labels
         self.lengths = np.diff(rows.train.offsets)
         self.schedule = plan_schedule(train, len(self.labels))
@@ -62,7 +63,10 @@ class Trial:
 
     @property
     def epoch(self) -> float:
-        return self.step / self.schedule.steps_per_epoch
+        whole, within = divmod(self.step, self.schedule.steps_per_epoch)
+        train = self.job.configuration.train
+        batches = -(-len(self.labels) // train.per_device_train_batch_size)
+        return whole + within * train.gradient_accumulation_steps / batches
 
     @property
     def rate(self) -> float:

@@ -209,7 +209,7 @@ Tensor attention(const Tensor& qkv, const Tensor& offsets, int64_t heads, double
         const int64_t until = job.window ? std::min(length, query + job.window + 1) : length;
         float* s = scores + i * score_stride;
         const float* add = job.bias ? job.bias + (h * job.bias_size + query) * job.bias_size : nullptr;
-        const uint32_t index = static_cast<uint32_t>((((begin + query) * job.heads + h) << 9) + keys.begin);
+        const uint32_t index = static_cast<uint32_t>((((begin + query) * job.heads + h) << 13) + keys.begin);
         inverse[i] = softmax_row(s, keys, from, until, job.scale, add, [&](int64_t j, __m512 low, __m512 high) {
           if (job.drop.on) {
             low = job.drop.apply(low, index + static_cast<uint32_t>(j));
@@ -319,7 +319,7 @@ Tensor attention_backward(const Tensor& dctx, const Tensor& qkv, const Tensor& c
         for (int64_t j = 0; j < depth; j += 16)
           along = _mm512_fmadd_ps(load(d_rows + i * gradient_stride + j), load(o + j), along);
         const __m512 level = _mm512_set1_ps(_mm512_reduce_add_ps(along)), factor = _mm512_set1_ps(job.scale);
-        const uint32_t index = static_cast<uint32_t>((((begin + query) * job.heads + h) << 9) + keys.begin);
+        const uint32_t index = static_cast<uint32_t>((((begin + query) * job.heads + h) << 13) + keys.begin);
         for (int64_t j = 0; j < width; j += 16) {
           const __m512 probability = _mm512_mul_ps(_mm512_loadu_ps(s + j), inverse);
           __m512 dp = _mm512_loadu_ps(dw + j), dropped = probability;

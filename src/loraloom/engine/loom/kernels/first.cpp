@@ -90,7 +90,7 @@ void each_text(const Tensor& qkv, const Tensor& offsets, int64_t heads, double s
       const bf16* q = data + bounds[s] * stride + h * depth;
       const View view{q,     q + width, q + 2 * width, stride, depth, bounds[s + 1] - bounds[s], static_cast<float>(scale),
                       added == nullptr ? nullptr : added + h * size * size, window,
-                      static_cast<uint32_t>(bounds[s] * heads + h) << 9};
+                      static_cast<uint32_t>(bounds[s] * heads + h) << 13};
       body(s, h, view, room.data());
     }
   });

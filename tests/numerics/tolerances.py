@@ -1,0 +1,64 @@
+"""How far loom may be from the reference, with the reason of each distance: the one table of the numerics suite.
+
+Both engines compute the same sums in another order (padded or not, one product of query, key and value or three), so
+that they differ by rounding: 2^-24 of a value in fp32, times the square root of how many roundings follow each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """Of a run: its losses, final weights, and accuracies, all absolute."""
+
+    losses: float
+    weights: float
+    accuracies: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerances:
+    """Distances are relative to the largest value of the tensor compared, unless a comment says otherwise."""
+
+    # A pass forward and back is some 30 products of sums of 20 to 100 terms: 30 · sqrt(100) · 2^-24 = 2e-5 at worst;
+    # the spread initial weights of the tiny models make attention sharp, which amplifies what comes from below.
+    loss: float = 2e-5
+    logits: float = 5e-5
+    gradient: float = 1e-4
+    # The same in fp64, where nothing but an error of meaning can be seen: 2^-53 in place of 2^-24.
+    loss_fp64: float = 1e-12
+    gradient_fp64: float = 1e-11
+    # A gradient that is zero by mathematics (the key's bias, see `both.key_bias`) is rounding alone; its distance is
+    # measured against the largest gradient of all parameters.
+    gradient_floor: float = 2e-6
+    gradient_floor_fp64: float = 1e-14
+    # A run of 2 to 30 steps. SGD's steps are linear in the gradients, so that their rounding adds up: ten roundings of
+    # weights of about 1, and of losses of about 1 that follow from them.
+    sgd: Tolerance = Tolerance(losses=1e-5, weights=5e-6)
+    # Adam divides by the gradient's size: where a gradient is hardly above its own rounding, so is the step, at a rate
+    # of 0.003 or 0.01; such weights are few, and the loss depends on them little, by the same measure.
+    adam: Tolerance = Tolerance(losses=2e-5, weights=5e-5)
+    # torch.optim.Muon orthogonalises in bf16: a gradient's rounding of 2^-24 may turn a value of the step by 2^-8, and
+    # five iterations multiply small singular values by up to 3.4^5. A step is of RMS 0.2 · 0.003, and 14 of them sum to
+    # 8e-3. Accuracies are over 12 and 21 rows: a prediction may turn.
+    muon: Tolerance = Tolerance(losses=2e-3, weights=2e-3, accuracies=0.1)
+    # The same without the rounding to bf16: the small singular values remain.
+    muon_fp32: Tolerance = Tolerance(losses=1e-4, weights=1e-4)
+    # A trial in a pack and alone, in fp64, over three steps of each optimizer: 2^-53 through what is said above.
+    pack: float = 1e-9
+    # Activations rounded to bf16, 2^-9 of a value, some forty times on the way forward and back, with attention and
+    # norms between: 1 to 2 % of a gradient's norm. A single small tensor (the first layer's query) has up to 8 %, as in
+    # plain torch in bf16, whose roundings are others: the mean of about fifty tensors is compared with its mean.
+    loss_bf16: float = 1e-2
+    gradient_bf16: float = 0.15
+    gradient_bf16_mean: float = 0.04
+    beside_plain_bf16: float = 1.6
+
+    def run(self, optim: str) -> Tolerance:
+        """Of a training run by an optimizer."""
+        return {"sgd": self.sgd, "muon": self.muon}.get(optim, self.adam)
+
+
+TOLERANCES = Tolerances()
