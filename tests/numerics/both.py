@@ -107,7 +107,7 @@ def pack_of(
         CPU,
         lowest=lowest_layer(loras[0], base.anatomy),
     )
-    layout, decayed = plan_layout(models[0], members, frozen)
+    layout, decayed = plan_layout(members, frozen)
     return Pack(members, frozen, layout, decayed, frozen.ops)
 
 

@@ -2,6 +2,10 @@
 
 The backward pass ends at the lowest trained place: no gradient is computed below it, and nothing is kept there. Where
 pooling reads the first token, the last layer is computed for first tokens alone, but for its keys and values.
+
+Cost for W weights in L layers: 2·W FLOPs a token forward, as many back through the layers from the lowest trained one;
+7 % less where the last of 12 layers has first tokens alone. Its queries are computed for all tokens, although few are
+read: a product of their own would save 0.7 % more, and split the weights of one layer in two.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 `train_pack` builds each trial as the reference engine does (the same draws of head and adapter), takes the frozen
 weights out of the first model and drops those of the others, steps all trials until each has ended, and saves them as
-PEFT does.
+PEFT does. A second trial of a backbone costs milliseconds before its first step: nothing is read from disk again, its
+head and adapter are drawn anew. Rejected: LoRA and head drawn by rules of our own, which would make the engine a part
+of the result.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from loraloom.engine.job import Job, Listener, Outcome
 from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.evaluation import Chunk, chunks, gather
 from loraloom.engine.loom.frozen import FrozenEncoder, freeze
-from loraloom.engine.loom.pack import Batch, Member, Pack, no_section
+from loraloom.engine.loom.pack import Batch, Member, Pack, Seen, no_section
 from loraloom.engine.loom.packing import PackAdvice, measure_pack
 from loraloom.engine.loom.prefix_file import PrefixFile
 from loraloom.engine.loom.prefix_states import PrefixStates, read
@@ -151,7 +153,7 @@ class LoomEngine:
                 if not is_out_of_memory(error):
                     raise
                 for trial in active:
-                    trial.fail(OUT_OF_MEMORY)
+                    trial.fail(f"{OUT_OF_MEMORY}, or use engine: trainer")
             for number in reversed(range(len(active))):
                 if active[number].over:
                     self._end(active.pop(number), pack, number)
@@ -174,7 +176,7 @@ class LoomEngine:
         for trial in trials:
             lowest = lowest_layer(trial.job.configuration.lora, frozen.anatomy)
             trial.flops_per_token = frozen.flops_per_token(lowest, prefix_kept=False)
-        layout, decayed = plan_layout(trials[0].model, members, frozen)
+        layout, decayed = plan_layout(members, frozen)
         section = no_section if self._profile is None else self._profile.section
         return Pack(members, frozen, layout, decayed, frozen.ops, section)
 
@@ -182,14 +184,16 @@ class LoomEngine:
         start = time.monotonic()
         steps = [trial.batches() for trial in trials]
         normalisers = [float(sum(len(batch.rows) for batch in batches)) for batches in steps]
+        passes: list[tuple[Seen, list[Batch]]] = []
         for turn in range(max(len(batches) for batches in steps)):
             # A trial with fewer batches than its neighbours sees none in the last passes of a step.
             now = [batches[turn] if turn < len(batches) else EMPTY for batches in steps]
             prefix = self._prefix(pack, trials, now)
-            losses = pack.accumulate([trial.job.rows.train for trial in trials], now, normalisers, prefix)
-            for trial, seen, batch, normaliser in zip(trials, losses, now, normalisers, strict=True):
-                trial.saw(seen, batch, normaliser)
+            passes.append((pack.run([trial.job.rows.train for trial in trials], now, normalisers, prefix), now))
         pack.step([trial.rate for trial in trials])
+        for seen, now in passes:  # read after the step was asked for, so that a device is not waited for within it
+            for trial, losses, batch, normaliser in zip(trials, seen.read(), now, normalisers, strict=True):
+                trial.saw(losses, batch, normaliser)
         share = (time.monotonic() - start) / len(trials)
         for number, trial in enumerate(trials):
             trial.step_seconds += share
@@ -225,8 +229,9 @@ class LoomEngine:
     def _states(self, trial: Trial, encoded: Encoded, pack: Pack) -> PrefixFile | None:
         if id(encoded) not in trial.states:
             source = trial.job.source
-            weights = f"{source.model} {source.revision or self._pin(source)}"
-            file = self._prefixes.of(encoded, pack.encoder, weights, trial.job.deadline)
+            file = self._prefixes.of(
+                encoded, pack.encoder, lambda: source.revision or self._pin(source), trial.job.deadline
+            )
             trial.states[id(encoded)] = file
             if file is not None:
                 frozen, lowest = pack.encoder.frozen, pack.encoder.lowest

@@ -15,6 +15,7 @@ from peft import PeftModel
 
 from loraloom.backbone.anatomy import Anatomy
 from loraloom.data import Encoded
+from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.evaluation import by_length
 from loraloom.engine.loom.frozen import freeze
 from loraloom.engine.loom.pack import Member, Pack
@@ -38,8 +39,9 @@ class Inference:
         ops = choose_ops(DTYPES[dtype], device, found, base.config)
         self._frozen = freeze(base, found, ops, DTYPES[dtype], device, lowest=found.layer_count)
         member = Member(configuration.train, configuration.lora, trained_parameters(model), None)
-        layout, decayed = plan_layout(model, [member], self._frozen)
+        layout, decayed = plan_layout([member], self._frozen)
         self._pack = Pack([member], self._frozen, layout, decayed, ops)
+        keep_freed_memory()
 
     def logits(self, encoded: Encoded, classes: int) -> NDArray[np.float32]:
         """Logits (N, C) of encoded rows, in their order."""

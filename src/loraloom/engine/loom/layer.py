@@ -13,7 +13,7 @@ back. Kept between: about 11·D values a token (x, qkv, context, two sums, the M
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -64,9 +64,16 @@ class Pass:
     noise: Noise | None
     dropouts: Dropouts
     lora_dropout: float
+    _drops: dict[int, Drop | None] = field(default_factory=dict)
 
     def drop(self, layer: int, place: int, p: float) -> Drop | None:
-        return None if self.noise is None else self.noise.drop(layer * PLACES + place, p)
+        """The dropout of a place: the same on the way back as on the way forward."""
+        if self.noise is None:
+            return None
+        number = layer * PLACES + place
+        if number not in self._drops:
+            self._drops[number] = self.noise.drop(number, p)
+        return self._drops[number]
 
     def lora_drops(self, layer: int, site: int, projection: Projection) -> tuple[Drop | None, ...]:
         """A mask for each adapted module; sites 0 to 3 are qkv, out, up and down."""

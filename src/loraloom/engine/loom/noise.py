@@ -1,51 +1,69 @@
 """Dropout masks from counters: a mask is a function of (trial's seed, step, place, element) and of nothing else.
 
-So a trial draws the same masks alone and in any pack, a forward mask is drawn again in the backward and not kept, and
-a resumed trial needs no generator's state, only its step. The hash is a 32-bit mixer of two multiplications
-("lowbias32" of C. Wellons, with a second key between them); the compiled kernels compute the same bits. Cost: about 8
-integer operations an element here as int64 tensors, and 16 lanes at once in the kernels.
+So a trial draws the same masks alone and in any pack, and a resumed trial needs no generator's state, only its step.
+The hash is a 32-bit mixer of two multiplications ("lowbias32" of C. Wellons, with a second key between them); the
+compiled kernels compute the same bits. Cost: about 10 integer operations an element, as int32 tensors here, in 16
+lanes at once and fused with other work in the kernels.
 
 Rejected: torch's generators, which draw one after the other (a mask would depend on the order of trials), and whose
-CPU form runs on one thread.
+CPU form runs on one thread; int64 tensors, and masks drawn again for the way back, which took half of a step in fp32.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 _WORD = 0xFFFFFFFF
+_LOWEST = -(2**31)
 _WORD64 = 0xFFFFFFFFFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Drop:
-    """Dropout of one place in one step: its probability, and two 32-bit keys for each of K trials."""
+    """Dropout of one place in one step: its probability, and two 32-bit keys for each of K trials.
+
+    Plain torch draws a mask once, and keeps it (a byte an element) for the way back; the kernels draw it again.
+    """
 
     p: float
     keys: tuple[tuple[int, int], ...]
+    _kept: Tensor | None = field(default=None, repr=False, compare=False)
 
     @property
     def scale(self) -> float:
         return 1 / (1 - self.p)
 
     def factors(self, index: Tensor, dtype: torch.dtype) -> Tensor:
-        """0 or 1 / (1 - p) for elements `index` (K, …) int64, each counted within its trial."""
-        shape = (len(self.keys), *[1] * (index.ndim - 1))
-        key0, key1 = (
-            torch.tensor([keys[part] for keys in self.keys], dtype=torch.int64, device=index.device).view(shape)
-            for part in (0, 1)
-        )
-        kept = _mixed(index & _WORD, key0, key1) >= round(self.p * 2**32)
-        return kept.to(dtype) * self.scale
+        """0 or 1 / (1 - p) for elements `index` (K, …), each counted within its trial."""
+        return self.kept(index.shape, lambda: index).to(dtype) * self.scale
+
+    def kept(self, shape: Sequence[int], index: Callable[[], Tensor]) -> Tensor:
+        """Which elements stay, of `shape` (K, …); `index` gives their numbers, and is asked once."""
+        if self._kept is None or self._kept.shape != torch.Size(shape):
+            numbers = index().to(torch.int32)
+            by_trial = (len(self.keys), *[1] * (numbers.ndim - 1))
+            key0, key1 = (
+                torch.tensor([_signed(keys[part]) for keys in self.keys], dtype=torch.int32, device=numbers.device)
+                for part in (0, 1)
+            )
+            mixed = _mixed(numbers, key0.view(by_trial), key1.view(by_trial))
+            # Both sides with their highest bit turned: what is less unsigned is then less signed.
+            self._kept = mixed.bitwise_xor_(_LOWEST) >= _signed(round(self.p * 2**32) ^ 0x80000000)
+        return self._kept
 
     def apply(self, x: Tensor) -> Tensor:
         """`x` (K, M, C) with elements dropped, the others scaled."""
-        rows, columns = x.shape[1:]
-        index = torch.arange(rows * columns, device=x.device).view(1, rows, columns)
-        return x * self.factors(index.expand(len(self.keys), rows, columns), x.dtype)
+        shape = (len(self.keys), *x.shape[1:])
+
+        def index() -> Tensor:
+            numbers = torch.arange(shape[1] * shape[2], dtype=torch.int32, device=x.device)
+            return numbers.view(1, *shape[1:]).expand(shape)
+
+        return (x * self.kept(shape, index)).mul_(self.scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +82,20 @@ class Noise:
 
 
 def _mixed(index: Tensor, key0: Tensor, key1: Tensor) -> Tensor:
-    """The hash, on int64 tensors that hold 32-bit words; products wrap at 64 bits, which keeps the low word right."""
+    """The hash, on int32 tensors that hold the words' bits: products wrap, shifts are made those of unsigned words."""
     x = index ^ key0
-    x = x ^ (x >> 16)
-    x = (x * 0x21F0AAAD) & _WORD
-    x = x ^ key1
-    x = x ^ (x >> 15)
-    x = (x * 0x735A2D97) & _WORD
-    return x ^ (x >> 15)
+    x ^= (x >> 16).bitwise_and_(0xFFFF)
+    x *= 0x21F0AAAD
+    x ^= key1
+    x ^= (x >> 15).bitwise_and_(0x1FFFF)
+    x *= 0x735A2D97
+    x ^= (x >> 15).bitwise_and_(0x1FFFF)
+    return x
+
+
+def _signed(word: int) -> int:
+    """A 32-bit word as int32 holds it."""
+    return word - 2**32 if word >= 2**31 else word
 
 
 def _mix64(x: int) -> int:

@@ -232,14 +232,16 @@ def _probabilities(
     probabilities = scores.masked_fill(~seen, float("-inf")).softmax(-1).to(qkv.dtype)
     if drop is None:
         return q, k, v, probabilities, None
+
     # An element's number is counted within its trial: ((row · H + head) << 13) + key.
-    trials = len(drop.keys)
-    width = qkv.shape[1]
-    rows = tokens.index[:, :queries].reshape(trials, -1, 1, queries, 1) % width
-    head = torch.arange(spec.heads, device=qkv.device).view(1, 1, -1, 1, 1)
-    key = torch.arange(keys, device=qkv.device)
-    numbers = ((rows * spec.heads + head) << 13) + key  # (K, B, H, Q, T)
-    factors = drop.factors(numbers, qkv.dtype).reshape(probabilities.shape)
+    def numbers() -> Tensor:
+        rows = tokens.index[:, :queries].reshape(len(drop.keys), -1, 1, queries, 1) % qkv.shape[1]
+        head = torch.arange(spec.heads, device=qkv.device).view(1, 1, -1, 1, 1)
+        key = torch.arange(keys, device=qkv.device)
+        return ((rows * spec.heads + head) << 13) + key  # (K, B, H, Q, T)
+
+    shape = (len(drop.keys), probabilities.shape[0] // len(drop.keys), *probabilities.shape[1:])
+    factors = drop.kept(shape, numbers).reshape(probabilities.shape).to(qkv.dtype).mul_(drop.scale)
     return q, k, v, probabilities, factors
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -37,13 +37,18 @@ class PrefixStates:
         self._open: dict[PrefixKey, PrefixFile] = {}
         self._digests: dict[int, tuple[Encoded, str]] = {}
 
-    def of(self, encoded: Encoded, encoder: Encoder, weights: str, deadline: float | None) -> PrefixFile | None:
-        """The states of a split, filled; None where nothing is frozen below, or dropout, disk or time forbid it."""
+    def of(
+        self, encoded: Encoded, encoder: Encoder, weights: Callable[[], str], deadline: float | None
+    ) -> PrefixFile | None:
+        """The states of a split, filled; None where nothing is frozen below, or dropout, disk or time forbid it.
+
+        `weights` names the model's weights; it is asked for only where states can be kept.
+        """
         frozen = encoder.frozen
         if encoder.lowest <= 0 or frozen.anatomy.dropouts.any or self._cache.max_bytes == 0:
             return None
         dtype: Literal["bf16", "fp32"] = "bf16" if frozen.dtype == torch.bfloat16 else "fp32"
-        made_by = f"{weights} {frozen.ops.name} torch {torch.__version__} threads {torch.get_num_threads()}"
+        made_by = f"{weights()} {frozen.ops.name} torch {torch.__version__} threads {torch.get_num_threads()}"
         key = PrefixKey(self._digest(encoded), made_by, encoder.lowest, dtype)
         file = self._open.get(key)
         if file is None:

@@ -6,6 +6,9 @@ u = x A^T is one product; B is spread into a (K, R, D_out) matrix of blocks, sca
 to the frozen one. A step's cost beside the frozen product: 4·K·M·R·(D_in + D_out) FLOPs, forward and backward.
 
 Dropout before A draws a mask per module, as PEFT does, and takes the products apart by module.
+
+Rejected: adding s·B·A to the frozen weight for each step. It costs 2·R·D_in·D_out FLOPs and a layout a step, rounds the
+sum to the weight's type, and a pack could not share the weight.
 """
 
 from __future__ import annotations

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import Trainer
 
 from loraloom.backbone.adapting import shape_config
 from loraloom.backbone.anatomy import Anatomy, anatomy
@@ -71,7 +70,7 @@ def lowest_layer(lora: Lora, found: Anatomy) -> int:
     return 0 if everywhere else min(lora.layers_to_transform or range(found.layer_count))
 
 
-def plan_layout(model: PeftModel, members: Sequence[Member], frozen: FrozenEncoder) -> tuple[Layout, frozenset[str]]:
+def plan_layout(members: Sequence[Member], frozen: FrozenEncoder) -> tuple[Layout, frozenset[str]]:
     """Where each parameter lies: the A of modules that share a product side by side, the rest in the model's order."""
     names = list(members[0].trained)
     if any(list(member.trained) != names for member in members):
@@ -81,5 +80,5 @@ def plan_layout(model: PeftModel, members: Sequence[Member], frozen: FrozenEncod
     first = [name for name in wanted if name in members[0].trained]
     ordered = first + [name for name in names if name not in set(first)]
     shapes = {name: [tuple(member.trained[name].shape) for member in members] for name in names}
-    decayed = frozenset(canonical(name) for name in Trainer.get_decay_parameter_names(cast(Any, None), model))
-    return lay_out(ordered, shapes, decayed), decayed & set(names)
+    decayed = frozenset(name for name in names if members[0].trained[name].ndim > 1)  # biases and norms are not
+    return lay_out(ordered, shapes, decayed), decayed
