@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint bench clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s%s\n", $$1, $$2}'
@@ -23,6 +23,10 @@ lint: setup ## format, lint and types
 test: setup ## lint, then the tests
 	scripts/check
 	scripts/test
+
+bench: setup ## speed and memory beside HF Trainer + PEFT, 45 minutes or so: writes docs/performance.md
+	$(BIN)/python -m bench.engines
+	$(BIN)/python -m bench.page
 
 clean: ## remove .venv and caches; runs/ is kept
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

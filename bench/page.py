@@ -1,0 +1,127 @@
+"""Makes docs/performance.md of the results: `python -m bench.page`. No number on that page is typed by hand."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.cases import CASES
+from bench.comparison import Comparison
+from bench.engines import RESULTS
+from bench.measure import ROOT
+
+PAGE = ROOT / "docs" / "performance.md"
+_INTRODUCTION = """\
+# Performance
+
+<!-- Made by `python -m bench.page` of bench/results/*.json; its text is in bench/page.py. Don't edit it here. -->
+
+How fast loraloom trains beside HF Trainer + PEFT, on the same rows, with the same parameters trained, side by side in
+one run. `make bench` repeats all of it on your machine and writes this page anew; `python -m bench.engines base`
+measures one case (`{names}`), and `--quick` shows in a few minutes that everything runs.
+
+## How it was measured
+
+- **Each measurement is a process of its own**, so that its peak memory is its own and nothing is left in a cache
+  (but for loraloom's compiled kernels, which a machine makes once). Peers take turns, in an order that is turned round
+  each round. Times are the best over the rounds, memory is the median. The processor alone is used, with as many
+  threads as it has cores.
+- **Examples per second are those of additional rows**: training takes *t*₁ with *n*₁ rows and *t*₂ with *n*₂, and the
+  rate is (*n*₂ − *n*₁) / (*t*₂ − *t*₁), so that start-up does not count. "process, s" and "peak, MB" are of the whole
+  process with *n*₂ rows, imports and tokenizing included.
+- **HF Trainer + PEFT as it comes**: fp32, random order, `DataCollatorWithPadding`, LoRA of rank 4 on PEFT's default
+  layers, their biases and the head trained too, AdamW without decay, rate 1e-3, one epoch; no evaluation, nothing
+  saved.
+- **The same, tuned** with what a good user would do: bf16 autocast, batches of rows of like length
+  (`train_sampling_strategy: group_by_length`), eager or SDPA attention, the frozen weights in fp32 or in bf16 (what
+  is trained stays in fp32), rows in memory. All combinations are measured; goals are against the fastest.
+- **loraloom**: jobs as `loraloom search` makes them, by its engine. Its time holds the loading of weights, its
+  evaluations (of 16 rows) and the saving of the adapter; HF's time is `Trainer.train` alone.
+- **top3** times whole trainings, the first epoch and all that it fills for later ones included; of 8 trials, with
+  seeds and rates of their own, the time of one is an eighth. **eval** times the way from texts to logits, tokenizing
+  included, in batches of 64 rows of like length; of HF's ways, those with bf16 weights merge the adapter before.
+- **The base model** has roberta-base's size and random weights, which cost what trained ones cost; its tokenizer is
+  that of the demo encoder, since roberta's own is not to be had offline. Rows are the first of AG News.
+- **Share of the peak**: operations that training takes without shortcuts, over the fastest matrix product that the
+  machine was seen to do in the same run (the model's own layers with 1,024 tokens, and squares of 1,024 and 2,048, in
+  each layout, in the dtype of the case). Operations are 2 P a token forward and 2 P for the gradients of layers'
+  inputs, P being the parameters of the encoder's linear layers, counted for all real tokens and all layers. Attention
+  itself, and padding, are not counted as work.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.page", description=__doc__)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results (bench/results)")
+    parser.add_argument("--out", type=Path, default=PAGE, help="the page (docs/performance.md)")
+    given = parser.parse_args()
+    given.out.write_text(page(given.results), encoding="utf-8")
+
+
+def page(results: Path) -> str:
+    """The page, from the results that are there."""
+    found = [path for case in CASES if (path := results / f"{case.name}.json").is_file()]
+    comparisons = [Comparison.read(path) for path in found]
+    parts = [_INTRODUCTION.format(names="`, `".join(case.name for case in CASES))]
+    if comparisons:
+        parts += ["\n".join(["## Goals", "", *_goals(comparisons)]) + "\n"]
+    parts += ["\n".join(_section(comparison)) + "\n" for comparison in comparisons]
+    return "\n".join(parts)
+
+
+def _goals(comparisons: list[Comparison]) -> Iterator[str]:
+    yield from _markdown(
+        ("case", "loraloom is, or has", "goal", "reached", ""),
+        [
+            (
+                comparison.case,
+                goal.words,
+                f"{goal.bound} {goal.goal:g}",
+                f"{goal.reached:.2f}",
+                "met" if goal.met else "missed",
+            )
+            for comparison in comparisons
+            for goal in comparison.goals
+        ],
+    )
+
+
+def _section(comparison: Comparison) -> Iterator[str]:
+    yield f"## {comparison.case}: {comparison.title}"
+    yield ""
+    yield _measured(comparison)
+    yield ""
+    yield from _markdown(*comparison.table())
+
+
+def _measured(comparison: Comparison) -> str:
+    """What was measured, where and when, in sentences."""
+    machine, work, peak = comparison.machine, comparison.work, comparison.peak
+    hardware, packages = machine["machine"], machine["packages"]
+    small, large = work["rows"]
+    rows = f"{large:,} rows" if small == large else f"{small:,} and {large:,} rows"
+    engine = "" if comparison.engine == "loom" else f" In loraloom's place: its engine `{comparison.engine}`."
+    quick = " **Tiny sizes, to see that it runs: these numbers mean nothing.**" if comparison.quick else ""
+    revision = (machine["git_revision"] or "no git revision")[:9]
+    return (
+        f"{rows.capitalize()} of {comparison.tokens_per_row:.1f} tokens, batches of {work['batch']}, "
+        f"{work['epochs']} epoch{'s' * (work['epochs'] > 1)}, {'bf16' if work['bf16'] else 'fp32'}, "
+        f"best of {comparison.rounds} rounds.{engine}{quick}\n"
+        f"Measured {machine['started'][:10]} on {hardware['processor']}, {comparison.threads} threads, "
+        f"{hardware['memory_gb']:g} GB; torch {packages['torch']}, transformers {packages['transformers']}, "
+        f"peft {packages['peft']}; loraloom at {revision}.\n"
+        f"Peak: {peak['operations_per_second'] / 1e12:.2f} · 10¹² operations a second, by {peak['product']} "
+        f"(in each round: {', '.join(f'{rate / 1e12:.2f}' for rate in comparison.peaks)})."
+    )
+
+
+def _markdown(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
+    yield "| " + " | ".join(header) + " |"
+    yield "| " + " | ".join(["---", *["---:"] * (len(header) - 1)]) + " |"
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"
+
+
+if __name__ == "__main__":
+    main()
