@@ -179,7 +179,7 @@ def test_evaluation_in_a_pack_is_that_of_the_trial_alone(base_of: Bases) -> None
 
 
 FIELDS: tuple[dict[str, Any], ...] = (
-    {"lora": {"r": 2, "lora_dropout": 0.2}, "train": {"seed": 1}},
+    {"lora": {"r": 2}, "train": {"seed": 1}},
     {"lora": {"r": 4}, "train": {"seed": 2, "optim": "muon", "gradient_accumulation_steps": 2}},
     {"lora": {"r": 2}, "train": {"seed": 3, "optim": "sgd", "learning_rate": 0.1, "per_device_train_batch_size": 7}},
 )
@@ -187,7 +187,7 @@ FIELDS: tuple[dict[str, Any], ...] = (
 
 def job(folder: Path, out: Path, fields: dict[str, Any], number: int) -> Job:
     common: dict[str, Any] = {
-        "lora": {"bias": "all"},
+        "lora": {"bias": "all", "lora_dropout": 0.2},
         "train": {"bf16": False, "num_train_epochs": 2, "per_device_train_batch_size": 4},
     }
     recipe = {section: values | fields.get(section, {}) for section, values in common.items()}

@@ -59,22 +59,27 @@ def choose_engine(recipe: Recipe, *, profile: bool = False) -> tuple[Engine, str
         RecipeError: `engine: loom` for a model that loom does not know.
         BackboneError: a model is not to be had.
     """
-    from loraloom.engine.loom import LoomEngine
-    from loraloom.engine.trainer import TrainerEngine
-
     if recipe.engine == "trainer":
-        return TrainerEngine(), "as the recipe says: HF Trainer and PEFT"
+        return _trainer(), "as the recipe says: HF Trainer and PEFT"
     refused = {model: reason for model, reason in _refusals(recipe) if reason is not None}
     if not refused:
-        return LoomEngine(
-            profile=profile
-        ), "auto: loom knows the model" if recipe.engine == "auto" else "as the recipe says"
+        from loraloom.engine.loom import LoomEngine
+
+        reason = "auto: loom knows the model" if recipe.engine == "auto" else "as the recipe says"
+        return LoomEngine(profile=profile), reason
     first, why = next(iter(refused.items()))
     if recipe.engine == "loom":
         raise RecipeError(f"engine: loom can't train {first!r}: {why}; use engine: trainer, or auto")
     if len(refused) < len(recipe.values("backbone.model")):
         return AutoEngine(profile=profile), f"auto: loom, but trainer for {', '.join(refused)}: {why}"
-    return TrainerEngine(), f"auto: HF Trainer and PEFT, since loom can't train {first!r}: {why}"
+    return _trainer(), f"auto: HF Trainer and PEFT, since loom can't train {first!r}: {why}"
+
+
+def _trainer() -> Engine:
+    """The reference engine; HF Trainer is imported where it trains, since it takes 80 MB and a second."""
+    from loraloom.engine.trainer import TrainerEngine
+
+    return TrainerEngine()
 
 
 def why_not_loom(source: Source, configuration: Configuration) -> str | None:

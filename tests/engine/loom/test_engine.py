@@ -15,7 +15,7 @@ from loraloom.engine.loom import LoomEngine
 from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.packing import measure_pack
 from loraloom.engine.loom.setting import lowest_layer, read_anatomy, why_not
-from loraloom.errors import RecipeError
+from loraloom.errors import LoraloomError, RecipeError
 from loraloom.execute.in_process import AutoEngine, choose_engine
 from loraloom.recipe import Configuration, read_recipe
 from loraloom.study.record import Evaluation
@@ -91,6 +91,13 @@ def test_an_architecture_that_is_not_known_is_named_with_the_way_out(tmp_path: P
     both, _ = choose_engine(read_recipe({"backbone": {"model": [unknown, str(known)]}, "search": {"sampler": "grid"}}))
     assert isinstance(both, AutoEngine)
     assert choose_engine(read_recipe({"backbone": {"model": str(known)}}))[0].name == "loom"
+
+
+def test_trials_that_train_other_places_are_no_pack(tmp_path: Path) -> None:
+    folder = save_model("bert", tmp_path / "model")
+    jobs = [make_job(folder, tmp_path / bias, {"lora": {"bias": bias}}) for bias in ("none", "all")]
+    with pytest.raises(LoraloomError, match="trials of a pack share"):
+        LoomEngine().train_pack(jobs, hear)
 
 
 def test_packs_are_measured_and_on_a_cpu_trials_are_not_joined() -> None:

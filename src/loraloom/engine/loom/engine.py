@@ -24,7 +24,7 @@ from loraloom.backbone.anatomy import Anatomy
 from loraloom.backbone.sources import Source, load_config, pin
 from loraloom.data import Encoded
 from loraloom.engine.adapted import add_lora, build_base, redrawn_base, save_adapter
-from loraloom.engine.job import Job, Listener, Outcome
+from loraloom.engine.job import Job, Listener, Outcome, pack_key
 from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.evaluation import Chunk, chunks, gather
 from loraloom.engine.loom.frozen import FrozenEncoder, freeze
@@ -96,8 +96,10 @@ class LoomEngine:
 
         Raises:
             LoraloomError: what would befall every trial: an architecture that loom does not know (`engine: trainer`
-                does), no weights, a target that is not there, a count that differs.
+                does), no weights, a target that is not there, a count that differs; jobs that can't share a pack.
         """
+        if len({pack_key(job.configuration) for job in jobs}) > 1:
+            raise LoraloomError("trials of a pack share backbone, head, longest text, and where LoRA and biases are")
         trials = [self._begin(job) for job in jobs]
         joined = device().type == "cuda"
         groups = [trials] if joined else [[trial] for trial in trials]
