@@ -26,6 +26,7 @@ test: setup ## lint, then the tests
 
 bench: setup ## speed and memory beside HF Trainer + PEFT, 45 minutes or so: writes docs/performance.md
 	$(BIN)/python -m bench.engines
+	$(BIN)/python -m bench.accuracy
 	$(BIN)/python -m bench.page
 
 clean: ## remove .venv and caches; runs/ is kept

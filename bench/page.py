@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from bench.cases import CASES
 from bench.comparison import Comparison
@@ -67,7 +69,38 @@ def page(results: Path) -> str:
     if comparisons:
         parts += ["\n".join(["## Goals", "", *_goals(comparisons)]) + "\n"]
     parts += ["\n".join(_section(comparison)) + "\n" for comparison in comparisons]
+    if (path := results / "accuracy.json").is_file():
+        parts += ["\n".join(_accuracy(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
     return "\n".join(parts)
+
+
+def _accuracy(found: dict[str, Any]) -> Iterator[str]:
+    """bf16 by both engines, paired by seed (`bench/accuracy.py`)."""
+    seeds = len(found["runs"]["loom"])
+    machine = found["machine"]["machine"]
+    yield "## Accuracy in bf16"
+    yield ""
+    yield f"The demo's data, {', '.join(found['point'])}, {seeds} seeds by each engine,"
+    yield f"paired: `python -m bench.accuracy`. Measured {found['machine']['started'][:10]} on {machine['processor']}, "
+    yield f"{machine['cores']} cores. Orders of rows and dropout masks differ between the engines; first weights don't."
+    yield ""
+    header = ("validation", "trainer", "loom", "loom − trainer", "95 % interval", "p (paired t)", "effect size (d)")
+    rows: list[tuple[str, ...]] = [
+        (
+            measure,
+            f"{of['trainer']:.4f}",
+            f"{of['loom']:.4f}",
+            f"{of['difference']:+.4f}",
+            f"{of['low']:+.4f} … {of['high']:+.4f}",
+            f"{of['p']:.2f}",
+            f"{of['effect_size']:+.2f}",
+        )
+        for measure in ("accuracy", "loss")
+        for of in (found[measure],)
+    ]
+    yield from _markdown(header, rows)
+    yield ""
+    yield "![Training losses of the trainer engine and of loom, side by side](bf16.png)"
 
 
 def _goals(comparisons: list[Comparison]) -> Iterator[str]:
