@@ -98,10 +98,10 @@ def pin(source: Source) -> str:
         BackboneError: the model can't be had.
     """
     if not source.local:
-        commit = getattr(load_config(source), "_commit_hash", None)
-        if not commit:
-            raise BackboneError(f"backbone.model: the hub gave no commit for {source.model!r}; name backbone.revision")
-        return str(commit)
+        commit = _commit(source)
+        if commit is None:
+            raise BackboneError(f"backbone.model: the hub gave no commit for {source.model!r}, so a run can't name it")
+        return commit
     digest = hashlib.sha256()
     for path in sorted(Path(source.location).iterdir()):
         if path.name == "config.json" or path.suffix == ".safetensors" or path.name.startswith("tokenizer"):
@@ -109,6 +109,18 @@ def pin(source: Source) -> str:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     return f"sha256:{digest.hexdigest()}"
+
+
+def _commit(source: Source) -> str | None:
+    """The commit that a hub model's branch or tag stands for, as the hub's cache has it; None where it has not."""
+    from transformers.utils.hub import cached_file, extract_commit_hash
+
+    try:
+        path = cached_file(source.location, "config.json", **_hub_arguments(source))
+    except (OSError, ValueError) as error:
+        raise _unavailable(source, error) from None
+    commit = extract_commit_hash(path, None)
+    return None if commit is None else str(commit)
 
 
 def loading_arguments(source: Source) -> dict[str, Any]:

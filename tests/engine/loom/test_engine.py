@@ -107,5 +107,14 @@ def test_packs_are_measured_and_on_a_cpu_trials_are_not_joined() -> None:
     assert f"{advice.gain:.1f} × as fast" in advice.reason
 
 
+@pytest.mark.parametrize("said", ["abc", "nan", "inf", "-1"])
+def test_a_disk_budget_that_is_no_number_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv("LORALOOM_PREFIX_GB", said)
+    with pytest.raises(LoraloomError, match="LORALOOM_PREFIX_GB"):
+        LoomEngine()
+    monkeypatch.setenv("LORALOOM_PREFIX_GB", "")
+    LoomEngine()
+
+
 def test_freed_memory_is_kept_where_the_library_can() -> None:
     assert keep_freed_memory() == keep_freed_memory()

@@ -232,7 +232,7 @@ class LoomEngine:
         if id(encoded) not in trial.states:
             source = trial.job.source
             file = self._prefixes.of(
-                encoded, pack.encoder, lambda: source.revision or self._pin(source), trial.job.deadline
+                encoded, pack.encoder, lambda: f"{source.model} {self._pin(source)}", trial.job.deadline
             )
             trial.states[id(encoded)] = file
             if file is not None:

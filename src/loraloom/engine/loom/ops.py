@@ -136,13 +136,10 @@ class PlainOps:
 
     def norm_backward(self, dh: Tensor, r: Tensor, norm: Norm, drop: Drop | None) -> tuple[Tensor, Tensor]:
         """(dr, dy): the gradient of r, and that of the dropped branch of the sum that r is."""
-        wide = _wide(r)
-        centred = wide - wide.mean(-1, keepdim=True)
-        deviation = torch.rsqrt(centred.square().mean(-1, keepdim=True) + norm.eps)
-        normed = centred * deviation
-        g = _wide(dh) * norm.gain
-        dr = deviation * (g - g.mean(-1, keepdim=True) - normed * (g * normed).mean(-1, keepdim=True))
-        dr = dr.to(r.dtype)
+        shape, gain = r.shape[-1:], norm.gain.to(r.dtype)
+        _, mean, deviation = torch.native_layer_norm(r, shape, None, None, norm.eps)
+        back = torch.ops.aten.native_layer_norm_backward
+        dr: Tensor = back(dh, r, shape, mean, deviation, gain, None, [True, False, False])[0]
         return dr, dr if drop is None else drop.apply(dr)
 
     def attention(self, qkv: Tensor, tokens: Tokens, spec: Attention, drop: Drop | None, *, first: bool) -> Tensor:

@@ -1,8 +1,8 @@
 """The output of the frozen layers below the lowest adapted one, computed once and kept for all epochs and trials.
 
 Without dropout in the backbone, and with only top layers adapted, what enters the lowest adapted layer is the same in
-every epoch and every trial. The first epoch keeps it batch by batch, in a file that is named for all it depends on;
-every later pass of any process reads it (`prefix_file.py`).
+every epoch and every trial. It is kept in a file that is named for all it depends on, filled by `prefix_states.py`
+before the first step, and read by every pass of any process (`prefix_file.py`).
 
     prefix = cache.open(key, encoded.offsets, width)  # or None: cache.reason says why
     hidden = prefix.read(rows)
@@ -15,8 +15,9 @@ every later pass of any process reads it (`prefix_file.py`).
 Cost: tokens x D x 2 bytes in bf16, 4 in fp32, taken in full when a file is begun: 120,000 texts of 53 tokens x 768 are
 9.8 GB. What a file would take is known before, and one that does not fit is refused, never begun.
 
-A row's values may differ in the last bits from what another batch would have given (sums are ordered by shape): the
-first batch that has it decides for all. All that can change them otherwise belongs in `PrefixKey.weights`.
+A row's values may differ in the last bits from what another batch would have given (sums are ordered by shape), so a
+split is filled in batches that are a function of the split. All else that can change them belongs in
+`PrefixKey.weights`.
 
 Rejected: safetensors of whole splits (nothing is kept until an epoch has ended, and a batch that is not kept can't be
 told from one that is); a file per row or batch (100,000 files, and batches differ between trials); a budget of rows

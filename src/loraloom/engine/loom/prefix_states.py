@@ -8,6 +8,7 @@ of the lower layers over the split, what the first epoch would have cost anyway.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from loraloom.engine.loom.evaluation import by_length
 from loraloom.engine.loom.prefix_cache import PrefixCache, PrefixKey, rows_digest
 from loraloom.engine.loom.prefix_file import PrefixFile
 from loraloom.engine.loom.tokens import Ints, lay_out
+from loraloom.errors import LoraloomError
 
 DEFAULT_GB = 20.0
 """Disk that the cache may take, in 10^9 bytes; $LORALOOM_PREFIX_GB says otherwise, and 0 switches it off."""
@@ -32,8 +34,7 @@ class PrefixStates:
     """Open prefix files of the splits that trials of one backbone read."""
 
     def __init__(self) -> None:
-        allowed = float(os.environ.get("LORALOOM_PREFIX_GB", DEFAULT_GB)) * 1e9
-        self._cache = PrefixCache(default_cache() / "prefix", int(allowed))
+        self._cache = PrefixCache(default_cache() / "prefix", int(_allowed_gb() * 1e9))
         self._open: dict[PrefixKey, PrefixFile] = {}
         self._digests: dict[int, tuple[Encoded, str]] = {}
 
@@ -68,6 +69,18 @@ class PrefixStates:
         if id(encoded) not in self._digests:
             self._digests[id(encoded)] = (encoded, rows_digest(encoded))  # kept, so that its id stays its own
         return self._digests[id(encoded)][1]
+
+
+def _allowed_gb() -> float:
+    """Raises LoraloomError where $LORALOOM_PREFIX_GB is no number of gigabytes."""
+    said = os.environ.get("LORALOOM_PREFIX_GB", "")
+    try:
+        allowed = float(said) if said.strip() else DEFAULT_GB
+    except ValueError:
+        allowed = math.nan
+    if not 0 <= allowed < math.inf:
+        raise LoraloomError(f"LORALOOM_PREFIX_GB: {said!r} is no number of gigabytes; it must be 0 or more")
+    return allowed
 
 
 def read(files: Sequence[PrefixFile], rows: Sequence[Ints], width: int, device: torch.device) -> Tensor | None:

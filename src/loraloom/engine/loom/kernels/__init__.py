@@ -110,6 +110,8 @@ def _processor() -> str:
 def _first_line(error: Exception) -> str:
     """The first thing that went wrong, in the compiler's words where it spoke."""
     said = getattr(error, "stderr", None) or str(error)
+    if isinstance(error, subprocess.CalledProcessError) and not error.stderr:
+        said = f"{error.cmd[0]} failed with exit status {error.returncode}."
     lines = [line for line in said.splitlines() if line.strip()]
     telling = [line for line in lines if "error" in line]
     return (telling or lines or [type(error).__name__])[0]
