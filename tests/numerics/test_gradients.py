@@ -231,6 +231,7 @@ def test_every_dropout_is_where_transformers_and_peft_have_it(
     base = build(folder, architecture, head=head, pooling=pooling, dropout="keep")
     cast(Any, encoder_of(base.model)).set_attn_implementation("eager")  # SDPA drops within itself
     monkeypatch.setattr(functional, "dropout", scaled)
-    monkeypatch.setattr(Drop, "factors", lambda drop, index, dtype: torch.full(index.shape, 1 - drop.p, dtype=dtype))
+    monkeypatch.setattr(Drop, "kept", lambda drop, shape, index: torch.ones(shape, dtype=torch.bool))
+    monkeypatch.setattr(Drop, "scale", property(lambda drop: 1 - drop.p))
     fields = {"bias": "all", "target_modules": targets("all-linear", architecture), "lora_dropout": 0.45}
     compare(base, Lora.model_validate(fields), dtype=torch.float32)
