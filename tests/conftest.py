@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import random
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,19 @@ FILLER = ["the", "a", "near", "with", "some", "old", "new", "and", "very", "smal
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORALOOM_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def unsynced_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite leaves the disk's cache alone: these tests read what was written, not what a power cut leaves."""
+    connect = sqlite3.connect
+
+    def unsynced(path: Path, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(path, **options)
+        connection.execute("PRAGMA synchronous = OFF")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", unsynced)
 
 
 def make_rows(count: int, seed: int) -> list[tuple[str, str]]:

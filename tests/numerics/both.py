@@ -108,7 +108,7 @@ def pack_of(
         lowest=lowest_layer(loras[0], base.anatomy),
     )
     layout, decayed = plan_layout(members, frozen)
-    return Pack(members, frozen, layout, decayed, frozen.ops)
+    return Pack(members, frozen, layout, decayed)
 
 
 def rows_for(architecture: str, lengths: Sequence[int] = (1, 20, 7, 3, 12, 2)) -> tuple[Encoded, Batch]:

@@ -112,9 +112,7 @@ def projection(held: Parameters, inputs: int, names: Sequence[str], outputs: int
     parts = tuple(Part(name, place * outputs, (place + 1) * outputs) for place, name in enumerate(names))
     weight = drawn(outputs * len(names), inputs, seed=len(names[0]))
     frozen_bias = drawn(outputs * len(names), seed=3) if bias else None
-    return Projection(
-        FrozenLinear(weight), parts, frozen_bias, held, torch.tensor([0.5, 2.0]).view(2, 1, 1).double(), 0.0
-    )
+    return Projection(FrozenLinear(weight), parts, frozen_bias, held, torch.tensor([0.5, 2.0]).view(2, 1, 1).double())
 
 
 def norm(held: Parameters, name: str, *, bias: bool = True) -> LayerNorm:

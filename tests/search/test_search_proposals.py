@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,17 +18,7 @@ Fits = Callable[[Configuration], str | None]
 SAMPLERS = ("random", "tpe")
 
 
-@pytest.fixture(autouse=True)
-def _unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite leaves the disk's cache alone: these tests read what was written, not what a power cut leaves."""
-    connect = sqlite3.connect
-
-    def unsynced(path: Path, **options: Any) -> sqlite3.Connection:
-        connection: sqlite3.Connection = connect(path, **options)
-        connection.execute("PRAGMA synchronous = OFF")
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", unsynced)
+pytestmark = pytest.mark.usefixtures("unsynced_ledger")
 
 
 def _all_fit(_: Configuration) -> str | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,17 +14,7 @@ from loraloom.study.ledger import Ledger
 EVALUATIONS = 9
 
 
-@pytest.fixture(autouse=True)
-def _unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite leaves the disk's cache alone: these tests read what was written, not what a power cut leaves."""
-    connect = sqlite3.connect
-
-    def unsynced(path: Path, **options: Any) -> sqlite3.Connection:
-        connection: sqlite3.Connection = connect(path, **options)
-        connection.execute("PRAGMA synchronous = OFF")
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", unsynced)
+pytestmark = pytest.mark.usefixtures("unsynced_ledger")
 
 
 def _recipe(pruner: str) -> Recipe:

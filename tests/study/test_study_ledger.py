@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -20,17 +19,7 @@ AXES: dict[str, BaseDistribution] = {"lora.r": CategoricalDistribution((2, 4, 8)
 SAMPLER = optuna.samplers.RandomSampler(seed=1)
 
 
-@pytest.fixture(autouse=True)
-def _unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite leaves the disk's cache alone: these tests read what was written, not what a power cut leaves."""
-    connect = sqlite3.connect
-
-    def unsynced(path: Path, **options: Any) -> sqlite3.Connection:
-        connection: sqlite3.Connection = connect(path, **options)
-        connection.execute("PRAGMA synchronous = OFF")
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", unsynced)
+pytestmark = pytest.mark.usefixtures("unsynced_ledger")
 
 
 def _open(folder: Path, pruner: optuna.pruners.BasePruner | None = None) -> Ledger:

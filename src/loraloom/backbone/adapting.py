@@ -11,7 +11,7 @@ from torch import nn
 from loraloom.backbone import targets
 from loraloom.backbone.classifier import build_empty, head_modules
 from loraloom.backbone.quiet import quietly
-from loraloom.backbone.sources import Source, known_config, load_config
+from loraloom.backbone.sources import Source, shape_config
 from loraloom.budget import ModelShape, Plan
 from loraloom.recipe import Configuration, Head, Lora
 
@@ -95,8 +95,3 @@ def describe(name: str, config: Any, head: Head, labels: Sequence[str]) -> Model
         biases=sum(size for n, size in outside.items() if n.split(".")[-1] == "bias"),
         head=sum(p.numel() for n, p in model.named_parameters() if n.split(".")[0] in heads),
     )
-
-
-def shape_config(source: Source) -> Any:
-    """The configuration that tells a model's shapes: from our own table where it can be, without a network."""
-    return (None if source.local else known_config(source.model)) or load_config(source)

@@ -77,6 +77,17 @@ def known_config(model: str) -> Any | None:
     return None if values is None else AutoConfig.for_model(**values)
 
 
+def shape_config(source: Source) -> Any:
+    """The configuration that tells a model's shapes: from our own table where it can be, without a network."""
+    return (None if source.local else known_config(source.model)) or load_config(source)
+
+
+def intermediate_size(config: Any) -> int:
+    """The width of a model's MLP: DistilBERT has a name of its own for it, and some have none."""
+    named = getattr(config, "intermediate_size", None) or getattr(config, "hidden_dim", None)
+    return int(named or 4 * config.hidden_size)
+
+
 def load_tokenizer(source: Source) -> Any:
     """The model's fast tokenizer.
 

@@ -162,10 +162,9 @@ def _layer_size(backbone: Backbone) -> LayerSize | None:
         BackboneError: the model is not to be had.
     """
     source = sources.find(backbone.model, backbone.revision)
-    config = (None if source.local else sources.known_config(source.model)) or sources.load_config(source)
-    hidden = int(config.hidden_size)
-    wide = getattr(config, "intermediate_size", None) or getattr(config, "hidden_dim", None) or 4 * hidden
-    return None if (hidden, wide) == (BASE.hidden, BASE.intermediate) else LayerSize(backbone.model, hidden, int(wide))
+    config = sources.shape_config(source)
+    hidden, wide = int(config.hidden_size), sources.intermediate_size(config)
+    return None if (hidden, wide) == (BASE.hidden, BASE.intermediate) else LayerSize(backbone.model, hidden, wide)
 
 
 def _threads_reason() -> str:

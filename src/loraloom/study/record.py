@@ -15,6 +15,7 @@ from loraloom.recipe import Configuration
 RECORD = "trial.json"
 METRICS = "metrics.jsonl"
 TEST_PREDICTIONS = "test_predictions.jsonl"
+PROFILE = "profile.json"
 
 
 class _Frozen(BaseModel):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-PROFILE = "profile.json"
+from loraloom.study.record import PROFILE
 
 
 def profile_lines(run: Path) -> Iterator[str]:

@@ -38,12 +38,12 @@ def test_logits_come_back_in_the_rows_own_order() -> None:
     lengths = np.random.default_rng(0).integers(1, 200, size=100)
     ids = np.repeat(np.arange(100, dtype=np.int32), lengths)  # a row's tokens are its number
     encoded = Encoded(ids, np.concatenate([[0], np.cumsum(lengths)]), 0)
-    parts = chunks(encoded, Embedding("word", "norm"), torch.device("cpu"))
+    parts = tuple(chunks(encoded, Embedding("word", "norm"), torch.device("cpu")))
     assert len(parts) > 2
 
     def logits_of(part: evaluation.Chunk) -> torch.Tensor:
         numbers = part.tokens.ids.reshape(-1)[part.tokens.first].float()
         return torch.stack([numbers, -numbers], dim=1)
 
-    found = gather(parts, 2, logits_of)
+    found = gather(parts, (100, 2), logits_of)
     assert found.tolist() == [[row, -row] for row in range(100)]

@@ -34,7 +34,7 @@ def parameters(names: tuple[str, ...], ranks: tuple[int, int] = (2, 3)) -> Param
 
 
 def projection(held: Parameters) -> Projection:
-    made = Projection(FrozenLinear(WEIGHT), PARTS, FROZEN_BIAS, held, SCALES, 0.0)
+    made = Projection(FrozenLinear(WEIGHT), PARTS, FROZEN_BIAS, held, SCALES)
     made.refresh()
     return made
 

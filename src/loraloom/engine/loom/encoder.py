@@ -21,7 +21,7 @@ from torch.nn import functional
 from loraloom.engine.loom.frozen import FrozenEncoder, FrozenModule, NamedNorm
 from loraloom.engine.loom.layer import PLACES, Kept, LayerNorm, Pass, PostNormLayer, PreNormLayer, Weights
 from loraloom.engine.loom.noise import Noise
-from loraloom.engine.loom.ops import Attention, PlainOps
+from loraloom.engine.loom.ops import Attention
 from loraloom.engine.loom.parameters import Parameters
 from loraloom.engine.loom.projection import Projection, bias_of
 from loraloom.engine.loom.rotary import Rotary
@@ -48,11 +48,10 @@ class Encoder:
         self,
         frozen: FrozenEncoder,
         parameters: Parameters,
-        ops: PlainOps,
         scales: Sequence[float],
         lora_dropout: float,
     ) -> None:
-        self.frozen, self.ops, self._parameters = frozen, ops, parameters
+        self.frozen, self.ops, self._parameters = frozen, frozen.ops, parameters
         self._dropouts = frozen.anatomy.dropouts
         self._lora_dropout = lora_dropout
         self._scales = torch.tensor(scales, dtype=parameters.values.dtype, device=frozen.device).view(-1, 1, 1)
@@ -184,7 +183,7 @@ class Encoder:
         return PreNormLayer(weights, self.ops, None if theta is None else Rotary(theta, anatomy.heads, depth))
 
     def _projection(self, frozen: FrozenModule) -> Projection:
-        return Projection(frozen.linear, frozen.parts, frozen.bias, self._parameters, self._scales, self._lora_dropout)
+        return Projection(frozen.linear, frozen.parts, frozen.bias, self._parameters, self._scales)
 
     def _norm(self, named: NamedNorm) -> LayerNorm:
         return LayerNorm(named.name, named.norm, self._parameters, named.norm)

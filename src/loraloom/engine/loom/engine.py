@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from loraloom.backbone.anatomy import Anatomy
-from loraloom.backbone.sources import Source, load_config, pin
+from loraloom.backbone.sources import Source, intermediate_size, load_config, pin
 from loraloom.data import Encoded
 from loraloom.engine.adapted import add_lora, build_base, redrawn_base, save_adapter
 from loraloom.engine.job import Job, Listener, Outcome, pack_key
@@ -37,7 +37,6 @@ from loraloom.engine.loom.setting import (
     DTYPES,
     canonical,
     choose_ops,
-    intermediate_size,
     lowest_layer,
     plan_layout,
     read_anatomy,
@@ -180,7 +179,7 @@ class LoomEngine:
             trial.flops_per_token = frozen.flops_per_token(lowest, prefix_kept=False)
         layout, decayed = plan_layout(members, frozen)
         section = no_section if self._profile is None else self._profile.section
-        return Pack(members, frozen, layout, decayed, frozen.ops, section)
+        return Pack(members, frozen, layout, decayed, section)
 
     def _step(self, pack: Pack, trials: Sequence[Trial], listener: Listener) -> None:
         start = time.monotonic()
@@ -212,7 +211,8 @@ class LoomEngine:
             prefix = None if states is None else read([states], [part.rows], width, pack.encoder.frozen.device)
             return pack.logits(part.tokens, number, prefix)
 
-        logits = gather(self._split(rows.validation, pack), len(rows.data.labels), logits_of)
+        shape = len(rows.validation), len(rows.data.labels)
+        logits = gather(self._split(rows.validation, pack), shape, logits_of)
         trial.evaluation_seconds += time.monotonic() - start
         trial.evaluated(logits, listener)
 
@@ -244,7 +244,8 @@ class LoomEngine:
         """A split's batches, worked out once."""
         if id(encoded) not in self._chunks:
             frozen = pack.encoder.frozen
-            self._chunks = {id(encoded): (encoded, chunks(encoded, frozen.anatomy.embedding, frozen.device))}
+            parts = tuple(chunks(encoded, frozen.anatomy.embedding, frozen.device))
+            self._chunks = {id(encoded): (encoded, parts)}
         return self._chunks[id(encoded)][1]
 
     def _end(self, trial: Trial, pack: Pack, number: int) -> None:

@@ -6,7 +6,7 @@ for a split and kept for all trials (24 bytes a token).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,11 +30,10 @@ class Chunk:
     tokens: Tokens
 
 
-def chunks(encoded: Encoded, embedding: Embedding, device: torch.device) -> tuple[Chunk, ...]:
+def chunks(encoded: Encoded, embedding: Embedding, device: torch.device) -> Iterator[Chunk]:
     """All rows, in batches by length; a function of the split alone."""
-    return tuple(
-        Chunk(rows, lay_out([encoded], [rows], embedding, device)) for rows in by_length(np.diff(encoded.offsets))
-    )
+    for rows in by_length(np.diff(encoded.offsets)):
+        yield Chunk(rows, lay_out([encoded], [rows], embedding, device))
 
 
 def by_length(lengths: NDArray[np.int64]) -> Iterator[Ints]:
@@ -50,10 +49,9 @@ def by_length(lengths: NDArray[np.int64]) -> Iterator[Ints]:
         start += count
 
 
-def gather(parts: tuple[Chunk, ...], classes: int, logits_of: Callable[[Chunk], Tensor]) -> NDArray[np.float32]:
-    """Logits (N, C) of all rows in their own order."""
-    rows = sum(len(part.rows) for part in parts)
-    logits = np.zeros((rows, classes), dtype=np.float32)
+def gather(parts: Iterable[Chunk], shape: tuple[int, int], logits_of: Callable[[Chunk], Tensor]) -> NDArray[np.float32]:
+    """Logits of all rows in their own order; `shape` is (N, C)."""
+    logits = np.zeros(shape, dtype=np.float32)
     for part in parts:
         logits[part.rows] = logits_of(part).float().cpu().numpy()
     return logits

@@ -16,11 +16,10 @@ from peft import PeftModel
 from loraloom.backbone.anatomy import Anatomy
 from loraloom.data import Encoded
 from loraloom.engine.loom.allocator import keep_freed_memory
-from loraloom.engine.loom.evaluation import by_length
+from loraloom.engine.loom.evaluation import chunks, gather
 from loraloom.engine.loom.frozen import freeze
 from loraloom.engine.loom.pack import Member, Pack
 from loraloom.engine.loom.setting import DTYPES, choose_ops, plan_layout, trained_parameters
-from loraloom.engine.loom.tokens import lay_out
 from loraloom.recipe import Configuration
 
 
@@ -40,14 +39,10 @@ class Inference:
         self._frozen = freeze(base, found, ops, DTYPES[dtype], device, lowest=found.layer_count)
         member = Member(configuration.train, configuration.lora, trained_parameters(model), None)
         layout, decayed = plan_layout([member], self._frozen)
-        self._pack = Pack([member], self._frozen, layout, decayed, ops)
+        self._pack = Pack([member], self._frozen, layout, decayed)
         keep_freed_memory()
 
     def logits(self, encoded: Encoded, classes: int) -> NDArray[np.float32]:
         """Logits (N, C) of encoded rows, in their order."""
-        logits = np.zeros((len(encoded), classes), dtype=np.float32)
-        frozen = self._frozen
-        for rows in by_length(np.diff(encoded.offsets)):
-            tokens = lay_out([encoded], [rows], frozen.anatomy.embedding, frozen.device)
-            logits[rows] = self._pack.logits(tokens, 0).float().cpu().numpy()
-        return logits
+        parts = chunks(encoded, self._frozen.anatomy.embedding, self._frozen.device)
+        return gather(parts, (len(encoded), classes), lambda part: self._pack.logits(part.tokens, 0))

@@ -26,7 +26,6 @@ from loraloom.engine.loom.encoder import Encoder
 from loraloom.engine.loom.frozen import FrozenEncoder
 from loraloom.engine.loom.head import Head, Target
 from loraloom.engine.loom.noise import Noise
-from loraloom.engine.loom.ops import PlainOps
 from loraloom.engine.loom.parameters import Layout, Parameters
 from loraloom.engine.loom.tokens import Tokens, lay_out
 from loraloom.engine.optimizers import build_optimizer
@@ -95,7 +94,6 @@ class Pack:
         frozen: FrozenEncoder,
         layout: Layout,
         decayed: frozenset[str],
-        ops: PlainOps,
         section: Callable[[str], AbstractContextManager[None]] = no_section,
     ) -> None:
         if len({member.lora.lora_dropout for member in members}) > 1:
@@ -104,7 +102,7 @@ class Pack:
         self.parameters = Parameters(
             layout, [member.trained for member in members], frozen.dtype, frozen.device, decayed=decayed
         )
-        self._frozen, self._ops, self._section = frozen, ops, section
+        self._frozen, self._section = frozen, section
         self._passes = [0] * len(members)
         self.encoder, self.head = self._bind(self.parameters, members)
         self._optimizers = [self._optimizer(number) for number in range(len(members))]
@@ -114,7 +112,7 @@ class Pack:
         frozen = self._frozen
         scales = [member.scale for member in members]
         dropout = members[0].lora.lora_dropout
-        encoder = Encoder(frozen, parameters, self._ops, scales, dropout)
+        encoder = Encoder(frozen, parameters, scales, dropout)
         return encoder, Head(frozen.anatomy.head, parameters, frozen.head, frozen.anatomy.norm_eps)
 
     def _optimizer(self, number: int) -> torch.optim.Optimizer:
@@ -235,7 +233,6 @@ class Pack:
             self._frozen,
             self.parameters.layout,
             self.parameters.decayed_names,
-            self._ops,
             self._section,
         )
         rest._passes = [self._passes[index] for index in kept]

@@ -16,12 +16,11 @@ import torch
 
 from loraloom.engine.loom.ops import PlainOps
 from loraloom.study.durable import write_json
+from loraloom.study.record import PROFILE
 
-PROFILE = "profile.json"
-OPERATIONS = (
-    "linear", "linear_backward", "linear_gelu", "linear_gelu_backward", "linear_norm", "linear_residual", "norm",
-    "norm_backward", "attention", "attention_backward", "project", "gram", "dropout", "column_sums",
-)  # fmt: skip
+OPERATIONS = tuple(
+    name for name, value in vars(PlainOps).items() if callable(value) and not name.startswith("_") and name != "freeze"
+)
 """Methods of `PlainOps` that are timed."""
 
 

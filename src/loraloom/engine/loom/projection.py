@@ -50,7 +50,6 @@ class Projection:
     frozen_bias: Tensor | None
     parameters: Parameters
     scales: Tensor  # (K, 1, 1)
-    lora_dropout: float
     adapted: tuple[Part, ...] = ()
     biased: tuple[Part, ...] = ()
     _a: Tensor | None = field(default=None, init=False)

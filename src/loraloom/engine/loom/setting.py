@@ -9,10 +9,9 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from loraloom.backbone.adapting import shape_config
 from loraloom.backbone.anatomy import Anatomy, anatomy
 from loraloom.backbone.classifier import switch_dropout_off
-from loraloom.backbone.sources import Source, load_config
+from loraloom.backbone.sources import Source, intermediate_size, load_config, shape_config
 from loraloom.engine.loom import compiled
 from loraloom.engine.loom.compiled import CompiledOps
 from loraloom.engine.loom.frozen import FrozenEncoder
@@ -46,11 +45,6 @@ def choose_ops(dtype: torch.dtype, place: torch.device, found: Anatomy, config: 
     embedding = int(getattr(config, "embedding_size", found.hidden))
     usable = by_kernels and compiled.why_not(found, intermediate_size(config), embedding) is None
     return CompiledOps() if usable else PlainOps()
-
-
-def intermediate_size(config: Any) -> int:
-    """The width of a model's MLP; DistilBERT has a name of its own for it."""
-    return int(getattr(config, "intermediate_size", None) or config.hidden_dim)
 
 
 def canonical(name: str) -> str:
