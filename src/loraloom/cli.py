@@ -20,6 +20,7 @@ import typer
 from loraloom.errors import DataError, LoraloomError, RecipeError, StoppedError
 
 if TYPE_CHECKING:
+    from loraloom.execute.stopping import Stop
     from loraloom.recipe import Recipe
     from loraloom.study.record import TrialRecord
     from loraloom.terminal.live import Terminal
@@ -136,7 +137,7 @@ def resume(run: RunPath, quiet: Quiet = False, as_json: AsJson = False) -> None:
     """Go on with a run after a kill, a deadline or a crash: finished trials are kept, a broken one begins again."""
     from loraloom import pipeline
 
-    _run(run, quiet, as_json, lambda watcher: pipeline.resume(run, watcher=watcher))
+    _run(run, quiet, as_json, lambda watcher, stop: pipeline.resume(run, watcher=watcher, stop=stop))
 
 
 @app.command()
@@ -287,8 +288,10 @@ def main() -> None:
 def _search(recipe: Recipe, out: Path, allow_leak: bool, profile: bool, quiet: bool, as_json: bool) -> None:
     from loraloom import pipeline
 
-    def work(watcher: Terminal) -> TrialRecord:
-        return pipeline.search(recipe, out, watcher=watcher, command=sys.argv, allow_leak=allow_leak, profile=profile)
+    def work(watcher: Terminal, stop: Stop) -> TrialRecord:
+        return pipeline.search(
+            recipe, out, watcher=watcher, stop=stop, command=sys.argv, allow_leak=allow_leak, profile=profile
+        )
 
     _run(out, quiet, as_json, work)
     if profile and not as_json:
@@ -298,7 +301,7 @@ def _search(recipe: Recipe, out: Path, allow_leak: bool, profile: bool, quiet: b
             typer.echo(line)
 
 
-def _run(run: Path, quiet: bool, as_json: bool, work: Callable[[Terminal], TrialRecord]) -> None:
+def _run(run: Path, quiet: bool, as_json: bool, work: Callable[[Terminal, Stop], TrialRecord]) -> None:
     from rich.console import Console
 
     from loraloom.recipe import read_recipe
@@ -306,9 +309,9 @@ def _run(run: Path, quiet: bool, as_json: bool, work: Callable[[Terminal], Trial
     from loraloom.terminal.live import Terminal, closing_lines
 
     watcher = Terminal(Console(stderr=as_json), quiet=quiet or as_json)
-    with _stoppable(run):
+    with _stoppable(run) as stop:
         try:
-            winner = work(watcher)
+            winner = work(watcher, stop)
         finally:
             watcher.closed()
     if as_json:
@@ -319,20 +322,27 @@ def _run(run: Path, quiet: bool, as_json: bool, work: Callable[[Terminal], Trial
 
 
 @contextlib.contextmanager
-def _stoppable(run: Path) -> Iterator[None]:
-    """SIGTERM and Ctrl-C end the run at once; what was finished stands, and the message says how to go on."""
+def _stoppable(run: Path) -> Iterator[Stop]:
+    """SIGTERM and Ctrl-C end the run: after the step where trials train, else, and at the second time, at once.
 
-    def stop(number: int, _: Any) -> None:
-        """Raises; and again after a while, since Python drops what is raised while it clears an object away."""
-        signal.signal(signal.SIGALRM, lambda *_: stop(number, None))
-        signal.alarm(STOP_AGAIN_SECONDS)
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise StoppedError(run, "stopped by SIGTERM")
+    What was finished stands, trials under way are kept as checkpoints, and the message says how to go on.
+    """
+    from loraloom.execute.stopping import Stop
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    stop = Stop()
+
+    def signalled(number: int, _: Any) -> None:
+        try:
+            stop.ask(KeyboardInterrupt() if number == signal.SIGINT else StoppedError(run, "stopped by SIGTERM"))
+        except BaseException:
+            # Again after a while, since Python drops what is raised while it clears an object away.
+            signal.signal(signal.SIGALRM, lambda *_: signalled(number, None))
+            signal.alarm(STOP_AGAIN_SECONDS)
+            raise
+
+    before = {number: signal.signal(number, signalled) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield stop
     except KeyboardInterrupt:
         if (run / "recipe.yaml").is_file():
             raise StoppedError(run, "stopped by Ctrl-C", exit_code=130) from None

@@ -15,6 +15,7 @@ from loraloom.engine import Engine
 from loraloom.errors import LoraloomError, RunError
 from loraloom.execute.driver import Driver
 from loraloom.execute.in_process import InProcess, choose_engine
+from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Choices, Recipe
 from loraloom.report import write_report
@@ -36,6 +37,7 @@ def search(
     command: Sequence[str] = (),
     allow_leak: bool = False,
     profile: bool = False,
+    stop: Stop | None = None,
     **in_memory: Any,
 ) -> TrialRecord:
     """Searches `recipe` into the run folder `out`; returns the winner, tested.
@@ -56,13 +58,15 @@ def search(
     dropped = place.check()
     run = Run.create(Path(out), recipe.model_copy(update={"provenance": {**made, "dropped_points": list(dropped)}}))
     try:
-        return _go_on(run, place, engine, watcher, clock)
+        return _go_on(run, place, engine, watcher, clock, stop or Stop())
     except (LoraloomError, OSError):
         run.discard_unbegun()
         raise
 
 
-def resume(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) -> TrialRecord:
+def resume(
+    out: Path | str, *, watcher: Watcher | None = None, stop: Stop | None = None, **in_memory: Any
+) -> TrialRecord:
     """Goes on with the run in `out`, on the same data and models; returns the winner, tested.
 
     Raises:
@@ -75,7 +79,7 @@ def resume(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any)
     place = _prepare(run.recipe, watcher, bool(run.recipe.provenance.get("allow_leak")), in_memory)
     if difference := changed(run.recipe.provenance, place.pins()):
         raise RunError(f"{run.path}: {difference} has changed since the run began; begin another run")
-    return _go_on(run, place, choose_engine(run.recipe), watcher, clock)
+    return _go_on(run, place, choose_engine(run.recipe), watcher, clock, stop or Stop())
 
 
 def _anchored(recipe: Recipe) -> Recipe:
@@ -109,12 +113,15 @@ def _prepare(recipe: Recipe, watcher: Watcher, allow_leak: bool, in_memory: dict
     return Workplace(recipe, data, watcher.found)
 
 
-def _go_on(run: Run, place: Workplace, chosen: tuple[Engine, str], watcher: Watcher, clock: Clock) -> TrialRecord:
+def _go_on(
+    run: Run, place: Workplace, chosen: tuple[Engine, str], watcher: Watcher, clock: Clock, stop: Stop
+) -> TrialRecord:
     engine, reason = chosen
     with run.locked():
-        driver = Driver(run, place, InProcess(engine), watcher, clock)
+        driver = Driver(run, place, InProcess(engine), watcher, clock, stop)
         driver.announce(engine.name, reason)
         driver.run_trials()
+        stop.raise_if_asked()
         winner = _crown(run, place, watcher)
         watcher.note("writing the report")
         write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))

@@ -29,7 +29,7 @@ with Run(Path(sys.argv[1])).locked():
 
 
 def _finished(run: Run, trial: TrialRecord) -> Path:
-    folder = run.empty_trial_folder(trial.number)
+    folder = run.trial_folder_to_begin(trial.number)
     (folder / "trial.json").write_text(trial.model_dump_json(), encoding="utf-8")
     write_manifest(folder)
     return folder
@@ -148,14 +148,14 @@ def test_only_finished_trials_have_records_in_the_order_of_their_numbers(tmp_pat
     run = Run.create(tmp_path / "run", RECIPE)
     for number in (10, 2, 10_000):
         _finished(run, record(number))
-    (run.empty_trial_folder(3) / "trial.json").write_text("{", encoding="utf-8")
+    (run.trial_folder_to_begin(3) / "trial.json").write_text("{", encoding="utf-8")
     assert [trial.number for trial in run.records()] == [2, 10, 10_000]
 
 
 def test_a_trial_that_begins_again_begins_empty(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", RECIPE)
     _finished(run, record(0))
-    assert list(run.empty_trial_folder(0).iterdir()) == []
+    assert list(run.trial_folder_to_begin(0).iterdir()) == []
 
 
 def test_there_is_no_best_before_one_is_published(tmp_path: Path) -> None:

@@ -40,10 +40,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a job. The adapter is in the job's folder where `state` is complete or pruned."""
+    """What became of a job. The adapter is in the job's folder where `state` is complete or pruned.
+
+    A job that is "stopped" has not ended: its checkpoint is in its folder.
+    """
 
     engine: str
-    state: Literal["complete", "pruned", "failed"]
+    state: Literal["complete", "pruned", "failed", "stopped"]
     dtype: Literal["fp32", "bf16"]
     counts: Counts
     reason: str | None = None

@@ -6,35 +6,45 @@ the last two leaves a finished folder under a running entry, which the next star
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from loraloom.data import TextData
 from loraloom.engine import Job, Outcome, pack_key
 from loraloom.errors import RunError
-from loraloom.execute.in_process import InProcess
+from loraloom.execute.executor import Executor, Finished
+from loraloom.execute.recording import Recorder
+from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
-from loraloom.recipe import Configuration
 from loraloom.search.clock import Clock
 from loraloom.search.proposals import Proposal, Proposals, make_sampler
 from loraloom.search.pruning import make_pruner
 from loraloom.search.watcher import SearchPlan, Watcher
-from loraloom.study.durable import disk_is_full, is_whole, write_json, write_manifest, write_text
+from loraloom.study.durable import disk_is_full, is_whole, write_text
 from loraloom.study.leaderboard import LEADERBOARD, leaderboard_csv, standings, validation
 from loraloom.study.ledger import Ledger
-from loraloom.study.record import RECORD, Evaluation, TrialRecord, read_record
+from loraloom.study.record import Evaluation, TrialRecord, read_record
 from loraloom.study.run import LEDGER, Run
+
+ATTEMPTS = 2
+"""How often a trial is begun that ends without an outcome, the second time alone."""
 
 
 class Driver:
     """Runs the trials of one run."""
 
-    def __init__(self, run: Run, place: Workplace, executor: InProcess, watcher: Watcher, clock: Clock) -> None:
+    def __init__(
+        self, run: Run, place: Workplace, executor: Executor, watcher: Watcher, clock: Clock, stop: Stop
+    ) -> None:
         self._run, self._place, self._executor = run, place, executor
-        self._watcher, self._clock = watcher, clock
+        self._watcher, self._clock, self._stop = watcher, clock, stop
         self._ledger = Ledger(run.path / LEDGER, make_sampler(run.recipe, 0), make_pruner(run.recipe))
-        self._waiting: Proposal | None = None
         self._proposals = Proposals(run.recipe, self._ledger, place.why_not)
+        self._recorder = Recorder(place)
+        self._alone: deque[Proposal] = deque()
+        self._under_way: dict[int, Proposal] = {}
+        self._attempts: Counter[int] = Counter()
+        self._waiting: Proposal | None = None
 
     def announce(self, engine: str, reason: str) -> None:
         """Tells the watcher what is about to be done."""
@@ -56,15 +66,36 @@ class Driver:
         )
 
     def run_trials(self) -> None:
-        """Trains until the plan is done or the time is used."""
-        for interrupted in self._proposals.interrupted():
-            self._settle(interrupted)
-        while self._clock.has_room() and (pack := self._next_pack()):
-            self._train(pack)
+        """Trains until the plan is done, the time is used, or the run is asked to stop."""
+        self._alone.extend(proposal for proposal in self._proposals.interrupted() if not self._settled(proposal))
+        try:
+            while self._start_packs():
+                with self._stop.politely(), self._full_disk_explained():
+                    finished = self._executor.wait(self._hear, self._stop.asked)
+                with self._full_disk_explained():
+                    self._finish(finished)
+        finally:
+            self._executor.close()
+
+    def _settled(self, proposal: Proposal) -> bool:
+        """Tells the ledger of a trial that was finished in its folder when the run was broken off."""
+        folder = self._run.trial_folder(proposal.number)
+        if not is_whole(folder):
+            return False
+        self._tell(read_record(folder))
+        return True
+
+    def _start_packs(self) -> bool:
+        """Fills the room that there is; returns whether anything is under way."""
+        while not self._stop.asked() and self._executor.room() and (pack := self._next_pack()):
+            self._executor.start([self._begin(proposal) for proposal in pack])
+        return bool(self._under_way)
 
     def _next_pack(self) -> list[Proposal]:
         """As many proposals as are best trained together; one that can't join them waits for the next pack."""
-        first = self._waiting or self._proposals.next()
+        if self._alone:
+            return [self._alone.popleft()]
+        first = self._waiting or (self._proposals.next() if self._clock.has_room() else None)
         self._waiting = None
         if first is None:
             return []
@@ -78,52 +109,47 @@ class Driver:
             pack.append(more)
         return pack
 
-    def _settle(self, proposal: Proposal) -> None:
-        """A trial that was under way at a kill: finished in its folder, or to be begun again."""
-        folder = self._run.trial_folder(proposal.number)
-        if is_whole(folder):
-            self._tell(read_record(folder))
-        else:
-            self._train([proposal])
-
-    def _train(self, proposals: Sequence[Proposal]) -> None:
-        """Trains proposals as one pack."""
-        jobs = [self._begin(proposal) for proposal in proposals]
-        start = time.monotonic()
-        try:
-            outcomes = self._executor.run(jobs, self._hear)
-        except Exception as error:
-            if disk_is_full(error):
-                raise RunError(
-                    f"{self._run.path}: no space is left on the disk; free some, then: loraloom resume {self._run.path}"
-                ) from error
-            raise
-        self._clock.note_trial(time.monotonic() - start)
-        for proposal, job, outcome in zip(proposals, jobs, outcomes, strict=True):
-            record = self._record(proposal, outcome)
-            write_json(job.folder / RECORD, record.model_dump(mode="json"))
-            write_manifest(job.folder)
-            self._tell(record)
-
     def _begin(self, proposal: Proposal) -> Job:
         parameters = self._place.parameters(proposal.configuration).trainable
         rows = self._place.rows(proposal.configuration)
         self._watcher.trial_started(proposal, parameters)
+        self._under_way[proposal.number] = proposal
+        self._attempts[proposal.number] += 1
         return Job(
             number=proposal.number,
             configuration=proposal.configuration,
             source=self._place.source(proposal.configuration.backbone),
             rows=rows,
-            folder=self._run.empty_trial_folder(proposal.number),
+            folder=self._run.trial_folder_to_begin(proposal.number),
             expected_parameters=parameters,
             deadline=self._clock.trial_deadline,
         )
 
     def _hear(self, job: Job, evaluation: Evaluation) -> bool:
         self._watcher.evaluated(job.number, evaluation)
+        self._recorder.hear(job, evaluation)
         metric = self._run.recipe.search.metric
         value = evaluation.validation_accuracy if metric == "accuracy" else evaluation.validation_macro_f1
         return self._ledger.report(job.number, evaluation.step, value)
+
+    def _finish(self, finished: Finished) -> None:
+        """Writes down what became of a pack's trials; those of a lost pack are begun again, each alone."""
+        for place, job in enumerate(finished.jobs):
+            proposal = self._under_way.pop(job.number)
+            if finished.lost is None:
+                self._end(proposal, job, finished.outcomes[place])
+            elif self._attempts[job.number] < ATTEMPTS:
+                self._watcher.note(f"trial {job.number} is begun again, alone: {finished.lost}")
+                self._alone.append(proposal)
+            else:
+                self._end(proposal, job, self._recorder.lost(job, finished.lost))
+
+    def _end(self, proposal: Proposal, job: Job, outcome: Outcome) -> None:
+        if outcome.state == "stopped":
+            return
+        if outcome.timings is not None:
+            self._clock.note_trial(outcome.timings.seconds)
+        self._tell(self._recorder.write(proposal, job, outcome))
 
     def _tell(self, record: TrialRecord) -> None:
         metric = self._run.recipe.search.metric
@@ -133,29 +159,13 @@ class Driver:
         write_text(self._run.path / LEADERBOARD, leaderboard_csv(records, metric))
         self._watcher.trial_ended(record, standings(records, metric), self._clock.seconds)
 
-    def _record(self, proposal: Proposal, outcome: Outcome) -> TrialRecord:
-        data = self._place.data
-        marks = (*outcome.marks, *(("leaked rows were kept",) if data.leak_kept else ()))
-        return TrialRecord(
-            number=proposal.number,
-            state=outcome.state,
-            reason=outcome.reason,
-            configuration=_with_columns(proposal.configuration, data),
-            point=proposal.point,
-            seed=proposal.configuration.train.seed,
-            labels=data.labels,
-            label_codes=data.label_codes,
-            backbone_revision=self._place.revision(proposal.configuration.backbone),
-            counts=outcome.counts,
-            result=outcome.result,
-            timings=outcome.timings,
-            engine=outcome.engine,
-            dtype=outcome.dtype,
-            marks=marks,
-        )
-
-
-def _with_columns(configuration: Configuration, data: TextData) -> Configuration:
-    """The configuration with the columns that were read, guessed ones too: predictions read the same."""
-    columns = {"text_column": data.text_column, "label_column": data.label_column}
-    return configuration.model_copy(update={"data": configuration.data.model_copy(update=columns)})
+    @contextmanager
+    def _full_disk_explained(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if not disk_is_full(error):
+                raise
+            raise RunError(
+                f"{self._run.path}: no space is left on the disk; free some, then: loraloom resume {self._run.path}"
+            ) from error

@@ -2,31 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from loraloom.backbone import sources
 from loraloom.engine import Engine, Job, Listener, Outcome
-from loraloom.errors import RecipeError
+from loraloom.errors import LoraloomError, RecipeError
+from loraloom.execute.executor import Finished
 from loraloom.recipe import Choices, Configuration, Recipe
+from loraloom.study.durable import disk_is_full, write_text
 
 if TYPE_CHECKING:
     from loraloom.backbone.sources import Source
 
 
+TRACEBACK = "traceback.txt"
+"""In the folder of a trial that raised what no engine foresees."""
+
+
 class InProcess:
-    """An executor: gives jobs to an engine and returns what became of them."""
+    """An executor: gives one pack at a time to an engine in this process."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._started: tuple[Job, ...] | None = None
 
     def pack_size(self, source: Source, configuration: Configuration) -> int:
         """How many trials like this one are best trained together."""
         return self._engine.pack_size(source, configuration)
 
-    def run(self, jobs: Sequence[Job], listener: Listener) -> tuple[Outcome, ...]:
-        """Trains jobs that can share a pack."""
-        return self._engine.train_pack(jobs, listener)
+    def room(self) -> bool:
+        """Whether no pack is under way."""
+        return self._started is None
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        """Takes jobs that can share a pack; they are trained by `wait`."""
+        self._started = tuple(jobs)
+
+    def wait(self, listener: Listener, stop: Callable[[], bool]) -> Finished:
+        """Trains the pack that was started; see `Executor.wait`."""
+        assert self._started is not None
+        jobs, self._started = self._started, None
+        try:
+            return Finished(jobs, self._engine.train_pack(jobs, listener))
+        except (LoraloomError, OSError):
+            raise
+        except Exception as error:
+            if disk_is_full(error):
+                raise
+            for job in jobs:
+                write_text(job.folder / TRACEBACK, traceback.format_exc())
+            return Finished(jobs, lost=in_a_line(error))
+
+    def close(self) -> None:
+        """Nothing is under way between two calls of `wait`."""
 
 
 class AutoEngine:
@@ -50,6 +80,11 @@ class AutoEngine:
 
     def _engine(self, source: Source, configuration: Configuration) -> Engine:
         return self._loom if why_not_loom(source, configuration) is None else self._trainer
+
+
+def in_a_line(error: BaseException) -> str:
+    """An unforeseen error as a trial's reason."""
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
 
 
 def choose_engine(recipe: Recipe, *, profile: bool = False) -> tuple[Engine, str]:

@@ -66,6 +66,10 @@ class TrialRecord(_Frozen):
     configuration: Configuration
     point: dict[str, Any]
     seed: int
+    train_rows: int | None = None
+    """Rows that it was trained on; fewer than the run's where a clock or a rung left some out."""
+    epochs: float | None = None
+    """Passes over them that were done."""
     labels: tuple[str, ...]
     label_codes: tuple[str, ...]
     counts: Counts

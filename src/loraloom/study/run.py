@@ -17,9 +17,11 @@ from pathlib import Path
 from loraloom.errors import RunError
 from loraloom.recipe import Recipe, dump_recipe, read_recipe
 from loraloom.study.durable import MANIFEST, is_whole, mend_folders, replacing_folder, sync_folder, write_text
-from loraloom.study.record import RECORD, TrialRecord, read_record
+from loraloom.study.record import METRICS, RECORD, TrialRecord, read_record
 
 RECIPE, LEDGER, TRIALS, BEST, LOCK = "recipe.yaml", "study.db", "trials", "best", ".lock"
+CHECKPOINT = "checkpoint"
+"""In the folder of a trial under way: what it goes on from."""
 
 
 class Run:
@@ -91,11 +93,18 @@ class Run:
     def trial_folder(self, number: int) -> Path:
         return self.path / TRIALS / f"{number:04d}"
 
-    def empty_trial_folder(self, number: int) -> Path:
-        """The folder of a trial that begins, or begins again."""
+    def trial_folder_to_begin(self, number: int) -> Path:
+        """The folder of a trial that begins: empty, or with the checkpoint and metrics that it goes on from."""
         folder = self.trial_folder(number)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        kept = (CHECKPOINT, METRICS) if (folder / CHECKPOINT).is_dir() else ()
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            if path.name in kept:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
         return folder
 
     def records(self) -> tuple[TrialRecord, ...]:

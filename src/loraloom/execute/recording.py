@@ -1,0 +1,80 @@
+"""What is written of a trial that has ended: its record, then its manifest, by which the folder counts as finished."""
+
+from __future__ import annotations
+
+from loraloom.data import TextData
+from loraloom.engine import Job, Outcome
+from loraloom.execute.workplace import Workplace
+from loraloom.recipe import Configuration
+from loraloom.search.proposals import Proposal
+from loraloom.study.durable import write_json, write_manifest
+from loraloom.study.record import RECORD, Counts, Evaluation, TrialRecord
+
+
+class Recorder:
+    """Makes records of outcomes, and writes them into their folders."""
+
+    def __init__(self, place: Workplace) -> None:
+        self._place = place
+        self._epochs: dict[int, float] = {}
+
+    def hear(self, job: Job, evaluation: Evaluation) -> None:
+        """Takes note of how far a trial has come."""
+        self._epochs[job.number] = evaluation.epoch
+
+    def write(self, proposal: Proposal, job: Job, outcome: Outcome) -> TrialRecord:
+        """The record of a trial, written with the folder's manifest after it."""
+        record = self._record(proposal, job, outcome)
+        write_json(job.folder / RECORD, record.model_dump(mode="json"))
+        write_manifest(job.folder)
+        return record
+
+    def lost(self, job: Job, reason: str) -> Outcome:
+        """The outcome of a trial that ended without one."""
+        from loraloom.engine.precision import choose_dtype
+
+        plan = self._place.plan(job.configuration)
+        counted = self._place.parameters(job.configuration)
+        return Outcome(
+            engine="none",
+            state="failed",
+            dtype=choose_dtype(job.configuration.train),
+            counts=Counts(
+                trainable=counted.trainable,
+                lora=counted.lora,
+                bias=counted.bias,
+                head=counted.head,
+                frozen=plan.shape.frozen,
+            ),
+            reason=reason,
+        )
+
+    def _record(self, proposal: Proposal, job: Job, outcome: Outcome) -> TrialRecord:
+        assert outcome.state != "stopped"
+        data = self._place.data
+        marks = (*outcome.marks, *(("leaked rows were kept",) if data.leak_kept else ()))
+        return TrialRecord(
+            number=proposal.number,
+            state=outcome.state,
+            reason=outcome.reason,
+            configuration=_with_columns(proposal.configuration, data),
+            point=proposal.point,
+            seed=proposal.configuration.train.seed,
+            train_rows=len(job.rows.train),
+            epochs=self._epochs.pop(job.number, 0.0),
+            labels=data.labels,
+            label_codes=data.label_codes,
+            backbone_revision=self._place.revision(proposal.configuration.backbone),
+            counts=outcome.counts,
+            result=outcome.result,
+            timings=outcome.timings,
+            engine=outcome.engine,
+            dtype=outcome.dtype,
+            marks=marks,
+        )
+
+
+def _with_columns(configuration: Configuration, data: TextData) -> Configuration:
+    """The configuration with the columns that were read, guessed ones too: predictions read the same."""
+    columns = {"text_column": data.text_column, "label_column": data.label_column}
+    return configuration.model_copy(update={"data": configuration.data.model_copy(update=columns)})

@@ -1,0 +1,48 @@
+"""A wish to stop, from a signal: noted while trials train, which save themselves after their step; raised elsewhere.
+
+A handler that raised in mid-step would leave a trial that has drawn its dropout and not stepped. The second wish is
+raised wherever it finds the run: nothing older than the last checkpoint is lost by that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class Stop:
+    """Whether, why and until when a run is asked to stop; `grace_seconds` is the time that it may still take."""
+
+    def __init__(self, grace_seconds: float = 0.0, now: Callable[[], float] = time.monotonic) -> None:
+        self._grace_seconds, self._now = grace_seconds, now
+        self._until: float | None = None
+        self._error: BaseException | None = None
+        self._politely = False
+
+    def ask(self, error: BaseException) -> None:
+        """From a signal's handler: `error` is what a run that has stopped raises."""
+        if self._error is not None or not self._politely:
+            raise error
+        self._error, self._until = error, self._now() + self._grace_seconds
+
+    def asked(self) -> bool:
+        return self._error is not None
+
+    @property
+    def seconds_left(self) -> float:
+        """Of the time that a run which was asked to stop may still take."""
+        return 0.0 if self._until is None else max(0.0, self._until - self._now())
+
+    def raise_if_asked(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    @contextmanager
+    def politely(self) -> Iterator[None]:
+        """Within, the first wish is noted and not raised."""
+        self._politely = True
+        try:
+            yield
+        finally:
+            self._politely = False

@@ -1,0 +1,76 @@
+"""What the driver does with packs that come to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import loraloom
+from loraloom import pipeline
+from loraloom.engine import Engine, Job, Listener, Outcome
+from loraloom.execute import in_process
+from loraloom.study.run import Run
+
+pytestmark = pytest.mark.usefixtures("unsynced_ledger")
+
+
+class _Crashing:
+    """Another engine, which raises as often as it is told to when a trial of rank 2 is in its pack."""
+
+    name = "loom"
+
+    def __init__(self, engine: Engine, times: int, together: int) -> None:
+        self._engine, self._times, self._together = engine, times, together
+        self.packs: list[list[int]] = []
+
+    def pack_size(self, *_: Any) -> int:
+        return self._together
+
+    def train_pack(self, jobs: Sequence[Job], listener: Listener, *rest: Any) -> tuple[Outcome, ...]:
+        self.packs.append([job.number for job in jobs])
+        if self._times and any(job.configuration.lora.r == 2 for job in jobs):
+            self._times -= 1
+            raise RuntimeError("a product went wrong\nand more lines")
+        return self._engine.train_pack(jobs, listener, *rest)
+
+
+def _search(recipe: dict[str, Any], out: Path, monkeypatch: pytest.MonkeyPatch, times: int, together: int) -> _Crashing:
+    made: list[_Crashing] = []
+    choose = in_process.choose_engine
+
+    def crashing(*arguments: Any, **named: Any) -> tuple[Engine, str]:
+        engine, reason = choose(*arguments, **named)
+        made.append(_Crashing(engine, times, together))
+        return made[0], reason
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "choose_engine", crashing)
+        loraloom.search(recipe, out, overrides=["lora.r=1,2,4"])
+    return made[0]
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_a_trial_that_crashes_once_is_begun_again_alone_and_ends_as_it_would_have(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    engine = _search(tiny_recipe, tmp_path / "run", monkeypatch, 1, together)
+    assert engine.packs.count([1]) == 2 - (together == 3)
+    loraloom.search(tiny_recipe, tmp_path / "whole", overrides=["lora.r=1,2,4"])
+    for number in range(3):
+        name = f"trials/{number:04d}/adapter_model.safetensors"
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_a_trial_that_crashes_twice_is_recorded_with_its_reason_and_its_neighbours_are_not_touched(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    _search(tiny_recipe, tmp_path / "run", monkeypatch, 1000, together)
+    records = {record.number: record for record in Run(tmp_path / "run").records()}
+    assert [records[number].state for number in range(3)] == ["complete", "failed", "complete"]
+    assert records[1].reason == "RuntimeError: a product went wrong"
+    assert records[1].counts.trainable > 0
+    assert "and more lines" in (tmp_path / "run" / "trials" / "0001" / "traceback.txt").read_text()
