@@ -51,12 +51,12 @@ def test_the_options_of_every_command_are_known() -> None:
 
     commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
     options = {name: {o for p in command.params for o in p.opts} for name, command in commands.items()}
-    run = {"recipe", "--out", "--set", "--allow-leak", "--profile", "--quiet", "--json"}
+    run = {"recipe", "--out", "--set", "--deadline", "--grace", "--allow-leak", "--profile", "--quiet", "--json"}
     assert options == {
         "budget": {"recipe", "--set", "--num_labels", "--json"},
         "search": run,
         "train": run,
-        "resume": {"run", "--quiet", "--json"},
+        "resume": {"run", "--max_seconds", "--deadline", "--grace", "--quiet", "--json"},
         "evaluate": {"adapter", "--test_file", "--text_column", "--label_column", "--out", "--json"},
         "predict": {"adapter", "--file", "--text", "--out", "--text_column"},
         "report": {"run"},

@@ -62,7 +62,8 @@ def test_texts_that_are_cut_off_are_said(tiny_recipe: dict[str, Any], tmp_path: 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_samplers_and_pruners_run(tiny_recipe: dict[str, Any], tmp_path: Path, sampler: str) -> None:
-    changes = [f"search.sampler={sampler}", "search.n_trials=4", "search.pruner=halving", "search.metric=macro_f1"]
+    changes = [f"search.sampler={sampler}", "search.n_trials=4", "search.pruner=halving", "search.resource=epochs"]
+    changes.append("search.metric=macro_f1")
     axes = ["train.learning_rate={min: 1e-4, max: 1e-1, log: true}", "lora.r={min: 1, max: 8}"]
     loraloom.search(tiny_recipe, tmp_path / "run", overrides=[*changes, *axes])
     assert len(Run(tmp_path / "run").records()) == 4

@@ -45,6 +45,21 @@ Overrides = Annotated[
     typer.Option("--set", metavar="FIELD=VALUE", help="Override a field: lora.r=4, or an axis: lora.r=2,4,8."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Deadline = Annotated[
+    str | None,
+    typer.Option(
+        "--deadline",
+        metavar="TIME",
+        help="End by then, report and all: 2026-11-25T18:00, or 18:00. budget.max_seconds and SLURM's end count too.",
+        show_default=False,
+    ),
+]
+Grace = Annotated[
+    float,
+    typer.Option(
+        "--grace", min=0, metavar="SECONDS", help="Time after SIGTERM: a winner is tested and reported if it suffices."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the result.")]
 AllowLeak = Annotated[
     bool, typer.Option("--allow-leak", help="Keep training rows that are also in validation or test.")
@@ -96,6 +111,8 @@ def search(
     recipe: RecipePath,
     out: Out,
     overrides: Overrides = [],  # noqa: B006
+    deadline: Deadline = None,
+    grace: Grace = 0,
     allow_leak: AllowLeak = False,
     profile: Profile = False,
     quiet: Quiet = False,
@@ -108,7 +125,7 @@ def search(
     """
     from loraloom.recipe import read_recipe
 
-    _search(read_recipe(recipe, overrides), out, allow_leak, profile, quiet, as_json)
+    _search(read_recipe(recipe, overrides), out, deadline, grace, allow_leak, profile, quiet, as_json)
 
 
 @app.command()
@@ -116,6 +133,8 @@ def train(
     recipe: RecipePath,
     out: Out,
     overrides: Overrides = [],  # noqa: B006
+    deadline: Deadline = None,
+    grace: Grace = 0,
     allow_leak: AllowLeak = False,
     profile: Profile = False,
     quiet: Quiet = False,
@@ -129,15 +148,38 @@ def train(
         raise RecipeError(
             f"{recipe}: {', '.join(read.axes)} would vary; train takes one value each, search takes several"
         )
-    _search(read, out, allow_leak, profile, quiet, as_json)
+    _search(read, out, deadline, grace, allow_leak, profile, quiet, as_json)
 
 
 @app.command()
-def resume(run: RunPath, quiet: Quiet = False, as_json: AsJson = False) -> None:
-    """Go on with a run after a kill, a deadline or a crash: finished trials are kept, a broken one begins again."""
-    from loraloom import pipeline
+def resume(
+    run: RunPath,
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--max_seconds", min=1, help="Time for this command; the recipe's by default.", show_default=False
+        ),
+    ] = None,
+    deadline: Deadline = None,
+    grace: Grace = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a run after a kill, a deadline or a crash.
 
-    _run(run, quiet, as_json, lambda watcher, stop: pipeline.resume(run, watcher=watcher, stop=stop))
+    Finished trials are kept, and a trial under way goes on from its last checkpoint, to the same result. A run that
+    ended at its deadline is given as much time again.
+    """
+    from loraloom import pipeline
+    from loraloom.search.clock import process_start
+
+    def work(watcher: Terminal, stop: Stop) -> TrialRecord:
+        started = process_start()
+        return pipeline.resume(
+            run, watcher=watcher, stop=stop, max_seconds=max_seconds, deadline=deadline, started=started
+        )
+
+    _run(run, grace, quiet, as_json, work)
 
 
 @app.command()
@@ -285,15 +327,33 @@ def main() -> None:
     sys.exit(code)
 
 
-def _search(recipe: Recipe, out: Path, allow_leak: bool, profile: bool, quiet: bool, as_json: bool) -> None:
+def _search(
+    recipe: Recipe,
+    out: Path,
+    deadline: str | None,
+    grace: float,
+    allow_leak: bool,
+    profile: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     from loraloom import pipeline
+    from loraloom.search.clock import process_start
 
     def work(watcher: Terminal, stop: Stop) -> TrialRecord:
         return pipeline.search(
-            recipe, out, watcher=watcher, stop=stop, command=sys.argv, allow_leak=allow_leak, profile=profile
+            recipe,
+            out,
+            watcher=watcher,
+            stop=stop,
+            deadline=deadline,
+            started=process_start(),
+            command=sys.argv,
+            allow_leak=allow_leak,
+            profile=profile,
         )
 
-    _run(out, quiet, as_json, work)
+    _run(out, grace, quiet, as_json, work)
     if profile and not as_json:
         from loraloom.terminal.profile import profile_lines
 
@@ -301,15 +361,16 @@ def _search(recipe: Recipe, out: Path, allow_leak: bool, profile: bool, quiet: b
             typer.echo(line)
 
 
-def _run(run: Path, quiet: bool, as_json: bool, work: Callable[[Terminal, Stop], TrialRecord]) -> None:
+def _run(run: Path, grace: float, quiet: bool, as_json: bool, work: Callable[[Terminal, Stop], TrialRecord]) -> None:
     from rich.console import Console
 
-    from loraloom.recipe import read_recipe
-    from loraloom.study.run import RECIPE
+    from loraloom.study.choice import choose
+    from loraloom.study.leaderboard import standings
+    from loraloom.study.run import Run
     from loraloom.terminal.live import Terminal, closing_lines
 
     watcher = Terminal(Console(stderr=as_json), quiet=quiet or as_json)
-    with _stoppable(run) as stop:
+    with _stoppable(run, grace) as stop:
         try:
             winner = work(watcher, stop)
         finally:
@@ -317,19 +378,21 @@ def _run(run: Path, quiet: bool, as_json: bool, work: Callable[[Terminal, Stop],
     if as_json:
         _print_json({"run": str(run), "winner": winner.model_dump(mode="json")})
         return
-    for line in closing_lines(winner, run, read_recipe(run / RECIPE)):
+    opened = Run(run)
+    metric = opened.recipe.search.metric
+    for line in closing_lines(winner, run, opened.recipe, choose(standings(opened.records(), metric), metric)):
         typer.echo(line)
 
 
 @contextlib.contextmanager
-def _stoppable(run: Path) -> Iterator[Stop]:
+def _stoppable(run: Path, grace: float) -> Iterator[Stop]:
     """SIGTERM and Ctrl-C end the run: after the step where trials train, else, and at the second time, at once.
 
     What was finished stands, trials under way are kept as checkpoints, and the message says how to go on.
     """
     from loraloom.execute.stopping import Stop
 
-    stop = Stop()
+    stop = Stop(grace)
 
     def signalled(number: int, _: Any) -> None:
         try:

@@ -19,14 +19,18 @@ from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Choices, Recipe
 from loraloom.report import write_report
-from loraloom.search.clock import Clock
+from loraloom.search.clock import Clock, make_clock
 from loraloom.search.watcher import Watcher
+from loraloom.study.choice import choose
 from loraloom.study.durable import write_text
 from loraloom.study.leaderboard import LEADERBOARD, leaderboard_csv, standings
 from loraloom.study.provenance import changed, describe_machine
 from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
 from loraloom.study.run import Run, refuse_taken
 from loraloom.use.evaluate import test_winner
+
+PICTURES_SECONDS = 4.0
+"""What a report with pictures takes; where less is left before the deadline, it is written without."""
 
 
 def search(
@@ -38,18 +42,22 @@ def search(
     allow_leak: bool = False,
     profile: bool = False,
     stop: Stop | None = None,
+    deadline: str | None = None,
+    started: float | None = None,
     **in_memory: Any,
 ) -> TrialRecord:
     """Searches `recipe` into the run folder `out`; returns the winner, tested.
 
-    With `profile`, each trial's folder gets profile.json: where a step's time goes.
+    The run ends by the earliest of `budget.max_seconds` after the start (of the command: `started`, a monotonic time),
+    `deadline` (a point in time, "2026-11-25T18:00") and the end of the SLURM job that it is in. With `profile`, each
+    trial's folder gets profile.json: where a step's time goes.
     `in_memory` may hold train, validation and test: each a pandas.DataFrame, a datasets.Dataset, or (texts, labels).
 
     Raises:
         LoraloomError: whatever is wrong with the recipe, the data, the models or the folder; nothing is left behind.
         StoppedError: the run was stopped from outside; `resume` goes on with it.
     """
-    clock, watcher = Clock(recipe.budget.max_seconds), watcher or Watcher()
+    clock, watcher = make_clock(recipe.budget.max_seconds, deadline, started), watcher or Watcher()
     refuse_taken(Path(out))
     recipe = _anchored(recipe)
     engine = choose_engine(recipe, profile=profile)
@@ -65,17 +73,26 @@ def search(
 
 
 def resume(
-    out: Path | str, *, watcher: Watcher | None = None, stop: Stop | None = None, **in_memory: Any
+    out: Path | str,
+    *,
+    watcher: Watcher | None = None,
+    stop: Stop | None = None,
+    max_seconds: float | None = None,
+    deadline: str | None = None,
+    started: float | None = None,
+    **in_memory: Any,
 ) -> TrialRecord:
     """Goes on with the run in `out`, on the same data and models; returns the winner, tested.
+
+    It may take `budget.max_seconds` anew, or `max_seconds` in their place; `deadline` and `started` as for `search`.
 
     Raises:
         RunError: there is no run, another process has it, or its data or models have changed.
     """
     run, watcher = Run(Path(out)), watcher or Watcher()
+    clock = make_clock(max_seconds or run.recipe.budget.max_seconds, deadline, started)
     if not (run.recipe.data.dataset or run.recipe.data.train_file or in_memory.get("train") is not None):
         raise RunError(f"{run.path}: its rows were given from Python; go on by loraloom.resume({str(out)!r}, train=…)")
-    clock = Clock(run.recipe.budget.max_seconds)
     place = _prepare(run.recipe, watcher, bool(run.recipe.provenance.get("allow_leak")), in_memory)
     if difference := changed(run.recipe.provenance, place.pins()):
         raise RunError(f"{run.path}: {difference} has changed since the run began; begin another run")
@@ -119,24 +136,27 @@ def _go_on(
     engine, reason = chosen
     with run.locked():
         driver = Driver(run, place, InProcess(engine), watcher, clock, stop)
-        driver.announce(engine.name, reason)
+        driver.plan(engine.name, reason)
         driver.run_trials()
-        stop.raise_if_asked()
-        winner = _crown(run, place, watcher)
+        if stop.seconds_left < clock.reserve:
+            stop.raise_if_asked()
+        winner = _crown(run, place, watcher, stop)
         watcher.note("writing the report")
         write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))
-        write_report(run.path)
+        write_report(run.path, drawn=clock.seconds_left is None or clock.seconds_left > PICTURES_SECONDS)
+        stop.raise_if_asked()
     return winner
 
 
-def _crown(run: Run, place: Workplace, watcher: Watcher) -> TrialRecord:
+def _crown(run: Run, place: Workplace, watcher: Watcher, stop: Stop) -> TrialRecord:
     """Tests the winner, once, from its adapter as saved, and makes best/ of it."""
-    records = run.records()
-    ranked = standings(records, run.recipe.search.metric)
+    records, metric = run.records(), run.recipe.search.metric
+    ranked = standings(records, metric)
     if not ranked:
+        stop.raise_if_asked()
         reasons = "; ".join(dict.fromkeys(str(record.reason) for record in records))
         raise LoraloomError(f"{run.path}: no trial was finished: {reasons or 'the time did not suffice for one'}")
-    winner, best = ranked[0].leader, run.best()
+    winner, best = choose(ranked, metric).winner.leader, run.best()
     if best is not None and best.number == winner.number:
         return best
     watcher.note(f"testing the winner, trial {winner.number}")

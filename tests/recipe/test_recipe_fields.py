@@ -19,6 +19,8 @@ FIELDS = {
         "label_column",
         "validation_share",
         "max_length",
+        "max_train_samples",
+        "max_eval_samples",
     ],
     "backbone": ["model", "revision", "dropout"],
     "lora": [
@@ -47,7 +49,7 @@ FIELDS = {
         "bf16",
         "seed",
     ],
-    "search": ["sampler", "n_trials", "pruner", "seeds", "metric"],
+    "search": ["sampler", "n_trials", "pruner", "resource", "seeds", "metric"],
     "budget": ["max_trainable_parameters", "max_seconds", "max_memory_gb"],
 }
 
@@ -94,8 +96,10 @@ def test_the_default_budget_is_one_million_parameters_and_no_clock() -> None:
     assert read_recipe({}).budget == Budget(max_trainable_parameters=1_000_000, max_seconds=None, max_memory_gb=None)
 
 
-def test_the_default_search_is_a_grid_without_pruning() -> None:
-    assert read_recipe({}).search == Search(sampler="grid", n_trials=None, pruner="none", seeds=1, metric="accuracy")
+def test_the_default_search_is_a_grid_that_a_clock_may_halve() -> None:
+    assert read_recipe({}).search == Search(
+        sampler="grid", n_trials=None, pruner="auto", resource="rows", seeds=1, metric="accuracy"
+    )
 
 
 def test_a_recipe_is_frozen() -> None:

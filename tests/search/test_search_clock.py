@@ -1,64 +1,78 @@
-"""What the time allows, told by a clock that the test sets."""
+"""When a command must have ended."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from datetime import datetime
 
 import pytest
 
-from loraloom.search.clock import Clock
+from loraloom.errors import RecipeError
+from loraloom.search.clock import END_SECONDS, Clock, make_clock, process_start, seconds_until, slurm_seconds_left
+
+NOON = datetime(2026, 11, 25, 12, 0).timestamp()
 
 
-@dataclass
 class _Hand:
-    """A clock's hand: `at` seconds, moved by the test."""
+    """A clock's hand that is moved by the test."""
 
-    at: float = 100.0
+    def __init__(self) -> None:
+        self.at = 1000.0
 
     def __call__(self) -> float:
         return self.at
 
 
-def test_seconds_are_counted_from_the_start() -> None:
+def test_without_a_limit_there_is_no_end() -> None:
+    clock = Clock(None)
+    assert (clock.seconds_left, clock.training_seconds_left, clock.training_end) == (None, None, None)
+
+
+def test_what_is_left_runs_down_and_keeps_a_reserve_and_the_process_s_end() -> None:
     hand = _Hand()
-    clock = Clock(None, hand)
-    hand.at += 7
-    assert clock.seconds == 7
+    clock = Clock(60, hand, reserve=10)
+    hand.at += 20
+    assert clock.seconds_left == pytest.approx(40 - END_SECONDS)
+    assert clock.training_seconds_left == pytest.approx(30 - END_SECONDS)
+    assert clock.training_end == pytest.approx(1050 - END_SECONDS)
 
 
-def test_without_a_limit_there_is_no_deadline() -> None:
-    assert Clock(None, _Hand()).trial_deadline is None
-
-
-def test_without_a_limit_there_is_always_room() -> None:
+def test_what_a_command_did_before_its_clock_was_made_counts() -> None:
     hand = _Hand()
-    clock = Clock(None, hand)
-    clock.note_trial(1e6)
-    hand.at += 1e9
-    assert clock.has_room()
+    assert Clock(60, hand, started=990).seconds == 10
 
 
-def test_a_trial_must_end_before_the_reserve() -> None:
-    assert Clock(60, _Hand(100), reserve=15).trial_deadline == 145
+def test_a_process_began_before_now() -> None:
+    assert process_start(lambda: 1e9) < 1e9
 
 
-@pytest.mark.parametrize(("passed", "room"), [(0, True), (24.9, True), (25, False), (44, False), (1e6, False)])
-def test_there_is_room_while_another_longest_trial_would_end_in_time(passed: float, room: bool) -> None:
-    hand = _Hand()
-    clock = Clock(60, hand, reserve=15)
-    clock.note_trial(20)
-    clock.note_trial(3)
-    hand.at += passed
-    assert clock.has_room() is room
+@pytest.mark.parametrize("written", ["2026-11-25T12:30", "2026-11-25 12:30", "12:30", "2026-11-25T12:30:00"])
+def test_a_deadline_is_read_as_people_write_it(written: str) -> None:
+    assert seconds_until(written, lambda: NOON) == 1800
 
 
-@pytest.mark.parametrize(("passed", "room"), [(44.9, True), (45, False)])
-def test_before_any_trial_there_is_room_until_the_deadline(passed: float, room: bool) -> None:
-    hand = _Hand()
-    clock = Clock(60, hand, reserve=15)
-    hand.at += passed
-    assert clock.has_room() is room
+def test_a_deadline_may_name_its_zone() -> None:
+    assert (
+        seconds_until("2026-11-25T13:00+01:00", lambda: datetime.fromisoformat("2026-11-25T11:00Z").timestamp()) == 3600
+    )
 
 
-def test_a_limit_within_the_reserve_leaves_no_room() -> None:
-    assert not Clock(10, _Hand(), reserve=15).has_room()
+@pytest.mark.parametrize(("written", "said"), [("soon", "no point in time"), ("11:59", "has passed"), ("", "no point")])
+def test_a_deadline_that_is_none_or_has_passed_is_refused(written: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        seconds_until(written, lambda: NOON)
+
+
+def test_slurm_s_end_counts_where_there_is_one() -> None:
+    assert slurm_seconds_left({"SLURM_JOB_END_TIME": "1500"}, lambda: 1000.0) == 500
+    assert slurm_seconds_left({}, lambda: 1000.0) is None
+    assert slurm_seconds_left({"SLURM_JOB_END_TIME": "never"}, lambda: 1000.0) is None
+
+
+def test_the_earliest_deadline_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    assert make_clock(3600).max_seconds == 3600
+    assert make_clock(None).max_seconds is None
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 100))
+    assert make_clock(3600).max_seconds == pytest.approx(100, abs=5)
+    assert make_clock(20).max_seconds == 20

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("unsynced_ledger")
 
 def _recipe(pruner: str) -> Recipe:
     return read_recipe(
-        {"lora": {"r": list(range(1, 13))}, "search": {"pruner": pruner}},
+        {"lora": {"r": list(range(1, 13))}, "search": {"pruner": pruner, "resource": "epochs"}},
     )
 
 

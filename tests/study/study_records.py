@@ -22,6 +22,8 @@ def record(
     seed: int = 42,
     trainable: int = 1000,
     macro_f1: float = 0.5,
+    train_rows: int | None = None,
+    epochs: float | None = None,
 ) -> TrialRecord:
     return TrialRecord(
         number=number,
@@ -30,6 +32,8 @@ def record(
         configuration=Configuration(),
         point={"lora.r": number} if point is None else point,
         seed=seed,
+        train_rows=train_rows,
+        epochs=epochs,
         labels=("a", "b"),
         label_codes=("0", "1"),
         counts=Counts(trainable=trainable, lora=trainable - 30, bias=10, head=20, frozen=5000),

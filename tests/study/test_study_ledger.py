@@ -27,7 +27,7 @@ def _open(folder: Path, pruner: optuna.pruners.BasePruner | None = None) -> Ledg
 
 
 def _ask(ledger: Ledger, r: int, seed_index: int = 0) -> Entry:
-    return ledger.ask(AXES, SAMPLER, {"lora.r": r}, seed_index)
+    return ledger.ask(AXES, SAMPLER, {"lora.r": r}, seed_index=seed_index)
 
 
 def test_a_new_ledger_is_empty(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_a_new_ledger_is_empty(tmp_path: Path) -> None:
 
 
 def test_a_trial_asked_for_is_under_way_at_its_point(tmp_path: Path) -> None:
-    assert _ask(_open(tmp_path), 4, seed_index=2) == Entry(0, "running", {"lora.r": 4}, 2)
+    assert _ask(_open(tmp_path), 4, seed_index=2) == Entry(0, "running", {"lora.r": 4}, 2, None, None)
 
 
 def test_the_sampler_proposes_where_no_point_is_given(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_a_trial_told_of_has_ended(tmp_path: Path, state: Any) -> None:
     ledger = _open(tmp_path)
     _ask(ledger, 4)
     ledger.tell(0, state, 0.9 if state == "complete" else None)
-    assert ledger.entries() == (Entry(0, state, {"lora.r": 4}, 0),)
+    assert ledger.entries() == (Entry(0, state, {"lora.r": 4}, 0, None, 0.9 if state == "complete" else None),)
 
 
 def test_a_rejected_trial_is_told_apart_from_a_failed_one(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_trial_asked_for_by_a_killed_process_is_still_under_way(tmp_path: Path
         "l.ask({'lora.r': C((2, 4, 8))}, s, {'lora.r': 4}); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "study.db")], check=False, env=os.environ)
-    assert _open(tmp_path).entries() == (Entry(0, "running", {"lora.r": 4}, 0),)
+    assert _open(tmp_path).entries() == (Entry(0, "running", {"lora.r": 4}, 0, None, None),)
 
 
 @pytest.mark.parametrize("name", ["with space", "per%cent", "a?b#c", "ünï", "a'b\"c", "-dash", "file:x", "%2F"])

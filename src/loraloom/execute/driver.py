@@ -6,6 +6,7 @@ the last two leaves a finished folder under a running entry, which the next star
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from loraloom.engine import Job, Outcome, pack_key
 from loraloom.errors import RunError
 from loraloom.execute.executor import Executor, Finished
+from loraloom.execute.planning import Planner
 from loraloom.execute.recording import Recorder
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
@@ -39,15 +41,23 @@ class Driver:
         self._run, self._place, self._executor = run, place, executor
         self._watcher, self._clock, self._stop = watcher, clock, stop
         self._ledger = Ledger(run.path / LEDGER, make_sampler(run.recipe, 0), make_pruner(run.recipe))
-        self._proposals = Proposals(run.recipe, self._ledger, place.why_not)
+        self._planner = Planner(run.path, place, clock, lambda: self._proposals.configurations)
+        self._proposals = Proposals(run.recipe, self._ledger, place.why_not, self._planner.pace)
         self._recorder = Recorder(place)
         self._alone: deque[Proposal] = deque()
         self._under_way: dict[int, Proposal] = {}
+        self._began: dict[int, float] = {}
         self._attempts: Counter[int] = Counter()
         self._waiting: Proposal | None = None
 
-    def announce(self, engine: str, reason: str) -> None:
-        """Tells the watcher what is about to be done."""
+    def plan(self, engine: str, reason: str) -> None:
+        """Measures and plans, and tells the watcher what is about to be done.
+
+        Raises:
+            BudgetError: the time does not suffice for one trial.
+        """
+        self._planner.prepare(self._executor, self._watcher.note)
+        self._planner.write()
         data = self._place.data
         self._watcher.planned(
             SearchPlan(
@@ -57,11 +67,11 @@ class Driver:
                 labels=data.labels,
                 rows=(len(data.train.texts), len(data.validation.texts), len(data.test.texts)),
                 configurations=self._proposals.configurations,
-                trials=self._proposals.trials,
                 finished=len(self._run.records()),
                 dropped=tuple(self._run.recipe.provenance.get("dropped_points", ())),
                 engine=engine,
                 engine_reason=reason,
+                outlook=self._planner.outlook(self._proposals.tried),
             )
         )
 
@@ -95,7 +105,7 @@ class Driver:
         """As many proposals as are best trained together; one that can't join them waits for the next pack."""
         if self._alone:
             return [self._alone.popleft()]
-        first = self._waiting or (self._proposals.next() if self._clock.has_room() else None)
+        first = self._waiting or self._proposals.next()
         self._waiting = None
         if first is None:
             return []
@@ -115,6 +125,7 @@ class Driver:
         self._watcher.trial_started(proposal, parameters)
         self._under_way[proposal.number] = proposal
         self._attempts[proposal.number] += 1
+        self._began[proposal.number] = time.monotonic()
         return Job(
             number=proposal.number,
             configuration=proposal.configuration,
@@ -122,7 +133,7 @@ class Driver:
             rows=rows,
             folder=self._run.trial_folder_to_begin(proposal.number),
             expected_parameters=parameters,
-            deadline=self._clock.trial_deadline,
+            deadline=self._planner.job_deadline(len(rows.validation), proposal.configuration),
         )
 
     def _hear(self, job: Job, evaluation: Evaluation) -> bool:
@@ -147,8 +158,8 @@ class Driver:
     def _end(self, proposal: Proposal, job: Job, outcome: Outcome) -> None:
         if outcome.state == "stopped":
             return
-        if outcome.timings is not None:
-            self._clock.note_trial(outcome.timings.seconds)
+        seconds = time.monotonic() - self._began.pop(job.number)
+        self._planner.note(job, outcome, self._recorder.epochs(job), seconds)
         self._tell(self._recorder.write(proposal, job, outcome))
 
     def _tell(self, record: TrialRecord) -> None:
@@ -157,7 +168,7 @@ class Driver:
         self._ledger.tell(record.number, record.state, value, record.reason)
         records = self._run.records()
         write_text(self._run.path / LEADERBOARD, leaderboard_csv(records, metric))
-        self._watcher.trial_ended(record, standings(records, metric), self._clock.seconds)
+        self._watcher.trial_ended(record, standings(records, metric), self._planner.outlook(self._proposals.tried))
 
     @contextmanager
     def _full_disk_explained(self) -> Iterator[None]:

@@ -22,6 +22,10 @@ class Recorder:
         """Takes note of how far a trial has come."""
         self._epochs[job.number] = evaluation.epoch
 
+    def epochs(self, job: Job) -> float:
+        """Passes that a trial under way has done, as far as was heard."""
+        return self._epochs.get(job.number, 0.0)
+
     def write(self, proposal: Proposal, job: Job, outcome: Outcome) -> TrialRecord:
         """The record of a trial, written with the folder's manifest after it."""
         record = self._record(proposal, job, outcome)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from loraloom import budget
@@ -11,9 +11,10 @@ from loraloom.backbone import sources
 from loraloom.backbone.sources import Source
 from loraloom.budget import ParameterCount, Plan
 from loraloom.data import Encoded, Finding, TextData, default_cache, encode, truncation_finding
+from loraloom.data.sampling import part_of
 from loraloom.engine import Rows
-from loraloom.errors import BackboneError, BudgetError
-from loraloom.recipe import Backbone, Choices, Configuration, Head, Lora, Recipe
+from loraloom.errors import BackboneError, BudgetError, RecipeError
+from loraloom.recipe import Backbone, Choices, Configuration, Data, Head, Lora, Recipe
 
 _COUNTED = (
     "backbone.model",
@@ -34,7 +35,8 @@ class Workplace:
         self.recipe, self.data = recipe, data
         self._shapes = Shapes(data.labels)
         self._plans: dict[tuple[Backbone, Lora, Head], Plan] = {}
-        self._encoded: dict[tuple[Backbone, int], Rows] = {}
+        self._encoded: dict[tuple[Backbone, Data], Rows] = {}
+        self._cut: set[tuple[Backbone, int]] = set()
         self._revisions: dict[str, str] = {}
         self._found = found
 
@@ -131,6 +133,9 @@ class Workplace:
 
     def _check_backbones(self) -> None:
         longest = max(self.recipe.values("data.max_length"))
+        fewest, classes = self.recipe.values("data.max_train_samples"), len(self.data.labels)
+        if any(rows is not None and rows < classes for rows in fewest):
+            raise RecipeError(f"data.max_train_samples: {min(fewest)} is fewer than the {classes} classes")
         for model in self.recipe.values("backbone.model"):
             source = self.source(self.recipe.backbone.model_copy(update={"model": model}))
             config = sources.load_config(source)
@@ -170,22 +175,34 @@ class Workplace:
         )
         return budget.remedies(self.plan(configuration), cap, lighter)
 
-    def rows(self, configuration: Configuration) -> Rows:
-        """The rows as the configuration's backbone reads them."""
-        key = configuration.backbone, configuration.data.max_length
+    def rows(self, configuration: Configuration, *, noted: bool = True) -> Rows:
+        """The rows that the configuration is trained and validated on, as its backbone reads them.
+
+        Texts that are cut are a finding, but where the rows are a mere sample (`noted` is false).
+        """
+        key = configuration.backbone, configuration.data
         if key not in self._encoded:
+            read, seed = configuration.data, self.recipe.values("train.seed")[0]
+            data = self.data
+            if read.max_train_samples is not None:
+                data = replace(data, train=part_of(data.train, read.max_train_samples, seed))
+            if read.max_eval_samples is not None:
+                data = replace(data, validation=part_of(data.validation, read.max_eval_samples, seed))
             tokenizer = sources.load_tokenizer(self.source(configuration.backbone))
             train, validation = (
-                encode(tokenizer, split.texts, max_length=configuration.data.max_length, cache=default_cache())
-                for split in (self.data.train, self.data.validation)
+                encode(tokenizer, split.texts, max_length=read.max_length, cache=default_cache())
+                for split in (data.train, data.validation)
             )
-            self._note_truncation(train, configuration)
-            self._encoded[key] = Rows(self.data, train, validation)
+            if noted:
+                self._note_truncation(train, configuration)
+            self._encoded[key] = Rows(data, train, validation)
         return self._encoded[key]
 
     def _note_truncation(self, train: Encoded, configuration: Configuration) -> None:
+        key = configuration.backbone, configuration.data.max_length
         finding = truncation_finding(train, "training", configuration.data.max_length)
-        if finding is not None:
+        if finding is not None and key not in self._cut:
+            self._cut.add(key)
             self._found(finding)
 
 

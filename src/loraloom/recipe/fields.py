@@ -53,6 +53,12 @@ class Data(Section):
         description="Share held out for validation, and again for test, where none is given.",
     )
     max_length: int = Field(128, ge=4, description="Tokens kept of a text, special ones included.")
+    max_train_samples: int | None = Field(
+        None, ge=2, description="Train on a stratified part of as many rows; by default on all."
+    )
+    max_eval_samples: int | None = Field(
+        None, ge=2, description="Validate on a stratified part of as many rows; by default on all."
+    )
 
 
 class Backbone(Section):
@@ -126,7 +132,13 @@ class Search(Section):
     n_trials: int | None = Field(
         None, ge=1, description="Configurations to try; by default the whole grid, or 20 for random and tpe."
     )
-    pruner: Literal["none", "halving", "hyperband"] = Field("none", description="How poor trials end early.")
+    pruner: Literal["auto", "none", "halving", "hyperband"] = Field(
+        "auto",
+        description="How poor configurations end early; auto: halving where a clock does not allow for all, else none.",
+    )
+    resource: Literal["rows", "epochs"] = Field(
+        "rows", description="What halving and hyperband give more of to better ones: training rows, or epochs."
+    )
     seeds: int = Field(1, ge=1, description="Trials of each configuration, with train.seed, train.seed + 1, …")
     metric: Literal["accuracy", "macro_f1"] = Field("accuracy", description="What is maximised on validation.")
 

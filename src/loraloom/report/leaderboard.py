@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, Literal
@@ -12,7 +12,11 @@ from loraloom.metrics import Interval, mean_interval, wilson_interval
 from loraloom.recipe import Recipe
 from loraloom.report import wording
 from loraloom.report.reading import Run
+from loraloom.study.leaderboard import reach
 from loraloom.study.record import Score, TrialRecord
+
+ROWS = "data.max_train_samples"
+"""Shown beside the axes where trials were trained on different numbers of rows."""
 
 State = Literal["complete", "pruned", "failed"]
 
@@ -36,6 +40,7 @@ class Row:
     trainable: int
     metric: float | None
     accuracy: float | None
+    reach: int
     interval: Interval | None
     noise_floor: float | None
     macro_f1: float | None
@@ -83,7 +88,9 @@ class Leaderboard:
             return ()
         low = winner.noise_floor
         return tuple(
-            row for row in self.ranked if row is not winner and row.accuracy is not None and row.accuracy >= low
+            row
+            for row in self.ranked
+            if row is not winner and row.reach == winner.reach and row.accuracy is not None and row.accuracy >= low
         )
 
     @property
@@ -98,9 +105,9 @@ def leaderboard(run: Run) -> Leaderboard:
     """Joins the run's records by their point, and ranks them."""
     axes = _axes(run.recipe, run.records)
     winner = run.best.record.number if run.best else None
-    groups: dict[str, list[TrialRecord]] = {}
+    groups: dict[tuple[str, int], list[TrialRecord]] = {}
     for record in run.records:
-        groups.setdefault(_key(record.point), []).append(record)
+        groups.setdefault((_key(record.point), reach(record)), []).append(record)
     metric = run.recipe.search.metric
     rows = [_row(group, axes, metric, winner) for group in groups.values()]
     ranked = sorted((row for row in rows if row.state == "complete"), key=_order)
@@ -119,18 +126,20 @@ def describe(axes: Sequence[str], values: Sequence[str]) -> str:
 
 
 def field(record: TrialRecord, name: str) -> Any:
-    """The value of a dotted field in a trial's configuration."""
+    """The value of a dotted field in a trial's configuration; of the rows, those that it was trained on."""
+    if name == ROWS:
+        return record.train_rows
     section, _, leaf = name.partition(".")
     return getattr(getattr(record.configuration, section, None), leaf, None)
 
 
-def _axes(recipe: Recipe, records: Iterable[TrialRecord]) -> tuple[str, ...]:
+def _axes(recipe: Recipe, records: Sequence[TrialRecord]) -> tuple[str, ...]:
     """The recipe's axes in their order, then any that only the points name."""
     names = dict.fromkeys(recipe.axes)
     for record in records:
         names.update(dict.fromkeys(record.point))
     names.pop("train.seed", None)
-    return tuple(names)
+    return (*names, ROWS) if len({record.train_rows for record in records}) > 1 else tuple(names)
 
 
 def _key(point: Mapping[str, Any]) -> str:
@@ -158,6 +167,7 @@ def _row(group: list[TrialRecord], axes: Sequence[str], metric: str, winner: int
         trainable=first.counts.trainable,
         metric=fmean(_metric(record, metric) for record in complete) if complete else None,
         accuracy=_mean([score.accuracy for score in scores]),
+        reach=reach(first),
         interval=interval,
         noise_floor=min((low for low, _ in filter(None, (by_rows, by_seeds))), default=None),
         macro_f1=_mean([score.macro_f1 for score in scores]),
@@ -206,9 +216,9 @@ def _mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None
 
 
-def _order(row: Row) -> tuple[float, bool, float, int, int]:
-    """The metric first; of equals the tested one, then the lower loss, then the smaller, then the earlier."""
-    return (-(row.metric or 0), not row.is_winner, row.loss or 0, row.trainable, row.numbers[0])
+def _order(row: Row) -> tuple[int, float, bool, float, int, int]:
+    """Rows seen, then the metric; of equals the tested one, then the lower loss, then the smaller, then the earlier."""
+    return (-row.reach, -(row.metric or 0), not row.is_winner, row.loss or 0, row.trainable, row.numbers[0])
 
 
 def _late_order(row: Row) -> tuple[bool, float, int]:

@@ -12,21 +12,21 @@ from loraloom.report.tables import tables
 from loraloom.study.durable import replacing_folder
 
 
-def write_report(run: Path) -> Path:
+def write_report(run: Path, *, drawn: bool = True) -> Path:
     """Writes RUN/report/ anew (index.html, CSV tables, PNG pictures) and returns the path of its page.
 
     A run may be under way, stopped or failed: the page says so and shows what there is. Without matplotlib
-    there are no pictures.
+    there are no pictures, nor where they are not to be `drawn`, which takes most of the time.
 
     Raises:
         RunError: `run` is not a run's folder.
         RecipeError: its recipe can't be read.
     """
     found = findings(read_run(run))
-    drawn = pictures(found)
+    pictured = pictures(found) if drawn else None
     files = {name: text.encode() for name, text in tables(found).items()}
-    files |= {f"{name}.png": picture.png for name, picture in (drawn or {}).items()}
-    files["index.html"] = page(found, drawn, tuple(sorted(files))).encode()
+    files |= {f"{name}.png": picture.png for name, picture in (pictured or {}).items()}
+    files["index.html"] = page(found, pictured, tuple(sorted(files))).encode()
     report = run / "report"
     with replacing_folder(report) as folder:
         for name, content in files.items():

@@ -1,41 +1,113 @@
-"""What the time allows: whether another trial fits, and when one under way must end."""
+"""When a command must have ended, and what is kept of its time for what follows the last trial.
+
+A deadline is the earliest of: `budget.max_seconds` from the start of the command, `--deadline`, and the end that SLURM
+has set for the job. All of it is the machine's monotonic clock: a wall clock that is set anew changes nothing.
+"""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from loraloom.errors import RecipeError
+
+END_SECONDS = 0.7
+"""What a process takes to end."""
 
 
 @dataclass(slots=True)
 class Clock:
-    """Time since the command began, against `budget.max_seconds`.
+    """Time since the command began, against its deadline.
 
     `reserve` seconds are kept for what follows the last trial: the test, the winner's folder, the report.
     """
 
     max_seconds: float | None
     now: Callable[[], float] = time.monotonic
-    reserve: float = 15.0
-    _started: float = field(init=False)
-    _longest: float = 0.0
+    reserve: float = 8.0
+    started: float | None = None
+    begun: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self._started = self.now()
+        self.begun = self.now() if self.started is None else self.started
 
     @property
     def seconds(self) -> float:
-        return self.now() - self._started
+        """Seconds since the command began."""
+        return self.now() - self.begun
 
     @property
-    def trial_deadline(self) -> float | None:
-        """The `now()` at which a trial must have ended, or None where time is not limited."""
-        return None if self.max_seconds is None else self._started + self.max_seconds - self.reserve
+    def seconds_left(self) -> float | None:
+        """Until the command must have ended; None where time is not limited."""
+        return None if self.max_seconds is None else self.max_seconds - END_SECONDS - self.seconds
 
-    def note_trial(self, seconds: float) -> None:
-        self._longest = max(self._longest, seconds)
+    @property
+    def training_seconds_left(self) -> float | None:
+        """Until the last trial must have ended."""
+        left = self.seconds_left
+        return None if left is None else left - self.reserve
 
-    def has_room(self) -> bool:
-        """Whether another trial as long as the longest so far would end in time."""
-        deadline = self.trial_deadline
-        return deadline is None or self.now() + self._longest < deadline
+    @property
+    def training_end(self) -> float | None:
+        """The `now()` at which the last trial must have ended."""
+        left = self.training_seconds_left
+        return None if left is None else self.now() + left
+
+
+def make_clock(max_seconds: float | None, deadline: str | None = None, started: float | None = None) -> Clock:
+    """The clock of a command that began at `started` (now, by default), with the earliest of its deadlines.
+
+    Raises:
+        RecipeError: `deadline` is no point in time, or has passed.
+    """
+    clock = Clock(None, started=started)
+    slurm = slurm_seconds_left()
+    ends = [
+        max_seconds,
+        None if deadline is None else clock.seconds + seconds_until(deadline),
+        None if slurm is None else clock.seconds + slurm,
+    ]
+    clock.max_seconds = min((end for end in ends if end is not None), default=None)
+    return clock
+
+
+def seconds_until(deadline: str, wall: Callable[[], float] = time.time) -> float:
+    """Seconds until a point in time as people write it: 2026-11-25T18:00, 18:00, with or without an offset.
+
+    Raises:
+        RecipeError: it is none, or it has passed.
+    """
+    text = deadline.strip()
+    try:
+        if "T" not in text and " " not in text and ":" in text:
+            text = f"{datetime.fromtimestamp(wall()).date().isoformat()}T{text}"
+        end = datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise RecipeError(f"--deadline: {deadline!r} is no point in time; write it as 2026-11-25T18:00") from None
+    left = end - wall()
+    if left <= 0:
+        raise RecipeError(f"--deadline: {deadline} has passed")
+    return left
+
+
+def slurm_seconds_left(
+    environment: Mapping[str, str] = os.environ, wall: Callable[[], float] = time.time
+) -> float | None:
+    """Seconds until SLURM ends the job that this process is in (SLURM_JOB_END_TIME), or None outside of one."""
+    end = environment.get("SLURM_JOB_END_TIME", "")
+    return float(end) - wall() if end.isdigit() else None
+
+
+def process_start(now: Callable[[], float] = time.monotonic) -> float:
+    """The monotonic time at which this process began: imports count as the command's time."""
+    try:
+        fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        passed = float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0]) - started
+    except (OSError, ValueError, IndexError):
+        passed = 0.0
+    return now() - max(0.0, passed)

@@ -1,8 +1,9 @@
-"""Which trial comes next: broken trials again, missing seeds of a configuration, then a new configuration.
+"""Which trial comes next: broken trials again, then missing seeds of a configuration and new configurations, or, where
+the plan has finalists, promotions to the next rung, new configurations, and the finals.
 
-The next trial is a function of the recipe and the ledger alone, samplers included (each proposal has its own seed), so
-a resumed search proposes what it would have proposed. tpe is Bergstra et al. 2011, "Algorithms for Hyper-Parameter
-Optimization", section 4, as Optuna has it.
+Without a deadline the next trial is a function of the recipe and the ledger alone, samplers included (each proposal has
+its own seed), so a resumed search proposes what it would have proposed; with one, also of the time that is left. tpe is
+Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization", section 4, as Optuna has it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,16 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from loraloom.recipe import Axis, Choices, Configuration, Range, Recipe
+from loraloom.search.finals import Finals, Tried, Wanted, promotion
+from loraloom.search.ladder import first_rung
+from loraloom.search.pace import Pace
 from loraloom.study.ledger import Entry, Ledger
 
 DEFAULT_TRIALS = 20
 MAX_REJECTED = 200
 """Proposals in a row that may be over the cap or already tried before the space counts as spent."""
+MAX_LATE = 5
+"""Proposals in a row that may take longer than there is time before the time counts as used."""
 
 Fits = Callable[[Configuration], str | None]
 """Why a configuration is not to be trained (over the cap, say), or None."""
@@ -38,8 +44,9 @@ class Proposal:
 class Proposals:
     """The trials of a search, one after another."""
 
-    def __init__(self, recipe: Recipe, ledger: Ledger, fits: Fits) -> None:
+    def __init__(self, recipe: Recipe, ledger: Ledger, fits: Fits, pace: Pace | None = None) -> None:
         self._recipe, self._ledger, self._fits = recipe, ledger, fits
+        self._pace = pace or Pace()
         self._distributions = {name: distribution(axis) for name, axis in recipe.axes.items()}
         self._grid = (
             [] if self._samples else [point for point in recipe.grid() if fits(recipe.configuration(point)) is None]
@@ -50,16 +57,17 @@ class Proposals:
         return self._recipe.search.sampler != "grid"
 
     @property
-    def configurations(self) -> int:
-        """How many configurations the search will try, at most."""
+    def configurations(self) -> int | None:
+        """How many configurations the search will try, at most; None where the time alone ends it."""
         wanted = self._recipe.search.n_trials
-        if self._samples:
-            return wanted or DEFAULT_TRIALS
-        return min(len(self._grid), wanted or len(self._grid))
+        if not self._samples:
+            return min(len(self._grid), wanted or len(self._grid))
+        return wanted or (None if self._pace.limited else DEFAULT_TRIALS)
 
     @property
-    def trials(self) -> int:
-        return self.configurations * self._recipe.search.seeds
+    def tried(self) -> int:
+        """How many configurations were tried."""
+        return len(self._tried())
 
     def interrupted(self) -> Iterator[Proposal]:
         """Trials that were under way when the run was broken off, to be begun again."""
@@ -73,50 +81,110 @@ class Proposals:
         return self._recipe.axes.keys() <= entry.params.keys()
 
     def next(self) -> Proposal | None:
-        """The next trial, begun in the ledger; None where the plan is done or the space is spent."""
+        """The next trial, begun in the ledger; None where the plan is done, the time is used or the space is spent."""
         tried = self._tried()
-        for key, entries in tried.items():
-            if len(entries) < self._recipe.search.seeds and all(e.state == "complete" for e in entries):
-                return self._proposal(self._ask(json.loads(key), seed_index=len(entries)))
-        if len(tried) >= self.configurations:
-            return None
-        return self._sampled(tried) if self._samples else self._from_grid(tried)
+        if self._pace.plan.finalists is None:
+            return self._repeated(tried) or self._new(tried, self._pace.plan.top)
+        finals = Finals(self._pace, tried, self.at)
+        wanted = self._climb(tried, finals.seconds_missing) or finals.next() or self._time_left_over(tried, finals)
+        return wanted if isinstance(wanted, Proposal | None) else self._begin(wanted)
 
-    def _tried(self) -> dict[str, list[Entry]]:
+    def _tried(self) -> Tried:
         """Trials by configuration, in the order in which configurations were first tried."""
-        tried: dict[str, list[Entry]] = {}
+        tried: Tried = {}
         for entry in self._ledger.entries():
             if entry.state not in ("rejected", "waiting"):
                 tried.setdefault(_key(entry.params), []).append(entry)
         return tried
 
-    def _from_grid(self, tried: dict[str, list[Entry]]) -> Proposal | None:
-        for point in self._grid:
-            params = _params(self._recipe.axes, point)
-            if _key(params) not in tried:
-                return self._proposal(self._ask(params))
+    def _repeated(self, tried: Tried) -> Proposal | None:
+        """The next seed of a configuration that lacks some."""
+        rows = self._pace.plan.top
+        for key, entries in tried.items():
+            lacks = len(entries) < self._recipe.search.seeds and all(entry.state == "complete" for entry in entries)
+            if lacks and self._pace.allows(self.at(key), rows):
+                return self._begin(Wanted(key, rows, len(entries)))
         return None
 
-    def _sampled(self, tried: dict[str, list[Entry]]) -> Proposal | None:
-        for _ in range(MAX_REJECTED):
-            entry = self._ask(None)
+    def _climb(self, tried: Tried, keep: float) -> Proposal | Wanted | None:
+        """The next trial on the rungs: a promotion, the highest first, or a new configuration on its first rung."""
+        wanted = promotion(self._pace, tried, self.at, keep, hyperband=self._recipe.search.pruner == "hyperband")
+        if wanted is not None:
+            return wanted
+        rungs = self._pace.plan.rungs
+        begins = first_rung(len(tried), len(rungs), hyperband=self._recipe.search.pruner == "hyperband")
+        return self._new(tried, rungs[begins], keep)
+
+    def _time_left_over(self, tried: Tried, finals: Finals) -> Proposal | Wanted | None:
+        """What a clock leaves after the finals: more seeds, more finalists, then more configurations on few rows."""
+        return (finals.more() or self._climb(tried, 0.0)) if self._pace.limited else None
+
+    def at(self, key: str) -> Configuration:
+        """The configuration of a key, with its first seed."""
+        return self._configuration(json.loads(key), 0, None)[1]
+
+    def _new(self, tried: Tried, rows: int | None, keep: float = 0.0) -> Proposal | None:
+        if self.configurations is not None and len(tried) >= self.configurations:
+            return None
+        return self._sampled(tried, rows, keep) if self._samples else self._from_grid(tried, rows, keep)
+
+    def _from_grid(self, tried: Tried, rows: int | None, keep: float) -> Proposal | None:
+        for point in self._grid:
+            key = _key(_params(self._recipe.axes, point))
+            if key not in tried and self._pace.allows(self.at(key), rows, keep):
+                return self._begin(Wanted(key, rows, 0))
+        return None
+
+    def _sampled(self, tried: Tried, rows: int | None, keep: float) -> Proposal | None:
+        late = 0
+        for _ in range(self._left_to_draw()):
+            if late == MAX_LATE or not self._pace.allows(self._recipe.configuration({}), rows, keep):
+                return None
+            entry = self._ask(None, 0, rows)
             proposal = self._proposal(entry)
             why = "already tried" if _key(entry.params) in tried else self._fits(proposal.configuration)
+            if why is None and not self._pace.allows(proposal.configuration, rows, keep):
+                why, late = "no time is left for it", late + 1
             if why is None:
                 return proposal
             self._ledger.reject(entry.number, why)
         return None
 
-    def _ask(self, params: Mapping[str, Any] | None, seed_index: int = 0) -> Entry:
+    def _left_to_draw(self) -> int:
+        """How many proposals may still be rejected before the space counts as spent: those since the last new one."""
+        rejected, seen = 0, set()
+        for entry in self._ledger.entries():
+            if entry.state == "rejected":
+                rejected += 1
+            elif (key := _key(entry.params)) not in seen:
+                seen.add(key)
+                rejected = 0
+        return max(0, MAX_REJECTED - rejected)
+
+    def _begin(self, wanted: Wanted) -> Proposal:
+        return self._proposal(self._ask(json.loads(wanted.key), wanted.seed_index, wanted.rows))
+
+    def _ask(self, params: Mapping[str, Any] | None, seed_index: int, rows: int | None) -> Entry:
         sampler = make_sampler(self._recipe, len(self._ledger.entries()))
-        return self._ledger.ask(self._distributions, sampler, params, seed_index)
+        return self._ledger.ask(self._distributions, sampler, params, seed_index=seed_index, rows=rows)
 
     def _proposal(self, entry: Entry) -> Proposal:
-        point = {name: _value(axis, entry.params[name]) for name, axis in self._recipe.axes.items()}
+        point, configuration = self._configuration(entry.params, entry.seed_index, entry.rows)
+        return Proposal(entry.number, point, configuration)
+
+    def _configuration(
+        self, params: Mapping[str, Any], seed_index: int, rows: int | None
+    ) -> tuple[dict[str, Any], Configuration]:
+        point = {name: _value(axis, params[name]) for name, axis in self._recipe.axes.items()}
         base = self._recipe.configuration(point)
-        seed = base.train.seed + entry.seed_index
-        train = base.train.model_copy(update={"seed": seed})
-        return Proposal(entry.number, point, base.model_copy(update={"train": train}))
+        train = base.train.model_copy(update={"seed": base.train.seed + seed_index})
+        data = base.data
+        if rows is not None and self._pace.task is not None:
+            validated = self._pace.task.validated(rows)
+            most = None if validated >= self._pace.task.eval_rows else validated
+            part = {"max_train_samples": rows, "max_eval_samples": most}
+            data = data.model_copy(update=part)
+        return point, base.model_copy(update={"train": train, "data": data})
 
 
 def make_sampler(recipe: Recipe, asked: int) -> optuna.samplers.BaseSampler:

@@ -2,7 +2,8 @@
 
 halving is asynchronous successive halving (Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning",
 algorithm 2), hyperband is Li et al. 2018, algorithm 1; both are Optuna's. The resource is the evaluation's number: the
-minimum resource r is 1, the reduction factor eta is 3.
+minimum resource r is 1, the reduction factor eta is 3. Where the resource is rows, no trial ends early: `ladder.py`
+decides which configurations get more of them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ REDUCTION_FACTOR = 3
 
 
 def make_pruner(recipe: Recipe) -> optuna.pruners.BasePruner:
-    """The recipe's pruner."""
+    """The recipe's pruner of trials under way."""
+    if recipe.search.resource == "rows":
+        return optuna.pruners.NopPruner()
     match recipe.search.pruner:
         case "halving":
             return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION_FACTOR)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from loraloom.data import Finding
 from loraloom.recipe import Recipe
+from loraloom.search.outlook import Outlook
 from loraloom.search.proposals import Proposal
 from loraloom.study.leaderboard import Standing
 from loraloom.study.record import Evaluation, TrialRecord
@@ -21,12 +22,12 @@ class SearchPlan:
     data: str
     labels: tuple[str, ...]
     rows: tuple[int, int, int]
-    configurations: int
-    trials: int
+    configurations: int | None
     finished: int
     dropped: tuple[str, ...]
     engine: str
     engine_reason: str
+    outlook: Outlook
 
 
 class Watcher:
@@ -47,8 +48,8 @@ class Watcher:
     def evaluated(self, number: int, evaluation: Evaluation) -> None:
         """A trial under way was evaluated."""
 
-    def trial_ended(self, record: TrialRecord, standings: tuple[Standing, ...], seconds: float) -> None:
-        """A trial ended; `standings` are those of all finished ones, `seconds` what the command has taken so far."""
+    def trial_ended(self, record: TrialRecord, standings: tuple[Standing, ...], outlook: Outlook) -> None:
+        """A trial ended; `standings` are those of all finished ones, `outlook` is what is still to come."""
 
     def closed(self) -> None:
         """The run is over, or broken off."""

@@ -1,4 +1,4 @@
-"""Who leads: trials of one configuration joined over their seeds, ordered by the search's metric."""
+"""Who leads: trials of one configuration joined over their seeds, ordered by rows seen and the search's metric."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One configuration: its finished trials, best first, and the mean of their validation metric."""
+    """One configuration on one number of rows: its finished trials, best first, and their mean validation metric."""
 
     trials: tuple[TrialRecord, ...]
+    reach: int
     mean: float
     interval: tuple[float, float] | None
 
@@ -32,17 +33,29 @@ class Standing:
 
 
 def standings(records: Sequence[TrialRecord], metric: Metric) -> tuple[Standing, ...]:
-    """Configurations by mean metric; ties go to fewer parameters, then to the earlier trial."""
-    groups: dict[str, list[TrialRecord]] = {}
+    """Configurations by rows seen, then by mean metric; ties go to fewer parameters, then to the earlier trial.
+
+    A result on few rows says who is worth more rows, and does not compete with results on more.
+    """
+    groups: dict[tuple[str, int], list[TrialRecord]] = {}
     for record in records:
         if record.state == "complete":
-            groups.setdefault(json.dumps(record.point, sort_keys=True), []).append(record)
+            groups.setdefault((json.dumps(record.point, sort_keys=True), reach(record)), []).append(record)
     joined = []
-    for group in groups.values():
+    for (_, rows), group in groups.items():
         best_first = sorted(group, key=lambda record: (-validation(record, metric), record.number))
         values = [validation(record, metric) for record in group]
-        joined.append(Standing(tuple(best_first), fmean(values), mean_interval(values)))
-    return tuple(sorted(joined, key=lambda x: (-x.mean, x.leader.counts.trainable, x.leader.number)))
+        joined.append(Standing(tuple(best_first), rows, fmean(values), mean_interval(values)))
+    return tuple(sorted(joined, key=lambda x: (-x.reach, -x.mean, x.leader.counts.trainable, x.leader.number)))
+
+
+def reach(record: TrialRecord) -> int:
+    """The training rows that a trial has seen: fewer than it was given where the clock stopped it in its first pass."""
+    rows, planned = record.train_rows or 0, record.configuration.train.num_train_epochs
+    if record.epochs is None:
+        return rows
+    share = record.epochs / min(1.0, planned)
+    return rows if share > 0.999 else int(rows * share)
 
 
 def validation(record: TrialRecord, metric: Metric) -> float:
@@ -59,6 +72,7 @@ def leaderboard_csv(records: Sequence[TrialRecord], metric: Metric) -> str:
         records,
         key=lambda record: (
             order[record.state],
+            -reach(record),
             -validation(record, metric) if record.result else 0.0,
             record.number,
         ),
@@ -66,14 +80,14 @@ def leaderboard_csv(records: Sequence[TrialRecord], metric: Metric) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(
-        ["trial", "state", *axes, "seed", "trainable_parameters"]
+        ["trial", "state", *axes, "seed", "train_rows", "trainable_parameters"]
         + [f"{split}_{figure}" for split in ("validation", "test") for figure in ("accuracy", "macro_f1", "loss")]
         + ["seconds", "reason"]
     )
     for record in ranked:
         result = record.result
         row = [record.number, record.state, *(_shown(record.point.get(name)) for name in axes)]
-        row += [record.seed, record.counts.trainable]
+        row += [record.seed, "" if record.train_rows is None else record.train_rows, record.counts.trainable]
         row += [*_figures(result.validation if result else None), *_figures(result.test if result else None)]
         row += [f"{record.timings.seconds:.1f}" if record.timings else "", record.reason or ""]
         writer.writerow([_as_text(cell) for cell in row])

@@ -22,17 +22,20 @@ from loraloom.errors import RunError
 
 STUDY_NAME = "loraloom"
 NOT_TRAINED = "not trained"
-_SEED_INDEX, _REASON = "seed_index", "reason"
+_SEED_INDEX, _ROWS, _REASON = "seed_index", "rows", "reason"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A trial in the ledger; `params` by axis name as Optuna holds them."""
+    """A trial in the ledger: `params` by axis name as Optuna holds them, `rows` it is trained on (None is all), and the
+    `value` of one that is complete."""
 
     number: int
     state: Literal["running", "waiting", "complete", "pruned", "failed", "rejected"]
     params: Mapping[str, Any]
     seed_index: int
+    rows: int | None
+    value: float | None
 
 
 class Ledger:
@@ -75,13 +78,15 @@ class Ledger:
         distributions: Mapping[str, BaseDistribution],
         sampler: optuna.samplers.BaseSampler,
         params: Mapping[str, Any] | None = None,
+        *,
         seed_index: int = 0,
+        rows: int | None = None,
     ) -> Entry:
         """Begins a trial: at `params`, or where the sampler proposes."""
         with self._explained():
             self._study.sampler = sampler
-            if params is not None:
-                self._study.enqueue_trial(dict(params), user_attrs={_SEED_INDEX: seed_index})
+            # Enqueued where the sampler proposes too: a trial is never in the ledger without its rows.
+            self._study.enqueue_trial(dict(params or {}), user_attrs={_SEED_INDEX: seed_index, _ROWS: rows})
             trial = self._study.ask(dict(distributions))
             return _entry(self._study.get_trials(deepcopy=False)[trial.number])
 
@@ -143,4 +148,6 @@ def _entry(trial: FrozenTrial) -> Entry:
         "rejected" if rejected else states[trial.state],
         params,
         trial.user_attrs.get(_SEED_INDEX, 0),
+        trial.user_attrs.get(_ROWS),
+        trial.value if trial.state == TrialState.COMPLETE else None,
     )

@@ -19,11 +19,14 @@ from rich.text import Text
 
 from loraloom.data import Finding
 from loraloom.recipe import Recipe
+from loraloom.search.outlook import Outlook
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import SearchPlan, Watcher
+from loraloom.study.choice import Choice
 from loraloom.study.leaderboard import Standing
 from loraloom.study.record import Evaluation, Timings, TrialRecord
-from loraloom.terminal.wording import duration, point_in_words, with_interval
+from loraloom.terminal.outlook import in_words, plan_lines
+from loraloom.terminal.wording import counted, duration, point_in_words, with_interval
 
 SHOWN_TRIALS = 12
 
@@ -40,6 +43,8 @@ class Terminal(Watcher):
         self._latest: Evaluation | None = None
         self._started = time.monotonic()
         self._live: Live | None = None
+        self._outlook: Outlook | None = None
+        self._outlook_at = self._started
 
     def note(self, sentence: str) -> None:
         self._say(f"[dim]… {escape(sentence)}[/dim]")
@@ -59,12 +64,11 @@ class Terminal(Watcher):
             self._say(f"[yellow]![/yellow] dropped {escape(sentence)}")
         if len(plan.dropped) > 5:
             self._say(f"[yellow]![/yellow] dropped {len(plan.dropped) - 5} more points over the budget")
-        configurations = _counted(plan.configurations, "configuration")
-        self._say(
-            f"plan    {configurations} × {_counted(plan.recipe.search.seeds, 'seed')}, {plan.finished} of "
-            f"{plan.trials} trials done; engine {plan.engine} ({escape(plan.engine_reason)})"
-        )
-        if plan.finished >= plan.trials:
+        self._outlook = plan.outlook
+        for line in plan_lines(plan):
+            self._say(escape(line))
+        self._say(f"engine  {plan.engine} ({escape(plan.engine_reason)})")
+        if plan.outlook.trials == 0:
             self._say(f"run     {escape(str(plan.run))}: nothing is left to train")
         else:
             self._say(
@@ -80,8 +84,9 @@ class Terminal(Watcher):
     def evaluated(self, number: int, evaluation: Evaluation) -> None:
         self._latest = evaluation
 
-    def trial_ended(self, record: TrialRecord, standings: tuple[Standing, ...], seconds: float) -> None:
+    def trial_ended(self, record: TrialRecord, standings: tuple[Standing, ...], outlook: Outlook) -> None:
         self._records.append(record)
+        self._outlook, self._outlook_at = outlook, time.monotonic()
         self._standings, self._current = standings, None
         if self._live is None:
             point = f"  ({escape(point_in_words(record.point))})" if record.point else ""
@@ -132,28 +137,32 @@ class Terminal(Watcher):
             grid = Table.grid(padding=(0, 1))
             grid.add_row("budget", ProgressBar(total=cap, completed=self._current[1], width=40), f"of {cap:,}")
             lines.append(grid)
-        done = self._plan.finished + len(self._records)
-        lines.append(Text(f"{done} of {self._plan.trials} trials, {self._time(done)}"))
+        lines.append(Text(self._progress()))
         return lines
 
-    def _time(self, done: int) -> str:
+    def _progress(self) -> str:
+        """Plan against clock."""
         assert self._plan is not None
+        assert self._outlook is not None
+        done = self._plan.finished + len(self._records)
         passed = time.monotonic() - self._started
+        if self._outlook.seconds_left is not None:
+            left = max(0.0, self._outlook.seconds_left - (time.monotonic() - self._outlook_at))
+            to_come = f"; to come: {in_words(self._outlook)}" if self._outlook.finalists else ""
+            return f"{counted(done, 'trial')} done; {duration(left)} of {duration(passed + left)} left{to_come}"
+        to_come_trials = max(0, self._outlook.trials)
+        said = f"{done} of {done + to_come_trials} trials, {duration(passed)} so far"
         if not self._records:
-            return f"{duration(passed)} so far"
-        left = passed / len(self._records) * max(0, self._plan.trials - done)
-        limit = self._plan.recipe.budget.max_seconds
-        if limit is not None:
-            left = min(left, max(0.0, limit - passed))
-        return f"{duration(passed)} so far, about {duration(left)} left"
+            return said
+        return f"{said}, about {duration(passed / len(self._records) * to_come_trials)} left"
 
     def _say(self, line: str) -> None:
         if not self._quiet:
             self._console.print(line, highlight=False, soft_wrap=True)
 
 
-def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe) -> tuple[str, ...]:
-    """What won, its accuracy with an interval, its parameters, where the report is, what to try next."""
+def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, choice: Choice | None = None) -> tuple[str, ...]:
+    """What won and why, its accuracy with an interval, its parameters, where the report is, what to try next."""
     assert winner.result is not None
     assert winner.result.test is not None
     cap = recipe.budget.max_trainable_parameters
@@ -163,11 +172,29 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe) -> tuple[str, 
     what = point_in_words(winner.point) or "the recipe's one configuration"
     return (
         f"winner      trial {winner.number}: {what}",
+        *_why(choice),
         f"accuracy    {with_interval(winner.result.test)} on {winner.result.test.examples:,} test rows{marked}",
         f"parameters  {winner.counts.trainable:,} trainable{against}",
         f"report      {run / 'report' / 'index.html'}",
         f"next        loraloom search {recipe_file} --out {quote(f'{run}-seeds')} --set search.seeds=3",
     )
+
+
+def _why(choice: Choice | None) -> tuple[str, ...]:
+    """How sure the choice is: the mean over seeds with its interval, and a tie that went to fewer parameters."""
+    if choice is None:
+        return ()
+    lines = []
+    winner = choice.winner
+    if winner.interval is not None:
+        low, high = winner.interval
+        lines.append(
+            f"validation  mean {winner.mean:.3f} (95 % interval {low:.3f}–{high:.3f}) over "
+            f"{counted(len(winner.trials), 'seed')}"
+        )
+    if choice.sentence is not None:
+        lines.append(f"            {choice.sentence}")
+    return tuple(lines)
 
 
 def _outcome(record: TrialRecord) -> str:
@@ -185,7 +212,3 @@ def _speed(timed: Evaluation | Timings) -> str:
     if timed.tokens_per_second is not None:
         said += f", {timed.tokens_per_second:,.0f} tokens/s"
     return said if timed.peak_share is None else f"{said}, {timed.peak_share:.0%} of peak"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}" + "s" * (number != 1)

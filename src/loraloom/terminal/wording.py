@@ -31,3 +31,8 @@ def with_interval(score: Score) -> str:
 
     low, high = wilson_interval(round(score.accuracy * score.examples), score.examples)
     return f"{score.accuracy:.3f} (95 % interval {low:.3f}–{high:.3f})"
+
+
+def counted(number: int, what: str) -> str:
+    """`1 seed`, `2 seeds`."""
+    return f"{number:,} {what}" + "s" * (number != 1)

@@ -1,0 +1,32 @@
+"""A part of the rows that stands for all: stratified by class, nested, a function of labels and seed alone.
+
+A smaller part lies within a larger one, so that what was learnt on it says something of the larger. Every class has
+a row in any part that is as large as the number of classes. Rejected: scikit-learn's train_test_split, whose parts of
+different sizes are not nested.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loraloom.data.text_data import Split
+
+
+def part_of(split: Split, rows: int, seed: int) -> Split:
+    """`rows` rows of `split`, in the order of their source; all where it has no more."""
+    if rows >= len(split):
+        return split
+    return split.take(np.sort(stratified_order(split.labels, seed)[:rows]))
+
+
+def stratified_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """(rows,) row numbers, of which any first ones hold the classes in about their shares."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        own = generator.permutation(np.flatnonzero(labels == label))
+        place[own] = (np.arange(len(own)) + 0.5) / len(own)
+        place[own[0]] = 0  # no class is left out of a small part
+    # Classes of one size would always come in the same order; the second key, drawn, mixes them.
+    return np.lexsort((generator.random(len(labels)), place))

@@ -1,0 +1,144 @@
+"""The plan of a run: made from a warm-up, kept in plan.json, and made anew as trials are timed.
+
+plan.json holds the rungs, which a resumed run must keep, what was measured, and the plan as it was first made, so that
+the report can set what happened beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from loraloom.engine import Job, Outcome
+from loraloom.errors import BudgetError, RunError
+from loraloom.execute.executor import Executor
+from loraloom.execute.warm_up import warm_up
+from loraloom.execute.workplace import Workplace
+from loraloom.search.clock import Clock
+from loraloom.search.costs import Costs, Measured, evaluations, measured
+from loraloom.search.outlook import Outlook, look_ahead
+from loraloom.search.pace import Pace
+from loraloom.search.plan import Plan, Task, make_plan
+from loraloom.study.durable import write_json
+
+PLAN = "plan.json"
+REPORT_SECONDS = 5.0
+"""What the report takes, with the libraries that draw it, on a machine that is busy."""
+TEST_CAUTION = 1.3
+
+
+class Planner:
+    """Makes and keeps the plan; `pace` is what the search asks."""
+
+    def __init__(self, run: Path, place: Workplace, clock: Clock, configurations: Callable[[], int | None]) -> None:
+        self._path, self._place, self._clock = run / PLAN, place, clock
+        self._configurations = configurations
+        self.pace = Pace(clock=clock)
+
+    def prepare(self, executor: Executor, note: Callable[[str], None]) -> None:
+        """Measures, where there is a deadline, and makes the plan, or takes up the one that the run has.
+
+        Raises:
+            BudgetError: the time does not suffice for one trial.
+            RunError: plan.json is damaged.
+        """
+        data, pace = self._place.data, self.pace
+        pace.task = Task(
+            self._place.recipe, self._training_rows, len(data.validation), len(data.labels), self._configurations()
+        )
+        kept = _read(self._path)
+        pace.costs = Costs(Measured(**one) for one in kept.get("measured", ()))
+        left = self._clock.seconds_left
+        if left is not None and not pace.costs.known:
+            note("measuring what a row costs here")
+            pace.costs = Costs(warm_up(self._place, executor, left))
+        self._keep_time_for_the_end()
+        if "rungs" in kept:
+            pace.plan = Plan(tuple(kept["rungs"]), kept["finalists"], kept["seeds"])
+        else:
+            pace.plan = make_plan(pace.task, pace.costs, self._clock.training_seconds_left)
+
+    @property
+    def _training_rows(self) -> int:
+        """The rows that a trial may have: the recipe's, where it names fewer than there are."""
+        rows, most = len(self._place.data.train), self._place.recipe.data.max_train_samples
+        return rows if most is None else min(rows, most)
+
+    def write(self) -> None:
+        """Keeps the plan with the run."""
+        kept = _read(self._path)
+        plan = self.pace.plan
+        first = kept.get("first") or _plain(self.outlook(0))
+        values = {"rungs": list(plan.rungs), "finalists": plan.finalists, "seeds": plan.seeds, "first": first}
+        write_json(self._path, {**values, "measured": self.pace.costs.as_json()})
+
+    def outlook(self, tried: int) -> Outlook:
+        """The plan as people see it, with `tried` configurations behind it."""
+        seeds = self._place.recipe.search.seeds
+        return look_ahead(self.pace, self._configurations(), tried=tried, seeds_wanted=seeds)
+
+    def note(self, job: Job, outcome: Outcome, epochs: float, seconds: float) -> None:
+        """Takes note of what a trial took; `seconds` is the time from its start to its end."""
+        if outcome.timings is None or not epochs:
+            return
+        timings, train = outcome.timings, job.configuration.train
+        one = measured(
+            job.configuration,
+            train_rows=len(job.rows.train),
+            eval_rows=len(job.rows.validation),
+            passes=epochs,
+            evaluated=max(1.0, evaluations(train) * epochs / train.num_train_epochs),
+            train_seconds=timings.train_seconds,
+            eval_seconds=timings.seconds - timings.train_seconds,
+            beside_seconds=seconds - timings.seconds,
+        )
+        self.pace.costs.note(one)
+        self._keep_time_for_the_end()
+        self._plan_anew()
+
+    def job_deadline(self, job_rows: int, configuration: Any) -> float | None:
+        """The monotonic time at which a trial must have taken its last step: what is left is for its evaluation."""
+        end = self._clock.training_end
+        if end is None or not self.pace.costs.known:
+            return end
+        return end - TEST_CAUTION * job_rows * self.pace.costs.eval_row_seconds(configuration)
+
+    def _keep_time_for_the_end(self) -> None:
+        """The test of the winner, its loading, and the report."""
+        costs, data = self.pace.costs, self._place.data
+        if not costs.known or self.pace.task is None:
+            return
+        dearest = self.pace.task.dearest
+        test = costs.seconds(dearest, 0, 0) + len(data.test) * costs.eval_row_seconds(dearest)
+        self._clock.reserve = TEST_CAUTION * test + REPORT_SECONDS
+
+    def _plan_anew(self) -> None:
+        """Finalists and seeds by what is known now; the rungs stay."""
+        pace, left = self.pace, self._clock.training_seconds_left
+        if left is None or pace.task is None or pace.plan.finalists is None:
+            return
+        try:
+            plan = make_plan(pace.task, pace.costs, self._clock.seconds + left)
+        except BudgetError:
+            return
+        if plan.finalists is not None:
+            pace.plan = replace(pace.plan, finalists=plan.finalists, seeds=plan.seeds)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{path}: can't be read: {error}; without it the search would be planned anew: remove it"
+        ) from None
+    return dict(kept)
+
+
+def _plain(outlook: Outlook) -> dict[str, Any]:
+    return asdict(outlook)

@@ -1,0 +1,89 @@
+"""A warm-up of seconds: what a row costs on this machine, with these texts and this model, before a plan is made.
+
+A few steps are trained and thrown away: the first job loads the weights and fills the caches, the second is timed.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+from loraloom.engine import Job
+from loraloom.errors import LoraloomError
+from loraloom.execute.executor import Executor
+from loraloom.execute.workplace import Workplace
+from loraloom.recipe import Configuration
+from loraloom.search.costs import Measured, measured
+from loraloom.study.record import Evaluation
+
+TRAIN_ROWS = 1024
+EVAL_ROWS = 96
+COLD_BATCHES = 2
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.7, 4.0
+SHARE = 0.03
+"""Of the time that is left, for each model."""
+
+
+def warm_up(place: Workplace, executor: Executor, seconds_left: float) -> tuple[Measured, ...]:
+    """Measures a trial of each of the recipe's models, at its first point.
+
+    Raises:
+        LoraloomError: what would befall every trial of a model.
+    """
+    seconds = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, SHARE * seconds_left))
+    models = place.recipe.values("backbone.model")
+    return tuple(_measure(place, executor, place.recipe.configuration({"backbone.model": m}), seconds) for m in models)
+
+
+def _measure(place: Workplace, executor: Executor, configuration: Configuration, seconds: float) -> Measured:
+    batch = configuration.train.per_device_train_batch_size
+    _time(place, executor, configuration, min(COLD_BATCHES * batch, TRAIN_ROWS), None)
+    return _time(place, executor, configuration, TRAIN_ROWS, seconds)
+
+
+def _time(
+    place: Workplace, executor: Executor, configuration: Configuration, train_rows: int, seconds: float | None
+) -> Measured:
+    """Trains on `train_rows` rows for `seconds` at most."""
+    classes = len(place.data.labels)
+    part = {"max_train_samples": max(train_rows, classes), "max_eval_samples": max(EVAL_ROWS, classes)}
+    train = configuration.train.model_copy(update={"num_train_epochs": 1})
+    configuration = configuration.model_copy(
+        update={"data": configuration.data.model_copy(update=part), "train": train}
+    )
+    rows = place.rows(configuration, noted=False)
+    heard: list[Evaluation] = []
+
+    def listen(job: Job, evaluation: Evaluation) -> bool:
+        del job
+        heard.append(evaluation)
+        return True
+
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.monotonic()
+        job = Job(
+            number=-1,
+            configuration=configuration,
+            source=place.source(configuration.backbone),
+            rows=rows,
+            folder=Path(folder),
+            expected_parameters=place.parameters(configuration).trainable,
+            deadline=None if seconds is None else start + seconds,
+        )
+        executor.start([job])
+        finished = executor.wait(listen, lambda: False)
+        passed = time.monotonic() - start
+    outcome = None if finished.lost else finished.outcomes[0]
+    if outcome is None or outcome.timings is None or not heard:
+        raise LoraloomError(f"the warm-up failed: {finished.lost if outcome is None else outcome.reason}")
+    return measured(
+        configuration,
+        train_rows=len(rows.train),
+        eval_rows=len(rows.validation),
+        passes=heard[-1].epoch,
+        evaluated=len(heard),
+        train_seconds=outcome.timings.train_seconds,
+        eval_seconds=outcome.timings.seconds - outcome.timings.train_seconds,
+        beside_seconds=passed - outcome.timings.seconds,
+    )

@@ -1,0 +1,120 @@
+"""What a trial takes: seconds a training row, a validated row, and to begin and end, learnt from what was timed.
+
+Nothing is known of a machine or of texts before something was trained, so a search under a clock begins with a warm-up
+of seconds. What loads a machine changes, so only the newest measurements count, and estimates lean to the slow side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from loraloom.recipe import Configuration, Train
+
+NEWEST = 4
+"""Measurements of a kind that count."""
+CAUTION = 1.1
+"""Estimates are raised by this: a trial that is begun shall end in time."""
+
+Key = tuple[str, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One trial as timed: seconds a training row and pass, seconds a validated row, and seconds beside both."""
+
+    model: str
+    max_length: int
+    batch: int
+    train_row_seconds: float
+    eval_row_seconds: float
+    beside_seconds: float
+
+
+class Costs:
+    """Measurements, and what they say of trials to come."""
+
+    def __init__(self, measured: Iterable[Measured] = ()) -> None:
+        self._newest: dict[Key, deque[Measured]] = {}
+        for one in measured:
+            self.note(one)
+
+    def note(self, one: Measured) -> None:
+        """Takes note of a trial that was timed."""
+        key = one.model, one.max_length, one.batch
+        self._newest.setdefault(key, deque(maxlen=NEWEST)).append(one)
+
+    @property
+    def known(self) -> bool:
+        """Whether anything was timed."""
+        return bool(self._newest)
+
+    def seconds(self, configuration: Configuration, train_rows: int, eval_rows: int) -> float:
+        """What a trial would take, from its beginning to its record."""
+        train = configuration.train
+        trained = train_rows * train.num_train_epochs * self.train_row_seconds(configuration)
+        validated = evaluations(train) * eval_rows * self.eval_row_seconds(configuration)
+        beside = max(one.beside_seconds for one in self._like(configuration))
+        return CAUTION * (trained + validated) + beside
+
+    def train_row_seconds(self, configuration: Configuration) -> float:
+        """Seconds for a row and pass."""
+        return _late(one.train_row_seconds for one in self._like(configuration))
+
+    def eval_row_seconds(self, configuration: Configuration) -> float:
+        """Seconds for a row without gradients."""
+        return _late(one.eval_row_seconds for one in self._like(configuration))
+
+    def _like(self, configuration: Configuration) -> list[Measured]:
+        """The newest measurements of trials like this one, or the slowest of those that are most like it."""
+        data, train = configuration.data, configuration.train
+        model, batch = configuration.backbone.model, train.per_device_train_batch_size
+        key = model, data.max_length, batch
+        if key in self._newest:
+            return list(self._newest[key])
+        same_model = [found for (name, *_), found in self._newest.items() if name == model]
+        others = same_model or list(self._newest.values())
+        return list(max(others, key=lambda found: _late(one.train_row_seconds for one in found)))
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Plain values, for `plan.json`."""
+        return [asdict(one) for found in self._newest.values() for one in found]
+
+
+def measured(
+    configuration: Configuration,
+    *,
+    train_rows: int,
+    eval_rows: int,
+    passes: float,
+    evaluated: float,
+    train_seconds: float,
+    eval_seconds: float,
+    beside_seconds: float,
+) -> Measured:
+    """What a trial's seconds say; `passes` over its rows were done, and it was evaluated `evaluated` times."""
+    return Measured(
+        configuration.backbone.model,
+        configuration.data.max_length,
+        configuration.train.per_device_train_batch_size,
+        train_seconds / max(1.0, train_rows * passes),
+        eval_seconds / max(1.0, eval_rows * evaluated),
+        max(0.0, beside_seconds),
+    )
+
+
+def evaluations(train: Train) -> int:
+    """How often a trial is evaluated; the same as engine/progress.py: evaluation_steps, which a test compares."""
+    least = 8 if train.lr_scheduler_type in ("reduce_lr_on_plateau", "cyclic") else 2
+    epochs = max(1, math.ceil(train.num_train_epochs))
+    return epochs * math.ceil(least / epochs)
+
+
+def _late(values: Iterable[float]) -> float:
+    """The slower half's mean: one slow measurement is a warning, and not the rule."""
+    ranked = sorted(values, reverse=True)
+    half = ranked[: (len(ranked) + 1) // 2]
+    return sum(half) / len(half)

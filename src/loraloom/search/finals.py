@@ -1,0 +1,136 @@
+"""From the rungs to the winner: who is promoted, who is a finalist, and which of the finalists' trials comes next.
+
+Finalists are the configurations that came farthest: by the rung that they reached, then by their mean there. Each is
+trained on the last rung's rows with all seeds, one seed of each before the next of any, so that a search that is cut
+short has compared them alike. Functions of the ledger's entries and of the time; nothing is remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+from loraloom.recipe import Configuration
+from loraloom.search.ladder import first_rung, promotable
+from loraloom.search.pace import Pace
+from loraloom.study.ledger import Entry
+
+Tried = dict[str, list[Entry]]
+"""The ledger's entries by configuration, in the order in which configurations were first tried."""
+MORE_SEEDS = 3
+"""Seeds that finalists are given where time is left over, though fewer were asked for."""
+WORTH = 1.1
+"""Times the rows of the rung before, that a final which the clock cuts short must have at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A trial to begin: its configuration's key, its rows (None is all), and which seed."""
+
+    key: str
+    rows: int | None
+    seed_index: int
+
+
+def promotion(
+    pace: Pace, tried: Tried, at: Callable[[str], Configuration], keep: float, *, hyperband: bool
+) -> Wanted | None:
+    """The next promotion, the highest rung first, that leaves `keep` seconds for the finals."""
+    rungs = pace.plan.rungs
+    places = {key: place for place, key in enumerate(tried)}
+    for rung in range(len(rungs) - 2, -1, -1):
+        results: dict[int, list[tuple[str, float]]] = {}
+        for key, entries in tried.items():
+            bracket = first_rung(places[key], len(rungs), hyperband=hyperband)
+            done = [entry.value for entry in _on(pace, entries, rung) if entry.value is not None]
+            if done:
+                results.setdefault(bracket, []).append((key, done[0]))
+        for found in results.values():
+            for key in promotable(found):
+                above = any(pace.plan.rung(entry.rows) > rung for entry in tried[key])
+                # On the last rung it is a final, for which time is kept already.
+                own = pace.seconds(at(key), rungs[rung + 1]) if rung + 2 == len(rungs) else 0.0
+                if not above and pace.allows(at(key), rungs[rung + 1], max(0.0, keep - own)):
+                    return Wanted(key, rungs[rung + 1], 0)
+    return None
+
+
+class Finals:
+    """The finalists at this moment, and what they still lack."""
+
+    def __init__(self, pace: Pace, tried: Mapping[str, list[Entry]], at: Callable[[str], Configuration]) -> None:
+        self._pace, self._tried, self._at = pace, tried, at
+        self._last = len(pace.plan.rungs) - 1
+        self._ranked = sorted(
+            (key for key, entries in tried.items() if self._in_the_running(entries)), key=self._standing, reverse=True
+        )
+
+    def _in_the_running(self, entries: list[Entry]) -> bool:
+        """Whether it has a result, and has not failed on the last rung."""
+        failed = any(entry.state in ("failed", "pruned") for entry in _on(self._pace, entries, self._last))
+        return not failed and any(entry.value is not None for entry in entries)
+
+    def _standing(self, key: str) -> tuple[int, float]:
+        """The rung that was reached, and the mean there."""
+        entries = [entry for entry in self._tried[key] if entry.value is not None]
+        rung = max(self._pace.plan.rung(entry.rows) for entry in entries)
+        return rung, fmean(entry.value for entry in _on(self._pace, entries, rung) if entry.value is not None)
+
+    @property
+    def seconds_missing(self) -> float:
+        """What the finals still take, those of finalists that are not yet found included."""
+        pace, wanted = self._pace, self._pace.plan.finalists or 0
+        missing = self._missing(wanted, pace.plan.seeds)
+        seconds = sum(pace.seconds(self._at(key), pace.plan.top) for key, _ in missing)
+        unknown = max(0, wanted - len(self._ranked)) * pace.plan.seeds
+        if unknown and pace.task is not None:
+            seconds += unknown * pace.seconds(pace.task.dearest, pace.plan.top)
+        return seconds
+
+    def next(self) -> Wanted | None:
+        """The next final; on as many rows as the time allows where it is the first and does not fit."""
+        pace, top = self._pace, self._pace.plan.top
+        for key, index in self._missing(pace.plan.finalists or 0, pace.plan.seeds):
+            if pace.allows(self._at(key), top):
+                return Wanted(key, top, index)
+        return None if self._any_on_last() else self._cut_short()
+
+    def more(self) -> Wanted | None:
+        """More seeds of the two that lead, then more finalists."""
+        pace, plan = self._pace, self._pace.plan
+        seeds, finalists = max(plan.seeds, MORE_SEEDS), plan.finalists or 0
+        for key, index in (
+            *self._missing(min(2, finalists), seeds),
+            *self._missing(finalists, seeds),
+            *self._missing(len(self._ranked), plan.seeds),
+        ):
+            if pace.allows(self._at(key), plan.top):
+                return Wanted(key, plan.top, index)
+        return None
+
+    def _missing(self, finalists: int, seeds: int) -> Iterator[tuple[str, int]]:
+        """Configurations and seeds that lack a trial on the last rung, the first seed of all first."""
+        for index in range(seeds):
+            for key in self._ranked[:finalists]:
+                if len(_on(self._pace, self._tried[key], self._last)) <= index:
+                    yield key, index
+
+    def _any_on_last(self) -> bool:
+        return any(_on(self._pace, entries, self._last) for entries in self._tried.values())
+
+    def _cut_short(self) -> Wanted | None:
+        """A final for the leader on fewer rows than planned, where that is worth more than the rung before."""
+        pace = self._pace
+        if not self._ranked or self._last == 0:
+            return None
+        key = self._ranked[0]
+        reached = pace.plan.rungs[self._standing(key)[0]]
+        rows = pace.most_rows(self._at(key), pace.plan.top)
+        if reached is None or rows is None or rows < WORTH * reached:
+            return None
+        return Wanted(key, rows, 0)
+
+
+def _on(pace: Pace, entries: list[Entry], rung: int) -> list[Entry]:
+    return [entry for entry in entries if pace.plan.rung(entry.rows) == rung]

@@ -1,0 +1,57 @@
+"""Rungs: on how many training rows a configuration is tried before it is trained on all.
+
+Successive halving on rows. Symbols of Li et al. 2018, "Hyperband", and Li et al. 2020, "A System for Massively Parallel
+Hyperparameter Tuning" (algorithm 2, ASHA): the resource is the number of training rows, R the most that a trial gets,
+r the least, eta the reduction factor. A configuration is promoted when it is among the best 1 / eta of its rung, as
+soon as that is so: nothing waits for a rung to be full, so that the clock may end the search at any moment. Ours and
+not Optuna's, whose pruners compare a trial's own evaluations: here each rung is a training with its own schedule.
+
+hyperband hedges against a lowest rung that misleads: brackets s = s_max … 0 begin at R / eta^s, with
+n = ceil((s_max + 1) / (s + 1) · eta^s) configurations each, one bracket after the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import count
+
+ETA = 3
+LEAST_ROWS = 200
+"""r: below it, differences between configurations are noise."""
+MOST_RUNGS = 5
+
+
+def ladder(rows: int, classes: int) -> tuple[int, ...]:
+    """Rows of each rung, rising to `rows`; one rung where a third of the rows would be too few."""
+    least = max(LEAST_ROWS, 20 * classes)
+    rungs = [rows]
+    while len(rungs) < MOST_RUNGS and rungs[0] / ETA >= least:
+        rungs.insert(0, math.ceil(rungs[0] / ETA))
+    return tuple(rungs)
+
+
+def brackets(rungs: int) -> tuple[tuple[int, int], ...]:
+    """Hyperband's brackets over `rungs` rungs: (the rung that one begins at, its number of configurations)."""
+    most = rungs - 1
+    return tuple((most - s, math.ceil((most + 1) / (s + 1) * ETA**s)) for s in range(most, -1, -1))
+
+
+def first_rung(place: int, rungs: int, *, hyperband: bool) -> int:
+    """The rung that configuration number `place` of a search begins at."""
+    if not hyperband:
+        return 0
+    per_round = brackets(rungs)
+    place %= sum(number for _, number in per_round)
+    for begin, number in per_round:
+        if place < number:
+            return begin
+        place -= number
+    raise AssertionError("a place within the round has a bracket")
+
+
+def promotable(results: Sequence[tuple[str, float]]) -> list[str]:
+    """Of a rung's results (key, value), those among its best 1 / eta, best first, of equals the earlier."""
+    tie = count()
+    ranked = sorted(((-value, next(tie), key) for key, value in results))
+    return [key for _, _, key in ranked[: len(ranked) // ETA]]

@@ -1,0 +1,77 @@
+"""The plan as people see it: what was measured, which trials fit into the time, what is left out, when it ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from loraloom.search.ladder import ETA
+from loraloom.search.pace import Pace
+
+MOST_TRIALS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A rung or the finals: how many trials, on how many training rows."""
+
+    trials: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is to come. `seconds_left` and `examples_per_second` are None where there is no deadline.
+
+    `rungs` are trials that find the finalists, `finals` those that compare them; where every configuration is trained
+    in full, there are finals alone. `part` is the part of the rows that the time allows for, None where it is all.
+    """
+
+    rungs: tuple[Step, ...]
+    finals: Step
+    finalists: int | None
+    seeds: int
+    seeds_wanted: int
+    train_rows: int
+    part: int | None
+    seconds_left: float | None
+    examples_per_second: float | None
+
+    @property
+    def trials(self) -> int:
+        """All trials that are to come, those of the rungs included."""
+        return self.finals.trials + sum(step.trials for step in self.rungs)
+
+
+def look_ahead(pace: Pace, configurations: int | None, *, tried: int, seeds_wanted: int) -> Outlook:
+    """What `pace` has in mind, with `tried` configurations behind it."""
+    task, plan = pace.task, pace.plan
+    assert task is not None
+    left, dearest = pace.clock.training_seconds_left, task.dearest
+    speed = None if not pace.costs.known else 1 / pace.costs.train_row_seconds(dearest)
+    rows = [task.rows(rung) for rung in plan.rungs]
+    seconds = [pace.seconds(dearest, rung) for rung in plan.rungs]
+    to_come = MOST_TRIALS if configurations is None else max(0, configurations - tried)
+    rungs: tuple[Step, ...] = ()
+    if plan.finalists is None:
+        trials = to_come * plan.seeds
+        if left is not None and seconds[-1] > 0:
+            trials = min(trials, int(pace.slots * left / seconds[-1]))
+        finals = Step(trials, rows[-1])
+    else:
+        finals = Step(plan.finalists * plan.seeds, rows[-1])
+        if left is not None and seconds[0] > 0:
+            climb = sum(cost / ETA**rung for rung, cost in enumerate(seconds[:-1])) or seconds[0]
+            searching = max(0.0, pace.slots * left - finals.trials * seconds[-1])
+            to_come = min(to_come, int(searching / climb))
+        rungs = tuple(Step(to_come // ETA**rung, size) for rung, size in enumerate(rows[:-1] or rows))
+    return Outlook(
+        rungs=tuple(step for step in rungs if step.trials),
+        finals=finals,
+        finalists=plan.finalists,
+        seeds=plan.seeds,
+        seeds_wanted=seeds_wanted,
+        train_rows=task.train_rows,
+        part=None if plan.top is None else task.rows(plan.top),
+        seconds_left=pace.clock.seconds_left,
+        examples_per_second=speed,
+    )

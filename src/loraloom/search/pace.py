@@ -1,0 +1,47 @@
+"""Whether a trial fits into the time that is left, and how many rows one could have; always yes where none is set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from loraloom.recipe import Configuration
+from loraloom.search.clock import Clock
+from loraloom.search.costs import Costs
+from loraloom.search.plan import Plan, Task
+
+
+@dataclass(slots=True)
+class Pace:
+    """The plan against the clock. `slots` is how many packs are trained at once."""
+
+    task: Task | None = None
+    plan: Plan = field(default_factory=Plan)
+    clock: Clock = field(default_factory=lambda: Clock(None))
+    costs: Costs = field(default_factory=Costs)
+    slots: int = 1
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a deadline."""
+        return self.clock.max_seconds is not None
+
+    def seconds(self, configuration: Configuration, rows: int | None) -> float:
+        """What a trial on `rows` would take; 0 where nothing is known."""
+        if self.task is None or not self.costs.known:
+            return 0.0
+        task = self.task
+        return self.costs.seconds(configuration, task.rows(rows), task.validated(rows))
+
+    def allows(self, configuration: Configuration, rows: int | None, keep: float = 0.0) -> bool:
+        """Whether such a trial would end in time, with `keep` seconds of training left after it."""
+        left = self.clock.training_seconds_left
+        return left is None or self.seconds(configuration, rows) + keep / self.slots <= left
+
+    def most_rows(self, configuration: Configuration, most: int | None) -> int | None:
+        """The rows that a trial begun now could have, `most` at most; None is all, 0 none."""
+        left, task = self.clock.training_seconds_left, self.task
+        if left is None or task is None or self.seconds(configuration, most) <= left:
+            return most
+        none = self.costs.seconds(configuration, 0, task.eval_rows)
+        row = self.costs.seconds(configuration, 1, task.eval_rows) - none
+        return max(0, int((left - none) / row)) if row > 0 else 0

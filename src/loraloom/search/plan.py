@@ -1,0 +1,142 @@
+"""The plan of a search: which rungs of rows, how many finalists with how many seeds, and what the time leaves out.
+
+Made before training from what a warm-up measured, and made anew as trials end; the rungs stay, since results on
+different rows can't be compared. Three shapes:
+
+- all: every configuration on all rows with all seeds, where that fits the time or no pruner is asked for;
+- rungs: configurations are tried on few rows, the better ones on more, and finalists on all with repeated seeds;
+- fewer rows: as either, on a stratified part, where not even one finalist fits on all rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from loraloom.errors import BudgetError
+from loraloom.recipe import Configuration, Recipe
+from loraloom.search.costs import Costs
+from loraloom.search.ladder import ladder
+
+FINALISTS = 3
+FINALS_SHARE = 0.6
+"""Of the time, at most, for the finalists on all rows; the rest finds them."""
+LEAST_ROWS = 32
+"""Rows on which a trial means anything."""
+LEAST_EVAL_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`rungs` are rows, rising; None is all rows. `finalists` is None where every configuration is trained in full."""
+
+    rungs: tuple[int | None, ...] = (None,)
+    finalists: int | None = None
+    seeds: int = 1
+
+    @property
+    def top(self) -> int | None:
+        """The rows of the last rung."""
+        return self.rungs[-1]
+
+    def rung(self, rows: int | None) -> int:
+        """The rung that a trial on `rows` belongs to; rows between two rungs were cut short by the clock, on the way
+        to the last."""
+        return self.rungs.index(rows) if rows in self.rungs else len(self.rungs) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be planned for: the rows of both splits, the classes, and how many configurations there are.
+
+    `configurations` is None where the time alone ends the search.
+    """
+
+    recipe: Recipe
+    train_rows: int
+    eval_rows: int
+    classes: int
+    configurations: int | None
+
+    @property
+    def dearest(self) -> Configuration:
+        """A configuration with as many epochs as any."""
+        recipe = self.recipe
+        epochs = max(recipe.values("train.num_train_epochs"))
+        return recipe.configuration({"train.num_train_epochs": epochs})
+
+    def rows(self, rung: int | None) -> int:
+        """Training rows of a rung."""
+        return self.train_rows if rung is None else min(rung, self.train_rows)
+
+    def validated(self, rung: int | None) -> int:
+        """Validation rows of a rung: all where it trains on all, else about as many as it trains on."""
+        return self.eval_rows if rung is None else min(self.eval_rows, max(LEAST_EVAL_ROWS, rung))
+
+    def rung_of(self, rows: int) -> int | None:
+        """Rows as a rung has them: None where it is all."""
+        return None if rows >= self.train_rows else rows
+
+
+def make_plan(task: Task, costs: Costs, seconds: float | None) -> Plan:
+    """The plan for `seconds` of training, or for as long as it takes.
+
+    Raises:
+        BudgetError: the time does not suffice for one trial on the fewest rows that mean anything.
+    """
+    search = task.recipe.search
+    by_rows = search.pruner in ("halving", "hyperband") and search.resource == "rows"
+    everything = Plan(seeds=search.seeds)
+    if "data.max_train_samples" in task.recipe.axes:
+        return everything  # the rows are an axis: they are not the search's to choose
+    if seconds is None:
+        return _with_rungs(task, task.train_rows, FINALISTS, search.seeds) if by_rows else everything
+    full = costs.seconds(task.dearest, task.train_rows, task.eval_rows)
+    fits = task.configurations is not None and task.configurations * search.seeds * full <= seconds
+    if not by_rows and (search.pruner != "auto" or fits):
+        return everything if full <= seconds else Plan((_most_rows(task, costs, seconds),), None, search.seeds)
+    share = FINALS_SHARE * seconds
+    for finalists, seeds in _smaller_and_smaller(search.seeds):
+        if finalists * seeds * full <= share:
+            return _with_rungs(task, task.train_rows, finalists, seeds)
+    return _with_rungs(task, _most_rows(task, costs, min(seconds, max(share, _least_seconds(task, costs)))), 1, 1)
+
+
+def _with_rungs(task: Task, top: int, finalists: int, seeds: int) -> Plan:
+    rungs = ladder(top, task.classes)
+    return Plan(tuple(task.rung_of(rows) for rows in rungs), finalists, seeds)
+
+
+def _smaller_and_smaller(seeds: int) -> list[tuple[int, int]]:
+    """Finalists and seeds, from what is wanted to one of one: rather fewer finalists than fewer seeds."""
+    return [(finalists, seeds) for finalists in range(FINALISTS, 0, -1)] + [(1, s) for s in range(seeds - 1, 0, -1)]
+
+
+def _least_seconds(task: Task, costs: Costs) -> float:
+    """What a trial on the fewest rows takes."""
+    return _seconds(task, costs, min(LEAST_ROWS, task.train_rows))
+
+
+def _most_rows(task: Task, costs: Costs, seconds: float) -> int:
+    """The most rows that one trial can be trained on in `seconds`."""
+    least = min(LEAST_ROWS, task.train_rows)
+    shortest = _least_seconds(task, costs)
+    if shortest > seconds:
+        raise BudgetError(
+            f"the time does not suffice for one trial: one on {least} rows takes about {shortest:.0f} s, "
+            f"{max(0.0, seconds):.0f} s are left for it; {shortest - seconds:.0f} s more would do (budget.max_seconds)"
+        )
+    return max(
+        rows for rows in _sizes(least, task.train_rows) if rows == least or _seconds(task, costs, rows) <= seconds
+    )
+
+
+def _seconds(task: Task, costs: Costs, rows: int) -> float:
+    return costs.seconds(task.dearest, rows, task.validated(task.rung_of(rows)))
+
+
+def _sizes(least: int, most: int) -> list[int]:
+    """Numbers of rows in steps of 5 %."""
+    sizes = [least]
+    while sizes[-1] < most:
+        sizes.append(min(most, max(sizes[-1] + 1, int(sizes[-1] * 1.05))))
+    return sizes

@@ -1,0 +1,63 @@
+"""Who wins: the best mean among those that were trained on the most rows; ties within noise go to fewer parameters.
+
+Noise is what seeds do: the standard deviation between seeds of one configuration, pooled over the configurations that
+have several, and from it the standard error of a difference of two means. A configuration within one standard error of
+the leader is taken to be as good (the one-standard-error rule of Breiman et al. 1984, "Classification and Regression
+Trees", section 3.4.3). Where no configuration has two seeds, noise is not known, and only equal means are a tie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import variance
+
+from loraloom.study.leaderboard import Metric, Standing, validation
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The winner, the leader by mean alone, and the standard error of their difference (None: not known)."""
+
+    winner: Standing
+    leader: Standing
+    standard_error: float | None
+
+    @property
+    def sentence(self) -> str | None:
+        """Why the winner is not the leader; None where it is."""
+        if self.winner is self.leader or self.standard_error is None:
+            return None
+        more = self.leader.mean - self.winner.mean
+        return (
+            f"trial {self.leader.leader.number} has {100 * more:.2f} pp more, within the noise of seeds (standard "
+            f"error {100 * self.standard_error:.2f} pp), with {self.leader.leader.counts.trainable:,} parameters where "
+            f"{self.winner.leader.counts.trainable:,} do"
+        )
+
+
+def choose(ranked: Sequence[Standing], metric: Metric) -> Choice:
+    """The winner of `ranked`, which is not empty, and is ordered as `standings` orders it."""
+    leader = ranked[0]
+    rivals = [standing for standing in ranked if standing.reach == leader.reach]
+    noise = _seed_deviation(rivals, metric)
+    if noise is None:
+        return Choice(leader, leader, None)
+    as_good = [rival for rival in rivals if leader.mean - rival.mean <= _standard_error(noise, leader, rival)]
+    winner = min(as_good, key=lambda rival: (rival.leader.counts.trainable, -rival.mean))
+    return Choice(winner, leader, _standard_error(noise, leader, winner))
+
+
+def _seed_deviation(standings: Sequence[Standing], metric: Metric) -> float | None:
+    """The standard deviation between seeds, pooled by degrees of freedom."""
+    repeated = [[validation(trial, metric) for trial in one.trials] for one in standings if len(one.trials) > 1]
+    if not repeated:
+        return None
+    weights = [len(values) - 1 for values in repeated]
+    pooled = sum(weight * variance(values) for weight, values in zip(weights, repeated, strict=True)) / sum(weights)
+    return sqrt(pooled)
+
+
+def _standard_error(deviation: float, one: Standing, other: Standing) -> float:
+    return deviation * sqrt(1 / len(one.trials) + 1 / len(other.trials))

@@ -1,0 +1,60 @@
+"""A search's plan in words, and the clock beside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from loraloom.search.outlook import Outlook, Step
+from loraloom.search.watcher import SearchPlan
+from loraloom.terminal.wording import counted, duration
+
+
+def plan_lines(plan: SearchPlan) -> Iterator[str]:
+    """What will be trained, what the time leaves out, and when it ends."""
+    outlook = plan.outlook
+    if outlook.finalists is None:
+        known = plan.configurations is not None
+        what = counted(plan.configurations, "configuration") if plan.configurations is not None else "configurations"
+        done = f", {plan.finished} of {plan.finished + outlook.trials} trials done" if known else ""
+        yield f"plan    {what} × {counted(outlook.seeds, 'seed')}{done}"
+    else:
+        yield f"plan    {in_words(outlook)}"
+    yield from (f"        {sentence}" for sentence in left_out(plan))
+    if outlook.seconds_left is not None:
+        ends = time.strftime("%H:%M:%S", time.localtime(time.time() + outlook.seconds_left))
+        speed = outlook.examples_per_second
+        measured = "" if speed is None else f"; measured here: {speed:,.0f} training rows/s"
+        yield f"clock   {duration(outlook.seconds_left)} left, ends by {ends}{measured}"
+
+
+def in_words(outlook: Outlook) -> str:
+    """The rungs and the finals: `about 12 trials on 475 rows, then 3 finalists × 3 seeds on all 1,424 rows`."""
+    steps = [f"{counted(step.trials, 'trial')} on {step.rows:,} rows" for step in outlook.rungs]
+    finalists = counted(outlook.finalists or 0, "finalist")
+    finals = f"{finalists} × {counted(outlook.seeds, 'seed')} on {_rows(outlook.finals, outlook)}"
+    return f"about {', '.join(steps)}, then {finals}" if steps else finals
+
+
+def left_out(plan: SearchPlan) -> Iterator[str]:
+    """What the time does not allow for."""
+    outlook = plan.outlook
+    if outlook.part is not None:
+        share = outlook.part / outlook.train_rows
+        yield (
+            f"trained on {outlook.part:,} of {outlook.train_rows:,} rows ({share:.0%}, stratified by class): "
+            "the time does not allow for all"
+        )
+    if outlook.seeds < outlook.seeds_wanted:
+        yield f"{outlook.seeds} of {outlook.seeds_wanted} seeds: the time does not allow for all"
+    first = outlook.rungs[0].trials if outlook.rungs else None
+    if plan.configurations is not None and first is not None and plan.finished == 0 and first < plan.configurations:
+        yield f"about {first} of {plan.configurations:,} configurations are tried: the time does not allow for all"
+    if outlook.finalists is None and plan.configurations is not None and outlook.seconds_left is not None:
+        wanted = plan.configurations * outlook.seeds - plan.finished
+        if outlook.trials < wanted:
+            yield f"about {outlook.trials} of {wanted:,} trials fit the time"
+
+
+def _rows(step: Step, outlook: Outlook) -> str:
+    return f"all {step.rows:,} rows" if outlook.part is None else f"{step.rows:,} rows"

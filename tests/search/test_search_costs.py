@@ -1,0 +1,54 @@
+"""What a trial takes, from what was timed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from loraloom.recipe import Train, read_recipe
+from loraloom.search.costs import CAUTION, NEWEST, Costs, Measured, evaluations, measured
+
+CONFIGURATION = read_recipe({"backbone": {"model": "m"}, "train": {"num_train_epochs": 2}}).configuration({})
+
+
+def _one(seconds: float, **changes: Any) -> Measured:
+    values = {"model": "m", "max_length": 128, "batch": 16, "eval_row_seconds": 0.001, "beside_seconds": 1.0}
+    return Measured(train_row_seconds=seconds, **{**values, **changes})
+
+
+def test_a_trial_takes_its_rows_times_its_epochs_its_evaluations_and_what_is_beside() -> None:
+    costs = Costs([_one(0.01)])
+    trained, validated = 1000 * 2 * 0.01, 2 * 100 * 0.001
+    assert costs.seconds(CONFIGURATION, 1000, 100) == pytest.approx(CAUTION * (trained + validated) + 1)
+
+
+def test_only_the_newest_measurements_count_and_the_slower_half_of_them() -> None:
+    costs = Costs([_one(1.0)] * 3 + [_one(0.01), _one(0.02), _one(0.03), _one(0.04)])
+    assert NEWEST == 4
+    assert costs.train_row_seconds(CONFIGURATION) == pytest.approx(0.035)
+
+
+def test_what_was_not_timed_is_taken_to_be_as_slow_as_the_slowest_that_is_like_it() -> None:
+    costs = Costs([_one(0.01, batch=8), _one(0.02, batch=32), _one(0.5, model="large")])
+    assert costs.train_row_seconds(CONFIGURATION) == 0.02
+    other = read_recipe({"backbone": {"model": "another"}}).configuration({})
+    assert costs.train_row_seconds(other) == 0.5
+
+
+def test_what_was_timed_comes_back_as_it_was_measured() -> None:
+    one = measured(
+        CONFIGURATION, train_rows=100, eval_rows=50, passes=2, evaluated=2, train_seconds=10, eval_seconds=1,
+        beside_seconds=0.5,
+    )  # fmt: skip
+    assert (one.train_row_seconds, one.eval_row_seconds, one.beside_seconds) == (0.05, 0.01, 0.5)
+    assert [Measured(**values) for values in Costs([one]).as_json()] == [one]
+
+
+@pytest.mark.parametrize("epochs", [0.5, 1, 1.5, 2, 3, 10])
+@pytest.mark.parametrize("kind", ["constant", "cyclic", "reduce_lr_on_plateau"])
+def test_evaluations_are_counted_as_the_engines_do(epochs: float, kind: Any) -> None:
+    from loraloom.engine.progress import evaluation_steps
+
+    train = Train(num_train_epochs=epochs, lr_scheduler_type=kind)
+    assert evaluations(train) == len(evaluation_steps(train, 1000))

@@ -1,0 +1,219 @@
+"""Whole searches against a clock that the test moves: what a trial takes is known, nothing is trained."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loraloom.errors import BudgetError
+from loraloom.recipe import Recipe, read_recipe
+from loraloom.search.clock import Clock
+from loraloom.search.costs import Costs, Measured, evaluations
+from loraloom.search.outlook import look_ahead
+from loraloom.search.pace import Pace
+from loraloom.search.plan import FINALISTS, Task, make_plan
+from loraloom.search.proposals import Proposal, Proposals
+from loraloom.study.ledger import Entry
+
+EVAL_ROWS = 300
+ROW_SECONDS, EVAL_SECONDS, BESIDE = 0.004, 0.001, 0.5
+RATES = {1e-4: 0.70, 3e-4: 0.80, 1e-3: 0.90, 3e-3: 0.85}
+
+
+def _recipe(**search: Any) -> Recipe:
+    return read_recipe(
+        {
+            "lora": {"r": [2, 4, 8], "lora_alpha": [8, 16, 32]},
+            "train": {"learning_rate": list(RATES)},
+            "search": {"seeds": 2, **search},
+        }
+    )
+
+
+class _InMemory:
+    """A ledger without a file."""
+
+    def __init__(self) -> None:
+        self.kept: list[Entry] = []
+
+    def entries(self) -> tuple[Entry, ...]:
+        return tuple(self.kept)
+
+    def ask(
+        self, distributions: Any, sampler: Any, params: Any = None, *, seed_index: int = 0, rows: int | None = None
+    ) -> Entry:
+        del sampler
+        generator = random.Random(len(self.kept))  # noqa: S311
+        drawn = {name: generator.choice(found.choices) for name, found in distributions.items()}
+        self.kept.append(Entry(len(self.kept), "running", params or drawn, seed_index, rows, None))
+        return self.kept[-1]
+
+    def tell(self, number: int, state: Any, value: float | None, reason: str | None = None) -> None:
+        del reason
+        self.kept[number] = replace(self.kept[number], state=state, value=value)
+
+    def reject(self, number: int, reason: str) -> None:
+        self.tell(number, "rejected", None, reason)
+
+
+@dataclass(slots=True)
+class _Simulated:
+    """A search whose trials take what they would: rows × epochs × seconds × load."""
+
+    recipe: Recipe
+    rows: int
+    seconds: float | None
+    load: float = 1.0
+    at: float = 0.0
+    trained: list[Proposal] = field(default_factory=list)
+    ledger: _InMemory = field(default_factory=_InMemory)
+
+    def run(self, limit: int = 10_000) -> Pace:
+        clock = Clock(self.seconds, lambda: self.at, reserve=5.0)
+        ledger: Any = self.ledger
+        pace = Pace(clock=clock)
+        proposals = Proposals(self.recipe, ledger, lambda _: None, pace)
+        pace.task = Task(self.recipe, self.rows, EVAL_ROWS, 4, proposals.configurations)
+        pace.costs = Costs([Measured("roberta-base", 128, 16, ROW_SECONDS, EVAL_SECONDS, BESIDE)])
+        pace.plan = make_plan(pace.task, pace.costs, clock.training_seconds_left)
+        for proposal in proposals.interrupted():
+            self._train(proposal, ledger, pace)
+        while len(self.trained) < limit and (proposal := proposals.next()) is not None:  # type: ignore[assignment]
+            self._train(proposal, ledger, pace)
+        return pace
+
+    def _train(self, proposal: Proposal, ledger: Any, pace: Pace) -> None:
+        self.trained.append(proposal)
+        data, train = proposal.configuration.data, proposal.configuration.train
+        rows, validated = data.max_train_samples or self.rows, data.max_eval_samples or EVAL_ROWS
+        row, one = ROW_SECONDS * self.load, EVAL_SECONDS * self.load
+        self.at += rows * train.num_train_epochs * row + evaluations(train) * validated * one + BESIDE
+        pace.costs.note(Measured("roberta-base", 128, train.per_device_train_batch_size, row, one, BESIDE))
+        lora = proposal.configuration.lora
+        value = RATES[train.learning_rate] + 0.001 * lora.r + 0.01 * rows / self.rows - 0.0001 * (train.seed - 42)
+        ledger.tell(proposal.number, "complete", value)
+
+    def by_rows(self) -> Counter[int | None]:
+        return Counter(proposal.configuration.data.max_train_samples for proposal in self.trained)
+
+    def finals(self) -> list[tuple[dict[str, Any], int]]:
+        return [
+            (p.point, p.configuration.train.seed)
+            for p in self.trained
+            if p.configuration.data.max_train_samples is None
+        ]
+
+
+# -- with a deadline ---------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=12)
+@given(
+    rows=st.sampled_from([300, 2_000, 20_000]),
+    seconds=st.floats(30, 900),
+    load=st.floats(0.5, 1.05),
+    sampler=st.sampled_from(["grid", "random"]),
+)
+def test_a_search_ends_in_time_uses_it_and_has_a_winner(rows: int, seconds: float, load: float, sampler: str) -> None:
+    found = _Simulated(_recipe(sampler=sampler), rows, seconds, load)
+    pace = found.run()
+    end = seconds - 5.0
+    assert found.at <= end
+    most = max(p.configuration.data.max_train_samples or rows for p in found.trained)
+    assert most == pace.task.rows(pace.plan.top) if pace.task else False
+    spent = len({tuple(proposal.point.items()) for proposal in found.trained}) == 36
+    assert spent or found.at > 0.8 * end
+
+
+def test_where_everything_fits_everything_is_trained_in_full() -> None:
+    found = _Simulated(_recipe(), 300, 100_000)
+    found.run()
+    assert len(found.finals()) == len(found.trained) == 36 * 2
+
+
+def test_where_not_everything_fits_few_rows_choose_the_finalists() -> None:
+    found = _Simulated(_recipe(), 20_000, 1500)
+    pace = found.run()
+    assert pace.plan.finalists is not None
+    assert len(pace.plan.rungs) > 2
+    counts = found.by_rows()
+    assert counts[pace.plan.rungs[0]] > counts[pace.plan.rungs[1]] > 0
+    best = {"lora.r": 8, "train.learning_rate": 1e-3}
+    assert any(best.items() <= point.items() for point, _ in found.finals())
+    assert {seed for _, seed in found.finals()} >= {42, 43}
+
+
+def test_where_not_one_trial_fits_on_all_rows_a_stratified_part_is_learnt() -> None:
+    found = _Simulated(_recipe(), 1_000_000, 300)
+    pace = found.run()
+    assert pace.plan.top is not None
+    assert 10_000 < pace.plan.top < 100_000
+    assert found.by_rows()[pace.plan.top] >= 1
+    outlook = look_ahead(pace, 36, tried=0, seeds_wanted=2)
+    assert outlook.part == pace.plan.top
+    assert outlook.seeds == 1
+
+
+def test_where_not_one_trial_fits_the_time_that_would_do_is_said() -> None:
+    with pytest.raises(BudgetError, match=r"takes about 1 s, 0 s are left for it; 1 s more would do"):
+        _Simulated(_recipe(), 2_000, 5.5).run()
+
+
+def test_finals_are_kept_time_for_where_the_machine_slows_down() -> None:
+    found = _Simulated(_recipe(), 20_000, 1500)
+    found.load = 1.6
+    found.run()
+    assert found.finals()
+    assert found.at <= 1495
+
+
+def test_every_finalist_has_its_first_seed_before_any_has_its_second() -> None:
+    found = _Simulated(_recipe(pruner="halving"), 2_000, None)
+    pace = found.run()
+    assert pace.plan.finalists == FINALISTS
+    seeds = [seed for _, seed in found.finals()]
+    assert seeds.index(43) >= FINALISTS
+
+
+def test_time_left_over_goes_to_more_seeds_and_finalists() -> None:
+    found = _Simulated(_recipe(n_trials=6, pruner="halving"), 2_000, 1000)
+    found.run()
+    assert len(found.finals()) > FINALISTS * 2
+
+
+# -- without -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pruner", ["halving", "hyperband"])
+def test_a_pruner_gives_more_rows_to_the_better_third(pruner: str) -> None:
+    found = _Simulated(_recipe(pruner=pruner), 6_000, None)
+    pace = found.run()
+    counts = [found.by_rows()[rung] for rung in pace.plan.rungs]
+    assert sum(counts[:-1]) < 36 * 2
+    assert counts[0] == (36 if pruner == "halving" else counts[0])
+    assert counts[-1] < 36
+
+
+@pytest.mark.parametrize("broken_at", [1, 7, 30, 50])
+def test_a_search_on_rungs_that_was_broken_off_goes_on_as_it_would_have(broken_at: int) -> None:
+    recipe = _recipe(pruner="halving", sampler="random", n_trials=24)
+    whole = _Simulated(recipe, 6_000, None)
+    whole.run()
+    first = _Simulated(recipe, 6_000, None)
+    first.run(limit=broken_at)
+    rest = _Simulated(recipe, 6_000, None, ledger=first.ledger)
+    rest.run()
+    assert [*first.trained, *rest.trained] == whole.trained
+
+
+def test_a_configuration_that_fails_on_all_rows_is_no_finalist() -> None:
+    found = _Simulated(_recipe(pruner="halving"), 2_000, None)
+    pace = found.run()
+    assert pace.plan.finalists is not None
+    assert len({tuple(point.items()) for point, _ in found.finals()}) >= FINALISTS

@@ -1,0 +1,47 @@
+"""Rungs of rows, promotions, brackets."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loraloom.search.ladder import ETA, LEAST_ROWS, MOST_RUNGS, brackets, first_rung, ladder, promotable
+
+
+@given(st.integers(1, 10**7), st.integers(2, 200))
+def test_a_ladder_rises_by_eta_to_all_rows_and_begins_with_enough(rows: int, classes: int) -> None:
+    rungs = ladder(rows, classes)
+    assert rungs[-1] == rows
+    assert len(rungs) <= MOST_RUNGS
+    assert all(low < high <= ETA * low for low, high in pairwise(rungs))
+    assert len(rungs) == 1 or rungs[0] >= max(LEAST_ROWS, 20 * classes)
+
+
+def test_few_rows_are_one_rung() -> None:
+    assert ladder(500, 2) == (500,)
+    assert ladder(600, 2) == (200, 600)
+
+
+@pytest.mark.parametrize(("finished", "promoted"), [(0, 0), (2, 0), (3, 1), (5, 1), (6, 2), (9, 3)])
+def test_the_best_third_is_promoted_as_soon_as_there_is_one(finished: int, promoted: int) -> None:
+    results = [(str(i), float(i)) for i in range(finished)]
+    assert promotable(results) == [str(i) for i in range(finished - 1, finished - 1 - promoted, -1)]
+
+
+def test_of_equal_results_the_earlier_is_promoted() -> None:
+    assert promotable([("a", 0.5), ("b", 0.5), ("c", 0.5)]) == ["a"]
+
+
+def test_hyperband_s_brackets_are_those_of_the_paper() -> None:
+    """Li et al. 2018, table 1: R = 81 and eta = 3 make n = 81, 34, 15, 8, 5."""
+    assert brackets(5) == ((0, 81), (1, 34), (2, 15), (3, 8), (4, 5))
+
+
+def test_halving_begins_all_on_the_lowest_rung_and_hyperband_some_on_each() -> None:
+    assert {first_rung(place, 3, hyperband=False) for place in range(40)} == {0}
+    begun = [first_rung(place, 3, hyperband=True) for place in range(17 + 3)]
+    assert [begun.count(rung) for rung in range(3)] == [9 + 3, 5, 3]
+    assert begun[17:] == [0, 0, 0]

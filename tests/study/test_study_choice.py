@@ -1,0 +1,53 @@
+"""Who wins: most rows first, then the mean; ties within the noise of seeds go to fewer parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from loraloom.study.choice import choose
+from loraloom.study.leaderboard import reach, standings
+from loraloom.study.record import TrialRecord
+from tests.study.study_records import record as make_record
+
+
+def _trials(r: int, accuracies: list[float], parameters: int, first: int, **changes: Any) -> list[TrialRecord]:
+    return [
+        make_record(first + index, accuracy=accuracy, point={"lora.r": r}, trainable=parameters, **changes)
+        for index, accuracy in enumerate(accuracies)
+    ]
+
+
+def test_without_repeated_seeds_the_best_wins() -> None:
+    records = _trials(8, [0.91], 900, 0) + _trials(2, [0.90], 100, 1)
+    choice = choose(standings(records, "accuracy"), "accuracy")
+    assert choice.winner.leader.number == 0
+    assert (choice.standard_error, choice.sentence) == (None, None)
+
+
+def test_a_tie_within_a_standard_error_goes_to_fewer_parameters_and_is_said() -> None:
+    records = _trials(8, [0.90, 0.92], 900, 0) + _trials(2, [0.895, 0.915], 100, 2)
+    choice = choose(standings(records, "accuracy"), "accuracy")
+    assert choice.winner.leader.counts.trainable == 100
+    assert choice.standard_error == pytest.approx((0.01**2 * 2) ** 0.5)
+    assert choice.sentence is not None
+    assert "0.50 pp more, within the noise of seeds" in choice.sentence
+
+
+def test_a_difference_beyond_noise_is_no_tie() -> None:
+    records = _trials(8, [0.950, 0.951], 900, 0) + _trials(2, [0.900, 0.901], 100, 2)
+    assert choose(standings(records, "accuracy"), "accuracy").winner.leader.counts.trainable == 900
+
+
+def test_a_result_on_fewer_rows_does_not_win() -> None:
+    records = _trials(8, [0.99], 900, 0, train_rows=100) + _trials(2, [0.90], 100, 1, train_rows=1000)
+    assert choose(standings(records, "accuracy"), "accuracy").winner.leader.number == 1
+
+
+@pytest.mark.parametrize(("epochs", "planned", "seen"), [(1, 1, 100), (0.4, 1, 40), (0.5, 0.5, 100), (2.3, 8, 100)])
+def test_a_trial_that_the_clock_stopped_has_seen_fewer_rows(epochs: float, planned: float, seen: int) -> None:
+    record = make_record(0, train_rows=100, epochs=epochs)
+    train = record.configuration.train.model_copy(update={"num_train_epochs": planned})
+    configuration = record.configuration.model_copy(update={"train": train})
+    assert reach(record.model_copy(update={"configuration": configuration})) == seen
