@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from loraloom.backbone import sources
 from loraloom.engine import Engine, Job, Listener, Outcome
 from loraloom.errors import RecipeError
-from loraloom.recipe import Choices, Configuration, Recipe
+from loraloom.recipe import Configuration, Recipe
 
 if TYPE_CHECKING:
     from loraloom.backbone.sources import Source
@@ -91,9 +91,8 @@ def why_not_loom(source: Source, configuration: Configuration) -> str | None:
 
 def _refusals(recipe: Recipe) -> list[tuple[str, str | None]]:
     """Each model of the recipe, and why loom can't train it with any of the recipe's heads."""
-    named = {name: Choices(recipe.values(name)) for name in ("backbone.model", "head.kind") if name in recipe.axes}
     found: dict[str, str | None] = {}
-    for point in recipe.model_copy(update={"axes": named}).grid():
+    for point in recipe.narrowed(("backbone.model", "head.kind")).grid():
         configuration = recipe.configuration(point)
         backbone = configuration.backbone
         reason = why_not_loom(sources.find(backbone.model, backbone.revision), configuration)

@@ -13,7 +13,7 @@ from loraloom.budget import ParameterCount, Plan
 from loraloom.data import Encoded, Finding, TextData, default_cache, encode, truncation_finding
 from loraloom.engine import Rows
 from loraloom.errors import BackboneError, BudgetError
-from loraloom.recipe import Backbone, Choices, Configuration, Head, Lora, Recipe
+from loraloom.recipe import Backbone, Configuration, Head, Lora, Recipe
 
 _COUNTED = (
     "backbone.model",
@@ -191,8 +191,7 @@ class Workplace:
 
 def counted_points(recipe: Recipe) -> Iterator[dict[str, Any]]:
     """The points that count differently, ranges at both of their ends."""
-    counted = {name: Choices(recipe.values(name)) for name in recipe.axes if name in _COUNTED}
-    yield from recipe.model_copy(update={"axes": counted}).grid()
+    yield from recipe.narrowed(_COUNTED).grid()
 
 
 def point_name(point: dict[str, Any]) -> str:
