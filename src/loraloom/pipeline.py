@@ -16,9 +16,10 @@ from loraloom.errors import LoraloomError, RunError
 from loraloom.execute.driver import Driver
 from loraloom.execute.in_process import InProcess, choose_engine
 from loraloom.execute.workplace import Workplace
-from loraloom.recipe import Choices, Recipe
+from loraloom.recipe import Recipe
 from loraloom.report import write_report
 from loraloom.search.clock import Clock
+from loraloom.search.space import default_space
 from loraloom.search.watcher import Watcher
 from loraloom.study.durable import write_text
 from loraloom.study.leaderboard import LEADERBOARD, leaderboard_csv, standings
@@ -49,7 +50,7 @@ def search(
     """
     clock, watcher = Clock(recipe.budget.max_seconds), watcher or Watcher()
     refuse_taken(Path(out))
-    recipe = _anchored(recipe)
+    recipe = default_space(_anchored(recipe))
     engine = choose_engine(recipe, profile=profile)
     place = _prepare(recipe, watcher, allow_leak, in_memory)
     made = {"command": list(command), "allow_leak": allow_leak, **describe_machine(), **place.pins()}
@@ -85,15 +86,8 @@ def _anchored(recipe: Recipe) -> Recipe:
         for name in ("train_file", "validation_file", "test_file")
         if (value := getattr(recipe.data, name))
     }
-    model, axes = recipe.backbone.model, dict(recipe.axes)
-    if "backbone.model" in axes:
-        axes["backbone.model"] = Choices(tuple(_place(value) for value in recipe.values("backbone.model")))
-    changes = {
-        "data": recipe.data.model_copy(update=data),
-        "backbone": recipe.backbone.model_copy(update={"model": _place(model)}),
-        "axes": axes,
-    }
-    return recipe.model_copy(update=changes)
+    anchored = recipe.model_copy(update={"data": recipe.data.model_copy(update=data)})
+    return anchored.renamed("backbone.model", _place)
 
 
 def _place(model: str) -> str:
