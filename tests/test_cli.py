@@ -82,6 +82,15 @@ def test_json_is_the_only_thing_on_standard_output(
     assert json.loads(out)["winner"]["result"]["test"]["accuracy"] >= 0
 
 
+def test_train_is_one_configuration_also_where_the_recipe_says_auto(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, recipe_file: Path, tmp_path: Path
+) -> None:
+    command = ["train", str(recipe_file), "--out", str(tmp_path / "run"), "--json", "--set", "search.sampler=auto"]
+    code, out, _ = call(capsys, monkeypatch, *command)
+    assert (code, json.loads(out)["winner"]["point"]) == (0, {})
+    assert len((tmp_path / "run" / "leaderboard.csv").read_text().splitlines()) == 2
+
+
 def test_budget_counts_and_names_what_would_fit(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

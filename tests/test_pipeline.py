@@ -20,6 +20,7 @@ from loraloom import pipeline
 from loraloom.data import Finding
 from loraloom.errors import BudgetError, DataError, LoraloomError, RunError
 from loraloom.recipe import read_recipe
+from loraloom.search.space import default_space
 from loraloom.search.watcher import Watcher
 from loraloom.study.run import Run
 from tests.conftest import make_rows, write_csv
@@ -60,13 +61,33 @@ def test_texts_that_are_cut_off_are_said(tiny_recipe: dict[str, Any], tmp_path: 
     assert ear.heard.count("truncated") == 1
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("sampler", ["random", "tpe", "auto"])
 def test_samplers_and_pruners_run(tiny_recipe: dict[str, Any], tmp_path: Path, sampler: str) -> None:
     changes = [f"search.sampler={sampler}", "search.n_trials=4", "search.pruner=halving", "search.resource=epochs"]
     changes.append("search.metric=macro_f1")
     axes = ["train.learning_rate={min: 1e-4, max: 1e-1, log: true}", "lora.r={min: 1, max: 8}"]
     loraloom.search(tiny_recipe, tmp_path / "run", overrides=[*changes, *axes])
     assert len(Run(tmp_path / "run").records()) == 4
+
+
+def test_auto_without_axes_searches_a_space_and_keeps_it_with_the_run(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    changes = ["search.sampler=auto", "search.n_trials=2", "train.num_train_epochs=1", "lora.target_modules=query"]
+    loraloom.search(tiny_recipe, tmp_path / "run", overrides=changes)
+    run = Run(tmp_path / "run")
+    assert run.recipe.axes == default_space(read_recipe(tiny_recipe, changes)).axes
+    assert [record.point["train.optim"] for record in run.records()] == ["adam", "adamw"]
+    assert "train.warmup_steps" not in run.records()[0].point
+    assert [record.configuration.train.warmup_steps for record in run.records()] == [0, 100]
+
+
+def test_a_grid_of_conditional_axes_is_searched_and_reported(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    axis = "train.warmup_steps={values: [2, 5], when: {train.lr_scheduler_type: linear}}"
+    loraloom.search(tiny_recipe, tmp_path / "run", overrides=["train.lr_scheduler_type=constant,linear", axis])
+    rows = (tmp_path / "run" / "leaderboard.csv").read_text().splitlines()
+    assert len(rows) == 4
+    assert sorted(record.configuration.train.warmup_steps for record in Run(tmp_path / "run").records()) == [0, 2, 5]
 
 
 def test_a_killed_search_goes_on_with_finished_trials_kept(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import pytest
 
 from loraloom import budget
 from loraloom.backbone import sources
-from loraloom.recipe import Recipe, read_recipe
+from loraloom.recipe import Choices, Configuration, Recipe, read_recipe
+from loraloom.search.presets import preset_points
+from loraloom.search.space import default_space
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 SHIPPED = sorted(path.name for path in RECIPES.glob("*.yaml"))
@@ -26,14 +28,23 @@ def grid() -> Recipe:
 
 
 def counted(recipe: Recipe, **point: object) -> budget.ParameterCount:
+    return budget.count(plan_of(recipe.configuration({n.replace("__", "."): value for n, value in point.items()})))
+
+
+def plan_of(configuration: Configuration) -> budget.Plan:
     from loraloom.backbone.adapting import Shapes
 
-    configuration = recipe.configuration({name.replace("__", "."): value for name, value in point.items()})
-    return budget.count(Shapes(AG_NEWS).plan(sources.find(configuration.backbone.model), configuration))
+    return Shapes(AG_NEWS).plan(sources.find(configuration.backbone.model), configuration)
 
 
 def test_all_recipes_are_found() -> None:
-    assert {"demo.yaml", "agnews-roberta-base.yaml", "agnews-grid.yaml", "cpu-top-layers.yaml"} <= set(SHIPPED)
+    assert {
+        "demo.yaml",
+        "agnews-roberta-base.yaml",
+        "agnews-grid.yaml",
+        "agnews-auto.yaml",
+        "cpu-top-layers.yaml",
+    } <= set(SHIPPED)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -62,6 +73,30 @@ def test_the_best_run_is_a_point_of_the_grid(best_run: Recipe, grid: Recipe) -> 
 @pytest.mark.parametrize(("rank", "trainable"), [(2, 685_828), (4, 759_556), (8, 907_012)])
 def test_every_rank_of_the_grid_fits_the_cap(grid: Recipe, rank: int, trainable: int) -> None:
     assert counted(grid, lora__r=rank).trainable == trainable <= 1_000_000
+
+
+def test_the_auto_recipe_begins_with_the_best_run(best_run: Recipe) -> None:
+    auto = default_space(read_recipe(RECIPES / "agnews-auto.yaml"))
+    first, best = auto.configuration(preset_points(auto, lambda _: None)[0]), best_run.configuration({})
+    assert (first.data, first.backbone, first.head, first.train) == (best.data, best.backbone, best.head, best.train)
+    assert first.lora.model_copy(update={"target_modules": best.lora.target_modules}) == best.lora
+    assert counted(auto).trainable < counted(best_run).trainable == budget.count(plan_of(first)).trainable
+
+
+def test_most_presets_of_the_auto_recipe_fit_the_cap() -> None:
+    auto = default_space(read_recipe(RECIPES / "agnews-auto.yaml"))
+    everything = preset_points(auto, lambda _: None)
+    counts = [budget.count(plan_of(auto.configuration(point))).trainable for point in everything]
+    assert len(everything) == 7
+    assert sum(count <= 1_000_000 for count in counts) >= 6
+
+
+def test_the_auto_recipe_may_be_narrowed_to_a_grid() -> None:
+    changes = ["search.sampler=grid", "train.lr_scheduler_type=constant,linear"]
+    warmup = "train.warmup_steps={values: [0, 200], when: {train.lr_scheduler_type: linear}}"
+    recipe = read_recipe(RECIPES / "agnews-auto.yaml", [*changes, warmup])
+    assert isinstance(recipe.axes["train.warmup_steps"], Choices)
+    assert len(list(recipe.grid())) == 3
 
 
 def test_the_top_layers_recipe_adapts_no_layer_below_the_third() -> None:

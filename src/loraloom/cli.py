@@ -148,7 +148,8 @@ def train(
         raise RecipeError(
             f"{recipe}: {', '.join(read.axes)} would vary; train takes one value each, search takes several"
         )
-    _search(read, out, deadline, grace, allow_leak, profile, quiet, as_json)
+    one = read.search.model_copy(update={"sampler": "grid"})  # the others would look for more than there is
+    _search(read.model_copy(update={"search": one}), out, deadline, grace, allow_leak, profile, quiet, as_json)
 
 
 @app.command()

@@ -17,9 +17,10 @@ from loraloom.execute.driver import Driver
 from loraloom.execute.in_process import InProcess, choose_engine
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
-from loraloom.recipe import Choices, Recipe
+from loraloom.recipe import Recipe
 from loraloom.report import write_report
 from loraloom.search.clock import Clock, make_clock
+from loraloom.search.space import default_space
 from loraloom.search.watcher import Watcher
 from loraloom.study.choice import choose
 from loraloom.study.durable import write_text
@@ -59,7 +60,7 @@ def search(
     """
     clock, watcher = make_clock(recipe.budget.max_seconds, deadline, started), watcher or Watcher()
     refuse_taken(Path(out))
-    recipe = _anchored(recipe)
+    recipe = default_space(_anchored(recipe))
     engine = choose_engine(recipe, profile=profile)
     place = _prepare(recipe, watcher, allow_leak, in_memory)
     made = {"command": list(command), "allow_leak": allow_leak, **describe_machine(), **place.pins()}
@@ -106,15 +107,8 @@ def _anchored(recipe: Recipe) -> Recipe:
         for name in ("train_file", "validation_file", "test_file")
         if (value := getattr(recipe.data, name))
     }
-    model, axes = recipe.backbone.model, dict(recipe.axes)
-    if "backbone.model" in axes:
-        axes["backbone.model"] = Choices(tuple(_place(value) for value in recipe.values("backbone.model")))
-    changes = {
-        "data": recipe.data.model_copy(update=data),
-        "backbone": recipe.backbone.model_copy(update={"model": _place(model)}),
-        "axes": axes,
-    }
-    return recipe.model_copy(update=changes)
+    anchored = recipe.model_copy(update={"data": recipe.data.model_copy(update=data)})
+    return anchored.renamed("backbone.model", _place)
 
 
 def _place(model: str) -> str:

@@ -215,7 +215,20 @@ def _recipes(draw: st.DrawFn) -> dict[str, Any]:
             "max": draw(st.floats(0.02, 1)),
             "log": draw(st.booleans()),
         }
+    if draw(st.booleans()):
+        values.setdefault("train", {})["warmup_steps"] = draw(_conditional_axes())
+        values["train"]["optim"] = ["adam", "adamw", "muon"]
     return values
+
+
+@st.composite
+def _conditional_axes(draw: st.DrawFn) -> dict[str, Any]:
+    ends = {"min": 0, "max": draw(st.integers(1, 99))}
+    wanted = draw(st.lists(st.sampled_from(["adam", "adamw", "muon"]), min_size=1, unique=True))
+    axis: dict[str, Any] = {"when": {"train.optim": wanted}, **(ends if draw(st.booleans()) else {"values": [1, 2]})}
+    if draw(st.booleans()):
+        axis["otherwise"] = draw(st.integers(0, 9))
+    return axis
 
 
 @settings(max_examples=60, deadline=None)

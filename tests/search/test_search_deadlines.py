@@ -46,7 +46,7 @@ class _InMemory:
         return tuple(self.kept)
 
     def ask(
-        self, distributions: Any, sampler: Any, params: Any = None, *, seed_index: int = 0, rows: int | None = None
+        self, distributions: Any, sampler: Any, params: Any = None, *, seed_index: int = 0, rows: Any = None, **_: Any
     ) -> Entry:
         del sampler
         generator = random.Random(len(self.kept))  # noqa: S311

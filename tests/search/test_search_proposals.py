@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from loraloom.recipe import Configuration, Recipe, read_recipe
+from loraloom.search.presets import preset_points
 from loraloom.search.proposals import Proposal, Proposals, distribution, make_sampler
 from loraloom.search.pruning import make_pruner
 from loraloom.study.ledger import Ledger
 
 Fits = Callable[[Configuration], str | None]
 SAMPLERS = ("random", "tpe")
+ALL_SAMPLERS = (*SAMPLERS, "auto")
 
 
 pytestmark = pytest.mark.usefixtures("unsynced_ledger")
@@ -162,7 +164,7 @@ def test_seeds_go_on_after_the_ledger_is_opened_again(tmp_path: Path, done: int)
 # -- random and tpe ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", ALL_SAMPLERS)
 def test_proposals_are_a_function_of_the_recipe(tmp_path: Path, sampler: str) -> None:
     runs = []
     for name in ("one", "two"):
@@ -171,7 +173,7 @@ def test_proposals_are_a_function_of_the_recipe(tmp_path: Path, sampler: str) ->
     assert runs[0] == runs[1]
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", ALL_SAMPLERS)
 def test_a_search_that_was_broken_off_proposes_what_it_would_have(tmp_path: Path, sampler: str) -> None:
     (tmp_path / "whole").mkdir()
     (tmp_path / "broken").mkdir()
@@ -215,7 +217,7 @@ def test_what_is_over_the_cap_is_never_trained(tmp_path: Path, sampler: str) -> 
     assert {e.state for e in ledger.entries() if e.params["lora.r"] > 8} == {"rejected"}
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", ALL_SAMPLERS)
 def test_no_point_is_trained_twice(tmp_path: Path, sampler: str) -> None:
     recipe = read_recipe({"lora": {"r": {"min": 1, "max": 5}}, "search": {"sampler": sampler, "n_trials": 5}})
     ranks = [p.configuration.lora.r for p in _search(*_open(tmp_path, recipe))]
@@ -229,13 +231,20 @@ def test_a_spent_space_ends_the_search(tmp_path: Path, monkeypatch: pytest.Monke
     assert sorted(ranks) == [2, 4]
 
 
+def test_tpe_goes_on_at_random_where_it_proposes_but_what_was_tried(tmp_path: Path) -> None:
+    recipe = read_recipe(
+        {"lora": {"r": list(range(1, 9)), "lora_alpha": [8, 16, 32]}, "search": {"sampler": "tpe", "n_trials": 24}}
+    )
+    assert len(list(_search(*_open(tmp_path, recipe)))) == 24
+
+
 def test_random_tries_20_configurations_by_default(tmp_path: Path) -> None:
     recipe = read_recipe({"lora": {"r": {"min": 1, "max": 99}}, "search": {"sampler": "random", "seeds": 2}})
     proposals, _ = _open(tmp_path, recipe)
     assert proposals.configurations == 20
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", ALL_SAMPLERS)
 def test_points_of_a_range_lie_within_it(tmp_path: Path, sampler: str) -> None:
     for proposal in _search(*_open(tmp_path, _sampled(sampler, 6))):
         assert 1 <= proposal.point["lora.r"] <= 64
@@ -243,10 +252,125 @@ def test_points_of_a_range_lie_within_it(tmp_path: Path, sampler: str) -> None:
         assert 1e-4 <= proposal.point["train.learning_rate"] <= 1e-2
 
 
+# -- conditional axes --------------------------------------------------------------------------------------------
+
+
+def _conditional(sampler: str, n_trials: int | None = None, **warmup: Any) -> Recipe:
+    axis = warmup or {"min": 1, "max": 100}
+    return read_recipe(
+        {
+            "train": {
+                "warmup_steps": {**axis, "when": {"train.lr_scheduler_type": ["linear", "cosine"]}, "otherwise": 0},
+                "lr_scheduler_type": ["constant", "linear", "cosine"],
+            },
+            "lora": {"r": {"values": [8, 16], "when": {"lora.target_modules": ["query"]}}, "target_modules": TARGETS},
+            "search": {"sampler": sampler, "n_trials": n_trials},
+        }
+    )
+
+
+TARGETS = ["all-linear", ["query"], ["query", "value"]]
+
+
+@pytest.mark.parametrize("sampler", ALL_SAMPLERS)
+def test_an_inactive_axis_is_not_suggested(tmp_path: Path, sampler: str) -> None:
+    proposals, ledger = _open(tmp_path, _conditional(sampler, 24))
+    found = list(_search(proposals, ledger))
+    assert {len(p.point) for p in found} == {2, 3, 4}
+    for proposal, entry in zip(found, (e for e in ledger.entries() if e.state != "rejected"), strict=True):
+        train, lora = proposal.configuration.train, proposal.configuration.lora
+        assert ("train.warmup_steps" in proposal.point) == (train.lr_scheduler_type != "constant")
+        assert ("lora.r" in proposal.point) == (lora.target_modules == ("query",))
+        assert entry.params.keys() == proposal.point.keys()
+        assert (train.warmup_steps == 0) == ("train.warmup_steps" not in proposal.point)
+
+
+def test_a_grid_of_conditional_axes_is_visited_once(tmp_path: Path) -> None:
+    proposals, ledger = _open(tmp_path, _conditional("grid", values=[0, 100]))
+    found = [p.configuration.model_dump_json() for p in _search(proposals, ledger)]
+    assert proposals.configurations == len(found) == len(set(found)) == 5 * 4
+
+
+@pytest.mark.parametrize("sampler", ALL_SAMPLERS)
+def test_conditional_axes_are_proposed_again_as_they_would_have_been(tmp_path: Path, sampler: str) -> None:
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "broken").mkdir()
+    recipe = _conditional(sampler, 16)
+    whole = [p.point for p in _search(*_open(tmp_path / "whole", recipe))]
+    broken = [p.point for limit in (3, 9, 1000) for p in _search(*_open(tmp_path / "broken", recipe), limit=limit)]
+    assert broken == whole
+
+
+@pytest.mark.parametrize("sampler", ["grid", *ALL_SAMPLERS])
+def test_a_trial_with_inactive_axes_comes_back_as_it_was(tmp_path: Path, sampler: str) -> None:
+    recipe = _conditional(sampler, 5, values=[0, 100])
+    proposals, _ = _open(tmp_path, recipe)
+    broken = [proposals.next() for _ in range(5)]
+    again, _ = _open(tmp_path, recipe)
+    assert list(again.interrupted()) == broken
+
+
+def test_a_small_conditional_space_is_spent_without_twins(tmp_path: Path) -> None:
+    axis = {"values": [2, 4], "when": {"train.optim": "adam"}, "otherwise": 16}
+    search = {"sampler": "tpe", "n_trials": 9}
+    recipe = read_recipe({"lora": {"r": axis}, "train": {"optim": ["adam", "muon"]}, "search": search})
+    found = [p.configuration for p in _search(*_open(tmp_path, recipe))]
+    assert sorted((c.train.optim, c.lora.r) for c in found) == [("adam", 2), ("adam", 4), ("muon", 16)]
+
+
+# -- auto --------------------------------------------------------------------------------------------------------
+
+
+def test_auto_tries_the_presets_first_and_in_order(tmp_path: Path) -> None:
+    recipe = _sampled("auto", 12)
+    presets = preset_points(recipe, _all_fit)
+    found = [p.point for p in _search(*_open(tmp_path, recipe))]
+    assert len(found) == 12 > len(presets) > 1
+    assert found[: len(presets)] == presets
+
+
+def test_auto_leaves_out_the_presets_over_the_cap(tmp_path: Path) -> None:
+    recipe = _sampled("auto", 12)
+    proposals, ledger = _open(tmp_path, recipe, _up_to(4))
+    assert [p.point["lora.r"] for p in _search(proposals, ledger, limit=2)] == [4, 4]
+    assert all(entry.state == "complete" for entry in ledger.entries())
+
+
+def test_auto_ends_after_n_trials_where_there_are_more_presets(tmp_path: Path) -> None:
+    recipe = _sampled("auto", 2)
+    assert [p.point for p in _search(*_open(tmp_path, recipe))] == preset_points(recipe, _all_fit)[:2]
+
+
+def test_auto_learns_from_the_presets(tmp_path: Path) -> None:
+    points: dict[int, list[dict[str, Any]]] = {1: [], -1: []}
+    for sign, seen in points.items():
+        (tmp_path / str(sign)).mkdir()
+        proposals, ledger = _open(tmp_path / str(sign), _sampled("auto"))
+        while (proposal := proposals.next()) is not None:
+            seen.append(proposal.point)
+            ledger.tell(proposal.number, "complete", sign * proposal.configuration.lora.r)
+    assert points[1][:10] == points[-1][:10]  # the presets count among the ten before Optuna learns
+    assert points[1][10:] != points[-1][10:]
+
+
+def test_a_preset_that_was_broken_off_before_it_began_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = _sampled("auto", 8)
+    proposals, ledger = _open(tmp_path, recipe)
+    done = [p.point for p in _search(proposals, ledger, limit=1)]
+    with monkeypatch.context() as patch:
+        patch.setattr("optuna.study.Study.ask", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            proposals.next()
+    presets = preset_points(recipe, _all_fit)
+    assert done + [p.point for p in _search(*_open(tmp_path, recipe), limit=len(presets) - 1)] == presets
+
+
 # -- broken off --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sampler", ["grid", *SAMPLERS])
+@pytest.mark.parametrize("sampler", ["grid", *ALL_SAMPLERS])
 def test_a_trial_that_was_broken_off_comes_back_as_it_was(tmp_path: Path, sampler: str) -> None:
     recipe = _grid(seeds=2) if sampler == "grid" else _sampled(sampler)
     proposals, ledger = _open(tmp_path, recipe)

@@ -44,6 +44,16 @@ def test_the_sampler_proposes_where_no_point_is_given(tmp_path: Path) -> None:
     assert entry.state == "running"
 
 
+def test_an_axis_is_proposed_only_where_it_is_active_at_those_before_it(tmp_path: Path) -> None:
+    axes = {**AXES, "lora.lora_alpha": CategoricalDistribution((8, 16))}
+    ledger = _open(tmp_path)
+    for r in (2, 4):
+        ledger.ask(
+            axes, SAMPLER, {"lora.r": r}, is_active=lambda name, params: name == "lora.r" or params["lora.r"] == 4
+        )
+    assert [entry.params.keys() for entry in ledger.entries()] == [{"lora.r"}, {"lora.r", "lora.lora_alpha"}]
+
+
 def test_trials_are_numbered_from_0(tmp_path: Path) -> None:
     ledger = _open(tmp_path)
     assert [_ask(ledger, r).number for r in (2, 4, 8)] == [0, 1, 2]

@@ -10,7 +10,7 @@ from loraloom.backbone import sources
 from loraloom.engine import Engine, Job, Listener, Outcome
 from loraloom.errors import LoraloomError, RecipeError
 from loraloom.execute.executor import Finished
-from loraloom.recipe import Choices, Configuration, Recipe
+from loraloom.recipe import Configuration, Recipe
 from loraloom.study.durable import disk_is_full, write_text
 
 if TYPE_CHECKING:
@@ -126,9 +126,8 @@ def why_not_loom(source: Source, configuration: Configuration) -> str | None:
 
 def _refusals(recipe: Recipe) -> list[tuple[str, str | None]]:
     """Each model of the recipe, and why loom can't train it with any of the recipe's heads."""
-    named = {name: Choices(recipe.values(name)) for name in ("backbone.model", "head.kind") if name in recipe.axes}
     found: dict[str, str | None] = {}
-    for point in recipe.model_copy(update={"axes": named}).grid():
+    for point in recipe.narrowed(("backbone.model", "head.kind")).grid():
         configuration = recipe.configuration(point)
         backbone = configuration.backbone
         reason = why_not_loom(sources.find(backbone.model, backbone.revision), configuration)

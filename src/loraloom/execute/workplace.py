@@ -14,7 +14,7 @@ from loraloom.data import Encoded, Finding, TextData, default_cache, encode, tru
 from loraloom.data.sampling import part_of
 from loraloom.engine import Rows
 from loraloom.errors import BackboneError, BudgetError, RecipeError
-from loraloom.recipe import Backbone, Choices, Configuration, Data, Head, Lora, Recipe
+from loraloom.recipe import Backbone, Configuration, Data, Head, Lora, Recipe
 
 _COUNTED = (
     "backbone.model",
@@ -208,8 +208,7 @@ class Workplace:
 
 def counted_points(recipe: Recipe) -> Iterator[dict[str, Any]]:
     """The points that count differently, ranges at both of their ends."""
-    counted = {name: Choices(recipe.values(name)) for name in recipe.axes if name in _COUNTED}
-    yield from recipe.model_copy(update={"axes": counted}).grid()
+    yield from recipe.narrowed(_COUNTED).grid()
 
 
 def point_name(point: dict[str, Any]) -> str:

@@ -1,10 +1,10 @@
 """The recipe: a YAML file that describes a whole run.
 
-`fields.py` has its words, `axes.py` the space that lists and ranges span, `reading.py` reads and refuses,
-`schema.py` writes the JSON Schema.
+`fields.py` has its words, `axes.py` the space that lists and ranges span, `reading.py` reads and refuses (axes by
+`axis_reading.py` and `conditions.py`, in the words of `problems.py`), `schema.py` writes the JSON Schema.
 """
 
-from loraloom.recipe.axes import Axis, Choices, Range, Recipe
+from loraloom.recipe.axes import Axis, Choices, Condition, Range, Recipe
 from loraloom.recipe.fields import (
     Backbone,
     Budget,
@@ -23,6 +23,7 @@ __all__ = [
     "Backbone",
     "Budget",
     "Choices",
+    "Condition",
     "Configuration",
     "Data",
     "Head",

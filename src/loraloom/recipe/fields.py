@@ -128,9 +128,12 @@ class Train(Section):
 class Search(Section):
     """How configurations are proposed and compared."""
 
-    sampler: Literal["grid", "random", "tpe"] = Field("grid", description="How configurations are proposed.")
+    sampler: Literal["grid", "random", "tpe", "auto"] = Field(
+        "grid",
+        description="How configurations are proposed; auto: known good ones first, then by what was learnt (tpe).",
+    )
     n_trials: int | None = Field(
-        None, ge=1, description="Configurations to try; by default the whole grid, or 20 for random and tpe."
+        None, ge=1, description="Configurations to try; by default the whole grid, or 20 for the other samplers."
     )
     pruner: Literal["auto", "none", "halving", "hyperband"] = Field(
         "auto",
@@ -159,3 +162,16 @@ class Configuration(Section):
     lora: Lora = Field(default_factory=Lora)
     head: Head = Field(default_factory=Head)
     train: Train = Field(default_factory=Train)
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "data": Data,
+    "backbone": Backbone,
+    "lora": Lora,
+    "head": Head,
+    "train": Train,
+}
+"""The sections of a configuration: those whose fields may be axes."""
+NOT_AXES = {f"data.{name}" for name in Data.model_fields if name != "max_length"} | {"backbone.revision"}
+LIST_FIELDS = {"data.text_column", "lora.target_modules", "lora.layers_to_transform"}
+"""Fields of which one value may be a list."""

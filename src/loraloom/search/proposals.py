@@ -3,13 +3,17 @@ the plan has finalists, promotions to the next rung, new configurations, and the
 
 Without a deadline the next trial is a function of the recipe and the ledger alone, samplers included (each proposal has
 its own seed), so a resumed search proposes what it would have proposed; with one, also of the time that is left. tpe is
-Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization", section 4, as Optuna has it.
+Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization", section 4, as Optuna has it: axes that are always
+active are drawn together (multivariate), conditional ones each by itself. auto tries the presets first, and goes on as
+tpe, which learns from them. Rejected: Optuna's `group=True`, which draws conditional axes together too; it is
+experimental, and was no better (docs/log.md).
 """
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +24,7 @@ from loraloom.recipe import Axis, Choices, Configuration, Range, Recipe
 from loraloom.search.finals import Finals, Tried, Wanted, promotion
 from loraloom.search.ladder import first_rung
 from loraloom.search.pace import Pace
+from loraloom.search.presets import preset_points
 from loraloom.study.ledger import Entry, Ledger
 
 DEFAULT_TRIALS = 20
@@ -27,6 +32,8 @@ MAX_REJECTED = 200
 """Proposals in a row that may be over the cap or already tried before the space counts as spent."""
 MAX_LATE = 5
 """Proposals in a row that may take longer than there is time before the time counts as used."""
+STUCK_AFTER = 20
+"""Rejected proposals in a row after which the next is drawn at random: tpe learns nothing from a rejected one."""
 
 Fits = Callable[[Configuration], str | None]
 """Why a configuration is not to be trained (over the cap, say), or None."""
@@ -47,10 +54,11 @@ class Proposals:
     def __init__(self, recipe: Recipe, ledger: Ledger, fits: Fits, pace: Pace | None = None) -> None:
         self._recipe, self._ledger, self._fits = recipe, ledger, fits
         self._pace = pace or Pace()
-        self._distributions = {name: distribution(axis) for name, axis in recipe.axes.items()}
+        self._distributions = {name: distribution(recipe.axes[name]) for name in recipe.ordered()}
         self._grid = (
             [] if self._samples else [point for point in recipe.grid() if fits(recipe.configuration(point)) is None]
         )
+        self._presets = preset_points(recipe, fits) if recipe.search.sampler == "auto" else []
 
     @property
     def _samples(self) -> bool:
@@ -78,7 +86,7 @@ class Proposals:
                 self._ledger.reject(entry.number, "broken off before its point was written")
 
     def _is_whole(self, entry: Entry) -> bool:
-        return self._recipe.axes.keys() <= entry.params.keys()
+        return _point(self._recipe, entry.params) is not None
 
     def next(self) -> Proposal | None:
         """The next trial, begun in the ledger; None where the plan is done, the time is used or the space is spent."""
@@ -126,10 +134,14 @@ class Proposals:
     def _new(self, tried: Tried, rows: int | None, keep: float = 0.0) -> Proposal | None:
         if self.configurations is not None and len(tried) >= self.configurations:
             return None
-        return self._sampled(tried, rows, keep) if self._samples else self._from_grid(tried, rows, keep)
+        first = self._first_of(self._presets if self._samples else self._grid, tried, rows, keep)
+        return self._sampled(tried, rows, keep) if first is None and self._samples else first
 
-    def _from_grid(self, tried: Tried, rows: int | None, keep: float) -> Proposal | None:
-        for point in self._grid:
+    def _first_of(
+        self, points: Sequence[dict[str, Any]], tried: Tried, rows: int | None, keep: float
+    ) -> Proposal | None:
+        """The first of `points` that was not tried and for which there is time."""
+        for point in points:
             key = _key(_params(self._recipe.axes, point))
             if key not in tried and self._pace.allows(self.at(key), rows, keep):
                 return self._begin(Wanted(key, rows, 0))
@@ -165,8 +177,16 @@ class Proposals:
         return self._proposal(self._ask(json.loads(wanted.key), wanted.seed_index, wanted.rows))
 
     def _ask(self, params: Mapping[str, Any] | None, seed_index: int, rows: int | None) -> Entry:
-        sampler = make_sampler(self._recipe, len(self._ledger.entries()))
-        return self._ledger.ask(self._distributions, sampler, params, seed_index=seed_index, rows=rows)
+        entries = self._ledger.entries()
+        rejected = len(list(itertools.takewhile(lambda entry: entry.state == "rejected", reversed(entries))))
+        sampler = make_sampler(self._recipe, len(entries), rejected)
+        return self._ledger.ask(
+            self._distributions, sampler, params, seed_index=seed_index, rows=rows, is_active=self._is_active
+        )
+
+    def _is_active(self, name: str, params: Mapping[str, Any]) -> bool:
+        axes = self._recipe.axes
+        return self._recipe.is_active(name, {other: _value(axes[other], param) for other, param in params.items()})
 
     def _proposal(self, entry: Entry) -> Proposal:
         point, configuration = self._configuration(entry.params, entry.seed_index, entry.rows)
@@ -175,7 +195,8 @@ class Proposals:
     def _configuration(
         self, params: Mapping[str, Any], seed_index: int, rows: int | None
     ) -> tuple[dict[str, Any], Configuration]:
-        point = {name: _value(axis, params[name]) for name, axis in self._recipe.axes.items()}
+        point = _point(self._recipe, params)
+        assert point is not None
         base = self._recipe.configuration(point)
         train = base.train.model_copy(update={"seed": base.train.seed + seed_index})
         data = base.data
@@ -187,10 +208,10 @@ class Proposals:
         return point, base.model_copy(update={"train": train, "data": data})
 
 
-def make_sampler(recipe: Recipe, asked: int) -> optuna.samplers.BaseSampler:
-    """The sampler of the proposal after `asked` others."""
+def make_sampler(recipe: Recipe, asked: int, rejected: int = 0) -> optuna.samplers.BaseSampler:
+    """The sampler of the proposal after `asked` others, of which the last `rejected` were rejected."""
     seed = (recipe.train.seed + asked) % 2**32
-    if recipe.search.sampler == "tpe":
+    if recipe.search.sampler in ("tpe", "auto") and rejected < STUCK_AFTER:
         return optuna.samplers.TPESampler(seed=seed)
     return optuna.samplers.RandomSampler(seed=seed)
 
@@ -211,7 +232,19 @@ def _params(axes: Mapping[str, Axis], point: Mapping[str, Any]) -> dict[str, Any
     return {
         name: axis.names[axis.values.index(point[name])] if isinstance(axis, Choices) else point[name]
         for name, axis in axes.items()
+        if name in point
     }
+
+
+def _point(recipe: Recipe, params: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The point that the ledger holds as `params`; None where an active axis is not written yet."""
+    point: dict[str, Any] = {}
+    for name in recipe.ordered():
+        if recipe.is_active(name, point):
+            if name not in params:
+                return None
+            point[name] = _value(recipe.axes[name], params[name])
+    return {name: point[name] for name in recipe.axes if name in point}
 
 
 def _value(axis: Axis, param: Any) -> Any:

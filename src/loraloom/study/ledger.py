@@ -7,7 +7,7 @@ cost tens of milliseconds. Rejected: Optuna's journal file, which a torn last li
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,13 +81,21 @@ class Ledger:
         *,
         seed_index: int = 0,
         rows: int | None = None,
+        is_active: Callable[[str, Mapping[str, Any]], bool] = lambda name, params: True,
     ) -> Entry:
-        """Begins a trial: at `params`, or where the sampler proposes."""
+        """Begins a trial: at `params`, or where the sampler proposes.
+
+        It proposes one axis after another in the order of `distributions`, and only those that are active at the
+        params that there are by then.
+        """
         with self._explained():
             self._study.sampler = sampler
             # Enqueued where the sampler proposes too: a trial is never in the ledger without its rows.
             self._study.enqueue_trial(dict(params or {}), user_attrs={_SEED_INDEX: seed_index, _ROWS: rows})
-            trial = self._study.ask(dict(distributions))
+            trial = self._study.ask()
+            for name, distribution in distributions.items():
+                if is_active(name, trial.params):
+                    trial._suggest(name, distribution)  # what Study.ask does with distributions that are all active
             return _entry(self._study.get_trials(deepcopy=False)[trial.number])
 
     def report(self, number: int, step: int, value: float) -> bool:

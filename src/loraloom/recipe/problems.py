@@ -1,0 +1,131 @@
+"""A recipe as written, and what is wrong with it: each broken rule with its place, field, value and rule."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from loraloom.recipe.axes import Recipe
+from loraloom.recipe.fields import SECTIONS, Section
+
+
+@dataclass(slots=True)
+class Source:
+    """A recipe as written: nested values, and where each of them stands."""
+
+    name: str
+    values: dict[str, Any] = field(default_factory=dict)
+    places: dict[tuple[str, ...], str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def place(self, path: Sequence[str]) -> str:
+        """`recipe.yaml:7`, or `--set`: the place of `path`, or of the nearest part that encloses it."""
+        for length in range(len(path), 0, -1):
+            if place := self.places.get(tuple(path[:length])):
+                return place
+        return self.name
+
+    def refuse(self, path: Sequence[str], value: Any, rule: str) -> None:
+        self.problems.append(f"{self.place(path)}: {'.'.join(path)}: {shown(value)} {rule}")
+
+
+def explain(source: Source, error: ValidationError, within: tuple[str, ...]) -> None:
+    """One sentence for each field that broke a rule; branches of a union are one field."""
+    by_field: dict[tuple[str, ...], ErrorDetails] = {}
+    for detail in error.errors(include_url=False):
+        by_field[tuple(_named_path((*within, *map(str, detail["loc"]))))] = detail
+    for path, detail in by_field.items():
+        source.refuse(path, detail["input"], rule_of(detail, path))
+
+
+def _named_path(location: tuple[str, ...]) -> Iterator[str]:
+    """The part of a pydantic location that a user wrote: section and field."""
+    yield location[0]
+    if len(location) > 1 and location[0] in Recipe.model_fields:
+        yield location[1]
+
+
+def rule_of(detail: ErrorDetails, path: tuple[str, ...]) -> str:
+    context = detail.get("ctx", {})
+    match detail["type"]:
+        case "extra_forbidden":
+            return f"is not a field{nearest(path)}"
+        case "greater_than_equal":
+            return f"is too small; it must be {context['ge']} or more"
+        case "greater_than":
+            return f"is too small; it must be above {context['gt']}"
+        case "less_than":
+            return f"is too large; it must be below {context['lt']}"
+        case "less_than_equal":
+            return f"is too large; it must be {context['le']} or less"
+        case "literal_error":
+            return f"is not allowed; it must be {' or '.join(_choices(path)) or context['expected']}"
+        case "finite_number":
+            return "is not a finite number"
+        case "int_type" | "int_from_float" | "int_parsing":
+            return "is not a whole number"
+        case "float_type":
+            return "is not a number"
+        case "string_type":
+            return "is not text"
+        case "string_too_short" | "too_short":
+            return "is empty"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            return "is not a section; write its fields below it, as in 'lora: {r: 4}'"
+        case _:
+            return f"is not allowed: {detail['msg']}"
+
+
+def _choices(path: tuple[str, ...]) -> list[str]:
+    model = SECTIONS.get(path[0]) or Recipe.model_fields[path[0]].annotation
+    fields = getattr(model, "model_fields", {})
+    annotation = fields[path[1]].annotation if len(path) > 1 else Recipe.model_fields[path[0]].annotation
+    return [str(choice).lower() for choice in get_args(annotation) if isinstance(choice, str | bool)]
+
+
+def nearest(path: tuple[str, ...]) -> str:
+    """`; did you mean lora.lora_alpha?`, or the section's fields where nothing is near."""
+    if len(path) == 1:
+        known = [name for name in Recipe.model_fields if name not in ("axes", "provenance")]
+        owners = [f"{section}.{path[0]}" for section in _all_sections() if path[0] in _all_sections()[section]]
+        if owners:
+            return f" of the recipe itself; write {' or '.join(owners)}"
+    else:
+        known = _all_sections()[path[0]]
+    near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {'.'.join((*path[:-1], near[0]))}?"
+    owners = [f"{section}.{path[-1]}" for section, names in _all_sections().items() if path[-1] in names]
+    if owners:
+        return f" of {path[0]}; it is {' or '.join(owners)}"
+    return f"; {path[0] if len(path) > 1 else 'a recipe'} has {', '.join(known)}"
+
+
+def _all_sections() -> dict[str, list[str]]:
+    return {
+        name: list(model.model_fields)
+        for name, info in Recipe.model_fields.items()
+        if (model := info.annotation) is not None and isinstance(model, type) and issubclass(model, Section)
+    }
+
+
+def shown(value: Any) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    plain = list(value) if isinstance(value, tuple) else value
+    text = repr(plain) if isinstance(plain, str | dict | list) else str(plain)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def kind(value: Any) -> str:
+    return {list: "a list", str: "text", int: "a number", float: "a number", bool: "a truth value"}.get(
+        type(value), "that"
+    )

@@ -1,0 +1,170 @@
+"""Configurations that are known to be good: where `auto` begins, before it has learnt anything of the data at hand.
+
+Each is a whole configuration as its source has it, fitted to the axes that a recipe has: the nearest allowed number,
+the same word, or the axis's first value. Epochs are fewer than the sources', which train for dozens. Figures for
+encoders were preferred; what was found on large language models is taken for the settings that carried over there.
+
+Rejected: presets that learn from earlier runs, which would make a proposal depend on more than recipe and ledger.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loraloom.recipe import Axis, Choices, Configuration, Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A good configuration: where it is from, and its values by field."""
+
+    source: str
+    values: Mapping[str, Any]
+
+
+_BEST_RUN: dict[str, Any] = {
+    "lora.r": 4,
+    "lora.lora_alpha": 16,
+    "lora.lora_dropout": 0.0,
+    "lora.bias": "lora_only",
+    "lora.target_modules": None,  # PEFT's choice for the model: query and value
+    "lora.use_rslora": False,
+    "head.kind": "native",
+    "head.pooling": "native",
+    "train.optim": "adam",
+    "train.learning_rate": 1e-3,
+    "train.per_device_train_batch_size": 16,
+    "train.gradient_accumulation_steps": 1,
+    "train.num_train_epochs": 1,
+    "train.weight_decay": 0.0,
+    "train.lr_scheduler_type": "constant",
+    "train.warmup_steps": 0,
+}
+
+PRESETS: tuple[Preset, ...] = (
+    Preset("the best run of a contest on AG News (recipes/agnews-roberta-base.yaml)", _BEST_RUN),
+    Preset(
+        "Hu et al. 2021, 'LoRA: Low-Rank Adaptation of Large Language Models', appendix D, RoBERTa base on GLUE",
+        {
+            **_BEST_RUN,
+            "lora.r": 8,
+            "lora.lora_alpha": 8,
+            "lora.bias": "none",
+            "train.optim": "adamw",
+            "train.learning_rate": 5e-4,
+            "train.num_train_epochs": 3,
+            "train.weight_decay": 0.1,
+            "train.lr_scheduler_type": "linear",
+            "train.warmup_steps": 100,
+        },
+    ),
+    Preset(
+        "PEFT, examples/sequence_classification/LoRA.ipynb",
+        {
+            **_BEST_RUN,
+            "lora.r": 8,
+            "lora.lora_dropout": 0.1,
+            "lora.bias": "none",
+            "train.optim": "adamw",
+            "train.learning_rate": 3e-4,
+            "train.per_device_train_batch_size": 32,
+            "train.num_train_epochs": 3,
+            "train.weight_decay": 0.01,
+            "train.lr_scheduler_type": "linear",
+            "train.warmup_steps": 100,
+        },
+    ),
+    Preset(
+        # Every linear layer, alpha 32 and a constant rate about ten times that of full fine-tuning, for which RoBERTa's
+        # own is at most 3e-5; a small batch. The linear head leaves room under a cap for adapting every layer.
+        "Schulman et al. 2025, 'LoRA Without Regret'",
+        {
+            **_BEST_RUN,
+            "lora.lora_alpha": 32,
+            "lora.bias": "none",
+            "lora.target_modules": "all-linear",
+            "head.kind": "linear",
+            "train.learning_rate": 3e-4,
+            "train.num_train_epochs": 2,
+        },
+    ),
+    Preset(
+        # Every linear layer before more rank, alpha of 2 r, the highest rate that is stable (they search up to 5e-4).
+        "Biderman et al. 2024, 'LoRA Learns Less and Forgets Less'",
+        {
+            **_BEST_RUN,
+            "lora.lora_alpha": 8,
+            "lora.bias": "none",
+            "lora.target_modules": "all-linear",
+            "head.kind": "linear",
+            "train.optim": "adamw",
+            "train.learning_rate": 5e-4,
+            "train.num_train_epochs": 4,
+            "train.weight_decay": 0.01,
+            "train.lr_scheduler_type": "cosine",
+            "train.warmup_steps": 100,
+        },
+    ),
+    Preset(
+        # The scale is alpha / sqrt(r): 16 / sqrt(16) is written as 64 / 16, so that it needs no axis of its own.
+        "Kalajdzievski 2023, 'A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA'",
+        {
+            **_BEST_RUN,
+            "lora.r": 16,
+            "lora.lora_alpha": 64,
+            "head.kind": "linear",
+            "train.learning_rate": 5e-4,
+            "train.num_train_epochs": 2,
+            "train.lr_scheduler_type": "linear",
+            "train.warmup_steps": 100,
+        },
+    ),
+    Preset(
+        "the same contest: eight epochs were better than one",
+        {**_BEST_RUN, "train.num_train_epochs": 8, "train.lr_scheduler_type": "linear", "train.warmup_steps": 100},
+    ),
+)
+
+
+def preset_points(
+    recipe: Recipe, fits: Callable[[Configuration], str | None], presets: Sequence[Preset] = PRESETS
+) -> list[dict[str, Any]]:
+    """The points of `recipe` that are nearest to the presets, each once; those that don't fit are left out."""
+    points: list[dict[str, Any]] = []
+    for preset in presets:
+        point = _nearest_point(recipe, preset.values)
+        if point not in points and fits(recipe.configuration(point)) is None:
+            points.append(point)
+    return points
+
+
+def _nearest_point(recipe: Recipe, values: Mapping[str, Any]) -> dict[str, Any]:
+    point: dict[str, Any] = {}
+    for name in recipe.ordered():
+        if recipe.is_active(name, point):
+            axis = recipe.axes[name]
+            point[name] = _nearest_value(axis, values[name]) if name in values else axis.first
+    return {name: point[name] for name in recipe.axes if name in point}
+
+
+def _nearest_value(axis: Axis, wanted: Any) -> Any:
+    """What `axis` allows that is nearest to `wanted`, by ratio where all are above 0."""
+    if isinstance(axis, Choices):
+        if wanted in axis.values:
+            return axis.values[axis.values.index(wanted)]
+        if all(map(_is_number, (*axis.values, wanted))):
+            by_ratio = min(*axis.values, wanted) > 0
+            return min(axis.values, key=lambda value: abs(math.log(value / wanted) if by_ratio else value - wanted))
+        return axis.first
+    if not _is_number(wanted):
+        return axis.first
+    within = min(max(wanted, axis.low), axis.high)
+    whole = isinstance(axis.low, int) and isinstance(axis.high, int)
+    return round(within) if whole else float(within)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,135 @@
+"""The presets: good configurations, fitted to whatever axes a recipe has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loraloom.recipe import Choices, Configuration, Range, Recipe, read_recipe
+from loraloom.recipe.fields import SECTIONS
+from loraloom.search.presets import PRESETS, Preset, preset_points
+from loraloom.search.space import SPACE, default_space
+
+ONE = [Preset("a test", {"lora.r": 8, "train.learning_rate": 1e-3, "train.optim": "adamw", "train.warmup_steps": 100})]
+
+
+def _all_fit(_: Configuration) -> str | None:
+    return None
+
+
+def _recipe(values: dict[str, Any]) -> Recipe:
+    return read_recipe({**values, "search": {"sampler": "auto"}})
+
+
+def _point(values: dict[str, Any]) -> dict[str, Any]:
+    (point,) = preset_points(_recipe(values), _all_fit, ONE)
+    return point
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=[preset.source[:20] for preset in PRESETS])
+def test_a_preset_is_a_configuration(preset: Preset) -> None:
+    for name, value in preset.values.items():
+        section, leaf = name.split(".")
+        assert getattr(SECTIONS[section].model_validate({leaf: value}), leaf) == value
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=[preset.source[:20] for preset in PRESETS])
+def test_a_preset_says_where_it_stands_on_every_axis_of_the_default_space(preset: Preset) -> None:
+    assert SPACE.keys() <= preset.values.keys()
+
+
+def test_the_first_preset_of_the_default_space_is_the_best_run_of_the_contest() -> None:
+    recipe = default_space(_recipe({}))
+    first = recipe.configuration(preset_points(recipe, _all_fit)[0])
+    contest = {
+        "lora": {"r": 4, "lora_alpha": 16, "lora_dropout": 0, "bias": "lora_only"},
+        "train": {"optim": "adam", "learning_rate": 1e-3, "lr_scheduler_type": "constant", "num_train_epochs": 1},
+    }
+    assert first == read_recipe(contest).configuration({})
+
+
+def test_all_presets_are_different_points_of_the_default_space() -> None:
+    assert len(preset_points(default_space(_recipe({})), _all_fit)) == len(PRESETS)
+
+
+def test_a_value_that_is_a_choice_is_taken() -> None:
+    assert _point({"lora": {"r": [2, 8]}, "train": {"optim": ["adam", "adamw"]}}) == {
+        "lora.r": 8,
+        "train.optim": "adamw",
+    }
+
+
+@pytest.mark.parametrize(("choices", "nearest"), [([2, 6, 16], 6), ([4, 16], 4), ([64, 16], 16), ([1], 1)])
+def test_a_number_that_is_no_choice_becomes_the_nearest_by_ratio(choices: list[int], nearest: int) -> None:
+    assert _point({"lora": {"r": choices}}) == {"lora.r": nearest}
+
+
+def test_a_number_beside_0_becomes_the_nearest_by_distance() -> None:
+    assert _point({"train": {"warmup_steps": [0, 60, 500]}}) == {"train.warmup_steps": 60}
+
+
+def test_a_word_that_is_no_choice_becomes_the_first() -> None:
+    assert _point({"train": {"optim": ["muon", "sgd"]}}) == {"train.optim": "muon"}
+
+
+def test_an_axis_that_no_preset_speaks_of_takes_its_first_value() -> None:
+    assert _point({"data": {"max_length": [64, 128]}}) == {"data.max_length": 64}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "nearest"),
+    [(1e-4, 1e-2, 1e-3), (2e-3, 1e-2, 2e-3), (1e-5, 1e-4, 1e-4)],
+    ids=["in", "below", "above"],
+)
+def test_a_number_outside_a_range_becomes_its_nearer_end(low: float, high: float, nearest: float) -> None:
+    rate = {"min": low, "max": high, "log": True}
+    assert _point({"train": {"learning_rate": rate}}) == {"train.learning_rate": nearest}
+
+
+def test_an_inactive_axis_is_left_out() -> None:
+    axis = {"values": [50, 100], "when": {"train.optim": "adam"}}
+    assert _point({"train": {"warmup_steps": axis, "optim": ["adam", "adamw"]}}) == {"train.optim": "adamw"}
+
+
+def test_presets_that_fall_on_one_point_are_tried_once() -> None:
+    assert preset_points(_recipe({"lora": {"bias": ["all"]}}), _all_fit) == [{"lora.bias": "all"}]
+
+
+def test_presets_that_do_not_fit_are_left_out() -> None:
+    recipe = _recipe({"lora": {"r": [4, 8, 16]}})
+    points = preset_points(recipe, lambda configuration: "over the cap" if configuration.lora.r > 8 else None)
+    assert points == [{"lora.r": 4}, {"lora.r": 8}]
+
+
+def test_a_recipe_without_axes_has_one_preset() -> None:
+    assert preset_points(_recipe({}), _all_fit) == [{}]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    numbers=st.lists(st.integers(1, 4096), min_size=1, max_size=5, unique=True),
+    ends=st.tuples(st.floats(1e-6, 1.0), st.floats(1e-6, 1.0)).filter(lambda pair: pair[0] < pair[1]),
+    whole=st.tuples(st.integers(0, 500), st.integers(501, 1000)),
+)
+def test_every_preset_lies_on_the_axes(numbers: list[int], ends: tuple[float, float], whole: tuple[int, int]) -> None:
+    recipe = _recipe(
+        {
+            "lora": {"r": numbers},
+            "train": {
+                "learning_rate": {"min": ends[0], "max": ends[1], "log": True},
+                "warmup_steps": {"min": whole[0], "max": whole[1]},
+            },
+        }
+    )
+    for point in preset_points(recipe, _all_fit):
+        assert point.keys() == recipe.axes.keys()
+        for name, axis in recipe.axes.items():
+            match axis:
+                case Choices(values):
+                    assert point[name] in values
+                case Range(low, high):
+                    assert low <= point[name] <= high
+                    assert type(point[name]) is type(low)

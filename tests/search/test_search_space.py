@@ -1,0 +1,59 @@
+"""The space that `auto` searches where a recipe has no axes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloom.errors import RecipeError
+from loraloom.recipe import Condition, Recipe, dump_recipe, read_recipe
+from loraloom.search.space import SPACE, default_space
+
+
+def _auto(values: dict[str, Any] | None = None) -> Recipe:
+    return read_recipe({**(values or {}), "search": {"sampler": "auto"}})
+
+
+def test_auto_without_axes_gets_the_whole_space() -> None:
+    assert default_space(_auto()).axes == SPACE
+
+
+def test_a_field_that_the_recipe_writes_does_not_vary() -> None:
+    searched = default_space(_auto({"lora": {"r": 2}}))
+    assert searched.axes.keys() == SPACE.keys() - {"lora.r"}
+    assert searched.lora.r == 2
+
+
+def test_a_field_that_the_recipe_writes_narrows_what_depends_on_it() -> None:
+    searched = default_space(_auto({"train": {"lr_scheduler_type": "linear", "optim": "adam"}}))
+    assert searched.axes["train.warmup_steps"].when == (Condition("train.lr_scheduler_type", ("linear",)),)
+    assert "train.weight_decay" not in searched.axes
+
+
+def test_the_searched_recipe_can_be_written_and_read_again(tmp_path: Path) -> None:
+    searched = default_space(_auto({"train": {"lr_scheduler_type": "constant"}}))
+    path = tmp_path / "recipe.yaml"
+    path.write_text(dump_recipe(searched), encoding="utf-8")
+    assert read_recipe(path) == searched
+
+
+def test_a_recipe_with_axes_is_searched_as_it_stands() -> None:
+    recipe = _auto({"lora": {"r": [2, 4]}})
+    assert default_space(recipe) is recipe
+
+
+@pytest.mark.parametrize("sampler", ["grid", "random", "tpe"])
+def test_other_samplers_search_what_the_recipe_says(sampler: str) -> None:
+    recipe = read_recipe({"search": {"sampler": sampler}})
+    assert default_space(recipe) is recipe
+
+
+def test_a_recipe_that_writes_the_whole_space_leaves_nothing_to_vary() -> None:
+    values: dict[str, Any] = {}
+    for name in SPACE:
+        section, leaf = name.split(".")
+        values.setdefault(section, {})[leaf] = Recipe().base(name)
+    with pytest.raises(RecipeError, match=r"^search\.sampler: 'auto' has nothing to vary: .*lora\.r, .*leave some out"):
+        default_space(_auto(values))
