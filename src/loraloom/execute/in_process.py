@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from loraloom.backbone import sources
-from loraloom.engine import Engine, Job, Listener, Outcome
+from loraloom.engine import Engine, Job, Listener, Outcome, never, silent
 from loraloom.errors import RecipeError
 from loraloom.recipe import Choices, Configuration, Recipe
 
@@ -24,9 +24,15 @@ class InProcess:
         """How many trials like this one are best trained together."""
         return self._engine.pack_size(source, configuration)
 
-    def run(self, jobs: Sequence[Job], listener: Listener) -> tuple[Outcome, ...]:
+    def run(
+        self,
+        jobs: Sequence[Job],
+        listener: Listener,
+        stop: Callable[[], bool] = never,
+        note: Callable[[str], None] = silent,
+    ) -> tuple[Outcome, ...]:
         """Trains jobs that can share a pack."""
-        return self._engine.train_pack(jobs, listener)
+        return self._engine.train_pack(jobs, listener, stop, note)
 
 
 class AutoEngine:
@@ -44,9 +50,15 @@ class AutoEngine:
         """As the engine that takes it says."""
         return self._engine(source, configuration).pack_size(source, configuration)
 
-    def train_pack(self, jobs: Sequence[Job], listener: Listener) -> tuple[Outcome, ...]:
+    def train_pack(
+        self,
+        jobs: Sequence[Job],
+        listener: Listener,
+        stop: Callable[[], bool] = never,
+        note: Callable[[str], None] = silent,
+    ) -> tuple[Outcome, ...]:
         """Trains jobs of one backbone by the engine that takes it."""
-        return self._engine(jobs[0].source, jobs[0].configuration).train_pack(jobs, listener)
+        return self._engine(jobs[0].source, jobs[0].configuration).train_pack(jobs, listener, stop, note)
 
     def _engine(self, source: Source, configuration: Configuration) -> Engine:
         return self._loom if why_not_loom(source, configuration) is None else self._trainer
