@@ -18,6 +18,8 @@ from loraloom import pipeline
 from loraloom.backbone.quiet import quietly
 from loraloom.recipe import read_recipe
 from loraloom.study.record import Evaluation, TrialRecord, read_metrics
+from tests.engine.broken_off import ENGINES, at, contents, hear, job_of
+from tests.numerics.architectures import save_model
 
 
 @pytest.fixture(params=["trainer", "loom"])
@@ -170,6 +172,19 @@ def test_a_trial_whose_loss_is_not_finite_fails_with_its_reason_and_the_search_g
     assert winner.point == {"train.learning_rate": 1e-8}
     assert "failed" in board
     assert "lower train.learning_rate" in board
+
+
+def test_a_pack_that_was_stopped_comes_back_so_and_goes_on_to_the_same_adapters(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    engine, model = ENGINES[tiny_recipe["engine"]](), save_model("bert", tmp_path / "model")
+    whole, stopped = ([job_of(model, tmp_path / name / str(n), None, n) for n in (0, 1)] for name in ("one", "two"))
+    engine.train_pack(whole, hear)
+    outcomes = engine.train_pack(stopped, hear, at(3))
+    assert {outcome.state for outcome in outcomes} == {"stopped"}
+    assert [outcome.result for outcome in outcomes] == [None, None]
+    assert {outcome.state for outcome in engine.train_pack(stopped, hear)} == {"complete"}
+    assert [contents(job.folder) for job in stopped] == [contents(job.folder) for job in whole]
 
 
 def test_a_deadline_ends_training_and_the_result_is_marked(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

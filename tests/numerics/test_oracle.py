@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from loraloom.engine import Job, Outcome
-from loraloom.engine import trainer as reference
+from loraloom.engine import resumable_trainer as reference
 from loraloom.engine.loom import LoomEngine
 from loraloom.engine.loom.ops import PlainOps
 from loraloom.engine.loom.order import Order
@@ -104,7 +104,7 @@ def both(
     for engine in (TrainerEngine(), LoomEngine() if loom is None else loom):
         job = make_job(folder, out / engine.name, recipe)
         sampler = SameOrder(job)
-        monkeypatch.setattr(reference._Trainer, "_get_train_sampler", lambda *_, sampler=sampler, **__: sampler)
+        monkeypatch.setattr(reference.ResumableTrainer, "_get_train_sampler", lambda *_, sampler=sampler, **__: sampler)
         (outcome,) = engine.train_pack([job], lambda *_: True)
         files = load_file(job.folder / "adapter_model.safetensors")
         ran.append(Ran(outcome, read_metrics(job.folder), files))

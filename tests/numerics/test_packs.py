@@ -165,6 +165,29 @@ def test_trials_go_on_as_if_alone_when_a_neighbour_leaves(base_of: Bases, leaves
         assert_same(rest.trained(place), alone[index].trained(0))
 
 
+@pytest.mark.usefixtures("orthogonalised_in_full")
+@pytest.mark.parametrize("number", range(len(PLANS)))
+def test_a_trials_state_fits_a_pack_of_other_mates(base_of: Bases, number: int) -> None:
+    """Ranks are padded to the greatest of a pack; a state has each parameter's own shape."""
+    base = base_of("roberta", dropout="keep")
+    together, single = pack(base, PLANS), pack(base, [PLANS[number]])
+    step(together, PLANS, 0)
+    single.restore(0, *together.state(number))
+    assert_same(single.trained(0), together.trained(number))
+    for later in (1, 2):
+        step(together, PLANS, later)
+        step(single, [PLANS[number]], later)
+    assert_same(single.trained(0), together.trained(number))
+
+
+def test_a_state_is_refused_within_a_step(base_of: Bases) -> None:
+    base = base_of("bert")
+    found = pack(base, PLANS[:1])
+    found.accumulate([ENCODED], [ROWS], [1.0])
+    with pytest.raises(RuntimeError, match="within a step"):
+        found.state(0)
+
+
 def test_nothing_is_left_of_a_pack_when_its_last_trial_leaves(base_of: Bases) -> None:
     assert pack(base_of("bert"), PLANS[:1]).without(0) is None
 

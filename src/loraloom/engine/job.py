@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -42,7 +42,8 @@ class Job:
 class Outcome:
     """What became of a job. The adapter is in the job's folder where `state` is complete or pruned.
 
-    A job that is "stopped" has not ended: its checkpoint is in its folder.
+    A stopped job has neither result nor timings: its folder holds the checkpoint that it goes on from, unless it was
+    stopped before its first step.
     """
 
     engine: str
@@ -68,12 +69,31 @@ class Listener(Protocol):
     def __call__(self, job: Job, evaluation: Evaluation) -> bool: ...
 
 
+def never() -> bool:
+    """A `stop` that lets trials run to their end."""
+    return False
+
+
+def silent(sentence: str) -> None:
+    """A `note` that nobody hears."""
+    del sentence
+
+
 class Engine(Protocol):
     """Trains jobs. Every engine must mean the same by a configuration; `trainer` is the oracle.
 
     A pack's jobs are trained together, and each comes out as it would alone. `train_pack` writes into each job's
     folder: metrics.jsonl, a line per evaluation, as it goes; then the adapter as PEFT saves it. A loss that is not
     finite, or memory that does not suffice, makes a failed outcome, not an exception.
+
+    While a trial runs, its folder holds `checkpoint/`, written every now and then (`checkpoint.py`); it is removed when
+    the trial has ended. A job whose folder holds one from before goes on from it, and ends with the same bytes as if it
+    had never been broken off (on a CPU; but for times). `note` is told in a sentence what could not be used of it: a
+    damaged generation, or a checkpoint of another configuration, data, engine or version. An evaluation may then be
+    heard again, with the same step and values.
+
+    `stop` is asked before the first optimizer step, after each, and between the batches of an evaluation. When it says
+    True, each trial that has not ended is checkpointed and comes back as `stopped`.
     """
 
     name: str
@@ -82,4 +102,10 @@ class Engine(Protocol):
         """How many trials like this one are best trained together on this machine."""
         ...
 
-    def train_pack(self, jobs: Sequence[Job], listener: Listener) -> tuple[Outcome, ...]: ...
+    def train_pack(
+        self,
+        jobs: Sequence[Job],
+        listener: Listener,
+        stop: Callable[[], bool] = never,
+        note: Callable[[str], None] = silent,
+    ) -> tuple[Outcome, ...]: ...

@@ -7,6 +7,7 @@ class weights an example weighs rows / (classes × rows of its class), which is 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,15 @@ class Running:
         seen = self._loss_sum / examples, self._correct / examples
         self._reset()
         return seen
+
+    def state(self) -> dict[str, Any]:
+        """What is known between two steps, for a checkpoint."""
+        return {"step": self.step, "sums": [self._loss_sum, self._correct, self._examples]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state` gave."""
+        self.step = state["step"]
+        self._loss_sum, self._correct, self._examples = state["sums"]
 
     def _reset(self) -> None:
         self._loss_sum, self._correct, self._examples = 0.0, 0, 0

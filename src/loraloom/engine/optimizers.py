@@ -7,11 +7,11 @@ Training", equation 4), so that one learning rate means the same for both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from loraloom.recipe import Train
 
@@ -77,3 +77,25 @@ def build_optimizer(
             return torch.optim.SGD(groups, lr=rate)
         case "muon":
             return MuonBesideAdamW(groups, lr=rate)
+
+
+def read_state(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:
+    """What an optimizer keeps of a parameter between steps; nothing before the first."""
+    found: dict[str, Tensor] = {}
+    for part in _parts(optimizer):
+        found |= {key: value for key, value in part.state.get(parameter, {}).items() if value is not None}
+    return found
+
+
+def write_state(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, state: Mapping[str, Tensor]) -> None:
+    """Goes on from what `read_state` gave of a parameter; counts of steps (without dimensions) stay on the CPU."""
+    for part in _parts(optimizer):
+        if any(parameter is own for group in part.param_groups for own in group["params"]):
+            part.state[parameter] = {
+                key: value.clone() if value.ndim == 0 else value.to(parameter.device, copy=True)
+                for key, value in state.items()
+            }
+
+
+def _parts(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:
+    return optimizer.parts if isinstance(optimizer, MuonBesideAdamW) else [optimizer]

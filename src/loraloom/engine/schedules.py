@@ -9,6 +9,7 @@ write over each other's rates, take no warm-up, and keep state that a function o
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 CYCLE_LOW = 0.1
@@ -29,6 +30,16 @@ class Plateau:
             self.lowest = loss
         else:
             self.factor *= PLATEAU_FACTOR
+
+    def state(self) -> dict[str, float | None]:
+        """For a checkpoint; JSON has no infinity."""
+        return {"factor": self.factor, "lowest": None if self.lowest == math.inf else self.lowest}
+
+    def restore(self, state: Mapping[str, float | None]) -> None:
+        """Goes on from what `state` gave."""
+        factor, lowest = state["factor"], state["lowest"]
+        assert factor is not None
+        self.factor, self.lowest = factor, math.inf if lowest is None else lowest
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,21 +6,17 @@ the recipe's optimizers, schedule and objective, when to evaluate, and the refus
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from peft import PeftModel
-from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
     DataCollatorWithPadding,
     EvalPrediction,
-    PrinterCallback,
-    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -32,9 +28,10 @@ from loraloom.backbone.quiet import quietly
 from loraloom.backbone.sources import Source, load_tokenizer
 from loraloom.data import Encoded
 from loraloom.engine.adapted import add_lora, build_base, count_parts, save_adapter
-from loraloom.engine.job import Job, Listener, Outcome
+from loraloom.engine.checkpoint import CHECKPOINT, Checkpoints, HaltError, Rhythm, State, heeding
+from loraloom.engine.generators import Generators
+from loraloom.engine.job import Job, Listener, Outcome, never, silent
 from loraloom.engine.objective import Objective, class_weights
-from loraloom.engine.optimizers import build_optimizer
 from loraloom.engine.precision import choose_dtype, device
 from loraloom.engine.progress import (
     EVALUATION_BATCH,
@@ -45,12 +42,10 @@ from loraloom.engine.progress import (
     plan_schedule,
     thinned,
 )
-from loraloom.engine.schedules import Schedule
-from loraloom.errors import LoraloomError, TrialFailedError
+from loraloom.engine.resumable_trainer import ResumableTrainer
+from loraloom.errors import TrialFailedError
 from loraloom.recipe import Configuration, Train
 from loraloom.study.record import Counts, Evaluation, Result, Score, Timings
-
-CHECKPOINT = "checkpoint"
 
 
 class TrainerEngine:
@@ -58,17 +53,34 @@ class TrainerEngine:
 
     name = "trainer"
 
+    def __init__(self, *, rhythm: Callable[[], Rhythm] = Rhythm) -> None:
+        """`rhythm` makes what says when checkpoints are due, anew for each trial."""
+        self._rhythm = rhythm
+
     def pack_size(self, source: Source, configuration: Configuration) -> int:
         """One: PEFT trains one adapter on a model."""
         del source, configuration
         return 1
 
-    def train_pack(self, jobs: Sequence[Job], listener: Listener) -> tuple[Outcome, ...]:
+    def train_pack(
+        self,
+        jobs: Sequence[Job],
+        listener: Listener,
+        stop: Callable[[], bool] = never,
+        note: Callable[[str], None] = silent,
+    ) -> tuple[Outcome, ...]:
         """Trains jobs one after another; see `train`."""
-        return tuple(self.train(job, listener) for job in jobs)
+        heed = heeding(stop)
+        return tuple(self.train(job, listener, heed, note) for job in jobs)
 
-    def train(self, job: Job, listener: Listener) -> Outcome:
-        """Trains `job`, writing metrics.jsonl as it goes and the adapter at its end.
+    def train(
+        self,
+        job: Job,
+        listener: Listener,
+        heed: Callable[[], None] = lambda: None,
+        note: Callable[[str], None] = silent,
+    ) -> Outcome:
+        """Trains `job`, writing metrics.jsonl as it goes and the adapter at its end; goes on from its checkpoint.
 
         Raises:
             LoraloomError: what would befall every trial: no weights, a target that is not there, a count that differs.
@@ -76,19 +88,23 @@ class TrainerEngine:
         dtype = choose_dtype(job.configuration.train)
         model = add_lora(build_base(job), job)
         counts = count_parts(model)
-        run = _Run(job, model, listener, dtype)
+        checkpoints = Checkpoints(job, self.name, dtype, note)
+        run = _Run(job, model, listener, dtype, checkpoints, self._rhythm(), heed)
         try:
             run.train()
             save_adapter(model, job.folder)
+            outcome = run.outcome(counts)
+        except HaltError:
+            run.save()
+            return Outcome("trainer", "stopped", dtype, counts)
         except TrialFailedError as error:
-            return Outcome("trainer", "failed", dtype, counts, reason=str(error))
+            outcome = Outcome("trainer", "failed", dtype, counts, reason=str(error))
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            return Outcome("trainer", "failed", dtype, counts, reason=OUT_OF_MEMORY)
-        finally:
-            shutil.rmtree(job.folder / CHECKPOINT, ignore_errors=True)
-        return run.outcome(counts)
+            outcome = Outcome("trainer", "failed", dtype, counts, reason=OUT_OF_MEMORY)
+        checkpoints.clear()
+        return outcome
 
 
 class _Examples(torch.utils.data.Dataset[dict[str, Any]]):
@@ -104,44 +120,21 @@ class _Examples(torch.utils.data.Dataset[dict[str, Any]]):
         return {**self._encoded[index], "labels": int(self._labels[index])}
 
 
-class _Trainer(Trainer):
-    """HF Trainer with the recipe's optimizer and schedule, saving adapters alone."""
-
-    def __init__(self, train: Train, schedule: Schedule, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._train, self._schedule = train, schedule
-        self.evaluation_seconds = 0.0
-        self.remove_callback(PrinterCallback)
-
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        if self.optimizer is None:
-            trained = cast(torch.nn.Module, self.model)
-            decayed = self.get_decay_parameter_names(trained)
-            self.optimizer = build_optimizer(self._train, trained.named_parameters(), decayed)
-        return self.optimizer
-
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        if num_training_steps != self._schedule.total:
-            raise LoraloomError(f"Trainer takes {num_training_steps} steps where {self._schedule.total} were planned")
-        self.lr_scheduler = LambdaLR(cast(torch.optim.Optimizer, optimizer or self.optimizer), self._schedule.factor)
-        return self.lr_scheduler
-
-    def evaluate(self, *arguments: Any, **named: Any) -> dict[str, float]:
-        start = time.monotonic()
-        try:
-            return super().evaluate(*arguments, **named)
-        finally:
-            self.evaluation_seconds += time.monotonic() - start
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        cast(PeftModel, self.model).save_pretrained(str(output_dir), save_embedding_layers=False)
-
-
 class _Run(TrainerCallback):
     """One job under way: when it evaluates, what it writes, when it ends."""
 
-    def __init__(self, job: Job, model: PeftModel, listener: Listener, dtype: Literal["fp32", "bf16"]) -> None:
+    def __init__(
+        self,
+        job: Job,
+        model: PeftModel,
+        listener: Listener,
+        dtype: Literal["fp32", "bf16"],
+        checkpoints: Checkpoints,
+        rhythm: Rhythm,
+        heed: Callable[[], None],
+    ) -> None:
         self.job, self.listener, self.dtype = job, listener, dtype
+        self.checkpoints, self.rhythm, self.heed = checkpoints, rhythm, heed
         train, rows = job.configuration.train, job.rows
         labels = rows.data.train.labels
         self.schedule = plan_schedule(train, len(labels))
@@ -152,8 +145,10 @@ class _Run(TrainerCallback):
         self.marks: tuple[str, ...] = ()
         self.score: metrics.Scores | None = None
         self.trace: list[tuple[int, float, float]] = []
+        self.saved_at = 0
+        self.before_evaluation: Generators | None = None
         self.start = time.monotonic()
-        self.trainer = _Trainer(
+        self.trainer = ResumableTrainer(
             train,
             self.schedule,
             model=model,
@@ -168,8 +163,52 @@ class _Run(TrainerCallback):
 
     def train(self) -> None:
         self.start = time.monotonic()
+        state = self.checkpoints.load()
         with quietly():
-            self.trainer.train()
+            if state is None:
+                self.trainer.train()
+            else:
+                self._restore(state)
+                self.trainer.train(resume_from_checkpoint=str(self.checkpoints.generation(state.step)))
+
+    def save(self) -> None:
+        """Writes a checkpoint of the trial as it was after its last step, unless there is one."""
+        if self.objective.step == self.saved_at:
+            return
+        generators = self.before_evaluation or Generators.now()
+        tensors, values = self.trainer.state_between_steps()
+        values |= {
+            "generators": generators.values,
+            "running": self.objective.state(),
+            "plateau": self.schedule.plateau.state(),
+            "trace": self.trace,
+            "seconds": time.monotonic() - self.start,
+            "evaluation_seconds": self.trainer.evaluation_seconds,
+        }
+        tensors |= generators.tensors
+        self.checkpoints.save(State(self.objective.step, tensors, values, self.trainer.progress_file()))
+        self.saved_at = self.objective.step
+
+    def _restore(self, state: State) -> None:
+        values = state.values
+        self.objective.restore(values["running"])
+        self.schedule.plateau.restore(values["plateau"])
+        self.trace = [(step, loss, rate) for step, loss, rate in values["trace"]]
+        self.start = time.monotonic() - values["seconds"]
+        self.trainer.evaluation_seconds = values["evaluation_seconds"]
+        self.trainer.resumed = state
+        self.trainer.generators = Generators.of(state.tensors, values["generators"])
+        self.saved_at = state.step
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.heed()
+        if self.trainer.generators is None:
+            return
+        control.should_training_stop = state.global_step >= self.schedule.total
+        if state.global_step in self.evaluate_at:  # a checkpoint is from before its step's evaluation
+            self.trainer.generators.restore()
+            self.trainer.evaluate()
+            self.trainer.generators = Generators.now()
 
     def outcome(self, counts: Counts) -> Outcome:
         assert self.score is not None
@@ -196,13 +235,21 @@ class _Run(TrainerCallback):
         rate = self.job.configuration.train.learning_rate * self.schedule.factor(step - 1)
         self.trace.append((step, self.objective.end_step(), rate))
         if step in self.evaluate_at:
-            control.should_evaluate = control.should_save = True
+            control.should_evaluate = True
         elif self.job.deadline is not None and time.monotonic() >= self.job.deadline:
             control.should_evaluate = control.should_training_stop = True
             self.marks = (f"stopped by the clock after {state.epoch:.2f} epochs",)
+        self.heed()
+        if self.rhythm.due():
+            self.rhythm.keep(self.save)
+        self.before_evaluation = Generators.now() if control.should_evaluate else None
+
+    def on_prediction_step(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.heed()
 
     def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **parts: Any) -> None:
         assert self.score is not None
+        self.before_evaluation = None
         loss, accuracy = self.objective.take()
         evaluation = Evaluation(
             step=state.global_step,
@@ -254,7 +301,6 @@ def training_arguments(train: Train, folder: Path, dtype: str) -> TrainingArgume
         eval_strategy="no",
         save_strategy="no",
         logging_strategy="no",
-        save_total_limit=2,
         report_to="none",
         label_names=["labels"],
         disable_tqdm=True,

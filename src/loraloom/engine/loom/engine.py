@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import numpy as np
@@ -24,7 +24,8 @@ from loraloom.backbone.anatomy import Anatomy
 from loraloom.backbone.sources import Source, intermediate_size, load_config, pin
 from loraloom.data import Encoded
 from loraloom.engine.adapted import add_lora, build_base, redrawn_base, save_adapter
-from loraloom.engine.job import Job, Listener, Outcome, pack_key
+from loraloom.engine.checkpoint import Checkpoints, HaltError, Rhythm, heeding
+from loraloom.engine.job import Job, Listener, Outcome, never, pack_key, silent
 from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.evaluation import Chunk, chunks, gather
 from loraloom.engine.loom.frozen import FrozenEncoder, freeze
@@ -63,12 +64,34 @@ class _Ready:
     taken: int  # parameters that the model no longer holds
 
 
+@dataclass(slots=True)
+class _Group:
+    """Trials that step as one pack, and have not ended; None where all have."""
+
+    trials: list[Trial]
+    pack: Pack | None
+
+    def save(self) -> None:
+        """Writes a checkpoint of each trial that has gone on since its last."""
+        for number, trial in enumerate(self.trials):
+            assert self.pack is not None
+            if trial.state != "failed" and trial.step > trial.saved_at:
+                trial.save(*self.pack.state(number))
+
+
+def _save_all(groups: Sequence[_Group]) -> None:
+    for group in groups:
+        group.save()
+
+
 class LoomEngine:
     """Trains packs of jobs that share their backbone, head, targets, biases and longest text."""
 
     name = "loom"
 
-    def __init__(self, *, profile: bool = False) -> None:
+    def __init__(self, *, profile: bool = False, rhythm: Callable[[], Rhythm] = Rhythm) -> None:
+        """`rhythm` makes what says when checkpoints are due, anew for each pack."""
+        self._rhythm = rhythm
         self._profile = Profile() if profile else None
         self._ready: _Ready | None = None
         self._chunks: dict[int, tuple[Encoded, tuple[Chunk, ...]]] = {}
@@ -90,8 +113,16 @@ class LoomEngine:
         """Trains one job; see `train_pack`."""
         return self.train_pack([job], listener)[0]
 
-    def train_pack(self, jobs: Sequence[Job], listener: Listener) -> tuple[Outcome, ...]:
-        """Trains jobs together, writing metrics.jsonl as they go and each adapter at its end.
+    def train_pack(
+        self,
+        jobs: Sequence[Job],
+        listener: Listener,
+        stop: Callable[[], bool] = never,
+        note: Callable[[str], None] = silent,
+    ) -> tuple[Outcome, ...]:
+        """Trains jobs together, writing metrics.jsonl as they go and each adapter at its end; goes on from checkpoints.
+
+        `stop` is also asked between the batches by which frozen layers are computed once.
 
         Raises:
             LoraloomError: what would befall every trial: an architecture that loom does not know (`engine: trainer`
@@ -99,25 +130,28 @@ class LoomEngine:
         """
         if len({pack_key(job.configuration) for job in jobs}) > 1:
             raise LoraloomError("trials of a pack share backbone, head, longest text, and where LoRA and biases are")
-        trials = [self._begin(job) for job in jobs]
+        trials = [self._begin(job, note) for job in jobs]
         joined = device().type == "cuda"
-        groups = [trials] if joined else [[trial] for trial in trials]
-        turns = [self._run(group, listener) for group in groups]
+        groups = [self._group(own) for own in ([trials] if joined else [[trial] for trial in trials])]
         try:
-            while turns:
-                turns = [turn for turn in turns if next(turn, None) is not None]
+            self._take_turns(groups, listener, heeding(stop))
+        except HaltError:
+            for group in groups:
+                self._halt(group)
         finally:
             self._prefixes.close()
         return tuple(trial.outcome() for trial in trials)
 
-    def _begin(self, job: Job) -> Trial:
+    def _begin(self, job: Job, note: Callable[[str], None] = silent) -> Trial:
         found = read_anatomy(job.source, job.configuration)
         if isinstance(found, str):
             raise LoraloomError(f"engine: loom can't train {job.source.model!r}: {found}; use engine: trainer")
         dtype = choose_dtype(job.configuration.train)
         model = add_lora(self._base(job, found, dtype), job)
         assert self._ready is not None
-        return Trial(job, model, dtype, window=self._ready.frozen.ops.sorted_batches, taken=self._ready.taken)
+        checkpoints = Checkpoints(job, self.name, dtype, note)
+        window = self._ready.frozen.ops.sorted_batches
+        return Trial(job, model, dtype, checkpoints, window=window, taken=self._ready.taken)
 
     def _base(self, job: Job, found: Anatomy, dtype: str) -> nn.Module:
         """The job's classifier without the frozen matrices, which are laid out once for all jobs that have the same."""
@@ -141,27 +175,53 @@ class LoomEngine:
         self._ready = _Ready(key, lowest, frozen, copy.deepcopy(base), taken)
         return base
 
-    def _run(self, trials: list[Trial], listener: Listener) -> Iterator[bool]:
-        """Steps trials as one pack until all have ended; yields after each step."""
+    def _group(self, trials: list[Trial]) -> _Group:
+        """Trials as one pack, each where its checkpoint left it."""
         assert self._ready is not None
-        frozen = self._ready.frozen
-        active = list(trials)
-        pack: Pack | None = self._pack(trials, frozen)
-        while pack is not None:
-            try:
-                self._step(pack, active, listener)
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                for trial in active:
-                    trial.fail(f"{OUT_OF_MEMORY}, or use engine: trainer")
-            for number in reversed(range(len(active))):
-                if active[number].over:
-                    self._end(active.pop(number), pack, number)
-                    pack = pack.without(number)
-                    if pack is None:
-                        return
-            yield True
+        pack = self._pack(trials, self._ready.frozen)
+        for number, trial in enumerate(trials):
+            state = trial.checkpoints.load()
+            if state is not None:
+                pack.restore(number, state.tensors, trial.restore(state))
+        return _Group(list(trials), pack)
+
+    def _take_turns(self, groups: Sequence[_Group], listener: Listener, heed: Callable[[], None]) -> None:
+        """Steps each group in its turn until all trials have ended."""
+        rhythm, going = self._rhythm(), list(groups)
+        while going:
+            for group in list(going):
+                heed()
+                try:
+                    self._turn(group, listener, heed)
+                except (torch.OutOfMemoryError, RuntimeError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    for trial in group.trials:
+                        trial.fail(f"{OUT_OF_MEMORY}, or use engine: trainer")
+                if group.pack is None:
+                    going.remove(group)
+                elif rhythm.due():
+                    rhythm.keep(partial(_save_all, going))
+
+    def _turn(self, group: _Group, listener: Listener, heed: Callable[[], None]) -> None:
+        """What the last step asked for, and the next step: a checkpoint's state is that between two turns."""
+        for number, trial in enumerate(group.trials):
+            if trial.asks_evaluation:
+                self._evaluate(group, number, listener, heed)
+        for number in reversed(range(len(group.trials))):
+            if group.trials[number].over:
+                self._end(group, number)
+        if group.pack is not None:
+            self._step(group.pack, group.trials, heed)
+
+    def _halt(self, group: _Group) -> None:
+        """Has the trials that have not ended be gone on with another time."""
+        for number in reversed(range(len(group.trials))):
+            if group.trials[number].state == "failed":
+                self._end(group, number)
+        group.save()
+        for trial in group.trials:
+            trial.state = "stopped"
 
     def _pack(self, trials: Sequence[Trial], frozen: FrozenEncoder) -> Pack:
         labels = trials[0].job.rows.data
@@ -181,7 +241,7 @@ class LoomEngine:
         section = no_section if self._profile is None else self._profile.section
         return Pack(members, frozen, layout, decayed, section)
 
-    def _step(self, pack: Pack, trials: Sequence[Trial], listener: Listener) -> None:
+    def _step(self, pack: Pack, trials: Sequence[Trial], heed: Callable[[], None]) -> None:
         start = time.monotonic()
         steps = [trial.batches() for trial in trials]
         normalisers = [float(sum(len(batch.rows) for batch in batches)) for batches in steps]
@@ -189,24 +249,25 @@ class LoomEngine:
         for turn in range(max(len(batches) for batches in steps)):
             # A trial with fewer batches than its neighbours sees none in the last passes of a step.
             now = [batches[turn] if turn < len(batches) else EMPTY for batches in steps]
-            prefix = self._prefix(pack, trials, now)
+            prefix = self._prefix(pack, trials, now, heed)
             passes.append((pack.run([trial.job.rows.train for trial in trials], now, normalisers, prefix), now))
         pack.step([trial.rate for trial in trials])
         for seen, now in passes:  # read after the step was asked for, so that a device is not waited for within it
             for trial, losses, batch, normaliser in zip(trials, seen.read(), now, normalisers, strict=True):
                 trial.saw(losses, batch, normaliser)
         share = (time.monotonic() - start) / len(trials)
-        for number, trial in enumerate(trials):
+        for trial in trials:
             trial.step_seconds += share
-            if trial.stepped():
-                self._evaluate(pack, number, trial, listener)
+            trial.stepped()
 
-    def _evaluate(self, pack: Pack, number: int, trial: Trial, listener: Listener) -> None:
-        start = time.monotonic()
+    def _evaluate(self, group: _Group, number: int, listener: Listener, heed: Callable[[], None]) -> None:
+        assert group.pack is not None
+        start, trial, pack = time.monotonic(), group.trials[number], group.pack
         rows = trial.job.rows
-        states = self._states(trial, rows.validation, pack)
+        states = self._states(trial, rows.validation, pack, heed)
 
         def logits_of(part: Chunk) -> Tensor:
+            heed()
             width = part.tokens.ids.shape[1]
             prefix = None if states is None else read([states], [part.rows], width, pack.encoder.frozen.device)
             return pack.logits(part.tokens, number, prefix)
@@ -216,9 +277,11 @@ class LoomEngine:
         trial.evaluation_seconds += time.monotonic() - start
         trial.evaluated(logits, listener)
 
-    def _prefix(self, pack: Pack, trials: Sequence[Trial], batches: Sequence[Batch]) -> Tensor | None:
+    def _prefix(
+        self, pack: Pack, trials: Sequence[Trial], batches: Sequence[Batch], heed: Callable[[], None]
+    ) -> Tensor | None:
         """The hidden states that enter the lowest trained layer, where they are kept."""
-        files = [self._states(trial, trial.job.rows.train, pack) for trial in trials]
+        files = [self._states(trial, trial.job.rows.train, pack, heed) for trial in trials]
         kept = [file for file in files if file is not None]
         rows = [batch.rows for batch in batches]
         if len(kept) < len(files) or any(len(own) == 0 for own in rows):
@@ -228,11 +291,11 @@ class LoomEngine:
         width = max(int(own.sum()) + batch - len(own) for own in lengths)  # filler texts have a token each
         return read(kept, rows, width, pack.encoder.frozen.device)
 
-    def _states(self, trial: Trial, encoded: Encoded, pack: Pack) -> PrefixFile | None:
+    def _states(self, trial: Trial, encoded: Encoded, pack: Pack, heed: Callable[[], None]) -> PrefixFile | None:
         if id(encoded) not in trial.states:
             source = trial.job.source
             file = self._prefixes.of(
-                encoded, pack.encoder, lambda: f"{source.model} {self._pin(source)}", trial.job.deadline
+                encoded, pack.encoder, lambda: f"{source.model} {self._pin(source)}", trial.job.deadline, heed
             )
             trial.states[id(encoded)] = file
             if file is not None:
@@ -248,15 +311,22 @@ class LoomEngine:
             self._chunks = {id(encoded): (encoded, parts)}
         return self._chunks[id(encoded)][1]
 
-    def _end(self, trial: Trial, pack: Pack, number: int) -> None:
+    def _end(self, group: _Group, number: int) -> None:
+        """Takes a trial that has ended out of its group; one that has not failed leaves its adapter."""
+        assert group.pack is not None
+        trial, pack = group.trials.pop(number), group.pack
+        if trial.state != "failed":
+            self._save(trial, pack, number)
+        group.pack = pack.without(number)
+        trial.checkpoints.clear()
+
+    def _save(self, trial: Trial, pack: Pack, number: int) -> None:
         """Writes a trial's parameters back into PEFT's model, and saves it as PEFT does."""
-        if trial.state == "failed":
-            return
         targets = {canonical(name): value for name, value in trial.model.named_parameters() if value.requires_grad}
         for name, value in pack.trained(number).items():
             targets[name].data.copy_(value)
         if self._profile is not None:
-            self._profile.write(trial.job.folder, trial.step)
+            self._profile.write(trial.job.folder, trial.step - trial.resumed_at)
             self._profile.clear()
         try:
             save_adapter(trial.model, trial.job.folder)

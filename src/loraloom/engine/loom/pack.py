@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from loraloom.data import Encoded
 from loraloom.engine.loom.encoder import Encoder
@@ -27,11 +27,12 @@ from loraloom.engine.loom.frozen import FrozenEncoder
 from loraloom.engine.loom.head import Head, Target
 from loraloom.engine.loom.noise import Noise
 from loraloom.engine.loom.parameters import Layout, Parameters
+from loraloom.engine.loom.row_optimizer import RowOptimizer
 from loraloom.engine.loom.tokens import Tokens, lay_out
-from loraloom.engine.optimizers import build_optimizer
 from loraloom.recipe import Lora, Train
 
 Ints = NDArray[np.int64]
+_VALUE = "value"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class Pack:
         self._frozen, self._section = frozen, section
         self._passes = [0] * len(members)
         self.encoder, self.head = self._bind(self.parameters, members)
-        self._optimizers = [self._optimizer(number) for number in range(len(members))]
+        self._optimizers = [RowOptimizer(self.parameters, number, own.train) for number, own in enumerate(members)]
         self._refresh()
 
     def _bind(self, parameters: Parameters, members: Sequence[Member]) -> tuple[Encoder, Head]:
@@ -114,26 +115,6 @@ class Pack:
         dropout = members[0].lora.lora_dropout
         encoder = Encoder(frozen, parameters, scales, dropout)
         return encoder, Head(frozen.anatomy.head, parameters, frozen.head, frozen.anatomy.norm_eps)
-
-    def _optimizer(self, number: int) -> torch.optim.Optimizer:
-        """Over the trial's flat row, or, for Muon, over its matrices."""
-        parameters, train = self.parameters, self.members[number].train
-        values, gradients = parameters.values, parameters.gradients
-        if train.optim == "muon":
-            named = []
-            for name in parameters.layout.shapes:
-                parameter = nn.Parameter(parameters.of_trial(values, number, name))
-                parameter.grad = parameters.of_trial(gradients, number, name)
-                named.append((name, parameter))
-            return build_optimizer(train, named, parameters.decayed_names)
-        named = []
-        bounds = (0, parameters.layout.decayed, parameters.layout.size)
-        for name, start, stop in zip(("decayed", "others"), bounds, bounds[1:], strict=False):
-            if stop > start:
-                parameter = nn.Parameter(values[number, start:stop])
-                parameter.grad = gradients[number, start:stop]
-                named.append((name, parameter))
-        return build_optimizer(train, named, ["decayed"])
 
     def _refresh(self) -> None:
         self.parameters.refresh()
@@ -208,9 +189,7 @@ class Pack:
                     # torch.nn.utils.clip_grad_norm_ over this trial alone
                     norm = torch.linalg.vector_norm(gradient)
                     gradient.mul_((member.train.max_grad_norm / (norm + 1e-6)).clamp_max(1.0))
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                optimizer.step()
+                optimizer.step(rate)
             self.parameters.gradients.zero_()
             self._refresh()
 
@@ -237,8 +216,27 @@ class Pack:
         )
         rest._passes = [self._passes[index] for index in kept]
         for optimizer, index in zip(rest._optimizers, kept, strict=True):
-            optimizer.load_state_dict(self._optimizers[index].state_dict())
+            optimizer.restore(self._optimizers[index].state())
         return rest
+
+    def state(self, number: int) -> tuple[dict[str, Tensor], int]:
+        """A trial between two steps: its parameters and its optimizer's state as `key:name`, and its passes so far.
+
+        Raises:
+            RuntimeError: gradients are accumulated, which are never saved.
+        """
+        if bool(self.parameters.gradients[number].any()):
+            raise RuntimeError("a trial's state is asked for within a step")
+        values = {f"{_VALUE}:{name}": value.contiguous().clone() for name, value in self.trained(number).items()}
+        return values | self._optimizers[number].state(), self._passes[number]
+
+    def restore(self, number: int, tensors: Mapping[str, Tensor], passes: int) -> None:
+        """Has a trial go on from what `state` gave, among these mates or others."""
+        for name, value in self.trained(number).items():
+            value.copy_(tensors[f"{_VALUE}:{name}"])
+        self._optimizers[number].restore({key: own for key, own in tensors.items() if not key.startswith(f"{_VALUE}:")})
+        self._passes[number] = passes
+        self._refresh()
 
     @torch.no_grad()
     def logits(self, tokens: Tokens, number: int, prefix: Tensor | None = None) -> Tensor:

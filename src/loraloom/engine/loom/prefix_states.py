@@ -39,11 +39,17 @@ class PrefixStates:
         self._digests: dict[int, tuple[Encoded, str]] = {}
 
     def of(
-        self, encoded: Encoded, encoder: Encoder, weights: Callable[[], str], deadline: float | None
+        self,
+        encoded: Encoded,
+        encoder: Encoder,
+        weights: Callable[[], str],
+        deadline: float | None,
+        heed: Callable[[], None] = lambda: None,
     ) -> PrefixFile | None:
         """The states of a split, filled; None where nothing is frozen below, or dropout, disk or time forbid it.
 
-        `weights` names the model's weights; it is asked for only where states can be kept.
+        `weights` names the model's weights; it is asked for only where states can be kept. `heed` is called between
+        batches, and may break off by an exception: what was filled stays.
         """
         frozen = encoder.frozen
         if encoder.lowest <= 0 or frozen.anatomy.dropouts.any or self._cache.max_bytes == 0:
@@ -57,7 +63,7 @@ class PrefixStates:
             if file is None:
                 return None
             self._open[key] = file
-        return file if _filled(file, encoded, encoder, deadline) else None
+        return file if _filled(file, encoded, encoder, deadline, heed) else None
 
     def close(self) -> None:
         """Lets the files be removed when their space is needed."""
@@ -97,7 +103,9 @@ def read(files: Sequence[PrefixFile], rows: Sequence[Ints], width: int, device: 
     return padded.to(device)
 
 
-def _filled(file: PrefixFile, encoded: Encoded, encoder: Encoder, deadline: float | None) -> bool:
+def _filled(
+    file: PrefixFile, encoded: Encoded, encoder: Encoder, deadline: float | None, heed: Callable[[], None]
+) -> bool:
     """Computes the rows that are missing; False where time or disk did not suffice."""
     frozen = encoder.frozen
     everything = np.arange(len(encoded))
@@ -107,6 +115,7 @@ def _filled(file: PrefixFile, encoded: Encoded, encoder: Encoder, deadline: floa
         for rows in by_length(np.diff(encoded.offsets)):
             if deadline is not None and time.monotonic() >= deadline:
                 return False
+            heed()
             if file.missing(rows).any():
                 tokens = lay_out([encoded], [rows], frozen.anatomy.embedding, frozen.device)
                 file.write(rows, encoder.prefix(tokens, None, encoder.lowest)[0])

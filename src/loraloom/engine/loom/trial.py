@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 from peft import PeftModel
+from torch import Tensor
 
 from loraloom import metrics
 from loraloom.engine.adapted import count_parts
+from loraloom.engine.checkpoint import Checkpoints, State
 from loraloom.engine.job import Job, Listener, Outcome
 from loraloom.engine.loom.order import Order
 from loraloom.engine.loom.pack import Batch, Losses
@@ -24,9 +27,18 @@ from loraloom.study.record import Evaluation, Result, Score, Timings
 class Trial:
     """The state of a job under way."""
 
-    def __init__(self, job: Job, model: PeftModel, dtype: Literal["fp32", "bf16"], *, window: int, taken: int) -> None:
+    def __init__(
+        self,
+        job: Job,
+        model: PeftModel,
+        dtype: Literal["fp32", "bf16"],
+        checkpoints: Checkpoints,
+        *,
+        window: int,
+        taken: int,
+    ) -> None:
         train, rows = job.configuration.train, job.rows
-        self.job, self.model, self.dtype = job, model, dtype
+        self.job, self.model, self.dtype, self.checkpoints = job, model, dtype, checkpoints
         counts = count_parts(model)
         self.counts = counts.model_copy(update={"frozen": counts.frozen + taken})
         self.labels = rows.data.train.labels
@@ -43,10 +55,11 @@ class Trial:
             raise LoraloomError("the order of rows and the schedule disagree on the steps of an epoch")
         self.evaluate_at = evaluation_steps(train, self.schedule.total)
         self.running = Running()
-        self.state: Literal["complete", "pruned", "failed"] = "complete"
+        self.state: Literal["complete", "pruned", "failed", "stopped"] = "complete"
         self.reason: str | None = None
         self.marks: tuple[str, ...] = ()
         self.over = False
+        self.resumed_at = self.saved_at = 0
         self.step_seconds = 0.0
         self.evaluation_seconds = 0.0
         self.states: dict[int, PrefixFile | None] = {}
@@ -91,19 +104,52 @@ class Trial:
     def fail(self, reason: str) -> None:
         self.state, self.reason, self.over = "failed", reason, True
 
-    def stepped(self) -> bool:
-        """Takes note of a step; returns whether it is time to evaluate."""
+    def stepped(self) -> None:
+        """Takes note of a step."""
         if self.over:
-            return False
+            return
         rate = self.rate
         self._trace.append((self.step + 1, self.running.end_step(), rate))
         late = self.job.deadline is not None and time.monotonic() >= self.job.deadline
         if late and self.step < self.schedule.total and self.step not in self.evaluate_at:
             self.marks = (f"stopped by the clock after {self.epoch:.2f} epochs",)
             self.over = True
-            return True
+        else:
+            self.over = self.step >= self.schedule.total
+
+    @property
+    def asks_evaluation(self) -> bool:
+        """Whether the last step is to be followed by an evaluation: asked once, before the next."""
+        return self.state != "failed" and (self.over or self.step in self.evaluate_at)
+
+    def save(self, tensors: Mapping[str, Tensor], passes: int) -> None:
+        """Writes a checkpoint: the pack's state of this trial, and all that is known here of what comes next."""
+        values = {
+            "passes": passes,
+            "running": self.running.state(),
+            "plateau": self.schedule.plateau.state(),
+            "trace": self._trace,
+            "examples": self._examples,
+            "tokens": self._tokens,
+            "step_seconds": self.step_seconds,
+            "evaluation_seconds": self.evaluation_seconds,
+            "seconds": time.monotonic() - self._since,
+        }
+        self.checkpoints.save(State(self.step, tensors, values))
+        self.saved_at = self.step
+
+    def restore(self, state: State) -> int:
+        """Goes on from what `save` wrote; returns the passes."""
+        values = state.values
+        self.running.restore(values["running"])
+        self.schedule.plateau.restore(values["plateau"])
+        self._trace = [(step, loss, rate) for step, loss, rate in values["trace"]]
+        self._examples, self._tokens = values["examples"], values["tokens"]
+        self.step_seconds, self.evaluation_seconds = values["step_seconds"], values["evaluation_seconds"]
+        self._since = time.monotonic() - values["seconds"]
+        self.resumed_at = self.saved_at = self.step
         self.over = self.step >= self.schedule.total
-        return self.step in self.evaluate_at
+        return int(values["passes"])
 
     def evaluated(self, logits: np.ndarray[tuple[int, int], np.dtype[np.float32]], listener: Listener) -> None:
         """Scores validation logits (N, C), writes the evaluation down, and asks the listener whether to go on."""
@@ -138,6 +184,8 @@ class Trial:
 
     def outcome(self) -> Outcome:
         """What became of it."""
+        if self.state == "stopped":
+            return Outcome("loom", "stopped", self.dtype, self.counts)
         if self.state == "failed" or self._score is None:
             return Outcome("loom", "failed", self.dtype, self.counts, reason=self.reason)
         timings = Timings(

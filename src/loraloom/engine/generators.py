@@ -1,0 +1,58 @@
+"""The states of the global random generators (Python's, numpy's, torch's), as JSON and tensors; 15 KB.
+
+HF Trainer draws dropout and the seeds of its loaders from them. Loom draws from none while it trains.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_TORCH, _CUDA = "generator:torch", "generator:cuda"
+
+
+@dataclass(frozen=True, slots=True)
+class Generators:
+    """The states at one moment."""
+
+    tensors: Mapping[str, Tensor]
+    values: Mapping[str, Any]
+
+    @classmethod
+    def now(cls) -> Generators:
+        """Those of this moment, of the current GPU too where there is one."""
+        tensors = {_TORCH: torch.get_rng_state()}
+        if torch.cuda.is_available():
+            tensors[_CUDA] = torch.cuda.get_rng_state()
+        numpy = np.random.get_state(legacy=False)
+        assert isinstance(numpy, dict)
+        return cls(
+            tensors,
+            {
+                "python": random.getstate(),
+                "numpy": {**numpy, "state": {**numpy["state"], "key": numpy["state"]["key"].tolist()}},
+            },
+        )
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> Generators:
+        """Those among a checkpoint's tensors and values."""
+        found = {name: tensors[name] for name in (_TORCH, _CUDA) if name in tensors}
+        return cls(found, {name: values[name] for name in ("python", "numpy")})
+
+    def restore(self) -> None:
+        """Makes them the states of this moment."""
+        kind, words, gauss = self.values["python"]
+        random.setstate((kind, tuple(words), gauss))
+        numpy = self.values["numpy"]
+        key = np.array(numpy["state"]["key"], dtype=np.uint32)
+        np.random.set_state({**numpy, "state": {**numpy["state"], "key": key}})
+        torch.set_rng_state(self.tensors[_TORCH])
+        if _CUDA in self.tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(self.tensors[_CUDA])

@@ -1,0 +1,535 @@
+"""A trial that is stopped or killed anywhere, and gone on with, ends with the bytes of one that never was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from loraloom.engine import Engine, Job, checkpoint
+from loraloom.engine.checkpoint import CHECKPOINT, Checkpoints, HaltError, Rhythm, State, heeding
+from loraloom.engine.generators import Generators
+from loraloom.engine.loom import LoomEngine
+from loraloom.engine.trainer import TrainerEngine, _Examples
+from loraloom.study.durable import write_manifest
+from loraloom.study.record import METRICS, Evaluation
+from tests.engine.broken_off import (
+    ENGINES,
+    KilledError,
+    Third,
+    always,
+    at,
+    contents,
+    go_on,
+    hear,
+    job_of,
+    killing,
+    untimed,
+)
+from tests.numerics.architectures import save_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model("bert", tmp_path_factory.mktemp("bert") / "model")
+
+
+@pytest.fixture(params=list(ENGINES))
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Each engine, with a checkpoint after every step."""
+    return ENGINES[request.param](rhythm=always)
+
+
+def assert_same(engine: Engine, broken_off: Job, unbroken: Job, outcome: Any) -> None:
+    (expected,) = engine.train_pack([unbroken], hear)
+    assert expected.state == "complete"
+    assert untimed(outcome) == untimed(expected)
+    assert contents(broken_off.folder) == contents(unbroken.folder)
+    assert not (broken_off.folder / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize(
+    ("optim", "schedule"),
+    [
+        ("adam", "reduce_lr_on_plateau"),
+        ("adamw", "linear"),
+        ("sgd", "cosine"),
+        ("muon", "cyclic"),
+        ("muon", "reduce_lr_on_plateau"),
+        ("adamw", "constant"),
+    ],
+)
+def test_a_trial_that_is_stopped_after_each_step_ends_as_one_that_never_is(
+    engine: Engine, model: Path, tmp_path: Path, optim: str, schedule: str
+) -> None:
+    fields = {"train": {"optim": optim, "lr_scheduler_type": schedule, "weight_decay": 0.1, "warmup_steps": 2}}
+    job = job_of(model, tmp_path / "stopped", fields)
+    (outcome,), times = go_on(engine, [job], lambda: at(3))
+    assert times >= 3
+    assert_same(engine, job, job_of(model, tmp_path / "whole", fields), outcome)
+
+
+@pytest.mark.parametrize("name", list(ENGINES))
+def test_a_trial_can_be_stopped_whenever_it_is_asked(name: str, model: Path, tmp_path: Path) -> None:
+    """By the default rhythm, which saves nothing before ten seconds: what is there is what the stop saved."""
+    engine, stopped, moment = ENGINES[name](), True, 0
+    whole = job_of(model, tmp_path / "whole")
+    (expected,) = engine.train_pack([whole], hear)
+    while stopped:
+        moment += 1
+        job = job_of(model, tmp_path / str(moment))
+        (outcome,) = engine.train_pack([job], hear, at(moment))
+        stopped = outcome.state == "stopped"
+        if stopped:
+            assert (outcome.result, outcome.timings) == (None, None)
+            assert not (job.folder / "adapter_model.safetensors").exists()
+            (outcome,) = engine.train_pack([job], hear)
+        assert untimed(outcome) == untimed(expected)
+        assert contents(job.folder) == contents(whole.folder)
+    assert moment > 6 + 2  # before the first step, after each of six, and within evaluations
+
+
+@pytest.mark.parametrize(("name", "rhythm"), [("loom", always), ("loom", Third), ("trainer", Third)])
+def test_a_trial_can_be_killed_anywhere(name: str, model: Path, tmp_path: Path, rhythm: Callable[[], Rhythm]) -> None:
+    engine, killed, moment = ENGINES[name](rhythm=rhythm), True, 0
+    fields = {"train": {"lr_scheduler_type": "reduce_lr_on_plateau"}}
+    whole = job_of(model, tmp_path / "whole", fields)
+    (expected,) = engine.train_pack([whole], hear)
+    while killed:
+        moment += 1
+        job = job_of(model, tmp_path / str(moment), fields)
+        try:
+            (outcome,) = engine.train_pack([job], hear, killing(moment))
+            killed = False
+        except KilledError:
+            (outcome,) = engine.train_pack([job], hear)
+        assert untimed(outcome) == untimed(expected)
+        assert contents(job.folder) == contents(whole.folder)
+    assert moment > 6 + 4  # before the first step, after each of six, and within four evaluations or more
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"lora": {"bias": "all", "r": 3}, "train": {"class_weight": "balanced", "label_smoothing_factor": 0.1}},
+        {"train": {"gradient_accumulation_steps": 1, "num_train_epochs": 1.5}},
+        {"train": {"bf16": True, "max_grad_norm": 0}},
+    ],
+)
+def test_other_recipes_go_on_exactly_too(engine: Engine, model: Path, tmp_path: Path, fields: dict[str, Any]) -> None:
+    job = job_of(model, tmp_path / "stopped", fields)
+    (outcome,), _ = go_on(engine, [job], lambda: at(4))
+    assert_same(engine, job, job_of(model, tmp_path / "whole", fields), outcome)
+
+
+PACK: tuple[dict[str, Any], ...] = (
+    {"lora": {"r": 2}, "train": {"seed": 1}},
+    {"lora": {"r": 4}, "train": {"seed": 2, "optim": "muon", "gradient_accumulation_steps": 2, "num_train_epochs": 3}},
+    {"lora": {"r": 2}, "train": {"seed": 3, "lr_scheduler_type": "reduce_lr_on_plateau", "num_train_epochs": 1}},
+)
+
+
+def pack(model: Path, out: Path) -> list[Job]:
+    return [job_of(model, out / str(number), fields, number) for number, fields in enumerate(PACK)]
+
+
+@pytest.fixture(scope="module")
+def alone(model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[bytes, list[dict[str, Any]]]]:
+    jobs = pack(model, tmp_path_factory.mktemp("alone"))
+    assert {LoomEngine().train(job, hear).state for job in jobs} == {"complete"}
+    return [contents(job.folder) for job in jobs]
+
+
+@pytest.mark.parametrize("moment", [1, 4, 8, 11, 19])
+@pytest.mark.parametrize("again", [((0, 1, 2),), ((0,), (1,), (2,)), ((2, 0), (1,)), ((2, 1, 0),)], ids=str)
+def test_a_pack_that_was_stopped_goes_on_in_packs_of_any_kind(
+    model: Path,
+    tmp_path: Path,
+    alone: list[tuple[bytes, list[dict[str, Any]]]],
+    moment: int,
+    again: tuple[tuple[int, ...], ...],
+) -> None:
+    jobs = pack(model, tmp_path)
+    outcomes = dict(enumerate(LoomEngine().train_pack(jobs, hear, at(moment))))
+    assert any(outcome.state == "stopped" for outcome in outcomes.values())
+    for numbers in again:
+        left = [number for number in numbers if outcomes[number].state == "stopped"]
+        if left:
+            ended = LoomEngine().train_pack([jobs[number] for number in left], hear)
+            outcomes |= dict(zip(left, ended, strict=True))
+    assert {outcome.state for outcome in outcomes.values()} == {"complete"}
+    assert [contents(job.folder) for job in jobs] == alone
+
+
+def joined(engine: LoomEngine, jobs: list[Job], stop: Callable[[], bool]) -> None:
+    """A pack as a GPU has it: side by side, whatever this machine is."""
+    group = engine._group([engine._begin(job) for job in jobs])
+    try:
+        engine._take_turns([group], hear, heeding(stop))
+    except HaltError:
+        engine._halt(group)
+
+
+@pytest.mark.parametrize("moment", [2, 5, 7])
+def test_a_joined_pack_goes_on_as_if_never_stopped_with_the_same_mates(
+    model: Path, tmp_path: Path, moment: int
+) -> None:
+    engine, whole, stopped = LoomEngine(), pack(model, tmp_path / "whole"), pack(model, tmp_path / "stopped")
+    joined(engine, whole, lambda: False)
+    joined(engine, stopped, at(moment))
+    left = [job for job in stopped if (job.folder / CHECKPOINT).exists()]
+    assert left
+    joined(engine, left, lambda: False)
+    assert [contents(job.folder) for job in stopped] == [contents(job.folder) for job in whole]
+
+
+def test_a_trial_that_fails_or_is_pruned_leaves_no_checkpoint(engine: Engine, model: Path, tmp_path: Path) -> None:
+    job = job_of(model, tmp_path / "pruned")
+    (outcome,) = engine.train_pack([job], lambda *_: False)
+    assert outcome.state == "pruned"
+    assert not (job.folder / CHECKPOINT).exists()
+    failing = job_of(model, tmp_path / "failed")
+    train = failing.configuration.train.model_copy(update={"learning_rate": 1e30, "optim": "sgd", "max_grad_norm": 0.0})
+    failing = replace(failing, configuration=failing.configuration.model_copy(update={"train": train}))
+    (outcome,) = engine.train_pack([failing], hear)
+    assert outcome.state == "failed"
+    assert not (failing.folder / CHECKPOINT).exists()
+
+
+def test_a_trial_pruned_right_after_a_resume_is_pruned_there(engine: Engine, model: Path, tmp_path: Path) -> None:
+    """Stopped between a step and the evaluation that it asked for: the evaluation comes first."""
+
+    def no(job: Job, evaluation: Evaluation) -> bool:
+        return False
+
+    whole, job = job_of(model, tmp_path / "whole"), job_of(model, tmp_path / "job")
+    (expected,) = engine.train_pack([whole], no)
+    assert engine.train_pack([job], no, at(4))[0].state == "stopped"
+    assert not (job.folder / METRICS).exists()
+    (outcome,) = engine.train_pack([job], no)
+    assert untimed(outcome) == untimed(expected)
+    assert outcome.reason is not None
+    assert contents(job.folder) == contents(whole.folder)
+
+
+def test_times_go_on_from_the_checkpoint(engine: Engine, model: Path, tmp_path: Path) -> None:
+    job = job_of(model, tmp_path)
+    engine.train_pack([job], hear, at(5))
+    before = 1000.0
+    newest = max((job.folder / CHECKPOINT).iterdir(), key=lambda path: int(path.name))
+    values = json.loads((newest / "state.json").read_text())
+    values["state"] |= {"seconds": 2 * before, "step_seconds": before, "evaluation_seconds": before}
+    (newest / "state.json").write_text(json.dumps(values))
+    write_manifest(newest)
+    (outcome,) = engine.train_pack([job], hear)
+    assert outcome.timings is not None
+    assert 2 * before < outcome.timings.seconds < 2 * before + 100
+    assert before < outcome.timings.train_seconds < before + 100
+    seconds = [json.loads(line)["seconds"] for line in (job.folder / METRICS).read_text().splitlines()]
+    assert seconds[-1] > 2 * before
+
+
+def test_rows_of_steps_that_were_done_are_not_read_again(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_of(model, tmp_path)
+    TrainerEngine().train_pack([job], hear, at(3))  # before the first step, and after two
+    read: list[int] = []
+    rows = _Examples.__getitem__
+
+    def counted(self: _Examples, index: int) -> dict[str, Any]:
+        read.append(len(self))
+        return rows(self, index)
+
+    monkeypatch.setattr(_Examples, "__getitem__", counted)
+    TrainerEngine().train_pack([job], hear)
+    assert read.count(21) == 42 - 18
+
+
+def test_a_checkpoint_holds_safetensors_and_json_alone(engine: Engine, model: Path, tmp_path: Path) -> None:
+    job = job_of(model, tmp_path)
+    engine.train_pack([job], hear, at(5))
+    generations = sorted((job.folder / CHECKPOINT).iterdir())
+    assert len(generations) == 2
+    for folder in generations:
+        names = {path.name for path in folder.iterdir()}
+        assert {"state.safetensors", "state.json", "manifest.json"} <= names
+        assert names <= {"state.safetensors", "state.json", "manifest.json", "trainer_state.json"}
+        assert load_file(folder / "state.safetensors")
+    assert not list(job.folder.rglob("*.pt*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"), [("loom", "KILL"), ("loom", "INT"), ("trainer", "KILL"), ("trainer", "TERM")]
+)
+def test_a_process_can_be_sent_a_signal_at_any_moment(tmp_path: Path, name: str, sent: str) -> None:
+    command = [sys.executable, "-m", "tests.engine.killed_trials", str(tmp_path), name, sent, "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 trials differ" in done.stdout
+
+
+# What a disk or a kill may leave behind
+
+Killed = tuple[Engine, Job, tuple[bytes, list[dict[str, Any]]]]
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.fixture(scope="module", params=list(ENGINES))
+def killed(request: pytest.FixtureRequest, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    """A trial killed after four of six steps, with generations 3 and 4; and what it is to end with."""
+    engine, out = ENGINES[request.param](rhythm=always), tmp_path_factory.mktemp("killed")
+    whole, job = job_of(model, out / "whole"), job_of(model, out / "killed")
+    engine.train_pack([whole], hear)
+    stop = Steps(job, 4)
+    with pytest.raises(KilledError):
+        engine.train_pack([job], hear, stop)
+    assert sorted(path.name for path in (job.folder / CHECKPOINT).iterdir()) == ["3", "4"]
+    return engine, job, contents(whole.folder)
+
+
+class Steps:
+    """A stop that kills when the checkpoint of step `step` is there."""
+
+    def __init__(self, job: Job, step: int) -> None:
+        self._path = job.folder / CHECKPOINT / str(step)
+
+    def __call__(self) -> bool:
+        if self._path.exists():
+            raise KilledError
+        return False
+
+
+def again(killed: Killed, out: Path, harm: Callable[[Path], None]) -> list[str]:
+    """Copies the killed trial, harms the copy, and trains it to its end, which must be as expected; what is said."""
+    engine, job, expected = killed
+    shutil.copytree(job.folder, out)
+    harm(out)
+    said: list[str] = []
+    (outcome,) = engine.train_pack([replace(job, folder=out)], hear, note=said.append)
+    assert outcome.state == "complete"
+    assert contents(out) == expected
+    return said
+
+
+def test_what_is_whole_is_gone_on_from_without_a_word(killed: Killed, tmp_path: Path) -> None:
+    assert again(killed, tmp_path / "copy", lambda out: None) == []
+
+
+@pytest.mark.parametrize("name", ["state.safetensors", "state.json", "manifest.json"])
+@pytest.mark.parametrize("damage", [cut, flip, remove])
+def test_a_damaged_generation_is_said_and_the_one_before_is_used(
+    killed: Killed, tmp_path: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    said = again(killed, tmp_path / "copy", lambda out: damage(out / CHECKPOINT / "4" / name))
+    assert len(said) == 1
+    assert said[0].startswith("trial 0: its checkpoint of step 4 ")
+    assert said[0].endswith("; it goes on from step 3")
+
+
+def test_both_generations_damaged_begin_the_trial_anew(killed: Killed, tmp_path: Path) -> None:
+    def harm(out: Path) -> None:
+        cut(out / CHECKPOINT / "4" / "state.safetensors")
+        remove(out / CHECKPOINT / "3" / "state.json")
+
+    (said,) = again(killed, tmp_path / "copy", harm)
+    assert "step 4 is damaged" in said
+    assert "step 3 is damaged" in said
+    assert said.endswith("; it begins anew")
+
+
+def test_lines_after_the_checkpoint_are_cut_off(killed: Killed, tmp_path: Path) -> None:
+    def harm(out: Path) -> None:
+        with (out / METRICS).open("a") as file:
+            file.write('{"step": 5, "epo')
+
+    assert again(killed, tmp_path / "copy", harm) == []
+
+
+@pytest.mark.parametrize("damage", [cut, flip, remove])
+def test_metrics_that_do_not_belong_to_the_checkpoint_begin_the_trial_anew(
+    killed: Killed, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    said = again(killed, tmp_path / "copy", lambda out: damage(out / METRICS))
+    assert "does not belong to this metrics.jsonl" in said[0]
+
+
+@pytest.mark.parametrize("kept", ["nothing", "a part", "all but the rename"])
+def test_a_kill_while_a_generation_is_written_leaves_those_before(killed: Killed, tmp_path: Path, kept: str) -> None:
+    def harm(out: Path) -> None:
+        new = (out / CHECKPOINT / "4").rename(out / CHECKPOINT / ".4.new")
+        if kept != "all but the rename":
+            (new / "manifest.json").unlink()
+            cut(new / "state.safetensors")
+        if kept == "nothing":
+            shutil.rmtree(new)
+
+    assert again(killed, tmp_path / "copy", harm) == []
+
+
+def test_a_kill_while_checkpoints_are_removed_changes_nothing(killed: Killed, tmp_path: Path) -> None:
+    said = again(killed, tmp_path / "copy", lambda out: shutil.rmtree(out / CHECKPOINT / "3"))
+    assert said == []
+
+    def empty(out: Path) -> None:
+        for path in (out / CHECKPOINT).iterdir():
+            shutil.rmtree(path)
+
+    assert again(killed, tmp_path / "empty", empty) == []
+
+
+def other_rate(job: Job) -> Job:
+    train = job.configuration.train.model_copy(update={"learning_rate": 0.01})
+    return replace(job, configuration=job.configuration.model_copy(update={"train": train}))
+
+
+def other_seed(job: Job) -> Job:
+    train = job.configuration.train.model_copy(update={"seed": 5})
+    return replace(job, configuration=job.configuration.model_copy(update={"train": train}))
+
+
+def other_rows(job: Job) -> Job:
+    ids = job.rows.train.input_ids.copy()
+    ids[5] += 1
+    return replace(job, rows=replace(job.rows, train=replace(job.rows.train, input_ids=ids)))
+
+
+@pytest.mark.parametrize(
+    ("other", "named"), [(other_rate, "configuration"), (other_seed, "configuration"), (other_rows, "rows")]
+)
+def test_a_checkpoint_of_another_trial_is_not_used(
+    killed: Killed, tmp_path: Path, other: Callable[[Job], Job], named: str
+) -> None:
+    engine, job, _ = killed
+    mine, whole = other(replace(job, folder=tmp_path / "copy")), other(replace(job, folder=tmp_path / "whole"))
+    shutil.copytree(job.folder, mine.folder)
+    whole.folder.mkdir()
+    engine.train_pack([whole], hear)
+    said: list[str] = []
+    engine.train_pack([mine], hear, note=said.append)
+    assert f"was made with other {named}; " in said[0]
+    assert said[0].endswith("; it begins anew")
+    assert contents(mine.folder) == contents(whole.folder)
+
+
+def test_a_checkpoint_of_another_engine_type_or_version_is_not_used(
+    killed: Killed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, job, _ = killed
+
+    def refused(name: str, engine: str, dtype: str) -> str:
+        shutil.copytree(job.folder, tmp_path / name)
+        said: list[str] = []
+        assert Checkpoints(replace(job, folder=tmp_path / name), engine, dtype, said.append).load() is None
+        assert not (tmp_path / name / METRICS).exists()
+        return said[0]
+
+    assert "was made with other engine;" in refused("engine", "another", "fp32")
+    assert "was made with other dtype;" in refused("dtype", engine.name, "bf16")
+    monkeypatch.setattr(checkpoint, "_version", lambda name: "0.0")
+    assert "was made with other versions;" in refused("versions", engine.name, "fp32")
+    monkeypatch.undo()
+    monkeypatch.setattr(checkpoint, "FORMAT", 2)
+    assert "is in format 1, and this version reads 2;" in refused("format", engine.name, "fp32")
+
+
+def test_what_it_holds_is_read_as_it_was_written(model: Path, tmp_path: Path) -> None:
+    job = job_of(model, tmp_path)
+    values = {"a": [0.1, 1e-300, 5e-324, -0.0, 1 / 3], "b": None, "c": {"d": [1, 2**62]}}
+    tensors = {"x:y": torch.randn(3, 2).mT, "step:y": torch.tensor(7.0)}
+    kept = Checkpoints(job, "loom", "fp32")
+    for step in (9, 10, 100):
+        kept.save(State(step, tensors, values))
+    found = kept.load()
+    assert found is not None
+    assert (found.step, repr(found.values)) == (100, repr(values))
+    assert all(torch.equal(found.tensors[name], own) for name, own in tensors.items())
+    assert sorted(path.name for path in kept.folder.iterdir()) == ["10", "100"]
+
+
+def test_generators_draw_on_as_they_would_have(tmp_path: Path) -> None:
+    import random
+
+    import numpy as np
+
+    def draws() -> list[float]:
+        return [random.gauss(0, 1), float(np.random.standard_normal()), float(torch.randn(()))]
+
+    draws()
+    now = Generators.now()
+    written = json.loads(json.dumps(now.values))
+    expected = [draws(), draws()]
+    Generators.of(now.tensors, written).restore()
+    assert [draws(), draws()] == expected
+
+
+# How often
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def saves(rhythm: Rhythm, clock: Clock, seconds: float, step: float, cost: Callable[[int], float]) -> list[float]:
+    """When checkpoints were written in `seconds` of steps of `step` seconds each."""
+    found: list[float] = []
+    while clock.now < 100 + seconds:
+        clock.pass_by(step)
+        if rhythm.due():
+            found.append(clock.now - 100)
+            rhythm.keep(lambda: clock.pass_by(cost(len(found))))
+    return found
+
+
+def test_no_checkpoint_is_due_before_ten_seconds_and_then_one_each_ten_where_it_is_cheap() -> None:
+    clock = Clock()
+    found = saves(Rhythm(clock=clock), clock, 60, 0.5, lambda _: 0.001)
+    assert found[0] == 10
+    assert all(10 <= later - earlier < 11 for earlier, later in pairwise(found))
+
+
+@pytest.mark.parametrize("cost", [lambda _: 0.5, lambda _: 3.0, lambda n: 0.01 if n % 4 else 2.0])
+def test_checkpoints_cost_less_than_a_hundredth_of_the_time(cost: Callable[[int], float]) -> None:
+    clock = Clock()
+    found = saves(Rhythm(clock=clock), clock, 5000, 0.7, cost)
+    assert len(found) > 5
+    assert sum(cost(number + 1) for number in range(len(found))) <= 0.011 * 5000
+
+
+def test_a_stop_is_heeded_for_good() -> None:
+    said = iter([False, True])
+    heed = heeding(lambda: next(said))
+    heed()
+    for _ in range(3):
+        with pytest.raises(HaltError):
+            heed()
