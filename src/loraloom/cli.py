@@ -20,6 +20,7 @@ import typer
 from loraloom.errors import DataError, LoraloomError, RecipeError, StoppedError
 
 if TYPE_CHECKING:
+    from loraloom.execute.placement import Placement
     from loraloom.execute.stopping import Stop
     from loraloom.recipe import Recipe
     from loraloom.study.record import TrialRecord
@@ -51,6 +52,16 @@ AllowLeak = Annotated[
 ]
 Profile = Annotated[
     bool, typer.Option("--profile", help="Write where a step's time goes to each trial's profile.json, and print it.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Train in this many worker processes, each with its share of cores."),
+]
+RayAddress = Annotated[
+    str | None, typer.Option("--ray", metavar="ADDRESS", help="Train on a Ray cluster: host:port of its head, or auto.")
+]
+GpusPerPack = Annotated[
+    float | None, typer.Option("--gpus_per_pack", help="With --ray: of a GPU for each pack, such as 0.5.")
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
 AdapterPath = Annotated[
@@ -98,6 +109,9 @@ def search(
     overrides: Overrides = [],  # noqa: B006
     allow_leak: AllowLeak = False,
     profile: Profile = False,
+    workers: Workers = None,
+    ray: RayAddress = None,
+    gpus_per_pack: GpusPerPack = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -106,9 +120,11 @@ def search(
     Trains every trial, tests the winner once, and leaves RUN/best, RUN/leaderboard.csv and RUN/report/index.html.
     Example: loraloom search recipes/demo.yaml --out runs/demo --set search.n_trials=12
     """
+    from loraloom.execute.placement import Placement
     from loraloom.recipe import read_recipe
 
-    _search(read_recipe(recipe, overrides), out, allow_leak, profile, quiet, as_json)
+    placement = Placement(workers, ray, gpus_per_pack)
+    _search(read_recipe(recipe, overrides), out, allow_leak, profile, quiet, as_json, placement)
 
 
 @app.command()
@@ -133,11 +149,22 @@ def train(
 
 
 @app.command()
-def resume(run: RunPath, quiet: Quiet = False, as_json: AsJson = False) -> None:
+def resume(
+    run: RunPath,
+    workers: Workers = None,
+    ray: RayAddress = None,
+    gpus_per_pack: GpusPerPack = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
     """Go on with a run after a kill, a deadline or a crash: finished trials are kept, a broken one begins again."""
     from loraloom import pipeline
+    from loraloom.execute.placement import Placement
 
-    _run(run, quiet, as_json, lambda watcher, stop: pipeline.resume(run, watcher=watcher, stop=stop))
+    placement = Placement(workers, ray, gpus_per_pack)
+    _run(
+        run, quiet, as_json, lambda watcher, stop: pipeline.resume(run, watcher=watcher, stop=stop, placement=placement)
+    )
 
 
 @app.command()
@@ -285,12 +312,28 @@ def main() -> None:
     sys.exit(code)
 
 
-def _search(recipe: Recipe, out: Path, allow_leak: bool, profile: bool, quiet: bool, as_json: bool) -> None:
+def _search(
+    recipe: Recipe,
+    out: Path,
+    allow_leak: bool,
+    profile: bool,
+    quiet: bool,
+    as_json: bool,
+    placement: Placement | None = None,
+) -> None:
     from loraloom import pipeline
+    from loraloom.execute.placement import IN_PROCESS
 
     def work(watcher: Terminal, stop: Stop) -> TrialRecord:
         return pipeline.search(
-            recipe, out, watcher=watcher, stop=stop, command=sys.argv, allow_leak=allow_leak, profile=profile
+            recipe,
+            out,
+            watcher=watcher,
+            stop=stop,
+            command=sys.argv,
+            allow_leak=allow_leak,
+            profile=profile,
+            placement=placement or IN_PROCESS,
         )
 
     _run(out, quiet, as_json, work)

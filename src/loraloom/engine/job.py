@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -68,6 +68,16 @@ class Listener(Protocol):
     def __call__(self, job: Job, evaluation: Evaluation) -> bool: ...
 
 
+def never() -> bool:
+    """A `stop` that lets trials run to their end."""
+    return False
+
+
+def silent(sentence: str) -> None:
+    """A `note` that nobody hears."""
+    del sentence
+
+
 class Engine(Protocol):
     """Trains jobs. Every engine must mean the same by a configuration; `trainer` is the oracle.
 
@@ -82,4 +92,10 @@ class Engine(Protocol):
         """How many trials like this one are best trained together on this machine."""
         ...
 
-    def train_pack(self, jobs: Sequence[Job], listener: Listener) -> tuple[Outcome, ...]: ...
+    def train_pack(
+        self,
+        jobs: Sequence[Job],
+        listener: Listener,
+        stop: Callable[[], bool] = never,
+        note: Callable[[str], None] = silent,
+    ) -> tuple[Outcome, ...]: ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -32,7 +32,7 @@ from loraloom.backbone.quiet import quietly
 from loraloom.backbone.sources import Source, load_tokenizer
 from loraloom.data import Encoded
 from loraloom.engine.adapted import add_lora, build_base, count_parts, save_adapter
-from loraloom.engine.job import Job, Listener, Outcome
+from loraloom.engine.job import Job, Listener, Outcome, never, silent
 from loraloom.engine.objective import Objective, class_weights
 from loraloom.engine.optimizers import build_optimizer
 from loraloom.engine.precision import choose_dtype, device
@@ -63,7 +63,13 @@ class TrainerEngine:
         del source, configuration
         return 1
 
-    def train_pack(self, jobs: Sequence[Job], listener: Listener) -> tuple[Outcome, ...]:
+    def train_pack(
+        self,
+        jobs: Sequence[Job],
+        listener: Listener,
+        stop: Callable[[], bool] = never,
+        note: Callable[[str], None] = silent,
+    ) -> tuple[Outcome, ...]:
         """Trains jobs one after another; see `train`."""
         return tuple(self.train(job, listener) for job in jobs)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from loraloom.backbone import sources
-from loraloom.engine import Engine, Job, Listener, Outcome
+from loraloom.engine import Engine, Job, Listener, Outcome, never, silent
 from loraloom.errors import LoraloomError, RecipeError
 from loraloom.execute.executor import Finished
 from loraloom.recipe import Choices, Configuration, Recipe
@@ -24,8 +24,8 @@ TRACEBACK = "traceback.txt"
 class InProcess:
     """An executor: gives one pack at a time to an engine in this process."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, note: Callable[[str], None] = silent) -> None:
+        self._engine, self._note = engine, note
         self._started: tuple[Job, ...] | None = None
 
     def pack_size(self, source: Source, configuration: Configuration) -> int:
@@ -45,7 +45,7 @@ class InProcess:
         assert self._started is not None
         jobs, self._started = self._started, None
         try:
-            return Finished(jobs, self._engine.train_pack(jobs, listener))
+            return Finished(jobs, self._engine.train_pack(jobs, listener, stop, self._note))
         except (LoraloomError, OSError):
             raise
         except Exception as error:
@@ -74,9 +74,15 @@ class AutoEngine:
         """As the engine that takes it says."""
         return self._engine(source, configuration).pack_size(source, configuration)
 
-    def train_pack(self, jobs: Sequence[Job], listener: Listener) -> tuple[Outcome, ...]:
+    def train_pack(
+        self,
+        jobs: Sequence[Job],
+        listener: Listener,
+        stop: Callable[[], bool] = never,
+        note: Callable[[str], None] = silent,
+    ) -> tuple[Outcome, ...]:
         """Trains jobs of one backbone by the engine that takes it."""
-        return self._engine(jobs[0].source, jobs[0].configuration).train_pack(jobs, listener)
+        return self._engine(jobs[0].source, jobs[0].configuration).train_pack(jobs, listener, stop, note)
 
     def _engine(self, source: Source, configuration: Configuration) -> Engine:
         return self._loom if why_not_loom(source, configuration) is None else self._trainer

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -24,7 +24,7 @@ from loraloom.backbone.anatomy import Anatomy
 from loraloom.backbone.sources import Source, intermediate_size, load_config, pin
 from loraloom.data import Encoded
 from loraloom.engine.adapted import add_lora, build_base, redrawn_base, save_adapter
-from loraloom.engine.job import Job, Listener, Outcome, pack_key
+from loraloom.engine.job import Job, Listener, Outcome, never, pack_key, silent
 from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.evaluation import Chunk, chunks, gather
 from loraloom.engine.loom.frozen import FrozenEncoder, freeze
@@ -90,7 +90,13 @@ class LoomEngine:
         """Trains one job; see `train_pack`."""
         return self.train_pack([job], listener)[0]
 
-    def train_pack(self, jobs: Sequence[Job], listener: Listener) -> tuple[Outcome, ...]:
+    def train_pack(
+        self,
+        jobs: Sequence[Job],
+        listener: Listener,
+        stop: Callable[[], bool] = never,
+        note: Callable[[str], None] = silent,
+    ) -> tuple[Outcome, ...]:
         """Trains jobs together, writing metrics.jsonl as they go and each adapter at its end.
 
         Raises:
