@@ -23,5 +23,6 @@ def local_cluster(nodes: int) -> Iterator[Any]:
         cluster.wait_for_nodes()
         yield cluster
     finally:
-        ray.shutdown()
-        cluster.shutdown()
+        shut_down: Any = ray.shutdown
+        shut_down()
+        cluster.shutdown()  # type: ignore[no-untyped-call]

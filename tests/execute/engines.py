@@ -118,13 +118,23 @@ def result_of(job: Job, step: int) -> Result:
 def rows() -> Rows:
     """Four rows to train on, two to validate on, and one to test on that no worker is to see."""
     labels = np.array([0, 1, 1, 1])
-    splits = [Split(tuple("abcd"), labels), Split(tuple("ef"), labels[:2]), Split(("secret",), labels[:1])]
-    data = TextData("four", ("no", "yes"), ("no", "yes"), *splits, (), "fingerprint", None, leak_kept=False)
-    encoded = [
-        Encoded(np.arange(n, dtype=np.int32), np.arange(n + 1, dtype=np.int64), 0)
-        for n in (len(splits[0]), len(splits[1]))
-    ]
-    return Rows(data, encoded[0], encoded[1])
+    data = TextData(
+        name="four",
+        labels=("no", "yes"),
+        label_codes=("no", "yes"),
+        train=Split(tuple("abcd"), labels),
+        validation=Split(tuple("ef"), labels[:2]),
+        test=Split(("secret",), labels[:1]),
+        findings=(),
+        fingerprint="fingerprint",
+        revision=None,
+        leak_kept=False,
+    )
+    return Rows(data, _encoded(4), _encoded(2))
+
+
+def _encoded(count: int) -> Encoded:
+    return Encoded(np.arange(count, dtype=np.int32), np.arange(count + 1, dtype=np.int64), 0)
 
 
 def job_of(folder: Path, number: int, of: Rows, do: str = "", deadline: float | None = None) -> Job:

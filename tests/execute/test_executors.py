@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from loraloom.engine import Job
-from loraloom.errors import BackboneError, LoraloomError, MissingExtraError, RecipeError
+from loraloom.engine import Job, Listener
+from loraloom.errors import BackboneError, LoraloomError, MissingExtraError, RecipeError, RunError
 from loraloom.execute.executor import Executor, Finished
 from loraloom.execute.in_process import TRACEBACK, InProcess
 from loraloom.execute.pool import Pool
@@ -70,7 +70,7 @@ def never() -> bool:
     return False
 
 
-def run(executor: Executor, jobs: list[Job], listener: Callable[[Job, Evaluation], bool] = go_on) -> Finished:
+def run(executor: Executor, jobs: list[Job], listener: Listener = go_on) -> Finished:
     executor.start(jobs)
     return executor.wait(listener, never)
 
@@ -208,6 +208,12 @@ def test_a_worker_keeps_its_engine_and_rows_between_packs_and_sees_no_texts(shar
     assert len({(job.folder / "pid").read_text() for job in jobs}) == 1
     assert (jobs[0].folder / "pid").read_text() != str(os.getpid())
     assert [one.outcomes[0].state for one in finished] == ["complete"] * 3
+
+
+def test_a_folder_that_a_worker_does_not_see_is_said_to_be_missing(shared: Executor, tmp_path: Path) -> None:
+    job = replace(job_of(tmp_path, 0, rows()), folder=tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="elsewhere: is not there on .* a disk that all nodes share"):
+        run(remote(shared), [job])
 
 
 def test_a_worker_has_its_share_of_the_cores(shared: Executor, tmp_path: Path) -> None:

@@ -63,14 +63,12 @@ def plan_share(
         parts = [
             core // by_gpu.times_in(node) for core, node in zip(cores, nodes, strict=True) if by_gpu.times_in(node)
         ]
+    elif workers is None:
+        parts = [core for core in cores if core]
     else:
-        wanted = len([core for core in cores if core]) if workers is None else workers
-        parts = [
-            part
-            for part in range(1, max(cores, default=0) + 1)
-            if part == 1 or sum(Share(part, 0, memory).times_in(node) for node in nodes) >= wanted
-        ]
-        parts = parts[-1:]
+        sizes = range(max(cores, default=0), 0, -1)
+        room = (part for part in sizes if sum(Share(part, 0, memory).times_in(node) for node in nodes) >= workers)
+        parts = [next(room, 1)]
     share = Share(max(1, min(parts, default=1)), each, memory)
     if not any(share.times_in(node) for node in nodes):
         gpu = f", {each:g} of a GPU" if each else ""

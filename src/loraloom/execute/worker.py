@@ -6,11 +6,12 @@ verdict. Torch is imported by the engine alone, after the process has its share 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
-from loraloom.engine import Engine, Job, Rows
-from loraloom.errors import LoraloomError
+from loraloom.engine import Engine, Job, Listener, Rows
+from loraloom.errors import LoraloomError, RunError
 from loraloom.execute.executor import Finished
 from loraloom.execute.in_process import AutoEngine, InProcess
 from loraloom.execute.messages import (
@@ -110,6 +111,10 @@ class _Worker:
     def train(self, order: Train) -> Report:
         jobs = tuple(sent.job(self._rows[sent.rows]) for sent in order.jobs)
         self._pack = order.pack
+        for job in jobs:
+            if not job.folder.is_dir():
+                where = f"{job.folder}: is not there on {socket.gethostname()}"
+                return Raised.of(RunError(f"{where}; a run's folder must be on a disk that all nodes share"))
         try:
             self._executor.start(jobs)
             return _ending(self._executor.wait(self._hear(jobs), self._stop))
@@ -120,7 +125,7 @@ class _Worker:
                 raise
             return Raised.of(_full_disk(error))
 
-    def _hear(self, jobs: tuple[Job, ...]) -> Callable[[Job, Evaluation], bool]:
+    def _hear(self, jobs: tuple[Job, ...]) -> Listener:
         places = {job.number: place for place, job in enumerate(jobs)}
 
         def listener(job: Job, evaluation: Evaluation) -> bool:
@@ -140,7 +145,7 @@ class _Worker:
         self._line.send(Noted(sentence))
 
 
-def _dtype(order: Advise) -> str:
+def _dtype(order: Advise) -> Literal["fp32", "bf16"]:
     """The type that training will use, measured where the recipe leaves it open."""
     bf16 = order.configuration.train.bf16
     if bf16 != "auto":
