@@ -212,7 +212,7 @@ def test_a_worker_keeps_its_engine_and_rows_between_packs_and_sees_no_texts(shar
 
 def test_a_folder_that_a_worker_does_not_see_is_said_to_be_missing(shared: Executor, tmp_path: Path) -> None:
     job = replace(job_of(tmp_path, 0, rows()), folder=tmp_path / "elsewhere")
-    with pytest.raises(RunError, match="elsewhere: is not there on .* a disk that all nodes share"):
+    with pytest.raises(RunError, match=r"elsewhere: is not there on .* a disk that all nodes share"):
         run(remote(shared), [job])
 
 

@@ -50,7 +50,7 @@ def test_a_trial_that_had_no_time_to_wait_does_without_kept_states(
     asked: list[str] = []
 
     @contextmanager
-    def late(path: Path, deadline: float | None) -> Iterator[bool]:
+    def late(path: Path, *_: Any) -> Iterator[bool]:
         asked.append(path.suffix)
         yield False
 

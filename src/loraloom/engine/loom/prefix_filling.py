@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,8 +16,11 @@ LOOK_SECONDS = 0.05
 
 
 @contextmanager
-def only_filler(path: Path, deadline: float | None) -> Iterator[bool]:
-    """Waits until no other process holds the lock `path`, and holds it; False where the deadline came before."""
+def only_filler(path: Path, deadline: float | None, heed: Callable[[], None] = lambda: None) -> Iterator[bool]:
+    """Waits until no other process holds the lock `path`, and holds it; False where the deadline came before.
+
+    `heed` is called while it waits, and may break off by an exception.
+    """
     with path.open("ab") as file:
         while True:
             try:
@@ -26,6 +29,7 @@ def only_filler(path: Path, deadline: float | None) -> Iterator[bool]:
                 if deadline is not None and time.monotonic() >= deadline:
                     yield False
                     return
+                heed()
                 time.sleep(LOOK_SECONDS)
             else:
                 yield True
