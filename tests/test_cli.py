@@ -52,11 +52,12 @@ def test_the_options_of_every_command_are_known() -> None:
     commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
     options = {name: {o for p in command.params for o in p.opts} for name, command in commands.items()}
     run = {"recipe", "--out", "--set", "--deadline", "--grace", "--allow-leak", "--profile", "--quiet", "--json"}
+    where = {"--workers", "--ray", "--gpus_per_pack"}
     assert options == {
         "budget": {"recipe", "--set", "--num_labels", "--json"},
-        "search": run,
+        "search": run | where,
         "train": run,
-        "resume": {"run", "--max_seconds", "--deadline", "--grace", "--quiet", "--json"},
+        "resume": {"run", "--max_seconds", "--deadline", "--grace", "--quiet", "--json"} | where,
         "evaluate": {"adapter", "--test_file", "--text_column", "--label_column", "--out", "--json"},
         "predict": {"adapter", "--file", "--text", "--out", "--text_column"},
         "report": {"run"},

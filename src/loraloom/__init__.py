@@ -54,12 +54,16 @@ def search(
     *,
     overrides: Sequence[str] = (),
     allow_leak: bool = False,
+    workers: int | None = None,
+    ray: str | None = None,
+    gpus_per_pack: float | None = None,
     train: Any = None,
     validation: Any = None,
     test: Any = None,
 ) -> TrialRecord:
     """Searches a recipe (a file, or a mapping of its sections) into the run folder `out`; returns the tested winner.
 
+    Trials are trained here, in `workers` processes, or on the cluster at `ray`, with `gpus_per_pack` of a GPU each.
     `train`, `validation` and `test` stand for the recipe's files: each a pandas.DataFrame, a datasets.Dataset, or a
     pair of lists (texts, labels).
 
@@ -67,22 +71,35 @@ def search(
         LoraloomError: what is wrong with the recipe, the data, a model or the folder, in a sentence.
     """
     from loraloom import pipeline
+    from loraloom.execute.placement import Placement
     from loraloom.recipe import read_recipe
 
     in_memory = {"train": train, "validation": validation, "test": test}
-    read = read_recipe(recipe, overrides)
-    return pipeline.search(read, out, command=("loraloom.search",), allow_leak=allow_leak, **in_memory)
+    read, placement = read_recipe(recipe, overrides), Placement(workers, ray, gpus_per_pack)
+    command = ("loraloom.search",)
+    return pipeline.search(read, out, command=command, allow_leak=allow_leak, placement=placement, **in_memory)
 
 
-def resume(out: Path | str, *, train: Any = None, validation: Any = None, test: Any = None) -> TrialRecord:
+def resume(
+    out: Path | str,
+    *,
+    workers: int | None = None,
+    ray: str | None = None,
+    gpus_per_pack: float | None = None,
+    train: Any = None,
+    validation: Any = None,
+    test: Any = None,
+) -> TrialRecord:
     """Goes on with a run; data that was given from Python is given again.
 
     Raises:
         LoraloomError: there is no run, another process has it, or its data or models have changed.
     """
     from loraloom import pipeline
+    from loraloom.execute.placement import Placement
 
-    return pipeline.resume(out, train=train, validation=validation, test=test)
+    placement = Placement(workers, ray, gpus_per_pack)
+    return pipeline.resume(out, placement=placement, train=train, validation=validation, test=test)
 
 
 def load(path: Path | str) -> Classifier:

@@ -20,6 +20,7 @@ import typer
 from loraloom.errors import DataError, LoraloomError, RecipeError, StoppedError
 
 if TYPE_CHECKING:
+    from loraloom.execute.placement import Placement
     from loraloom.execute.stopping import Stop
     from loraloom.recipe import Recipe
     from loraloom.study.record import TrialRecord
@@ -66,6 +67,16 @@ AllowLeak = Annotated[
 ]
 Profile = Annotated[
     bool, typer.Option("--profile", help="Write where a step's time goes to each trial's profile.json, and print it.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Train in this many worker processes, each with its share of cores."),
+]
+RayAddress = Annotated[
+    str | None, typer.Option("--ray", metavar="ADDRESS", help="Train on a Ray cluster: host:port of its head, or auto.")
+]
+GpusPerPack = Annotated[
+    float | None, typer.Option("--gpus_per_pack", help="With --ray: of a GPU for each pack, such as 0.5.")
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
 AdapterPath = Annotated[
@@ -115,6 +126,9 @@ def search(
     grace: Grace = 0,
     allow_leak: AllowLeak = False,
     profile: Profile = False,
+    workers: Workers = None,
+    ray: RayAddress = None,
+    gpus_per_pack: GpusPerPack = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -123,9 +137,11 @@ def search(
     Trains every trial, tests the winner once, and leaves RUN/best, RUN/leaderboard.csv and RUN/report/index.html.
     Example: loraloom search recipes/demo.yaml --out runs/demo --set search.n_trials=12
     """
+    from loraloom.execute.placement import Placement
     from loraloom.recipe import read_recipe
 
-    _search(read_recipe(recipe, overrides), out, deadline, grace, allow_leak, profile, quiet, as_json)
+    placement = Placement(workers, ray, gpus_per_pack)
+    _search(read_recipe(recipe, overrides), out, deadline, grace, allow_leak, profile, quiet, as_json, placement)
 
 
 @app.command()
@@ -163,6 +179,9 @@ def resume(
     ] = None,
     deadline: Deadline = None,
     grace: Grace = 0,
+    workers: Workers = None,
+    ray: RayAddress = None,
+    gpus_per_pack: GpusPerPack = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -172,12 +191,18 @@ def resume(
     ended at its deadline is given as much time again.
     """
     from loraloom import pipeline
+    from loraloom.execute.placement import Placement
     from loraloom.search.clock import process_start
 
     def work(watcher: Terminal, stop: Stop) -> TrialRecord:
-        started = process_start()
         return pipeline.resume(
-            run, watcher=watcher, stop=stop, max_seconds=max_seconds, deadline=deadline, started=started
+            run,
+            watcher=watcher,
+            stop=stop,
+            max_seconds=max_seconds,
+            deadline=deadline,
+            started=process_start(),
+            placement=Placement(workers, ray, gpus_per_pack),
         )
 
     _run(run, grace, quiet, as_json, work)
@@ -337,8 +362,10 @@ def _search(
     profile: bool,
     quiet: bool,
     as_json: bool,
+    placement: Placement | None = None,
 ) -> None:
     from loraloom import pipeline
+    from loraloom.execute.placement import IN_PROCESS
     from loraloom.search.clock import process_start
 
     def work(watcher: Terminal, stop: Stop) -> TrialRecord:
@@ -352,6 +379,7 @@ def _search(
             command=sys.argv,
             allow_leak=allow_leak,
             profile=profile,
+            placement=placement or IN_PROCESS,
         )
 
     _run(out, grace, quiet, as_json, work)

@@ -14,7 +14,8 @@ from loraloom.data import load_data
 from loraloom.engine import Engine
 from loraloom.errors import LoraloomError, RunError
 from loraloom.execute.driver import Driver
-from loraloom.execute.in_process import InProcess, choose_engine
+from loraloom.execute.in_process import choose_engine
+from loraloom.execute.placement import IN_PROCESS, Placement, make_executor
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Recipe
@@ -45,13 +46,14 @@ def search(
     stop: Stop | None = None,
     deadline: str | None = None,
     started: float | None = None,
+    placement: Placement = IN_PROCESS,
     **in_memory: Any,
 ) -> TrialRecord:
     """Searches `recipe` into the run folder `out`; returns the winner, tested.
 
     The run ends by the earliest of `budget.max_seconds` after the start (of the command: `started`, a monotonic time),
     `deadline` (a point in time, "2026-11-25T18:00") and the end of the SLURM job that it is in. With `profile`, each
-    trial's folder gets profile.json: where a step's time goes.
+    trial's folder gets profile.json: where a step's time goes. `placement` says where trials are trained.
     `in_memory` may hold train, validation and test: each a pandas.DataFrame, a datasets.Dataset, or (texts, labels).
 
     Raises:
@@ -59,6 +61,7 @@ def search(
         StoppedError: the run was stopped from outside; `resume` goes on with it.
     """
     clock, watcher = make_clock(recipe.budget.max_seconds, deadline, started), watcher or Watcher()
+    placement.check()
     refuse_taken(Path(out))
     recipe = default_space(_anchored(recipe))
     engine = choose_engine(recipe, profile=profile)
@@ -67,7 +70,7 @@ def search(
     dropped = place.check()
     run = Run.create(Path(out), recipe.model_copy(update={"provenance": {**made, "dropped_points": list(dropped)}}))
     try:
-        return _go_on(run, place, engine, watcher, clock, stop or Stop())
+        return _go_on(run, place, engine, watcher, clock, stop or Stop(), placement, profile)
     except (LoraloomError, OSError):
         run.discard_unbegun()
         raise
@@ -81,6 +84,7 @@ def resume(
     max_seconds: float | None = None,
     deadline: str | None = None,
     started: float | None = None,
+    placement: Placement = IN_PROCESS,
     **in_memory: Any,
 ) -> TrialRecord:
     """Goes on with the run in `out`, on the same data and models; returns the winner, tested.
@@ -90,6 +94,7 @@ def resume(
     Raises:
         RunError: there is no run, another process has it, or its data or models have changed.
     """
+    placement.check()
     run, watcher = Run(Path(out)), watcher or Watcher()
     clock = make_clock(max_seconds or run.recipe.budget.max_seconds, deadline, started)
     if not (run.recipe.data.dataset or run.recipe.data.train_file or in_memory.get("train") is not None):
@@ -97,7 +102,7 @@ def resume(
     place = _prepare(run.recipe, watcher, bool(run.recipe.provenance.get("allow_leak")), in_memory)
     if difference := changed(run.recipe.provenance, place.pins()):
         raise RunError(f"{run.path}: {difference} has changed since the run began; begin another run")
-    return _go_on(run, place, choose_engine(run.recipe), watcher, clock, stop or Stop())
+    return _go_on(run, place, choose_engine(run.recipe), watcher, clock, stop or Stop(), placement)
 
 
 def _anchored(recipe: Recipe) -> Recipe:
@@ -125,12 +130,20 @@ def _prepare(recipe: Recipe, watcher: Watcher, allow_leak: bool, in_memory: dict
 
 
 def _go_on(
-    run: Run, place: Workplace, chosen: tuple[Engine, str], watcher: Watcher, clock: Clock, stop: Stop
+    run: Run,
+    place: Workplace,
+    chosen: tuple[Engine, str],
+    watcher: Watcher,
+    clock: Clock,
+    stop: Stop,
+    placement: Placement,
+    profile: bool = False,
 ) -> TrialRecord:
     engine, reason = chosen
     with run.locked():
-        driver = Driver(run, place, InProcess(engine), watcher, clock, stop)
-        driver.plan(engine.name, reason)
+        executor = make_executor(placement, engine, place, watcher.note, profile=profile)
+        driver = Driver(run, place, executor, watcher, clock, stop)
+        driver.plan(engine.name, f"{reason}; {placement}")
         driver.run_trials()
         if stop.seconds_left < clock.reserve:
             stop.raise_if_asked()

@@ -24,8 +24,8 @@ TRACEBACK = "traceback.txt"
 class InProcess:
     """An executor: gives one pack at a time to an engine in this process."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, note: Callable[[str], None] = silent) -> None:
+        self._engine, self._note = engine, note
         self._started: tuple[Job, ...] | None = None
 
     def pack_size(self, source: Source, configuration: Configuration) -> int:
@@ -45,7 +45,7 @@ class InProcess:
         assert self._started is not None
         jobs, self._started = self._started, None
         try:
-            return Finished(jobs, self._engine.train_pack(jobs, listener))
+            return Finished(jobs, self._engine.train_pack(jobs, listener, stop, self._note))
         except (LoraloomError, OSError):
             raise
         except Exception as error:

@@ -157,6 +157,7 @@ def in_use(path: Path) -> bool:
 def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
     _turn_of(path).unlink(missing_ok=True)
+    path.with_suffix(".filling").unlink(missing_ok=True)
 
 
 class PrefixFile:

@@ -23,6 +23,7 @@ from loraloom.engine.loom.encoder import Encoder
 from loraloom.engine.loom.evaluation import by_length
 from loraloom.engine.loom.prefix_cache import PrefixCache, PrefixKey, rows_digest
 from loraloom.engine.loom.prefix_file import PrefixFile
+from loraloom.engine.loom.prefix_filling import only_filler
 from loraloom.engine.loom.tokens import Ints, lay_out
 from loraloom.errors import LoraloomError
 
@@ -63,7 +64,8 @@ class PrefixStates:
             if file is None:
                 return None
             self._open[key] = file
-        return file if _filled(file, encoded, encoder, deadline, heed) else None
+        with only_filler(self._cache.folder / f"{key.name}.filling", deadline, heed) as alone:
+            return file if alone and _filled(file, encoded, encoder, deadline, heed) else None
 
     def close(self) -> None:
         """Lets the files be removed when their space is needed."""

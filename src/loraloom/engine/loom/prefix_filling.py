@@ -1,0 +1,36 @@
+"""Whose turn it is to fill a file of kept states: one process's, while others that want the same wait for it.
+
+Without waiting, those others would train without the kept states: slower, and, since states that are computed batch by
+batch are rounded otherwise, with results that depend on who came first. The lock ends with its process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LOOK_SECONDS = 0.05
+
+
+@contextmanager
+def only_filler(path: Path, deadline: float | None, heed: Callable[[], None] = lambda: None) -> Iterator[bool]:
+    """Waits until no other process holds the lock `path`, and holds it; False where the deadline came before.
+
+    `heed` is called while it waits, and may break off by an exception.
+    """
+    with path.open("ab") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if deadline is not None and time.monotonic() >= deadline:
+                    yield False
+                    return
+                heed()
+                time.sleep(LOOK_SECONDS)
+            else:
+                yield True
+                return

@@ -1,0 +1,110 @@
+"""Where a run's packs are trained: in this process, in worker processes, or on a Ray cluster.
+
+Not a part of the recipe: it is where a search runs, not what it means, and `resume` may go on elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from loraloom.engine import Engine
+from loraloom.errors import LoraloomError
+from loraloom.execute.executor import Executor
+from loraloom.execute.in_process import InProcess
+from loraloom.execute.worker import build_engine
+from loraloom.execute.workplace import Workplace, counted_points
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """`workers` processes, or workers on the Ray cluster at `ray` with `gpus_per_pack` of a GPU each; or neither."""
+
+    workers: int | None = None
+    ray: str | None = None
+    gpus_per_pack: float | None = None
+
+    def check(self) -> None:
+        """Refuses what can't be done.
+
+        Raises:
+            LoraloomError: an option that has no place, or none that it could have.
+            MissingExtraError: Ray is not installed.
+        """
+        if self.workers is not None and self.workers < 1:
+            raise LoraloomError(f"--workers: {self.workers} is none; it must be 1 or more")
+        if self.gpus_per_pack is not None and self.ray is None:
+            raise LoraloomError("--gpus_per_pack: is Ray's to heed; give --ray too")
+        if self.gpus_per_pack is not None and not 0 < self.gpus_per_pack <= 1:
+            raise LoraloomError(
+                f"--gpus_per_pack: {self.gpus_per_pack:g} of a GPU; it must be over 0, and at most 1, since a pack is "
+                "trained on one GPU"
+            )
+        if self.ray is not None:
+            from loraloom.execute.ray_cluster import import_ray
+
+            import_ray()
+
+    def __str__(self) -> str:
+        """As the end of a sentence."""
+        if self.ray is not None:
+            return f"on the Ray cluster {self.ray}" if self.ray != "auto" else "on this Ray cluster"
+        if self.workers is not None:
+            return f"in {self.workers} worker {'process' if self.workers == 1 else 'processes'}"
+        return "in this process"
+
+
+IN_PROCESS = Placement()
+
+
+def make_executor(
+    placement: Placement, engine: Engine, place: Workplace, note: Callable[[str], None], *, profile: bool = False
+) -> Executor:
+    """What trains a run's packs there; `note` is told what people should know.
+
+    Raises:
+        LoraloomError: a Ray cluster that can't be joined, or has no room.
+    """
+    if placement.workers is None and placement.ray is None:
+        return InProcess(engine, note)
+    from loraloom.execute.pool import Pool
+
+    make_engine = partial(build_engine, engine.name, profile=profile)
+    if placement.ray is not None:
+        from loraloom.execute.ray_cluster import RayWorkers
+
+        workers, gpus, memory_gb = placement.workers, placement.gpus_per_pack, most_memory_gb(place)
+        return Pool(RayWorkers(placement.ray, make_engine, workers=workers, gpus=gpus, memory_gb=memory_gb), note)
+    import torch
+
+    from loraloom.execute.workers import WorkerProcesses
+
+    assert placement.workers is not None
+    threads = max(1, torch.get_num_threads() // placement.workers)
+    return Pool(WorkerProcesses(placement.workers, make_engine, threads, visible_gpus()), note)
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; none is touched by asking."""
+    import torch
+
+    count = torch.cuda.device_count()
+    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return named[:count] or [str(number) for number in range(count)]
+
+
+def most_memory_gb(place: Workplace) -> float:
+    """The estimate for the largest of a recipe's trials."""
+    recipe = place.recipe
+    batch = max(recipe.values("train.per_device_train_batch_size"))
+    longest = max(recipe.values("data.max_length"))
+
+    def largest(point: dict[str, object]) -> float:
+        at = recipe.configuration(point)
+        train = at.train.model_copy(update={"per_device_train_batch_size": batch})
+        data = at.data.model_copy(update={"max_length": longest})
+        return place.memory_gb(at.model_copy(update={"train": train, "data": data}))
+
+    return max(map(largest, counted_points(recipe)))

@@ -1,0 +1,244 @@
+"""Workers as an executor: who trains which pack, what each says, and who is gone. How they are reached is a `Fleet`'s.
+
+Each worker has one pack at a time. A worker is begun when a pack finds none idle, and one that died is not missed: the
+next pack begins another. All that workers say is heard within `wait`, in the driver's thread, so that a verdict costs
+a round trip and nothing is decided in two places. Rejected: verdicts that a worker does not wait for where the recipe
+has no pruner; the round trip is a thousandth of an evaluation.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from loraloom.backbone.sources import Source
+from loraloom.engine import Job, Listener, Rows, pack_key
+from loraloom.errors import LoraloomError
+from loraloom.execute.executor import Finished
+from loraloom.execute.messages import (
+    Advice,
+    Advise,
+    Died,
+    Ended,
+    Evaluated,
+    Halt,
+    Lost,
+    Noted,
+    Order,
+    Raised,
+    Ready,
+    Report,
+    SentJob,
+    Train,
+    Verdict,
+    in_type,
+    stopped,
+    without_texts,
+)
+from loraloom.recipe import Configuration
+
+HEED_SECONDS = 0.1
+"""How often a wish to stop is looked for while workers train."""
+ATTEMPTS = 3
+"""How many workers may die of a question."""
+
+
+class Link(Protocol):
+    """The driver's end of what joins it to one worker."""
+
+    name: str
+
+    def send(self, order: Order, rows: Mapping[int, Rows]) -> None:
+        """Sends an order with rows that the worker has not yet; to a worker that is gone, nothing happens."""
+        ...
+
+    def end(self) -> None:
+        """Ends the worker at once."""
+        ...
+
+
+class Fleet(Protocol):
+    """A kind of workers: how many there may be, how one is begun, and what they say."""
+
+    def capacity(self) -> int:
+        """How many workers there is room for now, those that are there included."""
+        ...
+
+    def begin(self) -> Link: ...
+
+    def receive(self, links: Sequence[Link], seconds: float) -> Sequence[tuple[Link, Report]]:
+        """What workers have said, each the oldest that was not received; waits for `seconds` at most."""
+        ...
+
+    def close(self) -> None:
+        """Gives back what was taken besides workers."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """A worker as the driver knows it."""
+
+    link: Link
+    ready: bool = False
+    pack: int | None = None
+    jobs: tuple[Job, ...] = ()
+    held: set[int] = field(default_factory=set)
+    halted: bool = False
+
+
+class Pool:
+    """An executor: gives each pack to a worker of its own."""
+
+    def __init__(self, fleet: Fleet, note: Callable[[str], None]) -> None:
+        self._fleet, self._note = fleet, note
+        self._workers: list[_Worker] = []
+        self._ended: deque[Finished] = deque()
+        self._rows: list[tuple[Rows, Rows]] = []  # as the driver has them, and as they travel
+        self._sizes: dict[object, int] = {}
+        self._auto: Literal["fp32", "bf16"] | None = None
+        self._packs = 0
+        self._proven = False
+
+    def pack_size(self, source: Source, configuration: Configuration) -> int:
+        """As a worker's engine says, which knows the machine that trains."""
+        key = pack_key(configuration)
+        if key not in self._sizes:
+            advice = self._ask(source, configuration)
+            self._sizes[key] = advice.trials
+            if configuration.train.bf16 == "auto":
+                self._auto = self._auto or advice.dtype
+        return self._sizes[key]
+
+    def room(self) -> bool:
+        """Whether a worker is idle or can be begun; one pack is taken whatever the fleet has, and waits for room."""
+        busy = sum(worker.pack is not None for worker in self._workers)
+        return busy == 0 or busy < self._fleet.capacity()
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        """Gives a pack to an idle worker, or to a new one, which gets it when it has begun."""
+        if self._auto is None and jobs[0].configuration.train.bf16 == "auto":
+            self.pack_size(jobs[0].source, jobs[0].configuration)
+        worker = self._idle()
+        worker.pack, worker.jobs, worker.halted = self._packs, tuple(jobs), False
+        self._packs += 1
+        if worker.ready:
+            self._send(worker)
+
+    def wait(self, listener: Listener, stop: Callable[[], bool]) -> Finished:
+        """Hears workers until a pack has ended; see `Executor.wait`."""
+        while not self._ended:
+            if stop():
+                self._halt()
+            for worker, report in self._receive(self._workers, HEED_SECONDS):
+                self._take(worker, report, listener)
+        return self._ended.popleft()
+
+    def close(self) -> None:
+        """Ends every worker at once; what it was training goes on from its checkpoint."""
+        for worker in self._workers:
+            worker.link.end()
+        self._workers.clear()
+        self._fleet.close()
+
+    def _idle(self) -> _Worker:
+        for worker in self._workers:
+            if worker.pack is None:
+                return worker
+        self._workers.append(_Worker(self._fleet.begin()))
+        return self._workers[-1]
+
+    def _ask(self, source: Source, configuration: Configuration) -> Advice:
+        """Waits for an idle worker's advice; others, if they have something to say, wait for `wait`.
+
+        Raises:
+            LoraloomError: one worker after another died of it.
+        """
+        for _ in range(ATTEMPTS):
+            worker, asked = self._idle(), False
+            while worker in self._workers:
+                if worker.ready and not asked:
+                    worker.link.send(Advise(source, configuration), {})
+                    asked = True
+                for _, report in self._receive([worker], HEED_SECONDS):
+                    if isinstance(report, Advice):
+                        return report
+                    self._take(worker, report, None)
+        raise LoraloomError(f"{ATTEMPTS} workers died when they were asked how to train {source.model!r}")
+
+    def _receive(self, workers: Sequence[_Worker], seconds: float) -> list[tuple[_Worker, Report]]:
+        by_link = {id(worker.link): worker for worker in workers}
+        reports = self._fleet.receive([worker.link for worker in workers], seconds)
+        return [(by_link[id(link)], report) for link, report in reports]
+
+    def _take(self, worker: _Worker, report: Report, listener: Listener | None) -> None:
+        match report:
+            case Ready():
+                worker.ready = self._proven = True
+                if worker.pack is not None:
+                    self._send(worker)
+            case Evaluated(place, evaluation):
+                assert listener is not None
+                worker.link.send(Verdict(listener(worker.jobs[place], evaluation)), {})
+            case Noted(sentence):
+                self._note(sentence)
+            case Ended(outcomes):
+                self._end(worker, Finished(worker.jobs, outcomes))
+            case Lost(why):
+                self._end(worker, Finished(worker.jobs, lost=why))
+            case Died(why):
+                self._bury(worker, why)
+            case Raised():
+                worker.pack, worker.jobs = None, ()
+                raise report.error
+
+    def _end(self, worker: _Worker, finished: Finished) -> None:
+        worker.pack, worker.jobs = None, ()
+        self._ended.append(finished)
+
+    def _bury(self, worker: _Worker, why: str) -> None:
+        """Lets a worker that is gone go, and its pack be lost.
+
+        Raises:
+            LoraloomError: it never began, and no other ever did: all would end so.
+        """
+        self._workers.remove(worker)
+        worker.link.end()
+        if not worker.ready and not self._proven:
+            raise LoraloomError(f"{worker.link.name} ended before it could begin: {why}")
+        if worker.pack is not None:
+            self._end(worker, Finished(worker.jobs, lost=f"{worker.link.name}: {why}"))
+
+    def _halt(self) -> None:
+        """Asks every pack to end, once; one whose worker has not begun ends as it is."""
+        for worker in list(self._workers):
+            if worker.pack is None or worker.halted:
+                continue
+            worker.halted = True
+            if worker.ready:
+                worker.link.send(Halt(worker.pack), {})
+            else:
+                self._workers.remove(worker)
+                worker.link.end()
+                self._end(worker, Finished(worker.jobs, stopped(worker.jobs)))
+
+    def _send(self, worker: _Worker) -> None:
+        assert worker.pack is not None
+        jobs, rows = [], {}
+        for job in worker.jobs:
+            key = self._key(job.rows)
+            if key not in worker.held:
+                rows[key] = self._rows[key][1]
+                worker.held.add(key)
+            auto = job.configuration.train.bf16 == "auto" and self._auto is not None
+            jobs.append(SentJob.of(in_type(job, self._auto) if auto and self._auto else job, key))
+        worker.link.send(Train(worker.pack, tuple(jobs)), rows)
+
+    def _key(self, rows: Rows) -> int:
+        for key, (known, _) in enumerate(self._rows):
+            if known is rows:
+                return key
+        self._rows.append((rows, without_texts(rows)))
+        return len(self._rows) - 1

@@ -1,0 +1,169 @@
+"""What runs in a worker: one engine, kept between packs (loom keeps its frozen backbone), that does as it is told.
+
+A worker trains as `InProcess` does, with a driver at the other end of a line: each evaluation is sent and waits for the
+verdict. Torch is imported by the engine alone, after the process has its share of cores and its GPU.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol
+
+from loraloom.engine import Engine, Job, Listener, Rows
+from loraloom.errors import LoraloomError, RunError
+from loraloom.execute.executor import Finished
+from loraloom.execute.in_process import AutoEngine, InProcess
+from loraloom.execute.messages import (
+    Advice,
+    Advise,
+    Ended,
+    Evaluated,
+    Halt,
+    Lost,
+    Noted,
+    Order,
+    Raised,
+    Ready,
+    Report,
+    Train,
+    Verdict,
+)
+from loraloom.study.durable import disk_is_full
+from loraloom.study.record import Evaluation
+
+
+class Line(Protocol):
+    """The worker's end of what joins it to the driver."""
+
+    def send(self, report: Report) -> None: ...
+
+    def receive(self) -> tuple[Order, Mapping[int, Rows]]:
+        """The next order, with rows that it speaks of and the worker has not; blocks. EOFError: there is no driver."""
+        ...
+
+    def waiting(self) -> bool:
+        """Whether `receive` would return at once."""
+        ...
+
+
+def build_engine(name: str, *, profile: bool = False) -> Engine:
+    """The engine of this name, made where it is to train."""
+    match name:
+        case "loom":
+            from loraloom.engine.loom import LoomEngine
+
+            return LoomEngine(profile=profile)
+        case "trainer":
+            from loraloom.engine.trainer import TrainerEngine
+
+            return TrainerEngine()
+        case "auto":
+            return AutoEngine(profile=profile)
+    raise LoraloomError(f"engine: {name!r} can't be made in a worker; there are loom, trainer and auto")
+
+
+def serve(line: Line, make_engine: Callable[[], Engine]) -> None:
+    """Does what the driver asks for until it is gone."""
+    try:
+        worker = _Worker(line, make_engine())
+    except LoraloomError as error:
+        line.send(Raised.of(error))
+        return
+    line.send(Ready())
+    while True:
+        try:
+            order = worker.receive()
+        except (EOFError, ConnectionError):
+            return
+        match order:
+            case Advise():
+                line.send(worker.advise(order))
+            case Train():
+                line.send(worker.train(order))
+            case Verdict() | Halt():
+                """It crossed the pack's end."""
+
+
+class _Worker:
+    """The state of a worker: its engine, the rows it was given, and which packs are to end."""
+
+    def __init__(self, line: Line, engine: Engine) -> None:
+        self._line, self._engine = line, engine
+        self._executor = InProcess(engine, self._note)
+        self._rows: dict[int, Rows] = {}
+        self._halted = -1
+        self._pack = 0
+
+    def receive(self) -> Order:
+        order, rows = self._line.receive()
+        self._rows.update(rows)
+        if isinstance(order, Halt):
+            self._halted = max(self._halted, order.pack)
+        return order
+
+    def advise(self, order: Advise) -> Report:
+        try:
+            return Advice(self._engine.pack_size(order.source, order.configuration), _dtype(order))
+        except (LoraloomError, OSError) as error:
+            return Raised.of(error)
+
+    def train(self, order: Train) -> Report:
+        jobs = tuple(sent.job(self._rows[sent.rows]) for sent in order.jobs)
+        self._pack = order.pack
+        for job in jobs:
+            if not job.folder.is_dir():
+                where = f"{job.folder}: is not there on {socket.gethostname()}"
+                return Raised.of(RunError(f"{where}; a run's folder must be on a disk that all nodes share"))
+        try:
+            self._executor.start(jobs)
+            return _ending(self._executor.wait(self._hear(jobs), self._stop))
+        except (LoraloomError, OSError) as error:
+            return Raised.of(error)
+        except Exception as error:
+            if not disk_is_full(error):
+                raise
+            return Raised.of(_full_disk(error))
+
+    def _hear(self, jobs: tuple[Job, ...]) -> Listener:
+        places = {job.number: place for place, job in enumerate(jobs)}
+
+        def listener(job: Job, evaluation: Evaluation) -> bool:
+            self._line.send(Evaluated(places[job.number], evaluation))
+            while not isinstance(order := self.receive(), Verdict):
+                """A wish to stop, of which `receive` has taken note."""
+            return order.goes_on
+
+        return listener
+
+    def _stop(self) -> bool:
+        while self._line.waiting():
+            self.receive()
+        return self._halted >= self._pack
+
+    def _note(self, sentence: str) -> None:
+        self._line.send(Noted(sentence))
+
+
+def _dtype(order: Advise) -> Literal["fp32", "bf16"]:
+    """The type that training will use, measured where the recipe leaves it open."""
+    bf16 = order.configuration.train.bf16
+    if bf16 != "auto":
+        return "bf16" if bf16 else "fp32"
+    from loraloom.engine.precision import choose_dtype
+
+    return choose_dtype(order.configuration.train)
+
+
+def _ending(finished: Finished) -> Report:
+    return Ended(finished.outcomes) if finished.lost is None else Lost(finished.lost)
+
+
+def _full_disk(error: Exception) -> OSError:
+    """A library's error that says the disk is full, as the system says it."""
+    import errno
+    import os
+
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    full.__cause__ = error
+    return full

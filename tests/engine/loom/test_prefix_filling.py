@@ -1,0 +1,60 @@
+"""One process fills a file while others wait for it."""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import loraloom
+from loraloom.engine.loom import prefix_states
+from loraloom.engine.loom.prefix_filling import only_filler
+
+
+def test_the_first_to_come_fills(tmp_path: Path) -> None:
+    with only_filler(tmp_path / "lock", None) as alone:
+        assert alone
+
+
+def test_others_wait_until_the_first_is_done(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with only_filler(tmp_path / "lock", None) as alone:
+            order.append(f"second, alone: {alone}")
+
+    with only_filler(tmp_path / "lock", None):
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        order.append("first")
+    waiting.join()
+    assert order == ["first", "second, alone: True"]
+
+
+def test_who_has_no_time_does_not_wait(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with only_filler(tmp_path / "lock", time.monotonic()) as alone:
+            assert not alone
+
+
+def test_a_trial_that_had_no_time_to_wait_does_without_kept_states(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    @contextmanager
+    def late(path: Path, *_: Any) -> Iterator[bool]:
+        asked.append(path.suffix)
+        yield False
+
+    monkeypatch.setattr(prefix_states, "only_filler", late)
+    top = {**tiny_recipe, "lora": {"r": 2, "layers_to_transform": [1]}}
+    assert loraloom.search(top, tmp_path / "run").state == "complete"
+    assert set(asked) == {".filling"}

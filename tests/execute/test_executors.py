@@ -1,0 +1,313 @@
+"""The contract of executors, held by all three: this process, worker processes, actors on a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloom.engine import Job, Listener
+from loraloom.errors import BackboneError, LoraloomError, MissingExtraError, RecipeError, RunError
+from loraloom.execute.executor import Executor, Finished
+from loraloom.execute.in_process import TRACEBACK, InProcess
+from loraloom.execute.pool import Pool
+from loraloom.execute.workers import WorkerProcesses
+from loraloom.study.durable import disk_is_full
+from loraloom.study.record import Evaluation
+from tests.execute.engines import SOURCE, NothingEngine, job_of, rows, value_of
+
+THREADS = 3
+
+
+@pytest.fixture(scope="module")
+def notes() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def ray_address() -> Iterator[str]:
+    """A cluster of two nodes besides its head, which takes no work."""
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    from tests.execute.clusters import local_cluster
+
+    with local_cluster(nodes=2) as cluster:
+        yield cluster.address
+
+
+@pytest.fixture(scope="module", params=["in_process", "workers", "ray"])
+def shared(request: pytest.FixtureRequest, notes: list[str]) -> Iterator[Executor]:
+    """One executor for many tests: workers take a while to begin."""
+    executor = make(request.param, request, notes)
+    yield executor
+    executor.close()
+    executor.close()
+
+
+def make(kind: str, request: pytest.FixtureRequest, notes: list[str]) -> Executor:
+    match kind:
+        case "workers":
+            return Pool(WorkerProcesses(2, NothingEngine, THREADS), notes.append)
+        case "ray":
+            from loraloom.execute.ray_cluster import RayWorkers
+
+            return Pool(RayWorkers(request.getfixturevalue("ray_address"), NothingEngine), notes.append)
+    return InProcess(NothingEngine(), notes.append)
+
+
+def go_on(job: Job, evaluation: Evaluation) -> bool:
+    del job, evaluation
+    return True
+
+
+def never() -> bool:
+    return False
+
+
+def run(executor: Executor, jobs: list[Job], listener: Listener = go_on) -> Finished:
+    executor.start(jobs)
+    return executor.wait(listener, never)
+
+
+def remote(executor: Executor) -> Pool:
+    if not isinstance(executor, Pool):
+        pytest.skip("this process can't lose itself")
+    return executor
+
+
+def test_the_engine_says_how_many_are_trained_together(shared: Executor, tmp_path: Path) -> None:
+    job = job_of(tmp_path, 0, rows())
+    assert shared.pack_size(SOURCE, job.configuration) == NothingEngine().pack_size(SOURCE, job.configuration)
+
+
+def test_an_error_of_the_question_is_raised_as_itself(shared: Executor, tmp_path: Path) -> None:
+    job = job_of(tmp_path, 0, rows())
+    other = job.configuration.model_copy(update={"data": job.configuration.data.model_copy(update={"max_length": 7})})
+    with pytest.raises(BackboneError, match="'refused' is not here"):
+        shared.pack_size(replace(SOURCE, model="refused"), other)
+
+
+def test_a_pack_ends_with_an_outcome_for_each_job_in_its_order(shared: Executor, tmp_path: Path) -> None:
+    jobs = [job_of(tmp_path, number, rows()) for number in (4, 2)]
+    jobs[1] = replace(jobs[1], rows=jobs[0].rows)
+    finished = run(shared, jobs)
+    assert finished.jobs == tuple(jobs)
+    assert finished.lost is None
+    values = [outcome.result.validation.accuracy for outcome in finished.outcomes if outcome.result]
+    assert values == [value_of(job, 3) for job in jobs]
+
+
+def test_each_evaluation_is_heard_with_the_job_as_it_was_given(shared: Executor, tmp_path: Path) -> None:
+    heard: list[tuple[Job, int, float]] = []
+
+    def listener(job: Job, evaluation: Evaluation) -> bool:
+        heard.append((job, evaluation.step, evaluation.validation_accuracy))
+        return True
+
+    job = job_of(tmp_path, 1, rows())
+    run(shared, [job], listener)
+    assert heard == [(job, step, value_of(job, step)) for step in (1, 2, 3)]
+    assert all(given is job for given, _, _ in heard)
+
+
+def test_a_verdict_ends_one_trial_and_not_its_neighbour(shared: Executor, tmp_path: Path) -> None:
+    jobs = [job_of(tmp_path, number, rows()) for number in (0, 1)]
+    finished = run(shared, jobs, lambda job, evaluation: job.number != 0 or evaluation.step < 2)
+    assert [(outcome.state, outcome.reason) for outcome in finished.outcomes] == [
+        ("pruned", "pruned at 2"),
+        ("complete", None),
+    ]
+
+
+def test_there_is_room_until_there_is_not(shared: Executor, tmp_path: Path) -> None:
+    started = 0
+    while shared.room():
+        shared.start([job_of(tmp_path, started, rows())])
+        started += 1
+    assert started == (1 if isinstance(shared, InProcess) else 2)
+    numbers = sorted(shared.wait(go_on, never).jobs[0].number for _ in range(started))
+    assert numbers == list(range(started))
+    assert shared.room()
+
+
+def test_a_wish_to_stop_reaches_every_pack_and_others_can_be_started_after(shared: Executor, tmp_path: Path) -> None:
+    started, wish = 0, False
+
+    def listener(job: Job, evaluation: Evaluation) -> bool:
+        nonlocal wish
+        wish = True
+        return go_on(job, evaluation)
+
+    while shared.room():
+        shared.start([job_of(tmp_path, started, rows(), "until stopped")])
+        started += 1
+    ended = [shared.wait(listener, lambda: wish) for _ in range(started)]
+    assert [outcome.state for finished in ended for outcome in finished.outcomes] == ["stopped"] * started
+    assert run(shared, [job_of(tmp_path, 7, rows())]).outcomes[0].state == "complete"
+
+
+def test_an_error_that_befalls_all_is_raised_as_itself(shared: Executor, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        run(shared, [job_of(tmp_path, 0, rows(), "refuse")])
+    assert caught.value.problems == ("lora.r: 0 is not a rank", "lora.alpha: 0 is not a scale")
+    assert str(caught.value) == "\n".join(caught.value.problems)
+    assert run(shared, [job_of(tmp_path, 1, rows())]).lost is None
+
+
+@pytest.mark.parametrize("do", ["fill the disk", "fill the disk, as torch says it"])
+def test_a_full_disk_is_raised_as_one(shared: Executor, tmp_path: Path, do: str) -> None:
+    with pytest.raises((OSError, RuntimeError)) as caught:
+        run(shared, [job_of(tmp_path, 0, rows(), do)])
+    assert disk_is_full(caught.value)
+
+
+def test_what_no_engine_foresees_loses_the_pack_and_leaves_its_traceback(shared: Executor, tmp_path: Path) -> None:
+    jobs = [job_of(tmp_path, number, rows(), "crash") for number in (0, 1)]
+    finished = run(shared, jobs)
+    assert (finished.jobs, finished.outcomes) == (tuple(jobs), ())
+    assert finished.lost == "RuntimeError: a product went wrong"
+    assert all("and more lines" in (job.folder / TRACEBACK).read_text() for job in jobs)
+    assert run(shared, [job_of(tmp_path, 3, rows())]).lost is None
+
+
+def test_what_an_engine_notes_is_heard(shared: Executor, tmp_path: Path, notes: list[str]) -> None:
+    notes.clear()
+    run(shared, [job_of(tmp_path, 0, rows(), "note")])
+    assert notes == ["a checkpoint could not be used"]
+
+
+def test_a_deadline_is_as_far_away_for_the_engine_as_for_the_driver(shared: Executor, tmp_path: Path) -> None:
+    job = job_of(tmp_path, 0, rows(), deadline=time.monotonic() + 1000)
+    run(shared, [job])
+    assert 900 < float((job.folder / "left").read_text()) <= 1000
+
+
+def test_a_worker_that_dies_loses_its_pack_alone_and_is_replaced(shared: Executor, tmp_path: Path) -> None:
+    executor = remote(shared)
+    executor.start([job_of(tmp_path, 0, rows(), "die once")])
+    executor.start([job_of(tmp_path, 1, rows())])
+    ended = {finished.jobs[0].number: finished for finished in (executor.wait(go_on, never) for _ in range(2))}
+    assert ended[0].outcomes == ()
+    assert "worker" in (ended[0].lost or "")
+    assert ended[1].outcomes[0].state == "complete"
+    again = run(executor, [replace(job_of(tmp_path, 0, rows()), rows=ended[0].jobs[0].rows)])
+    assert again.outcomes[0].state == "complete"
+    assert executor.room()
+
+
+def test_a_worker_keeps_its_engine_and_rows_between_packs_and_sees_no_texts(shared: Executor, tmp_path: Path) -> None:
+    executor, of = remote(shared), rows()
+    jobs = [job_of(tmp_path, number, of) for number in range(3)]
+    finished = [run(executor, [job]) for job in jobs]
+    assert len({(job.folder / "pid").read_text() for job in jobs}) == 1
+    assert (jobs[0].folder / "pid").read_text() != str(os.getpid())
+    assert [one.outcomes[0].state for one in finished] == ["complete"] * 3
+
+
+def test_a_folder_that_a_worker_does_not_see_is_said_to_be_missing(shared: Executor, tmp_path: Path) -> None:
+    job = replace(job_of(tmp_path, 0, rows()), folder=tmp_path / "elsewhere")
+    with pytest.raises(RunError, match=r"elsewhere: is not there on .* a disk that all nodes share"):
+        run(remote(shared), [job])
+
+
+def test_a_worker_has_its_share_of_the_cores(shared: Executor, tmp_path: Path) -> None:
+    job = job_of(tmp_path, 0, rows())
+    run(remote(shared), [job])
+    assert (job.folder / "threads").read_text() == (
+        "1" if "Ray" in remote(shared)._workers[0].link.name else str(THREADS)
+    )
+
+
+def test_what_killed_a_process_is_said(tmp_path: Path) -> None:
+    executor = Pool(WorkerProcesses(1, NothingEngine, 1), print)
+    try:
+        assert "SIGKILL" in (run(executor, [job_of(tmp_path, 0, rows(), "die")]).lost or "")
+    finally:
+        executor.close()
+
+
+def no_engine() -> Any:
+    raise MissingExtraError("this engine", "dev")
+
+
+def broken_engine() -> Any:
+    sys.exit(3)
+
+
+@pytest.mark.parametrize(
+    ("make_engine", "said"),
+    [(no_engine, "needs the extra 'dev'"), (broken_engine, "ended before it could begin: it ended with exit code 3")],
+)
+def test_workers_that_can_not_begin_end_the_run(tmp_path: Path, make_engine: Callable[[], Any], said: str) -> None:
+    executor = Pool(WorkerProcesses(1, make_engine, 1), print)
+    executor.start([job_of(tmp_path, 0, rows())])
+    try:
+        with pytest.raises(LoraloomError, match=said):
+            executor.wait(go_on, never)
+    finally:
+        executor.close()
+
+
+def test_a_pack_whose_worker_has_not_begun_is_stopped_at_once(tmp_path: Path) -> None:
+    executor = Pool(WorkerProcesses(1, NothingEngine, 1), print)
+    executor.start([job_of(tmp_path, 0, rows())])
+    assert executor.wait(go_on, lambda: True).outcomes[0].state == "stopped"
+    executor.close()
+
+
+def test_close_ends_workers_that_are_training(tmp_path: Path) -> None:
+    executor = Pool(WorkerProcesses(1, NothingEngine, 1), print)
+    job = job_of(tmp_path, 0, rows(), "until stopped")
+
+    class _HeardError(Exception):
+        pass
+
+    def listener(job: Job, evaluation: Evaluation) -> bool:
+        raise _HeardError
+
+    with pytest.raises(_HeardError):
+        run(executor, [job], listener)
+    executor.close()
+    assert gone(int((job.folder / "pid").read_text()))
+
+
+DRIVER = """
+import os, sys
+from pathlib import Path
+from loraloom.execute.pool import Pool
+from loraloom.execute.workers import WorkerProcesses
+from tests.execute.engines import NothingEngine, job_of, rows
+executor = Pool(WorkerProcesses(1, NothingEngine, 1), print)
+executor.start([job_of(Path(sys.argv[1]), 0, rows(), "until stopped")])
+executor.wait(lambda job, evaluation: print("heard", flush=True) or True, lambda: False)
+"""
+
+
+def test_no_worker_outlives_a_driver_that_is_killed(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert driver.stdout is not None
+    assert driver.stdout.readline() == "heard\n"
+    driver.kill()
+    driver.communicate()
+    worker = int((tmp_path / "0000" / "pid").read_text())
+    until = time.monotonic() + 30
+    while not gone(worker) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert gone(worker)
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; one that nobody has waited for has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True

@@ -1,0 +1,204 @@
+"""Whole searches in this process, in worker processes and on a Ray cluster come to the same ledger."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import loraloom
+from loraloom import pipeline
+from loraloom.errors import LoraloomError, MissingExtraError
+from loraloom.execute.placement import IN_PROCESS, Placement
+from loraloom.execute.ray_cluster import Share, plan_share
+from loraloom.execute.stopping import Stop
+from loraloom.recipe import read_recipe
+from loraloom.search.watcher import Watcher
+from loraloom.study.record import Evaluation
+from loraloom.study.run import Run
+
+AXES = ("lora.r=1,2", "train.learning_rate=0.02,0.01")
+ADAPTER = "adapter_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Three nodes, of which one is to be killed."""
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    from tests.execute.clusters import local_cluster
+
+    with local_cluster(nodes=3) as cluster:
+        yield cluster
+
+
+def ledger(run: Path) -> list[tuple[int, str, dict[str, Any], Any]]:
+    """What became of each trial, by number; times are left out."""
+    return [
+        (record.number, record.state, record.point, record.result and record.result.validation)
+        for record in Run(run).records()
+    ]
+
+
+def adapters(run: Path) -> list[bytes]:
+    return [(Run(run).trial_folder(record.number) / ADAPTER).read_bytes() for record in Run(run).records()]
+
+
+@pytest.fixture
+def local(tiny_recipe: dict[str, Any], tmp_path: Path) -> Path:
+    """The same search in this process."""
+    loraloom.search(tiny_recipe, tmp_path / "local", overrides=AXES)
+    return tmp_path / "local"
+
+
+@pytest.mark.usefixtures("unsynced_ledger")
+def test_worker_processes_come_to_the_ledger_of_a_local_run(
+    tiny_recipe: dict[str, Any], tmp_path: Path, local: Path
+) -> None:
+    loraloom.search(tiny_recipe, tmp_path / "processes", overrides=AXES, workers=2)
+    assert ledger(tmp_path / "processes") == ledger(local)
+    assert adapters(tmp_path / "processes") == adapters(local)
+
+
+class _Stopper(Watcher):
+    """Asks the run to stop when it first hears of a trial."""
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+
+    def evaluated(self, number: int, evaluation: Evaluation) -> None:
+        if not self._stop.asked():
+            self._stop.ask(KeyboardInterrupt())
+
+
+@pytest.mark.usefixtures("unsynced_ledger")
+def test_a_search_that_is_stopped_in_workers_goes_on_in_this_process(
+    tiny_recipe: dict[str, Any], tmp_path: Path, local: Path
+) -> None:
+    stop, recipe, run = Stop(), read_recipe(tiny_recipe, AXES), tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.search(recipe, run, watcher=_Stopper(stop), stop=stop, placement=Placement(workers=2))
+    assert len(Run(run).records()) < len(ledger(local))
+    loraloom.resume(run)
+    assert ledger(run) == ledger(local)
+    assert adapters(run) == adapters(local)
+
+
+class _Killer(Watcher):
+    """Kills a node of the cluster at the first evaluation, while its worker is at work."""
+
+    def __init__(self, cluster: Any) -> None:
+        self._cluster = cluster
+        self.begun_again: list[str] = []
+
+    def evaluated(self, number: int, evaluation: Evaluation) -> None:
+        if len(self._cluster.worker_nodes) == 3:
+            busy = next(node for node in self._cluster.worker_nodes if is_busy(node))
+            self._cluster.remove_node(busy, allow_graceful=False)
+
+    def note(self, sentence: str) -> None:
+        if "begun again" in sentence:
+            self.begun_again.append(sentence)
+
+
+def is_busy(node: Any) -> bool:
+    """Whether the node's core is taken."""
+    from ray._private.state import available_resources_per_node
+
+    return not available_resources_per_node()[node.node_id].get("CPU")  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.usefixtures("unsynced_ledger")
+def test_a_node_that_dies_in_mid_pack_leaves_the_ledger_of_a_local_run(
+    cluster: Any, tiny_recipe: dict[str, Any], tmp_path: Path, local: Path
+) -> None:
+    watcher = _Killer(cluster)
+    placement = Placement(ray=cluster.address)
+    pipeline.search(read_recipe(tiny_recipe, AXES), tmp_path / "ray", watcher=watcher, placement=placement)
+    assert watcher.begun_again
+    assert ledger(tmp_path / "ray") == ledger(local)
+    assert adapters(tmp_path / "ray") == adapters(local)
+
+
+def test_all_that_is_asked_of_a_cluster_is_refused_where_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r"--ray needs the extra 'ray'"):
+        Placement(ray="auto").check()
+    Placement(workers=2).check()
+
+
+@pytest.mark.parametrize(
+    ("placement", "said"),
+    [
+        (Placement(workers=0), "--workers: 0"),
+        (Placement(gpus_per_pack=0.5), "--gpus_per_pack: is Ray's"),
+        (Placement(ray="auto", gpus_per_pack=2), "--gpus_per_pack: 2 of a GPU"),
+        (Placement(ray="auto", gpus_per_pack=0), "--gpus_per_pack: 0 of a GPU"),
+    ],
+)
+def test_a_placement_that_can_not_be_is_refused_before_anything_is_made(
+    tiny_recipe: dict[str, Any], tmp_path: Path, placement: Placement, said: str
+) -> None:
+    with pytest.raises(LoraloomError, match=said):
+        pipeline.search(read_recipe(tiny_recipe), tmp_path / "run", placement=placement)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_cluster_that_is_not_there_leaves_no_run_behind(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    with pytest.raises(LoraloomError, match="Ray Client's"):
+        loraloom.search(tiny_recipe, tmp_path / "run", ray="ray://nowhere:10001")
+    assert not (tmp_path / "run").exists()
+
+
+def test_people_are_told_where_trials_are_trained() -> None:
+    assert [str(placement) for placement in (IN_PROCESS, Placement(1), Placement(4), Placement(4, "auto"))] == [
+        "in this process",
+        "in 1 worker process",
+        "in 4 worker processes",
+        "on this Ray cluster",
+    ]
+    assert str(Placement(ray="10.0.0.1:6379")) == "on the Ray cluster 10.0.0.1:6379"
+
+
+SMALL, LARGE, GPUS = (
+    {"CPU": 8.0, "memory": 16e9},
+    {"CPU": 32.0, "memory": 64e9},
+    {"CPU": 16.0, "GPU": 4.0, "memory": 64e9},
+)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "gpus", "memory_gb", "share", "fitting"),
+    [
+        ([SMALL, SMALL], None, None, 2.0, Share(8, 0.0, 2 * 10**9), 2),  # a node is a worker
+        ([SMALL, LARGE], None, None, 2.0, Share(8, 0.0, 2 * 10**9), 5),
+        ([SMALL, SMALL], 4, None, 2.0, Share(4, 0.0, 2 * 10**9), 4),
+        ([SMALL, LARGE], 4, None, 2.0, Share(8, 0.0, 2 * 10**9), 5),
+        ([SMALL, SMALL], 100, None, 2.0, Share(1, 0.0, 2 * 10**9), 16),
+        ([SMALL], 8, None, 5.0, Share(1, 0.0, 5 * 10**9), 3),  # memory is what there is least of
+        ([{"memory": 16e9}, GPUS], None, None, 2.0, Share(4, 1.0, 2 * 10**9), 4),  # a head without cores
+        ([GPUS], None, 0.5, 2.0, Share(2, 0.5, 2 * 10**9), 8),
+        ([GPUS], None, 0.1, 2.0, Share(1, 0.1, 2 * 10**9), 16),
+        ([GPUS], None, 0.0, 2.0, Share(16, 0.0, 2 * 10**9), 1),
+    ],
+)
+def test_a_worker_has_its_share_of_a_node(
+    nodes: list[dict[str, float]],
+    workers: int | None,
+    gpus: float | None,
+    memory_gb: float,
+    share: Share,
+    fitting: int,
+) -> None:
+    planned = plan_share(nodes, workers, gpus, memory_gb)
+    assert planned == share
+    assert sum(planned.times_in(node) for node in nodes) == fitting
+
+
+@pytest.mark.parametrize(("gpus", "memory_gb"), [(None, 17.0), (0.5, 1.0)])
+def test_a_cluster_without_room_for_one_pack_is_refused(gpus: float | None, memory_gb: float) -> None:
+    with pytest.raises(LoraloomError, match="no node of the cluster has a core"):
+        plan_share([SMALL, SMALL], None, gpus, memory_gb)
