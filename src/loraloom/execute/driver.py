@@ -19,9 +19,10 @@ from loraloom.search.clock import Clock
 from loraloom.search.proposals import Proposal, Proposals, make_sampler
 from loraloom.search.pruning import make_pruner
 from loraloom.search.watcher import SearchPlan, Watcher
-from loraloom.study.durable import disk_is_full, is_whole, write_json, write_manifest, write_text
-from loraloom.study.leaderboard import LEADERBOARD, leaderboard_csv, standings, validation
+from loraloom.study.durable import disk_is_full, is_whole, write_json, write_manifest
+from loraloom.study.leaderboard import LEADERBOARD, validation
 from loraloom.study.ledger import Ledger
+from loraloom.study.live_leaderboard import LiveLeaderboard
 from loraloom.study.record import RECORD, Evaluation, TrialRecord, read_record
 from loraloom.study.run import LEDGER, Run
 
@@ -33,6 +34,7 @@ class Driver:
         self._run, self._place, self._executor = run, place, executor
         self._watcher, self._clock = watcher, clock
         self._ledger = Ledger(run.path / LEDGER, make_sampler(run.recipe, 0), make_pruner(run.recipe))
+        self._leaderboard = LiveLeaderboard(run.path / LEADERBOARD, run.recipe.search.metric, run.records())
         self._waiting: Proposal | None = None
         self._proposals = Proposals(run.recipe, self._ledger, place.why_not)
 
@@ -48,7 +50,7 @@ class Driver:
                 rows=(len(data.train.texts), len(data.validation.texts), len(data.test.texts)),
                 configurations=self._proposals.configurations,
                 trials=self._proposals.trials,
-                finished=len(self._run.records()),
+                finished=self._leaderboard.finished,
                 dropped=tuple(self._run.recipe.provenance.get("dropped_points", ())),
                 engine=engine,
                 engine_reason=reason,
@@ -57,10 +59,11 @@ class Driver:
 
     def run_trials(self) -> None:
         """Trains until the plan is done or the time is used."""
-        for interrupted in self._proposals.interrupted():
-            self._settle(interrupted)
-        while self._clock.has_room() and (pack := self._next_pack()):
-            self._train(pack)
+        with self._leaderboard:
+            for interrupted in self._proposals.interrupted():
+                self._settle(interrupted)
+            while self._clock.has_room() and (pack := self._next_pack()):
+                self._train(pack)
 
     def _next_pack(self) -> list[Proposal]:
         """As many proposals as are best trained together; one that can't join them waits for the next pack."""
@@ -129,9 +132,8 @@ class Driver:
         metric = self._run.recipe.search.metric
         value = validation(record, metric) if record.state == "complete" else None
         self._ledger.tell(record.number, record.state, value, record.reason)
-        records = self._run.records()
-        write_text(self._run.path / LEADERBOARD, leaderboard_csv(records, metric))
-        self._watcher.trial_ended(record, standings(records, metric), self._clock.seconds)
+        self._leaderboard.add(record)
+        self._watcher.trial_ended(record, self._leaderboard.standings, self._clock.seconds)
 
     def _record(self, proposal: Proposal, outcome: Outcome) -> TrialRecord:
         data = self._place.data

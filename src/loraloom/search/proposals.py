@@ -7,7 +7,6 @@ Optimization", section 4, as Optuna has it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,8 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from loraloom.recipe import Axis, Choices, Configuration, Range, Recipe
+from loraloom.search.history import shown
+from loraloom.search.tried import Tried
 from loraloom.study.ledger import Entry, Ledger
 
 DEFAULT_TRIALS = 20
@@ -41,9 +42,11 @@ class Proposals:
     def __init__(self, recipe: Recipe, ledger: Ledger, fits: Fits) -> None:
         self._recipe, self._ledger, self._fits = recipe, ledger, fits
         self._distributions = {name: distribution(axis) for name, axis in recipe.axes.items()}
+        self._tried = Tried(ledger, recipe.search.seeds)
         self._grid = (
             [] if self._samples else [point for point in recipe.grid() if fits(recipe.configuration(point)) is None]
         )
+        self._visited = 0
 
     @property
     def _samples(self) -> bool:
@@ -74,42 +77,36 @@ class Proposals:
 
     def next(self) -> Proposal | None:
         """The next trial, begun in the ledger; None where the plan is done or the space is spent."""
-        tried = self._tried()
-        for key, entries in tried.items():
-            if len(entries) < self._recipe.search.seeds and all(e.state == "complete" for e in entries):
-                return self._proposal(self._ask(json.loads(key), seed_index=len(entries)))
-        if len(tried) >= self.configurations:
+        if self._tried.update():
+            self._visited = 0
+        if lacking := self._tried.lacking():
+            params, seed_index = lacking
+            return self._proposal(self._ask(params, seed_index))
+        if len(self._tried) >= self.configurations:
             return None
-        return self._sampled(tried) if self._samples else self._from_grid(tried)
+        return self._sampled() if self._samples else self._from_grid()
 
-    def _tried(self) -> dict[str, list[Entry]]:
-        """Trials by configuration, in the order in which configurations were first tried."""
-        tried: dict[str, list[Entry]] = {}
-        for entry in self._ledger.entries():
-            if entry.state not in ("rejected", "waiting"):
-                tried.setdefault(_key(entry.params), []).append(entry)
-        return tried
-
-    def _from_grid(self, tried: dict[str, list[Entry]]) -> Proposal | None:
-        for point in self._grid:
-            params = _params(self._recipe.axes, point)
-            if _key(params) not in tried:
+    def _from_grid(self) -> Proposal | None:
+        while self._visited < len(self._grid):
+            params = _params(self._recipe.axes, self._grid[self._visited])
+            if params not in self._tried:
                 return self._proposal(self._ask(params))
+            self._visited += 1
         return None
 
-    def _sampled(self, tried: dict[str, list[Entry]]) -> Proposal | None:
+    def _sampled(self) -> Proposal | None:
         for _ in range(MAX_REJECTED):
             entry = self._ask(None)
             proposal = self._proposal(entry)
-            why = "already tried" if _key(entry.params) in tried else self._fits(proposal.configuration)
+            why = "already tried" if entry.params in self._tried else self._fits(proposal.configuration)
             if why is None:
                 return proposal
             self._ledger.reject(entry.number, why)
         return None
 
     def _ask(self, params: Mapping[str, Any] | None, seed_index: int = 0) -> Entry:
-        sampler = make_sampler(self._recipe, len(self._ledger.entries()))
-        return self._ledger.ask(self._distributions, sampler, params, seed_index)
+        sampler = make_sampler(self._recipe, self._ledger.count)
+        return self._ledger.ask(self._distributions, sampler, params, seed_index, shown)
 
     def _proposal(self, entry: Entry) -> Proposal:
         point = {name: _value(axis, entry.params[name]) for name, axis in self._recipe.axes.items()}
@@ -149,7 +146,3 @@ def _params(axes: Mapping[str, Axis], point: Mapping[str, Any]) -> dict[str, Any
 def _value(axis: Axis, param: Any) -> Any:
     """The value of an axis that the ledger holds as `param`."""
     return axis.values[axis.names.index(param)] if isinstance(axis, Choices) else param
-
-
-def _key(params: Mapping[str, Any]) -> str:
-    return json.dumps(dict(sorted(params.items())))

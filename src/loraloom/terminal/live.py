@@ -6,6 +6,7 @@ Without a terminal the same is said in plain lines; `quiet` says only the result
 from __future__ import annotations
 
 import time
+from collections import deque
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -34,8 +35,9 @@ class Terminal(Watcher):
     def __init__(self, console: Console, *, quiet: bool) -> None:
         self._console, self._quiet = console, quiet
         self._plan: SearchPlan | None = None
-        self._records: list[TrialRecord] = []
-        self._standings: tuple[Standing, ...] = ()
+        self._latest_records: deque[TrialRecord] = deque(maxlen=SHOWN_TRIALS)
+        self._ended = 0
+        self._first: Standing | None = None
         self._current: tuple[Proposal, int] | None = None
         self._latest: Evaluation | None = None
         self._started = time.monotonic()
@@ -81,8 +83,9 @@ class Terminal(Watcher):
         self._latest = evaluation
 
     def trial_ended(self, record: TrialRecord, standings: tuple[Standing, ...], seconds: float) -> None:
-        self._records.append(record)
-        self._standings, self._current = standings, None
+        self._latest_records.append(record)
+        self._ended += 1
+        self._first, self._current = next(iter(standings), None), None
         if self._live is None:
             point = f"  ({escape(point_in_words(record.point))})" if record.point else ""
             self._say(f"trial {record.number}: {escape(_outcome(record))}{point}")
@@ -101,7 +104,7 @@ class Terminal(Watcher):
         table = Table(box=None, header_style="bold", pad_edge=False)
         for name in ("trial", "configuration", "parameters", "accuracy", "macro-F1", "seconds", ""):
             table.add_column(name, justify="left" if name in ("configuration", "") else "right", overflow="fold")
-        for record in self._records[-SHOWN_TRIALS:]:
+        for record in self._latest_records:
             score = record.result.validation if record.result else None
             table.add_row(
                 str(record.number),
@@ -124,24 +127,24 @@ class Terminal(Watcher):
         assert self._plan is not None
         lines: list[Any] = []
         cap = self._plan.recipe.budget.max_trainable_parameters
-        if self._standings:
-            leader = self._standings[0].leader
+        if self._first is not None:
+            leader = self._first.leader
             assert leader.result is not None
             lines.append(Text(f"best: trial {leader.number}, {with_interval(leader.result.validation)} on validation"))
         if cap is not None and self._current is not None:
             grid = Table.grid(padding=(0, 1))
             grid.add_row("budget", ProgressBar(total=cap, completed=self._current[1], width=40), f"of {cap:,}")
             lines.append(grid)
-        done = self._plan.finished + len(self._records)
+        done = self._plan.finished + self._ended
         lines.append(Text(f"{done} of {self._plan.trials} trials, {self._time(done)}"))
         return lines
 
     def _time(self, done: int) -> str:
         assert self._plan is not None
         passed = time.monotonic() - self._started
-        if not self._records:
+        if not self._ended:
             return f"{duration(passed)} so far"
-        left = passed / len(self._records) * max(0, self._plan.trials - done)
+        left = passed / self._ended * max(0, self._plan.trials - done)
         limit = self._plan.recipe.budget.max_seconds
         if limit is not None:
             left = min(left, max(0.0, limit - passed))
