@@ -24,9 +24,10 @@ test: setup ## lint, then the tests
 	scripts/check
 	scripts/test
 
-bench: setup ## speed and memory beside HF Trainer + PEFT, 45 minutes or so: writes docs/performance.md
+bench: setup ## speed and memory beside HF Trainer + PEFT, an hour or so: writes docs/performance.md
 	$(BIN)/python -m bench.engines
 	$(BIN)/python -m bench.accuracy
+	$(BIN)/python -m bench.ledger
 	$(BIN)/python -m bench.page
 
 clean: ## remove .venv and caches; runs/ is kept

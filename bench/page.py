@@ -51,6 +51,20 @@ measures one case (`{names}`), and `--quick` shows in a few minutes that everyth
   inputs, P being the parameters of the encoder's linear layers, counted for all real tokens and all layers. Attention
   itself, and padding, are not counted as work.
 """
+_LEDGER = """\
+## A search's own cost, up to 10,000 trials
+
+What a trial costs beside its training, with so many trials in the ledger before it: `python -m bench.ledger`. Measured
+{date} on {processor}, {cores} cores. Each cell is the median over {repeats} trials, in milliseconds: on the clock, and
+in brackets the processor's time, which a busy machine leaves as it is. Six axes.
+
+- **ask**: the next trial is chosen and begun in the ledger; **tell**: its end. Both are {commits} transactions, which
+  wait for the disk as SQLite does by default; **disk** is what those take on the clock.
+- **report**: an evaluation is noted, and whether the trial goes on after it.
+- **table**: its place in the leaderboard and the standings. **file**: leaderboard.csv is written, at most a twentieth
+  of the time. **screen**: the terminal's view is drawn once.
+- **open**: reading the run once, when it is begun or gone on with, in seconds.
+"""
 
 
 def main() -> None:
@@ -71,7 +85,37 @@ def page(results: Path) -> str:
     parts += ["\n".join(_section(comparison)) + "\n" for comparison in comparisons]
     if (path := results / "accuracy.json").is_file():
         parts += ["\n".join(_accuracy(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
+    if (path := results / "ledger.json").is_file():
+        parts += ["\n".join(_ledger(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
     return "\n".join(parts)
+
+
+def _ledger(found: dict[str, Any]) -> Iterator[str]:
+    """What a search costs a trial beside training (`bench/ledger.py`)."""
+    machine, lines = found["machine"]["machine"], found["lines"]
+    yield _LEDGER.format(
+        commits=", ".join(sorted({str(line["commits"]) for line in lines})),
+        date=found["machine"]["started"][:10],
+        repeats=lines[0]["repeats"],
+        **machine,
+    )
+    parts = "ask", "tell", "disk", "report", "table", "file", "screen"
+    yield from _markdown(
+        ("search", "trials", *parts, "open, s"),
+        [
+            (
+                line["sampler"] + ("" if line["pruner"] == "none" else f", {line['pruner']}"),
+                f"{line['trials']:,}",
+                *(_cost(line[part]) for part in parts),
+                f"{line['open_seconds']:.1f}",
+            )
+            for line in sorted(lines, key=lambda line: (line["sampler"], line["pruner"], line["trials"]))
+        ],
+    )
+
+
+def _cost(of: dict[str, float]) -> str:
+    return f"{of['median']:.1f}" + (f" ({of['processor']:.1f})" if of["processor"] else "")
 
 
 def _accuracy(found: dict[str, Any]) -> Iterator[str]:

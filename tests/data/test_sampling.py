@@ -5,21 +5,24 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from loraloom.data import Split
 from loraloom.data.sampling import part_of, stratified_order
+
+Ints = NDArray[np.int64]
 
 _LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=200).map(lambda found: np.array(found, dtype=np.int64))
 
 
 @given(_LABELS, st.integers(0, 5))
-def test_an_order_holds_every_row_once(labels: np.ndarray, seed: int) -> None:  # type: ignore[type-arg]
+def test_an_order_holds_every_row_once(labels: Ints, seed: int) -> None:
     assert sorted(stratified_order(labels, seed)) == list(range(len(labels)))
 
 
 @given(_LABELS, st.integers(0, 5), st.data())
 def test_any_part_holds_each_class_in_its_share_give_or_take_a_row_or_two(
-    labels: np.ndarray,  # type: ignore[type-arg]
+    labels: Ints,
     seed: int,
     data: st.DataObject,
 ) -> None:
@@ -32,7 +35,7 @@ def test_any_part_holds_each_class_in_its_share_give_or_take_a_row_or_two(
 
 
 @given(_LABELS, st.integers(0, 5))
-def test_a_part_as_large_as_the_number_of_classes_has_them_all(labels: np.ndarray, seed: int) -> None:  # type: ignore[type-arg]
+def test_a_part_as_large_as_the_number_of_classes_has_them_all(labels: Ints, seed: int) -> None:
     classes = np.unique(labels)
     assert set(labels[stratified_order(labels, seed)[: len(classes)]]) == set(classes)
 

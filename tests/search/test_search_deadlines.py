@@ -42,8 +42,15 @@ class _InMemory:
     def __init__(self) -> None:
         self.kept: list[Entry] = []
 
-    def entries(self) -> tuple[Entry, ...]:
-        return tuple(self.kept)
+    def entries(self, since: int = 0) -> tuple[Entry, ...]:
+        return tuple(self.kept[since:])
+
+    def entry(self, number: int) -> Entry:
+        return self.kept[number]
+
+    @property
+    def count(self) -> int:
+        return len(self.kept)
 
     def ask(
         self, distributions: Any, sampler: Any, params: Any = None, *, seed_index: int = 0, rows: Any = None, **_: Any

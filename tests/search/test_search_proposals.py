@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from loraloom.recipe import Configuration, Recipe, read_recipe
+from loraloom.search import history
 from loraloom.search.presets import preset_points
 from loraloom.search.proposals import Proposal, Proposals, distribution, make_sampler
 from loraloom.search.pruning import make_pruner
@@ -25,10 +27,6 @@ pytestmark = pytest.mark.usefixtures("unsynced_ledger")
 
 def _all_fit(_: Configuration) -> str | None:
     return None
-
-
-def _killed(*_: Any, **__: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def _up_to(rank: int) -> Fits:
@@ -175,12 +173,81 @@ def test_proposals_are_a_function_of_the_recipe(tmp_path: Path, sampler: str) ->
 
 @pytest.mark.parametrize("sampler", ALL_SAMPLERS)
 def test_a_search_that_was_broken_off_proposes_what_it_would_have(tmp_path: Path, sampler: str) -> None:
+    _compare_with_a_search_broken_off(tmp_path, _sampled(sampler))
+
+
+def _compare_with_a_search_broken_off(tmp_path: Path, recipe: Recipe) -> None:
     (tmp_path / "whole").mkdir()
     (tmp_path / "broken").mkdir()
-    recipe = _sampled(sampler)
     whole = [p.point for p in _search(*_open(tmp_path / "whole", recipe))]
     broken = [p.point for limit in (4, 8, 1000) for p in _search(*_open(tmp_path / "broken", recipe), limit=limit)]
     assert broken == whole
+
+
+@pytest.mark.parametrize("pruner", ["none", "hyperband"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_proposals_are_those_of_optuna_with_a_walk_over_all_trials(tmp_path: Path, sampler: str, pruner: str) -> None:
+    recipe = read_recipe(
+        {
+            "lora": {"r": {"min": 1, "max": 16}, "target_modules": ["all-linear", ["query", "value"]]},
+            "train": {"learning_rate": {"min": 1e-4, "max": 1e-2, "log": True}},
+            "search": {"sampler": sampler, "n_trials": 12, "seeds": 2, "pruner": pruner},
+        }
+    )
+    proposals, ledger = _open(tmp_path, recipe, _up_to(12))
+    oracle = optuna.create_study(direction="maximize", pruner=make_pruner(recipe))
+    for number, points in enumerate(_whole_searches(recipe, oracle, 12)):
+        proposal = proposals.next()
+        assert (proposal and proposal.number, proposal and proposal.point) == points
+        if proposal is None:
+            return
+        state: Any = "failed" if number % 7 == 3 else "complete"
+        value = _score(proposal) if state == "complete" else None
+        ledger.tell(proposal.number, state, value)
+        oracle.tell(proposal.number, value, optuna.trial.TrialState[state.upper().replace("FAILED", "FAIL")])
+
+
+def _whole_searches(
+    recipe: Recipe, study: optuna.Study, most: int
+) -> Iterator[tuple[int | None, dict[str, Any] | None]]:
+    """Number and point of each trial, by Optuna's own ask and a walk over all trials for each: the slow truth."""
+    axes = {name: distribution(axis) for name, axis in recipe.axes.items()}
+    targets = {"all-linear": "all-linear", '["query", "value"]': ("query", "value")}
+
+    def ask(params: dict[str, Any] | None) -> optuna.Trial:
+        study.sampler = make_sampler(recipe, len(study.trials))
+        if params is not None:
+            study.enqueue_trial(params)
+        return study.ask(axes)
+
+    while True:
+        tried: dict[str, list[optuna.trial.FrozenTrial]] = {}
+        for one in study.trials:
+            if "rejected" not in one.user_attrs:
+                tried.setdefault(str(sorted(one.params.items())), []).append(one)
+        lacking = [
+            ones
+            for ones in tried.values()
+            if len(ones) < recipe.search.seeds and all(one.state == optuna.trial.TrialState.COMPLETE for one in ones)
+        ]
+        if not lacking and len(tried) >= (recipe.search.n_trials or 0):
+            yield None, None
+            return
+        trial = ask(lacking[0][0].params if lacking else None)
+        while not lacking and (str(sorted(trial.params.items())) in tried or trial.params["lora.r"] > most):
+            trial.set_user_attr("rejected", True)
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            trial = ask(None)
+        point = {**trial.params, "lora.target_modules": targets[trial.params["lora.target_modules"]]}
+        yield trial.number, point
+
+
+def test_tpe_that_is_shown_a_part_proposes_the_same_after_it_was_broken_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"LIMIT": 16, "BEST": 3, "NEWEST": 4}.items():
+        monkeypatch.setattr(history, name, value)
+    _compare_with_a_search_broken_off(tmp_path, _sampled("tpe", n_trials=40))
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -353,20 +420,6 @@ def test_auto_learns_from_the_presets(tmp_path: Path) -> None:
     assert points[1][10:] != points[-1][10:]
 
 
-def test_a_preset_that_was_broken_off_before_it_began_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe = _sampled("auto", 8)
-    proposals, ledger = _open(tmp_path, recipe)
-    done = [p.point for p in _search(proposals, ledger, limit=1)]
-    with monkeypatch.context() as patch:
-        patch.setattr("optuna.study.Study.ask", _killed)
-        with pytest.raises(KeyboardInterrupt):
-            proposals.next()
-    presets = preset_points(recipe, _all_fit)
-    assert done + [p.point for p in _search(*_open(tmp_path, recipe), limit=len(presets) - 1)] == presets
-
-
 # -- broken off --------------------------------------------------------------------------------------------------
 
 
@@ -393,15 +446,26 @@ def test_a_trial_under_way_is_not_proposed_again(tmp_path: Path) -> None:
     assert found[-1] is None
 
 
-def test_a_kill_between_enqueueing_and_beginning_a_trial_makes_no_twins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("written", [False, True])
+def test_a_kill_while_a_trial_is_begun_makes_no_twins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: bool
 ) -> None:
     proposals, _ = _open(tmp_path, _grid())
+    add_trial = optuna.Study.add_trial
+
+    def killed(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        if written:
+            add_trial(study, trial)
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
-        patch.setattr("optuna.study.Study.ask", _killed)
+        patch.setattr(optuna.Study, "add_trial", killed)
         with pytest.raises(KeyboardInterrupt):
             proposals.next()
-    assert _points(_search(*_open(tmp_path, _grid()))) == ALL
+    proposals, ledger = _open(tmp_path, _grid())
+    again = list(proposals.interrupted())
+    assert len(again) == written
+    assert _points(iter(again)) + _points(_search(proposals, ledger)) == ALL
 
 
 @pytest.mark.parametrize("written", [0, 1])

@@ -47,11 +47,15 @@ def test_the_sampler_proposes_where_no_point_is_given(tmp_path: Path) -> None:
 def test_an_axis_is_proposed_only_where_it_is_active_at_those_before_it(tmp_path: Path) -> None:
     axes = {**AXES, "lora.lora_alpha": CategoricalDistribution((8, 16))}
     ledger = _open(tmp_path)
-    for r in (2, 4):
-        ledger.ask(
-            axes, SAMPLER, {"lora.r": r}, is_active=lambda name, params: name == "lora.r" or params["lora.r"] == 4
-        )
-    assert [entry.params.keys() for entry in ledger.entries()] == [{"lora.r"}, {"lora.r", "lora.lora_alpha"}]
+
+    def is_active(name: str, params: Any) -> bool:
+        return name == "lora.r" or params["lora.r"] == 4
+
+    for seed in range(12):
+        ledger.ask(axes, optuna.samplers.RandomSampler(seed=seed), is_active=is_active)
+    drawn = [entry.params for entry in ledger.entries()]
+    assert {params["lora.r"] for params in drawn} == {2, 4, 8}
+    assert all(("lora.lora_alpha" in params) == (params["lora.r"] == 4) for params in drawn)
 
 
 def test_trials_are_numbered_from_0(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from loraloom.errors import RecipeError, RunError
 from loraloom.recipe import read_recipe
 from loraloom.study.durable import verify_manifest, write_manifest
-from loraloom.study.record import Result, TrialRecord
+from loraloom.study.record import Result, TrialRecord, read_record
 from loraloom.study.run import Run
 from tests.study.study_records import record, score
 
@@ -150,6 +150,25 @@ def test_only_finished_trials_have_records_in_the_order_of_their_numbers(tmp_pat
         _finished(run, record(number))
     (run.trial_folder_to_begin(3) / "trial.json").write_text("{", encoding="utf-8")
     assert [trial.number for trial in run.records()] == [2, 10, 10_000]
+
+
+def test_each_record_is_read_once_and_again_where_it_was_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, read = Run.create(tmp_path / "run", RECIPE), list[str]()
+
+    def counted(folder: Path) -> TrialRecord:
+        read.append(folder.name)
+        return read_record(folder)
+
+    monkeypatch.setattr("loraloom.study.run.read_record", counted)
+    for number in range(5):
+        _finished(run, record(number))
+        assert len(run.records()) == number + 1
+    assert read == ["0000", "0001", "0002", "0003", "0004"]
+    run.publish_best(record(2, 0.99), {})
+    assert run.records()[2] == record(2, 0.99)
+    assert read[5:] == ["0002"]
 
 
 def test_a_trial_that_begins_again_begins_empty(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from loraloom.engine import Job, Outcome, pack_key
 from loraloom.errors import RunError
@@ -22,9 +22,10 @@ from loraloom.search.clock import Clock
 from loraloom.search.proposals import Proposal, Proposals, make_sampler
 from loraloom.search.pruning import make_pruner
 from loraloom.search.watcher import SearchPlan, Watcher
-from loraloom.study.durable import disk_is_full, is_whole, write_text
-from loraloom.study.leaderboard import LEADERBOARD, leaderboard_csv, standings, validation
+from loraloom.study.durable import disk_is_full, is_whole
+from loraloom.study.leaderboard import LEADERBOARD, validation
 from loraloom.study.ledger import Ledger
+from loraloom.study.live_leaderboard import LiveLeaderboard
 from loraloom.study.record import Evaluation, TrialRecord, read_record
 from loraloom.study.run import LEDGER, Run
 
@@ -41,6 +42,7 @@ class Driver:
         self._run, self._place, self._executor = run, place, executor
         self._watcher, self._clock, self._stop = watcher, clock, stop
         self._ledger = Ledger(run.path / LEDGER, make_sampler(run.recipe, 0), make_pruner(run.recipe))
+        self._leaderboard = LiveLeaderboard(run.path / LEADERBOARD, run.recipe.search.metric, run.records())
         self._planner = Planner(run.path, place, clock, lambda: self._proposals.configurations)
         self._proposals = Proposals(run.recipe, self._ledger, place.why_not, self._planner.pace)
         self._recorder = Recorder(place)
@@ -67,7 +69,7 @@ class Driver:
                 labels=data.labels,
                 rows=(len(data.train.texts), len(data.validation.texts), len(data.test.texts)),
                 configurations=self._proposals.configurations,
-                finished=len(self._run.records()),
+                finished=self._leaderboard.finished,
                 dropped=tuple(self._run.recipe.provenance.get("dropped_points", ())),
                 engine=engine,
                 engine_reason=reason,
@@ -77,15 +79,12 @@ class Driver:
 
     def run_trials(self) -> None:
         """Trains until the plan is done, the time is used, or the run is asked to stop."""
-        self._alone.extend(proposal for proposal in self._proposals.interrupted() if not self._settled(proposal))
-        try:
+        with closing(self._executor), self._full_disk_explained(), self._leaderboard:
+            self._alone.extend(proposal for proposal in self._proposals.interrupted() if not self._settled(proposal))
             while self._start_packs():
-                with self._stop.politely(), self._full_disk_explained():
+                with self._stop.politely():
                     finished = self._executor.wait(self._hear, self._stop.asked)
-                with self._full_disk_explained():
-                    self._finish(finished)
-        finally:
-            self._executor.close()
+                self._finish(finished)
 
     def _settled(self, proposal: Proposal) -> bool:
         """Tells the ledger of a trial that was finished in its folder when the run was broken off."""
@@ -166,9 +165,9 @@ class Driver:
         metric = self._run.recipe.search.metric
         value = validation(record, metric) if record.state == "complete" else None
         self._ledger.tell(record.number, record.state, value, record.reason)
-        records = self._run.records()
-        write_text(self._run.path / LEADERBOARD, leaderboard_csv(records, metric))
-        self._watcher.trial_ended(record, standings(records, metric), self._planner.outlook(self._proposals.tried))
+        self._leaderboard.add(record)
+        outlook = self._planner.outlook(self._proposals.tried)
+        self._watcher.trial_ended(record, self._leaderboard.standings, outlook)
 
     @contextmanager
     def _full_disk_explained(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ from loraloom.search.ladder import first_rung, promotable
 from loraloom.search.pace import Pace
 from loraloom.study.ledger import Entry
 
-Tried = dict[str, list[Entry]]
+ByKey = Mapping[str, list[Entry]]
 """The ledger's entries by configuration, in the order in which configurations were first tried."""
 MORE_SEEDS = 3
 """Seeds that finalists are given where time is left over, though fewer were asked for."""
@@ -34,7 +34,7 @@ class Wanted:
 
 
 def promotion(
-    pace: Pace, tried: Tried, at: Callable[[str], Configuration], keep: float, *, hyperband: bool
+    pace: Pace, tried: ByKey, at: Callable[[str], Configuration], keep: float, *, hyperband: bool
 ) -> Wanted | None:
     """The next promotion, the highest rung first, that leaves `keep` seconds for the finals."""
     rungs = pace.plan.rungs
@@ -59,7 +59,7 @@ def promotion(
 class Finals:
     """The finalists at this moment, and what they still lack."""
 
-    def __init__(self, pace: Pace, tried: Mapping[str, list[Entry]], at: Callable[[str], Configuration]) -> None:
+    def __init__(self, pace: Pace, tried: ByKey, at: Callable[[str], Configuration]) -> None:
         self._pace, self._tried, self._at = pace, tried, at
         self._last = len(pace.plan.rungs) - 1
         self._ranked = sorted(

@@ -11,9 +11,8 @@ experimental, and was no better (docs/log.md).
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +20,12 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from loraloom.recipe import Axis, Choices, Configuration, Range, Recipe
-from loraloom.search.finals import Finals, Tried, Wanted, promotion
+from loraloom.search.finals import Finals, Wanted, promotion
+from loraloom.search.history import shown
 from loraloom.search.ladder import first_rung
 from loraloom.search.pace import Pace
 from loraloom.search.presets import preset_points
+from loraloom.search.tried import Tried, key_of
 from loraloom.study.ledger import Entry, Ledger
 
 DEFAULT_TRIALS = 20
@@ -55,10 +56,14 @@ class Proposals:
         self._recipe, self._ledger, self._fits = recipe, ledger, fits
         self._pace = pace or Pace()
         self._distributions = {name: distribution(recipe.axes[name]) for name in recipe.ordered()}
-        self._grid = (
-            [] if self._samples else [point for point in recipe.grid() if fits(recipe.configuration(point)) is None]
-        )
-        self._presets = preset_points(recipe, fits) if recipe.search.sampler == "auto" else []
+        self._tried = Tried(ledger, recipe.search.seeds)
+        self._found: dict[str, Configuration] = {}
+        if self._samples:
+            points = preset_points(recipe, fits) if recipe.search.sampler == "auto" else []
+        else:
+            points = [point for point in recipe.grid() if fits(recipe.configuration(point)) is None]
+        self._listed = tuple(key_of(_params(recipe.axes, point)) for point in points)
+        self._visited = 0
 
     @property
     def _samples(self) -> bool:
@@ -69,13 +74,14 @@ class Proposals:
         """How many configurations the search will try, at most; None where the time alone ends it."""
         wanted = self._recipe.search.n_trials
         if not self._samples:
-            return min(len(self._grid), wanted or len(self._grid))
+            return min(len(self._listed), wanted or len(self._listed))
         return wanted or (None if self._pace.limited else DEFAULT_TRIALS)
 
     @property
     def tried(self) -> int:
         """How many configurations were tried."""
-        return len(self._tried())
+        self._update()
+        return len(self._tried)
 
     def interrupted(self) -> Iterator[Proposal]:
         """Trials that were under way when the run was broken off, to be begun again."""
@@ -90,71 +96,67 @@ class Proposals:
 
     def next(self) -> Proposal | None:
         """The next trial, begun in the ledger; None where the plan is done, the time is used or the space is spent."""
-        tried = self._tried()
+        self._update()
         if self._pace.plan.finalists is None:
-            return self._repeated(tried) or self._new(tried, self._pace.plan.top)
-        finals = Finals(self._pace, tried, self.at)
-        wanted = self._climb(tried, finals.seconds_missing) or finals.next() or self._time_left_over(tried, finals)
+            return self._repeated() or self._new(self._pace.plan.top)
+        finals = Finals(self._pace, self._tried.by_key, self.at)
+        wanted = self._climb(finals.seconds_missing) or finals.next() or self._time_left_over(finals)
         return wanted if isinstance(wanted, Proposal | None) else self._begin(wanted)
 
-    def _tried(self) -> Tried:
-        """Trials by configuration, in the order in which configurations were first tried."""
-        tried: Tried = {}
-        for entry in self._ledger.entries():
-            if entry.state not in ("rejected", "waiting"):
-                tried.setdefault(_key(entry.params), []).append(entry)
-        return tried
+    def _update(self) -> None:
+        if self._tried.update():
+            self._visited = 0
 
-    def _repeated(self, tried: Tried) -> Proposal | None:
+    def _repeated(self) -> Proposal | None:
         """The next seed of a configuration that lacks some."""
         rows = self._pace.plan.top
-        for key, entries in tried.items():
-            lacks = len(entries) < self._recipe.search.seeds and all(entry.state == "complete" for entry in entries)
-            if lacks and self._pace.allows(self.at(key), rows):
-                return self._begin(Wanted(key, rows, len(entries)))
+        for key, seed_index in self._tried.lacking():
+            if self._pace.allows(self.at(key), rows):
+                return self._begin(Wanted(key, rows, seed_index))
         return None
 
-    def _climb(self, tried: Tried, keep: float) -> Proposal | Wanted | None:
+    def _climb(self, keep: float) -> Proposal | Wanted | None:
         """The next trial on the rungs: a promotion, the highest first, or a new configuration on its first rung."""
-        wanted = promotion(self._pace, tried, self.at, keep, hyperband=self._recipe.search.pruner == "hyperband")
+        hyperband = self._recipe.search.pruner == "hyperband"
+        wanted = promotion(self._pace, self._tried.by_key, self.at, keep, hyperband=hyperband)
         if wanted is not None:
             return wanted
         rungs = self._pace.plan.rungs
-        begins = first_rung(len(tried), len(rungs), hyperband=self._recipe.search.pruner == "hyperband")
-        return self._new(tried, rungs[begins], keep)
+        return self._new(rungs[first_rung(len(self._tried), len(rungs), hyperband=hyperband)], keep)
 
-    def _time_left_over(self, tried: Tried, finals: Finals) -> Proposal | Wanted | None:
+    def _time_left_over(self, finals: Finals) -> Proposal | Wanted | None:
         """What a clock leaves after the finals: more seeds, more finalists, then more configurations on few rows."""
-        return (finals.more() or self._climb(tried, 0.0)) if self._pace.limited else None
+        return (finals.more() or self._climb(0.0)) if self._pace.limited else None
 
     def at(self, key: str) -> Configuration:
         """The configuration of a key, with its first seed."""
-        return self._configuration(json.loads(key), 0, None)[1]
+        if key not in self._found:
+            self._found[key] = self._configuration(json.loads(key), 0, None)[1]
+        return self._found[key]
 
-    def _new(self, tried: Tried, rows: int | None, keep: float = 0.0) -> Proposal | None:
-        if self.configurations is not None and len(tried) >= self.configurations:
+    def _new(self, rows: int | None, keep: float = 0.0) -> Proposal | None:
+        if self.configurations is not None and len(self._tried) >= self.configurations:
             return None
-        first = self._first_of(self._presets if self._samples else self._grid, tried, rows, keep)
-        return self._sampled(tried, rows, keep) if first is None and self._samples else first
+        listed = self._first_listed(rows, keep)
+        return self._sampled(rows, keep) if listed is None and self._samples else listed
 
-    def _first_of(
-        self, points: Sequence[dict[str, Any]], tried: Tried, rows: int | None, keep: float
-    ) -> Proposal | None:
-        """The first of `points` that was not tried and for which there is time."""
-        for point in points:
-            key = _key(_params(self._recipe.axes, point))
-            if key not in tried and self._pace.allows(self.at(key), rows, keep):
+    def _first_listed(self, rows: int | None, keep: float) -> Proposal | None:
+        """The first point of the grid, or of the presets, that was not tried and for which there is time."""
+        while self._visited < len(self._listed) and self._listed[self._visited] in self._tried.by_key:
+            self._visited += 1
+        for key in self._listed[self._visited :]:
+            if key not in self._tried.by_key and self._pace.allows(self.at(key), rows, keep):
                 return self._begin(Wanted(key, rows, 0))
         return None
 
-    def _sampled(self, tried: Tried, rows: int | None, keep: float) -> Proposal | None:
+    def _sampled(self, rows: int | None, keep: float) -> Proposal | None:
         late = 0
-        for _ in range(self._left_to_draw()):
+        for _ in range(MAX_REJECTED - self._tried.rejected_since_new(MAX_REJECTED)):
             if late == MAX_LATE or not self._pace.allows(self._recipe.configuration({}), rows, keep):
                 return None
             entry = self._ask(None, 0, rows)
             proposal = self._proposal(entry)
-            why = "already tried" if _key(entry.params) in tried else self._fits(proposal.configuration)
+            why = "already tried" if entry.params in self._tried else self._fits(proposal.configuration)
             if why is None and not self._pace.allows(proposal.configuration, rows, keep):
                 why, late = "no time is left for it", late + 1
             if why is None:
@@ -162,26 +164,19 @@ class Proposals:
             self._ledger.reject(entry.number, why)
         return None
 
-    def _left_to_draw(self) -> int:
-        """How many proposals may still be rejected before the space counts as spent: those since the last new one."""
-        rejected, seen = 0, set()
-        for entry in self._ledger.entries():
-            if entry.state == "rejected":
-                rejected += 1
-            elif (key := _key(entry.params)) not in seen:
-                seen.add(key)
-                rejected = 0
-        return max(0, MAX_REJECTED - rejected)
-
     def _begin(self, wanted: Wanted) -> Proposal:
         return self._proposal(self._ask(json.loads(wanted.key), wanted.seed_index, wanted.rows))
 
     def _ask(self, params: Mapping[str, Any] | None, seed_index: int, rows: int | None) -> Entry:
-        entries = self._ledger.entries()
-        rejected = len(list(itertools.takewhile(lambda entry: entry.state == "rejected", reversed(entries))))
-        sampler = make_sampler(self._recipe, len(entries), rejected)
+        sampler = make_sampler(self._recipe, self._ledger.count, self._tried.rejected_in_a_row(STUCK_AFTER))
         return self._ledger.ask(
-            self._distributions, sampler, params, seed_index=seed_index, rows=rows, is_active=self._is_active
+            self._distributions,
+            sampler,
+            params,
+            seed_index=seed_index,
+            rows=rows,
+            is_active=self._is_active,
+            shown=shown,
         )
 
     def _is_active(self, name: str, params: Mapping[str, Any]) -> bool:
@@ -250,7 +245,3 @@ def _point(recipe: Recipe, params: Mapping[str, Any]) -> dict[str, Any] | None:
 def _value(axis: Axis, param: Any) -> Any:
     """The value of an axis that the ledger holds as `param`."""
     return axis.values[axis.names.index(param)] if isinstance(axis, Choices) else param
-
-
-def _key(params: Mapping[str, Any]) -> str:
-    return json.dumps(dict(sorted(params.items())))

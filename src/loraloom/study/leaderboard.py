@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
@@ -37,16 +37,28 @@ def standings(records: Sequence[TrialRecord], metric: Metric) -> tuple[Standing,
 
     A result on few rows says who is worth more rows, and does not compete with results on more.
     """
-    groups: dict[tuple[str, int], list[TrialRecord]] = {}
+    groups: dict[str, list[TrialRecord]] = {}
     for record in records:
         if record.state == "complete":
-            groups.setdefault((json.dumps(record.point, sort_keys=True), reach(record)), []).append(record)
-    joined = []
-    for (_, rows), group in groups.items():
-        best_first = sorted(group, key=lambda record: (-validation(record, metric), record.number))
-        values = [validation(record, metric) for record in group]
-        joined.append(Standing(tuple(best_first), rows, fmean(values), mean_interval(values)))
-    return tuple(sorted(joined, key=lambda x: (-x.reach, -x.mean, x.leader.counts.trainable, x.leader.number)))
+            groups.setdefault(configuration_key(record), []).append(record)
+    return tuple(sorted((standing(group, metric) for group in groups.values()), key=from_first))
+
+
+def configuration_key(record: TrialRecord) -> str:
+    """What trials that are compared as one have in common: the configuration, and the rows seen."""
+    return f"{json.dumps(record.point, sort_keys=True)} {reach(record)}"
+
+
+def standing(group: Sequence[TrialRecord], metric: Metric) -> Standing:
+    """The standing of a configuration, from its finished trials by number."""
+    best_first = sorted(group, key=lambda record: (-validation(record, metric), record.number))
+    values = [validation(record, metric) for record in group]
+    return Standing(tuple(best_first), reach(best_first[0]), fmean(values), mean_interval(values))
+
+
+def from_first(one: Standing) -> tuple[int, float, int, int]:
+    """The order of standings."""
+    return -one.reach, -one.mean, one.leader.counts.trainable, one.leader.number
 
 
 def reach(record: TrialRecord) -> int:
@@ -66,31 +78,43 @@ def validation(record: TrialRecord, metric: Metric) -> float:
 
 def leaderboard_csv(records: Sequence[TrialRecord], metric: Metric) -> str:
     """A row per trial, finished ones by metric, then pruned and failed ones with their reasons."""
-    axes = list(dict.fromkeys(name for record in records for name in record.point))
-    order = {"complete": 0, "pruned": 1, "failed": 2}
-    ranked = sorted(
-        records,
-        key=lambda record: (
-            order[record.state],
-            -reach(record),
-            -validation(record, metric) if record.result else 0.0,
-            record.number,
-        ),
-    )
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(
+    axes = axes_of(records)
+    ranked = sorted(records, key=lambda record: row_order(record, metric))
+    return header_row(axes) + "".join(row(record, axes) for record in ranked)
+
+
+def axes_of(records: Iterable[TrialRecord]) -> tuple[str, ...]:
+    """The columns of axes: all that the points name, in the order of their first mention."""
+    return tuple(dict.fromkeys(name for record in records for name in record.point))
+
+
+def row_order(record: TrialRecord, metric: Metric) -> tuple[int, int, float, int]:
+    """The order of rows."""
+    state = {"complete": 0, "pruned": 1, "failed": 2}[record.state]
+    return state, -reach(record), -validation(record, metric) if record.result else 0.0, record.number
+
+
+def header_row(axes: Sequence[str]) -> str:
+    return _line(
         ["trial", "state", *axes, "seed", "train_rows", "trainable_parameters"]
         + [f"{split}_{figure}" for split in ("validation", "test") for figure in ("accuracy", "macro_f1", "loss")]
         + ["seconds", "reason"]
     )
-    for record in ranked:
-        result = record.result
-        row = [record.number, record.state, *(_shown(record.point.get(name)) for name in axes)]
-        row += [record.seed, "" if record.train_rows is None else record.train_rows, record.counts.trainable]
-        row += [*_figures(result.validation if result else None), *_figures(result.test if result else None)]
-        row += [f"{record.timings.seconds:.1f}" if record.timings else "", record.reason or ""]
-        writer.writerow([_as_text(cell) for cell in row])
+
+
+def row(record: TrialRecord, axes: Sequence[str]) -> str:
+    """A trial's line of the table."""
+    result = record.result
+    cells = [record.number, record.state, *(_shown(record.point.get(name)) for name in axes)]
+    cells += [record.seed, "" if record.train_rows is None else record.train_rows, record.counts.trainable]
+    cells += [*_figures(result.validation if result else None), *_figures(result.test if result else None)]
+    cells += [f"{record.timings.seconds:.1f}" if record.timings else "", record.reason or ""]
+    return _line([_as_text(cell) for cell in cells])
+
+
+def _line(cells: Sequence[Any]) -> str:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerow(cells)
     return file.getvalue()
 
 

@@ -1,7 +1,12 @@
 """The ledger: Optuna's study in SQLite, written by the driver alone, never on a network file system.
 
-It holds every trial, its point, state, intermediate values and value; optuna-dashboard opens it. An ask and a tell
-cost tens of milliseconds. Rejected: Optuna's journal file, which a torn last line makes unreadable.
+It holds every trial, its point, state, intermediate values and value; optuna-dashboard opens it. It is read once, when
+it is opened; then entries are kept in memory as they change. A trial begins in one transaction, with its whole point:
+an ask and a tell wait twice for the disk, however many axes and trials there are (`bench/ledger.py` measures them).
+
+Rejected: Optuna's journal file, which a torn last line makes unreadable. `Study.ask`, which writes a trial and then
+each axis of its point, 8 transactions for 6 axes. SQLite without waiting for the disk (`synchronous`): a power cut may
+then damage the whole ledger.
 """
 
 from __future__ import annotations
@@ -9,16 +14,17 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from loraloom.errors import RunError
+from loraloom.study.drawing import IsActive, Trials, always_active, draw
 
 STUDY_NAME = "loraloom"
 NOT_TRAINED = "not trained"
@@ -61,17 +67,19 @@ class Ledger:
                 pruner=pruner,
                 load_if_exists=True,
             )
-            self._end_waiting()
+            self._entries = [_entry(trial) for trial in self._study.get_trials(deepcopy=False)]
 
-    def _end_waiting(self) -> None:
-        """A kill between enqueueing a point and asking for it leaves a trial that a later ask would take."""
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            self._study._storage.set_trial_user_attr(trial._trial_id, _REASON, f"{NOT_TRAINED}: never begun")
-            self._study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    def entries(self, since: int = 0) -> tuple[Entry, ...]:
+        """All trials by number, or those from number `since` on."""
+        return tuple(self._entries[since:])
 
-    def entries(self) -> tuple[Entry, ...]:
-        with self._explained():
-            return tuple(_entry(trial) for trial in self._study.get_trials(deepcopy=False))
+    def entry(self, number: int) -> Entry:
+        return self._entries[number]
+
+    @property
+    def count(self) -> int:
+        """How many trials were ever begun."""
+        return len(self._entries)
 
     def ask(
         self,
@@ -81,22 +89,32 @@ class Ledger:
         *,
         seed_index: int = 0,
         rows: int | None = None,
-        is_active: Callable[[str, Mapping[str, Any]], bool] = lambda name, params: True,
+        is_active: IsActive = always_active,
+        shown: Callable[[Trials], Trials] = lambda trials: trials,
     ) -> Entry:
-        """Begins a trial: at `params`, or where the sampler proposes.
+        """Begins a trial: at `params`, or where the sampler proposes, which sees what `shown` leaves of the trials.
 
         It proposes one axis after another in the order of `distributions`, and only those that are active at the
         params that there are by then.
         """
         with self._explained():
-            self._study.sampler = sampler
-            # Enqueued where the sampler proposes too: a trial is never in the ledger without its rows.
-            self._study.enqueue_trial(dict(params or {}), user_attrs={_SEED_INDEX: seed_index, _ROWS: rows})
-            trial = self._study.ask()
-            for name, distribution in distributions.items():
-                if is_active(name, trial.params):
-                    trial._suggest(name, distribution)  # what Study.ask does with distributions that are all active
-            return _entry(self._study.get_trials(deepcopy=False)[trial.number])
+            if params is None:
+
+                def trials() -> Trials:
+                    return shown(self._study.get_trials(deepcopy=False))
+
+                params = draw(sampler, distributions, trials, self.count, is_active)
+            noted = {_SEED_INDEX: seed_index, _ROWS: rows}
+            begun = create_trial(
+                state=TrialState.RUNNING,
+                params={name: _stored(distributions[name], value) for name, value in params.items()},
+                distributions={name: distributions[name] for name in params},
+                user_attrs={name: value for name, value in noted.items() if value},
+            )
+            self._study.add_trial(begun)
+            begun.number = self.count
+            self._entries.append(_entry(begun))
+            return self._entries[-1]
 
     def report(self, number: int, step: int, value: float) -> bool:
         """Notes an intermediate value; returns whether the pruner lets the trial go on."""
@@ -119,6 +137,10 @@ class Ledger:
             if reason is not None:
                 self._study._storage.set_trial_user_attr(self._id(number), _REASON, reason)
             self._study.tell(number, value if state == "complete" else None, state=states[state])
+            ended = "rejected" if _is_rejection(reason) else state
+            self._entries[number] = replace(
+                self._entries[number], state=ended, value=value if ended == "complete" else None
+            )
 
     def reject(self, number: int, reason: str) -> None:
         """Ends a trial that is not to be trained (a point over the cap, or one already tried)."""
@@ -141,6 +163,15 @@ class Ledger:
         return RunError(f"{self._path}: the ledger can't be used: {str(cause).splitlines()[0]}")
 
 
+def _stored(distribution: BaseDistribution, value: Any) -> Any:
+    """A value as the ledger gives it back when it is opened again."""
+    return distribution.to_external_repr(distribution.to_internal_repr(value))
+
+
+def _is_rejection(reason: str | None) -> bool:
+    return reason is not None and reason.startswith(NOT_TRAINED)
+
+
 def _entry(trial: FrozenTrial) -> Entry:
     states: dict[TrialState, Any] = {
         TrialState.RUNNING: "running",
@@ -149,7 +180,7 @@ def _entry(trial: FrozenTrial) -> Entry:
         TrialState.PRUNED: "pruned",
         TrialState.FAIL: "failed",
     }
-    rejected = str(trial.user_attrs.get(_REASON, "")).startswith(NOT_TRAINED)
+    rejected = _is_rejection(trial.user_attrs.get(_REASON))
     params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
     return Entry(
         trial.number,

@@ -38,6 +38,7 @@ class Run:
             what = "is not a run folder (it has no recipe.yaml)" if path.is_dir() else "no such run folder"
             raise RunError(f"{path}: {what}; a run is made by: loraloom search RECIPE --out RUN")
         self.recipe: Recipe = read_recipe(path / RECIPE)
+        self._read: dict[str, tuple[tuple[int, ...], TrialRecord]] = {}
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe) -> Run:
@@ -108,12 +109,20 @@ class Run:
         return folder
 
     def records(self) -> tuple[TrialRecord, ...]:
-        """Records of finished trials, in the order of their numbers."""
+        """Records of finished trials, in the order of their numbers; each is read once, and if replaced once more."""
         folders = sorted(
             (path for path in (self.path / TRIALS).iterdir() if path.name.isdigit()),
             key=lambda p: int(p.name),
         )
-        return tuple(read_record(folder) for folder in folders if is_whole(folder))
+        return tuple(self._record(folder) for folder in folders if is_whole(folder))
+
+    def _record(self, folder: Path) -> TrialRecord:
+        """A finished trial's record, as read before where its manifest, which is written last, is the same file."""
+        manifest = (folder / MANIFEST).stat()
+        stamp = manifest.st_ino, manifest.st_mtime_ns, manifest.st_size
+        if folder.name not in self._read or self._read[folder.name][0] != stamp:
+            self._read[folder.name] = stamp, read_record(folder)
+        return self._read[folder.name][1]
 
     def best(self) -> TrialRecord | None:
         """The winner's record, test result included, once there is one."""

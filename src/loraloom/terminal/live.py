@@ -6,6 +6,7 @@ Without a terminal the same is said in plain lines; `quiet` says only the result
 from __future__ import annotations
 
 import time
+from collections import deque
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -37,8 +38,9 @@ class Terminal(Watcher):
     def __init__(self, console: Console, *, quiet: bool) -> None:
         self._console, self._quiet = console, quiet
         self._plan: SearchPlan | None = None
-        self._records: list[TrialRecord] = []
-        self._standings: tuple[Standing, ...] = ()
+        self._latest_records: deque[TrialRecord] = deque(maxlen=SHOWN_TRIALS)
+        self._ended = 0
+        self._first: Standing | None = None
         self._current: tuple[Proposal, int] | None = None
         self._latest: Evaluation | None = None
         self._started = time.monotonic()
@@ -85,9 +87,10 @@ class Terminal(Watcher):
         self._latest = evaluation
 
     def trial_ended(self, record: TrialRecord, standings: tuple[Standing, ...], outlook: Outlook) -> None:
-        self._records.append(record)
+        self._latest_records.append(record)
+        self._ended += 1
         self._outlook, self._outlook_at = outlook, time.monotonic()
-        self._standings, self._current = standings, None
+        self._first, self._current = next(iter(standings), None), None
         if self._live is None:
             point = f"  ({escape(point_in_words(record.point))})" if record.point else ""
             self._say(f"trial {record.number}: {escape(_outcome(record))}{point}")
@@ -106,7 +109,7 @@ class Terminal(Watcher):
         table = Table(box=None, header_style="bold", pad_edge=False)
         for name in ("trial", "configuration", "parameters", "accuracy", "macro-F1", "seconds", ""):
             table.add_column(name, justify="left" if name in ("configuration", "") else "right", overflow="fold")
-        for record in self._records[-SHOWN_TRIALS:]:
+        for record in self._latest_records:
             score = record.result.validation if record.result else None
             table.add_row(
                 str(record.number),
@@ -129,8 +132,8 @@ class Terminal(Watcher):
         assert self._plan is not None
         lines: list[Any] = []
         cap = self._plan.recipe.budget.max_trainable_parameters
-        if self._standings:
-            leader = self._standings[0].leader
+        if self._first is not None:
+            leader = self._first.leader
             assert leader.result is not None
             lines.append(Text(f"best: trial {leader.number}, {with_interval(leader.result.validation)} on validation"))
         if cap is not None and self._current is not None:
@@ -144,7 +147,7 @@ class Terminal(Watcher):
         """Plan against clock."""
         assert self._plan is not None
         assert self._outlook is not None
-        done = self._plan.finished + len(self._records)
+        done = self._plan.finished + self._ended
         passed = time.monotonic() - self._started
         if self._outlook.seconds_left is not None:
             left = max(0.0, self._outlook.seconds_left - (time.monotonic() - self._outlook_at))
@@ -152,9 +155,9 @@ class Terminal(Watcher):
             return f"{counted(done, 'trial')} done; {duration(left)} of {duration(passed + left)} left{to_come}"
         to_come_trials = max(0, self._outlook.trials)
         said = f"{done} of {done + to_come_trials} trials, {duration(passed)} so far"
-        if not self._records:
+        if not self._ended:
             return said
-        return f"{said}, about {duration(passed / len(self._records) * to_come_trials)} left"
+        return f"{said}, about {duration(passed / self._ended * to_come_trials)} left"
 
     def _say(self, line: str) -> None:
         if not self._quiet:

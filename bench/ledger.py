@@ -1,0 +1,352 @@
+"""What a search itself costs a trial, whatever training costs: `python -m bench.ledger [--sizes 10,100,1000,10000]`.
+
+A ledger and trial folders are filled with synthetic trials over six axes. Then some more trials are gone through as the
+driver does it, without training: the next is proposed and begun in the ledger (ask), evaluations are reported, the end
+is told, the leaderboard and the standings follow, and the terminal draws its view. Each line of the table is a process
+of its own. Filling 10,000 trials takes two minutes, all of it some ten.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import random
+import shutil
+import sqlite3
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import create_trial
+from rich.console import Console
+
+from bench.measure import ROOT
+from loraloom.recipe import Choices, Recipe, read_recipe
+from loraloom.search.outlook import Outlook, Step
+from loraloom.search.proposals import Proposals, distribution, make_sampler
+from loraloom.search.pruning import make_pruner
+from loraloom.search.watcher import SearchPlan
+from loraloom.study.durable import write_json
+from loraloom.study.leaderboard import LEADERBOARD
+from loraloom.study.ledger import STUDY_NAME, Ledger
+from loraloom.study.live_leaderboard import LiveLeaderboard
+from loraloom.study.provenance import describe_machine
+from loraloom.study.record import RECORD, Counts, Result, Score, Timings, TrialRecord
+from loraloom.study.run import LEDGER, Run
+from loraloom.terminal.live import Terminal
+
+RESULT = ROOT / "bench" / "results" / "ledger.json"
+SIZES = (10, 100, 1_000, 10_000)
+CASES = (("grid", "none"), ("random", "none"), ("tpe", "none"), ("random", "halving"), ("random", "hyperband"))
+RUNS = ROOT / "runs"
+EVALUATIONS = 9
+"""Of a trial; with a reduction factor of 3, as many as reach the third rung."""
+
+OUTLOOK = Outlook((), Step(1000, 100), None, 1, 1, 100, None, None, None)
+"""What the terminal is told of trials to come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Milliseconds: the median and the largest on the clock, and the processor's median, which other work lets be."""
+
+    median: float
+    largest: float
+    processor: float
+
+    @classmethod
+    def of(cls, samples: list[tuple[float, float]]) -> Cost:
+        clock, processor = zip(*samples, strict=True)
+        return cls(statistics.median(clock), max(clock), statistics.median(processor))
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Costs of a trial over `repeats` trials, in milliseconds, and what is once.
+
+    `ask` and `tell` are what the ledger takes. `commits` are SQLite's in one of each, and `disk` is what they took on
+    the clock: mostly waiting for the disk (fsync). `report` is of one evaluation, `table` of the trial's place in the
+    leaderboard and the standings, `file` of leaderboard.csv, and `screen` of the terminal's view, drawn once.
+    """
+
+    sampler: str
+    pruner: str
+    trials: int
+    repeats: int
+    open_seconds: float
+    open_megabytes: float
+    ask: Cost
+    tell: Cost
+    commits: int
+    disk: Cost
+    report: Cost
+    table: Cost
+    file: Cost
+    screen: Cost
+
+
+def recipe_of(sampler: str, pruner: str = "none") -> Recipe:
+    """Six axes: lists, of which the grid has 12,960 points, or ranges and lists for random and tpe."""
+    search = {"sampler": sampler, "pruner": pruner, "n_trials": 2 * max(SIZES)}
+    if sampler == "grid":
+        return read_recipe(
+            {
+                "lora": {"r": [1, 2, 4, 8, 12, 16], "lora_alpha": [4, 8, 16, 32, 64], "lora_dropout": [0, 0.05, 0.1]},
+                "train": {
+                    "optim": ["adam", "adamw", "sgd", "muon"],
+                    "learning_rate": [1e-4, 2e-4, 3e-4, 5e-4, 1e-3, 2e-3],
+                    "weight_decay": [0, 0.01, 0.02, 0.05, 0.1, 0.2],
+                },
+                "search": search,
+            }
+        )
+    return read_recipe(
+        {
+            "lora": {
+                "r": {"min": 1, "max": 32, "log": True},
+                "lora_alpha": {"min": 4, "max": 64},
+                "target_modules": [["query", "value"], ["query"], "all-linear"],
+            },
+            "train": {
+                "optim": ["adam", "adamw", "sgd", "muon"],
+                "learning_rate": {"min": 1e-4, "max": 1e-2, "log": True},
+                "weight_decay": {"min": 0.0, "max": 0.2},
+            },
+            "search": search,
+        }
+    )
+
+
+class Filled:
+    """A run folder of synthetic trials, which grows."""
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        self.run = Run.create(folder, recipe)
+        self._points = recipe.grid() if recipe.search.sampler == "grid" else _drawn(recipe)
+        with _unsynced():
+            Ledger(self.run.path / LEDGER, make_sampler(recipe, 0), make_pruner(recipe))
+        self._size = 0
+
+    def grow(self, size: int) -> None:
+        """Adds trials until there are `size`."""
+        recipe = self.run.recipe
+        distributions = {name: distribution(axis) for name, axis in recipe.axes.items()}
+        trials = []
+        for number, point in enumerate(islice(self._points, size - self._size), start=self._size):
+            record = record_of(recipe, number, point)
+            folder = self.run.trial_folder_to_begin(number)
+            (folder / RECORD).write_text(record.model_dump_json(indent=2), encoding="utf-8")
+            (folder / "manifest.json").write_text('{"sha256": {}}', encoding="utf-8")
+            value = _accuracy(record)
+            steps = {step: value * (1 - 0.5**step) for step in range(1, EVALUATIONS + 1)}
+            trials.append(
+                create_trial(
+                    params=_params(recipe, point),
+                    distributions=distributions,
+                    value=value,
+                    user_attrs={"seed_index": 0},
+                    system_attrs={f"completed_rung_{rung}": steps[3**rung] for rung in range(3)},
+                    intermediate_values=steps,
+                )
+            )
+        with _unsynced() as connect:
+            storage = optuna.storages.RDBStorage(
+                "sqlite://", engine_kwargs={"creator": lambda: connect(self.run.path / LEDGER)}
+            )
+            optuna.load_study(study_name=STUDY_NAME, storage=storage).add_trials(trials)
+        self._size = size
+        os.sync()  # else what is measured waits for these files too
+
+
+def record_of(recipe: Recipe, number: int, point: Mapping[str, Any]) -> TrialRecord:
+    """A finished trial as training might have left it."""
+    chance = random.Random(number)  # noqa: S311
+    rank = point["lora.r"]
+    accuracy = 0.8 + 0.1 * (1 - 1 / (1 + rank)) + 0.05 * chance.random()
+    score = Score(examples=2000, accuracy=accuracy, macro_f1=accuracy - 0.01, loss=1 - accuracy)
+    return TrialRecord(
+        number=number,
+        state="complete",
+        configuration=recipe.configuration(point),
+        point=dict(point),
+        seed=recipe.train.seed,
+        labels=("world", "sports", "business", "technology"),
+        label_codes=("1", "2", "3", "4"),
+        counts=Counts(trainable=600_000 + 18_432 * rank, lora=18_432 * rank, bias=0, head=600_000, frozen=124_000_000),
+        result=Result(validation=score),
+        timings=Timings(seconds=60 + chance.random(), train_seconds=50.0, examples_per_second=99.0),
+        engine="loom",
+        dtype="bf16",
+    )
+
+
+def _accuracy(record: TrialRecord) -> float:
+    assert record.result is not None
+    return record.result.validation.accuracy
+
+
+def _drawn(recipe: Recipe) -> Iterator[dict[str, Any]]:
+    """Random points of the axes, the same each time."""
+    chance = random.Random(0)  # noqa: S311
+    while True:
+        point: dict[str, Any] = {}
+        for name, axis in recipe.axes.items():
+            if isinstance(axis, Choices):
+                point[name] = chance.choice(axis.values)
+            else:
+                value = chance.uniform(axis.low, axis.high)
+                point[name] = round(value) if isinstance(axis.low, int) else value
+        yield point
+
+
+def _params(recipe: Recipe, point: Mapping[str, Any]) -> dict[str, Any]:
+    """A point as the ledger holds it."""
+    return {
+        name: axis.names[axis.values.index(point[name])] if isinstance(axis, Choices) else point[name]
+        for name, axis in recipe.axes.items()
+    }
+
+
+@contextmanager
+def _unsynced() -> Iterator[Callable[[Path], sqlite3.Connection]]:
+    """Filling waits for no disk: only what is measured is as durable as a search has it."""
+    connect = sqlite3.connect
+
+    def unsynced(path: Path, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(path, **options)
+        connection.execute("PRAGMA synchronous = OFF")
+        return connection
+
+    sqlite3.connect = unsynced  # type: ignore[assignment]
+    try:
+        yield unsynced
+    finally:
+        sqlite3.connect = connect
+
+
+class _Timed(sqlite3.Connection):
+    """Counts and times commits."""
+
+    commits, seconds = 0, 0.0
+
+    def commit(self) -> None:
+        writes, start = self.in_transaction, time.perf_counter()
+        super().commit()
+        _Timed.commits += writes
+        _Timed.seconds += (time.perf_counter() - start) * writes
+
+
+def measure(folder: Path, recipe: Recipe, trials: int, repeats: int) -> Line:
+    """Goes through `repeats` trials more than the `trials` that `folder` holds; it stays as it is."""
+    from scipy import stats  # noqa: F401  what is imported on first use is no cost of a trial
+
+    connect = sqlite3.connect
+    sqlite3.connect = lambda *given, **options: connect(*given, factory=_Timed, **options)  # type: ignore[assignment]
+    run = Run(folder)
+    with tempfile.TemporaryDirectory(dir=folder) as copy:
+        path = Path(shutil.copy(folder / LEDGER, copy))
+        before, start = _resident(), time.perf_counter()
+        ledger = Ledger(path, make_sampler(recipe, 0), make_pruner(recipe))
+        proposals = Proposals(recipe, ledger, lambda _: None)
+        terminal = _terminal(run, recipe, proposals)
+        leaderboard = LiveLeaderboard(Path(copy) / LEADERBOARD, "accuracy", run.records())
+        leaderboard.write()
+        opened, megabytes = time.perf_counter() - start, _resident() - before
+        costs: dict[str, list[tuple[float, float]]] = {
+            name: [] for name in ("ask", "tell", "report", "table", "file", "screen", "disk")
+        }
+        for _ in range(repeats):
+            _Timed.commits, _Timed.seconds = 0, 0.0
+            with _timed(costs["ask"]):
+                proposal = proposals.next()
+            assert proposal is not None
+            waited, commits = _Timed.seconds, _Timed.commits
+            record = record_of(recipe, proposal.number, proposal.point)
+            for step in range(1, EVALUATIONS + 1):
+                with _timed(costs["report"]):
+                    ledger.report(record.number, step, _accuracy(record) * (1 - 0.5**step))
+            _Timed.commits, _Timed.seconds = 0, 0.0
+            with _timed(costs["tell"]):
+                ledger.tell(record.number, "complete", _accuracy(record))
+            costs["disk"].append((1000 * (waited + _Timed.seconds), 0.0))
+            commits += _Timed.commits
+            with _timed(costs["table"]):
+                leaderboard.add(record)
+                ranked = leaderboard.standings
+            with _timed(costs["file"]):
+                leaderboard.write()
+            with _timed(costs["screen"]):
+                terminal.trial_started(proposal, record.counts.trainable)
+                terminal.trial_ended(record, ranked, OUTLOOK)
+                Console(file=io.StringIO(), width=120, force_terminal=True).print(terminal)
+    return Line(
+        recipe.search.sampler,
+        recipe.search.pruner,
+        trials,
+        repeats,
+        open_seconds=opened,
+        open_megabytes=megabytes,
+        commits=commits,
+        **{name: Cost.of(samples) for name, samples in costs.items()},
+    )
+
+
+@contextmanager
+def _timed(into: list[tuple[float, float]]) -> Iterator[None]:
+    clock, processor = time.perf_counter(), time.process_time()
+    yield
+    into.append((1000 * (time.perf_counter() - clock), 1000 * (time.process_time() - processor)))
+
+
+def _resident() -> float:
+    """Resident memory of this process in 10^6 bytes."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096 / 1e6
+
+
+def _terminal(run: Run, recipe: Recipe, proposals: Proposals) -> Terminal:
+    terminal = Terminal(Console(file=io.StringIO(), width=120), quiet=False)
+    plan = SearchPlan(
+        recipe, run.path, "synthetic", ("a", "b"), (1, 1, 1), proposals.configurations, 0, (), "", "", OUTLOOK
+    )
+    terminal.planned(plan)
+    return terminal
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.ledger", description=__doc__)
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="trials in the ledger, rising")
+    parser.add_argument("--repeats", type=int, default=20, help="trials measured at each size (20)")
+    parser.add_argument("--out", type=Path, default=RESULT, help="where the result is written")
+    given = parser.parse_args()
+    RUNS.mkdir(exist_ok=True)  # where runs are made, and not a folder in memory
+    sizes, lines = [int(size) for size in given.sizes.split(",")], []
+    with tempfile.TemporaryDirectory(prefix=".ledger-", dir=RUNS) as folder:
+        filled = {name: Filled(Path(folder) / name, recipe_of(name)) for name in ("grid", "random")}
+        for size in sizes:
+            for each in filled.values():
+                each.grow(size)
+            for sampler, pruner in CASES:
+                place = filled["grid" if sampler == "grid" else "random"].run.path
+                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                    line = process.submit(measure, place, recipe_of(sampler, pruner), size, given.repeats).result()
+                print(json.dumps(asdict(line)), flush=True)
+                lines.append(line)
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(
+        given.out, {"machine": describe_machine(), "evaluations": EVALUATIONS, "lines": [asdict(x) for x in lines]}
+    )
+
+
+if __name__ == "__main__":
+    main()

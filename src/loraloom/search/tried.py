@@ -1,0 +1,93 @@
+"""Which configurations the ledger has trials of: a function of the ledger, of which it reads what has changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import count
+from typing import Any
+
+from loraloom.study.ledger import Entry, Ledger
+
+_UNENDED = ("running", "waiting")
+
+
+class Tried:
+    """The trials of each configuration, but for rejected ones, in the order of their first trials."""
+
+    def __init__(self, ledger: Ledger, seeds: int) -> None:
+        self._ledger, self._seeds = ledger, seeds
+        self._read = 0
+        self._unended: set[int] = set()
+        self._lacking: dict[str, int] = {}
+        self.by_key: dict[str, list[Entry]] = {}
+
+    def update(self) -> bool:
+        """Reads what has changed; returns whether a configuration is no longer tried, its only trial being rejected."""
+        ended = [entry for number in self._unended if (entry := self._ledger.entry(number)).state not in _UNENDED]
+        self._unended.difference_update(entry.number for entry in ended)
+        before = len(self.by_key)
+        for entry in ended:
+            self._note(entry)
+        fewer = len(self.by_key) < before
+        for entry in self._ledger.entries(since=self._read):
+            self._note(entry)
+        self._read = self._ledger.count
+        return fewer
+
+    def __len__(self) -> int:
+        return len(self.by_key)
+
+    def __contains__(self, params: Mapping[str, Any]) -> bool:
+        return key_of(params) in self.by_key
+
+    def lacking(self) -> Iterator[tuple[str, int]]:
+        """Configurations whose trials all succeeded and that lack a seed, in their order, and which seed."""
+        for key in sorted(self._lacking, key=self._lacking.__getitem__):
+            yield key, len(self.by_key[key])
+
+    def rejected_in_a_row(self, most: int) -> int:
+        """How many of the newest trials were rejected, one after the other; counts to `most`."""
+        return next(place for place in count() if place == most or not self._is_rejected(place))
+
+    def rejected_since_new(self, most: int) -> int:
+        """How many were rejected since a configuration was last tried for the first time; counts to `most`."""
+        rejected = 0
+        for number in range(self._ledger.count - 1, -1, -1):
+            entry = self._ledger.entry(number)
+            if entry.state == "rejected":
+                rejected += 1
+            elif self._is_first(entry) or rejected >= most:
+                break
+        return min(rejected, most)
+
+    def _is_rejected(self, from_end: int) -> bool:
+        number = self._ledger.count - 1 - from_end
+        return number >= 0 and self._ledger.entry(number).state == "rejected"
+
+    def _is_first(self, entry: Entry) -> bool:
+        trials = self.by_key.get(key_of(entry.params))
+        return not trials or trials[0].number == entry.number
+
+    def _note(self, entry: Entry) -> None:
+        key = key_of(entry.params)
+        trials = self.by_key.setdefault(key, [])
+        if entry.state in _UNENDED:
+            self._unended.add(entry.number)
+        place = next((place for place, one in enumerate(trials) if one.number == entry.number), None)
+        if entry.state in ("rejected", "waiting"):
+            trials[:] = [one for one in trials if one.number != entry.number]
+        elif place is None:
+            trials.append(entry)
+        else:
+            trials[place] = entry
+        self._lacking.pop(key, None)
+        if not trials:
+            del self.by_key[key]
+        elif len(trials) < self._seeds and all(one.state == "complete" for one in trials):
+            self._lacking[key] = trials[0].number
+
+
+def key_of(params: Mapping[str, Any]) -> str:
+    """A configuration's name: its params as the ledger holds them, as JSON."""
+    return json.dumps(dict(sorted(params.items())))

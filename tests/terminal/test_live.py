@@ -1,0 +1,81 @@
+"""What the terminal keeps of a search: what it shows."""
+
+from __future__ import annotations
+
+import gc
+import io
+import weakref
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from loraloom.recipe import read_recipe
+from loraloom.search.outlook import Outlook, Step
+from loraloom.search.watcher import SearchPlan
+from loraloom.study.leaderboard import standings
+from loraloom.study.record import TrialRecord
+from loraloom.terminal import live
+from loraloom.terminal.live import SHOWN_TRIALS, Terminal
+from tests.study.study_records import record
+
+
+def _following(finished: int = 0) -> Terminal:
+    terminal = Terminal(Console(file=io.StringIO(), width=120), quiet=False)
+    recipe = read_recipe({})
+    plan = SearchPlan(
+        recipe, Path("run"), "rows", ("a", "b"), (1, 1, 1), 1000, finished, (), "loom", "it is known", _outlook(1000)
+    )
+    terminal.planned(plan)
+    return terminal
+
+
+def _outlook(trials: int) -> Outlook:
+    return Outlook((), Step(trials, 100), None, 1, 1, 100, None, None, None)
+
+
+def _end(terminal: Terminal, one: TrialRecord) -> None:
+    terminal.trial_ended(one, standings([one], "accuracy"), _outlook(900))
+
+
+def _drawn(terminal: Terminal) -> str:
+    console = Console(file=io.StringIO(), width=120)
+    console.print(terminal)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_latest_trials_are_shown_and_all_are_counted() -> None:
+    terminal = _following(finished=7)
+    for number in range(100):
+        _end(terminal, record(number, point={"lora.r": 5000 + number}))
+    drawn = _drawn(terminal)
+    assert [str(5000 + n) in drawn for n in range(100)] == [n >= 100 - SHOWN_TRIALS for n in range(100)]
+    assert "107 of 1007 trials" in drawn
+
+
+def test_a_view_draws_as_many_rows_however_many_trials_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _following()
+    for number in range(200):
+        _end(terminal, record(number))
+    written: list[object] = []
+
+    def words(point: object) -> str:
+        written.append(point)
+        return "a point"
+
+    monkeypatch.setattr(live, "point_in_words", words)
+    _drawn(terminal)
+    assert len(written) % SHOWN_TRIALS == 0  # rich may ask for the view more than once
+    assert len(written) <= 3 * SHOWN_TRIALS
+
+
+def test_a_trial_that_is_no_longer_shown_is_not_kept() -> None:
+    terminal, first = _following(), record(0)
+    kept = weakref.ref(first)
+    _end(terminal, first)
+    del first
+    for number in range(1, SHOWN_TRIALS + 1):
+        _end(terminal, record(number))
+    gc.collect()
+    assert kept() is None
