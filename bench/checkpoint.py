@@ -21,12 +21,13 @@ import torch
 from bench.cases import Work
 from bench.texts import make_models, model_folder, read_data
 from loraloom.engine import Engine, Job
-from loraloom.engine.checkpoint import CHECKPOINT, Rhythm
+from loraloom.engine.checkpoint import Rhythm
 from loraloom.engine.loom import LoomEngine
 from loraloom.engine.trainer import TrainerEngine
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Backbone, Data, Lora, Recipe, Train
 from loraloom.study.provenance import describe_machine
+from loraloom.study.record import CHECKPOINT
 
 COPIES = 20
 ROWS = 640

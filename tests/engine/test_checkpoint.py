@@ -17,12 +17,12 @@ import torch
 from safetensors.torch import load_file
 
 from loraloom.engine import Engine, Job, checkpoint
-from loraloom.engine.checkpoint import CHECKPOINT, Checkpoints, HaltError, Rhythm, State, heeding
+from loraloom.engine.checkpoint import Checkpoints, HaltError, Rhythm, State, heeding
 from loraloom.engine.generators import Generators
 from loraloom.engine.loom import LoomEngine
 from loraloom.engine.trainer import TrainerEngine, _Examples
 from loraloom.study.durable import write_manifest
-from loraloom.study.record import METRICS, Evaluation
+from loraloom.study.record import CHECKPOINT, METRICS, Evaluation
 from tests.engine.broken_off import (
     ENGINES,
     KilledError,
@@ -55,7 +55,6 @@ def assert_same(engine: Engine, broken_off: Job, unbroken: Job, outcome: Any) ->
     assert expected.state == "complete"
     assert untimed(outcome) == untimed(expected)
     assert contents(broken_off.folder) == contents(unbroken.folder)
-    assert not (broken_off.folder / CHECKPOINT).exists()
 
 
 @pytest.mark.parametrize(
@@ -191,19 +190,6 @@ def test_a_joined_pack_goes_on_as_if_never_stopped_with_the_same_mates(
     assert left
     joined(engine, left, lambda: False)
     assert [contents(job.folder) for job in stopped] == [contents(job.folder) for job in whole]
-
-
-def test_a_trial_that_fails_or_is_pruned_leaves_no_checkpoint(engine: Engine, model: Path, tmp_path: Path) -> None:
-    job = job_of(model, tmp_path / "pruned")
-    (outcome,) = engine.train_pack([job], lambda *_: False)
-    assert outcome.state == "pruned"
-    assert not (job.folder / CHECKPOINT).exists()
-    failing = job_of(model, tmp_path / "failed")
-    train = failing.configuration.train.model_copy(update={"learning_rate": 1e30, "optim": "sgd", "max_grad_norm": 0.0})
-    failing = replace(failing, configuration=failing.configuration.model_copy(update={"train": train}))
-    (outcome,) = engine.train_pack([failing], hear)
-    assert outcome.state == "failed"
-    assert not (failing.folder / CHECKPOINT).exists()
 
 
 def test_a_trial_pruned_right_after_a_resume_is_pruned_there(engine: Engine, model: Path, tmp_path: Path) -> None:

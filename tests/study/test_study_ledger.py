@@ -134,3 +134,12 @@ def test_a_damaged_ledger_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_ledger_in_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"the ledger can't be used: .*unable to open"):
         _open(tmp_path / "nowhere")
+
+
+def test_values_that_were_not_reported_are_written_when_the_trial_ends(tmp_path: Path) -> None:
+    ledger = _open(tmp_path, optuna.pruners.SuccessiveHalvingPruner())
+    _ask(ledger, 4)
+    ledger.report(0, 1, 0.5)
+    ledger.tell(0, "complete", 0.9, reports={1: 0.5, 2: 0.7, 3: 0.9})
+    study = optuna.load_study(study_name="loraloom", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert study.trials[0].intermediate_values == {1: 0.5, 2: 0.7, 3: 0.9}

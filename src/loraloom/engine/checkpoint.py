@@ -32,9 +32,8 @@ from torch import Tensor
 from loraloom.engine.job import Job, silent
 from loraloom.errors import AdapterError
 from loraloom.study.durable import mend_folders, replacing_folder, sync_folder, verify_manifest
-from loraloom.study.record import METRICS
+from loraloom.study.record import CHECKPOINT, METRICS
 
-CHECKPOINT = "checkpoint"
 FORMAT = 1
 GENERATIONS = 2
 PACKAGES = "loraloom", "torch", "transformers", "peft", "accelerate", "numpy"
@@ -150,10 +149,6 @@ class Checkpoints:
         self._say(refused, "it begins anew")
         (self._job.folder / METRICS).unlink(missing_ok=True)
         return None
-
-    def clear(self) -> None:
-        """Removes them: the trial has ended."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _say(self, refused: list[str], then: str) -> None:
         if refused:

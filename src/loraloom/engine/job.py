@@ -86,11 +86,11 @@ class Engine(Protocol):
     folder: metrics.jsonl, a line per evaluation, as it goes; then the adapter as PEFT saves it. A loss that is not
     finite, or memory that does not suffice, makes a failed outcome, not an exception.
 
-    While a trial runs, its folder holds `checkpoint/`, written every now and then (`checkpoint.py`); it is removed when
-    the trial has ended. A job whose folder holds one from before goes on from it, and ends with the same bytes as if it
-    had never been broken off (on a CPU; but for times). `note` is told in a sentence what could not be used of it: a
-    damaged generation, or a checkpoint of another configuration, data, engine or version. An evaluation may then be
-    heard again, with the same step and values.
+    While a trial runs, its folder holds `checkpoint/`, written every now and then (`checkpoint.py`). Whoever records
+    the outcome removes it, and not the engine: a kill between would cost the whole trial. A job whose folder holds one
+    from before goes on from it, and ends with the same bytes as if it had never been broken off (on a CPU; but for
+    times). `note` is told in a sentence what could not be used of it: a damaged generation, or a checkpoint of another
+    configuration, data, engine or version. An evaluation may then be heard again, with the same step and values.
 
     `stop` is asked before the first optimizer step, after each, and between the batches of an evaluation. When it says
     True, each trial that has not ended is checkpointed and comes back as `stopped`.

@@ -28,7 +28,7 @@ from loraloom.backbone.quiet import quietly
 from loraloom.backbone.sources import Source, load_tokenizer
 from loraloom.data import Encoded
 from loraloom.engine.adapted import add_lora, build_base, count_parts, save_adapter
-from loraloom.engine.checkpoint import CHECKPOINT, Checkpoints, HaltError, Rhythm, State, heeding
+from loraloom.engine.checkpoint import Checkpoints, HaltError, Rhythm, State, heeding
 from loraloom.engine.generators import Generators
 from loraloom.engine.job import Job, Listener, Outcome, never, silent
 from loraloom.engine.objective import Objective, class_weights
@@ -45,7 +45,7 @@ from loraloom.engine.progress import (
 from loraloom.engine.resumable_trainer import ResumableTrainer
 from loraloom.errors import TrialFailedError
 from loraloom.recipe import Configuration, Train
-from loraloom.study.record import Counts, Evaluation, Result, Score, Timings
+from loraloom.study.record import CHECKPOINT, Counts, Evaluation, Result, Score, Timings
 
 
 class TrainerEngine:
@@ -103,7 +103,6 @@ class TrainerEngine:
             if not is_out_of_memory(error):
                 raise
             outcome = Outcome("trainer", "failed", dtype, counts, reason=OUT_OF_MEMORY)
-        checkpoints.clear()
         return outcome
 
 

@@ -6,6 +6,7 @@ the last two leaves a finished folder under a running entry, which the next star
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -23,10 +24,10 @@ from loraloom.search.proposals import Proposal, Proposals, make_sampler
 from loraloom.search.pruning import make_pruner
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.durable import disk_is_full, is_whole
-from loraloom.study.leaderboard import LEADERBOARD, validation
+from loraloom.study.leaderboard import LEADERBOARD, Metric, validation
 from loraloom.study.ledger import Ledger
 from loraloom.study.live_leaderboard import LiveLeaderboard
-from loraloom.study.record import Evaluation, TrialRecord, read_record
+from loraloom.study.record import CHECKPOINT, Evaluation, TrialRecord, read_metrics, read_record
 from loraloom.study.run import LEDGER, Run
 
 ATTEMPTS = 2
@@ -58,6 +59,7 @@ class Driver:
         Raises:
             BudgetError: the time does not suffice for one trial.
         """
+        self._planner.pace.slots = self._executor.slots
         self._planner.prepare(self._executor, self._watcher.note)
         self._planner.write()
         data = self._place.data
@@ -91,6 +93,7 @@ class Driver:
         folder = self._run.trial_folder(proposal.number)
         if not is_whole(folder):
             return False
+        shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
         self._tell(read_record(folder))
         return True
 
@@ -138,8 +141,7 @@ class Driver:
     def _hear(self, job: Job, evaluation: Evaluation) -> bool:
         self._watcher.evaluated(job.number, evaluation)
         self._recorder.hear(job, evaluation)
-        metric = self._run.recipe.search.metric
-        value = evaluation.validation_accuracy if metric == "accuracy" else evaluation.validation_macro_f1
+        value = _metric(evaluation, self._run.recipe.search.metric)
         return self._ledger.report(job.number, evaluation.step, value)
 
     def _finish(self, finished: Finished) -> None:
@@ -164,7 +166,9 @@ class Driver:
     def _tell(self, record: TrialRecord) -> None:
         metric = self._run.recipe.search.metric
         value = validation(record, metric) if record.state == "complete" else None
-        self._ledger.tell(record.number, record.state, value, record.reason)
+        evaluations = read_metrics(self._run.trial_folder(record.number))
+        reports = {evaluation.step: _metric(evaluation, metric) for evaluation in evaluations}
+        self._ledger.tell(record.number, record.state, value, record.reason, reports)
         self._leaderboard.add(record)
         outlook = self._planner.outlook(self._proposals.tried)
         self._watcher.trial_ended(record, self._leaderboard.standings, outlook)
@@ -179,3 +183,7 @@ class Driver:
             raise RunError(
                 f"{self._run.path}: no space is left on the disk; free some, then: loraloom resume {self._run.path}"
             ) from error
+
+
+def _metric(evaluation: Evaluation, metric: Metric) -> float:
+    return evaluation.validation_accuracy if metric == "accuracy" else evaluation.validation_macro_f1

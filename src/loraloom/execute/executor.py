@@ -36,6 +36,11 @@ class Executor(Protocol):
         """How many trials like this one are best trained together."""
         ...
 
+    @property
+    def slots(self) -> int:
+        """How many packs can be trained at once."""
+        ...
+
     def room(self) -> bool:
         """Whether another pack can be started now."""
         ...

@@ -32,6 +32,11 @@ class InProcess:
         """How many trials like this one are best trained together."""
         return self._engine.pack_size(source, configuration)
 
+    @property
+    def slots(self) -> int:
+        """One."""
+        return 1
+
     def room(self) -> bool:
         """Whether no pack is under way."""
         return self._started is None

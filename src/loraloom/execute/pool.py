@@ -112,6 +112,11 @@ class Pool:
                 self._auto = self._auto or advice.dtype
         return self._sizes[key]
 
+    @property
+    def slots(self) -> int:
+        """As many as the fleet has room for workers now."""
+        return max(1, self._fleet.capacity())
+
     def room(self) -> bool:
         """Whether a worker is idle or can be begun; one pack is taken whatever the fleet has, and waits for room."""
         busy = sum(worker.pack is not None for worker in self._workers)

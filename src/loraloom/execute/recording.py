@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 from loraloom.data import TextData
 from loraloom.engine import Job, Outcome
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Configuration
 from loraloom.search.proposals import Proposal
 from loraloom.study.durable import write_json, write_manifest
-from loraloom.study.record import RECORD, Counts, Evaluation, TrialRecord
+from loraloom.study.record import CHECKPOINT, RECORD, Counts, Evaluation, TrialRecord
 
 
 class Recorder:
@@ -27,10 +29,11 @@ class Recorder:
         return self._epochs.get(job.number, 0.0)
 
     def write(self, proposal: Proposal, job: Job, outcome: Outcome) -> TrialRecord:
-        """The record of a trial, written with the folder's manifest after it."""
+        """The record of a trial, written with the folder's manifest after it; its checkpoint is removed then."""
         record = self._record(proposal, job, outcome)
         write_json(job.folder / RECORD, record.model_dump(mode="json"))
-        write_manifest(job.folder)
+        write_manifest(job.folder, without=CHECKPOINT)
+        shutil.rmtree(job.folder / CHECKPOINT, ignore_errors=True)
         return record
 
     def lost(self, job: Job, reason: str) -> Outcome:

@@ -98,7 +98,11 @@ def make_plan(task: Task, costs: Costs, seconds: float | None) -> Plan:
     for finalists, seeds in _smaller_and_smaller(search.seeds):
         if finalists * seeds * full <= share:
             return _with_rungs(task, task.train_rows, finalists, seeds)
-    return _with_rungs(task, _most_rows(task, costs, min(seconds, max(share, _least_seconds(task, costs)))), 1, 1)
+    top = _most_rows(task, costs, min(seconds, max(share, _least_seconds(task, costs))))
+    if len(ladder(top, task.classes)) == 1:  # too few rows to choose on: all the time goes to one trial
+        top = _most_rows(task, costs, seconds)
+        return Plan((task.rung_of(top),), 1, 1)
+    return _with_rungs(task, top, 1, 1)
 
 
 def _with_rungs(task: Task, top: int, finalists: int, seeds: int) -> Plan:

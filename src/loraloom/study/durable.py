@@ -113,11 +113,14 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_manifest(folder: Path) -> None:
-    """Syncs every file of `folder`, then writes their SHA-256; written last, it vouches for the whole."""
+def write_manifest(folder: Path, *, without: str | None = None) -> None:
+    """Syncs every file of `folder`, then writes their SHA-256; written last, it vouches for the whole.
+
+    What lies in the folder `without`, which is to be removed, is left out.
+    """
     digests = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != MANIFEST:
+        if path.is_file() and path.name != MANIFEST and path.relative_to(folder).parts[0] != without:
             path.chmod(0o644)
             with path.open("rb") as file:
                 os.fsync(file.fileno())

@@ -14,6 +14,8 @@ from loraloom.recipe import Configuration
 
 RECORD = "trial.json"
 METRICS = "metrics.jsonl"
+CHECKPOINT = "checkpoint"
+"""A folder beside it, while a trial is under way: what the trial goes on from."""
 TEST_PREDICTIONS = "test_predictions.jsonl"
 PROFILE = "profile.json"
 

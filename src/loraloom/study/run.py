@@ -17,11 +17,9 @@ from pathlib import Path
 from loraloom.errors import RunError
 from loraloom.recipe import Recipe, dump_recipe, read_recipe
 from loraloom.study.durable import MANIFEST, is_whole, mend_folders, replacing_folder, sync_folder, write_text
-from loraloom.study.record import METRICS, RECORD, TrialRecord, read_record
+from loraloom.study.record import CHECKPOINT, METRICS, RECORD, TrialRecord, read_record
 
 RECIPE, LEDGER, TRIALS, BEST, LOCK = "recipe.yaml", "study.db", "trials", "best", ".lock"
-CHECKPOINT = "checkpoint"
-"""In the folder of a trial under way: what it goes on from."""
 
 
 class Run:

@@ -318,7 +318,6 @@ class LoomEngine:
         if trial.state != "failed":
             self._save(trial, pack, number)
         group.pack = pack.without(number)
-        trial.checkpoints.clear()
 
     def _save(self, trial: Trial, pack: Pack, number: int) -> None:
         """Writes a trial's parameters back into PEFT's model, and saves it as PEFT does."""
