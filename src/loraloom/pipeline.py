@@ -25,6 +25,7 @@ from loraloom.study.leaderboard import LEADERBOARD, leaderboard_csv, standings
 from loraloom.study.provenance import changed, describe_machine
 from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
 from loraloom.study.run import Run, refuse_taken
+from loraloom.tracking import refuse_missing, tracked
 from loraloom.use.evaluate import test_winner
 
 
@@ -48,6 +49,7 @@ def search(
         StoppedError: the run was stopped from outside; `resume` goes on with it.
     """
     clock, watcher = Clock(recipe.budget.max_seconds), watcher or Watcher()
+    refuse_missing(recipe.report_to)
     refuse_taken(Path(out))
     recipe = _anchored(recipe)
     engine = choose_engine(recipe, profile=profile)
@@ -111,12 +113,13 @@ def _prepare(recipe: Recipe, watcher: Watcher, allow_leak: bool, in_memory: dict
 
 def _go_on(run: Run, place: Workplace, chosen: tuple[Engine, str], watcher: Watcher, clock: Clock) -> TrialRecord:
     engine, reason = chosen
-    with run.locked():
-        driver = Driver(run, place, InProcess(engine), watcher, clock)
+    with run.locked(), tracked(run, watcher) as watchers:
+        driver = Driver(run, place, InProcess(engine), watchers, clock)
         driver.announce(engine.name, reason)
         driver.run_trials()
-        winner = _crown(run, place, watcher)
-        watcher.note("writing the report")
+        winner = _crown(run, place, watchers)
+        watchers.crowned(winner)
+        watchers.note("writing the report")
         write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))
         write_report(run.path)
     return winner

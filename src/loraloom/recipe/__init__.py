@@ -13,6 +13,7 @@ from loraloom.recipe.fields import (
     Head,
     Lora,
     Search,
+    Tracker,
     Train,
 )
 from loraloom.recipe.reading import dump_recipe, read_recipe
@@ -30,6 +31,7 @@ __all__ = [
     "Range",
     "Recipe",
     "Search",
+    "Tracker",
     "Train",
     "dump_recipe",
     "json_schema",
