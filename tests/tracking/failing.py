@@ -34,8 +34,8 @@ class Noting:
     def end_trial(self, number: int, state: str, reason: str | None, figures: Mapping[str, float]) -> None:
         self._note("end_trial", number=number, state=state, reason=reason, figures=figures)
 
-    def crown(self, number: int, figures: Mapping[str, float]) -> None:
-        self._note("crown", number=number, figures=figures)
+    def crown(self, number: int, parameters: Mapping[str, Scalar], figures: Mapping[str, float]) -> None:
+        self._note("crown", number=number, parameters=parameters, figures=figures)
 
     def close(self, *, finished: bool) -> None:
         self._note("close", finished=finished)

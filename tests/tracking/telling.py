@@ -51,9 +51,10 @@ def end_trial(number: int, state: str = "complete", reason: str | None = None, a
     return "end_trial", {"number": number, "state": state, "reason": reason, "figures": figures}
 
 
-def crown(number: int, accuracy: float = 0.5, test: float = 0.25) -> Call:
+def crown(number: int, accuracy: float = 0.5, test: float = 0.25, **parameters: Any) -> Call:
     figures = {"result/validation_accuracy": accuracy, "result/trainable_parameters": 1000}
-    return "crown", {"number": number, "figures": {**figures, "result/test_accuracy": test}}
+    named = {f"lora.{name}": value for name, value in parameters.items()}
+    return "crown", {"number": number, "parameters": named, "figures": {**figures, "result/test_accuracy": test}}
 
 
 def tell(folder: Path, name: str, *calls: Call, finished: bool = True, tracker: str | None = None) -> None:

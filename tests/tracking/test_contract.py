@@ -59,7 +59,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             end_trial(1, "pruned", "it is behind", accuracy=0.0625),
             end_trial(0, accuracy=0.75),
             end_trial(2, "failed", "its loss is not finite"),
-            crown(0, accuracy=0.75, test=0.25),
+            crown(0, accuracy=0.75, test=0.25, r=2, bias="none"),
         )
     return Store(name, folder, read(folder, name))
 

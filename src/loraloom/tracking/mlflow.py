@@ -62,7 +62,7 @@ class MLflow:
         self._client.set_terminated(run_id, status=_STATUS[state])
         del self._trials[number], self._known[number]
 
-    def crown(self, number: int, figures: Mapping[str, float]) -> None:
+    def crown(self, number: int, parameters: Mapping[str, Scalar], figures: Mapping[str, float]) -> None:
         """The search's run gets the winner's figures, too."""
         run_id = self._open(number)
         self._log(number, [(0, figures)])

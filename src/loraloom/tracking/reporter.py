@@ -103,7 +103,8 @@ class Reporter(Watcher):
 
     def crowned(self, winner: TrialRecord) -> None:
         with self._harmless():
-            self._tell_all("crown", number=winner.number, figures=figures_of(winner))
+            parameters = parameters_of(winner.configuration)
+            self._tell_all("crown", number=winner.number, parameters=parameters, figures=figures_of(winner))
 
     def end(self, seconds: float, *, finished: bool) -> None:
         """Closes all trackers, side by side, in `seconds` at most; says which of them failed."""

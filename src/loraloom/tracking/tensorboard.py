@@ -47,7 +47,7 @@ class TensorBoard:
         trial.write(0, figures)
         trial.end(state)
 
-    def crown(self, number: int, figures: Mapping[str, float]) -> None:
+    def crown(self, number: int, parameters: Mapping[str, Scalar], figures: Mapping[str, float]) -> None:
         """The test result joins the trial's figures."""
         trial = _Trial(self._folder / trial_name(number), None)
         trial.write(0, figures)

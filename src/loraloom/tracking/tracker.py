@@ -44,8 +44,8 @@ class Tracker(Protocol):
     def end_trial(self, number: int, state: str, reason: str | None, figures: Mapping[str, float]) -> None:
         """A trial ended as complete, pruned or failed; `figures` are its final ones."""
 
-    def crown(self, number: int, figures: Mapping[str, float]) -> None:
-        """A trial that ended is the winner; `figures` now hold its test result."""
+    def crown(self, number: int, parameters: Mapping[str, Scalar], figures: Mapping[str, float]) -> None:
+        """A trial that ended, with these parameters, is the winner; `figures` now hold its test result."""
 
     def close(self, *, finished: bool) -> None:
         """All is told: the run is over, or was broken off and may go on. What was told must be kept by the return."""

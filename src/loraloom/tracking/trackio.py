@@ -43,9 +43,9 @@ class Trackio:
         trial.say({"state": state, **({} if reason is None else {"reason": reason})})
         trial.finish()
 
-    def crown(self, number: int, figures: Mapping[str, float]) -> None:
+    def crown(self, number: int, parameters: Mapping[str, Scalar], figures: Mapping[str, float]) -> None:
         """The test result joins the trial's figures."""
-        trial = self._open(number, None)
+        trial = self._open(number, dict(parameters))  # trackio would put an empty config in the place of the trial's
         trial.log([(0, figures)])
         trial.finish()
 
@@ -54,7 +54,7 @@ class Trackio:
         for trial in self._trials.values():
             trial.finish()
 
-    def _open(self, number: int, config: dict[str, Scalar] | None) -> _Trial:
+    def _open(self, number: int, config: dict[str, Scalar]) -> _Trial:
         name = f"{self._group}-{trial_name(number)}"  # a run is found again by its name alone
         run = self._trackio.init(
             self._project,

@@ -60,10 +60,10 @@ class WandB:
         run.summary.update({**figures, "state": state, **({} if reason is None else {"reason": reason})})
         run.finish(exit_code=1 if state == "failed" else 0)
 
-    def crown(self, number: int, figures: Mapping[str, float]) -> None:
+    def crown(self, number: int, parameters: Mapping[str, Scalar], figures: Mapping[str, float]) -> None:
         """The test result has a W&B run of its own: an offline one that has ended can't be added to."""
         name = f"{self._group}-winner"
-        run = self._open(f"{self._key}-winner", name, "winner", {"trial": number})
+        run = self._open(f"{self._key}-winner", name, "winner", {**parameters, "trial": number})
         run.summary.update(dict(figures))
         run.finish(exit_code=0)
 
