@@ -61,6 +61,7 @@ def test_the_options_of_every_command_are_known() -> None:
         "evaluate": {"adapter", "--test_file", "--text_column", "--label_column", "--out", "--json"},
         "predict": {"adapter", "--file", "--text", "--out", "--text_column"},
         "report": {"run"},
+        "dashboard": {"run", "--port", "--host"},
         "schema": {"--out"},
         "doctor": {"recipe", "--json"},
     }
@@ -221,6 +222,7 @@ def test_report_and_schema_print_what_they_made(
         (["train", "{recipe}", "--out", "{tmp}/run", "--set", "lora.r=1,2"], "lora.r would vary"),
         (["resume", "{tmp}/nothing"], "no such run folder"),
         (["report", "{tmp}/nothing"], "no such run folder"),
+        (["dashboard", "{tmp}/nothing"], "no such run folder"),
         (["predict", "{tmp}/nothing", "--text", "x"], "no such folder"),
         (["predict", "{trained}", "--text", "x"], "is a run; give"),
         (["predict", "{trained}/best"], "give either --text or --file"),

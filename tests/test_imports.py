@@ -22,6 +22,7 @@ ORDER = (
     "backbone",
     "engine",
     "search",
+    "tracking",
     "execute",
     "report",
     "use",
@@ -39,6 +40,9 @@ TORCH_FREE = (
     "loraloom.study.run",
     "loraloom.search.proposals",
     "loraloom.report",
+    "loraloom.tracking",
+    "loraloom.tracking.child",
+    "loraloom.tracking.dashboard",
 )
 
 

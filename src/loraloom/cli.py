@@ -270,6 +270,24 @@ def report(run: RunPath) -> None:
 
 
 @app.command()
+def dashboard(
+    run: RunPath,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 8080,
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Open optuna-dashboard on a run, read-only, while it goes or after it; Ctrl-C ends it.
+
+    Needs the extra 'dashboard'. Whoever reaches the address sees the study: keep the host local, or behind a proxy.
+    """
+    from loraloom.tracking.dashboard import address, make_dashboard
+
+    with make_dashboard(run, host, port) as server:
+        typer.echo(f"{run} is shown, read-only, at {address(server)}; Ctrl-C ends it")
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
+
+
+@app.command()
 def schema(out: Annotated[Path | None, typer.Option("--out", help="Write it here.")] = None) -> None:
     """Print the JSON Schema of recipes, by which editors complete them.
 

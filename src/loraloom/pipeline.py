@@ -29,6 +29,7 @@ from loraloom.study.leaderboard import LEADERBOARD, leaderboard_csv, standings
 from loraloom.study.provenance import changed, describe_machine
 from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
 from loraloom.study.run import Run, refuse_taken
+from loraloom.tracking import refuse_missing, tracked
 from loraloom.use.evaluate import test_winner
 
 PICTURES_SECONDS = 4.0
@@ -62,6 +63,7 @@ def search(
     """
     clock, watcher = make_clock(recipe.budget.max_seconds, deadline, started), watcher or Watcher()
     placement.check()
+    refuse_missing(recipe.report_to)
     refuse_taken(Path(out))
     recipe = default_space(_anchored(recipe))
     engine = choose_engine(recipe, profile=profile)
@@ -140,15 +142,16 @@ def _go_on(
     profile: bool = False,
 ) -> TrialRecord:
     engine, reason = chosen
-    with run.locked():
-        executor = make_executor(placement, engine, place, watcher.note, profile=profile)
-        driver = Driver(run, place, executor, watcher, clock, stop)
+    with run.locked(), tracked(run, watcher, seconds_left=lambda: clock.seconds_left) as watchers:
+        executor = make_executor(placement, engine, place, watchers.note, profile=profile)
+        driver = Driver(run, place, executor, watchers, clock, stop)
         driver.plan(engine.name, f"{reason}; {placement}")
         driver.run_trials()
         if stop.seconds_left < clock.reserve:
             stop.raise_if_asked()
-        winner = _crown(run, place, watcher, stop)
-        watcher.note("writing the report")
+        winner = _crown(run, place, watchers, stop)
+        watchers.crowned(winner)
+        watchers.note("writing the report")
         write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))
         write_report(run.path, drawn=clock.seconds_left is None or clock.seconds_left > PICTURES_SECONDS)
         stop.raise_if_asked()

@@ -80,7 +80,7 @@ def test_the_field_names_are_frozen() -> None:
 
 
 def test_the_top_level_names_are_frozen() -> None:
-    assert set(Recipe.model_fields) == {*FIELDS, "engine", "provenance", "axes"}
+    assert set(Recipe.model_fields) == {*FIELDS, "engine", "report_to", "provenance", "axes"}
 
 
 def test_the_defaults_are_the_best_run_of_the_contest() -> None:
@@ -175,7 +175,7 @@ def test_the_schema_has_no_axis_where_the_reader_has_none(section: str, field: s
 
 
 def test_the_schema_does_not_offer_axes_as_a_field() -> None:
-    assert set(json_schema()["properties"]) == {*FIELDS, "engine", "provenance"}
+    assert set(json_schema()["properties"]) == {*FIELDS, "engine", "report_to", "provenance"}
 
 
 def test_the_schema_refuses_unknown_fields() -> None:

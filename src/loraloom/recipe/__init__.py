@@ -13,6 +13,7 @@ from loraloom.recipe.fields import (
     Head,
     Lora,
     Search,
+    Tracker,
     Train,
 )
 from loraloom.recipe.reading import dump_recipe, read_recipe
@@ -31,6 +32,7 @@ __all__ = [
     "Range",
     "Recipe",
     "Search",
+    "Tracker",
     "Train",
     "dump_recipe",
     "json_schema",

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from loraloom.recipe.fields import Budget, Configuration, Search
+from loraloom.recipe.fields import Budget, Configuration, Search, Trackers
 
 Point = Mapping[str, Any]
 """A value for each active axis, by the axis's dotted name: {'lora.r': 4}."""
@@ -87,6 +87,9 @@ class Recipe(Configuration):
     search: Search = Field(default_factory=Search)
     budget: Budget = Field(default_factory=Budget)
     engine: Literal["auto", "loom", "trainer"] = Field("auto", description="What trains a trial.")
+    report_to: Trackers = Field(
+        (), description="Trackers that are told of the run as it goes; each needs its extra, as in loraloom[mlflow]."
+    )
     provenance: dict[str, Any] = Field(
         default_factory=dict, description="Written by a run: versions, machine, revisions. Not read."
     )

@@ -22,9 +22,22 @@ def _targets(value: Any) -> Any:
     return value if value == "all-linear" else _one_or_many(value)
 
 
+def _trackers(value: Any) -> Any:
+    """`none` is TrainingArguments' word for no tracker; one that is named twice is told once."""
+    many = _one_or_many(value)
+    if many is None or many in (("none",), ()):
+        return ()
+    return tuple(dict.fromkeys(many)) if all(isinstance(name, str) for name in many) else many
+
+
 Name = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Name, ...], Field(min_length=1), BeforeValidator(_one_or_many)]
 Layers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), BeforeValidator(_one_or_many)]
+Tracker = Literal["tensorboard", "mlflow", "wandb", "trackio"]
+Trackers = Annotated[
+    tuple[Tracker, ...],
+    BeforeValidator(_trackers, json_schema_input_type=tuple[Tracker, ...] | Tracker | Literal["none"]),
+]
 Targets = Annotated[Literal["all-linear"] | Annotated[tuple[Name, ...], Field(min_length=1)], BeforeValidator(_targets)]
 
 

@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -47,7 +47,7 @@ def explain(source: Source, error: ValidationError, within: tuple[str, ...]) -> 
 def _named_path(location: tuple[str, ...]) -> Iterator[str]:
     """The part of a pydantic location that a user wrote: section and field."""
     yield location[0]
-    if len(location) > 1 and location[0] in Recipe.model_fields:
+    if len(location) > 1 and location[0] in _all_sections():
         yield location[1]
 
 
@@ -86,7 +86,9 @@ def _choices(path: tuple[str, ...]) -> list[str]:
     model = SECTIONS.get(path[0]) or Recipe.model_fields[path[0]].annotation
     fields = getattr(model, "model_fields", {})
     annotation = fields[path[1]].annotation if len(path) > 1 else Recipe.model_fields[path[0]].annotation
-    return [str(choice).lower() for choice in get_args(annotation) if isinstance(choice, str | bool)]
+    inner = get_args(annotation)
+    choices = get_args(inner[0]) if get_origin(annotation) is tuple else inner
+    return [str(choice).lower() for choice in choices if isinstance(choice, str | bool)]
 
 
 def nearest(path: tuple[str, ...]) -> str:

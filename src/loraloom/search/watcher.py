@@ -51,5 +51,47 @@ class Watcher:
     def trial_ended(self, record: TrialRecord, standings: tuple[Standing, ...], outlook: Outlook) -> None:
         """A trial ended; `standings` are those of all finished ones, `outlook` is what is still to come."""
 
+    def crowned(self, winner: TrialRecord) -> None:
+        """The winner was tested, once; told again where a run that was over is gone on with."""
+
     def closed(self) -> None:
         """The run is over, or broken off."""
+
+
+class Watchers(Watcher):
+    """Several watchers as one: each hears of everything, in their order."""
+
+    def __init__(self, *watchers: Watcher) -> None:
+        self._watchers = watchers
+
+    def note(self, sentence: str) -> None:
+        for watcher in self._watchers:
+            watcher.note(sentence)
+
+    def found(self, finding: Finding) -> None:
+        for watcher in self._watchers:
+            watcher.found(finding)
+
+    def planned(self, plan: SearchPlan) -> None:
+        for watcher in self._watchers:
+            watcher.planned(plan)
+
+    def trial_started(self, proposal: Proposal, parameters: int) -> None:
+        for watcher in self._watchers:
+            watcher.trial_started(proposal, parameters)
+
+    def evaluated(self, number: int, evaluation: Evaluation) -> None:
+        for watcher in self._watchers:
+            watcher.evaluated(number, evaluation)
+
+    def trial_ended(self, record: TrialRecord, standings: tuple[Standing, ...], outlook: Outlook) -> None:
+        for watcher in self._watchers:
+            watcher.trial_ended(record, standings, outlook)
+
+    def crowned(self, winner: TrialRecord) -> None:
+        for watcher in self._watchers:
+            watcher.crowned(winner)
+
+    def closed(self) -> None:
+        for watcher in self._watchers:
+            watcher.closed()

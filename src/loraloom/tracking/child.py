@@ -1,0 +1,76 @@
+"""The process of one tracker: reads calls from standard input, a JSON line each, and answers each with a line.
+
+An answer is {} or {"error": "a sentence"}, after which the process ends. What the tracker's library prints goes to its
+log. The end of input is the end of the run's process: the tracker is closed, in a limited time.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loraloom.tracking.tracker import Told
+
+if TYPE_CHECKING:
+    from loraloom.tracking.tracker import Tracker
+
+CLASSES = {
+    "tensorboard": "loraloom.tracking.tensorboard:TensorBoard",
+    "mlflow": "loraloom.tracking.mlflow:MLflow",
+    "wandb": "loraloom.tracking.wandb:WandB",
+    "trackio": "loraloom.tracking.trackio:Trackio",
+}
+CALLS = ("begin", "begin_trial", "log", "end_trial", "crown", "close")
+ORPHAN_SECONDS = 60
+NICENESS = 10
+"""Training comes first where cores are few."""
+
+
+def main() -> None:
+    """Serves the tracker whose class, `module:Class`, is the first argument."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    os.nice(NICENESS)
+    module, name = sys.argv[1].split(":")
+    calls = iter(sys.stdin.readline, "")
+    try:
+        tracker: Tracker = getattr(importlib.import_module(module), name)()
+        for line in calls:
+            message = json.loads(line)
+            _call(tracker, message["call"], message["arguments"])
+            answers.write("{}\n")
+            answers.flush()
+            if message["call"] == "close":
+                return
+        signal.alarm(ORPHAN_SECONDS)
+        tracker.close(finished=False)
+    except Exception as error:
+        answers.write(json.dumps({"error": in_a_sentence(error)}) + "\n")
+        answers.flush()
+        traceback.print_exc()  # last: the log may be on the disk that is full
+        sys.exit(1)
+
+
+def _call(tracker: Tracker, call: str, arguments: dict[str, Any]) -> None:
+    if call not in CALLS:
+        raise ValueError(f"{call!r} is not a call of a tracker's")
+    if call == "begin":
+        tracker.begin(Told(**{**arguments, "folder": Path(arguments["folder"])}))
+    else:
+        getattr(tracker, call)(**arguments)
+
+
+def in_a_sentence(error: BaseException) -> str:
+    """`OSError: no space left on device`: the kind and the first line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
+if __name__ == "__main__":
+    main()

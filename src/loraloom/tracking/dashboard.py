@@ -1,0 +1,121 @@
+"""optuna-dashboard on a run's ledger, read-only: while the search goes, and after it.
+
+A click on "delete study" would take the ledger with it, and a note would be written to it by a second process. So
+SQLite opens it read-only, and all requests but GET are refused with a sentence. Rejected: serving a copy, which doesn't
+show a search that goes on. A query holds SQLite's shared lock for milliseconds, for which the driver's commit waits.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from loraloom.errors import LoraloomError, MissingExtraError, RunError
+from loraloom.study.run import LEDGER, Run
+from loraloom.tracking.installed import is_installed
+
+App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+READ_ONLY = "a run's study is read-only here: loraloom alone writes its ledger"
+
+
+def make_dashboard(path: Path, host: str, port: int) -> WSGIServer:
+    """A server of the dashboard of the run in `path`; `serve_forever` serves. Port 0 takes any that is free.
+
+    Raises:
+        RunError: there is no run, or its ledger can't be read.
+        MissingExtraError: optuna-dashboard is not installed.
+        LoraloomError: the address can't be taken.
+    """
+    run = Run(path)
+    if not is_installed("optuna_dashboard"):
+        raise MissingExtraError("loraloom dashboard", "dashboard")
+    app = read_only(_app(run))
+    try:
+        return make_server(host, port, app, server_class=_Server, handler_class=_Quiet)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise LoraloomError(f"{host}:{port}: can't be listened on: {why}; choose another --port or --host") from None
+
+
+def address(server: WSGIServer) -> str:
+    """Where a browser finds it."""
+    host, port = server.server_address[:2]
+    name = host.decode() if isinstance(host, bytes) else str(host)
+    return f"http://{name}:{port}/dashboard"
+
+
+def read_only(app: App) -> App:
+    """`app` for those who only look."""
+
+    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+            return app(environ, start_response)
+        start_response("403 Forbidden", [("Content-Type", "application/json")])
+        return [json.dumps({"reason": READ_ONLY}).encode()]
+
+    return guarded
+
+
+def _app(run: Run) -> App:
+    import optuna
+    from optuna_dashboard import wsgi
+    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.pool import NullPool
+
+    ledger = (run.path / LEDGER).absolute()
+    if not ledger.is_file():
+        raise RunError(f"{ledger}: there is no study yet; it is begun with the first trial")
+    _finish_broken_write(run, ledger)
+    try:
+        storage = optuna.storages.RDBStorage(
+            "sqlite://",
+            engine_kwargs={"creator": lambda: _open(ledger), "poolclass": NullPool},
+            skip_table_creation=True,
+        )
+        app: App = wsgi(storage)
+    except (SQLAlchemyError, sqlite3.Error, optuna.exceptions.StorageInternalError) as error:
+        database = error.__cause__ or error
+        cause = getattr(database, "orig", None) or database
+        raise RunError(f"{ledger}: the ledger can't be read: {str(cause).splitlines()[0]}") from None
+    return app
+
+
+def _open(ledger: Path) -> sqlite3.Connection:
+    """Read-only; each request has a thread and a connection of its own."""
+    return sqlite3.connect(f"{ledger.as_uri()}?mode=ro", uri=True, timeout=60, check_same_thread=False)
+
+
+def _finish_broken_write(run: Run, ledger: Path) -> None:
+    """Where a kill came in the midst of a write, has SQLite undo it, as `resume` would: who only reads can't.
+
+    A journal beside the ledger of a run that is in use is its search's, and is left alone.
+    """
+    if not ledger.with_name(f"{ledger.name}-journal").exists():
+        return
+    try:
+        with run.locked():
+            connection = sqlite3.connect(ledger, timeout=60)
+            try:
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            finally:
+                connection.close()
+    except RunError:
+        return
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """A browser asks for many things at once."""
+
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    """Says nothing of each request."""
+
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
+        """Left out: one sentence said all."""

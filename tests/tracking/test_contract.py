@@ -1,0 +1,141 @@
+"""What every tracker must do, read back from the stores that the real libraries made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from loraloom.tracking.channel import Channel, Limits
+from loraloom.tracking.child import CLASSES
+from tests.tracking.telling import Stored, begin, begin_trial, crown, end_trial, log, read, tell, trackers
+
+NO_NETWORK = """import socket
+connect, look_up = socket.socket.connect, socket.getaddrinfo
+def note(host):
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        open({attempts!r}, "a").write(f"{{host}}\\n")
+        raise OSError(f"no network: {{host}}")
+def guarded(self, address):
+    if self.family != socket.AF_UNIX:
+        note(address[0])
+    return connect(self, address)
+def looked_up(host, *rest, **options):
+    note(host)
+    return look_up(host, *rest, **options)
+socket.socket.connect, socket.getaddrinfo = guarded, looked_up
+open({guarded!r}, "w").close()
+"""
+
+
+@dataclass(frozen=True)
+class Store:
+    """What one life of a tracker's process left, of three trials that were under way side by side."""
+
+    tracker: str
+    folder: Path
+    trials: dict[str, Stored]
+
+
+@pytest.fixture(scope="module", params=trackers())
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    name, folder = request.param, tmp_path_factory.mktemp(request.param)
+    code = NO_NETWORK.format(attempts=str(folder / "attempts"), guarded=str(folder / "guarded"))
+    (folder / "sitecustomize.py").write_text(code)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder), prepend=":")
+        tell(
+            folder,
+            name,
+            begin(folder, name),
+            begin_trial(0, r=2, bias="none"),
+            begin_trial(1, r=4, bias="all"),
+            log(0, (5, 0.25), (10, 0.5)),
+            begin_trial(2, r=8, bias="all"),
+            log(1, (5, 0.125)),
+            log(0, (15, 0.75)),
+            log(1, (10, 0.0625)),
+            end_trial(1, "pruned", "it is behind", accuracy=0.0625),
+            end_trial(0, accuracy=0.75),
+            end_trial(2, "failed", "its loss is not finite"),
+            crown(0, accuracy=0.75, test=0.25, r=2, bias="none"),
+        )
+    return Store(name, folder, read(folder, name))
+
+
+def test_trials_side_by_side_keep_their_metrics_by_step(store: Store) -> None:
+    assert store.trials["trial-0000"].of("validation/accuracy") == {5: [0.25], 10: [0.5], 15: [0.75]}
+    assert store.trials["trial-0001"].of("validation/accuracy") == {5: [0.125], 10: [0.0625]}
+    assert store.trials["trial-0000"].of("result/trainable_parameters") == {0: [1000]}
+    assert store.trials["trial-0001"].of("result/validation_accuracy") == {0: [0.0625]}
+
+
+def test_a_trial_keeps_its_parameters(store: Store) -> None:
+    kept = [store.trials[f"trial-000{number}"].parameters for number in range(3)]
+    values = [(str(each["lora.r"]).removesuffix(".0"), each["lora.bias"]) for each in kept]
+    assert values == [("2", "none"), ("4", "all"), ("8", "all")]
+
+
+def test_a_trial_keeps_how_it_ended(store: Store) -> None:
+    expected = {
+        "tensorboard": [("status", "1"), ("status", "1"), ("status", "2")],  # it knows success and failure
+        "mlflow": [("status", "FINISHED"), ("status", "KILLED"), ("loraloom.reason", "its loss is not finite")],
+        "wandb": [("exit_code", "0"), ("state", "pruned"), ("reason", "its loss is not finite")],
+        "trackio": [("state", "complete"), ("state", "pruned"), ("reason", "its loss is not finite")],
+    }[store.tracker]
+    words = [store.trials[f"trial-000{number}"].words for number in range(3)]
+    assert [said.get(key) for said, (key, _) in zip(words, expected, strict=True)] == [value for _, value in expected]
+
+
+def test_the_winner_alone_gets_a_test_result(store: Store) -> None:
+    place = "winner" if store.tracker == "wandb" else "trial-0000"
+    assert store.trials[place].of("result/test_accuracy") == {0: [0.25]}
+    assert store.trials["trial-0001"].of("result/test_accuracy") == {}
+
+
+def test_a_local_store_needs_no_network(store: Store) -> None:
+    """Python's own attempts are caught; W&B's service, which is not Python, is told to stay offline."""
+    assert (store.folder / "guarded").exists()
+    attempts = store.folder / "attempts"
+    assert not attempts.exists(), attempts.read_text()
+
+
+@pytest.mark.parametrize("name", trackers())
+def test_what_is_told_again_after_the_run_was_broken_off_is_kept_once(name: str, tmp_path: Path) -> None:
+    tell(tmp_path, name, begin(tmp_path, name), begin_trial(0, r=2), log(0, (5, 0.25), (10, 0.5)), finished=False)
+    assert read(tmp_path, name)["trial-0000"].of("validation/accuracy") == {5: [0.25], 10: [0.5]}
+
+    again = [begin(tmp_path, name), begin_trial(0, r=2), log(0, (5, 0.25), (10, 0.5), (15, 0.75))]
+    tell(tmp_path, name, *again, end_trial(0, accuracy=0.75), crown(0, accuracy=0.75))
+    trial = read(tmp_path, name)["trial-0000"]
+    assert trial.of("validation/accuracy") == {5: [0.25], 10: [0.5], 15: [0.75]}
+    assert trial.of("result/validation_accuracy") == {0: [0.75]}
+
+
+@pytest.mark.parametrize("name", trackers())
+def test_what_is_told_again_after_the_tracker_died_is_kept_once(name: str, tmp_path: Path) -> None:
+    channel = Channel(name, CLASSES[name], tmp_path, Limits())
+    never_begun = end_trial(7)  # at which it raises, having kept or not what was told before
+    for call, arguments in [begin(tmp_path, name), begin_trial(0, r=2), log(0, (5, 0.25), (10, 0.5)), never_begun]:
+        channel.send(call, **arguments)
+    channel.close(finished=True)
+    channel.wait(180)
+    assert channel.why_ended is not None
+    assert "7" in channel.why_ended
+
+    again = [begin(tmp_path, name), begin_trial(0, r=2), log(0, (5, 0.25), (10, 0.5), (15, 0.75))]
+    tell(tmp_path, name, *again, end_trial(0, accuracy=0.75), crown(0, accuracy=0.75), crown(0, accuracy=0.75))
+    stored = read(tmp_path, name)
+    assert stored["trial-0000"].of("validation/accuracy") == {5: [0.25], 10: [0.5], 15: [0.75]}
+    assert stored["winner" if name == "wandb" else "trial-0000"].of("result/test_accuracy") == {0: [0.25]}
+
+
+@pytest.mark.parametrize("name", trackers("trackio"))
+def test_trackio_is_not_believed_that_it_stored(name: str, tmp_path: Path) -> None:
+    channel = Channel(name, "tests.tracking.failing:TrackioThatStoresNothing", tmp_path, Limits())
+    for call, arguments in [begin(tmp_path, name), begin_trial(0, r=2), log(0, (5, 0.25)), end_trial(0)]:
+        channel.send(call, **arguments)
+    channel.close(finished=True)
+    channel.wait(180)
+    assert channel.why_ended == "OSError: trackio stored nothing for step 0 of demo-0123abcd-trial-0000"

@@ -1,0 +1,206 @@
+"""optuna-dashboard on a run: what it shows, and that it changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import loraloom
+from loraloom.errors import LoraloomError, MissingExtraError, RunError
+from loraloom.study.run import Run
+from loraloom.tracking import dashboard
+from loraloom.tracking.dashboard import address, make_dashboard
+from loraloom.tracking.installed import is_installed
+
+needs_dashboard = pytest.mark.skipif(not is_installed("optuna_dashboard"), reason="optuna-dashboard is not installed")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows_file: Path) -> Path:
+    recipe = {
+        "data": {"train_file": str(rows_file), "validation_share": 0.2, "max_length": 16},
+        "backbone": {"model": str(tiny_model), "dropout": "off"},
+        "lora": {"r": [1, 2]},
+        "train": {"learning_rate": 0.02, "bf16": False},
+    }
+    run = tmp_path_factory.mktemp("dashboard") / "run"
+    loraloom.search(recipe, run)
+    return run
+
+
+@contextmanager
+def served(run: Path) -> Iterator[str]:
+    """The root of a dashboard's addresses, while it is served on a port that is free."""
+    with make_dashboard(run, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield address(server).removesuffix("/dashboard")
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def get(url: str, method: str = "GET", body: bytes | None = None) -> tuple[int, bytes]:
+    request = urllib.request.Request(url, method=method, data=body, headers={"Content-Type": "application/json"})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def study(root: str) -> dict[str, Any]:
+    (summary,) = json.loads(get(f"{root}/api/studies")[1])["study_summaries"]
+    detail: dict[str, Any] = json.loads(get(f"{root}/api/studies/{summary['study_id']}")[1])
+    return detail
+
+
+def digest(run: Path) -> str:
+    return hashlib.sha256((run / "study.db").read_bytes()).hexdigest()
+
+
+@needs_dashboard
+def test_it_shows_the_trials_and_leaves_the_ledger_as_it_is(trained: Path) -> None:
+    before = digest(trained)
+    with served(trained) as root:
+        assert b"<html" in get(f"{root}/dashboard")[1]
+        shown = study(root)
+    assert [trial["state"] for trial in shown["trials"]] == ["Complete", "Complete"]
+    values = [record.result.validation.accuracy for record in Run(trained).records() if record.result]
+    assert [trial["values"] for trial in shown["trials"]] == [[value] for value in values]
+    assert digest(trained) == before
+    assert not list(trained.glob("study.db-*"))
+
+
+@needs_dashboard
+@pytest.mark.parametrize(
+    ("method", "place", "body"),
+    [
+        ("DELETE", "/api/studies/1", {}),
+        ("POST", "/api/studies", {"study_name": "another", "directions": ["maximize"]}),
+        ("POST", "/api/studies/1/rename", {"study_name": "another"}),
+        ("PUT", "/api/studies/1/note", {"version": 1, "body": "a note"}),
+        ("POST", "/api/trials/1/tell", {"state": "Fail"}),
+    ],
+)
+def test_what_would_change_the_study_is_refused(trained: Path, method: str, place: str, body: dict[str, Any]) -> None:
+    before = digest(trained)
+    with served(trained) as root:
+        code, answer = get(f"{root}{place}", method, json.dumps(body).encode())
+        assert code == 403
+        assert "read-only" in json.loads(answer)["reason"]
+        assert len(study(root)["trials"]) == 2
+    assert digest(trained) == before
+
+
+@needs_dashboard
+def test_the_database_itself_refuses_to_be_written_to(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a later dashboard changed something on a GET, say."""
+    monkeypatch.setattr(dashboard, "read_only", lambda app: app)
+    before = digest(trained)
+    with served(trained) as root:
+        code, _ = get(f"{root}/api/studies/1", "DELETE", b"{}")
+        assert code == 500
+        assert len(study(root)["trials"]) == 2
+    assert digest(trained) == before
+
+
+@needs_dashboard
+def test_it_follows_a_search_that_goes_on(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    from loraloom import pipeline
+    from loraloom.recipe import read_recipe
+    from loraloom.search.watcher import Watcher
+
+    class Look(Watcher):
+        def __init__(self) -> None:
+            self.states: list[list[str]] = []
+
+        def evaluated(self, number: int, evaluation: Any) -> None:
+            with served(tmp_path / "run") as root:
+                self.states.append([trial["state"] for trial in study(root)["trials"]])
+
+    look = Look()
+    recipe = read_recipe(tiny_recipe, ["lora.r=1,2", "train.num_train_epochs=1"])
+    pipeline.search(recipe, tmp_path / "run", watcher=look)
+    assert look.states[0] == ["Running"]
+    assert look.states[-1] == ["Complete", "Running"]
+    assert len(Run(tmp_path / "run").records()) == 2
+
+
+@needs_dashboard
+def test_a_write_that_a_kill_broke_off_is_undone_first(trained: Path, tmp_path: Path) -> None:
+    """A journal beside the ledger, which who only reads can't play back."""
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    connection = sqlite3.connect(run / "study.db", isolation_level=None)
+    connection.execute("PRAGMA cache_size = 1")  # so that pages reach the file before the end of the transaction
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("CREATE TABLE other AS SELECT randomblob(100000) AS x")
+    connection.execute("DELETE FROM trials")
+    shutil.copytree(run, tmp_path / "killed")
+    connection.close()
+    assert (tmp_path / "killed" / "study.db-journal").stat().st_size > 0
+    with served(tmp_path / "killed") as root:
+        assert [trial["state"] for trial in study(root)["trials"]] == ["Complete", "Complete"]
+
+
+@needs_dashboard
+def test_what_is_no_ledger_is_said(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run" / "study.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(RunError, match=r"study\.db: the ledger can't be read: .*not a database"):
+        make_dashboard(tmp_path / "run", "127.0.0.1", 0)
+    (tmp_path / "run" / "study.db").unlink()
+    with pytest.raises(RunError, match=r"study\.db: there is no study yet"):
+        make_dashboard(tmp_path / "run", "127.0.0.1", 0)
+    assert not (tmp_path / "run" / "study.db").exists()
+
+
+@needs_dashboard
+def test_a_port_that_is_taken_is_said(trained: Path) -> None:
+    with served(trained) as root:
+        port = int(root.rpartition(":")[2])
+        with pytest.raises(LoraloomError, match=f"127.0.0.1:{port}: can't be listened on: .*choose another --port"):
+            make_dashboard(trained, "127.0.0.1", port)
+
+
+@needs_dashboard
+def test_the_command_says_where_it_is_and_ends_by_ctrl_c(trained: Path) -> None:
+    command = [sys.executable, "-m", "loraloom.cli", "dashboard", str(trained), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        try:
+            assert len(study(re.findall(r"http://127.0.0.1:\d+", said)[0])["trials"]) == 2
+        finally:
+            process.send_signal(signal.SIGINT)
+            rest, errors = process.communicate(timeout=60)
+    assert (process.returncode, rest, errors) == (0, "", "")
+
+
+def test_without_the_extra_it_is_named(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dashboard, "is_installed", lambda package: False)
+    with pytest.raises(MissingExtraError, match=r"loraloom dashboard needs the extra 'dashboard': pip install"):
+        make_dashboard(trained, "127.0.0.1", 0)
+
+
+def test_what_is_no_run_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is not a run folder"):
+        make_dashboard(tmp_path, "127.0.0.1", 0)

@@ -1,0 +1,268 @@
+"""What trackers are told of real runs; and that no tracker hurts one."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import loraloom
+from loraloom import pipeline
+from loraloom.errors import StoppedError
+from loraloom.recipe import Configuration, read_recipe
+from loraloom.search.outlook import Outlook, Step
+from loraloom.search.watcher import Watcher
+from loraloom.study.record import Evaluation, Result, TrialRecord
+from loraloom.study.run import Run
+from loraloom.tracking import reporter, tracked
+from loraloom.tracking.channel import Limits
+from loraloom.tracking.child import CLASSES
+from loraloom.tracking.reporter import Reporter, figures_of, parameters_of, points_of, run_key
+from tests.study.study_records import record, score
+from tests.tracking.telling import read, trackers
+
+
+class Ear(Watcher):
+    """Hears what a person would."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, sentence: str) -> None:
+        self.notes.append(sentence)
+
+    @property
+    def failures(self) -> list[str]:
+        return [note for note in self.notes if "is told no more" in note]
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Puts a tracker of `failing.py` in the place of MLflow's."""
+
+    def place(tracker: str) -> None:
+        monkeypatch.setitem(CLASSES, "mlflow", f"tests.tracking.failing:{tracker}")
+        monkeypatch.setattr("loraloom.tracking.installed.is_installed", lambda name: True)
+
+    return place
+
+
+def calls(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "tracking" / "mlflow" / "calls.jsonl").read_text().splitlines()]
+
+
+def names(run: Path) -> list[str]:
+    return [call["call"] for call in calls(run)]
+
+
+def search(recipe: dict[str, Any], run: Path, *overrides: str, watcher: Watcher | None = None) -> TrialRecord:
+    return pipeline.search(read_recipe(recipe, ["report_to=mlflow", *overrides]), run, watcher=watcher)
+
+
+# -- what is told ------------------------------------------------------------------------------------------------
+
+
+def test_a_search_is_told_from_its_plan_to_the_winners_test(
+    tiny_recipe: dict[str, Any], tmp_path: Path, fake: Any
+) -> None:
+    fake("Noting")
+    winner = search(tiny_recipe, tmp_path / "run", "lora.r=1,2")
+    trial = ["begin_trial", "log", "log", "end_trial"]
+    assert names(tmp_path / "run") == ["begin", *trial, *trial, "crown", "close"]
+    told = calls(tmp_path / "run")
+    assert told[0]["name"] == "run"
+    assert told[0]["facts"]["training_rows"] == 90
+    assert [call["varied"] for call in told if call["call"] == "begin_trial"] == [{"lora.r": 1}, {"lora.r": 2}]
+    assert told[1]["parameters"]["train.learning_rate"] == 0.02
+    assert (told[-2]["number"], told[-2]["figures"]["result/test_accuracy"]) == (
+        winner.number,
+        winner.result.test.accuracy,  # type: ignore[union-attr]
+    )
+    assert told[-1] == {"call": "close", "finished": True}
+
+
+def test_metrics_are_those_of_metrics_jsonl(tiny_recipe: dict[str, Any], tmp_path: Path, fake: Any) -> None:
+    fake("Noting")
+    search(tiny_recipe, tmp_path / "run")
+    lines = [json.loads(x) for x in (tmp_path / "run" / "trials" / "0000" / "metrics.jsonl").read_text().splitlines()]
+    points = {step: each for call in calls(tmp_path / "run") if call["call"] == "log" for step, each in call["points"]}
+    assert len(lines) == 2
+    for line in lines:
+        assert points[line["step"]]["validation/accuracy"] == line["validation_accuracy"]
+    traced = {step: loss for line in lines for step, loss, _ in line["trace"]}
+    assert {step: each["train/loss"] for step, each in points.items()} == traced
+
+
+def test_seeds_are_told_apart(tiny_recipe: dict[str, Any], tmp_path: Path, fake: Any) -> None:
+    fake("Noting")
+    search(tiny_recipe, tmp_path / "run", "search.seeds=2")
+    assert [call["varied"] for call in calls(tmp_path / "run") if call["call"] == "begin_trial"] == [
+        {"train.seed": 42},
+        {"train.seed": 43},
+    ]
+
+
+def test_points_join_the_trace_and_the_evaluation_by_step() -> None:
+    line = Evaluation(
+        step=4,
+        epoch=1.0,
+        seconds=1.0,
+        learning_rate=0.1,
+        train_loss=0.9,
+        train_accuracy=0.5,
+        validation_loss=float("inf"),
+        validation_accuracy=0.25,
+        validation_macro_f1=0.2,
+        trace=((2, 1.0, 0.2), (4, 0.8, 0.1)),
+    )
+    ended = {"train/accuracy": 0.5, "train/epoch": 1.0, "validation/accuracy": 0.25, "validation/macro_f1": 0.2}
+    assert points_of([line]) == [
+        (2, {"train/loss": 1.0, "train/learning_rate": 0.2}),
+        (4, {"train/loss": 0.8, "train/learning_rate": 0.1, **ended}),
+    ]
+    untraced = line.model_copy(update={"trace": ()})
+    assert points_of([untraced])[0][1]["train/loss"] == 0.9
+
+
+def test_figures_hold_the_test_result_of_the_winner_alone() -> None:
+    trial = record(0, 0.75)
+    assert trial.result is not None
+    assert "result/test_accuracy" not in figures_of(trial)
+    tested = trial.model_copy(update={"result": Result(validation=trial.result.validation, test=score(0.5))})
+    assert figures_of(tested)["result/test_accuracy"] == 0.5
+    assert figures_of(record(1, None, state="failed"))["result/trainable_parameters"] == 1000
+
+
+def test_parameters_are_scalars_by_dotted_name() -> None:
+    values = parameters_of(Configuration.model_validate({"lora": {"layers_to_transform": (1, 2)}}))
+    assert values["lora.layers_to_transform"] == "[1, 2]"
+    assert values["lora.bias"] == "lora_only"
+    assert "lora.target_modules" not in values
+
+
+def test_a_run_has_one_key_and_no_other_runs(tmp_path: Path) -> None:
+    first = run_key(tmp_path / "a")
+    assert run_key(tmp_path / "a") == first
+    assert run_key(tmp_path / "b") != first
+
+
+# -- going on ----------------------------------------------------------------------------------------------------
+
+
+class Kill(Watcher):
+    """Breaks a run off in the midst of its second trial."""
+
+    def evaluated(self, number: int, evaluation: Evaluation) -> None:
+        if number == 1:
+            raise StoppedError(Path("run"), "stopped by this test")
+
+
+def test_a_run_that_goes_on_tells_the_broken_trial_again_and_no_other(
+    tiny_recipe: dict[str, Any], tmp_path: Path, fake: Any
+) -> None:
+    fake("Noting")
+    with pytest.raises(StoppedError):
+        search(tiny_recipe, tmp_path / "run", "lora.r=1,2", watcher=Kill())
+    assert calls(tmp_path / "run")[-1] == {"call": "close", "finished": False}
+    before = len(calls(tmp_path / "run"))
+    loraloom.resume(tmp_path / "run")
+    told = calls(tmp_path / "run")[before:]
+    assert {call.get("number") for call in told[1:-2]} == {1}
+    assert told[0]["key"] == calls(tmp_path / "run")[0]["key"]
+    assert [call["call"] for call in told][-3:] == ["end_trial", "crown", "close"]
+
+
+def test_what_a_failed_tracker_missed_it_is_told_when_the_run_goes_on(
+    tiny_recipe: dict[str, Any], tmp_path: Path, fake: Any
+) -> None:
+    fake("Raising")
+    search(tiny_recipe, tmp_path / "run", "lora.r=1,2")
+    fake("Noting")
+    before = len(calls(tmp_path / "run"))
+    loraloom.resume(tmp_path / "run")
+    trial = ["begin_trial", "log", "end_trial"]
+    assert names(tmp_path / "run")[before:] == ["begin", *trial, *trial, "crown", "close"]
+
+
+@pytest.mark.parametrize("name", trackers("tensorboard", "trackio"))
+def test_a_run_broken_off_and_gone_on_with_is_stored_as_one_that_was_not(
+    tiny_recipe: dict[str, Any], tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loraloom.tracking.reporter.uuid.uuid4", lambda: type("Key", (), {"hex": "0123abcd"}))
+    recipe = read_recipe(tiny_recipe, [f"report_to={name}", "lora.r=1,2"])
+    with pytest.raises(StoppedError):
+        pipeline.search(recipe, tmp_path / "broken" / "demo", watcher=Kill())
+    loraloom.resume(tmp_path / "broken" / "demo")
+    pipeline.search(recipe, tmp_path / "whole" / "demo")
+    broken, whole = (read(tmp_path / kind / "demo" / "tracking", name) for kind in ("broken", "whole"))
+    for trial in ("trial-0000", "trial-0001"):
+        for metric in ("train/loss", "validation/accuracy", "result/validation_accuracy"):
+            assert broken[trial].of(metric) == whole[trial].of(metric)
+        assert len(broken[trial].of("validation/accuracy")) == 2
+
+
+# -- no harm -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "tracker",
+    ["RaisingAtOnce", "Raising", "NotImportable", "Dying", "Hanging", "HangingDeafly", "HangingAtTheEnd"],
+)
+def test_a_run_is_the_same_whatever_its_tracker_does(
+    tiny_recipe: dict[str, Any], tmp_path: Path, fake: Any, monkeypatch: pytest.MonkeyPatch, tracker: str
+) -> None:
+    fake(tracker)
+    impatient = Limits(begin_seconds=20, call_seconds=1, close_seconds=2)
+    monkeypatch.setattr(reporter, "Limits", lambda: impatient)
+    ear = Ear()
+    search(tiny_recipe, tmp_path / "run", watcher=ear)
+    loraloom.search(tiny_recipe, tmp_path / "alone")
+    assert len(ear.failures) == 1
+    assert ear.failures[0].startswith("mlflow is told no more of this run: ")
+    for name in ("trials/0000/adapter_model.safetensors", "best/test_predictions.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", trackers())
+def test_a_full_disk_under_a_tracker_is_said_and_hurts_nothing(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    full = {"tensorboard": "FullTensorBoard", "mlflow": "FullMLflow", "wandb": "FullWandB", "trackio": "FullTrackio"}
+    monkeypatch.setitem(CLASSES, name, f"tests.tracking.failing:{full[name]}")
+    monkeypatch.setattr(reporter, "Limits", partial(Limits, call_seconds=20))
+    ear = Ear()
+    winner = pipeline.search(read_recipe(tiny_recipe, [f"report_to={name}"]), tmp_path / "run", watcher=ear)
+    assert winner == Run(tmp_path / "run").best()
+    assert len(ear.failures) == 1, (tmp_path / "run" / "tracking" / f"{name}.log").read_text()
+
+
+def test_a_damaged_file_of_metrics_ends_tracking_alone(tiny_recipe: dict[str, Any], tmp_path: Path, fake: Any) -> None:
+    fake("Noting")
+    loraloom.search(tiny_recipe, tmp_path / "run")
+    run, ear = Run(tmp_path / "run"), Ear()
+    run.recipe = run.recipe.model_copy(update={"report_to": ("mlflow",)})
+    (trial,) = run.records()
+    (run.trial_folder(0) / "metrics.jsonl").write_text("{}\n{}\n")
+    with tracked(run, ear) as watcher:
+        watcher.trial_ended(trial, (), Outlook((), Step(1, 1), None, 1, 1, 1, None, None, None))
+    (failure,) = ear.failures
+    assert "metrics.jsonl:1: is damaged" in failure
+
+
+def test_a_stop_from_outside_is_not_taken_for_a_failure(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal may come while a tracker is told, and its handler raises."""
+    loraloom.search(tiny_recipe, tmp_path / "run")
+    run = Run(tmp_path / "run")
+
+    def stopped(record: TrialRecord) -> None:
+        raise StoppedError(run.path, "stopped by SIGTERM")
+
+    monkeypatch.setattr(reporter, "figures_of", stopped)
+    ear = Ear()
+    with pytest.raises(StoppedError):
+        Reporter(run, [], ear.note).crowned(run.records()[0])
