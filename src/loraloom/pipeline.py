@@ -32,8 +32,8 @@ from loraloom.study.run import Run, refuse_taken
 from loraloom.tracking import refuse_missing, tracked
 from loraloom.use.evaluate import test_winner
 
-PICTURES_SECONDS = 4.0
-"""What a report with pictures takes; where less is left before the deadline, it is written without."""
+PICTURES_SHARE = 0.8
+"""Of the time that is kept for the report: where less is left before the deadline, it is written without pictures."""
 
 
 def search(
@@ -153,7 +153,9 @@ def _go_on(
         watchers.crowned(winner)
         watchers.note("writing the report")
         write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))
-        write_report(run.path, drawn=clock.seconds_left is None or clock.seconds_left > PICTURES_SECONDS)
+        write_report(
+            run.path, drawn=clock.seconds_left is None or clock.seconds_left > PICTURES_SHARE * clock.report_seconds
+        )
         stop.raise_if_asked()
     return winner
 

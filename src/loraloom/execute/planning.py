@@ -25,8 +25,6 @@ from loraloom.search.plan import Plan, Task, make_plan
 from loraloom.study.durable import write_json
 
 PLAN = "plan.json"
-REPORT_SECONDS = 5.0
-"""What the report takes, with the libraries that draw it, on a machine that is busy."""
 TEST_CAUTION = 1.3
 
 
@@ -113,7 +111,7 @@ class Planner:
             return
         dearest = self.pace.task.dearest
         test = costs.seconds(dearest, 0, 0) + len(data.test) * costs.eval_row_seconds(dearest)
-        self._clock.reserve = TEST_CAUTION * test + REPORT_SECONDS
+        self._clock.reserve = TEST_CAUTION * test + self._clock.report_seconds
 
     def _plan_anew(self) -> None:
         """Finalists and seeds by what is known now; the rungs stay."""

@@ -17,6 +17,10 @@ from loraloom.errors import RecipeError
 
 END_SECONDS = 0.7
 """What a process takes to end."""
+REPORT_SECONDS = 5.0
+"""What a report takes, with the libraries that draw it, where nothing is known of the machine."""
+REPORT_SHARE = 1.2
+"""What a report takes of the time that the command's own libraries took to load, which is as slow as the machine is."""
 
 
 @dataclass(slots=True)
@@ -31,9 +35,12 @@ class Clock:
     reserve: float = 8.0
     started: float | None = None
     begun: float = field(init=False)
+    report_seconds: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.begun = self.now() if self.started is None else self.started
+        loaded = self.now() - self.begun
+        self.report_seconds = REPORT_SECONDS if self.started is None else max(REPORT_SECONDS / 2, REPORT_SHARE * loaded)
 
     @property
     def seconds(self) -> float:

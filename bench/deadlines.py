@@ -1,0 +1,142 @@
+"""Searches against deadlines on a disturbed machine: does each end in time, and how much of it was used?
+
+    python -m bench.deadlines                  20 searches of 20 s to 10 min, two at a time: half an hour
+    python -m bench.deadlines --searches 4 --longest 60
+
+Searches run beside each other and beside a load that comes and goes, so that each finds the machine at another speed
+from one minute to the next. The share of the time counts training and validation, as trials were timed, and the
+winner's test; loading, planning, writing and the report are the rest. Prints a table, and keeps it as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import random
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from loraloom.study.provenance import describe_machine
+from loraloom.study.run import Run
+
+RESULT = Path("bench/results/deadlines.json")
+RUNS = Path("runs/.deadlines")
+RATE = "train.learning_rate={min: 5e-4, max: 8e-3, log: true}"
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One search: what it was given, what it took, what it has to show."""
+
+    deadline: float
+    seconds: float
+    code: int
+    trials: int
+    finals: int
+    rows: int
+    training_seconds: float
+    accuracy: float | None
+    said: str
+
+    @property
+    def share(self) -> float:
+        """Of the time, for training and evaluation."""
+        return self.training_seconds / self.deadline
+
+
+def run(number: int, deadline: float) -> Search:
+    """Runs one search as a user would, and reads what it left."""
+    out = RUNS / f"{number:02d}"
+    changes = [f"budget.max_seconds={deadline:.0f}", "search.seeds=2", "search.n_trials=null", RATE]
+    command = [sys.executable, "-m", "loraloom.cli", "search", "recipes/demo.yaml", "--out", str(out), "--quiet"]
+    start = time.monotonic()
+    done = subprocess.run(
+        [*command, *(part for change in changes for part in ("--set", change))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    seconds = time.monotonic() - start
+    records = Run(out).records() if (out / "recipe.yaml").is_file() else ()
+    best = Run(out).best() if records else None
+    most = max((record.train_rows or 0 for record in records), default=0)
+    timed = [record.timings for record in records if record.timings is not None]
+    tested = 0.0
+    if best is not None and best.timings is not None and best.result is not None and best.result.test is not None:
+        evaluation = best.timings.seconds - best.timings.train_seconds
+        tested = evaluation / 2 * best.result.test.examples / best.result.validation.examples
+    return Search(
+        deadline=deadline,
+        seconds=seconds,
+        code=done.returncode,
+        trials=len(records),
+        finals=sum(record.train_rows == most for record in records),
+        rows=most,
+        training_seconds=sum(one.seconds for one in timed) + tested,
+        accuracy=best.result.test.accuracy if best and best.result and best.result.test else None,
+        said=done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "",
+    )
+
+
+def disturb(seed: int) -> None:
+    """A load of one thread that comes and goes, for as long as it is let."""
+    generator = random.Random(seed)  # noqa: S311
+    matrix = np.ones((256, 256))
+    while True:
+        until = time.monotonic() + generator.uniform(1, 20)
+        while time.monotonic() < until:
+            matrix = matrix @ matrix / 256
+        time.sleep(generator.uniform(1, 40))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.deadlines", description=__doc__)
+    parser.add_argument("--searches", type=int, default=20)
+    parser.add_argument("--shortest", type=float, default=20, help="seconds")
+    parser.add_argument("--longest", type=float, default=600, help="seconds")
+    parser.add_argument("--together", type=int, default=2, help="searches at once")
+    parser.add_argument("--out", type=Path, default=RESULT)
+    given = parser.parse_args()
+    subprocess.run(["rm", "-rf", str(RUNS)], check=True)  # noqa: S607
+    RUNS.mkdir(parents=True)
+    deadlines = np.geomspace(given.shortest, given.longest, given.searches).round()
+    order = np.random.default_rng(0).permutation(given.searches)
+    load = multiprocessing.Process(target=disturb, args=(0,), daemon=True)
+    load.start()
+    with ThreadPoolExecutor(given.together) as pool:
+        found = list(pool.map(lambda number: run(int(number), float(deadlines[number])), order))
+    load.terminate()
+    found.sort(key=lambda search: search.deadline)
+    machine = describe_machine()
+    late = [search for search in found if search.seconds > search.deadline]
+    values = {
+        "machine": machine,
+        "together": given.together,
+        "overruns": len(late),
+        "mean_share": float(np.mean([search.share for search in found])),
+        "searches": [{**asdict(search), "share": search.share} for search in found],
+    }
+    given.out.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    print(f"{machine['machine']['processor']}, {machine['machine']['cores']} cores, {machine['started'][:10]}")
+    print(
+        "| deadline s | took s | exit | trials | of them on most rows | rows | training and evaluation | test accuracy |"
+    )
+    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for search in found:
+        accuracy = "–" if search.accuracy is None else f"{search.accuracy:.3f}"
+        print(
+            f"| {search.deadline:.0f} | {search.seconds:.1f} | {search.code} | {search.trials} | {search.finals} | "
+            f"{search.rows:,} | {search.share:.0%} | {accuracy} |"
+        )
+    print(f"\n{len(late)} overruns of {len(found)}; {values['mean_share']:.0%} of the time on average")
+
+
+if __name__ == "__main__":
+    main()
