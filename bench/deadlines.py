@@ -125,9 +125,7 @@ def main() -> None:
     }
     given.out.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     print(f"{machine['machine']['processor']}, {machine['machine']['cores']} cores, {machine['started'][:10]}")
-    print(
-        "| deadline s | took s | exit | trials | of them on most rows | rows | training and evaluation | test accuracy |"
-    )
+    print("| deadline s | took s | exit | trials | on most rows | rows | training, evaluation | accuracy |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for search in found:
         accuracy = "–" if search.accuracy is None else f"{search.accuracy:.3f}"
