@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.storages import _CachedStorage
 
 from loraloom.recipe import Configuration, Recipe, read_recipe
-from loraloom.search.proposals import Proposal, Proposals, distribution, make_sampler
+from loraloom.search.proposals import Proposal, Proposals, make_sampler
 from loraloom.search.pruning import make_pruner
 from loraloom.study.ledger import Ledger
 
@@ -269,27 +270,45 @@ def test_a_trial_under_way_is_not_proposed_again(tmp_path: Path) -> None:
     assert found[-1] is None
 
 
-def test_a_kill_between_enqueueing_and_beginning_a_trial_makes_no_twins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_before_a_trial_is_begun_makes_no_twins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     proposals, _ = _open(tmp_path, _grid())
     with monkeypatch.context() as patch:
-        patch.setattr("optuna.study.Study.ask", _killed)
+        patch.setattr("optuna.storages._CachedStorage.create_new_trial", _killed)
         with pytest.raises(KeyboardInterrupt):
             proposals.next()
     assert _points(_search(*_open(tmp_path, _grid()))) == ALL
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("written", [0, 1])
-def test_a_kill_while_a_point_is_drawn_lets_the_search_go_on(tmp_path: Path, written: int) -> None:
-    recipe = _sampled("random", 3)
-    ledger = _ledger(tmp_path, recipe)
-    some = {name: distribution(recipe.axes[name]) for name in list(recipe.axes)[:written]}
-    ledger.ask(some, make_sampler(recipe, 0))
-    proposals, ledger = _open(tmp_path, recipe)
+def test_a_point_that_a_kill_left_half_drawn_is_drawn_as_it_would_have_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str, written: int
+) -> None:
+    recipe, whole, broken = _sampled(sampler, 3), tmp_path / "whole", tmp_path / "broken"
+    for folder in (whole, broken):
+        folder.mkdir()
+    wanted = [(p.number, p.point) for p in _search(*_open(whole, recipe))]
+    proposals, _ = _open(broken, recipe)
+    write, left = _CachedStorage.set_trial_param, written
+
+    def killed_after_some(*arguments: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        write(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_CachedStorage, "set_trial_param", killed_after_some)
+        with pytest.raises(KeyboardInterrupt):
+            proposals.next()
+    proposals, ledger = _open(broken, recipe)
+    found = []
     for proposal in proposals.interrupted():
-        ledger.tell(proposal.number, "complete", 0.5)
-    assert len({str(p.point) for p in _search(proposals, ledger)}) >= 2
+        ledger.tell(proposal.number, "complete", _score(proposal))
+        found.append((proposal.number, proposal.point))
+    assert len(found) == 1
+    assert found + [(p.number, p.point) for p in _search(proposals, ledger)] == wanted
 
 
 def test_a_rejected_proposal_does_not_come_back(tmp_path: Path) -> None:

@@ -16,14 +16,13 @@ from loraloom.execute.in_process import InProcess
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Configuration
 from loraloom.search.clock import Clock
-from loraloom.search.proposals import Proposal, Proposals, make_sampler
-from loraloom.search.pruning import make_pruner
+from loraloom.search.proposals import Proposal, Proposals
+from loraloom.search.restoring import open_ledger
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.durable import disk_is_full, is_whole, write_json, write_manifest, write_text
 from loraloom.study.leaderboard import LEADERBOARD, leaderboard_csv, standings, validation
-from loraloom.study.ledger import Ledger
 from loraloom.study.record import RECORD, Evaluation, TrialRecord, read_record
-from loraloom.study.run import LEDGER, Run
+from loraloom.study.run import Run
 
 
 class Driver:
@@ -32,7 +31,7 @@ class Driver:
     def __init__(self, run: Run, place: Workplace, executor: InProcess, watcher: Watcher, clock: Clock) -> None:
         self._run, self._place, self._executor = run, place, executor
         self._watcher, self._clock = watcher, clock
-        self._ledger = Ledger(run.path / LEDGER, make_sampler(run.recipe, 0), make_pruner(run.recipe))
+        self._ledger = open_ledger(run, watcher.note)
         self._waiting: Proposal | None = None
         self._proposals = Proposals(run.recipe, self._ledger, place.why_not)
 

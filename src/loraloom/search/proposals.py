@@ -64,13 +64,23 @@ class Proposals:
     def interrupted(self) -> Iterator[Proposal]:
         """Trials that were under way when the run was broken off, to be begun again."""
         for entry in self._ledger.entries():
-            if entry.state == "running" and self._is_whole(entry):
-                yield self._proposal(entry)
-            elif entry.state == "running":
-                self._ledger.reject(entry.number, "broken off before its point was written")
+            if entry.state == "running":
+                sampler = make_sampler(self._recipe, entry.number)
+                yield from self._fitting(self._ledger.ask_again(entry.number, self._distributions, sampler))
 
-    def _is_whole(self, entry: Entry) -> bool:
-        return self._recipe.axes.keys() <= entry.params.keys()
+    def _fitting(self, entry: Entry) -> Iterator[Proposal]:
+        """The proposal of an entry, unless it was to be rejected when the kill came."""
+        proposal, key = self._proposal(entry), _key(entry.params)
+        twice = any(
+            other.number < entry.number and other.seed_index == entry.seed_index and _key(other.params) == key
+            for other in self._ledger.entries()
+            if other.state not in ("rejected", "waiting")
+        )
+        why = "already tried" if twice else self._fits(proposal.configuration)
+        if why is None:
+            yield proposal
+        else:
+            self._ledger.reject(entry.number, why)
 
     def next(self) -> Proposal | None:
         """The next trial, begun in the ledger; None where the plan is done or the space is spent."""
@@ -92,7 +102,7 @@ class Proposals:
 
     def _from_grid(self, tried: dict[str, list[Entry]]) -> Proposal | None:
         for point in self._grid:
-            params = _params(self._recipe.axes, point)
+            params = ledger_params(self._recipe.axes, point)
             if _key(params) not in tried:
                 return self._proposal(self._ask(params))
         return None
@@ -138,7 +148,7 @@ def distribution(axis: Axis) -> BaseDistribution:
             return FloatDistribution(low, high, log=log)
 
 
-def _params(axes: Mapping[str, Axis], point: Mapping[str, Any]) -> dict[str, Any]:
+def ledger_params(axes: Mapping[str, Axis], point: Mapping[str, Any]) -> dict[str, Any]:
     """A point as the ledger holds it."""
     return {
         name: axis.names[axis.values.index(point[name])] if isinstance(axis, Choices) else point[name]

@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from loraloom.errors import RunError
-from loraloom.recipe import Recipe, dump_recipe, read_recipe
-from loraloom.study.durable import MANIFEST, is_whole, mend_folders, replacing_folder, sync_folder, write_text
+from loraloom.recipe import Recipe
+from loraloom.study.durable import MANIFEST, is_whole, mend_folders, replacing_folder, sync_folder
+from loraloom.study.integrity import read_sealed_recipe, write_recipe
 from loraloom.study.record import RECORD, TrialRecord, read_record
 
 RECIPE, LEDGER, TRIALS, BEST, LOCK = "recipe.yaml", "study.db", "trials", "best", ".lock"
@@ -35,7 +36,7 @@ class Run:
         if not (path / RECIPE).is_file():
             what = "is not a run folder (it has no recipe.yaml)" if path.is_dir() else "no such run folder"
             raise RunError(f"{path}: {what}; a run is made by: loraloom search RECIPE --out RUN")
-        self.recipe: Recipe = read_recipe(path / RECIPE)
+        self.recipe: Recipe = read_sealed_recipe(path / RECIPE)
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe) -> Run:
@@ -50,7 +51,7 @@ class Run:
             path.absolute().parent.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(new, ignore_errors=True)
             (new / TRIALS).mkdir(parents=True)
-            write_text(new / RECIPE, dump_recipe(recipe))
+            write_recipe(new / RECIPE, recipe)
             new.rename(path.absolute())
             sync_folder(path.absolute().parent)
         except OSError as error:
@@ -92,10 +93,14 @@ class Run:
         return self.path / TRIALS / f"{number:04d}"
 
     def empty_trial_folder(self, number: int) -> Path:
-        """The folder of a trial that begins, or begins again."""
+        """The folder of a trial that begins, or begins again.
+
+        Its name is synced: else a power cut could take a folder that the ledger knows as finished.
+        """
         folder = self.trial_folder(number)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
+        sync_folder(folder.parent)
         return folder
 
     def records(self) -> tuple[TrialRecord, ...]:
