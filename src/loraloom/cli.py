@@ -278,6 +278,8 @@ def main() -> None:
             stream.reconfigure(line_buffering=True)  # a log shows a long run as it goes
     try:
         code = app(standalone_mode=False) or 0
+        if code == 130:  # typer takes Ctrl-C, and says nothing
+            _fail("stopped by Ctrl-C", code)
     except LoraloomError as error:
         code = _fail(str(error), error.exit_code)
     except typer.Abort:

@@ -66,7 +66,7 @@ class Commands:
     """A zygote of one's own; `preload` is a library for LD_PRELOAD."""
 
     def __init__(self, scratch: Path, preload: Path | None = None) -> None:
-        self._scratch, self._numbers = scratch, itertools.count()
+        self.scratch, self._numbers = scratch, itertools.count()
         scratch.mkdir(parents=True, exist_ok=True)
         environment = {
             **os.environ,
@@ -93,6 +93,10 @@ class Commands:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the zygote."""
         self._process.communicate()
         self._words.close()
 
@@ -109,13 +113,13 @@ class Commands:
         In the child, `befall()` of each module in `before` is called first, and the shim is told its settings.
         """
         number = next(self._numbers)
-        words = self._scratch / f"{number}.out", self._scratch / f"{number}.err"
+        words = self.scratch / f"{number}.out", self.scratch / f"{number}.err"
         request = {
             "arguments": [str(argument) for argument in arguments],
             "environment": dict(environment or {}),
             "before": list(before),
             "shim": shim,
-            "folder": str(folder or self._scratch),
+            "folder": str(folder or self.scratch),
             "out": str(words[0]),
             "err": str(words[1]),
         }
@@ -135,6 +139,6 @@ class Commands:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the zygote ended: {(self._scratch / 'zygote.err').read_text()[-2000:]}")
+            raise RuntimeError(f"the zygote ended: {(self.scratch / 'zygote.err').read_text()[-2000:]}")
         answer: dict[str, Any] = json.loads(line)
         return answer

@@ -110,7 +110,7 @@ class Unhurt:
         if (run / "best").is_dir():
             evaluation = _told(commands.run("evaluate", run / "best", "--test_file", rows, "--json"))
         assert commands.run("report", run).code == 0
-        return cls(run, evaluation, _page(run))
+        return cls(run, evaluation, _page(run, run))
 
 
 def damage_run(commands: Commands, whole: Whole, unhurt: Unhurt, folder: Path, damage: Damage) -> Damaged:
@@ -145,7 +145,7 @@ def _read(commands: Commands, whole: Whole, unhurt: Unhurt, run: Path, name: str
     ended = commands.run("report", run)
     if not is_clear(ended):
         found.wrong.append(f"{name}: report: exit {ended.code}: {ended.err.strip()[-600:]}")
-    elif not ended.code and (page := _page(run)) != unhurt.page and not _PROBLEM.search(page):
+    elif not ended.code and (page := _page(run, unhurt.run)) != unhurt.page and not _PROBLEM.search(page):
         found.wrong.append(f"{name}: report: another page, silently")
 
 
@@ -156,5 +156,7 @@ def _told(ended: Ended) -> str:
     return "\n".join(line for line in ended.out.splitlines() if '"adapter"' not in line)
 
 
-def _page(run: Path) -> str:
-    return (run / "report" / "index.html").read_text(encoding="utf-8").replace(str(run.parent), "")
+def _page(run: Path, original: Path) -> str:
+    """The report's page, the same for a copy of a run as for the run."""
+    page = (run / "report" / "index.html").read_text(encoding="utf-8")
+    return page.replace(str(run), "RUN").replace(str(original), "RUN")

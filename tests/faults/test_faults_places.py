@@ -42,8 +42,9 @@ def test_a_run_that_was_moved_while_it_was_stopped_goes_on(commands: Commands, l
 
 
 def test_clocks_that_jump_change_nothing(commands: Commands, loom: Whole, tmp_path: Path) -> None:
-    run, jumps = tmp_path / "run", ["tests.faults.clock_jumps"]
-    options = ["--set", "budget.max_seconds=3600"]
-    command = ["search", loom.search.recipe, "--out", run, "--quiet", *options]
-    assert commands.start(*command, before=jumps).wait().code == 0
+    run, limit = tmp_path / "run", "budget.max_seconds=3600"
+    child = commands.start(
+        "search", loom.search.recipe, "--out", run, "--set", limit, before=["tests.faults.clock_jumps"]
+    )
+    assert child.wait().code == 0
     assert differences(run, loom.held) == []

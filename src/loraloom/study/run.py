@@ -121,7 +121,10 @@ class Run:
         for target in (self.trial_folder(record.number), self.path / BEST):
             with replacing_folder(target) as folder:
                 source = self.trial_folder(record.number)
-                shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+                try:
+                    shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+                except shutil.Error as error:  # of all files that could not be copied
+                    raise RunError(f"{target}: can't be written: {error.args[0][0][2]}") from None
                 (folder / RECORD).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
                 for name, text in extra.items():
                     (folder / name).write_text(text, encoding="utf-8")
