@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, count
@@ -49,6 +49,7 @@ class Torture:
     workers: int
     share: float
     seed: int
+    wholes: dict[str, Whole] = field(default_factory=dict)
 
     def some(self, whole: int) -> int:
         return max(1, round(whole * self.share))
@@ -70,8 +71,11 @@ class Torture:
             yield from pool.map(self.borrowed, cases)
 
     def whole(self, name: str) -> Whole:
-        folder = self.folder / name
-        return self.borrowed(lambda commands: run_whole(commands, write_search(folder, name), folder))
+        """The run to compare with, made once."""
+        if name not in self.wholes:
+            search = write_search(self.folder / name, name)
+            self.wholes[name] = self.borrowed(lambda commands: run_whole(commands, search, self.folder / name))
+        return self.wholes[name]
 
 
 def kills(torture: Torture) -> Row:
@@ -214,10 +218,10 @@ def main() -> int:
         start = time.monotonic()
         name, done, found = KINDS[kind](torture)
         print(f"| {name} | {done} | {len(found)} | {(time.monotonic() - start) / 60:.0f} |", flush=True)
+        print("\n".join(found), file=sys.stderr, flush=True)
         wrong += found
     for one in started:
         one.close()
-    print("\n".join(["", *wrong]))
     if wrong:
         print(f"what the runs that went wrong hold is in {folder}")
         return 1
