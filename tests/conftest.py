@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import random
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +28,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 @pytest.fixture
 def unsynced_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite leaves the disk's cache alone: these tests read what was written, not what a power cut leaves."""
-    connect = sqlite3.connect
-
-    def unsynced(path: Path, **options: Any) -> sqlite3.Connection:
-        connection: sqlite3.Connection = connect(path, **options)
-        connection.execute("PRAGMA synchronous = OFF")
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", unsynced)
+    monkeypatch.setattr("loraloom.study.ledger.SYNCHRONOUS", "OFF")
 
 
 def make_rows(count: int, seed: int) -> list[tuple[str, str]]:
@@ -61,12 +53,15 @@ def write_csv(path: Path, rows: list[tuple[str, str]]) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a 2-layer BERT (D = 32) of random weights and a word-level tokenizer."""
+    return write_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+def write_model(folder: Path) -> Path:
+    """A 2-layer BERT (D = 32) of random weights and a word-level tokenizer, in `folder`."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-    folder = tmp_path_factory.mktemp("tiny") / "model"
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
     vocabulary = [*special, *FILLER, *(word for words in WORDS.values() for word in words)]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="[UNK]"))

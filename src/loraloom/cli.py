@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -345,14 +346,27 @@ def _wait_politely() -> None:
             os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
+class _TerminatedError(BaseException):
+    """SIGTERM to a command that has no run under way; not an Exception, which libraries may swallow."""
+
+
+def _terminate(number: int, _: Any) -> None:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+    raise _TerminatedError
+
+
 def main() -> None:
     """The entry point: runs a command, and turns what went wrong into one sentence and an exit code."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)  # before heavy imports, which take seconds
     _wait_politely()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)  # a log shows a long run as it goes
     try:
         code = app(standalone_mode=False) or 0
+        if code == 130:  # typer takes Ctrl-C, and says nothing
+            _fail("stopped by Ctrl-C", code)
     except LoraloomError as error:
         code = _fail(str(error), error.exit_code)
     except typer.Abort:
@@ -361,6 +375,8 @@ def main() -> None:
         code = _fail(getattr(error, "format_message", error.__str__)(), 2)
     except KeyboardInterrupt:
         code = _fail("stopped by Ctrl-C", 130)
+    except _TerminatedError:
+        code = _fail("stopped by SIGTERM before anything was begun", 75)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
@@ -460,7 +476,7 @@ def _stoppable(run: Path, grace: float) -> Iterator[Stop]:
     except StoppedError as error:
         if (run / "recipe.yaml").is_file():
             raise
-        raise LoraloomError(f"stopped by SIGTERM before {error.run} was begun") from None
+        raise _TerminatedError from error
     finally:
         signal.alarm(0)
         for number, handler in before.items():

@@ -49,6 +49,14 @@ def test_a_tiny_encoder_learns_what_can_be_learnt(tiny_recipe: dict[str, Any], t
     assert lines[-1].train_loss < lines[0].train_loss
 
 
+def test_the_adapters_configuration_is_the_same_file_in_every_process(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    run(tiny_recipe, tmp_path / "run")
+    targets = json.loads((tmp_path / "run" / "best" / "adapter_config.json").read_text())["target_modules"]
+    assert targets == sorted(targets)
+
+
 @pytest.mark.parametrize("optim", ["adam", "adamw", "sgd", "muon"])
 def test_every_optimizer_lowers_the_loss(tiny_recipe: dict[str, Any], tmp_path: Path, optim: str) -> None:
     rate = "0.5" if optim == "sgd" else "0.02"

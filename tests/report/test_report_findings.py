@@ -14,7 +14,7 @@ from loraloom.metrics import mean_interval, wilson_interval
 from loraloom.report import findings, read_run
 from loraloom.report.curves import MOST_TRACE_POINTS
 from loraloom.report.wording import clean, duration, listed, plural, share, value
-from loraloom.study.durable import MANIFEST
+from loraloom.study.durable import MANIFEST, write_manifest
 from tests.report.report_runs import (
     LABELS,
     TEST_ROWS,
@@ -173,6 +173,7 @@ def test_predictions_that_are_not_of_the_recorded_test_are_named(tmp_path: Path)
 def test_damaged_predictions_cost_the_test_section_alone(tmp_path: Path, line: str, says: str) -> None:
     run = whole_run(tmp_path / "r")
     (run / "best" / "test_predictions.jsonl").write_text(line + "\n")
+    write_manifest(run / "best")
     found = findings(read_run(run))
     assert found.test is None
     assert found.answer.winner is not None

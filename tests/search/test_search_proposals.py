@@ -468,18 +468,6 @@ def test_a_kill_while_a_trial_is_begun_makes_no_twins(
     assert _points(iter(again)) + _points(_search(proposals, ledger)) == ALL
 
 
-@pytest.mark.parametrize("written", [0, 1])
-def test_a_kill_while_a_point_is_drawn_lets_the_search_go_on(tmp_path: Path, written: int) -> None:
-    recipe = _sampled("random", 3)
-    ledger = _ledger(tmp_path, recipe)
-    some = {name: distribution(recipe.axes[name]) for name in list(recipe.axes)[:written]}
-    ledger.ask(some, make_sampler(recipe, 0))
-    proposals, ledger = _open(tmp_path, recipe)
-    for proposal in proposals.interrupted():
-        ledger.tell(proposal.number, "complete", 0.5)
-    assert len({str(p.point) for p in _search(proposals, ledger)}) >= 2
-
-
 def test_a_rejected_proposal_does_not_come_back(tmp_path: Path) -> None:
     proposals, ledger = _open(tmp_path, _sampled("random", 3), _up_to(1))
     first = proposals.next()

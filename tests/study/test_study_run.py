@@ -84,7 +84,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def full(_path: Path, _text: str) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("loraloom.study.run.write_text", full)
+    monkeypatch.setattr("loraloom.study.integrity.write_text", full)
     with pytest.raises(RunError, match="can't make the run folder: No space left on device"):
         Run.create(tmp_path / "run", RECIPE)
     assert list(tmp_path.iterdir()) == []

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import cast
 
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel
 from safetensors import safe_open
 from torch import nn
 from transformers import set_seed
@@ -61,6 +62,9 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
         TrialFailedError: a weight is not finite.
         LoraloomError: the file does not hold every trained parameter.
     """
+    for config in cast(dict[str, LoraConfig], model.peft_config).values():
+        if isinstance(config.target_modules, set):  # which would be saved in another order by each process
+            config.target_modules = sorted(config.target_modules)
     model.save_pretrained(str(folder), save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
     with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:

@@ -20,15 +20,14 @@ from loraloom.execute.recording import Recorder
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
 from loraloom.search.clock import Clock
-from loraloom.search.proposals import Proposal, Proposals, make_sampler
-from loraloom.search.pruning import make_pruner
+from loraloom.search.proposals import Proposal, Proposals
+from loraloom.search.restoring import open_ledger
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.durable import disk_is_full, is_whole
 from loraloom.study.leaderboard import LEADERBOARD, Metric, validation
-from loraloom.study.ledger import Ledger
 from loraloom.study.live_leaderboard import LiveLeaderboard
 from loraloom.study.record import CHECKPOINT, Evaluation, TrialRecord, read_metrics, read_record
-from loraloom.study.run import LEDGER, Run
+from loraloom.study.run import Run
 
 ATTEMPTS = 2
 """How often a trial is begun that ends without an outcome, the second time alone."""
@@ -42,7 +41,7 @@ class Driver:
     ) -> None:
         self._run, self._place, self._executor = run, place, executor
         self._watcher, self._clock, self._stop = watcher, clock, stop
-        self._ledger = Ledger(run.path / LEDGER, make_sampler(run.recipe, 0), make_pruner(run.recipe))
+        self._ledger = open_ledger(run, watcher.note)
         self._leaderboard = LiveLeaderboard(run.path / LEADERBOARD, run.recipe.search.metric, run.records())
         self._planner = Planner(run.path, place, clock, lambda: self._proposals.configurations)
         self._proposals = Proposals(run.recipe, self._ledger, place.why_not, self._planner.pace)

@@ -6,8 +6,9 @@ the report can set what happened beside it.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,8 @@ class Planner:
         plan = self.pace.plan
         first = kept.get("first") or _plain(self.outlook(0))
         values = {"rungs": list(plan.rungs), "finalists": plan.finalists, "seeds": plan.seeds, "first": first}
-        write_json(self._path, {**values, "measured": self.pace.costs.as_json()})
+        values["measured"] = self.pace.costs.as_json()
+        write_json(self._path, {"sha256": _digest(values), **values})
 
     def outlook(self, tried: int) -> Outlook:
         """The plan as people see it, with `tried` configurations behind it."""
@@ -128,14 +130,19 @@ class Planner:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = dict(json.loads(path.read_text(encoding="utf-8")))
+        if kept.pop("sha256", None) != _digest(kept):
+            raise ValueError("it is not as the run wrote it")
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{path}: can't be read: {error}; without it the search would be planned anew: remove it"
-        ) from None
-    return dict(kept)
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{path}: can't be read: {error}; remove it, and the search is planned anew") from None
+    return kept
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    """Of what is kept: another number in it would be another search."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _plain(outlook: Outlook) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from loraloom.errors import RunError
-from loraloom.recipe import Recipe, read_recipe
-from loraloom.study.durable import is_whole
+from loraloom.errors import AdapterError, RunError
+from loraloom.recipe import Recipe
+from loraloom.study.durable import is_whole, verify_manifest
+from loraloom.study.integrity import read_sealed_recipe
 from loraloom.study.record import (
     TEST_PREDICTIONS,
     Evaluation,
@@ -72,7 +73,7 @@ def read_run(path: Path) -> Run:
     recipe_file = path / "recipe.yaml"
     if not recipe_file.is_file():
         raise RunError(f"{path}: has no recipe.yaml; it is not a run's folder")
-    recipe = read_recipe(recipe_file)
+    recipe = read_sealed_recipe(recipe_file)
     problems: list[str] = []
     records: list[TrialRecord] = []
     folders: dict[int, Path] = {}
@@ -127,6 +128,10 @@ def _read_best(folder: Path, problems: list[str]) -> Best | None:
 def _predictions(path: Path, record: TrialRecord) -> Iterable[Prediction]:
     if not path.exists():
         return
+    try:
+        verify_manifest(path.parent, (path.name,))
+    except AdapterError as error:
+        raise RunError(f"{error}; its test rows are left out") from None
     classes = len(record.labels)
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         if not line.strip():

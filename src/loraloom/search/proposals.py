@@ -62,7 +62,7 @@ class Proposals:
             points = preset_points(recipe, fits) if recipe.search.sampler == "auto" else []
         else:
             points = [point for point in recipe.grid() if fits(recipe.configuration(point)) is None]
-        self._listed = tuple(key_of(_params(recipe.axes, point)) for point in points)
+        self._listed = tuple(key_of(ledger_params(recipe.axes, point)) for point in points)
         self._visited = 0
 
     @property
@@ -86,13 +86,23 @@ class Proposals:
     def interrupted(self) -> Iterator[Proposal]:
         """Trials that were under way when the run was broken off, to be begun again."""
         for entry in self._ledger.entries():
-            if entry.state == "running" and self._is_whole(entry):
-                yield self._proposal(entry)
-            elif entry.state == "running":
-                self._ledger.reject(entry.number, "broken off before its point was written")
+            if entry.state == "running":
+                why = self._why_not_again(entry)
+                if why is None:
+                    yield self._proposal(entry)
+                else:
+                    self._ledger.reject(entry.number, why)
 
-    def _is_whole(self, entry: Entry) -> bool:
-        return _point(self._recipe, entry.params) is not None
+    def _why_not_again(self, entry: Entry) -> str | None:
+        """Why a trial that was under way is not to be trained: it was to be rejected when the kill came."""
+        if _point(self._recipe, entry.params) is None:
+            return "broken off before its point was written"
+        same = (
+            other.number < entry.number and (other.seed_index, other.rows) == (entry.seed_index, entry.rows)
+            for other in self._ledger.entries()
+            if other.state not in ("rejected", "waiting") and other.params == entry.params
+        )
+        return "already tried" if any(same) else self._fits(self._proposal(entry).configuration)
 
     def next(self) -> Proposal | None:
         """The next trial, begun in the ledger; None where the plan is done, the time is used or the space is spent."""
@@ -222,7 +232,7 @@ def distribution(axis: Axis) -> BaseDistribution:
             return FloatDistribution(low, high, log=log)
 
 
-def _params(axes: Mapping[str, Axis], point: Mapping[str, Any]) -> dict[str, Any]:
+def ledger_params(axes: Mapping[str, Axis], point: Mapping[str, Any]) -> dict[str, Any]:
     """A point as the ledger holds it."""
     return {
         name: axis.names[axis.values.index(point[name])] if isinstance(axis, Choices) else point[name]

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -24,13 +24,13 @@ _FULL_DISK = "No space left on device", "os error 28", "inline_container", "iost
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[str]]:
-    """A text file that takes `path`'s place when the block ends without an error."""
+def replacing(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
+    """A file, of text unless it is `binary`, that takes `path`'s place when the block ends without an error."""
     temporary = path.absolute().with_name(f".{path.absolute().name}{_NEW}")
     if path.is_dir() or not temporary.parent.is_dir():
         raise RunError(f"{path}: {'is a folder' if path.is_dir() else 'there is no such folder to write into'}")
     try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
+        with temporary.open("wb") if binary else temporary.open("w", encoding="utf-8", newline="") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -57,6 +57,11 @@ def disk_is_full(error: BaseException) -> bool:
 def write_text(path: Path, text: str) -> None:
     with replacing(path) as file:
         file.write(text)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    with replacing(path, binary=True) as file:
+        file.write(content)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -134,8 +139,8 @@ def is_whole(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def verify_manifest(folder: Path) -> None:
-    """Compares every file with the manifest.
+def verify_manifest(folder: Path, only: Collection[str] | None = None) -> None:
+    """Compares every file with the manifest, or those named in `only`.
 
     Raises:
         AdapterError: the manifest is missing or unreadable, or a file is missing or differs.
@@ -149,7 +154,11 @@ def verify_manifest(folder: Path) -> None:
         raise AdapterError(f"{path}: can't be read ({error}); take another copy of the folder") from None
     if not isinstance(digests, dict):
         raise AdapterError(f"{path}: is not a manifest; take another copy of the folder")
+    if only is not None and (unknown := sorted(name for name in only if name not in digests)):
+        raise AdapterError(f"{path}: does not name {unknown[0]}; take another copy of the folder")
     for name, digest in digests.items():
+        if only is not None and name not in only:
+            continue
         file = folder / name
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise AdapterError(f"{path}: names {name!r}, which is outside the folder")

@@ -12,8 +12,8 @@ then damage the whole ledger.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -21,17 +21,23 @@ from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.storages import RDBStorage
 from optuna.storages._rdb.models import TrialIntermediateValueModel
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import StaticPool
 
 from loraloom.errors import RunError
 from loraloom.study.drawing import IsActive, Trials, always_active, draw
+from loraloom.study.durable import write_bytes
+from loraloom.study.pruning_notes import goes_on
 
 STUDY_NAME = "loraloom"
 NOT_TRAINED = "not trained"
-_SEED_INDEX, _ROWS, _REASON = "seed_index", "rows", "reason"
+SYNCHRONOUS = "EXTRA"
+"""SQLite's default syncs no folder when it ends a transaction, which a power cut would then undo."""
+SEED_INDEX, ROWS, REASON = "seed_index", "rows", "reason"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +65,41 @@ class Ledger:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._path = path.absolute()
         with self._explained():
-            self._storage = optuna.storages.RDBStorage(
-                "sqlite://", engine_kwargs={"creator": lambda: sqlite3.connect(self._path, timeout=60)}
+            if not self._path.exists():
+                write_trials(self._path, ())
+            self._check_pages()
+            self._storage = RDBStorage("sqlite://", engine_kwargs={"creator": self._connect})
+            self._study = optuna.load_study(
+                study_name=STUDY_NAME, storage=self._storage, sampler=sampler, pruner=pruner
             )
-            self._study = optuna.create_study(
-                storage=self._storage,
-                study_name=STUDY_NAME,
-                direction="maximize",
-                sampler=sampler,
-                pruner=pruner,
-                load_if_exists=True,
-            )
+            self._end_unasked()
             self._entries = [_entry(trial) for trial in self._study.get_trials(deepcopy=False)]
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=60)
+        connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
+        return connection
+
+    def _check_pages(self) -> None:
+        """SQLite's own check of all pages, which it does not make by itself."""
+        with closing(sqlite3.connect(self._path, timeout=60)) as connection:
+            said = connection.execute("PRAGMA integrity_check").fetchone()[0]
+        if said != "ok":
+            raise RunError(f"{self._path}: the ledger can't be used: {str(said).splitlines()[0]}")
+
+    def _end_unasked(self) -> None:
+        """Ends trials that older versions left waiting at a kill, and those that were being rejected at one."""
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)):
+            unwanted = was_rejected(trial)
+            if trial.state == TrialState.WAITING and not unwanted:
+                self._study._storage.set_trial_user_attr(trial._trial_id, REASON, f"{NOT_TRAINED}: never begun")
+            if trial.state == TrialState.WAITING or unwanted:
+                self._study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+    def trials(self) -> list[FrozenTrial]:
+        """The trials as Optuna has them."""
+        with self._explained():
+            return self._study.get_trials(deepcopy=False)
 
     def entries(self, since: int = 0) -> tuple[Entry, ...]:
         """All trials by number, or those from number `since` on."""
@@ -107,7 +136,7 @@ class Ledger:
                     return shown(self._study.get_trials(deepcopy=False))
 
                 params = draw(sampler, distributions, trials, self.count, is_active)
-            noted = {_SEED_INDEX: seed_index, _ROWS: rows}
+            noted = {SEED_INDEX: seed_index, ROWS: rows}
             begun = create_trial(
                 state=TrialState.RUNNING,
                 params={name: _stored(distributions[name], value) for name, value in params.items()},
@@ -128,10 +157,15 @@ class Ledger:
         if isinstance(self._study.pruner, optuna.pruners.NopPruner):
             return True
         with self._explained():
-            trial = optuna.trial.Trial(self._study, self._id(number))
-            if step not in self._study._storage.get_trial(self._id(number)).intermediate_values:
-                trial.report(value, step)  # a trial that begins again gives the same values again
-            return not trial.should_prune()
+            storage, trial_id = self._study._storage, self._id(number)
+            if step not in storage.get_trial(trial_id).intermediate_values:
+                storage.set_trial_intermediate_value(trial_id, step, value)  # a trial begun again gives the same
+            return goes_on(self._study, storage.get_trial(trial_id), step)
+
+    def replay(self, number: int, step: int) -> None:
+        """Has the pruner note an intermediate value of a ledger that was written anew."""
+        with self._explained():
+            goes_on(self._study, self._study._storage.get_trial(self._id(number)), step)
 
     def tell(
         self,
@@ -145,7 +179,7 @@ class Ledger:
         states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
         with self._explained():
             if reason is not None:
-                self._study._storage.set_trial_user_attr(self._id(number), _REASON, reason)
+                self._study._storage.set_trial_user_attr(self._id(number), REASON, reason)
             self._write_reports(number, reports)
             self._study.tell(number, value if state == "complete" else None, state=states[state])
             ended = "rejected" if _is_rejection(reason) else state
@@ -182,10 +216,34 @@ class Ledger:
             raise self._unusable(error) from error
         except optuna.exceptions.StorageInternalError as error:
             raise self._unusable(error.__cause__ or error) from error
+        except (
+            LookupError,
+            ValueError,
+            RuntimeError,
+            TypeError,
+            AssertionError,
+        ) as error:  # what damage makes Optuna say
+            raise self._unusable(error) from error
 
     def _unusable(self, error: BaseException) -> RunError:
         cause = getattr(error, "orig", None) or error
-        return RunError(f"{self._path}: the ledger can't be used: {str(cause).splitlines()[0]}")
+        first = (str(cause).splitlines() or [type(cause).__name__])[0]
+        return RunError(f"{self._path}: the ledger can't be used: {first}")
+
+
+def write_trials(path: Path, trials: Sequence[FrozenTrial]) -> None:
+    """A ledger of `trials` in the place of `path`, whole or not at all.
+
+    It is made in memory: SQLite commits each table and index by itself, and a ledger whose disk was full or whose power
+    was cut between them had two studies of one name later.
+    """
+    with closing(sqlite3.connect(":memory:", check_same_thread=False)) as memory:
+        storage = RDBStorage("sqlite://", engine_kwargs={"creator": lambda: memory, "poolclass": StaticPool})
+        study = optuna.create_study(storage=storage, study_name=STUDY_NAME, direction="maximize")
+        study.add_trials(trials)
+        storage.remove_session()
+        content = memory.serialize()
+    write_bytes(path, content)
 
 
 def _stored(distribution: BaseDistribution, value: Any) -> Any:
@@ -197,6 +255,11 @@ def _is_rejection(reason: str | None) -> bool:
     return reason is not None and reason.startswith(NOT_TRAINED)
 
 
+def was_rejected(trial: FrozenTrial) -> bool:
+    """Whether a trial ended without having been trained."""
+    return _is_rejection(trial.user_attrs.get(REASON))
+
+
 def _entry(trial: FrozenTrial) -> Entry:
     states: dict[TrialState, Any] = {
         TrialState.RUNNING: "running",
@@ -205,13 +268,13 @@ def _entry(trial: FrozenTrial) -> Entry:
         TrialState.PRUNED: "pruned",
         TrialState.FAIL: "failed",
     }
-    rejected = _is_rejection(trial.user_attrs.get(_REASON))
+    rejected = was_rejected(trial)
     params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
     return Entry(
         trial.number,
         "rejected" if rejected else states[trial.state],
         params,
-        trial.user_attrs.get(_SEED_INDEX, 0),
-        trial.user_attrs.get(_ROWS),
+        trial.user_attrs.get(SEED_INDEX, 0),
+        trial.user_attrs.get(ROWS),
         trial.value if trial.state == TrialState.COMPLETE else None,
     )

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from loraloom.errors import RunError
+from loraloom.errors import AdapterError, RunError
 from loraloom.recipe import Configuration
+from loraloom.study.durable import is_whole, verify_manifest
 
 RECORD = "trial.json"
 METRICS = "metrics.jsonl"
@@ -104,8 +105,9 @@ class Evaluation(BaseModel):
 
 
 def read_record(folder: Path) -> TrialRecord:
-    """Raises RunError where trial.json is missing or is not one."""
+    """Raises RunError where trial.json is missing, is not one, or is not the one that the folder's manifest names."""
     path = folder / RECORD
+    _verify(folder, RECORD)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         return TrialRecord.model_validate_json(json.dumps(values))
@@ -120,10 +122,23 @@ def read_metrics(folder: Path) -> tuple[Evaluation, ...]:
     """The evaluations of a trial; a last line that a kill cut off is left out.
 
     Raises:
-        RunError: a line before the last is damaged.
+        RunError: a line before the last is damaged, or the trial has ended and the file is not as it was then.
     """
     path = folder / METRICS
-    return tuple(_evaluations(path)) if path.exists() else ()
+    if not path.exists():
+        return ()
+    _verify(folder, METRICS)
+    return tuple(_evaluations(path))
+
+
+def _verify(folder: Path, name: str) -> None:
+    """A file of a finished trial is what its manifest says, or is refused: one flipped bit can make another number."""
+    if not (is_whole(folder) and (folder / name).is_file()):
+        return
+    try:
+        verify_manifest(folder, (name,))
+    except AdapterError as error:
+        raise RunError(str(error)) from None
 
 
 def _evaluations(path: Path) -> Iterator[Evaluation]:

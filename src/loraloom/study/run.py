@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from loraloom.errors import RunError
-from loraloom.recipe import Recipe, dump_recipe, read_recipe
-from loraloom.study.durable import MANIFEST, is_whole, mend_folders, replacing_folder, sync_folder, write_text
+from loraloom.recipe import Recipe
+from loraloom.study.durable import MANIFEST, is_whole, mend_folders, replacing_folder, sync_folder
+from loraloom.study.integrity import read_sealed_recipe, write_recipe
 from loraloom.study.record import CHECKPOINT, METRICS, RECORD, TrialRecord, read_record
 
 RECIPE, LEDGER, TRIALS, BEST, LOCK = "recipe.yaml", "study.db", "trials", "best", ".lock"
@@ -35,7 +36,7 @@ class Run:
         if not (path / RECIPE).is_file():
             what = "is not a run folder (it has no recipe.yaml)" if path.is_dir() else "no such run folder"
             raise RunError(f"{path}: {what}; a run is made by: loraloom search RECIPE --out RUN")
-        self.recipe: Recipe = read_recipe(path / RECIPE)
+        self.recipe: Recipe = read_sealed_recipe(path / RECIPE)
         self._read: dict[str, tuple[tuple[int, ...], TrialRecord]] = {}
 
     @classmethod
@@ -51,7 +52,7 @@ class Run:
             path.absolute().parent.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(new, ignore_errors=True)
             (new / TRIALS).mkdir(parents=True)
-            write_text(new / RECIPE, dump_recipe(recipe))
+            write_recipe(new / RECIPE, recipe)
             new.rename(path.absolute())
             sync_folder(path.absolute().parent)
         except OSError as error:
@@ -93,7 +94,10 @@ class Run:
         return self.path / TRIALS / f"{number:04d}"
 
     def trial_folder_to_begin(self, number: int) -> Path:
-        """The folder of a trial that begins: empty, or with the checkpoint and metrics that it goes on from."""
+        """The folder of a trial that begins: empty, or with the checkpoint and metrics that it goes on from.
+
+        Its name is synced: else a power cut could take a folder that the ledger knows as finished.
+        """
         folder = self.trial_folder(number)
         kept = (CHECKPOINT, METRICS) if (folder / CHECKPOINT).is_dir() else ()
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,6 +108,7 @@ class Run:
                 shutil.rmtree(path)
             else:
                 path.unlink()
+        sync_folder(folder.parent)
         return folder
 
     def records(self) -> tuple[TrialRecord, ...]:
@@ -132,7 +137,10 @@ class Run:
         for target in (self.trial_folder(record.number), self.path / BEST):
             with replacing_folder(target) as folder:
                 source = self.trial_folder(record.number)
-                shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+                try:
+                    shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+                except shutil.Error as error:  # of all files that could not be copied
+                    raise RunError(f"{target}: can't be written: {error.args[0][0][2]}") from None
                 (folder / RECORD).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
                 for name, text in extra.items():
                     (folder / name).write_text(text, encoding="utf-8")

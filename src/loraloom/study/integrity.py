@@ -1,0 +1,86 @@
+"""Damage to a run: files that are not as the run wrote them are found here, and put right where they can be.
+
+A finished trial's files and the winner's have their SHA-256 in a manifest, and the recipe has its own on its first
+line. All are compared when a run is gone on with, which reads every file once (about a second for a gigabyte).
+leaderboard.csv and report/ are not looked at: they are written anew from the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from loraloom.errors import AdapterError, RecipeError, RunError
+from loraloom.recipe import Recipe, dump_recipe, read_recipe
+from loraloom.study.durable import MANIFEST, is_whole, sync_folder, verify_manifest, write_text
+from loraloom.study.record import read_record
+
+_SEAL = "# SHA-256 of the lines below: "
+
+
+def write_recipe(path: Path, recipe: Recipe) -> None:
+    """The run's recipe, sealed by a comment that YAML does not read."""
+    text = dump_recipe(recipe)
+    write_text(path, f"{_SEAL}{_digest(text)}\n{text}")
+
+
+def read_sealed_recipe(path: Path) -> Recipe:
+    """The recipe of a run; one without a seal is of an older version, and is taken as it is.
+
+    Raises:
+        RunError: it is not as the run wrote it.
+        RecipeError: it breaks a rule.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: can't be read: {error.strerror}") from None
+    first, _, rest = content.partition(b"\n")
+    seal = _SEAL.encode()
+    if first.startswith(seal) and first != seal + _digest(rest).encode():
+        raise RunError(
+            f"{path}: is not as the run wrote it, so its trials can't be told apart from another's; "
+            f"put the original back, or begin another run"
+        )
+    if all(not line.strip() or line.startswith(b"#") for line in content.splitlines()):
+        raise RunError(f"{path}: is cut off or empty; put the original back, or begin another run")
+    try:
+        return read_recipe(path)
+    except (UnicodeError, ValueError) as error:
+        raise RecipeError(f"{path}: can't be read: {error}") from None
+
+
+def put_aside_damage(run: Path, trials: Path, best: Path, say: Callable[[str], None]) -> None:
+    """Takes the manifest from each finished folder of which a file is damaged, so that it counts as unfinished.
+
+    A trial is then trained again, and best/ made again from its trial: both give what was there, to the bit.
+    """
+    damaged = set()
+    for folder in sorted(path for path in trials.iterdir() if path.name.isdigit() and is_whole(path)):
+        if damage := _damage(folder):
+            say(f"{damage}; trial {int(folder.name)} is trained again")
+            damaged.add(int(folder.name))
+            (folder / MANIFEST).unlink()
+            sync_folder(folder)
+    if is_whole(best):
+        damage = _damage(best)
+        if damage is None and read_record(best).number in damaged:
+            damage = f"{best}: is the winner of a trial that is trained again"  # which gets its test result with best/
+        if damage is not None:
+            say(f"{damage}; {best.name}/ is made again")
+            shutil.rmtree(best)
+            sync_folder(run)
+
+
+def _damage(folder: Path) -> str | None:
+    try:
+        verify_manifest(folder)
+    except AdapterError as error:
+        return str(error).partition(";")[0]
+    return None
+
+
+def _digest(text: str | bytes) -> str:
+    return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()

@@ -1,0 +1,144 @@
+"""loraloom's commands as children of a zygote: started in milliseconds, killed at will, their words kept."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+REPOSITORY = Path(__file__).parents[2]
+PATIENCE_SECONDS = 300
+"""No command of a tiny search takes so long: one that does hangs, and is a failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What became of a command: its exit code (negative: the signal that killed it), and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def traceback(self) -> bool:
+        return "Traceback" in self.err
+
+    @property
+    def sentence(self) -> str:
+        """The last line on standard error that is loraloom's own."""
+        lines = [line for line in self.err.splitlines() if line.startswith("loraloom: ")]
+        return lines[-1] if lines else ""
+
+
+class Child:
+    """A command under way."""
+
+    def __init__(self, commands: Commands, pid: int, words: tuple[Path, Path]) -> None:
+        self._commands, self.pid, self._words = commands, pid, words
+
+    def send(self, number: int) -> None:
+        """Sends a signal; nothing where the command has ended already (it is waited for later, so its id stands)."""
+        os.kill(self.pid, number)
+
+    def wait(self, seconds: float = PATIENCE_SECONDS) -> Ended:
+        """Waits for its end.
+
+        Raises:
+            TimeoutError: it has not ended in time; it is killed.
+        """
+        code = self._commands.ask({"wait": self.pid, "seconds": seconds})["code"]
+        if code is None:
+            self.send(signal.SIGKILL)
+            self._commands.ask({"wait": self.pid, "seconds": seconds})
+            raise TimeoutError(f"a command has not ended after {seconds} s: {self._words[1].read_text()[-2000:]}")
+        return Ended(code, *(path.read_text(encoding="utf-8", errors="replace") for path in self._words))
+
+
+class Commands:
+    """A zygote of one's own; `preload` is a library for LD_PRELOAD."""
+
+    def __init__(self, scratch: Path, preload: Path | None = None) -> None:
+        self.scratch, self._numbers = scratch, itertools.count()
+        scratch.mkdir(parents=True, exist_ok=True)
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "OMP_WAIT_POLICY": "passive",
+            "LORALOOM_CACHE": str(scratch / "cache"),
+            "PYTHONPATH": os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY)]),
+        }
+        if preload is not None:
+            environment["LD_PRELOAD"] = str(preload)
+        self._words = (scratch / "zygote.err").open("w")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.zygote"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._words,
+            text=True,
+            cwd=REPOSITORY,
+            env=environment,
+        )
+        self._answer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the zygote."""
+        self._process.communicate()
+        self._words.close()
+
+    def start(
+        self,
+        *arguments: str | Path,
+        environment: Mapping[str, str] | None = None,
+        before: Sequence[str] = (),
+        folder: Path | None = None,
+        shim: Mapping[str, Any] | None = None,
+    ) -> Child:
+        """Starts `loraloom ARGUMENTS`.
+
+        In the child, `befall()` of each module in `before` is called first, and the shim is told its settings.
+        """
+        number = next(self._numbers)
+        words = self.scratch / f"{number}.out", self.scratch / f"{number}.err"
+        request = {
+            "arguments": [str(argument) for argument in arguments],
+            "environment": dict(environment or {}),
+            "before": list(before),
+            "shim": shim,
+            "folder": str(folder or self.scratch),
+            "out": str(words[0]),
+            "err": str(words[1]),
+        }
+        return Child(self, self.ask(request)["child"], words)
+
+    def run(self, *arguments: str | Path, environment: Mapping[str, str] | None = None) -> Ended:
+        """Runs `loraloom ARGUMENTS` to its end."""
+        return self.start(*arguments, environment=environment).wait()
+
+    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the zygote ended: {(self.scratch / 'zygote.err').read_text()[-2000:]}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer

@@ -1,0 +1,81 @@
+"""SIGTERM and Ctrl-C at random instants: the exit code and the sentence that are promised, and exact afterwards."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.faults.commands import Commands, Ended
+from tests.faults.kills import Whole, begin_or_resume
+from tests.faults.searches import differences
+
+CODES = {signal.SIGTERM: 75, signal.SIGINT: 130}
+MOST_SIGNALS = 3
+"""Of one run; then it is let go on to its end."""
+
+
+@dataclass(slots=True)
+class Signalled:
+    """What became of signals."""
+
+    signals: int = 0
+    second: int = 0
+    wrong: list[str] = field(default_factory=list)
+    longest_seconds: float = 0.0
+
+    def add(self, other: Signalled) -> None:
+        self.signals += other.signals
+        self.second += other.second
+        self.wrong += other.wrong
+        self.longest_seconds = max(self.longest_seconds, other.longest_seconds)
+
+
+def signal_run(commands: Commands, whole: Whole, folder: Path, seed: int, *, twice: bool = False) -> Signalled:
+    """One run, ended by signals at uniform instants and gone on with; `twice` sends a second one soon after."""
+    generator, found = random.Random(seed), Signalled()  # noqa: S311
+    name = f"{whole.search.name}, seed {seed}"
+    run = folder / f"{whole.search.name}-{seed}-{twice}"
+    for turn in range(MOST_SIGNALS + 1):
+        number = generator.choice([signal.SIGTERM, signal.SIGINT])
+        child = commands.start(*begin_or_resume(run, whole.search))
+        sent = time.monotonic()
+        if turn < MOST_SIGNALS:
+            time.sleep(generator.uniform(0.03, whole.seconds))  # Python's own start-up comes before ours
+            sent = time.monotonic()
+            child.send(number)
+            if twice:
+                time.sleep(generator.uniform(0, 0.05))
+                child.send(number)
+        ended = child.wait()
+        if turn < MOST_SIGNALS and ended.code:
+            found.signals += 1
+            found.second += twice
+            found.longest_seconds = max(found.longest_seconds, time.monotonic() - sent)
+            if fault := _broken_promise(ended, number, (run / "recipe.yaml").exists(), twice=twice):
+                found.wrong.append(f"{name}, {number.name}: {fault}: exit {ended.code}: {ended.err.strip()[-500:]}")
+        elif ended.code:
+            found.wrong.append(f"{name}: then exit {ended.code}: {ended.err.strip()[-500:]}")
+        else:
+            break
+    if not found.wrong and (unlike := differences(run, whole.held)):
+        found.wrong.append(f"{name}: then unequal: {', '.join(unlike)}")
+    if not found.wrong:
+        shutil.rmtree(run)
+    return found
+
+
+def _broken_promise(ended: Ended, number: signal.Signals, begun: bool, *, twice: bool) -> str | None:
+    """What is wrong with a command's end after a signal; None where it is as promised."""
+    if ended.code not in ((CODES[number], -number) if twice else (CODES[number],)):
+        return "another exit code"
+    if ended.traceback:
+        return "a traceback"
+    if not twice and not ended.sentence:
+        return "no sentence"
+    if not twice and begun and "loraloom resume" not in ended.sentence:
+        return "a sentence that does not say how to go on"
+    return None

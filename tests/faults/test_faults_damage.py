@@ -1,0 +1,42 @@
+"""Damaged files: found, and mended or refused in a sentence; never another number."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.faults.commands import Commands
+from tests.faults.damage import Damage, Unhurt, cuts, damage_run, flips, interrupted
+from tests.faults.kills import Whole
+
+FLIPS, CUTS = 6, 4
+
+
+@pytest.fixture(scope="module", params=["finished", "interrupted"])
+def unhurt(request: pytest.FixtureRequest, commands: Commands, loom: Whole, scratch: Path) -> Unhurt:
+    finished = scratch / f"{loom.search.name}-whole"
+    run = finished if request.param == "finished" else interrupted(commands, loom, scratch)
+    return Unhurt.read(commands, run, loom.search.rows)
+
+
+@pytest.mark.parametrize("kind", ["flips", "cuts"])
+def test_damage_is_found_and_mended_or_refused(
+    commands: Commands, loom: Whole, unhurt: Unhurt, tmp_path: Path, kind: str
+) -> None:
+    every = list(cuts(unhurt.run))
+    some = flips(unhurt.run, FLIPS, seed=7) if kind == "flips" else random.Random(7).sample(every, CUTS)  # noqa: S311
+    wrong = [word for damage in some for word in damage_run(commands, loom, unhurt, tmp_path, damage).wrong]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "file", ["recipe.yaml", "study.db", "trials/0000/trial.json", "trials/0000/adapter_model.safetensors"]
+)
+def test_what_decides_a_result_is_never_damaged_unseen(
+    commands: Commands, loom: Whole, unhurt: Unhurt, tmp_path: Path, file: str
+) -> None:
+    damage = Damage(file, size=(unhurt.run / file).stat().st_size // 2)
+    found = damage_run(commands, loom, unhurt, tmp_path, damage)
+    assert (found.wrong, found.harmless) == ([], 0)

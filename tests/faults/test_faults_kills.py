@@ -1,0 +1,18 @@
+"""kill -9 at random instants, recovery among them: nothing is lost, and the end is the same to the bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.commands import Commands
+from tests.faults.kills import kill_chain
+
+
+@pytest.mark.parametrize(("name", "seed"), [("loom", 1), ("loom", 2), ("trainer", 1), ("sampled", 1), ("sampled", 2)])
+def test_a_search_killed_again_and_again_ends_as_one_that_was_not(
+    commands: Commands, request: pytest.FixtureRequest, tmp_path: Path, name: str, seed: int
+) -> None:
+    found = kill_chain(commands, request.getfixturevalue(name), tmp_path, seed, most=3)
+    assert found.wrong == []

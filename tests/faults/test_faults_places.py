@@ -1,0 +1,50 @@
+"""Two processes on one run, a run that was moved while it was stopped, and clocks that jump."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+from tests.faults.commands import Commands
+from tests.faults.kills import Whole
+from tests.faults.searches import differences
+
+
+def _stopped_midway(commands: Commands, whole: Whole, run: Path) -> None:
+    child = commands.start("search", whole.search.recipe, "--out", run, "--quiet")
+    while not list((run / "trials").glob("0001")):
+        time.sleep(0.002)
+    child.send(signal.SIGKILL)
+    child.wait()
+
+
+def test_a_second_process_says_who_holds_the_run(commands: Commands, loom: Whole, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    first = commands.start("search", loom.search.recipe, "--out", run, "--quiet")
+    while not list((run / "trials").glob("0000")):
+        time.sleep(0.002)
+    first.send(signal.SIGSTOP)
+    second = commands.run("resume", run)
+    first.send(signal.SIGCONT)
+    assert (second.code, second.traceback) == (2, False)
+    assert f"is in use by process {first.pid}" in second.sentence
+    assert first.wait().code == 0
+    assert differences(run, loom.held) == []
+
+
+def test_a_run_that_was_moved_while_it_was_stopped_goes_on(commands: Commands, loom: Whole, tmp_path: Path) -> None:
+    _stopped_midway(commands, loom, tmp_path / "here")
+    (tmp_path / "there").mkdir()
+    moved = (tmp_path / "here").rename(tmp_path / "there" / "moved")
+    assert commands.run("resume", moved, "--quiet").code == 0
+    assert differences(moved, loom.held) == []
+
+
+def test_clocks_that_jump_change_nothing(commands: Commands, loom: Whole, tmp_path: Path) -> None:
+    run, limit = tmp_path / "run", "budget.max_seconds=3600"
+    child = commands.start(
+        "search", loom.search.recipe, "--out", run, "--set", limit, before=["tests.faults.clock_jumps"]
+    )
+    assert child.wait().code == 0
+    assert differences(run, loom.held) == []

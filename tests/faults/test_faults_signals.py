@@ -1,0 +1,35 @@
+"""SIGTERM and Ctrl-C at random instants: their exit codes, one sentence, and exact afterwards."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.commands import Commands
+from tests.faults.kills import Whole
+from tests.faults.signals import signal_run
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
+def test_a_search_ended_by_signals_goes_on_as_if_it_had_not_been(
+    commands: Commands, loom: Whole, tmp_path: Path, seed: int, twice: bool
+) -> None:
+    found = signal_run(commands, loom, tmp_path, seed, twice=twice)
+    assert found.wrong == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_a_run_is_begun_is_answered_in_a_sentence(
+    commands: Commands, loom: Whole, tmp_path: Path, number: signal.Signals
+) -> None:
+    child = commands.start("search", loom.search.recipe, "--out", tmp_path / "run")
+    time.sleep(0.03)
+    child.send(number)
+    ended = child.wait()
+    assert ended.code == (75 if number == signal.SIGTERM else 130)
+    assert ended.sentence.startswith("loraloom: stopped by")
+    assert not ended.traceback

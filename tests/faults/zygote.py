@@ -1,0 +1,131 @@
+"""A process that has imported everything, and forks one child for each command that it is told to run.
+
+python -m tests.faults.zygote, then a line of JSON for each request on standard input, answered by a line on standard
+output. Importing torch, transformers and the rest costs five seconds, a fork ten milliseconds: thousands of kills
+become feasible. The children run `loraloom.cli.main` itself. Rejected: multiprocessing's forkserver, whose children
+import the main module again, and whose server can't be started with an environment of its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+POLL_SECONDS = 0.002
+
+
+_HEAVY = (
+    "torch",
+    "transformers.models.bert.modeling_bert",
+    "alembic.command",
+    "optuna.storages._rdb.models",
+    "sqlalchemy.dialects.postgresql",
+    "pygments.lexers.python",
+    "rich.table",
+    "loraloom.cli",
+    "loraloom.engine.loom.inference",
+    "loraloom.engine.trainer",
+    "loraloom.pipeline",
+    "loraloom.terminal.live",
+    "loraloom.use.predict",
+)
+
+
+def _import_all() -> None:
+    """Imports, and nothing else: what a child computes is computed by it alone."""
+    for name in _HEAVY:
+        import_module(name)
+    sys.modules["matplotlib"] = cast(Any, None)  # as where the extra 'report' is missing: pictures take half of a run
+    gc.collect()
+    gc.freeze()  # what is shared with the children stays shared
+
+
+def _start(request: dict[str, Any]) -> int:
+    child = os.fork()
+    if child:
+        return child
+    try:
+        _become(request)
+        code = _run(request)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
+
+
+def _become(request: dict[str, Any]) -> None:
+    """The child's own signals, environment, folder and streams."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.update(request["environment"])
+    os.chdir(request["folder"])
+    for number, path in ((0, os.devnull), (1, request["out"]), (2, request["err"])):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(handle, number)
+        os.close(handle)
+    for name in request["before"]:
+        import_module(name).befall()
+    if shim := request["shim"]:
+        ctypes.CDLL(None).faults_arm(*(x.encode() if isinstance(x, str) else x for x in shim["settings"]))
+
+
+def _run(request: dict[str, Any]) -> int:
+    from loraloom import cli
+
+    sys.argv = ["loraloom", *request["arguments"]]
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    if shim := request["shim"]:
+        library = ctypes.CDLL(None)
+        library.faults_calls.restype = ctypes.c_char_p
+        count, calls = library.faults_count(), library.faults_calls()
+        library.faults_arm(b"", b"", 0, 0, 0, b"", b"")
+        Path(shim["report"]).write_text(f"{count}\n{calls.decode()}", encoding="utf-8")
+    return code
+
+
+def _wait(child: int, seconds: float) -> int | None:
+    """The child's exit code, negative for a signal; None where it has not ended in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(POLL_SECONDS)
+    return None
+
+
+def main() -> None:
+    """Answers requests until standard input ends; whatever the library prints goes to standard error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    _import_all()
+    print(json.dumps({"ready": os.getpid()}), file=answers, flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            answer: dict[str, Any] = {"code": _wait(request["wait"], request["seconds"])}
+        else:
+            answer = {"child": _start(request)}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

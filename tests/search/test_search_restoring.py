@@ -1,0 +1,89 @@
+"""The ledger is what the trial folders say: where it is not, it is written anew from them."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from loraloom.recipe import read_recipe
+from loraloom.search.proposals import distribution, ledger_params, make_sampler
+from loraloom.search.restoring import open_ledger
+from loraloom.study.durable import write_manifest
+from loraloom.study.ledger import Ledger
+from loraloom.study.record import RECORD
+from loraloom.study.run import Run
+from tests.study.study_records import record
+
+RECIPE = read_recipe({"data": {"dataset": "demo"}, "lora": {"r": [2, 4, 8]}})
+VALUE = 0.75
+
+pytestmark = pytest.mark.usefixtures("unsynced_ledger")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A run of three trials: finished, rejected, under way."""
+    made = Run.create(tmp_path / "run", RECIPE)
+    ledger = open_ledger(made, _silent)
+    axes = {name: distribution(axis) for name, axis in RECIPE.axes.items()}
+    for r in (2, 4, 8):
+        ledger.ask(axes, make_sampler(RECIPE, 0), ledger_params(RECIPE.axes, {"lora.r": r}))
+    finished = record(0).model_copy(update={"point": {"lora.r": 2}, "seed": RECIPE.train.seed})
+    folder = made.trial_folder_to_begin(0)
+    (folder / RECORD).write_text(finished.model_dump_json(), encoding="utf-8")
+    write_manifest(folder)
+    assert finished.result is not None
+    ledger.tell(0, "complete", finished.result.validation.accuracy)
+    ledger.reject(1, "over the cap")
+    return made
+
+
+def _silent(_: str) -> None:
+    return
+
+
+def _states(ledger: Ledger) -> list[str]:
+    return [entry.state for entry in ledger.entries()]
+
+
+def test_a_ledger_that_agrees_is_left_alone(run: Run) -> None:
+    before = (run.path / "study.db").read_bytes()
+    said: list[str] = []
+    open_ledger(run, said.append)
+    assert said == []
+    assert (run.path / "study.db").read_bytes() == before
+
+
+def test_another_value_in_the_ledger_is_found_and_put_right(run: Run) -> None:
+    whole = open_ledger(run, _silent).entries()
+    value = open_ledger(run, _silent).trials()[0].value
+    with sqlite3.connect(run.path / "study.db") as connection:
+        connection.execute("UPDATE trial_values SET value = value + 0.001")
+    said: list[str] = []
+    ledger = open_ledger(run, said.append)
+    assert "the value of trial 0" in said[0]
+    assert ledger.entries() == whole
+    assert ledger.trials()[0].value == value
+    assert (run.path / "study.db.damaged").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no database, but long enough to be taken for one" * 40])
+def test_a_ledger_that_cant_be_read_is_written_from_the_folders(run: Run, content: bytes) -> None:
+    (run.path / "study.db").write_bytes(content)
+    said: list[str] = []
+    assert _states(open_ledger(run, said.append)) == ["complete"]
+    assert len(said) == 1
+
+
+def test_a_ledger_that_is_gone_is_written_from_the_folders(run: Run) -> None:
+    (run.path / "study.db").unlink()
+    assert _states(open_ledger(run, _silent)) == ["complete"]
+
+
+def test_an_ended_trial_without_a_finished_folder_is_under_way_again(run: Run) -> None:
+    (run.trial_folder(0) / RECORD).write_bytes(b"{}")
+    said: list[str] = []
+    assert _states(open_ledger(run, said.append)) == ["running", "rejected", "running"]
+    assert "trial 0 is trained again" in said[0]

@@ -1,0 +1,89 @@
+"""Damage: found by SHA-256, and put right or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from loraloom.errors import RunError
+from loraloom.recipe import read_recipe
+from loraloom.study.durable import is_whole, write_manifest
+from loraloom.study.integrity import put_aside_damage, read_sealed_recipe, write_recipe
+from loraloom.study.record import read_record
+from tests.study.study_records import record
+
+RECIPE = read_recipe({"data": {"dataset": "demo"}, "lora": {"r": [2, 4]}})
+
+
+def _folder(path: Path, number: int) -> Path:
+    path.mkdir(parents=True)
+    (path / "trial.json").write_text(record(number).model_dump_json(), encoding="utf-8")
+    (path / "adapter_model.safetensors").write_bytes(b"weights")
+    write_manifest(path)
+    return path
+
+
+def _put_aside(run: Path) -> list[str]:
+    said: list[str] = []
+    put_aside_damage(run, run / "trials", run / "best", said.append)
+    return said
+
+
+def test_a_sealed_recipe_is_the_recipe(tmp_path: Path) -> None:
+    write_recipe(tmp_path / "recipe.yaml", RECIPE)
+    assert read_sealed_recipe(tmp_path / "recipe.yaml") == RECIPE
+
+
+def test_a_recipe_without_a_seal_is_taken_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("lora: {r: 3}\n", encoding="utf-8")
+    assert read_sealed_recipe(tmp_path / "recipe.yaml").lora.r == 3
+
+
+def test_a_recipe_that_was_changed_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    write_recipe(path, RECIPE)
+    path.write_text(path.read_text(encoding="utf-8").replace("4", "5", 1), encoding="utf-8")
+    with pytest.raises(RunError, match="is not as the run wrote it"):
+        read_sealed_recipe(path)
+
+
+def test_a_recipe_cut_at_any_byte_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    write_recipe(path, RECIPE)
+    content = path.read_bytes()
+    for size in range(len(content)):
+        path.write_bytes(content[:size])
+        with pytest.raises(RunError):
+            read_sealed_recipe(path)
+
+
+def test_a_trial_with_a_damaged_file_counts_as_unfinished(tmp_path: Path) -> None:
+    sound, damaged = (_folder(tmp_path / "trials" / f"{number:04d}", number) for number in (0, 1))
+    (damaged / "adapter_model.safetensors").write_bytes(b"weightt")
+    said = _put_aside(tmp_path)
+    assert (is_whole(sound), is_whole(damaged)) == (True, False)
+    assert len(said) == 1
+    assert "adapter_model.safetensors: is damaged" in said[0]
+    assert "trial 1 is trained again" in said[0]
+
+
+def test_a_damaged_winners_folder_goes(tmp_path: Path) -> None:
+    _folder(tmp_path / "trials" / "0000", 0)
+    (_folder(tmp_path / "best", 0) / "adapter_model.safetensors").unlink()
+    assert "best/ is made again" in _put_aside(tmp_path)[0]
+    assert not (tmp_path / "best").exists()
+
+
+def test_the_winners_folder_goes_with_its_trial(tmp_path: Path) -> None:
+    _folder(tmp_path / "best", 0)
+    (_folder(tmp_path / "trials" / "0000", 0) / "trial.json").write_bytes(b"{")
+    assert len(_put_aside(tmp_path)) == 2
+    assert not (tmp_path / "best").exists()
+
+
+def test_a_record_that_is_not_the_manifests_is_refused(tmp_path: Path) -> None:
+    path = _folder(tmp_path / "0000", 0) / "trial.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("0", "1", 1), encoding="utf-8")
+    with pytest.raises(RunError, match=r"trial\.json: is damaged"):
+        read_record(tmp_path / "0000")
