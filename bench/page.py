@@ -58,11 +58,11 @@ What a trial costs beside its training, with so many trials in the ledger before
 {date} on {processor}, {cores} cores. Each cell is the median over {repeats} trials, in milliseconds: on the clock, and
 in brackets the processor's time, which a busy machine leaves as it is. Six axes.
 
-- **ask**: the next trial is chosen and begun in the ledger; **tell**: its end. Both are {commits} transactions, which wait
-  for the disk as SQLite does by default; **disk** is what those take on the clock.
+- **ask**: the next trial is chosen and begun in the ledger; **tell**: its end. Both are {commits} transactions, which
+  wait for the disk as SQLite does by default; **disk** is what those take on the clock.
 - **report**: an evaluation is noted, and whether the trial goes on after it.
-- **table**: its place in the leaderboard and the standings. **file**: leaderboard.csv is written, at most a twentieth of
-  the time. **screen**: the terminal's view is drawn once.
+- **table**: its place in the leaderboard and the standings. **file**: leaderboard.csv is written, at most a twentieth
+  of the time. **screen**: the terminal's view is drawn once.
 - **open**: reading the run once, when it is begun or gone on with, in seconds.
 """
 
