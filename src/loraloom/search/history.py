@@ -21,6 +21,7 @@ trials, so a resumed search proposes what it would have.
 from __future__ import annotations
 
 import math
+from heapq import nsmallest
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -31,10 +32,10 @@ LIMIT, BEST, NEWEST = 500, 25, 25
 
 def shown(trials: Trials) -> Trials:
     """What TPE is shown of `trials`, by number."""
-    ended = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    ended = [trial for trial in trials if trial.state is TrialState.COMPLETE or trial.state is TrialState.PRUNED]
     if len(ended) <= LIMIT:
         return trials
-    kept = {trial.number for trial in sorted(ended, key=_from_best)[:BEST]}
+    kept = {trial.number for trial in nsmallest(BEST, ended, key=_from_best)}
     kept.update(trial.number for trial in ended[-NEWEST:])
     others = [trial.number for trial in ended if trial.number not in kept]
     step = 1
