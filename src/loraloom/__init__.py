@@ -53,6 +53,7 @@ def search(
     out: Path | str,
     *,
     overrides: Sequence[str] = (),
+    deadline: str | None = None,
     allow_leak: bool = False,
     workers: int | None = None,
     ray: str | None = None,
@@ -63,6 +64,7 @@ def search(
 ) -> TrialRecord:
     """Searches a recipe (a file, or a mapping of its sections) into the run folder `out`; returns the tested winner.
 
+    It ends by `budget.max_seconds`, by `deadline` ("2026-11-25T18:00") and by the end of the SLURM job that it is in.
     Trials are trained here, in `workers` processes, or on the cluster at `ray`, with `gpus_per_pack` of a GPU each.
     `train`, `validation` and `test` stand for the recipe's files: each a pandas.DataFrame, a datasets.Dataset, or a
     pair of lists (texts, labels).
@@ -77,12 +79,16 @@ def search(
     in_memory = {"train": train, "validation": validation, "test": test}
     read, placement = read_recipe(recipe, overrides), Placement(workers, ray, gpus_per_pack)
     command = ("loraloom.search",)
-    return pipeline.search(read, out, command=command, allow_leak=allow_leak, placement=placement, **in_memory)
+    return pipeline.search(
+        read, out, command=command, deadline=deadline, allow_leak=allow_leak, placement=placement, **in_memory
+    )
 
 
 def resume(
     out: Path | str,
     *,
+    max_seconds: float | None = None,
+    deadline: str | None = None,
     workers: int | None = None,
     ray: str | None = None,
     gpus_per_pack: float | None = None,
@@ -92,6 +98,8 @@ def resume(
 ) -> TrialRecord:
     """Goes on with a run; data that was given from Python is given again.
 
+    It may take `budget.max_seconds` anew, or `max_seconds` in their place; `deadline` is as for `search`.
+
     Raises:
         LoraloomError: there is no run, another process has it, or its data or models have changed.
     """
@@ -99,7 +107,15 @@ def resume(
     from loraloom.execute.placement import Placement
 
     placement = Placement(workers, ray, gpus_per_pack)
-    return pipeline.resume(out, placement=placement, train=train, validation=validation, test=test)
+    return pipeline.resume(
+        out,
+        max_seconds=max_seconds,
+        deadline=deadline,
+        placement=placement,
+        train=train,
+        validation=validation,
+        test=test,
+    )
 
 
 def load(path: Path | str) -> Classifier:

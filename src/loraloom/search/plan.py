@@ -86,8 +86,6 @@ def make_plan(task: Task, costs: Costs, seconds: float | None) -> Plan:
     search = task.recipe.search
     by_rows = search.pruner in ("halving", "hyperband") and search.resource == "rows"
     everything = Plan(seeds=search.seeds)
-    if "data.max_train_samples" in task.recipe.axes:
-        return everything  # the rows are an axis: they are not the search's to choose
     if seconds is None:
         return _with_rungs(task, task.train_rows, FINALISTS, search.seeds) if by_rows else everything
     full = costs.seconds(task.dearest, task.train_rows, task.eval_rows)

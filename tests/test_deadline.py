@@ -1,0 +1,100 @@
+"""Whole searches under a deadline, and asked to stop: what they leave."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import loraloom
+from loraloom import pipeline
+from loraloom.errors import BudgetError, RunError, StoppedError
+from loraloom.execute.planning import PLAN
+from loraloom.execute.stopping import Stop
+from loraloom.recipe import read_recipe
+from loraloom.search.watcher import SearchPlan, Watcher
+from loraloom.study.record import Evaluation
+from loraloom.study.run import Run
+
+SPACE = ["search.sampler=random", "train.learning_rate={min: 1e-3, max: 1e-1, log: true}", "search.seeds=2"]
+
+
+class _Ear(Watcher):
+    """Keeps the plan; asks for a stop at the evaluation that it is told to."""
+
+    def __init__(self, stop: Stop | None = None, at: int = 0) -> None:
+        self.plans: list[SearchPlan] = []
+        self._stop, self._at, self._heard = stop, at, 0
+
+    def planned(self, plan: SearchPlan) -> None:
+        self.plans.append(plan)
+
+    def evaluated(self, number: int, evaluation: Evaluation) -> None:
+        self._heard += 1
+        if self._stop is not None and self._heard == self._at:
+            self._stop.ask(StoppedError(Path("run"), "stopped by SIGTERM"))
+
+
+def test_a_search_under_a_deadline_plans_ends_and_has_a_tested_winner(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    ear = _Ear()
+    recipe = read_recipe(tiny_recipe, [*SPACE, "budget.max_seconds=14"])
+    winner = pipeline.search(recipe, tmp_path / "run", watcher=ear)
+    assert winner.result is not None
+    assert winner.result.test is not None
+    (plan,) = ear.plans
+    assert plan.outlook.seconds_left is not None
+    assert plan.outlook.examples_per_second is not None
+    assert (tmp_path / "run" / "report" / "index.html").is_file()
+    kept = json.loads((tmp_path / "run" / PLAN).read_text())
+    assert kept["measured"]
+    # More time finds more: the plan's rungs and what was measured are taken up, and finished trials are kept.
+    before = len(Run(tmp_path / "run").records())
+    loraloom.resume(tmp_path / "run", max_seconds=12)
+    assert len(Run(tmp_path / "run").records()) > before
+    assert json.loads((tmp_path / "run" / PLAN).read_text())["rungs"] == kept["rungs"]
+
+
+def test_where_the_time_does_not_suffice_that_is_said_and_nothing_is_left(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    recipe = read_recipe(tiny_recipe, [*SPACE, "budget.max_seconds=1"])
+    with pytest.raises(BudgetError, match=r"does not suffice for one trial: .* more would do"):
+        pipeline.search(recipe, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_plan_is_refused(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    loraloom.search(tiny_recipe, tmp_path / "run")
+    path = tmp_path / "run" / PLAN
+    path.write_text(path.read_text().replace('"seeds": 1', '"seeds": 3'))
+    with pytest.raises(RunError, match=r"plan.json: can't be read: it is not as the run wrote it"):
+        loraloom.resume(tmp_path / "run")
+
+
+@pytest.mark.parametrize("grace", [0.0, 120.0])
+def test_a_search_that_is_asked_to_stop_goes_on_to_the_same_end(
+    tiny_recipe: dict[str, Any], tmp_path: Path, grace: float
+) -> None:
+    recipe = read_recipe(tiny_recipe, ["lora.r=1,2,4"])
+    stop = Stop(grace)
+    with pytest.raises(StoppedError):
+        pipeline.search(recipe, tmp_path / "run", watcher=_Ear(stop, at=3), stop=stop)
+    run = Run(tmp_path / "run")
+    assert len(run.records()) == 1
+    assert (run.best() is not None) == (grace > 0)
+    winner = loraloom.resume(tmp_path / "run")
+    whole = pipeline.search(recipe, tmp_path / "whole")
+    assert winner.number == whole.number
+    for number in range(3):
+        name = f"trials/{number:04d}/adapter_model.safetensors"
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_part_of_the_rows_is_trained_on_where_a_recipe_says_so(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    winner = loraloom.search(tiny_recipe, tmp_path / "run", overrides=["data.max_train_samples=20"])
+    assert winner.train_rows == 20
+    assert "20" in (tmp_path / "run" / "leaderboard.csv").read_text().splitlines()[1].split(",")
