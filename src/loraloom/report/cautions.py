@@ -9,6 +9,8 @@ from loraloom.report.leaderboard import Leaderboard, Row, describe
 from loraloom.report.reading import Run
 from loraloom.report.testset import Tested
 from loraloom.report.wording import listed, plural, share
+from loraloom.study.choice import choose
+from loraloom.study.leaderboard import standings
 
 
 def cautions(run: Run, board: Leaderboard, found: Answer, test: Tested | None) -> tuple[str, ...]:
@@ -31,10 +33,11 @@ def _of_winner(run: Run, board: Leaderboard, found: Answer, test: Tested | None)
             "There are no test rows: the accuracy is of the validation rows by which this configuration was "
             "chosen, and flatters it."
         )
+    yield from _of_rows(run)
     for mark in run.best.record.marks if run.best else _marks(run, winner):
         yield f"Of this trial its record says: {mark}."
     if row is not None:
-        yield from _of_margin(board, row, winner)
+        yield from _of_margin(run, board, row, winner)
     if winner.split == "test" and winner.interval and winner.validation.accuracy > winner.interval[1]:
         yield (
             f"Its validation accuracy, {share(winner.validation.accuracy)}, lies above the whole "
@@ -51,11 +54,25 @@ def _marks(run: Run, winner: Winner) -> tuple[str, ...]:
     return next((record.marks for record in run.records if record.number == winner.number), ())
 
 
-def _of_margin(board: Leaderboard, row: Row, winner: Winner) -> Iterator[str]:
+def _of_rows(run: Run) -> Iterator[str]:
+    """Whether the winner has seen all rows."""
+    seen = run.best.record.train_rows if run.best else None
+    rows = run.recipe.provenance.get("data", {}).get("rows", {}).get("train")
+    if seen is not None and rows is not None and seen < rows:
+        yield (
+            f"It was trained on {seen:,} of {plural(rows, 'row')}, a part stratified by class: on all of them it would "
+            "probably be better."
+        )
+
+
+def _of_margin(run: Run, board: Leaderboard, row: Row, winner: Winner) -> Iterator[str]:
     if row.rank is not None and row.rank > 1 and board.ranked[0].metric != row.metric:
+        metric = run.recipe.search.metric
+        why = choose(standings(run.records, metric), metric).sentence
         yield (
             f"The folder best/ holds trial {winner.number:04d}, whose configuration has rank {row.rank}: by "
-            f"the mean over seeds, {describe(board.axes, board.ranked[0].values)} is above it."
+            f"the mean over seeds, {describe(board.axes, board.ranked[0].values)} is above it"
+            + (f". It was chosen since {why}." if why else ".")
         )
     if row.seeds == 1:
         every = len(board.rows) > 1 and all(each.seeds <= 1 for each in board.rows)
