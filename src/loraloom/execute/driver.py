@@ -24,7 +24,7 @@ from loraloom.search.proposals import Proposal, Proposals
 from loraloom.search.restoring import open_ledger
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.durable import disk_is_full, is_whole
-from loraloom.study.leaderboard import LEADERBOARD, Metric, validation
+from loraloom.study.leaderboard import LEADERBOARD, reported, validation
 from loraloom.study.live_leaderboard import LiveLeaderboard
 from loraloom.study.record import CHECKPOINT, Evaluation, TrialRecord, read_metrics, read_record
 from loraloom.study.run import Run
@@ -140,8 +140,11 @@ class Driver:
     def _hear(self, job: Job, evaluation: Evaluation) -> bool:
         self._watcher.evaluated(job.number, evaluation)
         self._recorder.hear(job, evaluation)
-        value = _metric(evaluation, self._run.recipe.search.metric)
-        return self._ledger.report(job.number, evaluation.step, value)
+        if not self._ledger.prunes:
+            return True
+        values = reported(read_metrics(job.folder), self._run.recipe.search.metric)
+        number = max(values)  # the engine has written this one already
+        return self._ledger.report(job.number, number, values[number])
 
     def _finish(self, finished: Finished) -> None:
         """Writes down what became of a pack's trials; those of a lost pack are begun again, each alone."""
@@ -165,8 +168,7 @@ class Driver:
     def _tell(self, record: TrialRecord) -> None:
         metric = self._run.recipe.search.metric
         value = validation(record, metric) if record.state == "complete" else None
-        evaluations = read_metrics(self._run.trial_folder(record.number))
-        reports = {evaluation.step: _metric(evaluation, metric) for evaluation in evaluations}
+        reports = reported(read_metrics(self._run.trial_folder(record.number)), metric)
         self._ledger.tell(record.number, record.state, value, record.reason, reports)
         self._leaderboard.add(record)
         outlook = self._planner.outlook(self._proposals.tried)
@@ -182,7 +184,3 @@ class Driver:
             raise RunError(
                 f"{self._run.path}: no space is left on the disk; free some, then: loraloom resume {self._run.path}"
             ) from error
-
-
-def _metric(evaluation: Evaluation, metric: Metric) -> float:
-    return evaluation.validation_accuracy if metric == "accuracy" else evaluation.validation_macro_f1

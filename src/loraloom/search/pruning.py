@@ -11,6 +11,7 @@ from __future__ import annotations
 import optuna
 
 from loraloom.recipe import Recipe
+from loraloom.search.costs import evaluations
 
 REDUCTION_FACTOR = 3
 
@@ -23,6 +24,18 @@ def make_pruner(recipe: Recipe) -> optuna.pruners.BasePruner:
         case "halving":
             return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION_FACTOR)
         case "hyperband":
-            return optuna.pruners.HyperbandPruner(min_resource=1, reduction_factor=REDUCTION_FACTOR)
+            return optuna.pruners.HyperbandPruner(
+                min_resource=1, max_resource=_most_evaluations(recipe), reduction_factor=REDUCTION_FACTOR
+            )
         case _:
             return optuna.pruners.NopPruner()
+
+
+def _most_evaluations(recipe: Recipe) -> int:
+    """R: as often as any trial is evaluated. Optuna would take it from the first trial that ends."""
+    trains = (
+        recipe.train.model_copy(update={"num_train_epochs": epochs, "lr_scheduler_type": kind})
+        for epochs in recipe.values("train.num_train_epochs")
+        for kind in recipe.values("train.lr_scheduler_type")
+    )
+    return max(map(evaluations, trains))

@@ -19,7 +19,7 @@ from loraloom.search.proposals import distribution, ledger_params, make_sampler
 from loraloom.search.pruning import make_pruner
 from loraloom.study.durable import is_whole
 from loraloom.study.integrity import put_aside_damage
-from loraloom.study.leaderboard import validation
+from loraloom.study.leaderboard import reported, validation
 from loraloom.study.ledger import REASON, ROWS, SEED_INDEX, Ledger, was_rejected, write_trials
 from loraloom.study.record import Evaluation, TrialRecord, read_metrics, read_record
 from loraloom.study.run import BEST, LEDGER, TRIALS, Run
@@ -59,8 +59,8 @@ def open_ledger(run: Run, say: Callable[[str], None]) -> Ledger:
     write_trials(path, _trials(run.recipe, found, old))
     ledger = _open(run)
     for number in sorted(found):  # the pruner's own notes, which later trials are compared with
-        for evaluation in found[number][1]:
-            ledger.replay(number, evaluation.step)
+        for evaluation in range(1, len(found[number][1]) + 1):
+            ledger.replay(number, evaluation)
     return ledger
 
 
@@ -127,7 +127,7 @@ def _begun(trial: FrozenTrial) -> FrozenTrial:
 def _trial(recipe: Recipe, record: TrialRecord, evaluations: tuple[Evaluation, ...]) -> FrozenTrial:
     """A finished trial as the driver tells it to the ledger."""
     metric = recipe.search.metric
-    values = {e.step: e.validation_accuracy if metric == "accuracy" else e.validation_macro_f1 for e in evaluations}
+    values = reported(evaluations, metric)
     first = recipe.configuration(record.point).train.seed
     rows = record.configuration.data.max_train_samples
     noted = {SEED_INDEX: record.seed - first, ROWS: None if rows == recipe.data.max_train_samples else rows}

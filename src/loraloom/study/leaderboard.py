@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from loraloom.metrics import mean_interval
-from loraloom.study.record import Score, TrialRecord
+from loraloom.study.record import Evaluation, Score, TrialRecord
 
 Metric = Literal["accuracy", "macro_f1"]
 LEADERBOARD = "leaderboard.csv"
@@ -74,6 +74,14 @@ def validation(record: TrialRecord, metric: Metric) -> float:
     """The metric of a finished trial on validation."""
     assert record.result is not None
     return record.result.validation.accuracy if metric == "accuracy" else record.result.validation.macro_f1
+
+
+def reported(evaluations: Sequence[Evaluation], metric: Metric) -> dict[int, float]:
+    """A trial's intermediate values, as the ledger and pruners have them: by the evaluation's number, from 1."""
+    return {
+        number: one.validation_accuracy if metric == "accuracy" else one.validation_macro_f1
+        for number, one in enumerate(evaluations, start=1)
+    }
 
 
 def leaderboard_csv(records: Sequence[TrialRecord], metric: Metric) -> str:

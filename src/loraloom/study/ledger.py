@@ -148,13 +148,18 @@ class Ledger:
             self._entries.append(_entry(begun))
             return self._entries[-1]
 
+    @property
+    def prunes(self) -> bool:
+        """Whether reports may end a trial."""
+        return not isinstance(self._study.pruner, optuna.pruners.NopPruner)
+
     def report(self, number: int, step: int, value: float) -> bool:
         """Notes an intermediate value; returns whether the pruner lets the trial go on.
 
         Where there is no pruner nobody reads it before the trial ends, and `tell` writes it: a report that waits for
         the disk takes as long as a step.
         """
-        if isinstance(self._study.pruner, optuna.pruners.NopPruner):
+        if not self.prunes:
             return True
         with self._explained():
             storage, trial_id = self._study._storage, self._id(number)
