@@ -1,0 +1,145 @@
+"""The contest's grid, 108 points, trained whole once; and a search of it by halving: how much sooner, at what regret.
+
+    python -m bench.grid --whole     every point on all rows, by loom: bench/results/grid.json (a quarter of an hour)
+    python -m bench.grid             a search of the same space on the same rows, set beside that table
+
+Texts are AG News (LORALOOM_AGNEWS), the encoder is the demo's. What HF Trainer + PEFT would take for the grid is its
+marginal speed in bench/results/demo.json, for training alone; the search's time is the whole command's. Regret is the
+validation accuracy that the winner has in the table, against the best in it; whether the two can be told apart is a
+McNemar test on the test rows, both adapters as they were saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from bench.comparison import Comparison
+from bench.texts import agnews
+from loraloom import pipeline
+from loraloom.metrics import mcnemar
+from loraloom.recipe import Recipe, read_recipe
+from loraloom.study.provenance import describe_machine
+from loraloom.study.record import TrialRecord
+from loraloom.study.run import Run
+from loraloom.use.adapter import load
+
+RESULTS = Path("bench/results")
+RUNS = Path("runs/.grid")
+WHOLE, SEARCHED = RUNS / "whole", RUNS / "searched"
+TRAIN, VALIDATION, TEST = 4_000, 1_000, 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One configuration, trained on all rows."""
+
+    point: dict[str, Any]
+    accuracy: float
+    seconds: float
+
+
+def recipe(**search: Any) -> Recipe:
+    """The contest's grid on the demo's encoder."""
+    written = yaml.safe_load(Path("recipes/agnews-grid.yaml").read_text(encoding="utf-8"))
+    written |= {"data": {}, "backbone": {"model": "demo"}, "search": {"sampler": "grid", **search}}
+    return read_recipe(written)
+
+
+def rows(train: int) -> dict[str, tuple[list[str], list[str]]]:
+    """Rows of AG News, as loraloom.search takes them."""
+    with agnews().open(encoding="utf-8", newline="") as file:
+        read = [(row["text"], row["label"]) for row in islice(csv.DictReader(file), train + VALIDATION + TEST)]
+    parts = read[:train], read[train : train + VALIDATION], read[train + VALIDATION :]
+    names = "train", "validation", "test"
+    return {name: ([t for t, _ in part], [c for _, c in part]) for name, part in zip(names, parts, strict=True)}
+
+
+def search(out: Path, train: int, **how: Any) -> tuple[TrialRecord, float]:
+    """A search from nothing; returns the winner and the seconds that it took."""
+    shutil.rmtree(out, ignore_errors=True)
+    start = time.monotonic()
+    in_memory: dict[str, Any] = dict(rows(train))
+    winner = pipeline.search(recipe(**how), out, allow_leak=True, **in_memory)
+    return winner, time.monotonic() - start
+
+
+def whole(train: int) -> None:
+    """Trains the grid, and keeps it as a table."""
+    _, seconds = search(WHOLE, train, pruner="none")
+    points = [
+        Point(record.point, record.result.validation.accuracy, record.timings.seconds)
+        for record in Run(WHOLE).records()
+        if record.result is not None and record.timings is not None
+    ]
+    values = {
+        "machine": describe_machine(),
+        "rows": train,
+        "seconds": seconds,
+        "points": [asdict(point) for point in points],
+    }
+    (RESULTS / "grid.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    print(f"{len(points)} points in {seconds:.0f} s; the best has {max(point.accuracy for point in points):.4f}")
+
+
+def correct(folder: Path, train: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which test rows an adapter has right."""
+    texts, labels = rows(train)["test"]
+    predicted = load(folder).predict(texts)
+    return np.array([one == other for one, other in zip(predicted, labels, strict=True)], dtype=np.bool_)
+
+
+def compare(train: int) -> None:
+    """Searches, and prints what became of it beside the table."""
+    table = json.loads((RESULTS / "grid.json").read_text(encoding="utf-8"))
+    if table["rows"] != train:
+        raise SystemExit(f"the table is of {table['rows']} rows; make it anew by --whole")
+    points = [Point(**point) for point in table["points"]]
+    winner, seconds = search(SEARCHED, train, pruner="halving", seeds=1)
+    best = max(points, key=lambda one: one.accuracy)
+    reached = next(one for one in points if one.point == winner.point)
+    rank = sum(one.accuracy > reached.accuracy for one in points) + 1
+    lines = {line.peer: line.examples_per_second for line in Comparison.read(RESULTS / "demo.json").lines}
+    plain = next(speed for peer, speed in lines.items() if "as it comes" in peer)
+    tuned = max(speed for peer, speed in lines.items() if "tuned" in peer)
+    needed = {name: len(points) * train / speed for name, speed in (("as it comes", plain), ("tuned", tuned))}
+    result: dict[str, Any] = {
+        "machine": describe_machine(),
+        "rows": train,
+        "seconds": seconds,
+        "trials": len(Run(SEARCHED).records()),
+        "winner": winner.point,
+        "rank_in_table": rank,
+        "regret": best.accuracy - reached.accuracy,
+        "whole_grid_by_loom_is": table["seconds"] / seconds,
+        **{f"hf_trainer_{name.replace(' ', '_')}_is": took / seconds for name, took in needed.items()},
+    }
+    if WHOLE.is_dir():
+        folder = next(record.number for record in Run(WHOLE).records() if record.point == best.point)
+        ours, theirs = correct(SEARCHED / "best", train), correct(Run(WHOLE).trial_folder(folder), train)
+        result |= {"mcnemar_p": mcnemar(ours, theirs), "test": float(ours.mean()), "test_of_best": float(theirs.mean())}
+    (RESULTS / "grid_search.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps({name: value for name, value in result.items() if name != "machine"}, indent=1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.grid", description=__doc__)
+    parser.add_argument("--whole", action="store_true", help="train the whole grid")
+    parser.add_argument("--rows", type=int, default=TRAIN, help="training rows")
+    given = parser.parse_args()
+    RUNS.mkdir(parents=True, exist_ok=True)
+    (whole if given.whole else compare)(given.rows)
+
+
+if __name__ == "__main__":
+    main()
