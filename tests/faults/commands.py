@@ -114,6 +114,8 @@ class Commands:
         """
         number = next(self._numbers)
         words = self.scratch / f"{number}.out", self.scratch / f"{number}.err"
+        for path in words:
+            path.touch()  # a child may be killed before it has any
         request = {
             "arguments": [str(argument) for argument in arguments],
             "environment": dict(environment or {}),

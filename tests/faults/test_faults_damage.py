@@ -11,7 +11,7 @@ from tests.faults.commands import Commands
 from tests.faults.damage import Damage, Unhurt, cuts, damage_run, flips, interrupted
 from tests.faults.kills import Whole
 
-FLIPS, CUTS = 6, 4
+FLIPS, CUTS = 4, 3
 
 
 @pytest.fixture(scope="module", params=["finished", "interrupted"])

@@ -13,8 +13,7 @@ from tests.faults.kills import Whole
 from tests.faults.signals import signal_run
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
+@pytest.mark.parametrize(("seed", "twice"), [(1, False), (2, False), (1, True)])
 def test_a_search_ended_by_signals_goes_on_as_if_it_had_not_been(
     commands: Commands, loom: Whole, tmp_path: Path, seed: int, twice: bool
 ) -> None:

@@ -2,7 +2,8 @@
 
 Optuna's halving notes the rung that a trial reached before it decides, and asked again it would see the trial one rung
 further and let it go on. So what stood before a decision is noted, and a decision to end a trial is kept. Costs a
-commit for each evaluation of a search that prunes. Rejected: deciding anew, which made 1 of some 100 kills unequal.
+commit for each evaluation of a search that prunes. Rejected: deciding anew, by which a
+trial that was to be ended is trained on.
 """
 
 from __future__ import annotations
