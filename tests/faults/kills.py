@@ -86,13 +86,17 @@ def kill_chain(
     most: int = MOST_KILLS,
     spread: float | None = None,
 ) -> Killed:
-    """One run, killed at uniform instants of each of its commands; `spread` seconds, or as long as a whole run."""
+    """One run, killed at uniform instants of each of its commands; `spread` seconds, or as long as a whole run.
+
+    With an odd seed its trials are saved after every step, else as a search saves them, which is never in a second.
+    """
+    before = ["tests.faults.often_saved"] if seed % 2 else []
     generator, name = random.Random(seed), f"{whole.search.name}, seed {seed}"  # noqa: S311
     run, found = folder / f"{whole.search.name}-{seed}", Killed(chains=1)
     finished: dict[str, int] = {}
     while True:
         start = time.time()
-        child = commands.start(*begin_or_resume(run, whole.search, *options))
+        child = commands.start(*begin_or_resume(run, whole.search, *options), before=before)
         if found.kills < most:
             time.sleep(generator.uniform(0, spread or whole.seconds))
             child.send(signal.SIGKILL)
