@@ -7,7 +7,15 @@ from datetime import datetime
 import pytest
 
 from loraloom.errors import RecipeError
-from loraloom.search.clock import END_SECONDS, Clock, make_clock, process_start, seconds_until, slurm_seconds_left
+from loraloom.search.clock import (
+    END_SHARE,
+    LOADING_SECONDS,
+    Clock,
+    make_clock,
+    process_start,
+    seconds_until,
+    slurm_seconds_left,
+)
 
 NOON = datetime(2026, 11, 25, 12, 0).timestamp()
 
@@ -31,9 +39,9 @@ def test_what_is_left_runs_down_and_keeps_a_reserve_and_the_process_s_end() -> N
     hand = _Hand()
     clock = Clock(60, hand, reserve=10)
     hand.at += 20
-    assert clock.seconds_left == pytest.approx(40 - END_SECONDS)
-    assert clock.training_seconds_left == pytest.approx(30 - END_SECONDS)
-    assert clock.training_end == pytest.approx(1050 - END_SECONDS)
+    assert clock.seconds_left == pytest.approx(40 - END_SHARE * LOADING_SECONDS)
+    assert clock.training_seconds_left == pytest.approx(30 - END_SHARE * LOADING_SECONDS)
+    assert clock.training_end == pytest.approx(1050 - END_SHARE * LOADING_SECONDS)
 
 
 def test_what_a_command_did_before_its_clock_was_made_counts() -> None:
@@ -76,3 +84,14 @@ def test_the_earliest_deadline_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 100))
     assert make_clock(3600).max_seconds == pytest.approx(100, abs=5)
     assert make_clock(20).max_seconds == 20
+
+
+def test_what_follows_the_last_trial_is_slower_where_the_machine_has_become_slower() -> None:
+    hand = _Hand()
+    clock = Clock(60, hand)
+    report, left = clock.report_seconds, clock.seconds_left
+    clock.slowdown = 2
+    assert clock.report_seconds == 2 * report
+    assert clock.seconds_left is not None
+    assert left is not None
+    assert clock.seconds_left < left

@@ -26,7 +26,8 @@ from loraloom.search.plan import Plan, Task, make_plan
 from loraloom.study.durable import write_json
 
 PLAN = "plan.json"
-TEST_CAUTION = 1.3
+TEST_CAUTION = 1.5
+"""What follows the last step is expected to take so much longer than it was measured: there is no second try."""
 
 
 class Planner:
@@ -36,6 +37,8 @@ class Planner:
         self._path, self._place, self._clock = run / PLAN, place, clock
         self._configurations = configurations
         self.pace = Pace(clock=clock)
+        self._loading = 0.0
+        self._row_seconds: float | None = None
 
     def prepare(self, executor: Executor, note: Callable[[str], None]) -> None:
         """Measures, where there is a deadline, and makes the plan, or takes up the one that the run has.
@@ -52,8 +55,15 @@ class Planner:
         pace.costs = Costs(Measured(**one) for one in kept.get("measured", ()))
         left = self._clock.seconds_left
         if left is not None and not pace.costs.known:
+            if left < self._clock.least_seconds:
+                raise BudgetError(
+                    f"the time does not suffice for one trial: {max(0.0, left):.0f} s are left, and to begin and to "
+                    f"report takes {self._clock.least_seconds:.0f} s; {2 * self._clock.least_seconds - left:.0f} s "
+                    f"more would do (budget.max_seconds)"
+                )
             note("measuring what a row costs here")
-            pace.costs = Costs(warm_up(self._place, executor, left))
+            warmed = warm_up(self._place, executor, left)
+            pace.costs, self._loading = Costs(warmed.measured), warmed.loading_seconds
         self._keep_time_for_the_end()
         if "rungs" in kept:
             pace.plan = Plan(tuple(kept["rungs"]), kept["finalists"], kept["seeds"])
@@ -104,16 +114,21 @@ class Planner:
         end = self._clock.training_end
         if end is None or not self.pace.costs.known:
             return end
-        return end - TEST_CAUTION * job_rows * self.pace.costs.eval_row_seconds(configuration)
+        beside = self.pace.costs.beside_seconds(configuration)
+        return end - TEST_CAUTION * (job_rows * self.pace.costs.eval_row_seconds(configuration) + beside)
 
     def _keep_time_for_the_end(self) -> None:
-        """The test of the winner, its loading, and the report."""
-        costs, data = self.pace.costs, self._place.data
+        """The test of the winner, its loading, and the report, all of them slower if the machine has become so."""
+        costs, data, clock = self.pace.costs, self._place.data, self._clock
         if not costs.known or self.pace.task is None:
             return
         dearest = self.pace.task.dearest
-        test = costs.seconds(dearest, 0, 0) + len(data.test) * costs.eval_row_seconds(dearest)
-        self._clock.reserve = TEST_CAUTION * test + self._clock.report_seconds
+        row = costs.train_row_seconds(dearest)
+        self._row_seconds = min(row, self._row_seconds or row)
+        clock.slowdown = row / self._row_seconds
+        loading = clock.slowdown * max(self._loading, clock.loading_seconds / 2)
+        test = loading + len(data.test) * costs.eval_row_seconds(dearest)
+        clock.reserve = TEST_CAUTION * test + clock.report_seconds
 
     def _plan_anew(self) -> None:
         """Finalists and seeds by what is known now; the rungs stay."""

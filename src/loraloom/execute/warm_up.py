@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from loraloom.engine import Job
@@ -21,11 +22,21 @@ TRAIN_ROWS = 1024
 EVAL_ROWS = 96
 COLD_BATCHES = 2
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.7, 4.0
+LONGEST_LOADING = 30.0
+"""Where a model takes longer, it was fetched or kernels were compiled, which is done once."""
 SHARE = 0.03
 """Of the time that is left, for each model."""
 
 
-def warm_up(place: Workplace, executor: Executor, seconds_left: float) -> tuple[Measured, ...]:
+@dataclass(frozen=True, slots=True)
+class WarmedUp:
+    """What was measured of each model, and the longest that one took to load."""
+
+    measured: tuple[Measured, ...]
+    loading_seconds: float
+
+
+def warm_up(place: Workplace, executor: Executor, seconds_left: float) -> WarmedUp:
     """Measures a trial of each of the recipe's models, at its first point.
 
     Raises:
@@ -33,13 +44,14 @@ def warm_up(place: Workplace, executor: Executor, seconds_left: float) -> tuple[
     """
     seconds = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, SHARE * seconds_left))
     models = place.recipe.values("backbone.model")
-    return tuple(_measure(place, executor, place.recipe.configuration({"backbone.model": m}), seconds) for m in models)
-
-
-def _measure(place: Workplace, executor: Executor, configuration: Configuration, seconds: float) -> Measured:
-    batch = configuration.train.per_device_train_batch_size
-    _time(place, executor, configuration, min(COLD_BATCHES * batch, TRAIN_ROWS), None)
-    return _time(place, executor, configuration, TRAIN_ROWS, seconds)
+    found, loading = [], 0.0
+    for model in models:
+        configuration = place.recipe.configuration({"backbone.model": model})
+        batch = configuration.train.per_device_train_batch_size
+        cold = _time(place, executor, configuration, min(COLD_BATCHES * batch, TRAIN_ROWS), None)
+        loading = max(loading, min(cold.beside_seconds, LONGEST_LOADING))
+        found.append(_time(place, executor, configuration, TRAIN_ROWS, seconds))
+    return WarmedUp(tuple(found), loading)
 
 
 def _time(

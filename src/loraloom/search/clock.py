@@ -15,12 +15,10 @@ from pathlib import Path
 
 from loraloom.errors import RecipeError
 
-END_SECONDS = 0.7
-"""What a process takes to end."""
-REPORT_SECONDS = 5.0
-"""What a report takes, with the libraries that draw it, where nothing is known of the machine."""
-REPORT_SHARE = 1.2
-"""What a report takes of the time that the command's own libraries took to load, which is as slow as the machine is."""
+LOADING_SECONDS = 3.0
+"""What the command's own libraries take to load, where that was not seen: the measure of how slow the machine is."""
+END_SHARE, REPORT_SHARE, BEGIN_SHARE = 0.25, 1.3, 1.5
+"""What the process's end, a report with pictures, and a model's first steps take, in the time that loading took."""
 
 
 @dataclass(slots=True)
@@ -34,13 +32,25 @@ class Clock:
     now: Callable[[], float] = time.monotonic
     reserve: float = 8.0
     started: float | None = None
+    slowdown: float = 1.0
+    """How much slower the machine is than when the command began."""
     begun: float = field(init=False)
-    report_seconds: float = field(init=False)
+    loading_seconds: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.begun = self.now() if self.started is None else self.started
-        loaded = self.now() - self.begun
-        self.report_seconds = REPORT_SECONDS if self.started is None else max(REPORT_SECONDS / 2, REPORT_SHARE * loaded)
+        loaded = LOADING_SECONDS if self.started is None else self.now() - self.begun
+        self.loading_seconds = max(LOADING_SECONDS / 2, loaded)
+
+    @property
+    def report_seconds(self) -> float:
+        """What a report takes, with pictures."""
+        return REPORT_SHARE * self.slowdown * self.loading_seconds
+
+    @property
+    def least_seconds(self) -> float:
+        """What a search takes at least from here: to measure a model, and to report."""
+        return BEGIN_SHARE * self.loading_seconds + self.report_seconds
 
     @property
     def seconds(self) -> float:
@@ -50,7 +60,9 @@ class Clock:
     @property
     def seconds_left(self) -> float | None:
         """Until the command must have ended; None where time is not limited."""
-        return None if self.max_seconds is None else self.max_seconds - END_SECONDS - self.seconds
+        if self.max_seconds is None:
+            return None
+        return self.max_seconds - END_SHARE * self.slowdown * self.loading_seconds - self.seconds
 
     @property
     def training_seconds_left(self) -> float | None:

@@ -57,8 +57,7 @@ class Costs:
         train = configuration.train
         trained = train_rows * train.num_train_epochs * self.train_row_seconds(configuration)
         validated = evaluations(train) * eval_rows * self.eval_row_seconds(configuration)
-        beside = max(one.beside_seconds for one in self._like(configuration))
-        return CAUTION * (trained + validated) + beside
+        return CAUTION * (trained + validated) + self.beside_seconds(configuration)
 
     def train_row_seconds(self, configuration: Configuration) -> float:
         """Seconds for a row and pass."""
@@ -67,6 +66,10 @@ class Costs:
     def eval_row_seconds(self, configuration: Configuration) -> float:
         """Seconds for a row without gradients."""
         return _late(one.eval_row_seconds for one in self._like(configuration))
+
+    def beside_seconds(self, configuration: Configuration) -> float:
+        """Seconds of a trial beside its steps and evaluations."""
+        return max(one.beside_seconds for one in self._like(configuration))
 
     def _like(self, configuration: Configuration) -> list[Measured]:
         """The newest measurements of trials like this one, or the slowest of those that are most like it."""
