@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ def search(
     out: Path | str,
     *,
     overrides: Sequence[str] = (),
-    deadline: str | None = None,
+    deadline: str | datetime | None = None,
     allow_leak: bool = False,
     workers: int | None = None,
     ray: str | None = None,
@@ -88,7 +89,7 @@ def resume(
     out: Path | str,
     *,
     max_seconds: float | None = None,
-    deadline: str | None = None,
+    deadline: str | datetime | None = None,
     workers: int | None = None,
     ray: str | None = None,
     gpus_per_pack: float | None = None,

@@ -7,6 +7,7 @@ that `resume` goes on with: the next trial is a function of the recipe and the l
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def search(
     allow_leak: bool = False,
     profile: bool = False,
     stop: Stop | None = None,
-    deadline: str | None = None,
+    deadline: str | datetime | None = None,
     started: float | None = None,
     placement: Placement = IN_PROCESS,
     **in_memory: Any,
@@ -84,7 +85,7 @@ def resume(
     watcher: Watcher | None = None,
     stop: Stop | None = None,
     max_seconds: float | None = None,
-    deadline: str | None = None,
+    deadline: str | datetime | None = None,
     started: float | None = None,
     placement: Placement = IN_PROCESS,
     **in_memory: Any,
@@ -149,6 +150,8 @@ def _go_on(
         driver.run_trials()
         if stop.seconds_left < clock.reserve:
             stop.raise_if_asked()
+        if clock.max_seconds is not None and not stop.asked():
+            watchers.note(driver.in_the_time)
         winner = _crown(run, place, watchers, stop)
         watchers.crowned(winner)
         watchers.note("writing the report")

@@ -58,13 +58,24 @@ def test_a_deadline_is_read_as_people_write_it(written: str) -> None:
     assert seconds_until(written, lambda: NOON) == 1800
 
 
+def test_a_time_of_day_that_has_passed_is_tomorrow_s() -> None:
+    assert seconds_until("9:05", lambda: NOON) == 21 * 3600 + 300
+
+
+def test_a_deadline_may_be_a_datetime() -> None:
+    assert seconds_until(datetime.fromtimestamp(NOON + 60), lambda: NOON) == 60
+
+
 def test_a_deadline_may_name_its_zone() -> None:
     assert (
         seconds_until("2026-11-25T13:00+01:00", lambda: datetime.fromisoformat("2026-11-25T11:00Z").timestamp()) == 3600
     )
 
 
-@pytest.mark.parametrize(("written", "said"), [("soon", "no point in time"), ("11:59", "has passed"), ("", "no point")])
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [("soon", "no point in time"), ("2026-11-25T11:59", "has passed"), ("", "no point"), ("2026-11-26", "no point")],
+)
 def test_a_deadline_that_is_none_or_has_passed_is_refused(written: str, said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         seconds_until(written, lambda: NOON)

@@ -74,7 +74,7 @@ class Driver:
                 dropped=tuple(self._run.recipe.provenance.get("dropped_points", ())),
                 engine=engine,
                 engine_reason=reason,
-                outlook=self._planner.outlook(self._proposals.tried),
+                outlook=self._planner.outlook(self._proposals.tried, self._leaderboard.finished),
             )
         )
 
@@ -86,6 +86,17 @@ class Driver:
                 with self._stop.politely():
                     finished = self._executor.wait(self._hear, self._stop.asked)
                 self._finish(finished)
+
+    @property
+    def in_the_time(self) -> str:
+        """What the time allowed for, as a sentence."""
+        wanted, tried = self._proposals.configurations, self._proposals.tried
+        of = "" if wanted is None else f" of {wanted:,}"
+        limit = f" of {self._clock.max_seconds:.0f}" if self._clock.max_seconds else ""
+        return (
+            f"{tried:,}{of} configurations were tried, in {self._leaderboard.finished:,} trials; "
+            f"{self._clock.seconds:.0f}{limit} s are used, the rest is for the test and the report"
+        )
 
     def _settled(self, proposal: Proposal) -> bool:
         """Tells the ledger of a trial that was finished in its folder when the run was broken off."""
@@ -171,7 +182,7 @@ class Driver:
         reports = reported(read_metrics(self._run.trial_folder(record.number)), metric)
         self._ledger.tell(record.number, record.state, value, record.reason, reports)
         self._leaderboard.add(record)
-        outlook = self._planner.outlook(self._proposals.tried)
+        outlook = self._planner.outlook(self._proposals.tried, self._leaderboard.finished)
         self._watcher.trial_ended(record, self._leaderboard.standings, outlook)
 
     @contextmanager

@@ -80,15 +80,15 @@ class Planner:
         """Keeps the plan with the run."""
         kept = _read(self._path)
         plan = self.pace.plan
-        first = kept.get("first") or _plain(self.outlook(0))
+        first = kept.get("first") or _plain(self.outlook(0, 0))
         values = {"rungs": list(plan.rungs), "finalists": plan.finalists, "seeds": plan.seeds, "first": first}
         values["measured"] = self.pace.costs.as_json()
         write_json(self._path, {"sha256": _digest(values), **values})
 
-    def outlook(self, tried: int) -> Outlook:
-        """The plan as people see it, with `tried` configurations behind it."""
+    def outlook(self, tried: int, ended: int) -> Outlook:
+        """The plan as people see it, with `tried` configurations begun and `ended` trials behind it."""
         seeds = self._place.recipe.search.seeds
-        return look_ahead(self.pace, self._configurations(), tried=tried, seeds_wanted=seeds)
+        return look_ahead(self.pace, self._configurations(), tried=tried, ended=ended, seeds_wanted=seeds)
 
     def note(self, job: Job, outcome: Outcome, epochs: float, seconds: float) -> None:
         """Takes note of what a trial took; `seconds` is the time from its start to its end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -96,7 +97,7 @@ def answer(run: Run, board: Leaderboard) -> Answer:
     if record is None and board.winner is not None:
         record = next((each for each in run.records if each.number == board.winner.best_number), None)
     winner = _winner(run, board, record) if record is not None else None
-    return Answer(winner, _tally(run), len(board.rows), _commands(run, winner, record))
+    return Answer(winner, _tally(run), _configurations(run), _commands(run, winner, record))
 
 
 def _winner(run: Run, board: Leaderboard, record: TrialRecord) -> Winner | None:
@@ -134,6 +135,11 @@ def _interval(score: Score) -> Interval | None:
         return None
     correct = round(score.accuracy * score.examples)
     return wilson_interval(max(0, min(score.examples, correct)), score.examples)
+
+
+def _configurations(run: Run) -> int:
+    """How many were tried, on however many rows."""
+    return len({json.dumps(record.point, sort_keys=True) for record in run.records})
 
 
 def _tally(run: Run) -> Tally:

@@ -7,17 +7,18 @@ has set for the job. All of it is the machine's monotonic clock: a wall clock th
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from loraloom.errors import RecipeError
 
 LOADING_SECONDS = 3.0
 """What the command's own libraries take to load, where that was not seen: the measure of how slow the machine is."""
-END_SHARE, REPORT_SHARE, BEGIN_SHARE = 0.25, 1.3, 1.5
+END_SHARE, REPORT_SHARE, BEGIN_SHARE = 0.4, 1.3, 1.5
 """What the process's end, a report with pictures, and a model's first steps take, in the time that loading took."""
 
 
@@ -77,7 +78,9 @@ class Clock:
         return None if left is None else self.now() + left
 
 
-def make_clock(max_seconds: float | None, deadline: str | None = None, started: float | None = None) -> Clock:
+def make_clock(
+    max_seconds: float | None, deadline: str | datetime | None = None, started: float | None = None
+) -> Clock:
     """The clock of a command that began at `started` (now, by default), with the earliest of its deadlines.
 
     Raises:
@@ -94,23 +97,34 @@ def make_clock(max_seconds: float | None, deadline: str | None = None, started: 
     return clock
 
 
-def seconds_until(deadline: str, wall: Callable[[], float] = time.time) -> float:
-    """Seconds until a point in time as people write it: 2026-11-25T18:00, 18:00, with or without an offset.
+def seconds_until(deadline: str | datetime, wall: Callable[[], float] = time.time) -> float:
+    """Seconds until a point in time as people write it: 2026-11-25T18:00, 18:00 (the next), with or without an offset.
 
     Raises:
         RecipeError: it is none, or it has passed.
     """
-    text = deadline.strip()
     try:
-        if "T" not in text and " " not in text and ":" in text:
-            text = f"{datetime.fromtimestamp(wall()).date().isoformat()}T{text}"
-        end = datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        raise RecipeError(f"--deadline: {deadline!r} is no point in time; write it as 2026-11-25T18:00") from None
-    left = end - wall()
+        end = _point_in_time(deadline, datetime.fromtimestamp(wall()))
+    except (ValueError, AttributeError):
+        raise RecipeError(
+            f"deadline: {deadline!r} is no point in time; write it as 2026-11-25T18:00, or 18:00"
+        ) from None
+    left = end.timestamp() - wall()
     if left <= 0:
-        raise RecipeError(f"--deadline: {deadline} has passed")
+        raise RecipeError(f"deadline: {deadline} has passed")
     return left
+
+
+def _point_in_time(deadline: str | datetime, now: datetime) -> datetime:
+    if isinstance(deadline, datetime):
+        return deadline
+    text = deadline.strip()
+    if re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", text) is None:
+        if ":" not in text:
+            raise ValueError("a day is no point in time")
+        return datetime.fromisoformat(text)
+    today = datetime.fromisoformat(f"{now.date().isoformat()}T{text.zfill(len(text) + (text[1] == ':'))}")
+    return today if today > now else today + timedelta(days=1)
 
 
 def slurm_seconds_left(

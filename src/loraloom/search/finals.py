@@ -97,17 +97,17 @@ class Finals:
         return None if self._any_on_last() else self._cut_short()
 
     def more(self) -> Wanted | None:
-        """More seeds of the two that lead, then more finalists."""
-        pace, plan = self._pace, self._pace.plan
+        """More seeds of the two that lead, then more finalists; none that merely takes less time than a better one."""
+        plan = self._pace.plan
         seeds, finalists = max(plan.seeds, MORE_SEEDS), plan.finalists or 0
-        for key, index in (
+        wanted = (
             *self._missing(min(2, finalists), seeds),
             *self._missing(finalists, seeds),
             *self._missing(len(self._ranked), plan.seeds),
-        ):
-            if pace.allows(self._at(key), plan.top):
-                return Wanted(key, plan.top, index)
-        return None
+        )
+        if not wanted or not self._pace.allows(self._at(wanted[0][0]), plan.top):
+            return None
+        return Wanted(wanted[0][0], plan.top, wanted[0][1])
 
     def _missing(self, finalists: int, seeds: int) -> Iterator[tuple[str, int]]:
         """Configurations and seeds that lack a trial on the last rung, the first seed of all first."""

@@ -42,8 +42,8 @@ class Outlook:
         return self.finals.trials + sum(step.trials for step in self.rungs)
 
 
-def look_ahead(pace: Pace, configurations: int | None, *, tried: int, seeds_wanted: int) -> Outlook:
-    """What `pace` has in mind, with `tried` configurations behind it."""
+def look_ahead(pace: Pace, configurations: int | None, *, tried: int, ended: int, seeds_wanted: int) -> Outlook:
+    """What `pace` has in mind, with `tried` configurations begun and `ended` trials behind it."""
     task, plan = pace.task, pace.plan
     assert task is not None
     left, dearest = pace.clock.training_seconds_left, task.dearest
@@ -53,7 +53,7 @@ def look_ahead(pace: Pace, configurations: int | None, *, tried: int, seeds_want
     to_come = MOST_TRIALS if configurations is None else max(0, configurations - tried)
     rungs: tuple[Step, ...] = ()
     if plan.finalists is None:
-        trials = to_come * plan.seeds
+        trials = MOST_TRIALS if configurations is None else max(0, configurations * plan.seeds - ended)
         if left is not None and seconds[-1] > 0:
             trials = min(trials, int(pace.slots * left / seconds[-1]))
         finals = Step(trials, rows[-1])

@@ -58,7 +58,6 @@ PRESETS: tuple[Preset, ...] = (
             "train.num_train_epochs": 3,
             "train.weight_decay": 0.1,
             "train.lr_scheduler_type": "linear",
-            "train.warmup_steps": 100,
         },
     ),
     Preset(
@@ -74,7 +73,6 @@ PRESETS: tuple[Preset, ...] = (
             "train.num_train_epochs": 3,
             "train.weight_decay": 0.01,
             "train.lr_scheduler_type": "linear",
-            "train.warmup_steps": 100,
         },
     ),
     Preset(
@@ -105,7 +103,6 @@ PRESETS: tuple[Preset, ...] = (
             "train.num_train_epochs": 4,
             "train.weight_decay": 0.01,
             "train.lr_scheduler_type": "cosine",
-            "train.warmup_steps": 100,
         },
     ),
     Preset(
@@ -119,12 +116,11 @@ PRESETS: tuple[Preset, ...] = (
             "train.learning_rate": 5e-4,
             "train.num_train_epochs": 2,
             "train.lr_scheduler_type": "linear",
-            "train.warmup_steps": 100,
         },
     ),
     Preset(
         "the same contest: eight epochs were better than one",
-        {**_BEST_RUN, "train.num_train_epochs": 8, "train.lr_scheduler_type": "linear", "train.warmup_steps": 100},
+        {**_BEST_RUN, "train.num_train_epochs": 8, "train.lr_scheduler_type": "linear"},
     ),
 )
 

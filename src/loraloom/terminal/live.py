@@ -170,7 +170,6 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, choice: Choice
     assert winner.result.test is not None
     cap = recipe.budget.max_trainable_parameters
     against = "" if cap is None else f", {winner.counts.trainable / cap:.1%} of the cap of {cap:,}"
-    recipe_file = quote(str(run / "recipe.yaml"))
     marked = f" ({'; '.join(winner.marks)})" if winner.marks else ""
     what = point_in_words(winner.point) or "the recipe's one configuration"
     return (
@@ -179,8 +178,18 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, choice: Choice
         f"accuracy    {with_interval(winner.result.test)} on {winner.result.test.examples:,} test rows{marked}",
         f"parameters  {winner.counts.trainable:,} trainable{against}",
         f"report      {run / 'report' / 'index.html'}",
-        f"next        loraloom search {recipe_file} --out {quote(f'{run}-seeds')} --set search.seeds=3",
+        f"next        {_next(run, recipe)}",
     )
+
+
+def _next(run: Path, recipe: Recipe) -> str:
+    """What to try next: more time where there was a limit, more seeds where there was one, else the winner itself."""
+    if recipe.budget.max_seconds is not None:
+        return f"loraloom resume {quote(str(run))}   (as much time again)"
+    if recipe.search.seeds == 1:
+        recipe_file = quote(str(run / "recipe.yaml"))
+        return f"loraloom search {recipe_file} --out {quote(f'{run}-seeds')} --set search.seeds=3"
+    return f"loraloom predict {quote(str(run / 'best'))} --text …"
 
 
 def _why(choice: Choice | None) -> tuple[str, ...]:
@@ -190,7 +199,7 @@ def _why(choice: Choice | None) -> tuple[str, ...]:
     lines = []
     winner = choice.winner
     if winner.interval is not None:
-        low, high = winner.interval
+        low, high = max(0.0, winner.interval[0]), min(1.0, winner.interval[1])
         lines.append(
             f"validation  mean {winner.mean:.3f} (95 % interval {low:.3f}–{high:.3f}) over "
             f"{counted(len(winner.trials), 'seed')}"
