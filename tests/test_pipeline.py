@@ -141,6 +141,12 @@ def test_resuming_a_finished_run_changes_nothing(tiny_recipe: dict[str, Any], tm
     assert (tmp_path / "run" / "best" / "manifest.json").read_bytes() == before
 
 
+def test_a_run_with_lists_for_values_goes_on(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    targets = {"target_modules": [["query"], ["query", "value"]]}
+    winner = loraloom.search({**tiny_recipe, "lora": {"r": 2, **targets}}, tmp_path / "run")
+    assert loraloom.resume(tmp_path / "run") == winner
+
+
 def test_a_run_does_not_go_on_with_other_rows(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     file = write_csv(tmp_path / "rows.csv", make_rows(90, seed=5))
     tiny_recipe["data"]["train_file"] = str(file)

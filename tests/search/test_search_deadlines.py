@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Measured, evaluations
 from loraloom.search.outlook import look_ahead
 from loraloom.search.pace import Pace
-from loraloom.search.plan import FINALISTS, Task, make_plan
+from loraloom.search.plan import FINALISTS, Plan, Task, make_plan
 from loraloom.search.proposals import Proposal, Proposals
 from loraloom.study.ledger import Entry
 
@@ -80,6 +81,7 @@ class _Simulated:
     at: float = 0.0
     trained: list[Proposal] = field(default_factory=list)
     ledger: _InMemory = field(default_factory=_InMemory)
+    before: Callable[[], None] = lambda: None
 
     def run(self, limit: int = 10_000) -> Pace:
         clock = Clock(self.seconds, lambda: self.at, reserve=5.0)
@@ -89,6 +91,7 @@ class _Simulated:
         pace.task = Task(self.recipe, self.rows, EVAL_ROWS, 4, proposals.configurations)
         pace.costs = Costs([Measured("roberta-base", 128, 16, ROW_SECONDS, EVAL_SECONDS, BESIDE)])
         pace.plan = make_plan(pace.task, pace.costs, clock.training_seconds_left)
+        self.before()
         for proposal in proposals.interrupted():
             self._train(proposal, ledger, pace)
         while len(self.trained) < limit and (proposal := proposals.next()) is not None:  # type: ignore[assignment]
@@ -224,3 +227,32 @@ def test_a_configuration_that_fails_on_all_rows_is_no_finalist() -> None:
     pace = found.run()
     assert pace.plan.finalists is not None
     assert len({tuple(point.items()) for point, _ in found.finals()}) >= FINALISTS
+
+
+def test_one_configuration_has_all_the_time() -> None:
+    recipe = read_recipe({"search": {"seeds": 2}})
+    whole = _Simulated(recipe, 2_000, 60)
+    assert whole.run().plan.rungs == (None,)
+    assert len(whole.finals()) == 2
+    part = _Simulated(recipe, 1_000_000, 60)
+    pace = part.run()
+    assert pace.plan.finalists is None
+    assert len(part.trained) == 1
+    assert part.at > 0.8 * 55
+
+
+def test_rows_between_two_rungs_belong_to_the_lower_one() -> None:
+    plan = Plan((300, 900, None))
+    assert [plan.rung(rows) for rows in (222, 300, 899, 900, 5_000, None)] == [0, 0, 0, 1, 1, 2]
+
+
+def test_the_first_trial_is_begun_though_planning_took_a_while() -> None:
+    found = _Simulated(_recipe(), 1_000_000, 60)
+    clock_passed = 0.4
+
+    def late() -> None:
+        found.at += clock_passed
+
+    found.before = late
+    found.run()
+    assert found.trained

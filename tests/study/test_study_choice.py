@@ -51,3 +51,15 @@ def test_a_trial_that_the_clock_stopped_has_seen_fewer_rows(epochs: float, plann
     train = record.configuration.train.model_copy(update={"num_train_epochs": planned})
     configuration = record.configuration.model_copy(update={"train": train})
     assert reach(record.model_copy(update={"configuration": configuration})) == seen
+
+
+def test_a_trial_that_the_clock_stopped_early_does_not_beat_a_better_one_that_ended() -> None:
+    train = make_record(0).configuration.train.model_copy(update={"num_train_epochs": 8})
+    cut, ended = (
+        record.model_copy(update={"configuration": record.configuration.model_copy(update={"train": train})})
+        for record in (
+            make_record(0, accuracy=0.5, train_rows=1620, epochs=0.4),
+            make_record(1, accuracy=0.95, train_rows=540, epochs=8),
+        )
+    )
+    assert choose(standings([cut, ended], "accuracy"), "accuracy").winner.leader.number == 1

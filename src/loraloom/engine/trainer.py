@@ -233,10 +233,11 @@ class _Run(TrainerCallback):
         step = state.global_step
         rate = self.job.configuration.train.learning_rate * self.schedule.factor(step - 1)
         self.trace.append((step, self.objective.end_step(), rate))
-        if step in self.evaluate_at:
+        late = self.job.deadline is not None and time.monotonic() >= self.job.deadline
+        if step in self.evaluate_at or late:
             control.should_evaluate = True
-        elif self.job.deadline is not None and time.monotonic() >= self.job.deadline:
-            control.should_evaluate = control.should_training_stop = True
+        if late and step < self.schedule.total:
+            control.should_training_stop = True
             self.marks = (f"stopped by the clock after {state.epoch:.2f} epochs",)
         self.heed()
         if self.rhythm.due():

@@ -19,11 +19,12 @@ from loraloom.execute.executor import Executor
 from loraloom.execute.warm_up import warm_up
 from loraloom.execute.workplace import Workplace
 from loraloom.search.clock import Clock
-from loraloom.search.costs import Costs, Measured, evaluations, measured
+from loraloom.search.costs import Costs, Measured, measured
 from loraloom.search.outlook import Outlook, look_ahead
 from loraloom.search.pace import Pace
-from loraloom.search.plan import Plan, Task, make_plan
+from loraloom.search.plan import FINALISTS, Plan, Task, make_plan
 from loraloom.study.durable import write_json
+from loraloom.study.record import read_metrics
 
 PLAN = "plan.json"
 TEST_CAUTION = 1.5
@@ -49,7 +50,7 @@ class Planner:
         """
         data, pace = self._place.data, self.pace
         pace.task = Task(
-            self._place.recipe, self._training_rows, len(data.validation), len(data.labels), self._configurations()
+            self._place.recipe, self._training_rows, self._eval_rows, len(data.labels), self._configurations()
         )
         kept = _read(self._path)
         pace.costs = Costs(Measured(**one) for one in kept.get("measured", ()))
@@ -66,14 +67,32 @@ class Planner:
             pace.costs, self._loading = Costs(warmed.measured), warmed.loading_seconds
         self._keep_time_for_the_end()
         if "rungs" in kept:
-            pace.plan = Plan(tuple(kept["rungs"]), kept["finalists"], kept["seeds"])
+            pace.plan = self._extended(Plan(tuple(kept["rungs"]), kept["finalists"], kept["seeds"]))
         else:
             pace.plan = make_plan(pace.task, pace.costs, self._clock.training_seconds_left)
+
+    def _extended(self, kept: Plan) -> Plan:
+        """The plan of a run that goes on, with a rung above where there is time for more rows than it had."""
+        pace = self.pace
+        assert pace.task is not None
+        try:
+            new = make_plan(pace.task, pace.costs, self._clock.training_seconds_left)
+        except BudgetError:
+            return kept
+        if pace.task.rows(new.top) <= pace.task.rows(kept.top):
+            return kept
+        return Plan((*kept.rungs, new.top), new.finalists or kept.finalists or FINALISTS, new.seeds)
 
     @property
     def _training_rows(self) -> int:
         """The rows that a trial may have: the recipe's, where it names fewer than there are."""
         rows, most = len(self._place.data.train), self._place.recipe.data.max_train_samples
+        return rows if most is None else min(rows, most)
+
+    @property
+    def _eval_rows(self) -> int:
+        """The rows that a trial is validated on, where it trains on all."""
+        rows, most = len(self._place.data.validation), self._place.recipe.data.max_eval_samples
         return rows if most is None else min(rows, most)
 
     def write(self) -> None:
@@ -94,13 +113,13 @@ class Planner:
         """Takes note of what a trial took; `seconds` is the time from its start to its end."""
         if outcome.timings is None or not epochs:
             return
-        timings, train = outcome.timings, job.configuration.train
+        timings = outcome.timings
         one = measured(
             job.configuration,
             train_rows=len(job.rows.train),
             eval_rows=len(job.rows.validation),
             passes=epochs,
-            evaluated=max(1.0, evaluations(train) * epochs / train.num_train_epochs),
+            evaluated=max(1, len(read_metrics(job.folder))),
             train_seconds=timings.train_seconds,
             eval_seconds=timings.seconds - timings.train_seconds,
             beside_seconds=seconds - timings.seconds,
@@ -122,7 +141,7 @@ class Planner:
         costs, data, clock = self.pace.costs, self._place.data, self._clock
         if not costs.known or self.pace.task is None:
             return
-        dearest = self.pace.task.dearest
+        dearest = self.pace.task.dearest(costs)
         row = costs.train_row_seconds(dearest)
         self._row_seconds = min(row, self._row_seconds or row)
         clock.slowdown = row / self._row_seconds

@@ -85,7 +85,7 @@ class Finals:
         seconds = sum(pace.seconds(self._at(key), pace.plan.top) for key, _ in missing)
         unknown = max(0, wanted - len(self._ranked)) * pace.plan.seeds
         if unknown and pace.task is not None:
-            seconds += unknown * pace.seconds(pace.task.dearest, pace.plan.top)
+            seconds += unknown * pace.seconds(pace.task.dearest(pace.costs), pace.plan.top)
         return seconds
 
     def next(self) -> Wanted | None:

@@ -46,7 +46,7 @@ def look_ahead(pace: Pace, configurations: int | None, *, tried: int, ended: int
     """What `pace` has in mind, with `tried` configurations begun and `ended` trials behind it."""
     task, plan = pace.task, pace.plan
     assert task is not None
-    left, dearest = pace.clock.training_seconds_left, task.dearest
+    left, dearest = pace.clock.training_seconds_left, task.dearest(pace.costs)
     speed = None if not pace.costs.known else 1 / pace.costs.train_row_seconds(dearest)
     rows = [task.rows(rung) for rung in plan.rungs]
     seconds = [pace.seconds(dearest, rung) for rung in plan.rungs]

@@ -19,6 +19,8 @@ class Pace:
     clock: Clock = field(default_factory=lambda: Clock(None))
     costs: Costs = field(default_factory=Costs)
     slots: int = 1
+    nothing_yet: bool = False
+    """No trial was begun: the first one is, whatever seconds the planning itself took; its deadline bounds it."""
 
     @property
     def limited(self) -> bool:
@@ -35,7 +37,7 @@ class Pace:
     def allows(self, configuration: Configuration, rows: int | None, keep: float = 0.0) -> bool:
         """Whether such a trial would end in time, with `keep` seconds of training left after it."""
         left = self.clock.training_seconds_left
-        return left is None or self.seconds(configuration, rows) + keep / self.slots <= left
+        return left is None or self.nothing_yet or self.seconds(configuration, rows) + keep / self.slots <= left
 
     def most_rows(self, configuration: Configuration, most: int | None) -> int | None:
         """The rows that a trial begun now could have, `most` at most; None is all, 0 none."""

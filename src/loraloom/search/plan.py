@@ -10,6 +10,8 @@ different rows can't be compared. Three shapes:
 
 from __future__ import annotations
 
+import itertools
+from bisect import bisect_right
 from dataclasses import dataclass
 
 from loraloom.errors import BudgetError
@@ -39,9 +41,10 @@ class Plan:
         return self.rungs[-1]
 
     def rung(self, rows: int | None) -> int:
-        """The rung that a trial on `rows` belongs to; rows between two rungs were cut short by the clock, on the way
-        to the last."""
-        return self.rungs.index(rows) if rows in self.rungs else len(self.rungs) - 1
+        """The rung that a trial on `rows` belongs to: the highest that has no more rows."""
+        if rows is None or rows == self.top:
+            return len(self.rungs) - 1
+        return max(0, bisect_right([rung for rung in self.rungs if rung is not None], rows) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +60,18 @@ class Task:
     classes: int
     configurations: int | None
 
-    @property
-    def dearest(self) -> Configuration:
-        """A configuration with as many epochs as any."""
+    def dearest(self, costs: Costs) -> Configuration:
+        """What takes longest of the recipe's models, lengths and batch sizes, with as many epochs as any."""
         recipe = self.recipe
         epochs = max(recipe.values("train.num_train_epochs"))
-        return recipe.configuration({"train.num_train_epochs": epochs})
+        varied = ("backbone.model", "data.max_length", "train.per_device_train_batch_size")
+        found = [
+            recipe.configuration({"train.num_train_epochs": epochs, **dict(zip(varied, values, strict=True))})
+            for values in itertools.product(*(recipe.values(name) for name in varied))
+        ]
+        return (
+            max(found, key=lambda one: costs.seconds(one, self.train_rows, self.eval_rows)) if costs.known else found[0]
+        )
 
     def rows(self, rung: int | None) -> int:
         """Training rows of a rung."""
@@ -88,10 +97,13 @@ def make_plan(task: Task, costs: Costs, seconds: float | None) -> Plan:
     everything = Plan(seeds=search.seeds)
     if seconds is None:
         return _with_rungs(task, task.train_rows, FINALISTS, search.seeds) if by_rows else everything
-    full = costs.seconds(task.dearest, task.train_rows, task.eval_rows)
+    full = costs.seconds(task.dearest(costs), task.train_rows, task.eval_rows)
     fits = task.configurations is not None and task.configurations * search.seeds * full <= seconds
     if not by_rows and (search.pruner != "auto" or fits):
         return everything if full <= seconds else Plan((_most_rows(task, costs, seconds),), None, search.seeds)
+    if task.configurations == 1:  # there is nothing to choose: all the time is its own
+        repeated = [count for count in range(search.seeds, 0, -1) if count * full <= seconds]
+        return Plan(seeds=repeated[0]) if repeated else Plan((task.rung_of(_most_rows(task, costs, seconds)),), None, 1)
     share = FINALS_SHARE * seconds
     for finalists, seeds in _smaller_and_smaller(search.seeds):
         if finalists * seeds * full <= share:
@@ -133,7 +145,7 @@ def _most_rows(task: Task, costs: Costs, seconds: float) -> int:
 
 
 def _seconds(task: Task, costs: Costs, rows: int) -> float:
-    return costs.seconds(task.dearest, rows, task.validated(task.rung_of(rows)))
+    return costs.seconds(task.dearest(costs), rows, task.validated(task.rung_of(rows)))
 
 
 def _sizes(least: int, most: int) -> list[int]:

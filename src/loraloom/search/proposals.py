@@ -116,6 +116,7 @@ class Proposals:
     def _update(self) -> None:
         if self._tried.update():
             self._visited = 0
+        self._pace.nothing_yet = not len(self._tried)
 
     def _repeated(self) -> Proposal | None:
         """The next seed of a configuration that lacks some."""
@@ -207,7 +208,7 @@ class Proposals:
         data = base.data
         if rows is not None and self._pace.task is not None:
             validated = self._pace.task.validated(rows)
-            most = None if validated >= self._pace.task.eval_rows else validated
+            most = data.max_eval_samples if validated >= self._pace.task.eval_rows else validated
             part = {"max_train_samples": rows, "max_eval_samples": most}
             data = data.model_copy(update=part)
             # Of fewer steps as many would be a larger part: a rung shall show the schedule that the finals have.
@@ -236,12 +237,16 @@ def distribution(axis: Axis) -> BaseDistribution:
 
 
 def ledger_params(axes: Mapping[str, Axis], point: Mapping[str, Any]) -> dict[str, Any]:
-    """A point as the ledger holds it."""
+    """A point as the ledger holds it; lists in it may have been read from JSON, where a tuple is one."""
     return {
-        name: axis.names[axis.values.index(point[name])] if isinstance(axis, Choices) else point[name]
+        name: axis.names[axis.values.index(_frozen(point[name]))] if isinstance(axis, Choices) else point[name]
         for name, axis in axes.items()
         if name in point
     }
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _point(recipe: Recipe, params: Mapping[str, Any]) -> dict[str, Any] | None:

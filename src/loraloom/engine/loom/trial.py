@@ -111,7 +111,7 @@ class Trial:
         rate = self.rate
         self._trace.append((self.step + 1, self.running.end_step(), rate))
         late = self.job.deadline is not None and time.monotonic() >= self.job.deadline
-        if late and self.step < self.schedule.total and self.step not in self.evaluate_at:
+        if late and self.step < self.schedule.total:
             self.marks = (f"stopped by the clock after {self.epoch:.2f} epochs",)
             self.over = True
         else:
