@@ -31,7 +31,7 @@ from loraloom.study.provenance import changed, describe_machine
 from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
 from loraloom.study.run import Run, refuse_taken
 from loraloom.tracking import refuse_missing, tracked
-from loraloom.use.evaluate import test_winner
+from loraloom.use.evaluate import rehearse_test, test_winner
 
 PICTURES_SHARE = 0.8
 """Of the time that is kept for the report: where less is left before the deadline, it is written without pictures."""
@@ -145,7 +145,7 @@ def _go_on(
     engine, reason = chosen
     with run.locked(), tracked(run, watcher, seconds_left=lambda: clock.seconds_left) as watchers:
         executor = make_executor(placement, engine, place, watchers.note, profile=profile)
-        driver = Driver(run, place, executor, watchers, clock, stop)
+        driver = Driver(run, place, executor, watchers, clock, stop, rehearse_test)
         driver.plan(engine.name, f"{reason}; {placement}")
         driver.run_trials()
         if stop.seconds_left < clock.reserve:

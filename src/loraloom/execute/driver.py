@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from loraloom.engine import Job, Outcome, pack_key
 from loraloom.errors import RunError
 from loraloom.execute.executor import Executor, Finished
-from loraloom.execute.planning import Planner
+from loraloom.execute.planning import Planner, Rehearse
 from loraloom.execute.recording import Recorder
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
@@ -37,8 +37,17 @@ class Driver:
     """Runs the trials of one run."""
 
     def __init__(
-        self, run: Run, place: Workplace, executor: Executor, watcher: Watcher, clock: Clock, stop: Stop
+        self,
+        run: Run,
+        place: Workplace,
+        executor: Executor,
+        watcher: Watcher,
+        clock: Clock,
+        stop: Stop,
+        rehearse: Rehearse | None = None,
     ) -> None:
+        """`rehearse` times the test of an adapter, for the time that is kept for it."""
+        self._rehearse = rehearse
         self._run, self._place, self._executor = run, place, executor
         self._watcher, self._clock, self._stop = watcher, clock, stop
         self._ledger = open_ledger(run, watcher.note)
@@ -174,7 +183,10 @@ class Driver:
             return
         seconds = time.monotonic() - self._began.pop(job.number)
         self._planner.note(job, outcome, self._recorder.epochs(job), seconds)
-        self._tell(self._recorder.write(proposal, job, outcome))
+        record = self._recorder.write(proposal, job, outcome)
+        self._tell(record)
+        if self._rehearse is not None and record.state == "complete":
+            self._planner.rehearse(self._rehearse, job, self._place.data.validation.texts)
 
     def _tell(self, record: TrialRecord) -> None:
         metric = self._run.recipe.search.metric

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,12 @@ TEST_CAUTION = 1.5
 """What follows the last step is expected to take so much longer than it was measured: there is no second try."""
 
 
+REHEARSAL_SECONDS, REHEARSAL_TEXTS = 20.0, 128
+"""Where less is left, the test is not rehearsed; it takes a second or two."""
+Rehearse = Callable[[Path, Sequence[str]], tuple[float, float]]
+"""Times the test of the adapter in a folder: seconds to load it, and for a text."""
+
+
 class Planner:
     """Makes and keeps the plan; `pace` is what the search asks."""
 
@@ -39,6 +45,7 @@ class Planner:
         self._configurations = configurations
         self.pace = Pace(clock=clock)
         self._loading = 0.0
+        self._rehearsed: dict[str, tuple[float, float]] = {}
         self._row_seconds: float | None = None
 
     def prepare(self, executor: Executor, note: Callable[[str], None]) -> None:
@@ -128,6 +135,14 @@ class Planner:
         self._keep_time_for_the_end()
         self._plan_anew()
 
+    def rehearse(self, rehearse: Rehearse, job: Job, texts: Sequence[str]) -> None:
+        """Times the test of a model's first adapter on a few texts, where the time is limited and not all but used."""
+        model, left = job.configuration.backbone.model, self._clock.training_seconds_left
+        if left is None or left < REHEARSAL_SECONDS or model in self._rehearsed:
+            return
+        self._rehearsed[model] = rehearse(job.folder, texts[:REHEARSAL_TEXTS])
+        self._keep_time_for_the_end()
+
     def job_deadline(self, job_rows: int, configuration: Any) -> float | None:
         """The monotonic time at which a trial must have taken its last step: what is left is for its evaluation."""
         end = self._clock.training_end
@@ -146,8 +161,9 @@ class Planner:
         self._row_seconds = min(row, self._row_seconds or row)
         clock.slowdown = row / self._row_seconds
         loading = clock.slowdown * max(self._loading, clock.loading_seconds / 2)
-        test = loading + len(data.test) * costs.eval_row_seconds(dearest)
-        clock.reserve = TEST_CAUTION * test + clock.report_seconds
+        tests = [loading + len(data.test) * costs.eval_row_seconds(dearest)]
+        tests += [clock.slowdown * (load + len(data.test) * each) for load, each in self._rehearsed.values()]
+        clock.reserve = TEST_CAUTION * max(tests) + clock.report_seconds
 
     def _plan_anew(self) -> None:
         """Finalists and seeds by what is known now; the rungs stay."""

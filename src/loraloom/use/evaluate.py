@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,18 @@ def test_winner(folder: Path, test: Split) -> tuple[TrialRecord, str]:
     result = Result(validation=record.result.validation, test=score_of(scores))
     lines = [_line(row, test, probabilities) for row in range(len(test.texts))]
     return record.model_copy(update={"result": result}), "".join(lines)
+
+
+def rehearse_test(folder: Path, texts: Sequence[str]) -> tuple[float, float]:
+    """What a test of the adapter in `folder` would take: seconds to load it, and for a text; `texts` are not the test's.
+
+    Training's own evaluations say too little: its texts are tokenised, and frozen layers may be computed already.
+    """
+    start = time.monotonic()
+    classifier = load(folder)
+    loaded = time.monotonic()
+    classifier.predict_proba(texts)
+    return loaded - start, (time.monotonic() - loaded) / len(texts)
 
 
 def score_of(scores: metrics.Scores) -> Score:
