@@ -31,7 +31,7 @@ def test_winner(folder: Path, test: Split) -> tuple[TrialRecord, str]:
 
 
 def rehearse_test(folder: Path, texts: Sequence[str]) -> tuple[float, float]:
-    """What a test of the adapter in `folder` would take: seconds to load it, and for a text; `texts` are not the test's.
+    """What a test of the adapter in `folder` would take: seconds to load it, and for a text, tried on other `texts`.
 
     Training's own evaluations say too little: its texts are tokenised, and frozen layers may be computed already.
     """
