@@ -31,6 +31,8 @@ from loraloom.study.run import Run
 
 ATTEMPTS = 2
 """How often a trial is begun that ends without an outcome, the second time alone."""
+MOST_FAILURES = 20
+"""Failed trials in a row after which none is begun."""
 
 
 class Driver:
@@ -59,6 +61,7 @@ class Driver:
         self._under_way: dict[int, Proposal] = {}
         self._began: dict[int, float] = {}
         self._attempts: Counter[int] = Counter()
+        self._failed = 0
         self._waiting: Proposal | None = None
 
     def plan(self, engine: str, reason: str) -> None:
@@ -118,9 +121,14 @@ class Driver:
 
     def _start_packs(self) -> bool:
         """Fills the room that there is; returns whether anything is under way."""
-        while not self._stop.asked() and self._executor.room() and (pack := self._next_pack()):
+        while not self._stop.asked() and not self._hopeless and self._executor.room() and (pack := self._next_pack()):
             self._executor.start([self._begin(proposal) for proposal in pack])
         return bool(self._under_way)
+
+    @property
+    def _hopeless(self) -> bool:
+        """Whether trials only fail: what ails them is not their configuration."""
+        return self._failed >= MOST_FAILURES
 
     def _next_pack(self) -> list[Proposal]:
         """As many proposals as are best trained together; one that can't join them waits for the next pack."""
@@ -184,6 +192,7 @@ class Driver:
         seconds = time.monotonic() - self._began.pop(job.number)
         self._planner.note(job, outcome, self._recorder.epochs(job), seconds)
         record = self._recorder.write(proposal, job, outcome)
+        self._failed = self._failed + 1 if record.state == "failed" else 0
         self._tell(record)
         if self._rehearse is not None and record.state == "complete":
             self._planner.rehearse(self._rehearse, job, self._place.data.validation.texts)

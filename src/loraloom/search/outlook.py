@@ -58,7 +58,8 @@ def look_ahead(pace: Pace, configurations: int | None, *, tried: int, ended: int
             trials = min(trials, int(pace.slots * left / seconds[-1]))
         finals = Step(trials, rows[-1])
     else:
-        finals = Step(plan.finalists * plan.seeds, rows[-1])
+        # On one rung a finalist has its first seed already.
+        finals = Step(plan.finalists * (plan.seeds - (len(rows) == 1)), rows[-1])
         if left is not None and seconds[0] > 0:
             climb = sum(cost / ETA**rung for rung, cost in enumerate(seconds[:-1])) or seconds[0]
             searching = max(0.0, pace.slots * left - finals.trials * seconds[-1])

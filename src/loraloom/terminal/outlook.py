@@ -30,10 +30,13 @@ def plan_lines(plan: SearchPlan) -> Iterator[str]:
 
 def in_words(outlook: Outlook) -> str:
     """The rungs and the finals: `about 12 trials on 475 rows, then 3 finalists × 3 seeds on all 1,424 rows`."""
-    steps = [f"{counted(step.trials, 'trial')} on {step.rows:,} rows" for step in outlook.rungs]
-    finalists = counted(outlook.finalists or 0, "finalist")
-    finals = f"{finalists} × {counted(outlook.seeds, 'seed')} on {_rows(outlook.finals, outlook)}"
-    return f"about {', '.join(steps)}, then {finals}" if steps else finals
+    steps = ", ".join(f"{counted(step.trials, 'trial')} on {step.rows:,} rows" for step in outlook.rungs)
+    if outlook.finals.trials == 0:
+        return f"about {steps}"
+    finalists = outlook.finalists or 1
+    seeds = counted(outlook.finals.trials // finalists, "seed")
+    finals = f"{counted(finalists, 'finalist')} × {seeds} on {_rows(outlook.finals, outlook)}"
+    return f"about {steps}, then {finals}" if steps else finals
 
 
 def left_out(plan: SearchPlan) -> Iterator[str]:

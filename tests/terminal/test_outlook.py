@@ -1,0 +1,26 @@
+"""The plan in words."""
+
+from __future__ import annotations
+
+from loraloom.search.outlook import Outlook, Step
+from loraloom.terminal.outlook import in_words
+
+
+def _outlook(rungs: tuple[Step, ...], finals: Step, part: int | None = None) -> Outlook:
+    return Outlook(rungs, finals, 3, 2, 2, 9000, part, None, None)
+
+
+def test_rungs_and_finals_are_said() -> None:
+    outlook = _outlook((Step(9, 1000), Step(3, 3000)), Step(6, 9000))
+    assert (
+        in_words(outlook)
+        == "about 9 trials on 1,000 rows, 3 trials on 3,000 rows, then 3 finalists × 2 seeds on all 9,000 rows"
+    )
+
+
+def test_where_no_rung_fits_there_are_finals_alone() -> None:
+    assert in_words(_outlook((), Step(6, 500), part=500)) == "3 finalists × 2 seeds on 500 rows"
+
+
+def test_on_one_rung_with_one_seed_there_are_no_finals() -> None:
+    assert in_words(_outlook((Step(4, 243),), Step(0, 243))) == "about 4 trials on 243 rows"
