@@ -357,34 +357,41 @@ def _terminate(number: int, _: Any) -> None:
 
 def main() -> None:
     """The entry point: runs a command, and turns what went wrong into one sentence and an exit code."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)  # before heavy imports, which take seconds
+    try:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _terminate)  # before heavy imports, which take seconds
+        code = _exit_code()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # all is done; the process ends
+    except _TerminatedError:
+        code = _fail("stopped by SIGTERM before anything was begun", 75)
+    sys.exit(code)
+
+
+def _exit_code() -> int:
+    """Runs the command."""
     _wait_politely()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)  # a log shows a long run as it goes
     try:
         code = app(standalone_mode=False) or 0
-        if code == 130:  # typer takes Ctrl-C, and says nothing
-            _fail("stopped by Ctrl-C", code)
+        return _fail("stopped by Ctrl-C", code) if code == 130 else code  # typer takes Ctrl-C, and says nothing
     except LoraloomError as error:
-        code = _fail(str(error), error.exit_code)
+        return _fail(str(error), error.exit_code)
     except typer.Abort:
-        code = _fail("stopped by Ctrl-C", 130)
+        return _fail("stopped by Ctrl-C", 130)
     except typer.TyperException as error:  # a wrong option or argument
-        code = _fail(getattr(error, "format_message", error.__str__)(), 2)
+        return _fail(getattr(error, "format_message", error.__str__)(), 2)
     except KeyboardInterrupt:
-        code = _fail("stopped by Ctrl-C", 130)
-    except _TerminatedError:
-        code = _fail("stopped by SIGTERM before anything was begun", 75)
+        return _fail("stopped by Ctrl-C", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        return 0
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        code = _fail(f"{error.filename or 'a file'}: {error.strerror}", 2)
-    sys.exit(code)
+        return _fail(f"{error.filename or 'a file'}: {error.strerror}", 2)
 
 
 def _search(

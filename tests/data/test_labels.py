@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from loraloom.data import read_labelled
@@ -76,6 +76,14 @@ def test_numbers_map_to_ids_in_their_order_whether_written_as_text_or_not(number
         assert sorted(set(ids.tolist())) == list(range(len(labels.codes)))
 
 
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
 @given(
     st.lists(
         st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1).filter(str.strip),
@@ -83,6 +91,7 @@ def test_numbers_map_to_ids_in_their_order_whether_written_as_text_or_not(number
     )
 )
 def test_every_row_keeps_its_label_under_the_mapping(cells: list[str]) -> None:
+    assume(not all(_is_number(cell) for cell in cells))  # numbers that are not whole are refused, '1' and '01' are one
     codes = _codes(list(cells))
     labels = labels_of(codes, None)
     assert [labels.names[number] for number in ids_of(codes, labels, "rows.csv")] == codes

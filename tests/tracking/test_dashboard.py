@@ -184,14 +184,22 @@ def test_a_port_that_is_taken_is_said(trained: Path) -> None:
 @needs_dashboard
 def test_the_command_says_where_it_is_and_ends_by_ctrl_c(trained: Path) -> None:
     command = [sys.executable, "-m", "loraloom.cli", "dashboard", str(trained), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job ignores it, and so would a child
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as process:
+        signal.signal(signal.SIGINT, before)
         assert process.stdout is not None
         said = process.stdout.readline()
         try:
             assert len(study(re.findall(r"http://127.0.0.1:\d+", said)[0])["trials"]) == 2
         finally:
             process.send_signal(signal.SIGINT)
-            rest, errors = process.communicate(timeout=60)
+            try:
+                rest, errors = process.communicate(timeout=60)
+            finally:
+                process.kill()
     assert (process.returncode, rest, errors) == (0, "", "")
 
 

@@ -249,7 +249,7 @@ def test_a_damaged_file_of_metrics_ends_tracking_alone(tiny_recipe: dict[str, An
     with tracked(run, ear) as watcher:
         watcher.trial_ended(trial, (), Outlook((), Step(1, 1), None, 1, 1, 1, None, None, None))
     (failure,) = ear.failures
-    assert "metrics.jsonl:1: is damaged" in failure
+    assert "metrics.jsonl" in failure
 
 
 def test_a_stop_from_outside_is_not_taken_for_a_failure(
