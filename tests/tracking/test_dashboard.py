@@ -184,9 +184,8 @@ def test_a_port_that_is_taken_is_said(trained: Path) -> None:
 @needs_dashboard
 def test_the_command_says_where_it_is_and_ends_by_ctrl_c(trained: Path) -> None:
     command = [sys.executable, "-m", "loraloom.cli", "dashboard", str(trained), "--port", "0"]
-    before = signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell's background job ignores it, and so would a child
+    # A background job of a shell ignores SIGINT, and so would its children.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **pipes) as process:
         signal.signal(signal.SIGINT, before)
