@@ -18,7 +18,7 @@ import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -27,19 +27,18 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import optuna
-from optuna.trial import create_trial
+from optuna.trial import FrozenTrial, create_trial
 from rich.console import Console
 
 from bench.measure import ROOT
 from loraloom.recipe import Choices, Recipe, read_recipe
 from loraloom.search.outlook import Outlook, Step
-from loraloom.search.proposals import Proposals, distribution, make_sampler
+from loraloom.search.proposals import Proposals, distribution, ledger_params, make_sampler
 from loraloom.search.pruning import make_pruner
 from loraloom.search.watcher import SearchPlan
 from loraloom.study.durable import write_json
 from loraloom.study.leaderboard import LEADERBOARD
-from loraloom.study.ledger import STUDY_NAME, Ledger
+from loraloom.study.ledger import Ledger, write_trials
 from loraloom.study.live_leaderboard import LiveLeaderboard
 from loraloom.study.provenance import describe_machine
 from loraloom.study.record import RECORD, Counts, Result, Score, Timings, TrialRecord
@@ -134,25 +133,24 @@ class Filled:
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         self.run = Run.create(folder, recipe)
         self._points = recipe.grid() if recipe.search.sampler == "grid" else _drawn(recipe)
-        with _unsynced():
-            Ledger(self.run.path / LEDGER, make_sampler(recipe, 0), make_pruner(recipe))
-        self._size = 0
+        self._trials: list[FrozenTrial] = []
+        self._write()
 
     def grow(self, size: int) -> None:
         """Adds trials until there are `size`."""
         recipe = self.run.recipe
         distributions = {name: distribution(axis) for name, axis in recipe.axes.items()}
-        trials = []
-        for number, point in enumerate(islice(self._points, size - self._size), start=self._size):
+        begun = len(self._trials)
+        for number, point in enumerate(islice(self._points, size - begun), start=begun):
             record = record_of(recipe, number, point)
             folder = self.run.trial_folder_to_begin(number)
             (folder / RECORD).write_text(record.model_dump_json(indent=2), encoding="utf-8")
             (folder / "manifest.json").write_text('{"sha256": {}}', encoding="utf-8")
             value = _accuracy(record)
             steps = {step: value * (1 - 0.5**step) for step in range(1, EVALUATIONS + 1)}
-            trials.append(
+            self._trials.append(
                 create_trial(
-                    params=_params(recipe, point),
+                    params=ledger_params(recipe.axes, point),
                     distributions=distributions,
                     value=value,
                     user_attrs={"seed_index": 0},
@@ -160,13 +158,11 @@ class Filled:
                     intermediate_values=steps,
                 )
             )
-        with _unsynced() as connect:
-            storage = optuna.storages.RDBStorage(
-                "sqlite://", engine_kwargs={"creator": lambda: connect(self.run.path / LEDGER)}
-            )
-            optuna.load_study(study_name=STUDY_NAME, storage=storage).add_trials(trials)
-        self._size = size
+        self._write()
         os.sync()  # else what is measured waits for these files too
+
+    def _write(self) -> None:
+        write_trials(self.run.path / LEDGER, self._trials)
 
 
 def record_of(recipe: Recipe, number: int, point: Mapping[str, Any]) -> TrialRecord:
@@ -208,31 +204,6 @@ def _drawn(recipe: Recipe) -> Iterator[dict[str, Any]]:
                 value = chance.uniform(axis.low, axis.high)
                 point[name] = round(value) if isinstance(axis.low, int) else value
         yield point
-
-
-def _params(recipe: Recipe, point: Mapping[str, Any]) -> dict[str, Any]:
-    """A point as the ledger holds it."""
-    return {
-        name: axis.names[axis.values.index(point[name])] if isinstance(axis, Choices) else point[name]
-        for name, axis in recipe.axes.items()
-    }
-
-
-@contextmanager
-def _unsynced() -> Iterator[Callable[[Path], sqlite3.Connection]]:
-    """Filling waits for no disk: only what is measured is as durable as a search has it."""
-    connect = sqlite3.connect
-
-    def unsynced(path: Path, **options: Any) -> sqlite3.Connection:
-        connection: sqlite3.Connection = connect(path, **options)
-        connection.execute("PRAGMA synchronous = OFF")
-        return connection
-
-    sqlite3.connect = unsynced  # type: ignore[assignment]
-    try:
-        yield unsynced
-    finally:
-        sqlite3.connect = connect
 
 
 class _Timed(sqlite3.Connection):

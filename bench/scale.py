@@ -16,7 +16,6 @@ import json
 import os
 import platform
 import random
-import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -41,6 +40,7 @@ from loraloom.execute.workplace import Workplace
 from loraloom.recipe import read_recipe
 from loraloom.search.clock import Clock
 from loraloom.search.watcher import Watcher
+from loraloom.study import ledger as study_ledger
 from loraloom.study.run import Run
 
 WANTED = 200
@@ -160,18 +160,12 @@ def measure(
 @contextmanager
 def _unsynced() -> Iterator[None]:
     """SQLite leaves the disk's cache alone: what is left of the ledger's cost is Optuna's and SQLAlchemy's."""
-    connect = sqlite3.connect
-
-    def unsynced(path: Path, **options: Any) -> sqlite3.Connection:
-        connection: sqlite3.Connection = connect(path, **options)
-        connection.execute("PRAGMA synchronous = OFF")
-        return connection
-
-    sqlite3.connect = unsynced  # type: ignore[assignment]
+    synchronous = study_ledger.SYNCHRONOUS
+    study_ledger.SYNCHRONOUS = "OFF"
     try:
         yield
     finally:
-        sqlite3.connect = connect
+        study_ledger.SYNCHRONOUS = synchronous
 
 
 def _first_and_last(taken: list[float]) -> dict[str, float]:

@@ -18,6 +18,7 @@ from loraloom.errors import BudgetError, RunError
 from loraloom.execute.executor import Executor
 from loraloom.execute.warm_up import warm_up
 from loraloom.execute.workplace import Workplace
+from loraloom.recipe import Configuration
 from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Measured, measured
 from loraloom.search.outlook import Outlook, look_ahead
@@ -29,8 +30,6 @@ from loraloom.study.record import read_metrics
 PLAN = "plan.json"
 TEST_CAUTION = 1.5
 """What follows the last step is expected to take so much longer than it was measured: there is no second try."""
-
-
 REHEARSAL_SECONDS, REHEARSAL_TEXTS = 20.0, 128
 """Where less is left, the test is not rehearsed; it takes a second or two."""
 Rehearse = Callable[[Path, Sequence[str]], tuple[float, float]]
@@ -106,7 +105,7 @@ class Planner:
         """Keeps the plan with the run."""
         kept = _read(self._path)
         plan = self.pace.plan
-        first = kept.get("first") or _plain(self.outlook(0, 0))
+        first = kept.get("first") or asdict(self.outlook(0, 0))
         values = {"rungs": list(plan.rungs), "finalists": plan.finalists, "seeds": plan.seeds, "first": first}
         values["measured"] = self.pace.costs.as_json()
         write_json(self._path, {"sha256": _digest(values), **values})
@@ -143,13 +142,13 @@ class Planner:
         self._rehearsed[model] = rehearse(job.folder, texts[:REHEARSAL_TEXTS])
         self._keep_time_for_the_end()
 
-    def job_deadline(self, job_rows: int, configuration: Any) -> float | None:
+    def job_deadline(self, eval_rows: int, configuration: Configuration) -> float | None:
         """The monotonic time at which a trial must have taken its last step: what is left is for its evaluation."""
         end = self._clock.training_end
         if end is None or not self.pace.costs.known:
             return end
         beside = self.pace.costs.beside_seconds(configuration)
-        return end - TEST_CAUTION * (job_rows * self.pace.costs.eval_row_seconds(configuration) + beside)
+        return end - TEST_CAUTION * (eval_rows * self.pace.costs.eval_row_seconds(configuration) + beside)
 
     def _keep_time_for_the_end(self) -> None:
         """The test of the winner, its loading, and the report, all of them slower if the machine has become so."""
@@ -193,7 +192,3 @@ def _read(path: Path) -> dict[str, Any]:
 def _digest(values: Mapping[str, Any]) -> str:
     """Of what is kept: another number in it would be another search."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def _plain(outlook: Outlook) -> dict[str, Any]:
-    return asdict(outlook)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from loraloom.errors import BudgetError
@@ -97,20 +98,25 @@ def make_plan(task: Task, costs: Costs, seconds: float | None) -> Plan:
     everything = Plan(seeds=search.seeds)
     if seconds is None:
         return _with_rungs(task, task.train_rows, FINALISTS, search.seeds) if by_rows else everything
-    full = costs.seconds(task.dearest(costs), task.train_rows, task.eval_rows)
+    dearest = task.dearest(costs)
+
+    def taken(rows: int) -> float:
+        return costs.seconds(dearest, rows, task.validated(task.rung_of(rows)))
+
+    full = taken(task.train_rows)
     fits = task.configurations is not None and task.configurations * search.seeds * full <= seconds
     if not by_rows and (search.pruner != "auto" or fits):
-        return everything if full <= seconds else Plan((_most_rows(task, costs, seconds),), None, search.seeds)
+        return everything if full <= seconds else Plan((_most_rows(task, taken, seconds),), None, search.seeds)
     if task.configurations == 1:  # there is nothing to choose: all the time is its own
         repeated = [count for count in range(search.seeds, 0, -1) if count * full <= seconds]
-        return Plan(seeds=repeated[0]) if repeated else Plan((task.rung_of(_most_rows(task, costs, seconds)),), None, 1)
+        return Plan(seeds=repeated[0]) if repeated else Plan((task.rung_of(_most_rows(task, taken, seconds)),), None, 1)
     share = FINALS_SHARE * seconds
     for finalists, seeds in _smaller_and_smaller(search.seeds):
         if finalists * seeds * full <= share:
             return _with_rungs(task, task.train_rows, finalists, seeds)
-    top = _most_rows(task, costs, min(seconds, max(share, _least_seconds(task, costs))))
+    top = _most_rows(task, taken, min(seconds, max(share, taken(_least_rows(task)))))
     if len(ladder(top, task.classes)) == 1:  # too few rows to choose on: all the time goes to one trial
-        top = _most_rows(task, costs, seconds)
+        top = _most_rows(task, taken, seconds)
         return Plan((task.rung_of(top),), 1, 1)
     return _with_rungs(task, top, 1, 1)
 
@@ -125,27 +131,20 @@ def _smaller_and_smaller(seeds: int) -> list[tuple[int, int]]:
     return [(finalists, seeds) for finalists in range(FINALISTS, 0, -1)] + [(1, s) for s in range(seeds - 1, 0, -1)]
 
 
-def _least_seconds(task: Task, costs: Costs) -> float:
-    """What a trial on the fewest rows takes."""
-    return _seconds(task, costs, min(LEAST_ROWS, task.train_rows))
+def _least_rows(task: Task) -> int:
+    return min(LEAST_ROWS, task.train_rows)
 
 
-def _most_rows(task: Task, costs: Costs, seconds: float) -> int:
-    """The most rows that one trial can be trained on in `seconds`."""
-    least = min(LEAST_ROWS, task.train_rows)
-    shortest = _least_seconds(task, costs)
+def _most_rows(task: Task, taken: Callable[[int], float], seconds: float) -> int:
+    """The most rows that one trial can be trained on in `seconds`; `taken` is what it takes on so many."""
+    least = _least_rows(task)
+    shortest = taken(least)
     if shortest > seconds:
         raise BudgetError(
             f"the time does not suffice for one trial: one on {least} rows takes about {shortest:.0f} s, "
             f"{max(0.0, seconds):.0f} s are left for it; {shortest - seconds:.0f} s more would do (budget.max_seconds)"
         )
-    return max(
-        rows for rows in _sizes(least, task.train_rows) if rows == least or _seconds(task, costs, rows) <= seconds
-    )
-
-
-def _seconds(task: Task, costs: Costs, rows: int) -> float:
-    return costs.seconds(task.dearest(costs), rows, task.validated(task.rung_of(rows)))
+    return max(rows for rows in _sizes(least, task.train_rows) if rows == least or taken(rows) <= seconds)
 
 
 def _sizes(least: int, most: int) -> list[int]:

@@ -20,7 +20,7 @@ from loraloom.search.pruning import make_pruner
 from loraloom.study.durable import is_whole
 from loraloom.study.integrity import put_aside_damage
 from loraloom.study.leaderboard import reported, validation
-from loraloom.study.ledger import REASON, ROWS, SEED_INDEX, Ledger, was_rejected, write_trials
+from loraloom.study.ledger import REASON, ROWS, SEED_INDEX, Ledger, noted, was_rejected, write_trials
 from loraloom.study.record import Evaluation, TrialRecord, read_metrics, read_record
 from loraloom.study.run import BEST, LEDGER, TRIALS, Run
 
@@ -130,8 +130,7 @@ def _trial(recipe: Recipe, record: TrialRecord, evaluations: tuple[Evaluation, .
     values = reported(evaluations, metric)
     first = recipe.configuration(record.point).train.seed
     rows = record.configuration.data.max_train_samples
-    noted = {SEED_INDEX: record.seed - first, ROWS: None if rows == recipe.data.max_train_samples else rows}
-    user: dict[str, Any] = {name: value for name, value in noted.items() if value}
+    user = noted(record.seed - first, None if rows == recipe.data.max_train_samples else rows)
     if record.reason is not None:
         user[REASON] = record.reason
     value = None

@@ -136,12 +136,11 @@ class Ledger:
                     return shown(self._study.get_trials(deepcopy=False))
 
                 params = draw(sampler, distributions, trials, self.count, is_active)
-            noted = {SEED_INDEX: seed_index, ROWS: rows}
             begun = create_trial(
                 state=TrialState.RUNNING,
                 params={name: _stored(distributions[name], value) for name, value in params.items()},
                 distributions={name: distributions[name] for name in params},
-                user_attrs={name: value for name, value in noted.items() if value},
+                user_attrs=noted(seed_index, rows),
             )
             self._study.add_trial(begun)
             begun.number = self.count
@@ -258,6 +257,11 @@ def _stored(distribution: BaseDistribution, value: Any) -> Any:
 
 def _is_rejection(reason: str | None) -> bool:
     return reason is not None and reason.startswith(NOT_TRAINED)
+
+
+def noted(seed_index: int, rows: int | None) -> dict[str, Any]:
+    """What the ledger notes of a trial beside its point: nothing of its first seed, and of all rows."""
+    return {name: value for name, value in ((SEED_INDEX, seed_index), (ROWS, rows)) if value}
 
 
 def was_rejected(trial: FrozenTrial) -> bool:
