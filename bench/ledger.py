@@ -36,7 +36,7 @@ from loraloom.search.outlook import Outlook, Step
 from loraloom.search.proposals import Proposals, distribution, ledger_params, make_sampler
 from loraloom.search.pruning import make_pruner
 from loraloom.search.watcher import SearchPlan
-from loraloom.study.durable import write_json
+from loraloom.study.durable import MANIFEST, sha256, write_json
 from loraloom.study.leaderboard import LEADERBOARD
 from loraloom.study.ledger import Ledger, write_trials
 from loraloom.study.live_leaderboard import LiveLeaderboard
@@ -145,7 +145,8 @@ class Filled:
             record = record_of(recipe, number, point)
             folder = self.run.trial_folder_to_begin(number)
             (folder / RECORD).write_text(record.model_dump_json(indent=2), encoding="utf-8")
-            (folder / "manifest.json").write_text('{"sha256": {}}', encoding="utf-8")
+            manifest = {"sha256": {RECORD: sha256(folder / RECORD)}}
+            (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
             value = _accuracy(record)
             steps = {step: value * (1 - 0.5**step) for step in range(1, EVALUATIONS + 1)}
             self._trials.append(
