@@ -97,7 +97,7 @@ class Line:
 
 def recipe_of(sampler: str, pruner: str = "none") -> Recipe:
     """Six axes: lists, of which the grid has 12,960 points, or ranges and lists for random and tpe."""
-    search = {"sampler": sampler, "pruner": pruner, "n_trials": 2 * max(SIZES)}
+    search = {"sampler": sampler, "pruner": pruner, "resource": "epochs", "n_trials": 2 * max(SIZES)}
     if sampler == "grid":
         return read_recipe(
             {

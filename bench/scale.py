@@ -124,7 +124,7 @@ def measure(
                 "num_train_epochs": reports,
                 "bf16": False,
             },
-            "search": {"sampler": "random", "n_trials": trials, "pruner": pruner},
+            "search": {"sampler": "random", "n_trials": trials, "pruner": pruner, "resource": "epochs"},
         }
     )
     data = load_data(recipe.data, seed=0, train=rows)
@@ -148,6 +148,7 @@ def measure(
     heard = len(watch.seconds["report"])
     return {
         "pruner": pruner,
+        "resource": "epochs",
         "ledger": ledger,
         "trials": trials,
         "reports": heard,
