@@ -148,7 +148,6 @@ def measure(
     heard = len(watch.seconds["report"])
     return {
         "pruner": pruner,
-        "resource": "epochs",
         "ledger": ledger,
         "trials": trials,
         "reports": heard,
