@@ -121,6 +121,7 @@ def main() -> None:
         "together": given.together,
         "overruns": len(late),
         "mean_share": float(np.mean([search.share for search in found])),
+        "share_of_all": sum(search.training_seconds for search in found) / sum(search.deadline for search in found),
         "searches": [{**asdict(search), "share": search.share} for search in found],
     }
     given.out.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
@@ -133,7 +134,10 @@ def main() -> None:
             f"| {search.deadline:.0f} | {search.seconds:.1f} | {search.code} | {search.trials} | {search.finals} | "
             f"{search.rows:,} | {search.share:.0%} | {accuracy} |"
         )
-    print(f"\n{len(late)} overruns of {len(found)}; {values['mean_share']:.0%} of the time on average")
+    print(
+        f"\n{len(late)} overruns of {len(found)}; {values['mean_share']:.0%} of the time on average, "
+        f"{values['share_of_all']:.0%} of all time given"
+    )
 
 
 if __name__ == "__main__":
