@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loraloom.report import write_report
-from loraloom.report.pictures import side_by_side
+from loraloom.report.pictures.leaderboard import side_by_side
 from loraloom.report.tables import safe_cell
 from loraloom.study.durable import verify_manifest
 from tests.report.report_runs import (

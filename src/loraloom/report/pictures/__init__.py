@@ -1,0 +1,33 @@
+"""The report's pictures, a file for each section: `drawing.py` says how one is drawn, `pictures` draws all."""
+
+from __future__ import annotations
+
+import warnings
+
+from loraloom.report.findings import Findings
+from loraloom.report.pictures.confusion import draw_confusion
+from loraloom.report.pictures.curves import draw_curves
+from loraloom.report.pictures.drawing import STYLE, Picture
+from loraloom.report.pictures.leaderboard import draw_leaderboard
+
+__all__ = ["Picture", "pictures"]
+
+
+def pictures(found: Findings) -> dict[str, Picture] | None:
+    """The pictures that there is something to draw for, by name; None where matplotlib is missing."""
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        return None
+    drawn: dict[str, Picture] = {}
+    with mpl.rc_context(), warnings.catch_warnings():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        if len(found.board.ranked) > 1:
+            drawn["leaderboard"] = draw_leaderboard(found)
+        if found.curves:
+            drawn |= draw_curves(found.curves)
+        if found.test and found.test.matrix_fits:
+            drawn["confusion"] = draw_confusion(found.test)
+    return drawn

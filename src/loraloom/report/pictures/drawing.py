@@ -1,0 +1,85 @@
+"""How a picture is drawn: the style, an SVG for the page and a PNG for elsewhere, by matplotlib (the extra `report`).
+
+They are drawn once in the light palette; `svg.py` turns its colours into the page's CSS variables. Rejected:
+a plotting library in the page (its pictures would need a script), and drawing twice, by hand for the page and again
+for the files.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from loraloom.report.svg import GRID, INK, MUTED, for_page
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SIZE = (4.9, 3.1)
+"""Inches."""
+STYLE: Any = {  # matplotlib's stubs want a literal type of its own for every name
+    "font.size": 9.5,
+    "axes.facecolor": "none",
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "text.color": INK,
+    "text.parse_math": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "loraloom",
+    "figure.constrained_layout.use": True,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """`svg` is safe to put into the page: all its text was escaped by the XML writer."""
+
+    name: str
+    svg: Markup
+    png: bytes
+
+
+def picture(
+    name: str,
+    title: str,
+    sentence: str,
+    draw: Callable[[Axes], object],
+    *,
+    legend: Sequence[str] = (),
+    size: tuple[float, float] = SIZE,
+) -> Picture:
+    """Draws into new axes; `sentence` says what is to be seen. The legend is for the PNG: the page has its own."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size)
+    axes = figure.add_subplot()
+    draw(axes)
+    svg = for_page(_saved(figure, "svg", facecolor="none"), name, title, sentence)
+    if legend:
+        handles = [line for line in axes.get_lines() if line.get_label() == "validation"]
+        figure.set_figheight(size[1] + 0.22 * len(legend) + 0.2)
+        figure.legend(handles, legend, loc="outside lower left", frameon=False, fontsize=8)
+    axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
+    return Picture(name, Markup(svg), _saved(figure, "png", dpi=160))  # noqa: S704  # drawn and escaped by us
+
+
+def _saved(figure: Figure, kind: str, **options: Any) -> bytes:
+    nameless = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[kind]
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, metadata=nameless, **options)
+    return buffer.getvalue()
