@@ -1,6 +1,6 @@
 """The report of a run: findings first (frozen values), then a page, pictures and tables. Imports no torch.
 
-`findings.py` has what is said, `page.py`, `pictures.py` and `tables.py` how; `writing.py` does the whole.
+`findings.py` has what is said, `page.py`, `pictures/` and `tables/` how; `writing.py` does the whole.
 """
 
 from loraloom.report.findings import Findings, findings
