@@ -21,7 +21,7 @@ from loraloom.recipe import Backbone, Recipe, Train
 
 KERNELS = "loraloom.engine.loom.kernels"
 BUSY_SHARE = 0.25
-"""Load average, as a share of the cores, from which other programs are taken to disturb the measurement (as cli.py)."""
+"""Load average, as a share of the cores, from which other programs disturb the measurement (as cli/entry.py)."""
 
 
 @dataclass(frozen=True, slots=True)

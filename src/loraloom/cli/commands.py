@@ -6,30 +6,37 @@ Imports of the library are inside the commands, so that `--help` answers at once
 from __future__ import annotations
 
 import contextlib
-import io
 import json
-import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loraloom.errors import DataError, LoraloomError, RecipeError, StoppedError
+from loraloom.cli.options import (
+    AdapterPath,
+    AllowLeak,
+    AsJson,
+    Deadline,
+    GpusPerPack,
+    Grace,
+    Out,
+    Overrides,
+    Profile,
+    Quiet,
+    RayAddress,
+    RecipePath,
+    RunPath,
+    TextColumns,
+    Workers,
+)
+from loraloom.cli.running import follow, print_json, run_search
+from loraloom.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
-    from loraloom.execute.placement import Placement
     from loraloom.execute.stopping import Stop
-    from loraloom.recipe import Recipe
     from loraloom.study.record import TrialRecord
     from loraloom.terminal.live import Terminal
-
-STOP_AGAIN_SECONDS = 3
-BUSY_SHARE = 0.25
-"""Load average, as a share of the cores, from which other programs are taken to need them."""
 
 app = typer.Typer(
     help="Finds the most accurate LoRA text classifier that a parameter, memory and time budget allows, and shows why.",
@@ -39,54 +46,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.", show_default=False)]
-Out = Annotated[Path, typer.Option("--out", help="The run folder to make.", show_default=False)]
-Overrides = Annotated[
-    list[str],
-    typer.Option("--set", metavar="FIELD=VALUE", help="Override a field: lora.r=4, or an axis: lora.r=2,4,8."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Deadline = Annotated[
-    str | None,
-    typer.Option(
-        "--deadline",
-        metavar="TIME",
-        help="End by then, report and all: 2026-11-25T18:00, or 18:00. budget.max_seconds and SLURM's end count too.",
-        show_default=False,
-    ),
-]
-Grace = Annotated[
-    float,
-    typer.Option(
-        "--grace", min=0, metavar="SECONDS", help="Time after SIGTERM: a winner is tested and reported if it suffices."
-    ),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the result.")]
-AllowLeak = Annotated[
-    bool, typer.Option("--allow-leak", help="Keep training rows that are also in validation or test.")
-]
-Profile = Annotated[
-    bool, typer.Option("--profile", help="Write where a step's time goes to each trial's profile.json, and print it.")
-]
-Workers = Annotated[
-    int | None,
-    typer.Option("--workers", min=1, help="Train in this many worker processes, each with its share of cores."),
-]
-RayAddress = Annotated[
-    str | None, typer.Option("--ray", metavar="ADDRESS", help="Train on a Ray cluster: host:port of its head, or auto.")
-]
-GpusPerPack = Annotated[
-    float | None, typer.Option("--gpus_per_pack", help="With --ray: of a GPU for each pack, such as 0.5.")
-]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
-AdapterPath = Annotated[
-    Path, typer.Argument(metavar="ADAPTER", help="A trial's folder, such as RUN/best.", show_default=False)
-]
-TextColumns = Annotated[
-    list[str],
-    typer.Option("--text_column", help="Column of the text (may be given several times); the recipe's by default."),
-]
 
 
 @app.command()
@@ -109,7 +68,7 @@ def budget(
 
     statement = state_budget(read_recipe(recipe, overrides), num_labels)
     if as_json:
-        _print_json(statement.as_json())
+        print_json(statement.as_json())
         return
     from rich.console import Console
 
@@ -142,7 +101,7 @@ def search(
     from loraloom.recipe import read_recipe
 
     placement = Placement(workers, ray, gpus_per_pack)
-    _search(read_recipe(recipe, overrides), out, deadline, grace, allow_leak, profile, quiet, as_json, placement)
+    run_search(read_recipe(recipe, overrides), out, deadline, grace, allow_leak, profile, quiet, as_json, placement)
 
 
 @app.command()
@@ -166,7 +125,7 @@ def train(
             f"{recipe}: {', '.join(read.axes)} would vary; train takes one value each, search takes several"
         )
     one = read.search.model_copy(update={"sampler": "grid"})  # the others would look for more than there is
-    _search(read.model_copy(update={"search": one}), out, deadline, grace, allow_leak, profile, quiet, as_json)
+    run_search(read.model_copy(update={"search": one}), out, deadline, grace, allow_leak, profile, quiet, as_json)
 
 
 @app.command()
@@ -206,7 +165,7 @@ def resume(
             placement=Placement(workers, ray, gpus_per_pack),
         )
 
-    _run(run, grace, quiet, as_json, work)
+    follow(run, grace, quiet, as_json, work)
 
 
 @app.command()
@@ -227,7 +186,7 @@ def evaluate(
     if out is not None:
         write_text(out, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
     if as_json:
-        _print_json(values)
+        print_json(values)
         return
     from rich.console import Console
 
@@ -326,178 +285,10 @@ def doctor(
 
     diagnosis = diagnose(read)
     if as_json:
-        _print_json(diagnosis.as_json())
+        print_json(diagnosis.as_json())
         return
     from rich.console import Console
 
     from loraloom.terminal.doctor import print_diagnosis
 
     print_diagnosis(Console(), diagnosis)
-
-
-def _wait_politely() -> None:
-    """Threads that wait for each other sleep where other programs take the cores, before torch is loaded.
-
-    They spin otherwise, which is some 10 % faster on a quiet machine, and ten times slower where the one that is
-    waited for has lost its core.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        if os.getloadavg()[0] > BUSY_SHARE * (os.cpu_count() or 1):
-            os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-
-class _TerminatedError(BaseException):
-    """SIGTERM to a command that has no run under way; not an Exception, which libraries may swallow."""
-
-
-def _terminate(number: int, _: Any) -> None:
-    signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
-    raise _TerminatedError
-
-
-def main() -> None:
-    """The entry point: runs a command, and turns what went wrong into one sentence and an exit code."""
-    try:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, _terminate)  # before heavy imports, which take seconds
-        code = _exit_code()
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # all is done; the process ends
-    except _TerminatedError:
-        code = _fail("stopped by SIGTERM before anything was begun", 75)
-    sys.exit(code)
-
-
-def _exit_code() -> int:
-    """Runs the command."""
-    _wait_politely()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True)  # a log shows a long run as it goes
-    try:
-        code = app(standalone_mode=False) or 0
-        return _fail("stopped by Ctrl-C", code) if code == 130 else code  # typer takes Ctrl-C, and says nothing
-    except LoraloomError as error:
-        return _fail(str(error), error.exit_code)
-    except typer.Abort:
-        return _fail("stopped by Ctrl-C", 130)
-    except typer.TyperException as error:  # a wrong option or argument
-        return _fail(getattr(error, "format_message", error.__str__)(), 2)
-    except KeyboardInterrupt:
-        return _fail("stopped by Ctrl-C", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        if error.filename is None and error.errno is None:
-            raise
-        return _fail(f"{error.filename or 'a file'}: {error.strerror}", 2)
-
-
-def _search(
-    recipe: Recipe,
-    out: Path,
-    deadline: str | None,
-    grace: float,
-    allow_leak: bool,
-    profile: bool,
-    quiet: bool,
-    as_json: bool,
-    placement: Placement | None = None,
-) -> None:
-    from loraloom import pipeline
-    from loraloom.execute.placement import IN_PROCESS
-    from loraloom.search.clock import process_start
-
-    def work(watcher: Terminal, stop: Stop) -> TrialRecord:
-        return pipeline.search(
-            recipe,
-            out,
-            watcher=watcher,
-            stop=stop,
-            deadline=deadline,
-            started=process_start(),
-            command=sys.argv,
-            allow_leak=allow_leak,
-            profile=profile,
-            placement=placement or IN_PROCESS,
-        )
-
-    _run(out, grace, quiet, as_json, work)
-    if profile and not as_json:
-        from loraloom.terminal.profile import profile_lines
-
-        for line in profile_lines(out):
-            typer.echo(line)
-
-
-def _run(run: Path, grace: float, quiet: bool, as_json: bool, work: Callable[[Terminal, Stop], TrialRecord]) -> None:
-    from rich.console import Console
-
-    from loraloom.study.choice import choose
-    from loraloom.study.leaderboard import standings
-    from loraloom.study.run import Run
-    from loraloom.terminal.live import Terminal, closing_lines
-
-    watcher = Terminal(Console(stderr=as_json), quiet=quiet or as_json)
-    with _stoppable(run, grace) as stop:
-        try:
-            winner = work(watcher, stop)
-        finally:
-            watcher.closed()
-    if as_json:
-        _print_json({"run": str(run), "winner": winner.model_dump(mode="json")})
-        return
-    opened = Run(run)
-    metric = opened.recipe.search.metric
-    for line in closing_lines(winner, run, opened.recipe, choose(standings(opened.records(), metric), metric)):
-        typer.echo(line)
-
-
-@contextlib.contextmanager
-def _stoppable(run: Path, grace: float) -> Iterator[Stop]:
-    """SIGTERM and Ctrl-C end the run: after the step where trials train, else, and at the second time, at once.
-
-    What was finished stands, trials under way are kept as checkpoints, and the message says how to go on.
-    """
-    from loraloom.execute.stopping import Stop
-
-    stop = Stop(grace)
-
-    def signalled(number: int, _: Any) -> None:
-        try:
-            stop.ask(KeyboardInterrupt() if number == signal.SIGINT else StoppedError(run, "stopped by SIGTERM"))
-        except BaseException:
-            # Again after a while, since Python drops what is raised while it clears an object away.
-            signal.signal(signal.SIGALRM, lambda *_: signalled(number, None))
-            signal.alarm(STOP_AGAIN_SECONDS)
-            raise
-
-    before = {number: signal.signal(number, signalled) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    except KeyboardInterrupt:
-        if (run / "recipe.yaml").is_file():
-            raise StoppedError(run, "stopped by Ctrl-C", exit_code=130) from None
-        raise
-    except StoppedError as error:
-        if (run / "recipe.yaml").is_file():
-            raise
-        raise _TerminatedError from error
-    finally:
-        signal.alarm(0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _fail(sentence: str, code: int) -> int:
-    typer.echo(f"loraloom: {sentence}", err=True)
-    return code
-
-
-if __name__ == "__main__":
-    main()

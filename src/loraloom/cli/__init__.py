@@ -1,0 +1,9 @@
+"""The command line: `commands.py` is the table of commands, `entry.py` what surrounds each of them.
+
+Imports no torch, and of the library only its errors: `--help` answers at once.
+"""
+
+from loraloom.cli.commands import app
+from loraloom.cli.entry import main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,6 @@
+"""`python -m loraloom.cli` is `loraloom`."""
+
+from loraloom.cli import main
+
+if __name__ == "__main__":
+    main()

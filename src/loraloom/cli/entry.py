@@ -1,0 +1,80 @@
+"""The entry point: signals before a command is begun, and what each kind of error exits with."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+import typer
+
+from loraloom.cli.commands import app
+from loraloom.cli.running import TerminatedError
+from loraloom.errors import LoraloomError
+
+BUSY_SHARE = 0.25
+"""Load average, as a share of the cores, from which other programs are taken to need them."""
+
+
+def main() -> None:
+    """The entry point: runs a command, and turns what went wrong into one sentence and an exit code."""
+    try:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _terminate)  # before heavy imports, which take seconds
+        code = _exit_code()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # all is done; the process ends
+    except TerminatedError:
+        code = _fail("stopped by SIGTERM before anything was begun", 75)
+    sys.exit(code)
+
+
+def _exit_code() -> int:
+    """Runs the command."""
+    _wait_politely()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)  # a log shows a long run as it goes
+    try:
+        code = app(standalone_mode=False) or 0
+        return _fail("stopped by Ctrl-C", code) if code == 130 else code  # typer takes Ctrl-C, and says nothing
+    except LoraloomError as error:
+        return _fail(str(error), error.exit_code)
+    except typer.Abort:
+        return _fail("stopped by Ctrl-C", 130)
+    except typer.TyperException as error:  # a wrong option or argument
+        return _fail(getattr(error, "format_message", error.__str__)(), 2)
+    except KeyboardInterrupt:
+        return _fail("stopped by Ctrl-C", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        return _fail(f"{error.filename or 'a file'}: {error.strerror}", 2)
+
+
+def _wait_politely() -> None:
+    """Threads that wait for each other sleep where other programs take the cores, before torch is loaded.
+
+    They spin otherwise, which is some 10 % faster on a quiet machine, and ten times slower where the one that is
+    waited for has lost its core.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        if os.getloadavg()[0] > BUSY_SHARE * (os.cpu_count() or 1):
+            os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def _terminate(number: int, _: Any) -> None:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+    raise TerminatedError
+
+
+def _fail(sentence: str, code: int) -> int:
+    typer.echo(f"loraloom: {sentence}", err=True)
+    return code

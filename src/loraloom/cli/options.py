@@ -1,0 +1,56 @@
+"""Options and arguments that several commands have, each with its one name and its one description."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.", show_default=False)]
+Out = Annotated[Path, typer.Option("--out", help="The run folder to make.", show_default=False)]
+Overrides = Annotated[
+    list[str],
+    typer.Option("--set", metavar="FIELD=VALUE", help="Override a field: lora.r=4, or an axis: lora.r=2,4,8."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Deadline = Annotated[
+    str | None,
+    typer.Option(
+        "--deadline",
+        metavar="TIME",
+        help="End by then, report and all: 2026-11-25T18:00, or 18:00. budget.max_seconds and SLURM's end count too.",
+        show_default=False,
+    ),
+]
+Grace = Annotated[
+    float,
+    typer.Option(
+        "--grace", min=0, metavar="SECONDS", help="Time after SIGTERM: a winner is tested and reported if it suffices."
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the result.")]
+AllowLeak = Annotated[
+    bool, typer.Option("--allow-leak", help="Keep training rows that are also in validation or test.")
+]
+Profile = Annotated[
+    bool, typer.Option("--profile", help="Write where a step's time goes to each trial's profile.json, and print it.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Train in this many worker processes, each with its share of cores."),
+]
+RayAddress = Annotated[
+    str | None, typer.Option("--ray", metavar="ADDRESS", help="Train on a Ray cluster: host:port of its head, or auto.")
+]
+GpusPerPack = Annotated[
+    float | None, typer.Option("--gpus_per_pack", help="With --ray: of a GPU for each pack, such as 0.5.")
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
+AdapterPath = Annotated[
+    Path, typer.Argument(metavar="ADAPTER", help="A trial's folder, such as RUN/best.", show_default=False)
+]
+TextColumns = Annotated[
+    list[str],
+    typer.Option("--text_column", help="Column of the text (may be given several times); the recipe's by default."),
+]

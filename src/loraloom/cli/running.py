@@ -1,0 +1,131 @@
+"""What `search`, `train` and `resume` share: a run under way on a terminal, and what Ctrl-C and SIGTERM do to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from loraloom.errors import StoppedError
+
+if TYPE_CHECKING:
+    from loraloom.execute.placement import Placement
+    from loraloom.execute.stopping import Stop
+    from loraloom.recipe import Recipe
+    from loraloom.study.record import TrialRecord
+    from loraloom.terminal.live import Terminal
+
+STOP_AGAIN_SECONDS = 3
+
+
+class TerminatedError(BaseException):
+    """SIGTERM to a command that has no run under way; not an Exception, which libraries may swallow."""
+
+
+def run_search(
+    recipe: Recipe,
+    out: Path,
+    deadline: str | None,
+    grace: float,
+    allow_leak: bool,
+    profile: bool,
+    quiet: bool,
+    as_json: bool,
+    placement: Placement | None = None,
+) -> None:
+    """`search` and `train`: makes the run in `out`, follows it, and prints its result."""
+    from loraloom import pipeline
+    from loraloom.execute.placement import IN_PROCESS
+    from loraloom.search.clock import process_start
+
+    def work(watcher: Terminal, stop: Stop) -> TrialRecord:
+        return pipeline.search(
+            recipe,
+            out,
+            watcher=watcher,
+            stop=stop,
+            deadline=deadline,
+            started=process_start(),
+            command=sys.argv,
+            allow_leak=allow_leak,
+            profile=profile,
+            placement=placement or IN_PROCESS,
+        )
+
+    follow(out, grace, quiet, as_json, work)
+    if profile and not as_json:
+        from loraloom.terminal.profile import profile_lines
+
+        for line in profile_lines(out):
+            typer.echo(line)
+
+
+def follow(run: Path, grace: float, quiet: bool, as_json: bool, work: Callable[[Terminal, Stop], TrialRecord]) -> None:
+    """Does `work` on a run in the sight of a terminal, and prints the winner."""
+    from rich.console import Console
+
+    from loraloom.study.choice import choose
+    from loraloom.study.leaderboard import standings
+    from loraloom.study.run import Run
+    from loraloom.terminal.live import Terminal, closing_lines
+
+    watcher = Terminal(Console(stderr=as_json), quiet=quiet or as_json)
+    with stoppable(run, grace) as stop:
+        try:
+            winner = work(watcher, stop)
+        finally:
+            watcher.closed()
+    if as_json:
+        print_json({"run": str(run), "winner": winner.model_dump(mode="json")})
+        return
+    opened = Run(run)
+    metric = opened.recipe.search.metric
+    for line in closing_lines(winner, run, opened.recipe, choose(standings(opened.records(), metric), metric)):
+        typer.echo(line)
+
+
+@contextlib.contextmanager
+def stoppable(run: Path, grace: float) -> Iterator[Stop]:
+    """SIGTERM and Ctrl-C end the run: after the step where trials train, else, and at the second time, at once.
+
+    What was finished stands, trials under way are kept as checkpoints, and the message says how to go on.
+    """
+    from loraloom.execute.stopping import Stop
+
+    stop = Stop(grace)
+
+    def signalled(number: int, _: Any) -> None:
+        try:
+            stop.ask(KeyboardInterrupt() if number == signal.SIGINT else StoppedError(run, "stopped by SIGTERM"))
+        except BaseException:
+            # Again after a while, since Python drops what is raised while it clears an object away.
+            signal.signal(signal.SIGALRM, lambda *_: signalled(number, None))
+            signal.alarm(STOP_AGAIN_SECONDS)
+            raise
+
+    before = {number: signal.signal(number, signalled) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    except KeyboardInterrupt:
+        if (run / "recipe.yaml").is_file():
+            raise StoppedError(run, "stopped by Ctrl-C", exit_code=130) from None
+        raise
+    except StoppedError as error:
+        if (run / "recipe.yaml").is_file():
+            raise
+        raise TerminatedError from error
+    finally:
+        signal.alarm(0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def print_json(value: Any) -> None:
+    """A result for programs, alone on standard output."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
