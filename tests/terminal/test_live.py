@@ -17,6 +17,7 @@ from loraloom.study.leaderboard import standings
 from loraloom.study.record import TrialRecord
 from loraloom.terminal import live
 from loraloom.terminal.live import SHOWN_TRIALS, Terminal
+from loraloom.terminal.wording import trial_in_words
 from tests.study.study_records import record
 
 
@@ -60,11 +61,11 @@ def test_a_view_draws_as_many_rows_however_many_trials_ended(monkeypatch: pytest
         _end(terminal, record(number))
     written: list[object] = []
 
-    def words(point: object) -> str:
+    def words(recipe: object, point: object, configuration: object) -> str:
         written.append(point)
         return "a point"
 
-    monkeypatch.setattr(live, "point_in_words", words)
+    monkeypatch.setattr(live, "trial_in_words", words)
     _drawn(terminal)
     assert len(written) % SHOWN_TRIALS == 0  # rich may ask for the view more than once
     assert len(written) <= 3 * SHOWN_TRIALS
@@ -79,3 +80,10 @@ def test_a_trial_that_is_no_longer_shown_is_not_kept() -> None:
         _end(terminal, record(number))
     gc.collect()
     assert kept() is None
+
+
+def test_trials_of_one_point_are_told_apart_by_their_rows_and_seeds() -> None:
+    recipe = read_recipe({"search": {"seeds": 2}})
+    part = recipe.configuration({"lora.r": 4, "data.max_train_samples": 439, "train.seed": 43})
+    assert trial_in_words(recipe, {"lora.r": 4}, part) == "r=4  439 rows  seed 43"
+    assert trial_in_words(read_recipe({}), {"lora.r": 4}, read_recipe({}).configuration({})) == "r=4"

@@ -27,7 +27,7 @@ from loraloom.study.choice import Choice
 from loraloom.study.leaderboard import Standing
 from loraloom.study.record import Evaluation, Timings, TrialRecord
 from loraloom.terminal.outlook import in_words, plan_lines
-from loraloom.terminal.wording import counted, duration, point_in_words, with_interval
+from loraloom.terminal.wording import counted, duration, point_in_words, trial_in_words, with_interval
 
 SHOWN_TRIALS = 12
 
@@ -92,8 +92,8 @@ class Terminal(Watcher):
         self._outlook, self._outlook_at = outlook, time.monotonic()
         self._first, self._current = next(iter(standings), None), None
         if self._live is None:
-            point = f"  ({escape(point_in_words(record.point))})" if record.point else ""
-            self._say(f"trial {record.number}: {escape(_outcome(record))}{point}")
+            words = self._in_words(record)
+            self._say(f"trial {record.number}: {escape(_outcome(record))}{escape(f'  ({words})') if words else ''}")
 
     def closed(self) -> None:
         if self._live is not None:
@@ -113,7 +113,7 @@ class Terminal(Watcher):
             score = record.result.validation if record.result else None
             table.add_row(
                 str(record.number),
-                escape(point_in_words(record.point)),
+                escape(self._in_words(record)),
                 f"{record.counts.trainable:,}",
                 f"{score.accuracy:.3f}" if score else "–",
                 f"{score.macro_f1:.3f}" if score else "–",
@@ -124,8 +124,8 @@ class Terminal(Watcher):
             proposal, parameters = self._current
             accuracy = f"{self._latest.validation_accuracy:.3f}" if self._latest else "…"
             state = f"epoch {self._latest.epoch:.1f}{_speed(self._latest)}" if self._latest else "training"
-            point = escape(point_in_words(proposal.point))
-            table.add_row(str(proposal.number), point, f"{parameters:,}", accuracy, "", "", state, style="cyan")
+            words = escape(self._in_words(proposal))
+            table.add_row(str(proposal.number), words, f"{parameters:,}", accuracy, "", "", state, style="cyan")
         return table
 
     def _footer(self) -> list[Any]:
@@ -158,6 +158,10 @@ class Terminal(Watcher):
         if not self._ended:
             return said
         return f"{said}, about {duration(passed / self._ended * to_come_trials)} left"
+
+    def _in_words(self, trial: TrialRecord | Proposal) -> str:
+        assert self._plan is not None
+        return trial_in_words(self._plan.recipe, trial.point, trial.configuration)
 
     def _say(self, line: str) -> None:
         if not self._quiet:

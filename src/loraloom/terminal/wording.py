@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from loraloom.recipe import Configuration, Recipe
 from loraloom.study.record import Score
 
 
@@ -11,10 +12,21 @@ def point_in_words(point: dict[str, Any]) -> str:
     return "  ".join(f"{name.split('.')[-1]}={_value(value)}" for name, value in point.items())
 
 
+def trial_in_words(recipe: Recipe, point: dict[str, Any], configuration: Configuration) -> str:
+    """The point, and what tells trials of one point apart: the part of the rows, and the seed where there are more."""
+    said = [point_in_words(point)] if point else []
+    rows = configuration.data.max_train_samples
+    if rows is not None and rows != recipe.data.max_train_samples and "data.max_train_samples" not in point:
+        said.append(f"{rows:,} rows")
+    if recipe.search.seeds > 1:
+        said.append(f"seed {configuration.train.seed}")
+    return "  ".join(said)
+
+
 def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def duration(seconds: float) -> str:
