@@ -175,16 +175,16 @@ class Driver:
         return self._ledger.report(job.number, number, values[number])
 
     def _finish(self, finished: Finished) -> None:
-        """Writes down what became of a pack's trials; those of a lost pack are begun again, each alone."""
+        """Writes down what became of a pack's trials; those that came to nothing are begun again, alone."""
         for place, job in enumerate(finished.jobs):
             proposal = self._under_way.pop(job.number)
-            if finished.lost is None:
-                self._end(proposal, job, finished.outcomes[place])
-            elif self._attempts[job.number] < ATTEMPTS:
-                self._watcher.note(f"trial {job.number} is begun again, alone: {finished.lost}")
+            outcome = None if finished.lost is not None else finished.outcomes[place]
+            failure = finished.lost if outcome is None else _failure(outcome) if len(finished.jobs) > 1 else None
+            if failure is not None and self._attempts[job.number] < ATTEMPTS:
+                self._watcher.note(f"trial {job.number} is begun again, alone: {failure}")
                 self._alone.append(proposal)
             else:
-                self._end(proposal, job, self._recorder.lost(job, finished.lost))
+                self._end(proposal, job, outcome or self._recorder.lost(job, str(finished.lost)))
 
     def _end(self, proposal: Proposal, job: Job, outcome: Outcome) -> None:
         if outcome.state == "stopped":
@@ -216,3 +216,7 @@ class Driver:
             raise RunError(
                 f"{self._run.path}: no space is left on the disk; free some, then: loraloom resume {self._run.path}"
             ) from error
+
+
+def _failure(outcome: Outcome) -> str | None:
+    return outcome.reason if outcome.state == "failed" else None
