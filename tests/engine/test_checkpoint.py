@@ -81,7 +81,7 @@ def test_a_trial_that_is_stopped_after_each_step_ends_as_one_that_never_is(
 @pytest.mark.parametrize("name", list(ENGINES))
 def test_a_trial_can_be_stopped_whenever_it_is_asked(name: str, model: Path, tmp_path: Path) -> None:
     """By the default rhythm, which saves nothing before ten seconds: what is there is what the stop saved."""
-    engine, stopped, moment = ENGINES[name](), True, 0
+    engine, stopped, moment, saved = ENGINES[name](), True, 0, [0]
     whole = job_of(model, tmp_path / "whole")
     (expected,) = engine.train_pack([whole], hear)
     while stopped:
@@ -92,10 +92,14 @@ def test_a_trial_can_be_stopped_whenever_it_is_asked(name: str, model: Path, tmp
         if stopped:
             assert (outcome.result, outcome.timings) == (None, None)
             assert not (job.folder / "adapter_model.safetensors").exists()
+            state = Checkpoints(job, name, "fp32", print).load()
+            saved.append(0 if state is None else state.step)
             (outcome,) = engine.train_pack([job], hear)
         assert untimed(outcome) == untimed(expected)
         assert contents(job.folder) == contents(whole.folder)
     assert moment > 6 + 2  # before the first step, after each of six, and within evaluations
+    assert {later - earlier for earlier, later in pairwise(saved)} == {0, 1}  # no step is lost
+    assert saved[-1] >= 5
 
 
 @pytest.mark.parametrize(("name", "rhythm"), [("loom", always), ("loom", Third), ("trainer", Third)])
