@@ -39,10 +39,20 @@ def test_what_was_not_timed_is_taken_to_be_as_slow_as_the_slowest_that_is_like_i
 def test_what_was_timed_comes_back_as_it_was_measured() -> None:
     one = measured(
         CONFIGURATION, train_rows=100, eval_rows=50, passes=2, evaluated=2, train_seconds=10, eval_seconds=1,
-        beside_seconds=0.5,
+        beside_seconds=0.5, prefix_seconds=3,
     )  # fmt: skip
     assert (one.train_row_seconds, one.eval_row_seconds, one.beside_seconds) == (0.05, 0.01, 0.5)
+    assert (one.prefix_row_seconds, one.train_rows) == (0.02, 100)
     assert [Measured(**values) for values in Costs([one]).as_json()] == [one]
+
+
+def test_states_of_frozen_layers_are_paid_for_once_for_the_same_rows() -> None:
+    costs = Costs([_one(0.01, prefix_row_seconds=0.02, train_rows=64), _one(0.01, train_rows=64)])
+    assert costs.prefix_seconds(CONFIGURATION, 64, 20) == 0
+    assert costs.prefix_seconds(CONFIGURATION, 1000, 200) == pytest.approx(CAUTION * 1200 * 0.02)
+    assert Costs([_one(0.01)]).prefix_seconds(CONFIGURATION, 1000, 200) == 0
+    kept = Costs(Measured(**values) for values in costs.as_json())
+    assert kept.prefix_seconds(CONFIGURATION, 1000, 200) == costs.prefix_seconds(CONFIGURATION, 1000, 200)
 
 
 @pytest.mark.parametrize("epochs", [0.5, 1, 1.5, 2, 3, 10])

@@ -128,7 +128,8 @@ class Planner:
             evaluated=max(1, len(read_metrics(job.folder))),
             train_seconds=timings.train_seconds,
             eval_seconds=timings.seconds - timings.train_seconds,
-            beside_seconds=seconds - timings.seconds,
+            beside_seconds=seconds - timings.seconds - timings.prefix_seconds,
+            prefix_seconds=timings.prefix_seconds,
         )
         self.pace.costs.note(one)
         self._keep_time_for_the_end()

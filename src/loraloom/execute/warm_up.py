@@ -97,5 +97,6 @@ def _time(
         evaluated=len(heard),
         train_seconds=outcome.timings.train_seconds,
         eval_seconds=outcome.timings.seconds - outcome.timings.train_seconds,
-        beside_seconds=passed - outcome.timings.seconds,
+        beside_seconds=passed - outcome.timings.seconds - outcome.timings.prefix_seconds,
+        prefix_seconds=outcome.timings.prefix_seconds,
     )

@@ -24,7 +24,10 @@ Key = tuple[str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One trial as timed: seconds a training row and pass, seconds a validated row, and seconds beside both."""
+    """One trial as timed: seconds a training row and pass, seconds a validated row, and seconds beside both.
+
+    `prefix_row_seconds` is what a row's states of frozen layers took, where this was the first trial to need them.
+    """
 
     model: str
     max_length: int
@@ -32,6 +35,8 @@ class Measured:
     train_row_seconds: float
     eval_row_seconds: float
     beside_seconds: float
+    prefix_row_seconds: float = 0.0
+    train_rows: int = 0
 
 
 class Costs:
@@ -39,6 +44,8 @@ class Costs:
 
     def __init__(self, measured: Iterable[Measured] = ()) -> None:
         self._newest: dict[Key, deque[Measured]] = {}
+        self._prefix: dict[str, Measured] = {}
+        self._trained: set[tuple[str, int]] = set()
         for one in measured:
             self.note(one)
 
@@ -46,6 +53,9 @@ class Costs:
         """Takes note of a trial that was timed."""
         key = one.model, one.max_length, one.batch
         self._newest.setdefault(key, deque(maxlen=NEWEST)).append(one)
+        self._trained.add((one.model, one.train_rows))
+        if one.prefix_row_seconds > 0:
+            self._prefix[one.model] = one
 
     @property
     def known(self) -> bool:
@@ -71,6 +81,13 @@ class Costs:
         """Seconds of a trial beside its steps and evaluations."""
         return max(one.beside_seconds for one in self._like(configuration))
 
+    def prefix_seconds(self, configuration: Configuration, train_rows: int, eval_rows: int) -> float:
+        """Seconds for the states of frozen layers, by the first trial on these rows; 0 where none are kept."""
+        model = configuration.backbone.model
+        if model not in self._prefix or (model, train_rows) in self._trained:
+            return 0.0
+        return CAUTION * (train_rows + eval_rows) * self._prefix[model].prefix_row_seconds
+
     def _like(self, configuration: Configuration) -> list[Measured]:
         """The newest measurements of trials like this one, or the slowest of those that are most like it."""
         data, train = configuration.data, configuration.train
@@ -84,7 +101,8 @@ class Costs:
 
     def as_json(self) -> list[dict[str, Any]]:
         """Plain values, for `plan.json`."""
-        return [asdict(one) for found in self._newest.values() for one in found]
+        newest = [one for found in self._newest.values() for one in found]
+        return [asdict(one) for one in dict.fromkeys([*self._prefix.values(), *newest])]
 
 
 def measured(
@@ -97,6 +115,7 @@ def measured(
     train_seconds: float,
     eval_seconds: float,
     beside_seconds: float,
+    prefix_seconds: float,
 ) -> Measured:
     """What a trial's seconds say; `passes` over its rows were done, and it was evaluated `evaluated` times."""
     return Measured(
@@ -106,6 +125,8 @@ def measured(
         train_seconds / max(1.0, train_rows * passes),
         eval_seconds / max(1.0, eval_rows * evaluated),
         max(0.0, beside_seconds),
+        prefix_seconds / max(1, train_rows + eval_rows),
+        train_rows,
     )
 
 

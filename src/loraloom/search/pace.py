@@ -37,13 +37,25 @@ class Pace:
     def allows(self, configuration: Configuration, rows: int | None, keep: float = 0.0) -> bool:
         """Whether such a trial would end in time, with `keep` seconds of training left after it."""
         left = self.clock.training_seconds_left
-        return left is None or self.nothing_yet or self.seconds(configuration, rows) + keep / self.slots <= left
+        if left is None or self.nothing_yet:
+            return True
+        return self.seconds(configuration, rows) + self._prefix_seconds(configuration) + keep / self.slots <= left
+
+    def _prefix_seconds(self, configuration: Configuration) -> float:
+        """What the first trial on the plan's most rows takes for states that all others share."""
+        task = self.task
+        if task is None:
+            return 0.0
+        return self.costs.prefix_seconds(configuration, task.rows(self.plan.top), task.validated(self.plan.top))
 
     def most_rows(self, configuration: Configuration, most: int | None) -> int | None:
         """The rows that a trial begun now could have, `most` at most; None is all, 0 none."""
         left, task = self.clock.training_seconds_left, self.task
-        if left is None or task is None or self.seconds(configuration, most) <= left:
+        if left is None or task is None:
             return most
-        none = self.costs.seconds(configuration, 0, task.eval_rows)
-        row = self.costs.seconds(configuration, 1, task.eval_rows) - none
+        prefix = self._prefix_seconds(configuration)
+        if self.seconds(configuration, most) + prefix <= left:
+            return most
+        none = self.costs.seconds(configuration, 0, task.eval_rows) + prefix
+        row = self.costs.seconds(configuration, 1, task.eval_rows) + prefix - none
         return max(0, int((left - none) / row)) if row > 0 else 0

@@ -23,6 +23,8 @@ from loraloom.search.ladder import ladder
 FINALISTS = 3
 FINALS_SHARE = 0.6
 """Of the time, at most, for the finalists on all rows; the rest finds them."""
+PREFIX_PARTS = 1.5
+"""The states of frozen layers are computed for all rows, and for the part of each rung: thirds of thirds."""
 LEAST_ROWS = 32
 """Rows on which a trial means anything."""
 LEAST_EVAL_ROWS = 200
@@ -99,6 +101,7 @@ def make_plan(task: Task, costs: Costs, seconds: float | None) -> Plan:
     if seconds is None:
         return _with_rungs(task, task.train_rows, FINALISTS, search.seeds) if by_rows else everything
     dearest = task.dearest(costs)
+    seconds -= PREFIX_PARTS * costs.prefix_seconds(dearest, task.train_rows, task.eval_rows)
 
     def taken(rows: int) -> float:
         return costs.seconds(dearest, rows, task.validated(task.rung_of(rows)))

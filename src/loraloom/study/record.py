@@ -58,6 +58,8 @@ class Timings(_Frozen):
     tokens_per_second: float | None = None
     peak_share: float | None = None
     """FLOP/s of the products that training asks for, as a share of the fastest that this machine was measured at."""
+    prefix_seconds: float = 0.0
+    """Beside `seconds`: what the states of frozen layers took, which are computed once and kept for other trials."""
 
 
 class TrialRecord(_Frozen):

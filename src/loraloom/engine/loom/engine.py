@@ -242,7 +242,7 @@ class LoomEngine:
         return Pack(members, frozen, layout, decayed, section)
 
     def _step(self, pack: Pack, trials: Sequence[Trial], heed: Callable[[], None]) -> None:
-        start = time.monotonic()
+        start, prefixes = time.monotonic(), _prefix_seconds(trials)
         steps = [trial.batches() for trial in trials]
         normalisers = [float(sum(len(batch.rows) for batch in batches)) for batches in steps]
         passes: list[tuple[Seen, list[Batch]]] = []
@@ -255,7 +255,7 @@ class LoomEngine:
         for seen, now in passes:  # read after the step was asked for, so that a device is not waited for within it
             for trial, losses, batch, normaliser in zip(trials, seen.read(), now, normalisers, strict=True):
                 trial.saw(losses, batch, normaliser)
-        share = (time.monotonic() - start) / len(trials)
+        share = (time.monotonic() - start - (_prefix_seconds(trials) - prefixes)) / len(trials)
         for trial in trials:
             trial.step_seconds += share
             trial.stepped()
@@ -263,6 +263,7 @@ class LoomEngine:
     def _evaluate(self, group: _Group, number: int, listener: Listener, heed: Callable[[], None]) -> None:
         assert group.pack is not None
         start, trial, pack = time.monotonic(), group.trials[number], group.pack
+        prefixes = trial.prefix_seconds
         rows = trial.job.rows
         states = self._states(trial, rows.validation, pack, heed)
 
@@ -274,7 +275,7 @@ class LoomEngine:
 
         shape = len(rows.validation), len(rows.data.labels)
         logits = gather(self._split(rows.validation, pack), shape, logits_of)
-        trial.evaluation_seconds += time.monotonic() - start
+        trial.evaluation_seconds += time.monotonic() - start - (trial.prefix_seconds - prefixes)
         trial.evaluated(logits, listener)
 
     def _prefix(
@@ -293,11 +294,12 @@ class LoomEngine:
 
     def _states(self, trial: Trial, encoded: Encoded, pack: Pack, heed: Callable[[], None]) -> PrefixFile | None:
         if id(encoded) not in trial.states:
-            source = trial.job.source
+            start, source = time.monotonic(), trial.job.source
             file = self._prefixes.of(
                 encoded, pack.encoder, lambda: f"{source.model} {self._pin(source)}", trial.job.deadline, heed
             )
             trial.states[id(encoded)] = file
+            trial.prefix_seconds += time.monotonic() - start
             if file is not None:
                 frozen, lowest = pack.encoder.frozen, pack.encoder.lowest
                 trial.flops_per_token = frozen.flops_per_token(lowest, prefix_kept=True)
@@ -331,3 +333,7 @@ class LoomEngine:
             save_adapter(trial.model, trial.job.folder)
         except TrialFailedError as error:
             trial.fail(str(error))
+
+
+def _prefix_seconds(trials: Sequence[Trial]) -> float:
+    return sum(trial.prefix_seconds for trial in trials)

@@ -62,6 +62,7 @@ class Trial:
         self.resumed_at = self.saved_at = 0
         self.step_seconds = 0.0
         self.evaluation_seconds = 0.0
+        self.prefix_seconds = 0.0
         self.states: dict[int, PrefixFile | None] = {}
         self.flops_per_token = 0.0
         self._score: metrics.Scores | None = None
@@ -133,6 +134,7 @@ class Trial:
             "tokens": self._tokens,
             "step_seconds": self.step_seconds,
             "evaluation_seconds": self.evaluation_seconds,
+            "prefix_seconds": self.prefix_seconds,
             "seconds": time.monotonic() - self._since,
         }
         self.checkpoints.save(State(self.step, tensors, values))
@@ -146,6 +148,7 @@ class Trial:
         self._trace = [(step, loss, rate) for step, loss, rate in values["trace"]]
         self._examples, self._tokens = values["examples"], values["tokens"]
         self.step_seconds, self.evaluation_seconds = values["step_seconds"], values["evaluation_seconds"]
+        self.prefix_seconds = values.get("prefix_seconds", 0.0)
         self._since = time.monotonic() - values["seconds"]
         self.resumed_at = self.saved_at = self.step
         self.over = self.step >= self.schedule.total
@@ -194,6 +197,7 @@ class Trial:
             examples_per_second=self._examples / self.step_seconds,
             tokens_per_second=self._tokens / self.step_seconds,
             peak_share=self._peak_share(),
+            prefix_seconds=self.prefix_seconds,
         )
         score = Score(
             examples=self._score.examples,
