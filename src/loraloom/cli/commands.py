@@ -31,6 +31,7 @@ from loraloom.cli.options import (
     Workers,
 )
 from loraloom.cli.running import follow, print_json, run_search
+from loraloom.cli.watchdog import ended_in_time
 from loraloom.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
@@ -150,11 +151,13 @@ def resume(
     Finished trials are kept, and a trial under way goes on from its last checkpoint, to the same result. A run that
     ended at its deadline is given as much time again.
     """
-    from loraloom import pipeline
-    from loraloom.execute.placement import Placement
-    from loraloom.search.clock import process_start
+    from loraloom.study.run import Run
 
     def work(watcher: Terminal, stop: Stop) -> TrialRecord:
+        from loraloom import pipeline
+        from loraloom.execute.placement import Placement
+        from loraloom.search.clock import process_start
+
         return pipeline.resume(
             run,
             watcher=watcher,
@@ -165,7 +168,8 @@ def resume(
             placement=Placement(workers, ray, gpus_per_pack),
         )
 
-    follow(run, grace, quiet, as_json, work)
+    with ended_in_time(run, max_seconds or Run(run).recipe.budget.max_seconds, deadline):
+        follow(run, grace, quiet, as_json, work)
 
 
 @app.command()

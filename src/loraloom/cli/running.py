@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from loraloom.cli.watchdog import ended_in_time
 from loraloom.errors import StoppedError
 
 if TYPE_CHECKING:
@@ -40,11 +41,12 @@ def run_search(
     placement: Placement | None = None,
 ) -> None:
     """`search` and `train`: makes the run in `out`, follows it, and prints its result."""
-    from loraloom import pipeline
-    from loraloom.execute.placement import IN_PROCESS
-    from loraloom.search.clock import process_start
 
     def work(watcher: Terminal, stop: Stop) -> TrialRecord:
+        from loraloom import pipeline
+        from loraloom.execute.placement import IN_PROCESS
+        from loraloom.search.clock import process_start
+
         return pipeline.search(
             recipe,
             out,
@@ -58,7 +60,8 @@ def run_search(
             placement=placement or IN_PROCESS,
         )
 
-    follow(out, grace, quiet, as_json, work)
+    with ended_in_time(out, recipe.budget.max_seconds, deadline):
+        follow(out, grace, quiet, as_json, work)
     if profile and not as_json:
         from loraloom.terminal.profile import profile_lines
 

@@ -1,0 +1,62 @@
+"""A deadline is kept where every estimate fails: the command ends when its time is over, whatever it is doing.
+
+The plan keeps time for what follows the last trial, but a machine that is suddenly ten times slower breaks any plan. A
+run loses nothing by being broken off anywhere, so the process is ended as a kill would end it, with a sentence. (An
+exception in the main thread was rejected: it waits for the operation under way to return.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from loraloom.errors import StoppedError
+from loraloom.search.clock import make_clock, process_start
+
+EXIT_SECONDS = 0.5
+"""What is left for the process to go."""
+SHOW_CURSOR = "\x1b[?25h"
+
+
+@contextlib.contextmanager
+def ended_in_time(run: Path, max_seconds: float | None, deadline: str | None) -> Iterator[None]:
+    """What is done within ends by the deadline of this command, or the process does: 75 where there is a run, else 2.
+
+    Raises:
+        RecipeError: `deadline` is no point in time, or has passed.
+    """
+    clock = make_clock(max_seconds, deadline, process_start())
+    if clock.max_seconds is None:
+        yield
+        return
+    left = clock.max_seconds - clock.seconds - EXIT_SECONDS
+    timer = threading.Timer(max(0.0, left), _end, (run, clock.max_seconds))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _end(run: Path, seconds: float) -> None:
+    code, sentence = _last_word(run, seconds)
+    if sys.stderr.isatty():
+        sentence = SHOW_CURSOR + sentence
+    with contextlib.suppress(OSError):
+        os.write(2, f"{sentence}\n".encode())
+    os._exit(code)
+
+
+def _last_word(run: Path, seconds: float) -> tuple[int, str]:
+    if (run / "recipe.yaml").is_file():
+        error = StoppedError(run, f"the {seconds:.0f} s were over before the winner was tested and the report written")
+        return error.exit_code, f"loraloom: {error}"
+    return 2, (
+        f"loraloom: the time does not suffice for one trial: {seconds:.0f} s were over before the search could begin; "
+        f"give it {max(60.0, 3 * seconds):.0f} s (budget.max_seconds), or a machine that has less to do"
+    )
