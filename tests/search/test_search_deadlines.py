@@ -241,6 +241,16 @@ def test_one_configuration_has_all_the_time() -> None:
     assert part.at > 0.8 * 55
 
 
+def test_trials_that_run_at_once_take_the_time_of_one() -> None:
+    recipe = _recipe(n_trials=4)
+    task = Task(recipe, 5_000, EVAL_ROWS, 4, 4)
+    costs = Costs([Measured("roberta-base", 128, 16, ROW_SECONDS, EVAL_SECONDS, BESIDE)])
+    one = costs.seconds(task.dearest(costs), 5_000, EVAL_ROWS)
+    assert make_plan(task, costs, 2.5 * one, slots=4) == Plan(seeds=2)  # 8 trials, 4 at once
+    assert make_plan(task, costs, 2.5 * one).finalists == 1
+    assert make_plan(task, costs, 1.7 * one, slots=2).finalists == 1  # each of them still takes its own time
+
+
 def test_rows_between_two_rungs_belong_to_the_lower_one() -> None:
     plan = Plan((300, 900, None))
     assert [plan.rung(rows) for rows in (222, 300, 899, 900, 5_000, None)] == [0, 0, 0, 1, 1, 2]

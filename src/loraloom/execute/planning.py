@@ -75,14 +75,14 @@ class Planner:
         if "rungs" in kept:
             pace.plan = self._extended(Plan(tuple(kept["rungs"]), kept["finalists"], kept["seeds"]))
         else:
-            pace.plan = make_plan(pace.task, pace.costs, self._clock.training_seconds_left)
+            pace.plan = make_plan(pace.task, pace.costs, self._clock.training_seconds_left, pace.slots)
 
     def _extended(self, kept: Plan) -> Plan:
         """The plan of a run that goes on, with a rung above where there is time for more rows than it had."""
         pace = self.pace
         assert pace.task is not None
         try:
-            new = make_plan(pace.task, pace.costs, self._clock.training_seconds_left)
+            new = make_plan(pace.task, pace.costs, self._clock.training_seconds_left, pace.slots)
         except BudgetError:
             return kept
         if pace.task.rows(new.top) <= pace.task.rows(kept.top):
@@ -134,6 +134,8 @@ class Planner:
         self.pace.costs.note(one)
         self._keep_time_for_the_end()
         self._plan_anew()
+        if self.pace.limited:
+            self.write()  # a run that is gone on with knows what trials take here
 
     def rehearse(self, rehearse: Rehearse, job: Job, texts: Sequence[str]) -> None:
         """Times the test of a model's first adapter on a few texts, where the time is limited and not all but used."""
@@ -171,7 +173,7 @@ class Planner:
         if left is None or pace.task is None or pace.plan.finalists is None:
             return
         try:
-            plan = make_plan(pace.task, pace.costs, self._clock.seconds + left)
+            plan = make_plan(pace.task, pace.costs, self._clock.seconds + left, pace.slots)
         except BudgetError:
             return
         if plan.finalists is not None:

@@ -11,6 +11,7 @@ different rows can't be compared. Three shapes:
 from __future__ import annotations
 
 import itertools
+import math
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,8 +90,8 @@ class Task:
         return None if rows >= self.train_rows else rows
 
 
-def make_plan(task: Task, costs: Costs, seconds: float | None) -> Plan:
-    """The plan for `seconds` of training, or for as long as it takes.
+def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int = 1) -> Plan:
+    """The plan for `seconds` of training of `slots` trials at once, or for as long as it takes.
 
     Raises:
         BudgetError: the time does not suffice for one trial on the fewest rows that mean anything.
@@ -107,21 +108,25 @@ def make_plan(task: Task, costs: Costs, seconds: float | None) -> Plan:
         return costs.seconds(dearest, rows, task.validated(task.rung_of(rows)))
 
     full = taken(task.train_rows)
-    fits = task.configurations is not None and task.configurations * search.seeds * full <= seconds
+    fits = task.configurations is not None and _rounds(task.configurations * search.seeds, slots) * full <= seconds
     if not by_rows and (search.pruner != "auto" or fits):
         return everything if full <= seconds else Plan((_most_rows(task, taken, seconds),), None, search.seeds)
     if task.configurations == 1:  # there is nothing to choose: all the time is its own
-        repeated = [count for count in range(search.seeds, 0, -1) if count * full <= seconds]
+        repeated = [count for count in range(search.seeds, 0, -1) if _rounds(count, slots) * full <= seconds]
         return Plan(seeds=repeated[0]) if repeated else Plan((task.rung_of(_most_rows(task, taken, seconds)),), None, 1)
     share = FINALS_SHARE * seconds
     for finalists, seeds in _smaller_and_smaller(search.seeds):
-        if finalists * seeds * full <= share:
+        if _rounds(finalists * seeds, slots) * full <= share:
             return _with_rungs(task, task.train_rows, finalists, seeds)
     top = _most_rows(task, taken, min(seconds, max(share, taken(_least_rows(task)))))
     if len(ladder(top, task.classes)) == 1:  # too few rows to choose on: all the time goes to one trial
         top = _most_rows(task, taken, seconds)
         return Plan((task.rung_of(top),), 1, 1)
     return _with_rungs(task, top, 1, 1)
+
+
+def _rounds(trials: int, slots: int) -> int:
+    return math.ceil(trials / slots)
 
 
 def _with_rungs(task: Task, top: int, finalists: int, seeds: int) -> Plan:
