@@ -36,6 +36,13 @@ def test_what_was_not_timed_is_taken_to_be_as_slow_as_the_slowest_that_is_like_i
     assert costs.train_row_seconds(other) == 0.5
 
 
+def test_what_was_timed_of_the_same_layers_and_modules_comes_first() -> None:
+    costs = Costs([_one(0.5, adapted="None None", batch=8), _one(0.9, adapted="None [11]", batch=8)])
+    assert costs.train_row_seconds(CONFIGURATION) == 0.5
+    top = read_recipe({"backbone": {"model": "m"}, "lora": {"layers_to_transform": [[10, 11]]}})
+    assert costs.train_row_seconds(top.configuration({})) == 0.9
+
+
 def test_what_was_timed_comes_back_as_it_was_measured() -> None:
     one = measured(
         CONFIGURATION, train_rows=100, eval_rows=50, passes=2, evaluated=2, train_seconds=10, eval_seconds=1,

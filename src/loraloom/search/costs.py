@@ -19,7 +19,7 @@ NEWEST = 4
 CAUTION = 1.1
 """Estimates are raised by this: a trial that is begun shall end in time."""
 
-Key = tuple[str, int, int]
+Key = tuple[str, str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,8 @@ class Measured:
     beside_seconds: float
     prefix_row_seconds: float = 0.0
     train_rows: int = 0
+    adapted: str = ""
+    """Which layers and modules: what lies below them costs no gradient."""
 
 
 class Costs:
@@ -51,7 +53,7 @@ class Costs:
 
     def note(self, one: Measured) -> None:
         """Takes note of a trial that was timed."""
-        key = one.model, one.max_length, one.batch
+        key = one.model, one.adapted, one.max_length, one.batch
         self._newest.setdefault(key, deque(maxlen=NEWEST)).append(one)
         self._trained.add((one.model, one.train_rows))
         if one.prefix_row_seconds > 0:
@@ -91,12 +93,13 @@ class Costs:
     def _like(self, configuration: Configuration) -> list[Measured]:
         """The newest measurements of trials like this one, or the slowest of those that are most like it."""
         data, train = configuration.data, configuration.train
-        model, batch = configuration.backbone.model, train.per_device_train_batch_size
-        key = model, data.max_length, batch
+        model, adapted, batch = configuration.backbone.model, _adapted(configuration), train.per_device_train_batch_size
+        key = model, adapted, data.max_length, batch
         if key in self._newest:
             return list(self._newest[key])
         same_model = [found for (name, *_), found in self._newest.items() if name == model]
-        others = same_model or list(self._newest.values())
+        alike = [found for (name, where, *_), found in self._newest.items() if (name, where) == (model, adapted)]
+        others = alike or same_model or list(self._newest.values())
         return list(max(others, key=lambda found: _late(one.train_row_seconds for one in found)))
 
     def as_json(self) -> list[dict[str, Any]]:
@@ -127,7 +130,13 @@ def measured(
         max(0.0, beside_seconds),
         prefix_seconds / max(1, train_rows + eval_rows),
         train_rows,
+        _adapted(configuration),
     )
+
+
+def _adapted(configuration: Configuration) -> str:
+    lora = configuration.lora
+    return f"{lora.target_modules} {lora.layers_to_transform}"
 
 
 def evaluations(train: Train) -> int:

@@ -65,10 +65,16 @@ class Task:
     configurations: int | None
 
     def dearest(self, costs: Costs) -> Configuration:
-        """What takes longest of the recipe's models, lengths and batch sizes, with as many epochs as any."""
+        """What takes longest of the recipe's models, lengths, batch sizes and adapted layers, with as many epochs as any."""
         recipe = self.recipe
         epochs = max(recipe.values("train.num_train_epochs"))
-        varied = ("backbone.model", "data.max_length", "train.per_device_train_batch_size")
+        varied = (
+            "backbone.model",
+            "data.max_length",
+            "train.per_device_train_batch_size",
+            "lora.target_modules",
+            "lora.layers_to_transform",
+        )
         found = [
             recipe.configuration({"train.num_train_epochs": epochs, **dict(zip(varied, values, strict=True))})
             for values in itertools.product(*(recipe.values(name) for name in varied))
