@@ -65,7 +65,7 @@ class Task:
     configurations: int | None
 
     def dearest(self, costs: Costs) -> Configuration:
-        """What takes longest of the recipe's models, lengths, batch sizes and adapted layers, with as many epochs as any."""
+        """What takes longest: of the models, lengths, batch sizes and adapted layers, with as many epochs as any."""
         recipe = self.recipe
         epochs = max(recipe.values("train.num_train_epochs"))
         varied = (
