@@ -222,8 +222,8 @@ def _verdict(
         "changed sides"
     )
     if p < LEVEL:
-        return f"{better} is better than {worse} by {100 * abs(difference):+.1f} points ({figures})."
-    level = "They are level" if difference == 0 else f"{better} is {100 * abs(difference):+.1f} points before {worse}"
+        return f"{better} is better than {worse} by {100 * abs(difference):.1f} points ({figures})."
+    level = "They are level" if difference == 0 else f"{better} is {100 * abs(difference):.1f} points ahead of {worse}"
     strict = (
         " The interval leaves out 0, but the exact test, which is the stricter, is not convinced." if low > 0 else ""
     )

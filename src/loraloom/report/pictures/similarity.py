@@ -29,7 +29,7 @@ def draw_similarity(found: Similarity) -> dict[str, Picture]:
         )
     ]
     if any(each.trend.bins for each in found.trends):
-        sentence = " ".join(f"{each.trend.name.capitalize()}: {each.verdict}" for each in found.trends)
+        sentence = " ".join(f"{each.trend.name}: {each.verdict}" for each in found.trends)
         drawn.append(
             picture(
                 "similarity_accuracy",

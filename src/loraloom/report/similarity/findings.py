@@ -16,7 +16,7 @@ from loraloom.report.similarity.rank import RankSlope, rank_slope
 from loraloom.report.similarity.second import on_second
 from loraloom.report.similarity.trend import Trend, trend
 from loraloom.report.similarity.two_sample import TwoSample, two_sample
-from loraloom.report.similarity.verdicts import on_difference, on_rank, on_trend
+from loraloom.report.similarity.verdicts import Verdict, on_difference, on_rank, on_trend
 from loraloom.study.embeddings import Embedded, Embeddings, SecondAbout, key_of, read_embeddings
 
 NOT_MADE = (
@@ -31,7 +31,7 @@ class Comparison:
     names: tuple[str, str]
     result: TwoSample | None
     p: float
-    verdict: str
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +56,7 @@ class OnTrend:
 
     trend: Trend
     p: float
-    verdict: str
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +70,7 @@ class Similarity:
     distances: tuple[Distances, ...]
     trends: tuple[OnTrend, ...]
     rank: RankSlope | None
-    on_rank: str
+    on_rank: Verdict
     second: SecondAbout | None
     on_second: str | None
 
@@ -125,7 +125,7 @@ def _computed(run: Run, best: Best, kept: Embeddings) -> Similarity:
         how=_how(kept),
         tests=sum(p is not None for p in raw),
         comparisons=tuple(
-            Comparison(names, found, p, on_difference(found, p, names, (one.rows, other.rows)))
+            Comparison(names, found, p, on_difference(found, p, (one.rows, other.rows)))
             for (names, one, other), found, p in zip(pairs, results, corrected, strict=False)
         ),
         distances=tuple(sets),

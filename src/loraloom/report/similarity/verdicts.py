@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from loraloom.metrics import Interval
 from loraloom.report.similarity.rank import RankSlope
 from loraloom.report.similarity.trend import Slope, Trend
-from loraloom.report.similarity.two_sample import TwoSample
+from loraloom.report.similarity.two_sample import FEWEST_ROWS, TwoSample
 from loraloom.report.wording import p_value, plural
 
 LEVEL = 0.05
 SLIGHT, MODERATE, LARGE = 0.6, 0.75, 0.9
 """AUCs at which a difference is called moderate, large, and one of kind."""
 TELLING_ODDS = 1.5
-"""An odds ratio for a standard deviation of distance that would matter: with accuracy 0.95, 1.6 points."""
+"""An odds ratio for a standard deviation of distance that would matter: at an accuracy of 0.95 it is 1.6 points."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer in a few words, and the figures that it rests on, as sentences."""
+
+    head: str
+    figures: str
+
+    def __str__(self) -> str:
+        return f"{self.head}. {self.figures}"
 
 
 def ratio(value: float) -> str:
-    """An odds ratio with two digits that count."""
+    """An odds ratio with two or three digits that count."""
     return f"{value:.1e}" if value >= 1000 or value < 0.001 else f"{value:.2f}" if value < 10 else f"{value:.0f}"
 
 
@@ -24,43 +37,45 @@ def ratio_span(interval: Interval) -> str:
     return f"{ratio(interval[0])}–{ratio(interval[1])}"
 
 
-def on_difference(found: TwoSample | None, p: float, names: tuple[str, str], rows: tuple[int, int]) -> str:
-    """`p` is corrected; `names` and `rows` are of the two sets."""
+def on_difference(found: TwoSample | None, p: float, rows: tuple[int, int]) -> Verdict:
+    """`p` is corrected; `rows` are those of the two sets."""
     if found is None:
-        return f"Not measured: {names[0]} has {plural(rows[0], 'row')} and {names[1]} {rows[1]:,}; it takes 20 of each."
+        return Verdict("Not measured", f"There are {rows[0]:,} and {rows[1]:,} rows; it takes {FEWEST_ROWS} of each.")
     low, high = found.auc_interval
     figures = (
-        f"a classifier that was trained to tell them apart ranks a row of the one above a row of the other in "
-        f"{found.auc:.0%} of pairs (95 % {low:.0%}–{high:.0%}; 50 % is chance). Kernel test: MMD {found.mmd:.3f}, "
-        f"{p_value(p)}; {found.first:,} and {found.second:,} rows"
+        f"A classifier that was trained to tell them apart ranks a row of the one above a row of the other in "
+        f"{100 * found.auc:.0f} % of pairs (95 % {100 * low:.0f}–{100 * high:.0f}; chance is 50). Kernel test: MMD "
+        f"{found.mmd:.3f}, {p_value(p)}, {found.first:,} and {found.second:,} rows."
     )
     if p >= LEVEL and low > SLIGHT:
-        return f"A difference that the kernel test does not see: {figures}."
+        return Verdict("A difference that the kernel test does not see", figures)
     if p >= LEVEL:
-        rest = "" if high < SLIGHT else f" A moderate difference ({SLIGHT:.0%} of pairs) can't be ruled out by so few."
-        return f"No difference found: {figures}.{rest}"
+        unsure = "" if high < SLIGHT else " So few rows can't rule out a moderate difference (60 % of pairs)."
+        return Verdict("No difference found", figures + unsure)
     if found.auc < SLIGHT:
-        return f"A slight difference, more than chance and too small to matter much: {figures}."
-    size = "A moderate" if found.auc < MODERATE else "A large" if found.auc < LARGE else "A difference of kind, not a"
-    return f"{size} difference: {figures}."
+        return Verdict("A slight difference, more than chance and too small to matter much", figures)
+    moderate, large = "A moderate difference", "A large difference"
+    size = moderate if found.auc < MODERATE else large if found.auc < LARGE else "Texts of another kind"
+    return Verdict(size, figures)
 
 
-def on_trend(trend: Trend, p: float) -> str:
+def on_trend(trend: Trend, p: float) -> Verdict:
     slope = trend.slope
     if slope is None:
-        return f"Not measured: {trend.why_not}."
+        return Verdict("Not measured", f"{str(trend.why_not).capitalize()}.")
     figures = (
-        f"each standard deviation of distance ({slope.unit:.2f}) multiplies the odds of a right answer by "
+        f"Each standard deviation of distance ({slope.unit:.2f}) multiplies the odds of a right answer by "
         f"{ratio(slope.odds_ratio)} (95 % {ratio_span(slope.interval)}, {p_value(p)}; {plural(trend.rows, 'row')}, "
         f"{trend.wrong:,} wrong)"
     )
-    if p < LEVEL:
-        way = "falls" if slope.odds_ratio < 1 else "rises"
-        return (
-            f"Accuracy {way} with the distance from the training rows: {figures}, from {slope.near:.3f} where a tenth "
-            f"of the rows is nearer to {slope.far:.3f} where a tenth is farther."
-        )
-    return f"No dependence on distance found: {figures}.{_not_ruled_out(slope)}"
+    if p >= LEVEL:
+        return Verdict("No dependence on distance found", f"{figures}.{_not_ruled_out(slope)}")
+    way = "falls" if slope.odds_ratio < 1 else "rises"
+    return Verdict(
+        f"Accuracy {way} with the distance from the training rows",
+        f"{figures}: from {slope.near:.3f} where a tenth of the rows is nearer to {slope.far:.3f} where a tenth is "
+        "farther.",
+    )
 
 
 def _not_ruled_out(slope: Slope) -> str:
@@ -70,15 +85,18 @@ def _not_ruled_out(slope: Slope) -> str:
     return ""
 
 
-def on_rank(found: RankSlope | str, p: float) -> str:
+def on_rank(found: RankSlope | str, p: float) -> Verdict:
     if isinstance(found, str):
-        return f"Not measured: {found}."
+        return Verdict("Not measured", f"{found[0].upper()}{found[1:]}.")
     figures = (
-        f"for each doubling of the rank, the odds ratio of a standard deviation of distance changes by a factor of "
+        f"With each doubling of the rank, the odds ratio of a standard deviation of distance is multiplied by "
         f"{ratio(found.odds_ratio)} (95 % {ratio_span(found.interval)}, {p_value(p)}; {found.trials} trials of rank "
-        f"{', '.join(map(str, found.ranks))} on {plural(found.rows, 'validation row')})"
+        f"{', '.join(map(str, found.ranks))} on {plural(found.rows, 'validation row')})."
     )
-    if p < LEVEL:
-        way = "more far from the training rows" if found.odds_ratio > 1 else "more near the training rows"
-        return f"A higher rank helps {way}: {figures}. The trials' other choices are not held fixed here."
-    return f"It was not found that a higher rank helps more, or less, far from the training rows: {figures}."
+    if p >= LEVEL:
+        return Verdict("That a higher rank helps more, or less, far from the training rows was not found", figures)
+    way = "far from" if found.odds_ratio > 1 else "near"
+    return Verdict(
+        f"A higher rank helps more {way} the training rows",
+        f"{figures} What else differs between these trials is not held fixed.",
+    )

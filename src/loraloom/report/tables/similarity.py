@@ -30,7 +30,7 @@ def _comparisons(found: Similarity) -> Iterator[tuple[Cell, ...]]:
         if result is not None:
             figures = (result.first, result.second, result.mmd, result.bandwidth, result.p, each.p, result.auc,
                        *result.auc_interval)  # fmt: skip
-        yield (*each.names, *figures, each.verdict)
+        yield (*each.names, *figures, str(each.verdict))
 
 
 def _distances(found: Similarity) -> Iterator[tuple[Cell, ...]]:
