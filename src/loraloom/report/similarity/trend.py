@@ -165,5 +165,5 @@ def fit_logistic(design: NDArray[np.float64], correct: NDArray[np.bool_], **opti
             fitted: Any = GLM(correct.astype(np.float64), design, family=Binomial(), offset=offset).fit(**options)
         except (PerfectSeparationError, PerfectSeparationWarning, np.linalg.LinAlgError):
             return None
-    good = bool(fitted.converged) and np.isfinite(fitted.params).all() and np.isfinite(fitted.bse).all()
+    good = bool(fitted.converged) and np.isfinite(fitted.params).all()
     return fitted if good and float(np.max(np.abs(fitted.params))) < 30 else None

@@ -20,7 +20,6 @@ from loraloom.metrics import Interval
 MOST_ROWS = 1_000
 FEWEST_ROWS = 20
 PERMUTATIONS = 999
-FOLDS = 5
 
 Vectors = NDArray[np.float32]
 
@@ -84,24 +83,26 @@ def mmd_test(
 
 
 def classifier_auc(first: Vectors, second: Vectors, seed: int) -> tuple[float, Interval]:
-    """The AUC of a cross-validated logistic regression between the sets, with a 95 % interval.
+    """The AUC, with a 95 % interval, on one half of the rows of a logistic regression that was fitted to the other.
 
-    Sources: Lopez-Paz and Oquab, "Revisiting classifier two-sample tests", ICLR 2017, section 3, with the AUC in
-    place of the accuracy since sets differ in size; Hanley and McNeil, Radiology 143 (1982), 29–36, equation 1.
+    Halves and no cross-validation: folds depend on each other, and an interval that takes them for independent left
+    out the truth in 16 of 100 simulations. Sources: Lopez-Paz and Oquab, "Revisiting classifier two-sample tests",
+    ICLR 2017, section 3, with the AUC in place of the accuracy since sets differ in size; Hanley and McNeil, "The
+    meaning and use of the area under a receiver operating characteristic (ROC) curve", Radiology 143 (1982), 29–36.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.model_selection import train_test_split
 
     vectors = np.concatenate([first, second]).astype(np.float64)
     labels = np.repeat([0, 1], [len(first), len(second)])
-    split: Any = StratifiedKFold  # scikit-learn has no types
-    regression: Any = LogisticRegression
-    folds = split(FOLDS, shuffle=True, random_state=seed)
-    model = regression(class_weight="balanced", max_iter=1_000)
-    scores = cross_val_predict(model, vectors, labels, cv=folds, method="decision_function")
-    auc = float(roc_auc_score(labels, scores))
-    return auc, _auc_interval(auc, len(second), len(first))
+    parts = train_test_split(vectors, labels, test_size=0.5, stratify=labels, random_state=seed)
+    seen, unseen, labels_seen, labels_unseen = parts
+    regression: Any = LogisticRegression  # scikit-learn has no types
+    model = regression(class_weight="balanced", max_iter=1_000).fit(seen, labels_seen)
+    auc = float(roc_auc_score(labels_unseen, model.decision_function(unseen)))
+    positives = int(labels_unseen.sum())
+    return auc, _auc_interval(auc, positives, len(labels_unseen) - positives)
 
 
 def _auc_interval(auc: float, positives: int, negatives: int) -> Interval:
