@@ -60,7 +60,7 @@ def test_the_options_of_every_command_are_known() -> None:
         "resume": {"run", "--max_seconds", "--deadline", "--grace", "--quiet", "--json"} | where,
         "evaluate": {"adapter", "--test_file", "--text_column", "--label_column", "--out", "--json"},
         "predict": {"adapter", "--file", "--text", "--out", "--text_column"},
-        "report": {"run"},
+        "report": {"run", "against", "compare_file", "no_similarity"},
         "dashboard": {"run", "--port", "--host"},
         "schema": {"--out"},
         "doctor": {"recipe", "--json"},

@@ -121,7 +121,9 @@ def check_comparable(run: Path, other: Path) -> None:
     against(read_run(run), other)
 
 
-def paired_bootstrap(only_first: int, only_second: int, rows: int, seed: int = 0) -> Interval:
+def paired_bootstrap(
+    only_first: int, only_second: int, rows: int, seed: int = 0, resamples: int = RESAMPLES
+) -> Interval:
     """The percentile interval, 95 %, of the difference of two accuracies on the same `rows`.
 
     A row's difference is 1, 0 or −1, so that a resample of rows is a draw of three counts. Source: Efron and
@@ -129,7 +131,7 @@ def paired_bootstrap(only_first: int, only_second: int, rows: int, seed: int = 0
     """
     generator = np.random.Generator(np.random.PCG64(seed))
     shares = np.array([only_first, only_second, rows - only_first - only_second]) / rows
-    counts = generator.multinomial(rows, shares, size=RESAMPLES)  # (resamples, 3)
+    counts = generator.multinomial(rows, shares, size=resamples)  # (resamples, 3)
     low, high = np.quantile((counts[:, 0] - counts[:, 1]) / rows, (0.025, 0.975))
     return float(low), float(high)
 

@@ -75,7 +75,7 @@ def interaction(
     The variance is clustered by trial and by row (`_variance`); t has as many degrees of freedom as trials, less two.
     """
     ranks = Counter(each.rank for each in answers)
-    if len(ranks) < 2 or len(answers) < FEWEST_TRIALS or min(ranks.values()) < 2:
+    if len(answers) < FEWEST_TRIALS or sum(number > 1 for number in ranks.values()) < 2:
         return (
             f"it takes {FEWEST_TRIALS} trials on as many rows that kept their predictions, of two ranks, two of each; "
             f"there are {len(answers)} of rank {', '.join(map(str, sorted(ranks)))}"

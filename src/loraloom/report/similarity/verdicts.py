@@ -43,9 +43,9 @@ def on_difference(found: TwoSample | None, p: float, rows: tuple[int, int]) -> V
         return Verdict("Not measured", f"There are {rows[0]:,} and {rows[1]:,} rows; it takes {FEWEST_ROWS} of each.")
     low, high = found.auc_interval
     figures = (
-        f"A classifier that was fitted to half of the rows to tell the sets apart ranks, in the other half, a row of "
-        f"the one above a row of the other in {100 * found.auc:.0f} % of pairs (95 % {100 * low:.0f}–{100 * high:.0f}; chance is 50). Kernel test: MMD "
-        f"{found.mmd:.3f}, {p_value(p)}, {found.first:,} and {found.second:,} rows."
+        f"A classifier that was fitted to half of the rows ranks, of the other half, a row of the one set above a row "
+        f"of the other in {100 * found.auc:.0f} % of pairs (95 % {100 * low:.0f}–{100 * high:.0f}; chance is 50). "
+        f"Kernel test: MMD {found.mmd:.3f}, {p_value(p)}, {found.first:,} and {found.second:,} rows."
     )
     if p >= LEVEL and low > SLIGHT:
         return Verdict("A difference that the kernel test does not see", figures)
