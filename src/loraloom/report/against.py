@@ -18,7 +18,7 @@ from loraloom.errors import RunError
 from loraloom.metrics import Interval, mcnemar, wilson_interval
 from loraloom.report.leaderboard import field, leaderboard
 from loraloom.report.reading import Best, Prediction, Run, read_run
-from loraloom.report.wording import duration, p_value, plural, value
+from loraloom.report.wording import duration, p_value, plural, points, value
 
 FEWEST_SHARED = 0.5
 LEVEL = 0.05
@@ -220,7 +220,7 @@ def _verdict(
     better, worse = names if difference > 0 else names[::-1]
     low, high = interval if difference > 0 else (-interval[1], -interval[0])
     figures = (
-        f"95 % {100 * low:+.1f} … {100 * high:+.1f}, McNemar {p_value(p)}, {rows:,} shared rows of which {changed:,} "
+        f"95 % {points(low)} … {points(high)}, McNemar {p_value(p)}, {rows:,} shared rows of which {changed:,} "
         "changed sides"
     )
     if p < LEVEL:

@@ -3,8 +3,8 @@
 The mean, since an encoder's first token carries meaning only where it was trained to (BERT's next sentence, a
 classifier), and the mean does in all. Unit length, since the length of a mean says how long and how usual a text is
 and its direction what it is about: distances then lie in [0, 2] in every run, and equal texts are at 0. No LoRA: the
-question is how alike texts are, not how alike a trained model finds them. fp32 by transformers; on two cores the demo
-encoder does about 100 rows of 96 tokens a second.
+question is how alike texts are, not how alike a trained model finds them. fp32 by transformers: on one core the
+demo encoder does some 60 rows of 96 tokens a second.
 """
 
 from __future__ import annotations

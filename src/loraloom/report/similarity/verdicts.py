@@ -11,8 +11,8 @@ from loraloom.report.similarity.two_sample import FEWEST_ROWS, TwoSample
 from loraloom.report.wording import p_value, plural
 
 LEVEL = 0.05
-SLIGHT, MODERATE, LARGE = 0.6, 0.75, 0.9
-"""AUCs at which a difference is called moderate, large, and one of kind."""
+CHANCE, SLIGHT, MODERATE, LARGE = 0.5, 0.6, 0.75, 0.9
+"""The AUC of chance, and those at which a difference is called moderate, large, and one of kind."""
 TELLING_ODDS = 1.5
 """An odds ratio for a standard deviation of distance that would matter: at an accuracy of 0.95 it is 1.6 points."""
 
@@ -51,6 +51,8 @@ def on_difference(found: TwoSample | None, p: float, rows: tuple[int, int]) -> V
         return Verdict("A difference that the kernel test does not see", figures)
     if p >= LEVEL:
         unsure = "" if high < SLIGHT else " So few rows can't rule out a moderate difference (60 % of pairs)."
+        if low > CHANCE:
+            unsure = " The classifier's interval leaves chance out; one in forty does where nothing differs." + unsure
         return Verdict("No difference found", figures + unsure)
     if found.auc < SLIGHT:
         return Verdict("A slight difference, more than chance and too small to matter much", figures)
