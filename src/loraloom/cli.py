@@ -298,6 +298,8 @@ def report(
 
         with progress("embedding texts") as shown:
             why_not = collect(run, compare_file=compare_file, progress=shown)
+        if why_not and compare_file:
+            typer.echo(f"loraloom: {compare_file} was not compared: {why_not}", err=True)
     typer.echo(write_report(run, against=against, why_not_similar=why_not))
 
 

@@ -156,10 +156,12 @@ def _go_on(
         winner = _crown(run, place, watchers, stop)
         watchers.crowned(winner)
         write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))
-        why_not = None if stop.asked() else collect_in_time(run.path, winner, place.data, clock, watchers.note)
+        why_not: str | None = "the run was asked to stop"
+        if not stop.asked():
+            why_not = collect_in_time(run.path, winner, place.data, clock, watchers.note)
         watchers.note("writing the report")
         drawn = clock.seconds_left is None or clock.seconds_left > PICTURES_SHARE * clock.report_seconds
-        write_report(run.path, drawn=drawn, why_not_similar=why_not)
+        write_report(run.path, drawn=drawn, similar=why_not is None, why_not_similar=why_not)
         stop.raise_if_asked()
     return winner
 

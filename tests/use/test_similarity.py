@@ -15,7 +15,7 @@ import pytest
 
 import loraloom
 from loraloom.data import load_data
-from loraloom.errors import DataError
+from loraloom.errors import DataError, StoppedError
 from loraloom.report import read_run, write_report
 from loraloom.report.similarity import Similarity, similarity
 from loraloom.search.clock import Clock
@@ -232,6 +232,18 @@ def test_it_gives_up_in_the_middle_where_the_machine_has_become_slow(run: Path) 
     assert why is not None
     assert "the deadline left no time for it" in why
     assert len(heard) == 2
+    assert not (run / "similarity").exists()
+
+
+def test_a_signal_in_the_middle_of_it_stops_the_command(run: Path) -> None:
+    shutil.rmtree(run / "similarity")
+
+    def stopping(done: int, _: int) -> None:
+        if done:
+            raise StoppedError(run, "stopped by SIGTERM")
+
+    with pytest.raises(StoppedError):
+        collect(run, progress=stopping)
     assert not (run / "similarity").exists()
 
 

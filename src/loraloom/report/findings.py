@@ -37,7 +37,9 @@ class Findings:
     problems: tuple[str, ...]
 
 
-def findings(run: Run, against_run: Path | None = None, why_not_similar: str | None = None) -> Findings:
+def findings(
+    run: Run, against_run: Path | None = None, why_not_similar: str | None = None, *, similar: bool = True
+) -> Findings:
     """Everything the report says; of the evaluations it reads those of the few trials that are drawn.
 
     Raises:
@@ -59,7 +61,7 @@ def findings(run: Run, against_run: Path | None = None, why_not_similar: str | N
         curves=drawn,
         test=test,
         data=data_findings(run),
-        similarity=similarity(run, problems, why_not_similar),
+        similarity=similarity(run, problems, why_not_similar, computed=similar),
         against=compared,
         making=making(run),
         problems=tuple(problems),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from loraloom.data import Split, TextData, load_data
 from loraloom.data.sampling import stratified_order
-from loraloom.errors import LoraloomError
+from loraloom.errors import LoraloomError, StoppedError
 from loraloom.recipe import Recipe
 from loraloom.search.clock import BEGIN_SHARE, Clock
 from loraloom.study.embeddings import (
@@ -37,6 +37,8 @@ from loraloom.use.second_set import SecondRows, read_second
 MOST = {"train": 4_000, "test": 4_000, "validation": 1_000, "second": 2_000}
 CAUTION = 2.0
 """Before a deadline, rows are embedded only where this many times what they would take is left."""
+
+REPORTS = 3.0
 
 EMBEDDING = "embedding texts by the frozen model, to measure how alike training and test rows are"
 
@@ -72,6 +74,8 @@ def collect(
     second = read_second(compare_file, winner) if compare_file else None
     try:
         _collect(opened, winner, compare_file, second, data, progress, seconds_left)
+    except StoppedError:  # by a signal, in the middle of it
+        raise
     except (LoraloomError, _NotMeasuredError, OSError, RuntimeError, MemoryError) as error:
         return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
     return None
@@ -82,11 +86,12 @@ def collect_in_time(
 ) -> str | None:
     """As `collect`, at the end of a search: before a deadline only where the time left is sure to suffice.
 
-    Two reports' time is kept: one for the report, one for the statistics that it then has beside the others.
+    Three reports' time is kept: one for the report, two for the statistics that it then has beside the others, and for
+    the libraries that these need. Where it is not left, embeddings of an earlier command are not looked at either.
     """
 
     def left() -> float:
-        return (clock.seconds_left or 0.0) - 2 * clock.report_seconds
+        return (clock.seconds_left or 0.0) - REPORTS * clock.report_seconds
 
     if clock.seconds_left is None:
         note(EMBEDDING)

@@ -96,6 +96,19 @@ def test_why_they_could_not_be_made_is_said_in_place(tmp_path: Path) -> None:
     assert "was not measured: <bdi>the data &#39;x&#39; have changed since the run</bdi>." in page.read_text()
 
 
+def test_where_time_is_short_what_was_kept_is_not_looked_at(tmp_path: Path) -> None:
+    run = similar_run(tmp_path / "run")
+    page = write_report(run, similar=False, why_not_similar="the deadline left no time for it")
+    assert "was not measured: <bdi>the deadline left no time for it</bdi>." in page.read_text()
+    assert not page.with_name("similarity.csv").exists()
+
+
+def test_a_second_set_that_could_not_be_embedded_is_said_beside_what_was_kept(tmp_path: Path) -> None:
+    page = write_report(similar_run(tmp_path / "run"), why_not_similar="the model 'demo' is not the run's")
+    assert "could not be embedded: <bdi>the model &#39;demo&#39; is not the run&#39;s</bdi>." in page.read_text()
+    assert "Training and <bdi>test</bdi>" in page.read_text()
+
+
 def test_stale_embeddings_are_not_used(tmp_path: Path) -> None:
     run = similar_run(tmp_path / "run")
     embed(run, data="other data")

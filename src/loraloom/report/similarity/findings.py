@@ -61,10 +61,14 @@ class OnTrend:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Similarity:
-    """`second` is the file that was compared, `on_second` what the winner does on it; both may be None."""
+    """`second` is the file that was compared, `on_second` what the winner does on it; both may be None.
+
+    `lacking` says why what was asked for last is not among what was kept.
+    """
 
     model: str
     how: str
+    lacking: str | None
     tests: int
     comparisons: tuple[Comparison, ...]
     distances: tuple[Distances, ...]
@@ -75,8 +79,15 @@ class Similarity:
     on_second: str | None
 
 
-def similarity(run: Run, problems: list[str], why_not: str | None = None) -> Similarity | str:
-    """The section's findings, or why there are none; `why_not` says it where the embeddings could not be made."""
+def similarity(
+    run: Run, problems: list[str], why_not: str | None = None, *, computed: bool = True
+) -> Similarity | str:  # fmt: skip
+    """The section's findings, or why there are none; `why_not` says what could not be embedded, and why.
+
+    Where it is not to be `computed`, which takes a few seconds, nothing that was kept is read.
+    """
+    if not computed:
+        return why_not or "it was left out"
     if run.best is None:
         return "it takes a tested winner, and the search has none yet"
     try:
@@ -92,10 +103,10 @@ def similarity(run: Run, problems: list[str], why_not: str | None = None) -> Sim
         return "its statistics need statsmodels: pip install 'loraloom[report]'"
     if min(len(kept.train), len(kept.test)) < 2:
         return "there are too few rows"
-    return _computed(run, run.best, kept)
+    return _computed(run, run.best, kept, why_not)
 
 
-def _computed(run: Run, best: Best, kept: Embeddings) -> Similarity:
+def _computed(run: Run, best: Best, kept: Embeddings, why_not: str | None) -> Similarity:
     training, seed = kept.train.vectors, int(run.recipe.values("train.seed")[0])
     test_numbers, test_distances, test_correct = _test(best, kept)
     sets = [
@@ -123,6 +134,7 @@ def _computed(run: Run, best: Best, kept: Embeddings) -> Similarity:
     return Similarity(
         model=kept.key.model,
         how=_how(kept),
+        lacking=why_not,
         tests=sum(p is not None for p in raw),
         comparisons=tuple(
             Comparison(names, found, p, on_difference(found, p, (one.rows, other.rows)))
