@@ -60,7 +60,7 @@ def test_the_options_of_every_command_are_known() -> None:
         "resume": {"run", "--max_seconds", "--deadline", "--grace", "--quiet", "--json"} | where,
         "evaluate": {"adapter", "--test_file", "--text_column", "--label_column", "--out", "--json"},
         "predict": {"adapter", "--file", "--text", "--out", "--text_column"},
-        "report": {"run"},
+        "report": {"run", "--against", "--compare_file", "--no_similarity"},
         "dashboard": {"run", "--port", "--host"},
         "schema": {"--out"},
         "doctor": {"recipe", "--json"},
@@ -206,6 +206,14 @@ def test_report_and_schema_print_what_they_made(
     code, out, _ = call(capsys, monkeypatch, "report", str(trained))
     assert code == 0
     assert Path(out.strip()).is_file()
+    rows = trained.parent.parent / "other.csv"
+    rows.write_text("text\nthe old cat\na new saw\n")
+    code, out, said = call(capsys, monkeypatch, "report", str(trained), "--compare_file", str(rows))
+    assert (code, said.strip()) == (0, "embedding texts: 2")
+    assert "other.csv" in Path(out.strip()).read_text()
+    monkeypatch.setattr("loraloom.use.similarity.collect", None)
+    code, out, said = call(capsys, monkeypatch, "report", str(trained), "--no_similarity")
+    assert (code, said) == (0, "")
     code, out, _ = call(capsys, monkeypatch, "schema")
     assert code == 0
     assert "lora_alpha" in out
@@ -222,6 +230,11 @@ def test_report_and_schema_print_what_they_made(
         (["train", "{recipe}", "--out", "{tmp}/run", "--set", "lora.r=1,2"], "lora.r would vary"),
         (["resume", "{tmp}/nothing"], "no such run folder"),
         (["report", "{tmp}/nothing"], "no such run folder"),
+        (["report", "{trained}", "--against", "{trained}"], "is the run itself"),
+        (["report", "{trained}", "--against", "{tmp}"], "has no recipe.yaml"),
+        (["report", "{trained}", "--compare_file", "{tmp}/none.csv"], "none.csv"),
+        (["report", "{trained}", "--compare_file", "{recipe}"], "tiny.yaml"),
+        (["report", "{trained}", "--compare_file", "{recipe}", "--no_similarity"], "leave out --no_similarity"),
         (["dashboard", "{tmp}/nothing"], "no such run folder"),
         (["predict", "{tmp}/nothing", "--text", "x"], "no such folder"),
         (["predict", "{trained}", "--text", "x"], "is a run; give"),

@@ -32,6 +32,7 @@ from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
 from loraloom.study.run import Run, refuse_taken
 from loraloom.tracking import refuse_missing, tracked
 from loraloom.use.evaluate import rehearse_test, test_winner
+from loraloom.use.similarity import collect_in_time
 
 PICTURES_SHARE = 0.8
 """Of the time that is kept for the report: where less is left before the deadline, it is written without pictures."""
@@ -154,11 +155,13 @@ def _go_on(
             watchers.note(driver.in_the_time)
         winner = _crown(run, place, watchers, stop)
         watchers.crowned(winner)
-        watchers.note("writing the report")
         write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))
-        write_report(
-            run.path, drawn=clock.seconds_left is None or clock.seconds_left > PICTURES_SHARE * clock.report_seconds
-        )
+        why_not: str | None = "the run was asked to stop"
+        if not stop.asked():
+            why_not = collect_in_time(run.path, winner, place.data, clock, watchers.note)
+        watchers.note("writing the report")
+        drawn = clock.seconds_left is None or clock.seconds_left > PICTURES_SHARE * clock.report_seconds
+        write_report(run.path, drawn=drawn, similar=why_not is None, why_not_similar=why_not)
         stop.raise_if_asked()
     return winner
 

@@ -224,13 +224,46 @@ def predict(
 
 
 @app.command()
-def report(run: RunPath) -> None:
-    """Write RUN/report: one HTML page with its pictures (PNG) and tables (CSV)."""
+def report(
+    run: RunPath,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", metavar="RUN2", help="Compare the winners of two runs on the same test rows."),
+    ] = None,
+    compare_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--compare_file", help="Other texts: how far they are from the training rows, and what that costs."
+        ),
+    ] = None,
+    no_similarity: Annotated[
+        bool, typer.Option("--no_similarity", help="Embed no texts: the report then needs neither model nor data.")
+    ] = False,
+) -> None:
+    """Write RUN/report: one HTML page with its pictures (PNG) and tables (CSV).
+
+    The first time, the run's rows are embedded by the frozen model, for the section on similarity; they are kept.
+    Example: loraloom report runs/demo --compare_file machine_written.csv --against runs/other
+    """
     from loraloom.report import write_report
+    from loraloom.report.against import check_comparable
     from loraloom.study.run import Run
 
     Run(run)
-    typer.echo(write_report(run))
+    if no_similarity and compare_file:
+        raise DataError("--compare_file: its texts have to be embedded; leave out --no_similarity")
+    if against:
+        check_comparable(run, against)
+    why_not = None
+    if not no_similarity:
+        from loraloom.terminal.progress import progress
+        from loraloom.use.similarity import collect
+
+        with progress("embedding texts") as shown:
+            why_not = collect(run, compare_file=compare_file, progress=shown)
+        if why_not and compare_file:
+            typer.echo(f"loraloom: {compare_file} was not compared: {why_not}", err=True)
+    typer.echo(write_report(run, against=against, why_not_similar=why_not))
 
 
 @app.command()

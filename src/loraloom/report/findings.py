@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from loraloom.report.against import Against, against
 from loraloom.report.answer import Answer, answer
 from loraloom.report.cautions import cautions
 from loraloom.report.curves import Curves, curves, trials_to_draw
 from loraloom.report.leaderboard import Leaderboard, describe, leaderboard
 from loraloom.report.provenance import DataFindings, Making, data_findings, making
 from loraloom.report.reading import Run, read_evaluations
+from loraloom.report.similarity import Similarity, similarity
 from loraloom.report.testset import Tested, tested
 from loraloom.report.wording import listed, value
 
@@ -28,13 +31,22 @@ class Findings:
     curves: Curves | None
     test: Tested | None
     data: DataFindings
+    similarity: Similarity | str
+    against: Against | None
     making: Making
     problems: tuple[str, ...]
 
 
-def findings(run: Run) -> Findings:
-    """Everything the report says; of the evaluations it reads those of the few trials that are drawn."""
+def findings(
+    run: Run, against_run: Path | None = None, why_not_similar: str | None = None, *, similar: bool = True
+) -> Findings:
+    """Everything the report says; of the evaluations it reads those of the few trials that are drawn.
+
+    Raises:
+        RunError: `against_run` can't be compared with the run.
+    """
     problems = list(run.problems)
+    compared = against(run, against_run) if against_run else None
     board = leaderboard(run)
     drawn = curves(board, read_evaluations(run, trials_to_draw(board), problems))
     test = tested(run.best, problems) if run.best else None
@@ -49,6 +61,8 @@ def findings(run: Run) -> Findings:
         curves=drawn,
         test=test,
         data=data_findings(run),
+        similarity=similarity(run, problems, why_not_similar, computed=similar),
+        against=compared,
         making=making(run),
         problems=tuple(problems),
     )

@@ -13,9 +13,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from loraloom.report import wording
+from loraloom.report.against import MOST_TEXTS
 from loraloom.report.findings import Findings
 from loraloom.report.leaderboard import Leaderboard, Row
 from loraloom.report.pictures import Picture
+from loraloom.report.pictures.similarity import distances_sentence
 
 ROWS_OPEN = 25
 """Leaderboard rows that are seen at once; the rest is folded away."""
@@ -37,6 +39,8 @@ def page(found: Findings, drawn: Mapping[str, Picture] | None, files: tuple[str,
         rows_open=ROWS_OPEN,
         text_shown=TEXT_SHOWN,
         text_kept=TEXT_KEPT,
+        most_changed=MOST_TEXTS,
+        distances_sentence=distances_sentence,
     )
 
 

@@ -12,17 +12,27 @@ from loraloom.report.tables import tables
 from loraloom.study.durable import replacing_folder
 
 
-def write_report(run: Path, *, drawn: bool = True) -> Path:
+def write_report(
+    run: Path,
+    *,
+    drawn: bool = True,
+    similar: bool = True,
+    against: Path | None = None,
+    why_not_similar: str | None = None,
+) -> Path:
     """Writes RUN/report/ anew (index.html, CSV tables, PNG pictures) and returns the path of its page.
 
     A run may be under way, stopped or failed: the page says so and shows what there is. Without matplotlib
     there are no pictures, nor where they are not to be `drawn`, which takes most of the time.
+    With `against`, another run's folder, the two winners are compared on the test rows that they share.
+    `why_not_similar` says why texts have no embeddings, where that was tried (`use/similarity.py`); with `similar`
+    false, the section on similarity says that alone, and none of its seconds are taken.
 
     Raises:
-        RunError: `run` is not a run's folder.
+        RunError: `run` is not a run's folder, or can't be compared with `against`.
         RecipeError: its recipe can't be read.
     """
-    found = findings(read_run(run))
+    found = findings(read_run(run), against, why_not_similar, similar=similar)
     pictured = pictures(found) if drawn else None
     files = {name: text.encode() for name, text in tables(found).items()}
     files |= {f"{name}.png": picture.png for name, picture in (pictured or {}).items()}

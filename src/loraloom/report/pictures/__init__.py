@@ -9,6 +9,7 @@ from loraloom.report.pictures.confusion import draw_confusion
 from loraloom.report.pictures.curves import draw_curves
 from loraloom.report.pictures.drawing import STYLE, Picture
 from loraloom.report.pictures.leaderboard import draw_leaderboard
+from loraloom.report.pictures.similarity import draw_similarity
 
 __all__ = ["Picture", "pictures"]
 
@@ -30,4 +31,6 @@ def pictures(found: Findings) -> dict[str, Picture] | None:
             drawn |= draw_curves(found.curves)
         if found.test and found.test.matrix_fits:
             drawn["confusion"] = draw_confusion(found.test)
+        if not isinstance(found.similarity, str):
+            drawn |= draw_similarity(found.similarity)
     return drawn

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from loraloom.report.findings import Findings
+from loraloom.report.tables.against import against_tables
 from loraloom.report.tables.cells import safe_cell
 from loraloom.report.tables.curves import curves_table
 from loraloom.report.tables.leaderboard import leaderboard_table
+from loraloom.report.tables.similarity import similarity_tables
 from loraloom.report.tables.testset import test_tables
 
 __all__ = ["safe_cell", "tables"]
@@ -18,4 +20,8 @@ def tables(found: Findings) -> dict[str, str]:
         made["curves.csv"] = curves_table(found.curves)
     if found.test:
         made |= test_tables(found.test)
+    if not isinstance(found.similarity, str):
+        made |= similarity_tables(found.similarity)
+    if found.against:
+        made |= against_tables(found.against)
     return made

@@ -1,0 +1,288 @@
+"""Two runs on the same test rows: whose winner is better, by how much, whether that is more than chance, and where.
+
+Rows are the same where text and label are, whatever their numbers; a text that stands twice is matched twice. Two runs
+must share at least half of their test rows, and only shared rows are compared. Everything is a function of the counts
+of rows that one run alone has right, so that it costs nothing beside reading the second run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from loraloom.errors import RunError
+from loraloom.metrics import Interval, mcnemar, wilson_interval
+from loraloom.report.leaderboard import field, leaderboard
+from loraloom.report.reading import Best, Prediction, Run, read_run
+from loraloom.report.wording import duration, p_value, plural, points, value
+
+FEWEST_SHARED = 0.5
+LEVEL = 0.05
+RESAMPLES = 20_000
+MOST_TEXTS = 20
+"""Texts that changed sides shown on the page, of each side; the CSV has all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the runs: its winner on the shared rows, and what that cost."""
+
+    name: str
+    path: str
+    trial: int
+    settings: tuple[tuple[str, str], ...]
+    correct: int
+    accuracy: float
+    interval: Interval
+    test_rows: int
+    trainable: int
+    trial_seconds: float | None
+    search_seconds: float | None
+    trials: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A row that one run alone has right; `first` and `second` are what they predicted, with their confidences."""
+
+    row: int
+    text: str
+    label: str
+    first: str
+    second: str
+    first_confidence: float
+    second_confidence: float
+
+    @property
+    def lost(self) -> bool:
+        """Whether the first run is the one that is wrong."""
+        return self.first != self.label
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """`difference` is the first run's accuracy less the second's on `rows` shared rows; `changed` is all such rows."""
+
+    first: Side
+    second: Side
+    rows: int
+    both: int
+    neither: int
+    difference: float
+    interval: Interval
+    p: float
+    verdict: str
+    on_cost: str
+    cautions: tuple[str, ...]
+    changed: tuple[Changed, ...]
+
+    @property
+    def gained(self) -> tuple[Changed, ...]:
+        """Rows that the first run alone has right, the second's surest errors first."""
+        return tuple(each for each in self.changed if not each.lost)
+
+    @property
+    def lost(self) -> tuple[Changed, ...]:
+        """Rows that the second run alone has right, the first's surest errors first."""
+        return tuple(each for each in self.changed if each.lost)
+
+
+def against(run: Run, other_path: Path) -> Against:
+    """Compares the winner of `run` with that of the run in `other_path`.
+
+    Raises:
+        RunError: it is the same run, one of them has no tested winner, or they share under half of their test rows.
+        RecipeError: the other's recipe can't be read.
+    """
+    if run.path.resolve() == other_path.resolve():
+        raise RunError(f"{other_path}: is the run itself; name another to compare it with")
+    other = read_run(other_path)
+    (best, predictions), (other_best, other_predictions) = _tested(run), _tested(other)
+    pairs = _shared(best, other_best)
+    share = len(pairs) / max(len(predictions), len(other_predictions))
+    if share < FEWEST_SHARED:
+        raise RunError(
+            f"{other_path}: shares {len(pairs):,} test rows with {run.path}, of {len(predictions):,} here and "
+            f"{len(other_predictions):,} there; two runs are compared on the same test rows (at least half of them)"
+        )
+    return _compared(run, other, best, other_best, pairs)
+
+
+def check_comparable(run: Path, other: Path) -> None:
+    """Refuses what `against` would refuse, before anything that takes long.
+
+    Raises:
+        RunError: see `against`.
+    """
+    against(read_run(run), other)
+
+
+def paired_bootstrap(
+    only_first: int, only_second: int, rows: int, seed: int = 0, resamples: int = RESAMPLES
+) -> Interval:
+    """The percentile interval, 95 %, of the difference of two accuracies on the same `rows`.
+
+    A row's difference is 1, 0 or −1, so that a resample of rows is a draw of three counts. Source: Efron and
+    Tibshirani, "An introduction to the bootstrap" (1993), sections 8.3 and 13.3.
+    """
+    generator = np.random.Generator(np.random.PCG64(seed))
+    shares = np.array([only_first, only_second, rows - only_first - only_second]) / rows
+    counts = generator.multinomial(rows, shares, size=resamples)  # (resamples, 3)
+    low, high = np.quantile((counts[:, 0] - counts[:, 1]) / rows, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _tested(run: Run) -> tuple[Best, tuple[Prediction, ...]]:
+    if run.best is None:
+        raise RunError(f"{run.path}: has no tested winner to compare; finish it by: loraloom resume {run.path}")
+    if not run.best.predictions:
+        why = next((problem for problem in run.problems if "test" in problem), "it left no predictions of single rows")
+        raise RunError(f"{run.path}: its test rows can't be compared: {why}")
+    return run.best, run.best.predictions
+
+
+def _shared(best: Best, other: Best) -> list[tuple[Prediction, Prediction]]:
+    """Pairs of predictions of rows with one text and one label, in the order of the first run's."""
+    waiting: dict[tuple[str, str], list[Prediction]] = {}
+    for row in reversed(other.predictions):
+        waiting.setdefault((row.text, other.record.labels[row.label]), []).append(row)
+    pairs = []
+    for row in best.predictions:
+        if same := waiting.get((row.text, best.record.labels[row.label])):
+            pairs.append((row, same.pop()))
+    return pairs
+
+
+def _compared(
+    run: Run, other: Run, best: Best, other_best: Best, pairs: Sequence[tuple[Prediction, Prediction]]
+) -> Against:
+    right = [(one.label == one.prediction, two.label == two.prediction) for one, two in pairs]
+    tally = Counter(right)
+    gained, lost, rows = tally[True, False], tally[False, True], len(pairs)
+    names = _names(run, other)
+    first = _side(run, best, names[0], sum(one for one, _ in right), rows)
+    second = _side(other, other_best, names[1], sum(two for _, two in right), rows)
+    p = mcnemar([one for one, _ in right], [two for _, two in right])
+    difference, interval = (gained - lost) / rows, paired_bootstrap(gained, lost, rows)
+    return Against(
+        first=first,
+        second=second,
+        rows=rows,
+        both=tally[True, True],
+        neither=tally[False, False],
+        difference=difference,
+        interval=interval,
+        p=p,
+        verdict=_verdict(names, difference, interval, p, rows, gained + lost),
+        on_cost=_on_cost(first, second),
+        cautions=tuple(_cautions(first, second, rows)),
+        changed=_changed(best, other_best, pairs),
+    )
+
+
+def _names(run: Run, other: Run) -> tuple[str, str]:
+    """The folders' names, or their paths where the names are the same."""
+    names = run.path.resolve().name, other.path.resolve().name
+    return names if names[0] != names[1] else (str(run.path), str(other.path))
+
+
+def _side(run: Run, best: Best, name: str, correct: int, rows: int) -> Side:
+    record, axes = best.record, leaderboard(run).axes
+    seconds = [each.timings.seconds for each in run.records if each.timings]
+    return Side(
+        name=name,
+        path=str(run.path),
+        trial=record.number,
+        settings=tuple((axis, value(record.point.get(axis, field(record, axis)))) for axis in axes),
+        correct=correct,
+        accuracy=correct / rows,
+        interval=wilson_interval(correct, rows),
+        test_rows=len(best.predictions),
+        trainable=record.counts.trainable,
+        trial_seconds=record.timings.seconds if record.timings else None,
+        search_seconds=sum(seconds) if seconds else None,
+        trials=len(run.records),
+    )
+
+
+def _verdict(
+    names: tuple[str, str], difference: float, interval: Interval, p: float, rows: int, changed: int
+) -> str:  # fmt: skip
+    if not changed:
+        return (
+            f"No difference was found: {names[0]} and {names[1]} are right and wrong on the same rows, all {rows:,} of "
+            f"them. At most {100 * min(1.0, 3 / rows):.1f} % of rows like these can be expected to change sides (95 %)."
+        )
+    better, worse = names if difference > 0 else names[::-1]
+    low, high = interval if difference > 0 else (-interval[1], -interval[0])
+    figures = (
+        f"95 % {points(low)} … {points(high)}, McNemar {p_value(p)}, {rows:,} shared rows of which {changed:,} "
+        "changed sides"
+    )
+    if p < LEVEL:
+        return f"{better} is better than {worse} by {100 * abs(difference):.1f} points ({figures})."
+    level = "They are level" if difference == 0 else f"{better} is {100 * abs(difference):.1f} points ahead of {worse}"
+    strict = (
+        " The interval leaves out 0, but the exact test, which is the stricter, is not convinced." if low > 0 else ""
+    )
+    return f"No difference was found. {level} ({figures}).{strict}"
+
+
+def _on_cost(first: Side, second: Side) -> str:
+    parts = []
+    if first.trainable != second.trainable:
+        less, more = sorted((first, second), key=lambda side: side.trainable)
+        share = 100 * less.trainable / more.trainable
+        parts.append(
+            f"{less.name} trains {less.trainable:,} parameters, {share:.0f} % of the {more.trainable:,} of {more.name}"
+        )
+    else:
+        parts.append(f"Both train {first.trainable:,} parameters")
+    if first.search_seconds is not None and second.search_seconds is not None:
+        times = " and ".join(
+            f"{duration(side.search_seconds)} ({plural(side.trials, 'trial')})" for side in (first, second)
+        )
+        parts.append(f"their trials took {times}")
+    return f"{'; '.join(parts)}."
+
+
+def _cautions(first: Side, second: Side, rows: int) -> list[str]:
+    found = []
+    if rows < max(first.test_rows, second.test_rows):
+        found.append(
+            f"Only {rows:,} rows are in both test sets ({first.test_rows:,} and {second.test_rows:,} rows): the runs "
+            "split or read their data differently, and one may have trained on rows that the other was tested on. The "
+            "shared rows were test rows in both."
+        )
+    found.append(
+        "Two adapters are compared, of one seed each, and not two recipes: another seed could change the order where "
+        "the difference is small."
+    )
+    return found
+
+
+def _changed(
+    best: Best, other: Best, pairs: Sequence[tuple[Prediction, Prediction]]
+) -> tuple[Changed, ...]:  # fmt: skip
+    """Rows on which one alone is right, the surest errors first."""
+    labels, other_labels = best.record.labels, other.record.labels
+    changed = [
+        Changed(
+            row=one.row,
+            text=one.text,
+            label=labels[one.label],
+            first=labels[one.prediction],
+            second=other_labels[two.prediction],
+            first_confidence=one.confidence,
+            second_confidence=two.confidence,
+        )
+        for one, two in pairs
+        if (one.label == one.prediction) != (two.label == two.prediction)
+    ]
+    return tuple(
+        sorted(changed, key=lambda each: (-(each.first_confidence if each.lost else each.second_confidence), each.row))
+    )

@@ -1,0 +1,192 @@
+"""What the report says of similarity, computed from RUN/similarity/ and the winner's test predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loraloom.errors import RunError
+from loraloom.report.reading import Best, Run
+from loraloom.report.similarity.nearest import nearest, nearest_other
+from loraloom.report.similarity.rank import RankSlope, rank_slope
+from loraloom.report.similarity.second import on_second
+from loraloom.report.similarity.trend import Trend, trend
+from loraloom.report.similarity.two_sample import TwoSample, two_sample
+from loraloom.report.similarity.verdicts import Verdict, on_difference, on_rank, on_trend
+from loraloom.study.embeddings import Embedded, Embeddings, SecondAbout, key_of, read_embeddings
+
+NOT_MADE = (
+    "no embeddings of its rows were kept. `loraloom report RUN` makes them where the model and the data can be had"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two sets of texts compared; `p` is corrected for the tests of this section (Holm)."""
+
+    names: tuple[str, str]
+    result: TwoSample | None
+    p: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Distances:
+    """How far the rows `numbers` (N,) of a set are from the nearest training row; `correct` (N,) where it is known."""
+
+    name: str
+    numbers: NDArray[np.int64]
+    distances: NDArray[np.float64]
+    correct: NDArray[np.bool_] | None = None
+
+    @property
+    def tenths(self) -> tuple[float, float, float]:
+        """Distances that a tenth, a half and nine tenths of the rows are within."""
+        low, middle, high = np.quantile(self.distances, (0.1, 0.5, 0.9))
+        return float(low), float(middle), float(high)
+
+
+@dataclass(frozen=True, slots=True)
+class OnTrend:
+    """A trend with its corrected p and its verdict."""
+
+    trend: Trend
+    p: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Similarity:
+    """`second` is the file that was compared, `on_second` what the winner does on it; both may be None.
+
+    `lacking` says why what was asked for last is not among what was kept.
+    """
+
+    model: str
+    how: str
+    lacking: str | None
+    tests: int
+    comparisons: tuple[Comparison, ...]
+    distances: tuple[Distances, ...]
+    trends: tuple[OnTrend, ...]
+    rank: RankSlope | None
+    on_rank: Verdict
+    second: SecondAbout | None
+    on_second: str | None
+
+
+def similarity(
+    run: Run, problems: list[str], why_not: str | None = None, *, computed: bool = True
+) -> Similarity | str:  # fmt: skip
+    """The section's findings, or why there are none; `why_not` says what could not be embedded, and why.
+
+    Where it is not to be `computed`, which takes a few seconds, nothing that was kept is read.
+    """
+    if not computed:
+        return why_not or "it was left out"
+    if run.best is None:
+        return "it takes a tested winner, and the search has none yet"
+    try:
+        kept = read_embeddings(run.path)
+    except RunError as error:
+        problems.append(str(error))
+        return why_not or "what was kept of it can't be read (see above); `loraloom report RUN` makes it anew"
+    if kept is None:
+        return why_not or NOT_MADE
+    if kept.key != key_of(run.recipe, run.best.record):
+        return why_not or "what was kept of it is of another winner; `loraloom report RUN` makes it anew"
+    if find_spec("statsmodels") is None:
+        return "its statistics need statsmodels: pip install 'loraloom[report]'"
+    if min(len(kept.train), len(kept.test)) < 2:
+        return "there are too few rows"
+    return _computed(run, run.best, kept, why_not)
+
+
+def _computed(run: Run, best: Best, kept: Embeddings, why_not: str | None) -> Similarity:
+    training, seed = kept.train.vectors, int(run.recipe.values("train.seed")[0])
+    test_numbers, test_distances, test_correct = _test(best, kept)
+    sets = [
+        Distances("training", kept.train.numbers, nearest_other(training)),
+        Distances("test", test_numbers, test_distances, test_correct),
+    ]
+    pairs: list[tuple[tuple[str, str], Embedded, Embedded]] = [(("training", "test"), kept.train, kept.test)]
+    second = kept.second
+    if second is not None:
+        name = second.about.file
+        distances = nearest(second.embedded.vectors, training)
+        usable = second.correct if second.about.winner == best.record.number else None
+        sets.append(Distances(name, second.embedded.numbers, distances, usable))
+        pairs += [((each, name), own, second.embedded) for each, own in (("training", kept.train), ("test", kept.test))]
+    results = [two_sample(one.vectors, other.vectors, seed) for _, one, other in pairs]
+    trends = [trend(each.name, each.distances, each.correct) for each in sets if each.correct is not None]
+    validation = nearest(kept.validation.vectors, training) if len(kept.validation) else np.zeros(0)
+    rank = rank_slope(run, kept.validation, validation)
+    raw = [
+        *(found.p if found else None for found in results),
+        *(found.slope.p if found.slope else None for found in trends),
+        None if isinstance(rank, str) else rank.p,
+    ]
+    corrected = holm(raw)
+    return Similarity(
+        model=kept.key.model,
+        how=_how(kept),
+        lacking=why_not,
+        tests=sum(p is not None for p in raw),
+        comparisons=tuple(
+            Comparison(names, found, p, on_difference(found, p, (one.rows, other.rows)))
+            for (names, one, other), found, p in zip(pairs, results, corrected, strict=False)
+        ),
+        distances=tuple(sets),
+        trends=tuple(
+            OnTrend(found, p, on_trend(found, p)) for found, p in zip(trends, corrected[len(pairs) :], strict=False)
+        ),
+        rank=None if isinstance(rank, str) else rank,
+        on_rank=on_rank(rank, corrected[-1]),
+        second=second.about if second else None,
+        on_second=on_second(second.about, (test_distances, test_correct), (sets[2].distances, sets[2].correct))
+        if second
+        else None,
+    )
+
+
+def holm(values: Sequence[float | None]) -> list[float]:
+    """p-values corrected for their number; one that is None was not tested, and stays out of it as 1.
+
+    Source: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6
+    (1979), 65–70.
+    """
+    tested = sorted((p, place) for place, p in enumerate(values) if p is not None)
+    corrected, highest = [1.0] * len(values), 0.0
+    for done, (p, place) in enumerate(tested):
+        highest = max(highest, min(1.0, p * (len(tested) - done)))
+        corrected[place] = highest
+    return corrected
+
+
+def _test(best: Best, kept: Embeddings) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_] | None]:
+    """Distances of the test rows, and whether the winner is right about each, where it left its predictions."""
+    distances = nearest(kept.test.vectors, kept.train.vectors)
+    right = {row.row: row.label == row.prediction for row in best.predictions}
+    known = np.array([int(number) in right for number in kept.test.numbers], dtype=np.bool_)
+    if not known.any():
+        return kept.test.numbers, distances, None
+    numbers = kept.test.numbers[known]
+    correct = np.array([right[int(number)] for number in numbers], dtype=np.bool_)
+    return numbers, distances[known], correct
+
+
+def _how(kept: Embeddings) -> str:
+    parts = [("training", kept.train), ("test", kept.test), ("validation", kept.validation)]
+    if kept.second:
+        parts.append((kept.second.about.file, kept.second.embedded))
+    rows = [
+        f"{len(part):,} {name} rows"
+        if len(part) == part.rows
+        else f"{len(part):,} of {part.rows:,} {name} rows (a part stratified by class)"
+        for name, part in parts
+    ]
+    return f"{', '.join(rows[:-1])} and {rows[-1]}"

@@ -1,0 +1,28 @@
+"""How far rows are from the nearest training row: 1 − cosine of their embeddings, exactly, by blocks of rows."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 512
+
+
+def nearest(vectors: NDArray[np.float32], training: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Distances (N,) of `vectors` (N, D) to the nearest of `training` (M, D); all of unit length. 0 is the same."""
+    distances = np.empty(len(vectors))
+    for start in range(0, len(vectors), BLOCK):
+        cosines = vectors[start : start + BLOCK] @ training.T  # (B, M)
+        distances[start : start + BLOCK] = 1 - cosines.max(axis=1)
+    return np.maximum(distances, 0)
+
+
+def nearest_other(training: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Distances (M,) of training rows to the nearest of the others: what is usual among them."""
+    distances = np.empty(len(training))
+    for start in range(0, len(training), BLOCK):
+        cosines = training[start : start + BLOCK] @ training.T
+        rows = np.arange(len(cosines))
+        cosines[rows, start + rows] = -np.inf
+        distances[start : start + BLOCK] = 1 - cosines.max(axis=1)
+    return np.maximum(distances, 0)

@@ -1,0 +1,205 @@
+"""Does a higher rank help more far from the training rows? Distance × log2(rank) over the validation rows of trials.
+
+The trials must have kept their predictions of each row (trials/NNNN/validation.safetensors), and differ in rank. Of
+those of the largest reach (rows seen in training) at most 60 are used, as many of each rank as can be.
+Rejected: an effect for each trial, which has no estimate where a trial has no wrong row (its own accuracy is an
+offset in place of that); errors clustered by row alone, which take two trials of one rank for many.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t
+
+from loraloom.errors import AdapterError
+from loraloom.metrics import Interval
+from loraloom.report.reading import Run
+from loraloom.report.similarity.trend import fit_logistic
+from loraloom.study.durable import verify_manifest
+from loraloom.study.embeddings import Embedded
+from loraloom.study.leaderboard import reach
+from loraloom.study.record import TrialRecord
+
+EVIDENCE = "validation.safetensors"
+MOST_TRIALS = 60
+FEWEST_TRIALS = 6
+FEWEST_WRONG_ROWS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RankSlope:
+    """`odds_ratio` is by how much a doubled rank multiplies the odds ratio of one standard deviation of distance.
+
+    Above 1, a higher rank helps more the farther a row is.
+    """
+
+    odds_ratio: float
+    interval: Interval
+    p: float
+    trials: int
+    ranks: tuple[int, ...]
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """Whether a trial of rank `rank` was right about each of the validation rows `numbers`."""
+
+    rank: int
+    numbers: NDArray[np.int64]
+    correct: NDArray[np.bool_]
+
+
+def rank_slope(run: Run, validation: Embedded, distances: NDArray[np.float64]) -> RankSlope | str:
+    """The interaction over the run's trials, or why it is not measured."""
+    chosen = _chosen(run.records)
+    if isinstance(chosen, str):
+        return chosen
+    answers = [found for record in chosen if (found := _answers(run, record)) is not None]
+    if not answers:
+        return "the trials kept no predictions of single validation rows"
+    return interaction(answers, validation.numbers, distances)
+
+
+def interaction(
+    answers: Sequence[Answers], numbers: NDArray[np.int64], distances: NDArray[np.float64]
+) -> RankSlope | str:
+    """Distance × log2(rank) on the log odds of a right answer, where rows `numbers` (N,) are at `distances` (N,).
+
+    The variance is clustered by trial and by row (`_variance`); t has as many degrees of freedom as trials, less two.
+    """
+    ranks = Counter(each.rank for each in answers)
+    if len(answers) < FEWEST_TRIALS or sum(number > 1 for number in ranks.values()) < 2:
+        return (
+            f"it takes {FEWEST_TRIALS} trials on as many rows that kept their predictions, of two ranks, two of each; "
+            f"there are {len(answers)} of rank {', '.join(map(str, sorted(ranks)))}"
+        )
+    table = _table(answers, numbers, distances)
+    wrong = len(np.unique(table.row[~table.correct]))
+    if wrong < FEWEST_WRONG_ROWS:
+        return f"only {wrong} validation rows were wrong in any trial; it takes {FEWEST_WRONG_ROWS}"
+    if float(np.ptp(table.distance)) < 1e-6:
+        return "all validation rows are equally far from the training rows"
+    z = (table.distance - table.distance.mean()) / table.distance.std()
+    level = table.log_rank - table.log_rank.mean()
+    design = np.column_stack([np.ones_like(z), z, level, z * level])
+    fitted = fit_logistic(design, table.correct, offset=table.offset)
+    if fitted is None:
+        return "the model of right answers has no solution for these trials"
+    coefficient, freedom = float(fitted.params[3]), len(answers) - 2
+    error = math.sqrt(_variance(design, table, np.asarray(fitted.fittedvalues), 3))
+    reach_of = float(t.isf(0.025, freedom)) * error
+    return RankSlope(
+        odds_ratio=math.exp(coefficient),
+        interval=(math.exp(coefficient - reach_of), math.exp(coefficient + reach_of)),
+        p=float(2 * t.sf(abs(coefficient) / error, freedom)),
+        trials=len(answers),
+        ranks=tuple(sorted(ranks)),
+        rows=len(np.unique(table.row)),
+    )
+
+
+def _variance(design: NDArray[np.float64], table: _Table, fitted: NDArray[np.float64], of: int) -> float:
+    """The variance of a coefficient where trials are clusters, and rows are too.
+
+    By trial it is the jackknife, linearised: cluster-robust variances of the usual kind are too small with few
+    trials. What clusters by row add to independent rows comes on top. Sources: MacKinnon, Nielsen and Webb,
+    "Cluster-robust jackknife and bootstrap inference for logistic regression models" (2024), CV3L; Cameron, Gelbach
+    and Miller, "Robust inference with multiway clustering", Journal of Business & Economic Statistics 29 (2011),
+    238–249, equation 2.11, without its negative part.
+    """
+    scores = design * (table.correct - fitted)[:, None]  # (lines, K)
+    weight = fitted * (1 - fitted)
+    information = design.T @ (design * weight[:, None])  # (K, K)
+    changes = []
+    for trial in np.unique(table.trial):
+        inside = table.trial == trial
+        own = design[inside].T @ (design[inside] * weight[inside, None])
+        changes.append(-np.linalg.solve(information - own, scores[inside].sum(axis=0)))
+    left_out = np.array(changes)[:, of]
+    by_trial = (len(left_out) - 1) / len(left_out) * float(((left_out - left_out.mean()) ** 2).sum())
+    inverse = np.linalg.inv(information)[of]
+    _, place = np.unique(table.row, return_inverse=True)
+    of_rows = np.zeros((int(place.max()) + 1, design.shape[1]))
+    np.add.at(of_rows, place, scores)
+    by_row, by_line = float(((of_rows @ inverse) ** 2).sum()), float(((scores @ inverse) ** 2).sum())
+    return by_trial + max(0.0, by_row - by_line)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Table:
+    """A line for each row of each trial."""
+
+    row: NDArray[np.int64]
+    trial: NDArray[np.int64]
+    log_rank: NDArray[np.float64]
+    distance: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    correct: NDArray[np.bool_]
+
+
+def _table(answers: Sequence[Answers], numbers: NDArray[np.int64], distances: NDArray[np.float64]) -> _Table:
+    """Rows that have a distance; the offset is the log odds of the trial's accuracy, half a row added to each side."""
+    order = np.argsort(numbers)
+    parts = defaultdict(list)
+    for trial, each in enumerate(answers):
+        place = np.searchsorted(numbers, each.numbers, sorter=order).clip(max=len(numbers) - 1)
+        known = numbers[order[place]] == each.numbers
+        right = int(each.correct[known].sum())
+        odds = (right + 0.5) / (int(known.sum()) - right + 0.5)
+        parts["row"].append(each.numbers[known])
+        parts["distance"].append(distances[order[place]][known])
+        parts["correct"].append(each.correct[known])
+        for name, value in (("trial", trial), ("log_rank", math.log2(each.rank)), ("offset", math.log(odds))):
+            parts[name].append(np.full(int(known.sum()), value))
+    whole = {name: np.concatenate(each) for name, each in parts.items()}
+    return _Table(
+        row=whole["row"],
+        trial=whole["trial"],
+        log_rank=whole["log_rank"].astype(np.float64),
+        distance=whole["distance"],
+        offset=whole["offset"],
+        correct=whole["correct"],
+    )
+
+
+def _chosen(records: Sequence[TrialRecord]) -> list[TrialRecord] | str:
+    """Complete trials of one reach, ranks in turn, the earlier first; or why there are none."""
+    complete = [record for record in records if record.state == "complete"]
+    if len({record.configuration.lora.r for record in complete}) < 2:
+        return "all complete trials have one rank"
+    reaches = Counter(reach(record) for record in complete)
+    most = max(reaches, key=lambda each: (reaches[each] >= FEWEST_TRIALS, each))
+    by_rank: dict[int, list[TrialRecord]] = defaultdict(list)
+    for record in complete:
+        if reach(record) == most:
+            by_rank[record.configuration.lora.r].append(record)
+    turns = sorted(
+        ((turn, rank, record) for rank, own in by_rank.items() for turn, record in enumerate(own)),
+        key=lambda each: each[:2],
+    )
+    return [record for _, _, record in turns[:MOST_TRIALS]]
+
+
+def _answers(run: Run, record: TrialRecord) -> Answers | None:
+    """None where a trial kept none, or what it kept is damaged (its section of the report says that)."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    folder = run.folders[record.number]
+    if not (folder / EVIDENCE).is_file():
+        return None
+    try:
+        verify_manifest(folder, (EVIDENCE,))
+        found = load((folder / EVIDENCE).read_bytes())
+        probabilities, labels, rows = found["probabilities"], found["labels"], found["rows"]
+        correct = probabilities.argmax(axis=1) == labels
+    except (OSError, AdapterError, SafetensorError, KeyError, ValueError):
+        return None
+    return Answers(record.configuration.lora.r, rows.astype(np.int64), np.asarray(correct, dtype=np.bool_))

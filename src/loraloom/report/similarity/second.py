@@ -1,0 +1,58 @@
+"""What the winner does on the second set against what it does on test, and whether distance explains it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loraloom.metrics import Interval, wilson_interval
+from loraloom.report.similarity.trend import at_equal_distance
+from loraloom.report.similarity.verdicts import ratio, ratio_span
+from loraloom.report.wording import plural, points
+from loraloom.study.embeddings import SecondAbout
+
+Answered = tuple[NDArray[np.float64], NDArray[np.bool_] | None]
+"""Distances (N,) from the training rows, and whether the winner is right (N,), where that is known."""
+
+
+def on_second(about: SecondAbout, test: Answered, second: Answered) -> str:
+    """A sentence or two on the winner's accuracy on the second set."""
+    (test_distances, of_test), (distances, correct) = test, second
+    if correct is None:
+        why = about.unlabelled or "its labels were predicted by another winner"
+        return f"Accuracy on {about.file} is not measured: {why}."
+    right, rows = int(correct.sum()), len(correct)
+    low, high = wilson_interval(right, rows)
+    opening = (
+        f"The winner is right on {right / rows:.3f} of {about.file} (95 % {low:.3f}–{high:.3f}, {plural(rows, 'row')})"
+    )
+    if of_test is None:
+        return f"{opening}."
+    right_on_test, tested = int(of_test.sum()), len(of_test)
+    low, high = difference_interval((right, rows), (right_on_test, tested))
+    gap = right / rows - right_on_test / tested
+    level = low <= 0 <= high
+    way = "no different from test as far as can be told" if level else f"{'less' if gap < 0 else 'more'} than on test"
+    sentence = f"{opening}, {way} ({points(gap)} points, 95 % {points(low)} … {points(high)})."
+    equal = at_equal_distance((test_distances, of_test), (distances, correct))
+    if equal is None or level:
+        return sentence
+    odds, interval = equal
+    explained = "may explain all of that" if interval[0] <= 1 <= interval[1] else "does not explain it"
+    return (
+        f"{sentence} At equal distance from the training rows, the odds of a right answer are {ratio(odds)} times "
+        f"those on test (95 % {ratio_span(interval)}): distance {explained}."
+    )
+
+
+def difference_interval(first: tuple[int, int], second: tuple[int, int]) -> Interval:
+    """95 % of the difference of two shares (correct, rows) of different rows.
+
+    Source: Newcombe, "Interval estimation for the difference between independent proportions", Statistics in Medicine
+    17 (1998), 873–890, method 10.
+    """
+    (first_low, first_high), (second_low, second_high) = wilson_interval(*first), wilson_interval(*second)
+    one, other = first[0] / first[1], second[0] / second[1]
+    below = float(np.hypot(one - first_low, second_high - other))
+    above = float(np.hypot(first_high - one, other - second_low))
+    return one - other - below, one - other + above

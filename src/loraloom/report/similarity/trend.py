@@ -1,0 +1,169 @@
+"""Does accuracy depend on the distance from the training rows? Shares by bins to look at, a logistic trend to decide.
+
+Rejected: a test between the nearest and the farthest bin, whose answer depends on where the bins end.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from loraloom.metrics import Interval, wilson_interval
+
+MOST_BINS = 5
+ROWS_IN_BIN = 25
+FEWEST_OF_EACH = 10
+"""Right rows, and wrong ones, below which a trend is not estimated: 10 events for a variable (Peduzzi et al., Journal
+of Clinical Epidemiology 49 (1996), 1373–1379)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Rows at distances from `low` to `high`, with Wilson's interval of their accuracy."""
+
+    low: float
+    high: float
+    rows: int
+    correct: int
+    interval: Interval
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.rows
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """`odds_ratio` multiplies the odds of a right answer for each standard deviation (`unit`) of distance.
+
+    `near` and `far` are the model's accuracies at the distances that a tenth of the rows is below and above.
+    """
+
+    odds_ratio: float
+    interval: Interval
+    p: float
+    unit: float
+    near: float
+    far: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """Accuracy by distance in the set `name`; `slope` is None for the reason `why_not`."""
+
+    name: str
+    rows: int
+    wrong: int
+    bins: tuple[Bin, ...]
+    slope: Slope | None
+    why_not: str | None
+
+
+def trend(name: str, distances: NDArray[np.float64], correct: NDArray[np.bool_]) -> Trend:
+    """The trend over rows at `distances` (N,) of which some are `correct` (N,)."""
+    wrong = int((~correct).sum())
+    slope, why_not = None, _why_not(distances, correct)
+    if why_not is None:
+        slope = _slope(distances, correct)
+        why_not = None if slope else "distance tells right rows from wrong ones without a single exception"
+    return Trend(name, len(correct), wrong, _bins(distances, correct), slope, why_not)
+
+
+def _why_not(distances: NDArray[np.float64], correct: NDArray[np.bool_]) -> str | None:
+    right = int(correct.sum())
+    fewest = min(right, len(correct) - right)
+    if fewest < FEWEST_OF_EACH:
+        what = "right" if right < len(correct) - right else "wrong"
+        return f"only {fewest} of {len(correct):,} rows {'is' if fewest == 1 else 'are'} {what}; it takes 10"
+    if float(np.ptp(distances)) < 1e-6:
+        return "all rows are equally far from the training rows"
+    return None
+
+
+def _bins(distances: NDArray[np.float64], correct: NDArray[np.bool_]) -> tuple[Bin, ...]:
+    """Up to five bins of about as many rows each; equal distances stay together."""
+    number = min(MOST_BINS, len(distances) // ROWS_IN_BIN)
+    if number < 2:
+        return ()
+    edges = np.unique(np.quantile(distances, np.arange(1, number) / number))
+    place = np.searchsorted(edges, distances, side="left")
+    bins = []
+    for each in np.unique(place):
+        inside = place == each
+        rows, right = int(inside.sum()), int(correct[inside].sum())
+        own = distances[inside]
+        bins.append(Bin(float(own.min()), float(own.max()), rows, right, wilson_interval(right, rows)))
+    return tuple(bins)
+
+
+def _slope(distances: NDArray[np.float64], correct: NDArray[np.bool_]) -> Slope | None:
+    """Logistic regression by maximum likelihood, Wald's interval; None where the likelihood has no maximum.
+
+    Source: Cox, "The regression analysis of binary sequences", Journal of the Royal Statistical Society B 20 (1958).
+    """
+    unit = float(distances.std())
+    scaled = (distances - distances.mean()) / unit
+    fitted = fit_logistic(np.column_stack([np.ones_like(scaled), scaled]), correct)
+    if fitted is None:
+        return None
+    coefficient, error = float(fitted.params[1]), float(fitted.bse[1])
+    reach = float(norm.isf(0.025)) * error
+    ends = np.quantile(scaled, (0.1, 0.9))
+    near, far = (1 / (1 + math.exp(-float(fitted.params[0] + coefficient * end))) for end in ends)
+    return Slope(
+        odds_ratio=math.exp(coefficient),
+        interval=(math.exp(coefficient - reach), math.exp(coefficient + reach)),
+        p=float(2 * norm.sf(abs(coefficient) / error)),
+        unit=unit,
+        near=near,
+        far=far,
+    )
+
+
+def at_equal_distance(
+    first: tuple[NDArray[np.float64], NDArray[np.bool_]], second: tuple[NDArray[np.float64], NDArray[np.bool_]]
+) -> tuple[float, Interval] | None:
+    """The odds ratio, with 95 %, of a right answer in the second set against the first at one distance.
+
+    Each set is (distances, correct). None where either has too few right or wrong rows, or there is no estimate.
+    """
+    if any(min(int(correct.sum()), int((~correct).sum())) < FEWEST_OF_EACH for _, correct in (first, second)):
+        return None
+    distances = np.concatenate([first[0], second[0]])
+    if float(np.ptp(distances)) < 1e-6:
+        return None
+    scaled = (distances - distances.mean()) / distances.std()
+    in_second = np.repeat([0.0, 1.0], [len(first[0]), len(second[0])])
+    design = np.column_stack([np.ones_like(scaled), scaled, in_second])
+    fitted = fit_logistic(design, np.concatenate([first[1], second[1]]))
+    if fitted is None:
+        return None
+    coefficient, reach = float(fitted.params[2]), float(norm.isf(0.025)) * float(fitted.bse[2])
+    return math.exp(coefficient), (math.exp(coefficient - reach), math.exp(coefficient + reach))
+
+
+def fit_logistic(design: NDArray[np.float64], correct: NDArray[np.bool_], **options: Any) -> Any:
+    """statsmodels' fit; None where the classes are told apart perfectly, and the likelihood has no maximum.
+
+    `offset`, and `cov_type` with `cov_kwds`, are statsmodels' own.
+    """
+    from statsmodels.genmod.families import Binomial
+    from statsmodels.genmod.generalized_linear_model import GLM
+    from statsmodels.tools.sm_exceptions import PerfectSeparationError, PerfectSeparationWarning
+
+    offset = options.pop("offset", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", PerfectSeparationWarning)
+        try:
+            fitted: Any = GLM(correct.astype(np.float64), design, family=Binomial(), offset=offset).fit(**options)
+        except (PerfectSeparationError, PerfectSeparationWarning, np.linalg.LinAlgError):
+            return None
+    good = bool(fitted.converged) and np.isfinite(fitted.params).all()
+    return fitted if good and float(np.max(np.abs(fitted.params))) < 30 else None

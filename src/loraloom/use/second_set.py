@@ -1,0 +1,98 @@
+"""The file that a run is compared with (`report RUN --compare_file F`): any texts, with or without labels.
+
+Columns are the run's where the file has them, else guessed where that is beyond doubt. Labels that the run does not
+know are no error: what needs them is not measured, and why is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loraloom.data.columns import LABEL_NAMES, TEXT_NAMES, texts_of
+from loraloom.data.labels import Labels, ids_of, names_of
+from loraloom.data.tables import Table, read_table
+from loraloom.data.text_data import update_with_texts
+from loraloom.errors import DataError
+from loraloom.study.record import TrialRecord
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SecondRows:
+    """Rows that have a text; `labels` (N,) are the run's ids, or None for the reason `unlabelled`."""
+
+    texts: tuple[str, ...]
+    labels: NDArray[np.int64] | None
+    empty: int
+    unlabelled: str | None
+    digest: str
+
+
+def read_second(path: Path, record: TrialRecord) -> SecondRows:
+    """The texts of `path` (any kind of file that `data` takes), and labels under the mapping of `record`.
+
+    Raises:
+        DataError: the file can't be read, has no text, or which column is the text can't be told.
+    """
+    table = _without_nan(read_table(str(path)))
+    columns = _text_columns(table, record.configuration.data.text_column)
+    texts = texts_of(table, columns)
+    kept = [row for row, text in enumerate(texts) if text.strip()]
+    if not kept:
+        raise DataError(f"{path}: no row has a text in {', '.join(map(repr, columns))}")
+    labels, why = _labels(table, columns, record)
+    chosen = tuple(texts[row] for row in kept)
+    own = None if labels is None else labels[kept]
+    return SecondRows(chosen, own, len(texts) - len(kept), why, _digest(chosen, own))
+
+
+def _without_nan(table: Table) -> Table:
+    """NaN, which JSON and Parquet can hold where a text is missing, as None."""
+    columns = {
+        name: [None if isinstance(cell, float) and math.isnan(cell) else cell for cell in table.cells(name)]
+        for name in table.columns
+    }
+    return replace(table, columns=columns)
+
+
+def _text_columns(table: Table, of_run: tuple[str, ...] | None) -> tuple[str, ...]:
+    if of_run and all(name in table.columns for name in of_run):
+        return of_run
+    known = [name for name in table.columns if name.strip().lower() in TEXT_NAMES]
+    if len(known) == 1 or len(table.columns) == 1:
+        return (known[0] if known else next(iter(table.columns)),)
+    wanted = f"{', '.join(map(repr, of_run))}, which the run read, " if of_run else ""
+    raise DataError(
+        f"{table.source}: which column is the text? its columns are {', '.join(map(repr, table.columns))}; "
+        f"name the text's column {wanted or 'text '}in its header"
+    )
+
+
+def _labels(
+    table: Table, text: Sequence[str], record: TrialRecord
+) -> tuple[NDArray[np.int64] | None, str | None]:  # fmt: skip
+    given = record.configuration.data.label_column
+    free = [name for name in table.columns if name not in text]
+    guessed = [name for name in free if name.strip().lower() in LABEL_NAMES]
+    column = given if given in free else guessed[0] if len(guessed) == 1 else None
+    if column is None:
+        return None, "it has no column of labels"
+    known = Labels(record.labels, record.label_codes)
+    try:
+        return ids_of(names_of(table, column, known), known, table.source, shift=True), None
+    except DataError as error:
+        return None, str(error).removeprefix(f"{table.source}: ")
+
+
+def _digest(texts: Sequence[str], labels: Any) -> str:
+    digest = hashlib.sha256()
+    update_with_texts(digest, texts)
+    digest.update(b"" if labels is None else labels.astype("<i8").tobytes())
+    return digest.hexdigest()

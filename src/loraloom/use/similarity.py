@@ -1,0 +1,221 @@
+"""Makes RUN/similarity/: embeddings of a sample of a run's rows, and of a second file, by the frozen backbone.
+
+This is the part of a report that needs the model and the data; what is kept is used again until either changes. At
+most 4,000 training, 4,000 test, 1,000 validation and 2,000 second rows are embedded, each a stratified part by the
+run's seed. That nothing can be measured is a sentence and no error; a second file that can't be read is one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loraloom.data import Split, TextData, load_data
+from loraloom.data.sampling import stratified_order
+from loraloom.errors import LoraloomError, StoppedError
+from loraloom.recipe import Recipe
+from loraloom.search.clock import BEGIN_SHARE, Clock
+from loraloom.study.embeddings import (
+    Embedded,
+    Embeddings,
+    Key,
+    Second,
+    SecondAbout,
+    key_of,
+    read_embeddings,
+    write_embeddings,
+)
+from loraloom.study.record import TrialRecord
+from loraloom.study.run import Run
+from loraloom.use.second_set import SecondRows, read_second
+
+MOST = {"train": 4_000, "test": 4_000, "validation": 1_000, "second": 2_000}
+CAUTION = 2.0
+"""Before a deadline, rows are embedded only where this many times what they would take is left."""
+
+REPORTS = 3.0
+
+EMBEDDING = "embedding texts by the frozen model, to measure how alike training and test rows are"
+
+Progress = Callable[[int, int], None]
+"""Hears how many texts are done, and of how many."""
+
+
+class _NotMeasuredError(Exception):
+    """Why there are no embeddings, as a sentence without its full stop."""
+
+
+def collect(
+    run: Path,
+    *,
+    compare_file: Path | None = None,
+    data: TextData | None = None,
+    progress: Progress = lambda _, __: None,
+    seconds_left: Callable[[], float] | None = None,
+) -> str | None:
+    """Embeds what RUN/similarity/ lacks; returns why that could not be done, or None.
+
+    `data` are the run's rows where they are at hand, else they are read again. With `seconds_left` it gives up as soon
+    as the rest would take more than half of them.
+
+    Raises:
+        DataError: `compare_file` can't be read.
+        RunError: `run` is not a run's folder.
+    """
+    opened = Run(run)
+    winner = opened.best()
+    if winner is None:
+        return "the search has no tested winner yet"
+    second = read_second(compare_file, winner) if compare_file else None
+    try:
+        _collect(opened, winner, compare_file, second, data, progress, seconds_left)
+    except StoppedError:  # by a signal, in the middle of it
+        raise
+    except (LoraloomError, _NotMeasuredError, OSError, RuntimeError, MemoryError) as error:
+        return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return None
+
+
+def collect_in_time(
+    run: Path, winner: TrialRecord, data: TextData, clock: Clock, note: Callable[[str], None]
+) -> str | None:
+    """As `collect`, at the end of a search: before a deadline only where the time left is sure to suffice.
+
+    Three reports' time is kept: one for the report, two for the statistics that it then has beside the others, and for
+    the libraries that these need. Where it is not left, embeddings of an earlier command are not looked at either.
+    """
+
+    def left() -> float:
+        return (clock.seconds_left or 0.0) - REPORTS * clock.report_seconds
+
+    if clock.seconds_left is None:
+        note(EMBEDDING)
+        return collect(run, data=data)
+    speed = winner.timings.examples_per_second if winner.timings else 0.0
+    rows = sum(min(MOST[name], len(getattr(data, name))) for name in ("train", "validation", "test"))
+    loading = BEGIN_SHARE * clock.slowdown * clock.loading_seconds
+    if speed <= 0 or left() < CAUTION * (loading + rows / speed):
+        return "the deadline left no time for it; `loraloom report RUN` takes it"
+    note(EMBEDDING)
+    return collect(run, data=data, seconds_left=left)
+
+
+def _collect(
+    run: Run,
+    winner: TrialRecord,
+    compare_file: Path | None,
+    second: SecondRows | None,
+    data: TextData | None,
+    progress: Progress,
+    seconds_left: Callable[[], float] | None,
+) -> None:
+    key = key_of(run.recipe, winner)
+    if key is None:
+        raise _NotMeasuredError("the run's recipe does not say what its data and models were")
+    kept = _kept(run.path, key)
+    has_second = second is None or (kept is not None and _is_of(kept.second, second, winner))
+    if kept is not None and has_second:
+        return
+    texts: dict[str, tuple[Split, NDArray[np.int64]]] = {}
+    if kept is None:
+        texts = _own_texts(run.recipe, key, data)
+    total = sum(len(rows) for _, rows in texts.values())
+    chosen = _second_numbers(second, run.recipe) if second and not has_second else np.zeros(0, np.int64)
+    embed = _Embedding(key, winner, total + len(chosen), progress, seconds_left)
+    if kept is None:
+        parts = {name: embed.split(split, rows) for name, (split, rows) in texts.items()}
+        kept = Embeddings(key, parts["train"], parts["validation"], parts["test"], embed.seconds)
+    if second and not has_second:
+        assert compare_file is not None  # it is where `second` is from
+        kept = replace(kept, second=_second(run, winner, compare_file, second, chosen, embed))
+    write_embeddings(run.path, kept)
+
+
+def _kept(run: Path, key: Key) -> Embeddings | None:
+    """What is there, if it can be read and is not stale."""
+    try:
+        kept = read_embeddings(run)
+    except LoraloomError:
+        return None
+    return kept if kept is not None and kept.key == key else None
+
+
+def _is_of(kept: Second | None, rows: SecondRows, winner: TrialRecord) -> bool:
+    return kept is not None and (kept.about.digest, kept.about.winner) == (rows.digest, winner.number)
+
+
+def _own_texts(recipe: Recipe, key: Key, data: TextData | None) -> dict[str, tuple[Split, NDArray[np.int64]]]:
+    """The run's splits, with the numbers of the rows to embed; of training, rows that the winner was trained on."""
+    seed = recipe.values("train.seed")[0]
+    if data is None:
+        if not (recipe.data.dataset or recipe.data.train_file):
+            raise _NotMeasuredError("the run's rows were given from Python, and are not kept with it")
+        data = load_data(recipe.data, seed=seed, allow_leak=bool(recipe.provenance.get("allow_leak")))
+    if data.fingerprint != key.data:
+        raise _NotMeasuredError(f"the data {data.name!r} have changed since the run")
+    most = {**MOST, "train": min(MOST["train"], key.trained_rows)}
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
+    return {
+        name: (split, np.sort(stratified_order(split.labels, seed)[: most[name]])) for name, split in splits.items()
+    }
+
+
+class _Embedding:
+    """The frozen backbone at work: counts texts, and gives up where the time would not suffice."""
+
+    def __init__(
+        self, key: Key, winner: TrialRecord, total: int, progress: Progress, seconds_left: Callable[[], float] | None
+    ) -> None:
+        from loraloom.backbone import sources
+        from loraloom.use.embedding import Embedder
+
+        source = sources.find(key.model, None if ":" in key.revision else key.revision)
+        if source.local and sources.pin(source) != key.revision:
+            raise _NotMeasuredError(f"the model {key.model!r} on this machine is not the run's")
+        self._done, self._total, self._progress, self._seconds_left = 0, total, progress, seconds_left
+        progress(0, total)
+        self._embedder = Embedder(source, winner.configuration.data.max_length)
+        self._begun = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._begun
+
+    def split(self, split: Split, rows: NDArray[np.int64]) -> Embedded:
+        return Embedded(len(split), rows, self.texts([split.texts[row] for row in rows]))
+
+    def texts(self, texts: list[str]) -> NDArray[np.float32]:
+        return self._embedder.embed(texts, self._count)
+
+    def _count(self, texts: int) -> None:
+        self._done += texts
+        self._progress(self._done, self._total)
+        if self._seconds_left is not None:
+            rest = self.seconds / self._done * (self._total - self._done)
+            if CAUTION * rest > self._seconds_left():
+                raise _NotMeasuredError("the deadline left no time for it; `loraloom report RUN` takes it")
+
+
+def _second_numbers(second: SecondRows, recipe: Recipe) -> NDArray[np.int64]:
+    labels = second.labels if second.labels is not None else np.zeros(len(second.texts), np.int64)
+    return np.sort(stratified_order(labels, recipe.values("train.seed")[0])[: MOST["second"]])
+
+
+def _second(
+    run: Run, winner: TrialRecord, path: Path, second: SecondRows, rows: NDArray[np.int64], embed: _Embedding
+) -> Second:
+    """Its embeddings, and whether the winner is right about each row, where that can be known."""
+    from loraloom.use.adapter import load
+
+    texts = [second.texts[row] for row in rows]
+    labels = None if second.labels is None else second.labels[rows]
+    correct = None
+    if labels is not None:
+        correct = load(run.path / "best").logits(texts).argmax(axis=1) == labels
+    about = SecondAbout(path.name, second.digest, len(second.texts), second.empty, second.unlabelled, winner.number)
+    return Second(about, Embedded(len(second.texts), rows, embed.texts(texts)), labels, correct)

@@ -1,0 +1,70 @@
+"""Whether rank helps more far from the training rows: its level, its power, and when it is not measured."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from loraloom.report.similarity.rank import Answers, interaction
+from tests.report.similarity.simulated import LEVEL, generator_of, most_rejections, trials
+
+ROWS = 300
+RANKS = (4, 8, 16) * 5
+
+
+@pytest.mark.parametrize("ranks", [(4, 16) * 4, RANKS], ids=["8 trials", "15 trials"])
+def test_it_holds_its_level_where_trials_have_slopes_of_their_own(ranks: tuple[int, ...]) -> None:
+    generator, studies = generator_of(len(ranks)), 120
+    rejected = 0
+    for _ in range(studies):
+        distances = generator.gamma(4, 0.1, size=ROWS)
+        found = interaction(trials(generator, ranks, distances, 0.0), np.arange(ROWS), distances)
+        assert not isinstance(found, str)
+        rejected += found.p < LEVEL
+    assert rejected <= most_rejections(studies)
+
+
+def test_a_planted_interaction_is_found_nine_times_in_ten() -> None:
+    generator, studies, hits = generator_of(1), 40, 0
+    for _ in range(studies):
+        distances = generator.gamma(4, 0.1, size=ROWS)
+        found = interaction(trials(generator, RANKS, distances, 0.6), np.arange(ROWS), distances)
+        assert not isinstance(found, str)
+        hits += found.p < LEVEL and found.odds_ratio > 1
+    assert hits >= 0.9 * studies
+
+
+def test_rows_are_matched_by_their_numbers() -> None:
+    generator = generator_of(2)
+    distances = generator.gamma(4, 0.1, size=ROWS)
+    made = trials(generator, RANKS, distances, 0.3)
+    straight = interaction(made, np.arange(ROWS), distances)
+    order = generator.permutation(ROWS)
+    shuffled = [Answers(each.rank, each.numbers[order], each.correct[order]) for each in made]
+    assert not isinstance(straight, str)
+    turned = interaction(shuffled, np.arange(ROWS)[::-1].copy(), distances[::-1].copy())
+    assert not isinstance(turned, str)
+    assert turned.odds_ratio == pytest.approx(straight.odds_ratio)
+    assert turned.p == pytest.approx(straight.p)
+
+
+def test_rows_without_a_distance_are_left_out() -> None:
+    generator = generator_of(3)
+    distances = generator.gamma(4, 0.1, size=ROWS)
+    found = interaction(trials(generator, RANKS, distances, 0.0), np.arange(200), distances[:200])
+    assert not isinstance(found, str)
+    assert found.rows == 200
+
+
+@pytest.mark.parametrize("ranks", [(4,) * 8, (4, 8), (4, 4, 4, 4, 4, 16)], ids=["one rank", "two trials", "one of 16"])
+def test_too_few_trials_say_what_it_takes(ranks: tuple[int, ...]) -> None:
+    distances = generator_of(4).gamma(4, 0.1, size=ROWS)
+    found = interaction(trials(generator_of(4), ranks, distances, 0.0), np.arange(ROWS), distances)
+    assert isinstance(found, str)
+    assert "it takes 6 trials" in found
+
+
+def test_trials_without_errors_are_not_measured() -> None:
+    rows, distances = np.arange(50), np.linspace(0, 1, 50)
+    answers = [Answers(rank, rows, np.ones(50, dtype=np.bool_)) for rank in (4, 8) * 3]
+    assert interaction(answers, rows, distances) == ("only 0 validation rows were wrong in any trial; it takes 10")

@@ -1,0 +1,166 @@
+"""The section on similarity: what it says of a run, of a second set, and where it can't say anything."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loraloom.report import findings, read_run, write_report
+from loraloom.report.similarity import Similarity, similarity
+from loraloom.report.similarity.findings import holm
+from loraloom.report.similarity.second import difference_interval
+from tests.report.report_runs import whole_run
+from tests.report.similarity.embedded_runs import WRONG, embed, second_set, similar_run
+
+
+def found_in(run: Path) -> Similarity:
+    found = similarity(read_run(run), [])
+    assert not isinstance(found, str), found
+    return found
+
+
+def test_test_rows_of_one_distribution_are_not_found_to_differ(tmp_path: Path) -> None:
+    found = found_in(similar_run(tmp_path / "run"))
+    (comparison,) = found.comparisons
+    assert comparison.names == ("training", "test")
+    assert comparison.verdict.head == "No difference found"
+    assert "500 and 445 rows" in comparison.verdict.figures
+    (trend,) = found.trends
+    assert (trend.trend.rows, trend.trend.wrong) == (445, WRONG)
+    assert trend.verdict.head == "No dependence on distance found"
+
+
+def test_the_rank_is_set_against_distance_over_the_trials_that_kept_their_rows(tmp_path: Path) -> None:
+    found = found_in(similar_run(tmp_path / "run"))
+    assert found.rank is not None
+    assert (found.rank.trials, found.rank.ranks, found.rank.rows) == (10, (2, 4, 8, 16, 32), 222)
+    assert found.on_rank.head == "That a higher rank helps more, or less, far from the training rows was not found"
+
+
+def test_trials_that_kept_no_rows_leave_the_rank_unmeasured(tmp_path: Path) -> None:
+    found = found_in(similar_run(tmp_path / "run", evidence=False))
+    assert found.rank is None
+    assert str(found.on_rank) == "Not measured. The trials kept no predictions of single validation rows."
+
+
+def test_a_damaged_trial_is_left_out_of_the_rank(tmp_path: Path) -> None:
+    run = similar_run(tmp_path / "run")
+    (run / "trials" / "0004" / "validation.safetensors").write_bytes(b"damaged")
+    rank = found_in(run).rank
+    assert rank is not None
+    assert rank.trials == 9
+
+
+def test_a_second_set_is_compared_and_its_accuracy_put_beside_tests(tmp_path: Path) -> None:
+    found = found_in(similar_run(tmp_path / "run", second=second_set()))
+    assert [each.names for each in found.comparisons] == [
+        ("training", "test"), ("training", "machine.csv"), ("test", "machine.csv"),
+    ]  # fmt: skip
+    assert [each.verdict.head for each in found.comparisons[1:]] == ["Texts of another kind"] * 2
+    assert found.tests == 6
+    assert found.on_second is not None
+    assert "less than on test" in found.on_second
+    assert "distance does not explain it" in found.on_second
+
+
+def test_a_second_set_without_labels_has_distances_alone(tmp_path: Path) -> None:
+    found = found_in(similar_run(tmp_path / "run", second=second_set(accuracy=None)))
+    assert found.on_second == "Accuracy on machine.csv is not measured: it has no column of labels."
+    assert [each.trend.name for each in found.trends] == ["test"]
+    assert len(found.comparisons) == 3
+
+
+def test_labels_predicted_by_another_winner_are_not_used(tmp_path: Path) -> None:
+    found = found_in(similar_run(tmp_path / "run", second=second_set(winner=1)))
+    assert found.on_second is not None
+    assert "predicted by another winner" in found.on_second
+
+
+def test_a_second_set_of_a_few_rows_is_not_compared(tmp_path: Path) -> None:
+    found = found_in(similar_run(tmp_path / "run", second=second_set(5)))
+    assert [each.verdict.head for each in found.comparisons[1:]] == ["Not measured", "Not measured"]
+
+
+def test_a_run_without_embeddings_says_how_to_make_them(tmp_path: Path) -> None:
+    found = similarity(read_run(whole_run(tmp_path / "run")), [])
+    assert isinstance(found, str)
+    assert "`loraloom report RUN` makes them" in found
+
+
+def test_why_they_could_not_be_made_is_said_in_place(tmp_path: Path) -> None:
+    page = write_report(whole_run(tmp_path / "run"), why_not_similar="the data 'x' have changed since the run")
+    assert "was not measured: <bdi>the data &#39;x&#39; have changed since the run</bdi>." in page.read_text()
+
+
+def test_where_time_is_short_what_was_kept_is_not_looked_at(tmp_path: Path) -> None:
+    run = similar_run(tmp_path / "run")
+    page = write_report(run, similar=False, why_not_similar="the deadline left no time for it")
+    assert "was not measured: <bdi>the deadline left no time for it</bdi>." in page.read_text()
+    assert not page.with_name("similarity.csv").exists()
+
+
+def test_a_second_set_that_could_not_be_embedded_is_said_beside_what_was_kept(tmp_path: Path) -> None:
+    page = write_report(similar_run(tmp_path / "run"), why_not_similar="the model 'demo' is not the run's")
+    assert "could not be embedded: <bdi>the model &#39;demo&#39; is not the run&#39;s</bdi>." in page.read_text()
+    assert "Training and <bdi>test</bdi>" in page.read_text()
+
+
+def test_stale_embeddings_are_not_used(tmp_path: Path) -> None:
+    run = similar_run(tmp_path / "run")
+    embed(run, data="other data")
+    found = similarity(read_run(run), [])
+    assert isinstance(found, str)
+    assert "of another winner" in found
+
+
+def test_damaged_embeddings_are_named_and_the_report_goes_on(tmp_path: Path) -> None:
+    run = similar_run(tmp_path / "run")
+    file = run / "similarity" / "embeddings.safetensors"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(bytes(content))
+    found = findings(read_run(run))
+    assert isinstance(found.similarity, str)
+    assert any("embeddings.safetensors" in problem for problem in found.problems)
+    assert "Similarity" in write_report(run).read_text()
+
+
+def test_the_page_has_pictures_tables_and_hostile_names_as_text(tmp_path: Path) -> None:
+    name = "<script>alert(1)</script>=x.csv"
+    page = write_report(similar_run(tmp_path / "run", second=second_set(file=name, empty=2)))
+    text = page.read_text()
+    assert "<script" not in text
+    assert "2 rows without a text were left out" in text
+    for file in ("similarity_distances.png", "similarity_accuracy.png"):
+        assert page.with_name(file).read_bytes().startswith(b"\x89PNG")
+    with page.with_name("similarity_distances.csv").open(encoding="utf-8", newline="") as rows:
+        lines = list(csv.DictReader(rows))
+    assert len(lines) == 500 + 445 + 300
+    with page.with_name("accuracy_by_distance.csv").open(encoding="utf-8", newline="") as rows:
+        bins = list(csv.DictReader(rows))
+    assert sum(int(one["rows"]) for one in bins) == 445 + 300
+
+
+def test_the_section_imports_no_torch(tmp_path: Path) -> None:
+    run = similar_run(tmp_path / "run", second=second_set())
+    code = (
+        "import sys, pathlib, loraloom.report as r; r.write_report(pathlib.Path(sys.argv[1]));"
+        "print(sorted({'torch', 'transformers', 'peft', 'optuna'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(run)], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_holm_corrects_by_the_tests_that_were_made() -> None:
+    assert holm([0.01, None, 0.04, 0.03]) == pytest.approx([0.03, 1.0, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_newcombes_interval_is_the_published_example() -> None:
+    low, high = difference_interval((56, 70), (48, 80))
+    assert (low, high) == pytest.approx((0.0524, 0.3339), abs=5e-5)

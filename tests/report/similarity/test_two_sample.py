@@ -1,0 +1,83 @@
+"""The kernel test and the classifier, against their definitions and against a known truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from loraloom.report.similarity.two_sample import FEWEST_ROWS, classifier_auc, mmd_test, two_sample
+from tests.report.similarity.simulated import LEVEL, generator_of, most_rejections, unit_vectors
+
+SAME, SHIFTED = np.ones(8), np.r_[np.full(4, 1.5), np.full(4, 0.5)]
+
+
+def test_mmd_is_the_sum_over_pairs_of_the_paper() -> None:
+    generator = generator_of(1)
+    first, second = unit_vectors(generator, 7, SAME), unit_vectors(generator, 9, SHIFTED)
+    found, _, bandwidth = mmd_test(first, second, generator, permutations=9)
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.exp(-float(((a - b) ** 2).sum()) / (2 * bandwidth**2)))
+
+    pooled = np.concatenate([first, second])
+    pairs = [np.linalg.norm(a - b) for i, a in enumerate(pooled) for b in pooled[:i]]
+    assert bandwidth == pytest.approx(np.median(pairs), rel=1e-5)
+    within = sum(kernel(a, b) for i, a in enumerate(first) for j, b in enumerate(first) if i != j) / (7 * 6)
+    other = sum(kernel(a, b) for i, a in enumerate(second) for j, b in enumerate(second) if i != j) / (9 * 8)
+    across = sum(kernel(a, b) for a in first for b in second) / (7 * 9)
+    assert found == pytest.approx(within + other - 2 * across, abs=1e-6)
+
+
+def test_the_kernel_test_holds_its_level() -> None:
+    generator, studies = generator_of(2), 300
+    rejected = sum(
+        mmd_test(unit_vectors(generator, 30, SAME), unit_vectors(generator, 45, SAME), generator, 99)[1] < LEVEL
+        for _ in range(studies)
+    )
+    assert rejected <= most_rejections(studies)
+
+
+def test_the_kernel_test_finds_a_planted_shift_nine_times_in_ten() -> None:
+    generator, studies = generator_of(3), 60
+    found = sum(
+        mmd_test(unit_vectors(generator, 60, SAME), unit_vectors(generator, 80, SHIFTED), generator, 99)[1] < LEVEL
+        for _ in range(studies)
+    )
+    assert found >= 0.9 * studies
+
+
+def test_the_interval_of_the_auc_has_chance_in_it_where_there_is_no_difference() -> None:
+    generator, studies = generator_of(4), 200
+    missed = 0
+    for seed in range(studies):
+        _, (low, high) = classifier_auc(unit_vectors(generator, 40, SAME), unit_vectors(generator, 50, SAME), seed)
+        missed += not low <= 0.5 <= high
+    assert missed <= most_rejections(studies)
+
+
+def test_sets_far_apart_have_an_auc_near_one() -> None:
+    generator = generator_of(5)
+    found = two_sample(unit_vectors(generator, 60, SAME), unit_vectors(generator, 60, -SAME), 1)
+    assert found is not None
+    assert found.auc > 0.98
+    assert found.p == pytest.approx(0.001)
+
+
+def test_equal_vectors_are_no_difference() -> None:
+    same = np.repeat(unit_vectors(generator_of(6), 1, SAME), 60, axis=0)
+    found = two_sample(same[:30], same[30:], 1)
+    assert found is not None
+    assert (found.mmd, found.p, found.auc) == (0.0, 1.0, 0.5)
+
+
+def test_too_few_rows_are_not_compared() -> None:
+    generator = generator_of(7)
+    few = unit_vectors(generator, FEWEST_ROWS - 1, SAME)
+    assert two_sample(few, unit_vectors(generator, 50, SAME), 1) is None
+
+
+def test_the_answer_is_a_function_of_the_rows_and_the_seed() -> None:
+    generator = generator_of(8)
+    first, second = unit_vectors(generator, 1_500, SAME), unit_vectors(generator, 50, SAME)
+    assert two_sample(first, second, 3) == two_sample(first, second, 3)
+    assert two_sample(first, second, 3) != two_sample(first, second, 4)

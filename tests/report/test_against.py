@@ -1,0 +1,197 @@
+"""Two runs on one test set: rows matched by what they are, a verdict with its interval, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from loraloom.errors import RunError
+from loraloom.metrics import mcnemar
+from loraloom.report import read_run, write_report
+from loraloom.report.against import Against, against, paired_bootstrap
+from tests.report.report_runs import (
+    LABELS,
+    TEST_ROWS,
+    make_predictions,
+    make_recipe,
+    make_record,
+    make_score,
+    whole_run,
+    write_run,
+)
+
+
+def with_winner(run: Path, lines: Sequence[Mapping[str, Any]], labels: Sequence[str] = LABELS, rank: int = 4) -> Path:
+    recipe = make_recipe(lora={"r": [2, 4, 8]}, train={})
+    right = sum(line["label"] == line["prediction"] for line in lines)
+    best = make_record(recipe, 0, {"lora.r": rank}, labels=labels, test=make_score(right / len(lines), len(lines)))
+    return write_run(run, recipe, [make_record(recipe, 0, best.point, labels=labels)], best=best, predictions=lines)
+
+
+def two(tmp_path: Path, first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]]) -> Against:
+    return against(read_run(with_winner(tmp_path / "one", first)), with_winner(tmp_path / "two", second))
+
+
+def test_the_better_run_is_named_with_interval_p_and_rows(tmp_path: Path) -> None:
+    found = two(tmp_path, make_predictions(wrong=13), make_predictions(wrong=33))
+    assert (found.rows, found.both, found.neither, len(found.gained), len(found.lost)) == (445, 412, 13, 20, 0)
+    assert found.p == mcnemar(np.r_[np.zeros(0), np.ones(20)].astype(int), np.zeros(20, dtype=int))
+    assert found.difference == pytest.approx(20 / 445)
+    assert found.verdict.startswith("one is better than two by 4.5 points (95 % +2.7 … +6.5, McNemar p < 0.001, 445 ")
+
+
+def test_the_second_run_may_be_the_better(tmp_path: Path) -> None:
+    found = two(tmp_path, make_predictions(wrong=33), make_predictions(wrong=13))
+    assert found.difference < 0
+    assert found.verdict.startswith("two is better than one by 4.5 points (95 % +2.7 … +6.5")
+
+
+def test_a_small_difference_is_no_difference_found(tmp_path: Path) -> None:
+    found = two(tmp_path, make_predictions(wrong=13), make_predictions(wrong=15))
+    assert found.verdict.startswith("No difference was found. one is 0.4 points ahead of two (95 % ")
+
+
+def test_a_copy_of_a_run_changes_no_row(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "run")
+    shutil.copytree(run, tmp_path / "copy")
+    found = against(read_run(run), tmp_path / "copy")
+    assert (found.p, found.interval, found.changed) == (1.0, (0.0, 0.0), ())
+    assert "At most 0.7 % of rows like these can be expected to change sides" in found.verdict
+
+
+def test_rows_are_matched_by_text_and_label_whatever_their_numbers_and_label_ids(tmp_path: Path) -> None:
+    lines = make_predictions(wrong=13)
+    turned = LABELS[::-1]
+    other = [
+        {**line, "row": number, "label": 4 - line["label"], "prediction": 4 - line["prediction"],
+         "probabilities": line["probabilities"][::-1]}
+        for number, line in enumerate(reversed(lines))
+    ]  # fmt: skip
+    run, second = with_winner(tmp_path / "one", lines), with_winner(tmp_path / "two", other, turned)
+    found = against(read_run(run), second)
+    assert (found.rows, found.changed) == (445, ())
+
+
+def test_a_text_that_stands_twice_is_matched_twice(tmp_path: Path) -> None:
+    lines = [
+        {**line, "text": "the same text"} if number < 10 else line for number, line in enumerate(make_predictions())
+    ]
+    assert two(tmp_path, lines, lines).rows == TEST_ROWS
+
+
+def test_shared_rows_alone_are_compared_where_at_least_half_are_shared(tmp_path: Path) -> None:
+    lines = make_predictions(wrong=13)
+    found = two(tmp_path, lines, lines[:300])
+    assert found.rows == 300
+    assert found.cautions[0].startswith("Only 300 rows are in both test sets (445 and 300 rows)")
+
+
+def test_runs_of_other_test_rows_are_refused(tmp_path: Path) -> None:
+    lines = make_predictions(wrong=13)
+    with pytest.raises(RunError, match=r"shares 100 test rows with .*, of 445 here and 100 there"):
+        two(tmp_path, lines, lines[:100])
+
+
+def test_runs_of_other_labels_share_no_row(tmp_path: Path) -> None:
+    lines = make_predictions()
+    run, second = with_winner(tmp_path / "one", lines), with_winner(tmp_path / "two", lines, tuple("abcde"))
+    with pytest.raises(RunError, match="shares 0 test rows"):
+        against(read_run(run), second)
+
+
+def test_a_run_is_not_compared_with_itself(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "run")
+    (tmp_path / "link").symlink_to(run)
+    with pytest.raises(RunError, match="is the run itself"):
+        write_report(run, against=tmp_path / "link")
+
+
+def test_an_unfinished_run_is_refused_and_the_report_left_as_it_was(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "run")
+    recipe = make_recipe()
+    unfinished = write_run(tmp_path / "unfinished", recipe, [make_record(recipe, 0, next(iter(recipe.grid())))])
+    with pytest.raises(RunError, match=r"unfinished: has no tested winner to compare; finish it by: loraloom resume"):
+        write_report(run, against=unfinished)
+    assert not (run / "report").exists()
+
+
+def test_a_winner_without_predictions_of_single_rows_is_refused(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "run")
+    recipe = make_recipe(lora={}, train={})
+    best = make_record(recipe, 0, {}, test=make_score(0.97, TEST_ROWS))
+    bare = write_run(tmp_path / "bare", recipe, [best], best=best)
+    with pytest.raises(RunError, match="it left no predictions of single rows"):
+        against(read_run(run), bare)
+
+
+def test_damaged_predictions_are_named(tmp_path: Path) -> None:
+    run, other = whole_run(tmp_path / "run"), whole_run(tmp_path / "other")
+    (other / "best" / "test_predictions.jsonl").write_text("{}\n")
+    with pytest.raises(RunError, match=r"test_predictions\.jsonl: is damaged"):
+        against(read_run(run), other)
+
+
+def test_runs_of_one_name_are_told_apart_by_their_paths(tmp_path: Path) -> None:
+    run = with_winner(tmp_path / "a" / "demo", make_predictions(wrong=13))
+    found = against(read_run(run), with_winner(tmp_path / "b" / "demo", make_predictions(wrong=33)))
+    assert (found.first.name, found.second.name) == (str(tmp_path / "a" / "demo"), str(tmp_path / "b" / "demo"))
+
+
+def test_parameters_and_time_are_set_against_each_other(tmp_path: Path) -> None:
+    lines = make_predictions()
+    run = with_winner(tmp_path / "one", lines, rank=2)
+    found = against(read_run(run), with_winner(tmp_path / "two", lines, rank=8))
+    assert found.on_cost == (
+        "one trains 166,432 parameters, 75 % of the 221,728 of two; their trials took 1 min 04 s (1 trial) and "
+        "1 min 10 s (1 trial)."
+    )
+    assert (found.first.settings, found.second.settings) == ((("lora.r", "2"),), (("lora.r", "8"),))
+
+
+def test_the_page_shows_what_changed_sides_as_text_and_its_tables_are_disarmed(tmp_path: Path) -> None:
+    hostile = "=<img src=x onerror=alert(1)>{label}"
+    run = with_winner(tmp_path / "one", make_predictions(wrong=13, text=hostile))
+    other = with_winner(tmp_path / "two", make_predictions(wrong=43, text=hostile))
+    page = write_report(run, against=other)
+    text = page.read_text()
+    assert "<img" not in text
+    assert "one is better than two by 6.7 points" in text
+    assert "The 20 of 30 rows" in text
+    with page.with_name("changed_sides.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 30
+    assert all(row["text"].startswith("'=<img") for row in rows)
+    with page.with_name("two_runs.csv").open(encoding="utf-8", newline="") as file:
+        sides = list(csv.DictReader(file))
+    assert [float(side["difference"]) for side in sides] == pytest.approx([30 / 445, -30 / 445])
+
+
+def test_a_report_of_one_run_has_no_such_section(tmp_path: Path) -> None:
+    assert 'id="against"' not in write_report(whole_run(tmp_path / "run")).read_text()
+
+
+@pytest.mark.parametrize(("only_first", "only_second"), [(0.06, 0.02), (0.1, 0.1), (0.03, 0.03)])
+def test_the_interval_of_the_difference_covers_95_in_100(only_first: float, only_second: float) -> None:
+    generator = np.random.Generator(np.random.PCG64(1))
+    studies, rows, covered = 1_000, 500, 0
+    for seed in range(studies):
+        gained, lost, _ = generator.multinomial(rows, [only_first, only_second, 1 - only_first - only_second])
+        low, high = paired_bootstrap(int(gained), int(lost), rows, seed, 2_000)
+        covered += low <= only_first - only_second + 1e-12 and only_first - only_second - 1e-12 <= high
+    assert binom.ppf(0.0005, studies, 0.94) <= covered <= binom.ppf(0.9995, studies, 0.97)
+
+
+def test_the_bootstrap_of_counts_is_that_of_rows() -> None:
+    differences = np.repeat([1, -1, 0], [30, 12, 400])
+    generator = np.random.Generator(np.random.PCG64(2))
+    means = differences[generator.integers(0, len(differences), size=(20_000, len(differences)), dtype=np.int32)].mean(
+        1
+    )
+    assert paired_bootstrap(30, 12, 442) == pytest.approx(tuple(np.quantile(means, (0.025, 0.975))), abs=0.003)

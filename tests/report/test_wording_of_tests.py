@@ -1,0 +1,20 @@
+"""How p-values and differences are written."""
+
+from __future__ import annotations
+
+import pytest
+
+from loraloom.report.wording import p_value, points
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(0.0004, "p < 0.001"), (0.0312, "p = 0.031"), (0.0996, "p = 0.100"), (0.45, "p = 0.45"), (1, "p = 1.00")],
+)
+def test_a_p_value_has_as_many_digits_as_matter(p: float, text: str) -> None:
+    assert p_value(p) == text
+
+
+@pytest.mark.parametrize(("difference", "text"), [(0.012, "+1.2"), (-0.004, "−0.4"), (0.0, "+0.0")])
+def test_a_difference_is_in_points_with_its_sign(difference: float, text: str) -> None:
+    assert points(difference) == text

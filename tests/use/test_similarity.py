@@ -1,0 +1,260 @@
+"""Embeddings of a run's rows: made once, made anew where they are stale, and given up in a sentence."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import loraloom
+from loraloom.data import load_data
+from loraloom.errors import DataError, StoppedError
+from loraloom.report import read_run, write_report
+from loraloom.report.similarity import Similarity, similarity
+from loraloom.search.clock import Clock
+from loraloom.study.embeddings import read_embeddings
+from loraloom.study.run import Run
+from loraloom.use.similarity import collect, collect_in_time
+from tests.conftest import make_rows, write_csv
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """A run of one trial, with the files that it was made from beside it."""
+    folder = tmp_path_factory.mktemp("similar")
+    rows = write_csv(folder / "rows.csv", make_rows(150, seed=1))
+    recipe: dict[str, Any] = {
+        "data": {"train_file": str(rows), "validation_share": 0.2, "max_length": 16},
+        "backbone": {"model": str(shutil.copytree(tiny_model, folder / "model"))},
+        "train": {"learning_rate": 0.02, "bf16": False},
+    }
+    loraloom.search(recipe, folder / "run")
+    return folder
+
+
+@pytest.fixture
+def run(searched: Path, tmp_path: Path) -> Path:
+    """A copy of it, as the search left it."""
+    return Path(shutil.copytree(searched / "run", tmp_path / "run"))
+
+
+def found_in(run: Path) -> Similarity:
+    found = similarity(read_run(run), [])
+    assert not isinstance(found, str), found
+    return found
+
+
+def counting() -> tuple[list[int], Callable[[int, int], None]]:
+    heard: list[int] = []
+    return heard, lambda done, _: heard.append(done)
+
+
+def test_a_search_without_a_deadline_leaves_embeddings_of_its_rows(run: Path) -> None:
+    kept = read_embeddings(run)
+    assert kept is not None
+    data = load_data(Run(run).recipe.data, seed=42)
+    assert [len(part) for part in (kept.train, kept.validation, kept.test)] == [
+        len(data.train), len(data.validation), len(data.test),
+    ]  # fmt: skip
+    assert kept.train.vectors.shape[1] == 32
+    assert found_in(run).comparisons[0].names == ("training", "test")
+
+
+def test_vectors_are_the_masked_mean_of_the_last_hidden_states(run: Path, searched: Path) -> None:
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    kept = read_embeddings(run)
+    assert kept is not None
+    text = load_data(Run(run).recipe.data, seed=42).test.texts[3]
+    batch = AutoTokenizer.from_pretrained(searched / "model")([text], return_tensors="pt", return_token_type_ids=False)
+    with torch.inference_mode():
+        mean = AutoModel.from_pretrained(searched / "model").eval()(**batch).last_hidden_state[0].mean(dim=0).numpy()
+    assert np.allclose(kept.test.vectors[3], mean / np.linalg.norm(mean), atol=2e-3)
+
+
+def test_what_is_kept_is_not_made_again(run: Path) -> None:
+    heard, progress = counting()
+    assert collect(run, progress=progress) is None
+    assert heard == []
+
+
+def test_progress_is_told_up_to_the_last_text(run: Path) -> None:
+    shutil.rmtree(run / "similarity")
+    heard, progress = counting()
+    assert collect(run, progress=progress) is None
+    kept = read_embeddings(run)
+    assert kept is not None
+    assert heard[0] == 0
+    assert heard[-1] == len(kept.train) + len(kept.validation) + len(kept.test)
+
+
+def test_damaged_embeddings_are_made_anew(run: Path) -> None:
+    (run / "similarity" / "embeddings.safetensors").write_bytes(b"x")
+    assert collect(run) is None
+    assert read_embeddings(run) is not None
+
+
+def test_without_the_data_it_is_a_sentence_and_the_report_stands(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(run / "similarity")
+    recipe = Run(run).recipe
+    monkeypatch.setattr("loraloom.use.similarity.load_data", lambda *_, **__: load_data(recipe.data, seed=7))
+    why = collect(run)
+    assert why == "the data 'rows.csv' have changed since the run"
+    assert "was not measured: <bdi>the data" in write_report(run, why_not_similar=why).read_text()
+
+
+def test_without_the_model_it_is_a_sentence(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(run / "similarity")
+    monkeypatch.setattr("loraloom.backbone.sources.pin", lambda _: "sha256:another")
+    why = collect(run)
+    assert why is not None
+    assert why.endswith("on this machine is not the run's")
+    assert not (run / "similarity").exists()
+
+
+def test_an_unfinished_run_is_not_embedded(run: Path) -> None:
+    shutil.rmtree(run / "best")
+    assert collect(run) == "the search has no tested winner yet"
+
+
+def perturbed(path: Path, labels: bool = True) -> Path:
+    """Machine-like texts: the same classes in words that the model does not know, and two rows without a text."""
+    rows = [
+        (" ".join([f"x{n % 7}", *text.split()[:2]]), label) for n, (text, label) in enumerate(make_rows(90, seed=5))
+    ]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"] if labels else ["text"])
+        writer.writerows([*rows, ("", "food"), ("  ", "tools")] if labels else [[text] for text, _ in rows])
+    return path
+
+
+def test_a_second_file_is_embedded_predicted_and_kept(run: Path, tmp_path: Path) -> None:
+    heard, progress = counting()
+    assert collect(run, compare_file=perturbed(tmp_path / "machine.csv"), progress=progress) is None
+    assert heard[-1] == 90
+    kept = read_embeddings(run)
+    assert kept is not None
+    assert kept.second is not None
+    assert (kept.second.about.file, kept.second.about.rows, kept.second.about.empty) == ("machine.csv", 90, 2)
+    right = loraloom.load(run / "best").predict([text for text, _ in _rows(tmp_path / "machine.csv")])
+    truth = [label for _, label in _rows(tmp_path / "machine.csv")]
+    assert kept.second.correct is not None
+    assert int(kept.second.correct.sum()) == sum(one == other for one, other in zip(right, truth, strict=True))
+    heard.clear()
+    assert collect(run, compare_file=tmp_path / "machine.csv", progress=progress) is None
+    assert heard == []
+    assert found_in(run).second is not None
+
+
+def _rows(path: Path) -> list[tuple[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return [(row["text"], row["label"]) for row in csv.DictReader(file) if row["text"].strip()]
+
+
+def test_a_second_file_without_labels_is_compared_by_its_texts(run: Path, tmp_path: Path) -> None:
+    assert collect(run, compare_file=perturbed(tmp_path / "texts.csv", labels=False)) is None
+    assert found_in(run).on_second == "Accuracy on texts.csv is not measured: it has no column of labels."
+
+
+def test_labels_that_the_run_does_not_know_are_said(run: Path, tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "other.csv", [(text, f"class of {label}") for text, label in make_rows(40, seed=6)])
+    assert collect(run, compare_file=file) is None
+    said = found_in(run).on_second
+    assert said is not None
+    assert "not measured: unknown label 'class of animals'" in said
+
+
+def test_another_name_of_the_texts_column_is_found(run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "odd.jsonl"
+    lines = [{"Body": text, "n": n} for n, (text, _) in enumerate(make_rows(30, seed=7))]
+    file.write_text("".join(json.dumps(line) + "\n" for line in [*lines, {"Body": float("nan"), "n": 9}]))
+    assert collect(run, compare_file=file) is None
+    kept = read_embeddings(run)
+    assert kept is not None
+    assert kept.second is not None
+    assert (kept.second.about.rows, kept.second.about.empty) == (30, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        ("a,b\n1,2\n", "which column is the text"),
+        ("text,label\n,food\n", "no row has a text"),
+        ("text,label\n", "has a header but no rows"),
+        ("text,label\nx\n", "row 1"),
+    ],
+    ids=["odd columns", "empty texts", "no rows", "a ragged row"],
+)
+def test_a_second_file_that_can_not_be_read_is_an_error_of_its_own(
+    run: Path, tmp_path: Path, content: str, rule: str
+) -> None:
+    (tmp_path / "bad.csv").write_text(content)
+    with pytest.raises(DataError, match=rule):
+        collect(run, compare_file=tmp_path / "bad.csv")
+    assert read_embeddings(run) is not None
+
+
+def clock_with(left: float) -> Clock:
+    """A clock whose command has `left` seconds, and took a second to load."""
+    clock = Clock(max_seconds=left, now=lambda: 0.0)
+    clock.loading_seconds = 1.0
+    return clock
+
+
+@pytest.mark.parametrize(("left", "made"), [(5.0, False), (3600.0, True)])
+def test_before_a_deadline_rows_are_embedded_only_where_the_time_is_sure_to_suffice(
+    run: Path, left: float, made: bool
+) -> None:
+    shutil.rmtree(run / "similarity")
+    winner = Run(run).best()
+    assert winner is not None
+    data = load_data(Run(run).recipe.data, seed=42)
+    heard: list[str] = []
+    why = collect_in_time(run, winner, data, clock_with(left), heard.append)
+    assert (why is None) is made
+    assert (run / "similarity").is_dir() is made
+    assert bool(heard) is made
+
+
+def test_it_gives_up_in_the_middle_where_the_machine_has_become_slow(run: Path) -> None:
+    shutil.rmtree(run / "similarity")
+    heard, progress = counting()
+    why = collect(run, progress=progress, seconds_left=lambda: 0.0)
+    assert why is not None
+    assert "the deadline left no time for it" in why
+    assert len(heard) == 2
+    assert not (run / "similarity").exists()
+
+
+def test_a_signal_in_the_middle_of_it_stops_the_command(run: Path) -> None:
+    shutil.rmtree(run / "similarity")
+
+    def stopping(done: int, _: int) -> None:
+        if done:
+            raise StoppedError(run, "stopped by SIGTERM")
+
+    with pytest.raises(StoppedError):
+        collect(run, progress=stopping)
+    assert not (run / "similarity").exists()
+
+
+def test_agnews_is_far_from_the_demo_texts(run: Path, tmp_path: Path) -> None:
+    file = Path(os.environ.get("LORALOOM_AGNEWS", "../shared/agnews")) / "test.csv"
+    if not file.is_file():
+        pytest.skip("no AG News files; set LORALOOM_AGNEWS")
+    with file.open(encoding="utf-8", newline="") as lines:
+        rows = [(row["text"], row["label"]) for _, row in zip(range(200), csv.DictReader(lines), strict=False)]
+    assert collect(run, compare_file=write_csv(tmp_path / "agnews.csv", rows)) is None
+    found = found_in(run)
+    assert [each.verdict.head for each in found.comparisons[1:]] == ["Texts of another kind"] * 2
+    assert found.on_second is not None
+    assert "unknown label" in found.on_second
