@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,13 +32,21 @@ from loraloom.cli.options import (
     TextColumns,
     Workers,
 )
-from loraloom.cli.running import follow, print_json, run_search
+from loraloom.cli.running import TerminatedError, follow, print_json, run_search
 from loraloom.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
     from loraloom.execute.stopping import Stop
     from loraloom.study.record import TrialRecord
     from loraloom.terminal.live import Terminal
+
+
+class Form(StrEnum):
+    """What `report` makes."""
+
+    html = "html"
+    md = "md"
+
 
 app = typer.Typer(
     help="Finds the most accurate LoRA text classifier that a parameter, memory and time budget allows, and shows why.",
@@ -158,6 +168,7 @@ def resume(
         return pipeline.resume(
             run,
             watcher=watcher,
+            command=sys.argv,
             stop=stop,
             max_seconds=max_seconds,
             deadline=deadline,
@@ -220,13 +231,65 @@ def predict(
 
 
 @app.command()
-def report(run: RunPath) -> None:
-    """Write RUN/report: one HTML page with its pictures (PNG) and tables (CSV)."""
-    from loraloom.report import write_report
+def report(
+    run: RunPath,
+    form: Annotated[
+        Form, typer.Option("--format", help="html writes RUN/report, md prints Markdown for a README or an issue.")
+    ] = Form.html,
+    out: Annotated[Path | None, typer.Option("--out", help="With --format md: write it here.")] = None,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Also print the page to RUN/report/report.pdf, by Chromium.")
+    ] = False,
+) -> None:
+    """Write RUN/report: one HTML page with its pictures (PNG) and tables (CSV).
+
+    Example: loraloom report RUN --format md --out RESULTS.md
+    """
+    from loraloom.report import findings, markdown, read_run, write_report
+    from loraloom.report.printing import browser, print_page
+    from loraloom.study.durable import write_text
     from loraloom.study.run import Run
 
     Run(run)
-    typer.echo(write_report(run))
+    if form is Form.md:
+        if pdf:
+            raise DataError("--pdf prints the page: it can't be given with --format md")
+        text = markdown(findings(read_run(run)))
+        if out is None:
+            typer.echo(text, nl=False)
+        else:
+            write_text(out, text)
+        return
+    if out is not None:
+        raise DataError("--out is for --format md; the page is written to RUN/report")
+    program = browser() if pdf else None
+    page = write_report(run)
+    typer.echo(page)
+    if program is not None:
+        typer.echo(print_page(page, program))
+
+
+@app.command()
+def watch(
+    run: RunPath,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 8000,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Show the report in the browser while the search goes, renewed as trials end; Ctrl-C ends it, with exit code 0.
+
+    Reads the run and writes nothing: it may be ended or killed at any time. Only this machine can see it; from
+    elsewhere: ssh -L 8000:127.0.0.1:8000 HOST.
+    """
+    import webbrowser
+
+    from loraloom.report.live import address, make_server
+
+    with make_server(run, port) as server, contextlib.suppress(KeyboardInterrupt, TerminatedError):
+        os.nice(10)  # the search goes first
+        typer.echo(f"{run} is shown, read-only, at {address(server)}; Ctrl-C ends it")
+        if open_browser:
+            webbrowser.open(address(server))
+        server.serve_forever()
 
 
 @app.command()
