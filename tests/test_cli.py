@@ -60,7 +60,8 @@ def test_the_options_of_every_command_are_known() -> None:
         "resume": {"run", "--max_seconds", "--deadline", "--grace", "--quiet", "--json"} | where,
         "evaluate": {"adapter", "--test_file", "--text_column", "--label_column", "--out", "--json"},
         "predict": {"adapter", "--file", "--text", "--out", "--text_column"},
-        "report": {"run", "--against", "--compare_file", "--no_similarity"},
+        "report": {"run", "--against", "--compare_file", "--no_similarity", "--format", "--out", "--pdf"},
+        "watch": {"run", "--port", "--open"},
         "dashboard": {"run", "--port", "--host"},
         "schema": {"--out"},
         "doctor": {"recipe", "--json"},
@@ -220,6 +221,28 @@ def test_report_and_schema_print_what_they_made(
     json.loads(out)
 
 
+def test_report_prints_markdown_or_writes_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path, tmp_path: Path
+) -> None:
+    before = (trained / "report" / "index.html").stat().st_mtime_ns
+    code, out, _ = call(capsys, monkeypatch, "report", str(trained), "--format", "md")
+    assert code == 0
+    assert "## Answer" in out
+    file = tmp_path / "results.md"
+    assert call(capsys, monkeypatch, "report", str(trained), "--format", "md", "--out", str(file))[:2] == (0, "")
+    assert file.read_text(encoding="utf-8") == out
+    assert (trained / "report" / "index.html").stat().st_mtime_ns == before
+
+
+def test_a_page_is_not_printed_where_there_is_no_browser(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code, out, err = call(capsys, monkeypatch, "report", str(trained), "--pdf")
+    assert (code, out) == (2, "")
+    assert "no browser is installed that prints" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -235,6 +258,10 @@ def test_report_and_schema_print_what_they_made(
         (["report", "{trained}", "--compare_file", "{tmp}/none.csv"], "none.csv"),
         (["report", "{trained}", "--compare_file", "{recipe}"], "tiny.yaml"),
         (["report", "{trained}", "--compare_file", "{recipe}", "--no_similarity"], "leave out --no_similarity"),
+        (["report", "{trained}", "--format", "md", "--pdf"], "--pdf prints the page"),
+        (["report", "{trained}", "--out", "{tmp}/x"], "--out is for --format md"),
+        (["report", "{trained}", "--format", "pdf"], "'pdf' is not one of"),
+        (["watch", "{tmp}/nothing"], "no such run folder"),
         (["dashboard", "{tmp}/nothing"], "no such run folder"),
         (["predict", "{tmp}/nothing", "--text", "x"], "no such folder"),
         (["predict", "{trained}", "--text", "x"], "is a run; give"),

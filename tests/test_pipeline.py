@@ -22,6 +22,7 @@ from loraloom.errors import BudgetError, DataError, LoraloomError, RunError
 from loraloom.recipe import read_recipe
 from loraloom.search.space import default_space
 from loraloom.search.watcher import Watcher
+from loraloom.study.commands import read_commands
 from loraloom.study.run import Run
 from tests.conftest import make_rows, write_csv
 
@@ -138,6 +139,54 @@ def test_resuming_a_finished_run_changes_nothing(tiny_recipe: dict[str, Any], tm
     before = (tmp_path / "run" / "best" / "manifest.json").read_bytes()
     assert loraloom.resume(tmp_path / "run") == winner
     assert (tmp_path / "run" / "best" / "manifest.json").read_bytes() == before
+
+
+def test_a_run_notes_its_commands_and_each_look_at_the_test_rows(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    winner = loraloom.search(tiny_recipe, tmp_path / "run", overrides=["lora.r=1,2"])
+    loraloom.resume(tmp_path / "run")
+    first, second = read_commands(tmp_path / "run")
+    assert (first.ended, first.finished, first.tested) == ("done", 2, (winner.number,))
+    assert (second.ended, second.finished, second.tested) == ("done", 2, ())
+    assert first.seconds is not None
+
+
+def test_a_look_at_the_test_rows_is_noted_though_it_comes_to_nothing(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise LoraloomError("the test fails")
+
+    monkeypatch.setattr(pipeline, "test_winner", fails)
+    with pytest.raises(LoraloomError, match="the test fails"):
+        loraloom.search(tiny_recipe, tmp_path / "run")
+    (command,) = read_commands(tmp_path / "run")
+    assert (command.ended, command.why, command.tested) == ("failed", "the test fails", (0,))
+
+
+def test_best_has_a_card_that_a_resume_renews_and_an_edit_of_it_costs_nothing(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    loraloom.search(tiny_recipe, tmp_path / "run")
+    path = tmp_path / "run" / "best" / "README.md"
+    card = path.read_text(encoding="utf-8")
+    assert "| 0 | `animals` |" in card
+    assert "library_name: peft" in card
+    path.write_text("edited", encoding="utf-8")
+    assert loraloom.load(path.parent).labels == ("animals", "food", "tools")
+    loraloom.resume(tmp_path / "run")
+    assert path.read_text(encoding="utf-8") == card
+    assert read_commands(tmp_path / "run")[1].tested == ()
+
+
+def test_the_cards_way_to_load_the_adapter_by_peft_alone_works(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    loraloom.search(tiny_recipe, tmp_path / "run")
+    best = tmp_path / "run" / "best"
+    blocks = (best / "README.md").read_text(encoding="utf-8").split("```python\n")[1:]
+    for block in blocks:
+        code = block.partition("```")[0].replace("this/folder", str(best)).replace("…", "the cat near a dog")
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip(" []'\n") == "animals"
 
 
 def test_a_run_with_lists_for_values_goes_on(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -20,11 +20,12 @@ from loraloom.execute.placement import IN_PROCESS, Placement, make_executor
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Recipe
-from loraloom.report import write_report
+from loraloom.report import model_card, write_report
 from loraloom.search.clock import Clock, make_clock
 from loraloom.search.space import default_space
 from loraloom.search.watcher import Watcher
 from loraloom.study.choice import choose
+from loraloom.study.commands import CommandLog, logged
 from loraloom.study.durable import write_text
 from loraloom.study.leaderboard import LEADERBOARD, leaderboard_csv, standings
 from loraloom.study.provenance import changed, describe_machine
@@ -70,11 +71,17 @@ def search(
     recipe = default_space(_anchored(recipe))
     engine = choose_engine(recipe, profile=profile)
     place = _prepare(recipe, watcher, allow_leak, in_memory)
-    made = {"command": list(command), "allow_leak": allow_leak, **describe_machine(), **place.pins()}
+    made = {
+        "command": list(command),
+        "allow_leak": allow_leak,
+        **describe_machine(),
+        **place.pins(),
+        "cards": place.cards(),
+    }
     dropped = place.check()
     run = Run.create(Path(out), recipe.model_copy(update={"provenance": {**made, "dropped_points": list(dropped)}}))
     try:
-        return _go_on(run, place, engine, watcher, clock, stop or Stop(), placement, profile)
+        return _go_on(run, place, engine, watcher, clock, stop or Stop(), placement, profile, command)
     except (LoraloomError, OSError):
         run.discard_unbegun()
         raise
@@ -84,6 +91,7 @@ def resume(
     out: Path | str,
     *,
     watcher: Watcher | None = None,
+    command: Sequence[str] = (),
     stop: Stop | None = None,
     max_seconds: float | None = None,
     deadline: str | datetime | None = None,
@@ -106,7 +114,8 @@ def resume(
     place = _prepare(run.recipe, watcher, bool(run.recipe.provenance.get("allow_leak")), in_memory)
     if difference := changed(run.recipe.provenance, place.pins()):
         raise RunError(f"{run.path}: {difference} has changed since the run began; begin another run")
-    return _go_on(run, place, choose_engine(run.recipe), watcher, clock, stop or Stop(), placement)
+    engine = choose_engine(run.recipe)
+    return _go_on(run, place, engine, watcher, clock, stop or Stop(), placement, command=command)
 
 
 def _anchored(recipe: Recipe) -> Recipe:
@@ -142,9 +151,22 @@ def _go_on(
     stop: Stop,
     placement: Placement,
     profile: bool = False,
+    command: Sequence[str] = (),
 ) -> TrialRecord:
     engine, reason = chosen
-    with run.locked(), tracked(run, watcher, seconds_left=lambda: clock.seconds_left) as watchers:
+    with (
+        run.locked(),
+        tracked(run, watcher, seconds_left=lambda: clock.seconds_left) as watchers,
+        logged(
+            run.path,
+            command,
+            describe_machine(),
+            allowed_seconds=clock.max_seconds,
+            seconds=lambda: clock.seconds,
+            finished=lambda: len(run.records()),
+            say=watchers.note,
+        ) as log,
+    ):
         executor = make_executor(placement, engine, place, watchers.note, profile=profile)
         driver = Driver(run, place, executor, watchers, clock, stop, rehearse_test)
         driver.plan(engine.name, f"{reason}; {placement}")
@@ -153,20 +175,21 @@ def _go_on(
             stop.raise_if_asked()
         if clock.max_seconds is not None and not stop.asked():
             watchers.note(driver.in_the_time)
-        winner = _crown(run, place, watchers, stop)
+        winner = _crown(run, place, watchers, stop, log)
         watchers.crowned(winner)
         write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))
         why_not: str | None = "the run was asked to stop"
         if not stop.asked():
             why_not = collect_in_time(run.path, winner, place.data, clock, watchers.note)
         watchers.note("writing the report")
+        log.ends("done", seconds=clock.seconds, finished=len(run.records()))
         drawn = clock.seconds_left is None or clock.seconds_left > PICTURES_SHARE * clock.report_seconds
         write_report(run.path, drawn=drawn, similar=why_not is None, why_not_similar=why_not)
         stop.raise_if_asked()
     return winner
 
 
-def _crown(run: Run, place: Workplace, watcher: Watcher, stop: Stop) -> TrialRecord:
+def _crown(run: Run, place: Workplace, watcher: Watcher, stop: Stop, log: CommandLog) -> TrialRecord:
     """Tests the winner, once, from its adapter as saved, and makes best/ of it."""
     records, metric = run.records(), run.recipe.search.metric
     ranked = standings(records, metric)
@@ -176,8 +199,10 @@ def _crown(run: Run, place: Workplace, watcher: Watcher, stop: Stop) -> TrialRec
         raise LoraloomError(f"{run.path}: no trial was finished: {reasons or 'the time did not suffice for one'}")
     winner, best = choose(ranked, metric).winner.leader, run.best()
     if best is not None and best.number == winner.number:
+        run.renew_card(model_card(run.path, best))
         return best
     watcher.note(f"testing the winner, trial {winner.number}")
+    log.tests(winner.number)
     tested, predictions = test_winner(run.trial_folder(winner.number), place.data.test)
-    run.publish_best(tested, {TEST_PREDICTIONS: predictions})
+    run.publish_best(tested, {TEST_PREDICTIONS: predictions}, model_card(run.path, tested))
     return tested

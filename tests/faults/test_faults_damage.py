@@ -31,6 +31,17 @@ def test_damage_is_found_and_mended_or_refused(
     assert wrong == []
 
 
+@pytest.mark.parametrize("file", ["commands.json", "plan.json", "best/README.md"])
+def test_what_a_run_says_of_itself_is_not_changed_unseen(
+    commands: Commands, loom: Whole, unhurt: Unhurt, tmp_path: Path, file: str
+) -> None:
+    if not (unhurt.run / file).exists():
+        pytest.skip(f"a run that was interrupted has no {file}")
+    size = (unhurt.run / file).stat().st_size
+    for damage in (Damage(file, size=size // 2), Damage(file, bit=4 * size)):
+        assert damage_run(commands, loom, unhurt, tmp_path, damage).wrong == []
+
+
 @pytest.mark.parametrize(
     "file", ["recipe.yaml", "study.db", "trials/0000/trial.json", "trials/0000/adapter_model.safetensors"]
 )

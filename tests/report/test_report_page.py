@@ -237,7 +237,7 @@ def test_a_run_under_way_says_that_nothing_was_tested(tmp_path: Path) -> None:
     recipe = make_recipe()
     records = [make_record(recipe, n, point, 0.9 + n / 100) for n, point in zip(range(3), recipe.grid(), strict=False)]
     page = read(write_run(tmp_path / "going", recipe, records, unfinished=[3, 4]))
-    assert "The best of 3 configurations so far reaches a validation accuracy of 0.919" in page.text
+    assert "The best of 3 configurations so far reaches a validation accuracy of 0.92" in page.text
     assert "nothing was tested" in page.text
     assert "2 trials had not ended when this page was written" in page.text
     assert "loraloom resume" in page.text
@@ -247,7 +247,7 @@ def test_a_winner_without_test_rows_is_no_longer_a_best_so_far(tmp_path: Path) -
     recipe = make_recipe()
     records = [make_record(recipe, n, point, 0.9 + n / 100) for n, point in zip(range(3), recipe.grid(), strict=False)]
     page = read(write_run(tmp_path / "untested", recipe, records, best=records[2]))
-    assert "The best of 3 configurations reaches a validation accuracy of 0.919" in page.text
+    assert "The best of 3 configurations reaches a validation accuracy of 0.92" in page.text
     assert "There are no test rows" in page.text
 
 

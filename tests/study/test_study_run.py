@@ -14,7 +14,7 @@ from loraloom.errors import RecipeError, RunError
 from loraloom.recipe import read_recipe
 from loraloom.study.durable import verify_manifest, write_manifest
 from loraloom.study.record import Result, TrialRecord, read_record
-from loraloom.study.run import Run
+from loraloom.study.run import Run, in_use
 from tests.study.study_records import record, score
 
 RECIPE = read_recipe({"data": {"dataset": "demo"}, "lora": {"r": [2, 4]}})
@@ -166,7 +166,7 @@ def test_each_record_is_read_once_and_again_where_it_was_replaced(
         _finished(run, record(number))
         assert len(run.records()) == number + 1
     assert read == ["0000", "0001", "0002", "0003", "0004"]
-    run.publish_best(record(2, 0.99), {})
+    run.publish_best(record(2, 0.99), {}, "a card")
     assert run.records()[2] == record(2, 0.99)
     assert read[5:] == ["0002"]
 
@@ -186,7 +186,7 @@ def test_the_best_is_the_trials_folder_with_its_test_result(tmp_path: Path) -> N
     trial = record(1)
     (_finished(run, trial) / "adapter_model.safetensors").write_bytes(b"weights")
     tested = trial.model_copy(update={"result": Result(validation=score(0.9), test=score(0.88))})
-    run.publish_best(tested, {"test_predictions.jsonl": "{}\n"})
+    run.publish_best(tested, {"test_predictions.jsonl": "{}\n"}, "a card")
     assert run.best() == tested
     assert run.records() == (tested,)
     for folder in (run.path / "best", run.trial_folder(1)):
@@ -199,6 +199,29 @@ def test_a_later_best_takes_the_place_of_the_earlier(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", RECIPE)
     for number in (1, 2):
         _finished(run, record(number))
-        run.publish_best(record(number), {f"extra{number}": ""})
+        run.publish_best(record(number), {f"extra{number}": ""}, f"card {number}")
     assert run.best() == record(2)
     assert not (run.path / "best" / "extra1").exists()
+
+
+def test_the_card_stands_in_best_alone_and_is_renewed_where_it_differs(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", RECIPE)
+    _finished(run, record(1))
+    run.publish_best(record(1), {}, "a card")
+    manifest = run.path / "best" / "manifest.json"
+    before = manifest.stat()
+    run.renew_card("a card")
+    assert manifest.stat().st_ino == before.st_ino
+    run.renew_card("another")
+    assert (run.path / "best" / "README.md").read_text(encoding="utf-8") == "another"
+    assert not (run.trial_folder(1) / "README.md").exists()
+    verify_manifest(run.path / "best")
+    assert run.best() == record(1)
+
+
+def test_who_holds_a_run_is_told_without_asking_for_its_lock(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", RECIPE)
+    assert in_use(run.path) is False
+    with run.locked():
+        assert in_use(run.path) is True
+    assert in_use(run.path) is False

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +32,7 @@ from loraloom.cli.options import (
     TextColumns,
     Workers,
 )
-from loraloom.cli.running import follow, print_json, run_search
+from loraloom.cli.running import TerminatedError, embed_texts, follow, print_json, run_search
 from loraloom.cli.watchdog import ended_in_time
 from loraloom.errors import DataError, RecipeError
 
@@ -38,6 +40,14 @@ if TYPE_CHECKING:
     from loraloom.execute.stopping import Stop
     from loraloom.study.record import TrialRecord
     from loraloom.terminal.live import Terminal
+
+
+class Form(StrEnum):
+    """What `report` makes."""
+
+    html = "html"
+    md = "md"
+
 
 app = typer.Typer(
     help="Finds the most accurate LoRA text classifier that a parameter, memory and time budget allows, and shows why.",
@@ -161,6 +171,7 @@ def resume(
         return pipeline.resume(
             run,
             watcher=watcher,
+            command=sys.argv,
             stop=stop,
             max_seconds=max_seconds,
             deadline=deadline,
@@ -239,31 +250,71 @@ def report(
     no_similarity: Annotated[
         bool, typer.Option("--no_similarity", help="Embed no texts: the report then needs neither model nor data.")
     ] = False,
+    form: Annotated[
+        Form, typer.Option("--format", help="html writes RUN/report, md prints Markdown for a README or an issue.")
+    ] = Form.html,
+    out: Annotated[Path | None, typer.Option("--out", help="With --format md: write it here.")] = None,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Also print the page to RUN/report/report.pdf, by Chromium.")
+    ] = False,
 ) -> None:
     """Write RUN/report: one HTML page with its pictures (PNG) and tables (CSV).
 
     The first time, the run's rows are embedded by the frozen model, for the section on similarity; they are kept.
-    Example: loraloom report runs/demo --compare_file machine_written.csv --against runs/other
+    Examples: loraloom report runs/demo --compare_file machine_written.csv --against runs/other
+              loraloom report runs/demo --format md --out RESULTS.md
     """
-    from loraloom.report import write_report
+    from loraloom.report import findings, markdown, read_run, write_report
     from loraloom.report.against import check_comparable
+    from loraloom.report.printing import browser, print_page
+    from loraloom.study.durable import write_text
     from loraloom.study.run import Run
 
     Run(run)
+    if form is Form.md and pdf:
+        raise DataError("--pdf prints the page: it can't be given with --format md")
+    if form is not Form.md and out is not None:
+        raise DataError("--out is for --format md; the page is written to RUN/report")
     if no_similarity and compare_file:
         raise DataError("--compare_file: its texts have to be embedded; leave out --no_similarity")
     if against:
         check_comparable(run, against)
-    why_not = None
-    if not no_similarity:
-        from loraloom.terminal.progress import progress
-        from loraloom.use.similarity import collect
+    program = browser() if pdf else None
+    why_not = None if no_similarity else embed_texts(run, compare_file)
+    if form is Form.md:
+        text = markdown(findings(read_run(run), against, why_not))
+        if out is None:
+            typer.echo(text, nl=False)
+        else:
+            write_text(out, text)
+        return
+    page = write_report(run, against=against, why_not_similar=why_not)
+    typer.echo(page)
+    if program is not None:
+        typer.echo(print_page(page, program))
 
-        with progress("embedding texts") as shown:
-            why_not = collect(run, compare_file=compare_file, progress=shown)
-        if why_not and compare_file:
-            typer.echo(f"loraloom: {compare_file} was not compared: {why_not}", err=True)
-    typer.echo(write_report(run, against=against, why_not_similar=why_not))
+
+@app.command()
+def watch(
+    run: RunPath,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 8000,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Show the report in the browser while the search goes, renewed as trials end; Ctrl-C ends it, with exit code 0.
+
+    Reads the run and writes nothing: it may be ended or killed at any time. Only this machine can see it; from
+    elsewhere: ssh -L 8000:127.0.0.1:8000 HOST.
+    """
+    import webbrowser
+
+    from loraloom.report.live import address, make_server
+
+    with make_server(run, port) as server, contextlib.suppress(KeyboardInterrupt, TerminatedError):
+        os.nice(10)  # the search goes first
+        typer.echo(f"{run} is shown, read-only, at {address(server)}; Ctrl-C ends it")
+        if open_browser:
+            webbrowser.open(address(server))
+        server.serve_forever()
 
 
 @app.command()

@@ -129,6 +129,18 @@ def stoppable(run: Path, grace: float) -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
+def embed_texts(run: Path, compare_file: Path | None) -> str | None:
+    """What the report's section on similarity needs, with progress; returns why it could not be had, if so."""
+    from loraloom.terminal.progress import progress
+    from loraloom.use.similarity import collect
+
+    with progress("embedding texts") as shown:
+        why_not = collect(run, compare_file=compare_file, progress=shown)
+    if why_not and compare_file:
+        typer.echo(f"loraloom: {compare_file} was not compared: {why_not}", err=True)
+    return why_not
+
+
 def print_json(value: Any) -> None:
     """A result for programs, alone on standard output."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))

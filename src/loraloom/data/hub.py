@@ -10,6 +10,7 @@ import importlib.util
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,14 @@ def _demo() -> Source:
     spec = importlib.util.find_spec(_DEMO_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtraError("dataset: demo", "demo")
-    return Source(DEMO_NAME, read_table(str(Path(spec.submodule_search_locations[0]) / "bbcnews" / "data")))
+    folder = Path(spec.submodule_search_locations[0])
+    return Source(DEMO_NAME, read_table(str(folder / "bbcnews" / "data")), card=_package_card())
+
+
+def _package_card() -> dict[str, str]:
+    """The package's own licence: the texts' is the BBC's business, and is not stated."""
+    about = metadata(_DEMO_PACKAGE)
+    return {"package": f"{about['Name']} {about['Version']}", "package_license": str(about["License"] or "")}
 
 
 def _hub(dataset: str) -> Source:
@@ -50,7 +58,7 @@ def _hub(dataset: str) -> Source:
         raise DataError(f"data.dataset: {path!r} is a kind of file, not a data set; give data.train_file")
     if Path(path).exists():
         raise DataError(f"data.dataset: {path} is a file or folder here; give it as data.train_file")
-    revision = _commit(path)
+    revision, card = _commit(path)
     splits = _downloaded(path, configuration or None, revision)
     if "train" not in splits:
         raise DataError(f"{dataset}: has no split 'train'; its splits are {', '.join(map(repr, splits))}")
@@ -61,7 +69,9 @@ def _hub(dataset: str) -> Source:
         for name in ("validation", "test")
         if name in tables and name not in labelled
     )
-    return Source(dataset, labelled["train"], labelled.get("validation"), labelled.get("test"), revision, findings)
+    return Source(
+        dataset, labelled["train"], labelled.get("validation"), labelled.get("test"), revision, findings, card
+    )
 
 
 def _unlabelled(table: Table) -> bool:
@@ -69,17 +79,21 @@ def _unlabelled(table: Table) -> bool:
     return any(set(table.cells(column)) == {-1} for column in table.class_names)
 
 
-def _commit(path: str) -> str | None:
-    """The newest commit, or None where the hub can't be reached."""
+def _commit(path: str) -> tuple[str | None, dict[str, str]]:
+    """The newest commit, or None where the hub can't be reached; and the card's licence, where it states one."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
-        return HfApi().dataset_info(path, timeout=_SECONDS).sha
+        info = HfApi().dataset_info(path, timeout=_SECONDS)
     except RepositoryNotFoundError:
         raise DataError(f"data.dataset: there is no data set {path!r} on the hub, or it is private") from None
     except Exception:  # what a network can do to a request is no closed list
-        return None
+        return None, {}
+    stated = getattr(info.card_data, "license", None)
+    named = ", ".join(map(str, stated)) if isinstance(stated, list) else stated
+    card = {"card": f"https://huggingface.co/datasets/{path}"}
+    return info.sha, card | ({"license": str(named)} if named else {})
 
 
 def _downloaded(path: str, configuration: str | None, revision: str | None) -> dict[str, Any]:

@@ -81,6 +81,7 @@ def load_data(
         leak_kept=leak_kept,
         text_column=columns.text,
         label_column=columns.label,
+        card=source.card,
     )
 
 

@@ -48,6 +48,7 @@ class Source:
     test: Table | None = None
     revision: str | None = None
     findings: tuple[Finding, ...] = ()
+    card: Mapping[str, str] = field(default_factory=dict)  # its licence and where it is described, where known
 
 
 def read_table(path: str) -> Table:

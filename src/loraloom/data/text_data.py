@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -61,6 +61,7 @@ class TextData:
     leak_kept: bool  # training rows that are in validation or test were kept on request
     text_column: tuple[str, ...] = ("text",)  # the columns that were read, guessed ones too
     label_column: str = "label"
+    card: Mapping[str, str] = field(default_factory=dict)  # licence and where it is described, where known
 
 
 def shorten(text: str) -> str:

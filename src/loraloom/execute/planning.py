@@ -6,9 +6,7 @@ the report can set what happened beside it.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +22,8 @@ from loraloom.search.costs import Costs, Measured, measured
 from loraloom.search.outlook import Outlook, look_ahead
 from loraloom.search.pace import Pace
 from loraloom.search.plan import FINALISTS, Plan, Task, make_plan
-from loraloom.study.durable import write_json
 from loraloom.study.record import read_metrics
+from loraloom.study.sealed import read_sealed, write_sealed
 
 PLAN = "plan.json"
 TEST_CAUTION = 1.5
@@ -108,7 +106,7 @@ class Planner:
         first = kept.get("first") or asdict(self.outlook(0, 0))
         values = {"rungs": list(plan.rungs), "finalists": plan.finalists, "seeds": plan.seeds, "first": first}
         values["measured"] = self.pace.costs.as_json()
-        write_json(self._path, {"sha256": _digest(values), **values})
+        write_sealed(self._path, values)
 
     def outlook(self, tried: int, ended: int) -> Outlook:
         """The plan as people see it, with `tried` configurations begun and `ended` trials behind it."""
@@ -182,16 +180,8 @@ class Planner:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        kept = dict(json.loads(path.read_text(encoding="utf-8")))
-        if kept.pop("sha256", None) != _digest(kept):
-            raise ValueError("it is not as the run wrote it")
+        return read_sealed(path)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise RunError(f"{path}: can't be read: {error}; remove it, and the search is planned anew") from None
-    return kept
-
-
-def _digest(values: Mapping[str, Any]) -> str:
-    """Of what is kept: another number in it would be another search."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -8,6 +8,7 @@ from typing import Any
 
 from loraloom import budget
 from loraloom.backbone import sources
+from loraloom.backbone.cards import card_facts
 from loraloom.backbone.sources import Source
 from loraloom.budget import ParameterCount, Plan
 from loraloom.data import Encoded, Finding, TextData, default_cache, encode, truncation_finding
@@ -74,6 +75,13 @@ class Workplace:
             },
             "model_revisions": {model: self.revision(backbone) for model, backbone in backbones.items()},
         }
+
+    def cards(self) -> dict[str, Any]:
+        """Licence and card of the data and of each model, as far as they are stated."""
+        models = self.recipe.values("backbone.model")
+        backbones = {model: self.recipe.backbone.model_copy(update={"model": model}) for model in models}
+        found = {model: card_facts(self.source(backbone)) for model, backbone in backbones.items()}
+        return {"data": dict(self.data.card), "models": found}
 
     def plan(self, configuration: Configuration) -> Plan:
         key = configuration.backbone, configuration.lora, configuration.head

@@ -4,7 +4,9 @@
 """
 
 from loraloom.report.findings import Findings, findings
+from loraloom.report.markdown import markdown
+from loraloom.report.model_card import model_card
 from loraloom.report.reading import Run, read_run
 from loraloom.report.writing import write_report
 
-__all__ = ["Findings", "Run", "findings", "read_run", "write_report"]
+__all__ = ["Findings", "Run", "findings", "markdown", "model_card", "read_run", "write_report"]

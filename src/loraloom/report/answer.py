@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from loraloom.metrics import Interval, wilson_interval
 from loraloom.report import wording
 from loraloom.report.leaderboard import Leaderboard, field
+from loraloom.report.making.timing import TimeUse, time_use
 from loraloom.report.reading import Run
+from loraloom.study.commands import Command as Logged
 from loraloom.study.record import Score, TrialRecord
 
 TELLING_FIELDS = (
@@ -83,21 +85,22 @@ class Winner:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`winner` is None where no trial is complete."""
+    """`winner` is None where no trial is complete, `time` where the run has kept no commands."""
 
     winner: Winner | None
     tally: Tally
     configurations: int
     commands: tuple[Command, ...]
+    time: TimeUse | None
 
 
-def answer(run: Run, board: Leaderboard) -> Answer:
+def answer(run: Run, board: Leaderboard, logged: tuple[Logged, ...] = ()) -> Answer:
     """The winner as tested where there is a best/, else the best so far by validation."""
     record = run.best.record if run.best else None
     if record is None and board.winner is not None:
         record = next((each for each in run.records if each.number == board.winner.best_number), None)
     winner = _winner(run, board, record) if record is not None else None
-    return Answer(winner, _tally(run), _configurations(run), _commands(run, winner, record))
+    return Answer(winner, _tally(run), _configurations(run), _commands(run, winner, record), time_use(logged))
 
 
 def _winner(run: Run, board: Leaderboard, record: TrialRecord) -> Winner | None:
@@ -115,7 +118,7 @@ def _winner(run: Run, board: Leaderboard, record: TrialRecord) -> Winner | None:
         ),
         split="test" if record.result.test else "validation",
         score=score,
-        interval=_interval(score),
+        interval=interval_of(score),
         validation=record.result.validation,
         parts=tuple(Part(name, number, 100 * number / whole) for name, number in parts if number),
         trainable=record.counts.trainable,
@@ -130,7 +133,8 @@ def _winner(run: Run, board: Leaderboard, record: TrialRecord) -> Winner | None:
     )
 
 
-def _interval(score: Score) -> Interval | None:
+def interval_of(score: Score) -> Interval | None:
+    """Wilson's 95 % interval of an accuracy; None where there are no rows."""
     if score.examples < 1:
         return None
     correct = round(score.accuracy * score.examples)

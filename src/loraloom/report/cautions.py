@@ -5,22 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from loraloom.report.answer import Answer, Winner
-from loraloom.report.leaderboard import Leaderboard, Row, describe
+from loraloom.report.leaderboard import ROWS, Leaderboard, Row, describe
 from loraloom.report.reading import Run
+from loraloom.report.rounding import rounded_span
+from loraloom.report.test_rows import of_few, of_leaks, of_looks
 from loraloom.report.testset import Tested
 from loraloom.report.wording import listed, plural, share
 from loraloom.study.choice import choose
+from loraloom.study.commands import Command
 from loraloom.study.leaderboard import standings
 
+LEAKED = "leaked rows were kept"
+"""The mark of a trial's record; said at more length of the run."""
+FEW_SEEDS = 3
 
-def cautions(run: Run, board: Leaderboard, found: Answer, test: Tested | None) -> tuple[str, ...]:
+
+def cautions(
+    run: Run, board: Leaderboard, found: Answer, test: Tested | None, commands: tuple[Command, ...] = ()
+) -> tuple[str, ...]:
     """The doubts, those about the winner first."""
-    sentences = list(_of_winner(run, board, found, test)) if found.winner else []
-    sentences += _of_search(run, found)
+    sentences = list(_of_winner(run, board, found, test, commands)) if found.winner else []
+    sentences += _of_search(run, board, found)
     return tuple(dict.fromkeys(sentences))
 
 
-def _of_winner(run: Run, board: Leaderboard, found: Answer, test: Tested | None) -> Iterator[str]:
+def _of_winner(
+    run: Run, board: Leaderboard, found: Answer, test: Tested | None, commands: tuple[Command, ...]
+) -> Iterator[str]:
     winner, row = found.winner, board.winner
     assert winner is not None  # the caller asks about a winner alone
     if run.best is None:
@@ -33,8 +44,14 @@ def _of_winner(run: Run, board: Leaderboard, found: Answer, test: Tested | None)
             "There are no test rows: the accuracy is of the validation rows by which this configuration was "
             "chosen, and flatters it."
         )
+    yield from of_looks(run, commands)
+    leaks = list(of_leaks(run))
+    yield from leaks
+    yield from of_few(winner.interval, winner.score.examples, winner.split)
     yield from _of_rows(run)
     for mark in run.best.record.marks if run.best else _marks(run, winner):
+        if leaks and mark == LEAKED:
+            continue
         yield f"Of this trial its record says: {mark}."
     if row is not None:
         yield from _of_margin(run, board, row, winner)
@@ -82,6 +99,11 @@ def _of_margin(run: Run, board: Leaderboard, row: Row, winner: Winner) -> Iterat
             if every
             else "It was trained with one seed: how far another seed would move its accuracy is not known."
         )
+    elif 1 < row.seeds < FEW_SEEDS:
+        yield (
+            f"It was trained with {plural(row.seeds, 'seed')}, which say little of what another would reach: the "
+            f"95 % interval of their mean on validation is {rounded_span(row.interval)}."
+        )
     near = board.in_noise
     if near and row.accuracy is not None:
         second = max(near, key=lambda each: each.accuracy or 0)
@@ -100,7 +122,7 @@ def _margin(row: Row, second: Row, near: int) -> str:
     )
 
 
-def _of_search(run: Run, found: Answer) -> Iterator[str]:
+def _of_search(run: Run, board: Leaderboard, found: Answer) -> Iterator[str]:
     tally = found.tally
     if tally.failed:
         they = "it" if tally.failed == 1 else "they"
@@ -113,6 +135,7 @@ def _of_search(run: Run, found: Answer) -> Iterator[str]:
             f"{tally.pruned:,} of {plural(tally.finished, 'trial')} ended early because others were ahead; "
             "slow starters may be among them."
         )
+    yield from _of_survivors(board)
     if run.best is None and tally.under_way:
         yield f"{plural(tally.under_way, 'trial')} had not ended when this page was written."
     marks = sorted({mark for record in run.records for mark in record.marks})
@@ -120,3 +143,20 @@ def _of_search(run: Run, found: Answer) -> Iterator[str]:
         marked = sum(bool(record.marks) for record in run.records)
         shown = [*marks[:3], f"{len(marks) - 3:,} more"] if len(marks) > 4 else marks
         yield f"The records of {plural(marked, 'other trial')} say: {listed(shown)}."
+
+
+def _of_survivors(board: Leaderboard) -> Iterator[str]:
+    """Whether some were compared on fewer rows alone: those that were not taken further are no fair sample."""
+    winner = board.winner
+    if winner is None:
+        return
+    places = [place for place, axis in enumerate(board.axes) if axis != ROWS]
+    reached: dict[tuple[str, ...], int] = {}
+    for row in board.ranked:
+        point = tuple(row.values[place] for place in places)
+        reached[point] = max(row.reach, reached.get(point, 0))
+    if fewer := sum(reach < winner.reach for reach in reached.values()):
+        yield (
+            f"{fewer:,} of {plural(len(reached), 'configuration')} {'was' if fewer == 1 else 'were'} compared on "
+            "fewer rows than the winner and not taken further: on all rows the order may be another."
+        )

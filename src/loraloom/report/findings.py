@@ -11,7 +11,9 @@ from loraloom.report.answer import Answer, answer
 from loraloom.report.cautions import cautions
 from loraloom.report.curves import Curves, curves, trials_to_draw
 from loraloom.report.leaderboard import Leaderboard, describe, leaderboard
-from loraloom.report.provenance import DataFindings, Making, data_findings, making
+from loraloom.report.making import Making, making
+from loraloom.report.making.commands import commands_of
+from loraloom.report.provenance import DataFindings, data_findings
 from loraloom.report.reading import Run, read_evaluations
 from loraloom.report.similarity import Similarity, similarity
 from loraloom.report.testset import Tested, tested
@@ -50,20 +52,22 @@ def findings(
     board = leaderboard(run)
     drawn = curves(board, read_evaluations(run, trials_to_draw(board), problems))
     test = tested(run.best, problems) if run.best else None
-    found = answer(run, board)
+    commands = commands_of(run, problems)
+    found = answer(run, board, commands)
+    made = making(run, commands, problems)
     return Findings(
         name=run.path.resolve().name,
         subject=_subject(run),
         on_size=_on_size(board),
         answer=found,
-        cautions=cautions(run, board, found, test),
+        cautions=cautions(run, board, found, test, commands),
         board=board,
         curves=drawn,
         test=test,
         data=data_findings(run),
         similarity=similarity(run, problems, why_not_similar, computed=similar),
         against=compared,
-        making=making(run),
+        making=made,
         problems=tuple(problems),
     )
 

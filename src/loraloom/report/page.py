@@ -18,6 +18,7 @@ from loraloom.report.findings import Findings
 from loraloom.report.leaderboard import Leaderboard, Row
 from loraloom.report.pictures import Picture
 from loraloom.report.pictures.similarity import distances_sentence
+from loraloom.report.rounding import rounded, rounded_span
 
 ROWS_OPEN = 25
 """Leaderboard rows that are seen at once; the rest is folded away."""
@@ -58,6 +59,8 @@ def _environment() -> Environment:
         "duration": wording.duration,
         "loss": wording.loss,
         "plural": wording.plural,
+        "rounded": rounded,
+        "rounded_span": rounded_span,
         "share": wording.share,
         "shortened": wording.shortened,
         "span": wording.span,

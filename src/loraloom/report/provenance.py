@@ -1,4 +1,4 @@
-"""A run's data and how it was made, from its recipe's provenance; every part of that may be missing."""
+"""A run's data, from its recipe's provenance; every part of that may be missing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loraloom.recipe import dump_recipe
 from loraloom.report import wording
 from loraloom.report.reading import Run
 
@@ -43,17 +42,6 @@ class DataFindings:
     findings: tuple[Finding, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Making:
-    """`facts` and `packages` are names and values; `recipe` is YAML without its provenance."""
-
-    facts: tuple[tuple[str, str], ...]
-    packages: tuple[tuple[str, str], ...]
-    dropped: tuple[str, ...]
-    command: str
-    recipe: str
-
-
 def data_findings(run: Run) -> DataFindings:
     given = _mapping(run.recipe.provenance.get("data"))
     facts = [
@@ -74,31 +62,6 @@ def data_findings(run: Run) -> DataFindings:
         classes=tuple(ClassShare(label, number, number / total) for label, number in counts.items() if total),
         classes_of=classes_of,
         findings=tuple(_finding(each) for each in _list(given.get("findings"))),
-    )
-
-
-def making(run: Run) -> Making:
-    given = run.recipe.provenance
-    machine = _mapping(given.get("machine"))
-    facts = [
-        ("Started", given.get("started")),
-        ("loraloom", given.get("loraloom")),
-        ("Git revision", given.get("git_revision")),
-        ("Python", given.get("python")),
-        ("Processor", machine.get("processor")),
-        ("Cores", machine.get("cores")),
-        ("Memory", f"{wording.value(machine['memory_gb'])} GB" if machine.get("memory_gb") else None),
-    ]
-    facts.append(("System", machine.get("system")))
-    facts += [(f"Revision of {model}", revision) for model, revision in _mapping(given.get("model_revisions")).items()]
-    packages = _mapping(given.get("packages"))
-    command = given.get("command")
-    return Making(
-        facts=tuple((title, wording.value(value)) for title, value in facts if value is not None),
-        packages=tuple((str(name), wording.value(version)) for name, version in packages.items()),
-        dropped=tuple(wording.value(each) for each in _list(given.get("dropped_points"))),
-        command=" ".join(map(str, command)) if isinstance(command, list) else wording.value(command or ""),
-        recipe=dump_recipe(run.recipe.model_copy(update={"provenance": {}})),
     )
 
 

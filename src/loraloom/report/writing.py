@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loraloom.report.findings import findings
+from loraloom.report.findings import Findings, findings
 from loraloom.report.page import page
 from loraloom.report.pictures import pictures
 from loraloom.report.reading import read_run
@@ -32,13 +32,18 @@ def write_report(
         RunError: `run` is not a run's folder, or can't be compared with `against`.
         RecipeError: its recipe can't be read.
     """
-    found = findings(read_run(run), against, why_not_similar, similar=similar)
-    pictured = pictures(found) if drawn else None
-    files = {name: text.encode() for name, text in tables(found).items()}
-    files |= {f"{name}.png": picture.png for name, picture in (pictured or {}).items()}
-    files["index.html"] = page(found, pictured, tuple(sorted(files))).encode()
+    files = report_files(findings(read_run(run), against, why_not_similar, similar=similar), drawn=drawn)
     report = run / "report"
     with replacing_folder(report) as folder:
         for name, content in files.items():
             (folder / name).write_bytes(content)
     return report / "index.html"
+
+
+def report_files(found: Findings, *, drawn: bool = True) -> dict[str, bytes]:
+    """The page and what stands beside it, by name; `loraloom watch` serves them without writing."""
+    pictured = pictures(found) if drawn else None
+    files = {name: text.encode() for name, text in tables(found).items()}
+    files |= {f"{name}.png": picture.png for name, picture in (pictured or {}).items()}
+    files["index.html"] = page(found, pictured, tuple(sorted(files))).encode()
+    return files

@@ -139,8 +139,8 @@ def is_whole(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def verify_manifest(folder: Path, only: Collection[str] | None = None) -> None:
-    """Compares every file with the manifest, or those named in `only`.
+def verify_manifest(folder: Path, only: Collection[str] | None = None, *, but: Collection[str] = ()) -> None:
+    """Compares every file with the manifest, or those named in `only`, or all `but` some.
 
     Raises:
         AdapterError: the manifest is missing or unreadable, or a file is missing or differs.
@@ -157,7 +157,7 @@ def verify_manifest(folder: Path, only: Collection[str] | None = None) -> None:
     if only is not None and (unknown := sorted(name for name in only if name not in digests)):
         raise AdapterError(f"{path}: does not name {unknown[0]}; take another copy of the folder")
     for name, digest in digests.items():
-        if only is not None and name not in only:
+        if name in but or (only is not None and name not in only):
             continue
         file = folder / name
         if Path(name).is_absolute() or ".." in Path(name).parts:

@@ -19,6 +19,8 @@ CHECKPOINT = "checkpoint"
 """A folder beside it, while a trial is under way: what the trial goes on from."""
 TEST_PREDICTIONS = "test_predictions.jsonl"
 PROFILE = "profile.json"
+CARD = "README.md"
+"""The model card in best/. People edit it, so that only its absence or its text tell, not its SHA-256."""
 
 
 class _Frozen(BaseModel):

@@ -1,6 +1,7 @@
 """A run folder: made whole or not at all, opened by one process at a time.
 
-    RUN/recipe.yaml, study.db, trials/0007/, leaderboard.csv, best/, similarity/, report/
+    RUN/recipe.yaml, study.db, plan.json, commands.json, trials/0007/, leaderboard.csv, best/, similarity/,
+    report/
 
 A trial's folder is finished when its manifest stands; whatever else is in trials/ is a trial that was broken off.
 """
@@ -18,7 +19,7 @@ from loraloom.errors import RunError
 from loraloom.recipe import Recipe
 from loraloom.study.durable import MANIFEST, is_whole, mend_folders, replacing_folder, sync_folder
 from loraloom.study.integrity import read_sealed_recipe, write_recipe
-from loraloom.study.record import CHECKPOINT, METRICS, RECORD, TrialRecord, read_record
+from loraloom.study.record import CARD, CHECKPOINT, METRICS, RECORD, TrialRecord, read_record
 
 RECIPE, LEDGER, TRIALS, BEST, LOCK = "recipe.yaml", "study.db", "trials", "best", ".lock"
 
@@ -132,18 +133,52 @@ class Run:
         folder = self.path / BEST
         return read_record(folder) if is_whole(folder) else None
 
-    def publish_best(self, record: TrialRecord, extra: dict[str, str]) -> None:
-        """Makes best/ the folder of `record`, with its test result and the `extra` files (name to text) in it."""
-        for target in (self.trial_folder(record.number), self.path / BEST):
-            with replacing_folder(target) as folder:
-                source = self.trial_folder(record.number)
-                try:
-                    shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
-                except shutil.Error as error:  # of all files that could not be copied
-                    raise RunError(f"{target}: can't be written: {error.args[0][0][2]}") from None
-                (folder / RECORD).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
-                for name, text in extra.items():
-                    (folder / name).write_text(text, encoding="utf-8")
+    def publish_best(self, record: TrialRecord, extra: dict[str, str], card: str) -> None:
+        """Makes best/ the folder of `record`, with its test result, the `extra` files (name to text) and its card.
+
+        The trial's own folder gets the result and the files too.
+        """
+        source, best = self.trial_folder(record.number), self.path / BEST
+        files = {RECORD: record.model_dump_json(indent=2) + "\n", **extra}
+        _copy(source, source, files)
+        _copy(source, best, {**files, CARD: card})
+
+    def renew_card(self, card: str) -> None:
+        """Writes the model card of best/ anew, where it is not `card` already: what is said of a winner can change."""
+        best = self.path / BEST
+        try:
+            same = (best / CARD).read_text(encoding="utf-8") == card
+        except (OSError, ValueError):
+            same = False
+        if not same:
+            _copy(best, best, {CARD: card})
+
+
+def _copy(source: Path, target: Path, files: dict[str, str]) -> None:
+    """Makes `target` a copy of the folder `source` with other `files` (name to text) in it, in one step."""
+    with replacing_folder(target) as folder:
+        try:
+            shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+        except shutil.Error as error:  # of all files that could not be copied
+            raise RunError(f"{target}: can't be written: {error.args[0][0][2]}") from None
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+
+
+def in_use(run: Path) -> bool | None:
+    """Whether a process of this machine holds the run, as Linux's table of locks says; None where there is none.
+
+    Asking for the lock would keep a command that begins at that moment from having it.
+    """
+    try:
+        inode = (run / LOCK).stat().st_ino
+    except OSError:
+        return False
+    try:
+        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return None
+    return any(" FLOCK " in line and f":{inode} " in line for line in lines)
 
 
 def refuse_taken(path: Path) -> None:

@@ -21,7 +21,7 @@ from loraloom.data import Encoded, encode
 from loraloom.errors import AdapterError, RunError
 from loraloom.recipe import Train
 from loraloom.study.durable import verify_manifest
-from loraloom.study.record import TrialRecord, read_record
+from loraloom.study.record import CARD, TrialRecord, read_record
 
 if TYPE_CHECKING:
     from torch import nn
@@ -116,7 +116,7 @@ def read_adapter_record(folder: Path) -> TrialRecord:
     for file in folder.rglob("*"):
         if file.suffix.lower() in _UNSAFE:
             raise AdapterError(f"{file}: can hold code, which is never loaded; an adapter is safetensors and JSON")
-    verify_manifest(folder)
+    verify_manifest(folder, but=(CARD,))
     try:
         record = read_record(folder)
     except RunError as error:

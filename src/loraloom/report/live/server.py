@@ -1,0 +1,163 @@
+"""A server of one run's report for this machine alone: GET and HEAD of a closed list of names, nothing else.
+
+What is served is looked up by its exact name in what was rendered: no path is ever made of a request, so none leads
+out. A page of another site that has its name resolve to this machine (DNS rebinding) sends its own Host, and is
+refused. Standard library; rejected: a web framework, which this does not need.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+from loraloom.errors import LoraloomError
+from loraloom.report.live.rendering import LiveReport, Rendered
+from loraloom.report.live.shell import POLICY, shell
+from loraloom.report.wording import clean, plural
+from loraloom.study.run import Run
+
+HOST = "127.0.0.1"
+_TYPES = {".html": "text/html; charset=utf-8", ".csv": "text/csv; charset=utf-8", ".png": "image/png"}
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+_FRAMED = "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+
+
+class WatchServer(ThreadingHTTPServer):
+    """Serves `report`, the run called `name`."""
+
+    daemon_threads = True
+
+    def __init__(self, run: Path, port: int) -> None:
+        self.report, self.name = LiveReport(run), run.resolve().name
+        super().__init__((HOST, port), _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that went away is no error."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
+
+
+def make_server(run: Path, port: int) -> WatchServer:
+    """A server of the report of the run in `run`; `serve_forever` serves. Port 0 takes any that is free.
+
+    Raises:
+        RunError: there is no run.
+        LoraloomError: the port can't be taken.
+    """
+    Run(run)
+    try:
+        return WatchServer(run, port)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise LoraloomError(f"{HOST}:{port}: can't be listened on: {why}; choose another --port") from None
+
+
+def address(server: WatchServer) -> str:
+    """Where a browser finds it."""
+    return f"http://{HOST}:{server.server_port}/"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: WatchServer
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "loraloom", ""
+    timeout = 30
+    refused_methods: ClassVar = ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT")
+
+    def do_GET(self) -> None:
+        """Answers, or says why not."""
+        if not self._is_ours():
+            self._plain(HTTPStatus.MISDIRECTED_REQUEST, f"ask for this by {HOST} or localhost")
+            return
+        try:
+            rendered = self.server.report.latest()
+        except LoraloomError as error:
+            self._plain(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+            return
+        place = self.path.partition("?")[0]
+        if place == "/":
+            self._send(
+                HTTPStatus.OK, "text/html; charset=utf-8", self._shell(rendered), {"Content-Security-Policy": POLICY}
+            )
+        elif place == "/status":
+            self._send(HTTPStatus.OK, "application/json", json.dumps(self._status(rendered)).encode())
+        elif place.startswith("/report/") and (name := place.removeprefix("/report/")) in rendered.files:
+            self._file(name, rendered)
+        else:
+            self._plain(HTTPStatus.NOT_FOUND, "there is no such file in the report")
+
+    def do_HEAD(self) -> None:
+        """As GET, without what it asks for."""
+        self.do_GET()
+
+    def __getattr__(self, name: str) -> Any:
+        """Every other method is refused by one function."""
+        if name.startswith("do_") and name.removeprefix("do_") in self.refused_methods:
+            return self._refuse
+        raise AttributeError(name)
+
+    def _refuse(self) -> None:
+        self.close_connection = True  # its body is not read
+        self._plain(HTTPStatus.METHOD_NOT_ALLOWED, "the run is only shown here", {"Allow": "GET, HEAD"})
+
+    def _is_ours(self) -> bool:
+        """Whether the request names this server, and not a name that was made to lead here."""
+        hosts = self.headers.get_all("Host") or []
+        names = {name for host in (HOST, "localhost") for name in (host, f"{host}:{self.server.server_port}")}
+        return len(hosts) == 1 and hosts[0].strip().lower() in names
+
+    def _shell(self, rendered: Rendered) -> bytes:
+        state = self.server.report.state()
+        return shell(clean(self.server.name), state, self._detail(rendered), rendered.version).encode()
+
+    def _status(self, rendered: Rendered) -> dict[str, Any]:
+        state = self.server.report.state()
+        detail = self._detail(rendered)
+        return {"sentence": state.sentence, "goes_on": state.goes_on, "detail": detail, "version": rendered.version}
+
+    def _detail(self, rendered: Rendered) -> str:
+        trouble = self.server.report.trouble
+        shown = f"The report has {plural(rendered.trials, 'finished trial')}."
+        if trouble is not None:
+            return f"{shown} It could not be renewed: {clean(trouble)}"
+        return f"{shown} A newer one follows." if self.server.report.is_behind() else shown
+
+    def _file(self, name: str, rendered: Rendered) -> None:
+        tag = f'"{rendered.version}"'
+        headers = {"ETag": tag, "Content-Security-Policy": _FRAMED}
+        if self.headers.get("If-None-Match") == tag:
+            self._send(HTTPStatus.NOT_MODIFIED, None, b"", headers)
+            return
+        self._send(
+            HTTPStatus.OK, _TYPES.get(Path(name).suffix, "application/octet-stream"), rendered.files[name], headers
+        )
+
+    def _plain(self, status: HTTPStatus, sentence: str, headers: Mapping[str, str] | None = None) -> None:
+        self._send(status, "text/plain; charset=utf-8", f"{clean(sentence)}\n".encode(), headers)
+
+    def _send(
+        self, status: HTTPStatus, kind: str | None, content: bytes, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.send_response(status)
+        for name, value in {**_HEADERS, **(headers or {})}.items():
+            self.send_header(name, value)
+        if kind is not None:
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD" and kind is not None:
+            self.wfile.write(content)
+
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
+        """Says nothing of each request."""

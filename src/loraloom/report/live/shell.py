@@ -1,0 +1,91 @@
+"""The page around the report in a browser: what the run is doing, and the report in a frame.
+
+The report's own page stays as it is, with its content security policy. A script of a few lines asks every few seconds
+whether there is another version, and then loads the frame anew at the place where the reader was. Without scripts the
+browser loads all anew every ten seconds. Rejected: pushing events, which keep a thread for every open page.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+from markupsafe import Markup, escape
+
+from loraloom.report.live.state import State
+
+SECONDS, SECONDS_WITHOUT_SCRIPT = 3, 10
+
+STYLE = """
+:root { color-scheme: light dark; --ground: #f7f8f9; --ink: #1d232a; --muted: #5d6875; --line: #dde2e8; --on: #009e73; }
+@media (prefers-color-scheme: dark) { :root { --ground: #11151a; --ink: #e4e9ee; --muted: #9ba7b4; --line: #2e3843; } }
+html, body { height: 100%; margin: 0; }
+body { display: flex; flex-direction: column; background: var(--ground); color: var(--ink);
+  font: 14px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", sans-serif; }
+p { margin: 0; padding: 7px 24px; border-bottom: 1px solid var(--line); }
+p span { color: var(--muted); }
+i { display: inline-block; width: 9px; height: 9px; border-radius: 50%; margin-right: 8px; background: var(--muted); }
+.on i { background: var(--on); }
+iframe { flex: 1; border: 0; width: 100%; }
+@media (max-width: 560px) { p { padding-inline: 16px; } }
+"""
+SCRIPT = """
+const frame = document.querySelector("iframe"), line = document.querySelector("p");
+const sentence = document.querySelector("b"), detail = document.querySelector("p span");
+let version = frame.dataset.version;
+async function look() {
+  try {
+    const now = await (await fetch("status", { cache: "no-store" })).json();
+    line.className = now.goes_on ? "on" : "";
+    if (sentence.textContent !== now.sentence) sentence.textContent = now.sentence;
+    detail.textContent = now.detail;
+    if (now.version && now.version !== version) {
+      const place = frame.contentWindow.scrollY;
+      const back = () => frame.contentWindow.scrollTo({ top: place, behavior: "instant" });
+      frame.addEventListener("load", back, { once: true });
+      version = now.version;
+      frame.contentWindow.location.reload();
+    }
+  } catch {
+    line.className = "";
+    sentence.textContent = "loraloom watch has ended.";
+    detail.textContent = "This is the last that was seen.";
+  }
+  setTimeout(look, SECONDS * 1000);
+}
+setTimeout(look, SECONDS * 1000);
+""".replace("SECONDS", str(SECONDS))
+
+
+def _source(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+POLICY = (
+    f"default-src 'none'; script-src {_source(SCRIPT)}; style-src {_source(STYLE)}; connect-src 'self'; "
+    "frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def shell(name: str, state: State, detail: str, version: str) -> str:
+    """The page; `name` is the run's."""
+    page = Markup(
+        "<!doctype html>\n"
+        '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        "<title>{name} – loraloom watch</title>\n<style>{style}</style>\n"
+        '<noscript><meta http-equiv="refresh" content="{seconds}"></noscript>\n</head>\n<body>\n'
+        '<p class="{kind}" role="status"><i aria-hidden="true"></i><b>{sentence}</b> <span>{detail}</span></p>\n'
+        '<iframe src="report/index.html" title="The report" data-version="{version}"></iframe>\n'
+        "<script>{script}</script>\n</body>\n</html>\n"
+    )
+    return page.format(
+        name=escape(name),
+        style=Markup(STYLE),  # noqa: S704  # ours
+        script=Markup(SCRIPT),  # noqa: S704
+        seconds=SECONDS_WITHOUT_SCRIPT,
+        kind="on" if state.goes_on else "",
+        sentence=state.sentence,
+        detail=detail,
+        version=version,
+    )

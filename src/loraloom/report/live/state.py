@@ -1,0 +1,76 @@
+"""Where a run is: under way, ended, broken off or gone; and a stamp that changes with what the report reads.
+
+Reads names, times and sizes of files, the small commands.json, and the system's table of locks. Takes no lock.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from loraloom.errors import RunError
+from loraloom.study.commands import COMMANDS, read_commands
+from loraloom.study.durable import MANIFEST
+from loraloom.study.run import BEST, RECIPE, TRIALS, in_use
+
+Stamp = tuple[object, ...]
+_READ = (RECIPE, "plan.json", COMMANDS, f"{BEST}/{MANIFEST}")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """`goes_on` is whether more is to be expected soon."""
+
+    name: Literal["under way", "ended", "broken off", "unknown", "gone"]
+    sentence: str
+
+    @property
+    def goes_on(self) -> bool:
+        return self.name in ("under way", "unknown")
+
+
+def state_of(run: Path) -> State:
+    """Who holds the run's lock goes on with it; else the last command's end says how it ended."""
+    if not (run / RECIPE).is_file():
+        return State("gone", "The run's folder is gone. This is the last that was seen of it.")
+    held = in_use(run)
+    if held:
+        return State("under way", "The search is under way.")
+    try:
+        commands = read_commands(run)
+    except RunError:
+        commands = ()
+    last = commands[-1] if commands else None
+    if last is not None and last.ended == "done":
+        return State("ended", "The search has ended.")
+    if last is not None and last.ended is not None:
+        how = f": {last.why.partition(';')[0]}" if last.why else ""
+        return State("broken off", f"The search {'was stopped' if last.ended == 'stopped' else 'failed'}{how}.")
+    if held is None:
+        return State("unknown", "Whether the search is under way can't be told on this system.")
+    if last is None and (run / BEST / MANIFEST).is_file():
+        return State("ended", "The search has ended.")
+    return State(
+        "broken off", "No process of this machine is at work on the run: it was broken off, or runs elsewhere."
+    )
+
+
+def stamp_of(run: Path) -> Stamp:
+    """Changes when a trial begins or ends, and with the files beside the trials."""
+    parts: list[object] = [_stat(run / name) for name in _READ]
+    try:
+        with os.scandir(run / TRIALS) as folders:
+            parts += sorted((folder.name, *_stat(Path(folder.path) / MANIFEST)) for folder in folders)
+    except OSError:
+        parts.append(None)
+    return tuple(parts)
+
+
+def _stat(path: Path) -> tuple[int, int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (found.st_ino, found.st_mtime_ns, found.st_size)

@@ -1,0 +1,68 @@
+"""All of "How it was made" as one value; every part of the provenance that it is read from may be missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from loraloom.recipe import dump_recipe
+from loraloom.report import wording
+from loraloom.report.making.commands import Given, given
+from loraloom.report.making.plan import PlanKept, plan_kept
+from loraloom.report.making.sources import SourceCard, source_cards
+from loraloom.report.making.timing import TimeUse, time_use
+from loraloom.report.reading import Run
+from loraloom.study.commands import Command
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """`facts` and `packages` are names and values; `recipe` is YAML without its provenance."""
+
+    facts: tuple[tuple[str, str], ...]
+    packages: tuple[tuple[str, str], ...]
+    commands: tuple[Given, ...]
+    time: TimeUse | None
+    plan: PlanKept | None
+    seeds: tuple[int, ...]
+    sources: tuple[SourceCard, ...]
+    dropped: tuple[str, ...]
+    recipe: str
+
+
+def making(run: Run, commands: tuple[Command, ...], problems: list[str]) -> Making:
+    """What is known; a file that can't be read is named in `problems`."""
+    about = run.recipe.provenance
+    packages = _mapping(about.get("packages"))
+    dropped = about.get("dropped_points")
+    return Making(
+        facts=tuple((title, wording.value(value)) for title, value in _facts(about) if value is not None),
+        packages=tuple((str(name), wording.value(version)) for name, version in packages.items()),
+        commands=given(run, commands),
+        time=time_use(commands),
+        plan=plan_kept(run, problems),
+        seeds=tuple(sorted({record.seed for record in run.records})),
+        sources=source_cards(run),
+        dropped=tuple(wording.value(each) for each in dropped) if isinstance(dropped, list | tuple) else (),
+        recipe=dump_recipe(run.recipe.model_copy(update={"provenance": {}})),
+    )
+
+
+def _facts(about: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    machine = _mapping(about.get("machine"))
+    memory = machine.get("memory_gb")
+    return [
+        ("loraloom", about.get("loraloom")),
+        ("Git revision", about.get("git_revision")),
+        ("Python", about.get("python")),
+        ("Processor", machine.get("processor")),
+        ("Cores", machine.get("cores")),
+        ("Memory", f"{wording.value(memory)} GB" if memory else None),
+        ("System", machine.get("system")),
+        *((f"Revision of {model}", revision) for model, revision in _mapping(about.get("model_revisions")).items()),
+    ]
+
+
+def _mapping(given: Any) -> Mapping[str, Any]:
+    return given if isinstance(given, Mapping) else {}

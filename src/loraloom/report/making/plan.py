@@ -1,0 +1,119 @@
+"""The plan as it was made when the search began, beside what was done of it; both by the rows that trials train on."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from loraloom.report.reading import Run
+from loraloom.report.wording import listed, plural
+from loraloom.study.record import TrialRecord
+from loraloom.study.sealed import read_sealed
+
+PLAN = "plan.json"
+MANY = 100_000
+"""Planned where the time alone was to end the search."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Trials on `rows` training rows: those planned (None: as many as the time allows), and what came of them."""
+
+    rows: int
+    whole: bool
+    planned: int | None
+    complete: int
+    pruned: int
+    failed: int
+    seconds: float
+
+    @property
+    def done(self) -> int:
+        return self.complete + self.pruned + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class PlanKept:
+    """`steps` from the fewest rows to all; `sentence` says finalists and seeds, planned and had."""
+
+    steps: tuple[Step, ...]
+    sentence: str
+
+
+def plan_kept(run: Run, problems: list[str]) -> PlanKept | None:
+    """None where the run has no plan, or a damaged one, which is then named in `problems`."""
+    path = run.path / PLAN
+    try:
+        first = _mapping(read_sealed(path).get("first"))
+        planned = _planned(first)
+        whole = int(first["train_rows"])
+        done: dict[int, list[TrialRecord]] = {}
+        for record in run.records:
+            done.setdefault(whole if record.train_rows is None else record.train_rows, []).append(record)
+        sentence = _sentence(run, first, whole, done)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        problems.append(f"{path}: can't be read: {error}; the plan is left out")
+        return None
+    steps = tuple(
+        _step(rows, rows >= whole, planned.get(rows, 0), done.get(rows, ())) for rows in sorted({*planned, *done})
+    )
+    return PlanKept(steps, sentence)
+
+
+def _planned(first: Mapping[str, Any]) -> dict[int, int]:
+    """Trials by their rows; a rung and the finals may have the same."""
+    planned: Counter[int] = Counter()
+    for step in (*first["rungs"], first["finals"]):
+        planned[int(step["rows"])] += int(step["trials"])
+    return dict(planned)
+
+
+def _step(rows: int, whole: bool, planned: int, records: list[TrialRecord] | tuple[()]) -> Step:
+    states = Counter(record.state for record in records)
+    return Step(
+        rows=rows,
+        whole=whole,
+        planned=None if planned >= MANY else planned,
+        complete=states["complete"],
+        pruned=states["pruned"],
+        failed=states["failed"],
+        seconds=sum(record.timings.seconds for record in records if record.timings),
+    )
+
+
+def _sentence(run: Run, first: Mapping[str, Any], whole: int, done: Collection[int]) -> str:
+    """Finalists and seeds as planned, and what was had on the most rows that any trial was trained on."""
+    seeds, finalists = int(first["seeds"]), first.get("finalists")
+    on = _rows_in_words(int(first["finals"]["rows"]), whole)
+    each = plural(seeds, "seed")
+    if finalists is None:
+        planned = f"Planned when the search began: every configuration on {on}, with {each}"
+    else:
+        planned = f"Planned when the search began: {plural(int(finalists), 'finalist')} on {on}, with {each} each"
+    if not done:
+        return f"{planned}. No trial has ended."
+    most = max(done)
+    by_point: dict[str, set[int]] = {}
+    for record in run.records:
+        if record.state == "complete" and record.train_rows in (None, most):
+            by_point.setdefault(json.dumps(record.point, sort_keys=True), set()).add(record.seed)
+    had = Counter(len(used) for used in by_point.values())
+    reached = [
+        f"{plural(number, 'configuration')} with {plural(count, 'seed')}" for count, number in sorted(had.items())
+    ]
+    return f"{planned}. Complete on {_rows_in_words(most, whole)}: {listed(reached) or 'none'}."
+
+
+def _rows_in_words(rows: int, whole: int) -> str:
+    return f"all {whole:,} rows" if rows >= whole else f"{rows:,} of {whole:,} rows"
+
+
+def _mapping(given: Any) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise ValueError("it is not a plan")
+    return given

@@ -1,0 +1,56 @@
+"""The licence and card of models and data, as they were stated when the search began."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from loraloom.report import wording
+from loraloom.report.reading import Run
+
+NOT_STATED = "not stated"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCard:
+    """A model or the data; `license` and `card` are texts, `NOT_STATED` where nothing is known."""
+
+    kind: str
+    name: str
+    license: str
+    card: str
+
+
+def source_cards(run: Run) -> tuple[SourceCard, ...]:
+    """The data, then each model."""
+    about = run.recipe.provenance
+    cards = _mapping(about.get("cards"))
+    data = _mapping(about.get("data")).get("name") or run.recipe.data.dataset or run.recipe.data.train_file
+    models = _mapping(cards.get("models"))
+    found = [_card("data", data or "rows in memory", _mapping(cards.get("data")))]
+    found += [_card("model", model, _mapping(models.get(str(model)))) for model in run.recipe.values("backbone.model")]
+    return tuple(found)
+
+
+def model_facts(run: Run, model: str) -> Mapping[str, Any]:
+    """What is stated of one model."""
+    return _mapping(_mapping(_mapping(run.recipe.provenance.get("cards")).get("models")).get(model))
+
+
+def _card(kind: str, name: Any, facts: Mapping[str, Any]) -> SourceCard:
+    stated = facts.get("license")
+    if facts.get("package_license"):
+        own = f"{wording.value(facts['package_license'])} (of the package {wording.value(facts.get('package', ''))})"
+        stated = own if stated is None else f"{wording.value(stated)}; {own}"
+    called = wording.value(facts["name"]) if facts.get("name") not in (None, name) else None
+    return SourceCard(
+        kind=kind,
+        name=f"{wording.value(name)} ({called})" if called else wording.value(name),
+        license=wording.value(stated) if stated else NOT_STATED,
+        card=wording.value(facts.get("card") or NOT_STATED),
+    )
+
+
+def _mapping(given: Any) -> Mapping[str, Any]:
+    return given if isinstance(given, Mapping) else {}

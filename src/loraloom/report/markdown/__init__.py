@@ -1,0 +1,5 @@
+"""The findings as Markdown: `text.py` keeps what came from outside text, `sections.py` has a function a section."""
+
+from loraloom.report.markdown.sections import markdown
+
+__all__ = ["markdown"]

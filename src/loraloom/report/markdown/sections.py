@@ -1,0 +1,161 @@
+"""`loraloom report RUN --format md`: the findings for a README or an issue.
+
+To add a section: a function from the findings to blocks of Markdown, named in `SECTIONS`. One without blocks is left
+out, with its heading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from loraloom.report.findings import Findings
+from loraloom.report.markdown.text import bullets, code, fenced, table, text
+from loraloom.report.rounding import rounded, rounded_span
+from loraloom.report.wording import count, duration, plural, share, shortened
+
+MOST_ROWS = 10
+CELL = 60
+
+Section = Callable[[Findings], Iterator[str]]
+
+
+def markdown(found: Findings) -> str:
+    """The whole text."""
+    blocks = [f"# {text(found.name)}", text(found.subject)]
+    for heading, section in SECTIONS.items():
+        if own := list(section(found)):
+            blocks += [f"## {heading}", *own]
+    return "\n\n".join(blocks) + "\n"
+
+
+def answer(found: Findings) -> Iterator[str]:
+    """The winner in a sentence, its configuration, its size and its time."""
+    winner, tally = found.answer.winner, found.answer.tally
+    if winner is None:
+        yield f"There is no winner: {tally.failed:,} trials failed and {tally.pruned:,} were pruned."
+        return
+    tried, so_far = found.answer.configurations, "" if winner.chosen else " so far"
+    best = f"The best of {plural(tried, 'configuration')}{so_far}" if tried > 1 else "The configuration"
+    yield (
+        f"{best} reaches a {winner.split} accuracy of **{text(rounded(winner.score.accuracy, winner.interval))}** "
+        f"(95 % interval {rounded_span(winner.interval)}, {plural(winner.score.examples, f'{winner.split} row')}) "
+        f"with {count(winner.trainable)} trainable parameters"
+        + (f", {winner.cap_percent:.1f} % of the cap of {count(winner.cap)}" if winner.cap_percent is not None else "")
+        + "."
+    )
+    parts = ", ".join(f"{part.name} {count(part.parameters)}" for part in winner.parts)
+    facts = [f"{code(name)} {code(shortened(value, CELL))}" for name, value in winner.settings]
+    facts = [f"Configuration: {', '.join(facts)}", f"Trainable: {parts}; beside {count(winner.frozen)} frozen."]
+    if found.answer.time:
+        facts.append(f"Time: {found.answer.time.sentence}.")
+    facts.append(f"This trial: {duration(winner.seconds)}, engine {text(winner.engine)}, {winner.dtype}.")
+    yield bullets(facts)
+
+
+def cautions(found: Findings) -> Iterator[str]:
+    """The doubts, and what could not be read."""
+    if doubts := [text(sentence) for sentence in (*found.cautions, *found.problems)]:
+        yield bullets(doubts)
+
+
+def leaderboard(found: Findings) -> Iterator[str]:
+    """The first few configurations."""
+    board = found.board
+    if not board.ranked:
+        return
+    head = ["Rank", *(code(axis.rpartition(".")[2]) for axis in board.axes)]
+    head += ["Validation accuracy", "95 % interval", "Seeds", "Parameters", "Time"]
+    rows = [
+        [
+            f"{row.rank}{' **winner**' if row.is_winner else ''}",
+            *(code(shortened(value, CELL)) for value in row.values),
+            text(rounded(row.accuracy, row.interval)),
+            rounded_span(row.interval),
+            str(row.seeds),
+            count(row.trainable),
+            duration(row.seconds),
+        ]
+        for row in board.ranked[:MOST_ROWS]
+    ]
+    yield table(head, rows, numbers=(0, *range(len(board.axes) + 1, len(head))))
+    left = len(board.ranked) - len(rows), len(board.unranked)
+    if any(left):
+        yield f"Not shown: {left[0]:,} more with a result, {left[1]:,} pruned or failed."
+    if found.on_size:
+        yield text(found.on_size)
+
+
+def tested(found: Findings) -> Iterator[str]:
+    """Each class on the test rows."""
+    test = found.test
+    if test is None:
+        return
+    yield f"{test.wrong:,} of {plural(test.rows, 'test row')} were wrong."
+    rows = [
+        [
+            code(shortened(label, CELL)),
+            rounded(one.recall, one.recall_interval),
+            "–" if one.recall_interval is None else rounded_span(one.recall_interval),
+            share(one.precision),
+            share(one.f1),
+            count(one.support),
+        ]
+        for label, one in zip(test.labels, test.classes, strict=True)
+    ]
+    yield table(("Class", "Recall", "95 % interval", "Precision", "F1", "Rows"), rows, numbers=range(1, 6))
+    if test.pairs:
+        first = test.pairs[0]
+        yield (
+            f"Most often {code(shortened(first.label, CELL))} was taken for "
+            f"{code(shortened(first.prediction, CELL))}: {plural(first.rows, 'row')}."
+        )
+
+
+def data(found: Findings) -> Iterator[str]:
+    """Rows and classes, and what the checks found."""
+    facts = [f"{text(title)}: {code(shortened(value, 80))}" for title, value in found.data.facts]
+    if found.data.rows:
+        facts.append("Rows: " + ", ".join(f"{text(split)} {count(rows)}" for split, rows in found.data.rows))
+    facts += [text(finding.sentence) for finding in found.data.findings]
+    if facts:
+        yield bullets(facts)
+
+
+def making(found: Findings) -> Iterator[str]:
+    """Commands, plan, versions, licences, recipe."""
+    made = found.making
+    if given := [each.text for each in made.commands if each.text]:
+        yield fenced("\n".join(given), "sh")
+    if made.plan:
+        yield text(made.plan.sentence)
+        rows = [
+            [
+                f"{'all ' if step.whole else ''}{count(step.rows)}",
+                "as time allows" if step.planned is None else count(step.planned or None),
+                *map(count, (step.done, step.complete, step.pruned, step.failed)),
+                duration(step.seconds),
+            ]
+            for step in made.plan.steps
+        ]
+        head = ("Training rows", "Planned", "Done", "Complete", "Pruned", "Failed", "Their time")
+        yield table(head, rows, numbers=range(7))
+    facts = [f"{text(title)}: {code(value)}" for title, value in made.facts]
+    if made.packages:
+        facts.append("Packages: " + ", ".join(f"{text(name)} {text(version)}" for name, version in made.packages))
+    if made.seeds:
+        facts.append(f"Seeds: {', '.join(map(str, made.seeds))}")
+    facts += [f"Licence of the {each.kind} {code(each.name)}: {text(each.license)}" for each in made.sources]
+    if made.dropped:
+        facts.append(f"Points that were not tried: {plural(len(made.dropped), 'point')}")
+    yield bullets(facts)
+    yield f"<details><summary>The recipe</summary>\n\n{fenced(made.recipe, 'yaml')}\n\n</details>"
+
+
+SECTIONS: dict[str, Section] = {
+    "Answer": answer,
+    "What this can't claim": cautions,
+    "Leaderboard": leaderboard,
+    "Test": tested,
+    "Data": data,
+    "How it was made": making,
+}

@@ -1,0 +1,256 @@
+"""The model card of best/: the hub's metadata with the evaluation, then what a person must know to use the adapter.
+
+It is a function of the recipe and the records alone, so that a run that was broken off and one that was not have the
+same: no times, no places on this machine. The metadata are huggingface_hub's own classes (0.2 s to import, no torch).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from loraloom.errors import RunError
+from loraloom.report.answer import Winner, answer, interval_of
+from loraloom.report.cautions import cautions
+from loraloom.report.leaderboard import leaderboard
+from loraloom.report.making.sources import model_facts, source_cards
+from loraloom.report.markdown.text import bullets, code, fenced, table, text
+from loraloom.report.reading import Best, Run, read_run
+from loraloom.report.rounding import rounded, rounded_span
+from loraloom.report.wording import clean, count, plural, value
+from loraloom.study.commands import Command, read_commands
+from loraloom.study.record import Score, TrialRecord
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
+_LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]*")
+SHOWN = ("backbone.revision", "backbone.dropout", "data.max_length", "data.text_column", "data.label_column")
+"""Fields of the configuration that are shown beside all of lora, head and train; the others may name places here."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What the card is of."""
+
+    run: Run
+    record: TrialRecord
+    winner: Winner
+    cautions: tuple[str, ...]
+    base: str
+    hub_base: str | None
+    data: str
+
+
+def model_card(path: Path, tested: TrialRecord) -> str:
+    """The text of best/README.md for the winner `tested` of the run in `path`, which need not have a best/ yet.
+
+    Raises:
+        RunError: there is no run.
+    """
+    subject = _subject(path, tested)
+    return "\n\n".join((f"---\n{_metadata(subject).rstrip()}\n---", *_blocks(subject))) + "\n"
+
+
+def _subject(path: Path, tested: TrialRecord) -> _Subject:
+    run = replace(read_run(path), best=Best(tested, ()))
+    board = leaderboard(run)
+    known = tuple(command for command in _logged(path) if command.started)
+    found = answer(run, board)
+    assert found.winner is not None  # it has a result: it was tested
+    model = tested.configuration.backbone.model
+    name = model_facts(run, model).get("name")
+    hub_base = str(name) if name else None
+    data = run.recipe.provenance.get("data", {}).get("name") or "unnamed data"
+    return _Subject(
+        run=run,
+        record=tested,
+        winner=found.winner,
+        cautions=cautions(run, board, found, None, known),
+        base=hub_base or Path(model).name,
+        hub_base=hub_base if hub_base and _HUB_NAME.fullmatch(hub_base) else None,
+        data=value(data),
+    )
+
+
+def _logged(path: Path) -> tuple[Command, ...]:
+    try:
+        return read_commands(path)
+    except RunError:
+        return ()
+
+
+def _metadata(subject: _Subject) -> str:
+    from huggingface_hub import ModelCardData
+
+    dataset = subject.run.recipe.data.dataset
+    hub_data = dataset.partition(":")[0] if dataset and dataset != "demo" else None
+    license_of = model_facts(subject.run, subject.record.configuration.backbone.model).get("license")
+    license_id, named = _license(license_of)
+    name = _slug(f"{subject.base.rpartition('/')[2]}-lora-{subject.data}")
+    card = ModelCardData(
+        base_model=subject.hub_base,
+        library_name="peft",
+        pipeline_tag="text-classification",
+        tags=["lora", "peft", "text-classification", "loraloom"],
+        datasets=[hub_data] if hub_data else None,
+        metrics=["accuracy", "f1"],
+        model_name=name,
+        eval_results=list(_results(subject, hub_data)),
+        license=license_id,
+        **named,
+    )
+    values: dict[str, Any] = _plain(card.to_dict())  # type: ignore[no-untyped-call]
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def _license(stated: Any) -> tuple[str | None, dict[str, Any]]:
+    """The base model's, under which its adapter is least likely to be wrong; a name that the hub has not is `other`."""
+    if not stated:
+        return None, {}
+    name = str(stated).lower()
+    return (name, {}) if _LICENSE.fullmatch(name) else ("other", {"license_name": _slug(name)})
+
+
+def _results(subject: _Subject, hub_data: str | None) -> Iterator[EvalResult]:
+    from huggingface_hub import EvalResult
+
+    assert subject.record.result is not None
+    given = subject.run.recipe.provenance.get("data", {})
+    for split, score in (("test", subject.record.result.test), ("validation", subject.record.result.validation)):
+        if score is None:
+            continue
+        for kind, name, number in (
+            ("accuracy", f"{split.capitalize()} accuracy", score.accuracy),
+            ("f1", f"{split.capitalize()} macro-F1", score.macro_f1),
+        ):
+            yield EvalResult(
+                task_type="text-classification",
+                task_name="Text classification",
+                dataset_type=hub_data or _slug(subject.data),
+                dataset_name=clean(subject.data),
+                dataset_split=split,
+                dataset_revision=given.get("revision") or given.get("fingerprint"),
+                metric_type=kind,
+                metric_name=name,
+                metric_value=round(number, 6),
+            )
+
+
+def _blocks(subject: _Subject) -> Iterator[str]:
+    record, winner = subject.record, subject.winner
+    yield f"# {text(subject.base.rpartition('/')[2])}, adapted by LoRA to {text(subject.data)}"
+    yield (
+        f"A LoRA adapter and its head, which sort texts into {plural(len(record.labels), 'class')}. It reaches a "
+        f"{winner.split} accuracy of **{text(rounded(winner.score.accuracy, winner.interval))}** (95 % interval "
+        f"{rounded_span(winner.interval)}, {plural(winner.score.examples, 'row')}) with {count(winner.trainable)} "
+        f"trainable parameters beside {count(winner.frozen)} frozen ones. It was found by loraloom."
+    )
+    yield "## Labels"
+    rows = [
+        [str(number), code(label), code(coded)]
+        for number, (label, coded) in enumerate(zip(record.labels, record.label_codes, strict=True))
+    ]
+    yield table(("Class", "Label", "In the source"), rows, numbers=(0,))
+    yield "## How to use it"
+    yield from _use(record)
+    yield "## Results"
+    yield from _measured(subject)
+    yield "## Limits"
+    yield bullets(
+        [
+            *map(text, subject.cautions),
+            "It knows no other classes than these, and gives one of them to any text, in any language.",
+            "Nothing is known of texts unlike those that it was trained and tested on.",
+        ]
+    )
+    yield "## How it was trained"
+    yield from _training(subject)
+
+
+def _use(record: TrialRecord) -> Iterator[str]:
+    yield fenced(
+        'import loraloom\n\nclassifier = loraloom.load("this/folder")\nprint(classifier.predict(["…"]))', "python"
+    )
+    configuration = record.configuration
+    if (configuration.head.kind, configuration.head.pooling) != ("native", "native"):
+        yield "Its head is loraloom's own, so PEFT alone can't load it."
+        return
+    yield "By PEFT alone, where `base_model_name_or_path` in adapter_config.json is the base model's place:"
+    yield fenced(
+        "from peft import AutoPeftModelForSequenceClassification, PeftConfig\n"
+        "from transformers import AutoTokenizer\n\n"
+        'folder = "this/folder"\n'
+        f"labels = {[clean(label) for label in record.labels]!r}\n"
+        "model = AutoPeftModelForSequenceClassification.from_pretrained(folder, num_labels=len(labels)).eval()\n"
+        "tokenizer = AutoTokenizer.from_pretrained(PeftConfig.from_pretrained(folder).base_model_name_or_path)\n"
+        f'batch = tokenizer(["…"], truncation=True, max_length={configuration.data.max_length}, return_tensors="pt")\n'
+        "print(labels[int(model(**batch).logits.argmax())])",
+        "python",
+    )
+
+
+def _measured(subject: _Subject) -> Iterator[str]:
+    result = subject.record.result
+    assert result is not None
+
+    def row(split: str, score: Score) -> list[str]:
+        interval = interval_of(score)
+        accuracy = [text(rounded(score.accuracy, interval)), rounded_span(interval)]
+        return [split, count(score.examples), *accuracy, rounded(score.macro_f1, interval), f"{score.loss:.3f}"]
+
+    rows = [row("test", result.test)] if result.test else []
+    rows.append(row("validation", result.validation))
+    head = ("Split", "Rows", "Accuracy", "95 % interval (Wilson)", "Macro-F1", "Loss")
+    yield table(head, rows, numbers=range(1, 6))
+    yield "It was chosen by its validation accuracy, which flatters it there; the test rows had no part in the choice."
+
+
+def _training(subject: _Subject) -> Iterator[str]:
+    record, run = subject.record, subject.run
+    facts = []
+    if record.train_rows is not None:
+        facts.append(f"{plural(record.train_rows, 'training row')} of {code(subject.data)}")
+    facts.append(f"Engine {text(record.engine)}, {record.dtype}, seed {record.seed}")
+    packages = run.recipe.provenance.get("packages")
+    if isinstance(packages, dict):
+        facts.append("Packages: " + ", ".join(f"{text(str(name))} {text(value(v))}" for name, v in packages.items()))
+    revision = record.backbone_revision
+    if revision:
+        facts.append(f"Base model {code(subject.base)}, revision {code(revision)}")
+    of_data, *of_models = source_cards(run)
+    models = run.recipe.values("backbone.model")
+    of_base = of_models[models.index(record.configuration.backbone.model)]
+    facts += [f"Licence of the base model: {text(of_base.license)}", f"Licence of the data: {text(of_data.license)}"]
+    yield bullets(facts)
+    yield fenced(yaml.safe_dump(_configuration(record), sort_keys=False, allow_unicode=True), "yaml")
+
+
+def _configuration(record: TrialRecord) -> dict[str, Any]:
+    values = record.configuration.model_dump(mode="json")
+    kept: dict[str, Any] = {}
+    for name in SHOWN:
+        section, _, field = name.partition(".")
+        if (given := values[section].get(field)) is not None:
+            kept.setdefault(section, {})[field] = given
+    return kept | {section: values[section] for section in ("lora", "head", "train")}
+
+
+def _slug(given: str) -> str:
+    """What the hub takes as a name."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", given).strip("-")[:90] or "unnamed"
+
+
+def _plain(given: Any) -> Any:
+    """Values that safe YAML can hold, without characters that it refuses."""
+    if isinstance(given, dict):
+        return {clean(str(key)): _plain(inner) for key, inner in given.items() if inner is not None}
+    if isinstance(given, list | tuple):
+        return [_plain(inner) for inner in given]
+    return given if isinstance(given, int | float) else clean(str(given))

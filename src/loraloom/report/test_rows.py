@@ -1,0 +1,77 @@
+"""Doubts about the test rows: how few they are, whether they were looked at before, whether training has them too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import ceil
+
+from loraloom.metrics import Interval
+from loraloom.report.reading import Run
+from loraloom.report.rounding import rounded
+from loraloom.report.wording import listed, plural
+from loraloom.study.commands import Command
+from loraloom.study.record import TrialRecord
+
+WIDE = 0.05
+"""An interval of this width, in shares, hides what most choices of a recipe are worth."""
+
+
+def of_few(interval: Interval | None, examples: int, split: str) -> Iterator[str]:
+    """Whether there are too few rows for a narrow interval."""
+    if interval is None or (width := interval[1] - interval[0]) <= WIDE:
+        return
+    need = ceil(examples * (width / WIDE) ** 2 / 100) * 100  # the width goes with 1 / √n
+    yield (
+        f"From {plural(examples, f'{split} row')} the accuracy is known to an interval of {100 * width:.0f} points of "
+        f"a hundred; for one of {100 * WIDE:.0f} it would take about {need:,} rows."
+    )
+
+
+def tested_trials(run: Run, commands: tuple[Command, ...], best: TrialRecord) -> tuple[int, ...]:
+    """The trials that the test rows were read with, `best` the last: by their records, and by the log of commands."""
+    logged = [number for command in commands for number in command.tested]
+    recorded = [record.number for record in run.records if record.result is not None and record.result.test]
+    earlier = dict.fromkeys(number for number in (*recorded, *logged) if number != best.number)
+    return (*earlier, best.number)
+
+
+def of_looks(run: Run, commands: tuple[Command, ...]) -> Iterator[str]:
+    """Whether another winner was tested before, so that whoever went on had seen an accuracy on these rows."""
+    if run.best is None or run.best.record.result is None or run.best.record.result.test is None:
+        return
+    trials = tested_trials(run, commands, run.best.record)
+    if len(trials) > 1:
+        results = {record.number: record.result for record in run.records}
+        named = []
+        for number in trials[:-1]:
+            result = results.get(number)
+            had = f" ({rounded(result.test.accuracy, None)})" if result and result.test else ""
+            named.append(f"{number:04d}{had}")
+        yield (
+            f"The test rows were looked at before: {'trial' if len(named) == 1 else 'trials'} {listed(named)} "
+            f"{'was' if len(named) == 1 else 'were'} tested on them, and the search went on. Every choice was by "
+            "validation alone, but whoever went on may have known the test; rows that nobody has seen would settle it."
+        )
+    if any(not command.started for command in commands):
+        yield (
+            "How often the test rows were looked at is not known: the record of the run's earlier commands was damaged."
+        )
+
+
+def of_leaks(run: Run) -> Iterator[str]:
+    """Whether training rows that are in validation or test were kept on request."""
+    about = run.recipe.provenance
+    if not about.get("allow_leak"):
+        return
+    data = about.get("data")
+    findings = data.get("findings") if isinstance(data, Mapping) else None
+    found = [
+        str(finding.get("sentence", "")).rstrip(".")
+        for finding in (findings if isinstance(findings, list | tuple) else ())
+        if isinstance(finding, Mapping) and finding.get("kind") in ("leak", "near_copy")
+    ]
+    if found:
+        yield (
+            "Leaked rows were kept on request (--allow-leak), and flatter the accuracies of the splits that they are "
+            f"in: {'; '.join(found)}."
+        )

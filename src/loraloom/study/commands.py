@@ -1,0 +1,126 @@
+"""What was done with a run: a line for each command, in RUN/commands.json.
+
+A line is written when a command begins and again at its end, so one that was killed is there, without an end. A look at
+the test rows is noted before it is taken: that they were looked at before is a doubt about the second accuracy, and a
+kill must not hide it. The file has its SHA-256 in it; a damaged one is put aside and said. Two or three small files
+synced a command. Rejected: lines appended to a file, whose last a kill can tear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from loraloom.errors import RunError, StoppedError
+from loraloom.study.sealed import read_sealed, write_sealed
+
+COMMANDS = "commands.json"
+
+
+class Command(BaseModel):
+    """A search or a resume.
+
+    `allowed_seconds` is its deadline, whatever set it; `seconds` are those that it has used, None while that is not
+    known. `ended` is None while it is under way, and for ever where it was killed. `finished` counts the run's finished
+    trials at its end, `tested` are the trials that it looked at the test rows with.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    command: tuple[str, ...] = ()
+    started: str
+    allowed_seconds: float | None = None
+    seconds: float | None = None
+    ended: Literal["done", "stopped", "failed"] | None = None
+    why: str | None = None
+    finished: int | None = None
+    tested: tuple[int, ...] = ()
+    loraloom: str | None = None
+    python: str | None = None
+    packages: dict[str, str] = {}
+    machine: dict[str, Any] = {}
+
+
+class CommandLog:
+    """The entry of the command that is under way; made by `logged`."""
+
+    def __init__(self, path: Path, commands: list[Command]) -> None:
+        self._path, self._commands = path, commands
+        self._write()
+
+    def tests(self, number: int) -> None:
+        """Notes that trial `number` is about to be tested."""
+        self._change(tested=(*self._commands[-1].tested, number))
+
+    def ends(self, ended: str, *, seconds: float, finished: int | None, why: str | None = None) -> None:
+        """Notes the command's end, or that all but the report is done."""
+        self._change(ended=ended, seconds=round(seconds, 3), finished=finished, why=why)
+
+    def _change(self, **values: Any) -> None:
+        self._commands[-1] = self._commands[-1].model_copy(update=values)
+        self._write()
+
+    def _write(self) -> None:
+        values = {"commands": [command.model_dump(mode="json") for command in self._commands]}
+        write_sealed(self._path, values)
+
+
+@contextmanager
+def logged(
+    run: Path,
+    command: Sequence[str],
+    made: Mapping[str, Any],
+    *,
+    allowed_seconds: float | None,
+    seconds: Callable[[], float],
+    finished: Callable[[], int],
+    say: Callable[[str], None],
+) -> Iterator[CommandLog]:
+    """Notes a command of the run in `run`, which this process holds, with how it ends.
+
+    `made` is `describe_machine()`, `seconds` the time since the command began, `finished` the run's finished trials.
+    """
+    path = run / COMMANDS
+    try:
+        before = list(read_commands(run))
+    except RunError as error:
+        path.replace(path.with_name(f"{COMMANDS}.damaged"))
+        say(f"{error}; it is written anew, and what earlier commands did is not known")
+        lost = "what was done before is not known: commands.json was damaged"
+        before = [Command(started="", ended="failed", why=lost)]
+    about = {name: made[name] for name in ("loraloom", "python", "packages", "machine") if name in made}
+    started = made.get("started") or datetime.now(UTC).isoformat(timespec="seconds")
+    log = CommandLog(
+        path, [*before, Command(command=command, started=started, allowed_seconds=allowed_seconds, **about)]
+    )
+    try:
+        yield log
+    except BaseException as error:
+        ended = "stopped" if isinstance(error, StoppedError | KeyboardInterrupt) else "failed"
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
+        with suppress(OSError, RunError):  # the folder may be gone, or its disk full, which is why
+            log.ends(ended, seconds=seconds(), finished=finished(), why=why)
+        raise
+    with suppress(OSError, RunError):  # all is done, and its seconds were noted before the report
+        log.ends("done", seconds=seconds(), finished=finished())
+
+
+def read_commands(run: Path) -> tuple[Command, ...]:
+    """The commands of a run, in their order; none where it is of an older version.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    path = run / COMMANDS
+    try:
+        return tuple(Command.model_validate(each) for each in read_sealed(path)["commands"])
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        rule = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise RunError(f"{path}: is damaged ({rule})") from None

@@ -1,0 +1,1 @@
+"""`loraloom watch`: what it serves, and that it changes nothing."""

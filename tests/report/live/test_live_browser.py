@@ -1,0 +1,89 @@
+"""`loraloom watch` in a real browser: it follows the run, keeps the reader's place, and needs no script for it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloom.report.printing import BROWSERS
+from loraloom.study.run import Run
+from tests.report.live.test_live_server import finish, served, start
+from tests.report.report_runs import make_recipe, make_record, write_run
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+installed = next((place for name in BROWSERS if (place := shutil.which(name))), None)
+pytestmark = [
+    pytest.mark.skipif(installed is None, reason=f"none of {', '.join(BROWSERS)} is installed"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=installed, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def growing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("loraloom.report.writing.pictures", lambda found: None)
+    monkeypatch.setattr("loraloom.report.live.rendering.LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("loraloom.report.live.rendering.PAUSES", 0)
+    recipe = make_recipe()
+    return write_run(tmp_path / "run", recipe, [make_record(recipe, 0, next(iter(recipe.grid())), 0.9)])
+
+
+def test_a_trial_that_ends_appears_where_the_reader_is(browser: Any, growing: Path) -> None:
+    with served(growing) as server:
+        page = browser.new_page(viewport={"width": 390, "height": 600})
+        said: list[str] = []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        with Run(growing).locked():
+            page.goto(f"http://127.0.0.1:{server.server_port}/")
+            report = page.frame(url="**/report/index.html")
+            report.wait_for_selector("#answer")
+            report.evaluate("window.scrollTo({top: 400, behavior: 'instant'})")
+            page.wait_for_function("document.querySelector('p').className === 'on'", timeout=60_000)
+            finish(growing, 1)
+            report.wait_for_selector("text=best of 2 configurations so far", timeout=60_000)
+            report.wait_for_function("window.scrollY > 300", timeout=60_000)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.wait_for_selector("text=it was broken off", timeout=60_000)
+        assert said == []
+        page.close()
+
+
+def test_a_server_that_has_ended_is_said_and_the_report_stays(browser: Any, growing: Path) -> None:
+    page = browser.new_page()
+    process, told = start(growing)
+    try:
+        page.goto(told.partition(" at ")[2].partition(";")[0])
+        page.frame(url="**/report/index.html").wait_for_selector("#answer")
+    finally:
+        process.kill()
+        process.communicate()
+    page.wait_for_selector("text=loraloom watch has ended", timeout=60_000)
+    assert page.frame(url="**/report/index.html").locator("#answer").count() == 1
+    page.close()
+
+
+def test_without_scripts_it_is_loaded_anew_by_the_browser(
+    browser: Any, growing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loraloom.report.live.shell.SECONDS_WITHOUT_SCRIPT", 1)
+    context = browser.new_context(java_script_enabled=False)
+    with served(growing) as server:
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{server.server_port}/")
+        page.wait_for_selector("text=1 finished trial.")
+        finish(growing, 1)
+        page.wait_for_selector("text=2 finished trials.", timeout=60_000)
+        assert page.frame_locator("iframe").locator("text=best of 2 configurations so far").count() == 1
+    context.close()

@@ -1,0 +1,187 @@
+"""How a run was made: its commands, its time, its plan beside what happened, its sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloom.report import findings, read_run
+from loraloom.report.making import Making
+from loraloom.report.making.commands import as_typed, moment
+from loraloom.study.commands import Command
+from loraloom.study.sealed import write_sealed
+from tests.report.report_runs import PROVENANCE, make_recipe, make_record, whole_run, write_run
+
+
+def write_commands(run: Path, *commands: Command) -> None:
+    write_sealed(run / "commands.json", {"commands": [command.model_dump(mode="json") for command in commands]})
+
+
+def made(run: Path) -> Making:
+    return findings(read_run(run)).making
+
+
+SEARCH = Command(
+    command=("/usr/bin/loraloom", "search", "my recipe.yaml", "--out", "r"),
+    started="2026-11-25T10:00:00+00:00",
+    allowed_seconds=120,
+    seconds=118.2,
+    ended="done",
+    finished=6,
+    tested=(3,),
+)
+
+
+def test_a_run_without_a_log_has_the_command_of_its_provenance(tmp_path: Path) -> None:
+    (command,) = made(whole_run(tmp_path / "r")).commands
+    assert command.text == PROVENANCE["command"]
+    assert (command.ended, made(tmp_path / "r").time) == ("", None)
+
+
+def test_every_command_stands_as_typed_with_its_end(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "r")
+    later = Command(
+        command=("loraloom", "resume", "r"), started="x", ended="stopped", why="stopped by SIGTERM", seconds=3
+    )
+    write_commands(run, SEARCH, later)
+    first, second = made(run).commands
+    assert (first.text, first.started) == ("loraloom search 'my recipe.yaml' --out r", "2026-11-25 10:00 UTC")
+    assert (first.used, first.allowed, first.ended, first.tested) == (118.2, 120, "done", (3,))
+    assert (second.text, second.ended, second.why) == ("loraloom resume r", "stopped", "stopped by SIGTERM")
+
+
+def test_a_resume_on_another_machine_or_version_is_named(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "r")
+    other = Command(started="x", python="3.13.0", packages={"torch": "2.9.1", "peft": "0.22"}, machine={"cores": 64})
+    write_commands(run, SEARCH, other)
+    assert made(run).commands[1].differs == (
+        "python 3.13.0, not 3.12.3",
+        "cores 64, not 2",
+        "peft 0.22, not 0.21.0",
+    )
+    assert made(run).commands[0].differs == ()
+
+
+@pytest.mark.parametrize(
+    ("commands", "sentence", "percent"),
+    [
+        ((SEARCH,), "1 min 58 s of 2 min 00 s used", 98.5),
+        ((SEARCH, SEARCH), "3 min 56 s of 4 min 00 s used, in 2 commands", 98.5),
+        ((SEARCH.model_copy(update={"allowed_seconds": None}),), "1 min 58 s used; no limit was set", None),
+        ((SEARCH.model_copy(update={"seconds": None, "ended": None}),), "2 min 00 s allowed; not ended", None),
+        (
+            (SEARCH, SEARCH.model_copy(update={"seconds": None})),
+            "1 min 58 s of 4 min 00 s used, in 2 commands; 1 command without a noted end not counted",
+            None,
+        ),
+    ],
+)
+def test_time_used_stands_against_time_allowed(
+    tmp_path: Path, commands: tuple[Command, ...], sentence: str, percent: float | None
+) -> None:
+    run = whole_run(tmp_path / "r")
+    write_commands(run, *commands)
+    time = findings(read_run(run)).answer.time
+    assert time is not None
+    assert time.sentence == sentence
+    assert time.percent == (None if percent is None else pytest.approx(percent))
+
+
+def test_a_damaged_log_and_a_damaged_plan_are_named_and_cost_no_more(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "r")
+    (run / "commands.json").write_text("{")
+    (run / "plan.json").write_text('{"first": {"rungs": 3}}')
+    found = findings(read_run(run))
+    assert [problem for problem in found.problems if "commands.json: is damaged" in problem]
+    assert [problem for problem in found.problems if "plan.json: can't be read" in problem]
+    assert (found.making.plan, found.making.time) == (None, None)
+    assert found.answer.winner is not None
+
+
+def test_another_number_in_the_plan_is_damage(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "r")
+    write_sealed(run / "plan.json", {"first": PLAN})
+    text = (run / "plan.json").read_text()
+    (run / "plan.json").write_text(text.replace('"trials": 13', '"trials": 12'))
+    found = findings(read_run(run))
+    assert found.making.plan is None
+    assert [
+        problem for problem in found.problems if "plan.json: can't be read: it is not as the run wrote it" in problem
+    ]
+
+
+PLAN = {
+    "rungs": [{"trials": 13, "rows": 439}],
+    "finals": {"trials": 6, "rows": 1315},
+    "finalists": 3,
+    "seeds": 2,
+    "train_rows": 1315,
+}
+
+
+def test_the_plan_stands_beside_what_happened(tmp_path: Path) -> None:
+    recipe = make_recipe()
+    points = list(recipe.grid())
+    rows = {0: 439, 1: 439, 2: 439, 3: 1315, 4: 1315, 5: 700}
+    records = [
+        make_record(recipe, n, points[n if n < 3 else 0], state="failed" if n == 2 else "complete", seed=42 + (n == 4))
+        for n in rows
+    ]
+    records = [record.model_copy(update={"train_rows": rows[record.number]}) for record in records]
+    run = write_run(tmp_path / "r", recipe, records)
+    write_sealed(run / "plan.json", {"first": PLAN})
+    plan = made(run).plan
+    assert plan is not None
+    assert [(step.rows, step.whole, step.planned, step.done, step.failed) for step in plan.steps] == [
+        (439, False, 13, 3, 1),
+        (700, False, 0, 1, 0),
+        (1315, True, 6, 2, 0),
+    ]
+    assert plan.sentence == (
+        "Planned when the search began: 3 finalists on all 1,315 rows, with 2 seeds each. "
+        "Complete on all 1,315 rows: 1 configuration with 2 seeds."
+    )
+    assert made(run).seeds == (42, 43)
+
+
+def test_a_plan_that_only_the_time_ends_says_so(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "r")
+    plan = {**PLAN, "rungs": [], "finals": {"trials": 100_000, "rows": 1315}, "finalists": None}
+    write_sealed(run / "plan.json", {"first": plan})
+    kept = made(run).plan
+    assert kept is not None
+    (step,) = kept.steps
+    assert (step.planned, step.done, step.whole) == (None, 6, True)
+    assert (
+        "every configuration on all 1,315 rows, with 2 seeds. Complete on all 1,315 rows: 4 configurations with 1 seed"
+        in kept.sentence
+    )
+
+
+def test_licences_are_those_that_were_stated(tmp_path: Path) -> None:
+    cards = {
+        "data": {"package": "corpus 1.0", "package_license": "MIT"},
+        "models": {"demo": {"name": "owner/model", "license": "apache-2.0", "card": "https://hub/owner/model"}},
+    }
+    recipe = make_recipe({**PROVENANCE, "cards": cards}, backbone={"model": ["demo", "./other"]})
+    data, demo, other = made(write_run(tmp_path / "r", recipe, [])).sources
+    assert (data.name, data.license, data.card) == ("demo (BBC News)", "MIT (of the package corpus 1.0)", "not stated")
+    assert (demo.name, demo.license, demo.card) == ("demo (owner/model)", "apache-2.0", "https://hub/owner/model")
+    assert (other.license, other.card) == ("not stated", "not stated")
+
+
+@pytest.mark.parametrize(
+    "provenance", [{}, {"cards": 3, "machine": [], "packages": "x", "dropped_points": "y", "data": 1}]
+)
+def test_a_provenance_of_any_shape_is_borne(tmp_path: Path, provenance: dict[str, Any]) -> None:
+    found = made(write_run(tmp_path / "r", make_recipe(provenance), []))
+    assert (found.facts, found.packages, found.dropped, found.commands) == ((), (), (), ())
+    assert [source.license for source in found.sources] == ["not stated", "not stated"]
+
+
+def test_commands_and_moments_are_written_for_people() -> None:
+    assert as_typed(["x/cli.py", "search", "a b"]) == "loraloom search 'a b'"
+    assert (as_typed([]), as_typed(None), as_typed("loraloom x")) == (None, None, "loraloom x")
+    assert (moment("2026-11-25T10:00:00Z"), moment("yesterday")) == ("2026-11-25 10:00 UTC", "yesterday")

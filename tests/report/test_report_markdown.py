@@ -1,0 +1,175 @@
+"""The findings as Markdown, read by a Markdown parser: what came from outside makes no node."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from loraloom.report import findings, markdown, read_run
+from loraloom.report.markdown.text import bullets, code, fenced, table, text
+from tests.report.report_runs import (
+    LABELS,
+    PROVENANCE,
+    TEST_ROWS,
+    make_predictions,
+    make_recipe,
+    make_record,
+    make_score,
+    whole_run,
+    write_run,
+)
+
+PAYLOADS = (
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "[a](javascript:alert(1))",
+    "![a](https://evil.example/x.png)",
+    "<https://evil.example>",
+    "https://evil.example and www.evil.example and evil.example",
+    "a@evil.example",
+    "a | b || c",
+    "`code` ``more`` ```most",
+    "\\` \\| \\\\",
+    "# heading",
+    "- item",
+    "1. item",
+    "> quote",
+    "---",
+    "===",
+    "***bold*** _it_ ~~no~~",
+    "&lt;b&gt; &#60;i&#62;",
+    "a\n\n<b>b</b>\r\n# c",
+    "```\nx",
+    "[x]: https://evil.example",
+    "</details><script>",
+    "\x00\ud800\u2028",
+    "    indented",
+)
+HARMFUL = {"html_inline", "html_block", "link_open", "image", "em_open", "strong_open", "s_open", "code_block"}
+PARSER = MarkdownIt("gfm-like", {"html": True, "linkify": True})
+
+
+def tokens(given: str) -> Iterator[Token]:
+    for token in PARSER.parse(given):
+        yield token
+        yield from token.children or ()
+
+
+def shown(given: str) -> str:
+    """The text that a reader sees, without the zero-width spaces that keep it from being linked."""
+    kinds = ("text", "code_inline", "text_special")
+    words = (token.content for token in tokens(given) if token.type in kinds and not token.children)
+    return "".join(words).replace("\u200b", "")
+
+
+def plain(given: str) -> str:
+    from loraloom.report.wording import clean
+
+    return " ".join(clean(given).split()).replace("\u200b", "")
+
+
+def test_the_parser_makes_every_kind_of_node_of_text_that_is_not_escaped() -> None:
+    assert {token.type for payload in PAYLOADS for token in tokens(payload)} >= HARMFUL
+
+
+@given(st.one_of(st.sampled_from(PAYLOADS), st.text(), st.text("\\`*_[]()<>#|~$&!-+=.:@/ \nwhtp1")))
+@example("a.b`|\\")
+@example("0\u200b.")
+def test_any_text_is_one_paragraph_of_itself(given_text: str) -> None:
+    made = list(tokens(text(given_text)))
+    assert not {token.type for token in made} - {"paragraph_open", "paragraph_close", "inline", "text", "text_special"}
+    assert shown(text(given_text)) == plain(given_text)
+
+
+@given(st.one_of(st.sampled_from(PAYLOADS), st.text(), st.text("\\`| ab")))
+def test_any_value_is_one_code_span_of_itself(given_text: str) -> None:
+    made = code(given_text)
+    assert {token.type for token in tokens(made)} <= {"paragraph_open", "paragraph_close", "inline", "code_inline"}
+    assert shown(made).strip() == plain(given_text)
+
+
+@given(st.lists(st.one_of(st.sampled_from(PAYLOADS), st.text()), min_size=2, max_size=2), st.booleans())
+def test_a_table_keeps_its_columns(cells: list[str], as_code: bool) -> None:
+    write = code if as_code else text
+    made = [token.type for token in PARSER.parse(table(("a", "b"), [[write(cell) for cell in cells], ["1", "2"]]))]
+    assert (made.count("tr_open"), made.count("td_open"), made.count("th_open")) == (3, 4, 2)
+
+
+@given(st.one_of(st.sampled_from(PAYLOADS), st.text()))
+def test_a_block_of_code_holds_whatever_it_is_given(given_text: str) -> None:
+    (block,) = PARSER.parse(fenced(given_text, "yaml"))
+    assert (block.type, block.info) == ("fence", "yaml")
+
+
+def test_items_stay_items() -> None:
+    made = [token.type for token in PARSER.parse(bullets(map(text, PAYLOADS)))]
+    assert made.count("list_item_open") == len(PAYLOADS)
+    assert (made.count("bullet_list_open"), made.count("heading_open")) == (1, 0)
+
+
+def hostile_run(folder: Path, payload: str) -> Path:
+    provenance: dict[str, Any] = {
+        **dict.fromkeys(("loraloom", "python", "git_revision", "started"), payload),
+        "command": ["x", payload],
+        "packages": {payload: payload},
+        "machine": {"cores": payload, "processor": payload},
+        "model_revisions": {payload: payload},
+        "dropped_points": [payload],
+        "cards": {"data": {"license": payload}, "models": {"demo": {"license": payload, "card": payload}}},
+        "data": {
+            **dict.fromkeys(("name", "fingerprint", "revision"), payload),
+            "rows": {payload: 3},
+            "findings": [{"kind": payload, "severity": payload, "count": 1, "sentence": payload}],
+        },
+    }
+    labels = (payload, *LABELS[1:])
+    recipe = make_recipe(
+        provenance, lora={"target_modules": [["query"], ["a" + payload.replace("\ud800", "")]]}, train={}
+    )
+    points = list(recipe.grid())
+    best = make_record(recipe, 1, points[1], 0.9, labels=labels, marks=(payload,), test=make_score(0.9, TEST_ROWS))
+    return write_run(folder, recipe, [best], best=best, predictions=make_predictions(labels))
+
+
+@pytest.mark.parametrize("payload", [each for each in PAYLOADS if "\ud800" not in each])
+def test_hostile_text_makes_no_node_in_the_whole(tmp_path: Path, payload: str) -> None:
+    made = markdown(findings(read_run(hostile_run(tmp_path / "run", payload))))
+    ours = markdown(findings(read_run(hostile_run(tmp_path / "ours", "ours"))))
+    counts = [
+        {kind: [token.type for token in tokens(each)].count(kind) for kind in (*HARMFUL, "tr_open", "heading_open")}
+        for each in (made, ours)
+    ]
+    assert counts[0] == counts[1]
+    assert counts[1]["link_open"] == counts[1]["image"] == 0
+
+
+def test_it_says_what_the_page_says(tmp_path: Path) -> None:
+    made = markdown(findings(read_run(whole_run(tmp_path / "demo"))))
+    assert re.findall("^# .*|^## .*", made, re.MULTILINE) == [
+        "# demo",
+        "## Answer",
+        "## What this can't claim",
+        "## Leaderboard",
+        "## Test",
+        "## Data",
+        "## How it was made",
+    ]
+    assert "test accuracy of **0.971** (95 % interval 0.951–0.983, 445 test rows)" in made
+    assert "184,864 trainable parameters, 18.5 % of the cap of 1,000,000" in made
+    assert "| 1 **winner** | `4` |" in made
+    assert PROVENANCE["command"] in made
+    assert "Not shown: 0 more with a result, 2 pruned or failed." in made
+
+
+def test_a_run_without_a_winner_says_so(tmp_path: Path) -> None:
+    made = markdown(findings(read_run(write_run(tmp_path / "r", make_recipe({}), []))))
+    assert "There is no winner: 0 trials failed" in made
+    assert "## Test" not in made

@@ -1,0 +1,36 @@
+"""Numbers rounded to what their interval allows."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loraloom.metrics import wilson_interval
+from loraloom.report.rounding import decimals, rounded, rounded_span
+
+
+@pytest.mark.parametrize(
+    ("half", "places"),
+    [(0.2, 2), (0.0354, 3), (0.0355, 2), (0.0161, 3), (0.0094, 3), (0.00951, 3), (0.00949, 3), (0.00354, 4), (1e-9, 5)],
+)
+def test_decimals_follow_the_particle_data_groups_rule(half: float, places: int) -> None:
+    assert decimals((0.5 - half, 0.5 + half)) == places
+
+
+@given(st.integers(1, 100_000), st.data())
+def test_rounding_moves_a_share_by_less_than_a_fifth_of_its_uncertainty(rows: int, data: st.DataObject) -> None:
+    correct = data.draw(st.integers(0, rows))
+    interval = wilson_interval(correct, rows)
+    shown = rounded(correct / rows, interval)
+    if not shown.startswith(">"):
+        half = (interval[1] - interval[0]) / 2
+        assert abs(float(shown) - correct / rows) <= max(half / 5, 0.5e-5) or decimals(interval) == 2
+
+
+def test_only_a_whole_share_is_written_as_one() -> None:
+    interval = (0.9989, 0.99999)
+    assert rounded(0.99999, interval) == ">0.9999"
+    assert rounded(1.0, interval) == "1.0000"
+    assert (rounded(None, None), rounded_span(None), rounded(0.5, None)) == ("–", "–", "0.500")
+    assert rounded_span((0.876, 0.948)) == "0.88–0.95"

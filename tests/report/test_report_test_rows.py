@@ -1,0 +1,109 @@
+"""Doubts about the test rows: few, looked at before, leaked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from loraloom.metrics import wilson_interval
+from loraloom.report import findings, read_run
+from loraloom.report.test_rows import of_few
+from loraloom.study.commands import Command
+from tests.report.report_runs import (
+    PROVENANCE,
+    TEST_ROWS,
+    make_recipe,
+    make_record,
+    make_score,
+    whole_run,
+    write_run,
+)
+from tests.report.test_report_making import SEARCH, write_commands
+
+
+def doubts(run: Path) -> str:
+    return "\n".join(findings(read_run(run)).cautions)
+
+
+def test_few_rows_are_named_with_how_many_it_would_take() -> None:
+    interval = wilson_interval(54, 60)
+    (said,) = of_few(interval, 60, "test")
+    assert said.startswith("From 60 test rows the accuracy is known to an interval of 15 points")
+    need = int(said.split()[-2].replace(",", ""))
+    low, high = wilson_interval(round(0.9 * need), need)
+    assert high - low <= 0.055
+    assert not list(of_few(wilson_interval(430, 444), 444, "test"))
+
+
+def test_one_test_is_no_doubt(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "r")
+    write_commands(run, SEARCH)
+    assert "looked at before" not in doubts(run)
+
+
+@pytest.mark.parametrize("logged", [True, False])
+def test_a_winner_that_was_tested_before_this_one_is_named(tmp_path: Path, logged: bool) -> None:
+    """By the log of commands, and, where a run has none, by the result that its record got."""
+    recipe = make_recipe()
+    points = list(recipe.grid())
+    test = make_score(0.951, TEST_ROWS)
+    records = [
+        make_record(recipe, 0, points[0], 0.95, test=None if logged else test),
+        make_record(recipe, 1, points[1]),
+    ]
+    best = make_record(recipe, 1, points[1], test=make_score(0.96, TEST_ROWS))
+    run = write_run(tmp_path / "r", recipe, records, best=best)
+    if logged:
+        write_commands(
+            run, SEARCH.model_copy(update={"tested": (0,)}), Command(started="x", tested=(1, 1), ended="done")
+        )
+    said = doubts(run)
+    assert "The test rows were looked at before: trial 0000" in said
+    assert ("(0.951)" in said) is not logged
+
+
+def test_the_same_winner_tested_twice_is_no_other_look(tmp_path: Path) -> None:
+    """As after a kill in the midst of the test."""
+    run = whole_run(tmp_path / "r")
+    write_commands(run, SEARCH.model_copy(update={"ended": None}), SEARCH)
+    assert "looked at before" not in doubts(run)
+
+
+def test_a_lost_log_is_a_doubt(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "r")
+    write_commands(run, Command(started="", ended="failed"), SEARCH)
+    assert "How often the test rows were looked at is not known" in doubts(run)
+
+
+def test_leaked_rows_that_were_kept_are_counted_once(tmp_path: Path) -> None:
+    finding = {
+        "kind": "leak",
+        "severity": "warning",
+        "count": 12,
+        "sentence": "12 training rows are also in test: kept.",
+    }
+    about = {**PROVENANCE, "allow_leak": True, "data": {**PROVENANCE["data"], "findings": [finding]}}
+    recipe = make_recipe(about, lora={}, train={})
+    best = make_record(recipe, 0, {}, marks=("leaked rows were kept",), test=make_score(0.96, TEST_ROWS))
+    run = write_run(tmp_path / "r", recipe, [best], best=best)
+    assert doubts(run).count("kept") == 2
+    assert "--allow-leak), and flatter the accuracies of the splits that they are in: 12 training rows" in doubts(run)
+
+
+def test_configurations_compared_on_fewer_rows_alone_are_survivors_not_taken(tmp_path: Path) -> None:
+    recipe = make_recipe()
+    points = list(recipe.grid())
+    pairs = [(0, 0, 400), (1, 1, 400), (2, 2, 400), (3, 0, 1300)]
+    records = [
+        make_record(recipe, n, points[point]).model_copy(update={"train_rows": rows}) for n, point, rows in pairs
+    ]
+    run = write_run(tmp_path / "r", recipe, records, best=records[3])
+    assert "2 of 3 configurations were compared on fewer rows than the winner" in doubts(run)
+
+
+def test_two_seeds_are_too_few_to_know(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={}, train={}, search={"seeds": 2})
+    records = [make_record(recipe, n, {}, accuracy, seed=42 + n) for n, accuracy in enumerate((0.95, 0.96))]
+    run = write_run(tmp_path / "r", recipe, records, best=records[1])
+    assert "It was trained with 2 seeds, which say little" in doubts(run)

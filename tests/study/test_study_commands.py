@@ -1,0 +1,118 @@
+"""commands.json: what was done with a run, however each command ended."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from loraloom.errors import RunError, StoppedError
+from loraloom.study.commands import COMMANDS, CommandLog, logged, read_commands
+
+MADE = {"loraloom": "1", "python": "3.12", "packages": {"torch": "2.9"}, "machine": {"cores": 2}, "git_revision": "x"}
+
+
+@contextmanager
+def command(run: Path, *words: str, said: list[str] | None = None) -> Iterator[CommandLog]:
+    with logged(
+        run,
+        words,
+        MADE,
+        allowed_seconds=120.0,
+        seconds=lambda: 61.5,
+        finished=lambda: 7,
+        say=(said if said is not None else []).append,
+    ) as log:
+        yield log
+
+
+def test_a_command_is_noted_before_and_after(tmp_path: Path) -> None:
+    with command(tmp_path, "loraloom", "search") as log:
+        (begun,) = read_commands(tmp_path)
+        log.tests(3)
+    (ended,) = read_commands(tmp_path)
+    assert (begun.ended, begun.seconds, begun.tested) == (None, None, ())
+    assert (ended.ended, ended.seconds, ended.allowed_seconds, ended.finished) == ("done", 61.5, 120.0, 7)
+    assert (ended.command, ended.tested) == (("loraloom", "search"), (3,))
+    assert (ended.packages, ended.machine) == (MADE["packages"], MADE["machine"])
+
+
+def test_later_commands_stand_after_earlier_ones(tmp_path: Path) -> None:
+    with command(tmp_path, "loraloom", "search"):
+        pass
+    with command(tmp_path, "loraloom", "resume"):
+        pass
+    assert [each.command[1] for each in read_commands(tmp_path)] == ["search", "resume"]
+
+
+@pytest.mark.parametrize(
+    ("error", "ended"),
+    [
+        (StoppedError(Path("run"), "stopped by SIGTERM"), "stopped"),
+        (KeyboardInterrupt(), "stopped"),
+        (RunError("no space is left\nat all"), "failed"),
+    ],
+)
+def test_how_a_command_was_broken_off_is_noted(tmp_path: Path, error: BaseException, ended: str) -> None:
+    with pytest.raises(type(error)), command(tmp_path):
+        raise error
+    (kept,) = read_commands(tmp_path)
+    assert kept.ended == ended
+    assert kept.why == (str(error).splitlines() or ["KeyboardInterrupt"])[0]
+
+
+def test_a_kill_leaves_the_command_and_its_test_without_an_end(tmp_path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        with command(tmp_path) as log:
+            log.tests(4)
+            os._exit(9)
+    os.waitpid(child, 0)
+    (kept,) = read_commands(tmp_path)
+    assert (kept.ended, kept.tested) == (None, (4,))
+
+
+def test_a_run_that_vanishes_hides_no_error(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+
+    def vanish() -> None:
+        with command(run):
+            (run / COMMANDS).unlink()
+            run.rmdir()
+            raise RunError("the first")
+
+    with pytest.raises(RunError, match="the first"):
+        vanish()
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"sha256": "0", "commands": []}', "[" * 100_000])
+def test_a_damaged_file_is_refused_by_readers_and_put_aside_by_the_next_command(tmp_path: Path, damage: str) -> None:
+    (tmp_path / COMMANDS).write_text(damage)
+    with pytest.raises(RunError, match=r"commands\.json: is damaged"):
+        read_commands(tmp_path)
+    said: list[str] = []
+    with command(tmp_path, said=said):
+        pass
+    lost, ended = read_commands(tmp_path)
+    assert "is damaged" in said[0]
+    assert (lost.started, ended.ended) == ("", "done")
+    assert (tmp_path / f"{COMMANDS}.damaged").read_text() == damage
+
+
+def test_another_number_in_it_is_damage(tmp_path: Path) -> None:
+    with command(tmp_path) as log:
+        log.tests(3)
+    values = json.loads((tmp_path / COMMANDS).read_text())
+    values["commands"][0]["tested"] = [2]
+    (tmp_path / COMMANDS).write_text(json.dumps(values))
+    with pytest.raises(RunError, match="not as the run wrote it"):
+        read_commands(tmp_path)
+
+
+def test_a_run_of_an_older_version_has_none(tmp_path: Path) -> None:
+    assert read_commands(tmp_path) == ()
