@@ -176,13 +176,13 @@ def _go_on(
         if clock.max_seconds is not None and not stop.asked():
             watchers.note(driver.in_the_time)
         winner = _crown(run, place, watchers, stop, log)
+        log.ends("done", seconds=clock.seconds, finished=len(run.records()))
         watchers.crowned(winner)
         write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))
         why_not: str | None = "the run was asked to stop"
         if not stop.asked():
             why_not = collect_in_time(run.path, winner, place.data, clock, watchers.note)
         watchers.note("writing the report")
-        log.ends("done", seconds=clock.seconds, finished=len(run.records()))
         drawn = clock.seconds_left is None or clock.seconds_left > PICTURES_SHARE * clock.report_seconds
         write_report(run.path, drawn=drawn, similar=why_not is None, why_not_similar=why_not)
         stop.raise_if_asked()
