@@ -1,6 +1,6 @@
 """A run folder: made whole or not at all, opened by one process at a time.
 
-    RUN/recipe.yaml, study.db, trials/0007/, leaderboard.csv, best/, report/
+    RUN/recipe.yaml, study.db, rows/, trials/0007/, leaderboard.csv, best/, report/
 
 A trial's folder is finished when its manifest stands; whatever else is in trials/ is a trial that was broken off.
 """

@@ -331,3 +331,4 @@ class LoomEngine:
             save_adapter(trial.model, trial.job.folder)
         except TrialFailedError as error:
             trial.fail(str(error))
+        trial.save_predicted()
