@@ -49,7 +49,7 @@ class KeptRow(BaseModel):
     row: int = Field(ge=0)
     text: str
     label: int = Field(ge=0)
-    tokens: int | None = Field(default=None, ge=0)
+    tokens: int | None = Field(default=None, ge=0, lt=2**31)
     source: str | None = None
 
 
