@@ -63,7 +63,7 @@ class Coverage:
 
 def confidence_of(probabilities: ArrayLike) -> Floats:
     """(N,) the probability of what is predicted."""
-    return np.asarray(probabilities, dtype=np.float64).max(axis=1)
+    return np.asarray(np.asarray(probabilities).max(axis=1), dtype=np.float64)
 
 
 def right_of(labels: ArrayLike, probabilities: ArrayLike) -> Flags:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from loraloom.report.answer import Answer, answer
 from loraloom.report.cautions import cautions
 from loraloom.report.curves import Curves, curves, trials_to_draw
+from loraloom.report.dataset import Dataset, dataset
+from loraloom.report.failures import Failures, failures
 from loraloom.report.leaderboard import Leaderboard, describe, leaderboard
 from loraloom.report.provenance import DataFindings, Making, data_findings, making
 from loraloom.report.reading import Run, read_evaluations
@@ -27,7 +29,9 @@ class Findings:
     board: Leaderboard
     curves: Curves | None
     test: Tested | None
+    failures: Failures | None
     data: DataFindings
+    dataset: Dataset
     making: Making
     problems: tuple[str, ...]
 
@@ -38,6 +42,7 @@ def findings(run: Run) -> Findings:
     board = leaderboard(run)
     drawn = curves(board, read_evaluations(run, trials_to_draw(board), problems))
     test = tested(run.best, problems) if run.best else None
+    failed = failures(run, board, problems)
     found = answer(run, board)
     return Findings(
         name=run.path.resolve().name,
@@ -48,7 +53,9 @@ def findings(run: Run) -> Findings:
         board=board,
         curves=drawn,
         test=test,
+        failures=failed,
         data=data_findings(run),
+        dataset=dataset(run, failed),
         making=making(run),
         problems=tuple(problems),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,9 +69,10 @@ def newcombe(one: Group, other: Group) -> Interval:
     Newcombe, "Interval estimation for the difference between independent proportions", Statistics in Medicine 17
     (1998), 873-890, method 10; as statsmodels has it.
     """
-    from statsmodels.stats.proportion import confint_proportions_2indep
+    from statsmodels.stats import proportion
 
-    low, high = confint_proportions_2indep(
+    difference_interval: Any = proportion.confint_proportions_2indep  # statsmodels has no types
+    low, high = difference_interval(
         one.right, one.rows, other.right, other.rows, method="newcomb", compare="diff", alpha=0.05
     )
     return float(low), float(high)
@@ -172,8 +174,9 @@ def _compared(groups: tuple[Group, ...], p: float, pair: tuple[Group, Group] | N
 
 def together(found: dict[str, Dependence | None], judged: Judged) -> dict[str, Dependence | None]:
     """The same with Holm's p-values, and with verdicts."""
-    from statsmodels.stats.multitest import multipletests
+    from statsmodels.stats import multitest
 
+    multipletests: Any = multitest.multipletests  # statsmodels has no types
     tested = {name: each.p for name, each in found.items() if each is not None and each.p is not None}
     adjusted = dict(zip(tested, multipletests(list(tested.values()), method="holm")[1], strict=True)) if tested else {}
     wrong, rows = int((~judged.right).sum()), int(judged.right.size)
