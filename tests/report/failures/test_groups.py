@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
+from statsmodels.stats import multitest
 
 from loraloom.metrics import wilson_interval
 from loraloom.report.failures.groups import (
@@ -26,6 +26,9 @@ from loraloom.report.failures.groups import (
 )
 from loraloom.report.failures.kept import Judged
 from tests.report.failures.judged_rows import judged_rows
+
+
+multipletests: Any = multitest.multipletests  # statsmodels has no types
 
 
 def flags(right: int, rows: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
