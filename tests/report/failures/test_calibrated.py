@@ -79,7 +79,7 @@ def test_a_threshold_is_chosen_on_validation_and_tried_on_test() -> None:
         assert each.accuracy == test.right[answered].mean()
         assert validation.right[validation.probabilities.max(axis=1) >= each.threshold].mean() >= each.wanted
     assert [each.coverage for each in found.targets] == sorted((each.coverage for each in found.targets), reverse=True)
-    assert "For 99.0 % accuracy, answer where the confidence is" in found.verdict
+    assert "or more gives 99 % accuracy on validation; on test that is" in found.verdict
 
 
 def test_the_area_lies_between_the_least_and_that_of_chance() -> None:

@@ -27,7 +27,6 @@ from loraloom.report.failures.groups import (
 from loraloom.report.failures.kept import Judged
 from tests.report.failures.judged_rows import judged_rows
 
-
 multipletests: Any = multitest.multipletests  # statsmodels has no types
 
 

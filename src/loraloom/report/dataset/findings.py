@@ -98,9 +98,10 @@ def _on_overlaps(found: Counts) -> str:
         said = (
             f"Training rows that held-out rows equal, or nearly, were dropped before training ({from_train:,} in all)."
         )
-    if held is not None and held.equal + held.near:
+    shared = held.equal + held.near if held is not None else 0
+    if shared:
         said += (
-            f" {plural(held.equal + held.near, 'validation row')} equal test rows, or nearly: the choice of the winner "
-            "has seen them."
+            f" {plural(shared, 'validation row')} {'is' if shared == 1 else 'are'} in test too, or nearly: the choice "
         )
+        said += "of the winner has seen them."
     return said

@@ -139,7 +139,8 @@ def share_effect(rows: Mapping[str, int], lines: Sequence[ClassLine], of_class: 
         return Effect(len(known), None, None, None, verdict)
     slope, interval = slope_by_class(counts, recalls)
     p = rank_test(counts, recalls)
-    per = f"a class twice as common has a recall {points(slope)} other ({points_span(interval)}, {len(known)} classes)"
+    per = f"recall changes by {points(slope)} where a class is twice as common ({points_span(interval)}, "
+    per += f"{len(known)} classes)"
     if p <= LEVEL:
         how = "Rare classes do worse" if slope > 0 else "Common classes do worse"
         verdict = f"{how} ({chance(p)}): {per}."

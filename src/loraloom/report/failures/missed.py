@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from loraloom.report.failures.kept import Kept
+from loraloom.report.wording import plural
 
 MOST_ROWS = 15
 FEWEST_TRIALS = 2
@@ -91,12 +92,13 @@ def missed(kept: Kept, labels: Sequence[str]) -> Missed | None:
 
 
 def _verdict(found: Missed) -> str:
-    few = f"All {len(found.trials)} trials" if len(found.trials) > 2 else "Both trials"
+    trials = f"all {len(found.trials)} trials" if len(found.trials) > 2 else "both trials"
     if not found.count:
-        return f"{few} have no wrong validation row in common: each error is one trial's own."
+        return f"No validation row is wrong in {trials}: each error can be avoided by some configuration."
     expected = "less than 0.1" if found.expected < 0.1 else f"about {found.expected:.1f}"
     return (
-        f"{few} get {found.count:,} of {found.rows:,} validation rows wrong; if each erred on rows of its own, "
-        f"{expected} would be. They are {found.count:,} of the {found.of_winner:,} errors of the winner there: another "
-        "configuration of this search does not mend those, other labels or another model may."
+        f"{found.count:,} of {plural(found.rows, 'validation row')} {'is' if found.count == 1 else 'are'} wrong in "
+        f"{trials}; if each erred on rows of its own, {expected} would be. That is {found.count:,} of the winner's "
+        f"{plural(found.of_winner, 'error')} there: another configuration of this search does not mend those, other "
+        "labels or another model may."
     )

@@ -107,8 +107,8 @@ def _verdict(judged: Judged, validation: Judged | None, targets: tuple[Target, .
         return "Thresholds are chosen on validation and tried on test rows, which are read when the search has ended."
     if validation is None:
         return (
-            "The winner's validation predictions were not kept, so no threshold can be chosen that is tried on other "
-            "rows; a search by this version keeps them."
+            "Nor can a confidence be named from which on it may be trusted: such a threshold is chosen on validation, "
+            "and tried on test."
         )
     if not targets:
         whole = float(validation.right.mean())
@@ -117,8 +117,8 @@ def _verdict(judged: Judged, validation: Judged | None, targets: tuple[Target, .
         )
     best = next((each for each in targets if each.wanted == 0.99), targets[-1])
     said = (
-        f"For {percent(best.wanted)} accuracy, answer where the confidence is {best.threshold:.3f} or more (chosen on "
-        f"validation): on test that is {percent(best.coverage)} of the rows "
+        f"Answering where the confidence is {best.threshold:.3f} or more gives {100 * best.wanted:g} % accuracy on "
+        f"validation; on test that is {percent(best.coverage)} of the rows "
         f"({percent(best.coverage_interval[0])} to {percent(best.coverage_interval[1])})"
     )
     if best.accuracy is None or best.accuracy_interval is None:

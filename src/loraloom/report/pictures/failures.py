@@ -13,7 +13,7 @@ from loraloom.report.failures.calibrated import Calibrated
 from loraloom.report.failures.groups import Dependence
 from loraloom.report.failures.selective import Selective
 from loraloom.report.pictures.drawing import Picture, picture
-from loraloom.report.svg import INK, MUTED, SERIES
+from loraloom.report.svg import MUTED, SERIES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +58,6 @@ def _reliability(axes: Axes, found: Calibrated) -> None:
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel("confidence")
     axes.set_ylabel("share that is right")
-    axes.text(low, low + 0.03, " as sure as right", color=INK, fontsize=8.5, va="bottom")
 
 
 def _bins(axes: Axes, bins: Sequence[Bin], colour: str, marker: str, rows: int, *, with_intervals: bool) -> None:
