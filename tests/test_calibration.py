@@ -16,12 +16,13 @@ from loraloom.calibration import (
     confidence_of,
     coverage_curve,
     fit_temperature,
+    least_area,
     reliability,
     right_of,
     row_losses,
     threshold_for,
 )
-from loraloom.metrics import expected_calibration_error, log_loss, softmax
+from loraloom.metrics import expected_calibration_error, log_loss, softmax, wilson_interval
 
 Floats = NDArray[np.float64]
 
@@ -143,8 +144,21 @@ def test_coverage_answers_rows_of_equal_confidence_together() -> None:
     assert curve.threshold.tolist() == [0.9, 0.8, 0.6]
     assert curve.coverage.tolist() == pytest.approx([0.4, 0.6, 1.0])
     assert curve.accuracy.tolist() == pytest.approx([1 / 2, 2 / 3, 3 / 5])
-    assert (curve.low <= curve.accuracy).all()
-    assert (curve.accuracy <= curve.high).all()
+    ends = [wilson_interval(hits, answered) for hits, answered in ((1, 2), (2, 3), (3, 5))]
+    assert np.stack([curve.low, curve.high], axis=1) == pytest.approx(np.array(ends))
+
+
+def test_the_ends_of_a_curve_without_an_error_are_wilsons() -> None:
+    curve = coverage_curve(np.array([True, True]), np.array([0.9, 0.8]))
+    assert (curve.low[1], curve.high[1]) == pytest.approx(wilson_interval(2, 2))
+    curve = coverage_curve(np.array([False, False]), np.array([0.9, 0.8]))
+    assert (curve.low[1], curve.high[1]) == pytest.approx(wilson_interval(0, 2))
+
+
+def test_the_least_area_is_that_of_a_model_least_sure_where_it_errs() -> None:
+    right = np.array([True, False, True, True, False, True])
+    best = coverage_curve(right, np.where(right, 0.9, 0.1) - np.arange(6) / 100).area
+    assert least_area(right) == pytest.approx(best)
 
 
 def test_the_area_is_the_mean_over_coverages_and_over_orders_within_ties() -> None:

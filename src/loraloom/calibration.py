@@ -163,13 +163,25 @@ def coverage_curve(right: Flags, confidence: Floats) -> Coverage:
     sure, hits = confidence[order], right[order]
     last = np.flatnonzero(np.append(np.diff(sure) != 0, True))  # the last row of each confidence
     answered = last + 1
-    correct = np.cumsum(hits)[last]
-    ends = np.array([wilson_interval(int(c), int(n)) for c, n in zip(correct, answered, strict=True)])
-    # Within a tie the rows come in any order: each is as right as the tie is on average.
-    sizes = np.diff(np.append(0, answered))
-    even = np.repeat(np.diff(np.append(0, correct)) / sizes, sizes)
-    area = float(np.mean(1 - np.cumsum(even) / np.arange(1, right.size + 1)))
-    return Coverage(sure[last], answered / right.size, correct / answered, ends[:, 0], ends[:, 1], area)
+    correct = np.cumsum(hits, dtype=np.int64)[last]
+    low, high = _wilson_ends(correct, answered)
+    area = selective_area(right, confidence)
+    return Coverage(sure[last], answered / right.size, correct / answered, low, high, area)
+
+
+def selective_area(right: Flags, confidence: Floats) -> float:
+    """AURC, see `coverage_curve`: rows of a tie come in any order, so each is as right as the tie is on average."""
+    order = np.argsort(-confidence, kind="stable")
+    hits = right[order]
+    last = np.flatnonzero(np.append(np.diff(confidence[order]) != 0, True))
+    sizes, correct = np.diff(np.append(0, last + 1)), np.diff(np.append(0, np.cumsum(hits)[last]))
+    even = np.repeat(correct / sizes, sizes)
+    return float(np.mean(1 - np.cumsum(even) / np.arange(1, right.size + 1)))
+
+
+def least_area(right: Flags) -> float:
+    """The AURC of a model that is as often right, and least sure just where it errs."""
+    return float(np.mean(1 - np.cumsum(np.sort(right)[::-1]) / np.arange(1, right.size + 1)))
 
 
 def threshold_for(right: Flags, confidence: Floats, accuracy: float) -> float | None:
@@ -181,6 +193,16 @@ def threshold_for(right: Flags, confidence: Floats, accuracy: float) -> float | 
     curve = coverage_curve(right, confidence)
     enough = np.flatnonzero(curve.accuracy >= accuracy - 1e-12)
     return float(curve.threshold[enough[-1]]) if enough.size else None
+
+
+def _wilson_ends(correct: NDArray[np.int64], total: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """`metrics.wilson_interval` of many counts at once: a curve of 100,000 points takes milliseconds, not seconds."""
+    z = float(stats.norm.isf(0.025))
+    share, scale = correct / total, 1 + z * z / total
+    centre = share + z * z / (2 * total)
+    reach = z * np.sqrt(share * (1 - share) / total + z * z / (4.0 * total * total))
+    low = np.where(correct == 0, 0.0, np.maximum(0.0, (centre - reach) / scale))
+    return low, np.where(correct == total, 1.0, np.minimum(1.0, (centre + reach) / scale))
 
 
 def _places(confidence: Floats, bins: int) -> NDArray[np.int64]:

@@ -25,7 +25,7 @@ from loraloom.study.durable import MANIFEST, is_whole, replacing_folder, verify_
 VALIDATION = "validation.safetensors"
 ROWS = "rows"
 ROWS_FILE = "validation.jsonl"
-MOST_ROWS = 20_000
+MOST_ROWS = 10_000
 """Rows whose texts are kept, from the first on."""
 LONGEST_TEXT = 5_000
 """Characters of a text that are kept."""

@@ -15,6 +15,7 @@ from loraloom.report import findings, read_run
 from loraloom.report.failures.kept import MOST_TRIALS, read_kept
 from loraloom.report.findings import Findings
 from loraloom.report.leaderboard import leaderboard
+from loraloom.report.page import page
 from loraloom.study.durable import write_manifest
 from loraloom.study.evidence import ROWS_FILE, VALIDATION, read_predicted, write_predicted, write_rows
 from loraloom.study.record import TEST_PREDICTIONS, read_record
@@ -187,6 +188,7 @@ def test_test_predictions_that_can_not_be_are_said_and_validation_is_judged(
     assert any(f"{TEST_PREDICTIONS}: can't be trusted" in each and sentence in each for each in said.problems)
     assert said.failures is not None
     assert said.failures.split == "validation"
+    assert "Each class on validation" in page(said, None, ())
 
 
 @pytest.mark.parametrize("given", [{"tokens": -1}, {"tokens": "many"}, {"source": 7}, {"tokens": 2**40}])

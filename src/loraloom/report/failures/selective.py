@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loraloom.calibration import Coverage, confidence_of, coverage_curve, threshold_for
+from loraloom.calibration import Coverage, confidence_of, coverage_curve, least_area, threshold_for
 from loraloom.metrics import Interval, wilson_interval
 from loraloom.report.failures.kept import Judged
 from loraloom.report.failures.saying import percent
@@ -59,7 +59,7 @@ def selective(judged: Judged, validation: Judged | None) -> Selective:
         curve=curve,
         area=curve.area,
         area_interval=_area_interval(judged),
-        least=coverage_curve(right, right.astype(np.float64) - np.arange(right.size) * 1e-12).area,
+        least=least_area(right),
         targets=targets,
         verdict=_verdict(judged, validation, targets),
     )
