@@ -15,6 +15,7 @@ ORDER = (
     "errors",
     "recipe",
     "metrics",
+    "calibration",
     "budget",
     "hub",
     "study",

@@ -27,6 +27,7 @@ from loraloom.search.watcher import Watcher
 from loraloom.study.choice import choose
 from loraloom.study.commands import CommandLog, logged
 from loraloom.study.durable import write_text
+from loraloom.study.evidence import has_rows, write_rows
 from loraloom.study.leaderboard import LEADERBOARD, leaderboard_csv, standings
 from loraloom.study.provenance import changed, describe_machine
 from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
@@ -79,6 +80,7 @@ def search(
         "cards": place.cards(),
     }
     dropped = place.check()
+    made["data"] |= place.facts()
     run = Run.create(Path(out), recipe.model_copy(update={"provenance": {**made, "dropped_points": list(dropped)}}))
     try:
         return _go_on(run, place, engine, watcher, clock, stop or Stop(), placement, profile, command)
@@ -167,6 +169,8 @@ def _go_on(
             say=watchers.note,
         ) as log,
     ):
+        if not has_rows(run.path):
+            write_rows(run.path, place.rows_to_keep())
         executor = make_executor(placement, engine, place, watchers.note, profile=profile)
         driver = Driver(run, place, executor, watchers, clock, stop, rehearse_test)
         driver.plan(engine.name, f"{reason}; {placement}")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
-from loraloom.data import TextData, text_of
+from loraloom.data import TextData, load_data, text_of
 from loraloom.errors import DataError
+from loraloom.recipe import Configuration
 from tests.data.files import load, rows, sentence, write_csv, write_jsonl
 
 
@@ -132,3 +134,28 @@ def test_a_cell_that_is_not_text_is_refused(tmp_path: Path, cell: Any) -> None:
 def test_numbers_as_text_in_csv_are_text(tmp_path: Path) -> None:
     content = [(str(number), "ab"[number % 2]) for number in range(30)]
     assert _load(write_csv(tmp_path / "rows.csv", content)).train.texts[0].isdecimal()
+
+
+def test_a_column_source_goes_with_its_rows_into_every_split() -> None:
+    rows = [(f"text number {row} of the {row % 2} kind", "ab"[row % 2], f"paper {row}") for row in range(40)]
+    frame = pd.DataFrame(rows, columns=["text", "label", "Source"])
+    data = load_data(Configuration().data, seed=1, train=frame)
+    source_of = {text: source for text, _, source in rows}
+    for split in (data.train, data.validation, data.test):
+        assert split.sources == tuple(source_of[text] for text in split.texts)
+
+
+@pytest.mark.parametrize("columns", [["text", "label", "origin"], ["source", "label", "x"]])
+def test_another_column_or_one_that_is_the_text_is_no_source(columns: list[str]) -> None:
+    frame = pd.DataFrame([(f"text {row}", "ab"[row % 2], "paper") for row in range(40)], columns=columns)
+    named = {"text_column": (columns[0],), "label_column": "label"}
+    data = load_data(Configuration().data.model_copy(update=named), seed=1, train=frame)
+    assert data.train.sources is None
+
+
+def test_sources_that_are_not_texts_are_shown_as_text() -> None:
+    cells = [None, 3, "\ud800", "x" * 999, {"a": 1}] * 8
+    frame = pd.DataFrame({"text": [f"text {row}" for row in range(40)], "label": ["a", "b"] * 20, "source": cells})
+    data = load_data(Configuration().data, seed=1, train=frame)
+    assert data.train.sources is not None
+    assert set(data.train.sources) == {"", "3", "?", "x" * 200, "{'a': 1}"}

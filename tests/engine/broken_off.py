@@ -10,6 +10,7 @@ from loraloom.engine import Engine, Job, Outcome
 from loraloom.engine.checkpoint import Rhythm
 from loraloom.engine.loom import LoomEngine
 from loraloom.engine.trainer import TrainerEngine
+from loraloom.study.evidence import VALIDATION
 from loraloom.study.record import Evaluation, read_metrics
 from tests.numerics.architectures import make_job
 
@@ -104,10 +105,12 @@ def go_on(engine: Engine, jobs: Sequence[Job], stop_of: Callable[[], Stop]) -> t
     return tuple(ended[job.number] for job in jobs), times - 1
 
 
-def contents(folder: Path) -> tuple[bytes, list[dict[str, Any]]]:
-    """A trial's adapter, and its evaluations without what was timed."""
+def contents(folder: Path) -> tuple[bytes, bytes | None, list[dict[str, Any]]]:
+    """A trial's adapter, its validation predictions if it is complete, and its evaluations without what was timed."""
     lines = [evaluation.model_dump(exclude=TIMED) for evaluation in read_metrics(folder)]
-    return (folder / "adapter_model.safetensors").read_bytes(), lines
+    predicted = folder / VALIDATION
+    kept = predicted.read_bytes() if predicted.exists() else None
+    return (folder / "adapter_model.safetensors").read_bytes(), kept, lines
 
 
 def untimed(outcome: Outcome) -> tuple[Any, ...]:

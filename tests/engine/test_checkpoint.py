@@ -147,7 +147,9 @@ def pack(model: Path, out: Path) -> list[Job]:
 
 
 @pytest.fixture(scope="module")
-def alone(model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[bytes, list[dict[str, Any]]]]:
+def alone(
+    model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[tuple[bytes, bytes | None, list[dict[str, Any]]]]:
     jobs = pack(model, tmp_path_factory.mktemp("alone"))
     assert {LoomEngine().train(job, hear).state for job in jobs} == {"complete"}
     return [contents(job.folder) for job in jobs]
@@ -158,7 +160,7 @@ def alone(model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[b
 def test_a_pack_that_was_stopped_goes_on_in_packs_of_any_kind(
     model: Path,
     tmp_path: Path,
-    alone: list[tuple[bytes, list[dict[str, Any]]]],
+    alone: list[tuple[bytes, bytes | None, list[dict[str, Any]]]],
     moment: int,
     again: tuple[tuple[int, ...], ...],
 ) -> None:
@@ -271,7 +273,7 @@ def test_a_process_can_be_sent_a_signal_at_any_moment(tmp_path: Path, name: str,
 
 # What a disk or a kill may leave behind
 
-Killed = tuple[Engine, Job, tuple[bytes, list[dict[str, Any]]]]
+Killed = tuple[Engine, Job, tuple[bytes, bytes | None, list[dict[str, Any]]]]
 
 
 def cut(path: Path) -> None:

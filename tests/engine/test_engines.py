@@ -16,9 +16,10 @@ from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding
 
 import loraloom
-from loraloom import pipeline
+from loraloom import metrics, pipeline
 from loraloom.backbone.quiet import quietly
 from loraloom.recipe import read_recipe
+from loraloom.study.evidence import VALIDATION, read_predicted, read_rows
 from loraloom.study.record import Evaluation, TrialRecord, read_metrics
 from tests.engine.broken_off import ENGINES, at, contents, hear, job_of
 from tests.numerics.architectures import save_model
@@ -138,6 +139,30 @@ def test_every_head_and_pooling_is_loaded_as_it_was_tested(
     saved = [json.loads(line) for line in lines]
     again = loraloom.load(tmp_path / "run" / "best").predict_proba([row["text"] for row in saved])
     assert np.allclose(again, [row["probabilities"] for row in saved], atol=1e-6)
+
+
+def test_a_complete_trial_leaves_the_validation_predictions_that_its_record_is_of(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    winner, _ = run(tiny_recipe, tmp_path / "run", "data.max_eval_samples=20")
+    predicted = read_predicted(tmp_path / "run" / "trials" / "0000", classes=3)
+    assert predicted is not None
+    assert winner.result is not None
+    scores = metrics.score(predicted.labels, predicted.probabilities.astype(np.float64))
+    assert (scores.examples, scores.accuracy) == (20, winner.result.validation.accuracy)
+    assert scores.log_loss == pytest.approx(winner.result.validation.loss, abs=1e-6)
+    rows = read_rows(tmp_path / "run", classes=3)
+    assert len(rows) > 20
+    assert [rows[number].label for number in predicted.rows] == predicted.labels.tolist()
+    again = loraloom.load(tmp_path / "run" / "best").predict_proba([rows[number].text for number in predicted.rows])
+    assert np.allclose(again, predicted.probabilities, atol=1e-6)
+
+
+def test_a_pruned_trial_leaves_no_predictions(tmp_path: Path, tiny_recipe: dict[str, Any]) -> None:
+    job = job_of(save_model("bert", tmp_path / "model"), tmp_path / "job")
+    (outcome,) = ENGINES[tiny_recipe["engine"]]().train_pack([job], lambda job, evaluation: False)
+    assert outcome.state == "pruned"
+    assert not (job.folder / VALIDATION).exists()
 
 
 def test_a_profile_says_where_the_time_of_a_step_goes(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def write_search(folder: Path, name: str) -> Search:
 def held(run: Path) -> dict[str, Any]:
     """All that a run holds which must not depend on faults: by name, bytes or plain values. Times are left out."""
     values: dict[str, Any] = {"leaderboard.csv": _leaderboard(run / "leaderboard.csv")}
-    for folder in [run / "best", *sorted((run / "trials").iterdir())]:
+    for folder in [run / "rows", run / "best", *sorted((run / "trials").iterdir())]:
         place = folder.relative_to(run).as_posix()
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             name = f"{place}/{file.relative_to(folder).as_posix()}"

@@ -13,6 +13,7 @@ from loraloom.report import write_report
 from loraloom.report.pictures.leaderboard import side_by_side
 from loraloom.report.tables import safe_cell
 from loraloom.study.durable import verify_manifest
+from tests.report.kept_runs import FACTS, keep, kept_predictions
 from tests.report.report_runs import (
     TEST_ROWS,
     make_predictions,
@@ -36,7 +37,26 @@ FILES = {
     "confusion.png",
     "classes.csv",
     "worst_errors.csv",
+    "class_intervals.csv",
+    "suspect_labels.csv",
+    "reliability.csv",
+    "reliability.png",
+    "coverage.csv",
+    "coverage.png",
 }
+KEPT = {
+    "thresholds.csv",
+    "accuracy_by_length.csv",
+    "accuracy_by_length.png",
+    "accuracy_by_cut.csv",
+    "accuracy_by_source.csv",
+    "missed_by_all.csv",
+    "class_shares.csv",
+    "class_shares.png",
+    "lengths.csv",
+    "overlaps.csv",
+}
+"""Beside FILES: what takes rows and facts that the run kept."""
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -49,6 +69,22 @@ def test_a_whole_run_gives_all_files(tmp_path: Path) -> None:
     assert {path.name for path in report.iterdir()} == FILES
     verify_manifest(report)
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in report.glob("*.png"))
+
+
+def test_a_run_that_kept_its_rows_gives_all_tables_of_them(tmp_path: Path) -> None:
+    run = keep(whole_run(tmp_path / "r", data=FACTS, predictions=kept_predictions(source="=cmd()")), text="=1+1")
+    report = write_report(run).parent
+    assert {path.name for path in report.iterdir()} == FILES | KEPT
+    assert {row["group"] for row in rows(report / "accuracy_by_source.csv")} == {f"'=cmd() {n}" for n in range(3)}
+    assert all(row["text"].startswith("'=1+1") for row in rows(report / "missed_by_all.csv"))
+    right = sum(int(row["right"]) for row in rows(report / "accuracy_by_length.csv"))
+    assert right == sum(int(row["right"]) for row in rows(report / "accuracy_by_cut.csv")) == 432
+    assert rows(report / "overlaps.csv")[0] == {
+        "split": "train",
+        "other": "validation",
+        "rows_equal": "3",
+        "rows_nearly_equal": "8",
+    }
 
 
 def test_an_older_report_is_replaced_whole(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from loraloom.errors import RunError
 from loraloom.report import write_report
+from tests.report.kept_runs import FACTS, keep, kept_predictions
 from tests.report.report_runs import (
     LABELS,
     PROVENANCE,
@@ -169,7 +171,7 @@ def test_ids_are_unique_and_references_have_their_target(demo: Page) -> None:
 def test_tables_have_captions_and_scopes_and_pictures_have_names(demo: Page) -> None:
     assert len(demo.all("caption")) == len(demo.all("table"))
     assert all(attributes.get("scope") in ("col", "row") for attributes in demo.all("th"))
-    assert len(demo.all("figcaption")) == len(demo.all("figure")) == len(demo.all("svg")) == 4
+    assert len(demo.all("figcaption")) == len(demo.all("figure")) == len(demo.all("svg")) == 6
     assert all(svg.get("role") == "img" and svg.get("aria-labelledby") for svg in demo.all("svg"))
     assert len(demo.all("title")) == 1 + len(demo.all("svg"))
 
@@ -295,8 +297,75 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 def test_class_shares_come_from_the_training_rows_where_they_are_known(tmp_path: Path) -> None:
     data = {**PROVENANCE["data"], "class_rows": {"train": dict(zip(LABELS, (4, 3, 2, 1, 0), strict=True))}}
     page = read(write_run(tmp_path / "shares", make_recipe({"data": data}), []))
-    assert "Classes of the train rows" in page.text
     assert "business 4 0.400" in page.text
+    assert "Whether that matters for the errors can't be told before a trial has left predictions." in page.text
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    run = tmp_path_factory.mktemp("kept") / "kept"
+    return read(keep(whole_run(run, data=FACTS, predictions=kept_predictions())))
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "No effect of length was found",
+        "texts cut off less that of whole texts",
+        "No difference between sources was found",
+        "validation rows are wrong in all 4 trials",
+        "Fitted on 222 validation rows, the temperature is",
+        "on test that is",
+        "have a label that looks wrong",
+        "Training rows are not judged: the model has learnt their labels",
+        "The classes are not equally common (p < 0.001)",
+        "4.7 times as often",
+        "9.9 % of 1,558 training rows that were measured have more than data.max_length = 256 tokens",
+        "Training rows that held-out rows equal, or nearly, were dropped before training (21 in all)",
+        "1 validation row is in test too, or nearly",
+        "Recall changes",
+    ],
+)
+def test_what_rows_tell_is_said_in_words(kept: Page, sentence: str) -> None:
+    assert sentence.lower() in kept.text.lower()
+
+
+def test_every_picture_of_kept_rows_is_in_the_page_and_beside_it_as_png_and_csv(kept: Page) -> None:
+    drawn = {str(svg["aria-labelledby"]).partition("-")[0] for svg in kept.all("svg")}
+    assert {"reliability", "coverage", "accuracy_by_length", "class_shares"} <= drawn
+    linked = {link.get("href") for link in kept.all("a")}
+    assert {f"{name}.{kind}" for name in drawn - {"leaderboard"} for kind in ("png",)} <= linked
+    assert {"reliability.csv", "coverage.csv", "accuracy_by_length.csv", "class_shares.csv"} <= linked
+
+
+def test_hostile_rows_sources_and_labels_of_kept_rows_stay_text(tmp_path: Path) -> None:
+    data = json.loads(json.dumps(FACTS).replace("business", json.dumps(HOSTILE)[1:-1]))
+    data["tokens"]["model"] = HOSTILE
+    lines = kept_predictions(source=HOSTILE, text=HOSTILE)
+    page = read(keep(whole_run(tmp_path / "r", data=data, predictions=lines), text=HOSTILE, source=HOSTILE))
+    assert page.all("script") == []
+    assert page.all("img") == []
+    assert page.text.count(SHOWN) > 20
+
+
+def read_changed(path: Path, **changes: Any) -> Page:
+    return read(whole_run(path, data={**FACTS, **changes}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tokens": "many"},
+        {"tokens": {"at": [0, 50], "splits": {"train": {"measured": 0, "quantiles": [1, 2], "cut": 0}}}},
+        {"tokens": {"at": [0], "splits": {"train": {"measured": 4, "quantiles": [1, "x"], "cut": 9}}}},
+        {"overlaps": [{"splits": ["train"]}, 3, {"splits": ["a", "b"], "equal": -1, "near": True}]},
+        {"class_rows": {"train": {"a": -4, "b": None}, "other": {"a": 4}}},
+        {"class_rows": {"train": {"a": 10**400}}},
+        {"class_rows": [], "findings": [{"kind": "duplicate", "count": "x", "splits": ["train"]}]},
+    ],
+)
+def test_facts_that_make_no_sense_are_left_out(tmp_path: Path, changes: dict[str, Any]) -> None:
+    assert "Where it fails" in read_changed(tmp_path / "r", **changes).text
 
 
 def test_the_report_is_written_without_torch(tmp_path: Path) -> None:

@@ -62,12 +62,16 @@ def find_repeats(split: Split, keys: Sequence[str], names: Sequence[str], where:
     if repeated:
         sentence = f"{where.capitalize()} has {counted(len(repeated), 'repeated row')} (equal text and label): kept."
         examples = examples_of(split.texts, repeated)
-        findings.append(Finding("duplicate", "note", len(repeated), sentence, examples))
+        findings.append(Finding("duplicate", "note", len(repeated), sentence, examples, _named(where)))
     if disputed:
         sentence = f"{where.capitalize()} has {counted(len(disputed), 'text')} with more than one label: kept."
         shown = examples_of([_disputed(split, first[key], row, names) for key, row in disputed.items()])
-        findings.append(Finding("conflict", "warning", len(disputed), sentence, shown))
+        findings.append(Finding("conflict", "warning", len(disputed), sentence, shown, _named(where)))
     return tuple(findings)
+
+
+def _named(where: str) -> tuple[str, ...]:
+    return ("train" if where == "training" else where,)
 
 
 def _disputed(split: Split, one: int, other: int, names: Sequence[str]) -> str:
@@ -104,7 +108,7 @@ def find_missing_classes(split: Split, labels: Sequence[str], where: str) -> tup
 
 @dataclass(frozen=True, slots=True)
 class _Leak:
-    """Rows of training that are also held out, and the held-out rows that they are in."""
+    """Rows of training (or of validation) that are also held out, and the held-out rows that they are in."""
 
     train: set[int]
     held: set[int]
@@ -133,7 +137,7 @@ def drop_leaks(
             if leak.train:
                 sentence = f"{counted(len(leak.train), 'training row')} {_is(leak)} {how} {where}: {done}."
                 examples = examples_of(train.texts, sorted(leak.train))
-                findings.append(Finding(kind, "warning", len(leak.train), sentence, examples))
+                findings.append(Finding(kind, "warning", len(leak.train), sentence, examples, ("train", where)))
         leaking |= equal.train | near.train
     if allow_leak or not leaking:
         return train, tuple(findings), bool(leaking)
@@ -169,9 +173,14 @@ def _refuse_most_leaking(leaking: int, rows: int) -> None:
 
 
 def find_shared(validation: Split, test: Split) -> tuple[Finding, ...]:
-    """Texts that validation and test share: the choice between trials has then seen them."""
-    shared = _equal_rows([text_key(text) for text in validation.texts], test).train
-    if not shared:
-        return ()
-    sentence = f"{counted(len(shared), 'validation row')} {_is(_Leak(shared, set()))} also in test: kept."
-    return (Finding("leak", "warning", len(shared), sentence, examples_of(validation.texts, sorted(shared))),)
+    """Texts that validation and test share, or nearly: the choice between trials has then seen them."""
+    equal = _equal_rows([text_key(text) for text in validation.texts], test)
+    near = _near_rows(validation, test, equal)
+    findings = []
+    for kind, shared, how in (("leak", equal, "also in"), ("near_copy", near, "near copies of rows of")):
+        if shared.train:
+            sentence = f"{counted(len(shared.train), 'validation row')} {_is(shared)} {how} test: kept."
+            examples = examples_of(validation.texts, sorted(shared.train))
+            splits = ("validation", "test")
+            findings.append(Finding(kind, "warning", len(shared.train), sentence, examples, splits))
+    return tuple(findings)

@@ -31,6 +31,9 @@ TEXT_NAMES = {
     *("title", "headline", "subject", "summary", "description", "question", "news", "article"),
 }
 LABEL_NAMES = {"label", "labels", "class", "category", "target", "topic", "sentiment", "intent"}
+SOURCE_NAME = "source"
+"""A column of this name says where rows come from, unless it holds the text or the label."""
+LONGEST_SOURCE = 200
 _LONGEST_NAME = 100  # characters; a longer cell in a header is a text
 
 
@@ -127,6 +130,15 @@ def texts_of(table: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
             if problem := _problem(cell):
                 raise DataError(f"{table.source}: row {number}, column {column!r} {problem}")
     return tuple(_joined(row) for row in zip(*cells, strict=True))
+
+
+def sources_of(table: Table, columns: Columns) -> tuple[str, ...] | None:
+    """What the column `source` says of each row, for people: anything is taken as text, cut to 200 characters."""
+    names = [name for name in table.columns if name.strip().lower() == SOURCE_NAME]
+    if len(names) != 1 or names[0] in (*columns.text, columns.label):
+        return None
+    cells = ["" if cell is None else str(cell)[:LONGEST_SOURCE].strip() for cell in table.cells(names[0])]
+    return tuple(cell.encode(errors="replace").decode() for cell in cells) if any(cells) else None
 
 
 def text_of(row: Row, text_column: tuple[str, ...]) -> str:

@@ -25,7 +25,7 @@ from loraloom.study.durable import sync_folder
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-FORMAT = 1
+FORMAT = 2
 _CHUNK_ROWS = 1024
 
 
@@ -36,6 +36,12 @@ class Encoded:
     input_ids: NDArray[np.int32]  # (tokens,)
     offsets: NDArray[np.int64]  # (rows + 1,)
     cut: int  # rows that were longer than max_length
+    whole: NDArray[np.int32] | None = None  # (rows,) tokens of each text before it was cut; None: as it is now
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(rows,) tokens of each text, what was cut off included."""
+        return np.diff(self.offsets) if self.whole is None else self.whole.astype(np.int64)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -91,10 +97,12 @@ def truncation_finding(encoded: Encoded, where: str, max_length: int) -> Finding
 def _tokenized(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> Encoded:
     """In chunks, so that memory is the result's; texts that are too long are done again, cut."""
     rows: list[NDArray[np.int32]] = []
+    whole: list[int] = []
     cut = 0
     for start in range(0, len(texts), _CHUNK_ROWS):
         chunk = list(texts[start : start + _CHUNK_ROWS])
         ids = _input_ids(tokenizer, chunk, {})
+        whole.extend(map(len, ids))
         long = [row for row, row_ids in enumerate(ids) if len(row_ids) > max_length]
         if long:
             limit = {"truncation": True, "max_length": max_length}
@@ -105,7 +113,7 @@ def _tokenized(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_len
     offsets = np.zeros(len(rows) + 1, dtype=np.int64)
     np.cumsum([len(row) for row in rows], out=offsets[1:])
     flat = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int32)
-    return Encoded(flat, offsets, cut)
+    return Encoded(flat, offsets, cut, np.array(whole, dtype=np.int32))
 
 
 def _input_ids(tokenizer: Any, texts: list[str], limit: dict[str, Any]) -> list[list[int]]:
@@ -132,7 +140,7 @@ def _key(state: str, texts: Sequence[str], max_length: int) -> str:
 
 
 def _digest(encoded: Encoded) -> NDArray[np.uint8]:
-    parts = (encoded.input_ids, encoded.offsets, np.array(encoded.cut, dtype=np.int64))
+    parts = (encoded.input_ids, encoded.offsets, encoded.lengths, np.array(encoded.cut, dtype=np.int64))
     content = b"".join(part.astype(part.dtype.newbyteorder("<")).tobytes() for part in parts)
     return np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
 
@@ -144,7 +152,7 @@ def _read(path: Path) -> Encoded | None:
 
     try:
         parts = load(path.read_bytes())
-        encoded = Encoded(parts["input_ids"], parts["offsets"], int(parts["cut"]))
+        encoded = Encoded(parts["input_ids"], parts["offsets"], int(parts["cut"]), parts["whole"])
         return encoded if np.array_equal(parts["sha256"], _digest(encoded)) else None
     except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None
@@ -160,6 +168,7 @@ def _write(path: Path, encoded: Encoded) -> None:
             "input_ids": encoded.input_ids,
             "offsets": encoded.offsets,
             "cut": np.array(encoded.cut, dtype=np.int64),
+            "whole": encoded.lengths.astype(np.int32),
             "sha256": _digest(encoded),
         }
     )

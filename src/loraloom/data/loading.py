@@ -19,7 +19,7 @@ from loraloom.data.checks import (
     find_shared,
     find_shares,
 )
-from loraloom.data.columns import Columns, choose_columns, texts_of
+from loraloom.data.columns import Columns, choose_columns, sources_of, texts_of
 from loraloom.data.hub import named_source
 from loraloom.data.labels import Labels, codes_of, ids_of, labels_of, named, names_of
 from loraloom.data.overlap import text_key
@@ -138,7 +138,8 @@ def _training_rows(table: Table, columns: Columns) -> tuple[Labels, Split, Findi
     if _are_numbers(labels) and labels.codes != tuple(map(str, range(len(labels.codes)))):
         sentence = f"labels {', '.join(labels.codes[:10])} of the source are classes 0 to {len(labels.codes) - 1}."
         findings.append(Finding("label_codes", "note", len(labels.codes), sentence))
-    return labels, Split(texts, ids_of(named(codes, class_names), labels, table.source)), tuple(findings)
+    ids = ids_of(named(codes, class_names), labels, table.source)
+    return labels, Split(texts, ids, sources_of(table, columns)), tuple(findings)
 
 
 def _are_numbers(labels: Labels) -> bool:
@@ -165,7 +166,8 @@ def _given_rows(table: Table | None, data: Data, of_training: Columns, labels: L
     else:
         columns, guessed = choose_columns(table, None, None)
     values = names_of(table, columns.label, labels)
-    return Split(texts_of(table, columns.text), ids_of(values, labels, table.source)), guessed
+    texts, ids = texts_of(table, columns.text), ids_of(values, labels, table.source)
+    return Split(texts, ids, sources_of(table, columns)), guessed
 
 
 def _filled_up(

@@ -17,7 +17,12 @@ def part_of(split: Split, rows: int, seed: int) -> Split:
     """`rows` rows of `split`, in the order of their source; all where it has no more."""
     if rows >= len(split):
         return split
-    return split.take(np.sort(stratified_order(split.labels, seed)[:rows]))
+    return split.take(part_rows(split.labels, rows, seed))
+
+
+def part_rows(labels: NDArray[np.int64], rows: int, seed: int) -> NDArray[np.int64]:
+    """The numbers, ascending, of the rows that `part_of` takes."""
+    return np.arange(len(labels)) if rows >= len(labels) else np.sort(stratified_order(labels, seed)[:rows])
 
 
 def stratified_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

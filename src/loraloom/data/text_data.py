@@ -20,6 +20,7 @@ class Split:
 
     texts: tuple[str, ...]
     labels: NDArray[np.int64]  # (rows,), ids 0..C-1
+    sources: tuple[str, ...] | None = None  # where each row comes from, if a column `source` says so
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -27,7 +28,8 @@ class Split:
     def take(self, rows: Iterable[int]) -> Split:
         """The rows with these numbers, in the order given."""
         wanted = np.fromiter(rows, dtype=np.int64)
-        return Split(tuple(self.texts[row] for row in wanted), self.labels[wanted])
+        sources = None if self.sources is None else tuple(self.sources[row] for row in wanted)
+        return Split(tuple(self.texts[row] for row in wanted), self.labels[wanted], sources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class Finding:
     """What a check found, or a guess that was made, and what was done about it.
 
     `kind` is a stable slug: guessed_column, label_codes, class_shares, missing_class, empty_text, duplicate,
-    conflict, leak, near_copy, split_made, split_unused, not_utf8, truncated.
+    conflict, leak, near_copy, split_made, split_unused, not_utf8, truncated. `splits` are those that it is about,
+    where `count` is of rows of the first.
     """
 
     kind: str
@@ -43,6 +46,7 @@ class Finding:
     count: int
     sentence: str
     examples: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

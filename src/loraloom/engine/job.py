@@ -7,19 +7,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from loraloom.backbone.sources import Source
 from loraloom.data import Encoded, TextData
 from loraloom.recipe import Configuration
+from loraloom.study.evidence import Predicted
 from loraloom.study.record import Counts, Evaluation, Result, Timings
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of a run as one backbone reads them."""
+    """The rows of a run as one backbone reads them.
+
+    `validation_rows` says which of the run's validation rows these are; None: all.
+    """
 
     data: TextData
     train: Encoded
     validation: Encoded
+    validation_rows: NDArray[np.int64] | None = None
+
+    def predicted(self, probabilities: NDArray[np.float64]) -> Predicted:
+        """The validation rows with what a trial said of them, (N, C)."""
+        labels = self.data.validation.labels
+        numbers = np.arange(len(labels)) if self.validation_rows is None else self.validation_rows
+        return Predicted(probabilities.astype(np.float32), labels, numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +97,8 @@ class Engine(Protocol):
     """Trains jobs. Every engine must mean the same by a configuration; `trainer` is the oracle.
 
     A pack's jobs are trained together, and each comes out as it would alone. `train_pack` writes into each job's
-    folder: metrics.jsonl, a line per evaluation, as it goes; then the adapter as PEFT saves it. A loss that is not
+    folder: metrics.jsonl, a line per evaluation, as it goes; then the adapter as PEFT saves it, and where the trial is
+    complete validation.safetensors, the predictions of its last evaluation (`study/evidence.py`). A loss that is not
     finite, or memory that does not suffice, makes a failed outcome, not an exception.
 
     While a trial runs, its folder holds `checkpoint/`, written every now and then (`checkpoint.py`). Whoever records

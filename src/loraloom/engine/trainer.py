@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from peft import PeftModel
 from transformers import (
     DataCollatorWithPadding,
@@ -45,6 +46,7 @@ from loraloom.engine.progress import (
 from loraloom.engine.resumable_trainer import ResumableTrainer
 from loraloom.errors import TrialFailedError
 from loraloom.recipe import Configuration, Train
+from loraloom.study.evidence import write_predicted
 from loraloom.study.record import CHECKPOINT, Counts, Evaluation, Result, Score, Timings
 
 
@@ -93,6 +95,7 @@ class TrainerEngine:
         try:
             run.train()
             save_adapter(model, job.folder)
+            run.save_predicted()
             outcome = run.outcome(counts)
         except HaltError:
             run.save()
@@ -143,6 +146,7 @@ class _Run(TrainerCallback):
         self.reason: str | None = None
         self.marks: tuple[str, ...] = ()
         self.score: metrics.Scores | None = None
+        self.probabilities: NDArray[np.float64] | None = None
         self.trace: list[tuple[int, float, float]] = []
         self.saved_at = 0
         self.before_evaluation: Generators | None = None
@@ -187,6 +191,11 @@ class _Run(TrainerCallback):
         tensors |= generators.tensors
         self.checkpoints.save(State(self.objective.step, tensors, values, self.trainer.progress_file()))
         self.saved_at = self.objective.step
+
+    def save_predicted(self) -> None:
+        """Writes what a complete trial said of the validation rows in its last evaluation."""
+        if self.state == "complete" and self.probabilities is not None:
+            write_predicted(self.job.folder, self.job.rows.predicted(self.probabilities))
 
     def _restore(self, state: State) -> None:
         values = state.values
@@ -278,7 +287,8 @@ class _Run(TrainerCallback):
             raise TrialFailedError(
                 f"validation logits are not finite at step {self.objective.step}; lower train.learning_rate"
             )
-        self.score = metrics.score(labels, metrics.softmax(logits))
+        self.probabilities = metrics.softmax(logits)
+        self.score = metrics.score(labels, self.probabilities)
         return {}
 
 

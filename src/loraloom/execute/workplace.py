@@ -12,10 +12,12 @@ from loraloom.backbone.cards import card_facts
 from loraloom.backbone.sources import Source
 from loraloom.budget import ParameterCount, Plan
 from loraloom.data import Encoded, Finding, TextData, default_cache, encode, truncation_finding
-from loraloom.data.sampling import part_of
+from loraloom.data.describing import class_rows, overlaps, token_lengths
+from loraloom.data.sampling import part_of, part_rows
 from loraloom.engine import Rows
 from loraloom.errors import BackboneError, BudgetError, RecipeError
 from loraloom.recipe import Backbone, Configuration, Data, Head, Lora, Recipe
+from loraloom.study.evidence import LONGEST_TEXT, MOST_ROWS
 
 _COUNTED = (
     "backbone.model",
@@ -82,6 +84,27 @@ class Workplace:
         backbones = {model: self.recipe.backbone.model_copy(update={"model": model}) for model in models}
         found = {model: card_facts(self.source(backbone)) for model, backbone in backbones.items()}
         return {"data": dict(self.data.card), "models": found}
+
+    def facts(self) -> dict[str, Any]:
+        """What is told of the data beside `pins`: class counts, what splits share, how long texts are."""
+        first = self.recipe.configuration({})
+        tokenizer = sources.load_tokenizer(self.source(first.backbone))
+        lengths = token_lengths(self.data, tokenizer, first.data.max_length, self.recipe.values("train.seed")[0])
+        return {
+            "class_rows": class_rows(self.data),
+            "overlaps": overlaps(self.data.findings),
+            "tokens": {"model": first.backbone.model, **lengths},
+        }
+
+    def rows_to_keep(self) -> Iterator[dict[str, Any]]:
+        """The first validation rows as people read them; `tokens` are those of the recipe's first model."""
+        first, validation = self.recipe.configuration({}), self.data.validation
+        kept = validation.take(range(min(len(validation), MOST_ROWS)))
+        tokenizer = sources.load_tokenizer(self.source(first.backbone))
+        encoded = encode(tokenizer, kept.texts, max_length=first.data.max_length, cache=default_cache())
+        for row, (text, label, tokens) in enumerate(zip(kept.texts, kept.labels, encoded.lengths, strict=True)):
+            line = {"row": row, "text": text[:LONGEST_TEXT], "label": int(label), "tokens": int(tokens)}
+            yield line if kept.sources is None else line | {"source": kept.sources[row]}
 
     def plan(self, configuration: Configuration) -> Plan:
         key = configuration.backbone, configuration.lora, configuration.head
@@ -191,11 +214,12 @@ class Workplace:
         key = configuration.backbone, configuration.data
         if key not in self._encoded:
             read, seed = configuration.data, self.recipe.values("train.seed")[0]
-            data = self.data
+            data, part = self.data, None
             if read.max_train_samples is not None:
                 data = replace(data, train=part_of(data.train, read.max_train_samples, seed))
             if read.max_eval_samples is not None:
-                data = replace(data, validation=part_of(data.validation, read.max_eval_samples, seed))
+                part = part_rows(data.validation.labels, read.max_eval_samples, seed)
+                data = replace(data, validation=data.validation.take(part))
             tokenizer = sources.load_tokenizer(self.source(configuration.backbone))
             train, validation = (
                 encode(tokenizer, split.texts, max_length=read.max_length, cache=default_cache())
@@ -203,7 +227,7 @@ class Workplace:
             )
             if noted:
                 self._note_truncation(train, configuration)
-            self._encoded[key] = Rows(data, train, validation)
+            self._encoded[key] = Rows(data, train, validation, part)
         return self._encoded[key]
 
     def _note_truncation(self, train: Encoded, configuration: Configuration) -> None:

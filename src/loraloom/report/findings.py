@@ -10,6 +10,8 @@ from loraloom.report.against import Against, against
 from loraloom.report.answer import Answer, answer
 from loraloom.report.cautions import cautions
 from loraloom.report.curves import Curves, curves, trials_to_draw
+from loraloom.report.dataset import Dataset, dataset
+from loraloom.report.failures import Failures, failures
 from loraloom.report.leaderboard import Leaderboard, describe, leaderboard
 from loraloom.report.making import Making, making
 from loraloom.report.making.commands import commands_of
@@ -32,7 +34,9 @@ class Findings:
     board: Leaderboard
     curves: Curves | None
     test: Tested | None
+    failures: Failures | None
     data: DataFindings
+    dataset: Dataset
     similarity: Similarity | str
     against: Against | None
     making: Making
@@ -52,6 +56,7 @@ def findings(
     board = leaderboard(run)
     drawn = curves(board, read_evaluations(run, trials_to_draw(board), problems))
     test = tested(run.best, problems) if run.best else None
+    failed = failures(run, board, problems)
     commands = commands_of(run, problems)
     found = answer(run, board, commands)
     made = making(run, commands, problems)
@@ -64,9 +69,11 @@ def findings(
         board=board,
         curves=drawn,
         test=test,
+        failures=failed,
         data=data_findings(run),
         similarity=similarity(run, problems, why_not_similar, computed=similar),
         against=compared,
+        dataset=dataset(run, failed),
         making=made,
         problems=tuple(problems),
     )

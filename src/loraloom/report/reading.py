@@ -27,7 +27,10 @@ from loraloom.study.record import (
 
 
 class Prediction(BaseModel):
-    """A test row as the winner saw it: class numbers, and a probability for each class."""
+    """A test row as the winner saw it: class numbers, and a probability for each class.
+
+    `tokens` of the text before it is cut, and its `source`, are None where the run did not keep them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -36,6 +39,8 @@ class Prediction(BaseModel):
     label: int = Field(ge=0)
     prediction: int = Field(ge=0)
     probabilities: tuple[float, ...]
+    tokens: int | None = Field(default=None, ge=0, lt=2**31)
+    source: str | None = None
 
     @property
     def confidence(self) -> float:

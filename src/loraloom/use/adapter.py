@@ -83,9 +83,20 @@ class Classifier:
         """
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise TypeError("texts must be a list of texts")
-        if not texts:
+        return self.logits_of(self.encoded(texts))
+
+    def encoded(self, texts: Sequence[str]) -> Encoded:
+        """Token ids of texts, cut as in training."""
+        return encode(self._tokenizer, texts, max_length=self.record.configuration.data.max_length, cache=None)
+
+    def logits_of(self, encoded: Encoded) -> NDArray[np.float32]:
+        """Logits (N, C) of what `encoded` gives.
+
+        Raises:
+            AdapterError: a logit is not finite.
+        """
+        if not len(encoded):
             return np.zeros((0, len(self.labels)), dtype=np.float32)
-        encoded = encode(self._tokenizer, texts, max_length=self.record.configuration.data.max_length, cache=None)
         logits = self._forward.logits(encoded, len(self.labels))
         if not np.isfinite(logits).all():
             raise AdapterError("the adapter gives logits that are not finite; its weights can't be used")

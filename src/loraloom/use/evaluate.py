@@ -21,12 +21,14 @@ from loraloom.use.adapter import Classifier, load, read_adapter_record
 def test_winner(folder: Path, test: Split) -> tuple[TrialRecord, str]:
     """The record in `folder` with its result on `test`, and the lines of test_predictions.jsonl."""
     classifier = load(folder)
-    probabilities = classifier.predict_proba(test.texts)
+    encoded = classifier.encoded(test.texts)
+    probabilities = metrics.softmax(classifier.logits_of(encoded))
     scores = metrics.score(test.labels, probabilities)
     record = classifier.record
     assert record.result is not None
     result = Result(validation=record.result.validation, test=score_of(scores))
-    lines = [_line(row, test, probabilities) for row in range(len(test.texts))]
+    lengths = encoded.lengths
+    lines = [_line(row, test, probabilities, int(lengths[row])) for row in range(len(test.texts))]
     return record.model_copy(update={"result": result}), "".join(lines)
 
 
@@ -47,14 +49,17 @@ def score_of(scores: metrics.Scores) -> Score:
     return Score(examples=scores.examples, accuracy=scores.accuracy, macro_f1=scores.macro_f1, loss=scores.log_loss)
 
 
-def _line(row: int, test: Split, probabilities: NDArray[np.float64]) -> str:
-    values = {
+def _line(row: int, test: Split, probabilities: NDArray[np.float64], tokens: int) -> str:
+    values: dict[str, Any] = {
         "row": row,
         "text": test.texts[row],
         "label": int(test.labels[row]),
         "prediction": int(probabilities[row].argmax()),
         "probabilities": [round(float(p), 6) for p in probabilities[row]],
+        "tokens": tokens,
     }
+    if test.sources is not None:
+        values["source"] = test.sources[row]
     return json.dumps(values, ensure_ascii=False) + "\n"
 
 

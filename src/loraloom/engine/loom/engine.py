@@ -333,6 +333,7 @@ class LoomEngine:
             save_adapter(trial.model, trial.job.folder)
         except TrialFailedError as error:
             trial.fail(str(error))
+        trial.save_predicted()
 
 
 def _prefix_seconds(trials: Sequence[Trial]) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from peft import PeftModel
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from loraloom.engine.machine import gemm_peak
 from loraloom.engine.objective import Running
 from loraloom.engine.progress import append_evaluation, evaluation_steps, plan_schedule, thinned
 from loraloom.errors import LoraloomError, TrialFailedError
+from loraloom.study.evidence import write_predicted
 from loraloom.study.record import Evaluation, Result, Score, Timings
 
 
@@ -66,6 +68,7 @@ class Trial:
         self.states: dict[int, PrefixFile | None] = {}
         self.flops_per_token = 0.0
         self._score: metrics.Scores | None = None
+        self._probabilities: NDArray[np.float64] | None = None
         self._trace: list[tuple[int, float, float]] = []
         self._examples = self._tokens = 0
         self._since = time.monotonic()
@@ -159,7 +162,8 @@ class Trial:
         if not np.isfinite(logits).all():
             self.fail(f"validation logits are not finite at step {self.step}; lower train.learning_rate")
             return
-        self._score = metrics.score(self.job.rows.data.validation.labels, metrics.softmax(logits))
+        self._probabilities = metrics.softmax(logits)
+        self._score = metrics.score(self.job.rows.data.validation.labels, self._probabilities)
         loss, accuracy = self.running.take()
         evaluation = Evaluation(
             step=self.step,
@@ -181,6 +185,11 @@ class Trial:
         self.schedule.plateau.see(evaluation.validation_loss)
         if not listener(self.job, evaluation) and not self.over:
             self.state, self.reason, self.over = "pruned", f"pruned after {self.epoch:.2f} epochs", True
+
+    def save_predicted(self) -> None:
+        """Writes what a complete trial said of the validation rows in its last evaluation."""
+        if self.state == "complete" and self._probabilities is not None:
+            write_predicted(self.job.folder, self.job.rows.predicted(self._probabilities))
 
     def _peak_share(self) -> float:
         return self._tokens / self.step_seconds * self.flops_per_token / gemm_peak(self.dtype)

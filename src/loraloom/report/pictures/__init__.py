@@ -7,7 +7,9 @@ import warnings
 from loraloom.report.findings import Findings
 from loraloom.report.pictures.confusion import draw_confusion
 from loraloom.report.pictures.curves import draw_curves
+from loraloom.report.pictures.dataset import draw_dataset
 from loraloom.report.pictures.drawing import STYLE, Picture
+from loraloom.report.pictures.failures import draw_failures
 from loraloom.report.pictures.leaderboard import draw_leaderboard
 from loraloom.report.pictures.similarity import draw_similarity
 
@@ -31,6 +33,9 @@ def pictures(found: Findings) -> dict[str, Picture] | None:
             drawn |= draw_curves(found.curves)
         if found.test and found.test.matrix_fits:
             drawn["confusion"] = draw_confusion(found.test)
+        if found.failures:
+            drawn |= draw_failures(found.failures)
+        drawn |= draw_dataset(found.dataset)
         if not isinstance(found.similarity, str):
             drawn |= draw_similarity(found.similarity)
     return drawn

@@ -6,6 +6,8 @@ from loraloom.report.findings import Findings
 from loraloom.report.tables.against import against_tables
 from loraloom.report.tables.cells import safe_cell
 from loraloom.report.tables.curves import curves_table
+from loraloom.report.tables.dataset import dataset_tables
+from loraloom.report.tables.failures import failure_tables
 from loraloom.report.tables.leaderboard import leaderboard_table
 from loraloom.report.tables.similarity import similarity_tables
 from loraloom.report.tables.testset import test_tables
@@ -20,6 +22,9 @@ def tables(found: Findings) -> dict[str, str]:
         made["curves.csv"] = curves_table(found.curves)
     if found.test:
         made |= test_tables(found.test)
+    if found.failures:
+        made |= failure_tables(found.failures)
+    made |= dataset_tables(found.dataset)
     if not isinstance(found.similarity, str):
         made |= similarity_tables(found.similarity)
     if found.against:

@@ -1,0 +1,113 @@
+"""The counts of a run's data, from its recipe's provenance; what is missing or is no count is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from loraloom.report.reading import Run
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Tokens of the texts of a split before they are cut: quantiles, and how many of `measured` rows are cut."""
+
+    split: str
+    measured: int
+    quantiles: tuple[int, ...]
+    cut: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """How many rows of `split` are equal to rows of `other`, and how many near copies of them."""
+
+    split: str
+    other: str
+    equal: int
+    near: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """`by_class` has rows of each class by split; `at` are the percents that quantiles are at."""
+
+    by_class: Mapping[str, Mapping[str, int]]
+    at: tuple[int, ...]
+    max_length: int | None
+    lengths: tuple[Lengths, ...]
+    overlaps: tuple[Overlap, ...]
+    repeated: Mapping[str, int]
+    disputed: Mapping[str, int]
+    leak_kept: bool
+
+
+def counts(run: Run) -> Counts:
+    """What the recipe's provenance says of the data."""
+    provenance = run.recipe.provenance
+    given = _mapping(provenance.get("data"))
+    tokens = _mapping(given.get("tokens"))
+    at = tuple(each for each in map(_count, _list(tokens.get("at"))) if each is not None)
+    rows = {split: _counted(_mapping(given.get("class_rows")).get(split)) for split in SPLITS}
+    findings = [_mapping(each) for each in _list(given.get("findings"))]
+    return Counts(
+        by_class={split: of for split, of in rows.items() if sum(of.values())},
+        at=at,
+        max_length=_count(tokens.get("max_length")),
+        lengths=tuple(_lengths(_mapping(tokens.get("splits")), len(at))),
+        overlaps=tuple(_overlaps(_list(given.get("overlaps")))),
+        repeated=_within("duplicate", findings),
+        disputed=_within("conflict", findings),
+        leak_kept=any("leaked rows were kept" in mark for record in run.records for mark in record.marks),
+    )
+
+
+def _lengths(splits: Mapping[str, Any], quantiles: int) -> list[Lengths]:
+    found = []
+    for split in SPLITS:
+        of = _mapping(splits.get(split))
+        measured, cut = _count(of.get("measured")), _count(of.get("cut"))
+        values = [_count(value) for value in _list(of.get("quantiles"))]
+        whole = tuple(value for value in values if value is not None)
+        if measured and cut is not None and cut <= measured and len(whole) == len(values) == quantiles > 0:
+            found.append(Lengths(split, measured, whole, cut))
+    return found
+
+
+def _overlaps(given: list[Any]) -> list[Overlap]:
+    found = []
+    for each in map(_mapping, given):
+        names, equal, near = _list(each.get("splits")), _count(each.get("equal")), _count(each.get("near"))
+        if len(names) == 2 and all(name in SPLITS for name in names) and equal is not None and near is not None:
+            found.append(Overlap(names[0], names[1], equal, near))
+    return found
+
+
+def _within(kind: str, findings: list[Mapping[str, Any]]) -> dict[str, int]:
+    """Rows by split that findings of a kind are about, where they say of which."""
+    found: dict[str, int] = {}
+    for each in findings:
+        splits, rows = _list(each.get("splits")), _count(each.get("count"))
+        if each.get("kind") == kind and len(splits) == 1 and splits[0] in SPLITS and rows is not None:
+            found[splits[0]] = rows
+    return found
+
+
+def _counted(given: Any) -> dict[str, int]:
+    found = {str(name): _count(value) for name, value in _mapping(given).items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _count(given: Any) -> int | None:
+    return given if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < 2**53 else None
+
+
+def _mapping(given: Any) -> Mapping[str, Any]:
+    return given if isinstance(given, Mapping) else {}
+
+
+def _list(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, list | tuple) else []

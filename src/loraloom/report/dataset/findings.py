@@ -1,0 +1,107 @@
+"""Section 7 as one value; what the checks found stands beside it (`report/provenance.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from loraloom.report.dataset.counts import Counts, counts
+from loraloom.report.dataset.shares import Balance, Drift, Effect, balance, drift, share_effect
+from loraloom.report.failures import Failures
+from loraloom.report.failures.saying import percent
+from loraloom.report.reading import Run
+from loraloom.report.wording import plural
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRow:
+    """Rows of a class by split, as a count and a share of the split."""
+
+    label: str
+    rows: Mapping[str, int]
+    shares: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """`splits` are those whose classes were counted; what a run did not keep is empty or None."""
+
+    splits: tuple[str, ...]
+    classes: tuple[ClassRow, ...]
+    balance: Balance | None
+    drifts: tuple[Drift, ...]
+    effect: Effect | None
+    counts: Counts
+    on_lengths: str
+    on_overlaps: str
+
+
+def dataset(run: Run, failed: Failures | None) -> Dataset:
+    """The data's counts, and what they mean for the errors in `failed`."""
+    found = counts(run)
+    train = found.by_class.get("train")
+    effect = None
+    if train and failed is not None:
+        effect = share_effect(train, failed.classes, failed.by_class, failed.split)
+    others = [drift(split, train, rows) for split, rows in found.by_class.items() if train and split != "train"]
+    return Dataset(
+        splits=tuple(found.by_class),
+        classes=_classes(found),
+        balance=balance(train) if train else None,
+        drifts=tuple(each for each in others if each is not None),
+        effect=effect,
+        counts=found,
+        on_lengths=_on_lengths(found, failed),
+        on_overlaps=_on_overlaps(found),
+    )
+
+
+def _classes(found: Counts) -> tuple[ClassRow, ...]:
+    totals = {split: sum(rows.values()) for split, rows in found.by_class.items()}
+    names = dict.fromkeys(name for rows in found.by_class.values() for name in rows)
+    return tuple(
+        ClassRow(
+            name,
+            {split: rows.get(name, 0) for split, rows in found.by_class.items()},
+            {split: rows.get(name, 0) / totals[split] for split, rows in found.by_class.items()},
+        )
+        for name in names
+    )
+
+
+def _on_lengths(found: Counts, failed: Failures | None) -> str:
+    train = next((each for each in found.lengths if each.split == "train"), None)
+    if train is None or found.max_length is None:
+        return ""
+    said = (
+        f"{percent(train.cut / train.measured)} of {train.measured:,} training rows that were measured have more than "
+        f"data.max_length = {found.max_length:,} tokens, and lose their end."
+    )
+    if failed is None or failed.cut is None:
+        return said
+    if failed.by_cut is None:
+        all_or_none = "Every" if failed.cut == failed.rows else "No"
+        return f"{said} {all_or_none} {failed.split} row is cut, so whether it does harm can't be told from them."
+    return f"{said} {failed.by_cut.verdict}"
+
+
+def _on_overlaps(found: Counts) -> str:
+    if not found.overlaps:
+        return ""
+    from_train = sum(each.equal + each.near for each in found.overlaps if each.split == "train")
+    held = next((each for each in found.overlaps if each.split == "validation"), None)
+    if not from_train:
+        said = "No training row is equal to, or a near copy of, a held-out row."
+    elif found.leak_kept:
+        said = f"{plural(from_train, 'training row')} that held-out rows equal, or nearly, were kept: results flatter."
+    else:
+        said = (
+            f"Training rows that held-out rows equal, or nearly, were dropped before training ({from_train:,} in all)."
+        )
+    shared = held.equal + held.near if held is not None else 0
+    if shared:
+        said += (
+            f" {plural(shared, 'validation row')} {'is' if shared == 1 else 'are'} in test too, or nearly: the choice "
+        )
+        said += "of the winner has seen them."
+    return said

@@ -1,0 +1,182 @@
+"""Class shares: whether classes are equally common, whether splits have them alike, and whether that matters.
+
+The last asks by the class, not by the row: rows of a class share whatever else makes it hard, so that a test by the row
+would call any two unlike classes an effect of their shares.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from loraloom.metrics import Interval
+from loraloom.report.failures.classes import ClassLine
+from loraloom.report.failures.groups import Dependence
+from loraloom.report.failures.saying import LEVEL, chance, percent, points, points_span
+
+AS_GOOD_AS_EQUAL = 1.25
+"""The commonest class has less than this many times the rarest's rows: nothing can hang on such shares."""
+FEWEST_CLASSES = 4
+DRAWS = 9_999
+SMALL_DIFFERENCE = 0.1
+"""Cramér's V below this is called small: Cohen, "Statistical power analysis" (1988), section 7.2, w = 0.1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Whether the classes of training are equally common.
+
+    `evenness` is the entropy of the shares over that of equal ones (Pielou 1966), 1 where they are equal; `ratio` is
+    the commonest class's rows by the rarest's, infinite where that has none; `w` is Cohen's effect size.
+    """
+
+    rarest: str
+    commonest: str
+    ratio: float
+    evenness: float
+    w: float
+    p: float
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Whether two splits have the classes in like shares: `v` is Cramér's V, `moved` the rows' share to re-label."""
+
+    split: str
+    v: float
+    moved: float
+    p: float
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Whether recall rises with a class's share in training.
+
+    `slope` is the change of recall where a class is twice as common, with its interval by Student's t over the
+    classes; `p` is of a permutation test of Spearman's correlation. All are None where nothing can be tested.
+    """
+
+    classes: int
+    slope: float | None
+    interval: Interval | None
+    p: float | None
+    verdict: str
+
+
+def balance(rows: Mapping[str, int]) -> Balance | None:
+    """The training rows by class against equal shares; None for fewer than two classes."""
+    if len(rows) < 2 or not sum(rows.values()):
+        return None
+    counts = np.array(list(rows.values()), dtype=np.float64)
+    names, total = list(rows), float(counts.sum())
+    least, most = int(counts.argmin()), int(counts.argmax())
+    found = stats.chisquare(counts)
+    ratio = float(counts[most] / counts[least]) if counts[least] else math.inf
+    shares = counts / total
+    evenness = float(stats.entropy(shares) / math.log(len(counts)))
+    p, w = float(found.pvalue), math.sqrt(float(found.statistic) / total)
+    spread = f"from {percent(shares[least])} (“{names[least][:60]}”) to {percent(shares[most])} (“{names[most][:60]}”)"
+    if ratio < AS_GOOD_AS_EQUAL:
+        verdict = f"The classes are as good as equally common: {spread}, evenness {evenness:.3f} of 1."
+    elif p > LEVEL:
+        verdict = (
+            f"The classes are not shown to differ in their shares ({chance(p)}): {spread}, evenness {evenness:.3f}."
+        )
+    else:
+        times = "infinitely often" if math.isinf(ratio) else f"{ratio:.1f} times as often"
+        verdict = f"The classes are not equally common ({chance(p)}): {spread}, {times}; evenness {evenness:.3f} of 1."
+    return Balance(names[least], names[most], ratio, evenness, w, p, verdict)
+
+
+def drift(split: str, train: Mapping[str, int], other: Mapping[str, int]) -> Drift | None:
+    """The classes of a split against those of training, by a chi-square test of homogeneity and its effect size."""
+    names = [name for name in train if train[name] + other.get(name, 0)]
+    table = np.array([[train[name] for name in names], [other.get(name, 0) for name in names]])
+    if len(names) < 2 or not table.sum(axis=1).all():
+        return None
+    p = float(stats.chi2_contingency(table, correction=False).pvalue)
+    v = float(stats.contingency.association(table, method="cramer"))
+    shares = table / table.sum(axis=1, keepdims=True)
+    moved = float(np.abs(shares[0] - shares[1]).sum() / 2)
+    if p > LEVEL:
+        verdict = f"Its classes are not shown to differ from training's ({chance(p)}, Cramér's V {v:.2f})."
+    else:
+        size = "little" if v < SMALL_DIFFERENCE else "much"
+        verdict = (
+            f"Its classes differ {size} from training's ({chance(p)}, Cramér's V {v:.2f}): {percent(moved)} of its "
+            "rows would have to be of other classes to be alike."
+        )
+    return Drift(split, v, moved, p, verdict)
+
+
+def share_effect(rows: Mapping[str, int], lines: Sequence[ClassLine], of_class: Dependence, split: str) -> Effect:
+    """Whether rare classes are the ones that fail: recall (of `lines`) against shares in training."""
+    known = [(rows[line.label], line.recall) for line in lines if rows.get(line.label) and line.recall is not None]
+    counts = np.array([count for count, _ in known], dtype=np.float64)
+    recalls = np.array([recall for _, recall in known], dtype=np.float64)
+    if len(known) < 2:
+        return Effect(len(known), None, None, None, f"Too few classes have {split} rows to compare them.")
+    ratio = float(counts.max() / counts.min())
+    if ratio < AS_GOOD_AS_EQUAL:
+        verdict = (
+            f"Shares can't explain the errors: no class has more than {ratio:.2f} times the training rows of another."
+        )
+        return Effect(len(known), None, None, None, verdict)
+    if np.ptp(recalls) == 0:
+        return Effect(len(known), None, None, None, "All classes have the same recall: there is nothing to explain.")
+    if len(known) < FEWEST_CLASSES:
+        verdict = (
+            f"With {len(known)} classes it can't be told whether shares matter: it takes {FEWEST_CLASSES} or more. To "
+            "know, train on as many rows of each class, and compare."
+        )
+        return Effect(len(known), None, None, None, verdict)
+    slope, interval = slope_by_class(counts, recalls)
+    p = rank_test(counts, recalls)
+    per = f"recall changes by {points(slope)} where a class is twice as common ({points_span(interval)}, "
+    per += f"{len(known)} classes)"
+    if p <= LEVEL:
+        how = "Rare classes do worse" if slope > 0 else "Common classes do worse"
+        verdict = f"{how} ({chance(p)}): {per}."
+        verdict += " To weigh them up: train.class_weight: balanced." if slope > 0 else ""
+    elif of_class.found:
+        verdict = f"Classes differ in recall, but not by their shares, as far as can be told ({chance(p)}): {per}."
+    else:
+        verdict = f"No effect of shares was found ({chance(p)}): {per}."
+    return Effect(len(known), slope, interval, p, verdict)
+
+
+def slope_by_class(rows: ArrayLike, recalls: ArrayLike) -> tuple[float, Interval]:
+    """The change of recall per doubling of rows, by least squares over C classes, with its 95 % interval (t, C - 2)."""
+    doublings = np.log2(np.asarray(rows, dtype=np.float64))
+    fit = stats.linregress(doublings, np.asarray(recalls, dtype=np.float64))
+    reach = float(stats.t.isf(0.025, doublings.size - 2)) * float(fit.stderr)
+    return float(fit.slope), (float(fit.slope) - reach, float(fit.slope) + reach)
+
+
+def rank_test(rows: NDArray[np.float64], recalls: NDArray[np.float64]) -> float:
+    """The p-value of "recall does not go with the rows of a class": Spearman's correlation, permuted.
+
+    Exact up to 7 classes, else of 9,999 drawn permutations. Source: Pitman, "Significance tests which may be applied to
+    samples from any populations, II", Supplement to the Journal of the Royal Statistical Society 4 (1937), 225-232.
+    """
+    ranks = stats.rankdata(rows), stats.rankdata(recalls)
+
+    def correlation(permuted: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+        return np.asarray((permuted * ranks[1]).sum(axis=axis), dtype=np.float64)
+
+    found = stats.permutation_test(
+        (ranks[0],),
+        correlation,
+        permutation_type="pairings",
+        vectorized=True,
+        n_resamples=DRAWS,
+        rng=np.random.default_rng(0),
+    )
+    return float(found.pvalue)

@@ -1,0 +1,185 @@
+"""Whether the winner's confidence can be believed, and the temperature that mends it where it can't."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from loraloom.calibration import (
+    Bin,
+    Temperature,
+    at_temperature,
+    calibration_errors,
+    calibration_test,
+    confidence_of,
+    fit_temperature,
+    reliability,
+    row_losses,
+)
+from loraloom.metrics import Interval, mean_interval
+from loraloom.report.failures.kept import Judged
+from loraloom.report.failures.saying import LEVEL, chance, points, points_span
+
+DRAWS = 1_000
+PORTION = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A figure before and after, and the 95 % interval of what it changed by."""
+
+    before: float
+    after: float
+    interval: Interval
+
+    @property
+    def difference(self) -> float:
+        return self.after - self.before
+
+    @property
+    def is_certain(self) -> bool:
+        return self.interval[0] > 0 or self.interval[1] < 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """What dividing the logits by a temperature fitted on validation does to the test rows."""
+
+    temperature: Temperature
+    loss: Change
+    error: Change
+    bins: tuple[Bin, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """`error` is the expected calibration error, `ceiling` what 95 % of well-calibrated models stay below.
+
+    `gap` is mean confidence less accuracy: above 0 the model is too sure. `p` tests that all confidences hold.
+    """
+
+    split: str
+    rows: int
+    bins: tuple[Bin, ...]
+    error: float
+    p: float
+    ceiling: float
+    gap: float
+    gap_interval: Interval
+    mended: Mended | None
+    verdict: str
+    remedy: str
+
+
+def calibrated(judged: Judged, validation: Judged | None) -> Calibrated:
+    """The calibration on `judged`; the temperature is fitted on `validation`, and judged where these are other rows."""
+    right, sure = judged.right, confidence_of(judged.probabilities)
+    generator = np.random.default_rng(0)
+    p, ceiling = calibration_test(right, sure, generator)
+    error = float(calibration_errors(right, sure)[0])
+    gaps = sure - right
+    gap, interval = float(gaps.mean()), mean_interval(gaps.tolist())
+    mended = None
+    if judged.split == "test" and validation is not None:
+        mended = _mended(judged, fit_temperature(validation.labels, validation.probabilities), generator)
+    return Calibrated(
+        split=judged.split,
+        rows=int(right.size),
+        bins=reliability(right, sure),
+        error=error,
+        p=p,
+        ceiling=ceiling,
+        gap=gap,
+        gap_interval=interval or (gap, gap),
+        mended=mended,
+        verdict=_verdict(p, error, ceiling, gap, interval or (gap, gap)),
+        remedy=_remedy(judged, mended),
+    )
+
+
+def _mended(judged: Judged, temperature: Temperature, generator: np.random.Generator) -> Mended:
+    after = at_temperature(judged.probabilities, temperature.value)
+    right, sure, mended = judged.right, confidence_of(judged.probabilities), confidence_of(after)
+    losses = row_losses(judged.labels, judged.probabilities), row_losses(judged.labels, after)
+    loss = float(losses[0].mean()), float(losses[1].mean())
+    errors = tuple(float(calibration_errors(right, each)[0]) for each in (sure, mended))
+    return Mended(
+        temperature=temperature,
+        loss=Change(*loss, loss_interval(losses[1] - losses[0], generator)),
+        error=Change(errors[0], errors[1], _error_interval(right, sure, mended, generator)),
+        bins=reliability(right, mended),
+    )
+
+
+def loss_interval(differences: NDArray[np.float64], generator: np.random.Generator) -> Interval:
+    """The bootstrap's 95 % interval of a mean of paired differences, rows drawn anew.
+
+    Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7 (1979), 1-26; percentiles, as
+    scipy has it. BCa, which is better for few rows, takes memory by the square of the rows.
+    """
+    if differences.size < 2 or np.ptp(differences) == 0:
+        return float(differences.mean()), float(differences.mean())
+    batch = max(1, PORTION // differences.size)
+    found = stats.bootstrap(
+        (differences,), np.mean, n_resamples=2 * DRAWS, batch=batch, method="percentile", rng=generator
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def _error_interval(
+    right: NDArray[np.bool_], before: NDArray[np.float64], after: NDArray[np.float64], generator: np.random.Generator
+) -> Interval:
+    """The same of the change of the calibration error, which is no mean: errors of the same draws of rows."""
+    rows, step = right.size, max(1, PORTION // right.size)
+    changes = []
+    for start in range(0, DRAWS, step):
+        drawn = generator.integers(0, rows, size=(min(step, DRAWS - start), rows))
+        changes.append(calibration_errors(right[drawn], after[drawn]) - calibration_errors(right[drawn], before[drawn]))
+    low, high = np.quantile(np.concatenate(changes), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _verdict(p: float, error: float, ceiling: float, gap: float, interval: Interval) -> str:
+    if p > LEVEL:
+        return (
+            f"Its confidence is not shown to be wrong: the calibration error is {error:.3f}, and well-calibrated "
+            f"models stay below {ceiling:.3f} on as many rows ({chance(p)})."
+        )
+    how = "too sure of itself" if interval[0] > 0 else "not sure enough" if interval[1] < 0 else "wrong both ways"
+    return (
+        f"Its confidence is {how}: the calibration error is {error:.3f}, where well-calibrated models stay below "
+        f"{ceiling:.3f} on as many rows ({chance(p)}); confidence less accuracy is {points(gap)} on average "
+        f"({points_span(interval)})."
+    )
+
+
+def _remedy(judged: Judged, mended: Mended | None) -> str:
+    if mended is None:
+        return (
+            "The temperature that would mend it is judged on test rows, which are read when the search has ended."
+            if judged.split != "test"
+            else "The winner's validation predictions were not kept, so the temperature that would mend it is not "
+            "known; a search by this version keeps them."
+        )
+    low, high = mended.temperature.interval
+    found = (
+        f"Fitted on {mended.temperature.rows:,} validation rows, the temperature is {mended.temperature.value:.2f} "
+        f"(95 % interval {low:.2f} … {high:.2f})"
+    )
+    loss = mended.loss
+    change = (
+        f"on test it changes the loss from {loss.before:.3f} to {loss.after:.3f} "
+        f"(by {_signed(loss.difference)}, 95 % interval {_signed(loss.interval[0])} … {_signed(loss.interval[1])})"
+    )
+    if not loss.is_certain:
+        return f"{found}; {change}: no gain is shown. Predictions stay the same."
+    if loss.difference < 0:
+        return f"{found}; {change}: divide the logits by it where probabilities matter. Predictions stay the same."
+    return f"{found}; {change}: it does harm there, so leave the probabilities as they are."
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")

@@ -1,0 +1,211 @@
+"""The rows that section 6 is about: those that the winner is judged on, and what the best trials said of validation.
+
+Of a long search only the best few dozen trials are read, so that a report of 10,000 trials costs what one of 24 does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loraloom.errors import RunError
+from loraloom.metrics import SUM_TOLERANCE
+from loraloom.report.leaderboard import Leaderboard
+from loraloom.report.reading import Run
+from loraloom.study.evidence import KeptRow, Predicted, read_predicted, read_rows
+from loraloom.study.leaderboard import reach, validation
+from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
+
+MOST_TRIALS = 24
+ROUNDED = 1e-5
+"""How much a probability in test_predictions.jsonl may be off, twice: it has six decimals."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """N rows that the winner did not learn from; what a run did not keep is None.
+
+    `tokens` (N,) are counted before texts are cut, `cut` (N,) says which were.
+    """
+
+    split: Literal["test", "validation"]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    predictions: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+    texts: tuple[str, ...] | None
+    tokens: NDArray[np.int64] | None
+    sources: tuple[str, ...] | None
+    max_length: int
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        return np.asarray(self.predictions == self.labels, dtype=np.bool_)
+
+    @property
+    def cut(self) -> NDArray[np.bool_] | None:
+        return None if self.tokens is None else self.tokens > self.max_length
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """What a run kept of single rows.
+
+    `panel` has the predictions of the best trials that saw as many rows as the winner, by number, best first; `of` is
+    how many such trials there are. `rows` are validation rows by number.
+    """
+
+    winner: TrialRecord
+    validation: Judged | None
+    test: Judged | None
+    panel: Mapping[int, Predicted]
+    of: int
+    rows: Mapping[int, KeptRow]
+
+    @property
+    def judged(self) -> Judged | None:
+        """The test rows, or where there are none the validation rows."""
+        return self.test or self.validation
+
+
+def read_kept(run: Run, board: Leaderboard, problems: list[str]) -> Kept | None:
+    """The rows of the winner, or of the best so far; None where no trial is complete.
+
+    A file that is damaged, or does not fit, is named in `problems`, and left out.
+    """
+    winner = _winner(run, board)
+    if winner is None:
+        return None
+    classes = len(winner.labels)
+    rows = _rows(run, classes, problems)
+    limit = _validation_rows(run.recipe.provenance)
+    panel: dict[int, Predicted] = {}
+    alike = _alike(run, winner)
+    for record in (winner, *(each for each in alike[:MOST_TRIALS] if each.number != winner.number)):
+        folder = run.folders.get(record.number)
+        if folder is None or len(record.labels) != classes:
+            continue
+        try:
+            predicted = read_predicted(folder, classes, limit)
+        except RunError as error:
+            problems.append(str(error))
+            continue
+        if predicted is not None and not _contradicts(predicted, record, rows, problems):
+            panel[record.number] = predicted
+    own = panel.get(winner.number)
+    order = [record.number for record in alike if record.number in panel]
+    return Kept(
+        winner=winner,
+        validation=None if own is None else _of_validation(own, rows, winner, run),
+        test=_of_test(run, winner, problems),
+        panel={number: panel[number] for number in order},
+        of=len(alike),
+        rows=rows,
+    )
+
+
+def _winner(run: Run, board: Leaderboard) -> TrialRecord | None:
+    if run.best is not None:
+        return run.best.record
+    number = board.winner.best_number if board.winner is not None else None
+    return next((record for record in run.records if record.number == number), None)
+
+
+def _alike(run: Run, winner: TrialRecord) -> list[TrialRecord]:
+    """Complete trials that have seen as many rows as the winner, best first."""
+    metric = run.recipe.search.metric
+    found = [each for each in run.records if each.state == "complete" and each.result and reach(each) == reach(winner)]
+    return sorted(found, key=lambda record: (-validation(record, metric), record.number))
+
+
+def _rows(run: Run, classes: int, problems: list[str]) -> dict[int, KeptRow]:
+    try:
+        return read_rows(run.path, classes)
+    except RunError as error:
+        problems.append(str(error))
+        return {}
+
+
+def _validation_rows(provenance: Mapping[str, Any]) -> int | None:
+    data = provenance.get("data")
+    rows = data.get("rows") if isinstance(data, Mapping) else None
+    count = rows.get("validation") if isinstance(rows, Mapping) else None
+    return count if isinstance(count, int) and not isinstance(count, bool) else None
+
+
+def _contradicts(predicted: Predicted, record: TrialRecord, rows: Mapping[int, KeptRow], problems: list[str]) -> bool:
+    """Whether predictions are not of the trial that they lie beside, or of other rows than the run's."""
+    result = record.result
+    correct = int((predicted.probabilities.argmax(axis=1) == predicted.labels).sum())
+    examples = len(predicted.labels)
+    where = f"trial {record.number:04d}: its validation predictions can't be trusted:"
+    if result is not None and (
+        result.validation.examples != examples or round(result.validation.accuracy * examples) != correct
+    ):
+        problems.append(
+            f"{where} its record has accuracy {result.validation.accuracy:.3f} on {result.validation.examples:,} rows, "
+            f"they {correct / examples:.3f} on {examples:,}"
+        )
+        return True
+    for number, label in zip(predicted.rows.tolist(), predicted.labels.tolist(), strict=True):
+        if number in rows and rows[number].label != label:
+            problems.append(f"{where} row {number} has another label than in rows/")
+            return True
+    return False
+
+
+def _of_validation(own: Predicted, rows: Mapping[int, KeptRow], winner: TrialRecord, run: Run) -> Judged:
+    found = [rows.get(number) for number in own.rows.tolist()]
+    known = [row for row in found if row is not None]
+    whole = len(known) == len(found)
+    same_model = run.recipe.configuration({}).backbone.model == winner.configuration.backbone.model
+    tokens = [row.tokens for row in known if row.tokens is not None] if same_model else []
+    sources = [row.source for row in known if row.source is not None]
+    return Judged(
+        split="validation",
+        labels=own.labels,
+        probabilities=_summing(own.probabilities.astype(np.float64)),
+        predictions=own.probabilities.argmax(axis=1),
+        numbers=own.rows,
+        texts=tuple(row.text for row in known) if whole else None,
+        tokens=np.array(tokens) if whole and len(tokens) == len(found) else None,
+        sources=tuple(sources) if whole and len(sources) == len(found) else None,
+        max_length=winner.configuration.data.max_length,
+    )
+
+
+def _of_test(run: Run, winner: TrialRecord, problems: list[str]) -> Judged | None:
+    rows = run.best.predictions if run.best else ()
+    if not rows:
+        return None
+    probabilities = np.array([row.probabilities for row in rows], dtype=np.float64)
+    predictions = np.array([row.prediction for row in rows])
+    sums, said = probabilities.sum(axis=1), probabilities[np.arange(len(rows)), predictions]
+    if probabilities.min() < 0 or np.abs(sums - 1).max() > SUM_TOLERANCE:
+        problems.append(f"{TEST_PREDICTIONS}: can't be trusted: it holds what are not probabilities")
+        return None
+    if (said < probabilities.max(axis=1) - ROUNDED).any():
+        problems.append(f"{TEST_PREDICTIONS}: can't be trusted: a prediction is not the most probable class")
+        return None
+    tokens = [row.tokens for row in rows if row.tokens is not None]
+    sources = [row.source for row in rows if row.source is not None]
+    return Judged(
+        split="test",
+        labels=np.array([row.label for row in rows]),
+        probabilities=_summing(probabilities),
+        predictions=predictions,
+        numbers=np.array([row.row for row in rows]),
+        texts=tuple(row.text for row in rows),
+        tokens=np.array(tokens) if len(tokens) == len(rows) else None,
+        sources=tuple(sources) if len(sources) == len(rows) else None,
+        max_length=winner.configuration.data.max_length,
+    )
+
+
+def _summing(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows that sum to 1, whatever a file has rounded."""
+    return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True), dtype=np.float64)

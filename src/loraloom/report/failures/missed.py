@@ -1,0 +1,104 @@
+"""Validation rows that all of the best trials get wrong: hard texts, or wrong labels, and not a trial's fault."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from loraloom.report.failures.kept import Kept
+from loraloom.report.wording import plural
+
+MOST_ROWS = 15
+FEWEST_TRIALS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class MissedRow:
+    """`of_given` is the mean probability of its label over the trials; `prediction` is what most of them said."""
+
+    row: int
+    text: str | None
+    label: str
+    prediction: str
+    agreeing: int
+    of_given: float
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """`count` of `rows` validation rows are wrong in all `trials`, whose number is `read` of `of` complete ones.
+
+    `expected` is how many would be if each trial erred as often as it does, but on rows of its own; `of_winner` is how
+    many rows the first of them gets wrong.
+    """
+
+    trials: tuple[int, ...]
+    of: int
+    rows: int
+    count: int
+    expected: float
+    of_winner: int
+    worst: tuple[MissedRow, ...]
+    verdict: str
+
+
+def missed(kept: Kept, labels: Sequence[str]) -> Missed | None:
+    """None where fewer than two trials kept their predictions of the same rows."""
+    if len(kept.panel) < FEWEST_TRIALS:
+        return None
+    numbers = tuple(kept.panel)
+    shared = kept.panel[numbers[0]].rows
+    for predicted in kept.panel.values():
+        shared = np.intersect1d(shared, predicted.rows, assume_unique=True)
+    if shared.size == 0:
+        return None
+    places = [np.searchsorted(kept.panel[number].rows, shared) for number in numbers]
+    shares = np.stack([kept.panel[n].probabilities[at] for n, at in zip(numbers, places, strict=True)])  # (K, N, C)
+    true = kept.panel[numbers[0]].labels[places[0]]
+    said = shares.argmax(axis=2)
+    wrong = said != true  # (K, N)
+    of_given = shares[:, np.arange(true.size), true].astype(np.float64).mean(axis=0)
+    all_wrong = np.flatnonzero(wrong.all(axis=0))
+    order = all_wrong[np.argsort(of_given[all_wrong], kind="stable")]
+    winner = numbers.index(kept.winner.number) if kept.winner.number in numbers else 0
+    worst = []
+    for place in order[:MOST_ROWS].tolist():
+        prediction, agreeing = Counter(said[:, place].tolist()).most_common(1)[0]
+        row = int(shared[place])
+        worst.append(
+            MissedRow(
+                row=row,
+                text=kept.rows[row].text if row in kept.rows else None,
+                label=labels[int(true[place])],
+                prediction=labels[prediction],
+                agreeing=agreeing,
+                of_given=float(of_given[place]),
+            )
+        )
+    found = Missed(
+        trials=numbers,
+        of=kept.of,
+        rows=int(shared.size),
+        count=int(all_wrong.size),
+        expected=float(shared.size * np.prod(wrong.mean(axis=1))),
+        of_winner=int(wrong[winner].sum()),
+        worst=tuple(worst),
+        verdict="",
+    )
+    return replace(found, verdict=_verdict(found))
+
+
+def _verdict(found: Missed) -> str:
+    trials = f"all {len(found.trials)} trials" if len(found.trials) > 2 else "both trials"
+    if not found.count:
+        return f"No validation row is wrong in {trials}: each error can be avoided by some configuration."
+    expected = "less than 0.1" if found.expected < 0.1 else f"about {found.expected:.1f}"
+    return (
+        f"{found.count:,} of {plural(found.rows, 'validation row')} {'is' if found.count == 1 else 'are'} wrong in "
+        f"{trials}; if each erred on rows of its own, {expected} would be. That is {found.count:,} of the winner's "
+        f"{plural(found.of_winner, 'error')} there: another configuration of this search does not mend those, other "
+        "labels or another model may."
+    )

@@ -1,0 +1,127 @@
+"""What can be left to people: accuracy on the rows that the winner is surest of, and thresholds for an accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from loraloom.calibration import Coverage, confidence_of, coverage_curve, least_area, threshold_for
+from loraloom.metrics import Interval, wilson_interval
+from loraloom.report.failures.kept import Judged
+from loraloom.report.failures.saying import percent
+
+TARGETS = (0.95, 0.98, 0.99, 0.995)
+DRAWS = 500
+MOST_DRAWN = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Rows whose confidence is `threshold` or more, which were right in `wanted` of the validation rows.
+
+    On the test rows: the share that is answered, and the accuracy of those, each with Wilson's interval; the accuracy
+    is None where none is.
+    """
+
+    wanted: float
+    threshold: float
+    coverage: float
+    coverage_interval: Interval
+    accuracy: float | None
+    accuracy_interval: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class Selective:
+    """`area` is the mean error over all coverages (AURC), `least` that of a model that is least sure where it errs."""
+
+    split: str
+    rows: int
+    curve: Coverage
+    area: float
+    area_interval: Interval
+    least: float
+    targets: tuple[Target, ...]
+    verdict: str
+
+
+def selective(judged: Judged, validation: Judged | None) -> Selective:
+    """The curve on `judged`; thresholds are chosen on `validation`, so that their promise is tried on other rows."""
+    right, sure = judged.right, confidence_of(judged.probabilities)
+    curve = coverage_curve(right, sure)
+    targets: tuple[Target, ...] = ()
+    if judged.split == "test" and validation is not None:
+        targets = tuple(_targets(judged, validation))
+    return Selective(
+        split=judged.split,
+        rows=int(right.size),
+        curve=curve,
+        area=curve.area,
+        area_interval=_area_interval(judged),
+        least=least_area(right),
+        targets=targets,
+        verdict=_verdict(judged, validation, targets),
+    )
+
+
+def _targets(judged: Judged, validation: Judged) -> list[Target]:
+    found = []
+    sure, chosen_on = confidence_of(judged.probabilities), confidence_of(validation.probabilities)
+    for wanted in TARGETS:
+        threshold = threshold_for(validation.right, chosen_on, wanted)
+        if threshold is None or wanted <= float(validation.right.mean()):
+            continue  # out of reach, or reached by answering all
+        answered = sure >= threshold
+        rows, hits = int(answered.sum()), int(judged.right[answered].sum())
+        found.append(
+            Target(
+                wanted=wanted,
+                threshold=threshold,
+                coverage=rows / sure.size,
+                coverage_interval=wilson_interval(rows, int(sure.size)),
+                accuracy=hits / rows if rows else None,
+                accuracy_interval=wilson_interval(hits, rows) if rows else None,
+            )
+        )
+    return found
+
+
+def _area_interval(judged: Judged) -> Interval:
+    """The bootstrap's 95 % percentiles of the area; of more rows than 20,000, those of a part as large."""
+    right, sure = judged.right, confidence_of(judged.probabilities)
+    generator = np.random.default_rng(0)
+    rows = min(right.size, MOST_DRAWN)
+    areas = []
+    for _ in range(DRAWS):
+        drawn = generator.integers(0, right.size, size=rows)
+        order = np.argsort(-sure[drawn], kind="stable")
+        errors = np.cumsum(~right[drawn][order]) / np.arange(1, rows + 1)
+        areas.append(float(errors.mean()))
+    low, high = np.quantile(areas, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _verdict(judged: Judged, validation: Judged | None, targets: tuple[Target, ...]) -> str:
+    if judged.split != "test":
+        return "Thresholds are chosen on validation and tried on test rows, which are read when the search has ended."
+    if validation is None:
+        return (
+            "Nor can a confidence be named from which on it may be trusted: such a threshold is chosen on validation, "
+            "and tried on test."
+        )
+    if not targets:
+        whole = float(validation.right.mean())
+        return (
+            f"Answering every row, it is right in {percent(whole)} of the validation rows: no threshold adds to that."
+        )
+    best = next((each for each in targets if each.wanted == 0.99), targets[-1])
+    said = (
+        f"Answering where the confidence is {best.threshold:.3f} or more gives {100 * best.wanted:g} % accuracy on "
+        f"validation; on test that is {percent(best.coverage)} of the rows "
+        f"({percent(best.coverage_interval[0])} to {percent(best.coverage_interval[1])})"
+    )
+    if best.accuracy is None or best.accuracy_interval is None:
+        return f"{said}."
+    low, high = best.accuracy_interval
+    return f"{said}, of which {percent(best.accuracy)} are right (95 % interval {percent(low)} to {percent(high)})."

@@ -1,0 +1,111 @@
+"""Labels that look wrong, by confident learning on rows that the winner did not learn from.
+
+numpy only, one pass over the probabilities. Rejected: cleanlab, which is this and much more, for a page of arithmetic;
+thresholds at 0.5, which blame the classes that a model is less sure of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from loraloom.metrics import Interval, wilson_interval
+from loraloom.report.failures.kept import Judged
+from loraloom.report.failures.saying import percent
+
+MOST_ROWS = 12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Confident:
+    """`joint[i, j]` counts rows given as i that are confidently j; `rows` (M,) are those off its diagonal.
+
+    `suggested` (M,) is the class that each of `rows` looks like. They are ordered by the probability of the given
+    label, the least first. `thresholds` (C,) are NaN for a class that no row is given.
+    """
+
+    thresholds: NDArray[np.float64]
+    joint: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    suggested: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A row whose `label` has the probability `of_given`, and looks like `suggested` with `of_suggested`."""
+
+    row: int
+    text: str | None
+    label: str
+    suggested: str
+    of_given: float
+    of_suggested: float
+
+
+@dataclass(frozen=True, slots=True)
+class Suspects:
+    """`count` of the `rows` of `split`, the most suspicious first; `interval` is Wilson's of that share."""
+
+    split: str
+    rows: int
+    count: int
+    share: float
+    interval: Interval
+    worst: tuple[Suspect, ...]
+    verdict: str
+
+
+def confident_learning(labels: ArrayLike, probabilities: ArrayLike) -> Confident:
+    """Rows whose label (N,) contradicts out-of-sample probabilities (N, C).
+
+    A class's threshold is its mean probability over the rows that are given it; a row counts as the likeliest of the
+    classes whose thresholds it reaches, and as none if it reaches none. Source: Northcutt, Jiang and Chuang,
+    "Confident learning: estimating uncertainty in dataset labels", Journal of Artificial Intelligence Research 70
+    (2021), 1373-1411: equation 1 (the confident joint; collisions go to the largest probability), equation 2 (the
+    thresholds). The candidates are the rows off the joint's diagonal.
+    """
+    given, shares = np.asarray(labels, dtype=np.int64), np.asarray(probabilities, dtype=np.float64)
+    classes = shares.shape[1]
+    counts = np.bincount(given, minlength=classes)
+    own = np.bincount(given, weights=shares[np.arange(given.size), given], minlength=classes)
+    thresholds = np.divide(own, counts, out=np.full(classes, np.nan), where=counts > 0)
+    reached = shares >= np.where(counts > 0, thresholds, np.inf) - 1e-12  # a class of one row reaches its own
+    confident = reached.any(axis=1)
+    looks = np.where(reached, shares, -1.0).argmax(axis=1)
+    flat = np.bincount(given[confident] * classes + looks[confident], minlength=classes * classes)
+    wrong = np.flatnonzero(confident & (looks != given))
+    rows = wrong[np.argsort(shares[wrong, given[wrong]], kind="stable")]
+    return Confident(thresholds, flat.reshape(classes, classes).astype(np.int64), rows, looks[rows])
+
+
+def suspects(judged: Judged, labels: Sequence[str]) -> Suspects:
+    """The rows of a split whose label looks wrong."""
+    found = confident_learning(judged.labels, judged.probabilities)
+    rows, count = int(judged.labels.size), len(found.rows)
+    worst = tuple(
+        Suspect(
+            row=int(judged.numbers[row]),
+            text=judged.texts[row] if judged.texts is not None else None,
+            label=labels[int(judged.labels[row])],
+            suggested=labels[looks],
+            of_given=float(judged.probabilities[row, judged.labels[row]]),
+            of_suggested=float(judged.probabilities[row, looks]),
+        )
+        for row, looks in zip(found.rows[:MOST_ROWS].tolist(), found.suggested.tolist(), strict=False)
+    )
+    interval = wilson_interval(count, rows)
+    return Suspects(judged.split, rows, count, count / rows, interval, worst, _verdict(judged, count, interval))
+
+
+def _verdict(judged: Judged, count: int, interval: Interval) -> str:
+    rows, wrong = int(judged.labels.size), int((~judged.right).sum())
+    if not count:
+        return f"No label of the {rows:,} {judged.split} rows looks wrong to it."
+    what = f"{count:,} of {rows:,} {judged.split} rows have a label that looks wrong"
+    return (
+        f"{what} ({percent(count / rows)}, 95 % interval {percent(interval[0])} to {percent(interval[1])}), beside "
+        f"{wrong:,} that it gets wrong."
+    )

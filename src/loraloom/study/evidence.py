@@ -1,0 +1,165 @@
+"""What a run keeps of single rows: each complete trial's validation predictions, and the validation rows themselves.
+
+    trials/0007/validation.safetensors   probabilities (N, C), labels (N,), rows (N,): which of the run's rows
+    rows/validation.jsonl                a line for each row: row, text, label, tokens, source
+
+A trial's file is named in its manifest, rows/ has a manifest of its own. Read without torch. Some 40 bytes a row and
+trial for five classes; probabilities are float32, since float16 makes ties of what a trial told apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from loraloom.errors import AdapterError, RunError
+from loraloom.study.durable import MANIFEST, is_whole, replacing_folder, verify_manifest
+
+VALIDATION = "validation.safetensors"
+ROWS = "rows"
+ROWS_FILE = "validation.jsonl"
+MOST_ROWS = 10_000
+"""Rows whose texts are kept, from the first on."""
+LONGEST_TEXT = 5_000
+"""Characters of a text that are kept."""
+SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predicted:
+    """Rows as a trial saw them: `labels` are given, `rows` are numbers within the run's split, ascending."""
+
+    probabilities: NDArray[np.float32]  # (N, C)
+    labels: NDArray[np.int64]  # (N,)
+    rows: NDArray[np.int64]  # (N,)
+
+
+class KeptRow(BaseModel):
+    """A validation row; `tokens` are counted before the text is cut at data.max_length."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    row: int = Field(ge=0)
+    text: str
+    label: int = Field(ge=0)
+    tokens: int | None = Field(default=None, ge=0, lt=2**31)
+    source: str | None = None
+
+
+def write_predicted(folder: Path, predicted: Predicted) -> None:
+    """Writes a trial's validation predictions into its folder, which is synced with its manifest."""
+    from safetensors.numpy import save
+
+    tensors: dict[str, NDArray[Any]] = {
+        "probabilities": np.ascontiguousarray(predicted.probabilities, dtype=np.float32),
+        "labels": np.ascontiguousarray(predicted.labels, dtype=np.int32),
+        "rows": np.ascontiguousarray(predicted.rows, dtype=np.int32),
+    }
+    (folder / VALIDATION).write_bytes(save(tensors))
+
+
+def read_predicted(folder: Path, classes: int, rows: int | None = None) -> Predicted | None:
+    """The validation predictions in a finished trial's folder; None where the run's version kept none.
+
+    Raises:
+        RunError: they are not as the run wrote them, or can't be of a trial of `classes` on `rows` rows.
+    """
+    path = folder / VALIDATION
+    if not path.is_file() and not _is_named(folder):
+        return None
+    try:
+        verify_manifest(folder, (VALIDATION,))
+    except AdapterError as error:
+        raise RunError(f"{error}; its rows are left out") from None
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        parts = load(path.read_bytes())
+        probabilities, labels, numbers = parts["probabilities"], parts["labels"], parts["rows"]
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise RunError(f"{path}: can't be read: {type(error).__name__}; its rows are left out") from None
+    if problem := _problem(probabilities, labels, numbers, classes, rows):
+        raise RunError(f"{path}: can't be trusted: {problem}; its rows are left out")
+    return Predicted(probabilities.astype(np.float32), labels.astype(np.int64), numbers.astype(np.int64))
+
+
+def _is_named(folder: Path) -> bool:
+    """Whether the folder's manifest knows of predictions, so that they are missing where they are not there."""
+    try:
+        return VALIDATION in json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return True  # a manifest that can't be read is said by what verifies it
+
+
+def _problem(
+    probabilities: NDArray[Any], labels: NDArray[Any], numbers: NDArray[Any], classes: int, rows: int | None
+) -> str | None:
+    """What makes these arrays impossible, in a few words."""
+    shapes = probabilities.shape, labels.shape, numbers.shape
+    if len(shapes[0]) != 2 or shapes[0][1] != classes or not shapes[0][0] == (labels.size or -1) == numbers.size:
+        return f"its shapes {', '.join(map(str, shapes))} are not (N, {classes}), (N,), (N,)"
+    if labels.ndim != 1 or numbers.ndim != 1:
+        return "its labels and rows are not lists"
+    if probabilities.dtype.kind != "f" or labels.dtype.kind not in "iu" or numbers.dtype.kind not in "iu":
+        return "it holds other types than numbers of the right kind"
+    shares = probabilities.astype(np.float64)
+    if not np.isfinite(shares).all() or shares.min() < 0 or np.abs(shares.sum(axis=1) - 1).max() > SUM_TOLERANCE:
+        return "it holds what are not probabilities"
+    if labels.min() < 0 or labels.max() >= classes:
+        return f"a label is not one of {classes} classes"
+    if numbers.min() < 0 or (np.diff(numbers.astype(np.int64)) <= 0).any():
+        return "its row numbers do not ascend from 0"
+    if rows is not None and numbers.max() >= rows:
+        return f"row {int(numbers.max())} is not one of {rows:,}"
+    return None
+
+
+def write_rows(run: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes RUN/rows/ anew: whole or not at all."""
+    with replacing_folder(run / ROWS) as folder, (folder / ROWS_FILE).open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def has_rows(run: Path) -> bool:
+    """Whether RUN/rows/ is there and is what was written."""
+    try:
+        verify_manifest(run / ROWS)
+    except AdapterError:
+        return False
+    return True
+
+
+def read_rows(run: Path, classes: int) -> dict[int, KeptRow]:
+    """The validation rows by their numbers; none where the run's version kept none.
+
+    Raises:
+        RunError: they are not as the run wrote them.
+    """
+    folder = run / ROWS
+    path = folder / ROWS_FILE
+    if not is_whole(folder):
+        return {}
+    try:
+        verify_manifest(folder, (ROWS_FILE,))
+    except AdapterError as error:
+        raise RunError(f"{error}; texts of validation rows are left out") from None
+    kept: dict[int, KeptRow] = {}
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            row = KeptRow.model_validate_json(line)
+        except ValidationError as error:
+            rule = error.errors()[0]["msg"]
+            raise RunError(f"{path}:{number}: is damaged ({rule}); texts of validation rows are left out") from None
+        if row.label >= classes:
+            raise RunError(f"{path}:{number}: can't be trusted: label {row.label} is not one of {classes} classes")
+        kept[row.row] = row
+    return kept

@@ -1,0 +1,143 @@
+"""Class shares and whether they matter: against scipy, by simulation, and in words."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from loraloom.metrics import wilson_interval
+from loraloom.report.dataset.shares import balance, drift, rank_test, share_effect, slope_by_class
+from loraloom.report.failures.classes import ClassLine
+from loraloom.report.failures.groups import Dependence
+
+
+def lines(recalls: list[float], rows: int = 100) -> list[ClassLine]:
+    return [
+        ClassLine(f"c{n}", rows, rows, recall, None, recall, wilson_interval(round(recall * rows), rows), recall, None)
+        for n, recall in enumerate(recalls)
+    ]
+
+
+def rows(*counts: int) -> dict[str, int]:
+    return {f"c{number}": count for number, count in enumerate(counts)}
+
+
+def differ(p: float | None) -> Dependence:
+    return Dependence((), p, p, None, None, None, "")
+
+
+def test_equal_shares_are_as_good_as_equal() -> None:
+    found = balance(rows(30_000, 30_000, 30_000, 30_000))
+    assert found is not None
+    assert (found.ratio, found.evenness, found.w, found.p) == pytest.approx((1, 1, 0, 1))
+    assert found.verdict.startswith("The classes are as good as equally common")
+
+
+def test_unequal_shares_are_told_with_their_effect() -> None:
+    found = balance(rows(700, 200, 100))
+    assert found is not None
+    expected = stats.chisquare([700, 200, 100])
+    assert found.p == pytest.approx(expected.pvalue)
+    assert found.w == pytest.approx(math.sqrt(expected.statistic / 1000))
+    assert found.evenness == pytest.approx(stats.entropy([0.7, 0.2, 0.1]) / math.log(3))
+    assert "7.0 times as often" in found.verdict
+    assert (found.rarest, found.commonest) == ("c2", "c0")
+
+
+def test_few_rows_that_differ_by_chance_are_not_called_unequal() -> None:
+    found = balance(rows(8, 5))
+    assert found is not None
+    assert "not shown to differ" in found.verdict
+
+
+def test_a_class_without_a_row_is_infinitely_rarer() -> None:
+    found = balance(rows(100, 0))
+    assert found is not None
+    assert math.isinf(found.ratio)
+    assert "infinitely often" in found.verdict
+
+
+@pytest.mark.parametrize("counts", [{}, {"a": 4}, {"a": 0, "b": 0}])
+def test_nothing_is_said_of_one_class_or_no_row(counts: dict[str, int]) -> None:
+    assert balance(counts) is None
+
+
+def test_drift_is_scipys_test_with_cramers_v() -> None:
+    found = drift("test", rows(500, 300, 200), rows(50, 60, 90))
+    table = np.array([[500, 300, 200], [50, 60, 90]])
+    assert found is not None
+    assert found.p == pytest.approx(stats.chi2_contingency(table, correction=False).pvalue)
+    assert found.v == pytest.approx(math.sqrt(stats.chi2_contingency(table, correction=False).statistic / 1200))
+    assert found.moved == pytest.approx(0.25)
+    assert "differ much" in found.verdict
+
+
+def test_splits_with_the_same_shares_are_not_shown_to_differ() -> None:
+    found = drift("test", rows(500, 300, 200), rows(50, 30, 20))
+    assert found is not None
+    assert found.p == pytest.approx(1)
+    assert "not shown to differ" in found.verdict
+
+
+def test_a_split_that_lacks_a_class_is_compared_over_all_classes() -> None:
+    found = drift("test", rows(50, 30, 20), {"c0": 50, "c1": 50})
+    assert found is not None
+    assert found.moved == pytest.approx(0.2)
+    assert drift("test", rows(5, 5), {}) is None
+
+
+def test_balanced_classes_can_not_explain_errors_whatever_their_recalls() -> None:
+    found = share_effect(rows(100, 100, 100, 100), lines([0.99, 0.7, 0.8, 0.95]), differ(0.0001), "test")
+    assert found.verdict.startswith("Shares can't explain the errors")
+    assert found.p is None
+
+
+def test_rare_classes_that_fail_are_found() -> None:
+    counts = [2000, 1000, 500, 250, 125, 60, 30]
+    found = share_effect(rows(*counts), lines([0.98, 0.95, 0.93, 0.9, 0.85, 0.8, 0.7]), differ(0.0001), "test")
+    assert found.verdict.startswith("Rare classes do worse")
+    assert "train.class_weight: balanced" in found.verdict
+    assert found.p == pytest.approx(2 / math.factorial(7), rel=0.01)  # the most extreme of all orders, both ways
+
+
+def test_three_classes_are_too_few_to_tell() -> None:
+    found = share_effect(rows(300, 100, 50), lines([0.9, 0.8, 0.7]), differ(0.01), "test")
+    assert "With 3 classes it can't be told" in found.verdict
+    assert found.slope is None
+
+
+def test_classes_that_differ_for_other_reasons_are_not_blamed_on_shares() -> None:
+    found = share_effect(rows(900, 500, 300, 200, 100), lines([0.8, 0.99, 0.97, 0.99, 0.85]), differ(0.0001), "test")
+    assert "not by their shares, as far as can be told" in found.verdict
+
+
+@pytest.mark.parametrize("classes", [5, 12])
+def test_the_rank_test_holds_its_level_though_classes_are_unlike(classes: int) -> None:
+    generator = np.random.default_rng(classes)
+    counts = np.array([40.0 * 1.5**place for place in range(classes)])
+    tries = 150
+    wrong = sum(rank_test(counts, generator.beta(20, 2, classes)) <= 0.05 for _ in range(tries))
+    assert wrong / tries <= 0.05 + 3 * (0.05 * 0.95 / tries) ** 0.5
+
+
+def test_the_rank_test_is_scipys_exact_test_of_spearmans_correlation() -> None:
+    counts, recalls = np.array([1.0, 2, 3, 4, 5]), np.array([0.7, 0.9, 0.8, 0.95, 0.93])
+    exact = stats.permutation_test(
+        (counts,), lambda x: stats.spearmanr(x, recalls).statistic, permutation_type="pairings"
+    )
+    assert rank_test(counts, recalls) == pytest.approx(exact.pvalue)
+
+
+def test_the_slope_is_a_regressions_and_its_interval_covers_the_truth() -> None:
+    generator = np.random.default_rng(0)
+    counts = 50 * 2.0 ** np.arange(8)
+    covered = 0
+    for _ in range(400):
+        recalls = 0.6 + 0.03 * np.arange(8) + generator.normal(0, 0.05, 8)
+        slope, (low, high) = slope_by_class(counts, recalls)
+        assert low < slope < high
+        covered += low <= 0.03 <= high
+    assert 0.92 <= covered / 400 <= 0.98

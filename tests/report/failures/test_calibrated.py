@@ -1,0 +1,95 @@
+"""What is said of the winner's confidence, and of the temperature that mends it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from loraloom.report.failures.calibrated import calibrated, loss_interval
+from loraloom.report.failures.selective import selective
+from tests.report.failures.judged_rows import drawn_rows, judged_rows
+
+
+def test_a_model_that_is_too_sure_is_said_to_be_and_a_temperature_mends_it() -> None:
+    found = calibrated(drawn_rows(1, 800, 2.5), drawn_rows(2, 800, 2.5, split="validation"))
+    assert "too sure of itself" in found.verdict
+    assert found.gap_interval[0] > 0
+    assert found.mended is not None
+    assert found.mended.temperature.interval[0] < 2.5 < found.mended.temperature.interval[1]
+    assert found.mended.loss.is_certain
+    assert found.mended.loss.difference < 0
+    assert found.mended.error.after < found.mended.error.before
+    assert "divide the logits by it" in found.remedy
+
+
+def test_a_model_that_is_not_sure_enough_is_said_to_be() -> None:
+    assert "not sure enough" in calibrated(drawn_rows(1, 800, 0.3), None).verdict
+
+
+def test_a_calibrated_model_is_left_alone() -> None:
+    found = calibrated(drawn_rows(5, 400), drawn_rows(6, 400, split="validation"))
+    assert "not shown to be wrong" in found.verdict
+    assert "no gain is shown" in found.remedy
+
+
+def test_a_temperature_that_fits_other_rows_is_seen_to_do_harm() -> None:
+    found = calibrated(drawn_rows(1, 600, 1.0), drawn_rows(2, 600, 4.0, split="validation"))
+    assert "it does harm there" in found.remedy
+
+
+def test_without_test_rows_no_temperature_is_judged() -> None:
+    validation = drawn_rows(1, split="validation")
+    found = calibrated(validation, validation)
+    assert found.mended is None
+    assert "when the search has ended" in found.remedy
+
+
+def test_without_validation_rows_it_says_what_would_keep_them() -> None:
+    assert "a search by this version keeps them" in calibrated(drawn_rows(1), None).remedy
+
+
+def test_the_same_rows_give_the_same_words() -> None:
+    rows = drawn_rows(1, 300, 2.0), drawn_rows(2, 300, 2.0, split="validation")
+    assert calibrated(*rows) == calibrated(*rows)
+
+
+def test_rows_that_are_all_right_and_wholly_sure_are_no_error() -> None:
+    sure = judged_rows([True] * 50, probabilities=np.eye(2)[np.arange(50) % 2])
+    found = calibrated(sure, sure)
+    assert found.error == 0.0
+    assert "not shown to be wrong" in found.verdict
+
+
+def test_the_bootstrap_interval_of_a_mean_covers_it_in_95_percent() -> None:
+    generator, covered = np.random.default_rng(0), 0
+    for _ in range(200):
+        low, high = loss_interval(generator.normal(0.1, 1, 150), generator)
+        covered += low <= 0.1 <= high
+    assert 0.90 <= covered / 200 <= 0.99
+
+
+def test_a_threshold_is_chosen_on_validation_and_tried_on_test() -> None:
+    test, validation = drawn_rows(3, 1500, 1.0), drawn_rows(4, 1500, 1.0, split="validation")
+    found = selective(test, validation)
+    assert [each.wanted for each in found.targets] == [0.95, 0.98, 0.99, 0.995]
+    sure = test.probabilities.max(axis=1)
+    for each in found.targets:
+        answered = sure >= each.threshold
+        assert each.coverage == answered.mean()
+        assert each.accuracy == test.right[answered].mean()
+        assert validation.right[validation.probabilities.max(axis=1) >= each.threshold].mean() >= each.wanted
+    assert [each.coverage for each in found.targets] == sorted((each.coverage for each in found.targets), reverse=True)
+    assert "or more gives 99 % accuracy on validation; on test that is" in found.verdict
+
+
+def test_the_area_lies_between_the_least_and_that_of_chance() -> None:
+    found = selective(drawn_rows(3, 1500), None)
+    assert found.least < found.area < 1 - drawn_rows(3, 1500).right.mean()
+    assert found.area_interval[0] <= found.area <= found.area_interval[1]
+    errors = 1 - drawn_rows(3, 1500).right.mean()
+    assert found.least == pytest.approx(errors + (1 - errors) * np.log(1 - errors), abs=0.002)  # Geifman 2019, 1 - eq
+
+
+def test_a_winner_that_is_right_everywhere_needs_no_threshold() -> None:
+    right = judged_rows([True] * 40)
+    assert "no threshold adds to that" in selective(right, right).verdict

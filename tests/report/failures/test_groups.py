@@ -1,0 +1,203 @@
+"""Whether accuracy depends on length, truncation, source or class: against oracles, and by simulation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats import multitest
+
+from loraloom.metrics import wilson_interval
+from loraloom.report.failures.groups import (
+    Dependence,
+    Group,
+    by_class,
+    by_cut,
+    by_length,
+    by_source,
+    group,
+    holm,
+    length_trend,
+    newcombe,
+    same_accuracy,
+    together,
+)
+from loraloom.report.failures.kept import Judged
+from tests.report.failures.judged_rows import judged_rows
+
+multipletests: Any = multitest.multipletests  # statsmodels has no types
+
+
+def flags(right: int, rows: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    return np.arange(rows) < right
+
+
+def of(right: int, rows: int) -> Group:
+    return group("g", flags(right, rows))
+
+
+def questions(judged: Judged) -> dict[str, Dependence | None]:
+    asked = {
+        "class": by_class(judged, ("a", "b")),
+        "length": by_length(judged),
+        "cut": by_cut(judged),
+        "source": by_source(judged),
+    }
+    return together(asked, judged)
+
+
+def random_rows(seed: int, rows: int = 300, accuracy: float = 0.93) -> Judged:
+    """Length, source and class have nothing to do with being right."""
+    generator = np.random.default_rng(seed)
+    return judged_rows(
+        generator.random(rows) < accuracy,
+        tokens=generator.integers(5, 150, rows),
+        sources=tuple(np.array(["a", "b", "c", "d"])[generator.integers(0, 4, rows)].tolist()),
+    )
+
+
+def test_newcombes_interval_is_made_of_wilsons_and_is_his_example() -> None:
+    low, high = newcombe(of(56, 70), of(48, 80))  # Newcombe 1998, table II, example (a), method 10
+    assert (low, high) == pytest.approx((0.0524, 0.3339), abs=1e-4)
+    one, other = wilson_interval(56, 70), wilson_interval(48, 80)
+    assert low == pytest.approx(0.2 - np.hypot(0.8 - one[0], other[1] - 0.6))
+
+
+def test_newcombes_interval_covers_the_truth_near_1() -> None:
+    generator, covered = np.random.default_rng(0), 0
+    for _ in range(1000):
+        one, other = of(int(generator.binomial(220, 0.98)), 220), of(int(generator.binomial(220, 0.95)), 220)
+        low, high = newcombe(one, other)
+        covered += low <= 0.03 <= high
+    assert 0.93 <= covered / 1000 <= 0.98
+
+
+def test_two_groups_are_compared_exactly_and_more_as_the_exact_test_has_it() -> None:
+    two = same_accuracy([of(90, 100), of(95, 120)])
+    assert two == pytest.approx(stats.fisher_exact(np.array([[90, 10], [95, 25]])).pvalue)
+    three = same_accuracy([of(5, 5), of(3, 6), of(1, 4)])
+    # all tables with these margins, by their chance, which is multivariate hypergeometric
+    sizes, wrong = (5, 6, 4), 6
+    chances = {
+        (a, b, wrong - a - b): stats.multivariate_hypergeom.pmf((a, b, wrong - a - b), sizes, wrong)
+        for a in range(6)
+        for b in range(7)
+        if 0 <= wrong - a - b <= 4
+    }
+    exact = sum(chance for chance in chances.values() if chance <= chances[0, 3, 3] * (1 + 1e-9))
+    assert three == pytest.approx(exact, abs=0.01)
+
+
+def test_drawn_tables_give_the_p_value_of_scipys() -> None:
+    groups = [of(190, 200), of(85, 100), of(141, 150), of(48, 50)]
+    table = np.array([[each.right, each.rows - each.right] for each in groups])
+    drawn = stats.MonteCarloMethod(n_resamples=9999, rng=np.random.default_rng(1))
+    assert same_accuracy(groups) == pytest.approx(stats.fisher_exact(table, method=drawn).pvalue, abs=0.01)
+
+
+def test_groups_without_an_error_do_not_differ() -> None:
+    assert same_accuracy([of(5, 5), of(3, 3), of(9, 9)]) == 1.0
+
+
+def test_lengths_of_wrong_rows_alone_have_no_trend() -> None:
+    assert length_trend(np.array([1, 2]), np.array([True, True])) == 1.0
+
+
+def test_a_length_that_matters_is_found_and_its_halves_say_how_much() -> None:
+    generator = np.random.default_rng(1)
+    tokens = generator.integers(10, 200, 800)
+    judged = judged_rows(generator.random(800) < 0.99 - 0.25 * (tokens > 105), tokens=tokens)
+    found = questions(judged)["length"]
+    assert found is not None
+    assert found.found
+    assert found.interval is not None
+    assert found.interval[0] < -0.25 < found.interval[1] < 0
+    assert len(found.groups) == 5
+    assert sum(each.rows for each in found.groups) == 800
+    assert "Length matters (p < 0.001, corrected for" in found.verdict
+    assert "−2" in found.verdict
+
+
+def test_fifths_of_lengths_with_ties_hold_every_row_once() -> None:
+    tokens = np.array([96] * 70 + [10, 20, 30] * 10)
+    found = by_length(judged_rows(flags(90, 100), tokens=tokens))
+    assert found is not None
+    assert sum(each.rows for each in found.groups) == 100
+    assert [each.name for each in found.groups][-1].endswith("96")
+
+
+def test_rows_of_one_length_have_nothing_to_compare() -> None:
+    judged = judged_rows(flags(80, 100), tokens=np.full(100, 12))
+    found = questions(judged)["length"]
+    assert found is not None
+    assert found.p is None
+    assert "nothing to compare" in found.verdict
+
+
+def test_truncation_that_does_harm_is_found() -> None:
+    tokens = np.array([200] * 150 + [40] * 150)
+    right = np.concatenate([flags(120, 150), flags(148, 150)])
+    found = questions(judged_rows(right, tokens=tokens))["cut"]
+    assert found is not None
+    assert found.found
+    assert [(each.name, each.rows) for each in found.groups] == [("texts cut off", 150), ("whole texts", 150)]
+    assert found.difference == pytest.approx(120 / 150 - 148 / 150)
+
+
+@pytest.mark.parametrize("tokens", [5, 500])
+def test_rows_that_are_all_cut_or_all_whole_are_not_compared(tokens: int) -> None:
+    assert by_cut(judged_rows(flags(8, 10), tokens=np.full(10, tokens))) is None
+
+
+def test_a_source_that_fails_is_found_by_name() -> None:
+    sources = ("agency",) * 200 + ("<b>blog</b>",) * 100
+    found = questions(judged_rows(np.concatenate([flags(198, 200), flags(80, 100)]), sources=sources))["source"]
+    assert found is not None
+    assert found.found
+    assert "“<b>blog</b>” is right in 80 %" in found.verdict
+
+
+def test_many_sources_are_the_commonest_and_the_rest() -> None:
+    generator = np.random.default_rng(2)
+    sources = tuple(f"s{number}" for number in generator.integers(0, 40, 600))
+    found = by_source(judged_rows(flags(550, 600), sources=sources))
+    assert found is not None
+    assert len(found.groups) == 13
+    assert found.groups[-1].name == "28 others"
+    assert sum(each.rows for each in found.groups) == 600
+
+
+def test_a_source_of_its_own_for_each_row_is_not_tested() -> None:
+    sources = tuple(f"https://example.org/{row}" for row in range(100))
+    found = questions(judged_rows(flags(80, 100), sources=sources))["source"]
+    assert found is not None
+    assert found.p is None
+    assert "too many different values" in found.verdict
+
+
+def test_a_few_errors_are_said_to_be_too_few() -> None:
+    tokens = np.arange(100)
+    found = questions(judged_rows(~(tokens > 96), tokens=tokens))["length"]
+    assert found is not None
+    assert not found.found
+    assert found.verdict.startswith("Only 3 errors in 100 test rows")
+
+
+def test_all_questions_together_find_something_in_noise_in_under_5_percent() -> None:
+    wrong = 0
+    tries = 300
+    for seed in range(tries):
+        wrong += any(each is not None and each.found for each in questions(random_rows(seed)).values())
+    assert wrong / tries <= 0.05 + 3 * (0.05 * 0.95 / tries) ** 0.5
+
+
+def test_p_values_of_the_questions_are_corrected_together_as_statsmodels_does() -> None:
+    found = [each for each in questions(random_rows(3)).values() if each is not None and each.p is not None]
+    assert len(found) == 4
+    expected = multipletests([each.p for each in found], method="holm")[1]
+    assert [each.adjusted for each in found] == pytest.approx(expected.tolist())
+    assert holm([0.01, 0.2, 0.011, 0.9]) == pytest.approx(
+        multipletests([0.01, 0.2, 0.011, 0.9], method="holm")[1].tolist()
+    )

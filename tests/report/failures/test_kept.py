@@ -1,0 +1,243 @@
+"""The rows that section 6 is about: read from a run, or left out with a sentence where they can't be trusted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loraloom.report import findings, read_run
+from loraloom.report.failures.kept import MOST_TRIALS, read_kept
+from loraloom.report.findings import Findings
+from loraloom.report.leaderboard import leaderboard
+from loraloom.report.page import page
+from loraloom.study.durable import write_manifest
+from loraloom.study.evidence import ROWS_FILE, VALIDATION, read_predicted, write_predicted, write_rows
+from loraloom.study.record import TEST_PREDICTIONS, read_record
+from tests.report.kept_runs import FACTS, keep, kept_predictions, make_predicted, make_rows
+from tests.report.report_runs import LABELS, make_recipe, make_record, whole_run, write_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return keep(whole_run(tmp_path / "kept", data=FACTS, predictions=kept_predictions()))
+
+
+def found(run: Path) -> Findings:
+    return findings(read_run(run))
+
+
+def test_a_whole_run_is_judged_on_its_test_rows(run: Path) -> None:
+    said = found(run)
+    assert said.problems == ()
+    failed = said.failures
+    assert failed is not None
+    assert (failed.split, failed.rows, failed.wrong) == ("test", 445, 13)
+    assert failed.by_length is not None
+    assert failed.by_cut is not None
+    assert failed.by_source is not None
+    assert failed.cut == sum(20 + 37 * row % 400 > 128 for row in range(445))
+    assert failed.max_length == 128
+    assert failed.calibrated.mended is not None
+    assert failed.calibrated.mended.temperature.rows == 222
+    assert [each.split for each in failed.suspects] == ["test", "validation"]
+
+
+def test_rows_that_all_trials_miss_are_named_with_their_texts(run: Path) -> None:
+    failed = found(run).failures
+    assert failed is not None
+    assert failed.missed is not None
+    assert failed.missed.trials == (3, 2, 1, 0)
+    assert failed.missed.of == 4
+    assert failed.missed.count >= 4
+    assert {0, 1, 2, 3} <= {row.row for row in failed.missed.worst}
+    first = next(row for row in failed.missed.worst if row.row == 2)
+    assert first.text == "A validation row. Number 2."
+    assert (first.label, first.prediction, first.agreeing) == (LABELS[2], LABELS[3], 4)
+    shares = [make_predicted(read_record(run / "trials" / f"000{n}")).probabilities[2, 2] for n in (0, 1, 2, 3)]
+    assert first.of_given == pytest.approx(float(np.mean(shares)))
+    assert failed.missed.expected < 0.1
+    assert "of 222 validation rows are wrong in all 4 trials" in failed.missed.verdict
+
+
+def test_a_run_under_way_is_judged_on_validation_by_its_best_trial(tmp_path: Path) -> None:
+    recipe = make_recipe()
+    records = [make_record(recipe, n, point, 0.9 + n / 100) for n, point in enumerate(recipe.grid())]
+    run = write_run(tmp_path / "r", recipe, records)
+    (run / "best").mkdir()
+    for record in records:
+        write_predicted(run / "trials" / f"{record.number:04d}", make_predicted(record))
+        write_manifest(run / "trials" / f"{record.number:04d}")
+    write_rows(run, make_rows())
+    failed = found(run).failures
+    assert failed is not None
+    assert (failed.split, failed.rows) == ("validation", 222)
+    assert failed.calibrated.mended is None
+    assert failed.by_length is not None
+
+
+def test_a_run_of_an_older_version_has_its_test_rows_alone(tmp_path: Path) -> None:
+    said = found(whole_run(tmp_path / "old"))
+    assert said.problems == ()
+    assert said.failures is not None
+    assert said.failures.missed is None
+    assert said.failures.by_length is None
+    assert said.failures.by_source is None
+    assert [each.split for each in said.failures.suspects] == ["test"]
+    assert "not kept" in said.failures.calibrated.remedy
+
+
+def test_a_run_without_a_complete_trial_has_no_section(tmp_path: Path) -> None:
+    assert found(write_run(tmp_path / "r", make_recipe(), [])).failures is None
+
+
+def flip(run: Path) -> None:
+    path = run / "trials" / "0002" / VALIDATION
+    content = bytearray(path.read_bytes())
+    content[200] ^= 4
+    path.write_bytes(content)
+
+
+def remove(run: Path) -> None:
+    (run / "trials" / "0002" / VALIDATION).unlink()
+
+
+def other_trials(run: Path) -> None:
+    folder = run / "trials" / "0002"
+    write_predicted(folder, make_predicted(read_record(run / "trials" / "0000")))
+    write_manifest(folder)
+
+
+def other_rows(run: Path) -> None:
+    predicted = read_predicted(run / "trials" / "0002", classes=5)
+    assert predicted is not None
+    labels, shares = predicted.labels.copy(), predicted.probabilities.copy()
+    labels[[100, 101]] = labels[[101, 100]]
+    shares[[100, 101]] = shares[[101, 100]]
+    write_predicted(run / "trials" / "0002", replace(predicted, labels=labels, probabilities=shares))
+    write_manifest(run / "trials" / "0002")
+
+
+def rows_out_of_range(run: Path) -> None:
+    predicted = make_predicted(read_record(run / "trials" / "0002"))
+    write_predicted(run / "trials" / "0002", replace(predicted, rows=predicted.rows + 1))
+    write_manifest(run / "trials" / "0002")
+
+
+def not_numbers(run: Path) -> None:
+    predicted = make_predicted(read_record(run / "trials" / "0002"))
+    shares = predicted.probabilities.copy()
+    shares[5, 0] = np.nan
+    write_predicted(run / "trials" / "0002", replace(predicted, probabilities=shares))
+    write_manifest(run / "trials" / "0002")
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (flip, "validation.safetensors: is damaged"),
+        (remove, "validation.safetensors: is missing"),
+        (other_trials, "trial 0002: its validation predictions can't be trusted: its record has accuracy"),
+        (other_rows, "trial 0002: its validation predictions can't be trusted: row 100 has another label"),
+        (rows_out_of_range, "row 222 is not one of 222"),
+        (not_numbers, "it holds what are not probabilities"),
+    ],
+)
+def test_a_trials_damaged_predictions_are_one_sentence_and_the_report_goes_on(
+    run: Path, damage: Callable[[Path], None], sentence: str
+) -> None:
+    damage(run)
+    said = found(run)
+    assert len(said.problems) == 1
+    assert sentence in said.problems[0]
+    assert said.failures is not None
+    assert said.failures.missed is not None
+    assert said.failures.missed.trials == (3, 1, 0)
+
+
+def test_damaged_rows_leave_the_texts_out_and_nothing_else(run: Path) -> None:
+    path = run / "rows" / ROWS_FILE
+    path.write_bytes(path.read_bytes()[:-40])
+    said = found(run)
+    assert len(said.problems) == 1
+    assert "texts of validation rows are left out" in said.problems[0]
+    assert said.failures is not None
+    assert said.failures.missed is not None
+    assert {row.text for row in said.failures.missed.worst} == {None}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"probabilities": [0.0] * 5, "prediction": 0}, "not probabilities"),
+        ({"probabilities": [-1.0, 2.0, 0, 0, 0], "prediction": 1}, "not probabilities"),
+        ({"probabilities": [0.2, 0.8, 0, 0, 0], "prediction": 0}, "not the most probable class"),
+    ],
+)
+def test_test_predictions_that_can_not_be_are_said_and_validation_is_judged(
+    tmp_path: Path, change: dict[str, Any], sentence: str
+) -> None:
+    lines = kept_predictions()
+    lines[7] |= change
+    said = found(keep(whole_run(tmp_path / "r", data=FACTS, predictions=lines)))
+    assert any(f"{TEST_PREDICTIONS}: can't be trusted" in each and sentence in each for each in said.problems)
+    assert said.failures is not None
+    assert said.failures.split == "validation"
+    assert "Each class on validation" in page(said, None, ())
+
+
+@pytest.mark.parametrize("given", [{"tokens": -1}, {"tokens": "many"}, {"source": 7}, {"tokens": 2**40}])
+def test_test_rows_with_impossible_fields_are_said_to_be_damaged(tmp_path: Path, given: dict[str, Any]) -> None:
+    lines = kept_predictions()
+    lines[3] |= given
+    said = found(whole_run(tmp_path / "r", predictions=lines))
+    assert any("test_predictions.jsonl:4: is damaged" in each for each in said.problems)
+
+
+def test_rows_that_only_some_lengths_are_known_of_are_not_compared(tmp_path: Path) -> None:
+    lines = kept_predictions()
+    del lines[9]["tokens"]
+    failed = found(whole_run(tmp_path / "r", predictions=lines)).failures
+    assert failed is not None
+    assert failed.by_length is None
+    assert failed.by_source is not None
+
+
+def test_of_a_long_search_the_best_two_dozen_trials_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = make_recipe(lora={"r": list(range(1, 61))}, train={})
+    records = [make_record(recipe, n, point, 0.5 + n / 200) for n, point in enumerate(recipe.grid())]
+    run = write_run(tmp_path / "long", recipe, records)
+    for record in records:
+        folder = run / "trials" / f"{record.number:04d}"
+        write_predicted(folder, make_predicted(record))
+        write_manifest(folder)
+    read: list[str] = []
+
+    def counted(folder: Path, *rest: Any) -> Any:
+        read.append(folder.name)
+        return read_predicted(folder, *rest)
+
+    monkeypatch.setattr("loraloom.report.failures.kept.read_predicted", counted)
+    opened = read_run(run)
+    kept = read_kept(opened, leaderboard(opened), [])
+    assert kept is not None
+    assert len(read) == len(kept.panel) == MOST_TRIALS
+    assert list(kept.panel) == list(range(59, 59 - MOST_TRIALS, -1))
+    assert kept.of == 60
+
+
+def test_trials_on_fewer_rows_are_no_match_for_the_winner(run: Path) -> None:
+    path = run / "trials" / "0002" / "trial.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"train_rows": 100}))
+    write_manifest(run / "trials" / "0002")
+    opened = read_run(run)
+    kept = read_kept(opened, leaderboard(opened), [])
+    assert kept is not None
+    assert kept.winner.number == 3
+    assert list(kept.panel) == [3, 1, 0]

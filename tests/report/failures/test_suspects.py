@@ -1,0 +1,81 @@
+"""Confident learning: equation by equation, and on labels that were turned on purpose."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loraloom.metrics import softmax
+from loraloom.report.failures.suspects import confident_learning, suspects
+from tests.report.failures.judged_rows import judged_rows
+
+
+def by_the_paper(labels: list[int], shares: list[list[float]]) -> tuple[list[list[int]], set[int]]:
+    """Northcutt et al. 2021, equations 1 and 2, row by row."""
+    classes = len(shares[0])
+    thresholds = []
+    for j in range(classes):
+        own = [row[j] for row, label in zip(shares, labels, strict=True) if label == j]
+        thresholds.append(sum(own) / len(own) if own else float("inf"))
+    joint = [[0] * classes for _ in range(classes)]
+    suspicious = set()
+    for number, (row, label) in enumerate(zip(shares, labels, strict=True)):
+        reached = [j for j in range(classes) if row[j] >= thresholds[j] - 1e-12]
+        if reached:
+            looks = max(reached, key=lambda j: (row[j], -j))
+            joint[label][looks] += 1
+            if looks != label:
+                suspicious.add(number)
+    return joint, suspicious
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10_000), st.integers(2, 5), st.integers(1, 40))
+def test_the_confident_joint_is_the_papers(seed: int, classes: int, rows: int) -> None:
+    generator = np.random.default_rng(seed)
+    shares = softmax(generator.normal(0, 2, size=(rows, classes)))
+    labels = generator.integers(0, classes, rows)
+    joint, suspicious = by_the_paper(labels.tolist(), shares.tolist())
+    found = confident_learning(labels, shares)
+    assert found.joint.tolist() == joint
+    assert set(found.rows.tolist()) == suspicious
+    assert all(looks != labels[row] for row, looks in zip(found.rows, found.suggested, strict=True))
+    of_given = shares[found.rows, labels[found.rows]]
+    assert (np.diff(of_given) >= 0).all()
+
+
+def test_a_class_without_a_row_has_no_threshold_and_is_no_suggestion() -> None:
+    found = confident_learning([0, 0, 1], [[0.7, 0.1, 0.2], [0.1, 0.1, 0.8], [0.2, 0.7, 0.1]])
+    assert np.isnan(found.thresholds).tolist() == [False, False, True]
+    assert found.rows.tolist() == []
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.1])
+def test_labels_that_were_turned_are_most_of_those_named(noise: float) -> None:
+    generator = np.random.default_rng(4)
+    true = generator.integers(0, 4, 2000)
+    shares = softmax(generator.normal(0, 1, size=(2000, 4)) + 4 * np.eye(4)[true])
+    turned = generator.random(2000) < noise
+    given_labels = np.where(turned, (true + generator.integers(1, 4, 2000)) % 4, true)
+    named = np.zeros(2000, dtype=np.bool_)
+    named[confident_learning(given_labels, shares).rows] = True
+    assert turned[named].mean() > 10 * noise if noise < 0.05 else turned[named].mean() > 0.8
+    assert named[turned].mean() > 0.6
+
+
+def test_a_suspect_is_named_with_its_row_and_what_it_looks_like() -> None:
+    judged = judged_rows([True] * 30)
+    labels = judged.labels.copy()
+    labels[7] = 1 - labels[7]
+    turned = judged_rows([True] * 30, labels=labels, numbers=np.arange(30) * 10)
+    found = suspects(turned, ("cat", "dog"))
+    assert found.count == 1
+    assert (found.worst[0].row, found.worst[0].label, found.worst[0].suggested) == (70, "cat", "dog")
+    assert found.worst[0].of_given == pytest.approx(0.2)
+    assert found.verdict.startswith("1 of 30 test rows have a label that looks wrong")
+
+
+def test_no_suspect_is_said() -> None:
+    assert suspects(judged_rows([True] * 4), ("a", "b")).verdict == "No label of the 4 test rows looks wrong to it."

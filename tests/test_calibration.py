@@ -1,0 +1,179 @@
+"""Calibration against scikit-learn, by hand, and by simulation with known truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import log_loss as sklearn_log_loss
+
+from loraloom.calibration import (
+    COLDEST,
+    at_temperature,
+    calibration_errors,
+    calibration_test,
+    confidence_of,
+    coverage_curve,
+    fit_temperature,
+    least_area,
+    reliability,
+    right_of,
+    row_losses,
+    threshold_for,
+)
+from loraloom.metrics import expected_calibration_error, log_loss, softmax, wilson_interval
+
+Floats = NDArray[np.float64]
+
+
+def drawn(seed: int, rows: int = 400, temperature: float = 1.0, classes: int = 4) -> tuple[NDArray[np.int64], Floats]:
+    """Labels drawn from softmax(logits), and what a model says whose logits are `temperature` times too large."""
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(0, 2, size=(rows, classes))
+    truth = softmax(logits)
+    labels = (truth.cumsum(axis=1) > generator.random((rows, 1))).argmax(axis=1)
+    return labels, softmax(temperature * logits)
+
+
+@pytest.mark.parametrize("bins", [5, 10, 15])
+def test_bins_are_scikit_learns(bins: int) -> None:
+    labels, shares = drawn(1)
+    right, sure = right_of(labels, shares), confidence_of(shares)
+    theirs = calibration_curve(right, sure, n_bins=bins, strategy="uniform")
+    ours = reliability(right, sure, bins)
+    assert [each.accuracy for each in ours] == pytest.approx(theirs[0].tolist())
+    assert [each.confidence for each in ours] == pytest.approx(theirs[1].tolist())
+    assert sum(each.rows for each in ours) == 400
+    assert all(each.low < each.confidence <= each.high for each in ours)
+    assert all(each.interval[0] <= each.accuracy <= each.interval[1] for each in ours)
+
+
+def test_errors_of_many_outcomes_are_those_of_each() -> None:
+    labels, shares = drawn(2)
+    right, sure = right_of(labels, shares), confidence_of(shares)
+    outcomes = np.stack([right, ~right, np.ones_like(right)])
+    alone = [float(calibration_errors(each, sure)[0]) for each in outcomes]
+    assert calibration_errors(outcomes, sure).tolist() == pytest.approx(alone)
+    assert alone[0] == pytest.approx(expected_calibration_error(labels, shares))
+
+
+def test_the_calibration_test_holds_its_level_where_confidence_is_the_chance_to_be_right() -> None:
+    found = []
+    for seed in range(400):
+        labels, shares = drawn(seed, rows=150)
+        generator = np.random.default_rng(10_000 + seed)
+        found.append(calibration_test(right_of(labels, shares), confidence_of(shares), generator, draws=199)[0])
+    rejected = np.mean(np.array(found) <= 0.05)
+    assert 0.02 <= rejected <= 0.085  # 0.05, and three standard errors of 400 tries
+
+
+def test_the_calibration_test_finds_a_model_that_is_too_sure() -> None:
+    found = []
+    for seed in range(60):
+        labels, shares = drawn(seed, rows=400, temperature=2.0)
+        right, sure = right_of(labels, shares), confidence_of(shares)
+        found.append(calibration_test(right, sure, np.random.default_rng(seed), draws=199))
+    assert np.mean([p <= 0.05 for p, _ in found]) > 0.9
+
+
+def test_the_ceiling_is_what_few_rows_make_of_good_calibration() -> None:
+    _, shares = drawn(1, rows=50)
+    _, many = drawn(1, rows=5000)
+    ceilings = [
+        calibration_test(right_of(s.argmax(axis=1), s), confidence_of(s), np.random.default_rng(0))[1]
+        for s in (shares, many)
+    ]
+    assert ceilings[0] > 3 * ceilings[1] > 0
+
+
+def test_a_temperature_divides_the_logits() -> None:
+    logits = np.random.default_rng(0).normal(size=(20, 3)) * 4
+    assert at_temperature(softmax(logits), 2.5) == pytest.approx(softmax(logits / 2.5))
+    assert at_temperature(softmax(logits), 1.0) == pytest.approx(softmax(logits))
+
+
+def test_a_temperature_keeps_every_prediction_and_stands_a_probability_of_zero() -> None:
+    shares = np.array([[1.0, 0.0, 0.0], [0.2, 0.5, 0.3]])
+    for temperature in (0.1, 1.0, 7.0):
+        after = at_temperature(shares, temperature)
+        assert after.argmax(axis=1).tolist() == [0, 1]
+        assert np.isfinite(after).all()
+
+
+def test_the_fitted_temperature_is_the_one_with_the_least_log_loss() -> None:
+    labels, shares = drawn(3, temperature=1.7)
+    fitted = fit_temperature(labels, shares)
+    grid = np.linspace(0.5, 4, 400)
+    losses = [sklearn_log_loss(labels, at_temperature(shares, float(each)), labels=range(4)) for each in grid]
+    assert fitted.value == pytest.approx(float(grid[int(np.argmin(losses))]), abs=0.01)
+    assert fitted.interval[0] < fitted.value < fitted.interval[1]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_temperatures_interval_covers_the_truth_in_95_percent(temperature: float) -> None:
+    covered = 0
+    for seed in range(300):
+        labels, shares = drawn(seed, rows=200, temperature=temperature)
+        low, high = fit_temperature(labels, shares).interval
+        covered += low <= temperature <= high
+    assert 0.915 <= covered / 300 <= 0.985  # 0.95, and under three standard errors of 300 tries
+
+
+def test_rows_that_are_all_right_ask_for_no_temperature_but_the_coldest() -> None:
+    shares = np.array([[0.9, 0.1], [0.2, 0.8]])
+    fitted = fit_temperature([0, 1], shares)
+    assert fitted.value == pytest.approx(COLDEST, rel=1e-3)
+    assert fitted.interval[1] > 0.5
+
+
+def test_no_rows_have_no_temperature() -> None:
+    with pytest.raises(ValueError, match="no rows"):
+        fit_temperature([], np.zeros((0, 2)))
+
+
+def test_row_losses_have_the_log_loss_as_their_mean() -> None:
+    labels, shares = drawn(4)
+    assert row_losses(labels, shares).mean() == pytest.approx(log_loss(labels, shares))
+
+
+def test_coverage_answers_rows_of_equal_confidence_together() -> None:
+    right = np.array([True, False, True, True, False])
+    sure = np.array([0.9, 0.9, 0.8, 0.6, 0.6])
+    curve = coverage_curve(right, sure)
+    assert curve.threshold.tolist() == [0.9, 0.8, 0.6]
+    assert curve.coverage.tolist() == pytest.approx([0.4, 0.6, 1.0])
+    assert curve.accuracy.tolist() == pytest.approx([1 / 2, 2 / 3, 3 / 5])
+    ends = [wilson_interval(hits, answered) for hits, answered in ((1, 2), (2, 3), (3, 5))]
+    assert np.stack([curve.low, curve.high], axis=1) == pytest.approx(np.array(ends))
+
+
+def test_the_ends_of_a_curve_without_an_error_are_wilsons() -> None:
+    curve = coverage_curve(np.array([True, True]), np.array([0.9, 0.8]))
+    assert (curve.low[1], curve.high[1]) == pytest.approx(wilson_interval(2, 2))
+    curve = coverage_curve(np.array([False, False]), np.array([0.9, 0.8]))
+    assert (curve.low[1], curve.high[1]) == pytest.approx(wilson_interval(0, 2))
+
+
+def test_the_least_area_is_that_of_a_model_least_sure_where_it_errs() -> None:
+    right = np.array([True, False, True, True, False, True])
+    best = coverage_curve(right, np.where(right, 0.9, 0.1) - np.arange(6) / 100).area
+    assert least_area(right) == pytest.approx(best)
+
+
+def test_the_area_is_the_mean_over_coverages_and_over_orders_within_ties() -> None:
+    generator = np.random.default_rng(5)
+    right, sure = generator.random(60) < 0.8, np.round(generator.random(60), 1)
+    areas = []
+    for _ in range(4000):
+        order = np.lexsort((generator.random(60), -sure))
+        areas.append(np.mean(1 - np.cumsum(right[order]) / np.arange(1, 61)))
+    assert coverage_curve(right, sure).area == pytest.approx(float(np.mean(areas)), abs=0.002)
+
+
+def test_the_threshold_is_the_lowest_that_reaches_the_accuracy() -> None:
+    right = np.array([True, True, False, True, True, True, False])
+    sure = np.array([0.99, 0.98, 0.9, 0.8, 0.7, 0.6, 0.5])
+    assert threshold_for(right, sure, 0.8) == 0.6
+    assert threshold_for(right, sure, 0.9) == 0.98
+    assert threshold_for(~right[:2], sure[:2], 0.5) is None
