@@ -11,12 +11,11 @@ import pytest
 import loraloom
 from loraloom import pipeline
 from loraloom.errors import BudgetError, RunError, StoppedError
-from loraloom.execute.planning import PLAN
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import read_recipe
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.record import Evaluation
-from loraloom.study.run import Run
+from loraloom.study.run import PLAN, Run
 
 SPACE = ["search.sampler=random", "train.learning_rate={min: 1e-3, max: 1e-1, log: true}", "search.seeds=2"]
 

@@ -23,9 +23,9 @@ from loraloom.search.outlook import Outlook, look_ahead
 from loraloom.search.pace import Pace
 from loraloom.search.plan import FINALISTS, Plan, Task, make_plan
 from loraloom.study.record import read_metrics
+from loraloom.study.run import PLAN
 from loraloom.study.sealed import read_sealed, write_sealed
 
-PLAN = "plan.json"
 TEST_CAUTION = 1.5
 """What follows the last step is expected to take so much longer than it was measured: there is no second try."""
 REHEARSAL_SECONDS, REHEARSAL_TEXTS = 20.0, 128

@@ -21,7 +21,7 @@ from loraloom.study.durable import MANIFEST, is_whole, mend_folders, replacing_f
 from loraloom.study.integrity import read_sealed_recipe, write_recipe
 from loraloom.study.record import CARD, CHECKPOINT, METRICS, RECORD, TrialRecord, read_record
 
-RECIPE, LEDGER, TRIALS, BEST, LOCK = "recipe.yaml", "study.db", "trials", "best", ".lock"
+RECIPE, LEDGER, PLAN, TRIALS, BEST, LOCK = "recipe.yaml", "study.db", "plan.json", "trials", "best", ".lock"
 
 
 class Run:

@@ -13,10 +13,12 @@ from typing import Literal
 from loraloom.errors import RunError
 from loraloom.study.commands import COMMANDS, read_commands
 from loraloom.study.durable import MANIFEST
-from loraloom.study.run import BEST, RECIPE, TRIALS, in_use
+from loraloom.study.embeddings import SIMILARITY
+from loraloom.study.evidence import ROWS
+from loraloom.study.run import BEST, PLAN, RECIPE, TRIALS, in_use
 
 Stamp = tuple[object, ...]
-_READ = (RECIPE, "plan.json", COMMANDS, f"{BEST}/{MANIFEST}")
+_READ = (RECIPE, PLAN, COMMANDS, *(f"{folder}/{MANIFEST}" for folder in (BEST, ROWS, SIMILARITY)))
 
 
 @dataclass(frozen=True, slots=True)

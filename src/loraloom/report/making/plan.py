@@ -11,9 +11,9 @@ from typing import Any
 from loraloom.report.reading import Run
 from loraloom.report.wording import listed, plural
 from loraloom.study.record import TrialRecord
+from loraloom.study.run import PLAN
 from loraloom.study.sealed import read_sealed
 
-PLAN = "plan.json"
 MANY = 100_000
 """Planned where the time alone was to end the search."""
 

@@ -17,16 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from loraloom.errors import AdapterError
+from loraloom.errors import RunError
 from loraloom.metrics import Interval
 from loraloom.report.reading import Run
 from loraloom.report.similarity.trend import fit_logistic
-from loraloom.study.durable import verify_manifest
 from loraloom.study.embeddings import Embedded
+from loraloom.study.evidence import read_predicted
 from loraloom.study.leaderboard import reach
 from loraloom.study.record import TrialRecord
 
-EVIDENCE = "validation.safetensors"
 MOST_TRIALS = 60
 FEWEST_TRIALS = 6
 FEWEST_WRONG_ROWS = 10
@@ -189,17 +188,10 @@ def _chosen(records: Sequence[TrialRecord]) -> list[TrialRecord] | str:
 
 def _answers(run: Run, record: TrialRecord) -> Answers | None:
     """None where a trial kept none, or what it kept is damaged (its section of the report says that)."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    folder = run.folders[record.number]
-    if not (folder / EVIDENCE).is_file():
-        return None
     try:
-        verify_manifest(folder, (EVIDENCE,))
-        found = load((folder / EVIDENCE).read_bytes())
-        probabilities, labels, rows = found["probabilities"], found["labels"], found["rows"]
-        correct = probabilities.argmax(axis=1) == labels
-    except (OSError, AdapterError, SafetensorError, KeyError, ValueError):
+        found = read_predicted(run.folders[record.number], len(record.labels))
+    except RunError:
         return None
-    return Answers(record.configuration.lora.r, rows.astype(np.int64), np.asarray(correct, dtype=np.bool_))
+    if found is None:
+        return None
+    return Answers(record.configuration.lora.r, found.rows, found.probabilities.argmax(axis=1) == found.labels)
