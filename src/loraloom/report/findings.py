@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from loraloom.report.answer import Answer, answer
 from loraloom.report.cautions import cautions
 from loraloom.report.curves import Curves, curves, trials_to_draw
+from loraloom.report.effects.observations import observe
+from loraloom.report.effects.section import Effects, effects
+from loraloom.report.gap import Gap, gap
 from loraloom.report.leaderboard import Leaderboard, describe, leaderboard
 from loraloom.report.provenance import DataFindings, Making, data_findings, making
 from loraloom.report.reading import Run, read_evaluations
@@ -25,7 +28,9 @@ class Findings:
     answer: Answer
     cautions: tuple[str, ...]
     board: Leaderboard
+    effects: Effects
     curves: Curves | None
+    gap: Gap | None
     test: Tested | None
     data: DataFindings
     making: Making
@@ -39,6 +44,7 @@ def findings(run: Run) -> Findings:
     drawn = curves(board, read_evaluations(run, trials_to_draw(board), problems))
     test = tested(run.best, problems) if run.best else None
     found = answer(run, board)
+    seen = observe(run, problems)
     return Findings(
         name=run.path.resolve().name,
         subject=_subject(run),
@@ -46,7 +52,9 @@ def findings(run: Run) -> Findings:
         answer=found,
         cautions=cautions(run, board, found, test),
         board=board,
+        effects=effects(run, seen),
         curves=drawn,
+        gap=gap(run, seen, problems),
         test=test,
         data=data_findings(run),
         making=making(run),

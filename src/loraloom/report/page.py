@@ -12,10 +12,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from loraloom.report import wording
+from loraloom.report import points, wording
+from loraloom.report.effects.verdicts import BADGES
 from loraloom.report.findings import Findings
 from loraloom.report.leaderboard import Leaderboard, Row
 from loraloom.report.pictures import Picture
+from loraloom.report.pictures.effects import drawn_effects
 
 ROWS_OPEN = 25
 """Leaderboard rows that are seen at once; the rest is folded away."""
@@ -34,6 +36,8 @@ def page(found: Findings, drawn: Mapping[str, Picture] | None, files: tuple[str,
         files=files,
         whisker=lambda row: _whisker(row, low, high),
         shade=_shade,
+        badges=BADGES,
+        drawn_effects=drawn_effects,
         rows_open=ROWS_OPEN,
         text_shown=TEXT_SHOWN,
         text_kept=TEXT_KEPT,
@@ -54,9 +58,11 @@ def _environment() -> Environment:
         "duration": wording.duration,
         "loss": wording.loss,
         "plural": wording.plural,
+        "points": points.points,
         "share": wording.share,
         "shortened": wording.shortened,
         "span": wording.span,
+        "spread": points.spread,
     }
     return environment
 

@@ -1,8 +1,9 @@
 """From a table of configurations to effects: one model, the comparisons along each axis, and a verdict on each.
 
 Verdicts are simultaneous: with m comparisons that can be tested, each interval misses the truth with probability
-0.05 / m (Bonferroni; Dunn 1961, "Multiple comparisons among means", section 2), so that all of them hold together in 95
-of 100 studies whatever their dependence, and an interval excludes zero exactly where the verdict is "effect". Rejected:
+0.04 / m (Bonferroni; Dunn 1961, "Multiple comparisons among means", section 2), and 0.01 is left for the interactions:
+all that is found on a page holds together in 95 of 100 studies, whatever its dependence, and an interval excludes zero
+exactly where the verdict is "effect". Rejected:
 Holm for the comparisons (sharper, but its intervals do not agree with its verdicts) and no correction (with 20
 comparisons, two studies in three would find something in noise).
 """
@@ -18,13 +19,13 @@ import numpy as np
 
 from loraloom.report.effects.axes import Axis, Comparison, make_axis
 from loraloom.report.effects.importances import importances
-from loraloom.report.effects.interactions import Interactions, interactions
+from loraloom.report.effects.interactions import LEVEL, Interactions, interactions
 from loraloom.report.effects.model import LEAST_FREEDOM, Design, Estimate, Fit, fit, make_design, upper_t
 from loraloom.report.effects.observations import RATIO, Table
 from loraloom.report.effects.pairs import Paired, coded, groups_along, paired
 
-ERROR_RATE = 0.05
-"""Of all comparisons together."""
+ERROR_RATE = 0.05 - LEVEL
+"""Of all comparisons together, beside the interactions' own level: with these it is 5 %."""
 MARGIN = 0.005
 """Half a percentage point: an effect below it is taken for none, and one of its size is planned for."""
 POWER = 0.8

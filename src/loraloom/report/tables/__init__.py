@@ -5,6 +5,7 @@ from __future__ import annotations
 from loraloom.report.findings import Findings
 from loraloom.report.tables.cells import safe_cell
 from loraloom.report.tables.curves import curves_table
+from loraloom.report.tables.effects import effects_tables, gap_table
 from loraloom.report.tables.leaderboard import leaderboard_table
 from loraloom.report.tables.testset import test_tables
 
@@ -14,6 +15,9 @@ __all__ = ["safe_cell", "tables"]
 def tables(found: Findings) -> dict[str, str]:
     """File names and their text; a table that has no rows is left out."""
     made = {"leaderboard.csv": leaderboard_table(found.board)}
+    made |= effects_tables(found.effects)
+    if found.gap:
+        made["gap.csv"] = gap_table(found.gap)
     if found.curves:
         made["curves.csv"] = curves_table(found.curves)
     if found.test:

@@ -1,0 +1,37 @@
+"""Differences of shares in percentage points, rounded to what their interval allows: +0.3 pp, −0.4 … +0.2."""
+
+from __future__ import annotations
+
+import math
+
+Interval = tuple[float, float]
+
+
+def decimals(interval: Interval | None) -> int:
+    """Decimals of a percentage point that an interval's width leaves a meaning: two of its digits."""
+    width = 100 * (interval[1] - interval[0]) if interval else 0.0
+    return 1 if width <= 0 else max(0, min(3, 1 - math.floor(math.log10(width / 2))))
+
+
+def signed(share: float, places: int = 1) -> str:
+    """`+0.3`, `−1.2`, `0.0`, without the unit."""
+    text = f"{100 * share:+.{places}f}".replace("-", "−")
+    return text[1:] if float(f"{100 * share:.{places}f}") == 0 else text
+
+
+def points(share: float | None, interval: Interval | None = None) -> str:
+    """`+0.3 pp`"""
+    return "–" if share is None else f"{signed(share, decimals(interval))} pp"
+
+
+def spread(interval: Interval | None) -> str:
+    """`−0.4 … +0.2`"""
+    if interval is None:
+        return "–"
+    places = decimals(interval)
+    return f"{signed(interval[0], places)} … {signed(interval[1], places)}"
+
+
+def size(share: float, interval: Interval | None = None) -> str:
+    """`0.3 pp`, without a sign."""
+    return f"{abs(100 * share):.{decimals(interval)}f} pp"
