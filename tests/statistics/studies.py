@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from loraloom.recipe import Configuration, Recipe, read_recipe
 from loraloom.report.effects.observations import Table
+from loraloom.report.reading import Run
+from loraloom.study.record import Result, Score, TrialRecord
 
 Floats = NDArray[np.float64]
 Generator = np.random.Generator
@@ -40,9 +46,9 @@ def nothing(_: Mapping[str, Any]) -> float:
     return 0.93
 
 
-def grid() -> list[dict[str, Any]]:
-    """All of `GRID`: 36 configurations, each value as often as each other."""
-    return [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]
+def grid(axes: Mapping[str, tuple[Any, ...]] = GRID) -> list[dict[str, Any]]:
+    """All points of `axes`, each value as often as each other; of `GRID`, 36."""
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
 def drawn(generator: Generator, number: int, *, skewed: bool = False) -> list[dict[str, Any]]:
@@ -105,3 +111,70 @@ def table(points: Sequence[Mapping[str, Any]], metric: Floats, block: Sequence[i
 
 def study(points: Sequence[Mapping[str, Any]], truth: Truth, noise: Floats) -> Table:
     return table(points, np.array([truth(point) for point in points]) + noise)
+
+
+
+# -- searches that promote by results ------------------------------------------------------------
+
+LARGE = {**GRID, "lora.lora_dropout": (0.0, 0.1, 0.2)}
+FEW, ALL = 400, 1200
+SCATTER, LUCK = 0.006, 0.004
+ROWS_HELP = 0.03
+
+
+def halved(
+    generator: Generator, truth: Truth, *, scatter: Callable[[Mapping[str, Any]], float], hyperband: bool = False
+) -> Run:
+    """A search of `LARGE` by successive halving on rows: the best third of the rung go on to all rows.
+
+    A configuration has a quality of its own beside `truth`, as wide as `scatter` says, which both rungs see with `LUCK`.
+    With `hyperband`, every fourth begins on all rows, whatever it would have reached.
+    """
+    points = grid(LARGE)
+    quality = np.array([truth(p) + scatter(p) * float(generator.normal()) for p in points])
+    few, whole = (quality + generator.normal(0, LUCK, len(points)) for _ in range(2))
+    begun = generator.random(len(points)) < (1 / 4 if hyperband else 0)
+    promoted = ~begun & (few >= np.sort(few[~begun])[-(len(points) // 3)])
+    records = [_record(p, value, FEW) for p, value, skip in zip(points, few, begun, strict=True) if not skip]
+    records += [
+        _record(p, value + ROWS_HELP, ALL) for p, value, on in zip(points, whole, begun | promoted, strict=True) if on
+    ]
+    numbered = tuple(record.model_copy(update={"number": n}) for n, record in enumerate(records))
+    return Run(Path("run"), _recipe(), numbered, {}, 0, None, ())
+
+
+def latest(run: Run) -> Table:
+    """What a naive reader would take: each configuration's last result, promoted or not."""
+    last = {json.dumps(record.point, sort_keys=True): record for record in run.records}
+    found = list(last.values())
+    return table([r.point for r in found], np.array([r.result.validation.accuracy for r in found if r.result]))
+
+
+@cache
+def _recipe() -> Recipe:
+    sections: dict[str, dict[str, Any]] = {}
+    for name, values in LARGE.items():
+        section, leaf = name.split(".")
+        sections.setdefault(section, {})[leaf] = list(values)
+    return read_recipe({"data": {"dataset": "demo"}, "backbone": {"model": "demo"}, **sections})
+
+
+@cache
+def _configuration(key: str) -> Configuration:
+    return _recipe().configuration(json.loads(key))
+
+
+def _record(point: Mapping[str, Any], accuracy: float, rows: int) -> TrialRecord:
+    score = Score(examples=1000, accuracy=accuracy, macro_f1=accuracy, loss=0.2)
+    return TrialRecord.model_construct(
+        number=0,
+        state="complete",
+        reason=None,
+        configuration=_configuration(json.dumps(point, sort_keys=True)),
+        point=dict(point),
+        seed=42,
+        train_rows=rows,
+        epochs=1.0,
+        result=Result(validation=score),
+        timings=None,
+    )

@@ -11,14 +11,13 @@ comparisons, two studies in three would find something in noise).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from loraloom.report.effects.axes import Axis, Comparison, make_axis
-from loraloom.report.effects.importances import importances
 from loraloom.report.effects.interactions import LEVEL, Interactions, interactions
 from loraloom.report.effects.model import LEAST_FREEDOM, Design, Estimate, Fit, fit, make_design, upper_t
 from loraloom.report.effects.observations import RATIO, Table
@@ -66,7 +65,6 @@ class Analysis:
     noise: float | None
     explained: float | None
     interactions: Interactions
-    importances: Mapping[str, float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +75,9 @@ class _Asked:
     with_axes: tuple[str, ...]
 
 
-def analyse(table: Table, *, beside: bool = True) -> Analysis:
-    """All comparisons of a table; without what stands `beside` the model (interactions, importances) it is quicker."""
-    axes = [axis for name, values in table.axes.items() if (axis := make_axis(name, values))]
+def analyse(table: Table, *, crossed: bool = True) -> Analysis:
+    """All comparisons of a table, and the interactions of its axes where they are to be `crossed`."""
+    axes = made_axes(table)
     design = make_design(axes, table.block)
     model = fit(design.matrix, table.metric)
     asked = [one for axis in axes for one in _asked(axis, axes, design, model, table)]
@@ -102,9 +100,13 @@ def analyse(table: Table, *, beside: bool = True) -> Analysis:
         unknowns=model.basis.shape[1],
         noise=model.noise if enough else None,
         explained=max(0.0, 1 - model.noise**2 / spread) if enough and spread > 0 else None,
-        interactions=interactions(table, axes, design, model) if beside else Interactions(0, 0, ()),
-        importances=importances(table, axes) if beside else None,
+        interactions=interactions(table, axes, design, model) if crossed else Interactions(0, 0, ()),
     )
+
+
+def made_axes(table: Table) -> list[Axis]:
+    """The axes of a table that vary."""
+    return [axis for name, values in table.axes.items() if (axis := make_axis(name, values))]
 
 
 def _ratio(table: Table) -> Axis | None:

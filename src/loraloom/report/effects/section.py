@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from loraloom.report.effects.advice import Advice, advice
-from loraloom.report.effects.analysis import Analysis, Effect, Verdict, analyse
+from loraloom.report.effects.analysis import Analysis, Effect, Verdict, analyse, made_axes
+from loraloom.report.effects.importances import importances
 from loraloom.report.effects.model import LEAST_FREEDOM
 from loraloom.report.effects.observations import Observations, survivors
 from loraloom.report.effects.verdicts import BADGES, ORDER, sentence_on, verdict_on
@@ -40,6 +41,7 @@ class Effects:
     where: tuple[str, ...]
     axes: tuple[AxisVerdict, ...]
     analysis: Analysis | None
+    importances: Mapping[str, float] | None
     on_model: str
     on_interactions: str
     advice: Advice | None
@@ -56,17 +58,19 @@ def effects(run: Run, seen: Observations | None) -> Effects:
     """The effects of a run's axes, from its configurations as `observations.observe` saw them."""
     metric = "accuracy" if run.recipe.search.metric == "accuracy" else "macro-F1"
     if seen is None or not seen.table.axes:
-        return Effects(metric, (_nothing(run, seen),), (), None, "", "", None, None, 0)
+        return Effects(metric, (_nothing(run, seen),), (), None, None, "", "", None, None, 0)
     found = analyse(seen.table)
+    shares = importances(seen.table, made_axes(seen.table))
     late = survivors(run) if seen.selected else None
-    of_survivors = analyse(late.table, beside=False) if late and late.table.size >= LEAST_SURVIVORS else None
+    of_survivors = analyse(late.table, crossed=False) if late and late.table.size >= LEAST_SURVIVORS else None
     if of_survivors is not None and of_survivors.noise is None:
         of_survivors = None
     return Effects(
         metric_name=metric,
         where=tuple(_where(run, seen)),
-        axes=_axes(found),
+        axes=_axes(found, shares or {}),
         analysis=found,
+        importances=shares,
         on_model=_on_model(found, seen),
         on_interactions=_on_interactions(found),
         advice=advice(run, found),
@@ -75,7 +79,7 @@ def effects(run: Run, seen: Observations | None) -> Effects:
     )
 
 
-def _axes(found: Analysis) -> tuple[AxisVerdict, ...]:
+def _axes(found: Analysis, shares: Mapping[str, float]) -> tuple[AxisVerdict, ...]:
     along: dict[str, list[Effect]] = {}
     for effect in found.effects:
         along.setdefault(effect.axis, []).append(effect)
@@ -85,7 +89,7 @@ def _axes(found: Analysis) -> tuple[AxisVerdict, ...]:
             verdict=(verdict := verdict_on(each)),
             badge=BADGES[verdict],
             sentence=sentence_on(name, each),
-            importance=(found.importances or {}).get(name),
+            importance=shares.get(name),
             effects=tuple(each),
         )
         for name, each in along.items()

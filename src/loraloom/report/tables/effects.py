@@ -36,8 +36,8 @@ def effects_tables(found: Effects) -> dict[str, str]:
     if found.survivors:
         rows += [_row("survivors only", effect) for effect in found.survivors.effects]
     made = {"effects.csv": csv_text(_HEAD, rows)}
-    if found.analysis.importances:
-        made["importances.csv"] = csv_text(("axis", "share"), found.analysis.importances.items())
+    if found.importances:
+        made["importances.csv"] = csv_text(("axis", "share"), found.importances.items())
     if found.analysis.interactions.found:
         head = ("first_axis", "second_axis", "p_value_corrected", "first", "second", "adjusted_mean", "configurations")
         made["interactions.csv"] = csv_text(head, _cells(found.analysis))
