@@ -3,16 +3,17 @@
 Both claims are slopes over configurations, tested at 2.5 % each, so that both hold together at 5 %:
 
 - by rank: the gap at a configuration's last evaluation, in the model of all axes (effects/model.py: HC2, Bell and
-  McCaffrey's degrees of freedom) with the rank as one straight column of log2 r, so that the slope is that of a doubling.
-- by epoch: a slope within each configuration over its evaluations from the first whole epoch on, then Student's interval
-  of the slopes' mean (summary measures: Matthews, Altman, Campbell and Royston 1990, "Analysis of serial measurements in
-  medical research"). A configuration's evaluations depend on each other; its slope is one number, and slopes do not.
-  Rejected: a mixed model, which finds the same mean with assumptions on how evaluations depend.
+  McCaffrey's degrees of freedom) with the rank as one straight column of log2 r, so that the slope is that of a
+  doubling.
+- by epoch: a slope within each configuration over its evaluations from the first whole epoch on, then Student's
+  interval of the slopes' mean (summary measures: Matthews, Altman, Campbell and Royston 1990, "Analysis of serial
+  measurements in medical research"). A configuration's evaluations depend on each other; its slope is one number, and
+  slopes do not. Rejected: a mixed model, which finds the same mean with assumptions on how evaluations depend.
 
-The trials are those of effects/observations.py: as first seen, before results chose who went on. Where trials were ended
-within their epochs, those that went on had a high validation accuracy, and so a small gap, by luck too, which later
-evaluations lack: the gap widens among survivors though it may not. No verdict is given there. Reads the evaluations of
-`MOST_CONFIGURATIONS` at most.
+The trials are those of effects/observations.py: as first seen, before results chose who went on. Where trials were
+ended within their epochs, those that went on had a high validation accuracy, and so a small gap, by luck too, which
+later evaluations lack: the gap widens among survivors though it may not. No verdict is given there. Reads the
+evaluations of `MOST_CONFIGURATIONS` at most.
 """
 
 from __future__ import annotations
@@ -170,13 +171,15 @@ def _of_epochs(seen: Observations, curves: Sequence[_Curve]) -> Claim:
     title = "More epochs widen the gap"
     if seen.epochs is not None:
         why = (
-            "Trials were ended by their validation accuracy, and those that went on had a small gap by luck too, so that "
-            "it widens whatever is true: run it with --set search.pruner=none"
+            "Trials were ended by their validation accuracy, and those that went on had a small gap by luck too, so "
+            "that it widens whatever is true: run it with --set search.pruner=none"
         )
         return _unknown(title, 0, why)
     slopes = [slope for curve in curves if (slope := _slope(curve.gaps)) is not None]
     if not slopes:
-        return _unknown(title, 0, "No configuration was evaluated after two different epochs: --set train.num_train_epochs=4")
+        return _unknown(
+            title, 0, "No configuration was evaluated after two different epochs: --set train.num_train_epochs=4"
+        )
     interval = mean_interval(slopes, 1 - LEVEL)
     if len(slopes) <= LEAST_FREEDOM or interval is None or interval[0] == interval[1]:
         return _unknown(title, len(slopes), _too_few(len(slopes), 1))
@@ -198,7 +201,7 @@ def _slope(gaps: Sequence[tuple[float, float]]) -> float | None:
 
 def _claim(title: str, slope: float, interval: tuple[float, float], count: int, step: str) -> Claim:
     low, high = interval
-    verdict: Verdict = "effect" if low > 0 or high < 0 else "none" if -MARGIN <= low and high <= MARGIN else "open"
+    verdict: Verdict = "effect" if low > 0 or high < 0 else "none" if low >= -MARGIN and high <= MARGIN else "open"
     figures = f"{points(slope, interval)} {step}, 95 % {spread(interval)}, {plural(count, 'configuration')}"
     said = {
         "effect": f"{'holds' if slope > 0 else 'does not hold, it narrows'} ({figures})",
@@ -214,7 +217,8 @@ def _unknown(title: str, count: int, why: str) -> Claim:
 
 def _too_few(count: int, unknowns: int) -> str:
     least = unknowns + int(LEAST_FREEDOM) + 1
-    return f"{plural(count, 'configuration')} for {plural(unknowns, 'unknown')} say too little: at least {least} are needed"
+    given = f"{plural(count, 'configuration')} for {plural(unknowns, 'unknown')}"
+    return f"{given} say too little: at least {least} are needed"
 
 
 def ranks_named(found: Gap) -> Mapping[str, int]:

@@ -44,7 +44,9 @@ def advice(run: Run, analysis: Analysis) -> Advice | None:
     if number > TOO_MANY * now:
         shown = MARGIN * math.sqrt(number / (4 * now))
         number = 4 * now
-        why = f"to find one of {size(shown)} with a power of 80 %: {size(MARGIN)} is out of reach, as noisy as these are"
+        why = (
+            f"to find one of {size(shown)} with a power of 80 %: {size(MARGIN)} is out of reach, as noisy as these are"
+        )
     elif not wanted:
         why = "to tell the axes apart and measure noise at all"
     points = _points(run.recipe)
@@ -57,7 +59,9 @@ def advice(run: Run, analysis: Analysis) -> Advice | None:
         what = f"{number:,} configurations"
     took = _seconds(run)
     time = f" That is about {duration(trials * took)} of training here." if took else ""
-    return Advice(f"{what} would do {why}.{time}", _command(run, [*sets, "search.pruner=none", "budget.max_seconds=null"]))
+    return Advice(
+        f"{what} would do {why}.{time}", _command(run, [*sets, "search.pruner=none", "budget.max_seconds=null"])
+    )
 
 
 def _points(recipe: Recipe) -> int | None:
@@ -71,7 +75,9 @@ def _points(recipe: Recipe) -> int | None:
 def _seconds(run: Run) -> float | None:
     """What a trial took on the most rows."""
     rows = max((record.train_rows or 0 for record in run.records), default=0)
-    took = [r.timings.seconds for r in run.records if r.timings and (r.train_rows or 0) == rows and r.state == "complete"]
+    took = [
+        r.timings.seconds for r in run.records if r.timings and (r.train_rows or 0) == rows and r.state == "complete"
+    ]
     return fmean(took) if took else None
 
 

@@ -162,7 +162,7 @@ def _effect(table: Table, asked: _Asked, groups: Sequence[Sequence[int]], level:
         value = None if estimate is None else estimate.value
         return Effect(axis.name, comparison.title, verdict, value, None, None, count, pairs, asked.with_axes)
     low, high = estimate.interval(level)
-    verdict = "effect" if low > 0 or high < 0 else "none" if -MARGIN <= low and high <= MARGIN else "open"
+    verdict = "effect" if low > 0 or high < 0 else "none" if low >= -MARGIN and high <= MARGIN else "open"
     return Effect(
         axis=axis.name,
         title=comparison.title,

@@ -3,7 +3,8 @@
 - Names (optimizer, bias, targets, model) and flags: a column for each value but the first; each value is compared with
   the others, weighed as often as they were tried (analysis of means: Nelson, Wludyka and Copeland 2005).
 - Numbers with at most `MOST_VALUES` values (rank, alpha, batch): the same columns; all higher values are compared with
-  each value ("lora.r above 4"), which are Helmert's contrasts: k - 1 of them, and any shape but a flat one shows in one.
+  each value ("lora.r above 4"), which are Helmert's contrasts: k - 1 of them, and any shape but a flat one shows in
+  one.
 - Numbers with more values (a rate from a range): a polynomial of low degree, in the logarithm where the values span
   more than tenfold; compared are its heights in the middle of the lower, middle and upper third of what was tried.
 
@@ -47,7 +48,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Axis:
-    """`columns` (N, c) adjust for the axis, `levels` (L, c) are its levels in them, `level_of` (N,) says whose is whose."""
+    """`columns` (N, c) adjust for the axis, `levels` (L, c) are its levels in them, `level_of` (N,) each one's level."""
 
     name: str
     kind: Kind
@@ -67,7 +68,9 @@ class Axis:
         present = [level for level, number in enumerate(self.counts) if number]
         if self.kind == "names":
             if len(present) == 2:
-                return (self._comparison(f"{self.labels[present[1]]} against {self.labels[present[0]]}", *present[::-1]),)
+                return (
+                    self._comparison(f"{self.labels[present[1]]} against {self.labels[present[0]]}", *present[::-1]),
+                )
             return tuple(self._against_others(level, present) for level in present)
         return tuple(
             self._comparison(f"above {self.labels[level]}", present[place + 1 :], level)

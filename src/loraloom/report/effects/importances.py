@@ -1,9 +1,9 @@
 """fANOVA importances: how much of what a forest predicts varies with each axis alone (Optuna's).
 
-Source: Hutter, Hoos and Leyton-Brown 2014, "An efficient approach for assessing hyperparameter importance", algorithm 2.
-Shares, not effects: they have no sign and no interval, they sum to one whatever the data, and noise gets its share too.
-So they stand beside the model, with `explained`, the model's own share, to weigh them by. The forest is small and seeded,
-and sees at most `MOST_TRIALS` configurations drawn by chance: under a second.
+Source: Hutter, Hoos and Leyton-Brown 2014, "An efficient approach for assessing hyperparameter importance", algorithm
+2. Shares, not effects: they have no sign and no interval, they sum to one whatever the data, and noise gets its share
+too. So they stand beside the model, with `explained`, the model's own share, to weigh them by. The forest is small
+and seeded, and sees at most `MOST_TRIALS` configurations drawn by chance: under a second.
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 
 Ordinary least squares (statsmodels) over orthonormal columns of the design, so that axes which can't be told apart
 make a smaller basis instead of an error. Noise is not alike: a rate at which some trainings diverge scatters ten times
-as wide as another. So variances are HC2 (MacKinnon and White 1985, "Some heteroskedasticity-consistent covariance matrix
-estimators", equation 12: squared residuals over 1 - leverage, unbiased where noise is alike), and their degrees of
-freedom are estimated for each comparison: Bell and McCaffrey 2002, as in Imbens and Kolesár 2016, "Robust standard errors
-in small samples", equation 10, for one; Pustejovsky and Tipton 2018, "Small-sample methods for cluster-robust variance
-estimation", equations 12 to 14 (AHT), for several at once, of which the former is the case q = 1. A value that two
-trials had has one degree of freedom, however many trials had the others: that is what keeps small studies from false
-findings.
+as wide as another. So variances are HC2 (MacKinnon and White 1985, "Some heteroskedasticity-consistent covariance
+matrix estimators", equation 12: squared residuals over 1 - leverage, unbiased where noise is alike), and their
+degrees of freedom are estimated for each comparison: Bell and McCaffrey 2002, as in Imbens and Kolesár 2016, "Robust
+standard errors in small samples", equation 10, for one; Pustejovsky and Tipton 2018, "Small-sample methods for
+cluster-robust variance estimation", equations 12 to 14 (AHT), for several at once, of which the former is the case q
+= 1. A value that two trials had has one degree of freedom, however many trials had the others: that is what keeps
+small studies from false findings.
 
 Costs O(N p²) a test. Rejected: the classical F and t tests (false findings where one value scatters), HC3 with N - p
 degrees of freedom (false findings for values that few trials had, in the far tail that many comparisons need), mixed

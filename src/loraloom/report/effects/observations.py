@@ -1,11 +1,11 @@
 """What effects are measured on: each configuration as it was first seen, before any result had chosen it.
 
 Halving and hyperband give more rows, or more epochs, to what did well; a search with time to spare gives more seeds to
-what leads. Those results are of survivors: they flatter, and an axis along which many survived looks as if it did nothing.
-So each configuration counts with its first result: on the rows on which it began (`train_rows`), or, where trials were
-ended within their epochs, at their first evaluation. Seeds count where every configuration was given them, and are
-averaged first, so that observations are independent. Configurations that began on different rows (hyperband's brackets)
-are compared within their rows alone: `block` is a part of the model.
+what leads. Those results are of survivors: they flatter, and an axis along which many survived looks as if it did
+nothing. So each configuration counts with its first result: on the rows on which it began (`train_rows`), or, where
+trials were ended within their epochs, at their first evaluation. Seeds count where every configuration was given
+them, and are averaged first, so that observations are independent. Configurations that began on different rows
+(hyperband's brackets) are compared within their rows alone: `block` is a part of the model.
 
 Costs a look at each record; where trials were ended within their epochs, a file for each of at most `MOST_READ` trials.
 """

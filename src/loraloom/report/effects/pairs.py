@@ -1,9 +1,10 @@
 """Paired differences: configurations that differ in one axis and in nothing else, on the same rows and seeds.
 
 The configurations are put into groups that are alike but for the axis; a group that has values on both sides of a
-comparison is one pair (the mean of its upper side minus that of its lower). No configuration is in two groups, and seeds
-were averaged before, so pairs are independent, and their mean has Student's interval (Student 1908, "The probable error
-of a mean"). Nothing is assumed of the other axes, not even that their effects add up: it is the check beside the model.
+comparison is one pair (the mean of its upper side minus that of its lower). No configuration is in two groups, and
+seeds were averaged before, so pairs are independent, and their mean has Student's interval (Student 1908, "The
+probable error of a mean"). Nothing is assumed of the other axes, not even that their effects add up: it is the check
+beside the model.
 """
 
 from __future__ import annotations

@@ -107,24 +107,24 @@ def _nothing(run: Run, seen: Observations | None) -> str:
 
 def _where(run: Run, seen: Observations) -> Iterator[str]:
     """Where the effects were measured, and what they are not about."""
-    size_, rows = seen.table.size, listed([f"{each:,}" for each in seen.rows])
+    configurations, rows = plural(seen.table.size, "configuration"), listed([f"{each:,}" for each in seen.rows])
     most = max(record.train_rows or 0 for record in run.records)
     if seen.epochs is not None:
         epochs = listed([f"{each:g}" for each in seen.epochs])
         yield (
-            f"{plural(size_, 'configuration')} are compared at their first evaluation, after {epochs} epochs, before any "
-            "trial was ended by its result: what was trained on is a selection of survivors, which would flatter."
+            f"{configurations} are compared at their first evaluation, after {epochs} epochs, before any trial was "
+            "ended by its result: what was trained on is a selection of survivors, which would flatter."
         )
     elif seen.selected:
         yield (
-            f"{plural(size_, 'configuration')} are compared where each was first seen, on {rows} of {most:,} training "
-            "rows, before any result chose it: what was given more rows or seeds is a selection of survivors, which would "
-            "flatter. What holds there need not hold on all rows."
+            f"{configurations} are compared where each was first seen, on {rows} of {most:,} training rows, before any "
+            "result chose it: what was given more rows or seeds is a selection of survivors, which would flatter. What "
+            "holds there need not hold on all rows."
         )
     elif seen.rows != (0,):
-        yield f"{plural(size_, 'configuration')} are compared, each on {rows} training rows; no result chose between them."
+        yield f"{configurations} are compared, each on {rows} training rows; no result chose between them."
     else:
-        yield f"{plural(size_, 'configuration')} are compared; no result chose between them."
+        yield f"{configurations} are compared; no result chose between them."
     if len(seen.rows) > 1:
         yield "Those that began on different rows are compared with those of the same rows alone."
     seeds = max(seen.table.seeds)
@@ -161,7 +161,9 @@ def _on_interactions(found: Analysis) -> str:
     untested = all_pairs.pairs - all_pairs.tested
     lacking = f"; for {plural(untested, 'other pair')} too few configurations share values" if untested else ""
     if not all_pairs.tested:
-        return f"None of {plural(all_pairs.pairs, 'pair')} of axes could be tested: too few configurations share values."
+        return (
+            f"None of {plural(all_pairs.pairs, 'pair')} of axes could be tested: too few configurations share values."
+        )
     found_ = len(all_pairs.found)
     opening = f"{plural(found_, 'pair')} of {all_pairs.tested:,} that were tested" if found_ else "No pair of"
     tested = "" if found_ else f" {plural(all_pairs.tested, 'tested pair')} of axes"

@@ -25,7 +25,7 @@ def verdict_on(effects: Sequence[Effect]) -> Verdict:
     found = {effect.verdict for effect in effects}
     if "effect" in found:
         return "effect"
-    if "open" in found or "none" in found and found != {"none"}:
+    if "open" in found or ("none" in found and found != {"none"}):
         return "open"
     return next(verdict for verdict in ORDER if verdict in found)
 

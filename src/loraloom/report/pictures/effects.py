@@ -92,8 +92,8 @@ def _interaction(name: str, found: Interaction) -> Picture:
 
 
 def _cells(axes: Axes, found: Interaction) -> None:
-    means = [[cell.mean if cell.mean is not None else float("nan") for cell in line] for line in found.cells]
-    known = [mean for line in means for mean in line if mean == mean]
+    means = [[float("nan") if cell.mean is None else cell.mean for cell in line] for line in found.cells]
+    known = [cell.mean for line in found.cells for cell in line if cell.mean is not None]
     low, high = min(known), max(known)
     axes.imshow(means, cmap="Blues", vmin=low, vmax=high + 0.35 * (high - low), aspect="auto")
     for down, line in enumerate(found.cells):

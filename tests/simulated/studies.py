@@ -1,4 +1,4 @@
-"""Studies whose truth is known: tables of configurations with planted effects and noise, unbalanced and chosen ones too."""
+"""Studies whose truth is known: configurations with planted effects and noise, unbalanced and chosen ones too."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from loraloom.recipe import Configuration, Recipe, read_recipe
 from loraloom.report.effects.observations import Table
 from loraloom.report.reading import Run
-from loraloom.study.record import Result, Score, TrialRecord
+from loraloom.study.record import Counts, Result, Score, TrialRecord
 
 Floats = NDArray[np.float64]
 Generator = np.random.Generator
@@ -113,7 +113,6 @@ def study(points: Sequence[Mapping[str, Any]], truth: Truth, noise: Floats) -> T
     return table(points, np.array([truth(point) for point in points]) + noise)
 
 
-
 # -- searches that promote by results ------------------------------------------------------------
 
 LARGE = {**GRID, "lora.lora_dropout": (0.0, 0.1, 0.2)}
@@ -127,8 +126,8 @@ def halved(
 ) -> Run:
     """A search of `LARGE` by successive halving on rows: the best third of the rung go on to all rows.
 
-    A configuration has a quality of its own beside `truth`, as wide as `scatter` says, which both rungs see with `LUCK`.
-    With `hyperband`, every fourth begins on all rows, whatever it would have reached.
+    A configuration has a quality of its own beside `truth`, as wide as `scatter` says, which both rungs see with
+    `LUCK`. With `hyperband`, every fourth begins on all rows, whatever it would have reached.
     """
     points = grid(LARGE)
     quality = np.array([truth(p) + scatter(p) * float(generator.normal()) for p in points])
@@ -175,6 +174,11 @@ def _record(point: Mapping[str, Any], accuracy: float, rows: int) -> TrialRecord
         seed=42,
         train_rows=rows,
         epochs=1.0,
+        labels=("a", "b"),
+        label_codes=("0", "1"),
+        counts=Counts(trainable=1, lora=1, bias=0, head=0, frozen=1),
+        engine="loom",
+        dtype="fp32",
         result=Result(validation=score),
         timings=None,
     )

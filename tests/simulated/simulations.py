@@ -1,4 +1,4 @@
-"""How often the report's statistics are right, by simulation with known truth: `python -m tests.statistics.simulations`.
+"""How often the report's statistics are right, by simulation with known truth: `python -m tests.simulated.simulations`.
 
 Each function is one question and returns counts; the tests ask it with few studies and honest bounds, the command with
 many, and writes docs/statistics.md. An hour on one core; `--studies 50` shows in minutes that everything runs.
@@ -20,7 +20,7 @@ from loraloom.report.effects.analysis import Analysis, analyse, needed
 from loraloom.report.effects.model import Estimate
 from loraloom.report.effects.observations import Table, observe, survivors
 from loraloom.report.reading import Run
-from tests.statistics.studies import (
+from tests.simulated.studies import (
     NOISE,
     SCATTER,
     Generator,
@@ -51,7 +51,7 @@ class Share:
     of: int
 
     def __float__(self) -> float:
-        return self.hits / self.of
+        return int(self.hits) / int(self.of)
 
     def __str__(self) -> str:
         low, high = wilson_interval(self.hits, self.of)
@@ -131,19 +131,11 @@ def _muon(analysis: Analysis) -> tuple[float, tuple[float, float], str] | None:
 
 
 def with_little(point: Mapping[str, Any]) -> float:
-    return 0.9 + LITTLE * (point["train.optim"] == "muon")
+    return 0.9 + (LITTLE if point["train.optim"] == "muon" else 0.0)
 
 
 def with_muon(point: Mapping[str, Any]) -> float:
-    return 0.9 + MUON * (point["train.optim"] == "muon")
-
-
-PLANTED: Mapping[str, Callable[[Generator], Table]] = {
-    "a grid of 36": lambda g: study(grid(), with_muon, alike(g, grid())),
-    "60 drawn, values unbalanced": lambda g: _planted(g, 60),
-    "Muon nearly always with rank 8": lambda g: _tied(g),
-    "60 chosen by what was seen, as TPE does": lambda g: table(*chosen(g, 60, with_muon)),
-}
+    return 0.9 + (MUON if point["train.optim"] == "muon" else 0.0)
 
 
 def _planted(generator: Generator, number: int) -> Table:
@@ -155,6 +147,14 @@ def _tied(generator: Generator) -> Table:
     """An unbalanced grid that looks as if rank 8 were good: Muon was tried there, and hardly elsewhere."""
     points = [p for p in grid() if (p["train.optim"] == "muon") == (p["lora.r"] == 8) or generator.random() < 0.35]
     return study(points, with_muon, alike(generator, points))
+
+
+PLANTED: Mapping[str, Callable[[Generator], Table]] = {
+    "a grid of 36": lambda g: study(grid(), with_muon, alike(g, grid())),
+    "60 drawn, values unbalanced": lambda g: _planted(g, 60),
+    "Muon nearly always with rank 8": _tied,
+    "60 chosen by what was seen, as TPE does": lambda g: table(*chosen(g, 60, with_muon)),
+}
 
 
 # -- promoted by results --------------------------------------------------------------------------
@@ -179,6 +179,17 @@ def among_survivors(run: Run) -> Table:
     late = survivors(run)
     assert late is not None
     return late.table
+
+
+def promoting(
+    view: Callable[[Run], Table],
+    truth: Callable[[Mapping[str, Any]], float],
+    scatter: Callable[[Mapping[str, Any]], float],
+    *,
+    hyperband: bool = False,
+) -> Callable[[Generator], Table]:
+    """Studies that promote by results, as `view` looks at them."""
+    return lambda generator: view(halved(generator, truth, scatter=scatter, hyperband=hyperband))
 
 
 VIEWS: Mapping[str, Callable[[Run], Table]] = {
@@ -224,7 +235,9 @@ def wilson_coverage(rows: int, accuracy: float) -> float:
     return float(stats.binom.pmf(counts, rows, accuracy)[held].sum())
 
 
-def paired_coverage(rows: int, accuracy: float, difference: float, discordant: float, times: int) -> tuple[Share, float]:
+def paired_coverage(
+    rows: int, accuracy: float, difference: float, discordant: float, times: int
+) -> tuple[Share, float]:
     """Of paired bootstraps that were given, those that hold the truth; and the share that was refused.
 
     Of all rows `discordant` have one classifier right alone. `accuracy` is the worse one's.
@@ -248,15 +261,19 @@ def paired_coverage(rows: int, accuracy: float, difference: float, discordant: f
     return Share(hits, max(1, given)), 1 - given / times
 
 
-def seeds_coverage(rows: int, accuracy: float, seeds: int, spread_rows: float, times: int) -> Share:
-    """Of intervals of a few seeds' mean, those that hold the truth; seeds differ by `spread_rows` rows (one sigma)."""
+def seeds_coverage(
+    rows: int, accuracy: float, seeds: int, spread_rows: float, times: int, *, rounding: bool = True
+) -> Share:
+    """Of intervals of a few seeds' mean, those that hold the truth; seeds differ by `spread_rows` rows (one sigma).
+
+    The truth lies anywhere between two counts near `accuracy`; with `rounding`, rounding counts as noise.
+    """
     generator = np.random.default_rng([rows, round(1e6 * accuracy), seeds, round(100 * spread_rows)])
-    right = np.rint(generator.normal(rows * accuracy, spread_rows, (times, seeds))).clip(0, rows)
+    truths = rows * accuracy + generator.uniform(-0.5, 0.5, times)
+    right = np.rint(generator.normal(truths[:, None], spread_rows, (times, seeds))).clip(0, rows)
     hits = 0
-    for each in right / rows:
-        interval = mean_interval(each.tolist())
+    for truth, each in zip(truths / rows, right / rows, strict=True):
+        interval = mean_interval(each.tolist(), rows=rows if rounding else None)
         assert interval is not None
-        hits += interval[0] <= accuracy <= interval[1]
+        hits += interval[0] <= truth <= interval[1]
     return Share(hits, times)
-
-
