@@ -48,7 +48,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Axis:
-    """`columns` (N, c) adjust for the axis, `levels` (L, c) are its levels in them, `level_of` (N,) each one's level."""
+    """`columns` (N, c) adjust for the axis, `levels` (L, c) are its levels in them, `level_of` (N,) is each one's."""
 
     name: str
     kind: Kind

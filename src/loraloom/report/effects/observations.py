@@ -83,7 +83,7 @@ def observe(run: Run, problems: list[str]) -> Observations | None:
         blocks.setdefault(key, []).append(group)
     seen: list[tuple[tuple[int, float], list[TrialRecord]]] = []
     for key, in_block in blocks.items():
-        seeds = common_seeds([[record.seed for record in group] for group in in_block])
+        seeds = common_seeds([[(record.number, record.seed) for record in group] for group in in_block])
         kept = [[r for r in group if r.seed in seeds and r.number in values] for group in in_block]
         kept = [group for group in kept if group]
         if len(kept) >= (LEAST_IN_BLOCK if len(blocks) > 1 else 2):
@@ -132,14 +132,17 @@ def survivors(run: Run) -> Observations | None:
     )
 
 
-def common_seeds(given: Sequence[Sequence[int]]) -> set[int]:
-    """Seeds that every configuration was given, but for a last tenth that a stop may have cut short."""
-    tail = max(1, len(given) // 10) if len(given) > 2 else 0
-    lacking: dict[int, list[int]] = {seed: [] for seeds in given for seed in seeds}
-    for place, seeds in enumerate(given):
-        for seed in lacking.keys() - set(seeds):
-            lacking[seed].append(place)
-    return {seed for seed, places in lacking.items() if all(place >= len(given) - tail for place in places)}
+def common_seeds(trials: Sequence[Sequence[tuple[int, int]]]) -> set[int]:
+    """Seeds that every configuration was given; of each, its trials as (number, seed).
+
+    One may lack a seed where it was begun after the last trial of that seed, when a stop came. One that had been seen
+    before others were given that seed was passed over, for its results.
+    """
+    last = {}
+    for number, seed in (trial for each in trials for trial in each):
+        last[seed] = max(number, last.get(seed, number))
+    begun = [(min(number for number, _ in each), {seed for _, seed in each}) for each in trials]
+    return {seed for seed, number in last.items() if all(seed in seeds or first > number for first, seeds in begun)}
 
 
 def _table(

@@ -88,13 +88,22 @@ def _axes(found: Analysis, shares: Mapping[str, float]) -> tuple[AxisVerdict, ..
             name=name,
             verdict=(verdict := verdict_on(each)),
             badge=BADGES[verdict],
-            sentence=sentence_on(name, each),
+            sentence=sentence_on(name, each) + _depends(name, found),
             importance=shares.get(name),
             effects=tuple(each),
         )
         for name, each in along.items()
     ]
     return tuple(sorted(made, key=lambda axis: ORDER.index(axis.verdict)))
+
+
+def _depends(name: str, found: Analysis) -> str:
+    others = [
+        pair.second if pair.first == name else pair.first
+        for pair in found.interactions.found
+        if name in (pair.first, pair.second)
+    ]
+    return f" That is in the mean: it depends on {listed(others)}, as shown under Interactions." if others else ""
 
 
 def _nothing(run: Run, seen: Observations | None) -> str:
