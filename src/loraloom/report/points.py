@@ -8,9 +8,14 @@ Interval = tuple[float, float]
 
 
 def decimals(interval: Interval | None) -> int:
-    """Decimals of a percentage point that an interval's width leaves a meaning: two of its digits."""
-    width = 100 * (interval[1] - interval[0]) if interval else 0.0
-    return 1 if width <= 0 else max(0, min(3, 1 - math.floor(math.log10(width / 2))))
+    """Decimals of a percentage point that an interval's width leaves a meaning; one more where an end would be 0."""
+    reach = 50 * (interval[1] - interval[0]) if interval else 0.0
+    if not interval or reach <= 0:
+        return 1
+    places = max(1, min(3, -math.floor(math.log10(reach))))
+    while places < 3 and any(end and float(f"{100 * end:.{places}f}") == 0 for end in interval):
+        places += 1
+    return places
 
 
 def signed(share: float, places: int = 1) -> str:

@@ -1,4 +1,4 @@
-"""The model: least squares and HC2 as statsmodels has them, degrees of freedom as the papers' closed forms have them."""
+"""The model: least squares and HC2 as statsmodels has them, degrees of freedom as the papers have them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def two_groups(first: int, second: int, seed: int = 0) -> tuple[list[str], np.nd
 
 @given(st.integers(2, 12), st.integers(2, 12))
 def test_two_groups_have_welchs_error_and_the_papers_degrees_of_freedom(first: int, second: int) -> None:
-    """Imbens and Kolesár 2016, section 2: with one binary regressor, HC2 is Welch's, and the freedom is in closed form."""
+    """Imbens and Kolesár 2016, section 2: with one binary regressor, HC2 is Welch's."""
     values, metric = two_groups(first, second)
     axis = make_axis("train.optim", values)
     assert axis is not None

@@ -130,7 +130,9 @@ class Fit:
         return float(direction @ self.coefficients[: len(direction)])
 
     def estimate(self, contrast: Floats) -> Estimate:
-        """The value of `contrast` (p,), which must be known."""
+        """The value of `contrast` (p,), which must be known; without degrees of freedom where the fit is exact."""
+        if self.freedom == 0:
+            return Estimate(self.value(contrast), 0.0, 0.0)
         direction = self.into @ contrast
         pulls = self._pulls(direction[None, :])[:, 0]
         variance = float(pulls**2 @ self.residuals**2)

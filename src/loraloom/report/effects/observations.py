@@ -138,7 +138,7 @@ def common_seeds(trials: Sequence[Sequence[tuple[int, int]]]) -> set[int]:
     One may lack a seed where it was begun after the last trial of that seed, when a stop came. One that had been seen
     before others were given that seed was passed over, for its results.
     """
-    last = {}
+    last: dict[int, int] = {}
     for number, seed in (trial for each in trials for trial in each):
         last[seed] = max(number, last.get(seed, number))
     begun = [(min(number for number, _ in each), {seed for _, seed in each}) for each in trials]
