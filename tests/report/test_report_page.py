@@ -117,7 +117,7 @@ def test_the_answer_gives_commands_to_copy(demo: Page) -> None:
 def test_every_section_has_its_heading_and_its_link(demo: Page) -> None:
     ids = {attributes.get("id") for attributes in demo.all("section")}
     links = {(attributes.get("href") or "").removeprefix("#") for attributes in demo.all("a")}
-    assert ids == {"answer", "leaderboard", "curves", "confusion", "errors", "data", "making"}
+    assert ids == {"answer", "leaderboard", "effects", "curves", "confusion", "errors", "data", "making"}
     assert ids <= links
 
 
@@ -169,7 +169,7 @@ def test_ids_are_unique_and_references_have_their_target(demo: Page) -> None:
 def test_tables_have_captions_and_scopes_and_pictures_have_names(demo: Page) -> None:
     assert len(demo.all("caption")) == len(demo.all("table"))
     assert all(attributes.get("scope") in ("col", "row") for attributes in demo.all("th"))
-    assert len(demo.all("figcaption")) == len(demo.all("figure")) == len(demo.all("svg")) == 4
+    assert len(demo.all("figcaption")) == len(demo.all("figure")) == len(demo.all("svg")) == 6
     assert all(svg.get("role") == "img" and svg.get("aria-labelledby") for svg in demo.all("svg"))
     assert len(demo.all("title")) == 1 + len(demo.all("svg"))
 

@@ -212,7 +212,7 @@ def power_as_advised(studies: int, margin: float = 0.005, seed: int = 2) -> tupl
     level = 0.04 / analysis.comparisons
     freedom = len(points) - analysis.unknowns
     error = 2 * 2 * NOISE / math.sqrt(len(points))  # of a difference of two halves, the noise as it is
-    number = needed(Estimate(0.0, error, freedom), len(points), level, margin)
+    number = needed(Estimate(0.0, error, freedom), len(points), level, analysis.unknowns, margin)
     whole = [point for _ in range(math.ceil(number / 36)) for point in grid()]
     hits = 0
     for each in range(studies):

@@ -146,12 +146,12 @@ def test_a_planted_interaction_is_found_alone_and_its_cells_are_the_means() -> N
 
 
 def test_more_configurations_are_needed_for_a_smaller_effect_a_stricter_level_and_more_noise() -> None:
-    now = needed(Estimate(0.0, 0.004, 30), 40, 0.004)
+    now = needed(Estimate(0.0, 0.004, 30), 40, 0.004, 8)
     assert 40 < now < 1000
-    assert needed(Estimate(0.0, 0.004, 30), 40, 0.004, margin=0.0025) > 3 * now
-    assert needed(Estimate(0.0, 0.004, 30), 40, 0.0004) > now
-    assert needed(Estimate(0.0, 0.008, 30), 40, 0.004) > 3 * now
-    assert needed(Estimate(0.0, 1e-9, 30), 40, 0.004) == 2
+    assert needed(Estimate(0.0, 0.004, 30), 40, 0.004, 8, margin=0.0025) > 3 * now
+    assert needed(Estimate(0.0, 0.004, 30), 40, 0.0004, 8) > now
+    assert needed(Estimate(0.0, 0.008, 30), 40, 0.004, 8) > 3 * now
+    assert needed(Estimate(0.0, 1e-9, 30), 40, 0.004, 8) == 10
 
 
 def test_importances_name_what_varies_and_are_the_same_each_time() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +174,16 @@ def test_hostile_values_of_axes_are_text_on_the_page_and_in_tables(tmp_path: Pat
     text = (run / "report" / "effects.csv").read_text(encoding="utf-8")
     assert "\n=" not in text
     assert ",=" not in text
+
+
+def test_effects_and_importances_are_computed_without_torch(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "r", *many())
+    code = (
+        "import sys, pathlib, loraloom.report as r; r.findings(r.read_run(pathlib.Path(sys.argv[1])));"
+        "heavy = {'torch', 'transformers', 'peft', 'matplotlib'} & sys.modules.keys();"
+        "sys.exit(bool(heavy) or 'optuna' not in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(run)], check=False).returncode == 0
 
 
 def test_the_page_shows_verdicts_a_picture_and_tables_for_a_grid(tmp_path: Path) -> None:

@@ -94,7 +94,9 @@ def analyse(table: Table, *, crossed: bool = True) -> Analysis:
     spread = float(table.metric.var(ddof=1)) if table.size > 1 else 0.0
     enough = model.freedom >= LEAST_FREEDOM
     return Analysis(
-        effects=tuple(_effect(table, one, groups[one.axis.name], level, testable) for one in asked),
+        effects=tuple(
+            _effect(table, one, groups[one.axis.name], level, testable, model.basis.shape[1]) for one in asked
+        ),
         comparisons=testable,
         configurations=table.size,
         unknowns=model.basis.shape[1],
@@ -152,7 +154,9 @@ def _is_testable(estimate: Estimate | None) -> bool:
     return estimate is not None and estimate.freedom >= LEAST_FREEDOM and estimate.error > 0
 
 
-def _effect(table: Table, asked: _Asked, groups: Sequence[Sequence[int]], level: float, tests: int) -> Effect:
+def _effect(
+    table: Table, asked: _Asked, groups: Sequence[Sequence[int]], level: float, tests: int, unknowns: int
+) -> Effect:
     axis, comparison, estimate = asked.axis, asked.comparison, asked.estimate
     sides = [*comparison.upper, *comparison.lower]
     pairs = paired(table, axis, comparison, groups, level)
@@ -172,16 +176,18 @@ def _effect(table: Table, asked: _Asked, groups: Sequence[Sequence[int]], level:
         p_value=min(1.0, tests * estimate.p_value),
         configurations=count,
         pairs=pairs,
-        needed=needed(estimate, table.size, level) if verdict == "open" else None,
+        needed=needed(estimate, table.size, level, unknowns) if verdict == "open" else None,
     )
 
 
-def needed(estimate: Estimate, configurations: int, level: float, margin: float = MARGIN) -> int:
+def needed(estimate: Estimate, configurations: int, level: float, unknowns: int, margin: float = MARGIN) -> int:
     """Configurations, of the kind that were tried, by which an effect of `margin` is found with a power of 80 %.
 
     The error shrinks with the root of their number, and the degrees of freedom grow with it: the margin must be
     t_(level/2) + t_(1-power) errors (Lachin 1981, "Introduction to sample size determination and power analysis for
     clinical trials", equation 1, with Student's quantiles). The noncentral t itself fails in the far tail.
+    Each of the model's `unknowns` takes a configuration more: points that are drawn are not as balanced as a grid's,
+    and N of them tell about as much as N - p balanced ones.
     """
     from scipy.optimize import brentq
 
@@ -193,7 +199,7 @@ def needed(estimate: Estimate, configurations: int, level: float, margin: float 
 
     low, high = math.log(2), math.log(1e9)
     if lacking(low) >= 0:
-        return 2
+        return 2 + unknowns
     if lacking(high) < 0:
         return int(1e9)
-    return math.ceil(math.exp(brentq(lacking, low, high, xtol=1e-3)))
+    return math.ceil(math.exp(brentq(lacking, low, high, xtol=1e-3))) + unknowns

@@ -22,12 +22,12 @@ LEAST_TRIALS = 10
 
 def importances(table: Table, axes: Sequence[Axis]) -> Mapping[str, float] | None:
     """Each axis's share, the largest first; None where there are too few configurations."""
+    if table.size < LEAST_TRIALS or not axes or float(table.metric.std()) == 0:
+        return None
     import optuna
     from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
     from optuna.importance import FanovaImportanceEvaluator
 
-    if table.size < LEAST_TRIALS or not axes or float(table.metric.std()) == 0:
-        return None
     rows = range(table.size)
     if table.size > MOST_TRIALS:
         rows = sorted(random.Random(0).sample(rows, MOST_TRIALS))  # type: ignore[assignment]  # noqa: S311
