@@ -1,7 +1,7 @@
-"""How often the report's statistics are right, by simulation with known truth: `python -m tests.simulated.simulations`.
+"""How often the report's statistics are right, by simulation with known truth.
 
-Each function is one question and returns counts; the tests ask it with few studies and honest bounds, the command with
-many, and writes docs/statistics.md. An hour on one core; `--studies 50` shows in minutes that everything runs.
+Each function is one question and returns counts; the tests ask it with few studies and honest bounds,
+`python -m tests.simulated.page` with many, and writes docs/statistics.md.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ evaluations of `MOST_CONFIGURATIONS` at most.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -219,8 +219,3 @@ def _too_few(count: int, unknowns: int) -> str:
     least = unknowns + int(LEAST_FREEDOM) + 1
     given = f"{plural(count, 'configuration')} for {plural(unknowns, 'unknown')}"
     return f"{given} say too little: at least {least} are needed"
-
-
-def ranks_named(found: Gap) -> Mapping[str, int]:
-    """The ranks that are drawn, and of how many configurations."""
-    return {each.rank: max((count for _, _, count in each.points), default=0) for each in found.series}

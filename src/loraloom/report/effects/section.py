@@ -173,13 +173,11 @@ def _on_interactions(found: Analysis) -> str:
         return (
             f"None of {plural(all_pairs.pairs, 'pair')} of axes could be tested: too few configurations share values."
         )
-    found_ = len(all_pairs.found)
-    opening = f"{plural(found_, 'pair')} of {all_pairs.tested:,} that were tested" if found_ else "No pair of"
-    tested = "" if found_ else f" {plural(all_pairs.tested, 'tested pair')} of axes"
-    verb = "interacts" if found_ == 1 else "interact"
-    if not found_:
+    if not all_pairs.found:
         return f"No interaction was found among {plural(all_pairs.tested, 'pair')} of axes{lacking}."
-    return f"{opening}{tested} {verb}: what one axis does there depends on the other{lacking}."
+    interact = "interact" if len(all_pairs.found) > 1 else "interacts"
+    opening = f"{len(all_pairs.found):,} of {plural(all_pairs.tested, 'tested pair')} of axes {interact}"
+    return f"{opening}: what one axis does there depends on the other{lacking}."
 
 
 def named(effects: Sequence[Effect]) -> list[str]:
