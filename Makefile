@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test torture lint bench clean
+.PHONY: help setup demo test torture simulations lint bench clean
 
 help: ## list these targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s%s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s%s\n", $$1, $$2}'
 
 setup: .venv/.ready ## make .venv and install loraloom into it, with all that development needs
 
@@ -26,6 +26,9 @@ test: setup ## lint, then the tests
 
 torture: setup ## all faults by the thousand, hours: kills, signals, failing calls, power cuts, damage; see docs/faults.md
 	$(BIN)/python -m tests.faults.torture
+
+simulations: setup ## the statistics against known truth, half an hour: writes docs/statistics.md
+	$(BIN)/python -m tests.simulated.page
 
 bench: setup ## speed and memory beside HF Trainer + PEFT, an hour or so: writes docs/performance.md
 	$(BIN)/python -m bench.engines

@@ -22,6 +22,7 @@ from loraloom.metrics import (
     log_loss,
     mcnemar,
     mean_interval,
+    paired_bootstrap,
     score,
     softmax,
     wilson_interval,
@@ -165,6 +166,60 @@ def test_mcnemar_is_the_exact_binomial_test_of_the_rows_that_differ(rows: list[t
     assert mcnemar(a, b) == pytest.approx(mcnemar(b, a))
 
 
+def test_rounding_to_whole_rows_widens_the_interval_of_seeds_with_the_same_count() -> None:
+    low, high = mean_interval([0.5, 0.5], rows=100) or (0.5, 0.5)
+    assert high - 0.5 == pytest.approx(stats.t.isf(0.025, 1) * math.sqrt(1 / 12 / 2) / 100)
+    assert low == pytest.approx(1 - high)
+
+
+def judged(only_a: int, only_b: int, both: int, neither: int) -> tuple[list[bool], list[bool]]:
+    counts = (only_a, only_b, both, neither)
+    a = np.repeat([True, False, True, False], counts)
+    b = np.repeat([False, True, True, False], counts)
+    return a.tolist(), b.tolist()
+
+
+@given(st.integers(5, 60), st.integers(5, 60), st.integers(0, 400), st.integers(0, 40))
+def test_the_paired_bootstrap_is_near_the_normal_interval_of_the_rows_differences(
+    only_a: int, only_b: int, both: int, neither: int
+) -> None:
+    a, b = judged(only_a, only_b, both, neither)
+    interval = paired_bootstrap(a, b)
+    assert interval is not None
+    difference = (only_a - only_b) / len(a)
+    deviation = float(np.std(np.subtract(a, b, dtype=float))) / math.sqrt(len(a))
+    assert interval[0] <= difference <= interval[1]
+    assert interval[0] == pytest.approx(difference - 1.96 * deviation, abs=0.4 * deviation + 2 / len(a))
+    assert interval[1] == pytest.approx(difference + 1.96 * deviation, abs=0.4 * deviation + 2 / len(a))
+
+
+def test_the_paired_bootstrap_is_that_of_rows_drawn_again_as_pairs() -> None:
+    a, b = judged(18, 9, 150, 12)
+    drawn = stats.bootstrap(
+        (np.subtract(a, b, dtype=float),),
+        np.mean,
+        n_resamples=20_000,
+        method="percentile",
+        rng=np.random.default_rng(1),
+    ).confidence_interval
+    assert paired_bootstrap(a, b) == pytest.approx((float(drawn.low), float(drawn.high)), abs=1.5 / len(a))
+
+
+def test_the_paired_bootstrap_is_the_same_each_time_and_mirrored_when_the_two_change_places() -> None:
+    a, b = judged(20, 10, 100, 5)
+    assert paired_bootstrap(a, b) == paired_bootstrap(a, b)
+    low, high = paired_bootstrap(a, b) or (0.0, 0.0)
+    assert paired_bootstrap(b, a) == pytest.approx((-high, -low), abs=1.5 / len(a))
+    narrow = paired_bootstrap(a, b, 0.5) or (0.0, 0.0)
+    assert low < narrow[0] < narrow[1] < high
+
+
+def test_too_few_rows_that_tell_two_classifiers_apart_have_no_bootstrap() -> None:
+    assert paired_bootstrap(*judged(5, 4, 500, 5)) is None
+    assert paired_bootstrap(*judged(0, 0, 5, 0)) is None
+    assert paired_bootstrap(*judged(5, 5, 500, 5)) is not None
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -192,6 +247,11 @@ def test_mcnemar_is_the_exact_binomial_test_of_the_rows_that_differ(rows: list[t
         (lambda: mcnemar([True], [True, False]), "do not match"),
         (lambda: mcnemar([2], [1]), "not true or false"),
         (lambda: mcnemar([], []), "not a list of rows"),
+        (lambda: mean_interval([0.5, 0.6], rows=0), "rows: 0 rows have no accuracy"),
+        (lambda: paired_bootstrap([True], [True, False]), "do not match"),
+        (lambda: paired_bootstrap([2], [1]), "not true or false"),
+        (lambda: paired_bootstrap([True], [True], draws=10), "draws: 10 leave too few"),
+        (lambda: paired_bootstrap([True], [True], 1.0), r"confidence: 1.0 is not within \(0, 1\)"),
     ],
 )
 def test_bad_input_is_refused_with_its_reason(call: Any, says: str) -> None:

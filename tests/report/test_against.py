@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import binom
 
 from loraloom.errors import RunError
 from loraloom.metrics import mcnemar
 from loraloom.report import read_run, write_report
-from loraloom.report.against import Against, against, paired_bootstrap
+from loraloom.report.against import Against, against
 from tests.report.report_runs import (
     LABELS,
     TEST_ROWS,
@@ -55,14 +54,17 @@ def test_the_second_run_may_be_the_better(tmp_path: Path) -> None:
 
 def test_a_small_difference_is_no_difference_found(tmp_path: Path) -> None:
     found = two(tmp_path, make_predictions(wrong=13), make_predictions(wrong=15))
-    assert found.verdict.startswith("No difference was found. one is 0.4 points ahead of two (95 % ")
+    assert found.verdict == (
+        "No difference was found. one is 0.4 points ahead of two (McNemar p = 0.50, 445 shared rows of which 2 changed "
+        "sides, too few for an interval)."
+    )
 
 
 def test_a_copy_of_a_run_changes_no_row(tmp_path: Path) -> None:
     run = whole_run(tmp_path / "run")
     shutil.copytree(run, tmp_path / "copy")
     found = against(read_run(run), tmp_path / "copy")
-    assert (found.p, found.interval, found.changed) == (1.0, (0.0, 0.0), ())
+    assert (found.p, found.interval, found.changed) == (1.0, None, ())
     assert "At most 0.7 % of rows like these can be expected to change sides" in found.verdict
 
 
@@ -175,23 +177,3 @@ def test_the_page_shows_what_changed_sides_as_text_and_its_tables_are_disarmed(t
 
 def test_a_report_of_one_run_has_no_such_section(tmp_path: Path) -> None:
     assert 'id="against"' not in write_report(whole_run(tmp_path / "run")).read_text()
-
-
-@pytest.mark.parametrize(("only_first", "only_second"), [(0.06, 0.02), (0.1, 0.1), (0.03, 0.03)])
-def test_the_interval_of_the_difference_covers_95_in_100(only_first: float, only_second: float) -> None:
-    generator = np.random.Generator(np.random.PCG64(1))
-    studies, rows, covered = 1_000, 500, 0
-    for seed in range(studies):
-        gained, lost, _ = generator.multinomial(rows, [only_first, only_second, 1 - only_first - only_second])
-        low, high = paired_bootstrap(int(gained), int(lost), rows, seed, 2_000)
-        covered += low <= only_first - only_second + 1e-12 and only_first - only_second - 1e-12 <= high
-    assert binom.ppf(0.0005, studies, 0.94) <= covered <= binom.ppf(0.9995, studies, 0.97)
-
-
-def test_the_bootstrap_of_counts_is_that_of_rows() -> None:
-    differences = np.repeat([1, -1, 0], [30, 12, 400])
-    generator = np.random.Generator(np.random.PCG64(2))
-    means = differences[generator.integers(0, len(differences), size=(20_000, len(differences)), dtype=np.int32)].mean(
-        1
-    )
-    assert paired_bootstrap(30, 12, 442) == pytest.approx(tuple(np.quantile(means, (0.025, 0.975))), abs=0.003)

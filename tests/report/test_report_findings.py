@@ -18,6 +18,7 @@ from loraloom.study.durable import MANIFEST, write_manifest
 from tests.report.report_runs import (
     LABELS,
     TEST_ROWS,
+    VALIDATION_ROWS,
     make_evaluations,
     make_predictions,
     make_recipe,
@@ -45,7 +46,7 @@ def test_trials_of_one_configuration_are_joined_over_their_seeds(tmp_path: Path)
     assert four.reasons == ("seed 44 failed: it ran out of memory",)
     kept = [record.result.validation.accuracy for record in records[:3] if record.result]
     assert two.accuracy == pytest.approx(sum(kept) / 3)
-    assert two.interval == mean_interval(kept)
+    assert two.interval == mean_interval(kept, rows=VALIDATION_ROWS)
     assert two.interval_of == "seeds"
     assert not board.unranked
 

@@ -119,7 +119,7 @@ def test_the_answer_gives_commands_to_copy(demo: Page) -> None:
 def test_every_section_has_its_heading_and_its_link(demo: Page) -> None:
     ids = {attributes.get("id") for attributes in demo.all("section")}
     links = {(attributes.get("href") or "").removeprefix("#") for attributes in demo.all("a")}
-    assert ids == {"answer", "leaderboard", "curves", "confusion", "errors", "data", "similarity", "making"}
+    assert ids == {"answer", "leaderboard", "effects", "curves", "confusion", "errors", "data", "similarity", "making"}
     assert ids <= links
 
 

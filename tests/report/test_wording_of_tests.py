@@ -1,10 +1,10 @@
-"""How p-values and differences are written."""
+"""How p-values are written."""
 
 from __future__ import annotations
 
 import pytest
 
-from loraloom.report.wording import p_value, points
+from loraloom.report.wording import p_value
 
 
 @pytest.mark.parametrize(
@@ -13,8 +13,3 @@ from loraloom.report.wording import p_value, points
 )
 def test_a_p_value_has_as_many_digits_as_matter(p: float, text: str) -> None:
     assert p_value(p) == text
-
-
-@pytest.mark.parametrize(("difference", "text"), [(0.012, "+1.2"), (-0.004, "−0.4"), (0.0, "+0.0")])
-def test_a_difference_is_in_points_with_its_sign(difference: float, text: str) -> None:
-    assert points(difference) == text

@@ -12,17 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from loraloom.errors import RunError
-from loraloom.metrics import Interval, mcnemar, wilson_interval
+from loraloom.metrics import Interval, mcnemar, paired_bootstrap, wilson_interval
 from loraloom.report.leaderboard import field, leaderboard
+from loraloom.report.points import spread
 from loraloom.report.reading import Best, Prediction, Run, read_run
-from loraloom.report.wording import duration, p_value, plural, points, value
+from loraloom.report.wording import duration, p_value, plural, value
 
 FEWEST_SHARED = 0.5
 LEVEL = 0.05
-RESAMPLES = 20_000
 MOST_TEXTS = 20
 """Texts that changed sides shown on the page, of each side; the CSV has all."""
 
@@ -65,7 +63,10 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Against:
-    """`difference` is the first run's accuracy less the second's on `rows` shared rows; `changed` is all such rows."""
+    """`difference` is the first run's accuracy less the second's on `rows` shared rows; `changed` is all such rows.
+
+    `interval` is None where too few rows changed sides for one.
+    """
 
     first: Side
     second: Side
@@ -73,7 +74,7 @@ class Against:
     both: int
     neither: int
     difference: float
-    interval: Interval
+    interval: Interval | None
     p: float
     verdict: str
     on_cost: str
@@ -121,21 +122,6 @@ def check_comparable(run: Path, other: Path) -> None:
     against(read_run(run), other)
 
 
-def paired_bootstrap(
-    only_first: int, only_second: int, rows: int, seed: int = 0, resamples: int = RESAMPLES
-) -> Interval:
-    """The percentile interval, 95 %, of the difference of two accuracies on the same `rows`.
-
-    A row's difference is 1, 0 or −1, so that a resample of rows is a draw of three counts. Source: Efron and
-    Tibshirani, "An introduction to the bootstrap" (1993), sections 8.3 and 13.3.
-    """
-    generator = np.random.Generator(np.random.PCG64(seed))
-    shares = np.array([only_first, only_second, rows - only_first - only_second]) / rows
-    counts = generator.multinomial(rows, shares, size=resamples)  # (resamples, 3)
-    low, high = np.quantile((counts[:, 0] - counts[:, 1]) / rows, (0.025, 0.975))
-    return float(low), float(high)
-
-
 def _tested(run: Run) -> tuple[Best, tuple[Prediction, ...]]:
     if run.best is None:
         raise RunError(f"{run.path}: has no tested winner to compare; finish it by: loraloom resume {run.path}")
@@ -166,8 +152,9 @@ def _compared(
     names = _names(run, other)
     first = _side(run, best, names[0], sum(one for one, _ in right), rows)
     second = _side(other, other_best, names[1], sum(two for _, two in right), rows)
-    p = mcnemar([one for one, _ in right], [two for _, two in right])
-    difference, interval = (gained - lost) / rows, paired_bootstrap(gained, lost, rows)
+    right_first, right_second = [one for one, _ in right], [two for _, two in right]
+    p, interval = mcnemar(right_first, right_second), paired_bootstrap(right_first, right_second)
+    difference = (gained - lost) / rows
     return Against(
         first=first,
         second=second,
@@ -210,7 +197,7 @@ def _side(run: Run, best: Best, name: str, correct: int, rows: int) -> Side:
 
 
 def _verdict(
-    names: tuple[str, str], difference: float, interval: Interval, p: float, rows: int, changed: int
+    names: tuple[str, str], difference: float, interval: Interval | None, p: float, rows: int, changed: int
 ) -> str:  # fmt: skip
     if not changed:
         return (
@@ -218,11 +205,13 @@ def _verdict(
             f"them. At most {100 * min(1.0, 3 / rows):.1f} % of rows like these can be expected to change sides (95 %)."
         )
     better, worse = names if difference > 0 else names[::-1]
-    low, high = interval if difference > 0 else (-interval[1], -interval[0])
-    figures = (
-        f"95 % {points(low)} … {points(high)}, McNemar {p_value(p)}, {rows:,} shared rows of which {changed:,} "
-        "changed sides"
-    )
+    counts = f"McNemar {p_value(p)}, {rows:,} shared rows of which {changed:,} changed sides"
+    low, high = 0.0, 0.0
+    if interval is None:
+        figures = f"{counts}, too few for an interval"
+    else:
+        low, high = interval if difference > 0 else (-interval[1], -interval[0])
+        figures = f"95 % {spread((low, high))}, {counts}"
     if p < LEVEL:
         return f"{better} is better than {worse} by {100 * abs(difference):.1f} points ({figures})."
     level = "They are level" if difference == 0 else f"{better} is {100 * abs(difference):.1f} points ahead of {worse}"

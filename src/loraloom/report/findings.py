@@ -11,7 +11,10 @@ from loraloom.report.answer import Answer, answer
 from loraloom.report.cautions import cautions
 from loraloom.report.curves import Curves, curves, trials_to_draw
 from loraloom.report.dataset import Dataset, dataset
+from loraloom.report.effects.observations import observe
+from loraloom.report.effects.section import Effects, effects
 from loraloom.report.failures import Failures, failures
+from loraloom.report.gap import Gap, gap
 from loraloom.report.leaderboard import Leaderboard, describe, leaderboard
 from loraloom.report.making import Making, making
 from loraloom.report.making.commands import commands_of
@@ -32,7 +35,9 @@ class Findings:
     answer: Answer
     cautions: tuple[str, ...]
     board: Leaderboard
+    effects: Effects
     curves: Curves | None
+    gap: Gap | None
     test: Tested | None
     failures: Failures | None
     data: DataFindings
@@ -56,6 +61,7 @@ def findings(
     board = leaderboard(run)
     drawn = curves(board, read_evaluations(run, trials_to_draw(board), problems))
     test = tested(run.best, problems) if run.best else None
+    seen = observe(run, problems)
     failed = failures(run, board, problems)
     commands = commands_of(run, problems)
     found = answer(run, board, commands)
@@ -67,7 +73,9 @@ def findings(
         answer=found,
         cautions=cautions(run, board, found, test, commands),
         board=board,
+        effects=effects(run, seen),
         curves=drawn,
+        gap=gap(run, seen, problems),
         test=test,
         failures=failed,
         data=data_findings(run),

@@ -199,7 +199,8 @@ def _metric(record: TrialRecord, metric: str) -> float:
 
 
 def _seed_interval(scores: Sequence[Score]) -> Interval | None:
-    between = mean_interval([score.accuracy for score in scores]) if scores else None
+    rows = max(1, scores[0].examples) if scores else None
+    between = mean_interval([score.accuracy for score in scores], rows=rows) if scores else None
     return None if between is None else (max(0.0, between[0]), min(1.0, between[1]))
 
 

@@ -12,11 +12,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from loraloom.report import wording
+from loraloom.report import points, wording
 from loraloom.report.against import MOST_TEXTS
+from loraloom.report.effects.verdicts import BADGES
 from loraloom.report.findings import Findings
 from loraloom.report.leaderboard import Leaderboard, Row
 from loraloom.report.pictures import Picture
+from loraloom.report.pictures.effects import drawn_effects
 from loraloom.report.pictures.similarity import distances_sentence
 from loraloom.report.rounding import rounded, rounded_span
 
@@ -37,6 +39,8 @@ def page(found: Findings, drawn: Mapping[str, Picture] | None, files: tuple[str,
         files=files,
         whisker=lambda row: _whisker(row, low, high),
         shade=_shade,
+        badges=BADGES,
+        drawn_effects=drawn_effects,
         rows_open=ROWS_OPEN,
         text_shown=TEXT_SHOWN,
         text_kept=TEXT_KEPT,
@@ -61,9 +65,11 @@ def _environment() -> Environment:
         "plural": wording.plural,
         "rounded": rounded,
         "rounded_span": rounded_span,
+        "points": points.points,
         "share": wording.share,
         "shortened": wording.shortened,
         "span": wording.span,
+        "spread": points.spread,
     }
     return environment
 

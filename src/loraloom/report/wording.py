@@ -83,10 +83,5 @@ def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
-def points(difference: float) -> str:
-    """A difference of shares in percentage points, with its sign: +1.2, −0.4."""
-    return f"{100 * difference:+.1f}".replace("-", "−")
-
-
 def p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"

@@ -9,7 +9,9 @@ from loraloom.report.pictures.confusion import draw_confusion
 from loraloom.report.pictures.curves import draw_curves
 from loraloom.report.pictures.dataset import draw_dataset
 from loraloom.report.pictures.drawing import STYLE, Picture
+from loraloom.report.pictures.effects import draw_effects
 from loraloom.report.pictures.failures import draw_failures
+from loraloom.report.pictures.gap import draw_gap
 from loraloom.report.pictures.leaderboard import draw_leaderboard
 from loraloom.report.pictures.similarity import draw_similarity
 
@@ -29,8 +31,11 @@ def pictures(found: Findings) -> dict[str, Picture] | None:
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         if len(found.board.ranked) > 1:
             drawn["leaderboard"] = draw_leaderboard(found)
+        drawn |= draw_effects(found.effects)
         if found.curves:
             drawn |= draw_curves(found.curves)
+        if found.gap:
+            drawn |= draw_gap(found.gap)
         if found.test and found.test.matrix_fits:
             drawn["confusion"] = draw_confusion(found.test)
         if found.failures:

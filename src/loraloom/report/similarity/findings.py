@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,8 +98,6 @@ def similarity(
         return why_not or NOT_MADE
     if kept.key != key_of(run.recipe, run.best.record):
         return why_not or "what was kept of it is of another winner; `loraloom report RUN` makes it anew"
-    if find_spec("statsmodels") is None:
-        return "its statistics need statsmodels: pip install 'loraloom[report]'"
     if min(len(kept.train), len(kept.test)) < 2:
         return "there are too few rows"
     return _computed(run, run.best, kept, why_not)

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.metrics import Interval, wilson_interval
+from loraloom.report.points import points, spread
 from loraloom.report.similarity.trend import at_equal_distance
 from loraloom.report.similarity.verdicts import ratio, ratio_span
-from loraloom.report.wording import plural, points
+from loraloom.report.wording import plural
 from loraloom.study.embeddings import SecondAbout
 
 Answered = tuple[NDArray[np.float64], NDArray[np.bool_] | None]
@@ -33,7 +34,7 @@ def on_second(about: SecondAbout, test: Answered, second: Answered) -> str:
     gap = right / rows - right_on_test / tested
     level = low <= 0 <= high
     way = "no different from test as far as can be told" if level else f"{'less' if gap < 0 else 'more'} than on test"
-    sentence = f"{opening}, {way} ({points(gap)} points, 95 % {points(low)} … {points(high)})."
+    sentence = f"{opening}, {way} ({points(gap, (low, high))}, 95 % {spread((low, high))})."
     equal = at_equal_distance((test_distances, of_test), (distances, correct))
     if equal is None or level:
         return sentence

@@ -1,0 +1,87 @@
+"""What to run to know more: as many configurations as show half a percentage point, in one command to copy.
+
+A search of its own, by chance and without a pruner: configurations that are chosen by results, or promoted by them, say
+less of an axis than as many that were drawn. Where the axes have fewer points than are needed, all of them with as many
+seeds as make up for it, which helps as far as the noise is that of seeds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import shlex
+from dataclasses import dataclass
+from statistics import fmean
+
+from loraloom.recipe import Choices, Recipe
+from loraloom.report.effects.analysis import MARGIN, Analysis
+from loraloom.report.points import size
+from loraloom.report.reading import Run
+from loraloom.report.wording import clean, duration
+
+TOO_MANY = 20
+"""Times the configurations that there are: more than these are not asked for."""
+_MOST_COUNTED = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A sentence and the command that it means."""
+
+    sentence: str
+    command: str
+
+
+def advice(run: Run, analysis: Analysis) -> Advice | None:
+    """None where every comparison that can be made has its verdict."""
+    undecided = [effect for effect in analysis.effects if effect.verdict in ("open", "few")]
+    if not undecided or not run.recipe.axes:
+        return None
+    now = analysis.configurations
+    wanted = [effect.needed for effect in undecided if effect.needed is not None]
+    number = max([2 * now, 3 * analysis.unknowns, *wanted])
+    why = f"to find a difference of {size(MARGIN)} with a power of 80 %, as noisy as these are"
+    if number > TOO_MANY * now:
+        shown = MARGIN * math.sqrt(number / (4 * now))
+        number = 4 * now
+        why = (
+            f"to find one of {size(shown)} with a power of 80 %: {size(MARGIN)} is out of reach, as noisy as these are"
+        )
+    elif not wanted:
+        why = "to tell the axes apart and measure noise at all"
+    points = _points(run.recipe)
+    if points is not None and points < number:
+        seeds = math.ceil(number / points)
+        trials, sets = points * seeds, ["search.sampler=grid", "search.n_trials=null", f"search.seeds={seeds}"]
+        what = f"All {points:,} configurations with {seeds:,} seeds each"
+    else:
+        trials, sets = number, ["search.sampler=random", f"search.n_trials={number}", "search.seeds=1"]
+        what = f"{number:,} configurations"
+    took = _seconds(run)
+    time = f" That is about {duration(trials * took)} of training here." if took else ""
+    return Advice(
+        f"{what} would do {why}.{time}", _command(run, [*sets, "search.pruner=none", "budget.max_seconds=null"])
+    )
+
+
+def _points(recipe: Recipe) -> int | None:
+    """The points of the axes; None where there is no end of them."""
+    if not all(isinstance(axis, Choices) for axis in recipe.axes.values()):
+        return None
+    counted = sum(1 for _ in itertools.islice(recipe.grid(), _MOST_COUNTED))
+    return counted if counted < _MOST_COUNTED else None
+
+
+def _seconds(run: Run) -> float | None:
+    """What a trial took on the most rows."""
+    rows = max((record.train_rows or 0 for record in run.records), default=0)
+    took = [
+        r.timings.seconds for r in run.records if r.timings and (r.train_rows or 0) == rows and r.state == "complete"
+    ]
+    return fmean(took) if took else None
+
+
+def _command(run: Run, sets: list[str]) -> str:
+    place = clean(str(run.path))
+    options = " ".join(f"--set {each}" for each in sets)
+    return f"loraloom search {shlex.quote(f'{place}/recipe.yaml')} --out {shlex.quote(f'{place}-effects')} {options}"

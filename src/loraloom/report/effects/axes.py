@@ -1,0 +1,152 @@
+"""An axis as the effect model sees it: columns that adjust for it, and the comparisons that are made along it.
+
+- Names (optimizer, bias, targets, model) and flags: a column for each value but the first; each value is compared with
+  the others, weighed as often as they were tried (analysis of means: Nelson, Wludyka and Copeland 2005).
+- Numbers with at most `MOST_VALUES` values (rank, alpha, batch): the same columns; all higher values are compared with
+  each value ("lora.r above 4"), which are Helmert's contrasts: k - 1 of them, and any shape but a flat one shows in
+  one.
+- Numbers with more values (a rate from a range): a polynomial of low degree, in the logarithm where the values span
+  more than tenfold; compared are its heights in the middle of the lower, middle and upper third of what was tried.
+
+Rejected: all pairs of values (k (k - 1) / 2 comparisons, each of which widens the intervals of all the others), bins as
+values for ranges (what is left of the trend within a bin is noise, and leaks into other axes where TPE tied them), and
+splines (knots are one more choice; a polynomial of degree 4 on the logarithm follows a rate's hump).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.polynomial import legendre
+from numpy.typing import NDArray
+
+from loraloom.report.wording import listed, value
+
+MOST_VALUES = 6
+"""Numbers with more distinct values than this are a curve, not a list."""
+MANY = 100
+"""Configurations from which a curve may bend more than once."""
+LOG_SPAN = 10
+Floats = NDArray[np.float64]
+Kind = Literal["names", "values", "curve"]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`weights` over the axis's levels: `upper` minus `lower`, each of which sums to one."""
+
+    title: str
+    upper: tuple[int, ...]
+    lower: tuple[int, ...]
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Axis:
+    """`columns` (N, c) adjust for the axis, `levels` (L, c) are its levels in them, `level_of` (N,) is each one's."""
+
+    name: str
+    kind: Kind
+    columns: Floats
+    levels: Floats
+    labels: tuple[str, ...]
+    level_of: NDArray[np.int64]
+    numbers: Floats | None
+    """The values (N,) where they are numbers, on the scale of the model."""
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        return np.bincount(self.level_of, minlength=len(self.labels))
+
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """What is compared; a level that nothing was tried at is left out."""
+        present = [level for level, number in enumerate(self.counts) if number]
+        if self.kind == "names":
+            if len(present) == 2:
+                return (
+                    self._comparison(f"{self.labels[present[1]]} against {self.labels[present[0]]}", *present[::-1]),
+                )
+            return tuple(self._against_others(level, present) for level in present)
+        return tuple(
+            self._comparison(f"above {self.labels[level]}", present[place + 1 :], level)
+            for place, level in enumerate(present[:-1])
+        )
+
+    def _against_others(self, level: int, present: Sequence[int]) -> Comparison:
+        others = [other for other in present if other != level]
+        names = listed([self.labels[other] for other in others]) if len(others) < 4 else f"the other {len(others)}"
+        return self._comparison(f"{self.labels[level]} against {names}", level, others)
+
+    def _comparison(self, title: str, upper: int | Sequence[int], lower: int | Sequence[int]) -> Comparison:
+        above, below = ((side,) if isinstance(side, int) else tuple(side) for side in (upper, lower))
+        weights = np.zeros(len(self.labels))
+        for side, sign in ((above, 1.0), (below, -1.0)):
+            tried = self.counts[list(side)]
+            weights[list(side)] = sign * tried / tried.sum()
+        return Comparison(title, above, below, tuple(map(float, weights)))
+
+
+def make_axis(name: str, values: Sequence[Any]) -> Axis | None:
+    """The axis `name` with the value of each of N configurations; None where they are all the same."""
+    keys = [json.dumps(each, sort_keys=True, default=str) for each in values]
+    distinct = dict(zip(keys, values, strict=True))
+    if len(distinct) < 2:
+        return None
+    numeric = all(isinstance(each, int | float) and not isinstance(each, bool) for each in distinct.values())
+    if numeric and len(distinct) > MOST_VALUES:
+        return _curve(name, np.array(values, dtype=np.float64))
+    order = sorted(distinct, key=lambda key: distinct[key]) if numeric else list(distinct)
+    place = {key: index for index, key in enumerate(order)}
+    level_of = np.array([place[key] for key in keys], dtype=np.int64)
+    levels = np.vstack([np.zeros(len(order) - 1), np.eye(len(order) - 1)])
+    return Axis(
+        name=name,
+        kind="values" if numeric else "names",
+        columns=levels[level_of],
+        levels=levels,
+        labels=tuple(value(distinct[key]) for key in order),
+        level_of=level_of,
+        numbers=_scaled(np.array(values, dtype=np.float64)) if numeric else None,
+    )
+
+
+def _curve(name: str, values: Floats) -> Axis:
+    """A range: Legendre polynomials over what was tried, and three representatives of it."""
+    low, middle, high = (_rounded(float(q)) for q in np.quantile(values, (1 / 6, 1 / 2, 5 / 6)))
+    third, two_thirds = np.quantile(values, (1 / 3, 2 / 3))
+    scaled = _scaled(values)
+    ends = scaled.min(), scaled.max()
+    degree = 4 if len(values) >= MANY else 2
+
+    def columns(points: Floats) -> Floats:
+        unit = (2 * points - ends[0] - ends[1]) / (ends[1] - ends[0])
+        return np.asarray(legendre.legvander(unit, degree)[:, 1:], dtype=np.float64)
+
+    representatives = np.array([low, middle, high])
+    return Axis(
+        name=name,
+        kind="curve",
+        columns=columns(scaled),
+        levels=columns(np.log(representatives) if _by_logarithm(values) else representatives),
+        labels=tuple(value(each if not each.is_integer() else int(each)) for each in (low, middle, high)),
+        level_of=(values > third).astype(np.int64) + (values > two_thirds),
+        numbers=scaled,
+    )
+
+
+def _by_logarithm(values: Floats) -> bool:
+    return bool(values.min() > 0 and values.max() / values.min() > LOG_SPAN)
+
+
+def _scaled(values: Floats) -> Floats:
+    return np.log(values) if _by_logarithm(values) else values
+
+
+def _rounded(number: float) -> float:
+    """Two significant digits, as a person would name a value in between."""
+    return 0.0 if number == 0 else round(number, 1 - math.floor(math.log10(abs(number))))

@@ -1,0 +1,230 @@
+"""What effects are measured on: each configuration as it was first seen, before any result had chosen it.
+
+Halving and hyperband give more rows, or more epochs, to what did well; a search with time to spare gives more seeds to
+what leads. Those results are of survivors: they flatter, and an axis along which many survived looks as if it did
+nothing. So each configuration counts with its first result: on the rows on which it began (`train_rows`), or, where
+trials were ended within their epochs, at their first evaluation. Seeds count where every configuration was given
+them, and are averaged first, so that observations are independent. Configurations that began on different rows
+(hyperband's brackets) are compared within their rows alone: `block` is a part of the model.
+
+Costs a look at each record; where trials were ended within their epochs, a file for each of at most `MOST_READ` trials.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loraloom.report.leaderboard import field
+from loraloom.report.reading import Run, read_evaluations
+from loraloom.study.record import Evaluation, TrialRecord
+
+LEAST_IN_BLOCK = 3
+MOST_READ = 1000
+RATIO = "lora.lora_alpha / lora.r"
+_ROWS_AND_SEEDS = ("train.seed", "data.max_train_samples", "data.max_eval_samples")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """N configurations: the value of each varied axis, the metric (a share), its seeds, and the block (N,)."""
+
+    axes: Mapping[str, tuple[Any, ...]]
+    metric: NDArray[np.float64]
+    seeds: tuple[int, ...]
+    block: NDArray[np.int64]
+    seed_noise: float | None = None
+    """The standard deviation between seeds of one configuration; None where each had one."""
+
+    @property
+    def size(self) -> int:
+        return len(self.metric)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observations:
+    """`rows` are those of the blocks, rising; `epochs` is given where trials were seen at their first evaluation."""
+
+    table: Table
+    rows: tuple[int, ...]
+    epochs: tuple[float, ...] | None
+    numbers: tuple[tuple[int, ...], ...]
+    validated: tuple[int, ...]
+    selected: bool
+    """Whether results have chosen who got more rows, epochs or seeds."""
+    failed: int
+    cut: int
+    drawn_of: int | None
+    """The trials of which some were drawn by chance, where not all were read."""
+
+
+def observe(run: Run, problems: list[str]) -> Observations | None:
+    """The configurations of a run as first seen; None where fewer than two have a result."""
+    by_epochs = any(record.state == "pruned" for record in run.records)
+    records, drawn_of = _drawn(run.records) if by_epochs else (run.records, None)
+    firsts = _first_evaluations(run, records, problems) if by_epochs else {}
+    cut = [] if by_epochs else [record for record in records if _is_cut(record)]
+    excluded = {record.number for record in cut}
+    values = {
+        record.number: value
+        for record in records
+        if record.number not in excluded and (value := _value(run, record, firsts, by_epochs)) is not None
+    }
+    groups = _by_configuration(records, firsts)
+    blocks: dict[tuple[int, float], list[list[TrialRecord]]] = {}
+    for key, group in groups:
+        blocks.setdefault(key, []).append(group)
+    seen: list[tuple[tuple[int, float], list[TrialRecord]]] = []
+    for key, in_block in blocks.items():
+        seeds = common_seeds([[(record.number, record.seed) for record in group] for group in in_block])
+        kept = [[r for r in group if r.seed in seeds and r.number in values] for group in in_block]
+        kept = [group for group in kept if group]
+        if len(kept) >= (LEAST_IN_BLOCK if len(blocks) > 1 else 2):
+            seen += [(key, group) for group in kept]
+    if len(seen) < 2:
+        return None
+    keys = sorted({key for key, _ in seen})
+    counted = sum(len(group) for _, group in seen)
+    return Observations(
+        table=_table(run, seen, keys, values),
+        rows=tuple(sorted({rows for rows, _ in keys})),
+        epochs=tuple(sorted({epochs for _, epochs in keys})) if by_epochs else None,
+        numbers=tuple(tuple(record.number for record in group) for _, group in seen),
+        validated=tuple(sorted({r.result.validation.examples for _, g in seen for r in g if r.result})),
+        selected=by_epochs or counted < sum(record.result is not None for record in records) - len(cut),
+        failed=sum(record.state == "failed" for record in records),
+        cut=len(cut),
+        drawn_of=drawn_of,
+    )
+
+
+def survivors(run: Run) -> Observations | None:
+    """The configurations that came to the most rows, or to the end: a biased sample, for what it is worth."""
+    done = [r for r in run.records if r.state == "complete" and r.result and not _is_cut(r)]
+    if not done:
+        return None
+    top = max(record.train_rows or 0 for record in done)
+    groups: dict[str, list[TrialRecord]] = {}
+    for record in done:
+        if (record.train_rows or 0) == top:
+            groups.setdefault(_key(record), []).append(record)
+    if len(groups) < 2:
+        return None
+    seen = [((top, 0.0), group) for group in groups.values()]
+    values = {r.number: _metric(run, r) for r in done}
+    return Observations(
+        table=_table(run, seen, [(top, 0.0)], values),
+        rows=(top,),
+        epochs=None,
+        numbers=tuple(tuple(record.number for record in group) for group in groups.values()),
+        validated=tuple(sorted({r.result.validation.examples for g in groups.values() for r in g if r.result})),
+        selected=True,
+        failed=0,
+        cut=0,
+        drawn_of=None,
+    )
+
+
+def common_seeds(trials: Sequence[Sequence[tuple[int, int]]]) -> set[int]:
+    """Seeds that every configuration was given; of each, its trials as (number, seed).
+
+    One may lack a seed where it was begun after the last trial of that seed, when a stop came. One that had been seen
+    before others were given that seed was passed over, for its results.
+    """
+    last: dict[int, int] = {}
+    for number, seed in (trial for each in trials for trial in each):
+        last[seed] = max(number, last.get(seed, number))
+    begun = [(min(number for number, _ in each), {seed for _, seed in each}) for each in trials]
+    return {seed for seed, number in last.items() if all(seed in seeds or first > number for first, seeds in begun)}
+
+
+def _table(
+    run: Run,
+    seen: Sequence[tuple[tuple[int, float], Sequence[TrialRecord]]],
+    keys: Sequence[tuple[int, float]],
+    values: Mapping[int, float],
+) -> Table:
+    names = dict.fromkeys(run.recipe.axes)
+    for _, group in seen:
+        names.update(dict.fromkeys(group[0].point))
+    axes: dict[str, tuple[Any, ...]] = {}
+    for name in names:
+        if name not in _ROWS_AND_SEEDS:
+            column = tuple(_axis_value(group[0], name) for _, group in seen)
+            if any(each != column[0] for each in column):
+                axes[name] = column
+    place = {key: index for index, key in enumerate(keys)}
+    each = [[values[record.number] for record in group] for _, group in seen]
+    spreads = [(len(one) - 1, float(np.var(one, ddof=1))) for one in each if len(one) > 1]
+    freedom = sum(df for df, _ in spreads)
+    return Table(
+        axes=axes,
+        metric=np.array([fmean(one) for one in each]),
+        seeds=tuple(len(one) for one in each),
+        block=np.array([place[key] for key, _ in seen], dtype=np.int64),
+        seed_noise=float(np.sqrt(sum(df * v for df, v in spreads) / freedom)) if freedom else None,
+    )
+
+
+def _axis_value(record: TrialRecord, name: str) -> Any:
+    """As the point has it; where a conditional axis is inactive, what the trial was trained with instead."""
+    return record.point[name] if name in record.point else field(record, name)
+
+
+def _by_configuration(
+    records: Iterable[TrialRecord], firsts: Mapping[int, Evaluation]
+) -> list[tuple[tuple[int, float], list[TrialRecord]]]:
+    """Each configuration's trials on the fewest rows that it was trained on, in the order in which they were begun."""
+    groups: dict[str, list[TrialRecord]] = {}
+    for record in sorted(records, key=lambda record: record.number):
+        groups.setdefault(_key(record), []).append(record)
+    first_seen = []
+    for group in groups.values():
+        least = min(record.train_rows or 0 for record in group)
+        begun = [record for record in group if (record.train_rows or 0) == least]
+        epochs = [firsts[record.number].epoch for record in begun if record.number in firsts]
+        first_seen.append(((least, round(min(epochs, default=0.0), 2)), begun))
+    return first_seen
+
+
+def _key(record: TrialRecord) -> str:
+    return json.dumps({name: record.point[name] for name in record.point if name != "train.seed"}, sort_keys=True)
+
+
+def _value(run: Run, record: TrialRecord, firsts: Mapping[int, Evaluation], by_epochs: bool) -> float | None:
+    if not by_epochs:
+        return _metric(run, record) if record.state == "complete" and record.result else None
+    first = firsts.get(record.number)
+    if first is None or record.state == "failed":
+        return None
+    return first.validation_accuracy if run.recipe.search.metric == "accuracy" else first.validation_macro_f1
+
+
+def _metric(run: Run, record: TrialRecord) -> float:
+    assert record.result is not None
+    return float(getattr(record.result.validation, run.recipe.search.metric))
+
+
+def _is_cut(record: TrialRecord) -> bool:
+    """Whether the clock ended a trial before its epochs were done."""
+    planned = record.configuration.train.num_train_epochs
+    return record.state == "complete" and record.epochs is not None and record.epochs < 0.999 * planned
+
+
+def _drawn(records: Sequence[TrialRecord]) -> tuple[Sequence[TrialRecord], int | None]:
+    """All records, or as many as are read, drawn without a look at their results."""
+    if len(records) <= MOST_READ:
+        return records, None
+    return random.Random(0).sample(list(records), MOST_READ), len(records)  # noqa: S311
+
+
+def _first_evaluations(run: Run, records: Sequence[TrialRecord], problems: list[str]) -> dict[int, Evaluation]:
+    numbers = [record.number for record in records if record.state != "failed"]
+    return {number: lines[0] for number, lines in read_evaluations(run, numbers, problems).items() if lines}

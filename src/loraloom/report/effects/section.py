@@ -1,0 +1,185 @@
+"""The section on effects as it is told: where they were measured, a verdict on each axis, and what to run to know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from loraloom.report.effects.advice import Advice, advice
+from loraloom.report.effects.analysis import Analysis, Effect, Verdict, analyse, made_axes
+from loraloom.report.effects.importances import importances
+from loraloom.report.effects.model import LEAST_FREEDOM
+from loraloom.report.effects.observations import Observations, survivors
+from loraloom.report.effects.verdicts import BADGES, ORDER, sentence_on, verdict_on
+from loraloom.report.points import size
+from loraloom.report.reading import Run
+from loraloom.report.wording import listed, plural
+
+LEAST_SURVIVORS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class AxisVerdict:
+    """`importance` is fANOVA's share, None for a derived axis and where there are too few trials."""
+
+    name: str
+    verdict: Verdict
+    badge: str
+    sentence: str
+    importance: float | None
+    effects: tuple[Effect, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """`analysis` is None where there is nothing to compare, and `where` says why.
+
+    `survivors` are the same comparisons among what came farthest: a biased sample, of which no verdict is given.
+    """
+
+    metric_name: str
+    where: tuple[str, ...]
+    axes: tuple[AxisVerdict, ...]
+    analysis: Analysis | None
+    importances: Mapping[str, float] | None
+    on_model: str
+    on_interactions: str
+    advice: Advice | None
+    survivors: Analysis | None
+    survivor_rows: int
+
+    @property
+    def effects(self) -> tuple[Effect, ...]:
+        """All comparisons, in the order of the verdicts."""
+        return tuple(effect for axis in self.axes for effect in axis.effects)
+
+
+def effects(run: Run, seen: Observations | None) -> Effects:
+    """The effects of a run's axes, from its configurations as `observations.observe` saw them."""
+    metric = "accuracy" if run.recipe.search.metric == "accuracy" else "macro-F1"
+    if seen is None or not seen.table.axes:
+        return Effects(metric, (_nothing(run, seen),), (), None, None, "", "", None, None, 0)
+    found = analyse(seen.table)
+    shares = importances(seen.table, made_axes(seen.table))
+    late = survivors(run) if seen.selected else None
+    of_survivors = analyse(late.table, crossed=False) if late and late.table.size >= LEAST_SURVIVORS else None
+    if of_survivors is not None and of_survivors.noise is None:
+        of_survivors = None
+    return Effects(
+        metric_name=metric,
+        where=tuple(_where(run, seen)),
+        axes=_axes(found, shares or {}),
+        analysis=found,
+        importances=shares,
+        on_model=_on_model(found, seen),
+        on_interactions=_on_interactions(found),
+        advice=advice(run, found),
+        survivors=of_survivors,
+        survivor_rows=late.rows[0] if late else 0,
+    )
+
+
+def _axes(found: Analysis, shares: Mapping[str, float]) -> tuple[AxisVerdict, ...]:
+    along: dict[str, list[Effect]] = {}
+    for effect in found.effects:
+        along.setdefault(effect.axis, []).append(effect)
+    made = [
+        AxisVerdict(
+            name=name,
+            verdict=(verdict := verdict_on(each)),
+            badge=BADGES[verdict],
+            sentence=sentence_on(name, each) + _depends(name, found),
+            importance=shares.get(name),
+            effects=tuple(each),
+        )
+        for name, each in along.items()
+    ]
+    return tuple(sorted(made, key=lambda axis: ORDER.index(axis.verdict)))
+
+
+def _depends(name: str, found: Analysis) -> str:
+    others = [
+        pair.second if pair.first == name else pair.first
+        for pair in found.interactions.found
+        if name in (pair.first, pair.second)
+    ]
+    return f" That is in the mean: it depends on {listed(others)}, as shown under Interactions." if others else ""
+
+
+def _nothing(run: Run, seen: Observations | None) -> str:
+    if seen is not None:
+        return "All configurations that have a result are alike in their axes: there is nothing to compare."
+    if not run.records:
+        return "No trial has finished yet, so no effect can be measured."
+    return "Fewer than two configurations have a result that can be compared, so no effect can be measured."
+
+
+def _where(run: Run, seen: Observations) -> Iterator[str]:
+    """Where the effects were measured, and what they are not about."""
+    configurations, rows = plural(seen.table.size, "configuration"), listed([f"{each:,}" for each in seen.rows])
+    most = max(record.train_rows or 0 for record in run.records)
+    if seen.epochs is not None:
+        epochs = listed([f"{each:g}" for each in seen.epochs])
+        yield (
+            f"{configurations} are compared at their first evaluation, after {epochs} epochs, before any trial was "
+            "ended by its result: what was trained on is a selection of survivors, which would flatter."
+        )
+    elif seen.selected:
+        yield (
+            f"{configurations} are compared where each was first seen, on {rows} of {most:,} training rows, before any "
+            "result chose it: what was given more rows or seeds is a selection of survivors, which would flatter. What "
+            "holds there need not hold on all rows."
+        )
+    elif seen.rows != (0,):
+        yield f"{configurations} are compared, each on {rows} training rows; no result chose between them."
+    else:
+        yield f"{configurations} are compared; no result chose between them."
+    if len(seen.rows) > 1:
+        yield "Those that began on different rows are compared with those of the same rows alone."
+    seeds = max(seen.table.seeds)
+    of_seeds = "their one seed each" if seeds == 1 else f"the mean of up to {seeds} seeds each"
+    validated = listed([f"{each:,}" for each in seen.validated])
+    yield f"All were validated on the same {validated} rows, with {of_seeds}: the effects are about these rows."
+    if seen.failed:
+        yield (
+            f"{plural(seen.failed, 'trial')} failed and left no result: a value at which trainings fail looks better "
+            "here than it is."
+        )
+    if seen.cut:
+        yield f"{plural(seen.cut, 'trial')} that the clock cut short are left out."
+    if seen.drawn_of is not None:
+        yield f"They were drawn by chance from {seen.drawn_of:,} trials."
+
+
+def _on_model(found: Analysis, seen: Observations) -> str:
+    if found.noise is None:
+        return (
+            f"{plural(found.configurations, 'configuration')} for {plural(found.unknowns, 'unknown')} leave no room to "
+            f"measure noise: at least {found.unknowns + int(LEAST_FREEDOM)} are needed before anything can be said."
+        )
+    between = seen.table.seed_noise
+    of_seeds = f"; between seeds of one configuration it is {size(between)}" if between is not None else ""
+    explained = f"The model explains {100 * (found.explained or 0):.0f} % of the variance between configurations"
+    return f"{explained} and leaves a scatter of {size(found.noise)}{of_seeds}."
+
+
+def _on_interactions(found: Analysis) -> str:
+    all_pairs = found.interactions
+    if not all_pairs.pairs:
+        return "There is one axis, and so no interaction."
+    untested = all_pairs.pairs - all_pairs.tested
+    lacking = f"; for {plural(untested, 'other pair')} too few configurations share values" if untested else ""
+    if not all_pairs.tested:
+        return (
+            f"None of {plural(all_pairs.pairs, 'pair')} of axes could be tested: too few configurations share values."
+        )
+    if not all_pairs.found:
+        return f"No interaction was found among {plural(all_pairs.tested, 'pair')} of axes{lacking}."
+    interact = "interact" if len(all_pairs.found) > 1 else "interacts"
+    opening = f"{len(all_pairs.found):,} of {plural(all_pairs.tested, 'tested pair')} of axes {interact}"
+    return f"{opening}: what one axis does there depends on the other{lacking}."
+
+
+def named(effects: Sequence[Effect]) -> list[str]:
+    """Axis and comparison, as a row is titled."""
+    return [f"{effect.axis} {effect.title}" for effect in effects]

@@ -1,0 +1,221 @@
+"""The gap between training and validation accuracy, by rank and by epoch, and whether it widens with them.
+
+Both claims are slopes over configurations, tested at 2.5 % each, so that both hold together at 5 %:
+
+- by rank: the gap at a configuration's last evaluation, in the model of all axes (effects/model.py: HC2, Bell and
+  McCaffrey's degrees of freedom) with the rank as one straight column of log2 r, so that the slope is that of a
+  doubling.
+- by epoch: a slope within each configuration over its evaluations from the first whole epoch on, then Student's
+  interval of the slopes' mean (summary measures: Matthews, Altman, Campbell and Royston 1990, "Analysis of serial
+  measurements in medical research"). A configuration's evaluations depend on each other; its slope is one number, and
+  slopes do not. Rejected: a mixed model, which finds the same mean with assumptions on how evaluations depend.
+
+The trials are those of effects/observations.py: as first seen, before results chose who went on. Where trials were
+ended within their epochs, those that went on had a high validation accuracy, and so a small gap, by luck too, which
+later evaluations lack: the gap widens among survivors though it may not. No verdict is given there. Reads the
+evaluations of `MOST_CONFIGURATIONS` at most.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loraloom.metrics import mean_interval
+from loraloom.report.effects.analysis import MARGIN, Verdict
+from loraloom.report.effects.axes import Axis, make_axis
+from loraloom.report.effects.model import LEAST_FREEDOM, fit, make_design
+from loraloom.report.effects.observations import Observations
+from loraloom.report.points import points, size, spread
+from loraloom.report.reading import Run, read_evaluations
+from loraloom.report.wording import plural, value
+from loraloom.study.record import Evaluation
+
+MOST_CONFIGURATIONS = 400
+MOST_SERIES = 4
+LEVEL = 0.05 / 2
+_RANK = "lora.r"
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """`slope` is a difference of shares for each step (a doubling, an epoch); `configurations` is what it rests on."""
+
+    title: str
+    verdict: Verdict
+    slope: float | None
+    interval: tuple[float, float] | None
+    configurations: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The mean gap of the configurations of one rank at each epoch: (epoch, gap, configurations)."""
+
+    rank: str
+    points: tuple[tuple[float, float, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """`by_rank` has (rank, gap, interval) at the last evaluation, the interval Student's over configurations."""
+
+    series: tuple[Series, ...]
+    by_rank: tuple[tuple[float, float, tuple[float, float] | None, int], ...]
+    claims: tuple[Claim, ...]
+    configurations: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Curve:
+    """One configuration, seeds averaged: its gap at each epoch."""
+
+    row: int
+    rank: float
+    gaps: tuple[tuple[float, float], ...]
+
+
+def gap(run: Run, seen: Observations | None, problems: list[str]) -> Gap | None:
+    """The gaps of the configurations that effects are measured on; None where none left evaluations."""
+    if seen is None:
+        return None
+    curves = _curves(run, seen, problems)
+    if not curves:
+        return None
+    by_rank = _by_rank(curves)
+    return Gap(
+        series=tuple(_series(curves)),
+        by_rank=by_rank,
+        claims=(_of_rank(run, seen, curves), _of_epochs(seen, curves)),
+        configurations=len(curves),
+    )
+
+
+def _curves(run: Run, seen: Observations, problems: list[str]) -> list[_Curve]:
+    rows = list(range(seen.table.size))
+    if len(rows) > MOST_CONFIGURATIONS:
+        rows = sorted(random.Random(0).sample(rows, MOST_CONFIGURATIONS))  # noqa: S311
+    ranks = {record.number: float(record.configuration.lora.r) for record in run.records}
+    lines = read_evaluations(run, [number for row in rows for number in seen.numbers[row]], problems)
+    found = []
+    for row in rows:
+        numbers = seen.numbers[row]
+        gaps = _mean_gaps([lines[number] for number in numbers if lines.get(number)])
+        if gaps:
+            found.append(_Curve(row, ranks[numbers[0]], gaps))
+    return found
+
+
+def _mean_gaps(trials: Sequence[Sequence[Evaluation]]) -> tuple[tuple[float, float], ...]:
+    """Over seeds, at the epochs that all of them were evaluated at."""
+    by_epoch: dict[float, list[float]] = {}
+    for lines in trials:
+        for line in lines:
+            by_epoch.setdefault(round(line.epoch, 3), []).append(line.train_accuracy - line.validation_accuracy)
+    kept = ((epoch, fmean(gaps)) for epoch, gaps in sorted(by_epoch.items()) if len(gaps) == len(trials))
+    return tuple((epoch, each) for epoch, each in kept if np.isfinite(each))
+
+
+def _series(curves: Sequence[_Curve]) -> Iterator[Series]:
+    ranks = sorted({curve.rank for curve in curves})
+    if len(ranks) > MOST_SERIES:
+        ranks = [ranks[round(place * (len(ranks) - 1) / (MOST_SERIES - 1))] for place in range(MOST_SERIES)]
+    for rank in ranks:
+        by_epoch: dict[float, list[float]] = {}
+        for curve in curves:
+            if curve.rank == rank:
+                for epoch, each in curve.gaps:
+                    by_epoch.setdefault(epoch, []).append(each)
+        yield Series(value(int(rank)), tuple((e, fmean(gaps), len(gaps)) for e, gaps in sorted(by_epoch.items())))
+
+
+def _by_rank(curves: Sequence[_Curve]) -> tuple[tuple[float, float, tuple[float, float] | None, int], ...]:
+    last: dict[float, list[float]] = {}
+    for curve in curves:
+        last.setdefault(curve.rank, []).append(curve.gaps[-1][1])
+    return tuple((rank, fmean(gaps), mean_interval(gaps), len(gaps)) for rank, gaps in sorted(last.items()))
+
+
+def _of_rank(run: Run, seen: Observations, curves: Sequence[_Curve]) -> Claim:
+    title = "Higher rank widens the gap"
+    if len({curve.rank for curve in curves}) < 2:
+        ranks = f"All {plural(len(curves), 'configuration')} had rank {curves[0].rank:g}"
+        return _unknown(title, len(curves), f"{ranks}: try others, as in --set lora.r=2,8,32")
+    rows = [curve.row for curve in curves]
+    axes = [axis for name, each in seen.table.axes.items() if name != _RANK and (axis := _axis(name, each, rows))]
+    doublings = np.log2([curve.rank for curve in curves])[:, None]
+    straight = Axis(
+        _RANK, "curve", doublings, np.array([[0.0], [1.0]]), ("", ""), np.zeros(len(rows), dtype=np.int64), None
+    )
+    design = make_design([straight, *axes], seen.table.block[rows])
+    last = [(curve.gaps[0] if seen.epochs is not None else curve.gaps[-1])[1] for curve in curves]
+    model = fit(design.matrix, np.array(last))
+    contrast = design.contrast(straight, (-1.0, 1.0))
+    if not model.knows(contrast):
+        return _unknown(title, len(curves), "The rank changed along with other axes, and can't be told apart from them")
+    estimate = model.estimate(contrast)
+    if estimate.freedom < LEAST_FREEDOM or estimate.error == 0:
+        return _unknown(title, len(curves), _too_few(len(curves), model.basis.shape[1]))
+    return _claim(title, estimate.value, estimate.interval(LEVEL), len(curves), "for each doubling of the rank")
+
+
+def _of_epochs(seen: Observations, curves: Sequence[_Curve]) -> Claim:
+    title = "More epochs widen the gap"
+    if seen.epochs is not None:
+        why = (
+            "Trials were ended by their validation accuracy, and those that went on had a small gap by luck too, so "
+            "that it widens whatever is true: run it with --set search.pruner=none"
+        )
+        return _unknown(title, 0, why)
+    slopes = [slope for curve in curves if (slope := _slope(curve.gaps)) is not None]
+    if not slopes:
+        return _unknown(
+            title, 0, "No configuration was evaluated after two different epochs: --set train.num_train_epochs=4"
+        )
+    interval = mean_interval(slopes, 1 - LEVEL)
+    if len(slopes) <= LEAST_FREEDOM or interval is None or interval[0] == interval[1]:
+        return _unknown(title, len(slopes), _too_few(len(slopes), 1))
+    return _claim(title, fmean(slopes), interval, len(slopes), "for each epoch after the first")
+
+
+def _axis(name: str, values: Sequence[Any], rows: Sequence[int]) -> Axis | None:
+    return make_axis(name, [values[row] for row in rows])
+
+
+def _slope(gaps: Sequence[tuple[float, float]]) -> float | None:
+    late = [(epoch, each) for epoch, each in gaps if epoch > 0.999]
+    if len(late) < 2:
+        return None
+    epochs, heights = np.array(late).T
+    away = epochs - epochs.mean()
+    return float(away @ heights / (away @ away))
+
+
+def _claim(title: str, slope: float, interval: tuple[float, float], count: int, step: str) -> Claim:
+    low, high = interval
+    verdict: Verdict = "effect" if low > 0 or high < 0 else "none" if low >= -MARGIN and high <= MARGIN else "open"
+    figures = f"{points(slope, interval)} {step}, 95 % {spread(interval)}, {plural(count, 'configuration')}"
+    said = {
+        "effect": f"{'holds' if slope > 0 else 'does not hold, it narrows'} ({figures})",
+        "none": f"no effect found ({figures})",
+        "open": f"not enough trials to tell ({figures}); one of {size(MARGIN)} may be there or not",
+    }[verdict]
+    return Claim(title, verdict, slope, interval, count, f"{title}: {said}.")
+
+
+def _unknown(title: str, count: int, why: str) -> Claim:
+    return Claim(title, "few", None, None, count, f"{title}: not enough trials. {why}.")
+
+
+def _too_few(count: int, unknowns: int) -> str:
+    least = unknowns + int(LEAST_FREEDOM) + 1
+    given = f"{plural(count, 'configuration')} for {plural(unknowns, 'unknown')}"
+    return f"{given} say too little: at least {least} are needed"

@@ -1,0 +1,42 @@
+"""Differences of shares in percentage points, rounded to what their interval allows: +0.3 pp, −0.4 … +0.2."""
+
+from __future__ import annotations
+
+import math
+
+Interval = tuple[float, float]
+
+
+def decimals(interval: Interval | None) -> int:
+    """Decimals of a percentage point that an interval's width leaves a meaning; one more where an end would be 0."""
+    reach = 50 * (interval[1] - interval[0]) if interval else 0.0
+    if not interval or reach <= 0:
+        return 1
+    places = max(1, min(3, -math.floor(math.log10(reach))))
+    while places < 3 and any(end and float(f"{100 * end:.{places}f}") == 0 for end in interval):
+        places += 1
+    return places
+
+
+def signed(share: float, places: int = 1) -> str:
+    """`+0.3`, `−1.2`, `0.0`, without the unit."""
+    text = f"{100 * share:+.{places}f}".replace("-", "−")
+    return text[1:] if float(f"{100 * share:.{places}f}") == 0 else text
+
+
+def points(share: float | None, interval: Interval | None = None) -> str:
+    """`+0.3 pp`"""
+    return "–" if share is None else f"{signed(share, decimals(interval))} pp"
+
+
+def spread(interval: Interval | None) -> str:
+    """`−0.4 … +0.2`"""
+    if interval is None:
+        return "–"
+    places = decimals(interval)
+    return f"{signed(interval[0], places)} … {signed(interval[1], places)}"
+
+
+def size(share: float, interval: Interval | None = None) -> str:
+    """`0.3 pp`, without a sign."""
+    return f"{abs(100 * share):.{decimals(interval)}f} pp"

@@ -1,0 +1,174 @@
+"""From a table to verdicts: corrected together, confounded axes named, pairs and interactions beside."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loraloom.metrics import mean_interval
+from loraloom.report.effects.analysis import Analysis, Effect, analyse, made_axes, needed
+from loraloom.report.effects.importances import MOST_TRIALS, importances
+from loraloom.report.effects.model import Estimate
+from loraloom.report.effects.observations import RATIO, Table
+from loraloom.report.effects.pairs import coded, groups_along, paired
+from tests.simulated.studies import GRID, alike, drawn, grid, nothing, study, table
+
+
+def only(analysis: Analysis, axis: str) -> list[Effect]:
+    return [effect for effect in analysis.effects if effect.axis == axis]
+
+
+def planted(seed: int = 0, **changes: Any) -> Table:
+    generator = np.random.default_rng(seed)
+    points = [{**point, **changes} for point in grid()]
+    truth = [0.9 + (0.02 if point["train.optim"] == "muon" else 0.0) for point in points]
+    return table(points, np.array(truth) + generator.normal(0, 0.002, len(points)))
+
+
+def test_an_interval_excludes_zero_exactly_where_there_is_an_effect() -> None:
+    for seed in range(20):
+        for effect in analyse(planted(seed), crossed=False).effects:
+            assert effect.interval is not None
+            low, high = effect.interval
+            assert (low > 0 or high < 0) == (effect.verdict == "effect")
+            assert effect.verdict != "none" or (low >= -0.005 and high <= 0.005)
+            assert effect.p_value is not None
+            assert (effect.p_value < 0.04) == (effect.verdict == "effect")
+
+
+def test_more_comparisons_widen_each_interval() -> None:
+    whole = planted()
+    alone = Table({"train.optim": whole.axes["train.optim"]}, whole.metric, whole.seeds, whole.block)
+    one, many = (only(analyse(each, crossed=False), "train.optim")[0] for each in (alone, whole))
+    assert one.interval is not None
+    assert many.interval is not None
+    assert analyse(alone).comparisons < analyse(whole).comparisons
+    assert many.p_value is not None
+
+
+def test_an_axis_that_goes_with_another_is_said_to() -> None:
+    generator = np.random.default_rng(0)
+    points = [{**point, "train.num_train_epochs": point["lora.lora_alpha"] // 8} for point in grid()]
+    found = analyse(study(points, nothing, alike(generator, points)))
+    (epochs,) = only(found, "train.num_train_epochs")
+    assert (epochs.verdict, epochs.with_axes) == ("confounded", ("lora.lora_alpha",))
+    assert only(found, "lora.lora_alpha")[0].with_axes == ("train.num_train_epochs",)
+    assert only(found, "train.optim")[0].verdict != "confounded"
+
+
+def test_an_axis_that_goes_with_the_rows_on_which_trials_began_is_said_to() -> None:
+    generator = np.random.default_rng(0)
+    points = grid()
+    block = [int(point["lora.lora_alpha"] == 16) for point in points]
+    found = analyse(table(points, alike(generator, points), block))
+    (alpha,) = only(found, "lora.lora_alpha")
+    assert alpha.verdict == "confounded"
+    assert "how long they had been trained" in alpha.with_axes[0]
+
+
+def test_what_one_block_has_more_of_is_no_effect() -> None:
+    generator = np.random.default_rng(0)
+    points = [point for point in grid() for _ in range(2)]
+    block = generator.random(len(points)) < [0.8 if point["lora.bias"] == "none" else 0.2 for point in points]
+    metric = 0.9 + 0.05 * block + alike(generator, points)
+    (bias,) = only(analyse(table(points, metric, block.astype(int).tolist())), "lora.bias")
+    assert bias.verdict in ("none", "open")
+    assert bias.estimate == pytest.approx(0, abs=0.005)
+
+
+def test_a_value_that_one_trial_had_is_too_few() -> None:
+    whole = planted()
+    points = [dict(zip(whole.axes, values, strict=True)) for values in zip(*whole.axes.values(), strict=True)]
+    points[0] = {**points[0], "lora.bias": "all"}
+    found = only(analyse(table(points, whole.metric)), "lora.bias")
+    assert {effect.verdict for effect in found if "all against" in effect.title} == {"few"}
+    assert only(analyse(table(points, whole.metric)), "train.optim")[0].verdict == "effect"
+
+
+def test_fewer_configurations_than_unknowns_give_no_verdict() -> None:
+    generator = np.random.default_rng(0)
+    points = drawn(generator, 12)
+    found = analyse(study(points, nothing, alike(generator, points)))
+    assert {effect.verdict for effect in found.effects} == {"few"}
+    assert found.noise is None
+    assert found.comparisons == 0
+
+
+def test_alpha_over_rank_takes_alphas_place_with_the_rank_held_fixed() -> None:
+    points = grid()
+    metric = np.array([0.9 + 0.01 * math.log2(p["lora.lora_alpha"] / p["lora.r"]) for p in points])
+    metric += np.random.default_rng(0).normal(0, 0.0005, len(points))
+    found = analyse(table(points, metric))
+    assert all(effect.verdict == "effect" and (effect.estimate or 0) > 0 for effect in only(found, RATIO))
+    assert [effect.title for effect in only(found, RATIO)] == ["above 1", "above 2", "above 4"]
+    without = [{name: value for name, value in point.items() if name != "lora.lora_alpha"} for point in points]
+    assert not only(analyse(table(without, metric)), RATIO)
+
+
+def test_pairs_differ_in_one_axis_and_their_interval_is_students() -> None:
+    whole = planted()
+    axis = next(each for each in made_axes(whole) if each.name == "lora.bias")
+    groups = groups_along(coded(whole), whole.block, "lora.bias")
+    found = paired(whole, axis, axis.comparisons()[0], groups, 0.05)
+    points = grid()
+    values = {tuple(p.values()): v for p, v in zip(points, whole.metric, strict=True)}
+    differences = [
+        values[tuple({**p, "lora.bias": "lora_only"}.values())] - values[tuple(p.values())]
+        for p in points
+        if p["lora.bias"] == "none"
+    ]
+    assert found.count == 18
+    assert found.mean == pytest.approx(float(np.mean(differences)))
+    assert found.interval == pytest.approx(mean_interval([float(each) for each in differences]))
+
+
+def test_configurations_in_different_blocks_are_no_pair() -> None:
+    axes = {"train.optim": ("a", "b", "a", "b")}
+    codes = coded(Table(axes, np.zeros(4), (1,) * 4, np.zeros(4, dtype=np.int64)))
+    assert groups_along(codes, np.array([0, 0, 1, 1]), "train.optim") == [[0, 1], [2, 3]]
+    assert groups_along(codes, np.array([0, 1, 2, 3]), "train.optim") == []
+
+
+def test_a_planted_interaction_is_found_alone_and_its_cells_are_the_means() -> None:
+    points = grid()
+    metric = np.array([0.9 + 0.02 * (p["lora.r"] == 8 and p["lora.bias"] == "none") for p in points])
+    metric += np.random.default_rng(0).normal(0, 0.001, len(points))
+    found = analyse(table(points, metric)).interactions
+    assert [(each.first, each.second) for each in found.found] == [("lora.r", "lora.bias")]
+    assert (found.pairs, found.tested) == (6, 6)
+    cells = found.found[0].cells
+    assert [[cell.count for cell in line] for line in cells] == [[6, 6]] * 3
+    assert cells[2][0].mean == pytest.approx(0.92, abs=0.001)
+    assert cells[0][0].mean == pytest.approx(0.90, abs=0.001)
+
+
+def test_more_configurations_are_needed_for_a_smaller_effect_a_stricter_level_and_more_noise() -> None:
+    now = needed(Estimate(0.0, 0.004, 30), 40, 0.004, 8)
+    assert 40 < now < 1000
+    assert needed(Estimate(0.0, 0.004, 30), 40, 0.004, 8, margin=0.0025) > 3 * now
+    assert needed(Estimate(0.0, 0.004, 30), 40, 0.0004, 8) > now
+    assert needed(Estimate(0.0, 0.008, 30), 40, 0.004, 8) > 3 * now
+    assert needed(Estimate(0.0, 1e-9, 30), 40, 0.004, 8) == 10
+
+
+def test_importances_name_what_varies_and_are_the_same_each_time() -> None:
+    generator = np.random.default_rng(0)
+    points = drawn(generator, MOST_TRIALS + 30)
+    metric = np.array([0.9 + (0.03 if point["train.optim"] == "muon" else 0.0) for point in points])
+    given = table(points, metric + alike(generator, points))
+    axes = made_axes(given)
+    found = importances(given, axes)
+    assert found is not None
+    assert next(iter(found)) == "train.optim"
+    assert sum(found.values()) == pytest.approx(1)
+    assert found == importances(given, axes)
+    assert set(found) == {*GRID, *(axis.name for axis in axes)}
+
+
+def test_too_few_configurations_have_no_importances() -> None:
+    few = grid()[:8]
+    given = table(few, np.arange(8.0))
+    assert importances(given, made_axes(given)) is None

@@ -1,0 +1,72 @@
+"""Axes: what is compared along them, and how numbers of many values are levelled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loraloom.report.effects.axes import Axis, make_axis
+
+
+def axis_of(values: list[object], name: str = "lora.r") -> Axis:
+    made = make_axis(name, values)
+    assert made is not None
+    return made
+
+
+def test_numbers_are_compared_with_all_that_are_higher() -> None:
+    axis = axis_of([8, 2, 4, 2])
+    assert [each.title for each in axis.comparisons()] == ["above 2", "above 4"]
+    assert axis.comparisons()[0].weights == (-1.0, 0.5, 0.5)
+
+
+def test_names_are_compared_with_the_others_as_often_as_these_were_tried() -> None:
+    axis = axis_of(["adam", "adam", "sgd", "muon"], "train.optim")
+    muon = axis.comparisons()[2]
+    assert muon.title == "muon against adam and sgd"
+    assert muon.weights == pytest.approx((-2 / 3, -1 / 3, 1.0))
+
+
+def test_two_names_and_flags_are_one_comparison() -> None:
+    assert [each.title for each in axis_of(["none", "all"]).comparisons()] == ["all against none"]
+    assert [each.title for each in axis_of([False, True]).comparisons()] == ["true against false"]
+
+
+def test_lists_and_absent_values_are_names() -> None:
+    axis = axis_of([["query"], None, ["query", "value"]], "lora.target_modules")
+    assert axis.labels == ("query", "default", "query, value")
+    assert axis.numbers is None
+
+
+def test_an_axis_of_one_value_is_none() -> None:
+    assert make_axis("lora.r", [4, 4]) is None
+
+
+def test_a_range_over_decades_is_a_curve_of_its_logarithm_with_three_levels() -> None:
+    rates = np.geomspace(1e-4, 1e-2, 31)
+    axis = axis_of(rates.tolist(), "train.learning_rate")
+    assert axis.kind == "curve"
+    assert axis.labels == ("0.00022", "0.001", "0.0046")
+    assert axis.counts.sum() == 31
+    assert axis.columns.shape == (31, 2)
+    unit = (np.log(0.001) - np.log(1e-4)) / np.log(100) * 2 - 1
+    assert axis.levels[1] == pytest.approx([unit, (3 * unit**2 - 1) / 2])
+
+
+def test_many_configurations_let_a_curve_bend_more() -> None:
+    assert axis_of(np.linspace(0, 1, 150).tolist()).columns.shape == (150, 4)
+
+
+@given(st.lists(st.one_of(st.integers(-9, 9), st.floats(0, 1), st.booleans(), st.text(max_size=3)), max_size=30))
+def test_weights_of_a_comparison_are_a_difference_of_means(values: list[object]) -> None:
+    axis = make_axis("any", values)
+    if axis is None:
+        return
+    for comparison in axis.comparisons():
+        weights = np.array(comparison.weights)
+        assert weights.sum() == pytest.approx(0)
+        assert np.abs(weights).sum() == pytest.approx(2)
+        assert not set(comparison.upper) & set(comparison.lower)
+        assert all(axis.counts[level] for level in (*comparison.upper, *comparison.lower))

@@ -1,0 +1,137 @@
+"""What effects are measured on: the first results, before any result chose who got more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloom.recipe import Recipe
+from loraloom.report import read_run
+from loraloom.report.effects import observations
+from loraloom.report.effects.observations import Observations, common_seeds, observe, survivors
+from loraloom.report.reading import Run
+from loraloom.study.record import Evaluation, TrialRecord
+from tests.report.report_runs import make_evaluations, make_recipe, make_record, write_run
+
+
+def trial(recipe: Recipe, number: int, rank: int, accuracy: float | None, **changes: Any) -> TrialRecord:
+    state = changes.pop("state", "complete" if accuracy is not None else "failed")
+    record = make_record(recipe, number, {"lora.r": rank}, accuracy, state=state, seed=changes.pop("seed", 42))
+    return record.model_copy(update={"train_rows": 900, "epochs": 4.0, **changes})
+
+
+def seen(run: Run) -> Observations:
+    found = observe(run, [])
+    assert found is not None
+    return found
+
+
+def read(path: Path, recipe: Recipe, records: list[TrialRecord], lines: list[Evaluation] | None = None) -> Run:
+    return read_run(write_run(path / "r", recipe, records, evaluations=lines))
+
+
+def ranks(**options: Any) -> Recipe:
+    return make_recipe(lora={"r": [2, 4, 8]}, train={"num_train_epochs": 4}, **options)
+
+
+def test_a_promoted_configuration_counts_with_the_rows_on_which_it_began(tmp_path: Path) -> None:
+    recipe = ranks()
+    records = [trial(recipe, n, rank, 0.8 + 0.01 * n, train_rows=300) for n, rank in enumerate((2, 4, 8))]
+    records.append(trial(recipe, 3, 8, 0.95))
+    found = seen(read(tmp_path, recipe, records))
+    assert found.rows == (300,)
+    assert found.numbers == ((0,), (1,), (2,))
+    assert found.table.metric.tolist() == pytest.approx([r.result.validation.accuracy for r in records[:3] if r.result])
+    assert found.selected
+
+
+def test_brackets_that_begin_on_more_rows_are_a_block_of_their_own(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [1, 2, 3, 4, 5, 6]}, train={"num_train_epochs": 4})
+    records = [trial(recipe, n, rank, 0.9, train_rows=300 if n < 3 else 900) for n, rank in enumerate(range(1, 7))]
+    found = seen(read(tmp_path, recipe, records))
+    assert found.rows == (300, 900)
+    assert found.table.block.tolist() == [0, 0, 0, 1, 1, 1]
+    assert not found.selected
+
+
+def test_seeds_that_all_were_given_are_averaged(tmp_path: Path) -> None:
+    recipe = ranks()
+    records = [
+        trial(recipe, 2 * n + s, rank, 0.9 + 0.02 * s, seed=42 + s) for n, rank in enumerate((2, 4, 8)) for s in (0, 1)
+    ]
+    found = seen(read(tmp_path, recipe, records))
+    assert found.table.seeds == (2, 2, 2)
+    assert found.table.metric == pytest.approx(0.91, abs=0.002)
+    assert found.table.seed_noise == pytest.approx(0.02 / 2**0.5, abs=0.003)
+    assert not found.selected
+
+
+def test_seeds_that_only_leaders_were_given_do_not_count(tmp_path: Path) -> None:
+    recipe = ranks()
+    records = [trial(recipe, n, rank, 0.9) for n, rank in enumerate((2, 4, 8))]
+    records += [trial(recipe, 3, 2, 0.5, seed=43), trial(recipe, 4, 4, 0.5, seed=43)]
+    found = seen(read(tmp_path, recipe, records))
+    assert found.table.seeds == (1, 1, 1)
+    assert found.table.metric == pytest.approx(0.9, abs=0.003)
+    assert found.selected
+
+
+def test_a_last_configuration_that_a_stop_cut_short_does_not_cost_the_others_their_seeds() -> None:
+    assert common_seeds([[(0, 42), (1, 43)], [(2, 42), (3, 43)], [(4, 42)]]) == {42, 43}
+    assert common_seeds([[(0, 42), (3, 43)], [(1, 42), (4, 43)], [(2, 42)]]) == {42}
+
+
+def test_trials_that_were_ended_early_count_with_their_first_evaluation(tmp_path: Path) -> None:
+    recipe = ranks()
+    states = ("complete", "pruned", "complete")
+    records = [trial(recipe, n, r, 0.97, state=s) for n, (r, s) in enumerate(zip((2, 4, 8), states, strict=True))]
+    lines = list(make_evaluations(quality=0.9))
+    found = seen(read(tmp_path, recipe, records, lines))
+    assert found.epochs == (1.0,)
+    assert found.table.metric == pytest.approx(lines[0].validation_accuracy)
+    assert found.selected
+
+
+def test_of_many_trials_that_were_ended_early_some_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = ranks()
+    records = [trial(recipe, n, r, 0.97, state="pruned") for n, r in enumerate((2, 4, 8))]
+    monkeypatch.setattr(observations, "MOST_READ", 2)
+    found = seen(read(tmp_path, recipe, records))
+    assert (found.table.size, found.drawn_of) == (2, 3)
+
+
+def test_a_trial_that_failed_or_that_the_clock_cut_short_is_left_out_and_counted(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [1, 2, 3, 4, 5]}, train={"num_train_epochs": 4})
+    records = [trial(recipe, n, r, 0.9) for n, r in enumerate((1, 2, 3))]
+    records += [trial(recipe, 3, 4, None), trial(recipe, 4, 5, 0.9, epochs=2.5)]
+    found = seen(read(tmp_path, recipe, records))
+    assert (found.table.size, found.failed, found.cut) == (3, 1, 1)
+
+
+def test_what_is_maximised_is_what_is_compared(tmp_path: Path) -> None:
+    recipe = ranks(search={"metric": "macro_f1"})
+    records = [trial(recipe, n, r, 0.9) for n, r in enumerate((2, 4))]
+    assert seen(read(tmp_path, recipe, records)).table.metric == pytest.approx(0.898)
+
+
+def test_an_inactive_axis_takes_what_was_trained_with(tmp_path: Path) -> None:
+    recipe = ranks()
+    records = [trial(recipe, 0, 2, 0.9), trial(recipe, 1, 4, 0.9).model_copy(update={"point": {}})]
+    assert seen(read(tmp_path, recipe, records)).table.axes["lora.r"] == (2, 4)
+
+
+def test_survivors_are_those_on_the_most_rows(tmp_path: Path) -> None:
+    recipe = ranks()
+    records = [trial(recipe, n, r, 0.8, train_rows=300) for n, r in enumerate((2, 4, 8))]
+    records += [trial(recipe, 3, 8, 0.95), trial(recipe, 4, 4, 0.94)]
+    late = survivors(read(tmp_path, recipe, records))
+    assert late is not None
+    assert (late.rows, late.table.size) == ((900,), 2)
+
+
+def test_one_result_is_nothing_to_compare(tmp_path: Path) -> None:
+    recipe = ranks()
+    assert observe(read(tmp_path, recipe, [trial(recipe, 0, 2, 0.9)]), []) is None
+    assert survivors(read(tmp_path, recipe, [trial(recipe, 0, 2, None)])) is None

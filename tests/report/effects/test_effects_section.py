@@ -1,0 +1,196 @@
+"""The section on effects: verdicts in words, where they were measured, and what to run to know."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loraloom.recipe import Recipe, read_recipe
+from loraloom.report import findings, read_run, write_report
+from loraloom.report.effects.analysis import Effect
+from loraloom.report.effects.pairs import Paired
+from loraloom.report.effects.section import Effects
+from loraloom.report.effects.verdicts import sentence_on, verdict_on
+from loraloom.report.points import points, size, spread
+from loraloom.study.record import TrialRecord
+from tests.report.report_runs import make_recipe, make_record, write_run
+
+PAIRS = Paired(12, -0.001, (-0.004, 0.002))
+
+
+def effect(verdict: Any, estimate: float | None = -0.001, interval: Any = (-0.004, 0.002), **others: Any) -> Effect:
+    return Effect("lora.r", others.pop("title", "above 4"), verdict, estimate, interval, 0.5, 24, PAIRS, **others)
+
+
+def many(count: int = 48, **search: Any) -> tuple[Recipe, list[TrialRecord]]:
+    """A grid of 24 twice over its dropout, Muon 3 points better."""
+    recipe = make_recipe(
+        lora={"r": [2, 4], "lora_dropout": [0.0, 0.1], "bias": ["none", "lora_only"]},
+        train={"optim": ["adam", "adamw", "muon"], "per_device_train_batch_size": [8, 16], "num_train_epochs": 4},
+        search=search,
+    )
+    generator = np.random.default_rng(0)
+    records = []
+    for number, point in enumerate(list(recipe.grid())[:count]):
+        accuracy = 0.92 + (0.03 if point["train.optim"] == "muon" else 0.0) + float(generator.normal(0, 0.002))
+        record = make_record(recipe, number, point, accuracy)
+        records.append(record.model_copy(update={"train_rows": 1558, "epochs": 4.0}))
+    return recipe, records
+
+
+def section(path: Path, recipe: Recipe, records: list[TrialRecord]) -> Effects:
+    return findings(read_run(write_run(path / "r", recipe, records))).effects
+
+
+def test_no_effect_is_said_with_its_interval_and_pairs() -> None:
+    assert sentence_on("lora.r", [effect("none")]) == (
+        "lora.r above 4: no effect found (−0.1 pp, 95 % −0.4 … +0.2, 24 configurations, 12 pairs)."
+    )
+
+
+def test_an_effect_is_said_by_how_much() -> None:
+    found = [effect("effect", 0.012, (0.004, 0.02)), effect("none", title="above 8")]
+    assert verdict_on(found) == "effect"
+    assert sentence_on("lora.r", found) == (
+        "lora.r above 4 is better by 1.2 pp (95 % +0.4 … +2.0, 24 configurations, 12 pairs)."
+    )
+
+
+def test_one_open_comparison_leaves_an_axis_open() -> None:
+    assert verdict_on([effect("none"), effect("open")]) == "open"
+    assert verdict_on([effect("few"), effect("none")]) == "open"
+    assert verdict_on([effect("few"), effect("few")]) == "few"
+    assert verdict_on([effect("confounded"), effect("few")]) == "confounded"
+    assert "not enough trials to tell (−0.1 pp" in sentence_on("lora.r", [effect("open")])
+
+
+def test_what_can_not_be_told_apart_is_named() -> None:
+    tied = effect("confounded", None, None, with_axes=("lora.lora_alpha", "head.kind"))
+    assert "can't be told apart from lora.lora_alpha and head.kind" in sentence_on("lora.r", [tied])
+
+
+@pytest.mark.parametrize(
+    ("share", "interval", "says"),
+    [
+        (0.012, (0.004, 0.02), "+1.2 pp"),
+        (-0.00123, (-0.0015, -0.0009), "−0.12 pp"),
+        (0.0, (-0.01, 0.01), "0.0 pp"),
+        (0.3761, None, "+37.6 pp"),
+        (None, None, "–"),
+    ],
+)
+def test_points_have_the_digits_that_their_interval_allows(share: float | None, interval: Any, says: str) -> None:
+    assert points(share, interval) == says
+
+
+def test_an_end_that_is_not_zero_is_not_written_as_zero() -> None:
+    assert spread((0.0001, 0.006)) == "+0.01 … +0.60"
+    assert spread((0.0, 0.006)) == "0.0 … +0.6"
+    assert spread(None) == "–"
+    assert size(-0.02) == "2.0 pp"
+
+
+def test_a_whole_grid_gives_verdicts_of_all_axes_effects_first(tmp_path: Path) -> None:
+    found = section(tmp_path, *many())
+    assert next(axis.name for axis in found.axes) == "train.optim"
+    assert {axis.name for axis in found.axes} == {
+        "train.optim", "lora.r", "lora.lora_dropout", "lora.bias", "train.per_device_train_batch_size"
+    }  # fmt: skip
+    assert [axis.verdict for axis in found.axes] == ["effect", *["none"] * 4]
+    assert found.axes[0].importance is not None
+    assert found.axes[0].importance > 0.8
+    assert "48 configurations are compared, each on 1,558 training rows; no result chose between them." in found.where
+    assert "the same 222 rows" in " ".join(found.where)
+    assert found.advice is None
+    assert found.survivors is None
+
+
+def test_too_few_trials_say_how_many_and_what_to_run(tmp_path: Path) -> None:
+    recipe, records = many()
+    found = section(tmp_path, recipe, records[::5][:9])
+    assert {axis.verdict for axis in found.axes} <= {"few", "open", "confounded"}
+    assert found.advice is not None
+    assert "search.sampler=random" in found.advice.command or "search.sampler=grid" in found.advice.command
+    assert "at least" in found.on_model
+
+
+def test_the_advice_is_a_command_that_the_recipe_takes(tmp_path: Path) -> None:
+    recipe, records = many()
+    noisy = [make_record(recipe, each.number, each.point, 0.9 + 0.05 * math.sin(7 * each.number)) for each in records]
+    found = section(tmp_path, recipe, noisy)
+    assert found.advice is not None
+    words = found.advice.command.split()
+    sets = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
+    taken = read_recipe(tmp_path / "r" / "recipe.yaml", overrides=sets)
+    assert taken.search.pruner == "none"
+    assert taken.search.sampler == "grid"
+    assert taken.search.seeds * 48 >= 4 * 48
+    assert f"{taken.search.seeds:,} seeds each" in found.advice.sentence
+
+
+def test_promoted_trials_stand_apart_as_survivors_without_a_verdict(tmp_path: Path) -> None:
+    recipe, records = many(pruner="halving")
+    first = [record.model_copy(update={"train_rows": 500}) for record in records]
+    late = [record.model_copy(update={"number": 48 + n}) for n, record in enumerate(records[:24])]
+    run = write_run(tmp_path / "r", recipe, [*first, *late])
+    found = findings(read_run(run)).effects
+    assert "on 500 of 1,558 training rows, before any result chose it" in found.where[0]
+    assert found.survivors is not None
+    assert (found.survivors.configurations, found.survivor_rows) == (24, 1558)
+    page = write_report(run, drawn=False).read_text(encoding="utf-8")
+    assert "Among survivors only: 24 configurations on 1,558 rows" in page
+    with (run / "report" / "effects.csv").open(newline="") as file:
+        among = [row["among"] for row in csv.DictReader(file)]
+    assert set(among) == {"all, as first seen", "survivors only"}
+
+
+def test_a_run_without_results_says_so(tmp_path: Path) -> None:
+    recipe = make_recipe()
+    assert "No trial has finished" in section(tmp_path / "a", recipe, []).where[0]
+    alone = make_record(recipe, 0, {"lora.r": 2}, 0.9)
+    assert "Fewer than two configurations" in section(tmp_path / "b", recipe, [alone]).where[0]
+
+
+def test_hostile_values_of_axes_are_text_on_the_page_and_in_tables(tmp_path: Path) -> None:
+    hostile = ["<script>alert(1)</script>", "=cmd()", "\x00@sum"]
+    recipe = make_recipe(backbone={"model": "demo"}, lora={"r": [1, 2, 3, 4, 5]}, train={"num_train_epochs": 4})
+    records = [
+        make_record(recipe, n, {"backbone.model": hostile[n % 3], "lora.r": 1 + n // 3}, 0.9 + 0.003 * (n % 7))
+        for n in range(15)
+    ]
+    written = [json.loads(json.dumps(record.model_dump(mode="json"))) for record in records]
+    run = write_run(tmp_path / "r", recipe, [TrialRecord.model_validate(each) for each in written])
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    text = (run / "report" / "effects.csv").read_text(encoding="utf-8")
+    assert "\n=" not in text
+    assert ",=" not in text
+
+
+def test_effects_and_importances_are_computed_without_torch(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "r", *many())
+    code = (
+        "import sys, pathlib, loraloom.report as r; r.findings(r.read_run(pathlib.Path(sys.argv[1])));"
+        "heavy = {'torch', 'transformers', 'peft', 'matplotlib'} & sys.modules.keys();"
+        "sys.exit(bool(heavy) or 'optuna' not in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(run)], check=False).returncode == 0
+
+
+def test_the_page_shows_verdicts_a_picture_and_tables_for_a_grid(tmp_path: Path) -> None:
+    recipe, records = many()
+    run = write_run(tmp_path / "r", recipe, records)
+    page = write_report(run).read_text(encoding="utf-8")
+    assert 'id="effects"' in page
+    assert "train.optim muon against adam and adamw is better by" in page
+    assert (run / "report" / "effects.png").is_file()
+    assert (run / "report" / "importances.csv").read_text().startswith("axis,share\ntrain.optim,")

@@ -1,0 +1,86 @@
+"""The gap between training and validation: slopes by rank and by epoch, and when they say nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loraloom.report import findings, read_run
+from loraloom.report.gap import Claim, Gap
+from loraloom.study.record import Evaluation
+from tests.report.report_runs import make_evaluations, make_recipe, make_record, write_run, write_trial
+
+
+def found(
+    path: Path,
+    ranks: list[int],
+    *,
+    by_rank: float = 0.0,
+    by_epoch: float = 0.0,
+    epochs: int = 4,
+    state: Any = "complete",
+) -> Gap | None:
+    """The gap of a run of 24 configurations whose gap is as given, in shares for a doubling and for an epoch."""
+    recipe = make_recipe(
+        lora={"r": ranks}, train={"optim": ["adam", "adamw", "muon"], "learning_rate": [0.001, 0.003, 0.01, 0.03]}
+    )
+    run = write_run(path / "r", recipe, [])
+    generator = np.random.default_rng(0)
+    for number, point in enumerate(list(recipe.grid())):
+        record = make_record(recipe, number, point, 0.9 + 0.001 * (number % 5), state=state if number else "complete")
+        record = record.model_copy(update={"train_rows": 900})
+        lines = []
+        for line in make_evaluations(epochs, quality=0.9):
+            wide = 0.02 + by_rank * np.log2(point["lora.r"]) + by_epoch * line.epoch + generator.normal(0, 0.001)
+            lines.append(line.model_copy(update={"train_accuracy": line.validation_accuracy + wide}))
+        write_trial(run / "trials" / f"{number:04d}", record, lines)
+    return findings(read_run(run)).gap
+
+
+def claims(gap: Gap | None) -> tuple[Claim, Claim]:
+    assert gap is not None
+    rank, epochs = gap.claims
+    return rank, epochs
+
+
+def test_planted_slopes_are_found(tmp_path: Path) -> None:
+    rank, epochs = claims(found(tmp_path, [2, 4, 8], by_rank=0.01, by_epoch=0.008))
+    assert rank.verdict == epochs.verdict == "effect"
+    assert rank.slope == pytest.approx(0.01, abs=0.001)
+    assert epochs.slope == pytest.approx(0.008, abs=0.001)
+    assert rank.sentence.startswith("Higher rank widens the gap: holds (+")
+    assert "for each doubling of the rank" in rank.sentence
+
+
+def test_a_gap_that_stays_is_said_to(tmp_path: Path) -> None:
+    rank, epochs = claims(found(tmp_path, [2, 4, 8]))
+    assert rank.verdict == epochs.verdict == "none"
+    assert "no effect found" in rank.sentence
+
+
+def test_a_gap_that_narrows_refutes_the_claim(tmp_path: Path) -> None:
+    _, epochs = claims(found(tmp_path, [2, 4], by_epoch=-0.01))
+    assert epochs.sentence.startswith("More epochs widen the gap: does not hold, it narrows (−")
+
+
+def test_one_rank_and_one_epoch_say_what_to_run(tmp_path: Path) -> None:
+    rank, epochs = claims(found(tmp_path, [4], epochs=1))
+    assert rank.verdict == epochs.verdict == "few"
+    assert "--set lora.r=2,8,32" in rank.sentence
+    assert "--set train.num_train_epochs=4" in epochs.sentence
+
+
+def test_where_trials_were_ended_by_their_results_epochs_are_not_judged(tmp_path: Path) -> None:
+    _, epochs = claims(found(tmp_path, [2, 4], by_epoch=0.01, state="pruned"))
+    assert epochs.verdict == "few"
+    assert "search.pruner=none" in epochs.sentence
+
+
+def test_no_evaluations_are_no_gap(tmp_path: Path) -> None:
+    recipe = make_recipe()
+    records = [make_record(recipe, n, point, 0.9) for n, point in enumerate(recipe.grid())]
+    none: list[Evaluation] = []
+    assert findings(read_run(write_run(tmp_path / "r", recipe, records, evaluations=none))).gap is None

@@ -1,0 +1,117 @@
+"""The report's statistics against known truth, with few studies; `make simulations` asks the same with many."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulated.simulations import (
+    LITTLE,
+    MUON,
+    NULLS,
+    PLANTED,
+    VIEWS,
+    Share,
+    as_wide,
+    false_findings,
+    muon_wide,
+    paired_coverage,
+    power_as_advised,
+    promoting,
+    recovered,
+    seeds_coverage,
+    wilson_coverage,
+    with_little,
+)
+from tests.simulated.studies import nothing
+
+
+def test_of_500_studies_of_nothing_fewer_than_5_percent_find_something_and_of_no_kind_more() -> None:
+    kinds = [false_findings(make, 500 // len(NULLS) + 1, seed=7)["any"] for make in NULLS.values()]
+    assert all(kind.at_most(0.05) for kind in kinds)
+    together = Share(sum(kind.hits for kind in kinds), sum(kind.of for kind in kinds))
+    assert together.of >= 500
+    assert float(together) < 0.05
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_effect_is_found_unbiased_and_no_other(name: str) -> None:
+    found = recovered(PLANTED[name], MUON, 60)
+    assert float(found.found) > 0.75
+    assert abs(found.bias) < 4 * found.error_of_bias
+    assert found.covered.at_least(0.95)
+    assert found.others.at_most(0.05)
+
+
+@pytest.mark.parametrize("hyperband", [False, True], ids=["halving", "hyperband"])
+def test_promotion_by_results_does_not_bias_an_effect(hyperband: bool) -> None:
+    ours = VIEWS["ours: as first seen"]
+    found = recovered(promoting(ours, with_little, as_wide, hyperband=hyperband), LITTLE, 60)
+    assert float(found.found) > 0.75
+    assert abs(found.bias) < 4 * found.error_of_bias
+    assert found.covered.at_least(0.95)
+    assert found.others.at_most(0.05)
+
+
+def test_what_survivors_or_last_results_would_say_is_biased() -> None:
+    for name in ("naive: survivors only", "naive: last results of all"):
+        view = VIEWS[name]
+        found = recovered(promoting(view, with_little, as_wide), LITTLE, 60)
+        assert abs(found.bias) > 0.25 * LITTLE
+        assert abs(found.bias) > 8 * found.error_of_bias
+
+
+def test_survivors_of_a_value_that_scatters_more_fool_a_naive_model_and_not_ours() -> None:
+    shares = {name: false_findings(promoting(view, nothing, muon_wide), 50)["any"] for name, view in VIEWS.items()}
+    assert float(shares["naive: survivors only"]) > 0.4
+    assert shares["ours: as first seen"].at_most(0.05)
+
+
+def test_as_many_configurations_as_are_advised_have_the_power_that_is_said() -> None:
+    found, number = power_as_advised(150)
+    assert number > 72
+    assert found.at_least(0.8)
+    assert found.at_most(0.85)
+
+
+@pytest.mark.parametrize("rows", [50, 100, 445, 2000, 7600])
+@pytest.mark.parametrize("accuracy", [0.5, 0.7, 0.9, 0.97, 0.99])
+def test_wilson_covers_93_to_97_percent_where_8_rows_are_expected_wrong(rows: int, accuracy: float) -> None:
+    covered = wilson_coverage(rows, accuracy)
+    if rows * (1 - accuracy) >= 8:
+        assert 0.93 <= covered <= 0.97
+    else:
+        assert 0.9 <= covered <= 0.99
+
+
+@pytest.mark.parametrize(
+    ("rows", "accuracy", "difference", "discordant"),
+    [(100, 0.5, 0.0, 0.3), (222, 0.9, 0.02, 0.12), (445, 0.97, 0.0, 0.045), (2000, 0.99, 0.002, 0.012)],
+)
+def test_the_paired_bootstrap_covers_what_it_says(
+    rows: int, accuracy: float, difference: float, discordant: float
+) -> None:
+    share, refused = paired_coverage(rows, accuracy, difference, discordant, 1000)
+    assert share.at_least(0.93)
+    assert share.at_most(0.97)
+    assert refused < 0.05
+
+
+@pytest.mark.parametrize(("seeds", "spread"), [(2, 5.0), (3, 2.0), (5, 1.5), (10, 1.0)])
+@pytest.mark.parametrize("accuracy", [0.5, 0.9, 0.97])
+def test_the_interval_of_a_few_seeds_covers_what_it_says(seeds: int, spread: float, accuracy: float) -> None:
+    share = seeds_coverage(445, accuracy, seeds, spread, 1000)
+    assert share.at_least(0.93)
+    assert share.at_most(0.97)
+
+
+@pytest.mark.parametrize("spread", [0.3, 1.0, 2.0])
+def test_two_seeds_with_the_same_count_are_where_rounding_must_count(spread: float) -> None:
+    assert float(seeds_coverage(445, 0.95, 2, spread, 300, rounding=False)) < 0.93
+    assert seeds_coverage(445, 0.95, 2, spread, 300).at_least(0.95)
+
+
+def test_a_share_that_is_as_expected_is_told_from_one_that_is_not() -> None:
+    assert Share(5, 100).at_most(0.05)
+    assert not Share(20, 100).at_most(0.05)
+    assert Share(80, 100).at_least(0.8)
+    assert not Share(50, 100).at_least(0.8)
