@@ -27,7 +27,7 @@ test: setup ## lint, then the tests
 torture: setup ## all faults by the thousand, hours: kills, signals, failing calls, power cuts, damage; see docs/faults.md
 	$(BIN)/python -m tests.faults.torture
 
-simulations: setup ## the statistics against known truth, half an hour: writes docs/statistics.md
+simulations: setup ## the statistics against known truth, ten minutes: writes docs/statistics.md
 	$(BIN)/python -m tests.simulated.page
 
 bench: setup ## speed and memory beside HF Trainer + PEFT, an hour or so: writes docs/performance.md

@@ -93,7 +93,8 @@ def _sections(studies: int) -> Iterator[str]:
 
 
 def _table(head: Sequence[str]) -> Iterator[str]:
-    yield f"| {' | '.join(head)} | | --- |{' ---: |' * (len(head) - 1)}"
+    yield _row(head)
+    yield _row(["---", *["---:"] * (len(head) - 1)])
 
 
 def _row(cells: Sequence[object]) -> str:

@@ -96,10 +96,12 @@ def test_trials_that_were_ended_early_count_with_their_first_evaluation(tmp_path
 
 def test_of_many_trials_that_were_ended_early_some_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = ranks()
-    records = [trial(recipe, n, r, 0.97, state="pruned") for n, r in enumerate((2, 4, 8))]
-    monkeypatch.setattr(observations, "MOST_READ", 2)
+    records = [
+        trial(recipe, 2 * n + s, r, 0.97, state="pruned", seed=42 + s) for n, r in enumerate((2, 4, 8)) for s in (0, 1)
+    ]
+    monkeypatch.setattr(observations, "MOST_READ", 4)
     found = seen(read(tmp_path, recipe, records))
-    assert (found.table.size, found.drawn_of) == (2, 3)
+    assert (found.table.size, found.table.seeds, found.drawn_of) == (2, (2, 2), 6)
 
 
 def test_a_trial_that_failed_or_that_the_clock_cut_short_is_left_out_and_counted(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ trials were ended within their epochs, at their first evaluation. Seeds count wh
 them, and are averaged first, so that observations are independent. Configurations that began on different rows
 (hyperband's brackets) are compared within their rows alone: `block` is a part of the model.
 
-Costs a look at each record; where trials were ended within their epochs, a file for each of at most `MOST_READ` trials.
+Costs a look at each record; where trials were ended within their epochs, a file for each of about `MOST_READ` trials.
 """
 
 from __future__ import annotations
@@ -219,10 +219,12 @@ def _is_cut(record: TrialRecord) -> bool:
 
 
 def _drawn(records: Sequence[TrialRecord]) -> tuple[Sequence[TrialRecord], int | None]:
-    """All records, or as many as are read, drawn without a look at their results."""
+    """All records, or those of as many configurations as are read, drawn without a look at their results."""
     if len(records) <= MOST_READ:
         return records, None
-    return random.Random(0).sample(list(records), MOST_READ), len(records)  # noqa: S311
+    keys = sorted({_key(record) for record in records})
+    chosen = set(random.Random(0).sample(keys, max(2, MOST_READ * len(keys) // len(records))))  # noqa: S311
+    return [record for record in records if _key(record) in chosen], len(records)
 
 
 def _first_evaluations(run: Run, records: Sequence[TrialRecord], problems: list[str]) -> dict[int, Evaluation]:

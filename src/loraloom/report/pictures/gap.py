@@ -33,6 +33,8 @@ def draw_gap(found: Gap) -> dict[str, Picture]:
 
 
 def _epochs(axes: Axes, found: Gap) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     for index, series in enumerate(found.series):
         axes.plot(
             [epoch for epoch, _, _ in series.points],
@@ -44,6 +46,7 @@ def _epochs(axes: Axes, found: Gap) -> None:
             label=f"rank {series.rank}",
         )
     axes.axhline(0, color=MUTED, linewidth=1)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=axes.get_xlim()[1] > 2))
     axes.set_xlabel("epoch")
     axes.set_ylabel("gap, percentage points")
     axes.legend(frameon=False, fontsize=8.5)
