@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from loraloom.report.answer import Answer, answer
 from loraloom.report.cautions import cautions
 from loraloom.report.curves import Curves, curves, trials_to_draw
+from loraloom.report.details import Detail, details
 from loraloom.report.leaderboard import Leaderboard, describe, leaderboard
 from loraloom.report.provenance import DataFindings, Making, data_findings, making
 from loraloom.report.reading import Run, read_evaluations
+from loraloom.report.row_recipes import RowRecipes, row_recipes
 from loraloom.report.testset import Tested, tested
+from loraloom.report.tradeoffs import Tradeoffs, tradeoffs
 from loraloom.report.wording import listed, value
 
 
@@ -25,6 +28,9 @@ class Findings:
     answer: Answer
     cautions: tuple[str, ...]
     board: Leaderboard
+    recipes: RowRecipes
+    details: tuple[Detail, ...]
+    tradeoffs: Tradeoffs | None
     curves: Curves | None
     test: Tested | None
     data: DataFindings
@@ -33,9 +39,10 @@ class Findings:
 
 
 def findings(run: Run) -> Findings:
-    """Everything the report says; of the evaluations it reads those of the few trials that are drawn."""
+    """Everything the report says; of the evaluations it reads those of the trials that are drawn."""
     problems = list(run.problems)
     board = leaderboard(run)
+    recipes = row_recipes(run, board)
     drawn = curves(board, read_evaluations(run, trials_to_draw(board), problems))
     test = tested(run.best, problems) if run.best else None
     found = answer(run, board)
@@ -46,6 +53,9 @@ def findings(run: Run) -> Findings:
         answer=found,
         cautions=cautions(run, board, found, test),
         board=board,
+        recipes=recipes,
+        details=details(run, board, recipes, problems),
+        tradeoffs=tradeoffs(run, board),
         curves=drawn,
         test=test,
         data=data_findings(run),

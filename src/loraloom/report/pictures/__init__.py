@@ -8,7 +8,7 @@ from loraloom.report.findings import Findings
 from loraloom.report.pictures.confusion import draw_confusion
 from loraloom.report.pictures.curves import draw_curves
 from loraloom.report.pictures.drawing import STYLE, Picture
-from loraloom.report.pictures.leaderboard import draw_leaderboard
+from loraloom.report.pictures.tradeoffs import draw_tradeoffs
 
 __all__ = ["Picture", "pictures"]
 
@@ -24,8 +24,8 @@ def pictures(found: Findings) -> dict[str, Picture] | None:
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        if len(found.board.ranked) > 1:
-            drawn["leaderboard"] = draw_leaderboard(found)
+        if found.tradeoffs:
+            drawn |= draw_tradeoffs(found.tradeoffs)
         if found.curves:
             drawn |= draw_curves(found.curves)
         if found.test and found.test.matrix_fits:
