@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test torture lint bench clean
+.PHONY: help setup demo test torture lint screenshots bench clean
 
 help: ## list these targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s%s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s%s\n", $$1, $$2}'
 
 setup: .venv/.ready ## make .venv and install loraloom into it, with all that development needs
 
@@ -20,12 +20,16 @@ demo: setup ## the main job on real text: writes runs/demo
 lint: setup ## format, lint and types
 	scripts/check
 
-test: setup ## lint, then the tests
+test: setup ## lint, then the tests, some of them in a browser
+	scripts/browser
 	scripts/check
 	scripts/test
 
 torture: setup ## all faults by the thousand, hours: kills, signals, failing calls, power cuts, damage; see docs/faults.md
 	$(BIN)/python -m tests.faults.torture
+
+screenshots: setup ## the page of runs/demo, every section, both modes: writes docs/report/
+	$(BIN)/python -m bench.screenshots
 
 bench: setup ## speed and memory beside HF Trainer + PEFT, an hour or so: writes docs/performance.md
 	$(BIN)/python -m bench.engines

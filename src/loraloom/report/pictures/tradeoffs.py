@@ -32,7 +32,7 @@ LOG_FROM = 8
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class Place:
     """Where a point stands: `across` in the axis's units, `up` no lower than the lower edge."""
 
     point: Point
@@ -87,7 +87,7 @@ def _picture(
     across = side_by_side([math.log10(each) for each in costs] if log else costs, _width(ends, log))
     places = thinned(
         [
-            _Place(point, 10**x if log else x, max(floor, point.metric), on_front(point))
+            Place(point, 10**x if log else x, max(floor, point.metric), on_front(point))
             for point, x in zip(points, across, strict=True)
         ],
         log,
@@ -114,7 +114,7 @@ def _picture(
         if log:
             axes.set_xscale("log")
         else:
-            axes.set_xlim(0, ends[1] * 1.06 or 1)
+            axes.set_xlim(0, max(ends[1] * 1.06, max(across) + 0.02 * ends[1]) or 1)
         _draw_cap(axes, cap)
         _label(axes, ends, log, of_parameters=name == "tradeoffs_parameters")
         axes.set_ylabel(f"validation {found.metric_name}")
@@ -140,7 +140,7 @@ def lowest_drawn(metrics: Sequence[float]) -> float:
     return middle - 2 * (best - middle) if far else lowest
 
 
-def thinned(places: Sequence[_Place], log: bool) -> list[_Place]:
+def thinned(places: Sequence[Place], log: bool) -> list[Place]:
     """Of the places in one cell of a grid the best alone, but all that are on the front, and the winner."""
     across = [math.log10(place.across) if log else place.across for place in places]
     low, high = min(across), max(across)
@@ -186,7 +186,7 @@ def _draw_front(axes: Axes, steps: Sequence[tuple[float, float]], floor: float) 
         axes.step(across, up, where="post", color=SERIES[2], linewidth=1.8, alpha=0.85, zorder=1.6)
 
 
-def _draw_interval(axes: Axes, place: _Place, floor: float) -> None:
+def _draw_interval(axes: Axes, place: Place, floor: float) -> None:
     if place.point.interval is None or place.low:
         return
     low, high = place.point.interval
@@ -194,7 +194,7 @@ def _draw_interval(axes: Axes, place: _Place, floor: float) -> None:
     axes.vlines(place.across, max(floor, low), high, color=colour, linewidth=1.2, alpha=0.5, zorder=1.8)
 
 
-def _draw_points(axes: Axes, gid: str, group: Sequence[_Place]) -> None:
+def _draw_points(axes: Axes, gid: str, group: Sequence[Place]) -> None:
     style: dict[str, Any] = {
         "low": {"marker": "v", "s": 26, "facecolors": "none", "edgecolors": MUTED, "linewidths": 1.1},
         "less": {"marker": "o", "s": 22, "facecolors": "none", "edgecolors": MUTED, "linewidths": 1.1},

@@ -2,7 +2,7 @@
 // the leaderboard, and pointing at the points of pictures. Text from a run is only ever set as text.
 (() => {
   'use strict';
-  const FIRST = 100;  // rows shown at once
+  const MOST = 100;  // rows shown at once: ten thousand of them in one table would not scroll
 
   const make = (tag, attributes = {}, ...children) => {
     const element = document.createElement(tag);
@@ -113,36 +113,36 @@
     section.querySelector('.opened-rows')?.setAttribute('hidden', '');
 
     let matching = rows;
-    let limit = FIRST;
+    let from = 0;
     let sorted = { column: 0, down: false };
 
     const input = make('input', { type: 'search', placeholder: 'Filter, as in: muon r=16', 'aria-label': 'Filter the rows', 'aria-describedby': 'filter-hint', autocomplete: 'off', spellcheck: 'false' });
     const status = make('p', { role: 'status' });
     const hint = make('span', { id: 'filter-hint', class: 'unseen' }, 'Words that a row must hold; column=value for an exact value.');
     region.before(make('div', { class: 'finder' }, input, status, hint));
-    const more = make('button', { type: 'button', class: 'button' });
-    const whole = make('button', { type: 'button', class: 'button' });
-    const buttons = make('div', { class: 'more' }, more, whole);
-    region.after(buttons);
+    const before = make('button', { type: 'button', class: 'button' }, `Previous ${MOST}`);
+    const after = make('button', { type: 'button', class: 'button' }, `Next ${MOST}`);
+    const pages = make('div', { class: 'pages' }, before, after);
+    region.after(pages);
 
     const key = (row, column) => (row.keys[column] ??= { is: column ? keyOf(row.line.cells[column]) : row.order }).is;
 
     const show = () => {
       const fragment = document.createDocumentFragment();
-      const shown = matching.slice(0, limit);
+      const shown = matching.slice(from, from + MOST);
       for (const row of shown) {
         addButton(row);
         fragment.append(row.line);
         if (row.detail) fragment.append(row.detail);
       }
       body.replaceChildren(fragment);
-      const left = matching.length - shown.length;
       const count = (number) => number.toLocaleString('en');
+      const part = shown.length < matching.length;
       status.textContent = (matching.length === rows.length ? `${count(rows.length)} rows` : `${count(matching.length)} of ${count(rows.length)} rows`)
-        + (left > 0 ? `, the first ${count(shown.length)} shown` : '');
-      buttons.hidden = left <= 0;
-      more.textContent = `Show ${count(Math.min(FIRST, left))} more`;
-      whole.textContent = `Show all ${count(matching.length)}`;
+        + (part ? `, the ${count(from + 1)}. to ${count(from + shown.length)}. shown` : '');
+      pages.hidden = !part;
+      before.disabled = from === 0;
+      after.disabled = from + MOST >= matching.length;
     };
 
     const order = () => {
@@ -164,7 +164,7 @@
         row.text ??= row.line.textContent.toLowerCase();
         return row.text.includes(word);
       }));
-      limit = FIRST;
+      from = 0;
       order();
       show();
     };
@@ -214,6 +214,7 @@
       button.addEventListener('click', () => {
         const bestFirst = ['accuracy', 'macro-f1'].includes(titles[column]);
         sorted = { column, down: sorted.column === column ? !sorted.down : bestFirst };
+        from = 0;
         order();
         show();
       });
@@ -221,8 +222,14 @@
     });
     let waiting;
     input.addEventListener('input', () => { clearTimeout(waiting); waiting = setTimeout(filter, rows.length > 500 ? 120 : 0); });
-    more.addEventListener('click', () => { limit += FIRST; show(); });
-    whole.addEventListener('click', () => { limit = Infinity; show(); });
+    const turn = (by) => {
+      from += by;
+      show();
+      region.scrollIntoView({ block: 'nearest' });
+      if (document.activeElement?.disabled || document.activeElement === document.body) (by > 0 ? before : after).focus({ preventScroll: true });
+    };
+    before.addEventListener('click', () => turn(-MOST));
+    after.addEventListener('click', () => turn(MOST));
     order();
     show();
 
@@ -230,8 +237,8 @@
       const row = find.get(trial);
       if (!row) return;
       if (!matching.includes(row)) { input.value = ''; filter(); }
-      const at = matching.indexOf(row);
-      if (at >= limit) { limit = at + FIRST; show(); }
+      const page = MOST * Math.floor(matching.indexOf(row) / MOST);
+      if (page !== from) { from = page; show(); }
       toggle(row, true);
       row.line.scrollIntoView({ block: 'center' });
       row.button.focus({ preventScroll: true });
