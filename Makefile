@@ -35,6 +35,7 @@ bench: setup ## speed and memory beside HF Trainer + PEFT, an hour or so: writes
 	$(BIN)/python -m bench.engines
 	$(BIN)/python -m bench.accuracy
 	$(BIN)/python -m bench.ledger
+	$(BIN)/python -m bench.report
 	$(BIN)/python -m bench.page
 
 clean: ## remove .venv and caches; runs/ is kept

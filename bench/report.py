@@ -1,11 +1,10 @@
-"""What the report of a large search costs: `python -m bench.report [--sizes 100,1000,10000] [--browser]`.
+"""What the report of a large search costs: `python -m bench.report [--sizes 100,1000,10000]`.
 
-Run folders of synthetic trials over six axes are made: seeds, failures and pruned trials among them, four evaluations
-each, a tested winner. Each report is written by a process of its own, which is timed and whose peak of resident memory
-is read. With --browser the page is also opened by chromium: how long until it can be used, to sort, to filter (which
-waits 120 ms for more typing) and to turn over the leaderboard, and the median and longest frame while it is scrolled
-from end to end. Filling 10,000 trials takes half a
-minute. Prints a Markdown table (docs/performance.md has one); nothing is kept.
+Run folders of synthetic trials over six axes are made: second seeds, failures and pruned trials among them, four
+evaluations each, a tested winner. Each report is written by a process of its own, which is timed and whose peak of
+resident memory is read. Its page is then opened by chromium: how long until it can be used, to sort, to filter (which
+waits 120 ms for more typing) and to turn over the leaderboard, and the frames while it is scrolled from end to end.
+Takes two minutes. Needs the extra `dev`, and chromium.
 """
 
 from __future__ import annotations
@@ -19,19 +18,20 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from bench.measure import ROOT
 from loraloom.recipe import Recipe, dump_recipe, read_recipe
-from loraloom.study.durable import MANIFEST, sha256
+from loraloom.study.durable import MANIFEST, sha256, write_json
 from loraloom.study.provenance import describe_machine
 from loraloom.study.record import METRICS, RECORD, TEST_PREDICTIONS, Counts, Evaluation, Result, Score, TrialRecord
 from loraloom.study.record import Timings as TrialTimings
 
 SIZES = (100, 1_000, 10_000)
+RESULT = ROOT / "bench" / "results" / "report.json"
 RUNS = ROOT / "runs"
 LABELS = ("world", "sports", "business", "technology")
 VALIDATION_ROWS, TEST_ROWS = 2_000, 1_000
@@ -75,31 +75,34 @@ class Cost:
     folder_mb: float
 
 
+@dataclass(frozen=True, slots=True)
+class Feel:
+    """Of its page in a browser, in milliseconds; `frame` and `longest_frame` while it is scrolled from end to end."""
+
+    usable: float
+    sort: float
+    filter: float
+    turn: float
+    frame: float
+    longest_frame: float
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="trials in the run")
-    parser.add_argument("--browser", action="store_true", help="open the page by chromium (the extra `dev`)")
+    parser.add_argument("--out", type=Path, default=RESULT, help="where the result is written")
     given = parser.parse_args()
     RUNS.mkdir(exist_ok=True)  # where runs are made, and not a folder in memory
-    machine = describe_machine()
-    print(
-        f"Measured {machine['started'][:10]} on {machine['machine']['processor']}, {machine['machine']['cores']} cores."
-    )
-    print()
-    titles = ["trials", "report, s", "peak, MB", "page, MB", "report/, MB"]
-    titles += (
-        ["usable, s", "sort, ms", "filter, ms", "next page, ms", "frame, ms", "longest, ms"] if given.browser else []
-    )
-    print("| " + " | ".join(titles) + " |\n|" + " ---: |" * len(titles), flush=True)
+    lines = []
     for size in map(int, given.sizes.split(",")):
         with tempfile.TemporaryDirectory(prefix=".report-", dir=RUNS) as folder:
             run = fill(Path(folder) / "run", size)
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
                 cost = process.submit(measure, run).result()
-            cells = [f"{size:,}", f"{cost.seconds:.1f}", f"{cost.peak_mb:.0f}", f"{cost.page_mb:.2f}"]
-            cells += [f"{cost.folder_mb:.2f}"]
-            cells += [f"{number:.1f}" for number in browse(run / "report" / "index.html")] if given.browser else []
-            print("| " + " | ".join(cells) + " |", flush=True)
+            lines.append({"trials": size, **asdict(cost), **asdict(browse(run / "report" / "index.html"))})
+            print(json.dumps(lines[-1]), flush=True)
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(given.out, {"machine": describe_machine(), "lines": lines})
 
 
 def recipe_of(trials: int) -> Recipe:
@@ -238,7 +241,7 @@ def measure(run: Path) -> Cost:
     return Cost(seconds, peak, page.stat().st_size / 1e6, whole / 1e6)
 
 
-def browse(page_file: Path) -> tuple[float, ...]:
+def browse(page_file: Path) -> Feel:
     """What chromium takes: until the page can be used, to sort, filter and turn over, and to scroll."""
     from playwright.sync_api import sync_playwright
 
@@ -247,11 +250,11 @@ def browse(page_file: Path) -> tuple[float, ...]:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         start = time.perf_counter()
         page.goto(page_file.as_uri())
-        usable = time.perf_counter() - start
+        usable = 1000 * (time.perf_counter() - start)
         steps = [page.evaluate(STEP.replace("ACTION", action)) for action in ACTIONS]
         frames = page.evaluate(SCROLL)
         browser.close()
-    return (usable, *steps, *frames)
+    return Feel(usable, *steps, *frames)
 
 
 if __name__ == "__main__":
