@@ -303,7 +303,7 @@ def test_pointing_at_a_picture_says_which_trial_it_is(browser: Browser, demo: Pa
         mark.hover()
         tip = page.locator(".tip")
         assert tip.is_visible()
-        assert tip.inner_text().startswith("Rank 1, trial 0003: r 4, learning_rate 0.003. accuracy 0.968")
+        assert tip.inner_text().startswith("Rank 1, trial 0003 (r 4, learning_rate 0.003): accuracy 0.968")
         page.mouse.move(5, 5)
         assert not tip.is_visible()
 

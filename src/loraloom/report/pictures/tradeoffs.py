@@ -130,7 +130,7 @@ def told(point: Point, metric_name: str) -> str:
     name = wording.shortened(wording.clean(point.name), 160)
     cost = f"{wording.count(point.trainable)} parameters, {wording.duration(point.seconds)}"
     seeds = wording.plural(point.seeds, "seed")
-    return f"Rank {point.rank}, trial {point.number:04d}: {name}. {reached}, {cost}, {seeds}."
+    return f"Rank {point.rank}, trial {point.number:04d} ({name}): {reached}, {cost}, {seeds}."
 
 
 def lowest_drawn(metrics: Sequence[float]) -> float:
