@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test torture simulations lint bench clean
+.PHONY: help setup demo test torture simulations lint screenshots bench clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s%s\n", $$1, $$2}'
@@ -20,7 +20,8 @@ demo: setup ## the main job on real text: writes runs/demo
 lint: setup ## format, lint and types
 	scripts/check
 
-test: setup ## lint, then the tests
+test: setup ## lint, then the tests, some of them in a browser
+	scripts/browser
 	scripts/check
 	scripts/test
 
@@ -29,11 +30,14 @@ torture: setup ## all faults by the thousand, hours: kills, signals, failing cal
 
 simulations: setup ## the statistics against known truth, ten minutes: writes docs/statistics.md
 	$(BIN)/python -m tests.simulated.page
+screenshots: setup ## the page of runs/demo, every section, both modes: writes docs/report/
+	$(BIN)/python -m bench.screenshots
 
 bench: setup ## speed and memory beside HF Trainer + PEFT, an hour or so: writes docs/performance.md
 	$(BIN)/python -m bench.engines
 	$(BIN)/python -m bench.accuracy
 	$(BIN)/python -m bench.ledger
+	$(BIN)/python -m bench.report
 	$(BIN)/python -m bench.page
 
 clean: ## remove .venv and caches; runs/ is kept

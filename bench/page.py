@@ -65,6 +65,15 @@ in brackets the processor's time, which a busy machine leaves as it is. Six axes
   of the time. **screen**: the terminal's view is drawn once.
 - **open**: reading the run once, when it is begun or gone on with, in seconds.
 """
+_REPORT = """\
+## The report of a search of 10,000 trials
+
+Synthetic trials over six axes, four evaluations each; of ten trials one is a second seed: `python -m bench.report`.
+Measured {date} on {processor}, {cores} cores, with others at work on them. **report** is `loraloom report` without the
+start of Python, imports included; **page** and **folder** are what it writes. The rest is chromium with the page from
+its file: until it can be used, to sort the leaderboard, to filter it (120 ms of which wait for more typing), to turn
+it over, and the median and longest frame while the page is scrolled from end to end.
+"""
 
 
 def main() -> None:
@@ -87,7 +96,32 @@ def page(results: Path) -> str:
         parts += ["\n".join(_accuracy(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
     if (path := results / "ledger.json").is_file():
         parts += ["\n".join(_ledger(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
+    if (path := results / "report.json").is_file():
+        parts += ["\n".join(_report(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
     return "\n".join(parts)
+
+
+def _report(found: dict[str, Any]) -> Iterator[str]:
+    """What the report of a large search costs (`bench/report.py`)."""
+    machine = found["machine"]
+    yield _REPORT.format(date=machine["started"][:10], **machine["machine"])
+    written = ("report, s", "peak, MB", "page, MB", "folder, MB")
+    felt = ("usable, s", "sort, ms", "filter, ms", "turn, ms", "frame, ms", "longest, ms")
+    yield from _markdown(
+        ("trials", *written, *felt),
+        [
+            (
+                f"{line['trials']:,}",
+                f"{line['seconds']:.1f}",
+                f"{line['peak_mb']:.0f}",
+                f"{line['page_mb']:.2f}",
+                f"{line['folder_mb']:.2f}",
+                f"{line['usable'] / 1000:.1f}",
+                *(f"{line[name]:.0f}" for name in ("sort", "filter", "turn", "frame", "longest_frame")),
+            )
+            for line in found["lines"]
+        ],
+    )
 
 
 def _ledger(found: dict[str, Any]) -> Iterator[str]:

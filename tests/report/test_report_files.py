@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loraloom.report import write_report
-from loraloom.report.pictures.leaderboard import side_by_side
+from loraloom.report.pictures.tradeoffs import side_by_side
 from loraloom.report.tables import safe_cell
 from loraloom.study.durable import verify_manifest
 from tests.report.kept_runs import FACTS, keep, kept_predictions
@@ -28,7 +28,10 @@ FILES = {
     "index.html",
     "manifest.json",
     "leaderboard.csv",
-    "leaderboard.png",
+    "rows_curves.csv",
+    "tradeoffs.csv",
+    "tradeoffs_parameters.png",
+    "tradeoffs_time.png",
     "curves.csv",
     "effects.csv",
     "gap.csv",
@@ -49,6 +52,7 @@ FILES = {
     "coverage.png",
 }
 KEPT = {
+    "rows_confusion.csv",
     "thresholds.csv",
     "accuracy_by_length.csv",
     "accuracy_by_length.png",
@@ -154,5 +158,5 @@ def test_points_of_equal_size_stand_apart_and_near_their_size(steps: list[int]) 
 def test_a_single_configuration_has_no_picture_of_the_leaderboard(tmp_path: Path) -> None:
     recipe = make_recipe(lora={}, train={})
     page = write_report(write_run(tmp_path / "r", recipe, [make_record(recipe, 0, {})]))
-    assert not page.with_name("leaderboard.png").exists()
+    assert not page.with_name("tradeoffs_time.png").exists()
     assert page.with_name("leaderboard.csv").exists()

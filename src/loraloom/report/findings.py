@@ -11,6 +11,7 @@ from loraloom.report.answer import Answer, answer
 from loraloom.report.cautions import cautions
 from loraloom.report.curves import Curves, curves, trials_to_draw
 from loraloom.report.dataset import Dataset, dataset
+from loraloom.report.details import Detail, details
 from loraloom.report.effects.observations import observe
 from loraloom.report.effects.section import Effects, effects
 from loraloom.report.failures import Failures, failures
@@ -20,8 +21,10 @@ from loraloom.report.making import Making, making
 from loraloom.report.making.commands import commands_of
 from loraloom.report.provenance import DataFindings, data_findings
 from loraloom.report.reading import Run, read_evaluations
+from loraloom.report.row_recipes import RowRecipes, row_recipes
 from loraloom.report.similarity import Similarity, similarity
 from loraloom.report.testset import Tested, tested
+from loraloom.report.tradeoffs import Tradeoffs, tradeoffs
 from loraloom.report.wording import listed, value
 
 
@@ -36,6 +39,9 @@ class Findings:
     cautions: tuple[str, ...]
     board: Leaderboard
     effects: Effects
+    recipes: RowRecipes
+    details: tuple[Detail, ...]
+    tradeoffs: Tradeoffs | None
     curves: Curves | None
     gap: Gap | None
     test: Tested | None
@@ -59,6 +65,7 @@ def findings(
     problems = list(run.problems)
     compared = against(run, against_run) if against_run else None
     board = leaderboard(run)
+    recipes = row_recipes(run, board)
     drawn = curves(board, read_evaluations(run, trials_to_draw(board), problems))
     test = tested(run.best, problems) if run.best else None
     seen = observe(run, problems)
@@ -74,6 +81,9 @@ def findings(
         cautions=cautions(run, board, found, test, commands),
         board=board,
         effects=effects(run, seen),
+        recipes=recipes,
+        details=details(run, board, recipes, problems),
+        tradeoffs=tradeoffs(run, board),
         curves=drawn,
         gap=gap(run, seen, problems),
         test=test,

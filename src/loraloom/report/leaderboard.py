@@ -27,15 +27,18 @@ class Row:
 
     `interval` is of the accuracy: Wilson's over the rows where one seed is complete, Student's t over the
     seeds where there are more. `noise_floor` is the lower end of both: what lies above it can't be told from
-    this row. `rank` and `metric` are None where no seed is complete.
+    this row. `rank` and `metric` are None where no seed is complete. `written` are the values as a recipe has
+    them, and `seed` is that of the best trial, or else of the first.
     """
 
     rank: int | None
     values: tuple[str, ...]
+    written: tuple[Any, ...]
     state: State
     is_winner: bool
     numbers: tuple[int, ...]
     best_number: int | None
+    seed: int
     seeds: int
     trainable: int
     metric: float | None
@@ -156,13 +159,16 @@ def _row(group: list[TrialRecord], axes: Sequence[str], metric: str, winner: int
     by_rows, by_seeds = _row_interval(scores), _seed_interval(scores)
     interval = by_seeds if len(complete) > 1 else by_rows
     best = max(complete, key=lambda record: _metric(record, metric), default=None)
+    written = tuple(first.point.get(axis, field(first, axis)) for axis in axes)
     return Row(
         rank=None,
-        values=tuple(wording.value(first.point.get(axis, field(first, axis))) for axis in axes),
+        values=tuple(map(wording.value, written)),
+        written=written,
         state=_state(group, bool(complete)),
         is_winner=any(record.number == winner for record in group),
         numbers=tuple(record.number for record in group),
         best_number=best.number if best else None,
+        seed=(best or first).seed,
         seeds=len(complete),
         trainable=first.counts.trainable,
         metric=fmean(_metric(record, metric) for record in complete) if complete else None,

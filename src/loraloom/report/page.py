@@ -1,12 +1,16 @@
-"""Renders the findings as one HTML page that asks nothing of a network and runs no script.
+"""Renders the findings as one HTML page that asks nothing of a network and can be read without its script.
 
-Everything that came from outside is text: Jinja escapes it, control characters become U+FFFD, and the content
-security policy leaves a script nothing to start from. Only pictures that we drew are let through as markup.
+Everything that came from outside is text: Jinja escapes it, control characters become U+FFFD, and the content security
+policy lets one script run, `templates/page.js`, which it knows by its hash. Only pictures that we drew are let through
+as markup.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -21,23 +25,34 @@ from loraloom.report.pictures import Picture
 from loraloom.report.pictures.effects import drawn_effects
 from loraloom.report.pictures.similarity import distances_sentence
 from loraloom.report.rounding import rounded, rounded_span
+from loraloom.report.sections import SECTIONS
 
 ROWS_OPEN = 25
-"""Leaderboard rows that are seen at once; the rest is folded away."""
+"""Leaderboard rows that are seen at once without a script; the rest is folded away."""
 TEXT_SHOWN = 420
 TEXT_KEPT = 20_000
 
 
+@dataclass(frozen=True, slots=True)
+class Script:
+    """The page's script, and what the content security policy knows it by."""
+
+    text: Markup
+    hash: str
+
+
 def page(found: Findings, drawn: Mapping[str, Picture] | None, files: tuple[str, ...]) -> str:
     """The page's HTML; `drawn` is None where matplotlib is missing, `files` stand beside the page."""
-    low, high = _scale(found.board)
-    template = _environment().get_template("page.html.jinja")
-    return template.render(
+    environment = _environment()
+    return environment.get_template("page.html.jinja").render(
         found=found,
+        sections=SECTIONS,
+        script=_script(environment),
         pictures={name: picture.svg for name, picture in (drawn or {}).items()},
         has_matplotlib=drawn is not None,
         files=files,
-        whisker=lambda row: _whisker(row, low, high),
+        scale=Scale.of(found.board),
+        detailed={detail.number for detail in found.details},
         shade=_shade,
         badges=BADGES,
         drawn_effects=drawn_effects,
@@ -74,6 +89,14 @@ def _environment() -> Environment:
     return environment
 
 
+def _script(environment: Environment) -> Script:
+    """Its hash is of what stands between the tags, to the byte."""
+    assert environment.loader is not None
+    text = "\n" + environment.loader.get_source(environment, "page.js")[0] + "\n"
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return Script(Markup(text), f"sha256-{digest}")  # noqa: S704  # a file of ours
+
+
 def _shown(value: Any) -> Any:
     """What a template prints: None as nothing, text without what HTML can't hold, our own markup as it is."""
     if value is None:
@@ -81,22 +104,35 @@ def _shown(value: Any) -> Any:
     return wording.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _scale(board: Leaderboard) -> tuple[float, float]:
-    """The ends of the scale that the leaderboard's small intervals share."""
-    ends = [end for row in board.ranked for end in (row.interval or ())]
-    ends += [row.accuracy for row in board.ranked if row.accuracy is not None]
-    low, high = min(ends, default=0.0), max(ends, default=1.0)
-    return (low, high) if high > low else (max(0.0, low - 0.05), high + 0.05)
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What the leaderboard's small intervals share: its ends are those of the better half of the rows."""
 
+    low: float
+    high: float
 
-def _whisker(row: Row, low: float, high: float) -> str:
-    """CSS: the ends of a row's interval (a from the left, b from the right), and its accuracy (m)."""
-    start, end = row.interval or (low, high)
+    @classmethod
+    def of(cls, board: Leaderboard) -> Scale:
+        better = sorted((row for row in board.ranked if row.accuracy is not None), key=lambda row: -(row.accuracy or 0))
+        better = better[: max(12, len(better) // 2)]
+        ends = [end for row in better for end in (row.accuracy or 0.0, *(row.interval or ()))]
+        low, high = min(ends, default=0.0), max(ends, default=1.0)
+        return cls(low, high) if high > low else cls(max(0.0, low - 0.05), high + 0.05)
 
-    def percent(value: float) -> float:
-        return 100 * min(1.0, max(0.0, (value - low) / (high - low)))
+    def percent(self, value: float) -> float:
+        """Of the width; what lies beyond an end stands at it."""
+        return 100 * min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
 
-    return f"--a:{percent(start):.1f}%;--b:{100 - percent(end):.1f}%;--m:{percent(row.accuracy or low):.1f}%"
+    def whisker(self, row: Row) -> str:
+        """CSS: the ends of a row's interval (a from the left, b from the right), and its accuracy (m)."""
+        start, end = row.interval or (self.low, self.high)
+        at = self.percent(row.accuracy or self.low)
+        return f"--a:{self.percent(start):.0f}%;--b:{100 - self.percent(end):.0f}%;--m:{at:.0f}%"
+
+    def band(self, row: Row | None) -> str:
+        """CSS: where this row's interval lies in every row."""
+        start, end = (row.interval if row else None) or (self.low, self.low)
+        return f"--from:{self.percent(start):.0f}%;--to:{self.percent(end):.0f}%"
 
 
 def _shade(number: int, of: int, right: bool) -> str:

@@ -6,6 +6,8 @@ The colours are Okabe and Ito's, which people with any common kind of colour vis
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
 INK, MUTED, GRID = "#1d232a", "#5d6875", "#dde2e8"
@@ -24,9 +26,26 @@ _COLOUR = re.compile("|".join(_VARIABLES))
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
 
-def for_page(svg: bytes, name: str, title: str, description: str) -> str:
-    """`svg` as an element of HTML: sized by its container, ids prefixed by `name`, no metadata."""
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a point of a picture stands for: a trial, and what is said of it where somebody points at it."""
+
+    trial: int
+    text: str
+
+
+Marks = Mapping[str, Sequence[Mark]]
+"""The points of each scatter that was given this name by `set_gid`, in its order."""
+
+
+def for_page(svg: bytes, name: str, title: str, description: str, marks: Marks | None = None) -> str:
+    """`svg` as an element of HTML: sized by its container, ids prefixed by `name`, no metadata.
+
+    A marked point carries its trial's number for the page's script, and a title for readers without it.
+    """
     root = ET.fromstring(svg)  # noqa: S314  # written by matplotlib a moment ago
+    for gid, given in (marks or {}).items():
+        _mark(root, gid, given)
     for element in root.iter():
         element.tag = _local(element.tag)
         element.attrib = {_local(key): _attribute(_local(key), value, name) for key, value in element.attrib.items()}
@@ -45,6 +64,17 @@ def for_page(svg: bytes, name: str, title: str, description: str) -> str:
         label.text = text
         root.insert(position, label)
     return ET.tostring(root, encoding="unicode")
+
+
+def _mark(root: ET.Element, gid: str, marks: Sequence[Mark]) -> None:
+    """matplotlib writes a scatter's points in order: as uses of one shape, or, where they are few, as paths."""
+    group = next(element for element in root.iter() if element.get("id") == gid)
+    defined = {id(inner) for defs in group.iter() if _local(defs.tag) == "defs" for inner in defs.iter()}
+    points = [each for each in group.iter() if _local(each.tag) in ("use", "path") and id(each) not in defined]
+    for point, mark in zip(points, marks, strict=True):
+        point.set("class", "mark")
+        point.set("data-trial", f"{mark.trial:04d}")
+        ET.SubElement(point, "title").text = mark.text
 
 
 def _local(name: str) -> str:

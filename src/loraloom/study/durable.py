@@ -20,6 +20,7 @@ from loraloom.errors import AdapterError, RunError
 
 MANIFEST = "manifest.json"
 _NEW, _OLD = ".new", ".old"
+_DAMAGED = "{}: is damaged (its SHA-256 is not the manifest's); take another copy of the folder"
 _FULL_DISK = "No space left on device", "os error 28", "inline_container", "iostream error"
 
 
@@ -139,6 +140,25 @@ def is_whole(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
+def read_verified(folder: Path, name: str) -> bytes:
+    """A file's bytes, read once and compared with the folder's manifest; without one they are taken as they are.
+
+    Raises:
+        OSError: the file can't be read.
+        AdapterError: the manifest is unreadable or does not name the file, or the file differs.
+    """
+    content = (folder / name).read_bytes()
+    try:
+        digests = _digests(folder)
+    except FileNotFoundError:
+        return content
+    if name not in digests:
+        raise AdapterError(f"{folder / MANIFEST}: does not name {name}; take another copy of the folder")
+    if hashlib.sha256(content).hexdigest() != digests[name]:
+        raise AdapterError(_DAMAGED.format(folder / name))
+    return content
+
+
 def verify_manifest(folder: Path, only: Collection[str] | None = None, *, but: Collection[str] = ()) -> None:
     """Compares every file with the manifest, or those named in `only`, or all `but` some.
 
@@ -147,13 +167,9 @@ def verify_manifest(folder: Path, only: Collection[str] | None = None, *, but: C
     """
     path = folder / MANIFEST
     try:
-        digests = json.loads(path.read_text(encoding="utf-8"))["sha256"]
+        digests = _digests(folder)
     except FileNotFoundError:
         raise AdapterError(f"{folder}: has no {MANIFEST}; it is not a finished trial's folder") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AdapterError(f"{path}: can't be read ({error}); take another copy of the folder") from None
-    if not isinstance(digests, dict):
-        raise AdapterError(f"{path}: is not a manifest; take another copy of the folder")
     if only is not None and (unknown := sorted(name for name in only if name not in digests)):
         raise AdapterError(f"{path}: does not name {unknown[0]}; take another copy of the folder")
     for name, digest in digests.items():
@@ -165,6 +181,18 @@ def verify_manifest(folder: Path, only: Collection[str] | None = None, *, but: C
         if not file.is_file():
             raise AdapterError(f"{file}: is missing; take another copy of the folder")
         if sha256(file) != digest:
-            raise AdapterError(
-                f"{file}: is damaged (its SHA-256 is not the manifest's); take another copy of the folder"
-            )
+            raise AdapterError(_DAMAGED.format(file))
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """What the manifest says; raises FileNotFoundError where there is none, AdapterError where it can't be read."""
+    path = folder / MANIFEST
+    try:
+        digests = json.loads(path.read_bytes())["sha256"]
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AdapterError(f"{path}: can't be read ({error}); take another copy of the folder") from None
+    if not isinstance(digests, dict):
+        raise AdapterError(f"{path}: is not a manifest; take another copy of the folder")
+    return digests

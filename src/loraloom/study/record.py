@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from loraloom.errors import AdapterError, RunError
 from loraloom.recipe import Configuration
-from loraloom.study.durable import is_whole, verify_manifest
+from loraloom.study.durable import read_verified
 
 RECORD = "trial.json"
 METRICS = "metrics.jsonl"
@@ -111,13 +110,13 @@ class Evaluation(BaseModel):
 def read_record(folder: Path) -> TrialRecord:
     """Raises RunError where trial.json is missing, is not one, or is not the one that the folder's manifest names."""
     path = folder / RECORD
-    _verify(folder, RECORD)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return TrialRecord.model_validate_json(json.dumps(values))
+        return TrialRecord.model_validate_json(read_verified(folder, RECORD))
     except FileNotFoundError:
         raise RunError(f"{path}: is missing; {folder} is not a trial's folder") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except AdapterError as error:
+        raise RunError(str(error)) from None
+    except (OSError, ValueError) as error:
         first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise RunError(f"{path}: can't be read: {first}") from None
 
@@ -131,22 +130,15 @@ def read_metrics(folder: Path) -> tuple[Evaluation, ...]:
     path = folder / METRICS
     if not path.exists():
         return ()
-    _verify(folder, METRICS)
-    return tuple(_evaluations(path))
-
-
-def _verify(folder: Path, name: str) -> None:
-    """A file of a finished trial is what its manifest says, or is refused: one flipped bit can make another number."""
-    if not (is_whole(folder) and (folder / name).is_file()):
-        return
     try:
-        verify_manifest(folder, (name,))
+        content = read_verified(folder, METRICS)
     except AdapterError as error:
         raise RunError(str(error)) from None
+    return tuple(_evaluations(path, content))
 
 
-def _evaluations(path: Path) -> Iterator[Evaluation]:
-    lines = path.read_bytes().split(b"\n")
+def _evaluations(path: Path, content: bytes) -> Iterator[Evaluation]:
+    lines = content.split(b"\n")
     for number, line in enumerate(lines, start=1):
         if not line:
             continue

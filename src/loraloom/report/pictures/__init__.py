@@ -12,8 +12,8 @@ from loraloom.report.pictures.drawing import STYLE, Picture
 from loraloom.report.pictures.effects import draw_effects
 from loraloom.report.pictures.failures import draw_failures
 from loraloom.report.pictures.gap import draw_gap
-from loraloom.report.pictures.leaderboard import draw_leaderboard
 from loraloom.report.pictures.similarity import draw_similarity
+from loraloom.report.pictures.tradeoffs import draw_tradeoffs
 
 __all__ = ["Picture", "pictures"]
 
@@ -29,8 +29,8 @@ def pictures(found: Findings) -> dict[str, Picture] | None:
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        if len(found.board.ranked) > 1:
-            drawn["leaderboard"] = draw_leaderboard(found)
+        if found.tradeoffs:
+            drawn |= draw_tradeoffs(found.tradeoffs)
         drawn |= draw_effects(found.effects)
         if found.curves:
             drawn |= draw_curves(found.curves)

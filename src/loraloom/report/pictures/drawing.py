@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from loraloom.report.svg import GRID, INK, MUTED, for_page
+from loraloom.report.svg import GRID, INK, MUTED, Marks, for_page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SIZE = (4.9, 3.1)
 """Inches."""
 STYLE: Any = {  # matplotlib's stubs want a literal type of its own for every name
-    "font.size": 9.5,
+    "font.size": 10,
     "axes.facecolor": "none",
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
@@ -62,14 +62,18 @@ def picture(
     *,
     legend: Sequence[str] = (),
     size: tuple[float, float] = SIZE,
+    marks: Marks | None = None,
 ) -> Picture:
-    """Draws into new axes; `sentence` says what is to be seen. The legend is for the PNG: the page has its own."""
+    """Draws into new axes; `sentence` says what is to be seen. The legend is for the PNG: the page has its own.
+
+    `marks` are the trials behind the points of scatters, by the name that `draw` gave them (`set_gid`).
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size)
     axes = figure.add_subplot()
     draw(axes)
-    svg = for_page(_saved(figure, "svg", facecolor="none"), name, title, sentence)
+    svg = for_page(_saved(figure, "svg", facecolor="none"), name, title, sentence, marks)
     if legend:
         handles = [line for line in axes.get_lines() if line.get_label() == "validation"]
         figure.set_figheight(size[1] + 0.22 * len(legend) + 0.2)

@@ -7,18 +7,22 @@ from loraloom.report.tables.against import against_tables
 from loraloom.report.tables.cells import safe_cell
 from loraloom.report.tables.curves import curves_table
 from loraloom.report.tables.dataset import dataset_tables
+from loraloom.report.tables.details import details_tables
 from loraloom.report.tables.effects import effects_tables, gap_table
 from loraloom.report.tables.failures import failure_tables
 from loraloom.report.tables.leaderboard import leaderboard_table
 from loraloom.report.tables.similarity import similarity_tables
 from loraloom.report.tables.testset import test_tables
+from loraloom.report.tables.tradeoffs import tradeoffs_table
 
 __all__ = ["safe_cell", "tables"]
 
 
 def tables(found: Findings) -> dict[str, str]:
     """File names and their text; a table that has no rows is left out."""
-    made = {"leaderboard.csv": leaderboard_table(found.board)}
+    made = {"leaderboard.csv": leaderboard_table(found.board), **details_tables(found.details)}
+    if found.tradeoffs:
+        made["tradeoffs.csv"] = tradeoffs_table(found.tradeoffs)
     made |= effects_tables(found.effects)
     if found.gap:
         made["gap.csv"] = gap_table(found.gap)

@@ -1,0 +1,66 @@
+"""Pictures of the report's page, every section in both modes: `python -m bench.screenshots [RUN]`, or make screenshots.
+
+They are for the documentation, and for a person to look at: by chromium at 1,280 pixels, and the whole as a phone has
+it. Each is saved with a palette of 192 colours, so that all of them together stay small. Needs the extra `dev`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+
+from bench.measure import ROOT
+from loraloom.report import write_report
+
+OUT = ROOT / "docs" / "report"
+COLOURS = 192
+TALLEST = 2600
+"""Pixels that are kept of a section."""
+MODES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.screenshots", description=__doc__)
+    parser.add_argument("run", type=Path, nargs="?", default=ROOT / "runs" / "demo", help="a run (runs/demo)")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of the pictures (docs/report)")
+    given = parser.parse_args()
+    page = write_report(given.run)
+    given.out.mkdir(parents=True, exist_ok=True)
+    for old in given.out.glob("*.png"):
+        old.unlink()
+    with sync_playwright() as playwright:
+        found = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = playwright.chromium.launch(executable_path=found)
+        for mode in MODES:
+            take(browser, page, given.out, mode)
+        browser.close()
+    print(f"{given.out}: {sum(path.stat().st_size for path in given.out.glob('*.png')) / 1e6:.2f} MB")
+
+
+def take(browser: Browser, path: Path, out: Path, mode: Literal["light", "dark"]) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 860}, color_scheme=mode, reduced_motion="reduce")
+    page.goto(path.as_uri())
+    save(page.screenshot(), out / f"top-{mode}.png")
+    page.locator("button.open").first.click()
+    for at, section in enumerate(page.locator("main > section").all(), start=1):
+        save(section.screenshot(), out / f"{at}-{section.get_attribute('id')}-{mode}.png")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.evaluate("scrollTo(0, 0)")
+    save(page.screenshot(), out / f"phone-{mode}.png")
+    page.close()
+
+
+def save(png: bytes, path: Path) -> None:
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    picture = picture.crop((0, 0, picture.width, min(picture.height, TALLEST)))
+    picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""What opens under the first rows of the leaderboard: a recipe to copy, curves, the confusion on validation.
+
+Their evaluations are read for the first rows alone, so that the cost does not grow with the search. A confusion is
+there where the trial left its validation predictions (`validation.safetensors`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from loraloom.errors import RunError
+from loraloom.metrics import confusion
+from loraloom.report.leaderboard import Leaderboard, Row, describe
+from loraloom.report.reading import Run, read_evaluations
+from loraloom.report.row_recipes import RowRecipes
+from loraloom.report.wording import count, duration, plural, share, value
+from loraloom.study.evidence import read_predicted
+from loraloom.study.record import Evaluation, TrialRecord
+
+MOST_ROWS = 25
+MOST_CLASSES = 12
+
+Points = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """A small picture: `train` and `validation` over epochs, as (epoch, value), and a sentence on it."""
+
+    title: str
+    train: Points
+    validation: Points
+    sentence: str
+
+    @property
+    def ends(self) -> tuple[float, float, float, float]:
+        """The first and last epoch, the lowest and highest value."""
+        epochs, values = zip(*self.train, *self.validation, strict=True)
+        return min(epochs), max(epochs), min(values), max(values)
+
+    def path(self, points: Points, width: float, height: float) -> str:
+        """An SVG path of `points` within (0, 0, width, height)."""
+        left, right, low, high = self.ends
+        across = width / (right - left) if right > left else 0.0
+        up = height / (high - low) if high > low else 0.0
+        places = (f"{(x - left) * across:.1f} {height - (y - low) * up:.1f}" for x, y in points)
+        return "M" + "L".join(places)
+
+    def at(self, point: tuple[float, float], width: float, height: float) -> tuple[str, str]:
+        across, _, up = self.path((point,), width, height)[1:].partition(" ")
+        return across, up
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Validation rows of true class t that were predicted as p."""
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+    rows: int
+    wrong: int
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """Of one row; curves and confusion are of trial `number`, its best, or else its first."""
+
+    number: int
+    place: str
+    name: str
+    recipe: str
+    facts: tuple[tuple[str, str], ...]
+    reasons: tuple[str, ...]
+    sketches: tuple[Sketch, ...]
+    matrix: Matrix | None
+
+
+def details(run: Run, board: Leaderboard, recipes: RowRecipes, problems: list[str]) -> tuple[Detail, ...]:
+    rows = board.rows[:MOST_ROWS]
+    records = {record.number: record for record in run.records}
+    evaluations = read_evaluations(run, [number_of(row) for row in rows], problems)
+    return tuple(_detail(run, board, recipes, row, records[number_of(row)], evaluations, problems) for row in rows)
+
+
+def number_of(row: Row) -> int:
+    return row.numbers[0] if row.best_number is None else row.best_number
+
+
+def _detail(
+    run: Run,
+    board: Leaderboard,
+    recipes: RowRecipes,
+    row: Row,
+    record: TrialRecord,
+    evaluations: Mapping[int, Sequence[Evaluation]],
+    problems: list[str],
+) -> Detail:
+    return Detail(
+        number=record.number,
+        place=f"Rank {row.rank}" if row.rank else row.state.capitalize(),
+        name=describe(board.axes, row.values),
+        recipe=recipes.text(row),
+        facts=tuple(_facts(row, record)),
+        reasons=row.reasons,
+        sketches=tuple(_sketches(record.number, evaluations.get(record.number, ()))),
+        matrix=_matrix(run.folders[record.number], record, problems),
+    )
+
+
+def _facts(row: Row, record: TrialRecord) -> Iterator[tuple[str, str]]:
+    counts, timings = record.counts, record.timings
+    parts = [(counts.lora, "LoRA"), (counts.bias, "biases"), (counts.head, "head")]
+    yield "Trial", f"{record.number:04d}, seed {record.seed}, {record.engine}, {record.dtype}"
+    if len(row.numbers) > 1:
+        yield "All its trials", row.trials
+    yield "Parameters", " + ".join(f"{name} {count(number)}" for number, name in parts if number)
+    if record.train_rows is not None:
+        passes = (
+            "" if record.epochs is None else f", {value(record.epochs)} {'pass' if record.epochs == 1 else 'passes'}"
+        )
+        yield "Trained on", plural(record.train_rows, "row") + passes
+    if timings is not None:
+        yield "Time", f"{duration(timings.seconds)}, {count(timings.examples_per_second)} rows a second in training"
+    if record.marks:
+        yield "Its record says", "; ".join(record.marks)
+
+
+def _sketches(number: int, lines: Sequence[Evaluation]) -> Iterator[Sketch]:
+    for title, field, best in (("Loss", "loss", min), ("Accuracy", "accuracy", max)):
+        train, validation = (
+            tuple(
+                (line.epoch, figure)
+                for line in lines
+                if math.isfinite(line.epoch) and math.isfinite(figure := getattr(line, f"{split}_{field}"))
+            )
+            for split in ("train", "validation")
+        )
+        if not validation:
+            continue
+        extreme = best(validation, key=lambda point: point[1])
+        most = "lowest" if best is min else "highest"
+        sentence = (
+            f"{title} of trial {number:04d} over {plural(len(validation), 'evaluation')}: on validation {most} at "
+            f"epoch {value(extreme[0])} ({share(extreme[1])}), {share(validation[-1][1])} at the end."
+        )
+        yield Sketch(title, train, validation, sentence)
+
+
+def _matrix(folder: Path, record: TrialRecord, problems: list[str]) -> Matrix | None:
+    if len(record.labels) > MOST_CLASSES:
+        return None
+    try:
+        found = read_predicted(folder, len(record.labels))
+    except RunError as error:
+        problems.append(str(error))
+        return None
+    if found is None:
+        return None
+    counts = confusion(found.labels, found.probabilities.argmax(axis=1), len(record.labels))
+    rows, right = int(counts.sum()), int(counts.trace())
+    return Matrix(record.labels, tuple(tuple(map(int, line)) for line in counts), rows, rows - right)

@@ -1,0 +1,250 @@
+"""Configurations by what they cost and what they reached: trainable parameters, and training time.
+
+Each point can be pointed at in the page. Of points that lie on each other one is drawn, so that ten thousand make no
+larger picture than a few hundred; what lies far below the rest is drawn at the lower edge, so that the upper end can be
+read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from loraloom.report import wording
+from loraloom.report.pictures.drawing import Picture, picture
+from loraloom.report.svg import INK, MUTED, SERIES, WARN, Mark
+from loraloom.report.tradeoffs import Point, Tradeoffs
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_BARS = 60
+"""Configurations; with more, intervals are drawn for the front and the winner alone."""
+CELLS = (72, 48)
+"""Across and up: of the points in one cell the best is drawn."""
+LOG_FROM = 8
+"""The longest cost over the shortest from which on the axis is logarithmic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a point stands: `across` in the axis's units, `up` no lower than the lower edge."""
+
+    point: Point
+    across: float
+    up: float
+    on_front: bool
+
+    @property
+    def low(self) -> bool:
+        return self.up > self.point.metric
+
+
+def draw_tradeoffs(found: Tradeoffs) -> dict[str, Picture]:
+    drawn = {
+        "tradeoffs_parameters": _picture(
+            found,
+            "tradeoffs_parameters",
+            f"Validation {found.metric_name} against trainable parameters",
+            found.on_size,
+            found.points,
+            lambda point: point.trainable,
+            lambda point: point.on_size_front,
+        )
+    }
+    if len(found.timed) > 1:
+        drawn["tradeoffs_time"] = _picture(
+            found,
+            "tradeoffs_time",
+            f"Validation {found.metric_name} against training time",
+            found.on_time,
+            found.timed,
+            lambda point: point.seconds or 0.0,
+            lambda point: point.on_time_front,
+        )
+    return drawn
+
+
+def _picture(
+    found: Tradeoffs,
+    name: str,
+    title: str,
+    sentence: str,
+    points: Sequence[Point],
+    cost: Callable[[Point], float],
+    on_front: Callable[[Point], bool],
+) -> Picture:
+    cap = found.cap if name == "tradeoffs_parameters" else None
+    costs = [cost(point) for point in points]
+    ends = min(costs), max([*costs, cap or 0.0])
+    log = ends[0] > 0 and ends[1] / ends[0] > LOG_FROM
+    floor = lowest_drawn([point.metric for point in points])
+    across = side_by_side([math.log10(each) for each in costs] if log else costs, _width(ends, log))
+    places = thinned(
+        [
+            Place(point, 10**x if log else x, max(floor, point.metric), on_front(point))
+            for point, x in zip(points, across, strict=True)
+        ],
+        log,
+    )
+    groups = {
+        "low": [place for place in places if place.low],
+        "less": [place for place in places if not place.point.full and not place.low],
+        "others": [place for place in places if place.point.full and not place.point.winner and not place.low],
+        "winner": [place for place in places if place.point.winner and not place.low],
+    }
+    marks = {
+        gid: [Mark(place.point.number, told(place.point, found.metric_name)) for place in group]
+        for gid, group in groups.items()
+        if group
+    }
+
+    def draw(axes: Axes) -> None:
+        _draw_front(axes, sorted((cost(p), p.metric) for p in points if on_front(p)), floor)
+        for place in places if len(points) <= MOST_BARS else [p for p in places if p.on_front or p.point.winner]:
+            _draw_interval(axes, place, floor)
+        for gid, group in groups.items():
+            if group:
+                _draw_points(axes, gid, group)
+        if log:
+            axes.set_xscale("log")
+        else:
+            axes.set_xlim(0, max(ends[1] * 1.06, max(across) + 0.02 * ends[1]) or 1)
+        _draw_cap(axes, cap)
+        _label(axes, ends, log, of_parameters=name == "tradeoffs_parameters")
+        axes.set_ylabel(f"validation {found.metric_name}")
+
+    return picture(name, title, sentence, draw, size=(4.9, 3.3), marks=marks)
+
+
+def told(point: Point, metric_name: str) -> str:
+    """What is said of a point where somebody points at it."""
+    reached = f"{metric_name} {wording.share(point.metric)}"
+    if point.interval:
+        reached += f" (95 % interval {wording.span(point.interval)})"
+    name = wording.shortened(wording.clean(point.name), 160)
+    cost = f"{wording.count(point.trainable)} parameters, {wording.duration(point.seconds)}"
+    seeds = wording.plural(point.seeds, "seed")
+    return f"Rank {point.rank}, trial {point.number:04d} ({name}): {reached}, {cost}, {seeds}."
+
+
+def lowest_drawn(metrics: Sequence[float]) -> float:
+    """The lower edge: the lowest, unless that lies further below the median than thrice the range above it."""
+    middle, best, lowest = median(metrics), max(metrics), min(metrics)
+    far = best > middle and middle - lowest > 3 * (best - middle)
+    return middle - 2 * (best - middle) if far else lowest
+
+
+def thinned(places: Sequence[Place], log: bool) -> list[Place]:
+    """Of the places in one cell of a grid the best alone, but all that are on the front, and the winner."""
+    across = [math.log10(place.across) if log else place.across for place in places]
+    low, high = min(across), max(across)
+    bottom, top = min(place.up for place in places), max(place.up for place in places)
+    taken: set[tuple[int, int]] = set()
+    kept = []
+    for x, place in sorted(zip(across, places, strict=True), key=lambda each: -each[1].point.metric):
+        cell = (
+            int(CELLS[0] * (x - low) / (high - low)) if high > low else 0,
+            int(CELLS[1] * (place.up - bottom) / (top - bottom)) if top > bottom else 0,
+        )
+        if cell not in taken or place.on_front or place.point.winner or len(places) <= MOST_BARS:
+            kept.append(place)
+        taken.add(cell)
+    return sorted(kept, key=lambda place: place.point.rank)
+
+
+def side_by_side(sizes: Sequence[float], width: float) -> list[float]:
+    """Where points of these sizes stand across: at their size, or beside it where several have the same.
+
+    `width` is the axis's. A point never strays further than a quarter of the way to the next size.
+    """
+    distinct = sorted(set(sizes))
+    gaps = dict.fromkeys(distinct, width)
+    for low, high in pairwise(distinct):
+        gaps[low], gaps[high] = min(gaps[low], high - low), high - low
+    alike, placed = Counter(sizes), Counter[float]()
+    places = []
+    for size in sizes:
+        step = min(0.012 * width, 0.5 * gaps[size] / max(1, alike[size] - 1))
+        places.append(size + step * (placed[size] - (alike[size] - 1) / 2))
+        placed[size] += 1
+    return places
+
+
+def _width(ends: tuple[float, float], log: bool) -> float:
+    return math.log10(ends[1] / ends[0]) if log else ends[1] or 1.0
+
+
+def _draw_front(axes: Axes, steps: Sequence[tuple[float, float]], floor: float) -> None:
+    if len(steps) > 1:
+        across, up = zip(*((x, max(floor, y)) for x, y in steps), strict=True)
+        axes.step(across, up, where="post", color=SERIES[2], linewidth=1.8, alpha=0.85, zorder=1.6)
+
+
+def _draw_interval(axes: Axes, place: Place, floor: float) -> None:
+    if place.point.interval is None or place.low:
+        return
+    low, high = place.point.interval
+    colour = WARN if place.point.winner else SERIES[0] if place.point.full else MUTED
+    axes.vlines(place.across, max(floor, low), high, color=colour, linewidth=1.2, alpha=0.5, zorder=1.8)
+
+
+def _draw_points(axes: Axes, gid: str, group: Sequence[Place]) -> None:
+    style: dict[str, Any] = {
+        "low": {"marker": "v", "s": 26, "facecolors": "none", "edgecolors": MUTED, "linewidths": 1.1},
+        "less": {"marker": "o", "s": 22, "facecolors": "none", "edgecolors": MUTED, "linewidths": 1.1},
+        "others": {"marker": "o", "s": 30, "color": SERIES[0], "linewidths": 0, "alpha": 0.85},
+        "winner": {"marker": "D", "s": 62, "color": WARN, "linewidths": 0},
+    }[gid]
+    drawn = axes.scatter([p.across for p in group], [p.up for p in group], zorder=2.5, clip_on=False, **style)
+    drawn.set_gid(gid)
+
+
+def _draw_cap(axes: Axes, cap: int | None) -> None:
+    if not cap:
+        return
+    axes.axvline(cap, color=MUTED, linestyle=(0, (4, 3)), linewidth=1.2)
+    axes.annotate(
+        f"cap {cap:,} ",
+        (cap, 0),
+        xytext=(-2, 5),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        fontsize=9,
+        color=INK,
+    )
+
+
+def _label(axes: Axes, ends: tuple[float, float], log: bool, *, of_parameters: bool) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+
+    if log:
+        wide = ends[1] / ends[0] > 100
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    if of_parameters:
+        axes.xaxis.set_major_formatter(lambda number, _: _thousands(number))
+        axes.set_xlabel("trainable parameters" + (", logarithmic" if log else ""))
+    else:
+        axes.xaxis.set_major_formatter(lambda number, _: _time(number))
+        axes.set_xlabel("time of a trial" + (", logarithmic" if log else ""))
+
+
+def _thousands(number: float) -> str:
+    if number >= 1e6:
+        return f"{number / 1e6:g} M"
+    return f"{number / 1e3:g} k" if number >= 1e3 else f"{number:g}"
+
+
+def _time(seconds: float) -> str:
+    if seconds >= 7200:
+        return f"{seconds / 3600:g} h" if seconds % 1800 == 0 else f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.3g} min" if seconds >= 120 else f"{seconds:g} s"

@@ -1,0 +1,75 @@
+"""A leaderboard row's configuration as a recipe that `loraloom train` takes.
+
+It names what the run's recipe sets beside the defaults, and the row's own values: a dozen lines. Values are written as
+JSON, which YAML 1.2 reads; so the page's script writes the same lines for any row from the row's values alone, and ten
+thousand recipes take no room. The time limit and the search are left out: they are not the row's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from loraloom.recipe.fields import SECTIONS, Budget
+from loraloom.report.leaderboard import Leaderboard, Row
+from loraloom.report.reading import Run
+
+SEED = "train.seed"
+_ESCAPED = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
+"""What YAML refuses or folds, or what would not be seen: within a quoted text each has an escape."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowRecipes:
+    """`base` has what does not vary: fields by section, `engine` by itself. A row's values go to `names` (dotted)."""
+
+    base: Mapping[str, Any]
+    names: tuple[str, ...]
+
+    def values(self, row: Row) -> tuple[Any, ...]:
+        return (*row.written, row.seed)
+
+    def text(self, row: Row) -> str:
+        return recipe_text(self.base, self.names, self.values(row))
+
+
+def row_recipes(run: Run, board: Leaderboard) -> RowRecipes:
+    names = (*board.axes, SEED)
+    whole = run.recipe.model_dump(mode="json")
+    base: dict[str, Any] = {}
+    models: dict[str, type[BaseModel]] = {**SECTIONS, "budget": Budget}
+    for section, model in models.items():
+        defaults = model().model_dump(mode="json")
+        fields = {
+            field: value
+            for field, value in whole[section].items()
+            if value != defaults[field] and f"{section}.{field}" not in (*names, "budget.max_seconds")
+        }
+        base[section] = fields  # an empty one keeps its place
+    if run.recipe.engine != "auto":
+        base["engine"] = run.recipe.engine
+    return RowRecipes(base, names)
+
+
+def recipe_text(base: Mapping[str, Any], names: Sequence[str], values: Sequence[Any]) -> str:
+    """YAML, a line for each field. `page.js: recipeText` writes the same."""
+    whole = {section: dict(fields) if isinstance(fields, Mapping) else fields for section, fields in base.items()}
+    for name, value in zip(names, values, strict=True):
+        section, _, field = name.partition(".")
+        whole.setdefault(section, {})[field] = value
+    lines = []
+    for section, fields in whole.items():
+        if isinstance(fields, Mapping) and fields:
+            lines += [f"{section}:", *(f"  {field}: {_written(value)}" for field, value in fields.items())]
+        elif not isinstance(fields, Mapping):
+            lines.append(f"{section}: {_written(fields)}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _written(value: Any) -> str:
+    return _ESCAPED.sub(lambda match: f"\\u{ord(match.group()):04x}", json.dumps(value, ensure_ascii=False))

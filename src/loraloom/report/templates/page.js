@@ -1,0 +1,337 @@
+// The page is whole without this script, which adds to it: a theme, copying, sorting, filtering and opening the rows of
+// the leaderboard, and pointing at the points of pictures. Text from a run is only ever set as text.
+(() => {
+  'use strict';
+  const MOST = 100;  // rows shown at once: ten thousand of them in one table would not scroll
+
+  const make = (tag, attributes = {}, ...children) => {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    element.append(...children);
+    return element;
+  };
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+  // -- theme ---------------------------------------------------------------------------------------------------------
+
+  const kept = (value) => {  // a browser may keep nothing for a file
+    try {
+      if (value) localStorage.setItem('loraloom-theme', value);
+      return localStorage.getItem('loraloom-theme');
+    } catch { return null; }
+  };
+
+  const addTheme = () => {
+    const root = document.documentElement;
+    const system = matchMedia('(prefers-color-scheme: dark)');
+    const isDark = () => (root.dataset.theme ?? (system.matches ? 'dark' : 'light')) === 'dark';
+    const button = make('button', { type: 'button', class: 'button theme' });
+    const say = () => { button.textContent = isDark() ? 'Light' : 'Dark'; button.setAttribute('aria-label', `${button.textContent} colours`); };
+    if (['light', 'dark'].includes(kept())) root.dataset.theme = kept();
+    button.addEventListener('click', () => { root.dataset.theme = isDark() ? 'light' : 'dark'; kept(root.dataset.theme); say(); });
+    system.addEventListener('change', say);
+    say();
+    document.querySelector('header').append(button);
+  };
+
+  // -- copying -------------------------------------------------------------------------------------------------------
+
+  const copy = async (pre) => {
+    try { await navigator.clipboard.writeText(pre.textContent); } catch {
+      getSelection().selectAllChildren(pre);
+      document.execCommand('copy');
+    }
+  };
+
+  const addCopying = (root) => {
+    for (const pre of all('pre.copy', root)) {
+      if (pre.previousElementSibling?.matches('.copy-button')) continue;
+      const button = make('button', { type: 'button', class: 'button copy-button' }, 'Copy');
+      button.append(make('span', { class: 'unseen' }, `: ${pre.getAttribute('aria-label')}`));
+      button.addEventListener('click', async () => {
+        await copy(pre);
+        button.firstChild.data = 'Copied';
+        setTimeout(() => { button.firstChild.data = 'Copy'; }, 1500);
+      });
+      pre.parentElement.classList.add('copied');
+      pre.before(button);
+    }
+  };
+
+  // -- the leaderboard -----------------------------------------------------------------------------------------------
+
+  const ESCAPED = /[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffe\uffff]/g;
+  const written = (value) =>
+    JSON.stringify(value).replace(ESCAPED, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`);
+
+  const recipeText = (base, names, values) => {  // as row_recipes.py: recipe_text
+    const whole = new Map(Object.entries(base).map(([name, given]) =>
+      [name, given instanceof Object ? new Map(Object.entries(given)) : given]));
+    names.forEach((name, at) => {
+      const [section, field] = name.split('.');
+      if (!whole.has(section)) whole.set(section, new Map());
+      whole.get(section).set(field, values[at]);
+    });
+    const lines = [];
+    for (const [section, fields] of whole) {
+      if (fields instanceof Map && fields.size === 0) continue;
+      if (fields instanceof Map) {
+        lines.push(`${section}:`);
+        for (const [field, value] of fields) lines.push(`  ${field}: ${written(value)}`);
+      } else lines.push(`${section}: ${written(fields)}`);
+    }
+    return `${lines.join('\n')}\n`;
+  };
+
+  const NUMBER = /^[<>]?([-+]?[\d,]*\.?\d+(?:e[-+]?\d+)?)(?:\s|$)/i;
+  const keyOf = (cell) => {  // null is sorted last
+    const text = cell.dataset.s ?? (cell.firstChild?.nodeType === 3 ? cell.firstChild.data : cell.textContent);
+    const number = NUMBER.exec(text.trim());
+    if (number) return parseFloat(number[1].replaceAll(',', ''));
+    return text.trim() === '' || text.trim() === '–' ? null : text.trim();
+  };
+  const compare = (a, b) => {
+    if (typeof a === 'number' && typeof b === 'number') return a - b;
+    if (typeof a !== typeof b) return typeof a === 'number' ? -1 : 1;
+    return a.localeCompare(b, undefined, { numeric: true });
+  };
+
+  const addBoard = (table) => {
+    const region = table.parentElement;
+    const section = table.closest('section');
+    const body = table.tBodies[0];
+    const heads = [...table.tHead.rows[0].cells];
+    const titles = heads.map((head) => (head.lastChild?.textContent ?? '').trim().toLowerCase());
+    const names = JSON.parse(table.dataset.names);
+    const base = JSON.parse(table.dataset.base);
+    const rest = section.querySelector('details.rest');
+    const opened = new Map(all('.opened-rows > details', section).map((each) => [each.id, each]));
+    const rows = all('table.board > tbody > tr', section).map((line, order) => ({ line, order, keys: [] }));
+    for (const row of rows) row.line.classList.add('row');
+    const find = new Map(rows.map((row) => [row.line.dataset.trial, row]));
+    rest?.remove();
+    section.querySelector('.opened-rows')?.setAttribute('hidden', '');
+
+    let matching = rows;
+    let from = 0;
+    let sorted = { column: 0, down: false };
+
+    const input = make('input', { type: 'search', placeholder: 'Filter, as in: muon r=16', 'aria-label': 'Filter the rows', 'aria-describedby': 'filter-hint', autocomplete: 'off', spellcheck: 'false' });
+    const status = make('p', { role: 'status' });
+    const hint = make('span', { id: 'filter-hint', class: 'unseen' }, 'Words that a row must hold; column=value for an exact value.');
+    region.before(make('div', { class: 'finder' }, input, status, hint));
+    const before = make('button', { type: 'button', class: 'button' }, `Previous ${MOST}`);
+    const after = make('button', { type: 'button', class: 'button' }, `Next ${MOST}`);
+    const pages = make('div', { class: 'pages' }, before, after);
+    region.after(pages);
+
+    const key = (row, column) => (row.keys[column] ??= { is: column ? keyOf(row.line.cells[column]) : row.order }).is;
+
+    const show = () => {
+      const fragment = document.createDocumentFragment();
+      const shown = matching.slice(from, from + MOST);
+      for (const row of shown) {
+        addButton(row);
+        fragment.append(row.line);
+        if (row.detail) fragment.append(row.detail);
+      }
+      body.replaceChildren(fragment);
+      const count = (number) => number.toLocaleString('en');
+      const part = shown.length < matching.length;
+      status.textContent = (matching.length === rows.length ? `${count(rows.length)} rows` : `${count(matching.length)} of ${count(rows.length)} rows`)
+        + (part ? `, the ${count(from + 1)}. to ${count(from + shown.length)}. shown` : '');
+      pages.hidden = !part;
+      before.disabled = from === 0;
+      after.disabled = from + MOST >= matching.length;
+    };
+
+    const order = () => {
+      const { column, down } = sorted;
+      matching = [...matching].sort((one, other) => {
+        const [a, b] = [key(one, column), key(other, column)];
+        if (a === null || b === null) return (a === null) - (b === null) || one.order - other.order;
+        return (down ? -compare(a, b) : compare(a, b)) || one.order - other.order;
+      });
+      heads.forEach((head, at) => at === column ? head.setAttribute('aria-sort', down ? 'descending' : 'ascending') : head.removeAttribute('aria-sort'));
+    };
+
+    const filter = () => {
+      const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      matching = rows.filter((row) => words.every((word) => {
+        const [name, value] = word.split('=');
+        const column = value ? titles.indexOf(name) : -1;
+        if (column > 0) return row.line.cells[column].textContent.trim().toLowerCase() === value;
+        row.text ??= row.line.textContent.toLowerCase();
+        return row.text.includes(word);
+      }));
+      from = 0;
+      order();
+      show();
+    };
+
+    const detailOf = (row) => {
+      const trial = row.line.dataset.trial;
+      let content = opened.get(`row-${trial}`)?.querySelector('.opened');
+      if (!content) {
+        content = section.querySelector('#row-template').content.firstElementChild.cloneNode(true);
+        content.querySelector('code:not(p code)').textContent = recipeText(base, names, JSON.parse(row.line.dataset.v));
+      }
+      return content;
+    };
+
+    const addButton = (row) => {
+      if (row.button) return;
+      const head = row.line.cells[0];
+      const link = head.firstChild;
+      const text = link.textContent.trim();
+      row.button = make('button', { type: 'button', class: 'open', 'aria-expanded': 'false', 'aria-label': `${text === '–' ? 'No rank' : text}: open trial ${row.line.dataset.trial}` }, text);
+      row.button.addEventListener('click', (event) => { event.stopPropagation(); toggle(row); });
+      row.line.addEventListener('click', (event) => {
+        if (!event.target.closest('a, button') && getSelection().isCollapsed) toggle(row);
+      });
+      link.replaceWith(row.button);
+    };
+
+    const toggle = (row, open = !row.detail) => {
+      if (open === Boolean(row.detail)) return;
+      if (open) {
+        row.content ??= detailOf(row);
+        row.detail = make('tr', { class: 'detail', id: `detail-${row.line.dataset.trial}` }, make('td', { colspan: heads.length }, row.content));
+        row.line.after(row.detail);
+        addCopying(row.detail);
+        row.button.setAttribute('aria-controls', row.detail.id);
+      } else {
+        row.detail.remove();
+        row.detail = null;
+        row.button.removeAttribute('aria-controls');
+      }
+      row.button.setAttribute('aria-expanded', String(open));
+    };
+
+    heads.forEach((head, column) => {
+      const button = make('button', { type: 'button', class: 'sort' });
+      button.append(...head.childNodes);
+      button.addEventListener('click', () => {
+        const bestFirst = ['accuracy', 'macro-f1'].includes(titles[column]);
+        sorted = { column, down: sorted.column === column ? !sorted.down : bestFirst };
+        from = 0;
+        order();
+        show();
+      });
+      head.append(button);
+    });
+    let waiting;
+    input.addEventListener('input', () => { clearTimeout(waiting); waiting = setTimeout(filter, rows.length > 500 ? 120 : 0); });
+    const turn = (by) => {
+      from += by;
+      show();
+      region.scrollIntoView({ block: 'nearest' });
+      if (document.activeElement?.disabled || document.activeElement === document.body) (by > 0 ? before : after).focus({ preventScroll: true });
+    };
+    before.addEventListener('click', () => turn(-MOST));
+    after.addEventListener('click', () => turn(MOST));
+    order();
+    show();
+
+    return (trial) => {  // opens the row of a trial, wherever it is
+      const row = find.get(trial);
+      if (!row) return;
+      if (!matching.includes(row)) { input.value = ''; filter(); }
+      const page = MOST * Math.floor(matching.indexOf(row) / MOST);
+      if (page !== from) { from = page; show(); }
+      toggle(row, true);
+      row.line.scrollIntoView({ block: 'center' });
+      row.button.focus({ preventScroll: true });
+    };
+  };
+
+  // -- points of pictures ----------------------------------------------------------------------------------------------
+
+  const addPointing = (svg, open) => {
+    const marks = all('.mark', svg);
+    if (!marks.length) return;
+    const tip = document.querySelector('.tip') ?? document.body.appendChild(make('div', { class: 'tip', 'aria-hidden': 'true', hidden: '' }));
+    svg.setAttribute('role', 'group');
+    for (const mark of marks) {
+      const title = mark.querySelector('title');
+      mark.setAttribute('role', 'img');
+      mark.setAttribute('aria-label', title.textContent);
+      mark.setAttribute('tabindex', '-1');
+      title.remove();
+    }
+    const centre = (mark) => {
+      const box = mark.getBoundingClientRect();
+      return [box.x + box.width / 2, box.y + box.height / 2];
+    };
+    let current = null;
+    const point = (mark) => {
+      current?.classList.remove('on');
+      current = mark;
+      tip.hidden = !mark;
+      if (!mark) return;
+      mark.classList.add('on');
+      tip.textContent = mark.getAttribute('aria-label');
+      const [x, y] = centre(mark);
+      const box = tip.getBoundingClientRect();
+      tip.style.left = `${Math.max(12, Math.min(innerWidth - box.width - 12, x - box.width / 2))}px`;
+      tip.style.top = `${y - box.height - 14 > 8 ? y - box.height - 14 : y + 14}px`;
+    };
+    const nearest = (event) => {
+      let found = null, least = 26;
+      for (const mark of marks) {
+        const [x, y] = centre(mark);
+        const far = Math.hypot(event.clientX - x, event.clientY - y);
+        if (far < least) [found, least] = [mark, far];
+      }
+      return found;
+    };
+    const byPlace = [...marks].sort((one, other) => centre(one)[0] - centre(other)[0] || centre(other)[1] - centre(one)[1]);
+    byPlace[0].setAttribute('tabindex', '0');
+    const moves = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+    svg.addEventListener('pointermove', (event) => { const mark = nearest(event); if (mark !== current) point(mark); });
+    svg.addEventListener('pointerleave', () => point(null));
+    svg.addEventListener('focusin', (event) => point(event.target.closest('.mark')));
+    svg.addEventListener('focusout', () => point(null));
+    svg.addEventListener('click', (event) => { const mark = nearest(event); if (mark) open?.(mark.dataset.trial); });
+    svg.addEventListener('keydown', (event) => {
+      const mark = event.target.closest('.mark');
+      if (!mark) return;
+      const at = byPlace.indexOf(mark);
+      const to = event.key === 'Home' ? 0 : event.key === 'End' ? byPlace.length - 1 : moves[event.key] ? at + moves[event.key] : null;
+      if (event.key === 'Escape') point(null);
+      else if (event.key === 'Enter') open?.(mark.dataset.trial);
+      else if (byPlace[to]) {
+        mark.setAttribute('tabindex', '-1');
+        byPlace[to].setAttribute('tabindex', '0');
+        byPlace[to].focus({ preventScroll: true });
+      } else return;
+      event.preventDefault();
+    });
+    addEventListener('scroll', () => { if (current) point(current); }, { passive: true });
+    svg.parentElement.classList.add('reads');
+  };
+
+  // -- where the reader is -----------------------------------------------------------------------------------------------
+
+  const addFollowing = () => {
+    const links = new Map(all('nav a').map((link) => [link.hash.slice(1), link]));
+    const watch = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) {
+        if (!isIntersecting) continue;
+        for (const link of links.values()) link.removeAttribute('aria-current');
+        links.get(target.id)?.setAttribute('aria-current', 'true');
+      }
+    }, { rootMargin: '-15% 0px -75% 0px' });
+    for (const section of all('main > section')) watch.observe(section);
+  };
+
+  addTheme();
+  const table = document.querySelector('table.board');
+  const open = table ? addBoard(table) : null;
+  addCopying(document);
+  for (const svg of all('svg.plot')) addPointing(svg, open);
+  addFollowing();
+  const toRow = () => { if (/^#row-\d+$/.test(location.hash)) open?.(location.hash.slice(5)); };
+  addEventListener('hashchange', toRow);
+  toRow();
+})();

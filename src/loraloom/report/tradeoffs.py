@@ -1,0 +1,154 @@
+"""What accuracy costs: configurations by their parameters and by their training time, and the fronts of both.
+
+A configuration is on a front where none is both cheaper and at least as good, by means over seeds: the set of Pareto
+("Manuale di economia politica", 1906). A front of noisy means flatters, as any best of many does: so the sentences say
+from which cost on a gain is still more than the noise of the best. Cost: a sort. Rejected: a front of lower ends of
+intervals, which prefers whatever has more seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from loraloom.metrics import Interval
+from loraloom.report.leaderboard import Leaderboard, Row, describe
+from loraloom.report.reading import Run
+from loraloom.report.wording import count, duration, plural, share, span
+
+NEAR_CAP = 0.9
+"""Of the cap: a best configuration beyond it might be held back by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A ranked configuration; `number` is its best trial, `metric` the mean over its seeds.
+
+    `full` says whether it was trained on as many rows as any: only such are compared by size.
+    """
+
+    number: int
+    rank: int
+    name: str
+    metric: float
+    interval: Interval | None
+    seeds: int
+    trainable: int
+    seconds: float | None
+    full: bool
+    winner: bool
+    on_size_front: bool
+    on_time_front: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tradeoffs:
+    """`points` in the leaderboard's order, and a sentence or three on each picture."""
+
+    points: tuple[Point, ...]
+    metric_name: str
+    has_intervals: bool
+    cap: int | None
+    on_size: str
+    on_time: str
+
+    @property
+    def timed(self) -> tuple[Point, ...]:
+        return tuple(point for point in self.points if point.seconds is not None)
+
+
+def tradeoffs(run: Run, board: Leaderboard) -> Tradeoffs | None:
+    """None where fewer than two configurations have a result."""
+    ranked = [row for row in board.ranked if row.metric is not None and row.best_number is not None]
+    if len(ranked) < 2:
+        return None
+    most = max(row.reach for row in ranked)
+    full = [row for row in ranked if row.reach == most]
+    timed = [row for row in ranked if row.seconds is not None]
+    by_size = front(full, lambda row: row.trainable)
+    by_time = front(timed, lambda row: row.seconds or 0.0)
+    on_size, on_time = ({id(row) for row in rows} for rows in (by_size, by_time))
+    cap = run.recipe.budget.max_trainable_parameters
+    return Tradeoffs(
+        points=tuple(
+            Point(
+                number=row.best_number or 0,
+                rank=row.rank or 0,
+                name=describe(board.axes, row.values),
+                metric=row.metric or 0.0,
+                interval=row.interval if board.metric == "accuracy" else None,
+                seeds=row.seeds,
+                trainable=row.trainable,
+                seconds=row.seconds,
+                full=row.reach == most,
+                winner=row is board.winner,
+                on_size_front=id(row) in on_size,
+                on_time_front=id(row) in on_time,
+            )
+            for row in ranked
+        ),
+        metric_name=board.metric_name,
+        has_intervals=board.metric == "accuracy",
+        cap=cap,
+        on_size=" ".join(_on_size(board, full, by_size, cap)),
+        on_time=" ".join(_on_time(board, timed, by_time)),
+    )
+
+
+def front(rows: Sequence[Row], cost: Callable[[Row], float]) -> tuple[Row, ...]:
+    """The rows than which none is both cheaper, or as cheap, and better, or as good: from the cheapest on."""
+    kept: list[Row] = []
+    for row in sorted(rows, key=lambda row: (cost(row), -(row.metric or 0.0))):
+        if not kept or (row.metric or 0.0) > (kept[-1].metric or 0.0):
+            kept.append(row)
+    return tuple(kept)
+
+
+def _on_size(board: Leaderboard, full: Sequence[Row], found: Sequence[Row], cap: int | None) -> list[str]:
+    low, high = found[0], found[-1]
+    of = plural(len(full), "configuration")
+    if len(found) == 1:
+        said = [f"Of {of}, one is both the smallest and the best: size bought no {board.metric_name} here."]
+    else:
+        said = [
+            f"{len(found)} of {of} are on the front, from {share(low.metric)} with {count(low.trainable)} "
+            f"parameters to {share(high.metric)} with {count(high.trainable)}."
+        ]
+        said += _noise(board, found, lambda row: f"{count(row.trainable)} parameters")
+    if cap and high.trainable > NEAR_CAP * cap:
+        said.append(
+            f"The best takes {100 * high.trainable / cap:.0f} % of the cap: a higher cap might allow a better one."
+        )
+    elif cap and len(found) > 1:
+        said.append(f"The best takes {100 * high.trainable / cap:.0f} % of the cap, which holds nothing back here.")
+    return said
+
+
+def _on_time(board: Leaderboard, timed: Sequence[Row], found: Sequence[Row]) -> list[str]:
+    if not found:
+        return ["No trial left its time."]
+    low, high = found[0], found[-1]
+    of = plural(len(timed), "configuration")
+    if len(found) == 1:
+        return [
+            f"Of {of}, the quickest ({duration(low.seconds)}) is the best: time bought no {board.metric_name} here."
+        ]
+    return [
+        f"{len(found)} of {of} are on the front, from {share(low.metric)} in {duration(low.seconds)} to "
+        f"{share(high.metric)} in {duration(high.seconds)} a trial.",
+        *_noise(board, found, lambda row: f"{duration(row.seconds)} a trial"),
+    ]
+
+
+def _noise(board: Leaderboard, found: Sequence[Row], words: Callable[[Row], str]) -> list[str]:
+    """From where on along a front the rest of the way up is not more than the noise of its upper end."""
+    high = found[-1]
+    if board.metric != "accuracy" or high.noise_floor is None:
+        return []
+    near = next(row for row in found if (row.accuracy or 0.0) >= high.noise_floor)
+    interval = f"{span(high.interval)}, {plural(high.seeds, 'seed')}, {plural(high.examples, 'validation row')}"
+    if near is high:
+        return [f"The last step up is more than the noise of the upper end ({interval})."]
+    if near is found[0]:
+        return [f"All of that lies within the noise of the upper end ({interval}): more is not shown to be better."]
+    return [f"From {words(near)} ({share(near.metric)}) on, all lies within the noise of the upper end ({interval})."]

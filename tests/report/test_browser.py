@@ -1,0 +1,440 @@
+"""The page in a real browser, opened from its file: what a reader does with it, on any screen, with any text in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page
+from safetensors.numpy import save_file
+
+from loraloom.recipe import read_recipe
+from loraloom.report import write_report
+from loraloom.study.durable import write_manifest
+from loraloom.study.evidence import VALIDATION
+from tests.report.browser import chromium, opened, serious_violations
+from tests.report.report_runs import (
+    LABELS,
+    PROVENANCE,
+    TEST_ROWS,
+    VALIDATION_ROWS,
+    make_predictions,
+    make_recipe,
+    make_record,
+    make_score,
+    whole_run,
+    write_run,
+)
+
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
+PAYLOADS = (
+    "<script>window.pwned=1</script>",
+    "</script><script>window.pwned=2</script>",
+    "<img src=x onerror=window.pwned=3>",
+    '"><svg onload=window.pwned=4>',
+    "' onmouseover='window.pwned=5",
+    "</style><script>window.pwned=6</script>",
+    "</title></textarea></pre><iframe srcdoc='<script>parent.pwned=7</script>'>",
+    "javascript:window.pwned=8",
+    "<a href=javascript:window.pwned=9>x</a>",
+    "</td></tr></table><form action=//evil.example><input autofocus onfocus=window.pwned=10>",
+    "<!--<img src=--><img src=x onerror=window.pwned=11//>",
+    "]]><svg/onload=window.pwned=12>",
+    "{{ 7*7 }}${window.pwned=13}<%= 1 %>",
+    "<math><mtext><table><mglyph><style><img src=x onerror=window.pwned=14>",
+    "<base href=//evil.example><link rel=stylesheet href=//evil.example/x.css>",
+    "<meta http-equiv=refresh content='0;url=//evil.example'>",
+    "\u202e<b>txt</b>\u2066\x00\x1b[31m\u2028",
+    '\\"; window.pwned=15; //\\u003cscript\\u003e',
+    "<details open ontoggle=window.pwned=16>",
+    "<style>body{display:none}</style>",
+    "*/} body{display:none} /*",
+    "&lt;script&gt;window.pwned=17&lt;/script&gt;",
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a finished search; trial 3 left its validation predictions."""
+    run = whole_run(tmp_path_factory.mktemp("run") / "demo")
+    leave_predictions(run / "trials" / "0003")
+    return write_report(run)
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a search of 130 configurations, of thirteen axes."""
+    recipe = make_recipe(
+        lora={
+            "r": list(range(1, 66)),
+            "lora_alpha": [16, 32],
+            "lora_dropout": [0.0, 0.1],
+            "bias": ["none", "lora_only"],
+            "target_modules": [["query"], ["query", "value"]],
+        },
+        head={"kind": ["native", "linear"], "pooling": ["native", "mean"]},
+        train={
+            "optim": ["adam", "muon"],
+            "learning_rate": [1e-5, 0.001],
+            "per_device_train_batch_size": [8, 16],
+            "num_train_epochs": [1, 4],
+            "weight_decay": [0.0, 0.1],
+            "lr_scheduler_type": ["linear", "cosine"],
+        },
+    )
+    point: dict[str, Any] = {name: axis.first for name, axis in recipe.axes.items()}
+    records = []
+    for number in range(130):
+        here = {**point, "lora.r": 1 + number % 65, "lora.lora_alpha": 16 * (1 + number // 65)}
+        records.append(make_record(recipe, number, here, 0.6 + number / 400))
+    return write_report(write_run(tmp_path_factory.mktemp("run") / "long", recipe, records))
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run in which all that can come from outside is one payload or another."""
+    many = " ".join(PAYLOADS)
+    provenance: dict[str, Any] = {
+        **dict.fromkeys(("loraloom", "python", "git_revision", "command", "started"), many),
+        "packages": {payload: payload for payload in PAYLOADS},
+        "machine": {"cores": many, "memory_gb": many, "processor": many},
+        "model_revisions": {payload: payload for payload in PAYLOADS},
+        "dropped_points": list(PAYLOADS),
+        "data": {
+            **dict.fromkeys(("name", "fingerprint", "revision"), many),
+            "rows": {**PROVENANCE["data"]["rows"], many: 3},
+            "class_rows": {"train": dict.fromkeys(PAYLOADS, 3)},
+            "findings": [
+                {"kind": each, "severity": each, "count": 1, "sentence": each, "examples": [each]} for each in PAYLOADS
+            ],
+        },
+    }
+    names = [payload.replace("\x00", "").replace("\x1b", "") for payload in PAYLOADS]
+    recipe = make_recipe(
+        provenance,
+        data={"train_file": names[2], "text_column": names[:3], "label_column": names[4]},
+        backbone={"model": ["demo", *names]},
+        lora={"target_modules": [["query"], names[:4]]},
+        train={},
+    )
+    labels = tuple(f"{payload} {number}" for number, payload in enumerate(PAYLOADS[:9]))
+    records = []
+    for number, point in enumerate(recipe.grid()):
+        state: Literal["complete", "failed"] = "failed" if number % 4 == 3 else "complete"
+        accuracy = None if state == "failed" else 0.8 + number / 1000
+        reason = PAYLOADS[number % len(PAYLOADS)] if state == "failed" else None
+        records.append(
+            make_record(recipe, number, point, accuracy, labels=labels, marks=PAYLOADS[:3], state=state, reason=reason)
+        )
+    best = make_record(recipe, 0, records[0].point, 0.9, labels=labels, marks=PAYLOADS, test=make_score(0.9, TEST_ROWS))
+    texts = make_predictions(labels, text=many)
+    folder = tmp_path_factory.mktemp("run") / "<img src=x onerror=window.pwned=18>"
+    return write_report(write_run(folder, recipe, records, best=best, predictions=texts))
+
+
+def leave_predictions(trial: Path) -> None:
+    """As an engine leaves them: 13 of the rows are wrong."""
+    labels = np.arange(VALIDATION_ROWS) % len(LABELS)
+    predicted = np.where(np.arange(VALIDATION_ROWS) < 13, (labels + 1) % len(LABELS), labels)
+    shares = np.full((VALIDATION_ROWS, len(LABELS)), 0.05, dtype=np.float32)
+    shares[np.arange(VALIDATION_ROWS), predicted] = 0.8
+    rows = np.arange(VALIDATION_ROWS, dtype=np.int32)
+    save_file({"probabilities": shares, "labels": labels.astype(np.int32), "rows": rows}, trial / VALIDATION)
+    write_manifest(trial)
+
+
+def column(page: Page, number: int) -> list[str]:
+    """The texts of a column of the leaderboard, as the rows stand."""
+    cells = page.locator(f"#board > tbody > tr.row > :nth-child({number})").all_text_contents()
+    return [" ".join(cell.split()) for cell in cells]
+
+
+def overflow(page: Page) -> int:
+    """How much wider than the window the page is."""
+    return int(page.evaluate("document.documentElement.scrollWidth - innerWidth"))
+
+
+def test_the_page_opens_from_its_file_without_an_error_or_a_request(browser: Browser, demo: Path) -> None:
+    with opened(browser, demo) as found:
+        found.page.mouse.wheel(0, 4000)
+        assert found.page.locator("h1").inner_text() == "demo"
+        assert found.said == []
+        assert found.asked == [demo.as_uri()]
+
+
+def test_the_navigation_leads_to_every_section(browser: Browser, demo: Path) -> None:
+    with opened(browser, demo) as found:
+        links = found.page.locator("nav a")
+        titles = links.all_text_contents()
+        assert titles[:3] == ["Answer", "Leaderboard", "Size and time"]
+        for at in range(len(titles)):
+            links.nth(at).click()
+            target = found.page.evaluate("document.querySelector(location.hash).getBoundingClientRect().top")
+            end = found.page.evaluate("document.documentElement.scrollHeight - innerHeight - scrollY")
+            assert abs(target) < 60 or end < 2
+
+
+def test_the_leaderboard_is_sorted_by_any_column_with_the_keyboard(browser: Browser, demo: Path) -> None:
+    with opened(browser, demo) as found:
+        page = found.page
+        ranks = ["1", "2", "3", "4"]
+        assert [rank.split()[0] for rank in column(page, 1)][:4] == ranks
+        button = page.get_by_role("button", name="learning_rate")
+        head = page.locator("#board th", has=page.locator("button", has_text="learning_rate"))
+        button.focus()
+        page.keyboard.press("Enter")
+        assert head.get_attribute("aria-sort") == "ascending"
+        assert column(page, 4) == ["0.001"] * 3 + ["0.003"] * 3
+        page.keyboard.press("Space")
+        assert head.get_attribute("aria-sort") == "descending"
+        assert column(page, 4) == ["0.003"] * 3 + ["0.001"] * 3
+        assert page.locator("#board th[aria-sort]").count() == 1
+
+
+@pytest.mark.parametrize("name", ["Accuracy", "Parameters", "Time", "Loss"])
+def test_numbers_are_sorted_as_numbers_and_what_is_missing_last(browser: Browser, long: Path, name: str) -> None:
+    with opened(browser, long) as found:
+        page = found.page
+        heads = [" ".join(text.split()) for text in page.locator("#board thead th").all_text_contents()]
+        at = next(place for place, text in enumerate(heads, start=1) if text.endswith(name))
+        page.locator(f"#board thead th:nth-child({at}) button").click()
+        first = column(page, at)
+        page.locator(f"#board thead th:nth-child({at}) button").click()
+        last = column(page, at)
+        figures = [[float(text.split()[0].replace(",", "")) for text in texts] for texts in (first, last)]
+        if name != "Time":  # whose texts have units
+            assert sorted(figures[0]) in (figures[0], figures[0][::-1])
+            assert sorted(figures[1]) in (figures[1], figures[1][::-1])
+        assert first != last
+
+
+def test_the_filter_keeps_rows_by_words_and_by_exact_values_and_says_how_many(browser: Browser, demo: Path) -> None:
+    with opened(browser, demo) as found:
+        page = found.page
+        box, status = page.get_by_role("searchbox"), page.locator("#leaderboard [role=status]")
+        assert status.inner_text() == "6 rows"
+        box.fill("r=8")
+        page.wait_for_function("document.querySelector('#leaderboard [role=status]').textContent.startsWith('2 of 6')")
+        assert column(page, 3) == ["8", "8"]
+        box.fill("FAILED finite")
+        page.wait_for_function("document.querySelector('#leaderboard [role=status]').textContent.startsWith('1 of 6')")
+        assert "its loss is not finite at step 12" in column(page, 10)[0]
+        box.fill("nothing of the kind")
+        page.wait_for_function("document.querySelector('#leaderboard [role=status]').textContent.startsWith('0 of 6')")
+        assert column(page, 1) == []
+
+
+def test_a_row_opens_to_its_curves_its_confusion_and_a_recipe(browser: Browser, demo: Path, tmp_path: Path) -> None:
+    with opened(browser, demo) as found:
+        page = found.page
+        button = page.locator("tr.winner button.open")
+        assert button.get_attribute("aria-expanded") == "false"
+        button.press("Enter")
+        assert button.get_attribute("aria-expanded") == "true"
+        detail = page.locator(f"#{button.get_attribute('aria-controls')}")
+        assert detail.locator("svg.sketch").count() == 2
+        assert "13 of 222 validation rows wrong" in detail.inner_text()
+        path = tmp_path / "recipe.yaml"
+        path.write_text(detail.locator("pre").inner_text(), encoding="utf-8")
+        recipe = read_recipe(path)
+        assert not recipe.axes
+        assert (recipe.lora.r, recipe.train.learning_rate, recipe.train.num_train_epochs) == (4, 0.003, 4)
+        button.press("Enter")
+        assert detail.count() == 0
+
+
+def test_a_recipe_is_copied(browser: Browser, demo: Path) -> None:
+    with opened(browser, demo) as found:
+        page = found.page
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page.locator("tr.winner button.open").click()
+        page.locator("tr.detail .copy-button").click()
+        page.wait_for_function("document.querySelector('tr.detail .copy-button').textContent.startsWith('Copied')")
+        copied = page.evaluate("navigator.clipboard.readText()")
+        assert copied == page.locator("tr.detail pre").text_content()
+        assert copied.startswith("data:\n")
+
+
+def test_a_row_without_curves_of_its_own_opens_to_a_recipe_too(browser: Browser, long: Path, tmp_path: Path) -> None:
+    with opened(browser, long) as found:
+        page = found.page
+        row = page.locator("#board > tbody > tr.row").nth(60)
+        values = [" ".join(text.split()) for text in row.locator("td").all_text_contents()]
+        row.locator("button.open").click()
+        path = tmp_path / "recipe.yaml"
+        path.write_text(page.locator("tr.detail pre").inner_text(), encoding="utf-8")
+        recipe = read_recipe(path)
+        assert not recipe.axes
+        assert [str(recipe.lora.r), str(recipe.lora.lora_alpha)] == values[1:3]
+        assert recipe.train.learning_rate == 1e-5
+        assert recipe.train.seed == 42
+        assert recipe.lora.target_modules == ("query",)
+
+
+def test_a_long_leaderboard_is_turned_over_by_the_hundred(browser: Browser, long: Path) -> None:
+    with opened(browser, long) as found:
+        page = found.page
+        status = page.locator("#leaderboard [role=status]")
+        assert len(column(page, 1)) == 100
+        assert status.inner_text() == "130 rows, the 1. to 100. shown"
+        page.get_by_role("button", name="Next 100").click()
+        assert column(page, 1) == [str(rank) for rank in range(101, 131)]
+        assert status.inner_text() == "130 rows, the 101. to 130. shown"
+        assert page.get_by_role("button", name="Next 100").is_disabled()
+        page.get_by_role("button", name="Previous 100").click()
+        assert column(page, 1)[0] == "1"
+
+
+def test_pointing_at_a_picture_says_which_trial_it_is(browser: Browser, demo: Path) -> None:
+    with opened(browser, demo) as found:
+        page = found.page
+        mark = page.locator("#tradeoffs svg").first.locator("[data-trial='0003']")
+        mark.scroll_into_view_if_needed()
+        mark.hover()
+        tip = page.locator(".tip")
+        assert tip.is_visible()
+        assert tip.inner_text().startswith("Rank 1, trial 0003 (r 4, learning_rate 0.003): accuracy 0.968")
+        page.mouse.move(5, 5)
+        assert not tip.is_visible()
+
+
+def test_the_points_of_a_picture_are_gone_through_by_keyboard(browser: Browser, demo: Path) -> None:
+    with opened(browser, demo) as found:
+        page = found.page
+        svg = page.locator("#tradeoffs svg").first
+        assert svg.locator("[tabindex='0']").count() == 1
+        svg.locator("[tabindex='0']").focus()
+        said = {page.locator(".tip").inner_text()}
+        for _ in range(3):
+            page.keyboard.press("ArrowRight")
+            said.add(page.locator(".tip").inner_text())
+        assert len(said) == svg.locator(".mark").count() == 4
+        page.keyboard.press("Enter")
+        assert page.locator("tr.detail").count() == 1
+        assert page.evaluate("document.activeElement.classList.contains('open')")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_it_follows_the_system_and_can_be_told_otherwise(browser: Browser, demo: Path, scheme: Scheme) -> None:
+    brightness = "getComputedStyle(document.body).backgroundColor.match(/[0-9.]+/g).slice(0, 3).map(Number)"
+    with opened(browser, demo, scheme=scheme) as found:
+        page = found.page
+        before = sum(page.evaluate(brightness))
+        assert before > 600 if scheme == "light" else before < 150
+        assert page.locator("#tradeoffs svg text").first.evaluate("e => getComputedStyle(e).fill") != "rgb(0, 0, 0)"
+        page.get_by_role("button", name="colours").click()
+        after = sum(page.evaluate(brightness))
+        assert after < 150 if scheme == "light" else after > 600
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", [1280, 390])
+def test_axe_finds_nothing_serious(browser: Browser, demo: Path, scheme: Scheme, width: int) -> None:
+    with opened(browser, demo, width=width, scheme=scheme) as found:
+        found.page.locator("button.open").first.click()
+        assert serious_violations(found.page) == []
+
+
+@pytest.mark.parametrize("which", ["demo", "long", "hostile"])
+def test_a_phone_needs_no_scrolling_sideways(browser: Browser, which: str, request: pytest.FixtureRequest) -> None:
+    with opened(browser, request.getfixturevalue(which), width=390) as found:
+        found.page.locator("button.open").first.click()
+        assert overflow(found.page) <= 0
+
+
+def test_without_javascript_text_tables_and_pictures_are_there(browser: Browser, demo: Path) -> None:
+    with opened(browser, demo, script=False) as found:
+        page = found.page
+        assert page.locator("#board > tbody > tr").count() == 6
+        assert page.locator("svg.plot").count() == 5
+        assert all(page.locator("svg.plot").nth(at).is_visible() for at in range(5))
+        page.locator("#board > tbody > tr a").first.click()
+        page.locator("#row-0003 > summary").click()
+        assert page.locator("#row-0003 pre").is_visible()
+        assert page.locator("#row-0003 svg.sketch").first.is_visible()
+        assert page.locator("#tradeoffs .mark title").first.text_content()
+        assert page.locator("button").count() == 0
+
+
+def test_without_javascript_the_rest_of_a_long_leaderboard_is_folded(browser: Browser, long: Path) -> None:
+    with opened(browser, long, script=False) as found:
+        found.page.get_by_text("Rows 26 to 130").click()
+        assert found.page.locator("#board-rest > tbody > tr").last.is_visible()
+
+
+@pytest.mark.parametrize("which", ["demo", "long"])
+def test_on_paper_no_table_is_cut_off(browser: Browser, which: str, request: pytest.FixtureRequest) -> None:
+    path = request.getfixturevalue(which)
+    across = {"demo": 182, "long": 273}[which]  # of a page of A4 without its margins, in mm: long tables lie across
+    with opened(browser, path, width=int(across / 25.4 * 96)) as found:
+        page = found.page
+        page.emulate_media(media="print")
+        assert (
+            page.evaluate(
+                "[...document.querySelectorAll('table, pre, svg.plot')].filter(e => e.checkVisibility()"
+                " && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 90))"
+            )
+            == []
+        )
+        assert not page.locator("nav").is_visible()
+        pdf = page.pdf(prefer_css_page_size=True)
+        assert pdf.startswith(b"%PDF")
+        assert pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page/") > 1
+
+
+def test_hostile_text_injects_no_element_and_runs_nothing(browser: Browser, hostile: Path) -> None:
+    with opened(browser, hostile) as found:
+        page = found.page
+        for button in page.locator("button.open").all()[:30]:
+            button.click()
+        page.get_by_role("searchbox").fill(PAYLOADS[2])
+        for mark in page.locator(".mark").all()[:5]:
+            mark.dispatch_event("focusin")
+        assert page.evaluate("window.pwned") is None
+        assert found.said == []
+        assert found.asked == [hostile.as_uri()]
+        wrong = "img, iframe, object, embed, link, base, form, math, mglyph, textarea, marquee, a[href^='javascript' i]"
+        assert page.locator(wrong).count() == 0
+        assert page.locator("script").count() == page.locator("style").count() == 1
+        assert page.locator("title:not(svg title)").count() == 1
+        attributes = page.evaluate("[...document.querySelectorAll('*')].flatMap(each => each.getAttributeNames())")
+        assert not [name for name in attributes if name.startswith("on")]
+        assert page.locator("body").is_visible()
+        assert page.locator("section").count() == page.locator("nav a").count()
+
+
+def test_hostile_text_is_shown_as_it_is(browser: Browser, hostile: Path) -> None:
+    with opened(browser, hostile) as found:
+        text = found.page.locator("body").inner_text()
+        for payload in (PAYLOADS[0], PAYLOADS[2], PAYLOADS[12], PAYLOADS[21]):
+            assert payload in text
+
+
+def test_hostile_values_come_back_from_a_row_s_recipe(browser: Browser, hostile: Path, tmp_path: Path) -> None:
+    with opened(browser, hostile) as found:
+        page = found.page
+        models = set()
+        for button in page.locator("button.open").all()[-12:]:
+            button.click()
+            path = tmp_path / "recipe.yaml"
+            path.write_text(page.locator("tr.detail pre").text_content() or "", encoding="utf-8")
+            recipe = read_recipe(path)
+            models.add(recipe.backbone.model)
+            assert recipe.data.train_file == PAYLOADS[2]
+            button.click()
+        assert len(models & {payload.replace("\x00", "").replace("\x1b", "") for payload in PAYLOADS}) > 3
+
+
+def test_axe_finds_nothing_serious_with_hostile_text(browser: Browser, hostile: Path) -> None:
+    with opened(browser, hostile) as found:
+        assert serious_violations(found.page) == []

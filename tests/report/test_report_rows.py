@@ -1,0 +1,136 @@
+"""What opens under a row of the leaderboard: the recipe that trains it again, its curves, its confusion."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+from loraloom.recipe import read_recipe
+from loraloom.report import findings, read_run, write_report
+from loraloom.report.details import MOST_ROWS, Sketch
+from loraloom.report.row_recipes import recipe_text
+from loraloom.study.durable import write_manifest
+from loraloom.study.evidence import VALIDATION
+from tests.report.report_runs import LABELS, VALIDATION_ROWS, make_recipe, make_record, whole_run, write_run
+
+
+def leave_predictions(trial: Path, **other: Any) -> None:
+    labels = np.arange(VALIDATION_ROWS, dtype=np.int32) % len(LABELS)
+    shares = np.eye(len(LABELS), dtype=np.float32)[labels]
+    shares[:2] = np.eye(len(LABELS), dtype=np.float32)[4]
+    rows = np.arange(VALIDATION_ROWS, dtype=np.int32)
+    save_file({"probabilities": shares, "labels": labels, "rows": rows} | other, trial / VALIDATION)
+    write_manifest(trial)
+
+
+def test_a_row_s_recipe_is_its_configuration_and_its_best_trial_s_seed(tmp_path: Path) -> None:
+    recipe = make_recipe(
+        data={"dataset": "demo", "max_length": 96},
+        budget={"max_trainable_parameters": 2_000_000, "max_seconds": 60.0},
+        search={"sampler": "random", "n_trials": 3, "seeds": 2},
+        engine="trainer",
+    )
+    points = list(recipe.grid())
+    records = [make_record(recipe, 0, points[3], 0.91, seed=42), make_record(recipe, 1, points[3], 0.95, seed=43)]
+    found = findings(read_run(write_run(tmp_path / "run", recipe, records)))
+    path = tmp_path / "again.yaml"
+    path.write_text(found.details[0].recipe, encoding="utf-8")
+    again = read_recipe(path)
+    assert not again.axes
+    expected = recipe.configuration({**points[3], "train.seed": 43})
+    assert again.configuration({}) == expected
+    assert again.budget.max_trainable_parameters == 2_000_000
+    assert again.budget.max_seconds is None
+    assert again.engine == "trainer"
+
+
+def test_a_row_on_fewer_rows_says_so_in_its_recipe(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [1, 8]}, train={})
+    records = [
+        make_record(recipe, n, point, 0.9).model_copy(update={"train_rows": 100 + 900 * n})
+        for n, point in enumerate(recipe.grid())
+    ]
+    found = findings(read_run(write_run(tmp_path / "run", recipe, records)))
+    assert ["max_train_samples: 1000" in each.recipe for each in found.details] == [True, False]
+    assert "max_train_samples: 100\n" in found.details[1].recipe
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30).filter(str.strip))
+def test_any_text_comes_back_from_a_row_s_recipe(text: str) -> None:
+    written = recipe_text({"data": {"train_file": "rows.csv"}}, ("data.label_column",), (text,))
+    values = [line for line in written.split("\n") if line.startswith("  label_column: ")]
+    assert len(values) == 1
+    assert read_back(written) == text
+
+
+def read_back(written: str) -> str | None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recipe.yaml"
+        path.write_text(written, encoding="utf-8")
+        return read_recipe(path).data.label_column
+
+
+def test_curves_are_read_for_the_first_rows_alone(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": list(range(1, 41))}, train={})
+    records = [make_record(recipe, n, point, 0.5 + n / 100) for n, point in enumerate(recipe.grid())]
+    found = findings(read_run(write_run(tmp_path / "run", recipe, records)))
+    assert len(found.details) == MOST_ROWS
+    assert found.details[0].number == 39
+    assert "over 4 evaluations: on validation highest at epoch 4" in found.details[0].sketches[1].sentence
+
+
+def test_a_pruned_row_opens_too(tmp_path: Path) -> None:
+    found = findings(read_run(whole_run(tmp_path / "demo")))
+    places = {detail.number: detail.place for detail in found.details}
+    assert places[3] == "Rank 1"
+    assert places[4] == "Pruned"
+    assert places[5] == "Failed"
+
+
+def test_a_sketch_lies_within_its_frame() -> None:
+    sketch = Sketch("Loss", ((1.0, 4.0), (2.0, 1.0)), ((1.0, 3.0), (2.0, 2.0)), "")
+    assert sketch.path(sketch.train, 100, 50) == "M0.0 0.0L100.0 50.0"
+    assert sketch.at((2.0, 2.5), 100, 50) == ("100.0", "25.0")
+    level = Sketch("Loss", (), ((1.0, 3.0),), "")
+    assert level.path(level.validation, 100, 50) == "M0.0 50.0"
+
+
+def test_the_confusion_on_validation_is_of_what_the_trial_left(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "demo")
+    leave_predictions(run / "trials" / "0003")
+    found = findings(read_run(run))
+    matrix = found.details[0].matrix
+    assert matrix is not None
+    assert (matrix.rows, matrix.wrong) == (VALIDATION_ROWS, 2)
+    assert matrix.counts[0] == (44, 0, 0, 0, 1)
+    assert found.details[1].matrix is None
+    write_report(run)
+    with (run / "report" / "rows_confusion.csv").open(encoding="utf-8", newline="") as file:
+        assert {"trial": "0003", "true": "business", "predicted": "tech", "rows": "1"} in list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("damage", ["bytes", "manifest", "shape", "labels"])
+def test_damaged_predictions_are_named_and_left_out(tmp_path: Path, damage: str) -> None:
+    run = whole_run(tmp_path / "demo")
+    trial = run / "trials" / "0003"
+    if damage == "shape":
+        leave_predictions(trial, labels=np.zeros(3, dtype=np.int32))
+    elif damage == "labels":
+        leave_predictions(trial, labels=np.full(VALIDATION_ROWS, 9, dtype=np.int32))
+    else:
+        leave_predictions(trial)
+        (trial / VALIDATION).write_bytes(b"\xff" * 40)
+        if damage == "bytes":
+            write_manifest(trial)
+    found = findings(read_run(run))
+    assert found.details[0].matrix is None
+    assert [problem for problem in found.problems if VALIDATION in problem]

@@ -1,0 +1,126 @@
+"""What accuracy costs: fronts, their sentences, and the points of the pictures."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloom.report import read_run, write_report
+from loraloom.report.leaderboard import leaderboard
+from loraloom.report.pictures.tradeoffs import Place, lowest_drawn, side_by_side, thinned
+from loraloom.report.tradeoffs import Point, Tradeoffs, tradeoffs
+from loraloom.study.record import TrialRecord
+from tests.report.report_runs import make_recipe, make_record, write_run
+
+
+def of(tmp_path: Path, accuracies: dict[int, float | list[float]], **sections: Any) -> Tradeoffs | None:
+    """Of a run in which each rank (which takes 62.5 seconds and a rank) reached these accuracies."""
+    recipe = make_recipe(lora={"r": list(accuracies)}, train={}, **sections)
+    records: list[TrialRecord] = []
+    for rank, given in accuracies.items():
+        for seed, accuracy in enumerate(given if isinstance(given, list) else [given]):
+            records.append(make_record(recipe, len(records), {"lora.r": rank}, accuracy, seed=42 + seed))
+    run = read_run(write_run(tmp_path / "run", recipe, records, evaluations=()))
+    return tradeoffs(run, leaderboard(run))
+
+
+def test_the_front_has_those_that_none_beats_at_a_lower_cost(tmp_path: Path) -> None:
+    found = of(tmp_path, {1: 0.80, 2: 0.90, 4: 0.88, 8: 0.96, 16: 0.96})
+    assert found is not None
+    on_size = [point.name for point in found.points if point.on_size_front]
+    assert sorted(on_size) == ["r 1", "r 2", "r 8"]
+    assert [point.name for point in found.points if point.on_time_front] == on_size
+
+
+def test_means_over_seeds_make_the_front(tmp_path: Path) -> None:
+    found = of(tmp_path, {2: [0.99, 0.81], 4: [0.93, 0.93], 8: 0.92})
+    assert found is not None
+    assert {point.name: point.seeds for point in found.points if point.on_size_front} == {"r 2": 2, "r 4": 2}
+
+
+def test_a_front_whose_steps_are_noise_is_said_to_be_so(tmp_path: Path) -> None:
+    found = of(tmp_path, {2: 0.955, 8: 0.964})
+    assert found is not None
+    assert "2 of 2 configurations are on the front, from 0.955 with 166,432 parameters to 0.964" in found.on_size
+    assert "All of that lies within the noise of the upper end" in found.on_size
+    assert "1 seed, 222 validation rows" in found.on_size
+
+
+def test_it_says_from_which_cost_on_more_is_not_shown_to_be_better(tmp_path: Path) -> None:
+    found = of(tmp_path, {1: 0.6, 2: 0.95, 8: 0.964})
+    assert found is not None
+    assert "From 166,432 parameters (0.950) on, all lies within the noise" in found.on_size
+
+
+def test_a_last_step_that_is_more_than_noise_is_said_to_be_so(tmp_path: Path) -> None:
+    found = of(tmp_path, {1: 0.5, 8: 0.95})
+    assert found is not None
+    assert "The last step up is more than the noise of the upper end" in found.on_size
+
+
+def test_a_smallest_one_that_is_the_best_leaves_no_tradeoff(tmp_path: Path) -> None:
+    found = of(tmp_path, {1: 0.95, 8: 0.9})
+    assert found is not None
+    assert "one is both the smallest and the best" in found.on_size
+    assert "time bought no accuracy here" in found.on_time
+
+
+def test_a_best_one_near_the_cap_might_be_held_back_by_it(tmp_path: Path) -> None:
+    found = of(tmp_path, {1: 0.5, 8: 0.95}, budget={"max_trainable_parameters": 225_000})
+    assert found is not None
+    assert "a higher cap might allow a better one" in found.on_size
+
+
+def test_configurations_on_fewer_rows_are_compared_by_time_alone(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [1, 8]}, train={})
+    records = [
+        make_record(recipe, 0, {"lora.r": 1}, 0.90).model_copy(update={"train_rows": 100}),
+        make_record(recipe, 1, {"lora.r": 8}, 0.95).model_copy(update={"train_rows": 1558}),
+    ]
+    run = read_run(write_run(tmp_path / "run", recipe, records))
+    found = tradeoffs(run, leaderboard(run))
+    assert found is not None
+    assert [(point.full, point.on_size_front, point.on_time_front) for point in found.points] == [
+        (True, True, True),
+        (False, False, True),
+    ]
+
+
+def test_one_configuration_has_no_tradeoff(tmp_path: Path) -> None:
+    assert of(tmp_path, {4: 0.9}) is None
+
+
+def test_each_point_of_a_picture_names_its_trial(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [1, 2, 4]}, train={})
+    records = [make_record(recipe, n, point, 0.9 + n / 100) for n, point in enumerate(recipe.grid())]
+    html = write_report(write_run(tmp_path / "run", recipe, records)).read_text(encoding="utf-8")
+    assert sorted(re.findall(r'class="mark" data-trial="(\d+)"', html)) == sorted(["0000", "0001", "0002"] * 2)
+    assert "<title>Rank 1, trial 0002 (r 4): accuracy 0.919 (95 % interval 0.875–0.948), 184,864 parameters" in html
+
+
+def test_of_very_many_points_those_that_can_be_told_apart_are_drawn() -> None:
+    points = [
+        Point(n, n + 1, "", 0.9 + (n % 70) / 1000, None, 1, 1000 * (n % 20 + 1), None, True, n == 7, n == 8, False)
+        for n in range(10_000)
+    ]
+    places = [Place(point, float(point.trainable), point.metric, point.on_size_front) for point in points]
+    drawn = thinned(places, log=False)
+    assert len(drawn) < 1000
+    assert {points[7], points[8]} <= {place.point for place in drawn}
+    assert max(place.up for place in drawn) == max(place.up for place in places)
+    assert thinned(places[:60], log=True) == places[:60]
+
+
+def test_results_far_below_the_rest_do_not_flatten_the_picture() -> None:
+    assert lowest_drawn([0.2, 0.95, 0.96, 0.97]) == pytest.approx(0.925)
+    assert lowest_drawn([0.93, 0.95, 0.96, 0.97]) == 0.93
+    assert lowest_drawn([0.9, 0.9]) == 0.9
+
+
+def test_points_of_equal_cost_stand_beside_each_other() -> None:
+    places = side_by_side([5.0, 5.0, 6.0], 6.0)
+    assert places[0] < 5 < places[1] < 5.25
+    assert places[2] == 6
