@@ -356,8 +356,8 @@ def test_without_javascript_text_tables_and_pictures_are_there(browser: Browser,
     with opened(browser, demo, script=False) as found:
         page = found.page
         assert page.locator("#board > tbody > tr").count() == 6
-        assert page.locator("svg.plot").count() == 5
-        assert all(page.locator("svg.plot").nth(at).is_visible() for at in range(5))
+        assert page.locator("svg.plot").count() == 9
+        assert all(page.locator("svg.plot").nth(at).is_visible() for at in range(9))
         page.locator("#board > tbody > tr a").first.click()
         page.locator("#row-0003 > summary").click()
         assert page.locator("#row-0003 pre").is_visible()
