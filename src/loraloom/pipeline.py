@@ -6,7 +6,7 @@ that `resume` goes on with: the next trial is a function of the recipe and the l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,8 @@ def search(
     made["data"] |= place.facts()
     run = Run.create(Path(out), recipe.model_copy(update={"provenance": {**made, "dropped_points": list(dropped)}}))
     try:
-        return _go_on(run, place, engine, watcher, clock, stop or Stop(), placement, profile, command)
+        with run.locked():
+            return _go_on(run, place, engine, watcher, clock, stop or Stop(), placement, profile, command)
     except (LoraloomError, OSError):
         run.discard_unbegun()
         raise
@@ -113,11 +114,13 @@ def resume(
     clock = make_clock(max_seconds or run.recipe.budget.max_seconds, deadline, started)
     if not (run.recipe.data.dataset or run.recipe.data.train_file or in_memory.get("train") is not None):
         raise RunError(f"{run.path}: its rows were given from Python; go on by loraloom.resume({str(out)!r}, train=…)")
-    place = _prepare(run.recipe, watcher, bool(run.recipe.provenance.get("allow_leak")), in_memory)
-    if difference := changed(run.recipe.provenance, place.pins()):
-        raise RunError(f"{run.path}: {difference} has changed since the run began; begin another run")
-    engine = choose_engine(run.recipe)
-    return _go_on(run, place, engine, watcher, clock, stop or Stop(), placement, command=command)
+    made = run.recipe.provenance
+    with run.locked():
+        place = _prepare(run.recipe, watcher, bool(made.get("allow_leak")), in_memory, told=made.get("data"))
+        if difference := changed(made, place.pins()):
+            raise RunError(f"{run.path}: {difference} has changed since the run began; begin another run")
+        engine = choose_engine(run.recipe)
+        return _go_on(run, place, engine, watcher, clock, stop or Stop(), placement, command=command)
 
 
 def _anchored(recipe: Recipe) -> Recipe:
@@ -136,11 +139,16 @@ def _place(model: str) -> str:
     return str(Path(model).absolute()) if model != "demo" and Path(model).is_dir() else model
 
 
-def _prepare(recipe: Recipe, watcher: Watcher, allow_leak: bool, in_memory: dict[str, Any]) -> Workplace:
+def _prepare(
+    recipe: Recipe, watcher: Watcher, allow_leak: bool, in_memory: dict[str, Any], told: Mapping[str, Any] | None = None
+) -> Workplace:
+    """The data, read and checked; what was found when the run began, as `told` in its provenance, is not said again."""
     watcher.note("reading and checking the data")
     data = load_data(recipe.data, seed=recipe.values("train.seed")[0], allow_leak=allow_leak, **in_memory)
+    known = {finding["sentence"] for finding in (told or {}).get("findings", ())}
     for finding in data.findings:
-        watcher.found(finding)
+        if finding.sentence not in known:
+            watcher.found(finding)
     return Workplace(recipe, data, watcher.found)
 
 
@@ -157,7 +165,6 @@ def _go_on(
 ) -> TrialRecord:
     engine, reason = chosen
     with (
-        run.locked(),
         tracked(run, watcher, seconds_left=lambda: clock.seconds_left) as watchers,
         logged(
             run.path,

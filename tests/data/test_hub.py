@@ -31,6 +31,7 @@ class Hub:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, splits: dict[str, Any], sha: str | None = "abc123") -> None:
         self.splits, self.sha, self.asked = splits, sha, list[Any]()
+        self.card_data = huggingface_hub.DatasetCardData(license="mit")
         monkeypatch.setattr(huggingface_hub, "HfApi", lambda: self)
         monkeypatch.setattr(datasets.load, "load_dataset", self.load_dataset)
 

@@ -158,8 +158,13 @@ def test_it_says_what_the_page_says(tmp_path: Path) -> None:
         "## Answer",
         "## What this can't claim",
         "## Leaderboard",
+        "## Size and time",
+        "## Effects",
+        "## Training",
         "## Test",
+        "## Where it fails",
         "## Data",
+        "## Similarity",
         "## How it was made",
     ]
     assert "test accuracy of **0.971** (95 % interval 0.951–0.983, 445 test rows)" in made

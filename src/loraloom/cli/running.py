@@ -73,17 +73,28 @@ def follow(run: Path, grace: float, quiet: bool, as_json: bool, work: Callable[[
     """Does `work` on a run in the sight of a terminal, and prints the winner."""
     from rich.console import Console
 
-    from loraloom.study.choice import choose
-    from loraloom.study.leaderboard import standings
-    from loraloom.study.run import Run
-    from loraloom.terminal.live import Terminal, closing_lines
+    from loraloom.terminal.live import Terminal
 
     watcher = Terminal(Console(stderr=as_json), quiet=quiet or as_json)
     with stoppable(run, grace) as stop:
         try:
             winner = work(watcher, stop)
+        except StoppedError:
+            if watcher.winner is not None:  # there was grace for it
+                watcher.closed()
+                _print_winner(run, watcher.winner, as_json)
+            raise
         finally:
             watcher.closed()
+    _print_winner(run, winner, as_json)
+
+
+def _print_winner(run: Path, winner: TrialRecord, as_json: bool) -> None:
+    from loraloom.study.choice import choose
+    from loraloom.study.leaderboard import standings
+    from loraloom.study.run import Run
+    from loraloom.terminal.live import closing_lines
+
     if as_json:
         print_json({"run": str(run), "winner": winner.model_dump(mode="json")})
         return

@@ -53,7 +53,8 @@ def standing(group: Sequence[TrialRecord], metric: Metric) -> Standing:
     """The standing of a configuration, from its finished trials by number."""
     best_first = sorted(group, key=lambda record: (-validation(record, metric), record.number))
     values = [validation(record, metric) for record in group]
-    return Standing(tuple(best_first), reach(best_first[0]), fmean(values), mean_interval(values))
+    rows = best_first[0].result.validation.examples if metric == "accuracy" and best_first[0].result else None
+    return Standing(tuple(best_first), reach(best_first[0]), fmean(values), mean_interval(values, rows=rows or None))
 
 
 def from_first(one: Standing) -> tuple[int, float, int, int]:

@@ -45,6 +45,7 @@ class Terminal(Watcher):
         self._latest: Evaluation | None = None
         self._started = time.monotonic()
         self._live: Live | None = None
+        self.winner: TrialRecord | None = None
         self._outlook: Outlook | None = None
         self._outlook_at = self._started
 
@@ -94,6 +95,9 @@ class Terminal(Watcher):
         if self._live is None:
             words = self._in_words(record)
             self._say(f"trial {record.number}: {escape(_outcome(record))}{escape(f'  ({words})') if words else ''}")
+
+    def crowned(self, winner: TrialRecord) -> None:
+        self.winner = winner
 
     def closed(self) -> None:
         if self._live is not None:

@@ -1,4 +1,4 @@
-"""The findings as Markdown: `text.py` keeps what came from outside text, `sections.py` has a function a section."""
+"""The findings as Markdown: `text.py` keeps what came from outside text, `sections.py` has the order of the sections."""
 
 from loraloom.report.markdown.sections import markdown
 

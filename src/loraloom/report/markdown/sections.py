@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from loraloom.report.findings import Findings
+from loraloom.report.markdown import verdicts
 from loraloom.report.markdown.text import bullets, code, fenced, table, text
 from loraloom.report.rounding import rounded, rounded_span
 from loraloom.report.wording import count, duration, plural, share, shortened
@@ -155,7 +156,14 @@ SECTIONS: dict[str, Section] = {
     "Answer": answer,
     "What this can't claim": cautions,
     "Leaderboard": leaderboard,
+    "Size and time": verdicts.tradeoffs,
+    "Effects": verdicts.effects,
+    "Training": verdicts.training,
     "Test": tested,
+    "Where it fails": verdicts.failures,
     "Data": data,
+    "What the data mean": verdicts.dataset,
+    "Similarity": verdicts.similarity,
+    "Two runs": verdicts.against,
     "How it was made": making,
 }
