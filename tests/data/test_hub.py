@@ -59,6 +59,7 @@ def test_a_data_set_is_pinned_and_its_own_splits_and_names_are_used(monkeypatch:
     data = load(dataset="owner/news:plain")
     assert hub.asked == [("owner/news", "plain", "abc123", False)]
     assert data.revision == "abc123"
+    assert data.card["license"] == "mit"
     assert data.labels == ("World", "Sports")
     assert data.label_codes == ("0", "1")
     assert (len(data.train), len(data.validation), len(data.test)) == (54, 6, 10)

@@ -1,4 +1,4 @@
-"""The findings as Markdown: `text.py` keeps what came from outside text, `sections.py` has the order of the sections."""
+"""The findings as Markdown: `text.py` keeps what came from outside text, `sections.py` has the sections' order."""
 
 from loraloom.report.markdown.sections import markdown
 
