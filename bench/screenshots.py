@@ -1,7 +1,7 @@
 """Pictures of the report's page, every section in both modes: `python -m bench.screenshots [RUN]`, or make screenshots.
 
 They are for the documentation, and for a person to look at: by chromium at 1,280 pixels, and the whole as a phone has
-it. Each is saved with a palette of 192 colours, so that all of them together stay small. Needs the extra `dev`.
+it. Each is saved with a palette of 256 colours, so that all of them together stay small. Needs the extra `dev`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bench.measure import ROOT
 from loraloom.report import write_report
 
 OUT = ROOT / "docs" / "report"
-COLOURS = 192
+COLOURS = 256
 TALLEST = 2600
 """Pixels that are kept of a section."""
 MODES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
@@ -59,7 +59,7 @@ def take(browser: Browser, path: Path, out: Path, mode: Literal["light", "dark"]
 def save(png: bytes, path: Path) -> None:
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     picture = picture.crop((0, 0, picture.width, min(picture.height, TALLEST)))
-    picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+    picture.quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 if __name__ == "__main__":
