@@ -118,11 +118,15 @@ def test_a_constant_answer_that_does_as_well_is_named(tmp_path: Path) -> None:
     assert any("constant answer" in sentence for sentence in found.cautions)
 
 
-def test_a_validation_accuracy_above_the_tests_interval_is_named(tmp_path: Path) -> None:
-    recipe = make_recipe(lora={}, train={})
-    best = make_record(recipe, 0, {}, 0.99, test=make_score(0.94, TEST_ROWS))
-    found = findings(read_run(write_run(tmp_path / "r", recipe, [best], best=best)))
-    assert any("lies above the whole interval of its test accuracy" in each for each in found.cautions)
+def test_a_validation_accuracy_above_the_tests_interval_is_named_where_there_was_a_choice(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [2, 4]}, train={})
+    best = make_record(recipe, 0, {"lora.r": 2}, 0.99, test=make_score(0.94, TEST_ROWS))
+    other = make_record(recipe, 1, {"lora.r": 4}, 0.9)
+    said = "lies above the whole interval of its test accuracy"
+    found = findings(read_run(write_run(tmp_path / "two", recipe, [best, other], best=best)))
+    assert any(said in each for each in found.cautions)
+    alone = findings(read_run(write_run(tmp_path / "one", recipe, [best], best=best)))
+    assert not any(said in each for each in alone.cautions)
 
 
 @pytest.mark.parametrize(

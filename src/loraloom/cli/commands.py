@@ -261,8 +261,11 @@ def report(
     """Write RUN/report: one HTML page with its pictures (PNG) and tables (CSV).
 
     The first time, the run's rows are embedded by the frozen model, for the section on similarity; they are kept.
-    Examples: loraloom report runs/demo --compare_file machine_written.csv --against runs/other
-              loraloom report runs/demo --format md --out RESULTS.md
+    The page is written anew each time: name --against and --pdf again to have them again.
+
+    Example: loraloom report runs/demo --compare_file machine_written.csv --against runs/other
+
+    Example: loraloom report runs/demo --format md --out RESULTS.md
     """
     from loraloom.report import findings, markdown, read_run, write_report
     from loraloom.report.against import check_comparable

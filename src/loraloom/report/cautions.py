@@ -55,10 +55,11 @@ def _of_winner(
         yield f"Of this trial its record says: {mark}."
     if row is not None:
         yield from _of_margin(run, board, row, winner)
-    if winner.split == "test" and winner.interval and winner.validation.accuracy > winner.interval[1]:
+    chosen = found.configurations > 1 and winner.split == "test"
+    if chosen and winner.interval and winner.validation.accuracy > winner.interval[1]:
         yield (
-            f"Its validation accuracy, {share(winner.validation.accuracy)}, lies above the whole "
-            "interval of its test accuracy: being chosen by it flattered it, or the splits differ."
+            f"Its validation accuracy, {share(winner.validation.accuracy)}, lies above the whole interval of its test "
+            "accuracy: it was chosen by it, which flatters; chance, or splits that differ, may add to that."
         )
     if test is not None and winner.interval and test.majority_share >= winner.interval[0]:
         yield (

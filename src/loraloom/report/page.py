@@ -29,6 +29,7 @@ from loraloom.report.sections import SECTIONS
 
 ROWS_OPEN = 25
 """Leaderboard rows that are seen at once without a script; the rest is folded away."""
+ERRORS_OPEN = 5
 TEXT_SHOWN = 420
 TEXT_KEPT = 20_000
 
@@ -57,6 +58,7 @@ def page(found: Findings, drawn: Mapping[str, Picture] | None, files: tuple[str,
         badges=BADGES,
         drawn_effects=drawn_effects,
         rows_open=ROWS_OPEN,
+        errors_open=ERRORS_OPEN,
         text_shown=TEXT_SHOWN,
         text_kept=TEXT_KEPT,
         most_changed=MOST_TEXTS,

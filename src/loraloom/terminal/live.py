@@ -192,8 +192,8 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, choice: Choice
 
 def _next(run: Path, recipe: Recipe) -> str:
     """What to try next: more time where there was a limit, more seeds where there was one, else the winner itself."""
-    if recipe.budget.max_seconds is not None:
-        return f"loraloom resume {quote(str(run))}   (as much time again)"
+    if recipe.budget.max_seconds is not None and recipe.axes:
+        return f"loraloom resume {quote(str(run))}   (as much time again; another winner is tested on the same rows)"
     if recipe.search.seeds == 1:
         recipe_file = quote(str(run / "recipe.yaml"))
         return f"loraloom search {recipe_file} --out {quote(f'{run}-seeds')} --set search.seeds=3"

@@ -18,6 +18,8 @@ def plan_lines(plan: SearchPlan) -> Iterator[str]:
         what = counted(plan.configurations, "configuration") if plan.configurations is not None else "configurations"
         done = f", {plan.finished} of {plan.finished + outlook.trials} trials done" if known else ""
         yield f"plan    {what} × {counted(outlook.seeds, 'seed')}{done}"
+        if not plan.recipe.axes:
+            yield "        no field varies, so nothing is searched: give lists, or --set search.sampler=auto"
     else:
         yield f"plan    {in_words(outlook)}"
     yield from (f"        {sentence}" for sentence in left_out(plan))

@@ -44,6 +44,9 @@ EMBEDDING = "embedding texts by the frozen model, to measure how alike training 
 
 Progress = Callable[[int, int], None]
 """Hears how many texts are done, and of how many."""
+UNDER_A_DEADLINE = (
+    "a search under a deadline leaves it out unless much time is left; `loraloom report` on this run measures it"
+)
 
 
 class _NotMeasuredError(Exception):
@@ -100,7 +103,7 @@ def collect_in_time(
     rows = sum(min(MOST[name], len(getattr(data, name))) for name in ("train", "validation", "test"))
     loading = BEGIN_SHARE * clock.slowdown * clock.loading_seconds
     if speed <= 0 or left() < CAUTION * (loading + rows / speed):
-        return "the deadline left no time for it; `loraloom report RUN` takes it"
+        return UNDER_A_DEADLINE
     note(EMBEDDING)
     return collect(run, data=data, seconds_left=left)
 
@@ -198,7 +201,7 @@ class _Embedding:
         if self._seconds_left is not None:
             rest = self.seconds / self._done * (self._total - self._done)
             if CAUTION * rest > self._seconds_left():
-                raise _NotMeasuredError("the deadline left no time for it; `loraloom report RUN` takes it")
+                raise _NotMeasuredError(UNDER_A_DEADLINE)
 
 
 def _second_numbers(second: SecondRows, recipe: Recipe) -> NDArray[np.int64]:

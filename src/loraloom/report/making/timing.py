@@ -34,7 +34,8 @@ class TimeUse:
         if self.unknown == self.commands:
             return f"{f'{duration(self.allowed)} allowed' if self.allowed else 'no limit was set'}; not ended{by}"
         end = f"; {plural(self.unknown, 'command')} without a noted end not counted" if self.unknown else ""
-        return f"{duration(self.used)}{of} used{by}{limit}{end}"
+        least = "at least " if self.unknown else ""
+        return f"{least}{duration(self.used)}{of} used{by}{limit}{end}"
 
 
 def time_use(commands: tuple[Command, ...]) -> TimeUse | None:

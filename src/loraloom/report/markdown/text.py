@@ -12,12 +12,17 @@ from collections.abc import Iterable, Sequence
 from loraloom.report.wording import clean
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~$&]|^[-+=#])")
+_TOP_LEVEL = (
+    "[A-Za-z]{2}|xn--[a-z0-9-]+|aero|app|asia|biz|cloud|com|coop|dev|edu|gov|info|museum|name|net|news|online|org|pro|"
+    "shop|site|tech|top|web|xxx|xyz|рф"
+)
+"""Ends of names that renderers link without being asked to."""
 _LINKED = (
     (re.compile(r"@"), "@\u200b"),
     (re.compile(r"(?i)(https?|ftp|mailto|xmpp)(?=:)"), "\\1\u200b"),
     (re.compile(r"(?i)(www)(?=\.)"), "\\1\u200b"),
     (re.compile(r"#(?=\d)"), "#\u200b"),
-    (re.compile(r"\.(?=[A-Za-z]{2,})"), ".\u200b"),
+    (re.compile(rf"\.(?=(?:{_TOP_LEVEL})(?![\w-]))"), ".\u200b"),
     (re.compile(r"^(\d+)(?=[.)](\s|$))"), "\\1\u200b"),
 )
 
