@@ -93,7 +93,7 @@ def findings(
         against=compared,
         dataset=dataset(run, failed),
         making=made,
-        problems=tuple(problems),
+        problems=tuple(dict.fromkeys(problems)),
     )
 
 
