@@ -18,10 +18,9 @@ from loraloom import cli
 
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
     monkeypatch.setattr(sys, "argv", ["loraloom", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
+    code = cli.run()
     said = capsys.readouterr()
-    return int(ended.value.code or 0), said.out, said.err
+    return code, said.out, said.err
 
 
 @pytest.fixture
@@ -140,10 +139,8 @@ def test_help_of_doctor_teaches_without_torch() -> None:
     code = """import sys
 from loraloom import cli
 sys.argv = ["loraloom", "doctor", "--help"]
-try:
-    cli.main()
-finally:
-    print("torch" in sys.modules)
+cli.run()
+print("torch" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

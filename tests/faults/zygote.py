@@ -2,7 +2,7 @@
 
 python -m tests.faults.zygote, then a line of JSON for each request on standard input, answered by a line on standard
 output. Importing torch, transformers and the rest costs five seconds, a fork ten milliseconds: thousands of kills
-become feasible. The children run `loraloom.cli.main` itself. Rejected: multiprocessing's forkserver, whose children
+become feasible. The children run `loraloom.cli.run` itself. Rejected: multiprocessing's forkserver, whose children
 import the main module again, and whose server can't be started with an environment of its own.
 """
 
@@ -83,11 +83,8 @@ def _run(request: dict[str, Any]) -> int:
     from loraloom import cli
 
     sys.argv = ["loraloom", *request["arguments"]]
-    code = 0
     try:
-        cli.main()
-    except SystemExit as ended:
-        code = int(ended.code or 0)
+        code = cli.run()
     except BaseException:
         traceback.print_exc()
         code = 1

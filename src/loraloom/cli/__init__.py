@@ -4,6 +4,6 @@ Imports no torch, and of the library only its errors: `--help` answers at once.
 """
 
 from loraloom.cli.commands import app
-from loraloom.cli.entry import main
+from loraloom.cli.entry import main, run
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "run"]

@@ -54,7 +54,9 @@ def _end(run: Path, seconds: float) -> None:
 
 def _last_word(run: Path, seconds: float) -> tuple[int, str]:
     if (run / "recipe.yaml").is_file():
-        error = StoppedError(run, f"the {seconds:.0f} s were over before the winner was tested and the report written")
+        tested = (run / "best" / "manifest.json").is_file()
+        what = "the report was written" if tested else "the winner was tested and the report written"
+        error = StoppedError(run, f"the {seconds:.0f} s were over before {what}")
         return error.exit_code, f"loraloom: {error}"
     return 2, (
         f"loraloom: the time does not suffice for one trial: {seconds:.0f} s were over before the search could begin; "

@@ -54,13 +54,15 @@ _Yaml12Loader.add_constructor(
 )
 
 
-def read_recipe(source: Path | str | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+def read_recipe(
+    source: Path | str | Mapping[str, Any], overrides: Sequence[str] = (), *, most_bytes: int = MAX_RECIPE_BYTES
+) -> Recipe:
     """Reads a recipe from a YAML file or a mapping, with `--set` overrides (`lora.r=2,4,8`) put over it.
 
     Raises:
         RecipeError: the file can't be read, or breaks rules; all broken rules are named at once.
     """
-    written = _from_mapping(source) if isinstance(source, Mapping) else _from_file(Path(source))
+    written = _from_mapping(source) if isinstance(source, Mapping) else _from_file(Path(source), most_bytes)
     for override in overrides:
         _override(written, override)
     recipe = _validate(written)
@@ -93,8 +95,8 @@ def _from_mapping(values: Mapping[str, Any]) -> Source:
     return Source("recipe", plain(values))
 
 
-def _from_file(path: Path) -> Source:
-    text = _text(path)
+def _from_file(path: Path, most_bytes: int) -> Source:
+    text = _text(path, most_bytes)
     source = Source(str(path))
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
@@ -119,12 +121,12 @@ def _from_file(path: Path) -> Source:
     return source
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, most_bytes: int) -> str:
     if path.is_dir():
         raise RecipeError(f"{path}: is a folder; a recipe is a YAML file")
     try:
-        if path.stat().st_size > MAX_RECIPE_BYTES:
-            raise RecipeError(f"{path}: {path.stat().st_size:,} bytes is too large; a recipe has under a megabyte")
+        if path.stat().st_size > most_bytes:
+            raise RecipeError(f"{path}: {path.stat().st_size:,} bytes is too large; at most {most_bytes:,} are read")
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such recipe") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from loraloom.report.answer import Answer, Winner
 from loraloom.report.leaderboard import ROWS, Leaderboard, Row, describe
@@ -75,8 +75,10 @@ def _marks(run: Run, winner: Winner) -> tuple[str, ...]:
 def _of_rows(run: Run) -> Iterator[str]:
     """Whether the winner has seen all rows."""
     seen = run.best.record.train_rows if run.best else None
-    rows = run.recipe.provenance.get("data", {}).get("rows", {}).get("train")
-    if seen is not None and rows is not None and seen < rows:
+    data = run.recipe.provenance.get("data")
+    counted = data.get("rows") if isinstance(data, Mapping) else None
+    rows = counted.get("train") if isinstance(counted, Mapping) else None
+    if seen is not None and isinstance(rows, int) and seen < rows:
         yield (
             f"It was trained on {seen:,} of {plural(rows, 'row')}, a part stratified by class: on all of them it would "
             "probably be better."
@@ -116,11 +118,15 @@ def _margin(row: Row, second: Row, near: int) -> str:
     rows = round(gap * row.examples)
     apart = f"{gap:.3f} ({plural(rows, 'row')} of {row.examples:,}) away" if rows else "level with it"
     if near == 1:
-        return f"Its lead is within noise: the next configuration is {apart} on validation and may be better."
+        return f"{_lead(row)}: the next configuration is {apart} on validation and may be better."
     return (
-        f"Its lead is within noise: {near:,} other configurations can't be told from it by their validation "
+        f"{_lead(row)}: {near:,} other configurations can't be told from it by their validation "
         f"accuracy, the nearest of them {apart}."
     )
+
+
+def _lead(row: Row) -> str:
+    return "Its lead is within noise" if row.rank in (None, 1) else "It does not lead, and need not"
 
 
 def _of_search(run: Run, board: Leaderboard, found: Answer) -> Iterator[str]:

@@ -217,5 +217,7 @@ def _unknown(title: str, count: int, why: str) -> Claim:
 
 def _too_few(count: int, unknowns: int) -> str:
     least = unknowns + int(LEAST_FREEDOM) + 1
+    if count >= least:
+        return f"{plural(count, 'configuration')} are spread too unevenly, or are all alike, to measure noise"
     given = f"{plural(count, 'configuration')} for {plural(unknowns, 'unknown')}"
     return f"{given} say too little: at least {least} are needed"

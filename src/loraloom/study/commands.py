@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loraloom.errors import RunError, StoppedError
 from loraloom.study.sealed import read_sealed, write_sealed
@@ -30,12 +30,12 @@ class Command(BaseModel):
     trials at its end, `tested` are the trials that it looked at the test rows with.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     command: tuple[str, ...] = ()
     started: str
-    allowed_seconds: float | None = None
-    seconds: float | None = None
+    allowed_seconds: float | None = Field(default=None, ge=0)
+    seconds: float | None = Field(default=None, ge=0)
     ended: Literal["done", "stopped", "failed"] | None = None
     why: str | None = None
     finished: int | None = None

@@ -39,6 +39,10 @@ class Key:
     trained_rows: int
 
 
+LENGTH_TOLERANCE = 0.01
+"""How far from 1 rounding to fp16 can move a length."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedded:
     """Rows of a split that has `rows` in all: their `numbers` (N,) in it, and `vectors` (N, D) of unit length."""
@@ -159,6 +163,9 @@ def read_embeddings(run: Path) -> Embeddings | None:
         tensors = load((folder / VECTORS).read_bytes())
         splits = {name: _embedded(tensors, name, about.rows[name]) for name in SPLITS}
         second = _second(tensors, about) if about.second else None
+        widths = {part.vectors.shape[1] for part in (*splits.values(), *([second.embedded] if second else []))}
+        if len(widths) > 1:
+            raise ValueError(f"their widths differ: {sorted(widths)}")
     except AdapterError as error:
         raise RunError(str(error)) from None
     except (OSError, ValidationError, SafetensorError, KeyError, ValueError) as error:
@@ -173,10 +180,16 @@ def _split(kept: Embeddings, name: str) -> Embedded:
 
 def _embedded(tensors: dict[str, NDArray[Any]], name: str, rows: int) -> Embedded:
     numbers, vectors = tensors[f"{name}.numbers"].astype(np.int64), tensors[f"{name}.vectors"].astype(np.float32)
-    if vectors.ndim != 2 or numbers.shape != vectors.shape[:1] or not np.isfinite(vectors).all():
+    if vectors.ndim != 2 or not vectors.shape[1] or numbers.shape != vectors.shape[:1]:
         raise ValueError(f"the embeddings of {name} are not rows of numbers")
+    if tensors[f"{name}.numbers"].dtype.kind not in "iu" or (np.diff(numbers) <= 0).any():
+        raise ValueError(f"the row numbers of {name} do not ascend")
+    if len(numbers) and (numbers[0] < 0 or numbers[-1] >= rows):
+        raise ValueError(f"{name} has no row {int(numbers[-1] if numbers[0] >= 0 else numbers[0])}")
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)  # rounding to fp16 has moved them off 1
-    return Embedded(rows, numbers, vectors / np.maximum(lengths, 1e-12))
+    if not (np.abs(lengths - 1) < LENGTH_TOLERANCE).all():  # what is not finite is not either
+        raise ValueError(f"the embeddings of {name} are not of unit length")
+    return Embedded(rows, numbers, vectors / lengths)
 
 
 def _second(tensors: dict[str, NDArray[Any]], about: _About) -> Second:

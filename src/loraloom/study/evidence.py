@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loraloom.errors import AdapterError, RunError
 from loraloom.study.durable import MANIFEST, is_whole, replacing_folder, verify_manifest
+from loraloom.study.record import TrialRecord
 
 VALIDATION = "validation.safetensors"
 ROWS = "rows"
@@ -89,6 +90,15 @@ def read_predicted(folder: Path, classes: int, rows: int | None = None) -> Predi
     if problem := _problem(probabilities, labels, numbers, classes, rows):
         raise RunError(f"{path}: can't be trusted: {problem}; its rows are left out")
     return Predicted(probabilities.astype(np.float32), labels.astype(np.int64), numbers.astype(np.int64))
+
+
+def agrees(predicted: Predicted, record: TrialRecord) -> bool:
+    """Whether predictions are of the trial that they lie beside: as many rows, of which as many are right."""
+    if record.result is None:
+        return True
+    correct = int((predicted.probabilities.argmax(axis=1) == predicted.labels).sum())
+    scored = record.result.validation
+    return scored.examples == len(predicted.labels) and round(scored.accuracy * scored.examples) == correct
 
 
 def _is_named(folder: Path) -> bool:

@@ -17,6 +17,8 @@ from loraloom.recipe import Recipe, dump_recipe, read_recipe
 from loraloom.study.durable import MANIFEST, is_whole, sync_folder, verify_manifest, write_text
 from loraloom.study.record import CARD, read_record
 
+MOST_BYTES = 64_000_000
+"""Of a run's recipe, whose provenance has its labels: there may be thousands, and long ones."""
 _SEAL = "# SHA-256 of the lines below: "
 
 
@@ -47,7 +49,7 @@ def read_sealed_recipe(path: Path) -> Recipe:
     if all(not line.strip() or line.startswith(b"#") for line in content.splitlines()):
         raise RunError(f"{path}: is cut off or empty; put the original back, or begin another run")
     try:
-        return read_recipe(path)
+        return read_recipe(path, most_bytes=MOST_BYTES)
     except (UnicodeError, ValueError) as error:
         raise RecipeError(f"{path}: can't be read: {error}") from None
 

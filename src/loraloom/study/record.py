@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from loraloom.errors import AdapterError, RunError
 from loraloom.recipe import Configuration
@@ -22,16 +23,21 @@ CARD = "README.md"
 """The model card in best/. People edit it, so that only its absence or its text tell, not its SHA-256."""
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+Least0 = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+
+
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Score(_Frozen):
     """Quality on one split; `examples` rows."""
 
-    examples: int
-    accuracy: float
-    macro_f1: float
+    examples: Count
+    accuracy: Share
+    macro_f1: Share
     loss: float
 
 
@@ -45,19 +51,19 @@ class Result(_Frozen):
 class Counts(_Frozen):
     """Trainable parameters by part; `trainable` is PEFT's own count and the sum of the parts."""
 
-    trainable: int
-    lora: int
-    bias: int
-    head: int
-    frozen: int
+    trainable: Count
+    lora: Count
+    bias: Count
+    head: Count
+    frozen: Count
 
 
 class Timings(_Frozen):
-    seconds: float
-    train_seconds: float
-    examples_per_second: float
-    tokens_per_second: float | None = None
-    peak_share: float | None = None
+    seconds: Least0
+    train_seconds: Least0
+    examples_per_second: Least0
+    tokens_per_second: Least0 | None = None
+    peak_share: Least0 | None = None
     """FLOP/s of the products that training asks for, as a share of the fastest that this machine was measured at."""
     prefix_seconds: float = 0.0
     """Beside `seconds`: what the states of frozen layers took, which are computed once and kept for other trials."""
@@ -72,9 +78,9 @@ class TrialRecord(_Frozen):
     configuration: Configuration
     point: dict[str, Any]
     seed: int
-    train_rows: int | None = None
+    train_rows: Count | None = None
     """Rows that it was trained on; fewer than the run's where a clock or a rung left some out."""
-    epochs: float | None = None
+    epochs: Least0 | None = None
     """Passes over them that were done."""
     labels: tuple[str, ...]
     label_codes: tuple[str, ...]
@@ -85,6 +91,14 @@ class TrialRecord(_Frozen):
     engine: str
     dtype: Literal["fp32", "bf16"]
     marks: tuple[str, ...] = ()
+
+    @field_validator("point")
+    @classmethod
+    def _plain(cls, point: dict[str, Any]) -> dict[str, Any]:
+        for name, value in point.items():
+            if isinstance(value, dict) or (isinstance(value, float) and not math.isfinite(value)):
+                raise ValueError(f"{name} is {value!r}, which no field can be")
+        return point
 
 
 class Evaluation(BaseModel):

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from loraloom.errors import RunError
+from loraloom.errors import LoraloomError, RunError
 from loraloom.recipe import Recipe
 from loraloom.study.durable import MANIFEST, is_whole, mend_folders, replacing_folder, sync_folder
 from loraloom.study.integrity import read_sealed_recipe, write_recipe
@@ -59,7 +59,11 @@ class Run:
         except OSError as error:
             shutil.rmtree(new, ignore_errors=True)
             raise RunError(f"{path}: can't make the run folder: {error.strerror}") from None
-        return cls(path)
+        try:
+            return cls(path)
+        except LoraloomError:
+            shutil.rmtree(path)  # it holds nothing yet, and could not be gone on with
+            raise
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -201,6 +201,7 @@ def fit(design: Floats, values: Floats, beside: Floats | None = None) -> Fit:
         kept[np.flatnonzero(kept)[fitted_alone]] = False
     fitted = OLS(values[kept], basis, hasconst=True).fit()
     residuals = np.asarray(fitted.resid, dtype=np.float64)
+    residuals[np.abs(residuals) < _ALMOST * max(1e-12, float(np.abs(values).max()))] = 0.0  # rounding is no noise
     return Fit(basis, into, span, np.asarray(fitted.params, dtype=np.float64), residuals, kept, added)
 
 

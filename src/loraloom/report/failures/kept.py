@@ -16,7 +16,7 @@ from loraloom.errors import RunError
 from loraloom.metrics import SUM_TOLERANCE
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import Run
-from loraloom.study.evidence import KeptRow, Predicted, read_predicted, read_rows
+from loraloom.study.evidence import KeptRow, Predicted, agrees, read_predicted, read_rows
 from loraloom.study.leaderboard import reach, validation
 from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
 
@@ -143,9 +143,7 @@ def _contradicts(predicted: Predicted, record: TrialRecord, rows: Mapping[int, K
     correct = int((predicted.probabilities.argmax(axis=1) == predicted.labels).sum())
     examples = len(predicted.labels)
     where = f"trial {record.number:04d}: its validation predictions can't be trusted:"
-    if result is not None and (
-        result.validation.examples != examples or round(result.validation.accuracy * examples) != correct
-    ):
+    if result is not None and not agrees(predicted, record):
         problems.append(
             f"{where} its record has accuracy {result.validation.accuracy:.3f} on {result.validation.examples:,} rows, "
             f"they {correct / examples:.3f} on {examples:,}"

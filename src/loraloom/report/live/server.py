@@ -37,6 +37,7 @@ class WatchServer(ThreadingHTTPServer):
     """Serves `report`, the run called `name`."""
 
     daemon_threads = True
+    request_queue_size = 64
 
     def __init__(self, run: Path, port: int) -> None:
         self.report, self.name = LiveReport(run), run.resolve().name

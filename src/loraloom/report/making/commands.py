@@ -68,7 +68,7 @@ def as_typed(command: Any) -> str | None:
     """A command's words as a shell takes them; the first, the program's path, is `loraloom`."""
     if isinstance(command, str):
         return command or None
-    words = [wording.clean(str(word)) for word in command or ()]
+    words = [wording.clean(str(word)) for word in command] if isinstance(command, list | tuple) else []
     return shlex.join(["loraloom", *words[1:]]) if words else None
 
 

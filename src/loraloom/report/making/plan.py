@@ -56,7 +56,7 @@ def plan_kept(run: Run, problems: list[str]) -> PlanKept | None:
         sentence = _sentence(run, first, whole, done)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         problems.append(f"{path}: can't be read: {error}; the plan is left out")
         return None
     steps = tuple(

@@ -22,7 +22,7 @@ from loraloom.metrics import Interval
 from loraloom.report.reading import Run
 from loraloom.report.similarity.trend import fit_logistic
 from loraloom.study.embeddings import Embedded
-from loraloom.study.evidence import read_predicted
+from loraloom.study.evidence import agrees, read_predicted
 from loraloom.study.leaderboard import reach
 from loraloom.study.record import TrialRecord
 
@@ -57,6 +57,8 @@ class Answers:
 
 def rank_slope(run: Run, validation: Embedded, distances: NDArray[np.float64]) -> RankSlope | str:
     """The interaction over the run's trials, or why it is not measured."""
+    if not len(validation.numbers):
+        return "there are no validation rows"
     chosen = _chosen(run.records)
     if isinstance(chosen, str):
         return chosen
@@ -192,6 +194,6 @@ def _answers(run: Run, record: TrialRecord) -> Answers | None:
         found = read_predicted(run.folders[record.number], len(record.labels))
     except RunError:
         return None
-    if found is None:
+    if found is None or not agrees(found, record):
         return None
     return Answers(record.configuration.lora.r, found.rows, found.probabilities.argmax(axis=1) == found.labels)
