@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 
 from loraloom.errors import RunError
 from loraloom.study.durable import write_json, write_manifest
-from loraloom.study.embeddings import ABOUT, Embeddings, Key, read_embeddings, write_embeddings
+from loraloom.study.embeddings import ABOUT, Embedded, Embeddings, Key, read_embeddings, write_embeddings
 from tests.report.similarity.embedded_runs import embedded, second_set
 
 KEY = Key(data="abc", model="demo", revision="sha256:1", max_length=64, trained_rows=40)
@@ -63,4 +65,21 @@ def test_a_description_that_is_none_is_refused(tmp_path: Path, values: object) -
     write_json(tmp_path / "similarity" / ABOUT, values)
     write_manifest(tmp_path / "similarity")
     with pytest.raises(RunError, match="can't be read"):
+        read_embeddings(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda part: replace(part, numbers=part.numbers[::-1].copy()), "do not ascend"),
+        (lambda part: replace(part, numbers=part.numbers + part.rows), "has no row"),
+        (lambda part: replace(part, vectors=np.zeros_like(part.vectors)), "not of unit length"),
+        (lambda part: replace(part, vectors=part.vectors[:, :0]), "not rows of numbers"),
+        (lambda part: replace(part, vectors=np.full((len(part), 1), 1.0, np.float32)), "widths differ"),
+    ],
+)
+def test_arrays_that_can_not_be_are_refused(tmp_path: Path, spoil: Callable[[Embedded], Embedded], said: str) -> None:
+    whole = kept()
+    write_embeddings(tmp_path, replace(whole, test=spoil(whole.test)))
+    with pytest.raises(RunError, match=said):
         read_embeddings(tmp_path)

@@ -49,6 +49,24 @@ def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
         read_record(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("was", "impossible"),
+    [
+        ('"accuracy":0.9', '"accuracy":NaN'),
+        ('"accuracy":0.9', '"accuracy":1.5'),
+        ('"accuracy":0.9', '"accuracy":-Infinity'),
+        ('"lora.r":4', '"lora.r":{}'),
+        ('"lora.r":4', '"lora.r":NaN'),
+    ],
+)
+def test_numbers_that_can_not_be_are_refused(tmp_path: Path, was: str, impossible: str) -> None:
+    text = record(3, 0.9, point={"lora.r": 4}).model_dump_json()
+    assert was in text
+    (tmp_path / "trial.json").write_text(text.replace(was, impossible), encoding="utf-8")
+    with pytest.raises(RunError, match=r"trial\.json: can't be read"):
+        read_record(tmp_path)
+
+
 def test_metrics_are_read_in_their_order(tmp_path: Path) -> None:
     assert _steps(tmp_path, f"{_line(10)}\n{_line(20)}\n") == [10, 20]
 

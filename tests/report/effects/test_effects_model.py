@@ -109,3 +109,12 @@ def test_a_row_that_a_column_of_its_own_fits_says_nothing() -> None:
     assert model.estimate(design.contrast(axis, (-1.0, 1.0, 0.0))).value == pytest.approx(
         metric[6:].mean() - metric[:6].mean()
     )
+
+
+def test_rounding_is_no_noise() -> None:
+    levels = np.repeat([0.0, 1.0], 9)
+    other = np.tile([0.0, 1.0, 2.0], 6)
+    design = np.column_stack([np.ones(18), levels, other])
+    found = fit(design, 0.1 + 0.2 * levels)
+    assert found.noise == 0
+    assert found.estimate(np.array([0.0, 0.0, 1.0])).error == 0
