@@ -23,7 +23,8 @@ def card_facts(source: Source) -> dict[str, str]:
     """Plain facts, where known: `license`, `card` (its place), `name` on the hub, `package`, `package_license`."""
     facts = _of_folder(Path(source.location)) if source.local else _of_hub(source)
     if source.model == "demo":
-        facts |= {"name": DEMO_MODEL, **package_facts(DEMO_PACKAGE)}
+        found = {"card": "README.md in the package"} if "card" in facts else {}
+        facts |= {"name": DEMO_MODEL, **package_facts(DEMO_PACKAGE), **found}
     return facts
 
 
