@@ -27,7 +27,7 @@ MODES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.screenshots", description=__doc__)
-    parser.add_argument("run", type=Path, nargs="?", default=ROOT / "runs" / "demo", help="a run (runs/demo)")
+    parser.add_argument("run", type=Path, nargs="?", default=Path("runs/demo"), help="a run (runs/demo)")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the pictures (docs/report)")
     given = parser.parse_args()
     page = write_report(given.run)
@@ -45,7 +45,7 @@ def main() -> None:
 
 def take(browser: Browser, path: Path, out: Path, mode: Literal["light", "dark"]) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 860}, color_scheme=mode, reduced_motion="reduce")
-    page.goto(path.as_uri())
+    page.goto(path.absolute().as_uri())
     save(page.screenshot(), out / f"top-{mode}.png")
     page.locator("button.open").first.click()
     for at, section in enumerate(page.locator("main > section").all(), start=1):
