@@ -21,6 +21,7 @@ from loraloom.report.effects.model import Estimate
 from loraloom.report.effects.observations import Table, observe, survivors
 from loraloom.report.reading import Run
 from tests.simulated.studies import (
+    LEVEL,
     NOISE,
     SCATTER,
     Generator,
@@ -131,11 +132,11 @@ def _muon(analysis: Analysis) -> tuple[float, tuple[float, float], str] | None:
 
 
 def with_little(point: Mapping[str, Any]) -> float:
-    return 0.9 + (LITTLE if point["train.optim"] == "muon" else 0.0)
+    return LEVEL + (LITTLE if point["train.optim"] == "muon" else 0.0)
 
 
 def with_muon(point: Mapping[str, Any]) -> float:
-    return 0.9 + (MUON if point["train.optim"] == "muon" else 0.0)
+    return LEVEL + (MUON if point["train.optim"] == "muon" else 0.0)
 
 
 def _planted(generator: Generator, number: int) -> Table:
@@ -218,7 +219,7 @@ def power_as_advised(studies: int, margin: float = 0.005, seed: int = 2) -> tupl
     for each in range(studies):
         generator = np.random.default_rng([seed, each])
         kept = [whole[place] for place in generator.permutation(len(whole))[:number]]
-        values = np.array([0.9 + margin * (p["lora.bias"] == "lora_only") for p in kept])
+        values = np.array([LEVEL + margin * (p["lora.bias"] == "lora_only") for p in kept])
         found = analyse(table(kept, values + generator.normal(0, 2 * NOISE, number)), crossed=False)
         hits += any(e.axis == "lora.bias" and e.verdict == "effect" for e in found.effects)
     return Share(hits, studies), number
