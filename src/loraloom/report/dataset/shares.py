@@ -17,7 +17,8 @@ from scipy import stats
 from loraloom.metrics import Interval
 from loraloom.report.failures.classes import ClassLine
 from loraloom.report.failures.groups import Dependence
-from loraloom.report.failures.saying import LEVEL, chance, percent, points, points_span
+from loraloom.report.failures.saying import LEVEL, percent, points, points_span
+from loraloom.report.wording import p_value
 
 AS_GOOD_AS_EQUAL = 1.25
 """The commonest class has less than this many times the rarest's rows: nothing can hang on such shares."""
@@ -87,11 +88,11 @@ def balance(rows: Mapping[str, int]) -> Balance | None:
         verdict = f"The classes are as good as equally common: {spread}, evenness {evenness:.3f} of 1."
     elif p > LEVEL:
         verdict = (
-            f"The classes are not shown to differ in their shares ({chance(p)}): {spread}, evenness {evenness:.3f}."
+            f"The classes are not shown to differ in their shares ({p_value(p)}): {spread}, evenness {evenness:.3f}."
         )
     else:
         times = "infinitely often" if math.isinf(ratio) else f"{ratio:.1f} times as often"
-        verdict = f"The classes are not equally common ({chance(p)}): {spread}, {times}; evenness {evenness:.3f} of 1."
+        verdict = f"The classes are not equally common ({p_value(p)}): {spread}, {times}; evenness {evenness:.3f} of 1."
     return Balance(names[least], names[most], ratio, evenness, w, p, verdict)
 
 
@@ -106,11 +107,11 @@ def drift(split: str, train: Mapping[str, int], other: Mapping[str, int]) -> Dri
     shares = table / table.sum(axis=1, keepdims=True)
     moved = float(np.abs(shares[0] - shares[1]).sum() / 2)
     if p > LEVEL:
-        verdict = f"Its classes are not shown to differ from training's ({chance(p)}, Cramér's V {v:.2f})."
+        verdict = f"Its classes are not shown to differ from training's ({p_value(p)}, Cramér's V {v:.2f})."
     else:
         size = "little" if v < SMALL_DIFFERENCE else "much"
         verdict = (
-            f"Its classes differ {size} from training's ({chance(p)}, Cramér's V {v:.2f}): {percent(moved)} of its "
+            f"Its classes differ {size} from training's ({p_value(p)}, Cramér's V {v:.2f}): {percent(moved)} of its "
             "rows would have to be of other classes to be alike."
         )
     return Drift(split, v, moved, p, verdict)
@@ -143,12 +144,12 @@ def share_effect(rows: Mapping[str, int], lines: Sequence[ClassLine], of_class: 
     per += f"{len(known)} classes)"
     if p <= LEVEL:
         how = "Rare classes do worse" if slope > 0 else "Common classes do worse"
-        verdict = f"{how} ({chance(p)}): {per}."
+        verdict = f"{how} ({p_value(p)}): {per}."
         verdict += " To weigh them up: train.class_weight: balanced." if slope > 0 else ""
     elif of_class.found:
-        verdict = f"Classes differ in recall, but not by their shares, as far as can be told ({chance(p)}): {per}."
+        verdict = f"Classes differ in recall, but not by their shares, as far as can be told ({p_value(p)}): {per}."
     else:
-        verdict = f"No effect of shares was found ({chance(p)}): {per}."
+        verdict = f"No effect of shares was found ({p_value(p)}): {per}."
     return Effect(len(known), slope, interval, p, verdict)
 
 

@@ -21,7 +21,8 @@ from loraloom.calibration import (
 )
 from loraloom.metrics import Interval, mean_interval
 from loraloom.report.failures.kept import Judged
-from loraloom.report.failures.saying import LEVEL, chance, points, points_span
+from loraloom.report.failures.saying import LEVEL, points, points_span
+from loraloom.report.wording import p_value
 
 DRAWS = 1_000
 PORTION = 2_000_000
@@ -146,12 +147,12 @@ def _verdict(p: float, error: float, ceiling: float, gap: float, interval: Inter
     if p > LEVEL:
         return (
             f"Its confidence is not shown to be wrong: the calibration error is {error:.3f}, and well-calibrated "
-            f"models stay below {ceiling:.3f} on as many rows ({chance(p)})."
+            f"models stay below {ceiling:.3f} on as many rows ({p_value(p)})."
         )
     how = "too sure of itself" if interval[0] > 0 else "not sure enough" if interval[1] < 0 else "wrong both ways"
     return (
         f"Its confidence is {how}: the calibration error is {error:.3f}, where well-calibrated models stay below "
-        f"{ceiling:.3f} on as many rows ({chance(p)}); confidence less accuracy is {points(gap)} on average "
+        f"{ceiling:.3f} on as many rows ({p_value(p)}); confidence less accuracy is {points(gap)} on average "
         f"({points_span(interval)})."
     )
 

@@ -18,7 +18,8 @@ from scipy import special, stats
 from loraloom.metrics import Interval, wilson_interval
 from loraloom.report import wording
 from loraloom.report.failures.kept import Judged
-from loraloom.report.failures.saying import FEWEST_ERRORS, LEVEL, chance, percent, points, points_span, too_few
+from loraloom.report.failures.saying import FEWEST_ERRORS, LEVEL, percent, points, points_span, too_few
+from loraloom.report.wording import p_value
 
 MOST_SOURCES = 12
 LENGTH_GROUPS = 5
@@ -222,7 +223,7 @@ def _verdict(name: str, found: Dependence, tests: int) -> str:
         return _why_untested(name, found)
     yes, no = _QUESTIONS[name]
     corrected = f", corrected for {tests} tests" if tests > 1 else ""
-    sentence = f"{yes if found.found else no} ({chance(found.adjusted)}{corrected})"
+    sentence = f"{yes if found.found else no} ({p_value(found.adjusted)}{corrected})"
     if found.between is not None and found.difference is not None and found.interval is not None:
         one, other = found.between
         sentence += f": the accuracy of {one} less that of {other} is {points(found.difference)}"

@@ -1,4 +1,4 @@
-"""How tests are put in words: differences in percentage points, p-values, and what is too little to tell."""
+"""How tests are put in words: differences in percentage points, and what is too little to tell."""
 
 from __future__ import annotations
 
@@ -19,11 +19,6 @@ def points_span(interval: Interval) -> str:
     """95 % interval −1.8 … +0.4 pp."""
     low, high = (points(end).removesuffix(" pp") for end in interval)
     return f"95 % interval {low} … {high} pp"
-
-
-def chance(p: float) -> str:
-    """p = 0.03, p < 0.001."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
 def percent(share: float) -> str:
