@@ -130,6 +130,9 @@ def test_linear_gelu(n: int, rank: int) -> None:
     a, g = ops.linear_gelu(layer.x, layer.packed, WIDTH, layer.bias, layer.u, layer.b)
     torch.testing.assert_close(a.double(), layer.sums, **ROUNDED)
     torch.testing.assert_close(g.double(), functional.gelu(layer.sums), **ROUNDED)
+    none, same = ops.linear_gelu(layer.x, layer.packed, WIDTH, layer.bias, layer.u, layer.b, keep=False)
+    assert torch.equal(same, g)
+    assert not none.numel()
 
 
 def test_gelu_and_its_slope_over_their_range() -> None:
@@ -174,6 +177,9 @@ def test_linear_norm(n: int, rank: int, p: float, bias: bool) -> None:
         normed = functional.layer_norm(r.double(), (width,), layer.gamma.double(), layer.beta.double(), 1e-5)
         torch.testing.assert_close(h.double(), normed, **ROUNDED)
         assert torch.equal(h, ops.norm(r, layer.gamma, layer.beta, 1e-5))
+        none, same = ops.linear_norm(*arguments, layer.gamma, layer.beta, 1e-5, keep=False)
+        assert torch.equal(same, h)
+        assert not none.numel()
 
 
 @pytest.mark.parametrize("n", SIZES)

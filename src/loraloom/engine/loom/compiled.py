@@ -52,10 +52,12 @@ class CompiledOps(PlainOps):
         return self._linear(dy, _backward(frozen), frozen.in_features, None, low, residual, None)
 
     def linear_gelu(
-        self, x: Tensor, frozen: FrozenLinear, bias: Tensor | None, low: LowRank | None
+        self, x: Tensor, frozen: FrozenLinear, bias: Tensor | None, low: LowRank | None, *, keep: bool = True
     ) -> tuple[Tensor, Tensor]:
         u, b = _pair(low)
-        a, g = torch.ops.loraloom.linear_gelu(x[0], _packed(frozen).forward, frozen.out_features, _flat(bias), u, b)
+        a, g = torch.ops.loraloom.linear_gelu(
+            x[0], _packed(frozen).forward, frozen.out_features, _flat(bias), u, b, keep
+        )
         return a.unsqueeze(0), g.unsqueeze(0)
 
     def linear_gelu_backward(self, dy: Tensor, frozen: FrozenLinear, low: LowRank | None, a: Tensor) -> Tensor:
@@ -72,13 +74,15 @@ class CompiledOps(PlainOps):
         residual: Tensor,
         drop: Drop | None,
         norm: Norm,
+        *,
+        keep: bool = True,
     ) -> tuple[Tensor, Tensor]:
         if norm.bias is None:
-            return super().linear_norm(x, frozen, bias, low, residual, drop, norm)
+            return super().linear_norm(x, frozen, bias, low, residual, drop, norm, keep=keep)
         u, b = _pair(low)
         r, h = torch.ops.loraloom.linear_norm(
             x[0], _packed(frozen).forward, frozen.out_features, _flat(bias), u, b, residual[0], *_dropping(drop),
-            norm.gain, _flat(norm.bias), norm.eps,
+            norm.gain, _flat(norm.bias), norm.eps, keep,
         )  # fmt: skip
         return r.unsqueeze(0), h.unsqueeze(0)
 

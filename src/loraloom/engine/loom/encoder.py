@@ -80,7 +80,7 @@ class Encoder:
         x, _ = self._embed(at)
         for number in range(upto):
             self._see(number, tokens)
-            x, _ = self.layers[number].forward(x, at, first=False)
+            x, _ = self.layers[number].forward(x, at, first=False, keep=False)
         return x
 
     def forward(self, tokens: Tokens, noise: Noise | None, prefix: Tensor | None = None) -> tuple[Tensor, Travelled]:
@@ -93,8 +93,9 @@ class Encoder:
         last = len(self.layers) - 1
         for number in range(start, len(self.layers)):
             self._see(number, tokens)
-            x, kept = self.layers[number].forward(x, at, first=number == last and self.pools_first)
-            if noise is not None and number >= self.lowest:
+            keep = noise is not None and number >= self.lowest
+            x, kept = self.layers[number].forward(x, at, first=number == last and self.pools_first, keep=keep)
+            if keep:
                 way.kept.append(kept)
         if self._final is not None:
             way.last = x

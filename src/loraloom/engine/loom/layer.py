@@ -1,11 +1,11 @@
 """One encoder layer, forward and backward, over K trials of M tokens.
 
 Two kinds: norm after the residual sum (BERT and its kin), and before it (ModernBERT). A forward pass gives the
-layer's output and what the backward needs; a backward pass takes the gradient of the output, adds the gradients of
-all that is trained, and gives the gradient of the input, or None where nothing below is trained: it stops at the
-lowest place with a trained parameter. With `first` the layer computes only what the first token of each text needs:
-keys and values of all tokens, and everything else of B rows, not M (the last layer, where pooling reads the first
-token).
+layer's output and, with `keep`, what the backward needs; a backward pass takes the gradient of the output, adds the
+gradients of all that is trained, and gives the gradient of the input, or None where nothing below is trained: it stops
+at the lowest place with a trained parameter. With `first` the layer computes only what the first token of each text
+needs: keys and values of all tokens, and everything else of B rows, not M (the last layer, where pooling reads the
+first token).
 
 Cost of a layer of 12·D² weights: 24·M·D² FLOPs forward and as many back, attention 4·T·D a token forward and 10·T·D
 back. Kept between: about 11·D values a token (x, qkv, context, two sums, the MLP's inner sum).
@@ -106,7 +106,7 @@ class Layer(Protocol):
 
     def refresh(self) -> None: ...
 
-    def forward(self, x: Tensor, at: Pass, *, first: bool) -> tuple[Tensor, Kept]: ...
+    def forward(self, x: Tensor, at: Pass, *, first: bool, keep: bool = True) -> tuple[Tensor, Kept]: ...
 
     def backward(self, dh: Tensor, kept: Kept, at: Pass, *, to_input: bool) -> Tensor | None: ...
 
@@ -151,7 +151,7 @@ class PostNormLayer:
     def refresh(self) -> None:
         self.weights.refresh()
 
-    def forward(self, x: Tensor, at: Pass, *, first: bool) -> tuple[Tensor, Kept]:
+    def forward(self, x: Tensor, at: Pass, *, first: bool, keep: bool = True) -> tuple[Tensor, Kept]:
         w, ops, number = self.weights, self.ops, self.weights.number
         assert w.attention_norm is not None
         low, low_qkv = w.qkv.low(x, ops, at.lora_drops(number, 0, w.qkv))
@@ -160,12 +160,13 @@ class PostNormLayer:
         residual = _first_rows(x, at.tokens) if first else x
         low, low_out = w.out.low(context, ops, at.lora_drops(number, 1, w.out))
         drop = at.drop(number, 1, at.dropouts.attention_output)
-        r1, h1 = ops.linear_norm(context, w.out.frozen, w.out.bias, low, residual, drop, w.attention_norm.now)
+        norm = w.attention_norm.now
+        r1, h1 = ops.linear_norm(context, w.out.frozen, w.out.bias, low, residual, drop, norm, keep=keep)
         low, low_up = w.up.low(h1, ops, at.lora_drops(number, 2, w.up))
-        a, g = ops.linear_gelu(h1, w.up.frozen, w.up.bias, low)
+        a, g = ops.linear_gelu(h1, w.up.frozen, w.up.bias, low, keep=keep)
         low, low_down = w.down.low(g, ops, at.lora_drops(number, 3, w.down))
         drop = at.drop(number, 2, at.dropouts.mlp_output)
-        r2, h2 = ops.linear_norm(g, w.down.frozen, w.down.bias, low, h1, drop, w.mlp_norm.now)
+        r2, h2 = ops.linear_norm(g, w.down.frozen, w.down.bias, low, h1, drop, w.mlp_norm.now, keep=keep)
         kept_g = g if w.down.adapted else None
         kept_h1 = h1 if w.up.adapted else None
         kept = Kept(x, x, qkv, context, r1, kept_h1, a, kept_g, r2, low_qkv, low_out, low_up, low_down, first)
@@ -214,7 +215,7 @@ class PreNormLayer:
     def refresh(self) -> None:
         self.weights.refresh()
 
-    def forward(self, x: Tensor, at: Pass, *, first: bool) -> tuple[Tensor, Kept]:
+    def forward(self, x: Tensor, at: Pass, *, first: bool, keep: bool = True) -> tuple[Tensor, Kept]:
         w, ops, number = self.weights, self.ops, self.weights.number
         h0 = x if w.attention_norm is None else ops.norm(x, w.attention_norm.now)
         low, low_qkv = w.qkv.low(h0, ops, at.lora_drops(number, 0, w.qkv))

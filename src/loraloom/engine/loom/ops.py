@@ -87,11 +87,11 @@ class PlainOps:
         return dx if residual is None else dx.add_(residual)
 
     def linear_gelu(
-        self, x: Tensor, frozen: FrozenLinear, bias: Tensor | None, low: LowRank | None
+        self, x: Tensor, frozen: FrozenLinear, bias: Tensor | None, low: LowRank | None, *, keep: bool = True
     ) -> tuple[Tensor, Tensor]:
-        """(a, gelu(a)) of a = x W^T + bias + low."""
+        """(a, gelu(a)) of a = x W^T + bias + low; a has no elements where it need not be kept for a way back."""
         a = self.linear(x, frozen, bias, low)
-        return a, functional.gelu(a)
+        return (a if keep else a.new_empty(0)), functional.gelu(a)
 
     def linear_gelu_backward(self, dy: Tensor, frozen: FrozenLinear, low: LowRank | None, a: Tensor) -> Tensor:
         """(dy W + low) · gelu'(a)."""
@@ -108,10 +108,12 @@ class PlainOps:
         residual: Tensor,
         drop: Drop | None,
         norm: Norm,
+        *,
+        keep: bool = True,
     ) -> tuple[Tensor, Tensor]:
-        """(r, norm(r)) of r = dropout(x W^T + bias + low) + residual."""
+        """(r, norm(r)) of r = dropout(x W^T + bias + low) + residual; r as `a` of `linear_gelu`."""
         r = self.linear_residual(x, frozen, bias, low, residual, drop)
-        return r, self.norm(r, norm)
+        return (r if keep else r.new_empty(0)), self.norm(r, norm)
 
     def linear_residual(
         self,

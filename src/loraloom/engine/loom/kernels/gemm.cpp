@@ -248,14 +248,14 @@ struct ToResidual {
   }
 };
 
-// a = sums + bias and gelu(a).
+// a = sums + bias and gelu(a); a is null where nobody will read it.
 struct ToGelu {
   bf16 *a, *g;
   int64_t out;
   const float* bias;
 
   void fetch(int64_t row, int64_t column) const {
-    fetch_for_writing(a + row * out + column);
+    if (a != nullptr) fetch_for_writing(a + row * out + column);
     fetch_for_writing(g + row * out + column);
   }
   void take(int64_t row, int64_t column, const float* c) const {
@@ -264,7 +264,7 @@ struct ToGelu {
       low = _mm512_add_ps(low, _mm512_loadu_ps(bias + column));
       high = _mm512_add_ps(high, _mm512_loadu_ps(bias + column + 16));
     }
-    store(a + row * out + column, low, high);
+    if (a != nullptr) store(a + row * out + column, low, high);
     store(g + row * out + column, gelu(low), gelu(high));
   }
 };
@@ -314,11 +314,11 @@ Tensor linear(const Tensor& x, const Tensor& packed, int64_t out, const Optional
   return y;
 }
 
-// (a, gelu(a)) of a = x W^T + u b^T + bias: (N, O) each.
+// (a, gelu(a)) of a = x W^T + u b^T + bias: (N, O) each, a without rows where it is not kept.
 std::tuple<Tensor, Tensor> linear_gelu(const Tensor& x, const Tensor& packed, int64_t out, const Optional& bias,
-                                       const Optional& u, const Optional& b) {
-  Tensor a = make(x.size(0), out), g = make(x.size(0), out);
-  bf16 *to_a = a.mutable_data_ptr<bf16>(), *to_g = g.mutable_data_ptr<bf16>();
+                                       const Optional& u, const Optional& b, bool keep) {
+  Tensor a = make(keep ? x.size(0) : 0, out), g = make(x.size(0), out);
+  bf16 *to_a = keep ? a.mutable_data_ptr<bf16>() : nullptr, *to_g = g.mutable_data_ptr<bf16>();
   const ToGelu epilogue{to_a, to_g, out, bias ? vector(*bias, "bias", out) : nullptr};
   run(x, packed, out, low_rank(u, b, x.size(0), out), epilogue, NoRows{});
   return {a, g};
@@ -333,13 +333,15 @@ Tensor linear_gelu_backward(const Tensor& dy, const Tensor& packed, int64_t out,
   return da;
 }
 
-// (r, norm(r)) of r = dropout(x W^T + u b^T + bias) + residual: (N, O) each.
+// (r, norm(r)) of r = dropout(x W^T + u b^T + bias) + residual: (N, O) each. Where r is not kept, it has no rows, and
+// the norm is taken in place.
 std::tuple<Tensor, Tensor> linear_norm(const Tensor& x, const Tensor& packed, int64_t out, const Optional& bias,
                                        const Optional& u, const Optional& b, const Tensor& residual, double p,
-                                       int64_t key0, int64_t key1, const Tensor& gamma, const Tensor& beta, double eps) {
+                                       int64_t key0, int64_t key1, const Tensor& gamma, const Tensor& beta, double eps,
+                                       bool keep) {
   const int64_t n = x.size(0);
-  Tensor r = make(x.size(0), out), h = make(x.size(0), out);
-  bf16 *to_r = r.mutable_data_ptr<bf16>(), *to_h = h.mutable_data_ptr<bf16>();
+  Tensor r = make(keep ? n : 0, out), h = make(n, out);
+  bf16 *to_h = h.mutable_data_ptr<bf16>(), *to_r = keep ? r.mutable_data_ptr<bf16>() : to_h;
   const float *gain = vector(gamma, "gamma", out), *shift = vector(beta, "beta", out);
   const ToResidual epilogue{to_r,
                          out,

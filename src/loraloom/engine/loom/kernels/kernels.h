@@ -16,13 +16,13 @@ Tensor pack(const Tensor& w);
 Tensor linear(const Tensor& x, const Tensor& packed, int64_t out_features, const Optional& bias, const Optional& u,
               const Optional& b, const Optional& residual, double p, int64_t key0, int64_t key1);
 std::tuple<Tensor, Tensor> linear_gelu(const Tensor& x, const Tensor& packed, int64_t out_features,
-                                       const Optional& bias, const Optional& u, const Optional& b);
+                                       const Optional& bias, const Optional& u, const Optional& b, bool keep);
 Tensor linear_gelu_backward(const Tensor& dy, const Tensor& packed, int64_t out_features, const Optional& u,
                             const Optional& b, const Tensor& a);
 std::tuple<Tensor, Tensor> linear_norm(const Tensor& x, const Tensor& packed, int64_t out_features,
                                        const Optional& bias, const Optional& u, const Optional& b,
                                        const Tensor& residual, double p, int64_t key0, int64_t key1,
-                                       const Tensor& gamma, const Tensor& beta, double eps);
+                                       const Tensor& gamma, const Tensor& beta, double eps, bool keep);
 
 // lowrank.cpp
 Tensor lowrank_project(const Tensor& x, const Tensor& a);

@@ -15,12 +15,12 @@ TORCH_LIBRARY(loraloom, m) {
       "linear(Tensor x, Tensor packed, int out_features, Tensor? bias, Tensor? u, Tensor? b, Tensor? residual, float p,"
       " int key0, int key1) -> Tensor");
   m.def(
-      "linear_gelu(Tensor x, Tensor packed, int out_features, Tensor? bias, Tensor? u, Tensor? b)"
+      "linear_gelu(Tensor x, Tensor packed, int out_features, Tensor? bias, Tensor? u, Tensor? b, bool keep=True)"
       " -> (Tensor a, Tensor g)");
   m.def("linear_gelu_backward(Tensor dy, Tensor packed, int out_features, Tensor? u, Tensor? b, Tensor a) -> Tensor");
   m.def(
       "linear_norm(Tensor x, Tensor packed, int out_features, Tensor? bias, Tensor? u, Tensor? b, Tensor residual,"
-      " float p, int key0, int key1, Tensor gamma, Tensor beta, float eps) -> (Tensor r, Tensor h)");
+      " float p, int key0, int key1, Tensor gamma, Tensor beta, float eps, bool keep=True) -> (Tensor r, Tensor h)");
   m.def("lowrank_project(Tensor x, Tensor a) -> Tensor");
   m.def("lowrank_gradient(Tensor z, Tensor y) -> Tensor");
   m.def("dropout(Tensor x, float p, int key0, int key1) -> Tensor");
