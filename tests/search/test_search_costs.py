@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from loraloom.recipe import Train, read_recipe
-from loraloom.search.costs import CAUTION, NEWEST, Costs, Measured, evaluations, measured
+from loraloom.recipe import read_recipe
+from loraloom.search.costs import CAUTION, NEWEST, Costs, Measured, measured
 
 CONFIGURATION = read_recipe({"backbone": {"model": "m"}, "train": {"num_train_epochs": 2}}).configuration({})
 
@@ -60,12 +60,3 @@ def test_states_of_frozen_layers_are_paid_for_once_for_the_same_rows() -> None:
     assert Costs([_one(0.01)]).prefix_seconds(CONFIGURATION, 1000, 200) == 0
     kept = Costs(Measured(**values) for values in costs.as_json())
     assert kept.prefix_seconds(CONFIGURATION, 1000, 200) == costs.prefix_seconds(CONFIGURATION, 1000, 200)
-
-
-@pytest.mark.parametrize("epochs", [0.5, 1, 1.5, 2, 3, 10])
-@pytest.mark.parametrize("kind", ["constant", "cyclic", "reduce_lr_on_plateau"])
-def test_evaluations_are_counted_as_the_engines_do(epochs: float, kind: Any) -> None:
-    from loraloom.engine.progress import evaluation_steps
-
-    train = Train(num_train_epochs=epochs, lr_scheduler_type=kind)
-    assert evaluations(train) == len(evaluation_steps(train, 1000))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from loraloom.errors import BudgetError
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.search.clock import Clock
-from loraloom.search.costs import Costs, Measured, evaluations
+from loraloom.search.costs import Costs, Measured
 from loraloom.search.outlook import look_ahead
 from loraloom.search.pace import Pace
 from loraloom.search.plan import FINALISTS, Plan, Task, make_plan
@@ -103,7 +103,7 @@ class _Simulated:
         data, train = proposal.configuration.data, proposal.configuration.train
         rows, validated = data.max_train_samples or self.rows, data.max_eval_samples or EVAL_ROWS
         row, one = ROW_SECONDS * self.load, EVAL_SECONDS * self.load
-        self.at += rows * train.num_train_epochs * row + evaluations(train) * validated * one + BESIDE
+        self.at += rows * train.num_train_epochs * row + train.evaluations * validated * one + BESIDE
         pace.costs.note(Measured("roberta-base", 128, train.per_device_train_batch_size, row, one, BESIDE))
         lora = proposal.configuration.lora
         value = RATES[train.learning_rate] + 0.001 * lora.r + 0.01 * rows / self.rows - 0.0001 * (train.seed - 42)

@@ -26,10 +26,8 @@ def plan_schedule(train: Train, rows: int) -> Schedule:
 
 def evaluation_steps(train: Train, total: int) -> frozenset[int]:
     """Steps after which the trial is evaluated: the last, each epoch's end, and enough between to see the rate move."""
-    least = 8 if train.lr_scheduler_type in ("reduce_lr_on_plateau", "cyclic") else 2
-    epochs = max(1, math.ceil(train.num_train_epochs))
-    evaluations = epochs * math.ceil(least / epochs)
-    return frozenset(max(1, round(total * (index + 1) / evaluations)) for index in range(evaluations))
+    count = train.evaluations
+    return frozenset(max(1, round(total * (index + 1) / count)) for index in range(count))
 
 
 def append_evaluation(folder: Path, evaluation: Evaluation) -> None:

@@ -6,6 +6,7 @@ a single trial is trained with. A `Recipe` (see `axes.py`) is a space of such po
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -132,10 +133,24 @@ class Train(Section):
     class_weight: Literal["none", "balanced"] = Field(
         "none", description="balanced: a class weighs rows / (classes × rows of the class)."
     )
+    eval_strategy: Literal["auto", "end"] = Field(
+        "auto",
+        description="When a trial is evaluated; auto: at each epoch's end, and between where epochs are few; end: "
+        "after the last step alone, as a search has it on its lower rungs (reduce_lr_on_plateau sees what it needs).",
+    )
     bf16: Literal["auto", True, False] = Field(
         "auto", description="bfloat16 autocast; auto measures whether it is faster on this machine."
     )
     seed: int = Field(42, ge=0, lt=2**32, description="Seed of weights, order and dropout; the first splits data.")
+
+    @property
+    def evaluations(self) -> int:
+        """How often a trial is evaluated."""
+        if self.eval_strategy == "end" and self.lr_scheduler_type != "reduce_lr_on_plateau":
+            return 1
+        least = 8 if self.lr_scheduler_type in ("reduce_lr_on_plateau", "cyclic") else 2  # to see the rate move
+        epochs = max(1, math.ceil(self.num_train_epochs))
+        return epochs * math.ceil(least / epochs)
 
 
 class Search(Section):

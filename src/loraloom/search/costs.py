@@ -6,13 +6,12 @@ of seconds. What loads a machine changes, so only the newest measurements count,
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from loraloom.recipe import Configuration, Train
+from loraloom.recipe import Configuration
 
 NEWEST = 4
 """Measurements of a kind that count."""
@@ -68,7 +67,7 @@ class Costs:
         """What a trial would take, from its beginning to its record."""
         train = configuration.train
         trained = train_rows * train.num_train_epochs * self.train_row_seconds(configuration)
-        validated = evaluations(train) * eval_rows * self.eval_row_seconds(configuration)
+        validated = train.evaluations * eval_rows * self.eval_row_seconds(configuration)
         return CAUTION * (trained + validated) + self.beside_seconds(configuration)
 
     def train_row_seconds(self, configuration: Configuration) -> float:
@@ -137,13 +136,6 @@ def measured(
 def _adapted(configuration: Configuration) -> str:
     lora = configuration.lora
     return f"{lora.target_modules} {lora.layers_to_transform}"
-
-
-def evaluations(train: Train) -> int:
-    """How often a trial is evaluated; the same as engine/progress.py: evaluation_steps, which a test compares."""
-    least = 8 if train.lr_scheduler_type in ("reduce_lr_on_plateau", "cyclic") else 2
-    epochs = max(1, math.ceil(train.num_train_epochs))
-    return epochs * math.ceil(least / epochs)
 
 
 def _late(values: Iterable[float]) -> float:

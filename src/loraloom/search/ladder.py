@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from itertools import count
 
 ETA = 3
-LEAST_ROWS = 200
+LEAST_ROWS = 128
 """r: below it, differences between configurations are noise."""
 MOST_RUNGS = 5
 

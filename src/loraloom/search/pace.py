@@ -32,7 +32,7 @@ class Pace:
         if self.task is None or not self.costs.known:
             return 0.0
         task = self.task
-        return self.costs.seconds(configuration, task.rows(rows), task.validated(rows))
+        return self.costs.seconds(self.plan.evaluated(configuration, rows), task.rows(rows), task.validated(rows))
 
     def allows(self, configuration: Configuration, rows: int | None, keep: float = 0.0) -> bool:
         """Whether such a trial would end in time, with `keep` seconds of training left after it."""

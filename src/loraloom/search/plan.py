@@ -44,6 +44,13 @@ class Plan:
         """The rows of the last rung."""
         return self.rungs[-1]
 
+    def evaluated(self, configuration: Configuration, rows: int | None) -> Configuration:
+        """A configuration as it is tried on `rows`: below the last rung, its end is all that is asked of it."""
+        if self.rung(rows) == len(self.rungs) - 1:
+            return configuration
+        train = configuration.train.model_copy(update={"eval_strategy": "end"})
+        return configuration.model_copy(update={"train": train})
+
     def rung(self, rows: int | None) -> int:
         """The rung that a trial on `rows` belongs to: the highest that has no more rows."""
         if rows is None or rows == self.top:

@@ -214,7 +214,7 @@ class Proposals:
             # Of fewer steps as many would be a larger part: a rung shall show the schedule that the finals have.
             share = self._pace.task.rows(rows) / self._pace.task.train_rows
             train = train.model_copy(update={"warmup_steps": int(train.warmup_steps * share)})
-        return point, base.model_copy(update={"train": train, "data": data})
+        return point, self._pace.plan.evaluated(base.model_copy(update={"train": train, "data": data}), rows)
 
 
 def make_sampler(recipe: Recipe, asked: int, rejected: int = 0) -> optuna.samplers.BaseSampler:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import optuna
 
 from loraloom.recipe import Recipe
-from loraloom.search.costs import evaluations
 
 REDUCTION_FACTOR = 3
 
@@ -38,4 +37,4 @@ def _most_evaluations(recipe: Recipe) -> int:
         for epochs in recipe.values("train.num_train_epochs")
         for kind in recipe.values("train.lr_scheduler_type")
     )
-    return max(map(evaluations, trains))
+    return max(train.evaluations for train in trains)

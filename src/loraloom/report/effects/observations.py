@@ -29,7 +29,7 @@ from loraloom.study.record import Evaluation, TrialRecord
 LEAST_IN_BLOCK = 3
 MOST_READ = 1000
 RATIO = "lora.lora_alpha / lora.r"
-_ROWS_AND_SEEDS = ("train.seed", "data.max_train_samples", "data.max_eval_samples")
+_ROWS_AND_SEEDS = ("train.seed", "train.eval_strategy", "data.max_train_samples", "data.max_eval_samples")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
