@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +12,13 @@ from typing import Any, Literal
 
 from bench.cases import Case, Goal, Peer
 from bench.measure import Sample
+from loraloom.study.provenance import describe_machine
+
+
+def machine_folder(results: Path) -> Path:
+    """Where comparisons made on this machine stand: a folder for each processor, since ratios depend on it."""
+    processor = describe_machine()["machine"]["processor"]
+    return results / "engines" / re.sub(r"[^a-z0-9]+", "-", processor.lower()).strip("-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,9 @@ class Comparison:
     goals: tuple[Reached, ...]
     samples: tuple[Sample, ...]
 
-    def write(self, folder: Path) -> None:
+    def write(self, results: Path) -> None:
+        """Writes it to the folder of this machine under `results`."""
+        folder = machine_folder(results)
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
         (folder / f"{self.case}.json").write_text(text + "\n", encoding="utf-8")

@@ -4,9 +4,10 @@
     python -m bench.grid             a search of the same space on the same rows, set beside that table
 
 Texts are AG News (LORALOOM_AGNEWS), the encoder is the demo's. What HF Trainer + PEFT would take for the grid is its
-marginal speed in bench/results/demo.json, for training alone; the search's time is the whole command's. Regret is the
-validation accuracy that the winner has in the table, against the best in it; whether the two can be told apart is a
-McNemar test on the test rows, both adapters as they were saved.
+marginal speed on this machine (`python -m bench.engines demo`), for training alone; the search's time is the whole
+command's. Regret is the validation accuracy that the winner has in the table, against the best in it; whether the two
+can be told apart is a McNemar test on the test rows, both adapters as they were saved (the table's best is trained
+again where the grid's run is not at hand).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import csv
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.comparison import Comparison
+from bench.comparison import Comparison, machine_folder
 from bench.texts import agnews
 from loraloom import pipeline
 from loraloom.metrics import mcnemar
@@ -35,7 +37,7 @@ from loraloom.use.adapter import load
 
 RESULTS = Path("bench/results")
 RUNS = Path("runs/.grid")
-WHOLE, SEARCHED = RUNS / "whole", RUNS / "searched"
+WHOLE, SEARCHED, BEST = RUNS / "whole", RUNS / "searched", RUNS / "best"
 TRAIN, VALIDATION, TEST = 4_000, 1_000, 2_000
 
 
@@ -48,16 +50,15 @@ class Point:
     seconds: float
 
 
-def recipe(**search: Any) -> Recipe:
-    """The contest's grid on the demo's encoder, without the data set that it names."""
-    changed = {
+def recipe(fields: Mapping[str, Any]) -> Recipe:
+    """The contest's grid on the demo's encoder, without the data set that it names, but for some fields."""
+    here = {
         "data.dataset": "null",
         "data.text_column": "null",
         "data.label_column": "null",
         "backbone.model": "demo",
     }
-    changed |= {f"search.{name}": str(value) for name, value in search.items()}
-    return read_recipe("recipes/agnews-grid.yaml", [f"{name}={value}" for name, value in changed.items()])
+    return read_recipe("recipes/agnews-grid.yaml", [f"{name}={value}" for name, value in {**here, **fields}.items()])
 
 
 def rows(train: int) -> dict[str, tuple[list[str], list[str]]]:
@@ -69,18 +70,18 @@ def rows(train: int) -> dict[str, tuple[list[str], list[str]]]:
     return {name: ([t for t, _ in part], [c for _, c in part]) for name, part in zip(names, parts, strict=True)}
 
 
-def search(out: Path, train: int, **how: Any) -> tuple[TrialRecord, float]:
+def search(searched: Recipe, out: Path, train: int) -> tuple[TrialRecord, float]:
     """A search from nothing; returns the winner and the seconds that it took."""
     shutil.rmtree(out, ignore_errors=True)
     start = time.monotonic()
     in_memory: dict[str, Any] = dict(rows(train))
-    winner = pipeline.search(recipe(**how), out, allow_leak=True, **in_memory)
+    winner = pipeline.search(searched, out, allow_leak=True, **in_memory)
     return winner, time.monotonic() - start
 
 
 def whole(train: int) -> None:
     """Trains the grid, and keeps it as a table."""
-    _, seconds = search(WHOLE, train, pruner="none")
+    _, seconds = search(recipe({"search.pruner": "none"}), WHOLE, train)
     points = [
         Point(record.point, record.result.validation.accuracy, record.timings.seconds)
         for record in Run(WHOLE).records()
@@ -96,6 +97,15 @@ def whole(train: int) -> None:
     print(f"{len(points)} points in {seconds:.0f} s; the best has {max(point.accuracy for point in points):.4f}")
 
 
+def adapter_of(point: Point, train: int) -> Path:
+    """The folder of a point of the grid, trained on all rows."""
+    if WHOLE.is_dir():
+        run = Run(WHOLE)
+        return run.trial_folder(next(record.number for record in run.records() if record.point == point.point))
+    search(recipe({"search.pruner": "none", **point.point}), BEST, train)
+    return BEST / "best"
+
+
 def correct(folder: Path, train: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Which test rows an adapter has right."""
     texts, labels = rows(train)["test"]
@@ -109,11 +119,13 @@ def compare(train: int) -> None:
     if table["rows"] != train:
         raise SystemExit(f"the table is of {table['rows']} rows; make it anew by --whole")
     points = [Point(**point) for point in table["points"]]
-    winner, seconds = search(SEARCHED, train, pruner="halving", seeds=1)
+    winner, seconds = search(recipe({"search.pruner": "halving", "search.seeds": 1}), SEARCHED, train)
     best = max(points, key=lambda one: one.accuracy)
     reached = next(one for one in points if one.point == winner.point)
     rank = sum(one.accuracy > reached.accuracy for one in points) + 1
-    lines = {line.peer: line.examples_per_second for line in Comparison.read(RESULTS / "demo.json").lines}
+    lines = {
+        line.peer: line.examples_per_second for line in Comparison.read(machine_folder(RESULTS) / "demo.json").lines
+    }
     plain = next(speed for peer, speed in lines.items() if "as it comes" in peer)
     tuned = max(speed for peer, speed in lines.items() if "tuned" in peer)
     needed = {name: len(points) * train / speed for name, speed in (("as it comes", plain), ("tuned", tuned))}
@@ -128,10 +140,8 @@ def compare(train: int) -> None:
         "whole_grid_by_loom_is": table["seconds"] / seconds,
         **{f"hf_trainer_{name.replace(' ', '_')}_is": took / seconds for name, took in needed.items()},
     }
-    if WHOLE.is_dir():
-        folder = next(record.number for record in Run(WHOLE).records() if record.point == best.point)
-        ours, theirs = correct(SEARCHED / "best", train), correct(Run(WHOLE).trial_folder(folder), train)
-        result |= {"mcnemar_p": mcnemar(ours, theirs), "test": float(ours.mean()), "test_of_best": float(theirs.mean())}
+    ours, theirs = correct(SEARCHED / "best", train), correct(adapter_of(best, train), train)
+    result |= {"mcnemar_p": mcnemar(ours, theirs), "test": float(ours.mean()), "test_of_best": float(theirs.mean())}
     (RESULTS / "grid_search.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps({name: value for name, value in result.items() if name != "machine"}, indent=1))
 

@@ -17,7 +17,7 @@ PAGE = ROOT / "docs" / "performance.md"
 _INTRODUCTION = """\
 # Performance
 
-<!-- Made by `python -m bench.page` of bench/results/*.json; its text is in bench/page.py. Don't edit it here. -->
+<!-- Made by `python -m bench.page` of bench/results/; its text is in bench/page.py. Don't edit it here. -->
 
 How fast loraloom trains beside HF Trainer + PEFT, on the same rows, with the same parameters trained, side by side in
 one run. `make bench` repeats all of it on your machine and writes this page anew; `python -m bench.engines base`
@@ -50,6 +50,9 @@ measures one case (`{names}`), and `--quick` shows in a few minutes that everyth
   each layout, in the dtype of the case). Operations are 2 P a token forward and 2 P for the gradients of layers'
   inputs, P being the parameters of the encoder's linear layers, counted for all real tokens and all layers. Attention
   itself, and padding, are not counted as work.
+- **Ratios depend on the processor.** One with a matrix unit (AMX) computes products so fast that all else decides,
+  which favours loraloom in ratios and costs it in shares of the peak; one without is busy with products under any
+  engine, and where a peer reaches 70 % of the peak nothing can be twice as fast as it.
 """
 _LEDGER = """\
 ## A search's own cost, up to 10,000 trials
@@ -86,12 +89,10 @@ def main() -> None:
 
 def page(results: Path) -> str:
     """The page, from the results that are there."""
-    found = [path for case in CASES if (path := results / f"{case.name}.json").is_file()]
-    comparisons = [Comparison.read(path) for path in found]
     parts = [_INTRODUCTION.format(names="`, `".join(case.name for case in CASES))]
-    if comparisons:
-        parts += ["\n".join(["## Goals", "", *_goals(comparisons)]) + "\n"]
-    parts += ["\n".join(_section(comparison)) + "\n" for comparison in comparisons]
+    for folder in sorted(path for path in (results / "engines").glob("*") if path.is_dir()):
+        found = [path for case in CASES if (path := folder / f"{case.name}.json").is_file()]
+        parts += ["\n".join(_machine([Comparison.read(path) for path in found])) + "\n"]
     if (path := results / "accuracy.json").is_file():
         parts += ["\n".join(_accuracy(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
     if (path := results / "ledger.json").is_file():
@@ -198,8 +199,19 @@ def _goals(comparisons: list[Comparison]) -> Iterator[str]:
     )
 
 
+def _machine(comparisons: list[Comparison]) -> Iterator[str]:
+    """All cases on one machine, goals first."""
+    first = comparisons[0]
+    yield f"## On {first.machine['machine']['processor']}, {first.threads} threads"
+    yield ""
+    yield from _goals(comparisons)
+    for comparison in comparisons:
+        yield ""
+        yield from _section(comparison)
+
+
 def _section(comparison: Comparison) -> Iterator[str]:
-    yield f"## {comparison.case}: {comparison.title}"
+    yield f"### {comparison.case}: {comparison.title}"
     yield ""
     yield _measured(comparison)
     yield ""
