@@ -46,6 +46,7 @@ FIELDS = {
         "max_grad_norm",
         "label_smoothing_factor",
         "class_weight",
+        "eval_strategy",
         "bf16",
         "seed",
     ],

@@ -210,6 +210,16 @@ def test_a_pruner_gives_more_rows_to_the_better_third(pruner: str) -> None:
     assert counts[-1] < 36
 
 
+def test_only_the_last_rung_is_evaluated_on_the_way() -> None:
+    found = _Simulated(_recipe(pruner="halving"), 6_000, None)
+    last = found.run().plan.top
+    ways = {
+        (one.configuration.data.max_train_samples == last, one.configuration.train.eval_strategy)
+        for one in found.trained
+    }
+    assert ways == {(True, "auto"), (False, "end")}
+
+
 @pytest.mark.parametrize("broken_at", [1, 7, 30, 50])
 def test_a_search_on_rungs_that_was_broken_off_goes_on_as_it_would_have(broken_at: int) -> None:
     recipe = _recipe(pruner="halving", sampler="random", n_trials=24)
