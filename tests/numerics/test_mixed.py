@@ -99,7 +99,7 @@ def test_in_bf16_they_differ_by_rounding(
         assert distance <= TOLERANCES.mixed_bf16
 
 
-@pytest.mark.parametrize(("first", "second"), product(range(5), repeat=2))
+@pytest.mark.parametrize(("first", "second"), list(product(range(5), repeat=2)))
 def test_any_two_pass_together(folder_of: Folders, tmp_path: Path, first: int, second: int) -> None:
     given = load_all(folder_of("bert"), tmp_path, "bert", "fp32")
     chosen = [given.classifiers[first], given.classifiers[second]]
