@@ -106,11 +106,11 @@ def check_rank(folder: Path, rank: int, hidden: int) -> None:
         raise AdapterError(f"{folder}: lora.r is {rank:,}, which {WEIGHTS} of {size:,} bytes can't hold")
 
 
-def read_weights(folder: Path, expected: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, Tensor]:
+def read_weights(folder: Path, expected: Mapping[str, tuple[str | None, tuple[int, ...]]]) -> dict[str, Tensor]:
     """The adapter's parameters in fp32 by canonical name, in the order of `expected`.
 
-    `expected` has canonical name and shape by the name in PEFT's file. Names and shapes are compared before a weight
-    is read.
+    `expected` has canonical name and shape by the name in PEFT's file; what has no canonical name is not read. Names
+    and shapes are compared before a weight is read.
 
     Raises:
         AdapterError: the file can't be read, a parameter is missing, has another shape or is not finite, or there are
@@ -134,7 +134,8 @@ def read_weights(folder: Path, expected: Mapping[str, tuple[str, tuple[int, ...]
                     raise AdapterError(f"{path}: {name} is of shape {part.get_shape()}, not {list(shape)}")
                 if part.get_dtype() not in ("F32", "F16", "BF16"):
                     raise AdapterError(f"{path}: {name} is of type {part.get_dtype()}; F32, F16 and BF16 can be used")
-                weights[canonical] = file.get_tensor(name).float()
+                if canonical is not None:
+                    weights[canonical] = file.get_tensor(name).float()
     except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise AdapterError(f"{path}: can't be read: {first}") from None

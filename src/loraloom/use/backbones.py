@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 Logits = NDArray[np.float32]
 Dtype = Literal["fp32", "bf16"]
-Expected = dict[str, tuple[str, tuple[int, ...]]]
-"""By the name in PEFT's file: the canonical name and the shape of a parameter."""
+Expected = dict[str, tuple[str | None, tuple[int, ...]]]
+"""By the name in PEFT's file: the canonical name of a parameter and its shape; no name where it is there twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ def _forward(folder: Path, record: TrialRecord, shared: _Shared) -> Forward:
     configuration = record.configuration
     check_rank(folder, configuration.lora.r, shared.config.hidden_size)
     expected = _expected(record, shared)
-    size = sum(int(np.prod(shape)) for _, shape in expected.values())
+    size = sum(int(np.prod(shape)) for name, shape in expected.values() if name is not None)
     if size != record.counts.trainable:
         raise AdapterError(f"{folder}: trains {size:,} parameters, where trial.json says {record.counts.trainable:,}")
     weights = read_weights(folder, expected)
@@ -188,6 +188,7 @@ def _forward(folder: Path, record: TrialRecord, shared: _Shared) -> Forward:
 def _expected(record: TrialRecord, shared: _Shared) -> Expected:
     """What PEFT trains and saves, as it has it of a model without weights; names are within the shared encoder's."""
     import torch
+    from peft import get_peft_model_state_dict
 
     from loraloom.backbone.adapting import adapt
     from loraloom.backbone.classifier import build_empty
@@ -201,12 +202,16 @@ def _expected(record: TrialRecord, shared: _Shared) -> Expected:
         own, common = f"{base.base_model_prefix}.", f"{_prefix(shared.config)}."
         with torch.device("meta"):
             model = adapt(base, lora)
-        shared.expected[key] = {}
+        # With bias=all PEFT saves the head's biases a second time, and those that the head had before.
+        saved = get_peft_model_state_dict(model, save_embedding_layers=False)
+        twice = {name: (None, tuple(value.shape)) for name, value in saved.items()}
+        trained: Expected = {}
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 inside = canonical(name)
                 inside = common + inside.removeprefix(own) if inside.startswith(own) else inside
-                shared.expected[key][name_when_saved(name)] = inside, tuple(parameter.shape)
+                trained[name_when_saved(name)] = inside, tuple(parameter.shape)
+        shared.expected[key] = twice | trained
     return shared.expected[key]
 
 
