@@ -16,13 +16,14 @@ from loraloom.backbone import sources
 from loraloom.backbone.classifier import build_pretrained
 from loraloom.backbone.quiet import quietly
 from loraloom.data import Encoded
+from loraloom.engine.loom import kernels
 from loraloom.engine.loom.inference import MOST_COLUMNS, Inference
 from loraloom.engine.loom.mixed import Owners
 from loraloom.engine.loom.ops import PlainOps
 from loraloom.engine.loom.tokens import lay_out
 from loraloom.use.adapter import Classifier
 from loraloom.use.backbones import Backbones
-from tests.numerics.architectures import CONFIGS, encoded_rows
+from tests.numerics.architectures import CONFIGS, encoded_rows, save_model
 from tests.numerics.both import padded, targets
 from tests.numerics.conftest import Folders
 from tests.numerics.tolerances import TOLERANCES
@@ -159,3 +160,26 @@ def test_tokens_of_a_batch_lie_in_the_order_of_its_texts(folder_of: Folders) -> 
 
     tokens = lay_out([encoded_rows([2, 3], seed=0)], [np.array([1, 0])], Embedding("word", "norm"))
     assert tokens.first.tolist() == [0, 3]
+
+
+WIDE: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4, "initializer_range": 0.1}
+
+
+@pytest.mark.skipif(kernels.load() is not None, reason=kernels.load() or "")
+@pytest.mark.parametrize("architecture", ["bert", "mpnet", "modernbert"])
+def test_the_compiled_kernels_mix_as_plain_torch_does(
+    tmp_path: Path, architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CONFIGS[architecture]()
+    for name, value in WIDE.items():
+        setattr(config, name, value)
+    with quietly():
+        folder = save_model(architecture, tmp_path / "model", config)
+    monkeypatch.setattr("loraloom.use.backbones._dtype", lambda record: record.dtype)
+    given = load_all(folder, tmp_path, architecture, "bf16")
+    used = {own.forward.frozen.ops.name for own in given.classifiers if isinstance(own.forward, Inference)}
+    assert used == {"compiled"}
+    together = given.backbones.logits(given.classifiers, given.rows)
+    for own, rows, found in zip(given.classifiers, given.rows, together, strict=True):
+        alone = own.logits_of(rows)
+        assert np.linalg.norm(found - alone) / np.linalg.norm(alone) <= TOLERANCES.mixed_bf16

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -19,7 +20,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from loraloom import __version__, metrics
+from loraloom import metrics
 from loraloom.errors import AdapterError, LoraloomError
 from loraloom.use.serve.batching import Batcher, EmptyTextError, OverloadedError, TimedOutError
 from loraloom.use.serve.demo import demo_page
@@ -79,7 +80,7 @@ def make_app(registry: Registry, settings: Settings) -> FastAPI:
 
     app = FastAPI(
         title="loraloom",
-        version=__version__,
+        version=version("loraloom"),
         summary="Text classification by LoRA adapters over one backbone.",
         lifespan=lifespan,
         docs_url=None,  # its page asks other servers for scripts
