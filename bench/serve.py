@@ -208,24 +208,8 @@ def texts_of(count: int) -> list[str]:
     path = agnews().with_name("test.csv")
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as file:
-            return [
-                row["text"] if "text" in row else " ".join(row.values()) for row in islice(csv.DictReader(file), count)
-            ]
-    words = (
-        "shares",
-        "of",
-        "a",
-        "small",
-        "company",
-        "fell",
-        "after",
-        "its",
-        "bank",
-        "warned",
-        "that",
-        "growth",
-        "slows",
-    )
+            return [row["text"] for row in islice(csv.DictReader(file), count)]
+    words = ("shares", "of", "a", "small", "company", "fell", "after", "its", "bank", "warned", "that", "it", "slows")
     generator = random.Random(1)  # noqa: S311
     return [" ".join(generator.choices(words, k=40)) for _ in range(count)]
 
