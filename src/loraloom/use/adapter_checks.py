@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ def check_files(folder: Path) -> None:
     for count, path in enumerate(folder.rglob("*"), start=1):
         if count > MOST_FILES:
             raise AdapterError(f"{folder}: holds more than {MOST_FILES:,} files; it is not an adapter's folder")
-        if path.is_symlink() and not path.resolve().is_relative_to(root):
+        if path.is_symlink() and not _within(path, root):
             raise AdapterError(f"{path}: is a link to a place outside its folder, which is never followed")
         mode = path.stat().st_mode if path.exists() else 0
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
@@ -44,6 +44,16 @@ def check_files(folder: Path) -> None:
     for name in _READ_AS_JSON:
         if (folder / name).exists():
             read_json(folder / name)
+
+
+def check_labels(folder: Path, labels: Sequence[str]) -> None:
+    """Refuses labels of which results could not be told apart.
+
+    Raises:
+        AdapterError: there are fewer than two, or two are the same.
+    """
+    if len(labels) < 2 or len(set(labels)) < len(labels):
+        raise AdapterError(f"{folder / 'trial.json'}: labels are not two or more that differ")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -142,6 +152,13 @@ def read_weights(folder: Path, expected: Mapping[str, tuple[str | None, tuple[in
     if bad := next((name for name, value in weights.items() if not bool(torch.isfinite(value).all())), None):
         raise AdapterError(f"{folder}: holds weights that are not finite: {bad}")
     return weights
+
+
+def _within(link: Path, root: Path) -> bool:
+    try:
+        return link.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):  # a circle of links
+        return False
 
 
 def _short(value: object) -> str:

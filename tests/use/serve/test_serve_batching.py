@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from loraloom.data import Encoded
 from loraloom.errors import AdapterError
-from loraloom.use.serve.batching import BATCH_TOKENS, Batcher, EmptyTextError, OverloadedError, TimedOutError
+from loraloom.use.serve.batching import (
+    BATCH_TOKENS,
+    Batcher,
+    EmptyTextError,
+    NotComputedError,
+    OverloadedError,
+    TimedOutError,
+)
 from loraloom.use.serve.metrics import Metrics
 from loraloom.use.serve.registry import Served
 
@@ -187,7 +194,7 @@ def test_what_breaks_for_one_does_not_for_its_neighbours(broken: str) -> None:
         await in_line(batcher, 3)
         backbones.go.release(9)
         found = await asyncio.gather(first, *others, return_exceptions=True)
-        assert [isinstance(each, AdapterError) for each in found] == [False, False, True, False]
+        assert [isinstance(each, NotComputedError) for each in found] == [False, False, True, False]
         assert batcher.alive
 
     run(work)

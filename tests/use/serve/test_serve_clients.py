@@ -57,8 +57,13 @@ def chunk(data: bytes) -> bytes:
 
 @pytest.fixture(scope="module")
 def server(alone: Registry) -> Iterator[Running]:
-    limits = Limits(body_bytes=10_000, bodies_bytes=15_000, receive_seconds=0.3, connections=20)
-    with running(alone, Settings(limits)) as made:
+    with running(alone, Settings(Limits(body_bytes=10_000, bodies_bytes=15_000, connections=20))) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def impatient(alone: Registry) -> Iterator[Running]:
+    with running(alone, Settings(Limits(receive_seconds=0.2))) as made:
         yield made
 
 
@@ -109,8 +114,8 @@ def test_bodies_that_are_read_at_one_time_have_a_limit_together(server: Running)
             pass
         second.sendall(POST + b"content-length: 9999\r\n\r\n" + b" " * 9000)
         assert read_answer(second)[0] == 503
-        assert read_answer(first)[0] == 408
-    assert server_held(server) == 0
+    while server_held(server) > 0:
+        pass
 
 
 def server_held(server: Running) -> int:
@@ -122,21 +127,21 @@ def server_held(server: Running) -> int:
     return held
 
 
-def test_a_body_that_stops_is_given_up(server: Running) -> None:
-    with connected(server) as connection:
+def test_a_body_that_stops_is_given_up(impatient: Running) -> None:
+    with connected(impatient) as connection:
         connection.sendall(POST + b"content-length: 100\r\n\r\n" + BODY)
         assert b" 408 " in read_all(connection)
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/cl", POST + b"x: y", b"\r\n"])
-def test_a_head_that_does_not_come_is_not_waited_for(server: Running, sent: bytes) -> None:
-    with connected(server) as connection:
+def test_a_head_that_does_not_come_is_not_waited_for(impatient: Running, sent: bytes) -> None:
+    with connected(impatient) as connection:
         connection.sendall(sent)
         assert read_all(connection) == b""
 
 
-def test_a_second_head_on_a_kept_connection_is_not_waited_for_either(server: Running) -> None:
-    with connected(server) as connection:
+def test_a_second_head_on_a_kept_connection_is_not_waited_for_either(impatient: Running) -> None:
+    with connected(impatient) as connection:
         connection.sendall(POST + f"content-length: {len(BODY)}\r\n\r\n".encode() + BODY)
         assert read_answer(connection)[0] == 200
         connection.sendall(b"GET /healthz HT")

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from loraloom import metrics
-from loraloom.errors import AdapterError, LoraloomError
-from loraloom.use.serve.batching import Batcher, EmptyTextError, OverloadedError, TimedOutError
+from loraloom.errors import LoraloomError
+from loraloom.use.serve.batching import Batcher, EmptyTextError, NotComputedError, OverloadedError, TimedOutError
 from loraloom.use.serve.demo import demo_page
 from loraloom.use.serve.gate import Gate
 from loraloom.use.serve.limits import Settings
@@ -291,7 +291,7 @@ def _add_refusals(app: FastAPI) -> None:
                 return refusal(504, str(error))
             case EmptyTextError():
                 return refusal(422, str(error))
-            case AdapterError() if "can't be used" in str(error) or "could not be computed" in str(error):
+            case NotComputedError():
                 return refusal(500, str(error))
         return refusal(422, str(error))
 

@@ -43,6 +43,10 @@ class EmptyTextError(LoraloomError):
     """A text of which nothing is left to classify."""
 
 
+class NotComputedError(LoraloomError):
+    """An adapter could not compute a text: its logits are not finite, or a fault of ours."""
+
+
 class TimedOutError(LoraloomError):
     """The answer took longer than a request may."""
 
@@ -133,7 +137,7 @@ class Batcher:
             OverloadedError: too many texts wait.
             TimedOutError: it took longer than `seconds`; what waited was dropped.
             EmptyTextError: a text has no tokens.
-            AdapterError: a logit is not finite.
+            NotComputedError: the adapter can't compute a text.
         """
         self.check_room(len(texts))
         self.waiting += len(texts)
@@ -213,7 +217,7 @@ def _settle(piece: _Piece, outcome: NDArray[np.float32] | AdapterError) -> None:
     if work.done.done():
         return
     if isinstance(outcome, AdapterError):
-        work.done.set_exception(outcome)
+        work.done.set_exception(NotComputedError(str(outcome)))
         return
     work.logits[piece.start : piece.stop] = outcome
     if piece.stop == len(work.encoded):

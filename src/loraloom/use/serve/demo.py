@@ -22,7 +22,7 @@ def demo_page() -> tuple[str, str]:
     page = own.get_template("demo.html.jinja").render(style=Markup(style), script=Markup(script))  # noqa: S704
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     return page, policy
 

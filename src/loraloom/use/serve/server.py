@@ -18,6 +18,7 @@ from loraloom.use.serve.protocol import patient
 from loraloom.use.serve.registry import Registry
 
 KEEP_ALIVE_SECONDS = 15
+BACKLOG = 512
 HEAD_BYTES = 64 * 1024
 SWITCH_SECONDS = 0.0005
 """How long Python lets one thread go on where another waits; its 5 ms are a batch's time for a small encoder."""
@@ -37,7 +38,7 @@ class Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on an address; port 0 takes any that is free.
+    """A socket with an address, on which nothing is heard yet; port 0 takes any that is free.
 
     Raises:
         LoraloomError: the address can't be taken.
@@ -64,6 +65,7 @@ def serve(registry: Registry, settings: Settings, listening: socket.socket, say:
     log_to_stderr()
     sys.setswitchinterval(SWITCH_SECONDS)
     server = make_server(registry, settings)
+    listening.listen(BACKLOG)  # before the address is said
     host, port = listening.getsockname()[:2]
     say(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
     server.run(sockets=[listening])
@@ -89,5 +91,5 @@ def _config(app: FastAPI, limits: Limits) -> uvicorn.Config:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(limits.drain_seconds),
         h11_max_incomplete_event_size=HEAD_BYTES,
-        backlog=512,
+        backlog=BACKLOG,
     )
