@@ -61,7 +61,8 @@ def mutated(adapter: Path, out: Path, seed: int, canary: Path) -> str:
     return " ".join(done)
 
 
-def _bytes(out: Path, generator: random.Random, _: Path) -> None:
+def _bytes(out: Path, generator: random.Random, canary: Path) -> None:
+    del canary
     path = out / generator.choice(FILES)
     data = bytearray(path.read_bytes())
     for _ in range(generator.choice((1, 3, 40))):

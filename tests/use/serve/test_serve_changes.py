@@ -78,7 +78,9 @@ def test_no_folder_leads_out(client: TestClient, folder: str) -> None:
     assert "secret" not in [card["name"] for card in client.get("/v1/adapters", headers=ADMIN).json()["adapters"]]
 
 
-@pytest.mark.parametrize("name", [*TRAVERSALS, "A", "-a", "_a", "a.b", "a b", "a" * 65, "ä", "a\n", "animals/x"])
+@pytest.mark.parametrize(
+    "name", [*(n for n in TRAVERSALS if n != "link"), "A", "-a", "_a", "a.b", "a b", "a" * 65, "ä", "a\n", "animals/x"]
+)
 def test_no_name_is_a_path(client: TestClient, name: str) -> None:
     answer = client.post("/v1/adapters", json={"name": name, "folder": "food"}, headers=ADMIN)
     assert answer.status_code == 422

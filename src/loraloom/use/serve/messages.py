@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Name = Annotated[
     str,
     Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", max_length=64, description="An adapter's name.", examples=["news"]),
 ]
-Text = Annotated[str, Field(description="A text to classify.")]
+
+
+def _is_text(text: str) -> str:
+    """JSON can spell halves of characters (lone surrogates), of which no tokenizer knows what to make."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds half of a character (a lone surrogate)") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_is_text), Field(description="A text to classify.")]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
