@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,11 +112,11 @@ def test_bodies_that_are_read_at_one_time_have_a_limit_together(server: Running)
     with connected(server) as first, connected(server) as second:
         first.sendall(POST + b"content-length: 9999\r\n\r\n" + b" " * 9000)
         while server_held(server) < 9000:
-            pass
+            time.sleep(0)
         second.sendall(POST + b"content-length: 9999\r\n\r\n" + b" " * 9000)
         assert read_answer(second)[0] == 503
     while server_held(server) > 0:
-        pass
+        time.sleep(0)
 
 
 def server_held(server: Running) -> int:
@@ -168,9 +169,9 @@ def test_who_goes_away_waits_no_more(server: Running, held: tuple[threading.Even
         with connected(server) as gone:
             gone.sendall(request)
             while server.batcher.waiting < 2:
-                pass
+                time.sleep(0)
         while server.batcher.waiting > 1:
-            pass
+            time.sleep(0)
         go.set()
         assert read_answer(first)[0] == 200
 

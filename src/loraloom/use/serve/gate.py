@@ -91,10 +91,10 @@ class Gate:
     def take(self, size: int, total: int) -> None:
         """Counts a piece of a body; raises where it is too much, of itself or of all."""
         limits = self._settings.limits
+        self._held += size
         if total > limits.body_bytes:
             self._batcher.metrics.rejected.labels("body").inc()
             raise BodyRefusedError(413, f"the body has more than {limits.body_bytes:,} bytes")
-        self._held += size
         if self._held > limits.bodies_bytes:
             self._batcher.metrics.rejected.labels("bodies").inc()
             raise BodyRefusedError(503, "too many bodies are being read; come again later")
