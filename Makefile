@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test torture simulations lint screenshots bench clean
+.PHONY: help setup demo test torture hostile simulations lint screenshots bench clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s%s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ test: setup ## lint, then the tests, some of them in a browser
 torture: setup ## all faults by the thousand, hours: kills, signals, failing calls, power cuts, damage; see docs/faults.md
 	$(BIN)/python -m tests.faults.torture
 
+hostile: setup ## 10,000 malformed requests and 10,000 changed adapters, half an hour; see docs/serve.md
+	$(BIN)/python -m tests.use.hostile
+
 simulations: setup ## the statistics against known truth, ten minutes: writes docs/statistics.md
 	$(BIN)/python -m tests.simulated.page
 screenshots: setup ## the page of runs/demo, every section, both modes: writes docs/report/
@@ -38,6 +41,7 @@ bench: setup ## speed and memory beside HF Trainer + PEFT, an hour or so: writes
 	$(BIN)/python -m bench.accuracy
 	$(BIN)/python -m bench.ledger
 	$(BIN)/python -m bench.report
+	$(BIN)/python -m bench.serve
 	$(BIN)/python -m bench.page
 
 clean: ## remove .venv and caches; runs/ is kept

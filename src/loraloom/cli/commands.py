@@ -33,6 +33,7 @@ from loraloom.cli.options import (
     Workers,
 )
 from loraloom.cli.running import TerminatedError, embed_texts, follow, print_json, run_search
+from loraloom.cli.serving import serve
 from loraloom.cli.watchdog import ended_in_time
 from loraloom.errors import DataError, RecipeError
 
@@ -336,6 +337,9 @@ def dashboard(
         typer.echo(f"{run} is shown, read-only, at {address(server)}; Ctrl-C ends it")
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
+
+
+app.command()(serve)
 
 
 @app.command()

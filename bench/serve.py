@@ -1,0 +1,316 @@
+"""What serving costs: `python -m bench.serve [--model demo] [--seconds 10] [--soak 600] [--adapters 100]`.
+
+Adapters with random weights over one encoder are served by `loraloom serve` in a process of its own, on this machine's
+loopback, and asked by one client process that keeps its connections. Printed, and kept in bench/results/serve.json:
+
+- one request after another, and 32 clients that each ask again as soon as they are answered: texts a second, p50, p99;
+  the same where each request is for another adapter;
+- requests that come at random times (Poisson) at half of the rate of the 32: p99 beside a lone request's;
+- twice that rate, with few permits: how many are answered 503, and how soon; resident memory before and after;
+- resident memory with one adapter and with `--adapters`;
+- LitServe serving transformers + PEFT with the same adapter in batches, where it is installed.
+
+The client and the server share the processor, as they do for every peer. Texts are AG News' where shared/agnews is to
+be had (`LORALOOM_AGNEWS`), else sentences of about their length.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import csv
+import importlib.util
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.measure import ROOT
+from loraloom.study.durable import write_json
+from loraloom.study.provenance import describe_machine
+
+RESULT = ROOT / "bench" / "results" / "serve.json"
+CLIENTS = 32
+Ask = Callable[[int], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What requests met: seconds of each that was answered 200, of each that was refused by 503, and in all."""
+
+    answered: tuple[float, ...]
+    refused: tuple[float, ...]
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        return len(self.answered) / self.seconds
+
+    def percentile(self, share: float, *, of_refused: bool = False) -> float:
+        """Milliseconds that so many per cent took at most."""
+        times = self.refused if of_refused else self.answered
+        return float(np.percentile(times, share) * 1000) if times else float("nan")
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "per_second": round(self.rate, 1),
+            "p50_ms": round(self.percentile(50), 2),
+            "p99_ms": round(self.percentile(99), 2),
+            "answered": len(self.answered),
+            "refused": len(self.refused),
+            "refused_p99_ms": round(self.percentile(99, of_refused=True), 2) if self.refused else None,
+        }
+
+
+class Connection:
+    """A kept connection, opened anew where the server closed it."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, request: bytes) -> int:
+        """Sends a request and reads its answer; returns the status."""
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._streams
+        writer.write(request)
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
+        await reader.readexactly(length)
+        if b"connection: close" in head:
+            self.close()
+        return int(head.split(b" ", 2)[1])
+
+    def close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+
+@asynccontextmanager
+async def connections(port: int, count: int) -> AsyncIterator[list[Connection]]:
+    opened = [Connection(port) for _ in range(count)]
+    try:
+        yield opened
+    finally:
+        for each in opened:
+            each.close()
+
+
+async def closed_loop(port: int, ask: Ask, clients: int, seconds: float) -> Load:
+    """Each client asks again as soon as it is answered."""
+    number = itertools.count()
+    answered: list[float] = []
+    async with connections(port, clients) as opened:
+        for each in opened:
+            await each.ask(ask(next(number)))
+        began = time.monotonic()
+
+        async def go(own: Connection) -> None:
+            while (sent := time.monotonic()) < began + seconds:
+                if await own.ask(ask(next(number))) != 200:
+                    raise RuntimeError("a request of a closed loop was refused")
+                answered.append(time.monotonic() - sent)
+
+        await asyncio.gather(*(go(each) for each in opened))
+        return Load(tuple(answered), (), time.monotonic() - began)
+
+
+async def open_loop(port: int, ask: Ask, per_second: float, seconds: float) -> Load:
+    """Requests come at random times, whether others are answered or not; a time counts from when it was due."""
+    generator, number = random.Random(7), itertools.count()  # noqa: S311
+    answered: list[float] = []
+    refused: list[float] = []
+    async with connections(port, 512) as opened:
+        free = list(opened)
+        began = due = time.monotonic()
+        tasks: set[asyncio.Task[None]] = set()
+
+        async def go(own: Connection, since: float) -> None:
+            try:
+                status = await own.ask(ask(next(number)))
+            except (OSError, asyncio.IncompleteReadError):
+                own.close()
+                return
+            finally:
+                free.append(own)
+            (answered if status == 200 else refused).append(time.monotonic() - since)
+
+        while due < began + seconds:
+            due += generator.expovariate(per_second)
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            if free:
+                tasks.add(task := asyncio.create_task(go(free.pop(), due)))
+                task.add_done_callback(tasks.discard)
+        await asyncio.gather(*tasks)
+        return Load(tuple(answered), tuple(refused), time.monotonic() - began)
+
+
+@contextmanager
+def serving(command: Sequence[str], port: int) -> Iterator[int]:
+    """A server in a process of its own; gives its process id."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 300
+        while not asyncio.run(_is_up(port)):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{' '.join(command[:4])} did not start")
+            time.sleep(0.2)
+        yield process.pid
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+async def _is_up(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def memory_mb(pid: int) -> float:
+    """Resident memory of a process that is not shared with files, and what is."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    return float("nan")
+
+
+def request(path: str, body: Any) -> bytes:
+    content = json.dumps(body).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(content)}"
+    )
+    return head.encode() + b"\r\n\r\n" + content
+
+
+def texts_of(count: int) -> list[str]:
+    """AG News' test rows, or sentences of their length."""
+    from bench.texts import agnews
+
+    path = agnews().with_name("test.csv")
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            return [row["text"] for row in islice(csv.DictReader(file), count)]
+    words = ("shares", "of", "a", "small", "company", "fell", "after", "its", "bank", "warned", "that", "it", "slows")
+    generator = random.Random(1)  # noqa: S311
+    return [" ".join(generator.choices(words, k=40)) for _ in range(count)]
+
+
+def serve_command(folders: Sequence[Path], port: int, *options: str) -> list[str]:
+    return [sys.executable, "-m", "loraloom.cli", "serve", *map(str, folders), "--port", str(port), *options]
+
+
+def measure(model: str, seconds: float, soak: float, adapters: int, folder: Path) -> dict[str, Any]:
+    """All of it; prints as it goes."""
+    from tests.use.adapters import save_random_adapter
+
+    recipe = {"data": {"max_length": 128}, "lora": {"r": 8}}
+    labels = ("World", "Sports", "Business", "Sci/Tech")
+    folders = [
+        save_random_adapter(folder / f"a{n}", model, recipe, labels=labels, seed=n, dtype="bf16")
+        for n in range(adapters)
+    ]
+    texts = texts_of(2000)
+    port = free_port()
+
+    def one(number: int) -> bytes:
+        return request("/v1/classify", {"adapter": "a0", "texts": [texts[number % len(texts)]]})
+
+    def each(number: int) -> bytes:
+        name = f"a{number % min(adapters, CLIENTS)}"
+        return request("/v1/classify", {"adapter": name, "texts": [texts[number % len(texts)]]})
+
+    found: dict[str, Any] = {"machine": describe_machine(), "model": model, "seconds": seconds}
+    with serving(serve_command(folders[:1], port), port) as pid:
+        asyncio.run(closed_loop(port, one, 1, 2))
+        found["memory_1_adapter_mb"] = memory_mb(pid)
+    with serving(serve_command(folders, port), port) as pid:
+        asyncio.run(closed_loop(port, each, 1, 2))
+        found[f"memory_{adapters}_adapters_mb"] = memory_mb(pid)
+        lone = asyncio.run(closed_loop(port, one, 1, seconds))
+        full = asyncio.run(closed_loop(port, one, CLIENTS, seconds))
+        mixed = asyncio.run(closed_loop(port, each, CLIENTS, seconds))
+        half = asyncio.run(open_loop(port, one, full.rate / 2, seconds))
+    for name, load in (("lone", lone), (f"{CLIENTS}_clients", full), ("each_its_adapter", mixed), ("half_load", half)):
+        found[name] = load.as_json()
+        say(name, load)
+    with serving(serve_command(folders[:1], port, "--max_waiting", "64"), port) as pid:
+        asyncio.run(closed_loop(port, one, CLIENTS, 2))
+        before = memory_mb(pid)
+        over = asyncio.run(open_loop(port, one, full.rate * 2, soak))
+        found["overload"] = {**over.as_json(), "memory_before_mb": before, "memory_after_mb": memory_mb(pid)}
+        say("overload", over)
+    found["throughput_ratio"] = round(full.rate / lone.rate, 2)
+    found["p99_ratio"] = round(half.percentile(99) / lone.percentile(99), 2)
+    found["memory_ratio"] = round(found[f"memory_{adapters}_adapters_mb"] / found["memory_1_adapter_mb"], 2)
+    found["litserve"] = litserve(folders[0], texts, seconds)
+    return found
+
+
+def litserve(adapter: Path, texts: Sequence[str], seconds: float) -> dict[str, Any] | str:
+    """The same adapter by LitServe, as its documentation has it."""
+    if importlib.util.find_spec("litserve") is None:
+        return "not installed"
+    port = free_port()
+
+    def ask(number: int) -> bytes:
+        return request("/predict", {"text": texts[number % len(texts)]})
+
+    with serving([sys.executable, "-m", "bench.litserve", str(adapter), str(port)], port):
+        lone = asyncio.run(closed_loop(port, ask, 1, seconds))
+        full = asyncio.run(closed_loop(port, ask, CLIENTS, seconds))
+    say("litserve, lone", lone)
+    say(f"litserve, {CLIENTS} clients", full)
+    return {"lone": lone.as_json(), f"{CLIENTS}_clients": full.as_json()}
+
+
+def say(name: str, load: Load) -> None:
+    refused = f", {len(load.refused)} refused (p99 {load.percentile(99, of_refused=True):.1f} ms)" * bool(load.refused)
+    times = f"p50 {load.percentile(50):.1f} ms, p99 {load.percentile(99):.1f} ms"
+    print(f"{name:24}{load.rate:9.1f} texts/s, {times}{refused}", flush=True)
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--soak", type=float, default=10, help="seconds at twice the capacity")
+    parser.add_argument("--adapters", type=int, default=100)
+    asked = parser.parse_args()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    with tempfile.TemporaryDirectory() as place:
+        found = measure(asked.model, asked.seconds, asked.soak, asked.adapters, Path(place))
+    for name in ("throughput_ratio", "p99_ratio", "memory_ratio"):
+        print(f"{name:24}{found[name]:9.2f}")
+    write_json(RESULT, found)
+    print(RESULT)
+
+
+if __name__ == "__main__":
+    main()

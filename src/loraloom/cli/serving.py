@@ -1,0 +1,119 @@
+"""`loraloom serve`: its options, and what they mean for the server."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import ipaddress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loraloom.cli.running import TerminatedError
+from loraloom.errors import LoraloomError, MissingExtraError
+
+LEAST_SECRET = 16
+"""Characters of a key or a token."""
+
+
+def serve(
+    adapters: Annotated[
+        list[str],
+        typer.Argument(metavar="ADAPTER...", help="Trials' folders, such as RUN/best, or NAME=RUN/best."),
+    ],
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 8000,
+    host: Annotated[str, typer.Option("--host", help="The address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
+    api_keys_file: Annotated[
+        Path | None, typer.Option("--api_keys_file", help="Keys, one a line; requests then need one of them.")
+    ] = None,
+    adapters_dir: Annotated[
+        Path | None,
+        typer.Option("--adapters_dir", help="Adapters may be added from below this folder."),
+    ] = None,
+    admin_token_file: Annotated[
+        Path | None, typer.Option("--admin_token_file", help="What who adds or removes adapters must know.")
+    ] = None,
+    allowed_host: Annotated[
+        list[str], typer.Option("--allowed_host", help="A name that requests may call the server by, beside its own.")
+    ] = [],  # noqa: B006
+    cors_origin: Annotated[
+        list[str], typer.Option("--cors_origin", help="An origin of other pages that may ask, such as https://a.org.")
+    ] = [],  # noqa: B006
+    max_body_bytes: Annotated[int, typer.Option("--max_body_bytes", min=1, help="Of a request.")] = 1024 * 1024,
+    max_texts: Annotated[int, typer.Option("--max_texts", min=1, help="Of a request.")] = 256,
+    max_characters: Annotated[int, typer.Option("--max_characters", min=1, help="Of a text.")] = 50_000,
+    max_waiting: Annotated[
+        int, typer.Option("--max_waiting", min=1, help="Texts of all requests that wait; more are answered 503.")
+    ] = 1024,
+    timeout: Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds that a request may take.")] = 30.0,
+    log_texts: Annotated[bool, typer.Option("--log_texts", help="Write texts to the log, too.")] = False,
+) -> None:
+    """Serve adapters by HTTP: one backbone in memory for all adapters of it, with a demo page at /.
+
+    POST /v1/classify {"adapter": …, "texts": […]}; the hub's clients may ask /models/NAME. SIGTERM and Ctrl-C answer
+    what is under way, and end it with exit code 0. Needs the extra 'serve'.
+
+    Example: loraloom serve runs/demo/best news=runs/news/best --port 8000
+    """
+    for package in ("fastapi", "uvicorn", "prometheus_client"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError("serve", "serve")
+    if (adapters_dir is None) != (admin_token_file is None):
+        raise LoraloomError("--adapters_dir and --admin_token_file: adapters are added where both are given")
+    if adapters_dir is not None and not adapters_dir.is_dir():
+        raise LoraloomError(f"--adapters_dir: {adapters_dir} is not a folder")
+    keys = () if api_keys_file is None else _secrets(api_keys_file, "--api_keys_file")
+    tokens = () if admin_token_file is None else _secrets(admin_token_file, "--admin_token_file")
+    if len(tokens) > 1:
+        raise LoraloomError(f"--admin_token_file: {admin_token_file} holds more than one line")
+    local = _is_local(host)
+
+    from loraloom.use.serve.limits import Access, Limits, Settings
+    from loraloom.use.serve.registry import Registry, named_adapters
+    from loraloom.use.serve.server import listen
+    from loraloom.use.serve.server import serve as serve_on
+
+    own = ("127.0.0.1", "localhost", "[::1]", host.lower()) if local else ()
+    hosts = (*own, *(name.lower() for name in allowed_host))
+    settings = Settings(
+        Limits(
+            body_bytes=max_body_bytes,
+            texts=max_texts,
+            characters=max_characters,
+            waiting_texts=max_waiting,
+            seconds=timeout,
+        ),
+        Access(keys, tokens[0] if tokens else None, adapters_dir, hosts, tuple(cors_origin)),
+        log_texts,
+    )
+    named = named_adapters(adapters)
+    with contextlib.closing(listen(host, port)) as listening, contextlib.suppress(KeyboardInterrupt, TerminatedError):
+        registry = Registry()
+        for name, folder in named:
+            registry.add(name, folder)
+            typer.echo(f"{name}: {folder}", err=True)
+        if not local and not keys:
+            typer.echo("whoever reaches this address may ask: --api_keys_file asks for keys", err=True)
+        count = f"{len(named)} adapter{'s' * (len(named) > 1)}"
+        serve_on(registry, settings, listening, lambda place: typer.echo(f"{count} at {place}; Ctrl-C ends it"))
+
+
+def _secrets(path: Path, option: str) -> tuple[str, ...]:
+    """The lines of a file of keys."""
+    try:
+        lines = tuple(filter(None, map(str.strip, path.read_text(encoding="utf-8").splitlines())))
+    except (OSError, UnicodeDecodeError) as error:
+        raise LoraloomError(f"{option}: {path} can't be read: {getattr(error, 'strerror', None) or error}") from None
+    if not lines:
+        raise LoraloomError(f"{option}: {path} is empty")
+    if min(map(len, lines)) < LEAST_SECRET or not all(line.isascii() and line.isprintable() for line in lines):
+        raise LoraloomError(f"{option}: {path}: a key has {LEAST_SECRET} printable ASCII characters or more")
+    return lines
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

@@ -1,0 +1,356 @@
+"""The interface: what is asked by which route, and what each refusal is answered with."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+from fastapi import Body, FastAPI, HTTPException, Request, Response
+from fastapi import Path as PathParameter
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import HTMLResponse, JSONResponse
+from numpy.typing import NDArray
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from loraloom import metrics
+from loraloom.errors import LoraloomError
+from loraloom.use.serve.batching import Batcher, EmptyTextError, NotComputedError, OverloadedError, TimedOutError
+from loraloom.use.serve.demo import demo_page
+from loraloom.use.serve.gate import Gate
+from loraloom.use.serve.limits import Settings
+from loraloom.use.serve.messages import (
+    AdapterCard,
+    AdapterList,
+    AddRequest,
+    Classified,
+    ClassifyAnswer,
+    ClassifyRequest,
+    ExplainAnswer,
+    ExplainRequest,
+    Health,
+    HubRequest,
+    HubScore,
+    Refusal,
+)
+from loraloom.use.serve.metrics import Metrics
+from loraloom.use.serve.occlusion import parts_of, weighed, without
+from loraloom.use.serve.registry import Registry, Served, TakenNameError, UnknownAdapterError
+
+STUCK_SECONDS = 60
+_WHY = {
+    400: "The body is not HTTP's or JSON's.",
+    401: "A key is needed, and is missing or wrong.",
+    403: "The server was not started so that adapters can be changed.",
+    404: "There is no such adapter.",
+    408: "The body did not come in time.",
+    409: "The name is taken.",
+    413: "The body, a text, or the number of texts is over the limit.",
+    415: "The body is compressed.",
+    421: "The server is not called so.",
+    422: "The request does not have the form described here.",
+    500: "The adapter can't compute the text.",
+    503: "Too many texts are waiting; Retry-After says when to come again.",
+    504: "The answer took longer than a request may.",
+}
+_T = TypeVar("_T")
+_log = logging.getLogger("loraloom.serve")
+
+
+class _GoneError(Exception):
+    """The client has gone away."""
+
+
+def make_app(registry: Registry, settings: Settings) -> FastAPI:
+    """The ASGI application that serves `registry`'s adapters."""
+    batcher = Batcher(registry.backbones, Metrics(), settings.limits.waiting_texts)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        batcher.start()
+        yield
+        await batcher.stop()
+
+    app = FastAPI(
+        title="loraloom",
+        version=version("loraloom"),
+        summary="Text classification by LoRA adapters over one backbone.",
+        lifespan=lifespan,
+        docs_url=None,  # its page asks other servers for scripts
+        redoc_url=None,
+    )
+    app.state.registry, app.state.batcher, app.state.settings, app.state.draining = registry, batcher, settings, False
+    app.add_middleware(Gate, settings=settings, batcher=batcher)  # type: ignore[arg-type]
+    if settings.access.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.access.origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type"],
+        )
+    _add_refusals(app)
+    _add_health(app, registry, batcher)
+    _add_classification(app, _Asked(registry, batcher, settings))
+    _add_adapters(app, registry, batcher, settings)
+    return app
+
+
+class _Asked:
+    """What a request asks, computed within its limits."""
+
+    def __init__(self, registry: Registry, batcher: Batcher, settings: Settings) -> None:
+        self._registry, self._batcher, self._settings = registry, batcher, settings
+
+    def adapter(self, name: str | None) -> Served:
+        """The adapter of this name; refused by status where there is none."""
+        return self._registry.find(name)
+
+    async def logits(self, request: Request, served: Served, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Logits (N, C) of texts, unless they are too many, too long, too late, or nobody waits for them any more."""
+        limits = self._settings.limits
+        if len(texts) > limits.texts:
+            raise HTTPException(413, f"texts: {len(texts):,} are more than the {limits.texts:,} of a request")
+        if (longest := max(map(len, texts))) > limits.characters:
+            raise HTTPException(413, f"texts: one has {longest:,} characters; {limits.characters:,} are allowed")
+        if self._settings.log_texts:
+            _log.info("%s is asked for %r", served.name, list(texts))
+        found = await _unless_gone(request, self._batcher.logits(served, texts, limits.seconds))
+        self._batcher.metrics.texts.labels(served.name).inc(len(texts))
+        return found
+
+
+def _add_classification(app: FastAPI, asked: _Asked) -> None:
+    refusals = _refusals(400, 401, 404, 408, 413, 415, 421, 422, 500, 503, 504)
+
+    @app.post("/v1/classify", responses=refusals, tags=["classify"])
+    async def classify(request: Request, body: ClassifyRequest) -> ClassifyAnswer:
+        """Labels and probabilities of texts by one adapter."""
+        served = asked.adapter(body.adapter)
+        logits = await asked.logits(request, served, body.texts)
+        labels = served.classifier.labels
+        return ClassifyAnswer(adapter=served.name, results=[_classified(labels, row) for row in logits])
+
+    @app.post("/v1/explain", responses=refusals, tags=["classify"])
+    async def explain(request: Request, body: ExplainRequest) -> ExplainAnswer:
+        """Which words mattered: what the label's probability loses where each is left out (occlusion)."""
+        served = asked.adapter(body.adapter)
+        if len(body.text) > app.state.settings.limits.characters:
+            raise HTTPException(413, "text: has too many characters")
+        parts = parts_of(body.text)
+        logits = await asked.logits(request, served, without(body.text, parts))
+        found = _classified(served.classifier.labels, logits[0])
+        return ExplainAnswer(**found.model_dump(), adapter=served.name, words=weighed(parts, logits))
+
+    async def by_hub(request: Request, served: Served, body: HubRequest) -> list[list[HubScore]]:
+        texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
+        if not texts:
+            return []
+        logits = await asked.logits(request, served, texts)
+        chosen = (None if body.parameters is None else body.parameters.function_to_apply) or "softmax"
+        scores = {"softmax": metrics.softmax, "sigmoid": _sigmoid, "none": np.asarray}[chosen](logits)
+        most = None if body.parameters is None else body.parameters.top_k
+        labels = served.classifier.labels
+        return [
+            [HubScore(label=labels[index], score=float(row[index])) for index in np.argsort(-row, kind="stable")[:most]]
+            for row in scores
+        ]
+
+    @app.post("/", responses=refusals, tags=["hub"])
+    async def hub_default(request: Request, body: HubRequest) -> list[list[HubScore]]:
+        """The hub's text classification, where one adapter is served."""
+        return await by_hub(request, asked.adapter(None), body)
+
+    @app.post("/models/{name}", responses=refusals, tags=["hub"])
+    async def hub(
+        request: Request,
+        name: Annotated[str, PathParameter(description="An adapter's name.", examples=["news"])],
+        body: HubRequest,
+    ) -> list[list[HubScore]]:
+        """The hub's text classification by an adapter: `InferenceClient(model=".../models/NAME")` works."""
+        return await by_hub(request, asked.adapter(name), body)
+
+
+def _add_health(app: FastAPI, registry: Registry, batcher: Batcher) -> None:
+    page, policy = demo_page()
+
+    def status() -> str:
+        if app.state.draining:
+            return "draining"
+        if not batcher.alive or not registry.all():
+            return "starting"
+        since = batcher.busy_since
+        return "stuck" if since is not None and time.monotonic() - since > STUCK_SECONDS else "ok"
+
+    @app.head("/", include_in_schema=False)
+    @app.get("/", include_in_schema=False)
+    async def demo() -> HTMLResponse:
+        return HTMLResponse(page, headers={"content-security-policy": policy})
+
+    @app.head("/healthz", include_in_schema=False)
+    @app.get("/healthz", tags=["health"], responses=_refusals(421))
+    async def healthz() -> Health:
+        """Whether the process answers."""
+        return Health(status="ok")
+
+    @app.head("/readyz", include_in_schema=False)
+    @app.get("/readyz", tags=["health"], responses={503: {"model": Health}, **_refusals(421)})
+    async def readyz(response: Response) -> Health:
+        """Whether it can classify: adapters are loaded, it does not drain, and no batch hangs."""
+        found = status()
+        response.status_code = 200 if found == "ok" else 503
+        return Health.model_validate({"status": found})
+
+    @app.get("/metrics", tags=["health"], response_class=Response, responses=_refusals(401, 421))
+    async def prometheus() -> Response:
+        """Counts and times in Prometheus' text format."""
+        batcher.metrics.adapters.set(len(registry.all()))
+        return Response(batcher.metrics.as_text(), media_type="text/plain; version=0.0.4")
+
+
+def _add_adapters(app: FastAPI, registry: Registry, batcher: Batcher, settings: Settings) -> None:
+    access = settings.access
+
+    def changeable() -> Path:
+        if access.admin_token is None or access.adapters_dir is None:
+            raise HTTPException(403, "adapters can't be changed: start with --adapters_dir and --admin_token_file")
+        return access.adapters_dir
+
+    @app.get("/v1/adapters", tags=["adapters"], responses=_refusals(401, 421))
+    async def adapters() -> AdapterList:
+        """All adapters that are served."""
+        return AdapterList(adapters=[_card(served) for served in registry.all()])
+
+    changes = _refusals(400, 401, 403, 404, 408, 409, 413, 415, 421, 422)
+
+    @app.post("/v1/adapters", status_code=201, tags=["adapters"], responses=changes)
+    async def add(body: Annotated[AddRequest, Body()]) -> AdapterCard:
+        """Serves one more adapter of a backbone that is in memory; needs the admin's token."""
+        folder = below(changeable(), body.folder)
+        return _card(await asyncio.to_thread(registry.add, body.name, folder, only_known=True))
+
+    @app.delete("/v1/adapters/{name}", status_code=204, tags=["adapters"], responses=changes)
+    async def remove(name: str) -> None:
+        """Serves an adapter no more; needs the admin's token."""
+        changeable()
+        await asyncio.to_thread(registry.remove, name)
+        batcher.metrics.forget(name)
+
+
+def below(root: Path, folder: str) -> Path:
+    """The folder of this name below `root`.
+
+    Raises:
+        LoraloomError: it would be elsewhere, or is not there.
+    """
+    given = Path(folder)
+    if given.is_absolute() or ".." in given.parts or any(ord(sign) < 32 for sign in folder):
+        raise LoraloomError("folder: must be the name of a folder below the server's adapters_dir")
+    try:
+        found, home = (root / given).resolve(), root.resolve()
+        inside = found.is_relative_to(home) and found != home and found.is_dir()
+    except (OSError, ValueError, RuntimeError):
+        inside = False
+    if not inside:
+        raise LoraloomError("folder: there is no such folder below the server's adapters_dir")
+    return found
+
+
+def _add_refusals(app: FastAPI) -> None:
+    """One form of all refusals: a sentence, which never repeats what a client wrote."""
+
+    def refusal(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
+        return JSONResponse({"error": sentence}, status, headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"] if isinstance(part, str | int))[:100]
+        return refusal(422, f"{place.encode('utf-8', 'replace').decode()}: {first['msg'][:200]}")
+
+    @app.exception_handler(StarletteHTTPException)
+    async def refused(_: Request, error: StarletteHTTPException) -> JSONResponse:
+        return refusal(error.status_code, str(error.detail), dict(error.headers or {}))
+
+    @app.exception_handler(LoraloomError)
+    async def ours(_: Request, error: LoraloomError) -> JSONResponse:
+        match error:
+            case UnknownAdapterError():
+                return refusal(404, str(error))
+            case TakenNameError():
+                return refusal(409, str(error))
+            case OverloadedError():
+                return refusal(503, str(error), {"retry-after": str(error.seconds)})
+            case TimedOutError():
+                return refusal(504, str(error))
+            case EmptyTextError():
+                return refusal(422, str(error))
+            case NotComputedError():
+                return refusal(500, str(error))
+        return refusal(422, str(error))
+
+    @app.exception_handler(_GoneError)
+    async def gone(_: Request, __: _GoneError) -> Response:
+        return Response(status_code=499)
+
+    @app.exception_handler(Exception)
+    async def fault(_: Request, error: Exception) -> JSONResponse:
+        return refusal(500, f"a fault of the server's: {type(error).__name__}")
+
+
+async def _unless_gone(request: Request, answer: Awaitable[_T]) -> _T:
+    """The answer, unless its client goes away before: what was to be computed is then dropped."""
+    task, gone = asyncio.ensure_future(answer), asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise _GoneError
+        return task.result()
+    finally:
+        for each in (task, gone):
+            each.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _classified(labels: Sequence[str], logits: NDArray[np.float32]) -> Classified:
+    probabilities = metrics.softmax(logits[None])[0]
+    best = int(probabilities.argmax())
+    shares = dict(zip(labels, map(float, probabilities), strict=True))
+    return Classified(label=labels[best], confidence=float(probabilities[best]), probabilities=shares)
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    from scipy.special import expit
+
+    found: NDArray[np.float64] = expit(logits.astype(np.float64))
+    return found
+
+
+def _card(served: Served) -> AdapterCard:
+    record = served.classifier.record
+    configuration, result = record.configuration, record.result
+    return AdapterCard(
+        name=served.name,
+        labels=list(record.labels),
+        backbone=Path(configuration.backbone.model).name,
+        revision=record.backbone_revision,
+        dtype=record.dtype,
+        trainable_parameters=record.counts.trainable,
+        max_length=configuration.data.max_length,
+        validation_accuracy=None if result is None else result.validation.accuracy,
+        test_accuracy=None if result is None or result.test is None else result.test.accuracy,
+    )
+
+
+def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": Refusal, "description": _WHY[status]} for status in statuses}

@@ -1,0 +1,197 @@
+"""What a request passes before its body is believed: host, key, media type, encoding, and every byte of it counted.
+
+Pure ASGI, since what it guards against must not wait for the interface: an answer by 503 takes no parsing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from fastapi import HTTPException
+
+from loraloom.use.serve.batching import Batcher, OverloadedError
+from loraloom.use.serve.limits import Settings
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+OPEN = frozenset({"/", "/healthz", "/readyz"})
+"""GET without a key: the demo page, which holds nothing, and what a load balancer asks."""
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+)
+
+
+_log = logging.getLogger("loraloom.serve")
+
+
+class BodyRefusedError(HTTPException):
+    """Why a body is not taken. FastAPI lets this one through where it reads bodies, and no other."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(status, sentence, {"connection": "close"} | ({"retry-after": "1"} if status == 503 else {}))
+
+
+class Gate:
+    """Lets requests through to `app`, or says why not."""
+
+    def __init__(self, app: App, settings: Settings, batcher: Batcher) -> None:
+        self._app, self._settings, self._batcher = app, settings, batcher
+        self._keys = tuple(_digest(key) for key in settings.access.keys)
+        token = settings.access.admin_token
+        self._admin = None if token is None else _digest(token)
+        self._held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.monotonic(), 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                present = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(pair for pair in HEADERS if pair[0] not in present)]
+            await send(message)
+
+        try:
+            await self._let_through(scope, receive, answer)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            seconds = time.monotonic() - began
+            self._batcher.metrics.answered(route, status, seconds)
+            _log.info("%s %s %d %.1f ms", scope["method"] if route != "none" else "-", route, status, seconds * 1e3)
+
+    async def _let_through(self, scope: Scope, receive: Receive, answer: Send) -> None:
+        refused = self._refusal(scope)
+        if refused is not None:
+            await _refuse(answer, *refused)
+            return
+        counted = _Counted(self, receive)
+        try:
+            await self._app(scope, counted, answer)
+        finally:
+            self._held -= counted.held
+
+    def take(self, size: int, total: int) -> None:
+        """Counts a piece of a body; raises where it is too much, of itself or of all."""
+        limits = self._settings.limits
+        self._held += size
+        if total > limits.body_bytes:
+            self._batcher.metrics.rejected.labels("body").inc()
+            raise BodyRefusedError(413, f"the body has more than {limits.body_bytes:,} bytes")
+        if self._held > limits.bodies_bytes:
+            self._batcher.metrics.rejected.labels("bodies").inc()
+            raise BodyRefusedError(503, "too many bodies are being read; come again later")
+
+    @property
+    def receive_seconds(self) -> float:
+        return self._settings.limits.receive_seconds
+
+    def _refusal(self, scope: Scope) -> tuple[int, str, dict[str, str]] | None:
+        headers = scope["headers"]
+        access = self._settings.access
+        if access.hosts and _host(headers) not in access.hosts:
+            return 421, "this server is not called so; see --allowed_host", {}
+        if not self._may(scope):
+            return 401, "a valid key is needed: Authorization: Bearer KEY", {"www-authenticate": "Bearer"}
+        if scope["method"] != "POST":
+            return None
+        encoding = b",".join(_all(headers, b"content-encoding")).strip().lower()
+        if encoding not in (b"", b"identity"):
+            return 415, "compressed bodies are not taken", {"accept-encoding": "identity"}
+        length = _all(headers, b"content-length")
+        if length and length[0].isdigit() and int(length[0][:20]) > self._settings.limits.body_bytes:
+            self._batcher.metrics.rejected.labels("body").inc()
+            return 413, f"the body has more than {self._settings.limits.body_bytes:,} bytes", {}
+        if not scope["path"].startswith("/v1/adapters"):
+            try:
+                self._batcher.check_room(1)
+            except OverloadedError as error:
+                return 503, str(error), {"retry-after": str(error.seconds)}
+        return None
+
+    def _may(self, scope: Scope) -> bool:
+        """Whether the request has a key that its route asks for; all keys are compared, each in constant time."""
+        changes = scope["path"].startswith("/v1/adapters") and scope["method"] in ("POST", "DELETE")
+        if changes:
+            return self._admin is None or hmac.compare_digest(_bearer(scope["headers"]), self._admin)
+        if not self._keys or (scope["method"] in ("GET", "HEAD") and scope["path"] in OPEN):
+            return True
+        if scope["method"] == "OPTIONS" and self._settings.access.origins:
+            return True
+        given = _bearer(scope["headers"])
+        accepted = [*self._keys, *([] if self._admin is None else [self._admin])]
+        return any([hmac.compare_digest(given, key) for key in accepted])  # noqa: C419  # all of them, in equal time
+
+
+class _Counted:
+    """A request's body, counted as it comes, each piece within its time."""
+
+    def __init__(self, gate: Gate, receive: Receive) -> None:
+        self._gate, self._receive = gate, receive
+        self._whole = False
+        self.held = 0
+
+    async def __call__(self) -> Message:
+        if self._whole:  # who asks now waits for the client to go away
+            return await self._receive()
+        try:
+            async with asyncio.timeout(self._gate.receive_seconds):
+                message = await self._receive()
+        except TimeoutError:
+            raise BodyRefusedError(408, "the body did not come in time") from None
+        if message["type"] == "http.request":
+            size = len(message.get("body", b""))
+            self.held += size
+            self._gate.take(size, self.held)
+            self._whole = not message.get("more_body", False)
+        return message
+
+
+async def _refuse(send: Send, status: int, sentence: str, headers: dict[str, str]) -> None:
+    body = json.dumps({"error": sentence}).encode()
+    # What is left of a body is not read, so that the connection can't go on.
+    own = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close", **headers}
+    pairs = [(name.encode(), value.encode()) for name, value in own.items()]
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _digest(secret: str) -> bytes:
+    """Of equal length for all secrets, so that comparing tells nothing of theirs."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def _bearer(headers: list[tuple[bytes, bytes]]) -> bytes:
+    given = _all(headers, b"authorization")
+    kind, _, value = (given[0] if len(given) == 1 else b"").partition(b" ")
+    return hashlib.sha256(value.strip() if kind.lower() == b"bearer" else b"").digest()
+
+
+def _host(headers: list[tuple[bytes, bytes]]) -> str:
+    hosts = _all(headers, b"host")
+    if len(hosts) != 1:
+        return ""
+    host = hosts[0].decode("latin-1").strip().lower()
+    name, _, port = host.rpartition(":")
+    return name if name and port.isdigit() else host
+
+
+def _all(headers: list[tuple[bytes, bytes]], wanted: bytes) -> list[bytes]:
+    return [value for name, value in headers if name == wanted]

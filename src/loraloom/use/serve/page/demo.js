@@ -1,0 +1,136 @@
+"use strict";
+const at = (name) => document.getElementById(name);
+const PAUSE = 250, LONGER = 650;
+let adapters = [], turn = 0, waiting = null, stopper = null;
+
+function theme(dark) {
+  document.documentElement.dataset.theme = dark ? "dark" : "light";
+  at("theme").textContent = dark ? "Light" : "Dark";
+}
+theme(matchMedia("(prefers-color-scheme: dark)").matches);
+at("theme").addEventListener("click", () => theme(document.documentElement.dataset.theme !== "dark"));
+
+function say(sentence, bad) {
+  at("status").textContent = sentence;
+  at("status").className = bad ? "bad" : "";
+}
+
+async function ask(path, body, signal) {
+  const headers = { "content-type": "application/json" };
+  if (at("key").value) headers.authorization = "Bearer " + at("key").value;
+  const given = body ? { method: "POST", body: JSON.stringify(body) } : {};
+  const answer = await fetch(path, { ...given, headers, signal });
+  const found = await answer.json();
+  if (answer.status === 401) at("locked").hidden = false;
+  if (!answer.ok) throw new Error(found.error);
+  return found;
+}
+
+const percent = (share) => (100 * share).toFixed(share > 0.9995 || share < 0.0995 ? 2 : 1) + " %";
+const chosen = () => adapters.find((each) => each.name === at("adapter").value);
+
+async function list() {
+  try {
+    adapters = (await ask("v1/adapters")).adapters;
+  } catch (error) {
+    at("about").textContent = error.message;
+    return;
+  }
+  const before = at("adapter").value;
+  at("adapter").replaceChildren(...adapters.map((each) => new Option(each.name, each.name)));
+  if (adapters.some((each) => each.name === before)) at("adapter").value = before;
+  at("about").textContent = adapters.length === 1
+    ? "One adapter is served. It classifies while you type."
+    : adapters.length + " adapters are served. The chosen one classifies while you type.";
+  describe();
+  soon();
+}
+
+function describe() {
+  const one = chosen();
+  if (!one) return;
+  const score = one.test_accuracy === null ? "" : ", accuracy " + percent(one.test_accuracy) + " on its test rows";
+  at("facts").textContent = one.labels.length + " labels over " + one.backbone + ", "
+    + one.trainable_parameters.toLocaleString("en") + " trained parameters" + score;
+}
+
+function bars(found) {
+  at("label").textContent = found.label;
+  at("confidence").textContent = percent(found.confidence);
+  const ordered = Object.entries(found.probabilities).sort((one, other) => other[1] - one[1]);
+  at("bars").replaceChildren(...ordered.map(([label, share]) => {
+    const line = document.createElement("li"), name = document.createElement("span");
+    const track = document.createElement("span"), fill = document.createElement("i"), value = document.createElement("output");
+    name.textContent = label;
+    track.className = "track";
+    fill.style.width = 100 * share + "%";
+    value.textContent = percent(share);
+    track.append(fill);
+    line.append(name, track, value);
+    return line;
+  }));
+}
+
+function marks(text, found) {
+  const signs = Array.from(text), pieces = [];
+  const most = Math.max(0.02, ...found.words.map((word) => Math.abs(word.weight)));
+  let place = 0;
+  for (const word of found.words) {
+    pieces.push(signs.slice(place, word.start).join(""));
+    const mark = document.createElement("mark"), share = Math.abs(word.weight) / most;
+    mark.textContent = signs.slice(word.start, word.stop).join("");
+    mark.className = word.weight >= 0 ? "for" : "against";
+    mark.style.setProperty("--share", (46 * share).toFixed(1) + "%");
+    mark.style.setProperty("--line-share", (share < 0.08 ? 0 : 100 * share).toFixed(1) + "%");
+    mark.title = "without it: " + percent(Math.min(1, Math.max(0, found.confidence - word.weight)));
+    pieces.push(mark);
+    place = word.stop;
+  }
+  pieces.push(signs.slice(place).join(""));
+  at("words").replaceChildren(...pieces);
+  at("method").textContent = "Occlusion: each word is left out, and the darker it is, the more the probability of “"
+    + found.label + "” changes (" + percent(most) + " at most).";
+}
+
+async function classify() {
+  const text = at("text").value, own = ++turn;
+  if (stopper) stopper.abort();
+  at("length").textContent = text ? Array.from(text).length.toLocaleString("en") + " characters" : "";
+  if (!text.trim() || !chosen()) {
+    at("results").hidden = true;
+    say("");
+    return;
+  }
+  stopper = new AbortController();
+  at("results").classList.add("waiting");
+  try {
+    const began = performance.now();
+    const found = await ask("v1/classify", { adapter: chosen().name, texts: [text] }, stopper.signal);
+    if (own !== turn) return;
+    bars(found.results[0]);
+    at("results").hidden = false;
+    at("results").classList.remove("waiting");
+    say("Answered in " + Math.round(performance.now() - began) + " ms");
+    at("words").textContent = text;
+    at("method").textContent = "The words are being left out one by one.";
+    await new Promise((done) => setTimeout(done, LONGER));
+    if (own !== turn) return;
+    const why = await ask("v1/explain", { adapter: chosen().name, text }, stopper.signal);
+    if (own === turn) marks(text, why);
+  } catch (error) {
+    if (own !== turn || error.name === "AbortError") return;
+    at("results").classList.remove("waiting");
+    say(error.message, true);
+  }
+}
+
+function soon() {
+  clearTimeout(waiting);
+  waiting = setTimeout(classify, PAUSE);
+}
+
+at("text").addEventListener("input", soon);
+at("adapter").addEventListener("change", () => { describe(); classify(); });
+at("key").addEventListener("change", list);
+at("form").addEventListener("submit", (event) => event.preventDefault());
+list();

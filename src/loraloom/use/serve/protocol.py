@@ -1,0 +1,67 @@
+"""uvicorn's HTTP/1.1 protocol with an end to its patience: for a request's head, and for the number of connections.
+
+uvicorn waits for a head forever: a client that sends a byte a minute, or none, would keep a connection as long as it
+likes (Slowloris). Bodies have their own time, in `gate.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, ClassVar
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+
+class PatientProtocol(H11Protocol):
+    """Closes connections whose head does not come within `head_seconds`, and those beyond `most`."""
+
+    head_seconds: ClassVar[float] = 10.0
+    most: ClassVar[int] = 1024
+    _head: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Begins to wait for a head."""
+        super().connection_made(transport)
+        if len(self.connections) > self.most:
+            transport.abort()
+            return
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        """A head that is whole ends the waiting; one that has only begun does not."""
+        super().data_received(data)
+        if self._under_way():
+            self._stop_waiting()
+        elif self._head is None and not self.transport.is_closing():
+            self._await_head()
+
+    def on_response_complete(self) -> None:
+        """Between requests uvicorn's own keep-alive time counts."""
+        self._stop_waiting()
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody waits any more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _under_way(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _await_head(self) -> None:
+        self._head = self.loop.call_later(self.head_seconds, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def _give_up(self) -> None:
+        self._head = None
+        if not self._under_way() and not self.transport.is_closing():
+            self.transport.abort()
+
+
+def patient(head_seconds: float, most: int) -> type[PatientProtocol]:
+    """The protocol with these limits."""
+    return type("Patient", (PatientProtocol,), {"head_seconds": head_seconds, "most": most})

@@ -1,0 +1,136 @@
+"""The adapters that are served, by name: a dictionary that is replaced whole, so that a request sees one state of it.
+
+A name from a request is a key to look up, never a part of a path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from loraloom.errors import AdapterError, LoraloomError
+from loraloom.use.adapter import Classifier
+from loraloom.use.backbones import Backbones
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+class UnknownAdapterError(LoraloomError):
+    """No adapter of this name is served."""
+
+
+class TakenNameError(LoraloomError):
+    """The name is another adapter's."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Served:
+    """An adapter and the name that it is asked by."""
+
+    name: str
+    classifier: Classifier
+
+
+class Registry:
+    """Adapters by name, over `backbones`."""
+
+    def __init__(self) -> None:
+        self.backbones = Backbones()
+        self._served: dict[str, Served] = {}
+        self._changing = Lock()
+
+    def all(self) -> tuple[Served, ...]:
+        """In the order in which they were added."""
+        return tuple(self._served.values())
+
+    def find(self, name: str | None) -> Served:
+        """The adapter called `name`; the only one where none is named.
+
+        Raises:
+            UnknownAdapterError: there is none of this name.
+            AdapterError: none is named, and several are served.
+        """
+        served = self._served
+        if name is None:
+            if len(served) != 1:
+                raise AdapterError(f"adapter: name one of {listed(served)}" if served else "adapter: none is served")
+            return next(iter(served.values()))
+        if name not in served:
+            raise UnknownAdapterError(f"adapter: no such adapter; there are {listed(served)}")
+        return served[name]
+
+    def add(self, name: str, folder: Path, *, only_known: bool = False) -> Served:
+        """Loads the adapter in `folder` and serves it as `name`.
+
+        Raises:
+            TakenNameError: the name is taken.
+            LoraloomError: the name is not one, or the adapter can't be loaded.
+        """
+        check_name(name)
+        with self._changing:
+            if name in self._served:
+                raise TakenNameError(f"name: {name!r} is served already; remove it first, or choose another name")
+            served = Served(name, self.backbones.add(folder, only_known=only_known))
+            self._served = {**self._served, name: served}
+        return served
+
+    def remove(self, name: str) -> None:
+        """Serves `name` no more; requests under way are still answered.
+
+        Raises:
+            UnknownAdapterError: there is none of this name.
+        """
+        with self._changing:
+            if name not in self._served:
+                raise UnknownAdapterError(f"adapter: no such adapter; there are {listed(self._served)}")
+            self.backbones.remove(self._served[name].classifier)
+            self._served = {other: served for other, served in self._served.items() if other != name}
+
+
+def check_name(name: str) -> None:
+    """Raises LoraloomError where `name` can't be an adapter's."""
+    if NAME.fullmatch(name) is None:
+        raise LoraloomError(
+            "name: must be 1 to 64 of a-z, 0-9, _ and -, and begin with a letter or a digit; "
+            f"{name[:80]!r} is not such a name"
+        )
+
+
+def listed(names: Sequence[str] | dict[str, Served], most: int = 10) -> str:
+    """Some names in a sentence."""
+    known = list(names)
+    return (", ".join(known[:most]) + f" and {len(known) - most} more" * (len(known) > most)) or "none"
+
+
+def named_adapters(arguments: Sequence[str]) -> list[tuple[str, Path]]:
+    """Names and folders of `ADAPTER` or `NAME=ADAPTER` arguments; RUN/best is named after its run.
+
+    Raises:
+        LoraloomError: a name is not one, or two adapters have the same.
+    """
+    found: dict[str, Path] = {}
+    for argument in arguments:
+        name, sign, place = argument.partition("=")
+        if not sign or "/" in name:
+            place = argument
+            name = _name_of(Path(place))
+        check_name(name)
+        if name in found:
+            raise LoraloomError(f"{argument}: its name {name!r} is taken by {found[name]}; give a name: NAME={place}")
+        found[name] = Path(place)
+    return list(found.items())
+
+
+def _name_of(folder: Path) -> str:
+    """A name after a run's folder for RUN/best and RUN/trials/7, after the folder itself for others."""
+    parts = folder.resolve().parts
+    if parts[-1:] == ("best",):
+        parts = parts[:-1]
+    name = parts[-1] if len(parts) > 1 else "adapter"
+    if len(parts) > 2 and parts[-2] == "trials":
+        name = f"{parts[-3]}-{name}"
+    name = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")[:64]
+    return name or "adapter"

@@ -1,0 +1,33 @@
+"""Three adapters over one tiny encoder, made once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from loraloom.use.serve.registry import Registry
+from tests.use.adapters import save_random_adapter
+from tests.use.serve.servers import LABELS, RECIPES, load_registry
+
+
+@pytest.fixture(scope="session")
+def adapter_folders(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[str, Path]:
+    """Folders of adapters by name, all below one."""
+    root = tmp_path_factory.mktemp("served")
+    return {
+        name: save_random_adapter(root / name, tiny_model, recipe, labels=LABELS[name], seed=seed, spread=0.5)
+        for seed, (name, recipe) in enumerate(RECIPES.items())
+    }
+
+
+@pytest.fixture(scope="session")
+def registry(adapter_folders: dict[str, Path]) -> Registry:
+    """All three served; not to be changed."""
+    return load_registry(adapter_folders)
+
+
+@pytest.fixture(scope="session")
+def alone(adapter_folders: dict[str, Path]) -> Registry:
+    """One of them served; not to be changed."""
+    return load_registry({"animals": adapter_folders["animals"]})

@@ -1,0 +1,210 @@
+"""Batches of requests: what passes together, who waits for whom, and what becomes of those who give up."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from loraloom.data import Encoded
+from loraloom.errors import AdapterError
+from loraloom.use.serve.batching import (
+    BATCH_TOKENS,
+    Batcher,
+    EmptyTextError,
+    NotComputedError,
+    OverloadedError,
+    TimedOutError,
+)
+from loraloom.use.serve.metrics import Metrics
+from loraloom.use.serve.registry import Served
+
+
+class Counting:
+    """A classifier of two labels whose logits are a text's number of tokens and its first letter."""
+
+    labels = ("a", "b")
+
+    def encoded(self, texts: Sequence[str]) -> Encoded:
+        lengths = [len(text) for text in texts]
+        ids = np.array([ord(sign) for text in texts for sign in text], dtype=np.int32)
+        return Encoded(ids, np.append(0, np.cumsum(lengths)).astype(np.int64), 0)
+
+
+@dataclass
+class Gated:
+    """Backbones that compute when they are let."""
+
+    batches: list[list[int]] = field(default_factory=list)
+    begun: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    go: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    def attempt(
+        self, classifiers: Sequence[Any], encoded: Sequence[Encoded]
+    ) -> list[NDArray[np.float32] | AdapterError]:
+        self.batches.append([len(rows) for rows in encoded])
+        self.begun.release()
+        assert self.go.acquire(timeout=60)
+        if any((rows.input_ids == ord("!")).any() for rows in encoded):
+            raise RuntimeError("broken")
+        return [self._one(rows) for rows in encoded]
+
+    def _one(self, rows: Encoded) -> NDArray[np.float32] | AdapterError:
+        if (rows.input_ids == ord("?")).any():
+            return AdapterError("not finite")
+        firsts = rows.input_ids[rows.offsets[:-1]]
+        return np.stack([np.diff(rows.offsets), firsts], axis=1).astype(np.float32)
+
+
+def run(work: Callable[[Batcher, Gated], Coroutine[Any, Any, None]], most: int = 100) -> None:
+    async def whole() -> None:
+        backbones = Gated()
+        batcher = Batcher(cast(Any, backbones), Metrics(), most)
+        batcher.start()
+        try:
+            await work(batcher, backbones)
+        finally:
+            backbones.go.release(1000)
+            await batcher.stop()
+
+    asyncio.run(whole())
+
+
+def ask(batcher: Batcher, texts: Sequence[str], seconds: float = 60) -> asyncio.Task[NDArray[np.float32]]:
+    served = Served("one", cast(Any, Counting()))
+    return asyncio.create_task(batcher.logits(served, texts, seconds))
+
+
+async def begun(backbones: Gated) -> None:
+    assert await asyncio.to_thread(backbones.begun.acquire, timeout=60)
+
+
+async def in_line(batcher: Batcher, count: int) -> None:
+    while sum(not work.dropped for work in batcher._line) < count:
+        await asyncio.sleep(0)
+
+
+def test_what_arrives_while_a_batch_is_computed_is_the_next_batch() -> None:
+    async def work(batcher: Batcher, backbones: Gated) -> None:
+        first = ask(batcher, ["aa"])
+        await begun(backbones)
+        others = [ask(batcher, ["b" * size, "c"]) for size in range(1, 9)]
+        await in_line(batcher, 8)
+        backbones.go.release(2)
+        assert (await first).tolist() == [[2, ord("a")]]
+        for size, other in enumerate(others, start=1):
+            assert (await other).tolist() == [[size, ord("b")], [1, ord("c")]]
+        assert backbones.batches == [[1], [2] * 8]
+
+    run(work)
+
+
+def test_a_request_of_many_texts_takes_turns_with_others() -> None:
+    async def work(batcher: Batcher, backbones: Gated) -> None:
+        long = "x" * (BATCH_TOKENS // 4)
+        first = ask(batcher, ["a"])
+        await begun(backbones)
+        many = ask(batcher, [long] * 10)
+        await in_line(batcher, 1)
+        small = ask(batcher, ["bb"])
+        await in_line(batcher, 2)
+        backbones.go.release(2)
+        await first
+        await begun(backbones)
+        await begun(backbones)
+        assert backbones.batches == [[1], [4], [1, 3]]
+        backbones.go.release(10)
+        assert (await small).tolist() == [[2, ord("b")]]
+        assert (await many)[:, 0].tolist() == [len(long)] * 10
+
+    run(work)
+
+
+def test_a_text_longer_than_a_batch_passes_by_itself() -> None:
+    async def work(batcher: Batcher, backbones: Gated) -> None:
+        backbones.go.release(5)
+        assert len(await ask(batcher, ["x" * (BATCH_TOKENS + 1), "y"])) == 2
+
+    run(work)
+
+
+def test_too_many_waiting_texts_are_refused_and_let_in_again() -> None:
+    async def work(batcher: Batcher, backbones: Gated) -> None:
+        first = ask(batcher, ["a"] * 7)
+        await begun(backbones)
+        with pytest.raises(OverloadedError) as refused:
+            await ask(batcher, ["b"] * 4)
+        assert refused.value.seconds >= 1
+        small = ask(batcher, ["b"] * 3)
+        await in_line(batcher, 1)
+        assert batcher.waiting == 10
+        backbones.go.release(9)
+        await asyncio.gather(first, small)
+        assert batcher.waiting == 0
+        assert len(await ask(batcher, ["b"] * 25)) == 25  # alone, a request may be larger
+
+    run(work, most=10)
+
+
+def test_who_waits_too_long_is_told_so_and_never_computed() -> None:
+    async def work(batcher: Batcher, backbones: Gated) -> None:
+        first = ask(batcher, ["a"])
+        await begun(backbones)
+        with pytest.raises(TimedOutError):
+            await ask(batcher, ["b"], seconds=0.01)
+        assert batcher.waiting == 1
+        last = ask(batcher, ["c"] * 2)
+        await in_line(batcher, 1)
+        backbones.go.release(5)
+        await asyncio.gather(first, last)
+        assert backbones.batches == [[1], [2]]
+
+    run(work)
+
+
+def test_who_goes_away_is_dropped() -> None:
+    async def work(batcher: Batcher, backbones: Gated) -> None:
+        first = ask(batcher, ["a"])
+        await begun(backbones)
+        gone = ask(batcher, ["b"])
+        await in_line(batcher, 1)
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        last = ask(batcher, ["c"])
+        await in_line(batcher, 1)
+        backbones.go.release(5)
+        await asyncio.gather(first, last)
+        assert backbones.batches == [[1], [1]]
+
+    run(work)
+
+
+@pytest.mark.parametrize("broken", ["?", "!"])
+def test_what_breaks_for_one_does_not_for_its_neighbours(broken: str) -> None:
+    async def work(batcher: Batcher, backbones: Gated) -> None:
+        first = ask(batcher, ["a"])
+        await begun(backbones)
+        others = [ask(batcher, [text]) for text in ("b", broken, "c")]
+        await in_line(batcher, 3)
+        backbones.go.release(9)
+        found = await asyncio.gather(first, *others, return_exceptions=True)
+        assert [isinstance(each, NotComputedError) for each in found] == [False, False, True, False]
+        assert batcher.alive
+
+    run(work)
+
+
+def test_a_text_without_tokens_is_refused() -> None:
+    async def work(batcher: Batcher, backbones: Gated) -> None:
+        with pytest.raises(EmptyTextError):
+            await ask(batcher, ["a", ""])
+        assert batcher.waiting == 0
+        assert not backbones.batches
+
+    run(work)

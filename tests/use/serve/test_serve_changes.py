@@ -1,0 +1,116 @@
+"""Adapters come and go while it serves: with a token, from below one folder, and hostile ones never."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from fastapi.testclient import TestClient
+
+from loraloom.use.serve.limits import Access, Settings
+from tests.use.adapters import save_random_adapter
+from tests.use.serve.servers import client_of, load_registry
+
+TOKEN, KEY = "t" * 20, "k" * 20
+ADMIN = {"authorization": f"Bearer {TOKEN}"}
+TRAVERSALS = (
+    "../secret", "..", ".", "/etc", "//etc", "a/../../secret", "..\\secret", "%2e%2e/secret", "..%2fsecret",
+    "..%252fsecret", "\u2025/secret", "\uff0e\uff0e/secret", "..;/secret", "a\x00b", "link", "link/inner", "~", "~root",
+    "C:\\", "file:///etc", "", "a/" * 500, "....//secret", "..%c0%afsecret", "\u202e..", "\xff\xfe\x00\xd8",
+)  # fmt: skip
+
+
+NO_NAMES = [name for name in TRAVERSALS if name != "link"]
+NO_NAMES += ["A", "-a", "_a", "a.b", "a b", "a" * 65, "\u00e4", "a\n", "animals/x"]
+
+
+@pytest.fixture
+def root(tmp_path: Path, adapter_folders: dict[str, Path]) -> Path:
+    """A folder of adapters, a secret one beside it, and a link that leads there."""
+    folder = tmp_path / "adapters"
+    shutil.copytree(adapter_folders["food"], folder / "food")
+    shutil.copytree(adapter_folders["food"], tmp_path / "secret")
+    (folder / "link").symlink_to(tmp_path / "secret")
+    (folder / "~").mkdir()
+    return folder
+
+
+@pytest.fixture
+def client(root: Path, adapter_folders: dict[str, Path]) -> Iterator[TestClient]:
+    settings = Settings(access=Access(keys=(KEY,), admin_token=TOKEN, adapters_dir=root))
+    with client_of(load_registry({"animals": adapter_folders["animals"]}), settings) as made:
+        yield made
+
+
+def test_an_adapter_comes_and_goes(client: TestClient) -> None:
+    ask = {"adapter": "new", "texts": ["a"]}
+    key = {"authorization": f"Bearer {KEY}"}
+    assert client.post("/v1/classify", json=ask, headers=key).status_code == 404
+    added = client.post("/v1/adapters", json={"name": "new", "folder": "food"}, headers=ADMIN)
+    assert added.status_code == 201
+    assert added.json()["labels"] == ["sweet", "salty"]
+    assert client.post("/v1/classify", json=ask, headers=key).status_code == 200
+    again = client.post("/v1/adapters", json={"name": "new", "folder": "food"}, headers=ADMIN)
+    assert again.status_code == 409
+    assert client.delete("/v1/adapters/new", headers=ADMIN).status_code == 204
+    assert client.delete("/v1/adapters/new", headers=ADMIN).status_code == 404
+    assert client.post("/v1/classify", json=ask, headers=key).status_code == 404
+
+
+@pytest.mark.parametrize("authorization", ["", f"Bearer {KEY}", "Bearer " + "x" * 20, f"Basic {TOKEN}"])
+def test_only_with_the_token(client: TestClient, authorization: str) -> None:
+    headers = {"authorization": authorization}
+    assert client.post("/v1/adapters", json={"name": "new", "folder": "food"}, headers=headers).status_code == 401
+    assert client.delete("/v1/adapters/animals", headers=headers).status_code == 401
+
+
+def test_not_at_all_unless_the_server_was_started_so(adapter_folders: dict[str, Path]) -> None:
+    with client_of(load_registry({"animals": adapter_folders["animals"]})) as client:
+        body = {"name": "new", "folder": "food"}
+        assert client.post("/v1/adapters", json=body, headers=ADMIN).status_code == 403
+        assert client.delete("/v1/adapters/animals").status_code == 403
+
+
+@pytest.mark.parametrize("folder", TRAVERSALS)
+def test_no_folder_leads_out(client: TestClient, folder: str) -> None:
+    answer = client.post("/v1/adapters", json={"name": "new", "folder": folder}, headers=ADMIN)
+    assert answer.status_code == 422, answer.text
+    assert "secret" not in [card["name"] for card in client.get("/v1/adapters", headers=ADMIN).json()["adapters"]]
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_no_name_is_a_path(client: TestClient, name: str) -> None:
+    answer = client.post("/v1/adapters", json={"name": name, "folder": "food"}, headers=ADMIN)
+    assert answer.status_code == 422
+    asked = client.post("/v1/classify", json={"adapter": name, "texts": ["a"]}, headers=ADMIN)
+    assert asked.status_code in (404, 422)
+    for written in (quote(name, safe=""), quote(quote(name, safe=""), safe="")):
+        if written not in ("", ".", ".."):  # clients take these out of a path themselves
+            assert client.delete(f"/v1/adapters/{written}", headers=ADMIN).status_code in (404, 405)
+            assert client.post(f"/models/{written}", json={"inputs": "a"}, headers=ADMIN).status_code in (404, 405)
+
+
+def test_an_adapter_of_a_backbone_that_is_not_in_memory_is_refused(
+    client: TestClient, root: Path, tmp_path: Path
+) -> None:
+    from tests.conftest import write_model
+
+    other = write_model(tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "note": "another"}))
+    save_random_adapter(root / "other", other)
+    answer = client.post("/v1/adapters", json={"name": "new", "folder": "other"}, headers=ADMIN)
+    assert answer.status_code == 422
+    assert "not in memory" in answer.json()["error"]
+
+
+def test_a_hostile_adapter_is_refused_and_the_server_goes_on(client: TestClient, root: Path) -> None:
+    (root / "food" / "adapter_model.bin").write_bytes(b"x")
+    answer = client.post("/v1/adapters", json={"name": "new", "folder": "food"}, headers=ADMIN)
+    assert answer.status_code == 422
+    assert "never loaded" in answer.json()["error"]
+    assert client.post("/v1/classify", json={"texts": ["a"]}, headers=ADMIN).status_code == 200

@@ -1,0 +1,242 @@
+"""Clients that are slow, silent, gone or too many, on raw sockets; and what SIGTERM does to requests under way."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloom.use.serve.limits import Limits, Settings
+from loraloom.use.serve.registry import Registry
+from tests.use.serve.servers import Running, running
+
+BODY = json.dumps({"texts": ["a cat"]}).encode()
+POST = b"POST /v1/classify HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+
+
+@contextmanager
+def connected(server: Running) -> Iterator[socket.socket]:
+    with socket.create_connection((server.host, server.port), timeout=60) as connection:
+        yield connection
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """All that comes until the server closes."""
+    found = b""
+    try:
+        while piece := connection.recv(65536):
+            found += piece
+    except ConnectionError:
+        pass
+    return found
+
+
+def read_answer(connection: socket.socket) -> tuple[int, bytes]:
+    """A status and a body of known length."""
+    file = connection.makefile("rb")
+    status = int(file.readline().split()[1])
+    length = 0
+    while line := file.readline().strip():
+        name, _, value = line.partition(b":")
+        length = int(value) if name.lower() == b"content-length" else length
+    return status, file.read(length)
+
+
+def chunk(data: bytes) -> bytes:
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
+@pytest.fixture(scope="module")
+def server(alone: Registry) -> Iterator[Running]:
+    with running(alone, Settings(Limits(body_bytes=10_000, bodies_bytes=15_000, connections=20))) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def impatient(alone: Registry) -> Iterator[Running]:
+    with running(alone, Settings(Limits(receive_seconds=0.2))) as made:
+        yield made
+
+
+@pytest.fixture
+def held(server: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Whether a batch has begun, and what lets it go on."""
+    begun, go = threading.Event(), threading.Event()
+    attempt = server.batcher.backbones.attempt
+
+    def waiting(classifiers: Sequence[Any], encoded: Sequence[Any]) -> Any:
+        begun.set()
+        assert go.wait(60)
+        return attempt(classifiers, encoded)
+
+    monkeypatch.setattr(server.batcher.backbones, "attempt", waiting)
+    yield begun, go
+    go.set()
+
+
+def test_a_chunked_body_is_answered(server: Running) -> None:
+    with connected(server) as connection:
+        connection.sendall(
+            POST + b"transfer-encoding: chunked\r\n\r\n" + chunk(BODY[:5]) + chunk(BODY[5:]) + chunk(b"")
+        )
+        assert read_answer(connection)[0] == 200
+
+
+def test_a_chunked_body_without_end_is_cut_off_where_it_is_too_long(server: Running) -> None:
+    with connected(server) as connection:
+        connection.sendall(POST + b"transfer-encoding: chunked\r\n\r\n")
+        for _ in range(11):
+            connection.sendall(chunk(b" " * 1000))
+        answer = read_all(connection)
+        assert b" 413 " in answer
+        assert b"more than 10,000 bytes" in answer
+
+
+def test_a_body_that_is_announced_too_long_is_refused_before_it_comes(server: Running) -> None:
+    with connected(server) as connection:
+        connection.sendall(POST + b"content-length: 1000000000\r\n\r\n")
+        assert b" 413 " in read_all(connection)
+
+
+def test_bodies_that_are_read_at_one_time_have_a_limit_together(server: Running) -> None:
+    with connected(server) as first, connected(server) as second:
+        first.sendall(POST + b"content-length: 9999\r\n\r\n" + b" " * 9000)
+        while server_held(server) < 9000:
+            time.sleep(0)
+        second.sendall(POST + b"content-length: 9999\r\n\r\n" + b" " * 9000)
+        assert read_answer(second)[0] == 503
+    while server_held(server) > 0:
+        time.sleep(0)
+
+
+def server_held(server: Running) -> int:
+    """Bytes of bodies that the gate counts."""
+    gate = server.server._served.middleware_stack
+    while not hasattr(gate, "_held"):
+        gate = gate.app  # type: ignore[union-attr]
+    held: int = gate._held
+    return held
+
+
+def test_a_body_that_stops_is_given_up(impatient: Running) -> None:
+    with connected(impatient) as connection:
+        connection.sendall(POST + b"content-length: 100\r\n\r\n" + BODY)
+        assert b" 408 " in read_all(connection)
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /v1/cl", POST + b"x: y", b"\r\n"])
+def test_a_head_that_does_not_come_is_not_waited_for(impatient: Running, sent: bytes) -> None:
+    with connected(impatient) as connection:
+        connection.sendall(sent)
+        assert read_all(connection) == b""
+
+
+def test_a_second_head_on_a_kept_connection_is_not_waited_for_either(impatient: Running) -> None:
+    with connected(impatient) as connection:
+        connection.sendall(POST + f"content-length: {len(BODY)}\r\n\r\n".encode() + BODY)
+        assert read_answer(connection)[0] == 200
+        connection.sendall(b"GET /healthz HT")
+        assert read_all(connection) == b""
+
+
+def test_too_many_connections_are_closed_and_let_in_again(server: Running) -> None:
+    many = [socket.create_connection((server.host, server.port), timeout=60) for _ in range(25)]
+    closed = [connection for connection in many[20:] if read_all(connection) == b""]
+    assert len(closed) == 5
+    for connection in many:
+        connection.close()
+    with connected(server) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert read_answer(connection)[0] == 200
+
+
+def test_who_goes_away_waits_no_more(server: Running, held: tuple[threading.Event, threading.Event]) -> None:
+    begun, go = held
+    request = POST + f"content-length: {len(BODY)}\r\n\r\n".encode() + BODY
+    with connected(server) as first:
+        first.sendall(request)
+        assert begun.wait(60)
+        with connected(server) as gone:
+            gone.sendall(request)
+            while server.batcher.waiting < 2:
+                time.sleep(0)
+        while server.batcher.waiting > 1:
+            time.sleep(0)
+        go.set()
+        assert read_answer(first)[0] == 200
+
+
+def test_overload_is_answered_at_once_with_a_time_to_come_again(
+    server: Running, held: tuple[threading.Event, threading.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go = held
+    monkeypatch.setattr(server.batcher, "most_waiting", 1)
+    request = POST + f"content-length: {len(BODY)}\r\n\r\n".encode() + BODY
+    with connected(server) as first, connected(server) as second, connected(server) as health:
+        first.sendall(request)
+        assert begun.wait(60)
+        second.sendall(request)
+        answer = read_all(second)
+        assert b" 503 " in answer
+        assert b"retry-after: " in answer.lower()
+        health.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert read_answer(health)[0] == 200
+        go.set()
+        assert read_answer(first)[0] == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_serves_and_drains(adapter_folders: dict[str, Path], number: int) -> None:
+    folders = [str(folder) for folder in adapter_folders.values()]
+    command = [sys.executable, "-m", "loraloom.cli", "serve", *folders, "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        assert "3 adapters at http://127.0.0.1:" in said, said or process.communicate()
+        port = int(said.split(":")[2].split("/")[0])
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            body = json.dumps({"adapter": "food", "texts": ["a cat"] * 200}).encode()
+            connection.sendall(POST + f"content-length: {len(body)}\r\nexpect: 100-continue\r\n\r\n".encode())
+            assert connection.recv(1000).startswith(b"HTTP/1.1 100")  # it is under way
+            process.send_signal(number)
+            connection.sendall(body)
+            status, answer = read_answer(connection)
+        assert (status, len(json.loads(answer)["results"])) == (200, 200)
+        _, log = process.communicate(timeout=120)
+    assert process.returncode == 0, log
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nowhere"], "no such folder"),
+        (["{food}", "--host", "256.0.0.1"], "can't be listened on"),
+        (["{food}", "--adapters_dir", "."], "both"),
+        (["{food}", "--api_keys_file", "nowhere"], "can't be read"),
+        (["a={food}", "a={tools}"], "taken"),
+        ([], "ADAPTER"),
+    ],
+)
+def test_the_command_says_what_is_wrong(adapter_folders: dict[str, Path], arguments: list[str], says: str) -> None:
+    given = [argument.format(**adapter_folders) for argument in arguments]
+    done = subprocess.run(
+        [sys.executable, "-m", "loraloom.cli", "serve", *given, "--port", "0"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,252 @@
+"""What is asked and answered, as the OpenAPI description says it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+import loraloom
+from loraloom.errors import LoraloomError
+from loraloom.use.serve.limits import Access, Limits, Settings
+from loraloom.use.serve.registry import Registry, named_adapters
+from tests.use.serve.servers import LABELS, client_of, running
+
+KEY, OTHER, TOKEN = "k" * 20, "o" * 20, "t" * 20
+TEXTS = ["the cat near a dog", "old bread with cheese", "x", "a hammer and a saw and a drill"]
+
+
+@pytest.fixture(scope="module")
+def client(registry: Registry) -> Iterator[TestClient]:
+    with client_of(registry) as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_texts_are_answered_in_order_as_the_adapter_alone_predicts_them(
+    client: TestClient, adapter_folders: dict[str, Path], name: str
+) -> None:
+    answer = client.post("/v1/classify", json={"adapter": name, "texts": TEXTS})
+    assert answer.status_code == 200
+    expected = loraloom.load(adapter_folders[name]).predict_proba(TEXTS)
+    results = answer.json()["results"]
+    found = [[result["probabilities"][label] for label in LABELS[name]] for result in results]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert [result["label"] for result in results] == [LABELS[name][best] for best in expected.argmax(axis=1)]
+    assert [result["confidence"] for result in results] == [max(row) for row in found]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        ({"texts": TEXTS}, 422, "name one of animals, food, tools"),
+        ({"adapter": "none", "texts": TEXTS}, 404, "no such adapter"),
+        ({"adapter": "food"}, 422, "texts"),
+        ({"adapter": "food", "texts": []}, 422, "texts"),
+        ({"adapter": "food", "texts": "one"}, 422, "texts"),
+        ({"adapter": "food", "texts": [1]}, 422, "texts.0"),
+        ({"adapter": "food", "texts": ["a"], "more": 1}, 422, "more"),
+        ({"adapter": 7, "texts": ["a"]}, 422, "adapter"),
+        (["a"], 422, "body"),
+        (None, 422, "body"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(client: TestClient, body: Any, status: int, says: str) -> None:
+    answer = client.post("/v1/classify", json=body)
+    assert answer.status_code == status
+    assert list(answer.json()) == ["error"]
+    assert says in answer.json()["error"]
+    assert "\n" not in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b"\xff\xfe", b'{"adapter": "food", "texts": ["\\ud800"]}', b'{"adapter": "food", "texts": [NaN]}',
+        b'{"texts": ' + b"[" * 100_000, b'{"adapter": "food", "texts": [' + b"9" * 6000 + b"]}", b"null", b'"a"',
+        b'{"\\ud800": 1}',
+    ],
+)  # fmt: skip
+def test_bytes_that_are_no_request_are_refused(client: TestClient, body: bytes) -> None:
+    answer = client.post("/v1/classify", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in (400, 422)
+    assert answer.json()["error"]
+
+
+def test_one_adapter_needs_no_name(alone: Registry) -> None:
+    with client_of(alone) as client:
+        assert client.post("/v1/classify", json={"texts": ["a cat"]}).json()["adapter"] == "animals"
+        assert client.post("/", json={"inputs": "a cat"}).status_code == 200
+
+
+def test_adapters_are_listed(client: TestClient) -> None:
+    cards = client.get("/v1/adapters").json()["adapters"]
+    assert [(card["name"], tuple(card["labels"])) for card in cards] == list(LABELS.items())
+    assert cards[0]["trainable_parameters"] > 0
+
+
+def test_words_that_mattered_are_those_without_which_the_probability_falls(
+    client: TestClient, adapter_folders: dict[str, Path]
+) -> None:
+    text = "the cat  near\na dog"
+    answer = client.post("/v1/explain", json={"adapter": "food", "text": text}).json()
+    assert answer["method"] == "occlusion"
+    assert [text[word["start"] : word["stop"]] for word in answer["words"]] == text.split()
+    classifier = loraloom.load(adapter_folders["food"])
+    label = classifier.labels.index(answer["label"])
+    whole, without = classifier.predict_proba([text, text.replace("cat", "")])[:, label]
+    assert answer["words"][1]["weight"] == pytest.approx(whole - without, abs=1e-5)
+
+
+@pytest.mark.parametrize("text", ["", " ", "x", "word " * 5000, "あいうえお", "a" * 50_000])
+def test_any_text_can_be_explained_in_at_most_64_parts(client: TestClient, text: str) -> None:
+    answer = client.post("/v1/explain", json={"adapter": "animals", "text": text})
+    assert answer.status_code == 200
+    assert len(answer.json()["words"]) <= 64
+
+
+def test_the_hubs_own_client_is_answered(registry: Registry, adapter_folders: dict[str, Path]) -> None:
+    from huggingface_hub import InferenceClient
+    from huggingface_hub.errors import HfHubHTTPError
+
+    with running(registry) as server:
+        hub = InferenceClient(model=f"{server.url}/models/tools")
+        found = hub.text_classification("a hammer", top_k=2)
+        scores = loraloom.load(adapter_folders["tools"]).predict_proba(["a hammer"])[0]
+        best = scores.argsort()[::-1][:2]
+        assert [each.label for each in found] == [LABELS["tools"][index] for index in best]
+        assert [each.score for each in found] == pytest.approx(scores[best].tolist(), abs=1e-5)
+        with pytest.raises(HfHubHTTPError, match="404"):
+            InferenceClient(model=f"{server.url}/models/other").text_classification("a")
+
+
+@pytest.mark.parametrize(("chosen", "total"), [("softmax", 1.0), ("sigmoid", None), ("none", None)])
+def test_the_hubs_parameters_mean_what_they_mean_there(client: TestClient, chosen: str, total: float | None) -> None:
+    body = {"inputs": ["a cat", "bread"], "parameters": {"function_to_apply": chosen}}
+    lists = client.post("/models/tools", json=body).json()
+    assert [len(each) for each in lists] == [4, 4]
+    for each in lists:
+        scores = [score["score"] for score in each]
+        assert scores == sorted(scores, reverse=True)
+        assert total is None or sum(scores) == pytest.approx(total)
+    assert client.post("/models/tools", json={"inputs": []}).json() == []
+
+
+def test_health_readiness_and_metrics(client: TestClient) -> None:
+    client.post("/v1/classify", json={"adapter": "food", "texts": ["a", "b"]})
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").json() == {"status": "ok"}
+    assert client.head("/healthz").status_code == 200
+    said = client.get("/metrics").text
+    assert 'loraloom_requests_total{route="/v1/classify",status="200"}' in said
+    assert 'loraloom_texts_total{adapter="food"}' in said
+    assert "loraloom_adapters 3.0" in said
+
+
+def test_it_is_not_ready_while_it_drains_or_has_no_adapter(alone: Registry) -> None:
+    with client_of(Registry()) as client:
+        assert client.get("/readyz").status_code == 503
+        assert client.get("/healthz").status_code == 200
+    with client_of(alone) as client:
+        client.app.state.draining = True  # type: ignore[attr-defined]
+        assert client.get("/readyz").json() == {"status": "draining"}
+
+
+def test_the_description_has_an_example_that_is_answered(client: TestClient) -> None:
+    described = client.get("/openapi.json").json()
+    schemas = described["components"]["schemas"]
+    for name in ("ClassifyRequest", "ExplainRequest", "HubRequest", "AddRequest", "ClassifyAnswer"):
+        assert schemas[name]["examples"], name
+    example = {**schemas["ClassifyRequest"]["examples"][0], "adapter": "food"}
+    assert client.post("/v1/classify", json=example).status_code == 200
+
+
+def test_keys_are_asked_for_where_they_are_given(alone: Registry) -> None:
+    settings = Settings(access=Access(keys=(KEY, OTHER)))
+    with client_of(alone, settings) as client:
+        for path in ("/v1/adapters", "/metrics", "/openapi.json"):
+            assert client.get(path).status_code == 401
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/").status_code == 200
+        body = {"texts": ["a"]}
+        assert client.post("/v1/classify", json=body).headers["www-authenticate"] == "Bearer"
+        for wrong in ("", "Bearer", f"Bearer {KEY}x", f"Basic {KEY}", f"Bearer {KEY[:-1]}"):
+            refused = client.post("/v1/classify", json=body, headers={"authorization": wrong})
+            assert refused.status_code == 401
+        for key in (KEY, OTHER):
+            answer = client.post("/v1/classify", json=body, headers={"authorization": f"Bearer {key}"})
+            assert answer.status_code == 200
+
+
+def test_other_pages_may_ask_only_where_their_origin_is_given(alone: Registry) -> None:
+    asked = {"origin": "https://a.org", "access-control-request-method": "POST"}
+    with client_of(alone) as client:
+        assert "access-control-allow-origin" not in client.get("/healthz", headers={"origin": "https://a.org"}).headers
+        assert client.options("/v1/classify", headers=asked).status_code == 405
+    with client_of(alone, Settings(access=Access(keys=(KEY,), origins=("https://a.org",)))) as client:
+        assert client.options("/v1/classify", headers=asked).status_code == 200
+        other = client.options("/v1/classify", headers={**asked, "origin": "https://b.org"})
+        assert "access-control-allow-origin" not in other.headers
+
+
+def test_a_name_that_was_made_to_lead_here_is_refused(alone: Registry) -> None:
+    with client_of(alone, Settings(access=Access(hosts=("localhost", "127.0.0.1")))) as client:
+        assert client.get("/healthz", headers={"host": "evil.example"}).status_code == 421
+        assert client.get("/healthz", headers={"host": "LOCALHOST:8000"}).status_code == 200
+
+
+def test_logs_hold_texts_only_where_asked_for(alone: Registry, caplog: pytest.LogCaptureFixture) -> None:
+    for settings, there in ((Settings(), False), (Settings(log_texts=True), True)):
+        caplog.clear()
+        with caplog.at_level("INFO", "loraloom.serve"), client_of(alone, settings) as client:
+            client.post("/v1/classify", json={"texts": ["a secret"]})
+            client.post("/v1/classify/a%20secret", json={"texts": ["a secret", 1]})
+        assert ("secret" in caplog.text) == there
+        assert "/v1/classify 200" in caplog.text
+
+
+def test_limits_of_a_request(alone: Registry) -> None:
+    with client_of(alone, Settings(Limits(texts=2, characters=10, body_bytes=500))) as client:
+        for texts, says in (
+            (["a"] * 3, "3 are more than the 2"),
+            (["a" * 11], "11 characters"),
+            (["a"] * 300, "bytes"),
+        ):
+            answer = client.post("/v1/classify", json={"texts": texts})
+            assert (answer.status_code, says in answer.json()["error"]) == (413, True), answer.text
+        assert client.post("/v1/explain", json={"text": "a" * 11}).status_code == 413
+        assert client.post("/v1/explain", json={"text": "a b c"}).status_code == 413
+        assert client.post("/v1/classify", json={"texts": ["a" * 10] * 2}).status_code == 200
+
+
+def test_a_compressed_body_is_not_unpacked(alone: Registry) -> None:
+    import gzip
+
+    body = gzip.compress(json.dumps({"texts": ["a" * 10_000_000]}).encode())
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    with client_of(alone) as client:
+        assert client.post("/v1/classify", content=body, headers=headers).status_code == 415
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["runs/demo/best"], ["demo"]),
+        (["runs/My Run/trials/0007"], ["my-run-0007"]),
+        (["a=runs/demo/best", "runs/demo/best"], ["a", "demo"]),
+        (["runs/a=b/best"], ["a-b"]),
+    ],
+)
+def test_adapters_are_named_after_their_runs(arguments: list[str], names: list[str]) -> None:
+    assert [name for name, _ in named_adapters(arguments)] == names
+
+
+@pytest.mark.parametrize("arguments", [["A=x"], ["=x"], ["a=x", "a=y"], ["x/best", "y/x/best"], ["a" * 65 + "=x"]])
+def test_names_that_can_not_be_are_refused(arguments: list[str]) -> None:
+    with pytest.raises(LoraloomError, match="name"):
+        named_adapters(arguments)

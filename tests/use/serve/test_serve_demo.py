@@ -1,0 +1,130 @@
+"""The demo page in a real browser: typing, probabilities, words that mattered, another adapter, the keyboard alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+import loraloom
+from loraloom.use.serve.limits import Access, Settings
+from loraloom.use.serve.registry import Registry
+from tests.report.browser import chromium, serious_violations
+from tests.use.serve.servers import LABELS, Running, running
+
+TEXT = "the cat <img src=x onerror=window.pwned=1> near a dog"
+KEY = "k" * 20
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def server(registry: Registry) -> Iterator[Running]:
+    with running(registry) as made:
+        yield made
+
+
+@contextmanager
+def opened(
+    browser: Browser, server: Running, *, width: int = 1280, scheme: Literal["light", "dark"] = "light"
+) -> Iterator[tuple[Page, list[str]]]:
+    """The page, and what it said or asked of others."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    said: list[str] = []
+    try:
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda asked: None if asked.url.startswith(server.url) else said.append(asked.url))
+        page.goto(server.url)
+        yield page, said
+    finally:
+        context.close()
+
+
+def test_a_text_is_classified_while_it_is_typed_and_its_words_are_weighed(
+    browser: Browser, server: Running, adapter_folders: dict[str, Path]
+) -> None:
+    with opened(browser, server) as (page, said):
+        page.keyboard.type(TEXT)  # the text has the focus
+        expected = loraloom.load(adapter_folders["animals"]).predict([TEXT])[0]
+        expect(page.locator("#label")).to_have_text(expected)
+        expect(page.locator("#bars li")).to_have_count(3)
+        expect(page.locator("#words mark")).to_have_count(len(TEXT.split()))
+        expect(page.locator("#words")).to_have_text(TEXT)
+        expect(page.locator("#method")).to_contain_text("Occlusion")
+        assert page.evaluate("window.pwned") is None
+        assert not said
+
+
+def test_another_adapter_is_chosen_by_the_keyboard(browser: Browser, server: Running) -> None:
+    with opened(browser, server) as (page, said):
+        page.keyboard.type("bread and cheese")
+        expect(page.locator("#bars li")).to_have_count(3)
+        page.keyboard.press("Shift+Tab")
+        expect(page.locator("#adapter")).to_be_focused()
+        page.keyboard.press("f")
+        expect(page.locator("#facts")).to_contain_text("2 labels")
+        expect(page.locator("#bars li")).to_have_count(2)
+        assert page.locator("#label").text_content() in LABELS["food"]
+        assert not said
+
+
+def test_an_empty_text_shows_nothing_and_a_new_one_replaces_the_old(browser: Browser, server: Running) -> None:
+    with opened(browser, server) as (page, _):
+        text = page.locator("#text")
+        text.fill("one two")
+        expect(page.locator("#words mark")).to_have_count(2)
+        text.fill("   ")
+        expect(page.locator("#results")).to_be_hidden()
+        text.fill("\U0001f600 emoji first")
+        expect(page.locator("#words mark")).to_have_count(3)
+        assert page.locator("#words mark").first.text_content() == "\U0001f600"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_it_can_be_read_by_everybody_on_any_screen(
+    browser: Browser, server: Running, scheme: Literal["light", "dark"], width: int
+) -> None:
+    with opened(browser, server, scheme=scheme, width=width) as (page, _):
+        page.locator("#text").fill("a hammer and " + "unbroken" * 40)
+        expect(page.locator("#words mark")).to_have_count(4)
+        assert serious_violations(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_theme_is_switched(browser: Browser, server: Running) -> None:
+    with opened(browser, server, scheme="dark") as (page, _):
+        dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        page.locator("#theme").click()
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") != dark
+
+
+def test_a_key_is_asked_for_where_the_server_asks_for_one(browser: Browser, alone: Registry) -> None:
+    with running(alone, Settings(access=Access(keys=(KEY,)))) as server, opened(browser, server) as (page, _):
+        expect(page.locator("#key")).to_be_visible()
+        page.locator("#key").fill(KEY)
+        page.locator("#text").fill("a cat")
+        expect(page.locator("#bars li")).to_have_count(3)
+
+
+def test_the_page_may_do_nothing_but_ask_its_own_server(server: Running) -> None:
+    from urllib.request import urlopen
+
+    with urlopen(server.url, timeout=60) as answer:  # noqa: S310
+        policy, page = answer.headers["content-security-policy"], answer.read().decode()
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert " style=" not in page

@@ -1,0 +1,115 @@
+"""Adapters that somebody has changed are refused in a sentence, or computed: never run, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import loraloom
+from loraloom.errors import AdapterError
+from loraloom.study.durable import write_manifest
+from tests.use.adapters import save_random_adapter
+from tests.use.hostile import outcome_of
+from tests.use.mutations import CONFIG, MANIFEST, RECORD, WEIGHTS
+
+MUTATED, BLOCKS = 300, 10
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    return save_random_adapter(tmp_path_factory.mktemp("hostile") / "adapter", tiny_model, {"lora": {"r": 2}})
+
+
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_mutated_folders_are_refused_in_a_sentence_or_computed(adapter: Path, tmp_path: Path, block: int) -> None:
+    share = MUTATED // BLOCKS
+    for seed in range(block * share, (block + 1) * share):
+        problem = outcome_of(adapter, tmp_path, seed)
+        assert problem is None, f"seed {seed}: {problem}"
+
+
+def rewrite(name: str, **fields: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        value = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**value, **fields}))
+
+    return change
+
+
+def reweigh(change: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]) -> Callable[[Path], None]:
+    def changed(folder: Path) -> None:
+        weights = load_file(folder / WEIGHTS)
+        name = next(name for name in weights if "lora_A" in name)
+        weights[name] = change(weights[name])
+        save_file(weights, folder / WEIGHTS)
+
+    return changed
+
+
+def larger(folder: Path) -> None:
+    with (folder / RECORD).open("ab") as file:
+        file.write(b" " * 100_000_000)
+
+
+def ranked(folder: Path) -> None:
+    record = json.loads((folder / RECORD).read_text())
+    record["configuration"]["lora"]["r"] = 10**9
+    (folder / RECORD).write_text(json.dumps(record))
+    rewrite(CONFIG, r=10**9)(folder)
+
+
+def linked(folder: Path) -> None:
+    outside = Path(shutil.copy(folder / WEIGHTS, folder.parent / "outside.safetensors"))
+    (folder / WEIGHTS).unlink()
+    (folder / WEIGHTS).symlink_to(outside)
+
+
+def piped(folder: Path) -> None:
+    (folder / "pipe").unlink(missing_ok=True)
+    os.mkfifo(folder / "pipe")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (reweigh(lambda value: value.T.copy()), "is of shape"),
+        (reweigh(lambda value: value * np.float32("nan")), "not finite"),
+        (reweigh(lambda value: value.astype(np.int32)), "is of type I32"),
+        (reweigh(lambda value: np.full_like(value, 3.4e38)), "not finite"),
+        (ranked, "can't hold"),
+        (linked, "outside its folder"),
+        (piped, "neither a file nor a folder"),
+        (rewrite(CONFIG, auto_map={"AutoModel": "x.Y"}), "never run"),
+        (rewrite(CONFIG, peft_type="IA3"), "only LORA"),
+        (rewrite(CONFIG, lora_alpha=999), "lora_alpha is 999"),
+        (rewrite(CONFIG, use_dora=True), "use_dora"),
+        (larger, "bytes"),
+        (lambda folder: (folder / CONFIG).write_text("[" * 100_000), "nested too deeply"),
+        (lambda folder: (folder / CONFIG).write_text("[]"), "not a JSON object"),
+        (lambda folder: (folder / "x.PKL").write_bytes(b""), "never loaded"),
+        (lambda folder: (folder / WEIGHTS).write_bytes(b"\x00" * 100), "can't be read"),
+    ],
+)
+def test_each_kind_is_named(adapter: Path, tmp_path: Path, change: Callable[[Path], object], says: str) -> None:
+    copy = Path(shutil.copytree(adapter, tmp_path / "copy"))
+    change(copy)
+    if change is not piped:
+        write_manifest(copy)
+    with pytest.raises(AdapterError, match=says) as refused:
+        loraloom.load(copy)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_manifest_that_names_no_file_vouches_for_nothing(adapter: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(adapter, tmp_path / "copy"))
+    (copy / MANIFEST).write_text('{"sha256": {}}')
+    with pytest.raises(AdapterError, match="does not name"):
+        loraloom.load(copy)
