@@ -58,7 +58,9 @@ def build_empty(config: Any, head: Head, labels: Sequence[str]) -> nn.Module:
     with torch.device("meta"):
         if head.kind == "native":
             return _pooled(_native_class(config).from_config(config), head)
-        return _pooled(_with_linear_head(cast(Any, AutoModel).from_config(config, **_no_pooler(config)), config), head)
+        return _pooled(
+            _with_linear_head(cast(Any, AutoModel).from_config(config, **pooler_argument(config)), config), head
+        )
 
 
 def build_pretrained(source: Source, configuration: Configuration, labels: Sequence[str]) -> nn.Module:
@@ -73,7 +75,7 @@ def build_pretrained(source: Source, configuration: Configuration, labels: Seque
         switch_dropout_off(config)
     head = configuration.head
     auto = _native_class(config) if head.kind == "native" else AutoModel
-    extra = {} if head.kind == "native" else _no_pooler(config)
+    extra = {} if head.kind == "native" else pooler_argument(config)
     try:
         with quietly():
             model, info = auto.from_pretrained(
@@ -155,8 +157,8 @@ def _native_class(config: Any) -> Any:
     return AutoModelForSequenceClassification
 
 
-def _no_pooler(config: Any) -> dict[str, Any]:
-    """`add_pooling_layer=False` where the encoder has such a layer: a linear head does not read it."""
+def pooler_argument(config: Any) -> dict[str, Any]:
+    """`add_pooling_layer=False` where the encoder has such a layer, for heads that do not read it."""
     encoder = cast(Any, AutoModel._model_mapping[type(config)])
     return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(encoder).parameters else {}
 

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModel
 
-from loraloom.backbone.classifier import switch_dropout_off
+from loraloom.backbone.classifier import pooler_argument, switch_dropout_off
 from loraloom.backbone.quiet import quietly
 from loraloom.backbone.sources import Source, load_config, loading_arguments
 from loraloom.errors import BackboneError
@@ -21,14 +21,40 @@ def load_encoder(source: Source) -> nn.Module:
     Raises:
         BackboneError: the weights can't be had.
     """
+    return _load(source, {})[0]
+
+
+def load_whole_encoder(source: Source, *, pooler: bool) -> tuple[nn.Module, bool]:
+    """The encoder as `load_encoder` gives it, and whether its checkpoint holds its pooler, where one is asked for.
+
+    Raises:
+        BackboneError: the weights can't be had, or the checkpoint lacks another part of the encoder.
+    """
+    model, missing = _load(source, {} if pooler else pooler_argument(load_config(source)))
+    lost = [name for name in missing if "pooler" not in name]
+    if lost:
+        raise BackboneError(
+            f"backbone.model: {source.model!r} has no weights for {lost[0]} ({len(lost)} missing), "
+            "which would stay random"
+        )
+    return model, pooler and not missing
+
+
+def _load(source: Source, arguments: dict[str, Any]) -> tuple[nn.Module, list[str]]:
+    """The encoder and the names of parameters that its checkpoint lacks."""
     config = load_config(source)
     switch_dropout_off(config)
     try:
         with quietly():
-            model = cast(Any, AutoModel).from_pretrained(
-                source.location, config=config, dtype=torch.float32, **loading_arguments(source)
+            model, info = cast(Any, AutoModel).from_pretrained(
+                source.location,
+                config=config,
+                dtype=torch.float32,
+                output_loading_info=True,
+                **arguments,
+                **loading_arguments(source),
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BackboneError(f"backbone.model: the weights of {source.model!r} can't be loaded: {first}") from None
-    return cast(nn.Module, model.eval().requires_grad_(requires_grad=False))
+    return cast(nn.Module, model.eval().requires_grad_(requires_grad=False)), sorted(info["missing_keys"])

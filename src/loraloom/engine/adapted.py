@@ -73,12 +73,12 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
             if not bool(torch.isfinite(file.get_tensor(name)).all()):
                 raise TrialFailedError(f"{name} is not finite after training; lower train.learning_rate")
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    lost = {_name_when_saved(name) for name in trained} - saved
+    lost = {name_when_saved(name) for name in trained} - saved
     if lost:
         raise LoraloomError(f"{folder}: PEFT did not save {min(lost)}, which was trained ({len(lost)} are missing)")
 
 
-def _name_when_saved(name: str) -> str:
+def name_when_saved(name: str) -> str:
     """A parameter's name in PEFT's file: without the adapter's name, and heads in their modules' places."""
     return name.replace(".modules_to_save.default", "").replace(".default", "")
 

@@ -10,23 +10,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loraloom import metrics
-from loraloom.backbone import sources
 from loraloom.data import Encoded, encode
 from loraloom.errors import AdapterError, RunError
-from loraloom.recipe import Train
 from loraloom.study.durable import verify_manifest
 from loraloom.study.record import CARD, TrialRecord, read_record
 
-if TYPE_CHECKING:
-    from torch import nn
-
-BATCH = 64
 WINDOW = 4096
 """Texts read ahead: within a window they are batched by length, and given back in order."""
 _UNSAFE = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py", ".so"}
@@ -51,7 +45,7 @@ class Classifier:
     """A trained classifier: backbone, adapter and head in one; made by `load`."""
 
     def __init__(self, forward: Forward, tokenizer: Any, record: TrialRecord) -> None:
-        self._forward, self._tokenizer, self.record = forward, tokenizer, record
+        self.forward, self._tokenizer, self.record = forward, tokenizer, record
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -97,10 +91,15 @@ class Classifier:
         """
         if not len(encoded):
             return np.zeros((0, len(self.labels)), dtype=np.float32)
-        logits = self._forward.logits(encoded, len(self.labels))
+        logits = self.forward.logits(encoded, len(self.labels))
         if not np.isfinite(logits).all():
-            raise AdapterError("the adapter gives logits that are not finite; its weights can't be used")
+            raise not_finite()
         return logits
+
+
+def not_finite() -> AdapterError:
+    """What is said of logits that are not finite."""
+    return AdapterError("the adapter gives logits that are not finite; its weights can't be used")
 
 
 def load(path: Path | str) -> Classifier:
@@ -110,8 +109,9 @@ def load(path: Path | str) -> Classifier:
         AdapterError: the folder is not a finished trial's, is damaged, or holds what is not safe to load.
         BackboneError: its backbone can't be had, or is not the one that it was trained on.
     """
-    record = read_adapter_record(Path(path))
-    return Classifier(*_build(Path(path), record), record)
+    from loraloom.use.backbones import Backbones
+
+    return Backbones().add(path)
 
 
 def read_adapter_record(folder: Path) -> TrialRecord:
@@ -137,63 +137,3 @@ def read_adapter_record(folder: Path) -> TrialRecord:
             f"{folder}: holds no adapter: the trial {record.state}" + f" ({record.reason})" * bool(record.reason)
         )
     return record
-
-
-class _PeftForward:
-    """The forward pass of transformers and PEFT, in fp32."""
-
-    def __init__(self, model: nn.Module, tokenizer: Any) -> None:
-        from transformers import DataCollatorWithPadding
-
-        model.requires_grad_(requires_grad=False)
-        self._model, self._collate = model.eval(), DataCollatorWithPadding(tokenizer)
-
-    def logits(self, encoded: Encoded, classes: int) -> NDArray[np.float32]:
-        import torch
-
-        logits = np.zeros((len(encoded), classes), dtype=np.float32)
-        by_length = np.argsort(np.diff(encoded.offsets), kind="stable")
-        device = next(self._model.parameters()).device
-        with torch.inference_mode():
-            for start in range(0, len(by_length), BATCH):
-                rows = by_length[start : start + BATCH]
-                batch = cast(Any, self._collate([encoded[int(row)] for row in rows])).to(device)
-                logits[rows] = self._model(**batch).logits.float().cpu().numpy()
-        return logits
-
-
-def _build(folder: Path, record: TrialRecord) -> tuple[Forward, Any]:
-    import torch
-    from peft import PeftModel
-    from safetensors import SafetensorError
-
-    from loraloom.backbone.adapting import trainable_parameters
-    from loraloom.backbone.classifier import build_pretrained
-    from loraloom.backbone.quiet import quietly
-    from loraloom.engine.loom.inference import Inference
-    from loraloom.engine.loom.setting import read_anatomy
-    from loraloom.engine.precision import choose_dtype, device
-
-    backbone = record.configuration.backbone
-    source = sources.find(backbone.model, record.backbone_revision)
-    if source.local and record.backbone_revision not in (None, sources.pin(source)):
-        raise AdapterError(f"{folder}: was trained on another {backbone.model!r} than the one on this machine")
-    base = build_pretrained(source, record.configuration, record.labels)
-    try:
-        with quietly():
-            model = PeftModel.from_pretrained(cast(Any, base), str(folder), is_trainable=True)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise AdapterError(f"{folder}: PEFT can't load the adapter: {first}") from None
-    if trainable_parameters(model) != record.counts.trainable:
-        raise AdapterError(
-            f"{folder}: holds {trainable_parameters(model):,} parameters, not {record.counts.trainable:,}"
-        )
-    if not all(bool(torch.isfinite(p).all()) for p in model.parameters() if p.requires_grad):
-        raise AdapterError(f"{folder}: holds weights that are not finite")
-    tokenizer = sources.load_tokenizer(source)
-    found = read_anatomy(source, record.configuration)
-    if isinstance(found, str):
-        return _PeftForward(model.to(device()), tokenizer), tokenizer
-    dtype: Literal["fp32", "bf16"] = "bf16" if record.dtype == "bf16" and choose_dtype(Train()) == "bf16" else "fp32"
-    return Inference(model, found, record.configuration, dtype, device()), tokenizer

@@ -10,8 +10,8 @@ import torch
 from transformers import MPNetConfig
 from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
 
-from loraloom.engine.loom.encoder import relative_positions
 from loraloom.engine.loom.noise import Noise
+from loraloom.engine.loom.relative import relative_positions
 from loraloom.engine.loom.tokens import lay_out
 from loraloom.recipe import Lora
 from tests.numerics.architectures import CONFIGS, save_model

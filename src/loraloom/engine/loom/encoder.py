@@ -10,7 +10,6 @@ read: a product of their own would save 0.7 % more, and split the weights of one
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -55,8 +54,7 @@ class Encoder:
         self._dropouts = frozen.anatomy.dropouts
         self._lora_dropout = lora_dropout
         self._scales = torch.tensor(scales, dtype=parameters.values.dtype, device=frozen.device).view(-1, 1, 1)
-        self._relative: dict[int, Tensor] = {}
-        self.layers = [self._layer(number) for number in range(len(frozen.layers))]
+        self.layers: list[PostNormLayer | PreNormLayer] = [self._layer(number) for number in range(len(frozen.layers))]
         final = frozen.final_norm
         self._final = None if final is None else self._norm(final)
         self._embedding_norm = self._norm(frozen.embedding.norm)
@@ -86,6 +84,16 @@ class Encoder:
     def forward(self, tokens: Tokens, noise: Noise | None, prefix: Tensor | None = None) -> tuple[Tensor, Travelled]:
         """Pooled vectors (K, B, D). `prefix` are the hidden states that enter the lowest trained layer, where they are
         known; `noise` None means evaluation, which keeps nothing."""
+        x, way = self._through(tokens, noise, prefix, first=self.pools_first)
+        return (x if self.pools_first else mean_of_texts(x, tokens)), way
+
+    def states(self, tokens: Tokens, *, first: bool) -> Tensor:
+        """Last hidden states in evaluation: of all tokens (K, M, D), or of first ones (K, B, D)."""
+        return self._through(tokens, None, None, first=first)[0]
+
+    def _through(
+        self, tokens: Tokens, noise: Noise | None, prefix: Tensor | None, *, first: bool
+    ) -> tuple[Tensor, Travelled]:
         at = self._pass(tokens, noise)
         x, summed = (prefix, None) if prefix is not None else self._embed(at)
         way = Travelled(at, [], summed if noise is not None else None, None)
@@ -93,13 +101,13 @@ class Encoder:
         last = len(self.layers) - 1
         for number in range(start, len(self.layers)):
             self._see(number, tokens)
-            x, kept = self.layers[number].forward(x, at, first=number == last and self.pools_first)
+            x, kept = self.layers[number].forward(x, at, first=number == last and first)
             if noise is not None and number >= self.lowest:
                 way.kept.append(kept)
         if self._final is not None:
             way.last = x
             x = self.ops.norm(x, self._final.now)
-        return (x if self.pools_first else _mean(x, tokens)), way
+        return x, way
 
     def backward(self, dpooled: Tensor, way: Travelled) -> None:
         """Adds the gradients of all that is trained, from the gradient (K, B, D) of the pooled vectors."""
@@ -190,31 +198,12 @@ class Encoder:
 
     def _see(self, number: int, tokens: Tokens) -> None:
         """Gives a layer the relative positions of texts as long as these."""
-        table = self.frozen.relative_bias
-        if table is None:
-            return
-        size = 64 * math.ceil(tokens.longest / 64)
-        if size not in self._relative:
-            self._relative = {size: relative_positions(table, size)}
-        weights = self.layers[number].weights
-        weights.attention = replace(weights.attention, bias=self._relative[size])
+        if self.frozen.relative is not None:
+            weights = self.layers[number].weights
+            weights.attention = replace(weights.attention, bias=self.frozen.relative.up_to(tokens.longest))
 
 
-def relative_positions(table: Tensor, size: int) -> Tensor:
-    """T5's bucketed relative position biases (Raffel et al. 2020, section 2.1) as MPNet has them: (H, size, size)."""
-    buckets, farthest = 16, 128  # MPNet gives its encoder 32 buckets, half of them for keys that come after
-    distance = torch.arange(size)[:, None] - torch.arange(size)  # query - key
-    after = (distance < 0).long() * buckets
-    distance = distance.abs()
-    exact = buckets // 2
-    wide = exact + (torch.log(distance.float() / exact) / math.log(farthest / exact) * (buckets - exact)).nan_to_num(
-        neginf=0
-    ).long().clamp_max(buckets - 1 - exact)
-    bucket = after + torch.where(distance < exact, distance, wide)
-    return table[bucket.to(table.device)].permute(2, 0, 1).contiguous()
-
-
-def _mean(x: Tensor, tokens: Tokens) -> Tensor:
+def mean_of_texts(x: Tensor, tokens: Tokens) -> Tensor:
     """The mean over each text's tokens: (K, M, D) to (K, B, D), summed in fp32 or more."""
     wide = torch.promote_types(x.dtype, torch.float32)
     padded = x.reshape(-1, x.shape[-1])[tokens.index].to(wide) * tokens.real.unsqueeze(-1)  # (S, T, D)

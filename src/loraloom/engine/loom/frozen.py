@@ -12,7 +12,7 @@ import ctypes
 import mmap
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from loraloom.backbone.anatomy import Anatomy
 from loraloom.backbone.classifier import encoder_of
 from loraloom.engine.loom.ops import FrozenLinear, Norm, PlainOps
 from loraloom.engine.loom.projection import Part
+from loraloom.engine.loom.relative import RelativePositions
+from loraloom.errors import BackboneError
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,20 @@ class FrozenEncoder:
     embedding: FrozenEmbedding
     layers: tuple[FrozenLayer, ...]
     final_norm: NamedNorm | None
-    relative_bias: Tensor | None  # (buckets, H), see `relative_positions`
+    relative: RelativePositions | None
     head: Mapping[str, Tensor]
+
+    def under(self, anatomy: Anatomy) -> FrozenEncoder:
+        """The same weights, nothing copied, read with another head or pooling of the same encoder.
+
+        Raises:
+            BackboneError: the head reads a frozen layer that was not taken (BERT's pooler).
+        """
+        for step, module in anatomy.head:
+            frozen = step in ("linear", "norm") and str(module).startswith(f"{self.prefix}.")
+            if frozen and f"{module}.weight" not in self.head:
+                raise BackboneError(f"backbone.model: has no weights for {module}; head.kind: linear does without it")
+        return replace(self, anatomy=anatomy)
 
     def flops_per_token(self, lowest: int, *, prefix_kept: bool) -> float:
         """FLOPs of the layers' linear products that a training step asks for, in all tokens and without shortcuts.
@@ -100,8 +114,21 @@ def freeze(
     The model is left without the matrices that were taken, each dropped as soon as it is laid out, so that memory never
     holds both. Vectors are copied: a trial may train its own biases in the model.
     """
-    prefix = str(model.base_model_prefix)
-    state = {name.replace(".base_layer.", "."): value for name, value in encoder_of(model).named_parameters()}
+    return freeze_encoder(encoder_of(model), str(model.base_model_prefix), anatomy, ops, dtype, device, lowest=lowest)
+
+
+def freeze_encoder(
+    encoder: nn.Module,
+    prefix: str,
+    anatomy: Anatomy,
+    ops: PlainOps,
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    lowest: int,
+) -> FrozenEncoder:
+    """As `freeze`, of an encoder alone; `prefix` is what its classifier calls it."""
+    state = {name.replace(".base_layer.", "."): value for name, value in encoder.named_parameters()}
     reader = _Reader(state, prefix, anatomy, ops, dtype, device)
     frozen_head = {
         f"{module}.{kind}": value.detach().to(device, copy=True)
@@ -111,7 +138,7 @@ def freeze(
         if (value := state.get(f"{str(module).removeprefix(prefix + '.')}.{kind}")) is not None
     }
     final = reader.norm(anatomy.final_norm) if anatomy.final_norm else None
-    bias = None if anatomy.relative_bias is None else reader.table(anatomy.relative_bias)
+    relative = None if anatomy.relative_bias is None else RelativePositions(reader.table(anatomy.relative_bias))
     return FrozenEncoder(
         anatomy=anatomy,
         ops=ops,
@@ -121,7 +148,7 @@ def freeze(
         embedding=reader.embedding(),
         layers=tuple(reader.layer(number, backward=number >= lowest) for number in range(anatomy.layer_count)),
         final_norm=final,
-        relative_bias=bias,
+        relative=relative,
         head=frozen_head,
     )
 

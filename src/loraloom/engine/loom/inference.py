@@ -1,48 +1,127 @@
-"""Logits of texts by an adapter, as fast as the machine allows: the engine's forward pass, without a way back.
+"""Logits of texts by adapters, as fast as the machine allows: the engine's forward pass, without a way back.
 
-A classifier that PEFT has loaded is taken over: its frozen weights are laid out in the type to be computed in, its
-adapter, biases and head as they are, and the model itself is emptied. 2 FLOPs a weight and token, and attention's.
+Frozen weights and adapters are apart: any number of adapters read one `FrozenEncoder`, whatever their heads and
+pooling. An adapter costs its own parameters in fp32 and as the products read them, some 1 to 5 MB at base size.
+2 FLOPs a frozen weight and token, once for a batch, however many adapters its texts have.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft import PeftModel
+from torch import Tensor
 
-from loraloom.backbone.anatomy import Anatomy
 from loraloom.data import Encoded
 from loraloom.engine.loom.allocator import keep_freed_memory
-from loraloom.engine.loom.evaluation import chunks, gather
-from loraloom.engine.loom.frozen import freeze
-from loraloom.engine.loom.pack import Member, Pack
-from loraloom.engine.loom.setting import DTYPES, choose_ops, plan_layout, trained_parameters
+from loraloom.engine.loom.encoder import Encoder
+from loraloom.engine.loom.evaluation import by_length, chunks, gather
+from loraloom.engine.loom.frozen import FrozenEncoder
+from loraloom.engine.loom.head import Head
+from loraloom.engine.loom.mixed import Owners, columns, mixable, pooled
+from loraloom.engine.loom.pack import Member
+from loraloom.engine.loom.parameters import Parameters
+from loraloom.engine.loom.setting import plan_layout
+from loraloom.engine.loom.tokens import Ints, Tokens, lay_out
+from loraloom.errors import AdapterError
 from loraloom.recipe import Configuration
+
+MOST_COLUMNS = 256
+"""Columns of the low-rank products of one pass; with more they would cost as much as a small encoder's frozen ones."""
 
 
 class Inference:
-    """A classifier's forward pass. `model` is emptied of what it takes over."""
+    """One adapter over frozen weights that others may read, too."""
 
-    def __init__(
-        self,
-        model: PeftModel,
-        found: Anatomy,
-        configuration: Configuration,
-        dtype: Literal["fp32", "bf16"],
-        device: torch.device,
-    ) -> None:
-        base = cast(Any, model.get_base_model())
-        ops = choose_ops(DTYPES[dtype], device, found, base.config)
-        self._frozen = freeze(base, found, ops, DTYPES[dtype], device, lowest=found.layer_count)
-        member = Member(configuration.train, configuration.lora, trained_parameters(model), None)
-        layout, decayed = plan_layout([member], self._frozen)
-        self._pack = Pack([member], self._frozen, layout, decayed)
+    def __init__(self, frozen: FrozenEncoder, trained: Mapping[str, Tensor], configuration: Configuration) -> None:
+        """`trained` are the adapter's parameters by canonical name, within `frozen.prefix`.
+
+        Raises:
+            AdapterError: a weight is not finite as it is computed with.
+        """
+        member = Member(configuration.train, configuration.lora, trained, None)
+        layout, decayed = plan_layout([member], frozen)
+        self.frozen = frozen
+        self._parameters = Parameters(layout, [trained], frozen.dtype, frozen.device, decayed=decayed, gradients=False)
+        self.encoder = Encoder(frozen, self._parameters, [member.scale], 0.0)
+        self.encoder.refresh()
+        self._head = Head(frozen.anatomy.head, self._parameters, frozen.head, frozen.anatomy.norm_eps)
+        self.mixable, self.columns = mixable(self.encoder), columns(self.encoder)
+        if not self._finite():
+            raise AdapterError("holds weights that are not finite, or are once they are scaled")
         keep_freed_memory()
 
+    @torch.inference_mode()
     def logits(self, encoded: Encoded, classes: int) -> NDArray[np.float32]:
         """Logits (N, C) of encoded rows, in their order."""
-        parts = chunks(encoded, self._frozen.anatomy.embedding, self._frozen.device)
-        return gather(parts, (len(encoded), classes), lambda part: self._pack.logits(part.tokens, 0))
+        parts = chunks(encoded, self.frozen.anatomy.embedding, self.frozen.device)
+        return gather(parts, (len(encoded), classes), lambda part: self.of_batch(part.tokens))
+
+    def of_batch(self, tokens: Tokens) -> Tensor:
+        """Logits (B, C) of one batch."""
+        return self.by_head(self.encoder.forward(tokens, None)[0])
+
+    def by_head(self, vectors: Tensor) -> Tensor:
+        """Logits (B, C) of pooled vectors (1, B, D)."""
+        return self._head.logits(vectors)[0]
+
+    def _finite(self) -> bool:
+        """Mixed products multiply what other adapters hold by zero, so that nothing in them may be infinite."""
+        parts = [self._parameters.values, self._parameters.compute]
+        for layer in self.encoder.layers:
+            for place in (layer.weights.qkv, layer.weights.out, layer.weights.up, layer.weights.down):
+                parts += [*(place.low_rank() or ()), *([] if (own := place.bias_change()) is None else [own])]
+        return all(bool(torch.isfinite(part).all()) for part in parts)
+
+
+@torch.inference_mode()
+def mixed_logits(adapters: Sequence[Inference], encoded: Encoded, owners: Ints) -> list[NDArray[np.float32]]:
+    """Logits of rows of which each has its own adapter, all of them over the same frozen weights.
+
+    `owners` (N,) are places in `adapters`. Each row's logits (C of its own adapter,) come in its place.
+    """
+    found: list[NDArray[np.float32]] = [np.zeros(0, dtype=np.float32)] * len(owners)
+    embedding, device = adapters[0].frozen.anatomy.embedding, adapters[0].frozen.device
+    for together in by_length(np.diff(encoded.offsets)):
+        for rows, present in _passes(adapters, owners, together):
+            tokens = lay_out([encoded], [rows], embedding, device)
+            if len(present) == 1:
+                batches = [(rows, adapters[present[0]].of_batch(tokens))]
+            else:
+                batches = _by_adapter([adapters[number] for number in present], rows, owners[rows], present, tokens)
+            for own, logits in batches:
+                for row, values in zip(own, logits.float().cpu().numpy(), strict=True):
+                    found[row] = values
+    return found
+
+
+def _passes(adapters: Sequence[Inference], owners: Ints, rows: Ints) -> Iterator[tuple[Ints, list[int]]]:
+    """Rows in as few passes as may be, each with the adapters in it, by which its rows are sorted."""
+    rows = rows[np.argsort(owners[rows], kind="stable")]
+    present: list[int] = []
+    for number in np.unique(owners[rows]).tolist():
+        if not adapters[number].mixable:
+            yield rows[owners[rows] == number], [number]
+            continue
+        if present and sum(adapters[own].columns for own in [*present, number]) > MOST_COLUMNS:
+            yield rows[np.isin(owners[rows], present)], present
+            present = []
+        present = [*present, number]
+    if present:
+        yield rows[np.isin(owners[rows], present)], present
+
+
+def _by_adapter(
+    adapters: Sequence[Inference], rows: Ints, owners: Ints, present: Sequence[int], tokens: Tokens
+) -> Iterator[tuple[Ints, Tensor]]:
+    """One pass; rows and logits of each adapter."""
+    places = np.searchsorted(present, owners)  # (B,)
+    texts = torch.from_numpy(places).to(tokens.ids.device)
+    own = Owners(texts.repeat_interleave(tokens.real.sum(dim=1)), texts)
+    firsts, means = pooled([adapter.encoder for adapter in adapters], tokens, own)
+    for place, adapter in enumerate(adapters):
+        chosen = np.flatnonzero(places == place)
+        vectors = firsts if adapter.encoder.pools_first else means
+        yield rows[chosen], adapter.by_head(vectors[:, chosen[0] : chosen[-1] + 1])

@@ -157,7 +157,7 @@ class PostNormLayer:
         low, low_qkv = w.qkv.low(x, ops, at.lora_drops(number, 0, w.qkv))
         qkv = ops.linear(x, w.qkv.frozen, w.qkv.bias, low)
         context = ops.attention(qkv, at.tokens, w.attention, at.drop(number, 0, at.dropouts.attention), first=first)
-        residual = _first_rows(x, at.tokens) if first else x
+        residual = first_rows(x, at.tokens) if first else x
         low, low_out = w.out.low(context, ops, at.lora_drops(number, 1, w.out))
         drop = at.drop(number, 1, at.dropouts.attention_output)
         r1, h1 = ops.linear_norm(context, w.out.frozen, w.out.bias, low, residual, drop, w.attention_norm.now)
@@ -222,7 +222,7 @@ class PreNormLayer:
         if self.rotary is not None:
             qkv = self.rotary.turn(qkv, at.tokens.places)
         context = ops.attention(qkv, at.tokens, w.attention, at.drop(number, 0, at.dropouts.attention), first=first)
-        residual = _first_rows(x, at.tokens) if first else x
+        residual = first_rows(x, at.tokens) if first else x
         low, low_out = w.out.low(context, ops, at.lora_drops(number, 1, w.out))
         drop = at.drop(number, 1, at.dropouts.attention_output)
         x1 = ops.linear_residual(context, w.out.frozen, w.out.bias, low, residual, drop)
@@ -305,13 +305,13 @@ def _attention_backward(
     return ops.attention_backward(dcontext, kept.qkv, kept.context, at.tokens, w.attention, drop, first=kept.first)
 
 
-def _first_rows(x: Tensor, tokens: Tokens) -> Tensor:
+def first_rows(x: Tensor, tokens: Tokens) -> Tensor:
     """Rows of first tokens: (K, M, D) to (K, B, D)."""
     return x.reshape(-1, x.shape[-1])[tokens.first].view(tokens.trials, tokens.batch, -1)
 
 
 def _spread_first(rows: Tensor, tokens: Tokens, like: Tensor) -> Tensor:
-    """The transpose of `_first_rows`: (K, B, D) to (K, M, D), zero elsewhere."""
+    """The transpose of `first_rows`: (K, B, D) to (K, M, D), zero elsewhere."""
     spread = torch.zeros_like(like).view(-1, like.shape[-1])
     spread[tokens.first] = rows.reshape(-1, rows.shape[-1])
     return spread.view(like.shape)

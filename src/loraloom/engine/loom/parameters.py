@@ -52,12 +52,14 @@ class Parameters:
         device: torch.device,
         *,
         decayed: frozenset[str],
+        gradients: bool = True,
     ) -> None:
+        """`gradients` False leaves no room for them: the parameters are for use, not for training."""
         self.layout, self.decayed_names = layout, decayed
         self.shapes = [{name: tuple(value.shape) for name, value in trial.items()} for trial in trials]
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         self.values = torch.zeros(len(trials), layout.size, dtype=wide, device=device)
-        self.gradients = torch.zeros_like(self.values)
+        self.gradients = torch.zeros_like(self.values) if gradients else self.values.new_empty(len(trials), 0)
         self.compute = self.values if dtype == wide else torch.zeros_like(self.values, dtype=dtype)
         for number, trial in enumerate(trials):
             for name, value in trial.items():

@@ -100,6 +100,21 @@ class Projection:
             u = ops.project(x, self._a)  # (K, M, R)
         return LowRank(u, self._b), Saved(u, tuple(drops))
 
+    def low_rank(self) -> tuple[Tensor, Tensor] | None:
+        """A (K, R, D_in) and B (K, R, D_out), scaled and spread, as products read them; None where LoRA is not."""
+        return None if self._a is None or self._b is None else (self._a, self._b)
+
+    def bias_change(self) -> Tensor | None:
+        """What one trial's trained bias differs by from the frozen one, (D_out,) in the products' type; or None."""
+        if not self.biased or self.bias is None or self.frozen_bias is None:
+            return None
+        return (self.bias.reshape(-1) - self.frozen_bias).to(self.parameters.compute.dtype)
+
+    @property
+    def columns(self) -> int:
+        """Columns that this place takes in a product of several adapters (`mixed.py`)."""
+        return (0 if self._a is None else self._a.shape[1]) + bool(self.biased)
+
     def collect(
         self, dy: Tensor, x: Tensor, saved: Saved, ops: PlainOps, *, need_input: bool
     ) -> tuple[LowRank | None, Tensor | None]:

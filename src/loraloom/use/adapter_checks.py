@@ -1,0 +1,149 @@
+"""What a folder of an adapter must be before any of it is believed: small plain files, JSON of sane depth, no code.
+
+An adapter comes from anybody: a colleague, the hub, a request to a server. Its manifest shows damage, not malice,
+since whoever changes a file can write the manifest anew. So its files are looked at first, and its weights must be
+those that its record describes, name by name and shape by shape, before they are read.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loraloom.errors import AdapterError
+from loraloom.recipe import Lora
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+MOST_JSON_BYTES = 16 * 1024 * 1024
+MOST_FILES = 10_000
+_READ_AS_JSON = ("trial.json", "manifest.json", CONFIG)
+
+
+def check_files(folder: Path) -> None:
+    """Refuses what is not a plain folder of plain files, and JSON that is too large or too deep to be read.
+
+    Raises:
+        AdapterError: as it says.
+    """
+    root = folder.resolve()
+    for count, path in enumerate(folder.rglob("*"), start=1):
+        if count > MOST_FILES:
+            raise AdapterError(f"{folder}: holds more than {MOST_FILES:,} files; it is not an adapter's folder")
+        if path.is_symlink() and not path.resolve().is_relative_to(root):
+            raise AdapterError(f"{path}: is a link to a place outside its folder, which is never followed")
+        mode = path.stat().st_mode if path.exists() else 0
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise AdapterError(f"{path}: is neither a file nor a folder")
+    for name in _READ_AS_JSON:
+        if (folder / name).exists():
+            read_json(folder / name)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a sane size and depth.
+
+    Raises:
+        AdapterError: it is not one.
+    """
+    if not path.is_file():
+        raise AdapterError(f"{path}: is not a file")
+    size = path.stat().st_size
+    if size > MOST_JSON_BYTES:
+        raise AdapterError(f"{path}: has {size:,} bytes, where an adapter's JSON has {MOST_JSON_BYTES:,} at most")
+    try:
+        value = json.loads(path.read_bytes())
+    except RecursionError:
+        raise AdapterError(f"{path}: is nested too deeply to be read") from None
+    except (OSError, ValueError) as error:
+        raise AdapterError(f"{path}: can't be read: {error}") from None
+    if not isinstance(value, dict):
+        raise AdapterError(f"{path}: is not a JSON object")
+    return value
+
+
+def check_config(folder: Path, lora: Lora) -> None:
+    """Compares PEFT's configuration with the record: both tell by what LoRA is scaled, and must say the same.
+
+    Raises:
+        AdapterError: they differ, or the configuration brings code.
+    """
+    path = folder / CONFIG
+    config = read_json(path)
+    if config.get("auto_map") is not None:
+        raise AdapterError(f"{path}: brings code of its own (auto_map), which is never run")
+    if config.get("peft_type") != "LORA":
+        raise AdapterError(f"{path}: peft_type is {_short(config.get('peft_type'))}; only LORA can be loaded")
+    expected = {
+        "r": lora.r,
+        "lora_alpha": lora.lora_alpha,
+        "bias": lora.bias,
+        "use_rslora": lora.use_rslora,
+    }
+    for field, value in expected.items():
+        if config.get(field) != value:
+            found = _short(config.get(field))
+            raise AdapterError(f"{path}: {field} is {found} where trial.json says {value!r}; take another copy")
+    for field in ("use_dora", "alpha_pattern", "rank_pattern", "modules_to_tie", "trainable_token_indices"):
+        if config.get(field):
+            raise AdapterError(f"{path}: {field} is set, which a trial of loraloom never does; its weights mean other")
+
+
+def check_rank(folder: Path, rank: int, hidden: int) -> None:
+    """Refuses a rank that the file can't hold, before anything of that size is made.
+
+    Raises:
+        AdapterError: the file is too small for it.
+    """
+    size = (folder / WEIGHTS).stat().st_size
+    if 2 * 2 * rank * hidden > size:
+        raise AdapterError(f"{folder}: lora.r is {rank:,}, which {WEIGHTS} of {size:,} bytes can't hold")
+
+
+def read_weights(folder: Path, expected: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, Tensor]:
+    """The adapter's parameters in fp32 by canonical name, in the order of `expected`.
+
+    `expected` has canonical name and shape by the name in PEFT's file. Names and shapes are compared before a weight
+    is read.
+
+    Raises:
+        AdapterError: the file can't be read, a parameter is missing, has another shape or is not finite, or there are
+            others.
+    """
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / WEIGHTS
+    try:
+        with safe_open(path, framework="pt") as file:
+            held = set(file.keys())
+            if lost := sorted(set(expected) - held):
+                raise AdapterError(f"{path}: has no {lost[0]} ({len(lost)} missing of {len(expected)})")
+            if more := sorted(held - set(expected)):
+                raise AdapterError(f"{path}: holds {_short(more[0])}, which its trial did not train ({len(more)} such)")
+            weights = {}
+            for name, (canonical, shape) in expected.items():
+                part = file.get_slice(name)
+                if tuple(part.get_shape()) != shape:
+                    raise AdapterError(f"{path}: {name} is of shape {part.get_shape()}, not {list(shape)}")
+                if part.get_dtype() not in ("F32", "F16", "BF16"):
+                    raise AdapterError(f"{path}: {name} is of type {part.get_dtype()}; F32, F16 and BF16 can be used")
+                weights[canonical] = file.get_tensor(name).float()
+    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise AdapterError(f"{path}: can't be read: {first}") from None
+    if bad := next((name for name, value in weights.items() if not bool(torch.isfinite(value).all())), None):
+        raise AdapterError(f"{folder}: holds weights that are not finite: {bad}")
+    return weights
+
+
+def _short(value: object) -> str:
+    """A value that came from outside, short enough for a sentence."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,303 @@
+"""Backbones in memory, each once, with any number of adapters over it.
+
+The first adapter of a backbone loads its weights; each further one reads its own file alone (some 3 MB at base size)
+and is checked against what PEFT trains in the same model on the meta device. Rows of several adapters are computed in
+one pass over the frozen weights (`engine/loom/mixed.py`). Architectures that loom does not know are computed by
+transformers and PEFT, with a model for each adapter.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loraloom.backbone import sources
+from loraloom.data import Encoded
+from loraloom.errors import AdapterError
+from loraloom.recipe import Configuration, Train
+from loraloom.study.record import TrialRecord
+from loraloom.use.adapter import Classifier, Forward, not_finite, read_adapter_record
+from loraloom.use.adapter_checks import check_config, check_files, check_rank, read_weights
+from loraloom.use.peft_forward import PeftForward
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from loraloom.backbone.anatomy import Anatomy
+    from loraloom.backbone.sources import Source
+    from loraloom.engine.loom.frozen import FrozenEncoder
+
+Logits = NDArray[np.float32]
+Dtype = Literal["fp32", "bf16"]
+Expected = dict[str, tuple[str, tuple[int, ...]]]
+"""By the name in PEFT's file: the canonical name and the shape of a parameter."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    location: str
+    revision: str | None
+    dtype: Dtype
+
+
+@dataclass(slots=True)
+class _Shared:
+    """What the adapters of a backbone have in common; `pin` is what the weights of a folder were when it was opened."""
+
+    source: Source
+    dtype: Dtype
+    pin: str | None
+    config: Any
+    tokenizer: Any
+    frozen: FrozenEncoder | None = None
+    expected: dict[str, Expected] = field(default_factory=dict)
+
+
+class Backbones:
+    """Adapters over their backbones. Adding and removing may go on in one thread while another computes."""
+
+    def __init__(self) -> None:
+        self._shared: dict[_Key, _Shared] = {}
+        self._keys: dict[Classifier, _Key] = {}
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        """How many backbones are in memory."""
+        return len(self._shared)
+
+    def add(self, path: Path | str, *, only_known: bool = False) -> Classifier:
+        """Loads the adapter in `path` (a trial's folder, such as RUN/best) over its backbone.
+
+        With `only_known` an adapter whose backbone is not in memory is refused, so that nothing is looked up that a
+        folder from outside names.
+
+        Raises:
+            AdapterError: the folder is not a finished trial's, is damaged, or holds what is not safe to load.
+            BackboneError: its backbone can't be had, or is not the one that it was trained on.
+        """
+        folder = Path(path)
+        if folder.is_dir():
+            check_files(folder)
+        record = read_adapter_record(folder)
+        check_config(folder, record.configuration.lora)
+        backbone = record.configuration.backbone
+        with self._lock:
+            known = self._known(record) if only_known else sources.find(backbone.model, record.backbone_revision)
+            key = None if known is None else _Key(known.location, known.revision, _dtype(record))
+            shared = None if key is None else self._shared.get(key)
+            if known is None or key is None or (shared is None and only_known):
+                raise AdapterError(f"{folder}: its backbone is not in memory; start with an adapter of it")
+            if shared is None:
+                shared = _open(folder, record, known, key.dtype)
+            elif known.local and record.backbone_revision not in (None, shared.pin):
+                raise _another(folder, backbone.model)
+            classifier = Classifier(_forward(folder, record, shared), shared.tokenizer, record)
+            self._shared[key] = shared
+            self._keys[classifier] = key
+        return classifier
+
+    def remove(self, classifier: Classifier) -> None:
+        """Forgets an adapter; the last one of a backbone takes it along."""
+        with self._lock:
+            key = self._keys.pop(classifier)
+            if key not in self._keys.values():
+                del self._shared[key]
+
+    def logits(self, classifiers: Sequence[Classifier], encoded: Sequence[Encoded]) -> list[Logits]:
+        """Logits (N, C) of each classifier on its own encoded rows; rows over the same backbone pass together.
+
+        A classifier may stand there several times, with other rows.
+
+        Raises:
+            AdapterError: a logit is not finite.
+        """
+        found = self.attempt(classifiers, encoded)
+        for outcome in found:
+            if isinstance(outcome, AdapterError):
+                raise outcome
+        return cast(list[Logits], found)
+
+    def attempt(self, classifiers: Sequence[Classifier], encoded: Sequence[Encoded]) -> list[Logits | AdapterError]:
+        """As `logits`, with an error in the place of those whose logits are not finite; it is not their neighbours'."""
+        found: dict[int, Logits | AdapterError] = {}
+        groups: dict[int, list[int]] = {}
+        for place, classifier in enumerate(classifiers):
+            frozen = getattr(classifier.forward, "frozen", None)
+            groups.setdefault(id(classifier if frozen is None else frozen.layers), []).append(place)
+        for places in groups.values():
+            outcomes = _together([classifiers[place] for place in places], [encoded[place] for place in places])
+            found.update(zip(places, outcomes, strict=True))
+        return [found[place] for place in range(len(classifiers))]
+
+    def _known(self, record: TrialRecord) -> Source | None:
+        """The backbone in memory that a record names; nothing is opened for it."""
+        backbone = record.configuration.backbone
+        for shared in self._shared.values():
+            same = shared.source.model == backbone.model
+            allowed = (None, shared.pin) if shared.source.local else (shared.source.revision,)
+            if same and record.backbone_revision in allowed:
+                return shared.source
+        return None
+
+
+def _dtype(record: TrialRecord) -> Dtype:
+    """The type that the adapter was trained in if this machine is fast in it, else fp32."""
+    from loraloom.engine.precision import choose_dtype
+
+    return "bf16" if record.dtype == "bf16" and choose_dtype(Train()) == "bf16" else "fp32"
+
+
+def _another(folder: Path, model: str) -> AdapterError:
+    return AdapterError(f"{folder}: was trained on another {model!r} than the one on this machine")
+
+
+def _open(folder: Path, record: TrialRecord, source: Source, dtype: Dtype) -> _Shared:
+    """A backbone without its weights yet."""
+    pin = sources.pin(source) if source.local else None
+    if source.local and record.backbone_revision not in (None, pin):
+        raise _another(folder, source.model)
+    return _Shared(source, dtype, pin, sources.load_config(source), sources.load_tokenizer(source))
+
+
+def _forward(folder: Path, record: TrialRecord, shared: _Shared) -> Forward:
+    from loraloom.engine.loom.inference import Inference
+
+    configuration = record.configuration
+    check_rank(folder, configuration.lora.r, shared.config.hidden_size)
+    expected = _expected(record, shared)
+    size = sum(int(np.prod(shape)) for _, shape in expected.values())
+    if size != record.counts.trainable:
+        raise AdapterError(f"{folder}: trains {size:,} parameters, where trial.json says {record.counts.trainable:,}")
+    weights = read_weights(folder, expected)
+    frozen = _frozen(configuration, shared)
+    if frozen is None:
+        return PeftForward(_peft_model(record, shared, weights), shared.tokenizer)
+    try:
+        return Inference(frozen, weights, configuration)
+    except AdapterError as error:
+        raise AdapterError(f"{folder}: {error}") from None
+
+
+def _expected(record: TrialRecord, shared: _Shared) -> Expected:
+    """What PEFT trains and saves, as it has it of a model without weights; names are within the shared encoder's."""
+    import torch
+
+    from loraloom.backbone.adapting import adapt
+    from loraloom.backbone.classifier import build_empty
+    from loraloom.engine.adapted import name_when_saved
+    from loraloom.engine.loom.setting import canonical
+
+    head, lora = record.configuration.head, record.configuration.lora
+    key = f"{head.model_dump_json()} {lora.model_dump_json()} {len(record.labels)}"
+    if key not in shared.expected:
+        base = build_empty(copy.deepcopy(shared.config), head, record.labels)
+        own, common = f"{base.base_model_prefix}.", f"{_prefix(shared.config)}."
+        with torch.device("meta"):
+            model = adapt(base, lora)
+        shared.expected[key] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                inside = canonical(name)
+                inside = common + inside.removeprefix(own) if inside.startswith(own) else inside
+                shared.expected[key][name_when_saved(name)] = inside, tuple(parameter.shape)
+    return shared.expected[key]
+
+
+def _prefix(config: Any) -> str:
+    """What an architecture's own classifier calls its encoder."""
+    from transformers import AutoModel
+
+    return str(cast(Any, AutoModel)._model_mapping[type(config)].base_model_prefix)
+
+
+def _frozen(configuration: Configuration, shared: _Shared) -> FrozenEncoder | None:
+    """The shared weights under this adapter's head and pooling; None where loom does not know the architecture."""
+    from loraloom.backbone.anatomy import anatomy
+
+    found = anatomy(shared.config, configuration.head)
+    if isinstance(found, str):
+        return None
+    if shared.frozen is None:
+        shared.frozen = _freeze(found, shared)
+    return shared.frozen.under(found)
+
+
+def _freeze(found: Anatomy, shared: _Shared) -> FrozenEncoder:
+    """Loads the weights, with the frozen layers that the architecture's own head reads if the checkpoint has them."""
+    from loraloom.backbone.anatomy import anatomy
+    from loraloom.backbone.frozen_encoder import load_whole_encoder
+    from loraloom.engine.loom.frozen import freeze_encoder
+    from loraloom.engine.loom.setting import DTYPES, choose_ops
+    from loraloom.engine.precision import device
+    from loraloom.recipe import Head
+
+    prefix = _prefix(shared.config)
+    native = anatomy(shared.config, Head())
+    found = found if isinstance(native, str) else native
+    pooler = any(str(argument).startswith(f"{prefix}.") for _, argument in found.head)
+    encoder, has_pooler = load_whole_encoder(shared.source, pooler=pooler)
+    if pooler and not has_pooler:
+        found = replace(found, head=())
+    dtype = DTYPES[shared.dtype]
+    ops = choose_ops(dtype, device(), found, shared.config)
+    return freeze_encoder(encoder, prefix, found, ops, dtype, device(), lowest=found.layer_count)
+
+
+def _peft_model(record: TrialRecord, shared: _Shared, weights: dict[str, Tensor]) -> nn.Module:
+    """The adapter over a model of its own."""
+    import torch
+
+    from loraloom.backbone.adapting import adapt
+    from loraloom.backbone.classifier import build_pretrained
+    from loraloom.engine.loom.setting import canonical
+    from loraloom.engine.precision import device
+
+    base = build_pretrained(shared.source, record.configuration, record.labels)
+    own, common = f"{base.base_model_prefix}.", f"{_prefix(shared.config)}."
+    model = adapt(base, record.configuration.lora)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                inside = canonical(name)
+                parameter.copy_(weights[common + inside.removeprefix(own) if inside.startswith(own) else inside])
+    return model.to(device())
+
+
+def _together(classifiers: Sequence[Classifier], encoded: Sequence[Encoded]) -> list[Logits | AdapterError]:
+    """Classifiers over one backbone, each with its rows; one over another way of computing comes by itself."""
+    from loraloom.engine.loom.inference import Inference, mixed_logits
+
+    adapters = list({id(own.forward): own.forward for own in classifiers}.values())
+    if len(adapters) == 1 or not all(isinstance(own, Inference) for own in adapters):
+        return [_attempted(own, rows) for own, rows in zip(classifiers, encoded, strict=True)]
+    places = {id(own): place for place, own in enumerate(adapters)}
+    owners = np.repeat([places[id(own.forward)] for own in classifiers], [len(rows) for rows in encoded])
+    lengths = np.concatenate([np.diff(rows.offsets) for rows in encoded])
+    joined = Encoded(np.concatenate([rows.input_ids for rows in encoded]), np.append(0, np.cumsum(lengths)), 0)
+    found = mixed_logits(cast(list[Inference], adapters), joined, owners)
+    ends = np.cumsum([len(rows) for rows in encoded])
+    outcomes: list[Logits | AdapterError] = []
+    for own, rows, end in zip(classifiers, encoded, ends, strict=True):
+        logits = np.zeros((len(rows), len(own.labels)), dtype=np.float32)
+        for row in range(len(rows)):
+            logits[row] = found[end - len(rows) + row]
+        outcomes.append(_checked(logits))
+    return outcomes
+
+
+def _attempted(classifier: Classifier, rows: Encoded) -> Logits | AdapterError:
+    try:
+        return classifier.logits_of(rows)
+    except AdapterError as error:
+        return error
+
+
+def _checked(logits: Logits) -> Logits | AdapterError:
+    return logits if np.isfinite(logits).all() else not_finite()
