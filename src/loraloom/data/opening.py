@@ -30,7 +30,7 @@ _KINDS: dict[str, Kind] = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
-_COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 _MAGIC = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ\0": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
 LONGEST_MAGIC = 6
 _UNSAFE = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib", ".npy", ".npz"}
@@ -53,7 +53,7 @@ def format_of(path: Path) -> Format:
     if is_folder:
         return Format("folder", "")
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    compression = suffixes.pop() if suffixes and suffixes[-1] in _COMPRESSIONS else ""
+    compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSIONS else ""
     suffix = suffixes[-1] if suffixes else ""
     if suffix in _UNSAFE:
         raise DataError(f"{path}: {suffix} files can run code when they are read; give CSV, JSONL or Parquet")
@@ -62,7 +62,7 @@ def format_of(path: Path) -> Format:
     if suffix not in _KINDS:
         raise DataError(
             f"{path}: its kind can't be told by its suffix; it must be {', '.join(_KINDS)} "
-            f"(also with {', '.join(_COMPRESSIONS)}) or a folder of folders of .txt files"
+            f"(also with {', '.join(COMPRESSIONS)}) or a folder of folders of .txt files"
         )
     return Format(_KINDS[suffix], compression)
 
