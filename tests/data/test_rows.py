@@ -11,6 +11,7 @@ import lzma
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -300,8 +301,8 @@ def test_bad_lines_of_jsonl_are_told_between_the_good_ones(tmp_path: Path) -> No
 
 
 def test_a_row_of_parquet_that_is_not_utf8_leaves_the_others(tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    pa: Any = pytest.importorskip("pyarrow")
+    pq: Any = pytest.importorskip("pyarrow.parquet")
 
     text = pa.array([b"a", b"caf\xe9", b"z"]).view(pa.string())
     pq.write_table(pa.table({"text": text}), tmp_path / "rows.parquet")

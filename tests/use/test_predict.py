@@ -120,20 +120,24 @@ def test_a_line_of_json_keeps_its_own_characters(one: Ensemble, tmp_path: Path) 
 def test_parquet_keeps_its_types_and_what_datasets_says_of_them(one: Ensemble, tmp_path: Path) -> None:
     import datetime
 
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-    from datasets import ClassLabel, Dataset, Features, Value
-
-    features = Features({"text": Value("string"), "label": ClassLabel(names=["x", "y"]), "at": Value("timestamp[ns]")})
+    pa: Any = pytest.importorskip("pyarrow")
+    pq: Any = pytest.importorskip("pyarrow.parquet")
+    datasets: Any = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {
+            "text": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=["x", "y"]),
+            "at": datasets.Value("timestamp[ns]"),
+        }
+    )
     when = datetime.datetime(2026, 1, 1, 12)
     columns = {"text": sentences(5), "label": [0, 1, 0, 1, 1], "at": [when] * 5}
-    Dataset.from_dict(columns, features=features).to_parquet(tmp_path / "in.parquet")
+    datasets.Dataset.from_dict(columns, features=features).to_parquet(tmp_path / "in.parquet")
     run(one, tmp_path / "in.parquet", tmp_path / "out.parquet")
     before, after = pq.read_table(tmp_path / "in.parquet"), pq.read_table(tmp_path / "out.parquet")
     assert after.select(before.column_names).cast(before.schema).equals(before)
     assert after.schema.field("at").type == pa.timestamp("ns")
-    loaded = Dataset.from_parquet(str(tmp_path / "out.parquet"), cache_dir=str(tmp_path / "cache"))
-    assert isinstance(loaded, Dataset)
+    loaded = datasets.Dataset.from_parquet(str(tmp_path / "out.parquet"), cache_dir=str(tmp_path / "cache"))
     assert loaded.features["label"].names == ["x", "y"]
     assert set(loaded["prediction"]) <= set(LABELS)
 
@@ -141,8 +145,8 @@ def test_parquet_keeps_its_types_and_what_datasets_says_of_them(one: Ensemble, t
 def test_nested_values_and_what_json_has_not_are_written_so_that_they_can_be_read(
     one: Ensemble, tmp_path: Path
 ) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    pa: Any = pytest.importorskip("pyarrow")
+    pq: Any = pytest.importorskip("pyarrow.parquet")
 
     source = tmp_path / "in.jsonl"
     source.write_text('{"text": "the cat", "x": {"a": [1, null]}, "ok": true, "no": null}\n')
@@ -185,7 +189,7 @@ def rename(path: Path) -> None:
     """Leaves the columns id, text and note of a file of predictions."""
     import gzip
 
-    import pyarrow.parquet as pq
+    pq: Any = pytest.importorskip("pyarrow.parquet")
 
     if path.suffix == ".parquet":
         pq.write_table(pq.read_table(path).select(["id", "text", "note"]), path)

@@ -266,7 +266,7 @@ class ParquetOutput:
         self._schema: Any = None
 
     def render(self, rows: Predicted) -> Any:
-        import pyarrow as pa
+        pa = _pyarrow()
 
         own = self._arrays(rows)
         labels: list[list[str | None]] = [list(rows.labels), *(list(names) for names in rows.by_member)]
@@ -278,16 +278,14 @@ class ParquetOutput:
         return table
 
     def go_on(self, part: Path) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        read_schema: Any = pq.read_schema
-        self._schema = pa.schema(list(read_schema(part))[: -2 - len(self._added.members)])
+        pa = _pyarrow()
+        self._schema = pa.schema(list(pa.parquet.read_schema(part))[: -2 - len(self._added.members)])
 
     def _arrays(self, rows: Predicted) -> Any:
         """The rows' own columns as a table."""
-        import pyarrow as pa
         from pyarrow.lib import ArrowException
+
+        pa = _pyarrow()
 
         if rows.records[0].batch is not None:
             return pa.Table.from_batches(list(_taken(rows.records)))
@@ -313,9 +311,7 @@ class ParquetOutput:
         _write_groups(iter(rendered), file)
 
     def join(self, parts: Sequence[Path], file: IO[bytes]) -> None:
-        import pyarrow.parquet as pq
-
-        open_parquet: Any = pq.ParquetFile
+        open_parquet = _pyarrow().parquet.ParquetFile
 
         def groups() -> Iterator[Any]:
             for part in (part for part in parts if part.stat().st_size):
@@ -338,13 +334,10 @@ def _taken(records: Sequence[Record]) -> Iterator[Any]:
 
 
 def _write_groups(tables: Iterator[Any], file: IO[bytes]) -> None:
-    import pyarrow.parquet as pq
-
-    write_parquet: Any = pq.ParquetWriter
-    writer = None
+    writer: Any = None
     for table in tables:
         if writer is None:
-            writer = write_parquet(file, _described(table.schema), compression="zstd")
+            writer = _pyarrow().parquet.ParquetWriter(file, _described(table.schema), compression="zstd")
         writer.write_table(table.replace_schema_metadata(writer.schema.metadata), row_group_size=len(table))
     if writer is not None:
         writer.close()
@@ -381,6 +374,13 @@ def _compressed(file: IO[bytes], compression: str) -> Iterator[IO[bytes]]:
         opens: Any = bz2.open if compression == ".bz2" else lzma.open
         with opens(file, "wb") as packed:
             yield packed
+
+
+def _pyarrow() -> Any:
+    """Without its types, which say little."""
+    import pyarrow.parquet
+
+    return pyarrow
 
 
 def _zstd() -> Any:
