@@ -38,6 +38,8 @@ bench: setup ## speed and memory beside HF Trainer + PEFT, an hour or so: writes
 	$(BIN)/python -m bench.accuracy
 	$(BIN)/python -m bench.ledger
 	$(BIN)/python -m bench.report
+	$(BIN)/python -m bench.predict
+	$(BIN)/python -m bench.predict_memory
 	$(BIN)/python -m bench.page
 
 clean: ## remove .venv and caches; runs/ is kept

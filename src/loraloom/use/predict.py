@@ -8,6 +8,7 @@ after a kill, to the same bytes.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -83,17 +84,21 @@ class Choices:
     """Rows of which the model is less sure have no prediction."""
 
 
+_DEFAULT = Choices()
+
+
 def predict_file(
     ensemble: Ensemble,
     source: str,
     out: Path | None,
-    stdout: IO[str],
-    choices: Choices = Choices(),
+    stdout: IO[str] | None = None,
+    choices: Choices = _DEFAULT,
     watcher: Watcher | None = None,
 ) -> Summary:
     """Adds predictions to the rows of `source` ('-' is standard input).
 
-    They go to `out` (CSV, TSV, JSONL or Parquet by its name; whole or not at all), or to `stdout` as JSONL.
+    They go to `out` (CSV, TSV, JSONL or Parquet by its name; whole or not at all), or to `stdout` (standard output, if
+    it is None) as JSONL.
 
     Raises:
         DataError: the file can't be read to its end, has no text column, a column that would be written over, no row
@@ -102,7 +107,7 @@ def predict_file(
     """
     pass_ = _Pass(ensemble, source, choices, watcher or _Silent())
     if out is None:
-        return pass_.to_stream(stdout)
+        return pass_.to_stream(stdout or sys.stdout)
     if source != "-" and out.exists() and out.samefile(source):
         raise DataError(f"{out}: is the file that is read; choose another --out")
     output = output_of(out, pass_.added, pass_.name)
