@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -473,6 +474,38 @@ def test_a_signal_ends_the_command_with_the_one_that_goes_on(
     assert cli.run() == 0
     assert "goes on after row 12" in capsys.readouterr().err
     assert len(read_csv(out)) == 30
+
+
+_KILLED = """import os, signal, sys
+from loraloom import cli
+from loraloom.terminal.progress import RowsProgress
+from loraloom.use import parts, predict, windows
+windows.ROWS = predict.ROWS = 4
+parts.SECONDS = 0.0
+def done(self, rows, share):
+    if rows == 12 or rows == 20 and "again" in sys.argv[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+RowsProgress.done = done
+cli.main()
+"""
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_command_that_was_killed_goes_on_to_the_same_bytes(
+    folders: list[Path], one: Ensemble, tmp_path: Path
+) -> None:
+    source, out = write_rows(tmp_path / "in.csv"), tmp_path / "out.csv.gz"
+    run(one, source, tmp_path / "whole.csv.gz")
+    arguments = ["predict", str(folders[0]), "--file", str(source), "--out", str(out)]
+    for name in ("first", "again"):
+        command = [sys.executable, "-c", f"import sys; sys.argv[0] = {name!r}\n{_KILLED}", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert not out.exists()
+    heard = Heard()
+    run(one, source, out, heard)
+    assert heard.notes == [f"{out}: goes on after row 20"]
+    assert out.read_bytes() == (tmp_path / "whole.csv.gz").read_bytes()
 
 
 def test_windows_end_also_by_characters(monkeypatch: pytest.MonkeyPatch, one: Ensemble, tmp_path: Path) -> None:
