@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.cases import Work
-from bench.measure import ROOT, Task, run, threads
+from bench.measure import ROOT, Task, own_cache, run, threads
 from loraloom.study.durable import write_json
 from loraloom.study.provenance import describe_machine
 
@@ -88,6 +88,7 @@ def compare(model: str, folder: Path, rounds: int) -> list[Line]:
     """All peers with one model."""
     work = Work(model, (16, 64), max_length=MAX_LENGTH)  # type: ignore[arg-type]
     run(Task("prepare", work, folder, rows=TRAINED_ON[model]))
+    own_cache(folder, folder)
     peers = [peer for peer in PEERS if not peer.name.startswith("onnx") or _has_onnx()]
     child(folder, "prepare", model, onnx=_has_onnx())
     found: dict[str, list[dict[str, Any]]] = {peer.name: [] for peer in peers}

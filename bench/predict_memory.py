@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cases import Work
-from bench.measure import ROOT, Task, run, threads
+from bench.measure import ROOT, Task, own_cache, run, threads
 from loraloom.study.durable import write_json
 from loraloom.study.provenance import describe_machine
 
@@ -54,6 +54,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         run(Task("prepare", Work("base", (16, 64), tiny=True), folder, rows=64))
+        own_cache(folder, folder)
         for rows in map(int, given.sizes.split(",")):
             for source, out in KINDS:
                 write_rows(folder / source, rows)

@@ -53,7 +53,7 @@ AdapterPath = Annotated[
 AdapterPaths = Annotated[
     list[Path],
     typer.Argument(
-        metavar="ADAPTER...", help="Trials' folders, such as RUN/best; several are an ensemble.", show_default=False
+        metavar="ADAPTER", help="Trials' folders, such as RUN/best; several are an ensemble.", show_default=False
     ),
 ]
 TextColumns = Annotated[

@@ -48,7 +48,7 @@ class RowsProgress:
 
     def __init__(self, what: str) -> None:
         self._console = Console(stderr=True)
-        bar = TextColumn("{task.fields[rows]:,} rows"), TextColumn("{task.fields[rate]:,.0f} rows/s")
+        bar = TextColumn("{task.fields[rows]:,} rows"), TextColumn("{task.fields[rate]}")
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -57,7 +57,7 @@ class RowsProgress:
             console=self._console,
             transient=True,
         )
-        self._task = self._bar.add_task(what, total=None, rows=0, rate=0.0)
+        self._task = self._bar.add_task(what, total=None, rows=0, rate="")
         self._first: tuple[float, int] | None = None
         self._begun = time.monotonic()
 
@@ -67,7 +67,7 @@ class RowsProgress:
     def done(self, rows: int, share: float | None) -> None:
         now = time.monotonic()
         first = self._first = self._first or (now, rows)
-        rate = (rows - first[1]) / (now - first[0]) if now > first[0] else 0.0
+        rate = f"{(rows - first[1]) / (now - first[0]):,.0f} rows/s" if rows > first[1] and now > first[0] else ""
         total, completed = (None, 0.0) if share is None else (1.0, share)
         self._bar.update(self._task, total=total, completed=completed, rows=rows, rate=rate)
         if self._console.is_terminal and not self._bar.live.is_started and now - self._begun > LONG_SECONDS:
