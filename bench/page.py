@@ -125,7 +125,7 @@ def _predict(found: dict[str, Any]) -> Iterator[str]:
     machine = found["machine"]
     yield _PREDICT.format(date=machine["started"][:10], threads=found["threads"], **machine["machine"])
     header = ("model", "by", "rows", "rows/s", "peak, MB", "accuracy", "same labels", "loraloom is", "goal", "")
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for line in found["lines"]:
         goal = line["goal"]
         met = "" if goal is None else "met" if line["times"] >= goal else "missed"

@@ -62,7 +62,7 @@ class RowsProgress:
         self._begun = time.monotonic()
 
     def note(self, sentence: str) -> None:
-        self._console.print(f"loraloom: {sentence}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(f"loraloom: {sentence}", markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def done(self, rows: int, share: float | None) -> None:
         now = time.monotonic()
