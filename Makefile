@@ -42,6 +42,8 @@ bench: setup ## speed and memory beside HF Trainer + PEFT, an hour or so: writes
 	$(BIN)/python -m bench.ledger
 	$(BIN)/python -m bench.report
 	$(BIN)/python -m bench.serve
+	$(BIN)/python -m bench.predict
+	$(BIN)/python -m bench.predict_memory
 	$(BIN)/python -m bench.page
 
 clean: ## remove .venv and caches; runs/ is kept

@@ -88,7 +88,7 @@ def run(task: Task) -> Any:
             command,
             input=task.as_json(),
             cwd=ROOT,
-            env=_environment(_cache(Path(folder), task.folder)),
+            env=_environment(own_cache(Path(folder), task.folder)),
             capture_output=True,
             text=True,
             check=False,
@@ -103,7 +103,7 @@ def threads() -> int:
     return int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0))))
 
 
-def _cache(folder: Path, shared: Path) -> Path:
+def own_cache(folder: Path, shared: Path) -> Path:
     """An empty cache but for compiled kernels: those are made once on a machine, and cost a trial nothing."""
     cache, kernels = folder / "cache", shared / "kernels"
     cache.mkdir()

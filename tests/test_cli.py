@@ -58,7 +58,10 @@ def test_the_options_of_every_command_are_known() -> None:
         "train": run,
         "resume": {"run", "--max_seconds", "--deadline", "--grace", "--quiet", "--json"} | where,
         "evaluate": {"adapter", "--test_file", "--text_column", "--label_column", "--out", "--json"},
-        "predict": {"adapter", "--file", "--text", "--out", "--text_column"},
+        "predict": {
+            *("adapters", "--file", "--text", "--out", "--text_column"),
+            *("--on_error", "--min_confidence", "--no_temperature"),
+        },
         "report": {"run", "--against", "--compare_file", "--no_similarity", "--format", "--out", "--pdf"},
         "watch": {"run", "--port", "--open"},
         "dashboard": {"run", "--port", "--host"},
@@ -192,11 +195,12 @@ def test_predict_of_texts_prints_probabilities_that_sum_to_one(
 def test_predict_reads_standard_input(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path
 ) -> None:
-    stdin = io.TextIOWrapper(io.BytesIO(b'{"text": "the cat"}\n{"text": ""}\n'), encoding="utf-8")
-    monkeypatch.setattr(sys, "stdin", stdin)
-    code, out, _ = call(capsys, monkeypatch, "predict", str(trained / "best"), "--file", "-")
-    assert code == 0
-    assert len(out.splitlines()) == 2
+    for options, expected in (([], (2, 0)), (["--on_error", "null"], (0, 2))):
+        stdin = io.TextIOWrapper(io.BytesIO(b'{"text": "the cat"}\n{"text": ""}\n'), encoding="utf-8")
+        monkeypatch.setattr(sys, "stdin", stdin)
+        code, out, err = call(capsys, monkeypatch, "predict", str(trained / "best"), "--file", "-", *options)
+        assert (code, len(out.splitlines())) == expected
+        assert "standard input: row 2 has no text" in err
 
 
 def test_evaluate_repeats_what_the_run_said(

@@ -64,3 +64,13 @@ class StoppedError(LoraloomError):
         self.run = run
         self.exit_code = exit_code
         super().__init__(f"{why}; nothing that was finished is lost. Go on with: loraloom resume {quote(str(run))}")
+
+
+class PredictionStoppedError(LoraloomError):
+    """A file was being predicted when the command was stopped from outside; the same command goes on."""
+
+    exit_code = 75
+
+    def __init__(self, why: str, rows: int, command: str, exit_code: int = 75) -> None:
+        self.exit_code = exit_code
+        super().__init__(f"{why}; {rows:,} rows are predicted and kept. Go on with: {command}")

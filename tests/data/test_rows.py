@@ -11,10 +11,12 @@ import lzma
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from loraloom.data import stream_rows
+from loraloom.data.rows import read_records
 from loraloom.errors import DataError, MissingExtraError
 from tests.data.files import write_csv, write_jsonl
 
@@ -266,3 +268,58 @@ def test_a_file_in_a_folder_that_is_too_long_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sports").mkdir()
     _csv(tmp_path / "sports" / "1.txt", b"x" * 5_000_000)
     assert "1.txt: has 5,000,000 bytes" in _refusal(tmp_path)
+
+
+def _problems(path: Path) -> list[tuple[int, str]]:
+    return [(record.number, record.problem) for record in read_records(str(path), lenient=True)]
+
+
+def test_bad_rows_of_csv_are_told_between_the_good_ones(tmp_path: Path) -> None:
+    content = b'id,text\n1,a\n2,b,c\n3\n4,caf\xe9\n5,"x"y\n6,a\0b\n7,z\n'
+    records = list(read_records(str(_csv(tmp_path / "rows.csv", content)), lenient=True))
+    assert [record.problem for record in records] == [
+        "",
+        "row 2 (line 3) has 3 cells where the header has 2",
+        "row 3 (line 4) has 1 cells where the header has 2",
+        "row 4, column 'text' has a byte 0xe9, which is not UTF-8",
+        "row 5, line 6 is not valid CSV (',' expected after '\"'): is a quote not closed?",
+        "row 6, column 'text' has U+0000 at character 1, which is no character of a text",
+        "",
+    ]
+    assert [record.cells["id"] for record in records] == ["1", "2", "3", "4", "", "6", "7"]
+    assert records[3].cells["text"] == "caf\ufffd"
+
+
+def test_bad_lines_of_jsonl_are_told_between_the_good_ones(tmp_path: Path) -> None:
+    content = b'{"text": "a"}\n{"text": \n\n[1]\n{"text": "caf\xe9"}\n{"text": "\\udc80"}\n{"text": "z"}\n'
+    problems = dict(_problems(_csv(tmp_path / "rows.jsonl", content)))
+    assert problems[1] == problems[6] == ""
+    assert problems[2].startswith("row 2, line 2 is not JSON")
+    assert problems[3].startswith("row 3, line 4 is not a JSON object")
+    assert problems[4] == "row 4 has a byte 0xe9, which is not UTF-8"
+    assert problems[5].startswith("row 5, column 'text' has U+DC80")
+
+
+def test_a_row_of_parquet_that_is_not_utf8_leaves_the_others(tmp_path: Path) -> None:
+    pa: Any = pytest.importorskip("pyarrow")
+    pq: Any = pytest.importorskip("pyarrow.parquet")
+
+    text = pa.array([b"a", b"caf\xe9", b"z"]).view(pa.string())
+    pq.write_table(pa.table({"text": text}), tmp_path / "rows.parquet")
+    assert _problems(tmp_path / "rows.parquet") == [(1, ""), (2, "row 2 has bytes that are not UTF-8"), (3, "")]
+
+
+def test_a_header_that_is_not_utf8_ends_also_a_lenient_reading(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="its header has a byte 0xe9"):
+        _problems(_csv(tmp_path / "rows.csv", b"caf\xe9\na\n"))
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".bz2", ".xz", ".zst"])
+@pytest.mark.parametrize("write", WRITERS)
+def test_standard_input_is_read_as_files_are(
+    tmp_path: Path, write: Callable[[Path], str], suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = Path(write(tmp_path)).read_bytes()
+    packed = _compress(suffix, content) if suffix else content
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(packed)))
+    assert list(stream_rows("-")) == ROWS

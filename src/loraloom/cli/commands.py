@@ -17,6 +17,7 @@ import typer
 
 from loraloom.cli.options import (
     AdapterPath,
+    AdapterPaths,
     AllowLeak,
     AsJson,
     Deadline,
@@ -32,8 +33,8 @@ from loraloom.cli.options import (
     TextColumns,
     Workers,
 )
-from loraloom.cli.running import TerminatedError, embed_texts, follow, print_json, run_search
 from loraloom.cli.serving import serve
+from loraloom.cli.running import TerminatedError, embed_texts, follow, print_json, run_prediction, run_search
 from loraloom.cli.watchdog import ended_in_time
 from loraloom.errors import DataError, RecipeError
 
@@ -48,6 +49,14 @@ class Form(StrEnum):
 
     html = "html"
     md = "md"
+
+
+class OnError(StrEnum):
+    """What a bad row does to `predict`."""
+
+    stop = "stop"
+    skip = "skip"
+    null = "null"
 
 
 app = typer.Typer(
@@ -213,26 +222,64 @@ def evaluate(
 
 @app.command()
 def predict(
-    adapter: AdapterPath,
-    file: Annotated[str | None, typer.Option("--file", help="CSV, TSV, JSONL or Parquet; - is standard input.")] = None,
+    adapters: AdapterPaths,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file",
+            help="CSV, TSV, JSONL or Parquet, also .gz, .bz2, .xz, .zst; - is standard input, also compressed.",
+        ),
+    ] = None,
     text: Annotated[list[str], typer.Option("--text", help="A text; may be given several times.")] = [],  # noqa: B006
     out: Annotated[
-        Path | None, typer.Option("--out", help=".csv, .tsv or .jsonl; by default JSONL is printed.")
+        Path | None,
+        typer.Option(
+            "--out",
+            help=".csv, .tsv, .jsonl (also with .gz, .bz2, .xz, .zst) or .parquet; by default JSONL is printed.",
+        ),
     ] = None,
     text_column: TextColumns = [],  # noqa: B006
+    on_error: Annotated[
+        OnError,
+        typer.Option(
+            "--on_error", help="What a row without a text does: end the run, be left out, or be written empty."
+        ),
+    ] = OnError.stop,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option("--min_confidence", min=0, max=1, help="Below it the prediction is left empty; confidence stays."),
+    ] = None,
+    no_temperature: Annotated[
+        bool,
+        typer.Option("--no_temperature", help="Probabilities as the model gives them, without the fitted temperature."),
+    ] = False,
 ) -> None:
-    """Predict texts or files: adds prediction, confidence and, in JSONL, probabilities to each row, in order."""
-    from loraloom.use.adapter import load
-    from loraloom.use.predict import predict_file, predict_texts
+    """Predict texts or files: adds prediction, confidence and, in JSONL, probabilities to each row, in order.
+
+    A file may be larger than memory. --out appears whole at the end; a run that was stopped goes on with the same
+    command, from what it keeps beside it. A row without a text is reported with its number (--on_error).
+
+    Logits are divided by a temperature where the validation rows of the adapter's run show that it needs one, so that
+    a confidence is the chance to be right. It never changes a prediction of one adapter.
+
+    Several adapters are an ensemble by their mean probabilities, with a column for the prediction of each. They must
+    have the same labels.
+
+    Example: loraloom predict runs/demo/best --file articles.csv.gz --out predicted.csv
+
+    Example: zstdcat log.jsonl.zst | loraloom predict runs/a/best runs/b/best --file - --on_error null > predicted.jsonl
+    """
+    from loraloom.use.ensemble import load_ensemble
+    from loraloom.use.predict import Choices, predict_texts
 
     if bool(text) == bool(file):
         raise DataError("give either --text or --file")
-    if text:
-        predict_texts(load(adapter), text, sys.stdout)
+    ensemble = load_ensemble(adapters, temperature=not no_temperature)
+    if file is None:
+        predict_texts(ensemble, text, sys.stdout, min_confidence)
     else:
-        count = predict_file(load(adapter), str(file), out, sys.stdout, text_column=tuple(text_column) or None)
-        if out is not None:
-            typer.echo(f"{count:,} rows written to {out}", err=True)
+        choices = Choices(tuple(text_column) or None, on_error.value, min_confidence)
+        run_prediction(ensemble, file, out, choices)
 
 
 @app.command()

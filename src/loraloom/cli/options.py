@@ -50,6 +50,12 @@ RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", sh
 AdapterPath = Annotated[
     Path, typer.Argument(metavar="ADAPTER", help="A trial's folder, such as RUN/best.", show_default=False)
 ]
+AdapterPaths = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="ADAPTER", help="Trials' folders, such as RUN/best; several are an ensemble.", show_default=False
+    ),
+]
 TextColumns = Annotated[
     list[str],
     typer.Option("--text_column", help="Column of the text (may be given several times); the recipe's by default."),

@@ -1,9 +1,10 @@
-"""What `search`, `train` and `resume` share: a run under way on a terminal, and what Ctrl-C and SIGTERM do to it."""
+"""A run under way on a terminal, and what Ctrl-C and SIGTERM do to it; a file that is predicted, the same."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from loraloom.cli.watchdog import ended_in_time
-from loraloom.errors import StoppedError
+from loraloom.errors import PredictionStoppedError, StoppedError
 
 if TYPE_CHECKING:
     from loraloom.execute.placement import Placement
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from loraloom.recipe import Recipe
     from loraloom.study.record import TrialRecord
     from loraloom.terminal.live import Terminal
+    from loraloom.use.ensemble import Ensemble
+    from loraloom.use.predict import Choices
 
 STOP_AGAIN_SECONDS = 3
 
@@ -150,6 +153,33 @@ def embed_texts(run: Path, compare_file: Path | None) -> str | None:
     if why_not and compare_file:
         typer.echo(f"loraloom: {compare_file} was not compared: {why_not}", err=True)
     return why_not
+
+
+def run_prediction(ensemble: Ensemble, source: str, out: Path | None, choices: Choices) -> None:
+    """Predicts a file in the sight of a terminal; what it says goes to standard error.
+
+    Raises:
+        PredictionStoppedError: Ctrl-C or SIGTERM, and the same command goes on.
+    """
+    from loraloom.terminal.prediction import summary_lines
+    from loraloom.terminal.progress import RowsProgress
+    from loraloom.use.parts import kept_rows
+    from loraloom.use.predict import predict_file
+
+    watcher = RowsProgress("predicting")
+    try:
+        summary = predict_file(ensemble, source, out, sys.stdout, choices, watcher)
+    except (KeyboardInterrupt, TerminatedError) as stopped:
+        rows = 0 if out is None or source == "-" else kept_rows(out)
+        if not rows:
+            raise
+        why, code = ("Ctrl-C", 130) if isinstance(stopped, KeyboardInterrupt) else ("SIGTERM", 75)
+        command = shlex.join(["loraloom", *sys.argv[1:]])
+        raise PredictionStoppedError(f"stopped by {why}", rows, command, code) from None
+    finally:
+        watcher.close()
+    for line in summary_lines(ensemble, summary, out):
+        typer.echo(line, err=True)
 
 
 def print_json(value: Any) -> None:

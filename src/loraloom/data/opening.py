@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal, cast
+from typing import IO, Any, Literal
 
 from loraloom.data.zstd import open_zstd, zstd_error
 from loraloom.errors import DataError
@@ -30,7 +30,9 @@ _KINDS: dict[str, Kind] = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
-_COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+_MAGIC = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ\0": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
+LONGEST_MAGIC = 6
 _UNSAFE = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib", ".npy", ".npz"}
 
 
@@ -51,7 +53,7 @@ def format_of(path: Path) -> Format:
     if is_folder:
         return Format("folder", "")
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    compression = suffixes.pop() if suffixes and suffixes[-1] in _COMPRESSIONS else ""
+    compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSIONS else ""
     suffix = suffixes[-1] if suffixes else ""
     if suffix in _UNSAFE:
         raise DataError(f"{path}: {suffix} files can run code when they are read; give CSV, JSONL or Parquet")
@@ -60,40 +62,53 @@ def format_of(path: Path) -> Format:
     if suffix not in _KINDS:
         raise DataError(
             f"{path}: its kind can't be told by its suffix; it must be {', '.join(_KINDS)} "
-            f"(also with {', '.join(_COMPRESSIONS)}) or a folder of folders of .txt files"
+            f"(also with {', '.join(COMPRESSIONS)}) or a folder of folders of .txt files"
         )
     return Format(_KINDS[suffix], compression)
 
 
 @contextmanager
-def open_bytes(path: Path, compression: str) -> Iterator[IO[bytes]]:
-    """The file's bytes, decompressed as they are read; a DataError where that fails, also half-way."""
+def open_bytes(path: Path | str, compression: str, file: IO[bytes] | None = None) -> Iterator[IO[bytes]]:
+    """A file's bytes, decompressed as they are read; a DataError where that fails, also half-way.
+
+    With `file`, what it gives is decompressed, and `path` is what errors call it.
+    """
     failures: list[type[Exception]] = [OSError, EOFError, zlib.error, lzma.LZMAError]
     if compression == ".zst":
         failures.append(zstd_error())
     try:
-        with _opened(path, compression) as file:
-            yield file
+        if file is not None:
+            with _decompressed(file, compression) as plain:
+                yield plain
+        else:
+            with Path(path).open("rb") as raw, _decompressed(raw, compression) as plain:
+                yield plain
     except tuple(failures) as error:
         does = "decompressed" if compression else "read"
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path}: can't be {does} ({reason})") from None
 
 
-def _opened(path: Path, compression: str) -> IO[bytes]:
-    if compression == ".gz":
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    if compression == ".bz2":
-        return cast(IO[bytes], bz2.open(path, "rb"))
-    if compression == ".xz":
-        return cast(IO[bytes], lzma.open(path, "rb"))
-    if compression == ".zst":
-        return open_zstd(path)
-    return path.open("rb")
+@contextmanager
+def _decompressed(file: IO[bytes], compression: str) -> Iterator[IO[bytes]]:
+    if not compression:
+        yield file
+        return
+    opens: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": open_zstd}
+    with opens[compression](file) as plain:
+        yield plain
 
 
-def lines_of(file: IO[bytes], source: str) -> Iterator[str]:
+def compression_of(first: bytes) -> str:
+    """The suffix of a compression by the first bytes of what it made, for what has no name; '' for none."""
+    return next((suffix for magic, suffix in _MAGIC.items() if first.startswith(magic)), "")
+
+
+def lines_of(file: IO[bytes], source: str, *, lenient: bool = False) -> Iterator[str]:
     """Lines with their ends, decoded as UTF-8 with or without a byte order mark.
+
+    Those that are `lenient` go on after bytes that are not UTF-8, which they give as U+DC80 to U+DCFF
+    (`surrogateescape`: no text in UTF-8 has these), and after NUL beyond the first line.
 
     Raises:
         DataError: a byte that is not UTF-8 or is NUL, with its position from 0; a line beyond 64 MB.
@@ -103,11 +118,11 @@ def lines_of(file: IO[bytes], source: str) -> Iterator[str]:
         if len(raw) > MAX_LINE_BYTES:
             raise DataError(f"{source}: the line at byte {position} is longer than {MAX_LINE_BYTES:,} bytes")
         start, position = position, position + len(raw)
-        if (nul := raw.find(b"\0")) >= 0:
+        if (not lenient or start == 0) and (nul := raw.find(b"\0")) >= 0:
             raise DataError(f"{source}: has a NUL byte at byte {start + nul}; this is not a text file")
         if start == 0 and raw.startswith(BOM):
             raw, start = raw[len(BOM) :], len(BOM)
-        yield _decoded(raw, start, source)
+        yield raw.decode("utf-8", "surrogateescape") if lenient else _decoded(raw, start, source)
 
 
 def _decoded(raw: bytes, start: int, source: str) -> str:

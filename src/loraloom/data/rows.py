@@ -1,92 +1,171 @@
 """Rows of data files of every kind, lazily, as dictionaries of cells in the order of the columns.
 
 CSV is read by Python's own strict reader. Rejected: pandas, which turns "NA" into a missing value and "01"
-into 1. Rows are counted from 1, the header not counted.
+into 1. Rows are counted from 1, the header not counted. A row that can't be used is a `Record` with its problem:
+whoever reads decides whether that ends the reading.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from dataclasses import dataclass, replace
+from itertools import chain, zip_longest
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
-from loraloom.data.opening import Format, format_of, lines_of, open_bytes
+from loraloom.data.opening import LONGEST_MAGIC, Format, compression_of, format_of, lines_of, open_bytes
 from loraloom.data.text_folder import folder_rows
 from loraloom.errors import DataError
 
 Row = dict[str, Any]
 
 MAX_CELL_CHARACTERS = 1_000_000
+STANDARD_INPUT = "standard input"
 _PARSER_CHARACTERS = 16 * MAX_CELL_CHARACTERS  # beyond this csv can't say which column a cell is in
 _BATCH_ROWS = 1024
+_BUFFER_BYTES = 1_000_000
+_PARQUET = b"PAR1"
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what `lenient` lines have for bytes that are not UTF-8
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A row as it was read: its cells, or why they can't be used.
+
+    `problem`, '' in a good row, is a sentence that goes on after the file's name: "row 2 (line 4) has 3 cells where …".
+    `cells` of a bad row are those that could be had, bytes that are not UTF-8 replaced by U+FFFD.
+    """
+
+    number: int
+    cells: Row
+    problem: str = ""
+    line: str = ""
+    """JSONL: as it stood, without its end."""
+    batch: Any = None
+    """Parquet: the pyarrow.RecordBatch that has it at `place`."""
+    place: int = 0
 
 
 def stream_rows(path: str) -> Iterator[Row]:
-    """Rows of a file of any kind, or of standard input ('-': JSONL if it begins with '{', else CSV).
+    """Rows of a file of any kind, or of standard input ('-'), which is told apart by what it begins with.
 
     Raises:
         DataError: what is wrong, with the file, the row and the column; also after rows were yielded.
     """
+    for record in read_records(path):
+        if record.problem:
+            raise DataError(f"{STANDARD_INPUT if path == '-' else path}: {record.problem}")
+        yield record.cells
+
+
+def read_records(path: str, *, lenient: bool = False, file: IO[bytes] | None = None) -> Iterator[Record]:
+    """The same rows, good and bad. `file` is the opened file where the caller wants to know how far it was read.
+
+    Standard input may be compressed (gzip, bzip2, xz, zstd). It is Parquet by its first bytes, JSONL if it begins with
+    '{', TSV if its first line has a tab, else CSV.
+
+    Raises:
+        DataError: what leaves no rows to go on with: the file can't be read or decompressed, its header is no header,
+            or, unless it is read `lenient`, a byte is not UTF-8.
+    """
     if path == "-":
-        return _checked(_standard_input(), "standard input")
-    return _checked(_file_rows(Path(path), format_of(Path(path))), path)
+        return _checked(_standard_input(lenient))
+    return _checked(_file_records(Path(path), format_of(Path(path)), lenient, file))
 
 
-def _file_rows(path: Path, form: Format) -> Iterator[Row]:
+def _file_records(path: Path, form: Format, lenient: bool, file: IO[bytes] | None) -> Iterator[Record]:
     if form.kind == "folder":
-        yield from folder_rows(path)
+        yield from (Record(number, row) for number, row in enumerate(folder_rows(path), start=1))
         return
-    with open_bytes(path, form.compression) as file:
+    with open_bytes(path, form.compression, file) as plain:
         if form.kind == "parquet":
-            yield from _parquet_rows(file, form, str(path))
+            yield from _parquet_records(plain, bool(form.compression), str(path))
         elif form.kind == "jsonl":
-            yield from _jsonl_rows(lines_of(file, str(path)), str(path))
+            yield from _jsonl_records(lines_of(plain, str(path), lenient=lenient), str(path))
         else:
             delimiter = "\t" if form.kind == "tsv" else ","
-            yield from _csv_rows(lines_of(file, str(path)), delimiter, str(path))
+            yield from _csv_records(lines_of(plain, str(path), lenient=lenient), delimiter, str(path))
 
 
-def _standard_input() -> Iterator[Row]:
-    source = "standard input"
-    lines = lines_of(sys.stdin.buffer, source)
-    first = next((line for line in lines if line.strip()), None)
-    if first is None:
-        raise DataError(f"{source}: is empty")
-    whole = chain([first], lines)
-    return _jsonl_rows(whole, source) if first.lstrip().startswith("{") else _csv_rows(whole, ",", source)
+def _standard_input(lenient: bool) -> Iterator[Record]:
+    source = STANDARD_INPUT
+    magic, given = _begun(sys.stdin.buffer, LONGEST_MAGIC)
+    with open_bytes(source, compression_of(magic), given) as opened:
+        magic, plain = _begun(opened, len(_PARQUET))
+        if magic == _PARQUET:
+            yield from _parquet_records(plain, True, source)
+            return
+        lines = lines_of(plain, source, lenient=lenient)
+        first = next((line for line in lines if line.strip()), None)
+        if first is None:
+            raise DataError(f"{source}: is empty")
+        rows = chain([first], lines)
+        if first.lstrip().startswith("{"):
+            yield from _jsonl_records(rows, source)
+        else:
+            yield from _csv_records(rows, "\t" if "\t" in first else ",", source)
 
 
-def _csv_rows(lines: Iterable[str], delimiter: str, source: str) -> Iterator[Row]:
+def _begun(file: IO[bytes], count: int) -> tuple[bytes, IO[bytes]]:
+    """The first bytes of a file that can't be read twice, and a file that gives them again."""
+    first = file.read(count)
+    return first, cast(IO[bytes], io.BufferedReader(_Begun(first, file)))
+
+
+class _Begun(io.RawIOBase):
+    def __init__(self, first: bytes, file: IO[bytes]) -> None:
+        self._first, self._read = first, getattr(file, "read1", file.read)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        given = self._first[: len(buffer)] or self._read(len(buffer))
+        self._first = self._first[len(given) :]
+        buffer[: len(given)] = given
+        return len(given)
+
+
+def _csv_records(lines: Iterable[str], delimiter: str, source: str) -> Iterator[Record]:
     csv.field_size_limit(max(csv.field_size_limit(), _PARSER_CHARACTERS))
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    records = (record for record in _parsed(reader, source) if record)  # an empty line is no row
+    records = (record for record in _parsed(reader) if record)  # an empty line is no row
     header = next(records, None)
     if header is None:
         raise DataError(f"{source}: is empty")
+    if isinstance(header, str):
+        raise DataError(f"{source}: {header}")
+    if found := _NOT_UTF8.search("".join(header)):
+        raise DataError(f"{source}: its header has {_byte(found)}, which is not UTF-8; convert the file to UTF-8")
     check_columns(header, source)
     for number, record in enumerate(records, start=1):
-        if len(record) != len(header):
-            raise DataError(
-                f"{source}: row {number} (line {reader.line_num}) has {len(record)} cells "
-                f"where the header has {len(header)}"
-            )
-        yield dict(zip(header, record, strict=True))
+        if isinstance(record, str):
+            yield Record(number, dict.fromkeys(header, ""), f"row {number}, {record}")
+            continue
+        if len(record) == len(header):
+            yield Record(number, dict(zip(header, record, strict=True)))
+            continue
+        problem = f"row {number} (line {reader.line_num}) has {len(record)} cells where the header has {len(header)}"
+        yield Record(number, dict(zip_longest(header, record[: len(header)], fillvalue="")), problem)
 
 
-def _parsed(reader: Any, source: str) -> Iterator[list[str]]:
-    try:
-        yield from reader
-    except csv.Error as error:
-        raise DataError(
-            f"{source}: line {reader.line_num} is not valid CSV ({error}): is a quote not closed?"
-        ) from None
+def _parsed(reader: Any) -> Iterator[list[str] | str]:
+    """Records; in the place of one that is not CSV, what is wrong with it. The reader goes on with the next line."""
+    while True:
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield f"line {reader.line_num} is not valid CSV ({error}): is a quote not closed?"
 
 
 def check_columns(names: Iterable[str], source: str) -> None:
@@ -98,58 +177,108 @@ def check_columns(names: Iterable[str], source: str) -> None:
         seen.add(name)
 
 
-def _jsonl_rows(lines: Iterable[str], source: str) -> Iterator[Row]:
-    empty = True
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            empty = False
-            yield _json_object(line, f"{source}: line {number}")
-    if empty:
+def _jsonl_records(lines: Iterable[str], source: str) -> Iterator[Record]:
+    number = 0
+    for at, line in enumerate(lines, start=1):
+        if not (stripped := line.strip()):
+            continue
+        number += 1
+        cells, problem = _json_object(stripped)
+        yield Record(number, cells, problem and f"row {number}, line {at} {problem}", stripped)
+    if not number:
         raise DataError(f"{source}: is empty")
 
 
-def _json_object(line: str, place: str) -> Row:
+def _json_object(line: str) -> tuple[Row, str]:
+    """The object of a line, or what is wrong with the line."""
     try:
-        value = json.loads(line, object_pairs_hook=lambda pairs: _unique(pairs, place))
+        value = json.loads(line, object_pairs_hook=_unique)
+    except _DoubledError:
+        return {}, "names a key twice"
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise DataError(f"{place} is not JSON ({reason})") from None
+        return {}, f"is not JSON ({reason})"
     if not isinstance(value, dict):
-        raise DataError(f'{place} is not a JSON object; each line must be one, such as {{"text": "…"}}')
-    return value
+        return {}, 'is not a JSON object; each line must be one, such as {"text": "…"}'
+    return value, ""
 
 
-def _unique(pairs: list[tuple[str, Any]], place: str) -> Row:
+class _DoubledError(Exception):
+    pass
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> Row:
     row = dict(pairs)
     if len(row) != len(pairs):
-        raise DataError(f"{place} names a key twice")
+        raise _DoubledError
     return row
 
 
-def _parquet_rows(file: IO[bytes], form: Format, source: str) -> Iterator[Row]:
+def _parquet_records(file: IO[bytes], spool: bool, source: str) -> Iterator[Record]:
+    """By batches, and from a copy on disk if `spool`, since Parquet is read from its end."""
     import pyarrow.parquet as pq
     from pyarrow.lib import ArrowException
 
+    number = 0
     with tempfile.TemporaryFile() as whole:
-        if form.compression:  # Parquet is read from its end
+        if spool:
             shutil.copyfileobj(file, whole)
         try:
             open_parquet: Any = pq.ParquetFile  # pyarrow has no types
-            parquet = open_parquet(whole if form.compression else file)
+            # with a buffer, columns of a row group are read by and by, however large the group is
+            parquet = open_parquet(whole if spool else file, buffer_size=_BUFFER_BYTES)
             check_columns(parquet.schema_arrow.names, source)
             for batch in parquet.iter_batches(batch_size=_BATCH_ROWS):
-                yield from batch.to_pylist()
-        except (ArrowException, UnicodeDecodeError) as error:
+                for place, cells in enumerate(_parquet_cells(batch)):
+                    number += 1
+                    problem = "" if cells is not None else f"row {number} has bytes that are not UTF-8"
+                    yield Record(number, cells or {}, problem, batch=batch, place=place)
+        except ArrowException as error:
             reason = str(error).splitlines()[0]
             raise DataError(f"{source}: is not a Parquet file that can be read ({reason})") from None
 
 
-def _checked(rows: Iterable[Row], source: str) -> Iterator[Row]:
-    for number, row in enumerate(rows, start=1):
-        for column, cell in row.items():
-            if isinstance(cell, str) and (problem := text_problem(cell)):
-                raise DataError(f"{source}: row {number}, column {column!r} {problem}")
-        yield row
+def _parquet_cells(batch: Any) -> Iterator[Row | None]:
+    """Each row's cells; None for a row that has bytes that are not UTF-8."""
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError:
+        for place in range(batch.num_rows):
+            try:
+                yield batch.slice(place, 1).to_pylist()[0]
+            except UnicodeDecodeError:
+                yield None
+
+
+def _checked(records: Iterable[Record]) -> Iterator[Record]:
+    for record in records:
+        if not record.line.isascii() and (found := _NOT_UTF8.search(record.line)):
+            yield _not_utf8(record, f"row {record.number} has {_byte(found)}")
+            continue
+        checked = record
+        for column, cell in record.cells.items():
+            if not isinstance(cell, str) or not (problem := text_problem(cell)):
+                continue
+            if not record.line and (found := _NOT_UTF8.search(cell)):  # JSON can write half of a pair down
+                checked = _not_utf8(record, f"row {record.number}, column {column!r} has {_byte(found)}")
+            elif not record.problem:
+                checked = replace(record, problem=f"row {record.number}, column {column!r} {problem}")
+            break
+        yield checked
+
+
+def _not_utf8(record: Record, where: str) -> Record:
+    cells = {name: _replaced(cell) if isinstance(cell, str) else cell for name, cell in record.cells.items()}
+    problem = record.problem or f"{where}, which is not UTF-8"
+    return replace(record, cells=cells, problem=_replaced(problem), line=_replaced(record.line))
+
+
+def _replaced(text: str) -> str:
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+def _byte(found: re.Match[str]) -> str:
+    return f"a byte 0x{ord(found.group()) - 0xDC00:02x}"
 
 
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")

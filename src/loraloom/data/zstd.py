@@ -7,7 +7,6 @@ without a word.
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import IO, Any, cast
 
 from loraloom.errors import MissingExtraError
@@ -24,8 +23,9 @@ def zstd_error() -> type[Exception]:
     return zstandard.ZstdError
 
 
-def open_zstd(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], io.BufferedReader(_ZstdReader(path.open("rb"))))
+def open_zstd(file: IO[bytes]) -> IO[bytes]:
+    """What `file`, which is left open, holds compressed."""
+    return cast(IO[bytes], io.BufferedReader(_ZstdReader(file)))
 
 
 class _ZstdReader(io.RawIOBase):
@@ -59,7 +59,3 @@ class _ZstdReader(io.RawIOBase):
         self._packed = self._frame.unused_data
         if self._frame.eof:
             self._frame = None
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LONG_SECONDS = 2.0
 
 
 @contextmanager
@@ -35,3 +38,41 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
         yield told
     finally:
         bar.stop()
+
+
+class RowsProgress:
+    """Rows of a file as they are done, with their rate; on a terminal alone, and where it takes long.
+
+    What is noted meanwhile is printed above it, on standard error as it is.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._console = Console(stderr=True)
+        bar = TextColumn("{task.fields[rows]:,} rows"), TextColumn("{task.fields[rate]}")
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            *bar,
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._bar.add_task(what, total=None, rows=0, rate="")
+        self._first: tuple[float, int] | None = None
+        self._begun = time.monotonic()
+
+    def note(self, sentence: str) -> None:
+        self._console.print(f"loraloom: {sentence}", markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+    def done(self, rows: int, share: float | None) -> None:
+        now = time.monotonic()
+        first = self._first = self._first or (now, rows)
+        rate = f"{(rows - first[1]) / (now - first[0]):,.0f} rows/s" if rows > first[1] and now > first[0] else ""
+        total, completed = (None, 0.0) if share is None else (1.0, share)
+        self._bar.update(self._task, total=total, completed=completed, rows=rows, rate=rate)
+        if self._console.is_terminal and not self._bar.live.is_started and now - self._begun > LONG_SECONDS:
+            self._bar.start()
+
+    def close(self) -> None:
+        if self._bar.live.is_started:
+            self._bar.stop()

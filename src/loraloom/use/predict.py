@@ -1,136 +1,352 @@
-"""Predicts a file of any size: rows are read, predicted and written window by window, in their order."""
+"""Predicts a file of any size: rows are read, predicted and written window by window, in their order.
+
+Reading and tokenising are a window or two ahead of computing, in a thread. Memory is that of a few windows, whatever
+the file's size. An output file is made of parts that are kept until it is whole (`parts.py`): the same command goes on
+after a kill, to the same bytes.
+"""
 
 from __future__ import annotations
 
-import csv
-import itertools
-import json
-from collections.abc import Iterable, Iterator
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from loraloom.data import stream_rows, text_of
-from loraloom.data.rows import text_problem
+import numpy as np
+
+from loraloom.data.opening import format_of
+from loraloom.data.rows import STANDARD_INPUT, Record, read_records, text_problem
 from loraloom.errors import DataError
-from loraloom.study.durable import replacing
-from loraloom.use.adapter import WINDOW, Classifier, Prediction
+from loraloom.study.durable import MANIFEST, sha256
+from loraloom.use.ahead import Ahead
+from loraloom.use.ensemble import Ensemble
+from loraloom.use.parts import Counts, Identity, Parts, fingerprint, locked
+from loraloom.use.windows import CHARACTERS, ROWS, OnError, Text, Window, text_columns, windows
+from loraloom.use.writing import Added, JsonlOutput, Output, Predicted, output_of
 
-ADDED = ("prediction", "confidence", "probabilities")
-TEXT_NAMES = ("text", "sentence", "content", "document")
+AHEAD = 2
+"""Windows that are read and tokenised before they are asked for."""
+_WHY_ANEW = {
+    "input": "its input has changed",
+    "adapter": "an adapter has changed",
+    "options": "other options were given",
+    "version": "another version of loraloom wrote it",
+    "damaged": "what was kept of it is damaged",
+}
 
 
-class _Writer(Protocol):
-    def write(self, row: dict[str, Any], prediction: Prediction) -> None: ...
+class Watcher(Protocol):
+    """Hears of a file while it is predicted."""
+
+    def note(self, sentence: str) -> None:
+        """A bad row, or that what was kept of a run is gone on with or not."""
+        ...
+
+    def done(self, rows: int, share: float | None) -> None:
+        """So many rows, which are this share of the input where that can be told."""
+        ...
+
+
+class _Silent:
+    def note(self, sentence: str) -> None: ...
+
+    def done(self, rows: int, share: float | None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What became of a file: counts of all its rows, and the seconds and rows of this command."""
+
+    counts: Counts
+    seconds: float
+    rows: int
+    """Rows of the input that this command predicted; fewer than all where it went on."""
+
+    @property
+    def rows_per_second(self) -> float:
+        return self.rows / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What is asked for, beside the input and the output."""
+
+    text_column: tuple[str, ...] | None = None
+    on_error: OnError = "stop"
+    min_confidence: float | None = None
+    """Rows of which the model is less sure have no prediction."""
+
+
+_DEFAULT = Choices()
 
 
 def predict_file(
-    classifier: Classifier,
+    ensemble: Ensemble,
     source: str,
     out: Path | None,
-    stdout: IO[str],
-    *,
-    text_column: tuple[str, ...] | None = None,
-) -> int:
-    """Adds predictions to the rows of `source` ('-' is standard input); returns how many rows there were.
+    stdout: IO[str] | None = None,
+    choices: Choices = _DEFAULT,
+    watcher: Watcher | None = None,
+) -> Summary:
+    """Adds predictions to the rows of `source` ('-' is standard input).
 
-    They go to `out` (CSV, TSV or JSONL by its name; whole or not at all), or to `stdout` as JSONL.
+    They go to `out` (CSV, TSV, JSONL or Parquet by its name; whole or not at all), or to `stdout` (standard output, if
+    it is None) as JSONL.
 
     Raises:
-        DataError: the file can't be read, has no text column, or has a column that would be written over.
+        DataError: the file can't be read to its end, has no text column, a column that would be written over, no row
+            that can be predicted, or a bad one where `choices.on_error` is stop.
+        RunError: `out` can't be written, or another process is writing it.
     """
+    pass_ = _Pass(ensemble, source, choices, watcher or _Silent())
     if out is None:
-        return _copy(classifier, source, _Jsonl(classifier, stdout), text_column)
-    kinds: dict[str, type[_Csv | _Jsonl]] = {".csv": _Csv, ".tsv": _Tsv, ".jsonl": _Jsonl}
-    if out.suffix.lower() not in kinds:
-        raise DataError(f"{out}: predictions are written as .csv, .tsv or .jsonl")
+        return pass_.to_stream(stdout or sys.stdout)
     if source != "-" and out.exists() and out.samefile(source):
         raise DataError(f"{out}: is the file that is read; choose another --out")
-    with replacing(out) as file:
-        return _copy(classifier, source, kinds[out.suffix.lower()](classifier, file), text_column)
+    output = output_of(out, pass_.added, pass_.name)
+    with locked(out):
+        return pass_.to_parts(out, output)
 
 
-def predict_texts(classifier: Classifier, texts: list[str], stdout: IO[str]) -> None:
-    """Prints a line of JSON for each text."""
+def predict_texts(
+    ensemble: Ensemble, texts: Sequence[str], stdout: IO[str], min_confidence: float | None = None
+) -> None:
+    """Prints a line of JSON for each text.
+
+    Raises:
+        DataError: a text is none.
+    """
     for text in texts:
         if problem := text_problem(text):
             raise DataError(f"--text {text!a}: {problem}")
-    writer = _Jsonl(classifier, stdout)
-    for text, prediction in zip(texts, classifier.stream(texts), strict=True):
-        writer.write({"text": text}, prediction)
+    pass_ = _Pass(ensemble, "--text", Choices(("text",), min_confidence=min_confidence), _Silent())
+    records = [Record(number, {"text": text}) for number, text in enumerate(texts, start=1)]
+    window = Window(records, list(range(len(records))), ensemble.encoded(texts), None)
+    stdout.write(JsonlOutput(pass_.added, "--text").render(pass_.predicted(window)[0]).decode())
 
 
-def _copy(classifier: Classifier, source: str, writer: _Writer, text_column: tuple[str, ...] | None) -> int:
-    rows = iter(stream_rows(source))
-    count = 0
-    columns: tuple[str, ...] | None = None
-    while window := list(itertools.islice(rows, WINDOW)):
-        if columns is None:
-            columns = _text_columns(window[0], text_column or classifier.record.configuration.data.text_column, source)
-        for row, prediction in zip(window, classifier.stream(_texts(window, columns, source, count)), strict=True):
-            writer.write(row, prediction)
-        count += len(window)
-    if count == 0:
-        raise DataError(f"{source}: has no rows")
-    return count
+@dataclass(slots=True)
+class _Pass:
+    """One pass over an input."""
 
+    ensemble: Ensemble
+    source: str
+    choices: Choices
+    watcher: Watcher
+    added: Added = field(init=False)
+    name: str = field(init=False)
 
-def _texts(rows: Iterable[dict[str, Any]], columns: tuple[str, ...], source: str, before: int) -> Iterator[str]:
-    for number, row in enumerate(rows, start=before + 1):
+    def __post_init__(self) -> None:
+        members = self.ensemble.members
+        self.added = Added(self.ensemble.labels, tuple(m.name for m in members) if len(members) > 1 else ())
+        self.name = STANDARD_INPUT if self.source == "-" else self.source
+
+    def to_stream(self, stdout: IO[str]) -> Summary:
+        """Lines of JSON, each window's as soon as it is predicted."""
+        output, counts, start = JsonlOutput(self.added, self.name), Counts(), time.monotonic()
+        broken: DataError | None = None
+        with closing(self._windows(0)) as coming:
+            for window in coming:
+                if isinstance(window, DataError):
+                    broken = window
+                    break
+                rows, own = self.predicted(window)
+                if rows.records:
+                    stdout.write(output.render(rows).decode("utf-8"))
+                    stdout.flush()
+                counts += own
+                self.watcher.done(counts.rows, window.read)
+        if broken is not None:
+            raise _after(broken, counts, "printed")
+        self._check(counts)
+        return Summary(counts, time.monotonic() - start, counts.rows)
+
+    def to_parts(self, out: Path, output: Output) -> Summary:
+        """A file, by parts; what an earlier command finished of it is kept."""
+        start = time.monotonic()
+        before = None if self.source == "-" else _stamp(self.source)
+        parts = Parts(out, output, None if before is None else self._identity(output))
+        if parts.why_anew is not None:
+            self.watcher.note(f"{out}: begins anew, since {_WHY_ANEW[parts.why_anew]}")
+        elif parts.done.rows:
+            self.watcher.note(f"{out}: goes on after row {parts.done.rows:,}")
+        first = parts.done
         try:
-            yield text_of(row, columns)
-        except DataError as error:
-            raise DataError(f"{source}: row {number}: {error}") from None
+            counts, broken = self._fill(parts, output)
+            if before is not None and _stamp(self.source) != before:
+                raise DataError(f"{self.source}: was changed while it was read; what was predicted is given up")
+            if broken is None:
+                self._check(counts)
+        except BaseException as error:
+            if before is None or isinstance(error, DataError):
+                parts.discard()
+            elif not isinstance(error, Exception):  # somebody ends the command: a window is in a part whole or not
+                parts.close_part()
+            raise
+        if broken is not None and (self.choices.on_error == "stop" or counts.bad == counts.rows):
+            parts.close_part()
+            if before is None:
+                parts.discard()
+            raise _after(broken, counts, None if before is None else "kept")
+        parts.finish()
+        if broken is not None:
+            raise _after(broken, counts, f"in {out}")
+        return Summary(counts, time.monotonic() - start, counts.rows - first.rows)
 
+    def _fill(self, parts: Parts, output: Output) -> tuple[Counts, DataError | None]:
+        """Predicts what parts have not got yet; with what ended the reading before the input's end."""
+        counts = parts.done
+        with closing(self._windows(counts.rows)) as coming:
+            for window in coming:
+                if isinstance(window, DataError):
+                    return counts, window
+                rows, own = self.predicted(window)
+                rendered = output.render(rows) if rows.records else None
+                parts.add(rendered, own, sum(len(record.line) or 100 for record in window.records))
+                counts += own
+                self.watcher.done(counts.rows, window.read)
+        return counts, None
 
-def _text_columns(row: dict[str, Any], wanted: tuple[str, ...] | None, source: str) -> tuple[str, ...]:
-    """The text columns: those named, else the one that is beyond doubt."""
-    taken = [name for name in ADDED if name in row]
-    if taken:
-        raise DataError(f"{source}: has a column {taken[0]!r} already, which predictions would be written over")
-    if wanted is not None:
-        missing = [name for name in wanted if name not in row]
-        if missing:
-            raise DataError(
-                f"{source}: has no column {missing[0]!r}; it has {', '.join(row)}; name the text's by --text_column"
-            )
-        return wanted
-    known = [name for name in row if name.lower() in TEXT_NAMES]
-    if len(known) == 1 or len(row) == 1:
-        return (known[0] if known else next(iter(row)),)
-    raise DataError(f"{source}: which column is the text? name it by --text_column; it has {', '.join(row)}")
+    def predicted(self, window: Window) -> tuple[Predicted, Counts]:
+        """A window's rows with their predictions; without the bad ones, where these are skipped."""
+        labels, members = self.ensemble.labels, self.ensemble.members
+        count, good = len(window.records), window.places
+        mean = np.full((count, len(labels)), np.nan)
+        by_member: list[list[str | None]] = [[None] * count for _ in members]
+        if good:
+            shares = self.ensemble.probabilities(window.encoded)  # (K, N, C)
+            mean[good] = shares.mean(axis=0)
+            for own, each in zip(by_member, shares, strict=True):
+                for place, best in zip(good, each.argmax(axis=1).tolist(), strict=True):
+                    own[place] = labels[best]
+        found: list[str | None] = [None] * count
+        sure: list[float | None] = [None] * count
+        abstained = 0
+        least = self.choices.min_confidence or 0.0
+        for place in good:
+            best = int(mean[place].argmax())
+            sure[place] = float(mean[place, best])
+            if mean[place, best] < least:
+                abstained += 1
+            else:
+                found[place] = labels[best]
+        for record in window.bad:
+            self.watcher.note(f"{self.name}: {record.problem}")
+        skip = self.choices.on_error == "skip"
+        kept = good if skip else list(range(count))
+        rows = Predicted(
+            records=[window.records[place] for place in kept],
+            labels=[found[place] for place in kept],
+            confidences=[sure[place] for place in kept],
+            probabilities=mean[kept],
+            by_member=[[own[place] for place in kept] for own in by_member] if len(members) > 1 else [],
+        )
+        counted = Counter(label for label in found if label is not None)
+        return rows, Counts(count, len(kept), count - len(good), abstained, counted)
 
+    def _windows(self, before: int) -> Generator[Window | DataError]:
+        """Windows after the first rows; an error that leaves nothing to read is the last."""
+        with ExitStack() as stack:
+            file = None
+            if self.source != "-" and not Path(self.source).is_dir():
+                format_of(Path(self.source))
+                file = stack.enter_context(Path(self.source).open("rb"))
+            made = Ahead(self._made(before, file), AHEAD)
+            stack.callback(made.close)
+            try:
+                yield from made
+            except DataError as error:
+                yield error
 
-class _Jsonl:
-    def __init__(self, classifier: Classifier, file: IO[str]) -> None:
-        self._labels, self._file = classifier.labels, file
+    def _made(self, before: int, file: IO[bytes] | None) -> Iterator[Window]:
+        records = read_records(self.source, lenient=True, file=file)
+        first: list[Record] = []
+        for record in records:
+            first.append(record)
+            if record.cells or len(first) == ROWS:
+                break
+        if not first:
+            raise DataError(f"{self.name}: has no rows")
+        if (problem := first[0].problem) and not first[-1].cells:
+            raise DataError(f"{self.name}: none of its first {len(first):,} rows can be read: {problem}")
+        cells = first[-1].cells
+        self.added.check(cells, self.name)
+        wanted = self.choices.text_column or self.ensemble.text_columns
+        text = Text(self.name, text_columns(cells, wanted, self.name), self.choices.on_error)
+        rows = chain(first, records)
+        for _ in range(before):
+            next(rows, None)
+        share = _shares(self.source, file)
+        yield from windows(rows, text, self.ensemble.encoded, share, patient=self.source != "-")
 
-    def write(self, row: dict[str, Any], prediction: Prediction) -> None:
-        probabilities = {
-            name: round(float(p), 6) for name, p in zip(self._labels, prediction.probabilities, strict=True)
-        }
-        added = {
-            "prediction": prediction.label,
-            "confidence": round(prediction.confidence, 6),
-            "probabilities": probabilities,
-        }
-        self._file.write(json.dumps({**row, **added}, ensure_ascii=False, default=str) + "\n")
-
-
-class _Csv:
-    delimiter = ","
-
-    def __init__(self, classifier: Classifier, file: IO[str]) -> None:
-        self._writer = csv.writer(file, delimiter=self.delimiter, lineterminator="\n")
-        self._columns: tuple[str, ...] | None = None
-
-    def write(self, row: dict[str, Any], prediction: Prediction) -> None:
-        if self._columns is None:
-            self._columns = tuple(row)
-            self._writer.writerow([*self._columns, *ADDED[:2]])
-        self._writer.writerow(
-            [*(row.get(name, "") for name in self._columns), prediction.label, f"{prediction.confidence:.6f}"]
+    def _identity(self, output: Output) -> Identity:
+        members = self.ensemble.members
+        return Identity(
+            input=fingerprint(Path(self.source)),
+            adapter=[[member.name, sha256(member.folder / MANIFEST)] for member in members],
+            options={
+                "kind": [output.suffix, Path(self.source).suffixes],
+                "text_column": self.choices.text_column,
+                "min_confidence": self.choices.min_confidence,
+                "temperatures": [None if m.temperature is None else m.temperature.value for m in members],
+                "window": [ROWS, CHARACTERS],
+            },
+            version=_version(),
+            on_error=self.choices.on_error,
         )
 
+    def _check(self, counts: Counts) -> None:
+        if counts.bad == counts.rows:
+            raise DataError(f"{self.name}: none of its {counts.rows:,} rows can be predicted")
 
-class _Tsv(_Csv):
-    delimiter = "\t"
+
+def _after(error: DataError, counts: Counts, stands: str | None) -> DataError:
+    """The error that ended a reading, with the rows before it that stand."""
+    if not counts.rows or stands is None:
+        return error
+    if stands == "kept":
+        return DataError(f"{error}; the {counts.rows:,} rows before it are kept for a command that goes on")
+    return DataError(f"{error}; {counts.written:,} of the rows before it are {stands}")
+
+
+def _version() -> str:
+    try:
+        return version("loraloom")
+    except PackageNotFoundError:  # run from its source
+        return ""
+
+
+def _stamp(source: str) -> tuple[int, int, int]:
+    """Tells that a file is not the one that it was."""
+    try:
+        found = Path(source).stat()
+    except OSError as error:
+        raise DataError(f"{source}: can't be read ({error.strerror})") from None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _shares(source: str, file: IO[bytes] | None) -> Callable[[Record], float | None]:
+    """Gives the share of a file that was read with a record: of its bytes, or of Parquet's rows."""
+    if file is None:
+        return lambda record: None
+    form = format_of(Path(source))
+    if form.kind == "parquet":
+        if form.compression:
+            return lambda record: None
+        import pyarrow.parquet as pq
+
+        read_metadata: Any = pq.read_metadata
+        try:
+            rows = max(1, int(read_metadata(source).num_rows))
+        except Exception:  # the reader says what is wrong
+            return lambda record: None
+        return lambda record: record.number / rows
+    size = max(1, os.fstat(file.fileno()).st_size)
+    return lambda record: min(1.0, os.lseek(file.fileno(), 0, os.SEEK_CUR) / size)

@@ -1,0 +1,37 @@
+"""What is said of a file that was predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from loraloom.use.ensemble import Ensemble
+from loraloom.use.predict import Summary
+
+MOST_CLASSES = 20
+
+
+def summary_lines(ensemble: Ensemble, summary: Summary, out: Path | None) -> Iterator[str]:
+    """Temperatures that were applied, bad rows and abstentions, and last: rows, seconds, rows/s, shares of classes."""
+    for member in ensemble.members:
+        if member.temperature is not None:
+            fitted = member.temperature
+            yield (
+                f"temperature {fitted.value:.2f} of {member.folder}, fitted on {fitted.rows:,} validation rows "
+                "(--no_temperature leaves it out)"
+            )
+    counts = summary.counts
+    if counts.bad:
+        did = "written without a prediction" if counts.written == counts.rows else "left out"
+        yield f"bad rows: {counts.bad:,} of {counts.rows:,} {did}"
+    if counts.abstained:
+        yield f"abstained: {counts.abstained:,} of {counts.rows:,} rows are below --min_confidence"
+    total = max(1, counts.by_label.total())
+    shares = [f"{label} {number / total:.1%}" for label, number in counts.by_label.most_common(MOST_CLASSES)]
+    more = len(counts.by_label) - len(shares)
+    where = "" if out is None else f" written to {out}"
+    yield (
+        f"{counts.written:,} rows{where} in {summary.seconds:.1f} s, {summary.rows_per_second:,.0f} rows/s: "
+        + ", ".join(shares)
+        + (f", {more} other labels" if more > 0 else "")
+    )

@@ -1,0 +1,122 @@
+"""One or several adapters as one classifier: the mean of their probabilities, each at its own temperature.
+
+A text is tokenised once for all adapters that cut it alike over one backbone, and passes each backbone once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loraloom import metrics
+from loraloom.calibration import Temperature, at_temperature
+from loraloom.data import Encoded
+from loraloom.errors import AdapterError
+from loraloom.use.adapter import Classifier
+from loraloom.use.backbones import Backbones
+from loraloom.use.temperature import fitted_temperature
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An adapter, its name in columns, and its temperature where it has one."""
+
+    name: str
+    folder: Path
+    classifier: Classifier
+    temperature: Temperature | None
+
+
+class Ensemble:
+    """Adapters with the same labels; one alone is an ensemble, too."""
+
+    def __init__(self, backbones: Backbones, members: Sequence[Member]) -> None:
+        """Columns of all probabilities are the first member's labels, whatever their order in the others.
+
+        Raises:
+            AdapterError: two members have other labels.
+        """
+        self._backbones, self.members = backbones, tuple(members)
+        self.labels = members[0].classifier.labels
+        for member in members:
+            if set(member.classifier.labels) != set(self.labels):
+                raise AdapterError(
+                    f"{member.folder}: its labels ({', '.join(member.classifier.labels)}) are not those of "
+                    f"{members[0].folder} ({', '.join(self.labels)}), so their probabilities have no mean; "
+                    "predict by each alone"
+                )
+        self._columns = [[member.classifier.labels.index(label) for label in self.labels] for member in members]
+        keys = [_tokenisation(member.classifier) for member in members]
+        self._cuts = list(dict.fromkeys(keys))
+        self._cut_of = [self._cuts.index(key) for key in keys]
+        self._encoders = [members[keys.index(key)].classifier for key in self._cuts]
+
+    @property
+    def text_columns(self) -> tuple[str, ...] | None:
+        """Where the members were trained to find the text.
+
+        Raises:
+            AdapterError: they differ.
+        """
+        named = {member.classifier.record.configuration.data.text_column for member in self.members}
+        if len(named) > 1:
+            raise AdapterError("the adapters were trained on different columns; name the text's by --text_column")
+        return named.pop()
+
+    def encoded(self, texts: Sequence[str]) -> list[Encoded]:
+        """Token ids of texts, once for each way in which the members cut them."""
+        return [classifier.encoded(texts) for classifier in self._encoders]
+
+    def probabilities(self, encoded: Sequence[Encoded]) -> NDArray[np.float64]:
+        """Each member's probabilities (K, N, C) of what `encoded` gives, at its temperature.
+
+        Raises:
+            AdapterError: a logit is not finite.
+        """
+        rows = [encoded[cut] for cut in self._cut_of]
+        logits = self._backbones.logits([member.classifier for member in self.members], rows)
+        found = []
+        for member, values, columns in zip(self.members, logits, self._columns, strict=True):
+            shares = metrics.softmax(values)
+            if member.temperature is not None:
+                shares = at_temperature(shares, member.temperature.value)
+            found.append(shares[:, columns])
+        return np.stack(found)
+
+
+def load_ensemble(folders: Sequence[Path], *, temperature: bool = True) -> Ensemble:
+    """Loads adapters, each backbone once.
+
+    Raises:
+        AdapterError: a folder can't be used, or is given twice; labels differ.
+        BackboneError: a backbone can't be had.
+    """
+    for number, folder in enumerate(folders):
+        if folder.resolve() in {other.resolve() for other in folders[:number]}:
+            raise AdapterError(f"{folder}: is given twice; an ensemble is of different adapters")
+    backbones = Backbones()
+    members = []
+    for folder, name in zip(folders, column_names(folders), strict=True):
+        classifier = backbones.add(folder)
+        fitted = fitted_temperature(folder, classifier.record) if temperature else None
+        members.append(Member(name, folder, classifier, fitted))
+    return Ensemble(backbones, members)
+
+
+def column_names(folders: Sequence[Path]) -> list[str]:
+    """As many of the last parts of each path as tell all apart: "a", or "runs_a_best"."""
+    parts = [folder.resolve().parts[1:] for folder in folders]
+    for count in range(1, max(map(len, parts)) + 1):
+        names = ["_".join(part[-count:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{name}_{number}" for number, name in enumerate(names, start=1)]
+
+
+def _tokenisation(classifier: Classifier) -> tuple[str, str | None, int]:
+    record = classifier.record
+    return record.configuration.backbone.model, record.backbone_revision, record.configuration.data.max_length

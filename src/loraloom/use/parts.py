@@ -1,0 +1,220 @@
+"""What is finished of an output, in `.NAME.parts/` beside it, so that a run that was broken off goes on.
+
+    manifest.json     what the output is of: the input's SHA-256, the adapters' manifests, options, version
+    00000.csv         windows of rows, written and synced under another name first
+    00000.json        written after it: rows, counts, its SHA-256; without it the part does not count
+
+A part is closed after some seconds or megabytes, so that a kill costs seconds. The output is joined from the parts and
+takes its place in one step. One process has the folder: `flock` on a file in it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from loraloom.errors import RunError
+from loraloom.study.durable import MANIFEST, replacing, sha256, sync_folder, write_json
+from loraloom.use.writing import Output
+
+SECONDS, BYTES = 5.0, 32_000_000
+"""A part is closed when it has taken so long, or when about so much of the input is in it."""
+_LOCK = "lock"
+
+Begun = Literal["anew", "input", "adapter", "options", "version", "damaged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Rows of an input: all, those written, the bad, those that the model abstains from, and predictions by label."""
+
+    rows: int = 0
+    written: int = 0
+    bad: int = 0
+    abstained: int = 0
+    by_label: Counter[str] = field(default_factory=Counter)
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.rows + other.rows,
+            self.written + other.written,
+            self.bad + other.bad,
+            self.abstained + other.abstained,
+            self.by_label + other.by_label,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the bytes of an output depend on; parts of another are of no use."""
+
+    input: Any
+    adapter: Any
+    options: Any
+    version: str
+    on_error: str
+
+
+def parts_folder(out: Path) -> Path:
+    return out.absolute().with_name(f".{out.name}.parts")
+
+
+class Parts:
+    """The parts of one output."""
+
+    def __init__(self, out: Path, output: Output, identity: Identity | None) -> None:
+        """Reads what is there of the same `identity`, and removes what is not; without one nothing is gone on with."""
+        self._out, self._output = out, output
+        self._folder = parts_folder(out)
+        self.done = Counts()
+        """Of the parts that are closed."""
+        self.number = 0
+        self.why_anew: str | None = None
+        """What of the identity is another than that of the parts that were there, or 'damaged'."""
+        self._held: list[Any] = []
+        self._open = Counts()
+        self._size = 0
+        self._since = time.monotonic()
+        self._begin(identity)
+
+    def add(self, rendered: Any, counts: Counts, size: int) -> None:
+        """A window, None if nothing of it is written; `size` in bytes, about."""
+        if rendered is not None:
+            self._held.append(rendered)
+        self._open += counts
+        self._size += size
+        if self._size >= BYTES or time.monotonic() - self._since >= SECONDS:
+            self.close_part()
+
+    def close_part(self) -> None:
+        """Makes what was added durable."""
+        if self._open.rows == 0:
+            return
+        path = self._part(self.number)
+        with replacing(path, binary=True) as file:
+            self._output.save(self._held, file)
+        counts = {name: getattr(self._open, name) for name in ("rows", "written", "bad", "abstained")}
+        values = {**counts, "by_label": dict(self._open.by_label), "sha256": sha256(path)}
+        write_json(path.with_suffix(".json"), values)
+        self.done += self._open
+        self.number += 1
+        self._held, self._open, self._size, self._since = [], Counts(), 0, time.monotonic()
+
+    def finish(self) -> None:
+        """Puts the output in its place, and removes the parts."""
+        self.close_part()
+        with replacing(self._out, binary=True) as file:
+            self._output.join([self._part(number) for number in range(self.number)], file)
+        self.discard()
+
+    def discard(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _part(self, number: int) -> Path:
+        return self._folder / f"{number:05d}{self._output.suffix}"
+
+    def _begin(self, identity: Identity | None) -> None:
+        told = None if identity is None else json.loads(json.dumps(_told(identity)))
+        kept = _read_json(self._folder / MANIFEST)
+        if kept is not None:
+            self.why_anew = "input" if told is None else _difference(kept, told)
+        if kept is None or self.why_anew is not None:
+            self._clear()
+        else:
+            assert identity is not None
+            self._keep(same_errors=kept["on_error"] == identity.on_error)
+        if told is not None:
+            write_json(self._folder / MANIFEST, told)
+
+    def _keep(self, *, same_errors: bool) -> None:
+        """Takes over the parts that are whole, up to the first with bad rows if those are treated otherwise now."""
+        while (values := _read_json(self._part(self.number).with_suffix(".json"))) is not None:
+            path = self._part(self.number)
+            if not path.is_file() or sha256(path) != values["sha256"]:
+                self.why_anew = "damaged" if self.number == 0 else None
+                break
+            if values["bad"] and not same_errors:
+                break
+            labels = Counter(values["by_label"])
+            self.done += Counts(values["rows"], values["written"], values["bad"], values["abstained"], labels)
+            self.number += 1
+        for path in self._folder.iterdir():
+            if path.name not in (MANIFEST, _LOCK) and not (path.stem.isdigit() and int(path.stem) < self.number):
+                path.unlink()
+        if (
+            first := next((path for path in map(self._part, range(self.number)) if path.stat().st_size), None)
+        ) is not None:
+            self._output.go_on(first)
+
+    def _clear(self) -> None:
+        for path in self._folder.iterdir():
+            if path.name != _LOCK:
+                path.unlink()
+        sync_folder(self._folder)
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Holds the folder of parts, which is made, for this process.
+
+    Raises:
+        RunError: the output can't be written, or another process is writing it.
+    """
+    folder = parts_folder(out)
+    if out.is_dir() or not folder.parent.is_dir():
+        raise RunError(f"{out}: {'is a folder' if out.is_dir() else 'there is no such folder to write into'}")
+    try:
+        folder.mkdir(exist_ok=True)
+        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise RunError(f"{out}: can't be written: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"{out}: another process is writing it; wait for it, or choose another --out") from None
+        yield
+    finally:
+        os.close(handle)
+        if folder.is_dir() and not any(folder.glob("[0-9]*.json")):
+            shutil.rmtree(folder, ignore_errors=True)  # there is nothing in it to go on with
+
+
+def kept_rows(out: Path) -> int:
+    """Rows of the input that a run that was broken off has done."""
+    folder = parts_folder(out)
+    found = (_read_json(path) for path in folder.glob("[0-9]*.json")) if folder.is_dir() else iter(())
+    return sum(values["rows"] for values in found if values is not None)
+
+
+def fingerprint(path: Path) -> dict[str, Any]:
+    """What an input is: its size and SHA-256; of a folder, of the names and sizes in it."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return {"files": [[file.relative_to(path).as_posix(), sha256(file)] for file in files]}
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def _told(identity: Identity) -> dict[str, Any]:
+    return {name: getattr(identity, name) for name in ("input", "adapter", "options", "version", "on_error")}
+
+
+def _difference(kept: dict[str, Any], told: dict[str, Any]) -> str | None:
+    return next((name for name in ("input", "adapter", "options", "version") if kept.get(name) != told[name]), None)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return values if isinstance(values, dict) else None

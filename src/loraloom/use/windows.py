@@ -1,0 +1,134 @@
+"""Rows in windows: what is read, tokenised, predicted and written at once; within one, texts are sorted by length.
+
+Where a window ends is a function of the rows alone, so that a run that was broken off between two windows goes on to
+the same bytes. Only rows that somebody is still writing to standard input end a window by waiting.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from loraloom.data import Encoded, text_of
+from loraloom.data.rows import Record
+from loraloom.errors import DataError
+from loraloom.use.ahead import Ahead
+
+ROWS = 2048
+CHARACTERS = 4_000_000
+"""Of a window's cells, so that memory is flat where texts are long."""
+PATIENCE_SECONDS = 0.05
+"""After so long without another row, those of standard input that are there are predicted."""
+TEXT_NAMES = ("text", "sentence", "content", "document")
+
+OnError = Literal["stop", "skip", "null"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """Rows that are read, good and bad in their order; `places` are those of the good ones, whose texts are encoded."""
+
+    records: list[Record]
+    places: list[int]
+    encoded: list[Encoded]
+    read: float | None
+    """The share of the input that was read by its end, where that can be told."""
+
+    @property
+    def bad(self) -> list[Record]:
+        return [record for record in self.records if record.problem]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Where rows have their text, and what is done about those that have none."""
+
+    source: str
+    columns: tuple[str, ...]
+    on_error: OnError
+
+    def of(self, record: Record) -> tuple[Record, str]:
+        """The record, with its problem if it has no text, and its text.
+
+        Raises:
+            DataError: there is a problem, and `on_error` is stop.
+        """
+        problem, text = record.problem, ""
+        if not problem:
+            try:
+                text = text_of(record.cells, self.columns)
+                problem = "" if text.strip() else "has no text"
+            except DataError as error:
+                problem = f": {error}"
+            problem = problem and f"row {record.number}{'' if problem.startswith(':') else ' '}{problem}"
+        if problem and self.on_error == "stop":
+            raise DataError(f"{self.source}: {problem}; --on_error skip or null goes on after such rows")
+        return (replace(record, problem=problem) if problem else record), text
+
+
+def windows(
+    records: Iterator[Record],
+    text: Text,
+    encode: Callable[[Sequence[str]], list[Encoded]],
+    read: Callable[[Record], float | None],
+    *,
+    patient: bool = True,
+) -> Iterator[Window]:
+    """Windows of rows; `encode` gives token ids of texts, `read` how much of the input was read with a record.
+
+    Raises:
+        DataError: there are no rows to go on with; the good ones before it come first, if `on_error` is not stop.
+    """
+    coming = None if patient else Ahead(records, ROWS)
+    while True:
+        held: list[Record] = []
+        texts: list[str] = []
+        places: list[int] = []
+        characters = 0
+        over = False
+        failed: DataError | None = None
+        while len(held) < ROWS and characters < CHARACTERS:
+            try:
+                record = next(records) if coming is None else coming.within(PATIENCE_SECONDS if held else None)
+                record, own = text.of(record)
+            except StopIteration:
+                over = True
+                break
+            except queue.Empty:
+                break
+            except DataError as error:
+                failed = error
+                break
+            if not record.problem:
+                places.append(len(held))
+                texts.append(own)
+            characters += len(record.line) or sum(len(c) for c in record.cells.values() if isinstance(c, str))
+            held.append(record)
+        whole = failed is None or text.on_error != "stop"
+        if held and whole:
+            yield Window(held, places, encode(texts) if texts else [], read(held[-1]))
+        if failed is not None:
+            raise failed
+        if over:
+            return
+
+
+def text_columns(cells: dict[str, Any], wanted: Sequence[str] | None, source: str) -> tuple[str, ...]:
+    """The text's columns by the first row: those named, else the one that is beyond doubt.
+
+    Raises:
+        DataError: a named one is missing, or none is beyond doubt.
+    """
+    if wanted is not None:
+        missing = [name for name in wanted if name not in cells]
+        if missing:
+            raise DataError(
+                f"{source}: has no column {missing[0]!r}; it has {', '.join(cells)}; name the text's by --text_column"
+            )
+        return tuple(wanted)
+    known = [name for name in cells if name.lower() in TEXT_NAMES]
+    if len(known) == 1 or len(cells) == 1:
+        return (known[0] if known else next(iter(cells)),)
+    raise DataError(f"{source}: which column is the text? name it by --text_column; it has {', '.join(cells)}")

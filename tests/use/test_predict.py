@@ -1,0 +1,539 @@
+"""Files through an adapter: every row in its place with its own values, whatever the file is and befalls it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loraloom import cli
+from loraloom.calibration import at_temperature
+from loraloom.cli.running import TerminatedError
+from loraloom.errors import AdapterError, DataError, RunError
+from loraloom.study.durable import write_manifest
+from loraloom.use import predict as predicting
+from loraloom.use import windows as windowing
+from loraloom.use.ensemble import Ensemble, column_names, load_ensemble
+from loraloom.use.parts import locked, parts_folder
+from loraloom.use.predict import Choices, Summary, predict_file
+from tests.conftest import FILLER, WORDS
+from tests.use.adapters import save_random_adapter
+
+LABELS = ("animals", "food", "tools")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> list[Path]:
+    place = tmp_path_factory.mktemp("adapters")
+    return [
+        save_random_adapter(place / name, tiny_model, labels=labels, seed=seed)
+        for seed, (name, labels) in enumerate({"a": LABELS, "b": LABELS[::-1], "c": LABELS[:2]}.items())
+    ]
+
+
+@pytest.fixture(scope="module")
+def one(folders: list[Path]) -> Ensemble:
+    return load_ensemble(folders[:1])
+
+
+@pytest.fixture
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of four rows, each a part of its own."""
+    monkeypatch.setattr(windowing, "ROWS", 4)
+    monkeypatch.setattr(predicting, "ROWS", 4)
+    monkeypatch.setattr("loraloom.use.parts.SECONDS", 0.0)
+
+
+def sentences(count: int) -> list[str]:
+    words = [*FILLER, *itertools.chain(*WORDS.values())]
+    return [" ".join(words[(n * k) % len(words)] for k in range(1, 2 + n % 9)) for n in range(count)]
+
+
+def write_rows(path: Path, count: int = 30) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "text", "note"])
+        writer.writerows([f"{n:03d}", text, ""] for n, text in enumerate(sentences(count)))
+    return path
+
+
+class Heard:
+    """A watcher that keeps what it is told, and may end the run after some windows."""
+
+    def __init__(self, end_after: int | None = None, by: type[BaseException] = KeyboardInterrupt) -> None:
+        self.notes: list[str] = []
+        self.windows = 0
+        self._end_after, self._by = end_after, by
+
+    def note(self, sentence: str) -> None:
+        self.notes.append(sentence)
+
+    def done(self, rows: int, share: float | None) -> None:
+        self.windows += 1
+        if self.windows == self._end_after:
+            raise self._by
+
+
+def run(
+    ensemble: Ensemble, source: Path | str, out: Path | None, watcher: Heard | None = None, **choices: Any
+) -> tuple[Summary, str]:
+    printed = io.StringIO()
+    return predict_file(ensemble, str(source), out, printed, Choices(**choices), watcher), printed.getvalue()
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_values_of_csv_are_kept_as_they_stand(one: Ensemble, tmp_path: Path) -> None:
+    rows = [["007", "the cat", "", ' "q", \r x\n'], ["1e3", "soup", "NA", "=x"]]
+    source = tmp_path / "in.csv"
+    with source.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["id", "text", "b", "c"], *rows])
+    run(one, source, tmp_path / "out.csv")
+    assert [list(row.values())[:4] for row in read_csv(tmp_path / "out.csv")] == rows
+    assert list(read_csv(tmp_path / "out.csv")[0]) == ["id", "text", "b", "c", "prediction", "confidence"]
+
+
+def test_a_line_of_json_keeps_its_own_characters(one: Ensemble, tmp_path: Path) -> None:
+    lines = ['{"id": 1.50, "text": "the \\u0063at", "x": {"a": [1e3, null]}}', '{ "text" : "süß"  }', '{"text":"soup"}']
+    source = tmp_path / "in.jsonl"
+    source.write_text("\n".join(lines), encoding="utf-8")
+    _, printed = run(one, source, None)
+    for line, found in zip(lines, printed.splitlines(), strict=True):
+        assert found.startswith(line.rstrip("} ") if line.startswith("{ ") else line[:-1])
+        added = json.loads(found)
+        assert sum(added["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert added["confidence"] == added["probabilities"][added["prediction"]]
+
+
+def test_parquet_keeps_its_types_and_what_datasets_says_of_them(one: Ensemble, tmp_path: Path) -> None:
+    import datetime
+
+    pa: Any = pytest.importorskip("pyarrow")
+    pq: Any = pytest.importorskip("pyarrow.parquet")
+    datasets: Any = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {
+            "text": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=["x", "y"]),
+            "at": datasets.Value("timestamp[ns]"),
+        }
+    )
+    when = datetime.datetime(2026, 1, 1, 12)
+    columns = {"text": sentences(5), "label": [0, 1, 0, 1, 1], "at": [when] * 5}
+    datasets.Dataset.from_dict(columns, features=features).to_parquet(tmp_path / "in.parquet")
+    run(one, tmp_path / "in.parquet", tmp_path / "out.parquet")
+    before, after = pq.read_table(tmp_path / "in.parquet"), pq.read_table(tmp_path / "out.parquet")
+    assert after.select(before.column_names).cast(before.schema).equals(before)
+    assert after.schema.field("at").type == pa.timestamp("ns")
+    loaded = datasets.Dataset.from_parquet(str(tmp_path / "out.parquet"), cache_dir=str(tmp_path / "cache"))
+    assert loaded.features["label"].names == ["x", "y"]
+    assert set(loaded["prediction"]) <= set(LABELS)
+
+
+def test_nested_values_and_what_json_has_not_are_written_so_that_they_can_be_read(
+    one: Ensemble, tmp_path: Path
+) -> None:
+    pa: Any = pytest.importorskip("pyarrow")
+    pq: Any = pytest.importorskip("pyarrow.parquet")
+
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"text": "the cat", "x": {"a": [1, null]}, "ok": true, "no": null}\n')
+    run(one, source, tmp_path / "out.csv")
+    (row,) = read_csv(tmp_path / "out.csv")
+    assert (row["x"], row["ok"], row["no"]) == ('{"a": [1, null]}', "true", "")
+    pq.write_table(pa.table({"text": ["soup"], "x": [float("nan")], "b": [b"\xff"]}), tmp_path / "in.parquet")
+    _, printed = run(one, tmp_path / "in.parquet", None)
+    assert (json.loads(printed)["x"], json.loads(printed)["b"]) == (None, "/w==")
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.tsv", "out.jsonl", "out.parquet", "out.jsonl.gz", "out.csv.zst"])
+@pytest.mark.parametrize("kind", ["in.csv", "in.jsonl.gz", "in.parquet"])
+@pytest.mark.usefixtures("small_windows")
+def test_a_run_that_was_broken_off_ends_with_the_same_bytes(
+    one: Ensemble, tmp_path: Path, name: str, kind: str
+) -> None:
+    source = tmp_path / kind
+    write_rows(tmp_path / "rows.csv", 30)
+    run(one, tmp_path / "rows.csv", source) if kind != "in.csv" else write_rows(source, 30)
+    if kind != "in.csv":  # its own predictions would be written over
+        rename(source)
+    whole, broken = tmp_path / "whole" / name, tmp_path / "broken" / name
+    whole.parent.mkdir()
+    broken.parent.mkdir()
+    run(one, source, whole)
+    for end_after, by in ((2, KeyboardInterrupt), (3, TerminatedError)):
+        with pytest.raises(by):
+            run(one, source, broken, Heard(end_after, by))
+    assert not broken.exists()
+    heard = Heard()
+    summary, _ = run(one, source, broken, heard)
+    assert heard.notes == [f"{broken}: goes on after row 20"]
+    assert (summary.rows, summary.counts.rows, summary.counts.by_label.total()) == (10, 30, 30)
+    assert broken.read_bytes() == whole.read_bytes()
+    assert not parts_folder(broken).exists()
+
+
+def rename(path: Path) -> None:
+    """Leaves the columns id, text and note of a file of predictions."""
+    import gzip
+
+    pq: Any = pytest.importorskip("pyarrow.parquet")
+
+    if path.suffix == ".parquet":
+        pq.write_table(pq.read_table(path).select(["id", "text", "note"]), path)
+        return
+    rows = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    lines = [json.dumps({name: row[name] for name in ("id", "text", "note")}) + "\n" for row in rows]
+    path.write_bytes(gzip.compress("".join(lines).encode()))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [("input", "its input has changed"), ("option", "other options were given"), ("adapter", "an adapter has changed")],
+)
+@pytest.mark.usefixtures("small_windows")
+def test_parts_of_something_else_are_not_gone_on_with(
+    folders: list[Path], one: Ensemble, tmp_path: Path, change: str, why: str
+) -> None:
+    source, out = write_rows(tmp_path / "in.csv"), tmp_path / "out.csv"
+    with pytest.raises(KeyboardInterrupt):
+        run(one, source, out, Heard(3))
+    if change == "input":
+        write_rows(source, 29)
+    ensemble = load_ensemble(folders[1:2]) if change == "adapter" else one
+    heard = Heard()
+    run(ensemble, source, out, heard, min_confidence=0.0 if change == "option" else None)
+    assert heard.notes == [f"{out}: begins anew, since {why}"]
+    assert len(read_csv(out)) == (29 if change == "input" else 30)
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_damaged_part_is_predicted_again(one: Ensemble, tmp_path: Path) -> None:
+    source, out = write_rows(tmp_path / "in.csv"), tmp_path / "out.csv"
+    run(one, source, tmp_path / "whole.csv")
+    with pytest.raises(KeyboardInterrupt):
+        run(one, source, out, Heard(4))
+    part = sorted(parts_folder(out).glob("*.csv"))[1]
+    part.write_bytes(part.read_bytes().replace(b"0", b"1", 1))
+    heard = Heard()
+    run(one, source, out, heard)
+    assert heard.notes == [f"{out}: goes on after row 4"]
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_an_output_is_written_by_one_process(one: Ensemble, tmp_path: Path) -> None:
+    with locked(tmp_path / "out.csv"), pytest.raises(RunError, match="another process is writing it"):
+        run(one, write_rows(tmp_path / "in.csv"), tmp_path / "out.csv")
+
+
+BAD = b'id,text\n1,the cat\n2,\n3,a,b\n4,caf\xe9\n5,soup\n6,"x"y\n7,a saw\n'
+
+
+def test_a_bad_row_ends_the_run_with_its_number(one: Ensemble, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_bytes(BAD)
+    with pytest.raises(DataError, match=r"in\.csv: row 2 has no text; --on_error skip or null"):
+        run(one, tmp_path / "in.csv", tmp_path / "out.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+@pytest.mark.parametrize("on_error", ["skip", "null"])
+def test_bad_rows_are_told_and_left_out_or_left_empty(one: Ensemble, tmp_path: Path, on_error: str) -> None:
+    (tmp_path / "in.csv").write_bytes(BAD)
+    heard = Heard()
+    summary, _ = run(one, tmp_path / "in.csv", tmp_path / "out.csv", heard, on_error=on_error)
+    assert [note.split(": ", 1)[1][:6].rstrip(" ,") for note in heard.notes] == ["row 2", "row 3", "row 4", "row 6"]
+    assert (summary.counts.rows, summary.counts.bad) == (7, 4)
+    rows = read_csv(tmp_path / "out.csv")
+    good = [row for row in rows if row["prediction"]]
+    assert [row["id"] for row in good] == ["1", "5", "7"]
+    assert [row["id"] for row in rows] == (
+        ["1", "5", "7"] if on_error == "skip" else ["1", "2", "3", "4", "5", "", "7"]
+    )
+    assert all(row["confidence"] == "" for row in rows if not row["prediction"])
+
+
+def test_bad_lines_of_json_are_null_in_their_place(one: Ensemble, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"text": "\n{"id": 2, "text": 5}\n{"id": 3}\n{"id": 4, "text": "soup"}\n')
+    heard = Heard()
+    _, printed = run(one, source, None, heard, on_error="null", text_column=("text",))
+    rows = [json.loads(line) for line in printed.splitlines()]
+    assert [row.get("id") for row in rows] == [None, 2, 3, 4]
+    assert [row["prediction"] is None for row in rows] == [True, True, True, False]
+    assert [row["probabilities"] is None for row in rows] == [True, True, True, False]
+    assert [note.split(": ", 1)[1].split(" ")[1].strip(",:") for note in heard.notes] == ["1", "2", "3"]
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_rows_before_a_broken_compression_stand_and_are_counted(one: Ensemble, tmp_path: Path) -> None:
+    import gzip
+
+    source, out = tmp_path / "in.csv.gz", tmp_path / "out.csv"
+    packed = gzip.compress(write_rows(tmp_path / "in.csv", 3000).read_bytes())
+    source.write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(DataError, match=r"can't be decompressed .*; the [\d,]+ rows before it are kept"):
+        run(one, source, out)
+    assert not out.exists()
+    with pytest.raises(DataError, match=r"can't be decompressed .*; [\d,]+ of the rows before it are in") as caught:
+        run(one, source, out, on_error="skip")
+    written = int(str(caught.value).split("; ")[1].split()[0].replace(",", ""))
+    assert [row["id"] for row in read_csv(out)] == [f"{n:03d}" for n in range(written)]
+
+
+def test_a_file_without_a_good_row_is_refused(one: Ensemble, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("text\n \n\t\n")
+    with pytest.raises(DataError, match="none of its 2 rows can be predicted"):
+        run(one, tmp_path / "in.csv", tmp_path / "out.csv", on_error="skip")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+def test_what_a_csv_would_lose_is_refused(one: Ensemble, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "the cat"}\n{"text": "soup", "id": 2}\n')
+    with pytest.raises(DataError, match=r"row 2 has 'id'.*write \.jsonl"):
+        run(one, tmp_path / "in.jsonl", tmp_path / "out.csv")
+    (tmp_path / "in.jsonl").write_text('{"text": "the cat"}\n{"text": "soup", "prediction": 2}\n')
+    with pytest.raises(DataError, match="row 2: has a column 'prediction' already"):
+        run(one, tmp_path / "in.jsonl", tmp_path / "out.jsonl")
+
+
+@pytest.mark.parametrize("name", ["out.xlsx", "out", "out.parquet.gz", "out.gz"])
+def test_kinds_that_are_not_written_are_refused(one: Ensemble, tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=r"predictions are written as \.csv"):
+        run(one, write_rows(tmp_path / "in.csv"), tmp_path / name)
+
+
+def test_an_ensemble_is_the_mean_of_probabilities_whatever_the_order_of_labels(
+    folders: list[Path], tmp_path: Path
+) -> None:
+    source = write_rows(tmp_path / "in.csv", 20)
+    both = load_ensemble(folders[:2])
+    run(both, source, tmp_path / "out.csv")
+    rows = read_csv(tmp_path / "out.csv")
+    assert list(rows[0])[3:] == ["prediction", "confidence", "prediction_a", "prediction_b"]
+    alone = [load_ensemble([folder]).members[0].classifier for folder in folders[:2]]
+    first, second = (own.predict_proba(sentences(20)) for own in alone)
+    mean = (first + second[:, ::-1]) / 2
+    assert [float(row["confidence"]) for row in rows] == pytest.approx(mean.max(axis=1).tolist(), abs=1e-4)
+    assert [row["prediction"] for row in rows] == [LABELS[best] for best in mean.argmax(axis=1)]
+    for own, name in zip(alone, "ab", strict=True):
+        assert [row[f"prediction_{name}"] for row in rows] == own.predict(sentences(20))
+    assert len(both.encoded(["the cat"])) == 1
+
+
+def test_adapters_with_other_labels_have_no_mean(folders: list[Path]) -> None:
+    with pytest.raises(AdapterError, match="predict by each alone"):
+        load_ensemble([folders[0], folders[2]])
+    with pytest.raises(AdapterError, match="is given twice"):
+        load_ensemble([folders[0], folders[0]])
+
+
+def test_columns_are_named_by_as_much_of_a_path_as_tells_it_apart() -> None:
+    assert column_names([Path("/runs/x"), Path("/runs/y")]) == ["x", "y"]
+    assert column_names([Path("/runs/x/best"), Path("/runs/y/best")]) == ["x_best", "y_best"]
+
+
+def test_a_prediction_below_the_confidence_is_left_empty(one: Ensemble, tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "in.csv", 20)
+    run(one, source, tmp_path / "all.csv")
+    every = [float(row["confidence"]) for row in read_csv(tmp_path / "all.csv")]
+    least = float(np.median(every))
+    summary, _ = run(one, source, tmp_path / "sure.csv", min_confidence=least)
+    rows = read_csv(tmp_path / "sure.csv")
+    assert [float(row["confidence"]) for row in rows] == every
+    assert [row["prediction"] == "" for row in rows] == [sure < least for sure in every]
+    assert summary.counts.abstained == sum(sure < least for sure in every) > 0
+
+
+def keep_validation(folder: Path, sharpness: float, rows: int = 400) -> None:
+    """Validation predictions that are too sure by `sharpness`: labels are drawn from the probabilities before it."""
+    from safetensors.numpy import save
+
+    generator = np.random.default_rng(0)
+    honest = generator.dirichlet(np.ones(3), rows)
+    labels = (honest.cumsum(axis=1) > generator.random((rows, 1))).argmax(axis=1)
+    tensors: dict[str, Any] = {
+        "probabilities": at_temperature(honest, 1 / sharpness).astype(np.float32),
+        "labels": labels.astype(np.int32),
+        "rows": np.arange(rows, dtype=np.int32),
+    }
+    (folder / "validation.safetensors").write_bytes(save(tensors))
+    write_manifest(folder)
+
+
+@pytest.mark.parametrize(("sharpness", "needed"), [(2.5, True), (1.0, False)])
+def test_a_temperature_is_applied_where_validation_rows_show_that_it_is_needed(
+    tmp_path: Path, tiny_model: Path, sharpness: float, needed: bool
+) -> None:
+    folder = save_random_adapter(tmp_path / "adapter", tiny_model, labels=LABELS)
+    keep_validation(folder, sharpness)
+    (member,) = load_ensemble([folder]).members
+    assert (member.temperature is not None) == needed
+    texts = sentences(20)
+    raw = member.classifier.predict_proba(texts)
+    ensemble = load_ensemble([folder])
+    (found,) = ensemble.probabilities(ensemble.encoded(texts))
+    assert (found.argmax(axis=1) == raw.argmax(axis=1)).all()
+    if needed:
+        assert member.temperature is not None
+        assert member.temperature.value == pytest.approx(sharpness, rel=0.25)
+        assert np.allclose(found, at_temperature(raw, member.temperature.value), atol=1e-6)
+    else:
+        assert np.allclose(found, raw, atol=1e-6)
+    (without,) = load_ensemble([folder], temperature=False).members
+    assert without.temperature is None
+
+
+def test_a_model_that_is_always_right_gets_no_temperature(tmp_path: Path, tiny_model: Path) -> None:
+    from safetensors.numpy import save
+
+    folder = save_random_adapter(tmp_path / "adapter", tiny_model, labels=LABELS)
+    labels = np.arange(30, dtype=np.int32) % 3
+    shares = np.full((30, 3), 0.1, dtype=np.float32)
+    shares[np.arange(30), labels] = 0.8
+    tensors: dict[str, Any] = {"probabilities": shares, "labels": labels, "rows": np.arange(30, dtype=np.int32)}
+    (folder / "validation.safetensors").write_bytes(save(tensors))
+    write_manifest(folder)
+    assert load_ensemble([folder]).members[0].temperature is None
+
+
+def test_standard_input_is_answered_before_it_ends(one: Ensemble, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second row is written once the answer to the first was read: by waiting for the whole, neither would come."""
+    import os
+
+    taking, giving = os.pipe()
+    answers: list[str] = []
+
+    class Answered(io.StringIO):
+        def write(self, text: str) -> int:
+            answers.extend(text.splitlines())
+            if len(answers) == 1:
+                os.write(giving, b'{"text": "soup"}\n')
+                os.close(giving)
+            return len(text)
+
+    os.write(giving, b'{"text": "the cat"}\n')
+    with os.fdopen(taking, "r") as standard:
+        monkeypatch.setattr(sys, "stdin", standard)
+        predict_file(one, "-", None, Answered())
+    assert [json.loads(answer)["text"] for answer in answers] == ["the cat", "soup"]
+
+
+def test_standard_input_to_a_file_is_whole_or_not_at_all(
+    one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = write_rows(tmp_path / "in.csv", 10).read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    with pytest.raises(KeyboardInterrupt):
+        run(one, "-", tmp_path / "out.csv", Heard(1))
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    run(one, "-", tmp_path / "out.csv")
+    assert [row["id"] for row in read_csv(tmp_path / "out.csv")] == [f"{n:03d}" for n in range(10)]
+
+
+@pytest.mark.usefixtures("small_windows")
+@pytest.mark.parametrize(("number", "code", "why"), [(signal.SIGTERM, 75, "SIGTERM"), (signal.SIGINT, 130, "Ctrl-C")])
+def test_a_signal_ends_the_command_with_the_one_that_goes_on(
+    folders: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+    code: int,
+    why: str,
+) -> None:
+    source, out = write_rows(tmp_path / "in.csv"), tmp_path / "out.csv"
+    arguments = ["predict", str(folders[0]), "--file", str(source), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/loraloom", *arguments])
+    windows = itertools.count(1)
+
+    def done(self: Any, rows: int, share: float | None) -> None:
+        if next(windows) == 3:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr("loraloom.terminal.progress.RowsProgress.done", done)
+    assert cli.run() == code
+    said = capsys.readouterr().err
+    assert (
+        said
+        == f"loraloom: stopped by {why}; 12 rows are predicted and kept. Go on with: loraloom {' '.join(arguments)}\n"
+    )
+    assert cli.run() == 0
+    assert "goes on after row 12" in capsys.readouterr().err
+    assert len(read_csv(out)) == 30
+
+
+_KILLED = """import os, signal, sys
+from loraloom import cli
+from loraloom.terminal.progress import RowsProgress
+from loraloom.use import parts, predict, windows
+windows.ROWS = predict.ROWS = 4
+parts.SECONDS = 0.0
+def done(self, rows, share):
+    if rows == 12 or rows == 20 and "again" in sys.argv[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+RowsProgress.done = done
+cli.main()
+"""
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_command_that_was_killed_goes_on_to_the_same_bytes(
+    folders: list[Path], one: Ensemble, tmp_path: Path
+) -> None:
+    source, out = write_rows(tmp_path / "in.csv"), tmp_path / "out.csv.gz"
+    run(one, source, tmp_path / "whole.csv.gz")
+    arguments = ["predict", str(folders[0]), "--file", str(source), "--out", str(out)]
+    for name in ("first", "again"):
+        command = [sys.executable, "-c", f"import sys; sys.argv[0] = {name!r}\n{_KILLED}", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert not out.exists()
+    heard = Heard()
+    run(one, source, out, heard)
+    assert heard.notes == [f"{out}: goes on after row 20"]
+    assert out.read_bytes() == (tmp_path / "whole.csv.gz").read_bytes()
+
+
+def test_windows_end_also_by_characters(monkeypatch: pytest.MonkeyPatch, one: Ensemble, tmp_path: Path) -> None:
+    monkeypatch.setattr(windowing, "CHARACTERS", 100)
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(json.dumps({"text": "cat " * 30}) + "\n" for _ in range(5)))
+    heard = Heard()
+    run(one, source, None, heard)
+    assert heard.windows == 5
+
+
+def rows_forever() -> Iterator[int]:
+    yield from itertools.count()
+
+
+def test_what_is_done_ahead_is_bounded_and_raises_in_its_place() -> None:
+    from loraloom.use.ahead import Ahead
+
+    def items() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise ValueError("three")
+
+    coming = Ahead(items(), 1)
+    assert [next(coming), next(coming)] == [1, 2]
+    with pytest.raises(ValueError, match="three"):
+        next(coming)
+    assert list(coming) == []
+    endless = Ahead(rows_forever(), 3)
+    assert list(itertools.islice(endless, 5)) == [0, 1, 2, 3, 4]
+    endless.close()
