@@ -255,7 +255,7 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
     def _checked(self) -> Kept:
         if not self.__sklearn_is_fitted__():
             raise NotFittedError(
-                f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments, or 'load'"
+                f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments"
             )
         return self._kept
 

@@ -78,7 +78,7 @@ def push(folder: Path, record: TrialRecord, name: str, *, private: bool, message
     Raises:
         AdapterError: `name` is no name, or the hub refuses.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import CommitOperationAdd, HfApi
 
     if NAME.fullmatch(name) is None:
         raise AdapterError(f"{name!r} is no name on the hub; it must be owner/name")
@@ -94,7 +94,9 @@ def push(folder: Path, record: TrialRecord, name: str, *, private: bool, message
         _write_public(folder, record, Path(place))
         api = HfApi()
         api.create_repo(name, private=private, exist_ok=True)
-        return str(api.upload_folder(repo_id=name, folder_path=place, commit_message=message).commit_url)
+        # One commit, so that nobody finds half of it: upload_folder may make several.
+        added = [CommitOperationAdd(path.name, path) for path in sorted(Path(place).iterdir())]
+        return str(api.create_commit(name, added, commit_message=message).commit_url)
 
 
 def _write_public(folder: Path, record: TrialRecord, target: Path) -> None:
