@@ -67,7 +67,7 @@ def classes_of(y: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
     labels = labels_of(y)
     classes, ids = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
-        raise ValueError(f"y has one class only, {classes[0]!r}; two or more can be told apart")
+        raise ValueError(f"y has one class only, {classes.tolist()[0]!r}; two or more can be told apart")
     names = [str(label) for label in classes]
     if len(set(names)) < len(names):
         raise ValueError("y has two classes that are written alike; rename one")
@@ -86,7 +86,7 @@ def ids_among(classes: NDArray[Any], y: Any, what: str) -> NDArray[np.int64]:
     labels = labels_of(y)
     known = np.isin(labels, classes)
     if not known.all():
-        raise ValueError(f"{what} has a label that y has not: {labels[~known][0]!r}")
+        raise ValueError(f"{what} has a label that y has not: {labels[~known].tolist()[0]!r}")
     return np.searchsorted(classes, labels).astype(np.int64)
 
 
@@ -102,9 +102,9 @@ def labels_of(y: Any) -> NDArray[Any]:
         raise ValueError("Input y contains NaN: a label is missing")
     given = column_or_1d(y, warn=True)
     labels: NDArray[Any] = check_array(given, ensure_2d=False, dtype=None, input_name="y")
-    check_classification_targets(labels)
     if labels.dtype.kind == "O" and any(label is None for label in labels):
         raise ValueError("Input y contains NaN: a label is None")
+    check_classification_targets(labels)
     return labels
 
 
