@@ -11,7 +11,7 @@ import pytest
 from loraloom.data.columns import choose_columns, texts_of
 from loraloom.data.hub import named_source
 from loraloom.data.labels import codes_of
-from tests.use.hub_server import TOKEN, hub_server
+from tests.use.hub_server import hub_server, speak_to
 
 PAGE = Path(__file__).parent.parent / "docs" / "python.md"
 ROWS = 100
@@ -32,10 +32,8 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     texts, labels = news()
     names: dict[str, Any] = {"texts": texts, "labels": labels}
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
     with hub_server() as hub:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.address)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+        speak_to(hub, monkeypatch, tmp_path)
         blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
         for block in blocks:
             exec(compile(block, str(PAGE), "exec"), names)  # noqa: S102

@@ -82,7 +82,7 @@ def test_ctrl_c_in_the_only_trial_leaves_what_was_trained_of_it(
     classifier = tiny(tiny_model)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(
-        KeyboardInterrupt, match=r"trained for \d\.\d\d of 6 epochs.*; the estimator has the best so far"
+        KeyboardInterrupt, match=r"trained for \d\.\d\d of 10 epochs.*; the estimator has the best so far"
     ):
         classifier.fit(TEXTS, LABELS)
     assert signal.getsignal(signal.SIGINT) is before
@@ -116,7 +116,7 @@ def test_ctrl_c_before_anything_was_trained_leaves_it_unfitted(
 
 def test_what_the_clock_leaves_is_warned_of_and_usable(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Planner, "job_deadline", lambda *_: time.monotonic())  # every trial is out of time
-    with pytest.warns(ConvergenceWarning, match=r"ended by max_seconds: the best was trained for 0\.\d\d of 6 epochs"):
+    with pytest.warns(ConvergenceWarning, match=r"ended by max_seconds: the best was trained for 0\.\d\d of 10 epochs"):
         classifier = tiny(tiny_model).fit(TEXTS, LABELS)
     assert classifier.partial_
     assert len(classifier.predict(TEXTS)) == len(TEXTS)

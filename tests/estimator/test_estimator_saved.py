@@ -21,7 +21,7 @@ from loraloom.errors import AdapterError
 from loraloom.estimator import saved
 from loraloom.study.durable import verify_manifest, write_manifest
 from tests.estimator.conftest import TEXTS, numbers, tiny
-from tests.use.hub_server import TOKEN, hub_server
+from tests.use.hub_server import hub_server, speak_to
 
 TRAINING_ONLY = ("optuna", "sqlalchemy", "datasets", "pandas", "statsmodels", "matplotlib", "transformers.trainer")
 
@@ -151,9 +151,7 @@ def test_a_classifier_goes_to_the_hub_and_back_with_its_classes(
     fitted: LoraClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with hub_server() as hub:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.address)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        speak_to(hub, monkeypatch, tmp_path)
         fitted.push_to_hub("someone/words")
         loaded = LoraClassifier.load("someone/words")
         assert loaded.classes_.tolist() == [4, 5, 30]

@@ -28,18 +28,24 @@ from tests.conftest import FILLER, WORDS
 from tests.estimator.conftest import LABELS, TEXTS, numbers, tiny
 
 EXPECTED_FAILED_CHECKS = {
+    "check_class_weight_classifiers": "class_weight is the recipe's: 'none' or 'balanced', not a weight for each class",
     "check_estimators_pickle": "a fitted one is not pickled: save() keeps it, as safetensors and JSON",
 }
 """Of all checks of scikit-learn, on `OfNumbers`, those that LoraClassifier fails on purpose, and why."""
 
 
+VOCABULARY = [*(word for words in WORDS.values() for word in words), *FILLER]
+
+
 class OfNumbers(LoraClassifier):
-    """A row of numbers is read as words, one for each number; all else is LoraClassifier's."""
+    """A row of numbers is read as words, two for each: its bin of a half, and where in it; all else is its parent's."""
 
     def _texts(self, X: Any, *, reset: bool = False) -> list[str]:  # noqa: N803
-        table = validate_data(self, X, reset=reset)
-        words = [*FILLER, *(word for words in WORDS.values() for word in words)]
-        return [" ".join(words[int(4 * cell) % len(words)] for cell in row) for row in np.clip(table, -99, 99)]
+        table = np.asarray(validate_data(self, X, reset=reset), dtype=np.float64)
+        halves = np.clip(np.floor(2 * table) + 6, 0, 11).astype(int)  # (N, D)
+        within = np.floor(10 * (2 * table % 1)).astype(int)
+        places = np.stack([halves + 12 * np.arange(table.shape[1]), within], axis=2) % len(VOCABULARY)
+        return [" ".join(VOCABULARY[place] for place in row.ravel()) for row in places]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -60,9 +66,7 @@ def test_the_estimator_passes_the_checks_that_scikit_learn_has_for_texts(tiny_mo
 
 @pytest.mark.usefixtures("unsynced_ledger")
 def test_of_all_checks_exactly_those_fail_that_are_listed_with_a_reason(tiny_model: Path) -> None:
-    estimator = OfNumbers(
-        str(tiny_model), num_train_epochs=1, per_device_train_batch_size=64, bf16=False, max_length=16, allow_leak=True
-    )
+    estimator = OfNumbers(**tiny(tiny_model, allow_leak=True).get_params())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         done = results(estimator, EXPECTED_FAILED_CHECKS)
@@ -72,8 +76,8 @@ def test_of_all_checks_exactly_those_fail_that_are_listed_with_a_reason(tiny_mod
 
 
 def test_a_grid_search_over_parameters_finds_one_and_refits(tiny_model: Path) -> None:
-    grid = GridSearchCV(tiny(tiny_model), {"num_train_epochs": [1, 6], "r": [np.int64(2)]}, cv=2).fit(TEXTS, LABELS)
-    assert grid.best_params_["num_train_epochs"] == 6
+    grid = GridSearchCV(tiny(tiny_model), {"num_train_epochs": [1, 10], "r": [np.int64(2)]}, cv=2).fit(TEXTS, LABELS)
+    assert grid.best_params_["num_train_epochs"] == 10
     assert grid.score(TEXTS, LABELS) > 0.9
     assert grid.classes_.tolist() == ["animals", "food", "tools"]
 

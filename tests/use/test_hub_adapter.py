@@ -14,7 +14,7 @@ import pytest
 
 import loraloom
 from loraloom.errors import AdapterError
-from tests.use.hub_server import TOKEN, Hub, Repository, hub_server
+from tests.use.hub_server import Hub, Repository, hub_server, speak_to
 
 NAME = "someone/words"
 TEXTS = ["the cat near a dog", "old bread and cheese", "a saw"]
@@ -36,10 +36,7 @@ def best(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows_file: 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     with hub_server() as hub:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.address)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        speak_to(hub, monkeypatch, tmp_path)
         yield hub
 
 

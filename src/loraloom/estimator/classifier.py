@@ -16,9 +16,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.validation import validate_data
 
-from loraloom.estimator import fitting, saved
+from loraloom.estimator import saved
 from loraloom.estimator.columns import classes_of, ids_among, table_of_rows, texts_of
-from loraloom.estimator.fitting import Kept
+from loraloom.estimator.saved import Kept
 from loraloom.estimator.settings import recipe_of
 from loraloom.study.record import TrialRecord
 
@@ -157,6 +157,8 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
             TypeError, ValueError: X or y is not what it must be.
             LoraloomError: what is wrong with parameters, rows or the model, in a sentence.
         """
+        from loraloom.estimator import fitting  # with the search, which using a saved one does without
+
         for name in _FITTED:
             self.__dict__.pop(name, None)
         recipe = recipe_of(self.get_params(deep=False))
@@ -188,7 +190,8 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         Raises:
             TypeError, ValueError: X is no column of texts.
         """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[best]
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
         """Probabilities (N, C), columns in the order of `classes_`.

@@ -12,16 +12,16 @@ import signal
 import tempfile
 import threading
 import warnings
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from loraloom.data import Finding
 from loraloom.data.tables import Table
+from loraloom.estimator.saved import Kept
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import Recipe
 from loraloom.search.outlook import Outlook
@@ -30,25 +30,8 @@ from loraloom.study.leaderboard import Standing, standings
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import BEST, Run
 
-if TYPE_CHECKING:
-    from loraloom.use.adapter import Classifier
-
 _ROWS_CHANGED = {"leak", "near_copy", "empty_text"}
 """Findings that say that rows were left out, or should have been."""
-
-
-@dataclass(eq=False)
-class Kept:
-    """An adapter's folder, and the classifier in it, loaded when it is first asked for."""
-
-    folder: Path
-    temporary: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
-
-    @cached_property
-    def classifier(self) -> Classifier:
-        from loraloom.use.adapter import load
-
-        return load(self.folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +53,28 @@ def fit(recipe: Recipe, rows: dict[str, Table], run_dir: Path | None, *, allow_l
         LoraloomError: what is wrong with parameters, rows or models, or that no trial came to an end.
         KeyboardInterrupt: before there was anything to keep.
     """
-    temporary = None if run_dir is not None else tempfile.TemporaryDirectory(prefix="loraloom-")
-    out = run_dir if temporary is None else Path(temporary.name) / "run"
-    assert out is not None
+    if run_dir is not None:
+        return _fit(recipe, rows, run_dir, report=True, allow_leak=allow_leak, verbose=verbose)
+    place = Path(tempfile.mkdtemp(prefix="loraloom-"))
+    try:
+        fitted = _fit(recipe, rows, place / "run", report=False, allow_leak=allow_leak, verbose=verbose)
+        kept = Kept(fitted.kept.folder.rename(place / "adapter"))
+        shutil.rmtree(place / "run")
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    weakref.finalize(kept, shutil.rmtree, place, ignore_errors=True)
+    return replace(fitted, kept=kept)
+
+
+def _fit(recipe: Recipe, rows: dict[str, Table], out: Path, *, report: bool, allow_leak: bool, verbose: bool) -> Fitted:
     follower = _Follower(verbose=verbose)
-    interrupted = _search(recipe, rows, out, follower, report=temporary is None, allow_leak=allow_leak)
+    interrupted = _search(recipe, rows, out, follower, report=report, allow_leak=allow_leak)
     found = _best_so_far(out)
     if found is None:
         raise KeyboardInterrupt("fit was stopped before anything was trained; the estimator is not fitted")
     folder, record = found
-    unfinished = follower.unfinished(Run(out), record)
-    if temporary is not None:
-        folder = folder.rename(Path(temporary.name) / "adapter")
-        shutil.rmtree(out)
-    return Fitted(Kept(folder, temporary), record, unfinished, interrupted)
+    return Fitted(Kept(folder), record, follower.unfinished(Run(out), record), interrupted)
 
 
 def _search(

@@ -1,7 +1,8 @@
 """An estimator in a folder: an adapter's, as RUN/best is, and estimator.json with its classes and parameters.
 
 The folder is one that `loraloom.load`, `evaluate` and PEFT take as well. No pickle: classes are JSON beside the type of
-their array, and a parameter that JSON can't hold (a random generator, say) is left out.
+their array. Parameters that JSON can't hold (a random generator, say) and names of files (a recipe's, a run's) are left
+out.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +23,26 @@ from loraloom.study.durable import MANIFEST, read_verified, replacing_folder
 from loraloom.study.record import TrialRecord
 from loraloom.use.hub_adapter import CLASSES
 
+if TYPE_CHECKING:
+    from loraloom.use.adapter import Classifier
+
 FORMAT = 1
 _TYPE = re.compile(r"[<>|=]?(U\d{1,6}|[iu][1248]|b1|f[248])|object")
 _TRIAL_ONLY = ("metrics.jsonl", "validation.safetensors", "profile.json", "test_predictions.jsonl")
 """Files of a trial that using its adapter does not need; some hold texts of the rows."""
+
+
+@dataclass(eq=False)
+class Kept:
+    """An adapter's folder, and the classifier in it, loaded when it is first asked for."""
+
+    folder: Path
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        from loraloom.use.adapter import load
+
+        return load(self.folder)
 
 
 def save(folder: Path, target: Path, classes: NDArray[Any], parameters: dict[str, Any]) -> None:
@@ -37,7 +56,7 @@ def save(folder: Path, target: Path, classes: NDArray[Any], parameters: dict[str
     about = {
         "format": FORMAT,
         "classes": {"dtype": "object" if classes.dtype.kind == "O" else classes.dtype.str, "values": classes.tolist()},
-        "parameters": {name: value for name, value in parameters.items() if _is_json(value)},
+        "parameters": {name: value for name, value in parameters.items() if _is_kept(name, value)},
     }
     with replacing_folder(target.absolute()) as new:
         shutil.copytree(folder, new, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST, *_TRIAL_ONLY))
@@ -71,7 +90,9 @@ def _array(dtype: str, values: list[Any]) -> NDArray[Any]:
     return np.array(values, dtype=dtype)
 
 
-def _is_json(value: Any) -> bool:
+def _is_kept(name: str, value: Any) -> bool:
+    if name == "run_dir" or (name == "recipe" and isinstance(value, str)):
+        return False
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
