@@ -23,7 +23,7 @@ from loraloom.study.durable import verify_manifest, write_manifest
 from tests.estimator.conftest import TEXTS, numbers, tiny
 from tests.use.hub_server import hub_server, speak_to
 
-TRAINING_ONLY = ("optuna", "sqlalchemy", "datasets", "pandas", "statsmodels", "matplotlib", "transformers.trainer")
+TRAINING_ONLY = ("optuna", "sqlalchemy", "datasets", "statsmodels", "matplotlib", "transformers.trainer")
 
 
 def test_a_saved_classifier_comes_back_with_its_classes_and_parameters(fitted: LoraClassifier, tmp_path: Path) -> None:
