@@ -69,7 +69,7 @@ def hub_server() -> Iterator[Hub]:
 
 
 def speak_to(hub: Hub, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Has huggingface_hub's client, which may be imported already, take `hub` for the hub, with its cache in `folder`."""
+    """Has huggingface_hub's client, though imported already, take `hub` for the hub, with its cache in `folder`."""
     monkeypatch.setattr(constants, "ENDPOINT", hub.address)
     monkeypatch.setattr(
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.address + "/{repo_id}/resolve/{revision}/{filename}"
