@@ -29,6 +29,7 @@ ORDER = (
     "use",
     "pipeline",
     "terminal",
+    "estimator",
     "cli",
 )
 """A part imports from itself and from those before it."""

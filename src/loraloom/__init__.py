@@ -1,4 +1,6 @@
-"""loraloom finds the most accurate LoRA text classifier that a budget allows, and shows why. Imports no torch.
+"""loraloom finds the most accurate LoRA text classifier that a budget allows, and shows why.
+
+Imports neither torch nor scikit-learn: `LoraClassifier` is imported when it is first asked for.
 
 import loraloom
 
@@ -30,6 +32,7 @@ from loraloom.errors import (
 importlib.import_module("loraloom.search")
 
 if TYPE_CHECKING:
+    from loraloom.estimator import LoraClassifier as LoraClassifier
     from loraloom.study.record import TrialRecord
     from loraloom.use.adapter import Classifier
 
@@ -38,6 +41,7 @@ __all__ = [
     "BackboneError",
     "BudgetError",
     "DataError",
+    "LoraClassifier",
     "LoraloomError",
     "MissingExtraError",
     "RecipeError",
@@ -47,6 +51,14 @@ __all__ = [
     "resume",
     "search",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "LoraClassifier":
+        from loraloom.estimator import LoraClassifier
+
+        return LoraClassifier
+    raise AttributeError(f"module 'loraloom' has no attribute {name!r}")
 
 
 def search(
@@ -119,12 +131,15 @@ def resume(
     )
 
 
-def load(path: Path | str) -> Classifier:
-    """Loads a saved adapter (a trial's folder, such as RUN/best) over its backbone, ready to predict.
+def load(path: Path | str, *, revision: str | None = None) -> Classifier:
+    """Loads a saved adapter over its backbone: a trial's folder, such as RUN/best, or owner/name on the hub.
+
+    It has predict, predict_proba, stream, labels, card and push_to_hub. `revision` is a branch, tag or commit of the
+    hub's repository; a branch is taken at the commit that it stands for now.
 
     Raises:
-        LoraloomError: the folder is not one, is damaged, or is not safe to load; or its backbone can't be had.
+        LoraloomError: it is none, is damaged, or is not safe to load; or its backbone can't be had.
     """
     from loraloom.use.adapter import load as load_adapter
 
-    return load_adapter(path)
+    return load_adapter(path, revision=revision)

@@ -52,13 +52,15 @@ def search(
     deadline: str | datetime | None = None,
     started: float | None = None,
     placement: Placement = IN_PROCESS,
+    report: bool = True,
     **in_memory: Any,
 ) -> TrialRecord:
     """Searches `recipe` into the run folder `out`; returns the winner, tested.
 
     The run ends by the earliest of `budget.max_seconds` after the start (of the command: `started`, a monotonic time),
     `deadline` (a point in time, "2026-11-25T18:00") and the end of the SLURM job that it is in. With `profile`, each
-    trial's folder gets profile.json: where a step's time goes. `placement` says where trials are trained.
+    trial's folder gets profile.json: where a step's time goes. `placement` says where trials are trained. Without
+    `report` none is written, nor is a text embedded for one.
     `in_memory` may hold train, validation and test: each a pandas.DataFrame, a datasets.Dataset, or (texts, labels).
 
     Raises:
@@ -84,7 +86,9 @@ def search(
     run = Run.create(Path(out), recipe.model_copy(update={"provenance": {**made, "dropped_points": list(dropped)}}))
     try:
         with run.locked():
-            return _go_on(run, place, engine, watcher, clock, stop or Stop(), placement, profile, command)
+            return _go_on(
+                run, place, engine, watcher, clock, stop or Stop(), placement, profile, command, report=report
+            )
     except (LoraloomError, OSError):
         run.discard_unbegun()
         raise
@@ -162,6 +166,8 @@ def _go_on(
     placement: Placement,
     profile: bool = False,
     command: Sequence[str] = (),
+    *,
+    report: bool = True,
 ) -> TrialRecord:
     engine, reason = chosen
     with (
@@ -190,14 +196,19 @@ def _go_on(
         log.ends("done", seconds=clock.seconds, finished=len(run.records()))
         watchers.crowned(winner)
         write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))
-        why_not: str | None = "the run was asked to stop"
-        if not stop.asked():
-            why_not = collect_in_time(run.path, winner, place.data, clock, watchers.note)
-        watchers.note("writing the report")
-        drawn = clock.seconds_left is None or clock.seconds_left > PICTURES_SHARE * clock.report_seconds
-        write_report(run.path, drawn=drawn, similar=why_not is None, why_not_similar=why_not)
+        if report:
+            _report(run, winner, place, watchers, clock, stop)
         stop.raise_if_asked()
     return winner
+
+
+def _report(run: Run, winner: TrialRecord, place: Workplace, watcher: Watcher, clock: Clock, stop: Stop) -> None:
+    why_not: str | None = "the run was asked to stop"
+    if not stop.asked():
+        why_not = collect_in_time(run.path, winner, place.data, clock, watcher.note)
+    watcher.note("writing the report")
+    drawn = clock.seconds_left is None or clock.seconds_left > PICTURES_SHARE * clock.report_seconds
+    write_report(run.path, drawn=drawn, similar=why_not is None, why_not_similar=why_not)
 
 
 def _crown(run: Run, place: Workplace, watcher: Watcher, stop: Stop, log: CommandLog) -> TrialRecord:

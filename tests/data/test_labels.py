@@ -184,3 +184,8 @@ def test_texts_that_look_like_numbers_stay_names_in_a_file_of_them_alone(tmp_pat
 
 def test_a_label_that_is_no_text_is_refused() -> None:
     assert "has U+D800" in _refusal(["a", "\ud800"])
+
+
+def test_names_that_are_written_as_whole_numbers_with_a_point_are_ordered_by_value() -> None:
+    assert ordered(["10.0", "9.0", "9.0"]) == ("9.0", "10.0")
+    assert ordered(["2", "01", "1"]) == ("01", "1", "2")

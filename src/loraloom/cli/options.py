@@ -48,7 +48,10 @@ GpusPerPack = Annotated[
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
 AdapterPath = Annotated[
-    Path, typer.Argument(metavar="ADAPTER", help="A trial's folder, such as RUN/best.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="ADAPTER", help="A trial's folder, such as RUN/best, or owner/name on the hub.", show_default=False
+    ),
 ]
 AdapterPaths = Annotated[
     list[Path],

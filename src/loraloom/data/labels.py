@@ -93,7 +93,12 @@ def _codes_of_texts(cells: Sequence[str], place: str) -> list[str]:
 def ordered(codes: Iterable[str]) -> tuple[str, ...]:
     """Distinct codes: by value where all are whole numbers, else by text."""
     kinds = set(codes)
-    return tuple(sorted(kinds, key=int if all(map(_is_whole, kinds)) else None))
+    return tuple(sorted(kinds, key=_by_value if all(map(_is_whole, kinds)) else None))
+
+
+def _by_value(code: str) -> tuple[int, str]:
+    """Names of classes may be written 1.0, or 01 beside 1."""
+    return int(code.partition(".")[0]), code
 
 
 def _is_whole(code: str) -> bool:

@@ -104,10 +104,12 @@ def _folder_findings(path: Path) -> tuple[Finding, ...]:
 
 
 def table_of(value: Any, source: str) -> Table:
-    """A pandas.DataFrame, a datasets.Dataset, or a pair of sequences: texts and labels.
+    """A table as it is, a pandas.DataFrame, a datasets.Dataset, or a pair of sequences: texts and labels.
 
     Neither library is imported: a value can only be theirs where they are imported already.
     """
+    if isinstance(value, Table):
+        return value
     if _is_a(value, "datasets", "Dataset"):
         return dataset_table(value, source)
     if _is_a(value, "pandas", "DataFrame"):

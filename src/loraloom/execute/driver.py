@@ -11,8 +11,9 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 
-from loraloom.engine import Job, Outcome, pack_key
+from loraloom.engine import Job, Outcome, never, pack_key
 from loraloom.errors import RunError
 from loraloom.execute.executor import Executor, Finished
 from loraloom.execute.planning import Planner, Rehearse
@@ -58,6 +59,7 @@ class Driver:
         self._proposals = Proposals(run.recipe, self._ledger, place.why_not, self._planner.pace)
         self._recorder = Recorder(place)
         self._alone: deque[Proposal] = deque()
+        self._stopped: list[Proposal] = []
         self._under_way: dict[int, Proposal] = {}
         self._began: dict[int, float] = {}
         self._attempts: Counter[int] = Counter()
@@ -98,6 +100,14 @@ class Driver:
                 with self._stop.politely():
                     finished = self._executor.wait(self._hear, self._stop.asked)
                 self._finish(finished)
+            if self._stop.asked() and self._stop.for_good and not self._leaderboard.finished:
+                self._end_early()
+
+    def _end_early(self) -> None:
+        """Ends trials that were stopped after a step more: all that a run has which nobody will go on with."""
+        for proposal in self._stopped:
+            self._executor.start([replace(self._begin(proposal), deadline=time.monotonic())])
+            self._finish(self._executor.wait(self._hear, never))
 
     @property
     def in_the_time(self) -> str:
@@ -188,6 +198,7 @@ class Driver:
 
     def _end(self, proposal: Proposal, job: Job, outcome: Outcome) -> None:
         if outcome.state == "stopped":
+            self._stopped.append(proposal)
             return
         seconds = time.monotonic() - self._began.pop(job.number)
         self._planner.note(job, outcome, self._recorder.epochs(job), seconds)

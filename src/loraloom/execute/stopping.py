@@ -14,8 +14,11 @@ from contextlib import contextmanager
 class Stop:
     """Whether, why and until when a run is asked to stop; `grace_seconds` is the time that it may still take."""
 
-    def __init__(self, grace_seconds: float = 0.0, now: Callable[[], float] = time.monotonic) -> None:
-        self._grace_seconds, self._now = grace_seconds, now
+    def __init__(
+        self, grace_seconds: float = 0.0, now: Callable[[], float] = time.monotonic, *, for_good: bool = False
+    ) -> None:
+        """`for_good`: nobody will go on with the run, so a trial under way is better ended where it is than kept."""
+        self._grace_seconds, self._now, self.for_good = grace_seconds, now, for_good
         self._until: float | None = None
         self._error: BaseException | None = None
         self._politely = False

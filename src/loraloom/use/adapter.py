@@ -1,4 +1,4 @@
-"""An adapter loaded from its folder: from texts to logits, probabilities and labels.
+"""An adapter loaded from its folder, or from the hub: from texts to logits, probabilities and labels.
 
 Computed by the loom engine's forward pass where it knows the architecture, in the type that the adapter was trained
 in if this machine is fast in it, else in fp32; by transformers and PEFT where it does not.
@@ -20,10 +20,10 @@ from loraloom.data import Encoded, encode
 from loraloom.errors import AdapterError, RunError
 from loraloom.study.durable import verify_manifest
 from loraloom.study.record import CARD, TrialRecord, read_record
+from loraloom.use import hub_adapter
 
 WINDOW = 4096
 """Texts read ahead: within a window they are batched by length, and given back in order."""
-_UNSAFE = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py", ".so"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,36 @@ class Forward(Protocol):
 class Classifier:
     """A trained classifier: backbone, adapter and head in one; made by `load`."""
 
-    def __init__(self, forward: Forward, tokenizer: Any, record: TrialRecord) -> None:
-        self.forward, self._tokenizer, self.record = forward, tokenizer, record
+    def __init__(self, forward: Forward, tokenizer: Any, record: TrialRecord, folder: Path | None = None) -> None:
+        self.forward, self._tokenizer, self.record, self._folder = forward, tokenizer, record, folder
+        self._card = _card_in(folder)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the labels, by the column of `logits` and `predict_proba`."""
         return self.record.labels
+
+    @property
+    def card(self) -> str:
+        """The model card, Markdown after the hub's metadata: results, limits, licences; '' where the folder has none.
+
+        A winner (RUN/best) has one, other trials have not.
+        """
+        return self._card
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False, commit_message: str = "Add the adapter") -> str:
+        """Uploads the adapter to the hub as `repo_id` (owner/name), made if need be; returns the commit's URL.
+
+        `loraloom.load(repo_id)` then gives the same classifier. Uploaded are weights, configuration, record and card;
+        not the predictions beside them, which hold texts of the rows.
+
+        Raises:
+            AdapterError: `repo_id` is no such name, the hub can't be reached, or it refuses.
+        """
+        if self._folder is None:
+            raise AdapterError("this classifier was not loaded from a folder, so there is nothing to push")
+        read_adapter_record(self._folder)
+        return hub_adapter.push(self._folder, self.record, repo_id, private=private, message=commit_message)
 
     def predict(self, texts: Sequence[str]) -> list[str]:
         """The label of each text."""
@@ -102,30 +125,50 @@ def not_finite() -> AdapterError:
     return AdapterError("the adapter gives logits that are not finite; its weights can't be used")
 
 
-def load(path: Path | str) -> Classifier:
-    """Loads the adapter in `path` (a trial's folder, such as RUN/best) over its backbone.
+def load(path: Path | str, *, revision: str | None = None) -> Classifier:
+    """Loads the adapter in `path` (a trial's folder, such as RUN/best, or owner/name on the hub) over its backbone.
 
     Raises:
-        AdapterError: the folder is not a finished trial's, is damaged, or holds what is not safe to load.
+        AdapterError: see `adapter_folder` and `read_adapter_record`.
         BackboneError: its backbone can't be had, or is not the one that it was trained on.
     """
     from loraloom.use.backbones import Backbones
 
-    return Backbones().add(path)
+    return Backbones().add(adapter_folder(path, revision))
+
+
+def adapter_folder(path: Path | str, revision: str | None = None) -> Path:
+    """The folder of an adapter: `path` itself, or, where that is owner/name and not here, what the hub has of it.
+
+    Raises:
+        AdapterError: the hub has no such adapter, it is not safe to load, or `revision` is given for a folder.
+    """
+    if hub_adapter.is_name(path):
+        return hub_adapter.download(str(path), revision)
+    if revision is not None:
+        raise AdapterError(f"{path}: is a folder, which has no revisions; leave out revision={revision!r}")
+    return Path(path)
+
+
+def _card_in(folder: Path | None) -> str:
+    try:
+        return "" if folder is None else (folder / CARD).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
 
 
 def read_adapter_record(folder: Path) -> TrialRecord:
     """The record of an adapter's folder, after its files were checked.
 
     Raises:
-        AdapterError: see `load`.
+        AdapterError: the folder is not a finished trial's, is damaged, or holds what is not safe to load.
     """
     if not folder.is_dir():
         raise AdapterError(f"{folder}: no such folder; give a trial's folder, such as RUN/best")
     if (folder / "recipe.yaml").is_file():
         raise AdapterError(f"{folder}: is a run; give {folder / 'best'}, or one of {folder / 'trials'}")
     for file in folder.rglob("*"):
-        if file.suffix.lower() in _UNSAFE:
+        if file.suffix.lower() in hub_adapter.UNSAFE:
             raise AdapterError(f"{file}: can hold code, which is never loaded; an adapter is safetensors and JSON")
     verify_manifest(folder, but=(CARD,))
     try:

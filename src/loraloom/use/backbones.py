@@ -102,7 +102,7 @@ class Backbones:
                 shared = _open(folder, record, known, key.dtype)
             elif known.local and record.backbone_revision not in (None, shared.pin):
                 raise _another(folder, backbone.model)
-            classifier = Classifier(_forward(folder, record, shared), shared.tokenizer, record)
+            classifier = Classifier(_forward(folder, record, shared), shared.tokenizer, record, folder)
             self._shared[key] = shared
             self._keys[classifier] = key
         return classifier

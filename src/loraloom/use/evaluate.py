@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from loraloom import metrics
 from loraloom.data import Split, read_labelled
 from loraloom.study.record import Result, Score, TrialRecord
-from loraloom.use.adapter import Classifier, load, read_adapter_record
+from loraloom.use.adapter import Classifier, adapter_folder, load, read_adapter_record
 
 
 def test_winner(folder: Path, test: Split) -> tuple[TrialRecord, str]:
@@ -112,7 +112,8 @@ def evaluate(
         AdapterError: the adapter can't be loaded.
         DataError: the file can't be read, or its labels are not the adapter's.
     """
-    record = read_adapter_record(Path(adapter))
+    folder = adapter_folder(adapter)
+    record = read_adapter_record(folder)
     data = record.configuration.data
     split = read_labelled(
         str(test_file),
@@ -121,6 +122,6 @@ def evaluate(
         labels=record.labels,
         label_codes=record.label_codes,
     )
-    classifier: Classifier = load(adapter)
+    classifier: Classifier = load(folder)
     scores = metrics.score(split.labels, classifier.predict_proba(split.texts))
     return Evaluated(str(adapter), str(test_file), record.labels, scores)

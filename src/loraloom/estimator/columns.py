@@ -1,0 +1,116 @@
+"""X and y as scikit-learn's users have them: one column of texts, and labels of any kind that it allows.
+
+No library of frames is imported: what a column can do is asked of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+from loraloom.data.rows import text_problem
+from loraloom.data.tables import Table
+
+
+def texts_of(X: Any) -> list[str]:  # noqa: N803
+    """The texts (N,) of a list, an array (N,) or (N, 1), a pandas or polars Series, or a frame of one column.
+
+    Raises:
+        TypeError: X is one text, or no column.
+        ValueError: X has several columns, or a cell of it is missing or is no text.
+    """
+    if isinstance(X, str | bytes):
+        raise TypeError("X is one text; give a column of texts, such as a list of one")
+    if issparse(X):
+        raise TypeError("X is a sparse matrix of numbers; LoraClassifier reads texts")
+    cells = [cell.item() if isinstance(cell, np.generic) else cell for cell in _column(X)]
+    for row, cell in enumerate(cells):
+        if problem := _problem(cell):
+            raise ValueError(f"row {row} of X {problem}")
+    return cells
+
+
+def _column(X: Any) -> Any:  # noqa: N803
+    shape = getattr(X, "shape", None)
+    if shape is None or len(shape) == 1:
+        if not hasattr(X, "__len__") or isinstance(X, dict):
+            raise TypeError(f"X is a {type(X).__name__}; give a list, an array, a Series, or a frame of one column")
+        return X
+    if len(shape) != 2 or shape[1] != 1:
+        names = ", ".join(map(repr, map(str, getattr(X, "columns", ()))))
+        has = f"has the columns {names}" if names and len(shape) == 2 else f"has the shape {tuple(shape)}"
+        raise ValueError(f"X {has}; give the one column that holds the texts, as in X['text']")
+    if hasattr(X, "iloc"):
+        return X.iloc[:, 0]
+    return X.to_series() if hasattr(X, "to_series") else np.asarray(X)[:, 0]
+
+
+def _problem(cell: Any) -> str | None:
+    if isinstance(cell, str):
+        return text_problem(cell)
+    if cell is None or type(cell).__name__ in ("NAType", "NaTType") or (isinstance(cell, float) and cell != cell):  # noqa: PLR0124
+        return "is missing; fill it, as by X.fillna(''), or drop it"
+    return f"is a {type(cell).__name__}, not a text"
+
+
+def classes_of(y: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The classes (C,), sorted as scikit-learn sorts them, and the number of each row's class (N,).
+
+    Raises:
+        ValueError: y is missing or is no column of labels, a label is missing, or there is one class only.
+    """
+    labels = labels_of(y)
+    classes, ids = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"y has one class only, {classes.tolist()[0]!r}; two or more can be told apart")
+    names = [str(label) for label in classes]
+    if len(set(names)) < len(names):
+        raise ValueError("y has two classes that are written alike; rename one")
+    for name in names:
+        if problem := text_problem(name):
+            raise ValueError(f"the class {name!a} of y {problem}")
+    return classes, ids.astype(np.int64)
+
+
+def ids_among(classes: NDArray[Any], y: Any, what: str) -> NDArray[np.int64]:
+    """The numbers of labels among known classes.
+
+    Raises:
+        ValueError: as `classes_of`, or a label is not among them.
+    """
+    labels = labels_of(y)
+    known = np.isin(labels, classes)
+    if not known.all():
+        raise ValueError(f"{what} has a label that y has not: {labels[~known].tolist()[0]!r}")
+    return np.searchsorted(classes, labels).astype(np.int64)
+
+
+def labels_of(y: Any) -> NDArray[Any]:
+    """The labels (N,) of a list, array or column.
+
+    Raises:
+        ValueError: see `classes_of`.
+    """
+    if y is None:
+        raise ValueError("requires y to be passed, but the target y is None")
+    if hasattr(y, "isna") and bool(np.any(y.isna())):
+        raise ValueError("Input y contains NaN: a label is missing")
+    given = column_or_1d(y, warn=True)
+    labels: NDArray[Any] = check_array(given, ensure_2d=False, dtype=None, input_name="y")
+    if labels.dtype.kind == "O" and any(label is None for label in labels):
+        raise ValueError("Input y contains NaN: a label is None")
+    check_classification_targets(labels)
+    return labels
+
+
+def table_of_rows(what: str, texts: list[str], ids: NDArray[np.int64], classes: NDArray[Any]) -> Table:
+    """Rows as the data's loader takes them: numbers of classes, whose names stand beside them in their order."""
+    if len(texts) != len(ids):
+        raise ValueError(f"{what}: found {len(texts)} texts but {len(ids)} labels: inconsistent numbers of samples")
+    names = {"label": tuple(str(label) for label in classes)}
+    return Table(what, {"text": texts, "label": ids.tolist()}, names, known=True)

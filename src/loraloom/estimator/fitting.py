@@ -1,0 +1,176 @@
+"""A search for an estimator: what it has found, however it ends.
+
+Ctrl-C ends the trial under way after its step; where no trial had ended before, that one is evaluated as it is. Fitted
+state is a folder (`Kept`): the run's own where it was given one, else a temporary one that goes with the estimator.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import tempfile
+import threading
+import warnings
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from math import inf
+from pathlib import Path
+
+from loraloom.data import Finding
+from loraloom.data.tables import Table
+from loraloom.estimator.saved import Kept
+from loraloom.execute.stopping import Stop
+from loraloom.recipe import Recipe
+from loraloom.search.outlook import Outlook
+from loraloom.search.watcher import SearchPlan, Watcher
+from loraloom.study.leaderboard import Standing, standings
+from loraloom.study.record import TrialRecord
+from loraloom.study.run import BEST, Run
+
+_ROWS_CHANGED = {"leak", "near_copy", "empty_text"}
+"""Findings that say that rows were left out, or should have been."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What a search came to. `unfinished` says in words what it lacks, if anything; `interrupted`: by Ctrl-C."""
+
+    kept: Kept
+    record: TrialRecord
+    unfinished: str | None
+    interrupted: bool
+
+
+def fit(recipe: Recipe, rows: dict[str, Table], run_dir: Path | None, *, allow_leak: bool, verbose: bool) -> Fitted:
+    """Searches `recipe` on `rows` (train, and validation and test where they are given) into `run_dir`.
+
+    Without `run_dir` the run is a temporary one, of which the winner is kept, and has no report.
+
+    Raises:
+        LoraloomError: what is wrong with parameters, rows or models, or that no trial came to an end.
+        KeyboardInterrupt: before there was anything to keep.
+    """
+    if run_dir is not None:
+        return _fit(recipe, rows, run_dir, report=True, allow_leak=allow_leak, verbose=verbose)
+    place = Path(tempfile.mkdtemp(prefix="loraloom-"))
+    try:
+        fitted = _fit(recipe, rows, place / "run", report=False, allow_leak=allow_leak, verbose=verbose)
+        kept = Kept(fitted.kept.folder.rename(place / "adapter"))
+        shutil.rmtree(place / "run")
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    weakref.finalize(kept, shutil.rmtree, place, ignore_errors=True)
+    return replace(fitted, kept=kept)
+
+
+def _fit(recipe: Recipe, rows: dict[str, Table], out: Path, *, report: bool, allow_leak: bool, verbose: bool) -> Fitted:
+    follower = _Follower(verbose=verbose)
+    interrupted = _search(recipe, rows, out, follower, report=report, allow_leak=allow_leak)
+    found = _best_so_far(out)
+    if found is None:
+        raise KeyboardInterrupt("fit was stopped before anything was trained; the estimator is not fitted")
+    folder, record = found
+    return Fitted(Kept(folder), record, follower.unfinished(Run(out), record), interrupted)
+
+
+def _search(
+    recipe: Recipe, rows: dict[str, Table], out: Path, follower: _Follower, *, report: bool, allow_leak: bool
+) -> bool:
+    """Runs the search; returns whether Ctrl-C ended it."""
+    from loraloom import pipeline
+
+    stop = Stop(inf, for_good=True)
+    try:
+        with _interruptible(stop):
+            pipeline.search(
+                recipe,
+                out,
+                watcher=follower,
+                command=("LoraClassifier.fit",),
+                stop=stop,
+                allow_leak=allow_leak,
+                report=report,
+                **rows,
+            )
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+@contextmanager
+def _interruptible(stop: Stop) -> Iterator[None]:
+    """Ctrl-C asks the run to stop; where no trial is under way, or at the second time, it is raised at once."""
+    own = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    if not own or before is signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: stop.ask(KeyboardInterrupt()))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _best_so_far(out: Path) -> tuple[Path, TrialRecord] | None:
+    """The tested winner, else the trial that leads; None where none has ended."""
+    if not (out / "recipe.yaml").is_file():
+        return None
+    run = Run(out)
+    if (best := run.best()) is not None:
+        return out / BEST, best
+    ranked = standings(run.records(), run.recipe.search.metric)
+    return (run.trial_folder(ranked[0].leader.number), ranked[0].leader) if ranked else None
+
+
+class _Follower(Watcher):
+    """Warns of rows that were left out, keeps the plan, and prints trials as they end where it is asked to."""
+
+    def __init__(self, *, verbose: bool) -> None:
+        self._verbose = verbose
+        self._plan: SearchPlan | None = None
+
+    def found(self, finding: Finding) -> None:
+        if finding.severity == "warning" and finding.kind in _ROWS_CHANGED:
+            warnings.warn(finding.sentence, stacklevel=2)
+        elif self._verbose:
+            print(finding.sentence)
+
+    def planned(self, plan: SearchPlan) -> None:
+        self._plan = plan
+        if self._verbose:
+            print(f"engine {plan.engine} ({plan.engine_reason})")
+
+    def trial_ended(self, record: TrialRecord, standings: tuple[Standing, ...], outlook: Outlook) -> None:
+        if self._verbose:
+            print(self._in_words(record))
+
+    def _in_words(self, record: TrialRecord) -> str:
+        from loraloom.terminal.wording import trial_in_words
+
+        assert self._plan is not None  # it was made before the first trial
+        words = trial_in_words(self._plan.recipe, record.point, record.configuration)
+        if record.result is None:
+            return f"trial {record.number}: {record.state}: {record.reason}  {words}".rstrip()
+        accuracy = record.result.validation.accuracy
+        return f"trial {record.number}: {record.state}, validation accuracy {accuracy:.3f}  {words}".rstrip()
+
+    def unfinished(self, run: Run, winner: TrialRecord) -> str | None:
+        """What the search lacks of its plan, in words; None where it lacks nothing."""
+        plan = self._plan
+        assert plan is not None  # it was made before the first trial
+        lacks = []
+        tried = len({json.dumps(record.point, sort_keys=True) for record in run.records()})
+        if plan.configurations is not None and tried < plan.configurations:
+            lacks.append(f"{tried:,} of {plan.configurations:,} configurations were tried")
+        epochs = winner.configuration.train.num_train_epochs
+        if winner.epochs is not None and winner.epochs < 0.999 * epochs:
+            lacks.append(f"the best was trained for {winner.epochs:.2f} of {epochs:g} epochs")
+        wanted = min(plan.rows[0], winner.configuration.data.max_train_samples or plan.rows[0])
+        if winner.train_rows is not None and winner.train_rows < wanted:
+            lacks.append(f"the best was trained on {winner.train_rows:,} of {wanted:,} rows")
+        return ", and ".join(lacks) or None

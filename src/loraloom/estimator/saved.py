@@ -1,0 +1,100 @@
+"""An estimator in a folder: an adapter's, as RUN/best is, and estimator.json with its classes and parameters.
+
+The folder is one that `loraloom.load`, `evaluate` and PEFT take as well. No pickle: classes are JSON beside the type of
+their array. Parameters that JSON can't hold (a random generator, say) and names of files (a recipe's, a run's) are left
+out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loraloom.errors import AdapterError
+from loraloom.study.durable import MANIFEST, read_verified, replacing_folder
+from loraloom.study.record import TrialRecord
+from loraloom.use.hub_adapter import CLASSES
+
+if TYPE_CHECKING:
+    from loraloom.use.adapter import Classifier
+
+FORMAT = 1
+_TYPE = re.compile(r"[<>|=]?(U\d{1,6}|[iu][1248]|b1|f[248])|object")
+_TRIAL_ONLY = ("metrics.jsonl", "validation.safetensors", "profile.json", "test_predictions.jsonl")
+"""Files of a trial that using its adapter does not need; some hold texts of the rows."""
+
+
+@dataclass(eq=False)
+class Kept:
+    """An adapter's folder, and the classifier in it, loaded when it is first asked for."""
+
+    folder: Path
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        from loraloom.use.adapter import load
+
+        return load(self.folder)
+
+
+def save(folder: Path, target: Path, classes: NDArray[Any], parameters: dict[str, Any]) -> None:
+    """Makes `target` of the adapter in `folder`, whole or not at all; one that was saved before is replaced.
+
+    Raises:
+        AdapterError: `target` holds something else.
+    """
+    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / CLASSES).is_file()):
+        raise AdapterError(f"{target}: is not empty, and is no estimator that was saved before; choose another folder")
+    about = {
+        "format": FORMAT,
+        "classes": {"dtype": "object" if classes.dtype.kind == "O" else classes.dtype.str, "values": classes.tolist()},
+        "parameters": {name: value for name, value in parameters.items() if _is_kept(name, value)},
+    }
+    with replacing_folder(target.absolute()) as new:
+        shutil.copytree(folder, new, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST, *_TRIAL_ONLY))
+        (new / CLASSES).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read(folder: Path, record: TrialRecord) -> tuple[NDArray[Any], dict[str, Any]]:
+    """The classes, by the columns of the adapter's logits, and the parameters; labels for a folder that has neither.
+
+    Raises:
+        AdapterError: estimator.json can't be read, or is not of this adapter.
+    """
+    path = folder / CLASSES
+    if not path.is_file():
+        return np.array(record.labels), {}
+    try:
+        about = json.loads(read_verified(folder, CLASSES))
+        classes, parameters = _array(**about["classes"]), dict(about["parameters"])
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise AdapterError(f"{path}: can't be read: {error}") from None
+    if about.get("format") != FORMAT or tuple(str(label) for label in classes) != record.labels:
+        raise AdapterError(f"{path}: does not belong to the adapter beside it; save the estimator again")
+    return classes, parameters
+
+
+def _array(dtype: str, values: list[Any]) -> NDArray[Any]:
+    if _TYPE.fullmatch(dtype) is None:
+        raise ValueError(f"{dtype!r} is no type of classes")
+    if not isinstance(values, list) or not all(isinstance(value, str | int | float) for value in values):
+        raise ValueError("a class is a text or a number")
+    return np.array(values, dtype=dtype)
+
+
+def _is_kept(name: str, value: Any) -> bool:
+    if name == "run_dir" or (name == "recipe" and isinstance(value, str)):
+        return False
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True

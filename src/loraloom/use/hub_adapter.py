@@ -1,0 +1,142 @@
+"""An adapter on the hub: brought here whole at one commit, or pushed there with what a stranger needs and no more.
+
+Only kinds of files that hold no code are asked for, and a repository that has others beside them is refused, as a
+folder is. What comes is then checked as any folder (`adapter.py: read_adapter_record`). Pushed are the adapter, its
+record and its card: the predictions beside them hold texts of the rows, and the record's paths are this machine's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from loraloom import hub
+from loraloom.errors import AdapterError
+from loraloom.study.durable import write_manifest
+from loraloom.study.record import CARD, RECORD, TrialRecord
+
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+SAFE = ("*.json", "*.jsonl", "*.safetensors", CARD)
+UNSAFE = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py", ".so"}
+WEIGHTS, CONFIG, CLASSES = "adapter_model.safetensors", "adapter_config.json", "estimator.json"
+_SECONDS = 10
+
+
+def is_name(given: Path | str) -> bool:
+    """Whether it can be `owner/name`, and is nothing on this machine."""
+    return NAME.fullmatch(str(given)) is not None and not Path(given).exists()
+
+
+def download(name: str, revision: str | None = None) -> Path:
+    """The folder of the adapter `name` at the commit that `revision` (a branch, tag or commit) now stands for.
+
+    Where the hub can't be reached, what its client has kept is taken.
+
+    Raises:
+        AdapterError: there is none, it is not an adapter, or it has files that can hold code.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    if not hub.reachable():
+        try:
+            kept = snapshot_download(
+                name, revision=revision, allow_patterns=list(SAFE), local_files_only=True, etag_timeout=_SECONDS
+            )
+        except (LocalEntryNotFoundError, OSError, ValueError):
+            raise AdapterError(
+                f"{name}: there is no such folder, and as a name on the hub it can't be had: the hub can't be reached"
+            ) from None
+        return Path(kept)
+    with _explained(name):
+        info = HfApi().model_info(name, revision=revision, timeout=_SECONDS)
+        _check_files(name, [file.rfilename for file in info.siblings or ()])
+        return Path(snapshot_download(name, revision=info.sha, allow_patterns=list(SAFE), etag_timeout=_SECONDS))
+
+
+def _check_files(name: str, files: list[str]) -> None:
+    for file in files:
+        if Path(file).suffix.lower() in UNSAFE:
+            raise AdapterError(
+                f"{name}/{file}: can hold code, which is never loaded; an adapter is safetensors and JSON"
+            )
+    for file in (RECORD, WEIGHTS):
+        if file not in files:
+            raise AdapterError(f"{name}: has no {file}: it is not an adapter that loraloom has pushed to the hub")
+
+
+def push(folder: Path, record: TrialRecord, name: str, *, private: bool, message: str) -> str:
+    """Makes the repository `name` where there is none, and commits the adapter to it; returns the commit's address.
+
+    Raises:
+        AdapterError: `name` is no name, or the hub refuses.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    if NAME.fullmatch(name) is None:
+        raise AdapterError(f"{name!r} is no name on the hub; it must be owner/name")
+    backbone = record.configuration.backbone.model
+    if Path(backbone).expanduser().is_dir():
+        warnings.warn(
+            f"the backbone of this adapter is a folder of this machine, {backbone}: elsewhere it can't be loaded",
+            stacklevel=3,
+        )
+    if not hub.reachable():
+        raise AdapterError(f"{name}: the hub can't be reached")
+    with tempfile.TemporaryDirectory(prefix="loraloom-push-") as place, _explained(name):
+        _write_public(folder, record, Path(place))
+        api = HfApi()
+        api.create_repo(name, private=private, exist_ok=True)
+        # One commit, so that nobody finds half of it: upload_folder may make several.
+        added = [CommitOperationAdd(path.name, path) for path in sorted(Path(place).iterdir())]
+        return str(api.create_commit(name, added, commit_message=message).commit_url)
+
+
+def _write_public(folder: Path, record: TrialRecord, target: Path) -> None:
+    """The files that are pushed, under a manifest of their own."""
+    for file in (WEIGHTS, CONFIG, CARD, CLASSES):
+        if (folder / file).is_file():
+            shutil.copyfile(folder / file, target / file)
+    data = record.configuration.data.model_copy(update={"train_file": None, "validation_file": None, "test_file": None})
+    configuration = record.configuration.model_copy(update={"data": data})
+    public = record.model_copy(update={"configuration": configuration})
+    (target / RECORD).write_text(public.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    config: dict[str, Any] = json.loads((target / CONFIG).read_text(encoding="utf-8"))
+    if Path(str(config.get("base_model_name_or_path"))).is_absolute():
+        config["base_model_name_or_path"] = record.configuration.backbone.model
+    (target / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_manifest(target)
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """What the hub's client raises, as one sentence."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except AdapterError:
+        raise
+    except errors.RevisionNotFoundError:
+        raise AdapterError(f"{name}: has no such revision on the hub") from None
+    except errors.GatedRepoError:
+        raise AdapterError(f"{name}: is gated on the hub; ask for access there, and log in by: hf auth login") from None
+    except errors.RepositoryNotFoundError:
+        raise AdapterError(
+            f"{name}: there is no such folder, and no such repository on the hub (a private one needs: hf auth login)"
+        ) from None
+    except errors.LocalTokenNotFoundError:
+        raise AdapterError(f"{name}: the hub does not know you; log in by: hf auth login") from None
+    except Exception as error:  # what a network can do to a request is no closed list
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status in (401, 403):
+            raise AdapterError(f"{name}: the hub does not allow it; log in as its owner by: hf auth login") from None
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise AdapterError(f"{name}: the hub's answer can't be used: {first}") from None

@@ -1,0 +1,102 @@
+"""X is one column of texts, y one of labels, in whatever holds columns; else it is said what is wrong, and where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from scipy.sparse import csr_array
+
+from loraloom.estimator.columns import classes_of, ids_among, texts_of
+
+TEXTS = ["one", "two", ""]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        TEXTS,
+        tuple(TEXTS),
+        np.array(TEXTS),
+        np.array(TEXTS, dtype=object),
+        np.array(TEXTS)[:, None],
+        pd.Series(TEXTS, index=[7, 8, 9]),
+        pd.Series(TEXTS, dtype="string"),
+        pd.DataFrame({"text": TEXTS}),
+        pl.Series("text", TEXTS),
+        pl.DataFrame({"text": TEXTS}),
+    ],
+    ids=lambda column: f"{type(column).__module__}.{type(column).__name__}",
+)
+def test_texts_are_read_from(column: Any) -> None:
+    texts = texts_of(column)
+    assert texts == TEXTS
+    assert {type(text) for text in texts} == {str}
+
+
+@pytest.mark.parametrize(
+    ("column", "error", "said"),
+    [
+        ("one text", TypeError, "X is one text"),
+        (7, TypeError, "X is a int"),
+        ({"text": TEXTS}, TypeError, "X is a dict"),
+        (csr_array((3, 3)), TypeError, "sparse matrix"),
+        (np.zeros((3, 1)), ValueError, "row 0 of X is a float, not a text"),
+        (pd.DataFrame({"title": TEXTS, "body": TEXTS}), ValueError, r"has the columns 'title', 'body'; .*X\['text'\]"),
+        (np.array([TEXTS, TEXTS]), ValueError, r"has the shape \(2, 3\)"),
+        (["one", None], ValueError, "row 1 of X is missing; fill it"),
+        (pd.Series(["one", None]), ValueError, "row 1 of X is missing"),
+        (pd.Series(["one", pd.NA], dtype="string"), ValueError, "row 1 of X is missing"),
+        (pl.Series(["one", None]), ValueError, "row 1 of X is missing"),
+        (["one", ["two"]], ValueError, "row 1 of X is a list"),
+        (["one", "\ud800"], ValueError, "row 1 of X"),
+    ],
+)
+def test_what_is_no_column_of_texts_is_refused(column: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        texts_of(column)
+
+
+@pytest.mark.parametrize(
+    ("y", "classes"),
+    [
+        (["b", "a", "b"], ["a", "b"]),
+        ([10, 9, 10], [9, 10]),
+        ([True, False, True], [False, True]),
+        (np.array([1.0, 0.0, 1.0]), [0.0, 1.0]),
+        (pd.Series(["b", "a", "b"], dtype="category"), ["a", "b"]),
+        (pd.Series([2, 1, 2], dtype="Int64"), [1, 2]),
+        (pl.Series(["b", "a", "b"]), ["a", "b"]),
+    ],
+)
+def test_classes_are_sorted_as_scikit_learn_sorts_them(y: Any, classes: list[Any]) -> None:
+    found, ids = classes_of(y)
+    assert found.tolist() == classes
+    assert ids.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("y", "said"),
+    [
+        (None, "requires y to be passed"),
+        (["a", "a"], "y has one class only"),
+        ([0.5, 1.2, 0.7], "Unknown label type"),
+        (["a", None], "Input y contains NaN"),
+        ([1.0, float("nan")], "Input y contains NaN"),
+        (pd.Series(["a", None, "b"]), "Input y contains NaN"),
+        ([["a", "b"], ["b", "a"]], "1d array"),
+    ],
+)
+def test_what_is_no_column_of_labels_is_refused(y: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        classes_of(y)
+
+
+def test_labels_of_other_rows_are_numbered_by_those_of_y() -> None:
+    classes, _ = classes_of(["b", "a", "c"])
+    assert ids_among(classes, ["c", "a"], "y_val").tolist() == [2, 0]
+    with pytest.raises(ValueError, match="y_val has a label that y has not: 'd'"):
+        ids_among(classes, ["a", "d"], "y_val")

@@ -1,0 +1,143 @@
+"""fit: what is kept of a search, also where Ctrl-C or the clock ends it."""
+
+from __future__ import annotations
+
+import signal
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+
+from loraloom import LoraClassifier
+from loraloom.estimator.fitting import _Follower
+from loraloom.execute.planning import Planner
+from loraloom.study.run import Run
+from tests.estimator.conftest import LABELS, TEXTS, numbers, tiny
+
+
+def interrupts(monkeypatch: pytest.MonkeyPatch, name: str, *, at: int = 1, times: int = 1) -> None:
+    """Has Ctrl-C come where a run tells `name` for the `at`-th time."""
+    heard = [0]
+
+    def hear(*_: Any) -> None:
+        heard[0] += 1
+        if heard[0] == at:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(_Follower, name, hear, raising=False)
+
+
+def test_classes_are_those_of_y_and_predictions_are_right(fitted: LoraClassifier) -> None:
+    assert fitted.classes_.tolist() == [4, 5, 30]
+    assert fitted.classes_.dtype == numbers().dtype
+    assert fitted.score(TEXTS, numbers()) > 0.9
+    probabilities = fitted.predict_proba(TEXTS)
+    assert np.allclose(probabilities.sum(axis=1), 1)
+    assert (fitted.classes_[probabilities.argmax(axis=1)] == fitted.predict(TEXTS)).all()
+    assert not fitted.partial_
+    assert fitted.record_.labels == ("4", "5", "30")
+    assert fitted.record_.result is not None
+    assert fitted.record_.result.test is not None
+
+
+def test_the_same_parameters_and_rows_give_the_same_classifier(tiny_model: Path, fitted: LoraClassifier) -> None:
+    again = tiny(tiny_model).fit(TEXTS, numbers())
+    assert again.predict_proba(TEXTS).tolist() == fitted.predict_proba(TEXTS).tolist()
+
+
+def test_rows_to_choose_by_and_to_test_on_may_be_given_and_all_of_x_is_then_trained_on(tiny_model: Path) -> None:
+    given = {"X_val": TEXTS[80:100], "y_val": LABELS[80:100], "X_test": TEXTS[100:], "y_test": LABELS[100:]}
+    classifier = tiny(tiny_model).fit(TEXTS[:80], LABELS[:80], **given)
+    assert classifier.record_.train_rows == 80
+    assert classifier.record_.result.validation.examples == 20
+    assert classifier.record_.result.test.examples == 20
+    with pytest.raises(ValueError, match="give both X_val and y_val"):
+        tiny(tiny_model).fit(TEXTS, LABELS, X_val=TEXTS[:10])
+
+
+def test_a_run_folder_keeps_the_whole_run_with_its_report(tiny_model: Path, tmp_path: Path) -> None:
+    classifier = tiny(tiny_model, r=[1, 2], num_train_epochs=1, run_dir=tmp_path / "run").fit(TEXTS, LABELS)
+    assert len(Run(tmp_path / "run").records()) == 2
+    assert (tmp_path / "run" / "report" / "index.html").is_file()
+    assert classifier.record_ == Run(tmp_path / "run").best()
+
+
+def test_a_temporary_run_goes_with_the_estimator(tiny_model: Path) -> None:
+    classifier = tiny(tiny_model, num_train_epochs=1).fit(TEXTS, LABELS)
+    folder = classifier._kept.folder
+    assert [path.name for path in folder.parent.iterdir()] == ["adapter"]
+    del classifier
+    assert not folder.parent.exists()
+
+
+def test_ctrl_c_in_the_only_trial_leaves_what_was_trained_of_it(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupts(monkeypatch, "evaluated")
+    classifier = tiny(tiny_model)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(
+        KeyboardInterrupt, match=r"trained for \d\.\d\d of 10 epochs.*; the estimator has the best so far"
+    ):
+        classifier.fit(TEXTS, LABELS)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert classifier.partial_
+    assert classifier.record_.result.test is not None
+    assert set(classifier.predict(TEXTS)) <= set(LABELS)
+    assert classifier.set_params(num_train_epochs=1).fit(TEXTS, LABELS).partial_ is False
+
+
+def test_ctrl_c_in_a_later_trial_leaves_the_best_of_those_before(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupts(monkeypatch, "trial_started", at=2)
+    classifier = tiny(tiny_model, r=[1, 2, 4], num_train_epochs=1)
+    with pytest.raises(KeyboardInterrupt, match="1 of 3 configurations were tried"):
+        classifier.fit(TEXTS, LABELS)
+    assert classifier.record_.number == 0
+    assert set(classifier.predict(TEXTS)) <= set(LABELS)
+
+
+def test_ctrl_c_before_anything_was_trained_leaves_it_unfitted(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = tiny(tiny_model, num_train_epochs=1).fit(TEXTS, LABELS)
+    interrupts(monkeypatch, "note")
+    with pytest.raises(KeyboardInterrupt, match="before anything was trained"):
+        classifier.fit(TEXTS, LABELS)
+    with pytest.raises(NotFittedError):
+        classifier.predict(TEXTS)
+
+
+def test_what_the_clock_leaves_is_warned_of_and_usable(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Planner, "job_deadline", lambda *_: time.monotonic())  # every trial is out of time
+    with pytest.warns(ConvergenceWarning, match=r"ended by max_seconds: the best was trained for 0\.\d\d of 10 epochs"):
+        classifier = tiny(tiny_model).fit(TEXTS, LABELS)
+    assert classifier.partial_
+    assert len(classifier.predict(TEXTS)) == len(TEXTS)
+
+
+def test_fit_in_another_thread_leaves_signals_alone(tiny_model: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        classifier = pool.submit(tiny(tiny_model, num_train_epochs=1).fit, TEXTS, LABELS).result()
+    assert classifier.classes_.tolist() == ["animals", "food", "tools"]
+
+
+def test_rows_that_are_left_out_are_warned_of_and_told_where_it_is_verbose(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.warns(UserWarning, match="Training has 1 empty text: dropped"):
+        tiny(tiny_model, num_train_epochs=1, verbose=True).fit([*TEXTS, " "], [*LABELS, "food"])
+    said = capsys.readouterr().out
+    assert "trial 0: complete, validation accuracy" in said
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tiny(tiny_model, num_train_epochs=1).fit(TEXTS, LABELS)
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,161 @@
+"""An estimator is kept as an adapter's folder, and not as a pickle."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+import loraloom
+from loraloom import LoraClassifier
+from loraloom.errors import AdapterError
+from loraloom.estimator import saved
+from loraloom.study.durable import verify_manifest, write_manifest
+from tests.estimator.conftest import TEXTS, numbers, tiny
+from tests.use.hub_server import hub_server, speak_to
+
+TRAINING_ONLY = ("optuna", "sqlalchemy", "datasets", "statsmodels", "matplotlib", "transformers.trainer")
+
+
+def test_a_saved_classifier_comes_back_with_its_classes_and_parameters(fitted: LoraClassifier, tmp_path: Path) -> None:
+    assert fitted.save(tmp_path / "kept") == tmp_path / "kept"
+    loaded = LoraClassifier.load(tmp_path / "kept")
+    assert loaded.classes_.tolist() == [4, 5, 30]
+    assert loaded.classes_.dtype == fitted.classes_.dtype
+    assert loaded.predict_proba(TEXTS).tolist() == fitted.predict_proba(TEXTS).tolist()
+    assert loaded.get_params() == fitted.get_params()
+    assert loaded.score(TEXTS, numbers()) == fitted.score(TEXTS, numbers())
+
+
+def test_the_folder_is_an_adapters_without_rows(fitted: LoraClassifier, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "kept")
+    verify_manifest(tmp_path / "kept")
+    adapter = loraloom.load(tmp_path / "kept")
+    assert adapter.labels == ("4", "5", "30")
+    assert adapter.card.startswith("---\n")
+    names = {path.name for path in (tmp_path / "kept").iterdir()}
+    assert names == {
+        *("README.md", "adapter_config.json", "adapter_model.safetensors", "estimator.json"),
+        *("manifest.json", "trial.json"),
+    }
+
+
+def test_a_searchs_winner_becomes_an_estimator_with_its_classes_sorted(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    loraloom.search(tiny_recipe, tmp_path / "run")
+    record = loraloom.load(tmp_path / "run" / "best").record
+    unsorted = record.model_copy(update={"labels": ("tools", "food", "animals")})
+    estimator = LoraClassifier()
+    estimator._keep(LoraClassifier.load(tmp_path / "run" / "best")._kept, unsorted, np.array(unsorted.labels))
+    assert estimator.classes_.tolist() == ["animals", "food", "tools"]
+    by_class = LoraClassifier.load(tmp_path / "run" / "best").predict_proba(TEXTS)
+    assert estimator.predict_proba(TEXTS).tolist() == by_class[:, ::-1].tolist()
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        np.array(["a", "b"]),
+        np.array(["a", "b"], dtype=object),
+        np.array([False, True]),
+        np.array([0.0, 1.0]),
+        np.array([1, 2], dtype=np.int8),
+    ],
+    ids=lambda classes: str(classes.dtype),
+)
+def test_classes_of_every_kind_come_back(
+    classes: Any, fitted: LoraClassifier, tmp_path: Path, tiny_model: Path
+) -> None:
+    record = fitted.record_.model_copy(update={"labels": tuple(str(label) for label in classes)})
+    saved.save(
+        fitted._kept.folder, tmp_path / "kept", classes, {"model": "demo", "random_state": np.random.RandomState()}
+    )
+    found, parameters = saved.read(tmp_path / "kept", record)
+    assert found.dtype == classes.dtype
+    assert found.tolist() == classes.tolist()
+    assert parameters == {"model": "demo"}
+
+
+def test_what_is_no_saved_estimator_is_not_written_over(fitted: LoraClassifier, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(AdapterError, match="is not empty, and is no estimator"):
+        fitted.save(tmp_path)
+    fitted.save(tmp_path / "kept")
+    fitted.save(tmp_path / "kept")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": {"dtype": "O8,(object)", "values": [4, 5, 30]}},
+        {"classes": {"dtype": "<i8", "values": [4, 5, 31]}},
+        {"classes": {"dtype": "object", "values": [4, 5, {"30": 1}]}},
+        {"classes": [4, 5, 30]},
+        {"format": 99},
+        {"parameters": None},
+    ],
+)
+def test_classes_that_are_not_the_adapters_are_refused(
+    fitted: LoraClassifier, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    folder = fitted.save(tmp_path / "kept")
+    about = json.loads((folder / "estimator.json").read_text())
+    (folder / "estimator.json").write_text(json.dumps(about | change))
+    with pytest.raises(AdapterError, match="is damaged"):
+        LoraClassifier.load(folder)
+    write_manifest(folder)
+    with pytest.raises(AdapterError, match=r"estimator\.json: (can't be read|does not belong)"):
+        LoraClassifier.load(folder)
+
+
+def test_an_unfitted_one_is_pickled_and_a_fitted_one_says_what_to_do_instead(
+    fitted: LoraClassifier, tiny_model: Path, tmp_path: Path
+) -> None:
+    unfitted = tiny(tiny_model)
+    joblib.dump(unfitted, tmp_path / "unfitted")
+    pickled = pickle.loads(pickle.dumps(unfitted))  # noqa: S301  # its own
+    for other in (pickled, joblib.load(tmp_path / "unfitted"), clone(fitted)):
+        assert other.get_params() == unfitted.get_params()
+    for attempt in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError, match=r"is not pickled; save\(folder\) keeps it"):
+            attempt(fitted)
+
+
+def test_using_a_saved_one_imports_nothing_that_only_training_needs(fitted: LoraClassifier, tmp_path: Path) -> None:
+    folder = fitted.save(tmp_path / "kept")
+    code = (
+        "import sys, loraloom\n"
+        "assert not {'torch', 'sklearn'} & set(sys.modules)\n"
+        f"print(len(loraloom.CALL({str(folder)!r}).predict_proba(['the cat near a dog'])[0]))\n"
+        f"print(*[name for name in {TRAINING_ONLY!r} if name in sys.modules])"
+    )
+    for call in ("load", "LoraClassifier.load"):
+        done = subprocess.run(
+            [sys.executable, "-c", code.replace("CALL", call)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split() == ["3"]
+
+
+@pytest.mark.filterwarnings("ignore:the backbone of this adapter is a folder of this machine")
+def test_a_classifier_goes_to_the_hub_and_back_with_its_classes(
+    fitted: LoraClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hub_server() as hub:
+        speak_to(hub, monkeypatch, tmp_path)
+        fitted.push_to_hub("someone/words")
+        loaded = LoraClassifier.load("someone/words")
+        assert loaded.classes_.tolist() == [4, 5, 30]
+        assert loaded.predict(TEXTS).tolist() == fitted.predict(TEXTS).tolist()
+        assert loraloom.load("someone/words").labels == ("4", "5", "30")

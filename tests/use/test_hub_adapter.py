@@ -1,0 +1,158 @@
+"""An adapter goes to the hub and comes back, by huggingface_hub's own client against a stand-in of its API."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import loraloom
+from loraloom.errors import AdapterError
+from tests.use.hub_server import Hub, Repository, hub_server, speak_to
+
+NAME = "someone/words"
+TEXTS = ["the cat near a dog", "old bread and cheese", "a saw"]
+OWN_MODEL = "ignore:the backbone of this adapter is a folder of this machine"
+
+
+@pytest.fixture(scope="module")
+def best(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows_file: Path) -> Path:
+    recipe: dict[str, Any] = {
+        "data": {"train_file": str(rows_file), "max_length": 16},
+        "backbone": {"model": str(tiny_model)},
+        "train": {"bf16": False},
+    }
+    out = tmp_path_factory.mktemp("pushed") / "run"
+    loraloom.search(recipe, out)
+    return out / "best"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    with hub_server() as hub:
+        speak_to(hub, monkeypatch, tmp_path)
+        yield hub
+
+
+def files_of(hub: Hub) -> dict[str, bytes]:
+    return hub.repositories[NAME].commits[-1][1]
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
+def test_what_is_pushed_is_loaded_as_the_same_classifier(best: Path, hub: Hub) -> None:
+    own = loraloom.load(best)
+    url = own.push_to_hub(NAME)
+    assert url == f"{hub.address}/{NAME}/commit/{hub.repositories[NAME].commits[-1][0]}"
+    fetched = loraloom.load(NAME)
+    assert (fetched.labels, fetched.card) == (own.labels, own.card)
+    assert fetched.predict_proba(TEXTS).tolist() == own.predict_proba(TEXTS).tolist()
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
+def test_pushed_are_weights_record_and_card_in_one_commit_without_texts_or_paths(best: Path, hub: Hub) -> None:
+    loraloom.load(best).push_to_hub(NAME, private=True)
+    files = files_of(hub)
+    assert set(files) == {
+        *("README.md", "adapter_config.json", "adapter_model.safetensors"),
+        *("manifest.json", "trial.json"),
+    }
+    assert len(hub.repositories[NAME].commits) == 1
+    assert hub.repositories[NAME].private
+    assert json.loads(files["trial.json"])["configuration"]["data"]["train_file"] is None
+
+
+def test_a_backbone_that_nobody_else_has_is_warned_of(best: Path, hub: Hub) -> None:
+    with pytest.warns(UserWarning, match="is a folder of this machine"):
+        loraloom.load(best).push_to_hub(NAME)
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
+def test_a_branch_is_taken_at_the_commit_that_it_stands_for(best: Path, hub: Hub) -> None:
+    classifier = loraloom.load(best)
+    classifier.push_to_hub(NAME)
+    first = hub.repositories[NAME].commits[0][0]
+    hub.repositories[NAME].commit({"README.md": b"a later card"})
+    hub.requests.clear()
+    assert loraloom.load(NAME).card == "a later card"
+    later = hub.repositories[NAME].commits[-1][0]
+    downloads = [request for request in hub.requests if "/resolve/" in request]
+    assert downloads
+    assert all(f"/resolve/{later}/" in request for request in downloads)
+    assert loraloom.load(NAME, revision=first).card == classifier.card
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
+def test_without_the_hub_what_was_fetched_before_is_used(best: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    loraloom.load(best).push_to_hub(NAME)
+    loraloom.load(NAME)
+    monkeypatch.setattr("loraloom.hub.reachable", lambda: False)
+    with pytest.raises(AdapterError, match="the hub can't be reached"):
+        loraloom.load("someone/else")
+    first = hub.repositories[NAME].commits[0][0]
+    assert loraloom.load(NAME, revision=first).predict(TEXTS) == loraloom.load(best).predict(TEXTS)
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
+@pytest.mark.parametrize("file", ["pytorch_model.bin", "code.py", "deep/state.pkl"])
+def test_a_repository_with_what_can_hold_code_is_refused_and_nothing_of_it_fetched(
+    best: Path, hub: Hub, file: str
+) -> None:
+    loraloom.load(best).push_to_hub(NAME)
+    hub.repositories[NAME].commit({file: b"x"})
+    hub.requests.clear()
+    with pytest.raises(AdapterError, match=f"{NAME}/{file}: can hold code"):
+        loraloom.load(NAME)
+    assert not any("/resolve/" in request for request in hub.requests)
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
+def test_what_was_changed_on_the_hub_is_refused(best: Path, hub: Hub) -> None:
+    loraloom.load(best).push_to_hub(NAME)
+    weights = bytearray(files_of(hub)["adapter_model.safetensors"])
+    weights[-1] ^= 1
+    hub.repositories[NAME].commit({"adapter_model.safetensors": bytes(weights)})
+    with pytest.raises(AdapterError, match="is damaged"):
+        loraloom.load(NAME)
+
+
+def test_refusals_are_a_sentence(best: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.repositories["someone/other"] = Repository()
+    hub.repositories["someone/other"].commit({"model.safetensors": b"x"})
+    hub.repositories["someone/secret"] = Repository(private=True)
+    with pytest.raises(AdapterError, match=r"someone/other: has no trial\.json: it is not an adapter"):
+        loraloom.load("someone/other")
+    with pytest.raises(AdapterError, match="no such folder, and no such repository on the hub"):
+        loraloom.load("someone/nothing")
+    with pytest.raises(AdapterError, match="has no such revision"):
+        loraloom.load("someone/other", revision="v9")
+    with pytest.raises(AdapterError, match="is a folder, which has no revisions"):
+        loraloom.load(best, revision="main")
+    with pytest.raises(AdapterError, match="must be owner/name"):
+        loraloom.load(best).push_to_hub("words")
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(AdapterError, match="no such repository on the hub"):
+        loraloom.load("someone/secret")
+    with pytest.warns(UserWarning, match="folder"), pytest.raises(AdapterError, match="hf auth login"):
+        loraloom.load(best).push_to_hub(NAME)
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
+def test_commands_take_a_name_on_the_hub(best: Path, hub: Hub, tmp_path: Path, rows_file: Path) -> None:
+    loraloom.load(best).push_to_hub(NAME)
+    settings = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "loraloom.cli", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | settings)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    predicted = json.loads(run("predict", NAME, "--text", TEXTS[0]))
+    assert predicted["prediction"] == loraloom.load(best).predict(TEXTS[:1])[0]
+    assert json.loads(run("evaluate", NAME, "--test_file", str(rows_file), "--json"))["adapter"] == NAME
