@@ -24,6 +24,7 @@ from loraloom.study.durable import verify_manifest
 from loraloom.study.record import CARD, TrialRecord, read_record
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from torch import nn
 
 BATCH = 64
@@ -139,7 +140,7 @@ def read_adapter_record(folder: Path) -> TrialRecord:
     return record
 
 
-class _PeftForward:
+class PeftForward:
     """The forward pass of transformers and PEFT, in fp32."""
 
     def __init__(self, model: nn.Module, tokenizer: Any) -> None:
@@ -163,6 +164,26 @@ class _PeftForward:
 
 
 def _build(folder: Path, record: TrialRecord) -> tuple[Forward, Any]:
+    from loraloom.engine.loom.inference import Inference
+    from loraloom.engine.loom.setting import read_anatomy
+    from loraloom.engine.precision import choose_dtype, device
+
+    source, model = load_peft(folder, record)
+    tokenizer = sources.load_tokenizer(source)
+    found = read_anatomy(source, record.configuration)
+    if isinstance(found, str):
+        return PeftForward(model.to(device()), tokenizer), tokenizer
+    dtype: Literal["fp32", "bf16"] = "bf16" if record.dtype == "bf16" and choose_dtype(Train()) == "bf16" else "fp32"
+    return Inference(model, found, record.configuration, dtype, device()), tokenizer
+
+
+def load_peft(folder: Path, record: TrialRecord) -> tuple[sources.Source, PeftModel]:
+    """Where the backbone of a checked adapter is, and PEFT's model over it, in fp32 on the CPU.
+
+    Raises:
+        AdapterError: PEFT can't load it, or its weights are not those that the record counts, or not finite.
+        BackboneError: its backbone can't be had, or is not the one that it was trained on.
+    """
     import torch
     from peft import PeftModel
     from safetensors import SafetensorError
@@ -170,9 +191,6 @@ def _build(folder: Path, record: TrialRecord) -> tuple[Forward, Any]:
     from loraloom.backbone.adapting import trainable_parameters
     from loraloom.backbone.classifier import build_pretrained
     from loraloom.backbone.quiet import quietly
-    from loraloom.engine.loom.inference import Inference
-    from loraloom.engine.loom.setting import read_anatomy
-    from loraloom.engine.precision import choose_dtype, device
 
     backbone = record.configuration.backbone
     source = sources.find(backbone.model, record.backbone_revision)
@@ -191,9 +209,4 @@ def _build(folder: Path, record: TrialRecord) -> tuple[Forward, Any]:
         )
     if not all(bool(torch.isfinite(p).all()) for p in model.parameters() if p.requires_grad):
         raise AdapterError(f"{folder}: holds weights that are not finite")
-    tokenizer = sources.load_tokenizer(source)
-    found = read_anatomy(source, record.configuration)
-    if isinstance(found, str):
-        return _PeftForward(model.to(device()), tokenizer), tokenizer
-    dtype: Literal["fp32", "bf16"] = "bf16" if record.dtype == "bf16" and choose_dtype(Train()) == "bf16" else "fp32"
-    return Inference(model, found, record.configuration, dtype, device()), tokenizer
+    return source, model
