@@ -93,6 +93,18 @@ def test_onnx_has_heads_that_transformers_has_not(tmp_path: Path) -> None:
     assert_close(OnnxFolder(tmp_path / "onnx").logits(subject.rows.texts), expected)
 
 
+def test_large_weights_lie_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loraloom.use.export.onnx_folder._MOST_INLINE", 0)
+    subject = subject_of("bert", tmp_path)
+    expected = subject.logits(subject.rows.texts)
+    (tmp_path / "onnx").mkdir()
+    write_onnx(subject, tmp_path / "onnx")
+    moved = (tmp_path / "onnx").rename(tmp_path / "moved")
+    assert {f"{FP32}.data", f"{INT8}.data"} <= {path.name for path in moved.iterdir()}
+    assert_close(OnnxFolder(moved).logits(subject.rows.texts), expected)
+    assert np.abs(OnnxFolder(moved, INT8).logits(subject.rows.texts) - expected).max() < 0.2 * np.abs(expected).max()
+
+
 @pytest.fixture(scope="module")
 def best(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows_file: Path) -> Path:
     recipe: dict[str, Any] = {
@@ -187,6 +199,7 @@ def test_rows_may_be_given_and_an_adapter_away_from_its_run_needs_them(best: Pat
     card = ModelCard.load(tmp_path / "out" / CARD).text
     assert "given.csv" in card
     assert "The run that it comes from was not at hand" in card
+    assert "Licence of the data: not stated" in card
 
 
 def test_what_does_not_do_what_the_adapter_does_is_not_written(

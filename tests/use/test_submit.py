@@ -222,6 +222,10 @@ def test_a_submission_of_one_class_or_of_names_where_numbers_are_asked_for_is_re
     constant = write(tmp_path / "c.csv", ["ID", "Label"], [[n, 0] for n in range(4)])
     with pytest.raises(DataError, match="all 4 rows have the label '0'"):
         submitting.check(constant, template)
+    with pytest.raises(DataError, match="has the label '0'; it may have '1', '2'"):
+        submitting.check(constant, template, labels="1,2")
+    with pytest.raises(DataError, match="without ADAPTER"):
+        submitting.check(constant, template, labels="codes")
     named = write(tmp_path / "n.csv", ["ID", "Label"], [[n, "ab"[n % 2]] for n in range(4)])
     with pytest.raises(DataError, match="no whole numbers"):
         submitting.check(named, template)

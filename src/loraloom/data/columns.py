@@ -84,7 +84,8 @@ def choose_text(table: Table, text_column: tuple[str, ...] | None, but: str | No
     """
     for column in text_column or ():
         if column not in table.columns:
-            raise DataError(f"{table.source}: has no column {column!r}; {_listed(table)}{_headerless(table)}")
+            where = f"has no column {column!r} for the text; name text_column"
+            raise DataError(f"{table.source}: {where}; {_listed(table)}{_headerless(table)}")
     free = [name for name in table.columns if name != but]
     found = text_column or _tupled(_only(free, TEXT_NAMES) or (free[0] if len(free) == 1 else None))
     if found is None or (not text_column and _headerless(table)):

@@ -97,7 +97,10 @@ def card_without_run(record: TrialRecord, base: Mapping[str, Any], form: Form = 
         _Subject(
             record=record,
             chosen=None,
-            cautions=("The run that it comes from was not at hand when this was written: its report may have doubts.",),
+            cautions=(
+                "The run that it comes from was not at hand, or had not ended, when this was written: its report may "
+                "have doubts.",
+            ),
             **_base(record, base),
             data=value(data.dataset or (Path(data.train_file).name if data.train_file else "unnamed data")),
             data_revision=None,

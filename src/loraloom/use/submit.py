@@ -128,6 +128,10 @@ def check(
         written = written_labels(record.labels, record.label_codes, labels, asked)
         allowed = written.labels
         notes.append(f"labels are {written.why}: {listed(allowed)}")
+    elif labels is not None:
+        allowed = tuple(label.strip() for label in labels.split(","))
+        if len(allowed) < 2:
+            raise DataError(f"--labels {labels}: without ADAPTER it must be the labels themselves, with commas between")
     elif len(asked.kinds) > 1:
         allowed = asked.kinds
     else:

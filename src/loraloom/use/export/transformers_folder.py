@@ -52,7 +52,9 @@ class TransformersFolder:
         from transformers import pipeline
 
         with quietly():
-            self._classify: Any = cast(Any, pipeline)("text-classification", model=str(folder), truncation=True)
+            self._classify: Any = cast(Any, pipeline)(
+                "text-classification", model=str(folder), truncation=True, device="cpu"
+            )
         self._ids = {label: number for number, label in enumerate(labels)}
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
