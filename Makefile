@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test torture hostile simulations lint screenshots bench clean
+.PHONY: help setup demo test torture hostile simulations torchless lint screenshots bench clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s%s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ simulations: setup ## the statistics against known truth, ten minutes: writes do
 	$(BIN)/python -m tests.simulated.page
 screenshots: setup ## the page of runs/demo, every section, both modes: writes docs/report/
 	$(BIN)/python -m bench.screenshots
+
+torchless: setup ## an ONNX export in a fresh environment of onnxruntime, tokenizers and numpy alone
+	$(BIN)/python -m tests.use.torchless
 
 bench: setup ## speed and memory beside HF Trainer + PEFT, an hour or so: writes docs/performance.md
 	$(BIN)/python -m bench.engines

@@ -62,6 +62,9 @@ def test_the_options_of_every_command_are_known() -> None:
             *("adapters", "--file", "--text", "--out", "--text_column"),
             *("--on_error", "--min_confidence", "--no_temperature"),
         },
+        "export": {"adapter", "--format", "--out", "--rows", "--text_column", "--label_column", "--json"},
+        "submit": {"adapter", "--test_file", "--out", "--check", "--template", "--id_column", "--text_column"}
+        | {"--labels", "--json"},
         "report": {"run", "--against", "--compare_file", "--no_similarity", "--format", "--out", "--pdf"},
         "watch": {"run", "--port", "--open"},
         "dashboard": {"run", "--port", "--host"},

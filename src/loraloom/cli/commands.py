@@ -33,8 +33,8 @@ from loraloom.cli.options import (
     TextColumns,
     Workers,
 )
-from loraloom.cli.serving import serve
 from loraloom.cli.running import TerminatedError, embed_texts, follow, print_json, run_prediction, run_search
+from loraloom.cli.serving import serve
 from loraloom.cli.watchdog import ended_in_time
 from loraloom.errors import DataError, RecipeError
 
@@ -57,6 +57,14 @@ class OnError(StrEnum):
     stop = "stop"
     skip = "skip"
     null = "null"
+
+
+class ExportFormat(StrEnum):
+    """What `export` makes."""
+
+    merged = "merged"
+    onnx = "onnx"
+    peft = "peft"
 
 
 app = typer.Typer(
@@ -280,6 +288,104 @@ def predict(
     else:
         choices = Choices(tuple(text_column) or None, on_error.value, min_confidence)
         run_prediction(ensemble, file, out, choices)
+
+
+@app.command()
+def export(
+    adapter: AdapterPath,
+    form: Annotated[
+        ExportFormat,
+        typer.Option(
+            "--format",
+            help="merged: plain transformers; onnx: fp32 and int8 for onnxruntime; peft: the adapter alone.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The folder to make.", show_default=False)],
+    rows: Annotated[
+        Path | None,
+        typer.Option("--rows", help="A labelled file to compare on; by default the run's own validation rows."),
+    ] = None,
+    text_column: TextColumns = [],  # noqa: B006
+    label_column: Annotated[str | None, typer.Option("--label_column", help="Column of the label.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write an adapter in a form that needs no loraloom, with a model card, after it was compared with the adapter.
+
+    merged and peft need a native head; onnx takes any, and needs the extra 'export' to be made.
+
+    Example: loraloom export runs/demo/best --format onnx --out exports/demo
+    """
+    from loraloom.use.export import export as run_export
+
+    columns = tuple(text_column) or None
+    exported = run_export(adapter, form.value, out, rows=rows, text_column=columns, label_column=label_column)
+    if as_json:
+        print_json(exported.as_json())
+        return
+    from rich.console import Console
+
+    from loraloom.terminal.handover import print_export
+
+    print_export(Console(), exported)
+
+
+@app.command()
+def submit(
+    adapter: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[ADAPTER]", help="A trial's folder; with --check it may be left out.", show_default=False
+        ),
+    ] = None,
+    test_file: Annotated[
+        Path | None,
+        typer.Option("--test_file", help="Unlabelled rows: CSV, TSV, JSONL, Parquet, or a dataset saved to disk."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The submission to write, .csv.")] = None,
+    check: Annotated[
+        Path | None, typer.Option("--check", metavar="FILE", help="Look at this submission instead; needs --template.")
+    ] = None,
+    template: Annotated[
+        Path | None, typer.Option("--template", help="The contest's sample submission: its columns, ids and order.")
+    ] = None,
+    id_column: Annotated[
+        str | None, typer.Option("--id_column", help="Column of the ids; row numbers where none holds ids.")
+    ] = None,
+    text_column: TextColumns = [],  # noqa: B006
+    labels: Annotated[
+        str | None,
+        typer.Option("--labels", help="names, codes, or the contest's own with commas, in the order of the classes."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a contest's submission (ID,Label), or check one; what would be scored as something else is refused.
+
+    Example: loraloom submit runs/demo/best --test_file test.csv --template sample_submission.csv --out submission.csv
+
+    Example: loraloom submit --check submission.csv --template sample_submission.csv
+    """
+    from loraloom.use import submit as submitting
+
+    if check is not None:
+        if test_file is not None or out is not None or template is None:
+            raise DataError("--check FILE needs --template T, and neither --test_file nor --out")
+        result = submitting.check(check, template, adapter=adapter, labels=labels)
+    elif adapter is None or test_file is None or out is None:
+        raise DataError("submit needs ADAPTER, --test_file and --out; or --check FILE --template T")
+    else:
+        columns = tuple(text_column) or None
+        result = submitting.submit(
+            adapter, test_file, out, template=template, id_column=id_column, text_column=columns, labels=labels
+        )
+    if as_json:
+        print_json(result.as_json())
+        return
+    from rich.console import Console
+
+    from loraloom.terminal.handover import print_submission
+
+    print_submission(Console(), result, checked=check is not None)
 
 
 @app.command()

@@ -76,6 +76,23 @@ def choose_columns(
     return Columns(text, label), (Finding("guessed_column", "note", len(guessed), sentence),)
 
 
+def choose_text(table: Table, text_column: tuple[str, ...] | None, but: str | None = None) -> tuple[str, ...]:
+    """The text columns of rows without labels: those named, else the one of a customary name, else the only one.
+
+    Raises:
+        DataError: a named column that is missing, or no guess that is beyond doubt.
+    """
+    for column in text_column or ():
+        if column not in table.columns:
+            where = f"has no column {column!r} for the text; name text_column"
+            raise DataError(f"{table.source}: {where}; {_listed(table)}{_headerless(table)}")
+    free = [name for name in table.columns if name != but]
+    found = text_column or _tupled(_only(free, TEXT_NAMES) or (free[0] if len(free) == 1 else None))
+    if found is None or (not text_column and _headerless(table)):
+        raise DataError(f"{table.source}: name text_column; {_listed(table)}{_headerless(table)}")
+    return found
+
+
 def _only(names: Sequence[str], known: set[str]) -> str | None:
     found = [name for name in names if name.strip().lower() in known]
     return found[0] if len(found) == 1 else None

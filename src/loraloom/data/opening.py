@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import IO, Any, Literal
 
 from loraloom.data.zstd import open_zstd, zstd_error
@@ -33,7 +34,8 @@ _KINDS: dict[str, Kind] = {
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 _MAGIC = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ\0": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
 LONGEST_MAGIC = 6
-_UNSAFE = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib", ".npy", ".npz"}
+_PICKLES = {".pkl", ".pickle"}
+_UNSAFE = {".pt", ".pth", ".bin", ".joblib", ".npy", ".npz"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ def format_of(path: Path) -> Format:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSIONS else ""
     suffix = suffixes[-1] if suffixes else ""
+    if suffix in _PICKLES:
+        raise DataError(f"{path}: {_pickle_refused(path)}")
     if suffix in _UNSAFE:
         raise DataError(f"{path}: {suffix} files can run code when they are read; give CSV, JSONL or Parquet")
     if not exists:
@@ -65,6 +69,15 @@ def format_of(path: Path) -> Format:
             f"(also with {', '.join(COMPRESSIONS)}) or a folder of folders of .txt files"
         )
     return Format(_KINDS[suffix], compression)
+
+
+def _pickle_refused(path: Path) -> str:
+    """Why, and a line that the user may run: both pandas' frames and datasets' have `to_parquet`."""
+    code = f"import pandas; pandas.read_pickle({str(path)!r}).to_parquet({f'{path}.parquet'!r})"
+    return (
+        "a pickle can run any code when it is read, so it is never read here; if you trust whoever made it, convert it "
+        f"yourself, once, where nothing can be harmed, and give {path}.parquet: python -c {quote(code)}"
+    )
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from loraloom.data.opening import format_of, open_bytes
 from loraloom.data.rows import check_columns, stream_rows
+from loraloom.data.saved_dataset import is_saved, load_saved
 from loraloom.data.text_data import MAX_EXAMPLES, Finding, counted
 from loraloom.data.text_folder import files_not_utf8
 from loraloom.errors import DataError
@@ -53,6 +54,8 @@ class Source:
 
 def read_table(path: str) -> Table:
     """All rows of a file or folder; a key that some JSONL rows lack is None there."""
+    if is_saved(Path(path)):
+        return _saved_table(path)
     kind = format_of(Path(path)).kind
     columns: dict[str, list[Any]] = {}
     rows = 0
@@ -72,6 +75,13 @@ def read_table(path: str) -> Table:
         has_header=kind in ("csv", "tsv"),
         known=kind == "folder",
     )
+
+
+def _saved_table(path: str) -> Table:
+    table = dataset_table(load_saved(Path(path)), path)
+    if not len(table):
+        raise DataError(f"{path}: has no rows")
+    return table
 
 
 def _parquet_class_names(path: Path) -> dict[str, tuple[str, ...]]:

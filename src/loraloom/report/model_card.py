@@ -1,4 +1,4 @@
-"""The model card of best/: the hub's metadata with the evaluation, then what a person must know to use the adapter.
+"""The model card of best/ and of exports: the hub's metadata with the evaluation, then what one must know to use it.
 
 It is a function of the recipe and the records alone, so that a run that was broken off and one that was not have the
 same: no times, no places on this machine. The metadata are huggingface_hub's own classes (0.2 s to import, no torch).
@@ -7,7 +7,7 @@ same: no times, no places on this machine. The metadata are huggingface_hub's ow
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from loraloom.errors import RunError
-from loraloom.report.answer import Winner, answer, interval_of
+from loraloom.report.answer import answer, interval_of
 from loraloom.report.cautions import cautions
 from loraloom.report.leaderboard import leaderboard
-from loraloom.report.making.sources import model_facts, source_cards
+from loraloom.report.making.sources import NOT_STATED, model_facts, source_card, source_cards
 from loraloom.report.markdown.text import bullets, code, fenced, table, text
-from loraloom.report.reading import Best, Run, read_run
+from loraloom.report.reading import Best, read_run
 from loraloom.report.rounding import rounded, rounded_span
 from loraloom.report.wording import clean, count, plural, value
 from loraloom.study.commands import Command, read_commands
@@ -36,47 +36,118 @@ SHOWN = ("backbone.revision", "backbone.dropout", "data.max_length", "data.text_
 
 
 @dataclass(frozen=True, slots=True)
-class _Subject:
-    """What the card is of."""
+class Form:
+    """What a card says of the form that a model has; `use`, `measured` and `limits` are blocks of Markdown.
 
-    run: Run
+    Without `use` it is loraloom's and PEFT's. `measured` follows the results, `limits` are the first of the limits.
+    """
+
+    opening: str = "A LoRA adapter and its head, which sort texts into"
+    library: str = "peft"
+    tags: tuple[str, ...] = ()
+    use: tuple[str, ...] = ()
+    measured: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+
+
+ADAPTER = Form()
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What the card is of; `chosen` by its search, or None where that is not known."""
+
     record: TrialRecord
-    winner: Winner
+    chosen: bool | None
     cautions: tuple[str, ...]
     base: str
     hub_base: str | None
+    base_license: Any
     data: str
+    data_revision: Any
+    licenses: tuple[str, str]  # as prose: the base model's, the data's
+    packages: Mapping[str, Any]
+
+    @property
+    def split(self) -> str:
+        assert self.record.result is not None
+        return "test" if self.record.result.test else "validation"
+
+    @property
+    def score(self) -> Score:
+        assert self.record.result is not None
+        return self.record.result.test or self.record.result.validation
 
 
-def model_card(path: Path, tested: TrialRecord) -> str:
+def model_card(path: Path, tested: TrialRecord, form: Form = ADAPTER, *, chosen: bool = True) -> str:
     """The text of best/README.md for the winner `tested` of the run in `path`, which need not have a best/ yet.
+
+    With `chosen` false, `tested` is another complete trial of that run.
 
     Raises:
         RunError: there is no run.
     """
-    subject = _subject(path, tested)
-    return "\n\n".join((f"---\n{_metadata(subject).rstrip()}\n---", *_blocks(subject))) + "\n"
+    return _card(_of_run(path, tested, chosen), form)
 
 
-def _subject(path: Path, tested: TrialRecord) -> _Subject:
+def card_without_run(record: TrialRecord, base: Mapping[str, Any], form: Form = ADAPTER) -> str:
+    """The card of an adapter whose run is not at hand; `base` has the facts of its base model's own card."""
+    data = record.configuration.data
+    return _card(
+        _Subject(
+            record=record,
+            chosen=None,
+            cautions=(
+                "The run that it comes from was not at hand, or had not ended, when this was written: its report may "
+                "have doubts.",
+            ),
+            **_base(record, base),
+            data=value(data.dataset or (Path(data.train_file).name if data.train_file else "unnamed data")),
+            data_revision=None,
+            licenses=(source_card("model", record.configuration.backbone.model, base).license, NOT_STATED),
+            packages={},
+        ),
+        form,
+    )
+
+
+def _card(subject: _Subject, form: Form) -> str:
+    return "\n\n".join((f"---\n{_metadata(subject, form).rstrip()}\n---", *_blocks(subject, form))) + "\n"
+
+
+def _of_run(path: Path, tested: TrialRecord, chosen: bool) -> _Subject:
     run = replace(read_run(path), best=Best(tested, ()))
     board = leaderboard(run)
-    known = tuple(command for command in _logged(path) if command.started)
-    found = answer(run, board)
-    assert found.winner is not None  # it has a result: it was tested
     model = tested.configuration.backbone.model
-    name = model_facts(run, model).get("name")
-    hub_base = str(name) if name else None
-    data = run.recipe.provenance.get("data", {}).get("name") or "unnamed data"
+    given = run.recipe.provenance.get("data", {})
+    packages = run.recipe.provenance.get("packages")
+    of_data, *of_models = source_cards(run)
+    of_base = of_models[run.recipe.values("backbone.model").index(model)]
+    if chosen:
+        known = tuple(command for command in _logged(path) if command.started)
+        doubts = cautions(run, board, answer(run, board), None, known)
+    else:
+        doubts = (f"It is trial {tested.number} of a search, and not the one that the search chose.",)
     return _Subject(
-        run=run,
         record=tested,
-        winner=found.winner,
-        cautions=cautions(run, board, found, None, known),
-        base=hub_base or Path(model).name,
-        hub_base=hub_base if hub_base and _HUB_NAME.fullmatch(hub_base) else None,
-        data=value(data),
+        chosen=chosen,
+        cautions=doubts,
+        **_base(tested, model_facts(run, model)),
+        data=value(given.get("name") or "unnamed data"),
+        data_revision=given.get("revision") or given.get("fingerprint"),
+        licenses=(of_base.license, of_data.license),
+        packages=packages if isinstance(packages, dict) else {},
     )
+
+
+def _base(record: TrialRecord, facts: Mapping[str, Any]) -> dict[str, Any]:
+    name = facts.get("name")
+    hub_base = str(name) if name else None
+    return {
+        "base": hub_base or Path(record.configuration.backbone.model).name,
+        "hub_base": hub_base if hub_base and _HUB_NAME.fullmatch(hub_base) else None,
+        "base_license": facts.get("license"),
+    }
 
 
 def _logged(path: Path) -> tuple[Command, ...]:
@@ -86,19 +157,18 @@ def _logged(path: Path) -> tuple[Command, ...]:
         return ()
 
 
-def _metadata(subject: _Subject) -> str:
+def _metadata(subject: _Subject, form: Form) -> str:
     from huggingface_hub import ModelCardData
 
-    dataset = subject.run.recipe.data.dataset
+    dataset = subject.record.configuration.data.dataset
     hub_data = dataset.partition(":")[0] if dataset and dataset != "demo" else None
-    license_of = model_facts(subject.run, subject.record.configuration.backbone.model).get("license")
-    license_id, named = _license(license_of)
+    license_id, named = _license(subject.base_license)
     name = _slug(f"{subject.base.rpartition('/')[2]}-lora-{subject.data}")
     card = ModelCardData(
         base_model=subject.hub_base,
-        library_name="peft",
+        library_name=form.library,
         pipeline_tag="text-classification",
-        tags=["lora", "peft", "text-classification", "loraloom"],
+        tags=list(dict.fromkeys(("lora", form.library, *form.tags, "text-classification", "loraloom"))),
         datasets=[hub_data] if hub_data else None,
         metrics=["accuracy", "f1"],
         model_name=name,
@@ -122,7 +192,6 @@ def _results(subject: _Subject, hub_data: str | None) -> Iterator[EvalResult]:
     from huggingface_hub import EvalResult
 
     assert subject.record.result is not None
-    given = subject.run.recipe.provenance.get("data", {})
     for split, score in (("test", subject.record.result.test), ("validation", subject.record.result.validation)):
         if score is None:
             continue
@@ -136,21 +205,21 @@ def _results(subject: _Subject, hub_data: str | None) -> Iterator[EvalResult]:
                 dataset_type=hub_data or _slug(subject.data),
                 dataset_name=clean(subject.data),
                 dataset_split=split,
-                dataset_revision=given.get("revision") or given.get("fingerprint"),
+                dataset_revision=subject.data_revision,
                 metric_type=kind,
                 metric_name=name,
                 metric_value=round(number, 6),
             )
 
 
-def _blocks(subject: _Subject) -> Iterator[str]:
-    record, winner = subject.record, subject.winner
+def _blocks(subject: _Subject, form: Form) -> Iterator[str]:
+    record, interval = subject.record, interval_of(subject.score)
     yield f"# {text(subject.base.rpartition('/')[2])}, adapted by LoRA to {text(subject.data)}"
     yield (
-        f"A LoRA adapter and its head, which sort texts into {plural(len(record.labels), 'class')}. It reaches a "
-        f"{winner.split} accuracy of **{text(rounded(winner.score.accuracy, winner.interval))}** (95 % interval "
-        f"{rounded_span(winner.interval)}, {plural(winner.score.examples, 'row')}) with {count(winner.trainable)} "
-        f"trainable parameters beside {count(winner.frozen)} frozen ones. It was found by loraloom."
+        f"{form.opening} {plural(len(record.labels), 'class')}. It reaches a "
+        f"{subject.split} accuracy of **{text(rounded(subject.score.accuracy, interval))}** (95 % interval "
+        f"{rounded_span(interval)}, {plural(subject.score.examples, 'row')}) with {count(record.counts.trainable)} "
+        f"trainable parameters beside {count(record.counts.frozen)} frozen ones. It was found by loraloom."
     )
     yield "## Labels"
     rows = [
@@ -159,12 +228,14 @@ def _blocks(subject: _Subject) -> Iterator[str]:
     ]
     yield table(("Class", "Label", "In the source"), rows, numbers=(0,))
     yield "## How to use it"
-    yield from _use(record)
+    yield from form.use or _use(record)
     yield "## Results"
     yield from _measured(subject)
+    yield from form.measured
     yield "## Limits"
     yield bullets(
         [
+            *form.limits,
             *map(text, subject.cautions),
             "It knows no other classes than these, and gives one of them to any text, in any language.",
             "Nothing is known of texts unlike those that it was trained and tested on.",
@@ -178,10 +249,16 @@ def _use(record: TrialRecord) -> Iterator[str]:
     yield fenced(
         'import loraloom\n\nclassifier = loraloom.load("this/folder")\nprint(classifier.predict(["…"]))', "python"
     )
-    configuration = record.configuration
-    if (configuration.head.kind, configuration.head.pooling) != ("native", "native"):
+    head = record.configuration.head
+    if (head.kind, head.pooling) != ("native", "native"):
         yield "Its head is loraloom's own, so PEFT alone can't load it."
         return
+    yield from peft_use(record)
+
+
+def peft_use(record: TrialRecord) -> Iterator[str]:
+    """How an adapter with a native head is used by PEFT, without loraloom."""
+    cut = f"truncation=True, max_length={record.configuration.data.max_length}"
     yield "By PEFT alone, where `base_model_name_or_path` in adapter_config.json is the base model's place:"
     yield fenced(
         "from peft import AutoPeftModelForSequenceClassification, PeftConfig\n"
@@ -190,7 +267,7 @@ def _use(record: TrialRecord) -> Iterator[str]:
         f"labels = {[clean(label) for label in record.labels]!r}\n"
         "model = AutoPeftModelForSequenceClassification.from_pretrained(folder, num_labels=len(labels)).eval()\n"
         "tokenizer = AutoTokenizer.from_pretrained(PeftConfig.from_pretrained(folder).base_model_name_or_path)\n"
-        f'batch = tokenizer(["…"], truncation=True, max_length={configuration.data.max_length}, return_tensors="pt")\n'
+        f'batch = tokenizer(["…"], {cut}, return_tensors="pt")\n'
         "print(labels[int(model(**batch).logits.argmax())])",
         "python",
     )
@@ -209,25 +286,25 @@ def _measured(subject: _Subject) -> Iterator[str]:
     rows.append(row("validation", result.validation))
     head = ("Split", "Rows", "Accuracy", "95 % interval (Wilson)", "Macro-F1", "Loss")
     yield table(head, rows, numbers=range(1, 6))
-    yield "It was chosen by its validation accuracy, which flatters it there; the test rows had no part in the choice."
+    if subject.chosen:
+        flattered = "It was chosen by its validation accuracy, which flatters it there"
+        yield f"{flattered}; the test rows had no part in the choice."
 
 
 def _training(subject: _Subject) -> Iterator[str]:
-    record, run = subject.record, subject.run
+    record = subject.record
     facts = []
     if record.train_rows is not None:
         facts.append(f"{plural(record.train_rows, 'training row')} of {code(subject.data)}")
     facts.append(f"Engine {text(record.engine)}, {record.dtype}, seed {record.seed}")
-    packages = run.recipe.provenance.get("packages")
-    if isinstance(packages, dict):
-        facts.append("Packages: " + ", ".join(f"{text(str(name))} {text(value(v))}" for name, v in packages.items()))
+    if subject.packages:
+        named = (f"{text(str(name))} {text(value(version))}" for name, version in subject.packages.items())
+        facts.append("Packages: " + ", ".join(named))
     revision = record.backbone_revision
     if revision:
         facts.append(f"Base model {code(subject.base)}, revision {code(revision)}")
-    of_data, *of_models = source_cards(run)
-    models = run.recipe.values("backbone.model")
-    of_base = of_models[models.index(record.configuration.backbone.model)]
-    facts += [f"Licence of the base model: {text(of_base.license)}", f"Licence of the data: {text(of_data.license)}"]
+    base, data = map(text, subject.licenses)
+    facts += [f"Licence of the base model: {base}", f"Licence of the data: {data}"]
     yield bullets(facts)
     yield fenced(yaml.safe_dump(_configuration(record), sort_keys=False, allow_unicode=True), "yaml")
 

@@ -28,8 +28,10 @@ def source_cards(run: Run) -> tuple[SourceCard, ...]:
     cards = _mapping(about.get("cards"))
     data = _mapping(about.get("data")).get("name") or run.recipe.data.dataset or run.recipe.data.train_file
     models = _mapping(cards.get("models"))
-    found = [_card("data", data or "rows in memory", _mapping(cards.get("data")))]
-    found += [_card("model", model, _mapping(models.get(str(model)))) for model in run.recipe.values("backbone.model")]
+    found = [source_card("data", data or "rows in memory", _mapping(cards.get("data")))]
+    found += [
+        source_card("model", model, _mapping(models.get(str(model)))) for model in run.recipe.values("backbone.model")
+    ]
     return tuple(found)
 
 
@@ -38,7 +40,8 @@ def model_facts(run: Run, model: str) -> Mapping[str, Any]:
     return _mapping(_mapping(_mapping(run.recipe.provenance.get("cards")).get("models")).get(model))
 
 
-def _card(kind: str, name: Any, facts: Mapping[str, Any]) -> SourceCard:
+def source_card(kind: str, name: Any, facts: Mapping[str, Any]) -> SourceCard:
+    """The model or the data by the facts that its card gives (`backbone/cards.py`)."""
     stated = facts.get("license")
     if facts.get("package_license"):
         own = f"{wording.value(facts['package_license'])} (of the package {wording.value(facts.get('package', ''))})"

@@ -1,0 +1,47 @@
+"""What was handed over, for people: an export beside the adapter, a submission beside the training data."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from loraloom.use.export import Exported
+from loraloom.use.export.card import size
+from loraloom.use.submit import Submitted
+
+
+def print_export(console: Console, exported: Exported) -> None:
+    """Each form of an export beside the adapter, and where it is."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("form", "size", "accuracy", "95 % interval", "same labels", "logits off", "texts/s"):
+        table.add_column(name, justify="left" if name == "form" else "right")
+    for one in exported.measured:
+        low, high = one.accuracy_interval
+        accuracy = [f"{one.accuracy:.3f}", f"{low:.3f}–{high:.3f}"]
+        figures = [size(one.bytes), *accuracy, f"{one.same_labels / one.rows:.1%}", f"{one.difference:.0e}"]
+        table.add_row(one.name, *figures, f"{one.texts_per_second:,.0f}")
+    rows = exported.measured[0].rows
+    console.print(f"compared on {rows:,} rows: {exported.rows}", highlight=False, markup=False, soft_wrap=True)
+    console.print(table)
+    for note in exported.notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"written to {exported.out}", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_submission(console: Console, result: Submitted, *, checked: bool) -> None:
+    """What a submission holds, by class, and what was taken for what."""
+    for note in result.notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    named = any(one.name not in (None, one.label) for one in result.classes)
+    for name in ("label", *(["class"] if named else []), "rows", "share", "in training"):
+        table.add_column(name, justify="left" if name in ("label", "class") else "right")
+    for one in result.classes:
+        before = "–" if one.training_share is None else f"{one.training_share:.1%}"
+        cells = [escape(one.label), *([escape(one.name or "")] if named else [])]
+        table.add_row(*cells, f"{one.rows:,}", f"{one.share:.1%}", before)
+    console.print(table)
+    console.print(result.verdict, highlight=False, markup=False, soft_wrap=True)
+    said = "fits the template" if checked else "is written"
+    console.print(f"{result.path} {said}: {result.rows:,} rows", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,26 @@
+"""Which heads plain transformers and plain PEFT can express: what they can't would load, and mean something else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from loraloom.errors import AdapterError
+from loraloom.recipe import Head
+
+
+def refuse_head(form: str, head: Head, config: Any, folder: str) -> None:
+    """Raises AdapterError where `form` would need loraloom's own classifier (`backbone/classifier.py`).
+
+    `config` is the base model's transformers configuration. ModernBERT alone has a field for pooling,
+    `classifier_pooling`: it is saved with a merged model, while PEFT loads the base model with its own.
+    """
+    if form == "onnx":
+        return
+    here = f"{folder}: its classifier is not one that plain {'PEFT' if form == 'peft' else 'transformers'} has"
+    rather = "export it by --format onnx, which takes any head, or train with head.kind: native and pooling: native"
+    if head.kind != "native":
+        raise AdapterError(f"{here}: head.kind is {head.kind}; {rather}")
+    own = getattr(config, "classifier_pooling", None)
+    if head.pooling == "mean" and (own is None or (form == "peft" and own != "mean")):
+        merged = " (--format merged can as well)" if own is not None else ""
+        raise AdapterError(f"{here}: head.pooling is mean{merged}; {rather}")

@@ -1,0 +1,105 @@
+"""What is exported: the checked adapter over its backbone in fp32, and the labelled rows that it is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loraloom.data import encode, read_labelled
+from loraloom.errors import AdapterError, DataError, RunError
+from loraloom.study.evidence import read_rows
+from loraloom.study.record import TrialRecord
+from loraloom.use.origin import run_of
+from loraloom.use.peft_forward import PeftForward, load_peft
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+    from loraloom.backbone.sources import Source
+
+MOST_ROWS = 1_000
+"""Of the run's own validation rows; a file that was given is used whole."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Labelled rows; `name` says where they are from."""
+
+    name: str
+    texts: tuple[str, ...]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """An adapter as PEFT has it, in fp32; `tokenizer` is its backbone's."""
+
+    folder: Path
+    record: TrialRecord
+    source: Source
+    model: PeftModel
+    tokenizer: Any
+    rows: Rows
+
+    @property
+    def max_length(self) -> int:
+        return self.record.configuration.data.max_length
+
+    def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Logits (N, C) of the adapter itself, by transformers and PEFT."""
+        encoded = encode(self.tokenizer, texts, max_length=self.max_length, cache=None)
+        return PeftForward(self.model, self.tokenizer).logits(encoded, len(self.record.labels))
+
+
+def load_subject(folder: Path, record: TrialRecord, rows: Rows) -> Subject:
+    """The adapter in `folder`, whose `record` was read and checked.
+
+    Raises:
+        AdapterError, BackboneError: it can't be loaded.
+    """
+    from loraloom.backbone.sources import load_tokenizer
+
+    source, model = load_peft(folder, record)
+    return Subject(folder, record, source, model, load_tokenizer(source), rows)
+
+
+def rows_of(
+    folder: Path, record: TrialRecord, file: Path | None, text_column: tuple[str, ...] | None, label_column: str | None
+) -> Rows:
+    """The rows in `file`, or without one those that the adapter's run kept of its validation rows.
+
+    Raises:
+        DataError: the file can't be read, its labels are not the adapter's, or there is neither.
+    """
+    if file is None:
+        return _kept(folder, record)
+    data = record.configuration.data
+    split = read_labelled(
+        str(file),
+        text_column=text_column or data.text_column,
+        label_column=label_column or data.label_column,
+        labels=record.labels,
+        label_codes=record.label_codes,
+    )
+    return Rows(file.name, split.texts, split.labels)
+
+
+def _kept(folder: Path, record: TrialRecord) -> Rows:
+    run = run_of(folder)
+    try:
+        kept = list(read_rows(run, len(record.labels)).values()) if run else []
+    except RunError as error:
+        raise AdapterError(f"{error}; name a labelled file by --rows") from None
+    if not kept:
+        raise DataError(
+            f"{folder}: an export is compared with the adapter on labelled rows, and this folder lies in no run that "
+            "kept its validation rows; name a labelled file by --rows"
+        )
+    chosen = [kept[int(place)] for place in np.linspace(0, len(kept) - 1, min(MOST_ROWS, len(kept)))]
+    labels = np.array([row.label for row in chosen], dtype=np.int64)
+    return Rows("the validation rows of its run", tuple(row.text for row in chosen), labels)

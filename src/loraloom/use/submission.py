@@ -1,0 +1,162 @@
+"""A contest's submission as a file of ids and labels: read, compared with the contest's template, written.
+
+Ids and labels are text, as they stand: '07' is not '7'. Nothing is put before cells that begin with '=' or '-', as is
+done in tables for people: a contest compares cells with its own.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loraloom.data.labels import ordered
+from loraloom.data.tables import read_table
+from loraloom.data.text_data import shorten
+from loraloom.errors import DataError
+from loraloom.study.durable import replacing
+
+ID_NAMES = {"id", "ids", "row_id", "rowid", "test_id", "text_id", "sample_id", "example_id", "index", "idx"}
+"""Columns that hold ids, where there is one of them alone."""
+DEFAULT_COLUMNS = ("ID", "Label")
+_LISTED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A file of two columns; a cell that is missing or blank is None."""
+
+    path: str
+    columns: tuple[str, str]  # in the file's order
+    id_column: str
+    ids: tuple[str | None, ...]
+    labels: tuple[str | None, ...]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The distinct labels."""
+        return ordered(label for label in self.labels if label is not None)
+
+
+def read_submission(path: Path) -> Submission:
+    """A submission or a template.
+
+    Raises:
+        DataError: it can't be read, or has not two columns.
+    """
+    table = read_table(str(path))
+    columns = tuple(table.columns)
+    if len(columns) != 2:
+        raise DataError(f"{path}: has {len(columns)} columns ({listed(columns)}); an id and a label are two")
+    named = [name for name in columns if name.strip().lower() in ID_NAMES]
+    id_column = named[0] if len(named) == 1 else columns[0]
+    label_column = columns[1] if id_column == columns[0] else columns[0]
+    return Submission(
+        str(path),
+        (columns[0], columns[1]),
+        id_column,
+        tuple(map(cell_text, table.cells(id_column))),
+        tuple(map(cell_text, table.cells(label_column))),
+    )
+
+
+def read_template(path: Path) -> Submission:
+    """A contest's sample submission, whose ids must be sound.
+
+    Raises:
+        DataError: it can't be read, or an id is missing or doubled.
+    """
+    template = read_submission(path)
+    if problems := list(_of_ids(template.ids, f"{path}: column {template.id_column!r}")):
+        raise DataError("\n".join(problems))
+    return template
+
+
+def cell_text(cell: Any) -> str | None:
+    """An id or a label as text: whole numbers without a point, which Parquet may have given them."""
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return None
+    if isinstance(cell, float) and cell == cell // 1:
+        cell = int(cell)
+    return str(cell).strip() or None
+
+
+def refuse_ids(ids: Sequence[str | None], place: str) -> None:
+    """Raises DataError where an id is missing or doubled."""
+    if problems := list(_of_ids(ids, place)):
+        raise DataError("\n".join(problems))
+
+
+def refuse_one_class(labels: Iterable[str], place: str) -> None:
+    """Raises DataError where all rows, two at least, have one label."""
+    if problems := list(_of_one_class(list(labels), place)):
+        raise DataError("\n".join(problems))
+
+
+def problems_of(given: Submission, template: Submission, allowed: Sequence[str] | None) -> Iterator[str]:
+    """All that is wrong with a submission, a sentence each; `allowed` are the labels that it may have, if known."""
+    if given.columns != template.columns:
+        yield f"{given.path}: has the columns {listed(given.columns)}, the template {listed(template.columns)}"
+    yield from _of_ids(given.ids, f"{given.path}: column {given.id_column!r}")
+    if len(given.ids) != len(template.ids):
+        yield f"{given.path}: has {len(given.ids):,} rows, the template {len(template.ids):,}"
+    yield from ids_apart(given.ids, template.ids, given.path, template.path)
+    if blank := [number for number, label in enumerate(given.labels, start=1) if label is None]:
+        yield f"{given.path}: has no label in {_rows(blank)}"
+    kinds = given.kinds
+    if allowed is not None and (outside := [kind for kind in kinds if kind not in allowed]):
+        yield f"{given.path}: has the label {listed(outside)}; it may have {listed(allowed)}"
+    if template.kinds and all(map(_whole, template.kinds)) and not all(map(_whole, kinds)):
+        yield f"{given.path}: has labels that are no whole numbers, which the template's are"
+    yield from _of_one_class([label for label in given.labels if label is not None], given.path)
+
+
+def ids_apart(ids: Sequence[str | None], expected: Sequence[str | None], place: str, template: str) -> Iterator[str]:
+    """What the one has and the other has not."""
+    here, there = set(ids), set(expected)
+    if unknown := [one for one in dict.fromkeys(ids) if one is not None and one not in there]:
+        yield f"{place}: has {len(unknown):,} ids that {template} has not: {listed(unknown)}"
+    if lacking := [one for one in expected if one is not None and one not in here]:
+        yield f"{place}: has not {len(lacking):,} ids of {template}: {listed(lacking)}"
+
+
+def write_submission(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Writes CSV, cells as they are; whole or not at all."""
+    with replacing(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+def listed(items: Sequence[str]) -> str:
+    """The first few, quoted."""
+    more = f" and {len(items) - _LISTED:,} more" if len(items) > _LISTED else ""
+    return ", ".join(repr(shorten(item)) for item in items[:_LISTED]) + more
+
+
+def _of_ids(ids: Sequence[str | None], place: str) -> Iterator[str]:
+    if missing := [number for number, one in enumerate(ids, start=1) if one is None]:
+        yield f"{place} has no id in {_rows(missing)}"
+    if doubled := [one for one, count in Counter(ids).items() if count > 1 and one is not None]:
+        yield f"{place} has ids that stand more than once: {listed(doubled)}"
+
+
+def _of_one_class(labels: Sequence[str], place: str) -> Iterator[str]:
+    if len(labels) > 1 and len(set(labels)) == 1:
+        yield (
+            f"{place}: all {len(labels):,} rows have the label {labels[0]!r}: something is wrong with the rows (the "
+            "text column, say) or with the adapter"
+        )
+
+
+def _rows(numbers: Sequence[int]) -> str:
+    more = f" and {len(numbers) - _LISTED:,} more" if len(numbers) > _LISTED else ""
+    return f"row {', '.join(map(str, numbers[:_LISTED]))}{more}"
+
+
+def _whole(label: str) -> bool:
+    return label.lstrip("+-").isdecimal()

@@ -1,0 +1,244 @@
+"""`loraloom submit`: a contest's submission from its unlabelled test rows, or a look at one that was made elsewhere.
+
+Whatever would make a contest score something else than what was meant is refused before a file is written: ids, their
+count, labels outside of the template, an answer that is the same for all rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loraloom.data.columns import choose_text, texts_of
+from loraloom.data.tables import Table, read_table
+from loraloom.errors import DataError, LoraloomError
+from loraloom.report.dataset.shares import drift
+from loraloom.study.record import TrialRecord
+from loraloom.study.run import Run
+from loraloom.use.adapter import load, read_adapter_record
+from loraloom.use.origin import run_of
+from loraloom.use.submission import (
+    DEFAULT_COLUMNS,
+    ID_NAMES,
+    Submission,
+    cell_text,
+    ids_apart,
+    listed,
+    problems_of,
+    read_submission,
+    read_template,
+    refuse_ids,
+    refuse_one_class,
+    write_submission,
+)
+from loraloom.use.written_labels import written_labels
+
+
+@dataclass(frozen=True, slots=True)
+class ClassShare:
+    """Rows of one label in the submission, beside its share of the training rows where that is known."""
+
+    label: str
+    name: str | None
+    rows: int
+    share: float
+    training_share: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A submission that was written, or checked: `notes` say what was taken for what."""
+
+    path: str
+    rows: int
+    classes: tuple[ClassShare, ...]
+    verdict: str
+    notes: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, for `--json`."""
+        classes = [
+            {"label": c.label, "name": c.name, "rows": c.rows, "share": c.share, "training_share": c.training_share}
+            for c in self.classes
+        ]
+        return {
+            "path": self.path,
+            "rows": self.rows,
+            "classes": classes,
+            "verdict": self.verdict,
+            "notes": list(self.notes),
+        }
+
+
+def submit(
+    adapter: Path | str,
+    test_file: Path | str,
+    out: Path | str,
+    *,
+    template: Path | str | None = None,
+    id_column: str | None = None,
+    text_column: tuple[str, ...] | None = None,
+    labels: str | None = None,
+) -> Submitted:
+    """Predicts the rows of `test_file` and writes `out`: columns ID and Label, or those of `template`, in its order.
+
+    Raises:
+        AdapterError: the adapter can't be loaded.
+        DataError: the rows can't be read, or the submission would not be sound; nothing is written then.
+    """
+    folder, target = Path(adapter), Path(out)
+    _refuse_out(target, Path(test_file), *([Path(template)] if template else []))
+    record = read_adapter_record(folder)
+    asked = read_template(Path(template)) if template else None
+    written = written_labels(record.labels, record.label_codes, labels, asked)
+    table = read_table(str(test_file))
+    ids, id_note, taken = _ids(table, id_column, asked)
+    columns = choose_text(table, text_column or record.configuration.data.text_column, taken)
+    texts = texts_of(table, columns)
+    places = _places(ids, asked, str(test_file))
+    predicted = load(folder).logits(texts).argmax(axis=1)
+    of_row = [written.labels[int(number)] for number in predicted]
+    refuse_one_class(of_row, str(test_file))
+    id_first = asked is None or asked.columns[0] == asked.id_column
+    rows = ((ids[place], of_row[place]) if id_first else (of_row[place], ids[place]) for place in places)
+    write_submission(target, asked.columns if asked else DEFAULT_COLUMNS, rows)
+    empty = sum(not text.strip() for text in texts)
+    notes = [id_note, f"texts from {listed(columns)}", f"labels are {written.why}: {listed(written.labels)}"]
+    if empty:
+        notes.append(f"{empty:,} rows have no text, and got a label all the same")
+    return _told(str(out), of_row, written.labels, record, folder, notes)
+
+
+def check(
+    file: Path | str, template: Path | str, *, adapter: Path | str | None = None, labels: str | None = None
+) -> Submitted:
+    """Compares a submission with the contest's template; with `adapter`, also its labels with the adapter's.
+
+    Raises:
+        DataError: all that is wrong with it, a line each.
+    """
+    asked, given = read_template(Path(template)), read_submission(Path(file))
+    record = read_adapter_record(Path(adapter)) if adapter is not None else None
+    notes: list[str] = []
+    allowed: tuple[str, ...] | None = None
+    if record is not None:
+        written = written_labels(record.labels, record.label_codes, labels, asked)
+        allowed = written.labels
+        notes.append(f"labels are {written.why}: {listed(allowed)}")
+    elif labels is not None:
+        allowed = tuple(label.strip() for label in labels.split(","))
+        if len(allowed) < 2:
+            raise DataError(f"--labels {labels}: without ADAPTER it must be the labels themselves, with commas between")
+    elif len(asked.kinds) > 1:
+        allowed = asked.kinds
+    else:
+        alone = f"one label alone ({listed(asked.kinds)})" if asked.kinds else "no labels"
+        notes.append(f"which labels there may be is not known: {template} has {alone}")
+    if problems := list(problems_of(given, asked, allowed)):
+        raise DataError("\n".join(problems))
+    if given.ids != asked.ids:
+        notes.append("its ids are in another order than the template's")
+    of_row = [label for label in given.labels if label is not None]
+    known = allowed if record is not None else None
+    return _told(str(file), of_row, known or given.kinds, record, Path(adapter or ""), notes)
+
+
+def _refuse_out(out: Path, *read: Path) -> None:
+    if out.suffix.lower() != ".csv":
+        raise DataError(f"{out}: a submission is written as .csv")
+    for path in read:
+        if out.exists() and path.exists() and out.samefile(path):
+            raise DataError(f"{out}: is a file that is read; choose another --out")
+
+
+def _ids(table: Table, wanted: str | None, template: Submission | None) -> tuple[list[str], str, str | None]:
+    """The id of each row, what they are, and the column that they came from."""
+    if wanted is not None and wanted not in table.columns:
+        raise DataError(f"{table.source}: has no column {wanted!r} (--id_column); it has {listed(list(table.columns))}")
+    names = [name for name in table.columns if name.strip().lower() in ID_NAMES]
+    if template is not None and template.id_column in table.columns:
+        names = [template.id_column]
+    if wanted is None and len(names) > 1:
+        raise DataError(f"{table.source}: {listed(names)} could each hold the ids; name one by --id_column")
+    column = wanted or (names[0] if names else None)
+    if column is None:
+        first = _first_row(len(table), template, table.source)
+        note = f"ids are row numbers from {first}, since no column holds ids"
+        return [str(number) for number in range(first, first + len(table))], note, None
+    cells = [cell_text(cell) for cell in table.cells(column)]
+    refuse_ids(cells, f"{table.source}: column {column!r}")
+    return [str(cell) for cell in cells], f"ids from {column!r}", column
+
+
+def _first_row(rows: int, template: Submission | None, source: str) -> int:
+    """What the first row's number is: the template's, if it has row numbers, else 0."""
+    if template is None or len(template.ids) != rows:  # the count is refused by who compares the ids
+        return 0
+    for first in (0, 1):
+        if set(template.ids) == {str(number) for number in range(first, first + rows)}:
+            return first
+    raise DataError(
+        f"{source}: no column is known to hold ids, and those of {template.path} ({listed(_known(template.ids))}) are "
+        "no row numbers; name the column by --id_column"
+    )
+
+
+def _places(ids: Sequence[str], template: Submission | None, source: str) -> Sequence[int]:
+    """The rows in the order in which they are written."""
+    if template is None:
+        return range(len(ids))
+    if len(ids) != len(template.ids):
+        raise DataError(f"{source}: has {len(ids):,} rows, {template.path} {len(template.ids):,}; they must be alike")
+    if problems := list(ids_apart(ids, template.ids, source, template.path)):
+        raise DataError("\n".join(problems))
+    place = {one: number for number, one in enumerate(ids)}
+    return [place[one] for one in _known(template.ids)]
+
+
+def _known(ids: Sequence[str | None]) -> list[str]:
+    return [one for one in ids if one is not None]
+
+
+def _told(
+    path: str,
+    of_row: Sequence[str],
+    labels: Sequence[str],
+    record: TrialRecord | None,
+    folder: Path,
+    notes: Sequence[str],
+) -> Submitted:
+    """The shares of the classes, beside training's where the adapter lies in its run."""
+    counts = Counter(of_row)
+    training = _training_rows(folder) if record is not None else None
+    names = record.labels if record is not None else None
+    total = sum(training.values()) if training else 0
+    classes = tuple(
+        ClassShare(
+            label=label,
+            name=names[number] if names else None,
+            rows=counts[label],
+            share=counts[label] / len(of_row),
+            training_share=training.get(names[number], 0) / total if training and names and total else None,
+        )
+        for number, label in enumerate(labels)
+    )
+    verdict = "How common the classes are in training is not known here, so the shares are compared with nothing."
+    if training and names:
+        found = drift("submission", training, {names[n]: counts[label] for n, label in enumerate(labels)})
+        verdict = found.verdict if found else verdict
+    return Submitted(path, len(of_row), classes, verdict, tuple(notes))
+
+
+def _training_rows(folder: Path) -> Mapping[str, int] | None:
+    """Training rows by class, as the adapter's run told them; None for an adapter that was taken from its run."""
+    run = run_of(folder)
+    if run is None:
+        return None
+    try:
+        rows = Run(run).recipe.provenance["data"]["class_rows"]["train"]
+        return {str(name): int(count) for name, count in rows.items()}
+    except (LoraloomError, KeyError, TypeError, ValueError, AttributeError):
+        return None

@@ -1,0 +1,88 @@
+"""How an adapter's classes are written for somebody else: by name, by the codes of its data, or as they are told.
+
+AG News counts its classes from 0 on the hub and from 1 in its authors' files. What is written is never moved from one
+to the other: either what is asked for fits one reading alone, or the user is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loraloom.errors import DataError
+from loraloom.use.submission import Submission, listed
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The label of each class, by its number; `why` says what they are and by what that was decided."""
+
+    labels: tuple[str, ...]
+    why: str
+
+
+def written_labels(
+    names: Sequence[str], codes: Sequence[str], wanted: str | None, template: Submission | None
+) -> Written:
+    """Decides by `wanted` ("names", "codes", or labels with commas between, in the order of classes), else by what
+    labels the template has.
+
+    Raises:
+        DataError: what can't be decided, or a template whose labels are others.
+    """
+    if wanted is not None:
+        written = _wanted(names, codes, wanted)
+        if template and (outside := [kind for kind in template.kinds if kind not in written.labels]):
+            raise DataError(
+                f"{template.path}: has the label {listed(outside)}, which is none of {listed(written.labels)} "
+                f"(--labels {wanted}); give the contest's labels in the order of {listed(names)}: --labels A,B,…"
+            )
+        return written
+    if template is None:
+        if tuple(names) == tuple(codes):
+            return Written(tuple(codes), "as in the training data")
+        raise DataError(
+            f"a label may be a name ({listed(names)}) or a code ({listed(codes)}): say it by --labels names or "
+            "--labels codes, or give the contest's --template"
+        )
+    return _by_template(tuple(names), tuple(codes), template)
+
+
+def _wanted(names: Sequence[str], codes: Sequence[str], wanted: str) -> Written:
+    if wanted in ("names", "codes"):
+        return Written(tuple(names if wanted == "names" else codes), f"the {wanted} of the training data")
+    labels = tuple(label.strip() for label in wanted.split(","))
+    if len(labels) != len(names) or len(set(labels)) != len(labels) or not all(labels):
+        raise DataError(
+            f"--labels {wanted}: must be names, codes, or a label for each of {listed(names)}, in this order, with "
+            "commas between"
+        )
+    return Written(labels, "as --labels says")
+
+
+def _by_template(names: tuple[str, ...], codes: tuple[str, ...], template: Submission) -> Written:
+    kinds = set(template.kinds)
+    fitting = [labels for labels in dict.fromkeys((names, codes)) if kinds <= set(labels)]
+    other = _counted_otherwise(codes)
+    if len(fitting) == 1 and not (fitting[0] == codes and other is not None and kinds <= other):
+        what = "codes" if fitting[0] == codes else "names"
+        return Written(fitting[0], f"the {what} of the training data, as {template.path} has them")
+    has = f"{template.path}: has {f'the label {listed(template.kinds)} alone' if kinds else 'no labels'}"
+    if fitting:
+        raise DataError(
+            f"{has}, which does not tell how labels are written ({listed(codes)} in the training data); say it by "
+            "--labels codes, --labels names, or in the order of classes: --labels A,B,…"
+        )
+    raise DataError(
+        f"{template.path}: has the label {listed(template.kinds)}, the training data {listed(codes)}"
+        + ("" if names == codes else f" for {listed(names)}")
+        + ("; one counts from 0 and the other from 1" if other is not None and kinds <= other else "")
+        + f"; give the contest's labels in the order of {listed(names)}: --labels A,B,…"
+    )
+
+
+def _counted_otherwise(codes: Sequence[str]) -> set[str] | None:
+    """1..C where the codes are 0..C-1, and the other way round; None where they are neither."""
+    from_zero = {str(number) for number in range(len(codes))}
+    from_one = {str(number) for number in range(1, len(codes) + 1)}
+    return {frozenset(from_zero): from_one, frozenset(from_one): from_zero}.get(frozenset(codes))

@@ -1,0 +1,61 @@
+"""A dataset saved to disk is Arrow and JSON alone, in its own folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import datasets
+import pytest
+
+from loraloom.data.tables import read_table
+from loraloom.errors import DataError
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    rows = {"text": ["one", "two"], "label": [1, 0]}
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["a", "b"])})
+    datasets.Dataset.from_dict(rows, features=features).with_format("numpy").save_to_disk(tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def test_columns_and_class_names_are_read(saved: Path) -> None:
+    table = read_table(str(saved))
+    assert (table.cells("text"), table.cells("label")) == (["one", "two"], [1, 0])
+    assert table.class_names == {"label": ("a", "b")}
+
+
+@pytest.mark.parametrize("name", ["extra.pkl", "loader.py", "data.bin", "noname"])
+def test_what_may_be_code_is_refused(saved: Path, name: str) -> None:
+    (saved / name).write_bytes(b"x")
+    with pytest.raises(DataError, match=name):
+        read_table(str(saved))
+
+
+def test_a_link_and_a_file_outside_are_refused(saved: Path, tmp_path: Path) -> None:
+    state = json.loads((saved / "state.json").read_text())
+    state["_data_files"] = [{"filename": "../elsewhere.arrow"}]
+    (saved / "state.json").write_text(json.dumps(state))
+    with pytest.raises(DataError, match="not in its folder"):
+        read_table(str(saved))
+    (saved / "link.arrow").symlink_to(tmp_path)
+    with pytest.raises(DataError, match="link"):
+        read_table(str(saved))
+
+
+def test_a_damaged_one_is_refused_in_a_sentence(saved: Path) -> None:
+    (saved / "state.json").write_text("{")
+    with pytest.raises(DataError, match="not a saved dataset that can be read"):
+        read_table(str(saved))
+    (saved / "state.json").write_text("[]")
+    with pytest.raises(DataError, match="not a saved dataset that can be read"):
+        read_table(str(saved))
+
+
+def test_of_several_splits_one_is_to_be_named(tmp_path: Path) -> None:
+    rows = datasets.Dataset.from_dict({"text": ["one"]})
+    datasets.DatasetDict({"train": rows, "test": rows}).save_to_disk(tmp_path / "splits")
+    with pytest.raises(DataError, match=r"holds splits, not rows; give .*splits/test or .*splits/train"):
+        read_table(str(tmp_path / "splits"))
+    assert len(read_table(str(tmp_path / "splits" / "test"))) == 1

@@ -1,0 +1,278 @@
+"""What is handed over does what the adapter does, says so by measurement, and runs where loraloom is not."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from numpy.typing import NDArray
+
+import loraloom
+from loraloom.backbone.sources import load_tokenizer
+from loraloom.engine.adapted import add_lora, build_base
+from loraloom.errors import AdapterError, DataError, LoraloomError, MissingExtraError
+from loraloom.recipe import Head
+from loraloom.study.durable import verify_manifest
+from loraloom.study.record import CARD
+from loraloom.use.export import export
+from loraloom.use.export.expressible import refuse_head
+from loraloom.use.export.measuring import TOLERANCE
+from loraloom.use.export.onnx_folder import FP32, INT8, LABELS, TOKENIZER, OnnxFolder, write_onnx
+from loraloom.use.export.subject import Rows, Subject
+from loraloom.use.export.transformers_folder import TransformersFolder, write_transformers
+from tests.conftest import make_rows, write_csv
+from tests.numerics.architectures import QV, make_job, save_model
+from tests.study.study_records import record
+
+ARCHITECTURES = ("bert", "roberta", "distilbert", "mpnet", "electra", "modernbert")
+LABEL_NAMES = ("a", "b", "c")
+
+
+def words(seed: int) -> tuple[str, ...]:
+    """Texts of one word to more than the model takes, of the tiny models' own words."""
+    generator = np.random.default_rng(seed)
+    return tuple(" ".join(f"w{w}" for w in generator.integers(5, 60, size)) for size in (1, 2, 9, 40, 3, 17, 1, 30))
+
+
+def subject_of(architecture: str, place: Path, head: str = "native", pooling: str = "native") -> Subject:
+    """An adapter over a tiny model, its LoRA far from zero."""
+    folder = save_model(architecture, place / "model")
+    recipe = {
+        "lora": {"r": 2, "bias": "all", "target_modules": QV[architecture]},
+        "head": {"kind": head, "pooling": pooling},
+        "data": {"max_length": 30},
+        "train": {"bf16": False},
+    }
+    job = make_job(folder, place / "adapter", recipe)
+    model = add_lora(build_base(job), job).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+    about = record(0).model_copy(
+        update={"configuration": job.configuration, "labels": LABEL_NAMES, "label_codes": LABEL_NAMES}
+    )
+    texts = words(seed=4)
+    rows = Rows("words", texts, np.zeros(len(texts), dtype=np.int64))
+    return Subject(place / "adapter", about, job.source, model, load_tokenizer(job.source), rows)
+
+
+def assert_close(found: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
+    assert np.abs(found - expected).max() <= TOLERANCE * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_merged_and_onnx_are_the_adapter(architecture: str, tmp_path: Path) -> None:
+    subject = subject_of(architecture, tmp_path)
+    expected = subject.logits(subject.rows.texts)
+    with (
+        pytest.warns(UserWarning, match="disabling adapter layers with bias"),
+        cast(Any, subject.model).disable_adapter(),
+    ):
+        assert np.abs(subject.logits(subject.rows.texts) - expected).max() > 0.01 * np.abs(expected).max()
+    (tmp_path / "merged").mkdir()
+    (tmp_path / "onnx").mkdir()
+    write_transformers(subject, tmp_path / "merged")
+    assert_close(TransformersFolder(tmp_path / "merged", LABEL_NAMES).logits(subject.rows.texts), expected)
+    write_onnx(subject_of(architecture, tmp_path / "again"), tmp_path / "onnx")
+    assert_close(OnnxFolder(tmp_path / "onnx").logits(subject.rows.texts), expected)
+
+
+def test_onnx_has_heads_that_transformers_has_not(tmp_path: Path) -> None:
+    subject = subject_of("bert", tmp_path, head="linear", pooling="mean")
+    expected = subject.logits(subject.rows.texts)
+    (tmp_path / "onnx").mkdir()
+    write_onnx(subject, tmp_path / "onnx")
+    assert_close(OnnxFolder(tmp_path / "onnx").logits(subject.rows.texts), expected)
+
+
+def test_large_weights_lie_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loraloom.use.export.onnx_folder._MOST_INLINE", 0)
+    subject = subject_of("bert", tmp_path)
+    expected = subject.logits(subject.rows.texts)
+    (tmp_path / "onnx").mkdir()
+    write_onnx(subject, tmp_path / "onnx")
+    moved = (tmp_path / "onnx").rename(tmp_path / "moved")
+    assert {f"{FP32}.data", f"{INT8}.data"} <= {path.name for path in moved.iterdir()}
+    assert_close(OnnxFolder(moved).logits(subject.rows.texts), expected)
+    assert np.abs(OnnxFolder(moved, INT8).logits(subject.rows.texts) - expected).max() < 0.2 * np.abs(expected).max()
+
+
+@pytest.fixture(scope="module")
+def best(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows_file: Path) -> Path:
+    recipe: dict[str, Any] = {
+        "data": {"train_file": str(rows_file), "validation_share": 0.2, "max_length": 16},
+        "backbone": {"model": str(tiny_model)},
+        "lora": {"r": 2},
+        "train": {"learning_rate": 0.02, "num_train_epochs": 10, "bf16": False},
+    }
+    out = tmp_path_factory.mktemp("exports") / "run"
+    loraloom.search(recipe, out)
+    return out / "best"
+
+
+@pytest.fixture(scope="module")
+def onnx(best: Path) -> Path:
+    out = best.parent.parent / "onnx"
+    export(best, "onnx", out)
+    return out
+
+
+def examples(card: str) -> list[str]:
+    """Blocks of Python in a card."""
+    return [block.partition("```")[0] for block in card.split("```python\n")[1:]]
+
+
+def test_the_cards_example_gives_the_labels_where_neither_torch_nor_loraloom_is(best: Path, onnx: Path) -> None:
+    texts = [text for text, _ in make_rows(40, seed=9)] + ["cat dog " * 30]
+    (example,) = examples((onnx / CARD).read_text(encoding="utf-8"))
+    assert len(example.strip().splitlines()) <= 15
+    code = example.replace("this/folder", str(onnx)).replace('["a text", "another"]', repr(texts))
+    blocked = "import sys\nfor name in ('torch', 'transformers', 'peft', 'loraloom'): sys.modules[name] = None\n"
+    done = subprocess.run([sys.executable, "-c", blocked + code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == repr(loraloom.load(best).predict(texts))
+
+
+def test_an_onnx_export_has_four_files_a_card_and_a_manifest_and_no_place_of_this_machine(onnx: Path) -> None:
+    assert {path.name for path in onnx.iterdir()} == {FP32, INT8, TOKENIZER, LABELS, CARD, "manifest.json"}
+    verify_manifest(onnx)
+    for path in onnx.iterdir():
+        content = path.read_bytes()
+        for place in (str(Path(loraloom.__file__).parent), str(onnx.parent), "site-packages"):
+            assert place.encode() not in content, path
+    quantized = (onnx / INT8).read_bytes()
+    assert b"DynamicQuantizeLinear" in quantized
+    assert b"MatMulInteger" in quantized
+
+
+def test_the_card_has_the_results_the_labels_the_measurements_and_what_is_not_known(onnx: Path) -> None:
+    card = ModelCard.load(onnx / CARD)
+    assert (card.data.library_name, card.data.pipeline_tag) == ("onnx", "text-classification")
+    assert card.data.eval_results is not None
+    assert {one.dataset_split for one in card.data.eval_results} == {"validation", "test"}
+    for said in ("`animals`", "ONNX fp32", "ONNX int8", "95 % interval", "Licence of the base model: not stated"):
+        assert said in card.text
+
+
+def test_merged_is_a_plain_transformers_folder(best: Path, tmp_path: Path) -> None:
+    from transformers import pipeline
+
+    exported = export(best, "merged", tmp_path / "merged")
+    texts = [text for text, _ in make_rows(40, seed=9)] + ["cat dog " * 60]
+    classify = cast(Any, pipeline)("text-classification", str(tmp_path / "merged"), truncation=True)
+    assert [found["label"] for found in classify(texts)] == loraloom.load(best).predict(texts)
+    config = json.loads((tmp_path / "merged" / "config.json").read_text())
+    assert config["label2id"] == {"animals": 0, "food": 1, "tools": 2}
+    assert json.loads((tmp_path / "merged" / "tokenizer_config.json").read_text())["model_max_length"] == 16
+    assert exported.measured[1].exact
+    verify_manifest(tmp_path / "merged")
+
+
+def test_peft_is_the_adapters_two_files_that_plain_peft_loads(best: Path, tmp_path: Path) -> None:
+    exported = export(best, "peft", tmp_path / "peft")
+    names = {path.name for path in (tmp_path / "peft").iterdir()}
+    assert names == {"adapter_model.safetensors", "adapter_config.json", CARD, "manifest.json"}
+    assert exported.measured[1].exact
+    (example,) = examples((tmp_path / "peft" / CARD).read_text(encoding="utf-8"))
+    done = subprocess.run(
+        [sys.executable, "-c", example.replace("this/folder", str(tmp_path / "peft")).replace("…", "cat dog bird")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == loraloom.load(best).predict(["cat dog bird"])[0], done.stderr
+
+
+def test_rows_may_be_given_and_an_adapter_away_from_its_run_needs_them(best: Path, tmp_path: Path) -> None:
+    alone = shutil.copytree(best, tmp_path / "alone")
+    with pytest.raises(DataError, match="--rows"):
+        export(alone, "peft", tmp_path / "out")
+    file = write_csv(tmp_path / "given.csv", make_rows(30, seed=5))
+    exported = export(alone, "peft", tmp_path / "out", rows=file)
+    assert exported.measured[0].rows == 30
+    card = ModelCard.load(tmp_path / "out" / CARD).text
+    assert "given.csv" in card
+    assert "The run that it comes from was not at hand" in card
+    assert "Licence of the data: not stated" in card
+
+
+def test_what_does_not_do_what_the_adapter_does_is_not_written(
+    best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slightly_wrong(self: TransformersFolder, texts: Sequence[str]) -> NDArray[np.float32]:
+        return right(self, texts) * np.float32(1.001)
+
+    right = TransformersFolder.logits
+    monkeypatch.setattr(TransformersFolder, "logits", slightly_wrong)
+    with pytest.raises(LoraloomError, match="differs from the adapter"):
+        export(best, "merged", tmp_path / "merged")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("form", "kind", "pooling", "own", "refused"),
+    [
+        ("merged", "native", "native", None, None),
+        ("merged", "linear", "native", None, "head.kind is linear"),
+        ("merged", "native", "mean", None, "head.pooling is mean"),
+        ("merged", "native", "mean", "cls", None),
+        ("peft", "native", "mean", "cls", "merged can as well"),
+        ("peft", "native", "mean", "mean", None),
+        ("peft", "linear", "mean", "mean", "head.kind is linear"),
+        ("onnx", "linear", "mean", None, None),
+    ],
+)
+def test_heads_that_would_mean_something_else_are_refused(
+    form: str, kind: Any, pooling: Any, own: str | None, refused: str | None
+) -> None:
+    class Config:
+        classifier_pooling = own
+
+    head = Head(kind=kind, pooling=pooling)
+    if refused is None:
+        refuse_head(form, head, Config() if own else object(), "RUN/best")
+        return
+    with pytest.raises(AdapterError, match=refused) as error:
+        refuse_head(form, head, Config() if own else object(), "RUN/best")
+    assert "--format onnx" in str(error.value)
+
+
+def test_modernberts_pooling_is_kept_in_its_configuration(tmp_path: Path) -> None:
+    subject = subject_of("modernbert", tmp_path, pooling="mean")
+    expected = subject.logits(subject.rows.texts)
+    (tmp_path / "merged").mkdir()
+    write_transformers(subject, tmp_path / "merged")
+    assert_close(TransformersFolder(tmp_path / "merged", LABEL_NAMES).logits(subject.rows.texts), expected)
+
+
+def test_a_folder_that_is_there_is_not_written_over(best: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(LoraloomError, match="is there already"):
+        export(best, "merged", tmp_path / "mine")
+
+
+def test_a_missing_package_is_named_with_its_extra(best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "onnxscript" else found(name, *more)
+    )
+    with pytest.raises(MissingExtraError, match=r"pip install 'loraloom\[export\]'"):
+        export(best, "onnx", tmp_path / "onnx")
+
+
+def test_labels_of_a_trial_that_was_not_chosen_are_said_to_be_so(best: Path, tmp_path: Path) -> None:
+    from loraloom.report.model_card import model_card
+    from loraloom.study.record import read_record
+
+    other = read_record(best).model_copy(update={"number": 7})
+    assert "and not the one that the search chose" in model_card(best.parent, other, chosen=False)
+    assert "It was chosen by its validation accuracy" not in model_card(best.parent, other, chosen=False)

@@ -1,0 +1,239 @@
+"""A submission is what the contest's template asks for, or it is not written."""
+
+from __future__ import annotations
+
+import csv
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import loraloom
+from loraloom.errors import DataError
+from loraloom.use import submit as submitting
+from loraloom.use.submission import Submission, read_submission
+from loraloom.use.written_labels import written_labels
+from tests.conftest import make_rows, write_csv
+
+TEXTS = [text for text, _ in make_rows(60, seed=21)]
+NAMES = ("World", "Sports", "Business", "Sci/Tech")
+FROM_0, FROM_1 = ("0", "1", "2", "3"), ("1", "2", "3", "4")
+
+
+def write(path: Path, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([head, *rows])
+    return path
+
+
+def template_of(labels: Sequence[str | None]) -> Submission:
+    return Submission("T", ("ID", "Label"), "ID", tuple(map(str, range(len(labels)))), tuple(labels))
+
+
+@pytest.fixture(scope="module")
+def best(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows_file: Path) -> Path:
+    """An adapter whose labels are names alone."""
+    recipe: dict[str, Any] = {
+        "data": {"train_file": str(rows_file), "validation_share": 0.2, "max_length": 16},
+        "backbone": {"model": str(tiny_model)},
+        "lora": {"r": 2},
+        "train": {"learning_rate": 0.02, "num_train_epochs": 10, "bf16": False},
+    }
+    out = tmp_path_factory.mktemp("submissions") / "run"
+    loraloom.search(recipe, out)
+    return out / "best"
+
+
+def read(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+def test_rows_without_ids_are_numbered_from_0_and_labelled_in_order(best: Path, tmp_path: Path) -> None:
+    test = write(tmp_path / "test.csv", ["text"], [[text] for text in TEXTS])
+    result = submitting.submit(best, test, tmp_path / "submission.csv")
+    rows = read(tmp_path / "submission.csv")
+    assert rows[0] == ["ID", "Label"]
+    expected = loraloom.load(best).predict(TEXTS)
+    assert rows[1:] == [[str(n), label] for n, label in enumerate(expected)]
+    assert "row numbers from 0" in result.notes[0]
+    assert sum(one.rows for one in result.classes) == len(TEXTS)
+    assert all(one.training_share is not None for one in result.classes)
+    assert "training's" in result.verdict
+
+
+def test_the_template_gives_columns_ids_and_order(best: Path, tmp_path: Path) -> None:
+    ids = [f"=id-{n}" for n in range(len(TEXTS))]  # cells are left as they are
+    test = write(tmp_path / "test.csv", ["note", "key", "text"], [["x", i, t] for i, t in zip(ids, TEXTS, strict=True)])
+    template = write(tmp_path / "sample.csv", ["category", "key"], [["food", one] for one in reversed(ids)])
+    write(tmp_path / "other.csv", ["id", "category"], [[one, "food"] for one in ids])
+    with pytest.raises(DataError, match="no row numbers; name the column by --id_column"):
+        submitting.submit(best, test, tmp_path / "s.csv", template=tmp_path / "other.csv")
+    template.write_text(template.read_text().replace("category,key", "category,id"))
+    submitting.submit(best, test, tmp_path / "s.csv", template=template, id_column="key")
+    rows = read(tmp_path / "s.csv")
+    assert rows[0] == ["category", "id"]
+    expected = dict(zip(ids, loraloom.load(best).predict(TEXTS), strict=True))
+    assert rows[1:] == [[expected[one], one] for one in reversed(ids)]
+    assert submitting.check(tmp_path / "s.csv", template, adapter=best).rows == len(TEXTS)
+
+
+def test_a_dataset_saved_to_disk_and_parquet_give_what_csv_gives(best: Path, tmp_path: Path) -> None:
+    import datasets
+
+    saved = datasets.Dataset.from_dict({"text": TEXTS})
+    saved.save_to_disk(tmp_path / "saved")
+    saved.to_parquet(tmp_path / "test.parquet")
+    write(tmp_path / "test.csv", ["text"], [[text] for text in TEXTS])
+    for name in ("saved", "test.parquet", "test.csv"):
+        submitting.submit(best, tmp_path / name, tmp_path / f"{name}.out.csv")
+    assert len({(tmp_path / f"{name}.out.csv").read_bytes() for name in ("saved", "test.parquet", "test.csv")}) == 1
+
+
+@pytest.mark.parametrize("what", ["datasets", "pandas"])
+def test_a_pickle_is_refused_and_the_line_that_is_shown_converts_it(best: Path, tmp_path: Path, what: str) -> None:
+    import datasets
+
+    rows = datasets.Dataset.from_dict({"text": TEXTS})
+    file = tmp_path / "it's test_unlabelled.pkl"
+    file.write_bytes(pickle.dumps(rows if what == "datasets" else rows.to_pandas()))
+    with pytest.raises(DataError, match="can run any code when it is read") as error:
+        submitting.submit(best, file, tmp_path / "s.csv")
+    line = str(error.value).partition("python -c ")[2]
+    subprocess.run(["bash", "-c", f"{sys.executable} -c {line}"], check=True)  # noqa: S607
+    assert submitting.submit(best, f"{file}.parquet", tmp_path / "s.csv").rows == len(TEXTS)
+
+
+def test_ids_that_are_doubled_or_missing_are_refused(best: Path, tmp_path: Path) -> None:
+    rows = [["1", TEXTS[0]], ["1", TEXTS[1]], ["", TEXTS[2]]]
+    test = write(tmp_path / "test.csv", ["id", "text"], rows)
+    with pytest.raises(DataError, match=r"no id in row 3\n.* more than once: '1'"):
+        submitting.submit(best, test, tmp_path / "s.csv")
+    two = write(tmp_path / "two.csv", ["id", "index", "text"], [[n, n, t] for n, t in enumerate(TEXTS)])
+    with pytest.raises(DataError, match="could each hold the ids"):
+        submitting.submit(best, two, tmp_path / "s.csv")
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_a_count_or_ids_other_than_the_templates_are_refused(best: Path, tmp_path: Path) -> None:
+    test = write(tmp_path / "test.csv", ["id", "text"], [[n, t] for n, t in enumerate(TEXTS)])
+    short = write(tmp_path / "short.csv", ["id", "label"], [[n, "food"] for n in range(len(TEXTS) - 1)])
+    with pytest.raises(DataError, match=r"has 60 rows, .* 59"):
+        submitting.submit(best, test, tmp_path / "s.csv", template=short)
+    moved = write(tmp_path / "moved.csv", ["id", "label"], [[n + 1, "food"] for n in range(len(TEXTS))])
+    with pytest.raises(DataError, match=r"1 ids that .* has not: '0'\n.*has not 1 ids .*: '60'"):
+        submitting.submit(best, test, tmp_path / "s.csv", template=moved)
+
+
+def test_row_numbers_count_as_the_templates_do(best: Path, tmp_path: Path) -> None:
+    test = write(tmp_path / "test.csv", ["text"], [[text] for text in TEXTS])
+    sample = write(tmp_path / "t.csv", ["id", "label"], [[n + 1, "food"] for n in range(len(TEXTS))])
+    assert "from 1" in submitting.submit(best, test, tmp_path / "s.csv", template=sample).notes[0]
+    assert read(tmp_path / "s.csv")[1][0] == "1"
+
+
+def test_one_class_for_all_rows_is_refused(best: Path, tmp_path: Path) -> None:
+    test = write(tmp_path / "test.csv", ["text"], [["cat dog bird"]] * 9)
+    with pytest.raises(DataError, match="all 9 rows have the label 'animals'"):
+        submitting.submit(best, test, tmp_path / "s.csv")
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_an_adapter_away_from_its_run_compares_shares_with_nothing(best: Path, tmp_path: Path) -> None:
+    alone = shutil.copytree(best, tmp_path / "alone")
+    test = write_csv(tmp_path / "test.csv", make_rows(30, seed=3))
+    result = submitting.submit(alone, test, tmp_path / "s.csv")
+    assert "is not known here" in result.verdict
+    assert result.classes[0].training_share is None
+
+
+@pytest.mark.parametrize(
+    ("codes", "wanted", "template", "found"),
+    [
+        (FROM_0, None, ["0", "0"], FROM_0),
+        (FROM_0, None, ["3", "0", "1"], FROM_0),
+        (FROM_1, None, ["4", "1"], FROM_1),
+        (FROM_0, None, ["World", "World"], NAMES),
+        (FROM_0, "codes", ["1"], FROM_0),
+        (FROM_0, "names", None, NAMES),
+        (FROM_1, "0,1,2,3", ["0"], FROM_0),
+        (NAMES, None, None, NAMES),
+        (NAMES, None, [None, None], NAMES),
+    ],
+)
+def test_labels_are_written_as_the_template_or_the_user_says(
+    codes: tuple[str, ...], wanted: str | None, template: list[str | None] | None, found: tuple[str, ...]
+) -> None:
+    asked = None if template is None else template_of(template)
+    assert written_labels(NAMES, codes, wanted, asked).labels == found
+
+
+@pytest.mark.parametrize(
+    ("codes", "wanted", "template", "why"),
+    [
+        (FROM_0, None, None, "--labels names or --labels codes"),
+        (FROM_0, None, ["1", "1"], "does not tell how labels are written"),
+        (FROM_1, None, ["1", "2"], "does not tell how labels are written"),
+        (FROM_0, None, [None], "no labels"),
+        (FROM_1, None, ["0", "0"], "one counts from 0 and the other from 1"),
+        (FROM_1, "codes", ["0"], "has the label '0', which is none of"),
+        (FROM_0, None, ["0", "7"], "has the label '0', '7'"),
+        (FROM_0, "a,b", None, "a label for each of"),
+    ],
+)
+def test_labels_are_not_guessed(
+    codes: tuple[str, ...], wanted: str | None, template: list[str | None] | None, why: str
+) -> None:
+    with pytest.raises(DataError, match=why):
+        written_labels(NAMES, codes, wanted, None if template is None else template_of(template))
+
+
+def test_a_file_is_checked_without_an_adapter_and_all_that_is_wrong_is_said(tmp_path: Path) -> None:
+    template = write(tmp_path / "t.csv", ["ID", "Label"], [[n, n % 4] for n in range(8)])
+    sound = write(tmp_path / "sound.csv", ["ID", "Label"], [[n, (n + 1) % 4] for n in reversed(range(8))])
+    result = submitting.check(sound, template)
+    assert [(one.label, one.rows) for one in result.classes] == [(code, 2) for code in FROM_0]
+    assert any("another order" in note for note in result.notes)
+    rows = [[0, 1], [0, 4], [2, ""], ["", 2], [9, 3]]
+    wrong = write(tmp_path / "wrong.csv", ["ID", "label"], rows)
+    with pytest.raises(DataError) as error:
+        submitting.check(wrong, template)
+    said = str(error.value).splitlines()
+    for part in (
+        "columns",
+        "no id in row 4",
+        "more than once: '0'",
+        "has 5 rows, the template 8",
+        "that .* has not: '9'",
+    ):
+        assert any(re.search(part, line) for line in said), part
+    assert "no label in row 3" in str(error.value)
+    assert "has the label '4'" in str(error.value)
+
+
+def test_a_submission_of_one_class_or_of_names_where_numbers_are_asked_for_is_refused(tmp_path: Path) -> None:
+    template = write(tmp_path / "t.csv", ["ID", "Label"], [[n, 0] for n in range(4)])
+    constant = write(tmp_path / "c.csv", ["ID", "Label"], [[n, 0] for n in range(4)])
+    with pytest.raises(DataError, match="all 4 rows have the label '0'"):
+        submitting.check(constant, template)
+    with pytest.raises(DataError, match="has the label '0'; it may have '1', '2'"):
+        submitting.check(constant, template, labels="1,2")
+    with pytest.raises(DataError, match="without ADAPTER"):
+        submitting.check(constant, template, labels="codes")
+    named = write(tmp_path / "n.csv", ["ID", "Label"], [[n, "ab"[n % 2]] for n in range(4)])
+    with pytest.raises(DataError, match="no whole numbers"):
+        submitting.check(named, template)
+
+
+def test_a_template_with_more_columns_or_doubled_ids_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has 3 columns"):
+        read_submission(write(tmp_path / "three.csv", ["ID", "a", "b"], [[1, 2, 3]]))
+    doubled = write(tmp_path / "doubled.csv", ["ID", "Label"], [[1, 0], [1, 0]])
+    with pytest.raises(DataError, match="more than once"):
+        submitting.check(doubled, doubled)
