@@ -126,6 +126,7 @@ def _results(subject: _Subject, hub_data: str | None) -> Iterator[EvalResult]:
     for split, score in (("test", subject.record.result.test), ("validation", subject.record.result.validation)):
         if score is None:
             continue
+        dataset = _dataset(subject, split)
         for kind, name, number in (
             ("accuracy", f"{split.capitalize()} accuracy", score.accuracy),
             ("f1", f"{split.capitalize()} macro-F1", score.macro_f1),
@@ -133,14 +134,20 @@ def _results(subject: _Subject, hub_data: str | None) -> Iterator[EvalResult]:
             yield EvalResult(
                 task_type="text-classification",
                 task_name="Text classification",
-                dataset_type=hub_data or _slug(subject.data),
-                dataset_name=clean(subject.data),
+                dataset_type=hub_data or _slug(dataset),
+                dataset_name=clean(dataset),
                 dataset_split=split,
                 dataset_revision=given.get("revision") or given.get("fingerprint"),
                 metric_type=kind,
                 metric_name=name,
                 metric_value=round(number, 6),
             )
+
+
+def _dataset(subject: _Subject, split: str) -> str:
+    """Where the rows of a split come from: the name of their own file where the recipe has one, else of all data."""
+    file = getattr(subject.run.recipe.data, f"{split}_file")
+    return Path(file).name if file else subject.data
 
 
 def _blocks(subject: _Subject) -> Iterator[str]:
@@ -209,7 +216,8 @@ def _measured(subject: _Subject) -> Iterator[str]:
     rows.append(row("validation", result.validation))
     head = ("Split", "Rows", "Accuracy", "95 % interval (Wilson)", "Macro-F1", "Loss")
     yield table(head, rows, numbers=range(1, 6))
-    yield "It was chosen by its validation accuracy, which flatters it there; the test rows had no part in the choice."
+    metric = "accuracy" if subject.run.recipe.search.metric == "accuracy" else "macro-F1"
+    yield f"It was chosen by its validation {metric}, which flatters it there; the test rows had no part in the choice."
 
 
 def _training(subject: _Subject) -> Iterator[str]:
