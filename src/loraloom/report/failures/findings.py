@@ -17,6 +17,7 @@ from loraloom.report.failures.suspects import Suspects, suspects
 from loraloom.report.failures.training_rows import TrainingRows, training_rows
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import Run
+from loraloom.report.wording import listed, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,15 @@ class Failures:
     missed: Missed | None
     suspects: tuple[Suspects, ...]
     training: TrainingRows
+
+    @property
+    def on_labels(self) -> str:
+        """How many labels look wrong, in a sentence."""
+        parts = [f"{each.count:,} of {plural(each.rows, f'{each.split} row')}" for each in self.judged_labels]
+        if self.training.suspects:
+            parts[-1] += f" ({self.training.judge})"
+        total = sum(each.count for each in self.judged_labels)
+        return f"{plural(total, 'label')} {'looks' if total == 1 else 'look'} wrong: {listed(parts)}."
 
     @property
     def judged_labels(self) -> tuple[Suspects, ...]:

@@ -23,9 +23,10 @@ NOT_JUDGED = (
 
 @dataclass(frozen=True, slots=True)
 class TrainingRows:
-    """`how` says by what the rows were judged; `suspects` is None where they were not, and `how` says why."""
+    """`judge` says by what the rows were judged, `how` more of it; where `suspects` is None, `how` says why."""
 
     suspects: Suspects | None
+    judge: str
     how: str
 
 
@@ -37,18 +38,19 @@ def training_rows(run: Run, winner: TrialRecord, problems: list[str]) -> Trainin
         problems.append(str(error))
         fitted = None
     if fitted is None or fitted.key != key_of(run.recipe, winner):
-        return TrainingRows(None, NOT_JUDGED)
+        return TrainingRows(None, "", NOT_JUDGED)
     shares = summing(fitted.predicted.probabilities.astype(np.float64))
     given = fitted.predicted.labels
     found = named("training", given, shares, fitted.predicted.rows, fitted.texts, winner.labels)
-    return TrainingRows(found, _how(fitted, float((shares.argmax(axis=1) == given).mean())))
+    judge = f"by a linear probe on the frozen embeddings, {fitted.folds} folds"
+    return TrainingRows(found, judge, _how(fitted, judge, float((shares.argmax(axis=1) == given).mean())))
 
 
-def _how(fitted: CrossFitted, accuracy: float) -> str:
+def _how(fitted: CrossFitted, judge: str, accuracy: float) -> str:
     rows = len(fitted.predicted.labels)
     part = f" Judged were {rows:,} of {fitted.of:,} training rows, a part stratified by class."
     return (
-        "Training rows are not judged by the winner, which has learnt their labels, but cross-fitted: by a linear "
-        f"probe on the frozen embeddings, {fitted.folds} folds. Each row is judged by a logistic regression that was "
-        f"fitted without it; they are right on {percent(accuracy)} of the rows.{part if rows < fitted.of else ''}"
+        f"Training rows are not judged by the winner, which has learnt their labels, but cross-fitted: {judge}. "
+        "Each row is judged by a logistic regression that was fitted without it; they are right on "
+        f"{percent(accuracy)} of the rows.{part if rows < fitted.of else ''}"
     )
