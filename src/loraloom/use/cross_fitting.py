@@ -26,7 +26,7 @@ from loraloom.study.evidence import Predicted
 
 FOLDS = 5
 PENALTY = 10.0
-"""scikit-learn's C, for vectors of unit length: docs/statistics.md has what others find of planted noise."""
+"""scikit-learn's C, for vectors of unit length: `python -m bench.label_noise` sets it beside others."""
 MOST_STEPS = 1_000
 CAUTION = 2.0
 FLOPS = 1e9
