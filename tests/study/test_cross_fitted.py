@@ -21,7 +21,7 @@ FITTED = CrossFitted(
     texts={3: "one\u2028line\n<b>", 7: "=cmd()"},
     of=8,
     folds=5,
-    penalty=10.0,
+    penalty=1.0,
     seconds=0.5,
 )
 
