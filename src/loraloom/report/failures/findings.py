@@ -44,13 +44,23 @@ class Failures:
     training: TrainingRows
 
     @property
+    def lowest(self) -> ClassLine | None:
+        """The class with the least F1, where any has one."""
+        return min((each for each in self.classes if each.f1 is not None), key=lambda each: each.f1 or 0, default=None)
+
+    @property
+    def wrong_labels(self) -> int:
+        """How many labels look wrong, in all splits that were judged."""
+        return sum(each.count for each in self.judged_labels)
+
+    @property
     def on_labels(self) -> str:
         """How many labels look wrong, in a sentence."""
         parts = [f"{each.count:,} of {plural(each.rows, f'{each.split} row')}" for each in self.judged_labels]
         if self.training.suspects:
             parts[-1] += f" ({self.training.judge})"
-        total = sum(each.count for each in self.judged_labels)
-        return f"{plural(total, 'label')} {'looks' if total == 1 else 'look'} wrong: {listed(parts)}."
+        verb = "looks" if self.wrong_labels == 1 else "look"
+        return f"{plural(self.wrong_labels, 'label')} {verb} wrong: {listed(parts)}."
 
     @property
     def judged_labels(self) -> tuple[Suspects, ...]:
