@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +54,8 @@ def test_a_judge_that_has_learnt_the_labels_finds_fewer() -> None:
     vectors, true = embedded(300, seed=3, spread=0.3)
     vectors = np.concatenate([vectors, np.random.default_rng(4).normal(0, 0.3, (300, 400))], axis=1).astype(np.float32)
     labels, wrong = turned(true, 0.1, seed=5)
-    learnt = LogisticRegression(C=1e4, max_iter=5_000).fit(vectors, labels).predict_proba(vectors)
+    regression: Any = LogisticRegression  # scikit-learn has no types
+    learnt = regression(C=1e4, max_iter=5_000).fit(vectors, labels).predict_proba(vectors)
     fitted = out_of_fold(vectors, labels, np.arange(300), CLASSES, seed=1)
     assert fitted is not None
     of_given = np.arange(300), labels

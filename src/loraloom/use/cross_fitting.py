@@ -98,7 +98,9 @@ def out_of_fold(
 def _folds(labels: NDArray[np.int64], groups: NDArray[Any], seed: int) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     from sklearn.model_selection import StratifiedGroupKFold
 
-    splitter: Any = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    kind: Any = StratifiedGroupKFold  # scikit-learn has no types
+    splitter = kind(FOLDS, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that a class has fewer rows than folds is no reason to stop
-        return list(splitter.split(np.zeros(len(labels)), labels, groups))
+        folds: list[tuple[NDArray[Any], NDArray[Any]]] = list(splitter.split(np.zeros(len(labels)), labels, groups))
+    return folds

@@ -48,7 +48,8 @@ def _panels(count: int, high: float) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
     rows, columns = math.ceil(count / COLUMNS), min(count, COLUMNS)
-    figure = Figure(figsize=(columns * WIDE, rows * high), layout="none")
+    figure = Figure(figsize=(columns * WIDE, rows * high))
+    figure.set_layout_engine("none")
     left, bottom, right, top = 0.62, 0.34, 0.12, 0.3  # inches about each
     panels = []
     for place in range(count):
