@@ -17,6 +17,7 @@ from loraloom.report import read_run, write_report
 from loraloom.report.against import Against, against
 from tests.report.report_runs import (
     LABELS,
+    PROVENANCE,
     TEST_ROWS,
     make_predictions,
     make_recipe,
@@ -155,6 +156,35 @@ def test_parameters_and_time_are_set_against_each_other(tmp_path: Path) -> None:
         "1 min 10 s (1 trial)."
     )
     assert (found.first.settings, found.second.settings) == ((("lora.r", "2"),), (("lora.r", "8"),))
+
+
+def with_data(run: Path, fingerprint: str | None, train_rows: int | None = None) -> Path:
+    data = {name: each for name, each in PROVENANCE["data"].items() if name != "fingerprint"}
+    given = data if fingerprint is None else {**data, "fingerprint": fingerprint}
+    recipe = make_recipe({**PROVENANCE, "data": given}, lora={"r": [2, 4, 8]}, train={})
+    lines = make_predictions(wrong=13)
+    best = make_record(recipe, 0, {"lora.r": 4}, test=make_score(0.97, TEST_ROWS))
+    best = best.model_copy(update={"train_rows": train_rows})
+    return write_run(run, recipe, [best], best=best, predictions=lines)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (("a", 100), ("a", 100), None),
+        (("a", None), ("a", None), None),
+        (("a", 100), ("a", 400), "different numbers of rows, 100 in one and 400 in two"),
+        (("a", 100), ("b", 100), "training and validation rows are not the same"),
+        (("a", 100), (None, 100), "training and validation rows are not the same, or not known to be"),
+    ],
+)
+def test_runs_that_learnt_from_other_rows_are_compared_with_a_caution(
+    tmp_path: Path, first: tuple[str, int | None], second: tuple[str | None, int | None], said: str | None
+) -> None:
+    found = against(read_run(with_data(tmp_path / "one", *first)), with_data(tmp_path / "two", *second))
+    about_rows = [each for each in found.cautions if "may be the rows" in each]
+    assert len(about_rows) == (0 if said is None else 1)
+    assert said is None or said in about_rows[0]
 
 
 def test_the_page_shows_what_changed_sides_as_text_and_its_tables_are_disarmed(tmp_path: Path) -> None:

@@ -40,6 +40,23 @@ def read(text: str, folder: Path) -> Any:
     return ModelCard.load(folder / "README.md")
 
 
+def test_what_the_winner_was_chosen_by_is_named(tmp_path: Path) -> None:
+    assert "chosen by its validation accuracy" in model_card(*run_of(tmp_path / "one"))
+    by_f1 = model_card(*run_of(tmp_path / "two", search={"metric": "macro_f1"}))
+    assert "chosen by its validation macro-F1" in by_f1
+
+
+def test_a_result_names_the_file_that_its_rows_are_from(tmp_path: Path) -> None:
+    files = {"train_file": "/home/me/train.csv", "test_file": "/home/me/test.csv"}
+    about = {"data": {**PROVENANCE["data"], "name": "train.csv"}}
+    card = read(model_card(*run_of(tmp_path / "run", about, data=files)), tmp_path)
+    assert card.data.eval_results is not None
+    assert {(one.dataset_split, one.dataset_name) for one in card.data.eval_results} == {
+        ("test", "test.csv"), ("validation", "train.csv"),
+    }  # fmt: skip
+    assert "/home/me" not in (tmp_path / "README.md").read_text()
+
+
 def test_the_hubs_reader_finds_what_the_run_knows(tmp_path: Path) -> None:
     card = read(model_card(*run_of(tmp_path / "run")), tmp_path)
     data = card.data

@@ -29,6 +29,7 @@ FILES = {
     "manifest.json",
     "leaderboard.csv",
     "rows_curves.csv",
+    "rows_curves.png",
     "tradeoffs.csv",
     "tradeoffs_parameters.png",
     "tradeoffs_time.png",
@@ -53,6 +54,7 @@ FILES = {
 }
 KEPT = {
     "rows_confusion.csv",
+    "rows_confusion.png",
     "thresholds.csv",
     "accuracy_by_length.csv",
     "accuracy_by_length.png",

@@ -66,6 +66,23 @@ def test_a_t_interval_stays_among_the_shares(tmp_path: Path) -> None:
     assert row.interval[1] == 1
 
 
+def test_of_many_axes_those_at_their_defaults_are_named_apart(tmp_path: Path) -> None:
+    lora = {"r": [2, 8], "lora_alpha": [16, 32], "lora_dropout": [0, 0.1], "bias": ["none", "lora_only"]}
+    train = {"optim": ["adam", "muon"], "learning_rate": [0.001, 0.002], "warmup_steps": [0, 5]}
+    train |= {"weight_decay": [0, 0.1], "num_train_epochs": [1, 3], "label_smoothing_factor": [0, 0.1]}
+    recipe = make_recipe(lora=lora, train=train)
+    defaults = recipe.configuration({})
+    point = {axis: getattr(getattr(defaults, axis.split(".")[0]), axis.split(".")[1]) for axis in recipe.axes}
+    records = [make_record(recipe, 0, point | {"lora.r": 2, "train.optim": "muon"})]
+    winner = findings(read_run(write_run(tmp_path / "r", recipe, records))).answer.winner
+    assert winner is not None
+    told = dict(winner.settings)
+    assert (told["lora.r"], told["train.optim"]) == ("2", "muon")
+    assert {"lora.lora_dropout", "train.warmup_steps"} <= set(winner.as_default)
+    assert not set(told) & set(winner.as_default)
+    assert set(told) | set(winner.as_default) == set(recipe.axes)
+
+
 def test_of_equal_configurations_the_tested_one_stands_first(tmp_path: Path) -> None:
     recipe = make_recipe()
     points = list(recipe.grid())[:3]

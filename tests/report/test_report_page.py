@@ -339,7 +339,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Page:
         "Fitted on 222 validation rows, the temperature is",
         "on test that is",
         "have a label that looks wrong",
-        "Training rows are not judged: the model has learnt their labels",
+        "Training rows were not judged: the winner has learnt their labels",
         "The classes are not equally common (p < 0.001)",
         "4.7 times as often",
         "9.9 % of 1,558 training rows that were measured have more than data.max_length = 256 tokens",

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
 
 from loraloom.metrics import mean_interval, paired_bootstrap, wilson_interval
 from loraloom.report.effects.analysis import Analysis, analyse, needed
@@ -234,6 +235,14 @@ def wilson_coverage(rows: int, accuracy: float) -> float:
     counts = np.arange(max(0, math.floor(middle - reach)), min(rows, math.ceil(middle + reach)) + 1)
     held = [low <= accuracy <= high for low, high in (wilson_interval(int(count), rows) for count in counts)]
     return float(stats.binom.pmf(counts, rows, accuracy)[held].sum())
+
+
+def interval_coverage(rows: int, accuracy: float, method: str) -> float:
+    """The same of another interval; `method` is statsmodels' name of it."""
+    counts = np.arange(rows + 1)
+    low, high = proportion_confint(counts, rows, method=method)
+    chances = stats.binom.pmf(counts, rows, accuracy)
+    return float(chances[(low <= accuracy) & (accuracy <= high)].sum())
 
 
 def paired_coverage(

@@ -19,6 +19,7 @@ from loraloom.errors import DataError, StoppedError
 from loraloom.report import read_run, write_report
 from loraloom.report.similarity import Similarity, similarity
 from loraloom.search.clock import Clock
+from loraloom.study.cross_fitted import read_cross_fitted
 from loraloom.study.embeddings import read_embeddings
 from loraloom.study.run import Run
 from loraloom.use.similarity import collect, collect_in_time
@@ -65,6 +66,32 @@ def test_a_search_without_a_deadline_leaves_embeddings_of_its_rows(run: Path) ->
     ]  # fmt: skip
     assert kept.train.vectors.shape[1] == 32
     assert found_in(run).comparisons[0].names == ("training", "test")
+
+
+def test_a_search_without_a_deadline_judges_its_training_rows(run: Path) -> None:
+    kept, fitted = read_embeddings(run), read_cross_fitted(run, 3)
+    assert kept is not None
+    assert fitted is not None
+    assert fitted.key == kept.key
+    assert fitted.predicted.labels.tolist() == load_data(Run(run).recipe.data, seed=42).train.labels.tolist()
+
+
+def test_training_rows_are_judged_anew_where_only_that_is_lacking(run: Path) -> None:
+    shutil.rmtree(run / "cross_fitted")
+    heard, progress = counting()
+    assert collect(run, progress=progress) is None
+    assert heard == []
+    assert read_cross_fitted(run, 3) is not None
+
+
+def test_without_the_data_embeddings_stand_and_training_rows_are_not_judged(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(run / "cross_fitted")
+    recipe = Run(run).recipe
+    monkeypatch.setattr("loraloom.use.similarity.load_data", lambda *_, **__: load_data(recipe.data, seed=7))
+    assert collect(run) is None
+    assert not (run / "cross_fitted").exists()
 
 
 def test_vectors_are_the_masked_mean_of_the_last_hidden_states(run: Path, searched: Path) -> None:

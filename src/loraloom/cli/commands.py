@@ -414,8 +414,10 @@ def report(
 ) -> None:
     """Write RUN/report: one HTML page with its pictures (PNG) and tables (CSV).
 
-    The first time, the run's rows are embedded by the frozen model, for the section on similarity; they are kept.
-    The page is written anew each time: name --against and --pdf again to have them again.
+    The first time, a sample of the run's rows is embedded by the frozen model, to measure how alike training and test
+    rows are and to judge the labels of training rows; both are kept.
+    The page is written anew each time, with what is asked for: name --against, --compare_file and --pdf again to have
+    them again (the embeddings of the file that was compared last are kept, so that this is quick).
 
     Example: loraloom report runs/demo --compare_file machine_written.csv --against runs/other
 
@@ -439,13 +441,13 @@ def report(
     program = browser() if pdf else None
     why_not = None if no_similarity else embed_texts(run, compare_file)
     if form is Form.md:
-        text = markdown(findings(read_run(run), against, why_not))
+        text = markdown(findings(read_run(run), against, why_not, second=compare_file is not None))
         if out is None:
             typer.echo(text, nl=False)
         else:
             write_text(out, text)
         return
-    page = write_report(run, against=against, why_not_similar=why_not)
+    page = write_report(run, against=against, second=compare_file is not None, why_not_similar=why_not)
     typer.echo(page)
     if program is not None:
         typer.echo(print_page(page, program))
@@ -459,7 +461,8 @@ def watch(
 ) -> None:
     """Show the report in the browser while the search goes, renewed as trials end; Ctrl-C ends it, with exit code 0.
 
-    Reads the run and writes nothing: it may be ended or killed at any time. Only this machine can see it; from
+    It may be started before the search: it waits for the run, and says so. Reads the run and writes nothing: it may be
+    ended or killed at any time. Only this machine can see it; from
     elsewhere: ssh -L 8000:127.0.0.1:8000 HOST.
     """
     import webbrowser
@@ -468,7 +471,8 @@ def watch(
 
     with make_server(run, port) as server, contextlib.suppress(KeyboardInterrupt, TerminatedError):
         os.nice(10)  # the search goes first
-        typer.echo(f"{run} is shown, read-only, at {address(server)}; Ctrl-C ends it")
+        waits = "" if (run / "recipe.yaml").is_file() else " as soon as there is such a run"
+        typer.echo(f"{run} is shown, read-only, at {address(server)}{waits}; Ctrl-C ends it")
         if open_browser:
             webbrowser.open(address(server))
         server.serve_forever()

@@ -166,7 +166,7 @@ def _compared(
         p=p,
         verdict=_verdict(names, difference, interval, p, rows, gained + lost),
         on_cost=_on_cost(first, second),
-        cautions=tuple(_cautions(first, second, rows)),
+        cautions=(*_cautions(first, second, rows), *_on_training(run, other, best, other_best, names)),
         changed=_changed(best, other_best, pairs),
     )
 
@@ -252,6 +252,30 @@ def _cautions(first: Side, second: Side, rows: int) -> list[str]:
         "the difference is small."
     )
     return found
+
+
+def _on_training(run: Run, other: Run, best: Best, other_best: Best, names: tuple[str, str]) -> list[str]:
+    """That the two were trained on different rows, as far as their records tell."""
+    found = []
+    seen = best.record.train_rows, other_best.record.train_rows
+    if None not in seen and seen[0] != seen[1]:
+        found.append(
+            f"They were trained on different numbers of rows, {seen[0]:,} in {names[0]} and {seen[1]:,} in {names[1]}: "
+            "what sets them apart may be the rows, and not the configurations."
+        )
+    elif _data_of(run) != _data_of(other):
+        found.append(
+            "Their training and validation rows are not the same, or not known to be: what sets them apart may be the "
+            "rows, and not the configurations."
+        )
+    return found
+
+
+def _data_of(run: Run) -> object:
+    """The fingerprint of all its splits; of a run that has none, something that equals nothing else."""
+    data = run.recipe.provenance.get("data")
+    known = data.get("fingerprint") if isinstance(data, dict) else None
+    return known if isinstance(known, str) else object()
 
 
 def _changed(

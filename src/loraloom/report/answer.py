@@ -26,6 +26,8 @@ TELLING_FIELDS = (
     "train.num_train_epochs",
 )
 """What names a configuration where a recipe varies nothing."""
+MANY_SETTINGS = 8
+"""Of more axes than these, those that stand at the recipe's default are named apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,15 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Winner:
-    """The best configuration; `split` says which rows `score` is of, `chosen` whether it is best/'s."""
+    """The best configuration; `split` says which rows `score` is of, `chosen` whether it is best/'s.
+
+    `settings` are its values along the axes, `as_default` the axes that are left out of them: many, at their defaults.
+    """
 
     number: int
     chosen: bool
     settings: tuple[tuple[str, str], ...]
+    as_default: tuple[str, ...]
     split: str
     score: Score
     interval: Interval | None
@@ -109,13 +115,18 @@ def _winner(run: Run, board: Leaderboard, record: TrialRecord) -> Winner | None:
     score = record.result.test or record.result.validation
     cap = run.recipe.budget.max_trainable_parameters
     whole = max(record.counts.trainable, cap or 0, 1)
+    names = board.axes or TELLING_FIELDS
+    as_default = tuple(name for name in names if _is_default(record, name)) if len(names) > MANY_SETTINGS else ()
     parts = (("LoRA", record.counts.lora), ("biases", record.counts.bias), ("head", record.counts.head))
     return Winner(
         number=record.number,
         chosen=run.best is not None,
         settings=tuple(
-            (name, wording.value(record.point.get(name, field(record, name)))) for name in board.axes or TELLING_FIELDS
+            (name, wording.value(record.point.get(name, field(record, name))))
+            for name in names
+            if name not in as_default
         ),
+        as_default=as_default,
         split="test" if record.result.test else "validation",
         score=score,
         interval=interval_of(score),
@@ -131,6 +142,12 @@ def _winner(run: Run, board: Leaderboard, record: TrialRecord) -> Winner | None:
         dtype=record.dtype,
         seed=record.seed,
     )
+
+
+def _is_default(record: TrialRecord, name: str) -> bool:
+    section, _, leaf = name.partition(".")
+    fields = type(getattr(record.configuration, section)).model_fields
+    return leaf in fields and field(record, name) == fields[leaf].get_default(call_default_factory=True)
 
 
 def interval_of(score: Score) -> Interval | None:

@@ -55,9 +55,16 @@ class Findings:
 
 
 def findings(
-    run: Run, against_run: Path | None = None, why_not_similar: str | None = None, *, similar: bool = True
+    run: Run,
+    against_run: Path | None = None,
+    why_not_similar: str | None = None,
+    *,
+    similar: bool = True,
+    second: bool = False,
 ) -> Findings:
     """Everything the report says; of the evaluations it reads those of the few trials that are drawn.
+
+    `second` says whether the file that was embedded last, `--compare_file`, is to be compared.
 
     Raises:
         RunError: `against_run` can't be compared with the run.
@@ -89,7 +96,7 @@ def findings(
         test=test,
         failures=failed,
         data=data_findings(run),
-        similarity=similarity(run, problems, why_not_similar, computed=similar),
+        similarity=similarity(run, problems, why_not_similar, computed=similar, second=second),
         against=compared,
         dataset=dataset(run, failed),
         making=made,

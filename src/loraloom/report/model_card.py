@@ -55,10 +55,11 @@ ADAPTER = Form()
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """What the card is of; `chosen` by its search, or None where that is not known."""
+    """What the card is of; `chosen` by its search by `metric`, or None where that is not known."""
 
     record: TrialRecord
     chosen: bool | None
+    metric: str
     cautions: tuple[str, ...]
     base: str
     hub_base: str | None
@@ -97,6 +98,7 @@ def card_without_run(record: TrialRecord, base: Mapping[str, Any], form: Form = 
         _Subject(
             record=record,
             chosen=None,
+            metric="",
             cautions=(
                 "The run that it comes from was not at hand, or had not ended, when this was written: its report may "
                 "have doubts.",
@@ -131,6 +133,7 @@ def _of_run(path: Path, tested: TrialRecord, chosen: bool) -> _Subject:
     return _Subject(
         record=tested,
         chosen=chosen,
+        metric="accuracy" if run.recipe.search.metric == "accuracy" else "macro-F1",
         cautions=doubts,
         **_base(tested, model_facts(run, model)),
         data=value(given.get("name") or "unnamed data"),
@@ -195,6 +198,7 @@ def _results(subject: _Subject, hub_data: str | None) -> Iterator[EvalResult]:
     for split, score in (("test", subject.record.result.test), ("validation", subject.record.result.validation)):
         if score is None:
             continue
+        dataset = _dataset(subject, split)
         for kind, name, number in (
             ("accuracy", f"{split.capitalize()} accuracy", score.accuracy),
             ("f1", f"{split.capitalize()} macro-F1", score.macro_f1),
@@ -202,14 +206,20 @@ def _results(subject: _Subject, hub_data: str | None) -> Iterator[EvalResult]:
             yield EvalResult(
                 task_type="text-classification",
                 task_name="Text classification",
-                dataset_type=hub_data or _slug(subject.data),
-                dataset_name=clean(subject.data),
+                dataset_type=hub_data or _slug(dataset),
+                dataset_name=clean(dataset),
                 dataset_split=split,
                 dataset_revision=subject.data_revision,
                 metric_type=kind,
                 metric_name=name,
                 metric_value=round(number, 6),
             )
+
+
+def _dataset(subject: _Subject, split: str) -> str:
+    """Where the rows of a split come from: the name of their own file where the recipe has one, else of all data."""
+    file = getattr(subject.record.configuration.data, f"{split}_file")
+    return Path(file).name if file else subject.data
 
 
 def _blocks(subject: _Subject, form: Form) -> Iterator[str]:
@@ -287,7 +297,7 @@ def _measured(subject: _Subject) -> Iterator[str]:
     head = ("Split", "Rows", "Accuracy", "95 % interval (Wilson)", "Macro-F1", "Loss")
     yield table(head, rows, numbers=range(1, 6))
     if subject.chosen:
-        flattered = "It was chosen by its validation accuracy, which flatters it there"
+        flattered = f"It was chosen by its validation {subject.metric}, which flatters it there"
         yield f"{flattered}; the test rows had no part in the choice."
 
 

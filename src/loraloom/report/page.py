@@ -19,6 +19,7 @@ from markupsafe import Markup
 from loraloom.report import points, wording
 from loraloom.report.against import MOST_TEXTS
 from loraloom.report.effects.verdicts import BADGES
+from loraloom.report.failures.suspects import MOST_ROWS
 from loraloom.report.findings import Findings
 from loraloom.report.leaderboard import Leaderboard, Row
 from loraloom.report.pictures import Picture
@@ -29,7 +30,8 @@ from loraloom.report.sections import SECTIONS
 
 ROWS_OPEN = 25
 """Leaderboard rows that are seen at once without a script; the rest is folded away."""
-ERRORS_OPEN = 5
+ERRORS_OPEN = 2
+SUSPECTS_SHOWN = 12
 TEXT_SHOWN = 420
 TEXT_KEPT = 20_000
 
@@ -59,6 +61,8 @@ def page(found: Findings, drawn: Mapping[str, Picture] | None, files: tuple[str,
         drawn_effects=drawn_effects,
         rows_open=ROWS_OPEN,
         errors_open=ERRORS_OPEN,
+        suspects_shown=SUSPECTS_SHOWN,
+        most_suspects=MOST_ROWS,
         text_shown=TEXT_SHOWN,
         text_kept=TEXT_KEPT,
         most_changed=MOST_TEXTS,

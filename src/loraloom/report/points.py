@@ -40,3 +40,8 @@ def spread(interval: Interval | None) -> str:
 def size(share: float, interval: Interval | None = None) -> str:
     """`0.3 pp`, without a sign."""
     return f"{abs(100 * share):.{decimals(interval)}f} pp"
+
+
+def points_span(interval: Interval) -> str:
+    """`95 % interval −1.8 … +0.4 pp`"""
+    return f"95 % interval {spread(interval)} pp"

@@ -18,13 +18,16 @@ def write_report(
     drawn: bool = True,
     similar: bool = True,
     against: Path | None = None,
+    second: bool = False,
     why_not_similar: str | None = None,
 ) -> Path:
     """Writes RUN/report/ anew (index.html, CSV tables, PNG pictures) and returns the path of its page.
 
     A run may be under way, stopped or failed: the page says so and shows what there is. Without matplotlib
     there are no pictures, nor where they are not to be `drawn`, which takes most of the time.
-    With `against`, another run's folder, the two winners are compared on the test rows that they share.
+    With `against`, another run's folder, the two winners are compared on the test rows that they share; with `second`,
+    the file whose embeddings were made last is compared (`use/similarity.py: collect`). The page has what is asked for
+    this time, whatever an earlier one had.
     `why_not_similar` says why texts have no embeddings, where that was tried (`use/similarity.py`); with `similar`
     false, the section on similarity says that alone, and none of its seconds are taken.
 
@@ -32,7 +35,7 @@ def write_report(
         RunError: `run` is not a run's folder, or can't be compared with `against`.
         RecipeError: its recipe can't be read.
     """
-    files = report_files(findings(read_run(run), against, why_not_similar, similar=similar), drawn=drawn)
+    files = report_files(findings(read_run(run), against, why_not_similar, similar=similar, second=second), drawn=drawn)
     report = run / "report"
     with replacing_folder(report) as folder:
         for name, content in files.items():

@@ -87,7 +87,7 @@ def read_predicted(folder: Path, classes: int, rows: int | None = None) -> Predi
         probabilities, labels, numbers = parts["probabilities"], parts["labels"], parts["rows"]
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise RunError(f"{path}: can't be read: {type(error).__name__}; its rows are left out") from None
-    if problem := _problem(probabilities, labels, numbers, classes, rows):
+    if problem := why_impossible(probabilities, labels, numbers, classes, rows):
         raise RunError(f"{path}: can't be trusted: {problem}; its rows are left out")
     return Predicted(probabilities.astype(np.float32), labels.astype(np.int64), numbers.astype(np.int64))
 
@@ -109,7 +109,7 @@ def _is_named(folder: Path) -> bool:
         return True  # a manifest that can't be read is said by what verifies it
 
 
-def _problem(
+def why_impossible(
     probabilities: NDArray[Any], labels: NDArray[Any], numbers: NDArray[Any], classes: int, rows: int | None
 ) -> str | None:
     """What makes these arrays impossible, in a few words."""
@@ -162,13 +162,22 @@ def read_rows(run: Path, classes: int) -> dict[int, KeptRow]:
         verify_manifest(folder, (ROWS_FILE,))
     except AdapterError as error:
         raise RunError(f"{error}; texts of validation rows are left out") from None
+    return rows_in(path, classes, "texts of validation rows are left out")
+
+
+def rows_in(path: Path, classes: int, then: str) -> dict[int, KeptRow]:
+    """The rows of a file with a row in each line, by their numbers; `then` is what follows where one is damaged.
+
+    Raises:
+        RunError: a line is not as it was written.
+    """
     kept: dict[int, KeptRow] = {}
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             row = KeptRow.model_validate_json(line)
         except ValidationError as error:
             rule = error.errors()[0]["msg"]
-            raise RunError(f"{path}:{number}: is damaged ({rule}); texts of validation rows are left out") from None
+            raise RunError(f"{path}:{number}: is damaged ({rule}); {then}") from None
         if row.label >= classes:
             raise RunError(f"{path}:{number}: can't be trusted: label {row.label} is not one of {classes} classes")
         kept[row.row] = row

@@ -1,7 +1,7 @@
 """A run folder: made whole or not at all, opened by one process at a time.
 
     RUN/recipe.yaml, study.db, plan.json, commands.json, rows/, trials/0007/, leaderboard.csv,
-    best/, similarity/, report/
+    best/, similarity/, cross_fitted/, report/
 
 A trial's folder is finished when its manifest stands; whatever else is in trials/ is a trial that was broken off.
 """

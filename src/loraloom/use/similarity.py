@@ -1,8 +1,9 @@
 """Makes RUN/similarity/: embeddings of a sample of a run's rows, and of a second file, by the frozen backbone.
 
-This is the part of a report that needs the model and the data; what is kept is used again until either changes. At
-most 4,000 training, 4,000 test, 1,000 validation and 2,000 second rows are embedded, each a stratified part by the
-run's seed. That nothing can be measured is a sentence and no error; a second file that can't be read is one.
+By the embeddings it then has the labels of training rows judged (`use/cross_fitting.py`). This is the part of a report
+that needs the model and the data; what is kept is used again until either changes. At most 4,000 training, 4,000 test,
+1,000 validation and 2,000 second rows are embedded, each a stratified part by the run's seed. That nothing can be
+measured is a sentence and no error; a second file that can't be read is one.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from loraloom.study.embeddings import (
 )
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import Run
+from loraloom.use.cross_fitting import cross_fit, is_cross_fitted
 from loraloom.use.second_set import SecondRows, read_second
 
 MOST = {"train": 4_000, "test": 4_000, "validation": 1_000, "second": 2_000}
@@ -40,7 +42,7 @@ CAUTION = 2.0
 
 REPORTS = 3.0
 
-EMBEDDING = "embedding texts by the frozen model, to measure how alike training and test rows are"
+EMBEDDING = "embedding texts by the frozen model, to measure how alike training and test rows are, and to judge labels"
 
 Progress = Callable[[int, int], None]
 """Hears how many texts are done, and of how many."""
@@ -61,7 +63,7 @@ def collect(
     progress: Progress = lambda _, __: None,
     seconds_left: Callable[[], float] | None = None,
 ) -> str | None:
-    """Embeds what RUN/similarity/ lacks; returns why that could not be done, or None.
+    """Embeds what RUN/similarity/ lacks, and judges training rows by it; returns why rows were not embedded, or None.
 
     `data` are the run's rows where they are at hand, else they are read again. With `seconds_left` it gives up as soon
     as the rest would take more than half of them.
@@ -122,21 +124,35 @@ def _collect(
         raise _NotMeasuredError("the run's recipe does not say what its data and models were")
     kept = _kept(run.path, key)
     has_second = second is None or (kept is not None and _is_of(kept.second, second, winner))
-    if kept is not None and has_second:
+    if kept is None:
+        data = _data(run.recipe, key, data)
+    if kept is None or not has_second:
+        texts = _own_texts(data, key, run.recipe) if kept is None and data is not None else {}
+        total = sum(len(rows) for _, rows in texts.values())
+        chosen = _second_numbers(second, run.recipe) if second and not has_second else np.zeros(0, np.int64)
+        embed = _Embedding(key, winner, total + len(chosen), progress, seconds_left)
+        if kept is None:
+            parts = {name: embed.split(split, rows) for name, (split, rows) in texts.items()}
+            kept = Embeddings(key, parts["train"], parts["validation"], parts["test"], embed.seconds)
+        if second and not has_second:
+            assert compare_file is not None  # it is where `second` is from
+            kept = replace(kept, second=_second(run, winner, compare_file, second, chosen, embed))
+        write_embeddings(run.path, kept)
+    if not is_cross_fitted(run.path, key, len(winner.labels)):
+        _judge_training_rows(run, kept, winner, data, seconds_left)
+
+
+def _judge_training_rows(
+    run: Run, kept: Embeddings, winner: TrialRecord, data: TextData | None, seconds_left: Callable[[], float] | None
+) -> None:
+    """Cross-fits where the run's rows are to be had; the report says where that was not done."""
+    try:
+        train = _data(run.recipe, kept.key, data).train
+        cross_fit(run.path, kept, train, len(winner.labels), run.recipe.values("train.seed")[0], seconds_left)
+    except StoppedError:
+        raise
+    except (LoraloomError, _NotMeasuredError, OSError):
         return
-    texts: dict[str, tuple[Split, NDArray[np.int64]]] = {}
-    if kept is None:
-        texts = _own_texts(run.recipe, key, data)
-    total = sum(len(rows) for _, rows in texts.values())
-    chosen = _second_numbers(second, run.recipe) if second and not has_second else np.zeros(0, np.int64)
-    embed = _Embedding(key, winner, total + len(chosen), progress, seconds_left)
-    if kept is None:
-        parts = {name: embed.split(split, rows) for name, (split, rows) in texts.items()}
-        kept = Embeddings(key, parts["train"], parts["validation"], parts["test"], embed.seconds)
-    if second and not has_second:
-        assert compare_file is not None  # it is where `second` is from
-        kept = replace(kept, second=_second(run, winner, compare_file, second, chosen, embed))
-    write_embeddings(run.path, kept)
 
 
 def _kept(run: Path, key: Key) -> Embeddings | None:
@@ -152,15 +168,21 @@ def _is_of(kept: Second | None, rows: SecondRows, winner: TrialRecord) -> bool:
     return kept is not None and (kept.about.digest, kept.about.winner) == (rows.digest, winner.number)
 
 
-def _own_texts(recipe: Recipe, key: Key, data: TextData | None) -> dict[str, tuple[Split, NDArray[np.int64]]]:
-    """The run's splits, with the numbers of the rows to embed; of training, rows that the winner was trained on."""
-    seed = recipe.values("train.seed")[0]
+def _data(recipe: Recipe, key: Key, data: TextData | None) -> TextData:
+    """The run's rows, read again where they are not at hand."""
     if data is None:
         if not (recipe.data.dataset or recipe.data.train_file):
             raise _NotMeasuredError("the run's rows were given from Python, and are not kept with it")
+        seed = recipe.values("train.seed")[0]
         data = load_data(recipe.data, seed=seed, allow_leak=bool(recipe.provenance.get("allow_leak")))
     if data.fingerprint != key.data:
         raise _NotMeasuredError(f"the data {data.name!r} have changed since the run")
+    return data
+
+
+def _own_texts(data: TextData, key: Key, recipe: Recipe) -> dict[str, tuple[Split, NDArray[np.int64]]]:
+    """The run's splits, with the numbers of the rows to embed; of training, rows that the winner was trained on."""
+    seed = recipe.values("train.seed")[0]
     most = {**MOST, "train": min(MOST["train"], key.trained_rows)}
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
     return {

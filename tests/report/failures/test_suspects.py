@@ -74,7 +74,7 @@ def test_a_suspect_is_named_with_its_row_and_what_it_looks_like() -> None:
     assert found.count == 1
     assert (found.worst[0].row, found.worst[0].label, found.worst[0].suggested) == (70, "cat", "dog")
     assert found.worst[0].of_given == pytest.approx(0.2)
-    assert found.verdict.startswith("1 of 30 test rows have a label that looks wrong")
+    assert found.verdict.startswith("1 of 30 test rows has a label that looks wrong")
 
 
 def test_no_suspect_is_said() -> None:

@@ -238,9 +238,33 @@ def test_a_recipe_that_can_not_be_read_at_first_is_said_and_mended_later(growing
         assert ask(server, "/")[0] == 200
 
 
-def test_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="no such run folder"):
-        make_server(tmp_path / "none", 0)
+def test_what_is_something_else_than_a_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(b"x")
+    for place in ("photos", "photos/cat.jpg"):
+        with pytest.raises(RunError, match=r"not a run folder|no such run folder"):
+            make_server(tmp_path / place, 0)
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["no folder", "an empty folder"])
+def test_it_waits_for_a_run_that_is_yet_to_come(tmp_path: Path, growing: Path, empty: bool) -> None:
+    run = tmp_path / "later"
+    if empty:
+        run.mkdir()
+    with served(run) as server:
+        code, headers, page = ask(server, "/")
+        assert code == 200
+        assert b"There is no run here yet" in page
+        assert b'http-equiv="refresh"' in page
+        assert "script-src" not in headers["Content-Security-Policy"]
+        told = status(server)
+        assert (told["goes_on"], told["version"]) == (True, "")
+        assert ask(server, "/report/index.html")[0] == 503
+        if empty:
+            run.rmdir()
+        growing.rename(run)
+        assert b"<iframe" in ask(server, "/")[2]
+        assert "1 finished trial." in status(server)["detail"]
 
 
 def test_a_render_costs_the_search_a_tenth_of_a_core_at_most(growing: Path, monkeypatch: pytest.MonkeyPatch) -> None:

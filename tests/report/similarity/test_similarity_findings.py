@@ -117,6 +117,20 @@ def test_stale_embeddings_are_not_used(tmp_path: Path) -> None:
     assert "of another winner" in found
 
 
+def test_a_second_set_of_one_row_is_not_judged(tmp_path: Path) -> None:
+    found = found_in(similar_run(tmp_path / "run", second=second_set(1)))
+    assert all(each.verdict.head == "Not measured" for each in found.comparisons[1:])
+    assert "Too few rows" in found.comparisons[1].verdict.figures
+    assert found.on_second == "Accuracy on machine.csv is not measured: it has 1 row, and it takes 20."
+
+
+def test_a_second_set_is_compared_where_it_is_asked_for(tmp_path: Path) -> None:
+    """The page has what this command names, whatever an earlier one has left embeddings of."""
+    run = similar_run(tmp_path / "run", second=second_set())
+    assert "machine.csv" not in write_report(run, drawn=False).read_text()
+    assert "machine.csv" in write_report(run, drawn=False, second=True).read_text()
+
+
 def test_damaged_embeddings_are_named_and_the_report_goes_on(tmp_path: Path) -> None:
     run = similar_run(tmp_path / "run")
     file = run / "similarity" / "embeddings.safetensors"
@@ -131,7 +145,7 @@ def test_damaged_embeddings_are_named_and_the_report_goes_on(tmp_path: Path) -> 
 
 def test_the_page_has_pictures_tables_and_hostile_names_as_text(tmp_path: Path) -> None:
     name = "<script>alert(1)</script>=x.csv"
-    page = write_report(similar_run(tmp_path / "run", second=second_set(file=name, empty=2)))
+    page = write_report(similar_run(tmp_path / "run", second=second_set(file=name, empty=2)), second=True)
     text = page.read_text()
     assert text.count("<script") == 1  # the page's own
     assert "2 rows without a text were left out" in text

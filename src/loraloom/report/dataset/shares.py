@@ -17,7 +17,8 @@ from scipy import stats
 from loraloom.metrics import Interval
 from loraloom.report.failures.classes import ClassLine
 from loraloom.report.failures.groups import Dependence
-from loraloom.report.failures.saying import LEVEL, percent, points, points_span
+from loraloom.report.failures.saying import LEVEL, percent
+from loraloom.report.points import points, points_span
 from loraloom.report.wording import p_value
 
 AS_GOOD_AS_EQUAL = 1.25
@@ -140,7 +141,7 @@ def share_effect(rows: Mapping[str, int], lines: Sequence[ClassLine], of_class: 
         return Effect(len(known), None, None, None, verdict)
     slope, interval = slope_by_class(counts, recalls)
     p = rank_test(counts, recalls)
-    per = f"recall changes by {points(slope)} where a class is twice as common ({points_span(interval)}, "
+    per = f"recall changes by {points(slope, interval)} where a class is twice as common ({points_span(interval)}, "
     per += f"{len(known)} classes)"
     if p <= LEVEL:
         how = "Rare classes do worse" if slope > 0 else "Common classes do worse"

@@ -119,9 +119,9 @@ def _where(run: Run, seen: Observations) -> Iterator[str]:
     configurations, rows = plural(seen.table.size, "configuration"), listed([f"{each:,}" for each in seen.rows])
     most = max(record.train_rows or 0 for record in run.records)
     if seen.epochs is not None:
-        epochs = listed([f"{each:g}" for each in seen.epochs])
+        epochs = listed([f"{each:g}" for each in seen.epochs]) + (" epoch" if seen.epochs == (1,) else " epochs")
         yield (
-            f"{configurations} are compared at their first evaluation, after {epochs} epochs, before any trial was "
+            f"{configurations} are compared at their first evaluation, after {epochs}, before any trial was "
             "ended by its result: what was trained on is a selection of survivors, which would flatter."
         )
     elif seen.selected:
@@ -170,9 +170,9 @@ def _on_interactions(found: Analysis) -> str:
     untested = all_pairs.pairs - all_pairs.tested
     lacking = f"; for {plural(untested, 'other pair')} too few configurations share values" if untested else ""
     if not all_pairs.tested:
-        return (
-            f"None of {plural(all_pairs.pairs, 'pair')} of axes could be tested: too few configurations share values."
-        )
+        which = "The one pair" if all_pairs.pairs == 1 else f"None of the {all_pairs.pairs:,} pairs"
+        could = "could not" if all_pairs.pairs == 1 else "could"
+        return f"{which} of axes {could} be tested: too few configurations share values."
     if not all_pairs.found:
         return f"No interaction was found among {plural(all_pairs.tested, 'pair')} of axes{lacking}."
     interact = "interact" if len(all_pairs.found) > 1 else "interacts"

@@ -21,7 +21,8 @@ from loraloom.calibration import (
 )
 from loraloom.metrics import Interval, mean_interval
 from loraloom.report.failures.kept import Judged
-from loraloom.report.failures.saying import LEVEL, points, points_span
+from loraloom.report.failures.saying import LEVEL
+from loraloom.report.points import points, points_span
 from loraloom.report.wording import p_value
 
 DRAWS = 1_000
@@ -152,7 +153,7 @@ def _verdict(p: float, error: float, ceiling: float, gap: float, interval: Inter
     how = "too sure of itself" if interval[0] > 0 else "not sure enough" if interval[1] < 0 else "wrong both ways"
     return (
         f"Its confidence is {how}: the calibration error is {error:.3f}, where well-calibrated models stay below "
-        f"{ceiling:.3f} on as many rows ({p_value(p)}); confidence less accuracy is {points(gap)} on average "
+        f"{ceiling:.3f} on as many rows ({p_value(p)}); confidence less accuracy is {points(gap, interval)} on average "
         f"({points_span(interval)})."
     )
 

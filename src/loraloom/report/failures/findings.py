@@ -10,20 +10,22 @@ from loraloom.metrics import confusion
 from loraloom.report.failures.calibrated import Calibrated, calibrated
 from loraloom.report.failures.classes import ClassLine, class_lines
 from loraloom.report.failures.groups import Dependence, by_class, by_cut, by_length, by_source, together
-from loraloom.report.failures.kept import Kept, read_kept
+from loraloom.report.failures.kept import read_kept
 from loraloom.report.failures.missed import Missed, missed
 from loraloom.report.failures.selective import Selective, selective
 from loraloom.report.failures.suspects import Suspects, suspects
+from loraloom.report.failures.training_rows import TrainingRows, training_rows
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import Run
-from loraloom.report.wording import duration
-
-FOLDS = 5
+from loraloom.report.wording import listed, plural
 
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """`split` names the rows that all but `missed` and `suspects` are about; None is what the run did not keep."""
+    """`split` names the rows that all but `missed` and `suspects` are about; None is what the run did not keep.
+
+    `suspects` are of rows that the winner judged; `training` is of those that it learnt from.
+    """
 
     split: str
     rows: int
@@ -39,7 +41,31 @@ class Failures:
     selective: Selective
     missed: Missed | None
     suspects: tuple[Suspects, ...]
-    on_training_rows: str
+    training: TrainingRows
+
+    @property
+    def lowest(self) -> ClassLine | None:
+        """The class with the least F1, where any has one."""
+        return min((each for each in self.classes if each.f1 is not None), key=lambda each: each.f1 or 0, default=None)
+
+    @property
+    def wrong_labels(self) -> int:
+        """How many labels look wrong, in all splits that were judged."""
+        return sum(each.count for each in self.judged_labels)
+
+    @property
+    def on_labels(self) -> str:
+        """How many labels look wrong, in a sentence."""
+        parts = [f"{each.count:,} of {plural(each.rows, f'{each.split} row')}" for each in self.judged_labels]
+        if self.training.suspects:
+            parts[-1] += f" ({self.training.judge})"
+        verb = "looks" if self.wrong_labels == 1 else "look"
+        return f"{plural(self.wrong_labels, 'label')} {verb} wrong: {listed(parts)}."
+
+    @property
+    def judged_labels(self) -> tuple[Suspects, ...]:
+        """Of test, validation and training rows, as far as they were judged."""
+        return (*self.suspects, *([self.training.suspects] if self.training.suspects else []))
 
 
 def failures(run: Run, board: Leaderboard, problems: list[str]) -> Failures | None:
@@ -76,15 +102,5 @@ def failures(run: Run, board: Leaderboard, problems: list[str]) -> Failures | No
         selective=selective(judged, kept.validation),
         missed=missed(kept, labels),
         suspects=tuple(suspects(each, labels) for each in (kept.test, kept.validation) if each is not None),
-        on_training_rows=_on_training_rows(kept),
-    )
-
-
-def _on_training_rows(kept: Kept) -> str:
-    timings = kept.winner.timings
-    cost = f"about {duration(FOLDS * timings.seconds)} here" if timings else f"{FOLDS} times a trial's time"
-    return (
-        "Training rows are not judged: the model has learnt their labels, so what it says of them is no evidence. That "
-        f"takes cross-fitting, which this report does not do: {FOLDS} trainings of the winner's configuration, each "
-        f"without a fifth of the rows, which it then judges ({cost})."
+        training=training_rows(run, kept.winner, problems),
     )

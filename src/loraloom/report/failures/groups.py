@@ -18,7 +18,8 @@ from scipy import special, stats
 from loraloom.metrics import Interval, wilson_interval
 from loraloom.report import wording
 from loraloom.report.failures.kept import Judged
-from loraloom.report.failures.saying import FEWEST_ERRORS, LEVEL, percent, points, points_span, too_few
+from loraloom.report.failures.saying import FEWEST_ERRORS, LEVEL, percent, too_few
+from loraloom.report.points import points, points_span
 from loraloom.report.wording import p_value
 
 MOST_SOURCES = 12
@@ -226,7 +227,7 @@ def _verdict(name: str, found: Dependence, tests: int) -> str:
     sentence = f"{yes if found.found else no} ({p_value(found.adjusted)}{corrected})"
     if found.between is not None and found.difference is not None and found.interval is not None:
         one, other = found.between
-        sentence += f": the accuracy of {one} less that of {other} is {points(found.difference)}"
+        sentence += f": the accuracy of {one} less that of {other} is {points(found.difference, found.interval)}"
         sentence += f" ({points_span(found.interval)})"
     elif found.found:
         low, high = (pick(found.groups, key=lambda each: each.accuracy) for pick in (min, max))

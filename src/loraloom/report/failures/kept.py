@@ -166,7 +166,7 @@ def _of_validation(own: Predicted, rows: Mapping[int, KeptRow], winner: TrialRec
     return Judged(
         split="validation",
         labels=own.labels,
-        probabilities=_summing(own.probabilities.astype(np.float64)),
+        probabilities=summing(own.probabilities.astype(np.float64)),
         predictions=own.probabilities.argmax(axis=1),
         numbers=own.rows,
         texts=tuple(row.text for row in known) if whole else None,
@@ -194,7 +194,7 @@ def _of_test(run: Run, winner: TrialRecord, problems: list[str]) -> Judged | Non
     return Judged(
         split="test",
         labels=np.array([row.label for row in rows]),
-        probabilities=_summing(probabilities),
+        probabilities=summing(probabilities),
         predictions=predictions,
         numbers=np.array([row.row for row in rows]),
         texts=tuple(row.text for row in rows),
@@ -204,6 +204,6 @@ def _of_test(run: Run, winner: TrialRecord, problems: list[str]) -> Judged | Non
     )
 
 
-def _summing(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+def summing(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rows that sum to 1, whatever a file has rounded."""
     return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True), dtype=np.float64)

@@ -1,24 +1,10 @@
-"""How tests are put in words: differences in percentage points, and what is too little to tell."""
+"""How tests are put in words: shares in percent, and what is too little to tell."""
 
 from __future__ import annotations
-
-from loraloom.metrics import Interval
 
 LEVEL = 0.05
 FEWEST_ERRORS = 5
 """Fewer wrong rows than these show no pattern, whatever a test says."""
-
-
-def points(difference: float) -> str:
-    """A difference of shares: +1.2 pp, −0.3 pp."""
-    text = f"{100 * difference:+.1f}"
-    return ("0.0" if float(text) == 0 else text.replace("-", "−")) + " pp"
-
-
-def points_span(interval: Interval) -> str:
-    """95 % interval −1.8 … +0.4 pp."""
-    low, high = (points(end).removesuffix(" pp") for end in interval)
-    return f"95 % interval {low} … {high} pp"
 
 
 def percent(share: float) -> str:

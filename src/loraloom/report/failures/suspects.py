@@ -1,4 +1,4 @@
-"""Labels that look wrong, by confident learning on rows that the winner did not learn from.
+"""Labels that look wrong, by confident learning on rows that their judge did not learn from.
 
 numpy only, one pass over the probabilities. Rejected: cleanlab, which is this and much more, for a page of arithmetic;
 thresholds at 0.5, which blame the classes that a model is less sure of.
@@ -6,7 +6,7 @@ thresholds at 0.5, which blame the classes that a model is less sure of.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,8 @@ from loraloom.metrics import Interval, wilson_interval
 from loraloom.report.failures.kept import Judged
 from loraloom.report.failures.saying import percent
 
-MOST_ROWS = 12
+MOST_ROWS = 200
+"""Rows of a split that are listed in suspect_labels.csv."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,30 +83,44 @@ def confident_learning(labels: ArrayLike, probabilities: ArrayLike) -> Confident
 
 
 def suspects(judged: Judged, labels: Sequence[str]) -> Suspects:
-    """The rows of a split whose label looks wrong."""
-    found = confident_learning(judged.labels, judged.probabilities)
-    rows, count = int(judged.labels.size), len(found.rows)
+    """The rows of a split whose label looks wrong to the winner."""
+    texts = dict(zip(judged.numbers.tolist(), judged.texts, strict=True)) if judged.texts is not None else {}
+    return named(judged.split, judged.labels, judged.probabilities, judged.numbers, texts, labels)
+
+
+def named(
+    split: str,
+    given: NDArray[np.int64],
+    probabilities: NDArray[np.float64],
+    numbers: NDArray[np.int64],
+    texts: Mapping[int, str],
+    labels: Sequence[str],
+) -> Suspects:
+    """The rows `numbers` (N,) whose label, `given` (N,), contradicts out-of-sample `probabilities` (N, C)."""
+    found = confident_learning(given, probabilities)
+    rows, count = int(given.size), len(found.rows)
     worst = tuple(
         Suspect(
-            row=int(judged.numbers[row]),
-            text=judged.texts[row] if judged.texts is not None else None,
-            label=labels[int(judged.labels[row])],
+            row=int(numbers[row]),
+            text=texts.get(int(numbers[row])),
+            label=labels[int(given[row])],
             suggested=labels[looks],
-            of_given=float(judged.probabilities[row, judged.labels[row]]),
-            of_suggested=float(judged.probabilities[row, looks]),
+            of_given=float(probabilities[row, given[row]]),
+            of_suggested=float(probabilities[row, looks]),
         )
         for row, looks in zip(found.rows[:MOST_ROWS].tolist(), found.suggested.tolist(), strict=False)
     )
     interval = wilson_interval(count, rows)
-    return Suspects(judged.split, rows, count, count / rows, interval, worst, _verdict(judged, count, interval))
+    wrong = int((probabilities.argmax(axis=1) != given).sum())
+    verdict = _verdict(split, rows, count, interval, wrong)
+    return Suspects(split, rows, count, count / rows, interval, worst, verdict)
 
 
-def _verdict(judged: Judged, count: int, interval: Interval) -> str:
-    rows, wrong = int(judged.labels.size), int((~judged.right).sum())
+def _verdict(split: str, rows: int, count: int, interval: Interval, wrong: int) -> str:
     if not count:
-        return f"No label of the {rows:,} {judged.split} rows looks wrong to it."
-    what = f"{count:,} of {rows:,} {judged.split} rows have a label that looks wrong"
+        return f"No label of the {rows:,} {split} rows looks wrong to it."
     return (
-        f"{what} ({percent(count / rows)}, 95 % interval {percent(interval[0])} to {percent(interval[1])}), beside "
-        f"{wrong:,} that it gets wrong."
+        f"{count:,} of {rows:,} {split} rows {'has' if count == 1 else 'have'} a label that looks wrong "
+        f"({percent(count / rows)}, 95 % interval {percent(interval[0])} to {percent(interval[1])}), beside {wrong:,} "
+        "that it gets wrong."
     )

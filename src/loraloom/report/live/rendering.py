@@ -52,7 +52,7 @@ class LiveReport:
 
     def state(self) -> State:
         """Where the run is, at this moment."""
-        return state_of(self._run)
+        return state_of(self._run, seen=self._rendered is not None)
 
     def latest(self) -> Rendered:
         """The newest render that there is; a newer one is begun where it is due.

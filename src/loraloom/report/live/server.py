@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 
 from loraloom.errors import LoraloomError
 from loraloom.report.live.rendering import LiveReport, Rendered
-from loraloom.report.live.shell import POLICY, shell
+from loraloom.report.live.shell import POLICY, WAITING_POLICY, shell, waiting
+from loraloom.report.live.state import State, is_awaited
 from loraloom.report.wording import clean, plural
 from loraloom.study.run import Run
 
@@ -50,13 +51,16 @@ class WatchServer(ThreadingHTTPServer):
 
 
 def make_server(run: Path, port: int) -> WatchServer:
-    """A server of the report of the run in `run`; `serve_forever` serves. Port 0 takes any that is free.
+    """A server of the report of the run in `run`, which may be yet to come; `serve_forever` serves.
+
+    Port 0 takes any that is free.
 
     Raises:
-        RunError: there is no run.
+        RunError: `run` is something else than a run.
         LoraloomError: the port can't be taken.
     """
-    Run(run)
+    if not is_awaited(run):
+        Run(run)
     try:
         return WatchServer(run, port)
     except (OSError, OverflowError) as error:
@@ -81,12 +85,16 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._is_ours():
             self._plain(HTTPStatus.MISDIRECTED_REQUEST, f"ask for this by {HOST} or localhost")
             return
+        place = self.path.partition("?")[0]
+        state = self.server.report.state()
+        if state.name == "waiting" and place in ("/", "/status"):
+            self._wait(place, state)
+            return
         try:
             rendered = self.server.report.latest()
         except LoraloomError as error:
             self._plain(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
             return
-        place = self.path.partition("?")[0]
         if place == "/":
             self._send(
                 HTTPStatus.OK, "text/html; charset=utf-8", self._shell(rendered), {"Content-Security-Policy": POLICY}
@@ -97,6 +105,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._file(name, rendered)
         else:
             self._plain(HTTPStatus.NOT_FOUND, "there is no such file in the report")
+
+    def _wait(self, place: str, state: State) -> None:
+        if place == "/":
+            page = waiting(clean(self.server.name), state).encode()
+            self._send(HTTPStatus.OK, "text/html; charset=utf-8", page, {"Content-Security-Policy": WAITING_POLICY})
+        else:
+            told = {"sentence": state.sentence, "goes_on": state.goes_on, "detail": "", "version": ""}
+            self._send(HTTPStatus.OK, "application/json", json.dumps(told).encode())
 
     def do_HEAD(self) -> None:
         """As GET, without what it asks for."""

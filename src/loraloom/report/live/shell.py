@@ -67,6 +67,27 @@ POLICY = (
 )
 
 
+WAITING_POLICY = f"default-src 'none'; style-src {_source(STYLE)}; base-uri 'none'; form-action 'none'"
+
+
+def waiting(name: str, state: State) -> str:
+    """The page before there is a run: the browser asks for it again every few seconds, until it is the report's."""
+    page = Markup(
+        "<!doctype html>\n"
+        '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta http-equiv="refresh" content="{seconds}">\n'
+        "<title>{name} – loraloom watch</title>\n<style>{style}</style>\n</head>\n<body>\n"
+        '<p class="on" role="status"><i aria-hidden="true"></i><b>{sentence}</b></p>\n</body>\n</html>\n'
+    )
+    return page.format(
+        name=escape(name),
+        style=Markup(STYLE),  # noqa: S704  # ours
+        seconds=SECONDS,
+        sentence=state.sentence,
+    )
+
+
 def shell(name: str, state: State, detail: str, version: str) -> str:
     """The page; `name` is the run's."""
     page = Markup(

@@ -12,30 +12,46 @@ from typing import Literal
 
 from loraloom.errors import RunError
 from loraloom.study.commands import COMMANDS, read_commands
+from loraloom.study.cross_fitted import FOLDER as CROSS_FITTED
 from loraloom.study.durable import MANIFEST
 from loraloom.study.embeddings import SIMILARITY
 from loraloom.study.evidence import ROWS
 from loraloom.study.run import BEST, PLAN, RECIPE, TRIALS, in_use
 
 Stamp = tuple[object, ...]
-_READ = (RECIPE, PLAN, COMMANDS, *(f"{folder}/{MANIFEST}" for folder in (BEST, ROWS, SIMILARITY)))
+_READ = (RECIPE, PLAN, COMMANDS, *(f"{folder}/{MANIFEST}" for folder in (BEST, ROWS, SIMILARITY, CROSS_FITTED)))
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """`goes_on` is whether more is to be expected soon."""
 
-    name: Literal["under way", "ended", "broken off", "unknown", "gone"]
+    name: Literal["waiting", "under way", "ended", "broken off", "unknown", "gone"]
     sentence: str
 
     @property
     def goes_on(self) -> bool:
-        return self.name in ("under way", "unknown")
+        return self.name in ("waiting", "under way", "unknown")
 
 
-def state_of(run: Path) -> State:
-    """Who holds the run's lock goes on with it; else the last command's end says how it ended."""
+def is_awaited(run: Path) -> bool:
+    """Whether a search can still make the run: where it is to be there is nothing."""
+    try:
+        return not any(run.iterdir())
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
+def state_of(run: Path, *, seen: bool = True) -> State:
+    """Who holds the run's lock goes on with it; else the last command's end says how it ended.
+
+    `seen` says whether the run was there before: if not, it may be yet to come.
+    """
     if not (run / RECIPE).is_file():
+        if not seen and is_awaited(run):
+            return State("waiting", "There is no run here yet. It is shown as soon as a search begins it.")
         return State("gone", "The run's folder is gone. This is the last that was seen of it.")
     held = in_use(run)
     if held:

@@ -36,10 +36,10 @@ def failures(found: Findings) -> Iterator[str]:
     failed = found.failures
     if failed is None:
         return
-    parts = (failed.by_class, failed.by_length, failed.by_cut, failed.by_source, failed.missed, *failed.suspects)
+    parts = (failed.by_class, failed.by_length, failed.by_cut, failed.by_source, failed.missed, *failed.judged_labels)
     said = [part.verdict for part in parts if part is not None]
     yield bullets(text(each) for each in (*said, failed.calibrated.verdict, failed.calibrated.remedy,
-                                          failed.selective.verdict) if each)  # fmt: skip
+                                          failed.training.how, failed.selective.verdict) if each)  # fmt: skip
 
 
 def dataset(found: Findings) -> Iterator[str]:

@@ -8,6 +8,7 @@ from loraloom.report.findings import Findings
 from loraloom.report.pictures.confusion import draw_confusion
 from loraloom.report.pictures.curves import draw_curves
 from loraloom.report.pictures.dataset import draw_dataset
+from loraloom.report.pictures.details import draw_details
 from loraloom.report.pictures.drawing import STYLE, Picture
 from loraloom.report.pictures.effects import draw_effects
 from loraloom.report.pictures.failures import draw_failures
@@ -32,6 +33,7 @@ def pictures(found: Findings) -> dict[str, Picture] | None:
         if found.tradeoffs:
             drawn |= draw_tradeoffs(found.tradeoffs)
         drawn |= draw_effects(found.effects)
+        drawn |= draw_details(found.details)
         if found.curves:
             drawn |= draw_curves(found.curves)
         if found.gap:

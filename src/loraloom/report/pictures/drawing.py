@@ -73,16 +73,16 @@ def picture(
     figure = Figure(figsize=size)
     axes = figure.add_subplot()
     draw(axes)
-    svg = for_page(_saved(figure, "svg", facecolor="none"), name, title, sentence, marks)
+    svg = for_page(saved(figure, "svg", facecolor="none"), name, title, sentence, marks)
     if legend:
         handles = [line for line in axes.get_lines() if line.get_label() == "validation"]
         figure.set_figheight(size[1] + 0.22 * len(legend) + 0.2)
         figure.legend(handles, legend, loc="outside lower left", frameon=False, fontsize=8)
     axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
-    return Picture(name, Markup(svg), _saved(figure, "png", dpi=160))  # noqa: S704  # drawn and escaped by us
+    return Picture(name, Markup(svg), saved(figure, "png", dpi=160))  # noqa: S704  # drawn and escaped by us
 
 
-def _saved(figure: Figure, kind: str, **options: Any) -> bytes:
+def saved(figure: Figure, kind: str, **options: Any) -> bytes:
     nameless = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[kind]
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, metadata=nameless, **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,11 +79,12 @@ class Similarity:
 
 
 def similarity(
-    run: Run, problems: list[str], why_not: str | None = None, *, computed: bool = True
-) -> Similarity | str:  # fmt: skip
+    run: Run, problems: list[str], why_not: str | None = None, *, computed: bool = True, second: bool = True
+) -> Similarity | str:
     """The section's findings, or why there are none; `why_not` says what could not be embedded, and why.
 
-    Where it is not to be `computed`, which takes a few seconds, nothing that was kept is read.
+    Where it is not to be `computed`, which takes a few seconds, nothing that was kept is read. A second file whose
+    embeddings are kept is compared where `second` asks for it.
     """
     if not computed:
         return why_not or "it was left out"
@@ -100,7 +101,7 @@ def similarity(
         return why_not or "what was kept of it is of another winner; `loraloom report RUN` makes it anew"
     if min(len(kept.train), len(kept.test)) < 2:
         return "there are too few rows"
-    return _computed(run, run.best, kept, why_not)
+    return _computed(run, run.best, kept if second else replace(kept, second=None), why_not)
 
 
 def _computed(run: Run, best: Best, kept: Embeddings, why_not: str | None) -> Similarity:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from loraloom.metrics import Interval, wilson_interval
 from loraloom.report.points import points, spread
 from loraloom.report.similarity.trend import at_equal_distance
+from loraloom.report.similarity.two_sample import FEWEST_ROWS
 from loraloom.report.similarity.verdicts import ratio, ratio_span
 from loraloom.report.wording import plural
 from loraloom.study.embeddings import SecondAbout
@@ -22,6 +23,9 @@ def on_second(about: SecondAbout, test: Answered, second: Answered) -> str:
     if correct is None:
         why = about.unlabelled or "its labels were predicted by another winner"
         return f"Accuracy on {about.file} is not measured: {why}."
+    if len(correct) < FEWEST_ROWS:
+        few = plural(len(correct), "row")
+        return f"Accuracy on {about.file} is not measured: it has {few}, and it takes {FEWEST_ROWS}."
     right, rows = int(correct.sum()), len(correct)
     low, high = wilson_interval(right, rows)
     opening = (

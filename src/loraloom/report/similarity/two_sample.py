@@ -87,8 +87,7 @@ def classifier_auc(first: Vectors, second: Vectors, seed: int) -> tuple[float, I
 
     Halves and no cross-validation: folds depend on each other, and an interval that takes them for independent left
     out the truth in 16 of 100 simulations. Sources: Lopez-Paz and Oquab, "Revisiting classifier two-sample tests",
-    ICLR 2017, section 3, with the AUC in place of the accuracy since sets differ in size; Hanley and McNeil, "The
-    meaning and use of the area under a receiver operating characteristic (ROC) curve", Radiology 143 (1982), 29–36.
+    ICLR 2017, section 3, with the AUC in place of the accuracy since sets differ in size; its interval: `auc_interval`.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
@@ -102,16 +101,29 @@ def classifier_auc(first: Vectors, second: Vectors, seed: int) -> tuple[float, I
     model = regression(class_weight="balanced", max_iter=1_000).fit(seen, labels_seen)
     auc = float(roc_auc_score(labels_unseen, model.decision_function(unseen)))
     positives = int(labels_unseen.sum())
-    return auc, _auc_interval(auc, positives, len(labels_unseen) - positives)
+    return auc, auc_interval(auc, positives, len(labels_unseen) - positives)
 
 
-def _auc_interval(auc: float, positives: int, negatives: int) -> Interval:
-    pairs_above, pairs_below = auc / (2 - auc), 2 * auc * auc / (1 + auc)
-    variance = (
-        auc * (1 - auc) + (positives - 1) * (pairs_above - auc * auc) + (negatives - 1) * (pairs_below - auc * auc)
-    ) / (positives * negatives)
-    reach = float(norm.isf(0.025)) * math.sqrt(max(0.0, variance))
-    return max(0.0, auc - reach), min(1.0, auc + reach)
+def auc_interval(auc: float, positives: int, negatives: int) -> Interval:
+    """95 % of an AUC: the values whose own standard error would let it be found. It has width where `auc` is 0 or 1.
+
+    Source: Newcombe, "Confidence intervals for an effect size measure based on the Mann-Whitney statistic. Part 2:
+    asymptotic methods and evaluation", Statistics in Medicine 25 (2006), 559–573, method 5: Hanley and McNeil's
+    variance with (m + n) / 2 − 1 in place of both m − 1 and n − 1, taken at the limit and not at the estimate.
+    """
+    from scipy.optimize import brentq
+
+    z, size = float(norm.isf(0.025)), (positives + negatives) / 2 - 1
+
+    def beyond(limit: float, found: float) -> float:
+        spread = 1 + size * ((1 - limit) / (2 - limit) + limit / (1 + limit))
+        return found - limit - z * math.sqrt(limit * (1 - limit) * spread / (positives * negatives))
+
+    def lower(found: float) -> float:
+        end = min(found, 1 - 1e-12)  # at 1 itself the error is 0: the limit is the other root
+        return 0.0 if beyond(end, found) >= 0 else float(brentq(beyond, 0.0, end, args=(found,)))
+
+    return lower(auc), 1 - lower(1 - auc)
 
 
 def _part(vectors: Vectors, generator: np.random.Generator) -> Vectors:

@@ -40,7 +40,8 @@ def ratio_span(interval: Interval) -> str:
 def on_difference(found: TwoSample | None, p: float, rows: tuple[int, int]) -> Verdict:
     """`p` is corrected; `rows` are those of the two sets."""
     if found is None:
-        return Verdict("Not measured", f"There are {rows[0]:,} and {rows[1]:,} rows; it takes {FEWEST_ROWS} of each.")
+        there = f"there are {rows[0]:,} and {rows[1]:,}"
+        return Verdict("Not measured", f"Too few rows: {there}, and it takes {FEWEST_ROWS} of each.")
     low, high = found.auc_interval
     figures = (
         f"A classifier that was fitted to half of the rows ranks, of the other half, a row of the one set above a row "

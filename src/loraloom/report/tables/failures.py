@@ -39,10 +39,10 @@ def failure_tables(found: Failures) -> dict[str, str]:
         made["missed_by_all.csv"] = csv_text(
             ("row", "label", "predicted", "trials_agreeing", "mean_probability_of_label", "text"), _missed(found.missed)
         )
-    if any(each.worst for each in found.suspects):
+    if any(each.worst for each in found.judged_labels):
         made["suspect_labels.csv"] = csv_text(
             ("split", "row", "label", "looks_like", "probability_of_label", "probability_of_other", "text"),
-            _suspects(found.suspects),
+            _suspects(found.judged_labels),
         )
     return made
 
