@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test torture hostile simulations torchless lint screenshots bench clean
+.PHONY: help setup demo test package torture hostile simulations torchless lint screenshots bench clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s%s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ test: setup ## lint, then the tests, some of them in a browser
 	scripts/browser
 	scripts/check
 	scripts/test
+
+package: setup ## the wheel and the sdist, in dist/, built twice and compared; scripts/try_package.py tries them
+	scripts/package
 
 torture: setup ## all faults by the thousand, hours: kills, signals, failing calls, power cuts, damage; see docs/faults.md
 	$(BIN)/python -m tests.faults.torture

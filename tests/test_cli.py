@@ -85,6 +85,7 @@ def test_the_options_of_every_command_are_known() -> None:
             "--log_texts",
         },
         "schema": {"--out"},
+        "recipes": {"name"},
         "doctor": {"recipe", "--json"},
     }
 
@@ -267,6 +268,7 @@ def test_a_page_is_not_printed_where_there_is_no_browser(
     ("arguments", "said"),
     [
         (["search", "nowhere.yaml", "--out", "{tmp}/run"], "nowhere.yaml: no such recipe"),
+        (["recipes", "nothing"], "nothing: no such recipe comes with loraloom; there are agnews-auto, "),
         (["search", "{recipe}", "--out", "{tmp}/run", "--set", "lora.r=0"], "lora.r: 0 is too small"),
         (["search", "{recipe}", "--out", "{trained}"], "holds a run already"),
         (["search", "{recipe}", "--out", "{tmp}"], "is not empty"),

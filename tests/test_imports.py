@@ -13,6 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "loraloom"
 ORDER = (
     "errors",
+    "shipped",
     "recipe",
     "metrics",
     "calibration",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from loraloom.cli.completion import complete_recipe, complete_shipped
 from loraloom.cli.options import (
     AdapterPath,
     AdapterPaths,
@@ -71,10 +72,27 @@ app = typer.Typer(
     help="Finds the most accurate LoRA text classifier that a parameter, memory and time budget allows, and shows why.",
     epilog="Exit codes: 0 done, 2 something for you to mend, 75 stopped (resume goes on), 130 Ctrl-C, 1 our fault.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"loraloom {version('loraloom')}")
+        raise typer.Exit
+
+
+@app.callback()
+def every_command(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """What may stand before a command."""
 
 
 @app.command()
@@ -516,10 +534,36 @@ def schema(out: Annotated[Path | None, typer.Option("--out", help="Write it here
 
 
 @app.command()
+def recipes(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="Print this one.", show_default=False, autocompletion=complete_shipped),
+    ] = None,
+) -> None:
+    """List the recipes that come with loraloom, or print one, to be changed and kept.
+
+    Their names stand for them wherever a recipe is asked for: loraloom search demo --out runs/demo.
+    Example: loraloom recipes agnews-auto > mine.yaml
+    """
+    from loraloom.shipped import shipped_recipes, shipped_text
+
+    if name is not None:
+        typer.echo(shipped_text(name), nl=False)
+        return
+    from rich.console import Console
+
+    from loraloom.terminal.recipes import print_recipes
+
+    print_recipes(Console(), shipped_recipes())
+
+
+@app.command()
 def doctor(
     recipe: Annotated[
         Path | None,
-        typer.Argument(metavar="RECIPE", help="Speak of this recipe's model.", show_default=False),
+        typer.Argument(
+            metavar="RECIPE", help="Speak of this recipe's model.", show_default=False, autocompletion=complete_recipe
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

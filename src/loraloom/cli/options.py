@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.", show_default=False)]
+from loraloom.cli.completion import complete_adapter, complete_recipe, complete_run
+
+RecipePath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RECIPE",
+        help="The recipe: a YAML file, or the name of one that comes with loraloom.",
+        show_default=False,
+        autocompletion=complete_recipe,
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="The run folder to make.", show_default=False)]
 Overrides = Annotated[
     list[str],
@@ -46,17 +56,26 @@ RayAddress = Annotated[
 GpusPerPack = Annotated[
     float | None, typer.Option("--gpus_per_pack", help="With --ray: of a GPU for each pack, such as 0.5.")
 ]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
+RunPath = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="A run folder.", show_default=False, autocompletion=complete_run),
+]
 AdapterPath = Annotated[
     Path,
     typer.Argument(
-        metavar="ADAPTER", help="A trial's folder, such as RUN/best, or owner/name on the hub.", show_default=False
+        metavar="ADAPTER",
+        help="A trial's folder, such as RUN/best, or owner/name on the hub.",
+        show_default=False,
+        autocompletion=complete_adapter,
     ),
 ]
 AdapterPaths = Annotated[
     list[Path],
     typer.Argument(
-        metavar="ADAPTER", help="Trials' folders, such as RUN/best; several are an ensemble.", show_default=False
+        metavar="ADAPTER",
+        help="Trials' folders, such as RUN/best; several are an ensemble.",
+        show_default=False,
+        autocompletion=complete_adapter,
     ),
 ]
 TextColumns = Annotated[

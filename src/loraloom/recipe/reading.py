@@ -22,6 +22,7 @@ from loraloom.recipe.axis_reading import base_of, candidates_of, read_axis
 from loraloom.recipe.conditions import check_conditions
 from loraloom.recipe.fields import LIST_FIELDS, NOT_AXES, SECTIONS
 from loraloom.recipe.problems import Source, explain, kind
+from loraloom.shipped import find_recipe
 
 MAX_RECIPE_BYTES = 1_000_000
 
@@ -57,12 +58,15 @@ _Yaml12Loader.add_constructor(
 def read_recipe(
     source: Path | str | Mapping[str, Any], overrides: Sequence[str] = (), *, most_bytes: int = MAX_RECIPE_BYTES
 ) -> Recipe:
-    """Reads a recipe from a YAML file or a mapping, with `--set` overrides (`lora.r=2,4,8`) put over it.
+    """Reads a recipe from a YAML file, by a shipped one's name, or from a mapping, and puts `--set` overrides over it.
 
     Raises:
         RecipeError: the file can't be read, or breaks rules; all broken rules are named at once.
     """
-    written = _from_mapping(source) if isinstance(source, Mapping) else _from_file(Path(source), most_bytes)
+    if isinstance(source, Mapping):
+        written = _from_mapping(source)
+    else:
+        written = _from_file(find_recipe(Path(source)), most_bytes)
     for override in overrides:
         _override(written, override)
     recipe = _validate(written)
@@ -129,7 +133,7 @@ def _text(path: Path, most_bytes: int) -> str:
             raise RecipeError(f"{path}: {path.stat().st_size:,} bytes is too large; at most {most_bytes:,} are read")
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
-        raise RecipeError(f"{path}: no such recipe") from None
+        raise RecipeError(f"{path}: no such recipe; those that come with loraloom: loraloom recipes") from None
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: not UTF-8 at byte {error.start}") from None
     except (OSError, ValueError) as error:

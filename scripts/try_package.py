@@ -1,0 +1,111 @@
+"""Installs what `make package` built in fresh environments, and uses it there as people do.
+
+    python scripts/try_package.py                       the wheel, bare, and with each extra alone
+    python scripts/try_package.py --only bare demo      some of these
+    python scripts/try_package.py --sdist --only bare   the sdist
+    python scripts/try_package.py --python python3.13   another interpreter
+
+Each environment takes a minute or several, and is removed at the end: pip's cache makes the second quicker than the
+first. In each the commands that need no extra are used, a tiny search is run where there is a model to run it on, and
+every extra that is not there is asked for: that must be one sentence that says what to install, and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.conftest import make_rows, write_csv, write_model  # noqa: E402
+from tests.test_extras import ASKING, EXTRAS, PROJECT, brought_by  # noqa: E402
+
+ALWAYS: dict[tuple[str, ...], str] = {
+    ("--version",): "loraloom {version}",
+    ("--help",): "dashboard",
+    ("recipes",): "agnews-roberta-base",
+    ("schema",): "lora_alpha",
+    ("budget", "agnews-roberta-base"): "759,556",
+    ("doctor",): "GFLOP/s",
+    ("search", "tiny.yaml", "--out", "run", "--quiet"): "winner",
+    ("predict", "run/best", "--text", "the cat"): "prediction",
+    ("report", "run"): "index.html",
+}
+"""What works without any extra, and a word that it prints."""
+
+
+def main() -> None:
+    options = _options()
+    pattern = "*.tar.gz" if options.sdist else "*.whl"
+    built = sorted((ROOT / "dist").glob(pattern))
+    if not built:
+        sys.exit(f"dist/{pattern}: there is none; run scripts/package first")
+    with tempfile.TemporaryDirectory(prefix="try-package-") as name:
+        place = Path(name)
+        _write_inputs(place)
+        for extra in options.only or ["bare", *EXTRAS]:
+            _try(options.python, built[-1], extra, place)
+    print(f"{built[-1].name} works in each of these")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--python", default=sys.executable, help="the interpreter to make environments of")
+    parser.add_argument("--sdist", action="store_true", help="install the sdist, which builds a wheel")
+    parser.add_argument("--only", nargs="+", choices=["bare", *EXTRAS], help="only these environments")
+    return parser.parse_args()
+
+
+def _write_inputs(place: Path) -> None:
+    """A tiny model, rows that it learns, and what the commands of `ASKING` name."""
+    write_model(place / "model")
+    write_csv(place / "rows.csv", make_rows(150, seed=1))
+    tiny = "data: {train_file: rows.csv, validation_share: 0.2, max_length: 16}\nbackbone: {model: ./model}\n"
+    (place / "tiny.yaml").write_text(tiny + "lora: {r: 2}\ntrain: {learning_rate: 0.02, bf16: false}\n")
+    (place / "rows.yaml").write_text("data: {train_file: rows.csv.zst}\nbackbone: {model: ./model}\n")
+    (place / "rows.csv.zst").write_bytes(b"\x28\xb5\x2f\xfd")
+    (place / "a_run").mkdir()
+    (place / "a_run" / "recipe.yaml").write_text("data: {train_file: rows.csv}\n")
+
+
+def _try(python: str, built: Path, extra: str, place: Path) -> None:
+    print(f"== {extra}", flush=True)
+    environment = place / "environment"
+    subprocess.run([python, "-m", "venv", environment], check=True)
+    binaries = environment / "bin"
+    wanted = str(built) if extra == "bare" else f"{built}[{extra}]"
+    subprocess.run([binaries / "pip", "install", "--quiet", wanted], check=True)
+    subprocess.run([binaries / "pip", "check"], check=True)
+    for command, word in ALWAYS.items():
+        _expect(binaries, place, command, 0, word.format(version=PROJECT["version"]))
+    if extra == "demo":
+        _expect(binaries, place, ("budget", "demo"), 0, "parameters")
+    listing = [binaries / "pip", "list", "--format=json"]
+    listed = json.loads(subprocess.run(listing, capture_output=True, text=True, check=True).stdout)
+    installed = {canonicalize_name(package["name"]) for package in listed}
+    for other, command in ASKING.items():
+        if other in EXTRAS and not brought_by(other) <= installed:  # one extra may bring another's packages
+            _expect(binaries, place, command, 2, f"pip install 'loraloom[{other}]'")
+    shutil.rmtree(place / "run")
+    shutil.rmtree(environment)
+
+
+def _expect(binaries: Path, place: Path, command: Sequence[str], code: int, word: str) -> None:
+    done = subprocess.run([binaries / "loraloom", *command], cwd=place, capture_output=True, text=True, check=False)
+    said = done.stdout if code == 0 else done.stderr
+    print(f"{'ok ' if done.returncode == code and word in said else 'NOT'} loraloom {' '.join(command)}", flush=True)
+    if done.returncode != code or word not in said or "Traceback" in done.stderr:
+        sys.exit(f"exit code {done.returncode}, where {code} and {word!r} were expected:\n{done.stdout}{done.stderr}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""What the Tab key offers for a recipe, a run and an adapter: by names alone: no file is read, and torch not imported.
+
+Where all that matches are plain folders, nothing is offered: the shell then completes paths itself, and goes on behind
+a folder's slash, which it does not do for what a program offers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+from loraloom.shipped import shipped_names
+
+MOST_ENTRIES = 2000
+"""Of a folder; a larger one is not a place where people keep recipes and runs."""
+
+
+def complete_recipe(incomplete: str) -> list[str]:
+    """YAML files, and the names of the recipes that come with loraloom."""
+
+    def yaml_file(path: str, entry: os.DirEntry[str]) -> str | None:
+        return path if entry.name.endswith((".yaml", ".yml")) else None
+
+    return _beside_folders(incomplete, yaml_file, complete_shipped(incomplete))
+
+
+def complete_shipped(incomplete: str) -> list[str]:
+    """The names of the recipes that come with loraloom."""
+    return [name for name in shipped_names() if name.startswith(incomplete)]
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """Folders that hold a run."""
+    return _beside_folders(incomplete, lambda path, _: path if _holds(path, "recipe.yaml") else None)
+
+
+def complete_adapter(incomplete: str) -> list[str]:
+    """Folders that hold an adapter; of a run, its winner."""
+
+    def adapter(path: str, _: os.DirEntry[str]) -> str | None:
+        return next((place for place in (path, f"{path}/best") if _holds(place, "adapter_config.json")), None)
+
+    return _beside_folders(incomplete, adapter)
+
+
+def _beside_folders(
+    incomplete: str, found: Callable[[str, os.DirEntry[str]], str | None], names: list[str] | None = None
+) -> list[str]:
+    """What `found` makes of the entries that match, and `names`, beside other folders; nothing where those are all."""
+    wanted, folders = list(names or ()), []
+    for path, entry in _entries(incomplete):
+        what = found(path, entry)
+        if what is not None:
+            wanted.append(what)
+        elif entry.is_dir():
+            folders.append(f"{path}/")
+    return sorted([*wanted, *folders]) if wanted else []
+
+
+def _entries(incomplete: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """The entries that what is typed may become, and their paths as they would be typed."""
+    start = incomplete.rpartition("/")[2]
+    folder = incomplete.removesuffix(start)
+    with suppress(OSError, RuntimeError), os.scandir(Path(folder).expanduser()) as entries:
+        for entry in islice(entries, MOST_ENTRIES):
+            if entry.name.startswith(start) and (start or not entry.name.startswith(".")):
+                yield f"{folder}{entry.name}", entry
+
+
+def _holds(folder: str, name: str) -> bool:
+    return (Path(folder).expanduser() / name).is_file()

@@ -1,0 +1,79 @@
+"""What the Tab key offers: recipes, runs and adapters, asked as a shell asks, without torch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loraloom.cli.completion import complete_adapter, complete_recipe, complete_run, complete_shipped
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for folder in ("data", "runs/first/best", "runs/broken", ".hidden"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in ("mine.yaml", "demo.csv", "runs/first/recipe.yaml", "runs/first/best/adapter_config.json"):
+        (tmp_path / file).touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("here")
+def test_recipes_are_files_and_names_beside_folders() -> None:
+    assert {"demo", "agnews-grid", "mine.yaml", "data/", "runs/"} <= set(complete_recipe(""))
+    assert complete_recipe("d") == ["data/", "demo"]
+    assert complete_recipe("m") == ["mine.yaml"]
+    assert complete_shipped("agnews-a") == ["agnews-auto"]
+
+
+def test_paths_are_offered_as_they_are_typed(here: Path) -> None:
+    assert complete_recipe("./m") == ["./mine.yaml"]
+    assert complete_recipe(f"{here}/m") == [f"{here}/mine.yaml"]
+    assert complete_recipe("runs/first/") == ["runs/first/best/", "runs/first/recipe.yaml"]
+
+
+@pytest.mark.usefixtures("here")
+def test_folders_alone_are_left_to_the_shell() -> None:
+    assert complete_recipe("data") == []
+    assert complete_run("") == []
+    assert complete_run("nowhere/x") == []
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_is_a_folder_with_a_recipe() -> None:
+    assert complete_run("runs/") == ["runs/broken/", "runs/first"]
+
+
+@pytest.mark.usefixtures("here")
+def test_an_adapter_of_a_run_is_its_winner() -> None:
+    assert complete_adapter("runs/f") == ["runs/first/best"]
+    assert complete_adapter("runs/first/") == ["runs/first/best"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("loraloom search ag", ["agnews-auto", "agnews-grid", "agnews-roberta-base"]),
+        ("loraloom watch runs/", ["runs/broken/", "runs/first"]),
+        ("loraloom eva", ["evaluate"]),
+        ("loraloom search demo --al", ["--allow-leak"]),
+    ],
+)
+def test_a_shell_is_answered_without_torch(here: Path, typed: str, offered: list[str]) -> None:
+    code = """import sys
+from loraloom import cli
+sys.argv = ["loraloom"]
+try:
+    cli.run()
+finally:
+    assert not {"torch", "optuna", "loraloom.recipe"} & set(sys.modules)
+"""
+    words = {"COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1), "_LORALOOM_COMPLETE": "complete_bash"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=here, env={**os.environ, **words}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.split()) == (0, offered), done.stderr

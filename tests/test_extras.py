@@ -1,0 +1,204 @@
+"""Optional packages: none is imported unasked, all that is imported is declared, an absent one is named in a sentence.
+
+`scripts/try_package.py` tests whole installations, in fresh environments.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "loraloom"
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = [name for name in PROJECT["optional-dependencies"] if name not in ("dev", "tracking")]
+"""Those that bring packages; the other two are sums of them."""
+
+ASKING: dict[str, tuple[str, ...]] = {
+    "demo": ("budget", "demo"),
+    "ray": ("search", "rows.yaml", "--out", "run", "--ray", "auto"),
+    "zstd": ("search", "rows.yaml", "--out", "run"),
+    "tensorboard": ("search", "rows.yaml", "--out", "run", "--set", "report_to=tensorboard"),
+    "mlflow": ("search", "rows.yaml", "--out", "run", "--set", "report_to=mlflow"),
+    "wandb": ("search", "rows.yaml", "--out", "run", "--set", "report_to=wandb"),
+    "trackio": ("search", "rows.yaml", "--out", "run", "--set", "report_to=trackio"),
+    "dashboard": ("dashboard", "a_run"),
+    "export": ("export", "an_adapter", "--format", "onnx", "--out", "exported"),
+    "serve": ("serve", "an_adapter"),
+}
+"""A command that needs an extra."""
+SILENT = {"report"}
+"""Extras without which a command does less, and says so in what it writes: the page names `loraloom[report]`."""
+
+WITHOUT = """
+import contextlib, io, json, sys
+from importlib.machinery import PathFinder
+
+absent, commands = json.loads(sys.argv[1])
+find = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *rest: None if name.split(".")[0] in absent else find(name, *rest)
+
+import loraloom.pipeline
+from loraloom import cli
+
+said = {}
+for extra, command in commands.items():
+    sys.argv = ["loraloom", *command]
+    error = io.StringIO()
+    with contextlib.redirect_stderr(error), contextlib.redirect_stdout(io.StringIO()):
+        code = cli.run()
+    said[extra] = [code, error.getvalue()]
+print(json.dumps(said))
+"""
+
+
+def test_every_extra_has_a_command_that_asks_for_it() -> None:
+    assert set(EXTRAS) <= set(ASKING) | SILENT
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
+    """What each extra's command says, and its exit code, where no package of any extra is installed."""
+    folder = tmp_path_factory.mktemp("without")
+    (folder / "rows.yaml").write_text("data: {train_file: rows.csv.zst}\nbackbone: {model: ./model}\n")
+    (folder / "rows.csv.zst").write_bytes(b"\x28\xb5\x2f\xfd")
+    (folder / "a_run").mkdir()
+    (folder / "a_run" / "recipe.yaml").write_text("data: {train_file: rows.csv}\n")
+    absent = sorted(_only_of_extras())
+    asked = {extra: ASKING[extra] for extra in EXTRAS if extra in ASKING}
+    command = [sys.executable, "-c", WITHOUT, json.dumps([absent, asked])]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not (folder / "run").exists()
+    return {extra: (code, text) for extra, (code, text) in json.loads(done.stdout.splitlines()[-1]).items()}
+
+
+@pytest.mark.parametrize("extra", [extra for extra in EXTRAS if extra not in SILENT])
+def test_a_command_without_its_extra_says_what_to_install_and_exits_2(
+    said: dict[str, tuple[int, str]], extra: str
+) -> None:
+    code, text = said[extra]
+    assert code == 2, text
+    assert text.count("\n") == 1
+    assert f"needs the extra '{extra}': pip install 'loraloom[{extra}]'" in text
+
+
+def test_the_page_says_what_its_pictures_need() -> None:
+    assert "loraloom[report]" in (PACKAGE / "report" / "templates" / "page.html.jinja").read_text(encoding="utf-8")
+
+
+def test_what_is_imported_is_a_dependency_or_of_an_extra() -> None:
+    """Also what a dependency brings along may be imported: huggingface_hub comes with transformers."""
+    known = _closure(PROJECT["dependencies"]) | {name for extra in EXTRAS for name in _closure(_packages_of(extra))}
+    unknown = {
+        f"{path.relative_to(PACKAGE)}:{line}: {root}"
+        for path in PACKAGE.rglob("*.py")
+        for line, root, _ in _imports(path)
+        if not _distributions(root) & known
+    }
+    assert not unknown
+
+
+def test_no_module_imports_an_extra_before_it_is_used() -> None:
+    """A module may, where all that import it do so inside a function, behind the guard that names the extra."""
+    of_extras = _only_of_extras()
+    needing = {
+        path
+        for path in PACKAGE.rglob("*.py")
+        if any(root in of_extras and at_once for _, root, at_once in _imports(path))
+    }
+    at_once = {path: {name for name, now in _own_imports(path) if now} for path in PACKAGE.rglob("*.py")}
+    while more := {path for path, names in at_once.items() if names & {_name(p) for p in needing}} - needing:
+        needing |= more
+    parts = {path.relative_to(PACKAGE).parts[0] for path in needing}
+    assert not {"__init__.py", "cli", "pipeline.py", "terminal", "execute", "engine", "search"} & parts, needing
+
+
+# -- reading the source ------------------------------------------------------------------------------------------
+
+
+def _imports(path: Path) -> Iterator[tuple[int, str, bool]]:
+    """(line, top-level package of others, whether importing the module imports it)."""
+    for node, at_once in _walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [str(node.module)]
+        else:
+            continue
+        for root in {name.split(".")[0] for name in names} - {"loraloom"}:
+            if root not in sys.stdlib_module_names:
+                yield node.lineno, root, at_once
+
+
+def _own_imports(path: Path) -> Iterator[tuple[str, bool]]:
+    for node, at_once in _walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("loraloom"):
+            yield from ((f"{node.module}.{alias.name}", at_once) for alias in node.names)
+            yield str(node.module), at_once
+
+
+def _walk(node: ast.AST, at_once: bool = True) -> Iterator[tuple[ast.AST, bool]]:
+    """All nodes but those for the type checker alone, and whether they are run on import."""
+    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        return
+    yield node, at_once
+    inside = at_once and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+    for child in ast.iter_child_nodes(node):
+        yield from _walk(child, inside)
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+# -- reading the metadata ----------------------------------------------------------------------------------------
+
+
+def _packages_of(extra: str) -> list[str]:
+    return list(PROJECT["optional-dependencies"][extra])
+
+
+def brought_by(extra: str) -> set[str]:
+    """The distributions that an extra names."""
+    return {str(canonicalize_name(Requirement(text).name)) for text in _packages_of(extra)}
+
+
+def _only_of_extras() -> set[str]:
+    """The names by which an extra's packages are imported, where nothing else brings them."""
+    wanted = set[str]().union(*map(brought_by, EXTRAS)) - _closure(PROJECT["dependencies"])
+    return {root for root in packages_distributions() if _distributions(root) & wanted}
+
+
+def _distributions(root: str) -> set[str]:
+    return {str(canonicalize_name(name)) for name in packages_distributions().get(root, [])}
+
+
+def _closure(requirements: list[str]) -> set[str]:
+    """The distributions that these bring, themselves included."""
+    found: set[str] = set()
+    wanted = [Requirement(text) for text in requirements]
+    while wanted:
+        one = wanted.pop()
+        name = str(canonicalize_name(one.name))
+        if name in found or (one.marker and not any(one.marker.evaluate({"extra": e}) for e in ("", *one.extras))):
+            continue
+        found.add(name)
+        try:
+            wanted += [Requirement(text) for text in requires(name) or () if not re.search(r"extra\s*==", text)]
+        except PackageNotFoundError:
+            continue
+    return found
