@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-import datasets
+import datasets as untyped
 import pytest
 
 from loraloom.data.tables import read_table
 from loraloom.errors import DataError
+
+datasets: Any = untyped
 
 
 @pytest.fixture

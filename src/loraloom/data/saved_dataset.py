@@ -35,14 +35,14 @@ def load_saved(path: Path) -> Dataset:
             raise DataError(f"{file}: a saved dataset is .arrow and .json files alone; take this out if you know it")
     if not (path / STATE).is_file():
         raise _several(path)
-    import datasets
+    from datasets.arrow_dataset import Dataset
     from pyarrow.lib import ArrowException
 
     try:
         for data_file in json.loads((path / STATE).read_text(encoding="utf-8"))["_data_files"]:
             if Path(data_file["filename"]).name != data_file["filename"]:
                 raise DataError(f"{path / STATE}: names {data_file['filename']!r}, which is not in its folder")
-        load: Any = datasets.Dataset.load_from_disk
+        load: Any = Dataset.load_from_disk
         dataset: Dataset = load(str(path)).with_format(None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArrowException) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
