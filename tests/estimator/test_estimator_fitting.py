@@ -26,7 +26,7 @@ def interrupts(monkeypatch: pytest.MonkeyPatch, name: str, *, at: int = 1, times
     def hear(*_: Any) -> None:
         heard[0] += 1
         if heard[0] == at:
-            for _ in range(times):
+            for _time in range(times):
                 signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(_Follower, name, hear, raising=False)
@@ -54,8 +54,10 @@ def test_rows_to_choose_by_and_to_test_on_may_be_given_and_all_of_x_is_then_trai
     given = {"X_val": TEXTS[80:100], "y_val": LABELS[80:100], "X_test": TEXTS[100:], "y_test": LABELS[100:]}
     classifier = tiny(tiny_model).fit(TEXTS[:80], LABELS[:80], **given)
     assert classifier.record_.train_rows == 80
-    assert classifier.record_.result.validation.examples == 20
-    assert classifier.record_.result.test.examples == 20
+    result = classifier.record_.result
+    assert result is not None
+    assert result.test is not None
+    assert (result.validation.examples, result.test.examples) == (20, 20)
     with pytest.raises(ValueError, match="give both X_val and y_val"):
         tiny(tiny_model).fit(TEXTS, LABELS, X_val=TEXTS[:10])
 
@@ -87,6 +89,7 @@ def test_ctrl_c_in_the_only_trial_leaves_what_was_trained_of_it(
         classifier.fit(TEXTS, LABELS)
     assert signal.getsignal(signal.SIGINT) is before
     assert classifier.partial_
+    assert classifier.record_.result is not None
     assert classifier.record_.result.test is not None
     assert set(classifier.predict(TEXTS)) <= set(LABELS)
     assert classifier.set_params(num_train_epochs=1).fit(TEXTS, LABELS).partial_ is False

@@ -26,7 +26,7 @@ def made(**parameters: Any) -> Recipe:
 
 
 def test_every_parameter_is_one_of_the_estimator_and_every_field_is_a_parameter_or_left_to_the_recipe() -> None:
-    sections = {**SECTIONS, "search": Search, "budget": Budget}
+    sections: dict[str, Any] = {**SECTIONS, "search": Search, "budget": Budget}
     fields = {f"{name}.{leaf}" for name, section in sections.items() for leaf in section.model_fields}
     assert set(FIELDS.values()) - {"engine"} == fields - BY_RECIPE_ALONE
     assert set(FIELDS) <= set(LoraClassifier().get_params())
@@ -60,7 +60,7 @@ def test_values_of_numpy_are_taken_as_pythons_own() -> None:
 
 
 def test_parameters_are_put_over_a_recipe_that_is_a_mapping_or_a_file(tmp_path: Path) -> None:
-    written = {"lora": {"r": [2, 4], "bias": "none"}, "data": {"max_train_samples": 50}}
+    written: dict[str, Any] = {"lora": {"r": [2, 4], "bias": "none"}, "data": {"max_train_samples": 50}}
     file = tmp_path / "recipe.yaml"
     file.write_text("lora: {r: [2, 4], bias: none}\ndata: {max_train_samples: 50}\n")
     for recipe in (made(recipe=written, r=8), made(recipe=file, r=8), made(recipe=str(file), r=8)):

@@ -85,9 +85,9 @@ def test_the_template_gives_columns_ids_and_order(best: Path, tmp_path: Path) ->
 
 
 def test_a_dataset_saved_to_disk_and_parquet_give_what_csv_gives(best: Path, tmp_path: Path) -> None:
-    import datasets
+    from datasets.arrow_dataset import Dataset
 
-    saved = datasets.Dataset.from_dict({"text": TEXTS})
+    saved = Dataset.from_dict({"text": TEXTS})
     saved.save_to_disk(tmp_path / "saved")
     saved.to_parquet(tmp_path / "test.parquet")
     write(tmp_path / "test.csv", ["text"], [[text] for text in TEXTS])
@@ -98,9 +98,9 @@ def test_a_dataset_saved_to_disk_and_parquet_give_what_csv_gives(best: Path, tmp
 
 @pytest.mark.parametrize("what", ["datasets", "pandas"])
 def test_a_pickle_is_refused_and_the_line_that_is_shown_converts_it(best: Path, tmp_path: Path, what: str) -> None:
-    import datasets
+    from datasets.arrow_dataset import Dataset
 
-    rows = datasets.Dataset.from_dict({"text": TEXTS})
+    rows = Dataset.from_dict({"text": TEXTS})
     file = tmp_path / "it's test_unlabelled.pkl"
     file.write_bytes(pickle.dumps(rows if what == "datasets" else rows.to_pandas()))
     with pytest.raises(DataError, match="can run any code when it is read") as error:
@@ -200,7 +200,7 @@ def test_a_file_is_checked_without_an_adapter_and_all_that_is_wrong_is_said(tmp_
     result = submitting.check(sound, template)
     assert [(one.label, one.rows) for one in result.classes] == [(code, 2) for code in FROM_0]
     assert any("another order" in note for note in result.notes)
-    rows = [[0, 1], [0, 4], [2, ""], ["", 2], [9, 3]]
+    rows: list[list[Any]] = [[0, 1], [0, 4], [2, ""], ["", 2], [9, 3]]
     wrong = write(tmp_path / "wrong.csv", ["ID", "label"], rows)
     with pytest.raises(DataError) as error:
         submitting.check(wrong, template)

@@ -25,7 +25,7 @@ from loraloom.study.record import TrialRecord
 _FITTED = ("classes_", "record_", "partial_", "n_features_in_", "feature_names_in_", "_kept", "_columns")
 
 
-class LoraClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class LoraClassifier(ClassifierMixin, BaseEstimator):
     """A classifier of texts: a frozen encoder, adapted by LoRA, found by a search under hard limits.
 
     Parameters have the names and rules of a recipe's fields (`loraloom schema`); None leaves a field to `recipe`, or
@@ -191,7 +191,8 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
             TypeError, ValueError: X is no column of texts.
         """
         best = self.predict_proba(X).argmax(axis=1)
-        return self.classes_[best]
+        labels: NDArray[Any] = self.classes_[best]
+        return labels
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
         """Probabilities (N, C), columns in the order of `classes_`.

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
+from typing import Any, cast
 
 from loraloom.data import Finding
 from loraloom.data.tables import Table
@@ -94,7 +95,7 @@ def _search(
                 stop=stop,
                 allow_leak=allow_leak,
                 report=report,
-                **rows,
+                **cast(Any, rows),
             )
     except KeyboardInterrupt:
         return True

@@ -13,11 +13,12 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from loraloom import hub
+from loraloom.data import default_cache
 from loraloom.errors import AdapterError
 from loraloom.study.durable import write_manifest
 from loraloom.study.record import CARD, RECORD, TrialRecord
@@ -54,11 +55,24 @@ def download(name: str, revision: str | None = None) -> Path:
             raise AdapterError(
                 f"{name}: there is no such folder, and as a name on the hub it can't be had: the hub can't be reached"
             ) from None
-        return Path(kept)
+        return _plain(name, Path(kept))
     with _explained(name):
         info = HfApi().model_info(name, revision=revision, timeout=_SECONDS)
         _check_files(name, [file.rfilename for file in info.siblings or ()])
-        return Path(snapshot_download(name, revision=info.sha, allow_patterns=list(SAFE), etag_timeout=_SECONDS))
+        kept = snapshot_download(name, revision=info.sha, allow_patterns=list(SAFE), etag_timeout=_SECONDS)
+        return _plain(name, Path(kept))
+
+
+def _plain(name: str, snapshot: Path) -> Path:
+    """A copy of plain files: the hub's client keeps links to another folder, which an adapter's may not hold."""
+    folder = default_cache() / "adapters" / name.replace("/", "--") / snapshot.name
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".copy-") as place:
+            shutil.copytree(snapshot, Path(place) / "whole")
+            with suppress(FileExistsError):  # another process was first
+                (Path(place) / "whole").rename(folder)
+    return folder
 
 
 def _check_files(name: str, files: list[str]) -> None:

@@ -7,7 +7,7 @@ pooling. An adapter costs its own parameters in fp32 and as the products read th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -87,6 +87,7 @@ def mixed_logits(adapters: Sequence[Inference], encoded: Encoded, owners: Ints) 
     for together in by_length(np.diff(encoded.offsets)):
         for rows, present in _passes(adapters, owners, together):
             tokens = lay_out([encoded], [rows], embedding, device)
+            batches: Iterable[tuple[Ints, Tensor]]
             if len(present) == 1:
                 batches = [(rows, adapters[present[0]].of_batch(tokens))]
             else:
