@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets as untyped
 import pytest
 
 import loraloom
@@ -21,6 +22,7 @@ from loraloom.use.submission import Submission, read_submission
 from loraloom.use.written_labels import written_labels
 from tests.conftest import make_rows, write_csv
 
+datasets: Any = untyped
 TEXTS = [text for text, _ in make_rows(60, seed=21)]
 NAMES = ("World", "Sports", "Business", "Sci/Tech")
 FROM_0, FROM_1 = ("0", "1", "2", "3"), ("1", "2", "3", "4")
@@ -85,8 +87,6 @@ def test_the_template_gives_columns_ids_and_order(best: Path, tmp_path: Path) ->
 
 
 def test_a_dataset_saved_to_disk_and_parquet_give_what_csv_gives(best: Path, tmp_path: Path) -> None:
-    import datasets
-
     saved = datasets.Dataset.from_dict({"text": TEXTS})
     saved.save_to_disk(tmp_path / "saved")
     saved.to_parquet(tmp_path / "test.parquet")
@@ -98,8 +98,6 @@ def test_a_dataset_saved_to_disk_and_parquet_give_what_csv_gives(best: Path, tmp
 
 @pytest.mark.parametrize("what", ["datasets", "pandas"])
 def test_a_pickle_is_refused_and_the_line_that_is_shown_converts_it(best: Path, tmp_path: Path, what: str) -> None:
-    import datasets
-
     rows = datasets.Dataset.from_dict({"text": TEXTS})
     file = tmp_path / "it's test_unlabelled.pkl"
     file.write_bytes(pickle.dumps(rows if what == "datasets" else rows.to_pandas()))
@@ -200,7 +198,7 @@ def test_a_file_is_checked_without_an_adapter_and_all_that_is_wrong_is_said(tmp_
     result = submitting.check(sound, template)
     assert [(one.label, one.rows) for one in result.classes] == [(code, 2) for code in FROM_0]
     assert any("another order" in note for note in result.notes)
-    rows = [[0, 1], [0, 4], [2, ""], ["", 2], [9, 3]]
+    rows: list[list[Any]] = [[0, 1], [0, 4], [2, ""], ["", 2], [9, 3]]
     wrong = write(tmp_path / "wrong.csv", ["ID", "label"], rows)
     with pytest.raises(DataError) as error:
         submitting.check(wrong, template)
