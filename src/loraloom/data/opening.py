@@ -75,7 +75,7 @@ def _pickle_refused(path: Path) -> str:
     """Why, and a line that the user may run: both pandas' frames and datasets' have `to_parquet`."""
     code = f"import pandas; pandas.read_pickle({str(path)!r}).to_parquet({f'{path}.parquet'!r})"
     return (
-        "a pickle can run any code when it is read, so it is never read here; if you trust whoever made it, convert it "
+        "a pickle can run code when it is read, so it is never read here; if you trust whoever made it, convert it "
         f"yourself, once, where nothing can be harmed, and give {path}.parquet: python -c {quote(code)}"
     )
 

@@ -142,8 +142,7 @@ def check(
     if given.ids != asked.ids:
         notes.append("its ids are in another order than the template's")
     of_row = [label for label in given.labels if label is not None]
-    known = allowed if record is not None else None
-    return _told(str(file), of_row, known or given.kinds, record, Path(adapter or ""), notes)
+    return _told(str(file), of_row, allowed or given.kinds, record, Path(adapter or ""), notes)
 
 
 def _refuse_out(out: Path, *read: Path) -> None:

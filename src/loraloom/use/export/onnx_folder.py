@@ -188,8 +188,8 @@ class OnnxFolder:
         self.labels: tuple[str, ...] = tuple(json.loads((folder / LABELS).read_text(encoding="utf-8")))
         self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         padding = self._tokenizer.padding
-        assert padding is not None  # `_write_tokenizer` sets it
-        self._padding = padding["pad_id"]
+        assert padding is not None  # it was written with it
+        self._padding: int = padding["pad_id"]
         self._tokenizer.no_padding()  # batches are padded below, when texts of like length are together
         self._session = onnxruntime.InferenceSession(str(folder / file), _options(), providers=["CPUExecutionProvider"])
 
