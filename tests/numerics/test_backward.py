@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from loraloom.backbone.anatomy import Dropouts, Embedding
-from loraloom.engine.loom.encoder import _mean, _mean_backward
+from loraloom.engine.loom.encoder import _mean_backward, mean_of_texts
 from loraloom.engine.loom.head import Target
 from loraloom.engine.loom.layer import LayerNorm, Pass, PostNormLayer, PreNormLayer, Weights
 from loraloom.engine.loom.noise import Drop, Noise
@@ -219,7 +219,7 @@ def test_rotary_positions() -> None:
 
 
 def test_mean_pooling() -> None:
-    check(lambda x: (_mean(x, TOKENS), lambda d: [_mean_backward(d, TOKENS)]), drawn(2, ROWS, WIDTH))
+    check(lambda x: (mean_of_texts(x, TOKENS), lambda d: [_mean_backward(d, TOKENS)]), drawn(2, ROWS, WIDTH))
 
 
 def layer_parameters(adapted: Sequence[str], *, biases: bool, gated: bool) -> Parameters:

@@ -80,7 +80,7 @@ def test_mixed_rows_have_the_logits_of_their_adapter_alone_and_of_peft(
         record = given.classifiers[number].record
         base = build_pretrained(sources.find(str(folder_of(architecture))), record.configuration, record.labels)
         with quietly():
-            model = PeftModel.from_pretrained(base, str(given.folders[number])).eval()  # type: ignore[arg-type]
+            model = PeftModel.from_pretrained(base, str(given.folders[number])).eval()
         ids, mask = padded(architecture, given.rows[number], range(len(found)))
         with torch.inference_mode():
             expected = model(input_ids=ids, attention_mask=mask).logits.numpy()

@@ -121,9 +121,9 @@ def test_bodies_that_are_read_at_one_time_have_a_limit_together(server: Running)
 
 def server_held(server: Running) -> int:
     """Bytes of bodies that the gate counts."""
-    gate = server.server._served.middleware_stack
+    gate: Any = server.server._served.middleware_stack
     while not hasattr(gate, "_held"):
-        gate = gate.app  # type: ignore[union-attr]
+        gate = gate.app
     held: int = gate._held
     return held
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -87,7 +87,7 @@ def make_app(registry: Registry, settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.state.registry, app.state.batcher, app.state.settings, app.state.draining = registry, batcher, settings, False
-    app.add_middleware(Gate, settings=settings, batcher=batcher)  # type: ignore[arg-type]
+    app.add_middleware(Gate, settings=settings, batcher=batcher)
     if settings.access.origins:
         app.add_middleware(
             CORSMiddleware,
@@ -154,7 +154,7 @@ def _add_classification(app: FastAPI, asked: _Asked) -> None:
             return []
         logits = await asked.logits(request, served, texts)
         chosen = (None if body.parameters is None else body.parameters.function_to_apply) or "softmax"
-        scores = {"softmax": metrics.softmax, "sigmoid": _sigmoid, "none": np.asarray}[chosen](logits)
+        scores = _SCORES[chosen](logits)
         most = None if body.parameters is None else body.parameters.top_k
         labels = served.classifier.labels
         return [
@@ -334,6 +334,17 @@ def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 
     found: NDArray[np.float64] = expit(logits.astype(np.float64))
     return found
+
+
+def _as_it_is(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    return logits.astype(np.float64)
+
+
+_SCORES: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float64]]] = {
+    "softmax": metrics.softmax,
+    "sigmoid": _sigmoid,
+    "none": _as_it_is,
+}
 
 
 def _card(served: Served) -> AdapterCard:
