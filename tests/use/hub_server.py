@@ -32,7 +32,7 @@ class Repository:
 
     def commit(self, files: dict[str, bytes]) -> str:
         whole = {**(self.commits[-1][1] if self.commits else {}), **files}
-        sha = hashlib.sha1(repr((len(self.commits), sorted(whole))).encode()).hexdigest()  # noqa: S324
+        sha = hashlib.sha1(repr((len(self.commits), sorted(whole.items()))).encode()).hexdigest()  # noqa: S324
         self.commits.append((sha, whole))
         return sha
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from loraloom.study.durable import write_manifest
@@ -49,7 +50,7 @@ def mutated(adapter: Path, out: Path, seed: int, canary: Path) -> str:
         kind = generator.choice(kinds)
         try:
             kind(out, generator, canary)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError):
             continue  # an earlier change left nothing for this one to change
         done.append(kind.__name__.strip("_"))
         if kind in (_pipe, _link):

@@ -47,7 +47,7 @@ def rewrite(name: str, **fields: Any) -> Callable[[Path], None]:
 def reweigh(change: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]) -> Callable[[Path], None]:
     def changed(folder: Path) -> None:
         weights = load_file(folder / WEIGHTS)
-        name = next(name for name in weights if "lora_A" in name)
+        name = next(name for name in weights if "lora_B" in name)
         weights[name] = change(weights[name])
         save_file(weights, folder / WEIGHTS)
 
@@ -95,7 +95,7 @@ def piped(folder: Path) -> None:
         (lambda folder: (folder / CONFIG).write_text("[" * 100_000), "nested too deeply"),
         (lambda folder: (folder / CONFIG).write_text("[]"), "not a JSON object"),
         (lambda folder: (folder / "x.PKL").write_bytes(b""), "never loaded"),
-        (lambda folder: (folder / WEIGHTS).write_bytes(b"\x00" * 100), "can't be read"),
+        (lambda folder: (folder / WEIGHTS).write_bytes(b"\x00" * 100_000), "can't be read"),
     ],
 )
 def test_each_kind_is_named(adapter: Path, tmp_path: Path, change: Callable[[Path], object], says: str) -> None:

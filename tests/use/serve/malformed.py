@@ -11,12 +11,11 @@ import random
 import socket
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from schemathesis.checks import not_a_server_error
-from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -37,8 +36,7 @@ GROWTH_MB = 100
 def by_description(server: Running, count: int, first: int) -> list[str]:
     """Sends about `count` requests, half of them breaking the description; returns what went wrong."""
     schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
-    operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
-    assert operations
+    operations: list[Any] = [cast(Any, found).ok() for found in schema.get_all_operations()]
     problems = []
     for operation in operations:
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):

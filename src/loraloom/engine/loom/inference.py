@@ -89,7 +89,7 @@ def mixed_logits(adapters: Sequence[Inference], encoded: Encoded, owners: Ints) 
             tokens = lay_out([encoded], [rows], embedding, device)
             batches: Iterable[tuple[Ints, Tensor]]
             if len(present) == 1:
-                batches = [(rows, adapters[present[0]].of_batch(tokens))]
+                batches = iter([(rows, adapters[present[0]].of_batch(tokens))])
             else:
                 batches = _by_adapter([adapters[number] for number in present], rows, owners[rows], present, tokens)
             for own, logits in batches:

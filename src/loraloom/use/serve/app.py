@@ -336,12 +336,15 @@ def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return found
 
 
-_SCORES: dict[str, Callable[[NDArray[np.float32]], NDArray[Any]]] = {
+def _as_it_is(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    return logits.astype(np.float64)
+
+
+_SCORES: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float64]]] = {
     "softmax": metrics.softmax,
     "sigmoid": _sigmoid,
-    "none": np.asarray,
+    "none": _as_it_is,
 }
-"""What `function_to_apply` of the hub's requests makes of logits."""
 
 
 def _card(served: Served) -> AdapterCard:
