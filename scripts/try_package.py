@@ -89,7 +89,7 @@ def _try(python: str, built: Path, extra: str, place: Path) -> None:
         _expect(binaries, place, command, 0, word.format(version=PROJECT["version"]))
     if extra == "demo":
         _expect(binaries, place, ("budget", "demo"), 0, "parameters")
-    listing = [binaries / "pip", "list", "--format=json"]
+    listing = [str(binaries / "pip"), "list", "--format=json"]
     listed = json.loads(subprocess.run(listing, capture_output=True, text=True, check=True).stdout)
     installed = {canonicalize_name(package["name"]) for package in listed}
     for other, command in ASKING.items():
