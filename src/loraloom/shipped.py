@@ -1,7 +1,8 @@
 """The recipes that come with loraloom, by name: `loraloom search demo --out runs/demo` needs no file.
 
 A file of that name goes first, so that a name never hides what somebody wrote. They lie in `recipes/` beside this file,
-which the repository's `recipes` is a link to. A module of its own, since the Tab key asks it and should not wait for recipe's models.
+which the repository's `recipes` is a link to. A module of its own, since the Tab key asks it and should not wait for
+what `loraloom.recipe` imports.
 """
 
 from __future__ import annotations
