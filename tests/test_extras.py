@@ -11,7 +11,8 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ from importlib.machinery import PathFinder
 
 absent, commands = json.loads(sys.argv[1])
 find = PathFinder.find_spec
-PathFinder.find_spec = lambda name, *rest: None if name.split(".")[0] in absent else find(name, *rest)
+PathFinder.find_spec = staticmethod(lambda name, *rest: None if name.split(".")[0] in absent else find(name, *rest))
 
 import loraloom.pipeline
 from loraloom import cli
@@ -73,6 +74,9 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]
     """What each extra's command says, and its exit code, where no package of any extra is installed."""
     folder = tmp_path_factory.mktemp("without")
     (folder / "rows.yaml").write_text("data: {train_file: rows.csv.zst}\nbackbone: {model: ./model}\n")
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text('{"model_type": "bert"}')
+    (folder / "model" / "model.safetensors").touch()
     (folder / "rows.csv.zst").write_bytes(b"\x28\xb5\x2f\xfd")
     (folder / "a_run").mkdir()
     (folder / "a_run" / "recipe.yaml").write_text("data: {train_file: rows.csv}\n")
@@ -180,11 +184,16 @@ def brought_by(extra: str) -> set[str]:
 def _only_of_extras() -> set[str]:
     """The names by which an extra's packages are imported, where nothing else brings them."""
     wanted = set[str]().union(*map(brought_by, EXTRAS)) - _closure(PROJECT["dependencies"])
-    return {root for root in packages_distributions() if _distributions(root) & wanted}
+    return {root for root in _all_distributions() if _distributions(root) & wanted}
 
 
 def _distributions(root: str) -> set[str]:
-    return {str(canonicalize_name(name)) for name in packages_distributions().get(root, [])}
+    return {str(canonicalize_name(name)) for name in _all_distributions().get(root, [])}
+
+
+@cache
+def _all_distributions() -> Mapping[str, list[str]]:
+    return packages_distributions()
 
 
 def _closure(requirements: list[str]) -> set[str]:

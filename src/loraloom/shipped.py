@@ -2,7 +2,7 @@
 
 A file of that name goes first, so that a name never hides what somebody wrote. They lie in `recipes/` beside this file,
 which the repository's `recipes` is a link to. A module of its own, since the Tab key asks it and should not wait for
-recipe's models.
+what `loraloom.recipe` imports.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def test_a_ledger_that_agrees_is_left_alone(run: Run) -> None:
 def test_another_value_in_the_ledger_is_found_and_put_right(run: Run) -> None:
     whole = open_ledger(run, _silent).entries()
     value = open_ledger(run, _silent).trials()[0].value
-    with sqlite3.connect(run.path / "study.db") as connection:
+    with closing(sqlite3.connect(run.path / "study.db")) as connection, connection:
         connection.execute("UPDATE trial_values SET value = value + 0.001")
     said: list[str] = []
     ledger = open_ledger(run, said.append)

@@ -12,9 +12,11 @@ then damage the whole ledger.
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -68,17 +70,14 @@ class Ledger:
             if not self._path.exists():
                 write_trials(self._path, ())
             self._check_pages()
-            self._storage = RDBStorage("sqlite://", engine_kwargs={"creator": self._connect})
+            self._storage = RDBStorage("sqlite://", engine_kwargs={"creator": partial(_connect, self._path)})
+            # SQLAlchemy leaves its connections to the garbage collector, of which Python 3.13 complains.
+            weakref.finalize(self, _close, self._storage).atexit = False
             self._study = optuna.load_study(
                 study_name=STUDY_NAME, storage=self._storage, sampler=sampler, pruner=pruner
             )
             self._end_unasked()
             self._entries = [_entry(trial) for trial in self._study.get_trials(deepcopy=False)]
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=60)
-        connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
-        return connection
 
     def _check_pages(self) -> None:
         """SQLite's own check of all pages, which it does not make by itself."""
@@ -233,6 +232,17 @@ class Ledger:
         cause = getattr(error, "orig", None) or error
         first = (str(cause).splitlines() or [type(cause).__name__])[0]
         return RunError(f"{self._path}: the ledger can't be used: {first}")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=60)
+    connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
+    return connection
+
+
+def _close(storage: RDBStorage) -> None:
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 def write_trials(path: Path, trials: Sequence[FrozenTrial]) -> None:
