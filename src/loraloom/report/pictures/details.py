@@ -29,7 +29,7 @@ WIDE, HIGH = 3.4, 1.9
 
 
 def draw_details(found: Sequence[Detail]) -> dict[str, Picture]:
-    """`rows_curves` and `rows_confusion` of the first rows, as far as the trials have left what they show; they have no SVG."""
+    """`rows_curves` and `rows_confusion` of the first rows, where their trials left what they show; without SVG."""
     made = {}
     if curves := [(detail, sketch) for detail in found[:MOST_ROWS] for sketch in detail.sketches]:
         figure, panels = _panels(len(curves), HIGH)
