@@ -23,6 +23,7 @@ from loraloom.report.failures.suspects import MOST_ROWS
 from loraloom.report.findings import Findings
 from loraloom.report.leaderboard import Leaderboard, Row
 from loraloom.report.pictures import Picture
+from loraloom.report.pictures.details import MOST_ROWS as ROWS_DRAWN
 from loraloom.report.pictures.effects import drawn_effects
 from loraloom.report.pictures.similarity import distances_sentence
 from loraloom.report.rounding import rounded, rounded_span
@@ -61,6 +62,7 @@ def page(found: Findings, drawn: Mapping[str, Picture] | None, files: tuple[str,
         drawn_effects=drawn_effects,
         rows_open=ROWS_OPEN,
         errors_open=ERRORS_OPEN,
+        rows_drawn=ROWS_DRAWN,
         suspects_shown=SUSPECTS_SHOWN,
         most_suspects=MOST_ROWS,
         text_shown=TEXT_SHOWN,

@@ -1,7 +1,7 @@
 """What the leaderboard's rows show when they are opened, as pictures for elsewhere: the page draws them itself.
 
-One picture of all rows' curves and one of all their confusions: a file for each of 25 rows would take longer to write
-than the rest of the report.
+One picture of the first rows' curves and one of their confusions, some 0.1 s a row: those of 25 rows, or a file for
+each, would take as long as all other pictures together.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MOST_ROWS = 8
 COLUMNS = 4
 WIDE, HIGH = 3.4, 1.9
 """Inches of one small picture."""
 
 
 def draw_details(found: Sequence[Detail]) -> dict[str, Picture]:
-    """`rows_curves` and `rows_confusion`, as far as the trials have left what they show; they have no SVG."""
+    """`rows_curves` and `rows_confusion` of the first rows, where their trials left what they show; without SVG."""
     made = {}
-    if curves := [(detail, sketch) for detail in found for sketch in detail.sketches]:
+    if curves := [(detail, sketch) for detail in found[:MOST_ROWS] for sketch in detail.sketches]:
         figure, panels = _panels(len(curves), HIGH)
         for axes, (detail, sketch) in zip(panels, curves, strict=True):
             _curve(axes, detail, sketch)
         made["rows_curves"] = figure
-    if matrices := [(detail, detail.matrix) for detail in found if detail.matrix]:
+    if matrices := [(detail, detail.matrix) for detail in found[:MOST_ROWS] if detail.matrix]:
         figure, panels = _panels(len(matrices), WIDE)
         for axes, (detail, matrix) in zip(panels, matrices, strict=True):
             _confusion(axes, detail, matrix)
