@@ -73,7 +73,7 @@ AdapterPaths = Annotated[
     list[Path],
     typer.Argument(
         metavar="ADAPTER",
-        help="Trials' folders, such as RUN/best; several are an ensemble.",
+        help="Trials' folders, such as RUN/best, or owner/name on the hub; several are an ensemble.",
         show_default=False,
         autocompletion=complete_adapter,
     ),

@@ -16,7 +16,7 @@ from loraloom import metrics
 from loraloom.calibration import Temperature, at_temperature
 from loraloom.data import Encoded
 from loraloom.errors import AdapterError
-from loraloom.use.adapter import Classifier
+from loraloom.use.adapter import Classifier, adapter_folder
 from loraloom.use.backbones import Backbones
 from loraloom.use.temperature import fitted_temperature
 
@@ -88,19 +88,20 @@ class Ensemble:
         return np.stack(found)
 
 
-def load_ensemble(folders: Sequence[Path], *, temperature: bool = True) -> Ensemble:
-    """Loads adapters, each backbone once.
+def load_ensemble(given: Sequence[Path], *, temperature: bool = True) -> Ensemble:
+    """Loads adapters, folders or names on the hub, each backbone once.
 
     Raises:
         AdapterError: a folder can't be used, or is given twice; labels differ.
         BackboneError: a backbone can't be had.
     """
+    folders = [adapter_folder(path) for path in given]
     for number, folder in enumerate(folders):
         if folder.resolve() in {other.resolve() for other in folders[:number]}:
             raise AdapterError(f"{folder}: is given twice; an ensemble is of different adapters")
     backbones = Backbones()
     members = []
-    for folder, name in zip(folders, column_names(folders), strict=True):
+    for folder, name in zip(folders, column_names(given), strict=True):
         classifier = backbones.add(folder)
         fitted = fitted_temperature(folder, classifier.record) if temperature else None
         members.append(Member(name, folder, classifier, fitted))
