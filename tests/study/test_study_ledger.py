@@ -141,5 +141,8 @@ def test_values_that_were_not_reported_are_written_when_the_trial_ends(tmp_path:
     _ask(ledger, 4)
     ledger.report(0, 1, 0.5)
     ledger.tell(0, "complete", 0.9, reports={1: 0.5, 2: 0.7, 3: 0.9})
-    study = optuna.load_study(study_name="loraloom", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'study.db'}")
+    study = optuna.load_study(study_name="loraloom", storage=storage)
     assert study.trials[0].intermediate_values == {1: 0.5, 2: 0.7, 3: 0.9}
+    storage.remove_session()
+    storage.engine.dispose()
