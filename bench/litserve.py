@@ -19,7 +19,7 @@ def main(adapter: str, port: int) -> None:
     from loraloom.backbone.classifier import build_pretrained
     from loraloom.study.record import read_record
 
-    class Api(litserve.LitAPI):  # type: ignore[misc]  # litserve is no dependency
+    class Api(litserve.LitAPI):  # type: ignore[misc]
         def setup(self, device: str) -> None:
             record = read_record(Path(adapter))
             source = sources.find(record.configuration.backbone.model, record.backbone_revision)

@@ -183,3 +183,22 @@ def test_the_compiled_kernels_mix_as_plain_torch_does(
     for own, rows, found in zip(given.classifiers, given.rows, together, strict=True):
         alone = own.logits_of(rows)
         assert np.linalg.norm(found - alone) / np.linalg.norm(alone) <= TOLERANCES.mixed_bf16
+
+
+def test_requests_for_one_adapter_are_one_pass_too(
+    folder_of: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = load_all(folder_of("bert"), tmp_path, "bert", "fp32")
+    batches: list[int] = []
+    of_batch = Inference.of_batch
+
+    def counted(self: Inference, tokens: Any) -> Any:
+        batches.append(tokens.batch)
+        return of_batch(self, tokens)
+
+    monkeypatch.setattr(Inference, "of_batch", counted)
+    one, rows = given.classifiers[0], [encoded_rows([4, 7], seed=n) for n in range(3)]
+    together = given.backbones.logits([one] * 3, rows)
+    assert batches == [6]
+    for own, found in zip(rows, together, strict=True):
+        np.testing.assert_allclose(found, one.logits_of(own), rtol=0, atol=1e-4)

@@ -280,33 +280,27 @@ def _peft_model(record: TrialRecord, shared: _Shared, weights: dict[str, Tensor]
 
 
 def _together(classifiers: Sequence[Classifier], encoded: Sequence[Encoded]) -> list[Logits | AdapterError]:
-    """Classifiers over one backbone, each with its rows; one over another way of computing comes by itself."""
+    """Classifiers over one backbone, each with its rows, in as few passes as may be."""
     from loraloom.engine.loom.inference import Inference, mixed_logits
 
-    adapters = list({id(own.forward): own.forward for own in classifiers}.values())
-    if len(adapters) == 1 or not all(isinstance(own, Inference) for own in adapters):
-        return [_attempted(own, rows) for own, rows in zip(classifiers, encoded, strict=True)]
-    places = {id(own): place for place, own in enumerate(adapters)}
-    owners = np.repeat([places[id(own.forward)] for own in classifiers], [len(rows) for rows in encoded])
     lengths = np.concatenate([np.diff(rows.offsets) for rows in encoded])
     joined = Encoded(np.concatenate([rows.input_ids for rows in encoded]), np.append(0, np.cumsum(lengths)), 0)
-    found = mixed_logits(cast(list[Inference], adapters), joined, owners)
-    ends = np.cumsum([len(rows) for rows in encoded])
-    outcomes: list[Logits | AdapterError] = []
-    for own, rows, end in zip(classifiers, encoded, ends, strict=True):
-        logits = np.zeros((len(rows), len(own.labels)), dtype=np.float32)
-        for row in range(len(rows)):
-            logits[row] = found[end - len(rows) + row]
-        outcomes.append(_checked(logits))
-    return outcomes
+    counts = [len(rows) for rows in encoded]
+    adapters = list({id(own.forward): own.forward for own in classifiers}.values())
+    found: Sequence[Logits]
+    if len(adapters) == 1:
+        found = list(adapters[0].logits(joined, len(classifiers[0].labels))) if len(joined) else []
+    else:
+        places = {id(own): place for place, own in enumerate(adapters)}
+        owners = np.repeat([places[id(own.forward)] for own in classifiers], counts)
+        found = mixed_logits(cast(list[Inference], adapters), joined, owners)
+    return [
+        _checked(found[end - count : end], len(own.labels))
+        for own, count, end in zip(classifiers, counts, np.cumsum(counts).tolist(), strict=True)
+    ]
 
 
-def _attempted(classifier: Classifier, rows: Encoded) -> Logits | AdapterError:
-    try:
-        return classifier.logits_of(rows)
-    except AdapterError as error:
-        return error
-
-
-def _checked(logits: Logits) -> Logits | AdapterError:
+def _checked(rows: Sequence[Logits], classes: int) -> Logits | AdapterError:
+    """Logits (N, C) of rows, unless one is not finite."""
+    logits = np.stack(rows) if rows else np.zeros((0, classes), dtype=np.float32)
     return logits if np.isfinite(logits).all() else not_finite()

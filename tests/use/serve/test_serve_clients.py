@@ -160,6 +160,14 @@ def test_too_many_connections_are_closed_and_let_in_again(server: Running) -> No
         assert read_answer(connection)[0] == 200
 
 
+def test_answers_do_not_wait_for_a_clients_acknowledgement(server: Running) -> None:
+    with connected(server) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert read_answer(connection)[0] == 200
+        (kept,) = [each.transport.get_extra_info("socket") for each in server.server.server_state.connections]
+        assert kept.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_who_goes_away_waits_no_more(server: Running, held: tuple[threading.Event, threading.Event]) -> None:
     begun, go = held
     request = POST + f"content-length: {len(BODY)}\r\n\r\n".encode() + BODY
