@@ -283,7 +283,7 @@ def test_a_page_is_not_printed_where_there_is_no_browser(
         (["report", "{trained}", "--format", "md", "--pdf"], "--pdf prints the page"),
         (["report", "{trained}", "--out", "{tmp}/x"], "--out is for --format md"),
         (["report", "{trained}", "--format", "pdf"], "'pdf' is not one of"),
-        (["watch", "{recipe}"], "is not a run"),
+        (["watch", "{recipe}"], "no such run folder"),
         (["dashboard", "{tmp}/nothing"], "no such run folder"),
         (["predict", "{tmp}/nothing", "--text", "x"], "no such folder"),
         (["predict", "{trained}", "--text", "x"], "is a run; give"),
