@@ -39,4 +39,4 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             exec(compile(block, str(PAGE), "exec"), names)  # noqa: S102
         assert len(blocks) == 6
         assert hub.repositories["you/news"].private
-    assert names["classifier"].score(texts, labels) > 0.5
+    assert names["classifier"].score(texts, labels) > 0.35  # of five classes, from 80 rows in one epoch

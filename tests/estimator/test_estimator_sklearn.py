@@ -91,7 +91,7 @@ def test_a_pipeline_may_choose_the_column_and_set_its_output(tiny_model: Path) -
     frame = pd.DataFrame({"number": range(len(TEXTS)), "text": TEXTS})
     chosen = ColumnTransformer([("text", "passthrough", ["text"])], verbose_feature_names_out=False)
     pipeline = Pipeline([("choose", chosen), ("classify", tiny(tiny_model))]).set_output(transform="pandas")
-    assert pipeline.fit(frame, LABELS).score(frame, LABELS) > 0.9
+    assert pipeline.fit(frame, LABELS).score(frame, LABELS) > 0.8
     classifier = pipeline.named_steps["classify"]
     assert (classifier.n_features_in_, classifier.feature_names_in_.tolist()) == (1, ["text"])
     with pytest.raises(ValueError, match="feature names should match"):
