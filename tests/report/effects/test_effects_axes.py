@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 from loraloom.report.effects.axes import Axis, make_axis
 
 
-def axis_of(values: list[object], name: str = "lora.r") -> Axis:
+def axis_of(values: Sequence[Any], name: str = "lora.r") -> Axis:
     made = make_axis(name, values)
     assert made is not None
     return made
