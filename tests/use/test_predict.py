@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from loraloom import cli
@@ -24,7 +25,7 @@ from loraloom.study.durable import write_manifest
 from loraloom.use import predict as predicting
 from loraloom.use import windows as windowing
 from loraloom.use.ensemble import Ensemble, column_names, load_ensemble
-from loraloom.use.parts import locked, parts_folder
+from loraloom.use.parts import Counts, locked, parts_folder
 from loraloom.use.predict import Choices, Summary, predict_file
 from tests.conftest import FILLER, WORDS
 from tests.use.adapters import save_random_adapter
@@ -235,8 +236,56 @@ def test_a_damaged_part_is_predicted_again(one: Ensemble, tmp_path: Path) -> Non
 
 
 def test_an_output_is_written_by_one_process(one: Ensemble, tmp_path: Path) -> None:
-    with locked(tmp_path / "out.csv"), pytest.raises(RunError, match="another process is writing it"):
-        run(one, write_rows(tmp_path / "in.csv"), tmp_path / "out.csv")
+    out = tmp_path / "out.csv"
+    with locked(out):
+        for _ in range(2):  # one that is refused leaves the other's folder and lock as they are
+            with pytest.raises(RunError, match="another process is writing it"):
+                run(one, write_rows(tmp_path / "in.csv"), out)
+        assert parts_folder(out).is_dir()
+    run(one, write_rows(tmp_path / "in.csv"), out)
+    assert not parts_folder(out).exists()
+
+
+def test_a_signal_that_comes_while_a_window_is_added_loses_no_row_and_doubles_none(
+    one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the counting, which was after the rows were held: the part had rows that it did not count."""
+    monkeypatch.setattr(windowing, "ROWS", 4)
+    monkeypatch.setattr(predicting, "ROWS", 4)
+    source, out = write_rows(tmp_path / "in.csv"), tmp_path / "out.csv"
+    run(one, source, tmp_path / "whole.csv")
+    add, heard = Counts.__add__, itertools.count()
+
+    def interrupted(own: Counts, other: Counts) -> Counts:
+        if next(heard) == 2:
+            raise KeyboardInterrupt
+        return add(own, other)
+
+    monkeypatch.setattr(Counts, "__add__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(one, source, out)
+    run(one, source, out)
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet", "jsonl"])
+def test_half_a_pair_of_surrogates_ends_no_run(one: Ensemble, tmp_path: Path, kind: str) -> None:
+    """A text cut within an emoji: such a row is a bad one, and whatever is written can be read."""
+    source = tmp_path / "in.jsonl"
+    lines = [("soup \\ud83d", "x"), ("a saw", "\\ud83d"), ("the cat", "y")]
+    source.write_text("".join(f'{{"text": "{text}", "meta": {{"a": "{a}"}}}}\n' for text, a in lines))
+    summary, _ = run(one, source, tmp_path / f"out.{kind}", on_error="null")
+    assert (summary.counts.rows, summary.counts.bad) == (3, 1)
+    if kind != "parquet":
+        assert (tmp_path / f"out.{kind}").read_text(encoding="utf-8")
+
+
+def test_columns_of_parquet_are_those_of_the_first_row_that_can_be_read(one: Ensemble, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"text": "\n{"id": 2, "text": "soup"}\n')
+    run(one, source, tmp_path / "out.parquet", on_error="null", text_column=("text",))
+    rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    assert [(row["id"], row["prediction"] is None) for row in rows] == [(None, True), (2, False)]
 
 
 BAD = b'id,text\n1,the cat\n2,\n3,a,b\n4,caf\xe9\n5,soup\n6,"x"y\n7,a saw\n'

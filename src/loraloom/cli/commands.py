@@ -300,6 +300,8 @@ def predict(
 
     if bool(text) == bool(file):
         raise DataError("give either --text or --file")
+    if text and (out is not None or text_column):
+        raise DataError("--text is answered on standard output; --out and --text_column go with --file")
     ensemble = load_ensemble(adapters, temperature=not no_temperature)
     if file is None:
         predict_texts(ensemble, text, sys.stdout, min_confidence)

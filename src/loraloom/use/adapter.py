@@ -54,6 +54,12 @@ class Classifier:
         return self.record.labels
 
     @property
+    def dtype(self) -> str:
+        """The type that it is computed in here, "bf16" or "fp32"."""
+        frozen = getattr(self.forward, "frozen", None)
+        return "bf16" if str(getattr(frozen, "dtype", "")).endswith("bfloat16") else "fp32"
+
+    @property
     def card(self) -> str:
         """The model card, Markdown after the hub's metadata: results, limits, licences; '' where the folder has none.
 

@@ -13,14 +13,14 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from loraloom import hub
 from loraloom.data import default_cache
 from loraloom.errors import AdapterError
-from loraloom.study.durable import write_manifest
+from loraloom.study.durable import write_json, write_manifest
 from loraloom.study.record import CARD, RECORD, TrialRecord
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -28,6 +28,7 @@ SAFE = ("*.json", "*.jsonl", "*.safetensors", CARD)
 UNSAFE = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py", ".so"}
 WEIGHTS, CONFIG, CLASSES = "adapter_model.safetensors", "adapter_config.json", "estimator.json"
 _SECONDS = 10
+_COMMITS = "commits.json"
 
 
 def is_name(given: Path | str) -> bool:
@@ -38,40 +39,51 @@ def is_name(given: Path | str) -> bool:
 def download(name: str, revision: str | None = None) -> Path:
     """The folder of the adapter `name` at the commit that `revision` (a branch, tag or commit) now stands for.
 
-    Where the hub can't be reached, what its client has kept is taken.
+    Where the hub can't be reached, what it was when it was last asked is taken.
 
     Raises:
         AdapterError: there is none, it is not an adapter, or it has files that can hold code.
     """
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
 
+    place = default_cache() / "adapters" / name.replace("/", "--")
+    wanted, commits = revision or "main", _commits(place)
     if not hub.reachable():
-        try:
-            kept = snapshot_download(
-                name, revision=revision, allow_patterns=list(SAFE), local_files_only=True, etag_timeout=_SECONDS
-            )
-        except (LocalEntryNotFoundError, OSError, ValueError):
+        folder = place / commits.get(wanted, wanted)
+        if not folder.is_dir():
             raise AdapterError(
                 f"{name}: there is no such folder, and as a name on the hub it can't be had: the hub can't be reached"
-            ) from None
-        return _plain(name, Path(kept))
+            )
+        return folder
     with _explained(name):
         info = HfApi().model_info(name, revision=revision, timeout=_SECONDS)
         _check_files(name, [file.rfilename for file in info.siblings or ()])
         kept = snapshot_download(name, revision=info.sha, allow_patterns=list(SAFE), etag_timeout=_SECONDS)
-        return _plain(name, Path(kept))
+        folder = _plain(Path(kept), place / str(info.sha))
+        write_json(place / _COMMITS, {**commits, wanted: info.sha})
+        return folder
 
 
-def _plain(name: str, snapshot: Path) -> Path:
+def _commits(place: Path) -> dict[str, str]:
+    """The commits that branches and tags stood for when they were asked for."""
+    try:
+        found = json.loads((place / _COMMITS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(commit) for name, commit in found.items()} if isinstance(found, dict) else {}
+
+
+def _plain(snapshot: Path, folder: Path) -> Path:
     """A copy of plain files: the hub's client keeps links to another folder, which an adapter's may not hold."""
-    folder = default_cache() / "adapters" / name.replace("/", "--") / snapshot.name
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".copy-") as place:
             shutil.copytree(snapshot, Path(place) / "whole")
-            with suppress(FileExistsError):  # another process was first
+            try:
                 (Path(place) / "whole").rename(folder)
+            except OSError:
+                if not folder.is_dir():  # else another process was first
+                    raise
     return folder
 
 

@@ -80,34 +80,33 @@ class Parts:
         self.number = 0
         self.why_anew: str | None = None
         """What of the identity is another than that of the parts that were there, or 'damaged'."""
-        self._held: list[Any] = []
-        self._open = Counts()
+        self._held: tuple[tuple[Any, Counts], ...] = ()
+        """Windows that no part has yet: what is written of each, its counts. One value, which a signal can't halve."""
         self._size = 0
         self._since = time.monotonic()
         self._begin(identity)
 
     def add(self, rendered: Any, counts: Counts, size: int) -> None:
         """A window, None if nothing of it is written; `size` in bytes, about."""
-        if rendered is not None:
-            self._held.append(rendered)
-        self._open += counts
+        self._held = (*self._held, (rendered, counts))
         self._size += size
         if self._size >= BYTES or time.monotonic() - self._since >= SECONDS:
             self.close_part()
 
     def close_part(self) -> None:
         """Makes what was added durable."""
-        if self._open.rows == 0:
+        held, own = self._held, Counts()
+        for _, counts in held:
+            own += counts
+        if own.rows == 0:
             return
         path = self._part(self.number)
         with replacing(path, binary=True) as file:
-            self._output.save(self._held, file)
-        counts = {name: getattr(self._open, name) for name in ("rows", "written", "bad", "abstained")}
-        values = {**counts, "by_label": dict(self._open.by_label), "sha256": sha256(path)}
-        write_json(path.with_suffix(".json"), values)
-        self.done += self._open
-        self.number += 1
-        self._held, self._open, self._size, self._since = [], Counts(), 0, time.monotonic()
+            self._output.save([rendered for rendered, _ in held if rendered is not None], file)
+        values = {name: getattr(own, name) for name in ("rows", "written", "bad", "abstained")}
+        write_json(path.with_suffix(".json"), {**values, "by_label": dict(own.by_label), "sha256": sha256(path)})
+        now, done, number = time.monotonic(), self.done + own, self.number + 1
+        self._held, self.done, self.number, self._size, self._since = (), done, number, 0, now
 
     def finish(self) -> None:
         """Puts the output in its place, and removes the parts."""
@@ -173,20 +172,37 @@ def locked(out: Path) -> Iterator[None]:
     if out.is_dir() or not folder.parent.is_dir():
         raise RunError(f"{out}: {'is a folder' if out.is_dir() else 'there is no such folder to write into'}")
     try:
-        folder.mkdir(exist_ok=True)
-        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = _lock(folder)
+    except BlockingIOError:
+        raise RunError(f"{out}: another process is writing it; wait for it, or choose another --out") from None
     except OSError as error:
         raise RunError(f"{out}: can't be written: {error.strerror}") from None
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"{out}: another process is writing it; wait for it, or choose another --out") from None
         yield
-    finally:
-        os.close(handle)
+    finally:  # the folder goes before the lock does, so that nobody else has it then
         if folder.is_dir() and not any(folder.glob("[0-9]*.json")):
             shutil.rmtree(folder, ignore_errors=True)  # there is nothing in it to go on with
+        os.close(handle)
+
+
+def _lock(folder: Path) -> int:
+    """A descriptor that holds the folder's lock; BlockingIOError where another process does."""
+    while True:
+        folder.mkdir(exist_ok=True)
+        try:
+            handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:  # the folder went with the process that had it
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(handle).st_ino == (folder / _LOCK).stat().st_ino:
+                return handle
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # what is locked is a file that is gone
 
 
 def kept_rows(out: Path) -> int:

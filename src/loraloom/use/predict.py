@@ -124,7 +124,7 @@ def predict_texts(
         DataError: a text is none.
     """
     for text in texts:
-        if problem := text_problem(text):
+        if problem := text_problem(text) or (None if text.strip() else "has no text"):
             raise DataError(f"--text {text!a}: {problem}")
     pass_ = _Pass(ensemble, "--text", Choices(("text",), min_confidence=min_confidence), _Silent())
     records = [Record(number, {"text": text}) for number, text in enumerate(texts, start=1)]
@@ -296,6 +296,7 @@ class _Pass:
                 "text_column": self.choices.text_column,
                 "min_confidence": self.choices.min_confidence,
                 "temperatures": [None if m.temperature is None else m.temperature.value for m in members],
+                "types": [member.classifier.dtype for member in members],
                 "window": [ROWS, CHARACTERS],
             },
             version=_version(),

@@ -243,7 +243,21 @@ class CsvOutput(_TextOutput):
                 *(label or "" for label in own[number]),
             ]
             (quoted if any("\r" in cell for cell in cells) else plain).writerow(cells)
-        return text.getvalue().encode("utf-8")
+        return _without_halves(text.getvalue()).encode("utf-8")
+
+
+def _without_halves(text: str) -> str:
+    """A text with U+FFFD for each half of a surrogate pair, which JSON can hold and UTF-8 can't."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _whole(value: Any) -> Any:
+    """A value of JSON without halves of pairs, however deep."""
+    if isinstance(value, str):
+        return _without_halves(value)
+    if isinstance(value, dict):
+        return {_without_halves(str(key)): _whole(one) for key, one in value.items()}
+    return [_whole(one) for one in value] if isinstance(value, list) else value
 
 
 def _cell(value: Any) -> str:
@@ -289,13 +303,13 @@ class ParquetOutput:
 
         if rows.records[0].batch is not None:
             return pa.Table.from_batches(list(_taken(rows.records)))
-        cells = [record.cells for record in rows.records]
+        cells = [_whole(record.cells) for record in rows.records]
         try:
-            table = pa.Table.from_pylist(cells, schema=self._schema)
-            if self._schema is None:
-                fields = [pa.field(f.name, pa.string()) if pa.types.is_null(f.type) else f for f in table.schema]
+            if self._schema is None:  # of the rows that could be read: columns are those of the first
+                read = pa.Table.from_pylist([row for row in cells if row])
+                fields = [pa.field(f.name, pa.string()) if pa.types.is_null(f.type) else f for f in read.schema]
                 self._schema = pa.schema(fields)
-                table = table.cast(self._schema)
+            table = pa.Table.from_pylist(cells, schema=self._schema)
         except (ArrowException, OverflowError) as error:
             first = rows.records[0].number
             raise DataError(

@@ -143,7 +143,7 @@ def _add_classification(app: FastAPI, asked: _Asked) -> None:
         served = asked.adapter(body.adapter)
         if len(body.text) > app.state.settings.limits.characters:
             raise HTTPException(413, "text: has too many characters")
-        parts = parts_of(body.text)
+        parts = parts_of(body.text, most=app.state.settings.limits.texts - 1)
         logits = await asked.logits(request, served, without(body.text, parts))
         found = _classified(served.classifier.labels, logits[0])
         return ExplainAnswer(**found.model_dump(), adapter=served.name, words=weighed(parts, logits))
@@ -266,7 +266,8 @@ def _add_refusals(app: FastAPI) -> None:
     """One form of all refusals: a sentence, which never repeats what a client wrote."""
 
     def refusal(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
-        return JSONResponse({"error": sentence}, status, headers)
+        said = sentence.encode("utf-8", "backslashreplace").decode()  # a name on a disk may be no text
+        return JSONResponse({"error": said}, status, headers)
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -103,6 +103,10 @@ class Gate:
     def receive_seconds(self) -> float:
         return self._settings.limits.receive_seconds
 
+    @property
+    def seconds(self) -> float:
+        return self._settings.limits.seconds
+
     def _refusal(self, scope: Scope) -> tuple[int, str, dict[str, str]] | None:
         headers = scope["headers"]
         access = self._settings.access
@@ -141,18 +145,20 @@ class Gate:
 
 
 class _Counted:
-    """A request's body, counted as it comes, each piece within its time."""
+    """A request's body, counted as it comes, each piece within its time and all of it within the request's."""
 
     def __init__(self, gate: Gate, receive: Receive) -> None:
         self._gate, self._receive = gate, receive
         self._whole = False
+        self._until = asyncio.get_running_loop().time() + gate.seconds
         self.held = 0
 
     async def __call__(self) -> Message:
         if self._whole:  # who asks now waits for the client to go away
             return await self._receive()
         try:
-            async with asyncio.timeout(self._gate.receive_seconds):
+            now = asyncio.get_running_loop().time()
+            async with asyncio.timeout_at(min(self._until, now + self._gate.receive_seconds)):
                 message = await self._receive()
         except TimeoutError:
             raise BodyRefusedError(408, "the body did not come in time") from None

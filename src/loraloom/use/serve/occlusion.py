@@ -20,12 +20,14 @@ MOST_CHARACTERS = 200_000
 """Of all texts that a long text's parts make."""
 
 
-def parts_of(text: str) -> list[tuple[int, int]]:
-    """Places of the parts to leave out: words, characters where there is but one word, several together of many."""
+def parts_of(text: str, most: int = MOST_PARTS) -> list[tuple[int, int]]:
+    """Places of the parts to leave out, `most` at most: words, characters of a lone word, several together of many."""
     words = [match.span() for match in re.finditer(r"\S+", text)]
     if len(words) < 2:
         words = [(place, place + 1) for place, sign in enumerate(text) if not sign.isspace()]
-    most = max(2, min(MOST_PARTS, MOST_CHARACTERS // max(1, len(text))))
+    if most < 1:
+        return []
+    most = min(most, max(2, min(MOST_PARTS, MOST_CHARACTERS // max(1, len(text)))))
     size = -(-len(words) // most)
     groups = [words[first : first + size] for first in range(0, len(words), max(1, size))]
     return [(group[0][0], group[-1][1]) for group in groups]
