@@ -427,6 +427,22 @@ def test_a_checkpoint_of_another_trial_is_not_used(
     assert contents(mine.folder) == contents(whole.folder)
 
 
+def test_a_checkpoint_from_before_a_field_was_there_is_used_where_that_has_its_default(
+    killed: Killed, tmp_path: Path
+) -> None:
+    engine, job, _ = killed
+    mine = replace(job, folder=tmp_path / "copy")
+    shutil.copytree(job.folder, mine.folder)
+    for generation in (mine.folder / CHECKPOINT).iterdir():
+        values = json.loads((generation / "state.json").read_text())
+        del values["of"]["configuration"]["train"]["eval_strategy"]
+        (generation / "state.json").write_text(json.dumps(values))
+        write_manifest(generation)
+    said: list[str] = []
+    assert Checkpoints(mine, engine.name, "fp32", said.append).load() is not None
+    assert said == []
+
+
 def test_a_checkpoint_of_another_engine_type_or_version_is_not_used(
     killed: Killed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

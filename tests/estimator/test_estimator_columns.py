@@ -100,3 +100,13 @@ def test_labels_of_other_rows_are_numbered_by_those_of_y() -> None:
     assert ids_among(classes, ["c", "a"], "y_val").tolist() == [2, 0]
     with pytest.raises(ValueError, match="y_val has a label that y has not: 'd'"):
         ids_among(classes, ["a", "d"], "y_val")
+
+
+def test_labels_are_compared_by_value_and_never_as_text() -> None:
+    classes, _ = classes_of([2, 10, 1])
+    with pytest.raises(ValueError, match="y_val has a label that y has not: '10'"):
+        ids_among(classes, ["10", "2"], "y_val")
+    assert ids_among(classes, [10.0, 1.0], "y_val").tolist() == [2, 0]
+    assert ids_among(classes, np.array([10, 2], dtype=np.int8), "y_val").tolist() == [2, 1]
+    truths, _ = classes_of([True, False])
+    assert ids_among(truths, [0, 1], "y_val").tolist() == [0, 1]

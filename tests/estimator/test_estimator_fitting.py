@@ -125,6 +125,14 @@ def test_what_the_clock_leaves_is_warned_of_and_usable(tiny_model: Path, monkeyp
     assert len(classifier.predict(TEXTS)) == len(TEXTS)
 
 
+def test_a_space_that_is_smaller_than_n_trials_is_not_cut_short_by_a_clock(tiny_model: Path) -> None:
+    classifier = tiny(tiny_model, r=[1, 2], sampler="tpe", n_trials=None, num_train_epochs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        classifier.fit(TEXTS, LABELS)
+    assert not classifier.partial_
+
+
 def test_fit_in_another_thread_leaves_signals_alone(tiny_model: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 

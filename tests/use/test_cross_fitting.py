@@ -119,3 +119,24 @@ def test_a_class_alone_can_not_be_judged(tmp_path: Path) -> None:
     embeddings, train = given(40, share=0.0)
     labels = np.where(np.arange(40) < 3, 1, 0)
     assert not cross_fit(tmp_path, embeddings, Split(train.texts, labels), 2, seed=42)
+
+
+def test_a_class_of_one_row_is_left_out_and_no_row_looks_like_it(tmp_path: Path) -> None:
+    """No fit has seen it where its row is judged, so its threshold in confident learning would be 0."""
+    embeddings, train = given(601, share=0.0)
+    labels = np.where(np.arange(601) == 600, 2, train.labels % 2)
+    assert cross_fit(tmp_path, embeddings, Split(train.texts, labels), 3, seed=42)
+    kept = read_cross_fitted(tmp_path, 3)
+    assert kept is not None
+    assert kept.predicted.rows.tolist() == list(range(600))
+    assert kept.of == 601
+    found = confident_learning(kept.predicted.labels, kept.predicted.probabilities)
+    assert 2 not in found.suggested
+    assert np.isnan(found.thresholds[2])
+
+
+def test_copies_of_one_text_are_one_where_a_class_needs_five(tmp_path: Path) -> None:
+    embeddings, train = given(26, share=0.0)
+    split = Split((*train.texts[:20], *["the same"] * 6), np.repeat([0, 1], [20, 6]))
+    assert not cross_fit(tmp_path, embeddings, split, 2, seed=42)
+    assert list(tmp_path.iterdir()) == []

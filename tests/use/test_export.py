@@ -23,12 +23,13 @@ from loraloom.engine.adapted import add_lora, build_base
 from loraloom.errors import AdapterError, DataError, LoraloomError, MissingExtraError
 from loraloom.recipe import Head
 from loraloom.study.durable import verify_manifest
+from loraloom.study.evidence import LONGEST_TEXT, KeptRow
 from loraloom.study.record import CARD
 from loraloom.use.export import export
 from loraloom.use.export.expressible import refuse_head
 from loraloom.use.export.measuring import TOLERANCE
 from loraloom.use.export.onnx_folder import FP32, INT8, LABELS, TOKENIZER, OnnxFolder, write_onnx
-from loraloom.use.export.subject import Rows, Subject
+from loraloom.use.export.subject import Rows, Subject, rows_of
 from loraloom.use.export.transformers_folder import TransformersFolder, write_transformers
 from tests.conftest import make_rows, write_csv
 from tests.numerics.architectures import QV, make_job, save_model
@@ -276,3 +277,19 @@ def test_labels_of_a_trial_that_was_not_chosen_are_said_to_be_so(best: Path, tmp
     other = read_record(best).model_copy(update={"number": 7})
     assert "and not the one that the search chose" in model_card(best.parent, other, chosen=False)
     assert "It was chosen by its validation accuracy" not in model_card(best.parent, other, chosen=False)
+
+
+def test_texts_that_the_run_kept_cut_are_no_rows_to_measure_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A label is that of the whole text; what was kept of it may be of another class."""
+    texts = ["short", "x" * LONGEST_TEXT, "y" * (LONGEST_TEXT - 1)]
+    kept = {row: KeptRow(row=row, text=text, label=0) for row, text in enumerate(texts)}
+    monkeypatch.setattr("loraloom.use.export.subject.run_of", lambda folder: tmp_path)
+    monkeypatch.setattr("loraloom.use.export.subject.read_rows", lambda run, classes: kept)
+    rows = rows_of(tmp_path, record(0), None, None, None)
+    assert rows.texts == (texts[0], texts[2])
+    assert "without 1 of 5,000 characters or more" in rows.name
+    del kept[0], kept[2]
+    with pytest.raises(DataError, match="kept no whole text .* name a labelled file by --rows"):
+        rows_of(tmp_path, record(0), None, None, None)

@@ -74,8 +74,8 @@ def serve(
     from loraloom.use.serve.server import listen
     from loraloom.use.serve.server import serve as serve_on
 
-    own = ("127.0.0.1", "localhost", "[::1]", host.lower()) if local else ()
-    hosts = (*own, *(name.lower() for name in allowed_host))
+    own = "127.0.0.1", "localhost", "[::1]", *((host.lower(),) if local else ())
+    hosts = (*own, *(name.lower() for name in allowed_host)) if local or allowed_host else ()  # none: any name will do
     settings = Settings(
         Limits(
             body_bytes=max_body_bytes,

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from loraloom.engine.job import Job, silent
 from loraloom.errors import AdapterError
+from loraloom.recipe import Configuration
 from loraloom.study.durable import mend_folders, replacing_folder, sync_folder, verify_manifest
 from loraloom.study.record import CHECKPOINT, METRICS
 
@@ -166,7 +167,8 @@ class Checkpoints:
             values = json.loads((folder / _VALUES).read_text(encoding="utf-8"))
             if values["format"] != FORMAT:
                 raise _UnusableError(f"is in format {values['format']}, and this version reads {FORMAT}")
-            if others := [name for name, own in self._of.items() if values["of"][name] != own]:
+            of = values["of"] | {"configuration": _in_full(values["of"]["configuration"])}
+            if others := [name for name, own in self._of.items() if of[name] != own]:
                 raise _UnusableError(f"was made with other {', '.join(others)}")
             length = int(values["metrics"]["bytes"])
             if _metrics(self._job.folder / METRICS, length) != values["metrics"]:
@@ -195,6 +197,11 @@ class Checkpoints:
             "trained parameters": job.expected_parameters,
             "versions": {name: _version(name) for name in PACKAGES},
         }
+
+
+def _in_full(configuration: Any) -> dict[str, Any]:
+    """A configuration with defaults for the fields that there were not yet when it was written."""
+    return Configuration.model_validate(configuration).model_dump(mode="json")
 
 
 class _UnusableError(Exception):

@@ -84,10 +84,11 @@ def ids_among(classes: NDArray[Any], y: Any, what: str) -> NDArray[np.int64]:
         ValueError: as `classes_of`, or a label is not among them.
     """
     labels = labels_of(y)
-    known = np.isin(labels, classes)
-    if not known.all():
-        raise ValueError(f"{what} has a label that y has not: {labels[~known].tolist()[0]!r}")
-    return np.searchsorted(classes, labels).astype(np.int64)
+    numbers = {label: number for number, label in enumerate(classes.tolist())}
+    ids = [numbers.get(label) for label in labels.tolist()]  # by ==: 1 is 1.0 and True, and never "1", as in NumPy
+    if None in ids:
+        raise ValueError(f"{what} has a label that y has not: {labels.tolist()[ids.index(None)]!r}")
+    return np.array(ids, dtype=np.int64)
 
 
 def labels_of(y: Any) -> NDArray[Any]:

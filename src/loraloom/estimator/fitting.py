@@ -75,7 +75,7 @@ def _fit(recipe: Recipe, rows: dict[str, Table], out: Path, *, report: bool, all
     if found is None:
         raise KeyboardInterrupt("fit was stopped before anything was trained; the estimator is not fitted")
     folder, record = found
-    return Fitted(Kept(folder), record, follower.unfinished(Run(out), record), interrupted)
+    return Fitted(Kept(folder), record, follower.unfinished(Run(out), record, interrupted=interrupted), interrupted)
 
 
 def _search(
@@ -160,18 +160,23 @@ class _Follower(Watcher):
         accuracy = record.result.validation.accuracy
         return f"trial {record.number}: {record.state}, validation accuracy {accuracy:.3f}  {words}".rstrip()
 
-    def unfinished(self, run: Run, winner: TrialRecord) -> str | None:
-        """What the search lacks of its plan, in words; None where it lacks nothing."""
+    def unfinished(self, run: Run, winner: TrialRecord, *, interrupted: bool) -> str | None:
+        """What the search lacks of its plan, in words; None where it lacks nothing.
+
+        Without a clock a search that came to its end has tried all that there are, be they fewer than it might have.
+        """
         plan = self._plan
         assert plan is not None  # it was made before the first trial
         lacks = []
         tried = len({json.dumps(record.point, sort_keys=True) for record in run.records()})
-        if plan.configurations is not None and tried < plan.configurations:
+        cut_short = interrupted or plan.recipe.budget.max_seconds is not None
+        if cut_short and plan.configurations is not None and tried < plan.configurations:
             lacks.append(f"{tried:,} of {plan.configurations:,} configurations were tried")
         epochs = winner.configuration.train.num_train_epochs
         if winner.epochs is not None and winner.epochs < 0.999 * epochs:
             lacks.append(f"the best was trained for {winner.epochs:.2f} of {epochs:g} epochs")
-        wanted = min(plan.rows[0], winner.configuration.data.max_train_samples or plan.rows[0])
+        asked = plan.recipe.configuration(winner.point).data.max_train_samples  # the winner's own has its rung's rows
+        wanted = min(plan.rows[0], asked or plan.rows[0])
         if winner.train_rows is not None and winner.train_rows < wanted:
             lacks.append(f"the best was trained on {winner.train_rows:,} of {wanted:,} rows")
         return ", and ".join(lacks) or None

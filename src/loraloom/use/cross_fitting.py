@@ -38,15 +38,19 @@ def cross_fit(
 ) -> bool:
     """Judges the training rows that have embeddings, and writes what was found; False where that can't be done.
 
-    With `left`, the seconds to a deadline, it is given up as soon as what remains would take more than half of them.
+    A class with fewer different texts than folds is left out with its rows: some fit would know nothing of it, its
+    threshold in confident learning would be 0, and any row would look like it. With `left`, the seconds to a deadline, it is given up as soon as what remains would take more than half of them.
     """
     numbers = embeddings.train.numbers
     labels = train.labels[numbers]
     keys = np.unique([text_key(train.texts[row]) for row in numbers], return_inverse=True)[1]
-    if np.sort(np.bincount(labels, minlength=classes))[-2:].min() < FOLDS:
-        return False  # of a class with fewer rows, a fold has none; it takes two that can be told apart
+    different = np.bincount(np.unique(np.stack([labels, keys]), axis=1)[0], minlength=classes)
+    if np.count_nonzero(different >= FOLDS) < 2:
+        return False  # it takes two classes that can be told apart
+    judged = np.flatnonzero(different[labels] >= FOLDS)
+    numbers, labels, keys = numbers[judged], labels[judged], keys[judged]
     begun = time.monotonic()
-    probabilities = out_of_fold(embeddings.train.vectors, labels, keys, classes, seed, left)
+    probabilities = out_of_fold(embeddings.train.vectors[judged], labels, keys, classes, seed, left)
     if probabilities is None:
         return False
     predicted = Predicted(probabilities.astype(np.float32), labels, numbers)
@@ -74,7 +78,9 @@ def out_of_fold(
     left: Callable[[], float] | None = None,
     penalty: float = PENALTY,
 ) -> NDArray[np.float64] | None:
-    """Probabilities (N, C) of rows with `vectors` (N, D) by regressions fitted to the other folds; None out of time.
+    """Probabilities (N, C) of rows with `vectors` (N, D) by regressions fitted to the other folds.
+
+    None out of time, and where one of them would have rows of one class only.
 
     Folds hold each class in about its share, and rows of one of `groups` (N,), equal texts, lie in one fold: the copy
     of a row would give away its label. A class that a fit has no row of gets probability 0.
@@ -87,6 +93,8 @@ def out_of_fold(
     fold_seconds = 4.0 * features.size * classes * MOST_STEPS / FLOPS
     for fold, (seen, unseen) in enumerate(_folds(labels, groups, seed)):
         if left is not None and CAUTION * fold_seconds * (FOLDS - fold) > left():
+            return None
+        if (labels[seen] == labels[seen][0]).all():
             return None
         begun = time.monotonic()
         model = regression(C=penalty, max_iter=MOST_STEPS).fit(features[seen], labels[seen])

@@ -17,7 +17,8 @@ from loraloom.study.record import TrialRecord
 
 NOT_JUDGED = (
     "Training rows were not judged: the winner has learnt their labels, so what it says of them is no evidence. "
-    "`loraloom report RUN` cross-fits them where the model and the data can be had and each class has a few rows."
+    "`loraloom report RUN` cross-fits them where the model and the data can be had, two classes or more have at least "
+    "five different texts each, and its rows are not from Python."
 )
 
 
@@ -48,7 +49,10 @@ def training_rows(run: Run, winner: TrialRecord, problems: list[str]) -> Trainin
 
 def _how(fitted: CrossFitted, judge: str, accuracy: float) -> str:
     rows = len(fitted.predicted.labels)
-    part = f" Judged were {rows:,} of {fitted.of:,} training rows, a part stratified by class."
+    part = (
+        f" Judged were {rows:,} of {fitted.of:,} training rows: a part stratified by class, without the rows of a class "
+        f"that has fewer than {fitted.folds} different texts."
+    )
     return (
         f"Training rows are not judged by the winner, which has learnt their labels, but cross-fitted: {judge}. "
         "Each row is judged by a logistic regression that was fitted without it; they are right on "

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from loraloom.data import encode, read_labelled
 from loraloom.errors import AdapterError, DataError, RunError
-from loraloom.study.evidence import read_rows
+from loraloom.study.evidence import LONGEST_TEXT, read_rows
 from loraloom.study.record import TrialRecord
 from loraloom.use.origin import run_of
 from loraloom.use.peft_forward import PeftForward, load_peft
@@ -100,6 +100,16 @@ def _kept(folder: Path, record: TrialRecord) -> Rows:
             f"{folder}: an export is compared with the adapter on labelled rows, and this folder lies in no run that "
             "kept its validation rows; name a labelled file by --rows"
         )
-    chosen = [kept[int(place)] for place in np.linspace(0, len(kept) - 1, min(MOST_ROWS, len(kept)))]
+    whole = [row for row in kept if len(row.text) < LONGEST_TEXT]  # the others were cut there: other texts to classify
+    if not whole:
+        raise DataError(
+            f"{folder}: an export is compared with the adapter on labelled rows, and its run kept no whole text of "
+            f"its validation rows: all have {LONGEST_TEXT:,} characters or more; name a labelled file by --rows"
+        )
+    chosen = [whole[int(place)] for place in np.linspace(0, len(whole) - 1, min(MOST_ROWS, len(whole)))]
     labels = np.array([row.label for row in chosen], dtype=np.int64)
-    return Rows("the validation rows of its run", tuple(row.text for row in chosen), labels)
+    left_out = len(kept) - len(whole)
+    name = "the validation rows of its run"
+    if left_out:
+        name += f", without {left_out:,} of {LONGEST_TEXT:,} characters or more, which it kept cut"
+    return Rows(name, tuple(row.text for row in chosen), labels)
