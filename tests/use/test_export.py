@@ -279,9 +279,7 @@ def test_labels_of_a_trial_that_was_not_chosen_are_said_to_be_so(best: Path, tmp
     assert "It was chosen by its validation accuracy" not in model_card(best.parent, other, chosen=False)
 
 
-def test_texts_that_the_run_kept_cut_are_no_rows_to_measure_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_texts_that_the_run_kept_cut_are_no_rows_to_measure_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A label is that of the whole text; what was kept of it may be of another class."""
     texts = ["short", "x" * LONGEST_TEXT, "y" * (LONGEST_TEXT - 1)]
     kept = {row: KeptRow(row=row, text=text, label=0) for row, text in enumerate(texts)}
@@ -291,5 +289,5 @@ def test_texts_that_the_run_kept_cut_are_no_rows_to_measure_on(
     assert rows.texts == (texts[0], texts[2])
     assert "without 1 of 5,000 characters or more" in rows.name
     del kept[0], kept[2]
-    with pytest.raises(DataError, match="kept no whole text .* name a labelled file by --rows"):
+    with pytest.raises(DataError, match=r"kept no whole text .* name a labelled file by --rows"):
         rows_of(tmp_path, record(0), None, None, None)

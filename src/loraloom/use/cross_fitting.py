@@ -39,7 +39,8 @@ def cross_fit(
     """Judges the training rows that have embeddings, and writes what was found; False where that can't be done.
 
     A class with fewer different texts than folds is left out with its rows: some fit would know nothing of it, its
-    threshold in confident learning would be 0, and any row would look like it. With `left`, the seconds to a deadline, it is given up as soon as what remains would take more than half of them.
+    threshold in confident learning would be 0, and any row would look like it. With `left`, the seconds to a deadline,
+    it is given up as soon as what remains would take more than half of them.
     """
     numbers = embeddings.train.numbers
     labels = train.labels[numbers]

@@ -50,8 +50,8 @@ def training_rows(run: Run, winner: TrialRecord, problems: list[str]) -> Trainin
 def _how(fitted: CrossFitted, judge: str, accuracy: float) -> str:
     rows = len(fitted.predicted.labels)
     part = (
-        f" Judged were {rows:,} of {fitted.of:,} training rows: a part stratified by class, without the rows of a class "
-        f"that has fewer than {fitted.folds} different texts."
+        f" Judged were {rows:,} of {fitted.of:,} training rows: a part stratified by class, without the rows of a "
+        f"class that has fewer than {fitted.folds} different texts."
     )
     return (
         f"Training rows are not judged by the winner, which has learnt their labels, but cross-fitted: {judge}. "
