@@ -47,6 +47,7 @@ def opened(
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda asked: None if asked.url.startswith(server.url) else said.append(asked.url))
         page.goto(server.url)
+        expect(page.locator("#text")).to_be_focused()  # by itself, some time after the page was loaded
         yield page, said
     finally:
         context.close()

@@ -1,4 +1,4 @@
-"""By which names requests may call the server: the health check of the image asks 127.0.0.1, whatever names are given."""
+"""By which names requests may call the server: the image's health check asks 127.0.0.1, whatever names are given."""
 
 from __future__ import annotations
 
