@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -284,7 +284,7 @@ def test_columns_of_parquet_are_those_of_the_first_row_that_can_be_read(one: Ens
     source = tmp_path / "in.jsonl"
     source.write_text('{"text": "\n{"id": 2, "text": "soup"}\n')
     run(one, source, tmp_path / "out.parquet", on_error="null", text_column=("text",))
-    rows = pq.ParquetFile(tmp_path / "out.parquet").read().to_pylist()
+    rows = cast(Any, pq).read_table(tmp_path / "out.parquet").to_pylist()
     assert [(row["id"], row["prediction"] is None) for row in rows] == [(None, True), (2, False)]
 
 
