@@ -235,7 +235,8 @@ class Ledger:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=60)
+    # Each thread has its own from SQLAlchemy; closing is done by whichever thread lets the ledger go.
+    connection = sqlite3.connect(path, timeout=60, check_same_thread=False)
     connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
     return connection
 
