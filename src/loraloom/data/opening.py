@@ -54,9 +54,7 @@ def format_of(path: Path) -> Format:
         raise DataError(f"{path}: can't be read ({error.strerror})") from None
     if is_folder:
         return Format("folder", "")
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSIONS else ""
-    suffix = suffixes[-1] if suffixes else ""
+    suffix, compression = kind_and_compression(path)
     if suffix in _PICKLES:
         raise DataError(f"{path}: {_pickle_refused(path)}")
     if suffix in _UNSAFE:
@@ -69,6 +67,13 @@ def format_of(path: Path) -> Format:
             f"(also with {', '.join(COMPRESSIONS)}) or a folder of folders of .txt files"
         )
     return Format(_KINDS[suffix], compression)
+
+
+def kind_and_compression(path: Path) -> tuple[str, str]:
+    """The suffixes in small letters, '' where there is none: ('.csv', '.gz') of rows.CSV.gz."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSIONS else ""
+    return (suffixes[-1] if suffixes else ""), compression
 
 
 def _pickle_refused(path: Path) -> str:

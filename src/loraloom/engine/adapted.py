@@ -19,7 +19,7 @@ from loraloom.backbone.adapting import adapt, trainable_parameters
 from loraloom.backbone.classifier import build_pretrained, redraw_head
 from loraloom.engine.job import Job
 from loraloom.errors import LoraloomError, TrialFailedError
-from loraloom.study.record import Counts
+from loraloom.study.record import WEIGHTS, Counts
 
 
 def build_base(job: Job) -> nn.Module:
@@ -67,7 +67,7 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
             config.target_modules = sorted(config.target_modules)
     model.save_pretrained(str(folder), save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
         saved = set(file.keys())
         for name in saved:
             if not bool(torch.isfinite(file.get_tensor(name)).all()):

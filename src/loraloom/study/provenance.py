@@ -27,7 +27,7 @@ PACKAGES = (
 def describe_machine() -> dict[str, Any]:
     """Versions, machine and git revision of this process."""
     return {
-        "loraloom": version("loraloom") if _installed("loraloom") else "not installed",
+        "loraloom": own_version(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES if _installed(name)},
         "machine": {
@@ -39,6 +39,11 @@ def describe_machine() -> dict[str, Any]:
         "git_revision": _git_revision(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def own_version() -> str:
+    """loraloom's version, or that it is run from its source."""
+    return version("loraloom") if _installed("loraloom") else "not installed"
 
 
 def changed(pinned: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:

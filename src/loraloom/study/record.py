@@ -20,6 +20,8 @@ CHECKPOINT = "checkpoint"
 TEST_PREDICTIONS = "test_predictions.jsonl"
 PROFILE = "profile.json"
 CARD = "README.md"
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+"""An adapter, as PEFT names its files."""
 """The model card in best/. People edit it, so that only its absence or its text tell, not its SHA-256."""
 
 

@@ -19,7 +19,7 @@ from loraloom import metrics
 from loraloom.data import Encoded, encode
 from loraloom.errors import AdapterError, RunError
 from loraloom.study.durable import verify_manifest
-from loraloom.study.record import CARD, TrialRecord, read_record
+from loraloom.study.record import CARD, WEIGHTS, TrialRecord, read_record
 from loraloom.use import hub_adapter
 
 WINDOW = 4096
@@ -181,7 +181,7 @@ def read_adapter_record(folder: Path) -> TrialRecord:
         record = read_record(folder)
     except RunError as error:
         raise AdapterError(str(error)) from None
-    if not (folder / "adapter_model.safetensors").is_file():
+    if not (folder / WEIGHTS).is_file():
         raise AdapterError(
             f"{folder}: holds no adapter: the trial {record.state}" + f" ({record.reason})" * bool(record.reason)
         )

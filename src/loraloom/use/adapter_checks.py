@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from loraloom.errors import AdapterError
 from loraloom.recipe import Lora
+from loraloom.study.durable import MANIFEST
+from loraloom.study.record import CONFIG, RECORD, WEIGHTS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-WEIGHTS = "adapter_model.safetensors"
-CONFIG = "adapter_config.json"
 MOST_JSON_BYTES = 16 * 1024 * 1024
 MOST_FILES = 10_000
-_READ_AS_JSON = ("trial.json", "manifest.json", CONFIG)
+_READ_AS_JSON = (RECORD, MANIFEST, CONFIG)
 
 
 def check_files(folder: Path) -> None:
@@ -53,7 +53,7 @@ def check_labels(folder: Path, labels: Sequence[str]) -> None:
         AdapterError: there are fewer than two, or two are the same.
     """
     if len(labels) < 2 or len(set(labels)) < len(labels):
-        raise AdapterError(f"{folder / 'trial.json'}: labels are not two or more that differ")
+        raise AdapterError(f"{folder / RECORD}: labels are not two or more that differ")
 
 
 def read_json(path: Path) -> dict[str, Any]:

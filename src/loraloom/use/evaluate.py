@@ -99,6 +99,24 @@ class Evaluated:
         }
 
 
+def labelled_rows(
+    record: TrialRecord, file: Path | str, text_column: tuple[str, ...] | None, label_column: str | None
+) -> Split:
+    """The rows of a file under an adapter's labels; columns are its recipe's unless they are named.
+
+    Raises:
+        DataError: the file can't be read, or its labels are not the adapter's.
+    """
+    data = record.configuration.data
+    return read_labelled(
+        str(file),
+        text_column=text_column or data.text_column,
+        label_column=label_column or data.label_column,
+        labels=record.labels,
+        label_codes=record.label_codes,
+    )
+
+
 def evaluate(
     adapter: Path | str,
     test_file: Path | str,
@@ -114,14 +132,7 @@ def evaluate(
     """
     folder = adapter_folder(adapter)
     record = read_adapter_record(folder)
-    data = record.configuration.data
-    split = read_labelled(
-        str(test_file),
-        text_column=text_column or data.text_column,
-        label_column=label_column or data.label_column,
-        labels=record.labels,
-        label_codes=record.label_codes,
-    )
+    split = labelled_rows(record, test_file, text_column, label_column)
     classifier: Classifier = load(folder)
     scores = metrics.score(split.labels, classifier.predict_proba(split.texts))
     return Evaluated(str(adapter), str(test_file), record.labels, scores)

@@ -21,12 +21,12 @@ from loraloom import hub
 from loraloom.data import default_cache
 from loraloom.errors import AdapterError
 from loraloom.study.durable import write_json, write_manifest
-from loraloom.study.record import CARD, RECORD, TrialRecord
+from loraloom.study.record import CARD, CONFIG, RECORD, WEIGHTS, TrialRecord
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 SAFE = ("*.json", "*.jsonl", "*.safetensors", CARD)
 UNSAFE = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py", ".so"}
-WEIGHTS, CONFIG, CLASSES = "adapter_model.safetensors", "adapter_config.json", "estimator.json"
+CLASSES = "estimator.json"
 _SECONDS = 10
 _COMMITS = "commits.json"
 

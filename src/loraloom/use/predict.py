@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -25,6 +24,7 @@ from loraloom.data.opening import format_of
 from loraloom.data.rows import STANDARD_INPUT, Record, read_records, text_problem
 from loraloom.errors import DataError
 from loraloom.study.durable import MANIFEST, sha256
+from loraloom.study.provenance import own_version
 from loraloom.use.ahead import Ahead
 from loraloom.use.ensemble import Ensemble
 from loraloom.use.parts import Counts, Identity, Parts, fingerprint, locked
@@ -299,7 +299,7 @@ class _Pass:
                 "types": [member.classifier.dtype for member in members],
                 "window": [ROWS, CHARACTERS],
             },
-            version=_version(),
+            version=own_version(),
             on_error=self.choices.on_error,
         )
 
@@ -315,13 +315,6 @@ def _after(error: DataError, counts: Counts, stands: str | None) -> DataError:
     if stands == "kept":
         return DataError(f"{error}; the {counts.rows:,} rows before it are kept for a command that goes on")
     return DataError(f"{error}; {counts.written:,} of the rows before it are {stands}")
-
-
-def _version() -> str:
-    try:
-        return version("loraloom")
-    except PackageNotFoundError:  # run from its source
-        return ""
 
 
 def _stamp(source: str) -> tuple[int, int, int]:

@@ -24,7 +24,7 @@ from typing import IO, Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.data.opening import COMPRESSIONS
+from loraloom.data.opening import COMPRESSIONS, kind_and_compression
 from loraloom.data.rows import Record
 from loraloom.errors import DataError, MissingExtraError
 
@@ -93,9 +93,7 @@ def output_of(out: Path, added: Added, source: str) -> Output:
     Raises:
         DataError: its name is not one of a kind that is written.
     """
-    suffixes = [suffix.lower() for suffix in out.suffixes]
-    compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSIONS else ""
-    kind = suffixes[-1] if suffixes else ""
+    kind, compression = kind_and_compression(out)
     if kind not in KINDS or (kind == ".parquet" and compression):
         raise DataError(
             f"{out}: predictions are written as {', '.join(KINDS)}; the first three also with {', '.join(COMPRESSIONS)}"

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from loraloom.backbone.quiet import quietly
 from loraloom.data import encode
 from loraloom.study.durable import write_json
+from loraloom.study.record import CONFIG, WEIGHTS
 from loraloom.use.export.subject import Subject
 from loraloom.use.peft_forward import PeftForward
-
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 def write_peft(subject: Subject, folder: Path) -> None:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.data import encode, read_labelled
+from loraloom.data import encode
 from loraloom.errors import AdapterError, DataError, RunError
 from loraloom.study.evidence import LONGEST_TEXT, read_rows
 from loraloom.study.record import TrialRecord
+from loraloom.use.evaluate import labelled_rows
 from loraloom.use.origin import run_of
 from loraloom.use.peft_forward import PeftForward, load_peft
 
@@ -78,14 +79,7 @@ def rows_of(
     """
     if file is None:
         return _kept(folder, record)
-    data = record.configuration.data
-    split = read_labelled(
-        str(file),
-        text_column=text_column or data.text_column,
-        label_column=label_column or data.label_column,
-        labels=record.labels,
-        label_codes=record.label_codes,
-    )
+    split = labelled_rows(record, file, text_column, label_column)
     return Rows(file.name, split.texts, split.labels)
 
 

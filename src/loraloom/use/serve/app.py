@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -22,6 +21,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from loraloom import metrics
 from loraloom.errors import LoraloomError
+from loraloom.study.provenance import own_version
 from loraloom.use.serve.batching import Batcher, EmptyTextError, NotComputedError, OverloadedError, TimedOutError
 from loraloom.use.serve.demo import demo_page
 from loraloom.use.serve.gate import Gate
@@ -80,7 +80,7 @@ def make_app(registry: Registry, settings: Settings) -> FastAPI:
 
     app = FastAPI(
         title="loraloom",
-        version=version("loraloom"),
+        version=own_version(),
         summary="Text classification by LoRA adapters over one backbone.",
         lifespan=lifespan,
         docs_url=None,  # its page asks other servers for scripts
