@@ -21,6 +21,7 @@ from loraloom.errors import AdapterError, RunError
 from loraloom.study.durable import verify_manifest
 from loraloom.study.record import CARD, WEIGHTS, TrialRecord, read_record
 from loraloom.use import hub_adapter
+from loraloom.use.adapter_checks import check_files
 
 WINDOW = 4096
 """Texts read ahead: within a window they are batched by length, and given back in order."""
@@ -169,10 +170,18 @@ def read_adapter_record(folder: Path) -> TrialRecord:
     Raises:
         AdapterError: the folder is not a finished trial's, is damaged, or holds what is not safe to load.
     """
+    try:
+        return _checked_record(folder)
+    except (OSError, ValueError) as error:
+        raise AdapterError(f"{folder}: can't be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _checked_record(folder: Path) -> TrialRecord:
     if not folder.is_dir():
         raise AdapterError(f"{folder}: no such folder; give a trial's folder, such as RUN/best")
     if (folder / "recipe.yaml").is_file():
         raise AdapterError(f"{folder}: is a run; give {folder / 'best'}, or one of {folder / 'trials'}")
+    check_files(folder)
     for file in folder.rglob("*"):
         if file.suffix.lower() in hub_adapter.UNSAFE:
             raise AdapterError(f"{file}: can hold code, which is never loaded; an adapter is safetensors and JSON")

@@ -24,7 +24,7 @@ from loraloom.errors import AdapterError
 from loraloom.recipe import Configuration, Train
 from loraloom.study.record import TrialRecord
 from loraloom.use.adapter import Classifier, Forward, not_finite, read_adapter_record
-from loraloom.use.adapter_checks import check_config, check_files, check_labels, check_rank, read_weights
+from loraloom.use.adapter_checks import check_config, check_labels, check_rank, read_weights
 from loraloom.use.peft_forward import PeftForward
 
 if TYPE_CHECKING:
@@ -83,12 +83,7 @@ class Backbones:
             BackboneError: its backbone can't be had, or is not the one that it was trained on.
         """
         folder = Path(path)
-        try:
-            if folder.is_dir():
-                check_files(folder)
-            record = read_adapter_record(folder)
-        except (OSError, ValueError) as error:
-            raise AdapterError(f"{folder}: can't be read: {getattr(error, 'strerror', None) or error}") from None
+        record = read_adapter_record(folder)
         check_config(folder, record.configuration.lora)
         check_labels(folder, record.labels)
         backbone = record.configuration.backbone
