@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,15 +21,8 @@ OWN_MODEL = "ignore:the backbone of this adapter is a folder of this machine"
 
 
 @pytest.fixture(scope="module")
-def best(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows_file: Path) -> Path:
-    recipe: dict[str, Any] = {
-        "data": {"train_file": str(rows_file), "max_length": 16},
-        "backbone": {"model": str(tiny_model)},
-        "train": {"bf16": False},
-    }
-    out = tmp_path_factory.mktemp("pushed") / "run"
-    loraloom.search(recipe, out)
-    return out / "best"
+def best(untaught: Path) -> Path:
+    return untaught
 
 
 @pytest.fixture

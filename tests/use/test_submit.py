@@ -39,17 +39,8 @@ def template_of(labels: Sequence[str | None]) -> Submission:
 
 
 @pytest.fixture(scope="module")
-def best(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows_file: Path) -> Path:
-    """An adapter whose labels are names alone."""
-    recipe: dict[str, Any] = {
-        "data": {"train_file": str(rows_file), "validation_share": 0.2, "max_length": 16},
-        "backbone": {"model": str(tiny_model)},
-        "lora": {"r": 2},
-        "train": {"learning_rate": 0.02, "num_train_epochs": 10, "bf16": False},
-    }
-    out = tmp_path_factory.mktemp("submissions") / "run"
-    loraloom.search(recipe, out)
-    return out / "best"
+def best(taught: Path) -> Path:
+    return taught
 
 
 def read(path: Path) -> list[list[str]]:

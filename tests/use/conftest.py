@@ -1,0 +1,34 @@
+"""Adapters that several files use: of one epoch, and of as many as it takes to be mostly right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import loraloom
+
+
+@pytest.fixture(scope="session")
+def untaught(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows_file: Path) -> Path:
+    """RUN/best of one epoch."""
+    recipe = {"data": {"train_file": str(rows_file), "max_length": 16}, "train": {"bf16": False}}
+    return _best(tmp_path_factory.mktemp("untaught"), tiny_model, recipe)
+
+
+@pytest.fixture(scope="session")
+def taught(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows_file: Path) -> Path:
+    """RUN/best of ten epochs, whose labels are names alone."""
+    recipe = {
+        "data": {"train_file": str(rows_file), "validation_share": 0.2, "max_length": 16},
+        "lora": {"r": 2},
+        "train": {"learning_rate": 0.02, "num_train_epochs": 10, "bf16": False},
+    }
+    return _best(tmp_path_factory.mktemp("taught"), tiny_model, recipe)
+
+
+def _best(place: Path, model: Path, recipe: Mapping[str, Any]) -> Path:
+    loraloom.search({**recipe, "backbone": {"model": str(model)}}, place / "run")
+    return place / "run" / "best"
