@@ -170,6 +170,11 @@ class Search(Section):
     resource: Literal["rows", "epochs"] = Field(
         "rows", description="What halving and hyperband give more of to better ones: training rows, or epochs."
     )
+    epochs: Literal["auto", "recipe", "clock"] = Field(
+        "auto",
+        description="recipe: train.num_train_epochs; clock: as many as let a finalist use its share of the time; auto: "
+        "clock for auto's own space under a deadline, else recipe.",
+    )
     seeds: int = Field(1, ge=1, description="Trials of each configuration, with train.seed, train.seed + 1, …")
     metric: Literal["accuracy", "macro_f1"] = Field("accuracy", description="What is maximised on validation.")
 

@@ -19,6 +19,7 @@ CAUTION = 1.1
 """Estimates are raised by this: a trial that is begun shall end in time."""
 
 Key = tuple[str, str, int, int]
+"""Model, adapted layers, longest text, batch size: what a row's seconds depend on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,8 @@ class Costs:
 
     def _like(self, configuration: Configuration) -> list[Measured]:
         """The newest measurements of trials like this one, or the slowest of those that are most like it."""
-        data, train = configuration.data, configuration.train
-        model, adapted, batch = configuration.backbone.model, _adapted(configuration), train.per_device_train_batch_size
-        key = model, adapted, data.max_length, batch
+        key = key_of(configuration)
+        model, adapted, *_ = key
         if key in self._newest:
             return list(self._newest[key])
         same_model = [found for (name, *_), found in self._newest.items() if name == model]
@@ -105,6 +105,12 @@ class Costs:
         """Plain values, for `plan.json`."""
         newest = [one for found in self._newest.values() for one in found]
         return [asdict(one) for one in dict.fromkeys([*self._prefix.values(), *newest])]
+
+
+def key_of(configuration: Configuration) -> Key:
+    """What a row of this configuration is as dear as."""
+    batch = configuration.train.per_device_train_batch_size
+    return configuration.backbone.model, _adapted(configuration), configuration.data.max_length, batch
 
 
 def measured(
