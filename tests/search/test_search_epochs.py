@@ -54,10 +54,10 @@ def test_the_cheaper_a_row_is_the_more_passes_it_gets() -> None:
     plan, task, costs = _plan(50_000, 300)
     passes = {key_of(kind)[:2]: plan.planned(kind, None).train.num_train_epochs for kind in task.kinds()}
     assert passes == {
-        (SMALL, "all-linear None"): 2.5,
-        (SMALL, "None None"): 3,
-        (LARGE, "all-linear None"): 0.3,
-        (LARGE, "None None"): 0.4,
+        (SMALL, "all-linear"): 2.5,
+        (SMALL, "None"): 3,
+        (LARGE, "all-linear"): 0.3,
+        (LARGE, "None"): 0.4,
     }
     assert min(_seconds(plan, task, costs)) > 0.7 * max(_seconds(plan, task, costs))
     assert plan.top is None
@@ -87,7 +87,7 @@ def test_where_no_model_sees_all_rows_once_the_fastest_sees_a_part_once() -> Non
     plan, task, _ = _plan(1_000_000, 100)
     assert plan.top is not None
     assert plan.top < 1_000_000
-    fastest = next(kind for kind in task.kinds() if key_of(kind)[:2] == (SMALL, "None None"))
+    fastest = next(kind for kind in task.kinds() if key_of(kind)[:2] == (SMALL, "None"))
     assert plan.planned(fastest, plan.top).train.num_train_epochs == 1
 
 

@@ -109,7 +109,7 @@ def test_presets_that_fall_on_one_point_are_tried_once() -> None:
 def test_presets_that_do_not_fit_are_left_out() -> None:
     recipe = _recipe({"lora": {"r": [4, 8, 16]}})
     points = preset_points(recipe, lambda configuration: "over the cap" if configuration.lora.r > 8 else None)
-    assert points == [{"lora.r": 8}, {"lora.r": 4}]
+    assert points == [{"lora.r": 4}, {"lora.r": 8}]
 
 
 def test_a_recipe_without_axes_has_one_preset() -> None:

@@ -85,7 +85,9 @@ class Costs:
 
     def prefix_seconds(self, configuration: Configuration, train_rows: int, eval_rows: int) -> float:
         """Seconds for the states of frozen layers, by the first trial on these rows; 0 where none are kept."""
-        model = configuration.backbone.model
+        model, lora = configuration.backbone.model, configuration.lora
+        if configuration.backbone.dropout == "keep" or (lora.layers_to_transform is None or lora.bias == "all"):
+            return 0.0
         if model not in self._prefix or (model, train_rows) in self._trained:
             return 0.0
         return CAUTION * (train_rows + eval_rows) * self._prefix[model].prefix_row_seconds
@@ -141,7 +143,8 @@ def measured(
 
 def _adapted(configuration: Configuration) -> str:
     lora = configuration.lora
-    return f"{lora.target_modules} {lora.layers_to_transform}"
+    layers = "" if lora.layers_to_transform is None else f" {lora.layers_to_transform} {configuration.backbone.dropout}"
+    return f"{lora.target_modules}{layers}"
 
 
 def _late(values: Iterable[float]) -> float:

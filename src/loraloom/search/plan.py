@@ -97,6 +97,7 @@ class Task:
         epochs = max(recipe.values("train.num_train_epochs"))
         varied = (
             "backbone.model",
+            "backbone.dropout",
             "data.max_length",
             "train.per_device_train_batch_size",
             "lora.target_modules",

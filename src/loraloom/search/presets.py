@@ -32,6 +32,7 @@ _BEST_RUN: dict[str, Any] = {
     "lora.lora_dropout": 0.0,
     "lora.bias": "lora_only",
     "lora.target_modules": None,  # PEFT's choice for the model: query and value
+    "lora.layers_to_transform": None,
     "lora.use_rslora": False,
     "head.kind": "native",
     "head.pooling": "native",
@@ -52,9 +53,11 @@ PRESETS: tuple[Preset, ...] = (
         {
             **_BEST_RUN,
             "backbone.dropout": "off",
-            "lora.r": 8,
+            "lora.r": 16,
+            "lora.lora_alpha": 32,
             "lora.bias": "none",
             "lora.target_modules": "all-linear",
+            "lora.layers_to_transform": "top-half",
             "head.kind": "linear",
             "train.optim": "adamw",
             "train.label_smoothing_factor": 0.1,

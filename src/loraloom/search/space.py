@@ -21,6 +21,7 @@ SPACE: dict[str, Axis] = {
     "lora.lora_alpha": Range(8, 64, log=True),
     "lora.bias": Choices(("none", "lora_only")),
     "lora.target_modules": Choices(("all-linear", None)),
+    "lora.layers_to_transform": Choices(("top-half", None)),
     "head.kind": Choices(("linear", "native")),
     "head.pooling": Choices(("native", "mean")),
     "train.optim": Choices(("adamw", "adam", "muon")),
