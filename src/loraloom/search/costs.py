@@ -19,7 +19,7 @@ CAUTION = 1.1
 """Estimates are raised by this: a trial that is begun shall end in time."""
 
 Key = tuple[str, str, int, int]
-"""Model, adapted layers, longest text, batch size: what a row's seconds depend on."""
+"""Model, what is trained of it and how, longest text, batch size: what a row's seconds depend on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Measured:
     prefix_row_seconds: float = 0.0
     train_rows: int = 0
     adapted: str = ""
-    """Which layers and modules: what lies below them costs no gradient."""
+    """Which layers and modules, since what lies below them costs no gradient; and whether muon trains them."""
 
 
 class Costs:
@@ -144,7 +144,9 @@ def measured(
 def _adapted(configuration: Configuration) -> str:
     lora = configuration.lora
     layers = "" if lora.layers_to_transform is None else f" {lora.layers_to_transform} {configuration.backbone.dropout}"
-    return f"{lora.target_modules}{layers}"
+    # Its products are as many for a batch of few rows as for one of many.
+    optimizer = " muon" if configuration.train.optim == "muon" else ""
+    return f"{lora.target_modules}{layers}{optimizer}"
 
 
 def _late(values: Iterable[float]) -> float:

@@ -92,7 +92,7 @@ class Task:
     configurations: int | None
 
     def kinds(self) -> list[Configuration]:
-        """What differs in cost: models, lengths, batch sizes and adapted layers, with as many epochs as any."""
+        """What differs in cost: models, lengths, batches, optimizers and adapted layers; with as many epochs as any."""
         recipe = self.recipe
         epochs = max(recipe.values("train.num_train_epochs"))
         varied = (
@@ -100,6 +100,7 @@ class Task:
             "backbone.dropout",
             "data.max_length",
             "train.per_device_train_batch_size",
+            "train.optim",
             "lora.target_modules",
             "lora.layers_to_transform",
         )
