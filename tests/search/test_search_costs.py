@@ -65,3 +65,8 @@ def test_states_of_frozen_layers_are_paid_for_once_for_the_same_rows() -> None:
     assert costs.prefix_seconds(CONFIGURATION, 1000, 200) == 0  # it adapts every layer
     kept = Costs(Measured(**values) for values in costs.as_json())
     assert kept.prefix_seconds(TOP, 1000, 200) == costs.prefix_seconds(TOP, 1000, 200)
+
+
+def test_states_that_were_read_say_nothing_of_what_it_takes_to_compute_them() -> None:
+    computed, read = _one(0.01, prefix_row_seconds=0.02, train_rows=64), _one(0.01, prefix_row_seconds=1e-5)
+    assert Costs([computed, read]).prefix_seconds(TOP, 1000, 0) == Costs([computed]).prefix_seconds(TOP, 1000, 0) > 0

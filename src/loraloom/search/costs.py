@@ -18,6 +18,9 @@ NEWEST = 4
 CAUTION = 1.1
 """Estimates are raised by this: a trial that is begun shall end in time."""
 
+FILLED = 0.1
+"""States of frozen layers that took less than this share of a validated row's time were read, not computed."""
+
 Key = tuple[str, str, int, int]
 """Model, what is trained of it and how, longest text, batch size: what a row's seconds depend on."""
 
@@ -56,7 +59,7 @@ class Costs:
         key = one.model, one.adapted, one.max_length, one.batch
         self._newest.setdefault(key, deque(maxlen=NEWEST)).append(one)
         self._trained.add((one.model, one.train_rows))
-        if one.prefix_row_seconds > 0:
+        if one.prefix_row_seconds > FILLED * one.eval_row_seconds:
             self._prefix[one.model] = one
 
     @property
