@@ -41,6 +41,11 @@ class Trainer:
         """What trials on these rows share."""
         return self._places[rows]
 
+    def train_rows(self, configuration: Configuration, rows: str) -> int:
+        """How many rows a trial is trained on."""
+        there = len(self.place(rows).data.train)
+        return min(there, configuration.data.max_train_samples or there)
+
     def train(self, key: str, configuration: Configuration, rows: str) -> Trained:
         """Trains a configuration with its seed, or reads what was trained in its folder before."""
         folder, seed = self.folder(key, configuration.train.seed), configuration.train.seed

@@ -2,6 +2,7 @@
 
     python -m study.claims --list                       the trials of the design, without training
     python -m study.claims --seconds 1800               the most important claims, on the demo encoder
+    python -m study.claims --test                       the test rows, once for each line of the results table
     python -m study.claims --table base_size --model FOLDER --name all-mpnet-base-v2
 
 What was trained is kept in study/results/claims/NAME.jsonl, and not trained again: run it as often as there is time.
@@ -16,8 +17,10 @@ from pathlib import Path
 from loraloom.errors import LoraloomError
 from study import agnews
 from study.claims.design import TABLES, read_design
-from study.claims.running import RUNS, header_of, make_trainer, train
+from study.claims.judging import judge
+from study.claims.running import accuracy_in, header_of_test, read_test_rows, reported, rows_of
 from study.outcomes import Kept
+from study.trials import RUNS, header_of, make_trainer, train
 
 RESULTS = Path(__file__).parent.parent / "results" / "claims"
 
@@ -33,6 +36,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="train and compare on as many rows alone: a trial run, with --results")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder of results")
     parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of the trials' adapters")
+    parser.add_argument("--test", action="store_true", help="train nothing; read the test rows for what is reported")
     parser.add_argument("--list", action="store_true", help="list the trials, and train nothing")
     given = parser.parse_args()
     try:
@@ -53,10 +57,14 @@ def _do(given: argparse.Namespace) -> None:
     name = given.name or Path(given.model).name
     rows = design.table.rows
     data = agnews.load(given.rows or rows.train, given.rows or rows.compared)
-    trainer, common = make_trainer(design, data, given.model, given.runs)
+    trainer, common = make_trainer(design.recipe, rows_of(design, data), given.runs)
     given.results.mkdir(parents=True, exist_ok=True)
-    kept = Kept(given.results / f"{name}.jsonl", header_of(name, data, common))
-    done = train(design, trainer, kept, given.seconds)
+    kept = Kept(given.results / f"{name}.jsonl", header_of(name, data, {"table": given.table, **common}))
+    if given.test:
+        tested = Kept(given.results / f"{name}-test.jsonl", header_of_test(name, data, common))
+        read_test_rows(reported(design, judge(design, kept), kept), trainer, tested)
+        return
+    done = train(design.trials(lambda trial: accuracy_in(kept, trial)), trainer, kept, given.seconds)
     print(f"{len(kept.all())} trials are kept in {kept.path}" + ("" if done else "; the same command goes on"))
 
 

@@ -15,11 +15,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from loraloom.errors import RecipeError
-from loraloom.recipe import Configuration, Recipe, read_recipe
+from loraloom.recipe import Recipe, read_recipe
+from study.trials import ALL_ROWS, Trial, key_of
 
 HERE = Path(__file__).parent
 TABLES = {path.stem: path for path in sorted(HERE.glob("*.yaml")) if path.stem != "contest"}
-ALL_ROWS = "all"
 _BESIDE = {"rows", "rates"}
 """Words of a level that are no fields."""
 
@@ -65,7 +65,7 @@ class Claim(_Words):
         known = set(self.points)
         for contrast in self.contrasts:
             if unknown := {str(level) for level in (*contrast.of, *contrast.to)} - known:
-                raise ValueError(f"claim {self.name}: {contrast.name!r} names the level {min(unknown)!r}, which is not there")
+                raise ValueError(f"claim {self.name}: {contrast.name!r} names {min(unknown)!r}, which is no level of it")
         return self
 
     @property
@@ -91,19 +91,6 @@ class Table(_Words):
     claims: tuple[Claim, ...] = Field(min_length=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One trial to train: the key of its configuration, its seed within the configuration, and its rows."""
-
-    key: str
-    configuration: Configuration
-    rows: str
-
-    @property
-    def seed(self) -> int:
-        return self.configuration.train.seed
-
-
 Accuracy = Callable[[Trial], float | None]
 """The accuracy of a trial that was trained; None of one that was not, or that failed."""
 
@@ -123,21 +110,27 @@ class Design:
 
     def trial(self, claim: Claim, level: str, seed: int, rate: float | None = None) -> Trial:
         """The trial of a level; `rate` takes the place of its learning rate."""
-        written = self.table.bases[claim.base] | claim.points[level]
+        point = self.table.bases[claim.base] | claim.points[level]
+        return self._trial(point if rate is None else point | {"train.learning_rate": rate}, seed)
+
+    def base(self, name: str) -> Trial:
+        """The trial of a base itself, with the first seed."""
+        return self._trial(self.table.bases[name], self.table.seeds[0])
+
+    def _trial(self, written: dict[str, Any], seed: int) -> Trial:
         rows = str(written.get("rows", ALL_ROWS))
         point = {name: value for name, value in written.items() if name not in _BESIDE}
-        if rate is not None:
-            point["train.learning_rate"] = rate
         configuration = self.recipe.configuration(point | {"train.seed": seed})
-        return Trial(self._key(configuration, rows), configuration, rows)
+        return Trial(key_of(configuration, self.recipe.configuration({}), rows), configuration, rows)
 
     def rates(self, claim: Claim, level: str) -> tuple[float, ...]:
         """The learning rates of which a level takes the best; none where its rate is given."""
         return tuple(claim.points[level].get("rates", ()))
 
     def best_rate(self, claim: Claim, level: str, accuracy: Accuracy) -> float | None:
-        """The rate with the highest accuracy under the tuning seed (of equals the first); None before all are tried."""
-        found = {rate: accuracy(self.trial(claim, level, self.table.tuning_seed, rate)) for rate in self.rates(claim, level)}
+        """The rate with the highest accuracy under the tuning seed, of equals the first; None before one was trained."""
+        seed = self.table.tuning_seed
+        found = {rate: accuracy(self.trial(claim, level, seed, rate)) for rate in self.rates(claim, level)}
         known = {rate: value for rate, value in found.items() if value is not None}
         return max(known, key=lambda rate: known[rate], default=None)
 
@@ -173,15 +166,6 @@ class Design:
                 if (trial := self.compared(claim, level, seed, accuracy)) is not None:
                     yield trial
 
-    def _key(self, configuration: Configuration, rows: str) -> str:
-        base, own = self.recipe.configuration({}).model_dump(), configuration.model_dump()
-        parts = [] if rows == ALL_ROWS else [f"rows={rows}"]
-        for section, fields in own.items():
-            for name, value in fields.items():
-                if value != base[section][name] and (section, name) != ("train", "seed"):
-                    parts.append(f"{section}.{name}={_written(value)}")
-        return " ".join(parts) or "contest"
-
 
 def read_design(table: str, model: str) -> Design:
     """The design of that name around the contest's point, for the encoder `model`.
@@ -196,7 +180,3 @@ def read_design(table: str, model: str) -> Design:
         raise RecipeError(f"{path}: {error}") from None
     recipe = read_recipe(HERE / "contest.yaml", [f"backbone.model={model}"])
     return Design(read, recipe)
-
-
-def _written(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
