@@ -3,6 +3,8 @@
     python -m study.claims --list                       the trials of the design, without training
     python -m study.claims --seconds 1800               the most important claims, on the demo encoder
     python -m study.claims --test                       the test rows, once for each line of the results table
+    python -m study.claims --similarity                 how alike texts are, and whether it matters
+    python -m study.claims --page                       verdicts: study/results/claims.json and docs/study.md
     python -m study.claims --table base_size --model FOLDER --name all-mpnet-base-v2
 
 What was trained is kept in study/results/claims/NAME.jsonl, and not trained again: run it as often as there is time.
@@ -19,7 +21,9 @@ from study import agnews
 from study.claims.design import TABLES, read_design
 from study.claims.judging import judge
 from study.claims.running import accuracy_in, header_of_test, read_test_rows, reported, rows_of
+from study.claims.similarity import measure
 from study.outcomes import Kept
+from study.page import write_page
 from study.trials import RUNS, header_of, make_trainer, train
 
 RESULTS = Path(__file__).parent.parent / "results" / "claims"
@@ -37,6 +41,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder of results")
     parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of the trials' adapters")
     parser.add_argument("--test", action="store_true", help="train nothing; read the test rows for what is reported")
+    parser.add_argument("--similarity", action="store_true", help="measure how alike texts are, as the report does")
+    parser.add_argument("--page", action="store_true", help="judge all that was trained, and write docs/study.md")
     parser.add_argument("--list", action="store_true", help="list the trials, and train nothing")
     given = parser.parse_args()
     try:
@@ -47,6 +53,9 @@ def main() -> None:
 
 
 def _do(given: argparse.Namespace) -> None:
+    if given.page:
+        write_page()
+        return
     design = read_design(given.table, given.model)
     if given.list:
         for trial in design.trials(lambda _: None):
@@ -57,6 +66,9 @@ def _do(given: argparse.Namespace) -> None:
     name = given.name or Path(given.model).name
     rows = design.table.rows
     data = agnews.load(given.rows or rows.train, given.rows or rows.compared)
+    if given.similarity:
+        measure(given.model, name, data, given.runs, given.results.parent / "similarity" / f"{name}.json")
+        return
     trainer, common = make_trainer(design.recipe, rows_of(design, data), given.runs)
     given.results.mkdir(parents=True, exist_ok=True)
     kept = Kept(given.results / f"{name}.jsonl", header_of(name, data, {"table": given.table, **common}))

@@ -1,0 +1,40 @@
+"""Writes docs/study.md and its pictures from study/results/: `python -m study.claims --page`. No number is typed by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from loraloom.study.durable import write_text
+from study.claims import pictures
+from study.claims.page import claims_section
+from study.claims.results import judge_all, write
+from study.curve import curve_section, read_curves, write_curves
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "study" / "results"
+_HEAD = """\
+# The study
+
+<!-- Made by `python -m study.claims --page` of study/results/; its text is in study/. Don't edit it here. -->
+
+What is true of AG News, LoRA and small budgets, measured. First what to choose for the rows and the minutes that one has,
+then what became of a contest's claims.
+"""
+
+
+def write_page() -> None:
+    """Judges what was trained, and writes results, pictures and the page."""
+    found = judge_all(RESULTS / "claims")
+    write(found, RESULTS / "claims.json")
+    curves = read_curves(RESULTS / "curve")
+    write_curves(curves, RESULTS / "curve.json")
+    place = ROOT / "docs" / "study"
+    parts = [_HEAD]
+    if curves:
+        parts.append(curve_section(curves, place / "curve.svg", "study/curve.svg"))
+    if found:
+        pictures.draw_effects(found, place / "claims.svg")
+        pictures.draw_levels(found, place / "levels.svg")
+        parts.append(claims_section(found, sorted((RESULTS / "similarity").glob("*.json")), "study"))
+    write_text(ROOT / "docs" / "study.md", "\n".join(parts))
+
