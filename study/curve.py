@@ -31,12 +31,10 @@ from study.trials import ALL_ROWS, RUNS, Trial, header_of, key_of, make_trainer,
 
 RESULTS = Path(__file__).parent / "results" / "curve"
 BASE = Path(__file__).parent / "claims" / "contest.yaml"
-EPOCHS = {250: (20,), 1_000: (10,), 4_000: (5,), 16_000: (3, 1), None: (1, 3)}
-"""Epochs for each number of training rows, None being all."""
 SEEDS = {250: (0, 1, 2), 1_000: (0, 1, 2), 4_000: (0, 1)}
 """Seeds where rows are so few that which they are and how weights begin matters; else seed 0."""
 ORDER = ((None, 1), (4_000, 5), (1_000, 10), (16_000, 3), (250, 20), (16_000, 1), (None, 3))
-"""Rows and epochs, the most telling first."""
+"""Training rows (None: all) and epochs over them, the most telling first."""
 MINUTES = 1, 5, 20, 60, 180
 WARM_UP = 0.1
 
@@ -64,21 +62,18 @@ class Curves:
     about: tuple[dict[str, Any], ...]
 
 
-def trials(recipe: Recipe, presets: dict[int, dict[str, Any]], rows: int, base: Recipe) -> Iterator[Trial]:
-    """The trials, the most telling first; `rows` are all training rows."""
+def trials(recipe: Recipe, presets: dict[int, dict[str, Any]], rows: int, *, one_seed: bool = False) -> Iterator[Trial]:
+    """The trials of these presets, the most telling first; `rows` are all training rows."""
     for number, epochs in ORDER:
-        count = rows if number is None else number
-        if count > rows or (number is not None and epochs not in EPOCHS[number]):
+        if number is not None and number > rows:
             continue
-        for seed in SEEDS.get(number or rows, (0,)):
-            for cap in reversed(CAPS):
-                yield _trial(recipe, presets[cap], None if number is None else count, rows, epochs, seed, base)
+        for seed in SEEDS.get(number or rows, (0,))[: 1 if one_seed else None]:
+            for cap in sorted(presets, reverse=True):
+                yield _trial(recipe, presets[cap], number, rows, epochs, seed)
 
 
-def _trial(
-    recipe: Recipe, preset: dict[str, Any], number: int | None, rows: int, epochs: int, seed: int, base: Recipe
-) -> Trial:
-    steps = -(-(number or rows) // 16) * epochs
+def _trial(recipe: Recipe, preset: dict[str, Any], number: int | None, rows: int, epochs: int, seed: int) -> Trial:
+    steps = -(-(number or rows) // recipe.train.per_device_train_batch_size) * epochs
     point = {
         **preset,
         "data.max_train_samples": number,
@@ -88,7 +83,7 @@ def _trial(
         "train.seed": seed,
     }
     configuration = recipe.configuration(point)
-    return Trial(key_of(configuration, base.configuration({})), configuration)
+    return Trial(key_of(configuration, recipe.configuration({})), configuration)
 
 
 def read_curves(folder: Path) -> Curves | None:
@@ -135,11 +130,8 @@ def write_curves(curves: Curves | None, path: Path) -> None:
     """Writes the points, and the best for each time and cap, as JSON."""
     if curves is None:
         return
-    best = [
-        {"minutes": minutes, "cap": cap, "best": None if (one := best_in(curves.points, minutes, cap)) is None else asdict(one)}
-        for cap in CAPS
-        for minutes in MINUTES
-    ]
+    found = {(minutes, cap): best_in(curves.points, minutes, cap) for cap in CAPS for minutes in MINUTES}
+    best = [{"minutes": minutes, "within": cap, **asdict(one)} for (minutes, cap), one in found.items() if one is not None]
     write_json(path, {"about": curves.about, "points": [asdict(point) for point in curves.points], "best": best})
 
 
@@ -235,6 +227,9 @@ def main() -> None:
     parser.add_argument("--model", default="demo", help="the encoder: demo, a folder, or a name on the hub")
     parser.add_argument("--name", help="under which its results are kept; by default the model's, or its folder's")
     parser.add_argument("--seconds", type=float, help="begin no trial that would end later; by default all are trained")
+    parser.add_argument("--caps", type=int, nargs="+", choices=CAPS, default=CAPS, help="these caps alone")
+    parser.add_argument("--one_seed", action="store_true", help="a seed of each, for an encoder that takes long")
+    parser.add_argument("--most_rows", type=int, help="leave out trials on more training rows")
     parser.add_argument("--rows", type=int, help="of as many rows alone: a trial run, with --results")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder of results")
     parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of the trials' adapters")
@@ -257,13 +252,17 @@ def _do(given: argparse.Namespace) -> None:
     place = trainer.place(ALL_ROWS)
     presets = {cap: best_preset(place, recipe, cap) for cap in CAPS}
     caps = {cap: place.parameters(recipe.configuration(preset)).trainable for cap, preset in presets.items()}
-    listed = trials(recipe, presets, len(data.train), recipe)
+    chosen = {cap: presets[cap] for cap in given.caps}
+    listed = trials(recipe, chosen, len(data.train), one_seed=given.one_seed)
+    if given.most_rows:
+        listed = (one for one in listed if trainer.train_rows(one.configuration, one.rows) <= given.most_rows)
     if given.list:
         for trial in listed:
             print(f"{trial.key}, seed {trial.seed}: {place.parameters(trial.configuration).trainable:,} parameters")
         return
     given.results.mkdir(parents=True, exist_ok=True)
-    kept = Kept(given.results / f"{name}.jsonl", header_of(name, data, {"caps": {str(c): n for c, n in caps.items()}, **common}))
+    common["caps"] = {str(cap): trainable for cap, trainable in caps.items()}
+    kept = Kept(given.results / f"{name}.jsonl", header_of(name, data, common))
     done = train(listed, trainer, kept, given.seconds)
     print(f"{len(kept.all())} trials are kept in {kept.path}" + ("" if done else "; the same command goes on"))
 
