@@ -23,7 +23,7 @@ from loraloom.recipe import Configuration, Recipe
 from loraloom.search.proposals import Proposal
 from loraloom.study.durable import is_whole
 from loraloom.study.evidence import read_predicted
-from loraloom.study.record import TrialRecord, read_metrics, read_record
+from loraloom.study.record import Evaluation, TrialRecord, read_metrics, read_record
 from loraloom.use.adapter import load
 from study.outcomes import Trained, packed
 
@@ -98,8 +98,8 @@ class Trainer:
             deadline=None,
         )
 
-        def heard(job: Job, evaluation: object) -> bool:
-            recorder.hear(job, evaluation)  # type: ignore[arg-type]
+        def heard(job: Job, evaluation: Evaluation) -> bool:
+            recorder.hear(job, evaluation)
             return True
 
         outcome = self._engine.train_pack([job], heard)[0]

@@ -136,9 +136,11 @@ def _claim(design: Design, claim: Claim, kept: Kept) -> ClaimFound:
         return None if trained is None else trained.accuracy
 
     trained: dict[str, list[Trained]] = {}
-    levels, missing = [], []
+    levels: list[LevelFound] = []
+    missing: list[str] = []
     for level in claim.points:
-        own, rate = [], None
+        own: list[Trained] = []
+        rate: float | None = None
         for seed in design.table.seeds:
             trial = design.compared(claim, level, seed, accuracy)
             one = None if trial is None else kept.get(trial.key, seed)

@@ -40,7 +40,8 @@ def draw_effects(found: Sequence[EncoderFound], path: Path) -> None:
     axes.set_yticks(range(len(lines)), [one.name for one, _ in lines], fontsize=8)
     axes.set_ylim(len(lines) - 0.4, -0.6)
     reach = max((abs(100 * end) for one, _ in lines for end in one.estimate.interval), default=1.0)
-    axes.set_xscale("symlog", linthresh=2) if reach > 5 else None
+    if reach > 5:
+        axes.set_xscale("symlog", linthresh=2)
     axes.set_xlabel("difference in accuracy (or in the gap), percentage points; 95 % interval; hollow: undecided")
     axes.legend(loc="lower right", fontsize=8, frameon=False)
     finish(axes)

@@ -28,7 +28,7 @@ def test_what_is_kept_is_not_trained_again_and_is_what_the_adapter_says(tmp_path
     assert train(listed[:1], trainer, Kept(path, header), None)
     first = path.read_text(encoding="utf-8").splitlines()
     kept = Kept(path, header)
-    assert not train(listed, trainer, kept, 0.0)  # no time: nothing is begun
+    assert not train(listed, trainer, kept, -1.0)  # no time: nothing is begun
     assert train(listed, trainer, kept, None)
     assert path.read_text(encoding="utf-8").splitlines()[:2] == first
 
