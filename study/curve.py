@@ -101,7 +101,9 @@ def points_of(kept: Kept) -> list[Point]:
         if trained.accuracy is not None:
             groups.setdefault(trained.key, []).append(trained)
     caps = {int(size): int(cap) for cap, size in kept.header["caps"].items()}
-    return [_point(str(kept.header["encoder"]), caps[own[0].trainable], own, len(kept.labels)) for own in groups.values()]
+    return [
+        _point(str(kept.header["encoder"]), caps[own[0].trainable], own, len(kept.labels)) for own in groups.values()
+    ]
 
 
 def _point(encoder: str, cap: int, trained: Sequence[Trained], compared: int) -> Point:
@@ -131,7 +133,9 @@ def write_curves(curves: Curves | None, path: Path) -> None:
     if curves is None:
         return
     found = {(minutes, cap): best_in(curves.points, minutes, cap) for cap in CAPS for minutes in MINUTES}
-    best = [{"minutes": minutes, "within": cap, **asdict(one)} for (minutes, cap), one in found.items() if one is not None]
+    best = [
+        {"minutes": minutes, "within": cap, **asdict(one)} for (minutes, cap), one in found.items() if one is not None
+    ]
     write_json(path, {"about": curves.about, "points": [asdict(point) for point in curves.points], "best": best})
 
 

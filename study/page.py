@@ -37,4 +37,3 @@ def write_page() -> None:
         pictures.draw_levels(found, place / "levels.svg")
         parts.append(claims_section(found, sorted((RESULTS / "similarity").glob("*.json")), "study"))
     write_text(ROOT / "docs" / "study.md", "\n".join(parts))
-

@@ -31,7 +31,9 @@ def best_preset(place: Workplace, recipe: Recipe, cap: int) -> dict[str, Any]:
         return _with_rank(wide, rank)
     if (rank := _largest_rank(place, recipe, _BASE, cap)) >= 1:
         return _with_rank(_BASE, rank)
-    layers = sorted({linear.layer for linear in place.plan(recipe.configuration(_BASE)).adapted if linear.layer is not None})
+    layers = sorted(
+        {linear.layer for linear in place.plan(recipe.configuration(_BASE)).adapted if linear.layer is not None}
+    )
     for first in range(1, len(layers)):
         top = {**_BASE, "lora.layers_to_transform": tuple(layers[first:])}
         if _largest_rank(place, recipe, top, cap) >= 1:

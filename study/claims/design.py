@@ -65,7 +65,9 @@ class Claim(_Words):
         known = set(self.points)
         for contrast in self.contrasts:
             if unknown := {str(level) for level in (*contrast.of, *contrast.to)} - known:
-                raise ValueError(f"claim {self.name}: {contrast.name!r} names {min(unknown)!r}, which is no level of it")
+                raise ValueError(
+                    f"claim {self.name}: {contrast.name!r} names {min(unknown)!r}, which is no level of it"
+                )
         return self
 
     @property

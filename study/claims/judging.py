@@ -198,9 +198,7 @@ def _contrast(
     pairs = max(len(of), len(to)) * len(trained[of[0]])
     verdict = verdict_on(estimate, estimate.p)
     answer = answer_to(contrast.said, verdict)
-    return Judged(
-        contrast.name, contrast.measure, of, to, estimate, pairs, estimate.p, verdict, contrast.said, answer
-    )
+    return Judged(contrast.name, contrast.measure, of, to, estimate, pairs, estimate.p, verdict, contrast.said, answer)
 
 
 def _gap(trained: Trained) -> float:

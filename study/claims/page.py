@@ -93,7 +93,9 @@ def _glance(found: Sequence[EncoderFound]) -> Iterator[str]:
     for sentence in said:
         cells = []
         for one in found:
-            own = [judged for claim in one.claims if claim.said == sentence for judged in claim.contrasts if judged.said]
+            own = [
+                judged for claim in one.claims if claim.said == sentence for judged in claim.contrasts if judged.said
+            ]
             cells.append("<br>".join(f"**{_ANSWERS[judged.answer]}**: {_short(judged)}" for judged in own))
         if any(cells):
             yield f"| {sentence} | " + " | ".join(cell or "not measured" for cell in cells) + " |"

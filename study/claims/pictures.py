@@ -18,7 +18,9 @@ _QUIET = "#888888"
 def draw_effects(found: Sequence[EncoderFound], path: Path) -> None:
     """Every contrast as a point with its interval, in percentage points, claim after claim."""
     plots = pyplot()
-    lines = [(one, number) for number, encoder in enumerate(found) for claim in encoder.claims for one in claim.contrasts]
+    lines = [
+        (one, number) for number, encoder in enumerate(found) for claim in encoder.claims for one in claim.contrasts
+    ]
     figure, axes = plots.subplots(figsize=(9, 1.2 + 0.27 * len(lines)), layout="constrained")
     axes.axvspan(-100 * MARGIN, 100 * MARGIN, color="#e8eef5", lw=0, label="within half a point")
     axes.axvline(0, color=_QUIET, lw=0.8)
@@ -74,14 +76,18 @@ def _draw_claim(axes: Any, claim: ClaimFound, colour: str, name: str) -> None:
     values = [float(level.name) for level in levels]
     axes.plot(values, [100 * level.accuracy for level in levels], "-o", color=colour, ms=4, label=name)
     for value, level in zip(values, levels, strict=True):
-        axes.plot([value] * len(level.accuracies), [100 * one for one in level.accuracies], ".", color=colour, alpha=0.4)
+        axes.plot(
+            [value] * len(level.accuracies), [100 * one for one in level.accuracies], ".", color=colour, alpha=0.4
+        )
     axes.set_xticks(values, [level.name for level in levels], fontsize=8)
     axes.minorticks_off()
 
 
 def _draw_epochs(axes: Any, found: Sequence[EncoderFound]) -> None:
     for number, encoder in enumerate(found):
-        levels = [level for claim in encoder.claims for level in claim.levels if claim.name in ("epochs", "overfitting")]
+        levels = [
+            level for claim in encoder.claims for level in claim.levels if claim.name in ("epochs", "overfitting")
+        ]
         longest = max(levels, key=lambda level: len(level.curve), default=None)
         if longest is None or len(longest.curve) < 2:
             continue

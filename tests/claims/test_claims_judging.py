@@ -46,7 +46,9 @@ def test_a_gap_is_compared_over_seeds_alone() -> None:
 def kept_with(path: Path, design: Design, shares: dict[str, float]) -> Kept:
     """Trials of the claim on rank: rows are right by their difficulty, less where a level is said to cost accuracy."""
     labels = np.arange(ROWS) % 4
-    kept = Kept(path, {"encoder": "e", "revision": "", "data": "", "classes": CLASSES, "labels": "".join(map(str, labels))})
+    kept = Kept(
+        path, {"encoder": "e", "revision": "", "data": "", "classes": CLASSES, "labels": "".join(map(str, labels))}
+    )
     difficulty = np.random.default_rng(5).random(ROWS)
     claim = next(claim for claim in design.table.claims if claim.name == "rank")
     for level in claim.points:
@@ -56,7 +58,12 @@ def kept_with(path: Path, design: Design, shares: dict[str, float]) -> Kept:
             correct = difficulty + noise < 0.9 - shares.get(level, 0.0)
             kept.add(
                 Trained(
-                    trial.key, seed, "complete", accuracy=float(correct.mean()), train_accuracy=0.95, correct=packed(correct)
+                    trial.key,
+                    seed,
+                    "complete",
+                    accuracy=float(correct.mean()),
+                    train_accuracy=0.95,
+                    correct=packed(correct),
                 )
             )
     return kept

@@ -18,7 +18,10 @@ from study.trials import ALL_ROWS, header_of, make_trainer, train
 def test_what_is_kept_is_not_trained_again_and_is_what_the_adapter_says(tmp_path: Path) -> None:
     data = load_data(Data(dataset="demo"), seed=0)
     data = replace(
-        data, train=data.train.take(range(48)), validation=data.validation.take(range(32)), test=data.test.take(range(16))
+        data,
+        train=data.train.take(range(48)),
+        validation=data.validation.take(range(32)),
+        test=data.test.take(range(16)),
     )
     design = read_design("six_layers", "demo")
     listed = [design.trial(design.table.claims[0], level, 0) for level in ("4", "1")]
