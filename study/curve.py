@@ -4,8 +4,8 @@
     python -m study.curve --seconds 1800                  the demo encoder, the most telling trials first
     python -m study.curve --model FOLDER --name NAME      another encoder
 
-Trials are one preset for each cap (study/presets.py), trained on 250, 1,000, 4,000, 16,000 and all rows (nested), with as
-many epochs as rows allow: few rows are seen often. What was trained is kept in study/results/curve/NAME.jsonl.
+Trials are one preset for each cap (study/presets.py), trained on 250, 1,000, 4,000, 16,000 and all rows (nested), with
+as many epochs as rows allow: few rows are seen often. What was trained is kept in study/results/curve/NAME.jsonl.
 """
 
 from __future__ import annotations
@@ -151,10 +151,9 @@ _TEXT = """\
 
 ![Accuracy by training rows, and the best in so many minutes]({link})
 
-**More labelled rows help most, more time next, more parameters least**, if the curves above are as far apart as that: read
-the left picture for what another label is worth, the right one for what another minute is. Times are of one training
-with its evaluation, an encoder in memory; a search takes several. Accuracy is on 3,000 AG News rows that nothing was
-trained on. For each cap, one preset: all linear layers with the largest rank that fits, else query and value, else
+The left picture says what more labels bring, the right one what more minutes bring; lines of one colour that lie close
+together say that parameters bring little. Times are of one training with its evaluation, the encoder in memory; a
+search takes several. Accuracy is on 3,000 AG News rows that nothing was trained on. For each cap, one preset: all linear layers with the largest rank that fits, else query and value, else
 those of the top layers; a linear head on the mean of the tokens, Adam, a linear schedule with warm-up.
 """
 
@@ -196,7 +195,7 @@ def draw(curves: Curves, path: Path) -> None:
     plots = pyplot()
     figure, (left, right) = plots.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
     encoders = list(dict.fromkeys(point.encoder for point in curves.points))
-    styles = {cap: style for cap, style in zip(CAPS, (":", "--", "-"), strict=True)}
+    styles = dict(zip(CAPS, (":", "--", "-"), strict=True))
     for number, encoder in enumerate(encoders):
         for cap in CAPS:
             own = [point for point in curves.points if (point.encoder, point.cap) == (encoder, cap)]

@@ -1,4 +1,4 @@
-"""Writes docs/study.md and its pictures from study/results/: `python -m study.claims --page`. No number is typed by hand."""
+"""docs/study.md and its pictures, from study/results/: `python -m study.claims --page`. No number is typed by hand."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _HEAD = """\
 
 <!-- Made by `python -m study.claims --page` of study/results/; its text is in study/. Don't edit it here. -->
 
-What is true of AG News, LoRA and small budgets, measured. First what to choose for the rows and the minutes that one has,
-then what became of a contest's claims.
+What is true of AG News, LoRA and small budgets, measured. First what to choose for the rows and the minutes that one
+has, then what became of a contest's claims.
 """
 
 

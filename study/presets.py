@@ -1,8 +1,8 @@
 """For a cap on trainable parameters, the preset of the learning curve: what loraloom's budget says can be had under it.
 
-The first of these that fits, with the largest rank that fits: LoRA on all linear layers with rank 2 or more; on query and
-value of all layers; on query and value of as many top layers as fit, with rank 1. Always without biases, with a linear
-head on the mean of the tokens, alpha 4 r; the rank is 16 at most, which is where more brings nothing more here.
+The first of these that fits, with the largest rank that fits: LoRA on all linear layers with rank 2 or more; on query
+and value of all layers; on query and value of as many top layers as fit, with rank 1. Always without biases, with a
+linear head on the mean of the tokens, alpha 4 r; rank 16 at most.
 """
 
 from __future__ import annotations

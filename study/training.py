@@ -1,7 +1,7 @@
 """Trains configurations in this process over one frozen encoder, each into a folder as a run's trials have it.
 
-The encoder, the rows' token ids and the engine are shared by all trials. Adapters stay in their folders, so that one can
-be tested afterwards from what was saved; a trial that was broken off goes on from its checkpoint.
+The encoder, the rows' token ids and the engine are shared by all trials. Adapters stay in their folders, so that one
+can be tested afterwards from what was saved; a trial that was broken off goes on from its checkpoint.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Trainer:
         return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{seed}"
 
     def tested(self, key: str, configuration: Configuration, rows: str) -> tuple[NDArray[np.bool_], float]:
-        """Which test rows a trial has right, and its loss on them: from its adapter as saved, trained where it is gone."""
+        """Which test rows a trial has right, and its loss: from its adapter as saved, trained anew where that is gone."""
         self.train(key, configuration, rows)
         test = self.place(rows).data.test
         probabilities = load(self.folder(key, configuration.train.seed)).predict_proba(test.texts)

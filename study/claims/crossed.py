@@ -52,7 +52,7 @@ def crossed(differences: NDArray[np.float64]) -> Estimate:
     ms_seeds = rows * float(of_seeds.var(ddof=1))
     ms_rows = seeds * float(of_rows.var(ddof=1))
     ms_left = float((left**2).sum()) / ((seeds - 1) * (rows - 1))
-    # Counts of rows round: seeds that agree to the row differ by less than a row, not by nothing (metrics.mean_interval).
+    # Counts round: seeds that agree to the row differ by less than a row, not by nothing (metrics.mean_interval).
     total = max(ms_seeds - ms_left, 0.0) + ms_rows + 1 / (12 * rows)
     of_total = ms_seeds**2 / (seeds - 1) + ms_rows**2 / (rows - 1) + ms_left**2 / ((seeds - 1) * (rows - 1))
     degrees = max(seeds - 1.0, total**2 / of_total) if of_total > 0 else seeds - 1.0

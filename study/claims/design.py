@@ -130,7 +130,7 @@ class Design:
         return tuple(claim.points[level].get("rates", ()))
 
     def best_rate(self, claim: Claim, level: str, accuracy: Accuracy) -> float | None:
-        """The rate with the highest accuracy under the tuning seed, of equals the first; None before one was trained."""
+        """The rate with the highest accuracy under the tuning seed, of equals the first; None before one is there."""
         seed = self.table.tuning_seed
         found = {rate: accuracy(self.trial(claim, level, seed, rate)) for rate in self.rates(claim, level)}
         known = {rate: value for rate, value in found.items() if value is not None}

@@ -113,7 +113,7 @@ def verdict_on(estimate: Estimate, p: float) -> Verdict:
     low, high = estimate.interval
     if p < LEVEL:
         return "higher" if estimate.mean > 0 else "lower"
-    return "equal" if -MARGIN <= low and high <= MARGIN else "undecided"
+    return "equal" if low >= -MARGIN and high <= MARGIN else "undecided"
 
 
 def answer_to(said: Expected | None, verdict: Verdict) -> Answer:

@@ -21,19 +21,19 @@ _ANSWERS = {
 _HOW = """\
 ## What became of the contest's claims
 
-A contest's report on AG News (RoBERTa-base, LoRA, at most one million trainable parameters) searched rank, alpha, dropout,
-rate, batch size and optimizer by hand, one trial of each, and said what is best. Here each is measured: one factor at a
-time around the contest's own point (r 4, alpha 16, no dropout, biases of adapted layers, Adam, rate 1e-3, batch 16, no
-schedule, one epoch), and where a longer training could say something else, around a second point (all linear layers, a
-linear head on the mean of the tokens, a linear schedule with warm-up, three epochs).
+A contest's report on AG News (RoBERTa-base, LoRA, at most one million trainable parameters) searched rank, alpha,
+dropout, rate, batch size and optimizer by hand, one trial of each, and said what is best. Here each is measured: one
+factor at a time around the contest's own point (r 4, alpha 16, no dropout, biases of adapted layers, Adam, rate 1e-3,
+batch 16, no schedule, one epoch), and where a longer training could say something else, around a second point (all
+linear layers, a linear head on the mean of the tokens, a linear schedule with warm-up, three epochs).
 
-- **Pairs**: two levels are trained with the same seeds, so that rows come in the same order, and are compared on the same
-  rows, which no trial was trained on. The test rows are read once for each line of the results table, for nothing else.
-- **Intervals** allow for both: another seed and other rows would give another difference (`study/claims/crossed.py`; where
-  a gap is compared, seeds alone). Levels that are named together are pooled.
-- **Verdicts**: a difference is there where its p, corrected for all contrasts on this page (Holm), is below 0.05; there is
-  none beyond half a point where the 95 % interval lies within ±0.5 points; else it is *undecided*, and the interval says
-  how large it could be.
+- **Pairs**: two levels are trained with the same seeds, so that rows come in the same order, and are compared on the
+  same rows, which no trial was trained on. The test rows are read once for each line of the results table.
+- **Intervals** allow for both: another seed and other rows would give another difference (`study/claims/crossed.py`;
+  where a gap is compared, seeds alone). Levels that are named together are pooled.
+- **Verdicts**: a difference is there where its p, corrected for all contrasts on this page (Holm), is below 0.05; there
+  is none beyond half a point where the 95 % interval lies within ±0.5 points; else it is *undecided*, and the interval
+  says how large it could be.
 - Encoders are those that were to be had: none is RoBERTa-base, and what holds for them need not hold for it.
 """
 _AGAIN = """\
@@ -50,8 +50,8 @@ _AGAIN = """\
     python -m study.curve --seconds 3600             the learning curve
 
 **RoBERTa-base itself was not run here**: its weights were not to be had. Whoever has them runs the same designs by
-`--model roberta-base --name roberta-base`, on a GPU `--table six_layers` whole; the contest's best run as a recipe of its own is
-`recipes/agnews-roberta-base.yaml`, for `loraloom search agnews-roberta-base.yaml --out runs/contest`.
+`--model roberta-base --name roberta-base`, on a GPU `--table six_layers` whole; the contest's best run as a recipe of
+its own is `recipes/agnews-roberta-base.yaml`, for `loraloom search agnews-roberta-base.yaml --out runs/contest`.
 """
 
 
@@ -75,9 +75,9 @@ def _machine(found: Sequence[EncoderFound]) -> Iterator[str]:
     for one in found:
         machine, rows = one.about["machine"], one.about["rows"]["all"]
         yield (
-            f"- **{_subject(one)}**: {one.trials} trials on {rows:,} training rows, compared on {one.compared:,} others, "
-            f"{one.seconds / 60:.0f} minutes of training and evaluation on {machine['cores']} cores ({machine['processor']}), "
-            f"{one.about['started'][:10]}."
+            f"- **{_subject(one)}**: {one.trials} trials on {rows:,} training rows, compared on {one.compared:,} "
+            f"others; {one.seconds / 60:.0f} minutes of training and evaluation on {machine['cores']} cores "
+            f"({machine['processor']}), {one.about['started'][:10]}."
         )
 
 
@@ -107,14 +107,15 @@ def _short(judged: Judged) -> str:
 
 
 def _results(found: Sequence[EncoderFound]) -> Iterator[str]:
-    yield "The contest's point, the longer training, and what was best of each claim on rows not trained on (mean over seeds)."
-    yield "Test accuracy is that of the first seed's adapter as it was saved, with Wilson's interval; p is McNemar's against the"
-    yield "contest's point on the same test rows, not corrected. **The backbone is named in each table; it is not RoBERTa-base.**"
+    yield "The contest's point, the longer training, and what was best of each claim on rows not trained on (mean over"
+    yield "seeds). Test accuracy is that of the first seed's adapter as it was saved, with Wilson's interval; p is"
+    yield "McNemar's against the contest's point on the same test rows, not corrected. **The backbone is named in each"
+    yield "table; it is not RoBERTa-base.**"
     for encoder in found:
         yield ""
         yield f"**{_subject(encoder)}**, {encoder.about['rows']['all']:,} training rows"
         yield ""
-        yield "| what differs from the contest's point | best of | parameters | validation | test | 95 % | p | seconds |"
+        yield "| what differs from the contest's | best of | parameters | validation | test | 95 % | p | seconds |"
         yield "| --- | --- | ---: | ---: | ---: | --- | ---: | ---: |"
         for one in sorted(encoder.results, key=lambda line: -line.accuracy):
             name = "nothing: the contest's preset" if one.key == "contest" else f"`{one.key}`"
@@ -156,8 +157,8 @@ def _similarity(found: Sequence[dict[str, Any]]) -> Iterator[str]:
         return
     yield '## "AI similarity"'
     yield ""
-    yield "The contest asked how alike training and test texts are, and whether that decides. Measured as section 8 of every"
-    yield "report does it; robust.csv is of another source and another year."
+    yield "The contest asked how alike training and test texts are, and whether that decides. Measured as section 8 of"
+    yield "every report does it; robust.csv is of another source and another year."
     for one in found:
         yield ""
         yield f"**{one['encoder']}**: {one['how']}; p-values are corrected for {one['tests']} tests."

@@ -21,7 +21,7 @@ TESTED = "-test"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A line of the results table: accuracy on the rows that were compared (mean over seeds), and of one on the test rows.
+    """A line of the results table: mean accuracy over seeds on the rows that were compared, and one on the test rows.
 
     `p` is McNemar's against the contest's preset on the test rows, not corrected; None for the preset itself.
     """

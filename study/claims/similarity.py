@@ -1,4 +1,4 @@
-""" "AI similarity", as the report's section 8 measures it: how alike are training, test and other texts, and does it matter.
+"""How alike training, test and other texts are ("AI similarity"), and whether it matters, as the report's section 8 has it.
 
 A search of the ranks 1, 4 and 16 around the contest's point, whose winner reads the test rows once; then its section on
 similarity, with robust.csv (another source, another year) as the file to compare: what `loraloom report RUN
