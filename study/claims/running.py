@@ -38,7 +38,7 @@ def reported(design: Design, found: tuple[ClaimFound, ...], kept: Kept) -> dict[
         trial = design.compared(claim, own.best.name, seed, lambda trial: accuracy_in(kept, trial))
         assert trial is not None  # a level that was found has its rate
         trials.setdefault(trial.key, trial)
-    return {key: trial for key, trial in trials.items() if kept.get(key, trial.seed) is not None}
+    return {key: trial for key, trial in trials.items() if accuracy_in(kept, trial) is not None}
 
 
 def header_of_test(encoder: str, data: TextData, common: Mapping[str, Any]) -> dict[str, Any]:
