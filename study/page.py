@@ -10,8 +10,6 @@ from study.claims.page import claims_section
 from study.claims.results import judge_all, write
 from study.curve import curve_section, read_curves, write_curves
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "study" / "results"
 _HEAD = """\
 # The study
 
@@ -22,18 +20,19 @@ has, then what became of a contest's claims.
 """
 
 
-def write_page() -> None:
-    """Judges what was trained, and writes results, pictures and the page."""
-    found = judge_all(RESULTS / "claims")
-    write(found, RESULTS / "claims.json")
-    curves = read_curves(RESULTS / "curve")
-    write_curves(curves, RESULTS / "curve.json")
-    place = ROOT / "docs" / "study"
+def write_page(results: Path, docs: Path) -> None:
+    """Judges what was trained, and writes claims.json and curve.json into `results`, the page and pictures to `docs`."""
+    found = judge_all(results / "claims")
+    write(found, results / "claims.json")
+    curves = read_curves(results / "curve")
+    write_curves(curves, results / "curve.json")
+    place = docs / "study"
+    place.mkdir(parents=True, exist_ok=True)
     parts = [_HEAD]
     if curves:
         parts.append(curve_section(curves, place / "curve.svg", "study/curve.svg"))
     if found:
         pictures.draw_effects(found, place / "claims.svg")
         pictures.draw_levels(found, place / "levels.svg")
-        parts.append(claims_section(found, sorted((RESULTS / "similarity").glob("*.json")), "study"))
-    write_text(ROOT / "docs" / "study.md", "\n".join(parts))
+        parts.append(claims_section(found, sorted((results / "similarity").glob("*.json")), "study"))
+    write_text(docs / "study.md", "\n".join(parts))

@@ -26,7 +26,8 @@ from study.outcomes import Kept
 from study.page import write_page
 from study.trials import RUNS, header_of, make_trainer, train
 
-RESULTS = Path(__file__).parent.parent / "results" / "claims"
+ROOT = Path(__file__).parent.parent.parent
+RESULTS, DOCS = ROOT / "study" / "results" / "claims", ROOT / "docs"
 
 
 def main() -> None:
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--test", action="store_true", help="train nothing; read the test rows for what is reported")
     parser.add_argument("--similarity", action="store_true", help="measure how alike texts are, as the report does")
     parser.add_argument("--page", action="store_true", help="judge all that was trained, and write docs/study.md")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="the folder that --page writes into")
     parser.add_argument("--list", action="store_true", help="list the trials, and train nothing")
     given = parser.parse_args()
     try:
@@ -54,7 +56,7 @@ def main() -> None:
 
 def _do(given: argparse.Namespace) -> None:
     if given.page:
-        write_page()
+        write_page(given.results.parent, given.docs)
         return
     design = read_design(given.table, given.model)
     if given.list:
