@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test package torture hostile simulations torchless lint screenshots bench clean
+.PHONY: help setup demo test package torture hostile simulations torchless lint screenshots bench study clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s%s\n", $$1, $$2}'
@@ -51,6 +51,13 @@ bench: setup ## speed and memory beside HF Trainer + PEFT, an hour or so: writes
 	$(BIN)/python -m bench.predict
 	$(BIN)/python -m bench.predict_memory
 	$(BIN)/python -m bench.page
+
+study: setup ## the contest's claims and the learning curve on AG News, two hours, goes on: writes docs/study.md
+	$(BIN)/python -m study.claims
+	$(BIN)/python -m study.claims --test
+	$(BIN)/python -m study.claims --similarity
+	$(BIN)/python -m study.curve
+	$(BIN)/python -m study.claims --page
 
 clean: ## remove .venv and caches; runs/ is kept
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

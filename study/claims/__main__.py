@@ -1,0 +1,86 @@
+"""Trains, tests and judges the claims: `python -m study.claims`.
+
+    python -m study.claims --list                       the trials of the design, without training
+    python -m study.claims --seconds 1800               the most important claims, on the demo encoder
+    python -m study.claims --test                       the test rows, once for each line of the results table
+    python -m study.claims --similarity                 how alike texts are, and whether it matters
+    python -m study.claims --page                       verdicts: study/results/claims.json and docs/study.md
+    python -m study.claims --table base_size --model FOLDER --name all-mpnet-base-v2
+
+What was trained is kept in study/results/claims/NAME.jsonl, and not trained again: run it as often as there is time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from loraloom.errors import LoraloomError
+from study import agnews
+from study.claims.design import TABLES, read_design
+from study.claims.judging import judge
+from study.claims.running import accuracy_in, header_of_test, read_test_rows, reported, rows_of
+from study.claims.similarity import measure
+from study.outcomes import Kept
+from study.page import write_page
+from study.trials import RUNS, header_of, make_trainer, train
+
+ROOT = Path(__file__).parent.parent.parent
+RESULTS, DOCS = ROOT / "study" / "results" / "claims", ROOT / "docs"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m study.claims", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--table", choices=sorted(TABLES), default="six_layers", help="the design")
+    parser.add_argument("--model", default="demo", help="the encoder: demo, a folder, or a name on the hub")
+    parser.add_argument("--name", help="under which its results are kept; by default the model's, or its folder's")
+    parser.add_argument("--seconds", type=float, help="begin no trial that would end later; by default all are trained")
+    parser.add_argument("--rows", type=int, help="train and compare on as many rows alone: a trial run, with --results")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder of results")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of the trials' adapters")
+    parser.add_argument("--test", action="store_true", help="train nothing; read the test rows for what is reported")
+    parser.add_argument("--similarity", action="store_true", help="measure how alike texts are, as the report does")
+    parser.add_argument("--page", action="store_true", help="judge all that was trained, and write docs/study.md")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="the folder that --page writes into")
+    parser.add_argument("--list", action="store_true", help="list the trials, and train nothing")
+    given = parser.parse_args()
+    try:
+        _do(given)
+    except LoraloomError as error:
+        print(f"study.claims: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _do(given: argparse.Namespace) -> None:
+    if given.page:
+        write_page(given.results.parent, given.docs)
+        return
+    design = read_design(given.table, given.model)
+    if given.list:
+        for trial in design.trials(lambda _: None):
+            print(f"{trial.key}, seed {trial.seed}")
+        return
+    if given.rows and given.results == RESULTS:
+        raise LoraloomError("--rows: is for a trial run; name another folder for it by --results")
+    name = given.name or Path(given.model).name
+    rows = design.table.rows
+    data = agnews.load(given.rows or rows.train, given.rows or rows.compared)
+    if given.similarity:
+        measure(given.model, name, data, given.runs, given.results.parent / "similarity" / f"{name}.json")
+        return
+    trainer, common = make_trainer(design.recipe, rows_of(design, data), given.runs)
+    given.results.mkdir(parents=True, exist_ok=True)
+    kept = Kept(given.results / f"{name}.jsonl", header_of(name, data, {"table": given.table, **common}))
+    if given.test:
+        tested = Kept(given.results / f"{name}-test.jsonl", header_of_test(name, data, common))
+        read_test_rows(reported(design, judge(design, kept), kept), trainer, tested)
+        return
+    done = train(design.trials(lambda trial: accuracy_in(kept, trial)), trainer, kept, given.seconds)
+    print(f"{len(kept.all())} trials are kept in {kept.path}" + ("" if done else "; the same command goes on"))
+
+
+if __name__ == "__main__":
+    main()

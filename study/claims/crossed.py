@@ -1,0 +1,80 @@
+"""The mean of paired differences that vary over seeds and over rows, with an interval that allows for both.
+
+Two configurations are trained with the same S seeds and compared on the same N rows: a table (S, N) of differences, in
+which a seed's training and a row's difficulty are crossed. With the mean squares of the two-way layout without
+replication (between seeds, between rows, and what is left),
+
+    variance of the mean = (max(MS_seeds − MS_left, 0) + MS_rows) / (S N)
+
+and Student's t has Satterthwaite's degrees of freedom. Source: Hillis, "A comparison of denominator degrees of freedom
+methods for multiple observer ROC analysis", Statistics in Medicine 26 (2007), 596–619, where readers are what seeds are
+here and cases are rows; the layout is Scheffé's "The analysis of variance" (1959), chapter 7. Rejected: seeds alone
+(three of them say little, and a set of rows on which one happens to be better is taken for the world), and rows alone,
+seeds pooled (McNemar), for which a lucky seed is an effect.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from loraloom.metrics import Interval, mean_interval
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean difference, as a share; `p` is that of no difference.
+
+    `over_seeds` is Student's interval of the seeds' means alone, `over_rows` that with the seeds as they are.
+    """
+
+    mean: float
+    interval: Interval
+    p: float
+    degrees: float
+    over_seeds: Interval
+    over_rows: Interval | None
+
+
+def crossed(differences: NDArray[np.float64]) -> Estimate:
+    """`differences` (S, N): of S seeds, two or more, on the same N rows."""
+    seeds, rows = differences.shape
+    assert seeds > 1
+    assert rows > 1
+    mean = float(differences.mean())
+    of_seeds, of_rows = differences.mean(axis=1), differences.mean(axis=0)
+    left = differences - of_seeds[:, None] - of_rows[None, :] + mean
+    ms_seeds = rows * float(of_seeds.var(ddof=1))
+    ms_rows = seeds * float(of_rows.var(ddof=1))
+    ms_left = float((left**2).sum()) / ((seeds - 1) * (rows - 1))
+    # Counts round: seeds that agree to the row differ by less than a row, not by nothing (metrics.mean_interval).
+    total = max(ms_seeds - ms_left, 0.0) + ms_rows + 1 / (12 * rows)
+    of_total = ms_seeds**2 / (seeds - 1) + ms_rows**2 / (rows - 1) + ms_left**2 / ((seeds - 1) * (rows - 1))
+    degrees = max(seeds - 1.0, total**2 / of_total) if of_total > 0 else seeds - 1.0
+    error = (total / (seeds * rows)) ** 0.5
+    reach = float(stats.t.isf((1 - CONFIDENCE) / 2, degrees)) * error
+    over_rows = float(stats.norm.isf((1 - CONFIDENCE) / 2)) * (ms_rows / (seeds * rows)) ** 0.5
+    over_seeds = mean_interval(of_seeds.tolist(), CONFIDENCE, rows=rows)
+    assert over_seeds is not None  # there are two seeds or more
+    return Estimate(
+        mean=mean,
+        interval=(mean - reach, mean + reach),
+        p=min(1.0, 2 * float(stats.t.sf(abs(mean) / error, degrees))),
+        degrees=degrees,
+        over_seeds=over_seeds,
+        over_rows=(mean - over_rows, mean + over_rows),
+    )
+
+
+def of_seeds_alone(values: NDArray[np.float64]) -> Estimate:
+    """`values` (S,): a difference of each of S seeds, that is no count of rows."""
+    mean, interval = float(values.mean()), mean_interval(values.tolist(), CONFIDENCE)
+    assert interval is not None  # there are two seeds or more
+    error = float(values.std(ddof=1)) / len(values) ** 0.5
+    p = 2 * float(stats.t.sf(abs(mean) / error, len(values) - 1)) if error > 0 else float(mean == 0)
+    return Estimate(mean, interval, p, len(values) - 1.0, interval, None)

@@ -1,0 +1,173 @@
+"""The claims' part of docs/study.md: every number is read from study/results/, none is typed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from loraloom.report.points import points, spread
+from loraloom.report.wording import p_value
+from study.claims.judging import ClaimFound, Judged, LevelFound
+from study.claims.results import EncoderFound
+
+_ANSWERS = {
+    "holds": "holds",
+    "does not hold": "does not hold",
+    "undecided": "undecided",
+    "not claimed": "–",
+}
+_HOW = """\
+## What became of the contest's claims
+
+A contest's report on AG News (RoBERTa-base, LoRA, at most one million trainable parameters) searched rank, alpha,
+dropout, rate, batch size and optimizer by hand, one trial of each, and said what is best. Here each is measured: one
+factor at a time around the contest's own point (r 4, alpha 16, no dropout, biases of adapted layers, Adam, rate 1e-3,
+batch 16, no schedule, one epoch), and where a longer training could say something else, around a second point (all
+linear layers, a linear head on the mean of the tokens, a linear schedule with warm-up, three epochs).
+
+- **Pairs**: two levels are trained with the same seeds, so that rows come in the same order, and are compared on the
+  same rows, which no trial was trained on. The test rows are read once for each line of the results table.
+- **Intervals** allow for both: another seed and other rows would give another difference (`study/claims/crossed.py`;
+  where a gap is compared, seeds alone). Levels that are named together are pooled.
+- **Verdicts**: a difference is there where its p, corrected for all contrasts on this page (Holm), is below 0.05; there
+  is none beyond half a point where the 95 % interval lies within ±0.5 points; else it is *undecided*, and the interval
+  says how large it could be.
+- Encoders are those that were to be had: none is RoBERTa-base, and what holds for them need not hold for it.
+"""
+_AGAIN = """\
+## Run it yourself
+
+`make study` trains, tests, judges and writes this page; it goes on where it was broken off. By parts:
+
+    python -m study.claims --list                    the trials of a design
+    python -m study.claims --seconds 1800            train the most important first, on the demo encoder
+    python -m study.claims --table base_size --model FOLDER --name NAME
+    python -m study.claims --test                    test rows, once for each line of the results table
+    python -m study.claims --similarity              the report's section 8
+    python -m study.claims --page                    verdicts and this page
+    python -m study.curve --seconds 3600             the learning curve
+
+**RoBERTa-base itself was not run here**: its weights were not to be had. Whoever has them runs the same designs by
+`--model roberta-base --name roberta-base`, on a GPU `--table six_layers` whole; the contest's best run as a recipe of
+its own is `recipes/agnews-roberta-base.yaml`, for `loraloom search agnews-roberta-base.yaml --out runs/contest`.
+"""
+
+
+def claims_section(found: Sequence[EncoderFound], similar: Sequence[Path], pictures: str) -> str:
+    """The page's part on claims, as Markdown; `pictures` is their folder as the page sees it."""
+    lines = [_HOW, *_machine(found), "", *_glance(found), ""]
+    lines += [f"![Every difference with its 95 % interval]({pictures}/claims.svg)", ""]
+    lines += [f"![Accuracy by rank, rate, alpha, batch size, dropout and epochs]({pictures}/levels.svg)", ""]
+    lines += ["## The contest's results table, filled", "", *_results(found), ""]
+    lines += ["## Claim by claim", ""]
+    for encoder in found:
+        lines += [f"### {_subject(encoder)}", ""]
+        for claim in encoder.claims:
+            lines += [*_claim(claim), ""]
+    lines += list(_similarity([json.loads(path.read_text(encoding="utf-8")) for path in similar]))
+    lines.append(_AGAIN)
+    return "\n".join(lines)
+
+
+def _machine(found: Sequence[EncoderFound]) -> Iterator[str]:
+    for one in found:
+        machine, rows = one.about["machine"], one.about["rows"]["all"]
+        yield (
+            f"- **{_subject(one)}**: {one.trials} trials on {rows:,} training rows, compared on {one.compared:,} "
+            f"others; {one.seconds / 60:.0f} minutes of training and evaluation on {machine['cores']} cores "
+            f"({machine['processor']}), {one.about['started'][:10]}."
+        )
+
+
+def _subject(encoder: EncoderFound) -> str:
+    return "the demo encoder (all-MiniLM-L6, 6 layers, 384 wide)" if encoder.name == "demo" else encoder.name
+
+
+def _glance(found: Sequence[EncoderFound]) -> Iterator[str]:
+    """A row for each claim that was made, a column for each encoder."""
+    yield "| The report says | " + " | ".join(_subject(one) for one in found) + " |"
+    yield "| --- |" + " --- |" * len(found)
+    said = dict.fromkeys(claim.said for one in found for claim in one.claims)
+    for sentence in said:
+        cells = []
+        for one in found:
+            own = [
+                judged for claim in one.claims if claim.said == sentence for judged in claim.contrasts if judged.said
+            ]
+            cells.append("<br>".join(f"**{_ANSWERS[judged.answer]}**: {_short(judged)}" for judged in own))
+        if any(cells):
+            yield f"| {sentence} | " + " | ".join(cell or "not measured" for cell in cells) + " |"
+
+
+def _short(judged: Judged) -> str:
+    interval = judged.estimate.interval
+    return f"{judged.name} {points(judged.estimate.mean, interval)} ({spread(interval)})"
+
+
+def _results(found: Sequence[EncoderFound]) -> Iterator[str]:
+    yield "The contest's point, the longer training, and what was best of each claim on rows not trained on (mean over"
+    yield "seeds). Test accuracy is that of the first seed's adapter as it was saved, with Wilson's interval; p is"
+    yield "McNemar's against the contest's point on the same test rows, not corrected. **The backbone is named in each"
+    yield "table; it is not RoBERTa-base.**"
+    for encoder in found:
+        yield ""
+        yield f"**{_subject(encoder)}**, {encoder.about['rows']['all']:,} training rows"
+        yield ""
+        yield "| what differs from the contest's | best of | parameters | validation | test | 95 % | p | seconds |"
+        yield "| --- | --- | ---: | ---: | ---: | --- | ---: | ---: |"
+        for one in sorted(encoder.results, key=lambda line: -line.accuracy):
+            name = "nothing: the contest's preset" if one.key == "contest" else f"`{one.key}`"
+            low, high = one.test_interval
+            p = "" if one.p is None else p_value(one.p)
+            yield (
+                f"| {name} | {', '.join(one.claims)} | {one.trainable:,} | {one.accuracy:.4f} | {one.test:.4f} | "
+                f"{low:.4f}–{high:.4f} | {p} | {one.seconds:.0f} |"
+            )
+
+
+def _claim(claim: ClaimFound) -> Iterator[str]:
+    yield f"#### {claim.title}"
+    yield ""
+    yield f"*{claim.said}* {claim.note}".strip()
+    yield ""
+    for one in claim.contrasts:
+        answer = "" if one.said is None else f" The claim **{_ANSWERS[one.answer]}**."
+        yield f"- {one.sentence}; {p_value(one.p)}.{answer}"
+    for missing in claim.missing:
+        yield f"- {missing}"
+    yield ""
+    yield "| level | accuracy | each seed | gap, pp | parameters | rate | seconds |"
+    yield "| --- | ---: | --- | ---: | ---: | ---: | ---: |"
+    for level in claim.levels:
+        yield _level(level)
+
+
+def _level(level: LevelFound) -> str:
+    seeds = ", ".join(f"{one:.4f}" for one in level.accuracies)
+    return (
+        f"| {level.name} | {level.accuracy:.4f} | {seeds} | {100 * level.gap:+.1f} | {level.trainable:,} | "
+        f"{level.rate:g} | {level.seconds:.1f} |"
+    )
+
+
+def _similarity(found: Sequence[dict[str, Any]]) -> Iterator[str]:
+    if not found:
+        return
+    yield '## "AI similarity"'
+    yield ""
+    yield "The contest asked how alike training and test texts are, and whether that decides. Measured as section 8 of"
+    yield "every report does it; robust.csv is of another source and another year."
+    for one in found:
+        yield ""
+        yield f"**{one['encoder']}**: {one['how']}; p-values are corrected for {one['tests']} tests."
+        yield ""
+        for each in one["differences"]:
+            yield f"- {each['of'][0]} and {each['of'][1]}: **{each['head']}**. {each['figures']}"
+        for each in one["trends"]:
+            yield f"- {each['of']} rows: **{each['head']}**. {each['figures']}"
+        yield f"- **{one['rank']['head']}**. {one['rank']['figures']}"
+        if one["second"]:
+            yield f"- {one['second']}"
+    yield ""

@@ -1,0 +1,114 @@
+"""study/results/claims.json: every encoder's claims, judged as one family, and its results on the test rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loraloom.metrics import Interval, mcnemar, wilson_interval
+from loraloom.study.durable import write_json
+from study.claims.design import read_design
+from study.claims.judging import ClaimFound, corrected, judge
+from study.claims.running import reported
+from study.outcomes import Kept
+
+TESTED = "-test"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A line of the results table: mean accuracy over seeds on the rows that were compared, and one on the test rows.
+
+    `p` is McNemar's against the contest's preset on the test rows, not corrected; None for the preset itself.
+    """
+
+    key: str
+    claims: tuple[str, ...]
+    trainable: int
+    accuracy: float
+    test: float
+    test_interval: Interval
+    test_correct: int
+    test_rows: int
+    p: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderFound:
+    """What was found with one encoder; `about` is the first line of its file, without the rows' labels."""
+
+    name: str
+    about: Mapping[str, Any]
+    trials: int
+    seconds: float
+    compared: int
+    claims: tuple[ClaimFound, ...]
+    results: tuple[Result, ...]
+
+
+def judge_all(folder: Path) -> tuple[EncoderFound, ...]:
+    """The encoders whose trials are kept in `folder`; the one with the most trials comes first."""
+    files = [path for path in sorted(folder.glob("*.jsonl")) if not path.stem.endswith(TESTED)]
+    kept = sorted((Kept(path) for path in files), key=lambda one: -len(one.all()))
+    designs = [read_design(str(one.header["table"]), "demo") for one in kept]
+    judged = corrected([judge(design, one) for design, one in zip(designs, kept, strict=True)])
+    found = []
+    for design, one, claims in zip(designs, kept, judged, strict=True):
+        test = folder / f"{one.path.stem}{TESTED}.jsonl"
+        results: tuple[Result, ...] = ()
+        if test.exists():
+            seed = design.table.seeds[0]
+            results = _results(list(reported(design, claims, one)), seed, design.table.seeds, one, Kept(test), claims)
+        found.append(
+            EncoderFound(
+                name=str(one.header["encoder"]),
+                about={name: value for name, value in one.header.items() if name != "labels"},
+                trials=len(one.all()),
+                seconds=sum(trial.seconds for trial in one.all()),
+                compared=len(one.labels),
+                claims=claims,
+                results=results,
+            )
+        )
+    return tuple(found)
+
+
+def write(found: Sequence[EncoderFound], path: Path) -> None:
+    """Writes what was found as JSON."""
+    write_json(path, {"encoders": [asdict(one) for one in found]})
+
+
+def _results(
+    keys: Sequence[str], seed: int, seeds: Sequence[int], kept: Kept, tested: Kept, claims: Sequence[ClaimFound]
+) -> tuple[Result, ...]:
+    rows = len(tested.labels)
+    preset = tested.get("contest", seed)
+    lines = []
+    for key in keys:
+        one, trained = tested.get(key, seed), [kept.get(key, each) for each in seeds]
+        first = kept.get(key, seed)
+        if one is None or one.accuracy is None or first is None:
+            continue
+        right = one.right(rows)
+        p = None if preset is None or key == "contest" else mcnemar(right, preset.right(rows))
+        accuracies = [each.accuracy for each in trained if each is not None and each.accuracy is not None]
+        lines.append(
+            Result(
+                key=key,
+                claims=tuple(claim.title for claim in claims if claim.best.key == key),
+                trainable=first.trainable,
+                accuracy=float(np.mean(accuracies)),
+                test=one.accuracy,
+                test_interval=wilson_interval(int(right.sum()), rows),
+                test_correct=int(right.sum()),
+                test_rows=rows,
+                p=p,
+                seconds=first.seconds,
+            )
+        )
+    return tuple(lines)

@@ -1,0 +1,274 @@
+"""The learning curve: accuracy by rows, cap on parameters and encoder, and what is best in so many minutes.
+
+    python -m study.curve --list                          the trials, and what each trains
+    python -m study.curve --seconds 1800                  the demo encoder, the most telling trials first
+    python -m study.curve --model FOLDER --name NAME      another encoder
+
+Trials are one preset for each cap (study/presets.py), trained on 250, 1,000, 4,000, 16,000 and all rows (nested), with
+as many epochs as rows allow: few rows are seen often. What was trained is kept in study/results/curve/NAME.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loraloom.errors import LoraloomError
+from loraloom.metrics import Interval, wilson_interval
+from loraloom.recipe import Recipe, read_recipe
+from loraloom.report.wording import plural
+from loraloom.study.durable import write_json
+from study import agnews
+from study.outcomes import Kept, Trained
+from study.presets import CAPS, best_preset
+from study.trials import ALL_ROWS, RUNS, Trial, header_of, key_of, make_trainer, train
+
+RESULTS = Path(__file__).parent / "results" / "curve"
+BASE = Path(__file__).parent / "claims" / "contest.yaml"
+SEEDS = {250: (0, 1, 2), 1_000: (0, 1, 2), 4_000: (0, 1)}
+"""Seeds where rows are so few that which they are and how weights begin matters; else seed 0."""
+ORDER = ((None, 1), (4_000, 5), (1_000, 10), (16_000, 3), (250, 20), (16_000, 1), (None, 3))
+"""Training rows (None: all) and epochs over them, the most telling first."""
+MINUTES = 1, 5, 20, 60, 180
+WARM_UP = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Trials of one encoder, cap, number of rows and of epochs: means over seeds; seconds are of one trial."""
+
+    encoder: str
+    cap: int
+    trainable: int
+    rows: int
+    epochs: float
+    accuracy: float
+    interval: Interval
+    seeds: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """The points of all encoders, and what is said of how they were measured."""
+
+    points: tuple[Point, ...]
+    about: tuple[dict[str, Any], ...]
+
+
+def trials(recipe: Recipe, presets: dict[int, dict[str, Any]], rows: int, *, one_seed: bool = False) -> Iterator[Trial]:
+    """The trials of these presets, the most telling first; `rows` are all training rows."""
+    for number, epochs in ORDER:
+        if number is not None and number > rows:
+            continue
+        for seed in SEEDS.get(number or rows, (0,))[: 1 if one_seed else None]:
+            for cap in sorted(presets, reverse=True):
+                yield _trial(recipe, presets[cap], number, rows, epochs, seed)
+
+
+def _trial(recipe: Recipe, preset: dict[str, Any], number: int | None, rows: int, epochs: int, seed: int) -> Trial:
+    steps = -(-(number or rows) // recipe.train.per_device_train_batch_size) * epochs
+    point = {
+        **preset,
+        "data.max_train_samples": number,
+        "train.num_train_epochs": epochs,
+        "train.lr_scheduler_type": "linear",
+        "train.warmup_steps": round(WARM_UP * steps),
+        "train.seed": seed,
+    }
+    configuration = recipe.configuration(point)
+    return Trial(key_of(configuration, recipe.configuration({})), configuration)
+
+
+def read_curves(folder: Path) -> Curves | None:
+    """What was trained of all encoders; None where nothing was."""
+    kept = [Kept(path) for path in sorted(folder.glob("*.jsonl"))]
+    found = [point for one in kept for point in points_of(one)]
+    about = tuple({name: value for name, value in one.header.items() if name != "labels"} for one in kept)
+    return Curves(tuple(found), about) if found else None
+
+
+def points_of(kept: Kept) -> list[Point]:
+    """One encoder's points, each by its trials of several seeds."""
+    groups: dict[str, list[Trained]] = {}
+    for trained in kept.all():
+        if trained.accuracy is not None:
+            groups.setdefault(trained.key, []).append(trained)
+    caps = {int(size): int(cap) for cap, size in kept.header["caps"].items()}
+    return [
+        _point(str(kept.header["encoder"]), caps[own[0].trainable], own, len(kept.labels)) for own in groups.values()
+    ]
+
+
+def _point(encoder: str, cap: int, trained: Sequence[Trained], compared: int) -> Point:
+    accuracy = float(np.mean([one.accuracy for one in trained]))
+    first = trained[0]
+    return Point(
+        encoder=encoder,
+        cap=cap,
+        trainable=first.trainable,
+        rows=first.rows,
+        epochs=first.epochs,
+        accuracy=accuracy,
+        interval=wilson_interval(round(accuracy * compared), compared),
+        seeds=len(trained),
+        seconds=float(np.mean([one.seconds for one in trained])),
+    )
+
+
+def best_in(points: Sequence[Point], minutes: float, cap: int) -> Point | None:
+    """The most accurate trial that ends in the time and fits the cap."""
+    fitting = [point for point in points if point.seconds <= 60 * minutes and point.trainable <= cap]
+    return max(fitting, key=lambda point: point.accuracy, default=None)
+
+
+def write_curves(curves: Curves | None, path: Path) -> None:
+    """Writes the points, and the best for each time and cap, as JSON."""
+    if curves is None:
+        return
+    found = {(minutes, cap): best_in(curves.points, minutes, cap) for cap in CAPS for minutes in MINUTES}
+    best = [
+        {"minutes": minutes, "within": cap, **asdict(one)} for (minutes, cap), one in found.items() if one is not None
+    ]
+    write_json(path, {"about": curves.about, "points": [asdict(point) for point in curves.points], "best": best})
+
+
+def curve_section(curves: Curves, picture: Path, link: str) -> str:
+    """The page's part on the learning curve, as Markdown; draws its picture."""
+    draw(curves, picture)
+    lines = [_TEXT.format(link=link), *_machine(curves), "", *_table(curves), "", *_measured(curves), ""]
+    return "\n".join(lines)
+
+
+_TEXT = """\
+## What to choose: rows, minutes, parameters
+
+![Accuracy by training rows, and the best in so many minutes]({link})
+
+The left picture says what more labels bring, the right one what more minutes bring; lines of one colour that lie close
+together say that parameters bring little. Times are of one training with its evaluation, the encoder in memory; a
+search takes several. Accuracy is on 3,000 AG News rows that nothing was trained on. For each cap, one preset: all linear layers with the largest rank that fits, else query and value, else
+those of the top layers; a linear head on the mean of the tokens, Adam, a linear schedule with warm-up.
+"""
+
+
+def _machine(curves: Curves) -> Iterator[str]:
+    for one in curves.about:
+        machine = one["machine"]
+        yield f"- {one['encoder']}: {machine['cores']} cores, {machine['processor']}, {one['started'][:10]}"
+
+
+def _table(curves: Curves) -> Iterator[str]:
+    yield "| you have | " + " | ".join(f"{cap:,} parameters" for cap in CAPS) + " |"
+    yield "| ---: |" + " --- |" * len(CAPS)
+    for minutes in MINUTES:
+        cells = [_said(best_in(curves.points, minutes, cap)) for cap in CAPS]
+        yield f"| {plural(minutes, 'minute')} | " + " | ".join(cells) + " |"
+
+
+def _said(point: Point | None) -> str:
+    if point is None:
+        return "–"
+    return f"**{point.accuracy:.3f}** {point.encoder}, {point.rows:,} rows, {plural(round(point.epochs), 'epoch')}"
+
+
+def _measured(curves: Curves) -> Iterator[str]:
+    yield "| encoder | cap | parameters | rows | epochs | seeds | accuracy | 95 % of rows | seconds |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: |"
+    for one in sorted(curves.points, key=lambda point: (point.encoder, point.cap, point.rows, point.epochs)):
+        yield (
+            f"| {one.encoder} | {one.cap:,} | {one.trainable:,} | {one.rows:,} | {one.epochs:g} | {one.seeds} | "
+            f"{one.accuracy:.4f} | {one.interval[0]:.3f}–{one.interval[1]:.3f} | {one.seconds:.0f} |"
+        )
+
+
+def draw(curves: Curves, path: Path) -> None:
+    """Left: accuracy by rows, a line for each encoder and cap. Right: the best in so many minutes."""
+    from study.claims.pictures import COLOURS, finish, pyplot, save
+
+    plots = pyplot()
+    figure, (left, right) = plots.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
+    encoders = list(dict.fromkeys(point.encoder for point in curves.points))
+    styles = dict(zip(CAPS, (":", "--", "-"), strict=True))
+    for number, encoder in enumerate(encoders):
+        for cap in CAPS:
+            own = [point for point in curves.points if (point.encoder, point.cap) == (encoder, cap)]
+            rows = sorted({point.rows for point in own})
+            best = [max(100 * point.accuracy for point in own if point.rows == each) for each in rows]
+            left.plot(rows, best, styles[cap] + "o", color=COLOURS[number % 3], ms=4, label=f"{encoder}, {cap:,}")
+    for cap in CAPS:
+        found = {minutes: one for minutes in MINUTES if (one := best_in(curves.points, minutes, cap)) is not None}
+        values = [100 * one.accuracy for one in found.values()]
+        right.plot(list(found), values, styles[cap] + "o", color="#444444", ms=4, label=f"at most {cap:,}")
+    left.set_xscale("log")
+    left.set_xlabel("labelled training rows")
+    left.set_ylabel("accuracy on other rows, %")
+    left.set_title("What labels bring", loc="left", fontsize=11)
+    rows = sorted({point.rows for point in curves.points})
+    left.set_xticks(rows, [f"{each:,}" for each in rows], fontsize=8)
+    right.set_xscale("log")
+    right.set_xticks(MINUTES, [str(minutes) for minutes in MINUTES])
+    right.set_xlabel("minutes of training, all rows to be had")
+    right.set_title("What time brings", loc="left", fontsize=11)
+    for axes in (left, right):
+        axes.minorticks_off()
+        axes.legend(fontsize=8, frameon=False, title="parameters", title_fontsize=8, loc="lower right")
+        finish(axes)
+    save(figure, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m study.curve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="demo", help="the encoder: demo, a folder, or a name on the hub")
+    parser.add_argument("--name", help="under which its results are kept; by default the model's, or its folder's")
+    parser.add_argument("--seconds", type=float, help="begin no trial that would end later; by default all are trained")
+    parser.add_argument("--caps", type=int, nargs="+", choices=CAPS, default=CAPS, help="these caps alone")
+    parser.add_argument("--one_seed", action="store_true", help="a seed of each, for an encoder that takes long")
+    parser.add_argument("--most_rows", type=int, help="leave out trials on more training rows")
+    parser.add_argument("--rows", type=int, help="of as many rows alone: a trial run, with --results")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder of results")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of the trials' adapters")
+    parser.add_argument("--list", action="store_true", help="list the trials, and train nothing")
+    given = parser.parse_args()
+    try:
+        _do(given)
+    except LoraloomError as error:
+        print(f"study.curve: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _do(given: argparse.Namespace) -> None:
+    if given.rows and given.results == RESULTS:
+        raise LoraloomError("--rows: is for a trial run; name another folder for it by --results")
+    name = given.name or Path(given.model).name
+    recipe = read_recipe(BASE, [f"backbone.model={given.model}"])
+    data = agnews.load(given.rows)
+    trainer, common = make_trainer(recipe, {ALL_ROWS: data}, given.runs)
+    place = trainer.place(ALL_ROWS)
+    presets = {cap: best_preset(place, recipe, cap) for cap in CAPS}
+    caps = {cap: place.parameters(recipe.configuration(preset)).trainable for cap, preset in presets.items()}
+    chosen = {cap: presets[cap] for cap in given.caps}
+    listed = trials(recipe, chosen, len(data.train), one_seed=given.one_seed)
+    if given.most_rows:
+        listed = (one for one in listed if trainer.train_rows(one.configuration, one.rows) <= given.most_rows)
+    if given.list:
+        for trial in listed:
+            print(f"{trial.key}, seed {trial.seed}: {place.parameters(trial.configuration).trainable:,} parameters")
+        return
+    given.results.mkdir(parents=True, exist_ok=True)
+    common["caps"] = {str(cap): trainable for cap, trainable in caps.items()}
+    kept = Kept(given.results / f"{name}.jsonl", header_of(name, data, common))
+    done = train(listed, trainer, kept, given.seconds)
+    print(f"{len(kept.all())} trials are kept in {kept.path}" + ("" if done else "; the same command goes on"))
+
+
+if __name__ == "__main__":
+    main()

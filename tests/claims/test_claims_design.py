@@ -1,0 +1,101 @@
+"""The study's designs: nothing is trained twice, all fits the cap, what is compared shares its seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from loraloom.data import Split, TextData
+from loraloom.errors import RecipeError
+from loraloom.execute.workplace import Workplace
+from loraloom.recipe import read_recipe
+from study.claims import design as designs
+from study.claims.design import TABLES, Claim, Design, read_design
+from study.curve import BASE, trials
+from study.presets import CAPS, best_preset
+from study.trials import Trial
+
+ENCODERS = {"six_layers": "demo", "base_size": "roberta-base"}
+"""Each design with an encoder of its size whose shapes are known without a network."""
+
+
+def text_data() -> TextData:
+    split = Split(("a", "b", "c", "d"), np.arange(4, dtype=np.int64))
+    names = ("Business", "Sci/Tech", "Sports", "World")
+    return TextData("four", names, names, split, split, split, (), "", None, leak_kept=False)
+
+
+def planned(table: str) -> tuple[Design, list[Trial]]:
+    """A design's trials, where of each claim's rates the first is the best."""
+    design = read_design(table, ENCODERS[table])
+    return design, list(design.trials(lambda trial: 1 - trial.configuration.train.learning_rate / 10))
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+def test_no_configuration_is_trained_twice_with_a_seed(table: str) -> None:
+    _, found = planned(table)
+    assert len({(one.configuration, one.rows) for one in found}) == len(found)
+    assert len({(one.key, one.seed) for one in found}) == len(found)
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+def test_every_trial_fits_the_cap_of_a_million(table: str) -> None:
+    design, found = planned(table)
+    place = Workplace(design.recipe, text_data(), lambda _: None)
+    assert {one.key: why for one in found if (why := place.why_not(one.configuration))} == {}
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+def test_levels_that_are_compared_share_their_seeds_and_no_rate_is_chosen_on_them(table: str) -> None:
+    design, found = planned(table)
+    trained = {(one.key, one.seed) for one in found}
+    assert design.table.tuning_seed not in design.table.seeds
+    for claim in design.table.claims:
+        for level in claim.points:
+            for seed in design.table.seeds:
+                trial = design.compared(claim, level, seed, lambda one: 1 - one.configuration.train.learning_rate / 10)
+                assert trial is not None
+                assert (trial.key, seed) in trained, f"{claim.name}, {level}"
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+def test_targets_are_compared_at_equal_parameters(table: str) -> None:
+    design = read_design(table, ENCODERS[table])
+    place = Workplace(design.recipe, text_data(), lambda _: None)
+    claim = next(claim for claim in design.table.claims if claim.name == "targets")
+    counts = {level: place.parameters(design.trial(claim, level, 0).configuration) for level in claim.points}
+    assert counts["q,v r=18"].trainable == counts["all r=4"].trainable
+    if "q,v r=9" in counts:
+        assert counts["q,v r=9"].trainable == counts["all r=2"].trainable
+
+
+def test_a_rate_is_the_best_of_those_that_were_trained_under_the_tuning_seed() -> None:
+    design = read_design("six_layers", "demo")
+    claim = next(claim for claim in design.table.claims if claim.name == "optimizer")
+    tried = {trial.configuration.train.learning_rate: 0.8 for trial in design.tuning(claim)} | {0.1: 0.9}
+
+    def accuracy(trial: Trial) -> float | None:
+        return tried[trial.configuration.train.learning_rate] if trial.seed == design.table.tuning_seed else 1.0
+
+    assert design.best_rate(claim, "sgd", accuracy) == 0.1
+    assert design.best_rate(claim, "sgd", lambda _: None) is None
+
+
+def test_a_contrast_of_a_level_that_is_not_there_is_refused(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = {"name": "rank", "title": "", "said": "", "field": "lora.r", "values": [4, 8]}
+    with pytest.raises(ValueError, match="names '16', which is no level of it"):
+        Claim.model_validate({**claim, "contrasts": [{"name": "above", "of": [16], "to": [4]}]})
+    monkeypatch.setitem(designs.TABLES, "six_layers", TABLES["base_size"].with_name("contest.yaml"))
+    with pytest.raises(RecipeError, match=r"contest\.yaml"):
+        read_design("six_layers", "demo")
+
+
+@pytest.mark.parametrize("model", ["demo", "roberta-base"])
+def test_the_curve_has_a_preset_under_each_cap_and_no_trial_twice(model: str) -> None:
+    recipe = read_recipe(BASE, [f"backbone.model={model}"])
+    place = Workplace(recipe, text_data(), lambda _: None)
+    presets = {cap: best_preset(place, recipe, cap) for cap in CAPS}
+    sizes = [place.parameters(recipe.configuration(presets[cap])).trainable for cap in CAPS]
+    assert all(0.6 * cap < size <= cap for cap, size in zip(CAPS, sizes, strict=True)), sizes
+    found = list(trials(recipe, presets, 70_000))
+    assert len({(one.key, one.seed) for one in found}) == len(found)

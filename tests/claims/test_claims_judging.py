@@ -1,0 +1,104 @@
+"""Verdicts on planted effects and on none: what is there is found, and what is not is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from study.claims.crossed import crossed, of_seeds_alone
+from study.claims.design import Design, read_design
+from study.claims.judging import ClaimFound, Judged, answer_to, corrected, judge, verdict_on
+from study.outcomes import Kept, Trained, packed
+
+ROWS = 2_000
+CLASSES = ["Business", "Sci/Tech", "Sports", "World"]
+
+
+def test_intervals_hold_what_they_say_and_are_wider_than_either_source_alone() -> None:
+    generator = np.random.default_rng(0)
+    found = []
+    for _ in range(400):
+        truth = 0.02
+        seeds = generator.normal(0, 0.02, (3, 1))
+        rows = generator.choice([-1.0, 0.0, 1.0], (1, 400), p=[0.04, 0.92, 0.04])
+        left = generator.choice([-1.0, 0.0, 1.0], (3, 400), p=[0.04, 0.92, 0.04])
+        found.append(crossed(truth + seeds + rows + left))
+    covered = np.mean([one.interval[0] <= 0.02 <= one.interval[1] for one in found])
+    by_rows = np.mean([one.over_rows is not None and one.over_rows[0] <= 0.02 <= one.over_rows[1] for one in found])
+    assert 0.92 <= covered <= 0.99
+    assert by_rows < covered
+
+
+def test_seeds_that_agree_to_the_row_leave_an_interval() -> None:
+    same = crossed(np.zeros((3, 100)))
+    assert same.mean == 0
+    assert same.interval[0] < 0 < same.interval[1]
+    assert same.p == 1.0
+
+
+def test_a_gap_is_compared_over_seeds_alone() -> None:
+    found = of_seeds_alone(np.array([0.04, 0.05, 0.06]))
+    assert found.interval == pytest.approx((0.05 - 4.3027 * 0.01 / 3**0.5, 0.05 + 4.3027 * 0.01 / 3**0.5), abs=1e-4)
+
+
+def kept_with(path: Path, design: Design, shares: dict[str, float]) -> Kept:
+    """Trials of the claim on rank: rows are right by their difficulty, less where a level is said to cost accuracy."""
+    labels = np.arange(ROWS) % 4
+    kept = Kept(
+        path, {"encoder": "e", "revision": "", "data": "", "classes": CLASSES, "labels": "".join(map(str, labels))}
+    )
+    difficulty = np.random.default_rng(5).random(ROWS)
+    claim = next(claim for claim in design.table.claims if claim.name == "rank")
+    for level in claim.points:
+        for seed in design.table.seeds:
+            trial = design.trial(claim, level, seed)
+            noise = np.random.default_rng([seed, int(level)]).normal(0, 0.002, ROWS)
+            correct = difficulty + noise < 0.9 - shares.get(level, 0.0)
+            kept.add(
+                Trained(
+                    trial.key,
+                    seed,
+                    "complete",
+                    accuracy=float(correct.mean()),
+                    train_accuracy=0.95,
+                    correct=packed(correct),
+                )
+            )
+    return kept
+
+
+def contrasts(path: Path, shares: dict[str, float]) -> dict[str, Judged]:
+    design = read_design("six_layers", "demo")
+    found = corrected([judge(design, kept_with(path / "e.jsonl", design, shares))])[0]
+    assert [claim.name for claim in found if claim.contrasts] == ["rank"]
+    return {one.name: one for claim in found for one in claim.contrasts}
+
+
+def test_a_planted_loss_is_found_and_the_claim_holds(tmp_path: Path) -> None:
+    found = contrasts(tmp_path, {"8": 0.03, "16": 0.03, "32": 0.03})
+    above = found["rank 8 to 32 against 4"]
+    assert (above.verdict, above.answer, above.pairs) == ("lower", "holds", 9)
+    assert above.estimate.interval[0] < -0.03 < above.estimate.interval[1]
+    assert "lower (" in above.sentence
+    assert "9 pairs)" in above.sentence
+
+
+def test_no_difference_is_said_to_be_none_and_the_claim_does_not_hold(tmp_path: Path) -> None:
+    for one in contrasts(tmp_path, {}).values():
+        assert (one.verdict, one.answer) == ("equal", "does not hold")
+        assert "no difference beyond 0.5 pp" in one.sentence
+
+
+def test_a_wide_interval_is_undecided_and_the_family_makes_verdicts_harder() -> None:
+    generator = np.random.default_rng(1)
+    wide = crossed(generator.choice([-1.0, 0.0, 1.0], (3, 200)))
+    assert verdict_on(wide, 0.4) == "undecided"
+    assert answer_to("lower", "undecided") == "undecided"
+    assert answer_to("none", "equal") == "holds"
+    assert answer_to("lower", "higher") == "does not hold"
+    one = crossed(np.full((3, 200), 0.02) + generator.normal(0, 0.1, (3, 200)))
+    judged = Judged("a", "accuracy", ("1",), ("2",), one, 3, one.p, "higher", None, "not claimed")
+    claim = ClaimFound("c", "", "", "", (), (judged,) * 20, ())
+    assert corrected([(claim,), (claim,)])[1][0].contrasts[0].p == pytest.approx(min(1.0, 40 * one.p))
