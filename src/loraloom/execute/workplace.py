@@ -39,7 +39,7 @@ class Workplace:
         self._shapes = Shapes(data.labels)
         self._plans: dict[tuple[Backbone, Lora, Head], Plan] = {}
         self._encoded: dict[tuple[Backbone, Data], Rows] = {}
-        self._cut: set[tuple[Backbone, int]] = set()
+        self._cut: set[tuple[str, int]] = set()
         self._revisions: dict[str, str] = {}
         self._found = found
 
@@ -231,7 +231,7 @@ class Workplace:
         return self._encoded[key]
 
     def _note_truncation(self, train: Encoded, configuration: Configuration) -> None:
-        key = configuration.backbone, configuration.data.max_length
+        key = configuration.backbone.model, configuration.data.max_length
         finding = truncation_finding(train, "training", configuration.data.max_length)
         if finding is not None and key not in self._cut:
             self._cut.add(key)
