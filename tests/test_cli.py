@@ -53,6 +53,10 @@ def test_the_options_of_every_command_are_known() -> None:
     run = {"recipe", "--out", "--set", "--deadline", "--grace", "--allow-leak", "--profile", "--quiet", "--json"}
     where = {"--workers", "--ray", "--gpus_per_pack"}
     assert options == {
+        "new": {
+            *("out", "--train_file", "--dataset", "--text_column", "--label_column"),
+            *("--model", "--max_trainable_parameters", "--max_seconds", "--force"),
+        },
         "budget": {"recipe", "--set", "--num_labels", "--json"},
         "search": run | where,
         "train": run,

@@ -1,7 +1,7 @@
 """The table of commands, in the order of `--help`. Each reads its options, calls a library function, prints its result.
 
-A command stands in the file of what it is about: a recipe (`recipes.py`), a run (`runs.py`), an adapter (`adapters.py`,
-`serving.py`).
+A command stands in the file of what it is about: a recipe (`recipes.py`, `new.py`), a run (`runs.py`), an adapter
+(`adapters.py`, `serving.py`).
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from typing import Annotated
 import typer
 
 from loraloom.cli.adapters import evaluate, export, predict, submit
+from loraloom.cli.new import new
 from loraloom.cli.recipes import budget, doctor, recipes, schema
 from loraloom.cli.runs import dashboard, report, resume, search, train, watch
 from loraloom.cli.serving import serve
 
 COMMANDS = (
+    new,
     budget,
     search,
     train,
