@@ -90,7 +90,7 @@ def test_the_options_of_every_command_are_known() -> None:
         },
         "schema": {"--out"},
         "recipes": {"name"},
-        "doctor": {"recipe", "--json"},
+        "doctor": {"recipe", "--set", "--json"},
     }
 
 

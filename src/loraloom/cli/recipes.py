@@ -14,6 +14,7 @@ import typer
 from loraloom.cli.completion import complete_recipe, complete_shipped
 from loraloom.cli.options import AsJson, Overrides, RecipePath
 from loraloom.cli.running import print_json
+from loraloom.errors import RecipeError
 
 
 def budget(
@@ -89,6 +90,7 @@ def doctor(
             metavar="RECIPE", help="Speak of this recipe's model.", show_default=False, autocompletion=complete_recipe
         ),
     ] = None,
+    overrides: Overrides = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
     """Say what this machine is, how fast it multiplies, and what training will use, with the reasons.
@@ -96,11 +98,14 @@ def doctor(
     Measures matrix products of an encoder layer in fp32 and bf16, and by them chooses the type; then says which engine,
     kernels and threads will be used, how many trials are trained together, and what would make this machine faster.
     Without a recipe it speaks of base-size (768 wide) and demo-size (384 wide) encoders. Trains and writes nothing.
-    Example: loraloom doctor recipes/demo.yaml
+
+    Example: loraloom doctor recipes/demo.yaml --set engine=trainer
     """
     from loraloom.recipe import read_recipe
 
-    read = None if recipe is None else read_recipe(recipe)
+    if overrides and recipe is None:
+        raise RecipeError("--set changes a recipe: name one, as in loraloom doctor demo --set engine=trainer")
+    read = None if recipe is None else read_recipe(recipe, overrides)
     from loraloom.execute.doctor import diagnose
 
     diagnosis = diagnose(read)
