@@ -50,7 +50,18 @@ def test_the_options_of_every_command_are_known() -> None:
 
     commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
     options = {name: {o for p in command.params for o in p.opts} for name, command in commands.items()}
-    run = {"recipe", "--out", "--set", "--deadline", "--grace", "--allow-leak", "--profile", "--quiet", "--json"}
+    run = {
+        "recipe",
+        "--out",
+        "--set",
+        "--deadline",
+        "--grace",
+        "--allow_leak",
+        "--allow-leak",
+        "--profile",
+        "--quiet",
+        "--json",
+    }
     where = {"--workers", "--ray", "--gpus_per_pack"}
     assert options == {
         "new": {

@@ -6,6 +6,7 @@ A command stands in the file of what it is about: a recipe (`recipes.py`, `new.p
 
 from __future__ import annotations
 
+import inspect
 from typing import Annotated
 
 import typer
@@ -63,4 +64,4 @@ def every_command(
 
 
 for command in COMMANDS:
-    app.command()(command)
+    app.command(short_help=str(inspect.getdoc(command)).splitlines()[0])(command)  # whole, where it would be cut

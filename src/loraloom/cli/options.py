@@ -41,7 +41,12 @@ Grace = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the result.")]
 AllowLeak = Annotated[
-    bool, typer.Option("--allow-leak", help="Keep training rows that are also in validation or test.")
+    bool,
+    typer.Option(
+        "--allow_leak",
+        "--allow-leak",
+        help="Keep training rows that are also in validation or test; the report says so.",
+    ),
 ]
 Profile = Annotated[
     bool, typer.Option("--profile", help="Write where a step's time goes to each trial's profile.json, and print it.")

@@ -25,7 +25,10 @@ def budget(
 ) -> None:
     """Count trainable parameters exactly, by part, before any weight is loaded.
 
-    Says what does not fit the cap and every smallest change that would; estimates memory and time.
+    Says what does not fit the cap and every smallest change that would; estimates memory and time. Of a search it counts
+    how many of its combinations fit.
+
+    Example: loraloom budget agnews-roberta-base --set lora.r=16
     """
     import gc
 
@@ -69,6 +72,7 @@ def recipes(
     """List the recipes that come with loraloom, or print one, to be changed and kept.
 
     Their names stand for them wherever a recipe is asked for: loraloom search demo --out runs/demo.
+
     Example: loraloom recipes agnews-auto > mine.yaml
     """
     from loraloom.shipped import shipped_recipes, shipped_text

@@ -63,6 +63,7 @@ def search(
     """Search a recipe's space under its budget: the main job.
 
     Trains every trial, tests the winner once, and leaves RUN/best, RUN/leaderboard.csv and RUN/report/index.html.
+
     Example: loraloom search recipes/demo.yaml --out runs/demo --set search.n_trials=12
     """
     from loraloom.execute.placement import Placement
@@ -165,6 +166,7 @@ def report(
 
     The first time, a sample of the run's rows is embedded by the frozen model, to measure how alike training and test
     rows are and to judge the labels of training rows; both are kept.
+
     The page is written anew each time, with what is asked for: name --against, --compare_file and --pdf again to have
     them again (the embeddings of the file that was compared last are kept, so that this is quick).
 
@@ -209,9 +211,10 @@ def watch(
 ) -> None:
     """Show the report in the browser while the search goes, renewed as trials end; Ctrl-C ends it, with exit code 0.
 
-    It may be started before the search: it waits for the run, and says so. Reads the run and writes nothing: it may be
-    ended or killed at any time. Only this machine can see it; from
-    elsewhere: ssh -L 8000:127.0.0.1:8000 HOST.
+    It may be started before the search: it waits for the run, and says so. It reads the run and writes nothing: it may be
+    ended or killed at any time. Only this machine can see it.
+
+    From elsewhere: ssh -L 8000:127.0.0.1:8000 HOST
     """
     import webbrowser
 
