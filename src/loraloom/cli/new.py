@@ -129,15 +129,15 @@ def _columns(table: Table | None, text: tuple[str, ...], label: str | None, ask:
     if table.known and not text and not label:
         return {}
     named = [*text, *([label] if label else [])]
+    columns, guessed = None, False
     try:
-        columns, guessed = choose_columns(table, text or None, label)
+        columns, findings = choose_columns(table, text or None, label)
+        guessed = bool(findings)
     except DataError:
         if not ask or not set(named) <= set(table.columns):
             raise
-        columns, guessed = None, ()
-    if ask and (columns is None or guessed):
+    if columns is None or (ask and guessed):
         columns = ask_columns(table, text, label, columns)
-    assert columns is not None
     return {"text_column": list(columns.text), "label_column": columns.label}
 
 

@@ -25,8 +25,8 @@ def budget(
 ) -> None:
     """Count trainable parameters exactly, by part, before any weight is loaded.
 
-    Says what does not fit the cap and every smallest change that would; estimates memory and time. Of a search it counts
-    how many of its combinations fit.
+    Says what does not fit the cap and every smallest change that would; estimates memory and time. Of a search it
+    says how many of its combinations fit.
 
     Example: loraloom budget agnews-roberta-base --set lora.r=16
     """

@@ -211,8 +211,8 @@ def watch(
 ) -> None:
     """Show the report in the browser while the search goes, renewed as trials end; Ctrl-C ends it, with exit code 0.
 
-    It may be started before the search: it waits for the run, and says so. It reads the run and writes nothing: it may be
-    ended or killed at any time. Only this machine can see it.
+    It may be started before the search: it waits for the run, and says so. It reads the run and writes nothing, and may
+    be ended or killed at any time. Only this machine can see it.
 
     From elsewhere: ssh -L 8000:127.0.0.1:8000 HOST
     """

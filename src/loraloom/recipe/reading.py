@@ -54,7 +54,6 @@ for _tag, _pattern, _first in (
 ):
     for _side in (_Yaml12Loader, _Yaml12Dumper):
         _side.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
-_OneLineDumper.yaml_implicit_resolvers = _Yaml12Dumper.yaml_implicit_resolvers
 _OneLineDumper.add_representer(
     str,
     lambda dumper, text: dumper.represent_scalar(
@@ -104,7 +103,8 @@ def dump_recipe(recipe: Recipe) -> str:
 
 def field_line(name: str, value: Any) -> str:
     """A field as one line of YAML, whatever characters its value has: `text_column: [title, body]`."""
-    return yaml.dump({name: value}, Dumper=_OneLineDumper, allow_unicode=True, width=math.inf).rstrip("\n")
+    line: str = yaml.dump({name: value}, Dumper=_OneLineDumper, allow_unicode=True, width=math.inf)
+    return line.rstrip("\n")
 
 
 # -- reading -----------------------------------------------------------------------------------------------------
