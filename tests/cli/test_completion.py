@@ -60,6 +60,7 @@ def test_an_adapter_of_a_run_is_its_winner() -> None:
         ("loraloom search ag", ["agnews-auto", "agnews-grid", "agnews-roberta-base"]),
         ("loraloom watch runs/", ["runs/broken/", "runs/first"]),
         ("loraloom eva", ["evaluate"]),
+        ("loraloom ne", ["new"]),
         ("loraloom search demo --gr", ["--grace"]),
     ],
 )

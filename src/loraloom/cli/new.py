@@ -15,6 +15,7 @@ from loraloom.cli.asking import ask_columns, ask_model, ask_number, ask_rows
 from loraloom.errors import BackboneError, DataError, RecipeError
 
 if TYPE_CHECKING:
+    from loraloom.data.columns import Columns
     from loraloom.data.tables import Table
     from loraloom.recipe import Recipe
 
@@ -129,7 +130,8 @@ def _columns(table: Table | None, text: tuple[str, ...], label: str | None, ask:
     if table.known and not text and not label:
         return {}
     named = [*text, *([label] if label else [])]
-    columns, guessed = None, False
+    columns: Columns | None = None
+    guessed = False
     try:
         columns, findings = choose_columns(table, text or None, label)
         guessed = bool(findings)
@@ -152,11 +154,13 @@ def _say(out: Path, recipe: Recipe, table: Table | None) -> None:
     console = Console()
     console.print(f"{out} is written", highlight=False, markup=False, soft_wrap=True)
     try:
-        if recipe.data.train_file is not None:  # which is in memory already
+        if table is None:
+            print_warning(console, f"{recipe.data.dataset} could not be had here, so its rows were not looked at")
+        elif recipe.data.train_file is None:
+            print_data(console, load_data(recipe.data, seed=recipe.train.seed))
+        else:  # in memory already
             of_file = recipe.data.model_copy(update={"train_file": None})
             print_data(console, load_data(of_file, seed=recipe.train.seed, train=table))
-        else:
-            print_data(console, load_data(recipe.data, seed=recipe.train.seed))
     except DataError as error:
         print_warning(console, f"{error}; a search would refuse these rows")
     try:
