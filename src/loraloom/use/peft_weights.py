@@ -18,7 +18,7 @@ from loraloom.use.adapter_checks import check_rank, read_weights
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from loraloom.backbone.sources import Source
 
@@ -66,7 +66,7 @@ def _expected(record: TrialRecord, config: Any) -> Expected:
     saved = get_peft_model_state_dict(model, save_embedding_layers=False)
     twice: Expected = {name: (None, tuple(value.shape)) for name, value in saved.items()}
     trained: Expected = {
-        name_when_saved(name): (_within_encoder(name, base.base_model_prefix, config), tuple(parameter.shape))
+        name_when_saved(name): (_within_encoder(name, base, config), tuple(parameter.shape))
         for name, parameter in model.named_parameters()
         if parameter.requires_grad
     }
@@ -89,16 +89,16 @@ def build_adapted(source: Source, record: TrialRecord, config: Any, weights: dic
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                parameter.copy_(weights[_within_encoder(name, base.base_model_prefix, config)])
+                parameter.copy_(weights[_within_encoder(name, base, config)])
     return model
 
 
-def _within_encoder(name: str, own: str, config: Any) -> str:
+def _within_encoder(name: str, base: nn.Module, config: Any) -> str:
     """A parameter's canonical name, its encoder called as the architecture's own classifier calls it."""
     from loraloom.engine.loom.setting import canonical
 
-    inside = canonical(name)
-    return f"{encoder_prefix(config)}.{inside.removeprefix(f'{own}.')}" if inside.startswith(f"{own}.") else inside
+    inside, own = canonical(name), f"{base.base_model_prefix}."
+    return f"{encoder_prefix(config)}.{inside.removeprefix(own)}" if inside.startswith(own) else inside
 
 
 def encoder_prefix(config: Any) -> str:
