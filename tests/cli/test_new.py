@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -158,6 +159,15 @@ def test_whatever_names_are_written_is_read_back(
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_text(commented_recipe(recipe), encoding="utf-8")
     assert read_recipe(path) == recipe
+
+
+@pytest.mark.parametrize("rows", [{"dataset": "demo"}, {"train_file": "train.csv"}])
+def test_what_the_comments_propose_is_a_recipe_too(tmp_path: Path, rows: dict[str, str]) -> None:
+    text = commented_recipe(read_recipe({"data": rows, "search": {"sampler": "auto"}}))
+    path = tmp_path / "proposed.yaml"
+    path.write_text(re.sub(r"^  # (\w+: )", r"  \1", text, flags=re.MULTILINE))
+    assert read_recipe(path).data.test_file == ("test.csv" if "train_file" in rows else None)
+    assert "\n  max_length: 128\n" in path.read_text()
 
 
 def test_a_real_terminal_is_asked(here: Path, tiny_model: Path) -> None:

@@ -69,7 +69,7 @@ def predict(
             help="CSV, TSV, JSONL or Parquet, also .gz, .bz2, .xz, .zst; - is standard input, also compressed.",
         ),
     ] = None,
-    text: Annotated[list[str], typer.Option("--text", help="A text; may be given several times.")] = [],  # noqa: B006
+    text: Annotated[list[str], typer.Option("--text", metavar="TEXT", help="A text; may be given several times.")] = [],  # noqa: B006
     out: Annotated[
         Path | None,
         typer.Option(
@@ -166,7 +166,7 @@ def submit(
     adapter: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[ADAPTER]", help="A trial's folder; with --check it may be left out.", show_default=False
+            metavar="ADAPTER", help="A trial's folder; with --check it may be left out.", show_default=False
         ),
     ] = None,
     test_file: Annotated[

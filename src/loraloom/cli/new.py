@@ -24,7 +24,7 @@ MODEL, MAX_TRAINABLE_PARAMETERS, MAX_SECONDS = "roberta-base", 1_000_000, 3600.0
 
 
 def new(
-    out: Annotated[Path, typer.Argument(metavar="[OUT]", help="The recipe to write.")] = Path("recipe.yaml"),
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The recipe to write.")] = Path("recipe.yaml"),
     train_file: Annotated[
         str | None, typer.Option("--train_file", help="Labelled rows: a file, or a folder of folders of .txt.")
     ] = None,
@@ -32,7 +32,8 @@ def new(
         str | None, typer.Option("--dataset", help="Labelled rows: a data set on the hub, or demo.")
     ] = None,
     text_column: Annotated[
-        list[str], typer.Option("--text_column", help="Column of the text (may be given several times).")
+        list[str],
+        typer.Option("--text_column", metavar="COLUMN", help="Column of the text (may be given several times)."),
     ] = [],  # noqa: B006
     label_column: Annotated[str | None, typer.Option("--label_column", help="Column of the label.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="A model on the hub, a folder, or demo.")] = None,

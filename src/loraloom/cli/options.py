@@ -85,5 +85,9 @@ AdapterPaths = Annotated[
 ]
 TextColumns = Annotated[
     list[str],
-    typer.Option("--text_column", help="Column of the text (may be given several times); the recipe's by default."),
+    typer.Option(
+        "--text_column",
+        metavar="COLUMN",
+        help="Column of the text (may be given several times); the recipe's by default.",
+    ),
 ]
