@@ -38,7 +38,9 @@ def evaluate(
     adapter: AdapterPath,
     test_file: Annotated[Path, typer.Option("--test_file", help="A labelled file.", show_default=False)],
     text_column: TextColumns = [],  # noqa: B006
-    label_column: Annotated[str | None, typer.Option("--label_column", help="Column of the label.")] = None,
+    label_column: Annotated[
+        str | None, typer.Option("--label_column", help="Column of the label; the recipe's by default.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Also write the result as JSON here.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -139,7 +141,9 @@ def export(
         typer.Option("--rows", help="A labelled file to compare on; by default the run's own validation rows."),
     ] = None,
     text_column: TextColumns = [],  # noqa: B006
-    label_column: Annotated[str | None, typer.Option("--label_column", help="Column of the label.")] = None,
+    label_column: Annotated[
+        str | None, typer.Option("--label_column", help="Column of the label; the recipe's by default.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write an adapter in a form that needs no loraloom, with a model card, after it was compared with the adapter.

@@ -36,7 +36,10 @@ Deadline = Annotated[
 Grace = Annotated[
     float,
     typer.Option(
-        "--grace", min=0, metavar="SECONDS", help="Time after SIGTERM: a winner is tested and reported if it suffices."
+        "--grace",
+        min=0,
+        metavar="SECONDS",
+        help="Time left after SIGTERM; a winner is tested and reported if it suffices.",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the result.")]
@@ -59,7 +62,8 @@ RayAddress = Annotated[
     str | None, typer.Option("--ray", metavar="ADDRESS", help="Train on a Ray cluster: host:port of its head, or auto.")
 ]
 GpusPerPack = Annotated[
-    float | None, typer.Option("--gpus_per_pack", help="With --ray: of a GPU for each pack, such as 0.5.")
+    float | None,
+    typer.Option("--gpus_per_pack", help="With --ray: the share of a GPU that each pack gets, such as 0.5."),
 ]
 RunPath = Annotated[
     Path,

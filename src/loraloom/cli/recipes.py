@@ -20,7 +20,9 @@ from loraloom.errors import RecipeError
 def budget(
     recipe: RecipePath,
     overrides: Overrides = [],  # noqa: B006
-    num_labels: Annotated[int | None, typer.Option("--num_labels", min=2, help="Number of classes.")] = None,
+    num_labels: Annotated[
+        int | None, typer.Option("--num_labels", min=2, help="Number of classes; by default those of the data.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Count trainable parameters exactly, by part, before any weight is loaded.
