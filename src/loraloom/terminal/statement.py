@@ -60,8 +60,7 @@ def _print_points(console: Console, statement: Statement) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     fitting, points = statement.fitting, statement.points
-    axes = ", ".join(name.split(".")[-1] for name in statement.axes)
-    say(f"this is one point of the search, which varies {axes}")
+    say(f"this is one point of the search, which varies {', '.join(statement.axes)}")
     if len(points) == 1:
         return
     fit = "" if statement.cap is None else f"; {_how_many(len(fitting), len(points))} fit the cap"
