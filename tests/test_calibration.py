@@ -18,7 +18,6 @@ from loraloom.calibration import (
     fit_temperature,
     least_area,
     reliability,
-    right_of,
     row_losses,
     threshold_for,
 )
@@ -34,6 +33,10 @@ def drawn(seed: int, rows: int = 400, temperature: float = 1.0, classes: int = 4
     truth = softmax(logits)
     labels = (truth.cumsum(axis=1) > generator.random((rows, 1))).argmax(axis=1)
     return labels, softmax(temperature * logits)
+
+
+def right_of(labels: NDArray[np.int64], probabilities: Floats) -> NDArray[np.bool_]:
+    return np.asarray(probabilities.argmax(axis=1) == labels)
 
 
 @pytest.mark.parametrize("bins", [5, 10, 15])

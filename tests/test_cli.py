@@ -50,9 +50,24 @@ def test_the_options_of_every_command_are_known() -> None:
 
     commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
     options = {name: {o for p in command.params for o in p.opts} for name, command in commands.items()}
-    run = {"recipe", "--out", "--set", "--deadline", "--grace", "--allow-leak", "--profile", "--quiet", "--json"}
+    run = {
+        "recipe",
+        "--out",
+        "--set",
+        "--deadline",
+        "--grace",
+        "--allow_leak",
+        "--allow-leak",
+        "--profile",
+        "--quiet",
+        "--json",
+    }
     where = {"--workers", "--ray", "--gpus_per_pack"}
     assert options == {
+        "new": {
+            *("out", "--train_file", "--dataset", "--text_column", "--label_column"),
+            *("--model", "--max_trainable_parameters", "--max_seconds", "--force"),
+        },
         "budget": {"recipe", "--set", "--num_labels", "--json"},
         "search": run | where,
         "train": run,
@@ -86,7 +101,7 @@ def test_the_options_of_every_command_are_known() -> None:
         },
         "schema": {"--out"},
         "recipes": {"name"},
-        "doctor": {"recipe", "--json"},
+        "doctor": {"recipe", "--set", "--json"},
     }
 
 
@@ -124,6 +139,31 @@ def test_budget_counts_and_names_what_would_fit(
     assert (code, json.loads(out)["trainable_parameters"], json.loads(out)["parts"]["head"]) == (0, 759_556, 593_668)
     code, out, _ = call(capsys, monkeypatch, *command, "--set", "lora.r=16")
     assert {"lora.r=10", "head.kind=linear"} <= {change["change"] for change in json.loads(out)["changes"]}
+
+
+def test_budget_counts_every_rank_of_a_range(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """q and v of roberta-base under a million, its own head trained and no bias: 11 is the largest rank that fits."""
+    changes = ["search.sampler=random", "lora.bias=none", "lora.r={min: 1, max: 32}"]
+    command = ["budget", "recipes/agnews-roberta-base.yaml", *(f"--set={change}" for change in changes)]
+    code, out, _ = call(capsys, monkeypatch, *command, "--json")
+    said = json.loads(out)
+    assert (code, len(said["points"]), said["points_that_fit"]) == (0, 32, 11)
+    code, out, _ = call(capsys, monkeypatch, *command)
+    assert "32 combinations differ in what is counted; 11 fit the cap" in out
+    assert "the most parameters: 999,172 (lora.r=11)" in out
+
+
+def test_budget_counts_what_auto_would_search(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, _ = call(capsys, monkeypatch, "budget", "agnews-auto", "--json", "--set", "lora.r=4")
+    said = json.loads(out)
+    counts = [point["parameters"] for point in said["points"]]
+    assert (code, said["trainable_parameters"]) == (0, 759_556)
+    assert (759_556 in counts, len(set(counts)) > 2) == (True, True)
+    assert said["points_that_fit"] == sum(count <= 1_000_000 for count in counts)
 
 
 def test_doctor_prints_json_alone_and_for_people_a_table(

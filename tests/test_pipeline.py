@@ -141,6 +141,15 @@ def test_resuming_a_finished_run_changes_nothing(tiny_recipe: dict[str, Any], tm
     assert (tmp_path / "run" / "best" / "manifest.json").read_bytes() == before
 
 
+def test_a_run_that_goes_on_keeps_timing_its_steps(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    """A trial whose folder is damaged is trained again, with the profile that the run was begun with."""
+    pipeline.search(read_recipe(tiny_recipe), tmp_path / "run", profile=True)
+    profile = tmp_path / "run" / "trials" / "0000" / "profile.json"
+    profile.unlink()
+    pipeline.resume(tmp_path / "run")
+    assert profile.is_file()
+
+
 def test_a_run_notes_its_commands_and_each_look_at_the_test_rows(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     winner = loraloom.search(tiny_recipe, tmp_path / "run", overrides=["lora.r=1,2"])
     loraloom.resume(tmp_path / "run")

@@ -66,11 +66,6 @@ def confidence_of(probabilities: ArrayLike) -> Floats:
     return np.asarray(np.asarray(probabilities).max(axis=1), dtype=np.float64)
 
 
-def right_of(labels: ArrayLike, probabilities: ArrayLike) -> Flags:
-    """(N,) whether the prediction, the first of the most probable classes, is the label."""
-    return np.asarray(np.asarray(probabilities).argmax(axis=1) == np.asarray(labels), dtype=np.bool_)
-
-
 def reliability(right: Flags, confidence: Floats, bins: int = CALIBRATION_BINS) -> tuple[Bin, ...]:
     """The bins ((m-1)/M, m/M] that have rows, as the expected calibration error has them (Guo et al. 2017, eq. 3)."""
     places = _places(confidence, bins)

@@ -59,8 +59,8 @@ def search(
 
     The run ends by the earliest of `budget.max_seconds` after the start (of the command: `started`, a monotonic time),
     `deadline` (a point in time, "2026-11-25T18:00") and the end of the SLURM job that it is in. With `profile`, each
-    trial's folder gets profile.json: where a step's time goes. `placement` says where trials are trained. Without
-    `report` none is written, nor is a text embedded for one.
+    trial's folder gets profile.json: where a step's time goes; a resumed run keeps to it. `placement` says where trials
+    are trained. Without `report` none is written, nor is a text embedded for one.
     `in_memory` may hold train, validation and test: each a pandas.DataFrame, a datasets.Dataset, or (texts, labels).
 
     Raises:
@@ -77,6 +77,7 @@ def search(
     made = {
         "command": list(command),
         "allow_leak": allow_leak,
+        "profile": profile,
         **describe_machine(),
         **place.pins(),
         "cards": place.cards(),
@@ -123,8 +124,9 @@ def resume(
         place = _prepare(run.recipe, watcher, bool(made.get("allow_leak")), in_memory, told=made.get("data"))
         if difference := changed(made, place.pins()):
             raise RunError(f"{run.path}: {difference} has changed since the run began; begin another run")
-        engine = choose_engine(run.recipe)
-        return _go_on(run, place, engine, watcher, clock, stop or Stop(), placement, command=command)
+        profile = bool(made.get("profile"))
+        engine = choose_engine(run.recipe, profile=profile)
+        return _go_on(run, place, engine, watcher, clock, stop or Stop(), placement, profile, command)
 
 
 def _anchored(recipe: Recipe) -> Recipe:

@@ -60,7 +60,8 @@ def test_an_adapter_of_a_run_is_its_winner() -> None:
         ("loraloom search ag", ["agnews-auto", "agnews-grid", "agnews-roberta-base"]),
         ("loraloom watch runs/", ["runs/broken/", "runs/first"]),
         ("loraloom eva", ["evaluate"]),
-        ("loraloom search demo --al", ["--allow-leak"]),
+        ("loraloom ne", ["new"]),
+        ("loraloom search demo --gr", ["--grace"]),
     ],
 )
 def test_a_shell_is_answered_without_torch(here: Path, typed: str, offered: list[str]) -> None:

@@ -106,6 +106,13 @@ def test_ctrl_c_in_a_later_trial_leaves_the_best_of_those_before(
     assert set(classifier.predict(TEXTS)) <= set(LABELS)
 
 
+def test_a_space_smaller_than_n_trials_is_no_unfinished_search(tiny_model: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        classifier = tiny(tiny_model, r=[1, 2], num_train_epochs=1, n_trials=9, max_seconds=300).fit(TEXTS, LABELS)
+    assert not classifier.partial_
+
+
 def test_ctrl_c_before_anything_was_trained_leaves_it_unfitted(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

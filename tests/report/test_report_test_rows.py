@@ -88,7 +88,7 @@ def test_leaked_rows_that_were_kept_are_counted_once(tmp_path: Path) -> None:
     best = make_record(recipe, 0, {}, marks=("leaked rows were kept",), test=make_score(0.96, TEST_ROWS))
     run = write_run(tmp_path / "r", recipe, [best], best=best)
     assert doubts(run).count("kept") == 2
-    assert "--allow-leak), and flatter the accuracies of the splits that they are in: 12 training rows" in doubts(run)
+    assert "--allow_leak), and flatter the accuracies of the splits that they are in: 12 training rows" in doubts(run)
 
 
 def test_configurations_compared_on_fewer_rows_alone_are_survivors_not_taken(tmp_path: Path) -> None:

@@ -36,12 +36,20 @@ Deadline = Annotated[
 Grace = Annotated[
     float,
     typer.Option(
-        "--grace", min=0, metavar="SECONDS", help="Time after SIGTERM: a winner is tested and reported if it suffices."
+        "--grace",
+        min=0,
+        metavar="SECONDS",
+        help="Time left after SIGTERM; a winner is tested and reported if it suffices.",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the result.")]
 AllowLeak = Annotated[
-    bool, typer.Option("--allow-leak", help="Keep training rows that are also in validation or test.")
+    bool,
+    typer.Option(
+        "--allow_leak",
+        "--allow-leak",
+        help="Keep training rows that are also in validation or test; the report says so.",
+    ),
 ]
 Profile = Annotated[
     bool, typer.Option("--profile", help="Write where a step's time goes to each trial's profile.json, and print it.")
@@ -54,7 +62,8 @@ RayAddress = Annotated[
     str | None, typer.Option("--ray", metavar="ADDRESS", help="Train on a Ray cluster: host:port of its head, or auto.")
 ]
 GpusPerPack = Annotated[
-    float | None, typer.Option("--gpus_per_pack", help="With --ray: of a GPU for each pack, such as 0.5.")
+    float | None,
+    typer.Option("--gpus_per_pack", help="With --ray: the share of a GPU that each pack gets, such as 0.5."),
 ]
 RunPath = Annotated[
     Path,
@@ -80,5 +89,9 @@ AdapterPaths = Annotated[
 ]
 TextColumns = Annotated[
     list[str],
-    typer.Option("--text_column", help="Column of the text (may be given several times); the recipe's by default."),
+    typer.Option(
+        "--text_column",
+        metavar="COLUMN",
+        help="Column of the text (may be given several times); the recipe's by default.",
+    ),
 ]

@@ -65,11 +65,6 @@ def run_search(
 
     with ended_in_time(out, recipe.budget.max_seconds, deadline):
         follow(out, grace, quiet, as_json, work)
-    if profile and not as_json:
-        from loraloom.terminal.profile import profile_lines
-
-        for line in profile_lines(out):
-            typer.echo(line)
 
 
 def follow(run: Path, grace: float, quiet: bool, as_json: bool, work: Callable[[Terminal, Stop], TrialRecord]) -> None:
@@ -97,6 +92,7 @@ def _print_winner(run: Path, winner: TrialRecord, as_json: bool) -> None:
     from loraloom.study.leaderboard import standings
     from loraloom.study.run import Run
     from loraloom.terminal.live import closing_lines
+    from loraloom.terminal.profile import profile_lines
 
     if as_json:
         print_json({"run": str(run), "winner": winner.model_dump(mode="json")})
@@ -105,6 +101,9 @@ def _print_winner(run: Path, winner: TrialRecord, as_json: bool) -> None:
     metric = opened.recipe.search.metric
     for line in closing_lines(winner, run, opened.recipe, choose(standings(opened.records(), metric), metric)):
         typer.echo(line)
+    if opened.recipe.provenance.get("profile"):
+        for line in profile_lines(run):
+            typer.echo(line)
 
 
 @contextlib.contextmanager

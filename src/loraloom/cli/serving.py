@@ -35,10 +35,16 @@ def serve(
         Path | None, typer.Option("--admin_token_file", help="What who adds or removes adapters must know.")
     ] = None,
     allowed_host: Annotated[
-        list[str], typer.Option("--allowed_host", help="A name that requests may call the server by, beside its own.")
+        list[str],
+        typer.Option(
+            "--allowed_host", metavar="HOST", help="A name that requests may call the server by, beside its own."
+        ),
     ] = [],  # noqa: B006
     cors_origin: Annotated[
-        list[str], typer.Option("--cors_origin", help="An origin of other pages that may ask, such as https://a.org.")
+        list[str],
+        typer.Option(
+            "--cors_origin", metavar="ORIGIN", help="An origin of other pages that may ask, such as https://a.org."
+        ),
     ] = [],  # noqa: B006
     max_body_bytes: Annotated[int, typer.Option("--max_body_bytes", min=1, help="Of a request.")] = 1024 * 1024,
     max_texts: Annotated[int, typer.Option("--max_texts", min=1, help="Of a request.")] = 256,

@@ -133,9 +133,9 @@ def drop_leaks(
         if where == "test" and not allow_leak:
             _refuse_most_leaking(len(equal.held | near.held), len(split))
         done = "kept, since leaks are allowed" if allow_leak else "dropped from training"
-        for kind, leak, how in (("leak", equal, "also in"), ("near_copy", near, "near copies of rows of")):
+        for kind, leak in (("leak", equal), ("near_copy", near)):
             if leak.train:
-                sentence = f"{counted(len(leak.train), 'training row')} {_is(leak)} {how} {where}: {done}."
+                sentence = f"{counted(len(leak.train), 'training row')} {_is(leak, kind)} {where}: {done}."
                 examples = examples_of(train.texts, sorted(leak.train))
                 findings.append(Finding(kind, "warning", len(leak.train), sentence, examples, ("train", where)))
         leaking |= equal.train | near.train
@@ -144,8 +144,10 @@ def drop_leaks(
     return train.take(row for row in range(len(train)) if row not in leaking), tuple(findings), False
 
 
-def _is(leak: _Leak) -> str:
-    return "is" if len(leak.train) == 1 else "are"
+def _is(leak: _Leak, kind: str) -> str:
+    if kind == "leak":
+        return "is also in" if len(leak.train) == 1 else "are also in"
+    return "is a near copy of a row of" if len(leak.train) == 1 else "are near copies of rows of"
 
 
 def _equal_rows(keys: Sequence[str], held_out: Split) -> _Leak:
@@ -177,9 +179,9 @@ def find_shared(validation: Split, test: Split) -> tuple[Finding, ...]:
     equal = _equal_rows([text_key(text) for text in validation.texts], test)
     near = _near_rows(validation, test, equal)
     findings = []
-    for kind, shared, how in (("leak", equal, "also in"), ("near_copy", near, "near copies of rows of")):
+    for kind, shared in (("leak", equal), ("near_copy", near)):
         if shared.train:
-            sentence = f"{counted(len(shared.train), 'validation row')} {_is(shared)} {how} test: kept."
+            sentence = f"{counted(len(shared.train), 'validation row')} {_is(shared, kind)} test: kept."
             examples = examples_of(validation.texts, sorted(shared.train))
             splits = ("validation", "test")
             findings.append(Finding(kind, "warning", len(shared.train), sentence, examples, splits))

@@ -11,8 +11,9 @@ from loraloom.backbone import sources
 from loraloom.data import stream_rows
 from loraloom.errors import DataError, LoraloomError
 from loraloom.execute.workplace import counted_points, point_name
-from loraloom.recipe import Data, Recipe
+from loraloom.recipe import Choices, Data, Range, Recipe
 from loraloom.recipe.axes import Point
+from loraloom.search.space import default_space
 
 KNOWN_DATASETS = {
     "fancyzhx/ag_news": (4, 120_000),
@@ -20,11 +21,16 @@ KNOWN_DATASETS = {
     "demo": (5, 2_225),
 }
 """Classes and training rows of data sets that are counted without being loaded."""
+MOST_RANKS = 256
+"""Of a range; a longer one stands at its ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What `budget` prints, for the recipe's first point."""
+    """What `budget` prints: of the recipe's first point by part, of the others in sum.
+
+    The first point of a recipe without axes is what it writes, also where `auto` varies the rest.
+    """
 
     model: str
     classes: int
@@ -39,11 +45,16 @@ class Statement:
     dtype: str
     axes: tuple[str, ...]
     points: tuple[tuple[str, int], ...]
-    """The points that count differently, each in words and with its count; ranges stand at their ends."""
+    """The points that differ in what is counted, each in words and with its count; ranks of a range stand singly."""
 
     @property
     def fits(self) -> bool:
         return self.cap is None or self.count.trainable <= self.cap
+
+    @property
+    def fitting(self) -> tuple[tuple[str, int], ...]:
+        """Those of `points` that a search would train."""
+        return tuple(point for point in self.points if self.cap is None or point[1] <= self.cap)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -61,18 +72,21 @@ class Statement:
             "estimated_seconds": None if self.seconds is None else round(self.seconds, 1),
             "dtype": self.dtype,
             "points": [{"point": name, "parameters": count} for name, count in self.points],
+            "points_that_fit": len(self.fitting),
         }
 
 
 def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
-    """Counts the recipe's first point on the meta device, and explains the count.
+    """Counts the recipe's first point on the meta device, explains the count, and counts what a search would vary.
 
     Raises:
-        LoraloomError: the classes can't be told, the model can't be had, or the counts disagree.
+        LoraloomError: the classes can't be told, the model can't be had, the counts disagree, or `auto` has nothing to
+            vary.
     """
     from loraloom.backbone.adapting import Shapes
     from loraloom.engine.precision import choose_dtype, measure
 
+    searched = _ranks_singly(default_space(recipe))
     classes, rows = (num_labels, None) if num_labels else count_classes(recipe.data)
     configuration = recipe.configuration({})
     shapes = Shapes([str(index) for index in range(classes)])
@@ -113,15 +127,24 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
             flops_per_second=rates.bf16 if dtype == "bf16" else rates.fp32,
         ),
         dtype=dtype,
-        axes=tuple(recipe.axes),
+        axes=tuple(searched.axes),
         points=tuple(
             (
                 point_name(point),
-                budget.count(shapes.plan(_source(recipe, point), recipe.configuration(point))).trainable,
+                budget.count(shapes.plan(_source(searched, point), searched.configuration(point))).trainable,
             )
-            for point in counted_points(recipe)
+            for point in counted_points(searched)
         ),
     )
+
+
+def _ranks_singly(recipe: Recipe) -> Recipe:
+    """The recipe with each rank of a range as a choice, so that those under the cap can be counted."""
+    ranks = recipe.axes.get("lora.r")
+    if not isinstance(ranks, Range) or ranks.high - ranks.low >= MOST_RANKS:
+        return recipe
+    singly = Choices(tuple(range(int(ranks.low), int(ranks.high) + 1)), ranks.when)
+    return recipe.model_copy(update={"axes": {**recipe.axes, "lora.r": singly}})
 
 
 def _source(recipe: Recipe, point: Point) -> sources.Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
@@ -244,5 +245,11 @@ def counted_points(recipe: Recipe) -> Iterator[dict[str, Any]]:
 
 
 def point_name(point: dict[str, Any]) -> str:
-    """`lora.r=4, lora.bias=none`."""
-    return ", ".join(f"{name}={','.join(map(str, x)) if isinstance(x, tuple) else x}" for name, x in point.items())
+    """`lora.r=4, lora.target_modules=null`, values as `--set` takes them."""
+    return ", ".join(f"{name}={_as_set(value)}" for name, value in point.items())
+
+
+def _as_set(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

@@ -8,6 +8,7 @@ name union branches that no user has heard of; each value of an axis is validate
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,10 @@ class _Yaml12Dumper(yaml.SafeDumper):
     """PyYAML's safe dumper that also quotes what YAML 1.2 would not read back as text."""
 
 
+class _OneLineDumper(_Yaml12Dumper):
+    """Escapes line breaks, and writes lists within brackets."""
+
+
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -49,6 +54,15 @@ for _tag, _pattern, _first in (
 ):
     for _side in (_Yaml12Loader, _Yaml12Dumper):
         _side.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+_OneLineDumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"'
+    ),
+)
+_OneLineDumper.add_representer(
+    list, lambda dumper, values: dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=True)
+)
 _Yaml12Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
 _Yaml12Loader.add_constructor(
     "tag:yaml.org,2002:float", lambda _, node: float(re.sub(r"\.(?=inf|nan)", "", node.value.lower()))
@@ -85,6 +99,12 @@ def dump_recipe(recipe: Recipe) -> str:
     if not values["provenance"]:
         del values["provenance"]
     return yaml.dump(values, Dumper=_Yaml12Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def field_line(name: str, value: Any) -> str:
+    """A field as one line of YAML, whatever characters its value has: `text_column: [title, body]`."""
+    line: str = yaml.dump({name: value}, Dumper=_OneLineDumper, allow_unicode=True, width=math.inf)
+    return line.rstrip("\n")
 
 
 # -- reading -----------------------------------------------------------------------------------------------------

@@ -72,6 +72,6 @@ def of_leaks(run: Run) -> Iterator[str]:
     ]
     if found:
         yield (
-            "Leaked rows were kept on request (--allow-leak), and flatter the accuracies of the splits that they are "
+            "Leaked rows were kept on request (--allow_leak), and flatter the accuracies of the splits that they are "
             f"in: {'; '.join(found)}."
         )

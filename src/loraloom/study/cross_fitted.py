@@ -10,7 +10,6 @@ The texts of a few hundred rows, since those are all that a reader will look at:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from loraloom.errors import AdapterError, RunError
 from loraloom.study.durable import replacing_folder, verify_manifest, write_json
 from loraloom.study.embeddings import Key
-from loraloom.study.evidence import LONGEST_TEXT, KeptRow, Predicted, rows_in, why_impossible
+from loraloom.study.evidence import LONGEST_TEXT, KeptRow, Predicted, as_bytes, rows_in, why_impossible, write_lines
 
 FOLDER = "cross_fitted"
 ABOUT, PROBABILITIES, ROWS_FILE = "cross_fitted.json", "probabilities.safetensors", "rows.jsonl"
@@ -60,8 +59,6 @@ class _About(BaseModel):
 
 def write_cross_fitted(run: Path, fitted: CrossFitted) -> None:
     """Makes RUN/cross_fitted/ anew, whole or not at all."""
-    from safetensors.numpy import save
-
     labels = dict(zip(fitted.predicted.rows.tolist(), fitted.predicted.labels.tolist(), strict=True))
     about = {
         "format": FORMAT,
@@ -71,17 +68,11 @@ def write_cross_fitted(run: Path, fitted: CrossFitted) -> None:
         "penalty": fitted.penalty,
         "seconds": round(fitted.seconds, 3),
     }
-    tensors = {
-        "probabilities": np.ascontiguousarray(fitted.predicted.probabilities, dtype=np.float32),
-        "labels": np.ascontiguousarray(fitted.predicted.labels, dtype=np.int32),
-        "rows": np.ascontiguousarray(fitted.predicted.rows, dtype=np.int32),
-    }
+    texts = sorted(fitted.texts.items())
     with replacing_folder(run / FOLDER) as folder:
-        (folder / PROBABILITIES).write_bytes(save(tensors))
-        with (folder / ROWS_FILE).open("w", encoding="utf-8") as file:
-            for row, text in sorted(fitted.texts.items()):
-                line = {"row": row, "text": text[:LONGEST_TEXT], "label": labels[row]}
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        (folder / PROBABILITIES).write_bytes(as_bytes(fitted.predicted))
+        rows = ({"row": row, "text": text[:LONGEST_TEXT], "label": labels[row]} for row, text in texts)
+        write_lines(folder / ROWS_FILE, rows)
         write_json(folder / ABOUT, about)
 
 

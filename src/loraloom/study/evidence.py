@@ -56,6 +56,11 @@ class KeptRow(BaseModel):
 
 def write_predicted(folder: Path, predicted: Predicted) -> None:
     """Writes a trial's validation predictions into its folder, which is synced with its manifest."""
+    (folder / VALIDATION).write_bytes(as_bytes(predicted))
+
+
+def as_bytes(predicted: Predicted) -> bytes:
+    """Predictions as safetensors."""
     from safetensors.numpy import save
 
     tensors: dict[str, NDArray[Any]] = {
@@ -63,7 +68,7 @@ def write_predicted(folder: Path, predicted: Predicted) -> None:
         "labels": np.ascontiguousarray(predicted.labels, dtype=np.int32),
         "rows": np.ascontiguousarray(predicted.rows, dtype=np.int32),
     }
-    (folder / VALIDATION).write_bytes(save(tensors))
+    return save(tensors)
 
 
 def read_predicted(folder: Path, classes: int, rows: int | None = None) -> Predicted | None:
@@ -134,7 +139,13 @@ def why_impossible(
 
 def write_rows(run: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes RUN/rows/ anew: whole or not at all."""
-    with replacing_folder(run / ROWS) as folder, (folder / ROWS_FILE).open("w", encoding="utf-8") as file:
+    with replacing_folder(run / ROWS) as folder:
+        write_lines(folder / ROWS_FILE, rows)
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """A row in each line, as `rows_in` reads them; for a folder that is synced with its manifest."""
+    with path.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 

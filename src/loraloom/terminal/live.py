@@ -27,7 +27,7 @@ from loraloom.study.choice import Choice
 from loraloom.study.leaderboard import Standing
 from loraloom.study.record import Evaluation, Timings, TrialRecord
 from loraloom.terminal.outlook import in_words, plan_lines
-from loraloom.terminal.wording import counted, duration, point_in_words, trial_in_words, with_interval
+from loraloom.terminal.wording import counted, duration, finding_lines, point_in_words, trial_in_words, with_interval
 
 SHOWN_TRIALS = 12
 
@@ -53,10 +53,8 @@ class Terminal(Watcher):
         self._say(f"[dim]… {escape(sentence)}[/dim]")
 
     def found(self, finding: Finding) -> None:
-        mark = "[yellow]![/yellow]" if finding.severity == "warning" else "·"
-        self._say(f"{mark} {escape(finding.sentence)}")
-        for example in finding.examples if finding.severity == "warning" else ():
-            self._say(f"    [dim]{escape(example)}[/dim]")
+        for line in finding_lines(finding):
+            self._say(line)
 
     def planned(self, plan: SearchPlan) -> None:
         self._plan = plan

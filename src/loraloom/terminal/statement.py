@@ -10,7 +10,7 @@ from rich.table import Table
 from loraloom.execute.statement import Statement
 from loraloom.terminal.wording import duration
 
-SHOWN_POINTS = 5
+SHOWN_POINTS = 3
 
 
 def print_statement(console: Console, statement: Statement) -> None:
@@ -56,11 +56,25 @@ def _print_remedies(console: Console, statement: Statement) -> None:
 
 
 def _print_points(console: Console, statement: Statement) -> None:
-    counts = [count for _, count in statement.points]
-    span = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
-    console.print(f"this is the first point; over the axes, trials train {span} parameters", highlight=False)
-    over = [(name, count) for name, count in statement.points if statement.cap is not None and count > statement.cap]
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    fitting, points = statement.fitting, statement.points
+    say(f"this is one point of the search, which varies {', '.join(statement.axes)}")
+    if len(points) == 1:
+        return
+    fit = "" if statement.cap is None else f"; {_how_many(len(fitting), len(points))} fit the cap"
+    say(f"{len(points):,} combinations differ in what is counted{fit}")
+    for what, chosen in (("fewest", min), ("most", max)):
+        if fitting:
+            name, count = chosen(fitting, key=lambda point: point[1])
+            say(f"  the {what} parameters: {count:,} ({name})")
+    over = [(name, count) for name, count in points if statement.cap is not None and count > statement.cap]
     for name, count in over[:SHOWN_POINTS]:
-        console.print(f"  over the cap, dropped by a search: {name} ({count:,})", highlight=False, markup=False)
+        say(f"  over the cap, never trained: {count:,} ({name})")
     if len(over) > SHOWN_POINTS:
-        console.print(f"  and {len(over) - SHOWN_POINTS:,} more", highlight=False)
+        say(f"  and {len(over) - SHOWN_POINTS:,} more")
+
+
+def _how_many(number: int, of: int) -> str:
+    return "all" if number == of else "none" if not number else f"{number:,}"

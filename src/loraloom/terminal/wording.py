@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.markup import escape
+
+from loraloom.data import Finding
 from loraloom.recipe import Configuration, Recipe
 from loraloom.study.record import Score
 
@@ -43,6 +46,14 @@ def with_interval(score: Score) -> str:
 
     low, high = wilson_interval(round(score.accuracy * score.examples), score.examples)
     return f"{score.accuracy:.3f} (95 % interval {low:.3f}–{high:.3f})"
+
+
+def finding_lines(finding: Finding) -> list[str]:
+    """What was found in the data, with examples where it is a warning, in rich's markup."""
+    warning = finding.severity == "warning"
+    mark = "[yellow]![/yellow]" if warning else "·"
+    examples = finding.examples if warning else ()
+    return [f"{mark} {escape(finding.sentence)}", *(f"    [dim]{escape(example)}[/dim]" for example in examples)]
 
 
 def counted(number: int, what: str) -> str:

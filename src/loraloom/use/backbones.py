@@ -8,7 +8,6 @@ transformers and PEFT, with a model for each adapter.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,20 +23,17 @@ from loraloom.errors import AdapterError
 from loraloom.recipe import Configuration, Train
 from loraloom.study.record import TrialRecord
 from loraloom.use.adapter import Classifier, Forward, not_finite, read_adapter_record
-from loraloom.use.adapter_checks import check_config, check_labels, check_rank, read_weights
+from loraloom.use.adapter_checks import check_config, check_labels
 from loraloom.use.peft_forward import PeftForward
+from loraloom.use.peft_weights import Expected, build_adapted, checked_weights, encoder_prefix
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from loraloom.backbone.anatomy import Anatomy
     from loraloom.backbone.sources import Source
     from loraloom.engine.loom.frozen import FrozenEncoder
 
 Logits = NDArray[np.float32]
 Dtype = Literal["fp32", "bf16"]
-Expected = dict[str, tuple[str | None, tuple[int, ...]]]
-"""By the name in PEFT's file: the canonical name of a parameter and its shape; no name where it is there twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,58 +163,18 @@ def _open(folder: Path, record: TrialRecord, source: Source, dtype: Dtype) -> _S
 
 def _forward(folder: Path, record: TrialRecord, shared: _Shared) -> Forward:
     from loraloom.engine.loom.inference import Inference
+    from loraloom.engine.precision import device
 
     configuration = record.configuration
-    check_rank(folder, configuration.lora.r, shared.config.hidden_size)
-    expected = _expected(record, shared)
-    size = sum(int(np.prod(shape)) for name, shape in expected.values() if name is not None)
-    if size != record.counts.trainable:
-        raise AdapterError(f"{folder}: trains {size:,} parameters, where trial.json says {record.counts.trainable:,}")
-    weights = read_weights(folder, expected)
+    weights = checked_weights(folder, record, shared.config, shared.expected)
     frozen = _frozen(configuration, shared)
     if frozen is None:
-        return PeftForward(_peft_model(record, shared, weights), shared.tokenizer)
+        model = build_adapted(shared.source, record, shared.config, weights)
+        return PeftForward(model.to(device()), shared.tokenizer)
     try:
         return Inference(frozen, weights, configuration)
     except AdapterError as error:
         raise AdapterError(f"{folder}: {error}") from None
-
-
-def _expected(record: TrialRecord, shared: _Shared) -> Expected:
-    """What PEFT trains and saves, as it has it of a model without weights; names are within the shared encoder's."""
-    import torch
-    from peft import get_peft_model_state_dict
-
-    from loraloom.backbone.adapting import adapt
-    from loraloom.backbone.classifier import build_empty
-    from loraloom.engine.adapted import name_when_saved
-    from loraloom.engine.loom.setting import canonical
-
-    head, lora = record.configuration.head, record.configuration.lora
-    key = f"{head.model_dump_json()} {lora.model_dump_json()} {len(record.labels)}"
-    if key not in shared.expected:
-        base = build_empty(copy.deepcopy(shared.config), head, record.labels)
-        own, common = f"{base.base_model_prefix}.", f"{_prefix(shared.config)}."
-        with torch.device("meta"):
-            model = adapt(base, lora)
-        # With bias=all PEFT saves the head's biases a second time, and those that the head had before.
-        saved = get_peft_model_state_dict(model, save_embedding_layers=False)
-        twice = {name: (None, tuple(value.shape)) for name, value in saved.items()}
-        trained: Expected = {}
-        for name, parameter in model.named_parameters():
-            if parameter.requires_grad:
-                inside = canonical(name)
-                inside = common + inside.removeprefix(own) if inside.startswith(own) else inside
-                trained[name_when_saved(name)] = inside, tuple(parameter.shape)
-        shared.expected[key] = twice | trained
-    return shared.expected[key]
-
-
-def _prefix(config: Any) -> str:
-    """What an architecture's own classifier calls its encoder."""
-    from transformers import AutoModel
-
-    return str(cast(Any, AutoModel)._model_mapping[type(config)].base_model_prefix)
 
 
 def _frozen(configuration: Configuration, shared: _Shared) -> FrozenEncoder | None:
@@ -242,7 +198,7 @@ def _freeze(found: Anatomy, shared: _Shared) -> FrozenEncoder:
     from loraloom.engine.precision import device
     from loraloom.recipe import Head
 
-    prefix = _prefix(shared.config)
+    prefix = encoder_prefix(shared.config)
     native = anatomy(shared.config, Head())
     found = found if isinstance(native, str) else native
     pooler = any(str(argument).startswith(f"{prefix}.") for _, argument in found.head)
@@ -252,26 +208,6 @@ def _freeze(found: Anatomy, shared: _Shared) -> FrozenEncoder:
     dtype = DTYPES[shared.dtype]
     ops = choose_ops(dtype, device(), found, shared.config)
     return freeze_encoder(encoder, prefix, found, ops, dtype, device(), lowest=found.layer_count)
-
-
-def _peft_model(record: TrialRecord, shared: _Shared, weights: dict[str, Tensor]) -> nn.Module:
-    """The adapter over a model of its own."""
-    import torch
-
-    from loraloom.backbone.adapting import adapt
-    from loraloom.backbone.classifier import build_pretrained
-    from loraloom.engine.loom.setting import canonical
-    from loraloom.engine.precision import device
-
-    base = build_pretrained(shared.source, record.configuration, record.labels)
-    own, common = f"{base.base_model_prefix}.", f"{_prefix(shared.config)}."
-    model = adapt(base, record.configuration.lora)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.requires_grad:
-                inside = canonical(name)
-                parameter.copy_(weights[common + inside.removeprefix(own) if inside.startswith(own) else inside])
-    return model.to(device())
 
 
 def _together(classifiers: Sequence[Classifier], encoded: Sequence[Encoded]) -> list[Logits | AdapterError]:

@@ -12,6 +12,8 @@ from loraloom.backbone import sources
 from loraloom.data import Encoded
 from loraloom.errors import AdapterError
 from loraloom.study.record import TrialRecord
+from loraloom.use.adapter_checks import check_config
+from loraloom.use.peft_weights import build_adapted, checked_weights
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -45,35 +47,16 @@ class PeftForward:
 
 
 def load_peft(folder: Path, record: TrialRecord) -> tuple[sources.Source, PeftModel]:
-    """Where the backbone of a checked adapter is, and PEFT's model over it, in fp32 on the CPU.
+    """Where the backbone of an adapter is, and PEFT's model over it, in fp32 on the CPU, with the adapter's weights.
 
     Raises:
-        AdapterError: PEFT can't load it, or its weights are not those that the record counts, or not finite.
+        AdapterError: the folder's files are not those of its record, or its weights not finite.
         BackboneError: its backbone can't be had, or is not the one that it was trained on.
     """
-    import torch
-    from peft import PeftModel
-    from safetensors import SafetensorError
-
-    from loraloom.backbone.adapting import trainable_parameters
-    from loraloom.backbone.classifier import build_pretrained
-    from loraloom.backbone.quiet import quietly
-
     backbone = record.configuration.backbone
+    check_config(folder, record.configuration.lora)
     source = sources.find(backbone.model, record.backbone_revision)
     if source.local and record.backbone_revision not in (None, sources.pin(source)):
         raise AdapterError(f"{folder}: was trained on another {backbone.model!r} than the one on this machine")
-    base = build_pretrained(source, record.configuration, record.labels)
-    try:
-        with quietly():
-            model = PeftModel.from_pretrained(cast(Any, base), str(folder), is_trainable=True)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise AdapterError(f"{folder}: PEFT can't load the adapter: {first}") from None
-    if trainable_parameters(model) != record.counts.trainable:
-        raise AdapterError(
-            f"{folder}: holds {trainable_parameters(model):,} parameters, not {record.counts.trainable:,}"
-        )
-    if not all(bool(torch.isfinite(p).all()) for p in model.parameters() if p.requires_grad):
-        raise AdapterError(f"{folder}: holds weights that are not finite")
-    return source, model
+    config = sources.load_config(source)
+    return source, build_adapted(source, record, config, checked_weights(folder, record, config))

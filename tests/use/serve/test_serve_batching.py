@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from loraloom.data import Encoded
+from loraloom.engine.loom.evaluation import TOKENS
 from loraloom.errors import AdapterError
 from loraloom.use.serve.batching import (
-    BATCH_TOKENS,
     Batcher,
     EmptyTextError,
     NotComputedError,
@@ -107,7 +107,7 @@ def test_what_arrives_while_a_batch_is_computed_is_the_next_batch() -> None:
 
 def test_a_request_of_many_texts_takes_turns_with_others() -> None:
     async def work(batcher: Batcher, backbones: Gated) -> None:
-        long = "x" * (BATCH_TOKENS // 4)
+        long = "x" * (TOKENS // 4)
         first = ask(batcher, ["a"])
         await begun(backbones)
         many = ask(batcher, [long] * 10)
@@ -129,7 +129,7 @@ def test_a_request_of_many_texts_takes_turns_with_others() -> None:
 def test_a_text_longer_than_a_batch_passes_by_itself() -> None:
     async def work(batcher: Batcher, backbones: Gated) -> None:
         backbones.go.release(5)
-        assert len(await ask(batcher, ["x" * (BATCH_TOKENS + 1), "y"])) == 2
+        assert len(await ask(batcher, ["x" * (TOKENS + 1), "y"])) == 2
 
     run(work)
 

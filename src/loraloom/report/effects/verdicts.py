@@ -17,7 +17,6 @@ BADGES: dict[Verdict, str] = {
     "few": "not enough trials",
 }
 MOST_NAMED = 3
-MARGIN_WORDS = "half a percentage point"
 
 
 def verdict_on(effects: Sequence[Effect]) -> Verdict:

@@ -13,7 +13,6 @@ from loraloom.report import wording
 from loraloom.report.reading import Run
 from loraloom.study.commands import Command, read_commands
 
-FROM_PYTHON = "from Python"
 _ENDS = {"done": "done", "stopped": "stopped", "failed": "failed", None: "no end was noted"}
 
 

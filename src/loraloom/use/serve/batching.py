@@ -21,13 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.data import Encoded
+from loraloom.engine.loom.evaluation import TOKENS
 from loraloom.errors import AdapterError, LoraloomError
 from loraloom.use.backbones import Backbones
 from loraloom.use.serve.metrics import Metrics
 from loraloom.use.serve.registry import Served
 
-BATCH_TOKENS = 2048
-"""Of a batch, about: as `engine/loom/evaluation.py` has them; more would keep the first texts waiting for the last."""
 _log = logging.getLogger("loraloom.serve")
 
 
@@ -183,7 +182,7 @@ class Batcher:
     def _next_batch(self) -> list[_Piece]:
         """What fits of those who wait, first come first served; who has more to compute goes to the end of the line."""
         pieces: list[_Piece] = []
-        room = BATCH_TOKENS
+        room = TOKENS
         for _ in range(len(self._line)):
             work = self._line.popleft()
             if work.dropped or work.done.done():

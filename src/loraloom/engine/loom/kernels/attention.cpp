@@ -11,7 +11,7 @@
 #include <numeric>
 #include <vector>
 
-#include "common.h"
+#include "primitives.h"
 #include "kernels.h"
 
 namespace loraloom {

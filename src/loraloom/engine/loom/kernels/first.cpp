@@ -3,7 +3,7 @@
 // and values (4 bytes a value), as one row of a tile product would be, too. A task for each text and head.
 #include <vector>
 
-#include "common.h"
+#include "primitives.h"
 #include "kernels.h"
 
 namespace loraloom {

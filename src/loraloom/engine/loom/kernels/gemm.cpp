@@ -13,7 +13,7 @@
 // - oneDNN's brgemm on blocks in cache: 1.3 to 1.9 with K whole, 1.2 to 1.8 in pieces of 256 (AMX here: 1.4 to 1.9); the
 //   low rank is a second call that reads and writes the sums once more, and no epilogue fits between its products;
 // - polynomials for erf without exp: 11 terms are off by 7e-6 in Phi and 4e-5 in the slope up to 4, so exp stays.
-#include "common.h"
+#include "primitives.h"
 #include "kernels.h"
 
 namespace loraloom {

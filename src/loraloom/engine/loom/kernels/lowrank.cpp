@@ -2,7 +2,7 @@
 // R padded to 32; both are bound by the one passage of x or y through memory.
 // Tried for the gradient: a task for each 64 columns over all rows (454 us for (848, 2304), against 358 as it is and 318 of
 // torch's product in bf16, on one thread; at (848, 1152) 224, 99 and 168).
-#include "common.h"
+#include "primitives.h"
 #include "kernels.h"
 
 namespace loraloom {

@@ -1,7 +1,7 @@
 // Layer norms of rows of bf16, forward and backward, statistics in fp32 in two passes over a row that lies in the first
 // cache. Tried: one sum
 // in place of two side by side, and stores of half a line (together 15 to 25% slower). About 8 operations a value forward and 20 backward; 4 bytes a value move forward, 8 or 10 backward.
-#include "common.h"
+#include "primitives.h"
 #include "kernels.h"
 
 namespace loraloom {

@@ -1,7 +1,7 @@
 // The operations under torch.ops.loraloom, and whether this process can run them.
 #include <torch/library.h>
 
-#include "common.h"
+#include "primitives.h"
 #include "kernels.h"
 
 namespace loraloom {

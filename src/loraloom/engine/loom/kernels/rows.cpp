@@ -2,7 +2,7 @@
 // move, or 2. torch's own sum over the rows of a bf16 matrix took ten times as long, its dropout runs on one thread.
 #include <vector>
 
-#include "common.h"
+#include "primitives.h"
 #include "kernels.h"
 
 namespace loraloom {

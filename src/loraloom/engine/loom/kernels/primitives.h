@@ -1,4 +1,4 @@
-// What all kernels share: bf16 vectors, the tile product, the dropout generator, threads and scratch memory.
+// What all kernels are made of: bf16 vectors, the tile product, the dropout generator, threads and scratch memory.
 //
 // The tile product (`product`) multiplies 16 or 32 rows by a panel of 32 columns: C (16 or 32, 32) fp32 += A B, K a
 // multiple of 32. A is row-major; a panel of B lies as (K/2, 32, 2), the pairs of k side by side, as AMX (and oneDNN's

@@ -1,0 +1,223 @@
+"""Commands that use an adapter: `evaluate`, `predict`, `export`, `submit`; `serve` is in `serving.py`.
+
+Imports of the library are inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loraloom.cli.options import AdapterPath, AdapterPaths, AsJson, TextColumns
+from loraloom.cli.running import print_json, run_prediction
+from loraloom.errors import DataError
+
+
+class OnError(StrEnum):
+    """What a bad row does to `predict`."""
+
+    stop = "stop"
+    skip = "skip"
+    null = "null"
+
+
+class ExportFormat(StrEnum):
+    """What `export` makes."""
+
+    merged = "merged"
+    onnx = "onnx"
+    peft = "peft"
+
+
+def evaluate(
+    adapter: AdapterPath,
+    test_file: Annotated[Path, typer.Option("--test_file", help="A labelled file.", show_default=False)],
+    text_column: TextColumns = [],  # noqa: B006
+    label_column: Annotated[
+        str | None, typer.Option("--label_column", help="Column of the label; the recipe's by default.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Also write the result as JSON here.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score an adapter on a labelled file: accuracy with interval, macro-F1, per class, confusion, calibration."""
+    from loraloom.study.durable import write_text
+    from loraloom.use.evaluate import evaluate as run_evaluation
+
+    result = run_evaluation(adapter, test_file, text_column=tuple(text_column) or None, label_column=label_column)
+    values = result.as_json()
+    if out is not None:
+        write_text(out, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    if as_json:
+        print_json(values)
+        return
+    from rich.console import Console
+
+    from loraloom.terminal.scores import print_evaluation
+
+    print_evaluation(Console(), result)
+
+
+def predict(
+    adapters: AdapterPaths,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file",
+            help="CSV, TSV, JSONL or Parquet, also .gz, .bz2, .xz, .zst; - is standard input, also compressed.",
+        ),
+    ] = None,
+    text: Annotated[list[str], typer.Option("--text", metavar="TEXT", help="A text; may be given several times.")] = [],  # noqa: B006
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help=".csv, .tsv, .jsonl (also with .gz, .bz2, .xz, .zst) or .parquet; by default JSONL is printed.",
+        ),
+    ] = None,
+    text_column: TextColumns = [],  # noqa: B006
+    on_error: Annotated[
+        OnError,
+        typer.Option(
+            "--on_error", help="What a row without a text does: end the run, be left out, or be written empty."
+        ),
+    ] = OnError.stop,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option("--min_confidence", min=0, max=1, help="Below it the prediction is left empty; confidence stays."),
+    ] = None,
+    no_temperature: Annotated[
+        bool,
+        typer.Option("--no_temperature", help="Probabilities as the model gives them, without the fitted temperature."),
+    ] = False,
+) -> None:
+    """Predict texts or files: adds prediction, confidence and, in JSONL, probabilities to each row, in order.
+
+    A file may be larger than memory. --out appears whole at the end; a run that was stopped goes on with the same
+    command, from what it keeps beside it. A row without a text is reported with its number (--on_error).
+
+    Logits are divided by a temperature where the validation rows of the adapter's run show that it needs one, so that
+    a confidence is the chance to be right. It never changes a prediction of one adapter.
+
+    Several adapters are an ensemble by their mean probabilities, with a column for the prediction of each. They must
+    have the same labels.
+
+    Example: loraloom predict runs/demo/best --file articles.csv.gz --out predicted.csv
+
+    Example: zstdcat log.jsonl.zst | loraloom predict runs/a/best runs/b/best --file - --on_error null > predicted.jsonl
+    """
+    from loraloom.use.ensemble import load_ensemble
+    from loraloom.use.predict import Choices, predict_texts
+
+    if bool(text) == bool(file):
+        raise DataError("give either --text or --file")
+    if text and (out is not None or text_column):
+        raise DataError("--text is answered on standard output; --out and --text_column go with --file")
+    ensemble = load_ensemble(adapters, temperature=not no_temperature)
+    if file is None:
+        predict_texts(ensemble, text, sys.stdout, min_confidence)
+    else:
+        choices = Choices(tuple(text_column) or None, on_error.value, min_confidence)
+        run_prediction(ensemble, file, out, choices)
+
+
+def export(
+    adapter: AdapterPath,
+    form: Annotated[
+        ExportFormat,
+        typer.Option(
+            "--format",
+            help="merged: plain transformers; onnx: fp32 and int8 for onnxruntime; peft: the adapter alone.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The folder to make.", show_default=False)],
+    rows: Annotated[
+        Path | None,
+        typer.Option("--rows", help="A labelled file to compare on; by default the run's own validation rows."),
+    ] = None,
+    text_column: TextColumns = [],  # noqa: B006
+    label_column: Annotated[
+        str | None, typer.Option("--label_column", help="Column of the label; the recipe's by default.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write an adapter in a form that needs no loraloom, with a model card, after it was compared with the adapter.
+
+    merged and peft need a native head; onnx takes any, and needs the extra 'export' to be made.
+
+    Example: loraloom export runs/demo/best --format onnx --out exports/demo
+    """
+    from loraloom.use.export import export as run_export
+
+    columns = tuple(text_column) or None
+    exported = run_export(adapter, form.value, out, rows=rows, text_column=columns, label_column=label_column)
+    if as_json:
+        print_json(exported.as_json())
+        return
+    from rich.console import Console
+
+    from loraloom.terminal.handover import print_export
+
+    print_export(Console(), exported)
+
+
+def submit(
+    adapter: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="ADAPTER", help="A trial's folder; with --check it may be left out.", show_default=False
+        ),
+    ] = None,
+    test_file: Annotated[
+        Path | None,
+        typer.Option("--test_file", help="Unlabelled rows: CSV, TSV, JSONL, Parquet, or a dataset saved to disk."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The submission to write, .csv.")] = None,
+    check: Annotated[
+        Path | None, typer.Option("--check", metavar="FILE", help="Look at this submission instead; needs --template.")
+    ] = None,
+    template: Annotated[
+        Path | None, typer.Option("--template", help="The contest's sample submission: its columns, ids and order.")
+    ] = None,
+    id_column: Annotated[
+        str | None, typer.Option("--id_column", help="Column of the ids; row numbers where none holds ids.")
+    ] = None,
+    text_column: TextColumns = [],  # noqa: B006
+    labels: Annotated[
+        str | None,
+        typer.Option("--labels", help="names, codes, or the contest's own with commas, in the order of the classes."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a contest's submission (ID,Label), or check one; what would be scored as something else is refused.
+
+    Example: loraloom submit runs/demo/best --test_file test.csv --template sample_submission.csv --out submission.csv
+
+    Example: loraloom submit --check submission.csv --template sample_submission.csv
+    """
+    from loraloom.use import submit as submitting
+
+    if check is not None:
+        if test_file is not None or out is not None or template is None:
+            raise DataError("--check FILE needs --template T, and neither --test_file nor --out")
+        result = submitting.check(check, template, adapter=adapter, labels=labels)
+    elif adapter is None or test_file is None or out is None:
+        raise DataError("submit needs ADAPTER, --test_file and --out; or --check FILE --template T")
+    else:
+        columns = tuple(text_column) or None
+        result = submitting.submit(
+            adapter, test_file, out, template=template, id_column=id_column, text_column=columns, labels=labels
+        )
+    if as_json:
+        print_json(result.as_json())
+        return
+    from rich.console import Console
+
+    from loraloom.terminal.handover import print_submission
+
+    print_submission(Console(), result, checked=check is not None)

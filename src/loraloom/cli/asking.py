@@ -1,0 +1,100 @@
+"""The questions of `loraloom new`, by typer's prompts: each proposes an answer, and is asked again where it can't be.
+
+What can be told from the rows is proposed, by the same guesses as a search would make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+
+from loraloom.errors import DataError, LoraloomError
+
+if TYPE_CHECKING:
+    from loraloom.data.columns import Columns
+    from loraloom.data.tables import Table
+
+Answer = TypeVar("Answer")
+LIKELY_FILES = "train.csv", "train.tsv", "train.jsonl", "train.parquet"
+
+
+def ask_rows() -> dict[str, Any]:
+    """The field of a recipe's `data` that names the rows, and its value."""
+    here = next((name for name in LIKELY_FILES if Path(name).is_file()), "demo")
+    return _asked("1. Labelled rows: a file, a folder, a data set on the hub, or demo", here, _named_rows)
+
+
+def _named_rows(answer: str) -> dict[str, Any]:
+    from loraloom.data.opening import format_of, kind_and_compression
+
+    path = Path(answer).expanduser()
+    if path.exists() or kind_and_compression(path)[0]:
+        format_of(path)
+        return {"train_file": str(path)}
+    return {"dataset": answer}
+
+
+def ask_columns(table: Table, text: tuple[str, ...], label: str | None, guess: Columns | None) -> Columns:
+    """The columns of `table`; `text` and `label` are those that are known, and `guess` is proposed first."""
+    from loraloom.data.columns import Columns, choose_columns, choose_text
+
+    if guess is not None:
+        question = f"2. Text in {', '.join(map(repr, guess.text))}, label in {guess.label!r}"
+        if typer.confirm(question, default=True):
+            return guess
+    typer.echo(f"   the columns of {table.source}: {', '.join(map(repr, table.columns))}")
+
+    def columns_named(answer: str) -> tuple[str, ...]:
+        names = (answer,) if answer in table.columns else tuple(name.strip() for name in answer.split(","))
+        return choose_text(table, names)
+
+    if not text:
+        proposed = _guessed(lambda: choose_text(table, None, label)[0])
+        text = _asked("2. Column of the text, or several with commas", proposed, columns_named)
+    if not label:
+        proposed = _guessed(lambda: choose_columns(table, text, None)[0].label)
+        label = _asked("2. Column of the label", proposed, lambda answer: choose_columns(table, text, answer)[0].label)
+    return Columns(text, label)
+
+
+def _guessed(guess: Callable[[], str]) -> str | None:
+    try:
+        return guess()
+    except DataError:
+        return None
+
+
+def ask_model(default: str) -> str:
+    from loraloom.backbone import sources
+
+    return _asked("3. Model: a name on the hub, a folder, or demo", default, lambda model: sources.find(model).model)
+
+
+def ask_number(question: str, default: float) -> float:
+    return _asked(question, f"{default:,.0f}", _number)
+
+
+def _number(answer: str) -> float:
+    try:
+        number = float(answer.replace(",", ""))
+    except ValueError:
+        number = float("nan")
+    if not 0 <= number < float("inf"):
+        raise LoraloomError(f"{answer!r} is not a number of 0 or more")
+    return number
+
+
+def _asked(question: str, default: str | None, understood: Callable[[str], Answer]) -> Answer:
+    """What `understood` makes of an answer; why it can't take one is said, and the question asked again."""
+
+    def process(answer: str) -> Answer:
+        try:
+            return understood(answer.strip())
+        except LoraloomError as error:
+            raise typer.BadParameter(str(error)) from None
+
+    answered: Answer = typer.prompt(question, default=default, value_proc=process)
+    return answered

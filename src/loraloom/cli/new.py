@@ -1,0 +1,172 @@
+"""`loraloom new`: five questions, or their answers as options, and the recipe that they make.
+
+On a terminal what is not given is asked (`asking.py`); elsewhere it has its default, or is refused.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loraloom.cli.asking import ask_columns, ask_model, ask_number, ask_rows
+from loraloom.errors import BackboneError, DataError, RecipeError
+
+if TYPE_CHECKING:
+    from loraloom.data.columns import Columns
+    from loraloom.data.tables import Table
+    from loraloom.recipe import Recipe
+
+MODEL, MAX_TRAINABLE_PARAMETERS, MAX_SECONDS = "roberta-base", 1_000_000, 3600.0
+"""What is proposed, and taken where there is nobody to ask."""
+
+
+def new(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The recipe to write.")] = Path("recipe.yaml"),
+    train_file: Annotated[
+        str | None, typer.Option("--train_file", help="Labelled rows: a file, or a folder of folders of .txt.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Labelled rows: a data set on the hub, or demo.")
+    ] = None,
+    text_column: Annotated[
+        list[str],
+        typer.Option("--text_column", metavar="COLUMN", help="Column of the text (may be given several times)."),
+    ] = [],  # noqa: B006
+    label_column: Annotated[str | None, typer.Option("--label_column", help="Column of the label.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="A model on the hub, a folder, or demo.")] = None,
+    max_trainable_parameters: Annotated[
+        int | None, typer.Option("--max_trainable_parameters", min=0, help="The cap, head included; 0 is none.")
+    ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option("--max_seconds", min=0, help="How long a search may take; 0 is no limit.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT.")] = False,
+) -> None:
+    """Write a first recipe: asks five questions, or takes their answers as options.
+
+    Which rows, which of their columns (proposed from the rows), which model, how many trainable parameters, how much
+    time. The recipe says what each line means, and search takes it. Rows that look wrong are said.
+
+    What is not given is asked on a terminal; elsewhere columns are found where that is beyond doubt, and the rest is
+    roberta-base, 1,000,000 parameters and 3600 seconds.
+
+    Example: loraloom new mine.yaml
+
+    Example: loraloom new mine.yaml --train_file train.csv --model roberta-base --max_seconds 1200
+    """
+    from loraloom.backbone import sources
+    from loraloom.recipe import read_recipe
+    from loraloom.recipe.commented import commented_recipe
+    from loraloom.study.durable import write_text
+
+    _check_place(out, force)
+    ask = on_terminal()
+    rows = _rows(train_file, dataset, ask)
+    table = _table(rows, needed=not (text_column and label_column))
+    columns = _columns(table, tuple(text_column), label_column, ask)
+    if model is None:
+        model = ask_model(MODEL) if ask else MODEL
+    if max_trainable_parameters is None:
+        question = "4. Trainable parameters at most, head included (0: no cap)"
+        most = ask_number(question, MAX_TRAINABLE_PARAMETERS) if ask else MAX_TRAINABLE_PARAMETERS
+        max_trainable_parameters = int(most)
+    if max_seconds is None:
+        max_seconds = 60 * ask_number("5. Minutes for a search (0: no limit)", MAX_SECONDS / 60) if ask else MAX_SECONDS
+    limits = {"max_trainable_parameters": max_trainable_parameters or None, "max_seconds": max_seconds or None}
+    values = {"data": rows | columns, "backbone": {"model": model}, "search": {"sampler": "auto"}, "budget": limits}
+    recipe = read_recipe(values)
+    sources.find(model)
+    write_text(out, commented_recipe(recipe))
+    _say(out, recipe, table)
+
+
+def on_terminal() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _check_place(out: Path, force: bool) -> None:
+    if out.suffix not in (".yaml", ".yml"):
+        rows = f"; labelled rows are named by --train_file {out}" if out.exists() else ""
+        raise RecipeError(f"{out}: a recipe's name ends in .yaml{rows}")
+    if out.exists() and not force:
+        raise RecipeError(f"{out}: is there already; give another name, or --force to replace it")
+
+
+def _rows(train_file: str | None, dataset: str | None, ask: bool) -> dict[str, Any]:
+    """The field of `data` that names the rows."""
+    if train_file is not None and dataset is not None:
+        raise RecipeError("--train_file and --dataset: name one of the two")
+    if train_file is None and dataset is None and not ask:
+        raise RecipeError("name the rows, by --train_file FILE or --dataset NAME; there is no terminal to ask on")
+    if train_file is not None:
+        return {"train_file": train_file}
+    return {"dataset": dataset} if dataset is not None else ask_rows()
+
+
+def _table(rows: dict[str, Any], needed: bool) -> Table | None:
+    """The training rows; None of a data set that is not to be had here, where they are not `needed`."""
+    from loraloom.data.hub import named_source
+    from loraloom.data.tables import read_table
+
+    if "train_file" in rows:
+        return read_table(rows["train_file"])
+    try:
+        return named_source(rows["dataset"]).train
+    except DataError:
+        if needed:
+            raise
+        return None
+
+
+def _columns(table: Table | None, text: tuple[str, ...], label: str | None, ask: bool) -> dict[str, Any]:
+    """The fields of `data` that name the columns; none where the kind of the rows says which they are."""
+    from loraloom.data.columns import choose_columns
+
+    if table is None:
+        return {"text_column": list(text), "label_column": label}
+    if table.known and not text and not label:
+        return {}
+    named = [*text, *([label] if label else [])]
+    columns: Columns | None = None
+    guessed = False
+    try:
+        columns, findings = choose_columns(table, text or None, label)
+        guessed = bool(findings)
+    except DataError:
+        if not ask or not set(named) <= set(table.columns):
+            raise
+    if columns is None or (ask and guessed):
+        columns = ask_columns(table, text, label, columns)
+    return {"text_column": list(columns.text), "label_column": columns.label}
+
+
+def _say(out: Path, recipe: Recipe, table: Table | None) -> None:
+    """What was written, what is to be known of its rows and its model, and how to go on."""
+    from rich.console import Console
+
+    from loraloom.backbone import sources
+    from loraloom.data import load_data
+    from loraloom.terminal.new_recipe import print_data, print_next, print_warning
+
+    console = Console()
+    console.print(f"{out} is written", highlight=False, markup=False, soft_wrap=True)
+    try:
+        if table is None:
+            print_warning(console, f"{recipe.data.dataset} could not be had here, so its rows were not looked at")
+        elif recipe.data.train_file is None:
+            print_data(console, load_data(recipe.data, seed=recipe.train.seed))
+        else:  # in memory already
+            of_file = recipe.data.model_copy(update={"train_file": None})
+            print_data(console, load_data(of_file, seed=recipe.train.seed, train=table))
+    except DataError as error:
+        print_warning(console, f"{error}; a search would refuse these rows")
+    try:
+        if not (model := sources.find(recipe.backbone.model)).local:
+            sources.load_config(model)
+    except BackboneError as error:
+        print_warning(console, str(error))
+    print_next(console, out)

@@ -1,0 +1,246 @@
+"""Commands that make a run, and those that show one: `search`, `train`, `resume`; `report`, `watch`, `dashboard`.
+
+Imports of the library are inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from loraloom.cli.options import (
+    AllowLeak,
+    AsJson,
+    Deadline,
+    GpusPerPack,
+    Grace,
+    Out,
+    Overrides,
+    Profile,
+    Quiet,
+    RayAddress,
+    RecipePath,
+    RunPath,
+    Workers,
+)
+from loraloom.cli.running import TerminatedError, embed_texts, follow, run_search
+from loraloom.cli.watchdog import ended_in_time
+from loraloom.errors import DataError, RecipeError
+
+if TYPE_CHECKING:
+    from loraloom.execute.stopping import Stop
+    from loraloom.study.record import TrialRecord
+    from loraloom.terminal.live import Terminal
+
+
+class Form(StrEnum):
+    """What `report` makes."""
+
+    html = "html"
+    md = "md"
+
+
+def search(
+    recipe: RecipePath,
+    out: Out,
+    overrides: Overrides = [],  # noqa: B006
+    deadline: Deadline = None,
+    grace: Grace = 0,
+    allow_leak: AllowLeak = False,
+    profile: Profile = False,
+    workers: Workers = None,
+    ray: RayAddress = None,
+    gpus_per_pack: GpusPerPack = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search a recipe's space under its budget: the main job.
+
+    Trains every trial, tests the winner once, and leaves RUN/best, RUN/leaderboard.csv and RUN/report/index.html.
+
+    Example: loraloom search recipes/demo.yaml --out runs/demo --set search.n_trials=12
+    """
+    from loraloom.execute.placement import Placement
+    from loraloom.recipe import read_recipe
+
+    placement = Placement(workers, ray, gpus_per_pack)
+    run_search(read_recipe(recipe, overrides), out, deadline, grace, allow_leak, profile, quiet, as_json, placement)
+
+
+def train(
+    recipe: RecipePath,
+    out: Out,
+    overrides: Overrides = [],  # noqa: B006
+    deadline: Deadline = None,
+    grace: Grace = 0,
+    allow_leak: AllowLeak = False,
+    profile: Profile = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train one configuration: a search of one, with the same run folder and report."""
+    from loraloom.recipe import read_recipe
+
+    read = read_recipe(recipe, overrides)
+    if read.axes:
+        raise RecipeError(
+            f"{recipe}: {', '.join(read.axes)} would vary; train takes one value each, search takes several"
+        )
+    one = read.search.model_copy(update={"sampler": "grid"})  # the others would look for more than there is
+    run_search(read.model_copy(update={"search": one}), out, deadline, grace, allow_leak, profile, quiet, as_json)
+
+
+def resume(
+    run: RunPath,
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--max_seconds", min=1, help="Time for this command; the recipe's by default.", show_default=False
+        ),
+    ] = None,
+    deadline: Deadline = None,
+    grace: Grace = 0,
+    workers: Workers = None,
+    ray: RayAddress = None,
+    gpus_per_pack: GpusPerPack = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a run after a kill, a deadline or a crash.
+
+    Finished trials are kept, and a trial under way goes on from its last checkpoint, to the same result. A run that
+    ended at its deadline is given as much time again.
+    """
+    from loraloom.study.run import Run
+
+    def work(watcher: Terminal, stop: Stop) -> TrialRecord:
+        from loraloom import pipeline
+        from loraloom.execute.placement import Placement
+        from loraloom.search.clock import process_start
+
+        return pipeline.resume(
+            run,
+            watcher=watcher,
+            command=sys.argv,
+            stop=stop,
+            max_seconds=max_seconds,
+            deadline=deadline,
+            started=process_start(),
+            placement=Placement(workers, ray, gpus_per_pack),
+        )
+
+    with ended_in_time(run, max_seconds or Run(run).recipe.budget.max_seconds, deadline):
+        follow(run, grace, quiet, as_json, work)
+
+
+def report(
+    run: RunPath,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", metavar="RUN2", help="Compare the winners of two runs on the same test rows."),
+    ] = None,
+    compare_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--compare_file", help="Other texts: how far they are from the training rows, and what that costs."
+        ),
+    ] = None,
+    no_similarity: Annotated[
+        bool, typer.Option("--no_similarity", help="Embed no texts: the report then needs neither model nor data.")
+    ] = False,
+    form: Annotated[
+        Form, typer.Option("--format", help="html writes RUN/report, md prints Markdown for a README or an issue.")
+    ] = Form.html,
+    out: Annotated[Path | None, typer.Option("--out", help="With --format md: write it here.")] = None,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Also print the page to RUN/report/report.pdf, by Chromium.")
+    ] = False,
+) -> None:
+    """Write RUN/report: one HTML page with its pictures (PNG) and tables (CSV).
+
+    The first time, a sample of the run's rows is embedded by the frozen model, to measure how alike training and test
+    rows are and to judge the labels of training rows; both are kept.
+
+    The page is written anew each time, with what is asked for: name --against, --compare_file and --pdf again to have
+    them again (the embeddings of the file that was compared last are kept, so that this is quick).
+
+    Example: loraloom report runs/demo --compare_file machine_written.csv --against runs/other
+
+    Example: loraloom report runs/demo --format md --out RESULTS.md
+    """
+    from loraloom.report import findings, markdown, read_run, write_report
+    from loraloom.report.against import check_comparable
+    from loraloom.report.printing import browser, print_page
+    from loraloom.study.durable import write_text
+    from loraloom.study.run import Run
+
+    Run(run)
+    if form is Form.md and pdf:
+        raise DataError("--pdf prints the page: it can't be given with --format md")
+    if form is not Form.md and out is not None:
+        raise DataError("--out is for --format md; the page is written to RUN/report")
+    if no_similarity and compare_file:
+        raise DataError("--compare_file: its texts have to be embedded; leave out --no_similarity")
+    if against:
+        check_comparable(run, against)
+    program = browser() if pdf else None
+    why_not = None if no_similarity else embed_texts(run, compare_file)
+    if form is Form.md:
+        text = markdown(findings(read_run(run), against, why_not, second=compare_file is not None))
+        if out is None:
+            typer.echo(text, nl=False)
+        else:
+            write_text(out, text)
+        return
+    page = write_report(run, against=against, second=compare_file is not None, why_not_similar=why_not)
+    typer.echo(page)
+    if program is not None:
+        typer.echo(print_page(page, program))
+
+
+def watch(
+    run: RunPath,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 8000,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Show the report in the browser while the search goes, renewed as trials end; Ctrl-C ends it, with exit code 0.
+
+    It may be started before the search: it waits for the run, and says so. It reads the run and writes nothing, and may
+    be ended or killed at any time. Only this machine can see it.
+
+    From elsewhere: ssh -L 8000:127.0.0.1:8000 HOST
+    """
+    import webbrowser
+
+    from loraloom.report.live import address, make_server
+
+    with make_server(run, port) as server, contextlib.suppress(KeyboardInterrupt, TerminatedError):
+        os.nice(10)  # the search goes first
+        waits = "" if (run / "recipe.yaml").is_file() else " as soon as there is such a run"
+        typer.echo(f"{run} is shown, read-only, at {address(server)}{waits}; Ctrl-C ends it")
+        if open_browser:
+            webbrowser.open(address(server))
+        server.serve_forever()
+
+
+def dashboard(
+    run: RunPath,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 8080,
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Open optuna-dashboard on a run, read-only, while it goes or after it; Ctrl-C ends it.
+
+    Needs the extra 'dashboard'. Whoever reaches the address sees the study: keep the host local, or behind a proxy.
+    """
+    from loraloom.tracking.dashboard import address, make_dashboard
+
+    with make_dashboard(run, host, port) as server:
+        typer.echo(f"{run} is shown, read-only, at {address(server)}; Ctrl-C ends it")
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()

@@ -1,0 +1,45 @@
+"""What `loraloom new` says of the recipe that it wrote: its rows, what is wrong with them, and how to go on."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+from shlex import quote
+
+from rich.console import Console
+from rich.markup import escape
+
+from loraloom.data import Finding, TextData
+from loraloom.terminal.wording import finding_lines
+
+
+def print_data(console: Console, data: TextData) -> None:
+    """How many rows of which classes there are, and what a check warns of."""
+    rows = len(data.train) + len(data.validation) + len(data.test)
+    labels = ", ".join(data.labels[:8]) + (" …" if len(data.labels) > 8 else "")
+    console.print(
+        f"{rows:,} rows of {len(data.labels)} classes: {labels}", highlight=False, markup=False, soft_wrap=True
+    )
+    for finding in data.findings:
+        if finding.severity == "warning":
+            _print_finding(console, finding)
+
+
+def print_warning(console: Console, sentence: str) -> None:
+    _print_finding(console, Finding("refused", "warning", 1, sentence))
+
+
+def _print_finding(console: Console, finding: Finding) -> None:
+    for line in finding_lines(finding):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def print_next(console: Console, recipe: Path) -> None:
+    """The commands that take the recipe."""
+    runs = (Path("runs", f"{recipe.stem}{'' if number == 1 else f'-{number}'}") for number in count(1))
+    run = next(run for run in runs if not run.exists())
+    for command, what in (
+        (f"loraloom budget {quote(str(recipe))}", "counts what it trains, before anything is loaded"),
+        (f"loraloom search {quote(str(recipe))} --out {quote(str(run))}", "the main job"),
+    ):
+        console.print(f"next    {escape(command)}   [dim]{what}[/dim]", highlight=False, soft_wrap=True)

@@ -1,0 +1,195 @@
+"""`loraloom new`: what is asked, what is taken without a terminal, and that search reads what is written."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner, Result
+
+from loraloom.cli import app
+from loraloom.errors import LoraloomError
+from loraloom.recipe import Recipe, read_recipe
+from loraloom.recipe.commented import commented_recipe
+from tests.conftest import make_rows, write_csv
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_csv(tmp_path / "train.csv", make_rows(60, seed=1))
+    return tmp_path
+
+
+def new(*arguments: str, answers: str | None = None, monkeypatch: pytest.MonkeyPatch | None = None) -> Result:
+    if monkeypatch is not None:
+        monkeypatch.setattr("loraloom.cli.new.on_terminal", lambda: True)
+    return CliRunner().invoke(app, ["new", *arguments], input=answers)
+
+
+@pytest.mark.usefixtures("here")
+def test_flags_make_a_recipe_that_search_reads(tiny_model: Path) -> None:
+    limits = ["--max_trainable_parameters", "5000", "--max_seconds", "90"]
+    done = new("mine.yaml", "--train_file", "train.csv", "--model", str(tiny_model), *limits)
+    assert done.exit_code == 0, done.output
+    recipe = read_recipe(Path("mine.yaml"))
+    assert (recipe.data.train_file, recipe.data.text_column, recipe.data.label_column) == (
+        "train.csv",
+        ("text",),
+        "label",
+    )
+    assert (recipe.backbone.model, recipe.search.sampler) == (str(tiny_model), "auto")
+    assert (recipe.budget.max_trainable_parameters, recipe.budget.max_seconds) == (5000, 90)
+    assert "rows of 3 classes: animals, food, tools" in done.output
+    assert "loraloom budget mine.yaml" in done.output
+    assert "loraloom search mine.yaml --out runs/mine" in done.output
+
+
+@pytest.mark.usefixtures("here")
+def test_every_field_that_is_written_has_a_comment_before_it(tiny_model: Path) -> None:
+    new("mine.yaml", "--train_file", "train.csv", "--model", str(tiny_model))
+    lines = Path("mine.yaml").read_text().splitlines()
+    fields = [number for number, line in enumerate(lines) if line.startswith("  ") and "#" not in line]
+    assert len(fields) == 7
+    assert all(lines[number - 1].startswith("  # ") for number in fields)
+
+
+def test_a_terminal_is_asked_five_questions(here: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = f"\n\n{tiny_model}\n20,000\n1.5\n"
+    done = new(answers=answers, monkeypatch=monkeypatch)
+    assert done.exit_code == 0, done.output
+    assert [f"{number}. " in done.output for number in range(1, 7)] == [True] * 5 + [False]
+    recipe = read_recipe(here / "recipe.yaml")
+    assert (recipe.data.train_file, recipe.data.text_column) == ("train.csv", ("text",))
+    assert (recipe.budget.max_trainable_parameters, recipe.budget.max_seconds) == (20_000, 90)
+
+
+def test_an_answer_that_can_not_be_is_asked_again(
+    here: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong_then_right = ["nowhere.csv", "train.csv", "n", "words", "text", "label", "./nowhere", str(tiny_model)]
+    done = new(answers="\n".join([*wrong_then_right, "many", "-1", "0", "0", ""]), monkeypatch=monkeypatch)
+    assert done.exit_code == 0, done.output
+    said = [
+        "nowhere.csv: there is no such file",
+        "no column 'words'",
+        "is not a folder",
+        "'many' is not",
+        "'-1' is not",
+    ]
+    assert [what for what in said if what not in done.output] == []
+    recipe = read_recipe(here / "recipe.yaml")
+    assert (recipe.budget.max_trainable_parameters, recipe.budget.max_seconds) == (None, None)
+
+
+def test_what_is_given_is_not_asked(here: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "train.csv").write_text("id,title,body,topic of it\n" + "1,a b,c d,x\n2,e f,g h,y\n" * 10)
+    given_flags = ["--train_file", "train.csv", "--model", str(tiny_model), "--max_trainable_parameters", "9"]
+    done = new(
+        "mine.yml", *given_flags, "--max_seconds", "0", answers="title, body\ntopic of it\n", monkeypatch=monkeypatch
+    )
+    assert done.exit_code == 0, done.output
+    data = read_recipe(here / "mine.yml").data
+    assert (data.text_column, data.label_column) == (("title", "body"), "topic of it")
+
+
+def test_rows_that_look_wrong_are_said_and_the_recipe_written(here: Path, tiny_model: Path) -> None:
+    rows = [*make_rows(60, seed=1), ("", "tools"), ("the old cat", "food"), ("the old cat", "tools")]
+    write_csv(here / "train.csv", rows)
+    done = new("mine.yaml", "--train_file", "train.csv", "--model", str(tiny_model))
+    assert (done.exit_code, (here / "mine.yaml").is_file()) == (0, True)
+    assert "! Training has 1 empty text: dropped." in done.output
+    write_csv(here / "train.csv", [*make_rows(60, seed=1), ("a cat", "")])
+    done = new("mine.yaml", "--force", "--train_file", "train.csv", "--model", str(tiny_model))
+    assert (done.exit_code, "! train.csv: column 'label' has no label in row 61" in done.output) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "name the rows, by --train_file FILE or --dataset NAME"),
+        (["train.csv"], "train.csv: a recipe's name ends in .yaml; labelled rows are named by --train_file train.csv"),
+        (["taken.yaml", "--train_file", "train.csv"], "taken.yaml: is there already; give another name, or --force"),
+        (["--train_file", "train.csv", "--dataset", "demo"], "name one of the two"),
+        (["--train_file", "absent.csv"], "absent.csv: there is no such file"),
+        (
+            ["--train_file", "train.csv", "--text_column", "words"],
+            "has no column 'words'; its columns are 'text', 'label'",
+        ),
+        (["--train_file", "three.csv"], "three.csv: name text_column and label_column; its columns are 'a', 'b', 'c'"),
+        (["--train_file", "train.csv", "--model", "./absent"], "backbone.model: './absent' is not a folder"),
+        (
+            ["no/such/folder.yaml", "--train_file", "train.csv", "--model", "{tiny}"],
+            "there is no such folder to write into",
+        ),
+    ],
+)
+def test_a_mistake_is_refused_and_nothing_written(
+    here: Path, tiny_model: Path, arguments: list[str], said: str
+) -> None:
+    (here / "taken.yaml").write_text("mine")
+    (here / "three.csv").write_text("a,b,c\n1,2,3\n")
+    before = sorted(here.rglob("*"))
+    done = new(*(str(tiny_model) if word == "{tiny}" else word for word in arguments))
+    assert isinstance(done.exception, LoraloomError)
+    assert said in str(done.exception)
+    assert (sorted(here.rglob("*")), (here / "taken.yaml").read_text()) == (before, "mine")
+
+
+names = st.text(st.characters(codec="utf-8"), min_size=1)
+
+
+@settings(deadline=None)
+@given(train_file=names, text=st.lists(names, min_size=1, max_size=3), label=names, model=names)
+def test_whatever_names_are_written_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, train_file: str, text: list[str], label: str, model: str
+) -> None:
+    data = {"train_file": train_file, "text_column": text, "label_column": label}
+    values: dict[str, Any] = {"data": data, "backbone": {"model": model}, "search": {"sampler": "auto"}}
+    recipe: Recipe = read_recipe({**values, "budget": {"max_seconds": 60, "max_trainable_parameters": None}})
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_text(commented_recipe(recipe), encoding="utf-8")
+    assert read_recipe(path) == recipe
+
+
+@pytest.mark.parametrize("rows", [{"dataset": "demo"}, {"train_file": "train.csv"}])
+def test_what_the_comments_propose_is_a_recipe_too(tmp_path: Path, rows: dict[str, str]) -> None:
+    text = commented_recipe(read_recipe({"data": rows, "search": {"sampler": "auto"}}))
+    path = tmp_path / "proposed.yaml"
+    path.write_text(re.sub(r"^  # (\w+: )", r"  \1", text, flags=re.MULTILINE))
+    assert read_recipe(path).data.test_file == ("test.csv" if "train_file" in rows else None)
+    assert "\n  max_length: 128\n" in path.read_text()
+
+
+def test_a_real_terminal_is_asked(here: Path, tiny_model: Path) -> None:
+    """Without the tests' stand-in: what tells a terminal, and that answers come from it."""
+    driver, terminal = pty.openpty()
+    flags = [
+        "--train_file",
+        "train.csv",
+        "--text_column",
+        "text",
+        "--label_column",
+        "label",
+        "--model",
+        str(tiny_model),
+    ]
+    command = [sys.executable, "-m", "loraloom.cli", "new", *flags, "--max_seconds", "60"]
+    with subprocess.Popen(command, cwd=here, stdin=terminal, stdout=terminal, stderr=terminal) as asked:
+        os.close(terminal)
+        os.write(driver, b"30000\n")
+        with suppress(OSError):  # which is how the end of a terminal shows
+            while os.read(driver, 4096):
+                pass
+        assert asked.wait() == 0
+    os.close(driver)
+    assert read_recipe(here / "recipe.yaml").budget.max_trainable_parameters == 30_000
