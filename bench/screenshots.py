@@ -1,7 +1,7 @@
 """Pictures for the documentation: `make screenshots`.
 
     python -m bench.screenshots [RUN]        the report's page, every section in both modes
-    python -m bench.screenshots --terminal   a search's screen, docs/terminal.svg: runs the recipe demo, two or three minutes
+    python -m bench.screenshots --terminal   a search's screen, docs/terminal.svg: runs the recipe demo, minutes
 
 Those of the page are by chromium at 1,280 pixels, and the whole as a phone has it, each with a palette of 256 colours,
 so that all of them together stay small. Needs the extra `dev`.

@@ -28,7 +28,8 @@ NEEDED = (
 )
 """Said by name, so that a change of the rule below can't lose a kind of file without a word."""
 ABOUT = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
-SDIST = ("src", "tests", "bench", "docs", "examples", "website", "scripts", "mkdocs.yml", "Makefile", "pyproject.toml", "LICENSE", *ROOT.glob("*.md"))
+FOLDERS = ("src", "tests", "bench", "docs", "examples", "scripts", "website")
+SDIST = (*FOLDERS, "mkdocs.yml", "Makefile", "pyproject.toml", "LICENSE", *ROOT.glob("*.md"))
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ from loraloom.cli.commands import app
 
 HEAD = """# Commands
 
-What `loraloom COMMAND --help` says, made of the code. Each command does one thing and calls one function of the library;
-exit codes are on [a page of their own](exits.md).
+What `loraloom COMMAND --help` says, made of the code. Each command does one thing and calls one function of the
+library; exit codes are on [a page of their own](exits.md).
 
 """
 

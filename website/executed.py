@@ -3,9 +3,9 @@
     python -m website.executed                       docs/tutorial.md and docs/budget.md, some minutes
     python -m website.executed docs/budget.md        one of them
 
-A block of `sh` or `python` that a block of `text` follows is run, and that block becomes what it printed. Blocks of a page share one
-empty folder, and its Python one interpreter, so that a later block has what an earlier one made. A block that fails ends it, unless
-it prints `exit code` itself.
+A block of `sh` or `python` that a block of `text` follows is run, and that block becomes what it printed. Blocks of a
+page share one empty folder, and those of Python their names, so that a later block has what an earlier one made. A
+block that fails ends it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,12 @@ ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "docs" / "tutorial.md", ROOT / "docs" / "budget.md")
 _BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```\n(?:(\n*)^```text\n(.*?)^```\n)?", flags=re.MULTILINE | re.DOTALL)
 _NOISE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[ \t]+$", flags=re.MULTILINE)
+
+SILENT = """import contextlib, io, sys
+with contextlib.redirect_stdout(io.StringIO()):
+    exec(sys.argv[1], globals())
+exec(sys.argv[2], globals())
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +48,13 @@ def blocks(page: str) -> tuple[Block, ...]:
 
 
 def commands(code: str) -> Iterator[str]:
-    """The command lines of a block of `sh` that are loraloom's, without `loraloom`: what pipes and redirections leave."""
+    """Command lines of a block of `sh` that are loraloom's, without `loraloom`, pipes and redirections."""
     joined = code.replace("\\\n", " ")
     for line in joined.splitlines():
         for piece in re.split(r"\s(?:\||&&|;)\s", re.sub(r"\s+#.*$", "", line)):
-            if found := re.match(r"(?:\s*(?:time|env|timeout|\w+=)\S*\s+(?:[-\d]\S*\s+)*)*loraloom\s+(.*)$", piece.strip()):
+            if found := re.match(
+                r"(?:\s*(?:time|env|timeout|\w+=)\S*\s+(?:[-\d]\S*\s+)*)*loraloom\s+(.*)$", piece.strip()
+            ):
                 yield re.sub(r"\s*\d?>+\s*\S+|\s*<\s*\S+|\s*&$", "", found[1])
 
 
@@ -90,9 +98,8 @@ class Python:
 
     def run(self, code: str) -> str:
         """What `code` prints; what earlier blocks print is not shown again."""
-        silent = f"import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()):\n    exec({self._before!r}, globals())\n"
         done = subprocess.run(
-            [sys.executable, "-c", f"{silent}exec({code!r}, globals())"],
+            [sys.executable, "-c", SILENT, self._before, code],
             cwd=self._folder,
             env=environment(),
             capture_output=True,

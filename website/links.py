@@ -2,8 +2,9 @@
 
     python -m website.links site
 
-Links are those in the pages as built, with their anchors. What a browser fetches by itself (scripts, styles, fonts, pictures, frames)
-must be a file of the site, also where a style sheet names it; a link that a person follows may lead elsewhere.
+Links are those in the pages as built, with their anchors. What a browser fetches by itself (scripts, styles, fonts,
+pictures, frames) must be a file of the site, also where a style sheet names it; a link that a person follows may lead
+elsewhere.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python -m website.notebooks            runs examples/*.ipynb in a scratch folder and stores what they print
 
-What is stored holds no place of this machine: notebooks run in an empty folder and name their files relative to it, and a path that
-gets into an output all the same is refused.
+What is stored holds no place of this machine: notebooks run in an empty folder and name their files relative to it, and
+a path that gets into an output all the same is refused.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from nbclient import NotebookClient
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SECONDS = 300
@@ -32,8 +33,6 @@ def run(path: Path, folder: Path) -> Any:
         nbclient.exceptions.CellExecutionError: a cell raised.
         ValueError: an output names a place of this machine.
     """
-    from nbclient import NotebookClient
-
     notebook: Any = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
     for cell in notebook.cells:

@@ -11,12 +11,13 @@ from loraloom.recipe.fields import NOT_AXES, SECTIONS, Section
 
 HEAD = """# Recipe
 
-A recipe is a YAML file. Every field has a default, and any can be set from the command line: `--set lora.r=8`. Names are
-those of PEFT's `LoraConfig` and transformers' `TrainingArguments`. This page is made of the code, as `loraloom schema` is,
-which prints the JSON Schema by which an editor completes a recipe.
+A recipe is a YAML file. Every field has a default, and any can be set from the command line: `--set lora.r=8`. Names
+are those of PEFT's `LoraConfig` and transformers' `TrainingArguments`. This page is made of the code, as `loraloom
+schema` is, which prints the JSON Schema by which an editor completes a recipe.
 
 Fields with a ✓ may be **axes** of the search: a list of values (`r: [2, 4, 8]`), or, for numbers and with the samplers
-`random`, `tpe` and `auto`, a range (`{min: 1e-4, max: 1e-2, log: true}`). An axis may say where it varies:
+`random`, `tpe` and `auto`, a range (`{min: 1e-4, max: 1e-2, log: true}`). An axis may say where it varies; elsewhere
+its field has its default, or what `otherwise` says:
 
 ```yaml
 train:
@@ -24,10 +25,11 @@ train:
   warmup_steps: {values: [0, 100], when: {train.lr_scheduler_type: [linear, cosine]}, otherwise: 0}
 ```
 
-An unknown field, a wrong type or a value that breaks its rule is refused with the file, the line, the field, the value and
-the rule, all at once. `loraloom new` asks a few questions and writes a recipe with comments.
+An unknown field, a wrong type or a value that breaks its rule is refused with the file, the line, the field, the value
+and the rule, all at once. `loraloom new` asks a few questions and writes a recipe with comments.
 
 """
+BESIDE = "## Beside the sections {#beside}\n\n| field | default | may be | |\n| --- | --- | --- | --- |"
 
 
 def recipe_page() -> str:
@@ -49,7 +51,8 @@ def _section(name: str, model: type[Section]) -> Iterator[str]:
     axes = name in SECTIONS
     properties = model.model_json_schema(mode="validation")["properties"]
     yield f"## {name} {{#{name}}}\n\n{(model.__doc__ or '').splitlines()[0]}\n"
-    yield f"| field | default | may be |{' axis |' if axes else ''} |\n| --- | --- | --- |{' --- |' if axes else ''} --- |"
+    yield f"| field | default | may be |{' axis |' if axes else ''} |"
+    yield f"| --- | --- | --- |{' --- |' if axes else ''} --- |"
     for field, schema in properties.items():
         axis = f" {'' if f'{name}.{field}' in NOT_AXES else '✓'} |" if axes else ""
         yield f"| `{field}` | {_default(schema)} | {rule(schema)} |{axis} {_words(schema)} |"
@@ -59,9 +62,10 @@ def _section(name: str, model: type[Section]) -> Iterator[str]:
 def _top_level() -> Iterator[str]:
     """Fields that stand in no section."""
     properties = json_schema()["properties"]
-    yield "## Beside the sections {#beside}\n\n| field | default | may be | |\n| --- | --- | --- | --- |"
-    for field in properties.keys() - sections().keys():
-        schema = properties[field]
+    yield BESIDE
+    for field, schema in properties.items():
+        if field in sections():
+            continue
         yield f"| `{field}` | {_default(schema)} | {rule(schema)} | {_words(schema)} |"
 
 

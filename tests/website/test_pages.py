@@ -96,6 +96,8 @@ def _same_anywhere(text: str) -> str:
 
 def test_every_block_that_shows_an_output_has_one() -> None:
     for name in ("tutorial.md", "budget.md"):
-        shown = [block for block in blocks((ROOT / "docs" / name).read_text(encoding="utf-8")) if block.output is not None]
+        shown = [
+            block for block in blocks((ROOT / "docs" / name).read_text(encoding="utf-8")) if block.output is not None
+        ]
         assert len(shown) >= 5
         assert all(block.output and block.output.strip() for block in shown), name
