@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import typer
 import typer.main
 
 from loraloom.cli.commands import app
@@ -33,11 +34,15 @@ def parsed(words: Sequence[str]) -> Any:
 
     Raises:
         typer.TyperException: there is no such command or option, or a value breaks an option's rule.
-        typer.Exit: it only asks for help or for the version.
+        typer.Exit: it only asks for help.
     """
     group: Any = typer.main.get_command(app)
     context = group.make_context("loraloom", [], resilient_parsing=True)
+    if words[0].startswith("-") and any(words[0] in param.opts for param in group.get_params(context)):
+        return context
     name, command, rest = group.resolve_command(context, list(words))
+    if command is None:
+        raise typer.BadParameter(f"no command or option {words[0]}")
     return command.make_context(name, rest, parent=context)
 
 
@@ -45,7 +50,8 @@ def _command(command: Any, name: str, parent: Any) -> str:
     context = command.make_context(name, [], parent=parent, resilient_parsing=True)
     usage = " ".join(["loraloom", name, *command.collect_usage_pieces(context)])
     lines = [f"## {name} {{#{name}}}", "", "```text", usage, "```", "", *_words(command.help)]
-    rows = [record for param in command.get_params(context) if (record := param.get_help_record(context))]
+    params = (param for param in command.get_params(context) if param.name != "help")
+    rows = [record for param in params if (record := param.get_help_record(context))]
     if rows:
         lines += ["| argument or option | does |", "| --- | --- |"]
         lines += [f"| `{_cell(left)}` | {_cell(right)} |" for left, right in rows]

@@ -22,6 +22,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "docs" / "tutorial.md", ROOT / "docs" / "budget.md")
 _BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```\n(?:(\n*)^```text\n(.*?)^```\n)?", flags=re.MULTILINE | re.DOTALL)
+_FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+_COMMAND = re.compile(r"""(?<![\w/.'"-])(?<!--tag )loraloom[ \t]+((?:"[^"]*"|'[^']*'|[^|;&)#\n"'])+)""")
+_REDIRECTION = re.compile(r"\s*\d?[<>]+\s*\S+")
 _NOISE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[ \t]+$", flags=re.MULTILINE)
 
 SILENT = """import contextlib, io, sys
@@ -47,15 +50,15 @@ def blocks(page: str) -> tuple[Block, ...]:
     return tuple(Block(found[1], found[2], found[4], found.span(4)) for found in _BLOCK.finditer(page))
 
 
+def fenced(page: str, *languages: str) -> Iterator[str]:
+    """The blocks of a page that are in one of these languages."""
+    yield from (found[2] for found in _FENCED.finditer(page) if found[1] in languages)
+
+
 def commands(code: str) -> Iterator[str]:
     """Command lines of a block of `sh` that are loraloom's, without `loraloom`, pipes and redirections."""
-    joined = code.replace("\\\n", " ")
-    for line in joined.splitlines():
-        for piece in re.split(r"\s(?:\||&&|;)\s", re.sub(r"\s+#.*$", "", line)):
-            if found := re.match(
-                r"(?:\s*(?:time|env|timeout|\w+=)\S*\s+(?:[-\d]\S*\s+)*)*loraloom\s+(.*)$", piece.strip()
-            ):
-                yield re.sub(r"\s*\d?>+\s*\S+|\s*<\s*\S+|\s*&$", "", found[1])
+    for found in _COMMAND.finditer(code.replace("\\\n", " ")):
+        yield _REDIRECTION.sub("", found[1]).strip()
 
 
 def executed(page: str, folder: Path, *, upto: int | None = None) -> str:

@@ -29,6 +29,7 @@ An unknown field, a wrong type or a value that breaks its rule is refused with t
 and the rule, all at once. `loraloom new` asks a few questions and writes a recipe with comments.
 
 """
+MANY = ", or a list of such"
 BESIDE = "## Beside the sections {#beside}\n\n| field | default | may be | |\n| --- | --- | --- | --- |"
 
 
@@ -72,7 +73,10 @@ def _top_level() -> Iterator[str]:
 def rule(schema: dict[str, Any]) -> str:
     """What a JSON Schema allows, in words."""
     if "anyOf" in schema:
-        return " or ".join(dict.fromkeys(rule(one) for one in schema["anyOf"] if one.get("type") != "null"))
+        options = dict.fromkeys(rule(one) for one in schema["anyOf"] if one.get("type") != "null")
+        narrower = {"whole number"} if "number" in options else set()
+        narrower |= {one for one in options if one + MANY in options}
+        return " or ".join(one for one in options if one not in narrower) + _limits(schema)
     if "enum" in schema:
         return ", ".join(f"`{_plain(value)}`" for value in schema["enum"])
     if "const" in schema:
@@ -81,7 +85,7 @@ def rule(schema: dict[str, Any]) -> str:
         case "integer" | "number" as kind:
             return ("whole number" if kind == "integer" else "number") + _limits(schema)
         case "array":
-            return f"list of {rule(schema['items'])}"
+            return rule(schema["items"]) + MANY
         case "string":
             return "text"
         case "boolean":
@@ -93,8 +97,8 @@ def rule(schema: dict[str, Any]) -> str:
 
 
 def _limits(schema: dict[str, Any]) -> str:
-    least, most = schema.get("minimum"), schema.get("maximum")
-    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    least, most = schema.get("minimum", schema.get("ge")), schema.get("maximum", schema.get("le"))
+    above, below = schema.get("exclusiveMinimum", schema.get("gt")), schema.get("exclusiveMaximum", schema.get("lt"))
     said = [f"{least:,} or more"] if least is not None else [f"above {above:,}"] if above is not None else []
     said += [f"{most:,} at most"] if most is not None else [f"below {below:,}"] if below is not None else []
     return f", {' and '.join(said)}" if said else ""
