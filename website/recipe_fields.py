@@ -30,7 +30,7 @@ and the rule, all at once. `loraloom new` asks a few questions and writes a reci
 
 """
 MANY = ", or a list of such"
-BESIDE = "## Beside the sections {#beside}\n\n| field | default | may be | |\n| --- | --- | --- | --- |"
+BESIDE = "## Beside the sections {#beside}\n\n| field | default | may be | does |\n| --- | --- | --- | --- |"
 
 
 def recipe_page() -> str:
@@ -52,7 +52,7 @@ def _section(name: str, model: type[Section]) -> Iterator[str]:
     axes = name in SECTIONS
     properties = model.model_json_schema(mode="validation")["properties"]
     yield f"## {name} {{#{name}}}\n\n{(model.__doc__ or '').splitlines()[0]}\n"
-    yield f"| field | default | may be |{' axis |' if axes else ''} |"
+    yield f"| field | default | may be |{' axis |' if axes else ''} does |"
     yield f"| --- | --- | --- |{' --- |' if axes else ''} --- |"
     for field, schema in properties.items():
         axis = f" {'' if f'{name}.{field}' in NOT_AXES else '✓'} |" if axes else ""
