@@ -84,6 +84,13 @@ def test_the_checker_of_links_finds_what_it_is_for(tmp_path: Path) -> None:
     assert read(tmp_path / "index.html").anchors == set()
 
 
+def test_the_picture_of_a_terminal_is_of_a_search_that_ended_and_fetches_nothing() -> None:
+    picture = (ROOT / "docs" / "terminal.svg").read_text(encoding="utf-8")
+    assert {"winner", "accuracy", "parameters"} <= set(re.findall(r"\w+", picture)), "make screenshots makes it"
+    assert "url(http" not in picture
+    assert "@import" not in picture
+
+
 def test_the_reference_has_every_command_and_option() -> None:
     page = commands_page()
     for name in ("search", "resume", "train", "predict", "serve", "doctor"):
