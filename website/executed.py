@@ -116,9 +116,12 @@ class Python:
 
 
 def environment() -> dict[str, str]:
-    """As a reader's, but without colours, at a page's width, and with this checkout's loraloom first."""
+    """As a reader's, but without colours, at a page's width, and with this checkout's loraloom first.
+
+    A dumb terminal would be 80 columns wide, whatever COLUMNS says.
+    """
     places = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
-    here = {"COLUMNS": "100", "NO_COLOR": "1", "PYTHONPATH": os.pathsep.join(filter(None, places)), "TERM": "dumb"}
+    here = {"COLUMNS": "100", "NO_COLOR": "1", "PYTHONPATH": os.pathsep.join(filter(None, places)), "TERM": "xterm"}
     binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     return {**os.environ, **here, "PATH": binaries, "HF_HUB_OFFLINE": "1"}
 
