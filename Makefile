@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test package torture hostile simulations torchless lint screenshots bench study clean
+.PHONY: help setup demo test docs pages package torture hostile simulations torchless lint screenshots bench study clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s%s\n", $$1, $$2}'
@@ -25,6 +25,14 @@ test: setup ## lint, then the tests, some of them in a browser
 	scripts/check
 	scripts/test
 
+docs: setup ## the documentation's site, in site/, with warnings as errors; open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	$(BIN)/python -m website.links site
+
+pages: setup ## the tutorial's commands and the notebooks, run again: writes their outputs into docs/ and examples/
+	$(BIN)/python -m website.executed
+	$(BIN)/python -m website.notebooks
+
 package: setup ## the wheel and the sdist, in dist/, built twice and compared; scripts/try_package.py tries them
 	scripts/package
 
@@ -36,8 +44,10 @@ hostile: setup ## 10,000 malformed requests and 10,000 changed adapters, half an
 
 simulations: setup ## the statistics against known truth, ten minutes: writes docs/statistics.md
 	$(BIN)/python -m tests.simulated.page
-screenshots: setup ## the page of runs/demo, every section, both modes: writes docs/report/
+
+screenshots: setup ## the page of runs/demo, every section, both modes, and a search's screen: writes docs/report/, docs/terminal.svg
 	$(BIN)/python -m bench.screenshots
+	$(BIN)/python -m bench.screenshots --terminal
 
 torchless: setup ## an ONNX export in a fresh environment of onnxruntime, tokenizers and numpy alone
 	$(BIN)/python -m tests.use.torchless
@@ -60,4 +70,4 @@ study: setup ## the contest's claims and the learning curve on AG News, two hour
 	$(BIN)/python -m study.claims --page
 
 clean: ## remove .venv and caches; runs/ is kept
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist site

@@ -1,24 +1,37 @@
-"""Pictures of the report's page, every section in both modes: `python -m bench.screenshots [RUN]`, or make screenshots.
+"""Pictures for the documentation: `make screenshots`.
 
-They are for the documentation, and for a person to look at: by chromium at 1,280 pixels, and the whole as a phone has
-it. Each is saved with a palette of 256 colours, so that all of them together stay small. Needs the extra `dev`.
+    python -m bench.screenshots [RUN]        the report's page, every section in both modes
+    python -m bench.screenshots --terminal   a search's screen, docs/terminal.svg: runs the recipe demo, minutes
+
+Those of the page are by chromium at 1,280 pixels, and the whole as a phone has it, each with a palette of 256 colours,
+so that all of them together stay small. Needs the extra `dev`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
+import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Literal
 
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
+from rich.console import Console
 
 from bench.measure import ROOT
+from loraloom import pipeline
+from loraloom.recipe import read_recipe
 from loraloom.report import write_report
+from loraloom.study.run import Run
+from loraloom.terminal.live import Terminal, closing_lines
 
 OUT = ROOT / "docs" / "report"
+SCREEN = ROOT / "docs" / "terminal.svg"
+COLUMNS = 124
 COLOURS = 256
 TALLEST = 2600
 """Pixels that are kept of a section."""
@@ -29,7 +42,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.screenshots", description=__doc__)
     parser.add_argument("run", type=Path, nargs="?", default=Path("runs/demo"), help="a run (runs/demo)")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the pictures (docs/report)")
+    parser.add_argument("--terminal", action="store_true", help="only the screen of a search, docs/terminal.svg")
     given = parser.parse_args()
+    if given.terminal:
+        SCREEN.write_text(screen(), encoding="utf-8")
+        print(SCREEN)
+        return
     page = write_report(given.run)
     given.out.mkdir(parents=True, exist_ok=True)
     for old in given.out.glob("*.png"):
@@ -41,6 +59,28 @@ def main() -> None:
             take(browser, page, given.out, mode)
         browser.close()
     print(f"{given.out}: {sum(path.stat().st_size for path in given.out.glob('*.png')) / 1e6:.2f} MB")
+
+
+def screen() -> str:
+    """What a terminal shows when the demo's search has ended, as SVG that fetches no font."""
+    console = Console(record=True, file=io.StringIO(), width=COLUMNS, color_system="truecolor")
+    watcher, run = _Ended(console, quiet=False), Path("runs/demo")
+    console.print("$ loraloom search demo --out runs/demo", highlight=False)
+    with tempfile.TemporaryDirectory(prefix="loraloom-screen-") as folder, contextlib.chdir(folder):
+        winner = pipeline.search(read_recipe("demo"), run, watcher=watcher)
+        recipe = Run(run).recipe
+    console.print(watcher)
+    for line in closing_lines(winner, run, recipe):
+        console.print(line, highlight=False)
+    return re.sub(r"@font-face \{[^}]*\}\s*", "", console.export_svg(title="loraloom"))
+
+
+class _Ended(Terminal):
+    """The lines that stay on a terminal; trials are those of the live view's last frame."""
+
+    def _say(self, line: str) -> None:
+        if not line.startswith("trial "):
+            super()._say(line)
 
 
 def take(browser: Browser, path: Path, out: Path, mode: Literal["light", "dark"]) -> None:

