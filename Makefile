@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test package torture hostile simulations torchless lint screenshots bench clean
+.PHONY: help setup demo test package torture hostile simulations torchless lint screenshots bench robustness clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s%s\n", $$1, $$2}'
@@ -51,6 +51,10 @@ bench: setup ## speed and memory beside HF Trainer + PEFT, an hour or so: writes
 	$(BIN)/python -m bench.predict
 	$(BIN)/python -m bench.predict_memory
 	$(BIN)/python -m bench.page
+
+robustness: setup ## worse texts and training rows, beside an SVM and full fine-tuning, a quarter of an hour: writes docs/robustness.md
+	$(BIN)/python -m study.robustness
+	$(BIN)/python -m study.robustness --page
 
 clean: ## remove .venv and caches; runs/ is kept
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
