@@ -19,7 +19,7 @@ from loraloom.errors import LoraloomError
 from study.robustness.contenders import Adapter
 from study.robustness.page import PICTURE, draw, page
 from study.robustness.plan import FULL, LORA, SVM, Plan
-from study.robustness.trials import done, keep_truth, read_rows, run
+from study.robustness.trials import done, drawn, keep_truth, read_rows, run
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "study" / "results" / "robustness"
@@ -84,10 +84,11 @@ def _main(given: argparse.Namespace) -> int:
             continue
         began = time.monotonic()
         try:
-            trial = run(task, rows, given.out)
+            part = drawn(rows, task)
         except ValueError as error:
             print(f"{words}: left out: {error}", flush=True)
             continue
+        trial = run(task, part, rows, given.out)
         share = (trial.classes(task.sets[0]) == rows.true(task.sets[0])).mean()
         print(f"{words}: {share:.3f} of {task.sets[0]}, {time.monotonic() - began:.0f} s", flush=True)
     return 0

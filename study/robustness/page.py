@@ -242,7 +242,7 @@ def _remedies(kept: Kept, ours: str) -> Iterator[str]:
     by_words: dict[str, list[Difference]] = {}
     for line in lines:
         name = next(one for one in line.accuracies if one != ours)
-        by_words.setdefault(line.name.split(": ")[0], []).append(line.differences[ours])
+        by_words.setdefault(line.name.rsplit(": ", 1)[0], []).append(line.differences[ours])
         cells = (
             _accuracy(line.accuracies[name]),
             _accuracy(line.accuracies[ours]),

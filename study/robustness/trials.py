@@ -130,13 +130,8 @@ def done(task: Task, folder: Path) -> Trial | None:
     return trial if trial.settings == task.settings else None
 
 
-def run(task: Task, rows: Rows, folder: Path) -> Trial:
-    """Trains, predicts every set of the task, and keeps the trial.
-
-    Raises:
-        ValueError: too few rows for the condition.
-    """
-    given = drawn(rows, task)
+def run(task: Task, given: TrainingRows, rows: Rows, folder: Path) -> Trial:
+    """Trains on what was drawn for the task, predicts every set of it, and keeps the trial."""
     began = time.monotonic()
     predict = task.contender.fit(given, len(rows.labels), task.seed)
     seconds = time.monotonic() - began

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_a_trial_is_trained_once_and_again_where_its_settings_differ(data: Path,
     rows, contender = trials.read_rows(data, 30), Counting()
     task = trials.Task("one", contender, "noise 10 %", (CLEAN, OTHER_SOURCE), 120, 30, seed=0)
     assert trials.done(task, tmp_path) is None
-    trial = trials.run(task, rows, tmp_path)
+    trial = trials.run(task, trials.drawn(rows, task), rows, tmp_path)
     assert trials.done(task, tmp_path) == trial
     assert contender.fitted == [120]
     assert trial.predictions == {CLEAN: "1" * 30, OTHER_SOURCE: "1" * 12}
@@ -144,14 +145,17 @@ def test_holms_correction_is_made() -> None:
 
 
 def made_up(folder: Path, seeds: Sequence[int] = (0, 1)) -> None:
-    """Trials of a study of 200 test rows: loraloom errs on 10 of them, others on more, and under typos all on twice."""
+    """Trials on 200 test rows: loraloom errs on 10 of them, twice as often under typos and after worse trainings.
+
+    A remedy errs on 10 whatever the training; the peers err more than loraloom.
+    """
     truth = {CLEAN: "0123" * 50, OTHER_SOURCE: "0" * 20}
     write_json(folder / "truth.json", {"labels": ["a", "b", "c", "d"], "true": truth})
     (folder / "trials").mkdir()
     wrong = {plan.LORA: 10, plan.SVM: 60, plan.FULL: 12}
     for seed in seeds:
         for task in plan.Plan({"lora": {"r": 7}}, 400, 200, (seed,)).tasks((CLEAN, "typos 5 %", OTHER_SOURCE)):
-            errors = wrong.get(task.name, 10) * (1 if task.condition == CLEAN else 2)
+            errors = wrong.get(task.name, 5) * (1 if task.condition == CLEAN and task.name in wrong else 2)
             predictions = {}
             for name in task.sets:
                 true = truth[OTHER_SOURCE if name == OTHER_SOURCE else CLEAN]
@@ -169,14 +173,14 @@ def test_the_page_says_what_the_trials_say(tmp_path: Path) -> None:
     assert "400 training rows\nof each of 2 seeds" in text
     assert "2026-01-02 on A processor, 2 cores; loraloom at 012345678. Recipe: r 7." in text
     lines = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for line in text.splitlines()
-             if len(cells := line.split("|")) == 7}  # fmt: skip
+             if len(cells := line.split("|")) == 8}  # fmt: skip
     assert [cell[:4] for cell in lines["clean"]] == ["95.0", "70.0", "94.0", "**+2", "+1.0"]
-    assert lines["clean"][3] == "**+25.0 (+19.0 … +31.0)**"
+    assert re.fullmatch(r"\*\*\+25\.0 \(\+1\d\.\d … \+3\d\.\d\)\*\*", lines["clean"][3])
     assert [cell[:4] for cell in lines["typos 5 %"][:3]] == ["90.0", "40.0", "88.0"]
     assert [cell[:4] for cell in lines["skew 1:100"][:3]] == ["90.0", "40.0", "88.0"]
     assert "- typos 5 %: loraloom -5.0, TF-IDF + SVM -30.0, full fine-tuning -6.0" in text
     assert "- each training row once more, with typos in 5 % of its characters helps in 1 of 3 lines and harms" in text
-    assert "- `class_weight: balanced` helps in 2 of 4 lines" in text  # 10 wrong in place of 20
+    assert "- `class_weight: balanced` helps in 4 of 4 lines and harms in none." in text  # 10 wrong in place of 20
     assert "nan" not in text
 
 
