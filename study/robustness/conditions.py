@@ -74,7 +74,7 @@ TRAININGS: dict[str, Worsen] = {
 """What contenders are trained on, by name."""
 
 
-def test_sets(clean: Sequence[str], other_source: Sequence[str]) -> dict[str, list[str]]:
+def sets_of(clean: Sequence[str], other_source: Sequence[str]) -> dict[str, list[str]]:
     """All test texts by name; the changes' seed is 0, so that every contender and seed reads the same."""
     found = {CLEAN: list(clean)}
     found |= {name: texts.changed(clean, change, seed=0) for name, change in CHANGES.items()}

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from loraloom.data.sampling import part_rows
 from loraloom.study.durable import write_json
 from loraloom.study.provenance import describe_machine
-from study.robustness.conditions import CLEAN, OTHER_SOURCE, TRAININGS, TrainingRows, test_sets
+from study.robustness.conditions import CLEAN, OTHER_SOURCE, TRAININGS, TrainingRows, sets_of
 from study.robustness.contenders import Contender
 from study.robustness.rows import Labels
 
@@ -102,7 +102,7 @@ def read_rows(folder: Path, test_rows: int) -> Rows:
     )
     chosen = part_rows(of_test, test_rows, seed=0)
     texts = [test[row][1] for row in chosen]
-    sets = test_sets(texts, [text for _, text in other])
+    sets = sets_of(texts, [text for _, text in other])
     return Rows(labels, TrainingRows(tuple(text for _, text in train), of_train), sets, of_test[chosen], of_other)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.robustness.conditions import CHANGES, CLEAN, OTHER_SOURCE, test_sets
+from study.robustness.conditions import CHANGES, CLEAN, OTHER_SOURCE, sets_of
 from study.robustness.texts import NEIGHBOURS, changed, first_half, first_words, with_typos, without_punctuation
 
 TEXT = "Fears for T N pension after talks: Unions representing 5,000 workers at Turner say they're 'disappointed'."
@@ -89,9 +89,9 @@ def test_case_changes_nothing_but_case(name: str) -> None:
 
 
 def test_sets_keep_their_rows_and_the_clean_ones_are_as_given() -> None:
-    sets = test_sets(TEXTS, ["elsewhere"])
+    sets = sets_of(TEXTS, ["elsewhere"])
     assert sets[CLEAN] == TEXTS
     assert sets[OTHER_SOURCE] == ["elsewhere"]
     assert {len(texts) for name, texts in sets.items() if name != OTHER_SOURCE} == {len(TEXTS)}
     assert sets["first 16 words"][0] == " ".join(re.split(" ", TEXT)[:16])
-    assert OTHER_SOURCE not in test_sets(TEXTS, [])
+    assert OTHER_SOURCE not in sets_of(TEXTS, [])
