@@ -8,7 +8,7 @@ loopback, and asked by one client process that keeps its connections. Printed, a
 - requests that come at random times (Poisson) at half of the rate of the 32: p99 beside a lone request's;
 - twice that rate, with few permits: how many are answered 503, and how soon; resident memory before and after;
 - resident memory with one adapter and with `--adapters`;
-- what a request is made of, in microseconds, and what the 32 can gain at most of that (`--budget`: this alone, not kept);
+- what a request is made of, in microseconds, and what the 32 can gain at most by it (`--budget`: this alone);
 - LitServe serving transformers + PEFT with the same adapter in batches, where it is installed.
 
 The client and the server share the processor, as they do for every peer. Texts are AG News' where shared/agnews is to

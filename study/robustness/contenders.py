@@ -204,6 +204,8 @@ class FullFineTuning:
             )
             trainer.remove_callback(PrinterCallback)
             trainer.train()
+        # HF Trainer would group the rows that it predicts by length, too, and give their logits in that order.
+        trainer.args.train_sampling_strategy = "random"
 
         def predict(texts: Sequence[str]) -> NDArray[np.int64]:
             order = np.argsort([len(text) for text in texts], kind="stable")  # batches of like length
