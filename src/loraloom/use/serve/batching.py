@@ -4,10 +4,10 @@ While one batch is computed the next gathers, so that batches grow with the load
 for nobody; under load the frozen products run over a full batch. A request of many texts takes turns with others: a
 batch takes what fits of each and the rest goes to the end of the line.
 
-The event loop gives work to a thread that makes tokens, all that waits in one call; that gives it to the model's thread,
-which takes its next batch by itself; and the loop hears of a batch once. So the model never waits for the loop, which
-under load has some requests to read and to answer before it comes round. Rejected: waiting some milliseconds for
-company, which costs a lone request that time and gains nothing under load.
+The event loop gives work to a thread that makes tokens, of all that waits in one call; the model's thread takes its
+next batch of them by itself, and the loop hears of a batch once. So the model never waits for the loop, which under
+load has some requests to read and to answer before it comes round. Rejected: waiting some milliseconds for company,
+which costs a lone request that time and gains nothing under load.
 """
 
 from __future__ import annotations
