@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from loraloom.errors import LoraloomError
+from loraloom.estimator.settings import only_written
+from loraloom.recipe import read_recipe
 from study.robustness.contenders import Adapter
 from study.robustness.page import PICTURE, draw, page
 from study.robustness.plan import FULL, LORA, SVM, Plan
@@ -95,9 +95,12 @@ def _main(given: argparse.Namespace) -> int:
 
 
 def _recipe(path: Path, model: str | None) -> dict[str, Any]:
-    recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(recipe, dict):
-        raise ValueError(f"{path}: holds no recipe; write a mapping of its sections")
+    """The sections of a recipe as they are written, axes included.
+
+    Raises:
+        RecipeError: the file is none.
+    """
+    recipe = only_written(read_recipe(path))
     if model is not None:
         recipe["backbone"] = {**recipe.get("backbone", {}), "model": model}
     return recipe
