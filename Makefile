@@ -52,7 +52,7 @@ bench: setup ## speed and memory beside HF Trainer + PEFT, an hour or so: writes
 	$(BIN)/python -m bench.predict_memory
 	$(BIN)/python -m bench.page
 
-robustness: setup ## worse texts and training rows, beside an SVM and full fine-tuning, a quarter of an hour: writes docs/robustness.md
+robustness: setup ## worse texts and training rows, beside an SVM and full fine-tuning: writes docs/robustness.md
 	$(BIN)/python -m study.robustness
 	$(BIN)/python -m study.robustness --page
 
