@@ -1,7 +1,7 @@
 """How robust loraloom is beside an SVM and full fine-tuning: `python -m study.robustness`.
 
 Trains what is not yet kept in study/results/robustness/ and keeps it there, so that a run that was broken off goes on;
-`--page` writes docs/robustness.md of what is kept. Full fine-tuning takes most of the time; `--without full` leaves it out.
+`--page` writes docs/robustness.md of what is kept. Full fine-tuning takes most of the time (`--without full`).
 """
 
 from __future__ import annotations
