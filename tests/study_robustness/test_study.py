@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from loraloom import metrics
 from loraloom.study.durable import write_json
 from study.robustness import comparing, plan, trials
 from study.robustness.conditions import CLEAN, OTHER_SOURCE, TRAININGS, TrainingRows
@@ -122,7 +123,7 @@ def flags(right: int, of: int = 400) -> Any:
 def test_an_accuracys_interval_is_of_one_seeds_rows() -> None:
     found = comparing.accuracy([flags(380), flags(360), flags(370)])
     assert found.mean == pytest.approx(0.925)
-    assert found.interval == pytest.approx(comparing.metrics.wilson_interval(370, 400))
+    assert found.interval == pytest.approx(metrics.wilson_interval(370, 400))
 
 
 def test_a_difference_holds_where_it_holds_for_every_seed() -> None:
