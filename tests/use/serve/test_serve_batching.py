@@ -86,7 +86,7 @@ async def begun(backbones: Gated) -> None:
 
 
 async def in_line(batcher: Batcher, count: int) -> None:
-    while sum(not work.dropped for work in batcher._line) < count:
+    while sum(not work.dropped for work in batcher._line.copy()) < count:  # the thread of tokens appends to it
         await asyncio.sleep(0)
 
 
