@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test docs pages package torture hostile simulations torchless lint screenshots bench study clean
+.PHONY: help setup demo test docs pages package torture hostile simulations torchless lint screenshots bench study robustness clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s%s\n", $$1, $$2}'
@@ -68,6 +68,10 @@ study: setup ## the contest's claims and the learning curve on AG News, two hour
 	$(BIN)/python -m study.claims --similarity
 	$(BIN)/python -m study.curve
 	$(BIN)/python -m study.claims --page
+
+robustness: setup ## worse texts and training rows, beside an SVM and full fine-tuning: writes docs/robustness.md
+	$(BIN)/python -m study.robustness
+	$(BIN)/python -m study.robustness --page
 
 clean: ## remove .venv and caches; runs/ is kept
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist site

@@ -1,4 +1,4 @@
-"""What serving costs: `python -m bench.serve [--model demo] [--seconds 10] [--soak 600] [--adapters 100]`.
+"""What serving costs: `python -m bench.serve [--model demo] [--seconds 10] [--soak 600] [--adapters 100] [--budget]`.
 
 Adapters with random weights over one encoder are served by `loraloom serve` in a process of its own, on this machine's
 loopback, and asked by one client process that keeps its connections. Printed, and kept in bench/results/serve.json:
@@ -8,6 +8,7 @@ loopback, and asked by one client process that keeps its connections. Printed, a
 - requests that come at random times (Poisson) at half of the rate of the 32: p99 beside a lone request's;
 - twice that rate, with few permits: how many are answered 503, and how soon; resident memory before and after;
 - resident memory with one adapter and with `--adapters`;
+- what a request is made of, in microseconds, and what the 32 can gain at most by it (`--budget`: this alone);
 - LitServe serving transformers + PEFT with the same adapter in batches, where it is installed.
 
 The client and the server share the processor, as they do for every peer. Texts are AG News' where shared/agnews is to
@@ -218,16 +219,33 @@ def serve_command(folders: Sequence[Path], port: int, *options: str) -> list[str
     return [sys.executable, "-m", "loraloom.cli", "serve", *map(str, folders), "--port", str(port), *options]
 
 
-def measure(model: str, seconds: float, soak: float, adapters: int, folder: Path) -> dict[str, Any]:
-    """All of it; prints as it goes."""
+def random_adapter(model: str, folder: Path, number: int) -> Path:
     from tests.use.adapters import save_random_adapter
 
     recipe = {"data": {"max_length": 128}, "lora": {"r": 8}}
     labels = ("World", "Sports", "Business", "Sci/Tech")
-    folders = [
-        save_random_adapter(folder / f"a{n}", model, recipe, labels=labels, seed=n, dtype="bf16")
-        for n in range(adapters)
-    ]
+    return save_random_adapter(folder / f"a{number}", model, recipe, labels=labels, seed=number, dtype="bf16")
+
+
+def measure_budget(model: str, seconds: float, folder: Path) -> None:
+    """One client and 32, and `budget`."""
+    adapter, texts, port = random_adapter(model, folder, 0), texts_of(2000), free_port()
+
+    def one(number: int) -> bytes:
+        return request("/v1/classify", {"texts": [texts[number % len(texts)]]})
+
+    with serving(serve_command([adapter], port), port):
+        asyncio.run(closed_loop(port, one, CLIENTS, 1))
+        lone, full = (asyncio.run(closed_loop(port, one, clients, seconds)) for clients in (1, CLIENTS))
+    say("lone", lone)
+    say(f"{CLIENTS}_clients", full)
+    print(f"{'throughput_ratio':24}{full.rate / lone.rate:9.2f}", flush=True)
+    budget(adapter, texts, lone, seconds)
+
+
+def measure(model: str, seconds: float, soak: float, adapters: int, folder: Path) -> dict[str, Any]:
+    """All of it; prints as it goes."""
+    folders = [random_adapter(model, folder, number) for number in range(adapters)]
     texts = texts_of(2000)
     port = free_port()
 
@@ -261,8 +279,86 @@ def measure(model: str, seconds: float, soak: float, adapters: int, folder: Path
     found["throughput_ratio"] = round(full.rate / lone.rate, 2)
     found["p99_ratio"] = round(half.percentile(99) / lone.percentile(99), 2)
     found["memory_ratio"] = round(found[f"memory_{adapters}_adapters_mb"] / found["memory_1_adapter_mb"], 2)
+    found["budget"] = budget(folders[0], texts, lone, seconds)
     found["litserve"] = litserve(folders[0], texts, seconds)
     return found
+
+
+def budget(adapter: Path, texts: Sequence[str], lone: Load, seconds: float) -> dict[str, float]:
+    """Microseconds of each part of a request, and the most that 32 clients can gain by them over one.
+
+    The model's time for a text alone and in a batch of 32, and the tokenizer's, are measured in this process, while
+    nothing else runs. HTTP, JSON and all else that is Python's is the processor time of requests for an adapter that
+    there is not, which are read and answered whole; the client's is its own. With all cores at work all the time, a
+    text takes (cores * batch / 32 + the rest) / cores: no server of this model on this processor is faster.
+    """
+    from loraloom.use.backbones import Backbones
+
+    backbones = Backbones()
+    classifier = backbones.add(adapter)
+    rows = [classifier.encoded([text]) for text in texts[:CLIENTS]]
+
+    def model(together: int) -> None:
+        for first in range(0, CLIENTS, together):
+            backbones.attempt([classifier] * together, rows[first : first + together])
+
+    found = {
+        "model_alone_us": _microseconds(lambda: model(1), CLIENTS),
+        "model_of_32_us": _microseconds(lambda: model(CLIENTS), CLIENTS),
+        "tokenizer_us": _microseconds(lambda: [classifier.encoded([text]) for text in texts[:CLIENTS]], CLIENTS),
+    }
+    port = free_port()
+
+    def refused(number: int) -> bytes:
+        return request("/v1/classify", {"adapter": "nobody", "texts": [texts[number % len(texts)]]})
+
+    with serving(serve_command([adapter], port), port) as pid:
+        before, own = _processor_seconds(pid), time.process_time()
+        count = asyncio.run(_count(port, refused, seconds))
+        found["server_us"] = (_processor_seconds(pid) - before) / count * 1e6
+        found["client_us"] = (time.process_time() - own) / count * 1e6
+    cores = len(os.sched_getaffinity(0))
+    rest = found["tokenizer_us"] + found["server_us"] + found["client_us"]
+    found["lone_us"] = lone.percentile(50) * 1000
+    found["least_of_32_us"] = found["model_of_32_us"] + rest / cores
+    found["model_ratio"] = found["model_alone_us"] / found["model_of_32_us"]
+    found["most_ratio"] = found["lone_us"] / found["least_of_32_us"]
+    for name, value in found.items():
+        print(f"{name:24}{value:9.2f}" if name.endswith("ratio") else f"{name:24}{value:9.0f}", flush=True)
+    return {name: round(value, 2) for name, value in found.items()}
+
+
+def _microseconds(work: Callable[[], object], texts: int, times: int = 15) -> float:
+    """The median of a few runs, for each of its texts."""
+    work()
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - began)
+    return float(np.median(taken)) / texts * 1e6
+
+
+async def _count(port: int, ask: Ask, seconds: float) -> int:
+    """How many requests 32 clients get answered, whatever the answer."""
+    numbers = itertools.count()
+    async with connections(port, CLIENTS) as opened:
+        until = time.monotonic() + seconds
+
+        async def go(own: Connection) -> int:
+            count = 0
+            while time.monotonic() < until:
+                await own.ask(ask(next(numbers)))
+                count += 1
+            return count
+
+        return sum(await asyncio.gather(*(go(each) for each in opened)))
+
+
+def _processor_seconds(pid: int) -> float:
+    """Of all threads of a process, since it began."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def litserve(adapter: Path, texts: Sequence[str], seconds: float) -> dict[str, Any] | str:
@@ -302,9 +398,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--soak", type=float, default=10, help="seconds at twice the capacity")
     parser.add_argument("--adapters", type=int, default=100)
+    parser.add_argument("--budget", action="store_true", help="only what a request is made of; nothing is kept")
     asked = parser.parse_args()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with tempfile.TemporaryDirectory() as place:
+        if asked.budget:
+            measure_budget(asked.model, asked.seconds, Path(place))
+            return
         found = measure(asked.model, asked.seconds, asked.soak, asked.adapters, Path(place))
     for name in ("throughput_ratio", "p99_ratio", "memory_ratio"):
         print(f"{name:24}{found[name]:9.2f}")

@@ -84,10 +84,10 @@ def _written(recipe: Any) -> dict[str, Any]:
         return {str(key): dict(value) if isinstance(value, Mapping) else value for key, value in recipe.items()}
     if not isinstance(recipe, str | Path):
         raise RecipeError(f"recipe: {recipe!r} is neither a mapping of sections nor a YAML file")
-    return _only_written(read_recipe(recipe))
+    return only_written(read_recipe(recipe))
 
 
-def _only_written(recipe: Recipe) -> dict[str, Any]:
+def only_written(recipe: Recipe) -> dict[str, Any]:
     """A recipe that was read, as a mapping of what it writes: what it leaves to defaults is left to them here too."""
     import yaml
 

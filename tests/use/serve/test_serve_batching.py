@@ -86,7 +86,7 @@ async def begun(backbones: Gated) -> None:
 
 
 async def in_line(batcher: Batcher, count: int) -> None:
-    while sum(not work.dropped for work in batcher._line) < count:
+    while sum(not work.dropped for work in batcher._line.copy()) < count:  # the thread of tokens appends to it
         await asyncio.sleep(0)
 
 
@@ -206,5 +206,97 @@ def test_a_text_without_tokens_is_refused() -> None:
             await ask(batcher, ["a", ""])
         assert batcher.waiting == 0
         assert not backbones.batches
+
+    run(work)
+
+
+@dataclass
+class Slow(Counting):
+    """A tokenizer that is held, and notes what it was given in one call."""
+
+    calls: list[list[str]] = field(default_factory=list)
+    begun: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    go: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    def encoded(self, texts: Sequence[str]) -> Encoded:
+        self.calls.append(list(texts))
+        self.begun.release()
+        assert self.go.acquire(timeout=60)
+        if "%" in "".join(texts):
+            raise RuntimeError("broken")
+        return super().encoded(texts)
+
+
+def ask_of(batcher: Batcher, classifier: Slow, texts: Sequence[str]) -> asyncio.Task[NDArray[np.float32]]:
+    return asyncio.create_task(batcher.logits(Served("one", cast(Any, classifier)), texts, 60))
+
+
+def test_what_waits_for_tokens_is_tokenised_in_one_call() -> None:
+    async def work(batcher: Batcher, backbones: Gated) -> None:
+        backbones.go.release(9)
+        slow = Slow()
+        asked = [ask_of(batcher, slow, ["a"])]
+        assert await asyncio.to_thread(slow.begun.acquire, timeout=60)
+        asked += [ask_of(batcher, slow, texts) for texts in (["bb", "c"], ["ddd"])]
+        while batcher._raw.qsize() < 2:
+            await asyncio.sleep(0)
+        slow.go.release(2)
+        found = await asyncio.gather(*asked)
+        assert slow.calls == [["a"], ["bb", "c", "ddd"]]
+        assert [each.tolist() for each in found] == [
+            [[1, ord("a")]],
+            [[2, ord("b")], [1, ord("c")]],
+            [[3, ord("d")]],
+        ]
+
+    run(work)
+
+
+def test_a_text_that_breaks_the_tokenizer_breaks_no_neighbour() -> None:
+    async def work(batcher: Batcher, backbones: Gated) -> None:
+        backbones.go.release(9)
+        slow = Slow()
+        asked = [ask_of(batcher, slow, ["a"])]
+        assert await asyncio.to_thread(slow.begun.acquire, timeout=60)
+        asked += [ask_of(batcher, slow, [text]) for text in ("b", "%", "c")]
+        while batcher._raw.qsize() < 3:
+            await asyncio.sleep(0)
+        slow.go.release(9)
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        assert [isinstance(each, NotComputedError) for each in found] == [False, False, True, False]
+        assert batcher.alive
+
+    run(work)
+
+
+def test_the_model_does_not_wait_for_the_event_loop() -> None:
+    async def work(batcher: Batcher, backbones: Gated) -> None:
+        first = ask(batcher, ["a"])
+        await begun(backbones)
+        second = ask(batcher, ["b"])
+        await in_line(batcher, 1)
+        backbones.go.release(1)
+        assert backbones.begun.acquire(timeout=60)  # of the second batch, while the loop stands here
+        backbones.go.release(1)
+        await asyncio.gather(first, second)
+
+    run(work)
+
+
+def test_who_waits_when_it_ends_is_told_so() -> None:
+    async def work(batcher: Batcher, backbones: Gated) -> None:
+        first = ask(batcher, ["a"])
+        await begun(backbones)
+        second = ask(batcher, ["b"])
+        await in_line(batcher, 1)
+        ending = asyncio.create_task(batcher.stop())
+        while not batcher._stopping:
+            await asyncio.sleep(0)
+        backbones.go.release(1)
+        await ending
+        assert (await first).tolist() == [[1, ord("a")]]
+        with pytest.raises(TimedOutError, match="going down"):
+            await second
+        assert not batcher.alive
 
     run(work)

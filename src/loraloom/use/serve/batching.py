@@ -1,10 +1,13 @@
 """Micro-batches: texts of all requests and adapters that wait are computed together, as they wait, without delay.
 
 While one batch is computed the next gathers, so that batches grow with the load by themselves: alone, a request waits
-for nobody; under load the frozen products run over a full batch. Tokens are made by one thread and the model runs in
-another; the event loop does neither. A request of many texts takes turns with others: a batch takes what fits of each
-and the rest goes to the end of the line. Rejected: waiting some milliseconds for company, which costs a lone request
-that time and gains nothing under load.
+for nobody; under load the frozen products run over a full batch. A request of many texts takes turns with others: a
+batch takes what fits of each and the rest goes to the end of the line.
+
+The event loop gives work to a thread that makes tokens, of all that waits in one call; the model's thread takes its
+next batch of them by itself, and the loop hears of a batch once. So the model never waits for the loop, which under
+load has some requests to read and to answer before it comes round. Rejected: waiting some milliseconds for company,
+which costs a lone request that time and gains nothing under load.
 """
 
 from __future__ import annotations
@@ -13,9 +16,10 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +31,9 @@ from loraloom.use.backbones import Backbones
 from loraloom.use.serve.metrics import Metrics
 from loraloom.use.serve.registry import Served
 
+ENCODED_CHARACTERS = 65_536
+"""Of the texts that are tokenised in one call, about: who comes first does not wait long for a large one after him."""
+_NOTHING = Encoded(np.zeros(0, dtype=np.int32), np.zeros(1, dtype=np.int64), 0)
 _log = logging.getLogger("loraloom.serve")
 
 
@@ -55,14 +62,19 @@ class _Work:
     """A request's rows: how far they are computed, and who waits for them."""
 
     served: Served
-    encoded: Encoded
+    texts: Sequence[str]
     done: asyncio.Future[NDArray[np.float32]]
+    encoded: Encoded
     logits: NDArray[np.float32]
     began: int = 0  # rows that were given out
     dropped: bool = False
 
     def tokens(self, row: int) -> int:
         return int(self.encoded.offsets[row + 1] - self.encoded.offsets[row])
+
+    @property
+    def given_up(self) -> bool:
+        return self.dropped or self.done.done()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +85,7 @@ class _Piece:
 
     @property
     def rows(self) -> Encoded:
-        offsets = self.work.encoded.offsets[self.start : self.stop + 1]
-        return Encoded(self.work.encoded.input_ids[offsets[0] : offsets[-1]], offsets - offsets[0], 0)
+        return _part(self.work.encoded, self.start, self.stop)
 
 
 @dataclass(slots=True)
@@ -89,7 +100,7 @@ class _Pace:
 
 @dataclass(slots=True)
 class Batcher:
-    """Computes logits of requests' texts. All but `start` and `stop` is for the event loop's thread alone."""
+    """Computes logits of requests' texts. What is public is for the event loop's thread alone."""
 
     backbones: Backbones
     metrics: Metrics
@@ -97,31 +108,38 @@ class Batcher:
     waiting: int = 0
     """Texts that are tokenised, wait, or are computed."""
     busy_since: float | None = None
+    _raw: SimpleQueue[_Work | None] = field(default_factory=SimpleQueue)
     _line: deque[_Work] = field(default_factory=deque)
-    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    """What is tokenised: appended to by one thread, taken from by the other."""
+    _arrived: Event = field(default_factory=Event)
+    _stopping: bool = False
     _pace: _Pace = field(default_factory=_Pace)
-    _worker: asyncio.Task[None] | None = None
-    _tokens: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "tokens"))
-    _model: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "model"))
+    _loop: asyncio.AbstractEventLoop | None = None
+    _threads: tuple[Thread, ...] = ()
 
     def start(self) -> None:
         """Begins to take work; within a running event loop."""
-        self._worker = asyncio.create_task(self._work())
+        self._loop = asyncio.get_running_loop()
+        self._threads = (
+            Thread(target=self._make_tokens, name="tokens", daemon=True),
+            Thread(target=self._compute, name="model", daemon=True),
+        )
+        for thread in self._threads:
+            thread.start()
 
     async def stop(self) -> None:
-        """Ends; who still waits is told so."""
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
-        for work in self._line:
-            if not work.done.done():
-                work.done.set_exception(TimedOutError("the server is going down"))
-        self._tokens.shutdown(cancel_futures=True)
-        self._model.shutdown(cancel_futures=True)
+        """Ends; who still waits is told so. The batch under way is computed to its end."""
+        self._stopping = True
+        self._raw.put(None)
+        self._arrived.set()
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
+        while (work := self._line.popleft() if self._line else self._next_raw()) is not None:
+            _fail(work, TimedOutError("the server is going down"))
 
     @property
     def alive(self) -> bool:
-        return self._worker is not None and not self._worker.done()
+        return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
 
     def check_room(self, texts: int) -> None:
         """Raises OverloadedError where so many texts more would be too many. A lone request of the most is let in."""
@@ -141,43 +159,73 @@ class Batcher:
         self.check_room(len(texts))
         self.waiting += len(texts)
         self.metrics.waiting.set(self.waiting)
-        work: _Work | None = None
+        empty = np.zeros((len(texts), len(served.classifier.labels)), dtype=np.float32)
+        work = _Work(served, texts, asyncio.get_running_loop().create_future(), _NOTHING, empty)
         try:
             async with asyncio.timeout(seconds):
-                loop = asyncio.get_running_loop()
-                encoded = await loop.run_in_executor(self._tokens, served.classifier.encoded, list(texts))
-                if not np.diff(encoded.offsets).all():
-                    raise EmptyTextError("texts: the adapter's tokenizer makes no token of one of them")
-                empty = np.zeros((len(texts), len(served.classifier.labels)), dtype=np.float32)
-                work = _Work(served, encoded, loop.create_future(), empty)
-                self._line.append(work)
-                self._arrived.set()
+                self._raw.put(work)
                 return await work.done
         except TimeoutError:
             self.metrics.rejected.labels("timeout").inc()
             raise TimedOutError(f"no answer within {seconds:g} seconds; what waited was dropped") from None
         finally:
-            if work is not None:
-                work.dropped = True
+            work.dropped = True
             self.waiting -= len(texts)
             self.metrics.waiting.set(self.waiting)
 
-    async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._arrived.wait()
-            pieces = self._next_batch()
-            if not pieces:
-                self._arrived.clear()
-                continue
-            self.busy_since = began = time.monotonic()
-            outcomes = await loop.run_in_executor(self._model, self._attempt, pieces)
-            seconds, texts = time.monotonic() - began, sum(piece.stop - piece.start for piece in pieces)
-            self.busy_since = None
-            self._pace.saw(texts, seconds)
-            self.metrics.batch(texts, len({piece.work.served for piece in pieces}), seconds)
-            for piece, outcome in zip(pieces, outcomes, strict=True):
-                _settle(piece, outcome)
+    # -- the thread that makes tokens ----------------------------------------------------------
+
+    def _make_tokens(self) -> None:
+        while not self._stopping and (first := self._raw.get()) is not None:
+            together, characters = [first], sum(map(len, first.texts))
+            while characters < ENCODED_CHARACTERS and (work := self._next_raw()) is not None:
+                together.append(work)
+                characters += sum(map(len, work.texts))
+            by_classifier: dict[int, list[_Work]] = {}
+            for work in together:
+                if not work.given_up:
+                    by_classifier.setdefault(id(work.served.classifier), []).append(work)
+            for works in by_classifier.values():
+                self._encode(works)
+
+    def _next_raw(self) -> _Work | None:
+        try:
+            return self._raw.get_nowait()
+        except Empty:
+            return None
+
+    def _encode(self, works: Sequence[_Work]) -> None:
+        """Tokens of requests to one classifier, which then stand in the line; what breaks one is its own."""
+        try:
+            encoded = works[0].served.classifier.encoded([text for work in works for text in work.texts])
+        except Exception as error:
+            if len(works) > 1:
+                for work in works:
+                    self._encode([work])
+                return
+            _log.exception("a text could not be tokenised")
+            self._tell(_fail, works[0], NotComputedError(f"the text could not be tokenised: {type(error).__name__}"))
+            return
+        start = 0
+        for work in works:
+            work.encoded = _part(encoded, start, start := start + len(work.texts))
+            if np.diff(work.encoded.offsets).all():
+                self._line.append(work)
+            else:
+                self._tell(_fail, work, EmptyTextError("texts: the adapter's tokenizer makes no token of one of them"))
+        self._arrived.set()
+
+    # -- the model's thread --------------------------------------------------------------------
+
+    def _compute(self) -> None:
+        while not self._stopping:
+            self._arrived.wait()
+            self._arrived.clear()
+            while not self._stopping and (pieces := self._next_batch()):
+                self.busy_since = began = time.monotonic()
+                outcomes = self._attempt(pieces)
+                self.busy_since = None
+                self._tell(self._settle, pieces, outcomes, time.monotonic() - began)
 
     def _next_batch(self) -> list[_Piece]:
         """What fits of those who wait, first come first served; who has more to compute goes to the end of the line."""
@@ -185,7 +233,7 @@ class Batcher:
         room = TOKENS
         for _ in range(len(self._line)):
             work = self._line.popleft()
-            if work.dropped or work.done.done():
+            if work.given_up:
                 continue
             start = stop = work.began
             while stop < len(work.encoded) and (room >= work.tokens(stop) or not (pieces or stop > start)):
@@ -201,7 +249,7 @@ class Batcher:
         return pieces
 
     def _attempt(self, pieces: Sequence[_Piece]) -> list[NDArray[np.float32] | AdapterError]:
-        """Logits of each piece, in the model's thread; what breaks a batch is looked for piece by piece."""
+        """Logits of each piece; what breaks a batch is looked for piece by piece."""
         try:
             return self.backbones.attempt([piece.work.served.classifier for piece in pieces], [p.rows for p in pieces])
         except Exception as error:
@@ -210,14 +258,36 @@ class Batcher:
             _log.exception("a batch could not be computed")
             return [AdapterError(f"the text could not be computed: {type(error).__name__}")]
 
+    # -- the event loop's ----------------------------------------------------------------------
 
-def _settle(piece: _Piece, outcome: NDArray[np.float32] | AdapterError) -> None:
-    work = piece.work
-    if work.done.done():
-        return
-    if isinstance(outcome, AdapterError):
-        work.done.set_exception(NotComputedError(str(outcome)))
-        return
-    work.logits[piece.start : piece.stop] = outcome
-    if piece.stop == len(work.encoded):
-        work.done.set_result(work.logits)
+    def _tell(self, said: Callable[..., None], *what: object) -> None:
+        """Has the event loop's thread do something."""
+        assert self._loop is not None  # a thread that was started has one
+        self._loop.call_soon_threadsafe(said, *what)
+
+    def _settle(
+        self, pieces: Sequence[_Piece], outcomes: Iterable[NDArray[np.float32] | AdapterError], seconds: float
+    ) -> None:
+        texts = sum(piece.stop - piece.start for piece in pieces)
+        self._pace.saw(texts, seconds)
+        self.metrics.batch(texts, len({piece.work.served for piece in pieces}), seconds)
+        for piece, outcome in zip(pieces, outcomes, strict=True):
+            work = piece.work
+            if work.done.done():
+                continue
+            if isinstance(outcome, AdapterError):
+                _fail(work, NotComputedError(str(outcome)))
+                continue
+            work.logits[piece.start : piece.stop] = outcome
+            if piece.stop == len(work.encoded):
+                work.done.set_result(work.logits)
+
+
+def _fail(work: _Work, error: LoraloomError) -> None:
+    if not work.done.done():
+        work.done.set_exception(error)
+
+
+def _part(encoded: Encoded, start: int, stop: int) -> Encoded:
+    offsets = encoded.offsets[start : stop + 1]
+    return Encoded(encoded.input_ids[offsets[0] : offsets[-1]], offsets - offsets[0], 0)

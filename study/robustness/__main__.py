@@ -1,0 +1,110 @@
+"""How robust loraloom is beside an SVM and full fine-tuning: `python -m study.robustness`.
+
+Trains what is not yet kept in study/results/robustness/ and keeps it there, so that a run that was broken off goes on;
+`--page` writes docs/robustness.md of what is kept. Full fine-tuning takes most of the time (`--without full`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from loraloom.errors import LoraloomError
+from loraloom.estimator.settings import only_written
+from loraloom.recipe import read_recipe
+from study.robustness.contenders import Adapter
+from study.robustness.page import PICTURE, draw, page
+from study.robustness.plan import FULL, LORA, SVM, Plan
+from study.robustness.trials import done, drawn, keep_truth, read_rows, run
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "study" / "results" / "robustness"
+PAGE = ROOT / "docs" / "robustness.md"
+RECIPE = Path(__file__).with_name("recipe.yaml")
+
+
+def main() -> None:
+    try:
+        sys.exit(_main(_parser().parse_args()))
+    except (LoraloomError, OSError, ValueError) as error:
+        print(f"study.robustness: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m study.robustness", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    folder = os.environ.get("LORALOOM_AGNEWS", "../shared/agnews")
+    parser.add_argument("--rows", type=int, default=4000, help="training rows of a seed (4000)")
+    parser.add_argument("--test_rows", type=int, help="test rows (half as many as --rows)")
+    parser.add_argument("--seeds", type=int, default=3, help="how many seeds (3)")
+    parser.add_argument(
+        "--recipe", type=Path, default=RECIPE, help="loraloom's recipe, without rows (recipe.yaml here)"
+    )
+    parser.add_argument("--model", help="the encoder of loraloom and of full fine-tuning, in place of the recipe's")
+    parser.add_argument("--seconds", type=float, help="budget.max_seconds of each of loraloom's trainings or searches")
+    parser.add_argument("--adapter", type=Path, help="a trained adapter in place of loraloom's trainings")
+    parser.add_argument("--without", action="append", default=[], choices=(SVM, FULL), help="leave one out")
+    parser.add_argument("--data", type=Path, default=Path(folder), help=f"train.csv, test.csv, robust.csv ({folder})")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where trials are kept (study/results/robustness)")
+    parser.add_argument(
+        "--page", type=Path, nargs="?", const=PAGE, help="write the page of what is kept; trains nothing"
+    )
+    return parser
+
+
+def _main(given: argparse.Namespace) -> int:
+    if given.page is not None:
+        given.page.write_text(page(given.out), encoding="utf-8")
+        draw(given.out, given.page.with_name(PICTURE))
+        print(given.page)
+        return 0
+    if given.rows < 1 or given.seeds < 1:
+        raise ValueError(f"--rows {given.rows} and --seeds {given.seeds}: must be 1 or more")
+    rows = read_rows(given.data, given.test_rows or max(1, given.rows // 2))
+    plan = Plan(
+        recipe=_recipe(given.recipe, given.model),
+        rows=given.rows,
+        test_rows=len(rows.of_clean),
+        seeds=tuple(range(given.seeds)),
+        seconds=given.seconds,
+        adapter=None if given.adapter is None else Adapter(given.adapter, rows.labels),
+        without=[*given.without, *([] if given.adapter is None else [LORA])],
+    )
+    keep_truth(rows, given.out)
+    for task in plan.tasks(tuple(rows.sets)):
+        words = f"{task.name:18} {task.condition:11} seed {task.seed}"
+        if done(task, given.out) is not None:
+            print(f"{words}: kept", flush=True)
+            continue
+        began = time.monotonic()
+        try:
+            part = drawn(rows, task)
+        except ValueError as error:
+            print(f"{words}: left out: {error}", flush=True)
+            continue
+        trial = run(task, part, rows, given.out)
+        share = (trial.classes(task.sets[0]) == rows.true(task.sets[0])).mean()
+        print(f"{words}: {share:.3f} of {task.sets[0]}, {time.monotonic() - began:.0f} s", flush=True)
+    return 0
+
+
+def _recipe(path: Path, model: str | None) -> dict[str, Any]:
+    """The sections of a recipe as they are written, axes included.
+
+    Raises:
+        RecipeError: the file is none.
+    """
+    recipe = only_written(read_recipe(path))
+    if model is not None:
+        recipe["backbone"] = {**recipe.get("backbone", {}), "model": model}
+    return recipe
+
+
+if __name__ == "__main__":
+    main()

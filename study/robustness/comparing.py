@@ -1,0 +1,89 @@
+"""What trials say: accuracies with intervals, and differences on the same rows, over seeds.
+
+Every seed draws its own training rows, on which all contenders are trained. An accuracy is the mean over seeds, its
+interval Wilson's for as many rows as one seed is tested on: seeds read the same test rows, which they do not
+multiply. A difference counts as one where McNemar's exact p is below 0.05 for every seed, all in one direction, after
+Holm's correction over the lines of a table: the largest p tests that it holds for each (Berger 1982, "Multiparameter
+hypothesis testing and acceptance sampling", theorem 1). Its interval is the paired bootstrap's of the middle seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from statsmodels.stats.multitest import multipletests
+
+from loraloom import metrics
+from study.robustness.conditions import CLEAN, OTHER_SOURCE
+from study.robustness.rows import Labels
+from study.robustness.trials import Trial
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """A contender's on one test set: the mean over seeds, its interval, and each seed's."""
+
+    mean: float
+    interval: metrics.Interval
+    seeds: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One contender's accuracy less another's: the mean over seeds, the middle seed's interval, the largest p."""
+
+    mean: float
+    interval: metrics.Interval | None
+    p: float
+    one_way: bool
+    holds: bool = False
+
+
+def right(trial: Trial, name: str, truth: Mapping[str, Labels]) -> NDArray[np.bool_]:
+    """On which rows (N,) of the set the trial is right.
+
+    Raises:
+        ValueError: the trial has another number of rows than the truth.
+    """
+    true = truth[OTHER_SOURCE if name == OTHER_SOURCE else CLEAN]
+    found = trial.classes(name)
+    if len(found) != len(true):
+        raise ValueError(
+            f"{trial.contender}, {name}: {len(found)} predictions for {len(true)} rows; run the study anew"
+        )
+    return np.asarray(found == true)
+
+
+def accuracy(flags: Sequence[NDArray[np.bool_]]) -> Accuracy:
+    """Of seeds' flags, each (N,)."""
+    seeds = tuple(float(each.mean()) for each in flags)
+    rows, mean = len(flags[0]), float(np.mean(seeds))
+    return Accuracy(mean, metrics.wilson_interval(round(mean * rows), rows), seeds)
+
+
+def difference(ours: Sequence[NDArray[np.bool_]], theirs: Sequence[NDArray[np.bool_]]) -> Difference:
+    """Of seeds' flags, seed by seed."""
+    each = [float(a.mean() - b.mean()) for a, b in zip(ours, theirs, strict=True)]
+    middle = int(np.argsort(each, kind="stable")[(len(each) - 1) // 2])
+    return Difference(
+        mean=float(np.mean(each)),
+        interval=metrics.paired_bootstrap(ours[middle], theirs[middle]),
+        p=max(metrics.mcnemar(a, b) for a, b in zip(ours, theirs, strict=True)),
+        one_way=len({np.sign(one) for one in each}) == 1,
+    )
+
+
+def judged(differences: Sequence[Difference]) -> list[Difference]:
+    """Differences of one table, each told whether it holds."""
+    if not differences:
+        return []
+    corrected = multipletests([each.p for each in differences], alpha=ALPHA, method="holm")[1]
+    return [
+        Difference(each.mean, each.interval, float(p), each.one_way, holds=bool(p < ALPHA) and each.one_way)
+        for each, p in zip(differences, corrected, strict=True)
+    ]

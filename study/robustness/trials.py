@@ -1,0 +1,172 @@
+"""What is kept of each training: the classes that it gave every test set, in a file, so that a study goes on.
+
+A file counts only under the settings that it was made with; others are trained anew.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loraloom.data.sampling import part_rows
+from loraloom.study.durable import write_json
+from loraloom.study.provenance import describe_machine
+from study.robustness.conditions import CLEAN, OTHER_SOURCE, TRAININGS, TrainingRows, sets_of
+from study.robustness.contenders import Contender
+from study.robustness.rows import Labels
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """All rows of a study: training's to draw from, and the test sets with their labels, by name."""
+
+    labels: tuple[str, ...]
+    train: TrainingRows
+    sets: Mapping[str, Sequence[str]]
+    of_clean: Labels
+    of_other_source: Labels
+
+    def true(self, name: str) -> Labels:
+        """The labels (N,) of a test set."""
+        return self.of_other_source if name == OTHER_SOURCE else self.of_clean
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One training of one contender, and what it made of each test set: a digit (or letter) for each row's class."""
+
+    contender: str
+    condition: str
+    seed: int
+    settings: Mapping[str, Any]
+    rows: int
+    seconds: float
+    predictions: Mapping[str, str]
+    machine: Mapping[str, Any]
+
+    def classes(self, name: str) -> NDArray[np.int64]:
+        """The classes (N,) that it gave the set `name`."""
+        return np.array([_DIGITS.index(sign) for sign in self.predictions[name]], dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A training that a study asks for."""
+
+    name: str
+    contender: Contender
+    condition: str
+    sets: tuple[str, ...]
+    rows: int
+    test_rows: int
+    seed: int
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that a trial's result depends on; two that differ are not the same trial."""
+        given = {**self.contender.settings, "train_rows": self.rows, "test_rows": self.test_rows, "sets": self.sets}
+        plain: dict[str, Any] = json.loads(json.dumps(given))
+        return plain
+
+    def path(self, folder: Path) -> Path:
+        words = re.sub(r"[^a-z0-9]+", "-", f"{self.name}-{self.condition}".lower()).strip("-")
+        return folder / "trials" / f"{words}-{self.seed}.json"
+
+
+def read_rows(folder: Path, test_rows: int) -> Rows:
+    """The rows of a folder with train.csv, test.csv and, where it has one, robust.csv: columns `label` and `text`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a label of the test rows is none of training's.
+    """
+    train, test = _read(folder / "train.csv"), _read(folder / "test.csv")
+    other = _read(folder / "robust.csv") if (folder / "robust.csv").is_file() else []
+    labels = tuple(sorted({label for label, _ in train}))
+    numbers = {label: number for number, label in enumerate(labels)}
+    if unknown := {label for label, _ in (*test, *other)} - set(labels):
+        raise ValueError(f"{folder}: the test rows' labels {sorted(unknown)} are none of training's {list(labels)}")
+    of_test, of_other, of_train = (
+        np.array([numbers[label] for label, _ in part], dtype=np.int64) for part in (test, other, train)
+    )
+    chosen = part_rows(of_test, test_rows, seed=0)
+    texts = [test[row][1] for row in chosen]
+    sets = sets_of(texts, [text for _, text in other])
+    return Rows(labels, TrainingRows(tuple(text for _, text in train), of_train), sets, of_test[chosen], of_other)
+
+
+def _read(path: Path) -> list[tuple[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [(row["label"], row["text"]) for row in csv.DictReader(file)]
+
+
+def drawn(rows: Rows, task: Task) -> TrainingRows:
+    """The rows that a task trains on: a stratified part of all by its seed, made worse as its condition says.
+
+    Raises:
+        ValueError: too few rows for the condition.
+    """
+    part = rows.train.take(part_rows(rows.train.labels, task.rows, task.seed))
+    return TRAININGS[task.condition](part, len(rows.labels), task.seed)
+
+
+def done(task: Task, folder: Path) -> Trial | None:
+    """The task's trial, if it was kept under the same settings."""
+    path = task.path(folder)
+    if not path.is_file():
+        return None
+    trial = Trial(**json.loads(path.read_text(encoding="utf-8")))
+    return trial if trial.settings == task.settings else None
+
+
+def run(task: Task, given: TrainingRows, rows: Rows, folder: Path) -> Trial:
+    """Trains on what was drawn for the task, predicts every set of it, and keeps the trial."""
+    began = time.monotonic()
+    predict = task.contender.fit(given, len(rows.labels), task.seed)
+    seconds = time.monotonic() - began
+    predictions = {name: "".join(_DIGITS[number] for number in predict(rows.sets[name])) for name in task.sets}
+    trial = Trial(
+        contender=task.name,
+        condition=task.condition,
+        seed=task.seed,
+        settings=task.settings,
+        rows=len(given.labels),
+        seconds=round(seconds, 1),
+        predictions=predictions,
+        machine=describe_machine(),
+    )
+    path = task.path(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, asdict(trial))
+    return trial
+
+
+def keep_truth(rows: Rows, folder: Path) -> None:
+    """Writes what the page needs of the rows: the true classes, no text."""
+    folder.mkdir(parents=True, exist_ok=True)
+    true = {name: "".join(_DIGITS[number] for number in rows.true(name)) for name in (CLEAN, OTHER_SOURCE)}
+    write_json(folder / "truth.json", {"labels": rows.labels, "true": true})
+
+
+def read_truth(folder: Path) -> dict[str, Labels]:
+    """The true classes (N,) by test set, of `CLEAN` and `OTHER_SOURCE`."""
+    true = json.loads((folder / "truth.json").read_text(encoding="utf-8"))["true"]
+    return {name: np.array([_DIGITS.index(sign) for sign in signs], dtype=np.int64) for name, signs in true.items()}
+
+
+def read_trials(folder: Path) -> list[Trial]:
+    """All trials that were kept, in the order of their files' names."""
+    return [
+        Trial(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted((folder / "trials").glob("*.json"))
+    ]

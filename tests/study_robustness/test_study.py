@@ -1,0 +1,208 @@
+"""The study: what it compares, what it keeps, and that its page says what the trials say."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loraloom import metrics
+from loraloom.study.durable import write_json
+from study.robustness import comparing, plan, trials
+from study.robustness.conditions import CLEAN, OTHER_SOURCE, TRAININGS, TrainingRows
+from study.robustness.contenders import FullFineTuning, Lora, Predict, Svm, epochs_for
+from study.robustness.page import draw, page
+from tests.conftest import WORDS, make_rows
+
+MACHINE = {
+    "started": "2026-01-02T03:04:05+00:00",
+    "git_revision": "0123456789abcdef",
+    "machine": {"processor": "A processor", "cores": 2},
+}
+
+
+@dataclass
+class Counting:
+    """A contender that says class 1 of every text, and counts how often it is trained."""
+
+    fitted: list[int] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=lambda: {"says": 1})
+
+    def fit(self, rows: TrainingRows, classes: int, seed: int) -> Predict:
+        del classes
+        self.fitted.append(len(rows.labels))
+        return lambda texts: np.full(len(texts), 1, dtype=np.int64)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name, count, seed in (("train", 240, 1), ("test", 60, 2), ("robust", 12, 3)):
+        with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("label", "text"), *((label, text) for text, label in make_rows(count, seed))])
+    return folder
+
+
+def test_a_trial_is_trained_once_and_again_where_its_settings_differ(data: Path, tmp_path: Path) -> None:
+    rows, contender = trials.read_rows(data, 30), Counting()
+    task = trials.Task("one", contender, "noise 10 %", (CLEAN, OTHER_SOURCE), 120, 30, seed=0)
+    assert trials.done(task, tmp_path) is None
+    trial = trials.run(task, trials.drawn(rows, task), rows, tmp_path)
+    assert trials.done(task, tmp_path) == trial
+    assert contender.fitted == [120]
+    assert trial.predictions == {CLEAN: "1" * 30, OTHER_SOURCE: "1" * 12}
+    contender.settings["says"] = 2
+    assert trials.done(task, tmp_path) is None
+
+
+def test_contenders_of_a_seed_train_on_the_same_rows_and_seeds_on_others(data: Path) -> None:
+    rows = trials.read_rows(data, 30)
+    one, other = (trials.Task(name, Counting(), CLEAN, (CLEAN,), 60, 30, seed=0) for name in ("one", "other"))
+    assert trials.drawn(rows, one).texts == trials.drawn(rows, other).texts
+    assert (
+        trials.drawn(rows, one).texts != trials.drawn(rows, trials.Task("one", Counting(), CLEAN, (), 60, 30, 1)).texts
+    )
+    assert np.bincount(trials.drawn(rows, one).labels).tolist() == [20, 20, 20]
+
+
+def test_labels_that_training_has_not_are_refused(data: Path) -> None:
+    (data / "robust.csv").write_text("label,text\nWeather,It rains\n")
+    with pytest.raises(ValueError, match=r"labels \['Weather'\] are none of training's"):
+        trials.read_rows(data, 30)
+
+
+def test_the_plan_asks_for_every_training_of_every_contender_and_remedies_by_seed() -> None:
+    tasks = list(plan.Plan({}, 100, 50, (0, 1)).tasks((CLEAN, "typos 5 %", OTHER_SOURCE)))
+    assert len({task.path(Path()) for task in tasks}) == len(tasks)
+    for name in (plan.LORA, plan.SVM, plan.FULL):
+        assert [task.condition for task in tasks if task.name == name and task.seed == 1] == list(TRAININGS)
+    smoothed = next(task for task in tasks if task.name == "loraloom-smoothed")
+    assert smoothed.settings["recipe"]["train"] == {"label_smoothing_factor": 0.1}
+    assert {task.sets for task in tasks if task.name == plan.SVM and task.condition != CLEAN} == {(CLEAN, OTHER_SOURCE)}
+    assert [task.seed for task in tasks] == sorted(task.seed for task in tasks)
+
+
+def test_few_rows_are_read_more_often() -> None:
+    assert epochs_for(4000, 2, 16) == 2
+    assert epochs_for(64, 2, 16) == 50
+
+
+def test_contenders_learn_and_a_lora_trial_has_its_remedy(tiny_model: Path) -> None:
+    given = make_rows(240, seed=1)
+    labels = {label: number for number, label in enumerate(sorted(WORDS))}
+    rows = TrainingRows(tuple(text for text, _ in given), np.array([labels[label] for _, label in given]))
+    recipe = {
+        "data": {"max_length": 16},
+        "backbone": {"model": str(tiny_model), "dropout": "off"},
+        "lora": {"r": 2},
+        "train": {"learning_rate": 0.02, "num_train_epochs": 3, "bf16": False},
+    }
+    asked = make_rows(60, seed=5)
+    true = np.array([labels[label] for _, label in asked])
+    lora = Lora(recipe, train={"class_weight": "balanced"}, typo_copies=0.05)
+    assert lora.settings["recipe"]["train"]["class_weight"] == "balanced"
+    for contender in (Svm(), lora, FullFineTuning(str(tiny_model), 16, learning_rate=3e-3)):
+        found = contender.fit(rows, 3, seed=0)([text for text, _ in asked])
+        assert (found == true).mean() > 0.6, contender  # a third of them by chance, as by predictions out of order
+
+
+# -- comparing and the page --------------------------------------------------------------------
+
+
+def flags(right: int, of: int = 400) -> Any:
+    return np.arange(of) < right
+
+
+def test_an_accuracys_interval_is_of_one_seeds_rows() -> None:
+    found = comparing.accuracy([flags(380), flags(360), flags(370)])
+    assert found.mean == pytest.approx(0.925)
+    assert found.interval == pytest.approx(metrics.wilson_interval(370, 400))
+
+
+def test_a_difference_holds_where_it_holds_for_every_seed() -> None:
+    ours = [flags(380), flags(385), flags(390)]
+    everywhere = comparing.difference(ours, [flags(340)] * 3)
+    once = comparing.difference(ours, [flags(340), flags(340), flags(389)])
+    other_way = comparing.difference(ours, [flags(340), flags(340), flags(400)])
+    judged = comparing.judged([everywhere, once, other_way])
+    assert [each.holds for each in judged] == [True, False, False]
+    assert not other_way.one_way
+    assert everywhere.mean == pytest.approx(45 / 400)
+    assert everywhere.interval is not None
+    assert everywhere.interval[0] < 45 / 400 < everywhere.interval[1]
+
+
+def test_holms_correction_is_made() -> None:
+    pair = comparing.difference([flags(380)], [flags(372)])  # 8 rows, all one way: p = 0.0078
+    assert comparing.judged([pair])[0].holds
+    assert not any(each.holds for each in comparing.judged([pair] * 10))
+
+
+def made_up(folder: Path, seeds: Sequence[int] = (0, 1)) -> None:
+    """Trials on 200 test rows: loraloom errs on 10 of them, twice as often under typos and after worse trainings.
+
+    A remedy errs on 10 whatever the training; the peers err more than loraloom.
+    """
+    truth = {CLEAN: "0123" * 50, OTHER_SOURCE: "0" * 20}
+    write_json(folder / "truth.json", {"labels": ["a", "b", "c", "d"], "true": truth})
+    (folder / "trials").mkdir()
+    wrong = {plan.LORA: 10, plan.SVM: 60, plan.FULL: 12}
+    for seed in seeds:
+        for task in plan.Plan({"lora": {"r": 7}}, 400, 200, (seed,)).tasks((CLEAN, "typos 5 %", OTHER_SOURCE)):
+            errors = wrong.get(task.name, 5) * (1 if task.condition == CLEAN and task.name in wrong else 2)
+            predictions = {}
+            for name in task.sets:
+                true = truth[OTHER_SOURCE if name == OTHER_SOURCE else CLEAN]
+                count = min(len(true), errors * (2 if "typos" in name else 1))
+                if task.name == "loraloom-typos" and "typos" in name:
+                    count = 2
+                predictions[name] = "".join(str((int(sign) + 1) % 4) for sign in true[:count]) + true[count:]
+            trial = trials.Trial(task.name, task.condition, seed, task.settings, 400, 1.0, predictions, MACHINE)
+            write_json(task.path(folder), asdict(trial))
+
+
+def test_the_page_says_what_the_trials_say(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    text = page(tmp_path)
+    assert "400 training rows\nof each of 2 seeds" in text
+    assert "2026-01-02 on A processor, 2 cores; loraloom at 012345678. Recipe: r 7." in text
+    lines = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for line in text.splitlines()
+             if len(cells := line.split("|")) == 8}  # fmt: skip
+    assert [cell[:4] for cell in lines["clean"]] == ["95.0", "70.0", "94.0", "**+2", "+1.0"]
+    assert re.fullmatch(r"\*\*\+25\.0 \(\+1\d\.\d … \+3\d\.\d\)\*\*", lines["clean"][3])
+    assert [cell[:4] for cell in lines["typos 5 %"][:3]] == ["90.0", "40.0", "88.0"]
+    assert [cell[:4] for cell in lines["skew 1:100"][:3]] == ["90.0", "40.0", "88.0"]
+    assert "- typos 5 %: loraloom -5.0, TF-IDF + SVM -30.0, full fine-tuning -6.0" in text
+    assert "- each training row once more, with typos in 5 % of its characters helps in 1 of 3 lines and harms" in text
+    assert "- `class_weight: balanced` helps in 4 of 4 lines and harms in none." in text  # 10 wrong in place of 20
+    assert "nan" not in text
+
+
+def test_a_study_that_is_half_done_compares_what_both_have(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    for path in (tmp_path / "trials").glob("full-*-1.json"):
+        path.unlink()
+    for path in (tmp_path / "trials").glob("full-noise*.json"):
+        path.unlink()
+    assert "| noise 5 % | 90.0" in (text := page(tmp_path))
+    assert "not run" in text
+
+
+def test_predictions_for_other_rows_are_refused(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    write_json(tmp_path / "truth.json", {"labels": ["a"], "true": {CLEAN: "0" * 100, OTHER_SOURCE: "0" * 20}})
+    with pytest.raises(ValueError, match="200 predictions for 100 rows; run the study anew"):
+        page(tmp_path)
+
+
+def test_the_picture_is_drawn(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    draw(tmp_path, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
