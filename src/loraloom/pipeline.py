@@ -71,7 +71,7 @@ def search(
     placement.check()
     refuse_missing(recipe.report_to)
     refuse_taken(Path(out))
-    recipe = default_space(_anchored(recipe))
+    recipe = default_space(_anchored(recipe), deadline=clock.max_seconds is not None)
     engine = choose_engine(recipe, profile=profile)
     place = _prepare(recipe, watcher, allow_leak, in_memory)
     made = {

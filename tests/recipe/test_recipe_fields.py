@@ -50,7 +50,7 @@ FIELDS = {
         "bf16",
         "seed",
     ],
-    "search": ["sampler", "n_trials", "pruner", "resource", "seeds", "metric"],
+    "search": ["sampler", "n_trials", "pruner", "resource", "epochs", "seeds", "metric"],
     "budget": ["max_trainable_parameters", "max_seconds", "max_memory_gb"],
 }
 
@@ -183,3 +183,12 @@ def test_the_schema_refuses_unknown_fields() -> None:
     schema = json_schema()
     assert schema["additionalProperties"] is False
     assert all(section["additionalProperties"] is False for section in schema["$defs"].values())
+
+
+@pytest.mark.parametrize(
+    ("written", "count", "layers"),
+    [("top-half", 12, range(6, 12)), ("top-half", 7, range(3, 7)), (None, 3, range(3)), ([1, 2], 4, (1, 2))],
+)
+def test_the_layers_that_are_adapted(written: Any, count: int, layers: Any) -> None:
+    lora = read_recipe({"lora": {"layers_to_transform": written}}).lora
+    assert lora.layers(count) == tuple(layers)

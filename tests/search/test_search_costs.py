@@ -11,6 +11,10 @@ from loraloom.search.costs import CAUTION, NEWEST, Costs, Measured, measured
 
 CONFIGURATION = read_recipe({"backbone": {"model": "m"}, "train": {"num_train_epochs": 2}}).configuration({})
 
+TOP = read_recipe(
+    {"backbone": {"model": "m", "dropout": "off"}, "lora": {"layers_to_transform": "top-half"}}
+).configuration({})
+
 
 def _one(seconds: float, **changes: Any) -> Measured:
     values = {"model": "m", "max_length": 128, "batch": 16, "eval_row_seconds": 0.001, "beside_seconds": 1.0}
@@ -37,7 +41,7 @@ def test_what_was_not_timed_is_taken_to_be_as_slow_as_the_slowest_that_is_like_i
 
 
 def test_what_was_timed_of_the_same_layers_and_modules_comes_first() -> None:
-    costs = Costs([_one(0.5, adapted="None None", batch=8), _one(0.9, adapted="None [11]", batch=8)])
+    costs = Costs([_one(0.5, adapted="None", batch=8), _one(0.9, adapted="None [11]", batch=8)])
     assert costs.train_row_seconds(CONFIGURATION) == 0.5
     top = read_recipe({"backbone": {"model": "m"}, "lora": {"layers_to_transform": [[10, 11]]}})
     assert costs.train_row_seconds(top.configuration({})) == 0.9
@@ -55,8 +59,14 @@ def test_what_was_timed_comes_back_as_it_was_measured() -> None:
 
 def test_states_of_frozen_layers_are_paid_for_once_for_the_same_rows() -> None:
     costs = Costs([_one(0.01, prefix_row_seconds=0.02, train_rows=64), _one(0.01, train_rows=64)])
-    assert costs.prefix_seconds(CONFIGURATION, 64, 20) == 0
-    assert costs.prefix_seconds(CONFIGURATION, 1000, 200) == pytest.approx(CAUTION * 1200 * 0.02)
-    assert Costs([_one(0.01)]).prefix_seconds(CONFIGURATION, 1000, 200) == 0
+    assert costs.prefix_seconds(TOP, 64, 20) == 0
+    assert costs.prefix_seconds(TOP, 1000, 200) == pytest.approx(CAUTION * 1200 * 0.02)
+    assert Costs([_one(0.01)]).prefix_seconds(TOP, 1000, 200) == 0
+    assert costs.prefix_seconds(CONFIGURATION, 1000, 200) == 0  # it adapts every layer
     kept = Costs(Measured(**values) for values in costs.as_json())
-    assert kept.prefix_seconds(CONFIGURATION, 1000, 200) == costs.prefix_seconds(CONFIGURATION, 1000, 200)
+    assert kept.prefix_seconds(TOP, 1000, 200) == costs.prefix_seconds(TOP, 1000, 200)
+
+
+def test_states_that_were_read_say_nothing_of_what_it_takes_to_compute_them() -> None:
+    computed, read = _one(0.01, prefix_row_seconds=0.02, train_rows=64), _one(0.01, prefix_row_seconds=1e-5)
+    assert Costs([computed, read]).prefix_seconds(TOP, 1000, 0) == Costs([computed]).prefix_seconds(TOP, 1000, 0) > 0

@@ -41,14 +41,22 @@ def test_a_preset_says_where_it_stands_on_every_axis_of_the_default_space(preset
     assert SPACE.keys() <= preset.values.keys()
 
 
-def test_the_first_preset_of_the_default_space_is_the_best_run_of_the_contest() -> None:
+def test_the_second_preset_of_the_default_space_is_the_best_run_of_the_contest() -> None:
     recipe = default_space(_recipe({}))
-    first = recipe.configuration(preset_points(recipe, _all_fit)[0])
+    second = recipe.configuration(preset_points(recipe, _all_fit)[1])
     contest = {
         "lora": {"r": 4, "lora_alpha": 16, "lora_dropout": 0, "bias": "lora_only"},
         "train": {"optim": "adam", "learning_rate": 1e-3, "lr_scheduler_type": "constant", "num_train_epochs": 1},
     }
-    assert first == read_recipe(contest).configuration({})
+    assert second == read_recipe(contest).configuration({})
+
+
+def test_the_warm_up_measures_what_the_first_preset_takes() -> None:
+    recipe = default_space(_recipe({}))
+    first = preset_points(recipe, _all_fit)[0]
+    choices = {name: axis for name, axis in recipe.axes.items() if isinstance(axis, Choices)}
+    del choices["train.num_train_epochs"]
+    assert {name: first[name] for name in choices} == {name: axis.first for name, axis in choices.items()}
 
 
 def test_all_presets_are_different_points_of_the_default_space() -> None:

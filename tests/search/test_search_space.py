@@ -57,3 +57,21 @@ def test_a_recipe_that_writes_the_whole_space_leaves_nothing_to_vary() -> None:
         values.setdefault(section, {})[leaf] = Recipe().base(name)
     with pytest.raises(RecipeError, match=r"^search\.sampler: 'auto' has nothing to vary: .*lora\.r, .*leave some out"):
         default_space(_auto(values))
+
+
+def test_under_a_deadline_epochs_are_as_many_as_the_time_allows() -> None:
+    searched = default_space(_auto(), deadline=True)
+    assert searched.search.epochs == "clock"
+    assert searched.axes.keys() == SPACE.keys() - {"train.num_train_epochs"}
+
+
+def test_epochs_that_the_recipe_writes_are_not_changed_by_a_deadline() -> None:
+    searched = default_space(_auto({"train": {"num_train_epochs": 3}}), deadline=True)
+    assert (searched.search.epochs, searched.train.num_train_epochs) == ("recipe", 3)
+    axes = _auto({"lora": {"r": [2, 4]}})
+    assert default_space(axes, deadline=True) is axes
+
+
+def test_a_list_of_models_is_searched_together_with_the_space() -> None:
+    searched = default_space(_auto({"backbone": {"model": ["demo", "roberta-base"]}}))
+    assert searched.axes.keys() == SPACE.keys() | {"backbone.model"}

@@ -45,12 +45,13 @@ def resolve(lora: Lora, linears: tuple[Linear, ...], architecture: str) -> tuple
     chosen = linears if lora.target_modules == "all-linear" else _named(lora, linears, architecture)
     if lora.layers_to_transform is not None:
         have = sorted({linear.layer for linear in linears if linear.layer is not None})
-        unknown = sorted(set(lora.layers_to_transform) - set(have))
+        layers = set(lora.layers(len(have)))
+        unknown = sorted(layers - set(have))
         if unknown:
             raise BackboneError(
                 f"lora.layers_to_transform: {unknown[0]} is not a layer of the model; it has {have[0]} to {have[-1]}"
             )
-        chosen = tuple(linear for linear in chosen if linear.layer in lora.layers_to_transform)
+        chosen = tuple(linear for linear in chosen if linear.layer in layers)
     if not chosen:
         raise BackboneError("lora: no layer is left to adapt; widen lora.target_modules or lora.layers_to_transform")
     return tuple(linear.name for linear in chosen)

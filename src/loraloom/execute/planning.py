@@ -71,7 +71,8 @@ class Planner:
             pace.costs, self._loading = Costs(warmed.measured), warmed.loading_seconds
         self._keep_time_for_the_end()
         if "rungs" in kept:
-            pace.plan = self._extended(Plan(tuple(kept["rungs"]), kept["finalists"], kept["seeds"]))
+            epochs = None if kept.get("epochs") is None else {tuple(key): passes for key, passes in kept["epochs"]}
+            pace.plan = self._extended(Plan(tuple(kept["rungs"]), kept["finalists"], kept["seeds"], epochs))
         else:
             pace.plan = make_plan(pace.task, pace.costs, self._clock.training_seconds_left, pace.slots)
 
@@ -85,7 +86,8 @@ class Planner:
             return kept
         if pace.task.rows(new.top) <= pace.task.rows(kept.top):
             return kept
-        return Plan((*kept.rungs, new.top), new.finalists or kept.finalists or FINALISTS, new.seeds)
+        finalists = new.finalists or kept.finalists or FINALISTS
+        return Plan((*kept.rungs, new.top), finalists, new.seeds, new.epochs or kept.epochs)
 
     @property
     def _training_rows(self) -> int:
@@ -105,6 +107,7 @@ class Planner:
         plan = self.pace.plan
         first = kept.get("first") or asdict(self.outlook(0, 0))
         values = {"rungs": list(plan.rungs), "finalists": plan.finalists, "seeds": plan.seeds, "first": first}
+        values["epochs"] = None if plan.epochs is None else [[list(key), passes] for key, passes in plan.epochs.items()]
         values["measured"] = self.pace.costs.as_json()
         write_sealed(self._path, values)
 
@@ -175,7 +178,8 @@ class Planner:
         except BudgetError:
             return
         if plan.finalists is not None:
-            pace.plan = replace(pace.plan, finalists=plan.finalists, seeds=plan.seeds)
+            epochs = pace.plan.epochs if pace.final_begun else plan.epochs
+            pace.plan = replace(pace.plan, finalists=plan.finalists, seeds=plan.seeds, epochs=epochs)
 
 
 def _read(path: Path) -> dict[str, Any]:

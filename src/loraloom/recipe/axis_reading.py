@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from loraloom.recipe.axes import Axis, Choices, Condition, Range
 from loraloom.recipe.conditions import read_when
-from loraloom.recipe.fields import LIST_FIELDS, SECTIONS
+from loraloom.recipe.fields import LIST_FIELDS, LIST_WORDS, SECTIONS
 from loraloom.recipe.problems import Source, explain
 
 CHOICES_KEYS = ("values", "when", "otherwise")
@@ -29,7 +29,7 @@ def candidates_of(name: str, value: Any) -> list[Any] | None:
     if not isinstance(value, list):
         return None
     if name in LIST_FIELDS:
-        is_axis = not value or any(isinstance(item, list) or item in ("all-linear", None) for item in value)
+        is_axis = not value or any(item is None or isinstance(item, list) or item in LIST_WORDS for item in value)
         return value if is_axis and value else None
     return value
 

@@ -19,8 +19,8 @@ def _one_or_many(value: Any) -> Any:
     return value if value is None or isinstance(value, tuple) else (value,)
 
 
-def _targets(value: Any) -> Any:
-    return value if value == "all-linear" else _one_or_many(value)
+def _word_or_many(value: Any) -> Any:
+    return value if isinstance(value, str) and value in LIST_WORDS else _one_or_many(value)
 
 
 def _trackers(value: Any) -> Any:
@@ -33,13 +33,18 @@ def _trackers(value: Any) -> Any:
 
 Name = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Name, ...], Field(min_length=1), BeforeValidator(_one_or_many)]
-Layers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), BeforeValidator(_one_or_many)]
+Layers = Annotated[
+    Literal["top-half"] | Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)],
+    BeforeValidator(_word_or_many),
+]
 Tracker = Literal["tensorboard", "mlflow", "wandb", "trackio"]
 Trackers = Annotated[
     tuple[Tracker, ...],
     BeforeValidator(_trackers, json_schema_input_type=tuple[Tracker, ...] | Tracker | Literal["none"]),
 ]
-Targets = Annotated[Literal["all-linear"] | Annotated[tuple[Name, ...], Field(min_length=1)], BeforeValidator(_targets)]
+Targets = Annotated[
+    Literal["all-linear"] | Annotated[tuple[Name, ...], Field(min_length=1)], BeforeValidator(_word_or_many)
+]
 
 
 class Section(BaseModel):
@@ -97,11 +102,19 @@ class Lora(Section):
         None,
         description="Names of the layers to adapt, or all-linear; by default PEFT's choice for the model.",
     )
-    layers_to_transform: Layers | None = Field(None, description="Numbers of the layers to adapt, from 0.")
+    layers_to_transform: Layers | None = Field(
+        None, description="Numbers of the layers to adapt, from 0, or top-half: the upper half of the model's."
+    )
     use_rslora: bool = Field(False, description="Scale by lora_alpha / sqrt(r).")
     init_lora_weights: Literal[True, "gaussian"] = Field(
         True, description="true: A Kaiming-uniform, B zero; gaussian: A normal with deviation 1/r, B zero."
     )
+
+    def layers(self, count: int) -> tuple[int, ...]:
+        """Numbers of the layers that are adapted, of a model that has `count`."""
+        if self.layers_to_transform == "top-half":
+            return tuple(range(count // 2, count))
+        return tuple(range(count)) if self.layers_to_transform is None else self.layers_to_transform
 
 
 class Head(Section):
@@ -170,6 +183,11 @@ class Search(Section):
     resource: Literal["rows", "epochs"] = Field(
         "rows", description="What halving and hyperband give more of to better ones: training rows, or epochs."
     )
+    epochs: Literal["auto", "recipe", "clock"] = Field(
+        "auto",
+        description="recipe: train.num_train_epochs; clock: as many as let a finalist use its share of the time; auto: "
+        "clock for auto's own space under a deadline, else recipe.",
+    )
     seeds: int = Field(1, ge=1, description="Trials of each configuration, with train.seed, train.seed + 1, …")
     metric: Literal["accuracy", "macro_f1"] = Field("accuracy", description="What is maximised on validation.")
 
@@ -203,3 +221,5 @@ SECTIONS: dict[str, type[Section]] = {
 NOT_AXES = {f"data.{name}" for name in Data.model_fields if name != "max_length"} | {"backbone.revision"}
 LIST_FIELDS = {"data.text_column", "lora.target_modules", "lora.layers_to_transform"}
 """Fields of which one value may be a list."""
+LIST_WORDS = "all-linear", "top-half"
+"""What such a field may hold instead of a list."""

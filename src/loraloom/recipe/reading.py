@@ -20,7 +20,7 @@ from loraloom.errors import RecipeError
 from loraloom.recipe.axes import Axis, Range, Recipe
 from loraloom.recipe.axis_reading import base_of, candidates_of, read_axis
 from loraloom.recipe.conditions import check_conditions
-from loraloom.recipe.fields import LIST_FIELDS, NOT_AXES, SECTIONS
+from loraloom.recipe.fields import LIST_FIELDS, LIST_WORDS, NOT_AXES, SECTIONS
 from loraloom.recipe.problems import Source, explain, kind
 from loraloom.shipped import find_recipe
 
@@ -178,7 +178,7 @@ def _override(source: Source, text: str) -> None:
 def _scalar_or_yaml(written: str, name: str) -> Any:
     """`2,4,8` is a list; all else is YAML."""
     bare = not set(written) & set("[]{}\"'")
-    if bare and ("," in written or (name in LIST_FIELDS and written.strip() not in ("all-linear", "null"))):
+    if bare and ("," in written or (name in LIST_FIELDS and written.strip() not in (*LIST_WORDS, "null"))):
         return [_Yaml12Loader(part.strip()).get_single_data() for part in written.split(",")]
     return _Yaml12Loader(written).get_single_data()
 

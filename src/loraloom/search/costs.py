@@ -18,7 +18,11 @@ NEWEST = 4
 CAUTION = 1.1
 """Estimates are raised by this: a trial that is begun shall end in time."""
 
+FILLED = 0.1
+"""States of frozen layers that took less than this share of a validated row's time were read, not computed."""
+
 Key = tuple[str, str, int, int]
+"""Model, what is trained of it and how, longest text, batch size: what a row's seconds depend on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class Measured:
     prefix_row_seconds: float = 0.0
     train_rows: int = 0
     adapted: str = ""
-    """Which layers and modules: what lies below them costs no gradient."""
+    """Which layers and modules, since what lies below them costs no gradient; and whether muon trains them."""
 
 
 class Costs:
@@ -55,7 +59,7 @@ class Costs:
         key = one.model, one.adapted, one.max_length, one.batch
         self._newest.setdefault(key, deque(maxlen=NEWEST)).append(one)
         self._trained.add((one.model, one.train_rows))
-        if one.prefix_row_seconds > 0:
+        if one.prefix_row_seconds > FILLED * one.eval_row_seconds:
             self._prefix[one.model] = one
 
     @property
@@ -84,16 +88,17 @@ class Costs:
 
     def prefix_seconds(self, configuration: Configuration, train_rows: int, eval_rows: int) -> float:
         """Seconds for the states of frozen layers, by the first trial on these rows; 0 where none are kept."""
-        model = configuration.backbone.model
+        model, lora = configuration.backbone.model, configuration.lora
+        if configuration.backbone.dropout == "keep" or (lora.layers_to_transform is None or lora.bias == "all"):
+            return 0.0
         if model not in self._prefix or (model, train_rows) in self._trained:
             return 0.0
         return CAUTION * (train_rows + eval_rows) * self._prefix[model].prefix_row_seconds
 
     def _like(self, configuration: Configuration) -> list[Measured]:
         """The newest measurements of trials like this one, or the slowest of those that are most like it."""
-        data, train = configuration.data, configuration.train
-        model, adapted, batch = configuration.backbone.model, _adapted(configuration), train.per_device_train_batch_size
-        key = model, adapted, data.max_length, batch
+        key = key_of(configuration)
+        model, adapted, *_ = key
         if key in self._newest:
             return list(self._newest[key])
         same_model = [found for (name, *_), found in self._newest.items() if name == model]
@@ -105,6 +110,12 @@ class Costs:
         """Plain values, for `plan.json`."""
         newest = [one for found in self._newest.values() for one in found]
         return [asdict(one) for one in dict.fromkeys([*self._prefix.values(), *newest])]
+
+
+def key_of(configuration: Configuration) -> Key:
+    """What a row of this configuration is as dear as."""
+    batch = configuration.train.per_device_train_batch_size
+    return configuration.backbone.model, _adapted(configuration), configuration.data.max_length, batch
 
 
 def measured(
@@ -135,7 +146,10 @@ def measured(
 
 def _adapted(configuration: Configuration) -> str:
     lora = configuration.lora
-    return f"{lora.target_modules} {lora.layers_to_transform}"
+    layers = "" if lora.layers_to_transform is None else f" {lora.layers_to_transform} {configuration.backbone.dropout}"
+    # Its products are as many for a batch of few rows as for one of many.
+    optimizer = " muon" if configuration.train.optim == "muon" else ""
+    return f"{lora.target_modules}{layers}{optimizer}"
 
 
 def _late(values: Iterable[float]) -> float:

@@ -21,6 +21,8 @@ class Pace:
     slots: int = 1
     nothing_yet: bool = False
     """No trial was begun: the first one is, whatever seconds the planning itself took; its deadline bounds it."""
+    final_begun: bool = False
+    """A trial of the last rung was begun: those that are compared with it have as many epochs."""
 
     @property
     def limited(self) -> bool:
@@ -32,7 +34,7 @@ class Pace:
         if self.task is None or not self.costs.known:
             return 0.0
         task = self.task
-        return self.costs.seconds(self.plan.evaluated(configuration, rows), task.rows(rows), task.validated(rows))
+        return self.costs.seconds(self.plan.planned(configuration, rows), task.rows(rows), task.validated(rows))
 
     def allows(self, configuration: Configuration, rows: int | None, keep: float = 0.0) -> bool:
         """Whether such a trial would end in time, with `keep` seconds of training left after it."""
@@ -53,6 +55,7 @@ class Pace:
         left, task = self.clock.training_seconds_left, self.task
         if left is None or task is None:
             return most
+        configuration = self.plan.planned(configuration, most)
         prefix = self._prefix_seconds(configuration)
         if self.seconds(configuration, most) + prefix <= left:
             return most

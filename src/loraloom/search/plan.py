@@ -6,6 +6,10 @@ different rows can't be compared. Three shapes:
 - all: every configuration on all rows with all seeds, where that fits the time or no pruner is asked for;
 - rungs: configurations are tried on few rows, the better ones on more, and finalists on all with repeated seeds;
 - fewer rows: as either, on a stratified part, where not even one finalist fits on all rows.
+
+Where `search.epochs` is by the clock, a finalist has as many passes as let it use its share of the time, more of them
+where a row is cheaper: so models, and adapted layers, are compared by what they reach in the same time, on every rung.
+Passes over all rows come before finalists and seeds. A larger model may have less than one pass.
 """
 
 from __future__ import annotations
@@ -13,17 +17,23 @@ from __future__ import annotations
 import itertools
 import math
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from loraloom.errors import BudgetError
 from loraloom.recipe import Configuration, Recipe
-from loraloom.search.costs import Costs
+from loraloom.search.costs import Costs, Key, key_of
 from loraloom.search.ladder import ladder
 
 FINALISTS = 3
 FINALS_SHARE = 0.6
 """Of the time, at most, for the finalists on all rows; the rest finds them."""
+CLOCKED_SHARE = 0.7
+"""The same, where epochs are by the clock: better trained is worth more than better searched."""
+EPOCHS = (16, 12, 8, 6, 5, 4, 3, 2.5, 2, 1.6, 1.3, 1, 0.8, 0.65, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05)
+"""Passes that are given, most first."""
+MOST_EPOCHS, MANY_ROWS = 4, 16_000
+"""Passes at most, where they come to this many rows; fewer rows are seen more often."""
 PREFIX_PARTS = 1.5
 """The states of frozen layers are computed for all rows, and for the part of each rung: thirds of thirds."""
 LEAST_ROWS = 32
@@ -33,23 +43,33 @@ LEAST_EVAL_ROWS = 200
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`rungs` are rows, rising; None is all rows. `finalists` is None where every configuration is trained in full."""
+    """`rungs` are rows, rising; None is all rows. `finalists` is None where every configuration is trained in full.
+
+    `epochs` are passes by what a row is as dear as; None where the recipe says how many.
+    """
 
     rungs: tuple[int | None, ...] = (None,)
     finalists: int | None = None
     seeds: int = 1
+    epochs: Mapping[Key, float] | None = None
 
     @property
     def top(self) -> int | None:
         """The rows of the last rung."""
         return self.rungs[-1]
 
-    def evaluated(self, configuration: Configuration, rows: int | None) -> Configuration:
+    def planned(self, configuration: Configuration, rows: int | None) -> Configuration:
         """A configuration as it is tried on `rows`: below the last rung, its end is all that is asked of it."""
-        if self.rung(rows) == len(self.rungs) - 1:
-            return configuration
-        train = configuration.train.model_copy(update={"eval_strategy": "end"})
-        return configuration.model_copy(update={"train": train})
+        update: dict[str, object] = {}
+        if self.epochs is not None:
+            update["num_train_epochs"] = self.epochs.get(key_of(configuration), min(self.epochs.values()))
+        if not self.is_last(rows):
+            update["eval_strategy"] = "end"
+        return _with_train(configuration, update) if update else configuration
+
+    def is_last(self, rows: int | None) -> bool:
+        """Whether a trial on `rows` is on the last rung."""
+        return self.rung(rows) == len(self.rungs) - 1
 
     def rung(self, rows: int | None) -> int:
         """The rung that a trial on `rows` belongs to: the highest that has no more rows."""
@@ -71,21 +91,27 @@ class Task:
     classes: int
     configurations: int | None
 
-    def dearest(self, costs: Costs) -> Configuration:
-        """What takes longest: of the models, lengths, batch sizes and adapted layers, with as many epochs as any."""
+    def kinds(self) -> list[Configuration]:
+        """What differs in cost: models, lengths, batches, optimizers and adapted layers; with as many epochs as any."""
         recipe = self.recipe
         epochs = max(recipe.values("train.num_train_epochs"))
         varied = (
             "backbone.model",
+            "backbone.dropout",
             "data.max_length",
             "train.per_device_train_batch_size",
+            "train.optim",
             "lora.target_modules",
             "lora.layers_to_transform",
         )
-        found = [
+        return [
             recipe.configuration({"train.num_train_epochs": epochs, **dict(zip(varied, values, strict=True))})
             for values in itertools.product(*(recipe.values(name) for name in varied))
         ]
+
+    def dearest(self, costs: Costs) -> Configuration:
+        """What takes longest."""
+        found = self.kinds()
         return (
             max(found, key=lambda one: costs.seconds(one, self.train_rows, self.eval_rows)) if costs.known else found[0]
         )
@@ -114,6 +140,8 @@ def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int = 1) -
     everything = Plan(seeds=search.seeds)
     if seconds is None:
         return _with_rungs(task, task.train_rows, FINALISTS, search.seeds) if by_rows else everything
+    if search.epochs == "clock":
+        return _by_the_clock(task, costs, seconds, slots)
     dearest = task.dearest(costs)
     seconds -= PREFIX_PARTS * costs.prefix_seconds(dearest, task.train_rows, task.eval_rows)
 
@@ -138,13 +166,63 @@ def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int = 1) -
     return _with_rungs(task, top, 1, 1)
 
 
+def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
+    """Passes that let a finalist use the finals' share of `seconds`; more finalists and seeds where it can't."""
+    kinds, wanted = task.kinds(), task.recipe.search.seeds
+    once = min((_with_epochs(kind, 1) for kind in kinds), key=costs.train_row_seconds)
+    seconds -= PREFIX_PARTS * max(costs.prefix_seconds(kind, task.train_rows, task.eval_rows) for kind in kinds)
+
+    def taken(rows: int) -> float:
+        return costs.seconds(once, rows, task.validated(task.rung_of(rows)))
+
+    share = CLOCKED_SHARE * seconds
+    if taken(task.train_rows) > share:
+        share = min(seconds, max(share, taken(_least_rows(task))))
+        top = _most_rows(task, taken, share)
+        if len(ladder(top, task.classes)) == 1:  # too few rows to choose on: all the time goes to one trial
+            top, share = _most_rows(task, taken, seconds), seconds
+            return Plan((task.rung_of(top),), 1, 1, _passes(task, costs, kinds, top, share))
+        return _with_rungs(task, top, 1, 1, _passes(task, costs, kinds, top, share))
+    epochs = _passes(task, costs, kinds, task.train_rows, share)
+    dearest = max(
+        costs.seconds(_with_epochs(kind, epochs[key_of(kind)]), task.train_rows, task.eval_rows) for kind in kinds
+    )
+    for finalists, seeds in _smaller_and_smaller(wanted):
+        if _rounds(finalists * seeds, slots) * dearest <= share:
+            return _with_rungs(task, task.train_rows, finalists, seeds, epochs)
+    return _with_rungs(task, task.train_rows, 1, 1, epochs)
+
+
+def _passes(task: Task, costs: Costs, kinds: Iterable[Configuration], rows: int, seconds: float) -> dict[Key, float]:
+    """For each kind the most of `EPOCHS` over `rows` that end in `seconds`."""
+    validated = task.validated(task.rung_of(rows))
+    most = min(EPOCHS[0], max(MOST_EPOCHS, math.ceil(MANY_ROWS / rows)))
+    found: dict[Key, float] = {}
+    for kind in kinds:
+        fitting = (
+            epochs
+            for epochs in EPOCHS
+            if epochs <= most and costs.seconds(_with_epochs(kind, epochs), rows, validated) <= seconds
+        )
+        found[key_of(kind)] = next(fitting, EPOCHS[-1])
+    return found
+
+
+def _with_epochs(configuration: Configuration, epochs: float) -> Configuration:
+    return _with_train(configuration, {"num_train_epochs": epochs})
+
+
+def _with_train(configuration: Configuration, update: Mapping[str, object]) -> Configuration:
+    return configuration.model_copy(update={"train": configuration.train.model_copy(update=update)})
+
+
 def _rounds(trials: int, slots: int) -> int:
     return math.ceil(trials / slots)
 
 
-def _with_rungs(task: Task, top: int, finalists: int, seeds: int) -> Plan:
+def _with_rungs(task: Task, top: int, finalists: int, seeds: int, epochs: Mapping[Key, float] | None = None) -> Plan:
     rungs = ladder(top, task.classes)
-    return Plan(tuple(task.rung_of(rows) for rows in rungs), finalists, seeds)
+    return Plan(tuple(task.rung_of(rows) for rows in rungs), finalists, seeds, epochs)
 
 
 def _smaller_and_smaller(seeds: int) -> list[tuple[int, int]]:

@@ -116,6 +116,9 @@ class Proposals:
     def _update(self) -> None:
         if self._tried.update():
             self._visited = 0
+        if self._pace.plan.epochs is not None and not self._pace.final_begun:
+            entries = (entry for found in self._tried.by_key.values() for entry in found)
+            self._pace.final_begun = any(self._pace.plan.is_last(entry.rows) for entry in entries)
         self._pace.nothing_yet = not len(self._tried)
 
     def _repeated(self) -> Proposal | None:
@@ -176,6 +179,7 @@ class Proposals:
         return None
 
     def _begin(self, wanted: Wanted) -> Proposal:
+        self._pace.final_begun |= self._pace.plan.epochs is not None and self._pace.plan.is_last(wanted.rows)
         return self._proposal(self._ask(json.loads(wanted.key), wanted.seed_index, wanted.rows))
 
     def _ask(self, params: Mapping[str, Any] | None, seed_index: int, rows: int | None) -> Entry:
@@ -214,7 +218,7 @@ class Proposals:
             # Of fewer steps as many would be a larger part: a rung shall show the schedule that the finals have.
             share = self._pace.task.rows(rows) / self._pace.task.train_rows
             train = train.model_copy(update={"warmup_steps": int(train.warmup_steps * share)})
-        return point, self._pace.plan.evaluated(base.model_copy(update={"train": train, "data": data}), rows)
+        return point, self._pace.plan.planned(base.model_copy(update={"train": train, "data": data}), rows)
 
 
 def make_sampler(recipe: Recipe, asked: int, rejected: int = 0) -> optuna.samplers.BaseSampler:

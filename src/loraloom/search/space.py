@@ -1,8 +1,9 @@
 """The space that `auto` searches where a recipe has no axes: what matters for a LoRA classifier, in sensible ranges.
 
 What the recipe writes stays as it is written. Numbers are ranges, so that the sampler knows that 8 lies between 4 and
-16. Not varied: dropout of the adapters, which short trainings hardly need; sgd, which needs rates far above this range.
-Decay is varied with adamw alone: without decay adamw is adam.
+16. Under a deadline epochs are no axis: a finalist has as many as fit (`search.epochs`). Not varied: dropout
+of the adapters, which short trainings hardly need; sgd, which needs rates far above this range. Decay is varied with
+adamw alone: without decay adamw is adam.
 """
 
 from __future__ import annotations
@@ -13,35 +14,51 @@ from loraloom.errors import RecipeError
 from loraloom.recipe import Axis, Choices, Condition, Range, Recipe
 from loraloom.recipe.conditions import without_impossible
 
+# The first of the choices are those of the first preset, so that the warm-up measures what that takes.
 SPACE: dict[str, Axis] = {
+    "backbone.dropout": Choices(("off", "keep")),
     "lora.r": Range(1, 32, log=True),
     "lora.lora_alpha": Range(8, 64, log=True),
-    "lora.bias": Choices(("lora_only", "none")),
-    "lora.target_modules": Choices((None, "all-linear")),
-    "head.kind": Choices(("native", "linear")),
+    "lora.bias": Choices(("none", "lora_only")),
+    "lora.target_modules": Choices(("all-linear", None)),
+    "lora.layers_to_transform": Choices(("top-half", None)),
+    "head.kind": Choices(("linear", "native")),
     "head.pooling": Choices(("native", "mean")),
-    "train.optim": Choices(("adam", "adamw", "muon")),
+    "train.optim": Choices(("adamw", "adam", "muon")),
     "train.weight_decay": Range(0.001, 0.1, log=True, when=(Condition("train.optim", ("adamw",)),)),
     "train.learning_rate": Range(1e-4, 5e-3, log=True),
-    "train.per_device_train_batch_size": Choices((8, 16, 32)),
+    "train.per_device_train_batch_size": Choices((16, 8, 32)),
+    "train.label_smoothing_factor": Choices((0.1, 0.0)),
     "train.num_train_epochs": Choices((1, 2, 4)),
-    "train.lr_scheduler_type": Choices(("constant", "linear", "cosine")),
+    "train.lr_scheduler_type": Choices(("linear", "cosine", "constant")),
     "train.warmup_steps": Range(0, 100, log=False, when=(Condition("train.lr_scheduler_type", ("linear", "cosine")),)),
 }
 
 
-def default_space(recipe: Recipe) -> Recipe:
+_EPOCHS, _MODEL = "train.num_train_epochs", "backbone.model"
+
+
+def default_space(recipe: Recipe, *, deadline: bool = False) -> Recipe:
     """A recipe that asks for `auto` and has no axes, with those of `SPACE` that it does not write; others as they are.
+
+    A list of models is no space of its own: they are searched together with all else. With a `deadline`, epochs that
+    the recipe does not write are as many as the time allows.
 
     Raises:
         RecipeError: it writes every field of the space.
     """
-    if recipe.axes or recipe.search.sampler != "auto":
+    if recipe.axes.keys() - {_MODEL} or recipe.search.sampler != "auto":
         return recipe
-    axes = {name: axis for name, axis in SPACE.items() if not _is_written(recipe, name)}
+    axes = {**recipe.axes, **{name: axis for name, axis in SPACE.items() if not _is_written(recipe, name)}}
+    epochs = recipe.search.epochs
+    if epochs == "auto":
+        epochs = "clock" if deadline and _EPOCHS in axes else "recipe"
+    if epochs == "clock":
+        axes.pop(_EPOCHS, None)
+    recipe = recipe.model_copy(update={"search": recipe.search.model_copy(update={"epochs": epochs})})
     # a condition on a field that the recipe writes may be one that never holds
     searched = without_impossible(recipe.model_copy(update={"axes": axes}), set(SPACE))
-    if not searched.axes:
+    if not searched.axes.keys() - {_MODEL}:
         raise RecipeError(
             "search.sampler: 'auto' has nothing to vary: the recipe writes every field of the default space "
             f"({', '.join(SPACE)}); leave some out, or write a list or a range in one"

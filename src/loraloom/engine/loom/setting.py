@@ -60,8 +60,7 @@ def trained_parameters(model: PeftModel) -> dict[str, Tensor]:
 
 def lowest_layer(lora: Lora, found: Anatomy) -> int:
     """The lowest layer that a recipe trains anything of; 0 where the embeddings' biases are trained, too."""
-    everywhere = lora.bias == "all" or lora.layers_to_transform is None
-    return 0 if everywhere else min(lora.layers_to_transform or range(found.layer_count))
+    return 0 if lora.bias == "all" else min(lora.layers(found.layer_count))
 
 
 def plan_layout(members: Sequence[Member], frozen: FrozenEncoder) -> tuple[Layout, frozenset[str]]:

@@ -1,0 +1,101 @@
+"""Epochs by the clock: a finalist uses its share of the time, whatever its rows cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loraloom.recipe import Recipe, read_recipe
+from loraloom.search.costs import Costs, Measured, key_of
+from loraloom.search.plan import CLOCKED_SHARE, EPOCHS, MOST_EPOCHS, Plan, Task, make_plan
+
+EVAL_ROWS = 500
+SMALL, LARGE = "small", "large"
+
+
+def _recipe(**search: Any) -> Recipe:
+    axes = {"backbone": {"model": [SMALL, LARGE]}, "lora": {"target_modules": ["all-linear", None]}}
+    return read_recipe({**axes, "search": {"epochs": "clock", "sampler": "auto", **search}})
+
+
+def _costs(recipe: Recipe) -> Costs:
+    """A row of the large model is eight times as dear, one with all layers adapted half as dear again."""
+    found = []
+    for kind in Task(recipe, 1, 1, 2, None).kinds():
+        model, adapted, length, batch = key_of(kind)
+        row = (0.008 if model == LARGE else 0.001) * (1.5 if adapted.startswith("all") else 1)
+        found.append(Measured(model, length, batch, row, row / 3, 0.5, adapted=adapted))
+    return Costs(found)
+
+
+def _plan(rows: int, seconds: float, **search: Any) -> tuple[Plan, Task, Costs]:
+    recipe = _recipe(**search)
+    task, costs = Task(recipe, rows, EVAL_ROWS, 4, None), _costs(recipe)
+    return make_plan(task, costs, seconds), task, costs
+
+
+def _seconds(plan: Plan, task: Task, costs: Costs) -> list[float]:
+    return [costs.seconds(plan.planned(kind, None), task.rows(plan.top), EVAL_ROWS) for kind in task.kinds()]
+
+
+@given(st.integers(2_000, 200_000), st.floats(60, 20_000))
+def test_every_kind_of_finalist_ends_in_the_share_of_the_finals(rows: int, seconds: float) -> None:
+    plan, task, costs = _plan(rows, seconds)
+    assert plan.epochs is not None
+    share = 1 if len(plan.rungs) == 1 else CLOCKED_SHARE
+    for taken, passes in zip(_seconds(plan, task, costs), plan.epochs.values(), strict=True):
+        assert taken <= 1.001 * share * seconds or passes == EPOCHS[-1]
+
+
+def test_the_cheaper_a_row_is_the_more_passes_it_gets() -> None:
+    plan, task, costs = _plan(50_000, 300)
+    passes = {key_of(kind)[:2]: plan.planned(kind, None).train.num_train_epochs for kind in task.kinds()}
+    assert passes == {
+        (SMALL, "all-linear"): 2.5,
+        (SMALL, "None"): 3,
+        (LARGE, "all-linear"): 0.3,
+        (LARGE, "None"): 0.4,
+    }
+    assert min(_seconds(plan, task, costs)) > 0.7 * max(_seconds(plan, task, costs))
+    assert plan.top is None
+
+
+def test_lower_rungs_have_as_many_passes_as_the_finals() -> None:
+    plan, task, _ = _plan(50_000, 300)
+    kind = task.kinds()[0]
+    assert plan.planned(kind, plan.rungs[0]).train.num_train_epochs == plan.planned(kind, None).train.num_train_epochs
+
+
+def test_more_time_than_passes_can_use_goes_to_finalists_and_seeds() -> None:
+    plan, _, _ = _plan(20_000, 20_000, seeds=3)
+    assert plan.epochs is not None
+    assert set(plan.epochs.values()) == {MOST_EPOCHS}
+    assert (plan.finalists, plan.seeds) == (3, 3)
+
+
+def test_few_rows_are_seen_more_often_than_many() -> None:
+    few, many = _plan(500, 20_000)[0].epochs, _plan(20_000, 20_000)[0].epochs
+    assert few is not None
+    assert many is not None
+    assert min(few.values()) > max(many.values())
+
+
+def test_where_no_model_sees_all_rows_once_the_fastest_sees_a_part_once() -> None:
+    plan, task, _ = _plan(1_000_000, 100)
+    assert plan.top is not None
+    assert plan.top < 1_000_000
+    fastest = next(kind for kind in task.kinds() if key_of(kind)[:2] == (SMALL, "None"))
+    assert plan.planned(fastest, plan.top).train.num_train_epochs == 1
+
+
+def test_without_a_deadline_epochs_are_the_recipes() -> None:
+    recipe = _recipe()
+    assert make_plan(Task(recipe, 50_000, EVAL_ROWS, 4, None), _costs(recipe), None).epochs is None
+
+
+@pytest.mark.parametrize("seconds", [30.0, 300.0, 3_000.0])
+def test_a_plan_made_again_is_the_same(seconds: float) -> None:
+    assert _plan(20_000, seconds)[0] == _plan(20_000, seconds)[0]
