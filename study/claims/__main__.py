@@ -73,9 +73,10 @@ def _do(given: argparse.Namespace) -> None:
         return
     trainer, common = make_trainer(design.recipe, rows_of(design, data), given.runs)
     given.results.mkdir(parents=True, exist_ok=True)
-    kept = Kept(given.results / f"{name}.jsonl", header_of(name, data, {"table": given.table, **common}))
+    stem = name if design.table.family == "contest" else f"{name}-{given.table}"
+    kept = Kept(given.results / f"{stem}.jsonl", header_of(name, data, {"table": given.table, **common}))
     if given.test:
-        tested = Kept(given.results / f"{name}-test.jsonl", header_of_test(name, data, common))
+        tested = Kept(given.results / f"{stem}-test.jsonl", header_of_test(name, data, common))
         read_test_rows(reported(design, judge(design, kept), kept), trainer, tested)
         return
     done = train(design.trials(lambda trial: accuracy_in(kept, trial)), trainer, kept, given.seconds)

@@ -36,6 +36,10 @@ linear layers, a linear head on the mean of the tokens, a linear schedule with w
   says how large it could be.
 - Encoders are those that were to be had: none is RoBERTa-base, and what holds for them need not hold for it.
 """
+_PRESET = """\
+Where a recipe leaves the choice to `auto`, it begins with a preset (`src/loraloom/search/presets.py`). Each of its parts
+is set against what it stands in place of, by the same method; p-values are corrected within this section.
+"""
 _AGAIN = """\
 ## Run it yourself
 
@@ -57,18 +61,27 @@ its own is `recipes/agnews-roberta-base.yaml`, for `loraloom search agnews-rober
 
 def claims_section(found: Sequence[EncoderFound], similar: Sequence[Path], pictures: str) -> str:
     """The page's part on claims, as Markdown; `pictures` is their folder as the page sees it."""
-    lines = [_HOW, *_machine(found), "", *_glance(found), ""]
+    contest = [one for one in found if one.family == "contest"]
+    preset = [one for one in found if one.family == "preset"]
+    lines = [_HOW, *_machine(found), "", *_glance(contest), ""]
     lines += [f"![Every difference with its 95 % interval]({pictures}/claims.svg)", ""]
     lines += [f"![Accuracy by rank, rate, alpha, batch size, dropout and epochs]({pictures}/levels.svg)", ""]
-    lines += ["## The contest's results table, filled", "", *_results(found), ""]
-    lines += ["## Claim by claim", ""]
-    for encoder in found:
-        lines += [f"### {_subject(encoder)}", ""]
-        for claim in encoder.claims:
-            lines += [*_claim(claim), ""]
+    lines += ["## The contest's results table, filled", "", *_results(contest), ""]
+    lines += ["## Claim by claim", "", *_claims(contest)]
+    if preset:
+        lines += ["## What loraloom's first preset is made of", "", _PRESET, *_claims(preset)]
     lines += list(_similarity([json.loads(path.read_text(encoding="utf-8")) for path in similar]))
     lines.append(_AGAIN)
     return "\n".join(lines)
+
+
+def _claims(found: Sequence[EncoderFound]) -> Iterator[str]:
+    for encoder in found:
+        yield f"### {_subject(encoder)}"
+        yield ""
+        for claim in encoder.claims:
+            yield from _claim(claim)
+            yield ""
 
 
 def _machine(found: Sequence[EncoderFound]) -> Iterator[str]:
