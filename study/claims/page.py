@@ -69,7 +69,8 @@ def claims_section(found: Sequence[EncoderFound], similar: Sequence[Path], pictu
     lines += ["## The contest's results table, filled", "", *_results(contest), ""]
     lines += ["## Claim by claim", "", *_claims(contest)]
     if preset:
-        lines += ["## What loraloom's first preset is made of", "", _PRESET, *_claims(preset)]
+        lines += ["## What loraloom's first preset is made of", "", _PRESET]
+        lines += [f"![Each part's difference with its 95 % interval]({pictures}/preset.svg)", "", *_claims(preset)]
     lines += list(_similarity([json.loads(path.read_text(encoding="utf-8")) for path in similar]))
     lines.append(_AGAIN)
     return "\n".join(lines)
