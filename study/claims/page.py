@@ -15,7 +15,7 @@ from study.claims.results import EncoderFound
 _ANSWERS = {
     "holds": "holds",
     "does not hold": "does not hold",
-    "undecided": "undecided",
+    "undecided": "is undecided",
     "not claimed": "–",
 }
 _HOW = """\
@@ -33,7 +33,7 @@ linear layers, a linear head on the mean of the tokens, a linear schedule with w
   where a gap is compared, seeds alone). Levels that are named together are pooled.
 - **Verdicts**: a difference is there where its p, corrected for all contrasts on this page (Holm), is below 0.05; there
   is none beyond half a point where the 95 % interval lies within ±0.5 points; else it is *undecided*, and the interval
-  says how large it could be.
+  says how large it could be. An interval may leave 0 out and the verdict be undecided: of so many, some do by chance.
 - Encoders are those that were to be had: none is RoBERTa-base, and what holds for them need not hold for it.
 """
 _PRESET = """\
@@ -154,15 +154,23 @@ def _claim(claim: ClaimFound) -> Iterator[str]:
     yield ""
     yield "| level | accuracy | each seed | gap, pp | parameters | rate | seconds |"
     yield "| --- | ---: | --- | ---: | ---: | ---: | ---: |"
-    for level in claim.levels:
+    for level in sorted(claim.levels, key=_place):
         yield _level(level)
+
+
+def _place(level: LevelFound) -> float:
+    """Levels that are numbers in their order, others as they are written."""
+    try:
+        return float(level.name)
+    except ValueError:
+        return 0.0
 
 
 def _level(level: LevelFound) -> str:
     seeds = ", ".join(f"{one:.4f}" for one in level.accuracies)
     return (
         f"| {level.name} | {level.accuracy:.4f} | {seeds} | {100 * level.gap:+.1f} | {level.trainable:,} | "
-        f"{level.rate:g} | {level.seconds:.1f} |"
+        f"{level.rate:g} | {level.seconds:,.1f} |"
     )
 
 
