@@ -32,7 +32,10 @@ def write_page(results: Path, docs: Path) -> None:
     if curves:
         parts.append(curve_section(curves, place / "curve.svg", "study/curve.svg"))
     if found:
-        pictures.draw_effects(found, place / "claims.svg")
-        pictures.draw_levels(found, place / "levels.svg")
+        contest, preset = ([one for one in found if one.family == family] for family in ("contest", "preset"))
+        pictures.draw_effects(contest, place / "claims.svg")
+        pictures.draw_levels(contest, place / "levels.svg")
+        if preset:
+            pictures.draw_effects(preset, place / "preset.svg")
         parts.append(claims_section(found, sorted((results / "similarity").glob("*.json")), "study"))
     write_text(docs / "study.md", "\n".join(parts))

@@ -24,7 +24,6 @@ from loraloom.search.proposals import Proposal
 from loraloom.study.durable import is_whole
 from loraloom.study.evidence import read_predicted
 from loraloom.study.record import Evaluation, TrialRecord, read_metrics, read_record
-from loraloom.use.adapter import load
 from study.outcomes import Trained, packed
 
 
@@ -79,6 +78,8 @@ class Trainer:
 
     def tested(self, key: str, configuration: Configuration, rows: str) -> tuple[NDArray[np.bool_], float]:
         """Which test rows a trial has right, and its loss: from its adapter as saved, trained anew where that is gone."""
+        from loraloom.use.adapter import load
+
         self.train(key, configuration, rows)
         test = self.place(rows).data.test
         probabilities = load(self.folder(key, configuration.train.seed)).predict_proba(test.texts)

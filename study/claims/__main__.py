@@ -21,7 +21,6 @@ from study import agnews
 from study.claims.design import TABLES, read_design
 from study.claims.judging import judge
 from study.claims.running import accuracy_in, header_of_test, read_test_rows, reported, rows_of
-from study.claims.similarity import measure
 from study.outcomes import Kept
 from study.page import write_page
 from study.trials import RUNS, header_of, make_trainer, train
@@ -69,13 +68,16 @@ def _do(given: argparse.Namespace) -> None:
     rows = design.table.rows
     data = agnews.load(given.rows or rows.train, given.rows or rows.compared)
     if given.similarity:
+        from study.claims.similarity import measure
+
         measure(given.model, name, data, given.runs, given.results.parent / "similarity" / f"{name}.json")
         return
     trainer, common = make_trainer(design.recipe, rows_of(design, data), given.runs)
     given.results.mkdir(parents=True, exist_ok=True)
-    kept = Kept(given.results / f"{name}.jsonl", header_of(name, data, {"table": given.table, **common}))
+    stem = name if design.table.family == "contest" else f"{name}-{given.table}"
+    kept = Kept(given.results / f"{stem}.jsonl", header_of(name, data, {"table": given.table, **common}))
     if given.test:
-        tested = Kept(given.results / f"{name}-test.jsonl", header_of_test(name, data, common))
+        tested = Kept(given.results / f"{stem}-test.jsonl", header_of_test(name, data, common))
         read_test_rows(reported(design, judge(design, kept), kept), trainer, tested)
         return
     done = train(design.trials(lambda trial: accuracy_in(kept, trial)), trainer, kept, given.seconds)

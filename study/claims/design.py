@@ -86,6 +86,8 @@ class RowCounts(_Words):
 class Table(_Words):
     """A whole design."""
 
+    family: Literal["contest", "preset"] = "contest"
+    """What its claims are about: p-values are corrected within a family."""
     rows: RowCounts
     seeds: tuple[int, ...] = Field(min_length=2)
     tuning_seed: int

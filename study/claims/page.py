@@ -15,7 +15,7 @@ from study.claims.results import EncoderFound
 _ANSWERS = {
     "holds": "holds",
     "does not hold": "does not hold",
-    "undecided": "undecided",
+    "undecided": "is undecided",
     "not claimed": "–",
 }
 _HOW = """\
@@ -33,8 +33,12 @@ linear layers, a linear head on the mean of the tokens, a linear schedule with w
   where a gap is compared, seeds alone). Levels that are named together are pooled.
 - **Verdicts**: a difference is there where its p, corrected for all contrasts on this page (Holm), is below 0.05; there
   is none beyond half a point where the 95 % interval lies within ±0.5 points; else it is *undecided*, and the interval
-  says how large it could be.
+  says how large it could be. An interval may leave 0 out and the verdict be undecided: of so many, some do by chance.
 - Encoders are those that were to be had: none is RoBERTa-base, and what holds for them need not hold for it.
+"""
+_PRESET = """\
+Where a recipe leaves the choice to `auto`, it begins with a preset (`src/loraloom/search/presets.py`). Each of its parts
+is set against what it stands in place of, by the same method; p-values are corrected within this section.
 """
 _AGAIN = """\
 ## Run it yourself
@@ -57,18 +61,28 @@ its own is `recipes/agnews-roberta-base.yaml`, for `loraloom search agnews-rober
 
 def claims_section(found: Sequence[EncoderFound], similar: Sequence[Path], pictures: str) -> str:
     """The page's part on claims, as Markdown; `pictures` is their folder as the page sees it."""
-    lines = [_HOW, *_machine(found), "", *_glance(found), ""]
+    contest = [one for one in found if one.family == "contest"]
+    preset = [one for one in found if one.family == "preset"]
+    lines = [_HOW, *_machine(found), "", *_glance(contest), ""]
     lines += [f"![Every difference with its 95 % interval]({pictures}/claims.svg)", ""]
     lines += [f"![Accuracy by rank, rate, alpha, batch size, dropout and epochs]({pictures}/levels.svg)", ""]
-    lines += ["## The contest's results table, filled", "", *_results(found), ""]
-    lines += ["## Claim by claim", ""]
-    for encoder in found:
-        lines += [f"### {_subject(encoder)}", ""]
-        for claim in encoder.claims:
-            lines += [*_claim(claim), ""]
+    lines += ["## The contest's results table, filled", "", *_results(contest), ""]
+    lines += ["## Claim by claim", "", *_claims(contest)]
+    if preset:
+        lines += ["## What loraloom's first preset is made of", "", _PRESET]
+        lines += [f"![Each part's difference with its 95 % interval]({pictures}/preset.svg)", "", *_claims(preset)]
     lines += list(_similarity([json.loads(path.read_text(encoding="utf-8")) for path in similar]))
     lines.append(_AGAIN)
     return "\n".join(lines)
+
+
+def _claims(found: Sequence[EncoderFound]) -> Iterator[str]:
+    for encoder in found:
+        yield f"### {_subject(encoder)}"
+        yield ""
+        for claim in encoder.claims:
+            yield from _claim(claim)
+            yield ""
 
 
 def _machine(found: Sequence[EncoderFound]) -> Iterator[str]:
@@ -140,15 +154,23 @@ def _claim(claim: ClaimFound) -> Iterator[str]:
     yield ""
     yield "| level | accuracy | each seed | gap, pp | parameters | rate | seconds |"
     yield "| --- | ---: | --- | ---: | ---: | ---: | ---: |"
-    for level in claim.levels:
+    for level in sorted(claim.levels, key=_place):
         yield _level(level)
+
+
+def _place(level: LevelFound) -> float:
+    """Levels that are numbers in their order, others as they are written."""
+    try:
+        return float(level.name)
+    except ValueError:
+        return 0.0
 
 
 def _level(level: LevelFound) -> str:
     seeds = ", ".join(f"{one:.4f}" for one in level.accuracies)
     return (
         f"| {level.name} | {level.accuracy:.4f} | {seeds} | {100 * level.gap:+.1f} | {level.trainable:,} | "
-        f"{level.rate:g} | {level.seconds:.1f} |"
+        f"{level.rate:g} | {level.seconds:,.1f} |"
     )
 
 

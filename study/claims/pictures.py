@@ -65,7 +65,8 @@ def draw_levels(found: Sequence[EncoderFound], path: Path) -> None:
         finish(axes)
     _draw_epochs(grid.flat[5], found)
     finish(grid.flat[5])
-    grid.flat[0].legend(fontsize=8, frameon=False)
+    if grid.flat[0].lines:
+        grid.flat[0].legend(fontsize=8, frameon=False)
     for axes in grid[:, 0]:
         axes.set_ylabel("accuracy on rows not trained on", fontsize=8)
     save(figure, path)

@@ -11,7 +11,7 @@ import numpy as np
 
 from loraloom.metrics import Interval, mcnemar, wilson_interval
 from loraloom.study.durable import write_json
-from study.claims.design import read_design
+from study.claims.design import Design, read_design
 from study.claims.judging import ClaimFound, corrected, judge
 from study.claims.running import reported
 from study.outcomes import Kept
@@ -43,6 +43,7 @@ class EncoderFound:
     """What was found with one encoder; `about` is the first line of its file, without the rows' labels."""
 
     name: str
+    family: str
     about: Mapping[str, Any]
     trials: int
     seconds: float
@@ -52,13 +53,19 @@ class EncoderFound:
 
 
 def judge_all(folder: Path) -> tuple[EncoderFound, ...]:
-    """The encoders whose trials are kept in `folder`; the one with the most trials comes first."""
+    """The encoders whose trials are kept in `folder`, family after family, those with the most trials first."""
     files = [path for path in sorted(folder.glob("*.jsonl")) if not path.stem.endswith(TESTED)]
     kept = sorted((Kept(path) for path in files), key=lambda one: -len(one.all()))
     designs = [read_design(str(one.header["table"]), "demo") for one in kept]
-    judged = corrected([judge(design, one) for design, one in zip(designs, kept, strict=True)])
+    both = list(zip(designs, kept, strict=True))
+    families = [[pair for pair in both if pair[0].table.family == family] for family in ("contest", "preset")]
+    return tuple(one for family in families for one in _family(family, folder))
+
+
+def _family(family: Sequence[tuple[Design, Kept]], folder: Path) -> list[EncoderFound]:
+    judged = corrected([judge(design, one) for design, one in family])
     found = []
-    for design, one, claims in zip(designs, kept, judged, strict=True):
+    for (design, one), claims in zip(family, judged, strict=True):
         test = folder / f"{one.path.stem}{TESTED}.jsonl"
         results: tuple[Result, ...] = ()
         if test.exists():
@@ -67,6 +74,7 @@ def judge_all(folder: Path) -> tuple[EncoderFound, ...]:
         found.append(
             EncoderFound(
                 name=str(one.header["encoder"]),
+                family=design.table.family,
                 about={name: value for name, value in one.header.items() if name != "labels"},
                 trials=len(one.all()),
                 seconds=sum(trial.seconds for trial in one.all()),
@@ -75,7 +83,7 @@ def judge_all(folder: Path) -> tuple[EncoderFound, ...]:
                 results=results,
             )
         )
-    return tuple(found)
+    return found
 
 
 def write(found: Sequence[EncoderFound], path: Path) -> None:
