@@ -228,7 +228,9 @@ def right_rows(scored: dict[str, Any]) -> NDArray[np.bool_]:
     """
     bits = np.unpackbits(np.frombuffer(bytes.fromhex(scored["right"]), dtype=np.uint8))[: scored["rows"]]
     if len(bits) != scored["rows"] or int(bits.sum()) != scored["correct"]:
-        raise DataError(f"a result's rows that are right are {int(bits.sum())}, not {scored['correct']}: it was changed")
+        raise DataError(
+            f"a result's rows that are right are {int(bits.sum())}, not {scored['correct']}: it was changed"
+        )
     return bits.astype(np.bool_)
 
 

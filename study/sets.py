@@ -87,7 +87,8 @@ def _checked(name: str, train: Pairs, tests: dict[str, Pairs], rows: int | None,
     held = {test: _split(pairs, ids, f"{name}, {test}") for test, pairs in tests.items()}
     split, _ = drop_empty(_split(train, ids, name), "training")
     everything_held = Split(
-        tuple(text for one in held.values() for text in one.texts), np.concatenate([one.labels for one in held.values()])
+        tuple(text for one in held.values() for text in one.texts),
+        np.concatenate([one.labels for one in held.values()]),
     )
     nothing = split.take([])
     kept, _, _ = drop_leaks(split, nothing, everything_held, allow_leak=False)
@@ -168,7 +169,9 @@ def held_out_of(pairs: Pairs, share: float) -> tuple[Pairs, Pairs]:
     split, labels = _numbered(pairs)
     test = part_of(split.take(range(len(split))), round(share * len(split)), SEED)
     tested = set(test.texts)
-    rest = [(text, labels[number]) for text, number in zip(split.texts, split.labels, strict=True) if text not in tested]
+    rest = [
+        (text, labels[number]) for text, number in zip(split.texts, split.labels, strict=True) if text not in tested
+    ]
     return rest, [(text, labels[number]) for text, number in zip(test.texts, test.labels, strict=True)]
 
 

@@ -1,6 +1,6 @@
 """What a peer's process does: reads its task, asks the peer, writes the answer. Started by `running.py`.
 
-    python -m study.peers.child PEER TASK.json ANSWER.json
+python -m study.peers.child PEER TASK.json ANSWER.json
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def main() -> None:
         "predictions": [int(number) for number in answer.predictions],
         "settings": answer.settings,
         "peak_mb": _peak_mb(),
-        "packages": {package: found for package in (*_NAMED, *sys.stdin.read().split()) if (found := _version(package))},
+        "packages": {
+            package: found for package in (*_NAMED, *sys.stdin.read().split()) if (found := _version(package))
+        },
     }
     unfinished = Path(f"{answer_file}.new")
     unfinished.write_text(json.dumps(content), encoding="utf-8")

@@ -75,7 +75,9 @@ def make(peer: Peer) -> dict[str, Any]:
         if done.returncode != 0:
             return found | {"installed": False, "reason": _reason(done.stderr, folder)}
     write_json(folder / _READY, {"packages": list(peer.packages)})
-    listed = subprocess.run([python, "-m", "pip", "list", "--format", "json"], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        [python, "-m", "pip", "list", "--format", "json"], capture_output=True, text=True, check=True
+    )
     versions = {package["name"].lower(): package["version"] for package in json.loads(listed.stdout)}
     return found | {"installed": True, "versions": versions}
 
@@ -89,7 +91,9 @@ def _reason(said: str, folder: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m study.peers.environments", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m study.peers.environments", description=(__doc__ or "").split("\n")[0]
+    )
     able = [peer.name for peer in PEERS.values() if peer.packages]
     parser.add_argument("peers", nargs="*", metavar="PEER", help=f"to make anew, some of {', '.join(able)}")
     given = parser.parse_args()

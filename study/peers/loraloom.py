@@ -39,7 +39,9 @@ def answer(task: Task) -> Answer:
     return Answer(predictions, settings)
 
 
-def _nominal_test(texts: list[str], names: list[str]) -> tuple[tuple[list[str], list[str]], tuple[list[str], list[str]]]:
+def _nominal_test(
+    texts: list[str], names: list[str]
+) -> tuple[tuple[list[str], list[str]], tuple[list[str], list[str]]]:
     """Training rows, and one row of each class as the test: a search wants one, and would hold out a tenth for it."""
     first: dict[str, int] = {}
     for row, name in enumerate(names):

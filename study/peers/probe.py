@@ -67,7 +67,9 @@ def _embedded(model: Any, tokenizer: Any, texts: Sequence[str], length: int, dty
     vectors = np.empty((len(texts), model.config.hidden_size), dtype=np.float32)
     for start in range(0, len(order), _BATCH):
         rows = order[start : start + _BATCH]
-        batch = tokenizer([texts[row] for row in rows], padding=True, truncation=True, max_length=length, return_tensors="pt")
+        batch = tokenizer(
+            [texts[row] for row in rows], padding=True, truncation=True, max_length=length, return_tensors="pt"
+        )
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
             states = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
         mask = batch["attention_mask"].unsqueeze(-1).float()
