@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test package torture hostile simulations torchless lint screenshots bench clean
+.PHONY: help setup demo test package torture hostile simulations torchless lint screenshots bench comparison clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s%s\n", $$1, $$2}'
@@ -51,6 +51,11 @@ bench: setup ## speed and memory beside HF Trainer + PEFT, an hour or so: writes
 	$(BIN)/python -m bench.predict
 	$(BIN)/python -m bench.predict_memory
 	$(BIN)/python -m bench.page
+
+comparison: setup ## loraloom beside other tools, 20 minutes each on each set, a day or more: writes docs/comparison.md
+	$(BIN)/python -m study.peers.environments
+	$(BIN)/python -m study.first --set all --seconds 1200
+	$(BIN)/python -m study.first --page
 
 clean: ## remove .venv and caches; runs/ is kept
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -28,7 +28,18 @@ NEEDED = (
 )
 """Said by name, so that a change of the rule below can't lose a kind of file without a word."""
 ABOUT = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
-SDIST = ("src", "tests", "bench", "docs", "scripts", "study", "Makefile", "pyproject.toml", "LICENSE", *ROOT.glob("*.md"))
+SDIST = (
+    "src",
+    "tests",
+    "bench",
+    "docs",
+    "scripts",
+    "study",
+    "Makefile",
+    "pyproject.toml",
+    "LICENSE",
+    *ROOT.glob("*.md"),
+)
 
 
 def main() -> None:

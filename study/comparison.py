@@ -1,7 +1,7 @@
 """Makes docs/comparison.md of the results of `study.first`: no number on that page is typed by hand.
 
-Tools are ranked by accuracy on the same rows, in the same time, on machines of one kind. Each is tested against the first
-by McNemar's exact test on the same test rows, with Holm's correction over the tools of a table.
+Tools are ranked by accuracy on the same rows, in the same time, on machines of one kind. Each is tested against the
+first by McNemar's exact test on the same test rows, with Holm's correction over the tools of a table.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ BASELINE = "svm"
 _INTRODUCTION = """\
 # Beside other tools
 
-<!-- Made by `python -m study.first --page` of study/results/first/; its text is in study/comparison.py. Don't edit it here. -->
+<!-- Made by `python -m study.first --page` of study/results/first/; its text is in study/comparison.py. -->
 
-What a user would pick instead of loraloom, measured: the same training rows, the same encoder, the same machine, the same
-wall clock. `python -m study.first --set all --seconds 1200` repeats it on your machine, `--page` writes this page anew.
+What a user would pick instead of loraloom, measured: the same training rows, the same encoder, the same machine, the
+same wall clock. `python -m study.first --set all --seconds 1200` repeats it on your machine, `--page` writes this page.
 
 ## How it was measured
 
@@ -44,8 +44,8 @@ wall clock. `python -m study.first --set all --seconds 1200` repeats it on your 
 - **Training rows that are in the test set, or nearly, are left out** for all, by the checks that a search makes itself.
 - **Tools are set up as their makers advise**, see below; none was tuned on a test set. One seed each.
 - **The encoder is the same for all that take one**: {encoders}.
-- **Intervals** are Wilson's at 95 %. **p** is McNemar's exact test against the first of the table on the same test rows,
-  with Holm's correction over the tools of the table: under 0.05 the first is not first by chance.
+- **Intervals** are Wilson's at 95 %. **p** is McNemar's exact test against the first of the table on the same test
+  rows, with Holm's correction over the tools of the table: under 0.05 the first is not first by chance.
 """
 _ENCODERS = {"demo": "`demo`, 6 layers, of the extra `demo`", "mpnet": "`mpnet`, base-size, all-mpnet-base-v2"}
 

@@ -340,7 +340,7 @@ SETS = {
         TextSet(
             "r8",
             "skewed classes, long texts",
-            "R8: newswire of Reuters-21578 under one of its eight largest topics, 69 rows to 1; without case and digits.",
+            "R8: newswire of Reuters-21578, its eight largest topics, 69 rows to 1; without case and digits.",
             "for research, as Reuters-21578 says",
             "official (ModApte)",
             lambda paths: (read_tabbed(paths[0]), read_tabbed(paths[1])),

@@ -40,7 +40,7 @@ PEERS = {
         Peer(
             "finetune",
             "full fine-tuning, HF Trainer",
-            "Devlin et al. 2019, A.3 (rates 2e-5, 3e-5, 5e-5 by held-out rows where three fit; batch 16, three epochs); "
+            "Devlin et al. 2019, A.3 (rates 2e-5, 3e-5, 5e-5 by held-out rows if three fit; batch 16, three epochs); "
             "Mosbach et al. 2021 for few rows (up to 20 epochs, warm-up, linear decay)",
         ),
         Peer(
@@ -51,7 +51,7 @@ PEERS = {
         Peer(
             "setfit",
             "SetFit",
-            "its documentation: oversampled pairs, one epoch, batch 16, body rate 2e-5, logistic regression as the head",
+            "its documentation: oversampled pairs, one epoch, batch 16, rate 2e-5, logistic regression as the head",
             ("setfit==1.2.0",),
         ),
         Peer(

@@ -1,7 +1,7 @@
-"""SetFit: pairs of few rows teach the encoder, then logistic regression on the embeddings of as many as there is time for.
+"""SetFit: pairs of few rows teach the encoder, then logistic regression on the embeddings of as many as time allows.
 
-It is made for few rows a class (its paper has 8 and 64): pairs are of a stratified part with at most so many, since those
-of all rows are billions. The head is given more, which its makers leave to the user.
+It is made for few rows a class (its paper has 8 and 64): pairs are of a stratified part with at most so many, since
+those of all rows are billions. The head is given more, which its makers leave to the user.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def encoded(tokenizer: Any, texts: Sequence[str], task: Task, labels: Sequence[i
 
 
 def few_rows_epochs(rows: int, epochs: float) -> float:
-    """`epochs`, or more where so few rows would have few steps: 500 of them, 20 epochs at most (Mosbach et al. 2021)."""
+    """`epochs`, or more where rows are few: as many as make 500 steps, 20 at most (Mosbach et al. 2021)."""
     return max(epochs, min(_MANY_EPOCHS, _FEW_STEPS * BATCH / rows))
 
 

@@ -1,4 +1,4 @@
-"""The runner keeps a result for each peer, runs none twice, and scores what it was answered; the page says what it found."""
+"""The runner keeps a result for each peer, runs none twice and scores answers; the page says what was found."""
 
 from __future__ import annotations
 
@@ -135,7 +135,8 @@ def test_the_page_ranks_by_accuracy_and_tests_against_the_first() -> None:
 def test_mean_ranks_and_the_worst_case_are_over_all_sets() -> None:
     results = [made_up("svm", 150), made_up("loraloom", 190)]
     results += [made_up("svm", 150, set_name="r8"), made_up("loraloom", 140, set_name="r8")]
-    results += [made_up("probe", 195), made_up("probe", 0, set_name="r8", state="failed", tests={}, reason="no | weights")]
+    failed = {"state": "failed", "tests": {}, "reason": "no | weights"}
+    results += [made_up("probe", 195), made_up("probe", 0, set_name="r8", **failed)]
     page = page_of(results, {})
     overview = re.search(r"### All sets\n\n(.*?)\n\n", page, re.DOTALL)
     assert overview is not None
@@ -143,7 +144,8 @@ def test_mean_ranks_and_the_worst_case_are_over_all_sets() -> None:
     assert [cell.strip() for cell in lines["loraloom, default search"].split("|")[2:-1]] == [
         "0.9500", "0.7000", "2.00", "2.00", "−5.0 pp (r8)"
     ]  # fmt: skip
-    assert [cell.strip() for cell in lines["TF-IDF + linear SVM"].split("|")[2:-1]] == ["0.7500", "0.7500", "2.00", "1.00", ""]
+    baseline = [cell.strip() for cell in lines["TF-IDF + linear SVM"].split("|")[2:-1]]
+    assert baseline == ["0.7500", "0.7500", "2.00", "1.00", ""]
     assert "no answer" in lines["logistic regression on frozen embeddings"]
     assert r"failed: no \| weights" in page
 

@@ -6,8 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from loraloom.errors import DataError
 from study.peers import PEERS, autogluon_tabular, logreg, svm
 from study.peers.environments import python_of
 from study.peers.regularization import best_classifier
@@ -40,14 +42,15 @@ def test_a_class_of_one_row_is_not_cross_validated(tmp_path: Path) -> None:
     from sklearn.svm import LinearSVC
 
     features, labels = [[0.0], [1.0], [2.0]], [0, 0, 1]
-    final, chosen = best_classifier(task(tmp_path), lambda strength: LinearSVC(C=strength), (1.0, 9.0), features, labels)
+    given = task(tmp_path)
+    final, chosen = best_classifier(given, lambda strength: LinearSVC(C=strength), (1.0, 9.0), features, labels)
     assert chosen == {"C": 1.0, "compared": {}}
     assert final.predict([[2.0]]).tolist() == [1]
 
 
 def test_setfit_teaches_by_as_many_rows_of_each_class_and_counts_its_pairs(tmp_path: Path) -> None:
     given = task(tmp_path, rows=300)
-    taken = _few_of_each_class(given, __import__("numpy").arange(300))
+    taken = _few_of_each_class(given, np.arange(300))
     assert [sum(given.labels[row] == label for row in taken) for label in (0, 1)] == [64, 64]
     # two classes of 2 rows: 3 pairs alike in each, itself included, and 4 of both; as many of each kind
     assert _pairs_of_an_epoch([0, 0, 1, 1]) == 2 * 6
@@ -55,7 +58,7 @@ def test_setfit_teaches_by_as_many_rows_of_each_class_and_counts_its_pairs(tmp_p
 
 def test_what_is_not_installed_is_refused_with_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LORALOOM_PEERS", str(tmp_path))
-    with pytest.raises(Exception, match=r"setfit: is not installed; python -m study\.peers\.environments setfit"):
+    with pytest.raises(DataError, match=r"setfit: is not installed; python -m study\.peers\.environments setfit"):
         python_of(PEERS["setfit"])
 
 
@@ -63,7 +66,7 @@ def test_an_environment_of_other_packages_is_not_taken(monkeypatch: pytest.Monke
     monkeypatch.setenv("LORALOOM_PEERS", str(tmp_path))
     (tmp_path / "setfit").mkdir()
     (tmp_path / "setfit" / "ready.json").write_text('{"packages": ["setfit==0.1"]}')
-    with pytest.raises(Exception, match="setfit: is not installed"):
+    with pytest.raises(DataError, match="setfit: is not installed"):
         python_of(PEERS["setfit"])
 
 

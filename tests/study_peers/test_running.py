@@ -1,4 +1,4 @@
-"""A peer's process: what it answers is taken, what it does not is said, and nothing of it is left when its time is up."""
+"""A peer's process: its answer is taken, a failure is said, and nothing of it is left when its time is up."""
 
 from __future__ import annotations
 
