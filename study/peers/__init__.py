@@ -77,7 +77,7 @@ PEERS = {
             "autointent",
             "AutoIntent",
             "its quick start: preset classic-light, with the encoder as its embedder",
-            ("autointent==0.4.0",),
+            ("autointent[sentence-transformers]==0.4.0",),
         ),
         Peer(
             "autogluon_text",
@@ -88,7 +88,7 @@ PEERS = {
         Peer(
             "autogluon_tabular",
             "AutoGluon TabularPredictor",
-            "its quick start: n-grams of the text column, preset good_quality with a time limit",
+            "its quick start: n-grams of the text column, preset medium_quality with a time limit",
             ("autogluon.tabular[lightgbm,xgboost]==1.6.3",),
             encoder=False,
         ),
