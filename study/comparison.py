@@ -6,9 +6,12 @@ first by McNemar's exact test on the same test rows, with Holm's correction over
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,9 @@ from study.peers import OURS, PEERS
 from study.peers.environments import RECORD
 from study.sets import SETS
 
-PAGE = Path(__file__).parent.parent / "docs" / "comparison.md"
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "comparison.md"
+PAIRS = ROOT / "study" / "results" / "first_pairs.csv"
 BASELINE = "svm"
 """What nobody should be worse than."""
 _INTRODUCTION = """\
@@ -46,6 +51,7 @@ same wall clock. `python -m study.first --set all --seconds 1200` repeats it on 
 - **The encoder is the same for all that take one**: {encoders}.
 - **Intervals** are Wilson's at 95 %. **p** is McNemar's exact test against the first of the table on the same test
   rows, with Holm's correction over the tools of the table: under 0.05 the first is not first by chance.
+  Every two tools are tested in [first_pairs.csv](../study/results/first_pairs.csv).
 """
 _ENCODERS = {"demo": "`demo`, 6 layers, of the extra `demo`", "mpnet": "`mpnet`, base-size, all-mpnet-base-v2"}
 
@@ -72,10 +78,12 @@ Results = list[dict[str, Any]]
 
 
 def write_page(results: Path) -> str:
-    """Writes the page, and says so."""
+    """Writes the page and the table of all pairs, and says so."""
     environments = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
-    write_text(PAGE, page_of(read_results(results), environments))
-    return f"{PAGE.relative_to(PAGE.parent.parent)} is written"
+    found = read_results(results)
+    write_text(PAGE, page_of(found, environments))
+    write_text(PAIRS, pairs_of(found))
+    return f"{PAGE.relative_to(ROOT)} and {PAIRS.relative_to(ROOT)} are written"
 
 
 def read_results(folder: Path = RESULTS) -> Results:
@@ -108,6 +116,23 @@ def page_of(results: Results, environments: dict[str, Any]) -> str:
         parts.append("\n".join(_section(setting, group)))
     parts += ["\n".join(_tools(environments, results)), "\n".join(_sets())]
     return "\n".join(parts) + "\n"
+
+
+def pairs_of(results: Results) -> str:
+    """CSV: McNemar's exact p of every two tools on the same test rows, not corrected."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["setting", "set", "test", "a", "b", "accuracy_a", "accuracy_b", "p"])
+    for setting, group in _settings(results):
+        for name in SETS:
+            answered = [result for result in group if result["set"] == name and result["state"] == "answered"]
+            for test in dict.fromkeys(test for result in answered for test in result["tests"]):
+                for a, b in combinations(answered, 2):
+                    one, other = a["tests"][test], b["tests"][test]
+                    p = mcnemar(right_rows(one), right_rows(other))
+                    figures = [f"{one['accuracy']:.4f}", f"{other['accuracy']:.4f}", f"{p:.4g}"]
+                    writer.writerow([setting.title(), name, test, a["peer"], b["peer"], *figures])
+    return table.getvalue()
 
 
 def _settings(results: Results) -> Iterator[tuple[_Setting, Results]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import sys
@@ -14,7 +15,7 @@ import pytest
 from loraloom.errors import DataError
 from loraloom.metrics import mcnemar
 from study import comparison, first, sets
-from study.comparison import page_of, read_results
+from study.comparison import page_of, pairs_of, read_results
 from study.first import right_rows, score
 from study.peers.running import Outcome
 
@@ -148,6 +149,15 @@ def test_mean_ranks_and_the_worst_case_are_over_all_sets() -> None:
     assert baseline == ["0.7500", "0.7500", "2.00", "1.00", ""]
     assert "no answer" in lines["logistic regression on frozen embeddings"]
     assert r"failed: no \| weights" in page
+
+
+def test_every_two_tools_are_tested_against_each_other() -> None:
+    table = pairs_of([made_up("svm", 150), made_up("loraloom", 190), made_up("finetune", 188)])
+    rows = list(csv.DictReader(table.splitlines()))
+    assert [(row["a"], row["b"], row["p"]) for row in rows if "svm" not in (row["a"], row["b"])] == [
+        ("loraloom", "finetune", "0.5")
+    ]
+    assert len(rows) == 3
 
 
 def test_tools_without_an_encoder_stand_beside_each_encoder_and_busy_times_are_marked() -> None:
