@@ -46,7 +46,7 @@ PEERS = {
         Peer(
             "probe",
             "logistic regression on frozen embeddings",
-            "mean pooling, unit length, C by cross-validation (Kornblith et al. 2019, A.4)",
+            "mean pooling and unit length, as sentence-transformers has them; C by cross-validation",
         ),
         Peer(
             "setfit",
