@@ -21,7 +21,7 @@ _TIMED_ROWS = 128
 
 
 def answer(task: Task) -> Answer:
-    from datasets import Dataset
+    from datasets.arrow_dataset import Dataset
     from setfit import SetFitModel, Trainer, TrainingArguments
     from transformers import TrainerCallback
 

@@ -165,7 +165,7 @@ def train(
     trainer = Trainer(
         model=model,
         args=arguments,
-        train_dataset=rows,  # type: ignore[arg-type]
+        train_dataset=rows,
         data_collator=DataCollatorWithPadding(tokenizer),
         callbacks=[_StopAt(lambda: task.remaining() < keep)],
     )

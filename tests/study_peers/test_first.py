@@ -14,9 +14,10 @@ import pytest
 
 from loraloom.errors import DataError
 from loraloom.metrics import mcnemar
-from study import comparison, first, sets
+from study import first, sets
 from study.comparison import page_of, pairs_of, read_results
 from study.first import right_rows, score
+from study.peers import PEERS
 from study.peers.running import Outcome
 
 TRAIN = [(f"words of a kind {number}", "xy"[number % 2]) for number in range(20)]
@@ -109,7 +110,7 @@ def made_up(peer: str, right: int, *, set_name: str = "trec", **changed: Any) ->
     labels = np.arange(200) % 2
     predictions = np.where(np.arange(200) < right, labels, 1 - labels)
     machine = {"machine": {"processor": "Processor", "cores": 2, "memory_gb": 25.3}}
-    encoder = "demo" if comparison.PEERS[peer].encoder else None
+    encoder = "demo" if PEERS[peer].encoder else None
     result = {"set": set_name, "peer": peer, "seconds": 1200, "encoder": encoder, "seed": 0, "rows": 500}
     result |= {"asked_rows": None, "data": set_name, "date": "2026-11-26T04:00:00+00:00", "load_before": 0.1}
     result |= {"state": "answered", "taken_seconds": 61.0, "peak_mb": 900.0, "machine": machine}
