@@ -175,7 +175,12 @@ def train(
 
 
 def predictions_of(trainer: Trainer, rows: Rows) -> list[int]:
-    """A class id for each row; rows of like length are predicted together."""
+    """A class id for each row; rows of like length are predicted together.
+
+    Trainer evaluates in the order of its training's sampler, and gives predictions in that order: by length it would
+    draw rows at random, and each would get another's label. So the order is asked for here, and kept.
+    """
+    trainer.args.train_sampling_strategy = "sequential"
     order = sorted(range(len(rows)), key=lambda row: len(rows[row]["input_ids"]))
     unlabelled = [{name: rows[row][name] for name in ("input_ids", "attention_mask")} for row in order]
     found = trainer.predict(unlabelled).predictions.argmax(axis=-1)  # type: ignore[arg-type, union-attr]
