@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test docs pages package torture hostile simulations torchless lint screenshots bench study robustness clean
+.PHONY: help setup demo test docs pages package torture hostile simulations torchless lint screenshots bench study robustness comparison clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s%s\n", $$1, $$2}'
@@ -72,6 +72,11 @@ study: setup ## the contest's claims and the learning curve on AG News, two hour
 robustness: setup ## worse texts and training rows, beside an SVM and full fine-tuning: writes docs/robustness.md
 	$(BIN)/python -m study.robustness
 	$(BIN)/python -m study.robustness --page
+
+comparison: setup ## loraloom beside other tools, 20 minutes each on each set, a day or more: writes docs/comparison.md
+	$(BIN)/python -m study.peers.environments
+	$(BIN)/python -m study.first --set all --seconds 1200
+	$(BIN)/python -m study.first --page
 
 clean: ## remove .venv and caches; runs/ is kept
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist site

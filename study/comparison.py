@@ -1,0 +1,339 @@
+"""Makes docs/comparison.md of the results of `study.first`: no number on that page is typed by hand.
+
+Tools are ranked by accuracy on the same rows, in the same time, on machines of one kind. Each is tested against the
+first by McNemar's exact test on the same test rows, with Holm's correction over the tools of a table.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from loraloom.errors import DataError
+from loraloom.metrics import mcnemar, paired_bootstrap
+from loraloom.report.points import points
+from loraloom.study.durable import write_text
+from study.first import BUSY, RESULTS, machine_name, right_rows
+from study.peers import OURS, PEERS
+from study.peers.environments import RECORD
+from study.sets import SETS
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "comparison.md"
+PAIRS = ROOT / "study" / "results" / "first_pairs.csv"
+BASELINE = "svm"
+"""What nobody should be worse than."""
+_INTRODUCTION = """\
+# Beside other tools
+
+<!-- Made by `python -m study.first --page` of study/results/first/; its text is in study/comparison.py. -->
+
+What a user would pick instead of loraloom, measured: the same training rows, the same encoder, the same machine, the
+same wall clock. `python -m study.first --set all --seconds 1200` repeats it on your machine, `--page` writes this page.
+
+## How it was measured
+
+- **A tool has so many seconds from the start of its process to its answer**: imports, loading, training and predicting
+  all count. It is told how many, and is ended when they are over; what has not answered by then has no result.
+- **It is given the texts of the test, not their labels**, once. Its answer is scored in another process.
+- **Training rows that are in the test set, or nearly, are left out** for all, by the checks that a search makes itself.
+- **Tools are set up as their makers advise**, see below; none was tuned on a test set. One seed each.
+- **The encoder is the same for all that take one**: {encoders}.
+- **Intervals** are Wilson's at 95 %. **p** is McNemar's exact test against the first of the table on the same test
+  rows, with Holm's correction over the tools of the table: under 0.05 the first is not first by chance.
+  Every two tools are tested in `study/results/first_pairs.csv`.
+"""
+_ENCODERS = {"demo": "`demo`, 6 layers, of the extra `demo`", "mpnet": "`mpnet`, base-size, all-mpnet-base-v2"}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Setting:
+    """Under which results are comparable."""
+
+    seconds: int
+    encoder: str
+    rows: int  # 0: all
+    seed: int
+    machine: str
+
+    def title(self) -> str:
+        parts = [_clock(self.seconds)]
+        parts += [f"encoder {self.encoder}"] if self.encoder else []
+        parts += [f"{self.rows:,} training rows"] if self.rows else []
+        parts += [f"seed {self.seed}"] if self.seed else []
+        return ", ".join(parts)
+
+
+Results = list[dict[str, Any]]
+
+
+def write_page(results: Path) -> str:
+    """Writes the page and the table of all pairs, and says so."""
+    environments = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
+    found = read_results(results)
+    write_text(PAGE, page_of(found, environments))
+    write_text(PAIRS, pairs_of(found))
+    return f"{PAGE.relative_to(ROOT)} and {PAIRS.relative_to(ROOT)} are written"
+
+
+def read_results(folder: Path = RESULTS) -> Results:
+    """All results of a folder.
+
+    Raises:
+        DataError: one can't be read, or is of a set or peer that the study has not.
+    """
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        if path.name == RECORD.name:
+            continue
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+            known = result["set"] in SETS and result["peer"] in PEERS
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: can't be read as a result ({error}); remove it, and measure it again") from None
+        if not known:
+            raise DataError(f"{path}: is of the set {result['set']!r} and the peer {result['peer']!r}; one is unknown")
+        found.append(result)
+    return found
+
+
+def page_of(results: Results, environments: dict[str, Any]) -> str:
+    """The page, from results that are comparable where they stand in one table."""
+    named = sorted({result["encoder"] for result in results if result["encoder"]})
+    encoders = "; ".join(_ENCODERS.get(name, f"`{name}`") for name in named) or "none was measured yet"
+    parts = [_INTRODUCTION.format(encoders=encoders)]
+    for setting, group in _settings(results):
+        parts.append("\n".join(_section(setting, group)))
+    parts += ["\n".join(_tools(environments, results)), "\n".join(_sets())]
+    return "\n".join(parts) + "\n"
+
+
+def pairs_of(results: Results) -> str:
+    """CSV: McNemar's exact p of every two tools on the same test rows, not corrected."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["setting", "set", "test", "a", "b", "accuracy_a", "accuracy_b", "p"])
+    for setting, group in _settings(results):
+        for name in SETS:
+            answered = [result for result in group if result["set"] == name and result["state"] == "answered"]
+            for test in dict.fromkeys(test for result in answered for test in result["tests"]):
+                for a, b in combinations(answered, 2):
+                    one, other = a["tests"][test], b["tests"][test]
+                    p = mcnemar(right_rows(one), right_rows(other))
+                    figures = [f"{one['accuracy']:.4f}", f"{other['accuracy']:.4f}", f"{p:.4g}"]
+                    writer.writerow([setting.title(), name, test, a["peer"], b["peer"], *figures])
+    return table.getvalue()
+
+
+def _settings(results: Results) -> Iterator[tuple[_Setting, Results]]:
+    """Comparable results; those of tools without an encoder stand beside each encoder's."""
+    kinds: dict[tuple[int, int, int, str], Results] = {}
+    for result in results:
+        machine = machine_name(result["machine"]["machine"])
+        kind = (result["seconds"], result["asked_rows"] or 0, result["seed"], machine)
+        kinds.setdefault(kind, []).append(result)
+    for (seconds, rows, seed, machine), group in sorted(kinds.items()):
+        encoders = sorted({result["encoder"] for result in group if result["encoder"]}) or [""]
+        for encoder in encoders:
+            chosen = [result for result in group if result["encoder"] in (None, encoder)]
+            yield _Setting(seconds, encoder, rows, seed, machine), chosen
+
+
+def _section(setting: _Setting, group: Results) -> Iterator[str]:
+    yield f"## {setting.title()}\n"
+    machine = group[0]["machine"]["machine"]
+    dates = sorted(result["date"][:10] for result in group)
+    when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    yield f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']:g} GB; {when}."
+    if any(_is_busy(result) for result in group):
+        yield "Times marked * were taken while others used the processor: those tools had less than their time."
+    yield ""
+    by_set = {name: [result for result in group if result["set"] == name] for name in SETS}
+    measured = {name: found for name, found in by_set.items() if found}
+    if len(measured) > 1:
+        yield from _overview(measured)
+    for name, found in measured.items():
+        tests = dict.fromkeys(test for result in found for test in result.get("tests", ()))
+        for test in tests or ("test",):
+            yield from _table(name, test, found)
+
+
+def _overview(measured: dict[str, Results]) -> Iterator[str]:
+    """Accuracy by set, mean ranks, and the worst difference from the baseline."""
+    tools = [name for name in PEERS if any(result["peer"] == name for found in measured.values() for result in found)]
+    ranks = {name: _ranks(found, tools) for name, found in measured.items()}
+    everywhere = list(measured)
+    held = [name for name in everywhere if SETS[name].held_out]
+    header = ["tool", *(f"{name}{' †' if name in held else ''}" for name in everywhere), "mean rank"]
+    header += ["mean rank †"] if held else []
+    header += [f"worst − {PEERS[BASELINE].title}"] if BASELINE in tools else []
+    lines = []
+    for tool in sorted(tools, key=lambda tool: float(np.mean([ranks[name][tool] for name in everywhere]))):
+        accuracies = {name: _accuracy(measured[name], tool) for name in everywhere}
+        cells = [PEERS[tool].title]
+        cells += ["–" if (found := accuracies[name]) is None else f"{found:.4f}" for name in everywhere]
+        cells.append(f"{np.mean([ranks[name][tool] for name in everywhere]):.2f}")
+        cells += [f"{np.mean([ranks[name][tool] for name in held]):.2f}"] if held else []
+        cells += [_worst(measured, tool, accuracies)] if BASELINE in tools else []
+        lines.append(cells)
+    yield "### All sets\n"
+    yield from _markdown(header, lines)
+    yield "\nRanks are by accuracy on the test rows; equal ones share a rank, and no answer is the last."
+    if held:
+        yield "† held out: no default of loraloom was chosen by these sets."
+    yield ""
+
+
+def _worst(measured: dict[str, Results], tool: str, accuracies: dict[str, float | None]) -> str:
+    """The lowest difference from the baseline over the sets where it has an answer."""
+    differences = []
+    for name, accuracy in accuracies.items():
+        baseline = _accuracy(measured[name], BASELINE)
+        if baseline is None:
+            continue
+        if accuracy is None:
+            return "no answer"
+        differences.append((accuracy - baseline, name))
+    if not differences or tool == BASELINE:
+        return ""
+    lowest, name = min(differences)
+    return f"{points(lowest)} ({name})"
+
+
+def _ranks(found: Results, tools: Sequence[str]) -> dict[str, float]:
+    accuracies = [_accuracy(found, tool) for tool in tools]
+    ranked = stats.rankdata([1.0 if accuracy is None else -accuracy for accuracy in accuracies])
+    return {tool: float(rank) for tool, rank in zip(tools, ranked, strict=True)}
+
+
+def _accuracy(found: Results, tool: str) -> float | None:
+    for result in found:
+        if result["peer"] == tool and result["state"] == "answered":
+            return float(result["tests"]["test"]["accuracy"])
+    return None
+
+
+def _table(name: str, test: str, found: Results) -> Iterator[str]:
+    """One test set: who is how good, in which time, and whether the first is first by more than chance."""
+    answered = sorted(
+        (result for result in found if test in result.get("tests", ())),
+        key=lambda result: -result["tests"][test]["accuracy"],
+    )
+    yield f"### {name}{'' if test == 'test' else f', {test}'}\n"
+    if answered:
+        if len({result["data"] for result in answered}) > 1:
+            raise DataError(f"{name}: results are of different rows; measure again with --again what is older")
+        rows, train = answered[0]["tests"][test]["rows"], answered[0]["rows"]
+        yield f"{SETS[name].about} {train:,} training rows, {rows:,} test rows."
+    others = [result for result in answered if result["peer"] != OURS]
+    ours = next((result for result in answered if result["peer"] == OURS), None)
+    if ours is not None and others:
+        yield _against(ours, others[0], test)
+    yield ""
+    p_values = _p_values([right_rows(result["tests"][test]) for result in answered])
+    lines = []
+    for place, (result, p) in enumerate(zip(answered, p_values, strict=True), start=1):
+        scored = result["tests"][test]
+        low, high = scored["interval"]
+        cells = [str(place), PEERS[result["peer"]].title, f"{scored['accuracy']:.4f}", f"{low:.4f} … {high:.4f}"]
+        cells += [
+            f"{scored['macro_f1']:.4f}",
+            _p(p),
+            f"{result['taken_seconds']:,.0f}{'*' if _is_busy(result) else ''}",
+        ]
+        lines.append([*cells, f"{result['peak_mb']:,.0f}"])
+    for result in found:
+        if result["state"] != "answered":
+            said = f"{result['state']}: {_cell(result['reason'] or '')}"
+            lines.append(["", PEERS[result["peer"]].title, said, "", "", "", f"{result['taken_seconds']:,.0f}", ""])
+    yield from _markdown(("", "tool", "accuracy", "95 %", "macro-F1", "p", "s", "peak, MB"), lines)
+    yield ""
+
+
+def _against(ours: dict[str, Any], other: dict[str, Any], test: str) -> str:
+    """loraloom beside the best of the others."""
+    a, b = right_rows(ours["tests"][test]), right_rows(other["tests"][test])
+    interval = paired_bootstrap(a, b)
+    difference = points(ours["tests"][test]["accuracy"] - other["tests"][test]["accuracy"], interval)
+    span = "" if interval is None else f", 95 % {points(interval[0], interval)} … {points(interval[1], interval)}"
+    return f"loraloom − {PEERS[other['peer']].title}: {difference}{span}, p = {_p(mcnemar(a, b))}."
+
+
+def _p_values(right: Sequence[Any]) -> list[float | None]:
+    """Of each against the first, corrected by Holm; None for the first."""
+    if len(right) < 2:
+        return [None] * len(right)
+    raw = [mcnemar(right[0], one) for one in right[1:]]
+    return [None, *map(float, multipletests(raw, method="holm")[1])]
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _tools(environments: dict[str, Any], results: Results) -> Iterator[str]:
+    """How each was set up, and why one is missing."""
+    yield "## The tools\n"
+    lines = []
+    for peer in PEERS.values():
+        made = environments.get(peer.name)
+        if not peer.packages:
+            state = "with loraloom"
+        elif made is None:
+            state = "not tried"
+        else:
+            state = ", ".join(peer.packages) if made["installed"] else f"not installed: {_cell(made['reason'])}"
+        answered = any(result["peer"] == peer.name and result["state"] == "answered" for result in results)
+        lines.append([peer.title, _cell(peer.advice), state, "yes" if answered else "no"])
+    yield from _markdown(("tool", "set up by", "installed", "measured"), lines)
+    yield "\n`python -m study.peers.environments` installs those that need an environment of their own.\n"
+
+
+def _sets() -> Iterator[str]:
+    """Where the rows are from."""
+    yield "## The sets\n"
+    lines = []
+    for each in SETS.values():
+        places = dict.fromkeys(
+            f"[{file.repository}](https://github.com/{file.repository}/tree/{file.commit})" for file in each.files
+        )
+        source = ", ".join(places) or ("the extra `demo`" if each.name == "bbc" else "`LORALOOM_AGNEWS`")
+        held = "yes" if each.held_out else ""
+        lines.append([each.name, each.kind, _cell(each.about), source, each.license, each.split, held])
+    yield from _markdown(("set", "kind", "what", "from", "licence", "split", "held out"), lines)
+    yield "\n`python -m study.sets` reads them all and says how many rows each has after the checks."
+
+
+def _is_busy(result: dict[str, Any]) -> bool:
+    return bool(result["load_before"] > BUSY)
+
+
+def _clock(seconds: int) -> str:
+    if seconds % 3600 == 0:
+        return f"{seconds // 3600} h"
+    return f"{seconds // 60} min" if seconds % 60 == 0 else f"{seconds} s"
+
+
+def _cell(text: str) -> str:
+    """Text as text: what others wrote can't open a column, a tag or a link."""
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;")
+    for sign in "\\`*_[]|":
+        escaped = escaped.replace(sign, f"\\{sign}")
+    return " ".join(escaped.split())
+
+
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(header)} |"
+    yield f"|{'|'.join(' --- ' for _ in header)}|"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"

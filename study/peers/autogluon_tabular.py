@@ -1,0 +1,26 @@
+"""AutoGluon's predictor of tables, for which a text is its n-grams."""
+
+from __future__ import annotations
+
+from study.peers.task import Answer, Task
+
+_FITTING = 0.75
+"""Of the time: its limit is kept roughly, and the test rows' n-grams and models come after it."""
+
+
+def answer(task: Task) -> Answer:
+    import pandas as pd
+    from autogluon.tabular import TabularPredictor
+
+    rows = pd.DataFrame({"text": task.texts, "label": task.labels})
+    problem = "binary" if len(task.classes) == 2 else "multiclass"
+    predictor = TabularPredictor(label="label", problem_type=problem, path=f"{task.folder}/predictor", verbosity=1)
+    predictor.fit(
+        rows,
+        presets="medium_quality",
+        time_limit=max(10, int(_FITTING * task.remaining())),
+        num_gpus=0,
+        num_cpus=task.threads,
+    )
+    found = predictor.predict(pd.DataFrame({"text": task.test}))
+    return Answer([int(label) for label in found], {"best": str(predictor.model_best)})

@@ -1,0 +1,14 @@
+"""TF-IDF + linear SVM."""
+
+from __future__ import annotations
+
+from study.peers.task import Answer, Task
+from study.peers.tfidf import answer_by
+
+
+def answer(task: Task) -> Answer:
+    from sklearn.svm import LinearSVC
+
+    return answer_by(
+        task, lambda strength: LinearSVC(C=strength, random_state=task.seed), (1.0, 0.3, 0.1, 3.0, 0.03, 10.0)
+    )

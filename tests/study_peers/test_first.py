@@ -1,0 +1,186 @@
+"""The runner keeps a result for each peer, runs none twice and scores answers; the page says what was found."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loraloom.errors import DataError
+from loraloom.metrics import mcnemar
+from study import first, sets
+from study.comparison import page_of, pairs_of, read_results
+from study.first import right_rows, score
+from study.peers import PEERS
+from study.peers.running import Outcome
+
+TRAIN = [(f"words of a kind {number}", "xy"[number % 2]) for number in range(20)]
+TEST = [(f"other words {number}", "xxy"[number % 3]) for number in range(30)]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Peers always answer class 0; what they were given is kept."""
+    made = sets.TextSet("trec", "kind", "About it.", "none", "official", lambda _: (TRAIN, TEST))
+    monkeypatch.setitem(sets.SETS, "trec", made)
+    tasks: list[dict[str, Any]] = []
+
+    def run(name: str, task: dict[str, Any]) -> Outcome:
+        tasks.append(task | {"name": name})
+        if name == "logreg":
+            return Outcome("stopped", task["seconds"], reason="no answer within 60 s")
+        answer = {"predictions": [0] * len(task["test"]), "settings": {"C": 1}, "packages": {}, "peak_mb": 100.0}
+        return Outcome("answered", 12.5, answer)
+
+    monkeypatch.setattr(first, "run", run)
+    return tasks
+
+
+def measured(monkeypatch: pytest.MonkeyPatch, folder: Path, *more: str) -> list[dict[str, Any]]:
+    arguments = ["--set", "trec", "--seconds", "60", "--peers", "svm,logreg", "--results", str(folder), *more]
+    monkeypatch.setattr(sys, "argv", ["first", *arguments])
+    first.main()
+    return read_results(folder)
+
+
+def test_a_result_is_scored_here_and_kept(
+    asked: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped, answered = measured(monkeypatch, tmp_path)
+    assert answered["tests"]["test"]["correct"] == 20
+    assert answered["tests"]["test"]["accuracy"] == pytest.approx(2 / 3)
+    assert (answered["taken_seconds"], answered["settings"], answered["rows"]) == (12.5, {"C": 1}, 20)
+    assert (stopped["state"], stopped["reason"]) == ("stopped", "no answer within 60 s")
+    assert set(asked[0]) == {
+        "name", "texts", "labels", "classes", "test", "encoder", "seconds", "seed", "threads"
+    }  # fmt: skip
+
+
+def test_what_is_there_is_not_run_again_unless_asked(
+    asked: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured(monkeypatch, tmp_path)
+    measured(monkeypatch, tmp_path)
+    assert [task["name"] for task in asked] == ["svm", "logreg"]
+    measured(monkeypatch, tmp_path, "--again", "--peers", "svm")
+    assert [task["name"] for task in asked] == ["svm", "logreg", "svm"]
+
+
+def test_other_rows_are_another_result(
+    asked: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured(monkeypatch, tmp_path)
+    results = measured(monkeypatch, tmp_path, "--rows", "10", "--peers", "svm")
+    assert sorted(result["rows"] for result in results) == [10, 20, 20]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--peers", "svn"), "--peers svn: is none"),
+        (("--encoder", "/some/folder"), "must be demo, or NAME=FOLDER"),
+        (("--set", "agnew"), "agnew: is no set of the study"),
+    ],
+)
+def test_a_users_error_is_a_sentence_and_exit_2(
+    arguments: tuple[str, ...], said: str, asked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        measured(monkeypatch, tmp_path, *arguments)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_rows_that_are_right_are_kept_whole() -> None:
+    labels, predictions = np.array([0, 1, 1, 0, 1, 1, 1, 0, 1]), np.array([0, 1, 0, 0, 1, 1, 0, 0, 1])
+    scored = score(labels, predictions, 2)
+    assert right_rows(scored).tolist() == (labels == predictions).tolist()
+    with pytest.raises(DataError, match="it was changed"):
+        right_rows(scored | {"correct": 8})
+
+
+def made_up(peer: str, right: int, *, set_name: str = "trec", **changed: Any) -> dict[str, Any]:
+    """A result with the first `right` of 200 rows right."""
+    labels = np.arange(200) % 2
+    predictions = np.where(np.arange(200) < right, labels, 1 - labels)
+    machine = {"machine": {"processor": "Processor", "cores": 2, "memory_gb": 25.3}}
+    encoder = "demo" if PEERS[peer].encoder else None
+    result = {"set": set_name, "peer": peer, "seconds": 1200, "encoder": encoder, "seed": 0, "rows": 500}
+    result |= {"asked_rows": None, "data": set_name, "date": "2026-11-26T04:00:00+00:00", "load_before": 0.1}
+    result |= {"state": "answered", "taken_seconds": 61.0, "peak_mb": 900.0, "machine": machine}
+    return result | {"tests": {"test": score(labels, predictions, 2)}} | changed
+
+
+def test_the_page_ranks_by_accuracy_and_tests_against_the_first() -> None:
+    results = [made_up("svm", 150), made_up("loraloom", 190), made_up("finetune", 188)]
+    page = page_of(results, {})
+    table = re.search(r"### trec\n.*?\n\n(.*?)\n\n", page, re.DOTALL)
+    assert table is not None
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table[1].splitlines()[2:]]
+    assert [row[:3] for row in rows] == [
+        ["1", "loraloom, default search", "0.9500"],
+        ["2", "full fine-tuning, HF Trainer", "0.9400"],
+        ["3", "TF-IDF + linear SVM", "0.7500"],
+    ]
+    assert [row[5] for row in rows] == ["", "0.500", "< 0.001"]
+    right = [right_rows(result["tests"]["test"]) for result in results]
+    assert mcnemar(right[1], right[2]) == pytest.approx(0.5)  # two rows, both loraloom's
+    assert "loraloom − full fine-tuning, HF Trainer: +1.0 pp, p = 0.500." in page
+
+
+def test_mean_ranks_and_the_worst_case_are_over_all_sets() -> None:
+    results = [made_up("svm", 150), made_up("loraloom", 190)]
+    results += [made_up("svm", 150, set_name="r8"), made_up("loraloom", 140, set_name="r8")]
+    failed = {"state": "failed", "tests": {}, "reason": "no | weights"}
+    results += [made_up("probe", 195), made_up("probe", 0, set_name="r8", **failed)]
+    page = page_of(results, {})
+    overview = re.search(r"### All sets\n\n(.*?)\n\n", page, re.DOTALL)
+    assert overview is not None
+    lines = {line.split("|")[1].strip(): line for line in overview[1].splitlines()[2:]}
+    assert [cell.strip() for cell in lines["loraloom, default search"].split("|")[2:-1]] == [
+        "0.9500", "0.7000", "2.00", "2.00", "−5.0 pp (r8)"
+    ]  # fmt: skip
+    baseline = [cell.strip() for cell in lines["TF-IDF + linear SVM"].split("|")[2:-1]]
+    assert baseline == ["0.7500", "0.7500", "2.00", "1.00", ""]
+    assert "no answer" in lines["logistic regression on frozen embeddings"]
+    assert r"failed: no \| weights" in page
+
+
+def test_every_two_tools_are_tested_against_each_other() -> None:
+    table = pairs_of([made_up("svm", 150), made_up("loraloom", 190), made_up("finetune", 188)])
+    rows = list(csv.DictReader(table.splitlines()))
+    assert [(row["a"], row["b"], row["p"]) for row in rows if "svm" not in (row["a"], row["b"])] == [
+        ("loraloom", "finetune", "0.5")
+    ]
+    assert len(rows) == 3
+
+
+def test_tools_without_an_encoder_stand_beside_each_encoder_and_busy_times_are_marked() -> None:
+    results = [made_up("svm", 150, load_before=1.5), made_up("probe", 160), made_up("probe", 170, encoder="mpnet")]
+    page = page_of(results, {})
+    assert "## 20 min, encoder demo" in page
+    assert "## 20 min, encoder mpnet" in page
+    assert page.count("| 61* |") == 2
+
+
+def test_results_of_different_rows_are_not_compared() -> None:
+    with pytest.raises(DataError, match="trec: results are of different rows"):
+        page_of([made_up("svm", 150), made_up("probe", 160, data="other")], {})
+
+
+def test_a_tool_that_would_not_install_is_named_with_the_reason() -> None:
+    made = {"setfit": {"installed": False, "reason": "ERROR: no <matching> version"}}
+    page = page_of([], made)
+    assert "| not installed: ERROR: no &lt;matching> version | no |" in page
+
+
+def test_a_file_that_is_no_result_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "trec-svm.json").write_text(json.dumps({"set": "trec"}))
+    with pytest.raises(DataError, match=r"trec-svm\.json: can't be read as a result"):
+        read_results(tmp_path)

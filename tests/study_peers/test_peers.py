@@ -1,0 +1,75 @@
+"""The peers that need no more than loraloom's environment answer on a few rows that anybody could tell apart."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loraloom.errors import DataError
+from study.peers import PEERS, autogluon_tabular, logreg, svm
+from study.peers.environments import python_of
+from study.peers.regularization import best_classifier
+from study.peers.setfit import _few_of_each_class, _pairs_of_an_epoch
+from study.peers.task import Task
+
+WORDS = (("goal", "match", "team", "coach"), ("shares", "bank", "profit", "market"))
+
+
+def task(folder: Path, *, seconds: float = 60.0, rows: int = 24) -> Task:
+    texts = [" ".join(WORDS[row % 2][(row // 2 + step) % 4] for step in range(3)) for row in range(rows)]
+    labels = [row % 2 for row in range(rows)]
+    test = ["team match today", "bank profit today"]
+    return Task(texts, labels, ["sport", "business"], test, "", seconds, time.time(), 0, 1, str(folder))
+
+
+@pytest.mark.parametrize("peer", [svm, logreg], ids=["svm", "logreg"])
+def test_it_answers_and_says_what_it_compared(peer: Any, tmp_path: Path) -> None:
+    answer = peer.answer(task(tmp_path))
+    assert answer.predictions == [0, 1]
+    assert f"{answer.settings['C']:g}" in answer.settings["compared"]
+
+
+def test_without_time_the_first_choice_is_taken(tmp_path: Path) -> None:
+    answer = svm.answer(task(tmp_path, seconds=0.0))
+    assert (answer.predictions, answer.settings["C"], answer.settings["compared"]) == ([0, 1], 1.0, {})
+
+
+def test_a_class_of_one_row_is_not_cross_validated(tmp_path: Path) -> None:
+    from sklearn.svm import LinearSVC
+
+    features, labels = [[0.0], [1.0], [2.0]], [0, 0, 1]
+    given = task(tmp_path)
+    final, chosen = best_classifier(given, lambda strength: LinearSVC(C=strength), (1.0, 9.0), features, labels)
+    assert chosen == {"C": 1.0, "compared": {}}
+    assert final.predict([[2.0]]).tolist() == [1]
+
+
+def test_setfit_teaches_by_as_many_rows_of_each_class_and_counts_its_pairs(tmp_path: Path) -> None:
+    given = task(tmp_path, rows=300)
+    taken = _few_of_each_class(given, np.arange(300))
+    assert [sum(given.labels[row] == label for row in taken) for label in (0, 1)] == [64, 64]
+    # two classes of 2 rows: 3 pairs alike in each, itself included, and 4 of both; as many of each kind
+    assert _pairs_of_an_epoch([0, 0, 1, 1]) == 2 * 6
+
+
+def test_what_is_not_installed_is_refused_with_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LORALOOM_PEERS", str(tmp_path))
+    with pytest.raises(DataError, match=r"setfit: is not installed; python -m study\.peers\.environments setfit"):
+        python_of(PEERS["setfit"])
+
+
+def test_an_environment_of_other_packages_is_not_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LORALOOM_PEERS", str(tmp_path))
+    (tmp_path / "setfit").mkdir()
+    (tmp_path / "setfit" / "ready.json").write_text('{"packages": ["setfit==0.1"]}')
+    with pytest.raises(DataError, match="setfit: is not installed"):
+        python_of(PEERS["setfit"])
+
+
+def test_every_peer_is_a_module_of_its_name() -> None:
+    folder = Path(autogluon_tabular.__file__).parent
+    assert all((folder / f"{name}.py").is_file() for name in PEERS)
