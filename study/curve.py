@@ -234,7 +234,9 @@ def _name_points(axes: Any, found: Mapping[int, Point]) -> None:
             place = (minutes, 100 * one.accuracy)
             axes.annotate(words, place, xytext=(0, 6), textcoords="offset points", fontsize=7, ha="center")
         said = words
-    axes.margins(x=0.12, y=0.12)
+    axes.margins(x=0.15)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.1 * (high - low))  # for the words over the highest point
 
 
 def main() -> None:
