@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -206,21 +206,37 @@ def draw(curves: Curves, path: Path) -> None:
         found = {minutes: one for minutes in MINUTES if (one := best_in(curves.points, minutes, cap)) is not None}
         values = [100 * one.accuracy for one in found.values()]
         right.plot(list(found), values, styles[cap] + "o", color="#444444", ms=4, label=f"at most {cap:,}")
+        if cap == max(CAPS):
+            _name_points(right, found)
     left.set_xscale("log")
     left.set_xlabel("labelled training rows")
     left.set_ylabel("accuracy on other rows, %")
-    left.set_title("What labels bring", loc="left", fontsize=11)
+    left.set_title("How accurate with so many labels", loc="left", fontsize=11)
     rows = sorted({point.rows for point in curves.points})
     left.set_xticks(rows, [f"{each:,}" for each in rows], fontsize=8)
     right.set_xscale("log")
     right.set_xticks(MINUTES, [str(minutes) for minutes in MINUTES])
-    right.set_xlabel("minutes of training, all rows to be had")
-    right.set_title("What time brings", loc="left", fontsize=11)
+    right.set_xlabel("minutes of training, of as many rows as are useful")
+    right.set_title("… and in so many minutes", loc="left", fontsize=11)
     for axes in (left, right):
         axes.minorticks_off()
         axes.legend(fontsize=8, frameon=False, title="parameters", title_fontsize=8, loc="lower right")
         finish(axes)
     save(figure, path)
+
+
+def _name_points(axes: Any, found: Mapping[int, Point]) -> None:
+    """Says at each time where another training is the best than before what it is."""
+    said = None
+    for minutes, one in found.items():
+        words = f"{one.encoder}\n{one.rows:,} rows × {one.epochs:g}"
+        if words != said:
+            place = (minutes, 100 * one.accuracy)
+            axes.annotate(words, place, xytext=(0, 6), textcoords="offset points", fontsize=7, ha="center")
+        said = words
+    axes.margins(x=0.15)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.1 * (high - low))  # for the words over the highest point
 
 
 def main() -> None:

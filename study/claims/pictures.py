@@ -55,13 +55,16 @@ def draw_levels(found: Sequence[EncoderFound], path: Path) -> None:
     plots = pyplot()
     figure, grid = plots.subplots(2, 3, figsize=(10, 5.4), layout="constrained")
     for axes, name in zip(grid.flat, CURVES, strict=False):
+        values: set[float] = set()
         for number, encoder in enumerate(found):
             claim = next((one for one in encoder.claims if one.name == name), None)
             if claim is not None and _numbers(claim):
-                _draw_claim(axes, claim, COLOURS[number % 3], encoder.name)
+                values |= set(_draw_claim(axes, claim, COLOURS[number % 3], encoder.name))
                 axes.set_title(claim.title, fontsize=10, loc="left")
-        if name not in ("dropout",):
-            axes.set_xscale("log")
+        if 0.0 not in values:
+            axes.set_xscale("log")  # before the ticks, which it would set anew
+        axes.set_xticks(sorted(values), [f"{value:g}" for value in sorted(values)])
+        axes.minorticks_off()
         finish(axes)
     _draw_epochs(grid.flat[5], found)
     finish(grid.flat[5])
@@ -72,7 +75,8 @@ def draw_levels(found: Sequence[EncoderFound], path: Path) -> None:
     save(figure, path)
 
 
-def _draw_claim(axes: Any, claim: ClaimFound, colour: str, name: str) -> None:
+def _draw_claim(axes: Any, claim: ClaimFound, colour: str, name: str) -> list[float]:
+    """Draws the levels of a claim; returns their values."""
     levels = sorted(claim.levels, key=lambda level: float(level.name))
     values = [float(level.name) for level in levels]
     axes.plot(values, [100 * level.accuracy for level in levels], "-o", color=colour, ms=4, label=name)
@@ -80,8 +84,7 @@ def _draw_claim(axes: Any, claim: ClaimFound, colour: str, name: str) -> None:
         axes.plot(
             [value] * len(level.accuracies), [100 * one for one in level.accuracies], ".", color=colour, alpha=0.4
         )
-    axes.set_xticks(values, [level.name for level in levels], fontsize=8)
-    axes.minorticks_off()
+    return values
 
 
 def _draw_epochs(axes: Any, found: Sequence[EncoderFound]) -> None:
