@@ -28,8 +28,13 @@ def task(tmp_path: Path) -> Task:
 def test_each_row_gets_its_own_prediction_after_training_by_length(task: Task) -> None:
     tokenizer = training.tokenizer_of(task)
     torch.manual_seed(0)
-    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    wide = {"initializer_range": 1.0}  # so that texts differ to weights that learnt next to nothing
+    size: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
+    wide: dict[str, Any] = {"initializer_range": 1.0}  # so that texts differ to weights that learnt next to nothing
     model: Any = BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), num_labels=2, **size, **wide))
     rows = training.encoded(tokenizer, task.texts, task, task.labels)
     setting = training.Setting(1e-5, 1.0, "linear", warmup=0.0)
@@ -45,7 +50,12 @@ def test_each_row_gets_its_own_prediction_after_training_by_length(task: Task) -
 
 def test_training_ends_where_no_time_is_left(task: Task) -> None:
     tokenizer = training.tokenizer_of(task)
-    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    size: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
     model: Any = BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), num_labels=2, **size))
     rows = training.encoded(tokenizer, task.texts, task, task.labels)
     setting = training.Setting(1e-3, 20.0, "linear", warmup=0.0)
