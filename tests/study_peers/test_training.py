@@ -33,9 +33,10 @@ def test_each_row_gets_its_own_prediction_after_training_by_length(task: Task) -
         "num_hidden_layers": 1,
         "num_attention_heads": 2,
         "intermediate_size": 32,
+        "num_labels": 2,
     }
     wide: dict[str, Any] = {"initializer_range": 1.0}  # so that texts differ to weights that learnt next to nothing
-    model: Any = BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), num_labels=2, **size, **wide))
+    model: Any = BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), **size, **wide))
     rows = training.encoded(tokenizer, task.texts, task, task.labels)
     setting = training.Setting(1e-5, 1.0, "linear", warmup=0.0)
     trainer, done = training.train(task, model, tokenizer, rows, setting, SPEED, keep=0.0)
@@ -55,8 +56,9 @@ def test_training_ends_where_no_time_is_left(task: Task) -> None:
         "num_hidden_layers": 1,
         "num_attention_heads": 2,
         "intermediate_size": 32,
+        "num_labels": 2,
     }
-    model: Any = BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), num_labels=2, **size))
+    model: Any = BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), **size))
     rows = training.encoded(tokenizer, task.texts, task, task.labels)
     setting = training.Setting(1e-3, 20.0, "linear", warmup=0.0)
     _, done = training.train(task, model, tokenizer, rows, setting, SPEED, keep=task.seconds)
