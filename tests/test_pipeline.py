@@ -78,7 +78,7 @@ def test_auto_without_axes_searches_a_space_and_keeps_it_with_the_run(
     loraloom.search(tiny_recipe, tmp_path / "run", overrides=changes)
     run = Run(tmp_path / "run")
     assert run.recipe.axes == default_space(read_recipe(tiny_recipe, changes)).axes
-    assert [record.point["train.optim"] for record in run.records()] == ["adam", "adamw"]
+    assert [record.point["train.optim"] for record in run.records()] == ["adamw", "adam"]
     assert "train.warmup_steps" not in run.records()[0].point
 
 

@@ -15,6 +15,7 @@ from loraloom.recipe import Choices, Range, Recipe, read_recipe
 from loraloom.recipe.fields import SECTIONS, Budget, Search
 
 BY_RECIPE_ALONE = {
+    "search.epochs",
     *("data.dataset", "data.train_file", "data.validation_file", "data.test_file"),  # the rows are X and y
     *("data.text_column", "data.label_column", "data.max_train_samples", "data.max_eval_samples"),
     *("search.resource", "train.eval_strategy", "train.seed"),  # the seed is random_state
