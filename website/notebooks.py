@@ -22,6 +22,8 @@ from nbclient import NotebookClient
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SECONDS = 300
 """What one cell may take."""
+NO_WIDGETS = "ignore:IProgress not found"
+"""tqdm says where it lies, for lack of widgets that a stored output could not show."""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _PATHS = re.compile(r"(?<![\w.:/])/(?:home|root|tmp|work|usr|opt|var|Users|private|mnt)/\S+")
 
@@ -34,7 +36,8 @@ def run(path: Path, folder: Path) -> Any:
         ValueError: an output names a place of this machine.
     """
     notebook: Any = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+    client = NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": folder}})
+    client.execute(env={**os.environ, "PYTHONWARNINGS": NO_WIDGETS})
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # when it ran
     for text in outputs(notebook):
