@@ -37,8 +37,8 @@ linear layers, a linear head on the mean of the tokens, a linear schedule with w
 - Encoders are those that were to be had: none is RoBERTa-base, and what holds for them need not hold for it.
 """
 _PRESET = """\
-Where a recipe leaves the choice to `auto`, it begins with a preset (`src/loraloom/search/presets.py`). Each of its parts
-is set against what it stands in place of, by the same method; p-values are corrected within this section.
+Where a recipe leaves the choice to `auto`, it begins with a preset (`src/loraloom/search/presets.py`). Each of its
+parts is set against what it stands in place of, by the same method; p-values are corrected within this section.
 """
 _AGAIN = """\
 ## Run it yourself
