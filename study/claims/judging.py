@@ -18,8 +18,9 @@ from loraloom.report.points import points, size, spread
 from loraloom.report.similarity.findings import holm
 from study import agnews
 from study.claims.crossed import Estimate, crossed, of_seeds_alone
-from study.claims.design import Claim, Contrast, Design, Expected, Trial
+from study.claims.design import Claim, Contrast, Design, Expected
 from study.outcomes import Kept, Trained
+from study.trials import Trial
 
 LEVEL = 0.05
 MARGIN = 0.005

@@ -7,11 +7,11 @@ from typing import Any
 
 from loraloom.data import TextData
 from study import agnews
-from study.claims.design import Design, Trial
+from study.claims.design import Design
 from study.claims.judging import ClaimFound
 from study.outcomes import Kept, Trained, packed
 from study.training import Trainer
-from study.trials import ALL_ROWS
+from study.trials import ALL_ROWS, Trial
 
 
 def rows_of(design: Design, data: TextData) -> dict[str, TextData]:
