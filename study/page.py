@@ -21,7 +21,7 @@ has, then what became of a contest's claims.
 
 
 def write_page(results: Path, docs: Path) -> None:
-    """Judges what was trained; writes claims.json and curve.json into `results`, the page and pictures to `docs`."""
+    """Judges what was trained: claims.json and curve.json go into `results`, the page and its pictures into `docs`."""
     found = judge_all(results / "claims")
     write(found, results / "claims.json")
     curves = read_curves(results / "curve")

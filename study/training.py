@@ -77,7 +77,7 @@ class Trainer:
         return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{seed}"
 
     def tested(self, key: str, configuration: Configuration, rows: str) -> tuple[NDArray[np.bool_], float]:
-        """Which test rows a trial has right, and its loss: by its adapter as saved, trained anew where that is gone."""
+        """Which test rows a trial has right, and its loss: from its adapter as saved, trained anew where it is gone."""
         from loraloom.use.adapter import load
 
         self.train(key, configuration, rows)

@@ -1,4 +1,4 @@
-"""How alike training, test and other texts are ("AI similarity"), and whether it matters, as a report has it.
+"""How alike training, test and other texts are ("AI similarity"), and whether it matters: the report's section 8.
 
 A search of the ranks 1, 4 and 16 around the contest's point, whose winner reads the test rows once; then its section on
 similarity, with robust.csv (another source, another year) as the file to compare: what `loraloom report RUN
