@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test docs pages package torture hostile simulations torchless lint screenshots bench study robustness comparison clean
+.PHONY: help setup demo test alltests docs pages package torture hostile simulations torchless lint screenshots bench study robustness comparison clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s%s\n", $$1, $$2}'
@@ -20,9 +20,11 @@ demo: setup ## the main job on real text: writes runs/demo
 lint: setup ## format, lint and types
 	scripts/check
 
-test: setup ## lint, then the tests, some of them in a browser
+test: setup ## lint beside the tests, some of them in a browser
 	scripts/browser
-	scripts/check
+	$(MAKE) --jobs=2 --no-print-directory lint alltests
+
+alltests: setup
 	scripts/test
 
 docs: setup ## the documentation's site, in site/, with warnings as errors; open site/index.html
