@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.search.costs import Costs, Measured, key_of
-from loraloom.search.plan import CLOCKED_SHARE, EPOCHS, MOST_EPOCHS, Plan, Task, make_plan
+from loraloom.search.plan import CLOCKED_SHARE, EPOCHS, MOST_EPOCHS, Plan, Task, make_plan, stretched
 
 EVAL_ROWS = 500
 SMALL, LARGE = "small", "large"
@@ -99,3 +99,13 @@ def test_without_a_deadline_epochs_are_the_recipes() -> None:
 @pytest.mark.parametrize("seconds", [30.0, 300.0, 3_000.0])
 def test_a_plan_made_again_is_the_same(seconds: float) -> None:
     assert _plan(20_000, seconds)[0] == _plan(20_000, seconds)[0]
+
+
+def test_once_the_search_has_ended_the_finals_have_the_passes_of_all_that_is_left() -> None:
+    plan, task, costs = _plan(50_000, 300)
+    longer = stretched(plan, task, costs, 280, 1)
+    assert plan.epochs is not None
+    assert longer.epochs is not None
+    assert all(longer.epochs[key] > epochs for key, epochs in plan.epochs.items())
+    assert max(_seconds(longer, task, costs)) <= 280
+    assert stretched(plan, task, costs, 10, 1) == plan  # never fewer than the rungs were tried with

@@ -17,8 +17,8 @@ from __future__ import annotations
 import itertools
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from loraloom.errors import BudgetError
 from loraloom.recipe import Configuration, Recipe
@@ -170,10 +170,10 @@ def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
     """Passes that let a finalist use the finals' share of `seconds`; more finalists and seeds where it can't."""
     kinds, wanted = task.kinds(), task.recipe.search.seeds
     once = min((_with_epochs(kind, 1) for kind in kinds), key=costs.train_row_seconds)
-    seconds -= PREFIX_PARTS * max(costs.prefix_seconds(kind, task.train_rows, task.eval_rows) for kind in kinds)
 
     def taken(rows: int) -> float:
-        return costs.seconds(once, rows, task.validated(task.rung_of(rows)))
+        validated = task.validated(task.rung_of(rows))
+        return costs.seconds(once, rows, validated) + costs.prefix_seconds(once, rows, validated)
 
     share = CLOCKED_SHARE * seconds
     if taken(task.train_rows) > share:
@@ -181,9 +181,9 @@ def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
         top = _most_rows(task, taken, share)
         if len(ladder(top, task.classes)) == 1:  # too few rows to choose on: all the time goes to one trial
             top, share = _most_rows(task, taken, seconds), seconds
-            return Plan((task.rung_of(top),), 1, 1, _passes(task, costs, kinds, top, share))
-        return _with_rungs(task, top, 1, 1, _passes(task, costs, kinds, top, share))
-    epochs = _passes(task, costs, kinds, task.train_rows, share)
+            return Plan((task.rung_of(top),), 1, 1, passes(task, costs, top, share))
+        return _with_rungs(task, top, 1, 1, passes(task, costs, top, share))
+    epochs = passes(task, costs, task.train_rows, share)
     dearest = max(
         costs.seconds(_with_epochs(kind, epochs[key_of(kind)]), task.train_rows, task.eval_rows) for kind in kinds
     )
@@ -193,16 +193,26 @@ def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
     return _with_rungs(task, task.train_rows, 1, 1, epochs)
 
 
-def _passes(task: Task, costs: Costs, kinds: Iterable[Configuration], rows: int, seconds: float) -> dict[Key, float]:
-    """For each kind the most of `EPOCHS` over `rows` that end in `seconds`."""
+def stretched(plan: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
+    """A plan whose search has ended: finals have the passes that all of the `seconds` left allow for."""
+    if plan.epochs is None or plan.finalists is None:
+        return plan
+    each = seconds / _rounds(plan.finalists * plan.seeds, slots)
+    longer = passes(task, costs, task.rows(plan.top), each)
+    return replace(plan, epochs={key: max(epochs, longer[key]) for key, epochs in plan.epochs.items()})
+
+
+def passes(task: Task, costs: Costs, rows: int, seconds: float) -> dict[Key, float]:
+    """For each kind the most of `EPOCHS` over `rows` that end in `seconds`, with the states that are kept for it."""
     validated = task.validated(task.rung_of(rows))
     most = min(EPOCHS[0], max(MOST_EPOCHS, math.ceil(MANY_ROWS / rows)))
     found: dict[Key, float] = {}
-    for kind in kinds:
+    for kind in task.kinds():
+        left = seconds - costs.prefix_seconds(kind, rows, validated)
         fitting = (
             epochs
             for epochs in EPOCHS
-            if epochs <= most and costs.seconds(_with_epochs(kind, epochs), rows, validated) <= seconds
+            if epochs <= most and costs.seconds(_with_epochs(kind, epochs), rows, validated) <= left
         )
         found[key_of(kind)] = next(fitting, EPOCHS[-1])
     return found

@@ -110,7 +110,10 @@ class Proposals:
         if self._pace.plan.finalists is None:
             return self._repeated() or self._new(self._pace.plan.top)
         finals = Finals(self._pace, self._tried.by_key, self.at)
-        wanted = self._climb(finals.seconds_missing) or finals.next() or self._time_left_over(finals)
+        wanted = self._climb(finals.seconds_missing)
+        if wanted is None:
+            self._pace.stretch()
+            wanted = finals.next() or self._time_left_over(finals)
         return wanted if isinstance(wanted, Proposal | None) else self._begin(wanted)
 
     def _update(self) -> None:
