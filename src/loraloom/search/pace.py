@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from loraloom.recipe import Configuration
 from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs
-from loraloom.search.plan import Plan, Task, stretched
+from loraloom.search.plan import Plan, Task, fitted
 
 
 @dataclass(slots=True)
@@ -36,11 +36,11 @@ class Pace:
         task = self.task
         return self.costs.seconds(self.plan.planned(configuration, rows), task.rows(rows), task.validated(rows))
 
-    def stretch(self) -> None:
-        """Has the finals use all the time that is left: the search before them has ended."""
+    def fit(self) -> None:
+        """Has the finals use the time that is left, and no more: the search before them has ended."""
         left = self.clock.training_seconds_left
         if left is not None and self.task is not None and not self.final_begun:
-            self.plan = stretched(self.plan, self.task, self.costs, left, self.slots)
+            self.plan = fitted(self.plan, self.task, self.costs, left, self.slots)
 
     def allows(self, configuration: Configuration, rows: int | None, keep: float = 0.0) -> bool:
         """Whether such a trial would end in time, with `keep` seconds of training left after it."""

@@ -193,13 +193,12 @@ def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
     return _with_rungs(task, task.train_rows, 1, 1, epochs)
 
 
-def stretched(plan: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
-    """A plan whose search has ended: finals have the passes that all of the `seconds` left allow for."""
+def fitted(plan: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
+    """A plan whose search has ended: finals have the passes that the `seconds` left allow for, more or fewer."""
     if plan.epochs is None or plan.finalists is None:
         return plan
     each = seconds / _rounds(plan.finalists * plan.seeds, slots)
-    longer = passes(task, costs, task.rows(plan.top), each)
-    return replace(plan, epochs={key: max(epochs, longer[key]) for key, epochs in plan.epochs.items()})
+    return replace(plan, epochs=passes(task, costs, task.rows(plan.top), each))
 
 
 def passes(task: Task, costs: Costs, rows: int, seconds: float) -> dict[Key, float]:

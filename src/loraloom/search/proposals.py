@@ -112,7 +112,7 @@ class Proposals:
         finals = Finals(self._pace, self._tried.by_key, self.at)
         wanted = self._climb(finals.seconds_missing)
         if wanted is None:
-            self._pace.stretch()
+            self._pace.fit()
             wanted = finals.next() or self._time_left_over(finals)
         return wanted if isinstance(wanted, Proposal | None) else self._begin(wanted)
 
