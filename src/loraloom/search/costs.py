@@ -89,7 +89,7 @@ class Costs:
     def prefix_seconds(self, configuration: Configuration, train_rows: int, eval_rows: int) -> float:
         """Seconds for the states of frozen layers, by the first trial on these rows; 0 where none are kept."""
         model, lora = configuration.backbone.model, configuration.lora
-        if configuration.backbone.dropout == "keep" or (lora.layers_to_transform is None or lora.bias == "all"):
+        if configuration.backbone.dropout == "keep" or lora.layers_to_transform is None or lora.bias == "all":
             return 0.0
         if model not in self._prefix or (model, train_rows) in self._trained:
             return 0.0

@@ -168,8 +168,8 @@ def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int = 1) -
 
 def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
     """Passes that let a finalist use the finals' share of `seconds`; more finalists and seeds where it can't."""
-    kinds, wanted = task.kinds(), task.recipe.search.seeds
-    once = min((_with_epochs(kind, 1) for kind in kinds), key=costs.train_row_seconds)
+    kinds = task.kinds()
+    once = _with_epochs(min(kinds, key=costs.train_row_seconds), 1)
 
     def taken(rows: int) -> float:
         validated = task.validated(task.rung_of(rows))
@@ -180,14 +180,14 @@ def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
         share = min(seconds, max(share, taken(_least_rows(task))))
         top = _most_rows(task, taken, share)
         if len(ladder(top, task.classes)) == 1:  # too few rows to choose on: all the time goes to one trial
-            top, share = _most_rows(task, taken, seconds), seconds
-            return Plan((task.rung_of(top),), 1, 1, passes(task, costs, top, share))
+            top = _most_rows(task, taken, seconds)
+            return Plan((task.rung_of(top),), 1, 1, passes(task, costs, top, seconds))
         return _with_rungs(task, top, 1, 1, passes(task, costs, top, share))
     epochs = passes(task, costs, task.train_rows, share)
     dearest = max(
         costs.seconds(_with_epochs(kind, epochs[key_of(kind)]), task.train_rows, task.eval_rows) for kind in kinds
     )
-    for finalists, seeds in _smaller_and_smaller(wanted):
+    for finalists, seeds in _smaller_and_smaller(task.recipe.search.seeds):
         if _rounds(finalists * seeds, slots) * dearest <= share:
             return _with_rungs(task, task.train_rows, finalists, seeds, epochs)
     return _with_rungs(task, task.train_rows, 1, 1, epochs)
