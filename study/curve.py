@@ -11,7 +11,6 @@ as many epochs as rows allow: few rows are seen often. What was trained is kept 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from loraloom.errors import LoraloomError
 from loraloom.metrics import Interval, wilson_interval
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.report.wording import plural
 from loraloom.study.durable import write_json
 from study import agnews
+from study.arguments import parser_of, refuse_trial_run, run
 from study.outcomes import Kept, Trained
 from study.presets import CAPS, best_preset
-from study.trials import ALL_ROWS, RUNS, Trial, header_of, key_of, make_trainer, train
+from study.trials import ALL_ROWS, Trial, header_of, key_of, make_trainer, train
 
 RESULTS = Path(__file__).parent / "results" / "curve"
 BASE = Path(__file__).parent / "claims" / "contest.yaml"
@@ -241,30 +240,15 @@ def _name_points(axes: Any, found: Mapping[int, Point]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m study.curve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", default="demo", help="the encoder: demo, a folder, or a name on the hub")
-    parser.add_argument("--name", help="under which its results are kept; by default the model's, or its folder's")
-    parser.add_argument("--seconds", type=float, help="begin no trial that would end later; by default all are trained")
+    parser = parser_of("study.curve", __doc__, RESULTS)
     parser.add_argument("--caps", type=int, nargs="+", choices=CAPS, default=CAPS, help="these caps alone")
     parser.add_argument("--one_seed", action="store_true", help="a seed of each, for an encoder that takes long")
     parser.add_argument("--most_rows", type=int, help="leave out trials on more training rows")
-    parser.add_argument("--rows", type=int, help="of as many rows alone: a trial run, with --results")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder of results")
-    parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of the trials' adapters")
-    parser.add_argument("--list", action="store_true", help="list the trials, and train nothing")
-    given = parser.parse_args()
-    try:
-        _do(given)
-    except LoraloomError as error:
-        print(f"study.curve: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    run("study.curve", _do, parser.parse_args())
 
 
 def _do(given: argparse.Namespace) -> None:
-    if given.rows and given.results == RESULTS:
-        raise LoraloomError("--rows: is for a trial run; name another folder for it by --results")
+    refuse_trial_run(given, RESULTS)
     name = given.name or Path(given.model).name
     recipe = read_recipe(BASE, [f"backbone.model={given.model}"])
     data = agnews.load(given.rows)

@@ -13,44 +13,29 @@ What was trained is kept in study/results/claims/NAME.jsonl, and not trained aga
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from loraloom.errors import LoraloomError
 from study import agnews
+from study.arguments import parser_of, refuse_trial_run, run
 from study.claims.design import TABLES, read_design
 from study.claims.judging import judge
 from study.claims.running import accuracy_in, header_of_test, read_test_rows, reported, rows_of
 from study.outcomes import Kept
 from study.page import write_page
-from study.trials import RUNS, header_of, make_trainer, train
+from study.trials import header_of, make_trainer, train
 
 ROOT = Path(__file__).parent.parent.parent
 RESULTS, DOCS = ROOT / "study" / "results" / "claims", ROOT / "docs"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m study.claims", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of("study.claims", __doc__, RESULTS)
     parser.add_argument("--table", choices=sorted(TABLES), default="six_layers", help="the design")
-    parser.add_argument("--model", default="demo", help="the encoder: demo, a folder, or a name on the hub")
-    parser.add_argument("--name", help="under which its results are kept; by default the model's, or its folder's")
-    parser.add_argument("--seconds", type=float, help="begin no trial that would end later; by default all are trained")
-    parser.add_argument("--rows", type=int, help="train and compare on as many rows alone: a trial run, with --results")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder of results")
-    parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of the trials' adapters")
     parser.add_argument("--test", action="store_true", help="train nothing; read the test rows for what is reported")
     parser.add_argument("--similarity", action="store_true", help="measure how alike texts are, as the report does")
     parser.add_argument("--page", action="store_true", help="judge all that was trained, and write docs/study.md")
     parser.add_argument("--docs", type=Path, default=DOCS, help="the folder that --page writes into")
-    parser.add_argument("--list", action="store_true", help="list the trials, and train nothing")
-    given = parser.parse_args()
-    try:
-        _do(given)
-    except LoraloomError as error:
-        print(f"study.claims: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    run("study.claims", _do, parser.parse_args())
 
 
 def _do(given: argparse.Namespace) -> None:
@@ -62,8 +47,7 @@ def _do(given: argparse.Namespace) -> None:
         for trial in design.trials(lambda _: None):
             print(f"{trial.key}, seed {trial.seed}")
         return
-    if given.rows and given.results == RESULTS:
-        raise LoraloomError("--rows: is for a trial run; name another folder for it by --results")
+    refuse_trial_run(given, RESULTS)
     name = given.name or Path(given.model).name
     rows = design.table.rows
     data = agnews.load(given.rows or rows.train, given.rows or rows.compared)
