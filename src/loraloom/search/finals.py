@@ -36,10 +36,15 @@ class Wanted:
 def promotion(
     pace: Pace, tried: ByKey, at: Callable[[str], Configuration], keep: float, *, hyperband: bool
 ) -> Wanted | None:
-    """The next promotion, the highest rung first, that leaves `keep` seconds for the finals."""
+    """The next promotion that leaves `keep` seconds for the finals.
+
+    Where there is a deadline it is the highest rung's, so that the search can be ended at any moment; else the lowest's,
+    and the last rung gets the finalists only: who leaves a rung is decided by all that were tried on it.
+    """
     rungs = pace.plan.rungs
     places = {key: place for place, key in enumerate(tried)}
-    for rung in range(len(rungs) - 2, -1, -1):
+    upwards = range(len(rungs) - (1 if hyperband else 2))
+    for rung in range(len(rungs) - 2, -1, -1) if pace.limited else upwards:
         results: dict[int, list[tuple[str, float]]] = {}
         for key, entries in tried.items():
             bracket = first_rung(places[key], len(rungs), hyperband=hyperband)

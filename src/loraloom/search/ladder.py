@@ -5,6 +5,8 @@ Hyperparameter Tuning" (algorithm 2, ASHA): the resource is the number of traini
 r the least, eta the reduction factor. A configuration is promoted when it is among the best 1 / eta of its rung, as
 soon as that is so: nothing waits for a rung to be full, so that the clock may end the search at any moment. Ours and
 not Optuna's, whose pruners compare a trial's own evaluations: here each rung is a training with its own schedule.
+Where no clock is set, all that begin on a rung come before promotions from it (`finals.promotion`), as in Jamieson and
+Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter Optimization", algorithm 1.
 
 hyperband hedges against a lowest rung that misleads: brackets s = s_max … 0 begin at R / eta^s, with
 n = ceil((s_max + 1) / (s + 1) · eta^s) configurations each, one bracket after the other.

@@ -133,13 +133,20 @@ class Proposals:
         return None
 
     def _climb(self, keep: float) -> Proposal | Wanted | None:
-        """The next trial on the rungs: a promotion, the highest first, or a new configuration on its first rung."""
+        """The next trial on the rungs: a promotion, or a new configuration on its first rung.
+
+        Promotions come first where there is a deadline, and last where there is none.
+        """
         hyperband = self._recipe.search.pruner == "hyperband"
-        wanted = promotion(self._pace, self._tried.by_key, self.at, keep, hyperband=hyperband)
-        if wanted is not None:
-            return wanted
         rungs = self._pace.plan.rungs
-        return self._new(rungs[first_rung(len(self._tried), len(rungs), hyperband=hyperband)], keep)
+
+        def new() -> Proposal | None:
+            return self._new(rungs[first_rung(len(self._tried), len(rungs), hyperband=hyperband)], keep)
+
+        def promoted() -> Wanted | None:
+            return promotion(self._pace, self._tried.by_key, self.at, keep, hyperband=hyperband)
+
+        return (promoted() or new()) if self._pace.limited else (new() or promoted())
 
     def _time_left_over(self, finals: Finals) -> Proposal | Wanted | None:
         """What a clock leaves after the finals: more seeds, more finalists, then more configurations on few rows."""
