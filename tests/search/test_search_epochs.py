@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.search.costs import Costs, Measured, key_of
-from loraloom.search.plan import CLOCKED_SHARE, EPOCHS, MOST_EPOCHS, Plan, Task, fitted, make_plan
+from loraloom.search.pace import Pace
+from loraloom.search.plan import CLOCKED_SHARE, EPOCHS, MODELS_SHARE, MOST_EPOCHS, Plan, Task, fitted, make_plan
 
 EVAL_ROWS = 500
 SMALL, LARGE = "small", "large"
@@ -109,3 +111,33 @@ def test_once_the_search_has_ended_the_finals_have_the_passes_of_all_that_is_lef
     assert all(longer.epochs[key] > epochs for key, epochs in plan.epochs.items())
     assert max(_seconds(longer, task, costs)) <= 280
     assert max(_seconds(fitted(plan, task, costs, 150, 1), task, costs)) <= 150
+
+
+# -- several models ----------------------------------------------------------------------------------------------
+
+
+def test_models_are_compared_on_as_many_rows_as_their_share_of_the_time_allows() -> None:
+    plan, task, costs = _plan(76_000, 3_600)
+    assert 0 < plan.models_rung < len(plan.rungs) - 1
+
+    def taken(number: int) -> float:
+        rung = plan.rungs[number]
+        rows, validated = task.rows(rung), task.validated(rung)
+        each = [costs.seconds(plan.planned(kind, rung), rows, validated) for kind in task.kinds()]
+        return max(each[:2]) + max(each[2:])
+
+    assert taken(plan.models_rung) <= MODELS_SHARE * 3_600
+    assert plan.models_rung + 2 == len(plan.rungs) or taken(plan.models_rung + 1) > MODELS_SHARE * 3_600
+
+
+def test_one_model_has_nothing_to_be_compared_with() -> None:
+    recipe = read_recipe({"lora": {"r": [4, 8]}, "search": {"epochs": "clock", "sampler": "auto"}})
+    task = Task(recipe, 50_000, EVAL_ROWS, 4, None)
+    costs = Costs([Measured("roberta-base", 128, 16, 0.001, 0.0003, 0.5)])
+    assert make_plan(task, costs, 300).models_rung == 0
+
+
+def test_the_first_configuration_of_each_model_begins_on_the_rung_of_models_and_others_on_the_lowest() -> None:
+    pace = Pace(plan=Plan((100, 300, 900, None), 1, models_rung=2), models=2)
+    assert [pace.first_rung(place, hyperband=False) for place in range(4)] == [2, 2, 0, 0]
+    assert replace(pace, models=1, plan=Plan((100, None), 1)).first_rung(0, hyperband=False) == 0

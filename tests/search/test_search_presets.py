@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from loraloom.recipe import Choices, Configuration, Range, Recipe, read_recipe
 from loraloom.recipe.fields import SECTIONS
-from loraloom.search.presets import PRESETS, Preset, preset_points
+from loraloom.search.presets import PRESETS, Preset, compared_models, preset_points
 from loraloom.search.space import SPACE, default_space
 
 ONE = [Preset("a test", {"lora.r": 8, "train.learning_rate": 1e-3, "train.optim": "adamw", "train.warmup_steps": 100})]
@@ -57,6 +57,17 @@ def test_the_warm_up_measures_what_the_first_preset_takes() -> None:
     choices = {name: axis for name, axis in recipe.axes.items() if isinstance(axis, Choices)}
     del choices["train.num_train_epochs"]
     assert {name: first[name] for name in choices} == {name: axis.first for name, axis in choices.items()}
+
+
+def test_the_first_preset_comes_with_each_model() -> None:
+    models = ["roberta-base", "bert-base-uncased"]
+    recipe = default_space(_recipe({"backbone": {"model": models}}))
+    first, second, third, *_ = points = preset_points(recipe, _all_fit)
+    assert [point["backbone.model"] for point in (first, second)] == models
+    assert {**first, "backbone.model": None} == {**second, "backbone.model": None}
+    assert third["backbone.model"] == models[0]
+    assert compared_models(points) == 2
+    assert compared_models(preset_points(default_space(_recipe({})), _all_fit)) == 1
 
 
 def test_all_presets_are_different_points_of_the_default_space() -> None:

@@ -72,7 +72,8 @@ class Planner:
         self._keep_time_for_the_end()
         if "rungs" in kept:
             epochs = None if kept.get("epochs") is None else {tuple(key): passes for key, passes in kept["epochs"]}
-            pace.plan = self._extended(Plan(tuple(kept["rungs"]), kept["finalists"], kept["seeds"], epochs))
+            rungs, models_rung = tuple(kept["rungs"]), kept.get("models_rung", 0)
+            pace.plan = self._extended(Plan(rungs, kept["finalists"], kept["seeds"], epochs, models_rung))
         else:
             pace.plan = make_plan(pace.task, pace.costs, self._clock.training_seconds_left, pace.slots)
 
@@ -87,7 +88,7 @@ class Planner:
         if pace.task.rows(new.top) <= pace.task.rows(kept.top):
             return kept
         finalists = new.finalists or kept.finalists or FINALISTS
-        return Plan((*kept.rungs, new.top), finalists, new.seeds, new.epochs or kept.epochs)
+        return Plan((*kept.rungs, new.top), finalists, new.seeds, new.epochs or kept.epochs, kept.models_rung)
 
     @property
     def _training_rows(self) -> int:
@@ -107,6 +108,7 @@ class Planner:
         plan = self.pace.plan
         first = kept.get("first") or asdict(self.outlook(0, 0))
         values = {"rungs": list(plan.rungs), "finalists": plan.finalists, "seeds": plan.seeds, "first": first}
+        values["models_rung"] = plan.models_rung
         values["epochs"] = None if plan.epochs is None else [[list(key), passes] for key, passes in plan.epochs.items()]
         values["measured"] = self.pace.costs.as_json()
         write_sealed(self._path, values)

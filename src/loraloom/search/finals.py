@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from loraloom.recipe import Configuration
-from loraloom.search.ladder import first_rung, promotable
+from loraloom.search.ladder import promotable
 from loraloom.search.pace import Pace
 from loraloom.study.ledger import Entry
 
@@ -47,7 +47,7 @@ def promotion(
     for rung in range(len(rungs) - 2, -1, -1) if pace.limited else upwards:
         results: dict[int, list[tuple[str, float]]] = {}
         for key, entries in tried.items():
-            bracket = first_rung(places[key], len(rungs), hyperband=hyperband)
+            bracket = pace.first_rung(places[key], hyperband=hyperband)
             done = [entry.value for entry in _on(pace, entries, rung) if entry.value is not None]
             if done:
                 results.setdefault(bracket, []).append((key, done[0]))

@@ -23,7 +23,8 @@ class Outlook:
     """What is to come. `seconds_left` and `examples_per_second` are None where there is no deadline.
 
     `rungs` are trials that find the finalists, `finals` those that compare them; where every configuration is trained
-    in full, there are finals alone. `part` is the part of the rows that the time allows for, None where it is all.
+    in full, there are finals alone. `models` are trials that come before both, one of each model, None where there are
+    none to compare. `part` is the part of the rows that the time allows for, None where it is all.
     """
 
     rungs: tuple[Step, ...]
@@ -35,11 +36,13 @@ class Outlook:
     part: int | None
     seconds_left: float | None
     examples_per_second: float | None
+    models: Step | None = None
 
     @property
     def trials(self) -> int:
         """All trials that are to come, those of the rungs included."""
-        return self.finals.trials + sum(step.trials for step in self.rungs)
+        first = self.models.trials if self.models else 0
+        return first + self.finals.trials + sum(step.trials for step in self.rungs)
 
 
 def look_ahead(pace: Pace, configurations: int | None, *, tried: int, ended: int, seeds_wanted: int) -> Outlook:
@@ -52,6 +55,7 @@ def look_ahead(pace: Pace, configurations: int | None, *, tried: int, ended: int
     seconds = [pace.seconds(dearest, rung) for rung in plan.rungs]
     to_come = MOST_TRIALS if configurations is None else max(0, configurations - tried)
     rungs: tuple[Step, ...] = ()
+    compared = max(0, pace.models - tried) if plan.models_rung else 0
     if plan.finalists is None:
         trials = MOST_TRIALS if configurations is None else max(0, configurations * plan.seeds - ended)
         if left is not None and seconds[-1] > 0:
@@ -62,7 +66,8 @@ def look_ahead(pace: Pace, configurations: int | None, *, tried: int, ended: int
         finals = Step(plan.finalists * (plan.seeds - (len(rows) == 1)), rows[-1])
         if left is not None and seconds[0] > 0:
             climb = sum(cost / ETA**rung for rung, cost in enumerate(seconds[:-1])) or seconds[0]
-            searching = max(0.0, pace.slots * left - finals.trials * seconds[-1])
+            beside = finals.trials * seconds[-1] + compared * seconds[plan.models_rung]
+            searching = max(0.0, pace.slots * left - beside)
             to_come = min(to_come, int(searching / climb))
         rungs = tuple(Step(to_come // ETA**rung, size) for rung, size in enumerate(rows[:-1] or rows))
     return Outlook(
@@ -75,4 +80,5 @@ def look_ahead(pace: Pace, configurations: int | None, *, tried: int, ended: int
         part=None if plan.top is None else task.rows(plan.top),
         seconds_left=pace.clock.seconds_left,
         examples_per_second=speed,
+        models=Step(compared, rows[plan.models_rung]) if compared else None,
     )

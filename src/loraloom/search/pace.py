@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from loraloom.recipe import Configuration
 from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs
+from loraloom.search.ladder import first_rung
 from loraloom.search.plan import Plan, Task, fitted
 
 
@@ -21,6 +22,8 @@ class Pace:
     slots: int = 1
     nothing_yet: bool = False
     """No trial was begun: the first one is, whatever seconds the planning itself took; its deadline bounds it."""
+    models: int = 1
+    """How many of the configurations that come first differ in their model alone."""
     final_begun: bool = False
     """A trial of the last rung was begun: those that are compared with it have as many epochs."""
 
@@ -28,6 +31,12 @@ class Pace:
     def limited(self) -> bool:
         """Whether there is a deadline."""
         return self.clock.max_seconds is not None
+
+    def first_rung(self, place: int, *, hyperband: bool) -> int:
+        """The rung that configuration number `place` begins at."""
+        if place < self.models and self.plan.models_rung:
+            return self.plan.models_rung
+        return first_rung(place, len(self.plan.rungs), hyperband=hyperband)
 
     def seconds(self, configuration: Configuration, rows: int | None) -> float:
         """What a trial on `rows` would take; 0 where nothing is known."""

@@ -150,13 +150,24 @@ PRESETS: tuple[Preset, ...] = (
 def preset_points(
     recipe: Recipe, fits: Callable[[Configuration], str | None], presets: Sequence[Preset] = PRESETS
 ) -> list[dict[str, Any]]:
-    """The points of `recipe` that are nearest to the presets, each once; those that don't fit are left out."""
+    """The points of `recipe` that are nearest to the presets, each once; those that don't fit are left out.
+
+    The first preset comes with each of the recipe's models, so that they can be compared.
+    """
+    first, *others = presets
+    each_model = [{**first.values, "backbone.model": model} for model in recipe.values("backbone.model")]
     points: list[dict[str, Any]] = []
-    for preset in presets:
-        point = _nearest_point(recipe, preset.values)
+    for values in (*each_model, *(preset.values for preset in others)):
+        point = _nearest_point(recipe, values)
         if point not in points and fits(recipe.configuration(point)) is None:
             points.append(point)
     return points
+
+
+def compared_models(points: Sequence[Mapping[str, Any]]) -> int:
+    """How many of the first of the presets' points differ in their model alone."""
+    models = [point.get("backbone.model") for point in points]
+    return next((place for place, model in enumerate(models) if model in models[:place]), len(models))
 
 
 def _nearest_point(recipe: Recipe, values: Mapping[str, Any]) -> dict[str, Any]:

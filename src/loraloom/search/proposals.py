@@ -22,9 +22,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from loraloom.recipe import Axis, Choices, Configuration, Range, Recipe
 from loraloom.search.finals import Finals, Wanted, promotion
 from loraloom.search.history import shown
-from loraloom.search.ladder import first_rung
 from loraloom.search.pace import Pace
-from loraloom.search.presets import preset_points
+from loraloom.search.presets import compared_models, preset_points
 from loraloom.search.tried import Tried, key_of
 from loraloom.study.ledger import Entry, Ledger
 
@@ -60,6 +59,7 @@ class Proposals:
         self._found: dict[str, Configuration] = {}
         if self._samples:
             points = preset_points(recipe, fits) if recipe.search.sampler == "auto" else []
+            self._pace.models = compared_models(points)
         else:
             points = [point for point in recipe.grid() if fits(recipe.configuration(point)) is None]
         self._listed = tuple(key_of(ledger_params(recipe.axes, point)) for point in points)
@@ -141,7 +141,7 @@ class Proposals:
         rungs = self._pace.plan.rungs
 
         def new() -> Proposal | None:
-            return self._new(rungs[first_rung(len(self._tried), len(rungs), hyperband=hyperband)], keep)
+            return self._new(rungs[self._pace.first_rung(len(self._tried), hyperband=hyperband)], keep)
 
         def promoted() -> Wanted | None:
             return promotion(self._pace, self._tried.by_key, self.at, keep, hyperband=hyperband)
