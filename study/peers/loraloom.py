@@ -20,7 +20,6 @@ def answer(task: Task) -> Answer:
     keep = _ENDING + _predicting(task)
     recipe = {
         "backbone": {"model": task.encoder},
-        "search": {"sampler": "auto"},
         "budget": {"max_trainable_parameters": CAP, "max_seconds": max(1.0, task.remaining() - keep)},
         "train": {"seed": task.seed},
     }

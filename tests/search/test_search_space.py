@@ -75,3 +75,30 @@ def test_epochs_that_the_recipe_writes_are_not_changed_by_a_deadline() -> None:
 def test_a_list_of_models_is_searched_together_with_the_space() -> None:
     searched = default_space(_auto({"backbone": {"model": ["demo", "roberta-base"]}}))
     assert searched.axes.keys() == SPACE.keys() | {"backbone.model"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"backbone": {"model": ["demo", "roberta-base"]}}, {"train": {"seed": 7}}, {"search": {"seeds": 3}}],
+    ids=str,
+)
+def test_a_recipe_of_data_models_and_time_alone_is_searched_by_auto(values: dict[str, Any]) -> None:
+    searched = default_space(read_recipe(values), deadline=True)
+    assert searched.search.sampler == "auto"
+    assert searched.axes.keys() >= SPACE.keys() - {"train.num_train_epochs"}
+    assert default_space(read_recipe(values)).search.sampler == "grid"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"lora": {"r": 4}},
+        {"head": {"kind": "linear"}},
+        {"train": {"learning_rate": [1e-3, 2e-3]}},
+        {"search": {"sampler": "grid"}},
+    ],
+    ids=str,
+)
+def test_a_recipe_that_says_more_is_trained_as_it_says(values: dict[str, Any]) -> None:
+    recipe = read_recipe(values)
+    assert default_space(recipe, deadline=True) is recipe

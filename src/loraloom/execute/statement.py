@@ -86,7 +86,7 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
     from loraloom.backbone.adapting import Shapes
     from loraloom.engine.precision import choose_dtype, measure
 
-    searched = _ranks_singly(default_space(recipe))
+    searched = _ranks_singly(default_space(recipe, deadline=recipe.budget.max_seconds is not None))
     classes, rows = (num_labels, None) if num_labels else count_classes(recipe.data)
     configuration = recipe.configuration({})
     shapes = Shapes([str(index) for index in range(classes)])

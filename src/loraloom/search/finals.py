@@ -38,8 +38,8 @@ def promotion(
 ) -> Wanted | None:
     """The next promotion that leaves `keep` seconds for the finals.
 
-    Where there is a deadline it is the highest rung's, so that the search can be ended at any moment; else the lowest's,
-    and the last rung gets the finalists only: who leaves a rung is decided by all that were tried on it.
+    Where there is a deadline it is the highest rung's, so that the search can be ended at any moment; else the
+    lowest's, and the last rung gets the finalists only: who leaves a rung is decided by all that were tried on it.
     """
     rungs = pace.plan.rungs
     places = {key: place for place, key in enumerate(tried)}

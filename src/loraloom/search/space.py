@@ -42,11 +42,14 @@ def default_space(recipe: Recipe, *, deadline: bool = False) -> Recipe:
     """A recipe that asks for `auto` and has no axes, with those of `SPACE` that it does not write; others as they are.
 
     A list of models is no space of its own: they are searched together with all else. With a `deadline`, epochs that
-    the recipe does not write are as many as the time allows.
+    the recipe does not write are as many as the time allows, and a recipe of data, models and budget alone is one that
+    asks for `auto`.
 
     Raises:
         RecipeError: it writes every field of the space.
     """
+    if deadline and _leaves_all_open(recipe):
+        recipe = recipe.model_copy(update={"search": recipe.search.model_copy(update={"sampler": "auto"})})
     if recipe.axes.keys() - {_MODEL} or recipe.search.sampler != "auto":
         return recipe
     axes = {**recipe.axes, **{name: axis for name, axis in SPACE.items() if not _is_written(recipe, name)}}
@@ -64,6 +67,11 @@ def default_space(recipe: Recipe, *, deadline: bool = False) -> Recipe:
             f"({', '.join(SPACE)}); leave some out, or write a list or a range in one"
         )
     return _with_bases(searched)
+
+
+def _leaves_all_open(recipe: Recipe) -> bool:
+    written = (getattr(recipe, section).model_fields_set for section in ("lora", "head", "train"))
+    return "sampler" not in recipe.search.model_fields_set and not set().union(*written) - {"seed", "bf16"}
 
 
 def _is_written(recipe: Recipe, name: str) -> bool:
