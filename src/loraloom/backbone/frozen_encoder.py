@@ -58,3 +58,8 @@ def _load(source: Source, arguments: dict[str, Any]) -> tuple[nn.Module, list[st
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BackboneError(f"backbone.model: the weights of {source.model!r} can't be loaded: {first}") from None
     return cast(nn.Module, model.eval().requires_grad_(requires_grad=False)), sorted(info["missing_keys"])
+
+
+def encoder_prefix(config: Any) -> str:
+    """What an architecture's own classifier calls its encoder."""
+    return str(cast(Any, AutoModel)._model_mapping[type(config)].base_model_prefix)

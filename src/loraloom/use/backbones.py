@@ -25,7 +25,7 @@ from loraloom.study.record import TrialRecord
 from loraloom.use.adapter import Classifier, Forward, not_finite, read_adapter_record
 from loraloom.use.adapter_checks import check_config, check_labels
 from loraloom.use.peft_forward import PeftForward
-from loraloom.use.peft_weights import Expected, build_adapted, checked_weights, encoder_prefix
+from loraloom.use.peft_weights import Expected, build_adapted, checked_weights
 
 if TYPE_CHECKING:
     from loraloom.backbone.anatomy import Anatomy
@@ -192,7 +192,7 @@ def _frozen(configuration: Configuration, shared: _Shared) -> FrozenEncoder | No
 def _freeze(found: Anatomy, shared: _Shared) -> FrozenEncoder:
     """Loads the weights, with the frozen layers that the architecture's own head reads if the checkpoint has them."""
     from loraloom.backbone.anatomy import anatomy
-    from loraloom.backbone.frozen_encoder import load_whole_encoder
+    from loraloom.backbone.frozen_encoder import encoder_prefix, load_whole_encoder
     from loraloom.engine.loom.frozen import freeze_encoder
     from loraloom.engine.loom.setting import DTYPES, choose_ops
     from loraloom.engine.precision import device

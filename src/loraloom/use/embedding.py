@@ -3,45 +3,49 @@
 The mean, since an encoder's first token carries meaning only where it was trained to (BERT's next sentence, a
 classifier), and the mean does in all. Unit length, since the length of a mean says how long and how usual a text is
 and its direction what it is about: distances then lie in [0, 2] in every run, and equal texts are at 0. No LoRA: the
-question is how alike texts are, not how alike a trained model finds them. By transformers, in the type that the winner
-was trained in: in bf16 a vector is off by some 0.005, where neighbours are tenths apart.
+question is how alike texts are, not how alike a trained model finds them. By loom's pass, where it knows the
+architecture, else by transformers; in the type that the winner was trained in: in bf16 a vector is off by some 0.005,
+where neighbours are tenths apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.data import default_cache, encode
+from loraloom.data import Encoded, default_cache, encode
 from loraloom.errors import BackboneError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from loraloom.backbone.sources import Source
 
 BATCH = 32
+Means = Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]
+"""Numbers of rows (B,) and their vectors (B, D)."""
+
+
+class _Pass(Protocol):
+    def batches(self, encoded: Encoded) -> Means:
+        """Means of all rows, the dearest first: what is then estimated of the rest errs upwards."""
 
 
 class Embedder:
     """A frozen backbone, loaded once."""
 
     def __init__(self, source: Source, max_length: int, *, bf16: bool = False) -> None:
-        """Loads the encoder and its tokenizer; texts are cut at `max_length` tokens. `bf16` is by autocast.
+        """Loads the encoder and its tokenizer; texts are cut at `max_length` tokens. In fp32 or in `bf16`.
 
         Raises:
             BackboneError: they can't be had.
         """
-        from loraloom.backbone.frozen_encoder import load_encoder
         from loraloom.backbone.sources import load_tokenizer
-        from loraloom.engine.precision import device
 
         self._tokenizer: Any = load_tokenizer(source)
-        self._model: nn.Module = load_encoder(source).to(device())
-        self._source, self._max_length, self._bf16 = source, max_length, bf16
+        self._pass = _by_loom(source, bf16=bf16) or _Transformers(source, self._tokenizer, bf16=bf16)
+        self._source, self._max_length = source, max_length
 
     def embed(self, texts: Sequence[str], after: Callable[[int], None] = lambda _: None) -> NDArray[np.float32]:
         """Vectors (N, D) of unit length; `after` hears of each batch how many texts it had, and may end it by raising.
@@ -49,28 +53,60 @@ class Embedder:
         Raises:
             BackboneError: a vector is not finite.
         """
-        import torch
-        from transformers import DataCollatorWithPadding
-
         encoded = encode(self._tokenizer, texts, max_length=self._max_length, cache=default_cache())
-        collate: Any = DataCollatorWithPadding(self._tokenizer)
-        place = next(self._model.parameters()).device
-        by_length = np.argsort(-np.diff(encoded.offsets), kind="stable")  # the dearest first: estimates err upwards
-        parts, order = [], []
-        with torch.inference_mode(), torch.autocast(place.type, torch.bfloat16, enabled=self._bf16):
-            for start in range(0, len(by_length), BATCH):
-                rows = by_length[start : start + BATCH]
-                batch = collate([encoded[int(row)] for row in rows]).to(place)
-                hidden = self._model(**batch).last_hidden_state.float()  # (B, T, D); what follows is in fp32
-                weight = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
-                mean = (hidden * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)  # (B, D)
-                parts.append(torch.nn.functional.normalize(mean, dim=1).cpu().numpy())
-                order.append(rows)
-                after(len(rows))
-        if not parts:
-            return np.zeros((0, 0), dtype=np.float32)
-        vectors = np.empty((len(texts), parts[0].shape[1]), dtype=np.float32)
-        vectors[np.concatenate(order)] = np.concatenate(parts)
+        vectors = np.zeros((0, 0), dtype=np.float32)
+        for rows, means in self._pass.batches(encoded):
+            if not len(vectors):
+                vectors = np.empty((len(texts), means.shape[1]), dtype=np.float32)
+            vectors[rows] = means / np.linalg.norm(means, axis=1, keepdims=True).clip(min=1e-12)
+            after(len(rows))
         if not np.isfinite(vectors).all():
             raise BackboneError(f"backbone.model: {self._source.model!r} gives hidden states that are not finite")
         return vectors
+
+
+def _by_loom(source: Source, *, bf16: bool) -> _Pass | None:
+    """None where loom does not know the architecture."""
+    from loraloom.backbone.anatomy import anatomy
+    from loraloom.backbone.frozen_encoder import encoder_prefix, load_encoder
+    from loraloom.backbone.sources import load_config
+    from loraloom.engine.loom.frozen import freeze_encoder
+    from loraloom.engine.loom.inference import MeanStates
+    from loraloom.engine.loom.setting import DTYPES, choose_ops
+    from loraloom.engine.precision import device
+    from loraloom.recipe import Head
+
+    config = load_config(source)
+    found = anatomy(config, Head(kind="linear", pooling="mean"))
+    if isinstance(found, str):
+        return None
+    dtype = DTYPES["bf16" if bf16 else "fp32"]
+    ops = choose_ops(dtype, device(), found, config)
+    encoder, prefix, above = load_encoder(source), encoder_prefix(config), found.layer_count
+    return MeanStates(freeze_encoder(encoder, prefix, found, ops, dtype, device(), lowest=above))
+
+
+class _Transformers:
+    """The encoder as transformers has it; in bf16 by autocast."""
+
+    def __init__(self, source: Source, tokenizer: Any, *, bf16: bool) -> None:
+        from loraloom.backbone.frozen_encoder import load_encoder
+        from loraloom.engine.precision import device
+
+        self._model, self._tokenizer, self._bf16 = load_encoder(source).to(device()), tokenizer, bf16
+
+    def batches(self, encoded: Encoded) -> Means:
+        import torch
+        from transformers import DataCollatorWithPadding
+
+        collate: Any = DataCollatorWithPadding(self._tokenizer)
+        place = next(self._model.parameters()).device
+        by_length = np.argsort(-np.diff(encoded.offsets), kind="stable")
+        for start in range(0, len(by_length), BATCH):
+            rows = by_length[start : start + BATCH]
+            batch = collate([encoded[int(row)] for row in rows]).to(place)
+            with torch.inference_mode(), torch.autocast(place.type, torch.bfloat16, enabled=self._bf16):
+                hidden = self._model(**batch).last_hidden_state.float()  # (B, T, D); what follows is in fp32
+                weight = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
+                mean = (hidden * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)  # (B, D)
+            yield rows, mean.cpu().numpy()

@@ -95,14 +95,8 @@ def build_adapted(source: Source, record: TrialRecord, config: Any, weights: dic
 
 def _within_encoder(name: str, base: nn.Module, config: Any) -> str:
     """A parameter's canonical name, its encoder called as the architecture's own classifier calls it."""
+    from loraloom.backbone.frozen_encoder import encoder_prefix
     from loraloom.engine.loom.setting import canonical
 
     inside, own = canonical(name), f"{base.base_model_prefix}."
     return f"{encoder_prefix(config)}.{inside.removeprefix(own)}" if inside.startswith(own) else inside
-
-
-def encoder_prefix(config: Any) -> str:
-    """What an architecture's own classifier calls its encoder."""
-    from transformers import AutoModel
-
-    return str(cast(Any, AutoModel)._model_mapping[type(config)].base_model_prefix)

@@ -22,7 +22,7 @@ from loraloom.engine.loom.frozen import FrozenEncoder
 from loraloom.engine.loom.head import Head
 from loraloom.engine.loom.mixed import Owners, columns, mixable, pooled
 from loraloom.engine.loom.pack import Member
-from loraloom.engine.loom.parameters import Parameters
+from loraloom.engine.loom.parameters import Layout, Parameters
 from loraloom.engine.loom.setting import plan_layout
 from loraloom.engine.loom.tokens import Ints, Tokens, lay_out
 from loraloom.errors import AdapterError
@@ -74,6 +74,26 @@ class Inference:
             for place in (layer.weights.qkv, layer.weights.out, layer.weights.up, layer.weights.down):
                 parts += [*(place.low_rank() or ()), *([] if (own := place.bias_change()) is None else [own])]
         return all(bool(torch.isfinite(part).all()) for part in parts)
+
+
+class MeanStates:
+    """Frozen weights without an adapter: the mean of each text's last hidden states."""
+
+    def __init__(self, frozen: FrozenEncoder) -> None:
+        """`frozen` are weights under a head that pools by the mean."""
+        nothing = Parameters(
+            Layout({}, {}, 0, 0), [{}], frozen.dtype, frozen.device, decayed=frozenset(), gradients=False
+        )
+        self.frozen = frozen
+        self._encoder = Encoder(frozen, nothing, [0.0], 0.0)
+        keep_freed_memory()
+
+    @torch.inference_mode()
+    def batches(self, encoded: Encoded) -> Iterator[tuple[Ints, NDArray[np.float32]]]:
+        """Numbers of rows (B,) and their vectors (B, D), all rows once, the longest first."""
+        for rows in reversed(list(by_length(np.diff(encoded.offsets)))):
+            tokens = lay_out([encoded], [rows], self.frozen.anatomy.embedding, self.frozen.device)
+            yield rows, self._encoder.forward(tokens, None)[0][0].float().cpu().numpy()
 
 
 @torch.inference_mode()
