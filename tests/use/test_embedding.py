@@ -15,13 +15,12 @@ from loraloom.use import embedding
 from loraloom.use.embedding import Embedder
 from tests.numerics.architectures import CONFIGS, VOCABULARY, save_model
 
-TEXTS = ["w7 w8 w9", "w10", "unknown", *(" ".join(f"w{5 + (row + at) % 20}" for at in range(row)) for row in range(1, 40))]
+LONGER = [" ".join(f"w{5 + (row + at) % 20}" for at in range(row)) for row in range(1, 40)]
+TEXTS = ["w7 w8 w9", "w10", "unknown", *LONGER]
 
 
 @pytest.mark.parametrize("architecture", list(CONFIGS))
-def test_loom_gives_what_transformers_gives(
-    architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_loom_gives_what_transformers_gives(architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = sources.find(str(save_model(architecture, tmp_path)))
     heard: list[int] = []
     by_loom = Embedder(source, 16).embed(TEXTS, heard.append)
