@@ -129,15 +129,17 @@ def compare(train: int) -> None:
     plain = next(speed for peer, speed in lines.items() if "as it comes" in peer)
     tuned = max(speed for peer, speed in lines.items() if "tuned" in peer)
     needed = {name: len(points) * train / speed for name, speed in (("as it comes", plain), ("tuned", tuned))}
+    here = describe_machine()
     result: dict[str, Any] = {
-        "machine": describe_machine(),
+        "machine": here,
         "rows": train,
+        "points": len(points),
         "seconds": seconds,
         "trials": len(Run(SEARCHED).records()),
         "winner": winner.point,
         "rank_in_table": rank,
         "regret": best.accuracy - reached.accuracy,
-        "whole_grid_by_loom_is": table["seconds"] / seconds,
+        "whole_grid_by_loom_is": table["seconds"] / seconds if table["machine"]["machine"] == here["machine"] else None,
         **{f"hf_trainer_{name.replace(' ', '_')}_is": took / seconds for name, took in needed.items()},
     }
     ours, theirs = correct(SEARCHED / "best", train), correct(adapter_of(best, train), train)

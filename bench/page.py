@@ -92,6 +92,16 @@ _MEMORY = """\
 `loraloom predict` over files of growing size, with a tiny model: `python -m bench.predict_memory`. Measured {date} on
 {processor}. Parquet is one row group. The limit is {limit:,} MB.
 """
+_GRID = """\
+## A grid, searched
+
+The contest's grid of {points} points (rank, alpha, optimizer, rate, batch size) on {rows:,} rows of AG News with the
+demo's encoder, searched by successive halving: `python -m bench.grid`. Measured {date} on {processor}, {cores} cores.
+The time is that of the whole command, evaluations, the final test and the report included; HF Trainer's is what
+training all points would take at its speed on the same machine (demo, above), without any evaluation. The winner's
+rank, and what it lacks to the best (regret), are by validation accuracies of all points, each trained on all rows
+(`bench/results/grid.json`); p is McNemar's of the two adapters on 2,000 test rows.
+"""
 
 
 def main() -> None:
@@ -110,6 +120,8 @@ def page(results: Path) -> str:
         parts += ["\n".join(_machine([Comparison.read(path) for path in found])) + "\n"]
     if (path := results / "accuracy.json").is_file():
         parts += ["\n".join(_accuracy(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
+    if (path := results / "grid_search.json").is_file():
+        parts += ["\n".join(_grid(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
     if (path := results / "ledger.json").is_file():
         parts += ["\n".join(_ledger(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
     if (path := results / "predict.json").is_file():
@@ -119,6 +131,28 @@ def page(results: Path) -> str:
     if (path := results / "report.json").is_file():
         parts += ["\n".join(_report(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
     return "\n".join(parts)
+
+
+def _grid(found: dict[str, Any]) -> Iterator[str]:
+    """The contest's grid by halving, beside all of it by HF Trainer (`bench/grid.py`)."""
+    machine = found["machine"]
+    yield _GRID.format(points=found["points"], rows=found["rows"], date=machine["started"][:10], **machine["machine"])
+    yield from _markdown(
+        ("trials", "s", "HF Trainer + PEFT as it comes", "goal", "tuned", "goal", "winner's rank", "regret", "p"),
+        [
+            (
+                f"{found['trials']:,}",
+                f"{found['seconds']:,.0f}",
+                f"{found['hf_trainer_as_it_comes_is']:.1f} ×",
+                "≥ 25 ×",
+                f"{found['hf_trainer_tuned_is']:.1f} ×",
+                "≥ 6 ×",
+                str(found["rank_in_table"]),
+                f"{found['regret']:.4f}",
+                f"{found['mcnemar_p']:.2f}",
+            )
+        ],
+    )
 
 
 def _predict(found: dict[str, Any]) -> Iterator[str]:
