@@ -133,7 +133,6 @@ def compare(train: int) -> None:
     result: dict[str, Any] = {
         "machine": here,
         "rows": train,
-        "points": len(points),
         "seconds": seconds,
         "trials": len(Run(SEARCHED).records()),
         "winner": winner.point,

@@ -121,7 +121,8 @@ def page(results: Path) -> str:
     if (path := results / "accuracy.json").is_file():
         parts += ["\n".join(_accuracy(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
     if (path := results / "grid_search.json").is_file():
-        parts += ["\n".join(_grid(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
+        table = json.loads((results / "grid.json").read_text(encoding="utf-8"))
+        parts += ["\n".join(_grid(json.loads(path.read_text(encoding="utf-8")), len(table["points"]))) + "\n"]
     if (path := results / "ledger.json").is_file():
         parts += ["\n".join(_ledger(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
     if (path := results / "predict.json").is_file():
@@ -133,10 +134,10 @@ def page(results: Path) -> str:
     return "\n".join(parts)
 
 
-def _grid(found: dict[str, Any]) -> Iterator[str]:
+def _grid(found: dict[str, Any], points: int) -> Iterator[str]:
     """The contest's grid by halving, beside all of it by HF Trainer (`bench/grid.py`)."""
     machine = found["machine"]
-    yield _GRID.format(points=found["points"], rows=found["rows"], date=machine["started"][:10], **machine["machine"])
+    yield _GRID.format(points=points, rows=found["rows"], date=machine["started"][:10], **machine["machine"])
     yield from _markdown(
         ("trials", "s", "HF Trainer + PEFT as it comes", "goal", "tuned", "goal", "winner's rank", "regret", "p"),
         [
