@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ from loraloom.search.outlook import look_ahead
 from loraloom.search.pace import Pace
 from loraloom.search.plan import FINALISTS, Plan, Task, make_plan
 from loraloom.search.proposals import Proposal, Proposals
-from loraloom.study.ledger import Entry
+from tests.search.in_memory import InMemoryLedger
 
 EVAL_ROWS = 300
 ROW_SECONDS, EVAL_SECONDS, BESIDE = 0.004, 0.001, 0.5
@@ -37,39 +36,6 @@ def _recipe(**search: Any) -> Recipe:
     )
 
 
-class _InMemory:
-    """A ledger without a file."""
-
-    def __init__(self) -> None:
-        self.kept: list[Entry] = []
-
-    def entries(self, since: int = 0) -> tuple[Entry, ...]:
-        return tuple(self.kept[since:])
-
-    def entry(self, number: int) -> Entry:
-        return self.kept[number]
-
-    @property
-    def count(self) -> int:
-        return len(self.kept)
-
-    def ask(
-        self, distributions: Any, sampler: Any, params: Any = None, *, seed_index: int = 0, rows: Any = None, **_: Any
-    ) -> Entry:
-        del sampler
-        generator = random.Random(len(self.kept))  # noqa: S311
-        drawn = {name: generator.choice(found.choices) for name, found in distributions.items()}
-        self.kept.append(Entry(len(self.kept), "running", params or drawn, seed_index, rows, None))
-        return self.kept[-1]
-
-    def tell(self, number: int, state: Any, value: float | None, reason: str | None = None) -> None:
-        del reason
-        self.kept[number] = replace(self.kept[number], state=state, value=value)
-
-    def reject(self, number: int, reason: str) -> None:
-        self.tell(number, "rejected", None, reason)
-
-
 @dataclass(slots=True)
 class _Simulated:
     """A search whose trials take what they would: rows × epochs × seconds × load."""
@@ -80,7 +46,7 @@ class _Simulated:
     load: float = 1.0
     at: float = 0.0
     trained: list[Proposal] = field(default_factory=list)
-    ledger: _InMemory = field(default_factory=_InMemory)
+    ledger: InMemoryLedger = field(default_factory=InMemoryLedger)
     before: Callable[[], None] = lambda: None
 
     def run(self, limit: int = 10_000) -> Pace:

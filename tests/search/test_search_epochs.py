@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from loraloom.recipe import Recipe, read_recipe
+from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Measured, key_of
 from loraloom.search.pace import Pace
 from loraloom.search.plan import CLOCKED_SHARE, EPOCHS, MODELS_SHARE, MOST_EPOCHS, Plan, Task, fitted, make_plan
+from loraloom.search.proposals import Proposals
+from loraloom.search.space import default_space
+from tests.search.in_memory import InMemoryLedger
 
 EVAL_ROWS = 500
 SMALL, LARGE = "small", "large"
@@ -141,3 +145,27 @@ def test_the_first_configuration_of_each_model_begins_on_the_rung_of_models_and_
     pace = Pace(plan=Plan((100, 300, 900, None), 1, models_rung=2), models=2)
     assert [pace.first_rung(place, hyperband=False) for place in range(4)] == [2, 2, 0, 0]
     assert replace(pace, models=1, plan=Plan((100, None), 1)).first_rung(0, hyperband=False) == 0
+
+
+@pytest.mark.parametrize("better", [SMALL, LARGE])
+def test_a_search_compares_models_first_and_trains_the_better_one_on_all_rows(better: str) -> None:
+    recipe = default_space(
+        read_recipe({"backbone": {"model": [SMALL, LARGE]}, "search": {"sampler": "auto"}}), deadline=True
+    )
+    at, ledger = [0.0], InMemoryLedger()
+    pace = Pace(clock=Clock(3_600, lambda: at[0], reserve=5.0))
+    proposals = Proposals(recipe, cast(Any, ledger), lambda _: None, pace)
+    pace.task, pace.costs = Task(recipe, 76_000, EVAL_ROWS, 4, None), _costs(recipe)
+    pace.plan = make_plan(pace.task, pace.costs, pace.clock.training_seconds_left)
+    begun: list[tuple[str, int | None]] = []
+    while (proposal := proposals.next()) is not None:
+        configuration, rows = proposal.configuration, proposal.configuration.data.max_train_samples
+        begun.append((configuration.backbone.model, rows))
+        at[0] += pace.seconds(configuration, rows)
+        value = 0.9 + 0.02 * (configuration.backbone.model == better) + 1e-7 * (rows or 76_000)
+        ledger.tell(proposal.number, "complete", value)
+    on = pace.plan.rungs[pace.plan.models_rung]
+    assert begun[:2] == [(SMALL, on), (LARGE, on)]
+    assert begun[2][1] == pace.plan.rungs[0]
+    assert (better, None) in begun
+    assert at[0] < 3_600
