@@ -193,9 +193,8 @@ def _freeze(found: Anatomy, shared: _Shared) -> FrozenEncoder:
     """Loads the weights, with the frozen layers that the architecture's own head reads if the checkpoint has them."""
     from loraloom.backbone.anatomy import anatomy
     from loraloom.backbone.frozen_encoder import encoder_prefix, load_whole_encoder
-    from loraloom.engine.loom.frozen import freeze_encoder
-    from loraloom.engine.loom.setting import DTYPES, choose_ops
-    from loraloom.engine.precision import device
+    from loraloom.engine.loom.inference import freeze_for_use
+    from loraloom.engine.loom.setting import DTYPES
     from loraloom.recipe import Head
 
     prefix = encoder_prefix(shared.config)
@@ -205,9 +204,7 @@ def _freeze(found: Anatomy, shared: _Shared) -> FrozenEncoder:
     encoder, has_pooler = load_whole_encoder(shared.source, pooler=pooler)
     if pooler and not has_pooler:
         found = replace(found, head=())
-    dtype = DTYPES[shared.dtype]
-    ops = choose_ops(dtype, device(), found, shared.config)
-    return freeze_encoder(encoder, prefix, found, ops, dtype, device(), lowest=found.layer_count)
+    return freeze_for_use(encoder, shared.config, found, DTYPES[shared.dtype])
 
 
 def _together(classifiers: Sequence[Classifier], encoded: Sequence[Encoded]) -> list[Logits | AdapterError]:

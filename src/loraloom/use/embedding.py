@@ -68,22 +68,17 @@ class Embedder:
 def _by_loom(source: Source, *, bf16: bool) -> _Pass | None:
     """None where loom does not know the architecture."""
     from loraloom.backbone.anatomy import anatomy
-    from loraloom.backbone.frozen_encoder import encoder_prefix, load_encoder
+    from loraloom.backbone.frozen_encoder import load_encoder
     from loraloom.backbone.sources import load_config
-    from loraloom.engine.loom.frozen import freeze_encoder
-    from loraloom.engine.loom.inference import MeanStates
-    from loraloom.engine.loom.setting import DTYPES, choose_ops
-    from loraloom.engine.precision import device
+    from loraloom.engine.loom.inference import MeanStates, freeze_for_use
+    from loraloom.engine.loom.setting import DTYPES
     from loraloom.recipe import Head
 
     config = load_config(source)
     found = anatomy(config, Head(kind="linear", pooling="mean"))
     if isinstance(found, str):
         return None
-    dtype = DTYPES["bf16" if bf16 else "fp32"]
-    ops = choose_ops(dtype, device(), found, config)
-    encoder, prefix, above = load_encoder(source), encoder_prefix(config), found.layer_count
-    return MeanStates(freeze_encoder(encoder, prefix, found, ops, dtype, device(), lowest=above))
+    return MeanStates(freeze_for_use(load_encoder(source), config, found, DTYPES["bf16" if bf16 else "fp32"]))
 
 
 class _Transformers:

@@ -8,28 +8,39 @@ pooling. An adapter costs its own parameters in fp32 and as the products read th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from loraloom.backbone.anatomy import Anatomy
+from loraloom.backbone.frozen_encoder import encoder_prefix
 from loraloom.data import Encoded
 from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.encoder import Encoder
 from loraloom.engine.loom.evaluation import by_length, chunks, gather
-from loraloom.engine.loom.frozen import FrozenEncoder
+from loraloom.engine.loom.frozen import FrozenEncoder, freeze_encoder
 from loraloom.engine.loom.head import Head
 from loraloom.engine.loom.mixed import Owners, columns, mixable, pooled
 from loraloom.engine.loom.pack import Member
 from loraloom.engine.loom.parameters import Layout, Parameters
-from loraloom.engine.loom.setting import plan_layout
+from loraloom.engine.loom.setting import choose_ops, plan_layout
 from loraloom.engine.loom.tokens import Ints, Tokens, lay_out
+from loraloom.engine.precision import device
 from loraloom.errors import AdapterError
 from loraloom.recipe import Configuration
 
 MOST_COLUMNS = 256
 """Columns of the low-rank products of one pass; with more they would cost as much as a small encoder's frozen ones."""
+
+
+def freeze_for_use(encoder: nn.Module, config: Any, found: Anatomy, dtype: torch.dtype) -> FrozenEncoder:
+    """Frozen weights that no gradient will pass, on this machine's device; `encoder` is left without its matrices."""
+    place = device()
+    ops = choose_ops(dtype, place, found, config)
+    return freeze_encoder(encoder, encoder_prefix(config), found, ops, dtype, place, lowest=found.layer_count)
 
 
 class Inference:
