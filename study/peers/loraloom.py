@@ -10,7 +10,7 @@ from study.peers.task import Answer, Task
 CAP = 1_000_000
 _TIMED_ROWS = 256
 _ENDING = 10.0
-"""Seconds kept for loading the winner, and for what is not estimated."""
+"""Seconds kept for loading the winner, and for what is not estimated, as the adapter's own products."""
 
 
 def answer(task: Task) -> Answer:
@@ -54,7 +54,7 @@ def _nominal_test(
 
 
 def _predicting(task: Task) -> float:
-    """Seconds that the test rows will take, from embedding a few of them by transformers, which is slower."""
+    """Seconds that the test rows will take, from embedding a few; what the adapter adds to it is in `_ENDING`."""
     from loraloom.backbone import sources
     from loraloom.engine.precision import choose_dtype
     from loraloom.recipe import Train
