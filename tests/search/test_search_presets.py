@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loraloom.data import Split, TextData
+from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Choices, Configuration, Range, Recipe, read_recipe
 from loraloom.recipe.fields import SECTIONS
 from loraloom.search.presets import PRESETS, Preset, compared_models, preset_points
 from loraloom.search.space import SPACE, default_space
 
 ONE = [Preset("a test", {"lora.r": 8, "train.learning_rate": 1e-3, "train.optim": "adamw", "train.warmup_steps": 100})]
+
+
+def text_data() -> TextData:
+    split = Split(("a", "b", "c", "d"), np.arange(4, dtype=np.int64))
+    names = ("Business", "Sci/Tech", "Sports", "World")
+    return TextData("four", names, names, split, split, split, (), "", None, leak_kept=False)
 
 
 def _all_fit(_: Configuration) -> str | None:
@@ -117,10 +126,27 @@ def test_presets_that_fall_on_one_point_are_tried_once() -> None:
     assert preset_points(_recipe({"lora": {"bias": ["all"]}}), _all_fit) == [{"lora.bias": "all"}]
 
 
-def test_presets_that_do_not_fit_are_left_out() -> None:
-    recipe = _recipe({"lora": {"r": [4, 8, 16]}})
-    points = preset_points(recipe, lambda configuration: "over the cap" if configuration.lora.r > 8 else None)
-    assert points == [{"lora.r": 4}, {"lora.r": 8}]
+def test_a_preset_over_the_cap_has_half_the_rank_at_the_same_scale_until_it_fits() -> None:
+    recipe = _recipe({"lora": {"r": [1, 2, 4, 8, 16], "lora_alpha": [4, 8, 16, 32]}})
+    preset = Preset("a test", {"lora.r": 16, "lora.lora_alpha": 32})
+    (point,) = preset_points(recipe, lambda one: "over the cap" if one.lora.r > 6 else None, [preset])
+    assert point == {"lora.r": 4, "lora.lora_alpha": 8}
+
+
+def test_presets_that_fit_with_no_rank_are_left_out() -> None:
+    def fits(configuration: Configuration) -> str | None:
+        return "over the cap" if configuration.lora.bias == "none" else None
+
+    points = preset_points(_recipe({"lora": {"r": [4, 8, 16], "bias": ["none", "lora_only"]}}), fits)
+    assert points
+    assert {point["lora.bias"] for point in points} == {"lora_only"}
+
+
+def test_the_first_preset_of_the_default_space_fits_a_million_with_a_base_size_encoder() -> None:
+    recipe = default_space(_recipe({"backbone": {"model": "roberta-base"}}))
+    place = Workplace(recipe, text_data(), lambda _: None)
+    first = recipe.configuration(preset_points(recipe, place.why_not)[0])
+    assert (first.lora.r, first.lora.lora_alpha, first.lora.target_modules) == (8, 16, "all-linear")
 
 
 def test_a_recipe_without_axes_has_one_preset() -> None:

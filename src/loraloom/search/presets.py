@@ -1,8 +1,9 @@
 """Configurations that are known to be good: where `auto` begins, before it has learnt anything of the data at hand.
 
 Each is a whole configuration as its source has it, fitted to the axes that a recipe has: the nearest allowed number,
-the same word, or the axis's first value. Epochs are fewer than the sources', which train for dozens. Figures for
-encoders were preferred; what was found on large language models is taken for the settings that carried over there.
+the same word, or the axis's first value; and to the cap, by a smaller rank with the same alpha / r. Epochs are fewer
+than the sources', which train for dozens. Figures for encoders were preferred; what was found on large language models
+is taken for the settings that carried over there.
 
 Rejected: presets that learn from earlier runs, which would make a proposal depend on more than recipe and ledger.
 """
@@ -150,7 +151,7 @@ PRESETS: tuple[Preset, ...] = (
 def preset_points(
     recipe: Recipe, fits: Callable[[Configuration], str | None], presets: Sequence[Preset] = PRESETS
 ) -> list[dict[str, Any]]:
-    """The points of `recipe` that are nearest to the presets, each once; those that don't fit are left out.
+    """The points of `recipe` that are nearest to the presets, each once; those that fit with no rank are left out.
 
     The first preset comes with each of the recipe's models, so that they can be compared.
     """
@@ -158,8 +159,8 @@ def preset_points(
     each_model = [{**first.values, "backbone.model": model} for model in recipe.values("backbone.model")]
     points: list[dict[str, Any]] = []
     for values in (*each_model, *(preset.values for preset in others)):
-        point = _nearest_point(recipe, values)
-        if point not in points and fits(recipe.configuration(point)) is None:
+        point = _fitting_point(recipe, values, fits)
+        if point is not None and point not in points:
             points.append(point)
     return points
 
@@ -168,6 +169,19 @@ def compared_models(points: Sequence[Mapping[str, Any]]) -> int:
     """How many of the first of the presets' points differ in their model alone."""
     models = [point.get("backbone.model") for point in points]
     return next((place for place, model in enumerate(models) if model in models[:place]), len(models))
+
+
+def _fitting_point(
+    recipe: Recipe, values: Mapping[str, Any], fits: Callable[[Configuration], str | None]
+) -> dict[str, Any] | None:
+    """The nearest point that fits, by halves of rank and alpha where it takes them; None where rank 1 does not fit."""
+    point = _nearest_point(recipe, values)
+    while fits(recipe.configuration(point)) is not None:
+        if values.get("lora.r", 1) < 2:
+            return None
+        values = {**values, **{name: values[name] // 2 for name in ("lora.r", "lora.lora_alpha") if name in values}}
+        point = _nearest_point(recipe, values)
+    return point
 
 
 def _nearest_point(recipe: Recipe, values: Mapping[str, Any]) -> dict[str, Any]:
