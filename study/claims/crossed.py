@@ -10,7 +10,8 @@ and Student's t has Satterthwaite's degrees of freedom. Source: Hillis, "A compa
 methods for multiple observer ROC analysis", Statistics in Medicine 26 (2007), 596–619, where readers are what seeds are
 here and cases are rows; the layout is Scheffé's "The analysis of variance" (1959), chapter 7. Rejected: seeds alone
 (three of them say little, and a set of rows on which one happens to be better is taken for the world), and rows alone,
-seeds pooled (McNemar), for which a lucky seed is an effect.
+seeds pooled (McNemar), for which a lucky seed is an effect. MS_seeds, which a few seeds hardly tell, can be moderated
+by what other contrasts say (study/claims/moderated.py).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from loraloom.metrics import Interval, mean_interval
+from study.claims.moderated import NO_PRIOR, Prior
 
 CONFIDENCE = 0.95
 
@@ -41,25 +43,43 @@ class Estimate:
     over_rows: Interval | None
 
 
-def crossed(differences: NDArray[np.float64]) -> Estimate:
-    """`differences` (S, N): of S seeds, two or more, on the same N rows."""
+@dataclass(frozen=True, slots=True)
+class MeanSquares:
+    """Of a table of differences (S seeds, N rows): what varies between seeds, between rows, and what is left."""
+
+    seeds: float
+    rows: float
+    left: float
+
+
+def mean_squares(differences: NDArray[np.float64]) -> MeanSquares:
+    """`differences` (S, N): of S seeds, two or more, on the same N rows, two or more."""
     seeds, rows = differences.shape
     assert seeds > 1
     assert rows > 1
-    mean = float(differences.mean())
     of_seeds, of_rows = differences.mean(axis=1), differences.mean(axis=0)
-    left = differences - of_seeds[:, None] - of_rows[None, :] + mean
-    ms_seeds = rows * float(of_seeds.var(ddof=1))
-    ms_rows = seeds * float(of_rows.var(ddof=1))
-    ms_left = float((left**2).sum()) / ((seeds - 1) * (rows - 1))
+    left = differences - of_seeds[:, None] - of_rows[None, :] + differences.mean()
+    return MeanSquares(
+        seeds=rows * float(of_seeds.var(ddof=1)),
+        rows=seeds * float(of_rows.var(ddof=1)),
+        left=float((left**2).sum()) / ((seeds - 1) * (rows - 1)),
+    )
+
+
+def crossed(differences: NDArray[np.float64], prior: Prior = NO_PRIOR) -> Estimate:
+    """`differences` (S, N): of S seeds, two or more, on the same N rows; `prior` is of such tables of N rows."""
+    seeds, rows = differences.shape
+    mean, own = float(differences.mean()), mean_squares(differences)
+    ms_seeds, of_ms_seeds = prior.moderate(own.seeds, seeds - 1)
     # Counts round: seeds that agree to the row differ by less than a row, not by nothing (metrics.mean_interval).
-    total = max(ms_seeds - ms_left, 0.0) + ms_rows + 1 / (12 * rows)
-    of_total = ms_seeds**2 / (seeds - 1) + ms_rows**2 / (rows - 1) + ms_left**2 / ((seeds - 1) * (rows - 1))
-    degrees = max(seeds - 1.0, total**2 / of_total) if of_total > 0 else seeds - 1.0
+    total = max(ms_seeds - own.left, 0.0) + own.rows + 1 / (12 * rows)
+    of_total = ms_seeds**2 / of_ms_seeds + own.rows**2 / (rows - 1) + own.left**2 / ((seeds - 1) * (rows - 1))
+    least = min(of_ms_seeds, rows - 1.0)
+    degrees = max(least, total**2 / of_total) if of_total > 0 else least
     error = (total / (seeds * rows)) ** 0.5
     reach = float(stats.t.isf((1 - CONFIDENCE) / 2, degrees)) * error
-    over_rows = float(stats.norm.isf((1 - CONFIDENCE) / 2)) * (ms_rows / (seeds * rows)) ** 0.5
-    over_seeds = mean_interval(of_seeds.tolist(), CONFIDENCE, rows=rows)
+    over_rows = float(stats.norm.isf((1 - CONFIDENCE) / 2)) * (own.rows / (seeds * rows)) ** 0.5
+    over_seeds = mean_interval(differences.mean(axis=1).tolist(), CONFIDENCE, rows=rows)
     assert over_seeds is not None  # there are two seeds or more
     return Estimate(
         mean=mean,

@@ -6,7 +6,7 @@ a configuration which several claims need is trained once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -90,9 +90,15 @@ class Table(_Words):
     """What its claims are about: p-values are corrected within a family."""
     rows: RowCounts
     seeds: tuple[int, ...] = Field(min_length=2)
+    more_seeds: tuple[int, ...] = ()
+    """By which all is trained again when it has been trained by `seeds`: a level is compared by those that it has."""
     tuning_seed: int
     bases: dict[str, dict[str, Any]]
     claims: tuple[Claim, ...] = Field(min_length=1)
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        return (*self.seeds, *self.more_seeds)
 
 
 Accuracy = Callable[[Trial], float | None]
@@ -152,20 +158,26 @@ class Design:
                 yield self.trial(claim, level, self.table.tuning_seed, rate)
 
     def trials(self, accuracy: Accuracy) -> Iterator[Trial]:
-        """All trials, each once: claim after claim, in each its tuning first, then seed after seed.
+        """All trials, each once: claim after claim, in each its tuning first, then seed after seed; more seeds last.
 
         `accuracy` is asked as trials are taken, so that a rate is chosen when those before have been trained.
         """
         seen: set[tuple[str, int]] = set()
-        for claim in self.table.claims:
-            for trial in self._trials_of(claim, accuracy):
-                if (trial.key, trial.seed) not in seen:
-                    seen.add((trial.key, trial.seed))
-                    yield trial
+        for trial in self._in_order(accuracy):
+            if (trial.key, trial.seed) not in seen:
+                seen.add((trial.key, trial.seed))
+                yield trial
 
-    def _trials_of(self, claim: Claim, accuracy: Accuracy) -> Iterator[Trial]:
-        yield from self.tuning(claim)
-        for seed in self.table.seeds:
+    def _in_order(self, accuracy: Accuracy) -> Iterator[Trial]:
+        for claim in self.table.claims:
+            yield from self.tuning(claim)
+            yield from self._compared_by(self.table.seeds, claim, accuracy)
+        for seed in self.table.more_seeds:
+            for claim in self.table.claims:
+                yield from self._compared_by((seed,), claim, accuracy)
+
+    def _compared_by(self, seeds: Sequence[int], claim: Claim, accuracy: Accuracy) -> Iterator[Trial]:
+        for seed in seeds:
             for level in claim.points:
                 if (trial := self.compared(claim, level, seed, accuracy)) is not None:
                     yield trial

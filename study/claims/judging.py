@@ -1,15 +1,16 @@
 """From trials to verdicts: each contrast with its effect, interval and corrected p, each claim with an answer.
 
-Effects are differences of shares, paired by seed and by row. All contrasts of all encoders are one family (Holm). A
+Effects are differences of shares, paired by seed and by row; how much seeds vary is learnt from all contrasts of an
+encoder. All contrasts of all encoders are one family (Holm). A
 difference is said to be there where its corrected p is below 0.05; to be none where the interval lies within half a
 point on either side of 0; and else nothing is said to be known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 from loraloom.report.points import points, size, spread
 from loraloom.report.similarity.findings import holm
 from study import agnews
-from study.claims.crossed import Estimate, crossed, of_seeds_alone
+from study.claims.crossed import Estimate, crossed, mean_squares, of_seeds_alone
 from study.claims.design import Claim, Contrast, Design, Expected
+from study.claims.moderated import NO_PRIOR, Prior, prior_of
 from study.outcomes import Kept, Trained
 from study.trials import Trial
 
@@ -28,6 +30,8 @@ MARGIN = 0.005
 
 Verdict = Literal["higher", "lower", "equal", "undecided"]
 Answer = Literal["holds", "does not hold", "undecided", "not claimed"]
+_Seeds = dict[int, Trained]
+"""The trials of one level, by their seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +99,9 @@ class ClaimFound:
 
 def judge(design: Design, kept: Kept) -> tuple[ClaimFound, ...]:
     """The claims of one encoder that have a level with all its seeds; p-values are not corrected yet."""
-    found = [_claim(design, claim, kept) for claim in design.table.claims]
-    return tuple(claim for claim in found if claim.levels)
+    trained = [_trained(design, claim, kept) for claim in design.table.claims]
+    prior = _prior([one for claim in trained for one in claim.compared])
+    return tuple(_found(claim, prior) for claim in trained if claim.levels)
 
 
 def corrected(encoders: Sequence[tuple[ClaimFound, ...]]) -> tuple[tuple[ClaimFound, ...], ...]:
@@ -131,35 +136,53 @@ def _judged(one: Judged, p: float) -> Judged:
     return replace(one, p=p, verdict=verdict, answer=answer_to(one.said, verdict))
 
 
-def _claim(design: Design, claim: Claim, kept: Kept) -> ClaimFound:
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """A contrast's differences: (S, N) of S seeds on N rows, or (S,) where each seed has one figure."""
+
+    contrast: Contrast
+    differences: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A claim with what was trained for it."""
+
+    claim: Claim
+    levels: tuple[LevelFound, ...]
+    compared: tuple[_Compared, ...]
+    missing: tuple[str, ...]
+
+
+def _trained(design: Design, claim: Claim, kept: Kept) -> _Claim:
     def accuracy(trial: Trial) -> float | None:
         trained = kept.get(trial.key, trial.seed)
         return None if trained is None else trained.accuracy
 
-    trained: dict[str, list[Trained]] = {}
+    trained: dict[str, _Seeds] = {}
     levels: list[LevelFound] = []
     missing: list[str] = []
     for level in claim.points:
-        own: list[Trained] = []
+        own: _Seeds = {}
         rate: float | None = None
-        for seed in design.table.seeds:
+        for seed in design.table.all_seeds:
             trial = design.compared(claim, level, seed, accuracy)
             one = None if trial is None else kept.get(trial.key, seed)
             if trial is not None:
                 rate = trial.configuration.train.learning_rate
-            if one is None or one.accuracy is None:
+            if one is not None and one.accuracy is not None:
+                own[seed] = one
+            elif seed in design.table.seeds:
                 missing.append(f"{level}, seed {seed}: {'not trained' if one is None else one.reason}")
-            else:
-                own.append(one)
-        if rate is not None and len(own) == len(design.table.seeds):
+        if rate is not None and own.keys() >= set(design.table.seeds):
             trained[level] = own
-            levels.append(_level(level, own, rate))
-    contrasts = tuple(
-        _contrast(one, trained, kept.labels, list(kept.header["classes"]))
+            levels.append(_level(level, list(own.values()), rate))
+    compared = tuple(
+        _compare(one, trained, kept.labels, list(kept.header["classes"]))
         for one in claim.contrasts
         if {str(level) for level in (*one.of, *one.to)} <= trained.keys()
     )
-    return ClaimFound(claim.name, claim.title, claim.said, claim.note, tuple(levels), contrasts, tuple(missing))
+    return _Claim(claim, tuple(levels), compared, tuple(missing))
 
 
 def _level(name: str, trained: Sequence[Trained], rate: float) -> LevelFound:
@@ -180,25 +203,47 @@ def _level(name: str, trained: Sequence[Trained], rate: float) -> LevelFound:
     )
 
 
-def _contrast(
-    contrast: Contrast, trained: dict[str, list[Trained]], labels: NDArray[np.int64], classes: list[str]
-) -> Judged:
-    of, to = (tuple(str(level) for level in side) for side in (contrast.of, contrast.to))
+def _compare(
+    contrast: Contrast, trained: Mapping[str, _Seeds], labels: NDArray[np.int64], classes: list[str]
+) -> _Compared:
+    """The differences of a contrast, by the seeds that all its levels have."""
+    seeds = sorted(set.intersection(*(set(trained[str(level)]) for level in (*contrast.of, *contrast.to))))
+    rows = np.arange(len(labels))
+    if contrast.measure == "rarest":
+        rows = np.flatnonzero(labels == classes.index(agnews.RAREST))
+
+    def measured(one: Trained) -> Any:
+        return _gap(one) if contrast.measure == "gap" else one.right(len(labels))[rows].astype(np.float64)
+
+    def side(names: Sequence[Any]) -> NDArray[np.float64]:
+        by_level = [np.array([measured(trained[str(name)][seed]) for seed in seeds]) for name in names]
+        return np.asarray(np.mean(by_level, axis=0), dtype=np.float64)
+
+    return _Compared(contrast, side(contrast.of) - side(contrast.to))
+
+
+def _prior(compared: Sequence[_Compared]) -> Prior:
+    """What the contrasts of accuracy on all rows have in common in how they vary over seeds."""
+    tables = [one.differences for one in compared if one.contrast.measure == "accuracy"]
+    return prior_of([mean_squares(table).seeds for table in tables], [len(table) - 1 for table in tables])
+
+
+def _found(own: _Claim, prior: Prior) -> ClaimFound:
+    claim = own.claim
+    contrasts = tuple(_judge(one, prior) for one in own.compared)
+    return ClaimFound(claim.name, claim.title, claim.said, claim.note, own.levels, contrasts, own.missing)
+
+
+def _judge(one: _Compared, prior: Prior) -> Judged:
+    contrast, differences = one.contrast, one.differences
     if contrast.measure == "gap":
-        sides = [np.mean([[_gap(one) for one in trained[level]] for level in side], axis=0) for side in (of, to)]
-        estimate = of_seeds_alone(sides[0] - sides[1])
+        estimate = of_seeds_alone(differences)
     else:
-        rows = np.arange(len(labels))
-        if contrast.measure == "rarest":
-            rows = np.flatnonzero(labels == classes.index(agnews.RAREST))
-        tables = [
-            np.mean([[one.right(len(labels))[rows] for one in trained[level]] for level in side], axis=0)
-            for side in (of, to)
-        ]
-        estimate = crossed(tables[0].astype(np.float64) - tables[1])
-    pairs = max(len(of), len(to)) * len(trained[of[0]])
+        estimate = crossed(differences, prior if contrast.measure == "accuracy" else NO_PRIOR)
+    of, to = (tuple(str(level) for level in side) for side in (contrast.of, contrast.to))
     verdict = verdict_on(estimate, estimate.p)
     answer = answer_to(contrast.said, verdict)
+    pairs = max(len(of), len(to)) * len(differences)
     return Judged(contrast.name, contrast.measure, of, to, estimate, pairs, estimate.p, verdict, contrast.said, answer)
 
 

@@ -30,7 +30,8 @@ linear layers, a linear head on the mean of the tokens, a linear schedule with w
 - **Pairs**: two levels are trained with the same seeds, so that rows come in the same order, and are compared on the
   same rows, which no trial was trained on. The test rows are read once for each line of the results table.
 - **Intervals** allow for both: another seed and other rows would give another difference (`study/claims/crossed.py`;
-  where a gap is compared, seeds alone). Levels that are named together are pooled.
+  where a gap is compared, seeds alone). How much seeds vary is learnt from all contrasts of an encoder, since each has
+  few (`study/claims/moderated.py`). Levels that are named together are pooled.
 - **Verdicts**: a difference is there where its p, corrected for all contrasts on this page (Holm), is below 0.05; there
   is none beyond half a point where the 95 % interval lies within ±0.5 points; else it is *undecided*, and the interval
   says how large it could be. An interval may leave 0 out and the verdict be undecided: of so many, some do by chance.

@@ -69,8 +69,7 @@ def _family(family: Sequence[tuple[Design, Kept]], folder: Path) -> list[Encoder
         test = folder / f"{one.path.stem}{TESTED}.jsonl"
         results: tuple[Result, ...] = ()
         if test.exists():
-            seed = design.table.seeds[0]
-            results = _results(list(reported(design, claims, one)), seed, design.table.seeds, one, Kept(test), claims)
+            results = _results(list(reported(design, claims, one)), design.table.all_seeds, one, Kept(test), claims)
         found.append(
             EncoderFound(
                 name=str(one.header["encoder"]),
@@ -92,9 +91,9 @@ def write(found: Sequence[EncoderFound], path: Path) -> None:
 
 
 def _results(
-    keys: Sequence[str], seed: int, seeds: Sequence[int], kept: Kept, tested: Kept, claims: Sequence[ClaimFound]
+    keys: Sequence[str], seeds: Sequence[int], kept: Kept, tested: Kept, claims: Sequence[ClaimFound]
 ) -> tuple[Result, ...]:
-    rows = len(tested.labels)
+    seed, rows = seeds[0], len(tested.labels)
     preset = tested.get("contest", seed)
     lines = []
     for key in keys:

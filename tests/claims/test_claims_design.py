@@ -45,14 +45,21 @@ def test_every_trial_fits_the_cap_of_a_million(table: str) -> None:
     assert {one.key: why for one in found if (why := place.why_not(one.configuration))} == {}
 
 
+def test_more_seeds_are_trained_when_all_else_is() -> None:
+    design, found = planned("six_layers")
+    more = [one.seed in design.table.more_seeds for one in found]
+    assert any(more)
+    assert more == sorted(more)
+
+
 @pytest.mark.parametrize("table", sorted(TABLES))
 def test_levels_that_are_compared_share_their_seeds_and_no_rate_is_chosen_on_them(table: str) -> None:
     design, found = planned(table)
     trained = {(one.key, one.seed) for one in found}
-    assert design.table.tuning_seed not in design.table.seeds
+    assert design.table.tuning_seed not in design.table.all_seeds
     for claim in design.table.claims:
         for level in claim.points:
-            for seed in design.table.seeds:
+            for seed in design.table.all_seeds:
                 trial = design.compared(claim, level, seed, lambda one: 1 - one.configuration.train.learning_rate / 10)
                 assert trial is not None
                 assert (trial.key, seed) in trained, f"{claim.name}, {level}"

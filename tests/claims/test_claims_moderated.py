@@ -1,0 +1,84 @@
+"""Seeds' variance learnt from all contrasts: planted priors are found, intervals cover, families keep their level."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from loraloom.report.similarity.findings import holm
+from study.claims.crossed import Estimate, crossed, mean_squares
+from study.claims.moderated import LEAST, NO_PRIOR, Prior, prior_of
+
+SEEDS, ROWS, CONTRASTS = 3, 2_000, 20
+
+
+def test_a_planted_prior_is_found_from_many_contrasts() -> None:
+    generator = np.random.default_rng(0)
+    variances = 4.0 * 0.3 / generator.chisquare(4.0, 20_000)
+    found = prior_of((variances * generator.chisquare(2, 20_000) / 2).tolist(), [2] * 20_000)
+    assert found.degrees == pytest.approx(4.0, rel=0.1)
+    assert found.scale == pytest.approx(0.3, rel=0.05)
+
+
+def test_contrasts_that_vary_alike_share_one_variance() -> None:
+    generator = np.random.default_rng(1)
+    squares = 0.3 * np.sort(generator.chisquare(2, 12))[1:-1] / 2
+    found = prior_of([*squares[2:-2], *squares[2:-2]], [2] * 12)
+    assert math.isinf(found.degrees)
+    assert found.moderate(9.0, 2) == (found.scale, math.inf)
+    table = generator.choice([-1.0, 0.0, 1.0], (SEEDS, ROWS), p=[0.04, 0.92, 0.04])
+    assert math.isfinite(crossed(table, found).degrees)
+
+
+def test_few_contrasts_and_seeds_that_all_agree_leave_each_its_own_variance() -> None:
+    assert prior_of([0.1] * (LEAST - 1), [2] * (LEAST - 1)) == NO_PRIOR
+    assert prior_of([0.0] * LEAST, [2] * LEAST) == NO_PRIOR
+    assert NO_PRIOR.moderate(0.7, 2) == (0.7, 2)
+
+
+def test_a_seeds_variance_is_drawn_towards_the_others() -> None:
+    assert Prior(4.0, 0.3).moderate(0.9, 2) == pytest.approx((0.5, 6.0))
+
+
+def study(generator: np.random.Generator, effects: NDArray[np.float64]) -> list[tuple[Estimate, Estimate]]:
+    """Contrasts with these effects whose seeds vary each by its own amount: estimated alone, and moderated."""
+    tables = []
+    for effect in effects:
+        wander = math.sqrt(4.0 * 0.008**2 / generator.chisquare(4.0))
+        seeds = generator.normal(0, wander, (SEEDS, 1))
+        rows = generator.choice([-1.0, 0.0, 1.0], (1, ROWS), p=[0.03, 0.94, 0.03])
+        left = generator.choice([-1.0, 0.0, 1.0], (SEEDS, ROWS), p=[0.04, 0.92, 0.04])
+        tables.append(effect + seeds + rows + left)
+    prior = prior_of([mean_squares(table).seeds for table in tables], [SEEDS - 1] * len(tables))
+    return [(crossed(table), crossed(table, prior)) for table in tables]
+
+
+def test_moderated_intervals_cover_and_are_narrower() -> None:
+    generator = np.random.default_rng(2)
+    effects = np.linspace(-0.02, 0.02, CONTRASTS)
+    covered, widths = [], []
+    for _ in range(100):
+        for (alone, moderated), effect in zip(study(generator, effects), effects, strict=True):
+            covered.append(moderated.interval[0] <= effect <= moderated.interval[1])
+            widths.append((moderated.interval[1] - moderated.interval[0], alone.interval[1] - alone.interval[0]))
+    assert 0.93 <= np.mean(covered) <= 0.97
+    of_moderated, of_alone = np.mean(widths, axis=0)
+    assert of_moderated < 0.8 * of_alone
+
+
+def test_false_verdicts_keep_their_level_and_plain_effects_are_found_more_often() -> None:
+    generator = np.random.default_rng(3)
+    effects = np.zeros(CONTRASTS)
+    effects[0] = 0.05
+    false, found = [], []
+    for _ in range(200):
+        own = study(generator, effects)
+        corrected = [holm([pair[which].p for pair in own]) for which in (0, 1)]
+        found.append([values[0] < 0.05 for values in corrected])
+        false.append(min(corrected[1][1:]) < 0.05)
+    of_alone, of_moderated = np.mean(found, axis=0)
+    assert np.mean(false) <= 0.075  # 0.05, and what 200 studies can be off by
+    assert of_moderated > of_alone + 0.2
