@@ -27,12 +27,15 @@ def parser_of(module: str, about: str | None, results: Path) -> argparse.Argumen
 
 
 def run(module: str, do: Callable[[argparse.Namespace], None], given: argparse.Namespace) -> None:
-    """Does what the arguments ask for; a fault of the user's is a sentence, and exit code 2."""
+    """Does what the arguments ask for; a fault of the user's is a sentence, and exit code 2; Ctrl-C is 130."""
     try:
         do(given)
     except LoraloomError as error:
         print(f"{module}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print(f"{module}: stopped; what was trained is kept, and the same command goes on", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def refuse_trial_run(given: argparse.Namespace, results: Path) -> None:
