@@ -23,9 +23,10 @@ from loraloom.errors import DataError
 from loraloom.metrics import mcnemar, paired_bootstrap
 from loraloom.report.points import points
 from loraloom.study.durable import write_text
-from study.first import BUSY, RESULTS, machine_name, right_rows
+from study.first import RESULTS, machine_name, right_rows
 from study.peers import OURS, PEERS
 from study.peers.environments import RECORD
+from study.peers.others import BUSY
 from study.sets import SETS
 
 ROOT = Path(__file__).parent.parent
@@ -156,7 +157,8 @@ def _section(setting: _Setting, group: Results) -> Iterator[str]:
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     yield f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']:g} GB; {when}."
     if any(_is_busy(result) for result in group):
-        yield "Times marked * were taken while others used the processor: those tools had less than their time."
+        yield "Times marked * were taken while others used the processor, so that a tool had less than its time, or"
+        yield "without a count of what others used."
     yield ""
     by_set = {name: [result for result in group if result["set"] == name] for name in SETS}
     measured = {name: found for name, found in by_set.items() if found}
@@ -315,7 +317,9 @@ def _sets() -> Iterator[str]:
 
 
 def _is_busy(result: dict[str, Any]) -> bool:
-    return bool(result["load_before"] > BUSY)
+    """Where what others took is not known, the machine counts as busy."""
+    share = result["others_share"]
+    return share is None or bool(share > BUSY)
 
 
 def _clock(seconds: int) -> str:

@@ -7,8 +7,8 @@
 
 Each result is a file of its own in study/results/first/, and is not made again where it is there (`--again` does). A
 peer is given the test's texts alone, once, and its answer is scored here: labels of test rows are in no process that
-trains. What has no answer in time, or fails, is kept as such, with its reason. Let nothing else run meanwhile: the load
-at the start is in the result, and the page marks what was measured on a busy machine.
+trains. What has no answer in time, or fails, is kept as such, with its reason. Let nothing else run meanwhile: what
+others took of the processor is in the result, and the page marks what was measured on a busy machine.
 """
 
 from __future__ import annotations
@@ -34,13 +34,12 @@ from loraloom.study.durable import write_json
 from loraloom.study.provenance import describe_machine
 from study.peers import PEERS
 from study.peers.environments import RECORD, python_of
+from study.peers.others import Others
 from study.peers.running import Outcome, run
 from study.sets import SETS, Rows, load
 
 RESULTS = RECORD.parent
 DEMO = "demo"
-BUSY = 0.5
-"""Processes that wanted the processor before a peer was started, from which its machine counts as busy."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9.]*", re.ASCII)
 
 
@@ -161,7 +160,7 @@ def measure(
     """Asks a peer and scores its answer."""
     peer = PEERS[name]
     tests = list(rows.tests.items())
-    load_before = os.getloadavg()[0]
+    others = Others()
     outcome = run(
         name,
         {
@@ -185,7 +184,7 @@ def measure(
         "asked_rows": asked_rows,
         "data": fingerprint(rows.labels, (rows.train, *rows.tests.values())),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "load_before": round(load_before, 2),
+        "others_share": others.share(),
         "state": outcome.state,
         "taken_seconds": round(outcome.seconds, 1),
     }

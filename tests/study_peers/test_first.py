@@ -112,7 +112,7 @@ def made_up(peer: str, right: int, *, set_name: str = "trec", **changed: Any) ->
     machine = {"machine": {"processor": "Processor", "cores": 2, "memory_gb": 25.3}}
     encoder = "demo" if PEERS[peer].encoder else None
     result = {"set": set_name, "peer": peer, "seconds": 1200, "encoder": encoder, "seed": 0, "rows": 500}
-    result |= {"asked_rows": None, "data": set_name, "date": "2026-11-26T04:00:00+00:00", "load_before": 0.1}
+    result |= {"asked_rows": None, "data": set_name, "date": "2026-11-26T04:00:00+00:00", "others_share": 0.01}
     result |= {"state": "answered", "taken_seconds": 61.0, "peak_mb": 900.0, "machine": machine}
     return result | {"tests": {"test": score(labels, predictions, 2)}} | changed
 
@@ -162,7 +162,7 @@ def test_every_two_tools_are_tested_against_each_other() -> None:
 
 
 def test_tools_without_an_encoder_stand_beside_each_encoder_and_busy_times_are_marked() -> None:
-    results = [made_up("svm", 150, load_before=1.5), made_up("probe", 160), made_up("probe", 170, encoder="mpnet")]
+    results = [made_up("svm", 150, others_share=0.2), made_up("probe", 160), made_up("probe", 170, encoder="mpnet")]
     page = page_of(results, {})
     assert "## 20 min, encoder demo" in page
     assert "## 20 min, encoder mpnet" in page
