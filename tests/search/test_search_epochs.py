@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loraloom.recipe import Recipe, read_recipe
+from loraloom.recipe import Configuration, Recipe, read_recipe
 from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Measured, key_of
 from loraloom.search.pace import Pace
-from loraloom.search.plan import CLOCKED_SHARE, EPOCHS, MODELS_SHARE, MOST_EPOCHS, Plan, Task, fitted, make_plan
+from loraloom.search.plan import CLOCKED_SHARE, EPOCHS, LEADING_SHARE, MOST_EPOCHS, Plan, Task, fitted, make_plan
+from loraloom.search.presets import preset_points
 from loraloom.search.proposals import Proposals
 from loraloom.search.space import default_space
 from tests.search.in_memory import InMemoryLedger
@@ -117,55 +118,83 @@ def test_once_the_search_has_ended_the_finals_have_the_passes_of_all_that_is_lef
     assert max(_seconds(fitted(plan, task, costs, 150, 1), task, costs)) <= 150
 
 
-# -- several models ----------------------------------------------------------------------------------------------
+# -- the presets that lead ---------------------------------------------------------------------------------------
 
 
-def test_models_are_compared_on_as_many_rows_as_their_share_of_the_time_allows() -> None:
-    plan, task, costs = _plan(76_000, 3_600)
-    assert 0 < plan.models_rung < len(plan.rungs) - 1
+def test_leading_presets_are_compared_on_as_many_rows_as_their_share_of_the_time_allows() -> None:
+    recipe = _recipe()
+    leading = tuple(map(recipe.configuration, preset_points(recipe, lambda _: None)[:3]))
+    task, costs = Task(recipe, 76_000, EVAL_ROWS, 4, None, leading), _costs(recipe)
+    plan = make_plan(task, costs, 3_600)
+    assert 0 < plan.leading_rung < len(plan.rungs) - 1
 
     def taken(number: int) -> float:
         rung = plan.rungs[number]
         rows, validated = task.rows(rung), task.validated(rung)
-        each = [costs.seconds(plan.planned(kind, rung), rows, validated) for kind in task.kinds()]
-        return max(each[:2]) + max(each[2:])
+        return sum(costs.seconds(plan.planned(one, rung), rows, validated) for one in leading)
 
-    assert taken(plan.models_rung) <= MODELS_SHARE * 3_600
-    assert plan.models_rung + 2 == len(plan.rungs) or taken(plan.models_rung + 1) > MODELS_SHARE * 3_600
+    assert taken(plan.leading_rung) <= LEADING_SHARE * 3_600
+    assert plan.leading_rung + 2 == len(plan.rungs) or taken(plan.leading_rung + 1) > LEADING_SHARE * 3_600
 
 
-def test_one_model_has_nothing_to_be_compared_with() -> None:
+def test_one_that_leads_alone_begins_with_all_others() -> None:
     recipe = read_recipe({"lora": {"r": [4, 8]}, "search": {"epochs": "clock", "sampler": "auto"}})
-    task = Task(recipe, 50_000, EVAL_ROWS, 4, None)
     costs = Costs([Measured("roberta-base", 128, 16, 0.001, 0.0003, 0.5)])
-    assert make_plan(task, costs, 300).models_rung == 0
+    for leading in ((), (recipe.configuration({}),)):
+        assert make_plan(Task(recipe, 50_000, EVAL_ROWS, 4, None, leading), costs, 300).leading_rung == 0
 
 
-def test_the_first_configuration_of_each_model_begins_on_the_rung_of_models_and_others_on_the_lowest() -> None:
-    pace = Pace(plan=Plan((100, 300, 900, None), 1, models_rung=2), models=2)
+def test_what_leads_begins_on_its_rung_and_all_else_on_the_lowest() -> None:
+    recipe = _recipe()
+    task = Task(recipe, 3_000, EVAL_ROWS, 4, None, (recipe.configuration({}),) * 2)
+    pace = Pace(task=task, plan=Plan((100, 300, 900, None), 1, leading_rung=2))
     assert [pace.first_rung(place, hyperband=False) for place in range(4)] == [2, 2, 0, 0]
-    assert replace(pace, models=1, plan=Plan((100, None), 1)).first_rung(0, hyperband=False) == 0
+    pace.plan = Plan((100, 300, 900, None), 1)
+    assert [pace.first_rung(place, hyperband=False) for place in range(4)] == [0, 0, 0, 0]
+
+
+def _searched(
+    models: list[str], value: Callable[[Configuration, int | None], float]
+) -> tuple[list[tuple[Configuration, int | None]], Pace]:
+    """A search of an hour on 76,000 rows, nothing trained: its trials with their rows."""
+    recipe = default_space(read_recipe({"backbone": {"model": models}, "search": {"sampler": "auto"}}), deadline=True)
+    at, ledger = [0.0], InMemoryLedger()
+    pace = Pace(clock=Clock(3_600, lambda: at[0], reserve=5.0))
+    proposals = Proposals(recipe, cast(Any, ledger), lambda _: None, pace)
+    pace.task = Task(recipe, 76_000, EVAL_ROWS, 4, None, proposals.leading)
+    pace.costs = _costs(_recipe())
+    pace.plan = make_plan(pace.task, pace.costs, pace.clock.training_seconds_left)
+    begun: list[tuple[Configuration, int | None]] = []
+    while (proposal := proposals.next()) is not None:
+        configuration, rows = proposal.configuration, proposal.configuration.data.max_train_samples
+        begun.append((configuration, rows))
+        at[0] += pace.seconds(configuration, rows)
+        ledger.tell(proposal.number, "complete", value(configuration, rows))
+    assert at[0] < 3_600
+    return begun, pace
 
 
 @pytest.mark.parametrize("better", [SMALL, LARGE])
 def test_a_search_compares_models_first_and_trains_the_better_one_on_all_rows(better: str) -> None:
-    recipe = default_space(
-        read_recipe({"backbone": {"model": [SMALL, LARGE]}, "search": {"sampler": "auto"}}), deadline=True
-    )
-    at, ledger = [0.0], InMemoryLedger()
-    pace = Pace(clock=Clock(3_600, lambda: at[0], reserve=5.0))
-    proposals = Proposals(recipe, cast(Any, ledger), lambda _: None, pace)
-    pace.task, pace.costs = Task(recipe, 76_000, EVAL_ROWS, 4, None), _costs(recipe)
-    pace.plan = make_plan(pace.task, pace.costs, pace.clock.training_seconds_left)
-    begun: list[tuple[str, int | None]] = []
-    while (proposal := proposals.next()) is not None:
-        configuration, rows = proposal.configuration, proposal.configuration.data.max_train_samples
-        begun.append((configuration.backbone.model, rows))
-        at[0] += pace.seconds(configuration, rows)
-        value = 0.9 + 0.02 * (configuration.backbone.model == better) + 1e-7 * (rows or 76_000)
-        ledger.tell(proposal.number, "complete", value)
-    on = pace.plan.rungs[pace.plan.models_rung]
-    assert begun[:2] == [(SMALL, on), (LARGE, on)]
-    assert begun[2][1] == pace.plan.rungs[0]
-    assert (better, None) in begun
-    assert at[0] < 3_600
+    def value(one: Configuration, rows: int | None) -> float:
+        return 0.9 + 0.02 * (one.backbone.model == better) + 1e-7 * (rows or 76_000)
+
+    begun, pace = _searched([SMALL, LARGE], value)
+    on = pace.plan.rungs[pace.plan.leading_rung]
+    assert [(one.backbone.model, rows) for one, rows in begun[:3]] == [(SMALL, on), (LARGE, on), (SMALL, on)]
+    assert begun[3][1] == pace.plan.rungs[0]
+    assert (better, None) in [(one.backbone.model, rows) for one, rows in begun]
+
+
+@pytest.mark.parametrize("better", ["linear", "constant"])
+def test_two_presets_are_told_apart_on_many_rows_where_few_would_mislead(better: str) -> None:
+    def value(one: Configuration, rows: int | None) -> float:
+        on_many = (rows or 76_000) > 5_000
+        return 0.9 + 0.01 * (one.train.lr_scheduler_type == better) * (1 if on_many else -1)
+
+    begun, pace = _searched([LARGE], value)
+    on = pace.plan.rungs[pace.plan.leading_rung]
+    assert on is not None
+    assert on > 5_000
+    assert [(one.train.lr_scheduler_type, rows) for one, rows in begun[:2]] == [("linear", on), ("constant", on)]
+    assert next(one.train.lr_scheduler_type for one, rows in begun if rows is None) == better

@@ -13,7 +13,7 @@ from loraloom.data import Split, TextData
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Choices, Configuration, Range, Recipe, read_recipe
 from loraloom.recipe.fields import SECTIONS
-from loraloom.search.presets import PRESETS, Preset, compared_models, preset_points
+from loraloom.search.presets import PRESETS, Preset, leading, preset_points
 from loraloom.search.space import SPACE, default_space
 
 ONE = [Preset("a test", {"lora.r": 8, "train.learning_rate": 1e-3, "train.optim": "adamw", "train.warmup_steps": 100})]
@@ -75,8 +75,9 @@ def test_the_first_preset_comes_with_each_model() -> None:
     assert [point["backbone.model"] for point in (first, second)] == models
     assert {**first, "backbone.model": None} == {**second, "backbone.model": None}
     assert third["backbone.model"] == models[0]
-    assert compared_models(points) == 2
-    assert compared_models(preset_points(default_space(_recipe({})), _all_fit)) == 1
+    assert leading(points) == 3
+    assert leading(preset_points(default_space(_recipe({})), _all_fit)) == 2
+    assert leading(points[:1]) == 1
 
 
 def test_all_presets_are_different_points_of_the_default_space() -> None:

@@ -28,10 +28,10 @@ def test_on_one_rung_with_one_seed_there_are_no_finals() -> None:
     assert in_words(_outlook((Step(4, 243),), Step(0, 243))) == "about 4 trials on 243 rows"
 
 
-def test_models_that_are_compared_first_are_said_first() -> None:
-    outlook = replace(_outlook((Step(9, 1000),), Step(1, 9000)), models=Step(2, 3000), finalists=1, seeds=1)
+def test_presets_that_are_compared_first_are_said_first() -> None:
+    outlook = replace(_outlook((Step(9, 1000),), Step(1, 9000)), leading=Step(2, 3000), finalists=1, seeds=1)
     assert (
-        in_words(outlook) == "about 2 models on 3,000 rows, 9 trials on 1,000 rows, then 1 finalist × 1 seed on all "
+        in_words(outlook) == "about 2 presets on 3,000 rows, 9 trials on 1,000 rows, then 1 finalist × 1 seed on all "
         "9,000 rows"
     )
     assert outlook.trials == 2 + 9 + 1

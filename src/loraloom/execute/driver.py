@@ -55,7 +55,7 @@ class Driver:
         self._watcher, self._clock, self._stop = watcher, clock, stop
         self._ledger = open_ledger(run, watcher.note)
         self._leaderboard = LiveLeaderboard(run.path / LEADERBOARD, run.recipe.search.metric, run.records())
-        self._planner = Planner(run.path, place, clock, lambda: self._proposals.configurations)
+        self._planner = Planner(run.path, place, clock, lambda: self._proposals)
         self._proposals = Proposals(run.recipe, self._ledger, place.why_not, self._planner.pace)
         self._recorder = Recorder(place)
         self._alone: deque[Proposal] = deque()

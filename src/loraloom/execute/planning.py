@@ -22,6 +22,7 @@ from loraloom.search.costs import Costs, Measured, measured
 from loraloom.search.outlook import Outlook, look_ahead
 from loraloom.search.pace import Pace
 from loraloom.search.plan import FINALISTS, Plan, Task, make_plan
+from loraloom.search.proposals import Proposals
 from loraloom.study.record import read_metrics
 from loraloom.study.run import PLAN
 from loraloom.study.sealed import read_sealed, write_sealed
@@ -37,9 +38,10 @@ Rehearse = Callable[[Path, Sequence[str]], tuple[float, float]]
 class Planner:
     """Makes and keeps the plan; `pace` is what the search asks."""
 
-    def __init__(self, run: Path, place: Workplace, clock: Clock, configurations: Callable[[], int | None]) -> None:
+    def __init__(self, run: Path, place: Workplace, clock: Clock, proposals: Callable[[], Proposals]) -> None:
+        """`proposals` gives those of the run, which themselves ask the planner's pace."""
         self._path, self._place, self._clock = run / PLAN, place, clock
-        self._configurations = configurations
+        self._proposals = proposals
         self.pace = Pace(clock=clock)
         self._loading = 0.0
         self._rehearsed: dict[str, tuple[float, float]] = {}
@@ -54,7 +56,12 @@ class Planner:
         """
         data, pace = self._place.data, self.pace
         pace.task = Task(
-            self._place.recipe, self._training_rows, self._eval_rows, len(data.labels), self._configurations()
+            self._place.recipe,
+            self._training_rows,
+            self._eval_rows,
+            len(data.labels),
+            self._proposals().configurations,
+            self._proposals().leading,
         )
         kept = _read(self._path)
         pace.costs = Costs(Measured(**one) for one in kept.get("measured", ()))
@@ -72,8 +79,8 @@ class Planner:
         self._keep_time_for_the_end()
         if "rungs" in kept:
             epochs = None if kept.get("epochs") is None else {tuple(key): passes for key, passes in kept["epochs"]}
-            rungs, models_rung = tuple(kept["rungs"]), kept.get("models_rung", 0)
-            pace.plan = self._extended(Plan(rungs, kept["finalists"], kept["seeds"], epochs, models_rung))
+            rungs, leading_rung = tuple(kept["rungs"]), kept.get("leading_rung", 0)
+            pace.plan = self._extended(Plan(rungs, kept["finalists"], kept["seeds"], epochs, leading_rung))
         else:
             pace.plan = make_plan(pace.task, pace.costs, self._clock.training_seconds_left, pace.slots)
 
@@ -88,7 +95,7 @@ class Planner:
         if pace.task.rows(new.top) <= pace.task.rows(kept.top):
             return kept
         finalists = new.finalists or kept.finalists or FINALISTS
-        return Plan((*kept.rungs, new.top), finalists, new.seeds, new.epochs or kept.epochs, kept.models_rung)
+        return Plan((*kept.rungs, new.top), finalists, new.seeds, new.epochs or kept.epochs, kept.leading_rung)
 
     @property
     def _training_rows(self) -> int:
@@ -108,7 +115,7 @@ class Planner:
         plan = self.pace.plan
         first = kept.get("first") or asdict(self.outlook(0, 0))
         values = {"rungs": list(plan.rungs), "finalists": plan.finalists, "seeds": plan.seeds, "first": first}
-        values["models_rung"] = plan.models_rung
+        values["leading_rung"] = plan.leading_rung
         values["epochs"] = None if plan.epochs is None else [[list(key), passes] for key, passes in plan.epochs.items()]
         values["measured"] = self.pace.costs.as_json()
         write_sealed(self._path, values)
@@ -116,7 +123,7 @@ class Planner:
     def outlook(self, tried: int, ended: int) -> Outlook:
         """The plan as people see it, with `tried` configurations begun and `ended` trials behind it."""
         seeds = self._place.recipe.search.seeds
-        return look_ahead(self.pace, self._configurations(), tried=tried, ended=ended, seeds_wanted=seeds)
+        return look_ahead(self.pace, self._proposals().configurations, tried=tried, ended=ended, seeds_wanted=seeds)
 
     def note(self, job: Job, outcome: Outcome, epochs: float, seconds: float) -> None:
         """Takes note of what a trial took; `seconds` is the time from its start to its end."""

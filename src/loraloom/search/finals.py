@@ -40,19 +40,21 @@ def promotion(
 
     Where there is a deadline it is the highest rung's, so that the search can be ended at any moment; else the
     lowest's, and the last rung gets the finalists only: who leaves a rung is decided by all that were tried on it.
+    Those that lead go on only where others have come up to them: the finals are open to them as they are.
     """
     rungs = pace.plan.rungs
     places = {key: place for place, key in enumerate(tried)}
+    leading = {key for key, place in places.items() if pace.leads(place)}
     upwards = range(len(rungs) - (1 if hyperband else 2))
     for rung in range(len(rungs) - 2, -1, -1) if pace.limited else upwards:
         results: dict[int, list[tuple[str, float]]] = {}
         for key, entries in tried.items():
-            bracket = pace.first_rung(places[key], hyperband=hyperband)
+            bracket = 0 if key in leading else pace.first_rung(places[key], hyperband=hyperband)
             done = [entry.value for entry in _on(pace, entries, rung) if entry.value is not None]
             if done:
                 results.setdefault(bracket, []).append((key, done[0]))
         for found in results.values():
-            for key in promotable(found):
+            for key in promotable(found) if any(key not in leading for key, _ in found) else ():
                 above = any(pace.plan.rung(entry.rows) > rung for entry in tried[key])
                 # On the last rung it is a final, for which time is kept already.
                 own = pace.seconds(at(key), rungs[rung + 1]) if rung + 2 == len(rungs) else 0.0

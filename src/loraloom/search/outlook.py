@@ -23,8 +23,8 @@ class Outlook:
     """What is to come. `seconds_left` and `examples_per_second` are None where there is no deadline.
 
     `rungs` are trials that find the finalists, `finals` those that compare them; where every configuration is trained
-    in full, there are finals alone. `models` are trials that come before both, one of each model, None where there are
-    none to compare. `part` is the part of the rows that the time allows for, None where it is all.
+    in full, there are finals alone. `leading` are trials that come before both, of the presets that lead, None where
+    they begin with all others. `part` is the part of the rows that the time allows for, None where it is all.
     """
 
     rungs: tuple[Step, ...]
@@ -36,12 +36,12 @@ class Outlook:
     part: int | None
     seconds_left: float | None
     examples_per_second: float | None
-    models: Step | None = None
+    leading: Step | None = None
 
     @property
     def trials(self) -> int:
         """All trials that are to come, those of the rungs included."""
-        first = self.models.trials if self.models else 0
+        first = self.leading.trials if self.leading else 0
         return first + self.finals.trials + sum(step.trials for step in self.rungs)
 
 
@@ -55,7 +55,7 @@ def look_ahead(pace: Pace, configurations: int | None, *, tried: int, ended: int
     seconds = [pace.seconds(dearest, rung) for rung in plan.rungs]
     to_come = MOST_TRIALS if configurations is None else max(0, configurations - tried)
     rungs: tuple[Step, ...] = ()
-    compared = max(0, pace.models - tried) if plan.models_rung else 0
+    compared = max(0, len(task.leading) - tried) if plan.leading_rung else 0
     if plan.finalists is None:
         trials = MOST_TRIALS if configurations is None else max(0, configurations * plan.seeds - ended)
         if left is not None and seconds[-1] > 0:
@@ -66,7 +66,7 @@ def look_ahead(pace: Pace, configurations: int | None, *, tried: int, ended: int
         finals = Step(plan.finalists * (plan.seeds - (len(rows) == 1)), rows[-1])
         if left is not None and seconds[0] > 0:
             climb = sum(cost / ETA**rung for rung, cost in enumerate(seconds[:-1])) or seconds[0]
-            beside = finals.trials * seconds[-1] + compared * seconds[plan.models_rung]
+            beside = finals.trials * seconds[-1] + compared * seconds[plan.leading_rung]
             searching = max(0.0, pace.slots * left - beside)
             to_come = min(to_come, int(searching / climb))
         rungs = tuple(Step(to_come // ETA**rung, size) for rung, size in enumerate(rows[:-1] or rows))
@@ -80,5 +80,5 @@ def look_ahead(pace: Pace, configurations: int | None, *, tried: int, ended: int
         part=None if plan.top is None else task.rows(plan.top),
         seconds_left=pace.clock.seconds_left,
         examples_per_second=speed,
-        models=Step(compared, rows[plan.models_rung]) if compared else None,
+        leading=Step(compared, rows[plan.leading_rung]) if compared else None,
     )

@@ -22,8 +22,6 @@ class Pace:
     slots: int = 1
     nothing_yet: bool = False
     """No trial was begun: the first one is, whatever seconds the planning itself took; its deadline bounds it."""
-    models: int = 1
-    """How many of the configurations that come first differ in their model alone."""
     final_begun: bool = False
     """A trial of the last rung was begun: those that are compared with it have as many epochs."""
 
@@ -34,9 +32,13 @@ class Pace:
 
     def first_rung(self, place: int, *, hyperband: bool) -> int:
         """The rung that configuration number `place` begins at."""
-        if place < self.models and self.plan.models_rung:
-            return self.plan.models_rung
+        if self.leads(place):
+            return self.plan.leading_rung
         return first_rung(place, len(self.plan.rungs), hyperband=hyperband)
+
+    def leads(self, place: int) -> bool:
+        """Whether configuration number `place` is one of those that begin above all others."""
+        return self.plan.leading_rung > 0 and self.task is not None and place < len(self.task.leading)
 
     def seconds(self, configuration: Configuration, rows: int | None) -> float:
         """What a trial on `rows` would take; 0 where nothing is known."""

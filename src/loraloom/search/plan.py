@@ -9,9 +9,9 @@ different rows can't be compared. Three shapes:
 
 Where `search.epochs` is by the clock, a finalist has as many passes as let it use its share of the time, more of them
 where a row is cheaper: so models, and adapted layers, are compared by what they reach in the same time, on every rung.
-Passes over all rows come before finalists and seeds. A larger model may have less than one pass. What a large model has
-learnt from few rows says little of what it learns from many, so several models are compared, by one good configuration
-each, on as many rows as the time allows.
+Passes over all rows come before finalists and seeds. A larger model may have less than one pass. What was learnt from
+few rows says little of what is learnt from many, and the less the larger a model is; so the presets that lead, which
+differ by little or in their model, are compared on as many rows as the time allows, and all else begins on the fewest.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ FINALS_SHARE = 0.6
 """Of the time, at most, for the finalists on all rows; the rest finds them."""
 CLOCKED_SHARE = 0.7
 """The same, where epochs are by the clock: better trained is worth more than better searched."""
-MODELS_SHARE = 0.2
-"""The same, for the comparison of several models."""
+LEADING_SHARE = 0.2
+"""The same, for the comparison of the presets that lead."""
 EPOCHS = (16, 12, 8, 6, 5, 4, 3, 2.5, 2, 1.6, 1.3, 1, 0.8, 0.65, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05)
 """Passes that are given, most first."""
 MOST_EPOCHS, MANY_ROWS = 4, 16_000
@@ -51,14 +51,14 @@ class Plan:
     """`rungs` are rows, rising; None is all rows. `finalists` is None where every configuration is trained in full.
 
     `epochs` are passes by what a row is as dear as; None where the recipe says how many. On the rung of number
-    `models_rung` the first configuration of each of several models begins.
+    `leading_rung` the presets that lead begin.
     """
 
     rungs: tuple[int | None, ...] = (None,)
     finalists: int | None = None
     seeds: int = 1
     epochs: Mapping[Key, float] | None = None
-    models_rung: int = 0
+    leading_rung: int = 0
 
     @property
     def top(self) -> int | None:
@@ -89,7 +89,7 @@ class Plan:
 class Task:
     """What is to be planned for: the rows of both splits, the classes, and how many configurations there are.
 
-    `configurations` is None where the time alone ends the search.
+    `configurations` is None where the time alone ends the search. `leading` are those that are tried first.
     """
 
     recipe: Recipe
@@ -97,6 +97,7 @@ class Task:
     eval_rows: int
     classes: int
     configurations: int | None
+    leading: tuple[Configuration, ...] = ()
 
     def kinds(self) -> list[Configuration]:
         """What differs in cost: models, lengths, batches, optimizers and adapted layers; with as many epochs as any."""
@@ -149,7 +150,7 @@ def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int = 1) -
         return _with_rungs(task, task.train_rows, FINALISTS, search.seeds) if by_rows else everything
     if search.epochs == "clock":
         plan = _by_the_clock(task, costs, seconds, slots)
-        return replace(plan, models_rung=_models_rung(plan, task, costs, MODELS_SHARE * slots * seconds))
+        return replace(plan, leading_rung=_leading_rung(plan, task, costs, LEADING_SHARE * slots * seconds))
     dearest = task.dearest(costs)
     seconds -= PREFIX_PARTS * costs.prefix_seconds(dearest, task.train_rows, task.eval_rows)
 
@@ -201,20 +202,15 @@ def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
     return _with_rungs(task, task.train_rows, 1, 1, epochs)
 
 
-def _models_rung(plan: Plan, task: Task, costs: Costs, seconds: float) -> int:
-    """The highest rung below the last on which a trial of each model fits into `seconds`."""
-    by_model: dict[str, list[Configuration]] = {}
-    for kind in task.kinds():
-        by_model.setdefault(kind.backbone.model, []).append(kind)
-    if len(by_model) == 1:
+def _leading_rung(plan: Plan, task: Task, costs: Costs, seconds: float) -> int:
+    """The highest rung below the last on which a trial of each leading configuration fits into `seconds`."""
+    if len(task.leading) < 2:
         return 0
 
     def taken(rung: int | None) -> float:
         rows, validated = task.rows(rung), task.validated(rung)
-        return sum(
-            max(costs.seconds(plan.planned(kind, rung), rows, validated) for kind in kinds)
-            for kinds in by_model.values()
-        )
+        planned = [plan.planned(configuration, rung) for configuration in task.leading]
+        return sum(costs.seconds(one, rows, validated) + costs.prefix_seconds(one, rows, validated) for one in planned)
 
     return max((number for number, rung in enumerate(plan.rungs[:-1]) if taken(rung) <= seconds), default=0)
 

@@ -165,10 +165,10 @@ def preset_points(
     return points
 
 
-def compared_models(points: Sequence[Mapping[str, Any]]) -> int:
-    """How many of the first of the presets' points differ in their model alone."""
+def leading(points: Sequence[Mapping[str, Any]]) -> int:
+    """How many of the presets' points lead: the first preset with each model, and the best run of the contest."""
     models = [point.get("backbone.model") for point in points]
-    return next((place for place, model in enumerate(models) if model in models[:place]), len(models))
+    return next((place + 1 for place, model in enumerate(models) if model in models[:place]), len(models))
 
 
 def _fitting_point(

@@ -23,7 +23,7 @@ from loraloom.recipe import Axis, Choices, Configuration, Range, Recipe
 from loraloom.search.finals import Finals, Wanted, promotion
 from loraloom.search.history import shown
 from loraloom.search.pace import Pace
-from loraloom.search.presets import compared_models, preset_points
+from loraloom.search.presets import leading, preset_points
 from loraloom.search.tried import Tried, key_of
 from loraloom.study.ledger import Entry, Ledger
 
@@ -59,9 +59,10 @@ class Proposals:
         self._found: dict[str, Configuration] = {}
         if self._samples:
             points = preset_points(recipe, fits) if recipe.search.sampler == "auto" else []
-            self._pace.models = compared_models(points)
         else:
             points = [point for point in recipe.grid() if fits(recipe.configuration(point)) is None]
+        self.leading = tuple(map(recipe.configuration, points[: leading(points)])) if self._samples else ()
+        """The presets that are compared before all else, first in the order of trials."""
         self._listed = tuple(key_of(ledger_params(recipe.axes, point)) for point in points)
         self._visited = 0
 

@@ -33,9 +33,9 @@ def plan_lines(plan: SearchPlan) -> Iterator[str]:
 def in_words(outlook: Outlook) -> str:
     """The rungs and the finals: `about 12 trials on 475 rows, then 3 finalists × 3 seeds on all 1,424 rows`."""
     steps = ", ".join(f"{counted(step.trials, 'trial')} on {step.rows:,} rows" for step in outlook.rungs)
-    if outlook.models is not None:
-        models = f"{counted(outlook.models.trials, 'model')} on {outlook.models.rows:,} rows"
-        steps = f"{models}, {steps}" if steps else models
+    if outlook.leading is not None:
+        leading = f"{counted(outlook.leading.trials, 'preset')} on {outlook.leading.rows:,} rows"
+        steps = f"{leading}, {steps}" if steps else leading
     if outlook.finals.trials == 0:
         return f"about {steps}"
     finalists = outlook.finalists or 1

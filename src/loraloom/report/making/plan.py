@@ -68,8 +68,8 @@ def plan_kept(run: Run, problems: list[str]) -> PlanKept | None:
 def _planned(first: Mapping[str, Any]) -> dict[int, int]:
     """Trials by their rows; a rung and the finals may have the same."""
     planned: Counter[int] = Counter()
-    models = first.get("models")
-    for step in (*first["rungs"], first["finals"], *([models] if models else [])):
+    leading = first.get("leading")
+    for step in (*first["rungs"], first["finals"], *([leading] if leading else [])):
         planned[int(step["rows"])] += int(step["trials"])
     return dict(planned)
 
