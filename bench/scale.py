@@ -5,8 +5,8 @@
 The driver is the one of every search, with its ledger, records and leaderboard on the disk; its workers are processes
 that report and end at once (`nothing.py`). What it takes for a report, for a trial's start and for a trial's end is
 then given to a discrete-event simulation (simpy) of workers that train for as long as real ones do, report, die and
-are replaced. Costs of a start and an end grow with the trials in the ledger: both are given for the first and the last
-of those measured, and the simulation takes the last.
+are replaced. What a start and an end cost may grow with the trials in the ledger: both are given for the first and for
+the last of those measured, and the simulation takes the last.
 """
 
 from __future__ import annotations
