@@ -1,6 +1,6 @@
 """The contest's grid, 108 points, trained whole once; and a search of it by halving: how much sooner, at what regret.
 
-    python -m bench.grid --whole     every point on all rows, by loom: bench/results/grid.json (a quarter of an hour)
+    python -m bench.grid --whole     every point on all rows, by loom: bench/results/grid.json (about an hour)
     python -m bench.grid             a search of the same space on the same rows, set beside that table
 
 Texts are AG News (LORALOOM_AGNEWS), the encoder is the demo's. What HF Trainer + PEFT would take for the grid is its

@@ -20,8 +20,9 @@ _INTRODUCTION = """\
 <!-- Made by `python -m bench.page` of bench/results/; its text is in bench/page.py. Don't edit it here. -->
 
 How fast loraloom trains beside HF Trainer + PEFT, on the same rows, with the same parameters trained, side by side in
-one run. `make bench` repeats all of it on your machine and writes this page anew; `python -m bench.engines base`
-measures one case (`{names}`), and `--quick` shows in a few minutes that everything runs.
+one run. `make bench` repeats it on your machine (not the grid, which is `python -m bench.grid`) and writes this page
+anew; `python -m bench.engines base` measures one case (`{names}`), and `--quick` shows in a few minutes that
+everything runs.
 
 ## How it was measured
 
@@ -83,8 +84,8 @@ _PREDICT = """\
 
 An adapter in use, tokenising included, on the first rows of AG News' test set, beside what would be used in its place:
 `python -m bench.predict`. Each is a process of its own, they take turns, and the best time counts. Measured {date} on
-{processor}, {threads} threads. The demo's adapter was trained on 2,000 rows; the base-size model has random weights, so
-that its accuracy says nothing. "same labels" is the share of rows that get loraloom's label.
+{processor}, {threads} threads. The demo's adapter was trained on 2,000 rows.{base} "same labels" is the share of rows
+that get loraloom's label.
 """
 _MEMORY = """\
 ## Memory of files of any size
@@ -159,7 +160,10 @@ def _grid(found: dict[str, Any], points: int) -> Iterator[str]:
 def _predict(found: dict[str, Any]) -> Iterator[str]:
     """From texts to labels, by loraloom and in other ways (`bench/predict.py`)."""
     machine = found["machine"]
-    yield _PREDICT.format(date=machine["started"][:10], threads=found["threads"], **machine["machine"])
+    base = any(line["model"] == "base" for line in found["lines"])
+    random = " The base-size model has random weights, so that its accuracy says nothing." if base else ""
+    date, threads = machine["started"][:10], found["threads"]
+    yield _PREDICT.format(date=date, threads=threads, base=random, **machine["machine"])
     header = ("model", "by", "rows", "rows/s", "peak, MB", "accuracy", "same labels", "loraloom is", "goal", "")
     rows: list[tuple[str, ...]] = []
     for line in found["lines"]:
@@ -259,7 +263,7 @@ def _accuracy(found: dict[str, Any]) -> Iterator[str]:
     yield "## Accuracy in bf16"
     yield ""
     yield f"The demo's data, {', '.join(found['point'])}, {seeds} seeds by each engine,"
-    yield f"paired: `python -m bench.accuracy`. Measured {found['machine']['started'][:10]} on {machine['processor']}, "
+    yield f"paired: `python -m bench.accuracy`. Measured {found['machine']['started'][:10]} on {machine['processor']},"
     yield f"{machine['cores']} cores. Orders of rows and dropout masks differ between the engines; first weights don't."
     yield ""
     header = ("validation", "trainer", "loom", "loom − trainer", "95 % interval", "p (paired t)", "effect size (d)")
@@ -329,7 +333,7 @@ def _measured(comparison: Comparison) -> str:
     return (
         f"{rows.capitalize()} of {comparison.tokens_per_row:.1f} tokens, batches of {work['batch']}, "
         f"{work['epochs']} epoch{'s' * (work['epochs'] > 1)}, {'bf16' if work['bf16'] else 'fp32'}, "
-        f"best of {comparison.rounds} rounds.{engine}{quick}\n"
+        f"best of {comparison.rounds} round{'s' * (comparison.rounds > 1)}.{engine}{quick}\n"
         f"Measured {machine['started'][:10]} on {hardware['processor']}, {comparison.threads} threads, "
         f"{hardware['memory_gb']:g} GB; torch {packages['torch']}, transformers {packages['transformers']}, "
         f"peft {packages['peft']}; loraloom at {revision}.\n"
