@@ -51,7 +51,7 @@ same wall clock. `python -m study.first --set all --seconds 1200` repeats it on 
 - **Tools are set up as their makers advise**, see below; none was tuned on a test set. One seed each.
 - **The encoder is the same for all that take one**: {encoders}.
 - **Intervals** are Wilson's at 95 %. **p** is McNemar's exact test against the first of the table on the same test
-  rows, with Holm's correction over the tools of the table: under 0.05 the first is not first by chance.
+  rows, with Holm's correction over the tools of the table: under 0.05 the first is ahead by more than noise.
   Every two tools are tested in `study/results/first_pairs.csv`.
 """
 _ENCODERS = {"demo": "`demo`, 6 layers, of the extra `demo`", "mpnet": "`mpnet`, base-size, all-mpnet-base-v2"}

@@ -15,8 +15,10 @@ _HEAD = """\
 
 <!-- Made by `python -m study.claims --page` of study/results/; its text is in study/. Don't edit it here. -->
 
-What is true of AG News, LoRA and small budgets, measured. First what to choose for the rows and the minutes that one
-has, then what became of a contest's claims.
+What is true of AG News, LoRA and small budgets, measured.
+"""
+_ORDER = """\
+First what to choose for the rows and the minutes that one has, then what became of a contest's claims.
 """
 
 
@@ -30,7 +32,7 @@ def write_page(results: Path, docs: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
     parts = [_HEAD]
     if curves:
-        parts.append(curve_section(curves, place / "curve.svg", "study/curve.svg"))
+        parts += [_ORDER, curve_section(curves, place / "curve.svg", "study/curve.svg")]
     if found:
         contest, preset = ([one for one in found if one.family == family] for family in ("contest", "preset"))
         pictures.draw_effects(contest, place / "claims.svg")

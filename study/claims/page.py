@@ -35,6 +35,8 @@ linear layers, a linear head on the mean of the tokens, a linear schedule with w
 - **Verdicts**: a difference is there where its p, corrected for all contrasts on this page (Holm), is below 0.05; there
   is none beyond half a point where the 95 % interval lies within ±0.5 points; else it is *undecided*, and the interval
   says how large it could be. An interval may leave 0 out and the verdict be undecided: of so many, some do by chance.
+- **Tables**: *gap* is training accuracy, over the batches as they were trained on, less validation accuracy; *rate* is
+  the learning rate; *seconds* are a trial's mean.
 - Encoders are those that were to be had: none is RoBERTa-base, and what holds for them need not hold for it.
 """
 _PRESET = """\
@@ -54,9 +56,9 @@ _AGAIN = """\
     python -m study.claims --page                    verdicts and this page
     python -m study.curve --seconds 3600             the learning curve
 
-**RoBERTa-base itself was not run here**: its weights were not to be had. Whoever has them runs the same designs by
-`--model roberta-base --name roberta-base`, on a GPU `--table six_layers` whole; the contest's best run as a recipe of
-its own is `recipes/agnews-roberta-base.yaml`, for `loraloom search agnews-roberta-base.yaml --out runs/contest`.
+**RoBERTa-base itself was not run here**: its weights were not to be had. Whoever has them runs the same design on a
+GPU by `python -m study.claims --model roberta-base`, or a shorter one on a CPU by adding `--table base_size`. The
+contest's best run is a recipe that comes along: `loraloom search agnews-roberta-base --out runs/contest`.
 """
 
 
@@ -102,7 +104,7 @@ def _subject(encoder: EncoderFound) -> str:
 
 def _glance(found: Sequence[EncoderFound]) -> Iterator[str]:
     """A row for each claim that was made, a column for each encoder."""
-    yield "| The report says | " + " | ".join(_subject(one) for one in found) + " |"
+    yield "| The contest's report says | " + " | ".join(_subject(one) for one in found) + " |"
     yield "| --- |" + " --- |" * len(found)
     said = dict.fromkeys(claim.said for one in found for claim in one.claims)
     for sentence in said:
