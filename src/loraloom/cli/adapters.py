@@ -36,7 +36,7 @@ class ExportFormat(StrEnum):
 
 def evaluate(
     adapter: AdapterPath,
-    test_file: Annotated[Path, typer.Option("--test_file", help="A labelled file.", show_default=False)],
+    test_file: Annotated[Path, typer.Option("--test_file", help="A file of labelled rows.", show_default=False)],
     text_column: TextColumns = [],  # noqa: B006
     label_column: Annotated[
         str | None, typer.Option("--label_column", help="Column of the label; the recipe's by default.")
@@ -82,9 +82,7 @@ def predict(
     text_column: TextColumns = [],  # noqa: B006
     on_error: Annotated[
         OnError,
-        typer.Option(
-            "--on_error", help="What a row without a text does: end the run, be left out, or be written empty."
-        ),
+        typer.Option("--on_error", help="At a row without a text: stop, skip it, or write it with no prediction (null)."),
     ] = OnError.stop,
     min_confidence: Annotated[
         float | None,
@@ -146,7 +144,7 @@ def export(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write an adapter in a form that needs no loraloom, with a model card, after it was compared with the adapter.
+    """Write an adapter in a form that needs no loraloom, with a model card; its predictions are compared first.
 
     merged and peft need a native head; onnx takes any, and needs the extra 'export' to be made.
 
@@ -190,11 +188,11 @@ def submit(
     text_column: TextColumns = [],  # noqa: B006
     labels: Annotated[
         str | None,
-        typer.Option("--labels", help="names, codes, or the contest's own with commas, in the order of the classes."),
+        typer.Option("--labels", help="names, codes, or the contest's own (a,b,c), in the order of the classes."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a contest's submission (ID,Label), or check one; what would be scored as something else is refused.
+    """Write a contest's submission (ID,Label), or check one; refuse what would be scored other than it is meant.
 
     Example: loraloom submit runs/demo/best --test_file test.csv --template sample_submission.csv --out submission.csv
 

@@ -43,7 +43,7 @@ def new(
     max_seconds: Annotated[
         float | None, typer.Option("--max_seconds", min=0, help="How long a search may take; 0 is no limit.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace OUT.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
 ) -> None:
     """Write a first recipe: asks five questions, or takes their answers as options.
 

@@ -21,7 +21,7 @@ RecipePath = Annotated[
 Out = Annotated[Path, typer.Option("--out", help="The run folder to make.", show_default=False)]
 Overrides = Annotated[
     list[str],
-    typer.Option("--set", metavar="FIELD=VALUE", help="Override a field: lora.r=4, or an axis: lora.r=2,4,8."),
+    typer.Option("--set", metavar="FIELD=VALUE", help="Override a field (lora.r=4), or vary it (lora.r=2,4,8)."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Deadline = Annotated[
@@ -29,7 +29,7 @@ Deadline = Annotated[
     typer.Option(
         "--deadline",
         metavar="TIME",
-        help="End by then, report and all: 2026-11-25T18:00, or 18:00. budget.max_seconds and SLURM's end count too.",
+        help="End by then, report and all: 2026-11-25T18:00, or 18:00. budget.max_seconds and SLURM's end hold too.",
         show_default=False,
     ),
 ]
@@ -39,7 +39,7 @@ Grace = Annotated[
         "--grace",
         min=0,
         metavar="SECONDS",
-        help="Time left after SIGTERM; a winner is tested and reported if it suffices.",
+        help="Time that is left after SIGTERM: a winner is tested and reported if that fits into it.",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the result.")]
@@ -63,7 +63,7 @@ RayAddress = Annotated[
 ]
 GpusPerPack = Annotated[
     float | None,
-    typer.Option("--gpus_per_pack", help="With --ray: the share of a GPU that each pack gets, such as 0.5."),
+    typer.Option("--gpus_per_pack", help="With --ray: the share of a GPU that each worker takes, such as 0.5."),
 ]
 RunPath = Annotated[
     Path,

@@ -50,7 +50,7 @@ def budget(
     print_statement(Console(), statement)
 
 
-def schema(out: Annotated[Path | None, typer.Option("--out", help="Write it here.")] = None) -> None:
+def schema(out: Annotated[Path | None, typer.Option("--out", help="Write it to this file.")] = None) -> None:
     """Print the JSON Schema of recipes, by which editors complete them.
 
     In VS Code, put '# yaml-language-server: $schema=recipe.schema.json' on the recipe's first line.
@@ -68,7 +68,7 @@ def schema(out: Annotated[Path | None, typer.Option("--out", help="Write it here
 def recipes(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="Print this one.", show_default=False, autocompletion=complete_shipped),
+        typer.Argument(metavar="NAME", help="Print this recipe.", show_default=False, autocompletion=complete_shipped),
     ] = None,
 ) -> None:
     """List the recipes that come with loraloom, or print one, to be changed and kept.
@@ -99,7 +99,7 @@ def doctor(
     overrides: Overrides = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
-    """Say what this machine is, how fast it multiplies, and what training will use, with the reasons.
+    """Say what this machine is, how fast it multiplies matrices, and what training will use, with the reasons.
 
     Measures matrix products of an encoder layer in fp32 and bf16, and by them chooses the type; then says which engine,
     kernels and threads will be used, how many trials are trained together, and what would make this machine faster.

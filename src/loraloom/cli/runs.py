@@ -101,7 +101,7 @@ def resume(
     max_seconds: Annotated[
         float | None,
         typer.Option(
-            "--max_seconds", min=1, help="Time for this command; the recipe's by default.", show_default=False
+            "--max_seconds", min=1, help="Seconds for this command; the recipe's by default.", show_default=False
         ),
     ] = None,
     deadline: Deadline = None,
@@ -157,7 +157,7 @@ def report(
     form: Annotated[
         Form, typer.Option("--format", help="html writes RUN/report, md prints Markdown for a README or an issue.")
     ] = Form.html,
-    out: Annotated[Path | None, typer.Option("--out", help="With --format md: write it here.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="With --format md: write it to this file.")] = None,
     pdf: Annotated[
         bool, typer.Option("--pdf", help="Also print the page to RUN/report/report.pdf, by Chromium.")
     ] = False,
@@ -206,7 +206,7 @@ def report(
 
 def watch(
     run: RunPath,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 8000,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes any that is free.")] = 8000,
     open_browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Show the report in the browser while the search goes, renewed as trials end; Ctrl-C ends it, with exit code 0.
@@ -231,7 +231,7 @@ def watch(
 
 def dashboard(
     run: RunPath,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 8080,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes any that is free.")] = 8080,
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Open optuna-dashboard on a run, read-only, while it goes or after it; Ctrl-C ends it.

@@ -22,33 +22,31 @@ def serve(
         list[str],
         typer.Argument(metavar="ADAPTER...", help="Trials' folders, such as RUN/best, or NAME=RUN/best."),
     ],
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 8000,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes any that is free.")] = 8000,
     host: Annotated[str, typer.Option("--host", help="The address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
     api_keys_file: Annotated[
         Path | None, typer.Option("--api_keys_file", help="Keys, one a line; requests then need one of them.")
     ] = None,
     adapters_dir: Annotated[
         Path | None,
-        typer.Option("--adapters_dir", help="Adapters may be added from below this folder."),
+        typer.Option("--adapters_dir", help="Adapters may be added from below this folder; needs --admin_token_file."),
     ] = None,
     admin_token_file: Annotated[
-        Path | None, typer.Option("--admin_token_file", help="What who adds or removes adapters must know.")
+        Path | None, typer.Option("--admin_token_file", help="A file with the token for adding and removing adapters.")
     ] = None,
     allowed_host: Annotated[
         list[str],
-        typer.Option(
-            "--allowed_host", metavar="HOST", help="A name that requests may call the server by, beside its own."
-        ),
+        typer.Option("--allowed_host", metavar="HOST", help="Another name by which requests may call the server."),
     ] = [],  # noqa: B006
     cors_origin: Annotated[
         list[str],
         typer.Option(
-            "--cors_origin", metavar="ORIGIN", help="An origin of other pages that may ask, such as https://a.org."
+            "--cors_origin", metavar="ORIGIN", help="Another site whose pages may ask, such as https://a.org."
         ),
     ] = [],  # noqa: B006
-    max_body_bytes: Annotated[int, typer.Option("--max_body_bytes", min=1, help="Of a request.")] = 1024 * 1024,
-    max_texts: Annotated[int, typer.Option("--max_texts", min=1, help="Of a request.")] = 256,
-    max_characters: Annotated[int, typer.Option("--max_characters", min=1, help="Of a text.")] = 50_000,
+    max_body_bytes: Annotated[int, typer.Option("--max_body_bytes", min=1, help="Bytes of a request.")] = 1024 * 1024,
+    max_texts: Annotated[int, typer.Option("--max_texts", min=1, help="Texts of a request.")] = 256,
+    max_characters: Annotated[int, typer.Option("--max_characters", min=1, help="Characters of a text.")] = 50_000,
     max_waiting: Annotated[
         int, typer.Option("--max_waiting", min=1, help="Texts of all requests that wait; more are answered 503.")
     ] = 1024,
@@ -57,8 +55,8 @@ def serve(
 ) -> None:
     """Serve adapters by HTTP: one backbone in memory for all adapters of it, with a demo page at /.
 
-    POST /v1/classify {"adapter": …, "texts": […]}; the hub's clients may ask /models/NAME. SIGTERM and Ctrl-C answer
-    what is under way, and end it with exit code 0. Needs the extra 'serve'.
+    POST /v1/classify {"adapter": …, "texts": […]}; the hub's clients may ask /models/NAME. At SIGTERM and Ctrl-C
+    it answers what is under way, and exits 0. Needs the extra 'serve'.
 
     Example: loraloom serve runs/demo/best news=runs/news/best --port 8000
     """
