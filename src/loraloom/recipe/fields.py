@@ -189,7 +189,7 @@ class Search(Section):
         description="recipe: train.num_train_epochs; clock: as many as let a finalist use its share of the time; auto: "
         "clock for auto's own space under a deadline, else recipe.",
     )
-    seeds: int = Field(1, ge=1, description="Trials of each configuration, with train.seed, train.seed + 1, …")
+    seeds: int = Field(1, ge=1, description="Trials of a configuration or finalist, with train.seed, train.seed + 1, …")
     metric: Literal["accuracy", "macro_f1"] = Field("accuracy", description="What is maximised on validation.")
 
 
