@@ -82,7 +82,7 @@ def predict(
     text_column: TextColumns = [],  # noqa: B006
     on_error: Annotated[
         OnError,
-        typer.Option("--on_error", help="At a row without a text: stop, skip it, or write it with no prediction (null)."),
+        typer.Option("--on_error", help="At a row without a text: stop, skip it, or write no prediction (null)."),
     ] = OnError.stop,
     min_confidence: Annotated[
         float | None,
