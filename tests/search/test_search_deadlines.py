@@ -141,6 +141,13 @@ def test_where_not_one_trial_fits_the_time_that_would_do_is_said() -> None:
         _Simulated(_recipe(), 2_000, 5.5).run()
 
 
+def test_a_part_of_the_rows_is_never_less_than_a_row_of_each_class() -> None:
+    task = Task(read_recipe({}), 1_000_000, EVAL_ROWS, 77, 1)
+    costs = Costs([Measured("roberta-base", 128, 16, ROW_SECONDS, EVAL_SECONDS, BESIDE)])
+    with pytest.raises(BudgetError, match="one on 77 rows takes"):
+        make_plan(task, costs, 1.2)  # which would do for 50
+
+
 def test_finals_are_kept_time_for_where_the_machine_slows_down() -> None:
     found = _Simulated(_recipe(), 20_000, 1500)
     found.load = 1.6

@@ -41,7 +41,7 @@ MOST_EPOCHS, MANY_ROWS = 4, 16_000
 PREFIX_PARTS = 1.5
 """The states of frozen layers are computed for all rows, and for the part of each rung: thirds of thirds."""
 LEAST_ROWS = 32
-"""Rows on which a trial means anything."""
+"""Rows on which a trial means anything, if there are no more classes than that: each has a row."""
 LEAST_EVAL_ROWS, MOST_EVAL_ROWS = 200, 4_000
 """Validation rows of trials on a part of the rows: 4,000 leave an accuracy of 0.9 a standard error of half a point."""
 
@@ -262,7 +262,7 @@ def _smaller_and_smaller(seeds: int) -> list[tuple[int, int]]:
 
 
 def _least_rows(task: Task) -> int:
-    return min(LEAST_ROWS, task.train_rows)
+    return min(max(LEAST_ROWS, task.classes), task.train_rows)
 
 
 def _most_rows(task: Task, taken: Callable[[int], float], seconds: float) -> int:
