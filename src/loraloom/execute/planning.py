@@ -18,7 +18,7 @@ from loraloom.execute.warm_up import warm_up
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Configuration
 from loraloom.search.clock import Clock
-from loraloom.search.costs import Costs, Measured, measured
+from loraloom.search.costs import Costs, Key, Measured, key_of, measured
 from loraloom.search.outlook import Outlook, look_ahead
 from loraloom.search.pace import Pace
 from loraloom.search.plan import FINALISTS, Plan, Task, make_plan
@@ -45,7 +45,7 @@ class Planner:
         self.pace = Pace(clock=clock)
         self._loading = 0.0
         self._rehearsed: dict[str, tuple[float, float]] = {}
-        self._row_seconds: float | None = None
+        self._fastest: dict[Key, float] = {}
 
     def prepare(self, executor: Executor, note: Callable[[str], None]) -> None:
         """Measures, where there is a deadline, and makes the plan, or takes up the one that the run has.
@@ -76,6 +76,7 @@ class Planner:
             note("measuring what a row costs here")
             warmed = warm_up(self._place, executor, left)
             pace.costs, self._loading = Costs(warmed.measured), warmed.loading_seconds
+        self._fastest = pace.costs.row_seconds
         self._keep_time_for_the_end()
         if "rungs" in kept:
             epochs = None if kept.get("epochs") is None else {tuple(key): passes for key, passes in kept["epochs"]}
@@ -142,6 +143,7 @@ class Planner:
             prefix_seconds=timings.prefix_seconds,
         )
         self.pace.costs.note(one)
+        self._note_speed(job.configuration)
         self._keep_time_for_the_end()
         self._plan_anew()
         if self.pace.limited:
@@ -163,15 +165,19 @@ class Planner:
         beside = self.pace.costs.beside_seconds(configuration)
         return end - TEST_CAUTION * (eval_rows * self.pace.costs.eval_row_seconds(configuration) + beside)
 
+    def _note_speed(self, configuration: Configuration) -> None:
+        """How much slower the machine has become, by rows of one kind: those of another may be dearer on any day."""
+        key, row = key_of(configuration), self.pace.costs.train_row_seconds(configuration)
+        if key in self._fastest:
+            self._clock.slowdown = max(1.0, row / self._fastest[key])
+        self._fastest[key] = min(row, self._fastest.get(key, row))
+
     def _keep_time_for_the_end(self) -> None:
         """The test of the winner, its loading, and the report, all of them slower if the machine has become so."""
         costs, data, clock = self.pace.costs, self._place.data, self._clock
         if not costs.known or self.pace.task is None:
             return
         dearest = self.pace.task.dearest(costs)
-        row = costs.train_row_seconds(dearest)
-        self._row_seconds = min(row, self._row_seconds or row)
-        clock.slowdown = row / self._row_seconds
         loading = clock.slowdown * max(self._loading, clock.loading_seconds / 2)
         tests = [loading + len(data.test) * costs.eval_row_seconds(dearest)]
         tests += [clock.slowdown * (load + len(data.test) * each) for load, each in self._rehearsed.values()]

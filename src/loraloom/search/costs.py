@@ -67,6 +67,11 @@ class Costs:
         """Whether anything was timed."""
         return bool(self._newest)
 
+    @property
+    def row_seconds(self) -> dict[Key, float]:
+        """Seconds for a row and pass of each kind that was timed."""
+        return {key: _late(one.train_row_seconds for one in found) for key, found in self._newest.items()}
+
     def seconds(self, configuration: Configuration, train_rows: int, eval_rows: int) -> float:
         """What a trial would take, from its beginning to its record."""
         train = configuration.train

@@ -1,0 +1,84 @@
+"""What the planner takes note of as trials end, and what it keeps for a run that goes on; nothing is trained."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+
+from loraloom.data import Split
+from loraloom.engine import Job, Outcome
+from loraloom.execute.planning import Planner
+from loraloom.recipe import Recipe, read_recipe
+from loraloom.search.clock import Clock
+from loraloom.search.costs import Measured, measured
+from loraloom.study.record import Timings
+from loraloom.study.run import PLAN
+from loraloom.study.sealed import write_sealed
+from tests.execute.engines import COUNTS, SOURCE, result_of, rows
+
+ROW_SECONDS = 0.001
+
+
+@dataclass(slots=True)
+class _Planned:
+    """A planner of a run of 20,000 rows, whose recipe's first point was timed before; the clock is the test's."""
+
+    recipe: Recipe
+    run: Path
+    at: float = 0.0
+    planner: Planner = field(init=False)
+
+    def __post_init__(self) -> None:
+        write_sealed(self.run / PLAN, {"measured": [asdict(self._first)]})
+        self.planner = self.again()
+
+    @property
+    def _first(self) -> Measured:
+        return measured(
+            self.recipe.configuration({}),
+            train_rows=1_000,
+            eval_rows=100,
+            passes=1,
+            evaluated=1,
+            train_seconds=1_000 * ROW_SECONDS,
+            eval_seconds=100 * ROW_SECONDS / 3,
+            beside_seconds=0.5,
+            prefix_seconds=0.0,
+        )
+
+    def again(self) -> Planner:
+        """The planner of a command that goes on with the run."""
+        labels = np.arange(20_000) % 2
+        split = Split(("",) * len(labels), labels)
+        data = SimpleNamespace(train=split, validation=split, test=split, labels=("no", "yes"))
+        place: Any = SimpleNamespace(recipe=self.recipe, data=data)
+        proposals: Any = SimpleNamespace(configurations=None, leading=())
+        planner = Planner(self.run, place, Clock(600, lambda: self.at), lambda: proposals)
+        planner.prepare(cast(Any, None), lambda _: None)
+        planner.write()
+        return planner
+
+    def trained(self, point: dict[str, Any], row_seconds: float) -> None:
+        """Has the planner take note of a trial of one epoch."""
+        of = rows()
+        job = Job(0, self.recipe.configuration(point), SOURCE, of, self.run, 1, None)
+        seconds = len(of.train) * row_seconds
+        timings = Timings(seconds=seconds, train_seconds=seconds, examples_per_second=1 / row_seconds)
+        outcome = Outcome("nothing", "complete", "fp32", COUNTS, None, result_of(job, 1), timings)
+        self.planner.note(job, outcome, 1.0, seconds)
+
+
+def test_a_machine_is_slower_where_rows_of_one_kind_are_and_not_where_those_of_another_are_dearer(
+    tmp_path: Path,
+) -> None:
+    found = _Planned(read_recipe({"train": {"per_device_train_batch_size": [16, 8]}}), tmp_path)
+    clock, before = found.planner.pace.clock, found.planner.pace.clock.seconds_left
+    found.trained({"train.per_device_train_batch_size": 8}, 4 * ROW_SECONDS)
+    assert clock.slowdown == 1
+    assert clock.seconds_left == before
+    found.trained({"train.per_device_train_batch_size": 16}, 2 * ROW_SECONDS)
+    assert clock.slowdown == 2
