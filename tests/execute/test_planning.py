@@ -15,17 +15,18 @@ from loraloom.execute.planning import Planner
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.search.clock import Clock
 from loraloom.search.costs import Measured, measured
+from loraloom.search.space import default_space
 from loraloom.study.record import Timings
 from loraloom.study.run import PLAN
 from loraloom.study.sealed import write_sealed
 from tests.execute.engines import COUNTS, SOURCE, result_of, rows
 
-ROW_SECONDS = 0.001
+ROW_SECONDS = 0.01
 
 
 @dataclass(slots=True)
 class _Planned:
-    """A planner of a run of 20,000 rows, whose recipe's first point was timed before; the clock is the test's."""
+    """A planner of a run of 20,000 rows and 600 s, whose first point was timed before; the clock is the test's."""
 
     recipe: Recipe
     run: Path
@@ -54,7 +55,7 @@ class _Planned:
         """The planner of a command that goes on with the run."""
         labels = np.arange(20_000) % 2
         split = Split(("",) * len(labels), labels)
-        data = SimpleNamespace(train=split, validation=split, test=split, labels=("no", "yes"))
+        data = SimpleNamespace(train=split, validation=split, test=split.take(range(100)), labels=("no", "yes"))
         place: Any = SimpleNamespace(recipe=self.recipe, data=data)
         proposals: Any = SimpleNamespace(configurations=None, leading=())
         planner = Planner(self.run, place, Clock(600, lambda: self.at), lambda: proposals)
@@ -82,3 +83,14 @@ def test_a_machine_is_slower_where_rows_of_one_kind_are_and_not_where_those_of_a
     assert clock.seconds_left == before
     found.trained({"train.per_device_train_batch_size": 16}, 2 * ROW_SECONDS)
     assert clock.slowdown == 2
+
+
+def test_a_run_that_goes_on_has_the_passes_that_its_finals_were_fitted_with(tmp_path: Path) -> None:
+    recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
+    found = _Planned(recipe, tmp_path)
+    planned = found.planner.pace.plan.epochs
+    found.at = 120  # the search before the finals took less than its share
+    found.planner.pace.fit()
+    assert found.planner.pace.plan.epochs != planned
+    found.planner.write_what_changed()
+    assert found.again().pace.plan == found.planner.pace.plan

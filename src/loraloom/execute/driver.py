@@ -161,6 +161,7 @@ class Driver:
     def _begin(self, proposal: Proposal) -> Job:
         parameters = self._place.parameters(proposal.configuration).trainable
         rows = self._place.rows(proposal.configuration)
+        self._planner.write_what_changed()
         self._watcher.trial_started(proposal, parameters)
         self._under_way[proposal.number] = proposal
         self._attempts[proposal.number] += 1

@@ -43,6 +43,7 @@ class Planner:
         self._path, self._place, self._clock = run / PLAN, place, clock
         self._proposals = proposals
         self.pace = Pace(clock=clock)
+        self._kept: Plan | None = None
         self._loading = 0.0
         self._rehearsed: dict[str, tuple[float, float]] = {}
         self._fastest: dict[Key, float] = {}
@@ -120,6 +121,12 @@ class Planner:
         values["epochs"] = None if plan.epochs is None else [[list(key), passes] for key, passes in plan.epochs.items()]
         values["measured"] = self.pace.costs.as_json()
         write_sealed(self._path, values)
+        self._kept = plan
+
+    def write_what_changed(self) -> None:
+        """Keeps a plan that was fitted to the time left before a trial is begun by it: a resume goes on by it too."""
+        if self.pace.limited and self.pace.plan != self._kept:
+            self.write()
 
     def outlook(self, tried: int, ended: int) -> Outlook:
         """The plan as people see it, with `tried` configurations begun and `ended` trials behind it."""
