@@ -13,22 +13,28 @@ from loraloom import pipeline
 from loraloom.errors import BudgetError, RunError, StoppedError
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import read_recipe
+from loraloom.search.costs import key_of
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.record import Evaluation
 from loraloom.study.run import PLAN, Run
+from loraloom.study.sealed import read_sealed, write_sealed
 
 SPACE = ["search.sampler=random", "train.learning_rate={min: 1e-3, max: 1e-1, log: true}", "search.seeds=2"]
 
 
 class _Ear(Watcher):
-    """Keeps the plan; asks for a stop at the evaluation that it is told to."""
+    """Keeps the plan and the notes; asks for a stop at the evaluation that it is told to."""
 
     def __init__(self, stop: Stop | None = None, at: int = 0) -> None:
         self.plans: list[SearchPlan] = []
+        self.notes: list[str] = []
         self._stop, self._at, self._heard = stop, at, 0
 
     def planned(self, plan: SearchPlan) -> None:
         self.plans.append(plan)
+
+    def note(self, sentence: str) -> None:
+        self.notes.append(sentence)
 
     def evaluated(self, number: int, evaluation: Evaluation) -> None:
         self._heard += 1
@@ -91,6 +97,21 @@ def test_a_search_that_is_asked_to_stop_goes_on_to_the_same_end(
     for number in range(3):
         name = f"trials/{number:04d}/adapter_model.safetensors"
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_trial_that_goes_on_has_the_passes_that_it_was_begun_with(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    recipe, stop = read_recipe(tiny_recipe), Stop()
+    with pytest.raises(StoppedError):
+        pipeline.search(recipe, tmp_path / "run", watcher=_Ear(stop, at=1), stop=stop)
+    run = Run(tmp_path / "run")
+    kept = read_sealed(run.path / PLAN)
+    epochs = [[list(key_of(run.recipe.configuration({}))), 5]]
+    write_sealed(run.path / PLAN, {**kept, "epochs": epochs})  # planned anew since the trial was begun, by the clock
+    ear = _Ear()
+    assert pipeline.resume(run.path, watcher=ear).configuration.train == recipe.train
+    assert not any("begins anew" in sentence for sentence in ear.notes)
 
 
 def test_a_part_of_the_rows_is_trained_on_where_a_recipe_says_so(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ class Checkpoints:
     def save(self, state: State) -> None:
         """Adds a generation, and removes all but the newest two."""
         self.folder.mkdir(exist_ok=True)
-        if not self._generations():
+        if not _generations(self.folder):
             sync_folder(self._job.folder)
         values = {
             "format": FORMAT,
@@ -125,7 +125,7 @@ class Checkpoints:
             (new / _VALUES).write_text(json.dumps(values, allow_nan=False), encoding="utf-8")
             for name, text in state.files.items():
                 (new / name).write_text(text, encoding="utf-8")
-        for old in self._generations()[GENERATIONS:]:
+        for old in _generations(self.folder)[GENERATIONS:]:
             shutil.rmtree(old)
 
     def load(self) -> State | None:
@@ -136,7 +136,7 @@ class Checkpoints:
         refused: list[str] = []
         if self.folder.is_dir():
             mend_folders(self.folder)
-            for folder in self._generations():
+            for folder in _generations(self.folder):
                 try:
                     state, length = self._read(folder)
                 except _UnusableError as error:
@@ -154,11 +154,6 @@ class Checkpoints:
     def _say(self, refused: list[str], then: str) -> None:
         if refused:
             self._note(f"trial {self._job.number}: {'; '.join(refused)}; {then}")
-
-    def _generations(self) -> list[Path]:
-        """Newest first."""
-        found = [path for path in self.folder.iterdir() if path.name.isdigit() and path.is_dir()]
-        return sorted(found, key=lambda path: int(path.name), reverse=True)
 
     def _read(self, folder: Path) -> tuple[State, int]:
         """A generation, and the length of metrics.jsonl that belongs to it."""
@@ -197,6 +192,24 @@ class Checkpoints:
             "trained parameters": job.expected_parameters,
             "versions": {name: _version(name) for name in PACKAGES},
         }
+
+
+def begun_with(folder: Path) -> Configuration | None:
+    """The configuration that the trial in `folder` was begun with, by its newest checkpoint; None where it has none."""
+    for generation in _generations(folder / CHECKPOINT):
+        try:
+            verify_manifest(generation)
+            values = json.loads((generation / _VALUES).read_text(encoding="utf-8"))
+            return Configuration.model_validate(values["of"]["configuration"])
+        except (AdapterError, OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue  # what is damaged is said by who would go on from it
+    return None
+
+
+def _generations(folder: Path) -> list[Path]:
+    """Newest first."""
+    found = [path for path in folder.glob("*") if path.name.isdigit() and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name), reverse=True)
 
 
 def _in_full(configuration: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from loraloom.execute.recording import Recorder
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
 from loraloom.search.clock import Clock
+from loraloom.search.plan import as_begun
 from loraloom.search.proposals import Proposal, Proposals
 from loraloom.search.restoring import open_ledger
 from loraloom.search.watcher import SearchPlan, Watcher
@@ -95,7 +96,9 @@ class Driver:
     def run_trials(self) -> None:
         """Trains until the plan is done, the time is used, or the run is asked to stop."""
         with closing(self._executor), self._full_disk_explained(), self._leaderboard:
-            self._alone.extend(proposal for proposal in self._proposals.interrupted() if not self._settled(proposal))
+            for proposal in self._proposals.interrupted():
+                if not self._settled(proposal):
+                    self._alone.append(self._as_begun(proposal))
             while self._start_packs():
                 with self._stop.politely():
                     finished = self._executor.wait(self._hear, self._stop.asked)
@@ -119,6 +122,13 @@ class Driver:
             f"{tried:,}{of} configurations were tried, in {self._leaderboard.finished:,} trials; "
             f"{self._clock.seconds:.0f}{limit} s are used, the rest is for the test and the report"
         )
+
+    def _as_begun(self, proposal: Proposal) -> Proposal:
+        """With the passes that it was begun with, whatever the plan is now: its checkpoint is of no others."""
+        from loraloom.engine.checkpoint import begun_with
+
+        begun = begun_with(self._run.trial_folder(proposal.number))
+        return proposal if begun is None else replace(proposal, configuration=as_begun(proposal.configuration, begun))
 
     def _settled(self, proposal: Proposal) -> bool:
         """Tells the ledger of a trial that was finished in its folder when the run was broken off."""

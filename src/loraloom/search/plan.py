@@ -243,6 +243,13 @@ def _with_epochs(configuration: Configuration, epochs: float) -> Configuration:
     return _with_train(configuration, {"num_train_epochs": epochs})
 
 
+def as_begun(configuration: Configuration, begun: Configuration) -> Configuration:
+    """A configuration as it was planned when it was `begun`; as it is, where that is another one."""
+    planned = {name: getattr(begun.train, name) for name in ("num_train_epochs", "eval_strategy")}
+    found = _with_train(configuration, planned)
+    return found if found == _with_train(begun, {"bf16": configuration.train.bf16}) else configuration
+
+
 def _with_train(configuration: Configuration, update: Mapping[str, object]) -> Configuration:
     return configuration.model_copy(update={"train": configuration.train.model_copy(update=update)})
 
