@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -181,6 +181,20 @@ def test_a_pruner_gives_more_rows_to_the_better_third(pruner: str) -> None:
     assert sum(counts[:-1]) < 36 * 2
     assert counts[0] == (36 if pruner == "halving" else counts[0])
     assert counts[-1] < 36
+
+
+def test_nobody_leaves_a_rung_while_another_worker_is_at_a_trial_on_it() -> None:
+    recipe, ledger, pace = _recipe(pruner="halving"), InMemoryLedger(), Pace()
+    proposals = Proposals(recipe, cast(Any, ledger), lambda _: None, pace)
+    pace.task = Task(recipe, 6_000, EVAL_ROWS, 4, proposals.configurations)
+    pace.plan = make_plan(pace.task, pace.costs, None)
+    rungs = []
+    while going := list(iter(proposals.next, None)):
+        rungs.append({proposal.configuration.data.max_train_samples for proposal in going})
+        for proposal in going:
+            assert proposals.next() is None
+            ledger.tell(proposal.number, "complete", proposal.number / 1000)
+    assert rungs == [{rows} for rows in pace.plan.rungs]
 
 
 def test_only_the_last_rung_is_evaluated_on_the_way() -> None:

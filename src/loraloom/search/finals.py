@@ -39,14 +39,17 @@ def promotion(
     """The next promotion that leaves `keep` seconds for the finals.
 
     Where there is a deadline it is the highest rung's, so that the search can be ended at any moment; else the
-    lowest's, and the last rung gets the finalists only: who leaves a rung is decided by all that were tried on it.
-    Those that lead go on only where others have come up to them: the finals are open to them as they are.
+    lowest's, and the last rung gets the finalists only: who leaves a rung is decided by all that are tried on it,
+    trials under way included. Those that lead go on only where others have come up to them: the finals are open to
+    them as they are.
     """
     rungs = pace.plan.rungs
     places = {key: place for place, key in enumerate(tried)}
     leading = {key for key, place in places.items() if pace.leads(place)}
     upwards = range(len(rungs) - (1 if hyperband else 2))
     for rung in range(len(rungs) - 2, -1, -1) if pace.limited else upwards:
+        if not pace.limited and any(map(_under_way, _all_on(pace, tried, rung))):
+            return None
         results: dict[int, list[tuple[str, float]]] = {}
         for key, entries in tried.items():
             bracket = 0 if key in leading else pace.first_rung(places[key], hyperband=hyperband)
@@ -83,6 +86,11 @@ class Finals:
         entries = [entry for entry in self._tried[key] if entry.value is not None]
         rung = max(self._pace.plan.rung(entry.rows) for entry in entries)
         return rung, fmean(entry.value for entry in _on(self._pace, entries, rung) if entry.value is not None)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether a trial under way on the rungs may still change who the finalists are."""
+        return any(_under_way(entry) for rung in range(self._last) for entry in _all_on(self._pace, self._tried, rung))
 
     @property
     def seconds_missing(self) -> float:
@@ -124,7 +132,7 @@ class Finals:
                     yield key, index
 
     def _any_on_last(self) -> bool:
-        return any(_on(self._pace, entries, self._last) for entries in self._tried.values())
+        return any(_all_on(self._pace, self._tried, self._last))
 
     def _cut_short(self) -> Wanted | None:
         """A final for the leader on fewer rows than planned, where that is worth more than the rung before."""
@@ -141,3 +149,11 @@ class Finals:
 
 def _on(pace: Pace, entries: list[Entry], rung: int) -> list[Entry]:
     return [entry for entry in entries if pace.plan.rung(entry.rows) == rung]
+
+
+def _all_on(pace: Pace, tried: ByKey, rung: int) -> Iterator[Entry]:
+    return (entry for entries in tried.values() for entry in _on(pace, entries, rung))
+
+
+def _under_way(entry: Entry) -> bool:
+    return entry.state == "running"

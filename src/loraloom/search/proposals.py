@@ -106,13 +106,16 @@ class Proposals:
         return "already tried" if any(same) else self._fits(self._proposal(entry).configuration)
 
     def next(self) -> Proposal | None:
-        """The next trial, begun in the ledger; None where the plan is done, the time is used or the space is spent."""
+        """The next trial, begun in the ledger; None where the plan is done, the time is used or the space is spent.
+
+        None also where, without a deadline, it depends on trials that are under way.
+        """
         self._update()
         if self._pace.plan.finalists is None:
             return self._repeated() or self._new(self._pace.plan.top)
         finals = Finals(self._pace, self._tried.by_key, self.at)
         wanted = self._climb(finals.seconds_missing)
-        if wanted is None:
+        if wanted is None and (self._pace.limited or not finals.undecided):
             self._pace.fit()
             wanted = finals.next() or self._time_left_over(finals)
         return wanted if isinstance(wanted, Proposal | None) else self._begin(wanted)
