@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
@@ -15,10 +15,12 @@ from loraloom.errors import BudgetError
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Measured
+from loraloom.search.finals import Finals, Wanted
 from loraloom.search.outlook import look_ahead
 from loraloom.search.pace import Pace
 from loraloom.search.plan import FINALISTS, Plan, Task, make_plan
 from loraloom.search.proposals import Proposal, Proposals
+from loraloom.study.ledger import Entry
 from tests.search.in_memory import InMemoryLedger
 
 EVAL_ROWS = 300
@@ -168,6 +170,28 @@ def test_time_left_over_goes_to_more_seeds_and_finalists() -> None:
     found = _Simulated(_recipe(n_trials=6, pruner="halving"), 2_000, 1000)
     found.run()
     assert len(found.finals()) > FINALISTS * 2
+
+
+def test_a_final_that_the_clock_cuts_short_is_begun_once() -> None:
+    recipe = _recipe()
+    task = Task(recipe, 20_000, EVAL_ROWS, 4, 36)
+    costs = Costs([Measured("roberta-base", 128, 16, ROW_SECONDS, EVAL_SECONDS, BESIDE)])
+    pace = Pace(task, Plan((300, 900, None), 1, 1), Clock(20, lambda: 0.0, reserve=2.0), costs)
+    tried = {key: [Entry(place, "complete", {}, 0, 900, 0.9 - 0.1 * place)] for place, key in enumerate("ab")}
+
+    def wanted() -> Wanted | None:
+        return Finals(pace, tried, lambda _: recipe.configuration({})).next()
+
+    final = wanted()
+    assert final is not None
+    assert final.key == "a"
+    assert final.rows is not None
+    assert 900 < final.rows < 20_000
+    begun = Entry(2, "running", {}, 0, final.rows, None)
+    tried["a"].append(begun)
+    assert wanted() is None
+    tried["a"][-1] = replace(begun, state="complete", value=0.91)
+    assert wanted() is None
 
 
 # -- without -----------------------------------------------------------------------------------------------------

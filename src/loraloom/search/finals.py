@@ -21,7 +21,7 @@ ByKey = Mapping[str, list[Entry]]
 MORE_SEEDS = 3
 """Seeds that finalists are given where time is left over, though fewer were asked for."""
 WORTH = 1.1
-"""Times the rows of the rung before, that a final which the clock cuts short must have at least."""
+"""Times the most rows that a trial had, that a final which the clock cuts short must have at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +135,17 @@ class Finals:
         return any(_all_on(self._pace, self._tried, self._last))
 
     def _cut_short(self) -> Wanted | None:
-        """A final for the leader on fewer rows than planned, where that is worth more than the rung before."""
+        """A final for the leader on fewer rows than planned, where these are more than any trial has had."""
         pace = self._pace
-        if not self._ranked or self._last == 0:
+        if pace.task is None or not self._ranked or self._last == 0:
             return None
         key = self._ranked[0]
-        reached = pace.plan.rungs[self._standing(key)[0]]
         rows = pace.most_rows(self._at(key), pace.plan.top)
-        if reached is None or rows is None or rows < WORTH * reached:
+        if rows is None or any(map(_under_way, self._tried[key])):
             return None
-        return Wanted(key, rows, 0)
+        ended = (entry for entries in self._tried.values() for entry in entries if entry.value is not None)
+        reached = max(pace.task.rows(entry.rows) for entry in ended)
+        return Wanted(key, rows, 0) if rows >= WORTH * reached else None
 
 
 def _on(pace: Pace, entries: list[Entry], rung: int) -> list[Entry]:
