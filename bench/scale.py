@@ -19,7 +19,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -141,7 +141,7 @@ def measure(
         watch.watch(driver, part, name)
     place.rows(recipe.configuration({"train.learning_rate": 1e-3}))
     executor.pack_size(place.source(recipe.backbone), recipe.configuration({"train.learning_rate": 1e-3}))
-    with run.locked():
+    with closing(executor), run.locked():
         start = time.perf_counter()
         driver.run_trials()
         seconds = time.perf_counter() - start

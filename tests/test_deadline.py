@@ -11,6 +11,7 @@ import pytest
 import loraloom
 from loraloom import pipeline
 from loraloom.errors import BudgetError, RunError, StoppedError
+from loraloom.execute.in_process import InProcess
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import read_recipe
 from loraloom.search.costs import key_of
@@ -64,12 +65,19 @@ def test_a_search_under_a_deadline_plans_ends_and_has_a_tested_winner(
 
 
 def test_where_the_time_does_not_suffice_that_is_said_and_nothing_is_left(
-    tiny_recipe: dict[str, Any], tmp_path: Path
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    closed: list[InProcess] = []
+
+    def close(executor: InProcess) -> None:
+        closed.append(executor)
+
+    monkeypatch.setattr(InProcess, "close", close)
     recipe = read_recipe(tiny_recipe, [*SPACE, "budget.max_seconds=1"])
     with pytest.raises(BudgetError, match=r"does not suffice for one trial: .* more would do"):
         pipeline.search(recipe, tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
+    assert len(closed) == 1  # which may be a cluster
 
 
 def test_a_damaged_plan_is_refused(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

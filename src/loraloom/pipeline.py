@@ -7,6 +7,7 @@ that `resume` goes on with: the next trial is a function of the recipe and the l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -186,10 +187,10 @@ def _go_on(
     ):
         if not has_rows(run.path):
             write_rows(run.path, place.rows_to_keep())
-        executor = make_executor(placement, engine, place, watchers.note, profile=profile)
-        driver = Driver(run, place, executor, watchers, clock, stop, rehearse_test)
-        driver.plan(engine.name, f"{reason}; {placement}")
-        driver.run_trials()
+        with closing(make_executor(placement, engine, place, watchers.note, profile=profile)) as executor:
+            driver = Driver(run, place, executor, watchers, clock, stop, rehearse_test)
+            driver.plan(engine.name, f"{reason}; {placement}")
+            driver.run_trials()
         if stop.seconds_left < clock.reserve:
             stop.raise_if_asked()
         if clock.max_seconds is not None and not stop.asked():

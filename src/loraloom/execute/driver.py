@@ -10,7 +10,7 @@ import shutil
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 
 from loraloom.engine import Job, Outcome, never, pack_key
@@ -95,7 +95,7 @@ class Driver:
 
     def run_trials(self) -> None:
         """Trains until the plan is done, the time is used, or the run is asked to stop."""
-        with closing(self._executor), self._full_disk_explained(), self._leaderboard:
+        with self._full_disk_explained(), self._leaderboard:
             for proposal in self._proposals.interrupted():
                 if not self._settled(proposal):
                     self._alone.append(self._as_begun(proposal))
