@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from shlex import quote
 
 from loraloom.engine import Job, Outcome, never, pack_key
 from loraloom.errors import RunError
@@ -236,7 +237,8 @@ class Driver:
             if not disk_is_full(error):
                 raise
             raise RunError(
-                f"{self._run.path}: no space is left on the disk; free some, then: loraloom resume {self._run.path}"
+                f"{self._run.path}: no space is left on the disk; free some, then: "
+                f"loraloom resume {quote(str(self._run.path))}"
             ) from error
 
 

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 
 from loraloom.errors import LoraloomError, RunError
 from loraloom.recipe import Recipe
@@ -193,7 +194,7 @@ def refuse_taken(path: Path) -> None:
     """
     if (path / RECIPE).is_file():
         raise RunError(
-            f"{path}: holds a run already; go on with it by 'loraloom resume {path}', or choose another --out"
+            f"{path}: holds a run already; choose another --out, or go on by: loraloom resume {quote(str(path))}"
         )
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise RunError(f"{path}: is not empty; choose another --out")
