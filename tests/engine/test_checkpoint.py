@@ -151,7 +151,7 @@ def alone(
     model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> list[tuple[bytes, bytes | None, list[dict[str, Any]]]]:
     jobs = pack(model, tmp_path_factory.mktemp("alone"))
-    assert {LoomEngine().train(job, hear).state for job in jobs} == {"complete"}
+    assert {LoomEngine().train_pack([job], hear)[0].state for job in jobs} == {"complete"}
     return [contents(job.folder) for job in jobs]
 
 

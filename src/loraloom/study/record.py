@@ -20,9 +20,9 @@ CHECKPOINT = "checkpoint"
 TEST_PREDICTIONS = "test_predictions.jsonl"
 PROFILE = "profile.json"
 CARD = "README.md"
+"""The model card in best/. People edit it, so that only its absence or its text tell, not its SHA-256."""
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 """An adapter, as PEFT names its files."""
-"""The model card in best/. People edit it, so that only its absence or its text tell, not its SHA-256."""
 
 
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -51,8 +51,8 @@ def test_a_trial_that_trains_all_biases_leaves_the_frozen_ones_as_they_were(tmp_
     train = {"per_device_train_batch_size": 8, "learning_rate": 0.05, "bf16": False}
     recipe: dict[str, Any] = {"lora": {"bias": "all"}, "train": train}
     engine = LoomEngine()
-    engine.train(make_job(folder, tmp_path / "first", recipe), hear)
-    engine.train(make_job(folder, tmp_path / "again", recipe), hear)
+    engine.train_pack([make_job(folder, tmp_path / "first", recipe)], hear)
+    engine.train_pack([make_job(folder, tmp_path / "again", recipe)], hear)
     files = [tmp_path / name / "adapter_model.safetensors" for name in ("first", "again")]
     assert files[0].read_bytes() == files[1].read_bytes()
 

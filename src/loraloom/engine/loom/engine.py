@@ -109,10 +109,6 @@ class LoomEngine:
         widths = int(config.hidden_size), intermediate_size(config)
         return self._advice(*widths, DTYPES[choose_dtype(configuration.train)], device())
 
-    def train(self, job: Job, listener: Listener) -> Outcome:
-        """Trains one job; see `train_pack`."""
-        return self.train_pack([job], listener)[0]
-
     def train_pack(
         self,
         jobs: Sequence[Job],
