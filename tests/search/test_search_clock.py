@@ -74,7 +74,13 @@ def test_a_deadline_may_name_its_zone() -> None:
 
 @pytest.mark.parametrize(
     ("written", "said"),
-    [("soon", "no point in time"), ("2026-11-25T11:59", "has passed"), ("", "no point"), ("2026-11-26", "no point")],
+    [
+        ("soon", "no point in time"),
+        ("2026-11-25T11:59", "has passed"),
+        ("", "no point"),
+        ("2026-11-26", "no point"),
+        ("0001-01-01T00:00", "no point"),
+    ],
 )
 def test_a_deadline_that_is_none_or_has_passed_is_refused(written: str, said: str) -> None:
     with pytest.raises(RecipeError, match=said):

@@ -104,12 +104,12 @@ def seconds_until(deadline: str | datetime, wall: Callable[[], float] = time.tim
         RecipeError: it is none, or it has passed.
     """
     try:
-        end = _point_in_time(deadline, datetime.fromtimestamp(wall()))
-    except (ValueError, AttributeError):
+        end = _point_in_time(deadline, datetime.fromtimestamp(wall())).timestamp()
+    except (ValueError, AttributeError, OverflowError):
         raise RecipeError(
             f"deadline: {deadline!r} is no point in time; write it as 2026-11-25T18:00, or 18:00"
         ) from None
-    left = end.timestamp() - wall()
+    left = end - wall()
     if left <= 0:
         raise RecipeError(f"deadline: {deadline} has passed")
     return left
