@@ -36,6 +36,16 @@ def test_a_saved_classifier_comes_back_with_its_classes_and_parameters(fitted: L
     assert loaded.score(TEXTS, numbers()) == fitted.score(TEXTS, numbers())
 
 
+def test_a_loaded_one_works_from_any_folder(
+    fitted: LoraClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted.save(tmp_path / "kept")
+    monkeypatch.chdir(tmp_path)
+    loaded = LoraClassifier.load("kept")
+    monkeypatch.chdir("/")
+    assert loaded.predict(TEXTS[:2]).tolist() == fitted.predict(TEXTS[:2]).tolist()
+
+
 def test_the_folder_is_an_adapters_without_rows(fitted: LoraClassifier, tmp_path: Path) -> None:
     fitted.save(tmp_path / "kept")
     verify_manifest(tmp_path / "kept")

@@ -231,7 +231,7 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         by_column, parameters = saved.read(folder, record)
         known = cls._get_param_names()
         estimator = cls(**{name: value for name, value in parameters.items() if name in known})
-        estimator._keep(Kept(folder), record, by_column)
+        estimator._keep(Kept(folder.absolute()), record, by_column)
         estimator.partial_ = False
         return estimator
 

@@ -76,7 +76,8 @@ def _fit(recipe: Recipe, rows: dict[str, Table], out: Path, *, report: bool, all
     if found is None:
         raise KeyboardInterrupt("fit was stopped before anything was trained; the estimator is not fitted")
     folder, record = found
-    return Fitted(Kept(folder), record, follower.unfinished(Run(out), record, interrupted=interrupted), interrupted)
+    unfinished = follower.unfinished(Run(out), record, interrupted=interrupted)
+    return Fitted(Kept(folder.absolute()), record, unfinished, interrupted)
 
 
 def _search(
