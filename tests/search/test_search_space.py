@@ -96,6 +96,8 @@ def test_a_recipe_of_data_models_and_time_alone_is_searched_by_auto(values: dict
         {"head": {"kind": "linear"}},
         {"train": {"learning_rate": [1e-3, 2e-3]}},
         {"search": {"sampler": "grid"}},
+        {"backbone": {"dropout": ["keep", "off"]}},
+        {"data": {"max_length": [64, 128]}},
     ],
     ids=str,
 )

@@ -172,7 +172,7 @@ class Search(Section):
     sampler: Literal["grid", "random", "tpe", "auto"] = Field(
         "grid",
         description="How configurations are proposed; auto: known good ones first, then by what was learnt (tpe). It "
-        "is also taken, under a deadline, where nothing of lora, head and train is written.",
+        "is also taken, under a deadline, where nothing of lora, head and train is written and models alone vary.",
     )
     n_trials: int | None = Field(
         None, ge=1, description="Configurations to try; by default the whole grid, or 20 for the other samplers."

@@ -48,9 +48,11 @@ def default_space(recipe: Recipe, *, deadline: bool = False) -> Recipe:
     Raises:
         RecipeError: it writes every field of the space.
     """
+    if recipe.axes.keys() - {_MODEL}:
+        return recipe
     if deadline and _leaves_all_open(recipe):
         recipe = recipe.model_copy(update={"search": recipe.search.model_copy(update={"sampler": "auto"})})
-    if recipe.axes.keys() - {_MODEL} or recipe.search.sampler != "auto":
+    if recipe.search.sampler != "auto":
         return recipe
     axes = {**recipe.axes, **{name: axis for name, axis in SPACE.items() if not _is_written(recipe, name)}}
     epochs = recipe.search.epochs
