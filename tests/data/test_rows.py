@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 
-from loraloom.data import stream_rows
-from loraloom.data.rows import read_records
+from loraloom.data.rows import read_records, stream_rows
 from loraloom.errors import DataError, MissingExtraError
 from tests.data.files import write_csv, write_jsonl
 

@@ -8,7 +8,6 @@ from loraloom.data.columns import text_of
 from loraloom.data.encoding import Encoded, default_cache, encode, truncation_finding
 from loraloom.data.labels import read_labelled
 from loraloom.data.loading import load_data
-from loraloom.data.rows import stream_rows
 from loraloom.data.text_data import Finding, Split, TextData
 
 __all__ = [
@@ -20,7 +19,6 @@ __all__ = [
     "encode",
     "load_data",
     "read_labelled",
-    "stream_rows",
     "text_of",
     "truncation_finding",
 ]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from loraloom import budget
 from loraloom.backbone import sources
-from loraloom.data import stream_rows
-from loraloom.errors import DataError, LoraloomError
+from loraloom.data.columns import choose_columns
+from loraloom.data.labels import codes_of
+from loraloom.data.tables import read_table
+from loraloom.errors import LoraloomError
 from loraloom.execute.workplace import counted_points, point_name
 from loraloom.recipe import Choices, Data, Range, Recipe
 from loraloom.recipe.axes import Point
@@ -156,23 +157,16 @@ def count_classes(data: Data) -> tuple[int, int | None]:
     """Classes, and training rows where they are known, without checking the data.
 
     Raises:
-        DataError: they can't be told without loading the data set.
+        DataError: they can't be told; the file or the column is not one that a search could read.
     """
     if data.dataset in KNOWN_DATASETS:
         return KNOWN_DATASETS[data.dataset]
     if data.train_file and data.label_column:
-        labels = [row.get(data.label_column) for row in _rows(data.train_file)]
-        return len(set(labels)), len(labels)
+        table = read_table(data.train_file)
+        columns, _ = choose_columns(table, data.text_column, data.label_column)
+        codes = codes_of(table, columns.label)
+        return len(set(codes)), len(codes)
     from loraloom.data import load_data
 
     loaded = load_data(data, seed=0, allow_leak=True)
     return len(loaded.labels), len(loaded.train.texts)
-
-
-def _rows(path: str) -> Iterable[dict[str, Any]]:
-    first = True
-    for row in stream_rows(path):
-        first = False
-        yield row
-    if first:
-        raise DataError(f"{path}: has no rows")
