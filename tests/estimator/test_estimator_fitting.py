@@ -13,6 +13,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from loraloom import LoraClassifier
+from loraloom.engine.loom.trial import Trial
 from loraloom.estimator.fitting import _Follower
 from loraloom.execute.planning import Planner
 from loraloom.study.run import Run
@@ -104,6 +105,24 @@ def test_ctrl_c_in_a_later_trial_leaves_the_best_of_those_before(
         classifier.fit(TEXTS, LABELS)
     assert classifier.record_.number == 0
     assert set(classifier.predict(TEXTS)) <= set(LABELS)
+
+
+def test_ctrl_c_after_a_trial_that_failed_leaves_what_was_trained_of_the_next(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saw = Trial.saw
+
+    def failing(trial: Trial, *seen: Any) -> None:
+        saw(trial, *seen)
+        if trial.job.number == 0:
+            trial.fail("its loss became nan")
+
+    monkeypatch.setattr(Trial, "saw", failing)
+    interrupts(monkeypatch, "evaluated")
+    classifier = tiny(tiny_model, r=[1, 2])
+    with pytest.raises(KeyboardInterrupt, match="the estimator has the best so far"):
+        classifier.fit(TEXTS, LABELS)
+    assert classifier.record_.number == 1
 
 
 def test_a_space_smaller_than_n_trials_is_no_unfinished_search(tiny_model: Path) -> None:

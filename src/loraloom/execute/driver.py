@@ -104,7 +104,7 @@ class Driver:
                 with self._stop.politely():
                     finished = self._executor.wait(self._hear, self._stop.asked)
                 self._finish(finished)
-            if self._stop.asked() and self._stop.for_good and not self._leaderboard.finished:
+            if self._stop.asked() and self._stop.for_good and not self._leaderboard.standings:
                 self._end_early()
 
     def _end_early(self) -> None:
