@@ -443,6 +443,18 @@ def test_a_checkpoint_from_before_a_field_was_there_is_used_where_that_has_its_d
     assert said == []
 
 
+@pytest.mark.parametrize("bf16", ["auto", False])
+def test_a_checkpoint_is_used_whether_its_type_was_measured_or_told(
+    killed: Killed, tmp_path: Path, bf16: object
+) -> None:
+    engine, job, _ = killed
+    train = job.configuration.train.model_copy(update={"bf16": bf16})
+    configuration = job.configuration.model_copy(update={"train": train})
+    mine = replace(job, folder=tmp_path / "copy", configuration=configuration)
+    shutil.copytree(job.folder, mine.folder)
+    assert Checkpoints(mine, engine.name, "fp32").load() is not None
+
+
 def test_a_checkpoint_of_another_engine_type_or_version_is_not_used(
     killed: Killed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -162,7 +162,8 @@ class Checkpoints:
             values = json.loads((folder / _VALUES).read_text(encoding="utf-8"))
             if values["format"] != FORMAT:
                 raise _UnusableError(f"is in format {values['format']}, and this version reads {FORMAT}")
-            of = values["of"] | {"configuration": _in_full(values["of"]["configuration"])}
+            begun = Configuration.model_validate(values["of"]["configuration"])
+            of = values["of"] | {"configuration": _compared(begun)}
             if others := [name for name, own in self._of.items() if of[name] != own]:
                 raise _UnusableError(f"was made with other {', '.join(others)}")
             length = int(values["metrics"]["bytes"])
@@ -184,7 +185,7 @@ class Checkpoints:
             rows.update(encoded.offsets.astype("<i8").tobytes())
             rows.update(encoded.input_ids.astype("<i4").tobytes())
         return {
-            "configuration": job.configuration.model_dump(mode="json"),
+            "configuration": _compared(job.configuration),
             "model": [job.source.model, job.source.revision],
             "rows": rows.hexdigest(),
             "engine": self._engine,
@@ -212,9 +213,10 @@ def _generations(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name), reverse=True)
 
 
-def _in_full(configuration: Any) -> dict[str, Any]:
-    """A configuration with defaults for the fields that there were not yet when it was written."""
-    return Configuration.model_validate(configuration).model_dump(mode="json")
+def _compared(configuration: Configuration) -> dict[str, Any]:
+    """A configuration with all its fields, the same for who is told the type and who measures it: `dtype` says it."""
+    train = configuration.train.model_copy(update={"bf16": "auto"})
+    return configuration.model_copy(update={"train": train}).model_dump(mode="json")
 
 
 class _UnusableError(Exception):
