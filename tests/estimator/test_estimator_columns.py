@@ -43,6 +43,7 @@ def test_texts_are_read_from(column: Any) -> None:
         ("one text", TypeError, "X is one text"),
         (7, TypeError, "X is a int"),
         ({"text": TEXTS}, TypeError, "X is a dict"),
+        (set(TEXTS), TypeError, "X is a set"),
         (csr_array((3, 3)), TypeError, "sparse matrix"),
         (np.zeros((3, 1)), ValueError, "row 0 of X is a float, not a text"),
         (pd.DataFrame({"title": TEXTS, "body": TEXTS}), ValueError, r"has the columns 'title', 'body'; .*X\['text'\]"),

@@ -5,6 +5,7 @@ No library of frames is imported: what a column can do is asked of it.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def texts_of(X: Any) -> list[str]:  # noqa: N803
 def _column(X: Any) -> Any:  # noqa: N803
     shape = getattr(X, "shape", None)
     if shape is None or len(shape) == 1:
-        if not hasattr(X, "__len__") or isinstance(X, dict):
+        if not hasattr(X, "__len__") or isinstance(X, dict | Set):
             raise TypeError(f"X is a {type(X).__name__}; give a list, an array, a Series, or a frame of one column")
         return X
     if len(shape) != 2 or shape[1] != 1:
