@@ -69,7 +69,7 @@ def _forest(axes: Axes, effects: Sequence[Effect]) -> None:
     axes.set_xlim(-104 * limit, 104 * limit)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("difference in percentage points; the band is half a point to each side")
+    axes.set_xlabel("difference in percentage points")
 
 
 def _limit(effects: Sequence[Effect]) -> float:
