@@ -60,6 +60,8 @@ def test_a_row_on_fewer_rows_says_so_in_its_recipe(tmp_path: Path) -> None:
     found = findings(read_run(write_run(tmp_path / "run", recipe, records)))
     assert ["max_train_samples: 1000" in each.recipe for each in found.details] == [True, False]
     assert "max_train_samples: 100\n" in found.details[1].recipe
+    assert found.answer.winner is not None
+    assert [name for name, _ in found.answer.winner.settings] == ["lora.r"]  # a rung's rows are no setting of it
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30).filter(str.strip))

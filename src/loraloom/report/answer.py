@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from loraloom.metrics import Interval, wilson_interval
 from loraloom.report import wording
-from loraloom.report.leaderboard import Leaderboard, field
+from loraloom.report.leaderboard import ROWS, Leaderboard, field
 from loraloom.report.making.timing import TimeUse, time_use
 from loraloom.report.reading import Run
 from loraloom.study.commands import Command as Logged
@@ -115,7 +115,7 @@ def _winner(run: Run, board: Leaderboard, record: TrialRecord) -> Winner | None:
     score = record.result.test or record.result.validation
     cap = run.recipe.budget.max_trainable_parameters
     whole = max(record.counts.trainable, cap or 0, 1)
-    names = board.axes or TELLING_FIELDS
+    names = tuple(name for name in board.axes if name != ROWS) or TELLING_FIELDS  # rungs choose rows, not the search
     as_default = tuple(name for name in names if _is_default(record, name)) if len(names) > MANY_SETTINGS else ()
     parts = (("LoRA", record.counts.lora), ("biases", record.counts.bias), ("head", record.counts.head))
     return Winner(
