@@ -63,7 +63,12 @@ class StoppedError(LoraloomError):
     def __init__(self, run: Path, why: str, exit_code: int = 75) -> None:
         self.run = run
         self.exit_code = exit_code
-        super().__init__(f"{why}; nothing that was finished is lost. Go on with: loraloom resume {quote(str(run))}")
+        super().__init__(f"{why}; nothing that was finished is lost. Go on with: {resume_command(run)}")
+
+
+def resume_command(run: Path) -> str:
+    """The command that goes on with a run, to be pasted into a shell."""
+    return f"loraloom resume {quote(str(run))}"
 
 
 class PredictionStoppedError(LoraloomError):

@@ -12,10 +12,9 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from shlex import quote
 
 from loraloom.engine import Job, Outcome, never, pack_key
-from loraloom.errors import RunError
+from loraloom.errors import RunError, resume_command
 from loraloom.execute.executor import Executor, Finished
 from loraloom.execute.planning import Planner, Rehearse
 from loraloom.execute.recording import Recorder
@@ -237,8 +236,7 @@ class Driver:
             if not disk_is_full(error):
                 raise
             raise RunError(
-                f"{self._run.path}: no space is left on the disk; free some, then: "
-                f"loraloom resume {quote(str(self._run.path))}"
+                f"{self._run.path}: no space is left on the disk; free some, then: {resume_command(self._run.path)}"
             ) from error
 
 

@@ -11,9 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 
-from loraloom.errors import RunError
+from loraloom.errors import RunError, resume_command
 from loraloom.metrics import Interval, mcnemar, paired_bootstrap, wilson_interval
 from loraloom.report.leaderboard import field, leaderboard
 from loraloom.report.points import spread
@@ -125,9 +124,7 @@ def check_comparable(run: Path, other: Path) -> None:
 
 def _tested(run: Run) -> tuple[Best, tuple[Prediction, ...]]:
     if run.best is None:
-        raise RunError(
-            f"{run.path}: has no tested winner to compare; finish it by: loraloom resume {quote(str(run.path))}"
-        )
+        raise RunError(f"{run.path}: has no tested winner to compare; finish it by: {resume_command(run.path)}")
     if not run.best.predictions:
         why = next((problem for problem in run.problems if "test" in problem), "it left no predictions of single rows")
         raise RunError(f"{run.path}: its test rows can't be compared: {why}")

@@ -14,9 +14,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from shlex import quote
 
-from loraloom.errors import LoraloomError, RunError
+from loraloom.errors import LoraloomError, RunError, resume_command
 from loraloom.recipe import Recipe
 from loraloom.study.durable import MANIFEST, is_whole, mend_folders, replacing_folder, sync_folder
 from loraloom.study.integrity import read_sealed_recipe, write_recipe
@@ -193,8 +192,6 @@ def refuse_taken(path: Path) -> None:
         RunError: it does.
     """
     if (path / RECIPE).is_file():
-        raise RunError(
-            f"{path}: holds a run already; choose another --out, or go on by: loraloom resume {quote(str(path))}"
-        )
+        raise RunError(f"{path}: holds a run already; choose another --out, or go on by: {resume_command(path)}")
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise RunError(f"{path}: is not empty; choose another --out")

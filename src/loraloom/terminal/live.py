@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loraloom.data import Finding
+from loraloom.errors import resume_command
 from loraloom.recipe import Recipe
 from loraloom.search.outlook import Outlook
 from loraloom.search.proposals import Proposal
@@ -72,9 +73,7 @@ class Terminal(Watcher):
         if plan.outlook.trials == 0:
             self._say(f"run     {escape(str(plan.run))}: nothing is left to train")
         else:
-            self._say(
-                f"run     {escape(str(plan.run))}; if it is broken off: loraloom resume {escape(quote(str(plan.run)))}"
-            )
+            self._say(f"run     {escape(str(plan.run))}; if it is broken off: {escape(resume_command(plan.run))}")
         if self._console.is_terminal and not self._quiet:
             self._live = Live(self, console=self._console, refresh_per_second=4)
             self._live.start()
@@ -191,7 +190,7 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, choice: Choice
 def _next(run: Path, recipe: Recipe) -> str:
     """What to try next: more time where there was a limit, more seeds where there was one, else the winner itself."""
     if recipe.budget.max_seconds is not None and recipe.axes:
-        return f"loraloom resume {quote(str(run))}   (as much time again; another winner is tested on the same rows)"
+        return f"{resume_command(run)}   (as much time again; another winner is tested on the same rows)"
     if recipe.search.seeds == 1:
         recipe_file = quote(str(run / "recipe.yaml"))
         return f"loraloom search {recipe_file} --out {quote(f'{run}-seeds')} --set search.seeds=3"
