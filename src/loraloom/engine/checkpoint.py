@@ -158,8 +158,7 @@ class Checkpoints:
     def _read(self, folder: Path) -> tuple[State, int]:
         """A generation, and the length of metrics.jsonl that belongs to it."""
         try:
-            verify_manifest(folder)
-            values = json.loads((folder / _VALUES).read_text(encoding="utf-8"))
+            values = _values_of(folder)
             if values["format"] != FORMAT:
                 raise _UnusableError(f"is in format {values['format']}, and this version reads {FORMAT}")
             begun = Configuration.model_validate(values["of"]["configuration"])
@@ -199,12 +198,17 @@ def begun_with(folder: Path) -> Configuration | None:
     """The configuration that the trial in `folder` was begun with, by its newest checkpoint; None where it has none."""
     for generation in _generations(folder / CHECKPOINT):
         try:
-            verify_manifest(generation)
-            values = json.loads((generation / _VALUES).read_text(encoding="utf-8"))
-            return Configuration.model_validate(values["of"]["configuration"])
+            return Configuration.model_validate(_values_of(generation)["of"]["configuration"])
         except (AdapterError, OSError, ValueError, KeyError, TypeError, RecursionError):
             continue  # what is damaged is said by who would go on from it
     return None
+
+
+def _values_of(generation: Path) -> dict[str, Any]:
+    """A generation's values, when all of it is as it was written."""
+    verify_manifest(generation)
+    values: dict[str, Any] = json.loads((generation / _VALUES).read_text(encoding="utf-8"))
+    return values
 
 
 def _generations(folder: Path) -> list[Path]:
