@@ -57,12 +57,13 @@ class Proposals:
         self._distributions = {name: distribution(recipe.axes[name]) for name in recipe.ordered()}
         self._tried = Tried(ledger, recipe.search.seeds)
         self._found: dict[str, Configuration] = {}
+        presets = preset_points(recipe, fits) if recipe.search.sampler == "auto" else []
+        self.leading = tuple(map(recipe.configuration, presets[: leading(presets)]))
+        """The presets that are compared before all else, first in the order of trials."""
         if self._samples:
-            points = preset_points(recipe, fits) if recipe.search.sampler == "auto" else []
+            points = presets
         else:
             points = [point for point in recipe.grid() if fits(recipe.configuration(point)) is None]
-        self.leading = tuple(map(recipe.configuration, points[: leading(points)])) if self._samples else ()
-        """The presets that are compared before all else, first in the order of trials."""
         self._listed = tuple(key_of(ledger_params(recipe.axes, point)) for point in points)
         self._visited = 0
 
