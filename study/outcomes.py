@@ -97,6 +97,11 @@ class Kept:
     def get(self, key: str, seed: int) -> Trained | None:
         return self._trained.get((key, seed))
 
+    def accuracy(self, key: str, seed: int) -> float | None:
+        """That of a trial which was trained and did not fail."""
+        found = self.get(key, seed)
+        return None if found is None else found.accuracy
+
     def all(self) -> tuple[Trained, ...]:
         return tuple(self._trained.values())
 

@@ -19,7 +19,7 @@ from study import agnews
 from study.arguments import parser_of, refuse_trial_run, run
 from study.claims.design import TABLES, read_design
 from study.claims.judging import judge
-from study.claims.running import accuracy_in, header_of_test, read_test_rows, reported, rows_of
+from study.claims.running import header_of_test, read_test_rows, reported, rows_of
 from study.outcomes import Kept
 from study.page import write_page
 from study.trials import header_of, make_trainer, train
@@ -64,7 +64,7 @@ def _do(given: argparse.Namespace) -> None:
         tested = Kept(given.results / f"{stem}-test.jsonl", header_of_test(name, data, common))
         read_test_rows(reported(design, judge(design, kept), kept), trainer, tested)
         return
-    done = train(design.trials(lambda trial: accuracy_in(kept, trial)), trainer, kept, given.seconds)
+    done = train(design.trials(lambda trial: kept.accuracy(trial.key, trial.seed)), trainer, kept, given.seconds)
     print(f"{len(kept.all())} trials are kept in {kept.path}" + ("" if done else "; the same command goes on"))
 
 

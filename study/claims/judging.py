@@ -156,8 +156,7 @@ class _Claim:
 
 def _trained(design: Design, claim: Claim, kept: Kept) -> _Claim:
     def accuracy(trial: Trial) -> float | None:
-        trained = kept.get(trial.key, trial.seed)
-        return None if trained is None else trained.accuracy
+        return kept.accuracy(trial.key, trial.seed)
 
     trained: dict[str, _Seeds] = {}
     levels: list[LevelFound] = []
@@ -187,14 +186,13 @@ def _trained(design: Design, claim: Claim, kept: Kept) -> _Claim:
 
 def _level(name: str, trained: Sequence[Trained], rate: float) -> LevelFound:
     accuracies = [_known(one.accuracy) for one in trained]
-    gaps = [_known(one.train_accuracy) - _known(one.accuracy) for one in trained]
     curve = np.mean([one.curve for one in trained], axis=0)
     return LevelFound(
         name=name,
         key=trained[0].key,
         accuracy=float(np.mean(accuracies)),
         accuracies=tuple(accuracies),
-        gap=float(np.mean(gaps)),
+        gap=float(np.mean([_gap(one) for one in trained])),
         trainable=trained[0].trainable,
         head=trained[0].head,
         seconds=float(np.mean([one.seconds for one in trained])),

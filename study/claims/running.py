@@ -20,12 +20,6 @@ def rows_of(design: Design, data: TextData) -> dict[str, TextData]:
     return {name: made[name]() for name in design.trained_on}
 
 
-def accuracy_in(kept: Kept, trial: Trial) -> float | None:
-    """The accuracy of a trial, where it was trained and did not fail."""
-    found = kept.get(trial.key, trial.seed)
-    return None if found is None else found.accuracy
-
-
 def reported(design: Design, found: tuple[ClaimFound, ...], kept: Kept) -> dict[str, Trial]:
     """The trials of the results table, by key: the bases, and each claim's best level, with the first seed.
 
@@ -35,10 +29,10 @@ def reported(design: Design, found: tuple[ClaimFound, ...], kept: Kept) -> dict[
     seed = design.table.seeds[0]
     trials = {trial.key: trial for trial in map(design.base, design.table.bases)}
     for claim, own in ((claim, own) for own in found for claim in design.table.claims if claim.name == own.name):
-        trial = design.compared(claim, own.best.name, seed, lambda trial: accuracy_in(kept, trial))
+        trial = design.compared(claim, own.best.name, seed, lambda one: kept.accuracy(one.key, one.seed))
         assert trial is not None  # a level that was found has its rate
         trials.setdefault(trial.key, trial)
-    return {key: trial for key, trial in trials.items() if accuracy_in(kept, trial) is not None}
+    return {key: trial for key, trial in trials.items() if kept.accuracy(key, seed) is not None}
 
 
 def header_of_test(encoder: str, data: TextData, common: Mapping[str, Any]) -> dict[str, Any]:
