@@ -146,9 +146,9 @@ def _grid(found: dict[str, Any], points: int) -> Iterator[str]:
                 f"{found['trials']:,}",
                 f"{found['seconds']:,.0f}",
                 f"{found['hf_trainer_as_it_comes_is']:.1f} ×",
-                "≥ 25 ×, " + ("met" if found["hf_trainer_as_it_comes_is"] >= 25 else "missed"),
+                f"≥ 25 ×, {_met(found['hf_trainer_as_it_comes_is'] >= 25)}",
                 f"{found['hf_trainer_tuned_is']:.1f} ×",
-                "≥ 6 ×, " + ("met" if found["hf_trainer_tuned_is"] >= 6 else "missed"),
+                f"≥ 6 ×, {_met(found['hf_trainer_tuned_is'] >= 6)}",
                 str(found["rank_in_table"]),
                 f"{found['regret']:.4f}",
                 f"{found['mcnemar_p']:.2f}",
@@ -168,7 +168,7 @@ def _predict(found: dict[str, Any]) -> Iterator[str]:
     rows: list[tuple[str, ...]] = []
     for line in found["lines"]:
         goal = line["goal"]
-        met = "" if goal is None else "met" if line["times"] >= goal else "missed"
+        met = "" if goal is None else _met(line["times"] >= goal)
         rows.append(
             (
                 line["model"],
@@ -294,7 +294,7 @@ def _goals(comparisons: list[Comparison]) -> Iterator[str]:
                 goal.words,
                 f"{goal.bound} {goal.goal:g}",
                 f"{goal.reached:.2f}",
-                "met" if goal.met else "missed",
+                _met(goal.met),
             )
             for comparison in comparisons
             for goal in comparison.goals
@@ -340,6 +340,10 @@ def _measured(comparison: Comparison) -> str:
         f"Peak: {peak['operations_per_second'] / 1e12:.2f} · 10¹² operations a second, by {peak['product']} "
         f"(in each round: {', '.join(f'{rate / 1e12:.2f}' for rate in comparison.peaks)})."
     )
+
+
+def _met(reached: bool) -> str:
+    return "met" if reached else "missed"
 
 
 def _markdown(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
