@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from loraloom.data import Split, TextData
 from loraloom.errors import RecipeError
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import read_recipe
@@ -14,15 +12,10 @@ from study.claims.design import TABLES, Claim, Design, read_design
 from study.curve import BASE, trials
 from study.presets import CAPS, best_preset
 from study.trials import Trial
+from tests.four_rows import four_rows
 
 ENCODERS = {"six_layers": "demo", "base_size": "roberta-base", "preset": "demo"}
 """Each design with an encoder of its size whose shapes are known without a network."""
-
-
-def text_data() -> TextData:
-    split = Split(("a", "b", "c", "d"), np.arange(4, dtype=np.int64))
-    names = ("Business", "Sci/Tech", "Sports", "World")
-    return TextData("four", names, names, split, split, split, (), "", None, leak_kept=False)
 
 
 def planned(table: str) -> tuple[Design, list[Trial]]:
@@ -41,7 +34,7 @@ def test_no_configuration_is_trained_twice_with_a_seed(table: str) -> None:
 @pytest.mark.parametrize("table", sorted(TABLES))
 def test_every_trial_fits_the_cap_of_a_million(table: str) -> None:
     design, found = planned(table)
-    place = Workplace(design.recipe, text_data(), lambda _: None)
+    place = Workplace(design.recipe, four_rows(), lambda _: None)
     assert {one.key: why for one in found if (why := place.why_not(one.configuration))} == {}
 
 
@@ -68,7 +61,7 @@ def test_levels_that_are_compared_share_their_seeds_and_no_rate_is_chosen_on_the
 @pytest.mark.parametrize("table", ["base_size", "six_layers"])
 def test_targets_are_compared_at_equal_parameters(table: str) -> None:
     design = read_design(table, ENCODERS[table])
-    place = Workplace(design.recipe, text_data(), lambda _: None)
+    place = Workplace(design.recipe, four_rows(), lambda _: None)
     claim = next(claim for claim in design.table.claims if claim.name == "targets")
     counts = {level: place.parameters(design.trial(claim, level, 0).configuration) for level in claim.points}
     assert counts["q,v r=18"].trainable == counts["all r=4"].trainable
@@ -100,7 +93,7 @@ def test_a_contrast_of_a_level_that_is_not_there_is_refused(tmp_path: object, mo
 @pytest.mark.parametrize("model", ["demo", "roberta-base"])
 def test_the_curve_has_a_preset_under_each_cap_and_no_trial_twice(model: str) -> None:
     recipe = read_recipe(BASE, [f"backbone.model={model}"])
-    place = Workplace(recipe, text_data(), lambda _: None)
+    place = Workplace(recipe, four_rows(), lambda _: None)
     presets = {cap: best_preset(place, recipe, cap) for cap in CAPS}
     sizes = [place.parameters(recipe.configuration(presets[cap])).trainable for cap in CAPS]
     assert all(0.6 * cap < size <= cap for cap, size in zip(CAPS, sizes, strict=True)), sizes

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loraloom.data import Split, TextData
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Choices, Configuration, Range, Recipe, read_recipe
 from loraloom.recipe.fields import SECTIONS
 from loraloom.search.presets import PRESETS, Preset, leading, preset_points
 from loraloom.search.space import SPACE, default_space
+from tests.four_rows import four_rows
 
 ONE = [Preset("a test", {"lora.r": 8, "train.learning_rate": 1e-3, "train.optim": "adamw", "train.warmup_steps": 100})]
-
-
-def text_data() -> TextData:
-    split = Split(("a", "b", "c", "d"), np.arange(4, dtype=np.int64))
-    names = ("Business", "Sci/Tech", "Sports", "World")
-    return TextData("four", names, names, split, split, split, (), "", None, leak_kept=False)
 
 
 def _all_fit(_: Configuration) -> str | None:
@@ -145,7 +138,7 @@ def test_presets_that_fit_with_no_rank_are_left_out() -> None:
 
 def test_the_first_preset_of_the_default_space_fits_a_million_with_a_base_size_encoder() -> None:
     recipe = default_space(_recipe({"backbone": {"model": "roberta-base"}}))
-    place = Workplace(recipe, text_data(), lambda _: None)
+    place = Workplace(recipe, four_rows(), lambda _: None)
     first = recipe.configuration(preset_points(recipe, place.why_not)[0])
     assert (first.lora.r, first.lora.lora_alpha, first.lora.target_modules) == (8, 16, "all-linear")
 
