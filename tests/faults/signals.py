@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.faults import begun
 from tests.faults.commands import Commands, Ended
 from tests.faults.kills import Whole, begin_or_resume
 from tests.faults.searches import differences
@@ -41,7 +42,10 @@ def signal_run(commands: Commands, whole: Whole, folder: Path, seed: int, *, twi
     run = folder / f"{whole.search.name}-{seed}-{twice}"
     for turn in range(MOST_SIGNALS + 1):
         number = generator.choice([signal.SIGTERM, signal.SIGINT])
-        child = commands.start(*begin_or_resume(run, whole.search))
+        mark = folder / f"{run.name}-begun-{turn}"
+        child = commands.start(
+            *begin_or_resume(run, whole.search), environment={begun.VARIABLE: str(mark)}, before=[begun.__name__]
+        )
         sent = time.monotonic()
         if turn < MOST_SIGNALS:
             time.sleep(generator.uniform(0.03, whole.seconds))  # Python's own start-up comes before ours
@@ -55,7 +59,7 @@ def signal_run(commands: Commands, whole: Whole, folder: Path, seed: int, *, twi
             found.signals += 1
             found.second += twice
             found.longest_seconds = max(found.longest_seconds, time.monotonic() - sent)
-            if fault := _broken_promise(ended, number, (run / "recipe.yaml").exists(), twice=twice):
+            if fault := _broken_promise(ended, number, _is_begun(run, mark), twice=twice):
                 found.wrong.append(f"{name}, {number.name}: {fault}: exit {ended.code}: {ended.err.strip()[-500:]}")
         elif ended.code:
             found.wrong.append(f"{name}: then exit {ended.code}: {ended.err.strip()[-500:]}")
@@ -68,7 +72,11 @@ def signal_run(commands: Commands, whole: Whole, folder: Path, seed: int, *, twi
     return found
 
 
-def _broken_promise(ended: Ended, number: signal.Signals, begun: bool, *, twice: bool) -> str | None:
+def _is_begun(run: Path, mark: Path) -> bool:
+    return mark.exists() and (run / "recipe.yaml").exists()
+
+
+def _broken_promise(ended: Ended, number: signal.Signals, is_begun: bool, *, twice: bool) -> str | None:
     """What is wrong with a command's end after a signal; None where it is as promised."""
     if ended.code not in ((CODES[number], -number) if twice else (CODES[number],)):
         return "another exit code"
@@ -76,6 +84,6 @@ def _broken_promise(ended: Ended, number: signal.Signals, begun: bool, *, twice:
         return "a traceback"
     if not twice and not ended.sentence:
         return "no sentence"
-    if not twice and begun and "loraloom resume" not in ended.sentence:
+    if not twice and is_begun and "loraloom resume" not in ended.sentence:
         return "a sentence that does not say how to go on"
     return None

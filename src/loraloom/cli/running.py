@@ -63,27 +63,26 @@ def run_search(
             placement=placement or IN_PROCESS,
         )
 
-    with ended_in_time(out, recipe.budget.max_seconds, deadline):
-        follow(out, grace, quiet, as_json, work)
+    with stoppable(out, grace) as stop, ended_in_time(out, recipe.budget.max_seconds, deadline):
+        follow(out, stop, quiet, as_json, work)
 
 
-def follow(run: Path, grace: float, quiet: bool, as_json: bool, work: Callable[[Terminal, Stop], TrialRecord]) -> None:
+def follow(run: Path, stop: Stop, quiet: bool, as_json: bool, work: Callable[[Terminal, Stop], TrialRecord]) -> None:
     """Does `work` on a run in the sight of a terminal, and prints the winner."""
     from rich.console import Console
 
     from loraloom.terminal.live import Terminal
 
     watcher = Terminal(Console(stderr=as_json), quiet=quiet or as_json)
-    with stoppable(run, grace) as stop:
-        try:
-            winner = work(watcher, stop)
-        except StoppedError:
-            if watcher.winner is not None:  # there was grace for it
-                watcher.closed()
-                _print_winner(run, watcher.winner, as_json)
-            raise
-        finally:
+    try:
+        winner = work(watcher, stop)
+    except StoppedError:
+        if watcher.winner is not None:  # there was grace for it
             watcher.closed()
+            _print_winner(run, watcher.winner, as_json)
+        raise
+    finally:
+        watcher.closed()
     _print_winner(run, winner, as_json)
 
 

@@ -29,7 +29,7 @@ from loraloom.cli.options import (
     RunPath,
     Workers,
 )
-from loraloom.cli.running import TerminatedError, embed_texts, follow, run_search
+from loraloom.cli.running import TerminatedError, embed_texts, follow, run_search, stoppable
 from loraloom.cli.watchdog import ended_in_time
 from loraloom.errors import DataError, RecipeError
 
@@ -117,7 +117,6 @@ def resume(
     Finished trials are kept, and a trial under way goes on from its last checkpoint, to the same result. A run that
     ended at its deadline is given as much time again.
     """
-    from loraloom.study.run import Run
 
     def work(watcher: Terminal, stop: Stop) -> TrialRecord:
         from loraloom import pipeline
@@ -135,8 +134,11 @@ def resume(
             placement=Placement(workers, ray, gpus_per_pack),
         )
 
-    with ended_in_time(run, max_seconds or Run(run).recipe.budget.max_seconds, deadline):
-        follow(run, grace, quiet, as_json, work)
+    with stoppable(run, grace) as stop:
+        from loraloom.study.run import Run
+
+        with ended_in_time(run, max_seconds or Run(run).recipe.budget.max_seconds, deadline):
+            follow(run, stop, quiet, as_json, work)
 
 
 def report(
