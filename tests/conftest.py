@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import os
 import random
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny products gain nothing from threads, and lose much to waiting
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell script's background, where no Ctrl-C arrives
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 WORDS = {
     "animals": ["cat", "dog", "horse", "cow", "bird"],
