@@ -19,7 +19,7 @@ from __future__ import annotations
 import itertools
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from loraloom.errors import BudgetError
@@ -35,7 +35,9 @@ CLOCKED_SHARE = 0.7
 LEADING_SHARE = 0.2
 """The same, for the comparison of the presets that lead."""
 EPOCHS = (16, 12, 8, 6, 5, 4, 3, 2.5, 2, 1.6, 1.3, 1, 0.8, 0.65, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05)
-"""Passes that are given, most first."""
+"""Passes that are planned with, most first: coarse, so that kinds of like cost have as many."""
+FITTED_EPOCHS = tuple(twentieths / 20 for twentieths in range(20 * EPOCHS[0], 0, -1))
+"""Passes of finals, most first: fine, so that they use all the time that is left."""
 MOST_EPOCHS, MANY_ROWS = 4, 16_000
 """Passes at most, where they come to this many rows; fewer rows are seen more often."""
 PREFIX_PARTS = 1.5
@@ -220,11 +222,13 @@ def fitted(plan: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> 
     if plan.epochs is None or plan.finalists is None:
         return plan
     each = seconds / _rounds(plan.finalists * plan.seeds, slots)
-    return replace(plan, epochs=passes(task, costs, task.rows(plan.top), each))
+    return replace(plan, epochs=passes(task, costs, task.rows(plan.top), each, FITTED_EPOCHS))
 
 
-def passes(task: Task, costs: Costs, rows: int, seconds: float) -> dict[Key, float]:
-    """For each kind the most of `EPOCHS` over `rows` that end in `seconds`, with the states that are kept for it."""
+def passes(
+    task: Task, costs: Costs, rows: int, seconds: float, choices: Sequence[float] = EPOCHS
+) -> dict[Key, float]:
+    """For each kind the most of `choices` over `rows` that end in `seconds`, with the states that are kept for it."""
     validated = task.validated(task.rung_of(rows))
     most = min(EPOCHS[0], max(MOST_EPOCHS, math.ceil(MANY_ROWS / rows)))
     found: dict[Key, float] = {}
@@ -232,10 +236,10 @@ def passes(task: Task, costs: Costs, rows: int, seconds: float) -> dict[Key, flo
         left = seconds - costs.prefix_seconds(kind, rows, validated)
         fitting = (
             epochs
-            for epochs in EPOCHS
+            for epochs in choices
             if epochs <= most and costs.seconds(_with_epochs(kind, epochs), rows, validated) <= left
         )
-        found[key_of(kind)] = next(fitting, EPOCHS[-1])
+        found[key_of(kind)] = next(fitting, choices[-1])
     return found
 
 
