@@ -6,6 +6,7 @@ import csv
 import os
 import random
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def unsynced_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite leaves the disk's cache alone: these tests read what was written, not what a power cut leaves."""
     monkeypatch.setattr("loraloom.study.ledger.SYNCHRONOUS", "OFF")
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports have no pictures, as where the extra `report` is missing: they take more time than a tiny search."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
 
 
 def make_rows(count: int, seed: int) -> list[tuple[str, str]]:

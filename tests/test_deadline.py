@@ -22,6 +22,8 @@ from loraloom.study.sealed import read_sealed, write_sealed
 
 SPACE = ["search.sampler=random", "train.learning_rate={min: 1e-3, max: 1e-1, log: true}", "search.seeds=2"]
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 class _Ear(Watcher):
     """Keeps the plan and the notes; asks for a stop at the evaluation that it is told to."""

@@ -28,6 +28,8 @@ from tests.conftest import make_rows, write_csv
 
 DIVERGING = ["train.optim=sgd", "train.max_grad_norm=0", "lora.lora_alpha=1000000"]
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def test_a_search_leaves_a_ledger_a_leaderboard_a_winner_and_a_report(
     tiny_recipe: dict[str, Any], tmp_path: Path

@@ -10,6 +10,11 @@ import pytest
 from tests.tracking.telling import REPOSITORY
 
 
+@pytest.fixture(autouse=True)
+def _without_pictures(no_pictures: None) -> None:
+    pass
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _unconfigured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
