@@ -225,9 +225,7 @@ def fitted(plan: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> 
     return replace(plan, epochs=passes(task, costs, task.rows(plan.top), each, FITTED_EPOCHS))
 
 
-def passes(
-    task: Task, costs: Costs, rows: int, seconds: float, choices: Sequence[float] = EPOCHS
-) -> dict[Key, float]:
+def passes(task: Task, costs: Costs, rows: int, seconds: float, choices: Sequence[float] = EPOCHS) -> dict[Key, float]:
     """For each kind the most of `choices` over `rows` that end in `seconds`, with the states that are kept for it."""
     validated = task.validated(task.rung_of(rows))
     most = min(EPOCHS[0], max(MOST_EPOCHS, math.ceil(MANY_ROWS / rows)))
