@@ -14,11 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
+from statsmodels.stats import multitest
 
 from loraloom.metrics import (
     PROBABILITY_FLOOR,
     confusion,
+    difference_interval,
     expected_calibration_error,
+    holm,
     log_loss,
     mcnemar,
     mean_interval,
@@ -262,3 +265,31 @@ def test_bad_input_is_refused_with_its_reason(call: Any, says: str) -> None:
 def test_metrics_import_neither_torch_nor_scikit_learn() -> None:
     code = "import sys, loraloom.metrics; sys.exit(bool({'torch', 'sklearn'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_newcombes_interval_is_made_of_wilsons_and_is_his_example() -> None:
+    low, high = difference_interval((56, 70), (48, 80))  # Newcombe 1998, table II, example (a), method 10
+    assert (low, high) == pytest.approx((0.0524, 0.3339), abs=1e-4)
+    one, other = wilson_interval(56, 70), wilson_interval(48, 80)
+    assert low == pytest.approx(0.2 - np.hypot(0.8 - one[0], other[1] - 0.6))
+
+
+def test_newcombes_interval_covers_the_truth_near_1() -> None:
+    generator, covered = np.random.default_rng(0), 0
+    for _ in range(1000):
+        one, other = (int(generator.binomial(220, share)) for share in (0.98, 0.95))
+        low, high = difference_interval((one, 220), (other, 220))
+        covered += low <= 0.03 <= high
+    assert 0.93 <= covered / 1000 <= 0.98
+
+
+def test_holm_corrects_by_the_tests_that_were_made() -> None:
+    assert holm([0.01, None, 0.04, 0.03]) == pytest.approx([0.03, 1.0, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_holms_p_values_are_those_of_statsmodels() -> None:
+    multipletests: Any = multitest.multipletests  # statsmodels has no types
+    given = [0.01, 0.2, 0.011, 0.9]
+    assert holm(given) == pytest.approx(multipletests(given, method="holm")[1].tolist())

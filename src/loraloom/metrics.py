@@ -245,6 +245,35 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
     return min(1.0, 2 * float(stats.binom.cdf(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
+def difference_interval(first: tuple[int, int], second: tuple[int, int]) -> Interval:
+    """95 % of the difference of two shares, (correct, rows) each, of different rows: the first less the second.
+
+    Source: Newcombe, "Interval estimation for the difference between independent proportions", Statistics in Medicine
+    17 (1998), 873–890, method 10.
+    """
+    (first_low, first_high), (second_low, second_high) = wilson_interval(*first), wilson_interval(*second)
+    one, other = first[0] / first[1], second[0] / second[1]
+    below = math.hypot(one - first_low, second_high - other)
+    above = math.hypot(first_high - one, other - second_low)
+    return one - other - below, one - other + above
+
+
+def holm(p_values: Sequence[float | None]) -> list[float]:
+    """p-values corrected for their number; one that is None was not tested, and stays out of it as 1.
+
+    statsmodels has it, and collects garbage at every call: 0.3 s.
+
+    Source: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6
+    (1979), 65–70.
+    """
+    tested = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    corrected, highest = [1.0] * len(p_values), 0.0
+    for done, (p, place) in enumerate(tested):
+        highest = max(highest, min(1.0, p * (len(tested) - done)))
+        corrected[place] = highest
+    return corrected
+
+
 def paired_bootstrap(
     correct_a: ArrayLike,
     correct_b: ArrayLike,

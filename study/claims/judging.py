@@ -15,8 +15,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from loraloom.metrics import holm
 from loraloom.report.points import points, size, spread
-from loraloom.report.similarity.findings import holm
 from study import agnews
 from study.claims.crossed import Estimate, crossed, mean_squares, of_seeds_alone
 from study.claims.design import Claim, Contrast, Design, Expected

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from loraloom.report.similarity.findings import holm
+from loraloom.metrics import holm
 from study.claims.crossed import Estimate, crossed, mean_squares
 from study.claims.moderated import LEAST, NO_PRIOR, Prior, prior_of
 

@@ -7,12 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from loraloom.report import findings, read_run, write_report
 from loraloom.report.similarity import Similarity, similarity
-from loraloom.report.similarity.findings import holm
-from loraloom.report.similarity.second import difference_interval
 from tests.report.report_runs import whole_run
 from tests.report.similarity.embedded_runs import WRONG, embed, second_set, similar_run
 
@@ -167,14 +163,3 @@ def test_the_section_imports_no_torch(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(run)], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_holm_corrects_by_the_tests_that_were_made() -> None:
-    assert holm([0.01, None, 0.04, 0.03]) == pytest.approx([0.03, 1.0, 0.06, 0.06])
-    assert holm([0.5, 0.9]) == [1.0, 1.0]
-    assert holm([]) == []
-
-
-def test_newcombes_interval_is_the_published_example() -> None:
-    low, high = difference_interval((56, 70), (48, 80))
-    assert (low, high) == pytest.approx((0.0524, 0.3339), abs=5e-5)

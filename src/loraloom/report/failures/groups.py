@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from loraloom.metrics import Interval, wilson_interval
+from loraloom.metrics import Interval, difference_interval, holm, wilson_interval
 from loraloom.report import wording
 from loraloom.report.failures.kept import Judged
 from loraloom.report.failures.saying import FEWEST_ERRORS, LEVEL, percent, too_few
@@ -63,21 +62,6 @@ class Dependence:
 def group(name: str, right: Flags) -> Group:
     rows, hits = int(right.size), int(right.sum())
     return Group(name, rows, hits, hits / rows, wilson_interval(hits, rows))
-
-
-def newcombe(one: Group, other: Group) -> Interval:
-    """The 95 % interval of the difference of two independent shares, one less the other.
-
-    Newcombe, "Interval estimation for the difference between independent proportions", Statistics in Medicine 17
-    (1998), 873-890, method 10; as statsmodels has it.
-    """
-    from statsmodels.stats import proportion
-
-    difference_interval: Any = proportion.confint_proportions_2indep  # statsmodels has no types
-    low, high = difference_interval(
-        one.right, one.rows, other.right, other.rows, method="newcomb", compare="diff", alpha=0.05
-    )
-    return float(low), float(high)
 
 
 def same_accuracy(groups: Sequence[Group]) -> float:
@@ -180,16 +164,8 @@ def _compared(groups: tuple[Group, ...], p: float, pair: tuple[Group, Group] | N
         return Dependence(groups, p, None, None, None, None, "")
     one, other = pair
     difference = one.accuracy - other.accuracy
-    return Dependence(groups, p, None, (one.name, other.name), difference, newcombe(one, other), "")
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's p-values, in the given order. statsmodels has them, and collects garbage at every call: 0.3 s."""
-    values = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(values, kind="stable")
-    adjusted = np.empty_like(values)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1)))
-    return [float(value) for value in adjusted]
+    interval = difference_interval((one.right, one.rows), (other.right, other.rows))
+    return Dependence(groups, p, None, (one.name, other.name), difference, interval, "")
 
 
 def together(found: dict[str, Dependence | None], judged: Judged) -> dict[str, Dependence | None]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.errors import RunError
+from loraloom.metrics import holm
 from loraloom.report.reading import Best, Run
 from loraloom.report.similarity.nearest import nearest, nearest_other
 from loraloom.report.similarity.rank import RankSlope, rank_slope
@@ -149,20 +149,6 @@ def _computed(run: Run, best: Best, kept: Embeddings, why_not: str | None) -> Si
         if second
         else None,
     )
-
-
-def holm(values: Sequence[float | None]) -> list[float]:
-    """p-values corrected for their number; one that is None was not tested, and stays out of it as 1.
-
-    Source: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6
-    (1979), 65–70.
-    """
-    tested = sorted((p, place) for place, p in enumerate(values) if p is not None)
-    corrected, highest = [1.0] * len(values), 0.0
-    for done, (p, place) in enumerate(tested):
-        highest = max(highest, min(1.0, p * (len(tested) - done)))
-        corrected[place] = highest
-    return corrected
 
 
 def _test(best: Best, kept: Embeddings) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_] | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.metrics import Interval, wilson_interval
+from loraloom.metrics import difference_interval, wilson_interval
 from loraloom.report.points import points, spread
 from loraloom.report.similarity.trend import at_equal_distance
 from loraloom.report.similarity.two_sample import FEWEST_ROWS
@@ -48,16 +48,3 @@ def on_second(about: SecondAbout, test: Answered, second: Answered) -> str:
         f"{sentence} At equal distance from the training rows, the odds of a right answer are {ratio(odds)} times "
         f"those on test (95 % {ratio_span(interval)}): distance {explained}."
     )
-
-
-def difference_interval(first: tuple[int, int], second: tuple[int, int]) -> Interval:
-    """95 % of the difference of two shares (correct, rows) of different rows.
-
-    Source: Newcombe, "Interval estimation for the difference between independent proportions", Statistics in Medicine
-    17 (1998), 873–890, method 10.
-    """
-    (first_low, first_high), (second_low, second_high) = wilson_interval(*first), wilson_interval(*second)
-    one, other = first[0] / first[1], second[0] / second[1]
-    below = float(np.hypot(one - first_low, second_high - other))
-    above = float(np.hypot(first_high - one, other - second_low))
-    return one - other - below, one - other + above
