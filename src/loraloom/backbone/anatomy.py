@@ -32,14 +32,13 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """Names of the tables; `position_offset` is the first position, `pad` the id that positions do not count."""
+    """Names of the tables; `pad` is the id that positions do not count, and the first one is beyond it (None: 0)."""
 
     word: str
     norm: str
     position: str | None = None
     token_type: str | None = None
     project: str | None = None
-    position_offset: int = 0
     pad: int | None = None
 
 
@@ -133,7 +132,6 @@ def _roberta(config: Any, head: Head) -> Anatomy:
         position=_BERT_EMBEDDING.position,
         token_type=_BERT_EMBEDDING.token_type,
         norm=_BERT_EMBEDDING.norm,
-        position_offset=pad + 1,
         pad=pad,
     )
     return _post_norm(config, head, _BERT, embedding, _dense_head(_classifier_dropout(config), "tanh"))
@@ -165,7 +163,6 @@ def _mpnet(config: Any, head: Head) -> Anatomy:
         word="embeddings.word_embeddings",
         position="embeddings.position_embeddings",
         norm="embeddings.LayerNorm",
-        position_offset=pad + 1,
         pad=pad,
     )
     native = _dense_head(config.hidden_dropout_prob, "tanh")

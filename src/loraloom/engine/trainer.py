@@ -228,15 +228,8 @@ class _Run(TrainerCallback):
             train_seconds=train_seconds,
             examples_per_second=examples * len(self.job.rows.data.train.labels) / train_seconds,
         )
-        score = Score(
-            examples=self.score.examples,
-            accuracy=self.score.accuracy,
-            macro_f1=self.score.macro_f1,
-            loss=self.score.log_loss,
-        )
-        return Outcome(
-            "trainer", self.state, self.dtype, counts, self.reason, Result(validation=score), timings, self.marks
-        )
+        result = Result(validation=Score.of(self.score))
+        return Outcome("trainer", self.state, self.dtype, counts, self.reason, result, timings, self.marks)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         step = state.global_step

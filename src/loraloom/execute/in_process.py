@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from loraloom.backbone import sources
 from loraloom.engine import Engine, Job, Listener, Outcome, never, silent
-from loraloom.errors import LoraloomError, RecipeError
+from loraloom.errors import LoraloomError, RecipeError, in_a_line
 from loraloom.execute.executor import Finished
 from loraloom.recipe import Configuration, Recipe
 from loraloom.study.durable import disk_is_full, write_text
@@ -91,11 +91,6 @@ class AutoEngine:
 
     def _engine(self, source: Source, configuration: Configuration) -> Engine:
         return self._loom if why_not_loom(source, configuration) is None else self._trainer
-
-
-def in_a_line(error: BaseException) -> str:
-    """An unforeseen error as a trial's reason."""
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
 
 
 def choose_engine(recipe: Recipe, *, profile: bool = False) -> tuple[Engine, str]:

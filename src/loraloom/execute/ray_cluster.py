@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloom.engine import Engine, Rows
-from loraloom.errors import LoraloomError, MissingExtraError
+from loraloom.errors import LoraloomError, MissingExtraError, in_a_line
 from loraloom.execute.messages import Died, Order, Report
 from loraloom.execute.pool import Link
 
@@ -208,7 +208,6 @@ class _Actor:
         return not self._orders.empty()
 
     def _serve(self, make_engine: Callable[[], Engine]) -> None:
-        from loraloom.execute.in_process import in_a_line
         from loraloom.execute.worker import serve
 
         try:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from loraloom.errors import AdapterError, RunError
 from loraloom.recipe import Configuration
 from loraloom.study.durable import read_verified
+
+if TYPE_CHECKING:
+    from loraloom.metrics import Scores
 
 RECORD = "trial.json"
 METRICS = "metrics.jsonl"
@@ -41,6 +44,11 @@ class Score(_Frozen):
     accuracy: Share
     macro_f1: Share
     loss: float
+
+    @classmethod
+    def of(cls, scores: Scores) -> Score:
+        """The figures of `scores` that a record keeps."""
+        return cls(examples=scores.examples, accuracy=scores.accuracy, macro_f1=scores.macro_f1, loss=scores.log_loss)
 
 
 class Result(_Frozen):

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from loraloom.tracking.child import in_a_sentence
+from loraloom.errors import in_a_line
 
 _START = "import sys; sys.path.append(sys.argv.pop(1)); from loraloom.tracking.child import main; main()"
 
@@ -114,7 +114,7 @@ class Channel:
                         if message["call"] == "close":
                             process.wait()
         except Exception as error:
-            self.give_up(str(error) if isinstance(error, _TrackerFailedError) else in_a_sentence(error))
+            self.give_up(str(error) if isinstance(error, _TrackerFailedError) else in_a_line(error))
 
     @contextmanager
     def _started(self) -> Iterator[subprocess.Popen[str]]:

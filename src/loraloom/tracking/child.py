@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loraloom.errors import in_a_line
 from loraloom.tracking.tracker import Told
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def main() -> None:
         signal.alarm(ORPHAN_SECONDS)
         tracker.close(finished=False)
     except Exception as error:
-        answers.write(json.dumps({"error": in_a_sentence(error)}) + "\n")
+        answers.write(json.dumps({"error": in_a_line(error)}) + "\n")
         answers.flush()
         traceback.print_exc()  # last: the log may be on the disk that is full
         sys.exit(1)
@@ -64,12 +65,6 @@ def _call(tracker: Tracker, call: str, arguments: dict[str, Any]) -> None:
         tracker.begin(Told(**{**arguments, "folder": Path(arguments["folder"])}))
     else:
         getattr(tracker, call)(**arguments)
-
-
-def in_a_sentence(error: BaseException) -> str:
-    """`OSError: no space left on device`: the kind and the first line."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
 if __name__ == "__main__":

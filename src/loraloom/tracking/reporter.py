@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from loraloom.errors import StoppedError
+from loraloom.errors import StoppedError, in_a_line
 from loraloom.recipe import Configuration
 from loraloom.search.outlook import Outlook
 from loraloom.search.proposals import Proposal
@@ -26,7 +26,7 @@ from loraloom.study.leaderboard import Standing
 from loraloom.study.record import Evaluation, Score, TrialRecord, read_metrics
 from loraloom.study.run import Run
 from loraloom.tracking.channel import Channel, Limits
-from loraloom.tracking.child import CLASSES, in_a_sentence
+from loraloom.tracking.child import CLASSES
 from loraloom.tracking.tracker import Scalar
 
 TRACKING, KEY = "tracking", "key"
@@ -171,7 +171,7 @@ class Reporter(Watcher):
             raise
         except Exception as error:
             for channel in self._channels:
-                channel.give_up(in_a_sentence(error))
+                channel.give_up(in_a_line(error))
         self._say_failures()
 
     def _say_failures(self) -> None:

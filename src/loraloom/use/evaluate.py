@@ -26,7 +26,7 @@ def test_winner(folder: Path, test: Split) -> tuple[TrialRecord, str]:
     scores = metrics.score(test.labels, probabilities)
     record = classifier.record
     assert record.result is not None
-    result = Result(validation=record.result.validation, test=score_of(scores))
+    result = Result(validation=record.result.validation, test=Score.of(scores))
     lengths = encoded.lengths
     lines = [_line(row, test, probabilities, int(lengths[row])) for row in range(len(test.texts))]
     return record.model_copy(update={"result": result}), "".join(lines)
@@ -44,11 +44,6 @@ def rehearse_test(folder: Path, texts: Sequence[str]) -> tuple[float, float]:
     loaded = time.monotonic()
     classifier.predict_proba(texts[first:])
     return loaded - start, (time.monotonic() - loaded) / (len(texts) - first)
-
-
-def score_of(scores: metrics.Scores) -> Score:
-    """The figures of `scores` that a record keeps."""
-    return Score(examples=scores.examples, accuracy=scores.accuracy, macro_f1=scores.macro_f1, loss=scores.log_loss)
 
 
 def _line(row: int, test: Split, probabilities: NDArray[np.float64], tokens: int) -> str:

@@ -17,7 +17,7 @@ from loraloom.engine.loom.tokens import Tokens, lay_out
 
 PAD = 1
 PLAIN = Embedding("word", "norm")
-ROBERTA = Embedding("word", "norm", position_offset=PAD + 1, pad=PAD)
+ROBERTA = Embedding("word", "norm", pad=PAD)
 Text = list[int]
 TEXTS = st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=9), min_size=1, max_size=5)
 
