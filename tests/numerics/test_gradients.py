@@ -169,7 +169,7 @@ def test_evaluation_gives_the_logits_of_peft(base_of: Bases, architecture: str, 
     encoded, batch = rows_for(architecture)
     model = add_lora(base, lora).eval()
     pack = pack_of(base, [model, model], [lora, lora])
-    found = pack.logits(lay_out([encoded], [batch.rows], base.anatomy.embedding), 1)
+    found = pack.evaluator(1)(lay_out([encoded], [batch.rows], base.anatomy.embedding), None)
     ids, mask = padded(architecture, encoded, batch.rows)
     with torch.no_grad():
         expected = model(input_ids=ids, attention_mask=mask).logits

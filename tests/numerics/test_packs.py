@@ -197,7 +197,7 @@ def test_evaluation_in_a_pack_is_that_of_the_trial_alone(base_of: Bases) -> None
     together = pack(base, PLANS)
     tokens = lay_out([ENCODED], [ROWS.rows], base.anatomy.embedding)
     for place, own in enumerate(PLANS):
-        found, expected = together.logits(tokens, place), pack(base, [own]).logits(tokens, 0)
+        found, expected = together.evaluator(place)(tokens, None), pack(base, [own]).evaluator(0)(tokens, None)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 

@@ -44,7 +44,7 @@ def test_a_way_that_begins_at_the_lowest_adapted_layer_leaves_the_same_gradients
     assert found == expected
     ours, theirs = gradients_of(begun), gradients_of(whole)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert torch.equal(begun.logits(tokens, 0, prefix), whole.logits(tokens, 0))
+    assert torch.equal(begun.evaluator(0)(tokens, prefix), whole.evaluator(0)(tokens, None))
 
 
 def test_nothing_is_kept_of_layers_below_the_lowest_adapted_one(tmp_path: Path) -> None:

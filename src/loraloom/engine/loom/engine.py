@@ -200,10 +200,14 @@ class LoomEngine:
                     rhythm.keep(partial(_save_all, going))
 
     def _turn(self, group: _Group, listener: Listener, heed: Callable[[], None]) -> None:
-        """What the last step asked for, and the next step: a checkpoint's state is that between two turns."""
+        """What the last step asked for, and the next step: a checkpoint's state is that between two turns.
+
+        Once a trial has been evaluated, the turn is gone through: what would be saved of it then is of neither.
+        """
         for number, trial in enumerate(group.trials):
             if trial.asks_evaluation:
                 self._evaluate(group, number, listener, heed)
+                heed = _heed_nothing
         for number in reversed(range(len(group.trials))):
             if group.trials[number].over:
                 self._end(group, number)
@@ -262,12 +266,13 @@ class LoomEngine:
         prefixes = trial.prefix_seconds
         rows = trial.job.rows
         states = self._states(trial, rows.validation, pack, heed)
+        own_logits = pack.evaluator(number)
 
         def logits_of(part: Chunk) -> Tensor:
             heed()
             width = part.tokens.ids.shape[1]
             prefix = None if states is None else read([states], [part.rows], width, pack.encoder.frozen.device)
-            return pack.logits(part.tokens, number, prefix)
+            return own_logits(part.tokens, prefix)
 
         shape = len(rows.validation), len(rows.data.labels)
         logits = gather(self._split(rows.validation, pack), shape, logits_of)
@@ -330,6 +335,10 @@ class LoomEngine:
         except TrialFailedError as error:
             trial.fail(str(error))
         trial.save_predicted()
+
+
+def _heed_nothing() -> None:
+    pass
 
 
 def _prefix_seconds(trials: Sequence[Trial]) -> float:

@@ -238,12 +238,16 @@ class Pack:
         self._passes[number] = passes
         self._refresh()
 
-    @torch.no_grad()
-    def logits(self, tokens: Tokens, number: int, prefix: Tensor | None = None) -> Tensor:
-        """Logits (B, C) of one trial on a batch of its own, without dropout."""
+    def evaluator(self, number: int) -> Callable[[Tokens, Tensor | None], Tensor]:
+        """What gives logits (B, C) of one trial, as it is now, on batches of its own, without dropout."""
         encoder, head = self.encoder, self.head
         if len(self.members) > 1:
             encoder, head = self._bind(self.parameters.only(number), [self.members[number]])
             encoder.refresh()
-        pooled, _ = encoder.forward(tokens, None, prefix)
-        return head.logits(pooled)[0]
+
+        @torch.no_grad()
+        def logits(tokens: Tokens, prefix: Tensor | None = None) -> Tensor:
+            pooled, _ = encoder.forward(tokens, None, prefix)
+            return head.logits(pooled)[0]
+
+        return logits

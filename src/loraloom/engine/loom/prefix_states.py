@@ -12,6 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -26,6 +27,7 @@ from loraloom.engine.loom.prefix_file import PrefixFile
 from loraloom.engine.loom.prefix_filling import only_filler
 from loraloom.engine.loom.tokens import Ints, lay_out
 from loraloom.errors import LoraloomError
+from loraloom.study.provenance import own_version, processor
 
 DEFAULT_GB = 20.0
 """Disk that the cache may take, in 10^9 bytes; $LORALOOM_PREFIX_GB says otherwise, and 0 switches it off."""
@@ -56,7 +58,8 @@ class PrefixStates:
         if encoder.lowest <= 0 or frozen.anatomy.dropouts.any or self._cache.max_bytes == 0:
             return None
         dtype: Literal["bf16", "fp32"] = "bf16" if frozen.dtype == torch.bfloat16 else "fp32"
-        made_by = f"{weights()} {frozen.ops.name} torch {torch.__version__} threads {torch.get_num_threads()}"
+        by = f"{frozen.ops.name} on {frozen.device.type} {_versions()} threads {torch.get_num_threads()}"
+        made_by = f"{weights()} {by}"
         key = PrefixKey(self._digest(encoded), made_by, encoder.lowest, dtype)
         file = self._open.get(key)
         if file is None:
@@ -77,6 +80,12 @@ class PrefixStates:
         if id(encoded) not in self._digests:
             self._digests[id(encoded)] = (encoded, rows_digest(encoded))  # kept, so that its id stays its own
         return self._digests[id(encoded)][1]
+
+
+@cache
+def _versions() -> str:
+    """What else a state's last bits depend on, and what may be mended in it one day."""
+    return f"{processor()} loraloom {own_version()} torch {torch.__version__}"
 
 
 def _allowed_gb() -> float:

@@ -67,7 +67,7 @@ class Profile:
 
     def write(self, folder: Path, steps: int) -> None:
         """profile.json: for each section its share, its milliseconds a step, and its calls a step; longest first."""
-        total = sum(self.seconds.values())
+        total, steps = sum(self.seconds.values()), max(1, steps)  # one that went on from its end has evaluated alone
         sections = [
             {
                 "section": name,

@@ -46,13 +46,8 @@ class Trial:
         self.labels = rows.data.train.labels
         self.lengths = np.diff(rows.train.offsets)
         self.schedule = plan_schedule(train, len(self.labels))
-        self.order = Order(
-            self.lengths,
-            batch=train.per_device_train_batch_size,
-            accumulated=train.gradient_accumulation_steps,
-            seed=train.seed,
-            window=window,
-        )
+        self.window = window
+        self.order = self._order_of_rows()
         if self.order.steps_per_epoch != self.schedule.steps_per_epoch:
             raise LoraloomError("the order of rows and the schedule disagree on the steps of an epoch")
         self.evaluate_at = evaluation_steps(train, self.schedule.total)
@@ -72,6 +67,16 @@ class Trial:
         self._trace: list[tuple[int, float, float]] = []
         self._examples = self._tokens = 0
         self._since = time.monotonic()
+
+    def _order_of_rows(self) -> Order:
+        train = self.job.configuration.train
+        return Order(
+            self.lengths,
+            batch=train.per_device_train_batch_size,
+            accumulated=train.gradient_accumulation_steps,
+            seed=train.seed,
+            window=self.window,
+        )
 
     @property
     def step(self) -> int:
@@ -130,6 +135,7 @@ class Trial:
         """Writes a checkpoint: the pack's state of this trial, and all that is known here of what comes next."""
         values = {
             "passes": passes,
+            "window": self.window,
             "running": self.running.state(),
             "plateau": self.schedule.plateau.state(),
             "trace": self._trace,
@@ -146,6 +152,9 @@ class Trial:
     def restore(self, state: State) -> int:
         """Goes on from what `save` wrote; returns the passes."""
         values = state.values
+        if (window := values.get("window", self.window)) != self.window:  # begun where batches are sorted otherwise
+            self.window = window
+            self.order = self._order_of_rows()
         self.running.restore(values["running"])
         self.schedule.plateau.restore(values["plateau"])
         self._trace = [(step, loss, rate) for step, loss, rate in values["trace"]]
@@ -208,12 +217,5 @@ class Trial:
             peak_share=self._peak_share(),
             prefix_seconds=self.prefix_seconds,
         )
-        score = Score(
-            examples=self._score.examples,
-            accuracy=self._score.accuracy,
-            macro_f1=self._score.macro_f1,
-            loss=self._score.log_loss,
-        )
-        return Outcome(
-            "loom", self.state, self.dtype, self.counts, self.reason, Result(validation=score), timings, self.marks
-        )
+        result = Result(validation=Score.of(self._score))
+        return Outcome("loom", self.state, self.dtype, self.counts, self.reason, result, timings, self.marks)
