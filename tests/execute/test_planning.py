@@ -85,6 +85,18 @@ def test_a_machine_is_slower_where_rows_of_one_kind_are_and_not_where_those_of_a
     assert clock.slowdown == 2
 
 
+def test_trials_are_trained_together_as_far_as_the_sum_of_their_times_fits(tmp_path: Path) -> None:
+    found = _Planned(read_recipe({}), tmp_path)
+    configuration = found.recipe.configuration({"data.max_train_samples": 5_000})
+    each = found.planner.pace.seconds(configuration, 5_000)
+    assert 0 < each < 200
+    found.at = 600 - found.planner.pace.clock.reserve - 2.5 * each - 5
+    assert found.planner.in_time(8, configuration) == 2
+    assert found.planner.in_time(1, configuration) == 1
+    found.at = 599
+    assert found.planner.in_time(8, configuration) == 1
+
+
 def test_a_run_that_goes_on_has_the_passes_that_its_finals_were_fitted_with(tmp_path: Path) -> None:
     recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
     found = _Planned(recipe, tmp_path)

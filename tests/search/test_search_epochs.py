@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -12,8 +13,19 @@ from hypothesis import strategies as st
 from loraloom.recipe import Configuration, Recipe, read_recipe
 from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Measured, key_of
+from loraloom.search.ladder import ETA
 from loraloom.search.pace import Pace
-from loraloom.search.plan import CLOCKED_SHARE, EPOCHS, LEADING_SHARE, MOST_EPOCHS, Plan, Task, fitted, make_plan
+from loraloom.search.plan import (
+    CLOCKED_SHARE,
+    EPOCHS,
+    LEADING_SHARE,
+    MOST_EPOCHS,
+    Plan,
+    Task,
+    extended,
+    fitted,
+    make_plan,
+)
 from loraloom.search.presets import preset_points
 from loraloom.search.proposals import Proposals
 from loraloom.search.space import default_space
@@ -81,6 +93,17 @@ def test_more_time_than_passes_can_use_goes_to_finalists_and_seeds() -> None:
     assert plan.epochs is not None
     assert set(plan.epochs.values()) == {MOST_EPOCHS}
     assert (plan.finalists, plan.seeds) == (3, 3)
+
+
+def test_a_run_that_goes_on_with_more_time_has_rungs_above_those_it_had() -> None:
+    kept, task, costs = _plan(1_000_000, 100)
+    assert extended(kept, task, costs, 100) == kept
+    assert extended(kept, task, costs, 0.1) == kept
+    longer = extended(kept, task, costs, 50_000)
+    assert longer.rungs[: len(kept.rungs)] == kept.rungs
+    sizes = [task.rows(rung) for rung in longer.rungs]
+    assert sizes[-1] == 1_000_000
+    assert all(ETA - 0.01 < more / fewer <= ETA**2 for fewer, more in pairwise(sizes))
 
 
 def test_few_rows_are_seen_more_often_than_many() -> None:

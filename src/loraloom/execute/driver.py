@@ -142,7 +142,7 @@ class Driver:
     def _start_packs(self) -> bool:
         """Fills the room that there is; returns whether anything is under way."""
         while not self._stop.asked() and not self._hopeless and self._executor.room() and (pack := self._next_pack()):
-            self._executor.start([self._begin(proposal) for proposal in pack])
+            self._executor.start([self._begin(proposal, len(pack)) for proposal in pack])
         return bool(self._under_way)
 
     @property
@@ -160,7 +160,7 @@ class Driver:
             return []
         pack, key = [first], pack_key(first.configuration)
         source = self._place.source(first.configuration.backbone)
-        size = self._executor.pack_size(source, first.configuration)
+        size = self._planner.in_time(self._executor.pack_size(source, first.configuration), first.configuration)
         while len(pack) < size and (more := self._proposals.next()) is not None:
             if pack_key(more.configuration) != key:
                 self._waiting = more
@@ -168,10 +168,12 @@ class Driver:
             pack.append(more)
         return pack
 
-    def _begin(self, proposal: Proposal) -> Job:
+    def _begin(self, proposal: Proposal, together: int = 1) -> Job:
+        """The job of a trial that is trained with others, `together` of them in all."""
         parameters = self._place.parameters(proposal.configuration).trainable
         rows = self._place.rows(proposal.configuration)
         self._planner.write_what_changed()
+        folder = self._run.trial_folder_to_begin(proposal.number)  # what is damaged in it is gone before it is read
         self._watcher.trial_started(proposal, parameters)
         self._under_way[proposal.number] = proposal
         self._attempts[proposal.number] += 1
@@ -181,9 +183,9 @@ class Driver:
             configuration=proposal.configuration,
             source=self._place.source(proposal.configuration.backbone),
             rows=rows,
-            folder=self._run.trial_folder_to_begin(proposal.number),
+            folder=folder,
             expected_parameters=parameters,
-            deadline=self._planner.job_deadline(len(rows.validation), proposal.configuration),
+            deadline=self._planner.job_deadline(together * len(rows.validation), proposal.configuration),
         )
 
     def _hear(self, job: Job, evaluation: Evaluation) -> bool:
@@ -192,6 +194,8 @@ class Driver:
         if not self._ledger.prunes:
             return True
         values = reported(read_metrics(job.folder), self._run.recipe.search.metric)
+        if not values:
+            return True  # a disk that is shared may show the file later
         number = max(values)  # the engine has written this one already
         return self._ledger.report(job.number, number, values[number])
 
@@ -205,13 +209,14 @@ class Driver:
                 self._watcher.note(f"trial {job.number} is begun again, alone: {failure}")
                 self._alone.append(proposal)
             else:
-                self._end(proposal, job, outcome or self._recorder.lost(job, str(finished.lost)))
+                lost = str(finished.lost)
+                self._end(proposal, job, outcome or self._recorder.lost(job, lost), len(finished.jobs))
 
-    def _end(self, proposal: Proposal, job: Job, outcome: Outcome) -> None:
+    def _end(self, proposal: Proposal, job: Job, outcome: Outcome, together: int) -> None:
         if outcome.state == "stopped":
             self._stopped.append(proposal)
             return
-        seconds = time.monotonic() - self._began.pop(job.number)
+        seconds = (time.monotonic() - self._began.pop(job.number)) / together  # its share, as its timings are
         self._planner.note(job, outcome, self._recorder.epochs(job), seconds)
         record = self._recorder.write(proposal, job, outcome)
         self._failed = self._failed + 1 if record.state == "failed" else 0

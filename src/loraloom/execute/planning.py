@@ -21,7 +21,7 @@ from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Key, Measured, key_of, measured
 from loraloom.search.outlook import Outlook, look_ahead
 from loraloom.search.pace import Pace
-from loraloom.search.plan import FINALISTS, Plan, Task, make_plan
+from loraloom.search.plan import Plan, Task, extended, make_plan
 from loraloom.search.proposals import Proposals
 from loraloom.study.record import read_metrics
 from loraloom.study.run import PLAN
@@ -82,22 +82,10 @@ class Planner:
         if "rungs" in kept:
             epochs = None if kept.get("epochs") is None else {tuple(key): passes for key, passes in kept["epochs"]}
             rungs, leading_rung = tuple(kept["rungs"]), kept.get("leading_rung", 0)
-            pace.plan = self._extended(Plan(rungs, kept["finalists"], kept["seeds"], epochs, leading_rung))
+            before = Plan(rungs, kept["finalists"], kept["seeds"], epochs, leading_rung)
+            pace.plan = extended(before, pace.task, pace.costs, self._clock.training_seconds_left, pace.slots)
         else:
             pace.plan = make_plan(pace.task, pace.costs, self._clock.training_seconds_left, pace.slots)
-
-    def _extended(self, kept: Plan) -> Plan:
-        """The plan of a run that goes on, with a rung above where there is time for more rows than it had."""
-        pace = self.pace
-        assert pace.task is not None
-        try:
-            new = make_plan(pace.task, pace.costs, self._clock.training_seconds_left, pace.slots)
-        except BudgetError:
-            return kept
-        if pace.task.rows(new.top) <= pace.task.rows(kept.top):
-            return kept
-        finalists = new.finalists or kept.finalists or FINALISTS
-        return Plan((*kept.rungs, new.top), finalists, new.seeds, new.epochs or kept.epochs, kept.leading_rung)
 
     @property
     def _training_rows(self) -> int:
@@ -164,8 +152,14 @@ class Planner:
         self._rehearsed[model] = rehearse(job.folder, texts[:REHEARSAL_TEXTS])
         self._keep_time_for_the_end()
 
+    def in_time(self, trials: int, configuration: Configuration) -> int:
+        """How many of `trials` such would end in time if they were trained together, which takes the sum of theirs."""
+        left = self._clock.training_seconds_left
+        each = self.pace.seconds(configuration, configuration.data.max_train_samples)
+        return trials if left is None or each <= 0 else max(1, min(trials, int(left // each)))
+
     def job_deadline(self, eval_rows: int, configuration: Configuration) -> float | None:
-        """The monotonic time at which a trial must have taken its last step: what is left is for its evaluation."""
+        """The monotonic time at which a trial must have taken its last step: what is left is for `eval_rows`."""
         end = self._clock.training_end
         if end is None or not self.pace.costs.known:
             return end

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from loraloom.errors import BudgetError
 from loraloom.recipe import Configuration, Recipe
 from loraloom.search.costs import Costs, Key, key_of
-from loraloom.search.ladder import ladder
+from loraloom.search.ladder import ETA, ladder
 
 FINALISTS = 3
 FINALS_SHARE = 0.6
@@ -215,6 +215,19 @@ def _leading_rung(plan: Plan, task: Task, costs: Costs, seconds: float) -> int:
         return sum(costs.seconds(one, rows, validated) + costs.prefix_seconds(one, rows, validated) for one in planned)
 
     return max((number for number, rung in enumerate(plan.rungs[:-1]) if taken(rung) <= seconds), default=0)
+
+
+def extended(kept: Plan, task: Task, costs: Costs, seconds: float | None, slots: int = 1) -> Plan:
+    """The plan of a run that goes on, with rungs above where there is time for more rows than it had."""
+    try:
+        new = make_plan(task, costs, seconds, slots)
+    except BudgetError:
+        return kept
+    if task.rows(new.top) <= task.rows(kept.top):
+        return kept
+    between = (rung for rung in new.rungs[:-1] if task.rows(rung) >= ETA * task.rows(kept.top))
+    finalists = new.finalists or kept.finalists or FINALISTS
+    return Plan((*kept.rungs, *between, new.top), finalists, new.seeds, new.epochs or kept.epochs, kept.leading_rung)
 
 
 def fitted(plan: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
