@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from loraloom.recipe import read_recipe
+from loraloom.search import restoring
 from loraloom.search.proposals import distribution, ledger_params, make_sampler
 from loraloom.search.restoring import open_ledger
 from loraloom.study.durable import write_manifest
@@ -68,6 +69,20 @@ def test_another_value_in_the_ledger_is_found_and_put_right(run: Run) -> None:
     assert ledger.entries() == whole
     assert ledger.trials()[0].value == value
     assert (run.path / "study.db.damaged").exists()
+
+
+def test_a_kill_while_a_ledger_is_written_anew_leaves_the_old_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(sqlite3.connect(run.path / "study.db")) as connection, connection:
+        connection.execute("UPDATE trial_values SET value = value + 0.001")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(restoring, "write_trials", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_ledger(run, _silent)
+    assert _states(open_ledger(run, _silent)) == ["complete", "rejected", "running"]
 
 
 @pytest.mark.parametrize("content", [b"", b"no database, but long enough to be taken for one" * 40])

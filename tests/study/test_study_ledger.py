@@ -95,6 +95,14 @@ def test_a_report_below_the_others_ends_a_trial_early(tmp_path: Path) -> None:
     assert not ledger.report(1, 1, 0.1)
 
 
+def test_a_trial_that_is_begun_anew_may_report_another_value(tmp_path: Path) -> None:
+    ledger = _open(tmp_path, optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=0))
+    _ask(ledger, 2)
+    ledger.report(0, 1, 0.9)
+    ledger.report(0, 1, 0.8)
+    assert ledger.trials()[0].intermediate_values == {1: 0.8}
+
+
 def test_a_ledger_opened_again_holds_what_it_held(tmp_path: Path) -> None:
     ledger = _open(tmp_path)
     for r in (2, 4, 8):

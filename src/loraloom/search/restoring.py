@@ -8,6 +8,7 @@ are taken from the old ledger where it can be read: rejected ones as they are, e
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -53,8 +54,8 @@ def open_ledger(run: Run, say: Callable[[str], None]) -> Ledger:
     if wrong is None:
         return ledger
     say(f"{wrong}; the ledger is written anew from the trial folders")
-    if existed:
-        path.replace(path.with_name(f"{LEDGER}.damaged"))
+    if existed:  # it stays in its place until the new one takes it: rejected entries are nowhere else
+        shutil.copyfile(path, path.with_name(f"{LEDGER}.damaged"))
         path.with_name(f"{LEDGER}-journal").unlink(missing_ok=True)
     write_trials(path, _trials(run.recipe, found, old))
     ledger = _open(run)

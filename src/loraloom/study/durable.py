@@ -27,9 +27,8 @@ _FULL_DISK = "No space left on device", "os error 28", "inline_container", "iost
 @contextmanager
 def replacing(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
     """A file, of text unless it is `binary`, that takes `path`'s place when the block ends without an error."""
+    refuse_place(path)
     temporary = path.absolute().with_name(f".{path.absolute().name}{_NEW}")
-    if path.is_dir() or not temporary.parent.is_dir():
-        raise RunError(f"{path}: {'is a folder' if path.is_dir() else 'there is no such folder to write into'}")
     try:
         with temporary.open("wb") if binary else temporary.open("w", encoding="utf-8", newline="") as file:
             yield file
@@ -40,6 +39,16 @@ def replacing(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(temporary.parent)
+
+
+def refuse_place(path: Path) -> None:
+    """Refuses to write a file where there is a folder, or none to write into: before the work, not after it.
+
+    Raises:
+        RunError: as it says.
+    """
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise RunError(f"{path}: {'is a folder' if path.is_dir() else 'there is no such folder to write into'}")
 
 
 def disk_is_full(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from loraloom.study.record import Evaluation, Score, TrialRecord
 
 Metric = Literal["accuracy", "macro_f1"]
 LEADERBOARD = "leaderboard.csv"
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @dataclass(frozen=True, slots=True)

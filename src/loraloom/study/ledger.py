@@ -161,8 +161,9 @@ class Ledger:
             return True
         with self._explained():
             storage, trial_id = self._study._storage, self._id(number)
-            if step not in storage.get_trial(trial_id).intermediate_values:
-                storage.set_trial_intermediate_value(trial_id, step, value)  # a trial begun again gives the same
+            # A trial that goes on gives the same again; one that another machine begins anew may give another.
+            if storage.get_trial(trial_id).intermediate_values.get(step) != value:
+                storage.set_trial_intermediate_value(trial_id, step, value)
             return goes_on(self._study, storage.get_trial(trial_id), step)
 
     def replay(self, number: int, step: int) -> None:
