@@ -138,7 +138,7 @@ def test_a_circle_of_conditions_is_refused_by_its_way_round(tmp_path: Path) -> N
     text = (
         "lora:\n  r: {values: [2, 4], when: {train.optim: muon}}\n"
         "train:\n  optim: {values: [adam, muon], when: {lora.bias: none}}\n"
-        "  seed: [1, 2]\n"
+        "  warmup_steps: [0, 10]\n"
     )
     (problem,) = _problems(tmp_path, text, "lora.bias={values: [none, all], when: {lora.r: 4}}")
     assert "depends on itself: " in problem

@@ -162,6 +162,10 @@ def test_a_field_that_fixes_the_data_can_not_vary(tmp_path: Path, field: str) ->
     assert "can't vary within a search; give one value" in _problem(tmp_path, f"data:\n  {field}\n")
 
 
+def test_a_seed_can_not_vary_and_what_repeats_seeds_is_named(tmp_path: Path) -> None:
+    assert "; search.seeds has each" in _problem(tmp_path, "train:\n  seed: [1, 2]\n")
+
+
 def test_two_sources_of_data_are_refused(tmp_path: Path) -> None:
     problem = _problem(tmp_path, "data:\n  dataset: demo\n  train_file: a.csv\n")
     assert problem.startswith("recipe.yaml:3: data.train_file: 'a.csv' stands beside data.dataset")

@@ -219,7 +219,7 @@ SECTIONS: dict[str, type[Section]] = {
     "train": Train,
 }
 """The sections of a configuration: those whose fields may be axes."""
-NOT_AXES = {f"data.{name}" for name in Data.model_fields if name != "max_length"} | {"backbone.revision"}
+NOT_AXES = {f"data.{name}" for name in Data.model_fields if name != "max_length"} | {"backbone.revision", "train.seed"}
 LIST_FIELDS = {"data.text_column", "lora.target_modules", "lora.layers_to_transform"}
 """Fields of which one value may be a list."""
 LIST_WORDS = "all-linear", "top-half"

@@ -238,7 +238,8 @@ def _section(source: Source, section: str, values: dict[str, Any], axes: dict[st
         if candidates_of(name, value) is None or leaf not in SECTIONS[section].model_fields:
             single[leaf] = value
         elif name in NOT_AXES:
-            source.refuse((section, leaf), value, "can't vary within a search; give one value")
+            instead = "; search.seeds has each configuration trained with several" if name == "train.seed" else ""
+            source.refuse((section, leaf), value, f"can't vary within a search; give one value{instead}")
         elif (axis := read_axis(source, section, leaf, value)) is not None:
             single[leaf] = base_of(section, leaf, value)
             axes[name] = axis
