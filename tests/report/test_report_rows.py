@@ -51,6 +51,18 @@ def test_a_row_s_recipe_is_its_configuration_and_its_best_trial_s_seed(tmp_path:
     assert again.engine == "trainer"
 
 
+def test_a_row_s_recipe_has_the_passes_that_a_clock_gave_it(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [1, 8]}, train={}, search={"epochs": "clock", "sampler": "auto"})
+    record = make_record(recipe, 0, {"lora.r": 8}, 0.9)
+    train = record.configuration.train.model_copy(update={"num_train_epochs": 2.55})
+    record = record.model_copy(update={"configuration": record.configuration.model_copy(update={"train": train})})
+    found = findings(read_run(write_run(tmp_path / "run", recipe, [record])))
+    path = tmp_path / "again.yaml"
+    path.write_text(found.details[0].recipe, encoding="utf-8")
+    again = read_recipe(path).configuration({})
+    assert again == record.configuration
+
+
 def test_a_row_on_fewer_rows_says_so_in_its_recipe(tmp_path: Path) -> None:
     recipe = make_recipe(lora={"r": [1, 8]}, train={})
     records = [

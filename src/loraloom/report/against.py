@@ -15,7 +15,7 @@ from pathlib import Path
 from loraloom.errors import RunError, resume_command
 from loraloom.metrics import Interval, mcnemar, paired_bootstrap, wilson_interval
 from loraloom.report.leaderboard import field, leaderboard
-from loraloom.report.points import spread
+from loraloom.report.points import decimals, spread
 from loraloom.report.reading import Best, Prediction, Run, read_run
 from loraloom.report.wording import duration, p_value, plural, value
 
@@ -212,9 +212,10 @@ def _verdict(
     else:
         low, high = interval if difference > 0 else (-interval[1], -interval[0])
         figures = f"95 % {spread((low, high))}, {counts}"
+    ahead = f"{100 * abs(difference):.{decimals(interval)}f} points"
     if p < LEVEL:
-        return f"{better} is better than {worse} by {100 * abs(difference):.1f} points ({figures})."
-    level = "They are level" if difference == 0 else f"{better} is {100 * abs(difference):.1f} points ahead of {worse}"
+        return f"{better} is better than {worse} by {ahead} ({figures})."
+    level = "They are level" if difference == 0 else f"{better} is {ahead} ahead of {worse}"
     strict = (
         " The interval leaves out 0, but the exact test, which is the stricter, is not convinced." if low > 0 else ""
     )

@@ -28,7 +28,7 @@ class Row:
     `interval` is of the accuracy: Wilson's over the rows where one seed is complete, Student's t over the
     seeds where there are more. `noise_floor` is the lower end of both: what lies above it can't be told from
     this row. `rank` and `metric` are None where no seed is complete. `written` are the values as a recipe has
-    them, and `seed` is that of the best trial, or else of the first.
+    them, and `seed` and `epochs` are those of the best trial, or else of the first.
     """
 
     rank: int | None
@@ -39,6 +39,7 @@ class Row:
     numbers: tuple[int, ...]
     best_number: int | None
     seed: int
+    epochs: float
     seeds: int
     trainable: int
     metric: float | None
@@ -169,6 +170,7 @@ def _row(group: list[TrialRecord], axes: Sequence[str], metric: str, winner: int
         numbers=tuple(record.number for record in group),
         best_number=best.number if best else None,
         seed=(best or first).seed,
+        epochs=(best or first).configuration.train.num_train_epochs,
         seeds=len(complete),
         trainable=first.counts.trainable,
         metric=fmean(_metric(record, metric) for record in complete) if complete else None,

@@ -19,27 +19,31 @@ from loraloom.recipe.fields import SECTIONS, Budget
 from loraloom.report.leaderboard import Leaderboard, Row
 from loraloom.report.reading import Run
 
-SEED = "train.seed"
+EPOCHS, SEED = "train.num_train_epochs", "train.seed"
 _ESCAPED = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
 """What YAML refuses or folds, or what would not be seen: within a quoted text each has an escape."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowRecipes:
-    """`base` has what does not vary: fields by section, `engine` by itself. A row's values go to `names` (dotted)."""
+    """`base` has what does not vary: fields by section, `engine` by itself. A row's values go to `names` (dotted).
+
+    The passes are among them where a clock chose them, and no axis has them.
+    """
 
     base: Mapping[str, Any]
     names: tuple[str, ...]
 
     def values(self, row: Row) -> tuple[Any, ...]:
-        return (*row.written, row.seed)
+        return (*row.written, *((row.epochs,) if len(self.names) > len(row.written) + 1 else ()), row.seed)
 
     def text(self, row: Row) -> str:
         return recipe_text(self.base, self.names, self.values(row))
 
 
 def row_recipes(run: Run, board: Leaderboard) -> RowRecipes:
-    names = (*board.axes, SEED)
+    by_the_clock = run.recipe.search.epochs == "clock" and EPOCHS not in board.axes
+    names = (*board.axes, *((EPOCHS,) if by_the_clock else ()), SEED)
     whole = run.recipe.model_dump(mode="json")
     base: dict[str, Any] = {}
     models: dict[str, type[BaseModel]] = {**SECTIONS, "budget": Budget}

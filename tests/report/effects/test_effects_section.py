@@ -70,6 +70,8 @@ def test_one_open_comparison_leaves_an_axis_open() -> None:
     assert verdict_on([effect("few"), effect("few")]) == "few"
     assert verdict_on([effect("confounded"), effect("few")]) == "confounded"
     assert "not enough trials to tell (−0.1 pp" in sentence_on("lora.r", [effect("open")])
+    untested = effect("few", None, None, title="above 1")
+    assert sentence_on("lora.r", [effect("none"), untested]).startswith("lora.r above 1: not enough trials (24")
 
 
 def test_what_can_not_be_told_apart_is_named() -> None:

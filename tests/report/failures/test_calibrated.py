@@ -93,3 +93,8 @@ def test_the_area_lies_between_the_least_and_that_of_chance() -> None:
 def test_a_winner_that_is_right_everywhere_needs_no_threshold() -> None:
     right = judged_rows([True] * 40)
     assert "no threshold adds to that" in selective(right, right).verdict
+
+
+def test_where_no_threshold_reaches_a_target_that_is_said() -> None:
+    hard = judged_rows([True, False] * 40)
+    assert "does not bring that to 95 %." in selective(hard, hard).verdict

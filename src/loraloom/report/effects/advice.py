@@ -18,6 +18,7 @@ from loraloom.report.effects.analysis import MARGIN, Analysis
 from loraloom.report.points import size
 from loraloom.report.reading import Run
 from loraloom.report.wording import clean, duration
+from loraloom.study.record import TrialRecord
 
 TOO_MANY = 20
 """Times the configurations that there are: more than these are not asked for."""
@@ -57,7 +58,10 @@ def advice(run: Run, analysis: Analysis) -> Advice | None:
     else:
         trials, sets = number, ["search.sampler=random", f"search.n_trials={number}", "search.seeds=1"]
         what = f"{number:,} configurations"
-    took = _seconds(run)
+    longest = _longest(run)
+    took = fmean(record.timings.seconds for record in longest if record.timings) if longest else None
+    if longest and run.recipe.search.epochs == "clock":  # there is no clock in what is advised: as many as here
+        sets += ["search.epochs=recipe", f"train.num_train_epochs={longest[0].configuration.train.num_train_epochs:g}"]
     time = f" That is about {duration(trials * took)} of training here." if took else ""
     return Advice(
         f"{what} would do {why}.{time}", _command(run, [*sets, "search.pruner=none", "budget.max_seconds=null"])
@@ -72,13 +76,10 @@ def _points(recipe: Recipe) -> int | None:
     return counted if counted < _MOST_COUNTED else None
 
 
-def _seconds(run: Run) -> float | None:
-    """What a trial took on the most rows."""
+def _longest(run: Run) -> list[TrialRecord]:
+    """The complete trials on the most rows, as far as they were timed."""
     rows = max((record.train_rows or 0 for record in run.records), default=0)
-    took = [
-        r.timings.seconds for r in run.records if r.timings and (r.train_rows or 0) == rows and r.state == "complete"
-    ]
-    return fmean(took) if took else None
+    return [r for r in run.records if r.timings and (r.train_rows or 0) == rows and r.state == "complete"]
 
 
 def _command(run: Run, sets: list[str]) -> str:

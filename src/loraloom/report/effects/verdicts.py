@@ -32,7 +32,9 @@ def verdict_on(effects: Sequence[Effect]) -> Verdict:
 def sentence_on(axis: str, effects: Sequence[Effect]) -> str:
     """The comparisons that decide the verdict on an axis, the surest first."""
     verdict = verdict_on(effects)
-    deciding = sorted((each for each in effects if each.verdict == verdict), key=_surest_first)
+    # Where some find none, and no other could be tested, the axis is open and no comparison is.
+    of_verdict = [each for each in effects if each.verdict == verdict] or [e for e in effects if e.verdict != "none"]
+    deciding = sorted(of_verdict, key=_surest_first)
     if verdict == "effect":
         named = [f"{each.title} {in_words(each)}" for each in deciding[:MOST_NAMED]]
         return f"{axis} {'; '.join(named)}."

@@ -45,8 +45,9 @@ class Failures:
 
     @property
     def lowest(self) -> ClassLine | None:
-        """The class with the least F1, where any has one."""
-        return min((each for each in self.classes if each.f1 is not None), key=lambda each: each.f1 or 0, default=None)
+        """The class with the least F1, of those that have one and rows."""
+        scored = (each for each in self.classes if each.f1 is not None and each.rows)
+        return min(scored, key=lambda each: each.f1 or 0, default=None)
 
     @property
     def wrong_labels(self) -> int:

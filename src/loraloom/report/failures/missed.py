@@ -32,7 +32,7 @@ class Missed:
     """`count` of `rows` validation rows are wrong in all `trials`, whose number is `read` of `of` complete ones.
 
     `expected` is how many would be if each trial erred as often as it does, but on rows of its own; `of_winner` is how
-    many rows the first of them gets wrong.
+    many rows the winner gets wrong, None where its predictions can't be read.
     """
 
     trials: tuple[int, ...]
@@ -40,7 +40,7 @@ class Missed:
     rows: int
     count: int
     expected: float
-    of_winner: int
+    of_winner: int | None
     worst: tuple[MissedRow, ...]
     verdict: str
 
@@ -63,7 +63,6 @@ def missed(kept: Kept, labels: Sequence[str]) -> Missed | None:
     of_given = shares[:, np.arange(true.size), true].astype(np.float64).mean(axis=0)
     all_wrong = np.flatnonzero(wrong.all(axis=0))
     order = all_wrong[np.argsort(of_given[all_wrong], kind="stable")]
-    winner = numbers.index(kept.winner.number) if kept.winner.number in numbers else 0
     worst = []
     for place in order[:MOST_ROWS].tolist():
         prediction, agreeing = Counter(said[:, place].tolist()).most_common(1)[0]
@@ -84,7 +83,7 @@ def missed(kept: Kept, labels: Sequence[str]) -> Missed | None:
         rows=int(shared.size),
         count=int(all_wrong.size),
         expected=float(shared.size * np.prod(wrong.mean(axis=1))),
-        of_winner=int(wrong[winner].sum()),
+        of_winner=int(wrong[numbers.index(kept.winner.number)].sum()) if kept.winner.number in numbers else None,
         worst=tuple(worst),
         verdict="",
     )
@@ -96,9 +95,11 @@ def _verdict(found: Missed) -> str:
     if not found.count:
         return f"No validation row is wrong in {trials}: each error can be avoided by some configuration."
     expected = "less than 0.1" if found.expected < 0.1 else f"about {found.expected:.1f}"
+    of_winner = ""
+    if found.of_winner is not None:
+        of_winner = f" That is {found.count:,} of the winner's {plural(found.of_winner, 'error')} there."
     return (
         f"{found.count:,} of {plural(found.rows, 'validation row')} {'is' if found.count == 1 else 'are'} wrong in "
-        f"{trials}; if each erred on rows of its own, {expected} would be. That is {found.count:,} of the winner's "
-        f"{plural(found.of_winner, 'error')} there: another configuration of this search does not mend those, other "
-        "labels or another model may."
+        f"{trials}; if each erred on rows of its own, {expected} would be.{of_winner} Another configuration of this "
+        "search does not mend those; other labels or another model may."
     )

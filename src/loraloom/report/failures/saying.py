@@ -10,7 +10,10 @@ FEWEST_ERRORS = 5
 def percent(share: float) -> str:
     """42 %, 3.1 %, 99.7 %: two digits where the first are not all there is."""
     value = 100 * share
-    return f"{value:.0f} %" if 10 <= value <= 90 or value in (0, 100) else f"{value:.1f} %"
+    if 10 <= value <= 90 or value in (0, 100):
+        return f"{value:.0f} %"
+    text = f"{value:.1f} %"
+    return {"0.0 %": "<0.1 %", "100.0 %": ">99.9 %"}.get(text, text)
 
 
 def too_few(wrong: int, rows: int, split: str) -> str:

@@ -112,6 +112,12 @@ def _verdict(judged: Judged, validation: Judged | None, targets: tuple[Target, .
         )
     if not targets:
         whole = float(validation.right.mean())
+        if whole < TARGETS[-1]:
+            least = next(wanted for wanted in TARGETS if wanted > whole)
+            return (
+                f"Answering every row, it is right in {percent(whole)} of the validation rows; to leave out those that "
+                f"it is least sure of does not bring that to {100 * least:g} %."
+            )
         return (
             f"Answering every row, it is right in {percent(whole)} of the validation rows: no threshold adds to that."
         )

@@ -29,6 +29,8 @@ from loraloom.study.record import TrialRecord
 MOST_TRIALS = 60
 FEWEST_TRIALS = 6
 FEWEST_WRONG_ROWS = 10
+LEAST_ERROR = 1e-6
+"""A smaller standard error is rounding: the trials do not differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ def interaction(
         return "the model of right answers has no solution for these trials"
     coefficient, freedom = float(fitted.params[3]), len(answers) - 2
     error = math.sqrt(_variance(design, table, np.asarray(fitted.fittedvalues), 3))
+    if error < LEAST_ERROR:
+        return "the trials are right and wrong on the same rows, whatever their rank"
     reach_of = float(t.isf(0.025, freedom)) * error
     return RankSlope(
         odds_ratio=math.exp(coefficient),
