@@ -89,6 +89,14 @@ def test_a_test_split_without_labels_is_not_used_and_said(monkeypatch: pytest.Mo
     assert len(data.test) == 6
 
 
+def test_labels_that_are_kept_secret_may_be_plain_numbers_or_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for secret in (-1, None):
+        texts = [text for text, _ in rows(10, start=100)]
+        test = Dataset.from_dict({"text": texts, "label": [secret] * 10})
+        Hub(monkeypatch, {"train": _dataset(60), "test": test})
+        assert "split_unused" in {finding.kind for finding in load(dataset="news").findings}
+
+
 def test_without_network_and_cache_another_source_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     Hub(monkeypatch, {}, sha=None)
     message = _refusal("owner/news")

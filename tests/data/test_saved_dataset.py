@@ -9,6 +9,7 @@ from typing import Any
 import datasets as untyped
 import pytest
 
+from loraloom.data.labels import named
 from loraloom.data.tables import read_table
 from loraloom.errors import DataError
 
@@ -27,6 +28,13 @@ def test_columns_and_class_names_are_read(saved: Path) -> None:
     table = read_table(str(saved))
     assert (table.cells("text"), table.cells("label")) == (["one", "two"], [1, 0])
     assert table.class_names == {"label": ("a", "b")}
+
+
+def test_a_label_that_is_no_class_of_the_file_s_own_is_refused() -> None:
+    assert named(["0", "1"], ("a", "b")) == ["a", "b"]
+    for code in ("2", "-1", "Sports"):
+        with pytest.raises(DataError, match=f"label '{code}' is not one of the 2 classes"):
+            named(["0", code], ("a", "b"))
 
 
 @pytest.mark.parametrize("name", ["extra.pkl", "loader.py", "data.bin", "noname"])

@@ -28,10 +28,10 @@ def ask_rows() -> dict[str, Any]:
 
 
 def _named_rows(answer: str) -> dict[str, Any]:
-    from loraloom.data.opening import format_of, kind_and_compression
+    from loraloom.data.opening import format_of, names_a_file
 
     path = Path(answer).expanduser()
-    if path.exists() or kind_and_compression(path)[0]:
+    if names_a_file(path):
         format_of(path)
         return {"train_file": str(path)}
     return {"dataset": answer}

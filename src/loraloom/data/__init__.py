@@ -8,7 +8,7 @@ from loraloom.data.columns import text_of
 from loraloom.data.encoding import Encoded, default_cache, encode, truncation_finding
 from loraloom.data.labels import read_labelled
 from loraloom.data.loading import load_data
-from loraloom.data.text_data import Finding, Split, TextData
+from loraloom.data.text_data import Finding, Split, TextData, printable
 
 __all__ = [
     "Encoded",
@@ -18,6 +18,7 @@ __all__ = [
     "default_cache",
     "encode",
     "load_data",
+    "printable",
     "read_labelled",
     "text_of",
     "truncation_finding",

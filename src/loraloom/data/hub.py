@@ -14,6 +14,7 @@ from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
+from loraloom.data.columns import LABEL_NAMES
 from loraloom.data.tables import Source, Table, dataset_table, read_table
 from loraloom.data.text_data import Finding
 from loraloom.errors import DataError, MissingExtraError
@@ -75,8 +76,9 @@ def _hub(dataset: str) -> Source:
 
 
 def _unlabelled(table: Table) -> bool:
-    """Whether all classes are -1, as in test sets whose labels are kept secret."""
-    return any(set(table.cells(column)) == {-1} for column in table.class_names)
+    """Whether all labels are -1 or missing, as in test sets whose labels are kept secret."""
+    labels = (name for name in table.columns if name in table.class_names or name.strip().lower() in LABEL_NAMES)
+    return any(set(table.cells(name)) <= {-1, None} for name in labels)
 
 
 def _commit(path: str) -> tuple[str | None, dict[str, str]]:

@@ -110,12 +110,23 @@ def labels_of(codes: Sequence[str], class_names: Sequence[str] | None) -> Labels
     kinds = ordered(codes)
     if class_names is None:
         return Labels(kinds, kinds)
-    return Labels(tuple(class_names[int(code)] for code in kinds), kinds)
+    return Labels(tuple(named(kinds, class_names)), kinds)
 
 
-def named(codes: list[str], class_names: Sequence[str] | None) -> list[str]:
-    """The names of ClassLabel ids; codes of other columns as they are."""
-    return codes if class_names is None else [class_names[int(code)] for code in codes]
+def named(codes: Sequence[str], class_names: Sequence[str] | None) -> list[str]:
+    """The names of ClassLabel ids; codes of other columns as they are.
+
+    Raises:
+        DataError: a code is no id of the classes that the file declares, as where the declaration is out of date.
+    """
+    if class_names is None:
+        return list(codes)
+    ids = {str(number): name for number, name in enumerate(class_names)}
+    if (unknown := next((code for code in codes if code not in ids), None)) is not None:
+        raise DataError(
+            f"label {unknown!r} is not one of the {len(class_names)} classes that the file declares in its metadata"
+        )
+    return [ids[code] for code in codes]
 
 
 def names_of(table: Table, column: str, labels: Labels) -> list[str]:

@@ -69,6 +69,11 @@ def format_of(path: Path) -> Format:
     return Format(_KINDS[suffix], compression)
 
 
+def names_a_file(path: Path) -> bool:
+    """Whether a file or folder is meant, be it there or not: by a suffix of a kind, also of those that are refused."""
+    return path.exists() or kind_and_compression(path)[0] in {*_KINDS, *_PICKLES, *_UNSAFE}
+
+
 def kind_and_compression(path: Path) -> tuple[str, str]:
     """The suffixes in small letters, '' where there is none: ('.csv', '.gz') of rows.CSV.gz."""
     suffixes = [suffix.lower() for suffix in path.suffixes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 EXAMPLE_CHARACTERS = 120
 MAX_EXAMPLES = 3
+_OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,14 @@ class TextData:
 
 
 def shorten(text: str) -> str:
-    """One line of at most 120 characters, for people."""
-    line = " ".join(text[: 4 * EXAMPLE_CHARACTERS].split())
+    """One printable line of at most 120 characters, for people."""
+    line = printable(" ".join(text[: 4 * EXAMPLE_CHARACTERS].split()))
     return line if len(line) <= EXAMPLE_CHARACTERS else line[: EXAMPLE_CHARACTERS - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """`text` with U+FFFD for what a terminal obeys: ESC and its like, and what turns the direction of writing."""
+    return _OBEYED.sub("\ufffd", text)
 
 
 def examples_of(texts: Sequence[str], rows: Sequence[int] | None = None) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from loraloom.data import printable
 from loraloom.use.export import Exported
 from loraloom.use.export.card import size
 from loraloom.use.submit import Submitted
@@ -39,7 +40,7 @@ def print_submission(console: Console, result: Submitted, *, checked: bool) -> N
         table.add_column(name, justify="left" if name in ("label", "class") else "right")
     for one in result.classes:
         before = "–" if one.training_share is None else f"{one.training_share:.1%}"
-        cells = [escape(one.label), *([escape(one.name or "")] if named else [])]
+        cells = [escape(printable(one.label)), *([escape(printable(one.name or ""))] if named else [])]
         table.add_row(*cells, f"{one.rows:,}", f"{one.share:.1%}", before)
     console.print(table)
     console.print(result.verdict, highlight=False, markup=False, soft_wrap=True)

@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from loraloom.data import Finding
+from loraloom.data import Finding, printable
 from loraloom.errors import resume_command
 from loraloom.recipe import Recipe
 from loraloom.search.outlook import Outlook
@@ -61,7 +61,7 @@ class Terminal(Watcher):
         self._plan = plan
         train, validation, test = plan.rows
         self._say(f"data    {escape(plan.data)}: {train:,} training, {validation:,} validation, {test:,} test rows")
-        self._say(f"labels  {escape(', '.join(plan.labels[:8]))}{' …' if len(plan.labels) > 8 else ''}")
+        self._say(f"labels  {escape(printable(', '.join(plan.labels[:8])))}{' …' if len(plan.labels) > 8 else ''}")
         for sentence in plan.dropped[:5]:
             self._say(f"[yellow]![/yellow] dropped {escape(sentence)}")
         if len(plan.dropped) > 5:

@@ -9,14 +9,14 @@ from shlex import quote
 from rich.console import Console
 from rich.markup import escape
 
-from loraloom.data import Finding, TextData
+from loraloom.data import Finding, TextData, printable
 from loraloom.terminal.wording import finding_lines
 
 
 def print_data(console: Console, data: TextData) -> None:
     """How many rows of which classes there are, and what a check warns of."""
     rows = len(data.train) + len(data.validation) + len(data.test)
-    labels = ", ".join(data.labels[:8]) + (" …" if len(data.labels) > 8 else "")
+    labels = printable(", ".join(data.labels[:8])) + (" …" if len(data.labels) > 8 else "")
     console.print(
         f"{rows:,} rows of {len(data.labels)} classes: {labels}", highlight=False, markup=False, soft_wrap=True
     )

@@ -6,7 +6,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from loraloom.data import printable
 from loraloom.use.evaluate import Evaluated
+
+MOST_CLASSES = 10
+"""Of more, the confusion is too wide to be read."""
 
 
 def print_evaluation(console: Console, result: Evaluated) -> None:
@@ -20,10 +24,15 @@ def print_evaluation(console: Console, result: Evaluated) -> None:
         highlight=False,
     )
     table = Table(box=None, header_style="bold", pad_edge=False)
-    names = [escape(name) for name in result.labels]
-    for name in ("true label", "rows", "precision", "recall", "F1", *(f"→ {name}" for name in names)):
+    names = [escape(printable(name)) for name in result.labels]
+    confused = names if len(names) <= MOST_CLASSES else []
+    for name in ("true label", "rows", "precision", "recall", "F1", *(f"→ {name}" for name in confused)):
         table.add_column(name, justify="left" if name == "true label" else "right")
     for index, one in enumerate(scores.classes):
         figures = [f"{x:.3f}" if x is not None else "–" for x in (one.precision, one.recall, one.f1)]
-        table.add_row(names[index], f"{one.support:,}", *figures, *map(str, scores.confusion[index]))
+        table.add_row(
+            names[index], f"{one.support:,}", *figures, *(map(str, scores.confusion[index]) if confused else ())
+        )
     console.print(table)
+    if not confused:
+        console.print(f"What {len(names)} classes are taken for is in --json.", highlight=False)

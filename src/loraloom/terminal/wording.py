@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from loraloom.data import Finding
+from loraloom.data import Finding, printable
 from loraloom.recipe import Configuration, Recipe
 from loraloom.study.record import Score
 
@@ -53,7 +53,10 @@ def finding_lines(finding: Finding) -> list[str]:
     warning = finding.severity == "warning"
     mark = "[yellow]![/yellow]" if warning else "·"
     examples = finding.examples if warning else ()
-    return [f"{mark} {escape(finding.sentence)}", *(f"    [dim]{escape(example)}[/dim]" for example in examples)]
+    return [
+        f"{mark} {escape(printable(finding.sentence))}",
+        *(f"    [dim]{escape(example)}[/dim]" for example in examples),
+    ]
 
 
 def counted(number: int, what: str) -> str:

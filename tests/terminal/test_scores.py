@@ -1,0 +1,32 @@
+"""An adapter's scores on a terminal of 80 columns, and what of a text gets there."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from loraloom import metrics
+from loraloom.data.text_data import printable, shorten
+from loraloom.terminal.scores import print_evaluation
+from loraloom.use.evaluate import Evaluated
+
+
+@pytest.mark.parametrize(("classes", "has_confusion"), [(4, True), (77, False)])
+def test_what_stands_of_each_class_can_be_read(classes: int, has_confusion: bool) -> None:
+    labels = np.arange(classes)
+    scores = metrics.score(labels, np.eye(classes))
+    out = io.StringIO()
+    names = tuple(f"c{number}" for number in range(classes))
+    print_evaluation(Console(file=out, width=80), Evaluated("best", "rows.csv", names, scores))
+    lines = out.getvalue().splitlines()
+    assert any(line.split()[:5] == ["c3", "1", "1.000", "1.000", "1.000"] for line in lines)
+    assert ("→ c3" in out.getvalue()) == has_confusion
+
+
+def test_a_text_commands_no_terminal() -> None:
+    assert printable("a\x1b]0;title\x07b") == "a\ufffd]0;title\ufffdb"
+    assert shorten("two\n lines \x1b[2J") == "two lines \ufffd[2J"
+    assert printable("née 👩\u200d🔧 \u3000") == "née 👩\u200d🔧 \u3000"
