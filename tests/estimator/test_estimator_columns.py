@@ -87,6 +87,7 @@ def test_classes_are_sorted_as_scikit_learn_sorts_them(y: Any, classes: list[Any
         ([0.5, 1.2, 0.7], "Unknown label type"),
         (["a", None], "Input y contains NaN"),
         ([1.0, float("nan")], "Input y contains NaN"),
+        (["a", float("nan"), "b"], "Input y contains NaN"),
         (pd.Series(["a", None, "b"]), "Input y contains NaN"),
         ([["a", "b"], ["b", "a"]], "1d array"),
     ],

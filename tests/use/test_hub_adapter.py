@@ -149,3 +149,5 @@ def test_commands_take_a_name_on_the_hub(best: Path, hub: Hub, tmp_path: Path, r
     predicted = json.loads(run("predict", NAME, "--text", TEXTS[0]))
     assert predicted["prediction"] == loraloom.load(best).predict(TEXTS[:1])[0]
     assert json.loads(run("evaluate", NAME, "--test_file", str(rows_file), "--json"))["adapter"] == NAME
+    run("export", NAME, "--format", "peft", "--out", str(tmp_path / "peft"), "--rows", str(rows_file))
+    assert (tmp_path / "peft" / "adapter_config.json").is_file()

@@ -9,6 +9,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +21,7 @@ import pytest
 from loraloom import cli
 from loraloom.calibration import at_temperature
 from loraloom.cli.running import TerminatedError
+from loraloom.data.rows import Record
 from loraloom.errors import AdapterError, DataError, RunError
 from loraloom.study.durable import write_manifest
 from loraloom.use import predict as predicting
@@ -324,6 +326,29 @@ def test_bad_lines_of_json_are_null_in_their_place(one: Ensemble, tmp_path: Path
     assert [row["prediction"] is None for row in rows] == [True, True, True, False]
     assert [row["probabilities"] is None for row in rows] == [True, True, True, False]
     assert [note.split(": ", 1)[1].split(" ")[1].strip(",:") for note in heard.notes] == ["1", "2", "3"]
+
+
+def test_a_first_row_without_a_text_is_a_bad_row_as_any_other_is(one: Ensemble, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"id": 1}\n{"id": 2, "text": "soup"}\n')
+    _, printed = run(one, source, None, on_error="skip", text_column=("text",))
+    assert [json.loads(line)["id"] for line in printed.splitlines()] == [2]
+    with pytest.raises(DataError, match="has no column 'text'"):
+        run(one, source, None, text_column=("text",))
+
+
+def test_rows_that_come_steadily_are_answered_before_the_window_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windowing, "WINDOW_SECONDS", 0.1)
+
+    def steadily() -> Iterator[Record]:
+        for number in range(1, 21):
+            yield Record(number, {"text": "soup"})
+            time.sleep(0.02)  # shorter than the patience between two rows
+
+    text = windowing.Text("-", ("text",), "stop")
+    found = list(windowing.windows(steadily(), text, lambda _: [], lambda _: None, patient=False))
+    assert sum(len(window.records) for window in found) == 20
+    assert len(found) > 1
 
 
 @pytest.mark.usefixtures("small_windows")

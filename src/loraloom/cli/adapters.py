@@ -45,9 +45,11 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score an adapter on a labelled file: accuracy with interval, macro-F1, per class, confusion, calibration."""
-    from loraloom.study.durable import write_text
+    from loraloom.study.durable import refuse_place, write_text
     from loraloom.use.evaluate import evaluate as run_evaluation
 
+    if out is not None:
+        refuse_place(out)
     result = run_evaluation(adapter, test_file, text_column=tuple(text_column) or None, label_column=label_column)
     values = result.as_json()
     if out is not None:

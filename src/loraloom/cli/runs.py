@@ -244,5 +244,5 @@ def dashboard(
 
     with make_dashboard(run, host, port) as server:
         typer.echo(f"{run} is shown, read-only, at {address(server)}; Ctrl-C ends it")
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt, TerminatedError):
             server.serve_forever()

@@ -5,6 +5,7 @@ No library of frames is imported: what a column can do is asked of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Set
 from typing import Any
 
@@ -102,6 +103,8 @@ def labels_of(y: Any) -> NDArray[Any]:
         raise ValueError("requires y to be passed, but the target y is None")
     if hasattr(y, "isna") and bool(np.any(y.isna())):
         raise ValueError("Input y contains NaN: a label is missing")
+    if isinstance(y, list | tuple) and any(isinstance(label, float) and math.isnan(label) for label in y):
+        raise ValueError("Input y contains NaN: a label is missing")  # NumPy writes 'nan' where others are texts
     given = column_or_1d(y, warn=True)
     labels: NDArray[Any] = check_array(given, ensure_2d=False, dtype=None, input_name="y")
     if labels.dtype.kind == "O" and any(label is None for label in labels):

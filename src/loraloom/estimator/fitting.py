@@ -7,6 +7,7 @@ state is a folder (`Kept`): the run's own where it was given one, else a tempora
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import tempfile
@@ -65,8 +66,14 @@ def fit(recipe: Recipe, rows: dict[str, Table], run_dir: Path | None, *, allow_l
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
-    weakref.finalize(kept, shutil.rmtree, place, ignore_errors=True)
+    weakref.finalize(kept, _remove, place, os.getpid())
     return replace(fitted, kept=kept)
+
+
+def _remove(place: Path, owner: int) -> None:
+    """Removes an adapter that is no longer used, not where a fork of the process that made it ends."""
+    if os.getpid() == owner:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _fit(recipe: Recipe, rows: dict[str, Table], out: Path, *, report: bool, allow_leak: bool, verbose: bool) -> Fitted:
@@ -109,7 +116,7 @@ def _interruptible(stop: Stop) -> Iterator[None]:
     """Ctrl-C asks the run to stop; where no trial is under way, or at the second time, it is raised at once."""
     own = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT)
-    if not own or before is signal.SIG_IGN:
+    if not own or before in (None, signal.SIG_IGN):  # None: a handler that is not Python's
         yield
         return
     signal.signal(signal.SIGINT, lambda *_: stop.ask(KeyboardInterrupt()))

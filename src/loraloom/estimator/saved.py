@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _TYPE = re.compile(r"[<>|=]?(U\d{1,6}|[iu][1248]|b1|f[248])|object")
+MOST_CHARACTERS = 16_000_000
+"""Of all classes, each as wide as the widest: an array of texts has them so."""
 _TRIAL_ONLY = ("metrics.jsonl", "validation.safetensors", "profile.json", "test_predictions.jsonl")
 """Files of a trial that using its adapter does not need; some hold texts of the rows."""
 
@@ -53,10 +55,11 @@ def save(folder: Path, target: Path, classes: NDArray[Any], parameters: dict[str
     """
     if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / CLASSES).is_file()):
         raise AdapterError(f"{target}: is not empty, and is no estimator that was saved before; choose another folder")
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in parameters.items()}
     about = {
         "format": FORMAT,
         "classes": {"dtype": "object" if classes.dtype.kind == "O" else classes.dtype.str, "values": classes.tolist()},
-        "parameters": {name: value for name, value in parameters.items() if _is_kept(name, value)},
+        "parameters": {name: value for name, value in plain.items() if _is_kept(name, value)},
     }
     with replacing_folder(target.absolute()) as new:
         shutil.copytree(folder, new, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST, *_TRIAL_ONLY))
@@ -74,7 +77,8 @@ def read(folder: Path, record: TrialRecord) -> tuple[NDArray[Any], dict[str, Any
         return np.array(record.labels), {}
     try:
         about = json.loads(read_verified(folder, CLASSES))
-        classes, parameters = _array(**about["classes"]), dict(about["parameters"])
+        classes = _array(**about["classes"], count=len(record.labels))
+        parameters = {name: value for name, value in dict(about["parameters"]).items() if _is_kept(name, value)}
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise AdapterError(f"{path}: can't be read: {error}") from None
     if about.get("format") != FORMAT or tuple(str(label) for label in classes) != record.labels:
@@ -82,12 +86,17 @@ def read(folder: Path, record: TrialRecord) -> tuple[NDArray[Any], dict[str, Any
     return classes, parameters
 
 
-def _array(dtype: str, values: list[Any]) -> NDArray[Any]:
+def _array(dtype: str, values: list[Any], count: int) -> NDArray[Any]:
+    """As wide as its texts are: a width that is only claimed could take all memory."""
     if _TYPE.fullmatch(dtype) is None:
         raise ValueError(f"{dtype!r} is no type of classes")
     if not isinstance(values, list) or not all(isinstance(value, str | int | float) for value in values):
         raise ValueError("a class is a text or a number")
-    return np.array(values, dtype=dtype)
+    if len(values) != count:
+        raise ValueError(f"it has {len(values)} classes, and the adapter {count}")
+    if "U" in dtype and count * max(len(str(value)) for value in values) > MOST_CHARACTERS:
+        raise ValueError("its classes are too long")
+    return np.array(values, dtype="U" if "U" in dtype else dtype)
 
 
 def _is_kept(name: str, value: Any) -> bool:

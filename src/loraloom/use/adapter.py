@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +24,8 @@ from loraloom.study.record import CARD, WEIGHTS, TrialRecord, read_record
 from loraloom.use import hub_adapter
 from loraloom.use.adapter_checks import check_files
 
+_TOKENIZING = Lock()
+"""Where a text is cut is a state of a tokenizer, which calls change: one thread at a time. It uses all cores itself."""
 WINDOW = 4096
 """Texts read ahead: within a window they are batched by length, and given back in order."""
 
@@ -111,7 +114,8 @@ class Classifier:
 
     def encoded(self, texts: Sequence[str]) -> Encoded:
         """Token ids of texts, cut as in training."""
-        return encode(self._tokenizer, texts, max_length=self.record.configuration.data.max_length, cache=None)
+        with _TOKENIZING:
+            return encode(self._tokenizer, texts, max_length=self.record.configuration.data.max_length, cache=None)
 
     def logits_of(self, encoded: Encoded) -> NDArray[np.float32]:
         """Logits (N, C) of what `encoded` gives.
@@ -119,12 +123,24 @@ class Classifier:
         Raises:
             AdapterError: a logit is not finite.
         """
+        refuse_empty([encoded])
         if not len(encoded):
             return np.zeros((0, len(self.labels)), dtype=np.float32)
         logits = self.forward.logits(encoded, len(self.labels))
         if not np.isfinite(logits).all():
             raise not_finite()
         return logits
+
+
+def refuse_empty(encoded: Sequence[Encoded]) -> None:
+    """Refuses texts of which a tokenizer makes no token: it adds none of its own, and drops all that is in them.
+
+    Raises:
+        AdapterError: there is one.
+    """
+    for one in encoded:
+        if len(one) and not (lengths := np.diff(one.offsets)).all():
+            raise AdapterError(f"text {int(lengths.argmin()) + 1} of {len(one)}: the tokenizer makes no token of it")
 
 
 def not_finite() -> AdapterError:

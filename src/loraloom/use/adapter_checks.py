@@ -17,13 +17,14 @@ from loraloom.errors import AdapterError
 from loraloom.recipe import Lora
 from loraloom.study.durable import MANIFEST
 from loraloom.study.record import CONFIG, RECORD, WEIGHTS
+from loraloom.use.hub_adapter import CLASSES
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MOST_JSON_BYTES = 16 * 1024 * 1024
 MOST_FILES = 10_000
-_READ_AS_JSON = (RECORD, MANIFEST, CONFIG)
+_READ_AS_JSON = (RECORD, MANIFEST, CONFIG, CLASSES)
 
 
 def check_files(folder: Path) -> None:

@@ -16,7 +16,7 @@ from loraloom import metrics
 from loraloom.calibration import Temperature, at_temperature
 from loraloom.data import Encoded
 from loraloom.errors import AdapterError
-from loraloom.use.adapter import Classifier, adapter_folder
+from loraloom.use.adapter import Classifier, adapter_folder, refuse_empty
 from loraloom.use.backbones import Backbones
 from loraloom.use.temperature import fitted_temperature
 
@@ -75,8 +75,9 @@ class Ensemble:
         """Each member's probabilities (K, N, C) of what `encoded` gives, at its temperature.
 
         Raises:
-            AdapterError: a logit is not finite.
+            AdapterError: a logit is not finite, or a text has no token.
         """
+        refuse_empty(encoded)
         rows = [encoded[cut] for cut in self._cut_of]
         logits = self._backbones.logits([member.classifier for member in self.members], rows)
         found = []

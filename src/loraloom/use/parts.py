@@ -10,6 +10,7 @@ takes its place in one step. One process has the folder: `flock` on a file in it
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -17,20 +18,17 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from loraloom.errors import RunError
-from loraloom.study.durable import MANIFEST, replacing, sha256, sync_folder, write_json
+from loraloom.study.durable import MANIFEST, refuse_place, replacing, sha256, sync_folder, write_json
 from loraloom.use.writing import Output
 
 SECONDS, BYTES = 5.0, 32_000_000
 """A part is closed when it has taken so long, or when about so much of the input is in it."""
 _LOCK = "lock"
-
-Begun = Literal["anew", "input", "adapter", "options", "version", "damaged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +159,7 @@ class Parts:
         sync_folder(self._folder)
 
 
-@contextmanager
+@contextlib.contextmanager
 def locked(out: Path) -> Iterator[None]:
     """Holds the folder of parts, which is made, for this process.
 
@@ -169,8 +167,7 @@ def locked(out: Path) -> Iterator[None]:
         RunError: the output can't be written, or another process is writing it.
     """
     folder = parts_folder(out)
-    if out.is_dir() or not folder.parent.is_dir():
-        raise RunError(f"{out}: {'is a folder' if out.is_dir() else 'there is no such folder to write into'}")
+    refuse_place(out)
     try:
         handle = _lock(folder)
     except BlockingIOError:
@@ -180,9 +177,16 @@ def locked(out: Path) -> Iterator[None]:
     try:
         yield
     finally:  # the folder goes before the lock does, so that nobody else has it then
-        if folder.is_dir() and not any(folder.glob("[0-9]*.json")):
+        if _is_held(folder, handle) and not any(folder.glob("[0-9]*.json")):
             shutil.rmtree(folder, ignore_errors=True)  # there is nothing in it to go on with
         os.close(handle)
+
+
+def _is_held(folder: Path, handle: int) -> bool:
+    """Whether the lock in the folder is ours: who came after a finished output has made both anew."""
+    with contextlib.suppress(OSError):
+        return os.fstat(handle).st_ino == (folder / _LOCK).stat().st_ino
+    return False
 
 
 def _lock(folder: Path) -> int:

@@ -270,13 +270,13 @@ class _Pass:
         first: list[Record] = []
         for record in records:
             first.append(record)
-            if record.cells or len(first) == ROWS:
+            if self._tells(record) or len(first) == ROWS:
                 break
         if not first:
             raise DataError(f"{self.name}: has no rows")
         if (problem := first[0].problem) and not first[-1].cells:
             raise DataError(f"{self.name}: none of its first {len(first):,} rows can be read: {problem}")
-        cells = first[-1].cells
+        cells = next(filter(self._tells, first), first[-1]).cells
         self.added.check(cells, self.name)
         wanted = self.choices.text_column or self.ensemble.text_columns
         text = Text(self.name, text_columns(cells, wanted, self.name), self.choices.on_error)
@@ -285,6 +285,11 @@ class _Pass:
             next(rows, None)
         share = _shares(self.source, file)
         yield from windows(rows, text, self.ensemble.encoded, share, patient=self.source != "-")
+
+    def _tells(self, record: Record) -> bool:
+        """Whether a row shows which columns there are; where bad rows are passed over, one without a text does not."""
+        wanted = () if self.choices.on_error == "stop" else self.choices.text_column or self.ensemble.text_columns or ()
+        return bool(record.cells) and all(name in record.cells for name in wanted)
 
     def _identity(self, output: Output) -> Identity:
         members = self.ensemble.members

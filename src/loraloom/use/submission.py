@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +128,10 @@ def ids_apart(ids: Sequence[str | None], expected: Sequence[str | None], place: 
 def write_submission(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Writes CSV, cells as they are; whole or not at all."""
     with replacing(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+        plain = csv.writer(file, lineterminator="\n")
+        quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        for row in chain([columns], rows):  # csv quotes a carriage return by itself from Python 3.13 on
+            (quoted if any("\r" in cell for cell in row) else plain).writerow(row)
 
 
 def listed(items: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from loraloom.data.columns import choose_text, texts_of
 from loraloom.data.tables import Table, read_table
 from loraloom.errors import DataError, LoraloomError
 from loraloom.report.dataset.shares import drift
+from loraloom.study.durable import refuse_place
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import Run
 from loraloom.use.adapter import load, read_adapter_record
@@ -148,6 +149,7 @@ def check(
 def _refuse_out(out: Path, *read: Path) -> None:
     if out.suffix.lower() != ".csv":
         raise DataError(f"{out}: a submission is written as .csv")
+    refuse_place(out)
     for path in read:
         if out.exists() and path.exists() and out.samefile(path):
             raise DataError(f"{out}: is a file that is read; choose another --out")

@@ -7,6 +7,7 @@ the same bytes. Only rows that somebody is still writing to standard input end a
 from __future__ import annotations
 
 import queue
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -21,6 +22,8 @@ CHARACTERS = 4_000_000
 """Of a window's cells, so that memory is flat where texts are long."""
 PATIENCE_SECONDS = 0.05
 """After so long without another row, those of standard input that are there are predicted."""
+WINDOW_SECONDS = 0.5
+"""The same, after the first of them, however steadily others come."""
 TEXT_NAMES = ("text", "sentence", "content", "document")
 
 OnError = Literal["stop", "skip", "null"]
@@ -68,6 +71,11 @@ class Text:
         return (replace(record, problem=problem) if problem else record), text
 
 
+def _patience(begun: float) -> float:
+    """Seconds to wait for another row of a window that was begun then."""
+    return min(PATIENCE_SECONDS, max(0.0, begun + WINDOW_SECONDS - time.monotonic()))
+
+
 def windows(
     records: Iterator[Record],
     text: Text,
@@ -84,6 +92,7 @@ def windows(
     coming = None if patient else Ahead(records, ROWS)
     while True:
         held: list[Record] = []
+        begun = 0.0
         texts: list[str] = []
         places: list[int] = []
         characters = 0
@@ -91,7 +100,7 @@ def windows(
         failed: DataError | None = None
         while len(held) < ROWS and characters < CHARACTERS:
             try:
-                record = next(records) if coming is None else coming.within(PATIENCE_SECONDS if held else None)
+                record = next(records) if coming is None else coming.within(_patience(begun) if held else None)
                 record, own = text.of(record)
             except StopIteration:
                 over = True
@@ -105,6 +114,7 @@ def windows(
                 places.append(len(held))
                 texts.append(own)
             characters += len(record.line) or sum(len(c) for c in record.cells.values() if isinstance(c, str))
+            begun = begun if held else time.monotonic()
             held.append(record)
         whole = failed is None or text.on_error != "stop"
         if held and whole:

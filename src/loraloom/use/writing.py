@@ -223,7 +223,8 @@ class CsvOutput(_TextOutput):
             raise DataError(f"{self._source}: none of its first {len(rows.records):,} rows can be read")
         if not self._headed:
             self._headed = True
-            plain.writerow([*columns, PREDICTION, CONFIDENCE, *self._added.member_columns])
+            header = [*columns, PREDICTION, CONFIDENCE, *self._added.member_columns]
+            (quoted if any("\r" in name for name in header) else plain).writerow(header)
         own = list(zip(*rows.by_member, strict=True)) if rows.by_member else [()] * len(rows.records)
         known = set(columns)
         for number, record in enumerate(rows.records):

@@ -10,7 +10,7 @@ from typing import Any
 from loraloom.errors import AdapterError, LoraloomError
 from loraloom.study.durable import replacing_folder, write_text
 from loraloom.study.record import CARD, TrialRecord
-from loraloom.use.adapter import read_adapter_record
+from loraloom.use.adapter import adapter_folder, read_adapter_record
 from loraloom.use.export.measuring import Measured, measure, refuse_other
 from loraloom.use.export.onnx_folder import FP32, INT8, OnnxFolder, refuse_missing, write_onnx
 from loraloom.use.export.subject import Subject, load_subject, rows_of
@@ -75,7 +75,7 @@ def export(
         MissingExtraError: `form` needs a package that is not installed.
         LoraloomError: `out` is there already, or what was written does not do what the adapter does.
     """
-    folder, target = Path(adapter), Path(out)
+    folder, target = adapter_folder(adapter), Path(out)
     if form not in FORMATS:
         raise LoraloomError(f"--format {form}: there is no such format; it must be {', '.join(FORMATS)}")
     if form == "onnx":

@@ -24,7 +24,7 @@ from loraloom.errors import LoraloomError
 from loraloom.study.provenance import own_version
 from loraloom.use.serve.batching import Batcher, EmptyTextError, NotComputedError, OverloadedError, TimedOutError
 from loraloom.use.serve.demo import demo_page
-from loraloom.use.serve.gate import Gate
+from loraloom.use.serve.gate import HEADERS, Gate
 from loraloom.use.serve.limits import Settings
 from loraloom.use.serve.messages import (
     AdapterCard,
@@ -302,7 +302,9 @@ def _add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def fault(_: Request, error: Exception) -> JSONResponse:
-        return refusal(500, f"a fault of the server's: {type(error).__name__}")
+        answer = refusal(500, f"a fault of the server's: {type(error).__name__}")
+        answer.raw_headers += HEADERS  # this answer does not pass the gate
+        return answer
 
 
 async def _unless_gone(request: Request, answer: Awaitable[_T]) -> _T:

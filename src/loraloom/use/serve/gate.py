@@ -71,6 +71,9 @@ class Gate:
 
         try:
             await self._let_through(scope, receive, answer)
+        except Exception:
+            status = status or 500  # it is answered outside of here
+            raise
         finally:
             route = getattr(scope.get("route"), "path", "none")
             seconds = time.monotonic() - began
