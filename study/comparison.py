@@ -22,6 +22,7 @@ from statsmodels.stats.multitest import multipletests
 from loraloom.errors import DataError
 from loraloom.metrics import mcnemar, paired_bootstrap
 from loraloom.report.points import points
+from loraloom.report.wording import p_value
 from loraloom.study.durable import write_text
 from study.first import RESULTS, machine_name, right_rows
 from study.peers import OURS, PEERS
@@ -268,7 +269,7 @@ def _against(ours: dict[str, Any], other: dict[str, Any], test: str) -> str:
     interval = paired_bootstrap(a, b)
     difference = points(ours["tests"][test]["accuracy"] - other["tests"][test]["accuracy"], interval)
     span = "" if interval is None else f", 95 % {points(interval[0], interval)} … {points(interval[1], interval)}"
-    return f"loraloom − {PEERS[other['peer']].title}: {difference}{span}, p = {_p(mcnemar(a, b))}."
+    return f"loraloom − {PEERS[other['peer']].title}: {difference}{span}, {p_value(mcnemar(a, b))}."
 
 
 def _p_values(right: Sequence[Any]) -> list[float | None]:
