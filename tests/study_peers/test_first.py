@@ -131,7 +131,7 @@ def test_the_page_ranks_by_accuracy_and_tests_against_the_first() -> None:
     assert [row[5] for row in rows] == ["", "0.500", "< 0.001"]
     right = [right_rows(result["tests"]["test"]) for result in results]
     assert mcnemar(right[1], right[2]) == pytest.approx(0.5)  # two rows, both loraloom's
-    assert "loraloom − full fine-tuning, HF Trainer: +1.0 pp, p = 0.500." in page
+    assert "loraloom − full fine-tuning, HF Trainer: +1.0 pp, p = 0.50." in page
 
 
 def test_mean_ranks_and_the_worst_case_are_over_all_sets() -> None:
