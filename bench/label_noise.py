@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("recipe", type=Path, nargs="?", default=Path("recipes/demo.yaml"), help="its data and model")
     given = parser.parse_args()
     recipe = read_recipe(given.recipe)
-    seed = recipe.values("train.seed")[0]
+    seed = recipe.train.seed
     data = load_data(recipe.data, seed=seed)
     model = recipe.values("backbone.model")[0]
     vectors = Embedder(sources.find(model, None), recipe.data.max_length).embed(data.train.texts)

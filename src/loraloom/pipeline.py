@@ -151,7 +151,7 @@ def _prepare(
 ) -> Workplace:
     """The data, read and checked; what was found when the run began, as `told` in its provenance, is not said again."""
     watcher.note("reading and checking the data")
-    data = load_data(recipe.data, seed=recipe.values("train.seed")[0], allow_leak=allow_leak, **in_memory)
+    data = load_data(recipe.data, seed=recipe.train.seed, allow_leak=allow_leak, **in_memory)
     known = {finding["sentence"] for finding in (told or {}).get("findings", ())}
     for finding in data.findings:
         if finding.sentence not in known:

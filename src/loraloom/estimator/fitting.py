@@ -6,7 +6,6 @@ state is a folder (`Kept`): the run's own where it was given one, else a tempora
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -185,7 +184,7 @@ class _Follower(Watcher):
         plan = self._plan
         assert plan is not None  # it was made before the first trial
         lacks = []
-        tried = len({json.dumps(record.point, sort_keys=True) for record in run.records()})
+        tried = len({record.point_key for record in run.records()})
         cut_short = interrupted or plan.recipe.budget.max_seconds is not None
         if cut_short and plan.configurations is not None:
             wanted = _at_most(plan.configurations, run.recipe)

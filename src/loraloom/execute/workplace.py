@@ -90,7 +90,7 @@ class Workplace:
         """What is told of the data beside `pins`: class counts, what splits share, how long texts are."""
         first = self.recipe.configuration({})
         tokenizer = sources.load_tokenizer(self.source(first.backbone))
-        lengths = token_lengths(self.data, tokenizer, first.data.max_length, self.recipe.values("train.seed")[0])
+        lengths = token_lengths(self.data, tokenizer, first.data.max_length, self.recipe.train.seed)
         return {
             "class_rows": class_rows(self.data),
             "overlaps": overlaps(self.data.findings),
@@ -214,7 +214,7 @@ class Workplace:
         """
         key = configuration.backbone, configuration.data
         if key not in self._encoded:
-            read, seed = configuration.data, self.recipe.values("train.seed")[0]
+            read, seed = configuration.data, self.recipe.train.seed
             data, part = self.data, None
             if read.max_train_samples is not None:
                 data = replace(data, train=part_of(data.train, read.max_train_samples, seed))

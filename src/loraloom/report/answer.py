@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -160,7 +159,7 @@ def interval_of(score: Score) -> Interval | None:
 
 def _configurations(run: Run) -> int:
     """How many were tried, on however many rows."""
-    return len({json.dumps(record.point, sort_keys=True) for record in run.records})
+    return len({record.point_key for record in run.records})
 
 
 def _tally(run: Run) -> Tally:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, Literal
@@ -111,7 +110,7 @@ def leaderboard(run: Run) -> Leaderboard:
     winner = run.best.record.number if run.best else None
     groups: dict[tuple[str, int], list[TrialRecord]] = {}
     for record in run.records:
-        groups.setdefault((_key(record.point), reach(record)), []).append(record)
+        groups.setdefault((record.point_key, reach(record)), []).append(record)
     metric = run.recipe.search.metric
     rows = [_row(group, axes, metric, winner) for group in groups.values()]
     ranked = sorted((row for row in rows if row.state == "complete"), key=_order)
@@ -142,12 +141,7 @@ def _axes(recipe: Recipe, records: Sequence[TrialRecord]) -> tuple[str, ...]:
     names = dict.fromkeys(recipe.axes)
     for record in records:
         names.update(dict.fromkeys(record.point))
-    names.pop("train.seed", None)
     return (*names, ROWS) if len({record.train_rows for record in records}) > 1 else tuple(names)
-
-
-def _key(point: Mapping[str, Any]) -> str:
-    return json.dumps({name: point[name] for name in point if name != "train.seed"}, sort_keys=True)
 
 
 def _row(group: list[TrialRecord], axes: Sequence[str], metric: str, winner: int | None) -> Row:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -46,7 +45,7 @@ def standings(records: Sequence[TrialRecord], metric: Metric) -> tuple[Standing,
 
 def configuration_key(record: TrialRecord) -> str:
     """What trials that are compared as one have in common: the configuration, and the rows seen."""
-    return f"{json.dumps(record.point, sort_keys=True)} {reach(record)}"
+    return f"{record.point_key} {reach(record)}"
 
 
 def standing(group: Sequence[TrialRecord], metric: Metric) -> Standing:

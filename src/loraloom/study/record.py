@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,6 +102,11 @@ class TrialRecord(_Frozen):
     engine: str
     dtype: Literal["fp32", "bf16"]
     marks: tuple[str, ...] = ()
+
+    @property
+    def point_key(self) -> str:
+        """The point as text, by which trials of one configuration are told, whatever their seed and rows."""
+        return json.dumps(self.point, sort_keys=True)
 
     @field_validator("point")
     @classmethod

@@ -148,7 +148,7 @@ def _judge_training_rows(
     """Cross-fits where the run's rows are to be had; the report says where that was not done."""
     try:
         train = _data(run.recipe, kept.key, data).train
-        cross_fit(run.path, kept, train, len(winner.labels), run.recipe.values("train.seed")[0], seconds_left)
+        cross_fit(run.path, kept, train, len(winner.labels), run.recipe.train.seed, seconds_left)
     except StoppedError:
         raise
     except (LoraloomError, _NotMeasuredError, OSError):
@@ -173,7 +173,7 @@ def _data(recipe: Recipe, key: Key, data: TextData | None) -> TextData:
     if data is None:
         if not (recipe.data.dataset or recipe.data.train_file):
             raise _NotMeasuredError("the run's rows were given from Python, and are not kept with it")
-        seed = recipe.values("train.seed")[0]
+        seed = recipe.train.seed
         data = load_data(recipe.data, seed=seed, allow_leak=bool(recipe.provenance.get("allow_leak")))
     if data.fingerprint != key.data:
         raise _NotMeasuredError(f"the data {data.name!r} have changed since the run")
@@ -182,7 +182,7 @@ def _data(recipe: Recipe, key: Key, data: TextData | None) -> TextData:
 
 def _own_texts(data: TextData, key: Key, recipe: Recipe) -> dict[str, tuple[Split, NDArray[np.int64]]]:
     """The run's splits, with the numbers of the rows to embed; of training, rows that the winner was trained on."""
-    seed = recipe.values("train.seed")[0]
+    seed = recipe.train.seed
     most = {**MOST, "train": min(MOST["train"], key.trained_rows)}
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
     return {
@@ -229,7 +229,7 @@ class _Embedding:
 
 def _second_numbers(second: SecondRows, recipe: Recipe) -> NDArray[np.int64]:
     labels = second.labels if second.labels is not None else np.zeros(len(second.texts), np.int64)
-    return np.sort(stratified_order(labels, recipe.values("train.seed")[0])[: MOST["second"]])
+    return np.sort(stratified_order(labels, recipe.train.seed)[: MOST["second"]])
 
 
 def _second(

@@ -207,7 +207,7 @@ class LoomEngine:
         for number, trial in enumerate(group.trials):
             if trial.asks_evaluation:
                 self._evaluate(group, number, listener, heed)
-                heed = _heed_nothing
+                heed = heeding(never)
         for number in reversed(range(len(group.trials))):
             if group.trials[number].over:
                 self._end(group, number)
@@ -335,10 +335,6 @@ class LoomEngine:
         except TrialFailedError as error:
             trial.fail(str(error))
         trial.save_predicted()
-
-
-def _heed_nothing() -> None:
-    pass
 
 
 def _prefix_seconds(trials: Sequence[Trial]) -> float:

@@ -12,7 +12,6 @@ Costs a look at each record; where trials were ended within their epochs, a file
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -114,7 +113,7 @@ def survivors(run: Run) -> Observations | None:
     groups: dict[str, list[TrialRecord]] = {}
     for record in done:
         if (record.train_rows or 0) == top:
-            groups.setdefault(_key(record), []).append(record)
+            groups.setdefault(record.point_key, []).append(record)
     if len(groups) < 2:
         return None
     seen = [((top, 0.0), group) for group in groups.values()]
@@ -184,7 +183,7 @@ def _by_configuration(
     """Each configuration's trials on the fewest rows that it was trained on, in the order in which they were begun."""
     groups: dict[str, list[TrialRecord]] = {}
     for record in sorted(records, key=lambda record: record.number):
-        groups.setdefault(_key(record), []).append(record)
+        groups.setdefault(record.point_key, []).append(record)
     first_seen = []
     for group in groups.values():
         least = min(record.train_rows or 0 for record in group)
@@ -192,10 +191,6 @@ def _by_configuration(
         epochs = [firsts[record.number].epoch for record in begun if record.number in firsts]
         first_seen.append(((least, round(min(epochs, default=0.0), 2)), begun))
     return first_seen
-
-
-def _key(record: TrialRecord) -> str:
-    return json.dumps({name: record.point[name] for name in record.point if name != "train.seed"}, sort_keys=True)
 
 
 def _value(run: Run, record: TrialRecord, firsts: Mapping[int, Evaluation], by_epochs: bool) -> float | None:
@@ -222,9 +217,9 @@ def _drawn(records: Sequence[TrialRecord]) -> tuple[Sequence[TrialRecord], int |
     """All records, or those of as many configurations as are read, drawn without a look at their results."""
     if len(records) <= MOST_READ:
         return records, None
-    keys = sorted({_key(record) for record in records})
+    keys = sorted({record.point_key for record in records})
     chosen = set(random.Random(0).sample(keys, max(2, MOST_READ * len(keys) // len(records))))  # noqa: S311
-    return [record for record in records if _key(record) in chosen], len(records)
+    return [record for record in records if record.point_key in chosen], len(records)
 
 
 def _first_evaluations(run: Run, records: Sequence[TrialRecord], problems: list[str]) -> dict[int, Evaluation]:

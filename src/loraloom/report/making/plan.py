@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -102,7 +101,7 @@ def _sentence(run: Run, first: Mapping[str, Any], whole: int, done: Collection[i
     by_point: dict[str, set[int]] = {}
     for record in run.records:
         if record.state == "complete" and record.train_rows in (None, most):
-            by_point.setdefault(json.dumps(record.point, sort_keys=True), set()).add(record.seed)
+            by_point.setdefault(record.point_key, set()).add(record.seed)
     had = Counter(len(used) for used in by_point.values())
     reached = [
         f"{plural(number, 'configuration')} with {plural(count, 'seed')}" for count, number in sorted(had.items())

@@ -105,7 +105,7 @@ def similarity(
 
 
 def _computed(run: Run, best: Best, kept: Embeddings, why_not: str | None) -> Similarity:
-    training, seed = kept.train.vectors, int(run.recipe.values("train.seed")[0])
+    training, seed = kept.train.vectors, run.recipe.train.seed
     test_numbers, test_distances, test_correct = _test(best, kept)
     sets = [
         Distances("training", kept.train.numbers, nearest_other(training)),
