@@ -6,7 +6,6 @@ done in tables for people: a contest compares cells with its own.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ from loraloom.data.tables import read_table
 from loraloom.data.text_data import shorten
 from loraloom.errors import DataError
 from loraloom.study.durable import replacing
+from loraloom.use.csv_rows import CsvRows
 
 ID_NAMES = {"id", "ids", "row_id", "rowid", "test_id", "text_id", "sample_id", "example_id", "index", "idx"}
 """Columns that hold ids, where there is one of them alone."""
@@ -128,10 +128,9 @@ def ids_apart(ids: Sequence[str | None], expected: Sequence[str | None], place: 
 def write_submission(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Writes CSV, cells as they are; whole or not at all."""
     with replacing(path) as file:
-        plain = csv.writer(file, lineterminator="\n")
-        quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        for row in chain([columns], rows):  # csv quotes a carriage return by itself from Python 3.13 on
-            (quoted if any("\r" in cell for cell in row) else plain).writerow(row)
+        written = CsvRows(file)
+        for row in chain([columns], rows):
+            written.write(row)
 
 
 def listed(items: Sequence[str]) -> str:

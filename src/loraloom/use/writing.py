@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from loraloom.data.opening import COMPRESSIONS, kind_and_compression
 from loraloom.data.rows import Record
 from loraloom.errors import DataError, MissingExtraError
+from loraloom.use.csv_rows import CsvRows
 
 PREDICTION, CONFIDENCE, PROBABILITIES = ADDED = ("prediction", "confidence", "probabilities")
 KINDS = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -213,9 +214,7 @@ class CsvOutput(_TextOutput):
 
     def render(self, rows: Predicted) -> bytes:
         text = io.StringIO()
-        plain: Any = csv.writer(text, delimiter=self._delimiter, lineterminator="\n")
-        # csv quotes a carriage return from Python 3.13 on, where the line's end is another
-        quoted: Any = csv.writer(text, delimiter=self._delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        written = CsvRows(text, self._delimiter)
         columns = self._columns
         if columns is None:
             columns = self._columns = next((tuple(record.cells) for record in rows.records if record.cells), None)
@@ -223,8 +222,7 @@ class CsvOutput(_TextOutput):
             raise DataError(f"{self._source}: none of its first {len(rows.records):,} rows can be read")
         if not self._headed:
             self._headed = True
-            header = [*columns, PREDICTION, CONFIDENCE, *self._added.member_columns]
-            (quoted if any("\r" in name for name in header) else plain).writerow(header)
+            written.write([*columns, PREDICTION, CONFIDENCE, *self._added.member_columns])
         own = list(zip(*rows.by_member, strict=True)) if rows.by_member else [()] * len(rows.records)
         known = set(columns)
         for number, record in enumerate(rows.records):
@@ -241,7 +239,7 @@ class CsvOutput(_TextOutput):
                 "" if confidence is None else f"{confidence:.6f}",
                 *(label or "" for label in own[number]),
             ]
-            (quoted if any("\r" in cell for cell in cells) else plain).writerow(cells)
+            written.write(cells)
         return _without_halves(text.getvalue()).encode("utf-8")
 
 
