@@ -33,7 +33,8 @@ from loraloom.study.leaderboard import LEADERBOARD, leaderboard_csv, standings
 from loraloom.study.provenance import changed, describe_machine
 from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
 from loraloom.study.run import Run, refuse_taken
-from loraloom.tracking import refuse_missing, tracked
+from loraloom.tracking.installed import refuse_missing
+from loraloom.tracking.reporter import tracked
 from loraloom.use.evaluate import rehearse_test, test_winner
 from loraloom.use.similarity import collect_in_time
 

@@ -9,7 +9,8 @@ import pytest
 
 import loraloom
 from loraloom.errors import MissingExtraError
-from loraloom.tracking import installed, refuse_missing
+from loraloom.tracking import installed
+from loraloom.tracking.installed import refuse_missing
 
 
 @pytest.fixture

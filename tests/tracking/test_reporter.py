@@ -17,10 +17,10 @@ from loraloom.search.outlook import Outlook, Step
 from loraloom.search.watcher import Watcher
 from loraloom.study.record import Evaluation, Result, TrialRecord
 from loraloom.study.run import Run
-from loraloom.tracking import reporter, tracked
+from loraloom.tracking import reporter
 from loraloom.tracking.channel import Limits
 from loraloom.tracking.child import CLASSES
-from loraloom.tracking.reporter import Reporter, figures_of, parameters_of, points_of, run_key
+from loraloom.tracking.reporter import Reporter, figures_of, parameters_of, points_of, run_key, tracked
 from tests.study.study_records import record, score
 from tests.tracking.telling import read, trackers
 

@@ -1,10 +1,7 @@
 """Telling the trackers that users have: TensorBoard, MLflow, W&B, trackio; and opening optuna-dashboard.
 
-`tracked` makes a run's watcher one that its trackers hear too; `refuse_missing` refuses trackers that aren't installed.
-Each tracker is a process of its own, so that none can hurt the run (`channel.py`).
+`reporter.tracked` makes a run's watcher one that its trackers hear too; `installed.refuse_missing` refuses trackers
+that aren't installed. Each tracker is a process of its own, so that none can hurt the run (`channel.py`); it imports
+this package, so nothing is imported here: with the reporter, and all that it knows of a search, a process took two
+seconds before it could answer.
 """
-
-from loraloom.tracking.installed import refuse_missing
-from loraloom.tracking.reporter import tracked
-
-__all__ = ["refuse_missing", "tracked"]
