@@ -4,7 +4,9 @@
 // multiple of 32. A is row-major; a panel of B lies as (K/2, 32, 2), the pairs of k side by side, as AMX (and oneDNN's
 // brgemm) read it. Cost: 2 * 32 * 32 * K FLOPs for 4 KiB of tile loads per 32 of K, a load per 16-cycle tile product:
 // 64 bytes a cycle, all that the second-level cache gives, so about 1.9 of 2.6 TFLOP/s a core where A and B lie there.
-// Tiles whose rows cross cache lines take three times as long (0.5 in place of 1.5 TFLOP/s): operands are 64-aligned.
+// A is read past the first-level cache (stream loads), where it would push the panel out that the next rows need: 1.0
+// to 1.12 times as fast. Tiles whose rows cross cache lines take three times as long (0.5 in place of 1.5 TFLOP/s):
+// operands are 64-aligned.
 //
 // On processors with AMX it is written in intrinsics, elsewhere (AVX512-BF16 alone, or -DLORALOOM_BRGEMM) it calls
 // at::native::cpublas::brgemm.
@@ -204,12 +206,12 @@ inline void multiply(const Left& left, const bf16* panel, int64_t k, const Betwe
   const int64_t above_bytes = left.above_stride * 2, below_bytes = left.below_stride * 2;
   for (int64_t i = 0; i < k; i += 32, b += 2048) {
     _tile_loadd(6, b, 128);
-    _tile_loadd(4, above + i * 2, above_bytes);
+    _tile_stream_loadd(4, above + i * 2, above_bytes);
     _tile_dpbf16ps(0, 4, 6);
     _tile_loadd(7, b + 64, 128);
     _tile_dpbf16ps(1, 4, 7);
     if constexpr (two) {
-      _tile_loadd(5, below + i * 2, below_bytes);
+      _tile_stream_loadd(5, below + i * 2, below_bytes);
       _tile_dpbf16ps(2, 5, 6);
       _tile_dpbf16ps(3, 5, 7);
     }
