@@ -41,7 +41,9 @@ _INTRODUCTION = """\
 <!-- Made by `python -m study.first --page` of study/results/first/; its text is in study/comparison.py. -->
 
 What a user would pick instead of loraloom, measured: the same training rows, the same encoder, the same machine, the
-same wall clock. `python -m study.first --set all --seconds 1200` repeats it on your machine, `--page` writes this page.
+same wall clock. `python -m study.first --set trec sst2 banking77 r8 --seconds 120` repeats the first tables on your
+machine, `--set agnews --seconds 1200` the next, `--set agnews --seconds 3600 --encoder mpnet=FOLDER` the last;
+`--page` writes this page.
 
 ## How it was measured
 

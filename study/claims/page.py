@@ -52,7 +52,7 @@ _AGAIN = """\
     python -m study.claims --seconds 1800            train the most important first, on the demo encoder
     python -m study.claims --table base_size --model FOLDER --name NAME
     python -m study.claims --test                    test rows, once for each line of the results table
-    python -m study.claims --similarity              the report's section 8
+    python -m study.claims --similarity              how alike texts are, and whether it matters
     python -m study.claims --page                    verdicts and this page
     python -m study.curve --seconds 3600             the learning curve
 
@@ -126,8 +126,10 @@ def _short(judged: Judged) -> str:
 def _results(found: Sequence[EncoderFound]) -> Iterator[str]:
     yield "The contest's point, the longer training, and what was best of each claim on rows not trained on (mean over"
     yield "seeds). Test accuracy is that of the first seed's adapter as it was saved, with Wilson's interval; p is"
-    yield "McNemar's against the contest's point on the same test rows, not corrected. **The backbone is named in each"
-    yield "table; it is not RoBERTa-base.**"
+    yield "McNemar's against the contest's point on the same test rows, not corrected: it is about these rows and one adapter"
+    yield "of each, picked since it was best, where the verdicts above also allow for other seeds and for the number of"
+    yield "questions. A small p here does not make an undecided claim decided. **The backbone is named in each table; it is"
+    yield "not RoBERTa-base.**"
     for encoder in found:
         yield ""
         yield f"**{_subject(encoder)}**, {encoder.about['rows']['all']:,} training rows"

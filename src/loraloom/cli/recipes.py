@@ -105,7 +105,7 @@ def doctor(
     kernels and threads will be used, how many trials are trained together, and what would make this machine faster.
     Without a recipe it speaks of base-size (768 wide) and demo-size (384 wide) encoders. Trains and writes nothing.
 
-    Example: loraloom doctor recipes/demo.yaml --set engine=trainer
+    Example: loraloom doctor demo --set engine=trainer
     """
     from loraloom.recipe import read_recipe
 

@@ -64,7 +64,7 @@ def search(
 
     Trains every trial, tests the winner once, and leaves RUN/best, RUN/leaderboard.csv and RUN/report/index.html.
 
-    Example: loraloom search recipes/demo.yaml --out runs/demo --set search.n_trials=12
+    Example: loraloom search demo --out runs/demo --set search.n_trials=12
     """
     from loraloom.execute.placement import Placement
     from loraloom.recipe import read_recipe
