@@ -90,8 +90,7 @@ def _checked(name: str, train: Pairs, tests: dict[str, Pairs], rows: int | None,
         tuple(text for one in held.values() for text in one.texts),
         np.concatenate([one.labels for one in held.values()]),
     )
-    nothing = split.take([])
-    kept, _, _ = drop_leaks(split, nothing, everything_held, allow_leak=False)
+    kept, _, _ = drop_leaks(split, {"test": everything_held}, allow_leak=False)
     if rows is not None and rows < len(labels):
         raise DataError(f"--rows {rows}: {name} has {len(labels)} classes; give as many rows or more")
     part = kept if rows is None else part_of(kept, rows, seed)

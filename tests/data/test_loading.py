@@ -256,6 +256,19 @@ def test_training_rows_that_are_also_in_test_are_dropped(tmp_path: Path) -> None
     assert len(near.examples) == 3
 
 
+@pytest.mark.parametrize("made", ["validation", "test"])
+def test_rows_that_a_given_split_has_are_not_held_out_either(tmp_path: Path, made: str) -> None:
+    files = _leaking(tmp_path, 0.5)
+    given = "test" if made == "validation" else "validation"
+    data = load(train_file=files["train_file"], **{f"{given}_file": files["test_file"]}, validation_share=0.3)
+    seen = {text_key(text) for text in getattr(data, given).texts}
+    assert not {text_key(text) for text in (*data.train.texts, *getattr(data, made).texts)} & seen
+    assert len(data.train) + len(getattr(data, made)) == 60
+    assert _finding(data, "leak").sentence == f"10 training rows are also in {given}: dropped from training."
+    assert _finding(data, "near_copy").count == 10
+    assert not [one for one in data.findings if one.splits == ("validation", "test")]
+
+
 def test_leaking_rows_are_kept_on_request_and_marked(tmp_path: Path) -> None:
     data = load(**_leaking(tmp_path, 0.9), allow_leak=True)
     assert len(data.train) == 60 + 36

@@ -5,7 +5,7 @@ Rows are only ever dropped from training: those without a text, and those that a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,9 +115,9 @@ class _Leak:
 
 
 def drop_leaks(
-    train: Split, validation: Split, test: Split, *, allow_leak: bool
+    train: Split, held_out: Mapping[str, Split | None], *, allow_leak: bool
 ) -> tuple[Split, tuple[Finding, ...], bool]:
-    """Training without the rows that are equal to, or near copies of, rows of validation and test.
+    """Training without the rows that are equal to, or near copies of, rows of `held_out` ("validation", "test").
 
     The last value is whether such rows were kept because `allow_leak` asks for it.
 
@@ -127,7 +127,9 @@ def drop_leaks(
     keys = [text_key(text) for text in train.texts]
     leaking: set[int] = set()
     findings = []
-    for split, where in ((validation, "validation"), (test, "test")):
+    for where, split in held_out.items():
+        if split is None:
+            continue
         equal = _equal_rows(keys, split)
         near = _near_rows(train, split, equal)
         if where == "test" and not allow_leak:

@@ -31,6 +31,8 @@ from loraloom.recipe import Data
 
 Findings = tuple[Finding, ...]
 
+_LEFT = "training, without the rows that are also in validation or test"
+
 
 def load_data(
     data: Data,
@@ -57,8 +59,15 @@ def load_data(
     _check_enough(train_rows, labels, source.train.source)
     validation_rows, guessed_too = _given_rows(source.validation, data, columns, labels)
     test_rows, guessed_last = _given_rows(source.test, data, columns, labels)
-    splits, made = _filled_up(train_rows, validation_rows, test_rows, data.validation_share, seed)
-    (train_rows, validation_rows, test_rows), checked, leak_kept = _check_splits(splits, labels, allow_leak)
+    # Rows that a given split has too leave training before anything is held out of it: they must not become validation.
+    given = {"validation": validation_rows, "test": test_rows}
+    train_rows, leaks, leak_kept = drop_leaks(train_rows, given, allow_leak=allow_leak)
+    _check_enough(train_rows, labels, _LEFT)
+    (train_rows, *held), made = _filled_up(train_rows, validation_rows, test_rows, data.validation_share, seed)
+    own = {name: split for name, split in zip(given, held, strict=True) if given[name] is None}
+    train_rows, of_made, made_kept = drop_leaks(train_rows, own, allow_leak=allow_leak)
+    validation_rows, test_rows = held
+    checked = _check_splits(train_rows, validation_rows, test_rows, labels, (*leaks, *of_made))
     return TextData(
         name=source.name,
         labels=labels.names,
@@ -78,7 +87,7 @@ def load_data(
         ),
         fingerprint=fingerprint(labels.names, (train_rows, validation_rows, test_rows)),
         revision=source.revision,
-        leak_kept=leak_kept,
+        leak_kept=leak_kept or made_kept,
         text_column=columns.text,
         label_column=columns.label,
         card=source.card,
@@ -197,16 +206,12 @@ def _split_made(where: str, held: Split, train: Split, seed: int) -> Finding:
     return Finding("split_made", "note", len(held), sentence)
 
 
-def _check_splits(
-    splits: tuple[Split, Split, Split], labels: Labels, allow_leak: bool
-) -> tuple[tuple[Split, Split, Split], Findings, bool]:
-    train, validation, test = splits
-    train, leaks, leak_kept = drop_leaks(train, validation, test, allow_leak=allow_leak)
-    _check_enough(train, labels, "training, without the rows that are also in validation or test")
+def _check_splits(train: Split, validation: Split, test: Split, labels: Labels, leaks: Findings) -> Findings:
+    _check_enough(train, labels, _LEFT)
     findings = [find_shares(train, labels.names), *leaks, *find_shared(validation, test)]
     for split, where in ((train, "training"), (validation, "validation"), (test, "test")):
         findings += find_repeats(split, [text_key(text) for text in split.texts], labels.names, where)
         if split is not train:
             findings += find_empty(split, where)
             findings += find_missing_classes(split, labels.names, where)
-    return (train, validation, test), tuple(findings), leak_kept
+    return tuple(findings)
