@@ -237,11 +237,11 @@ def test_a_point_is_one_configuration_whatever_the_order_of_its_keys(tmp_path: P
     assert findings(read_run(write_run(tmp_path / "r", recipe, records))).board.ranked[0].seeds == 2
 
 
-def test_overfitting_is_told_by_the_loss(tmp_path: Path) -> None:
+def test_a_loss_that_rises_again_is_told(tmp_path: Path) -> None:
     found = findings(read_run(whole_run(tmp_path / "a", evaluations=list(make_evaluations(8)))))
     assert found.curves is not None
     assert "lowest at epoch 4" in found.curves.on_loss
-    assert "overfits" in found.curves.on_loss
+    assert "rises" in found.curves.on_loss
 
 
 def test_a_long_trace_is_thinned(tmp_path: Path) -> None:

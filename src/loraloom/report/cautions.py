@@ -55,7 +55,7 @@ def _of_winner(
         yield f"Of this trial its record says: {mark}."
     if row is not None:
         yield from _of_margin(run, board, row, winner)
-    chosen = found.configurations > 1 and winner.split == "test"
+    chosen = found.configurations > 1 and winner.split == "test" and board.metric == "accuracy"
     if chosen and winner.interval and winner.validation.accuracy > winner.interval[1]:
         yield (
             f"Its validation accuracy, {share(winner.validation.accuracy)}, lies above the whole interval of its test "
@@ -87,11 +87,16 @@ def _of_rows(run: Run) -> Iterator[str]:
 
 def _of_margin(run: Run, board: Leaderboard, row: Row, winner: Winner) -> Iterator[str]:
     if row.rank is not None and row.rank > 1 and board.ranked[0].metric != row.metric:
-        metric = run.recipe.search.metric
+        metric, first = run.recipe.search.metric, board.ranked[0]
         why = choose(standings(run.records, metric), metric).sentence
+        above = (
+            "is above it"
+            if (first.metric or 0) > (row.metric or 0)
+            else "saw more rows, but was stopped before its last epoch and is below it"
+        )
         yield (
             f"The folder best/ holds trial {winner.number:04d}, whose configuration has rank {row.rank}: by "
-            f"the mean over seeds, {describe(board.axes, board.ranked[0].values)} is above it"
+            f"the mean over seeds, {describe(board.axes, first.values)} {above}"
             + (f". It was chosen since {why}." if why else ".")
         )
     if row.seeds == 1:
@@ -135,7 +140,7 @@ def _of_search(run: Run, board: Leaderboard, found: Answer) -> Iterator[str]:
         they = "it" if tally.failed == 1 else "they"
         yield (
             f"{tally.failed:,} of {plural(tally.finished, 'trial')} failed, so what {they} would have "
-            "reached is not known; why stands under the leaderboard."
+            "reached is not known."
         )
     if tally.pruned:
         yield (

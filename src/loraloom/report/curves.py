@@ -101,12 +101,14 @@ def _on_loss(curve: Curve) -> str:
     points = curve.validation_loss
     if not points:
         return f"Trial {curve.number:04d} left no finite validation loss."
-    epoch, lowest = min(points, key=lambda point: point[1])
+    epoch, lowest = min(reversed(points), key=lambda point: point[1])
     last_epoch, last = points[-1]
     opening = f"The validation loss of trial {curve.number:04d} is lowest at epoch {epoch:g} ({loss(lowest)})"
     if epoch >= last_epoch:
         return f"{opening}, its last evaluation: more epochs might lower it further."
-    return f"{opening} and ends at {loss(last)} at epoch {last_epoch:g}: after its lowest point it overfits."
+    if loss(last) == loss(lowest):
+        return f"{opening}, and has hardly changed at epoch {last_epoch:g}, the last."
+    return f"{opening} and ends at {loss(last)} at epoch {last_epoch:g}: after its lowest point it rises."
 
 
 def _on_accuracy(curve: Curve) -> str:

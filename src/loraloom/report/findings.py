@@ -118,8 +118,12 @@ def _on_size(board: Leaderboard) -> str:
     winner, smaller = board.winner, board.smallest_in_noise
     if winner is None:
         return ""
-    if all(row.trainable >= winner.trainable for row in board.ranked):
+    if all(row.trainable >= winner.trainable for row in board.rows):
         return "No smaller configuration was tried."
+    if all(row.trainable >= winner.trainable for row in board.ranked):
+        return "No smaller configuration was trained to its end."
+    if board.metric != "accuracy":
+        return ""
     if smaller is None:
         return "No smaller configuration that was tried comes within the noise of the best."
     return (

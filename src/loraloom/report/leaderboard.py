@@ -85,9 +85,12 @@ class Leaderboard:
 
     @property
     def in_noise(self) -> tuple[Row, ...]:
-        """The ranked rows, the winner aside, whose accuracy lies above the winner's noise floor."""
+        """The ranked rows, the winner aside, whose accuracy lies above the winner's noise floor.
+
+        None where macro-F1 ranks them: the floor is of the accuracy, and says nothing of it.
+        """
         winner = self.winner
-        if winner is None or winner.noise_floor is None:
+        if winner is None or winner.noise_floor is None or self.metric != "accuracy":
             return ()
         low = winner.noise_floor
         return tuple(

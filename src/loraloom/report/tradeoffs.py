@@ -69,6 +69,7 @@ def tradeoffs(run: Run, board: Leaderboard) -> Tradeoffs | None:
     by_time = front(timed, lambda row: row.seconds or 0.0)
     on_size, on_time = ({id(row) for row in rows} for rows in (by_size, by_time))
     cap = run.recipe.budget.max_trainable_parameters
+    left_out = bool(run.recipe.provenance.get("dropped_points"))
     return Tradeoffs(
         points=tuple(
             Point(
@@ -90,7 +91,7 @@ def tradeoffs(run: Run, board: Leaderboard) -> Tradeoffs | None:
         metric_name=board.metric_name,
         has_intervals=board.metric == "accuracy",
         cap=cap,
-        on_size=" ".join(_on_size(board, full, by_size, cap)),
+        on_size=" ".join(_on_size(board, full, by_size, cap, left_out=left_out)),
         on_time=" ".join(_on_time(board, timed, by_time)),
     )
 
@@ -104,8 +105,13 @@ def front(rows: Sequence[Row], cost: Callable[[Row], float]) -> tuple[Row, ...]:
     return tuple(kept)
 
 
-def _on_size(board: Leaderboard, full: Sequence[Row], found: Sequence[Row], cap: int | None) -> list[str]:
+def _on_size(
+    board: Leaderboard, full: Sequence[Row], found: Sequence[Row], cap: int | None, *, left_out: bool
+) -> list[str]:
+    """`left_out` says that the cap kept points from being tried."""
     low, high = found[0], found[-1]
+    if len(full) == 1:
+        return ["One configuration alone was trained on all its rows: there is nothing to compare by size."]
     of = plural(len(full), "configuration")
     if len(found) == 1:
         said = [f"Of {of}, one is both the smallest and the best: size bought no {board.metric_name} here."]
@@ -120,7 +126,8 @@ def _on_size(board: Leaderboard, full: Sequence[Row], found: Sequence[Row], cap:
             f"The best takes {100 * high.trainable / cap:.0f} % of the cap: a higher cap might allow a better one."
         )
     elif cap and len(found) > 1:
-        said.append(f"The best takes {100 * high.trainable / cap:.0f} % of the cap, which holds nothing back here.")
+        held = "; larger points were not tried" if left_out else ", which holds nothing back here"
+        said.append(f"The best takes {100 * high.trainable / cap:.0f} % of the cap{held}.")
     return said
 
 
@@ -129,6 +136,8 @@ def _on_time(board: Leaderboard, timed: Sequence[Row], found: Sequence[Row]) -> 
         return ["No trial left its time."]
     low, high = found[0], found[-1]
     of = plural(len(timed), "configuration")
+    if len(timed) == 1:
+        return ["One configuration alone left its time: there is nothing to compare by it."]
     if len(found) == 1:
         return [
             f"Of {of}, the quickest ({duration(low.seconds)}) is the best: time bought no {board.metric_name} here."

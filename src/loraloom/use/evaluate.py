@@ -52,7 +52,7 @@ def _line(row: int, test: Split, probabilities: NDArray[np.float64], tokens: int
         "text": test.texts[row],
         "label": int(test.labels[row]),
         "prediction": int(probabilities[row].argmax()),
-        "probabilities": [round(float(p), 6) for p in probabilities[row]],
+        "probabilities": [float(f"{p:.6g}") for p in probabilities[row]],
         "tokens": tokens,
     }
     if test.sources is not None:

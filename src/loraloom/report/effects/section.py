@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from loraloom.report.effects.advice import Advice, advice
 from loraloom.report.effects.analysis import Analysis, Effect, Verdict, analyse, made_axes
 from loraloom.report.effects.importances import importances
@@ -57,7 +59,7 @@ class Effects:
 def effects(run: Run, seen: Observations | None) -> Effects:
     """The effects of a run's axes, from its configurations as `observations.observe` saw them."""
     metric = "accuracy" if run.recipe.search.metric == "accuracy" else "macro-F1"
-    if seen is None or not seen.table.axes:
+    if seen is None or not seen.table.axes or _all_alike(seen):
         return Effects(metric, (_nothing(run, seen),), (), None, None, "", "", None, None, 0)
     found = analyse(seen.table)
     shares = importances(seen.table, made_axes(seen.table))
@@ -106,7 +108,13 @@ def _depends(name: str, found: Analysis) -> str:
     return f" That is in the mean: it depends on {listed(others)}, as shown under Interactions." if others else ""
 
 
+def _all_alike(seen: Observations) -> bool:
+    return seen.table.size > 1 and float(np.ptp(seen.table.metric)) == 0
+
+
 def _nothing(run: Run, seen: Observations | None) -> str:
+    if seen is not None and seen.table.axes:
+        return f"All {seen.table.size:,} configurations came to the same result: there is no difference to explain."
     if seen is not None:
         return "All configurations that have a result are alike in their axes: there is nothing to compare."
     if not run.records:

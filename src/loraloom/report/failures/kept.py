@@ -64,6 +64,7 @@ class Kept:
     test: Judged | None
     panel: Mapping[int, Predicted]
     of: int
+    configurations: int
     rows: Mapping[int, KeptRow]
 
     @property
@@ -104,6 +105,7 @@ def read_kept(run: Run, board: Leaderboard, problems: list[str]) -> Kept | None:
         test=_of_test(run, winner, problems),
         panel={number: panel[number] for number in order},
         of=len(alike),
+        configurations=len({record.point_key for record in alike if record.number in panel}),
         rows=rows,
     )
 

@@ -29,7 +29,7 @@ class MissedRow:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """`count` of `rows` validation rows are wrong in all `trials`, whose number is `read` of `of` complete ones.
+    """`count` of `rows` validation rows are wrong in all `trials`, of `of` complete ones and of `configurations`.
 
     `expected` is how many would be if each trial erred as often as it does, but on rows of its own; `of_winner` is how
     many rows the winner gets wrong, None where its predictions can't be read.
@@ -42,6 +42,7 @@ class Missed:
     expected: float
     of_winner: int | None
     worst: tuple[MissedRow, ...]
+    configurations: int
     verdict: str
 
 
@@ -85,6 +86,7 @@ def missed(kept: Kept, labels: Sequence[str]) -> Missed | None:
         expected=float(shared.size * np.prod(wrong.mean(axis=1))),
         of_winner=int(wrong[numbers.index(kept.winner.number)].sum()) if kept.winner.number in numbers else None,
         worst=tuple(worst),
+        configurations=kept.configurations,
         verdict="",
     )
     return replace(found, verdict=_verdict(found))
@@ -93,13 +95,16 @@ def missed(kept: Kept, labels: Sequence[str]) -> Missed | None:
 def _verdict(found: Missed) -> str:
     trials = f"all {len(found.trials)} trials" if len(found.trials) > 2 else "both trials"
     if not found.count:
-        return f"No validation row is wrong in {trials}: each error can be avoided by some configuration."
+        by = "some configuration" if found.configurations > 1 else "another seed"
+        return f"No validation row is wrong in {trials}: each error can be avoided by {by}."
     expected = "less than 0.1" if found.expected < 0.1 else f"about {found.expected:.1f}"
     of_winner = ""
     if found.of_winner is not None:
         of_winner = f" That is {found.count:,} of the winner's {plural(found.of_winner, 'error')} there."
+    every = found.configurations > 1 and len(found.trials) == found.of
+    others = "Another configuration of this search does not mend" if every else "None of these trials mends"
     return (
         f"{found.count:,} of {plural(found.rows, 'validation row')} {'is' if found.count == 1 else 'are'} wrong in "
-        f"{trials}; if each erred on rows of its own, {expected} would be.{of_winner} Another configuration of this "
-        "search does not mend those; other labels or another model may."
+        f"{trials}; if each erred on rows of its own, {expected} would be.{of_winner} {others} those; "
+        "other labels or another model may."
     )

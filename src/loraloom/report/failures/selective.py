@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,6 +103,12 @@ def _area_interval(judged: Judged) -> Interval:
     return float(low), float(high)
 
 
+def _rounded_down(threshold: float) -> str:
+    """With as many digits as tell it from 1: rounded up, it would answer other rows, or none."""
+    digits = 3 if threshold < 0.999 else 6
+    return f"{math.floor(threshold * 10**digits) / 10**digits:.{digits}f}"
+
+
 def _verdict(judged: Judged, validation: Judged | None, targets: tuple[Target, ...]) -> str:
     if judged.split != "test":
         return "Thresholds are chosen on validation and tried on test rows, which are read when the search has ended."
@@ -118,13 +125,16 @@ def _verdict(judged: Judged, validation: Judged | None, targets: tuple[Target, .
                 f"Answering every row, it is right in {percent(whole)} of the validation rows; to leave out those that "
                 f"it is least sure of does not bring that to {100 * least:g} %."
             )
-        return (
-            f"Answering every row, it is right in {percent(whole)} of the validation rows: no threshold adds to that."
+        more = (
+            "no threshold adds to that"
+            if whole == 1
+            else f"more than each accuracy that thresholds are sought for ({100 * TARGETS[-1]:g} % at most)"
         )
+        return f"Answering every row, it is right in {percent(whole)} of the validation rows: {more}."
     best = next((each for each in targets if each.wanted == 0.99), targets[-1])
     said = (
-        f"Answering where the confidence is {best.threshold:.3f} or more gives {100 * best.wanted:g} % accuracy on "
-        f"validation; on test that is {percent(best.coverage)} of the rows "
+        f"Answering where the confidence is {_rounded_down(best.threshold)} or more gives {100 * best.wanted:g} % "
+        f"accuracy on validation; on test that is {percent(best.coverage)} of the rows "
         f"({percent(best.coverage_interval[0])} to {percent(best.coverage_interval[1])})"
     )
     if best.accuracy is None or best.accuracy_interval is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from loraloom.report.findings import Findings
+from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.markdown import verdicts
 from loraloom.report.markdown.text import bullets, code, fenced, table, text
 from loraloom.report.rounding import rounded, rounded_span
@@ -62,14 +63,28 @@ def cautions(found: Findings) -> Iterator[str]:
 def leaderboard(found: Findings) -> Iterator[str]:
     """The first few configurations."""
     board = found.board
-    if not board.ranked:
-        return
+    if board.ranked:
+        yield from _ranked(board)
+    if reasons := [f"{row.trials}: {text('; '.join(row.reasons))}" for row in board.unranked if row.reasons]:
+        yield bullets(reasons[:MOST_ROWS])
+    left = max(0, len(board.ranked) - MOST_ROWS), len(board.unranked) - len(reasons[:MOST_ROWS])
+    if any(left):
+        yield f"Not shown: {left[0]:,} more with a result, {left[1]:,} more that were pruned or failed."
+    if found.on_size:
+        yield text(found.on_size)
+
+
+def _ranked(board: Leaderboard) -> Iterator[str]:
+    by_f1 = board.metric == "macro_f1"
+    if by_f1:
+        yield "By validation macro-F1."
     head = ["Rank", *(code(axis.rpartition(".")[2]) for axis in board.axes)]
-    head += ["Validation accuracy", "95 % interval", "Seeds", "Parameters", "Time"]
+    head += [*(["Macro-F1"] if by_f1 else []), "Validation accuracy", "95 % interval", "Seeds", "Parameters", "Time"]
     rows = [
         [
             f"{row.rank}{' **winner**' if row.is_winner else ''}",
             *(code(shortened(value, CELL)) for value in row.values),
+            *([share(row.macro_f1)] if by_f1 else []),
             text(rounded(row.accuracy, row.interval)),
             rounded_span(row.interval),
             str(row.seeds),
@@ -79,11 +94,6 @@ def leaderboard(found: Findings) -> Iterator[str]:
         for row in board.ranked[:MOST_ROWS]
     ]
     yield table(head, rows, numbers=(0, *range(len(board.axes) + 1, len(head))))
-    left = len(board.ranked) - len(rows), len(board.unranked)
-    if any(left):
-        yield f"Not shown: {left[0]:,} more with a result, {left[1]:,} pruned or failed."
-    if found.on_size:
-        yield text(found.on_size)
 
 
 def tested(found: Findings) -> Iterator[str]:

@@ -49,7 +49,7 @@ def draw_failures(found: Failures) -> dict[str, Picture]:
 
 
 def _reliability(axes: Axes, found: Calibrated) -> None:
-    low = min(bin_.low for bin_ in found.bins)
+    low = min(bin_.low for bin_ in (*found.bins, *(found.mended.bins if found.mended else ())))
     axes.plot([low, 1], [low, 1], color=MUTED, linewidth=1.1, linestyle=(0, (4, 3)))
     if found.mended is not None:
         _bins(axes, found.mended.bins, SERIES[1], "D", found.rows, with_intervals=False)

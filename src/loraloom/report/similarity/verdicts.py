@@ -55,8 +55,10 @@ def on_difference(found: TwoSample | None, p: float, rows: tuple[int, int]) -> V
         if low > CHANCE:
             unsure = " The classifier's interval leaves chance out; one in forty does where nothing differs." + unsure
         return Verdict("No difference found", figures + unsure)
-    if found.auc < SLIGHT:
+    if high < SLIGHT:
         return Verdict("A slight difference, more than chance and too small to matter much", figures)
+    if found.auc < SLIGHT:
+        return Verdict("A difference that is more than chance; so few rows don't tell how large", figures)
     moderate, large = "A moderate difference", "A large difference"
     size = moderate if found.auc < MODERATE else large if found.auc < LARGE else "Texts of another kind"
     return Verdict(size, figures)
