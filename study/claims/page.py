@@ -126,10 +126,10 @@ def _short(judged: Judged) -> str:
 def _results(found: Sequence[EncoderFound]) -> Iterator[str]:
     yield "The contest's point, the longer training, and what was best of each claim on rows not trained on (mean over"
     yield "seeds). Test accuracy is that of the first seed's adapter as it was saved, with Wilson's interval; p is"
-    yield "McNemar's against the contest's point on the same test rows, not corrected: it is about these rows and one adapter"
-    yield "of each, picked since it was best, where the verdicts above also allow for other seeds and for the number of"
-    yield "questions. A small p here does not make an undecided claim decided. **The backbone is named in each table; it is"
-    yield "not RoBERTa-base.**"
+    yield "McNemar's against the contest's point on the same test rows, not corrected: it is about these rows and one"
+    yield "adapter of each, picked since it was best, where the verdicts above also allow for other seeds and for the"
+    yield "number of questions. A small p here makes no undecided claim a decided one. **The backbone is named in each"
+    yield "table; it is not RoBERTa-base.**"
     for encoder in found:
         yield ""
         yield f"**{_subject(encoder)}**, {encoder.about['rows']['all']:,} training rows"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -104,3 +105,13 @@ def test_the_pin_of_a_folder_does_not_change_with_its_readme(tmp_path: Path) -> 
 
 def test_an_unknown_model_is_not_in_the_table() -> None:
     assert sources.known_config("nobody/no-such-model") is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "padding", "room"),
+    [("bert", 0, 514), ("roberta", 1, 512), ("camembert", 1, 512), ("xmod", 5, 508), ("mpnet", 0, 512)],
+)
+def test_positions_that_begin_after_the_padding_are_no_room_for_tokens(kind: str, padding: int, room: int) -> None:
+    config = SimpleNamespace(model_type=kind, pad_token_id=padding, max_position_embeddings=514)
+    assert sources.longest(config) == room
+    assert sources.longest(SimpleNamespace(model_type=kind)) is None

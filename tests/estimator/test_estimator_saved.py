@@ -36,6 +36,14 @@ def test_a_saved_classifier_comes_back_with_its_classes_and_parameters(fitted: L
     assert loaded.score(TEXTS, numbers()) == fitted.score(TEXTS, numbers())
 
 
+def test_numbers_that_scikit_learn_gives_classes_are_not_told_as_the_sources_codes(
+    fitted: LoraClassifier, tmp_path: Path
+) -> None:
+    fitted.save(tmp_path / "kept")
+    record = loraloom.load(tmp_path / "kept").record
+    assert record.labels == record.label_codes == ("4", "5", "30")
+
+
 def test_a_loaded_one_works_from_any_folder(
     fitted: LoraClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

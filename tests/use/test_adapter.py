@@ -33,6 +33,15 @@ def test_texts_of_any_length_and_number_are_predicted_in_order(best: Path) -> No
     assert [p.label for p in classifier.stream(iter(texts))] == classifier.predict(texts)
 
 
+def test_texts_longer_than_the_backbone_reads_are_refused_at_once(copy: Path) -> None:
+    record = json.loads((copy / "trial.json").read_text())
+    record["configuration"]["data"]["max_length"] = 1_000_000
+    (copy / "trial.json").write_text(json.dumps(record))
+    write_manifest(copy)
+    with pytest.raises(AdapterError, match=r"data\.max_length is 1,000,000, and its backbone reads \d+ tokens"):
+        loraloom.load(copy)
+
+
 def test_one_text_instead_of_a_list_is_refused(best: Path) -> None:
     with pytest.raises(TypeError, match="a list of texts"):
         loraloom.load(best).predict("a text")

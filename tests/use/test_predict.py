@@ -21,6 +21,7 @@ import pytest
 from loraloom import cli
 from loraloom.calibration import at_temperature
 from loraloom.cli.running import TerminatedError
+from loraloom.data import Encoded
 from loraloom.data.rows import Record
 from loraloom.errors import AdapterError, DataError, RunError
 from loraloom.study.durable import write_manifest
@@ -288,6 +289,49 @@ def test_columns_of_parquet_are_those_of_the_first_row_that_can_be_read(one: Ens
     run(one, source, tmp_path / "out.parquet", on_error="null", text_column=("text",))
     rows = cast(Any, pq).read_table(tmp_path / "out.parquet").to_pylist()
     assert [(row["id"], row["prediction"] is None) for row in rows] == [(None, True), (2, False)]
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_nested_keys_that_parquet_would_lose_are_refused(one: Ensemble, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    metas = [*[[{"a": 1}]] * 5, [{"a": 1, "b": 2}]]
+    source.write_text("".join(json.dumps({"text": "soup", "meta": meta}) + "\n" for meta in metas))
+    with pytest.raises(DataError, match=r"row 6 has keys in 'meta' that the first rows have not; write \.jsonl"):
+        run(one, source, tmp_path / "out.parquet")
+
+
+def test_a_row_that_is_bad_twice_is_written_too(one: Ensemble, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_bytes(b"text,note,more\nsoup,,\na saw,b\x00c,caf\xe9\n")
+    _, printed = run(one, tmp_path / "in.csv", None, on_error="null")
+    assert [json.loads(line)["prediction"] is None for line in printed.splitlines()] == [False, True]
+
+
+def _tokens(*lengths: int) -> Encoded:
+    return Encoded(np.zeros(sum(lengths), np.int32), np.append(0, np.cumsum(lengths)), 0)
+
+
+@pytest.mark.parametrize("on_error", ["skip", "null"])
+def test_a_text_without_a_token_is_a_bad_row(on_error: windowing.OnError) -> None:
+    records = iter([Record(number, {"text": text}) for number, text in enumerate(["a", "b", "c"], start=1)])
+    made = {("a", "b", "c"): [_tokens(2, 0, 1), _tokens(2, 3, 1)], ("a", "c"): [_tokens(2, 1), _tokens(2, 1)]}
+    text = windowing.Text("in.csv", ("text",), on_error)
+    (window,) = windowing.windows(records, text, lambda texts: made[tuple(texts)], lambda _: None)
+    assert window.places == [0, 2]
+    assert [record.problem for record in window.bad] == ["row 2 has a text of which the tokenizer makes no token"]
+    assert [len(one) for one in window.encoded] == [2, 2]
+
+
+def test_a_text_without_a_token_ends_a_run_that_stops_at_bad_rows() -> None:
+    text = windowing.Text("in.csv", ("text",), "stop")
+    with pytest.raises(DataError, match=r"in\.csv: row 7 has a text of which the tokenizer makes no token; --on_error"):
+        list(windowing.windows(iter([Record(7, {"text": "b"})]), text, lambda _: [_tokens(0)], lambda _: None))
+
+
+def test_windows_end_also_by_what_is_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windowing, "CHARACTERS", 100)
+    records = iter([Record(number, {"text": "a", "more": [{"image": b"x" * 90}]}) for number in range(1, 5)])
+    found = list(windowing.windows(records, windowing.Text("-", ("text",), "stop"), lambda _: [], lambda _: None))
+    assert [len(window.records) for window in found] == [2, 2]
 
 
 BAD = b'id,text\n1,the cat\n2,\n3,a,b\n4,caf\xe9\n5,soup\n6,"x"y\n7,a saw\n'

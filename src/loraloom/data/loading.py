@@ -140,6 +140,8 @@ def _training_rows(table: Table, columns: Columns) -> tuple[Labels, Split, Findi
     codes = codes_of(table, columns.label)
     class_names = table.class_names.get(columns.label)
     labels = labels_of(codes, class_names)
+    if not table.coded:
+        labels = Labels(labels.names, labels.names)
     findings = []
     if class_names and (unused := [name for name in class_names if name not in labels.names]):
         sentence = f"{counted(len(unused), 'class')} declared without a training row: left out."

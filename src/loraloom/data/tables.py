@@ -31,6 +31,7 @@ class Table:
     findings: tuple[Finding, ...] = ()
     has_header: bool = False  # names of columns come from the first line of a file
     known: bool = False  # the columns are text and label by the kind of source
+    coded: bool = True  # ids of class_names are the source's own numbers, and not made for its names
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))

@@ -118,4 +118,4 @@ def table_of_rows(what: str, texts: list[str], ids: NDArray[np.int64], classes: 
     if len(texts) != len(ids):
         raise ValueError(f"{what}: found {len(texts)} texts but {len(ids)} labels: inconsistent numbers of samples")
     names = {"label": tuple(str(label) for label in classes)}
-    return Table(what, {"text": texts, "label": ids.tolist()}, names, known=True)
+    return Table(what, {"text": texts, "label": ids.tolist()}, names, known=True, coded=False)

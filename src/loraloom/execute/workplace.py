@@ -170,13 +170,9 @@ class Workplace:
             raise RecipeError(f"data.max_train_samples: {min(fewest)} is fewer than the {classes} classes")
         for model in self.recipe.values("backbone.model"):
             source = self.source(self.recipe.backbone.model_copy(update={"model": model}))
-            config = sources.load_config(source)
-            limit = getattr(config, "max_position_embeddings", None)
-            reserved = (config.pad_token_id or 0) + 1 if config.model_type in ("roberta", "xlm-roberta", "mpnet") else 0
-            if limit is not None and longest > limit - reserved:
-                raise BackboneError(
-                    f"data.max_length: {longest} is too long for {model!r}, which reads {limit - reserved} tokens"
-                )
+            limit = sources.longest(sources.load_config(source))
+            if limit is not None and longest > limit:
+                raise BackboneError(f"data.max_length: {longest} is too long for {model!r}, which reads {limit} tokens")
 
     def _corners(self) -> Iterator[dict[str, Any]]:
         """Every point of a grid; for samplers, the points that count differently."""

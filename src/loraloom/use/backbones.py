@@ -93,16 +93,19 @@ class Backbones:
                 shared = _open(folder, record, known, key.dtype)
             elif known.local and record.backbone_revision not in (None, shared.pin):
                 raise _another(folder, backbone.model)
+            most, wanted = sources.longest(shared.config), record.configuration.data.max_length
+            if most is not None and wanted > most:
+                raise AdapterError(f"{folder}: data.max_length is {wanted:,}, and its backbone reads {most:,} tokens")
             classifier = Classifier(_forward(folder, record, shared), shared.tokenizer, record, folder)
             self._shared[key] = shared
             self._keys[classifier] = key
         return classifier
 
-    def remove(self, classifier: Classifier) -> None:
-        """Forgets an adapter; the last one of a backbone takes it along."""
+    def remove(self, classifier: Classifier, *, keep: bool = False) -> None:
+        """Forgets an adapter; the last one of a backbone takes it along, unless it is to be kept for others."""
         with self._lock:
             key = self._keys.pop(classifier)
-            if key not in self._keys.values():
+            if not keep and key not in self._keys.values():
                 del self._shared[key]
 
     def logits(self, classifiers: Sequence[Classifier], encoded: Sequence[Encoded]) -> list[Logits]:

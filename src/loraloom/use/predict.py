@@ -128,7 +128,7 @@ def predict_texts(
             raise DataError(f"--text {text!a}: {problem}")
     pass_ = _Pass(ensemble, "--text", Choices(("text",), min_confidence=min_confidence), _Silent())
     records = [Record(number, {"text": text}) for number, text in enumerate(texts, start=1)]
-    window = Window(records, list(range(len(records))), ensemble.encoded(texts), None)
+    window = Window(records, list(range(len(records))), ensemble.encoded(texts), sum(map(len, texts)), None)
     stdout.write(JsonlOutput(pass_.added, "--text").render(pass_.predicted(window)[0]).decode())
 
 
@@ -209,7 +209,7 @@ class _Pass:
                     return counts, window
                 rows, own = self.predicted(window)
                 rendered = output.render(rows) if rows.records else None
-                parts.add(rendered, own, sum(len(record.line) or 100 for record in window.records))
+                parts.add(rendered, own, window.characters)
                 counts += own
                 self.watcher.done(counts.rows, window.read)
         return counts, None
@@ -302,7 +302,7 @@ class _Pass:
                 "min_confidence": self.choices.min_confidence,
                 "temperatures": [None if m.temperature is None else m.temperature.value for m in members],
                 "types": [member.classifier.dtype for member in members],
-                "window": [ROWS, CHARACTERS],
+                "window": [ROWS, CHARACTERS, "of all cells"],
             },
             version=own_version(),
             on_error=self.choices.on_error,

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from loraloom.data import Encoded, text_of
 from loraloom.data.rows import Record
 from loraloom.errors import DataError
@@ -24,6 +26,8 @@ PATIENCE_SECONDS = 0.05
 """After so long without another row, those of standard input that are there are predicted."""
 WINDOW_SECONDS = 0.5
 """The same, after the first of them, however steadily others come."""
+MOST_AHEAD = 64
+"""Rows of standard input that are read before they are asked for."""
 TEXT_NAMES = ("text", "sentence", "content", "document")
 
 OnError = Literal["stop", "skip", "null"]
@@ -36,6 +40,8 @@ class Window:
     records: list[Record]
     places: list[int]
     encoded: list[Encoded]
+    characters: int
+    """Of all cells, or of the lines that they were read from."""
     read: float | None
     """The share of the input that was read by its end, where that can be told."""
 
@@ -66,9 +72,17 @@ class Text:
             except DataError as error:
                 problem = f": {error}"
             problem = problem and f"row {record.number}{'' if problem.startswith(':') else ' '}{problem}"
-        if problem and self.on_error == "stop":
+        return (self.refused(record, problem) if problem else record), text
+
+    def refused(self, record: Record, problem: str) -> Record:
+        """The record with its problem.
+
+        Raises:
+            DataError: `on_error` is stop.
+        """
+        if self.on_error == "stop":
             raise DataError(f"{self.source}: {problem}; --on_error skip or null goes on after such rows")
-        return (replace(record, problem=problem) if problem else record), text
+        return replace(record, problem=problem)
 
 
 def _patience(begun: float) -> float:
@@ -89,7 +103,7 @@ def windows(
     Raises:
         DataError: there are no rows to go on with; the good ones before it come first, if `on_error` is not stop.
     """
-    coming = None if patient else Ahead(records, ROWS)
+    coming = None if patient else Ahead(records, MOST_AHEAD)
     while True:
         held: list[Record] = []
         begun = 0.0
@@ -113,16 +127,48 @@ def windows(
             if not record.problem:
                 places.append(len(held))
                 texts.append(own)
-            characters += len(record.line) or sum(len(c) for c in record.cells.values() if isinstance(c, str))
+            characters += len(record.line) or sum(map(_size, record.cells.values()))
             begun = begun if held else time.monotonic()
             held.append(record)
         whole = failed is None or text.on_error != "stop"
         if held and whole:
-            yield Window(held, places, encode(texts) if texts else [], read(held[-1]))
+            yield _window(held, places, texts, text, encode, characters, read(held[-1]))
         if failed is not None:
             raise failed
         if over:
             return
+
+
+def _size(value: Any) -> int:
+    """Characters or bytes of a cell, however nested."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_size, value.values())) + sum(map(len, value))
+    return sum(map(_size, value)) if isinstance(value, list) else 8
+
+
+def _window(
+    held: list[Record],
+    places: list[int],
+    texts: list[str],
+    text: Text,
+    encode: Callable[[Sequence[str]], list[Encoded]],
+    characters: int,
+    read: float | None,
+) -> Window:
+    """A window whose texts are encoded; those of which a tokenizer makes no token are bad rows."""
+    encoded = encode(texts) if texts else []
+    empty = {row for one in encoded for row in np.flatnonzero(np.diff(one.offsets) == 0).tolist()}
+    for row in sorted(empty):
+        record = held[places[row]]
+        problem = f"row {record.number} has a text of which the tokenizer makes no token"
+        held[places[row]] = text.refused(record, problem)
+    if empty:  # of an ensemble's tokenizers, others may have made tokens of it
+        places = [place for row, place in enumerate(places) if row not in empty]
+        texts = [own for row, own in enumerate(texts) if row not in empty]
+        encoded = encode(texts) if texts else []
+    return Window(held, places, encoded, characters, read)
 
 
 def text_columns(cells: dict[str, Any], wanted: Sequence[str] | None, source: str) -> tuple[str, ...]:

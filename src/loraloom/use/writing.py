@@ -154,7 +154,7 @@ class JsonlOutput(_TextOutput):
                 )
                 + "}\n"
             )
-        return "".join(lines).encode("utf-8")
+        return _without_halves("".join(lines)).encode("utf-8")
 
     def _prediction(self, label: str | None, confidence: float | None, probabilities: NDArray[np.float64]) -> str:
         shares = "null"
@@ -257,6 +257,15 @@ def _whole(value: Any) -> Any:
     return [_whole(one) for one in value] if isinstance(value, list) else value
 
 
+def _has_no_place(value: Any, kind: Any) -> bool:
+    """Whether a value has keys, however deep, that a type of pyarrow's has not: pyarrow leaves them out."""
+    types = _pyarrow().types
+    if isinstance(value, dict) and types.is_struct(kind):
+        known = {field.name: field.type for field in kind}
+        return any(key not in known or _has_no_place(own, known[key]) for key, own in value.items())
+    return isinstance(value, list) and types.is_list(kind) and any(_has_no_place(one, kind.value_type) for one in value)
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, str):
         return value
@@ -316,6 +325,11 @@ class ParquetOutput:
         extra = next((name for row in cells for name in row if name not in self._schema.names), None)
         if extra is not None:
             raise DataError(f"{self._source}: a row has {extra!r}, which the first rows have not; write .jsonl")
+        for record, row in zip(rows.records, cells, strict=True):
+            lost = next((name for name in row if _has_no_place(row[name], self._schema.field(name).type)), None)
+            if lost is not None:
+                where = f"{self._source}: row {record.number}"
+                raise DataError(f"{where} has keys in {lost!r} that the first rows have not; write .jsonl")
         return table
 
     def save(self, rendered: Sequence[Any], file: IO[bytes]) -> None:

@@ -61,6 +61,12 @@ def test_an_adapter_comes_and_goes(client: TestClient) -> None:
     assert client.post("/v1/classify", json=ask, headers=key).status_code == 404
 
 
+def test_the_last_adapter_of_a_backbone_may_be_replaced(client: TestClient) -> None:
+    assert client.delete("/v1/adapters/animals", headers=ADMIN).status_code == 204
+    added = client.post("/v1/adapters", json={"name": "animals", "folder": "food"}, headers=ADMIN)
+    assert (added.status_code, added.json().get("labels")) == (201, ["sweet", "salty"])
+
+
 @pytest.mark.parametrize("authorization", ["", f"Bearer {KEY}", "Bearer " + "x" * 20, f"Basic {TOKEN}"])
 def test_only_with_the_token(client: TestClient, authorization: str) -> None:
     headers = {"authorization": authorization}

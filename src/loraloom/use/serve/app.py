@@ -24,7 +24,7 @@ from loraloom.errors import LoraloomError
 from loraloom.study.provenance import own_version
 from loraloom.use.serve.batching import Batcher, EmptyTextError, NotComputedError, OverloadedError, TimedOutError
 from loraloom.use.serve.demo import demo_page
-from loraloom.use.serve.gate import HEADERS, Gate
+from loraloom.use.serve.gate import BEGAN, HEADERS, Gate
 from loraloom.use.serve.limits import Settings
 from loraloom.use.serve.messages import (
     AdapterCard,
@@ -121,7 +121,8 @@ class _Asked:
             raise HTTPException(413, f"texts: one has {longest:,} characters; {limits.characters:,} are allowed")
         if self._settings.log_texts:
             _log.info("%s is asked for %r", served.name, list(texts))
-        found = await _unless_gone(request, self._batcher.logits(served, texts, limits.seconds))
+        left = max(0.0, limits.seconds - (time.monotonic() - request.scope[BEGAN]))  # its body may have come slowly
+        found = await _unless_gone(request, self._batcher.logits(served, texts, left))
         self._batcher.metrics.texts.labels(served.name).inc(len(texts))
         return found
 

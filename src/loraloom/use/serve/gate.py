@@ -27,6 +27,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = frozenset({"/", "/healthz", "/readyz"})
 """GET without a key: the demo page, which holds nothing, and what a load balancer asks."""
+BEGAN = "loraloom.began"
+"""In a request's scope: when it arrived, by the monotonic clock."""
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -60,6 +62,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         began, status = time.monotonic(), 0
+        scope[BEGAN] = began
 
         async def answer(message: Message) -> None:
             nonlocal status

@@ -78,7 +78,7 @@ class Registry:
         return served
 
     def remove(self, name: str) -> None:
-        """Serves `name` no more; requests under way are still answered.
+        """Serves `name` no more; requests under way are still answered. Its backbone stays, for the next adapter of it.
 
         Raises:
             UnknownAdapterError: there is none of this name.
@@ -86,7 +86,7 @@ class Registry:
         with self._changing:
             if name not in self._served:
                 raise UnknownAdapterError(f"adapter: no such adapter; there are {listed(self._served)}")
-            self.backbones.remove(self._served[name].classifier)
+            self.backbones.remove(self._served[name].classifier, keep=True)
             self._served = {other: served for other, served in self._served.items() if other != name}
 
 
