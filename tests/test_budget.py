@@ -226,6 +226,16 @@ def test_a_pair_is_offered_where_no_single_change_fits() -> None:
     assert [remedy.change for remedy in found] == ["head.kind=linear and lora.r=2"]
 
 
+def test_fewer_targets_are_counted_as_they_would_be_applied() -> None:
+    plan = _roberta(64, targets=tuple(f"layer.11.attention.self.{name}" for name in ("query", "value")))
+    assert not [remedy for remedy in remedies(plan, 700_000, None) if "target_modules" in remedy.change]
+
+
+def test_a_remedy_of_two_changes_can_be_pasted() -> None:
+    (remedy,) = remedies(_roberta(64), 100_000, _roberta(64, head="linear").shape)
+    assert remedy.options == "--set head.kind=linear --set lora.r=2"
+
+
 def test_no_remedy_is_made_up_where_none_fits() -> None:
     assert remedies(_roberta(4), 1_000, _roberta(4, head="linear").shape) == ()
 

@@ -91,15 +91,24 @@ class Remedy:
     change: str
     parameters: int
 
+    @property
+    def options(self) -> str:
+        """The change as options of a command line."""
+        return " ".join(f"--set {field}" for field in self.change.split(" and "))
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is counted: the shape, the adapted layers (by name), rank and bias mode."""
+    """What is counted: the shape, the adapted modules (by name), rank and bias mode.
+
+    `layers` are those that `lora.layers_to_transform` leaves, None where it leaves all.
+    """
 
     shape: ModelShape
     targets: tuple[str, ...]
     r: int
     bias: Bias
+    layers: frozenset[int] | None = None
 
     @property
     def adapted(self) -> tuple[Linear, ...]:
@@ -191,7 +200,11 @@ def _fewer_targets(plan: Plan, cap: int) -> Iterator[Remedy]:
     best: tuple[int, tuple[str, ...]] | None = None
     for size in range(len(kinds) - 1, 0, -1):
         for subset in itertools.combinations(kinds, size):
-            names = tuple(x.name for x in plan.adapted if any(matches(x.name, kind) for kind in subset))
+            names = tuple(
+                x.name
+                for x in plan.shape.linears
+                if (plan.layers is None or x.layer in plan.layers) and any(matches(x.name, kind) for kind in subset)
+            )
             after = count(replace(plan, targets=names)).trainable
             if after <= cap and (best is None or after > best[0]):
                 best = (after, subset)

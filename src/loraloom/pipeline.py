@@ -14,7 +14,7 @@ from typing import Any
 
 from loraloom.data import load_data
 from loraloom.engine import Engine
-from loraloom.errors import LoraloomError, RunError
+from loraloom.errors import LoraloomError, RunError, StoppedError
 from loraloom.execute.driver import Driver
 from loraloom.execute.in_process import choose_engine
 from loraloom.execute.placement import IN_PROCESS, Placement, make_executor
@@ -203,6 +203,8 @@ def _go_on(
         if report:
             _report(run, winner, place, watchers, clock, stop)
         stop.raise_if_asked()
+        if driver.gave_up:
+            raise StoppedError(run.path, "the last trials all failed, so no more were begun")
     return winner
 
 

@@ -56,7 +56,7 @@ class _Planned:
         labels = np.arange(20_000) % 2
         split = Split(("",) * len(labels), labels)
         data = SimpleNamespace(train=split, validation=split, test=split.take(range(100)), labels=("no", "yes"))
-        place: Any = SimpleNamespace(recipe=self.recipe, data=data)
+        place: Any = SimpleNamespace(recipe=self.recipe, data=data, fitting=dict)
         proposals: Any = SimpleNamespace(configurations=None, leading=())
         planner = Planner(self.run, place, Clock(600, lambda: self.at), lambda: proposals)
         planner.prepare(cast(Any, None), lambda _: None)
@@ -78,11 +78,19 @@ def test_a_machine_is_slower_where_rows_of_one_kind_are_and_not_where_those_of_a
 ) -> None:
     found = _Planned(read_recipe({"train": {"per_device_train_batch_size": [16, 8]}}), tmp_path)
     clock, before = found.planner.pace.clock, found.planner.pace.clock.seconds_left
+    found.trained({"train.per_device_train_batch_size": 16}, ROW_SECONDS)
     found.trained({"train.per_device_train_batch_size": 8}, 4 * ROW_SECONDS)
     assert clock.slowdown == 1
     assert clock.seconds_left == before
     found.trained({"train.per_device_train_batch_size": 16}, 2 * ROW_SECONDS)
-    assert clock.slowdown == 2
+    assert clock.slowdown == 1.5  # the median of three
+
+
+def test_a_machine_is_not_compared_with_the_one_of_an_earlier_command(tmp_path: Path) -> None:
+    found = _Planned(read_recipe({}), tmp_path)
+    for _ in range(2):
+        found.trained({}, 4 * ROW_SECONDS)
+    assert found.planner.pace.clock.slowdown < 1.1
 
 
 def test_trials_are_trained_together_as_far_as_the_sum_of_their_times_fits(tmp_path: Path) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import jsonschema
 import pytest
 from pydantic import ValidationError
 
 from loraloom.recipe import Budget, Configuration, Lora, Recipe, Search, json_schema, read_recipe
+from loraloom.recipe.reading import _Yaml12Loader
+from loraloom.shipped import shipped_names, shipped_text
 
 FIELDS = {
     "data": [
@@ -177,6 +180,20 @@ def test_the_schema_has_no_axis_where_the_reader_has_none(section: str, field: s
 
 def test_the_schema_does_not_offer_axes_as_a_field() -> None:
     assert set(json_schema()["properties"]) == {*FIELDS, "engine", "report_to", "provenance"}
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_the_schema_takes_the_recipes_that_come_along(name: str) -> None:
+    jsonschema.validate(_Yaml12Loader(shipped_text(name)).get_single_data(), json_schema())
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value"),
+    [("data", "text_column", "text"), ("lora", "target_modules", "query"), ("lora", "layers_to_transform", 11)],
+)
+def test_the_schema_takes_one_where_many_may_stand(section: str, field: str, value: object) -> None:
+    jsonschema.validate({section: {field: value}}, json_schema())
+    assert read_recipe({section: {field: value}}) is not None
 
 
 def test_the_schema_refuses_unknown_fields() -> None:

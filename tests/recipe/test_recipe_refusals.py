@@ -19,8 +19,8 @@ def _problems(folder: Path, text: str, *overrides: str) -> tuple[str, ...]:
     return tuple(problem.removeprefix(f"{folder}/") for problem in caught.value.problems)
 
 
-def _problem(folder: Path, text: str) -> str:
-    (problem,) = _problems(folder, text)
+def _problem(folder: Path, text: str, *overrides: str) -> str:
+    (problem,) = _problems(folder, text, *overrides)
     return problem
 
 
@@ -172,7 +172,16 @@ def test_two_sources_of_data_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_test_file_without_a_train_file_is_refused(tmp_path: Path) -> None:
-    assert "needs data.train_file beside it" in _problem(tmp_path, "data: {test_file: a.csv}\n")
+    assert "needs data.train_file or data.dataset beside it" in _problem(tmp_path, "data: {test_file: a.csv}\n")
+
+
+@pytest.mark.parametrize("name", ["budget.max_trainable_parameters", "budget.max_seconds"])
+def test_an_override_without_a_value_takes_no_limit_away(tmp_path: Path, name: str) -> None:
+    assert "write it as section.field=value" in _problem(tmp_path, "data: {dataset: demo}\n", f"{name}=")
+
+
+def test_a_test_file_may_stand_beside_a_data_set(tmp_path: Path) -> None:
+    assert read_recipe({"data": {"dataset": "demo", "test_file": "mine.csv"}}).data.test_file == "mine.csv"
 
 
 def test_axes_can_not_be_written_by_name(tmp_path: Path) -> None:

@@ -106,6 +106,31 @@ def test_a_run_that_goes_on_with_more_time_has_rungs_above_those_it_had() -> Non
     assert all(ETA - 0.01 < more / fewer <= ETA**2 for fewer, more in pairwise(sizes))
 
 
+def test_a_run_that_goes_on_with_more_time_has_the_finalists_and_seeds_of_it() -> None:
+    hurried = Plan((100, 300, None), finalists=1, seeds=1)
+    task = Task(read_recipe({"lora": {"r": [2, 4, 8]}, "search": {"seeds": 3}}), 900, EVAL_ROWS, 4, 12)
+    costs = Costs([Measured("demo", 256, 16, 0.001, 0.0003, 0.5)])
+    longer = extended(hurried, task, costs, None)
+    assert (longer.rungs, longer.finalists, longer.seeds) == (hurried.rungs, 12, 3)
+    assert extended(Plan(), task, costs, None) == Plan()
+
+
+def test_few_rows_and_no_time_for_a_second_trial_give_the_first_all_of_it() -> None:
+    recipe = read_recipe({"search": {"epochs": "clock", "sampler": "auto"}})
+    task, costs = Task(recipe, 300, EVAL_ROWS, 4, None), Costs([Measured("demo", 256, 16, 0.04, 0.013, 2.0)])
+    plan = make_plan(task, costs, 60)
+    assert (plan.rungs, plan.finalists, plan.seeds) == ((None,), 1, 1)
+    assert all(0.9 * 60 < one <= 60 for one in _seconds(plan, task, costs))
+    assert make_plan(task, costs, 5_000).finalists == 3
+
+
+def test_models_that_the_budget_excludes_are_not_planned_for() -> None:
+    recipe = _recipe()
+    both, one = Task(recipe, 1_000, EVAL_ROWS, 4, None), Task(recipe, 1_000, EVAL_ROWS, 4, None, models=(SMALL,))
+    assert both.dearest(_costs(recipe)).backbone.model == LARGE
+    assert one.dearest(_costs(recipe)).backbone.model == SMALL
+
+
 def test_few_rows_are_seen_more_often_than_many() -> None:
     few, many = _plan(500, 20_000)[0].epochs, _plan(20_000, 20_000)[0].epochs
     assert few is not None

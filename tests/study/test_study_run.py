@@ -61,6 +61,23 @@ def test_a_relative_path_makes_a_run_here(tmp_path: Path, monkeypatch: pytest.Mo
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["recipe.yaml", "trials"]
 
 
+def test_a_run_is_made_where_the_command_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = tmp_path.stat().st_ino
+    run = Run.create(Path(), RECIPE)
+    assert (run.recipe, tmp_path.stat().st_ino) == (RECIPE, before)
+    run.discard_unbegun()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_kill_left_of_a_run_in_the_making_is_in_nobodys_way(tmp_path: Path) -> None:
+    (tmp_path / ".run.new").mkdir()
+    (tmp_path / ".run.new" / "recipe.yaml").touch()
+    (tmp_path / "trials").mkdir()
+    assert Run.create(tmp_path, RECIPE).recipe == RECIPE
+    assert {path.name for path in tmp_path.iterdir()} == {"recipe.yaml", "trials"}
+
+
 def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(RunError, match="is not empty; choose another --out"):

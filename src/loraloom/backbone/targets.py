@@ -24,7 +24,7 @@ def adaptable(model: nn.Module) -> tuple[Linear, ...]:
 
 def _adaptable(model: nn.Module) -> Iterator[Linear]:
     for name, module in encoder_of(model).named_modules():
-        numbered = re.fullmatch(r"(?:.*\.)?(\d+)\.(.+)", name)
+        numbered = re.fullmatch(r"(?:.*?\.)?(\d+)\.(.+)", name)  # a layer may hold a list itself
         if isinstance(module, nn.Linear) and numbered:
             layer, kind = int(numbered[1]), _short(numbered[2])
             yield Linear(name, kind, layer, module.in_features, module.out_features, module.bias is not None)

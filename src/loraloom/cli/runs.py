@@ -101,7 +101,10 @@ def resume(
     max_seconds: Annotated[
         float | None,
         typer.Option(
-            "--max_seconds", min=1, help="Seconds for this command; the recipe's by default.", show_default=False
+            "--max_seconds",
+            min=1,
+            help="Seconds for this command; the recipe's by default, inf for no limit.",
+            show_default=False,
         ),
     ] = None,
     deadline: Deadline = None,
@@ -114,8 +117,8 @@ def resume(
 ) -> None:
     """Go on with a run after a kill, a deadline or a crash.
 
-    Finished trials are kept, and a trial under way goes on from its last checkpoint, to the same result. A run that
-    ended at its deadline is given as much time again.
+    Finished trials are kept, and a trial under way goes on from its last checkpoint, to the same result. A run
+    with budget.max_seconds is given as much time again.
     """
 
     def work(watcher: Terminal, stop: Stop) -> TrialRecord:

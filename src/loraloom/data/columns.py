@@ -123,6 +123,8 @@ def _clearly(labels: list[Any], texts: list[Any]) -> bool:
 
 def _headerless(table: Table) -> str:
     """A warning where the first row of a file seems to have been taken for its header, or ''."""
+    if not table.has_header:
+        return ""
     for name, cells in table.columns.items():
         if name.isdecimal() or len(name) > _LONGEST_NAME or (name.strip() and name in cells):
             return f"; its first row looks like data ({name[:40]!r}): add a line with the names of the columns"

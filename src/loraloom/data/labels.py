@@ -69,11 +69,14 @@ def _plain(cell: Any) -> Any:
 
 
 def _check_kinds(cells: Sequence[Any], place: str) -> None:
-    kinds = {float if isinstance(cell, int) and not isinstance(cell, bool) else type(cell) for cell in cells}
+    of_cells = [float if isinstance(cell, int) and not isinstance(cell, bool) else type(cell) for cell in cells]
+    kinds = set(of_cells)
     if unfit := kinds - {str, bool, float}:
         raise DataError(f"{place} holds a {min(kind.__name__ for kind in unfit)}; a label is a name or a number")
     if len(kinds) > 1:
-        raise DataError(f"{place} mixes text, numbers or truth values; its labels must all be of one kind")
+        row = next(row for row, kind in enumerate(of_cells, start=1) if kind is not of_cells[0])
+        mixed = f"mixes text, numbers or truth values (row {row} is not as row 1)"
+        raise DataError(f"{place} {mixed}; its labels must all be of one kind")
 
 
 def _codes_of_texts(cells: Sequence[str], place: str) -> list[str]:

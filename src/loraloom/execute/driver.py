@@ -103,6 +103,8 @@ class Driver:
                 with self._stop.politely():
                     finished = self._executor.wait(self._hear, self._stop.asked)
                 self._finish(finished)
+            if self.gave_up:
+                self._watcher.note(f"{MOST_FAILURES} trials in a row failed, so no more are begun")
             if self._stop.asked() and self._stop.for_good and not self._leaderboard.standings:
                 self._end_early()
 
@@ -141,13 +143,13 @@ class Driver:
 
     def _start_packs(self) -> bool:
         """Fills the room that there is; returns whether anything is under way."""
-        while not self._stop.asked() and not self._hopeless and self._executor.room() and (pack := self._next_pack()):
+        while not self._stop.asked() and not self.gave_up and self._executor.room() and (pack := self._next_pack()):
             self._executor.start([self._begin(proposal, len(pack)) for proposal in pack])
         return bool(self._under_way)
 
     @property
-    def _hopeless(self) -> bool:
-        """Whether trials only fail: what ails them is not their configuration."""
+    def gave_up(self) -> bool:
+        """Whether trials only fail: what ails them may not be their configuration. A resume goes on with the others."""
         return self._failed >= MOST_FAILURES
 
     def _next_pack(self) -> list[Proposal]:

@@ -63,6 +63,7 @@ class Planner:
             len(data.labels),
             self._proposals().configurations,
             self._proposals().leading,
+            tuple(self._place.fitting()),
         )
         kept = _read(self._path)
         pace.costs = Costs(Measured(**one) for one in kept.get("measured", ()))
@@ -75,9 +76,9 @@ class Planner:
                     f"more would do (budget.max_seconds)"
                 )
             note("measuring what a row costs here")
-            warmed = warm_up(self._place, executor, left)
+            warmed = warm_up(self._place, executor, left, self._path.parent)
             pace.costs, self._loading = Costs(warmed.measured), warmed.loading_seconds
-        self._fastest = pace.costs.row_seconds
+            self._fastest = pace.costs.row_seconds  # what an earlier command measured may be of another machine
         self._keep_time_for_the_end()
         if "rungs" in kept:
             epochs = None if kept.get("epochs") is None else {tuple(key): passes for key, passes in kept["epochs"]}

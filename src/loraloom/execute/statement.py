@@ -42,6 +42,7 @@ class Statement:
     largest_rank: int | None
     remedies: tuple[budget.Remedy, ...]
     memory_gb: float
+    max_memory_gb: float | None
     seconds: float | None
     dtype: str
     axes: tuple[str, ...]
@@ -50,7 +51,13 @@ class Statement:
 
     @property
     def fits(self) -> bool:
+        """Whether the first point fits the cap on parameters."""
         return self.cap is None or self.count.trainable <= self.cap
+
+    @property
+    def fits_memory(self) -> bool:
+        """Whether it fits `budget.max_memory_gb`, as far as can be estimated."""
+        return self.max_memory_gb is None or self.memory_gb <= self.max_memory_gb
 
     @property
     def fitting(self) -> tuple[tuple[str, int], ...]:
@@ -65,11 +72,12 @@ class Statement:
             "parts": {"lora": self.count.lora, "bias": self.count.bias, "head": self.count.head},
             "lines": [{"name": p.name, "formula": p.formula, "parameters": p.parameters} for p in self.count.parts],
             "max_trainable_parameters": self.cap,
-            "fits": self.fits,
+            "fits": self.fits and self.fits_memory,
             "r": self.rank,
             "largest_r": self.largest_rank,
             "changes": [{"change": x.change, "parameters": x.parameters} for x in self.remedies],
             "estimated_memory_gb": round(self.memory_gb, 2),
+            "max_memory_gb": self.max_memory_gb,
             "estimated_seconds": None if self.seconds is None else round(self.seconds, 1),
             "dtype": self.dtype,
             "points": [{"point": name, "parameters": count} for name, count in self.points],
@@ -119,6 +127,7 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
             states=budget.OPTIMIZER_STATES[train.optim],
             bf16=dtype == "bf16",
         ),
+        max_memory_gb=recipe.budget.max_memory_gb,
         seconds=rows
         and budget.estimate_seconds(
             plan,

@@ -36,26 +36,31 @@ class WarmedUp:
     loading_seconds: float
 
 
-def warm_up(place: Workplace, executor: Executor, seconds_left: float) -> WarmedUp:
-    """Measures a trial of each of the recipe's models, at its first point.
+def warm_up(place: Workplace, executor: Executor, seconds_left: float, run: Path) -> WarmedUp:
+    """Measures a trial of each of the recipe's models, at its first point within the budget.
+
+    What is trained lies in the folder `run` meanwhile, which all nodes of a cluster see.
 
     Raises:
         LoraloomError: what would befall every trial of a model.
     """
     seconds = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, SHARE * seconds_left))
-    models = place.recipe.values("backbone.model")
     found, loading = [], 0.0
-    for model in models:
-        configuration = place.recipe.configuration({"backbone.model": model})
+    for configuration in place.fitting().values():
         batch = configuration.train.per_device_train_batch_size
-        cold = _time(place, executor, configuration, min(COLD_BATCHES * batch, TRAIN_ROWS), None)
+        cold = _time(place, executor, configuration, min(COLD_BATCHES * batch, TRAIN_ROWS), None, run)
         loading = max(loading, min(cold.beside_seconds, LONGEST_LOADING))
-        found.append(_time(place, executor, configuration, TRAIN_ROWS, seconds))
+        found.append(_time(place, executor, configuration, TRAIN_ROWS, seconds, run))
     return WarmedUp(tuple(found), loading)
 
 
 def _time(
-    place: Workplace, executor: Executor, configuration: Configuration, train_rows: int, seconds: float | None
+    place: Workplace,
+    executor: Executor,
+    configuration: Configuration,
+    train_rows: int,
+    seconds: float | None,
+    run: Path,
 ) -> Measured:
     """Trains on `train_rows` rows for `seconds` at most."""
     classes = len(place.data.labels)
@@ -72,7 +77,7 @@ def _time(
         heard.append(evaluation)
         return True
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=run, prefix=".warm-up-", suffix=".new") as folder:
         start = time.monotonic()
         job = Job(
             number=-1,

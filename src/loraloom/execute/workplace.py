@@ -28,6 +28,8 @@ _COUNTED = (
     "lora.layers_to_transform",
     "head.kind",
 )
+_REMEMBERED = ("train.per_device_train_batch_size", "data.max_length", "train.optim")
+"""What counts beside them where memory is limited."""
 
 
 class Workplace:
@@ -145,6 +147,14 @@ class Workplace:
                 return f"it would take about {memory:.1f} GB, over budget.max_memory_gb {limits.max_memory_gb:g}"
         return None
 
+    def fitting(self) -> dict[str, Configuration]:
+        """The first configuration of each model that fits the budget; models of which none does are left out."""
+        found: dict[str, Configuration] = {}
+        for configuration in map(self.recipe.configuration, counted_points(self.recipe)):
+            if configuration.backbone.model not in found and self.why_not(configuration) is None:
+                found[configuration.backbone.model] = configuration
+        return found
+
     def check(self) -> tuple[str, ...]:
         """Refuses a recipe of which no point fits, and models that can't be trained; returns what a grid drops.
 
@@ -184,16 +194,20 @@ class Workplace:
     def _refusal(self, dropped: list[str]) -> str:
         if len(dropped) > 1:
             return f"no point of the search fits the budget; the first, {dropped[0]}"
-        configuration, cap = self.recipe.configuration({}), self.recipe.budget.max_trainable_parameters
-        changes = [] if cap is None else [f"--set {remedy.change}" for remedy in self.remedies(configuration)]
-        return f"the recipe does not fit: {dropped[0]}" + (
-            f"; it would fit with {' or '.join(changes)}" if changes else ""
-        )
+        remedies = self.remedies(configuration := self.recipe.configuration({}))
+        if remedies:
+            advice = f"it would fit with {' or '.join(remedy.options for remedy in remedies)}"
+        elif self.recipe.budget.max_memory_gb is not None:
+            tokens, batch = configuration.data.max_length, configuration.train.per_device_train_batch_size
+            advice = f"lower data.max_length ({tokens}) or train.per_device_train_batch_size ({batch})"
+        else:
+            advice = "no single change would do"
+        return f"the recipe does not fit: {dropped[0]}; {advice}"
 
     def remedies(self, configuration: Configuration) -> tuple[budget.Remedy, ...]:
-        """The smallest changes by which a configuration fits the cap on parameters."""
+        """The smallest changes by which a configuration that is over the cap on parameters fits it."""
         cap = self.recipe.budget.max_trainable_parameters
-        if cap is None:
+        if cap is None or self.parameters(configuration).trainable <= cap:
             return ()
         linear = configuration.head.model_copy(update={"kind": "linear"})
         lighter = (
@@ -237,7 +251,7 @@ class Workplace:
 
 def counted_points(recipe: Recipe) -> Iterator[dict[str, Any]]:
     """The points that count differently, ranges at both of their ends."""
-    yield from recipe.narrowed(_COUNTED).grid()
+    yield from recipe.narrowed(_COUNTED if recipe.budget.max_memory_gb is None else _COUNTED + _REMEMBERED).grid()
 
 
 def point_name(point: dict[str, Any]) -> str:

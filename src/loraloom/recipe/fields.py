@@ -32,10 +32,13 @@ def _trackers(value: Any) -> Any:
 
 
 Name = Annotated[str, Field(min_length=1)]
-Names = Annotated[tuple[Name, ...], Field(min_length=1), BeforeValidator(_one_or_many)]
+_Many = Annotated[tuple[Name, ...], Field(min_length=1)]
+_Layer = Annotated[int, Field(ge=0)]
+_ManyLayers = Annotated[tuple[_Layer, ...], Field(min_length=1)]
+Names = Annotated[_Many, BeforeValidator(_one_or_many, json_schema_input_type=_Many | Name)]
 Layers = Annotated[
-    Literal["top-half"] | Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)],
-    BeforeValidator(_word_or_many),
+    Literal["top-half"] | _ManyLayers,
+    BeforeValidator(_word_or_many, json_schema_input_type=Literal["top-half"] | _ManyLayers | _Layer),
 ]
 Tracker = Literal["tensorboard", "mlflow", "wandb", "trackio"]
 Trackers = Annotated[
@@ -43,7 +46,8 @@ Trackers = Annotated[
     BeforeValidator(_trackers, json_schema_input_type=tuple[Tracker, ...] | Tracker | Literal["none"]),
 ]
 Targets = Annotated[
-    Literal["all-linear"] | Annotated[tuple[Name, ...], Field(min_length=1)], BeforeValidator(_word_or_many)
+    Literal["all-linear"] | _Many,
+    BeforeValidator(_word_or_many, json_schema_input_type=Literal["all-linear"] | _Many | Name),
 ]
 
 

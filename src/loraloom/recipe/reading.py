@@ -175,7 +175,7 @@ def _note_places(node: yaml.Node, path: tuple[str, ...], source: Source) -> None
 def _override(source: Source, text: str) -> None:
     name, equals, written = text.partition("=")
     path = tuple(name.strip().split("."))
-    if not equals or not all(path):
+    if not equals or not written.strip() or not all(path):  # no value is no limit: a variable that is not set
         source.problems.append(f"--set {text}: write it as section.field=value, as in --set lora.r=2,4,8")
         return
     try:
@@ -252,8 +252,8 @@ def _check_together(source: Source, recipe: Recipe) -> None:
     if data.dataset and data.train_file:
         source.refuse(("data", "train_file"), data.train_file, "stands beside data.dataset; name one of the two")
     for leaf in ("validation_file", "test_file"):
-        if getattr(data, leaf) and not data.train_file:
-            source.refuse(("data", leaf), getattr(data, leaf), "needs data.train_file beside it")
+        if getattr(data, leaf) and not (data.train_file or data.dataset):
+            source.refuse(("data", leaf), getattr(data, leaf), "needs data.train_file or data.dataset beside it")
     ranges = [name for name, axis in recipe.axes.items() if isinstance(axis, Range)]
     if recipe.search.sampler == "grid" and ranges:
         source.refuse(

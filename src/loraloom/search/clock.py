@@ -6,6 +6,7 @@ has set for the job. All of it is the machine's monotonic clock: a wall clock th
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
@@ -83,9 +84,13 @@ def make_clock(
 ) -> Clock:
     """The clock of a command that began at `started` (now, by default), with the earliest of its deadlines.
 
+    `max_seconds` may be infinite: as None, it is no limit.
+
     Raises:
         RecipeError: `deadline` is no point in time, or has passed.
     """
+    if max_seconds is not None and math.isnan(max_seconds):
+        raise RecipeError("max_seconds: nan is no number of seconds")
     clock = Clock(None, started=started)
     slurm = slurm_seconds_left()
     ends = [
@@ -93,7 +98,7 @@ def make_clock(
         None if deadline is None else clock.seconds + seconds_until(deadline),
         None if slurm is None else clock.seconds + slurm,
     ]
-    clock.max_seconds = min((end for end in ends if end is not None), default=None)
+    clock.max_seconds = min((end for end in ends if end is not None and end < math.inf), default=None)
     return clock
 
 

@@ -91,7 +91,8 @@ class Plan:
 class Task:
     """What is to be planned for: the rows of both splits, the classes, and how many configurations there are.
 
-    `configurations` is None where the time alone ends the search. `leading` are those that are tried first.
+    `configurations` is None where the time alone ends the search. `leading` are those that are tried first, `models`
+    those of which a point fits the budget; none are named where all do.
     """
 
     recipe: Recipe
@@ -100,6 +101,7 @@ class Task:
     classes: int
     configurations: int | None
     leading: tuple[Configuration, ...] = ()
+    models: tuple[str, ...] = ()
 
     def kinds(self) -> list[Configuration]:
         """What differs in cost: models, lengths, batches, optimizers and adapted layers; with as many epochs as any."""
@@ -117,6 +119,7 @@ class Task:
         return [
             recipe.configuration({"train.num_train_epochs": epochs, **dict(zip(varied, values, strict=True))})
             for values in itertools.product(*(recipe.values(name) for name in varied))
+            if not self.models or values[0] in self.models
         ]
 
     def dearest(self, costs: Costs) -> Configuration:
@@ -195,11 +198,12 @@ def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
             return Plan((task.rung_of(top),), 1, 1, passes(task, costs, top, seconds))
         return _with_rungs(task, top, 1, 1, passes(task, costs, top, share))
     epochs = passes(task, costs, task.train_rows, share)
-    dearest = max(
-        costs.seconds(_with_epochs(kind, epochs[key_of(kind)]), task.train_rows, task.eval_rows) for kind in kinds
-    )
+    each = [costs.seconds(_with_epochs(kind, epochs[key_of(kind)]), task.train_rows, task.eval_rows) for kind in kinds]
+    if len(ladder(task.train_rows, task.classes)) == 1 and 2 * min(each) > seconds:
+        # too few rows to choose on, and no time for a second trial on all: it goes to the first
+        return Plan((None,), 1, 1, passes(task, costs, task.train_rows, seconds, FITTED_EPOCHS))
     for finalists, seeds in _smaller_and_smaller(task.recipe.search.seeds):
-        if _rounds(finalists * seeds, slots) * dearest <= share:
+        if _rounds(finalists * seeds, slots) * max(each) <= share:
             return _with_rungs(task, task.train_rows, finalists, seeds, epochs)
     return _with_rungs(task, task.train_rows, 1, 1, epochs)
 
@@ -224,10 +228,17 @@ def extended(kept: Plan, task: Task, costs: Costs, seconds: float | None, slots:
     except BudgetError:
         return kept
     if task.rows(new.top) <= task.rows(kept.top):
-        return kept
+        return _with_finals_of(new, kept, task)
     between = (rung for rung in new.rungs[:-1] if task.rows(rung) >= ETA * task.rows(kept.top))
     finalists = new.finalists or kept.finalists or FINALISTS
     return Plan((*kept.rungs, *between, new.top), finalists, new.seeds, new.epochs or kept.epochs, kept.leading_rung)
+
+
+def _with_finals_of(new: Plan, kept: Plan, task: Task) -> Plan:
+    """The rungs that are kept, with the finalists and seeds that there is time for now."""
+    if kept.finalists is None:
+        return kept
+    return replace(kept, finalists=new.finalists or task.configurations or FINALISTS, seeds=new.seeds)
 
 
 def fitted(plan: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> Plan:

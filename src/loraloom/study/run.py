@@ -12,7 +12,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from loraloom.errors import LoraloomError, RunError, resume_command
@@ -22,6 +22,10 @@ from loraloom.study.integrity import read_sealed_recipe, write_recipe
 from loraloom.study.record import CARD, CHECKPOINT, METRICS, RECORD, TrialRecord, read_record
 
 RECIPE, LEDGER, PLAN, TRIALS, BEST, LOCK = "recipe.yaml", "study.db", "plan.json", "trials", "best", ".lock"
+
+
+_NEW = ".run.new"
+"""In which a run is made where its folder is there; a kill may leave it."""
 
 
 class Run:
@@ -42,27 +46,34 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe) -> Run:
-        """Makes the folder with its recipe; it appears whole or not at all.
+        """Makes the folder with its recipe; it appears whole or not at all. An empty folder that is there is filled.
 
         Raises:
             RunError: `path` holds something, or can't be made.
         """
         refuse_taken(path)
-        new = path.absolute().with_name(f".{path.name}.new")
+        there = path.is_dir()  # it may be a mount, or where the command stands: no other can take its place
+        new = path.absolute() / _NEW if there else path.absolute().with_name(f".{path.name}.new")
         try:
             path.absolute().parent.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(new, ignore_errors=True)
             (new / TRIALS).mkdir(parents=True)
             write_recipe(new / RECIPE, recipe)
-            new.rename(path.absolute())
-            sync_folder(path.absolute().parent)
+            if there:
+                (new / TRIALS).rename(path.absolute() / TRIALS)
+                (new / RECIPE).rename(path.absolute() / RECIPE)  # with it the folder is a run
+                new.rmdir()
+                sync_folder(path.absolute())
+            else:
+                new.rename(path.absolute())
+                sync_folder(path.absolute().parent)
         except OSError as error:
             shutil.rmtree(new, ignore_errors=True)
             raise RunError(f"{path}: can't make the run folder: {error.strerror}") from None
         try:
             return cls(path)
         except LoraloomError:
-            shutil.rmtree(path)  # it holds nothing yet, and could not be gone on with
+            _remove(path)  # it holds nothing yet, and could not be gone on with
             raise
 
     @contextmanager
@@ -93,7 +104,7 @@ class Run:
     def discard_unbegun(self) -> None:
         """Removes a run in which no trial was begun: a failure then leaves nothing behind."""
         if not any((self.path / TRIALS).iterdir()):
-            shutil.rmtree(self.path)
+            _remove(self.path)
 
     def trial_folder(self, number: int) -> Path:
         return self.path / TRIALS / f"{number:04d}"
@@ -193,5 +204,19 @@ def refuse_taken(path: Path) -> None:
     """
     if (path / RECIPE).is_file():
         raise RunError(f"{path}: holds a run already; choose another --out, or go on by: {resume_command(path)}")
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+    if path.is_file() or (path.is_dir() and not all(map(_of_a_kill, path.iterdir()))):
         raise RunError(f"{path}: is not empty; choose another --out")
+
+
+def _of_a_kill(entry: Path) -> bool:
+    """Whether it is what a kill may leave of a run that was being made in a folder."""
+    return entry.name == _NEW or (entry.name == TRIALS and entry.is_dir() and not any(entry.iterdir()))
+
+
+def _remove(run: Path) -> None:
+    """Removes a run in which nothing was begun, and its folder where nobody stands in it or has mounted it."""
+    for entry in list(run.iterdir()):
+        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    if run.resolve() != Path.cwd():
+        with suppress(OSError):
+            run.rmdir()

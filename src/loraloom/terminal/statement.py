@@ -38,6 +38,9 @@ def print_statement(console: Console, statement: Statement) -> None:
     seconds = "" if statement.seconds is None else f"; at most about {duration(statement.seconds)} a trial"
     memory = f"estimates: {statement.memory_gb:.1f} GB of memory{seconds}, in {statement.dtype} on this machine"
     console.print(memory, highlight=False)
+    if not statement.fits_memory:
+        over = f"does not fit: over budget.max_memory_gb {statement.max_memory_gb:g}; lower data.max_length or "
+        console.print(over + "train.per_device_train_batch_size", highlight=False, soft_wrap=True)
 
 
 def _against_cap(statement: Statement) -> str:
@@ -50,7 +53,8 @@ def _print_remedies(console: Console, statement: Statement) -> None:
     share = statement.count.head / statement.count.trainable
     console.print(f"does not fit; the head alone is {statement.count.head:,} ({share:.0%} of it)", highlight=False)
     for remedy in statement.remedies:
-        console.print(f"  would fit: --set {escape(remedy.change)}   ({remedy.parameters:,})", highlight=False)
+        said = f"  would fit: {escape(remedy.options)}   ({remedy.parameters:,})"
+        console.print(said, highlight=False, soft_wrap=True)
     if not statement.remedies:
         console.print("  no single change would fit; raise the cap or take a smaller model", highlight=False)
 
