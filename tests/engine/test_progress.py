@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
-from loraloom.engine.progress import evaluation_steps
+from loraloom.engine.progress import evaluation_steps, is_out_of_memory
 from loraloom.recipe import Train
 
 
@@ -24,3 +25,17 @@ def test_at_the_end_alone_where_the_schedule_does_not_follow_the_loss() -> None:
     assert evaluation_steps(Train(num_train_epochs=3, eval_strategy="end"), 1000) == {1000}
     following = Train(lr_scheduler_type="reduce_lr_on_plateau", eval_strategy="end")
     assert following.evaluations == Train(lr_scheduler_type="reduce_lr_on_plateau").evaluations
+
+
+@pytest.mark.parametrize(
+    ("error", "is_one"),
+    [
+        (torch.OutOfMemoryError("x"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
+    ],
+)
+def test_memory_that_did_not_suffice_is_told_from_other_errors(error: Exception, is_one: bool) -> None:
+    assert is_out_of_memory(error) is is_one

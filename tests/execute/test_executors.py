@@ -15,6 +15,7 @@ import pytest
 
 from loraloom.engine import Job, Listener
 from loraloom.errors import BackboneError, LoraloomError, MissingExtraError, RecipeError, RunError
+from loraloom.execute import in_process
 from loraloom.execute.executor import Executor, Finished
 from loraloom.execute.in_process import TRACEBACK, InProcess
 from loraloom.execute.pool import Pool
@@ -174,6 +175,15 @@ def test_what_no_engine_foresees_loses_the_pack_and_leaves_its_traceback(shared:
     assert finished.lost == "RuntimeError: a product went wrong"
     assert all("and more lines" in (job.folder / TRACEBACK).read_text() for job in jobs)
     assert run(shared, [job_of(tmp_path, 3, rows())]).lost is None
+
+
+def test_a_device_that_answers_no_more_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the next trials, given to a process whose GPU is lost, would all be recorded as failed."""
+    monkeypatch.setattr(in_process, "_device_is_lost", lambda: True)
+    executor = InProcess(NothingEngine())
+    executor.start([job_of(tmp_path, 0, rows(), "crash")])
+    with pytest.raises(RuntimeError, match="a product went wrong"):
+        executor.wait(lambda job, evaluation: True, lambda: False)
 
 
 def test_what_an_engine_notes_is_heard(shared: Executor, tmp_path: Path, notes: list[str]) -> None:

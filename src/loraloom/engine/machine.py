@@ -15,15 +15,18 @@ import itertools
 import math
 import os
 import platform
+import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import torch
 from torch.nn import functional
+
+from loraloom.errors import LoraloomError
 
 Dtype = Literal["fp32", "bf16"]
 
@@ -113,8 +116,39 @@ class GemmRates:
 
 
 def device() -> torch.device:
-    """The device that trains."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The device that trains.
+
+    Raises:
+        LoraloomError: it is a GPU for which this torch was not built.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    _check_gpu()
+    return torch.device("cuda")
+
+
+@functools.cache
+def _check_gpu() -> None:
+    if torch.version.cuda and not _built_for(torch.cuda.get_device_capability(), torch.cuda.get_arch_list()):
+        major, minor = torch.cuda.get_device_capability()
+        raise LoraloomError(
+            f"this torch has no kernels for {torch.cuda.get_device_name()} (sm_{major}{minor}); install one that has, "
+            "or set CUDA_VISIBLE_DEVICES= to train on the processor"
+        )
+
+
+def _built_for(capability: tuple[int, int], built: Sequence[str]) -> bool:
+    """Whether one of torch's builds (`sm_86`, `compute_90`) runs on a GPU.
+
+    Binaries run within their generation, from their number on; PTX on all that come later. True where torch does not
+    say what it was built for.
+    """
+    major, minor = capability
+    found = [(kind, int(digits)) for kind, digits in re.findall(r"(sm|compute)_(\d+)", " ".join(built))]
+    return not found or any(
+        number // 10 == major and number % 10 <= minor if kind == "sm" else number <= 10 * major + minor
+        for kind, number in found
+    )
 
 
 def measure(size: LayerSize = BASE) -> GemmRates:

@@ -42,6 +42,10 @@ def thinned(trace: list[tuple[int, float, float]]) -> tuple[tuple[int, float, fl
     return tuple(trace[::-1][::every][::-1])
 
 
+_NO_MEMORY = "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory"
+"""What errors say that are not torch's own: of the processor's memory, and of libraries beside torch's allocator."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether torch could not allocate, on any device."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _NO_MEMORY)

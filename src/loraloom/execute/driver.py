@@ -60,6 +60,7 @@ class Driver:
         self._proposals = Proposals(run.recipe, self._ledger, place.why_not, self._planner.pace)
         self._recorder = Recorder(place)
         self._alone: deque[Proposal] = deque()
+        self._again: deque[Proposal] = deque()
         self._stopped: list[Proposal] = []
         self._under_way: dict[int, Proposal] = {}
         self._began: dict[int, float] = {}
@@ -98,7 +99,7 @@ class Driver:
         with self._full_disk_explained(), self._leaderboard:
             for proposal in self._proposals.interrupted():
                 if not self._settled(proposal):
-                    self._alone.append(self._as_begun(proposal))
+                    self._again.append(self._as_begun(proposal))
             while self._start_packs():
                 with self._stop.politely():
                     finished = self._executor.wait(self._hear, self._stop.asked)
@@ -156,19 +157,23 @@ class Driver:
         """As many proposals as are best trained together; one that can't join them waits for the next pack."""
         if self._alone:
             return [self._alone.popleft()]
-        first = self._waiting or self._proposals.next()
+        first = self._waiting or self._next()
         self._waiting = None
         if first is None:
             return []
         pack, key = [first], pack_key(first.configuration)
         source = self._place.source(first.configuration.backbone)
         size = self._planner.in_time(self._executor.pack_size(source, first.configuration), first.configuration)
-        while len(pack) < size and (more := self._proposals.next()) is not None:
+        while len(pack) < size and (more := self._next()) is not None:
             if pack_key(more.configuration) != key:
                 self._waiting = more
                 break
             pack.append(more)
         return pack
+
+    def _next(self) -> Proposal | None:
+        """Those that were broken off with the run come first, together again where they were."""
+        return self._again.popleft() if self._again else self._proposals.next()
 
     def _begin(self, proposal: Proposal, together: int = 1) -> Job:
         """The job of a trial that is trained with others, `together` of them in all."""

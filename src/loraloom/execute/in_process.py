@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -46,7 +47,10 @@ class InProcess:
         self._started = tuple(jobs)
 
     def wait(self, listener: Listener, stop: Callable[[], bool]) -> Finished:
-        """Trains the pack that was started; see `Executor.wait`."""
+        """Trains the pack that was started; see `Executor.wait`.
+
+        What leaves the GPU unusable is raised: it ends the process, and its trials are begun again in another.
+        """
         assert self._started is not None
         jobs, self._started = self._started, None
         try:
@@ -58,10 +62,24 @@ class InProcess:
                 raise
             for job in jobs:
                 write_text(job.folder / TRACEBACK, traceback.format_exc())
+            if _device_is_lost():
+                raise
             return Finished(jobs, lost=in_a_line(error))
 
     def close(self) -> None:
         """Nothing is under way between two calls of `wait`."""
+
+
+def _device_is_lost() -> bool:
+    """Whether the GPU answers this process no more, as after an assertion on it: all that came next would fail too."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
 
 
 class AutoEngine:

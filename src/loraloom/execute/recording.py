@@ -38,14 +38,12 @@ class Recorder:
 
     def lost(self, job: Job, reason: str) -> Outcome:
         """The outcome of a trial that ended without one."""
-        from loraloom.engine.precision import choose_dtype
-
         plan = self._place.plan(job.configuration)
         counted = self._place.parameters(job.configuration)
         return Outcome(
             engine="none",
             state="failed",
-            dtype=choose_dtype(job.configuration.train),
+            dtype="bf16" if job.configuration.train.bf16 is True else "fp32",  # nothing is measured for it
             counts=Counts(
                 trainable=counted.trainable,
                 lora=counted.lora,

@@ -259,6 +259,16 @@ def test_attention_and_its_backward(
     assert difference < 0.01, "the whole gradient is off by no more than a rounding to bf16, or two"
 
 
+@pytest.mark.parametrize("part", [0, 1], ids=["query", "key"])
+def test_attention_hides_no_value_that_is_not_finite(part: int) -> None:
+    batch = Batch((33, 5), 2, 32)
+    batch.qkv[3, part * 64] = float("nan")
+    ctx = ops.attention(batch.qkv, batch.offsets, 2, batch.scale, None, 0, 0.0, *KEYS)
+    touched = torch.zeros_like(ctx, dtype=torch.bool)
+    touched[slice(3, 4) if part == 0 else slice(0, 33), :32] = True
+    assert torch.equal(ctx.isnan(), touched)
+
+
 def test_attention_of_a_long_text() -> None:
     batch = Batch((1100,), 1, 32)
     for window, p in ((0, 0.1), (64, 0.0)):

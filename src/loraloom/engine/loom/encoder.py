@@ -216,5 +216,6 @@ def _mean_backward(dpooled: Tensor, tokens: Tokens) -> Tensor:
     """(K, B, D) to (K, M, D)."""
     shares = dpooled.reshape(-1, dpooled.shape[-1]) / tokens.real.sum(dim=1, keepdim=True)  # (S, D)
     dx = shares.new_zeros(tokens.ids.numel(), shares.shape[-1])
-    dx[tokens.real_rows] = shares.repeat_interleave(tokens.real.sum(dim=1), dim=0)
+    of_text = tokens.real.sum(dim=1)
+    dx[tokens.real_rows] = shares.repeat_interleave(of_text, dim=0, output_size=len(tokens.real_rows))
     return dx.view(*tokens.ids.shape, -1)

@@ -98,10 +98,17 @@ class LoomEngine:
         self._prefixes = PrefixStates()
         self._pin = lru_cache(pin)
         self._advice = lru_cache(measure_pack)
+        self._fits: dict[Any, int] = {}  # trials of a kind that memory may suffice for, where it did not for more
 
     def pack_size(self, source: Source, configuration: Configuration) -> int:
-        """How many trials are best trained together: one on a CPU, by measurement on a GPU."""
-        return self.pack_advice(source, configuration).trials if device().type == "cuda" else 1
+        """How many trials are best trained together: one on a CPU, by measurement on a GPU.
+
+        Fewer than last time where memory did not suffice.
+        """
+        if device().type != "cuda":
+            return 1
+        advised = self.pack_advice(source, configuration).trials
+        return min(advised, self._fits.get(pack_key(configuration), advised))
 
     def pack_advice(self, source: Source, configuration: Configuration) -> PackAdvice:
         """What joining trials of this model gains here, measured once for its widths."""
@@ -192,6 +199,8 @@ class LoomEngine:
                 except (torch.OutOfMemoryError, RuntimeError) as error:
                     if not is_out_of_memory(error):
                         raise
+                    if group.trials:
+                        self._fits[pack_key(group.trials[0].job.configuration)] = max(1, len(group.trials) // 2)
                     for trial in group.trials:
                         trial.fail(f"{OUT_OF_MEMORY}, or use engine: trainer")
                 if group.pack is None:

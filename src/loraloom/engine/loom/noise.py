@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from loraloom.engine.loom.transfer import onto
+
 _WORD = 0xFFFFFFFF
 _LOWEST = -(2**31)
 _WORD64 = 0xFFFFFFFFFFFFFFFF
@@ -47,7 +49,7 @@ class Drop:
             numbers = index().to(torch.int32)
             by_trial = (len(self.keys), *[1] * (numbers.ndim - 1))
             key0, key1 = (
-                torch.tensor([_signed(keys[part]) for keys in self.keys], dtype=torch.int32, device=numbers.device)
+                onto(torch.tensor([_signed(keys[part]) for keys in self.keys], dtype=torch.int32), numbers.device)
                 for part in (0, 1)
             )
             mixed = _mixed(numbers, key0.view(by_trial), key1.view(by_trial))

@@ -29,6 +29,7 @@ from loraloom.engine.loom.noise import Noise
 from loraloom.engine.loom.parameters import Layout, Parameters
 from loraloom.engine.loom.row_optimizer import RowOptimizer
 from loraloom.engine.loom.tokens import Tokens, lay_out
+from loraloom.engine.loom.transfer import onto
 from loraloom.recipe import Lora, Train
 
 Ints = NDArray[np.int64]
@@ -170,14 +171,14 @@ class Pack:
             rows = [
                 torch.ones(classes) if member.class_weights is None else member.class_weights for member in self.members
             ]
-            class_weights = torch.stack(rows).to(device, wide)
+            class_weights = onto(torch.stack(rows).to(wide), device)
         smoothing = [[member.train.label_smoothing_factor] for member in self.members]
         return Target(
-            labels=labels.to(device),
-            real=real.to(device),
-            normalisers=torch.tensor(normalisers, dtype=wide, device=device),
+            labels=onto(labels, device),
+            real=onto(real, device),
+            normalisers=onto(torch.tensor(normalisers, dtype=wide), device),
             class_weights=class_weights,
-            smoothing=torch.tensor(smoothing, dtype=wide, device=device),
+            smoothing=onto(torch.tensor(smoothing, dtype=wide), device),
         )
 
     def step(self, rates: Sequence[float]) -> None:

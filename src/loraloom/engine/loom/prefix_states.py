@@ -26,6 +26,7 @@ from loraloom.engine.loom.prefix_cache import PrefixCache, PrefixKey, rows_diges
 from loraloom.engine.loom.prefix_file import PrefixFile
 from loraloom.engine.loom.prefix_filling import only_filler
 from loraloom.engine.loom.tokens import Ints, lay_out
+from loraloom.engine.loom.transfer import onto
 from loraloom.errors import LoraloomError
 from loraloom.study.provenance import own_version, processor
 
@@ -58,7 +59,9 @@ class PrefixStates:
         if encoder.lowest <= 0 or frozen.anatomy.dropouts.any or self._cache.max_bytes == 0:
             return None
         dtype: Literal["bf16", "fp32"] = "bf16" if frozen.dtype == torch.bfloat16 else "fp32"
-        by = f"{frozen.ops.name} on {frozen.device.type} {_versions()} threads {torch.get_num_threads()}"
+        cuda = frozen.device.type == "cuda"
+        where = torch.cuda.get_device_name(frozen.device) if cuda else frozen.device.type
+        by = f"{frozen.ops.name} on {where} {_versions()} threads {torch.get_num_threads()}"
         made_by = f"{weights()} {by}"
         key = PrefixKey(self._digest(encoded), made_by, encoder.lowest, dtype)
         file = self._open.get(key)
@@ -107,11 +110,11 @@ def read(files: Sequence[PrefixFile], rows: Sequence[Ints], width: int, device: 
     if len(states) < len(parts):
         return None
     if len(states) == 1 and len(states[0]) == width:
-        return states[0].unsqueeze(0).to(device)
+        return onto(states[0].unsqueeze(0), device)
     padded = states[0].new_zeros(len(states), width, states[0].shape[-1])
     for number, part in enumerate(states):
         padded[number, : len(part)] = part
-    return padded.to(device)
+    return onto(padded, device)
 
 
 def _filled(

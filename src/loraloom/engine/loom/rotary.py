@@ -27,7 +27,8 @@ class Rotary:
         return self._turned(dqkv, places, -1.0)
 
     def _turned(self, qkv: Tensor, places: Tensor, direction: float) -> Tensor:
-        angles = places[..., None].float() * self._frequencies.to(places.device)  # (K, M, d/2)
+        self._frequencies = self._frequencies.to(places.device)  # once
+        angles = places[..., None].float() * self._frequencies  # (K, M, d/2)
         wide = torch.promote_types(qkv.dtype, torch.float32)
         cos = angles.cos().to(wide)[:, :, None, None]
         sin = angles.sin().to(wide)[:, :, None, None] * direction

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from loraloom.backbone.anatomy import Embedding
 from loraloom.data import Encoded
+from loraloom.engine.loom.transfer import onto
 
 Ints = NDArray[np.int64]
 
@@ -81,7 +82,7 @@ def lay_out(
     places = places.reshape(ids.shape)
 
     def tensor(values: NDArray[np.generic]) -> Tensor:
-        return torch.from_numpy(values).to(device)
+        return onto(torch.from_numpy(values), device)
 
     return Tokens(
         ids=tensor(ids),

@@ -67,7 +67,7 @@ inline __m512i iota() { return _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7,
 // 2^x for x <= 127, relative error about 1e-7 and rounding: 2^n by scalef times a polynomial of degree 5 on [-1/2, 1/2]. What is below
 // -126 counts as -126: denormal results would cost a hundred cycles each.
 inline __m512 power_of_two(__m512 x) {
-  x = _mm512_max_ps(x, _mm512_set1_ps(-126.f));
+  x = _mm512_max_ps(_mm512_set1_ps(-126.f), x);  // in this order NaN stays NaN
   const __m512 n = _mm512_roundscale_ps(x, 8);
   const __m512 r = _mm512_sub_ps(x, n);
   __m512 y = _mm512_set1_ps(1.3218672e-3f);
