@@ -310,9 +310,11 @@ def test_durations_counts_and_lists_are_words() -> None:
     assert [duration(seconds) for seconds in (None, math.inf, 4.21, 42, 252, 7501)] == [
         "–", "–", "4.2 s", "42 s", "4 min 12 s", "2 h 05 min",
     ]  # fmt: skip
-    assert [plural(1, "row"), plural(2_000, "row"), plural(2, "class")] == [
+    assert [plural(1, "row"), plural(2_000, "row"), plural(2, "class"), plural(2, "epoch"), plural(2, "batch")] == [
         "1 row",
         "2,000 rows",
         "2 classes",
+        "2 epochs",
+        "2 batches",
     ]
     assert [listed([]), listed(["a"]), listed(["a", "b", "c"])] == ["", "a", "a, b and c"]

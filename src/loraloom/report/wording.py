@@ -37,10 +37,10 @@ def count(value: float | None) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """`1 row`, `2 rows`, `2 classes`, `2 binaries`."""
+    """`1 row`, `2 rows`, `2 classes`, `2 batches`, `2 epochs`."""
     if number == 1:
         return f"1 {noun}"
-    if noun.endswith(("s", "x", "ch")):
+    if noun.endswith(("s", "x", "ch")) and not noun.endswith("epoch"):
         return f"{number:,} {noun}es"
     return f"{number:,} {noun}s"
 
