@@ -76,6 +76,11 @@ def choose_columns(
     return Columns(text, label), (Finding("guessed_column", "note", len(guessed), sentence),)
 
 
+def guessed_text(names: Sequence[str]) -> str | None:
+    """Of columns of which none was named, the text's: the one of a customary name, else the only one, if any."""
+    return _only(names, TEXT_NAMES) or (names[0] if len(names) == 1 else None)
+
+
 def choose_text(table: Table, text_column: tuple[str, ...] | None, but: str | None = None) -> tuple[str, ...]:
     """The text columns of rows without labels: those named, else the one of a customary name, else the only one.
 
@@ -86,8 +91,7 @@ def choose_text(table: Table, text_column: tuple[str, ...] | None, but: str | No
         if column not in table.columns:
             where = f"has no column {column!r} for the text; name text_column"
             raise DataError(f"{table.source}: {where}; {_listed(table)}{_headerless(table)}")
-    free = [name for name in table.columns if name != but]
-    found = text_column or _tupled(_only(free, TEXT_NAMES) or (free[0] if len(free) == 1 else None))
+    found = text_column or _tupled(guessed_text([name for name in table.columns if name != but]))
     if found is None or (not text_column and _headerless(table)):
         raise DataError(f"{table.source}: name text_column; {_listed(table)}{_headerless(table)}")
     return found

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from loraloom.data import Encoded, text_of
+from loraloom.data.columns import guessed_text
 from loraloom.data.rows import Record
 from loraloom.errors import DataError
 from loraloom.use.ahead import Ahead
@@ -28,7 +29,6 @@ WINDOW_SECONDS = 0.5
 """The same, after the first of them, however steadily others come."""
 MOST_AHEAD = 64
 """Rows of standard input that are read before they are asked for."""
-TEXT_NAMES = ("text", "sentence", "content", "document")
 
 OnError = Literal["stop", "skip", "null"]
 
@@ -184,7 +184,6 @@ def text_columns(cells: dict[str, Any], wanted: Sequence[str] | None, source: st
                 f"{source}: has no column {missing[0]!r}; it has {', '.join(cells)}; name the text's by --text_column"
             )
         return tuple(wanted)
-    known = [name for name in cells if name.lower() in TEXT_NAMES]
-    if len(known) == 1 or len(cells) == 1:
-        return (known[0] if known else next(iter(cells)),)
+    if found := guessed_text(list(cells)):
+        return (found,)
     raise DataError(f"{source}: which column is the text? name it by --text_column; it has {', '.join(cells)}")
