@@ -190,6 +190,9 @@ class Pool:
             case Noted(sentence):
                 self._note(sentence)
             case Ended(outcomes):
+                if len(outcomes) > 1 and any(outcome.state == "failed" for outcome in outcomes):
+                    # where memory did not suffice, the engine takes fewer from now on
+                    self._sizes.pop(pack_key(worker.jobs[0].configuration), None)
                 self._end(worker, Finished(worker.jobs, outcomes))
             case Lost(why):
                 self._end(worker, Finished(worker.jobs, lost=why))
