@@ -46,7 +46,7 @@ def commented_recipe(recipe: Recipe) -> str:
             if leaf in section.model_fields_set:
                 lines += _field(section, name, leaf)
         for leaf, example, more in _LEFT_OUT.get(name, ()):
-            if leaf not in section.model_fields_set:
+            if leaf not in section.model_fields_set and not (leaf == "test_file" and recipe.data.dataset):
                 lines += _comment(f"{type(section).model_fields[leaf].description} {more}", "  ")
                 lines.append(f"  # {field_line(leaf, example)}")
         sections.append("\n".join(lines))
