@@ -21,10 +21,7 @@ MOST_CHARACTERS = 200_000
 
 
 def parts_of(text: str, most: int = MOST_PARTS) -> list[tuple[int, int]]:
-    """Places of the parts to leave out, `most` at most: words, characters of a lone word, several together of many.
-
-    What is left of the text without one is never blank: a tokenizer may make no token of nothing.
-    """
+    """Places of the parts to leave out, `most` at most: words, characters of a lone word, several together of many."""
     words = [match.span() for match in re.finditer(r"\S+", text)]
     if len(words) < 2:
         words = [(place, place + 1) for place, sign in enumerate(text) if not sign.isspace()]
@@ -33,8 +30,7 @@ def parts_of(text: str, most: int = MOST_PARTS) -> list[tuple[int, int]]:
     most = min(most, max(2, min(MOST_PARTS, MOST_CHARACTERS // max(1, len(text)))))
     size = -(-len(words) // most)
     groups = [words[first : first + size] for first in range(0, len(words), max(1, size))]
-    parts = [(group[0][0], group[-1][1]) for group in groups]
-    return [(start, stop) for start, stop in parts if (text[:start] + text[stop:]).strip()]
+    return [(group[0][0], group[-1][1]) for group in groups]
 
 
 def without(text: str, parts: list[tuple[int, int]]) -> list[str]:
