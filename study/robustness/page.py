@@ -33,9 +33,9 @@ all of it.
 Made {dates} on {machine}, {cores} cores; loraloom at {revision}. Recipe: {recipe}. Full fine-tuning: {full}.
 
 An accuracy is in percent, the mean over seeds, with Wilson's 95 % interval for the test rows. A difference is in
-percentage points on the same rows, with the paired bootstrap's 95 % interval of the middle seed ("few" where too few
-rows differ for one); **bold** ones hold for every seed by McNemar's exact test, in one direction, p < 0.05 after Holm's
-correction over their table. The others may be chance.
+percentage points on the same rows, the mean over seeds, with its 95 % interval over test rows by a bootstrap: another
+sample of rows, not another seed ("few" where too few rows differ for one). **Bold** ones hold for every seed by
+McNemar's exact test, in one direction, p < 0.05 after Holm's correction over their table. The others may be chance.
 """
 
 Flags = list[NDArray[np.bool_]]

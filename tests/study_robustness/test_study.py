@@ -139,6 +139,16 @@ def test_a_difference_holds_where_it_holds_for_every_seed() -> None:
     assert everywhere.interval[0] < 45 / 400 < everywhere.interval[1]
 
 
+def test_an_interval_is_of_the_mean_over_seeds() -> None:
+    ours, theirs = [flags(380), flags(360)], [flags(340), flags(355)]
+    found = comparing.difference(ours, theirs)
+    assert found.interval is not None
+    low, high = found.interval
+    assert found.mean == pytest.approx(45 / 2 / len(ours[0]))
+    assert low < found.mean < high
+    assert comparing.difference([flags(380)], [flags(372)]).interval is None
+
+
 def test_holms_correction_is_made() -> None:
     pair = comparing.difference([flags(380)], [flags(372)])  # 8 rows, all one way: p = 0.0078
     assert comparing.judged([pair])[0].holds
