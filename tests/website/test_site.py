@@ -48,7 +48,7 @@ def test_every_link_holds_and_nothing_is_fetched_from_another_host(site: Path) -
 
 def test_the_search_works_without_a_server_and_asks_no_other_host(site: Path) -> None:
     with chromium() as browser, opened(browser, site / "tutorial.html") as found:
-        found.page.locator("input.md-search__input").fill("label_smoothing_factor")
+        found.page.locator("input.md-search__input").fill("gradient_accumulation_steps")
         first = found.page.locator(".md-search-result__link").first
         first.wait_for()
         assert "reference/recipe.html" in str(first.get_attribute("href"))
