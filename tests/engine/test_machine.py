@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -272,3 +273,29 @@ def test_measuring_takes_nothing_from_the_random_generator_that_seeds_are_set_fo
 )
 def test_a_gpu_is_one_that_torch_was_built_for(capability: tuple[int, int], built: list[str], runs: bool) -> None:
     assert machine._built_for(capability, built) is runs
+
+
+@pytest.mark.parametrize(
+    ("instructions", "ratios", "asked", "ratio"),
+    [
+        (("avx2", "amx_bf16"), (1.0, 5.0), 2, 5.0),
+        (("avx2", "amx_bf16"), (1.1, 1.2, 1.0, 9.0), 3, 1.2),
+        (("avx2", "amx_bf16"), (4.0,), 1, 4.0),
+        (("avx2",), (1.0, 5.0), 1, 1.0),
+    ],
+)
+def test_a_processor_with_bf16_that_looks_slow_in_it_is_measured_again(
+    monkeypatch: pytest.MonkeyPatch, instructions: tuple[str, ...], ratios: tuple[float, ...], asked: int, ratio: float
+) -> None:
+    coming = iter(ratios)
+    times: list[float] = []
+
+    def both(products: object) -> machine.GemmRates:
+        times.append(next(coming))
+        return machine.GemmRates(1.0, times[-1], 1.0, times[-1])
+
+    facts = replace(machine.read_machine(), instructions=instructions)
+    monkeypatch.setattr(machine, "_both", both)
+    monkeypatch.setattr(machine, "read_machine", lambda: facts)
+    assert machine._measured.__wrapped__(768, 3072).ratio == ratio
+    assert len(times) == asked

@@ -49,6 +49,8 @@ _SECONDS = 0.1
 _SLOW_SECONDS = 0.5
 """Where the first pass took this long, there is no second."""
 _TOKENS, _FEW_TOKENS = 1024, 128
+_DOUBTFUL, _DOUBTS = 1.5, 2
+"""A processor with bf16 that looks no faster in it than this was measured in a busy moment: it is measured again."""
 _SLOW_RATE = 20e9
 """FLOP/s under which products have few tokens: a type that the processor only emulates would take seconds."""
 _GPU_REPEATS = 20
@@ -215,6 +217,15 @@ def read_gpu() -> Gpu | None:
 @functools.cache
 def _measured(hidden: int, intermediate: int) -> GemmRates:
     products = LayerSize("", hidden, intermediate).products
+    found = _both(products)
+    for _ in range(_DOUBTS):
+        if found.ratio > _DOUBTFUL or not any("bf16" in name for name in read_machine().instructions):
+            break
+        found = max(found, _both(products), key=lambda rates: rates.ratio)
+    return found
+
+
+def _both(products: tuple[tuple[int, int], ...]) -> GemmRates:
     fp32, bf16 = (_rates(dtype, products) for dtype in (torch.float32, torch.bfloat16))
     return GemmRates(fp32.layer, bf16.layer, fp32.best, bf16.best, fp32.one_thread or bf16.one_thread)
 
