@@ -88,13 +88,18 @@ class ParameterCount:
 class Remedy:
     """A smallest change by which a configuration fits: fields as `--set` takes them, and the count then."""
 
-    change: str
+    changes: tuple[str, ...]
     parameters: int
 
     @property
+    def change(self) -> str:
+        """The changes in words."""
+        return " and ".join(self.changes)
+
+    @property
     def options(self) -> str:
-        """The change as options of a command line."""
-        return " ".join(f"--set {field}" for field in self.change.split(" and "))
+        """The changes as options of a command line."""
+        return " ".join(f"--set {change}" for change in self.changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +176,10 @@ def remedies(plan: Plan, cap: int, linear_head: ModelShape | None) -> tuple[Reme
         lighter = replace(plan, shape=linear_head)
         after = count(lighter).trainable
         if after <= cap:
-            found.append(Remedy("head.kind=linear", after))
+            found.append(Remedy(("head.kind=linear",), after))
         elif not found:
             found += [
-                Remedy(f"head.kind=linear and {remedy.change}", remedy.parameters)
+                Remedy(("head.kind=linear", *remedy.changes), remedy.parameters)
                 for remedy in _smaller_rank(lighter, cap)
             ]
     return tuple(found)
@@ -182,7 +187,7 @@ def remedies(plan: Plan, cap: int, linear_head: ModelShape | None) -> tuple[Reme
 
 def _smaller_rank(plan: Plan, cap: int) -> Iterator[Remedy]:
     if rank := min(plan.r, largest_rank(plan, cap)):
-        yield Remedy(f"lora.r={rank}", count(replace(plan, r=rank)).trainable)
+        yield Remedy((f"lora.r={rank}",), count(replace(plan, r=rank)).trainable)
 
 
 def _fewer_biases(plan: Plan, cap: int) -> Iterator[Remedy]:
@@ -190,7 +195,7 @@ def _fewer_biases(plan: Plan, cap: int) -> Iterator[Remedy]:
     for bias in order[order.index(plan.bias) + 1 :]:
         after = count(replace(plan, bias=bias)).trainable
         if after <= cap:
-            yield Remedy(f"lora.bias={bias}", after)
+            yield Remedy((f"lora.bias={bias}",), after)
             return
 
 
@@ -209,7 +214,7 @@ def _fewer_targets(plan: Plan, cap: int) -> Iterator[Remedy]:
             if after <= cap and (best is None or after > best[0]):
                 best = (after, subset)
         if best:
-            yield Remedy(f"lora.target_modules={_listed(best[1])}", best[0])
+            yield Remedy((f"lora.target_modules={_listed(best[1])}",), best[0])
             return
 
 
@@ -221,7 +226,7 @@ def _fewer_layers(plan: Plan, cap: int) -> Iterator[Remedy]:
         names = tuple(linear.name for linear in plan.adapted if linear.layer in kept)
         after = count(replace(plan, targets=names)).trainable
         if after <= cap:
-            yield Remedy(f"lora.layers_to_transform={_listed(kept)}", after)
+            yield Remedy((f"lora.layers_to_transform={_listed(kept)}",), after)
             return
 
 

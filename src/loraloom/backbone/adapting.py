@@ -63,9 +63,7 @@ class Shapes:
         """
         shape = self.shape(source, configuration.head)
         names = targets.resolve(configuration.lora, shape.linears, self._architectures[source.model])
-        have = {linear.layer for linear in shape.linears if linear.layer is not None}
-        limited = configuration.lora.layers_to_transform is not None
-        layers = frozenset(configuration.lora.layers(len(have))) if limited else None
+        layers = targets.left_layers(configuration.lora, shape.linears)
         return Plan(shape, names, configuration.lora.r, configuration.lora.bias, layers)
 
     def shape(self, source: Source, head: Head) -> ModelShape:

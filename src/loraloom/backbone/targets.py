@@ -43,18 +43,29 @@ def resolve(lora: Lora, linears: tuple[Linear, ...], architecture: str) -> tuple
         BackboneError: a target or a layer that the model has not got.
     """
     chosen = linears if lora.target_modules == "all-linear" else _named(lora, linears, architecture)
-    if lora.layers_to_transform is not None:
-        have = sorted({linear.layer for linear in linears if linear.layer is not None})
-        layers = set(lora.layers(len(have)))
-        unknown = sorted(layers - set(have))
-        if unknown:
-            raise BackboneError(
-                f"lora.layers_to_transform: {unknown[0]} is not a layer of the model; it has {have[0]} to {have[-1]}"
-            )
+    layers = left_layers(lora, linears)
+    if layers is not None:
         chosen = tuple(linear for linear in chosen if linear.layer in layers)
     if not chosen:
         raise BackboneError("lora: no layer is left to adapt; widen lora.target_modules or lora.layers_to_transform")
     return tuple(linear.name for linear in chosen)
+
+
+def left_layers(lora: Lora, linears: tuple[Linear, ...]) -> frozenset[int] | None:
+    """The layers that `lora.layers_to_transform` leaves; None where it leaves all.
+
+    Raises:
+        BackboneError: a layer that the model has not got.
+    """
+    if lora.layers_to_transform is None:
+        return None
+    have = sorted({linear.layer for linear in linears if linear.layer is not None})
+    layers = frozenset(lora.layers(len(have)))
+    if unknown := sorted(layers - set(have)):
+        raise BackboneError(
+            f"lora.layers_to_transform: {unknown[0]} is not a layer of the model; it has {have[0]} to {have[-1]}"
+        )
+    return layers
 
 
 def _named(lora: Lora, linears: tuple[Linear, ...], architecture: str) -> tuple[Linear, ...]:

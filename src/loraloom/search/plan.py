@@ -92,7 +92,7 @@ class Task:
     """What is to be planned for: the rows of both splits, the classes, and how many configurations there are.
 
     `configurations` is None where the time alone ends the search. `leading` are those that are tried first, `models`
-    those of which a point fits the budget; none are named where all do.
+    those of which a point fits the budget; where none are named, all do.
     """
 
     recipe: Recipe
