@@ -115,7 +115,7 @@ class _Leak:
 
 
 def drop_leaks(
-    train: Split, held_out: Mapping[str, Split | None], *, allow_leak: bool
+    train: Split, held_out: Mapping[str, Split], *, allow_leak: bool
 ) -> tuple[Split, tuple[Finding, ...], bool]:
     """Training without the rows that are equal to, or near copies of, rows of `held_out` ("validation", "test").
 
@@ -124,12 +124,10 @@ def drop_leaks(
     Raises:
         DataError: over half of the test rows are in training, and `allow_leak` is off.
     """
-    keys = [text_key(text) for text in train.texts]
+    keys = [text_key(text) for text in train.texts] if held_out else []
     leaking: set[int] = set()
     findings = []
     for where, split in held_out.items():
-        if split is None:
-            continue
         equal = _equal_rows(keys, split)
         near = _near_rows(train, split, equal)
         if where == "test" and not allow_leak:

@@ -60,11 +60,12 @@ def load_data(
     validation_rows, guessed_too = _given_rows(source.validation, data, columns, labels)
     test_rows, guessed_last = _given_rows(source.test, data, columns, labels)
     # Rows that a given split has too leave training before anything is held out of it: they must not become validation.
-    given = {"validation": validation_rows, "test": test_rows}
+    both = {"validation": validation_rows, "test": test_rows}
+    given = {name: split for name, split in both.items() if split is not None}
     train_rows, leaks, leak_kept = drop_leaks(train_rows, given, allow_leak=allow_leak)
     _check_enough(train_rows, labels, _LEFT)
     (train_rows, *held), made = _filled_up(train_rows, validation_rows, test_rows, data.validation_share, seed)
-    own = {name: split for name, split in zip(given, held, strict=True) if given[name] is None}
+    own = {name: split for name, split in zip(both, held, strict=True) if name not in given}
     train_rows, of_made, made_kept = drop_leaks(train_rows, own, allow_leak=allow_leak)
     validation_rows, test_rows = held
     checked = _check_splits(train_rows, validation_rows, test_rows, labels, (*leaks, *of_made))
