@@ -154,7 +154,7 @@ class JsonlOutput(_TextOutput):
                 )
                 + "}\n"
             )
-        return _without_halves("".join(lines)).encode("utf-8")
+        return _encoded("".join(lines))
 
     def _prediction(self, label: str | None, confidence: float | None, probabilities: NDArray[np.float64]) -> str:
         shares = "null"
@@ -240,7 +240,15 @@ class CsvOutput(_TextOutput):
                 *(label or "" for label in own[number]),
             ]
             written.write(cells)
-        return _without_halves(text.getvalue()).encode("utf-8")
+        return _encoded(text.getvalue())
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8, with U+FFFD for halves of surrogate pairs."""
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        return _without_halves(text).encode("utf-8")
 
 
 def _without_halves(text: str) -> str:
@@ -325,11 +333,11 @@ class ParquetOutput:
         extra = next((name for row in cells for name in row if name not in self._schema.names), None)
         if extra is not None:
             raise DataError(f"{self._source}: a row has {extra!r}, which the first rows have not; write .jsonl")
-        for record, row in zip(rows.records, cells, strict=True):
-            lost = next((name for name in row if _has_no_place(row[name], self._schema.field(name).type)), None)
-            if lost is not None:
-                where = f"{self._source}: row {record.number}"
-                raise DataError(f"{where} has keys in {lost!r} that the first rows have not; write .jsonl")
+        for field in (field for field in self._schema if pa.types.is_nested(field.type)):
+            for record, row in zip(rows.records, cells, strict=True):
+                if _has_no_place(row.get(field.name), field.type):
+                    where = f"{self._source}: row {record.number}"
+                    raise DataError(f"{where} has keys in {field.name!r} that the first rows have not; write .jsonl")
         return table
 
     def save(self, rendered: Sequence[Any], file: IO[bytes]) -> None:
