@@ -141,13 +141,14 @@ def share_effect(rows: Mapping[str, int], lines: Sequence[ClassLine], of_class: 
         return Effect(len(known), None, None, None, verdict)
     slope, interval = slope_by_class(counts, recalls)
     p = rank_test(counts, recalls)
-    rising = float(np.corrcoef(stats.rankdata(counts), stats.rankdata(recalls))[0, 1]) > 0
+    rising = bool(stats.spearmanr(counts, recalls).statistic > 0)
     per = f"recall changes by {points(slope, interval)} where a class is twice as common ({points_span(interval)}, "
     per += f"{len(known)} classes)"
     if p <= LEVEL:
         how = "Rare classes do worse" if rising else "Common classes do worse"
-        verdict = f"{how} ({p_value(p)}): {per}."
-        if rising != (slope > 0):  # a class that is far more common than all others turns the line, not the ranks
+        if rising == (slope > 0):
+            verdict = f"{how} ({p_value(p)}): {per}."
+        else:  # a class that is far more common than all others turns the line, not the ranks
             verdict = f"{how}, by their ranks ({p_value(p)}, {len(known)} classes)."
         verdict += " To weigh them up: train.class_weight: balanced." if rising else ""
     elif of_class.found:
