@@ -22,8 +22,8 @@ class _Pages(Ledger):
         self._entries: list[Entry] = []
         self.reads = 0
 
-    def begin(self, r: int, state: Any = "running") -> None:
-        self._entries.append(Entry(self.count, state, {"lora.r": r, "train.bf16": True}, 0, None, None))
+    def begin(self, r: int) -> None:
+        self._entries.append(Entry(self.count, "running", {"lora.r": r, "train.bf16": True}, 0, None, None))
 
     def end(self, number: int, state: Any) -> None:
         self._entries[number] = replace(self._entries[number], state=state)
@@ -42,7 +42,7 @@ def _whole(ledger: Ledger, seeds: int) -> tuple[set[int], tuple[int, int] | None
     """The ranks that are tried, and the configuration that lacks a seed, by a walk over all entries."""
     tried: dict[int, list[Entry]] = {}
     for entry in ledger.entries():
-        if entry.state not in ("rejected", "waiting"):
+        if entry.state != "rejected":
             tried.setdefault(entry.params["lora.r"], []).append(entry)
     for r, entries in tried.items():
         if len(entries) < seeds and all(entry.state == "complete" for entry in entries):
@@ -50,7 +50,7 @@ def _whole(ledger: Ledger, seeds: int) -> tuple[set[int], tuple[int, int] | None
     return set(tried), None
 
 
-@given(st.lists(st.tuples(st.integers(1, 5), st.sampled_from((*STATES, "waiting", "end"))), max_size=30), st.data())
+@given(st.lists(st.tuples(st.integers(1, 5), st.sampled_from((*STATES, "end"))), max_size=30), st.data())
 def test_it_is_what_a_walk_over_the_ledger_gives(events: list[tuple[int, str]], data: st.DataObject) -> None:
     ledger = _Pages()
     tried = Tried(ledger, seeds=3)
@@ -59,7 +59,7 @@ def test_it_is_what_a_walk_over_the_ledger_gives(events: list[tuple[int, str]], 
         if what == "end" and running:
             ledger.end(data.draw(st.sampled_from(running)), data.draw(st.sampled_from(STATES)))
         else:
-            ledger.begin(r, what if what == "waiting" else "running")
+            ledger.begin(r)
         tried.update()
         ranks, lacking = _whole(ledger, seeds=3)
         assert len(tried) == len(ranks)

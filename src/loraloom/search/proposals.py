@@ -102,7 +102,7 @@ class Proposals:
         same = (
             other.number < entry.number and (other.seed_index, other.rows) == (entry.seed_index, entry.rows)
             for other in self._ledger.entries()
-            if other.state not in ("rejected", "waiting") and other.params == entry.params
+            if other.state != "rejected" and other.params == entry.params
         )
         return "already tried" if any(same) else self._fits(self._proposal(entry).configuration)
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from loraloom.study.ledger import Entry, Ledger
 
-_UNENDED = ("running", "waiting")
-
 
 class Tried:
     """The trials of each configuration, but for rejected ones, in the order of their first trials."""
@@ -24,7 +22,7 @@ class Tried:
 
     def update(self) -> bool:
         """Reads what has changed; returns whether a configuration is no longer tried, its only trial being rejected."""
-        ended = [entry for number in self._unended if (entry := self._ledger.entry(number)).state not in _UNENDED]
+        ended = [entry for number in self._unended if (entry := self._ledger.entry(number)).state != "running"]
         self._unended.difference_update(entry.number for entry in ended)
         before = len(self.by_key)
         for entry in ended:
@@ -72,10 +70,10 @@ class Tried:
     def _note(self, entry: Entry) -> None:
         key = key_of(entry.params)
         trials = self.by_key.setdefault(key, [])
-        if entry.state in _UNENDED:
+        if entry.state == "running":
             self._unended.add(entry.number)
         place = next((place for place, one in enumerate(trials) if one.number == entry.number), None)
-        if entry.state in ("rejected", "waiting"):
+        if entry.state == "rejected":
             trials[:] = [one for one in trials if one.number != entry.number]
         elif place is None:
             trials.append(entry)

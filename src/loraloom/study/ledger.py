@@ -48,7 +48,7 @@ class Entry:
     `value` of one that is complete."""
 
     number: int
-    state: Literal["running", "waiting", "complete", "pruned", "failed", "rejected"]
+    state: Literal["running", "complete", "pruned", "failed", "rejected"]
     params: Mapping[str, Any]
     seed_index: int
     rows: int | None
@@ -87,12 +87,9 @@ class Ledger:
             raise RunError(f"{self._path}: the ledger can't be used: {str(said).splitlines()[0]}")
 
     def _end_unasked(self) -> None:
-        """Ends trials that older versions left waiting at a kill, and those that were being rejected at one."""
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)):
-            unwanted = was_rejected(trial)
-            if trial.state == TrialState.WAITING and not unwanted:
-                self._study._storage.set_trial_user_attr(trial._trial_id, REASON, f"{NOT_TRAINED}: never begun")
-            if trial.state == TrialState.WAITING or unwanted:
+        """Ends trials that were being rejected at a kill."""
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if was_rejected(trial):
                 self._study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
     def trials(self) -> list[FrozenTrial]:
@@ -284,17 +281,15 @@ def was_rejected(trial: FrozenTrial) -> bool:
 def _entry(trial: FrozenTrial) -> Entry:
     states: dict[TrialState, Any] = {
         TrialState.RUNNING: "running",
-        TrialState.WAITING: "waiting",
         TrialState.COMPLETE: "complete",
         TrialState.PRUNED: "pruned",
         TrialState.FAIL: "failed",
     }
     rejected = was_rejected(trial)
-    params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
     return Entry(
         trial.number,
         "rejected" if rejected else states[trial.state],
-        params,
+        trial.params,
         trial.user_attrs.get(SEED_INDEX, 0),
         trial.user_attrs.get(ROWS),
         trial.value if trial.state == TrialState.COMPLETE else None,
