@@ -31,12 +31,12 @@ import simpy
 from bench.nothing import NothingEngine
 from bench.texts import make_models
 from loraloom.data import load_data
-from loraloom.engine.machine import read_machine
 from loraloom.execute.driver import Driver
 from loraloom.execute.pool import Pool
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workers import WorkerProcesses
 from loraloom.execute.workplace import Workplace
+from loraloom.machine import read_machine
 from loraloom.recipe import read_recipe
 from loraloom.search.clock import Clock
 from loraloom.search.watcher import Watcher

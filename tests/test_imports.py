@@ -19,6 +19,7 @@ ORDER = (
     "calibration",
     "budget",
     "hub",
+    "machine",
     "study",
     "data",
     "backbone",
@@ -39,6 +40,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__
 TORCH_FREE = (
     "loraloom",
     "loraloom.cli",
+    "loraloom.machine",
     "loraloom.recipe",
     "loraloom.study.run",
     "loraloom.search.proposals",

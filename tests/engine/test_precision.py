@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loraloom.engine import precision
-from loraloom.engine.machine import GemmRates
+from loraloom.engine.gemm_rates import GemmRates
 from loraloom.recipe import Train
 
 

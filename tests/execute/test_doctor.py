@@ -5,18 +5,18 @@ from __future__ import annotations
 import io
 import json
 import os
-import sys
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
 
-from loraloom.engine import machine
-from loraloom.engine.machine import BASE, DEMO, GemmRates, Gpu
+from loraloom import machine
+from loraloom.engine import device, gemm_rates
+from loraloom.engine.device import Gpu
+from loraloom.engine.gemm_rates import BASE, DEMO, GemmRates
+from loraloom.engine.loom import kernels
 from loraloom.execute import doctor
 from loraloom.execute.doctor import diagnose
 from loraloom.execute.in_process import choose_engine
@@ -28,8 +28,8 @@ RATES = GemmRates(fp32=2e9, bf16=6e9, fp32_best=3e9, bf16_best=7e9)
 
 @pytest.fixture(autouse=True)
 def _known_rates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_measured", lambda hidden, intermediate: RATES)
-    monkeypatch.setattr(doctor, "KERNELS", "loraloom.engine.absent.kernels")
+    monkeypatch.setattr(gemm_rates, "_measured", lambda hidden, intermediate: RATES)
+    monkeypatch.setattr(kernels, "load", lambda: "absent")
 
 
 def test_the_keys_of_the_json_are_known() -> None:
@@ -101,31 +101,16 @@ def test_a_base_size_model_is_measured_once(model: str) -> None:
 
 @pytest.mark.parametrize("why_not", [None, "no compiler"])
 def test_kernels_are_in_use_where_they_load(monkeypatch: pytest.MonkeyPatch, why_not: str | None) -> None:
-    monkeypatch.setitem(sys.modules, doctor.KERNELS, SimpleNamespace(load=lambda: why_not))
+    monkeypatch.setattr(kernels, "load", lambda: why_not)
     found = diagnose()
     assert found.kernels_in_use == (why_not is None)
     assert why_not is None or found.kernels_reason == why_not
 
 
 def test_the_trainer_engine_uses_no_kernels(monkeypatch: pytest.MonkeyPatch, tiny_recipe: dict[str, Any]) -> None:
-    monkeypatch.setitem(sys.modules, doctor.KERNELS, SimpleNamespace(load=lambda: pytest.fail("loaded, or compiled")))
+    monkeypatch.setattr(kernels, "load", lambda: pytest.fail("loaded, or compiled"))
     found = diagnose(read_recipe(tiny_recipe | {"engine": "trainer"}))
     assert (found.engine.value, found.kernels_in_use) == ("trainer", False)
-
-
-def test_kernels_that_are_not_there_are_told_from_kernels_that_lack_something(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    assert doctor.kernels("loom") == (False, "not in this version")
-    (tmp_path / "sources_alone").mkdir()
-    (tmp_path / "lacking_kernels.py").write_text("import a_package_that_is_not_there\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(doctor, "KERNELS", "sources_alone")
-    assert doctor.kernels("loom") == (False, "not in this version")
-    monkeypatch.setattr(doctor, "KERNELS", "lacking_kernels")
-    ready, why = doctor.kernels("loom")
-    assert not ready
-    assert "a_package_that_is_not_there" in why
 
 
 @pytest.mark.parametrize(("more", "advised"), [(3, True), (0, False), (-1, True)])
@@ -147,12 +132,12 @@ def test_a_busy_machine_is_noted(monkeypatch: pytest.MonkeyPatch, share: float) 
 
 
 def test_cores_that_others_take_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_measured", lambda *_: replace(RATES, one_thread=True))
+    monkeypatch.setattr(gemm_rates, "_measured", lambda *_: replace(RATES, one_thread=True))
     assert any("other programs take the cores" in note for note in diagnose().notes)
 
 
 def test_a_cpu_trains_one_trial_at_a_time_until_it_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(device, "device", lambda: torch.device("cpu"))
     trials, reason = doctor.pack_advice("loom", DEMO, "fp32")
     assert trials == 1
     assert "joined were measured" in reason

@@ -1,8 +1,9 @@
-"""fp32 or bf16, chosen by the measured products of a layer and not by a processor's name (`machine.py` measures)."""
+"""fp32 or bf16, chosen by the measured products of a layer and not by a processor's name (`gemm_rates.py` measures)."""
 
 from __future__ import annotations
 
-from loraloom.engine.machine import Dtype, GemmRates, device, measure
+from loraloom.engine.device import device
+from loraloom.engine.gemm_rates import Dtype, GemmRates, measure
 from loraloom.recipe import Train
 
 __all__ = ["WORTHWHILE", "Dtype", "GemmRates", "choose_dtype", "device", "explain_dtype", "measure"]

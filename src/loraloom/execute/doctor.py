@@ -5,21 +5,22 @@ Takes the time of importing torch and, with a recipe, transformers; and about ha
 
 from __future__ import annotations
 
-import importlib
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from loraloom import machine
 from loraloom.backbone import sources
 from loraloom.backbone.anatomy import ARCHITECTURES
 from loraloom.data import default_cache
-from loraloom.engine import machine, precision
-from loraloom.engine.machine import BASE, DEMO, GemmRates, Gpu, LayerSize, Machine
+from loraloom.engine import device, gemm_rates, precision
+from loraloom.engine.device import Gpu
+from loraloom.engine.gemm_rates import BASE, DEMO, GemmRates, LayerSize
 from loraloom.execute.in_process import choose_engine
+from loraloom.machine import Machine
 from loraloom.recipe import Backbone, Recipe, Train
 
-KERNELS = "loraloom.engine.loom.kernels"
 BUSY_SHARE = 0.25
 """Load average, as a share of the cores, from which other programs disturb the measurement (as cli/entry.py)."""
 
@@ -100,14 +101,14 @@ def diagnose(recipe: Recipe | None = None) -> Diagnosis:
     in_use, kernels_reason = kernels(engine.value)
     dtype = Choice(*precision.explain_dtype(recipe.configuration({}).train if recipe else Train()))
     trials, trials_reason = pack_advice(engine.value, next(size for size in reversed(sizes) if size), dtype.value)
-    rates = tuple((size, machine.measure(size)) for size in sizes if size is not None)
+    rates = tuple((size, gemm_rates.measure(size)) for size in sizes if size is not None)
     return Diagnosis(
         model=model.model if model else None,
         machine=facts,
         memory_available_gb=machine.available_memory_gb(),
         cache_folder=default_cache(),
         disk_free_gb=machine.free_disk_gb(default_cache()),
-        gpu=machine.read_gpu(),
+        gpu=device.read_gpu(),
         rates=rates,
         dtype=dtype,
         engine=engine,
@@ -128,7 +129,7 @@ def pack_advice(engine: str, size: LayerSize, dtype: str) -> tuple[int, str]:
     from loraloom.engine.loom.packing import measure_pack
     from loraloom.engine.loom.setting import DTYPES
 
-    advice = measure_pack(size.hidden, size.intermediate, DTYPES[dtype], machine.device())
+    advice = measure_pack(size.hidden, size.intermediate, DTYPES[dtype], device.device())
     return advice.trials, advice.reason
 
 
@@ -136,14 +137,8 @@ def kernels(engine: str) -> tuple[bool, str]:
     """Whether an engine uses loom's compiled kernels, and why or why not; their first use may compile them."""
     if engine == "trainer":
         return False, "the trainer engine has no use for them"
-    try:
-        module = importlib.import_module(KERNELS)
-    except ImportError as error:
-        absent = error.name is not None and f"{KERNELS}.".startswith(f"{error.name}.")
-        return False, "not in this version" if absent else f"can't be imported: {error}"
-    load = getattr(module, "load", None)
-    if load is None:  # a folder of sources alone can be imported, too
-        return False, "not in this version"
+    from loraloom.engine.loom.kernels import load
+
     why_not = load()
     return why_not is None, why_not or "compiled, and loaded"
 

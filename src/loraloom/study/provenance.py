@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -10,6 +9,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from loraloom.machine import read_machine
 
 PACKAGES = (
     "torch",
@@ -26,14 +27,15 @@ PACKAGES = (
 
 def describe_machine() -> dict[str, Any]:
     """Versions, machine and git revision of this process."""
+    machine = read_machine()
     return {
         "loraloom": own_version(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES if _installed(name)},
         "machine": {
-            "processor": processor(),
-            "cores": len(os.sched_getaffinity(0)),
-            "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+            "processor": machine.cpu,
+            "cores": machine.logical_cores,
+            "memory_gb": round(machine.memory_total_gb, 1),
             "system": platform.platform(),
         },
         "git_revision": _git_revision(),
@@ -62,15 +64,6 @@ def _installed(name: str) -> bool:
     except PackageNotFoundError:
         return False
     return True
-
-
-def processor() -> str:
-    """The processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def _git_revision() -> str | None:

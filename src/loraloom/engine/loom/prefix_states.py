@@ -28,7 +28,8 @@ from loraloom.engine.loom.prefix_filling import only_filler
 from loraloom.engine.loom.tokens import Ints, lay_out
 from loraloom.engine.loom.transfer import onto
 from loraloom.errors import LoraloomError
-from loraloom.study.provenance import own_version, processor
+from loraloom.machine import read_machine
+from loraloom.study.provenance import own_version
 
 DEFAULT_GB = 20.0
 """Disk that the cache may take, in 10^9 bytes; $LORALOOM_PREFIX_GB says otherwise, and 0 switches it off."""
@@ -88,7 +89,7 @@ class PrefixStates:
 @cache
 def _versions() -> str:
     """What else a state's last bits depend on, and what may be mended in it one day."""
-    return f"{processor()} loraloom {own_version()} torch {torch.__version__}"
+    return f"{read_machine().cpu} loraloom {own_version()} torch {torch.__version__}"
 
 
 def _allowed_gb() -> float:

@@ -14,11 +14,11 @@ from torch import Tensor
 from loraloom import metrics
 from loraloom.engine.adapted import count_parts
 from loraloom.engine.checkpoint import Checkpoints, State
+from loraloom.engine.gemm_rates import gemm_peak
 from loraloom.engine.job import Job, Listener, Outcome
 from loraloom.engine.loom.order import Order
 from loraloom.engine.loom.pack import Batch, Losses
 from loraloom.engine.loom.prefix_file import PrefixFile
-from loraloom.engine.machine import gemm_peak
 from loraloom.engine.objective import Running
 from loraloom.engine.progress import append_evaluation, evaluation_steps, plan_schedule, thinned
 from loraloom.errors import LoraloomError, TrialFailedError

@@ -15,7 +15,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.errors import LoraloomError, MissingExtraError
+from loraloom.machine import read_machine
 from loraloom.study.durable import write_json
 from loraloom.use.export.subject import Subject
 
@@ -173,7 +173,7 @@ def _options() -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = read_machine().logical_cores
     return options
 
 

@@ -1,19 +1,15 @@
-"""Facts of a machine from files that stand for /proc and /sys, and what the measurement promises."""
+"""Facts of a machine from files that stand for /proc and /sys."""
 
 from __future__ import annotations
 
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
-import torch
 
-from loraloom.engine import machine
-from loraloom.engine.machine import LayerSize
+from loraloom import machine
 
 GB = 10**9
 MEMINFO = f"MemTotal: {64 * GB // 1024} kB\nMemAvailable: {48 * GB // 1024} kB\n"
@@ -177,125 +173,3 @@ def test_this_machine_can_be_read() -> None:
     read = machine.read_machine()
     assert 1 <= read.physical_cores <= read.logical_cores
     assert 0 < (machine.available_memory_gb() or 0) <= read.memory_total_gb
-
-
-def test_the_layer_is_no_faster_than_its_best_product() -> None:
-    rates = machine.measure(LayerSize("tiny", hidden=32, intermediate=64))
-    assert 0 < rates.fp32 <= rates.fp32_best
-    assert 0 < rates.bf16 <= rates.bf16_best
-
-
-def test_a_size_is_measured_once_and_the_peak_is_of_the_same_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
-    rates = {torch.float32: machine._Rates(1, 2, False), torch.bfloat16: machine._Rates(3, 4, True)}
-    measured = []
-
-    def fake(dtype: torch.dtype, products: tuple[tuple[int, int], ...]) -> machine._Rates:
-        measured.append((dtype, products))
-        return rates[dtype]
-
-    monkeypatch.setattr(machine, "_rates", fake)
-    machine._measured.cache_clear()
-    try:
-        base = LayerSize("the same by another name", machine.BASE.hidden, machine.BASE.intermediate)
-        assert machine.measure() == machine.measure(base) == machine.GemmRates(1, 3, 2, 4, one_thread=True)
-        assert (machine.gemm_peak("fp32"), machine.gemm_peak("bf16")) == (2, 4)
-        assert [dtype for dtype, _ in measured] == [torch.float32, torch.bfloat16]
-        assert measured[0][1] == ((768, 2304), (768, 768), (3072, 768), (768, 3072))
-    finally:
-        machine._measured.cache_clear()
-
-
-class FakeProduct:
-    """Takes the seconds that `rate` (FLOP/s) says for the threads that torch has now; remembers how it was made."""
-
-    made: ClassVar[list[int]] = []
-    rate: ClassVar[Callable[[int], float]]
-
-    def __init__(self, dtype: torch.dtype, tokens: int, d_in: int, d_out: int) -> None:
-        self.flops = 2 * tokens * d_in * d_out
-        self.made.append(tokens)
-
-    def seconds(self) -> float:
-        return self.flops / type(self).rate(torch.get_num_threads())
-
-
-def measured_as(monkeypatch: pytest.MonkeyPatch, rate: Callable[[int], float], threads: int = 1) -> machine._Rates:
-    """What the measurement makes of a machine whose products have this rate at a number of threads."""
-    current = [threads]
-    monkeypatch.setattr(torch, "get_num_threads", lambda: current[0])
-    monkeypatch.setattr(torch, "set_num_threads", lambda count: current.__setitem__(0, count))
-    monkeypatch.setattr(machine, "device", lambda: torch.device("cpu"))
-    monkeypatch.setattr(machine, "_SECONDS", 0)
-    monkeypatch.setattr(FakeProduct, "made", [])
-    monkeypatch.setattr(FakeProduct, "rate", staticmethod(rate), raising=False)
-    monkeypatch.setattr(machine, "_Product", FakeProduct)
-    rates = machine._rates(torch.float32, machine.DEMO.products)
-    assert current == [threads]
-    return rates
-
-
-@pytest.mark.parametrize(("faster", "tokens"), [(1.1, machine._TOKENS), (0.9, machine._FEW_TOKENS)])
-def test_a_type_that_is_only_emulated_is_measured_on_few_tokens(
-    monkeypatch: pytest.MonkeyPatch, faster: float, tokens: int
-) -> None:
-    rate = faster * machine._SLOW_RATE
-    rates = measured_as(monkeypatch, lambda _: rate)
-    assert FakeProduct.made[1:] == [tokens] * len(machine.DEMO.products)
-    assert (rates.layer, rates.best) == pytest.approx((rate, rate))
-
-
-@pytest.mark.parametrize(("together", "alone"), [(8e11, 1e11), (1e10, 1e11)])
-def test_where_threads_wait_for_other_programs_the_rate_is_that_of_one(
-    monkeypatch: pytest.MonkeyPatch, together: float, alone: float
-) -> None:
-    rates = measured_as(monkeypatch, lambda threads: alone if threads == 1 else together, threads=8)
-    assert (rates.layer, rates.best) == pytest.approx((max(together, alone),) * 2)
-    assert rates.one_thread == (alone > together)
-
-
-def test_measuring_takes_nothing_from_the_random_generator_that_seeds_are_set_for() -> None:
-    before = torch.random.get_rng_state()
-    machine._rates(torch.float32, LayerSize("tiny", hidden=16, intermediate=32).products)
-    assert torch.equal(before, torch.random.get_rng_state())
-
-
-@pytest.mark.parametrize(
-    ("capability", "built", "runs"),
-    [
-        ((8, 6), ["sm_80", "sm_90"], True),
-        ((7, 0), ["sm_75", "sm_80"], False),
-        ((7, 0), ["sm_50", "sm_70"], True),
-        ((9, 0), ["sm_80", "compute_80"], True),
-        ((12, 0), ["sm_90", "sm_120a"], True),
-        ((8, 0), ["compute_90"], False),
-        ((6, 1), [], True),
-    ],
-)
-def test_a_gpu_is_one_that_torch_was_built_for(capability: tuple[int, int], built: list[str], runs: bool) -> None:
-    assert machine._built_for(capability, built) is runs
-
-
-@pytest.mark.parametrize(
-    ("instructions", "ratios", "asked", "ratio"),
-    [
-        (("avx2", "amx_bf16"), (1.0, 5.0), 2, 5.0),
-        (("avx2", "amx_bf16"), (1.1, 1.2, 1.0, 9.0), 3, 1.2),
-        (("avx2", "amx_bf16"), (4.0,), 1, 4.0),
-        (("avx2",), (1.0, 5.0), 1, 1.0),
-    ],
-)
-def test_a_processor_with_bf16_that_looks_slow_in_it_is_measured_again(
-    monkeypatch: pytest.MonkeyPatch, instructions: tuple[str, ...], ratios: tuple[float, ...], asked: int, ratio: float
-) -> None:
-    coming = iter(ratios)
-    times: list[float] = []
-
-    def both(products: object) -> machine.GemmRates:
-        times.append(next(coming))
-        return machine.GemmRates(1.0, times[-1], 1.0, times[-1])
-
-    facts = replace(machine.read_machine(), instructions=instructions)
-    monkeypatch.setattr(machine, "_both", both)
-    monkeypatch.setattr(machine, "read_machine", lambda: facts)
-    assert machine._measured.__wrapped__(768, 3072).ratio == ratio
-    assert len(times) == asked

@@ -1,0 +1,184 @@
+"""How fast this machine multiplies, by measurement.
+
+Rates take about 0.1 s a type where both are fast, once in a process and size, and are the only measurement that the
+choice of type, the estimates of time and the share of the peak are built on. One square product was rejected as the
+measure: for some shapes torch uses a single thread, so that one shape can be off by a factor of two from what a layer
+reaches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch.nn import functional
+
+from loraloom.engine.device import device
+from loraloom.machine import read_machine
+
+Dtype = Literal["fp32", "bf16"]
+
+_SECONDS = 0.1
+"""Time given to a type's measurement; whole passes over the layer's products, so it may take somewhat more."""
+_SLOW_SECONDS = 0.5
+"""Where the first pass took this long, there is no second."""
+_TOKENS, _FEW_TOKENS = 1024, 128
+_DOUBTFUL, _DOUBTS = 1.5, 2
+"""A processor with bf16 that looks no faster in it than this was measured in a busy moment: it is measured again."""
+_SLOW_RATE = 20e9
+"""FLOP/s under which products have few tokens: a type that the processor only emulates would take seconds."""
+_GPU_REPEATS = 20
+"""Products between two clock readings on a GPU: a single one is shorter than its launch."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSize:
+    """The widths that an encoder layer's products have."""
+
+    name: str
+    hidden: int
+    intermediate: int
+
+    @property
+    def products(self) -> tuple[tuple[int, int], ...]:
+        """(D_in, D_out) of query, key and value as one, the attention's output, and the two of the MLP."""
+        wide, narrow = self.intermediate, self.hidden
+        return ((narrow, 3 * narrow), (narrow, narrow), (wide, narrow), (narrow, wide))
+
+
+BASE = LayerSize("base", hidden=768, intermediate=3072)
+DEMO = LayerSize("demo", hidden=384, intermediate=1536)
+
+
+@dataclass(frozen=True, slots=True)
+class GemmRates:
+    """FLOPs per second of an encoder layer's products, as measured: over one whole layer, and the best product's."""
+
+    fp32: float
+    bf16: float
+    fp32_best: float
+    bf16_best: float
+    one_thread: bool = False
+    """The rates are those of one thread, since other programs took the cores and all threads together were slower."""
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast a layer is in bf16."""
+        return self.bf16 / self.fp32
+
+
+def measure(size: LayerSize = BASE) -> GemmRates:
+    """Rates of both types on the device that trains; measured once in a process for each size."""
+    return _measured(size.hidden, size.intermediate)
+
+
+def gemm_peak(dtype: Dtype) -> float:
+    """FLOP/s of the best product of a base-size layer: what a share of the machine's peak is a share of."""
+    rates = measure()
+    return rates.bf16_best if dtype == "bf16" else rates.fp32_best
+
+
+@functools.cache
+def _measured(hidden: int, intermediate: int) -> GemmRates:
+    products = LayerSize("", hidden, intermediate).products
+    found = _both(products)
+    for _ in range(_DOUBTS):
+        if found.ratio > _DOUBTFUL or not any("bf16" in name for name in read_machine().instructions):
+            break
+        found = max(found, _both(products), key=lambda rates: rates.ratio)
+    return found
+
+
+def _both(products: tuple[tuple[int, int], ...]) -> GemmRates:
+    fp32, bf16 = (_rates(dtype, products) for dtype in (torch.float32, torch.bfloat16))
+    return GemmRates(fp32.layer, bf16.layer, fp32.best, bf16.best, fp32.one_thread or bf16.one_thread)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    """One type's FLOP/s."""
+
+    layer: float
+    best: float
+    one_thread: bool
+
+
+def _rates(dtype: torch.dtype, products: tuple[tuple[int, int], ...]) -> _Rates:
+    """FLOP/s over the layer and of its best product, each product by its fastest run.
+
+    Where other programs take a core, threads wait for each other at every product, for longer than a quick product
+    takes, and both types look alike. There a single thread is the faster one, and the rate is that of single threads.
+    """
+    probe = _Product(dtype, _FEW_TOKENS, *products[1])
+    probe.seconds()  # torch prepares each type on its first use
+    tokens = _TOKENS if probe.flops / probe.seconds() > _SLOW_RATE else _FEW_TOKENS
+    layer = [_Product(dtype, tokens, *product) for product in products]
+    work = [product.flops for product in layer]
+    fastest, crowded = _fastest(layer), False
+    if device().type == "cpu" and torch.get_num_threads() > 1:
+        with _one_thread():
+            crowded = probe.flops / min(probe.seconds() for _ in range(3)) > sum(work) / sum(fastest)
+            if crowded:
+                fastest = list(map(min, fastest, _fastest(layer)))
+    best = max(flops / seconds for flops, seconds in zip(work, fastest, strict=True))
+    return _Rates(sum(work) / sum(fastest), best, crowded)
+
+
+def _fastest(layer: list[_Product]) -> list[float]:
+    """Seconds of each product's fastest run.
+
+    Passes go round the layer, so that what disturbs one moment does not fall on one product alone.
+    """
+    fastest = [math.inf] * len(layer)
+    start = time.perf_counter()
+    for passes in itertools.count(1):
+        fastest = [min(best, product.seconds()) for best, product in zip(fastest, layer, strict=True)]
+        spent = time.perf_counter() - start
+        if spent > _SLOW_SECONDS or (spent > _SECONDS and passes > 1):
+            break
+    return fastest
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Product:
+    """(N, D_in) × (D_in, D_out) as a linear layer has it, ready to be timed."""
+
+    def __init__(self, dtype: torch.dtype, tokens: int, d_in: int, d_out: int) -> None:
+        self.flops = 2 * tokens * d_in * d_out
+        self._place = device()
+        self._repeats = _GPU_REPEATS if self._place.type == "cuda" else 1
+        self._input = self._filled(dtype, tokens, d_in)
+        self._weight = self._filled(dtype, d_out, d_in)
+        self._bias = self._filled(dtype, 1, d_out)[0]
+
+    def _filled(self, dtype: torch.dtype, rows: int, columns: int) -> torch.Tensor:
+        """Values that differ, without taking any from the global random generator, which seeds are set for."""
+        return torch.linspace(-1, 1, rows * columns, device=self._place).view(rows, columns).to(dtype)
+
+    def seconds(self) -> float:
+        self._wait()
+        start = time.perf_counter()
+        for _ in range(self._repeats):
+            functional.linear(self._input, self._weight, self._bias)  # (N, D_out)
+        self._wait()
+        return (time.perf_counter() - start) / self._repeats
+
+    def _wait(self) -> None:
+        if self._place.type == "cuda":
+            torch.cuda.synchronize()

@@ -1,0 +1,120 @@
+"""What the measurement of products promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import ClassVar
+
+import pytest
+import torch
+
+from loraloom.engine import gemm_rates
+from loraloom.engine.gemm_rates import LayerSize
+from loraloom.machine import read_machine
+
+
+def test_the_layer_is_no_faster_than_its_best_product() -> None:
+    rates = gemm_rates.measure(LayerSize("tiny", hidden=32, intermediate=64))
+    assert 0 < rates.fp32 <= rates.fp32_best
+    assert 0 < rates.bf16 <= rates.bf16_best
+
+
+def test_a_size_is_measured_once_and_the_peak_is_of_the_same_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = {torch.float32: gemm_rates._Rates(1, 2, False), torch.bfloat16: gemm_rates._Rates(3, 4, True)}
+    measured = []
+
+    def fake(dtype: torch.dtype, products: tuple[tuple[int, int], ...]) -> gemm_rates._Rates:
+        measured.append((dtype, products))
+        return rates[dtype]
+
+    monkeypatch.setattr(gemm_rates, "_rates", fake)
+    gemm_rates._measured.cache_clear()
+    try:
+        base = LayerSize("the same by another name", gemm_rates.BASE.hidden, gemm_rates.BASE.intermediate)
+        assert gemm_rates.measure() == gemm_rates.measure(base) == gemm_rates.GemmRates(1, 3, 2, 4, one_thread=True)
+        assert (gemm_rates.gemm_peak("fp32"), gemm_rates.gemm_peak("bf16")) == (2, 4)
+        assert [dtype for dtype, _ in measured] == [torch.float32, torch.bfloat16]
+        assert measured[0][1] == ((768, 2304), (768, 768), (3072, 768), (768, 3072))
+    finally:
+        gemm_rates._measured.cache_clear()
+
+
+class FakeProduct:
+    """Takes the seconds that `rate` (FLOP/s) says for the threads that torch has now; remembers how it was made."""
+
+    made: ClassVar[list[int]] = []
+    rate: ClassVar[Callable[[int], float]]
+
+    def __init__(self, dtype: torch.dtype, tokens: int, d_in: int, d_out: int) -> None:
+        self.flops = 2 * tokens * d_in * d_out
+        self.made.append(tokens)
+
+    def seconds(self) -> float:
+        return self.flops / type(self).rate(torch.get_num_threads())
+
+
+def measured_as(monkeypatch: pytest.MonkeyPatch, rate: Callable[[int], float], threads: int = 1) -> gemm_rates._Rates:
+    """What the measurement makes of a machine whose products have this rate at a number of threads."""
+    current = [threads]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: current[0])
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: current.__setitem__(0, count))
+    monkeypatch.setattr(gemm_rates, "device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(gemm_rates, "_SECONDS", 0)
+    monkeypatch.setattr(FakeProduct, "made", [])
+    monkeypatch.setattr(FakeProduct, "rate", staticmethod(rate), raising=False)
+    monkeypatch.setattr(gemm_rates, "_Product", FakeProduct)
+    rates = gemm_rates._rates(torch.float32, gemm_rates.DEMO.products)
+    assert current == [threads]
+    return rates
+
+
+@pytest.mark.parametrize(("faster", "tokens"), [(1.1, gemm_rates._TOKENS), (0.9, gemm_rates._FEW_TOKENS)])
+def test_a_type_that_is_only_emulated_is_measured_on_few_tokens(
+    monkeypatch: pytest.MonkeyPatch, faster: float, tokens: int
+) -> None:
+    rate = faster * gemm_rates._SLOW_RATE
+    rates = measured_as(monkeypatch, lambda _: rate)
+    assert FakeProduct.made[1:] == [tokens] * len(gemm_rates.DEMO.products)
+    assert (rates.layer, rates.best) == pytest.approx((rate, rate))
+
+
+@pytest.mark.parametrize(("together", "alone"), [(8e11, 1e11), (1e10, 1e11)])
+def test_where_threads_wait_for_other_programs_the_rate_is_that_of_one(
+    monkeypatch: pytest.MonkeyPatch, together: float, alone: float
+) -> None:
+    rates = measured_as(monkeypatch, lambda threads: alone if threads == 1 else together, threads=8)
+    assert (rates.layer, rates.best) == pytest.approx((max(together, alone),) * 2)
+    assert rates.one_thread == (alone > together)
+
+
+def test_measuring_takes_nothing_from_the_random_generator_that_seeds_are_set_for() -> None:
+    before = torch.random.get_rng_state()
+    gemm_rates._rates(torch.float32, LayerSize("tiny", hidden=16, intermediate=32).products)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("instructions", "ratios", "asked", "ratio"),
+    [
+        (("avx2", "amx_bf16"), (1.0, 5.0), 2, 5.0),
+        (("avx2", "amx_bf16"), (1.1, 1.2, 1.0, 9.0), 3, 1.2),
+        (("avx2", "amx_bf16"), (4.0,), 1, 4.0),
+        (("avx2",), (1.0, 5.0), 1, 1.0),
+    ],
+)
+def test_a_processor_with_bf16_that_looks_slow_in_it_is_measured_again(
+    monkeypatch: pytest.MonkeyPatch, instructions: tuple[str, ...], ratios: tuple[float, ...], asked: int, ratio: float
+) -> None:
+    coming = iter(ratios)
+    times: list[float] = []
+
+    def both(products: object) -> gemm_rates.GemmRates:
+        times.append(next(coming))
+        return gemm_rates.GemmRates(1.0, times[-1], 1.0, times[-1])
+
+    facts = replace(read_machine(), instructions=instructions)
+    monkeypatch.setattr(gemm_rates, "_both", both)
+    monkeypatch.setattr(gemm_rates, "read_machine", lambda: facts)
+    assert gemm_rates._measured.__wrapped__(768, 3072).ratio == ratio
+    assert len(times) == asked
