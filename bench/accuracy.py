@@ -70,7 +70,7 @@ def _run(name: str, recipe: Recipe, place: Workplace, seed: int) -> list[Evaluat
             source=place.source(configuration.backbone),
             rows=place.rows(configuration),
             folder=Path(folder),
-            expected_parameters=place.parameters(configuration).trainable,
+            expected_parameters=place.demands.parameters(configuration).trainable,
             deadline=None,
         )
         engine.train_pack([job], lambda job, line: lines.append(line) or True)  # type: ignore[func-returns-value]

@@ -120,7 +120,7 @@ def job_of(model: str, rank: int, folder: Path) -> Job:
         source=place.source(configuration.backbone),
         rows=place.rows(configuration),
         folder=folder,
-        expected_parameters=place.parameters(configuration).trainable,
+        expected_parameters=place.demands.parameters(configuration).trainable,
         deadline=None,
     )
 

@@ -113,7 +113,7 @@ def _job(place: Workplace, trial: int, folder: Path) -> Job:
         source=place.source(configuration.backbone),
         rows=place.rows(configuration),
         folder=folder,
-        expected_parameters=place.parameters(configuration).trainable,
+        expected_parameters=place.demands.parameters(configuration).trainable,
         deadline=None,
     )
 

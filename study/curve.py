@@ -255,14 +255,14 @@ def _do(given: argparse.Namespace) -> None:
     trainer, common = make_trainer(recipe, {ALL_ROWS: data}, given.runs)
     place = trainer.place(ALL_ROWS)
     presets = {cap: best_preset(place, recipe, cap) for cap in CAPS}
-    caps = {cap: place.parameters(recipe.configuration(preset)).trainable for cap, preset in presets.items()}
+    caps = {cap: place.demands.parameters(recipe.configuration(preset)).trainable for cap, preset in presets.items()}
     chosen = {cap: presets[cap] for cap in given.caps}
     listed = trials(recipe, chosen, len(data.train), one_seed=given.one_seed)
     if given.most_rows:
         listed = (one for one in listed if trainer.train_rows(one.configuration, one.rows) <= given.most_rows)
     if given.list:
         for trial in listed:
-            print(f"{trial.key}, seed {trial.seed}: {place.parameters(trial.configuration).trainable:,} parameters")
+            print(f"{trial.key}, seed {trial.seed}: {place.demands.parameters(trial.configuration).trainable:,} parameters")
         return
     given.results.mkdir(parents=True, exist_ok=True)
     common["caps"] = {str(cap): trainable for cap, trainable in caps.items()}

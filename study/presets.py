@@ -32,7 +32,7 @@ def best_preset(place: Workplace, recipe: Recipe, cap: int) -> dict[str, Any]:
     if (rank := _largest_rank(place, recipe, _BASE, cap)) >= 1:
         return _with_rank(_BASE, rank)
     layers = sorted(
-        {linear.layer for linear in place.plan(recipe.configuration(_BASE)).adapted if linear.layer is not None}
+        {linear.layer for linear in place.demands.plan(recipe.configuration(_BASE)).adapted if linear.layer is not None}
     )
     for first in range(1, len(layers)):
         top = {**_BASE, "lora.layers_to_transform": tuple(layers[first:])}
@@ -42,7 +42,7 @@ def best_preset(place: Workplace, recipe: Recipe, cap: int) -> dict[str, Any]:
 
 
 def _largest_rank(place: Workplace, recipe: Recipe, point: dict[str, Any], cap: int) -> int:
-    plan = place.plan(recipe.configuration(point))
+    plan = place.demands.plan(recipe.configuration(point))
     return min(MOST, budget.largest_rank(replace(plan, r=1), cap))
 
 

@@ -95,7 +95,7 @@ class Trainer:
             source=place.source(configuration.backbone),
             rows=place.rows(configuration, noted=False),
             folder=folder,
-            expected_parameters=place.parameters(configuration).trainable,
+            expected_parameters=place.demands.parameters(configuration).trainable,
             deadline=None,
         )
 

@@ -151,8 +151,30 @@ def test_budget_counts_every_rank_of_a_range(
     said = json.loads(out)
     assert (code, len(said["points"]), said["points_that_fit"]) == (0, 32, 11)
     code, out, _ = call(capsys, monkeypatch, *command)
-    assert "32 combinations differ in what is counted; 11 fit the cap" in out
+    assert "32 combinations differ in what is counted; 11 fit the budget" in out
     assert "the most parameters: 999,172 (lora.r=11)" in out
+
+
+def test_budget_counts_the_points_that_memory_leaves(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = [
+        "search.sampler=grid",
+        "train.per_device_train_batch_size=[8, 4096]",
+        "lora.bias=none",
+        "lora.r=4",
+        "budget.max_memory_gb=8",
+    ]
+    command = ["budget", "recipes/agnews-roberta-base.yaml", *(f"--set={change}" for change in changes)]
+    code, out, _ = call(capsys, monkeypatch, *command, "--json")
+    points = {one["point"]: one["fits"] for one in json.loads(out)["points"]}
+    assert (code, points) == (
+        0,
+        {"train.per_device_train_batch_size=8": True, "train.per_device_train_batch_size=4096": False},
+    )
+    code, out, _ = call(capsys, monkeypatch, *command)
+    assert "2 combinations differ in what is counted; 1 fit the budget" in out
+    assert "never trained: train.per_device_train_batch_size=4096: it would take about" in out
 
 
 def test_budget_counts_what_auto_would_search(
@@ -169,7 +191,7 @@ def test_budget_counts_what_auto_would_search(
 def test_doctor_prints_json_alone_and_for_people_a_table(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, recipe_file: Path
 ) -> None:
-    monkeypatch.setattr("loraloom.execute.doctor.KERNELS", "loraloom.absent")  # which might be compiled first
+    monkeypatch.setattr("loraloom.engine.loom.kernels.load", lambda: "absent")  # which might be compiled first
     code, out, _ = call(capsys, monkeypatch, "doctor", str(recipe_file), "--json")
     said = json.loads(out)
     assert (code, said["dtype"], said["trials_per_pack"]) == (0, "fp32", 1)

@@ -35,7 +35,7 @@ def test_no_configuration_is_trained_twice_with_a_seed(table: str) -> None:
 def test_every_trial_fits_the_cap_of_a_million(table: str) -> None:
     design, found = planned(table)
     place = Workplace(design.recipe, four_rows(), lambda _: None)
-    assert {one.key: why for one in found if (why := place.why_not(one.configuration))} == {}
+    assert {one.key: why for one in found if (why := place.demands.why_not(one.configuration))} == {}
 
 
 def test_more_seeds_are_trained_when_all_else_is() -> None:
@@ -63,7 +63,7 @@ def test_targets_are_compared_at_equal_parameters(table: str) -> None:
     design = read_design(table, ENCODERS[table])
     place = Workplace(design.recipe, four_rows(), lambda _: None)
     claim = next(claim for claim in design.table.claims if claim.name == "targets")
-    counts = {level: place.parameters(design.trial(claim, level, 0).configuration) for level in claim.points}
+    counts = {level: place.demands.parameters(design.trial(claim, level, 0).configuration) for level in claim.points}
     assert counts["q,v r=18"].trainable == counts["all r=4"].trainable
     if "q,v r=9" in counts:
         assert counts["q,v r=9"].trainable == counts["all r=2"].trainable
@@ -95,7 +95,7 @@ def test_the_curve_has_a_preset_under_each_cap_and_no_trial_twice(model: str) ->
     recipe = read_recipe(BASE, [f"backbone.model={model}"])
     place = Workplace(recipe, four_rows(), lambda _: None)
     presets = {cap: best_preset(place, recipe, cap) for cap in CAPS}
-    sizes = [place.parameters(recipe.configuration(presets[cap])).trainable for cap in CAPS]
+    sizes = [place.demands.parameters(recipe.configuration(presets[cap])).trainable for cap in CAPS]
     assert all(0.6 * cap < size <= cap for cap, size in zip(CAPS, sizes, strict=True)), sizes
     found = list(trials(recipe, presets, 70_000))
     assert len({(one.key, one.seed) for one in found}) == len(found)

@@ -139,7 +139,7 @@ def test_presets_that_fit_with_no_rank_are_left_out() -> None:
 def test_the_first_preset_of_the_default_space_fits_a_million_with_a_base_size_encoder() -> None:
     recipe = default_space(_recipe({"backbone": {"model": "roberta-base"}}))
     place = Workplace(recipe, four_rows(), lambda _: None)
-    first = recipe.configuration(preset_points(recipe, place.why_not)[0])
+    first = recipe.configuration(preset_points(recipe, place.demands.why_not)[0])
     assert (first.lora.r, first.lora.lora_alpha, first.lora.target_modules) == (8, 16, "all-linear")
 
 

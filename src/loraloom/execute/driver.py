@@ -57,7 +57,7 @@ class Driver:
         self._ledger = open_ledger(run, watcher.note)
         self._leaderboard = LiveLeaderboard(run.path / LEADERBOARD, run.recipe.search.metric, run.records())
         self._planner = Planner(run.path, place, clock, lambda: self._proposals)
-        self._proposals = Proposals(run.recipe, self._ledger, place.why_not, self._planner.pace)
+        self._proposals = Proposals(run.recipe, self._ledger, place.demands.why_not, self._planner.pace)
         self._recorder = Recorder(place)
         self._alone: deque[Proposal] = deque()
         self._again: deque[Proposal] = deque()
@@ -177,7 +177,7 @@ class Driver:
 
     def _begin(self, proposal: Proposal, together: int = 1) -> Job:
         """The job of a trial that is trained with others, `together` of them in all."""
-        parameters = self._place.parameters(proposal.configuration).trainable
+        parameters = self._place.demands.parameters(proposal.configuration).trainable
         rows = self._place.rows(proposal.configuration)
         self._planner.write_what_changed()
         folder = self._run.trial_folder_to_begin(proposal.number)  # what is damaged in it is gone before it is read

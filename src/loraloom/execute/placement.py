@@ -15,7 +15,8 @@ from loraloom.errors import LoraloomError
 from loraloom.execute.executor import Executor
 from loraloom.execute.in_process import InProcess
 from loraloom.execute.worker import build_engine
-from loraloom.execute.workplace import Workplace, counted_points
+from loraloom.execute.workplace import Workplace
+from loraloom.recipe.axes import Point
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +102,10 @@ def most_memory_gb(place: Workplace) -> float:
     batch = max(recipe.values("train.per_device_train_batch_size"))
     longest = max(recipe.values("data.max_length"))
 
-    def largest(point: dict[str, object]) -> float:
+    def largest(point: Point) -> float:
         at = recipe.configuration(point)
         train = at.train.model_copy(update={"per_device_train_batch_size": batch})
         data = at.data.model_copy(update={"max_length": longest})
-        return place.memory_gb(at.model_copy(update={"train": train, "data": data}))
+        return place.demands.memory_gb(at.model_copy(update={"train": train, "data": data}))
 
-    return max(map(largest, counted_points(recipe)))
+    return max(map(largest, place.demands.points()))

@@ -63,7 +63,7 @@ class Planner:
             len(data.labels),
             self._proposals().configurations,
             self._proposals().leading,
-            tuple(self._place.fitting()),
+            tuple(self._place.demands.fitting()),
         )
         kept = _read(self._path)
         pace.costs = Costs(Measured(**one) for one in kept.get("measured", ()))

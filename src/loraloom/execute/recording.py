@@ -38,8 +38,8 @@ class Recorder:
 
     def lost(self, job: Job, reason: str) -> Outcome:
         """The outcome of a trial that ended without one."""
-        plan = self._place.plan(job.configuration)
-        counted = self._place.parameters(job.configuration)
+        plan = self._place.demands.plan(job.configuration)
+        counted = self._place.demands.parameters(job.configuration)
         return Outcome(
             engine="none",
             state="failed",

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloom import budget
-from loraloom.backbone import sources
 from loraloom.data.columns import choose_columns
 from loraloom.data.labels import codes_of
 from loraloom.data.tables import read_table
 from loraloom.errors import LoraloomError
-from loraloom.execute.workplace import counted_points, point_name
+from loraloom.execute.demands import Demands, point_name
 from loraloom.recipe import Choices, Data, Range, Recipe
-from loraloom.recipe.axes import Point
 from loraloom.search.space import default_space
 
 KNOWN_DATASETS = {
@@ -24,6 +22,15 @@ KNOWN_DATASETS = {
 """Classes and training rows of data sets that are counted without being loaded."""
 MOST_RANKS = 256
 """Of a range; a longer one stands at its ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class CountedPoint:
+    """One of the points that differ in what is counted: in words, what it trains, and why it is left out, if it is."""
+
+    name: str
+    parameters: int
+    why_not: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +53,8 @@ class Statement:
     seconds: float | None
     dtype: str
     axes: tuple[str, ...]
-    points: tuple[tuple[str, int], ...]
-    """The points that differ in what is counted, each in words and with its count; ranks of a range stand singly."""
+    points: tuple[CountedPoint, ...]
+    """Ranks of a range stand singly."""
 
     @property
     def fits(self) -> bool:
@@ -60,9 +67,9 @@ class Statement:
         return self.max_memory_gb is None or self.memory_gb <= self.max_memory_gb
 
     @property
-    def fitting(self) -> tuple[tuple[str, int], ...]:
+    def fitting(self) -> tuple[CountedPoint, ...]:
         """Those of `points` that a search would train."""
-        return tuple(point for point in self.points if self.cap is None or point[1] <= self.cap)
+        return tuple(point for point in self.points if point.why_not is None)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -80,7 +87,9 @@ class Statement:
             "max_memory_gb": self.max_memory_gb,
             "estimated_seconds": None if self.seconds is None else round(self.seconds, 1),
             "dtype": self.dtype,
-            "points": [{"point": name, "parameters": count} for name, count in self.points],
+            "points": [
+                {"point": one.name, "parameters": one.parameters, "fits": one.why_not is None} for one in self.points
+            ],
             "points_that_fit": len(self.fitting),
         }
 
@@ -92,25 +101,18 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
         LoraloomError: the classes can't be told, the model can't be had, the counts disagree, or `auto` has nothing to
             vary.
     """
-    from loraloom.backbone.adapting import Shapes
     from loraloom.engine.precision import choose_dtype, measure
 
     searched = _ranks_singly(default_space(recipe, deadline=recipe.budget.max_seconds is not None))
     classes, rows = (num_labels, None) if num_labels else count_classes(recipe.data)
-    configuration = recipe.configuration({})
-    shapes = Shapes([str(index) for index in range(classes)])
-    source = sources.find(configuration.backbone.model, configuration.backbone.revision)
-    plan, cap = shapes.plan(source, configuration), recipe.budget.max_trainable_parameters
-    count, peft = budget.count(plan), shapes.peft_count(source, configuration)
+    demands, configuration = Demands(searched, [str(index) for index in range(classes)]), recipe.configuration({})
+    plan, limits = demands.plan(configuration), recipe.budget
+    count, peft = demands.parameters(configuration), demands.peft_count(configuration)
     if count.trainable != peft:
         raise LoraloomError(
             f"the counts disagree: {count.trainable:,} by parts, {peft:,} by PEFT; please report this recipe"
         )
-    over = cap is not None and count.trainable > cap
-    linear = configuration.head.model_copy(update={"kind": "linear"})
-    lighter = shapes.shape(source, linear) if over and configuration.head.kind != "linear" else None
-    train, tokens = configuration.train, configuration.data.max_length
-    dtype, rates = choose_dtype(train), measure()
+    cap, dtype, rates = limits.max_trainable_parameters, choose_dtype(configuration.train), measure()
     return Statement(
         model=configuration.backbone.model,
         classes=classes,
@@ -119,31 +121,26 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
         cap=cap,
         rank=configuration.lora.r,
         largest_rank=None if cap is None else budget.largest_rank(plan, cap),
-        remedies=budget.remedies(plan, cap, lighter) if over and cap is not None else (),
-        memory_gb=budget.estimate_memory_gb(
-            plan,
-            batch=train.per_device_train_batch_size,
-            tokens=tokens,
-            states=budget.OPTIMIZER_STATES[train.optim],
-            bf16=dtype == "bf16",
-        ),
-        max_memory_gb=recipe.budget.max_memory_gb,
+        remedies=demands.remedies(configuration),
+        memory_gb=demands.memory_gb(configuration),
+        max_memory_gb=limits.max_memory_gb,
         seconds=rows
         and budget.estimate_seconds(
             plan,
             rows=rows,
-            tokens=tokens,
-            epochs=train.num_train_epochs,
+            tokens=configuration.data.max_length,
+            epochs=configuration.train.num_train_epochs,
             flops_per_second=rates.bf16 if dtype == "bf16" else rates.fp32,
         ),
         dtype=dtype,
         axes=tuple(searched.axes),
         points=tuple(
-            (
+            CountedPoint(
                 point_name(point),
-                budget.count(shapes.plan(_source(searched, point), searched.configuration(point))).trainable,
+                demands.parameters(at := searched.configuration(point)).trainable,
+                demands.why_not(at),
             )
-            for point in counted_points(searched)
+            for point in demands.points()
         ),
     )
 
@@ -155,11 +152,6 @@ def _ranks_singly(recipe: Recipe) -> Recipe:
         return recipe
     singly = Choices(tuple(range(int(ranks.low), int(ranks.high) + 1)), ranks.when)
     return recipe.model_copy(update={"axes": {**recipe.axes, "lora.r": singly}})
-
-
-def _source(recipe: Recipe, point: Point) -> sources.Source:
-    backbone = recipe.configuration(point).backbone
-    return sources.find(backbone.model, backbone.revision)
 
 
 def count_classes(data: Data) -> tuple[int, int | None]:

@@ -67,17 +67,18 @@ def _print_points(console: Console, statement: Statement) -> None:
     say(f"this is one point of the search, which varies {', '.join(statement.axes)}")
     if len(points) == 1:
         return
-    fit = "" if statement.cap is None else f"; {_how_many(len(fitting), len(points))} fit the cap"
+    limited = statement.cap is not None or statement.max_memory_gb is not None
+    fit = f"; {_how_many(len(fitting), len(points))} fit the budget" if limited else ""
     say(f"{len(points):,} combinations differ in what is counted{fit}")
     for what, chosen in (("fewest", min), ("most", max)):
         if fitting:
-            name, count = chosen(fitting, key=lambda point: point[1])
-            say(f"  the {what} parameters: {count:,} ({name})")
-    over = [(name, count) for name, count in points if statement.cap is not None and count > statement.cap]
-    for name, count in over[:SHOWN_POINTS]:
-        say(f"  over the cap, never trained: {count:,} ({name})")
-    if len(over) > SHOWN_POINTS:
-        say(f"  and {len(over) - SHOWN_POINTS:,} more")
+            one = chosen(fitting, key=lambda point: point.parameters)
+            say(f"  the {what} parameters: {one.parameters:,} ({one.name})")
+    left_out = [one for one in points if one.why_not is not None]
+    for one in left_out[:SHOWN_POINTS]:
+        say(f"  never trained: {one.name}: {one.why_not}")
+    if len(left_out) > SHOWN_POINTS:
+        say(f"  and {len(left_out) - SHOWN_POINTS:,} more")
 
 
 def _how_many(number: int, of: int) -> str:

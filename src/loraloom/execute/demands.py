@@ -1,0 +1,150 @@
+"""What the configurations of a recipe demand, counted without weights, and which of them its budget allows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from loraloom import budget
+from loraloom.backbone import sources
+from loraloom.backbone.sources import Source
+from loraloom.budget import ParameterCount, Plan
+from loraloom.errors import BudgetError
+from loraloom.recipe import Backbone, Configuration, Head, Lora, Recipe
+from loraloom.recipe.axes import Point
+
+_COUNTED = (
+    "backbone.model",
+    "lora.r",
+    "lora.bias",
+    "lora.target_modules",
+    "lora.layers_to_transform",
+    "head.kind",
+)
+_REMEMBERED = ("train.per_device_train_batch_size", "data.max_length", "train.optim")
+"""What counts beside them where memory is limited."""
+
+
+class Demands:
+    """Parameters and memory of a recipe's configurations, for the classes `labels`; each model is described once."""
+
+    def __init__(self, recipe: Recipe, labels: Sequence[str]) -> None:
+        from loraloom.backbone.adapting import Shapes
+
+        self.recipe = recipe
+        self._shapes = Shapes(labels)
+        self._plans: dict[tuple[Backbone, Lora, Head], Plan] = {}
+
+    def source(self, backbone: Backbone) -> Source:
+        """Where a model comes from, at the run's pinned revision where it is of the hub."""
+        pinned = self.recipe.provenance.get("model_revisions", {}).get(backbone.model)
+        kept = pinned if isinstance(pinned, str) and ":" not in pinned else None
+        return sources.find(backbone.model, backbone.revision or kept)
+
+    def plan(self, configuration: Configuration) -> Plan:
+        key = configuration.backbone, configuration.lora, configuration.head
+        if key not in self._plans:
+            self._plans[key] = self._shapes.plan(self.source(configuration.backbone), configuration)
+        return self._plans[key]
+
+    def parameters(self, configuration: Configuration) -> ParameterCount:
+        """What a configuration trains."""
+        return budget.count(self.plan(configuration))
+
+    def peft_count(self, configuration: Configuration) -> int:
+        """What PEFT itself says that it trains."""
+        return self._shapes.peft_count(self.source(configuration.backbone), configuration)
+
+    def memory_gb(self, configuration: Configuration) -> float:
+        """Estimated peak memory of a trial."""
+        from loraloom.engine.precision import choose_dtype
+
+        train = configuration.train
+        return budget.estimate_memory_gb(
+            self.plan(configuration),
+            batch=train.per_device_train_batch_size,
+            tokens=configuration.data.max_length,
+            states=budget.OPTIMIZER_STATES[train.optim],
+            bf16=choose_dtype(train) == "bf16",
+        )
+
+    def why_not(self, configuration: Configuration) -> str | None:
+        """Why a configuration does not fit the budget, in a sentence; None where it fits."""
+        limits = self.recipe.budget
+        cap, counted = limits.max_trainable_parameters, self.parameters(configuration)
+        if cap is not None and counted.trainable > cap:
+            return (
+                f"it trains {counted.trainable:,} parameters, {counted.trainable - cap:,} over the cap of {cap:,} "
+                f"(budget.max_trainable_parameters)"
+            )
+        if limits.max_memory_gb is not None:
+            memory = self.memory_gb(configuration)
+            if memory > limits.max_memory_gb:
+                return f"it would take about {memory:.1f} GB, over budget.max_memory_gb {limits.max_memory_gb:g}"
+        return None
+
+    def points(self) -> Iterator[Point]:
+        """The points that count differently, ranges at both of their ends."""
+        limited = self.recipe.budget.max_memory_gb is not None
+        yield from self.recipe.narrowed(_COUNTED + _REMEMBERED if limited else _COUNTED).grid()
+
+    def fitting(self) -> dict[str, Configuration]:
+        """The first configuration of each model that fits the budget; models of which none does are left out."""
+        found: dict[str, Configuration] = {}
+        for configuration in map(self.recipe.configuration, self.points()):
+            if configuration.backbone.model not in found and self.why_not(configuration) is None:
+                found[configuration.backbone.model] = configuration
+        return found
+
+    def check(self) -> tuple[str, ...]:
+        """Refuses a recipe of which no point fits; returns what a grid drops, in sentences.
+
+        Raises:
+            BudgetError: no point fits; with the smallest changes that would.
+            BackboneError: a model, a target or a layer is not to be had.
+        """
+        grid = self.recipe.search.sampler == "grid"
+        dropped, fits = [], False
+        for point in self.recipe.grid() if grid else self.points():
+            why = self.why_not(self.recipe.configuration(point))
+            fits = fits or why is None
+            if why is not None:
+                dropped.append(f"{point_name(point)}: {why}" if point else why)
+        if not fits:
+            raise BudgetError(self._refusal(dropped))
+        return tuple(dropped) if grid else ()
+
+    def _refusal(self, dropped: list[str]) -> str:
+        if len(dropped) > 1:
+            return f"no point of the search fits the budget; the first, {dropped[0]}"
+        remedies = self.remedies(configuration := self.recipe.configuration({}))
+        if remedies:
+            advice = f"it would fit with {' or '.join(remedy.options for remedy in remedies)}"
+        elif self.recipe.budget.max_memory_gb is not None:
+            tokens, batch = configuration.data.max_length, configuration.train.per_device_train_batch_size
+            advice = f"lower data.max_length ({tokens}) or train.per_device_train_batch_size ({batch})"
+        else:
+            advice = "no single change would do"
+        return f"the recipe does not fit: {dropped[0]}; {advice}"
+
+    def remedies(self, configuration: Configuration) -> tuple[budget.Remedy, ...]:
+        """The smallest changes by which a configuration that is over the cap on parameters fits it."""
+        cap, head = self.recipe.budget.max_trainable_parameters, configuration.head
+        if cap is None or self.parameters(configuration).trainable <= cap:
+            return ()
+        linear = head.model_copy(update={"kind": "linear"})
+        source = self.source(configuration.backbone)
+        lighter = None if head.kind == "linear" else self._shapes.shape(source, linear)
+        return budget.remedies(self.plan(configuration), cap, lighter)
+
+
+def point_name(point: Point) -> str:
+    """`lora.r=4, lora.target_modules=null`, values as `--set` takes them."""
+    return ", ".join(f"{name}={_as_set(value)}" for name, value in point.items())
+
+
+def _as_set(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
