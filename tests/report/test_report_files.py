@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from loraloom.report import write_report
 from loraloom.report.pictures.tradeoffs import side_by_side
-from loraloom.report.tables import safe_cell
+from loraloom.report.tables.cells import csv_text, safe_cell
 from loraloom.study.durable import verify_manifest
 from tests.report.kept_runs import FACTS, keep, kept_predictions
 from tests.report.report_runs import (
@@ -146,6 +147,12 @@ def test_no_text_cell_begins_like_a_formula(text: str) -> None:
     assert isinstance(cell, str)
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
     assert cell.removeprefix("'").isprintable() or text
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\t", ";"])
+def test_a_formula_behind_what_a_spreadsheet_may_take_for_the_end_of_a_cell_is_disarmed(end: str) -> None:
+    text = csv_text(["a", "b"], [[f"harmless{end}=HYPERLINK(1)", 2]])
+    assert [row["a"] for row in csv.DictReader(io.StringIO(text, newline=""))] == [f"harmless{end}'=HYPERLINK(1)"]
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=60))

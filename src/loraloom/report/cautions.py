@@ -10,7 +10,7 @@ from loraloom.report.reading import Run
 from loraloom.report.rounding import rounded_span
 from loraloom.report.test_rows import of_few, of_leaks, of_looks
 from loraloom.report.testset import Tested
-from loraloom.report.wording import listed, plural, share
+from loraloom.report.wording import listed, plural, share, shortened
 from loraloom.study.choice import choose
 from loraloom.study.commands import Command
 from loraloom.study.leaderboard import standings
@@ -63,8 +63,8 @@ def _of_winner(
         )
     if test is not None and winner.interval and test.majority_share >= winner.interval[0]:
         yield (
-            f"It is not shown to beat a constant answer: “{test.majority_label}” for every test row would "
-            f"reach {share(test.majority_share)}."
+            f"It is not shown to beat a constant answer: “{shortened(test.majority_label, 60)}” for every test row "
+            f"would reach {share(test.majority_share)}."
         )
 
 

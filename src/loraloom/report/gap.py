@@ -216,7 +216,7 @@ def _unknown(title: str, count: int, why: str) -> Claim:
 
 
 def _too_few(count: int, unknowns: int) -> str:
-    least = unknowns + int(LEAST_FREEDOM) + 1
+    least = unknowns + int(LEAST_FREEDOM) + (unknowns > 1)  # beside a mean, freedom is estimated, and comes out lower
     if count >= least:
         return f"{plural(count, 'configuration')} are spread too unevenly, or are all alike, to measure noise"
     given = f"{plural(count, 'configuration')} for {plural(unknowns, 'unknown')}"

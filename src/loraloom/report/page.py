@@ -46,15 +46,15 @@ class Script:
     hash: str
 
 
-def page(found: Findings, drawn: Mapping[str, Picture] | None, files: tuple[str, ...]) -> str:
-    """The page's HTML; `drawn` is None where matplotlib is missing, `files` stand beside the page."""
+def page(found: Findings, drawn: Mapping[str, Picture] | str, files: tuple[str, ...]) -> str:
+    """The page's HTML; `drawn` may say why there are no pictures, `files` stand beside the page."""
     environment = _environment()
     return environment.get_template("page.html.jinja").render(
         found=found,
         sections=SECTIONS,
         script=_script(environment),
-        pictures={name: picture.svg for name, picture in (drawn or {}).items()},
-        has_matplotlib=drawn is not None,
+        pictures={} if isinstance(drawn, str) else {name: picture.svg for name, picture in drawn.items()},
+        why_no_pictures=drawn if isinstance(drawn, str) else None,
         files=files,
         scale=Scale.of(found.board),
         detailed={detail.number for detail in found.details},
@@ -148,4 +148,4 @@ class Scale:
 def _shade(number: int, of: int, right: bool) -> str:
     """How strongly a confusion cell is tinted, in percent; few errors must show beside many hits."""
     part = number / of if of else 0.0
-    return f"{(50 if right else 85) * part ** (1 if right else 0.6):.1f}"
+    return f"{(45 if right else 50) * part ** (1 if right else 0.6):.1f}"

@@ -11,6 +11,9 @@ from loraloom.report.reading import read_run
 from loraloom.report.tables import tables
 from loraloom.study.durable import replacing_folder
 
+WITHOUT_MATPLOTLIB = "The pictures need matplotlib: pip install 'loraloom[report]', then write the report again."
+UNDRAWN = "There was no time left to draw the pictures: loraloom report, with this run's folder, draws them."
+
 
 def write_report(
     run: Path,
@@ -46,7 +49,8 @@ def write_report(
 def report_files(found: Findings, *, drawn: bool = True) -> dict[str, bytes]:
     """The page and what stands beside it, by name; `loraloom watch` serves them without writing."""
     pictured = pictures(found) if drawn else None
+    why_not = WITHOUT_MATPLOTLIB if drawn else UNDRAWN
     files = {name: text.encode() for name, text in tables(found).items()}
     files |= {f"{name}.png": picture.png for name, picture in (pictured or {}).items()}
-    files["index.html"] = page(found, pictured, tuple(sorted(files))).encode()
+    files["index.html"] = page(found, why_not if pictured is None else pictured, tuple(sorted(files))).encode()
     return files

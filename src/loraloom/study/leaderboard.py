@@ -10,11 +10,11 @@ from statistics import fmean
 from typing import Any, Literal
 
 from loraloom.metrics import mean_interval
+from loraloom.study.csv_rows import disarmed
 from loraloom.study.record import Evaluation, Score, TrialRecord
 
 Metric = Literal["accuracy", "macro_f1"]
 LEADERBOARD = "leaderboard.csv"
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def row(record: TrialRecord, axes: Sequence[str]) -> str:
     cells += [record.seed, "" if record.train_rows is None else record.train_rows, record.counts.trainable]
     cells += [*_figures(result.validation if result else None), *_figures(result.test if result else None)]
     cells += [f"{record.timings.seconds:.1f}" if record.timings else "", record.reason or ""]
-    return _line([_as_text(cell) for cell in cells])
+    return _line([disarmed(cell) for cell in cells])
 
 
 def _line(cells: Sequence[Any]) -> str:
@@ -132,8 +132,3 @@ def _figures(score: Score | None) -> list[str]:
 
 def _shown(value: Any) -> Any:
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
-
-
-def _as_text(cell: Any) -> Any:
-    """A cell that a spreadsheet would take for a formula is quoted."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell

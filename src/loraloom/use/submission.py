@@ -18,8 +18,8 @@ from loraloom.data.labels import ordered
 from loraloom.data.tables import read_table
 from loraloom.data.text_data import shorten
 from loraloom.errors import DataError
+from loraloom.study.csv_rows import CsvRows
 from loraloom.study.durable import replacing
-from loraloom.use.csv_rows import CsvRows
 
 ID_NAMES = {"id", "ids", "row_id", "rowid", "test_id", "text_id", "sample_id", "example_id", "index", "idx"}
 """Columns that hold ids, where there is one of them alone."""

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from loraloom.data.opening import COMPRESSIONS, kind_and_compression
 from loraloom.data.rows import Record
 from loraloom.errors import DataError, MissingExtraError
-from loraloom.use.csv_rows import CsvRows
+from loraloom.study.csv_rows import CsvRows
 
 PREDICTION, CONFIDENCE, PROBABILITIES = ADDED = ("prediction", "confidence", "probabilities")
 KINDS = (".csv", ".tsv", ".jsonl", ".parquet")

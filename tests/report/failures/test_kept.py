@@ -188,7 +188,7 @@ def test_test_predictions_that_can_not_be_are_said_and_validation_is_judged(
     assert any(f"{TEST_PREDICTIONS}: can't be trusted" in each and sentence in each for each in said.problems)
     assert said.failures is not None
     assert said.failures.split == "validation"
-    assert "Each class on validation" in page(said, None, ())
+    assert "Each class on validation" in page(said, "not drawn", ())
 
 
 @pytest.mark.parametrize("given", [{"tokens": -1}, {"tokens": "many"}, {"source": 7}, {"tokens": 2**40}])

@@ -70,7 +70,7 @@ def test_a_suspect_is_named_with_its_row_and_what_it_looks_like() -> None:
     labels = judged.labels.copy()
     labels[7] = 1 - labels[7]
     turned = judged_rows([True] * 30, labels=labels, numbers=np.arange(30) * 10)
-    found = suspects(turned, ("cat", "dog"))
+    found = suspects(turned, ("cat", "dog"), {})
     assert found.count == 1
     assert (found.worst[0].row, found.worst[0].label, found.worst[0].suggested) == (70, "cat", "dog")
     assert found.worst[0].of_given == pytest.approx(0.2)
@@ -78,4 +78,4 @@ def test_a_suspect_is_named_with_its_row_and_what_it_looks_like() -> None:
 
 
 def test_no_suspect_is_said() -> None:
-    assert suspects(judged_rows([True] * 4), ("a", "b")).verdict == "No label of the 4 test rows looks wrong to it."
+    assert suspects(judged_rows([True] * 4), ("a", "b"), {}).verdict == "No label of the 4 test rows looks wrong to it."

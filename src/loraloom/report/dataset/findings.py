@@ -42,7 +42,8 @@ def dataset(run: Run, failed: Failures | None) -> Dataset:
     train = found.by_class.get("train")
     effect = None
     if train and failed is not None:
-        effect = share_effect(train, failed.classes, failed.by_class, failed.split)
+        weighed = run.best is not None and run.best.record.configuration.train.class_weight == "balanced"
+        effect = share_effect(train, failed.classes, failed.by_class, failed.split, weighed=weighed)
     others = [drift(split, train, rows) for split, rows in found.by_class.items() if train and split != "train"]
     return Dataset(
         splits=tuple(found.by_class),
@@ -79,6 +80,8 @@ def _on_lengths(found: Counts, failed: Failures | None) -> str:
     )
     if failed is None or failed.cut is None:
         return said
+    if failed.max_length != found.max_length:
+        said += f" The winner cuts at {failed.max_length:,}."
     if failed.by_cut is None:
         all_or_none = "Every" if failed.cut == failed.rows else "No"
         return f"{said} {all_or_none} {failed.split} row is cut, so whether it does harm can't be told from them."

@@ -118,8 +118,13 @@ def drift(split: str, train: Mapping[str, int], other: Mapping[str, int]) -> Dri
     return Drift(split, v, moved, p, verdict)
 
 
-def share_effect(rows: Mapping[str, int], lines: Sequence[ClassLine], of_class: Dependence, split: str) -> Effect:
-    """Whether rare classes are the ones that fail: recall (of `lines`) against shares in training."""
+def share_effect(
+    rows: Mapping[str, int], lines: Sequence[ClassLine], of_class: Dependence, split: str, *, weighed: bool = False
+) -> Effect:
+    """Whether rare classes are the ones that fail: recall (of `lines`) against shares in training.
+
+    `weighed` is whether the winner was trained with weights for its classes.
+    """
     known = [(rows[line.label], line.recall) for line in lines if rows.get(line.label) and line.recall is not None]
     counts = np.array([count for count, _ in known], dtype=np.float64)
     recalls = np.array([recall for _, recall in known], dtype=np.float64)
@@ -150,7 +155,12 @@ def share_effect(rows: Mapping[str, int], lines: Sequence[ClassLine], of_class: 
             verdict = f"{how} ({p_value(p)}): {per}."
         else:  # a class that is far more common than all others turns the line, not the ranks
             verdict = f"{how}, by their ranks ({p_value(p)}, {len(known)} classes)."
-        verdict += " To weigh them up: train.class_weight: balanced." if rising else ""
+        if rising:
+            verdict += (
+                " They were weighed up already (train.class_weight: balanced): more rows of them would help."
+                if weighed
+                else " To weigh them up: train.class_weight: balanced."
+            )
     elif of_class.found:
         verdict = f"Classes differ in recall, but not by their shares, as far as can be told ({p_value(p)}): {per}."
     else:

@@ -86,6 +86,7 @@ def failures(run: Run, board: Leaderboard, problems: list[str]) -> Failures | No
         judged,
     )
     counts = confusion(judged.labels, judged.predictions, len(labels))
+    texts = {number: row.text for number, row in kept.rows.items()}
     of_class = found["class"]
     assert of_class is not None
     return Failures(
@@ -102,6 +103,6 @@ def failures(run: Run, board: Leaderboard, problems: list[str]) -> Failures | No
         calibrated=calibrated(judged, kept.validation),
         selective=selective(judged, kept.validation),
         missed=missed(kept, labels),
-        suspects=tuple(suspects(each, labels) for each in (kept.test, kept.validation) if each is not None),
+        suspects=tuple(suspects(each, labels, texts) for each in (kept.test, kept.validation) if each is not None),
         training=training_rows(run, kept.winner, problems),
     )

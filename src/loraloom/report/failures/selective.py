@@ -32,6 +32,12 @@ class Target:
     accuracy: float | None
     accuracy_interval: Interval | None
 
+    @property
+    def from_confidence(self) -> str:
+        """The threshold with as many digits as tell it from 1: rounded up, it would answer other rows, or none."""
+        digits = 3 if self.threshold < 0.999 else 6
+        return f"{math.floor(self.threshold * 10**digits) / 10**digits:.{digits}f}"
+
 
 @dataclass(frozen=True, slots=True)
 class Selective:
@@ -103,12 +109,6 @@ def _area_interval(judged: Judged) -> Interval:
     return float(low), float(high)
 
 
-def _rounded_down(threshold: float) -> str:
-    """With as many digits as tell it from 1: rounded up, it would answer other rows, or none."""
-    digits = 3 if threshold < 0.999 else 6
-    return f"{math.floor(threshold * 10**digits) / 10**digits:.{digits}f}"
-
-
 def _verdict(judged: Judged, validation: Judged | None, targets: tuple[Target, ...]) -> str:
     if judged.split != "test":
         return "Thresholds are chosen on validation and tried on test rows, which are read when the search has ended."
@@ -133,7 +133,7 @@ def _verdict(judged: Judged, validation: Judged | None, targets: tuple[Target, .
         return f"Answering every row, it is right in {percent(whole)} of the validation rows: {more}."
     best = next((each for each in targets if each.wanted == 0.99), targets[-1])
     said = (
-        f"Answering where the confidence is {_rounded_down(best.threshold)} or more gives {100 * best.wanted:g} % "
+        f"Answering where the confidence is {best.from_confidence} or more gives {100 * best.wanted:g} % "
         f"accuracy on validation; on test that is {percent(best.coverage)} of the rows "
         f"({percent(best.coverage_interval[0])} to {percent(best.coverage_interval[1])})"
     )

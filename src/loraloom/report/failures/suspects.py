@@ -82,9 +82,9 @@ def confident_learning(labels: ArrayLike, probabilities: ArrayLike) -> Confident
     return Confident(thresholds, flat.reshape(classes, classes).astype(np.int64), rows, looks[rows])
 
 
-def suspects(judged: Judged, labels: Sequence[str]) -> Suspects:
-    """The rows of a split whose label looks wrong to the winner."""
-    texts = dict(zip(judged.numbers.tolist(), judged.texts, strict=True)) if judged.texts is not None else {}
+def suspects(judged: Judged, labels: Sequence[str], kept: Mapping[int, str]) -> Suspects:
+    """The rows of a split whose label looks wrong to the winner; `kept` are texts by number where not all are known."""
+    texts = kept if judged.texts is None else dict(zip(judged.numbers.tolist(), judged.texts, strict=True))
     return named(judged.split, judged.labels, judged.probabilities, judged.numbers, texts, labels)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from loraloom.report.findings import Findings
 from loraloom.report.tables.against import against_tables
-from loraloom.report.tables.cells import safe_cell
 from loraloom.report.tables.curves import curves_table
 from loraloom.report.tables.dataset import dataset_tables
 from loraloom.report.tables.details import details_tables
@@ -15,7 +14,7 @@ from loraloom.report.tables.similarity import similarity_tables
 from loraloom.report.tables.testset import test_tables
 from loraloom.report.tables.tradeoffs import tradeoffs_table
 
-__all__ = ["safe_cell", "tables"]
+__all__ = ["tables"]
 
 
 def tables(found: Findings) -> dict[str, str]:

@@ -118,7 +118,7 @@
 
     const input = make('input', { type: 'search', placeholder: 'Filter, as in: muon r=16', 'aria-label': 'Filter the rows', 'aria-describedby': 'filter-hint', autocomplete: 'off', spellcheck: 'false' });
     const status = make('p', { role: 'status' });
-    const hint = make('span', { id: 'filter-hint', class: 'unseen' }, 'Words that a row must hold; column=value for an exact value.');
+    const hint = make('span', { id: 'filter-hint', class: 'unseen' }, 'Words that a row must hold; column=value for an exact value, column="value" where it has spaces.');
     region.before(make('div', { class: 'finder' }, input, status, hint));
     const before = make('button', { type: 'button', class: 'button' }, `Previous ${MOST}`);
     const after = make('button', { type: 'button', class: 'button' }, `Next ${MOST}`);
@@ -156,11 +156,11 @@
     };
 
     const filter = () => {
-      const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      const words = input.value.toLowerCase().match(/[^\s="]+="[^"]*"|\S+/g) ?? [];
       matching = rows.filter((row) => words.every((word) => {
         const [name, value] = word.split('=');
         const column = value ? titles.indexOf(name) : -1;
-        if (column > 0) return row.line.cells[column].textContent.trim().toLowerCase() === value;
+        if (column >= 0) return row.line.cells[column].firstChild.textContent.trim().toLowerCase() === value.replaceAll('"', '');
         row.text ??= row.line.textContent.toLowerCase();
         return row.text.includes(word);
       }));
