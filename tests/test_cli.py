@@ -177,6 +177,21 @@ def test_budget_counts_the_points_that_memory_leaves(
     assert "never trained: train.per_device_train_batch_size=4096: it would take about" in out
 
 
+def test_what_does_not_fit_the_cap_is_not_told_to_save_memory(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    changes = [
+        "data.dataset=demo",
+        "backbone.model=demo",
+        "budget.max_trainable_parameters=10",
+        "budget.max_memory_gb=64",
+    ]
+    command = ["search", "recipes/agnews-roberta-base.yaml", "--out", str(tmp_path / "run")]
+    code, _, said = call(capsys, monkeypatch, *command, *(f"--set={change}" for change in changes))
+    assert code == 2
+    assert "raise the cap or take a smaller model" in said
+
+
 def test_budget_counts_what_auto_would_search(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

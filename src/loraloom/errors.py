@@ -67,7 +67,7 @@ class StoppedError(LoraloomError):
     exit_code = 75
 
     def __init__(self, run: Path, why: str, exit_code: int = 75) -> None:
-        self.run = run
+        self.run, self.why = run, why
         self.exit_code = exit_code
         super().__init__(f"{why}; nothing that was finished is lost. Go on with: {resume_command(run)}")
 

@@ -40,6 +40,7 @@ from loraloom.use.similarity import collect_in_time
 
 PICTURES_SHARE = 0.8
 """Of the time that is kept for the report: where less is left before the deadline, it is written without pictures."""
+GAVE_UP = "the last trials all failed, so no more were begun"
 
 
 def search(
@@ -87,14 +88,14 @@ def search(
     dropped = place.check()
     made["data"] |= place.facts()
     run = Run.create(Path(out), recipe.model_copy(update={"provenance": {**made, "dropped_points": list(dropped)}}))
-    try:
-        with run.locked():
+    with run.locked():
+        try:
             return _go_on(
                 run, place, engine, watcher, clock, stop or Stop(), placement, profile, command, report=report
             )
-    except (LoraloomError, OSError):
-        run.discard_unbegun()
-        raise
+        except (LoraloomError, OSError):
+            run.discard_unbegun()
+            raise
 
 
 def resume(
@@ -196,15 +197,16 @@ def _go_on(
             stop.raise_if_asked()
         if clock.max_seconds is not None and not stop.asked():
             watchers.note(driver.in_the_time)
-        winner = _crown(run, place, watchers, stop, log)
-        log.ends("done", seconds=clock.seconds, finished=len(run.records()))
-        watchers.crowned(winner)
-        write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))
-        if report:
-            _report(run, winner, place, watchers, clock, stop)
+        with stop.politely(clock.reserve):
+            winner = _crown(run, place, watchers, stop, log, gave_up=driver.gave_up)
+            log.ends("done", seconds=clock.seconds, finished=len(run.records()))
+            watchers.crowned(winner)
+            write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))
+            if report:
+                _report(run, winner, place, watchers, clock, stop)
         stop.raise_if_asked()
         if driver.gave_up:
-            raise StoppedError(run.path, "the last trials all failed, so no more were begun")
+            raise StoppedError(run.path, GAVE_UP)
     return winner
 
 
@@ -217,13 +219,15 @@ def _report(run: Run, winner: TrialRecord, place: Workplace, watcher: Watcher, c
     write_report(run.path, drawn=drawn, similar=why_not is None, why_not_similar=why_not)
 
 
-def _crown(run: Run, place: Workplace, watcher: Watcher, stop: Stop, log: CommandLog) -> TrialRecord:
+def _crown(run: Run, place: Workplace, watcher: Watcher, stop: Stop, log: CommandLog, *, gave_up: bool) -> TrialRecord:
     """Tests the winner, once, from its adapter as saved, and makes best/ of it."""
     records, metric = run.records(), run.recipe.search.metric
     ranked = standings(records, metric)
     if not ranked:
         stop.raise_if_asked()
         reasons = "; ".join(dict.fromkeys(str(record.reason) for record in records))
+        if gave_up:
+            raise StoppedError(run.path, f"{GAVE_UP}: {reasons}")
         raise LoraloomError(f"{run.path}: no trial was finished: {reasons or 'the time did not suffice for one'}")
     winner, best = choose(ranked, metric).winner.leader, run.best()
     if best is not None and best.number == winner.number:

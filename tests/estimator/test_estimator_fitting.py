@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from loraloom import LoraClassifier
 from loraloom.engine.loom.trial import Trial
 from loraloom.estimator.fitting import _Follower
+from loraloom.execute import driver
 from loraloom.execute.planning import Planner
 from loraloom.study.run import Run
 from tests.estimator.conftest import LABELS, TEXTS, numbers, tiny
@@ -123,6 +124,26 @@ def test_ctrl_c_after_a_trial_that_failed_leaves_what_was_trained_of_the_next(
     with pytest.raises(KeyboardInterrupt, match="the estimator has the best so far"):
         classifier.fit(TEXTS, LABELS)
     assert classifier.record_.number == 1
+
+
+def test_where_the_last_trials_all_fail_the_best_of_those_before_is_kept(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saw = Trial.saw
+
+    def failing(trial: Trial, *seen: Any) -> None:
+        saw(trial, *seen)
+        if trial.job.number > 0:
+            trial.fail("its loss became nan")
+
+    monkeypatch.setattr(Trial, "saw", failing)
+    monkeypatch.setattr(driver, "MOST_FAILURES", 1)
+    classifier = tiny(tiny_model, r=[1, 2, 4], num_train_epochs=1)
+    with pytest.warns(ConvergenceWarning, match="before all was done: the last trials all failed"):
+        classifier.fit(TEXTS, LABELS)
+    assert classifier.partial_
+    assert classifier.record_.number == 0
+    assert set(classifier.predict(TEXTS)) <= set(LABELS)
 
 
 def test_a_space_smaller_than_n_trials_is_no_unfinished_search(tiny_model: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 import loraloom
 from loraloom import pipeline
 from loraloom.engine import Engine, Job, Listener, Outcome
-from loraloom.execute import in_process
+from loraloom.errors import LoraloomError, StoppedError
+from loraloom.execute import driver, in_process
 from loraloom.study.run import Run
 
 pytestmark = pytest.mark.usefixtures("unsynced_ledger")
@@ -37,7 +38,14 @@ class _Crashing:
         return self._engine.train_pack(jobs, listener, *rest)
 
 
-def _search(recipe: dict[str, Any], out: Path, monkeypatch: pytest.MonkeyPatch, times: int, together: int) -> _Crashing:
+def _search(
+    recipe: dict[str, Any],
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    times: int,
+    together: int,
+    overrides: Sequence[str] = ("lora.r=1,2,4",),
+) -> _Crashing:
     made: list[_Crashing] = []
     choose = in_process.choose_engine
 
@@ -48,7 +56,7 @@ def _search(recipe: dict[str, Any], out: Path, monkeypatch: pytest.MonkeyPatch, 
 
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "choose_engine", crashing)
-        loraloom.search(recipe, out, overrides=["lora.r=1,2,4"])
+        loraloom.search(recipe, out, overrides=overrides)
     return made[0]
 
 
@@ -74,3 +82,27 @@ def test_a_trial_that_crashes_twice_is_recorded_with_its_reason_and_its_neighbou
     assert records[1].reason == "RuntimeError: a product went wrong"
     assert records[1].counts.trainable > 0
     assert "and more lines" in (tmp_path / "run" / "trials" / "0001" / "traceback.txt").read_text()
+
+
+def test_where_trials_only_fail_no_more_are_begun_and_a_resume_goes_on_with_the_others(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "MOST_FAILURES", 2)
+    with pytest.raises(
+        StoppedError, match=r"no more were begun: RuntimeError.* Go on with: loraloom resume"
+    ) as stopped:
+        _search(tiny_recipe, tmp_path / "run", monkeypatch, 1000, 1, ["lora.r=2,1", "lora.lora_alpha=1,2"])
+    assert stopped.value.exit_code == 75
+    winner = loraloom.resume(tmp_path / "run")
+    assert winner.configuration.lora.r == 1
+    states = [record.state for record in Run(tmp_path / "run").records()]
+    assert states == ["failed", "failed", "complete", "complete"]
+
+
+def test_where_all_trials_failed_there_is_nothing_to_go_on_with(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "MOST_FAILURES", 2)
+    with pytest.raises(LoraloomError, match="no trial was finished: RuntimeError") as failed:
+        _search(tiny_recipe, tmp_path / "run", monkeypatch, 1000, 1, ["lora.r=2", "lora.lora_alpha=1,2"])
+    assert failed.value.exit_code == 2

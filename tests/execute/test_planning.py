@@ -8,10 +8,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import pytest
 
 from loraloom.data import Split
 from loraloom.engine import Job, Outcome
+from loraloom.execute import planning
 from loraloom.execute.planning import Planner
+from loraloom.execute.warm_up import WarmedUp
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.search.clock import Clock
 from loraloom.search.costs import Measured, measured
@@ -56,7 +59,7 @@ class _Planned:
         labels = np.arange(20_000) % 2
         split = Split(("",) * len(labels), labels)
         data = SimpleNamespace(train=split, validation=split, test=split.take(range(100)), labels=("no", "yes"))
-        place: Any = SimpleNamespace(recipe=self.recipe, data=data, fitting=dict)
+        place: Any = SimpleNamespace(recipe=self.recipe, data=data, demands=SimpleNamespace(fitting=dict))
         proposals: Any = SimpleNamespace(configurations=None, leading=())
         planner = Planner(self.run, place, Clock(600, lambda: self.at), lambda: proposals)
         planner.prepare(cast(Any, None), lambda _: None)
@@ -91,6 +94,30 @@ def test_a_machine_is_not_compared_with_the_one_of_an_earlier_command(tmp_path: 
     for _ in range(2):
         found.trained({}, 4 * ROW_SECONDS)
     assert found.planner.pace.clock.slowdown < 1.1
+
+
+def test_what_another_machine_measured_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, asked = _Planned(read_recipe({}), tmp_path), []
+
+    def measure(*_: Any) -> WarmedUp:
+        asked.append(1)
+        return WarmedUp((found._first,), 1.0)
+
+    monkeypatch.setattr(planning, "warm_up", measure)
+    found.again()
+    assert not asked
+    monkeypatch.setattr(planning, "_machine", lambda: "another, 64 cores")
+    found.again()
+    found.again()
+    assert len(asked) == 1
+
+
+def test_a_trial_that_goes_on_ends_in_time_where_what_it_lacks_does(tmp_path: Path) -> None:
+    found = _Planned(read_recipe({"train": {"per_device_train_batch_size": 10}}), tmp_path)
+    configuration = found.recipe.configuration({"data.max_train_samples": 5_000})  # 500 steps
+    whole = found.planner.pace.seconds(configuration, 5_000)
+    found.at = 600 - found.planner.pace.clock.reserve - 0.5 * whole - 5
+    assert [found.planner.would_end(configuration, step) for step in (0, 100, 400)] == [False, False, True]
 
 
 def test_trials_are_trained_together_as_far_as_the_sum_of_their_times_fits(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from loraloom.execute.stopping import Stop
@@ -25,6 +27,14 @@ def test_a_wish_is_noted_while_trials_train_and_raised_when_asked_for() -> None:
         assert stop.asked()
     with pytest.raises(_WishError):
         stop.raise_if_asked()
+
+
+@pytest.mark.parametrize(("grace", "raised"), [(0, True), (29, True), (30, False)])
+def test_a_wish_is_raised_where_what_is_under_way_takes_longer_than_it_grants(grace: float, raised: bool) -> None:
+    stop = Stop(grace)
+    with stop.politely(30), pytest.raises(_WishError) if raised else nullcontext():
+        stop.ask(_WishError())
+    assert stop.asked() == (not raised)
 
 
 def test_the_second_wish_is_raised_at_once() -> None:

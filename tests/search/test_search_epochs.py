@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, cast
 
@@ -112,6 +113,8 @@ def test_a_run_that_goes_on_with_more_time_has_the_finalists_and_seeds_of_it() -
     costs = Costs([Measured("demo", 256, 16, 0.001, 0.0003, 0.5)])
     longer = extended(hurried, task, costs, None)
     assert (longer.rungs, longer.finalists, longer.seeds) == (hurried.rungs, 12, 3)
+    on_more_rows = extended(replace(hurried, rungs=(100, 300)), task, costs, None)
+    assert (on_more_rows.top, on_more_rows.finalists, on_more_rows.seeds) == (None, 12, 3)
     assert extended(Plan(), task, costs, None) == Plan()
 
 
@@ -122,6 +125,7 @@ def test_few_rows_and_no_time_for_a_second_trial_give_the_first_all_of_it() -> N
     assert (plan.rungs, plan.finalists, plan.seeds) == ((None,), 1, 1)
     assert all(0.9 * 60 < one <= 60 for one in _seconds(plan, task, costs))
     assert make_plan(task, costs, 5_000).finalists == 3
+    assert make_plan(task, costs, 60, slots=4).finalists == 3  # there is room for others beside it
 
 
 def test_models_that_the_budget_excludes_are_not_planned_for() -> None:

@@ -1,4 +1,4 @@
-"""Who wins: most rows first, then the mean; ties within the noise of seeds go to fewer parameters."""
+"""Who wins: most rows first, then the mean; ties within noise go to repeated seeds, then to fewer parameters."""
 
 from __future__ import annotations
 
@@ -38,6 +38,15 @@ def test_a_tie_within_a_standard_error_goes_to_fewer_parameters_and_is_said() ->
 def test_a_difference_beyond_noise_is_no_tie() -> None:
     records = _trials(8, [0.950, 0.951], 900, 0) + _trials(2, [0.900, 0.901], 100, 2)
     assert choose(standings(records, "accuracy"), "accuracy").winner.leader.counts.trainable == 900
+
+
+@pytest.mark.parametrize(("lucky", "r"), [(0.921, 2), (0.95, 8)])
+def test_a_single_seed_wins_beyond_the_noise_of_seeds_alone(lucky: float, r: int) -> None:
+    records = _trials(8, [lucky], 50, 0) + _trials(2, [0.91, 0.92, 0.93], 100, 1)
+    choice = choose(standings(records, "accuracy"), "accuracy")
+    assert choice.winner.leader.point["lora.r"] == r
+    assert (choice.sentence is None) == (r == 8)
+    assert r == 8 or "by one seed, where this one has the mean of 3" in str(choice.sentence)
 
 
 def test_a_result_on_fewer_rows_does_not_win() -> None:

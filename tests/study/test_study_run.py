@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -130,12 +131,12 @@ def test_a_run_held_by_another_process_is_refused_with_its_number(tmp_path: Path
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(RunError, match=rf"is in use by process {holder.pid}; wait for it"), run.locked():
+        with pytest.raises(RunError, match=rf"is in use by process {holder.pid} on .+; wait for it"), run.locked():
             pass
         holder.kill()
         holder.communicate()
     with run.locked():  # the lock ends with its process, even a killed one
-        assert (run.path / ".lock").read_text(encoding="utf-8") == f"{os.getpid()}\n"
+        assert (run.path / ".lock").read_text(encoding="utf-8") == f"{os.getpid()} on {platform.node()}\n"
 
 
 def test_a_lock_is_free_after_its_block(tmp_path: Path) -> None:

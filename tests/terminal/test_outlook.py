@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from loraloom.search.outlook import Outlook, Step
 from loraloom.terminal.outlook import in_words
 
@@ -26,6 +28,14 @@ def test_where_no_rung_fits_there_are_finals_alone() -> None:
 
 def test_on_one_rung_with_one_seed_there_are_no_finals() -> None:
     assert in_words(_outlook((Step(4, 243),), Step(0, 243))) == "about 4 trials on 243 rows"
+
+
+@pytest.mark.parametrize(
+    ("passes", "said"), [((1, 1), ", 1 pass each"), ((2.5, 2.5), ", 2.5 passes each"), ((0.5, 4), ", 0.5 to 4 passes")]
+)
+def test_passes_of_finals_are_said(passes: tuple[float, float], said: str) -> None:
+    outlook = replace(_outlook((), Step(6, 500), part=500), passes=passes)
+    assert in_words(outlook) == f"3 finalists × 2 seeds on 500 rows{said}"
 
 
 def test_presets_that_are_compared_first_are_said_first() -> None:

@@ -17,8 +17,8 @@ from pathlib import Path
 from loraloom.errors import StoppedError
 from loraloom.search.clock import make_clock, process_start
 
-EXIT_SECONDS = 0.5
-"""What is left for the process to go."""
+EXIT_SECONDS, EXIT_SHARE = 0.5, 0.5
+"""What is left for the process to go: seconds, and of the time that it took to come here, where that is more."""
 SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -33,7 +33,7 @@ def ended_in_time(run: Path, max_seconds: float | None, deadline: str | None) ->
     if clock.max_seconds is None:
         yield
         return
-    left = clock.max_seconds - clock.seconds - EXIT_SECONDS
+    left = clock.max_seconds - clock.seconds - max(EXIT_SECONDS, EXIT_SHARE * clock.seconds)
     timer = threading.Timer(max(0.0, left), _end, (run, clock.max_seconds))
     timer.daemon = True
     timer.start()

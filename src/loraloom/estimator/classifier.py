@@ -181,7 +181,7 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
                 f"fit was stopped{lacks}; the estimator has the best so far: predict and save work, partial_ is True"
             )
         if fitted.unfinished is not None:
-            warnings.warn(f"fit ended by max_seconds: {fitted.unfinished}", ConvergenceWarning, stacklevel=2)
+            warnings.warn(f"fit ended before all was done: {fitted.unfinished}", ConvergenceWarning, stacklevel=2)
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803

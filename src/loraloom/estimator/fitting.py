@@ -23,6 +23,7 @@ from typing import Any, cast
 
 from loraloom.data import Finding
 from loraloom.data.tables import Table
+from loraloom.errors import LoraloomError, StoppedError
 from loraloom.estimator.saved import Kept
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import Choices, Recipe
@@ -77,19 +78,23 @@ def _remove(place: Path, owner: int) -> None:
 
 def _fit(recipe: Recipe, rows: dict[str, Table], out: Path, *, report: bool, allow_leak: bool, verbose: bool) -> Fitted:
     follower = _Follower(verbose=verbose)
-    interrupted = _search(recipe, rows, out, follower, report=report, allow_leak=allow_leak)
-    found = _best_so_far(out)
+    stopped = _search(recipe, rows, out, follower, report=report, allow_leak=allow_leak)
+    found, interrupted = _best_so_far(out), isinstance(stopped, KeyboardInterrupt)
     if found is None:
+        if isinstance(stopped, StoppedError):
+            raise LoraloomError(stopped.why)
         raise KeyboardInterrupt("fit was stopped before anything was trained; the estimator is not fitted")
     folder, record = found
-    unfinished = follower.unfinished(Run(out), record, interrupted=interrupted)
+    lacks = follower.unfinished(Run(out), record, interrupted=interrupted)
+    given_up = stopped.why if isinstance(stopped, StoppedError) else None
+    unfinished = ", and ".join(each for each in (given_up, lacks) if each) or None
     return Fitted(Kept(folder.absolute()), record, unfinished, interrupted)
 
 
 def _search(
     recipe: Recipe, rows: dict[str, Table], out: Path, follower: _Follower, *, report: bool, allow_leak: bool
-) -> bool:
-    """Runs the search; returns whether Ctrl-C ended it."""
+) -> KeyboardInterrupt | StoppedError | None:
+    """Searches; returns what ended it before its plan was done, if anything: Ctrl-C, or trials that only fail."""
     from loraloom import pipeline
 
     stop = Stop(inf, for_good=True)
@@ -105,9 +110,9 @@ def _search(
                 report=report,
                 **cast(Any, rows),
             )
-    except KeyboardInterrupt:
-        return True
-    return False
+    except (KeyboardInterrupt, StoppedError) as stopped:
+        return stopped
+    return None
 
 
 @contextmanager

@@ -22,7 +22,7 @@ _COUNTED = (
     "lora.layers_to_transform",
     "head.kind",
 )
-_REMEMBERED = ("train.per_device_train_batch_size", "data.max_length", "train.optim")
+_REMEMBERED = ("train.per_device_train_batch_size", "data.max_length", "train.optim", "train.bf16")
 """What counts beside them where memory is limited."""
 
 
@@ -118,14 +118,14 @@ class Demands:
     def _refusal(self, dropped: list[str]) -> str:
         if len(dropped) > 1:
             return f"no point of the search fits the budget; the first, {dropped[0]}"
-        remedies = self.remedies(configuration := self.recipe.configuration({}))
-        if remedies:
-            advice = f"it would fit with {' or '.join(remedy.options for remedy in remedies)}"
-        elif self.recipe.budget.max_memory_gb is not None:
+        configuration, cap = self.recipe.configuration({}), self.recipe.budget.max_trainable_parameters
+        if cap is None or self.parameters(configuration).trainable <= cap:
             tokens, batch = configuration.data.max_length, configuration.train.per_device_train_batch_size
             advice = f"lower data.max_length ({tokens}) or train.per_device_train_batch_size ({batch})"
+        elif remedies := self.remedies(configuration):
+            advice = f"it would fit with {' or '.join(remedy.options for remedy in remedies)}"
         else:
-            advice = "no single change would do"
+            advice = "no single change would do: raise the cap or take a smaller model"
         return f"the recipe does not fit: {dropped[0]}; {advice}"
 
     def remedies(self, configuration: Configuration) -> tuple[budget.Remedy, ...]:

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from loraloom.engine import Job, Outcome, never, pack_key
@@ -28,7 +28,7 @@ from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.durable import disk_is_full, is_whole
 from loraloom.study.leaderboard import LEADERBOARD, reported, validation
 from loraloom.study.live_leaderboard import LiveLeaderboard
-from loraloom.study.record import CHECKPOINT, Evaluation, TrialRecord, read_metrics, read_record
+from loraloom.study.record import CHECKPOINT, RECORD, Evaluation, TrialRecord, newest_step, read_metrics, read_record
 from loraloom.study.run import Run
 
 ATTEMPTS = 2
@@ -64,9 +64,12 @@ class Driver:
         self._stopped: list[Proposal] = []
         self._under_way: dict[int, Proposal] = {}
         self._began: dict[int, float] = {}
+        self._began_at: dict[int, int] = {}
         self._attempts: Counter[int] = Counter()
         self._failed = 0
         self._waiting: Proposal | None = None
+        self.gave_up = False
+        """Trials only failed, which their configurations need not be the cause of; a resume goes on with those left."""
 
     def plan(self, engine: str, reason: str) -> None:
         """Measures and plans, and tells the watcher what is about to be done.
@@ -100,10 +103,9 @@ class Driver:
             for proposal in self._proposals.interrupted():
                 if not self._settled(proposal):
                     self._again.append(self._as_begun(proposal))
-            while self._start_packs():
-                with self._stop.politely():
-                    finished = self._executor.wait(self._hear, self._stop.asked)
-                self._finish(finished)
+            with self._stop.politely():
+                while self._start_packs():
+                    self._finish(self._executor.wait(self._hear, self._stop.asked))
             if self.gave_up:
                 self._watcher.note(f"{MOST_FAILURES} trials in a row failed, so no more are begun")
             if self._stop.asked() and self._stop.for_good and not self._leaderboard.standings:
@@ -127,10 +129,18 @@ class Driver:
         )
 
     def _as_begun(self, proposal: Proposal) -> Proposal:
-        """With the passes that it was begun with, whatever the plan is now: its checkpoint is of no others."""
+        """With the passes that it was begun with, whatever the plan is now: its checkpoint is of no others.
+
+        One that had ended, and of which another file is damaged, has them in its record.
+        """
         from loraloom.engine.checkpoint import begun_with
 
-        begun = begun_with(self._run.trial_folder(proposal.number))
+        folder = self._run.trial_folder(proposal.number)
+        begun = begun_with(folder)
+        if begun is None and self._planner.pace.plan.epochs is not None and (folder / RECORD).is_file():
+            with suppress(RunError):
+                ended = read_record(folder).configuration
+                begun = ended.model_copy(update={"data": proposal.configuration.data})  # its own has guessed columns
         return proposal if begun is None else replace(proposal, configuration=as_begun(proposal.configuration, begun))
 
     def _settled(self, proposal: Proposal) -> bool:
@@ -144,14 +154,12 @@ class Driver:
 
     def _start_packs(self) -> bool:
         """Fills the room that there is; returns whether anything is under way."""
+        self._planner.pace.slots = self._executor.slots  # workers come and go
         while not self._stop.asked() and not self.gave_up and self._executor.room() and (pack := self._next_pack()):
-            self._executor.start([self._begin(proposal, len(pack)) for proposal in pack])
+            self.gave_up = self._failed >= MOST_FAILURES
+            if not self.gave_up:
+                self._executor.start([self._begin(proposal, len(pack)) for proposal in pack])
         return bool(self._under_way)
-
-    @property
-    def gave_up(self) -> bool:
-        """Whether trials only fail: what ails them may not be their configuration. A resume goes on with the others."""
-        return self._failed >= MOST_FAILURES
 
     def _next_pack(self) -> list[Proposal]:
         """As many proposals as are best trained together; one that can't join them waits for the next pack."""
@@ -172,8 +180,14 @@ class Driver:
         return pack
 
     def _next(self) -> Proposal | None:
-        """Those that were broken off with the run come first, together again where they were."""
-        return self._again.popleft() if self._again else self._proposals.next()
+        """Those that were broken off with the run come first, together again where they were, if they end in time."""
+        while self._again:
+            again = self._again.popleft()
+            step = newest_step(self._run.trial_folder(again.number))
+            if not self._leaderboard.standings or self._planner.would_end(again.configuration, step):
+                return again
+            self._watcher.note(f"trial {again.number} was broken off, and would not end in time: it is left as it is")
+        return self._proposals.next()
 
     def _begin(self, proposal: Proposal, together: int = 1) -> Job:
         """The job of a trial that is trained with others, `together` of them in all."""
@@ -184,7 +198,7 @@ class Driver:
         self._watcher.trial_started(proposal, parameters)
         self._under_way[proposal.number] = proposal
         self._attempts[proposal.number] += 1
-        self._began[proposal.number] = time.monotonic()
+        self._began[proposal.number], self._began_at[proposal.number] = time.monotonic(), newest_step(folder)
         return Job(
             number=proposal.number,
             configuration=proposal.configuration,
@@ -212,6 +226,8 @@ class Driver:
             proposal = self._under_way.pop(job.number)
             outcome = None if finished.lost is not None else finished.outcomes[place]
             failure = finished.lost if outcome is None else _failure(outcome) if len(finished.jobs) > 1 else None
+            if outcome is None and newest_step(job.folder) > self._began_at[job.number]:
+                self._attempts[job.number] = 0  # it came on: what took its worker need not be its own doing
             if failure is not None and self._attempts[job.number] < ATTEMPTS:
                 self._watcher.note(f"trial {job.number} is begun again, alone: {failure}")
                 self._alone.append(proposal)

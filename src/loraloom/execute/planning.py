@@ -6,16 +6,19 @@ the report can set what happened beside it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from loraloom.engine import Job, Outcome
+from loraloom.engine.device import read_gpu
 from loraloom.errors import BudgetError, RunError
 from loraloom.execute.executor import Executor
 from loraloom.execute.warm_up import warm_up
 from loraloom.execute.workplace import Workplace
+from loraloom.machine import read_machine
 from loraloom.recipe import Configuration
 from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Key, Measured, key_of, measured
@@ -66,7 +69,8 @@ class Planner:
             tuple(self._place.demands.fitting()),
         )
         kept = _read(self._path)
-        pace.costs = Costs(Measured(**one) for one in kept.get("measured", ()))
+        here = kept.get("machine", _machine()) == _machine()  # what was measured on another is not so here
+        pace.costs = Costs(Measured(**one) for one in kept.get("measured", ()) if here)
         left = self._clock.seconds_left
         if left is not None and not pace.costs.known:
             if left < self._clock.least_seconds:
@@ -108,7 +112,7 @@ class Planner:
         values = {"rungs": list(plan.rungs), "finalists": plan.finalists, "seeds": plan.seeds, "first": first}
         values["leading_rung"] = plan.leading_rung
         values["epochs"] = None if plan.epochs is None else [[list(key), passes] for key, passes in plan.epochs.items()]
-        values["measured"] = self.pace.costs.as_json()
+        values["measured"], values["machine"] = self.pace.costs.as_json(), _machine()
         write_sealed(self._path, values)
         self._kept = plan
 
@@ -159,6 +163,17 @@ class Planner:
         each = self.pace.seconds(configuration, configuration.data.max_train_samples)
         return trials if left is None or each <= 0 else max(1, min(trials, int(left // each)))
 
+    def would_end(self, configuration: Configuration, step: int) -> bool:
+        """Whether a trial that goes on from `step` would end in time."""
+        left, task, train = self._clock.training_seconds_left, self.pace.task, configuration.train
+        if left is None or task is None or not self.pace.costs.known:
+            return True
+        rung = configuration.data.max_train_samples
+        rows, validated = task.rows(rung), task.validated(rung)
+        each = math.ceil(rows / (train.per_device_train_batch_size * train.gradient_accumulation_steps))
+        done = min(1.0, step / (train.num_train_epochs * each))
+        return (1 - done) * self.pace.costs.seconds(configuration, rows, validated) <= left
+
     def job_deadline(self, eval_rows: int, configuration: Configuration) -> float | None:
         """The monotonic time at which a trial must have taken its last step: what is left is for `eval_rows`."""
         end = self._clock.training_end
@@ -197,6 +212,12 @@ class Planner:
         if plan.finalists is not None:
             epochs = pace.plan.epochs if pace.final_begun else plan.epochs
             pace.plan = replace(pace.plan, finalists=plan.finalists, seeds=plan.seeds, epochs=epochs)
+
+
+def _machine() -> str:
+    """What durations depend on."""
+    here, gpu = read_machine(), read_gpu()
+    return f"{here.cpu}, {here.logical_cores} cores" + ("" if gpu is None else f", {gpu.count} × {gpu.name}")
 
 
 def _read(path: Path) -> dict[str, Any]:

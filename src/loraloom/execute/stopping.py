@@ -21,11 +21,11 @@ class Stop:
         self._grace_seconds, self._now, self.for_good = grace_seconds, now, for_good
         self._until: float | None = None
         self._error: BaseException | None = None
-        self._politely = False
+        self._needed: float | None = None
 
     def ask(self, error: BaseException) -> None:
         """From a signal's handler: `error` is what a run that has stopped raises."""
-        if self._error is not None or not self._politely:
+        if self._error is not None or self._needed is None or self._grace_seconds < self._needed:
             raise error
         self._error, self._until = error, self._now() + self._grace_seconds
 
@@ -42,10 +42,10 @@ class Stop:
             raise self._error
 
     @contextmanager
-    def politely(self) -> Iterator[None]:
-        """Within, the first wish is noted and not raised."""
-        self._politely = True
+    def politely(self, seconds: float = 0.0) -> Iterator[None]:
+        """Within, the first wish is noted and not raised, where it leaves the `seconds` that are needed."""
+        self._needed = seconds
         try:
             yield
         finally:
-            self._politely = False
+            self._needed = None

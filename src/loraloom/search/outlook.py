@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from loraloom.search.ladder import ETA
 from loraloom.search.pace import Pace
+from loraloom.search.plan import Task
 
 MOST_TRIALS = 100_000
 
@@ -24,7 +25,8 @@ class Outlook:
 
     `rungs` are trials that find the finalists, `finals` those that compare them; where every configuration is trained
     in full, there are finals alone. `leading` are trials that come before both, of the presets that lead, None where
-    they begin with all others. `part` is the part of the rows that the time allows for, None where it is all.
+    they begin with all others. `part` is the part of the rows that the time allows for, None where it is all. `passes`
+    are the fewest and the most over the rows that a final has.
     """
 
     rungs: tuple[Step, ...]
@@ -37,6 +39,7 @@ class Outlook:
     seconds_left: float | None
     examples_per_second: float | None
     leading: Step | None = None
+    passes: tuple[float, float] | None = None
 
     @property
     def trials(self) -> int:
@@ -81,4 +84,13 @@ def look_ahead(pace: Pace, configurations: int | None, *, tried: int, ended: int
         seconds_left=pace.clock.seconds_left,
         examples_per_second=speed,
         leading=Step(compared, rows[plan.leading_rung]) if compared else None,
+        passes=_passes(pace, task),
     )
+
+
+def _passes(pace: Pace, task: Task) -> tuple[float, float]:
+    """Of a final, whatever it is: fields that say how many, or the plan."""
+    given = task.recipe.values("train.num_train_epochs")
+    planned = [pace.plan.planned(kind, pace.plan.top).train.num_train_epochs for kind in task.kinds()]
+    found = given if pace.plan.epochs is None else planned
+    return min(found), max(found)

@@ -199,7 +199,7 @@ def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
         return _with_rungs(task, top, 1, 1, passes(task, costs, top, share))
     epochs = passes(task, costs, task.train_rows, share)
     each = [costs.seconds(_with_epochs(kind, epochs[key_of(kind)]), task.train_rows, task.eval_rows) for kind in kinds]
-    if len(ladder(task.train_rows, task.classes)) == 1 and 2 * min(each) > seconds:
+    if slots == 1 and len(ladder(task.train_rows, task.classes)) == 1 and 2 * min(each) > seconds:
         # too few rows to choose on, and no time for a second trial on all: it goes to the first
         return Plan((None,), 1, 1, passes(task, costs, task.train_rows, seconds, FITTED_EPOCHS))
     for finalists, seeds in _smaller_and_smaller(task.recipe.search.seeds):
@@ -230,15 +230,18 @@ def extended(kept: Plan, task: Task, costs: Costs, seconds: float | None, slots:
     if task.rows(new.top) <= task.rows(kept.top):
         return _with_finals_of(new, kept, task)
     between = (rung for rung in new.rungs[:-1] if task.rows(rung) >= ETA * task.rows(kept.top))
-    finalists = new.finalists or kept.finalists or FINALISTS
-    return Plan((*kept.rungs, *between, new.top), finalists, new.seeds, new.epochs or kept.epochs, kept.leading_rung)
+    rungs, epochs = (*kept.rungs, *between, new.top), new.epochs or kept.epochs
+    return Plan(rungs, _finalists(new, task), new.seeds, epochs, kept.leading_rung)
 
 
 def _with_finals_of(new: Plan, kept: Plan, task: Task) -> Plan:
     """The rungs that are kept, with the finalists and seeds that there is time for now."""
-    if kept.finalists is None:
-        return kept
-    return replace(kept, finalists=new.finalists or task.configurations or FINALISTS, seeds=new.seeds)
+    return kept if kept.finalists is None else replace(kept, finalists=_finalists(new, task), seeds=new.seeds)
+
+
+def _finalists(new: Plan, task: Task) -> int:
+    """As many as a plan has, or all where it trains all in full."""
+    return new.finalists or task.configurations or FINALISTS
 
 
 def fitted(plan: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> Plan:

@@ -1,9 +1,11 @@
-"""Who wins: the best mean among those that were trained on the most rows; ties within noise go to fewer parameters.
+"""Who wins: the best mean among those that were trained on the most rows; ties within noise go to repeated seeds, then
+to fewer parameters.
 
 Noise is what seeds do: the standard deviation between seeds of one configuration, pooled over the configurations that
 have several, and from it the standard error of a difference of two means. A configuration within one standard error of
 the leader is taken to be as good (the one-standard-error rule of Breiman et al. 1984, "Classification and Regression
-Trees", section 3.4.3). Where no configuration has two seeds, noise is not known, and only equal means are a tie.
+Trees", section 3.4.3). Of those, one with a single seed is the less known: it leads by luck as often as by merit. Where
+no configuration has two seeds, noise is not known, and only equal means are a tie.
 """
 
 from __future__ import annotations
@@ -30,10 +32,16 @@ class Choice:
         if self.winner is self.leader or self.standard_error is None:
             return None
         more = self.leader.mean - self.winner.mean
+        if _once(self.leader) and not _once(self.winner):
+            but = f"by one seed, where this one has the mean of {len(self.winner.trials)}"
+        else:
+            but = (
+                f"with {self.leader.leader.counts.trainable:,} parameters where "
+                f"{self.winner.leader.counts.trainable:,} do"
+            )
         return (
             f"trial {self.leader.leader.number} has {100 * more:.2f} pp more, within the noise of seeds (standard "
-            f"error {100 * self.standard_error:.2f} pp), with {self.leader.leader.counts.trainable:,} parameters where "
-            f"{self.winner.leader.counts.trainable:,} do"
+            f"error {100 * self.standard_error:.2f} pp), {but}"
         )
 
 
@@ -48,8 +56,13 @@ def choose(ranked: Sequence[Standing], metric: Metric) -> Choice:
     if noise is None:
         return Choice(leader, leader, None)
     as_good = [rival for rival in rivals if leader.mean - rival.mean <= _standard_error(noise, leader, rival)]
-    winner = min(as_good, key=lambda rival: (rival.leader.counts.trainable, -rival.mean))
+    winner = min(as_good, key=lambda rival: (_once(rival), rival.leader.counts.trainable, -rival.mean))
     return Choice(winner, leader, _standard_error(noise, leader, winner))
+
+
+def _once(standing: Standing) -> bool:
+    """Whether it was trained with a single seed."""
+    return len(standing.trials) == 1
 
 
 def _cut_short(standing: Standing) -> bool:

@@ -59,7 +59,8 @@ def disk_is_full(error: BaseException) -> bool:
         chain.append(cause)
         cause = cause.__cause__ or cause.__context__
     return any(
-        (isinstance(one, OSError) and one.errno == errno.ENOSPC) or any(word in str(one) for word in _FULL_DISK)
+        (isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT))
+        or any(word in str(one) for word in _FULL_DISK)
         for one in chain
     )
 

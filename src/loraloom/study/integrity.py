@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from loraloom.errors import AdapterError, RecipeError, RunError
 from loraloom.recipe import Recipe, dump_recipe, read_recipe
 from loraloom.study.durable import MANIFEST, is_whole, sync_folder, verify_manifest, write_text
-from loraloom.study.record import CARD, read_record
+from loraloom.study.record import CARD, RECORD, read_record
 
 MOST_BYTES = 64_000_000
 """Of a run's recipe, whose provenance has its labels: there may be thousands, and long ones."""
@@ -64,6 +64,8 @@ def put_aside_damage(run: Path, trials: Path, best: Path, say: Callable[[str], N
         if damage := _damage(folder):
             say(f"{damage}; trial {int(folder.name)} is trained again")
             damaged.add(int(folder.name))
+            if _damage(folder, only=(RECORD,)):
+                (folder / RECORD).unlink(missing_ok=True)  # one that stands says with how many passes it was trained
             (folder / MANIFEST).unlink()
             sync_folder(folder)
     if is_whole(best):
@@ -76,9 +78,9 @@ def put_aside_damage(run: Path, trials: Path, best: Path, say: Callable[[str], N
             sync_folder(run)
 
 
-def _damage(folder: Path) -> str | None:
+def _damage(folder: Path, only: Collection[str] | None = None) -> str | None:
     try:
-        verify_manifest(folder, but=(CARD,))  # which is written anew where it is not as it should be
+        verify_manifest(folder, only, but=(CARD,))  # which is written anew where it is not as it should be
     except AdapterError as error:
         return str(error).partition(";")[0]
     return None

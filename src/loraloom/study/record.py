@@ -167,6 +167,11 @@ def read_metrics(folder: Path) -> tuple[Evaluation, ...]:
     return tuple(_evaluations(path, content))
 
 
+def newest_step(folder: Path) -> int:
+    """The step of the newest checkpoint of the trial in `folder`; 0 where it has none."""
+    return max((int(path.name) for path in (folder / CHECKPOINT).glob("*") if path.name.isdigit()), default=0)
+
+
 def _evaluations(path: Path, content: bytes) -> Iterator[Evaluation]:
     lines = content.split(b"\n")
     for number, line in enumerate(lines, start=1):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -91,10 +92,15 @@ class Run:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
+                holder = os.pread(handle, 300, 0).decode(errors="replace").strip() or "unknown"
                 raise RunError(f"{self.path}: is in use by process {holder}; wait for it, or stop it") from None
+            except OSError as error:
+                raise RunError(
+                    f"{self.path}: can't be locked ({error.strerror}), so that two processes could write to it; "
+                    "put runs on a file system with locks"
+                ) from None
             os.ftruncate(handle, 0)
-            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+            os.pwrite(handle, f"{os.getpid()} on {platform.node()}\n".encode(), 0)
             mend_folders(self.path)
             mend_folders(self.path / TRIALS)
             yield

@@ -110,7 +110,7 @@ class Terminal(Watcher):
         table = Table(box=None, header_style="bold", pad_edge=False)
         for name in ("trial", "configuration", "parameters", "accuracy", "macro-F1", "seconds", ""):
             table.add_column(name, justify="left" if name in ("configuration", "") else "right", overflow="fold")
-        for record in self._latest_records:
+        for record in tuple(self._latest_records):
             score = record.result.validation if record.result else None
             table.add_row(
                 str(record.number),
@@ -121,10 +121,11 @@ class Terminal(Watcher):
                 f"{record.timings.seconds:.0f}" if record.timings else "–",
                 "" if record.state == "complete" else escape(f"{record.state}: {record.reason}"),
             )
-        if self._current is not None:
-            proposal, parameters = self._current
-            accuracy = f"{self._latest.validation_accuracy:.3f}" if self._latest else "…"
-            state = f"epoch {self._latest.epoch:.1f}{_speed(self._latest)}" if self._latest else "training"
+        current, latest = self._current, self._latest  # another thread changes them
+        if current is not None:
+            proposal, parameters = current
+            accuracy = f"{latest.validation_accuracy:.3f}" if latest else "…"
+            state = f"epoch {latest.epoch:.1f}{_speed(latest)}" if latest else "training"
             words = escape(self._in_words(proposal))
             table.add_row(str(proposal.number), words, f"{parameters:,}", accuracy, "", "", state, style="cyan")
         return table
@@ -133,13 +134,14 @@ class Terminal(Watcher):
         assert self._plan is not None
         lines: list[Any] = []
         cap = self._plan.recipe.budget.max_trainable_parameters
-        if self._first is not None:
-            leader = self._first.leader
+        first, current = self._first, self._current  # another thread changes them
+        if first is not None:
+            leader = first.leader
             assert leader.result is not None
             lines.append(Text(f"best: trial {leader.number}, {with_interval(leader.result.validation)} on validation"))
-        if cap is not None and self._current is not None:
+        if cap is not None and current is not None:
             grid = Table.grid(padding=(0, 1))
-            grid.add_row("budget", ProgressBar(total=cap, completed=self._current[1], width=40), f"of {cap:,}")
+            grid.add_row("budget", ProgressBar(total=cap, completed=current[1], width=40), f"of {cap:,}")
             lines.append(grid)
         lines.append(Text(self._progress()))
         return lines

@@ -17,7 +17,7 @@ def plan_lines(plan: SearchPlan) -> Iterator[str]:
         known = plan.configurations is not None
         what = counted(plan.configurations, "configuration") if plan.configurations is not None else "configurations"
         done = f", {plan.finished} of {plan.finished + outlook.trials} trials done" if known else ""
-        yield f"plan    {what} × {counted(outlook.seeds, 'seed')}{done}"
+        yield f"plan    {what} × {counted(outlook.seeds, 'seed')}{_passes(outlook)}{done}"
         if not plan.recipe.axes:
             yield "        no field varies, so nothing is searched: give lists, or --set search.sampler=auto"
     else:
@@ -40,7 +40,7 @@ def in_words(outlook: Outlook) -> str:
         return f"about {steps}"
     finalists = outlook.finalists or 1
     seeds = counted(outlook.finals.trials // finalists, "seed")
-    finals = f"{counted(finalists, 'finalist')} × {seeds} on {_rows(outlook.finals, outlook)}"
+    finals = f"{counted(finalists, 'finalist')} × {seeds} on {_rows(outlook.finals, outlook)}{_passes(outlook)}"
     return f"about {steps}, then {finals}" if steps else finals
 
 
@@ -62,6 +62,15 @@ def left_out(plan: SearchPlan) -> Iterator[str]:
         wanted = plan.configurations * outlook.seeds - plan.finished
         if outlook.trials < wanted:
             yield f"about {outlook.trials} of {wanted:,} trials fit the time"
+
+
+def _passes(outlook: Outlook) -> str:
+    if outlook.passes is None:
+        return ""
+    least, most = outlook.passes
+    if least == most:
+        return f", {most:g} pass{'es' * (most != 1)} each"
+    return f", {least:g} to {most:g} passes"
 
 
 def _rows(step: Step, outlook: Outlook) -> str:
