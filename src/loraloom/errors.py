@@ -61,6 +61,10 @@ class TrialFailedError(LoraloomError):
     """One trial can't go on (its loss is not finite, say); the search can."""
 
 
+class DeviceLostError(LoraloomError):
+    """A GPU that answers this process no more: all that came next would fail, and another process may go on."""
+
+
 class StoppedError(LoraloomError):
     """A run was stopped from outside before its plan was done; `resume` goes on with it."""
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from loraloom.data import load_data
 from loraloom.engine import Engine
-from loraloom.errors import LoraloomError, RunError, StoppedError
+from loraloom.errors import DeviceLostError, LoraloomError, RunError, StoppedError
 from loraloom.execute.driver import Driver
-from loraloom.execute.in_process import choose_engine
+from loraloom.execute.in_process import InProcess, choose_engine
 from loraloom.execute.placement import IN_PROCESS, Placement, make_executor
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
@@ -190,9 +191,16 @@ def _go_on(
         if not has_rows(run.path):
             write_rows(run.path, place.rows_to_keep())
         with closing(make_executor(placement, engine, place, watchers.note, profile=profile)) as executor:
-            driver = Driver(run, place, executor, watchers, clock, stop, rehearse_test)
+            apart = partial(make_executor, Placement(workers=1), engine, place, watchers.note, profile=profile)
+            in_process = isinstance(executor, InProcess)
+            driver = Driver(
+                run, place, executor, watchers, clock, stop, rehearse_test, log.takes_up, apart if in_process else None
+            )
             driver.plan(engine.name, f"{reason}; {placement}")
-            driver.run_trials()
+            try:
+                driver.run_trials()
+            except DeviceLostError as error:
+                raise StoppedError(run.path, str(error)) from error
         if stop.seconds_left < clock.reserve:
             stop.raise_if_asked()
         if clock.max_seconds is not None and not stop.asked():

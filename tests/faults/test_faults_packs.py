@@ -16,6 +16,8 @@ import loraloom
 from loraloom import pipeline
 from loraloom.engine import Engine, Job, Listener, Outcome
 from loraloom.engine.loom import LoomEngine
+from loraloom.execute.executor import Executor
+from loraloom.execute.placement import Placement, make_executor
 from loraloom.execute.pool import Pool
 from loraloom.execute.workers import WorkerProcesses
 from loraloom.study.run import Run
@@ -24,6 +26,10 @@ pytestmark = pytest.mark.usefixtures("unsynced_ledger")
 
 CULPRIT, TOGETHER = 3, 8
 RANKS = "lora.r=" + ",".join(str(rank) for rank in range(1, TOGETHER + 1))
+
+
+class _KilledError(BaseException):
+    """Ends a process, as far as a test can end with its own."""
 
 
 class Eight:
@@ -62,6 +68,8 @@ class Eight:
                 raise ZeroDivisionError("a product went wrong")
             case "run out of memory":
                 raise MemoryError("no room for 3 GB")
+            case "end the run":
+                raise _KilledError
             case "be killed":
                 os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does where memory is short
 
@@ -130,6 +138,27 @@ def test_one_of_eight_that_the_kernel_kills_takes_its_worker_along_and_no_neighb
 
     monkeypatch.setattr(pipeline, "make_executor", executor)
     _search(_recipe(tiny_model, rows_file), out, monkeypatch, Eight("nothing"), RANKS)
+    assert _states(out) == ONE_FAILED
+    assert "SIGKILL" in str(Run(out).records()[CULPRIT].reason)
+    assert _neighbours_are_equal(out, alone)
+
+
+def test_one_of_eight_that_the_kernel_kills_with_the_run_ends_it_twice_and_then_a_worker(
+    tiny_model: Path, rows_file: Path, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+
+    def executor(placement: Placement, *about: Any, **more: Any) -> Executor:
+        if placement.workers is None:
+            return make_executor(placement, *about, **more)
+        return Pool(WorkerProcesses(1, partial(Eight, "be killed"), 1), about[2])
+
+    monkeypatch.setattr(pipeline, "make_executor", executor)
+    with pytest.raises(_KilledError):
+        _search(_recipe(tiny_model, rows_file), out, monkeypatch, Eight("end the run"), RANKS)
+    with pytest.raises(_KilledError):
+        loraloom.resume(out)
+    loraloom.resume(out)
     assert _states(out) == ONE_FAILED
     assert "SIGKILL" in str(Run(out).records()[CULPRIT].reason)
     assert _neighbours_are_equal(out, alone)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 
 from loraloom.engine import Job, Outcome, never, pack_key
@@ -49,9 +49,16 @@ class Driver:
         clock: Clock,
         stop: Stop,
         rehearse: Rehearse | None = None,
+        take_up: Callable[[Mapping[int, int]], Collection[int]] = lambda _: (),
+        apart: Callable[[], Executor] | None = None,
     ) -> None:
-        """`rehearse` times the test of an adapter, for the time that is kept for it."""
-        self._rehearse = rehearse
+        """
+        Args:
+            rehearse: times the test of an adapter, for the time that is kept for it.
+            take_up: is told of trials that were broken off, with their steps; returns those that may have done it.
+            apart: makes an executor whose death is not this process's; None where all train in such a one.
+        """
+        self._rehearse, self._take_up, self._apart = rehearse, take_up, apart
         self._run, self._place, self._executor = run, place, executor
         self._watcher, self._clock, self._stop = watcher, clock, stop
         self._ledger = open_ledger(run, watcher.note)
@@ -100,16 +107,32 @@ class Driver:
     def run_trials(self) -> None:
         """Trains until the plan is done, the time is used, or the run is asked to stop."""
         with self._full_disk_explained(), self._leaderboard:
-            for proposal in self._proposals.interrupted():
-                if not self._settled(proposal):
-                    self._again.append(self._as_begun(proposal))
+            self._again.extend(
+                self._as_begun(proposal) for proposal in self._proposals.interrupted() if not self._settled(proposal)
+            )
+            steps = {again.number: newest_step(self._run.trial_folder(again.number)) for again in self._again}
+            doubtful = self._take_up(steps)
             with self._stop.politely():
+                if doubtful and self._apart is not None:
+                    self._train_apart(doubtful, self._apart)
                 while self._start_packs():
                     self._finish(self._executor.wait(self._hear, self._stop.asked))
             if self.gave_up:
                 self._watcher.note(f"{MOST_FAILURES} trials in a row failed, so no more are begun")
             if self._stop.asked() and self._stop.for_good and not self._leaderboard.standings:
                 self._end_early()
+
+    def _train_apart(self, doubtful: Collection[int], apart: Callable[[], Executor]) -> None:
+        """Trains those that two processes ended with, by a worker: where it ends too, they are what ended them."""
+        self._watcher.note("what was broken off twice is trained in a process of its own")
+        waiting = [proposal for proposal in self._again if proposal.number in doubtful]
+        self._again = deque(proposal for proposal in self._again if proposal.number not in doubtful)
+        with closing(apart()) as executor:
+            for proposal in waiting:
+                if not self._stop.asked() and self._goes_on(proposal):
+                    self._attempts[proposal.number] = ATTEMPTS - 1
+                    executor.start([self._begin(proposal)])
+                    self._finish(executor.wait(self._hear, self._stop.asked))
 
     def _end_early(self) -> None:
         """Ends trials that were stopped after a step more: all that a run has which nobody will go on with."""
@@ -182,12 +205,17 @@ class Driver:
     def _next(self) -> Proposal | None:
         """Those that were broken off with the run come first, together again where they were, if they end in time."""
         while self._again:
-            again = self._again.popleft()
-            step = newest_step(self._run.trial_folder(again.number))
-            if not self._leaderboard.standings or self._planner.would_end(again.configuration, step):
+            if self._goes_on(again := self._again.popleft()):
                 return again
-            self._watcher.note(f"trial {again.number} was broken off, and would not end in time: it is left as it is")
         return self._proposals.next()
+
+    def _goes_on(self, again: Proposal) -> bool:
+        """Whether there is time for one that was broken off; else it is left for a command that has more."""
+        step = newest_step(self._run.trial_folder(again.number))
+        if not self._leaderboard.standings or self._planner.would_end(again.configuration, step):
+            return True
+        self._watcher.note(f"trial {again.number} was broken off, and would not end in time: it is left as it is")
+        return False
 
     def _begin(self, proposal: Proposal, together: int = 1) -> Job:
         """The job of a trial that is trained with others, `together` of them in all."""

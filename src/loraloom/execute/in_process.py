@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from loraloom.backbone import sources
 from loraloom.engine import Engine, Job, Listener, Outcome, never, silent
-from loraloom.errors import LoraloomError, RecipeError, in_a_line
+from loraloom.errors import DeviceLostError, LoraloomError, RecipeError, in_a_line
 from loraloom.execute.executor import Finished
 from loraloom.recipe import Configuration, Recipe
 from loraloom.study.durable import disk_is_full, write_text
@@ -49,7 +49,8 @@ class InProcess:
     def wait(self, listener: Listener, stop: Callable[[], bool]) -> Finished:
         """Trains the pack that was started; see `Executor.wait`.
 
-        What leaves the GPU unusable is raised: it ends the process, and its trials are begun again in another.
+        Raises:
+            DeviceLostError: the GPU can't be used by this process any more; its trials are begun again in another.
         """
         assert self._started is not None
         jobs, self._started = self._started, None
@@ -63,7 +64,7 @@ class InProcess:
             for job in jobs:
                 write_text(job.folder / TRACEBACK, traceback.format_exc())
             if _device_is_lost():
-                raise
+                raise DeviceLostError(f"the GPU answers this process no more: {in_a_line(error)}") from error
             return Finished(jobs, lost=in_a_line(error))
 
     def close(self) -> None:

@@ -27,7 +27,8 @@ class Command(BaseModel):
 
     `allowed_seconds` is its deadline, whatever set it; `seconds` are those that it has used, None while that is not
     known. `ended` is None while it is under way, and for ever where it was killed. `finished` counts the run's finished
-    trials at its end, `tested` are the trials that it looked at the test rows with.
+    trials at its end, `tested` are the trials that it looked at the test rows with. `took_up` are the trials that it
+    found broken off, with the step of the newest checkpoint of each.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -40,6 +41,7 @@ class Command(BaseModel):
     why: str | None = None
     finished: int | None = None
     tested: tuple[int, ...] = ()
+    took_up: dict[int, int] = {}
     loraloom: str | None = None
     python: str | None = None
     packages: dict[str, str] = {}
@@ -56,6 +58,16 @@ class CommandLog:
     def tests(self, number: int) -> None:
         """Notes that trial `number` is about to be tested."""
         self._change(tested=(*self._commands[-1].tested, number))
+
+    def takes_up(self, steps: Mapping[int, int]) -> frozenset[int]:
+        """Notes trials that were broken off, by the step that each came to; returns those that were so before.
+
+        These broke off the command before this one, too, and had come no farther.
+        """
+        before = self._commands[-2].took_up if len(self._commands) > 1 else {}
+        if steps:
+            self._change(took_up=dict(steps))
+        return frozenset(number for number, step in steps.items() if before.get(number) == step)
 
     def ends(self, ended: str, *, seconds: float, finished: int | None, why: str | None = None) -> None:
         """Notes the command's end, or that all but the report is done."""
