@@ -61,10 +61,6 @@ class TrialFailedError(LoraloomError):
     """One trial can't go on (its loss is not finite, say); the search can."""
 
 
-class DeviceLostError(LoraloomError):
-    """A GPU that answers this process no more: all that came next would fail, and another process may go on."""
-
-
 class StoppedError(LoraloomError):
     """A run was stopped from outside before its plan was done; `resume` goes on with it."""
 
@@ -89,3 +85,7 @@ class PredictionStoppedError(LoraloomError):
     def __init__(self, why: str, rows: int, command: str, exit_code: int = 75) -> None:
         self.exit_code = exit_code
         super().__init__(f"{why}; {rows:,} rows are predicted and kept. Go on with: {command}")
+
+
+class DeviceLostError(RuntimeError):
+    """A GPU that answers this process no more, which must end: all that came next would fail in it, whatever it is."""

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from loraloom.engine import Job, Listener
-from loraloom.errors import BackboneError, LoraloomError, MissingExtraError, RecipeError, RunError
+from loraloom.errors import BackboneError, DeviceLostError, LoraloomError, MissingExtraError, RecipeError, RunError
 from loraloom.execute import in_process
 from loraloom.execute.executor import Executor, Finished
 from loraloom.execute.in_process import TRACEBACK, InProcess
@@ -182,7 +182,7 @@ def test_a_device_that_answers_no_more_ends_the_process(tmp_path: Path, monkeypa
     monkeypatch.setattr(in_process, "_device_is_lost", lambda: True)
     executor = InProcess(NothingEngine())
     executor.start([job_of(tmp_path, 0, rows(), "crash")])
-    with pytest.raises(RuntimeError, match="a product went wrong"):
+    with pytest.raises(DeviceLostError, match="a product went wrong"):
         executor.wait(lambda job, evaluation: True, lambda: False)
 
 
