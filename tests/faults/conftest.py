@@ -36,5 +36,10 @@ def trainer(commands: Commands, scratch: Path) -> Whole:
 
 
 @pytest.fixture(scope="session")
-def sampled(commands: Commands, scratch: Path) -> Whole:
-    return run_whole(commands, write_search(scratch / "searches", "random"), scratch)
+def pruned(commands: Commands, scratch: Path) -> Whole:
+    return run_whole(commands, write_search(scratch / "searches", "pruned"), scratch)
+
+
+@pytest.fixture(scope="session")
+def climbing(commands: Commands, scratch: Path) -> Whole:
+    return run_whole(commands, write_search(scratch / "searches", "climbing"), scratch)

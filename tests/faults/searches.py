@@ -14,18 +14,24 @@ import yaml
 from loraloom.study.ledger import Ledger
 from tests.conftest import make_rows, write_csv, write_model
 
-ROWS = 60
+ROWS, MANY_ROWS = 60, 520
+_RANGES: dict[str, Any] = {
+    "engine": "loom",
+    "lora": {"r": {"min": 1, "max": 8}},
+    "train": {"learning_rate": {"min": 0.001, "max": 0.1, "log": True}, "num_train_epochs": 3},
+}
 SEARCHES: dict[str, dict[str, Any]] = {
     "loom": {"engine": "loom"},
     "trainer": {"engine": "trainer"},
-    "random": {
-        "engine": "loom",
-        "lora": {"r": {"min": 1, "max": 8}},
-        "train": {"learning_rate": {"min": 0.001, "max": 0.1, "log": True}, "num_train_epochs": 3},
-        "search": {"sampler": "random", "n_trials": 3, "pruner": "halving"},
+    "pruned": _RANGES
+    | {"search": {"sampler": "tpe", "n_trials": 4, "pruner": "halving", "resource": "epochs"}},
+    "climbing": _RANGES
+    | {
+        "train": {"learning_rate": {"min": 0.001, "max": 0.1, "log": True}, "per_device_train_batch_size": 64},
+        "search": {"sampler": "random", "n_trials": 4, "pruner": "halving", "resource": "rows", "seeds": 2},
     },
 }
-"""By name: what differs from the recipe of `write_search`."""
+"""By name: what differs from the recipe of `write_search`; the last has many rows, so that it has rungs of them."""
 TIMES = ("seconds", "train_seconds", "examples_per_second", "tokens_per_second", "peak_share")
 
 
@@ -41,9 +47,9 @@ class Search:
 def write_search(folder: Path, name: str) -> Search:
     """The recipe `name`, with its rows and its model, in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows, model = folder / "rows.csv", folder / "model"
-    if not rows.exists():
-        write_csv(rows, make_rows(ROWS, seed=1))
+    rows, model = folder / f"rows-{name}.csv", folder / "model"
+    write_csv(rows, make_rows(MANY_ROWS if name == "climbing" else ROWS, seed=1))
+    if not model.exists():
         write_model(model)
     recipe: dict[str, Any] = {
         "data": {"train_file": str(rows), "validation_share": 0.2, "max_length": 16},

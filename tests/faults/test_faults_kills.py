@@ -10,7 +10,7 @@ from tests.faults.commands import Commands
 from tests.faults.kills import kill_chain
 
 
-@pytest.mark.parametrize(("name", "seed"), [("loom", 1), ("trainer", 1), ("sampled", 1), ("sampled", 2)])
+@pytest.mark.parametrize(("name", "seed"), [("loom", 1), ("trainer", 1), ("pruned", 1), ("climbing", 1)])
 def test_a_search_killed_again_and_again_ends_as_one_that_was_not(
     commands: Commands, request: pytest.FixtureRequest, tmp_path: Path, name: str, seed: int
 ) -> None:
