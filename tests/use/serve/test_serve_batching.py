@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -76,9 +77,9 @@ def run(work: Callable[[Batcher, Gated], Coroutine[Any, Any, None]], most: int =
     asyncio.run(whole())
 
 
-def ask(batcher: Batcher, texts: Sequence[str], seconds: float = 60) -> asyncio.Task[NDArray[np.float32]]:
+def ask(batcher: Batcher, texts: Sequence[str], began: float | None = None) -> asyncio.Task[NDArray[np.float32]]:
     served = Served("one", cast(Any, Counting()))
-    return asyncio.create_task(batcher.logits(served, texts, seconds))
+    return asyncio.create_task(batcher.logits(served, texts, 60, began))
 
 
 async def begun(backbones: Gated) -> None:
@@ -156,8 +157,8 @@ def test_who_waits_too_long_is_told_so_and_never_computed() -> None:
     async def work(batcher: Batcher, backbones: Gated) -> None:
         first = ask(batcher, ["a"])
         await begun(backbones)
-        with pytest.raises(TimedOutError):
-            await ask(batcher, ["b"], seconds=0.01)
+        with pytest.raises(TimedOutError, match="no answer within 60 seconds"):
+            await ask(batcher, ["b"], began=time.monotonic() - 59.99)
         assert batcher.waiting == 1
         last = ask(batcher, ["c"] * 2)
         await in_line(batcher, 1)

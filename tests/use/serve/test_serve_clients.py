@@ -108,6 +108,16 @@ def test_a_body_that_is_announced_too_long_is_refused_before_it_comes(server: Ru
         assert b" 413 " in read_all(connection)
 
 
+def test_who_still_sends_a_refused_body_gets_the_answer_and_no_reset(server: Running) -> None:
+    with connected(server) as connection:
+        connection.sendall(POST + b"content-length: 5000000\r\n\r\n")
+        assert connection.recv(1, socket.MSG_PEEK)
+        connection.sendall(b" " * 5_000_000)
+        status, answer = read_answer(connection)
+        assert (status, json.loads(answer)) == (413, {"error": "the body has more than 10,000 bytes"})
+        assert read_all(connection) == b""
+
+
 def test_bodies_that_are_read_at_one_time_have_a_limit_together(server: Running) -> None:
     with connected(server) as first, connected(server) as second:
         first.sendall(POST + b"content-length: 9999\r\n\r\n" + b" " * 9000)
@@ -147,6 +157,17 @@ def test_a_second_head_on_a_kept_connection_is_not_waited_for_either(impatient: 
         assert read_answer(connection)[0] == 200
         connection.sendall(b"GET /healthz HT")
         assert read_all(connection) == b""
+
+
+def test_who_does_not_read_the_answers_is_cut_off(impatient: Running) -> None:
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect((impatient.host, impatient.port))
+        connection.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n" * 500)
+        while not impatient.server.server_state.connections:
+            time.sleep(0)
+        while impatient.server.server_state.connections:
+            time.sleep(0)
 
 
 def test_too_many_connections_are_closed_and_let_in_again(server: Running) -> None:

@@ -121,8 +121,8 @@ class _Asked:
             raise HTTPException(413, f"texts: one has {longest:,} characters; {limits.characters:,} are allowed")
         if self._settings.log_texts:
             _log.info("%s is asked for %r", served.name, list(texts))
-        left = max(0.0, limits.seconds - (time.monotonic() - request.scope[BEGAN]))  # its body may have come slowly
-        found = await _unless_gone(request, self._batcher.logits(served, texts, left))
+        began = request.scope[BEGAN]  # its body may have come slowly
+        found = await _unless_gone(request, self._batcher.logits(served, texts, limits.seconds, began))
         self._batcher.metrics.texts.labels(served.name).inc(len(texts))
         return found
 

@@ -147,12 +147,14 @@ class Batcher:
             self.metrics.rejected.labels("overload").inc()
             raise OverloadedError(max(1, round(self.waiting / self._pace.texts_per_second)))
 
-    async def logits(self, served: Served, texts: Sequence[str], seconds: float) -> NDArray[np.float32]:
-        """Logits (N, C) of texts.
+    async def logits(
+        self, served: Served, texts: Sequence[str], seconds: float, began: float | None = None
+    ) -> NDArray[np.float32]:
+        """Logits (N, C) of texts, within `seconds` from `began` (by the monotonic clock; None: from now).
 
         Raises:
             OverloadedError: too many texts wait.
-            TimedOutError: it took longer than `seconds`; what waited was dropped.
+            TimedOutError: it took longer; what waited was dropped.
             EmptyTextError: a text has no tokens.
             NotComputedError: the adapter can't compute a text.
         """
@@ -162,7 +164,7 @@ class Batcher:
         empty = np.zeros((len(texts), len(served.classifier.labels)), dtype=np.float32)
         work = _Work(served, texts, asyncio.get_running_loop().create_future(), _NOTHING, empty)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds if began is None else began + seconds - time.monotonic()):
                 self._raw.put(work)
                 return await work.done
         except TimeoutError:

@@ -6,6 +6,7 @@ Pure ASGI, since what it guards against must not wait for the interface: an answ
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import json
@@ -17,7 +18,7 @@ from typing import Any
 from fastapi import HTTPException
 
 from loraloom.use.serve.batching import Batcher, OverloadedError
-from loraloom.use.serve.limits import Settings
+from loraloom.use.serve.limits import MIB, Settings
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -37,6 +38,8 @@ HEADERS = (
 )
 
 
+DROPPED_BYTES = 16 * MIB
+"""Of a refused request's body, read and dropped: a client that still sends it would see a reset, and no answer."""
 _log = logging.getLogger("loraloom.serve")
 
 
@@ -86,7 +89,7 @@ class Gate:
     async def _let_through(self, scope: Scope, receive: Receive, answer: Send) -> None:
         refused = self._refusal(scope)
         if refused is not None:
-            await _refuse(answer, *refused)
+            await self._refuse(scope, receive, answer, *refused)
             return
         counted = _Counted(self, receive)
         try:
@@ -125,8 +128,7 @@ class Gate:
         encoding = b",".join(_all(headers, b"content-encoding")).strip().lower()
         if encoding not in (b"", b"identity"):
             return 415, "compressed bodies are not taken", {"accept-encoding": "identity"}
-        length = _all(headers, b"content-length")
-        if length and length[0].isdigit() and int(length[0][:20]) > self._settings.limits.body_bytes:
+        if _announced(scope) > self._settings.limits.body_bytes:
             self._batcher.metrics.rejected.labels("body").inc()
             return 413, f"the body has more than {self._settings.limits.body_bytes:,} bytes", {}
         if not scope["path"].startswith("/v1/adapters"):
@@ -135,6 +137,27 @@ class Gate:
             except OverloadedError as error:
                 return 503, str(error), {"retry-after": str(error.seconds)}
         return None
+
+    async def _refuse(
+        self, scope: Scope, receive: Receive, send: Send, status: int, sentence: str, headers: dict[str, str]
+    ) -> None:
+        body = json.dumps({"error": sentence}).encode()
+        own = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close", **headers}
+        pairs = [(name.encode(), value.encode()) for name, value in own.items()]
+        await send({"type": "http.response.start", "status": status, "headers": pairs})
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        if _announced(scope) <= DROPPED_BYTES:
+            await self._drop(receive)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _drop(self, receive: Receive) -> None:
+        left, more = DROPPED_BYTES, True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.receive_seconds):
+                while more and left > 0:
+                    message = await receive()
+                    left -= len(message.get("body", b""))
+                    more = message.get("more_body", False)
 
     def _may(self, scope: Scope) -> bool:
         """Whether the request has a key that its route asks for; all keys are compared, each in constant time."""
@@ -176,13 +199,10 @@ class _Counted:
         return message
 
 
-async def _refuse(send: Send, status: int, sentence: str, headers: dict[str, str]) -> None:
-    body = json.dumps({"error": sentence}).encode()
-    # What is left of a body is not read, so that the connection can't go on.
-    own = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close", **headers}
-    pairs = [(name.encode(), value.encode()) for name, value in own.items()]
-    await send({"type": "http.response.start", "status": status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body})
+def _announced(scope: Scope) -> int:
+    """Bytes of the body, by its head."""
+    length = _all(scope["headers"], b"content-length")
+    return int(length[0][:20]) if length and length[0].isdigit() else 0
 
 
 def _digest(secret: str) -> bytes:

@@ -25,7 +25,7 @@ class Limits:
     seconds: float = 30.0
     """From a request's arrival to its answer; its texts are then dropped where they wait."""
     receive_seconds: float = 10.0
-    """Between two pieces of a body, and for the whole head of a request."""
+    """Between two pieces of a body, for the whole head of a request, and for a client to read what it is answered."""
     connections: int = 1024
     drain_seconds: float = 30.0
     """That requests under way have after SIGTERM."""

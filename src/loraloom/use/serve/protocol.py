@@ -1,7 +1,8 @@
-"""uvicorn's HTTP/1.1 protocol with an end to its patience: for a request's head, and for the number of connections.
+"""uvicorn's HTTP/1.1 protocol with an end to its patience: for heads, for answers to be read, for many connections.
 
 uvicorn waits for a head forever: a client that sends a byte a minute, or none, would keep a connection as long as it
-likes (Slowloris). Bodies have their own time, in `gate.py`.
+likes (Slowloris). So would one that does not read its answer, also where the connection is to be closed: asyncio closes
+after what it holds is written. Bodies have their own time, in `gate.py`.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 class PatientProtocol(H11Protocol):
-    """Closes connections whose head does not come within `head_seconds`, and those beyond `most`."""
+    """Closes connections whose head does not come, or whose answer is not read, within `seconds`; those beyond `most`.
 
-    head_seconds: ClassVar[float] = 10.0
+    Of an answer, what the system's own buffers take counts as read.
+    """
+
+    seconds: ClassVar[float] = 10.0
     most: ClassVar[int] = 1024
     _head: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Begins to wait for a head."""
@@ -25,6 +30,7 @@ class PatientProtocol(H11Protocol):
         if len(self.connections) > self.most:
             transport.abort()
             return
+        transport.set_write_buffer_limits(high=0)  # the least rest of an answer is heard of
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
@@ -40,21 +46,37 @@ class PatientProtocol(H11Protocol):
         self._stop_waiting()
         super().on_response_complete()
 
+    def pause_writing(self) -> None:
+        """The client does not read as fast as it is written to."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(self.seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It has read all."""
+        self._stop_writing()
+        super().resume_writing()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody waits any more."""
         self._stop_waiting()
+        self._stop_writing()
         super().connection_lost(exc)
 
     def _under_way(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def _await_head(self) -> None:
-        self._head = self.loop.call_later(self.head_seconds, self._give_up)
+        self._head = self.loop.call_later(self.seconds, self._give_up)
 
     def _stop_waiting(self) -> None:
         if self._head is not None:
             self._head.cancel()
             self._head = None
+
+    def _stop_writing(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _give_up(self) -> None:
         self._head = None
@@ -62,6 +84,6 @@ class PatientProtocol(H11Protocol):
             self.transport.abort()
 
 
-def patient(head_seconds: float, most: int) -> type[PatientProtocol]:
+def patient(seconds: float, most: int) -> type[PatientProtocol]:
     """The protocol with these limits."""
-    return type("Patient", (PatientProtocol,), {"head_seconds": head_seconds, "most": most})
+    return type("Patient", (PatientProtocol,), {"seconds": seconds, "most": most})
