@@ -266,7 +266,21 @@ def test_a_class_without_texts_is_refused(tmp_path: Path) -> None:
 def test_a_file_in_a_folder_that_is_too_long_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sports").mkdir()
     _csv(tmp_path / "sports" / "1.txt", b"x" * 5_000_000)
-    assert "1.txt: has 5,000,000 bytes" in _refusal(tmp_path)
+    assert "row 1 (sports/1.txt) has 5,000,000 bytes" in _refusal(tmp_path)
+
+
+def test_bad_files_of_a_folder_are_told_between_the_good_ones(tmp_path: Path) -> None:
+    (tmp_path / "sports").mkdir()
+    for name, content in {"1": b"a", "2": b"b\0", "3": b"x" * 5_000_000, "5": b"z"}.items():
+        _csv(tmp_path / "sports" / f"{name}.txt", content)
+    (tmp_path / "sports" / "4.txt").mkdir()
+    assert _problems(tmp_path) == [
+        (1, ""),
+        (2, "row 2 (sports/2.txt) has a NUL byte at byte 1; this is not a text file"),
+        (3, "row 3 (sports/3.txt) has 5,000,000 bytes; a text may have 4,000,000"),
+        (4, "row 4 (sports/4.txt) can't be read (Is a directory)"),
+        (5, ""),
+    ]
 
 
 def _problems(path: Path) -> list[tuple[int, str]]:
@@ -299,13 +313,46 @@ def test_bad_lines_of_jsonl_are_told_between_the_good_ones(tmp_path: Path) -> No
     assert problems[5].startswith("row 5, column 'text' has U+DC80")
 
 
-def test_a_row_of_parquet_that_is_not_utf8_leaves_the_others(tmp_path: Path) -> None:
+def test_a_row_of_parquet_with_what_python_can_not_hold_leaves_the_others_and_its_other_cells(tmp_path: Path) -> None:
     pa: Any = pytest.importorskip("pyarrow")
     pq: Any = pytest.importorskip("pyarrow.parquet")
 
-    text = pa.array([b"a", b"caf\xe9", b"z"]).view(pa.string())
-    pq.write_table(pa.table({"text": text}), tmp_path / "rows.parquet")
-    assert _problems(tmp_path / "rows.parquet") == [(1, ""), (2, "row 2 has bytes that are not UTF-8"), (3, "")]
+    text = pa.array([b"a", b"caf\xe9", b"z", b"y"]).view(pa.string())
+    dates = pa.array([0, 1, 10_000_000, None], pa.date32())
+    lasted = pa.array([0, 0, 0, 2**62], pa.duration("s"))
+    pq.write_table(pa.table({"id": [1, 2, 3, 4], "text": text, "at": dates, "in": lasted}), tmp_path / "rows.parquet")
+    records = list(read_records(str(tmp_path / "rows.parquet"), lenient=True))
+    assert [record.problem.partition(" (")[0] for record in records] == [
+        "",
+        "row 2, column 'text' has bytes that are not UTF-8",
+        "row 3, column 'at' has a value that can't be read as date32[day]",
+        "row 4, column 'in' has a value that can't be read as duration[s]",
+    ]
+    assert [(record.cells["id"], record.cells["text"]) for record in records] == [
+        (1, "a"),
+        (2, None),
+        (3, "z"),
+        (4, "y"),
+    ]
+
+
+def test_a_time_zone_that_is_not_known_is_named(tmp_path: Path) -> None:
+    pa: Any = pytest.importorskip("pyarrow")
+    pq: Any = pytest.importorskip("pyarrow.parquet")
+
+    table = pa.table({"text": ["a", "b"], "at": pa.array([None, 0], pa.timestamp("us", tz="Mars/Base"))})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    (_, first), (_, second) = _problems(tmp_path / "rows.parquet")
+    assert first == ""
+    assert "row 2, column 'at' has a value that can't be read as timestamp[us, tz=Mars/Base]" in second
+
+
+def test_of_parquet_with_long_rows_few_are_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loraloom.data.rows._BATCH_BYTES", 10_000)
+    rows = [{"text": f"{number:03d}" * 1000} for number in range(10)]
+    records = list(read_records(_parquet(tmp_path / "rows.parquet", rows)))
+    assert [record.cells for record in records] == rows
+    assert {record.batch.num_rows for record in records} <= {1, 2, 3}
 
 
 def test_a_header_that_is_not_utf8_ends_also_a_lenient_reading(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ MAX_CELL_CHARACTERS = 1_000_000
 STANDARD_INPUT = "standard input"
 _PARSER_CHARACTERS = 16 * MAX_CELL_CHARACTERS  # beyond this csv can't say which column a cell is in
 _BATCH_ROWS = 1024
+_BATCH_BYTES = 16_000_000  # of Parquet, as it is before compression
+_UNREADABLE = (ValueError, OverflowError, KeyError)  # what pyarrow raises of a value that Python has not
 _BUFFER_BYTES = 1_000_000
 _PARQUET = b"PAR1"
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what `lenient` lines have for bytes that are not UTF-8
@@ -83,7 +85,8 @@ def read_records(path: str, *, lenient: bool = False, file: IO[bytes] | None = N
 
 def _file_records(path: Path, form: Format, lenient: bool, file: IO[bytes] | None) -> Iterator[Record]:
     if form.kind == "folder":
-        yield from (Record(number, row) for number, row in enumerate(folder_rows(path), start=1))
+        for number, (row, where, problem) in enumerate(folder_rows(path), start=1):
+            yield Record(number, row, problem and f"row {number} ({where}) {problem}")
         return
     with open_bytes(path, form.compression, file) as plain:
         if form.kind == "parquet":
@@ -228,26 +231,44 @@ def _parquet_records(file: IO[bytes], spool: bool, source: str) -> Iterator[Reco
             # with a buffer, columns of a row group are read by and by, however large the group is
             parquet = open_parquet(whole if spool else file, buffer_size=_BUFFER_BYTES)
             check_columns(parquet.schema_arrow.names, source)
-            for batch in parquet.iter_batches(batch_size=_BATCH_ROWS):
-                for place, cells in enumerate(_parquet_cells(batch)):
+            for batch in parquet.iter_batches(batch_size=_batch_rows(parquet.metadata)):
+                for place, (cells, problem) in enumerate(_parquet_cells(batch)):
                     number += 1
-                    problem = "" if cells is not None else f"row {number} has bytes that are not UTF-8"
-                    yield Record(number, cells or {}, problem, batch=batch, place=place)
+                    yield Record(number, cells, problem and f"row {number}, {problem}", batch=batch, place=place)
         except ArrowException as error:
             reason = str(error).splitlines()[0]
             raise DataError(f"{source}: is not a Parquet file that can be read ({reason})") from None
 
 
-def _parquet_cells(batch: Any) -> Iterator[Row | None]:
-    """Each row's cells; None for a row that has bytes that are not UTF-8."""
+def _batch_rows(metadata: Any) -> int:
+    """Rows that are read at once, fewer where they are long: by the row group of the longest."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    longest = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, longest)))
+
+
+def _parquet_cells(batch: Any) -> Iterator[tuple[Row, str]]:
+    """Each row's cells, and what is wrong with the first of those that can't be had, which are None."""
     try:
-        yield from batch.to_pylist()
-    except UnicodeDecodeError:
-        for place in range(batch.num_rows):
-            try:
-                yield batch.slice(place, 1).to_pylist()[0]
-            except UnicodeDecodeError:
-                yield None
+        rows = batch.to_pylist()
+    except _UNREADABLE:
+        yield from (_parquet_row(batch, place) for place in range(batch.num_rows))
+    else:
+        yield from ((row, "") for row in rows)
+
+
+def _parquet_row(batch: Any, place: int) -> tuple[Row, str]:
+    cells: Row = dict.fromkeys(batch.schema.names)
+    problem = ""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            cells[name] = column[place].as_py()
+        except UnicodeDecodeError:
+            problem = problem or f"column {name!r} has bytes that are not UTF-8"
+        except _UNREADABLE as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            problem = problem or f"column {name!r} has a value that can't be read as {column.type} ({reason})"
+    return cells, problem
 
 
 def _checked(records: Iterable[Record]) -> Iterator[Record]:

@@ -22,18 +22,21 @@ def class_folders(folder: Path) -> list[Path]:
     return found
 
 
-def folder_rows(folder: Path) -> Iterator[dict[str, Any]]:
-    """`{"text": …, "label": …}` for each file, by class and name.
+def folder_rows(folder: Path) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """`{"text": …, "label": …}` for each file, by class and name; the file; what is wrong with it, '' in most.
+
+    The text of a file that is not one is None.
 
     Raises:
-        DataError: no class folder, a class folder without .txt files, or a file that is not text.
+        DataError: no class folder, or a class folder without .txt files.
     """
     for label_folder in class_folders(folder):
         files = sorted(label_folder.glob("*.txt"))
         if not files:
             raise DataError(f"{label_folder}: has no .txt file; each class needs some")
         for file in files:
-            yield {"text": _read(file), "label": label_folder.name}
+            text, problem = _read(file)
+            yield {"text": text, "label": label_folder.name}, f"{label_folder.name}/{file.name}", problem
 
 
 def files_not_utf8(folder: Path) -> list[str]:
@@ -42,17 +45,18 @@ def files_not_utf8(folder: Path) -> list[str]:
     return [file.relative_to(folder).as_posix() for file in files if not _is_utf8(file.read_bytes())]
 
 
-def _read(file: Path) -> str:
+def _read(file: Path) -> tuple[str | None, str]:
+    """A file's text, or what is wrong with the file."""
     try:
         size = file.stat().st_size
         if size > MAX_FILE_BYTES:
-            raise DataError(f"{file}: has {size:,} bytes; a text may have {MAX_FILE_BYTES:,}")
+            return None, f"has {size:,} bytes; a text may have {MAX_FILE_BYTES:,}"
         raw = file.read_bytes()
     except OSError as error:
-        raise DataError(f"{file}: can't be read ({error.strerror})") from None
+        return None, f"can't be read ({error.strerror})"
     if b"\0" in raw:
-        raise DataError(f"{file}: has a NUL byte at byte {raw.find(bytes(1))}; this is not a text file")
-    return raw.decode("utf-8-sig" if _is_utf8(raw) else "latin-1")
+        return None, f"has a NUL byte at byte {raw.find(bytes(1))}; this is not a text file"
+    return raw.decode("utf-8-sig" if _is_utf8(raw) else "latin-1"), ""
 
 
 def _is_utf8(raw: bytes) -> bool:
