@@ -9,6 +9,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -300,6 +301,15 @@ def test_nested_keys_that_parquet_would_lose_are_refused(one: Ensemble, tmp_path
         run(one, source, tmp_path / "out.parquet")
 
 
+@pytest.mark.parametrize("meta", [{}, {"a": {}}, [{}]])
+def test_an_empty_object_is_no_column_of_parquet(one: Ensemble, tmp_path: Path, meta: Any) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(json.dumps({"text": "soup", "meta": meta}) + "\n")
+    with pytest.raises(DataError, match=r"'meta' has an empty object, .*; write \.jsonl$"):
+        run(one, source, tmp_path / "out.parquet")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
 def test_a_row_that_is_bad_twice_is_written_too(one: Ensemble, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_bytes(b"text,note,more\nsoup,,\na saw,b\x00c,caf\xe9\n")
     _, printed = run(one, tmp_path / "in.csv", None, on_error="null")
@@ -360,6 +370,19 @@ def test_bad_rows_are_told_and_left_out_or_left_empty(one: Ensemble, tmp_path: P
     assert all(row["confidence"] == "" for row in rows if not row["prediction"])
 
 
+@pytest.mark.parametrize("on_error", ["skip", "null"])
+def test_a_bad_file_of_a_folder_is_a_bad_row(one: Ensemble, tmp_path: Path, on_error: str) -> None:
+    (tmp_path / "in" / "food").mkdir(parents=True)
+    for name, content in {"1": b"soup", "2": b"a\0", "3": b"bread"}.items():
+        (tmp_path / "in" / "food" / f"{name}.txt").write_bytes(content)
+    heard = Heard()
+    summary, printed = run(one, tmp_path / "in", None, heard, on_error=on_error)
+    assert (summary.counts.rows, summary.counts.bad) == (3, 1)
+    assert "row 2 (food/2.txt) has a NUL byte" in heard.notes[0]
+    texts = [json.loads(line)["text"] for line in printed.splitlines()]
+    assert texts == (["soup", "bread"] if on_error == "skip" else ["soup", None, "bread"])
+
+
 def test_bad_lines_of_json_are_null_in_their_place(one: Ensemble, tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text('{"text": "\n{"id": 2, "text": 5}\n{"id": 3}\n{"id": 4, "text": "soup"}\n')
@@ -393,6 +416,24 @@ def test_rows_that_come_steadily_are_answered_before_the_window_is_full(monkeypa
     found = list(windowing.windows(steadily(), text, lambda _: [], lambda _: None, patient=False))
     assert sum(len(window.records) for window in found) == 20
     assert len(found) > 1
+
+
+def test_standard_input_is_read_ahead_no_more_where_nobody_asks_for_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windowing, "ROWS", 1)
+    over = threading.Event()
+
+    def endless() -> Iterator[Record]:
+        try:
+            for number in itertools.count(1):
+                yield Record(number, {"text": "soup"})
+        finally:
+            over.set()
+
+    text = windowing.Text("-", ("text",), "stop")
+    coming = cast(Any, windowing.windows(endless(), text, lambda _: [], lambda _: None, patient=False))
+    next(coming)
+    coming.close()
+    assert over.wait(60)
 
 
 @pytest.mark.usefixtures("small_windows")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -103,7 +104,20 @@ def windows(
     Raises:
         DataError: there are no rows to go on with; the good ones before it come first, if `on_error` is not stop.
     """
-    coming = None if patient else Ahead(records, MOST_AHEAD)
+    if patient:
+        yield from _windows(records, None, text, encode, read)
+        return
+    with closing(Ahead(records, MOST_AHEAD)) as coming:
+        yield from _windows(records, coming, text, encode, read)
+
+
+def _windows(
+    records: Iterator[Record],
+    coming: Ahead[Record] | None,
+    text: Text,
+    encode: Callable[[Sequence[str]], list[Encoded]],
+    read: Callable[[Record], float | None],
+) -> Iterator[Window]:
     while True:
         held: list[Record] = []
         begun = 0.0

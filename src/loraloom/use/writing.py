@@ -274,6 +274,14 @@ def _has_no_place(value: Any, kind: Any) -> bool:
     return isinstance(value, list) and types.is_list(kind) and any(_has_no_place(one, kind.value_type) for one in value)
 
 
+def _is_empty(kind: Any) -> bool:
+    """Whether a type of pyarrow's is, or holds, an object without keys, which Parquet can't store."""
+    types = _pyarrow().types
+    if types.is_struct(kind):
+        return kind.num_fields == 0 or any(_is_empty(field.type) for field in kind)
+    return bool(types.is_list(kind)) and _is_empty(kind.value_type)
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, str):
         return value
@@ -321,6 +329,9 @@ class ParquetOutput:
         try:
             if self._schema is None:  # of the rows that could be read: columns are those of the first
                 read = pa.Table.from_pylist([row for row in cells if row])
+                if empty := next((field.name for field in read.schema if _is_empty(field.type)), None):
+                    lost = "has an empty object, of which Parquet can't make a column"
+                    raise DataError(f"{self._source}: {empty!r} {lost}; write .jsonl")
                 fields = [pa.field(f.name, pa.string()) if pa.types.is_null(f.type) else f for f in read.schema]
                 self._schema = pa.schema(fields)
             table = pa.Table.from_pylist(cells, schema=self._schema)
