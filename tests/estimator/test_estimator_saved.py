@@ -174,7 +174,8 @@ def test_a_classifier_goes_to_the_hub_and_back_with_its_classes(
 ) -> None:
     with hub_server() as hub:
         speak_to(hub, monkeypatch, tmp_path)
-        fitted.push_to_hub("someone/words")
+        fitted.push_to_hub("someone/words", commit_message="Words by number")
+        assert hub.messages == ["Words by number"]
         loaded = LoraClassifier.load("someone/words")
         assert loaded.classes_.tolist() == [4, 5, 30]
         assert loaded.predict(TEXTS).tolist() == fitted.predict(TEXTS).tolist()

@@ -1,6 +1,6 @@
 """A stand-in of the hub's HTTP API, as far as huggingface_hub's own client speaks it for models: repositories are made,
-files committed (all as regular ones, without LFS), listed and downloaded. Who writes, and who reads what is private,
-needs the token.
+files committed (all as regular ones, without LFS), deleted, listed and downloaded. Who writes, and who reads what is
+private, needs the token.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,8 +30,10 @@ class Repository:
     private: bool = False
     commits: list[tuple[str, dict[str, bytes]]] = field(default_factory=list)
 
-    def commit(self, files: dict[str, bytes]) -> str:
+    def commit(self, files: dict[str, bytes], deleted: Sequence[str] = ()) -> str:
         whole = {**(self.commits[-1][1] if self.commits else {}), **files}
+        for file in deleted:
+            del whole[file]
         sha = hashlib.sha1(repr((len(self.commits), sorted(whole.items()))).encode()).hexdigest()  # noqa: S324
         self.commits.append((sha, whole))
         return sha
@@ -44,11 +46,12 @@ class Repository:
 
 @dataclass
 class Hub:
-    """The stand-in: where it listens, its repositories, and the requests that it has had, as 'METHOD path'."""
+    """The stand-in: where it listens, its repositories, and what it has had: requests, 'METHOD path', and messages."""
 
     address: str
     repositories: dict[str, Repository] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -121,8 +124,10 @@ class _Handler(BaseHTTPRequestHandler):
                 lines = [json.loads(line) for line in body.splitlines()]
                 added = [line["value"] for line in lines if line["key"] == "file"]
                 sha = hub.repositories[f"{owner}/{name}"].commit(
-                    {file["path"]: base64.b64decode(file["content"]) for file in added}
+                    {file["path"]: base64.b64decode(file["content"]) for file in added},
+                    [line["value"]["path"] for line in lines if line["key"] == "deletedFile"],
                 )
+                hub.messages.extend(line["value"]["summary"] for line in lines if line["key"] == "header")
                 url = f"{hub.address}/{owner}/{name}/commit/{sha}"
                 self._answer({"commitUrl": url, "commitOid": sha, "success": True})
             case _:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -57,6 +58,21 @@ def test_pushed_are_weights_record_and_card_in_one_commit_without_texts_or_paths
     assert len(hub.repositories[NAME].commits) == 1
     assert hub.repositories[NAME].private
     assert json.loads(files["trial.json"])["configuration"]["data"]["train_file"] is None
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
+def test_a_push_leaves_no_card_and_no_classes_of_what_was_there_before(best: Path, hub: Hub, tmp_path: Path) -> None:
+    loraloom.load(best).push_to_hub(NAME)
+    hub.repositories[NAME].commit({"estimator.json": b"{}", ".gitattributes": b"theirs"})
+    plain = Path(shutil.copytree(best, tmp_path / "plain"))
+    (plain / "README.md").unlink()
+    loraloom.load(plain).push_to_hub(NAME)
+    assert set(files_of(hub)) == {
+        *(".gitattributes", "adapter_config.json", "adapter_model.safetensors"),
+        *("manifest.json", "trial.json"),
+    }
+    assert len(hub.repositories[NAME].commits) == 3
+    assert loraloom.load(NAME).card == ""
 
 
 def test_a_backbone_that_nobody_else_has_is_warned_of(best: Path, hub: Hub) -> None:

@@ -235,7 +235,7 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         estimator.partial_ = False
         return estimator
 
-    def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
+    def push_to_hub(self, repo_id: str, *, private: bool = False, commit_message: str = "Add the classifier") -> str:
         """Saves the classifier to the hub's repository `repo_id` (owner/name); returns the commit's URL.
 
         Raises:
@@ -248,7 +248,7 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         self._checked()
         with tempfile.TemporaryDirectory(prefix="loraloom-push-") as place:
             folder = self.save(Path(place) / "adapter")
-            return push(folder, self.record_, repo_id, private=private, message="Add the classifier")
+            return push(folder, self.record_, repo_id, private=private, message=commit_message)
 
     def _keep(self, kept: Kept, record: TrialRecord, by_column: NDArray[Any]) -> None:
         """Fitted state; `by_column` are the classes in the order of the adapter's logits."""

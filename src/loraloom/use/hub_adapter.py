@@ -27,6 +27,7 @@ NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 SAFE = ("*.json", "*.jsonl", "*.safetensors", CARD)
 UNSAFE = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py", ".so"}
 CLASSES = "estimator.json"
+OPTIONAL = (CARD, CLASSES)
 _SECONDS = 10
 _COMMITS = "commits.json"
 
@@ -101,10 +102,12 @@ def _check_files(name: str, files: list[str]) -> None:
 def push(folder: Path, record: TrialRecord, name: str, *, private: bool, message: str) -> str:
     """Makes the repository `name` where there is none, and commits the adapter to it; returns the commit's address.
 
+    A card, or classes, of an adapter that was there before and that this one has not are deleted.
+
     Raises:
         AdapterError: `name` is no name, or the hub refuses.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     if NAME.fullmatch(name) is None:
         raise AdapterError(f"{name!r} is no name on the hub; it must be owner/name")
@@ -122,12 +125,14 @@ def push(folder: Path, record: TrialRecord, name: str, *, private: bool, message
         api.create_repo(name, private=private, exist_ok=True)
         # One commit, so that nobody finds half of it: upload_folder may make several.
         added = [CommitOperationAdd(path.name, path) for path in sorted(Path(place).iterdir())]
-        return str(api.create_commit(name, added, commit_message=message).commit_url)
+        lacked = (file for file in OPTIONAL if not (Path(place) / file).exists())
+        deleted = [CommitOperationDelete(file) for file in lacked if api.file_exists(name, file)]
+        return str(api.create_commit(name, [*added, *deleted], commit_message=message).commit_url)
 
 
 def _write_public(folder: Path, record: TrialRecord, target: Path) -> None:
     """The files that are pushed, under a manifest of their own."""
-    for file in (WEIGHTS, CONFIG, CARD, CLASSES):
+    for file in (WEIGHTS, CONFIG, *OPTIONAL):
         if (folder / file).is_file():
             shutil.copyfile(folder / file, target / file)
     data = record.configuration.data.model_copy(update={"train_file": None, "validation_file": None, "test_file": None})
