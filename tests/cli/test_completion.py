@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loraloom.cli.completion import complete_adapter, complete_recipe, complete_run, complete_shipped
+from loraloom.cli.completion import complete_adapter, complete_recipe, complete_run, complete_served, complete_shipped
 
 
 @pytest.fixture
@@ -52,6 +52,7 @@ def test_a_run_is_a_folder_with_a_recipe() -> None:
 def test_an_adapter_of_a_run_is_its_winner() -> None:
     assert complete_adapter("runs/f") == ["runs/first/best"]
     assert complete_adapter("runs/first/") == ["runs/first/best"]
+    assert complete_served("news=runs/f") == ["news=runs/first/best"]
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,8 @@ def test_an_adapter_of_a_run_is_its_winner() -> None:
     [
         ("loraloom search ag", ["agnews-auto", "agnews-grid", "agnews-roberta-base"]),
         ("loraloom watch runs/", ["runs/broken/", "runs/first"]),
+        ("loraloom submit runs/f", ["runs/first/best"]),
+        ("loraloom serve runs/f", ["runs/first/best"]),
         ("loraloom eva", ["evaluate"]),
         ("loraloom ne", ["new"]),
         ("loraloom search demo --gr", ["--grace"]),

@@ -21,6 +21,7 @@ from loraloom.use import submit as submitting
 from loraloom.use.submission import Submission, read_submission
 from loraloom.use.written_labels import written_labels
 from tests.conftest import make_rows, write_csv
+from tests.use.hub_server import hub_server, speak_to
 
 datasets: Any = untyped
 TEXTS = [text for text, _ in make_rows(60, seed=21)]
@@ -75,6 +76,18 @@ def test_the_template_gives_columns_ids_and_order(best: Path, tmp_path: Path) ->
     expected = dict(zip(ids, loraloom.load(best).predict(TEXTS), strict=True))
     assert rows[1:] == [[expected[one], one] for one in reversed(ids)]
     assert submitting.check(tmp_path / "s.csv", template, adapter=best).rows == len(TEXTS)
+
+
+@pytest.mark.filterwarnings("ignore:the backbone of this adapter is a folder of this machine")
+def test_the_adapter_may_be_a_name_on_the_hub(best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = write(tmp_path / "test.csv", ["text"], [[text] for text in TEXTS])
+    written = tmp_path / "submission.csv"
+    with hub_server() as hub:
+        speak_to(hub, monkeypatch, tmp_path)
+        loraloom.load(best).push_to_hub("someone/words")
+        submitting.submit("someone/words", test, written)
+        assert [row[1] for row in read(written)[1:]] == loraloom.load(best).predict(TEXTS)
+        assert submitting.check(written, written, adapter="someone/words").rows == len(TEXTS)
 
 
 def test_a_dataset_saved_to_disk_and_parquet_give_what_csv_gives(best: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from loraloom.cli.completion import complete_adapter
 from loraloom.cli.options import AdapterPath, AdapterPaths, AsJson, TextColumns
 from loraloom.cli.running import print_json, run_prediction
 from loraloom.errors import DataError
@@ -170,7 +171,10 @@ def submit(
     adapter: Annotated[
         Path | None,
         typer.Argument(
-            metavar="ADAPTER", help="A trial's folder; with --check it may be left out.", show_default=False
+            metavar="ADAPTER",
+            help="A trial's folder, or owner/name on the hub; with --check it may be left out.",
+            show_default=False,
+            autocompletion=complete_adapter,
         ),
     ] = None,
     test_file: Annotated[

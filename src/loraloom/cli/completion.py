@@ -46,6 +46,12 @@ def complete_adapter(incomplete: str) -> list[str]:
     return _beside_folders(incomplete, adapter)
 
 
+def complete_served(incomplete: str) -> list[str]:
+    """The same, also behind NAME=."""
+    name, sign, place = incomplete.rpartition("=")
+    return [f"{name}{sign}{path}" for path in complete_adapter(place)]
+
+
 def _beside_folders(
     incomplete: str, found: Callable[[str, os.DirEntry[str]], str | None], names: list[str] | None = None
 ) -> list[str]:

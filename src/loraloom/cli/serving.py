@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from loraloom.cli.completion import complete_served
 from loraloom.cli.running import TerminatedError
 from loraloom.errors import LoraloomError, MissingExtraError
 
@@ -20,7 +21,11 @@ LEAST_SECRET = 16
 def serve(
     adapters: Annotated[
         list[str],
-        typer.Argument(metavar="ADAPTER...", help="Trials' folders, such as RUN/best, or NAME=RUN/best."),
+        typer.Argument(
+            metavar="ADAPTER...",
+            help="Trials' folders, such as RUN/best, or NAME=RUN/best.",
+            autocompletion=complete_served,
+        ),
     ],
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes any that is free.")] = 8000,
     host: Annotated[str, typer.Option("--host", help="The address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",

@@ -19,7 +19,7 @@ from loraloom.report.dataset.shares import drift
 from loraloom.study.durable import refuse_place
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import Run
-from loraloom.use.adapter import load, read_adapter_record
+from loraloom.use.adapter import adapter_folder, load, read_adapter_record
 from loraloom.use.origin import run_of
 from loraloom.use.submission import (
     DEFAULT_COLUMNS,
@@ -87,11 +87,12 @@ def submit(
     """Predicts the rows of `test_file` and writes `out`: columns ID and Label, or those of `template`, in its order.
 
     Raises:
-        AdapterError: the adapter can't be loaded.
+        AdapterError: the adapter can't be had, or can't be loaded.
         DataError: the rows can't be read, or the submission would not be sound; nothing is written then.
     """
-    folder, target = Path(adapter), Path(out)
+    target = Path(out)
     _refuse_out(target, Path(test_file), *([Path(template)] if template else []))
+    folder = adapter_folder(adapter)
     record = read_adapter_record(folder)
     asked = read_template(Path(template)) if template else None
     written = written_labels(record.labels, record.label_codes, labels, asked)
@@ -122,7 +123,8 @@ def check(
         DataError: all that is wrong with it, a line each.
     """
     asked, given = read_template(Path(template)), read_submission(Path(file))
-    record = read_adapter_record(Path(adapter)) if adapter is not None else None
+    folder = adapter_folder(adapter) if adapter is not None else None
+    record = read_adapter_record(folder) if folder is not None else None
     notes: list[str] = []
     allowed: tuple[str, ...] | None = None
     if record is not None:
@@ -143,7 +145,7 @@ def check(
     if given.ids != asked.ids:
         notes.append("its ids are in another order than the template's")
     of_row = [label for label in given.labels if label is not None]
-    return _told(str(file), of_row, allowed or given.kinds, record, Path(adapter or ""), notes)
+    return _told(str(file), of_row, allowed or given.kinds, record, folder, notes)
 
 
 def _refuse_out(out: Path, *read: Path) -> None:
@@ -208,12 +210,12 @@ def _told(
     of_row: Sequence[str],
     labels: Sequence[str],
     record: TrialRecord | None,
-    folder: Path,
+    folder: Path | None,
     notes: Sequence[str],
 ) -> Submitted:
     """The shares of the classes, beside training's where the adapter lies in its run."""
     counts = Counter(of_row)
-    training = _training_rows(folder) if record is not None else None
+    training = _training_rows(folder) if folder is not None else None
     names = record.labels if record is not None else None
     total = sum(training.values()) if training else 0
     classes = tuple(
