@@ -42,7 +42,10 @@ class Measured:
 
     @property
     def exact(self) -> bool:
-        """Whether it is the same function but for rounding, which may turn the label of a row with two best ones."""
+        """Whether it is the same function but for rounding.
+
+        Labels follow: one turns only where the two best logits are within twice the tolerance of each other.
+        """
         return self.difference <= TOLERANCE
 
 
