@@ -77,6 +77,11 @@ def piped(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
 
 
+def hollow(folder: Path) -> None:
+    with (folder / "more.safetensors").open("wb") as file:
+        file.truncate(2**40)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -92,6 +97,8 @@ def piped(folder: Path) -> None:
         (rewrite(CONFIG, lora_alpha=999), "lora_alpha is 999"),
         (rewrite(CONFIG, use_dora=True), "use_dora"),
         (larger, "bytes"),
+        (hollow, "an adapter's folder has"),
+        (lambda folder: (folder / "README.md").write_bytes(b" " * 2_000_000), "a model card has"),
         (lambda folder: (folder / CONFIG).write_text("[" * 100_000), "nested too deeply"),
         (lambda folder: (folder / CONFIG).write_text("[]"), "not a JSON object"),
         (lambda folder: (folder / "x.PKL").write_bytes(b""), "never loaded"),
@@ -101,7 +108,7 @@ def piped(folder: Path) -> None:
 def test_each_kind_is_named(adapter: Path, tmp_path: Path, change: Callable[[Path], object], says: str) -> None:
     copy = Path(shutil.copytree(adapter, tmp_path / "copy"))
     change(copy)
-    if change is not piped:
+    if change not in (piped, hollow):
         write_manifest(copy)
     with pytest.raises(AdapterError, match=says) as refused:
         loraloom.load(copy)

@@ -16,32 +16,41 @@ from typing import TYPE_CHECKING, Any
 from loraloom.errors import AdapterError
 from loraloom.recipe import Lora
 from loraloom.study.durable import MANIFEST
-from loraloom.study.record import CONFIG, RECORD, WEIGHTS
+from loraloom.study.record import CARD, CONFIG, RECORD, WEIGHTS
 from loraloom.use.hub_adapter import CLASSES
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MOST_JSON_BYTES = 16 * 1024 * 1024
+MOST_CARD_BYTES = 1024 * 1024
 MOST_FILES = 10_000
+MOST_BYTES = 16 * 1024**3
+"""Of a folder's files together, as long as they say that they are: all are read, also those that are one large hole."""
 _READ_AS_JSON = (RECORD, MANIFEST, CONFIG, CLASSES)
 
 
 def check_files(folder: Path) -> None:
-    """Refuses what is not a plain folder of plain files, and JSON that is too large or too deep to be read.
+    """Refuses what is not a plain folder of plain files, and files that are too large, or JSON too deep, to be read.
 
     Raises:
         AdapterError: as it says.
     """
-    root = folder.resolve()
+    root, total = folder.resolve(), 0
     for count, path in enumerate(folder.rglob("*"), start=1):
         if count > MOST_FILES:
             raise AdapterError(f"{folder}: holds more than {MOST_FILES:,} files; it is not an adapter's folder")
         if path.is_symlink() and not _within(path, root):
             raise AdapterError(f"{path}: is a link to a place outside its folder, which is never followed")
-        mode = path.stat().st_mode if path.exists() else 0
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        found = path.stat() if path.exists() else None
+        if found is None or not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
             raise AdapterError(f"{path}: is neither a file nor a folder")
+        total += found.st_size
+    if total > MOST_BYTES:
+        raise AdapterError(f"{folder}: has {total:,} bytes, where an adapter's folder has {MOST_BYTES:,} at most")
+    card = folder / CARD
+    if card.exists() and (size := card.stat().st_size) > MOST_CARD_BYTES:
+        raise AdapterError(f"{card}: has {size:,} bytes, where a model card has {MOST_CARD_BYTES:,} at most")
     for name in _READ_AS_JSON:
         if (folder / name).exists():
             read_json(folder / name)
@@ -104,6 +113,12 @@ def check_config(folder: Path, lora: Lora) -> None:
     for field in ("use_dora", "alpha_pattern", "rank_pattern", "modules_to_tie", "trainable_token_indices"):
         if config.get(field):
             raise AdapterError(f"{path}: {field} is set, which a trial of loraloom never does; its weights mean other")
+
+
+def another_backbone(folder: Path, model: str) -> AdapterError:
+    """What is said of a backbone whose weights are not those that the adapter was trained over."""
+    other = f"was trained on another {model!r} than the one on this machine"
+    return AdapterError(f"{folder}: {other}; bring back the files that it was trained on, or train again")
 
 
 def check_rank(folder: Path, rank: int, hidden: int) -> None:

@@ -23,7 +23,7 @@ from loraloom.errors import AdapterError
 from loraloom.recipe import Configuration, Train
 from loraloom.study.record import TrialRecord
 from loraloom.use.adapter import Classifier, Forward, not_finite, read_adapter_record
-from loraloom.use.adapter_checks import check_config, check_labels
+from loraloom.use.adapter_checks import another_backbone, check_config, check_labels
 from loraloom.use.peft_forward import PeftForward
 from loraloom.use.peft_weights import Expected, build_adapted, checked_weights
 
@@ -92,7 +92,7 @@ class Backbones:
             if shared is None:
                 shared = _open(folder, record, known, key.dtype)
             elif known.local and record.backbone_revision not in (None, shared.pin):
-                raise _another(folder, backbone.model)
+                raise another_backbone(folder, backbone.model)
             most, wanted = sources.longest(shared.config), record.configuration.data.max_length
             if most is not None and wanted > most:
                 raise AdapterError(f"{folder}: data.max_length is {wanted:,}, and its backbone reads {most:,} tokens")
@@ -152,15 +152,11 @@ def _dtype(record: TrialRecord) -> Dtype:
     return "bf16" if record.dtype == "bf16" and choose_dtype(Train()) == "bf16" else "fp32"
 
 
-def _another(folder: Path, model: str) -> AdapterError:
-    return AdapterError(f"{folder}: was trained on another {model!r} than the one on this machine")
-
-
 def _open(folder: Path, record: TrialRecord, source: Source, dtype: Dtype) -> _Shared:
     """A backbone without its weights yet."""
     pin = sources.pin(source) if source.local else None
     if source.local and record.backbone_revision not in (None, pin):
-        raise _another(folder, source.model)
+        raise another_backbone(folder, source.model)
     return _Shared(source, dtype, pin, sources.load_config(source), sources.load_tokenizer(source))
 
 

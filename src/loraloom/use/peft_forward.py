@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from loraloom.backbone import sources
 from loraloom.data import Encoded
-from loraloom.errors import AdapterError
 from loraloom.study.record import TrialRecord
-from loraloom.use.adapter_checks import check_config
+from loraloom.use.adapter_checks import another_backbone, check_config
 from loraloom.use.peft_weights import build_adapted, checked_weights
 
 if TYPE_CHECKING:
@@ -57,6 +56,6 @@ def load_peft(folder: Path, record: TrialRecord) -> tuple[sources.Source, PeftMo
     check_config(folder, record.configuration.lora)
     source = sources.find(backbone.model, record.backbone_revision)
     if source.local and record.backbone_revision not in (None, sources.pin(source)):
-        raise AdapterError(f"{folder}: was trained on another {backbone.model!r} than the one on this machine")
+        raise another_backbone(folder, backbone.model)
     config = sources.load_config(source)
     return source, build_adapted(source, record, config, checked_weights(folder, record, config))
