@@ -53,13 +53,13 @@ class PatientProtocol(H11Protocol):
 
     def resume_writing(self) -> None:
         """It has read all."""
-        self._stop_writing()
+        self._forget_unread()
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody waits any more."""
         self._stop_waiting()
-        self._stop_writing()
+        self._forget_unread()
         super().connection_lost(exc)
 
     def _under_way(self) -> bool:
@@ -73,7 +73,7 @@ class PatientProtocol(H11Protocol):
             self._head.cancel()
             self._head = None
 
-    def _stop_writing(self) -> None:
+    def _forget_unread(self) -> None:
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
