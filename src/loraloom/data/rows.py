@@ -22,7 +22,7 @@ from typing import IO, Any, cast
 
 from loraloom.data.opening import LONGEST_MAGIC, Format, compression_of, format_of, lines_of, open_bytes
 from loraloom.data.text_folder import folder_rows
-from loraloom.errors import DataError
+from loraloom.errors import DataError, first_line
 
 Row = dict[str, Any]
 
@@ -236,8 +236,7 @@ def _parquet_records(file: IO[bytes], spool: bool, source: str) -> Iterator[Reco
                     number += 1
                     yield Record(number, cells, problem and f"row {number}, {problem}", batch=batch, place=place)
         except ArrowException as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(f"{source}: is not a Parquet file that can be read ({reason})") from None
+            raise DataError(f"{source}: is not a Parquet file that can be read ({first_line(error)})") from None
 
 
 def _batch_rows(metadata: Any) -> int:

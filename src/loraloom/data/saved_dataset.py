@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loraloom.errors import DataError
+from loraloom.errors import DataError, first_line
 
 if TYPE_CHECKING:
     from datasets.arrow_dataset import Dataset
@@ -45,8 +45,7 @@ def load_saved(path: Path) -> Dataset:
         load: Any = Dataset.load_from_disk
         dataset: Dataset = load(str(path)).with_format(None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArrowException) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path}: is not a saved dataset that can be read ({first})") from None
+        raise DataError(f"{path}: is not a saved dataset that can be read ({first_line(error)})") from None
     return dataset
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from loraloom.errors import RecipeError
+from loraloom.errors import RecipeError, first_line
 from loraloom.recipe.axes import Axis, Range, Recipe
 from loraloom.recipe.axis_reading import base_of, candidates_of, read_axis
 from loraloom.recipe.conditions import check_conditions
@@ -134,7 +134,7 @@ def _from_file(path: Path, most_bytes: int) -> Source:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise RecipeError(f"{path}:{line}: not YAML: {error.problem or error.context}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise RecipeError(f"{path}: not YAML: {str(error).splitlines()[0]}") from None
+        raise RecipeError(f"{path}: not YAML: {first_line(error)}") from None
     if values is None:
         raise RecipeError(
             f"{path}: the recipe is empty; name at least its data, as in 'data: {{train_file: rows.csv}}'"

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from loraloom.errors import RunError, StoppedError
+from loraloom.errors import RunError, StoppedError, first_line
 from loraloom.study.sealed import read_sealed, write_sealed
 
 COMMANDS = "commands.json"
@@ -114,7 +114,7 @@ def logged(
         yield log
     except BaseException as error:
         ended = "stopped" if isinstance(error, StoppedError | KeyboardInterrupt) else "failed"
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
+        why = first_line(error)[:500]
         with suppress(OSError, RunError):  # the folder may be gone, or its disk full, which is why
             log.ends(ended, seconds=seconds(), finished=finished(), why=why)
         raise

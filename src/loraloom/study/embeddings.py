@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from loraloom.errors import AdapterError, RunError
+from loraloom.errors import AdapterError, RunError, first_line
 from loraloom.recipe import Recipe
 from loraloom.study.durable import replacing_folder, verify_manifest, write_json
 from loraloom.study.record import TrialRecord
@@ -169,8 +169,7 @@ def read_embeddings(run: Path) -> Embeddings | None:
     except AdapterError as error:
         raise RunError(str(error)) from None
     except (OSError, ValidationError, SafetensorError, KeyError, ValueError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise RunError(f"{folder}: can't be read: {first}") from None
+        raise RunError(f"{folder}: can't be read: {first_line(error)}") from None
     return Embeddings(about.key, splits["train"], splits["validation"], splits["test"], about.seconds, second)
 
 

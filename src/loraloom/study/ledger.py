@@ -30,7 +30,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from loraloom.errors import RunError
+from loraloom.errors import RunError, first_line
 from loraloom.study.drawing import IsActive, Trials, always_active, draw
 from loraloom.study.durable import write_bytes
 from loraloom.study.pruning_notes import goes_on
@@ -228,8 +228,7 @@ class Ledger:
 
     def _unusable(self, error: BaseException) -> RunError:
         cause = getattr(error, "orig", None) or error
-        first = (str(cause).splitlines() or [type(cause).__name__])[0]
-        return RunError(f"{self._path}: the ledger can't be used: {first}")
+        return RunError(f"{self._path}: the ledger can't be used: {first_line(cause)}")
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -15,7 +15,7 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from loraloom.errors import LoraloomError, MissingExtraError, RunError
+from loraloom.errors import LoraloomError, MissingExtraError, RunError, first_line
 from loraloom.study.run import LEDGER, Run
 from loraloom.tracking.installed import is_installed
 
@@ -81,7 +81,7 @@ def _app(run: Run) -> App:
     except (SQLAlchemyError, sqlite3.Error, optuna.exceptions.StorageInternalError) as error:
         database = error.__cause__ or error
         cause = getattr(database, "orig", None) or database
-        raise RunError(f"{ledger}: the ledger can't be read: {str(cause).splitlines()[0]}") from None
+        raise RunError(f"{ledger}: the ledger can't be read: {first_line(cause)}") from None
     return app
 
 

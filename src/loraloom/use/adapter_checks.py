@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loraloom.errors import AdapterError
+from loraloom.errors import AdapterError, first_line
 from loraloom.recipe import Lora
 from loraloom.study.durable import MANIFEST
 from loraloom.study.record import CARD, CONFIG, RECORD, WEIGHTS
@@ -163,8 +163,7 @@ def read_weights(folder: Path, expected: Mapping[str, tuple[str | None, tuple[in
                 if canonical is not None:
                     weights[canonical] = file.get_tensor(name).float()
     except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise AdapterError(f"{path}: can't be read: {first}") from None
+        raise AdapterError(f"{path}: can't be read: {first_line(error)}") from None
     if bad := next((name for name, value in weights.items() if not bool(torch.isfinite(value).all())), None):
         raise AdapterError(f"{folder}: holds weights that are not finite: {bad}")
     return weights

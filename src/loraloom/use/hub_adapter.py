@@ -19,7 +19,7 @@ from typing import Any
 
 from loraloom import hub
 from loraloom.data import default_cache
-from loraloom.errors import AdapterError
+from loraloom.errors import AdapterError, first_line
 from loraloom.study.durable import write_json, write_manifest
 from loraloom.study.record import CARD, CONFIG, RECORD, WEIGHTS, TrialRecord
 
@@ -169,5 +169,4 @@ def _explained(name: str) -> Iterator[None]:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (401, 403):
             raise AdapterError(f"{name}: the hub does not allow it; log in as its owner by: hf auth login") from None
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise AdapterError(f"{name}: the hub's answer can't be used: {first}") from None
+        raise AdapterError(f"{name}: the hub's answer can't be used: {first_line(error)}") from None

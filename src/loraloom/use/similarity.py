@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from loraloom.data import Split, TextData, load_data
 from loraloom.data.sampling import stratified_order
-from loraloom.errors import LoraloomError, StoppedError
+from loraloom.errors import LoraloomError, StoppedError, first_line
 from loraloom.recipe import Recipe
 from loraloom.search.clock import BEGIN_SHARE, Clock
 from loraloom.study.embeddings import (
@@ -82,7 +82,7 @@ def collect(
     except StoppedError:  # by a signal, in the middle of it
         raise
     except (LoraloomError, _NotMeasuredError, OSError, RuntimeError, MemoryError) as error:
-        return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        return first_line(error).rstrip(".")
     return None
 
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from loraloom.data.opening import COMPRESSIONS, kind_and_compression
 from loraloom.data.rows import Record
-from loraloom.errors import DataError, MissingExtraError
+from loraloom.errors import DataError, MissingExtraError, first_line
 from loraloom.study.csv_rows import CsvRows
 
 PREDICTION, CONFIDENCE, PROBABILITIES = ADDED = ("prediction", "confidence", "probabilities")
@@ -339,7 +339,7 @@ class ParquetOutput:
             first = rows.records[0].number
             raise DataError(
                 f"{self._source}: rows {first}-{rows.records[-1].number} can't be columns of Parquet "
-                f"({str(error).splitlines()[0]}); write .jsonl"
+                f"({first_line(error)}); write .jsonl"
             ) from None
         extra = next((name for row in cells for name in row if name not in self._schema.names), None)
         if extra is not None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.errors import LoraloomError, MissingExtraError
+from loraloom.errors import LoraloomError, MissingExtraError, first_line
 from loraloom.machine import read_machine
 from loraloom.study.durable import write_json
 from loraloom.use.export.subject import Subject
@@ -116,8 +116,9 @@ def _trace(model: nn.Module, subject: Subject, path: Path, beside: bool) -> None
                 verbose=False,
             )
     except Exception as error:  # what an exporter can't do, it says by any kind of error
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise LoraloomError(f"{subject.source.model}: torch can't export this model to ONNX: {first}") from error
+        raise LoraloomError(
+            f"{subject.source.model}: torch can't export this model to ONNX: {first_line(error)}"
+        ) from error
 
 
 def _simplify(source: Path, target: Path, beside: bool) -> None:
