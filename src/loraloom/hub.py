@@ -1,10 +1,17 @@
-"""Whether the hub can be reached, told in a moment: its client takes half a minute of retries to say no."""
+"""What `data` and `backbone` both ask: whether the hub can be reached, and what licence a card or a package states.
+
+Whether it can be reached is told in a moment: the hub's client takes half a minute of retries to say no.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
+from importlib.metadata import PackageNotFoundError, metadata
+from typing import Any
 from urllib.parse import urlsplit
+
+_SHOWN = 60
 
 
 def reachable() -> bool:
@@ -20,3 +27,29 @@ def reachable() -> bool:
     except OSError:
         return False
     return True
+
+
+def stated_license(card: Any) -> dict[str, str]:
+    """`license`, where the metadata of a card (None has none) state one."""
+    given = getattr(card, "license", None)
+    if given == "other":
+        given = getattr(card, "license_name", None) or given
+    if isinstance(given, list):
+        given = ", ".join(map(str, given))
+    return {"license": _line(given)} if isinstance(given, str) and given.strip() else {}
+
+
+def package_facts(package: str) -> dict[str, str]:
+    """The name and version of an installed package, and `package_license`, where it states one."""
+    try:
+        about = metadata(package)
+    except PackageNotFoundError:
+        return {}
+    stated = next((str(about[name]) for name in ("License-Expression", "License") if about[name]), "")
+    facts = {"package": f"{about['Name']} {about['Version']}"}
+    return facts | ({"package_license": _line(stated)} if stated else {})
+
+
+def _line(text: str) -> str:
+    """One short line: a package may give its licence's whole text."""
+    return " ".join(text.split())[:_SHOWN]

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from loraloom.backbone.cards import DEMO_MODEL, card_facts, package_facts
+from loraloom.backbone.cards import DEMO_MODEL, card_facts
 from loraloom.backbone.sources import Source
+from loraloom.hub import package_facts
 
 
 def folder(path: Path, card: str | bytes) -> Source:
@@ -71,3 +72,9 @@ def test_a_hub_model_is_asked_for_once_and_nothing_depends_on_the_answer(monkeyp
     assert card_facts(source) == facts
     monkeypatch.setattr("loraloom.hub.reachable", lambda: False)
     assert card_facts(source) == facts
+
+
+def test_a_package_may_state_its_licence_as_an_expression(monkeypatch: pytest.MonkeyPatch) -> None:
+    about = {"Name": "texts", "Version": "2", "License-Expression": "MIT", "License": None}
+    monkeypatch.setattr("loraloom.hub.metadata", {"texts": about}.get)
+    assert package_facts("texts") == {"package": "texts 2", "package_license": "MIT"}

@@ -32,6 +32,7 @@ class Hub:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, splits: dict[str, Any], sha: str | None = "abc123") -> None:
         self.splits, self.sha, self.asked = splits, sha, list[Any]()
         self.card_data = huggingface_hub.DatasetCardData(license="mit")
+        monkeypatch.setattr("loraloom.hub.reachable", lambda: True)
         monkeypatch.setattr(huggingface_hub, "HfApi", lambda: self)
         monkeypatch.setattr(datasets.load, "load_dataset", self.load_dataset)
 
@@ -80,6 +81,13 @@ def test_without_a_network_the_cache_alone_is_used(monkeypatch: pytest.MonkeyPat
     assert load(dataset="news").revision is None
     assert hub.asked == [("news", None, None, True)]
     assert not datasets.config.HF_HUB_OFFLINE
+
+
+def test_a_hub_that_is_out_of_reach_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub(monkeypatch, {"train": _dataset(60)})
+    monkeypatch.setattr("loraloom.hub.reachable", lambda: False)
+    assert load(dataset="news").revision is None
+    assert hub.asked == [("news", None, None, True)]
 
 
 def test_a_test_split_without_labels_is_not_used_and_said(monkeypatch: pytest.MonkeyPatch) -> None:

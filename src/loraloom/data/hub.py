@@ -10,14 +10,14 @@ import importlib.util
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
+from loraloom import hub
 from loraloom.data.columns import LABEL_NAMES
 from loraloom.data.tables import Source, Table, dataset_table, read_table
 from loraloom.data.text_data import Finding
-from loraloom.errors import DataError, MissingExtraError
+from loraloom.errors import DataError, MissingExtraError, first_line
 
 DEMO = "demo"
 DEMO_NAME = "demo (BBC News)"
@@ -37,18 +37,15 @@ def named_source(dataset: str) -> Source:
 
 
 def _demo() -> Source:
-    """The package's folder, found without importing it: its import runs code that is not needed."""
+    """The package's folder, found without importing it: its import runs code that is not needed.
+
+    The licence is the package's own: the texts' is the BBC's business, and is not stated.
+    """
     spec = importlib.util.find_spec(_DEMO_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtraError("dataset: demo", "demo")
     folder = Path(spec.submodule_search_locations[0])
-    return Source(DEMO_NAME, read_table(str(folder / "bbcnews" / "data")), card=_package_card())
-
-
-def _package_card() -> dict[str, str]:
-    """The package's own licence: the texts' is the BBC's business, and is not stated."""
-    about = metadata(_DEMO_PACKAGE)
-    return {"package": f"{about['Name']} {about['Version']}", "package_license": str(about["License"] or "")}
+    return Source(DEMO_NAME, read_table(str(folder / "bbcnews" / "data")), card=hub.package_facts(_DEMO_PACKAGE))
 
 
 def _hub(dataset: str) -> Source:
@@ -83,6 +80,8 @@ def _unlabelled(table: Table) -> bool:
 
 def _commit(path: str) -> tuple[str | None, dict[str, str]]:
     """The newest commit, or None where the hub can't be reached; and the card's licence, where it states one."""
+    if not hub.reachable():
+        return None, {}
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError
 
@@ -92,10 +91,7 @@ def _commit(path: str) -> tuple[str | None, dict[str, str]]:
         raise DataError(f"data.dataset: there is no data set {path!r} on the hub, or it is private") from None
     except Exception:  # what a network can do to a request is no closed list
         return None, {}
-    stated = getattr(info.card_data, "license", None)
-    named = ", ".join(map(str, stated)) if isinstance(stated, list) else stated
-    card = {"card": f"https://huggingface.co/datasets/{path}"}
-    return info.sha, card | ({"license": str(named)} if named else {})
+    return info.sha, {"card": f"https://huggingface.co/datasets/{path}", **hub.stated_license(info.card_data)}
 
 
 def _downloaded(path: str, configuration: str | None, revision: str | None) -> dict[str, Any]:
@@ -109,8 +105,7 @@ def _downloaded(path: str, configuration: str | None, revision: str | None) -> d
             raise DataError(
                 f"{path!r} could not be had (no network?): give data.train_file, or dataset: demo"
             ) from error
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"data.dataset: {path!r} could not be loaded ({reason})") from error
+        raise DataError(f"data.dataset: {path!r} could not be loaded ({first_line(error)})") from error
     return dict(loaded)
 
 
