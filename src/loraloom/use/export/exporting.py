@@ -15,7 +15,6 @@ from loraloom.use.export.measuring import Measured, measure, refuse_other
 from loraloom.use.export.onnx_folder import FP32, INT8, OnnxFolder, refuse_missing, write_onnx
 from loraloom.use.export.subject import Subject, load_subject, rows_of
 
-FORMATS = ("merged", "onnx", "peft")
 LEVEL = 0.05
 
 
@@ -140,6 +139,7 @@ _WRITERS: dict[str, Callable[[Subject, Path, Measured], tuple[Measured, ...]]] =
     "onnx": _write_onnx,
     "peft": _write_peft,
 }
+FORMATS = tuple(_WRITERS)
 
 
 def _bytes(folder: Path, name: str = "") -> int:
