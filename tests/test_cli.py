@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 import yaml
 
 from loraloom import cli
+from loraloom.errors import OptionError
 
 
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
@@ -57,7 +60,6 @@ def test_the_options_of_every_command_are_known() -> None:
         "--deadline",
         "--grace",
         "--allow_leak",
-        "--allow-leak",
         "--profile",
         "--quiet",
         "--json",
@@ -103,6 +105,38 @@ def test_the_options_of_every_command_are_known() -> None:
         "recipes": {"name"},
         "doctor": {"recipe", "--set", "--json"},
     }
+
+
+def test_every_command_has_an_example_that_its_parser_takes() -> None:
+    from website.commands import parsed
+
+    for command in cli.commands.COMMANDS:
+        said = re.findall(r"Example: (?:.*\| )?loraloom (.*)", str(command.__doc__))
+        examples = [example.partition(" > ")[0] for example in said]
+        assert examples, command.__name__
+        for example in examples:
+            parsed(shlex.split(example))
+
+
+def test_export_offers_the_forms_that_can_be_written() -> None:
+    from loraloom.cli.adapters import ExportFormat
+    from loraloom.use.export import FORMATS
+
+    assert tuple(ExportFormat) == FORMATS
+
+
+def test_options_that_do_not_go_together_are_told_from_what_is_wrong_with_data_or_recipes(tmp_path: Path) -> None:
+    commands = [
+        ["predict", "adapter"],
+        ["submit", "adapter"],
+        ["doctor", "--set", "lora.r=4"],
+        ["new", str(tmp_path / "rows.csv")],
+        ["serve", "adapter", "--adapters_dir", str(tmp_path)],
+    ]
+    for command in commands:
+        with pytest.raises(OptionError) as refused:
+            cli.app(command, standalone_mode=False)
+        assert refused.value.exit_code == 2
 
 
 def test_search_ends_in_five_lines(

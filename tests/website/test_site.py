@@ -95,7 +95,7 @@ def test_the_reference_has_every_command_and_option() -> None:
     page = commands_page()
     for name in ("search", "resume", "train", "predict", "serve", "doctor"):
         assert f"## {name} " in page
-    for option in ("--set FIELD=VALUE", "--deadline TIME", "--on_error", "--max_body_bytes", "--allow-leak"):
+    for option in ("--set FIELD=VALUE", "--deadline TIME", "--on_error", "--max_body_bytes", "--allow_leak"):
         assert option in page
 
 

@@ -16,7 +16,10 @@ import typer
 from loraloom.cli.completion import complete_adapter
 from loraloom.cli.options import AdapterPath, AdapterPaths, AsJson, TextColumns
 from loraloom.cli.running import print_json, run_prediction
-from loraloom.errors import DataError
+from loraloom.errors import OptionError
+
+FILES = "CSV, TSV, JSONL or Parquet, also .gz, .bz2, .xz, .zst"
+LABELLED = f"{FILES}, or a folder that a recipe could name"
 
 
 class OnError(StrEnum):
@@ -37,7 +40,7 @@ class ExportFormat(StrEnum):
 
 def evaluate(
     adapter: AdapterPath,
-    test_file: Annotated[Path, typer.Option("--test_file", help="A file of labelled rows.", show_default=False)],
+    test_file: Annotated[Path, typer.Option("--test_file", help=f"Labelled rows: {LABELLED}.", show_default=False)],
     text_column: TextColumns = [],  # noqa: B006
     label_column: Annotated[
         str | None, typer.Option("--label_column", help="Column of the label; the recipe's by default.")
@@ -45,7 +48,10 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("--out", help="Also write the result as JSON here.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score an adapter on a labelled file: accuracy with interval, macro-F1, per class, confusion, calibration."""
+    """Score an adapter on a labelled file: accuracy with interval, macro-F1, per class, confusion, calibration.
+
+    Example: loraloom evaluate runs/demo/best --test_file test.csv --json
+    """
     from loraloom.study.durable import refuse_place, write_text
     from loraloom.use.evaluate import evaluate as run_evaluation
 
@@ -71,7 +77,7 @@ def predict(
         str | None,
         typer.Option(
             "--file",
-            help="CSV, TSV, JSONL or Parquet, also .gz, .bz2, .xz, .zst; - is standard input, also compressed.",
+            help=f"{FILES}; - is standard input, also compressed.",
         ),
     ] = None,
     text: Annotated[list[str], typer.Option("--text", metavar="TEXT", help="A text; may be given several times.")] = [],  # noqa: B006
@@ -115,9 +121,9 @@ def predict(
     from loraloom.use.predict import Choices, predict_texts
 
     if bool(text) == bool(file):
-        raise DataError("give either --text or --file")
+        raise OptionError("give either --text or --file")
     if text and (out is not None or text_column):
-        raise DataError("--text is answered on standard output; --out and --text_column go with --file")
+        raise OptionError("--text is answered on standard output; --out and --text_column go with --file")
     ensemble = load_ensemble(adapters, temperature=not no_temperature)
     if file is None:
         predict_texts(ensemble, text, sys.stdout, min_confidence)
@@ -139,7 +145,9 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="The folder to make.", show_default=False)],
     rows: Annotated[
         Path | None,
-        typer.Option("--rows", help="A labelled file to compare on; by default the run's own validation rows."),
+        typer.Option(
+            "--rows", help=f"Labelled rows to compare on: {LABELLED}; by default the run's own validation rows."
+        ),
     ] = None,
     text_column: TextColumns = [],  # noqa: B006
     label_column: Annotated[
@@ -208,10 +216,10 @@ def submit(
 
     if check is not None:
         if test_file is not None or out is not None or template is None:
-            raise DataError("--check FILE needs --template T, and neither --test_file nor --out")
+            raise OptionError("--check FILE needs --template T, and neither --test_file nor --out")
         result = submitting.check(check, template, adapter=adapter, labels=labels)
     elif adapter is None or test_file is None or out is None:
-        raise DataError("submit needs ADAPTER, --test_file and --out; or --check FILE --template T")
+        raise OptionError("submit needs ADAPTER, --test_file and --out; or --check FILE --template T")
     else:
         columns = tuple(text_column) or None
         result = submitting.submit(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loraloom.cli.asking import ask_columns, ask_model, ask_number, ask_rows
-from loraloom.errors import BackboneError, DataError, RecipeError
+from loraloom.errors import BackboneError, DataError, OptionError
 
 if TYPE_CHECKING:
     from loraloom.data.columns import Columns
@@ -41,14 +41,15 @@ def new(
         int | None, typer.Option("--max_trainable_parameters", min=0, help="The cap, head included; 0 is none.")
     ] = None,
     max_seconds: Annotated[
-        float | None, typer.Option("--max_seconds", min=0, help="How long a search may take; 0 is no limit.")
+        float | None, typer.Option("--max_seconds", min=0, help="Seconds that a search may take; 0 is no limit.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
 ) -> None:
     """Write a first recipe: asks five questions, or takes their answers as options.
 
     Which rows, which of their columns (proposed from the rows), which model, how many trainable parameters, how much
-    time. The recipe says what each line means, and search takes it. Rows that look wrong are said.
+    time. The recipe says what each line means, and search takes it. What looks wrong in the rows (empty or
+    repeated texts, missing classes) is printed.
 
     What is not given is asked on a terminal; elsewhere columns are found where that is beyond doubt, and the rest is
     roberta-base, 1,000,000 parameters and 3600 seconds.
@@ -91,17 +92,17 @@ def on_terminal() -> bool:
 def _check_place(out: Path, force: bool) -> None:
     if out.suffix not in (".yaml", ".yml"):
         rows = f"; labelled rows are named by --train_file {out}" if out.exists() else ""
-        raise RecipeError(f"{out}: a recipe's name ends in .yaml{rows}")
+        raise OptionError(f"{out}: a recipe's name ends in .yaml{rows}")
     if out.exists() and not force:
-        raise RecipeError(f"{out}: is there already; give another name, or --force to replace it")
+        raise OptionError(f"{out}: is there already; give another name, or --force to replace it")
 
 
 def _rows(train_file: str | None, dataset: str | None, ask: bool) -> dict[str, Any]:
     """The field of `data` that names the rows."""
     if train_file is not None and dataset is not None:
-        raise RecipeError("--train_file and --dataset: name one of the two")
+        raise OptionError("--train_file and --dataset: name one of the two")
     if train_file is None and dataset is None and not ask:
-        raise RecipeError("name the rows, by --train_file FILE or --dataset NAME; there is no terminal to ask on")
+        raise OptionError("name the rows, by --train_file FILE or --dataset NAME; there is no terminal to ask on")
     if train_file is not None:
         return {"train_file": train_file}
     return {"dataset": dataset} if dataset is not None else ask_rows()

@@ -47,7 +47,6 @@ AllowLeak = Annotated[
     bool,
     typer.Option(
         "--allow_leak",
-        "--allow-leak",
         help="Keep training rows that are also in validation or test; the report says so.",
     ),
 ]

@@ -14,7 +14,7 @@ import typer
 from loraloom.cli.completion import complete_recipe, complete_shipped
 from loraloom.cli.options import AsJson, Overrides, RecipePath
 from loraloom.cli.running import print_json
-from loraloom.errors import RecipeError
+from loraloom.errors import OptionError
 
 
 def budget(
@@ -54,6 +54,8 @@ def schema(out: Annotated[Path | None, typer.Option("--out", help="Write it to t
     """Print the JSON Schema of recipes, by which editors complete them.
 
     In VS Code, put '# yaml-language-server: $schema=recipe.schema.json' on the recipe's first line.
+
+    Example: loraloom schema --out recipe.schema.json
     """
     from loraloom.recipe import json_schema
     from loraloom.study.durable import write_text
@@ -110,7 +112,7 @@ def doctor(
     from loraloom.recipe import read_recipe
 
     if overrides and recipe is None:
-        raise RecipeError("--set changes a recipe: name one, as in loraloom doctor demo --set engine=trainer")
+        raise OptionError("--set changes a recipe: name one, as in loraloom doctor demo --set engine=trainer")
     read = None if recipe is None else read_recipe(recipe, overrides)
     from loraloom.execute.doctor import diagnose
 

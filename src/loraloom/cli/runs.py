@@ -31,7 +31,7 @@ from loraloom.cli.options import (
 )
 from loraloom.cli.running import TerminatedError, embed_texts, follow, run_search, stoppable
 from loraloom.cli.watchdog import ended_in_time
-from loraloom.errors import DataError, RecipeError
+from loraloom.errors import OptionError, RecipeError
 
 if TYPE_CHECKING:
     from loraloom.execute.stopping import Stop
@@ -84,7 +84,12 @@ def train(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train one configuration: a search of one, with the same run folder and report."""
+    """Train one configuration: a search of one, with the same run folder and report.
+
+    Several seeds (search.seeds) are trained one after another, in this process; search takes --workers and --ray.
+
+    Example: loraloom train agnews-roberta-base --out runs/one --set search.seeds=3
+    """
     from loraloom.recipe import read_recipe
 
     read = read_recipe(recipe, overrides)
@@ -119,6 +124,8 @@ def resume(
 
     Finished trials are kept, and a trial under way goes on from its last checkpoint, to the same result. A run
     with budget.max_seconds is given as much time again.
+
+    Example: loraloom resume runs/demo --max_seconds 600
     """
 
     def work(watcher: Terminal, stop: Stop) -> TrialRecord:
@@ -187,11 +194,11 @@ def report(
 
     Run(run)
     if form is Form.md and pdf:
-        raise DataError("--pdf prints the page: it can't be given with --format md")
+        raise OptionError("--pdf prints the page: it can't be given with --format md")
     if form is not Form.md and out is not None:
-        raise DataError("--out is for --format md; the page is written to RUN/report")
+        raise OptionError("--out is for --format md; the page is written to RUN/report")
     if no_similarity and compare_file:
-        raise DataError("--compare_file: its texts have to be embedded; leave out --no_similarity")
+        raise OptionError("--compare_file: its texts have to be embedded; leave out --no_similarity")
     if against:
         check_comparable(run, against)
     program = browser() if pdf else None
@@ -220,6 +227,8 @@ def watch(
     be ended or killed at any time. Only this machine can see it.
 
     From elsewhere: ssh -L 8000:127.0.0.1:8000 HOST
+
+    Example: loraloom watch runs/demo --open
     """
     import webbrowser
 
@@ -242,6 +251,8 @@ def dashboard(
     """Open optuna-dashboard on a run, read-only, while it goes or after it; Ctrl-C ends it.
 
     Needs the extra 'dashboard'. Whoever reaches the address sees the study: keep the host local, or behind a proxy.
+
+    Example: loraloom dashboard runs/demo --port 8080
     """
     from loraloom.tracking.dashboard import address, make_dashboard
 

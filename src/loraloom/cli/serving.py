@@ -12,7 +12,7 @@ import typer
 
 from loraloom.cli.completion import complete_served
 from loraloom.cli.running import TerminatedError
-from loraloom.errors import LoraloomError, MissingExtraError
+from loraloom.errors import MissingExtraError, OptionError
 
 LEAST_SECRET = 16
 """Characters of a key or a token."""
@@ -69,13 +69,13 @@ def serve(
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError("serve", "serve")
     if (adapters_dir is None) != (admin_token_file is None):
-        raise LoraloomError("--adapters_dir and --admin_token_file: adapters are added where both are given")
+        raise OptionError("--adapters_dir and --admin_token_file: adapters are added where both are given")
     if adapters_dir is not None and not adapters_dir.is_dir():
-        raise LoraloomError(f"--adapters_dir: {adapters_dir} is not a folder")
+        raise OptionError(f"--adapters_dir: {adapters_dir} is not a folder")
     keys = () if api_keys_file is None else _secrets(api_keys_file, "--api_keys_file")
     tokens = () if admin_token_file is None else _secrets(admin_token_file, "--admin_token_file")
     if len(tokens) > 1:
-        raise LoraloomError(f"--admin_token_file: {admin_token_file} holds more than one line")
+        raise OptionError(f"--admin_token_file: {admin_token_file} holds more than one line")
     local = _is_local(host)
 
     from loraloom.use.serve.limits import Access, Limits, Settings
@@ -114,11 +114,11 @@ def _secrets(path: Path, option: str) -> tuple[str, ...]:
     try:
         lines = tuple(filter(None, map(str.strip, path.read_text(encoding="utf-8").splitlines())))
     except (OSError, UnicodeDecodeError) as error:
-        raise LoraloomError(f"{option}: {path} can't be read: {getattr(error, 'strerror', None) or error}") from None
+        raise OptionError(f"{option}: {path} can't be read: {getattr(error, 'strerror', None) or error}") from None
     if not lines:
-        raise LoraloomError(f"{option}: {path} is empty")
+        raise OptionError(f"{option}: {path} is empty")
     if min(map(len, lines)) < LEAST_SECRET or not all(line.isascii() and line.isprintable() for line in lines):
-        raise LoraloomError(f"{option}: {path}: a key has {LEAST_SECRET} printable ASCII characters or more")
+        raise OptionError(f"{option}: {path}: a key has {LEAST_SECRET} printable ASCII characters or more")
     return lines
 
 
