@@ -9,6 +9,7 @@ from typing import Any
 
 from loraloom.report import wording
 from loraloom.report.reading import Run
+from loraloom.report.stated import as_list, as_mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class DataFindings:
 
 
 def data_findings(run: Run) -> DataFindings:
-    given = _mapping(run.recipe.provenance.get("data"))
+    given = as_mapping(run.recipe.provenance.get("data"))
     facts = [
         (title, wording.value(given[key]))
         for title, key in (("Data set", "name"), ("Revision", "revision"), ("Fingerprint", "fingerprint"))
@@ -51,7 +52,7 @@ def data_findings(run: Run) -> DataFindings:
     ]
     rows = [
         (split, count)
-        for split, count in _mapping(given.get("rows")).items()
+        for split, count in as_mapping(given.get("rows")).items()
         if isinstance(count, int) and not isinstance(count, bool)
     ]
     classes_of, counts = _class_counts(run, given)
@@ -61,16 +62,16 @@ def data_findings(run: Run) -> DataFindings:
         rows=tuple((str(split), count) for split, count in rows),
         classes=tuple(ClassShare(label, number, number / total) for label, number in counts.items() if total),
         classes_of=classes_of,
-        findings=tuple(_finding(each) for each in _list(given.get("findings"))),
+        findings=tuple(_finding(each) for each in as_list(given.get("findings"))),
     )
 
 
 def _class_counts(run: Run, given: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
     """Rows of each class: in training where the provenance has them, else in the tested rows."""
-    by_split = _mapping(given.get("class_rows"))
+    by_split = as_mapping(given.get("class_rows"))
     for split in ("train", *by_split):
         counts = {
-            str(label): number for label, number in _mapping(by_split.get(split)).items() if isinstance(number, int)
+            str(label): number for label, number in as_mapping(by_split.get(split)).items() if isinstance(number, int)
         }
         if counts:
             return str(split), counts
@@ -81,20 +82,12 @@ def _class_counts(run: Run, given: Mapping[str, Any]) -> tuple[str, dict[str, in
 
 
 def _finding(given: Any) -> Finding:
-    found = _mapping(given)
+    found = as_mapping(given)
     rows = found.get("count")
     return Finding(
         kind=wording.value(found.get("kind", "finding")),
         severity=wording.value(found.get("severity", "note")),
         rows=rows if isinstance(rows, int) else None,
         sentence=wording.value(found.get("sentence", "") if found else given),
-        examples=tuple(wording.value(each) for each in _list(found.get("examples"))),
+        examples=tuple(wording.value(each) for each in as_list(found.get("examples"))),
     )
-
-
-def _mapping(given: Any) -> Mapping[str, Any]:
-    return given if isinstance(given, Mapping) else {}
-
-
-def _list(given: Any) -> list[Any]:
-    return list(given) if isinstance(given, list | tuple) else []

@@ -13,6 +13,7 @@ from loraloom.report.making.plan import PlanKept, plan_kept
 from loraloom.report.making.sources import SourceCard, source_cards
 from loraloom.report.making.timing import TimeUse, time_use
 from loraloom.report.reading import Run
+from loraloom.report.stated import as_mapping
 from loraloom.study.commands import Command
 
 
@@ -34,7 +35,7 @@ class Making:
 def making(run: Run, commands: tuple[Command, ...], problems: list[str]) -> Making:
     """What is known; a file that can't be read is named in `problems`."""
     about = run.recipe.provenance
-    packages = _mapping(about.get("packages"))
+    packages = as_mapping(about.get("packages"))
     dropped = about.get("dropped_points")
     return Making(
         facts=tuple((title, wording.value(value)) for title, value in _facts(about) if value is not None),
@@ -50,7 +51,7 @@ def making(run: Run, commands: tuple[Command, ...], problems: list[str]) -> Maki
 
 
 def _facts(about: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    machine = _mapping(about.get("machine"))
+    machine = as_mapping(about.get("machine"))
     memory = machine.get("memory_gb")
     return [
         ("loraloom", about.get("loraloom")),
@@ -60,9 +61,5 @@ def _facts(about: Mapping[str, Any]) -> list[tuple[str, Any]]:
         ("Cores", machine.get("cores")),
         ("Memory", f"{wording.value(memory)} GB" if memory else None),
         ("System", machine.get("system")),
-        *((f"Revision of {model}", revision) for model, revision in _mapping(about.get("model_revisions")).items()),
+        *((f"Revision of {model}", revision) for model, revision in as_mapping(about.get("model_revisions")).items()),
     ]
-
-
-def _mapping(given: Any) -> Mapping[str, Any]:
-    return given if isinstance(given, Mapping) else {}

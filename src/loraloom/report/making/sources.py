@@ -8,6 +8,7 @@ from typing import Any
 
 from loraloom.report import wording
 from loraloom.report.reading import Run
+from loraloom.report.stated import as_mapping
 
 NOT_STATED = "not stated"
 
@@ -25,19 +26,19 @@ class SourceCard:
 def source_cards(run: Run) -> tuple[SourceCard, ...]:
     """The data, then each model."""
     about = run.recipe.provenance
-    cards = _mapping(about.get("cards"))
-    data = _mapping(about.get("data")).get("name") or run.recipe.data.dataset or run.recipe.data.train_file
-    models = _mapping(cards.get("models"))
-    found = [source_card("data", data or "rows in memory", _mapping(cards.get("data")))]
+    cards = as_mapping(about.get("cards"))
+    data = as_mapping(about.get("data")).get("name") or run.recipe.data.dataset or run.recipe.data.train_file
+    models = as_mapping(cards.get("models"))
+    found = [source_card("data", data or "rows in memory", as_mapping(cards.get("data")))]
     found += [
-        source_card("model", model, _mapping(models.get(str(model)))) for model in run.recipe.values("backbone.model")
+        source_card("model", model, as_mapping(models.get(str(model)))) for model in run.recipe.values("backbone.model")
     ]
     return tuple(found)
 
 
 def model_facts(run: Run, model: str) -> Mapping[str, Any]:
     """What is stated of one model."""
-    return _mapping(_mapping(_mapping(run.recipe.provenance.get("cards")).get("models")).get(model))
+    return as_mapping(as_mapping(as_mapping(run.recipe.provenance.get("cards")).get("models")).get(model))
 
 
 def source_card(kind: str, name: Any, facts: Mapping[str, Any]) -> SourceCard:
@@ -53,7 +54,3 @@ def source_card(kind: str, name: Any, facts: Mapping[str, Any]) -> SourceCard:
         license=wording.value(stated) if stated else NOT_STATED,
         card=wording.value(facts.get("card") or NOT_STATED),
     )
-
-
-def _mapping(given: Any) -> Mapping[str, Any]:
-    return given if isinstance(given, Mapping) else {}
