@@ -322,9 +322,6 @@ def _class_score(counts: NDArray[np.int64], index: int, confidence: float) -> Cl
     )
 
 
-# -- refusing --------------------------------------------------------------------------------
-
-
 def _checked_confidence(confidence: float) -> float:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence: {confidence} is not within (0, 1); 0.95 is usual")

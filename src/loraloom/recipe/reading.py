@@ -107,9 +107,6 @@ def field_line(name: str, value: Any) -> str:
     return line.rstrip("\n")
 
 
-# -- reading -----------------------------------------------------------------------------------------------------
-
-
 def _from_mapping(values: Mapping[str, Any]) -> Source:
     def plain(value: Any) -> Any:
         if isinstance(value, Mapping):
@@ -201,9 +198,6 @@ def _scalar_or_yaml(written: str, name: str) -> Any:
     if bare and ("," in written or (name in LIST_FIELDS and written.strip() not in (*LIST_WORDS, "null"))):
         return [_Yaml12Loader(part.strip()).get_single_data() for part in written.split(",")]
     return _Yaml12Loader(written).get_single_data()
-
-
-# -- validating --------------------------------------------------------------------------------------------------
 
 
 def _validate(source: Source) -> Recipe | None:
