@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from loraloom.errors import RunError
+from loraloom.recipe import Configuration
 from loraloom.study.record import Evaluation, read_metrics, read_record
 from tests.study.study_records import record
 
@@ -92,3 +93,11 @@ def test_damage_in_the_middle_is_refused_with_its_line(tmp_path: Path, middle: s
 
 def test_a_field_of_a_later_version_is_passed_over(tmp_path: Path) -> None:
     assert _steps(tmp_path, _line(10)[:-1] + ', "grad_norm": 1.0}\n') == [10]
+
+
+@pytest.mark.parametrize(("epochs", "cut"), [(None, False), (2.0, False), (1.9985, False), (1.99, True)])
+def test_a_trial_is_cut_short_where_passes_are_missing(epochs: float | None, cut: bool) -> None:
+    two = Configuration().train.model_copy(update={"num_train_epochs": 2})
+    trial = record(0, epochs=epochs)
+    trial = trial.model_copy(update={"configuration": trial.configuration.model_copy(update={"train": two})})
+    assert trial.cut_short is cut

@@ -11,7 +11,7 @@ from loraloom.metrics import Interval, mean_interval, wilson_interval
 from loraloom.recipe import Recipe
 from loraloom.report import wording
 from loraloom.report.reading import Run
-from loraloom.study.leaderboard import reach
+from loraloom.study.leaderboard import Metric, reach, validation
 from loraloom.study.record import Score, TrialRecord
 
 ROWS = "data.max_train_samples"
@@ -147,7 +147,7 @@ def _axes(recipe: Recipe, records: Sequence[TrialRecord]) -> tuple[str, ...]:
     return (*names, ROWS) if len({record.train_rows for record in records}) > 1 else tuple(names)
 
 
-def _row(group: list[TrialRecord], axes: Sequence[str], metric: str, winner: int | None) -> Row:
+def _row(group: list[TrialRecord], axes: Sequence[str], metric: Metric, winner: int | None) -> Row:
     group = sorted(group, key=lambda record: record.number)
     complete = [record for record in group if record.state == "complete" and record.result]
     shown = complete or [record for record in group if record.result]
@@ -156,7 +156,7 @@ def _row(group: list[TrialRecord], axes: Sequence[str], metric: str, winner: int
     first = group[0]
     by_rows, by_seeds = _row_interval(scores), _seed_interval(scores)
     interval = by_seeds if len(complete) > 1 else by_rows
-    best = max(complete, key=lambda record: _metric(record, metric), default=None)
+    best = max(complete, key=lambda record: validation(record, metric), default=None)
     written = tuple(first.point.get(axis, field(first, axis)) for axis in axes)
     return Row(
         rank=None,
@@ -170,7 +170,7 @@ def _row(group: list[TrialRecord], axes: Sequence[str], metric: str, winner: int
         epochs=(best or first).configuration.train.num_train_epochs,
         seeds=len(complete),
         trainable=first.counts.trainable,
-        metric=fmean(_metric(record, metric) for record in complete) if complete else None,
+        metric=fmean(validation(record, metric) for record in complete) if complete else None,
         accuracy=_mean([score.accuracy for score in scores]),
         reach=reach(first),
         interval=interval,
@@ -196,11 +196,6 @@ def _is_cut(record: TrialRecord) -> bool:
 def _reason(record: TrialRecord, of: int) -> str:
     why = record.reason or ("no reason was kept" if record.state != "complete" else "it left no result")
     return why if of == 1 else f"seed {record.seed} {record.state}: {why}"
-
-
-def _metric(record: TrialRecord, metric: str) -> float:
-    assert record.result is not None  # callers pass complete trials alone
-    return float(getattr(record.result.validation, metric))
 
 
 def _seed_interval(scores: Sequence[Score]) -> Interval | None:

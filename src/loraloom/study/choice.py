@@ -48,8 +48,8 @@ class Choice:
 def choose(ranked: Sequence[Standing], metric: Metric) -> Choice:
     """The winner of `ranked`, which is not empty, and is ordered as `standings` orders it."""
     leader = ranked[0]
-    finished = [standing for standing in ranked if not _cut_short(standing)]
-    if _cut_short(leader) and finished and finished[0].mean > leader.mean:
+    finished = [standing for standing in ranked if not standing.leader.cut_short]
+    if leader.leader.cut_short and finished and finished[0].mean > leader.mean:
         ranked, leader = finished, finished[0]  # more rows in too few steps are not more
     rivals = [standing for standing in ranked if standing.reach == leader.reach]
     noise = _seed_deviation(rivals, metric)
@@ -63,12 +63,6 @@ def choose(ranked: Sequence[Standing], metric: Metric) -> Choice:
 def _once(standing: Standing) -> bool:
     """Whether it was trained with a single seed."""
     return len(standing.trials) == 1
-
-
-def _cut_short(standing: Standing) -> bool:
-    """Whether the clock stopped its best trial before its last epoch."""
-    trial = standing.leader
-    return trial.epochs is not None and trial.epochs < 0.999 * trial.configuration.train.num_train_epochs
 
 
 def _seed_deviation(standings: Sequence[Standing], metric: Metric) -> float | None:

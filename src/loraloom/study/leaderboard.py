@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from loraloom.metrics import mean_interval
 from loraloom.study.csv_rows import disarmed
-from loraloom.study.record import Evaluation, Score, TrialRecord
+from loraloom.study.record import WHOLE, Evaluation, Score, TrialRecord
 
 Metric = Literal["accuracy", "macro_f1"]
 LEADERBOARD = "leaderboard.csv"
@@ -67,7 +67,7 @@ def reach(record: TrialRecord) -> int:
     if record.epochs is None:
         return rows
     share = record.epochs / min(1.0, planned)
-    return rows if share > 0.999 else int(rows * share)
+    return rows if share > WHOLE else int(rows * share)
 
 
 def validation(record: TrialRecord, metric: Metric) -> float:

@@ -27,7 +27,8 @@ CARD = "README.md"
 """The model card in best/. People edit it, so that only its absence or its text tell, not its SHA-256."""
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 """An adapter, as PEFT names its files."""
-
+WHOLE = 0.999
+"""The share from which on passes over rows are all of them: they are counted in batches."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Least0 = Annotated[float, Field(ge=0)]
@@ -102,6 +103,11 @@ class TrialRecord(_Frozen):
     engine: str
     dtype: Literal["fp32", "bf16"]
     marks: tuple[str, ...] = ()
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether a clock ended its training before its last epoch was done."""
+        return self.epochs is not None and self.epochs < WHOLE * self.configuration.train.num_train_epochs
 
     @property
     def point_key(self) -> str:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from loraloom.report.leaderboard import field
 from loraloom.report.reading import Run, read_evaluations
+from loraloom.study.leaderboard import validation
 from loraloom.study.record import Evaluation, TrialRecord
 
 LEAST_IN_BLOCK = 3
@@ -69,7 +70,7 @@ def observe(run: Run, problems: list[str]) -> Observations | None:
     by_epochs = any(record.state == "pruned" for record in run.records)
     records, drawn_of = _drawn(run.records) if by_epochs else (run.records, None)
     firsts = _first_evaluations(run, records, problems) if by_epochs else {}
-    cut = [] if by_epochs else [record for record in records if _is_cut(record)]
+    cut = [] if by_epochs else [record for record in records if record.state == "complete" and record.cut_short]
     excluded = {record.number for record in cut}
     values = {
         record.number: value
@@ -106,7 +107,7 @@ def observe(run: Run, problems: list[str]) -> Observations | None:
 
 def survivors(run: Run) -> Observations | None:
     """The configurations that came to the most rows, or to the end: a biased sample, for what it is worth."""
-    done = [r for r in run.records if r.state == "complete" and r.result and not _is_cut(r)]
+    done = [r for r in run.records if r.state == "complete" and r.result and not r.cut_short]
     if not done:
         return None
     top = max(record.train_rows or 0 for record in done)
@@ -117,7 +118,7 @@ def survivors(run: Run) -> Observations | None:
     if len(groups) < 2:
         return None
     seen = [((top, 0.0), group) for group in groups.values()]
-    values = {r.number: _metric(run, r) for r in done}
+    values = {r.number: validation(r, run.recipe.search.metric) for r in done}
     return Observations(
         table=_table(run, seen, [(top, 0.0)], values),
         rows=(top,),
@@ -195,22 +196,11 @@ def _by_configuration(
 
 def _value(run: Run, record: TrialRecord, firsts: Mapping[int, Evaluation], by_epochs: bool) -> float | None:
     if not by_epochs:
-        return _metric(run, record) if record.state == "complete" and record.result else None
+        return validation(record, run.recipe.search.metric) if record.state == "complete" and record.result else None
     first = firsts.get(record.number)
     if first is None or record.state == "failed":
         return None
     return first.validation_accuracy if run.recipe.search.metric == "accuracy" else first.validation_macro_f1
-
-
-def _metric(run: Run, record: TrialRecord) -> float:
-    assert record.result is not None
-    return float(getattr(record.result.validation, run.recipe.search.metric))
-
-
-def _is_cut(record: TrialRecord) -> bool:
-    """Whether the clock ended a trial before its epochs were done."""
-    planned = record.configuration.train.num_train_epochs
-    return record.state == "complete" and record.epochs is not None and record.epochs < 0.999 * planned
 
 
 def _drawn(records: Sequence[TrialRecord]) -> tuple[Sequence[TrialRecord], int | None]:
