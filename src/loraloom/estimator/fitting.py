@@ -31,7 +31,7 @@ from loraloom.search.outlook import Outlook
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.leaderboard import Standing, standings
 from loraloom.study.record import TrialRecord
-from loraloom.study.run import BEST, Run
+from loraloom.study.run import BEST, RECIPE, Run
 
 _ROWS_CHANGED = {"leak", "near_copy", "empty_text"}
 """Findings that say that rows were left out, or should have been."""
@@ -132,7 +132,7 @@ def _interruptible(stop: Stop) -> Iterator[None]:
 
 def _best_so_far(out: Path) -> tuple[Path, TrialRecord] | None:
     """The tested winner, else the trial that leads; None where none has ended."""
-    if not (out / "recipe.yaml").is_file():
+    if not (out / RECIPE).is_file():
         return None
     run = Run(out)
     if (best := run.best()) is not None:
@@ -196,7 +196,7 @@ class _Follower(Watcher):
             if tried < wanted:
                 lacks.append(f"{tried:,} of {wanted:,} configurations were tried")
         epochs = winner.configuration.train.num_train_epochs
-        if winner.epochs is not None and winner.epochs < 0.999 * epochs:
+        if winner.cut_short:
             lacks.append(f"the best was trained for {winner.epochs:.2f} of {epochs:g} epochs")
         asked = plan.recipe.configuration(winner.point).data.max_train_samples  # the winner's own has its rung's rows
         wanted = min(plan.rows[0], asked or plan.rows[0])

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from loraloom.errors import AdapterError
 from loraloom.study.durable import MANIFEST, read_verified, replacing_folder
-from loraloom.study.record import TrialRecord
+from loraloom.study.evidence import VALIDATION
+from loraloom.study.record import METRICS, PROFILE, TEST_PREDICTIONS, TrialRecord
 from loraloom.use.hub_adapter import CLASSES
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ FORMAT = 1
 _TYPE = re.compile(r"[<>|=]?(U\d{1,6}|[iu][1248]|b1|f[248])|object")
 MOST_CHARACTERS = 16_000_000
 """Of all classes, each as wide as the widest: an array of texts has them so."""
-_TRIAL_ONLY = ("metrics.jsonl", "validation.safetensors", "profile.json", "test_predictions.jsonl")
+_TRIAL_ONLY = METRICS, VALIDATION, PROFILE, TEST_PREDICTIONS
 """Files of a trial that using its adapter does not need; some hold texts of the rows."""
 
 

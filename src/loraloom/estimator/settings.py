@@ -11,7 +11,6 @@ from sklearn.utils import check_random_state
 
 from loraloom.errors import RecipeError
 from loraloom.recipe import Recipe, dump_recipe, read_recipe
-from loraloom.recipe.fields import SECTIONS
 
 FIELDS = {
     "model": "backbone.model",
@@ -134,6 +133,3 @@ def _seed(state: Any) -> int:
     if isinstance(state, int | np.integer) and not isinstance(state, bool):
         return int(state)
     return int(check_random_state(state).randint(2**31))
-
-
-assert {field.split(".")[0] for field in FIELDS.values()} <= {*SECTIONS, "search", "budget", "engine"}

@@ -14,6 +14,7 @@ from loraloom.report.making.timing import TimeUse, time_use
 from loraloom.report.reading import Run
 from loraloom.study.commands import Command as Logged
 from loraloom.study.record import Score, TrialRecord
+from loraloom.study.run import BEST
 
 TELLING_FIELDS = (
     "backbone.model",
@@ -178,7 +179,7 @@ def _commands(run: Run, winner: Winner | None, record: TrialRecord | None) -> tu
     resume = Command("Go on with the search", f"loraloom resume {_quoted(str(run.path))}")
     if run.best is None or winner is None or record is None:
         return (resume,)
-    best = str(run.path / "best")
+    best = str(run.path / BEST)
     commands = [
         Command("Classify a text", f'loraloom predict {_quoted(best)} --text "…"'),
         Command("Test it on other rows", f"loraloom evaluate {_quoted(best)} --test_file OTHER_ROWS.csv"),

@@ -24,6 +24,7 @@ from loraloom.study.record import (
     read_metrics,
     read_record,
 )
+from loraloom.study.run import BEST, RECIPE, TRIALS
 
 
 class Prediction(BaseModel):
@@ -75,7 +76,7 @@ def read_run(path: Path) -> Run:
         RunError: `path` is not a run folder.
         RecipeError: its recipe can't be read.
     """
-    recipe_file = path / "recipe.yaml"
+    recipe_file = path / RECIPE
     if not recipe_file.is_file():
         raise RunError(f"{path}: has no recipe.yaml; it is not a run's folder")
     recipe = read_sealed_recipe(recipe_file)
@@ -83,7 +84,7 @@ def read_run(path: Path) -> Run:
     records: list[TrialRecord] = []
     folders: dict[int, Path] = {}
     under_way = 0
-    for folder in _trial_folders(path / "trials"):
+    for folder in _trial_folders(path / TRIALS):
         if not is_whole(folder):
             under_way += 1
             continue
@@ -94,7 +95,7 @@ def read_run(path: Path) -> Run:
             continue
         records.append(record)
         folders[record.number] = folder
-    best = _read_best(path / "best", problems)
+    best = _read_best(path / BEST, problems)
     return Run(path, recipe, tuple(records), folders, under_way, best, tuple(problems))
 
 

@@ -27,6 +27,7 @@ from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.choice import Choice
 from loraloom.study.leaderboard import Standing
 from loraloom.study.record import Evaluation, Timings, TrialRecord
+from loraloom.study.run import BEST, RECIPE
 from loraloom.terminal.outlook import in_words, plan_lines
 from loraloom.terminal.wording import counted, duration, finding_lines, point_in_words, trial_in_words, with_interval
 
@@ -194,9 +195,9 @@ def _next(run: Path, recipe: Recipe) -> str:
     if recipe.budget.max_seconds is not None and recipe.axes:
         return f"{resume_command(run)}   (as much time again; another winner is tested on the same rows)"
     if recipe.search.seeds == 1:
-        recipe_file = quote(str(run / "recipe.yaml"))
+        recipe_file = quote(str(run / RECIPE))
         return f"loraloom search {recipe_file} --out {quote(f'{run}-seeds')} --set search.seeds=3"
-    return f"loraloom predict {quote(str(run / 'best'))} --text …"
+    return f"loraloom predict {quote(str(run / BEST))} --text …"
 
 
 def _why(choice: Choice | None) -> tuple[str, ...]:

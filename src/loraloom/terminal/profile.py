@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from loraloom.study.record import PROFILE
+from loraloom.study.run import BEST
 
 
 def profile_lines(run: Path) -> Iterator[str]:
     """The winner's profile, longest section first; a sentence where its engine wrote none."""
-    path = run / "best" / PROFILE
+    path = run / BEST / PROFILE
     if not path.is_file():
         yield "profile     none: the trainer engine does not time its operations"
         return

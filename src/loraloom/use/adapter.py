@@ -21,6 +21,7 @@ from loraloom.data import Encoded, encode
 from loraloom.errors import AdapterError, RunError
 from loraloom.study.durable import verify_manifest
 from loraloom.study.record import CARD, WEIGHTS, TrialRecord, read_record
+from loraloom.study.run import BEST, RECIPE, TRIALS
 from loraloom.use import hub_adapter
 from loraloom.use.adapter_checks import check_files
 
@@ -195,8 +196,8 @@ def read_adapter_record(folder: Path) -> TrialRecord:
 def _checked_record(folder: Path) -> TrialRecord:
     if not folder.is_dir():
         raise AdapterError(f"{folder}: no such folder; give a trial's folder, such as RUN/best")
-    if (folder / "recipe.yaml").is_file():
-        raise AdapterError(f"{folder}: is a run; give {folder / 'best'}, or one of {folder / 'trials'}")
+    if (folder / RECIPE).is_file():
+        raise AdapterError(f"{folder}: is a run; give {folder / BEST}, or one of {folder / TRIALS}")
     check_files(folder)
     for file in folder.rglob("*"):
         if file.suffix.lower() in hub_adapter.UNSAFE:

@@ -32,7 +32,7 @@ from loraloom.study.embeddings import (
     write_embeddings,
 )
 from loraloom.study.record import TrialRecord
-from loraloom.study.run import Run
+from loraloom.study.run import BEST, Run
 from loraloom.use.cross_fitting import cross_fit, is_cross_fitted
 from loraloom.use.second_set import SecondRows, read_second
 
@@ -242,6 +242,6 @@ def _second(
     labels = None if second.labels is None else second.labels[rows]
     correct = None
     if labels is not None:
-        correct = load(run.path / "best").logits(texts).argmax(axis=1) == labels
+        correct = load(run.path / BEST).logits(texts).argmax(axis=1) == labels
     about = SecondAbout(path.name, second.digest, len(second.texts), second.empty, second.unlabelled, winner.number)
     return Second(about, Embedded(len(second.texts), rows, embed.texts(texts)), labels, correct)
