@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
-from loraloom.metrics import CALIBRATION_BINS, PROBABILITY_FLOOR, Interval, wilson_interval
+from loraloom.metrics import CALIBRATION_BINS, PROBABILITY_FLOOR, Interval, confidence_bins, wilson_interval
 
 COLDEST, HOTTEST = 0.02, 50.0
 """The temperatures that are looked at."""
@@ -68,7 +68,7 @@ def confidence_of(probabilities: ArrayLike) -> Floats:
 
 def reliability(right: Flags, confidence: Floats, bins: int = CALIBRATION_BINS) -> tuple[Bin, ...]:
     """The bins ((m-1)/M, m/M] that have rows, as the expected calibration error has them (Guo et al. 2017, eq. 3)."""
-    places = _places(confidence, bins)
+    places = confidence_bins(confidence, bins)
     found = []
     for place in np.unique(places):
         own = places == place
@@ -81,7 +81,7 @@ def reliability(right: Flags, confidence: Floats, bins: int = CALIBRATION_BINS) 
 def calibration_errors(right: Flags, confidence: Floats, bins: int = CALIBRATION_BINS) -> Floats:
     """(S,) expected calibration errors of S outcomes (S, N) of rows with these confidences (N,) or (S, N)."""
     outcomes, sure = np.broadcast_arrays(np.atleast_2d(right), np.atleast_2d(confidence))
-    places = _places(sure, bins) + bins * np.arange(len(outcomes))[:, None]
+    places = confidence_bins(sure, bins) + bins * np.arange(len(outcomes))[:, None]
     gaps = np.bincount(places.ravel(), weights=(outcomes - sure).ravel(), minlength=bins * len(outcomes))
     return np.asarray(np.abs(gaps.reshape(len(outcomes), bins)).sum(axis=1) / outcomes.shape[1], dtype=np.float64)
 
@@ -198,10 +198,6 @@ def _wilson_ends(correct: NDArray[np.int64], total: NDArray[np.int64]) -> tuple[
     reach = z * np.sqrt(share * (1 - share) / total + z * z / (4.0 * total * total))
     low = np.where(correct == 0, 0.0, np.maximum(0.0, (centre - reach) / scale))
     return low, np.where(correct == total, 1.0, np.minimum(1.0, (centre + reach) / scale))
-
-
-def _places(confidence: Floats, bins: int) -> NDArray[np.int64]:
-    return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
 
 
 def _portions(draws: int, rows: int, most: int = 2_000_000) -> list[int]:

@@ -221,9 +221,13 @@ def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins
     _refuse_different_lengths("labels", true, "probabilities", shares)
     sureness = shares.max(axis=1)
     right = shares.argmax(axis=1) == true
-    bin_of = np.clip(np.ceil(sureness * bins).astype(np.int64) - 1, 0, bins - 1)
-    gaps = np.bincount(bin_of, weights=right - sureness, minlength=bins)
+    gaps = np.bincount(confidence_bins(sureness, bins), weights=right - sureness, minlength=bins)
     return float(np.abs(gaps).sum() / true.size)
+
+
+def confidence_bins(confidence: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
+    """The number m - 1 of the bin ((m-1)/M, m/M] that each confidence, of any shape, lies in; M = `bins`."""
+    return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
 
 
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
