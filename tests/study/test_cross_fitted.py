@@ -49,9 +49,9 @@ def changed(run: Path, name: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [
-        (ABOUT, {"format": 2}, "is of format 2"),
+        (ABOUT, {"format": 2}, "is of format 2.*`loraloom report RUN` makes it anew"),
         (ABOUT, {"of": 7}, "row 7 is not one of 7"),
-        (ABOUT, {"folds": 1}, "can't be read"),
+        (ABOUT, {"folds": 1}, "can't be read: .*`loraloom report RUN` makes it anew"),
         (ROWS_FILE, {"label": 1}, "row 3 has another label beside its text"),
         (ROWS_FILE, {"label": 2}, "label 2 is not one of 2 classes"),
     ],

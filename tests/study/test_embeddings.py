@@ -64,7 +64,7 @@ def test_a_description_that_is_none_is_refused(tmp_path: Path, values: object) -
     write_embeddings(tmp_path, kept())
     write_json(tmp_path / "similarity" / ABOUT, values)
     write_manifest(tmp_path / "similarity")
-    with pytest.raises(RunError, match="can't be read"):
+    with pytest.raises(RunError, match=r"can't be read: .*`loraloom report RUN` makes it anew"):
         read_embeddings(tmp_path)
 
 

@@ -51,7 +51,7 @@ def format_of(path: Path) -> Format:
     try:
         is_folder, exists = path.is_dir(), path.exists()
     except OSError as error:
-        raise DataError(f"{path}: can't be read ({error.strerror})") from None
+        raise DataError(f"{path}: can't be read: {error.strerror}") from None
     if is_folder:
         return Format("folder", "")
     suffix, compression = kind_and_compression(path)

@@ -16,7 +16,7 @@ def class_folders(folder: Path) -> list[Path]:
     try:
         found = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] not in "._")
     except OSError as error:
-        raise DataError(f"{folder}: can't be read ({error.strerror})") from None
+        raise DataError(f"{folder}: can't be read: {error.strerror}") from None
     if not found:
         raise DataError(f"{folder}: has no folder in it; it must have one folder of .txt files per class")
     return found
@@ -53,7 +53,7 @@ def _read(file: Path) -> tuple[str | None, str]:
             return None, f"has {size:,} bytes; a text may have {MAX_FILE_BYTES:,}"
         raw = file.read_bytes()
     except OSError as error:
-        return None, f"can't be read ({error.strerror})"
+        return None, f"can't be read: {error.strerror}"
     if b"\0" in raw:
         return None, f"has a NUL byte at byte {raw.find(bytes(1))}; this is not a text file"
     return raw.decode("utf-8-sig" if _is_utf8(raw) else "latin-1"), ""

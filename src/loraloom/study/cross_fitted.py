@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loraloom.errors import AdapterError, RunError, first_line
 from loraloom.study.durable import replacing_folder, verify_manifest, write_json
-from loraloom.study.embeddings import Key
+from loraloom.study.embeddings import ANEW, Key
 from loraloom.study.evidence import LONGEST_TEXT, KeptRow, Predicted, as_bytes, rows_in, why_impossible, write_lines
 
 FOLDER = "cross_fitted"
@@ -103,9 +103,9 @@ def read_cross_fitted(run: Path, classes: int) -> CrossFitted | None:
     except AdapterError as error:
         raise RunError(f"{error}; labels of training rows are not judged") from None
     except (OSError, ValidationError, SafetensorError, KeyError, ValueError) as error:
-        raise RunError(f"{folder}: can't be read: {first_line(error)}") from None
+        raise RunError(f"{folder}: can't be read: {first_line(error)}; {ANEW}") from None
     if about.format != FORMAT:
-        raise RunError(f"{folder / ABOUT}: is of format {about.format}, which this version does not read")
+        raise RunError(f"{folder / ABOUT}: is of format {about.format}, which this version does not read; {ANEW}")
     problem = why_impossible(probabilities, labels, numbers, classes, about.of) or _disagree(labels, numbers, rows)
     if problem:
         raise RunError(f"{folder}: can't be trusted: {problem}")

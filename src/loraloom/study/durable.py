@@ -1,7 +1,7 @@
 """Files that are whole or absent: written under a temporary name, synced, renamed, and the folder synced.
 
 A rename alone is not durable (the folder's entry can be lost), and a folder can't be replaced in one step: so
-`replace_folder` moves the old one aside first, and `mend_folders` puts it back if a kill came between.
+`replacing_folder` moves the old one aside first, and `mend_folders` puts it back if a kill came between.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def _digests(folder: Path) -> dict[str, str]:
     except FileNotFoundError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AdapterError(f"{path}: can't be read ({error}); take another copy of the folder") from None
+        raise AdapterError(f"{path}: can't be read: {error}; take another copy of the folder") from None
     if not isinstance(digests, dict):
         raise AdapterError(f"{path}: is not a manifest; take another copy of the folder")
     return digests

@@ -25,6 +25,7 @@ from loraloom.study.record import TrialRecord
 SIMILARITY = "similarity"
 ABOUT, VECTORS = "similarity.json", "embeddings.safetensors"
 FORMAT = 1
+ANEW = "`loraloom report RUN` makes it anew"
 SPLITS = ("train", "validation", "test")
 
 
@@ -159,7 +160,7 @@ def read_embeddings(run: Path) -> Embeddings | None:
         verify_manifest(folder)
         about = _About.model_validate_json((folder / ABOUT).read_bytes())
         if about.format != FORMAT:
-            raise RunError(f"{folder / ABOUT}: is of format {about.format}, which this version does not read")
+            raise RunError(f"{folder / ABOUT}: is of format {about.format}, which this version does not read; {ANEW}")
         tensors = load((folder / VECTORS).read_bytes())
         splits = {name: _embedded(tensors, name, about.rows[name]) for name in SPLITS}
         second = _second(tensors, about) if about.second else None
@@ -169,7 +170,7 @@ def read_embeddings(run: Path) -> Embeddings | None:
     except AdapterError as error:
         raise RunError(str(error)) from None
     except (OSError, ValidationError, SafetensorError, KeyError, ValueError) as error:
-        raise RunError(f"{folder}: can't be read: {first_line(error)}") from None
+        raise RunError(f"{folder}: can't be read: {first_line(error)}; {ANEW}") from None
     return Embeddings(about.key, splits["train"], splits["validation"], splits["test"], about.seconds, second)
 
 
