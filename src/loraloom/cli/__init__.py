@@ -1,6 +1,7 @@
 """The command line: `commands.py` is the table of commands, `entry.py` what surrounds each of them.
 
-Imports no torch, and of the library only its errors: `--help` answers at once.
+Imports no torch, and of the library only what is as quick (errors, the shipped recipes' names, the clock): `--help`
+answers at once.
 """
 
 from loraloom.cli.commands import app

@@ -217,7 +217,7 @@ def kept_rows(out: Path) -> int:
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
-    """What an input is: its size and SHA-256; of a folder, of the names and sizes in it."""
+    """What an input is: its size and SHA-256; of a folder, the names of its files and the SHA-256 of each."""
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
         return {"files": [[file.relative_to(path).as_posix(), sha256(file)] for file in files]}
