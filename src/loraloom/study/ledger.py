@@ -1,4 +1,4 @@
-"""The ledger: Optuna's study in SQLite, written by the driver alone, never on a network file system.
+"""The ledger: Optuna's study in SQLite, written by the driver alone, on a disk whose locks work (docs/cluster.md).
 
 It holds every trial, its point, state, intermediate values and value; optuna-dashboard opens it. It is read once, when
 it is opened; then entries are kept in memory as they change. A trial begins in one transaction, with its whole point:
