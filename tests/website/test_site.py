@@ -13,6 +13,7 @@ import pytest
 
 import loraloom
 from loraloom import errors
+from loraloom.cli.commands import COMMANDS
 from loraloom.recipe.axes import Recipe
 from tests.report.browser import chromium, opened
 from website.commands import commands_page
@@ -97,6 +98,11 @@ def test_the_reference_has_every_command_and_option() -> None:
         assert f"## {name} " in page
     for option in ("--set FIELD=VALUE", "--deadline TIME", "--on_error", "--max_body_bytes", "--allow_leak"):
         assert option in page
+
+
+def test_the_readme_lists_the_commands_in_the_order_of_the_help() -> None:
+    listed = re.findall(r"^\| `loraloom (\w+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert listed == [command.__name__ for command in COMMANDS]
 
 
 def test_the_reference_has_every_field_of_a_recipe() -> None:
