@@ -66,7 +66,7 @@ class Leaderboard:
     """`ranked` has a complete seed each, best first; `unranked` were pruned or failed."""
 
     axes: tuple[str, ...]
-    metric: Literal["accuracy", "macro_f1"]
+    metric: Metric
     ranked: tuple[Row, ...]
     unranked: tuple[Row, ...]
 
