@@ -278,7 +278,7 @@ def test_bad_files_of_a_folder_are_told_between_the_good_ones(tmp_path: Path) ->
         (1, ""),
         (2, "row 2 (sports/2.txt) has a NUL byte at byte 1; this is not a text file"),
         (3, "row 3 (sports/3.txt) has 5,000,000 bytes; a text may have 4,000,000"),
-        (4, "row 4 (sports/4.txt) can't be read (Is a directory)"),
+        (4, "row 4 (sports/4.txt) can't be read: Is a directory"),
         (5, ""),
     ]
 

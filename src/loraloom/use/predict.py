@@ -327,7 +327,7 @@ def _stamp(source: str) -> tuple[int, int, int]:
     try:
         found = Path(source).stat()
     except OSError as error:
-        raise DataError(f"{source}: can't be read ({error.strerror})") from None
+        raise DataError(f"{source}: can't be read: {error.strerror}") from None
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
