@@ -24,6 +24,9 @@ from loraloom.backbone.sources import Source, load_config, loading_arguments
 from loraloom.errors import BackboneError, first_line
 from loraloom.recipe import Configuration, Head
 
+_LOADED = "_is_hf_initialized"
+"""What transformers marks loaded parameters with; its draws leave those that have it."""
+
 
 class LinearHeadClassifier(nn.Module):
     """An encoder and one linear layer on its first token, or on the mean of its tokens."""
@@ -100,11 +103,22 @@ def build_pretrained(source: Source, configuration: Configuration, labels: Seque
     return _pooled(model if head.kind == "native" else _with_linear_head(model, config), head)
 
 
-def redraw_head(model: nn.Module) -> None:
-    """Draws the head's parameters again, from torch's global generator, as building the classifier drew them."""
+def loaded_head(model: nn.Module) -> frozenset[str]:
+    """Names of the head's parameters that the checkpoint held; to be asked before a copy, in which nothing tells."""
+    parameters = dict(model.named_parameters())
+    return frozenset(name for name in _head_parameters(model) if getattr(parameters[name], _LOADED, False))
+
+
+def redraw_head(model: nn.Module, loaded: frozenset[str]) -> None:
+    """Draws the head's parameters again, from torch's global generator, as building the classifier drew them.
+
+    Those named in `loaded` are left as they are, and draw nothing.
+    """
     if isinstance(model, LinearHeadClassifier):
         model.classifier = model.new_head()
         return
+    for name in loaded:
+        setattr(model.get_parameter(name), _LOADED, True)
     # transformers initialises a module after its children, and the classifier itself at the end.
     for name in head_modules(model):
         cast(nn.Module, getattr(model, name)).apply(cast(Any, model)._init_weights)

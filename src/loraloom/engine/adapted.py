@@ -32,11 +32,14 @@ def build_base(job: Job) -> nn.Module:
     return build_pretrained(job.source, job.configuration, job.rows.data.labels)
 
 
-def redrawn_base(emptied: nn.Module, job: Job) -> nn.Module:
-    """A copy of a classifier whose frozen weights are elsewhere, its head drawn as `build_base` draws it."""
+def redrawn_base(emptied: nn.Module, loaded: frozenset[str], job: Job) -> nn.Module:
+    """A copy of a classifier whose frozen weights are elsewhere, its head drawn as `build_base` draws it.
+
+    `loaded` names what the checkpoint held of the head (`loaded_head`).
+    """
     base = copy.deepcopy(emptied)
     set_seed(job.configuration.train.seed)
-    redraw_head(base)
+    redraw_head(base, loaded)
     return base
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification
 
 from loraloom.backbone import sources
+from loraloom.backbone.quiet import quietly
 from loraloom.engine import Job
 from loraloom.engine.adapted import add_lora, build_base
 from loraloom.engine.loom import LoomEngine
@@ -27,23 +29,34 @@ def hear(job: Job, evaluation: Evaluation) -> bool:
     return True
 
 
-@pytest.mark.parametrize("head", [{}, {"kind": "linear"}])
+def keep_head(folder: Path, left_out: str) -> None:
+    """Makes the model in `folder` a classifier of three labels, head and all but for the module `left_out`."""
+    with quietly():
+        model = cast(Any, AutoModelForSequenceClassification).from_pretrained(folder, num_labels=3)
+        held = {name: value for name, value in model.state_dict().items() if name.split(".")[0] != left_out}
+        model.save_pretrained(folder, state_dict=held)
+
+
+@pytest.mark.parametrize("head", ["native", "linear", "native, held", "native, held in part"])
 @pytest.mark.parametrize("architecture", list(CONFIGS))
-def test_a_second_trial_begins_with_the_draws_of_the_reference_without_loading_again(
-    architecture: str, head: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_trials_begin_with_the_draws_of_the_reference_and_the_second_without_loading_again(
+    architecture: str, head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe: dict[str, Any] = {"lora": {"target_modules": list(QV[architecture])}, "head": head}
+    kind, _, held = head.partition(", ")
+    recipe: dict[str, Any] = {"lora": {"target_modules": list(QV[architecture])}, "head": {"kind": kind}}
     folder = save_model(architecture, tmp_path / "model")
-    first = make_job(folder, tmp_path / "one", recipe | {"train": {"seed": 1}})
-    second = make_job(folder, tmp_path / "two", recipe | {"train": {"seed": 7}})
-    expected = dict(add_lora(build_base(second), second).named_parameters())
+    if held:
+        keep_head(folder, left_out="classifier" if held == "held in part" else "")
+    jobs = [make_job(folder, tmp_path / str(seed), recipe | {"train": {"seed": seed}}) for seed in (1, 7)]
+    expected = [dict(add_lora(build_base(job), job).named_parameters()) for job in jobs]
     engine = LoomEngine()
-    engine._begin(first)
+    found = [dict(engine._begin(jobs[0]).model.named_parameters())]
     monkeypatch.setattr("loraloom.engine.loom.engine.build_base", lambda job: pytest.fail("loaded again"))
-    found = dict(engine._begin(second).model.named_parameters())
-    trained = [name for name, parameter in expected.items() if parameter.requires_grad]
-    assert trained
-    assert all(torch.equal(expected[name], found[name]) for name in trained)
+    found.append(dict(engine._begin(jobs[1]).model.named_parameters()))
+    trained = [name for name, parameter in expected[0].items() if parameter.requires_grad]
+    assert any("modules_to_save" in name for name in trained)
+    for own, reference in zip(found, expected, strict=True):
+        assert [name for name in trained if not torch.equal(own[name], reference[name])] == []
 
 
 def test_a_trial_that_trains_all_biases_leaves_the_frozen_ones_as_they_were(tmp_path: Path) -> None:

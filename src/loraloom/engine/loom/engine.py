@@ -3,8 +3,8 @@
 `train_pack` builds each trial as the reference engine does (the same draws of head and adapter), takes the frozen
 weights out of the first model and drops those of the others, steps all trials until each has ended, and saves them as
 PEFT does. A second trial of a backbone costs milliseconds before its first step: nothing is read from disk again, its
-head and adapter are drawn anew. Rejected: LoRA and head drawn by rules of our own, which would make the engine a part
-of the result.
+adapter is drawn anew, and of its head what the checkpoint does not hold. Rejected: LoRA and head drawn by rules of our
+own, which would make the engine a part of the result.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from loraloom.backbone.anatomy import Anatomy
+from loraloom.backbone.classifier import loaded_head
 from loraloom.backbone.sources import Source, intermediate_size, load_config, pin
 from loraloom.data import Encoded
 from loraloom.engine.adapted import add_lora, build_base, redrawn_base, save_adapter
@@ -61,6 +62,7 @@ class _Ready:
     lowest: int
     frozen: FrozenEncoder
     emptied: nn.Module
+    loaded: frozenset[str]  # names of the head's parameters that the checkpoint held
     taken: int  # parameters that the model no longer holds
 
 
@@ -163,7 +165,7 @@ class LoomEngine:
         lowest = lowest_layer(configuration.lora, found)
         ready = self._ready
         if ready is not None and ready.key == key and ready.lowest <= lowest:
-            return redrawn_base(ready.emptied, job)
+            return redrawn_base(ready.emptied, ready.loaded, job)
         self._ready = None  # its memory is free before the next is laid out
         base = build_base(job)
         ops = choose_ops(DTYPES[dtype], device(), found, cast(Any, base).config)
@@ -175,7 +177,7 @@ class LoomEngine:
             parameter.data = parameter.data.clone()  # what is left are vectors, which would keep the checkpoint mapped
         keep_freed_memory()  # not before: what loading needed goes back to the system
         taken = before - sum(parameter.numel() for parameter in base.parameters())
-        self._ready = _Ready(key, lowest, frozen, copy.deepcopy(base), taken)
+        self._ready = _Ready(key, lowest, frozen, copy.deepcopy(base), loaded_head(base), taken)
         return base
 
     def _group(self, trials: list[Trial]) -> _Group:
