@@ -1,8 +1,8 @@
 """The arithmetic of a budget: what a configuration trains, and what it costs, from shapes alone.
 
-`backbone.describe` reads the shapes off a model without weights. The counts here equal PEFT's own on the built model
-(the engine refuses to train where they do not); what they add is the parts, and what would fit. Memory and time are
-estimates, and say so. For D_in × D_out layers adapted at rank R, LoRA (Hu et al. 2021, section 4.1) trains
+`backbone/adapting.py: describe` reads the shapes off a model without weights. The counts here equal PEFT's own on the
+built model (the engine refuses to train where they do not); what they add is the parts, and what would fit. Memory and
+time are estimates, and say so. For D_in × D_out layers adapted at rank R, LoRA (Hu et al. 2021, section 4.1) trains
 R · (D_in + D_out) parameters.
 """
 
@@ -17,7 +17,7 @@ Bias = Literal["none", "all", "lora_only"]
 
 PROCESS_BYTES = 0.7e9
 """Python, torch, transformers and the tokenised rows, resident before a model is loaded."""
-BACKWARD_FLOPS = 2.0
+STEP_FLOPS = 2.0
 """FLOPs of forward and backward over those of forward: weights are frozen, so only inputs get gradients."""
 OPTIMIZER_STATES = {"adam": 2, "adamw": 2, "sgd": 0, "muon": 1}
 """Numbers that an optimizer keeps for each trained parameter."""
@@ -258,4 +258,4 @@ def estimate_seconds(plan: Plan, *, rows: int, tokens: int, epochs: float, flops
     shape = plan.shape
     linear_weights = sum(linear.weights for linear in shape.linears)
     forward = 2 * linear_weights + 4 * tokens * shape.hidden * shape.layers
-    return rows * epochs * tokens * forward * BACKWARD_FLOPS / (flops_per_second * ACHIEVED_SHARE)
+    return rows * epochs * tokens * forward * STEP_FLOPS / (flops_per_second * ACHIEVED_SHARE)

@@ -14,14 +14,13 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from loraloom.backbone.quiet import quietly
-from loraloom.backbone.sources import Source, load_config, loading_arguments
-from loraloom.errors import BackboneError, first_line
+from loraloom.backbone.pretrained import load_pretrained, refuse_random
+from loraloom.backbone.sources import Source, load_config
+from loraloom.errors import BackboneError
 from loraloom.recipe import Configuration, Head
 
 _LOADED = "_is_hf_initialized"
@@ -79,27 +78,10 @@ def build_pretrained(source: Source, configuration: Configuration, labels: Seque
     head = configuration.head
     auto = _native_class(config) if head.kind == "native" else AutoModel
     extra = {} if head.kind == "native" else pooler_argument(config)
-    try:
-        with quietly():
-            model, info = auto.from_pretrained(
-                source.location,
-                config=config,
-                dtype=torch.float32,
-                output_loading_info=True,
-                **extra,
-                **loading_arguments(source),
-            )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise BackboneError(
-            f"backbone.model: the weights of {source.model!r} can't be loaded: {first_line(error)}"
-        ) from None
-    missing = sorted(set(info["missing_keys"]) - set(_head_parameters(model) if head.kind == "native" else ()))
-    if missing:
-        fix = "; head.kind: linear does without it" if all("pooler" in name for name in missing) else ""
-        raise BackboneError(
-            f"backbone.model: {source.model!r} has no weights for {missing[0]} ({len(missing)} missing), "
-            f"which would stay random{fix}"
-        )
+    model, lacking = load_pretrained(auto, source, config, extra)
+    missing = sorted(set(lacking) - set(_head_parameters(model) if head.kind == "native" else ()))
+    only_pooler = all("pooler" in name for name in missing)
+    refuse_random(source, missing, "; head.kind: linear does without it" if only_pooler else "")
     return _pooled(model if head.kind == "native" else _with_linear_head(model, config), head)
 
 

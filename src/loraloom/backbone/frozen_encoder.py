@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModel
 
 from loraloom.backbone.classifier import pooler_argument, switch_dropout_off
-from loraloom.backbone.quiet import quietly
-from loraloom.backbone.sources import Source, load_config, loading_arguments
-from loraloom.errors import BackboneError, first_line
+from loraloom.backbone.pretrained import load_pretrained, refuse_random
+from loraloom.backbone.sources import Source, load_config
 
 
 def load_encoder(source: Source) -> nn.Module:
@@ -31,12 +28,7 @@ def load_whole_encoder(source: Source, *, pooler: bool) -> tuple[nn.Module, bool
         BackboneError: the weights can't be had, or the checkpoint lacks another part of the encoder.
     """
     model, missing = _load(source, {} if pooler else pooler_argument(load_config(source)))
-    lost = [name for name in missing if "pooler" not in name]
-    if lost:
-        raise BackboneError(
-            f"backbone.model: {source.model!r} has no weights for {lost[0]} ({len(lost)} missing), "
-            "which would stay random"
-        )
+    refuse_random(source, [name for name in missing if "pooler" not in name])
     return model, pooler and not missing
 
 
@@ -44,21 +36,8 @@ def _load(source: Source, arguments: dict[str, Any]) -> tuple[nn.Module, list[st
     """The encoder and the names of parameters that its checkpoint lacks."""
     config = load_config(source)
     switch_dropout_off(config)
-    try:
-        with quietly():
-            model, info = cast(Any, AutoModel).from_pretrained(
-                source.location,
-                config=config,
-                dtype=torch.float32,
-                output_loading_info=True,
-                **arguments,
-                **loading_arguments(source),
-            )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise BackboneError(
-            f"backbone.model: the weights of {source.model!r} can't be loaded: {first_line(error)}"
-        ) from None
-    return cast(nn.Module, model.eval().requires_grad_(requires_grad=False)), sorted(info["missing_keys"])
+    model, missing = load_pretrained(AutoModel, source, config, arguments)
+    return cast(nn.Module, model.eval().requires_grad_(requires_grad=False)), missing
 
 
 def encoder_prefix(config: Any) -> str:

@@ -1,6 +1,6 @@
 """Keeps transformers' and PEFT's progress bars and load reports off a person's terminal.
 
-What a load report warns of (weights that stay random) is checked in `classifier.py` and refused there.
+What a load report warns of (weights that stay random) is refused in `pretrained.py`.
 """
 
 from __future__ import annotations

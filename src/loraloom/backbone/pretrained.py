@@ -1,0 +1,45 @@
+"""A transformers model with its weights, as safetensors hold them: for training, and alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from loraloom.backbone.quiet import quietly
+from loraloom.backbone.sources import Source, loading_arguments
+from loraloom.errors import BackboneError, first_line
+
+
+def load_pretrained(auto: Any, source: Source, config: Any, extra: dict[str, Any]) -> tuple[Any, list[str]]:
+    """What `auto` makes of the weights, in fp32, and the names of parameters that they lack, which it has drawn.
+
+    Raises:
+        BackboneError: the weights can't be had.
+    """
+    try:
+        with quietly():
+            model, info = auto.from_pretrained(
+                source.location,
+                config=config,
+                dtype=torch.float32,
+                output_loading_info=True,
+                **extra,
+                **loading_arguments(source),
+            )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise BackboneError(
+            f"backbone.model: the weights of {source.model!r} can't be loaded: {first_line(error)}"
+        ) from None
+    return model, sorted(info["missing_keys"])
+
+
+def refuse_random(source: Source, missing: Sequence[str], fix: str = "") -> None:
+    """Raises BackboneError where anything is missing: it would stay random, and no adapter would hold it."""
+    if missing:
+        raise BackboneError(
+            f"backbone.model: {source.model!r} has no weights for {missing[0]} ({len(missing)} missing), "
+            f"which would stay random{fix}"
+        )
