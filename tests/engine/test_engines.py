@@ -18,6 +18,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Data
 import loraloom
 from loraloom import metrics, pipeline
 from loraloom.backbone.quiet import quietly
+from loraloom.engine import Job
+from loraloom.errors import BackboneError
 from loraloom.recipe import read_recipe
 from loraloom.study.evidence import VALIDATION, read_predicted, read_rows
 from loraloom.study.record import Evaluation, TrialRecord, read_metrics
@@ -207,6 +209,34 @@ def test_a_trial_whose_loss_is_not_finite_fails_with_its_reason_and_the_search_g
     assert winner.point == {"train.learning_rate": 1e-8}
     assert "failed" in board
     assert "lower train.learning_rate" in board
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        MemoryError(),
+        BackboneError("backbone.model: the weights of 'x' can't be loaded: DefaultCPUAllocator: can't allocate memory"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_memory_that_does_not_suffice_for_a_model_fails_its_trial_with_what_to_do(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    name = tiny_recipe["engine"]
+    engine, job = ENGINES[name](), job_of(save_model("bert", tmp_path / "model"), tmp_path / "job")
+
+    def without_memory(job: Job) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"loraloom.engine.{'loom.engine' if name == 'loom' else 'trainer'}.build_base", without_memory)
+        (failed,) = engine.train_pack([job], hear)
+    assert failed.state == "failed"
+    assert str(failed.reason).startswith("memory did not suffice; lower the batch size or max_length")
+    assert ("use engine: trainer" in str(failed.reason)) is (name == "loom")
+    (trained,) = engine.train_pack([job], hear)
+    assert (trained.state, failed.counts) == ("complete", trained.counts)
 
 
 def test_a_pack_that_was_stopped_comes_back_so_and_goes_on_to_the_same_adapters(

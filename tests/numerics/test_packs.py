@@ -155,7 +155,7 @@ def test_trials_go_on_as_if_alone_when_a_neighbour_leaves(base_of: Bases, leaves
     alone = [pack(base, [own]) for own in PLANS]
     together = pack(base, PLANS)
     step(together, PLANS, 0)
-    rest, staying = together.without(leaves), [number for number in range(len(PLANS)) if number != leaves]
+    rest, staying = together.without([leaves]), [number for number in range(len(PLANS)) if number != leaves]
     assert rest is not None
     for number in (1, 2):
         step(rest, [PLANS[index] for index in staying], number)
@@ -189,7 +189,7 @@ def test_a_state_is_refused_within_a_step(base_of: Bases) -> None:
 
 
 def test_nothing_is_left_of_a_pack_when_its_last_trial_leaves(base_of: Bases) -> None:
-    assert pack(base_of("bert"), PLANS[:1]).without(0) is None
+    assert pack(base_of("bert"), PLANS[:1]).without([0]) is None
 
 
 def test_evaluation_in_a_pack_is_that_of_the_trial_alone(base_of: Bases) -> None:

@@ -16,7 +16,8 @@ from torch import nn
 from transformers import set_seed
 
 from loraloom.backbone.adapting import adapt, trainable_parameters
-from loraloom.backbone.classifier import build_pretrained, redraw_head
+from loraloom.backbone.classifier import build_empty, build_pretrained, redraw_head
+from loraloom.backbone.sources import load_config
 from loraloom.engine.job import Job
 from loraloom.errors import LoraloomError, TrialFailedError
 from loraloom.study.record import WEIGHTS, Counts
@@ -84,6 +85,13 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
 def name_when_saved(name: str) -> str:
     """A parameter's name in PEFT's file: without the adapter's name, and heads in their modules' places."""
     return name.replace(".modules_to_save.default", "").replace(".default", "")
+
+
+def count_without_weights(job: Job) -> Counts:
+    """What `count_parts` says of the job's model, which is built on the meta device."""
+    configuration = job.configuration
+    empty = build_empty(load_config(job.source), configuration.head, job.rows.data.labels)
+    return count_parts(adapt(empty, configuration.lora))
 
 
 def count_parts(model: PeftModel) -> Counts:

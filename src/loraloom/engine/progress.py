@@ -42,10 +42,16 @@ def thinned(trace: list[tuple[int, float, float]]) -> tuple[tuple[int, float, fl
     return tuple(trace[::-1][::every][::-1])
 
 
-_NO_MEMORY = "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory"
-"""What errors say that are not torch's own: of the processor's memory, and of libraries beside torch's allocator."""
+_NO_MEMORY = (
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDA error: out of memory",
+)
+"""What other errors say: of the processor's memory, the system's own words, and libraries beside torch's allocator."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch could not allocate, on any device."""
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _NO_MEMORY)
+    """Whether memory could not be had, on any device; also for weights (a BackboneError has the reason's words)."""
+    kinds = torch.OutOfMemoryError, MemoryError
+    return isinstance(error, kinds) or any(words in str(error) for words in _NO_MEMORY)

@@ -28,7 +28,7 @@ from loraloom import metrics
 from loraloom.backbone.quiet import quietly
 from loraloom.backbone.sources import Source, load_tokenizer
 from loraloom.data import Encoded
-from loraloom.engine.adapted import add_lora, build_base, count_parts, save_adapter
+from loraloom.engine.adapted import add_lora, build_base, count_parts, count_without_weights, save_adapter
 from loraloom.engine.checkpoint import Checkpoints, HaltError, Rhythm, State, heeding
 from loraloom.engine.generators import Generators
 from loraloom.engine.job import Job, Listener, Outcome, never, silent
@@ -88,6 +88,21 @@ class TrainerEngine:
             LoraloomError: what would befall every trial: no weights, a target that is not there, a count that differs.
         """
         dtype = choose_dtype(job.configuration.train)
+        try:
+            return self._train(job, listener, dtype, heed, note)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return Outcome("trainer", "failed", dtype, count_without_weights(job), reason=OUT_OF_MEMORY)
+
+    def _train(
+        self,
+        job: Job,
+        listener: Listener,
+        dtype: Literal["fp32", "bf16"],
+        heed: Callable[[], None],
+        note: Callable[[str], None],
+    ) -> Outcome:
         model = add_lora(build_base(job), job)
         counts = count_parts(model)
         checkpoints = Checkpoints(job, self.name, dtype, note)
@@ -96,17 +111,12 @@ class TrainerEngine:
             run.train()
             save_adapter(model, job.folder)
             run.save_predicted()
-            outcome = run.outcome(counts)
+            return run.outcome(counts)
         except HaltError:
             run.save()
             return Outcome("trainer", "stopped", dtype, counts)
         except TrialFailedError as error:
-            outcome = Outcome("trainer", "failed", dtype, counts, reason=str(error))
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            outcome = Outcome("trainer", "failed", dtype, counts, reason=OUT_OF_MEMORY)
-        return outcome
+            return Outcome("trainer", "failed", dtype, counts, reason=str(error))
 
 
 class _Examples(torch.utils.data.Dataset[dict[str, Any]]):

@@ -15,12 +15,14 @@ from loraloom.engine import Job
 from loraloom.engine.adapted import add_lora, build_base
 from loraloom.engine.loom import LoomEngine
 from loraloom.engine.loom.allocator import keep_freed_memory
-from loraloom.engine.loom.packing import measure_pack
+from loraloom.engine.loom.engine import _Group
+from loraloom.engine.loom.pack import Pack
+from loraloom.engine.loom.packing import PackAdvice, measure_pack
 from loraloom.engine.loom.setting import lowest_layer, read_anatomy, why_not
 from loraloom.errors import LoraloomError, RecipeError
 from loraloom.execute.in_process import AutoEngine, choose_engine
 from loraloom.recipe import Configuration, read_recipe
-from loraloom.study.record import Evaluation
+from loraloom.study.record import WEIGHTS, Evaluation
 from tests.numerics.architectures import CONFIGS, QV, make_job, save_model
 
 
@@ -111,6 +113,50 @@ def test_trials_that_train_other_places_are_no_pack(tmp_path: Path) -> None:
     jobs = [make_job(folder, tmp_path / bias, {"lora": {"bias": bias}}) for bias in ("none", "all")]
     with pytest.raises(LoraloomError, match="trials of a pack share"):
         LoomEngine().train_pack(jobs, hear)
+
+
+def without_memory(*_: object, **__: object) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+
+def joined(engine: LoomEngine, folder: Path, out: Path, **trains: dict[str, Any]) -> _Group:
+    """Trials side by side, as a GPU has them, each with fields of `train`."""
+    common = {"bf16": False, "per_device_train_batch_size": 8}
+    recipes = {name: {"lora": {"r": 2}, "train": common | train} for name, train in trains.items()}
+    return engine._group([engine._begin(make_job(folder, out / name, recipe)) for name, recipe in recipes.items()])
+
+
+def test_a_pack_without_memory_is_not_built_again_and_later_packs_of_its_batch_size_are_smaller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, engine = save_model("bert", tmp_path / "model"), LoomEngine()
+    large: dict[str, Any] = {"per_device_train_batch_size": 16}
+    group = joined(engine, folder, tmp_path, one={}, two={}, three={}, four={})
+    alone = joined(engine, folder, tmp_path, large=large)
+    trials = [*group.trials, *alone.trials]
+    monkeypatch.setattr(Pack, "run", without_memory)
+    monkeypatch.setattr(Pack, "__init__", lambda *_: pytest.fail("built again"))
+    engine._take_turns([group, alone], hear, lambda: None)
+    assert {trial.outcome().state for trial in trials} == {"failed"}
+    assert all("or use engine: trainer" in str(trial.reason) for trial in trials)
+    engine._advice = lambda *_: PackAdvice(8, 2.0, "as measured")  # type: ignore[assignment]
+    monkeypatch.setattr("loraloom.engine.loom.engine.device", lambda: torch.device("cuda"))
+    sizes = [engine.pack_size(trial.job.source, trial.job.configuration) for trial in (trials[0], trials[-1])]
+    assert sizes == [2, 8]
+
+
+def test_a_trial_that_has_ended_is_complete_where_memory_fails_the_pack_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, engine = save_model("bert", tmp_path / "model"), LoomEngine()
+    group = joined(engine, folder, tmp_path, longer={"num_train_epochs": 2}, shorter={"num_train_epochs": 1})
+    longer, shorter = group.trials
+    monkeypatch.setattr(Pack, "without", without_memory)
+    engine._take_turns([group], hear, lambda: None)
+    engine._halt(group)
+    assert (shorter.outcome().state, longer.outcome().state) == ("complete", "failed")
+    assert (shorter.job.folder / WEIGHTS).exists()
+    assert not (longer.job.folder / WEIGHTS).exists()
 
 
 def test_packs_are_measured_and_on_a_cpu_trials_are_not_joined() -> None:

@@ -11,20 +11,19 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, cast
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from loraloom.backbone.anatomy import Anatomy
 from loraloom.backbone.classifier import loaded_head
 from loraloom.backbone.sources import Source, intermediate_size, load_config, pin
 from loraloom.data import Encoded
-from loraloom.engine.adapted import add_lora, build_base, redrawn_base, save_adapter
+from loraloom.engine.adapted import add_lora, build_base, count_without_weights, redrawn_base, save_adapter
 from loraloom.engine.checkpoint import Checkpoints, HaltError, Rhythm, heeding
 from loraloom.engine.job import Job, Listener, Outcome, never, pack_key, silent
 from loraloom.engine.loom.allocator import keep_freed_memory
@@ -51,6 +50,7 @@ from loraloom.engine.progress import OUT_OF_MEMORY, is_out_of_memory
 from loraloom.errors import LoraloomError, TrialFailedError
 from loraloom.recipe import Configuration
 
+NO_MEMORY = f"{OUT_OF_MEMORY}, or use engine: trainer"
 EMPTY = Batch(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
 
 
@@ -76,8 +76,8 @@ class _Group:
     def save(self) -> None:
         """Writes a checkpoint of each trial that has gone on since its last."""
         for number, trial in enumerate(self.trials):
-            assert self.pack is not None
             if trial.state != "failed" and trial.step > trial.saved_at:
+                assert self.pack is not None
                 trial.save(*self.pack.state(number))
 
 
@@ -100,7 +100,8 @@ class LoomEngine:
         self._prefixes = PrefixStates()
         self._pin = lru_cache(pin)
         self._advice = lru_cache(measure_pack)
-        self._fits: dict[Any, int] = {}  # trials of a kind that memory may suffice for, where it did not for more
+        # How many trials of a kind memory may suffice for, where it did not for more.
+        self._fits: dict[tuple[Hashable, ...], int] = {}
 
     def pack_size(self, source: Source, configuration: Configuration) -> int:
         """How many trials are best trained together: one on a CPU, by measurement on a GPU.
@@ -110,7 +111,12 @@ class LoomEngine:
         if device().type != "cuda":
             return 1
         advised = self.pack_advice(source, configuration).trials
-        return min(advised, self._fits.get(pack_key(configuration), advised))
+        return min(advised, self._fits.get(_memory_key(configuration), advised))
+
+    def _take_fewer(self, jobs: Sequence[Job]) -> None:
+        """Has packs of trials like these be half as large; one that memory does not suffice for alone says nothing."""
+        if len(jobs) > 1:
+            self._fits |= {_memory_key(job.configuration): len(jobs) // 2 for job in jobs}
 
     def pack_advice(self, source: Source, configuration: Configuration) -> PackAdvice:
         """What joining trials of this model gains here, measured once for its widths."""
@@ -135,9 +141,15 @@ class LoomEngine:
         """
         if len({pack_key(job.configuration) for job in jobs}) > 1:
             raise LoraloomError("trials of a pack share backbone, head, longest text, and where LoRA and biases are")
-        trials = [self._begin(job, note) for job in jobs]
         joined = device().type == "cuda"
-        groups = [self._group(own) for own in ([trials] if joined else [[trial] for trial in trials])]
+        try:
+            trials = [self._begin(job, note) for job in jobs]
+            groups = [self._group(own) for own in ([trials] if joined else [[trial] for trial in trials])]
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self._take_fewer(jobs)
+            return tuple(_without_memory(job) for job in jobs)
         try:
             self._take_turns(groups, listener, heeding(stop))
         except HaltError:
@@ -198,13 +210,12 @@ class LoomEngine:
                 heed()
                 try:
                     self._turn(group, listener, heed)
-                except (torch.OutOfMemoryError, RuntimeError) as error:
+                except Exception as error:
                     if not is_out_of_memory(error):
                         raise
-                    if group.trials:
-                        self._fits[pack_key(group.trials[0].job.configuration)] = max(1, len(group.trials) // 2)
+                    self._take_fewer([trial.job for trial in group.trials])
                     for trial in group.trials:
-                        trial.fail(f"{OUT_OF_MEMORY}, or use engine: trainer")
+                        trial.fail(NO_MEMORY)
                 if group.pack is None:
                     going.remove(group)
                 elif rhythm.due():
@@ -219,20 +230,16 @@ class LoomEngine:
             if trial.asks_evaluation:
                 self._evaluate(group, number, listener, heed)
                 heed = heeding(never)
-        for number in reversed(range(len(group.trials))):
-            if group.trials[number].over:
-                self._end(group, number)
+        self._end(group)
         if group.pack is not None:
             self._step(group.pack, group.trials, heed)
 
     def _halt(self, group: _Group) -> None:
         """Has the trials that have not ended be gone on with another time."""
-        for number in reversed(range(len(group.trials))):
-            if group.trials[number].state == "failed":
-                self._end(group, number)
         group.save()
         for trial in group.trials:
-            trial.state = "stopped"
+            if trial.state != "failed":
+                trial.state = "stopped"
 
     def _pack(self, trials: Sequence[Trial], frozen: FrozenEncoder) -> Pack:
         labels = trials[0].job.rows.data
@@ -325,13 +332,19 @@ class LoomEngine:
             self._chunks = {id(encoded): (encoded, parts)}
         return self._chunks[id(encoded)][1]
 
-    def _end(self, group: _Group, number: int) -> None:
-        """Takes a trial that has ended out of its group; one that has not failed leaves its adapter."""
-        assert group.pack is not None
-        trial, pack = group.trials.pop(number), group.pack
-        if trial.state != "failed":
-            self._save(trial, pack, number)
-        group.pack = pack.without(number)
+    def _end(self, group: _Group) -> None:
+        """Takes trials that have ended out of their group; those that have not failed leave their adapters.
+
+        Those that go on are alone in the group before their pack is built: where memory fails it, it fails them only.
+        """
+        pack, ended = group.pack, [number for number, trial in enumerate(group.trials) if trial.over]
+        if pack is None or not ended:
+            return
+        for number in ended:
+            if group.trials[number].state != "failed":
+                self._save(group.trials[number], pack, number)
+        group.trials, group.pack = [trial for trial in group.trials if not trial.over], None
+        group.pack = pack.without(ended)
 
     def _save(self, trial: Trial, pack: Pack, number: int) -> None:
         """Writes a trial's parameters back into PEFT's model, and saves it as PEFT does."""
@@ -346,6 +359,16 @@ class LoomEngine:
         except TrialFailedError as error:
             trial.fail(str(error))
         trial.save_predicted()
+
+
+def _memory_key(configuration: Configuration) -> tuple[Hashable, ...]:
+    """What trials that take about as much memory have in common."""
+    return *pack_key(configuration), configuration.train.per_device_train_batch_size
+
+
+def _without_memory(job: Job) -> Outcome:
+    dtype = choose_dtype(job.configuration.train)
+    return Outcome(LoomEngine.name, "failed", dtype, count_without_weights(job), reason=NO_MEMORY)
 
 
 def _prefix_seconds(trials: Sequence[Trial]) -> float:

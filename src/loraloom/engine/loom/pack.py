@@ -12,9 +12,9 @@ trials may have different ones, and each must go on alone when others have ended
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -199,17 +199,13 @@ class Pack:
         parameters = self.parameters
         return {name: parameters.of_trial(parameters.values, number, name) for name in parameters.layout.shapes}
 
-    def without(self, number: int) -> Pack | None:
-        """The pack that goes on when a trial has ended; None where it was the last."""
-        kept = [index for index in range(len(self.members)) if index != number]
+    def without(self, ended: Collection[int]) -> Pack | None:
+        """The pack that goes on when trials have ended; None where they were the last."""
+        kept = [index for index in range(len(self.members)) if index not in ended]
         if not kept:
             return None
         rest = Pack(
-            [
-                Member(member.train, member.lora, self.trained(index), member.class_weights)
-                for index, member in enumerate(self.members)
-                if index != number
-            ],
+            [replace(self.members[index], trained=self.trained(index)) for index in kept],
             self._frozen,
             self.parameters.layout,
             self.parameters.decayed_names,
