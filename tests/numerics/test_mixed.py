@@ -17,6 +17,7 @@ from loraloom.backbone.classifier import build_pretrained
 from loraloom.backbone.quiet import quietly
 from loraloom.data import Encoded
 from loraloom.engine.loom import kernels
+from loraloom.engine.loom.compiled import CompiledOps
 from loraloom.engine.loom.inference import MOST_COLUMNS, Inference
 from loraloom.engine.loom.mixed import Owners
 from loraloom.engine.loom.ops import PlainOps
@@ -177,8 +178,8 @@ def test_the_compiled_kernels_mix_as_plain_torch_does(
         folder = save_model(architecture, tmp_path / "model", config)
     monkeypatch.setattr("loraloom.use.backbones._dtype", lambda record: record.dtype)
     given = load_all(folder, tmp_path, architecture, "bf16")
-    used = {own.forward.frozen.ops.name for own in given.classifiers if isinstance(own.forward, Inference)}
-    assert used == {"compiled"}
+    used = {type(own.forward.frozen.ops) for own in given.classifiers if isinstance(own.forward, Inference)}
+    assert used == {CompiledOps}
     together = given.backbones.logits(given.classifiers, given.rows)
     for own, rows, found in zip(given.classifiers, given.rows, together, strict=True):
         alone = own.logits_of(rows)

@@ -102,7 +102,7 @@ class Checkpoints:
     """The checkpoints of one job; only its own are read: of the same configuration, rows, engine, type and versions."""
 
     def __init__(self, job: Job, engine: str, dtype: str, note: Callable[[str], None] = silent) -> None:
-        self._job, self._engine, self._dtype, self._note = job, engine, dtype, note
+        self._job, self._engine, self._dtype, self.note = job, engine, dtype, note
         self.folder = job.folder / CHECKPOINT
 
     def generation(self, step: int) -> Path:
@@ -153,7 +153,7 @@ class Checkpoints:
 
     def _say(self, refused: list[str], then: str) -> None:
         if refused:
-            self._note(f"trial {self._job.number}: {'; '.join(refused)}; {then}")
+            self.note(f"trial {self._job.number}: {'; '.join(refused)}; {then}")
 
     def _read(self, folder: Path) -> tuple[State, int]:
         """A generation, and the length of metrics.jsonl that belongs to it."""

@@ -6,6 +6,7 @@ of probabilities; tolerances are stated where they are used.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -259,6 +260,17 @@ def test_attention_and_its_backward(
     assert difference < 0.01, "the whole gradient is off by no more than a rounding to bf16, or two"
 
 
+def test_gelu_and_its_slope_hide_no_value_that_is_not_a_number() -> None:
+    layer = Layer(17, 0)
+    layer.x[3, 5] = float("nan")
+    touched = torch.zeros(17, WIDTH, dtype=torch.bool)
+    touched[3] = True
+    a, g = ops.linear_gelu(layer.x, layer.packed, WIDTH, layer.bias, None, None)
+    da = ops.linear_gelu_backward(drawn(17, DEPTH), layer.packed, WIDTH, None, None, a)
+    assert torch.equal(g.isnan(), touched)
+    assert torch.equal(da.isnan(), touched)
+
+
 @pytest.mark.parametrize("part", [0, 1], ids=["query", "key"])
 def test_attention_hides_no_value_that_is_not_finite(part: int) -> None:
     batch = Batch((33, 5), 2, 32)
@@ -306,6 +318,12 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
             )
         )
     assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
+
+
+def test_operations_are_named_for_the_kernels_that_they_are_by() -> None:
+    """States that are kept are told apart by it: the last bits of the two differ."""
+    by_amx = "amx_bf16" in kernels._processor() and os.environ.get("LORALOOM_KERNELS") != "brgemm"
+    assert CompiledOps().name == f"compiled, {'AMX' if by_amx else 'brgemm'}"
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import threading
 import time
@@ -42,6 +43,17 @@ def test_who_has_no_time_does_not_wait(tmp_path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         with only_filler(tmp_path / "lock", time.monotonic()) as alone:
             assert not alone
+
+
+def test_who_gets_no_lock_from_the_disk_does_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with only_filler(tmp_path / "gone" / "lock", None) as alone:
+        assert not alone
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with only_filler(tmp_path / "lock", None) as alone:
+        assert not alone
 
 
 def test_a_trial_that_had_no_time_to_wait_does_without_kept_states(

@@ -36,9 +36,11 @@ class PackedLinear(FrozenLinear):
 class CompiledOps(PlainOps):
     """The operations by the kernels; what has none of its own is plain torch's."""
 
-    name = "compiled"
     sorted_batches = 1
     """Not sorted: attention pays for each text's own length, and batches of equal size are the fastest."""
+
+    def __init__(self) -> None:
+        self.name = f"compiled, {'AMX' if torch.ops.loraloom.amx() else 'brgemm'}"
 
     def freeze(self, weight: Tensor, *, backward: bool) -> FrozenLinear:
         return PackedLinear(weight, backward=backward)

@@ -315,7 +315,12 @@ class LoomEngine:
         if id(encoded) not in trial.states:
             start, source = time.monotonic(), trial.job.source
             file = self._prefixes.of(
-                encoded, pack.encoder, lambda: f"{source.model} {self._pin(source)}", trial.job.deadline, heed
+                encoded,
+                pack.encoder,
+                lambda: f"{source.model} {self._pin(source)}",
+                trial.job.deadline,
+                heed,
+                trial.checkpoints.note,
             )
             trial.states[id(encoded)] = file
             trial.prefix_seconds += time.monotonic() - start

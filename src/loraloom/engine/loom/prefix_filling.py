@@ -11,26 +11,43 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 LOOK_SECONDS = 0.05
 
 
 @contextmanager
 def only_filler(path: Path, deadline: float | None, heed: Callable[[], None] = lambda: None) -> Iterator[bool]:
-    """Waits until no other process holds the lock `path`, and holds it; False where the deadline came before.
+    """Waits until no other process holds the lock `path`, and holds it.
 
-    `heed` is called while it waits, and may break off by an exception.
+    False where the deadline came before, or the disk gives no lock. `heed` is called while it waits, and may break off
+    by an exception.
     """
-    with path.open("ab") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if deadline is not None and time.monotonic() >= deadline:
-                    yield False
-                    return
-                heed()
-                time.sleep(LOOK_SECONDS)
-            else:
-                yield True
-                return
+    file = _opened(path)
+    if file is None:
+        yield False
+        return
+    with file:
+        yield _held(file, deadline, heed)
+
+
+def _opened(path: Path) -> IO[bytes] | None:
+    try:
+        return path.open("ab")
+    except OSError:
+        return None
+
+
+def _held(file: IO[bytes], deadline: float | None, heed: Callable[[], None]) -> bool:
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+        except OSError:
+            return False
+        else:
+            return True
+        heed()
+        time.sleep(LOOK_SECONDS)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from loraloom.data import Encoded, default_cache
+from loraloom.engine.job import silent
 from loraloom.engine.loom.encoder import Encoder
 from loraloom.engine.loom.evaluation import by_length
 from loraloom.engine.loom.prefix_cache import PrefixCache, PrefixKey, rows_digest
@@ -42,6 +43,7 @@ class PrefixStates:
         self._cache = PrefixCache(default_cache() / "prefix", int(_allowed_gb() * 1e9))
         self._open: dict[PrefixKey, PrefixFile] = {}
         self._digests: dict[int, tuple[Encoded, str]] = {}
+        self._told: set[str] = set()  # digests of splits
 
     def of(
         self,
@@ -50,11 +52,13 @@ class PrefixStates:
         weights: Callable[[], str],
         deadline: float | None,
         heed: Callable[[], None] = lambda: None,
+        note: Callable[[str], None] = silent,
     ) -> PrefixFile | None:
         """The states of a split, filled; None where nothing is frozen below, or dropout, disk or time forbid it.
 
         `weights` names the model's weights; it is asked for only where states can be kept. `heed` is called between
-        batches, and may break off by an exception: what was filled stays.
+        batches, and may break off by an exception: what was filled stays. `note` is told what is wrong with the disk,
+        once for a split.
         """
         frozen = encoder.frozen
         if encoder.lowest <= 0 or frozen.anatomy.dropouts.any or self._cache.max_bytes == 0:
@@ -65,14 +69,21 @@ class PrefixStates:
         by = f"{frozen.ops.name} on {where} {_versions()} threads {torch.get_num_threads()}"
         made_by = f"{weights()} {by}"
         key = PrefixKey(self._digest(encoded), made_by, encoder.lowest, dtype)
-        file = self._open.get(key)
+        file = self._open.get(key) or self._cache.open(key, encoded.offsets, frozen.anatomy.hidden)
         if file is None:
-            file = self._cache.open(key, encoded.offsets, frozen.anatomy.hidden)
-            if file is None:
-                return None
-            self._open[key] = file
+            self._say(key.rows, self._cache.reason, note)
+            return None
+        self._open[key] = file
         with only_filler(self._cache.folder / f"{key.name}.filling", deadline, heed) as alone:
-            return file if alone and _filled(file, encoded, encoder, deadline, heed) else None
+            if alone and _filled(file, encoded, encoder, deadline, heed):
+                return file
+        self._say(key.rows, file.reason, note)
+        return None
+
+    def _say(self, rows: str, reason: str | None, note: Callable[[str], None]) -> None:
+        if reason is not None and rows not in self._told:
+            self._told.add(rows)
+            note(f"the frozen layers of a split are computed in every pass, since their states can't be kept: {reason}")
 
     def close(self) -> None:
         """Lets the files be removed when their space is needed."""

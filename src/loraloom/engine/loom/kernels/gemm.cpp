@@ -217,7 +217,7 @@ class Pieces {
 
   __m512 operator()(__m512 x) const {
     const __m512 scale = _mm512_set1_ps(1 / kWidth), magic = _mm512_set1_ps(12582912.f);  // 1.5 * 2^23: rounds to 1
-    x = _mm512_min_ps(x, _mm512_set1_ps(15 * kWidth));
+    x = _mm512_min_ps(_mm512_set1_ps(15 * kWidth), x);  // of a NaN and a number, the second
     const __m512 rounded = _mm512_fmadd_ps(x, scale, magic);
     const __m512 r = _mm512_fmsub_ps(x, scale, _mm512_sub_ps(rounded, magic));
     const __m512i piece = _mm512_castps_si512(rounded);  // in the four lowest bits

@@ -1,4 +1,4 @@
-// The operations under torch.ops.loraloom, and whether this process can run them.
+// The operations under torch.ops.loraloom, whether this process can run them, and whether by AMX intrinsics.
 #include <torch/library.h>
 
 #include "primitives.h"
@@ -6,10 +6,19 @@
 
 namespace loraloom {
 bool usable() { return supported(); }
+
+bool amx() {
+#ifdef LORALOOM_AMX
+  return true;
+#else
+  return false;
+#endif
+}
 }  // namespace loraloom
 
 TORCH_LIBRARY(loraloom, m) {
   m.def("usable() -> bool", loraloom::usable);
+  m.def("amx() -> bool", loraloom::amx);
   m.def("pack(Tensor w) -> Tensor");
   m.def(
       "linear(Tensor x, Tensor packed, int out_features, Tensor? bias, Tensor? u, Tensor? b, Tensor? residual, float p,"

@@ -1,0 +1,89 @@
+"""Whose trials read kept states, that reading them changes nothing, and what is said where none can be kept."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloom.engine import Job
+from loraloom.engine.loom import LoomEngine
+from loraloom.engine.loom.encoder import Encoder
+from loraloom.engine.loom.ops import PlainOps
+from loraloom.engine.loom.prefix_file import PrefixFile
+from tests.engine.broken_off import contents, hear
+from tests.numerics.architectures import make_job, save_model
+
+TOP: dict[str, Any] = {
+    "lora": {"r": 2, "lora_dropout": 0.2, "layers_to_transform": [1]},
+    "train": {"bf16": False, "learning_rate": 0.02, "per_device_train_batch_size": 4},
+}
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LORALOOM_CACHE", str(tmp_path / "cache"))
+    return save_model("bert", tmp_path / "model")
+
+
+def train(job: Job) -> list[str]:
+    """Trains a job in an engine of its own; returns what was noted."""
+    notes: list[str] = []
+    (outcome,) = LoomEngine().train_pack([job], hear, note=notes.append)
+    assert outcome.state == "complete"
+    return notes
+
+
+def files(tmp_path: Path) -> list[Path]:
+    return list((tmp_path / "cache").rglob("*.prefix"))
+
+
+def test_a_trial_that_reads_kept_states_is_bit_for_bit_the_one_that_filled_them(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filling, reading = (make_job(model, tmp_path / name, TOP) for name in ("filling", "reading"))
+    assert train(filling) == []
+    assert len(files(tmp_path)) == 2
+    monkeypatch.setattr(Encoder, "prefix", lambda *_: pytest.fail("computed again"))
+    train(reading)
+    assert contents(reading.folder) == contents(filling.folder)
+
+
+@pytest.mark.parametrize(
+    ("dropout", "lora"), [("keep", {}), ("off", {"bias": "all"}), ("off", {"layers_to_transform": None})]
+)
+def test_nothing_is_kept_where_a_backbone_drops_or_its_lowest_layer_is_trained(
+    model: Path, tmp_path: Path, dropout: str, lora: dict[str, Any]
+) -> None:
+    train(make_job(model, tmp_path / "job", TOP | {"lora": TOP["lora"] | lora}, dropout=dropout))
+    assert files(tmp_path) == []
+
+
+def test_what_other_operations_computed_is_not_read(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(make_job(model, tmp_path / "one", TOP))
+    monkeypatch.setattr(PlainOps, "name", "other")
+    train(make_job(model, tmp_path / "two", TOP))
+    assert len(files(tmp_path)) == 4
+
+
+@pytest.mark.parametrize("failing", ["budget", "disk"])
+def test_why_states_can_t_be_kept_is_said_once_for_a_split(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    def no_space(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if failing == "budget":
+        monkeypatch.setenv("LORALOOM_PREFIX_GB", "1e-9")
+    else:
+        monkeypatch.setattr(PrefixFile, "_put", no_space)
+    engine, notes = LoomEngine(), list[str]()
+    for name in ("one", "two"):
+        engine.train_pack([make_job(model, tmp_path / name, TOP)], hear, note=notes.append)
+    assert len(notes) == 2
+    reason = "are allowed" if failing == "budget" else "No space left on device"
+    assert all("computed in every pass" in note and reason in note for note in notes)
