@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from loraloom.backbone.classifier import build_pretrained
 from loraloom.backbone.quiet import quietly
 from loraloom.data import Encoded
+from loraloom.data.encoding import encode
 from loraloom.engine import Job, Rows
 from loraloom.engine.loom import LoomEngine
 from loraloom.engine.loom.trial import Trial
-from tests.numerics.architectures import CONFIGS, encoded_rows, make_job, pad_of
+from tests.numerics.architectures import CONFIGS, encoded_rows, make_job, pad_of, save_model
 from tests.numerics.both import padded, targets
 from tests.numerics.conftest import Folders
 from tests.numerics.tolerances import TOLERANCES
@@ -97,6 +99,27 @@ def test_peft_over_our_classifier_gives_the_logits_of_loom(
     logits = trained(job, monkeypatch)
     base = build_pretrained(job.source, job.configuration, job.rows.data.labels)
     assert_peft_gives(logits, base, job, architecture)
+
+
+@pytest.mark.parametrize("architecture", ["roberta", "modernbert"])
+def test_plain_peft_gives_the_logits_of_loom_for_texts_through_the_tokenizer_an_empty_one_among_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str
+) -> None:
+    with quietly():
+        folder = save_model(architecture, tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    special = {"single": "[CLS] $A [SEP]", "special_tokens": [("[CLS]", 2), ("[SEP]", 3)]}
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(**special)
+    texts = ["", "w7", " ", "w9 w8 w7", *(f"w{number} w20" for number in range(10, 18))]
+    job = job_of(folder, tmp_path / "job", architecture, "native", "native")
+    job = replace(job, rows=replace(job.rows, validation=encode(tokenizer, texts, max_length=16, cache=None)))
+    logits = trained(job, monkeypatch)
+    with quietly():
+        base = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3, dtype=torch.float32)
+        model = PeftModel.from_pretrained(base, str(job.folder)).eval()
+    with torch.inference_mode():
+        found = model(**tokenizer(texts, padding=True, return_token_type_ids=False, return_tensors="pt")).logits
+    torch.testing.assert_close(found, logits, rtol=0, atol=TOLERANCES.logits * float(logits.abs().max()))
 
 
 def test_the_rows_are_of_every_sort() -> None:

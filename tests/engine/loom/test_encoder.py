@@ -11,7 +11,7 @@ from transformers import MPNetConfig
 from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
 
 from loraloom.engine.loom.noise import Noise
-from loraloom.engine.loom.relative import relative_positions
+from loraloom.engine.loom.relative import RelativePositions, relative_positions
 from loraloom.engine.loom.tokens import lay_out
 from loraloom.recipe import Lora
 from tests.numerics.architectures import CONFIGS, save_model
@@ -24,6 +24,14 @@ def test_relative_positions_are_mpnets_own(size: int) -> None:
     with torch.no_grad():
         expected = encoder.compute_position_bias(torch.zeros(1, size, 12))[0]
     assert torch.equal(relative_positions(encoder.relative_attention_bias.weight.detach(), size), expected)
+
+
+def test_relative_positions_are_built_again_for_longer_texts_only() -> None:
+    kept = RelativePositions(torch.randn(32, 3))
+    assert kept.up_to(64).shape == (3, 64, 64)
+    longest = kept.up_to(65)
+    assert longest.shape == (3, 128, 128)
+    assert kept.up_to(3) is longest
 
 
 @pytest.mark.parametrize("pooling", ["native", "mean"])

@@ -7,9 +7,11 @@ import math
 import torch
 from torch import Tensor
 
+from loraloom.engine.loom.transfer import onto
+
 
 class RelativePositions:
-    """Biases of attention's scores by the distance of query and key, kept for the longest text that was last seen."""
+    """Biases of attention's scores by the distance of query and key, kept for the longest text that was seen."""
 
     def __init__(self, table: Tensor) -> None:
         """`table` is (buckets, H)."""
@@ -17,12 +19,10 @@ class RelativePositions:
         self._kept: Tensor | None = None
 
     def up_to(self, tokens: int) -> Tensor:
-        """(H, T, T) for texts of at most `tokens` tokens; T is a multiple of 64."""
-        size = 64 * math.ceil(tokens / 64)
-        kept = self._kept
-        if kept is None or kept.shape[-1] != size:
-            kept = self._kept = relative_positions(self._table, size)
-        return kept
+        """(H, T, T) for texts of `tokens` tokens or more; T is a multiple of 64."""
+        if self._kept is None or self._kept.shape[-1] < tokens:
+            self._kept = relative_positions(self._table, 64 * math.ceil(tokens / 64))
+        return self._kept
 
 
 def relative_positions(table: Tensor, size: int) -> Tensor:
@@ -36,4 +36,4 @@ def relative_positions(table: Tensor, size: int) -> Tensor:
         neginf=0
     ).long().clamp_max(buckets - 1 - exact)
     bucket = after + torch.where(distance < exact, distance, wide)
-    return table[bucket.to(table.device)].permute(2, 0, 1).contiguous()
+    return table[onto(bucket, table.device)].permute(2, 0, 1).contiguous()
