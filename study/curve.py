@@ -262,9 +262,8 @@ def _do(given: argparse.Namespace) -> None:
         listed = (one for one in listed if trainer.train_rows(one.configuration, one.rows) <= given.most_rows)
     if given.list:
         for trial in listed:
-            print(
-                f"{trial.key}, seed {trial.seed}: {place.demands.parameters(trial.configuration).trainable:,} parameters"
-            )
+            counted = place.demands.parameters(trial.configuration)
+            print(f"{trial.key}, seed {trial.seed}: {counted.trainable:,} parameters")
         return
     given.results.mkdir(parents=True, exist_ok=True)
     common["caps"] = {str(cap): trainable for cap, trainable in caps.items()}

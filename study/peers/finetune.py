@@ -6,11 +6,12 @@ from typing import Any
 
 from study.peers.task import Answer, Task
 
-RATES = (5e-5, 3e-5, 2e-5)
-_EPOCHS = 3.0
-_HELD_SHARE, _MOST_HELD = 0.1, 1000
 _WIDE = 768
-"""From this width on the middle rate is taken where only one can be tried."""
+RATES, EPOCHS = (3e-5, 5e-5, 2e-5), 3.0
+"""Of encoders of this width or wider; the first rate is taken where only one can be tried (Devlin et al. 2019, A.3)."""
+SMALL_RATES, SMALL_EPOCHS = (1e-4, 3e-4, 5e-5), 4.0
+"""Of narrower ones (Turc et al. 2019, "Well-Read Students Learn Better", as their models' page has it)."""
+_HELD_SHARE, _MOST_HELD = 0.1, 1000
 
 
 def answer(task: Task) -> Answer:
@@ -26,18 +27,19 @@ def answer(task: Task) -> Answer:
     def setting(rate: float, epochs: float) -> training.Setting:
         return training.Setting(rate, epochs, "linear", warmup=0.1)
 
-    epochs = training.few_rows_epochs(len(rows), _EPOCHS)
-    whole = len(RATES) * (speed.training(len(rows), epochs) + speed.predicting(_MOST_HELD) + 10) + keep
+    wide = model.config.hidden_size >= _WIDE
+    rates = RATES if wide else SMALL_RATES
+    epochs = training.few_rows_epochs(len(rows), EPOCHS if wide else SMALL_EPOCHS)
+    whole = len(rates) * (speed.training(len(rows), epochs) + speed.predicting(_MOST_HELD) + 10) + keep
     if whole > task.remaining() or len(rows) < 20 * len(task.classes):
-        rate = RATES[0] if model.config.hidden_size < _WIDE else RATES[1]
-        fitting = training.epochs_that_fit(speed, len(rows), task.remaining() - keep, epochs)
-        trainer, done = training.train(task, model, tokenizer, rows, setting(rate, fitting), speed, keep=keep)
-        return Answer(training.predictions_of(trainer, test), {"rate": rate, **done})
+        one = setting(rates[0], epochs)
+        trainer, done = training.train(task, model, tokenizer, rows, one, speed, keep=keep)
+        return Answer(training.predictions_of(trainer, test), {"rate": one.rate, **done})
 
     chosen, held = _held_out(task, rows)
     compared: dict[str, float] = {}
     best: tuple[float, Any, dict[str, Any]] | None = None
-    for rate in RATES:
+    for rate in rates:
         trainer, done = training.train(
             task, training.classifier_of(task), tokenizer, chosen, setting(rate, epochs), speed, keep=keep
         )

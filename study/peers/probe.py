@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,10 @@ from study.peers.task import Answer, Task
 _STRENGTHS = (10.0, 30.0, 3.0, 100.0, 1.0)
 _BATCH = 64
 _TIMED_ROWS = 256
-_FITTING = 0.35
-"""Of the time that is left after the test rows, kept for the regression."""
+_FITS = 2 + 2 * len(_STRENGTHS)
+"""Fits to all rows that the regression takes: the first, the chosen one, and for each C three to two thirds of them."""
+_SPARE, _FIXED = 1.5, 10.0
+"""The regression may take so many times what was measured, and so many seconds more."""
 
 
 def answer(task: Task) -> Answer:
@@ -26,14 +28,34 @@ def answer(task: Task) -> Answer:
     model = AutoModel.from_pretrained(task.encoder).eval()
     dtype, rate = _fastest(model, tokenizer, task)
     order = np.random.default_rng(task.seed).permutation(len(task.texts))
-    able = int(rate * ((1 - _FITTING) * (task.remaining() - 10) - len(task.test) / rate))
-    taken = np.sort(order[: max(len(task.classes), able)])
     with torch.inference_mode():
         held = _embedded(model, tokenizer, task.test, task.max_length, dtype)
-        vectors = _embedded(model, tokenizer, [task.texts[row] for row in taken], task.max_length, dtype)
-    labels = [task.labels[row] for row in taken]
+
+        def embedded(rows: Any) -> Any:
+            return _embedded(model, tokenizer, [task.texts[row] for row in rows], task.max_length, dtype)
+
+        vectors = embedded_in_time(task, order, embedded, rate)
+    labels = [task.labels[row] for row in order[: len(vectors)]]
     final, chosen = best_classifier(task, _classifier, _STRENGTHS, vectors, labels)
-    return Answer(final.predict(held).tolist(), chosen | {"rows_embedded": len(taken), "bf16": dtype == torch.bfloat16})
+    settings = chosen | {"rows_embedded": len(vectors), "bf16": dtype == torch.bfloat16}
+    return Answer(final.predict(held).tolist(), settings)
+
+
+def embedded_in_time(task: Task, order: Any, embedded: Callable[[Any], Any], rate: float) -> Any:
+    """The first rows of `order`, embedded (rows, width): as many as leave time for the regression over them.
+
+    Chunks grow as the rows that are there, over which one fit is timed; `rate` is the rows embedded in a second.
+    """
+    vectors = embedded(order[: max(_TIMED_ROWS, 2 * len(task.classes))])
+    while (done := len(vectors)) < len(order):
+        began = time.perf_counter()
+        _classifier(_STRENGTHS[0]).fit(vectors, [task.labels[row] for row in order[:done]])
+        fitting = _SPARE * _FITS * (time.perf_counter() - began) / done
+        able = int((task.remaining() - _FIXED - fitting * done) / (1 / rate + fitting))
+        if able < _BATCH:
+            break
+        vectors = np.concatenate([vectors, embedded(order[done : done + min(done, able)])])
+    return vectors
 
 
 def _classifier(strength: float) -> Any:

@@ -1,7 +1,8 @@
 """A peer in a process of its own, ended when its time is up, with all that it started.
 
-Its time runs from the start of the process to its answer: imports, loading, training and predicting all count, and what
-has not answered by then has no result. Nobody reaches a network, and nobody sees the labels of the test.
+Its time runs from the start of the process to its answer: imports, loading, training and predicting all count (but for
+loraloom's compiled kernels, which a machine makes once), and what has not answered by then has no result. Nobody
+reaches a network, and nobody sees the labels of the test.
 """
 
 from __future__ import annotations

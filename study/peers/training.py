@@ -1,7 +1,9 @@
-"""HF Trainer within a time: how long a step takes is measured first, and the schedule is laid over what fits.
+"""HF Trainer within a time: where passes would take longer, the schedule follows the time, and ends when it is used.
 
-What `finetune` and `contest` share. Batches hold rows of like length, and passes are in bf16 where that is the quicker
-of the two on this machine, as a good user would have it (`bench/peers.py` measures the same choices).
+What `finetune` and `contest` share. Rejected: to lay the schedule over the steps that an estimate has room for, which
+left up to half of the time unused where steps were faster than it said. Batches hold rows of like length, and passes
+are in bf16 where that is the quicker of the two on this machine, as a good user would have it (`bench/peers.py`
+measures the same choices).
 """
 
 from __future__ import annotations
@@ -9,9 +11,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -26,12 +29,10 @@ from study.peers.task import Task
 
 BATCH, EVALUATION_BATCH = 16, 64
 _FEW_STEPS, _MANY_EPOCHS = 500, 20
-_TIMED = 4
-"""Batches that are timed."""
+_TIMED = 8
+"""Batches that are timed, of lengths as they are among the rows."""
 _SPARE = 1.2
 """What is estimated may take this much longer."""
-_FIXED = 15.0
-"""Seconds kept for loading, and for what is not estimated."""
 
 Rows = list[dict[str, Any]]
 
@@ -42,8 +43,8 @@ class Setting:
 
     rate: float
     epochs: float
-    schedule: str
-    warmup: float  # of all steps
+    schedule: Literal["linear", "constant"]
+    warmup: float  # share of the training
     optimizer: str = "adamw_torch"
     decay: float = 0.01
 
@@ -93,13 +94,13 @@ def few_rows_epochs(rows: int, epochs: float) -> float:
 
 
 def speed_of(model: Any, tokenizer: Any, rows: Rows, *, fp32: bool = False) -> Speed:
-    """Times a few batches of typical rows, forward and backward, in fp32 and in bf16. The model's weights stay.
+    """Times a few batches, forward and backward, in fp32 and in bf16. The model's weights stay.
 
     `fp32` asks for that type alone, where nothing else can be chosen.
     """
     collate = DataCollatorWithPadding(tokenizer)
     ordered = sorted(rows, key=lambda row: len(row["input_ids"]))
-    starts = [round(place * max(0, len(ordered) - BATCH) / (_TIMED - 1)) for place in range(_TIMED)]
+    starts = [round((place + 0.5) / _TIMED * max(0, len(ordered) - BATCH)) for place in range(_TIMED)]
     batches = [collate(ordered[start : start + BATCH]) for start in starts]
     steps = {}
     for bf16 in (False,) if fp32 else (False, True):
@@ -120,14 +121,34 @@ def _pass(model: Any, batch: Any, bf16: bool) -> None:
     model.zero_grad(set_to_none=True)
 
 
-def epochs_that_fit(speed: Speed, rows: int, seconds: float, wanted: float) -> float:
-    """Of `wanted` epochs, as many as fit into the seconds; never none at all."""
-    one = speed.training(rows, 1.0)
-    return max(min(wanted, (seconds - _FIXED) / one), 1 / max(1.0, rows / BATCH))
+def factor(setting: Setting, progress: float) -> float:
+    """What the learning rate is times, when a share 0..1 of the training is done."""
+    if progress < setting.warmup:
+        return progress / setting.warmup
+    return 1.0 if setting.schedule == "constant" else max(0.0, 1 - progress) / (1 - setting.warmup)
+
+
+class _InTime(Trainer):
+    """HF Trainer whose schedule follows the steps, or the time where that ends first."""
+
+    def __init__(self, setting: Setting, remaining: Callable[[], float], **arguments: Any) -> None:
+        """`remaining` says how many seconds are left for training."""
+        super().__init__(**arguments)
+        self._setting, self._remaining = setting, remaining
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
+        own: Any = optimizer or self.optimizer
+        whole = max(1e-9, self._remaining())
+
+        def lr_factor(step: int) -> float:
+            return factor(self._setting, max(step / num_training_steps, 1 - self._remaining() / whole))
+
+        self.lr_scheduler = LambdaLR(own, lr_factor)
+        return self.lr_scheduler
 
 
 class _StopAt(TrainerCallback):
-    """Ends training where the estimate was wrong."""
+    """Ends training when its time is used."""
 
     def __init__(self, is_over: Callable[[], bool]) -> None:
         self._is_over = is_over
@@ -140,7 +161,10 @@ class _StopAt(TrainerCallback):
 def train(
     task: Task, model: Any, tokenizer: Any, rows: Rows, setting: Setting, speed: Speed, *, keep: float
 ) -> tuple[Trainer, dict[str, Any]]:
-    """Trains `model`, leaving `keep` seconds of the task's time; gives the trainer, and what it did."""
+    """Trains `model`, leaving `keep` seconds of the task's time; gives the trainer, and what it did.
+
+    `planned_steps` are those of all epochs, which are done where the time suffices.
+    """
     steps = max(1, round(setting.epochs * len(rows) / BATCH))
     arguments = TrainingArguments(
         output_dir=f"{task.folder}/trainer",
@@ -148,8 +172,6 @@ def train(
         per_device_train_batch_size=BATCH,
         per_device_eval_batch_size=EVALUATION_BATCH,
         learning_rate=setting.rate,
-        lr_scheduler_type=setting.schedule,
-        warmup_steps=round(setting.warmup * steps),
         weight_decay=setting.decay,
         optim=setting.optimizer,
         bf16=speed.bf16,
@@ -162,7 +184,9 @@ def train(
         report_to="none",
         disable_tqdm=True,
     )
-    trainer = Trainer(
+    trainer = _InTime(
+        setting,
+        lambda: task.remaining() - keep,
         model=model,
         args=arguments,
         train_dataset=rows,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from loraloom.errors import DataError
-from study.peers import PEERS, autogluon_tabular, logreg, svm
+from study.peers import PEERS, autogluon_tabular, logreg, probe, svm
 from study.peers.environments import python_of
 from study.peers.regularization import best_classifier
 from study.peers.setfit import _few_of_each_class, _pairs_of_an_epoch
@@ -46,6 +46,32 @@ def test_a_class_of_one_row_is_not_cross_validated(tmp_path: Path) -> None:
     final, chosen = best_classifier(given, lambda strength: LinearSVC(C=strength), (1.0, 9.0), features, labels)
     assert chosen == {"C": 1.0, "compared": {}}
     assert final.predict([[2.0]]).tolist() == [1]
+
+
+def test_a_probe_embeds_until_what_is_left_is_for_its_regression(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, clock = task(tmp_path, rows=6000, seconds=100.0), [0.0]
+    monkeypatch.setattr(Task, "remaining", lambda own: own.seconds - clock[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    class Fitted:
+        def fit(self, vectors: Any, labels: Any) -> None:
+            assert len(vectors) == len(labels)
+            clock[0] += len(vectors) / 5000
+
+    def embedded(rows: Any) -> Any:
+        clock[0] += len(rows) / 50
+        return np.zeros((len(rows), 2))
+
+    monkeypatch.setattr(probe, "_classifier", lambda _: Fitted())
+    found = len(probe.embedded_in_time(given, np.arange(6000), embedded, 50.0))
+    fitting = 1.5 * 12 * found / 5000
+    assert abs(given.remaining() - probe._FIXED - fitting) < 2
+    assert found > 3000
+    given = task(tmp_path, rows=600, seconds=100.0)
+    clock[0] = 0.0
+    assert len(probe.embedded_in_time(given, np.arange(600), embedded, 50.0)) == 600
 
 
 def test_setfit_teaches_by_as_many_rows_of_each_class_and_counts_its_pairs(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the peers trained by HF Trainer share: predictions stand at their rows, and a schedule fits its time."""
+"""What the peers trained by HF Trainer share: predictions stand at their rows, and a schedule ends with its time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification, TrainingArguments
 
 from loraloom.backbone import sources
 from study.peers import training
@@ -65,10 +65,34 @@ def test_training_ends_where_no_time_is_left(task: Task) -> None:
     assert (done["steps"], done["planned_steps"]) == (1, 50)
 
 
-def test_as_many_epochs_as_fit_are_trained_and_one_step_at_least() -> None:
-    assert training.epochs_that_fit(SPEED, 1600, 10_000, 3.0) == 3.0
-    assert training.epochs_that_fit(SPEED, 1600, 15 + 6, 3.0) == pytest.approx(0.5)  # 100 steps, 1.2 times 0.1 s each
-    assert training.epochs_that_fit(SPEED, 1600, 0, 3.0) == pytest.approx(1 / 100)
+LINEAR = training.Setting(1e-3, 1.0, "linear", warmup=0.1)
+
+
+def test_a_rate_rises_falls_and_ends_at_nothing() -> None:
+    found = [training.factor(LINEAR, progress) for progress in (0.0, 0.05, 0.1, 0.55, 1.0, 1.1)]
+    assert found == pytest.approx([0.0, 0.5, 1.0, 0.5, 0.0, 0.0])
+    assert training.factor(training.Setting(1e-3, 1.0, "constant", warmup=0.0), 0.9) == 1.0
+
+
+@pytest.mark.parametrize(("seconds", "factors"), [(1000.0, [1.0, 0.99, 0.98]), (4.0, [1.0, 0.75, 0.5])])
+def test_the_schedule_follows_the_time_where_that_ends_before_the_steps(
+    task: Task, seconds: float, factors: list[float]
+) -> None:
+    left = [seconds]
+    size: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 9}
+    model: Any = BertForSequenceClassification(BertConfig(intermediate_size=32, **size))
+    setting = training.Setting(1e-3, 1.0, "linear", warmup=0.0)
+    arguments = TrainingArguments(output_dir=task.folder, use_cpu=True)
+    trainer = training._InTime(setting, lambda: left[0], model=model, args=arguments)
+    trainer.create_optimizer()
+    schedule = trainer.create_scheduler(100)
+    found = [schedule.get_last_lr()[0]]
+    for _ in range(2):
+        left[0] -= 1.0
+        trainer.optimizer.step()  # type: ignore[union-attr]
+        schedule.step()
+        found.append(schedule.get_last_lr()[0])
+    assert [rate / trainer.args.learning_rate for rate in found] == pytest.approx(factors)
 
 
 def test_few_rows_are_passed_more_often() -> None:
