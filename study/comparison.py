@@ -22,9 +22,10 @@ from statsmodels.stats.multitest import multipletests
 from loraloom.errors import DataError
 from loraloom.metrics import mcnemar, paired_bootstrap
 from loraloom.report.points import points
-from loraloom.report.wording import p_value
+from loraloom.report.wording import p_value, plural
 from loraloom.study.durable import write_text
-from study.first import RESULTS, machine_name, right_rows
+from study.first import RESULTS, is_earlier, machine_name, right_rows
+from study.machine import refuse_mixed
 from study.peers import OURS, PEERS
 from study.peers.environments import RECORD
 from study.peers.others import BUSY
@@ -48,10 +49,14 @@ machine, `--set agnews --seconds 1200` the next, `--set agnews --seconds 3600 --
 ## How it was measured
 
 - **A tool has so many seconds from the start of its process to its answer**: imports, loading, training and predicting
-  all count. It is told how many, and is ended when they are over; what has not answered by then has no result.
+  all count (but for loraloom's compiled kernels, which a machine makes once). It is told how many, and is ended when
+  they are over; what has not answered by then has no result.
 - **It is given the texts of the test, not their labels**, once. Its answer is scored in another process.
 - **Training rows that are in the test set, or nearly, are left out** for all, by the checks that a search makes itself.
-- **Tools are set up as their makers advise**, see below; none was tuned on a test set. One seed each.
+- **Tools are set up as their makers advise**, see below; no other tool was tuned on a test set. One seed each.
+- **loraloom's makers have seen test rows' figures**: {reads} default searches that stand here read AG News' test rows,
+  at {revisions} of loraloom, and more were read for [the study](study.md) and [robustness](robustness.md); defaults
+  were changed meanwhile. Sets that no default was chosen by are {held} alone.
 - **The encoder is the same for all that take one**: {encoders}.
 - **Intervals** are Wilson's at 95 %. **p** is McNemar's exact test against the first of the table on the same test
   rows, with Holm's correction over the tools of the table: under 0.05 the first is ahead by more than noise.
@@ -115,18 +120,26 @@ def page_of(results: Results, environments: dict[str, Any]) -> str:
     """The page, from results that are comparable where they stand in one table."""
     named = sorted({result["encoder"] for result in results if result["encoder"]})
     encoders = "; ".join(_ENCODERS.get(name, f"`{name}`") for name in named) or "none was measured yet"
-    parts = [_INTRODUCTION.format(encoders=encoders)]
+    parts = [_INTRODUCTION.format(encoders=encoders, **_readings(results))]
     for setting, group in _settings(results):
         parts.append("\n".join(_section(setting, group)))
     parts += ["\n".join(_tools(environments, results)), "\n".join(_sets())]
     return "\n".join(parts) + "\n"
 
 
+def _readings(results: Results) -> dict[str, Any]:
+    """How often loraloom's searches have read AG News' test rows, at how many revisions, and the sets held out."""
+    ours = [result for result in results if (result["peer"], result["set"]) == (OURS, "agnews")]
+    revisions = {result["machine"].get("git_revision") for result in ours}
+    held = " and ".join(f"`{name}`" for name, each in SETS.items() if each.held_out)
+    return {"reads": len(ours), "revisions": plural(len(revisions), "revision"), "held": held}
+
+
 def pairs_of(results: Results) -> str:
     """CSV: McNemar's exact p of every two tools on the same test rows, not corrected."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["setting", "set", "test", "a", "b", "accuracy_a", "accuracy_b", "p"])
+    writer.writerow(["setting", "machine", "set", "test", "a", "b", "accuracy_a", "accuracy_b", "p"])
     for setting, group in _settings(results):
         for name in SETS:
             answered = [result for result in group if result["set"] == name and result["state"] == "answered"]
@@ -135,7 +148,7 @@ def pairs_of(results: Results) -> str:
                     one, other = a["tests"][test], b["tests"][test]
                     p = mcnemar(right_rows(one), right_rows(other))
                     figures = [f"{one['accuracy']:.4f}", f"{other['accuracy']:.4f}", f"{p:.4g}"]
-                    writer.writerow([setting.title(), name, test, a["peer"], b["peer"], *figures])
+                    writer.writerow([setting.title(), setting.machine, name, test, a["peer"], b["peer"], *figures])
     return table.getvalue()
 
 
@@ -147,6 +160,7 @@ def _settings(results: Results) -> Iterator[tuple[_Setting, Results]]:
         kind = (result["seconds"], result["asked_rows"] or 0, result["seed"], machine)
         kinds.setdefault(kind, []).append(result)
     for (seconds, rows, seed, machine), group in sorted(kinds.items()):
+        refuse_mixed([result["machine"]["machine"] for result in group], machine)
         encoders = sorted({result["encoder"] for result in group if result["encoder"]}) or [""]
         for encoder in encoders:
             chosen = [result for result in group if result["encoder"] in (None, encoder)]
@@ -162,6 +176,10 @@ def _section(setting: _Setting, group: Results) -> Iterator[str]:
     if any(_is_busy(result) for result in group):
         yield "Times marked * were taken while others used the processor, so that a tool had less than its time, or"
         yield "without a count of what others used."
+    if any(is_earlier(result) for result in group):
+        yield "Tools marked ‡ were measured as they were set up before, and are still to be measured as they are below:"
+        yield "full fine-tuning trained at another rate and left up to half of its time unused, frozen embeddings were of"
+        yield "fewer rows than there was time for."
     yield ""
     by_set = {name: [result for result in group if result["set"] == name] for name in SETS}
     measured = {name: found for name, found in by_set.items() if found}
@@ -174,58 +192,72 @@ def _section(setting: _Setting, group: Results) -> Iterator[str]:
 
 
 def _overview(measured: dict[str, Results]) -> Iterator[str]:
-    """Accuracy by set, mean ranks, and the worst difference from the baseline."""
-    tools = [name for name in PEERS if any(result["peer"] == name for found in measured.values() for result in found)]
-    ranks = {name: _ranks(found, tools) for name, found in measured.items()}
-    everywhere = list(measured)
-    held = [name for name in everywhere if SETS[name].held_out]
-    header = ["tool", *(f"{name}{' †' if name in held else ''}" for name in everywhere), "mean rank"]
+    """Accuracy by set, mean ranks of tools that answered on every set, and the worst difference from the baseline."""
+    tools = [name for name in PEERS if any(_result(found, name) for found in measured.values())]
+    held = [name for name in measured if SETS[name].held_out]
+    ranks, ranks_held = _mean_ranks(measured, tools), _mean_ranks({name: measured[name] for name in held}, tools)
+    header = ["tool", *(f"{name}{' †' if name in held else ''}" for name in measured), "mean rank"]
     header += ["mean rank †"] if held else []
     header += [f"worst − {PEERS[BASELINE].title}"] if BASELINE in tools else []
     lines = []
-    for tool in sorted(tools, key=lambda tool: float(np.mean([ranks[name][tool] for name in everywhere]))):
-        accuracies = {name: _accuracy(measured[name], tool) for name in everywhere}
-        cells = [PEERS[tool].title]
-        cells += ["–" if (found := accuracies[name]) is None else f"{found:.4f}" for name in everywhere]
-        cells.append(f"{np.mean([ranks[name][tool] for name in everywhere]):.2f}")
-        cells += [f"{np.mean([ranks[name][tool] for name in held]):.2f}"] if held else []
-        cells += [_worst(measured, tool, accuracies)] if BASELINE in tools else []
+    for tool in sorted(tools, key=lambda tool: ranks.get(tool, len(tools) + 1.0)):
+        own = [result for found in measured.values() if (result := _result(found, tool))]
+        cells = [_named(tool, own), *(_cell_of(_result(found, tool)) for found in measured.values())]
+        cells += [f"{which[tool]:.2f}" if tool in which else "" for which in ([ranks, ranks_held] if held else [ranks])]
+        cells += [_worst(measured, tool)] if BASELINE in tools else []
         lines.append(cells)
     yield "### All sets\n"
     yield from _markdown(header, lines)
-    yield "\nRanks are by accuracy on the test rows; equal ones share a rank, and no answer is the last."
+    yield "\nRanks are by accuracy on the test rows, of tools with an answer on all sets of the rank; equal ones share one."
     if held:
         yield "† held out: no default of loraloom was chosen by these sets."
     yield ""
 
 
-def _worst(measured: dict[str, Results], tool: str, accuracies: dict[str, float | None]) -> str:
-    """The lowest difference from the baseline over the sets where it has an answer."""
+def _cell_of(result: dict[str, Any] | None) -> str:
+    if result is None:
+        return "not run"
+    return f"{_accuracy(result):.4f}" if result["state"] == "answered" else "no answer"
+
+
+def _worst(measured: dict[str, Results], tool: str) -> str:
+    """The lowest difference from the baseline over the sets where both have an answer."""
     differences = []
-    for name, accuracy in accuracies.items():
-        baseline = _accuracy(measured[name], BASELINE)
-        if baseline is None:
-            continue
-        if accuracy is None:
+    for name, found in measured.items():
+        baseline, own = _result(found, BASELINE), _result(found, tool)
+        if own is not None and own["state"] != "answered":
             return "no answer"
-        differences.append((accuracy - baseline, name))
+        if own is not None and baseline is not None and baseline["state"] == "answered":
+            differences.append((_accuracy(own) - _accuracy(baseline), name))
     if not differences or tool == BASELINE:
         return ""
     lowest, name = min(differences)
     return f"{points(lowest)} ({name})"
 
 
-def _ranks(found: Results, tools: Sequence[str]) -> dict[str, float]:
-    accuracies = [_accuracy(found, tool) for tool in tools]
-    ranked = stats.rankdata([1.0 if accuracy is None else -accuracy for accuracy in accuracies])
-    return {tool: float(rank) for tool, rank in zip(tools, ranked, strict=True)}
+def _mean_ranks(measured: dict[str, Results], tools: Sequence[str]) -> dict[str, float]:
+    """The mean rank over the sets of each tool that answered on all of them, among these."""
+    answered = {
+        name: {result["peer"]: _accuracy(result) for result in found if result["state"] == "answered"}
+        for name, found in measured.items()
+    }
+    ranked = [tool for tool in tools if all(tool in found for found in answered.values())]
+    ranks = [stats.rankdata([-found[tool] for tool in ranked]) for found in answered.values()]
+    return {tool: float(np.mean([each[place] for each in ranks])) for place, tool in enumerate(ranked)} if ranks else {}
 
 
-def _accuracy(found: Results, tool: str) -> float | None:
-    for result in found:
-        if result["peer"] == tool and result["state"] == "answered":
-            return float(result["tests"]["test"]["accuracy"])
-    return None
+def _result(found: Results, tool: str) -> dict[str, Any] | None:
+    return next((result for result in found if result["peer"] == tool), None)
+
+
+def _accuracy(result: dict[str, Any]) -> float:
+    """Of a result with an answer."""
+    return float(result["tests"]["test"]["accuracy"])
+
+
+def _named(tool: str, results: Iterable[dict[str, Any]]) -> str:
+    """The tool's title, marked where one of its results is of an earlier set-up."""
+    return PEERS[tool].title + (" ‡" if any(is_earlier(result) for result in results) else "")
 
 
 def _table(name: str, test: str, found: Results) -> Iterator[str]:
@@ -250,7 +282,7 @@ def _table(name: str, test: str, found: Results) -> Iterator[str]:
     for place, (result, p) in enumerate(zip(answered, p_values, strict=True), start=1):
         scored = result["tests"][test]
         low, high = scored["interval"]
-        cells = [str(place), PEERS[result["peer"]].title, f"{scored['accuracy']:.4f}", f"{low:.4f} … {high:.4f}"]
+        cells = [str(place), _named(result["peer"], [result]), f"{scored['accuracy']:.4f}", f"{low:.4f} … {high:.4f}"]
         cells += [
             f"{scored['macro_f1']:.4f}",
             _p(p),
@@ -260,7 +292,9 @@ def _table(name: str, test: str, found: Results) -> Iterator[str]:
     for result in found:
         if result["state"] != "answered":
             said = f"{result['state']}: {_cell(result['reason'] or '')}"
-            lines.append(["", PEERS[result["peer"]].title, said, "", "", "", f"{result['taken_seconds']:,.0f}", ""])
+            lines.append(
+                ["", _named(result["peer"], [result]), said, "", "", "", f"{result['taken_seconds']:,.0f}", ""]
+            )
     yield from _markdown(("", "tool", "accuracy", "95 %", "macro-F1", "p", "s", "peak, MB"), lines)
     yield ""
 

@@ -5,7 +5,8 @@
     python -m study.first --set agnews --seconds 3600 --encoder mpnet=FOLDER  another encoder, for all that take one
     python -m study.first --page                                              docs/comparison.md, from the results
 
-Each result is a file of its own in study/results/first/, and is not made again where it is there (`--again` does). A
+Each result is a file of its own in study/results/first/, and is not made again where it is there (`--again` does),
+but where its peer has been set up in another way since. A
 peer is given the test's texts alone, once, and its answer is scored here: labels of test rows are in no process that
 trains. What has no answer in time, or fails, is kept as such, with its reason. Let nothing else run meanwhile: what
 others took of the processor is in the result, and the page marks what was measured on a busy machine.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import re
 import sys
@@ -31,7 +33,7 @@ from loraloom.data.text_data import Split, fingerprint
 from loraloom.errors import DataError, LoraloomError
 from loraloom.metrics import class_scores, confusion, wilson_interval
 from loraloom.study.durable import write_json
-from loraloom.study.provenance import describe_machine
+from study.machine import described, refuse_mixed
 from study.peers import PEERS
 from study.peers.environments import RECORD, python_of
 from study.peers.others import Others
@@ -85,19 +87,28 @@ def _positive(text: str) -> int:
 def _measure_all(given: argparse.Namespace) -> None:
     names, encoder = _peers(given.peers), _encoder(given.encoder)
     wanted = list(SETS) if given.sets == ["all"] else given.sets
-    machine = describe_machine()
+    machine = described()
     given.results.mkdir(parents=True, exist_ok=True)
+    of_its_name = given.results.glob(f"*-{machine_name(machine['machine'])}.json")
+    there = [json.loads(file.read_text(encoding="utf-8"))["machine"]["machine"] for file in of_its_name]
+    refuse_mixed([machine["machine"], *there], str(given.results))
     for set_name in wanted:
         rows: Rows | None = None
         for name in names:
             file = given.results / file_name(set_name, given, name, encoder[0], machine["machine"])
-            if file.is_file() and not given.again:
+            if not given.again and file.is_file() and not is_earlier(json.loads(file.read_text(encoding="utf-8"))):
                 print(f"{file.name}: is there", flush=True)
                 continue
             rows = rows or load(set_name, given.rows)
             result = measure(name, rows, given.seconds, encoder, given.seed, given.rows)
             write_json(file, result | {"machine": machine})
             print(f"{set_name}, {PEERS[name].title}: {_in_words(result)}", flush=True)
+
+
+def is_earlier(result: dict[str, Any]) -> bool:
+    """Whether a result is of an earlier set-up of its peer; a probe that had all rows is as it would be now."""
+    has_all = result.get("settings", {}).get("rows_embedded") == result["rows"]
+    return bool(result.get("setup", 1) < PEERS[result["peer"]].setup) and not has_all
 
 
 def _peers(asked: str | None) -> list[str]:
@@ -177,6 +188,7 @@ def measure(
     result = {
         "set": rows.name,
         "peer": name,
+        "setup": peer.setup,
         "seconds": seconds,
         "encoder": encoder[0] if peer.encoder else None,
         "seed": seed,

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from loraloom.errors import DataError
+from loraloom.machine import read_machine
 from loraloom.metrics import mcnemar
 from study import first, sets
 from study.comparison import page_of, pairs_of, read_results
@@ -125,7 +127,7 @@ def test_the_page_ranks_by_accuracy_and_tests_against_the_first() -> None:
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table[1].splitlines()[2:]]
     assert [row[:3] for row in rows] == [
         ["1", "loraloom, default search", "0.9500"],
-        ["2", "full fine-tuning, HF Trainer", "0.9400"],
+        ["2", "full fine-tuning, HF Trainer ‡", "0.9400"],
         ["3", "TF-IDF + linear SVM", "0.7500"],
     ]
     assert [row[5] for row in rows] == ["", "0.500", "< 0.001"]
@@ -144,12 +146,61 @@ def test_mean_ranks_and_the_worst_case_are_over_all_sets() -> None:
     assert overview is not None
     lines = {line.split("|")[1].strip(): line for line in overview[1].splitlines()[2:]}
     assert [cell.strip() for cell in lines["loraloom, default search"].split("|")[2:-1]] == [
-        "0.9500", "0.7000", "2.00", "2.00", "−5.0 pp (r8)"
+        "0.9500", "0.7000", "1.50", "2.00", "−5.0 pp (r8)"
     ]  # fmt: skip
     baseline = [cell.strip() for cell in lines["TF-IDF + linear SVM"].split("|")[2:-1]]
-    assert baseline == ["0.7500", "0.7500", "2.00", "1.00", ""]
-    assert "no answer" in lines["logistic regression on frozen embeddings"]
+    assert baseline == ["0.7500", "0.7500", "1.50", "1.00", ""]
+    assert "| no answer |  |  | no answer |" in lines["logistic regression on frozen embeddings ‡"]
     assert r"failed: no \| weights" in page
+
+
+def test_a_tool_that_was_not_run_on_all_sets_is_not_ranked_and_not_said_to_have_failed() -> None:
+    results = [made_up("svm", 150), made_up("loraloom", 190), made_up("logreg", 195), made_up("fasttext", 199)]
+    results += [made_up("svm", 150, set_name="r8"), made_up("loraloom", 140, set_name="r8")]
+    page = page_of(results, {})
+    overview = re.search(r"### All sets\n\n(.*?)\n\n", page, re.DOTALL)
+    assert overview is not None
+    lines = {cells[1]: cells[2:-1] for line in overview[1].splitlines()[2:]
+             if (cells := [cell.strip() for cell in line.split("|")])}  # fmt: skip
+    assert lines["fastText"] == ["0.9950", "not run", "", "", "+24.5 pp (trec)"]
+    assert [cells[2:4] for cells in lines.values()] == [["1.50", "2.00"], ["1.50", "1.00"], ["", ""], ["", ""]]
+
+
+def test_a_result_of_an_earlier_set_up_is_marked_and_measured_again(
+    asked: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "full fine-tuning, HF Trainer ‡ |" in page_of([made_up("finetune", 150)], {})
+    assert "‡" not in page_of([made_up("finetune", 150, setup=PEERS["finetune"].setup)], {})
+    assert "‡" not in page_of([made_up("probe", 150, settings={"rows_embedded": 500})], {})
+    measured(monkeypatch, tmp_path)
+    monkeypatch.setitem(PEERS, "svm", replace(PEERS["svm"], setup=2))
+    measured(monkeypatch, tmp_path)
+    measured(monkeypatch, tmp_path)
+    assert [task["name"] for task in asked] == ["svm", "logreg", "svm"]
+
+
+def test_machines_of_one_name_with_other_instructions_are_not_mixed(
+    asked: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def of(*instructions: str) -> dict[str, Any]:
+        machine = {"processor": "Processor", "cores": 2, "memory_gb": 25.3, "instructions": list(instructions)}
+        return {"machine": {"machine": machine}}
+
+    page_of([made_up("svm", 150, **of("avx2")), made_up("loraloom", 150, **of("avx2")), made_up("logreg", 1)], {})
+    with pytest.raises(DataError, match=r"with different instructions \(avx2 and avx2, amx_bf16\)"):
+        page_of([made_up("svm", 150, **of("avx2")), made_up("loraloom", 150, **of("avx2", "amx_bf16"))], {})
+    measured(monkeypatch, tmp_path)
+    kept = next(tmp_path.glob("trec-svm-*.json"))
+    assert json.loads(kept.read_text())["machine"]["machine"]["instructions"] == list(read_machine().instructions)
+    monkeypatch.setattr(first, "described", lambda: json.loads(kept.read_text())["machine"] | _other(kept))
+    with pytest.raises(SystemExit):
+        measured(monkeypatch, tmp_path, "--rows", "10")
+    assert "with different instructions" in capsys.readouterr().err
+
+
+def _other(kept: Path) -> dict[str, Any]:
+    machine = json.loads(kept.read_text())["machine"]["machine"]
+    return {"machine": machine | {"instructions": ["another"]}}
 
 
 def test_every_two_tools_are_tested_against_each_other() -> None:
@@ -159,6 +210,7 @@ def test_every_two_tools_are_tested_against_each_other() -> None:
         ("loraloom", "finetune", "0.5")
     ]
     assert len(rows) == 3
+    assert {row["machine"][:7] for row in rows} == {"2cores-"}
 
 
 def test_tools_without_an_encoder_stand_beside_each_encoder_and_busy_times_are_marked() -> None:
