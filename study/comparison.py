@@ -177,9 +177,9 @@ def _section(setting: _Setting, group: Results) -> Iterator[str]:
         yield "Times marked * were taken while others used the processor, so that a tool had less than its time, or"
         yield "without a count of what others used."
     if any(is_earlier(result) for result in group):
-        yield "Tools marked ‡ were measured as they were set up before, and are still to be measured as they are below:"
-        yield "full fine-tuning trained at another rate and left up to half of its time unused, frozen embeddings were of"
-        yield "fewer rows than there was time for."
+        yield "Tools marked ‡ were measured as they were set up before, and are still to be measured as they are below."
+        yield "Full fine-tuning trained at another rate and left up to half of its time unused; frozen embeddings were"
+        yield "of fewer rows than there was time for."
     yield ""
     by_set = {name: [result for result in group if result["set"] == name] for name in SETS}
     measured = {name: found for name, found in by_set.items() if found}
@@ -208,7 +208,7 @@ def _overview(measured: dict[str, Results]) -> Iterator[str]:
         lines.append(cells)
     yield "### All sets\n"
     yield from _markdown(header, lines)
-    yield "\nRanks are by accuracy on the test rows, of tools with an answer on all sets of the rank; equal ones share one."
+    yield "\nRanks are by accuracy on the test rows, of tools that answered on all its sets; equal ones share one."
     if held:
         yield "† held out: no default of loraloom was chosen by these sets."
     yield ""

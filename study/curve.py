@@ -40,7 +40,7 @@ WARM_UP = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Trials of one encoder, cap, number of rows and of epochs: means over seeds; seconds are of one trial."""
+    """Trials of one encoder, cap, number of rows and of epochs: means over seeds; seconds are `Kept.seconds`."""
 
     encoder: str
     cap: int
@@ -89,7 +89,10 @@ def read_curves(folder: Path) -> Curves | None:
     """What was trained of all encoders; None where nothing was."""
     kept = [Kept(path) for path in sorted(folder.glob("*.jsonl"))]
     found = [point for one in kept for point in points_of(one)]
-    about = tuple({name: value for name, value in one.header.items() if name != "labels"} for one in kept)
+    about = tuple(
+        {name: value for name, value in one.header.items() if name != "labels"} | {"machines": one.machines}
+        for one in kept
+    )
     return Curves(tuple(found), about) if found else None
 
 
@@ -100,24 +103,22 @@ def points_of(kept: Kept) -> list[Point]:
         if trained.accuracy is not None:
             groups.setdefault(trained.key, []).append(trained)
     caps = {int(size): int(cap) for cap, size in kept.header["caps"].items()}
-    return [
-        _point(str(kept.header["encoder"]), caps[own[0].trainable], own, len(kept.labels)) for own in groups.values()
-    ]
+    return [_point(kept, caps[own[0].trainable], own) for own in groups.values()]
 
 
-def _point(encoder: str, cap: int, trained: Sequence[Trained], compared: int) -> Point:
+def _point(kept: Kept, cap: int, trained: Sequence[Trained]) -> Point:
     accuracy = float(np.mean([one.accuracy for one in trained]))
     first = trained[0]
     return Point(
-        encoder=encoder,
+        encoder=str(kept.header["encoder"]),
         cap=cap,
         trainable=first.trainable,
         rows=first.rows,
         epochs=first.epochs,
         accuracy=accuracy,
-        interval=wilson_interval(round(accuracy * compared), compared),
+        interval=wilson_interval(round(accuracy * len(kept.labels)), len(kept.labels)),
         seeds=len(trained),
-        seconds=float(np.mean([one.seconds for one in trained])),
+        seconds=kept.seconds(trained),
     )
 
 
@@ -151,17 +152,16 @@ _TEXT = """\
 ![Accuracy by training rows, and the best in so many minutes]({link})
 
 The left picture says what more labels bring, the right one what more minutes bring; lines of one colour that lie close
-together say that parameters bring little. Times are of one training with its evaluation, the encoder in memory; a
-search takes several. Accuracy is on 3,000 AG News rows that nothing was trained on. For each cap, one preset: all
-linear layers with the largest rank that fits, else query and value, else those of the top layers; a linear head on the
-mean of the tokens, Adam, a linear schedule with warm-up.
+together say that parameters bring little. Times are of one training with its evaluation (the median over seeds, the
+lower of two), the encoder in memory; a search takes several. Accuracy is on 3,000 AG News rows that nothing was trained
+on. For each cap, one preset: all linear layers with the largest rank that fits, else query and value, else those of the
+top layers; a linear head on the mean of the tokens, Adam, a linear schedule with warm-up.
 """
 
 
 def _machine(curves: Curves) -> Iterator[str]:
     for one in curves.about:
-        machine = one["machine"]
-        yield f"- {one['encoder']}: {machine['cores']} cores, {machine['processor']}, {one['started'][:10]}"
+        yield f"- {one['encoder']}: {' and '.join(one['machines'])}, {one['started'][:10]}"
 
 
 def _table(curves: Curves) -> Iterator[str]:

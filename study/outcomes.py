@@ -1,15 +1,17 @@
 """What is kept of trials: a JSON line each, with which rows it had right, so that trials can be compared row by row.
 
-A file's first line says what all its trials have in common (encoder, rows, labels, machine); a trial of other rows or
-another encoder does not belong into it, and is refused. The file is written whole after each trial: a kill loses the
-trial that was under way.
+A file's first line says what all its trials have in common (design, encoder, rows, labels), and on which machine it was
+begun; a trial of other rows or another encoder does not belong into it, and is refused. Each trial says on which
+machine and at which revision it was trained, since a file may be gone on with elsewhere. The file is written whole
+after each trial: a kill loses the trial that was under way.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from loraloom.errors import RunError
 from loraloom.study.durable import write_text
 
-SAME = "encoder", "revision", "data", "labels"
+SAME = "table", "encoder", "revision", "data", "labels"
 """Of a file's first line: what must not change while trials are added."""
 
 
@@ -49,6 +51,9 @@ class Trained:
     curve: tuple[tuple[float, float, float], ...] = ()
     """Of each evaluation: epoch, training accuracy, validation accuracy."""
     correct: str | None = None
+    machine: Mapping[str, Any] | None = None
+    """As provenance has it; None, as of the revision, where it is what the file's first line says."""
+    git_revision: str | None = None
 
     def right(self, rows: int) -> NDArray[np.bool_]:
         """(rows,) whether each row is right."""
@@ -84,7 +89,7 @@ class Kept:
             trained = [Trained(**{**line, "curve": tuple(map(tuple, line["curve"]))}) for line in lines]
         except (ValueError, TypeError, KeyError) as error:
             raise RunError(f"{self.path}: can't be read ({error}); take it from the repository again") from None
-        if header is not None and (changed := [name for name in SAME if first.get(name) != header[name]]):
+        if header is not None and (changed := [name for name in SAME if first.get(name) != header.get(name)]):
             raise RunError(f"{self.path}: is of another {changed[0]}; name another folder by --results")
         self.header = first
         self._trained = {(one.key, one.seed): one for one in trained}
@@ -104,6 +109,29 @@ class Kept:
 
     def all(self) -> tuple[Trained, ...]:
         return tuple(self._trained.values())
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """Where trials were trained, in words."""
+        found = (one.machine or self.header["machine"] for one in self._trained.values())
+        return tuple(dict.fromkeys(f"{each['cores']} cores ({each['processor']})" for each in found))
+
+    def seconds(self, trained: Sequence[Trained]) -> float:
+        """What such a trial takes: the median over these seeds (the lower of two) of `undisturbed`."""
+        return statistics.median_low([self.undisturbed(one) for one in trained])
+
+    def undisturbed(self, trained: Trained) -> float:
+        """Seconds of a trial's training, and of as many evaluations, each as long as the file's median.
+
+        On the clock a trial's own may hold a pause of the machine.
+        """
+        return trained.train_seconds + len(trained.curve) * self._evaluation
+
+    @property
+    def _evaluation(self) -> float:
+        evaluated = [one for one in self._trained.values() if one.curve]
+        each = [(one.seconds - one.train_seconds) / len(one.curve) for one in evaluated]
+        return statistics.median(each) if each else 0.0
 
     def add(self, trained: Trained) -> None:
         self._trained[trained.key, trained.seed] = trained

@@ -7,6 +7,7 @@ can be tested afterwards from what was saved; a trial that was broken off goes o
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,9 +47,13 @@ class Trainer:
         return min(there, configuration.data.max_train_samples or there)
 
     def train(self, key: str, configuration: Configuration, rows: str) -> Trained:
-        """Trains a configuration with its seed, or reads what was trained in its folder before."""
+        """Trains a configuration with its seed, or reads what was trained in its folder before and did not fail."""
         folder, seed = self.folder(key, configuration.train.seed), configuration.train.seed
-        record = read_record(folder) if is_whole(folder) else self._train(folder, configuration, rows)
+        record = read_record(folder) if is_whole(folder) else None
+        if record is None or record.state != "complete":
+            if record is not None:
+                shutil.rmtree(folder)
+            record = self._train(folder, configuration, rows)
         if record.state != "complete" or record.result is None or record.timings is None:
             return Trained(key, seed, record.state, record.reason)
         lines = read_metrics(folder)

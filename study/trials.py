@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from loraloom.data import TextData
 from loraloom.recipe import Configuration, Recipe
-from loraloom.study.provenance import describe_machine
+from study.machine import described
 from study.outcomes import Kept
 from study.training import Trainer
 
@@ -57,7 +57,7 @@ def make_trainer(recipe: Recipe, rows: Mapping[str, TextData], runs: Path) -> tu
         "data": data.fingerprint,
         "rows": {name: len(own.train) for name, own in rows.items()},
         "classes": list(data.labels),
-        **describe_machine(),
+        **described(),
     }
 
 
@@ -67,13 +67,13 @@ def header_of(encoder: str, data: TextData, common: Mapping[str, Any]) -> dict[s
 
 
 def train(trials: Iterable[Trial], trainer: Trainer, kept: Kept, seconds: float | None) -> bool:
-    """Trains what is missing; returns whether all is there. A trial is not begun that would not end in the time.
+    """Trains what is missing or failed; returns whether all is there. None is begun that would not end in the time.
 
     What a trial will take is told by the trials before it: their seconds for a row.
     """
-    start, pace = time.monotonic(), 0.0
+    start, pace, here = time.monotonic(), 0.0, described()
     for trial in trials:
-        if kept.get(trial.key, trial.seed) is not None:
+        if kept.accuracy(trial.key, trial.seed) is not None:
             continue
         used = time.monotonic() - start
         work = trainer.train_rows(trial.configuration, trial.rows) * float(trial.configuration.train.num_train_epochs)
@@ -82,7 +82,7 @@ def train(trials: Iterable[Trial], trainer: Trainer, kept: Kept, seconds: float 
             return False
         trained = trainer.train(trial.key, trial.configuration, trial.rows)
         pace = (time.monotonic() - start - used) / work
-        kept.add(trained)
+        kept.add(replace(trained, machine=here["machine"], git_revision=here["git_revision"]))
         said = trained.reason if trained.accuracy is None else f"{trained.accuracy:.4f} in {trained.seconds:.1f} s"
         print(f"{time.monotonic() - start:6.0f} s  {trial.key}, seed {trial.seed}: {said}", flush=True)
     return True

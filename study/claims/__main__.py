@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from loraloom.errors import LoraloomError
 from study import agnews
 from study.arguments import parser_of, refuse_trial_run, run
 from study.claims.design import TABLES, read_design
@@ -49,6 +50,8 @@ def _do(given: argparse.Namespace) -> None:
         return
     refuse_trial_run(given, RESULTS)
     name = given.name or Path(given.model).name
+    if name in TABLES:
+        raise LoraloomError(f"--name {name}: is a design's; name the encoder (of --table {name}, or demo by default)")
     rows = design.table.rows
     data = agnews.load(given.rows or rows.train, given.rows or rows.compared)
     if given.similarity:

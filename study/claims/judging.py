@@ -64,7 +64,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class LevelFound:
-    """A level as it was trained: means over seeds, and each seed's accuracy."""
+    """A level as it was trained: means over seeds (of seconds `Kept.seconds`), and each seed's accuracy."""
 
     name: str
     key: str
@@ -98,10 +98,10 @@ class ClaimFound:
 
 
 def judge(design: Design, kept: Kept) -> tuple[ClaimFound, ...]:
-    """The claims of one encoder that have a level with all its seeds; p-values are not corrected yet."""
+    """The claims of one encoder of which something can be compared; p-values are not corrected yet."""
     trained = [_trained(design, claim, kept) for claim in design.table.claims]
     prior = _prior([one for claim in trained for one in claim.compared])
-    return tuple(_found(claim, prior) for claim in trained if claim.levels)
+    return tuple(_found(claim, prior) for claim in trained if claim.compared)
 
 
 def corrected(encoders: Sequence[tuple[ClaimFound, ...]]) -> tuple[tuple[ClaimFound, ...], ...]:
@@ -175,7 +175,7 @@ def _trained(design: Design, claim: Claim, kept: Kept) -> _Claim:
                 missing.append(f"{level}, seed {seed}: {'not trained' if one is None else one.reason}")
         if rate is not None and own.keys() >= set(design.table.seeds):
             trained[level] = own
-            levels.append(_level(level, list(own.values()), rate))
+            levels.append(_level(level, list(own.values()), rate, kept))
     compared = tuple(
         _compare(one, trained, kept.labels, list(kept.header["classes"]))
         for one in claim.contrasts
@@ -184,7 +184,7 @@ def _trained(design: Design, claim: Claim, kept: Kept) -> _Claim:
     return _Claim(claim, tuple(levels), compared, tuple(missing))
 
 
-def _level(name: str, trained: Sequence[Trained], rate: float) -> LevelFound:
+def _level(name: str, trained: Sequence[Trained], rate: float, kept: Kept) -> LevelFound:
     accuracies = [_known(one.accuracy) for one in trained]
     curve = np.mean([one.curve for one in trained], axis=0)
     return LevelFound(
@@ -195,7 +195,7 @@ def _level(name: str, trained: Sequence[Trained], rate: float) -> LevelFound:
         gap=float(np.mean([_gap(one) for one in trained])),
         trainable=trained[0].trainable,
         head=trained[0].head,
-        seconds=float(np.mean([one.seconds for one in trained])),
+        seconds=kept.seconds(trained),
         rate=rate,
         curve=tuple((float(epoch), float(train), float(validation)) for epoch, train, validation in curve),
     )

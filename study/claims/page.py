@@ -36,7 +36,7 @@ linear layers, a linear head on the mean of the tokens, a linear schedule with w
   is none beyond half a point where the 95 % interval lies within ±0.5 points; else it is *undecided*, and the interval
   says how large it could be. An interval may leave 0 out and the verdict be undecided: of so many, some do by chance.
 - **Tables**: *gap* is training accuracy, over the batches as they were trained on, less validation accuracy; *rate* is
-  the learning rate; *seconds* are a trial's mean.
+  the learning rate; *seconds* are of a trial, training and evaluations, the median over seeds.
 - Encoders are those that were to be had: none is RoBERTa-base, and what holds for them need not hold for it.
 """
 _PRESET = """\
@@ -86,15 +86,18 @@ def _claims(found: Sequence[EncoderFound]) -> Iterator[str]:
         for claim in encoder.claims:
             yield from _claim(claim)
             yield ""
+        if encoder.unmeasured:
+            yield f"Not measured, since too little was trained to compare anything: {'; '.join(encoder.unmeasured)}."
+            yield ""
 
 
 def _machine(found: Sequence[EncoderFound]) -> Iterator[str]:
     for one in found:
-        machine, rows = one.about["machine"], one.about["rows"]["all"]
+        rows = one.about["rows"]["all"]
         yield (
             f"- **{_subject(one)}**: {one.trials} trials on {rows:,} training rows, compared on {one.compared:,} "
-            f"others; {one.seconds / 60:.0f} minutes of training and evaluation on {machine['cores']} cores "
-            f"({machine['processor']}), {one.about['started'][:10]}."
+            f"others; {one.seconds / 60:.0f} minutes of training and evaluation on {' and '.join(one.machines)}, "
+            f"{one.about['started'][:10]}."
         )
 
 
@@ -124,12 +127,12 @@ def _short(judged: Judged) -> str:
 
 
 def _results(found: Sequence[EncoderFound]) -> Iterator[str]:
-    yield "The contest's point, the longer training, and what was best of each claim on rows not trained on (mean over"
-    yield "seeds). Test accuracy is that of the first seed's adapter as it was saved, with Wilson's interval; p is"
-    yield "McNemar's against the contest's point on the same test rows, not corrected: it is about these rows and one"
-    yield "adapter of each, picked since it was best, where the verdicts above also allow for other seeds and for the"
-    yield "number of questions. A small p here makes no undecided claim a decided one. **The backbone is named in each"
-    yield "table; it is not RoBERTa-base.**"
+    yield "The contest's point, the longer training where it was tested, and what was best of each claim on rows not"
+    yield "trained on (mean over seeds). Test accuracy is that of the first seed's adapter as it was saved, with"
+    yield "Wilson's interval; p is McNemar's against the contest's point on the same test rows, not corrected: it is"
+    yield "about these rows and one adapter of each, picked since it was best, where the verdicts above also allow for"
+    yield "other seeds and for the number of questions. A small p here makes no undecided claim a decided one. **The"
+    yield "backbone is named in each table; it is not RoBERTa-base.**"
     for encoder in found:
         yield ""
         yield f"**{_subject(encoder)}**, {encoder.about['rows']['all']:,} training rows"

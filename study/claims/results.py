@@ -40,7 +40,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class EncoderFound:
-    """What was found with one encoder; `about` is the first line of its file, without the rows' labels."""
+    """What was found with one encoder; `about` is the first line of its file, without the rows' labels.
+
+    `unmeasured` are the titles of claims of which too little was trained to compare anything.
+    """
 
     name: str
     family: str
@@ -48,7 +51,9 @@ class EncoderFound:
     trials: int
     seconds: float
     compared: int
+    machines: tuple[str, ...]
     claims: tuple[ClaimFound, ...]
+    unmeasured: tuple[str, ...]
     results: tuple[Result, ...]
 
 
@@ -76,13 +81,20 @@ def _family(family: Sequence[tuple[Design, Kept]], folder: Path) -> list[Encoder
                 family=design.table.family,
                 about={name: value for name, value in one.header.items() if name != "labels"},
                 trials=len(one.all()),
-                seconds=sum(trial.seconds for trial in one.all()),
+                seconds=sum(map(one.undisturbed, one.all())),
                 compared=len(one.labels),
+                machines=one.machines,
                 claims=claims,
+                unmeasured=_unmeasured(design, claims),
                 results=results,
             )
         )
     return found
+
+
+def _unmeasured(design: Design, claims: Sequence[ClaimFound]) -> tuple[str, ...]:
+    measured = {claim.name for claim in claims}
+    return tuple(claim.title for claim in design.table.claims if claim.name not in measured)
 
 
 def write(found: Sequence[EncoderFound], path: Path) -> None:
@@ -103,19 +115,19 @@ def _results(
             continue
         right = one.right(rows)
         p = None if preset is None or key == "contest" else mcnemar(right, preset.right(rows))
-        accuracies = [each.accuracy for each in trained if each is not None and each.accuracy is not None]
+        complete = [each for each in trained if each is not None and each.accuracy is not None]
         lines.append(
             Result(
                 key=key,
                 claims=tuple(claim.title for claim in claims if claim.best.key == key),
                 trainable=first.trainable,
-                accuracy=float(np.mean(accuracies)),
+                accuracy=float(np.mean([each.accuracy for each in complete])),
                 test=one.accuracy,
                 test_interval=wilson_interval(int(right.sum()), rows),
                 test_correct=int(right.sum()),
                 test_rows=rows,
                 p=p,
-                seconds=first.seconds,
+                seconds=kept.seconds(complete),
             )
         )
     return tuple(lines)

@@ -19,10 +19,10 @@ from loraloom.recipe import read_recipe
 from loraloom.report.reading import read_run
 from loraloom.report.similarity import Similarity, similarity
 from loraloom.study.durable import write_json
-from loraloom.study.provenance import describe_machine
 from loraloom.use.similarity import collect
 from study import agnews
 from study.claims.design import HERE
+from study.machine import described
 
 RANKS = 1, 4, 16
 
@@ -51,7 +51,7 @@ def measure(model: str, name: str, data: TextData, runs: Path, out: Path) -> Non
     assert winner.result.test is not None
     out.parent.mkdir(parents=True, exist_ok=True)
     about = {"encoder": name, "winner": winner.point, "test_accuracy": winner.result.test.accuracy}
-    write_json(out, {**about, **describe_machine(), **_said(found)})
+    write_json(out, {**about, **described(), **_said(found)})
 
 
 def _said(found: Similarity) -> dict[str, Any]:

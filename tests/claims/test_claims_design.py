@@ -69,6 +69,11 @@ def test_targets_are_compared_at_equal_parameters(table: str) -> None:
         assert counts["q,v r=9"].trainable == counts["all r=2"].trainable
 
 
+def test_levels_of_the_preset_warm_up_over_the_same_share_of_their_steps() -> None:
+    _, found = planned("preset")
+    assert {one.configuration.train.warmup_steps / one.configuration.train.num_train_epochs for one in found} == {30}
+
+
 def test_a_rate_is_the_best_of_those_that_were_trained_under_the_tuning_seed() -> None:
     design = read_design("six_layers", "demo")
     claim = next(claim for claim in design.table.claims if claim.name == "optimizer")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +12,18 @@ import pytest
 from loraloom.data import load_data
 from loraloom.errors import RunError
 from loraloom.recipe import Data
+from loraloom.study.record import read_record
+from study import training
+from study.claims.__main__ import main
 from study.claims.design import read_design
-from study.outcomes import Kept
+from study.machine import described
+from study.outcomes import Kept, Trained
 from study.trials import ALL_ROWS, header_of, make_trainer, train
 
 
-def test_what_is_kept_is_not_trained_again_and_is_what_the_adapter_says(tmp_path: Path) -> None:
+def test_what_is_kept_is_not_trained_again_and_is_what_the_adapter_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = load_data(Data(dataset="demo"), seed=0)
     data = replace(
         data,
@@ -37,8 +45,44 @@ def test_what_is_kept_is_not_trained_again_and_is_what_the_adapter_says(tmp_path
 
     one = Kept(path).get(listed[1].key, 0)
     assert one is not None
+    assert (one.machine, one.git_revision) == (described()["machine"], described()["git_revision"])
     assert one.accuracy == one.right(32).mean()
     correct, _ = trainer.tested(listed[1].key, listed[1].configuration, ALL_ROWS)
     assert len(correct) == 16
     with pytest.raises(RunError, match="is of another data"):
         Kept(path, header | {"data": "other rows"})
+    with pytest.raises(RunError, match="is of another table"):
+        Kept(path, header | {"table": "base_size"})
+
+    kept.add(Trained(listed[0].key, 0, "failed", "no memory"))
+    change = {"state": "failed", "reason": "no memory", "result": None}
+    monkeypatch.setattr(training, "read_record", lambda folder: read_record(folder).model_copy(update=change))
+    assert train(listed, trainer, kept, None)
+    again = kept.get(listed[0].key, 0)
+    assert again is not None
+    assert again.accuracy == json.loads(first[1])["accuracy"]  # the same training, on the same machine
+
+
+def test_a_pause_of_the_machine_is_no_time_of_a_trial(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "e.jsonl", {"machine": {"processor": "Processor", "cores": 2}})
+    for seed, (train_seconds, evaluation) in enumerate([(20.0, 5.0), (21.0, 300.0), (400.0, 5.0)]):
+        kept.add(
+            Trained(
+                "a", seed, "complete", accuracy=0.9, seconds=train_seconds + evaluation,
+                train_seconds=train_seconds,
+                curve=((1.0, 0.9, 0.9),), machine={"processor": "Another", "cores": 4} if seed else None,
+            )
+        )  # fmt: skip
+    assert [kept.undisturbed(one) for one in kept.all()] == [25.0, 26.0, 405.0]
+    assert kept.seconds(kept.all()) == 26.0
+    assert kept.seconds(kept.all()[1:]) == 26.0
+    assert kept.machines == ("2 cores (Processor)", "4 cores (Another)")
+
+
+def test_results_are_not_named_as_a_design(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["claims", "--table", "preset", "--name", "preset", "--rows", "8", "--results", "elsewhere"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "--name preset: is a design's" in capsys.readouterr().err

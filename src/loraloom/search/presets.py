@@ -50,7 +50,7 @@ _BEST_RUN: dict[str, Any] = {
 
 PRESETS: tuple[Preset, ...] = (
     Preset(
-        "measured on AG News with a six-layer encoder (docs/defaults.md)",
+        "loraloom's own; docs/defaults.md says what was measured of it",
         {
             **_BEST_RUN,
             "backbone.dropout": "off",
