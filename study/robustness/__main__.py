@@ -40,9 +40,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m study.robustness", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     folder = os.environ.get("LORALOOM_AGNEWS", "../shared/agnews")
-    parser.add_argument("--rows", type=int, default=4000, help="training rows of a seed (4000)")
-    parser.add_argument("--test_rows", type=int, help="test rows (half as many as --rows)")
-    parser.add_argument("--seeds", type=int, default=3, help="how many seeds (3)")
+    parser.add_argument("--rows", type=int, default=2000, help="training rows of a seed (2000)")
+    parser.add_argument("--test_rows", type=int, default=3000, help="test rows (3000)")
+    parser.add_argument("--seeds", type=int, default=2, help="how many seeds (2)")
     parser.add_argument(
         "--recipe", type=Path, default=RECIPE, help="loraloom's recipe, without rows (recipe.yaml here)"
     )
@@ -64,22 +64,26 @@ def _main(given: argparse.Namespace) -> int:
         draw(given.out, given.page.with_name(PICTURE))
         print(given.page)
         return 0
-    if given.rows < 1 or given.seeds < 1:
-        raise ValueError(f"--rows {given.rows} and --seeds {given.seeds}: must be 1 or more")
-    rows = read_rows(given.data, given.test_rows or max(1, given.rows // 2))
+    for name in ("rows", "test_rows", "seeds"):
+        if getattr(given, name) < 1:
+            raise ValueError(f"--{name} {getattr(given, name)}: must be 1 or more")
+    rows = read_rows(given.data, given.test_rows)
     plan = Plan(
         recipe=_recipe(given.recipe, given.model),
         rows=given.rows,
         test_rows=len(rows.of_clean),
         seeds=tuple(range(given.seeds)),
+        data=rows.data,
         seconds=given.seconds,
         adapter=None if given.adapter is None else Adapter(given.adapter, rows.labels),
         without=[*given.without, *([] if given.adapter is None else [LORA])],
     )
+    tasks = list(plan.tasks(tuple(rows.sets)))
+    kept = {task.path(given.out) for task in tasks if done(task, given.out) is not None}
     keep_truth(rows, given.out)
-    for task in plan.tasks(tuple(rows.sets)):
+    for task in tasks:
         words = f"{task.name:18} {task.condition:11} seed {task.seed}"
-        if done(task, given.out) is not None:
+        if task.path(given.out) in kept:
             print(f"{words}: kept", flush=True)
             continue
         began = time.monotonic()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.data.sampling import part_rows
+from study.peers.regularization import FOLDS, best_classifier
+from study.peers.svm import STRENGTHS
+from study.peers.task import Task
 from study.robustness.conditions import TrainingRows, with_typo_copies
 
 Predict = Callable[[Sequence[str]], NDArray[np.int64]]
@@ -42,21 +46,23 @@ def epochs_for(rows: int, epochs: float, batch: int) -> float:
 
 @dataclass(frozen=True)
 class Svm:
-    """TF-IDF of words and pairs of words, and scikit-learn's LinearSVC."""
+    """TF-IDF of words and pairs of words, and scikit-learn's LinearSVC, its C by cross-validation."""
 
-    settings: dict[str, Any] = field(
-        default_factory=lambda: {"tfidf": {"ngram_range": [1, 2], "sublinear_tf": True}, "C": 1.0}
-    )
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"tfidf": {"ngram_range": [1, 2], "sublinear_tf": True}, "C": list(STRENGTHS), "folds": FOLDS}
 
     def fit(self, rows: TrainingRows, classes: int, seed: int) -> Predict:
         from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.pipeline import make_pipeline
         from sklearn.svm import LinearSVC
 
-        model = make_pipeline(
-            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LinearSVC(C=self.settings["C"], random_state=seed)
-        ).fit(rows.texts, rows.labels)
-        return lambda texts: np.asarray(model.predict(texts), dtype=np.int64)
+        vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+        features, labels = vectorizer.fit_transform(rows.texts), rows.labels.tolist()
+        no_limit = Task([], [], [], [], "", math.inf, time.time(), seed, threads=1, folder="")
+        model, _ = best_classifier(
+            no_limit, lambda strength: LinearSVC(C=strength, random_state=seed), STRENGTHS, features, labels
+        )
+        return lambda texts: np.asarray(model.predict(vectorizer.transform(texts)), dtype=np.int64)
 
 
 @dataclass(frozen=True)

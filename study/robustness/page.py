@@ -27,8 +27,9 @@ _INTRODUCTION = """\
 What typos, case, truncation, another source, wrong labels, rare classes and few rows cost loraloom's LoRA adapter,
 beside TF-IDF with a linear SVM and full fine-tuning of the same encoder by HF Trainer. AG News, {rows:,} training rows
 of each of {seeds} seeds (each draws its own, the same for all three), {tests:,} test rows; "other source" is {others:,}
-items of BBC News of 2022 and 2023, labelled by the section that they appeared in. `python -m study.robustness` repeats
-all of it.
+items of BBC News of 2022 and 2023, labelled by the section that they appeared in. Training rows
+that are nearly test rows are left out for all. `python -m study.robustness --rows {rows} --test_rows {tests} --seeds
+{seeds}` repeats all of it.
 
 Made {dates} on {machine}, {cores} cores; loraloom at {revision}. Recipe: {recipe}. Full fine-tuning: {full}.
 
@@ -91,6 +92,7 @@ def page(folder: Path) -> str:
     kept = Kept(read_trials(folder), truth := read_truth(folder))
     ours = LORA if any(trial.contender == LORA for trial in kept.trials) else ADAPTER
     peers = [peer for peer in (SVM, FULL) if any(trial.contender == peer for trial in kept.trials)]
+    _refuse_mixed(kept.trials)
     lines = [_introduction(kept, truth)]
     tests, trainings = by_test_set(kept, ours, peers), by_training(kept, ours, peers)
     lines += [f"![Accuracy of each contender by test set and by training]({PICTURE})", ""]
@@ -161,7 +163,21 @@ def _introduction(kept: Kept, truth: Mapping[str, Labels]) -> str:
     )
 
 
-_OF_STUDY = {"train_rows", "test_rows", "sets"}
+def _refuse_mixed(trials: Sequence[Trial]) -> None:
+    """Trials on one page are of one study.
+
+    Raises:
+        ValueError: they are of different rows, or of different data, where that is known.
+    """
+    for name in ("train_rows", "test_rows", "data"):
+        found = {trial.settings[name] for trial in trials if name in trial.settings}
+        if len(found) > 1:
+            raise ValueError(
+                f"trials of different {name} ({', '.join(map(str, sorted(found)))}) make no page: remove some"
+            )
+
+
+_OF_STUDY = {"train_rows", "test_rows", "sets", "data"}
 
 
 def _in_words(settings: Mapping[str, Any]) -> str:

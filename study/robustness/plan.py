@@ -56,6 +56,7 @@ class Plan:
     rows: int
     test_rows: int
     seeds: tuple[int, ...]
+    data: str
     seconds: float | None = None
     adapter: Contender | None = None
     without: Sequence[str] = ()
@@ -91,4 +92,4 @@ class Plan:
         ]
 
     def _task(self, name: str, contender: Contender, condition: str, sets: tuple[str, ...], seed: int) -> Task:
-        return Task(name, contender, condition, sets, self.rows, self.test_rows, seed)
+        return Task(name, contender, condition, sets, self.rows, self.test_rows, seed, self.data)

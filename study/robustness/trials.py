@@ -1,6 +1,7 @@
 """What is kept of each training: the classes that it gave every test set, in a file, so that a study goes on.
 
-A file counts only under the settings that it was made with; others are trained anew.
+A file counts only under the settings that it was made with, the data included; under others it is refused, so that no
+folder holds trials of two studies.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from loraloom.data.checks import drop_leaks
 from loraloom.data.sampling import part_rows
+from loraloom.data.text_data import Split, fingerprint
 from loraloom.study.durable import write_json
-from loraloom.study.provenance import describe_machine
+from study.machine import described
 from study.robustness.conditions import CLEAN, OTHER_SOURCE, TRAININGS, TrainingRows, sets_of
 from study.robustness.contenders import Contender
 from study.robustness.rows import Labels
@@ -33,9 +36,12 @@ class Rows:
 
     labels: tuple[str, ...]
     train: TrainingRows
+    """Those that are no near copy of a test row, as a search would have them."""
     sets: Mapping[str, Sequence[str]]
     of_clean: Labels
     of_other_source: Labels
+    data: str
+    """A fingerprint of all of them."""
 
     def true(self, name: str) -> Labels:
         """The labels (N,) of a test set."""
@@ -71,11 +77,13 @@ class Task:
     rows: int
     test_rows: int
     seed: int
+    data: str
 
     @property
     def settings(self) -> dict[str, Any]:
         """All that a trial's result depends on; two that differ are not the same trial."""
-        given = {**self.contender.settings, "train_rows": self.rows, "test_rows": self.test_rows, "sets": self.sets}
+        study = {"train_rows": self.rows, "test_rows": self.test_rows, "sets": self.sets, "data": self.data}
+        given = {**self.contender.settings, **study}
         plain: dict[str, Any] = json.loads(json.dumps(given))
         return plain
 
@@ -102,8 +110,11 @@ def read_rows(folder: Path, test_rows: int) -> Rows:
     )
     chosen = part_rows(of_test, test_rows, seed=0)
     texts = [test[row][1] for row in chosen]
-    sets = sets_of(texts, [text for _, text in other])
-    return Rows(labels, TrainingRows(tuple(text for _, text in train), of_train), sets, of_test[chosen], of_other)
+    others = tuple(text for _, text in other)
+    held = Split((*texts, *others), np.concatenate([of_test[chosen], of_other]))
+    kept, _, _ = drop_leaks(Split(tuple(text for _, text in train), of_train), {"test": held}, allow_leak=False)
+    data = fingerprint(labels, (kept, held))
+    return Rows(labels, TrainingRows(kept.texts, kept.labels), sets_of(texts, others), of_test[chosen], of_other, data)
 
 
 def _read(path: Path) -> list[tuple[str, str]]:
@@ -122,12 +133,19 @@ def drawn(rows: Rows, task: Task) -> TrainingRows:
 
 
 def done(task: Task, folder: Path) -> Trial | None:
-    """The task's trial, if it was kept under the same settings."""
+    """The task's trial, if it was kept; one that was made before fingerprints were is of any data.
+
+    Raises:
+        ValueError: it was made under other settings.
+    """
     path = task.path(folder)
     if not path.is_file():
         return None
     trial = Trial(**json.loads(path.read_text(encoding="utf-8")))
-    return trial if trial.settings == task.settings else None
+    settings = {"data": task.data, **trial.settings}
+    if changed := [name for name in settings | task.settings if settings.get(name) != task.settings.get(name)]:
+        raise ValueError(f"{path}: is of another {changed[0]}; name another folder by --out, or remove the trial")
+    return trial
 
 
 def run(task: Task, given: TrainingRows, rows: Rows, folder: Path) -> Trial:
@@ -144,7 +162,7 @@ def run(task: Task, given: TrainingRows, rows: Rows, folder: Path) -> Trial:
         rows=len(given.labels),
         seconds=round(seconds, 1),
         predictions=predictions,
-        machine=describe_machine(),
+        machine=described(),
     )
     path = task.path(folder)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from loraloom import metrics
+from loraloom.machine import read_machine
 from loraloom.study.durable import write_json
 from study.robustness import comparing, plan, trials
 from study.robustness.conditions import CLEAN, OTHER_SOURCE, TRAININGS, TrainingRows
@@ -50,25 +52,53 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_trial_is_trained_once_and_again_where_its_settings_differ(data: Path, tmp_path: Path) -> None:
+def test_a_trial_is_trained_once_and_refused_under_other_settings_or_of_other_data(data: Path, tmp_path: Path) -> None:
     rows, contender = trials.read_rows(data, 30), Counting()
-    task = trials.Task("one", contender, "noise 10 %", (CLEAN, OTHER_SOURCE), 120, 30, seed=0)
+    task = trials.Task("one", contender, "noise 10 %", (CLEAN, OTHER_SOURCE), 120, 30, 0, rows.data)
     assert trials.done(task, tmp_path) is None
     trial = trials.run(task, trials.drawn(rows, task), rows, tmp_path)
     assert trials.done(task, tmp_path) == trial
     assert contender.fitted == [120]
     assert trial.predictions == {CLEAN: "1" * 30, OTHER_SOURCE: "1" * 12}
+    assert list(read_machine().instructions) == trial.machine["machine"]["instructions"]
+    with pytest.raises(ValueError, match=r"one-noise-10-0\.json: is of another data; name another folder by --out"):
+        trials.done(replace(task, data="other rows"), tmp_path)
+    with pytest.raises(ValueError, match="is of another train_rows"):
+        trials.done(replace(task, rows=60), tmp_path)
     contender.settings["says"] = 2
-    assert trials.done(task, tmp_path) is None
+    with pytest.raises(ValueError, match="is of another says"):
+        trials.done(task, tmp_path)
+
+
+def test_a_trial_from_before_there_were_fingerprints_is_kept(data: Path, tmp_path: Path) -> None:
+    rows = trials.read_rows(data, 30)
+    task = trials.Task("one", Counting(), CLEAN, (CLEAN,), 120, 30, 0, rows.data)
+    trial = trials.run(task, trials.drawn(rows, task), rows, tmp_path)
+    without = {name: value for name, value in trial.settings.items() if name != "data"}
+    write_json(task.path(tmp_path), asdict(replace(trial, settings=without)))
+    assert trials.done(task, tmp_path) is not None
+
+
+def test_training_rows_that_are_nearly_test_rows_are_left_out(data: Path) -> None:
+    before = trials.read_rows(data, 30)
+    with (data / "train.csv").open("a", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerow((before.labels[0], before.sets[CLEAN][0].upper() + "!"))
+    after = trials.read_rows(data, 30)
+    assert after.train.texts == before.train.texts
+    assert after.data == before.data
+    with (data / "train.csv").open("a", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerow((before.labels[0], "words that no other row has"))
+    assert trials.read_rows(data, 30).data != before.data
 
 
 def test_contenders_of_a_seed_train_on_the_same_rows_and_seeds_on_others(data: Path) -> None:
     rows = trials.read_rows(data, 30)
-    one, other = (trials.Task(name, Counting(), CLEAN, (CLEAN,), 60, 30, seed=0) for name in ("one", "other"))
-    assert trials.drawn(rows, one).texts == trials.drawn(rows, other).texts
-    assert (
-        trials.drawn(rows, one).texts != trials.drawn(rows, trials.Task("one", Counting(), CLEAN, (), 60, 30, 1)).texts
+    one, other, later = (
+        trials.Task(name, Counting(), CLEAN, (CLEAN,), 60, 30, seed, rows.data)
+        for name, seed in (("one", 0), ("other", 0), ("one", 1))
     )
+    assert trials.drawn(rows, one).texts == trials.drawn(rows, other).texts
+    assert trials.drawn(rows, one).texts != trials.drawn(rows, later).texts
     assert np.bincount(trials.drawn(rows, one).labels).tolist() == [20, 20, 20]
 
 
@@ -79,7 +109,7 @@ def test_labels_that_training_has_not_are_refused(data: Path) -> None:
 
 
 def test_the_plan_asks_for_every_training_of_every_contender_and_remedies_by_seed() -> None:
-    tasks = list(plan.Plan({}, 100, 50, (0, 1)).tasks((CLEAN, "typos 5 %", OTHER_SOURCE)))
+    tasks = list(plan.Plan({}, 100, 50, (0, 1), "data").tasks((CLEAN, "typos 5 %", OTHER_SOURCE)))
     assert len({task.path(Path()) for task in tasks}) == len(tasks)
     for name in (plan.LORA, plan.SVM, plan.FULL):
         assert [task.condition for task in tasks if task.name == name and task.seed == 1] == list(TRAININGS)
@@ -108,6 +138,7 @@ def test_contenders_learn_and_a_lora_trial_has_its_remedy(tiny_model: Path) -> N
     true = np.array([labels[label] for _, label in asked])
     lora = Lora(recipe, train={"class_weight": "balanced"}, typo_copies=0.05)
     assert lora.settings["recipe"]["train"]["class_weight"] == "balanced"
+    assert len(Svm().settings["C"]) > 1
     for contender in (Svm(), lora, FullFineTuning(str(tiny_model), 16, learning_rate=3e-3)):
         found = contender.fit(rows, 3, seed=0)([text for text, _ in asked])
         assert (found == true).mean() > 0.6, contender  # a third of them by chance, as by predictions out of order
@@ -165,7 +196,7 @@ def made_up(folder: Path, seeds: Sequence[int] = (0, 1)) -> None:
     (folder / "trials").mkdir()
     wrong = {plan.LORA: 10, plan.SVM: 60, plan.FULL: 12}
     for seed in seeds:
-        for task in plan.Plan({"lora": {"r": 7}}, 400, 200, (seed,)).tasks((CLEAN, "typos 5 %", OTHER_SOURCE)):
+        for task in plan.Plan({"lora": {"r": 7}}, 400, 200, (seed,), "data").tasks((CLEAN, "typos 5 %", OTHER_SOURCE)):
             errors = wrong.get(task.name, 5) * (1 if task.condition == CLEAN and task.name in wrong else 2)
             predictions = {}
             for name in task.sets:
@@ -182,6 +213,7 @@ def test_the_page_says_what_the_trials_say(tmp_path: Path) -> None:
     made_up(tmp_path)
     text = page(tmp_path)
     assert "400 training rows\nof each of 2 seeds" in text
+    assert "`python -m study.robustness --rows 400 --test_rows 200 --seeds\n2` repeats all of it." in text
     assert "2026-01-02 on A processor, 2 cores; loraloom at 012345678. Recipe: r 7." in text
     lines = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for line in text.splitlines()
              if len(cells := line.split("|")) == 8}  # fmt: skip
@@ -203,6 +235,15 @@ def test_a_study_that_is_half_done_compares_what_both_have(tmp_path: Path) -> No
         path.unlink()
     assert "| noise 5 % | 90.0" in (text := page(tmp_path))
     assert "not run" in text
+
+
+def test_trials_of_two_studies_make_no_page(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    path = next((tmp_path / "trials").glob("svm-*.json"))
+    trial = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, trial | {"settings": trial["settings"] | {"train_rows": 4000}})
+    with pytest.raises(ValueError, match=r"trials of different train_rows \(400, 4000\)"):
+        page(tmp_path)
 
 
 def test_predictions_for_other_rows_are_refused(tmp_path: Path) -> None:
