@@ -22,8 +22,8 @@ from loraloom.execute.in_process import choose_engine
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.study.durable import write_json
-from loraloom.study.provenance import describe_machine
 from loraloom.study.record import Evaluation
+from study.machine import described
 
 RESULT = ROOT / "bench" / "results" / "accuracy.json"
 PICTURE = ROOT / "docs" / "bf16.png"
@@ -40,7 +40,7 @@ def main() -> None:
     place = Workplace(recipe, load_data(recipe.data, seed=42), found=lambda finding: None)
     runs = {name: [_run(name, recipe, place, seed) for seed in range(given.seeds)] for name in ENGINES}
     result = {
-        "machine": describe_machine(),
+        "machine": described(),
         "point": POINT,
         "runs": {
             name: [[line.model_dump(exclude={"trace"}) for line in run] for run in runs[name]] for name in ENGINES

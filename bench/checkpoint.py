@@ -26,8 +26,8 @@ from loraloom.engine.loom import LoomEngine
 from loraloom.engine.trainer import TrainerEngine
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Backbone, Data, Lora, Recipe, Train
-from loraloom.study.provenance import describe_machine
 from loraloom.study.record import CHECKPOINT
+from study.machine import described
 
 COPIES = 20
 ROWS = 640
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--model", nargs="+", choices=list(RANKS), default=list(RANKS))
     parser.add_argument("--tiny", action="store_true", help="a model of width 64 in the base model's place")
     chosen = parser.parse_args()
-    about = describe_machine()
+    about = described()
     print(
         f"Measured {datetime.now(UTC):%Y-%m-%d} on {about['machine']['processor']}, {torch.get_num_threads()} threads; "
         f"torch {torch.__version__}, transformers {about['packages']['transformers']}; loraloom at "

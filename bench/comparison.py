@@ -12,13 +12,24 @@ from typing import Any, Literal
 
 from bench.cases import Case, Goal, Peer
 from bench.measure import Sample
-from loraloom.study.provenance import describe_machine
+from loraloom.machine import read_machine
+from study.machine import described, refuse_mixed
 
 
 def machine_folder(results: Path) -> Path:
     """Where comparisons made on this machine stand: a folder for each processor, since ratios depend on it."""
-    processor = describe_machine()["machine"]["processor"]
-    return results / "engines" / re.sub(r"[^a-z0-9]+", "-", processor.lower()).strip("-")
+    return results / "engines" / re.sub(r"[^a-z0-9]+", "-", read_machine().cpu.lower()).strip("-")
+
+
+def refuse_other_machine(results: Path) -> None:
+    """No comparison is written beside those of a processor of the same name with other instructions.
+
+    Raises:
+        DataError: there is one.
+    """
+    folder = machine_folder(results)
+    there = [json.loads(path.read_text(encoding="utf-8"))["machine"]["machine"] for path in folder.glob("*.json")]
+    refuse_mixed([described()["machine"], *there], str(folder))
 
 
 @dataclass(frozen=True, slots=True)

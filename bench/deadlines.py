@@ -5,13 +5,13 @@
 
 Searches run beside each other and beside a load that comes and goes, so that each finds the machine at another speed
 from one minute to the next. The share of the time counts training and validation, as trials were timed, and the
-winner's test; loading, planning, writing and the report are the rest. Prints a table, and keeps it as JSON.
+winner's test; loading, planning, writing and the report are the rest. Prints a table, and keeps it as JSON. An overrun
+is exit code 1.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import random
 import subprocess
@@ -23,10 +23,14 @@ from pathlib import Path
 
 import numpy as np
 
-from loraloom.study.provenance import describe_machine
+from bench.comparison import machine_folder
+from bench.engines import RESULTS
+from loraloom.study.durable import write_json
 from loraloom.study.run import Run
+from study.machine import described
 
-RESULT = Path("bench/results/deadlines.json")
+NAME = "deadlines.json"
+"""The file's, in this machine's folder of results."""
 RUNS = Path("runs/.deadlines")
 RATE = "train.learning_rate={min: 5e-4, max: 8e-3, log: true}"
 
@@ -96,13 +100,16 @@ def disturb(seed: int) -> None:
         time.sleep(generator.uniform(1, 40))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.deadlines", description=__doc__)
+def main() -> int:
+    """Returns 1 where a search was late."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.deadlines", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--searches", type=int, default=20)
     parser.add_argument("--shortest", type=float, default=20, help="seconds")
     parser.add_argument("--longest", type=float, default=600, help="seconds")
     parser.add_argument("--together", type=int, default=2, help="searches at once")
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--out", type=Path, help=f"where it is kept (bench/results/engines/MACHINE/{NAME})")
     given = parser.parse_args()
     subprocess.run(["rm", "-rf", str(RUNS)], check=True)  # noqa: S607
     RUNS.mkdir(parents=True)
@@ -114,7 +121,7 @@ def main() -> None:
         found = list(pool.map(lambda number: run(int(number), float(deadlines[number])), order))
     load.terminate()
     found.sort(key=lambda search: search.deadline)
-    machine = describe_machine()
+    machine = described()
     late = [search for search in found if search.seconds > search.deadline]
     values = {
         "machine": machine,
@@ -124,7 +131,9 @@ def main() -> None:
         "share_of_all": sum(search.training_seconds for search in found) / sum(search.deadline for search in found),
         "searches": [{**asdict(search), "share": search.share} for search in found],
     }
-    given.out.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    out = given.out or machine_folder(RESULTS) / NAME
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(out, values)
     print(f"{machine['machine']['processor']}, {machine['machine']['cores']} cores, {machine['started'][:10]}")
     print("| deadline s | took s | exit | trials | on most rows | rows | training, evaluation | accuracy |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
@@ -138,7 +147,8 @@ def main() -> None:
         f"\n{len(late)} overruns of {len(found)}; {values['mean_share']:.0%} of the time on average, "
         f"{values['share_of_all']:.0%} of all time given"
     )
+    return 1 if late else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

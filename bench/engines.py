@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.cases import CASES, Case, Peer, quick
-from bench.comparison import Comparison, fastest, goals_of, lines_of, tokens_per_row
+from bench.comparison import Comparison, fastest, goals_of, lines_of, refuse_other_machine, tokens_per_row
 from bench.measure import ROOT, Sample, Task, run, sample, threads
-from loraloom.study.provenance import describe_machine
+from loraloom.errors import LoraloomError
+from study.machine import described
 
 RESULTS = ROOT / "bench" / "results"
 NAMES = tuple(case.name for case in CASES)
@@ -57,7 +58,7 @@ class Bench:
             quick=self.quick,
             rounds=self.rounds,
             threads=threads(),
-            machine=describe_machine(),
+            machine=described(),
             tokens_per_row=tokens_per_row(case, samples),
             peak=peak,
             peaks=tuple(peak["operations_per_second"] for peak in peaks),
@@ -117,6 +118,10 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := set(given.cases) - set(NAMES):
         parser.error(f"no case {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    try:
+        refuse_other_machine(given.out)
+    except LoraloomError as error:
+        parser.error(str(error))
     console = Console(width=None if Console().is_terminal else 140)
     with tempfile.TemporaryDirectory(prefix="loraloom-bench-") as folder:
         rounds = given.rounds or (1 if given.quick else 2)

@@ -30,10 +30,10 @@ from bench.texts import agnews
 from loraloom import pipeline
 from loraloom.metrics import mcnemar
 from loraloom.recipe import Recipe, read_recipe
-from loraloom.study.provenance import describe_machine
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import Run
 from loraloom.use.adapter import load
+from study.machine import described
 
 RESULTS = Path("bench/results")
 RUNS = Path("runs/.grid")
@@ -88,7 +88,7 @@ def whole(train: int) -> None:
         if record.result is not None and record.timings is not None
     ]
     values = {
-        "machine": describe_machine(),
+        "machine": described(),
         "rows": train,
         "seconds": seconds,
         "points": [asdict(point) for point in points],
@@ -129,7 +129,8 @@ def compare(train: int) -> None:
     plain = next(speed for peer, speed in lines.items() if "as it comes" in peer)
     tuned = max(speed for peer, speed in lines.items() if "tuned" in peer)
     needed = {name: len(points) * train / speed for name, speed in (("as it comes", plain), ("tuned", tuned))}
-    here = describe_machine()
+    here = described()
+    same = here["machine"] | table["machine"]["machine"] == here["machine"]  # whatever the table says of its machine
     result: dict[str, Any] = {
         "machine": here,
         "rows": train,
@@ -138,7 +139,7 @@ def compare(train: int) -> None:
         "winner": winner.point,
         "rank_in_table": rank,
         "regret": best.accuracy - reached.accuracy,
-        "whole_grid_by_loom_is": table["seconds"] / seconds if table["machine"]["machine"] == here["machine"] else None,
+        "whole_grid_by_loom_is": table["seconds"] / seconds if same else None,
         **{f"hf_trainer_{name.replace(' ', '_')}_is": took / seconds for name, took in needed.items()},
     }
     ours, theirs = correct(SEARCHED / "best", train), correct(adapter_of(best, train), train)

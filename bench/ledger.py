@@ -40,10 +40,10 @@ from loraloom.study.durable import MANIFEST, sha256, write_json
 from loraloom.study.leaderboard import LEADERBOARD
 from loraloom.study.ledger import Ledger, write_trials
 from loraloom.study.live_leaderboard import LiveLeaderboard
-from loraloom.study.provenance import describe_machine
 from loraloom.study.record import RECORD, Counts, Result, Score, Timings, TrialRecord
 from loraloom.study.run import LEDGER, Run
 from loraloom.terminal.live import Terminal
+from study.machine import described
 
 RESULT = ROOT / "bench" / "results" / "ledger.json"
 SIZES = (10, 100, 1_000, 10_000)
@@ -315,9 +315,7 @@ def main() -> None:
                 print(json.dumps(asdict(line)), flush=True)
                 lines.append(line)
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(
-        given.out, {"machine": describe_machine(), "evaluations": EVALUATIONS, "lines": [asdict(x) for x in lines]}
-    )
+    write_json(given.out, {"machine": described(), "evaluations": EVALUATIONS, "lines": [asdict(x) for x in lines]})
 
 
 if __name__ == "__main__":

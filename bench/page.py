@@ -12,6 +12,7 @@ from bench.cases import CASES
 from bench.comparison import Comparison
 from bench.engines import RESULTS
 from bench.measure import ROOT
+from loraloom.report.wording import plural
 
 PAGE = ROOT / "docs" / "performance.md"
 _INTRODUCTION = """\
@@ -73,7 +74,7 @@ _REPORT = """\
 ## The report of a search of 10,000 trials
 
 Synthetic trials over six axes, four evaluations each; of ten trials one is a second seed: `python -m bench.report`.
-Measured {date} on {processor}, {cores} cores, with others at work on them. **report** is `loraloom report` without the
+Measured {date} on {processor}, {cores} cores{others}. **report** is `loraloom report` without the
 start of Python, imports included; **page** and **folder** are what it writes. The rest is chromium with the page from
 its file: until it can be used, to sort the leaderboard, to filter it (120 ms of which wait for more typing), to turn
 it over, and the median and longest frame while the page is scrolled from end to end.
@@ -92,6 +93,13 @@ _MEMORY = """\
 
 `loraloom predict` over files of growing size, with a tiny model: `python -m bench.predict_memory`. Measured {date} on
 {processor}. Parquet is one row group. The limit is {limit:,} MB.
+"""
+_DEADLINES = """\
+## Deadlines, on {processor}
+
+Searches of the demo's recipe against deadlines, {together} at a time, beside a load that comes and goes:
+`python -m bench.deadlines`. Measured {date} on {processor}, {cores} cores. **share** is what training, validation and
+the winner's test took of the time given. {sentence}
 """
 _GRID = """\
 ## A grid, searched
@@ -118,12 +126,15 @@ def page(results: Path) -> str:
     parts = [_INTRODUCTION.format(names="`, `".join(case.name for case in CASES))]
     for folder in sorted(path for path in (results / "engines").glob("*") if path.is_dir()):
         found = [path for case in CASES if (path := folder / f"{case.name}.json").is_file()]
-        parts += ["\n".join(_machine([Comparison.read(path) for path in found])) + "\n"]
+        if found:
+            parts += ["\n".join(_machine([Comparison.read(path) for path in found])) + "\n"]
     if (path := results / "accuracy.json").is_file():
         parts += ["\n".join(_accuracy(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
     if (path := results / "grid_search.json").is_file():
         table = json.loads((results / "grid.json").read_text(encoding="utf-8"))
         parts += ["\n".join(_grid(json.loads(path.read_text(encoding="utf-8")), len(table["points"]))) + "\n"]
+    for path in sorted(results.glob("**/deadlines.json")):
+        parts += ["\n".join(_deadlines(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
     if (path := results / "ledger.json").is_file():
         parts += ["\n".join(_ledger(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
     if (path := results / "predict.json").is_file():
@@ -153,6 +164,31 @@ def _grid(found: dict[str, Any], points: int) -> Iterator[str]:
                 f"{found['regret']:.4f}",
                 f"{found['mcnemar_p']:.2f}",
             )
+        ],
+    )
+
+
+def _deadlines(found: dict[str, Any]) -> Iterator[str]:
+    """Whether searches end in their time, and how much of it they use (`bench/deadlines.py`)."""
+    machine, searches = found["machine"], found["searches"]
+    yield _DEADLINES.format(
+        together=found["together"],
+        date=machine["started"][:10],
+        sentence=f"{plural(found['overruns'], 'overrun')} in {plural(len(searches), 'search')}; "
+        f"{found['mean_share']:.0%} of the time on average.",
+        **machine["machine"],
+    )
+    yield from _markdown(
+        ("deadline, s", "took, s", "exit code", "trials", "share"),
+        [
+            (
+                f"{search['deadline']:,.0f}",
+                f"{search['seconds']:,.1f}",
+                str(search["code"]),
+                str(search["trials"]),
+                f"{search['share']:.0%}",
+            )
+            for search in searches
         ],
     )
 
@@ -208,7 +244,9 @@ def _predict_memory(found: dict[str, Any]) -> Iterator[str]:
 def _report(found: dict[str, Any]) -> Iterator[str]:
     """What the report of a large search costs (`bench/report.py`)."""
     machine = found["machine"]
-    yield _REPORT.format(date=machine["started"][:10], **machine["machine"])
+    share = found.get("others_share")
+    others = "; what others took of them was not counted" if share is None else f", of which others took {share:.0%}"
+    yield _REPORT.format(date=machine["started"][:10], others=others, **machine["machine"])
     written = ("report, s", "peak, MB", "page, MB", "folder, MB")
     felt = ("usable, s", "sort, ms", "filter, ms", "turn, ms", "frame, ms", "longest, ms")
     yield from _markdown(

@@ -24,7 +24,7 @@ from typing import Any, Literal
 from bench.cases import Work
 from bench.measure import ROOT, Task, own_cache, run, threads
 from loraloom.study.durable import write_json
-from loraloom.study.provenance import describe_machine
+from study.machine import described
 
 RESULT = ROOT / "bench" / "results" / "predict.json"
 Model = Literal["demo", "base"]
@@ -79,7 +79,7 @@ def main() -> None:
     for model in given.models.split(","):
         with tempfile.TemporaryDirectory() as folder:
             lines += compare(model, Path(folder), given.rounds)
-    result = {"machine": describe_machine(), "threads": threads(), "lines": [asdict(line) for line in lines]}
+    result = {"machine": described(), "threads": threads(), "lines": [asdict(line) for line in lines]}
     given.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(given.out, result)
 

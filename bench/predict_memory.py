@@ -26,7 +26,7 @@ from typing import Any
 from bench.cases import Work
 from bench.measure import ROOT, Task, own_cache, run, threads
 from loraloom.study.durable import write_json
-from loraloom.study.provenance import describe_machine
+from study.machine import described
 
 RESULT = ROOT / "bench" / "results" / "predict_memory.json"
 SIZES = (10_000, 100_000, 1_000_000)
@@ -60,7 +60,7 @@ def main() -> None:
                 write_rows(folder / source, rows)
                 lines.append(measure(folder, source, out, rows))
                 print(json.dumps(asdict(lines[-1])), flush=True)
-    result = {"machine": describe_machine(), "limit_mb": LIMIT_MB, "lines": [asdict(line) for line in lines]}
+    result = {"machine": described(), "limit_mb": LIMIT_MB, "lines": [asdict(line) for line in lines]}
     given.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(given.out, result)
     if worst := [line for line in lines if line.peak_mb > LIMIT_MB]:

@@ -26,9 +26,10 @@ from typing import Any
 from bench.measure import ROOT
 from loraloom.recipe import Recipe, dump_recipe, read_recipe
 from loraloom.study.durable import MANIFEST, sha256, write_json
-from loraloom.study.provenance import describe_machine
 from loraloom.study.record import METRICS, RECORD, TEST_PREDICTIONS, Counts, Evaluation, Result, Score, TrialRecord
 from loraloom.study.record import Timings as TrialTimings
+from study.machine import described
+from study.peers.others import Others
 
 SIZES = (100, 1_000, 10_000)
 RESULT = ROOT / "bench" / "results" / "report.json"
@@ -93,7 +94,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT, help="where the result is written")
     given = parser.parse_args()
     RUNS.mkdir(exist_ok=True)  # where runs are made, and not a folder in memory
-    lines = []
+    lines, others = [], Others()
     for size in map(int, given.sizes.split(",")):
         with tempfile.TemporaryDirectory(prefix=".report-", dir=RUNS) as folder:
             run = fill(Path(folder) / "run", size)
@@ -102,7 +103,7 @@ def main() -> None:
             lines.append({"trials": size, **asdict(cost), **asdict(browse(run / "report" / "index.html"))})
             print(json.dumps(lines[-1]), flush=True)
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(given.out, {"machine": describe_machine(), "lines": lines})
+    write_json(given.out, {"machine": described(), "others_share": others.share(), "lines": lines})
 
 
 def recipe_of(trials: int) -> Recipe:

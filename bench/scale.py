@@ -14,14 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -36,12 +34,12 @@ from loraloom.execute.pool import Pool
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workers import WorkerProcesses
 from loraloom.execute.workplace import Workplace
-from loraloom.machine import read_machine
 from loraloom.recipe import read_recipe
 from loraloom.search.clock import Clock
 from loraloom.search.watcher import Watcher
 from loraloom.study import ledger as study_ledger
 from loraloom.study.run import Run
+from study.machine import described
 
 WANTED = 200
 """Reports a second that a driver is to take."""
@@ -237,7 +235,9 @@ def limit(trial_seconds: float, costs: Costs) -> float:
 
 
 def print_tables(result: dict[str, Any]) -> None:
-    print(f"{result['machine']}, {result['date']}, load average {result['load_average']:.1f}")
+    about, machine = result["machine"], result["machine"]["machine"]
+    words = f"{machine['processor']}, {machine['cores']} cores, Python {about['python']}, {about['started'][:10]}"
+    print(f"{words}, load average {result['load_average']:.1f}")
     for case in result["measured"]:
         print(f"\npruner {case['pruner']}, ledger {case['ledger']}, {result['workers']} workers:", end=" ")
         print(
@@ -276,8 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     costs = costs_of(as_it_is, ends)
     numbers = WORKERS[:: few // 2 or 1]
     result = {
-        "machine": f"{read_machine().cpu}, {read_machine().logical_cores} cores, Python {platform.python_version()}",
-        "date": datetime.now(UTC).date().isoformat(),
+        "machine": described(),
         "load_average": os.getloadavg()[0],
         "workers": chosen.workers,
         "wanted_reports_per_second": WANTED,

@@ -41,7 +41,7 @@ import numpy as np
 
 from bench.measure import ROOT
 from loraloom.study.durable import write_json
-from loraloom.study.provenance import describe_machine
+from study.machine import described
 
 RESULT = ROOT / "bench" / "results" / "serve.json"
 CLIENTS = 32
@@ -50,11 +50,16 @@ Ask = Callable[[int], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What requests met: seconds of each that was answered 200, of each that was refused by 503, and in all."""
+    """What requests met: seconds of each that was answered 200, of each that was refused by 503, and in all.
+
+    `broken` requests lost their connection before an answer; `unsent` ones were due while no connection was free.
+    """
 
     answered: tuple[float, ...]
     refused: tuple[float, ...]
     seconds: float
+    broken: int = 0
+    unsent: int = 0
 
     @property
     def rate(self) -> float:
@@ -72,6 +77,8 @@ class Load:
             "p99_ms": round(self.percentile(99), 2),
             "answered": len(self.answered),
             "refused": len(self.refused),
+            "broken": self.broken,
+            "unsent": self.unsent,
             "refused_p99_ms": round(self.percentile(99, of_refused=True), 2) if self.refused else None,
         }
 
@@ -136,16 +143,19 @@ async def open_loop(port: int, ask: Ask, per_second: float, seconds: float) -> L
     generator, number = random.Random(7), itertools.count()  # noqa: S311
     answered: list[float] = []
     refused: list[float] = []
+    broken = unsent = 0
     async with connections(port, 512) as opened:
         free = list(opened)
         began = due = time.monotonic()
         tasks: set[asyncio.Task[None]] = set()
 
         async def go(own: Connection, since: float) -> None:
+            nonlocal broken
             try:
                 status = await own.ask(ask(next(number)))
             except (OSError, asyncio.IncompleteReadError):
                 own.close()
+                broken += 1
                 return
             finally:
                 free.append(own)
@@ -157,8 +167,10 @@ async def open_loop(port: int, ask: Ask, per_second: float, seconds: float) -> L
             if free:
                 tasks.add(task := asyncio.create_task(go(free.pop(), due)))
                 task.add_done_callback(tasks.discard)
+            else:
+                unsent += 1
         await asyncio.gather(*tasks)
-        return Load(tuple(answered), tuple(refused), time.monotonic() - began)
+        return Load(tuple(answered), tuple(refused), time.monotonic() - began, broken, unsent)
 
 
 @contextmanager
@@ -256,7 +268,7 @@ def measure(model: str, seconds: float, soak: float, adapters: int, folder: Path
         name = f"a{number % min(adapters, CLIENTS)}"
         return request("/v1/classify", {"adapter": name, "texts": [texts[number % len(texts)]]})
 
-    found: dict[str, Any] = {"machine": describe_machine(), "model": model, "seconds": seconds}
+    found: dict[str, Any] = {"machine": described(), "model": model, "seconds": seconds}
     with serving(serve_command(folders[:1], port), port) as pid:
         asyncio.run(closed_loop(port, one, 1, 2))
         found["memory_1_adapter_mb"] = memory_mb(pid)
@@ -380,8 +392,9 @@ def litserve(adapter: Path, texts: Sequence[str], seconds: float) -> dict[str, A
 
 def say(name: str, load: Load) -> None:
     refused = f", {len(load.refused)} refused (p99 {load.percentile(99, of_refused=True):.1f} ms)" * bool(load.refused)
+    lost = f", {load.broken} broken, {load.unsent} not sent" * bool(load.broken or load.unsent)
     times = f"p50 {load.percentile(50):.1f} ms, p99 {load.percentile(99):.1f} ms"
-    print(f"{name:24}{load.rate:9.1f} texts/s, {times}{refused}", flush=True)
+    print(f"{name:24}{load.rate:9.1f} texts/s, {times}{refused}{lost}", flush=True)
 
 
 def free_port() -> int:

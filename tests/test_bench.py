@@ -1,0 +1,81 @@
+"""The benches: an overrun fails, requests that met no answer are counted, machines are not mixed, the page says it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import comparison, deadlines
+from bench.comparison import machine_folder, refuse_other_machine
+from bench.deadlines import Search
+from bench.page import page
+from bench.serve import free_port, open_loop
+from loraloom.errors import DataError
+from study.machine import described
+
+
+@pytest.mark.parametrize(("seconds", "code"), [(19.5, 0), (20.5, 1)])
+def test_a_search_that_is_late_fails_the_bench_and_is_on_the_page(
+    seconds: float, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Load:
+        def __init__(self, **_: Any) -> None: ...
+        def start(self) -> None: ...
+        def terminate(self) -> None: ...
+
+    def searched(number: int, deadline: float) -> Search:
+        return Search(deadline, seconds, 0, 7 + number, 1, 500, 0.6 * deadline, 0.9, "")
+
+    monkeypatch.setattr(deadlines, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(deadlines, "RESULTS", tmp_path)
+    monkeypatch.setattr(deadlines, "run", searched)
+    monkeypatch.setattr(deadlines.multiprocessing, "Process", Load)
+    monkeypatch.setattr(sys, "argv", ["deadlines", "--searches", "1"])
+    assert deadlines.main() == code
+    kept = json.loads((machine_folder(tmp_path) / "deadlines.json").read_text(encoding="utf-8"))
+    assert kept["machine"]["machine"] == described()["machine"]
+    text = page(tmp_path)
+    assert f"| 20 | {seconds} | 0 | 7 | 60% |" in text
+    assert f"{code} overrun{'s' * (code == 0)} in 1 search; 60% of the time on average." in text
+
+
+def test_a_comparison_is_not_written_beside_those_of_other_instructions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = machine_folder(tmp_path)
+    folder.mkdir(parents=True)
+    (folder / "demo.json").write_text(json.dumps({"machine": described()}), encoding="utf-8")
+    refuse_other_machine(tmp_path)
+    here = described()
+    another = here | {"machine": here["machine"] | {"instructions": ["another"]}}
+    monkeypatch.setattr(comparison, "described", lambda: another)
+    with pytest.raises(DataError, match="with different instructions"):
+        refuse_other_machine(tmp_path)
+
+
+def test_requests_without_a_connection_or_an_answer_are_counted() -> None:
+    closed = asyncio.run(open_loop(free_port(), lambda _: b"", per_second=200, seconds=0.2))
+    assert closed.broken > 0
+    assert closed.as_json()["broken"] == closed.broken
+
+    async def silent() -> int:
+        """Requests that are never answered take all connections; they end when the server is closed."""
+        done = asyncio.Event()
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await done.wait()
+            writer.close()
+
+        server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        asyncio.get_running_loop().call_later(0.6, done.set)
+        load = await open_loop(server.sockets[0].getsockname()[1], lambda _: b"", per_second=3000, seconds=0.4)
+        server.close()
+        assert not load.answered
+        return load.unsent
+
+    assert asyncio.run(silent()) > 0
