@@ -45,6 +45,8 @@ from study.machine import described
 
 RESULT = ROOT / "bench" / "results" / "serve.json"
 CLIENTS = 32
+CONNECTIONS = 512
+"""Of the client whose requests come whether others are answered or not."""
 Ask = Callable[[int], bytes]
 
 
@@ -144,7 +146,7 @@ async def open_loop(port: int, ask: Ask, per_second: float, seconds: float) -> L
     answered: list[float] = []
     refused: list[float] = []
     broken = unsent = 0
-    async with connections(port, 512) as opened:
+    async with connections(port, CONNECTIONS) as opened:
         free = list(opened)
         began = due = time.monotonic()
         tasks: set[asyncio.Task[None]] = set()

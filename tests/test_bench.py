@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from bench import comparison, deadlines
 from bench.comparison import machine_folder, refuse_other_machine
 from bench.deadlines import Search
 from bench.page import page
-from bench.serve import free_port, open_loop
+from bench.serve import CONNECTIONS, free_port, open_loop
 from loraloom.errors import DataError
 from study.machine import described
 
@@ -34,7 +35,7 @@ def test_a_search_that_is_late_fails_the_bench_and_is_on_the_page(
     monkeypatch.setattr(deadlines, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(deadlines, "RESULTS", tmp_path)
     monkeypatch.setattr(deadlines, "run", searched)
-    monkeypatch.setattr(deadlines.multiprocessing, "Process", Load)
+    monkeypatch.setattr(multiprocessing, "Process", Load)
     monkeypatch.setattr(sys, "argv", ["deadlines", "--searches", "1"])
     assert deadlines.main() == code
     kept = json.loads((machine_folder(tmp_path) / "deadlines.json").read_text(encoding="utf-8"))
@@ -64,16 +65,20 @@ def test_requests_without_a_connection_or_an_answer_are_counted() -> None:
     assert closed.as_json()["broken"] == closed.broken
 
     async def silent() -> int:
-        """Requests that are never answered take all connections; they end when the server is closed."""
+        """All connections wait for an answer; when they have for half a second, the server closes them."""
         done = asyncio.Event()
 
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await done.wait()
             writer.close()
 
-        server = await asyncio.start_server(accept, "127.0.0.1", 0)
-        asyncio.get_running_loop().call_later(0.6, done.set)
-        load = await open_loop(server.sockets[0].getsockname()[1], lambda _: b"", per_second=3000, seconds=0.4)
+        def ask(number: int) -> bytes:
+            if number == CONNECTIONS - 1:
+                asyncio.get_running_loop().call_later(0.5, done.set)
+            return b""
+
+        server = await asyncio.start_server(accept, "127.0.0.1", 0, backlog=CONNECTIONS)
+        load = await open_loop(server.sockets[0].getsockname()[1], ask, per_second=4 * CONNECTIONS, seconds=1.0)
         server.close()
         assert not load.answered
         return load.unsent
