@@ -76,8 +76,9 @@ _REPORT = """\
 Synthetic trials over six axes, four evaluations each; of ten trials one is a second seed: `python -m bench.report`.
 Measured {date} on {processor}, {cores} cores{others}.
 **report** is `loraloom report` without the start of Python, imports included; **page** and **folder** are what it
-writes. The rest is chromium with the page from its file: until it can be used, to sort the leaderboard, to filter it (120 ms of which wait for more typing), to turn
-it over, and the median and longest frame while the page is scrolled from end to end.
+writes. The rest is chromium with the page from its file: until it can be used, to sort the leaderboard, to filter it
+(120 ms of which wait for more typing), to turn it over, and the median and longest frame while the page is scrolled
+from end to end.
 """
 
 _PREDICT = """\

@@ -44,7 +44,8 @@ def answer(task: Task) -> Answer:
 def embedded_in_time(task: Task, order: Any, embedded: Callable[[Any], Any], rate: float) -> Any:
     """The first rows of `order`, embedded (rows, width): as many as leave time for the regression over them.
 
-    Chunks grow as the rows that are there, over which one fit is timed; `rate` is the rows embedded in a second.
+    Chunks grow as the rows that are there, over which one fit is timed, and are of half the time that is left; `rate`
+    is the rows embedded in a second, until a chunk was slower.
     """
     vectors = embedded(order[: max(_TIMED_ROWS, 2 * len(task.classes))])
     while (done := len(vectors)) < len(order):
@@ -54,7 +55,10 @@ def embedded_in_time(task: Task, order: Any, embedded: Callable[[Any], Any], rat
         able = int((task.remaining() - _FIXED - fitting * done) / (1 / rate + fitting))
         if able < _BATCH:
             break
-        vectors = np.concatenate([vectors, embedded(order[done : done + min(done, able)])])
+        chunk = order[done : done + min(done, max(_BATCH, able // 2))]
+        began = time.perf_counter()
+        vectors = np.concatenate([vectors, embedded(chunk)])
+        rate = min(rate, len(chunk) / (time.perf_counter() - began))
     return vectors
 
 

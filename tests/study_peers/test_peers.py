@@ -67,7 +67,7 @@ def test_a_probe_embeds_until_what_is_left_is_for_its_regression(
     monkeypatch.setattr(probe, "_classifier", lambda _: Fitted())
     found = len(probe.embedded_in_time(given, np.arange(6000), embedded, 50.0))
     fitting = 1.5 * 12 * found / 5000
-    assert abs(given.remaining() - probe._FIXED - fitting) < 2
+    assert abs(given.remaining() - probe._FIXED - fitting) < 6
     assert found > 3000
     given = task(tmp_path, rows=600, seconds=100.0)
     clock[0] = 0.0
