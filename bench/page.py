@@ -73,7 +73,7 @@ in brackets the processor's time, which a busy machine leaves as it is. Six axes
 _REPORT = """\
 ## The report of a search of 10,000 trials
 
-Synthetic trials over six axes, four evaluations each; of ten trials one is a second seed: `python -m bench.report`.
+Synthetic trials over {axes} axes, four evaluations each; of ten trials one is a second seed: `python -m bench.report`.
 Measured {date} on {processor}, {cores} cores{others}.
 **report** is `loraloom report` without the start of Python, imports included; **page** and **folder** are what it
 writes. The rest is chromium with the page from its file: until it can be used, to sort the leaderboard, to filter it
@@ -247,7 +247,8 @@ def _report(found: dict[str, Any]) -> Iterator[str]:
     machine = found["machine"]
     share = found.get("others_share")
     others = "; what others took of them was not counted" if share is None else f", of which others took {share:.0%}"
-    yield _REPORT.format(date=machine["started"][:10], others=others, **machine["machine"])
+    about = {"date": machine["started"][:10], "axes": found["axes"], "others": others}
+    yield _REPORT.format(**about, **machine["machine"])
     written = ("report, s", "peak, MB", "page, MB", "folder, MB")
     felt = ("usable, s", "sort, ms", "filter, ms", "turn, ms", "frame, ms", "longest, ms")
     yield from _markdown(

@@ -1,7 +1,7 @@
 """What the report of a large search costs: `python -m bench.report [--sizes 100,1000,10000]`.
 
-Run folders of synthetic trials over six axes are made: second seeds, failures and pruned trials among them, four
-evaluations each, a tested winner. Each report is written by a process of its own, which is timed and whose peak of
+Run folders of synthetic trials over the axes of `auto` are made: second seeds, failures and pruned trials among them,
+four evaluations each, a tested winner. Each report is written by a process of its own, which is timed and whose peak of
 resident memory is read. Its page is then opened by chromium: how long until it can be used, to sort, to filter (which
 waits 120 ms for more typing) and to turn over the leaderboard, and the frames while it is scrolled from end to end.
 Takes two minutes. Needs the extra `dev`, and chromium.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import resource
 import shutil
@@ -24,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import ROOT
-from loraloom.recipe import Recipe, dump_recipe, read_recipe
+from loraloom.recipe import Choices, Recipe, dump_recipe, read_recipe
+from loraloom.search.space import default_space
 from loraloom.study.durable import MANIFEST, sha256, write_json
 from loraloom.study.record import METRICS, RECORD, TEST_PREDICTIONS, Counts, Evaluation, Result, Score, TrialRecord
 from loraloom.study.record import Timings as TrialTimings
@@ -103,29 +105,39 @@ def main() -> None:
             lines.append({"trials": size, **asdict(cost), **asdict(browse(run / "report" / "index.html"))})
             print(json.dumps(lines[-1]), flush=True)
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(given.out, {"machine": described(), "others_share": others.share(), "lines": lines})
+    about = {"machine": described(), "others_share": others.share(), "axes": len(recipe_of(1).axes)}
+    write_json(given.out, {**about, "lines": lines})
 
 
 def recipe_of(trials: int) -> Recipe:
-    """Six axes: lists and ranges, one of them with conditions of none."""
-    return read_recipe(
-        {
-            "data": {"dataset": "demo"},
-            "backbone": {"model": "demo"},
-            "lora": {
-                "r": {"min": 1, "max": 32, "log": True},
-                "lora_alpha": {"min": 4, "max": 64},
-                "target_modules": [["query", "value"], ["query"], "all-linear"],
-            },
-            "train": {
-                "optim": ["adam", "adamw", "sgd", "muon"],
-                "learning_rate": {"min": 1e-4, "max": 1e-2, "log": True},
-                "weight_decay": {"min": 0.0, "max": 0.2},
-            },
-            "search": {"sampler": "random", "pruner": "none", "n_trials": trials, "seeds": 2},
-            "provenance": {"data": {"name": "synthetic", "rows": {"train": 8_000, "validation": VALIDATION_ROWS}}},
-        }
+    """With the axes of `auto`: lists and ranges, some of them with conditions."""
+    return default_space(
+        read_recipe(
+            {
+                "data": {"dataset": "demo"},
+                "backbone": {"model": "demo"},
+                "search": {"sampler": "auto", "pruner": "none", "n_trials": trials, "seeds": 2},
+                "provenance": {"data": {"name": "synthetic", "rows": {"train": 8_000, "validation": VALIDATION_ROWS}}},
+            }
+        )
     )
+
+
+def _point(recipe: Recipe, chance: random.Random) -> dict[str, Any]:
+    """A value for each axis that is active, drawn evenly on the axis's scale."""
+    point: dict[str, Any] = {}
+    for name in recipe.ordered():
+        axis = recipe.axes[name]
+        if not recipe.is_active(name, point):
+            continue
+        if isinstance(axis, Choices):
+            point[name] = chance.choice(axis.values)
+        else:
+            low, high = (math.log(axis.low), math.log(axis.high)) if axis.log else (axis.low, axis.high)
+            drawn = chance.uniform(low, high)
+            drawn = math.exp(drawn) if axis.log else drawn
+            point[name] = round(drawn) if isinstance(axis.low, int) else drawn
+    return point
 
 
 def fill(run: Path, trials: int) -> Path:
@@ -156,14 +168,7 @@ def _record(recipe: Recipe, number: int) -> TrialRecord:
     """A finished trial as training might have left it: of 50, one failed and four were pruned."""
     second = number % SECOND_SEED == 1
     chance = random.Random(number - second)  # noqa: S311
-    point: dict[str, Any] = {
-        "lora.r": round(2 ** chance.uniform(0, 5)),
-        "lora.lora_alpha": chance.randint(4, 64),
-        "lora.target_modules": chance.choice([("query", "value"), ("query",), "all-linear"]),
-        "train.optim": chance.choice(["adam", "adamw", "sgd", "muon"]),
-        "train.learning_rate": 10 ** chance.uniform(-4, -2),
-        "train.weight_decay": chance.uniform(0, 0.2),
-    }
+    point = _point(recipe, chance)
     rank, own = point["lora.r"], random.Random(-number)  # noqa: S311
     state = "failed" if number % 50 == 49 else "pruned" if number % 50 >= 45 else "complete"
     reason = {"failed": f"out of memory at step {number}", "pruned": "halving: 3 of 6 were ahead after epoch 1"}
