@@ -36,7 +36,7 @@ def test_an_interval_excludes_zero_exactly_where_there_is_an_effect() -> None:
             assert (low > 0 or high < 0) == (effect.verdict == "effect")
             assert effect.verdict != "none" or (low >= -0.005 and high <= 0.005)
             assert effect.p_value is not None
-            assert (effect.p_value < 0.04) == (effect.verdict == "effect")
+            assert (effect.p_value < 0.05) == (effect.verdict == "effect")
 
 
 def test_more_comparisons_widen_each_interval() -> None:

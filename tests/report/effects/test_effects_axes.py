@@ -62,6 +62,25 @@ def test_many_configurations_let_a_curve_bend_more() -> None:
     assert axis_of(np.linspace(0, 1, 150).tolist()).columns.shape == (150, 4)
 
 
+@pytest.mark.parametrize("share", [0.7, 0.9])
+@pytest.mark.parametrize("end", [0.0, 1.0])
+def test_a_range_that_nearly_all_have_an_end_of_is_compared_with_the_rest(share: float, end: float) -> None:
+    rest = np.linspace(0.2, 0.8, 20)
+    axis = axis_of([*rest, *[end] * round(20 * share / (1 - share))], "train.weight_decay")
+    (comparison,) = axis.comparisons()
+    assert axis.counts.tolist()[:: 1 if end == 0 else -1][0] > 20
+    assert np.abs(np.array(comparison.weights) @ axis.levels).max() > 0.1
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=8, unique_by=lambda number: round(number, 3)), st.data())
+def test_no_range_is_without_a_comparison(numbers: list[float], data: st.DataObject) -> None:
+    often = data.draw(st.lists(st.sampled_from(numbers), max_size=99))
+    axis = axis_of(numbers + often)
+    compared = [np.array(each.weights) @ axis.levels for each in axis.comparisons()]
+    assert compared
+    assert all(np.abs(contrast).max() > 0 for contrast in compared)
+
+
 SETTINGS = st.one_of(st.integers(-9, 9), st.floats(1e-12, 1), st.booleans(), st.text(max_size=3))
 
 

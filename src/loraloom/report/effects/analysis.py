@@ -23,8 +23,10 @@ from loraloom.report.effects.model import LEAST_FREEDOM, Design, Estimate, Fit, 
 from loraloom.report.effects.observations import RATIO, Table
 from loraloom.report.effects.pairs import Paired, coded, groups_along, paired
 
-ERROR_RATE = 0.05 - LEVEL
-"""Of all comparisons together, beside the interactions' own level: with these it is 5 %."""
+TOGETHER = 0.05
+"""Of all that a page finds."""
+ERROR_RATE = TOGETHER - LEVEL
+"""Of all comparisons together: the rest is the interactions' own."""
 MARGIN = 0.005
 """Half a percentage point: an effect below it is taken for none, and one of its size is planned for."""
 POWER = 0.8
@@ -39,7 +41,8 @@ class Effect:
 
     `verdict`: "effect" where the interval excludes zero; "none" where it also lies within the margin; "open" where it
     allows for both; "confounded" where `with_axes` changed along with it; "few" where too few configurations had one of
-    the values. `needed` configurations would show an effect of the margin with a power of 80 %.
+    the values. `p_value` is corrected for all that the page tests: it is below 0.05 exactly where there is an effect.
+    `needed` configurations would show an effect of the margin with a power of 80 %.
     """
 
     axis: str
@@ -94,9 +97,7 @@ def analyse(table: Table, *, crossed: bool = True) -> Analysis:
     spread = float(table.metric.var(ddof=1)) if table.size > 1 else 0.0
     enough = model.freedom >= LEAST_FREEDOM
     return Analysis(
-        effects=tuple(
-            _effect(table, one, groups[one.axis.name], level, testable, model.basis.shape[1]) for one in asked
-        ),
+        effects=tuple(_effect(table, one, groups[one.axis.name], level, model.basis.shape[1]) for one in asked),
         comparisons=testable,
         configurations=table.size,
         unknowns=model.basis.shape[1],
@@ -154,9 +155,7 @@ def _is_testable(estimate: Estimate | None) -> bool:
     return estimate is not None and estimate.freedom >= LEAST_FREEDOM and estimate.error > 0
 
 
-def _effect(
-    table: Table, asked: _Asked, groups: Sequence[Sequence[int]], level: float, tests: int, unknowns: int
-) -> Effect:
+def _effect(table: Table, asked: _Asked, groups: Sequence[Sequence[int]], level: float, unknowns: int) -> Effect:
     axis, comparison, estimate = asked.axis, asked.comparison, asked.estimate
     sides = [*comparison.upper, *comparison.lower]
     pairs = paired(table, axis, comparison, groups, level)
@@ -173,7 +172,7 @@ def _effect(
         verdict=verdict,
         estimate=estimate.value,
         interval=(low, high),
-        p_value=min(1.0, tests * estimate.p_value),
+        p_value=min(1.0, TOGETHER / level * estimate.p_value),
         configurations=count,
         pairs=pairs,
         needed=needed(estimate, table.size, level, unknowns) if verdict == "open" else None,

@@ -117,8 +117,7 @@ def make_axis(name: str, values: Sequence[Any]) -> Axis | None:
 
 def _curve(name: str, values: Floats) -> Axis:
     """A range: Legendre polynomials over what was tried, and three representatives of it."""
-    low, middle, high = (_rounded(float(q)) for q in np.quantile(values, (1 / 6, 1 / 2, 5 / 6)))
-    third, two_thirds = np.quantile(values, (1 / 3, 2 / 3))
+    representatives, level_of = _thirds(values)
     scaled = _scaled(values)
     ends = scaled.min(), scaled.max()
     degree = 4 if len(values) >= MANY else 2
@@ -127,16 +126,34 @@ def _curve(name: str, values: Floats) -> Axis:
         unit = (2 * points - ends[0] - ends[1]) / (ends[1] - ends[0])
         return np.asarray(legendre.legvander(unit, degree)[:, 1:], dtype=np.float64)
 
-    representatives = np.array([low, middle, high])
     return Axis(
         name=name,
         kind="curve",
         columns=columns(scaled),
         levels=columns(np.log(representatives) if _by_logarithm(values) else representatives),
-        labels=tuple(value(each if not each.is_integer() else int(each)) for each in (low, middle, high)),
-        level_of=(values > third).astype(np.int64) + (values > two_thirds),
+        labels=tuple(value(each if not each.is_integer() else int(each)) for each in representatives.tolist()),
+        level_of=level_of,
         numbers=scaled,
     )
+
+
+def _thirds(values: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """The middles (3,) of the lower, middle and upper third of what was tried, and the third (N,) of each value.
+
+    Where one value has more than a third of the configurations, a third may be empty, but two never are. A middle is
+    rounded if it then still lies in its third: no two are alike.
+    """
+    lower, upper = np.quantile(values, (1 / 3, 2 / 3))
+    if lower == values.max():  # two thirds have the highest value: it stands against all others
+        third_of = 2 * (values == lower).astype(np.int64)
+    else:
+        third_of = (values > lower).astype(np.int64) + (values > upper)
+    middles = [_rounded(float(middle)) for middle in np.quantile(values, (1 / 6, 1 / 2, 5 / 6))]
+    for third in np.unique(third_of):
+        inside = values[third_of == third]
+        if not inside.min() <= middles[third] <= inside.max():
+            middles[third] = float(np.median(inside))
+    return np.array(middles), third_of
 
 
 def _by_logarithm(values: Floats) -> bool:
