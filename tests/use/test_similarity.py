@@ -192,6 +192,13 @@ def test_a_second_file_without_labels_is_compared_by_its_texts(run: Path, tmp_pa
     assert found_in(run).on_second == "Accuracy on texts.csv is not measured: it has no column of labels."
 
 
+def test_a_second_file_may_have_any_name_and_cells_that_look_like_a_header(run: Path, tmp_path: Path) -> None:
+    file = tmp_path / os.fsdecode(b"t\xe9xts.csv")
+    file.write_text("text,note\n" + "".join(f"{text},note\n" for text, _ in make_rows(40, seed=6)))
+    assert collect(run, compare_file=file) is None
+    assert found_in(run).on_second == "Accuracy on t?xts.csv is not measured: it has no column of labels."
+
+
 def test_labels_that_the_run_does_not_know_are_said(run: Path, tmp_path: Path) -> None:
     file = write_csv(tmp_path / "other.csv", [(text, f"class of {label}") for text, label in make_rows(40, seed=6)])
     assert collect(run, compare_file=file) is None
@@ -214,7 +221,7 @@ def test_another_name_of_the_texts_column_is_found(run: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("content", "rule"),
     [
-        ("a,b\n1,2\n", "which column is the text"),
+        ("a,b\n1,2\n", "its columns are 'a', 'b'; in the file's header, name it 'text', as in the run"),
         ("text,label\n,food\n", "no row has a text"),
         ("text,label\n", "has a header but no rows"),
         ("text,label\nx\n", "row 1"),

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.data.columns import LABEL_NAMES, choose_text, texts_of
+from loraloom.data.columns import LABEL_NAMES, guessed_text, texts_of
 from loraloom.data.labels import Labels, ids_of, names_of
 from loraloom.data.tables import Table, read_table
 from loraloom.data.text_data import update_with_texts
@@ -65,11 +65,14 @@ def _without_nan(table: Table) -> Table:
 def _text_columns(table: Table, of_run: tuple[str, ...] | None) -> tuple[str, ...]:
     if of_run and all(name in table.columns for name in of_run):
         return of_run
-    try:
-        return choose_text(table, None)
-    except DataError as error:
-        wanted = f"{', '.join(map(repr, of_run))}, which the run read" if of_run else "text"
-        raise DataError(f"{error}; which column is the text? name it {wanted}, in its header") from None
+    guessed = guessed_text(list(table.columns))
+    if guessed is None:
+        wanted = f"{', '.join(map(repr, of_run))}, as in the run" if of_run else "'text'"
+        raise DataError(
+            f"{table.source}: which column is the text can't be told, its columns are "
+            f"{', '.join(map(repr, table.columns))}; in the file's header, name it {wanted}"
+        )
+    return (guessed,)
 
 
 def _labels(

@@ -243,5 +243,6 @@ def _second(
     correct = None
     if labels is not None:
         correct = load(run.path / BEST).logits(texts).argmax(axis=1) == labels
-    about = SecondAbout(path.name, second.digest, len(second.texts), second.empty, second.unlabelled, winner.number)
+    name = path.name.encode(errors="replace").decode()  # a name need not be text
+    about = SecondAbout(name, second.digest, len(second.texts), second.empty, second.unlabelled, winner.number)
     return Second(about, Embedded(len(second.texts), rows, embed.texts(texts)), labels, correct)
