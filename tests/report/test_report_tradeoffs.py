@@ -68,6 +68,32 @@ def test_a_smallest_one_that_is_the_best_leaves_no_tradeoff(tmp_path: Path) -> N
     assert "time bought no accuracy here" in found.on_time
 
 
+CAP = "r=64: it trains 1,203,845 parameters, 203,845 over the cap of 1,000,000 (budget.max_trainable_parameters)"
+MEMORY = "r=64: it would take about 9.1 GB, over budget.max_memory_gb 8"
+
+
+@pytest.mark.parametrize(
+    ("sampler", "dropped", "end"),
+    [
+        ("grid", [CAP], "of the cap; larger points were not tried."),
+        ("grid", [MEMORY], "of the cap, which holds nothing back here."),
+        ("random", [], "of the cap."),
+    ],
+)
+def test_what_the_cap_kept_from_being_tried_is_said_where_it_is_known(
+    tmp_path: Path, sampler: str, dropped: list[str], end: str
+) -> None:
+    found = of(
+        tmp_path,
+        {2: 0.80, 8: 0.95},
+        budget={"max_trainable_parameters": 1_000_000},
+        search={"sampler": sampler, **({} if sampler == "grid" else {"n_trials": 2})},
+        provenance={"dropped_points": dropped},
+    )
+    assert found is not None
+    assert found.on_size.endswith(end)
+
+
 def test_a_best_one_near_the_cap_might_be_held_back_by_it(tmp_path: Path) -> None:
     found = of(tmp_path, {1: 0.5, 8: 0.95}, budget={"max_trainable_parameters": 225_000})
     assert found is not None

@@ -69,7 +69,6 @@ def tradeoffs(run: Run, board: Leaderboard) -> Tradeoffs | None:
     by_time = front(timed, lambda row: row.seconds or 0.0)
     on_size, on_time = ({id(row) for row in rows} for rows in (by_size, by_time))
     cap = run.recipe.budget.max_trainable_parameters
-    left_out = bool(run.recipe.provenance.get("dropped_points"))
     return Tradeoffs(
         points=tuple(
             Point(
@@ -91,7 +90,7 @@ def tradeoffs(run: Run, board: Leaderboard) -> Tradeoffs | None:
         metric_name=board.metric_name,
         has_intervals=board.metric == "accuracy",
         cap=cap,
-        on_size=" ".join(_on_size(board, full, by_size, cap, left_out=left_out)),
+        on_size=" ".join(_on_size(board, full, by_size, cap, _held_back(run))),
         on_time=" ".join(_on_time(board, timed, by_time)),
     )
 
@@ -105,10 +104,17 @@ def front(rows: Sequence[Row], cost: Callable[[Row], float]) -> tuple[Row, ...]:
     return tuple(kept)
 
 
+def _held_back(run: Run) -> str:
+    """What the cap kept from being tried, as a clause; what a sampler proposed in vain is not kept, and so not said."""
+    dropped = run.recipe.provenance.get("dropped_points") or ()
+    if any("budget.max_trainable_parameters" in str(reason) for reason in dropped):
+        return "; larger points were not tried"
+    return ", which holds nothing back here" if run.recipe.search.sampler == "grid" else ""
+
+
 def _on_size(
-    board: Leaderboard, full: Sequence[Row], found: Sequence[Row], cap: int | None, *, left_out: bool
+    board: Leaderboard, full: Sequence[Row], found: Sequence[Row], cap: int | None, held_back: str
 ) -> list[str]:
-    """`left_out` says that the cap kept points from being tried."""
     low, high = found[0], found[-1]
     if len(full) == 1:
         return ["One configuration alone was trained on all its rows: there is nothing to compare by size."]
@@ -126,8 +132,7 @@ def _on_size(
             f"The best takes {100 * high.trainable / cap:.0f} % of the cap: a higher cap might allow a better one."
         )
     elif cap and len(found) > 1:
-        held = "; larger points were not tried" if left_out else ", which holds nothing back here"
-        said.append(f"The best takes {100 * high.trainable / cap:.0f} % of the cap{held}.")
+        said.append(f"The best takes {100 * high.trainable / cap:.0f} % of the cap{held_back}.")
     return said
 
 
