@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from loraloom.report import findings, markdown, read_run
+from loraloom.report.effects.interactions import Cell, Interaction, Interactions
 from loraloom.report.markdown.text import bullets, code, fenced, table, text
+from tests.report.kept_runs import keep
 from tests.report.report_runs import (
     LABELS,
     PROVENANCE,
@@ -173,6 +176,27 @@ def test_it_says_what_the_page_says(tmp_path: Path) -> None:
     assert PROVENANCE["command"] in made
     assert "- 0004: " in made  # why a trial has no result
     assert "Not shown" not in made
+
+
+def test_curves_errors_and_rows_that_all_miss_are_told(tmp_path: Path) -> None:
+    made = markdown(findings(read_run(keep(whole_run(tmp_path / "demo")))))
+    assert "- The validation loss of trial 0003 is lowest at epoch 4" in made
+    assert made.count("; test row ") == 5
+    assert made.count("A validation row. Number ") == 4
+    assert "mostly taken for `entertainment` (validation row 0)" in made
+
+
+def test_interactions_are_tables_and_importances_a_line(tmp_path: Path) -> None:
+    found = findings(read_run(whole_run(tmp_path / "demo")))
+    assert found.effects.analysis is not None
+    cells = ((Cell(0.9, 3), Cell(None, 0)), (Cell(0.8, 2), Cell(0.95, 1)))
+    pairs = [Interaction("lora.r", PAYLOADS[7], ("2", "4"), PAYLOADS[:2], 0.001, cells, 0.01)] * 6
+    analysis = replace(found.effects.analysis, interactions=Interactions(9, 9, tuple(pairs)))
+    made = markdown(replace(found, effects=replace(found.effects, analysis=analysis, importances={"lora.r": 0.4})))
+    assert "| `4` | 0.800 (2) | 0.950 (1) |" in made
+    assert "Not shown: 2 other interactions." in made
+    assert "without sign or certainty): `lora.r` 40 %." in made
+    assert not {token.type for token in tokens(made)} & {"html_inline", "image"}
 
 
 def test_a_run_without_a_winner_says_so(tmp_path: Path) -> None:

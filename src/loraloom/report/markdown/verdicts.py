@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from loraloom.report.effects.interactions import Interaction
 from loraloom.report.findings import Findings
-from loraloom.report.markdown.text import bullets, fenced, text
+from loraloom.report.markdown.text import bullets, code, fenced, table, text
+from loraloom.report.pictures.effects import MOST_INTERACTIONS
+from loraloom.report.wording import plural, share, shortened
+
+MOST_TEXTS = 5
+TEXT, NAME = 240, 60
+"""Characters of a row's text, and of a label or an axis."""
 
 
 def tradeoffs(found: Findings) -> Iterator[str]:
@@ -15,7 +22,7 @@ def tradeoffs(found: Findings) -> Iterator[str]:
 
 
 def effects(found: Findings) -> Iterator[str]:
-    """A verdict on each axis, where it was measured, and what to run to know more."""
+    """A verdict on each axis, where it was measured, what to run to know more, importances and interactions."""
     measured = found.effects
     if measured.axes:
         yield bullets(f"**{text(axis.badge)}**: {text(axis.sentence)}" for axis in measured.axes)
@@ -23,16 +30,43 @@ def effects(found: Findings) -> Iterator[str]:
     if measured.advice:
         yield text(measured.advice.sentence)
         yield fenced(measured.advice.command, "sh")
+    if measured.importances:
+        shares = ", ".join(f"{code(name)} {100 * part:.0f} %" for name, part in measured.importances.items())
+        yield f"How much varies with each axis (fANOVA's shares, without sign or certainty): {shares}."
+    found_pairs = measured.analysis.interactions.found if measured.analysis else ()
+    for each in found_pairs[:MOST_INTERACTIONS]:
+        yield from _interaction(each)
+    if len(found_pairs) > MOST_INTERACTIONS:
+        yield f"Not shown: {plural(len(found_pairs) - MOST_INTERACTIONS, 'other interaction')}."
+
+
+def _interaction(found: Interaction) -> Iterator[str]:
+    yield f"Adjusted means by {code(found.first)} (down) and {code(found.second)} (across), in brackets configurations:"
+    head = ["", *(code(shortened(label, NAME)) for label in found.second_labels)]
+    rows = [
+        [code(shortened(label, NAME)), *("–" if c.mean is None else f"{c.mean:.3f} ({c.count})" for c in line)]
+        for label, line in zip(found.first_labels, found.cells, strict=True)
+    ]
+    yield table(head, rows, numbers=range(1, len(head)))
 
 
 def training(found: Findings) -> Iterator[str]:
-    """Whether the gap between training and validation widens."""
+    """How the best trial learned, and whether the gap between training and validation widens."""
+    if found.curves:
+        yield bullets(map(text, (found.curves.on_loss, found.curves.on_accuracy, found.curves.on_rate)))
     if found.gap:
         yield bullets(text(claim.sentence) for claim in found.gap.claims)
 
 
 def failures(found: Findings) -> Iterator[str]:
-    """What the errors depend on, whether confidence holds, and what to read."""
+    """The errors that the winner is surest of, what errors depend on, whether confidence holds, and what to read."""
+    if found.test and found.test.errors:
+        yield "The wrong test rows that it is surest of:"
+        yield bullets(
+            f"{_quoted(each.text)} labelled {code(shortened(each.label, NAME))}, taken for "
+            f"{code(shortened(each.prediction, NAME))} ({share(each.confidence)}; test row {each.row})"
+            for each in found.test.errors[:MOST_TEXTS]
+        )
     failed = found.failures
     if failed is None:
         return
@@ -40,6 +74,18 @@ def failures(found: Findings) -> Iterator[str]:
     said = [part.verdict for part in parts if part is not None]
     yield bullets(text(each) for each in (*said, failed.calibrated.verdict, failed.calibrated.remedy,
                                           failed.training.how, failed.selective.verdict) if each)  # fmt: skip
+    if failed.missed and failed.missed.worst:
+        yield "Of the rows that all trials miss, those whose label they find least likely:"
+        yield bullets(
+            f"{_quoted(each.text)} labelled {code(shortened(each.label, NAME))}, mostly taken for "
+            f"{code(shortened(each.prediction, NAME))} (validation row {each.row})"
+            for each in failed.missed.worst[:MOST_TEXTS]
+        )
+
+
+def _quoted(given: str | None) -> str:
+    """A row's text, where it was kept."""
+    return "A text that was not kept," if given is None else f"“{text(shortened(given, TEXT))}”"
 
 
 def dataset(found: Findings) -> Iterator[str]:
