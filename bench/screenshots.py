@@ -1,7 +1,10 @@
 """Pictures for the documentation: `make screenshots`.
 
-    python -m bench.screenshots [RUN]        the report's page, every section in both modes
-    python -m bench.screenshots --terminal   a search's screen, docs/terminal.svg: runs the recipe demo, minutes
+    python -m bench.screenshots [RUN] [--against RUN2]   the report's page, every section in both modes
+    python -m bench.screenshots --terminal               a search's screen, docs/terminal.svg: runs the recipe demo, minutes
+
+The section Two runs is there where RUN2 is named: another run on the same test rows, as of
+`loraloom search demo --set train.seed=7 --out runs/demo-7`.
 
 Those of the page are by chromium at 1,280 pixels, and the whole as a phone has it, each with a palette of 256 colours,
 so that all of them together stay small. Needs the extra `dev`.
@@ -41,6 +44,7 @@ MODES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.screenshots", description=__doc__)
     parser.add_argument("run", type=Path, nargs="?", default=Path("runs/demo"), help="a run (runs/demo)")
+    parser.add_argument("--against", type=Path, help="another run on the same test rows, for the section Two runs")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the pictures (docs/report)")
     parser.add_argument("--terminal", action="store_true", help="only the screen of a search, docs/terminal.svg")
     given = parser.parse_args()
@@ -48,7 +52,7 @@ def main() -> None:
         SCREEN.write_text(screen(), encoding="utf-8")
         print(SCREEN)
         return
-    page = write_report(given.run)
+    page = write_report(given.run, against=given.against)
     given.out.mkdir(parents=True, exist_ok=True)
     for old in given.out.glob("*.png"):
         old.unlink()
