@@ -132,6 +132,15 @@ def test_the_confusion_on_validation_is_of_what_the_trial_left(tmp_path: Path) -
         assert {"trial": "0003", "true": "business", "predicted": "tech", "rows": "1"} in list(csv.DictReader(file))
 
 
+def test_why_a_row_has_no_confusion_is_said(tmp_path: Path) -> None:
+    many = tuple(f"class {number}" for number in range(30))
+    recipe = make_recipe(lora={"r": [2, 4]}, train={})
+    records = [make_record(recipe, n, {"lora.r": 2 + 2 * n}, labels=labels) for n, labels in enumerate((many, LABELS))]
+    page = write_report(write_run(tmp_path / "run", recipe, records)).read_text(encoding="utf-8")
+    assert "Its confusion is left out: of 30 classes, and more than 12 do not fit." in page
+    assert "It has no confusion: it left no predictions of validation rows." in page
+
+
 @pytest.mark.parametrize("damage", ["bytes", "manifest", "shape", "labels"])
 def test_damaged_predictions_are_named_and_left_out(tmp_path: Path, damage: str) -> None:
     run = whole_run(tmp_path / "demo")

@@ -176,9 +176,8 @@ def _tally(run: Run) -> Tally:
 
 
 def _commands(run: Run, winner: Winner | None, record: TrialRecord | None) -> tuple[Command, ...]:
-    resume = Command("Go on with the search", f"loraloom resume {_quoted(str(run.path))}")
     if run.best is None or winner is None or record is None:
-        return (resume,)
+        return (Command("Go on with the search", f"loraloom resume {_quoted(str(run.path))}"),)
     best = str(run.path / BEST)
     commands = [
         Command("Classify a text", f'loraloom predict {_quoted(best)} --text "…"'),
@@ -188,8 +187,12 @@ def _commands(run: Run, winner: Winner | None, record: TrialRecord | None) -> tu
     if (head.kind, head.pooling) == ("native", "native"):
         commands.append(Command("Load it with PEFT alone", _peft(best, len(record.labels))))
     else:
-        commands.append(resume)
+        commands.append(Command("Load it in Python", _loaded(best)))
     return tuple(commands)
+
+
+def _loaded(best: str) -> str:
+    return f'import loraloom\n\nprint(loraloom.load({wording.clean(best)!r}).predict(["…"]))'
 
 
 def _peft(best: str, classes: int) -> str:

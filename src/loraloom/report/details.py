@@ -76,6 +76,7 @@ class Detail:
     reasons: tuple[str, ...]
     sketches: tuple[Sketch, ...]
     matrix: Matrix | None
+    why_no_matrix: str = ""
 
 
 def details(run: Run, board: Leaderboard, recipes: RowRecipes, problems: list[str]) -> tuple[Detail, ...]:
@@ -98,6 +99,7 @@ def _detail(
     evaluations: Mapping[int, Sequence[Evaluation]],
     problems: list[str],
 ) -> Detail:
+    matrix = _matrix(run.folders[record.number], record, problems)
     return Detail(
         number=record.number,
         place=f"Rank {row.rank}" if row.rank else row.state.capitalize(),
@@ -106,7 +108,8 @@ def _detail(
         facts=tuple(_facts(row, record)),
         reasons=row.reasons,
         sketches=tuple(_sketches(record.number, evaluations.get(record.number, ()))),
-        matrix=_matrix(run.folders[record.number], record, problems),
+        matrix=matrix if isinstance(matrix, Matrix) else None,
+        why_no_matrix=matrix if isinstance(matrix, str) else "",
     )
 
 
@@ -149,16 +152,17 @@ def _sketches(number: int, lines: Sequence[Evaluation]) -> Iterator[Sketch]:
         yield Sketch(title, train, validation, sentence)
 
 
-def _matrix(folder: Path, record: TrialRecord, problems: list[str]) -> Matrix | None:
+def _matrix(folder: Path, record: TrialRecord, problems: list[str]) -> Matrix | str:
+    """The confusion, or why there is none, in a sentence."""
     if len(record.labels) > MOST_CLASSES:
-        return None
+        return f"Its confusion is left out: of {len(record.labels):,} classes, and more than {MOST_CLASSES} do not fit."
     try:
         found = read_predicted(folder, len(record.labels))
     except RunError as error:
         problems.append(str(error))
-        return None
+        return "It has no confusion: its predictions of validation rows can't be read."
     if found is None:
-        return None
+        return "It has no confusion: it left no predictions of validation rows."
     counts = confusion(found.labels, found.probabilities.argmax(axis=1), len(record.labels))
     rows, right = int(counts.sum()), int(counts.trace())
     return Matrix(record.labels, tuple(tuple(map(int, line)) for line in counts), rows, rows - right)

@@ -25,7 +25,7 @@ from loraloom.report.findings import Findings
 from loraloom.report.leaderboard import Leaderboard, Row
 from loraloom.report.pictures import Picture
 from loraloom.report.pictures.details import MOST_ROWS as ROWS_DRAWN
-from loraloom.report.pictures.effects import drawn_effects
+from loraloom.report.pictures.effects import MOST_INTERACTIONS, drawn_effects
 from loraloom.report.pictures.similarity import distances_sentence
 from loraloom.report.rounding import rounded, rounded_span
 from loraloom.report.sections import SECTIONS
@@ -61,6 +61,7 @@ def page(found: Findings, drawn: Mapping[str, Picture] | str, files: tuple[str, 
         shade=_shade,
         badges=BADGES,
         drawn_effects=drawn_effects,
+        most_interactions=MOST_INTERACTIONS,
         rows_open=ROWS_OPEN,
         errors_open=ERRORS_OPEN,
         rows_drawn=ROWS_DRAWN,

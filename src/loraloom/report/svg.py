@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
+from loraloom.report.wording import clean
+
 INK, MUTED, GRID = "#1d232a", "#5d6875", "#dde2e8"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#aa4499")
 WARN = "#c2410c"
@@ -61,7 +63,7 @@ def for_page(svg: bytes, name: str, title: str, description: str, marks: Marks |
     }
     for position, (tag, text) in enumerate((("title", title), ("desc", description))):
         label = ET.Element(tag, {"id": f"{name}-{tag}"})
-        label.text = text
+        label.text = clean(text)
         root.insert(position, label)
     return ET.tostring(root, encoding="unicode")
 
@@ -74,7 +76,7 @@ def _mark(root: ET.Element, gid: str, marks: Sequence[Mark]) -> None:
     for point, mark in zip(points, marks, strict=True):
         point.set("class", "mark")
         point.set("data-trial", f"{mark.trial:04d}")
-        ET.SubElement(point, "title").text = mark.text
+        ET.SubElement(point, "title").text = clean(mark.text)
 
 
 def _local(name: str) -> str:
