@@ -1,9 +1,9 @@
 """Pictures for the documentation: `make screenshots`.
 
-    python -m bench.screenshots [RUN] [--against RUN2]   the report's page, every section in both modes
-    python -m bench.screenshots --terminal               a search's screen, docs/terminal.svg: runs the recipe demo, minutes
+    python -m bench.screenshots [RUN]        the report's page, every section in both modes
+    python -m bench.screenshots --terminal   a search's screen, docs/terminal.svg: runs the recipe demo, minutes
 
-The section Two runs is there where RUN2 is named: another run on the same test rows, as of
+The section Two runs is there where `--against` names another run on the same test rows, as of
 `loraloom search demo --set train.seed=7 --out runs/demo-7`.
 
 Those of the page are by chromium at 1,280 pixels, and the whole as a phone has it, each with a palette of 256 colours,

@@ -73,7 +73,11 @@ class Effect:
 
 
 def balance(rows: Mapping[str, int]) -> Balance | None:
-    """The training rows by class against equal shares; None for fewer than two classes."""
+    """The training rows by class against equal shares; None for fewer than two classes.
+
+    Pearson's chi-square: "On the criterion that a given system of deviations ... can be reasonably supposed to have
+    arisen from random sampling", Philosophical Magazine 50 (1900), 157-175.
+    """
     if len(rows) < 2 or not sum(rows.values()):
         return None
     counts = np.array(list(rows.values()), dtype=np.float64)
@@ -98,7 +102,11 @@ def balance(rows: Mapping[str, int]) -> Balance | None:
 
 
 def drift(split: str, train: Mapping[str, int], other: Mapping[str, int]) -> Drift | None:
-    """The classes of a split against those of training, by a chi-square test of homogeneity and its effect size."""
+    """The classes of a split against those of training, by a chi-square test of homogeneity and its effect size.
+
+    Pearson 1900, as in `balance`; Cramér, "Mathematical methods of statistics" (1946), chapter 21, has the V. `moved`
+    is the total variation distance of the shares.
+    """
     names = [name for name in train if train[name] + other.get(name, 0)]
     table = np.array([[train[name] for name in names], [other.get(name, 0) for name in names]])
     if len(names) < 2 or not table.sum(axis=1).all():
@@ -169,7 +177,10 @@ def share_effect(
 
 
 def slope_by_class(rows: ArrayLike, recalls: ArrayLike) -> tuple[float, Interval]:
-    """The change of recall per doubling of rows, by least squares over C classes, with its 95 % interval (t, C - 2)."""
+    """The change of recall per doubling of rows, by least squares over C classes, with its 95 % interval (t, C - 2).
+
+    Source: Draper and Smith, "Applied regression analysis" (1998), chapter 1.
+    """
     doublings = np.log2(np.asarray(rows, dtype=np.float64))
     fit = stats.linregress(doublings, np.asarray(recalls, dtype=np.float64))
     reach = float(stats.t.isf(0.025, doublings.size - 2)) * float(fit.stderr)

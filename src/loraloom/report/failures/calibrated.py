@@ -134,7 +134,10 @@ def loss_interval(differences: NDArray[np.float64], generator: np.random.Generat
 def _error_interval(
     right: NDArray[np.bool_], before: NDArray[np.float64], after: NDArray[np.float64], generator: np.random.Generator
 ) -> Interval:
-    """The same of the change of the calibration error, which is no mean: errors of the same draws of rows."""
+    """The same of the change of the calibration error, which is no mean: errors of the same draws of rows.
+
+    Percentiles: Efron and Tibshirani, "An introduction to the bootstrap" (1993), equation 13.5.
+    """
     rows, step = right.size, max(1, PORTION // right.size)
     changes = []
     for start in range(0, DRAWS, step):

@@ -1,4 +1,8 @@
-"""What can be left to people: accuracy on the rows that the winner is surest of, and thresholds for an accuracy."""
+"""What can be left to people: accuracy on the rows that the winner is surest of, and thresholds for an accuracy.
+
+The curve of risk and coverage is that of Geifman and El-Yaniv, "Selective classification for deep neural networks",
+NeurIPS 2017, section 2; its area is in `calibration.coverage_curve`.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +99,10 @@ def _targets(judged: Judged, validation: Judged) -> list[Target]:
 
 
 def _area_interval(judged: Judged) -> Interval:
-    """The bootstrap's 95 % percentiles of the area; of more rows than 20,000, those of a part as large."""
+    """The bootstrap's 95 % percentiles of the area; of more rows than 20,000, those of a part as large.
+
+    Efron and Tibshirani, "An introduction to the bootstrap" (1993), equation 13.5, rows drawn with what they are sure of.
+    """
     right, sure = judged.right, confidence_of(judged.probabilities)
     generator = np.random.default_rng(0)
     rows = min(right.size, MOST_DRAWN)

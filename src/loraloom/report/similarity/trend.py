@@ -131,7 +131,9 @@ def at_equal_distance(
 ) -> tuple[float, Interval] | None:
     """The odds ratio, with 95 %, of a right answer in the second set against the first at one distance.
 
-    Each set is (distances, correct). None where either has too few right or wrong rows, or there is no estimate.
+    Each set is (distances, correct). None where either has too few right or wrong rows, or there is no estimate. It is
+    logistic regression (Cox, "The regression analysis of binary sequences", Journal of the Royal Statistical Society B
+    20 (1958), 215–242) on the distance and the set, the interval Wald's.
     """
     if any(min(int(correct.sum()), int((~correct).sum())) < FEWEST_OF_EACH for _, correct in (first, second)):
         return None
