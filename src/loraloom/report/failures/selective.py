@@ -101,7 +101,7 @@ def _targets(judged: Judged, validation: Judged) -> list[Target]:
 def _area_interval(judged: Judged) -> Interval:
     """The bootstrap's 95 % percentiles of the area; of more rows than 20,000, those of a part as large.
 
-    Efron and Tibshirani, "An introduction to the bootstrap" (1993), equation 13.5, rows drawn with what they are sure of.
+    Efron and Tibshirani, "An introduction to the bootstrap" (1993), equation 13.5.
     """
     right, sure = judged.right, confidence_of(judged.probabilities)
     generator = np.random.default_rng(0)
