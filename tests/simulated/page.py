@@ -21,6 +21,7 @@ from tests.simulated.simulations import (
     as_wide,
     false_findings,
     interval_coverage,
+    mcnemar_level,
     muon_wide,
     paired_coverage,
     power_as_advised,
@@ -92,6 +93,7 @@ def _sections(studies: int) -> Iterator[str]:
     yield from _power(studies)
     yield from _wilson()
     yield from _paired(20 * studies)
+    yield from _mcnemar(20 * studies)
     yield from _seeds(20 * studies)
 
 
@@ -194,6 +196,16 @@ def _paired(times: int) -> Iterator[str]:
         share, refused = paired_coverage(rows, accuracy, difference, discordant, times)
         cells = [f"{rows:,}", f"{accuracy:g}", f"{difference:g}", f"{rows * discordant:.0f} rows"]
         yield _row([*cells, share, f"{100 * refused:.1f} %"])
+    yield ""
+
+
+def _mcnemar(times: int) -> Iterator[str]:
+    yield "## McNemar's exact test\n"
+    yield "Test sets on which two classifiers are equally good, and the test finds a difference at 5 %. It must be"
+    yield f"5 % or less; an exact test of few rows has less. {times:,} test sets for each line.\n"
+    yield from _table(("rows", "one alone right", "finds a difference"))
+    for rows, discordant in ((100, 0.05), (222, 0.1), (445, 0.05), (1000, 0.03), (7600, 0.01)):
+        yield _row([f"{rows:,}", f"{rows * discordant:.0f} rows", mcnemar_level(rows, discordant, times)])
     yield ""
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from loraloom.metrics import mean_interval, paired_bootstrap, wilson_interval
+from loraloom.metrics import mcnemar, mean_interval, paired_bootstrap, wilson_interval
 from loraloom.report.effects.analysis import Analysis, analyse, needed
 from loraloom.report.effects.model import Estimate
 from loraloom.report.effects.observations import Table, observe, survivors
@@ -269,6 +269,15 @@ def paired_coverage(
             given += 1
             hits += interval[0] <= difference <= interval[1]
     return Share(hits, max(1, given)), 1 - given / times
+
+
+def mcnemar_level(rows: int, discordant: float, times: int) -> Share:
+    """Of test sets on which two classifiers are equally good, those on which McNemar's p is 0.05 or less."""
+    generator = np.random.default_rng([rows, round(1e6 * discordant)])
+    hits = 0
+    for a, b, _ in generator.multinomial(rows, [discordant / 2, discordant / 2, 1 - discordant], size=times):
+        hits += mcnemar(np.repeat([1, 0], [a, rows - a]), np.repeat([0, 1, 0], [a, b, rows - a - b])) <= 0.05
+    return Share(hits, times)
 
 
 def seeds_coverage(

@@ -13,6 +13,7 @@ from tests.simulated.simulations import (
     Share,
     as_wide,
     false_findings,
+    mcnemar_level,
     muon_wide,
     paired_coverage,
     power_as_advised,
@@ -94,6 +95,11 @@ def test_the_paired_bootstrap_covers_what_it_says(
     assert share.at_least(0.93)
     assert share.at_most(0.97)
     assert refused < 0.05
+
+
+@pytest.mark.parametrize(("rows", "discordant"), [(100, 0.05), (445, 0.05), (7600, 0.01)])
+def test_mcnemar_finds_a_difference_of_equals_in_no_more_than_5_percent(rows: int, discordant: float) -> None:
+    assert mcnemar_level(rows, discordant, 1000).at_most(0.05)
 
 
 @pytest.mark.parametrize(("seeds", "spread"), [(2, 5.0), (3, 2.0), (5, 1.5), (10, 1.0)])
