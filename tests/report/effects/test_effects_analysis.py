@@ -168,6 +168,16 @@ def test_importances_name_what_varies_and_are_the_same_each_time() -> None:
     assert set(found) == {*GRID, *(axis.name for axis in axes)}
 
 
+def test_many_names_have_an_importance_without_a_cell_for_each_of_their_subsets() -> None:
+    generator = np.random.default_rng(0)
+    points = [{**point, "backbone.model": f"model {generator.integers(40)}"} for point in drawn(generator, MOST_TRIALS)]
+    metric = np.array([0.9 + 0.01 * (int(point["backbone.model"].split()[1]) % 3) for point in points])
+    given = table(points, metric + alike(generator, points))
+    found = importances(given, made_axes(given))
+    assert found is not None
+    assert next(iter(found)) == "backbone.model"
+
+
 def test_too_few_configurations_have_no_importances() -> None:
     few = grid()[:8]
     given = table(few, np.arange(8.0))

@@ -3,7 +3,10 @@
 Source: Hutter, Hoos and Leyton-Brown 2014, "An efficient approach for assessing hyperparameter importance", algorithm
 2. Shares, not effects: they have no sign and no interval, they sum to one whatever the data, and noise gets its share
 too. So they stand beside the model, with `explained`, the model's own share, to weigh them by. The forest is small
-and seeded, and sees at most `MOST_TRIALS` configurations drawn by chance: under a second.
+and seeded, and sees at most `MOST_TRIALS` configurations drawn by chance: under a second. Optuna gives each name a
+column, and goes through 2^k cells of k of them: names beyond `MOST_NAMES` are numbered by their mean results instead,
+by which a tree splits them as well (Hastie, Tibshirani and Friedman 2009, "The elements of statistical learning",
+section 9.2.4).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loraloom.report.effects.axes import Axis
 from loraloom.report.effects.observations import Table
@@ -20,6 +24,7 @@ from loraloom.report.effects.observations import Table
 MOST_TRIALS = 250
 TREES = 12
 LEAST_TRIALS = 10
+MOST_NAMES = 8
 
 
 def importances(table: Table, axes: Sequence[Axis]) -> Mapping[str, float] | None:
@@ -36,12 +41,13 @@ def importances(table: Table, axes: Sequence[Axis]) -> Mapping[str, float] | Non
     distributions: dict[str, BaseDistribution] = {}
     columns: dict[str, Sequence[Any]] = {}
     for axis in axes:
-        if axis.numbers is None:
+        if axis.numbers is None and len(axis.labels) <= MOST_NAMES:
             columns[axis.name] = [int(axis.level_of[row]) for row in rows]
             distributions[axis.name] = CategoricalDistribution(tuple(range(len(axis.labels))))
         else:
-            columns[axis.name] = [float(axis.numbers[row]) for row in rows]
-            distributions[axis.name] = FloatDistribution(float(axis.numbers.min()), float(axis.numbers.max()))
+            numbers = _by_results(axis, table) if axis.numbers is None else axis.numbers
+            columns[axis.name] = [float(numbers[row]) for row in rows]
+            distributions[axis.name] = FloatDistribution(float(numbers.min()), float(numbers.max()))
     trials = [
         optuna.trial.create_trial(
             params={name: column[place] for name, column in columns.items()},
@@ -62,3 +68,9 @@ def importances(table: Table, axes: Sequence[Axis]) -> Mapping[str, float] | Non
     finally:
         optuna.logging.set_verbosity(verbosity)
     return {name: float(share) for name, share in sorted(found.items(), key=lambda item: -item[1])}
+
+
+def _by_results(axis: Axis, table: Table) -> NDArray[np.float64]:
+    """The place (N,) of each configuration's name among those of the axis, in the order of their mean results."""
+    means = np.bincount(axis.level_of, weights=table.metric) / axis.counts
+    return np.argsort(np.argsort(means)).astype(np.float64)[axis.level_of]
