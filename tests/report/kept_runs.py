@@ -72,7 +72,7 @@ def keep(run: Path, **options: Any) -> Path:
     return run
 
 
-def kept_predictions(source: str = "paper", text: str = "A row about {label}.") -> list[dict[str, Any]]:
+def kept_predictions(source: str = "paper", text: str = "A row about {label}.", **options: Any) -> list[dict[str, Any]]:
     """Test predictions with lengths and sources."""
-    lines = make_predictions(text=text, rows=TEST_ROWS)
+    lines = make_predictions(text=text, rows=TEST_ROWS, **options)
     return [line | {"tokens": 20 + 37 * row % 400, "source": f"{source} {row % 3}"} for row, line in enumerate(lines)]

@@ -16,6 +16,7 @@ from loraloom.report import write_report
 from loraloom.study.durable import write_manifest
 from loraloom.study.evidence import VALIDATION
 from tests.report.browser import chromium, opened, serious_violations
+from tests.report.kept_runs import keep, kept_predictions
 from tests.report.report_runs import (
     LABELS,
     PROVENANCE,
@@ -28,6 +29,7 @@ from tests.report.report_runs import (
     whole_run,
     write_run,
 )
+from tests.report.similarity.embedded_runs import embed, second_set
 
 Scheme = Literal["light", "dark"]
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
@@ -98,6 +100,27 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
         here = {**point, "lora.r": 1 + number % 65, "lora.lora_alpha": 16 * (1 + number // 65)}
         records.append(make_record(recipe, number, here, 0.6 + number / 400))
     return write_report(write_run(tmp_path_factory.mktemp("run") / "long", recipe, records))
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run with all that it can have beside: kept rows, other texts, another run, an interaction."""
+    folder = tmp_path_factory.mktemp("run")
+    recipe = make_recipe(
+        lora={"r": [2, 4], "lora_alpha": [8, 16, 32, 64]}, train={"optim": ["adam", "muon"], "num_train_epochs": 4}
+    )
+    records = []
+    for number, point in enumerate(recipe.grid()):
+        agree = (point["lora.r"] == 4) == (point["train.optim"] == "muon")
+        accuracy = 0.85 + 0.1 * agree + 0.001 * (7 * number % 5)
+        records.append(make_record(recipe, number, point, accuracy))
+    best = make_record(recipe, 3, records[3].point, 0.95, test=make_score((TEST_ROWS - 13) / TEST_ROWS, TEST_ROWS))
+    runs = [
+        write_run(folder / name, recipe, records, best=best, predictions=kept_predictions(wrong=wrong))
+        for name, wrong in (("full", 13), ("other", 33))
+    ]
+    embed(keep(runs[0]), second_set())
+    return write_report(runs[0], against=runs[1], second=True)
 
 
 @pytest.fixture(scope="module")
@@ -343,6 +366,15 @@ def test_axe_finds_nothing_serious(browser: Browser, demo: Path, scheme: Scheme,
     with opened(browser, demo, width=width, scheme=scheme) as found:
         found.page.locator("button.open").first.click()
         assert serious_violations(found.page) == []
+
+
+def test_axe_finds_nothing_serious_in_what_a_run_can_have_beside(browser: Browser, full: Path) -> None:
+    for scheme, width in zip(SCHEMES, (1280, 390), strict=True):
+        with opened(browser, full, width=width, scheme=scheme) as found:
+            for part in ("#against", "#similarity .plot", "#effects .matrix", "#failures .errors"):
+                assert found.page.locator(part).count() > 0, part
+            assert serious_violations(found.page) == []
+            assert overflow(found.page) <= 0
 
 
 @pytest.mark.parametrize("which", ["demo", "long", "hostile"])
