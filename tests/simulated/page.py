@@ -18,6 +18,7 @@ from tests.simulated.simulations import (
     PLANTED,
     VIEWS,
     Recovered,
+    area_coverage,
     as_wide,
     false_findings,
     interval_coverage,
@@ -94,6 +95,7 @@ def _sections(studies: int) -> Iterator[str]:
     yield from _wilson()
     yield from _paired(20 * studies)
     yield from _mcnemar(20 * studies)
+    yield from _area(studies)
     yield from _seeds(20 * studies)
 
 
@@ -206,6 +208,16 @@ def _mcnemar(times: int) -> Iterator[str]:
     yield from _table(("rows", "one alone right", "finds a difference"))
     for rows, discordant in ((100, 0.05), (222, 0.1), (445, 0.05), (1000, 0.03), (7600, 0.01)):
         yield _row([f"{rows:,}", f"{rows * discordant:.0f} rows", mcnemar_level(rows, discordant, times)])
+    yield ""
+
+
+def _area(times: int) -> Iterator[str]:
+    yield "## The bootstrap of the area under risk and coverage\n"
+    yield "Coverage of the 95 % interval of AURC, of a model whose confidence is the chance to be right."
+    yield f"{times:,} test sets for each line.\n"
+    yield from _table(("rows", "holds the truth"))
+    for rows in (100, 445, 2000):
+        yield _row([f"{rows:,}", area_coverage(rows, times)])
     yield ""
 
 

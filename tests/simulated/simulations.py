@@ -16,11 +16,14 @@ import numpy as np
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
+from loraloom.calibration import confidence_of, selective_area
 from loraloom.metrics import mcnemar, mean_interval, paired_bootstrap, wilson_interval
 from loraloom.report.effects.analysis import Analysis, analyse, needed
 from loraloom.report.effects.model import Estimate
 from loraloom.report.effects.observations import Table, observe, survivors
+from loraloom.report.failures.selective import selective
 from loraloom.report.reading import Run
+from tests.report.failures.judged_rows import drawn_rows
 from tests.simulated.studies import (
     LEVEL,
     NOISE,
@@ -278,6 +281,14 @@ def mcnemar_level(rows: int, discordant: float, times: int) -> Share:
     for a, b, _ in generator.multinomial(rows, [discordant / 2, discordant / 2, 1 - discordant], size=times):
         hits += mcnemar(np.repeat([1, 0], [a, rows - a]), np.repeat([0, 1, 0], [a, b, rows - a - b])) <= 0.05
     return Share(hits, times)
+
+
+def area_coverage(rows: int, times: int) -> Share:
+    """Of the bootstrap's intervals of AURC, on a calibrated model of four classes, those that hold the truth."""
+    whole = drawn_rows(0, rows=200_000)
+    truth = selective_area(whole.right, confidence_of(whole.probabilities))
+    intervals = (selective(drawn_rows(1 + each, rows=rows), None).area_interval for each in range(times))
+    return Share(sum(low <= truth <= high for low, high in intervals), times)
 
 
 def seeds_coverage(

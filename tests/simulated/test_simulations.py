@@ -11,6 +11,7 @@ from tests.simulated.simulations import (
     PLANTED,
     VIEWS,
     Share,
+    area_coverage,
     as_wide,
     false_findings,
     mcnemar_level,
@@ -100,6 +101,12 @@ def test_the_paired_bootstrap_covers_what_it_says(
 @pytest.mark.parametrize(("rows", "discordant"), [(100, 0.05), (445, 0.05), (7600, 0.01)])
 def test_mcnemar_finds_a_difference_of_equals_in_no_more_than_5_percent(rows: int, discordant: float) -> None:
     assert mcnemar_level(rows, discordant, 1000).at_most(0.05)
+
+
+def test_the_interval_of_the_area_under_risk_and_coverage_covers_what_it_says() -> None:
+    covered = area_coverage(445, 60)
+    assert covered.at_least(0.93)
+    assert covered.at_most(0.97)
 
 
 @pytest.mark.parametrize(("seeds", "spread"), [(2, 5.0), (3, 2.0), (5, 1.5), (10, 1.0)])
