@@ -23,8 +23,7 @@ _RANGES: dict[str, Any] = {
 SEARCHES: dict[str, dict[str, Any]] = {
     "loom": {"engine": "loom"},
     "trainer": {"engine": "trainer"},
-    "pruned": _RANGES
-    | {"search": {"sampler": "tpe", "n_trials": 4, "pruner": "halving", "resource": "epochs"}},
+    "pruned": _RANGES | {"search": {"sampler": "tpe", "n_trials": 4, "pruner": "halving", "resource": "epochs"}},
     "climbing": _RANGES
     | {
         "train": {"learning_rate": {"min": 0.001, "max": 0.1, "log": True}, "per_device_train_batch_size": 64},
