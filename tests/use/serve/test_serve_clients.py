@@ -11,12 +11,15 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from loraloom.use.serve.limits import Limits, Settings
+from loraloom.use.serve.protocol import PatientProtocol
 from loraloom.use.serve.registry import Registry
 from tests.use.serve.servers import Running, running
 
@@ -168,6 +171,20 @@ def test_who_does_not_read_the_answers_is_cut_off(impatient: Running) -> None:
             time.sleep(0)
         while impatient.server.server_state.connections:
             time.sleep(0)
+
+
+def test_a_slow_reader_is_waited_for_as_long_as_it_reads() -> None:
+    unread, looks, aborted = iter([1_000_000, 900_000, 400_000, 390_000]), [], []
+    protocol: Any = PatientProtocol.__new__(PatientProtocol)
+    protocol.flow = SimpleNamespace(pause_writing=lambda: None)
+    protocol.loop = SimpleNamespace(call_later=lambda _, look, left: looks.append(partial(look, left)))
+    protocol.transport = SimpleNamespace(
+        get_write_buffer_size=lambda: next(unread), abort=lambda: aborted.append(len(looks))
+    )
+    protocol.pause_writing()
+    for _ in range(3):
+        looks[-1]()
+    assert aborted == [3]
 
 
 def test_too_many_connections_are_closed_and_let_in_again(server: Running) -> None:

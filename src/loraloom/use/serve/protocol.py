@@ -12,11 +12,14 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+READ_BYTES = 64 * 1024
+
 
 class PatientProtocol(H11Protocol):
     """Closes connections whose head does not come, or whose answer is not read, within `seconds`; those beyond `most`.
 
-    Of an answer, what the system's own buffers take counts as read.
+    Of an answer, what the system's own buffers take counts as read. What they don't must come down by a half, or by
+    `READ_BYTES`, in each `seconds`: a slow line may have it all, and a client that only pretends to read may not.
     """
 
     seconds: ClassVar[float] = 10.0
@@ -49,7 +52,7 @@ class PatientProtocol(H11Protocol):
     def pause_writing(self) -> None:
         """The client does not read as fast as it is written to."""
         super().pause_writing()
-        self._unread = self.loop.call_later(self.seconds, self.transport.abort)
+        self._await_reading(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         """It has read all."""
@@ -72,6 +75,16 @@ class PatientProtocol(H11Protocol):
         if self._head is not None:
             self._head.cancel()
             self._head = None
+
+    def _await_reading(self, left: int) -> None:
+        self._unread = self.loop.call_later(self.seconds, self._look_at_unread, left)
+
+    def _look_at_unread(self, before: int) -> None:
+        left = self.transport.get_write_buffer_size()
+        if left > max(before / 2, before - READ_BYTES):
+            self.transport.abort()
+        else:
+            self._await_reading(left)
 
     def _forget_unread(self) -> None:
         if self._unread is not None:
