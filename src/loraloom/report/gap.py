@@ -94,7 +94,7 @@ def gap(run: Run, seen: Observations | None, problems: list[str]) -> Gap | None:
     return Gap(
         series=tuple(_series(curves)),
         by_rank=by_rank,
-        claims=(_of_rank(run, seen, curves), _of_epochs(seen, curves)),
+        claims=(_of_rank(seen, curves), _of_epochs(seen, curves)),
         configurations=len(curves),
     )
 
@@ -144,7 +144,7 @@ def _by_rank(curves: Sequence[_Curve]) -> tuple[tuple[float, float, tuple[float,
     return tuple((rank, fmean(gaps), mean_interval(gaps), len(gaps)) for rank, gaps in sorted(last.items()))
 
 
-def _of_rank(run: Run, seen: Observations, curves: Sequence[_Curve]) -> Claim:
+def _of_rank(seen: Observations, curves: Sequence[_Curve]) -> Claim:
     title = "Higher rank widens the gap"
     if len({curve.rank for curve in curves}) < 2:
         ranks = f"All {plural(len(curves), 'configuration')} had rank {curves[0].rank:g}"
