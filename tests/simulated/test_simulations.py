@@ -101,7 +101,7 @@ def test_the_paired_bootstrap_covers_what_it_says(
 
 def test_a_gap_that_does_not_widen_is_found_to_in_no_more_than_2_5_percent_and_one_that_does_is() -> None:
     assert all(share.at_most(0.025) for share in gap_findings(300))
-    assert all(float(share) > 0.9 for share in gap_findings(60, widening=0.02))
+    assert all(float(share) > 0.75 for share in gap_findings(60, widening=0.02))
 
 
 @pytest.mark.parametrize(("rows", "discordant"), [(100, 0.05), (445, 0.05), (7600, 0.01)])
