@@ -48,7 +48,9 @@ simulations: setup ## the statistics against known truth, ten minutes: writes do
 	$(BIN)/python -m tests.simulated.page
 
 screenshots: setup ## the page of runs/demo, every section, both modes, and a search's screen: writes docs/report/, docs/terminal.svg
-	$(BIN)/python -m bench.screenshots
+	test -d runs/demo || $(MAKE) demo
+	test -d runs/demo-rank-1 || $(BIN)/loraloom search demo --set lora.r=1 --out runs/demo-rank-1
+	$(BIN)/python -m bench.screenshots --against runs/demo-rank-1
 	$(BIN)/python -m bench.screenshots --terminal
 
 torchless: setup ## an ONNX export in a fresh environment of onnxruntime, tokenizers and numpy alone

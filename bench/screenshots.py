@@ -4,10 +4,11 @@
     python -m bench.screenshots --terminal   a search's screen, docs/terminal.svg: runs the recipe demo, minutes
 
 The section Two runs is there where `--against` names another run on the same test rows, as of
-`loraloom search demo --set train.seed=7 --out runs/demo-7`.
+`loraloom search demo --set lora.r=1 --out runs/demo-rank-1`.
 
-Those of the page are by chromium at 1,280 pixels, and the whole as a phone has it, each with a palette of 256 colours,
-so that all of them together stay small. Needs the extra `dev`.
+Those of the page are by chromium at 1,280 pixels, and the whole as a phone has it, each with
+the page's own colours and the commonest of the others, 256 in all, so that all of them together stay small. Needs the
+extra `dev`.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ from loraloom.terminal.live import Terminal, closing_lines
 OUT = ROOT / "docs" / "report"
 SCREEN = ROOT / "docs" / "terminal.svg"
 COLUMNS = 124
+STYLE = ROOT / "src" / "loraloom" / "report" / "templates" / "page.css"
 COLOURS = 256
-TALLEST = 2600
+OURS = sorted({bytes.fromhex(colour) for colour in re.findall(r"#([0-9a-f]{6})", STYLE.read_text(encoding="utf-8"))})
+TALLEST = 7000
 """Pixels that are kept of a section."""
 MODES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
@@ -103,7 +106,10 @@ def take(browser: Browser, path: Path, out: Path, mode: Literal["light", "dark"]
 def save(png: bytes, path: Path) -> None:
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     picture = picture.crop((0, 0, picture.width, min(picture.height, TALLEST)))
-    picture.quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
+    rest = picture.quantize(COLOURS - len(OURS), dither=Image.Dither.NONE).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*b"".join(OURS), *rest])
+    picture.quantize(palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 if __name__ == "__main__":
