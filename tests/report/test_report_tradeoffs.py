@@ -124,7 +124,7 @@ def test_each_point_of_a_picture_names_its_trial(tmp_path: Path) -> None:
     records = [make_record(recipe, n, point, 0.9 + n / 100) for n, point in enumerate(recipe.grid())]
     html = write_report(write_run(tmp_path / "run", recipe, records)).read_text(encoding="utf-8")
     assert sorted(re.findall(r'class="mark" data-trial="(\d+)"', html)) == sorted(["0000", "0001", "0002"] * 2)
-    assert "<title>Rank 1, trial 0002 (r 4): accuracy 0.919 (95 % interval 0.875–0.948), 184,864 parameters" in html
+    assert "<title>Rank 1, trial 0002 (r 4): accuracy 0.92 (95 % interval 0.88–0.95), 184,864 parameters" in html
 
 
 def test_of_very_many_points_those_that_can_be_told_apart_are_drawn() -> None:

@@ -94,7 +94,6 @@ def _environment() -> Environment:
         "points": points.points,
         "share": wording.share,
         "shortened": wording.shortened,
-        "span": wording.span,
         "spread": points.spread,
     }
     return environment

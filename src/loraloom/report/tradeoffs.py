@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from loraloom.metrics import Interval
 from loraloom.report.leaderboard import Leaderboard, Row, describe
 from loraloom.report.reading import Run
-from loraloom.report.wording import count, duration, plural, share, span
+from loraloom.report.rounding import rounded, rounded_span
+from loraloom.report.wording import count, duration, plural
 
 NEAR_CAP = 0.9
 """Of the cap: a best configuration beyond it might be held back by it."""
@@ -104,6 +105,11 @@ def front(rows: Sequence[Row], cost: Callable[[Row], float]) -> tuple[Row, ...]:
     return tuple(kept)
 
 
+def _reached(board: Leaderboard, row: Row) -> str:
+    """The metric, as its interval allows."""
+    return rounded(row.metric, row.interval if board.metric == "accuracy" else None)
+
+
 def _held_back(run: Run) -> str:
     """What the cap kept from being tried, as a clause; what a sampler proposed in vain is not kept, and so not said."""
     dropped = run.recipe.provenance.get("dropped_points") or ()
@@ -123,8 +129,8 @@ def _on_size(
         said = [f"Of {of}, one is both the smallest and the best: size bought no {board.metric_name} here."]
     else:
         said = [
-            f"{len(found)} of {of} are on the front, from {share(low.metric)} with {count(low.trainable)} "
-            f"parameters to {share(high.metric)} with {count(high.trainable)}."
+            f"{len(found)} of {of} are on the front, from {_reached(board, low)} with {count(low.trainable)} "
+            f"parameters to {_reached(board, high)} with {count(high.trainable)}."
         ]
         said += _noise(board, found, lambda row: f"{count(row.trainable)} parameters")
     if cap and high.trainable > NEAR_CAP * cap:
@@ -148,8 +154,8 @@ def _on_time(board: Leaderboard, timed: Sequence[Row], found: Sequence[Row]) -> 
             f"Of {of}, the quickest ({duration(low.seconds)}) is the best: time bought no {board.metric_name} here."
         ]
     return [
-        f"{len(found)} of {of} are on the front, from {share(low.metric)} in {duration(low.seconds)} to "
-        f"{share(high.metric)} in {duration(high.seconds)} a trial.",
+        f"{len(found)} of {of} are on the front, from {_reached(board, low)} in {duration(low.seconds)} to "
+        f"{_reached(board, high)} in {duration(high.seconds)} a trial.",
         *_noise(board, found, lambda row: f"{duration(row.seconds)} a trial"),
     ]
 
@@ -160,9 +166,11 @@ def _noise(board: Leaderboard, found: Sequence[Row], words: Callable[[Row], str]
     if board.metric != "accuracy" or high.noise_floor is None:
         return []
     near = next(row for row in found if (row.accuracy or 0.0) >= high.noise_floor)
-    interval = f"{span(high.interval)}, {plural(high.seeds, 'seed')}, {plural(high.examples, 'validation row')}"
+    interval = f"{rounded_span(high.interval)}, {plural(high.seeds, 'seed')}, {plural(high.examples, 'validation row')}"
     if near is high:
         return [f"The last step up is more than the noise of the upper end ({interval})."]
     if near is found[0]:
         return [f"All of that lies within the noise of the upper end ({interval}): more is not shown to be better."]
-    return [f"From {words(near)} ({share(near.metric)}) on, all lies within the noise of the upper end ({interval})."]
+    return [
+        f"From {words(near)} ({_reached(board, near)}) on, all lies within the noise of the upper end ({interval})."
+    ]

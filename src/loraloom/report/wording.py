@@ -23,11 +23,6 @@ def share(value: float | None) -> str:
     return ">0.999" if text == "1.000" and value < 1 else text
 
 
-def span(interval: tuple[float, float] | None) -> str:
-    """An interval of shares: 0.951–0.983."""
-    return "–" if interval is None else f"{interval[0]:.3f}–{interval[1]:.3f}"
-
-
 def loss(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 

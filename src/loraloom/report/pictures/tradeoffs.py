@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from loraloom.report import wording
 from loraloom.report.pictures.drawing import Picture, picture
+from loraloom.report.rounding import rounded, rounded_span
 from loraloom.report.svg import INK, MUTED, SERIES, WARN, Mark
 from loraloom.report.tradeoffs import Point, Tradeoffs
 
@@ -124,9 +125,9 @@ def _picture(
 
 def told(point: Point, metric_name: str) -> str:
     """What is said of a point where somebody points at it."""
-    reached = f"{metric_name} {wording.share(point.metric)}"
+    reached = f"{metric_name} {rounded(point.metric, point.interval)}"
     if point.interval:
-        reached += f" (95 % interval {wording.span(point.interval)})"
+        reached += f" (95 % interval {rounded_span(point.interval)})"
     name = wording.shortened(wording.clean(point.name), 160)
     cost = f"{wording.count(point.trainable)} parameters, {wording.duration(point.seconds)}"
     seeds = wording.plural(point.seeds, "seed")
