@@ -6,8 +6,8 @@ that `resume` goes on with: the next trial is a function of the recipe and the l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -177,6 +177,7 @@ def _go_on(
 ) -> TrialRecord:
     engine, reason = chosen
     with (
+        _lost_device_explained(run),
         tracked(run, watcher, seconds_left=lambda: clock.seconds_left) as watchers,
         logged(
             run.path,
@@ -197,10 +198,7 @@ def _go_on(
                 run, place, executor, watchers, clock, stop, rehearse_test, log.takes_up, apart if in_process else None
             )
             driver.plan(engine.name, f"{reason}; {placement}")
-            try:
-                driver.run_trials()
-            except DeviceLostError as error:
-                raise StoppedError(run.path, str(error)) from error
+            driver.run_trials()
         if stop.seconds_left < clock.reserve:
             stop.raise_if_asked()
         if clock.max_seconds is not None and not stop.asked():
@@ -216,6 +214,15 @@ def _go_on(
         if driver.gave_up:
             raise StoppedError(run.path, GAVE_UP)
     return winner
+
+
+@contextmanager
+def _lost_device_explained(run: Run) -> Iterator[None]:
+    """A lost GPU ends the process, as a failure of this command; another one may go on."""
+    try:
+        yield
+    except DeviceLostError as error:
+        raise StoppedError(run.path, str(error)) from error
 
 
 def _report(run: Run, winner: TrialRecord, place: Workplace, watcher: Watcher, clock: Clock, stop: Stop) -> None:

@@ -49,6 +49,19 @@ def test_later_commands_stand_after_earlier_ones(tmp_path: Path) -> None:
     assert [each.command[1] for each in read_commands(tmp_path)] == ["search", "resume"]
 
 
+@pytest.mark.parametrize(("error", "doubtful"), [(RunError("a GPU is lost"), {2}), (KeyboardInterrupt(), set())])
+def test_what_two_commands_failed_with_at_one_step_may_have_done_it(
+    tmp_path: Path, error: BaseException, doubtful: set[int]
+) -> None:
+    with command(tmp_path, "loraloom", "search") as log:
+        assert log.takes_up({}) == set()
+    with pytest.raises(type(error)), command(tmp_path, "loraloom", "resume") as log:
+        assert log.takes_up({1: 40, 2: 0}) == set()
+        raise error
+    with command(tmp_path, "loraloom", "resume") as log:
+        assert log.takes_up({1: 80, 2: 0, 3: 0}) == doubtful
+
+
 @pytest.mark.parametrize(
     ("error", "ended"),
     [

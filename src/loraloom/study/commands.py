@@ -60,14 +60,16 @@ class CommandLog:
         self._change(tested=(*self._commands[-1].tested, number))
 
     def takes_up(self, steps: Mapping[int, int]) -> frozenset[int]:
-        """Notes trials that were broken off, by the step that each came to; returns those that were so before.
+        """Notes trials that were broken off, by the step that each came to; returns those that may have done it.
 
-        These broke off the command before this one, too, and had come no farther.
+        The command before this one took these up too, was killed or failed, and they had come no farther.
         """
-        before = self._commands[-2].took_up if len(self._commands) > 1 else {}
+        before = self._commands[-2] if len(self._commands) > 1 else None
         if steps:
             self._change(took_up=dict(steps))
-        return frozenset(number for number, step in steps.items() if before.get(number) == step)
+        if before is None or before.ended in ("done", "stopped"):
+            return frozenset()
+        return frozenset(number for number, step in steps.items() if before.took_up.get(number) == step)
 
     def ends(self, ended: str, *, seconds: float, finished: int | None, why: str | None = None) -> None:
         """Notes the command's end, or that all but the report is done."""
