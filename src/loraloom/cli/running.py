@@ -114,11 +114,13 @@ def stoppable(run: Path, grace: float) -> Iterator[Stop]:
     from loraloom.execute.stopping import Stop
 
     stop = Stop(grace)
+    raised: list[BaseException] = []
 
     def signalled(number: int, _: Any) -> None:
         try:
             stop.ask(KeyboardInterrupt() if number == signal.SIGINT else StoppedError(run, "stopped by SIGTERM"))
-        except BaseException:
+        except BaseException as error:
+            raised.append(error)
             # Again after a while, since Python drops what is raised while it clears an object away.
             signal.signal(signal.SIGALRM, lambda *_: signalled(number, None))
             signal.alarm(STOP_AGAIN_SECONDS)
@@ -126,7 +128,12 @@ def stoppable(run: Path, grace: float) -> Iterator[Stop]:
 
     before = {number: signal.signal(number, signalled) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield stop
+        try:
+            yield stop
+        except Exception as error:
+            if raised and not isinstance(error, StoppedError):  # what a library made of it
+                raise raised[0] from error
+            raise
     except KeyboardInterrupt:
         if (run / "recipe.yaml").is_file():
             raise StoppedError(run, "stopped by Ctrl-C", exit_code=130) from None
