@@ -99,8 +99,9 @@ _DEADLINES = """\
 ## Deadlines, on {processor}
 
 Searches of the demo's recipe against deadlines, {together} at a time, beside a load that comes and goes:
-`python -m bench.deadlines`. Measured {date} on {processor}, {cores} cores. **share** is what training, validation and
-the winner's test took of the time given. {sentence}
+`python -m bench.deadlines --searches {number} --longest {longest:.0f}`. Measured {date} on {processor}, {cores} cores.
+**share** is what training, validation and the winner's test took of the time given; the goal is 90 % on average.
+{sentence}
 """
 _GRID = """\
 ## A grid, searched
@@ -174,6 +175,8 @@ def _deadlines(found: dict[str, Any]) -> Iterator[str]:
     machine, searches = found["machine"], found["searches"]
     yield _DEADLINES.format(
         together=found["together"],
+        number=len(searches),
+        longest=max(search["deadline"] for search in searches),
         date=machine["started"][:10],
         sentence=f"{plural(found['overruns'], 'overrun')} in {plural(len(searches), 'search')}; "
         f"{found['mean_share']:.0%} of the time on average.",
