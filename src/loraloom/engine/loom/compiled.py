@@ -39,8 +39,9 @@ class CompiledOps(PlainOps):
     sorted_batches = 1
     """Not sorted: attention pays for each text's own length, and batches of equal size are the fastest."""
 
-    def __init__(self) -> None:
-        self.name = f"compiled, {'AMX' if torch.ops.loraloom.amx() else 'brgemm'}"
+    @property
+    def name(self) -> str:
+        return f"compiled, {'AMX' if torch.ops.loraloom.amx() else 'brgemm'}"
 
     def freeze(self, weight: Tensor, *, backward: bool) -> FrozenLinear:
         return PackedLinear(weight, backward=backward)

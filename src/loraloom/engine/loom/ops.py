@@ -58,9 +58,13 @@ class FrozenLinear:
 class PlainOps:
     """The operations in plain torch."""
 
-    name = "plain"
     sorted_batches = 8
     """Batches that are sorted by length together: attention pays for the longest text of a batch."""
+
+    @property
+    def name(self) -> str:
+        """Whose results these are: those of others differ in their last bits."""
+        return "plain"
 
     def freeze(self, weight: Tensor, *, backward: bool) -> FrozenLinear:
         """Lays a weight out; `backward` says whether gradients will pass it."""
