@@ -102,9 +102,7 @@ def test_a_base_size_model_is_measured_once(model: str) -> None:
 @pytest.mark.parametrize("why_not", [None, "no compiler"])
 def test_kernels_are_in_use_where_they_load(monkeypatch: pytest.MonkeyPatch, why_not: str | None) -> None:
     monkeypatch.setattr(kernels, "load", lambda: why_not)
-    found = diagnose()
-    assert found.kernels_in_use == (why_not is None)
-    assert why_not is None or found.kernels_reason == why_not
+    assert doctor.kernels("loom") == (why_not is None, why_not or "compiled, and loaded")
 
 
 def test_the_trainer_engine_uses_no_kernels(monkeypatch: pytest.MonkeyPatch, tiny_recipe: dict[str, Any]) -> None:
