@@ -49,6 +49,7 @@ TORCH_FREE = (
     "search",
     "tracking",
     "report",
+    "pipeline",
     "cli",
 )
 """Parts of which no module imports torch, nor does what it imports."""

@@ -6,14 +6,13 @@ the report can set what happened beside it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from loraloom.engine import Job, Outcome
-from loraloom.engine.device import read_gpu
 from loraloom.errors import BudgetError, RunError
 from loraloom.execute.executor import Executor
 from loraloom.execute.warm_up import warm_up
@@ -165,13 +164,14 @@ class Planner:
 
     def would_end(self, configuration: Configuration, step: int) -> bool:
         """Whether a trial that goes on from `step` would end in time."""
-        left, task, train = self._clock.training_seconds_left, self.pace.task, configuration.train
+        from loraloom.engine.progress import plan_schedule
+
+        left, task = self._clock.training_seconds_left, self.pace.task
         if left is None or task is None or not self.pace.costs.known:
             return True
         rung = configuration.data.max_train_samples
         rows, validated = task.rows(rung), task.validated(rung)
-        each = math.ceil(rows / (train.per_device_train_batch_size * train.gradient_accumulation_steps))
-        done = min(1.0, step / (train.num_train_epochs * each))
+        done = min(1.0, step / plan_schedule(configuration.train, rows).total)
         return (1 - done) * self.pace.costs.seconds(configuration, rows, validated) <= left
 
     def job_deadline(self, eval_rows: int, configuration: Configuration) -> float | None:
@@ -214,10 +214,12 @@ class Planner:
             pace.plan = replace(pace.plan, finalists=plan.finalists, seeds=plan.seeds, epochs=epochs)
 
 
+@cache
 def _machine() -> str:
-    """What durations depend on."""
-    here, gpu = read_machine(), read_gpu()
-    return f"{here.cpu}, {here.logical_cores} cores" + ("" if gpu is None else f", {gpu.count} × {gpu.name}")
+    """What durations depend on; GPUs are counted and not touched, since workers may be who trains on them."""
+    import torch
+
+    return f"{read_machine().cpu}, {read_machine().logical_cores} cores, {torch.cuda.device_count()} GPUs"
 
 
 def _read(path: Path) -> dict[str, Any]:
