@@ -17,7 +17,7 @@ from loraloom.data import load_data
 from loraloom.engine import Engine
 from loraloom.errors import DeviceLostError, LoraloomError, RunError, StoppedError
 from loraloom.execute.driver import Driver
-from loraloom.execute.in_process import InProcess, choose_engine
+from loraloom.execute.in_process import choose_engine
 from loraloom.execute.placement import IN_PROCESS, Placement, make_executor
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
@@ -193,9 +193,16 @@ def _go_on(
             write_rows(run.path, place.rows_to_keep())
         with closing(make_executor(placement, engine, place, watchers.note, profile=profile)) as executor:
             apart = partial(make_executor, Placement(workers=1), engine, place, watchers.note, profile=profile)
-            in_process = isinstance(executor, InProcess)
             driver = Driver(
-                run, place, executor, watchers, clock, stop, rehearse_test, log.takes_up, apart if in_process else None
+                run,
+                place,
+                executor,
+                watchers,
+                clock,
+                stop,
+                rehearse_test,
+                log.takes_up,
+                apart if placement == IN_PROCESS else None,
             )
             driver.plan(engine.name, f"{reason}; {placement}")
             driver.run_trials()

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from loraloom.search.ladder import ETA
 from loraloom.search.pace import Pace
-from loraloom.search.plan import Task
 
 MOST_TRIALS = 100_000
 
@@ -58,6 +57,7 @@ def look_ahead(pace: Pace, configurations: int | None, *, tried: int, ended: int
     seconds = [pace.seconds(dearest, rung) for rung in plan.rungs]
     to_come = MOST_TRIALS if configurations is None else max(0, configurations - tried)
     rungs: tuple[Step, ...] = ()
+    passes = task.recipe.values("train.num_train_epochs") if plan.epochs is None else plan.epochs.values()
     compared = max(0, len(task.leading) - tried) if plan.leading_rung else 0
     if plan.finalists is None:
         trials = MOST_TRIALS if configurations is None else max(0, configurations * plan.seeds - ended)
@@ -84,13 +84,5 @@ def look_ahead(pace: Pace, configurations: int | None, *, tried: int, ended: int
         seconds_left=pace.clock.seconds_left,
         examples_per_second=speed,
         leading=Step(compared, rows[plan.leading_rung]) if compared else None,
-        passes=_passes(pace, task),
+        passes=(min(passes), max(passes)),
     )
-
-
-def _passes(pace: Pace, task: Task) -> tuple[float, float]:
-    """Of a final, whatever it is: fields that say how many, or the plan."""
-    given = task.recipe.values("train.num_train_epochs")
-    planned = [pace.plan.planned(kind, pace.plan.top).train.num_train_epochs for kind in task.kinds()]
-    found = given if pace.plan.epochs is None else planned
-    return min(found), max(found)
