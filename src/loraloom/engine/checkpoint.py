@@ -33,7 +33,7 @@ from loraloom.engine.job import Job, silent
 from loraloom.errors import AdapterError
 from loraloom.recipe import Configuration
 from loraloom.study.durable import mend_folders, replacing_folder, sync_folder, verify_manifest
-from loraloom.study.record import CHECKPOINT, METRICS
+from loraloom.study.record import CHECKPOINT, METRICS, checkpoints
 
 FORMAT = 1
 GENERATIONS = 2
@@ -112,7 +112,7 @@ class Checkpoints:
     def save(self, state: State) -> None:
         """Adds a generation, and removes all but the newest two."""
         self.folder.mkdir(exist_ok=True)
-        if not _generations(self.folder):
+        if not checkpoints(self._job.folder):
             sync_folder(self._job.folder)
         values = {
             "format": FORMAT,
@@ -125,7 +125,7 @@ class Checkpoints:
             (new / _VALUES).write_text(json.dumps(values, allow_nan=False), encoding="utf-8")
             for name, text in state.files.items():
                 (new / name).write_text(text, encoding="utf-8")
-        for old in _generations(self.folder)[GENERATIONS:]:
+        for old in checkpoints(self._job.folder)[GENERATIONS:]:
             shutil.rmtree(old)
 
     def load(self) -> State | None:
@@ -136,7 +136,7 @@ class Checkpoints:
         refused: list[str] = []
         if self.folder.is_dir():
             mend_folders(self.folder)
-            for folder in _generations(self.folder):
+            for folder in checkpoints(self._job.folder):
                 try:
                     state, length = self._read(folder)
                 except _UnusableError as error:
@@ -196,7 +196,7 @@ class Checkpoints:
 
 def begun_with(folder: Path) -> Configuration | None:
     """The configuration that the trial in `folder` was begun with, by its newest checkpoint; None where it has none."""
-    for generation in _generations(folder / CHECKPOINT):
+    for generation in checkpoints(folder):
         try:
             return Configuration.model_validate(_values_of(generation)["of"]["configuration"])
         except (AdapterError, OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -209,12 +209,6 @@ def _values_of(generation: Path) -> dict[str, Any]:
     verify_manifest(generation)
     values: dict[str, Any] = json.loads((generation / _VALUES).read_text(encoding="utf-8"))
     return values
-
-
-def _generations(folder: Path) -> list[Path]:
-    """Newest first."""
-    found = [path for path in folder.glob("*") if path.name.isdigit() and path.is_dir()]
-    return sorted(found, key=lambda path: int(path.name), reverse=True)
 
 
 def _compared(configuration: Configuration) -> dict[str, Any]:

@@ -173,9 +173,15 @@ def read_metrics(folder: Path) -> tuple[Evaluation, ...]:
     return tuple(_evaluations(path, content))
 
 
+def checkpoints(folder: Path) -> list[Path]:
+    """The folders of the checkpoints of the trial in `folder`, each named for its step, the newest first."""
+    found = [path for path in (folder / CHECKPOINT).glob("*") if path.name.isdigit() and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name), reverse=True)
+
+
 def newest_step(folder: Path) -> int:
     """The step of the newest checkpoint of the trial in `folder`; 0 where it has none."""
-    return max((int(path.name) for path in (folder / CHECKPOINT).glob("*") if path.name.isdigit()), default=0)
+    return next((int(path.name) for path in checkpoints(folder)), 0)
 
 
 def _evaluations(path: Path, content: bytes) -> Iterator[Evaluation]:
