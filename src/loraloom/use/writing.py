@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from loraloom.data.opening import COMPRESSIONS, kind_and_compression
 from loraloom.data.rows import Record
-from loraloom.errors import DataError, MissingExtraError, first_line
+from loraloom.errors import DataError, MissingExtraError
 from loraloom.study.csv_rows import CsvRows
 
 PREDICTION, CONFIDENCE, PROBABILITIES = ADDED = ("prediction", "confidence", "probabilities")
@@ -102,6 +102,8 @@ def output_of(out: Path, added: Added, source: str) -> Output:
     if compression == ".zst":
         _zstd()
     if kind == ".parquet":
+        from loraloom.use.parquet_output import ParquetOutput
+
         return ParquetOutput(added, source)
     if kind == ".jsonl":
         return JsonlOutput(added, source, compression)
@@ -248,38 +250,12 @@ def _encoded(text: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError:
-        return _without_halves(text).encode("utf-8")
+        return without_halves(text).encode("utf-8")
 
 
-def _without_halves(text: str) -> str:
+def without_halves(text: str) -> str:
     """A text with U+FFFD for each half of a surrogate pair, which JSON can hold and UTF-8 can't."""
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _whole(value: Any) -> Any:
-    """A value of JSON without halves of pairs, however deep."""
-    if isinstance(value, str):
-        return _without_halves(value)
-    if isinstance(value, dict):
-        return {_without_halves(str(key)): _whole(one) for key, one in value.items()}
-    return [_whole(one) for one in value] if isinstance(value, list) else value
-
-
-def _has_no_place(value: Any, kind: Any) -> bool:
-    """Whether a value has keys, however deep, that a type of pyarrow's has not: pyarrow leaves them out."""
-    types = _pyarrow().types
-    if isinstance(value, dict) and types.is_struct(kind):
-        known = {field.name: field.type for field in kind}
-        return any(key not in known or _has_no_place(own, known[key]) for key, own in value.items())
-    return isinstance(value, list) and types.is_list(kind) and any(_has_no_place(one, kind.value_type) for one in value)
-
-
-def _is_empty(kind: Any) -> bool:
-    """Whether a type of pyarrow's is, or holds, an object without keys, which Parquet can't store."""
-    types = _pyarrow().types
-    if types.is_struct(kind):
-        return kind.num_fields == 0 or any(_is_empty(field.type) for field in kind)
-    return bool(types.is_list(kind)) and _is_empty(kind.value_type)
 
 
 def _cell(value: Any) -> str:
@@ -290,117 +266,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, dict | list | tuple | bool | int | float):
         return _json(value)
     return _plain(value)
-
-
-class ParquetOutput:
-    """Windows are row groups. Columns of a Parquet file keep their types; pyarrow infers those of other rows."""
-
-    suffix = ".parquet"
-
-    def __init__(self, added: Added, source: str) -> None:
-        self._added, self._source = added, source
-        self._schema: Any = None
-
-    def render(self, rows: Predicted) -> Any:
-        pa = _pyarrow()
-
-        own = self._arrays(rows)
-        labels: list[list[str | None]] = [list(rows.labels), *(list(names) for names in rows.by_member)]
-        added = [pa.array(names, pa.string()) for names in labels]
-        added.insert(1, pa.array(rows.confidences, pa.float64()))
-        table = own
-        for name, values in zip((PREDICTION, CONFIDENCE, *self._added.member_columns), added, strict=True):
-            table = table.append_column(name, values)
-        return table
-
-    def go_on(self, part: Path) -> None:
-        pa = _pyarrow()
-        self._schema = pa.schema(list(pa.parquet.read_schema(part))[: -2 - len(self._added.members)])
-
-    def _arrays(self, rows: Predicted) -> Any:
-        """The rows' own columns as a table."""
-        from pyarrow.lib import ArrowException
-
-        pa = _pyarrow()
-
-        if rows.records[0].batch is not None:
-            return pa.Table.from_batches(list(_taken(rows.records)))
-        cells = [_whole(record.cells) for record in rows.records]
-        try:
-            if self._schema is None:  # of the rows that could be read: columns are those of the first
-                read = pa.Table.from_pylist([row for row in cells if row])
-                if empty := next((field.name for field in read.schema if _is_empty(field.type)), None):
-                    lost = "has an empty object, of which Parquet can't make a column"
-                    raise DataError(f"{self._source}: {empty!r} {lost}; write .jsonl")
-                fields = [pa.field(f.name, pa.string()) if pa.types.is_null(f.type) else f for f in read.schema]
-                self._schema = pa.schema(fields)
-            table = pa.Table.from_pylist(cells, schema=self._schema)
-        except (ArrowException, OverflowError) as error:
-            first = rows.records[0].number
-            raise DataError(
-                f"{self._source}: rows {first}-{rows.records[-1].number} can't be columns of Parquet "
-                f"({first_line(error)}); write .jsonl"
-            ) from None
-        extra = next((name for row in cells for name in row if name not in self._schema.names), None)
-        if extra is not None:
-            raise DataError(f"{self._source}: a row has {extra!r}, which the first rows have not; write .jsonl")
-        for field in (field for field in self._schema if pa.types.is_nested(field.type)):
-            for record, row in zip(rows.records, cells, strict=True):
-                if _has_no_place(row.get(field.name), field.type):
-                    where = f"{self._source}: row {record.number}"
-                    raise DataError(f"{where} has keys in {field.name!r} that the first rows have not; write .jsonl")
-        return table
-
-    def save(self, rendered: Sequence[Any], file: IO[bytes]) -> None:
-        _write_groups(iter(rendered), file)
-
-    def join(self, parts: Sequence[Path], file: IO[bytes]) -> None:
-        open_parquet = _pyarrow().parquet.ParquetFile
-
-        def groups() -> Iterator[Any]:
-            for part in (part for part in parts if part.stat().st_size):
-                with open_parquet(part) as opened:
-                    for group in range(opened.num_row_groups):
-                        yield opened.read_row_group(group)
-
-        _write_groups(groups(), file)
-
-
-def _taken(records: Sequence[Record]) -> Iterator[Any]:
-    """The records' rows out of the batches that they are in."""
-    start = 0
-    while start < len(records):
-        batch, end = records[start].batch, start
-        while end < len(records) and records[end].batch is batch:
-            end += 1
-        yield batch.take([record.place for record in records[start:end]])
-        start = end
-
-
-def _write_groups(tables: Iterator[Any], file: IO[bytes]) -> None:
-    writer: Any = None
-    for table in tables:
-        if writer is None:
-            writer = _pyarrow().parquet.ParquetWriter(file, _described(table.schema), compression="zstd")
-        writer.write_table(table.replace_schema_metadata(writer.schema.metadata), row_group_size=len(table))
-    if writer is not None:
-        writer.close()
-
-
-def _described(schema: Any) -> Any:
-    """The schema; what `datasets` keeps there of its features is told of columns that it does not know."""
-    metadata = dict(schema.metadata or {})
-    try:
-        told = json.loads(metadata[b"huggingface"])
-        features = told["info"]["features"]
-        kinds = {name: str(schema.field(name).type) for name in schema.names if name not in features}
-        features.update(
-            {name: {"dtype": kind.replace("double", "float64"), "_type": "Value"} for name, kind in kinds.items()}
-        )
-        metadata[b"huggingface"] = json.dumps(told).encode()
-    except (KeyError, ValueError, TypeError, AttributeError):
-        metadata.pop(b"huggingface", None)
-    return schema.with_metadata(metadata or None)
 
 
 @contextmanager
@@ -418,13 +283,6 @@ def _compressed(file: IO[bytes], compression: str) -> Iterator[IO[bytes]]:
         opens: Any = bz2.open if compression == ".bz2" else lzma.open
         with opens(file, "wb") as packed:
             yield packed
-
-
-def _pyarrow() -> Any:
-    """Without its types, which say little."""
-    import pyarrow.parquet
-
-    return pyarrow
 
 
 def _zstd() -> Any:
