@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.cases import Measure, Peer, Work
+from loraloom.machine import read_machine
 
 ROOT = Path(__file__).parent.parent
 
@@ -100,7 +101,7 @@ def run(task: Task) -> Any:
 
 def threads() -> int:
     """OMP_NUM_THREADS, or the cores that this process may use."""
-    return int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0))))
+    return int(os.environ.get("OMP_NUM_THREADS", read_machine().logical_cores))
 
 
 def own_cache(folder: Path, shared: Path) -> Path:

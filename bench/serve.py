@@ -40,6 +40,7 @@ from typing import Any
 import numpy as np
 
 from bench.measure import ROOT
+from loraloom.machine import read_machine
 from loraloom.study.durable import write_json
 from study.machine import described
 
@@ -331,7 +332,7 @@ def budget(adapter: Path, texts: Sequence[str], lone: Load, seconds: float) -> d
         count = asyncio.run(_count(port, refused, seconds))
         found["server_us"] = (_processor_seconds(pid) - before) / count * 1e6
         found["client_us"] = (time.process_time() - own) / count * 1e6
-    cores = len(os.sched_getaffinity(0))
+    cores = read_machine().logical_cores
     rest = found["tokenizer_us"] + found["server_us"] + found["client_us"]
     found["lone_us"] = lone.percentile(50) * 1000
     found["least_of_32_us"] = found["model_of_32_us"] + rest / cores

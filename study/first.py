@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from loraloom.backbone import sources
 from loraloom.data.text_data import Split, fingerprint
 from loraloom.errors import DataError, LoraloomError
+from loraloom.machine import read_machine
 from loraloom.metrics import class_scores, confusion, wilson_interval
 from loraloom.study.durable import write_json
 from study.machine import described, refuse_mixed
@@ -182,7 +183,7 @@ def measure(
             "encoder": encoder[1] if peer.encoder else "",
             "seconds": float(seconds),
             "seed": seed,
-            "threads": int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))),
+            "threads": int(os.environ.get("OMP_NUM_THREADS") or read_machine().logical_cores),
         },
     )
     result = {

@@ -7,7 +7,6 @@ minutes to hours, see docs/faults.md; `--share 0.01` does a hundredth of each, `
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import random
 import shutil
@@ -24,6 +23,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
 
+from loraloom.machine import read_machine
 from tests.faults.commands import REPOSITORY, Commands
 from tests.faults.damage import Damage, Damaged, Unhurt, cuts, damage_run, flips, interrupted
 from tests.faults.failing import Suffered, count_calls, cut_power, fail_call
@@ -200,7 +200,7 @@ def main() -> int:
     parser.add_argument("kinds", nargs="*", choices=[*KINDS, []], help="all by default")
     parser.add_argument("--share", type=float, default=1.0, help="of each kind's cases")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--workers", type=int, default=read_machine().logical_cores)
     asked = parser.parse_args()
     folder, zygotes = Path(tempfile.mkdtemp(prefix="torture-")), SimpleQueue[Commands]()
     shim = compile_shim(folder) if compiler() else None

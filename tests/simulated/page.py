@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from loraloom.machine import read_machine
 from loraloom.metrics import LEAST_DISCORDANT
 from loraloom.report import wording
 from tests.simulated.simulations import (
@@ -75,17 +76,11 @@ def main() -> None:
     opening = INTRODUCTION.format(
         date=datetime.now(UTC).date().isoformat(),
         studies=given.studies,
-        machine=f"one core of {_processor()}",
+        machine=f"one core of {read_machine().cpu}",
         python=platform.python_version(),
         minutes=f"{(time.monotonic() - began) / 60:.0f}",
     )
     given.out.write_text("\n".join([opening, *lines, ""]), encoding="utf-8")
-
-
-def _processor() -> str:
-    cpu = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _sections(studies: int) -> Iterator[str]:

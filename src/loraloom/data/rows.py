@@ -265,7 +265,7 @@ def _parquet_row(batch: Any, place: int) -> tuple[Row, str]:
         except UnicodeDecodeError:
             problem = problem or f"column {name!r} has bytes that are not UTF-8"
         except _UNREADABLE as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             problem = problem or f"column {name!r} has a value that can't be read as {column.type} ({reason})"
     return cells, problem
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from loraloom.report.effects.interactions import Interaction
+from loraloom.report.failures.missed import MissedRow
 from loraloom.report.findings import Findings
 from loraloom.report.markdown.text import bullets, code, fenced, table, text
 from loraloom.report.pictures.effects import MOST_INTERACTIONS
+from loraloom.report.testset import Error
 from loraloom.report.wording import plural, share, shortened
 
 MOST_TEXTS = 5
@@ -63,8 +65,7 @@ def failures(found: Findings) -> Iterator[str]:
     if found.test and found.test.errors:
         yield "The wrong test rows that it is surest of:"
         yield bullets(
-            f"{_quoted(each.text)} labelled {code(shortened(each.label, NAME))}, taken for "
-            f"{code(shortened(each.prediction, NAME))} ({share(each.confidence)}; test row {each.row})"
+            _mistaken(each, "taken for", f"{share(each.confidence)}; test row {each.row}")
             for each in found.test.errors[:MOST_TEXTS]
         )
     failed = found.failures
@@ -77,15 +78,16 @@ def failures(found: Findings) -> Iterator[str]:
     if failed.missed and failed.missed.worst:
         yield "Of the rows that all trials miss, those whose label they find least likely:"
         yield bullets(
-            f"{_quoted(each.text)} labelled {code(shortened(each.label, NAME))}, mostly taken for "
-            f"{code(shortened(each.prediction, NAME))} (validation row {each.row})"
+            _mistaken(each, "mostly taken for", f"validation row {each.row}")
             for each in failed.missed.worst[:MOST_TEXTS]
         )
 
 
-def _quoted(given: str | None) -> str:
-    """A row's text, where it was kept."""
-    return "A text that was not kept," if given is None else f"“{text(shortened(given, TEXT))}”"
+def _mistaken(row: Error | MissedRow, how: str, where: str) -> str:
+    """A row's text, where it was kept, its label, and what it is taken for."""
+    quoted = "A text that was not kept," if row.text is None else f"“{text(shortened(row.text, TEXT))}”"
+    label, prediction = (code(shortened(name, NAME)) for name in (row.label, row.prediction))
+    return f"{quoted} labelled {label}, {how} {prediction} ({where})"
 
 
 def dataset(found: Findings) -> Iterator[str]:
