@@ -81,6 +81,12 @@ def test_no_range_is_without_a_comparison(numbers: list[float], data: st.DataObj
     assert all(np.abs(contrast).max() > 0 for contrast in compared)
 
 
+def test_a_range_down_to_the_least_number_is_seen_by_its_logarithm() -> None:
+    axis = axis_of([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 2.2e-309])
+    assert np.isfinite(axis.columns).all()
+    assert axis.comparisons()
+
+
 SETTINGS = st.one_of(st.integers(-9, 9), st.floats(1e-12, 1), st.booleans(), st.text(max_size=3))
 
 

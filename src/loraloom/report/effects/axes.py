@@ -157,7 +157,7 @@ def _thirds(values: Floats) -> tuple[Floats, NDArray[np.int64]]:
 
 
 def _by_logarithm(values: Floats) -> bool:
-    return bool(values.min() > 0 and values.max() / values.min() > LOG_SPAN)
+    return bool(values.min() > 0 and values.max() / LOG_SPAN > values.min())
 
 
 def _scaled(values: Floats) -> Floats:
