@@ -100,7 +100,7 @@ def test_a_command_without_its_extra_says_what_to_install_and_exits_2(
 
 
 def test_the_page_says_what_its_pictures_need() -> None:
-    from loraloom.report.writing import WITHOUT_MATPLOTLIB
+    from loraloom.report.pictures import WITHOUT_MATPLOTLIB
 
     assert "pip install 'loraloom[report]'" in WITHOUT_MATPLOTLIB
 

@@ -39,8 +39,6 @@ from loraloom.tracking.reporter import tracked
 from loraloom.use.evaluate import rehearse_test, test_winner
 from loraloom.use.similarity import collect_in_time
 
-PICTURES_SHARE = 0.8
-"""Of the time that is kept for the report: where less is left before the deadline, it is written without pictures."""
 GAVE_UP = "the last trials all failed, so no more were begun"
 
 
@@ -237,8 +235,11 @@ def _report(run: Run, winner: TrialRecord, place: Workplace, watcher: Watcher, c
     if not stop.asked():
         why_not = collect_in_time(run.path, winner, place.data, clock, watcher.note)
     watcher.note("writing the report")
-    drawn = clock.seconds_left is None or clock.seconds_left > PICTURES_SHARE * clock.report_seconds
-    write_report(run.path, drawn=drawn, similar=why_not is None, why_not_similar=why_not)
+
+    def may_draw() -> bool:
+        return clock.seconds_left is None or clock.seconds_left > clock.page_seconds
+
+    write_report(run.path, may_draw=may_draw, similar=why_not is None, why_not_similar=why_not)
 
 
 def _crown(run: Run, place: Workplace, watcher: Watcher, stop: Stop, log: CommandLog, *, gave_up: bool) -> TrialRecord:

@@ -25,7 +25,7 @@ def program(folder: Path, script: str) -> str:
 
 @needs_browser
 def test_the_page_is_printed_beside_itself(tmp_path: Path) -> None:
-    page = write_report(whole_run(tmp_path / "a run & more"), drawn=False)
+    page = write_report(whole_run(tmp_path / "a run & more"), may_draw=lambda: False)
     pdf = print_page(page, browser())
     content = pdf.read_bytes()
     assert pdf == page.with_name("report.pdf")

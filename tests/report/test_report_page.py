@@ -259,6 +259,14 @@ def test_without_matplotlib_there_are_tables_and_a_hint(tmp_path: Path, monkeypa
     assert "0.971" in page.text
 
 
+def test_pictures_that_would_come_too_late_are_left_out_all_together(tmp_path: Path) -> None:
+    answers = iter([True, True, False])
+    path = write_report(whole_run(tmp_path / "run"), may_draw=lambda: next(answers))
+    assert "no time left to draw the pictures: loraloom report" in path.read_text(encoding="utf-8")
+    assert not list(path.parent.glob("*.png"))
+    assert (path.parent / "leaderboard.csv").is_file()
+
+
 def test_an_empty_run_gives_a_page(tmp_path: Path) -> None:
     page = read(write_run(tmp_path / "empty", make_recipe(), []))
     assert "No trial has finished yet" in page.text

@@ -105,10 +105,16 @@ def test_the_earliest_deadline_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_follows_the_last_trial_is_slower_where_the_machine_has_become_slower() -> None:
     hand = _Hand()
-    clock = Clock(60, hand)
+    clock = Clock(600, hand)
     report, left = clock.report_seconds, clock.seconds_left
     clock.slowdown = 2
     assert clock.report_seconds == 2 * report
     assert clock.seconds_left is not None
     assert left is not None
     assert clock.seconds_left < left
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(None, True), (600, True), (20, False)])
+def test_time_for_pictures_is_kept_where_they_take_a_small_part_of_it(seconds: float | None, *, kept: bool) -> None:
+    clock = Clock(seconds, _Hand())
+    assert clock.report_seconds == clock.page_seconds + (clock.pictures_seconds if kept else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from loraloom.report.findings import Findings, findings
@@ -11,14 +12,11 @@ from loraloom.report.reading import read_run
 from loraloom.report.tables import tables
 from loraloom.study.durable import replacing_folder
 
-WITHOUT_MATPLOTLIB = "The pictures need matplotlib: pip install 'loraloom[report]', then write the report again."
-UNDRAWN = "There was no time left to draw the pictures: loraloom report, with this run's folder, draws them."
-
 
 def write_report(
     run: Path,
     *,
-    drawn: bool = True,
+    may_draw: Callable[[], bool] = lambda: True,
     similar: bool = True,
     against: Path | None = None,
     second: bool = False,
@@ -27,7 +25,8 @@ def write_report(
     """Writes RUN/report/ anew (index.html, CSV tables, PNG pictures) and returns the path of its page.
 
     A run may be under way, stopped or failed: the page says so and shows what there is. Without matplotlib
-    there are no pictures, nor where they are not to be `drawn`, which takes most of the time.
+    there are no pictures; nor where `may_draw`, which is asked before each section's, says no: they take most of the
+    time.
     With `against`, another run's folder, the two winners are compared on the test rows that they share; with `second`,
     the file whose embeddings were made last is compared (`use/similarity.py: collect`). The page has what is asked for
     this time, whatever an earlier one had.
@@ -38,7 +37,8 @@ def write_report(
         RunError: `run` is not a run's folder, or can't be compared with `against`.
         RecipeError: its recipe can't be read.
     """
-    files = report_files(findings(read_run(run), against, why_not_similar, similar=similar, second=second), drawn=drawn)
+    found = findings(read_run(run), against, why_not_similar, similar=similar, second=second)
+    files = report_files(found, may_draw)
     report = run / "report"
     with replacing_folder(report) as folder:
         for name, content in files.items():
@@ -46,11 +46,11 @@ def write_report(
     return report / "index.html"
 
 
-def report_files(found: Findings, *, drawn: bool = True) -> dict[str, bytes]:
+def report_files(found: Findings, may_draw: Callable[[], bool] = lambda: True) -> dict[str, bytes]:
     """The page and what stands beside it, by name; `loraloom watch` serves them without writing."""
-    pictured = pictures(found) if drawn else None
-    why_not = WITHOUT_MATPLOTLIB if drawn else UNDRAWN
+    pictured = pictures(found, may_draw)
     files = {name: text.encode() for name, text in tables(found).items()}
-    files |= {f"{name}.png": picture.png for name, picture in (pictured or {}).items()}
-    files["index.html"] = page(found, why_not if pictured is None else pictured, tuple(sorted(files))).encode()
+    if not isinstance(pictured, str):
+        files |= {f"{name}.png": picture.png for name, picture in pictured.items()}
+    files["index.html"] = page(found, pictured, tuple(sorted(files))).encode()
     return files

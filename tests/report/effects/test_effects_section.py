@@ -147,7 +147,7 @@ def test_promoted_trials_stand_apart_as_survivors_without_a_verdict(tmp_path: Pa
     assert "on 500 of 1,558 training rows, before any result chose it" in found.where[0]
     assert found.survivors is not None
     assert (found.survivors.configurations, found.survivor_rows) == (24, 1558)
-    page = write_report(run, drawn=False).read_text(encoding="utf-8")
+    page = write_report(run, may_draw=lambda: False).read_text(encoding="utf-8")
     assert "Among survivors only: 24 configurations on 1,558 rows" in page
     with (run / "report" / "effects.csv").open(newline="") as file:
         among = [row["among"] for row in csv.DictReader(file)]

@@ -54,7 +54,7 @@ def test_turned_labels_are_named_with_how_they_were_found(run: Path) -> None:
     assert training.suspects.worst[0].text == "Training text 0."
     assert "by a linear probe on the frozen embeddings, 5 folds" in training.how
     assert "200 of 400 training rows" in training.how
-    page = write_report(run, drawn=False)
+    page = write_report(run, may_draw=lambda: False)
     assert f"{TURNED} of {ROWS} training rows have a label that looks wrong" in page.read_text()
     assert "training,0," in (page.parent / "suspect_labels.csv").read_text()
 

@@ -35,7 +35,7 @@ from tests.report.test_report_making import SEARCH, write_commands
 @pytest.fixture(autouse=True)
 def _without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which take most of a render's time, and are drawn the same for a report on disk."""
-    monkeypatch.setattr("loraloom.report.writing.pictures", lambda found: None)
+    monkeypatch.setattr("loraloom.report.writing.pictures", lambda found, may_draw: "There are none.")
     monkeypatch.setattr("loraloom.report.live.rendering.LEAST_SECONDS", 0.0)
     monkeypatch.setattr("loraloom.report.live.rendering.PAUSES", 0)
 

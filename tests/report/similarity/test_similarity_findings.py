@@ -123,8 +123,8 @@ def test_a_second_set_of_one_row_is_not_judged(tmp_path: Path) -> None:
 def test_a_second_set_is_compared_where_it_is_asked_for(tmp_path: Path) -> None:
     """The page has what this command names, whatever an earlier one has left embeddings of."""
     run = similar_run(tmp_path / "run", second=second_set())
-    assert "machine.csv" not in write_report(run, drawn=False).read_text()
-    assert "machine.csv" in write_report(run, drawn=False, second=True).read_text()
+    assert "machine.csv" not in write_report(run, may_draw=lambda: False).read_text()
+    assert "machine.csv" in write_report(run, may_draw=lambda: False, second=True).read_text()
 
 
 def test_damaged_embeddings_are_named_and_the_report_goes_on(tmp_path: Path) -> None:

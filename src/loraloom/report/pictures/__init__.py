@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator, Mapping
 
 from loraloom.report.findings import Findings
 from loraloom.report.pictures.confusion import draw_confusion
@@ -18,31 +19,46 @@ from loraloom.report.pictures.tradeoffs import draw_tradeoffs
 
 __all__ = ["Picture", "pictures"]
 
+WITHOUT_MATPLOTLIB = "The pictures need matplotlib: pip install 'loraloom[report]', then write the report again."
+UNDRAWN = "There was no time left to draw the pictures: loraloom report, with this run's folder, draws them."
 
-def pictures(found: Findings) -> dict[str, Picture] | None:
-    """The pictures that there is something to draw for, by name; None where matplotlib is missing."""
+
+def pictures(found: Findings, may_draw: Callable[[], bool] = lambda: True) -> Mapping[str, Picture] | str:
+    """The pictures that there is something to draw for, by name; or a sentence on why there are none.
+
+    `may_draw` is asked before each section's.
+    """
     try:
         import matplotlib as mpl
     except ImportError:
-        return None
+        return WITHOUT_MATPLOTLIB
     drawn: dict[str, Picture] = {}
     with mpl.rc_context(), warnings.catch_warnings():
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        if found.tradeoffs:
-            drawn |= draw_tradeoffs(found.tradeoffs)
-        drawn |= draw_effects(found.effects)
-        drawn |= draw_details(found.details)
-        if found.curves:
-            drawn |= draw_curves(found.curves)
-        if found.gap:
-            drawn |= draw_gap(found.gap)
-        if found.test and found.test.matrix_fits:
-            drawn["confusion"] = draw_confusion(found.test)
-        if found.failures:
-            drawn |= draw_failures(found.failures)
-        drawn |= draw_dataset(found.dataset)
-        if not isinstance(found.similarity, str):
-            drawn |= draw_similarity(found.similarity)
-    return drawn
+        sections = _sections(found)
+        while may_draw():
+            section = next(sections, None)
+            if section is None:
+                return drawn
+            drawn |= section
+    return UNDRAWN
+
+
+def _sections(found: Findings) -> Iterator[dict[str, Picture]]:
+    if found.tradeoffs:
+        yield draw_tradeoffs(found.tradeoffs)
+    yield draw_effects(found.effects)
+    yield draw_details(found.details)
+    if found.curves:
+        yield draw_curves(found.curves)
+    if found.gap:
+        yield draw_gap(found.gap)
+    if found.test and found.test.matrix_fits:
+        yield {"confusion": draw_confusion(found.test)}
+    if found.failures:
+        yield draw_failures(found.failures)
+    yield draw_dataset(found.dataset)
+    if not isinstance(found.similarity, str):
+        yield draw_similarity(found.similarity)
