@@ -178,6 +178,20 @@ def test_many_names_have_an_importance_without_a_cell_for_each_of_their_subsets(
     assert next(iter(found)) == "backbone.model"
 
 
+def test_many_names_do_not_explain_noise_by_their_number() -> None:
+    """Ordered by their mean results, they would: twenty names of forty configurations, half of all that varies."""
+    generator = np.random.default_rng(0)
+    shares = []
+    for _ in range(5):
+        names = generator.permutation([f"model {number % 20}" for number in range(40)])
+        points = [{**point, "backbone.model": name} for point, name in zip(drawn(generator, 40), names, strict=True)]
+        given = table(points, generator.normal(0.9, 0.01, 40))
+        found = importances(given, made_axes(given))
+        assert found is not None
+        shares.append(found["backbone.model"])
+    assert np.mean(shares) < 0.45
+
+
 def test_too_few_configurations_have_no_importances() -> None:
     few = grid()[:8]
     given = table(few, np.arange(8.0))

@@ -141,7 +141,7 @@ def _thirds(values: Floats) -> tuple[Floats, NDArray[np.int64]]:
     """The middles (3,) of the lower, middle and upper third of what was tried, and the third (N,) of each value.
 
     Where one value has more than a third of the configurations, a third may be empty, but two never are. A middle is
-    rounded if it then still lies in its third: no two are alike.
+    rounded if it then still lies in its third: no two of thirds that are not empty are alike.
     """
     lower, upper = np.quantile(values, (1 / 3, 2 / 3))
     if lower == values.max():  # two thirds have the highest value: it stands against all others
@@ -149,9 +149,10 @@ def _thirds(values: Floats) -> tuple[Floats, NDArray[np.int64]]:
     else:
         third_of = (values > lower).astype(np.int64) + (values > upper)
     middles = [_rounded(float(middle)) for middle in np.quantile(values, (1 / 6, 1 / 2, 5 / 6))]
+    whole = np.bincount(third_of, minlength=3).all()
     for third in np.unique(third_of):
         inside = values[third_of == third]
-        if not inside.min() <= middles[third] <= inside.max():
+        if not (whole and inside.min() <= middles[third] <= inside.max()):  # with a third empty, another has more
             middles[third] = float(np.median(inside))
     return np.array(middles), third_of
 

@@ -4,9 +4,8 @@ Source: Hutter, Hoos and Leyton-Brown 2014, "An efficient approach for assessing
 2. Shares, not effects: they have no sign and no interval, they sum to one whatever the data, and noise gets its share
 too. So they stand beside the model, with `explained`, the model's own share, to weigh them by. The forest is small
 and seeded, and sees at most `MOST_TRIALS` configurations drawn by chance: under a second. Optuna gives each name a
-column, and goes through 2^k cells of k of them: names beyond `MOST_NAMES` are numbered by their mean results instead,
-by which a tree splits them as well (Hastie, Tibshirani and Friedman 2009, "The elements of statistical learning",
-section 9.2.4).
+column, and goes through 2^k cells of k of them: more than `MOST_NAMES` are numbered instead, in an order that knows
+nothing of results: by their mean results, noise of many names would explain half of itself.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from loraloom.report.effects.axes import Axis
 from loraloom.report.effects.observations import Table
@@ -45,7 +43,7 @@ def importances(table: Table, axes: Sequence[Axis]) -> Mapping[str, float] | Non
             columns[axis.name] = [int(axis.level_of[row]) for row in rows]
             distributions[axis.name] = CategoricalDistribution(tuple(range(len(axis.labels))))
         else:
-            numbers = _by_results(axis, table) if axis.numbers is None else axis.numbers
+            numbers = axis.level_of.astype(np.float64) if axis.numbers is None else axis.numbers
             columns[axis.name] = [float(numbers[row]) for row in rows]
             distributions[axis.name] = FloatDistribution(float(numbers.min()), float(numbers.max()))
     trials = [
@@ -68,9 +66,3 @@ def importances(table: Table, axes: Sequence[Axis]) -> Mapping[str, float] | Non
     finally:
         optuna.logging.set_verbosity(verbosity)
     return {name: float(share) for name, share in sorted(found.items(), key=lambda item: -item[1])}
-
-
-def _by_results(axis: Axis, table: Table) -> NDArray[np.float64]:
-    """The place (N,) of each configuration's name among those of the axis, in the order of their mean results."""
-    means = np.bincount(axis.level_of, weights=table.metric) / axis.counts
-    return np.argsort(np.argsort(means)).astype(np.float64)[axis.level_of]

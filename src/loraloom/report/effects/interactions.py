@@ -92,9 +92,10 @@ def _interaction(table: Table, one: Axis, other: Axis, p_value: float, additive:
     residuals[additive.kept] = additive.residuals
     middle = design.matrix[additive.kept].mean(axis=0)
     cells, away = [], 0.0
-    for level in range(len(one.labels)):
+    down, right = (np.flatnonzero(axis.counts).tolist() for axis in (one, other))
+    for level in down:
         line = []
-        for across in range(len(other.labels)):
+        for across in right:
             inside = (one.level_of == level) & (other.level_of == across) & additive.kept
             if not inside.any():
                 line.append(Cell(None, 0))
@@ -106,4 +107,5 @@ def _interaction(table: Table, one: Axis, other: Axis, p_value: float, additive:
             away = max(away, abs(left)) if count > 1 else away
             line.append(Cell(additive.value(at) + left, count))
         cells.append(tuple(line))
-    return Interaction(one.name, other.name, one.labels, other.labels, p_value, tuple(cells), away)
+    rows, columns = (tuple(axis.labels[level] for level in tried) for axis, tried in ((one, down), (other, right)))
+    return Interaction(one.name, other.name, rows, columns, p_value, tuple(cells), away)
