@@ -105,6 +105,17 @@ def test_a_chunked_body_without_end_is_cut_off_where_it_is_too_long(server: Runn
         assert b"more than 10,000 bytes" in answer
 
 
+def test_who_still_sends_a_chunked_body_gets_the_answer_and_no_reset(server: Running) -> None:
+    with connected(server) as connection:
+        connection.sendall(POST + b"transfer-encoding: chunked\r\n\r\n")
+        for _ in range(50):
+            connection.sendall(chunk(b" " * 100_000))
+        status, answer = read_answer(connection)
+        assert (status, json.loads(answer)) == (413, {"error": "the body has more than 10,000 bytes"})
+        connection.sendall(chunk(b""))
+        assert read_all(connection) == b""
+
+
 def test_a_body_that_is_announced_too_long_is_refused_before_it_comes(server: Running) -> None:
     with connected(server) as connection:
         connection.sendall(POST + b"content-length: 1000000000\r\n\r\n")

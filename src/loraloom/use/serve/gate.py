@@ -92,8 +92,19 @@ class Gate:
             await self._refuse(scope, receive, answer, *refused)
             return
         counted = _Counted(self, receive)
+
+        async def answer_whom_it_reaches(message: Message) -> None:
+            """A client that still sends its body would lose the answer: the connection is closed after it."""
+            last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if not (last and counted.refused):
+                await answer(message)
+                return
+            await answer({**message, "more_body": True})
+            await self._drop(receive)
+            await answer({"type": "http.response.body", "body": b""})
+
         try:
-            await self._app(scope, counted, answer)
+            await self._app(scope, counted, answer_whom_it_reaches)
         finally:
             self._held -= counted.held
 
@@ -181,6 +192,7 @@ class _Counted:
         self._whole = False
         self._until = asyncio.get_running_loop().time() + gate.seconds
         self.held = 0
+        self.refused = False
 
     async def __call__(self) -> Message:
         if self._whole:  # who asks now waits for the client to go away
@@ -194,7 +206,11 @@ class _Counted:
         if message["type"] == "http.request":
             size = len(message.get("body", b""))
             self.held += size
-            self._gate.take(size, self.held)
+            try:
+                self._gate.take(size, self.held)
+            except BodyRefusedError:
+                self.refused = message.get("more_body", False)
+                raise
             self._whole = not message.get("more_body", False)
         return message
 
