@@ -199,6 +199,15 @@ def test_a_second_file_may_have_any_name_and_cells_that_look_like_a_header(run: 
     assert found_in(run).on_second == "Accuracy on t?xts.csv is not measured: it has no column of labels."
 
 
+@pytest.mark.parametrize(
+    ("first", "said"), [("a text of a hundred letters " * 4, "looks like data"), ("text;label", "separated by ';'")]
+)
+def test_a_second_file_without_a_header_is_refused(run: Path, tmp_path: Path, first: str, said: str) -> None:
+    (tmp_path / "texts.csv").write_text(f"{first}\n" + "the cat near a dog;animals\n" * 9)
+    with pytest.raises(DataError, match=said):
+        collect(run, compare_file=tmp_path / "texts.csv")
+
+
 def test_labels_that_the_run_does_not_know_are_said(run: Path, tmp_path: Path) -> None:
     file = write_csv(tmp_path / "other.csv", [(text, f"class of {label}") for text, label in make_rows(40, seed=6)])
     assert collect(run, compare_file=file) is None

@@ -55,7 +55,7 @@ def choose_columns(
     """
     for column in (*(text_column or ()), *([label_column] if label_column else ())):
         if column not in table.columns:
-            raise DataError(f"{table.source}: has no column {column!r}; {_listed(table)}{_headerless(table)}")
+            raise DataError(f"{table.source}: has no column {column!r}; {_listed(table)}{headerless(table)}")
     if label_column and label_column in (text_column or ()):
         raise DataError(f"data.text_column: {label_column!r} is also the label; a text must not hold its label")
     if label_column and text_column:
@@ -67,7 +67,7 @@ def choose_columns(
         label, text = _of_two(table, label, text)
     if not (label and text):
         missing = "label_column" if text else "text_column" if label else "text_column and label_column"
-        raise DataError(f"{table.source}: name {missing}; {_listed(table)}{_headerless(table)}")
+        raise DataError(f"{table.source}: name {missing}; {_listed(table)}{headerless(table)}")
     if table.known:
         return Columns(text, label), ()
     guessed = [f"text from {_quoted(text)}"] if not text_column else []
@@ -90,10 +90,10 @@ def choose_text(table: Table, text_column: tuple[str, ...] | None, but: str | No
     for column in text_column or ():
         if column not in table.columns:
             where = f"has no column {column!r} for the text; name text_column"
-            raise DataError(f"{table.source}: {where}; {_listed(table)}{_headerless(table)}")
+            raise DataError(f"{table.source}: {where}; {_listed(table)}{headerless(table)}")
     found = text_column or _tupled(guessed_text([name for name in table.columns if name != but]))
-    if found is None or (not text_column and _headerless(table)):
-        raise DataError(f"{table.source}: name text_column; {_listed(table)}{_headerless(table)}")
+    if found is None or (not text_column and headerless(table)):
+        raise DataError(f"{table.source}: name text_column; {_listed(table)}{headerless(table)}")
     return found
 
 
@@ -108,7 +108,7 @@ def _tupled(name: str | None) -> tuple[str, ...] | None:
 
 def _of_two(table: Table, label: str | None, text: tuple[str, ...] | None) -> tuple[str | None, tuple[str, ...] | None]:
     """Of two columns, one repeats few short values and the other hardly ever repeats: label and text."""
-    if len(table.columns) != 2 or _headerless(table):
+    if len(table.columns) != 2 or headerless(table):
         return label, text
     for maybe_label, maybe_text in (tuple(table.columns), tuple(table.columns)[::-1]):
         fits = label in (None, maybe_label) and text in (None, (maybe_text,))
@@ -125,7 +125,7 @@ def _clearly(labels: list[Any], texts: list[Any]) -> bool:
     return short and 2 * len(kinds) <= len(labels) < 2 * len(set(texts))
 
 
-def _headerless(table: Table) -> str:
+def headerless(table: Table) -> str:
     """A warning where the first row of a file seems to have been taken for its header, or ''."""
     if not table.has_header:
         return ""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.data.columns import LABEL_NAMES, guessed_text, texts_of
+from loraloom.data.columns import LABEL_NAMES, TEXT_NAMES, guessed_text, headerless, texts_of
 from loraloom.data.labels import Labels, ids_of, names_of
 from loraloom.data.tables import Table, read_table
 from loraloom.data.text_data import update_with_texts
@@ -66,11 +66,12 @@ def _text_columns(table: Table, of_run: tuple[str, ...] | None) -> tuple[str, ..
     if of_run and all(name in table.columns for name in of_run):
         return of_run
     guessed = guessed_text(list(table.columns))
-    if guessed is None:
+    doubt = headerless(table)
+    if guessed is None or (doubt and guessed.strip().lower() not in TEXT_NAMES):
         wanted = f"{', '.join(map(repr, of_run))}, as in the run" if of_run else "'text'"
         raise DataError(
             f"{table.source}: which column is the text can't be told, its columns are "
-            f"{', '.join(map(repr, table.columns))}; in the file's header, name it {wanted}"
+            f"{', '.join(map(repr, table.columns))}; in the file's header, name it {wanted}{doubt}"
         )
     return (guessed,)
 

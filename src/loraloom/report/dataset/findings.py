@@ -42,8 +42,7 @@ def dataset(run: Run, failed: Failures | None) -> Dataset:
     train = found.by_class.get("train")
     effect = None
     if train and failed is not None:
-        weighed = run.best is not None and run.best.record.configuration.train.class_weight == "balanced"
-        effect = share_effect(train, failed.classes, failed.by_class, failed.split, weighed=weighed)
+        effect = share_effect(train, failed.classes, failed.by_class, failed.split, weighed=failed.weighed)
     others = [drift(split, train, rows) for split, rows in found.by_class.items() if train and split != "train"]
     return Dataset(
         splits=tuple(found.by_class),

@@ -24,7 +24,8 @@ from loraloom.report.wording import listed, plural
 class Failures:
     """`split` names the rows that all but `missed` and `suspects` are about; None is what the run did not keep.
 
-    `suspects` are of rows that the winner judged; `training` is of those that it learnt from.
+    `suspects` are of rows that the winner judged; `training` is of those that it learnt from. `weighed` is whether it
+    was trained with weights for its classes.
     """
 
     split: str
@@ -42,6 +43,7 @@ class Failures:
     missed: Missed | None
     suspects: tuple[Suspects, ...]
     training: TrainingRows
+    weighed: bool
 
     @property
     def lowest(self) -> ClassLine | None:
@@ -105,4 +107,5 @@ def failures(run: Run, board: Leaderboard, problems: list[str]) -> Failures | No
         missed=missed(kept, labels),
         suspects=tuple(suspects(each, labels, texts) for each in (kept.test, kept.validation) if each is not None),
         training=training_rows(run, kept.winner, problems),
+        weighed=kept.winner.configuration.train.class_weight == "balanced",
     )

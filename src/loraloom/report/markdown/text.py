@@ -68,4 +68,4 @@ def _line(cells: Sequence[str]) -> str:
 
 def _cell(given: str) -> str:
     """A bar that is not escaped would end the cell, in a code span too."""
-    return re.sub(r"(?<!\\)\|", r"\\|", given) or " "
+    return re.sub(r"(\\*)\|", lambda found: found[0] if len(found[1]) % 2 else found[1] + r"\|", given) or " "

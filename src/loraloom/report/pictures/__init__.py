@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from loraloom.report.findings import Findings
 from loraloom.report.pictures.confusion import draw_confusion
@@ -16,6 +17,7 @@ from loraloom.report.pictures.failures import draw_failures
 from loraloom.report.pictures.gap import draw_gap
 from loraloom.report.pictures.similarity import draw_similarity
 from loraloom.report.pictures.tradeoffs import draw_tradeoffs
+from loraloom.report.testset import Tested
 
 __all__ = ["Picture", "pictures"]
 
@@ -37,28 +39,30 @@ def pictures(found: Findings, may_draw: Callable[[], bool] = lambda: True) -> Ma
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        sections = _sections(found)
-        while may_draw():
-            section = next(sections, None)
-            if section is None:
-                return drawn
-            drawn |= section
-    return UNDRAWN
+        for draw in _sections(found):
+            if not may_draw():
+                return UNDRAWN
+            drawn |= draw()
+    return drawn
 
 
-def _sections(found: Findings) -> Iterator[dict[str, Picture]]:
+def _sections(found: Findings) -> Iterator[Callable[[], dict[str, Picture]]]:
     if found.tradeoffs:
-        yield draw_tradeoffs(found.tradeoffs)
-    yield draw_effects(found.effects)
-    yield draw_details(found.details)
+        yield partial(draw_tradeoffs, found.tradeoffs)
+    yield partial(draw_effects, found.effects)
+    yield partial(draw_details, found.details)
     if found.curves:
-        yield draw_curves(found.curves)
+        yield partial(draw_curves, found.curves)
     if found.gap:
-        yield draw_gap(found.gap)
+        yield partial(draw_gap, found.gap)
     if found.test and found.test.matrix_fits:
-        yield {"confusion": draw_confusion(found.test)}
+        yield partial(_confusion, found.test)
     if found.failures:
-        yield draw_failures(found.failures)
-    yield draw_dataset(found.dataset)
+        yield partial(draw_failures, found.failures)
+    yield partial(draw_dataset, found.dataset)
     if not isinstance(found.similarity, str):
-        yield draw_similarity(found.similarity)
+        yield partial(draw_similarity, found.similarity)
+
+
+def _confusion(test: Tested) -> dict[str, Picture]:
+    return {"confusion": draw_confusion(test)}
