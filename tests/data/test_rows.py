@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import lzma
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -266,7 +267,7 @@ def test_a_class_without_texts_is_refused(tmp_path: Path) -> None:
 def test_a_file_in_a_folder_that_is_too_long_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sports").mkdir()
     _csv(tmp_path / "sports" / "1.txt", b"x" * 5_000_000)
-    assert "row 1 (sports/1.txt) has 5,000,000 bytes" in _refusal(tmp_path)
+    assert "row 1 ('sports/1.txt') has 5,000,000 bytes" in _refusal(tmp_path)
 
 
 def test_bad_files_of_a_folder_are_told_between_the_good_ones(tmp_path: Path) -> None:
@@ -274,12 +275,14 @@ def test_bad_files_of_a_folder_are_told_between_the_good_ones(tmp_path: Path) ->
     for name, content in {"1": b"a", "2": b"b\0", "3": b"x" * 5_000_000, "5": b"z"}.items():
         _csv(tmp_path / "sports" / f"{name}.txt", content)
     (tmp_path / "sports" / "4.txt").mkdir()
+    os.mkfifo(tmp_path / "sports" / "6\x1b.txt")  # reading it would wait for a writer
     assert _problems(tmp_path) == [
         (1, ""),
-        (2, "row 2 (sports/2.txt) has a NUL byte at byte 1; this is not a text file"),
-        (3, "row 3 (sports/3.txt) has 5,000,000 bytes; a text may have 4,000,000"),
-        (4, "row 4 (sports/4.txt) can't be read: Is a directory"),
+        (2, "row 2 ('sports/2.txt') has a NUL byte at byte 1; this is not a text file"),
+        (3, "row 3 ('sports/3.txt') has 5,000,000 bytes; a text may have 4,000,000"),
+        (4, "row 4 ('sports/4.txt') is no file"),
         (5, ""),
+        (6, "row 6 ('sports/6\\x1b.txt') is no file"),
     ]
 
 
@@ -353,6 +356,16 @@ def test_of_parquet_with_long_rows_few_are_read_at_once(tmp_path: Path, monkeypa
     records = list(read_records(_parquet(tmp_path / "rows.parquet", rows)))
     assert [record.cells for record in records] == rows
     assert {record.batch.num_rows for record in records} <= {1, 2, 3}
+
+
+def test_of_parquet_with_a_long_value_that_is_stored_once_few_are_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loraloom.data.rows._BATCH_BYTES", 10_000)
+    rows = [{"text": "once" * 1000} for _ in range(300)]
+    records = list(read_records(_parquet(tmp_path / "rows.parquet", rows)))
+    assert [record.cells for record in records] == rows
+    assert max(record.batch.num_rows for record in records) <= 2
 
 
 def test_a_header_that_is_not_utf8_ends_also_a_lenient_reading(tmp_path: Path) -> None:

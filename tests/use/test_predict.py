@@ -292,6 +292,15 @@ def test_columns_of_parquet_are_those_of_the_first_row_that_can_be_read(one: Ens
     assert [(row["id"], row["prediction"] is None) for row in rows] == [(None, True), (2, False)]
 
 
+def test_a_first_window_without_a_row_that_can_be_read_has_no_columns_for_parquet(
+    one: Ensemble, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text("broken\n")
+    with pytest.raises(DataError, match="none of its first 1 rows can be read"):
+        run(one, source, tmp_path / "out.parquet", on_error="null", text_column=("text",))
+
+
 @pytest.mark.usefixtures("small_windows")
 def test_nested_keys_that_parquet_would_lose_are_refused(one: Ensemble, tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
@@ -378,7 +387,7 @@ def test_a_bad_file_of_a_folder_is_a_bad_row(one: Ensemble, tmp_path: Path, on_e
     heard = Heard()
     summary, printed = run(one, tmp_path / "in", None, heard, on_error=on_error)
     assert (summary.counts.rows, summary.counts.bad) == (3, 1)
-    assert "row 2 (food/2.txt) has a NUL byte" in heard.notes[0]
+    assert "row 2 ('food/2.txt') has a NUL byte" in heard.notes[0]
     texts = [json.loads(line)["text"] for line in printed.splitlines()]
     assert texts == (["soup", "bread"] if on_error == "skip" else ["soup", None, "bread"])
 

@@ -30,6 +30,7 @@ MAX_CELL_CHARACTERS = 1_000_000
 STANDARD_INPUT = "standard input"
 _PARSER_CHARACTERS = 16 * MAX_CELL_CHARACTERS  # beyond this csv can't say which column a cell is in
 _BATCH_ROWS = 1024
+_PROBED_ROWS = 16
 _BATCH_BYTES = 16_000_000  # of Parquet, as it is before compression
 _UNREADABLE = (ValueError, OverflowError, KeyError)  # what pyarrow raises of a value that Python has not
 _BUFFER_BYTES = 1_000_000
@@ -86,7 +87,7 @@ def read_records(path: str, *, lenient: bool = False, file: IO[bytes] | None = N
 def _file_records(path: Path, form: Format, lenient: bool, file: IO[bytes] | None) -> Iterator[Record]:
     if form.kind == "folder":
         for number, (row, where, problem) in enumerate(folder_rows(path), start=1):
-            yield Record(number, row, problem and f"row {number} ({where}) {problem}")
+            yield Record(number, row, problem and f"row {number} ({where!r}) {problem}")
         return
     with open_bytes(path, form.compression, file) as plain:
         if form.kind == "parquet":
@@ -231,7 +232,7 @@ def _parquet_records(file: IO[bytes], spool: bool, source: str) -> Iterator[Reco
             # with a buffer, columns of a row group are read by and by, however large the group is
             parquet = open_parquet(whole if spool else file, buffer_size=_BUFFER_BYTES)
             check_columns(parquet.schema_arrow.names, source)
-            for batch in parquet.iter_batches(batch_size=_batch_rows(parquet.metadata)):
+            for batch in parquet.iter_batches(batch_size=_batch_rows(parquet)):
                 for place, (cells, problem) in enumerate(_parquet_cells(batch)):
                     number += 1
                     yield Record(number, cells, problem and f"row {number}, {problem}", batch=batch, place=place)
@@ -239,10 +240,16 @@ def _parquet_records(file: IO[bytes], spool: bool, source: str) -> Iterator[Reco
             raise DataError(f"{source}: is not a Parquet file that can be read ({first_line(error)})") from None
 
 
-def _batch_rows(metadata: Any) -> int:
-    """Rows that are read at once, fewer where they are long: by the row group of the longest."""
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+def _batch_rows(parquet: Any) -> int:
+    """Rows that are read at once, fewer where they are long: by the row group of the longest, and by the first rows.
+
+    A value that is stored once for many rows counts once in a row group's size, but in each row once it is read.
+    """
+    groups = [parquet.metadata.row_group(number) for number in range(parquet.num_row_groups)]
     longest = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
+    for first in parquet.iter_batches(batch_size=_PROBED_ROWS):
+        longest = max(longest, first.nbytes // max(1, first.num_rows))
+        break
     return max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, longest)))
 
 

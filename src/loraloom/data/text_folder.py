@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,11 @@ def files_not_utf8(folder: Path) -> list[str]:
 def _read(file: Path) -> tuple[str | None, str]:
     """A file's text, or what is wrong with the file."""
     try:
-        size = file.stat().st_size
-        if size > MAX_FILE_BYTES:
-            return None, f"has {size:,} bytes; a text may have {MAX_FILE_BYTES:,}"
+        state = file.stat()
+        if not stat.S_ISREG(state.st_mode):
+            return None, "is no file"
+        if state.st_size > MAX_FILE_BYTES:
+            return None, f"has {state.st_size:,} bytes; a text may have {MAX_FILE_BYTES:,}"
         raw = file.read_bytes()
     except OSError as error:
         return None, f"can't be read: {error.strerror}"

@@ -52,6 +52,8 @@ class ParquetOutput:
         try:
             if self._schema is None:  # of the rows that could be read: columns are those of the first
                 read = pa.Table.from_pylist([row for row in cells if row])
+                if not read.schema.names:
+                    raise DataError(f"{self._source}: none of its first {len(rows.records):,} rows can be read")
                 if empty := next((field.name for field in read.schema if _is_empty(field.type)), None):
                     lost = "has an empty object, of which Parquet can't make a column"
                     raise DataError(f"{self._source}: {empty!r} {lost}; write .jsonl")

@@ -217,11 +217,21 @@ def kept_rows(out: Path) -> int:
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
-    """What an input is: its size and SHA-256; of a folder, the names of its files and the SHA-256 of each."""
+    """What an input is: its size and SHA-256; of a folder, the names of its files and the SHA-256 of each.
+
+    None stands for a file that can't be read: it may be a bad row of many.
+    """
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
-        return {"files": [[file.relative_to(path).as_posix(), sha256(file)] for file in files]}
+        return {"files": [[file.relative_to(path).as_posix(), _sha256_if_read(file)] for file in files]}
     return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def _sha256_if_read(file: Path) -> str | None:
+    try:
+        return sha256(file)
+    except OSError:
+        return None
 
 
 def _told(identity: Identity) -> dict[str, Any]:
