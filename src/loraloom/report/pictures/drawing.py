@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from markupsafe import Markup
 
@@ -82,8 +82,19 @@ def picture(
     return Picture(name, Markup(svg), saved(figure, "png", dpi=160))  # noqa: S704  # drawn and escaped by us
 
 
-def saved(figure: Figure, kind: str, **options: Any) -> bytes:
-    nameless = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[kind]
+def saved(figure: Figure, kind: Literal["svg", "png"], *, dpi: float = 100, facecolor: str = "white") -> bytes:
+    """The figure as a file. `Figure.savefig` writes the same bytes, but draws a figure that has a layout twice."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, metadata=nameless, **options)
+    figure.set_dpi(dpi)
+    figure.set_facecolor(facecolor)
+    canvas: Any  # these two methods have no types
+    if kind == "svg":
+        canvas = FigureCanvasSVG(figure)
+        canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
+    else:
+        canvas = FigureCanvasAgg(figure)
+        canvas.print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()
