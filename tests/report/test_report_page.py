@@ -73,8 +73,16 @@ def read(run: Path) -> Page:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Page:
-    return read(whole_run(tmp_path_factory.mktemp("run") / "demo"))
+def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with its report."""
+    run = whole_run(tmp_path_factory.mktemp("run") / "demo")
+    write_report(run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def demo(demo_run: Path) -> Page:
+    return Page((demo_run / "report" / "index.html").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +130,7 @@ def test_the_answer_gives_commands_to_copy(demo: Page) -> None:
     assert "AutoPeftModelForSequenceClassification.from_pretrained" in demo.text
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_head_that_peft_does_not_know_is_loaded_by_loraloom(tmp_path: Path) -> None:
     recipe = make_recipe(head={"kind": "linear"}, lora={"r": 4}, train={})
     best = make_record(recipe, 0, {}, test=make_score(0.9, TEST_ROWS))
@@ -176,13 +185,11 @@ def test_the_script_makes_no_markup_of_text() -> None:
     assert "</script" not in script
 
 
-def test_links_lead_to_files_that_were_written_or_to_ids(tmp_path: Path) -> None:
-    run = whole_run(tmp_path / "demo")
-    page = read(run)
-    ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
-    for link in page.all("a"):
+def test_links_lead_to_files_that_were_written_or_to_ids(demo: Page, demo_run: Path) -> None:
+    ids = {attributes["id"] for _, attributes in demo.elements if "id" in attributes}
+    for link in demo.all("a"):
         target = link["href"] or ""
-        assert target[1:] in ids if target.startswith("#") else (run / "report" / target).is_file()
+        assert target[1:] in ids if target.startswith("#") else (demo_run / "report" / target).is_file()
 
 
 def test_ids_are_unique_and_references_have_their_target(demo: Page) -> None:
@@ -241,12 +248,10 @@ def test_mathematics_in_a_label_is_text(tmp_path: Path) -> None:
     assert "$\\frac{" in read(run).text
 
 
-def test_two_renders_are_equal_byte_for_byte(tmp_path: Path) -> None:
-    run = whole_run(tmp_path / "demo")
-    write_report(run)
-    first = {path.name: path.read_bytes() for path in (run / "report").iterdir()}
-    write_report(run)
-    assert {path.name: path.read_bytes() for path in (run / "report").iterdir()} == first
+def test_two_renders_are_equal_byte_for_byte(demo_run: Path) -> None:
+    first = {path.name: path.read_bytes() for path in (demo_run / "report").iterdir()}
+    write_report(demo_run)
+    assert {path.name: path.read_bytes() for path in (demo_run / "report").iterdir()} == first
 
 
 def test_without_matplotlib_there_are_tables_and_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,6 +325,7 @@ def test_many_classes_give_the_confused_pairs_instead_of_a_matrix(tmp_path: Path
     assert not (run / "report" / "confusion.png").exists()
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_long_leaderboard_is_folded(tmp_path: Path) -> None:
     recipe = make_recipe(lora={"r": list(range(1, 41))}, train={})
     records = [make_record(recipe, n, point, 0.5 + n / 100) for n, point in enumerate(recipe.grid())]
@@ -393,13 +399,20 @@ def read_changed(path: Path, **changes: Any) -> Page:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"tokens": "many"},
-        {"tokens": {"at": [0, 50], "splits": {"train": {"measured": 0, "quantiles": [1, 2], "cut": 0}}}},
-        {"tokens": {"at": [0], "splits": {"train": {"measured": 4, "quantiles": [1, "x"], "cut": 9}}}},
-        {"overlaps": [{"splits": ["train"]}, 3, {"splits": ["a", "b"], "equal": -1, "near": True}]},
-        {"class_rows": {"train": {"a": -4, "b": None}, "other": {"a": 4}}},
-        {"class_rows": {"train": {"a": 10**400}}},
-        {"class_rows": [], "findings": [{"kind": "duplicate", "count": "x", "splits": ["train"]}]},
+        {
+            "tokens": "many",
+            "overlaps": [{"splits": ["train"]}, 3, {"splits": ["a", "b"], "equal": -1, "near": True}],
+            "class_rows": {"train": {"a": -4, "b": None}, "other": {"a": 4}},
+        },
+        {
+            "tokens": {"at": [0, 50], "splits": {"train": {"measured": 0, "quantiles": [1, 2], "cut": 0}}},
+            "class_rows": {"train": {"a": 10**400}},
+        },
+        {
+            "tokens": {"at": [0], "splits": {"train": {"measured": 4, "quantiles": [1, "x"], "cut": 9}}},
+            "class_rows": [],
+            "findings": [{"kind": "duplicate", "count": "x", "splits": ["train"]}],
+        },
     ],
 )
 def test_facts_that_make_no_sense_are_left_out(tmp_path: Path, changes: dict[str, Any]) -> None:

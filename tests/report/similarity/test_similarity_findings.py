@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from loraloom.report import findings, read_run, write_report
 from loraloom.report.similarity import Similarity, similarity
 from tests.report.report_runs import whole_run
@@ -87,11 +89,13 @@ def test_a_run_without_embeddings_says_how_to_make_them(tmp_path: Path) -> None:
     assert "`loraloom report RUN` makes them" in found
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_why_they_could_not_be_made_is_said_in_place(tmp_path: Path) -> None:
     page = write_report(whole_run(tmp_path / "run"), why_not_similar="the data 'x' have changed since the run")
     assert "was not measured: <bdi>the data &#39;x&#39; have changed since the run</bdi>." in page.read_text()
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_where_time_is_short_what_was_kept_is_not_looked_at(tmp_path: Path) -> None:
     run = similar_run(tmp_path / "run")
     page = write_report(run, similar=False, why_not_similar="the deadline left no time for it")
@@ -99,6 +103,7 @@ def test_where_time_is_short_what_was_kept_is_not_looked_at(tmp_path: Path) -> N
     assert not page.with_name("similarity.csv").exists()
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_second_set_that_could_not_be_embedded_is_said_beside_what_was_kept(tmp_path: Path) -> None:
     page = write_report(similar_run(tmp_path / "run"), why_not_similar="the model 'demo' is not the run's")
     assert "could not be embedded: <bdi>the model &#39;demo&#39; is not the run&#39;s</bdi>." in page.read_text()
@@ -127,6 +132,7 @@ def test_a_second_set_is_compared_where_it_is_asked_for(tmp_path: Path) -> None:
     assert "machine.csv" in write_report(run, may_draw=lambda: False, second=True).read_text()
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_damaged_embeddings_are_named_and_the_report_goes_on(tmp_path: Path) -> None:
     run = similar_run(tmp_path / "run")
     file = run / "similarity" / "embeddings.safetensors"
