@@ -377,7 +377,8 @@ def test_a_trial_with_inactive_axes_comes_back_as_it_was(tmp_path: Path, sampler
     assert list(again.interrupted()) == broken
 
 
-def test_a_small_conditional_space_is_spent_without_twins(tmp_path: Path) -> None:
+def test_a_small_conditional_space_is_spent_without_twins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["loraloom.search.proposals"], "MAX_REJECTED", 50)
     axis = {"values": [2, 4], "when": {"train.optim": "adam"}, "otherwise": 16}
     search = {"sampler": "tpe", "n_trials": 9}
     recipe = read_recipe({"lora": {"r": axis}, "train": {"optim": ["adam", "muon"]}, "search": search})
