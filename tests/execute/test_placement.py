@@ -26,11 +26,11 @@ ADAPTER = "adapter_model.safetensors"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Three nodes, of which one is to be killed."""
+    """Two nodes, of which one is to be killed."""
     pytest.importorskip("ray", reason="the extra ray is not installed")
     from tests.execute.clusters import local_cluster
 
-    with local_cluster(nodes=3) as cluster:
+    with local_cluster(nodes=2) as cluster:
         yield cluster
 
 
@@ -94,7 +94,7 @@ class _Killer(Watcher):
         self.begun_again: list[str] = []
 
     def evaluated(self, number: int, evaluation: Evaluation) -> None:
-        if len(self._cluster.worker_nodes) == 3:
+        if len(self._cluster.worker_nodes) == 2:
             busy = next(node for node in self._cluster.worker_nodes if is_busy(node))
             self._cluster.remove_node(busy, allow_graceful=False)
 
