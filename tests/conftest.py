@@ -7,10 +7,14 @@ import os
 import random
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.commands import Commands
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny products gain nothing from threads, and lose much to waiting
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell script's background, where no Ctrl-C arrives
@@ -27,6 +31,17 @@ FILLER = ["the", "a", "near", "with", "some", "old", "new", "and", "very", "smal
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORALOOM_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    """Commands in processes of their own that need not import anything: for tests of anything but how they start."""
+    from tests.commands import Commands
+    from tests.faults.shim import compile_shim, compiler
+
+    scratch = tmp_path_factory.mktemp("commands")
+    with Commands(scratch, preload=compile_shim(scratch) if compiler() else None) as started:
+        yield started
 
 
 @pytest.fixture

@@ -1,28 +1,19 @@
-"""One zygote and one run to compare with, for all quick tests of faults."""
+"""Runs to compare with, one of each kind for all quick tests of faults."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.commands import Commands
+from tests.commands import Commands
 from tests.faults.kills import Whole, run_whole
 from tests.faults.searches import write_search
-from tests.faults.shim import compile_shim, compiler
 
 
 @pytest.fixture(scope="session")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("faults")
-
-
-@pytest.fixture(scope="session")
-def commands(scratch: Path) -> Iterator[Commands]:
-    shim = compile_shim(scratch) if compiler() else None
-    with Commands(scratch / "commands", preload=shim) as started:
-        yield started
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.commands import Commands, Ended
+from tests.commands import Commands, Ended
 from tests.faults.failing import is_clear
 from tests.faults.kills import Whole
 from tests.faults.searches import differences

@@ -8,7 +8,7 @@ import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.commands import Commands, Ended
+from tests.commands import Commands, Ended
 from tests.faults.kills import Whole, begin_or_resume
 from tests.faults.power import Disk
 from tests.faults.searches import differences

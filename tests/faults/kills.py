@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.faults.commands import Commands
+from tests.commands import Commands
 from tests.faults.searches import Search, differences, held
 
 MOST_KILLS = 40

@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.commands import Commands, Ended
 from tests.faults import begun
-from tests.faults.commands import Commands, Ended
 from tests.faults.kills import Whole, begin_or_resume
 from tests.faults.searches import differences
 

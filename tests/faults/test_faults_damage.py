@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.commands import Commands
+from tests.commands import Commands
 from tests.faults.damage import Damage, Unhurt, cuts, damage_run, flips, interrupted
 from tests.faults.kills import Whole
 

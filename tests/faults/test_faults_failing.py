@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.commands import Commands
+from tests.commands import Commands
 from tests.faults.failing import count_calls, cut_power, fail_call
 from tests.faults.kills import Whole
 from tests.faults.shim import ERRORS, Fault, compiler

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.commands import Commands
+from tests.commands import Commands
 from tests.faults.kills import kill_chain
 
 

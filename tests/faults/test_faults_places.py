@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from tests.faults.commands import Commands
+from tests.commands import Commands
 from tests.faults.kills import Whole
 from tests.faults.searches import differences
 

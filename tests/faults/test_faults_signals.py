@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.commands import Commands
+from tests.commands import Commands
 from tests.faults.kills import Whole
 from tests.faults.signals import signal_run
 

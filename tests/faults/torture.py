@@ -24,7 +24,7 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from loraloom.machine import read_machine
-from tests.faults.commands import REPOSITORY, Commands
+from tests.commands import REPOSITORY, Commands
 from tests.faults.damage import Damage, Damaged, Unhurt, cuts, damage_run, flips, interrupted
 from tests.faults.failing import Suffered, count_calls, cut_power, fail_call
 from tests.faults.kills import Killed, Whole, kill_chain, run_whole

@@ -8,14 +8,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 PATIENCE_SECONDS = 300
+POLL_SECONDS = 0.005
 """No command of a tiny search takes so long: one that does hangs, and is a failure."""
 
 
@@ -39,14 +41,36 @@ class Ended:
 
 
 class Child:
-    """A command under way."""
+    """A command under way; as a context it is killed at the end, if it hasn't been waited for."""
 
     def __init__(self, commands: Commands, pid: int, words: tuple[Path, Path]) -> None:
         self._commands, self.pid, self._words = commands, pid, words
+        self._waited_for = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if not self._waited_for:
+            self.send(signal.SIGKILL)
+            self.wait()
 
     def send(self, number: int) -> None:
         """Sends a signal; nothing where the command has ended already (it is waited for later, so its id stands)."""
         os.kill(self.pid, number)
+
+    def line(self, seconds: float = 120) -> str:
+        """The first line on its standard output, once it is there.
+
+        Raises:
+            TimeoutError: there is none in time.
+        """
+        end = time.monotonic() + seconds
+        while "\n" not in (said := self._words[0].read_text(encoding="utf-8")):
+            if time.monotonic() > end:
+                raise TimeoutError(f"a command has said nothing in {seconds} s: {self._words[1].read_text()[-2000:]}")
+            time.sleep(POLL_SECONDS)
+        return said.partition("\n")[0]
 
     def wait(self, seconds: float = PATIENCE_SECONDS) -> Ended:
         """Waits for its end.
@@ -54,6 +78,7 @@ class Child:
         Raises:
             TimeoutError: it has not ended in time; it is killed.
         """
+        self._waited_for = True
         code = self._commands.ask({"wait": self.pid, "seconds": seconds})["code"]
         if code is None:
             self.send(signal.SIGKILL)
@@ -79,7 +104,7 @@ class Commands:
             environment["LD_PRELOAD"] = str(preload)
         self._words = (scratch / "zygote.err").open("w")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.zygote"],
+            [sys.executable, "-m", "tests.zygote"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._words,
@@ -107,8 +132,9 @@ class Commands:
         before: Sequence[str] = (),
         folder: Path | None = None,
         shim: Mapping[str, Any] | None = None,
+        code: str | None = None,
     ) -> Child:
-        """Starts `loraloom ARGUMENTS`.
+        """Starts `loraloom ARGUMENTS`, or with `code` what `python -c CODE ARGUMENTS` does.
 
         In the child, `befall()` of each module in `before` is called first, and the shim is told its settings.
         """
@@ -118,6 +144,7 @@ class Commands:
             path.touch()  # a child may be killed before it has any
         request = {
             "arguments": [str(argument) for argument in arguments],
+            "code": code,
             "environment": dict(environment or {}),
             "before": list(before),
             "shim": shim,

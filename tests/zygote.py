@@ -1,13 +1,15 @@
 """A process that has imported everything, and forks one child for each command that it is told to run.
 
-python -m tests.faults.zygote, then a line of JSON for each request on standard input, answered by a line on standard
-output. Importing torch, transformers and the rest costs five seconds, a fork ten milliseconds: thousands of kills
-become feasible. The children run `loraloom.cli.run` itself. Rejected: multiprocessing's forkserver, whose children
-import the main module again, and whose server can't be started with an environment of its own.
+python -m tests.zygote, then a line of JSON for each request on standard input, answered by a line on standard
+output. Importing torch, transformers and the rest costs eight seconds of a core, a fork ten milliseconds: thousands of
+kills become feasible, and tests of commands cheap. The children run `loraloom.cli.run` itself, or code as `python -c`
+would. Rejected: multiprocessing's forkserver, whose children import the main module again, and whose server can't be
+started with an environment of its own.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import json
@@ -61,6 +63,7 @@ def _start(request: dict[str, Any]) -> int:
         code = 1
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
+    atexit._run_exitfuncs()  # as `loraloom` itself does
     os._exit(code)
 
 
@@ -82,9 +85,9 @@ def _become(request: dict[str, Any]) -> None:
 def _run(request: dict[str, Any]) -> int:
     from loraloom import cli
 
-    sys.argv = ["loraloom", *request["arguments"]]
+    sys.argv = ["loraloom" if request["code"] is None else "-c", *request["arguments"]]
     try:
-        code = cli.run()
+        code = cli.run() if request["code"] is None else _execute(request["code"])
     except BaseException:
         traceback.print_exc()
         code = 1
@@ -95,6 +98,18 @@ def _run(request: dict[str, Any]) -> int:
         library.faults_arm(b"", b"", 0, 0, 0, b"", b"")
         Path(shim["report"]).write_text(f"{count}\n{calls.decode()}", encoding="utf-8")
     return code
+
+
+def _execute(code: str) -> int:
+    """Runs code as `python -c` does."""
+    try:
+        exec(code, {"__name__": "__main__"})  # noqa: S102
+    except SystemExit as ended:
+        if ended.code is None or isinstance(ended.code, int):
+            return ended.code or 0
+        print(ended.code, file=sys.stderr)
+        return 1
+    return 0
 
 
 def _wait(child: int, seconds: float) -> int | None:
