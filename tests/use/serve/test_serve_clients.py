@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +19,7 @@ import pytest
 from loraloom.use.serve.limits import Limits, Settings
 from loraloom.use.serve.protocol import PatientProtocol
 from loraloom.use.serve.registry import Registry
+from tests.commands import Commands
 from tests.use.serve.servers import Running, running
 
 BODY = json.dumps({"texts": ["a cat"]}).encode()
@@ -253,25 +252,22 @@ def test_overload_is_answered_at_once_with_a_time_to_come_again(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_serves_and_drains(adapter_folders: dict[str, Path], number: int) -> None:
-    folders = [str(folder) for folder in adapter_folders.values()]
-    command = [sys.executable, "-m", "loraloom.cli", "serve", *folders, "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        said = process.stdout.readline()
-        assert "3 adapters at http://127.0.0.1:" in said, said or process.communicate()
+def test_the_command_serves_and_drains(commands: Commands, adapter_folders: dict[str, Path], number: int) -> None:
+    with commands.start("serve", *adapter_folders.values(), "--port", "0") as serving:
+        said = serving.line()
+        assert "3 adapters at http://127.0.0.1:" in said
         port = int(said.split(":")[2].split("/")[0])
         with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             body = json.dumps({"adapter": "food", "texts": ["a cat"] * 200}).encode()
             connection.sendall(POST + f"content-length: {len(body)}\r\nexpect: 100-continue\r\n\r\n".encode())
             assert connection.recv(1000).startswith(b"HTTP/1.1 100")  # it is under way
-            process.send_signal(number)
+            serving.send(number)
             connection.sendall(body)
             status, answer = read_answer(connection)
         assert (status, len(json.loads(answer)["results"])) == (200, 200)
-        _, log = process.communicate(timeout=120)
-    assert process.returncode == 0, log
-    assert "Traceback" not in log
+        ended = serving.wait(120)
+    assert ended.code == 0, ended.err
+    assert not ended.traceback
 
 
 @pytest.mark.parametrize(
@@ -285,15 +281,11 @@ def test_the_command_serves_and_drains(adapter_folders: dict[str, Path], number:
         ([], "ADAPTER"),
     ],
 )
-def test_the_command_says_what_is_wrong(adapter_folders: dict[str, Path], arguments: list[str], says: str) -> None:
+def test_the_command_says_what_is_wrong(
+    commands: Commands, adapter_folders: dict[str, Path], arguments: list[str], says: str
+) -> None:
     given = [argument.format(**adapter_folders) for argument in arguments]
-    done = subprocess.run(
-        [sys.executable, "-m", "loraloom.cli", "serve", *given, "--port", "0"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 2
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
+    ended = commands.run("serve", *given, "--port", "0")
+    assert ended.code == 2
+    assert says in ended.err
+    assert not ended.traceback
