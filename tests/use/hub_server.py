@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -80,6 +81,11 @@ def speak_to(hub: Hub, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "hub"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "token"))
     monkeypatch.setenv("HF_TOKEN", TOKEN)
+
+
+def befall() -> None:
+    """Has a child of the zygote, which has imported the client, take what its environment names for the hub."""
+    speak_to(Hub(os.environ["HF_ENDPOINT"]), pytest.MonkeyPatch(), Path(os.environ["HF_HOME"]))
 
 
 class _Handler(BaseHTTPRequestHandler):

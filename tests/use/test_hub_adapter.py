@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import pytest
 
 import loraloom
 from loraloom.errors import AdapterError
+from tests.commands import Commands
 from tests.use.hub_server import Hub, Repository, hub_server, speak_to
 
 NAME = "someone/words"
@@ -152,15 +150,16 @@ def test_refusals_are_a_sentence(best: Path, hub: Hub, monkeypatch: pytest.Monke
 
 
 @pytest.mark.filterwarnings(OWN_MODEL)
-def test_commands_take_a_name_on_the_hub(best: Path, hub: Hub, tmp_path: Path, rows_file: Path) -> None:
+def test_commands_take_a_name_on_the_hub(
+    commands: Commands, best: Path, hub: Hub, tmp_path: Path, rows_file: Path
+) -> None:
     loraloom.load(best).push_to_hub(NAME)
-    settings = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+    settings = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home")}
 
     def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "loraloom.cli", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | settings)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        ended = commands.start(*arguments, environment=settings, before=["tests.use.hub_server"]).wait()
+        assert ended.code == 0, ended.err
+        return ended.out
 
     predicted = json.loads(run("predict", NAME, "--text", TEXTS[0]))
     assert predicted["prediction"] == loraloom.load(best).predict(TEXTS[:1])[0]

@@ -7,7 +7,6 @@ import io
 import itertools
 import json
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -31,6 +30,7 @@ from loraloom.use import windows as windowing
 from loraloom.use.ensemble import Ensemble, column_names, load_ensemble
 from loraloom.use.parts import Counts, locked, parts_folder
 from loraloom.use.predict import Choices, Summary, predict_file
+from tests.commands import Commands
 from tests.conftest import FILLER, WORDS
 from tests.use.adapters import save_random_adapter
 
@@ -660,15 +660,14 @@ cli.main()
 
 @pytest.mark.usefixtures("small_windows")
 def test_a_command_that_was_killed_goes_on_to_the_same_bytes(
-    folders: list[Path], one: Ensemble, tmp_path: Path
+    commands: Commands, folders: list[Path], one: Ensemble, tmp_path: Path
 ) -> None:
     source, out = write_rows(tmp_path / "in.csv"), tmp_path / "out.csv.gz"
     run(one, source, tmp_path / "whole.csv.gz")
     arguments = ["predict", str(folders[0]), "--file", str(source), "--out", str(out)]
     for name in ("first", "again"):
-        command = [sys.executable, "-c", f"import sys; sys.argv[0] = {name!r}\n{_KILLED}", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == -signal.SIGKILL, done.stderr
+        ended = commands.start(*arguments, code=f"import sys; sys.argv[0] = {name!r}\n{_KILLED}").wait()
+        assert ended.code == -signal.SIGKILL, ended.err
         assert not out.exists()
     heard = Heard()
     run(one, source, out, heard)
