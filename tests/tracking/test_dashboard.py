@@ -8,8 +8,6 @@ import re
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -26,6 +24,7 @@ from loraloom.study.run import Run
 from loraloom.tracking import dashboard
 from loraloom.tracking.dashboard import address, make_dashboard
 from loraloom.tracking.installed import is_installed
+from tests.commands import Commands
 
 needs_dashboard = pytest.mark.skipif(not is_installed("optuna_dashboard"), reason="optuna-dashboard is not installed")
 
@@ -182,24 +181,13 @@ def test_a_port_that_is_taken_is_said(trained: Path) -> None:
 
 
 @needs_dashboard
-def test_the_command_says_where_it_is_and_ends_by_ctrl_c(trained: Path) -> None:
-    command = [sys.executable, "-m", "loraloom.cli", "dashboard", str(trained), "--port", "0"]
-    # A background job of a shell ignores SIGINT, and so would its children.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, **pipes) as process:
-        signal.signal(signal.SIGINT, before)
-        assert process.stdout is not None
-        said = process.stdout.readline()
-        try:
-            assert len(study(re.findall(r"http://127.0.0.1:\d+", said)[0])["trials"]) == 2
-        finally:
-            process.send_signal(signal.SIGINT)
-            try:
-                rest, errors = process.communicate(timeout=60)
-            finally:
-                process.kill()
-    assert (process.returncode, rest, errors) == (0, "", "")
+def test_the_command_says_where_it_is_and_ends_by_ctrl_c(commands: Commands, trained: Path) -> None:
+    with commands.start("dashboard", trained, "--port", "0") as serving:
+        said = serving.line()
+        assert len(study(re.findall(r"http://127.0.0.1:\d+", said)[0])["trials"]) == 2
+        serving.send(signal.SIGINT)
+        ended = serving.wait(60)
+    assert (ended.code, ended.out, ended.err) == (0, f"{said}\n", "")
 
 
 def test_without_the_extra_it_is_named(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

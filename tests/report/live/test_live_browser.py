@@ -11,7 +11,8 @@ import pytest
 
 from loraloom.report.printing import BROWSERS
 from loraloom.study.run import Run
-from tests.report.live.test_live_server import finish, served, start
+from tests.commands import Commands
+from tests.report.live.test_live_server import finish, served
 from tests.report.report_runs import make_recipe, make_record, write_run
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -60,15 +61,11 @@ def test_a_trial_that_ends_appears_where_the_reader_is(browser: Any, growing: Pa
         page.close()
 
 
-def test_a_server_that_has_ended_is_said_and_the_report_stays(browser: Any, growing: Path) -> None:
+def test_a_server_that_has_ended_is_said_and_the_report_stays(commands: Commands, browser: Any, growing: Path) -> None:
     page = browser.new_page()
-    process, told = start(growing)
-    try:
-        page.goto(told.partition(" at ")[2].partition(";")[0])
+    with commands.start("watch", growing, "--port", "0") as watching:
+        page.goto(watching.line().partition(" at ")[2].partition(";")[0])
         page.frame(url="**/report/index.html").wait_for_selector("#answer")
-    finally:
-        process.kill()
-        process.communicate()
     page.wait_for_selector("text=loraloom watch has ended", timeout=60_000)
     assert page.frame(url="**/report/index.html").locator("#answer").count() == 1
     page.close()

@@ -8,8 +8,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +26,7 @@ from loraloom.report.live.state import State, state_of
 from loraloom.study.commands import Command
 from loraloom.study.durable import MANIFEST, write_manifest
 from loraloom.study.run import LOCK, Run
+from tests.commands import Commands
 from tests.report.report_runs import make_recipe, make_record, whole_run, write_run
 from tests.report.test_report_making import SEARCH, write_commands
 
@@ -343,31 +342,20 @@ def test_hostile_names_are_text_in_the_shell() -> None:
     assert page.count("&lt;script&gt;alert(1)") == 4
 
 
-def start(run: Path) -> tuple[subprocess.Popen[str], str]:
-    command = [sys.executable, "-m", "loraloom.cli", "watch", str(run), "--port", "0"]
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # else a background job's children ignore it
-    process = subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    signal.signal(signal.SIGINT, before)
-    assert process.stdout is not None
-    return process, process.stdout.readline()
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGKILL, -9)])
 def test_the_command_ends_at_any_time_and_leaves_the_run_as_it_was(
-    growing: Path, number: signal.Signals, code: int
+    commands: Commands, growing: Path, number: signal.Signals, code: int
 ) -> None:
     before = bytes_of(growing)
-    process, said = start(growing)
-    try:
-        port = int(re.findall(r"http://127\.0\.0\.1:(\d+)/", said)[0])
+    with commands.start("watch", growing, "--port", "0") as watching:
+        port = int(re.findall(r"http://127\.0\.0\.1:(\d+)/", watching.line())[0])
         connection = HTTPConnection("127.0.0.1", port, timeout=60)
         connection.request("GET", "/status")
         assert json.loads(connection.getresponse().read())["version"]
         connection.close()
-    finally:
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (code, "")
+        watching.send(number)
+        ended = watching.wait(60)
+    assert (ended.code, ended.err) == (code, "")
     assert bytes_of(growing) == before
     assert not (growing / LOCK).exists()
     with Run(growing).locked():
