@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from loraloom.search.space import default_space
 from loraloom.search.watcher import Watcher
 from loraloom.study.commands import read_commands
 from loraloom.study.run import Run
+from tests.commands import Commands
 from tests.conftest import make_rows, write_csv
 
 DIVERGING = ["train.optim=sgd", "train.max_grad_norm=0", "lora.lora_alpha=1000000"]
@@ -92,16 +92,15 @@ def test_a_grid_of_conditional_axes_is_searched_and_reported(tiny_recipe: dict[s
     assert sorted(record.configuration.train.warmup_steps for record in Run(tmp_path / "run").records()) == [0, 2, 5]
 
 
-def test_a_killed_search_goes_on_with_finished_trials_kept(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_a_killed_search_goes_on_with_finished_trials_kept(
+    commands: Commands, tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(tiny_recipe))
     out = tmp_path / "run"
     changes = ["--set", "lora.r=1,2,4", "--set", "train.num_train_epochs=20"]
-    command = [sys.executable, "-m", "loraloom.cli", "search", str(recipe), "--out", str(out), *changes]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _wait_for((out / "trials" / "0001" / "metrics.jsonl").exists)
-    process.kill()
-    process.wait()
+    with commands.start("search", recipe, "--out", out, *changes):
+        _wait_for((out / "trials" / "0001" / "metrics.jsonl").exists)
     before = (out / "trials" / "0000" / "manifest.json").stat().st_mtime_ns
     loraloom.resume(out)
     assert (out / "trials" / "0000" / "adapter_model.safetensors").stat().st_mtime_ns <= before
@@ -113,20 +112,20 @@ def test_a_killed_search_goes_on_with_finished_trials_kept(tiny_recipe: dict[str
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_sigterm_exits_75_and_says_how_to_go_on(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_sigterm_exits_75_and_says_how_to_go_on(
+    commands: Commands, tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(tiny_recipe))
     out = tmp_path / "run"
     changes = ["--set", "train.num_train_epochs=1000", "--quiet"]
-    command = [sys.executable, "-m", "loraloom.cli", "search", str(recipe), "--out", str(out), *changes]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    _wait_for((out / "trials" / "0000").exists)
-    time.sleep(1)
-    os.kill(process.pid, signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 75
-    assert f"loraloom resume {out}" in said
-    assert "Traceback" not in said
+    with commands.start("search", recipe, "--out", out, *changes) as searching:
+        _wait_for((out / "trials" / "0000" / "metrics.jsonl").exists)
+        searching.send(signal.SIGTERM)
+        ended = searching.wait(60)
+    assert ended.code == 75
+    assert f"loraloom resume {out}" in ended.sentence
+    assert not ended.traceback
 
 
 def _wait_for(condition: Any, seconds: float = 90) -> None:

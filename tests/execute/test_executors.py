@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from loraloom.execute.pool import Pool
 from loraloom.execute.workers import WorkerProcesses
 from loraloom.study.durable import disk_is_full
 from loraloom.study.record import Evaluation
+from tests.commands import Commands
 from tests.execute.engines import SOURCE, NothingEngine, job_of, rows, value_of
 
 THREADS = 3
@@ -292,6 +292,7 @@ import os, sys
 from pathlib import Path
 from loraloom.execute.pool import Pool
 from loraloom.execute.workers import WorkerProcesses
+from tests.commands import Commands
 from tests.execute.engines import NothingEngine, job_of, rows
 executor = Pool(WorkerProcesses(1, NothingEngine, 1), print)
 executor.start([job_of(Path(sys.argv[1]), 0, rows(), "until stopped")])
@@ -299,15 +300,9 @@ executor.wait(lambda job, evaluation: print("heard", flush=True) or True, lambda
 """
 
 
-def test_no_worker_outlives_a_driver_that_is_killed(tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment
-    )
-    assert driver.stdout is not None
-    assert driver.stdout.readline() == "heard\n"
-    driver.kill()
-    driver.communicate()
+def test_no_worker_outlives_a_driver_that_is_killed(commands: Commands, tmp_path: Path) -> None:
+    with commands.start(tmp_path, code=DRIVER) as driver:
+        assert driver.line() == "heard"
     worker = int((tmp_path / "0000" / "pid").read_text())
     until = time.monotonic() + 30
     while not gone(worker) and time.monotonic() < until:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from loraloom.errors import RunError
 from loraloom.study.ledger import Entry, Ledger
+from tests.commands import Commands
 
 AXES: dict[str, BaseDistribution] = {"lora.r": CategoricalDistribution((2, 4, 8))}
 SAMPLER = optuna.samplers.RandomSampler(seed=1)
@@ -112,7 +111,7 @@ def test_a_ledger_opened_again_holds_what_it_held(tmp_path: Path) -> None:
     assert _open(tmp_path).entries() == ledger.entries()
 
 
-def test_a_trial_asked_for_by_a_killed_process_is_still_under_way(tmp_path: Path) -> None:
+def test_a_trial_asked_for_by_a_killed_process_is_still_under_way(commands: Commands, tmp_path: Path) -> None:
     code = (
         "import os, sys, optuna; from pathlib import Path; from loraloom.study.ledger import Ledger;"
         "from optuna.distributions import CategoricalDistribution as C;"
@@ -120,7 +119,7 @@ def test_a_trial_asked_for_by_a_killed_process_is_still_under_way(tmp_path: Path
         "l = Ledger(Path(sys.argv[1]), s, optuna.pruners.NopPruner());"
         "l.ask({'lora.r': C((2, 4, 8))}, s, {'lora.r': 4}); os.kill(os.getpid(), 9)"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "study.db")], check=False, env=os.environ)
+    assert commands.start(tmp_path / "study.db", code=code).wait().code == -signal.SIGKILL
     assert _open(tmp_path).entries() == (Entry(0, "running", {"lora.r": 4}, 0, None, None),)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import platform
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,16 +14,17 @@ from loraloom.recipe import read_recipe
 from loraloom.study.durable import verify_manifest, write_manifest
 from loraloom.study.record import Result, TrialRecord, read_record
 from loraloom.study.run import Run, in_use
+from tests.commands import Commands
 from tests.study.study_records import record, score
 
 RECIPE = read_recipe({"data": {"dataset": "demo"}, "lora": {"r": [2, 4]}})
 _HOLD = """
-import sys
+import signal, sys
 from pathlib import Path
 from loraloom.study.run import Run
 with Run(Path(sys.argv[1])).locked():
     print("held", flush=True)
-    sys.stdin.read()
+    signal.pause()
 """
 
 
@@ -124,17 +123,12 @@ def test_a_run_with_a_damaged_recipe_is_refused(tmp_path: Path) -> None:
         Run(tmp_path)
 
 
-def test_a_run_held_by_another_process_is_refused_with_its_number(tmp_path: Path) -> None:
+def test_a_run_held_by_another_process_is_refused_with_its_number(commands: Commands, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", RECIPE)
-    with subprocess.Popen(
-        [sys.executable, "-c", _HOLD, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
+    with commands.start(run.path, code=_HOLD) as holder:
+        assert holder.line() == "held"
         with pytest.raises(RunError, match=rf"is in use by process {holder.pid} on .+; wait for it"), run.locked():
             pass
-        holder.kill()
-        holder.communicate()
     with run.locked():  # the lock ends with its process, even a killed one
         assert (run.path / ".lock").read_text(encoding="utf-8") == f"{os.getpid()} on {platform.node()}\n"
 
