@@ -47,10 +47,12 @@ def adapters(run: Path) -> list[bytes]:
 
 
 @pytest.fixture
-def local(tiny_recipe: dict[str, Any], tmp_path: Path) -> Path:
-    """The same search in this process."""
-    loraloom.search(tiny_recipe, tmp_path / "local", overrides=AXES)
-    return tmp_path / "local"
+def local(tiny_recipe: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same search in this process, made once."""
+    run = tmp_path_factory.getbasetemp() / "local"
+    if not run.exists():
+        loraloom.search(tiny_recipe, run, overrides=AXES)
+    return run
 
 
 @pytest.mark.usefixtures("unsynced_ledger")

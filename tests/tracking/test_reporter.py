@@ -207,23 +207,31 @@ def test_a_run_broken_off_and_gone_on_with_is_stored_as_one_that_was_not(
 # -- no harm -----------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def alone(tiny_recipe: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run without a tracker, made once."""
+    run = tmp_path_factory.getbasetemp() / "without-a-tracker"
+    if not run.exists():
+        loraloom.search(tiny_recipe, run)
+    return run
+
+
 @pytest.mark.parametrize(
     "tracker",
     ["RaisingAtOnce", "Raising", "NotImportable", "Dying", "Hanging", "HangingDeafly", "HangingAtTheEnd"],
 )
 def test_a_run_is_the_same_whatever_its_tracker_does(
-    tiny_recipe: dict[str, Any], tmp_path: Path, fake: Any, monkeypatch: pytest.MonkeyPatch, tracker: str
+    tiny_recipe: dict[str, Any], tmp_path: Path, alone: Path, fake: Any, monkeypatch: pytest.MonkeyPatch, tracker: str
 ) -> None:
     fake(tracker)
     impatient = Limits(begin_seconds=20, call_seconds=1, close_seconds=2)
     monkeypatch.setattr(reporter, "Limits", lambda: impatient)
     ear = Ear()
     search(tiny_recipe, tmp_path / "run", watcher=ear)
-    loraloom.search(tiny_recipe, tmp_path / "alone")
     assert len(ear.failures) == 1
     assert ear.failures[0].startswith("mlflow is told no more of this run: ")
     for name in ("trials/0000/adapter_model.safetensors", "best/test_predictions.jsonl"):
-        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+        assert (tmp_path / "run" / name).read_bytes() == (alone / name).read_bytes()
 
 
 @pytest.mark.parametrize("name", trackers())
