@@ -94,11 +94,11 @@ def read_back(written: str) -> str | None:
 
 
 def test_curves_are_read_for_the_first_rows_alone(tmp_path: Path) -> None:
-    recipe = make_recipe(lora={"r": list(range(1, 41))}, train={})
-    records = [make_record(recipe, n, point, 0.5 + n / 100) for n, point in enumerate(recipe.grid())]
+    recipe = make_recipe(lora={"r": list(range(1, MOST_ROWS + 5))}, train={})
+    records = [make_record(recipe, n, point, 0.5 + n / 1000) for n, point in enumerate(recipe.grid())]
     found = findings(read_run(write_run(tmp_path / "run", recipe, records)))
     assert len(found.details) == MOST_ROWS
-    assert found.details[0].number == 39
+    assert found.details[0].number == MOST_ROWS + 3
     assert "over 4 evaluations: on validation highest at epoch 4" in found.details[0].sketches[1].sentence
 
 

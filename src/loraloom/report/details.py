@@ -20,7 +20,7 @@ from loraloom.report.wording import count, duration, plural, share, value
 from loraloom.study.evidence import read_predicted
 from loraloom.study.record import Evaluation, TrialRecord
 
-MOST_ROWS = 25
+MOST_ROWS = 100
 MOST_CLASSES = 12
 
 Points = tuple[tuple[float, float], ...]

@@ -1,7 +1,7 @@
 """What the leaderboard's rows show when they are opened, as pictures for elsewhere: the page draws them itself.
 
-One picture of the first rows' curves and one of their confusions, some 0.1 s a row: those of 25 rows, or a file for
-each, would take as long as all other pictures together.
+One picture of the first rows' curves and one of their confusions, some 0.1 s a row: those of all rows, or a file for
+each, would take longer than all other pictures together.
 """
 
 from __future__ import annotations
