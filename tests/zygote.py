@@ -33,6 +33,10 @@ _HEAVY = (
     "sqlalchemy.dialects.postgresql",
     "pygments.lexers.python",
     "rich.table",
+    "sklearn.linear_model",
+    "sklearn.metrics",
+    "statsmodels.genmod.generalized_linear_model",
+    "statsmodels.stats.multitest",
     "loraloom.cli",
     "loraloom.engine.loom.inference",
     "loraloom.engine.trainer",
@@ -43,9 +47,19 @@ _HEAVY = (
 
 
 def _import_all() -> None:
-    """Imports, and nothing else: what a child computes is computed by it alone."""
+    """Imports, the report's templates, and how fast this machine is: what else a child computes it computes itself."""
     for name in _HEAVY:
         import_module(name)
+    from torch import cuda
+
+    from loraloom.engine import gemm_rates
+    from loraloom.report.page import _environment
+
+    environment = _environment()
+    for name in environment.list_templates(["jinja"]):
+        environment.get_template(name)
+    if not cuda.device_count():  # a GPU that the parent has used is none for its children
+        gemm_rates.measure()
     sys.modules["matplotlib"] = cast(Any, None)  # as where the extra 'report' is missing: pictures take half of a run
     gc.collect()
     gc.freeze()  # what is shared with the children stays shared
