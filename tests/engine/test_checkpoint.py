@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -23,6 +21,7 @@ from loraloom.engine.loom import LoomEngine
 from loraloom.engine.trainer import TrainerEngine, _Examples
 from loraloom.study.durable import write_manifest
 from loraloom.study.record import CHECKPOINT, METRICS, Evaluation
+from tests.commands import Commands
 from tests.engine.broken_off import (
     ENGINES,
     KilledError,
@@ -264,11 +263,11 @@ def test_a_checkpoint_holds_safetensors_and_json_alone(engine: Engine, model: Pa
 @pytest.mark.parametrize(
     ("name", "sent"), [("loom", "KILL"), ("loom", "INT"), ("trainer", "KILL"), ("trainer", "TERM")]
 )
-def test_a_process_can_be_sent_a_signal_at_any_moment(tmp_path: Path, name: str, sent: str) -> None:
-    command = [sys.executable, "-m", "tests.engine.killed_trials", str(tmp_path), name, sent, "2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "0 trials differ" in done.stdout
+def test_a_process_can_be_sent_a_signal_at_any_moment(commands: Commands, tmp_path: Path, name: str, sent: str) -> None:
+    code = "import runpy; runpy.run_module('tests.engine.killed_trials', run_name='__main__')"
+    ended = commands.start(tmp_path, name, sent, "2", code=code).wait()
+    assert ended.code == 0, ended.out + ended.err
+    assert "0 trials differ" in ended.out
 
 
 # What a disk or a kill may leave behind
