@@ -17,6 +17,7 @@ from loraloom.data import load_data
 from loraloom.engine import Engine
 from loraloom.errors import DeviceLostError, LoraloomError, RunError, StoppedError
 from loraloom.execute.driver import Driver
+from loraloom.execute.executor import Executor
 from loraloom.execute.in_process import choose_engine
 from loraloom.execute.placement import IN_PROCESS, Placement, make_executor
 from loraloom.execute.stopping import Stop
@@ -189,8 +190,11 @@ def _go_on(
     ):
         if not has_rows(run.path):
             write_rows(run.path, place.rows_to_keep())
-        with closing(make_executor(placement, engine, place, watchers.note, profile=profile)) as executor:
-            apart = partial(make_executor, Placement(workers=1), engine, place, watchers.note, profile=profile)
+
+        def placed(at: Placement) -> Executor:
+            return make_executor(at, engine, place, watchers.note, profile=profile, heed=stop.raise_if_asked)
+
+        with closing(placed(placement)) as executor:
             driver = Driver(
                 run,
                 place,
@@ -200,7 +204,7 @@ def _go_on(
                 stop,
                 rehearse_test,
                 log.takes_up,
-                apart if placement == IN_PROCESS else None,
+                partial(placed, Placement(workers=1)) if placement == IN_PROCESS else None,
             )
             driver.plan(engine.name, f"{reason}; {placement}")
             driver.run_trials()

@@ -18,6 +18,7 @@ from loraloom.execute import in_process
 from loraloom.execute.executor import Executor, Finished
 from loraloom.execute.in_process import TRACEBACK, InProcess
 from loraloom.execute.pool import Pool
+from loraloom.execute.stopping import Stop
 from loraloom.execute.workers import WorkerProcesses
 from loraloom.study.durable import disk_is_full
 from loraloom.study.record import Evaluation
@@ -316,3 +317,36 @@ def gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return True
+
+
+class _NoRoom:
+    """A fleet on a cluster that has no room for its workers: none ever says anything."""
+
+    name = "a worker that waits for room"
+
+    def capacity(self) -> int:
+        return 1
+
+    def begin(self) -> _NoRoom:
+        return self
+
+    def receive(self, *_: Any) -> tuple[()]:
+        return ()
+
+    def send(self, *_: Any) -> None:
+        raise AssertionError("it was not ready")
+
+    def end(self) -> None:
+        """There is no process."""
+
+    def close(self) -> None:
+        """Nothing was taken."""
+
+
+def test_a_wish_to_stop_is_heeded_while_a_workers_advice_is_waited_for(tmp_path: Path) -> None:
+    stop = Stop()
+    pool = Pool(_NoRoom(), print, stop.raise_if_asked)
+    with stop.politely():
+        stop.ask(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        pool.pack_size(SOURCE, job_of(tmp_path, 0, rows()).configuration)

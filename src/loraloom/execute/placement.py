@@ -61,9 +61,15 @@ IN_PROCESS = Placement()
 
 
 def make_executor(
-    placement: Placement, engine: Engine, place: Workplace, note: Callable[[str], None], *, profile: bool = False
+    placement: Placement,
+    engine: Engine,
+    place: Workplace,
+    note: Callable[[str], None],
+    *,
+    profile: bool = False,
+    heed: Callable[[], None] = lambda: None,
 ) -> Executor:
-    """What trains a run's packs there; `note` is told what people should know.
+    """What trains a run's packs there; `note` is told what people should know, `heed` raises a noted wish to stop.
 
     Raises:
         LoraloomError: a Ray cluster that can't be joined, or has no room.
@@ -77,14 +83,14 @@ def make_executor(
         from loraloom.execute.ray_cluster import RayWorkers
 
         workers, gpus, memory_gb = placement.workers, placement.gpus_per_pack, most_memory_gb(place)
-        return Pool(RayWorkers(placement.ray, make_engine, workers=workers, gpus=gpus, memory_gb=memory_gb), note)
+        return Pool(RayWorkers(placement.ray, make_engine, workers=workers, gpus=gpus, memory_gb=memory_gb), note, heed)
     import torch
 
     from loraloom.execute.workers import WorkerProcesses
 
     assert placement.workers is not None
     threads = max(1, torch.get_num_threads() // placement.workers)
-    return Pool(WorkerProcesses(placement.workers, make_engine, threads, visible_gpus()), note)
+    return Pool(WorkerProcesses(placement.workers, make_engine, threads, visible_gpus()), note, heed)
 
 
 def visible_gpus() -> list[str]:

@@ -92,8 +92,9 @@ class _Worker:
 class Pool:
     """An executor: gives each pack to a worker of its own."""
 
-    def __init__(self, fleet: Fleet, note: Callable[[str], None]) -> None:
-        self._fleet, self._note = fleet, note
+    def __init__(self, fleet: Fleet, note: Callable[[str], None], heed: Callable[[], None] = lambda: None) -> None:
+        """`heed` raises a wish to stop that was noted; it is asked while a worker's advice is waited for."""
+        self._fleet, self._note, self._heed = fleet, note, heed
         self._workers: list[_Worker] = []
         self._ended: deque[Finished] = deque()
         self._rows: list[tuple[Rows, Rows]] = []  # as the driver has them, and as they travel
@@ -164,6 +165,7 @@ class Pool:
         for _ in range(ATTEMPTS):
             worker, asked = self._idle(), False
             while worker in self._workers:
+                self._heed()  # there may be no room for a worker, for as long as a cluster has others
                 if worker.ready and not asked:
                     worker.link.send(Advise(source, configuration), {})
                     asked = True
