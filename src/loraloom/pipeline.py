@@ -227,10 +227,12 @@ def _go_on(
 
 @contextmanager
 def _lost_device_explained(run: Run) -> Iterator[None]:
-    """A lost GPU ends the process, as a failure of this command; another one may go on."""
+    """A lost GPU ends the process, as a failure of this command; another one may go on with what was begun."""
     try:
         yield
     except DeviceLostError as error:
+        if not run.is_begun:
+            raise LoraloomError(str(error)) from error
         raise StoppedError(run.path, str(error)) from error
 
 

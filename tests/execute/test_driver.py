@@ -106,3 +106,14 @@ def test_where_all_trials_failed_there_is_nothing_to_go_on_with(
     with pytest.raises(LoraloomError, match="no trial was finished: RuntimeError") as failed:
         _search(tiny_recipe, tmp_path / "run", monkeypatch, 1000, 1, ["lora.r=2", "lora.lora_alpha=1,2"])
     assert failed.value.exit_code == 2
+
+
+@pytest.mark.parametrize(("budget", "exit_code"), [([], 75), (["budget.max_seconds=60"], 2)])
+def test_a_gpu_that_is_lost_is_said_and_nothing_is_left_where_that_was_in_the_warm_up(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: list[str], exit_code: int
+) -> None:
+    monkeypatch.setattr(in_process, "_device_is_lost", lambda: True)
+    with pytest.raises(LoraloomError, match="the GPU answers this process no more: RuntimeError: a product") as lost:
+        _search(tiny_recipe, tmp_path / "run", monkeypatch, 1, 1, ["lora.r=2", *budget])
+    assert lost.value.exit_code == exit_code
+    assert (tmp_path / "run").exists() == (exit_code == 75)

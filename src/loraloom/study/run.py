@@ -107,9 +107,14 @@ class Run:
         finally:
             os.close(handle)
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether a trial was begun."""
+        return any((self.path / TRIALS).iterdir())
+
     def discard_unbegun(self) -> None:
         """Removes a run in which no trial was begun: a failure then leaves nothing behind."""
-        if not any((self.path / TRIALS).iterdir()):
+        if not self.is_begun:
             _remove(self.path)
 
     def trial_folder(self, number: int) -> Path:
