@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -254,3 +256,19 @@ def test_what_is_refused_leaves_no_folder(
 def test_all_trials_failing_is_said_with_the_reason(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(LoraloomError, match=r"no trial was finished: .*lower train.learning_rate"):
         loraloom.search(tiny_recipe, tmp_path / "run", overrides=[*DIVERGING, "train.learning_rate=1000"])
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "left"),
+    [(OSError(errno.ENOLCK, "No locks available"), "can't be locked", False), (BlockingIOError(), "is in use", True)],
+)
+def test_a_run_that_can_not_be_held_leaves_no_folder_unless_another_process_has_it(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, said: str, left: bool
+) -> None:
+    def refused(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("loraloom.study.run.fcntl", SimpleNamespace(flock=refused, LOCK_EX=2, LOCK_NB=4))
+    with pytest.raises(RunError, match=said):
+        loraloom.search(tiny_recipe, tmp_path / "run")
+    assert (tmp_path / "run").exists() == left

@@ -58,6 +58,10 @@ class RunError(LoraloomError):
     """A run folder that is missing, taken, damaged or in use."""
 
 
+class RunInUseError(RunError):
+    """A run that another process has."""
+
+
 class MissingExtraError(LoraloomError):
     """An optional package that is not installed."""
 

@@ -7,7 +7,7 @@ that `resume` goes on with: the next trial is a function of the recipe and the l
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 from loraloom.data import load_data
 from loraloom.engine import Engine
-from loraloom.errors import DeviceLostError, LoraloomError, RunError, StoppedError
+from loraloom.errors import DeviceLostError, LoraloomError, RunError, RunInUseError, StoppedError
 from loraloom.execute.driver import Driver
 from loraloom.execute.executor import Executor
 from loraloom.execute.in_process import choose_engine
@@ -88,11 +88,14 @@ def search(
     dropped = place.check()
     made["data"] |= place.facts()
     run = Run.create(Path(out), recipe.model_copy(update={"provenance": {**made, "dropped_points": list(dropped)}}))
-    with run.locked():
+    with ExitStack() as held:
         try:
+            held.enter_context(run.locked())
             return _go_on(
                 run, place, engine, watcher, clock, stop or Stop(), placement, profile, command, report=report
             )
+        except RunInUseError:  # by a process that found it before this one held it
+            raise
         except (LoraloomError, OSError):
             run.discard_unbegun()
             raise

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from loraloom.errors import LoraloomError, RunError, resume_command
+from loraloom.errors import LoraloomError, RunError, RunInUseError, resume_command
 from loraloom.recipe import Recipe
 from loraloom.study.durable import MANIFEST, is_whole, mend_folders, replacing_folder, sync_folder
 from loraloom.study.integrity import read_sealed_recipe, write_recipe
@@ -82,7 +82,8 @@ class Run:
         """Holds the run for this process; the lock ends with the process, however it ends.
 
         Raises:
-            RunError: another process holds it.
+            RunInUseError: another process holds it.
+            RunError: it can't be held, since its file system has no locks, or can't be written to.
         """
         try:
             handle = os.open(self.path.absolute() / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
@@ -93,7 +94,7 @@ class Run:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 holder = os.pread(handle, 300, 0).decode(errors="replace").strip() or "unknown"
-                raise RunError(f"{self.path}: is in use by process {holder}; wait for it, or stop it") from None
+                raise RunInUseError(f"{self.path}: is in use by process {holder}; wait for it, or stop it") from None
             except OSError as error:
                 raise RunError(
                     f"{self.path}: can't be locked ({error.strerror}), so that two processes could write to it; "
