@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,11 +20,13 @@ import yaml
 import loraloom
 from loraloom import pipeline
 from loraloom.data import Finding
-from loraloom.errors import BudgetError, DataError, LoraloomError, RunError
+from loraloom.errors import BudgetError, DataError, LoraloomError, RunError, StoppedError
+from loraloom.execute.stopping import Stop
 from loraloom.recipe import read_recipe
 from loraloom.search.space import default_space
 from loraloom.search.watcher import Watcher
 from loraloom.study.commands import read_commands
+from loraloom.study.record import TrialRecord
 from loraloom.study.run import Run
 from tests.commands import Commands
 from tests.conftest import make_rows, write_csv
@@ -272,3 +275,23 @@ def test_a_run_that_can_not_be_held_leaves_no_folder_unless_another_process_has_
     with pytest.raises(RunError, match=said):
         loraloom.search(tiny_recipe, tmp_path / "run")
     assert (tmp_path / "run").exists() == left
+
+
+def test_a_wish_after_the_last_trial_leaves_out_what_it_does_not_grant_and_the_run_is_done(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, written = [0.0], list[tuple[bool, str]]()
+    stop = Stop(60, lambda: at[0])
+
+    class Ear(Watcher):
+        def crowned(self, winner: TrialRecord) -> None:
+            stop.ask(StoppedError(tmp_path, "stopped by SIGTERM"))
+            at[0] = 59
+
+    def write(_: Path, *, may_draw: Callable[[], bool], why_not_similar: str, **__: Any) -> None:
+        written.append((may_draw(), why_not_similar))
+
+    monkeypatch.setattr(pipeline, "write_report", write)
+    pipeline.search(read_recipe(tiny_recipe), tmp_path / "run", watcher=Ear(), stop=stop)
+    assert written == [(False, "the run was asked to stop")]
+    assert read_commands(tmp_path / "run")[0].ended == "done"

@@ -211,9 +211,10 @@ def _go_on(
             )
             driver.plan(engine.name, f"{reason}; {placement}")
             driver.run_trials()
+        stopped = stop.asked()
         if stop.seconds_left < clock.reserve:
             stop.raise_if_asked()
-        if clock.max_seconds is not None and not stop.asked():
+        if clock.max_seconds is not None and not stopped:
             watchers.note(driver.in_the_time)
         with stop.politely(clock.reserve):
             winner = _crown(run, place, watchers, stop, log, gave_up=driver.gave_up)
@@ -222,7 +223,8 @@ def _go_on(
             write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))
             if report:
                 _report(run, winner, place, watchers, clock, stop)
-        stop.raise_if_asked()
+        if stopped:  # else all was done that was planned
+            stop.raise_if_asked()
         if driver.gave_up:
             raise StoppedError(run.path, GAVE_UP)
     return winner
@@ -240,12 +242,12 @@ def _lost_device_explained(run: Run) -> Iterator[None]:
 
 
 def _report(run: Run, winner: TrialRecord, place: Workplace, watcher: Watcher, clock: Clock, stop: Stop) -> None:
-    why_not: str | None = "the run was asked to stop"
-    if not stop.asked():
-        why_not = collect_in_time(run.path, winner, place.data, clock, watcher.note)
+    why_not = collect_in_time(run.path, winner, place.data, clock, watcher.note, stop.asked)
     watcher.note("writing the report")
 
     def may_draw() -> bool:
+        if stop.asked() and stop.seconds_left <= clock.page_seconds:
+            return False
         return clock.seconds_left is None or clock.seconds_left > clock.page_seconds
 
     write_report(run.path, may_draw=may_draw, similar=why_not is None, why_not_similar=why_not)

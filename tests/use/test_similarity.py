@@ -278,6 +278,16 @@ def test_it_gives_up_in_the_middle_where_the_machine_has_become_slow(run: Path) 
     assert not (run / "similarity").exists()
 
 
+def test_it_gives_up_in_the_middle_where_the_run_is_asked_to_stop(run: Path) -> None:
+    shutil.rmtree(run / "similarity")
+    winner, wishes = Run(run).best(), iter([False, False])
+    assert winner is not None
+    data = load_data(Run(run).recipe.data, seed=42)
+    why = collect_in_time(run, winner, data, Clock(None), lambda _: None, lambda: next(wishes, True))
+    assert why == "the run was asked to stop"
+    assert not (run / "similarity").exists()
+
+
 def test_a_signal_in_the_middle_of_it_stops_the_command(run: Path) -> None:
     shutil.rmtree(run / "similarity")
 

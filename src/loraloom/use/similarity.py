@@ -8,6 +8,7 @@ measured is a sentence and no error; a second file that can't be read is one.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -49,6 +50,7 @@ Progress = Callable[[int, int], None]
 UNDER_A_DEADLINE = (
     "a search under a deadline leaves it out unless much time is left; `loraloom report` on this run measures it"
 )
+ASKED = "the run was asked to stop"
 
 
 class _NotMeasuredError(Exception):
@@ -87,27 +89,34 @@ def collect(
 
 
 def collect_in_time(
-    run: Path, winner: TrialRecord, data: TextData, clock: Clock, note: Callable[[str], None]
+    run: Path,
+    winner: TrialRecord,
+    data: TextData,
+    clock: Clock,
+    note: Callable[[str], None],
+    asked: Callable[[], bool] = lambda: False,
 ) -> str | None:
     """As `collect`, at the end of a search: before a deadline only where the time left is sure to suffice.
 
-    Three reports' time is kept: one for the report, two for the statistics that it then has beside the others, and for
-    the libraries that these need. Where it is not left, embeddings of an earlier command are not looked at either.
+    It is given up as soon as the run is `asked` to stop. Three reports' time is kept: one for the report, two for the
+    statistics that it then has beside the others, and for the libraries that these need. Where it is not left,
+    embeddings of an earlier command are not looked at either.
     """
 
     def left() -> float:
-        return (clock.seconds_left or 0.0) - REPORTS * clock.report_seconds
+        if asked():
+            return 0.0
+        return math.inf if clock.seconds_left is None else clock.seconds_left - REPORTS * clock.report_seconds
 
-    if clock.seconds_left is None:
-        note(EMBEDDING)
-        return collect(run, data=data)
     speed = winner.timings.examples_per_second if winner.timings else 0.0
     rows = sum(min(MOST[name], len(getattr(data, name))) for name in ("train", "validation", "test"))
     loading = BEGIN_SHARE * clock.slowdown * clock.loading_seconds
-    if speed <= 0 or left() < CAUTION * (loading + rows / speed):
-        return UNDER_A_DEADLINE
+    needed = CAUTION * (loading + rows / speed) if speed > 0 else math.inf
+    if left() < needed:
+        return ASKED if asked() else UNDER_A_DEADLINE
     note(EMBEDDING)
-    return collect(run, data=data, seconds_left=left)
+    why_not = collect(run, data=data, seconds_left=left)
+    return ASKED if why_not is not None and asked() else why_not
 
 
 def _collect(
