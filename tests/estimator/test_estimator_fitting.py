@@ -13,9 +13,11 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from loraloom import LoraClassifier
+from loraloom.engine.loom import LoomEngine
 from loraloom.engine.loom.trial import Trial
+from loraloom.errors import LoraloomError
 from loraloom.estimator.fitting import _Follower
-from loraloom.execute import driver
+from loraloom.execute import driver, in_process
 from loraloom.execute.planning import Planner
 from loraloom.study.run import Run
 from tests.estimator.conftest import LABELS, TEXTS, numbers, tiny
@@ -199,3 +201,32 @@ def test_rows_that_are_left_out_are_warned_of_and_told_where_it_is_verbose(
         warnings.simplefilter("error")
         tiny(tiny_model, num_train_epochs=1).fit(TEXTS, LABELS)
     assert capsys.readouterr().out == ""
+
+
+def test_ctrl_c_after_the_last_trial_is_raised_and_the_estimator_is_fitted(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupts(monkeypatch, "crowned")
+    classifier = tiny(tiny_model, num_train_epochs=1)
+    with pytest.raises(KeyboardInterrupt, match="fit was stopped; the estimator has the best so far"):
+        classifier.fit(TEXTS, LABELS)
+    assert len(classifier.predict(TEXTS)) == len(TEXTS)
+
+
+def test_a_lost_gpu_is_an_error_though_trials_had_ended_before(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_pack, packs = LoomEngine.train_pack, iter([True])
+
+    def losing(*arguments: Any) -> Any:
+        if not next(packs, False):
+            raise RuntimeError("device-side assert triggered")
+        return train_pack(*arguments)
+
+    monkeypatch.setattr(LoomEngine, "train_pack", losing)
+    monkeypatch.setattr(in_process, "_device_is_lost", lambda: True)
+    classifier = tiny(tiny_model, r=[1, 2], num_train_epochs=1)
+    with pytest.raises(LoraloomError, match="the GPU answers this process no more"):
+        classifier.fit(TEXTS, LABELS)
+    with pytest.raises(NotFittedError):
+        classifier.predict(TEXTS)

@@ -23,7 +23,7 @@ from typing import Any, cast
 
 from loraloom.data import Finding
 from loraloom.data.tables import Table
-from loraloom.errors import LoraloomError, StoppedError
+from loraloom.errors import DeviceLostError, LoraloomError, StoppedError
 from loraloom.estimator.saved import Kept
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import Choices, Recipe
@@ -80,9 +80,9 @@ def _fit(recipe: Recipe, rows: dict[str, Table], out: Path, *, report: bool, all
     follower = _Follower(verbose=verbose)
     stopped = _search(recipe, rows, out, follower, report=report, allow_leak=allow_leak)
     found, interrupted = _best_so_far(out), isinstance(stopped, KeyboardInterrupt)
+    if isinstance(stopped, StoppedError) and (found is None or isinstance(stopped.__cause__, DeviceLostError)):
+        raise LoraloomError(stopped.why) from stopped
     if found is None:
-        if isinstance(stopped, StoppedError):
-            raise LoraloomError(stopped.why)
         raise KeyboardInterrupt("fit was stopped before anything was trained; the estimator is not fitted")
     folder, record = found
     lacks = follower.unfinished(Run(out), record, interrupted=interrupted)
@@ -110,6 +110,7 @@ def _search(
                 report=report,
                 **cast(Any, rows),
             )
+            stop.raise_if_asked()  # all was done, but whoever called this is asked to stop too
     except (KeyboardInterrupt, StoppedError) as stopped:
         return stopped
     return None
