@@ -287,3 +287,16 @@ def test_the_first_trial_is_begun_though_planning_took_a_while() -> None:
     found.before = late
     found.run()
     assert found.trained
+
+
+def test_a_final_that_was_broken_off_is_the_first_until_one_has_ended() -> None:
+    ledger = InMemoryLedger()
+    proposals = Proposals(_recipe(), cast(Any, ledger), lambda _: None, Pace(plan=Plan((300, None), 1, 2)))
+    for seed, rows in ((0, 300), (0, None), (1, None)):
+        ledger.ask({}, None, {}, seed_index=seed, rows=rows)
+    ledger.tell(0, "complete", 0.9)
+    assert [proposals.is_first_final(number) for number in range(3)] == [False, True, True]
+    ledger.tell(1, "failed", None)
+    assert proposals.is_first_final(2)
+    ledger.tell(1, "complete", 0.8)
+    assert not proposals.is_first_final(2)

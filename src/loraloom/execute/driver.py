@@ -210,9 +210,13 @@ class Driver:
         return self._proposals.next()
 
     def _goes_on(self, again: Proposal) -> bool:
-        """Whether there is time for one that was broken off; else it is left for a command that has more."""
+        """Whether there is time for one that was broken off; else it is left for a command that has more.
+
+        One that all else waits for is trained for as long as there is time: its job's deadline ends it.
+        """
         step = newest_step(self._run.trial_folder(again.number))
-        if not self._leaderboard.standings or self._planner.would_end(again.configuration, step):
+        needed = not self._leaderboard.standings or self._proposals.is_first_final(again.number)
+        if needed or self._planner.would_end(again.configuration, step):
             return True
         self._watcher.note(f"trial {again.number} was broken off, and would not end in time: it is left as it is")
         return False

@@ -106,6 +106,11 @@ class Proposals:
         )
         return "already tried" if any(same) else self._fits(self._proposal(entry).configuration)
 
+    def is_first_final(self, number: int) -> bool:
+        """Whether a trial is on the last rung, where none has a result yet: left out, one on few rows would win."""
+        last = [entry for entry in self._ledger.entries() if self._pace.plan.is_last(entry.rows)]
+        return any(entry.number == number for entry in last) and all(entry.value is None for entry in last)
+
     def next(self) -> Proposal | None:
         """The next trial, begun in the ledger; None where the plan is done, the time is used or the space is spent.
 
