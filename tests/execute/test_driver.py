@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,12 @@ import pytest
 import loraloom
 from loraloom import pipeline
 from loraloom.engine import Engine, Job, Listener, Outcome
+from loraloom.engine.checkpoint import Rhythm
+from loraloom.engine.loom import LoomEngine
 from loraloom.errors import LoraloomError, StoppedError
 from loraloom.execute import driver, in_process
+from loraloom.execute.in_process import InProcess
+from loraloom.study.record import CHECKPOINT
 from loraloom.study.run import Run
 
 pytestmark = pytest.mark.usefixtures("unsynced_ledger")
@@ -117,3 +123,47 @@ def test_a_gpu_that_is_lost_is_said_and_nothing_is_left_where_that_was_in_the_wa
         _search(tiny_recipe, tmp_path / "run", monkeypatch, 1, 1, ["lora.r=2", *budget])
     assert lost.value.exit_code == exit_code
     assert (tmp_path / "run").exists() == (exit_code == 75)
+
+
+class _KilledError(BaseException):
+    """Ends a process, as far as a test can end with its own."""
+
+
+class _Killing:
+    """Another engine, which saves after every step; `ends` are what its packs end with at their first evaluation."""
+
+    name = "loom"
+
+    def __init__(self, *ends: BaseException) -> None:
+        self._engine = LoomEngine(rhythm=partial(Rhythm, 0.0, 1e9))
+        self._ends = list(ends)
+        self.packs = 0
+
+    def pack_size(self, *_: Any) -> int:
+        return 1
+
+    def train_pack(self, jobs: Sequence[Job], listener: Listener, *rest: Any) -> tuple[Outcome, ...]:
+        self.packs += 1
+
+        def listen(job: Job, evaluation: Any) -> bool:
+            if self._ends:
+                raise self._ends.pop(0)
+            return listener(job, evaluation)
+
+        return self._engine.train_pack(jobs, listen, *rest)
+
+
+def test_a_trial_that_ended_two_processes_and_comes_on_in_a_worker_stays_with_workers(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, apart = _Killing(*[_KilledError()] * 9), _Killing(RuntimeError("it died"))
+    monkeypatch.setattr(pipeline, "choose_engine", lambda *_, **__: (here, "it is the test's"))
+    with pytest.raises(_KilledError):
+        loraloom.search(tiny_recipe, tmp_path / "run", overrides=["train.num_train_epochs=1"])
+    shutil.rmtree(tmp_path / "run" / "trials" / "0000" / CHECKPOINT)
+    with pytest.raises(_KilledError):
+        loraloom.resume(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "trials" / "0000" / CHECKPOINT)
+    monkeypatch.setattr(pipeline, "make_executor", lambda at, *_, **__: InProcess(apart if at.workers else here))
+    loraloom.resume(tmp_path / "run")
+    assert (here.packs, apart.packs) == (2, 2)

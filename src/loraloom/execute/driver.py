@@ -123,7 +123,10 @@ class Driver:
                 self._end_early()
 
     def _train_apart(self, doubtful: Collection[int], apart: Callable[[], Executor]) -> None:
-        """Trains those that two processes ended with, by a worker: where it ends too, they are what ended them."""
+        """Trains those that two processes ended with, by a worker: where it ends too, they are what ended them.
+
+        One that came on in its worker before that ended is begun again, and nowhere else.
+        """
         self._watcher.note("what was broken off twice is trained in a process of its own")
         waiting = [proposal for proposal in self._again if proposal.number in doubtful]
         self._again = deque(proposal for proposal in self._again if proposal.number not in doubtful)
@@ -131,7 +134,9 @@ class Driver:
             for proposal in waiting:
                 if not self._stop.asked() and self._goes_on(proposal):
                     self._attempts[proposal.number] = ATTEMPTS - 1
-                    executor.start([self._begin(proposal)])
+                    self._alone.append(proposal)
+                while self._alone and not self._stop.asked():
+                    executor.start([self._begin(self._alone.popleft())])
                     self._finish(executor.wait(self._hear, self._stop.asked))
 
     def _end_early(self) -> None:
