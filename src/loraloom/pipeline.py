@@ -206,7 +206,7 @@ def _go_on(
                 clock,
                 stop,
                 rehearse_test,
-                log.takes_up,
+                log,
                 partial(placed, Placement(workers=1)) if placement == IN_PROCESS else None,
             )
             driver.plan(engine.name, f"{reason}; {placement}")

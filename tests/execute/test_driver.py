@@ -18,6 +18,7 @@ from loraloom.engine.loom import LoomEngine
 from loraloom.errors import LoraloomError, StoppedError
 from loraloom.execute import driver, in_process
 from loraloom.execute.in_process import InProcess
+from loraloom.study.commands import read_commands
 from loraloom.study.record import CHECKPOINT
 from loraloom.study.run import Run
 
@@ -167,3 +168,4 @@ def test_a_trial_that_ended_two_processes_and_comes_on_in_a_worker_stays_with_wo
     monkeypatch.setattr(pipeline, "make_executor", lambda at, *_, **__: InProcess(apart if at.workers else here))
     loraloom.resume(tmp_path / "run")
     assert (here.packs, apart.packs) == (2, 2)
+    assert [command.took_up for command in read_commands(tmp_path / "run")[:2]] == [{}, {0: 0}]

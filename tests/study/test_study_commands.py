@@ -54,12 +54,14 @@ def test_what_two_commands_failed_with_at_one_step_may_have_done_it(
     tmp_path: Path, error: BaseException, doubtful: set[int]
 ) -> None:
     with command(tmp_path, "loraloom", "search") as log:
-        assert log.takes_up({}) == set()
+        assert log.doubted({}) == set()
     with suppress(RunError, KeyboardInterrupt), command(tmp_path, "loraloom", "resume") as log:
-        assert log.takes_up({1: 40, 2: 0}) == set()
-        raise error
+        assert log.doubted({1: 40, 2: 0, 4: 0}) == set()
+        log.takes_up(1, 40)
+        log.takes_up(2, 0)
+        raise error  # before the fourth was begun
     with command(tmp_path, "loraloom", "resume") as log:
-        assert log.takes_up({1: 80, 2: 0, 3: 0}) == doubtful
+        assert log.doubted({1: 80, 2: 0, 3: 0, 4: 0}) == doubtful
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 
@@ -25,6 +25,7 @@ from loraloom.search.plan import as_begun
 from loraloom.search.proposals import Proposal, Proposals
 from loraloom.search.restoring import open_ledger
 from loraloom.search.watcher import SearchPlan, Watcher
+from loraloom.study.commands import CommandLog
 from loraloom.study.durable import disk_is_full, is_whole
 from loraloom.study.leaderboard import LEADERBOARD, reported, validation
 from loraloom.study.live_leaderboard import LiveLeaderboard
@@ -49,16 +50,16 @@ class Driver:
         clock: Clock,
         stop: Stop,
         rehearse: Rehearse | None = None,
-        take_up: Callable[[Mapping[int, int]], Collection[int]] = lambda _: (),
+        log: CommandLog | None = None,
         apart: Callable[[], Executor] | None = None,
     ) -> None:
         """
         Args:
             rehearse: times the test of an adapter, for the time that is kept for it.
-            take_up: is told of trials that were broken off, with their steps; returns those that may have done it.
+            log: is told which trials that were broken off are begun again, and knows which of them may have done it.
             apart: makes an executor whose death is not this process's; None where all train in such a one.
         """
-        self._rehearse, self._take_up, self._apart = rehearse, take_up, apart
+        self._rehearse, self._log, self._apart = rehearse, log, apart
         self._run, self._place, self._executor = run, place, executor
         self._watcher, self._clock, self._stop = watcher, clock, stop
         self._ledger = open_ledger(run, watcher.note)
@@ -68,6 +69,7 @@ class Driver:
         self._recorder = Recorder(place)
         self._alone: deque[Proposal] = deque()
         self._again: deque[Proposal] = deque()
+        self._broken_off: set[int] = set()
         self._stopped: list[Proposal] = []
         self._under_way: dict[int, Proposal] = {}
         self._began: dict[int, float] = {}
@@ -111,7 +113,8 @@ class Driver:
                 self._as_begun(proposal) for proposal in self._proposals.interrupted() if not self._settled(proposal)
             )
             steps = {again.number: newest_step(self._run.trial_folder(again.number)) for again in self._again}
-            doubtful = self._take_up(steps)
+            self._broken_off = set(steps)
+            doubtful = () if self._log is None else self._log.doubted(steps)
             with self._stop.politely():
                 if doubtful and self._apart is not None:
                     self._train_apart(doubtful, self._apart)
@@ -236,6 +239,8 @@ class Driver:
         self._under_way[proposal.number] = proposal
         self._attempts[proposal.number] += 1
         self._began[proposal.number], self._began_at[proposal.number] = time.monotonic(), newest_step(folder)
+        if self._log is not None and proposal.number in self._broken_off:
+            self._log.takes_up(proposal.number, self._began_at[proposal.number])
         return Job(
             number=proposal.number,
             configuration=proposal.configuration,

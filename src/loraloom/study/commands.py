@@ -27,8 +27,8 @@ class Command(BaseModel):
 
     `allowed_seconds` is its deadline, whatever set it; `seconds` are those that it has used, None while that is not
     known. `ended` is None while it is under way, and for ever where it was killed. `finished` counts the run's finished
-    trials at its end, `tested` are the trials that it looked at the test rows with. `took_up` are the trials that it
-    found broken off, with the step of the newest checkpoint of each.
+    trials at its end, `tested` are the trials that it looked at the test rows with. `took_up` are the trials that were
+    broken off and that it began again, with the step that each went on from.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -59,14 +59,16 @@ class CommandLog:
         """Notes that trial `number` is about to be tested."""
         self._change(tested=(*self._commands[-1].tested, number))
 
-    def takes_up(self, steps: Mapping[int, int]) -> frozenset[int]:
-        """Notes trials that were broken off, by the step that each came to; returns those that may have done it.
+    def takes_up(self, number: int, step: int) -> None:
+        """Notes that trial `number`, which was broken off, is about to go on from `step`."""
+        self._change(took_up={**self._commands[-1].took_up, number: step})
+
+    def doubted(self, steps: Mapping[int, int]) -> frozenset[int]:
+        """Those of the trials that were broken off, each with the step that it came to, that may have done it.
 
         The command before this one took these up too, was killed or failed, and they had come no farther.
         """
         before = self._commands[-2] if len(self._commands) > 1 else None
-        if steps:
-            self._change(took_up=dict(steps))
         if before is None or before.ended in ("done", "stopped"):
             return frozenset()
         return frozenset(number for number, step in steps.items() if before.took_up.get(number) == step)
