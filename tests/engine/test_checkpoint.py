@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from loraloom.engine import Engine, Job, checkpoint
-from loraloom.engine.checkpoint import Checkpoints, HaltError, Rhythm, State, heeding
+from loraloom.engine.checkpoint import Checkpoints, HaltError, Rhythm, State, heeding, step_to_go_on_from
 from loraloom.engine.generators import Generators
 from loraloom.engine.loom import LoomEngine
 from loraloom.engine.trainer import TrainerEngine, _Examples
@@ -552,3 +552,16 @@ def test_a_stop_is_heeded_for_good() -> None:
     for _ in range(3):
         with pytest.raises(HaltError):
             heed()
+
+
+def test_who_plans_looks_at_the_newest_checkpoint_that_can_be_used(
+    killed: Killed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, job, _ = killed
+    shutil.copytree(job.folder, tmp_path / "copy")
+    assert step_to_go_on_from(tmp_path / "copy", job.configuration) == 4
+    assert step_to_go_on_from(tmp_path / "copy", other_rate(job).configuration) == 0
+    flip(tmp_path / "copy" / CHECKPOINT / "4" / "state.safetensors")
+    assert step_to_go_on_from(tmp_path / "copy", job.configuration) == 3
+    monkeypatch.setattr(checkpoint, "_version", lambda name: "0.0")
+    assert step_to_go_on_from(tmp_path / "copy", job.configuration) == 0

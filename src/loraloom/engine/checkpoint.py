@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -190,18 +190,33 @@ class Checkpoints:
             "engine": self._engine,
             "dtype": self._dtype,
             "trained parameters": job.expected_parameters,
-            "versions": {name: _version(name) for name in PACKAGES},
+            "versions": _versions(),
         }
 
 
 def begun_with(folder: Path) -> Configuration | None:
     """The configuration that the trial in `folder` was begun with, by its newest checkpoint; None where it has none."""
+    return next((begun for _, _, begun in _whole(folder)), None)
+
+
+def step_to_go_on_from(folder: Path, configuration: Configuration) -> int:
+    """The step of the newest checkpoint in `folder` that a trial of `configuration` can use; 0 where there is none.
+
+    What its engine alone knows is not looked at: the rows, and the type where it is measured.
+    """
+    own, versions = _compared(configuration), _versions()
+    usable = (step for step, of, begun in _whole(folder) if of.get("versions") == versions and _compared(begun) == own)
+    return next(usable, 0)
+
+
+def _whole(folder: Path) -> Iterator[tuple[int, dict[str, Any], Configuration]]:
+    """The undamaged checkpoints of the trial in `folder`, newest first: step, what each is of, its configuration."""
     for generation in checkpoints(folder):
         try:
-            return Configuration.model_validate(_values_of(generation)["of"]["configuration"])
+            of = _values_of(generation)["of"]
+            yield int(generation.name), of, Configuration.model_validate(of["configuration"])
         except (AdapterError, OSError, ValueError, KeyError, TypeError, RecursionError):
             continue  # what is damaged is said by who would go on from it
-    return None
 
 
 def _values_of(generation: Path) -> dict[str, Any]:
@@ -230,6 +245,10 @@ def _metrics(path: Path, length: int | None = None) -> dict[str, Any]:
         if length is None:
             os.fsync(file.fileno())
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _versions() -> dict[str, str | None]:
+    return {name: _version(name) for name in PACKAGES}
 
 
 def _version(name: str) -> str | None:

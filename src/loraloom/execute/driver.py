@@ -29,7 +29,7 @@ from loraloom.study.commands import CommandLog
 from loraloom.study.durable import disk_is_full, is_whole
 from loraloom.study.leaderboard import LEADERBOARD, reported, validation
 from loraloom.study.live_leaderboard import LiveLeaderboard
-from loraloom.study.record import CHECKPOINT, RECORD, Evaluation, TrialRecord, newest_step, read_metrics, read_record
+from loraloom.study.record import CHECKPOINT, RECORD, Evaluation, TrialRecord, checkpoints, read_metrics, read_record
 from loraloom.study.run import Run
 
 ATTEMPTS = 2
@@ -112,7 +112,7 @@ class Driver:
             self._again.extend(
                 self._as_begun(proposal) for proposal in self._proposals.interrupted() if not self._settled(proposal)
             )
-            steps = {again.number: newest_step(self._run.trial_folder(again.number)) for again in self._again}
+            steps = {again.number: self._step(again) for again in self._again}
             self._broken_off = set(steps)
             doubtful = () if self._log is None else self._log.doubted(steps)
             with self._stop.politely():
@@ -174,6 +174,15 @@ class Driver:
                 begun = ended.model_copy(update={"data": proposal.configuration.data})  # its own has guessed columns
         return proposal if begun is None else replace(proposal, configuration=as_begun(proposal.configuration, begun))
 
+    def _step(self, proposal: Proposal) -> int:
+        """The step that a trial goes on from if it is begun now; 0 where it begins anew."""
+        folder = self._run.trial_folder(proposal.number)
+        if not checkpoints(folder):
+            return 0
+        from loraloom.engine.checkpoint import step_to_go_on_from  # with torch, which a first trial need not wait for
+
+        return step_to_go_on_from(folder, proposal.configuration)
+
     def _settled(self, proposal: Proposal) -> bool:
         """Tells the ledger of a trial that was finished in its folder when the run was broken off."""
         folder = self._run.trial_folder(proposal.number)
@@ -222,9 +231,8 @@ class Driver:
 
         One that all else waits for is trained for as long as there is time: its job's deadline ends it.
         """
-        step = newest_step(self._run.trial_folder(again.number))
         needed = not self._leaderboard.standings or self._proposals.is_first_final(again.number)
-        if needed or self._planner.would_end(again.configuration, step):
+        if needed or self._planner.would_end(again.configuration, self._step(again)):
             return True
         self._watcher.note(f"trial {again.number} was broken off, and would not end in time: it is left as it is")
         return False
@@ -238,7 +246,7 @@ class Driver:
         self._watcher.trial_started(proposal, parameters)
         self._under_way[proposal.number] = proposal
         self._attempts[proposal.number] += 1
-        self._began[proposal.number], self._began_at[proposal.number] = time.monotonic(), newest_step(folder)
+        self._began[proposal.number], self._began_at[proposal.number] = time.monotonic(), self._step(proposal)
         if self._log is not None and proposal.number in self._broken_off:
             self._log.takes_up(proposal.number, self._began_at[proposal.number])
         return Job(
@@ -268,7 +276,7 @@ class Driver:
             proposal = self._under_way.pop(job.number)
             outcome = None if finished.lost is not None else finished.outcomes[place]
             failure = finished.lost if outcome is None else _failure(outcome) if len(finished.jobs) > 1 else None
-            if outcome is None and newest_step(job.folder) > self._began_at[job.number]:
+            if outcome is None and self._step(proposal) > self._began_at[job.number]:
                 self._attempts[job.number] = 0  # it came on: what took its worker need not be its own doing
             if failure is not None and self._attempts[job.number] < ATTEMPTS:
                 self._watcher.note(f"trial {job.number} is begun again, alone: {failure}")

@@ -179,11 +179,6 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name), reverse=True)
 
 
-def newest_step(folder: Path) -> int:
-    """The step of the newest checkpoint of the trial in `folder`; 0 where it has none."""
-    return next((int(path.name) for path in checkpoints(folder)), 0)
-
-
 def _evaluations(path: Path, content: bytes) -> Iterator[Evaluation]:
     lines = content.split(b"\n")
     for number, line in enumerate(lines, start=1):
