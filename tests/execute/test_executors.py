@@ -12,18 +12,19 @@ from typing import Any
 
 import pytest
 
-from loraloom.engine import Job, Listener
+from loraloom.engine import Job, Listener, Outcome
 from loraloom.errors import BackboneError, DeviceLostError, LoraloomError, MissingExtraError, RecipeError, RunError
 from loraloom.execute import in_process
 from loraloom.execute.executor import Executor, Finished
 from loraloom.execute.in_process import TRACEBACK, InProcess
+from loraloom.execute.messages import Advice, Advise, Ended, Order, Ready, Report
 from loraloom.execute.pool import Pool
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workers import WorkerProcesses
 from loraloom.study.durable import disk_is_full
 from loraloom.study.record import Evaluation
 from tests.commands import Commands
-from tests.execute.engines import SOURCE, NothingEngine, job_of, rows, value_of
+from tests.execute.engines import COUNTS, SOURCE, NothingEngine, job_of, rows, value_of
 
 THREADS = 3
 
@@ -317,6 +318,54 @@ def gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return True
+
+
+class _Told:
+    """A fleet of one worker, which is ready, and says what the test has it say."""
+
+    name = "a worker of the test's"
+
+    def __init__(self) -> None:
+        self.says: list[Report] = [Ready()]
+        self.asked: list[int] = []
+
+    def capacity(self) -> int:
+        return 1
+
+    def begin(self) -> _Told:
+        return self
+
+    def receive(self, *_: Any) -> list[tuple[_Told, Report]]:
+        return [(self, self.says.pop(0))] if self.says else []
+
+    def send(self, order: Order, _: Any) -> None:
+        if isinstance(order, Advise):
+            self.asked.append(order.configuration.train.per_device_train_batch_size)
+            self.says.append(Advice(8, "fp32"))
+
+    def end(self) -> None:
+        """There is no process."""
+
+    def close(self) -> None:
+        """Nothing was taken."""
+
+
+def test_a_workers_advice_is_for_trials_of_one_batch_and_asked_again_where_memory_did_not_suffice(
+    tmp_path: Path,
+) -> None:
+    worker, of = _Told(), rows()
+    pool, jobs = Pool(worker, print), [job_of(tmp_path, number, of) for number in (0, 1)]
+    train = jobs[1].configuration.train.model_copy(update={"per_device_train_batch_size": 128})
+    jobs[1] = replace(jobs[1], configuration=jobs[1].configuration.model_copy(update={"train": train}))
+    for job in (*jobs, *jobs):
+        pool.pack_size(SOURCE, job.configuration)
+    assert worker.asked == [16, 128]
+    pool.start(jobs)
+    worker.says.append(Ended((Outcome("nothing", "failed", "fp32", COUNTS),) * 2))
+    pool.wait(go_on, never)
+    for job in jobs:
+        pool.pack_size(SOURCE, job.configuration)
+    assert worker.asked == [16, 128] * 2
 
 
 class _NoRoom:

@@ -77,6 +77,11 @@ def pack_key(configuration: Configuration) -> tuple[Hashable, ...]:
     return configuration.backbone, configuration.data.max_length, configuration.head, configuration.train.bf16, places
 
 
+def memory_key(configuration: Configuration) -> tuple[Hashable, ...]:
+    """What trials that take about as much memory in a pack have in common."""
+    return *pack_key(configuration), configuration.train.per_device_train_batch_size
+
+
 class Listener(Protocol):
     """Hears of each evaluation while a job runs, and says whether it shall go on."""
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from loraloom.backbone.sources import Source
-from loraloom.engine import Job, Listener, Rows, pack_key
+from loraloom.engine import Job, Listener, Rows, memory_key
 from loraloom.errors import LoraloomError
 from loraloom.execute.executor import Finished
 from loraloom.execute.messages import (
@@ -105,7 +105,7 @@ class Pool:
 
     def pack_size(self, source: Source, configuration: Configuration) -> int:
         """As a worker's engine says, which knows the machine that trains."""
-        key = pack_key(configuration)
+        key = memory_key(configuration)
         if key not in self._sizes:
             advice = self._ask(source, configuration)
             self._sizes[key] = advice.trials
@@ -194,7 +194,8 @@ class Pool:
             case Ended(outcomes):
                 if len(outcomes) > 1 and any(outcome.state == "failed" for outcome in outcomes):
                     # where memory did not suffice, the engine takes fewer from now on
-                    self._sizes.pop(pack_key(worker.jobs[0].configuration), None)
+                    for job in worker.jobs:
+                        self._sizes.pop(memory_key(job.configuration), None)
                 self._end(worker, Finished(worker.jobs, outcomes))
             case Lost(why):
                 self._end(worker, Finished(worker.jobs, lost=why))

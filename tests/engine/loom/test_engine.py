@@ -143,6 +143,8 @@ def test_a_pack_without_memory_is_not_built_again_and_later_packs_of_its_batch_s
     monkeypatch.setattr("loraloom.engine.loom.engine.device", lambda: torch.device("cuda"))
     sizes = [engine.pack_size(trial.job.source, trial.job.configuration) for trial in (trials[0], trials[-1])]
     assert sizes == [2, 8]
+    engine._take_fewer([trials[0].job] * 8)  # of a pack that others had made larger
+    assert engine.pack_size(trials[0].job.source, trials[0].job.configuration) == 2
 
 
 def test_a_trial_that_has_ended_is_complete_where_memory_fails_the_pack_of_the_others(

@@ -25,7 +25,7 @@ from loraloom.backbone.sources import Source, intermediate_size, load_config, pi
 from loraloom.data import Encoded
 from loraloom.engine.adapted import add_lora, build_base, count_without_weights, redrawn_base, save_adapter
 from loraloom.engine.checkpoint import Checkpoints, HaltError, Rhythm, heeding
-from loraloom.engine.job import Job, Listener, Outcome, never, pack_key, silent
+from loraloom.engine.job import Job, Listener, Outcome, memory_key, never, pack_key, silent
 from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.evaluation import Chunk, chunks, gather
 from loraloom.engine.loom.frozen import FrozenEncoder, freeze
@@ -111,12 +111,14 @@ class LoomEngine:
         if device().type != "cuda":
             return 1
         advised = self.pack_advice(source, configuration).trials
-        return min(advised, self._fits.get(_memory_key(configuration), advised))
+        return min(advised, self._fits.get(memory_key(configuration), advised))
 
     def _take_fewer(self, jobs: Sequence[Job]) -> None:
         """Has packs of trials like these be half as large; one that memory does not suffice for alone says nothing."""
         if len(jobs) > 1:
-            self._fits |= {_memory_key(job.configuration): len(jobs) // 2 for job in jobs}
+            half = len(jobs) // 2
+            for key in {memory_key(job.configuration) for job in jobs}:
+                self._fits[key] = min(half, self._fits.get(key, half))
 
     def pack_advice(self, source: Source, configuration: Configuration) -> PackAdvice:
         """What joining trials of this model gains here, measured once for its widths."""
@@ -364,11 +366,6 @@ class LoomEngine:
         except TrialFailedError as error:
             trial.fail(str(error))
         trial.save_predicted()
-
-
-def _memory_key(configuration: Configuration) -> tuple[Hashable, ...]:
-    """What trials that take about as much memory have in common."""
-    return *pack_key(configuration), configuration.train.per_device_train_batch_size
 
 
 def _without_memory(job: Job) -> Outcome:
