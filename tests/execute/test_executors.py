@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
-from loraloom.engine import Job, Listener, Outcome
+from loraloom.engine import Job, Listener, Outcome, Rows
 from loraloom.errors import BackboneError, DeviceLostError, LoraloomError, MissingExtraError, RecipeError, RunError
 from loraloom.execute import in_process
 from loraloom.execute.executor import Executor, Finished
 from loraloom.execute.in_process import TRACEBACK, InProcess
-from loraloom.execute.messages import Advice, Advise, Ended, Order, Ready, Report
+from loraloom.execute.messages import Advice, Advise, Died, Ended, Order, Ready, Report, SentJob, Train
 from loraloom.execute.pool import Pool
 from loraloom.execute.stopping import Stop
+from loraloom.execute.worker import serve
 from loraloom.execute.workers import WorkerProcesses
 from loraloom.study.durable import disk_is_full
 from loraloom.study.record import Evaluation
@@ -318,6 +319,32 @@ def gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return True
+
+
+class _Orders:
+    """A worker's line, whose orders are there from the beginning; what it says is kept."""
+
+    def __init__(self, *orders: Order, of: Rows) -> None:
+        self._orders, self._rows = list(orders), of
+        self.said: list[Report] = []
+
+    def send(self, report: Report) -> None:
+        self.said.append(report)
+
+    def receive(self) -> tuple[Order, dict[int, Rows]]:
+        return self._orders.pop(0), {0: self._rows}
+
+    def waiting(self) -> bool:
+        return False
+
+
+def test_a_worker_whose_gpu_is_lost_says_so_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_process, "_device_is_lost", lambda: True)
+    of = rows()
+    line = _Orders(Train(0, (SentJob.of(job_of(tmp_path, 0, of, "crash"), 0),)), of=of)
+    serve(line, NothingEngine)
+    why = "the GPU answers this process no more: RuntimeError: a product went wrong"
+    assert line.said == [Ready(), Died(why)]
 
 
 class _Told:

@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
 from loraloom.engine import Engine, Job, Listener, Rows
-from loraloom.errors import LoraloomError, RunError
+from loraloom.errors import DeviceLostError, LoraloomError, RunError
 from loraloom.execute.executor import Finished
 from loraloom.execute.in_process import AutoEngine, InProcess
 from loraloom.execute.messages import (
     Advice,
     Advise,
+    Died,
     Ended,
     Evaluated,
     Halt,
@@ -64,7 +65,7 @@ def build_engine(name: str, *, profile: bool = False) -> Engine:
 
 
 def serve(line: Line, make_engine: Callable[[], Engine]) -> None:
-    """Does what the driver asks for until it is gone."""
+    """Does what the driver asks for until it is gone, or the worker's GPU is lost."""
     try:
         worker = _Worker(line, make_engine())
     except LoraloomError as error:
@@ -80,7 +81,11 @@ def serve(line: Line, make_engine: Callable[[], Engine]) -> None:
             case Advise():
                 line.send(worker.advise(order))
             case Train():
-                line.send(worker.train(order))
+                try:
+                    line.send(worker.train(order))
+                except DeviceLostError as error:
+                    line.send(Died(str(error)))
+                    return
             case Verdict() | Halt():
                 """It crossed the pack's end."""
 
