@@ -107,8 +107,9 @@ def _print_winner(run: Path, winner: TrialRecord, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def stoppable(run: Path, grace: float) -> Iterator[Stop]:
-    """SIGTERM and Ctrl-C end the run: after the step where trials train, else, and at the second time, at once.
+    """SIGTERM and Ctrl-C end the run: after the step where trials train, else at once.
 
+    The second ends it at once wherever it is; one after the last trial lets it come to its end where `grace` suffices.
     What was finished stands, trials under way are kept as checkpoints, and the message says how to go on.
     """
     from loraloom.execute.stopping import Stop

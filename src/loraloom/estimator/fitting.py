@@ -118,7 +118,7 @@ def _search(
 
 @contextmanager
 def _interruptible(stop: Stop) -> Iterator[None]:
-    """Ctrl-C asks the run to stop; where no trial is under way, or at the second time, it is raised at once."""
+    """Ctrl-C asks the run to stop; before the first trial, or at the second time, it is raised at once."""
     own = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT)
     if not own or before in (None, signal.SIG_IGN):  # None: a handler that is not Python's

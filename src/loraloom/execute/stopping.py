@@ -1,7 +1,9 @@
-"""A wish to stop, from a signal: noted while trials train, which save themselves after their step; raised elsewhere.
+"""A wish to stop, from a signal: noted from the first trial to the last, and after them where it grants the time that
+the test and the report take; raised elsewhere.
 
-A handler that raised in mid-step would leave a trial that has drawn its dropout and not stepped. The second wish is
-raised wherever it finds the run: nothing older than the last checkpoint is lost by that.
+Trials under way save themselves after their step: a handler that raised in mid-step would leave one that has drawn its
+dropout and not stepped. The second wish is raised wherever it finds the run: nothing older than the last checkpoint is
+lost by that.
 """
 
 from __future__ import annotations

@@ -201,7 +201,7 @@ def _next(run: Path, recipe: Recipe) -> str:
 
 
 def _why(choice: Choice | None) -> tuple[str, ...]:
-    """How sure the choice is: the mean over seeds with its interval, and a tie that went to fewer parameters."""
+    """How sure the choice is: the mean over seeds with its interval, and why a tie did not go to the leader."""
     if choice is None:
         return ()
     lines = []
