@@ -33,7 +33,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def growing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("loraloom.report.writing.pictures", lambda found: None)
+    monkeypatch.setattr("loraloom.report.writing.pictures", lambda found, may_draw: "There are none.")
     monkeypatch.setattr("loraloom.report.live.rendering.LEAST_SECONDS", 0.0)
     monkeypatch.setattr("loraloom.report.live.rendering.PAUSES", 0)
     recipe = make_recipe()
