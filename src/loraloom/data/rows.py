@@ -247,9 +247,8 @@ def _batch_rows(parquet: Any) -> int:
     """
     groups = [parquet.metadata.row_group(number) for number in range(parquet.num_row_groups)]
     longest = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
-    for first in parquet.iter_batches(batch_size=_PROBED_ROWS):
-        longest = max(longest, first.nbytes // max(1, first.num_rows))
-        break
+    if first := next(parquet.iter_batches(batch_size=_PROBED_ROWS), None):
+        longest = max(longest, first.nbytes // first.num_rows)
     return max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, longest)))
 
 

@@ -17,7 +17,6 @@ from loraloom.report.pictures.failures import draw_failures
 from loraloom.report.pictures.gap import draw_gap
 from loraloom.report.pictures.similarity import draw_similarity
 from loraloom.report.pictures.tradeoffs import draw_tradeoffs
-from loraloom.report.testset import Tested
 
 __all__ = ["Picture", "pictures"]
 
@@ -56,13 +55,9 @@ def _sections(found: Findings) -> Iterator[Callable[[], dict[str, Picture]]]:
     if found.gap:
         yield partial(draw_gap, found.gap)
     if found.test and found.test.matrix_fits:
-        yield partial(_confusion, found.test)
+        yield partial(draw_confusion, found.test)
     if found.failures:
         yield partial(draw_failures, found.failures)
     yield partial(draw_dataset, found.dataset)
     if not isinstance(found.similarity, str):
         yield partial(draw_similarity, found.similarity)
-
-
-def _confusion(test: Tested) -> dict[str, Picture]:
-    return {"confusion": draw_confusion(test)}

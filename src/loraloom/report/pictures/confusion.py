@@ -13,15 +13,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def draw_confusion(test: Tested) -> Picture:
+def draw_confusion(test: Tested) -> dict[str, Picture]:
     side = 2.2 + 0.42 * len(test.labels)
-    return picture(
+    drawn = picture(
         "confusion",
         "Confusion on test",
         f"{test.wrong} of {test.rows} test rows were wrong.",
         lambda axes: _fill(axes, test),
         size=(side, side * 0.9),
     )
+    return {drawn.name: drawn}
 
 
 def _fill(axes: Axes, test: Tested) -> None:

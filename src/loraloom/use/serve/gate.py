@@ -96,12 +96,10 @@ class Gate:
         async def answer_whom_it_reaches(message: Message) -> None:
             """A client that still sends its body would lose the answer: the connection is closed after it."""
             last = message["type"] == "http.response.body" and not message.get("more_body", False)
-            if not (last and counted.refused):
+            if last and counted.refused:
+                await self._answer_and_drop(receive, answer, message)
+            else:
                 await answer(message)
-                return
-            await answer({**message, "more_body": True})
-            await self._drop(receive)
-            await answer({"type": "http.response.body", "body": b""})
 
         try:
             await self._app(scope, counted, answer_whom_it_reaches)
@@ -156,12 +154,15 @@ class Gate:
         own = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close", **headers}
         pairs = [(name.encode(), value.encode()) for name, value in own.items()]
         await send({"type": "http.response.start", "status": status, "headers": pairs})
-        await send({"type": "http.response.body", "body": body, "more_body": True})
+        last = {"type": "http.response.body", "body": body}
         if _announced(scope) <= DROPPED_BYTES:
-            await self._drop(receive)
-        await send({"type": "http.response.body", "body": b""})
+            await self._answer_and_drop(receive, send, last)
+        else:
+            await send(last)
 
-    async def _drop(self, receive: Receive) -> None:
+    async def _answer_and_drop(self, receive: Receive, send: Send, last: Message) -> None:
+        """The last of an answer, and its end once the request's body has come: the connection is closed then."""
+        await send({**last, "more_body": True})
         left, more = DROPPED_BYTES, True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.receive_seconds):
@@ -169,6 +170,7 @@ class Gate:
                     message = await receive()
                     left -= len(message.get("body", b""))
                     more = message.get("more_body", False)
+        await send({"type": "http.response.body", "body": b""})
 
     def _may(self, scope: Scope) -> bool:
         """Whether the request has a key that its route asks for; all keys are compared, each in constant time."""
