@@ -192,7 +192,16 @@ def _record(recipe: Recipe, number: int) -> TrialRecord:
 
 def _score(accuracy: float, rows: int) -> Score:
     share = round(accuracy * rows) / rows
-    return Score(examples=rows, accuracy=share, macro_f1=share - 0.01, loss=1 - share)
+    return Score(examples=rows, accuracy=share, macro_f1=share - 0.01, loss=1 - share, confusion=_counts(rows, share))
+
+
+def _counts(rows: int, share: float) -> tuple[tuple[int, ...], ...]:
+    """A confusion: what is wrong is said to be of the next class."""
+    classes, wrong = len(LABELS), rows - round(share * rows)
+    counts = [[0] * classes for _ in LABELS]
+    for row in range(rows):
+        counts[row % classes][(row + (row < wrong)) % classes] += 1
+    return tuple(map(tuple, counts))
 
 
 def _evaluations(record: TrialRecord) -> Iterator[Evaluation]:

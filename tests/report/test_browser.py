@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,7 @@ from tests.report.report_runs import (
     make_record,
     make_score,
     whole_run,
+    with_confusion,
     write_run,
 )
 from tests.report.similarity.embedded_runs import embed, second_set
@@ -57,6 +59,16 @@ PAYLOADS = (
     "*/} body{display:none} /*",
     "&lt;script&gt;window.pwned=17&lt;/script&gt;",
 )
+
+
+NUMBERS = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?")
+SEEN = """parts => parts.map(part => {
+  for (const each of part.querySelectorAll('title')) each.id = 'title';
+  for (const each of part.querySelectorAll('td[style]')) each.textContent += each.style.cssText;
+  part.removeAttribute('aria-labelledby');
+  return part.outerHTML.replaceAll(/style="[^"]*"/g, '').replaceAll(/\\s+/g, ' ').replaceAll(/ ?([<>]) ?/g, '$1');
+})"""
+"""What is drawn, as text: names for ids, and a style's values, are left aside."""
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +110,7 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
     records = []
     for number in range(130):
         here = {**point, "lora.r": 1 + number % 65, "lora.lora_alpha": 16 * (1 + number // 65)}
-        records.append(make_record(recipe, number, here, 0.6 + number / 400))
+        records.append(with_confusion(make_record(recipe, number, here, 0.6 + number / 400)))
     return write_report(write_run(tmp_path_factory.mktemp("run") / "long", recipe, records))
 
 
@@ -286,6 +298,34 @@ def test_a_recipe_is_copied(browser: Browser, demo: Path) -> None:
         copied = page.evaluate("navigator.clipboard.readText()")
         assert copied == page.locator("tr.detail pre").text_content()
         assert copied.startswith("data:\n")
+
+
+def test_a_row_beyond_the_first_draws_what_they_draw(
+    browser: Browser, demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the script of what is packed, as the template draws the same row: but for what rounding takes."""
+    run = tmp_path / "packed"
+    recipe = make_recipe()
+    labels = ("business & <b>", "a rather long name of a class", *LABELS[2:])
+    records = [
+        with_confusion(make_record(recipe, number, point, 0.9 + number / 100, labels=labels))
+        for number, point in enumerate(recipe.grid())
+    ]
+    write_run(run, recipe, records)
+    drawn = []
+    for first in (100, 1):
+        monkeypatch.setattr("loraloom.report.details.MOST_ROWS", first)
+        monkeypatch.setattr("loraloom.report.packed_rows.MOST_ROWS", first)
+        with opened(browser, write_report(run)) as found:
+            found.page.locator("#board > tbody > tr.row button.open").nth(1).click()
+            found.page.wait_for_selector("tr.detail .matrix")
+            parts = found.page.locator("tr.detail :is(.sketch, .scroll)").evaluate_all(SEEN)
+            drawn.append("".join(parts))
+    told = [NUMBERS.split(text) for text in drawn]
+    assert told[0] == told[1]
+    figures = [[float(number) for number in NUMBERS.findall(text)] for text in drawn]
+    assert len(figures[0]) > 100
+    assert figures[0] == pytest.approx(figures[1], abs=0.11)
 
 
 def test_a_row_without_curves_of_its_own_opens_to_a_recipe_too(browser: Browser, long: Path, tmp_path: Path) -> None:

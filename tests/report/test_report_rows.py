@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import json
+import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +18,20 @@ from safetensors.numpy import save_file
 
 from loraloom.recipe import read_recipe
 from loraloom.report import findings, read_run, write_report
-from loraloom.report.details import MOST_ROWS, Sketch
+from loraloom.report.details import MOST_ROWS, Detail, Matrix, Sketch
+from loraloom.report.pictures.details import confusions_drawn
 from loraloom.report.row_recipes import recipe_text
 from loraloom.study.durable import write_manifest
 from loraloom.study.evidence import VALIDATION
-from tests.report.report_runs import LABELS, VALIDATION_ROWS, make_recipe, make_record, whole_run, write_run
+from tests.report.report_runs import (
+    LABELS,
+    VALIDATION_ROWS,
+    make_recipe,
+    make_record,
+    whole_run,
+    with_confusion,
+    write_run,
+)
 
 
 def leave_predictions(trial: Path, **other: Any) -> None:
@@ -93,13 +106,48 @@ def read_back(written: str) -> str | None:
         return read_recipe(path).data.label_column
 
 
-def test_curves_are_read_for_the_first_rows_alone(tmp_path: Path) -> None:
+def test_rows_beyond_the_first_are_packed(tmp_path: Path) -> None:
     recipe = make_recipe(lora={"r": list(range(1, MOST_ROWS + 5))}, train={})
     records = [make_record(recipe, n, point, 0.5 + n / 1000) for n, point in enumerate(recipe.grid())]
-    found = findings(read_run(write_run(tmp_path / "run", recipe, records)))
+    records[2] = with_confusion(records[2])
+    run = write_run(tmp_path / "run", recipe, records)
+    (run / "trials" / "0001" / "metrics.jsonl").write_text("cut", encoding="utf-8")
+    found = findings(read_run(run))
     assert len(found.details) == MOST_ROWS
     assert found.details[0].number == MOST_ROWS + 3
     assert "over 4 evaluations: on validation highest at epoch 4" in found.details[0].sketches[1].sentence
+    assert found.packed is not None
+    packed = json.loads(zlib.decompress(base64.b64decode(found.packed)))
+    assert packed["across"] == ["business", "entertainment", "politics", "sport", "tech"]
+    assert list(packed["trials"]) == ["0003", "0002", "0001", "0000"]
+    (lines, counts), (no_lines, no_counts) = packed["trials"]["0002"], packed["trials"]["0001"]
+    assert lines[0] == [1.0, 1.052, 0.488, 1.098, 0.4632]  # epoch, train loss and accuracy, validation's
+    assert (len(lines), sum(counts), counts[1]) == (4, VALIDATION_ROWS, 23)
+    assert (no_lines, no_counts) == ([], None)
+    assert any("trials/0001/metrics.jsonl" in problem for problem in found.problems)
+
+
+def test_a_run_whose_rows_are_all_drawn_packs_none(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "demo")
+    assert findings(read_run(run)).packed is None
+    assert "row-template" not in write_report(run).read_text(encoding="utf-8").split("<script>")[0]
+
+
+def test_a_record_s_confusion_is_shown_before_its_predictions_are_read(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [2, 4]}, train={})
+    records = [with_confusion(make_record(recipe, n, {"lora.r": 2 + 2 * n})) for n in range(2)]
+    found = findings(read_run(write_run(tmp_path / "run", recipe, records)))
+    matrix = found.details[0].matrix
+    assert matrix is not None
+    assert (matrix.rows, matrix.wrong, matrix.counts[0]) == (VALIDATION_ROWS, 11, (42, 3, 0, 0, 0))
+
+
+def test_as_many_confusions_are_drawn_as_there_is_room_for() -> None:
+    labels = tuple(f"class {number}" for number in range(12))
+    matrix = Matrix(labels, labels, labels, ((1,) * 12,) * 12, 144, 132)
+    detail = Detail(1, "Rank 1", "", "", (), (), (), matrix)
+    assert len(confusions_drawn([detail] * 100)) == 27
+    assert confusions_drawn([replace(detail, matrix=None)]) == []
 
 
 def test_a_pruned_row_opens_too(tmp_path: Path) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pydantic import ValidationError
 
+from loraloom import metrics
 from loraloom.errors import RunError
 from loraloom.recipe import Configuration
-from loraloom.study.record import Evaluation, read_metrics, read_record
+from loraloom.study.record import CONFUSED_CLASSES, Evaluation, Score, read_metrics, read_record
 from tests.study.study_records import record
 
 
@@ -36,6 +39,28 @@ def test_a_record_survives_the_way_to_its_file_and_back(tmp_path: Path) -> None:
     written = record(3, point={"lora.target_modules": ["query"], "lora.r": 4})
     (tmp_path / "trial.json").write_text(written.model_dump_json(), encoding="utf-8")
     assert read_record(tmp_path) == written
+
+
+@pytest.mark.parametrize(
+    ("counts", "problem"),
+    [
+        ([[80, 10], [10]], "its confusion is not square"),
+        ([[40, 10], [0, 40]], "its confusion counts 90 rows, 80 of them right; its figures differ"),
+        ([[40, 10], [10, 40]], "its confusion counts 100 rows, 80 of them right; its figures differ"),
+        ([[-1, 10], [0, 91]], "greater than or equal to 0"),
+    ],
+)
+def test_a_confusion_that_its_own_figures_contradict_is_refused(counts: list[list[int]], problem: str) -> None:
+    figures = {"examples": 100, "accuracy": 0.9, "macro_f1": 0.9, "loss": 0.2}
+    assert Score.model_validate({**figures, "confusion": [[50, 5], [5, 40]]}).confusion == ((50, 5), (5, 40))
+    with pytest.raises(ValidationError, match=problem):
+        Score.model_validate({**figures, "confusion": counts})
+
+
+@pytest.mark.parametrize("classes", [CONFUSED_CLASSES, CONFUSED_CLASSES + 1])
+def test_a_record_keeps_a_confusion_of_few_classes(classes: int) -> None:
+    kept = Score.of(metrics.score(range(classes), np.eye(classes))).confusion
+    assert kept == (tuple(map(tuple, np.eye(classes, dtype=int).tolist())) if classes == CONFUSED_CLASSES else None)
 
 
 def test_a_folder_without_a_record_is_not_a_trial(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What opens under the first rows of the leaderboard: a recipe to copy, curves, the confusion on validation.
 
-Their evaluations are read for the first rows alone, so that the cost does not grow with the search. A confusion is
-there where the trial left its validation predictions (`validation.safetensors`).
+Those of the other rows are packed (packed_rows.py). A confusion is that of the trial's record, or else of the
+validation predictions that it left (`validation.safetensors`).
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from pathlib import Path
 
 from loraloom.errors import RunError
 from loraloom.metrics import confusion
+from loraloom.report import wording
 from loraloom.report.leaderboard import Leaderboard, Row, describe
 from loraloom.report.reading import Run, read_evaluations
 from loraloom.report.row_recipes import RowRecipes
-from loraloom.report.wording import count, duration, plural, share, value
+from loraloom.report.wording import count, duration, plural, share, shortened, value
 from loraloom.study.evidence import read_predicted
-from loraloom.study.record import Evaluation, TrialRecord
+from loraloom.study.record import CONFUSED_CLASSES, Evaluation, TrialRecord
 
 MOST_ROWS = 100
-MOST_CLASSES = 12
+WHY_NONE_KEPT = "It has no confusion: it left no predictions of validation rows."
 
 Points = tuple[tuple[float, float], ...]
 
@@ -56,9 +57,11 @@ class Sketch:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Validation rows of true class t that were predicted as p."""
+    """Validation rows of true class t that were predicted as p; `across` and `down` are short labels."""
 
     labels: tuple[str, ...]
+    across: tuple[str, ...]
+    down: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
     rows: int
     wrong: int
@@ -154,15 +157,31 @@ def _sketches(number: int, lines: Sequence[Evaluation]) -> Iterator[Sketch]:
 
 def _matrix(folder: Path, record: TrialRecord, problems: list[str]) -> Matrix | str:
     """The confusion, or why there is none, in a sentence."""
-    if len(record.labels) > MOST_CLASSES:
-        return f"Its confusion is left out: of {len(record.labels):,} classes, and more than {MOST_CLASSES} do not fit."
-    try:
-        found = read_predicted(folder, len(record.labels))
-    except RunError as error:
-        problems.append(str(error))
-        return "It has no confusion: its predictions of validation rows can't be read."
-    if found is None:
-        return "It has no confusion: it left no predictions of validation rows."
-    counts = confusion(found.labels, found.probabilities.argmax(axis=1), len(record.labels))
-    rows, right = int(counts.sum()), int(counts.trace())
-    return Matrix(record.labels, tuple(tuple(map(int, line)) for line in counts), rows, rows - right)
+    if why := why_left_out(record.labels):
+        return why
+    counts = record.result.validation.confusion if record.result else None
+    if counts is None:
+        try:
+            found = read_predicted(folder, len(record.labels))
+        except RunError as error:
+            problems.append(str(error))
+            return "It has no confusion: its predictions of validation rows can't be read."
+        if found is None:
+            return WHY_NONE_KEPT
+        counted = confusion(found.labels, found.probabilities.argmax(axis=1), len(record.labels))
+        counts = tuple(tuple(map(int, line)) for line in counted)
+    rows, right = sum(map(sum, counts)), sum(line[at] for at, line in enumerate(counts))
+    return Matrix(record.labels, *short_labels(record.labels), counts, rows, rows - right)
+
+
+def why_left_out(labels: Sequence[str]) -> str | None:
+    """Why classes are too many for a confusion, where they are."""
+    if len(labels) <= CONFUSED_CLASSES:
+        return None
+    return f"Its confusion is left out: of {len(labels):,} classes, and more than {CONFUSED_CLASSES} do not fit."
+
+
+def short_labels(labels: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """As a confusion's columns and rows have room for them."""
+    clean, wide = [wording.clean(label) for label in labels], 14 if len(labels) < 8 else 8
+    return tuple(shortened(label, wide) for label in clean), tuple(shortened(label, 24) for label in clean)

@@ -19,6 +19,7 @@ from loraloom.report.gap import Gap, gap
 from loraloom.report.leaderboard import Leaderboard, describe, leaderboard
 from loraloom.report.making import Making, making
 from loraloom.report.making.commands import commands_of
+from loraloom.report.packed_rows import packed_rows
 from loraloom.report.provenance import DataFindings, data_findings
 from loraloom.report.reading import Run, read_evaluations
 from loraloom.report.row_recipes import RowRecipes, row_recipes
@@ -41,6 +42,7 @@ class Findings:
     effects: Effects
     recipes: RowRecipes
     details: tuple[Detail, ...]
+    packed: str | None
     tradeoffs: Tradeoffs | None
     curves: Curves | None
     gap: Gap | None
@@ -62,7 +64,7 @@ def findings(
     similar: bool = True,
     second: bool = False,
 ) -> Findings:
-    """Everything the report says; of the evaluations it reads those of the few trials that are drawn.
+    """Everything the report says.
 
     `second` says whether the file that was embedded last, `--compare_file`, is to be compared.
 
@@ -90,6 +92,7 @@ def findings(
         effects=effects(run, seen),
         recipes=recipes,
         details=details(run, board, recipes, problems),
+        packed=packed_rows(run, board, problems),
         tradeoffs=tradeoffs(run, board),
         curves=drawn,
         gap=gap(run, seen, problems),

@@ -24,7 +24,7 @@ from loraloom.report.failures.suspects import MOST_ROWS
 from loraloom.report.findings import Findings
 from loraloom.report.leaderboard import Leaderboard, Row
 from loraloom.report.pictures import Picture
-from loraloom.report.pictures.details import MOST_ROWS as ROWS_DRAWN
+from loraloom.report.pictures.details import confusions_drawn
 from loraloom.report.pictures.effects import MOST_INTERACTIONS, drawn_effects
 from loraloom.report.pictures.similarity import distances_sentence
 from loraloom.report.rounding import rounded, rounded_span
@@ -64,7 +64,7 @@ def page(found: Findings, drawn: Mapping[str, Picture] | str, files: tuple[str, 
         most_interactions=MOST_INTERACTIONS,
         rows_open=ROWS_OPEN,
         errors_open=ERRORS_OPEN,
-        rows_drawn=ROWS_DRAWN,
+        confusions_drawn=len(confusions_drawn(found.details)),
         suspects_shown=SUSPECTS_SHOWN,
         most_suspects=MOST_ROWS,
         text_shown=TEXT_SHOWN,

@@ -6,9 +6,9 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from loraloom.errors import AdapterError, RunError
 from loraloom.recipe import Configuration
@@ -27,6 +27,8 @@ CARD = "README.md"
 """The model card in best/. People edit it, so that only its absence or its text tell, not its SHA-256."""
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 """An adapter, as PEFT names its files."""
+CONFUSED_CLASSES = 12
+"""Of more classes a record keeps no confusion: it could not be read, and would grow with their square."""
 WHOLE = 0.999
 """The share from which on passes over rows are all of them: they are counted in batches."""
 
@@ -40,17 +42,40 @@ class _Frozen(BaseModel):
 
 
 class Score(_Frozen):
-    """Quality on one split; `examples` rows."""
+    """Quality on one split; `examples` rows.
+
+    `confusion` has true classes as rows and predicted ones as columns; None of more than CONFUSED_CLASSES, and in
+    records of before it was kept.
+    """
 
     examples: Count
     accuracy: Share
     macro_f1: Share
     loss: float
+    confusion: tuple[tuple[Count, ...], ...] | None = None
 
     @classmethod
     def of(cls, scores: Scores) -> Score:
         """The figures of `scores` that a record keeps."""
-        return cls(examples=scores.examples, accuracy=scores.accuracy, macro_f1=scores.macro_f1, loss=scores.log_loss)
+        counts = scores.confusion.tolist() if len(scores.confusion) <= CONFUSED_CLASSES else None
+        return cls(
+            examples=scores.examples,
+            accuracy=scores.accuracy,
+            macro_f1=scores.macro_f1,
+            loss=scores.log_loss,
+            confusion=counts and tuple(map(tuple, counts)),
+        )
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.confusion is None:
+            return self
+        if any(len(line) != len(self.confusion) for line in self.confusion):
+            raise ValueError("its confusion is not square")
+        rows, right = sum(map(sum, self.confusion)), sum(line[at] for at, line in enumerate(self.confusion))
+        if (rows, right) != (self.examples, round(self.accuracy * self.examples)):
+            raise ValueError(f"its confusion counts {rows} rows, {right} of them right; its figures differ")
+        return self
 
 
 class Result(_Frozen):

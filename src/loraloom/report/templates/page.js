@@ -83,6 +83,74 @@
     return `${lines.join('\n')}\n`;
   };
 
+  // What rows beyond the first draw, from the figures that packed_rows.py left: as board.html.jinja draws the first ones.
+
+  const unpacked = async (text) => {
+    const bytes = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+    return JSON.parse(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate'))).text());
+  };
+
+  const draw = (tag, attributes, ...children) => {
+    const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    element.append(...children);
+    return element;
+  };
+  const share = (figure) => figure < 1 && figure.toFixed(3) === '1.000' ? '>0.999' : figure.toFixed(3);
+  const short = (figure) => String(Number(figure.toPrecision(3)));
+
+  const drawnSketch = (trial, title, lines, at, best) => {  // `at`: where a line has the figures of training and validation
+    const [train, validation] = at.map((place) => lines.filter((line) => line[0] !== null && line[place] !== null).map((line) => [line[0], line[place]]));
+    if (!validation.length) return [];
+    const [epochs, values] = [0, 1].map((place) => [...train, ...validation].map((point) => point[place]));
+    const [left, right, low, high] = [Math.min(...epochs), Math.max(...epochs), Math.min(...values), Math.max(...values)];
+    const [width, height] = [190, 74];
+    const spot = ([x, y]) => [
+      (right > left ? (x - left) * width / (right - left) : 0).toFixed(1),
+      (high > low ? height - (y - low) * height / (high - low) : height).toFixed(1)];
+    const path = (points) => `M${points.map((point) => spot(point).join(' ')).join('L')}`;
+    const most = validation.reduce((one, other) => best(one[1], other[1]) === one[1] ? one : other);
+    const last = validation.at(-1);
+    const sentence = `${title} of trial ${trial} over ${validation.length} evaluation${validation.length > 1 ? 's' : ''}: on validation `
+      + `${best === Math.min ? 'lowest' : 'highest'} at epoch ${Number(most[0].toPrecision(4))} (${share(most[1])}), ${share(last[1])} at the end.`;
+    const id = `sketch-${trial}-${title.toLowerCase()}`;
+    const say = (text, x, y, kind) => draw('text', { x, y, ...(kind && { class: kind }) }, text);
+    return [draw('svg', { class: 'sketch', viewBox: '0 0 250 112', role: 'img', 'aria-labelledby': id, focusable: 'false' },
+      draw('title', { id }, sentence),
+      draw('g', { transform: 'translate(44 18)' },
+        draw('path', { class: 'frame', d: `M0 ${height}H${width}M0 0H${width}` }),
+        ...(train.length ? [draw('path', { class: 'train', d: path(train) })] : []),
+        draw('path', { class: 'validation', d: path(validation) }),
+        ...validation.filter((point) => point === last || validation.length < 12).map((point) => {
+          const [cx, cy] = spot(point);
+          return draw('circle', { cx, cy, r: point === last ? 3.2 : 2 });
+        }),
+        say(title, 0, -7, 'title'), say(share(high), -6, 4, 'end'), say(share(low), -6, height + 3, 'end'),
+        say(`epoch ${short(left)}`, 0, height + 15), say(short(right), width, height + 15, 'end')))];
+  };
+
+  const smallMatrix = (trial, across, down, counts) => {
+    const of = across.length;
+    const number = (count) => count.toLocaleString('en');
+    const lines = down.map((_, at) => counts.slice(at * of, (at + 1) * of));
+    const sum = (values) => values.reduce((one, other) => one + other, 0);
+    const wrong = sum(counts) - sum(lines.map((line, at) => line[at]));
+    const cell = (count, hit, all) => {
+      const part = all ? count / all : 0;
+      const tint = (hit ? 45 * part : 50 * part ** 0.6).toFixed(1);
+      const made = make('td', { class: hit ? 'hit' : count ? 'miss' : 'zero' }, number(count));
+      made.style.setProperty('--v', tint);
+      return made;
+    };
+    return make('div', { class: 'scroll compact across', role: 'region', 'aria-label': `Confusion of trial ${trial} on validation`, tabindex: '0' },
+      make('table', { class: 'matrix small' },
+        make('caption', {}, make('span', {}, `${number(wrong)} of ${number(sum(counts))} validation row${sum(counts) === 1 ? '' : 's'} wrong: true class down, predicted across.`)),
+        make('thead', {}, make('tr', {}, make('th', { scope: 'col' }, 'true ↓'),
+          ...across.map((label) => make('th', { scope: 'col', class: 'number' }, make('bdi', {}, label))))),
+        make('tbody', {}, ...lines.map((line, at) => make('tr', {}, make('th', { scope: 'row', class: 'cell' }, make('bdi', {}, down[at])),
+          ...line.map((count, place) => cell(count, place === at, sum(line))))))));
+  };
+
   const NUMBER = /^[<>]?([-+]?[\d,]*\.?\d+(?:e[-+]?\d+)?)(?:\s|$)/i;
   const keyOf = (cell) => {  // null is sorted last
     const text = cell.dataset.s ?? (cell.firstChild?.nodeType === 3 ? cell.firstChild.data : cell.textContent);
@@ -169,13 +237,31 @@
       show();
     };
 
+    const template = section.querySelector('#row-template');
+    let packed;
+
+    const drawInto = async (content, trial) => {
+      const note = (text) => make('p', { class: 'note across' }, text);
+      if (!('DecompressionStream' in globalThis)) {
+        content.querySelector('.told').replaceWith(note('Its curves and its confusion are packed, which takes a browser of 2023 or later to open.'));
+        return;
+      }
+      packed ??= unpacked(template.dataset.packed);
+      const { across, down, why, trials } = await packed;
+      const [lines, counts] = trials[trial];
+      const sketches = [...drawnSketch(trial, 'Loss', lines, [1, 3], Math.min), ...drawnSketch(trial, 'Accuracy', lines, [2, 4], Math.max)];
+      if (sketches.length) content.querySelector('.sketches').append(...sketches);
+      else content.querySelector('.told').remove();
+      content.append(counts ? smallMatrix(trial, across, down, counts) : note(why));
+    };
+
     const detailOf = (row) => {
       const trial = row.line.dataset.trial;
-      let content = opened.get(`row-${trial}`)?.querySelector('.opened');
-      if (!content) {
-        content = section.querySelector('#row-template').content.firstElementChild.cloneNode(true);
-        content.querySelector('code:not(p code)').textContent = recipeText(base, names, JSON.parse(row.line.dataset.v));
-      }
+      const drawn = opened.get(`row-${trial}`)?.querySelector('.opened');
+      if (drawn) return drawn;
+      const content = template.content.firstElementChild.cloneNode(true);
+      content.querySelector('code:not(p code)').textContent = recipeText(base, names, JSON.parse(row.line.dataset.v));
+      drawInto(content, trial);
       return content;
     };
 

@@ -1,0 +1,59 @@
+"""What rows beyond the first hundred show when they are opened: their evaluations and confusions, packed.
+
+Ten thousand rows drawn as the first hundred are would take a hundred megabytes. So the page holds their figures alone,
+as deflated JSON in base64, some 100 bytes a row, and its script draws a row as board.html.jinja draws the first ones
+(page.js: `drawnSketch`, `smallMatrix`). Confusions are those of the records: predictions of validation rows, which are
+a hundred times as long, are not read.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from loraloom.report.details import MOST_ROWS, WHY_NONE_KEPT, number_of, short_labels, why_left_out
+from loraloom.report.leaderboard import Leaderboard
+from loraloom.report.reading import Run, read_evaluations
+from loraloom.study.record import Evaluation, TrialRecord
+
+_FIGURES = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+
+
+def packed_rows(run: Run, board: Leaderboard, problems: list[str]) -> str | None:
+    """`{"across": labels, "down": labels, "why": sentence, "trials": {"0123": [evaluations, confusion]}}`, packed.
+
+    An evaluation has the `_FIGURES`, null where one is not finite; a confusion its counts line by line, or is null, and
+    `why` says why. None where every row is among the first.
+    """
+    rows = board.rows[MOST_ROWS:]
+    if not rows:
+        return None
+    records = {record.number: record for record in run.records}
+    labels = run.records[0].labels
+    evaluations = read_evaluations(run, map(number_of, rows), problems)
+    trials = {
+        f"{number:04d}": [_lines(evaluations.get(number, ())), _counts(records[number], labels)]
+        for number in map(number_of, rows)
+    }
+    across, down = short_labels(labels)
+    content = {"across": across, "down": down, "why": why_left_out(labels) or WHY_NONE_KEPT, "trials": trials}
+    return base64.b64encode(zlib.compress(json.dumps(content, separators=(",", ":")).encode(), 9)).decode()
+
+
+def _lines(evaluations: Sequence[Evaluation]) -> list[list[float | None]]:
+    return [[_short(getattr(line, name)) for name in _FIGURES] for line in evaluations]
+
+
+def _short(figure: float) -> float | None:
+    return float(f"{figure:.4g}") if math.isfinite(figure) else None
+
+
+def _counts(record: TrialRecord, labels: Sequence[str]) -> list[Any] | None:
+    confusion = record.result.validation.confusion if record.result else None
+    if confusion is None or tuple(record.labels) != tuple(labels):
+        return None
+    return [number for line in confusion for number in line]
