@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loraloom.errors import AdapterError
+from loraloom.errors import AdapterError, RunError
 from loraloom.study.durable import (
     is_whole,
     mend_folders,
@@ -64,6 +64,20 @@ def test_a_failing_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), replacing(tmp_path / "file") as file:
         _fail_after(file.write("half of the n"))
     assert _tree(tmp_path) == {"file": "old"}
+
+
+def test_a_file_does_not_take_the_place_of_a_device_or_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RunError, match="pipe: is a device or a pipe"):
+        write_text(tmp_path / "pipe", "text")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_file_takes_the_place_of_a_link_to_one(tmp_path: Path) -> None:
+    write_text(tmp_path / "file", "old")
+    (tmp_path / "link").symlink_to("file")
+    write_text(tmp_path / "link", "new")
+    assert _tree(tmp_path) == {"file": "old", "link": "new"}
 
 
 def test_a_failing_sync_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,13 +42,17 @@ def replacing(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
 
 
 def refuse_place(path: Path) -> None:
-    """Refuses to write a file where there is a folder, or none to write into: before the work, not after it.
+    """Refuses to write a file where there is a folder, a device or a pipe, or no folder to write into.
+
+    It is asked before the work, not after it.
 
     Raises:
         RunError: as it says.
     """
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise RunError(f"{path}: {'is a folder' if path.is_dir() else 'there is no such folder to write into'}")
+    if path.exists() and not path.is_file():
+        raise RunError(f"{path}: is a device or a pipe, whose place a file would take; name a file")
 
 
 def disk_is_full(error: BaseException) -> bool:
