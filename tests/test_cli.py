@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -267,6 +268,19 @@ def test_doctor_says_in_a_sentence_what_is_wrong_with_a_recipe(
     code, out, err = call(capsys, monkeypatch, "doctor", str(recipe))
     assert (code, out) == (2, "")
     assert "./nowhere" in err
+
+
+@pytest.mark.parametrize("command", ["schema", "recipes"])  # by typer, and by rich
+@pytest.mark.parametrize(("errors_too", "code"), [(False, 0), (True, 1)])
+def test_a_closed_pipe_ends_a_command_without_a_word(command: str, errors_too: bool, code: int) -> None:
+    """As `| head` leaves it; where standard error is closed too, it is not known to have done what it was to do."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    errors = writing if errors_too else subprocess.PIPE
+    arguments = [sys.executable, "-m", "loraloom.cli", command]
+    done = subprocess.run(arguments, stdout=writing, stderr=errors, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr or b"") == (code, b"")
 
 
 def test_help_of_doctor_teaches_without_torch() -> None:

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import io
 import os
+import select
 import signal
 import sys
 import threading
@@ -14,7 +15,7 @@ from typing import Any
 import typer
 
 from loraloom.cli.commands import app
-from loraloom.cli.running import TerminatedError
+from loraloom.cli.running import TerminatedError, closed_pipe
 from loraloom.errors import LoraloomError
 
 BUSY_SHARE = 0.25
@@ -67,8 +68,9 @@ def _exit_code() -> int:
         return _fail(getattr(error, "format_message", error.__str__)(), 2)
     except KeyboardInterrupt:
         return _fail("stopped by Ctrl-C", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as ended:  # what typer and rich make of a closed pipe, as `| head` leaves it
+        if not closed_pipe(ended) or _unread(2):  # what is said on standard error is not all that a command does
+            raise
         return 0
     except OSError as error:
         if error.filename is None and error.errno is None:
@@ -85,6 +87,13 @@ def _wait_politely() -> None:
     with contextlib.suppress(OSError, AttributeError):
         if os.getloadavg()[0] > BUSY_SHARE * (os.cpu_count() or 1):
             os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def _unread(descriptor: int) -> bool:
+    """Whether it is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _terminate(number: int, _: Any) -> None:

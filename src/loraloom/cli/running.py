@@ -32,6 +32,11 @@ class TerminatedError(BaseException):
     """SIGTERM to a command that has no run under way; not an Exception, which libraries may swallow."""
 
 
+def closed_pipe(ended: SystemExit) -> bool:
+    """Whether typer or rich, which raised it, could not write: nobody reads what the command says any more."""
+    return isinstance(ended.__context__, BrokenPipeError)
+
+
 def run_search(
     recipe: Recipe,
     out: Path,
@@ -138,6 +143,10 @@ def stoppable(run: Path, grace: float) -> Iterator[Stop]:
     except KeyboardInterrupt:
         if (run / "recipe.yaml").is_file():
             raise StoppedError(run, "stopped by Ctrl-C", exit_code=130) from None
+        raise
+    except SystemExit as ended:
+        if closed_pipe(ended) and (run / "recipe.yaml").is_file():
+            raise StoppedError(run, "stopped: its output was closed") from None
         raise
     except StoppedError as error:
         if (run / "recipe.yaml").is_file():
