@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import re
 import signal
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
-from loraloom.cli.running import stoppable
+from loraloom import cli
+from loraloom.cli import entry
+from loraloom.cli.running import TerminatedError, stoppable
 from loraloom.errors import StoppedError
 
 
@@ -44,3 +51,36 @@ def test_a_run_whose_output_was_closed_is_not_taken_for_done(tmp_path: Path) -> 
 def test_an_error_without_a_signal_is_its_own(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), stoppable(tmp_path, 0):
         _ = 1 / 0
+
+
+def test_that_nothing_was_begun_is_said_only_where_there_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(TerminatedError, match="stopped by SIGTERM before anything was begun"), stoppable(tmp_path, 0):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_command_that_sigterm_ends_does_not_say_that_nothing_was_begun(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entry, "app", lambda **_: signal.raise_signal(signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert cli.run() == 75
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().err == "loraloom: stopped by SIGTERM\n"
+
+
+@pytest.mark.parametrize(
+    ("raised", "by"), [(EOFError, r"the end of the answers \(Ctrl-D\)"), (KeyboardInterrupt, "Ctrl-C")]
+)
+def test_it_is_said_what_ended_a_question(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, raised: type[BaseException], by: str
+) -> None:
+    class Typed(io.StringIO):
+        def readline(self, *_: Any) -> str:
+            raise raised
+
+    monkeypatch.setattr(sys, "stdin", Typed())
+    monkeypatch.setattr(entry, "app", lambda **_: typer.prompt("1. Labelled rows"))
+    assert cli.run() == 130
+    assert re.fullmatch(rf"\s*loraloom: stopped by {by}\n", capsys.readouterr().err)

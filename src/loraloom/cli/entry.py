@@ -44,8 +44,8 @@ def run() -> int:
         code = _exit_code()
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # all is done; the process ends
-    except TerminatedError:
-        code = _fail("stopped by SIGTERM before anything was begun", 75)
+    except TerminatedError as stopped:
+        code = _fail(str(stopped), 75)
     return code
 
 
@@ -62,8 +62,9 @@ def _exit_code() -> int:
         return _fail("stopped by Ctrl-C", code) if code == 130 else code  # typer takes Ctrl-C, and says nothing
     except LoraloomError as error:
         return _fail(str(error), error.exit_code)
-    except typer.Abort:
-        return _fail("stopped by Ctrl-C", 130)
+    except typer.Abort as error:  # at a question
+        by = "the end of the answers (Ctrl-D)" if isinstance(error.__context__, EOFError) else "Ctrl-C"
+        return _fail(f"stopped by {by}", 130)
     except typer.TyperException as error:  # a wrong option or argument
         return _fail(getattr(error, "format_message", error.__str__)(), 2)
     except KeyboardInterrupt:
@@ -98,7 +99,7 @@ def _unread(descriptor: int) -> bool:
 
 def _terminate(number: int, _: Any) -> None:
     signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
-    raise TerminatedError
+    raise TerminatedError("stopped by SIGTERM")
 
 
 def _fail(sentence: str, code: int) -> int:

@@ -151,7 +151,7 @@ def stoppable(run: Path, grace: float) -> Iterator[Stop]:
     except StoppedError as error:
         if (run / "recipe.yaml").is_file():
             raise
-        raise TerminatedError from error
+        raise TerminatedError(f"{error.why} before anything was begun") from error
     finally:
         signal.alarm(0)
         for number, handler in before.items():
