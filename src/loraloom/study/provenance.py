@@ -67,9 +67,13 @@ def _installed(name: str) -> bool:
 
 
 def _git_revision() -> str | None:
-    """The commit of the checkout that this code is run from, `+` where it has changes; None outside a checkout."""
-    folder = Path(__file__).parent
+    """The commit of the checkout that this code is run from, `+` where it has changes; None outside a checkout.
+
+    Code that is installed below another project's checkout, as in its .venv, is not that project's.
+    """
+    folder, file = Path(__file__).parent, Path(__file__).name
     try:
+        _git(folder, "ls-files", "--error-unmatch", file)
         revision = _git(folder, "rev-parse", "HEAD")
         return revision + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):

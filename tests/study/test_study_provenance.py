@@ -1,0 +1,32 @@
+"""What provenance says of the code that a run was made with."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from loraloom.study import provenance
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_a_revision_is_that_of_the_checkout_that_has_this_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not of a checkout that a virtual environment lies in."""
+    code = tmp_path / "installed" / "provenance.py"
+    code.parent.mkdir()
+    code.touch()
+    monkeypatch.setattr(provenance, "__file__", str(code))
+    _git(tmp_path, "init", "-q")
+    _git(tmp_path, "commit", "-q", "--allow-empty", "-m", "another project's")
+    assert provenance.describe_machine()["git_revision"] is None
+    _git(tmp_path, "add", "installed")
+    _git(tmp_path, "commit", "-q", "-m", "this code")
+    assert provenance.describe_machine()["git_revision"] == _git(tmp_path, "rev-parse", "HEAD")
+    code.write_text("changed")
+    assert provenance.describe_machine()["git_revision"] == _git(tmp_path, "rev-parse", "HEAD") + "+"
