@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Iterator
@@ -103,6 +104,44 @@ def test_without_the_hub_what_was_fetched_before_is_used(best: Path, hub: Hub, m
     first = hub.repositories[NAME].commits[0][0]
     for revision in (None, first):
         assert loraloom.load(NAME, revision=revision).predict(TEXTS) == loraloom.load(best).predict(TEXTS)
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
+def test_where_the_hub_does_not_answer_what_was_fetched_before_is_used(
+    best: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name is known, or a proxy is set, and yet no request comes through."""
+    loraloom.load(best).push_to_hub(NAME)
+    loraloom.load(NAME)
+
+    def unanswered(*_: object, **__: object) -> None:
+        raise ConnectionError("Connection refused")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", unanswered)
+    assert loraloom.load(NAME).predict(TEXTS) == loraloom.load(best).predict(TEXTS)
+    with pytest.raises(AdapterError, match="Connection refused"):
+        loraloom.load("someone/else")
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
+def test_what_the_hub_has_no_more_is_not_taken_from_what_was_fetched_before(best: Path, hub: Hub) -> None:
+    loraloom.load(best).push_to_hub(NAME)
+    loraloom.load(NAME)
+    del hub.repositories[NAME]
+    with pytest.raises(AdapterError, match="no such repository on the hub"):
+        loraloom.load(NAME)
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
+def test_a_full_disk_is_not_said_to_be_the_hubs_answer(best: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    loraloom.load(best).push_to_hub(NAME)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", full)
+    with pytest.raises(AdapterError, match="the disk is full"):
+        loraloom.load(NAME)
 
 
 @pytest.mark.filterwarnings(OWN_MODEL)

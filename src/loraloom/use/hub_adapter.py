@@ -20,7 +20,7 @@ from typing import Any
 from loraloom import hub
 from loraloom.data import default_cache
 from loraloom.errors import AdapterError, first_line
-from loraloom.study.durable import write_json, write_manifest
+from loraloom.study.durable import disk_is_full, write_json, write_manifest
 from loraloom.study.record import CARD, CONFIG, RECORD, WEIGHTS, TrialRecord
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -40,7 +40,7 @@ def is_name(given: Path | str) -> bool:
 def download(name: str, revision: str | None = None) -> Path:
     """The folder of the adapter `name` at the commit that `revision` (a branch, tag or commit) now stands for.
 
-    Where the hub can't be reached, what it was when it was last asked is taken.
+    Where the hub can't be reached, or doesn't answer, what it was when it was last asked is taken.
 
     Raises:
         AdapterError: there is none, it is not an adapter, or it has files that can hold code.
@@ -49,15 +49,20 @@ def download(name: str, revision: str | None = None) -> Path:
 
     place = default_cache() / "adapters" / name.replace("/", "--")
     wanted, commits = revision or "main", _commits(place)
+    fetched = place / commits.get(wanted, wanted)
     if not hub.reachable():
-        folder = place / commits.get(wanted, wanted)
-        if not folder.is_dir():
+        if not fetched.is_dir():
             raise AdapterError(
                 f"{name}: there is no such folder, and as a name on the hub it can't be had: the hub can't be reached"
             )
-        return folder
+        return fetched
     with _explained(name):
-        info = HfApi().model_info(name, revision=revision, timeout=_SECONDS)
+        try:
+            info = HfApi().model_info(name, revision=revision, timeout=_SECONDS)
+        except Exception as error:  # what a network can do to a request is no closed list
+            if _status(error) is None and fetched.is_dir():
+                return fetched
+            raise
         _check_files(name, [file.rfilename for file in info.siblings or ()])
         kept = snapshot_download(name, revision=info.sha, allow_patterns=list(SAFE), etag_timeout=_SECONDS)
         folder = _plain(Path(kept), place / str(info.sha))
@@ -165,8 +170,14 @@ def _explained(name: str) -> Iterator[None]:
         ) from None
     except errors.LocalTokenNotFoundError:
         raise AdapterError(f"{name}: the hub does not know you; log in by: hf auth login") from None
-    except Exception as error:  # what a network can do to a request is no closed list
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if status in (401, 403):
+    except Exception as error:
+        if _status(error) in (401, 403):
             raise AdapterError(f"{name}: the hub does not allow it; log in as its owner by: hf auth login") from None
+        if disk_is_full(error):
+            raise AdapterError(f"{name}: there is no room for a copy of it here: the disk is full") from None
         raise AdapterError(f"{name}: the hub's answer can't be used: {first_line(error)}") from None
+
+
+def _status(error: Exception) -> int | None:
+    """That of the hub's answer, where it gave one."""
+    return getattr(getattr(error, "response", None), "status_code", None)
