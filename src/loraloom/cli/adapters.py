@@ -163,6 +163,8 @@ def export(
     """
     from loraloom.use.export import export as run_export
 
+    if rows is None and (text_column or label_column is not None):
+        raise OptionError("--text_column and --label_column name columns of a file: give it by --rows")
     columns = tuple(text_column) or None
     exported = run_export(adapter, form.value, out, rows=rows, text_column=columns, label_column=label_column)
     if as_json:
@@ -215,8 +217,10 @@ def submit(
     from loraloom.use import submit as submitting
 
     if check is not None:
-        if test_file is not None or out is not None or template is None:
-            raise OptionError("--check FILE needs --template T, and neither --test_file nor --out")
+        if test_file is not None or out is not None or id_column is not None or text_column or template is None:
+            raise OptionError(
+                "--check FILE needs --template T, and none of --test_file, --out, --id_column and --text_column"
+            )
         result = submitting.check(check, template, adapter=adapter, labels=labels)
     elif adapter is None or test_file is None or out is None:
         raise OptionError("submit needs ADAPTER, --test_file and --out; or --check FILE --template T")
