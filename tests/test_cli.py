@@ -407,6 +407,7 @@ def test_a_page_is_not_printed_where_there_is_no_browser(
         (["report", "{trained}", "--compare_file", "{recipe}", "--no_similarity"], "leave out --no_similarity"),
         (["report", "{trained}", "--format", "md", "--pdf"], "--pdf prints the page"),
         (["report", "{trained}", "--out", "{tmp}/x"], "--out is for --format md"),
+        (["report", "{trained}", "--format", "md", "--out", "{tmp}/no/R.md", "--compare_file", "x"], "no such folder"),
         (["report", "{trained}", "--format", "pdf"], "'pdf' is not one of"),
         (["watch", "{recipe}"], "no such run folder"),
         (["dashboard", "{tmp}/nothing"], "no such run folder"),

@@ -90,11 +90,14 @@ def on_terminal() -> bool:
 
 
 def _check_place(out: Path, force: bool) -> None:
+    from loraloom.study.durable import refuse_place
+
     if out.suffix not in (".yaml", ".yml"):
         rows = f"; labelled rows are named by --train_file {out}" if out.exists() else ""
         raise OptionError(f"{out}: a recipe's name ends in .yaml{rows}")
     if out.exists() and not force:
         raise OptionError(f"{out}: is there already; give another name, or --force to replace it")
+    refuse_place(out)
 
 
 def _rows(train_file: str | None, dataset: str | None, ask: bool) -> dict[str, Any]:

@@ -189,7 +189,7 @@ def report(
     from loraloom.report import findings, markdown, read_run, write_report
     from loraloom.report.against import check_comparable
     from loraloom.report.printing import browser, print_page
-    from loraloom.study.durable import write_text
+    from loraloom.study.durable import refuse_place, write_text
     from loraloom.study.run import Run
 
     Run(run)
@@ -197,6 +197,8 @@ def report(
         raise OptionError("--pdf prints the page: it can't be given with --format md")
     if form is not Form.md and out is not None:
         raise OptionError("--out is for --format md; the page is written to RUN/report")
+    if out is not None:
+        refuse_place(out)
     if no_similarity and compare_file:
         raise OptionError("--compare_file: its texts have to be embedded; leave out --no_similarity")
     if against:
