@@ -43,6 +43,16 @@ def test_a_leading_zero_does_not_make_a_number_octal(tmp_path: Path) -> None:
     assert _read(tmp_path, "lora: {r: 010}").lora.r == 10
 
 
+@pytest.mark.parametrize("name", [name for name in Recipe.model_fields if name != "axes"])
+@pytest.mark.parametrize("word", ["null", ""])
+def test_what_is_left_empty_has_its_default(tmp_path: Path, name: str, word: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"{name}: {word}\ntrain: {{seed: 7}}\n" if name != "train" else f"train: {word}\n")
+    assert getattr(read_recipe(path), name) == getattr(read_recipe({}), name)
+    if word:
+        assert getattr(read_recipe({}, [f"{name}={word}"]), name) == getattr(read_recipe({}), name)
+
+
 @pytest.mark.parametrize("word", ["null", "~", ""])
 def test_null_takes_a_limit_away(tmp_path: Path, word: str) -> None:
     recipe = _read(tmp_path, f"budget:\n  max_trainable_parameters: {word}\n")

@@ -206,9 +206,8 @@ def _validate(source: Source) -> Recipe | None:
     for key, value in source.values.items():
         if key in SECTIONS and isinstance(value, dict):
             base[key] = _section(source, key, value, axes)
-        else:
-            base[key] = {} if value is None and key in Recipe.model_fields else value
-    base.pop("axes", None) if "axes" not in source.values else None
+        elif value is not None or key not in Recipe.model_fields:  # what is left empty has its default
+            base[key] = value
     before = len(source.problems)
     recipe = None
     try:
