@@ -201,6 +201,7 @@ def test_every_remedy_fits_when_applied(over: tuple[Recipe, int]) -> None:
     for remedy in remedies(_plan(recipe), cap, _linear_head(recipe)):
         after = count(_plan(_set(recipe, remedy.change))).trainable
         assert (after, after <= cap) == (remedy.parameters, True), remedy
+        assert not set(remedy.options) & set("[]{}"), "zsh takes them for a pattern"
 
 
 @settings(max_examples=60, deadline=None)

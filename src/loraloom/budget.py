@@ -231,8 +231,8 @@ def _fewer_layers(plan: Plan, cap: int) -> Iterator[Remedy]:
 
 
 def _listed(values: Sequence[object]) -> str:
-    text = ",".join(map(str, values))
-    return text if len(values) > 1 else f"[{text}]"
+    """A list as `--set` takes it without quotes: a single value is one too in such a field."""
+    return ",".join(map(str, values))
 
 
 def estimate_memory_gb(plan: Plan, *, batch: int, tokens: int, states: int, bf16: bool) -> float:
