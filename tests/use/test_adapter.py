@@ -45,6 +45,8 @@ def test_texts_longer_than_the_backbone_reads_are_refused_at_once(copy: Path) ->
 def test_one_text_instead_of_a_list_is_refused(best: Path) -> None:
     with pytest.raises(TypeError, match="a list of texts"):
         loraloom.load(best).predict("a text")
+    with pytest.raises(TypeError, match="a list of texts"):
+        next(loraloom.load(best).stream("a text"))
 
 
 def test_no_texts_give_no_predictions(best: Path) -> None:

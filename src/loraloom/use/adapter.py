@@ -95,7 +95,14 @@ class Classifier:
         return metrics.softmax(self.logits(texts))
 
     def stream(self, texts: Iterable[str]) -> Iterator[Prediction]:
-        """Predictions in the order of `texts`, which may be more than memory holds."""
+        """Predictions in the order of `texts`, which may be more than memory holds.
+
+        Raises:
+            TypeError: `texts` is one text, or holds something else.
+            AdapterError: a logit is not finite.
+        """
+        if isinstance(texts, str):
+            raise TypeError("texts must be a list of texts, or an iterator of them")
         waiting = iter(texts)
         while window := list(islice(waiting, WINDOW)):
             for probabilities in self.predict_proba(window):
