@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from loraloom.recipe import read_recipe
 from loraloom.search.outlook import Outlook, Step
-from loraloom.terminal.outlook import in_words
+from loraloom.search.watcher import SearchPlan
+from loraloom.terminal.outlook import in_words, plan_lines
 
 
 def _outlook(rungs: tuple[Step, ...], finals: Step, part: int | None = None) -> Outlook:
@@ -45,3 +48,12 @@ def test_presets_that_are_compared_first_are_said_first() -> None:
         "9,000 rows"
     )
     assert outlook.trials == 2 + 9 + 1
+
+
+@pytest.mark.parametrize(("command", "said"), [("search", True), ("train", False)])
+def test_that_nothing_is_searched_is_said_to_who_wanted_a_search(command: str, said: bool) -> None:
+    made = {"command": ["loraloom", command, "recipe.yaml", "--out", "run"]}
+    recipe = read_recipe({}).model_copy(update={"provenance": made})
+    outlook = replace(_outlook((), Step(1, 500)), finalists=None)
+    plan = SearchPlan(recipe, Path("run"), "rows", ("a", "b"), (1, 1, 1), 1, 0, (), "loom", "it is known", outlook)
+    assert any("nothing is searched" in line for line in plan_lines(plan)) is said

@@ -18,7 +18,7 @@ def plan_lines(plan: SearchPlan) -> Iterator[str]:
         what = counted(plan.configurations, "configuration") if plan.configurations is not None else "configurations"
         done = f", {plan.finished} of {plan.finished + outlook.trials} trials done" if known else ""
         yield f"plan    {what} × {counted(outlook.seeds, 'seed')}{_passes(outlook)}{done}"
-        if not plan.recipe.axes:
+        if not plan.recipe.axes and _is_search(plan):
             yield "        no field varies, so nothing is searched: give lists, or --set search.sampler=auto"
     else:
         yield f"plan    {in_words(outlook)}"
@@ -62,6 +62,11 @@ def left_out(plan: SearchPlan) -> Iterator[str]:
         wanted = plan.configurations * outlook.seeds - plan.finished
         if outlook.trials < wanted:
             yield f"about {outlook.trials} of {wanted:,} trials fit the time"
+
+
+def _is_search(plan: SearchPlan) -> bool:
+    """Whether the run was not made by `loraloom train`, which is to search nothing."""
+    return plan.recipe.provenance.get("command", ())[1:2] != ["train"]
 
 
 def _passes(outlook: Outlook) -> str:
