@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 import loraloom
 from loraloom import pipeline
-from loraloom.errors import BudgetError, RunError, StoppedError
+from loraloom.errors import BudgetError, LoraloomError, RunError, StoppedError
 from loraloom.execute.in_process import InProcess
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import read_recipe
@@ -128,3 +129,26 @@ def test_a_part_of_the_rows_is_trained_on_where_a_recipe_says_so(tiny_recipe: di
     winner = loraloom.search(tiny_recipe, tmp_path / "run", overrides=["data.max_train_samples=20"])
     assert winner.train_rows == 20
     assert "20" in (tmp_path / "run" / "leaderboard.csv").read_text().splitlines()[1].split(",")
+
+
+@pytest.mark.parametrize("name", ["search", "resume", "fit"])
+def test_the_time_of_a_call_from_python_counts_from_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    heard: dict[str, Any] = {}
+
+    def hear(*_: Any, **given: Any) -> None:
+        heard.update(given)
+        raise LoraloomError("heard")
+
+    monkeypatch.setattr(pipeline, "resume" if name == "resume" else "search", hear)
+    calls = {
+        "search": lambda: loraloom.search({}, tmp_path / "run"),
+        "resume": lambda: loraloom.resume(tmp_path / "run"),
+        "fit": lambda: loraloom.LoraClassifier().fit(["a", "b"] * 9, [0, 1] * 9),
+    }
+    before = time.monotonic()
+    with pytest.raises(LoraloomError, match="heard"):
+        calls[name]()
+    assert before <= heard["started"] <= time.monotonic()
+    assert heard["called"]

@@ -11,6 +11,7 @@ loraloom.load("runs/first/best").predict(["a text"])
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -85,15 +86,23 @@ def search(
     Raises:
         LoraloomError: what is wrong with the recipe, the data, a model or the folder, in a sentence.
     """
+    started = time.monotonic()  # importing torch counts
     from loraloom import pipeline
     from loraloom.execute.placement import Placement
     from loraloom.recipe import read_recipe
 
     in_memory = {"train": train, "validation": validation, "test": test}
     read, placement = read_recipe(recipe, overrides), Placement(workers, ray, gpus_per_pack)
-    command = ("loraloom.search",)
     return pipeline.search(
-        read, out, command=command, deadline=deadline, allow_leak=allow_leak, placement=placement, **in_memory
+        read,
+        out,
+        command=("loraloom.search",),
+        deadline=deadline,
+        started=started,
+        called=True,
+        allow_leak=allow_leak,
+        placement=placement,
+        **in_memory,
     )
 
 
@@ -116,6 +125,7 @@ def resume(
     Raises:
         LoraloomError: there is no run, another process has it, or its data or models have changed.
     """
+    started = time.monotonic()
     from loraloom import pipeline
     from loraloom.execute.placement import Placement
 
@@ -124,6 +134,8 @@ def resume(
         out,
         max_seconds=max_seconds,
         deadline=deadline,
+        started=started,
+        called=True,
         placement=placement,
         train=train,
         validation=validation,

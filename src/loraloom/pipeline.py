@@ -54,14 +54,16 @@ def search(
     stop: Stop | None = None,
     deadline: str | datetime | None = None,
     started: float | None = None,
+    called: bool = False,
     placement: Placement = IN_PROCESS,
     report: bool = True,
     **in_memory: Any,
 ) -> TrialRecord:
     """Searches `recipe` into the run folder `out`; returns the winner, tested.
 
-    The run ends by the earliest of `budget.max_seconds` after the start (of the command: `started`, a monotonic time),
-    `deadline` (a point in time, "2026-11-25T18:00") and the end of the SLURM job that it is in. With `profile`, each
+    The run ends by the earliest of `budget.max_seconds` after the start (of the command: `started`, a monotonic time,
+    or of the function that a program `called`), `deadline` (a point in time, "2026-11-25T18:00") and the end of the
+    SLURM job that it is in. With `profile`, each
     trial's folder gets profile.json: where a step's time goes; a resumed run keeps to it. `placement` says where trials
     are trained. Without `report` none is written, nor is a text embedded for one.
     `in_memory` may hold train, validation and test: each a pandas.DataFrame, a datasets.Dataset, or (texts, labels).
@@ -70,7 +72,8 @@ def search(
         LoraloomError: whatever is wrong with the recipe, the data, the models or the folder; nothing is left behind.
         StoppedError: the run was stopped from outside; `resume` goes on with it.
     """
-    clock, watcher = make_clock(recipe.budget.max_seconds, deadline, started), watcher or Watcher()
+    clock = make_clock(recipe.budget.max_seconds, deadline, started, called=called)
+    watcher = watcher or Watcher()
     placement.check()
     refuse_missing(recipe.report_to)
     refuse_taken(Path(out))
@@ -110,19 +113,21 @@ def resume(
     max_seconds: float | None = None,
     deadline: str | datetime | None = None,
     started: float | None = None,
+    called: bool = False,
     placement: Placement = IN_PROCESS,
     **in_memory: Any,
 ) -> TrialRecord:
     """Goes on with the run in `out`, on the same data and models; returns the winner, tested.
 
-    It may take `budget.max_seconds` anew, or `max_seconds` in their place; `deadline` and `started` as for `search`.
+    It may take `budget.max_seconds` anew, or `max_seconds` in their place; `deadline`, `started` and `called` are as
+    for `search`.
 
     Raises:
         RunError: there is no run, another process has it, or its data or models have changed.
     """
     placement.check()
     run, watcher = Run(Path(out)), watcher or Watcher()
-    clock = make_clock(max_seconds or run.recipe.budget.max_seconds, deadline, started)
+    clock = make_clock(max_seconds or run.recipe.budget.max_seconds, deadline, started, called=called)
     if not (run.recipe.data.dataset or run.recipe.data.train_file or in_memory.get("train") is not None):
         raise RunError(f"{run.path}: its rows were given from Python; go on by loraloom.resume({str(out)!r}, train=…)")
     made = run.recipe.provenance

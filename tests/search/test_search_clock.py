@@ -49,6 +49,13 @@ def test_what_a_command_did_before_its_clock_was_made_counts() -> None:
     assert Clock(60, hand, started=990).seconds == 10
 
 
+@pytest.mark.parametrize(("called", "loading"), [(False, LOADING_SECONDS / 2), (True, LOADING_SECONDS)])
+def test_what_a_called_function_loaded_does_not_show_that_a_machine_is_quick(called: bool, loading: float) -> None:
+    """Its libraries may have been loaded before; that they took long shows that it is slow."""
+    assert Clock(60, _Hand(), started=999.99, called=called).loading_seconds == loading
+    assert Clock(60, _Hand(), started=990, called=called).loading_seconds == 10
+
+
 def test_a_process_began_before_now() -> None:
     assert process_start(lambda: 1e9) < 1e9
 

@@ -6,6 +6,7 @@ winner once on others, so that both are measured; give X_val and X_test to train
 
 from __future__ import annotations
 
+import time
 import warnings
 from pathlib import Path
 from typing import Any, Self
@@ -157,6 +158,7 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
             TypeError, ValueError: X or y is not what it must be.
             LoraloomError: what is wrong with parameters, rows or the model, in a sentence.
         """
+        started = time.monotonic()
         from loraloom.estimator import fitting  # with the search, which using a saved one does without
 
         for name in _FITTED:
@@ -172,7 +174,7 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
                 numbers = ids_among(classes, labels, f"y_{suffix}")
                 rows[split] = table_of_rows(f"X_{suffix} and y_{suffix}", self._texts(given), numbers, classes)
         run_dir = None if self.run_dir is None else Path(self.run_dir)
-        fitted = fitting.fit(recipe, rows, run_dir, allow_leak=self.allow_leak, verbose=self.verbose)
+        fitted = fitting.fit(recipe, rows, run_dir, started=started, allow_leak=self.allow_leak, verbose=self.verbose)
         self._keep(fitted.kept, fitted.record, classes)
         self.partial_ = fitted.interrupted or fitted.unfinished is not None
         if fitted.interrupted:

@@ -47,8 +47,18 @@ class Fitted:
     interrupted: bool
 
 
-def fit(recipe: Recipe, rows: dict[str, Table], run_dir: Path | None, *, allow_leak: bool, verbose: bool) -> Fitted:
+def fit(
+    recipe: Recipe,
+    rows: dict[str, Table],
+    run_dir: Path | None,
+    *,
+    started: float,
+    allow_leak: bool,
+    verbose: bool,
+) -> Fitted:
     """Searches `recipe` on `rows` (train, and validation and test where they are given) into `run_dir`.
+
+    Its time counts from `started`, a monotonic time.
 
     Without `run_dir` the run is a temporary one, of which the winner is kept, and has no report.
 
@@ -57,10 +67,10 @@ def fit(recipe: Recipe, rows: dict[str, Table], run_dir: Path | None, *, allow_l
         KeyboardInterrupt: before there was anything to keep.
     """
     if run_dir is not None:
-        return _fit(recipe, rows, run_dir, report=True, allow_leak=allow_leak, verbose=verbose)
+        return _fit(recipe, rows, run_dir, started, report=True, allow_leak=allow_leak, verbose=verbose)
     place = Path(tempfile.mkdtemp(prefix="loraloom-"))
     try:
-        fitted = _fit(recipe, rows, place / "run", report=False, allow_leak=allow_leak, verbose=verbose)
+        fitted = _fit(recipe, rows, place / "run", started, report=False, allow_leak=allow_leak, verbose=verbose)
         kept = Kept(fitted.kept.folder.rename(place / "adapter"))
         shutil.rmtree(place / "run")
     except BaseException:
@@ -76,9 +86,18 @@ def _remove(place: Path, owner: int) -> None:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _fit(recipe: Recipe, rows: dict[str, Table], out: Path, *, report: bool, allow_leak: bool, verbose: bool) -> Fitted:
+def _fit(
+    recipe: Recipe,
+    rows: dict[str, Table],
+    out: Path,
+    started: float,
+    *,
+    report: bool,
+    allow_leak: bool,
+    verbose: bool,
+) -> Fitted:
     follower = _Follower(verbose=verbose)
-    stopped = _search(recipe, rows, out, follower, report=report, allow_leak=allow_leak)
+    stopped = _search(recipe, rows, out, started, follower, report=report, allow_leak=allow_leak)
     found, interrupted = _best_so_far(out), isinstance(stopped, KeyboardInterrupt)
     if isinstance(stopped, StoppedError) and (found is None or isinstance(stopped.__cause__, DeviceLostError)):
         raise LoraloomError(stopped.why) from stopped
@@ -92,7 +111,14 @@ def _fit(recipe: Recipe, rows: dict[str, Table], out: Path, *, report: bool, all
 
 
 def _search(
-    recipe: Recipe, rows: dict[str, Table], out: Path, follower: _Follower, *, report: bool, allow_leak: bool
+    recipe: Recipe,
+    rows: dict[str, Table],
+    out: Path,
+    started: float,
+    follower: _Follower,
+    *,
+    report: bool,
+    allow_leak: bool,
 ) -> KeyboardInterrupt | StoppedError | None:
     """Searches; returns what ended it before its plan was done, if anything: Ctrl-C, or trials that only fail."""
     from loraloom import pipeline
@@ -106,6 +132,8 @@ def _search(
                 watcher=follower,
                 command=("LoraClassifier.fit",),
                 stop=stop,
+                started=started,
+                called=True,
                 allow_leak=allow_leak,
                 report=report,
                 **cast(Any, rows),

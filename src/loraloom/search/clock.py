@@ -37,6 +37,8 @@ class Clock:
     now: Callable[[], float] = time.monotonic
     reserve: float = 8.0
     started: float | None = None
+    called: bool = False
+    """Whether a program called it, which may have loaded libraries before: what was seen of that is no measure then."""
     slowdown: float = 1.0
     """How much slower the machine is than when the command began."""
     begun: float = field(init=False)
@@ -44,8 +46,8 @@ class Clock:
 
     def __post_init__(self) -> None:
         self.begun = self.now() if self.started is None else self.started
-        loaded = LOADING_SECONDS if self.started is None else self.now() - self.begun
-        self.loading_seconds = max(LOADING_SECONDS / 2, loaded)
+        least = LOADING_SECONDS if self.started is None or self.called else LOADING_SECONDS / 2
+        self.loading_seconds = max(least, self.now() - self.begun)
 
     @property
     def page_seconds(self) -> float:
@@ -94,9 +96,15 @@ class Clock:
 
 
 def make_clock(
-    max_seconds: float | None, deadline: str | datetime | None = None, started: float | None = None
+    max_seconds: float | None,
+    deadline: str | datetime | None = None,
+    started: float | None = None,
+    *,
+    called: bool = False,
 ) -> Clock:
     """The clock of a command that began at `started` (now, by default), with the earliest of its deadlines.
+
+    `called` says that it is no process of its own but a function that a program called.
 
     `max_seconds` may be infinite: as None, it is no limit.
 
@@ -105,7 +113,7 @@ def make_clock(
     """
     if max_seconds is not None and math.isnan(max_seconds):
         raise RecipeError("max_seconds: nan is no number of seconds")
-    clock = Clock(None, started=started)
+    clock = Clock(None, started=started, called=called)
     slurm = slurm_seconds_left()
     ends = [
         max_seconds,
