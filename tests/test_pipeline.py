@@ -229,12 +229,18 @@ def test_frames_and_lists_stand_for_files(tiny_recipe: dict[str, Any], tmp_path:
     assert first == second
 
 
-def test_a_grid_drops_points_over_the_cap_and_says_so(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_a_grid_drops_points_over_the_cap_and_says_so(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "MOST_DROPPED", 1)
     cap = "budget.max_trainable_parameters=1500"
-    loraloom.search(tiny_recipe, tmp_path / "run", overrides=["lora.r=2,64", cap])
+    loraloom.search(tiny_recipe, tmp_path / "run", overrides=["lora.r=2,64,65,66", cap])
     run = Run(tmp_path / "run")
     assert [record.point for record in run.records()] == [{"lora.r": 2}]
-    assert "lora.r=64" in run.recipe.provenance["dropped_points"][0]
+    (named,) = run.recipe.provenance["dropped_points"]
+    assert "lora.r=64" in named
+    assert run.recipe.provenance["more_dropped_points"] == 2
+    assert "3 points of the recipe did not fit" in (tmp_path / "run" / "report" / "index.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ from loraloom.tracking.reporter import tracked
 from loraloom.use.evaluate import rehearse_test, test_winner
 from loraloom.use.similarity import collect_in_time
 
+MOST_DROPPED = 100
+"""Of the points over the budget, those that a run's recipe names with the reason: of a large grid thousands may be."""
 GAVE_UP = "the last trials all failed, so no more were begun"
 
 
@@ -90,7 +92,9 @@ def search(
     }
     dropped = place.check()
     made["data"] |= place.facts()
-    run = Run.create(Path(out), recipe.model_copy(update={"provenance": {**made, "dropped_points": list(dropped)}}))
+    made["dropped_points"] = list(dropped[:MOST_DROPPED])
+    made["more_dropped_points"] = len(dropped[MOST_DROPPED:])
+    run = Run.create(Path(out), recipe.model_copy(update={"provenance": made}))
     with ExitStack() as held:
         try:
             held.enter_context(run.locked())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from loraloom.report import findings, read_run
+from loraloom.report import findings, read_run, write_report
 from loraloom.report.making import Making
 from loraloom.report.making.commands import as_typed, moment
 from loraloom.study.commands import Command
@@ -170,6 +170,17 @@ def test_licences_are_those_that_were_stated(tmp_path: Path) -> None:
     assert (data.name, data.license, data.card) == ("demo (BBC News)", "MIT (of the package corpus 1.0)", "not stated")
     assert (demo.name, demo.license, demo.card) == ("demo (owner/model)", "apache-2.0", "https://hub/owner/model")
     assert (other.license, other.card) == ("not stated", "not stated")
+
+
+def test_points_that_are_counted_but_not_named_count(tmp_path: Path) -> None:
+    recipe = make_recipe(
+        {**PROVENANCE, "dropped_points": ["r=64: too large", "r=65: too large"], "more_dropped_points": 4_319}
+    )
+    run = write_run(tmp_path / "r", recipe, [])
+    assert made(run).dropped_count == 4_321
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "4,321 points of the recipe did not fit" in page
+    assert "<summary>The first 2 points and why</summary>" in page
 
 
 @pytest.mark.parametrize(

@@ -73,22 +73,23 @@ MEMORY = "r=64: it would take about 9.1 GB, over budget.max_memory_gb 8"
 
 
 @pytest.mark.parametrize(
-    ("sampler", "dropped", "end"),
+    ("sampler", "dropped", "more", "end"),
     [
-        ("grid", [CAP], "of the cap; larger points were not tried."),
-        ("grid", [MEMORY], "of the cap, which holds nothing back here."),
-        ("random", [], "of the cap."),
+        ("grid", [CAP], 0, "of the cap; larger points were not tried."),
+        ("grid", [MEMORY], 0, "of the cap, which holds nothing back here."),
+        ("grid", [MEMORY], 7, "of the cap."),
+        ("random", [], 0, "of the cap."),
     ],
 )
 def test_what_the_cap_kept_from_being_tried_is_said_where_it_is_known(
-    tmp_path: Path, sampler: str, dropped: list[str], end: str
+    tmp_path: Path, sampler: str, dropped: list[str], more: int, end: str
 ) -> None:
     found = of(
         tmp_path,
         {2: 0.80, 8: 0.95},
         budget={"max_trainable_parameters": 1_000_000},
         search={"sampler": sampler, **({} if sampler == "grid" else {"n_trials": 2})},
-        provenance={"dropped_points": dropped},
+        provenance={"dropped_points": dropped, "more_dropped_points": more},
     )
     assert found is not None
     assert found.on_size.endswith(end)

@@ -55,6 +55,19 @@ def test_the_latest_trials_are_shown_and_all_are_counted() -> None:
     assert "107 of 1007 trials" in drawn
 
 
+def test_points_that_are_counted_but_not_named_are_said() -> None:
+    said = io.StringIO()
+    dropped = tuple(f"lora.r={r}: is too large" for r in range(90, 97))
+    plan = SearchPlan(
+        *(read_recipe({}), Path("run"), "rows", ("a", "b"), (1, 1, 1), 1000, 0, dropped, "loom", "known"),
+        outlook=_outlook(1000),
+        more_dropped=4_320,
+    )
+    Terminal(Console(file=said, width=120), quiet=False).planned(plan)
+    assert said.getvalue().count("is too large") == 5
+    assert "dropped 4,322 more points over the budget" in said.getvalue()
+
+
 def test_a_view_draws_as_many_rows_however_many_trials_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = _following()
     for number in range(200):

@@ -89,7 +89,7 @@ class Driver:
         self._planner.pace.slots = self._executor.slots
         self._planner.prepare(self._executor, self._watcher.note)
         self._planner.write()
-        data = self._place.data
+        data, made = self._place.data, self._run.recipe.provenance
         self._watcher.planned(
             SearchPlan(
                 recipe=self._run.recipe,
@@ -99,10 +99,11 @@ class Driver:
                 rows=(len(data.train.texts), len(data.validation.texts), len(data.test.texts)),
                 configurations=self._proposals.configurations,
                 finished=self._leaderboard.finished,
-                dropped=tuple(self._run.recipe.provenance.get("dropped_points", ())),
+                dropped=tuple(made.get("dropped_points", ())),
                 engine=engine,
                 engine_reason=reason,
                 outlook=self._planner.outlook(self._proposals.tried, self._leaderboard.finished),
+                more_dropped=made.get("more_dropped_points", 0),
             )
         )
 

@@ -115,7 +115,8 @@ def _held_back(run: Run) -> str:
     dropped = run.recipe.provenance.get("dropped_points") or ()
     if any("budget.max_trainable_parameters" in str(reason) for reason in dropped):
         return "; larger points were not tried"
-    return ", which holds nothing back here" if run.recipe.search.sampler == "grid" else ""
+    all_named = not run.recipe.provenance.get("more_dropped_points")
+    return ", which holds nothing back here" if run.recipe.search.sampler == "grid" and all_named else ""
 
 
 def _on_size(

@@ -28,6 +28,8 @@ class SearchPlan:
     engine: str
     engine_reason: str
     outlook: Outlook
+    more_dropped: int = 0
+    """Than `dropped` names."""
 
 
 class Watcher:

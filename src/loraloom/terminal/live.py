@@ -65,8 +65,8 @@ class Terminal(Watcher):
         self._say(f"labels  {escape(printable(', '.join(plan.labels[:8])))}{' …' if len(plan.labels) > 8 else ''}")
         for sentence in plan.dropped[:5]:
             self._say(f"[yellow]![/yellow] dropped {escape(sentence)}")
-        if len(plan.dropped) > 5:
-            self._say(f"[yellow]![/yellow] dropped {len(plan.dropped) - 5} more points over the budget")
+        if more := len(plan.dropped[5:]) + plan.more_dropped:
+            self._say(f"[yellow]![/yellow] dropped {more:,} more points over the budget")
         self._outlook = plan.outlook
         for line in plan_lines(plan):
             self._say(escape(line))

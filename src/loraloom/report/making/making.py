@@ -13,13 +13,16 @@ from loraloom.report.making.plan import PlanKept, plan_kept
 from loraloom.report.making.sources import SourceCard, source_cards
 from loraloom.report.making.timing import TimeUse, time_use
 from loraloom.report.reading import Run
-from loraloom.report.stated import as_mapping
+from loraloom.report.stated import as_list, as_mapping
 from loraloom.study.commands import Command
 
 
 @dataclass(frozen=True, slots=True)
 class Making:
-    """`facts` and `packages` are names and values; `recipe` is YAML without its provenance."""
+    """`facts` and `packages` are names and values; `recipe` is YAML without its provenance.
+
+    `dropped` are the first of the points that were not tried, `dropped_count` is how many there are.
+    """
 
     facts: tuple[tuple[str, str], ...]
     packages: tuple[tuple[str, str], ...]
@@ -29,6 +32,7 @@ class Making:
     seeds: tuple[int, ...]
     sources: tuple[SourceCard, ...]
     dropped: tuple[str, ...]
+    dropped_count: int
     recipe: str
 
 
@@ -36,7 +40,7 @@ def making(run: Run, commands: tuple[Command, ...], problems: list[str]) -> Maki
     """What is known; a file that can't be read is named in `problems`."""
     about = run.recipe.provenance
     packages = as_mapping(about.get("packages"))
-    dropped = about.get("dropped_points")
+    dropped, more = as_list(about.get("dropped_points")), about.get("more_dropped_points")
     return Making(
         facts=tuple((title, wording.value(value)) for title, value in _facts(about) if value is not None),
         packages=tuple((str(name), wording.value(version)) for name, version in packages.items()),
@@ -45,7 +49,8 @@ def making(run: Run, commands: tuple[Command, ...], problems: list[str]) -> Maki
         plan=plan_kept(run, problems),
         seeds=tuple(sorted({record.seed for record in run.records})),
         sources=source_cards(run),
-        dropped=tuple(wording.value(each) for each in dropped) if isinstance(dropped, list | tuple) else (),
+        dropped=tuple(map(wording.value, dropped)),
+        dropped_count=len(dropped) + (more if isinstance(more, int) else 0),
         recipe=dump_recipe(run.recipe.model_copy(update={"provenance": {}})),
     )
 

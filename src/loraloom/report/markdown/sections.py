@@ -157,7 +157,7 @@ def making(found: Findings) -> Iterator[str]:
         facts.append(f"Seeds: {', '.join(map(str, made.seeds))}")
     facts += [f"Licence of the {each.kind} {code(each.name)}: {text(each.license)}" for each in made.sources]
     if made.dropped:
-        facts.append(f"Points that were not tried: {plural(len(made.dropped), 'point')}")
+        facts.append(f"Points that were not tried: {plural(made.dropped_count, 'point')}")
     yield bullets(facts)
     yield f"<details><summary>The recipe</summary>\n\n{fenced(made.recipe, 'yaml')}\n\n</details>"
 
