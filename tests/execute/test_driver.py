@@ -18,9 +18,11 @@ from loraloom.engine.loom import LoomEngine
 from loraloom.errors import LoraloomError, StoppedError
 from loraloom.execute import driver, in_process
 from loraloom.execute.in_process import InProcess
+from loraloom.search.watcher import Watcher
 from loraloom.study.commands import read_commands
 from loraloom.study.record import CHECKPOINT
 from loraloom.study.run import Run
+from tests.use.hub_server import Repository, hub_server, speak_to
 
 pytestmark = pytest.mark.usefixtures("unsynced_ledger")
 
@@ -126,6 +128,16 @@ def test_a_gpu_that_is_lost_is_said_and_nothing_is_left_where_that_was_in_the_wa
     assert (tmp_path / "run").exists() == (exit_code == 75)
 
 
+class _Noting(Watcher):
+    """Keeps what is noted."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, sentence: str) -> None:
+        self.notes.append(sentence)
+
+
 class _KilledError(BaseException):
     """Ends a process, as far as a test can end with its own."""
 
@@ -169,3 +181,24 @@ def test_a_trial_that_ended_two_processes_and_comes_on_in_a_worker_stays_with_wo
     loraloom.resume(tmp_path / "run")
     assert (here.packs, apart.packs) == (2, 2)
     assert [command.took_up for command in read_commands(tmp_path / "run")[:2]] == [{}, {0: 0}]
+
+
+def test_a_trial_of_a_hub_model_goes_on_from_its_checkpoint_at_its_commit_though_the_branch_has_moved(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = _Killing(_KilledError())
+    monkeypatch.setattr(pipeline, "choose_engine", lambda *_, **__: (engine, "it is the test's"))
+    folder = Path(tiny_recipe["backbone"]["model"])
+    with hub_server() as hub:
+        speak_to(hub, monkeypatch, tmp_path / "home")
+        repository = hub.repositories["someone/tiny"] = Repository()
+        begun_at = repository.commit({path.name: path.read_bytes() for path in folder.iterdir()})
+        recipe = tiny_recipe | {"backbone": {"model": "someone/tiny", "dropout": "off"}}
+        with pytest.raises(_KilledError):
+            loraloom.search(recipe, tmp_path / "run", overrides=["train.num_train_epochs=1"])
+        repository.commit({"README.md": b"another commit"})
+        pipeline.resume(tmp_path / "run", watcher=(watcher := _Noting()))
+    (record,) = Run(tmp_path / "run").records()
+    assert record.backbone_revision == begun_at
+    assert [note for note in watcher.notes if "begins anew" in note] == []
+    assert next(iter(read_commands(tmp_path / "run")[1].took_up.values())) > 0

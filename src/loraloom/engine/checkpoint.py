@@ -202,7 +202,8 @@ def begun_with(folder: Path) -> Configuration | None:
 def step_to_go_on_from(folder: Path, configuration: Configuration) -> int:
     """The step of the newest checkpoint in `folder` that a trial of `configuration` can use; 0 where there is none.
 
-    What its engine alone knows is not looked at: the rows, and the type where it is measured.
+    What its engine alone knows is not looked at: the rows, and the type where it is measured; nor is the weights'
+    revision, in which all of a run's jobs are alike.
     """
     own, versions = _compared(configuration), _versions()
     usable = (step for step, of, begun in _whole(folder) if of.get("versions") == versions and _compared(begun) == own)

@@ -31,13 +31,18 @@ class Workplace:
         self._found = found
 
     def source(self, backbone: Backbone) -> Source:
-        """Where a model comes from, at the run's pinned revision where it is of the hub."""
-        return self.demands.source(backbone)
+        """Where a model comes from; one of the hub at one commit, which is the run's, whatever its branch has by then.
+
+        Raises:
+            BackboneError: the model is not to be had.
+        """
+        source = self.demands.source(backbone)
+        return source if source.local else replace(source, revision=self.revision(backbone))
 
     def revision(self, backbone: Backbone) -> str:
         """What the backbone's weights are: a commit on the hub, or a digest."""
         if backbone.model not in self._revisions:
-            self._revisions[backbone.model] = sources.pin(self.source(backbone))
+            self._revisions[backbone.model] = sources.pin(self.demands.source(backbone))
         return self._revisions[backbone.model]
 
     def pins(self) -> dict[str, Any]:
