@@ -103,6 +103,30 @@ def test_the_pin_of_a_folder_does_not_change_with_its_readme(tmp_path: Path) -> 
     assert sources.pin(source) == before
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "qwen2"},
+        {"model_type": "gpt2"},
+        {"model_type": "xlnet", "n_head": 2, "d_head": 8},
+        {"model_type": "t5"},
+        {"model_type": "bart"},
+        {"model_type": "bert", "is_decoder": True},
+    ],
+    ids=lambda config: config["model_type"],
+)
+def test_a_decoder_is_refused(tmp_path: Path, config: dict[str, Any]) -> None:
+    source = sources.find(_folder(tmp_path, "model.safetensors", **config))
+    with pytest.raises(BackboneError, match=rf"is a decoder \({config['model_type']}\), and texts are classified by"):
+        sources.load_config(source)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "electra", "xlm-roberta", "mpnet", "distilbert", "modernbert"])
+def test_an_encoder_is_not_taken_for_a_decoder(tmp_path: Path, kind: str) -> None:
+    source = sources.find(_folder(tmp_path, "model.safetensors", model_type=kind))
+    assert sources.load_config(source).model_type == kind
+
+
 def test_an_unknown_model_is_not_in_the_table() -> None:
     assert sources.known_config("nobody/no-such-model") is None
 

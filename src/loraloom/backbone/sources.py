@@ -55,7 +55,7 @@ def load_config(source: Source) -> Any:
     """The model's configuration (transformers' `PretrainedConfig`).
 
     Raises:
-        BackboneError: it can't be had, is not one, or asks for code of its own.
+        BackboneError: it can't be had, is not one, asks for code of its own, or is a decoder's.
     """
     from transformers import AutoConfig
 
@@ -65,7 +65,27 @@ def load_config(source: Source) -> Any:
         raise _unavailable(source, error) from None
     if getattr(config, "auto_map", None):
         raise BackboneError(f"backbone.model: {source.model!r} brings code of its own (auto_map), which is never run")
+    if _decodes(config):
+        raise BackboneError(
+            f"backbone.model: {source.model!r} is a decoder ({config.model_type}), and texts are classified by "
+            "encoders here; give one, such as roberta-base"
+        )
     return config
+
+
+def _decodes(config: Any) -> bool:
+    """Whether tokens don't see those after them: a first token, or a mean of all, then does not stand for the text.
+
+    An architecture that transformers has for writing on and not for filling gaps in is a decoder.
+    """
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    kind = config.model_type
+    writes = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return writes or config.is_encoder_decoder or getattr(config, "is_decoder", False)
 
 
 def known_config(model: str) -> Any | None:
