@@ -8,11 +8,11 @@ from typing import Any, Literal
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
+from transformers import BertConfig, BertModel, RobertaConfig, RobertaForSequenceClassification, RobertaModel
 
 from loraloom.backbone import sources
 from loraloom.backbone.adapting import adapt, trainable_parameters
-from loraloom.backbone.classifier import build_pretrained, encoder_of, head_modules
+from loraloom.backbone.classifier import build_pretrained, encoder_of, head_modules, loaded_head, redraw_head
 from loraloom.errors import BackboneError
 from loraloom.recipe import Configuration, Lora
 
@@ -188,3 +188,30 @@ def test_only_the_adapter_its_biases_and_the_head_are_trained(models: dict[str, 
     head = sum(p.numel() for name in head_modules(model) for p in model.get_submodule(name).parameters())
     lora, biases = 4 * 2 * (16 + 16), 4 * 16  # two targets in two layers, rank 2
     assert trainable_parameters(adapt(model, Lora(r=2))) == head + lora + biases
+
+
+@pytest.fixture(scope="module")
+def of_two_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("of_two_classes")
+    RobertaForSequenceClassification(RobertaConfig(**_SIZES, pad_token_id=1, num_labels=2)).save_pretrained(folder)
+    return folder
+
+
+def test_the_part_of_a_head_that_is_of_another_number_of_classes_is_drawn_anew(of_two_classes: Path) -> None:
+    model = _build(of_two_classes)
+    assert loaded_head(model) == {"classifier.dense.weight", "classifier.dense.bias"}
+    weight = model.get_parameter("classifier.out_proj.weight")
+    assert weight.shape == (3, 16)
+    assert 0 < weight.std() < 0.04
+    before = weight.clone()
+    torch.manual_seed(2)
+    redraw_head(model, loaded_head(model))
+    assert not torch.equal(model.get_parameter("classifier.out_proj.weight"), before)
+
+
+def test_an_encoder_that_is_not_of_its_configuration_is_refused_with_names(of_two_classes: Path) -> None:
+    path = of_two_classes / "config.json"
+    path.write_text(path.read_text().replace('"intermediate_size": 32', '"intermediate_size": 48'))
+    with pytest.raises(BackboneError, match=r"no weights for roberta\.encoder\.layer\.0\..*\(6 missing\)"):
+        _build(of_two_classes)

@@ -16,7 +16,7 @@ def load_encoder(source: Source) -> nn.Module:
     """The encoder with its pretrained weights in fp32, in evaluation mode and without gradients.
 
     Raises:
-        BackboneError: the weights can't be had.
+        BackboneError: the weights can't be had, or the checkpoint lacks a part of the encoder other than its pooler.
     """
     return _load(source, {})[0]
 
@@ -25,18 +25,18 @@ def load_whole_encoder(source: Source, *, pooler: bool) -> tuple[nn.Module, bool
     """The encoder as `load_encoder` gives it, and whether its checkpoint holds its pooler, where one is asked for.
 
     Raises:
-        BackboneError: the weights can't be had, or the checkpoint lacks another part of the encoder.
+        BackboneError: as `load_encoder`.
     """
     model, missing = _load(source, {} if pooler else pooler_argument(load_config(source)))
-    refuse_random(source, [name for name in missing if "pooler" not in name])
     return model, pooler and not missing
 
 
 def _load(source: Source, arguments: dict[str, Any]) -> tuple[nn.Module, list[str]]:
-    """The encoder and the names of parameters that its checkpoint lacks."""
+    """The encoder and the names of its pooler's parameters that its checkpoint lacks."""
     config = load_config(source)
     switch_dropout_off(config)
     model, missing = load_pretrained(AutoModel, source, config, arguments)
+    refuse_random(source, [name for name in missing if "pooler" not in name])
     return cast(nn.Module, model.eval().requires_grad_(requires_grad=False)), missing
 
 

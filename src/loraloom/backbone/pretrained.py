@@ -14,7 +14,9 @@ from loraloom.errors import BackboneError, first_line
 
 
 def load_pretrained(auto: Any, source: Source, config: Any, extra: dict[str, Any]) -> tuple[Any, list[str]]:
-    """What `auto` makes of the weights, in fp32, and the names of parameters that they lack, which it has drawn.
+    """What `auto` makes of the weights, in fp32, and the names of parameters that it has drawn.
+
+    Those are what the weights lack, or have in another shape, as the head of another number of classes.
 
     Raises:
         BackboneError: the weights can't be had.
@@ -26,6 +28,7 @@ def load_pretrained(auto: Any, source: Source, config: Any, extra: dict[str, Any
                 config=config,
                 dtype=torch.float32,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,
                 **extra,
                 **loading_arguments(source),
             )
@@ -33,13 +36,13 @@ def load_pretrained(auto: Any, source: Source, config: Any, extra: dict[str, Any
         raise BackboneError(
             f"backbone.model: the weights of {source.model!r} can't be loaded: {first_line(error)}"
         ) from None
-    return model, sorted(info["missing_keys"])
+    return model, sorted(info["missing_keys"] | {name for name, _, _ in info["mismatched_keys"]})
 
 
 def refuse_random(source: Source, missing: Sequence[str], fix: str = "") -> None:
     """Raises BackboneError where anything is missing: it would stay random, and no adapter would hold it."""
     if missing:
         raise BackboneError(
-            f"backbone.model: {source.model!r} has no weights for {missing[0]} ({len(missing)} missing), "
+            f"backbone.model: {source.model!r} has no weights for {missing[0]} in its shape ({len(missing)} missing), "
             f"which would stay random{fix}"
         )

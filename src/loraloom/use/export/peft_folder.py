@@ -39,7 +39,8 @@ class PeftFolder:
         load: Any = AutoPeftModelForSequenceClassification.from_pretrained
         self._classes = len(subject.record.labels)
         with quietly():
-            model = load(str(folder), num_labels=self._classes, dtype=torch.float32)
+            # the base model may have a head of other classes; the adapter holds its own
+            model = load(str(folder), num_labels=self._classes, ignore_mismatched_sizes=True, dtype=torch.float32)
         self._forward = PeftForward(model, subject.tokenizer)
         self._tokenizer, self._max_length = subject.tokenizer, subject.max_length
 
