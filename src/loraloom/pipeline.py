@@ -6,7 +6,7 @@ that `resume` goes on with: the next trial is a function of the recipe and the l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from functools import partial
@@ -19,6 +19,7 @@ from loraloom.errors import DeviceLostError, LoraloomError, RunError, RunInUseEr
 from loraloom.execute.driver import Driver
 from loraloom.execute.executor import Executor
 from loraloom.execute.in_process import choose_engine
+from loraloom.execute.kept_type import kept_type
 from loraloom.execute.placement import IN_PROCESS, Placement, make_executor
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
@@ -136,7 +137,7 @@ def resume(
         raise RunError(f"{run.path}: its rows were given from Python; go on by loraloom.resume({str(out)!r}, train=…)")
     made = run.recipe.provenance
     with run.locked():
-        place = _prepare(run.recipe, watcher, bool(made.get("allow_leak")), in_memory, told=made.get("data"))
+        place = _prepare(run.recipe, watcher, bool(made.get("allow_leak")), in_memory, run)
         if difference := changed(made, place.pins()):
             raise RunError(f"{run.path}: {difference} has changed since the run began; begin another run")
         profile = bool(made.get("profile"))
@@ -161,16 +162,17 @@ def _place(model: str) -> str:
 
 
 def _prepare(
-    recipe: Recipe, watcher: Watcher, allow_leak: bool, in_memory: dict[str, Any], told: Mapping[str, Any] | None = None
+    recipe: Recipe, watcher: Watcher, allow_leak: bool, in_memory: dict[str, Any], begun: Run | None = None
 ) -> Workplace:
-    """The data, read and checked; what was found when the run began, as `told` in its provenance, is not said again."""
+    """The data, read and checked; what was found when a run was `begun` is not said again, and it keeps its type."""
     watcher.note("reading and checking the data")
     data = load_data(recipe.data, seed=recipe.train.seed, allow_leak=allow_leak, **in_memory)
-    known = {finding["sentence"] for finding in (told or {}).get("findings", ())}
+    told = {} if begun is None else begun.recipe.provenance.get("data") or {}
+    known = {finding["sentence"] for finding in told.get("findings", ())}
     for finding in data.findings:
         if finding.sentence not in known:
             watcher.found(finding)
-    return Workplace(recipe, data, watcher.found)
+    return Workplace(recipe, data, watcher.found, None if begun is None else kept_type(begun))
 
 
 def _go_on(

@@ -12,8 +12,9 @@ import pytest
 
 import loraloom
 from loraloom import pipeline
-from loraloom.engine import Engine, Job, Listener, Outcome
+from loraloom.engine import Engine, Job, Listener, Outcome, precision
 from loraloom.engine.checkpoint import Rhythm
+from loraloom.engine.gemm_rates import GemmRates
 from loraloom.engine.loom import LoomEngine
 from loraloom.errors import LoraloomError, StoppedError
 from loraloom.execute import driver, in_process
@@ -143,11 +144,11 @@ class _KilledError(BaseException):
 
 
 class _Killing:
-    """Another engine, which saves after every step; `ends` are what its packs end with at their first evaluation."""
+    """Another engine, which saves after every step; `ends` are what its packs end with at their next evaluation."""
 
     name = "loom"
 
-    def __init__(self, *ends: BaseException) -> None:
+    def __init__(self, *ends: BaseException | None) -> None:
         self._engine = LoomEngine(rhythm=partial(Rhythm, 0.0, 1e9))
         self._ends = list(ends)
         self.packs = 0
@@ -159,8 +160,8 @@ class _Killing:
         self.packs += 1
 
         def listen(job: Job, evaluation: Any) -> bool:
-            if self._ends:
-                raise self._ends.pop(0)
+            if self._ends and (end := self._ends.pop(0)) is not None:
+                raise end
             return listener(job, evaluation)
 
         return self._engine.train_pack(jobs, listen, *rest)
@@ -202,3 +203,24 @@ def test_a_trial_of_a_hub_model_goes_on_from_its_checkpoint_at_its_commit_though
     assert record.backbone_revision == begun_at
     assert [note for note in watcher.notes if "begins anew" in note] == []
     assert next(iter(read_commands(tmp_path / "run")[1].took_up.values())) > 0
+
+
+@pytest.mark.parametrize("by", ["a checkpoint", "a record"])
+def test_a_run_goes_on_in_its_number_type_though_the_machine_would_be_measured_otherwise_now(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    engine = _Killing(*([None, None] if by == "a record" else []), _KilledError())
+    monkeypatch.setattr(pipeline, "choose_engine", lambda *_, **__: (engine, "it is the test's"))
+    monkeypatch.setattr(precision, "measure", lambda: GemmRates(fp32=2.0, bf16=2.0, fp32_best=3.0, bf16_best=3.0))
+    with pytest.raises(_KilledError):
+        loraloom.search(
+            tiny_recipe, tmp_path / "run", overrides=["train.bf16=auto", "train.num_train_epochs=1", "lora.r=1,2"]
+        )
+    if by == "a record":
+        shutil.rmtree(tmp_path / "run" / "trials" / "0001" / CHECKPOINT)
+    monkeypatch.setattr(precision, "measure", lambda: GemmRates(fp32=2.0, bf16=6.0, fp32_best=3.0, bf16_best=7.0))
+    loraloom.resume(tmp_path / "run")
+    records = Run(tmp_path / "run").records()
+    assert [(record.dtype, record.configuration.train.bf16) for record in records] == [("fp32", "auto")] * 2
+    took_up = read_commands(tmp_path / "run")[1].took_up
+    assert took_up == ({1: 0} if by == "a record" else {0: 3})

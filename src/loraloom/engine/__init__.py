@@ -3,6 +3,6 @@
 `schedules.py`, `optimizers.py`, `objective.py` and `precision.py` are what a recipe's words mean, for any engine.
 """
 
-from loraloom.engine.job import Engine, Job, Listener, Outcome, Rows, memory_key, never, pack_key, silent
+from loraloom.engine.job import Engine, Job, Listener, Outcome, Rows, in_type, memory_key, never, pack_key, silent
 
-__all__ = ["Engine", "Job", "Listener", "Outcome", "Rows", "memory_key", "never", "pack_key", "silent"]
+__all__ = ["Engine", "Job", "Listener", "Outcome", "Rows", "in_type", "memory_key", "never", "pack_key", "silent"]

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -197,6 +197,11 @@ class Checkpoints:
 def begun_with(folder: Path) -> Configuration | None:
     """The configuration that the trial in `folder` was begun with, by its newest checkpoint; None where it has none."""
     return next((begun for _, _, begun in _whole(folder)), None)
+
+
+def type_begun_in(folder: Path) -> Literal["fp32", "bf16"] | None:
+    """The number type of the trial in `folder`, by its newest checkpoint; None where it has none."""
+    return next((of["dtype"] for _, of, _ in _whole(folder) if of.get("dtype") in ("fp32", "bf16")), None)
 
 
 def step_to_go_on_from(folder: Path, configuration: Configuration) -> int:

@@ -82,6 +82,14 @@ def memory_key(configuration: Configuration) -> tuple[Hashable, ...]:
     return *pack_key(configuration), configuration.train.per_device_train_batch_size
 
 
+def in_type(configuration: Configuration, dtype: Literal["fp32", "bf16"] | None) -> Configuration:
+    """The configuration with its number type said, where the recipe leaves that to measurement, and it is known."""
+    if dtype is None or configuration.train.bf16 != "auto":
+        return configuration
+    train = configuration.train.model_copy(update={"bf16": dtype == "bf16"})
+    return configuration.model_copy(update={"train": train})
+
+
 class Listener(Protocol):
     """Hears of each evaluation while a job runs, and says whether it shall go on."""
 

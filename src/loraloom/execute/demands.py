@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from loraloom import budget
 from loraloom.backbone import sources
 from loraloom.backbone.sources import Source
 from loraloom.budget import ParameterCount, Plan
+from loraloom.engine import in_type
 from loraloom.errors import BudgetError
 from loraloom.recipe import Backbone, Configuration, Head, Lora, Recipe
 from loraloom.recipe.axes import Point
@@ -27,12 +28,15 @@ _REMEMBERED = ("train.per_device_train_batch_size", "data.max_length", "train.op
 
 
 class Demands:
-    """Parameters and memory of a recipe's configurations, for the classes `labels`; each model is described once."""
+    """Parameters and memory of a recipe's configurations, for the classes `labels`; each model is described once.
 
-    def __init__(self, recipe: Recipe, labels: Sequence[str]) -> None:
+    `dtype` is the number type that `train.bf16: auto` means, where that is known.
+    """
+
+    def __init__(self, recipe: Recipe, labels: Sequence[str], dtype: Literal["fp32", "bf16"] | None = None) -> None:
         from loraloom.backbone.adapting import Shapes
 
-        self.recipe = recipe
+        self.recipe, self._dtype = recipe, dtype
         self._shapes = Shapes(labels)
         self._plans: dict[tuple[Backbone, Lora, Head], Plan] = {}
 
@@ -48,6 +52,10 @@ class Demands:
             self._plans[key] = self._shapes.plan(self.source(configuration.backbone), configuration)
         return self._plans[key]
 
+    def in_type(self, configuration: Configuration) -> Configuration:
+        """The configuration as it is trained: in the number type of the run's other trials."""
+        return in_type(configuration, self._dtype)
+
     def parameters(self, configuration: Configuration) -> ParameterCount:
         """What a configuration trains."""
         return budget.count(self.plan(configuration))
@@ -60,7 +68,7 @@ class Demands:
         """Estimated peak memory of a trial."""
         from loraloom.engine.precision import choose_dtype
 
-        train = configuration.train
+        train = self.in_type(configuration).train
         return budget.estimate_memory_gb(
             self.plan(configuration),
             batch=train.per_device_train_batch_size,

@@ -211,8 +211,9 @@ class Driver:
         if first is None:
             return []
         pack, key = [first], pack_key(first.configuration)
-        source = self._place.source(first.configuration.backbone)
-        size = self._planner.in_time(self._executor.pack_size(source, first.configuration), first.configuration)
+        source, planned = self._place.source(first.configuration.backbone), first.configuration
+        size = self._executor.pack_size(source, self._place.demands.in_type(planned))
+        size = self._planner.in_time(size, planned)
         while len(pack) < size and (more := self._next()) is not None:
             if pack_key(more.configuration) != key:
                 self._waiting = more
@@ -252,7 +253,7 @@ class Driver:
             self._log.takes_up(proposal.number, self._began_at[proposal.number])
         return Job(
             number=proposal.number,
-            configuration=proposal.configuration,
+            configuration=self._place.demands.in_type(proposal.configuration),
             source=self._place.source(proposal.configuration.backbone),
             rows=rows,
             folder=folder,

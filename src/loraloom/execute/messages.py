@@ -155,12 +155,6 @@ def without_texts(rows: Rows) -> Rows:
     return replace(rows, data=replace(data, train=blank(data.train), validation=blank(data.validation), test=nothing))
 
 
-def in_type(job: Job, dtype: Literal["fp32", "bf16"]) -> Job:
-    """The job with its type said: what `train.bf16: auto` means is measured once, not anew by each worker."""
-    train = job.configuration.train.model_copy(update={"bf16": dtype == "bf16"})
-    return replace(job, configuration=job.configuration.model_copy(update={"train": train}))
-
-
 def stopped(jobs: Sequence[Job]) -> tuple[Outcome, ...]:
     """Outcomes of jobs that were not begun when the run was asked to stop."""
     none = Counts(trainable=0, lora=0, bias=0, head=0, frozen=0)

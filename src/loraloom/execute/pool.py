@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from loraloom.backbone.sources import Source
-from loraloom.engine import Job, Listener, Rows, memory_key
+from loraloom.engine import Job, Listener, Rows, in_type, memory_key
 from loraloom.errors import LoraloomError
 from loraloom.execute.executor import Finished
 from loraloom.execute.messages import (
@@ -33,7 +33,6 @@ from loraloom.execute.messages import (
     SentJob,
     Train,
     Verdict,
-    in_type,
     stopped,
     without_texts,
 )
@@ -243,8 +242,9 @@ class Pool:
             if key not in worker.held:
                 rows[key] = self._rows[key][1]
                 worker.held.add(key)
-            auto = job.configuration.train.bf16 == "auto" and self._auto is not None
-            jobs.append(SentJob.of(in_type(job, self._auto) if auto and self._auto else job, key))
+            # what `train.bf16: auto` means is measured once, not anew by each worker
+            told = replace(job, configuration=in_type(job.configuration, self._auto))
+            jobs.append(SentJob.of(told, key))
         worker.link.send(Train(worker.pack, tuple(jobs)), rows)
 
     def _key(self, rows: Rows) -> int:

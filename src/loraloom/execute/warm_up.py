@@ -48,7 +48,7 @@ def warm_up(place: Workplace, executor: Executor, seconds_left: float, run: Path
     """
     seconds = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, SHARE * seconds_left))
     found, loading = [], 0.0
-    for configuration in place.demands.fitting().values():
+    for configuration in map(place.demands.in_type, place.demands.fitting().values()):
         batch = configuration.train.per_device_train_batch_size
         cold = _time(place, executor, configuration, min(COLD_BATCHES * batch, TRAIN_ROWS), None, run)
         loading = max(loading, min(cold.beside_seconds, LONGEST_LOADING))

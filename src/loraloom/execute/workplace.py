@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Literal
 
 from loraloom.backbone import sources
 from loraloom.backbone.cards import card_facts
@@ -22,9 +22,16 @@ from loraloom.study.evidence import LONGEST_TEXT, MOST_ROWS
 class Workplace:
     """Rows and backbones of one recipe; everything is refused here that can be refused before weights are loaded."""
 
-    def __init__(self, recipe: Recipe, data: TextData, found: Callable[[Finding], None]) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: TextData,
+        found: Callable[[Finding], None],
+        dtype: Literal["fp32", "bf16"] | None = None,
+    ) -> None:
+        """`dtype` is the number type that the run's trials have where `train.bf16` is auto; None: it is measured."""
         self.recipe, self.data = recipe, data
-        self.demands = Demands(recipe, data.labels)
+        self.demands = Demands(recipe, data.labels, dtype)
         self._encoded: dict[tuple[Backbone, Data], Rows] = {}
         self._cut: set[tuple[str, int]] = set()
         self._revisions: dict[str, str] = {}

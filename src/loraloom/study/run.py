@@ -141,11 +141,12 @@ class Run:
 
     def records(self) -> tuple[TrialRecord, ...]:
         """Records of finished trials, in the order of their numbers; each is read once, and if replaced once more."""
-        folders = sorted(
-            (path for path in (self.path / TRIALS).iterdir() if path.name.isdigit()),
-            key=lambda p: int(p.name),
-        )
-        return tuple(self._record(folder) for folder in folders if is_whole(folder))
+        return tuple(self._record(folder) for folder in self.trial_folders() if is_whole(folder))
+
+    def trial_folders(self) -> list[Path]:
+        """The folders of trials, ended or not, in the order of their numbers."""
+        found = (path for path in (self.path / TRIALS).iterdir() if path.name.isdigit())
+        return sorted(found, key=lambda path: int(path.name))
 
     def _record(self, folder: Path) -> TrialRecord:
         """A finished trial's record, as read before where its manifest, which is written last, is the same file."""

@@ -1,0 +1,36 @@
+"""The number type that a run goes on in: a machine that is busy now would measure another for `train.bf16: auto`."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from loraloom.errors import RunError
+from loraloom.study.durable import is_whole
+from loraloom.study.record import TrialRecord, read_record
+from loraloom.study.run import Run
+
+
+def kept_type(run: Run) -> Literal["fp32", "bf16"] | None:
+    """What was measured for the run's trials, by the first that has ended, else by a checkpoint; None before any.
+
+    Where the type is an axis, checkpoints don't tell which of their trials had it measured.
+    """
+    folders = run.trial_folders()
+    for folder in folders:
+        record = _record(folder)
+        if record is not None and record.engine != "none" and record.configuration.train.bf16 == "auto":
+            return record.dtype
+    if run.recipe.values("train.bf16") != ("auto",):
+        return None
+    from loraloom.engine.checkpoint import type_begun_in  # with torch
+
+    return next(filter(None, map(type_begun_in, folders)), None)
+
+
+def _record(folder: Path) -> TrialRecord | None:
+    """The record of a trial that has ended; one that is damaged is said, and put right, when the ledger is opened."""
+    with suppress(RunError):
+        return read_record(folder) if is_whole(folder) else None
+    return None
