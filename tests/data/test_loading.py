@@ -276,6 +276,34 @@ def test_leaking_rows_are_kept_on_request_and_marked(tmp_path: Path) -> None:
     assert "kept, since leaks are allowed" in _finding(data, "leak").sentence
 
 
+def _templated(templates: int, of_each: int) -> list[tuple[str, str]]:
+    """Rows that are alike but for their last word, where they are of one template."""
+    texts = [" ".join(f"{word}x{template}" for word in range(60)) for template in range(templates)]
+    return [(f"{texts[row % templates]} {row}", CLASSES[row % 3]) for row in range(templates * of_each)]
+
+
+def test_held_out_rows_that_training_has_near_copies_of_are_not_refused_but_those_copies_are_dropped(
+    tmp_path: Path,
+) -> None:
+    templated = _templated(templates=40, of_each=3)
+    data = load(train_file=write_csv(tmp_path / "rows.csv", templated))
+    copies = [finding for finding in data.findings if finding.kind == "near_copy" and finding.splits[0] == "train"]
+    assert [finding.splits for finding in copies] == [("train", "validation"), ("train", "test")]
+    assert (
+        0
+        < len(templated) - len(data.validation) - len(data.test) - len(data.train)
+        <= sum(finding.count for finding in copies)
+    )
+    assert not data.leak_kept
+
+
+def test_where_nothing_is_left_beside_held_out_rows_that_is_said(tmp_path: Path) -> None:
+    message = _refusal(train_file=write_csv(tmp_path / "rows.csv", _templated(templates=1, of_each=60)))
+    assert message.startswith(
+        "training, without the rows that are also in validation or test: has 0 rows for 3 classes"
+    )
+
+
 def test_allowing_leaks_marks_nothing_where_there_is_none(tmp_path: Path) -> None:
     assert not load(train_file=write_csv(tmp_path / "rows.csv", rows(60)), allow_leak=True).leak_kept
 

@@ -66,7 +66,7 @@ def load_data(
     _check_enough(train_rows, labels, _LEFT)
     (train_rows, *held), made = _filled_up(train_rows, validation_rows, test_rows, data.validation_share, seed)
     own = {name: split for name, split in zip(both, held, strict=True) if name not in given}
-    train_rows, of_made, made_kept = drop_leaks(train_rows, own, allow_leak=allow_leak)
+    train_rows, of_made, made_kept = drop_leaks(train_rows, own, allow_leak=allow_leak, made=True)
     validation_rows, test_rows = held
     checked = _check_splits(train_rows, validation_rows, test_rows, labels, (*leaks, *of_made))
     return TextData(
