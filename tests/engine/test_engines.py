@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
+import weakref
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,12 +15,13 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
+from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding
 
 import loraloom
 from loraloom import metrics, pipeline
 from loraloom.backbone.quiet import quietly
-from loraloom.engine import Job
+from loraloom.engine import Job, adapted, trainer
 from loraloom.errors import BackboneError
 from loraloom.recipe import read_recipe
 from loraloom.study.evidence import VALIDATION, read_predicted, read_rows
@@ -259,3 +262,24 @@ def test_a_deadline_ends_training_and_the_result_is_marked(tiny_recipe: dict[str
     assert outcome.state == "complete"
     assert outcome.result is not None
     assert "stopped by the clock" in outcome.marks[0]
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_reference_engine_holds_no_model_when_a_trial_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bf16: bool
+) -> None:
+    job = job_of(save_model("bert", tmp_path / "model"), tmp_path / "trial", {"train": {"bf16": bf16}})
+    held: list[weakref.ref[PeftModel]] = []
+
+    def add_lora(base: nn.Module, job: Job) -> PeftModel:
+        model = adapted.add_lora(base, job)
+        held.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(trainer, "add_lora", add_lora)
+    gc.disable()
+    try:
+        (outcome,) = trainer.TrainerEngine().train_pack([job], hear)
+        assert (outcome.state, held[0]()) == ("complete", None)
+    finally:
+        gc.enable()

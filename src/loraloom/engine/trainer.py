@@ -117,6 +117,8 @@ class TrainerEngine:
             return Outcome("trainer", "stopped", dtype, counts)
         except TrialFailedError as error:
             return Outcome("trainer", "failed", dtype, counts, reason=str(error))
+        finally:
+            run.let_go()
 
 
 class _Examples(torch.utils.data.Dataset[dict[str, Any]]):
@@ -206,6 +208,15 @@ class _Run(TrainerCallback):
         """Writes what a complete trial said of the validation rows in its last evaluation."""
         if self.state == "complete" and self.probabilities is not None:
             write_predicted(self.job.folder, self.job.rows.predicted(self.probabilities))
+
+    def let_go(self) -> None:
+        """Has the model freed when its last user goes, and not by a later garbage collection, beside the next model.
+
+        The trainer's callback refers to the trainer; in bf16, accelerate binds the model's `forward` to the model.
+        """
+        for name in ("forward", "_original_forward"):
+            vars(self.trainer.model).pop(name, None)
+        del self.trainer
 
     def _restore(self, state: State) -> None:
         values = state.values
