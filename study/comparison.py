@@ -1,7 +1,8 @@
 """Makes docs/comparison.md of the results of `study.first`: no number on that page is typed by hand.
 
-Tools are ranked by accuracy on the same rows, in the same time, on machines of one kind. Each is tested against the
-first by McNemar's exact test on the same test rows, with Holm's correction over the tools of a table.
+Tools are ranked by accuracy on the same rows, in the same time, on machines of one kind. Every two are tested by
+McNemar's exact test on the same test rows, with Holm's correction over all pairs of a table: which of them is the first
+was seen on the same rows. What was measured of an earlier set-up of a tool is shown, marked, and ranked in no summary.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -56,11 +57,12 @@ machine, `--set agnews --seconds 1200` the next, `--set agnews --seconds 3600 --
 - **Tools are set up as their makers advise**, see below; no other tool was tuned on a test set. One seed each.
 - **loraloom's makers have seen test rows' figures**: {reads} default searches that stand here read AG News' test rows,
   at {revisions} of loraloom, and more were read for [the study](study.md) and [robustness](robustness.md); defaults
-  were changed meanwhile. Sets that no default was chosen by are {held} alone.
+  were changed meanwhile. Sets that no default was chosen by are {held}, no others.
 - **The encoder is the same for all that take one**: {encoders}.
 - **Intervals** are Wilson's at 95 %. **p** is McNemar's exact test against the first of the table on the same test
-  rows, with Holm's correction over the tools of the table: under 0.05 the first is ahead by more than noise.
-  Every two tools are tested in `study/results/first_pairs.csv`.
+  rows, with Holm's correction over all pairs of the table, since the first is chosen on these rows: under 0.05 the
+  first is ahead by more than the noise of the test rows, for one training each; another seed may say something else.
+  Every two tools are in `study/results/first_pairs.csv`, with p as it is and corrected.
 """
 _ENCODERS = {"demo": "`demo`, 6 layers, of the extra `demo`", "mpnet": "`mpnet`, base-size, all-mpnet-base-v2"}
 
@@ -81,6 +83,14 @@ class _Setting:
         parts += [f"{self.rows:,} training rows"] if self.rows else []
         parts += [f"seed {self.seed}"] if self.seed else []
         return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _P:
+    """McNemar's exact p of two tools, and the same corrected over all pairs of its table."""
+
+    raw: float
+    holm: float
 
 
 Results = list[dict[str, Any]]
@@ -121,9 +131,10 @@ def page_of(results: Results, environments: dict[str, Any]) -> str:
     named = sorted({result["encoder"] for result in results if result["encoder"]})
     encoders = "; ".join(_ENCODERS.get(name, f"`{name}`") for name in named) or "none was measured yet"
     parts = [_INTRODUCTION.format(encoders=encoders, **_readings(results))]
+    able = [name for name in PEERS if environments.get(name, {}).get("installed", True)]
     for setting, group in _settings(results):
-        parts.append("\n".join(_section(setting, group)))
-    parts += ["\n".join(_tools(environments, results)), "\n".join(_sets())]
+        parts.append("\n".join(_section(setting, group, able)))
+    parts += ["\n".join(_tools(environments, results)), "\n".join(_sets({result["set"] for result in results}))]
     return "\n".join(parts) + "\n"
 
 
@@ -131,24 +142,30 @@ def _readings(results: Results) -> dict[str, Any]:
     """How often loraloom's searches have read AG News' test rows, at how many revisions, and the sets held out."""
     ours = [result for result in results if (result["peer"], result["set"]) == (OURS, "agnews")]
     revisions = {result["machine"].get("git_revision") for result in ours}
-    held = " and ".join(f"`{name}`" for name, each in SETS.items() if each.held_out)
+    measured = {result["set"] for result in results}
+    held = " and ".join(
+        f"`{name}`" + " (not measured yet)" * (name not in measured) for name, each in SETS.items() if each.held_out
+    )
     return {"reads": len(ours), "revisions": plural(len(revisions), "revision"), "held": held}
 
 
 def pairs_of(results: Results) -> str:
-    """CSV: McNemar's exact p of every two tools on the same test rows, not corrected."""
+    """CSV: McNemar's exact p of every two tools on the same test rows, as it is and corrected as on the page."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["setting", "machine", "set", "test", "a", "b", "accuracy_a", "accuracy_b", "p"])
+    writer.writerow(
+        ["setting", "machine", "set", "test", "a", "b", "accuracy_a", "accuracy_b", "p_uncorrected", "p_holm"]
+    )
     for setting, group in _settings(results):
         for name in SETS:
             answered = [result for result in group if result["set"] == name and result["state"] == "answered"]
             for test in dict.fromkeys(test for result in answered for test in result["tests"]):
-                for a, b in combinations(answered, 2):
-                    one, other = a["tests"][test], b["tests"][test]
-                    p = mcnemar(right_rows(one), right_rows(other))
-                    figures = [f"{one['accuracy']:.4f}", f"{other['accuracy']:.4f}", f"{p:.4g}"]
-                    writer.writerow([setting.title(), setting.machine, name, test, a["peer"], b["peer"], *figures])
+                found = [result for result in answered if test in result["tests"]]
+                for (a, b), p in _compared(found, test).items():
+                    accuracies = [f"{found[place]['tests'][test]['accuracy']:.4f}" for place in (a, b)]
+                    who = found[a]["peer"], found[b]["peer"]
+                    figures = [*accuracies, f"{p.raw:.4g}", f"{p.holm:.4g}"]
+                    writer.writerow([setting.title(), setting.machine, name, test, *who, *figures])
     return table.getvalue()
 
 
@@ -167,7 +184,7 @@ def _settings(results: Results) -> Iterator[tuple[_Setting, Results]]:
             yield _Setting(seconds, encoder, rows, seed, machine), chosen
 
 
-def _section(setting: _Setting, group: Results) -> Iterator[str]:
+def _section(setting: _Setting, group: Results, able: Sequence[str]) -> Iterator[str]:
     yield f"## {setting.title()}\n"
     machine = group[0]["machine"]["machine"]
     dates = sorted(result["date"][:10] for result in group)
@@ -176,10 +193,11 @@ def _section(setting: _Setting, group: Results) -> Iterator[str]:
     if any(_is_busy(result) for result in group):
         yield "Times marked * were taken while others used the processor, so that a tool had less than its time, or"
         yield "without a count of what others used."
-    if any(is_earlier(result) for result in group):
-        yield "Tools marked ‡ were measured as they were set up before, and are still to be measured as they are below."
-        yield "Full fine-tuning trained at another rate and left up to half of its time unused; frozen embeddings were"
-        yield "of fewer rows than there was time for."
+    if earlier := [name for name in PEERS if any(is_earlier(one) for one in group if one["peer"] == name)]:
+        yield "Results marked ‡ are of tools as they were set up before, and are still to be measured as they are below;"
+        yield "they are in no mean rank, and in no difference from the SVM:"
+        yield ""
+        yield from (f"- {PEERS[name].title}: {PEERS[name].earlier}" for name in earlier)
     yield ""
     by_set = {name: [result for result in group if result["set"] == name] for name in SETS}
     measured = {name: found for name, found in by_set.items() if found}
@@ -189,6 +207,9 @@ def _section(setting: _Setting, group: Results) -> Iterator[str]:
         tests = dict.fromkeys(test for result in found for test in result.get("tests", ()))
         for test in tests or ("test",):
             yield from _table(name, test, found)
+        if missing := [peer for peer in able if _result(found, peer) is None]:
+            yield f"Not run here: {'; '.join(PEERS[peer].title for peer in missing)}."
+            yield ""
 
 
 def _overview(measured: dict[str, Results]) -> Iterator[str]:
@@ -196,19 +217,22 @@ def _overview(measured: dict[str, Results]) -> Iterator[str]:
     tools = [name for name in PEERS if any(_result(found, name) for found in measured.values())]
     held = [name for name in measured if SETS[name].held_out]
     ranks, ranks_held = _mean_ranks(measured, tools), _mean_ranks({name: measured[name] for name in held}, tools)
-    header = ["tool", *(f"{name}{' †' if name in held else ''}" for name in measured), "mean rank"]
-    header += ["mean rank †"] if held else []
-    header += [f"worst − {PEERS[BASELINE].title}"] if BASELINE in tools else []
+    worst = {tool: _worst(measured, tool) for tool in tools}
+    header = ["tool", *(f"{name}{' †' if name in held else ''}" for name in measured)]
+    header += [name for name, which in (("mean rank", ranks), ("mean rank †", ranks_held)) if which]
+    header += [f"worst − {PEERS[BASELINE].title}"] if any(worst.values()) else []
     lines = []
     for tool in sorted(tools, key=lambda tool: ranks.get(tool, len(tools) + 1.0)):
-        own = [result for found in measured.values() if (result := _result(found, tool))]
-        cells = [_named(tool, own), *(_cell_of(_result(found, tool)) for found in measured.values())]
-        cells += [f"{which[tool]:.2f}" if tool in which else "" for which in ([ranks, ranks_held] if held else [ranks])]
-        cells += [_worst(measured, tool)] if BASELINE in tools else []
+        cells = [PEERS[tool].title, *(_cell_of(_result(found, tool)) for found in measured.values())]
+        cells += [f"{which[tool]:.2f}" if tool in which else "" for which in (ranks, ranks_held) if which]
+        cells += [worst[tool]] if any(worst.values()) else []
         lines.append(cells)
     yield "### All sets\n"
     yield from _markdown(header, lines)
-    yield "\nRanks are by accuracy on the test rows, of tools that answered on all its sets; equal ones share one."
+    yield ""
+    if ranks or ranks_held:
+        yield "Ranks are by accuracy on the test rows, of tools that answered on all its sets as they are set up now;"
+        yield "equal ones share one."
     if held:
         yield "† held out: no default of loraloom was chosen by these sets."
     yield ""
@@ -217,14 +241,15 @@ def _overview(measured: dict[str, Results]) -> Iterator[str]:
 def _cell_of(result: dict[str, Any] | None) -> str:
     if result is None:
         return "not run"
-    return f"{_accuracy(result):.4f}" if result["state"] == "answered" else "no answer"
+    mark = " ‡" if is_earlier(result) else ""
+    return (f"{_accuracy(result):.4f}" if result["state"] == "answered" else "no answer") + mark
 
 
 def _worst(measured: dict[str, Results], tool: str) -> str:
-    """The lowest difference from the baseline over the sets where both have an answer."""
+    """The lowest difference from the baseline over the sets where both have an answer, as they are set up now."""
     differences = []
     for name, found in measured.items():
-        baseline, own = _result(found, BASELINE), _result(found, tool)
+        baseline, own = (_current(found, each) for each in (BASELINE, tool))
         if own is not None and own["state"] != "answered":
             return "no answer"
         if own is not None and baseline is not None and baseline["state"] == "answered":
@@ -236,14 +261,26 @@ def _worst(measured: dict[str, Results], tool: str) -> str:
 
 
 def _mean_ranks(measured: dict[str, Results], tools: Sequence[str]) -> dict[str, float]:
-    """The mean rank over the sets of each tool that answered on all of them, among these."""
+    """The mean rank over the sets of each tool that answered on all of them, among these; a tool alone has none."""
     answered = {
-        name: {result["peer"]: _accuracy(result) for result in found if result["state"] == "answered"}
+        name: {
+            result["peer"]: _accuracy(result)
+            for result in found
+            if result["state"] == "answered" and not is_earlier(result)
+        }
         for name, found in measured.items()
     }
     ranked = [tool for tool in tools if all(tool in found for found in answered.values())]
+    if not answered or len(ranked) < 2:
+        return {}
     ranks = [stats.rankdata([-found[tool] for tool in ranked]) for found in answered.values()]
-    return {tool: float(np.mean([each[place] for each in ranks])) for place, tool in enumerate(ranked)} if ranks else {}
+    return {tool: float(np.mean([each[place] for each in ranks])) for place, tool in enumerate(ranked)}
+
+
+def _current(found: Results, tool: str) -> dict[str, Any] | None:
+    """The tool's result, if it is of its set-up of now."""
+    result = _result(found, tool)
+    return None if result is None or is_earlier(result) else result
 
 
 def _result(found: Results, tool: str) -> dict[str, Any] | None:
@@ -255,9 +292,9 @@ def _accuracy(result: dict[str, Any]) -> float:
     return float(result["tests"]["test"]["accuracy"])
 
 
-def _named(tool: str, results: Iterable[dict[str, Any]]) -> str:
-    """The tool's title, marked where one of its results is of an earlier set-up."""
-    return PEERS[tool].title + (" ‡" if any(is_earlier(result) for result in results) else "")
+def _named(result: dict[str, Any]) -> str:
+    """The tool's title, marked where the result is of an earlier set-up."""
+    return PEERS[result["peer"]].title + (" ‡" if is_earlier(result) else "")
 
 
 def _table(name: str, test: str, found: Results) -> Iterator[str]:
@@ -271,18 +308,21 @@ def _table(name: str, test: str, found: Results) -> Iterator[str]:
         if len({result["data"] for result in answered}) > 1:
             raise DataError(f"{name}: results are of different rows; measure again with --again what is older")
         rows, train = answered[0]["tests"][test]["rows"], answered[0]["rows"]
-        yield f"{SETS[name].about} {train:,} training rows, {rows:,} test rows."
-    others = [result for result in answered if result["peer"] != OURS]
-    ours = next((result for result in answered if result["peer"] == OURS), None)
-    if ours is not None and others:
-        yield _against(ours, others[0], test)
+        yield f"{SETS[name].about} {train:,} training rows, {rows:,} test rows; fingerprint {answered[0]['data'][:8]}."
+    compared = _compared(answered, test)
+    places = [place for place, result in enumerate(answered) if result["peer"] == OURS]
+    if places and len(answered) > 1:
+        other = 1 if places[0] == 0 else 0
+        yield _against(
+            answered[places[0]], answered[other], test, compared[min(places[0], other), max(places[0], other)]
+        )
     yield ""
-    p_values = _p_values([right_rows(result["tests"][test]) for result in answered])
+    p_values = [None, *(compared[0, place].holm for place in range(1, len(answered)))][: len(answered)]
     lines = []
     for place, (result, p) in enumerate(zip(answered, p_values, strict=True), start=1):
         scored = result["tests"][test]
         low, high = scored["interval"]
-        cells = [str(place), _named(result["peer"], [result]), f"{scored['accuracy']:.4f}", f"{low:.4f} … {high:.4f}"]
+        cells = [str(place), _named(result), f"{scored['accuracy']:.4f}", f"{low:.4f} … {high:.4f}"]
         cells += [
             f"{scored['macro_f1']:.4f}",
             _p(p),
@@ -292,28 +332,27 @@ def _table(name: str, test: str, found: Results) -> Iterator[str]:
     for result in found:
         if result["state"] != "answered":
             said = f"{result['state']}: {_cell(result['reason'] or '')}"
-            lines.append(
-                ["", _named(result["peer"], [result]), said, "", "", "", f"{result['taken_seconds']:,.0f}", ""]
-            )
+            lines.append(["", _named(result), said, "", "", "", f"{result['taken_seconds']:,.0f}", ""])
     yield from _markdown(("", "tool", "accuracy", "95 %", "macro-F1", "p", "s", "peak, MB"), lines)
     yield ""
 
 
-def _against(ours: dict[str, Any], other: dict[str, Any], test: str) -> str:
+def _against(ours: dict[str, Any], other: dict[str, Any], test: str, p: _P) -> str:
     """loraloom beside the best of the others."""
     a, b = right_rows(ours["tests"][test]), right_rows(other["tests"][test])
     interval = paired_bootstrap(a, b)
     difference = points(ours["tests"][test]["accuracy"] - other["tests"][test]["accuracy"], interval)
     span = "" if interval is None else f", 95 % {points(interval[0], interval)} … {points(interval[1], interval)}"
-    return f"loraloom − {PEERS[other['peer']].title}: {difference}{span}, {p_value(mcnemar(a, b))}."
+    return f"loraloom − {_named(other)}: {difference}{span}, {p_value(p.holm)}."
 
 
-def _p_values(right: Sequence[Any]) -> list[float | None]:
-    """Of each against the first, corrected by Holm; None for the first."""
-    if len(right) < 2:
-        return [None] * len(right)
-    raw = [mcnemar(right[0], one) for one in right[1:]]
-    return [None, *map(float, multipletests(raw, method="holm")[1])]
+def _compared(answered: Results, test: str) -> dict[tuple[int, int], _P]:
+    """Every two of these, by their places."""
+    right = [right_rows(result["tests"][test]) for result in answered]
+    pairs = list(combinations(range(len(right)), 2))
+    raw = [mcnemar(right[a], right[b]) for a, b in pairs]
+    corrected = multipletests(raw, method="holm")[1] if raw else []
+    return {pair: _P(own, float(holm)) for pair, own, holm in zip(pairs, raw, corrected, strict=True)}
 
 
 def _p(value: float | None) -> str:
@@ -338,7 +377,7 @@ def _tools(environments: dict[str, Any], results: Results) -> Iterator[str]:
     yield "\n`python -m study.peers.environments` installs those that need an environment of their own.\n"
 
 
-def _sets() -> Iterator[str]:
+def _sets(measured: Collection[str]) -> Iterator[str]:
     """Where the rows are from."""
     yield "## The sets\n"
     lines = []
@@ -347,9 +386,9 @@ def _sets() -> Iterator[str]:
             f"[{file.repository}](https://github.com/{file.repository}/tree/{file.commit})" for file in each.files
         )
         source = ", ".join(places) or ("the extra `demo`" if each.name == "bbc" else "`LORALOOM_AGNEWS`")
-        held = "yes" if each.held_out else ""
-        lines.append([each.name, each.kind, _cell(each.about), source, each.license, each.split, held])
-    yield from _markdown(("set", "kind", "what", "from", "licence", "split", "held out"), lines)
+        marks = ["yes" if each.held_out else "", "yes" if each.name in measured else "not yet"]
+        lines.append([each.name, each.kind, _cell(each.about), source, each.license, each.split, *marks])
+    yield from _markdown(("set", "kind", "what", "from", "licence", "split", "held out", "measured"), lines)
     yield "\n`python -m study.sets` reads them all and says how many rows each has after the checks."
 
 

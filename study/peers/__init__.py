@@ -23,6 +23,8 @@ class Peer:
     """Whether it is given the encoder."""
     setup: int = 1
     """Counts its set-ups in this study: a result keeps its own, and one of an earlier is measured again."""
+    earlier: str = ""
+    """How the set-up before this one was another, of which there may be results."""
 
 
 OURS = "loraloom"
@@ -39,6 +41,7 @@ PEERS = {
             "the contest's preset, HF Trainer + PEFT",
             "rank 4, alpha 16, biases of adapted layers, native head, Adam at 1e-3, batch 16, constant rate, one epoch",
             setup=2,
+            earlier="it trained for as many steps as an estimate had room for, which left time unused",
         ),
         Peer(
             "finetune",
@@ -47,12 +50,14 @@ PEERS = {
             "batch 16, three epochs), for encoders narrower than 768 Turc et al. 2019 (1e-4, 3e-4, 5e-5; four epochs); "
             "Mosbach et al. 2021 for few rows (up to 20 epochs, warm-up, linear decay); the decay ends with the time",
             setup=2,
+            earlier="it trained at a wide encoder's rate whatever the width, and left up to half of its time unused",
         ),
         Peer(
             "probe",
             "logistic regression on frozen embeddings",
             "mean pooling and unit length, as sentence-transformers has them; C by cross-validation",
             setup=2,
+            earlier="fewer rows were embedded than there was time for",
         ),
         Peer(
             "setfit",
