@@ -194,8 +194,8 @@ def _section(setting: _Setting, group: Results, able: Sequence[str]) -> Iterator
         yield "Times marked * were taken while others used the processor, so that a tool had less than its time, or"
         yield "without a count of what others used."
     if earlier := [name for name in PEERS if any(is_earlier(one) for one in group if one["peer"] == name)]:
-        yield "Results marked ‡ are of tools as they were set up before, and are still to be measured as they are below;"
-        yield "they are in no mean rank, and in no difference from the SVM:"
+        yield "Results marked ‡ are of tools as they were set up before, and still to be measured as they are below."
+        yield "They are in no mean rank, and in no difference from the SVM:"
         yield ""
         yield from (f"- {PEERS[name].title}: {PEERS[name].earlier}" for name in earlier)
     yield ""

@@ -28,6 +28,7 @@ class Peer:
 
 
 OURS = "loraloom"
+_ALL_BUT_RARE = "from 1,000 rows on, what stands in one row alone was left out (min_df 2)"
 PEERS = {
     peer.name: peer
     for peer in (
@@ -68,14 +69,19 @@ PEERS = {
         Peer(
             "svm",
             "TF-IDF + linear SVM",
-            "1- and 2-grams, sublinear counts (Wang and Manning 2012; scikit-learn's guide), C by cross-validation",
+            "1- and 2-grams, sublinear counts (Wang and Manning 2012; scikit-learn's guide), C and min_df (1 or 2) by "
+            "cross-validation",
             encoder=False,
+            setup=2,
+            earlier=_ALL_BUT_RARE,
         ),
         Peer(
             "logreg",
             "TF-IDF + logistic regression",
-            "1- and 2-grams, sublinear counts (scikit-learn's guide), C by cross-validation",
+            "1- and 2-grams, sublinear counts (scikit-learn's guide), C and min_df (1 or 2) by cross-validation",
             encoder=False,
+            setup=2,
+            earlier=_ALL_BUT_RARE,
         ),
         Peer(
             "fasttext",

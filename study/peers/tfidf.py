@@ -5,20 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from study.peers.regularization import best_classifier
+from study.peers.regularization import Candidate, best_candidate
 from study.peers.task import Answer, Task
 
-_MANY_ROWS = 1000
-"""From here on what stands in one row alone is left out."""
+RARE = 1, 2
+"""Of `min_df`: with 2, what stands in one row alone is left out."""
 
 
 def answer_by(task: Task, classifier: Callable[[float], Any], strengths: Sequence[float]) -> Answer:
-    """Classifies by `classifier(C)`. Words are learnt from all training rows, folds included: labels are not read."""
+    """Classifies by `classifier(C)`; C and `min_df` are chosen together.
+
+    Words are learnt from all training rows, folds included, since labels are not read: once for each `min_df`, where a
+    pipeline would take every text apart again for each C and each fold.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    rare = 2 if len(task.texts) >= _MANY_ROWS else 1
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=rare, strip_accents="unicode")
-    features = vectorizer.fit_transform(task.texts)
-    final, chosen = best_classifier(task, classifier, strengths, features, task.labels)
-    predictions = final.predict(vectorizer.transform(task.test)).tolist()
-    return Answer(predictions, chosen | {"features": features.shape[1]})
+    vectorizers = {
+        rare: TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=rare, strip_accents="unicode")
+        for rare in RARE
+    }
+    features = {rare: vectorizer.fit_transform(task.texts) for rare, vectorizer in vectorizers.items()}
+    tried = {
+        Candidate(f"{strength:g}, min_df {rare}", strength, features[rare]): rare
+        for strength in strengths
+        for rare in RARE
+    }
+    best, final, compared = best_candidate(task, classifier, list(tried), task.labels)
+    rare = tried[best]
+    predictions = final.predict(vectorizers[rare].transform(task.test)).tolist()
+    settings = {"C": best.strength, "min_df": rare, "features": best.features.shape[1], "compared": compared}
+    return Answer(predictions, settings)

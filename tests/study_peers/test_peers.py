@@ -12,7 +12,7 @@ import pytest
 from loraloom.errors import DataError
 from study.peers import PEERS, autogluon_tabular, logreg, probe, svm
 from study.peers.environments import python_of
-from study.peers.regularization import best_classifier
+from study.peers.regularization import Candidate, best_candidate, best_classifier
 from study.peers.setfit import _few_of_each_class, _pairs_of_an_epoch
 from study.peers.task import Task
 
@@ -30,7 +30,21 @@ def task(folder: Path, *, seconds: float = 60.0, rows: int = 24) -> Task:
 def test_it_answers_and_says_what_it_compared(peer: Any, tmp_path: Path) -> None:
     answer = peer.answer(task(tmp_path))
     assert answer.predictions == [0, 1]
-    assert f"{answer.settings['C']:g}" in answer.settings["compared"]
+    names = [f"{answer.settings['C']:g}, min_df {rare}" for rare in (1, 2)]
+    assert set(names) <= set(answer.settings["compared"])
+    assert answer.settings["min_df"] in (1, 2)
+
+
+def test_the_better_features_are_taken_and_the_first_where_they_are_alike(tmp_path: Path) -> None:
+    from sklearn.svm import LinearSVC
+
+    given = task(tmp_path)
+    useful = np.array(given.labels, dtype=float)[:, None]
+    candidates = [Candidate("none", 1.0, 0 * useful), Candidate("useful", 1.0, useful), Candidate("again", 1.0, useful)]
+    best, final, scores = best_candidate(given, lambda strength: LinearSVC(C=strength), candidates, given.labels)
+    assert best.name == "useful"
+    assert final.predict([[0.0], [1.0]]).tolist() == [0, 1]
+    assert list(scores) == ["none", "useful", "again"]
 
 
 def test_without_time_the_first_choice_is_taken(tmp_path: Path) -> None:
