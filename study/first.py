@@ -6,8 +6,10 @@
     python -m study.first --page                                              docs/comparison.md, from the results
 
 Each result is a file of its own in study/results/first/, and is not made again where it is there (`--again` does),
-but where its peer has been set up in another way since. A
-peer is given the test's texts alone, once, and its answer is scored here: labels of test rows are in no process that
+but where its peer has been set up in another way since. Of `--set all`, a set that can't be had is left out, and that
+is said; results on other rows, as of another AG News, go into a folder of their own (`--results`, with `--page` too).
+
+A peer is given the test's texts alone, once, and its answer is scored here: labels of test rows are in no process that
 trains. What has no answer in time, or fails, is kept as such, with its reason. Let nothing else run meanwhile: what
 others took of the processor is in the result, and the page marks what was measured on a busy machine.
 """
@@ -91,19 +93,39 @@ def _measure_all(given: argparse.Namespace) -> None:
     machine = described()
     given.results.mkdir(parents=True, exist_ok=True)
     of_its_name = given.results.glob(f"*-{machine_name(machine['machine'])}.json")
-    there = [json.loads(file.read_text(encoding="utf-8"))["machine"]["machine"] for file in of_its_name]
-    refuse_mixed([machine["machine"], *there], str(given.results))
+    there = [json.loads(file.read_text(encoding="utf-8")) for file in of_its_name]
+    refuse_mixed([machine["machine"], *(result["machine"]["machine"] for result in there)], str(given.results))
     for set_name in wanted:
-        rows: Rows | None = None
+        try:
+            rows = load(set_name, given.rows)
+        except LoraloomError as error:
+            if wanted == given.sets:
+                raise
+            print(f"left out: {error}", file=sys.stderr, flush=True)
+            continue
+        _refuse_other_rows(rows, given, there)
         for name in names:
             file = given.results / file_name(set_name, given, name, encoder[0], machine["machine"])
             if not given.again and file.is_file() and not is_earlier(json.loads(file.read_text(encoding="utf-8"))):
                 print(f"{file.name}: is there", flush=True)
                 continue
-            rows = rows or load(set_name, given.rows)
             result = measure(name, rows, given.seconds, encoder, given.seed, given.rows)
             write_json(file, result | {"machine": machine})
             print(f"{set_name}, {PEERS[name].title}: {_in_words(result)}", flush=True)
+
+
+def _refuse_other_rows(rows: Rows, given: argparse.Namespace, there: Sequence[dict[str, Any]]) -> None:
+    """Results that stand in one table are of the same rows.
+
+    Raises:
+        DataError: one of this set is of others.
+    """
+    own = [result["data"] for result in there if (result["set"], result["asked_rows"]) == (rows.name, given.rows)]
+    if other := set(own) - {_fingerprint(rows)}:
+        raise DataError(
+            f"{given.results}: has results of {rows.name} on other rows (fingerprint {other.pop()[:8]}, where these "
+            f"have {_fingerprint(rows)[:8]}); name another folder by --results"
+        )
 
 
 def is_earlier(result: dict[str, Any]) -> bool:
@@ -195,13 +217,17 @@ def measure(
         "seed": seed,
         "rows": len(rows.train),
         "asked_rows": asked_rows,
-        "data": fingerprint(rows.labels, (rows.train, *rows.tests.values())),
+        "data": _fingerprint(rows),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "others_share": others.share(),
         "state": outcome.state,
         "taken_seconds": round(outcome.seconds, 1),
     }
     return result | _answered(outcome, tests, len(rows.labels))
+
+
+def _fingerprint(rows: Rows) -> str:
+    return fingerprint(rows.labels, (rows.train, *rows.tests.values()))
 
 
 def _answered(outcome: Outcome, tests: Sequence[tuple[str, Split]], classes: int) -> dict[str, Any]:

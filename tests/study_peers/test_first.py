@@ -99,6 +99,29 @@ def test_a_users_error_is_a_sentence_and_exit_2(
     assert said in capsys.readouterr().err
 
 
+def test_of_all_sets_those_that_cannot_be_had_are_left_out_and_said(
+    asked: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv(sets.AGNEWS, str(tmp_path))
+    both = {name: sets.SETS[name] for name in ("agnews", "trec")}
+    monkeypatch.setattr(first, "SETS", both)
+    results = measured(monkeypatch, tmp_path, "--set", "all")
+    assert [result["set"] for result in results] == ["trec", "trec"]
+    assert f"left out: {tmp_path / 'train.csv'}: there is no such file; set LORALOOM_AGNEWS" in capsys.readouterr().err
+
+
+def test_results_on_other_rows_go_into_a_folder_of_their_own(
+    asked: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    measured(monkeypatch, tmp_path, "--peers", "svm")
+    other = replace(sets.SETS["trec"], read=lambda _: (TRAIN[2:], TEST))
+    monkeypatch.setitem(sets.SETS, "trec", other)
+    with pytest.raises(SystemExit):
+        measured(monkeypatch, tmp_path)
+    assert "has results of trec on other rows" in capsys.readouterr().err
+    assert len(asked) == 1
+
+
 def test_rows_that_are_right_are_kept_whole() -> None:
     labels, predictions = np.array([0, 1, 1, 0, 1, 1, 1, 0, 1]), np.array([0, 1, 0, 0, 1, 1, 0, 0, 1])
     scored = score(labels, predictions, 2)

@@ -144,6 +144,17 @@ def test_an_unknown_set_is_refused_with_those_that_there_are() -> None:
         load("agnew")
 
 
+def test_other_files_of_ag_news_are_taken_and_the_other_source_may_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(sets.AGNEWS, str(tmp_path))
+    written(tmp_path / "train.csv", "label,text\nx,a first\ny,the second\n")
+    written(tmp_path / "test.csv", "text,label\nsomething else,x\n")
+    assert list(load("agnews").tests) == ["test"]
+    written(tmp_path / "robust.csv", "text,label\nof a third kind,y\n")
+    assert list(load("agnews").tests) == ["test", "robust"]
+
+
 def test_every_file_is_named_by_a_whole_commit_and_digest_and_two_sets_are_held_out() -> None:
     files = [file for each in sets.SETS.values() for file in each.files]
     assert all(len(file.commit) == 40 and len(file.sha256) == 64 for file in files)
