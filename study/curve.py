@@ -24,7 +24,7 @@ from loraloom.report.wording import plural
 from loraloom.study.durable import write_json
 from study import agnews
 from study.arguments import parser_of, refuse_trial_run, run
-from study.outcomes import Kept, Trained
+from study.outcomes import DISTURBED, Kept, Trained, marked
 from study.presets import CAPS, best_preset
 from study.trials import ALL_ROWS, Trial, header_of, key_of, make_trainer, train
 
@@ -40,7 +40,10 @@ WARM_UP = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Trials of one encoder, cap, number of rows and of epochs: means over seeds; seconds are `Kept.seconds`."""
+    """Trials of one encoder, cap, number of rows and of epochs: means over seeds; seconds are `Kept.seconds`.
+
+    They are `disturbed` where others used the processor in one of the trainings, or nobody counted.
+    """
 
     encoder: str
     cap: int
@@ -51,6 +54,7 @@ class Point:
     interval: Interval
     seeds: int
     seconds: float
+    disturbed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,8 @@ def read_curves(folder: Path) -> Curves | None:
     kept = [Kept(path) for path in sorted(folder.glob("*.jsonl"))]
     found = [point for one in kept for point in points_of(one)]
     about = tuple(
-        {name: value for name, value in one.header.items() if name != "labels"} | {"machines": one.machines}
+        {name: value for name, value in one.header.items() if name != "labels"}
+        | {"machines": one.machines, "plan": plan_of(one)}
         for one in kept
     )
     return Curves(tuple(found), about) if found else None
@@ -106,6 +111,22 @@ def points_of(kept: Kept) -> list[Point]:
     return [_point(kept, caps[own[0].trainable], own) for own in groups.values()]
 
 
+def plan_of(kept: Kept) -> list[dict[str, int]]:
+    """Rows and epochs of `ORDER` for one encoder: how many trials of all caps and seeds are planned, and trained."""
+    everything = int(kept.header["rows"][ALL_ROWS])
+    trained = [(one.rows, round(one.epochs)) for one in kept.all() if one.accuracy is not None]
+    return [
+        {
+            "rows": rows,
+            "epochs": epochs,
+            "planned": len(kept.header["caps"]) * len(SEEDS.get(rows, (0,))),
+            "trained": trained.count((rows, epochs)),
+        }
+        for number, epochs in ORDER
+        if (rows := number or everything) <= everything
+    ]
+
+
 def _point(kept: Kept, cap: int, trained: Sequence[Trained]) -> Point:
     accuracy = float(np.mean([one.accuracy for one in trained]))
     first = trained[0]
@@ -119,6 +140,7 @@ def _point(kept: Kept, cap: int, trained: Sequence[Trained]) -> Point:
         interval=wilson_interval(round(accuracy * len(kept.labels)), len(kept.labels)),
         seeds=len(trained),
         seconds=kept.seconds(trained),
+        disturbed=any(one.is_disturbed for one in trained),
     )
 
 
@@ -128,11 +150,19 @@ def best_in(points: Sequence[Point], minutes: float, cap: int) -> Point | None:
     return max(fitting, key=lambda point: point.accuracy, default=None)
 
 
+def minutes_of(points: Sequence[Point]) -> list[int]:
+    """Those of `MINUTES` that are told apart: the first within which all trials end is the last one."""
+    slowest = max(point.seconds for point in points)
+    return [minutes for before, minutes in zip((0, *MINUTES), MINUTES, strict=False) if 60 * before < slowest]
+
+
 def write_curves(curves: Curves | None, path: Path) -> None:
     """Writes the points, and the best for each time and cap, as JSON."""
     if curves is None:
         return
-    found = {(minutes, cap): best_in(curves.points, minutes, cap) for cap in CAPS for minutes in MINUTES}
+    found = {
+        (minutes, cap): best_in(curves.points, minutes, cap) for cap in CAPS for minutes in minutes_of(curves.points)
+    }
     best = [
         {"minutes": minutes, "within": cap, **asdict(one)} for (minutes, cap), one in found.items() if one is not None
     ]
@@ -142,7 +172,8 @@ def write_curves(curves: Curves | None, path: Path) -> None:
 def curve_section(curves: Curves, picture: Path, link: str) -> str:
     """The page's part on the learning curve, as Markdown; draws its picture."""
     draw(curves, picture)
-    lines = [_TEXT.format(link=link), *_machine(curves), "", *_table(curves), "", *_measured(curves), ""]
+    marks = [DISTURBED] if any(point.disturbed for point in curves.points) else []
+    lines = [_TEXT.format(link=link), *_machine(curves), "", *marks, *_table(curves), "", *_measured(curves), ""]
     return "\n".join(lines)
 
 
@@ -161,13 +192,29 @@ top layers; a linear head on the mean of the tokens, Adam, a linear schedule wit
 
 def _machine(curves: Curves) -> Iterator[str]:
     for one in curves.about:
-        yield f"- {one['encoder']}: {' and '.join(one['machines'])}, {one['started'][:10]}"
+        yield f"- {one['encoder']}: {' and '.join(one['machines'])}, {one['started'][:10]}. {_progress(one['plan'])}"
+
+
+def _progress(plan: Sequence[Mapping[str, int]]) -> str:
+    """How much of the plan is trained, and what is not."""
+    planned, trained = (sum(part[name] for part in plan) for name in ("planned", "trained"))
+    if trained >= planned:
+        return f"All {planned} trials of the plan are trained."
+    missing = [
+        f"{part['rows']:,} rows for {plural(part['epochs'], 'epoch')} ({part['trained']} of {part['planned']})"
+        for part in plan
+        if part["trained"] < part["planned"]
+    ]
+    return (
+        f"**{trained} of the plan's {planned} trials are trained**; the best of them need not be the best of all. "
+        f"Not trained, or not all: {'; '.join(missing)}."
+    )
 
 
 def _table(curves: Curves) -> Iterator[str]:
     yield "| you have | " + " | ".join(f"{cap:,} parameters" for cap in CAPS) + " |"
     yield "| ---: |" + " --- |" * len(CAPS)
-    for minutes in MINUTES:
+    for minutes in minutes_of(curves.points):
         cells = [_said(best_in(curves.points, minutes, cap)) for cap in CAPS]
         yield f"| {plural(minutes, 'minute')} | " + " | ".join(cells) + " |"
 
@@ -175,7 +222,10 @@ def _table(curves: Curves) -> Iterator[str]:
 def _said(point: Point | None) -> str:
     if point is None:
         return "–"
-    return f"**{point.accuracy:.3f}** {point.encoder}, {point.rows:,} rows, {plural(round(point.epochs), 'epoch')}"
+    return (
+        f"**{point.accuracy:.3f}** {point.encoder}, {point.rows:,} rows, {plural(round(point.epochs), 'epoch')}"
+        + "*" * point.disturbed
+    )
 
 
 def _measured(curves: Curves) -> Iterator[str]:
@@ -184,7 +234,8 @@ def _measured(curves: Curves) -> Iterator[str]:
     for one in sorted(curves.points, key=lambda point: (point.encoder, point.cap, point.rows, point.epochs)):
         yield (
             f"| {one.encoder} | {one.cap:,} | {one.trainable:,} | {one.rows:,} | {one.epochs:g} | {one.seeds} | "
-            f"{one.accuracy:.4f} | {one.interval[0]:.3f}–{one.interval[1]:.3f} | {one.seconds:.0f} |"
+            f"{one.accuracy:.4f} | {one.interval[0]:.3f}–{one.interval[1]:.3f} | "
+            f"{marked(f'{one.seconds:.0f}', one.disturbed)} |"
         )
 
 
@@ -202,8 +253,9 @@ def draw(curves: Curves, path: Path) -> None:
             rows = sorted({point.rows for point in own})
             best = [max(100 * point.accuracy for point in own if point.rows == each) for each in rows]
             left.plot(rows, best, styles[cap] + "o", color=COLOURS[number % 3], ms=4, label=f"{encoder}, {cap:,}")
+    shown = minutes_of(curves.points)
     for cap in CAPS:
-        found = {minutes: one for minutes in MINUTES if (one := best_in(curves.points, minutes, cap)) is not None}
+        found = {minutes: one for minutes in shown if (one := best_in(curves.points, minutes, cap)) is not None}
         values = [100 * one.accuracy for one in found.values()]
         right.plot(list(found), values, styles[cap] + "o", color="#444444", ms=4, label=f"at most {cap:,}")
         if cap == max(CAPS):
@@ -215,7 +267,7 @@ def draw(curves: Curves, path: Path) -> None:
     rows = sorted({point.rows for point in curves.points})
     left.set_xticks(rows, [f"{each:,}" for each in rows], fontsize=8)
     right.set_xscale("log")
-    right.set_xticks(MINUTES, [str(minutes) for minutes in MINUTES])
+    right.set_xticks(shown, [str(minutes) for minutes in shown])
     right.set_xlabel("minutes of training, of as many rows as are useful")
     right.set_title("… and in so many minutes", loc="left", fontsize=11)
     for axes in (left, right):

@@ -21,7 +21,11 @@ from numpy.typing import NDArray
 
 from loraloom.errors import RunError
 from loraloom.study.durable import write_text
+from study.peers.others import BUSY
 
+DISTURBED = """\
+Seconds marked * were taken while other programs used the processor, or without a count of what they used.
+"""
 SAME = "table", "encoder", "revision", "data", "labels"
 """Of a file's first line: what must not change while trials are added."""
 
@@ -54,6 +58,13 @@ class Trained:
     machine: Mapping[str, Any] | None = None
     """As provenance has it; None, as of the revision, where it is what the file's first line says."""
     git_revision: str | None = None
+    others_share: float | None = None
+    """What others took of the processor meanwhile; None where it was not counted, or not over all of the training."""
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether its seconds may be others' too: where what they took is not known, they are."""
+        return self.others_share is None or self.others_share > BUSY
 
     def right(self, rows: int) -> NDArray[np.bool_]:
         """(rows,) whether each row is right."""
@@ -64,6 +75,11 @@ class Trained:
 def packed(correct: NDArray[np.bool_]) -> str:
     """As `Trained.correct` has it."""
     return base64.b64encode(np.packbits(correct).tobytes()).decode()
+
+
+def marked(seconds: str, disturbed: bool) -> str:
+    """Seconds as text, marked where others used the processor meanwhile; what the mark means is `DISTURBED`."""
+    return seconds + "*" * disturbed
 
 
 class Kept:

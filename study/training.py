@@ -26,6 +26,7 @@ from loraloom.study.durable import is_whole
 from loraloom.study.evidence import read_predicted
 from loraloom.study.record import Evaluation, TrialRecord, read_metrics, read_record
 from study.outcomes import Trained, packed
+from study.peers.others import Others
 
 
 class Trainer:
@@ -49,11 +50,13 @@ class Trainer:
     def train(self, key: str, configuration: Configuration, rows: str) -> Trained:
         """Trains a configuration with its seed, or reads what was trained in its folder before and did not fail."""
         folder, seed = self.folder(key, configuration.train.seed), configuration.train.seed
-        record = read_record(folder) if is_whole(folder) else None
+        record, share = read_record(folder) if is_whole(folder) else None, None
         if record is None or record.state != "complete":
             if record is not None:
                 shutil.rmtree(folder)
+            is_begun, others = folder.exists(), Others()
             record = self._train(folder, configuration, rows)
+            share = None if is_begun else others.share()  # of what was broken off, a part alone was counted
         if record.state != "complete" or record.result is None or record.timings is None:
             return Trained(key, seed, record.state, record.reason)
         lines = read_metrics(folder)
@@ -75,6 +78,7 @@ class Trainer:
             train_seconds=record.timings.train_seconds,
             curve=tuple((line.epoch, line.train_accuracy, line.validation_accuracy) for line in lines),
             correct=packed(predicted.probabilities.argmax(axis=1) == predicted.labels),
+            others_share=share,
         )
 
     def folder(self, key: str, seed: int) -> Path:

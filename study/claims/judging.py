@@ -64,7 +64,10 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class LevelFound:
-    """A level as it was trained: means over seeds (of seconds `Kept.seconds`), and each seed's accuracy."""
+    """A level as it was trained: means over seeds (of seconds `Kept.seconds`), and each seed's accuracy.
+
+    Seconds are `disturbed` where those of a seed are.
+    """
 
     name: str
     key: str
@@ -74,6 +77,7 @@ class LevelFound:
     trainable: int
     head: int
     seconds: float
+    disturbed: bool
     rate: float
     curve: tuple[tuple[float, float, float], ...]
     """Means over seeds of epoch, training accuracy and validation accuracy, at each evaluation."""
@@ -196,6 +200,7 @@ def _level(name: str, trained: Sequence[Trained], rate: float, kept: Kept) -> Le
         trainable=trained[0].trainable,
         head=trained[0].head,
         seconds=kept.seconds(trained),
+        disturbed=any(one.is_disturbed for one in trained),
         rate=rate,
         curve=tuple((float(epoch), float(train), float(validation)) for epoch, train, validation in curve),
     )

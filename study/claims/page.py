@@ -11,6 +11,7 @@ from loraloom.report.points import points, spread
 from loraloom.report.wording import p_value
 from study.claims.judging import ClaimFound, Judged, LevelFound
 from study.claims.results import EncoderFound
+from study.outcomes import marked
 
 _ANSWERS = {
     "holds": "holds",
@@ -36,7 +37,8 @@ linear layers, a linear head on the mean of the tokens, a linear schedule with w
   is none beyond half a point where the 95 % interval lies within ±0.5 points; else it is *undecided*, and the interval
   says how large it could be. An interval may leave 0 out and the verdict be undecided: of so many, some do by chance.
 - **Tables**: *gap* is training accuracy, over the batches as they were trained on, less validation accuracy; *rate* is
-  the learning rate; *seconds* are of a trial, training and evaluations, the median over seeds.
+  the learning rate; *seconds* are of a trial, training and evaluations, the median over seeds. Those marked * were
+  taken while other programs used the processor, or without a count of what they used.
 - Encoders are those that were to be had: none is RoBERTa-base, and what holds for them need not hold for it.
 """
 _PRESET = """\
@@ -94,9 +96,10 @@ def _claims(found: Sequence[EncoderFound]) -> Iterator[str]:
 def _machine(found: Sequence[EncoderFound]) -> Iterator[str]:
     for one in found:
         rows = one.about["rows"]["all"]
+        minutes = marked(f"{one.seconds / 60:.0f}", one.disturbed)
         yield (
             f"- **{_subject(one)}**: {one.trials} trials on {rows:,} training rows, compared on {one.compared:,} "
-            f"others; {one.seconds / 60:.0f} minutes of training and evaluation on {' and '.join(one.machines)}, "
+            f"others; {minutes} minutes of training and evaluation on {' and '.join(one.machines)}, "
             f"{one.about['started'][:10]}."
         )
 
@@ -145,7 +148,8 @@ def _results(found: Sequence[EncoderFound]) -> Iterator[str]:
             p = "" if one.p is None else p_value(one.p)
             yield (
                 f"| {name} | {', '.join(one.claims)} | {one.trainable:,} | {one.accuracy:.4f} | {one.test:.4f} | "
-                f"{low:.4f}–{high:.4f} | {p} | {one.seconds:.0f} |"
+                f"{low:.4f}–{high:.4f} | {p} | "
+                f"{marked(f'{one.seconds:.0f}', one.disturbed)} |"
             )
 
 
@@ -178,7 +182,7 @@ def _level(level: LevelFound) -> str:
     seeds = ", ".join(f"{one:.4f}" for one in level.accuracies)
     return (
         f"| {level.name} | {level.accuracy:.4f} | {seeds} | {100 * level.gap:+.1f} | {level.trainable:,} | "
-        f"{level.rate:g} | {level.seconds:,.1f} |"
+        f"{level.rate:g} | {marked(f'{level.seconds:,.1f}', level.disturbed)} |"
     )
 
 

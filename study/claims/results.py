@@ -36,6 +36,7 @@ class Result:
     test_rows: int
     p: float | None
     seconds: float
+    disturbed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class EncoderFound:
     about: Mapping[str, Any]
     trials: int
     seconds: float
+    disturbed: bool
     compared: int
     machines: tuple[str, ...]
     claims: tuple[ClaimFound, ...]
@@ -82,6 +84,7 @@ def _family(family: Sequence[tuple[Design, Kept]], folder: Path) -> list[Encoder
                 about={name: value for name, value in one.header.items() if name != "labels"},
                 trials=len(one.all()),
                 seconds=sum(map(one.undisturbed, one.all())),
+                disturbed=any(each.is_disturbed for each in one.all()),
                 compared=len(one.labels),
                 machines=one.machines,
                 claims=claims,
@@ -128,6 +131,7 @@ def _results(
                 test_rows=rows,
                 p=p,
                 seconds=kept.seconds(complete),
+                disturbed=any(each.is_disturbed for each in complete),
             )
         )
     return tuple(lines)

@@ -1,4 +1,4 @@
-"""What other processes took of the processor while a peer ran: its time is only its own where they took little.
+"""What other processes took of the processor while a peer ran, or a trial: its time is its own where they took little.
 
 The machine's busy time (the hypervisor's theft too) less that of this process and of all that it started and waited
 for, by the kernel's own counts: the load average, which goes by minutes, still shows the peer before.

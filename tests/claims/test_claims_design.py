@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from loraloom.errors import RecipeError
@@ -9,7 +12,8 @@ from loraloom.execute.workplace import Workplace
 from loraloom.recipe import read_recipe
 from study.claims import design as designs
 from study.claims.design import TABLES, Claim, Design, read_design
-from study.curve import BASE, trials
+from study.curve import BASE, curve_section, minutes_of, read_curves, trials
+from study.outcomes import Kept, Trained
 from study.presets import CAPS, best_preset
 from study.trials import Trial
 from tests.four_rows import four_rows
@@ -104,3 +108,23 @@ def test_the_curve_has_a_preset_under_each_cap_and_no_trial_twice(model: str) ->
     assert all(0.6 * cap < size <= cap for cap, size in zip(CAPS, sizes, strict=True)), sizes
     found = list(trials(recipe, presets, 70_000))
     assert len({(one.key, one.seed) for one in found}) == len(found)
+
+
+def test_the_curves_page_says_what_of_the_plan_is_missing_and_shows_no_time_beyond_the_slowest_trial(
+    tmp_path: Path,
+) -> None:
+    header = {"encoder": "demo", "labels": "0123" * 5, "rows": {"all": 9_000}, "caps": {"100000": 80}}
+    header |= {"machine": {"processor": "Processor", "cores": 2}, "started": "2026-01-02"}
+    kept = Kept(tmp_path / "demo.jsonl", header)
+    trained = Trained("a", 0, "complete", accuracy=0.9, rows=4_000, epochs=5.0, trainable=80, seconds=90.0)
+    kept.add(replace(trained, train_seconds=90.0, others_share=0.001))
+    kept.add(replace(trained, key="b", rows=9_000, epochs=1.0, train_seconds=200.0))
+    curves = read_curves(tmp_path)
+    assert curves is not None
+    assert minutes_of(curves.points) == [1, 5]
+    section = curve_section(curves, tmp_path / "curve.svg", "curve.svg")
+    assert "**2 of the plan's 10 trials are trained**" in section
+    assert "4,000 rows for 5 epochs (1 of 2); 1,000 rows for 10 epochs (0 of 3)" in section
+    assert "16,000" not in section  # there are not so many
+    assert "| 90 |" in section
+    assert "| 200* |" in section

@@ -45,6 +45,8 @@ def test_what_is_kept_is_not_trained_again_and_is_what_the_adapter_says(
 
     one = Kept(path).get(listed[1].key, 0)
     assert one is not None
+    assert one.others_share is not None
+    assert trainer.train(listed[1].key, listed[1].configuration, ALL_ROWS).others_share is None  # read, not trained
     assert (one.machine, one.git_revision) == (described()["machine"], described()["git_revision"])
     assert one.accuracy == one.right(32).mean()
     correct, _ = trainer.tested(listed[1].key, listed[1].configuration, ALL_ROWS)
@@ -74,6 +76,7 @@ def test_a_pause_of_the_machine_is_no_time_of_a_trial(tmp_path: Path) -> None:
             )
         )  # fmt: skip
     assert [kept.undisturbed(one) for one in kept.all()] == [25.0, 26.0, 405.0]
+    assert all(one.is_disturbed for one in kept.all())  # nobody counted
     assert kept.seconds(kept.all()) == 26.0
     assert kept.seconds(kept.all()[1:]) == 26.0
     assert kept.machines == ("2 cores (Processor)", "4 cores (Another)")
