@@ -39,6 +39,11 @@ class Contender(Protocol):
     def fit(self, rows: TrainingRows, classes: int, seed: int) -> Predict: ...
 
 
+def held_out_of(rows: int, classes: int) -> int:
+    """How many of its rows loraloom holds out: a tenth, or one of each class."""
+    return max(classes, round(HELD_OUT * rows))
+
+
 def epochs_for(rows: int, epochs: float, batch: int) -> float:
     """`epochs`, or as many as make `LEAST_STEPS` steps."""
     return float(max(epochs, math.ceil(LEAST_STEPS / math.ceil(rows / batch))))
@@ -90,7 +95,7 @@ class Lora:
     def fit(self, rows: TrainingRows, classes: int, seed: int) -> Predict:
         from loraloom import LoraClassifier
 
-        held_out = part_rows(rows.labels, max(classes, round(HELD_OUT * len(rows.labels))), seed)
+        held_out = part_rows(rows.labels, held_out_of(len(rows.labels), classes), seed)
         validation = rows.take(held_out)
         kept = rows.take(np.setdiff1d(np.arange(len(rows.labels)), held_out))
         if self.typo_copies:

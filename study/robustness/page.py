@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from study.robustness.comparing import Accuracy, Difference, accuracy, difference, judged, right
 from study.robustness.conditions import CHANGES, CLEAN, OTHER_SOURCE, TRAININGS
+from study.robustness.contenders import HELD_OUT, LEAST_STEPS, epochs_for, held_out_of
 from study.robustness.plan import ADAPTER, FULL, LORA, PEERS, REMEDIES, SVM
 from study.robustness.rows import Labels
 from study.robustness.trials import Trial, read_trials, read_truth
@@ -31,8 +32,10 @@ items of BBC News of 2022 and 2023, labelled by the section that they appeared i
 that are nearly test rows are left out for all. `python -m study.robustness --rows {rows} --test_rows {tests} --seeds
 {seeds}` repeats all of it.
 
-Made {dates} on {machine}, {cores} cores; loraloom at {revision}. Recipe: {recipe}. Full fine-tuning: {full}.
+Made {dates} on {machine}, {cores} cores; loraloom at {revision}. Recipe: {recipe}. Full fine-tuning: {full}. Few rows
+are read more often than `num_train_epochs` says: see the table below.
 
+{passes}
 An accuracy is in percent, the mean over seeds, with Wilson's 95 % interval for the test rows. A difference is in
 percentage points on the same rows, the mean over seeds, with its 95 % interval over test rows by a bootstrap: another
 sample of rows, not another seed ("few" where too few rows differ for one). **Bold** ones hold for every seed by
@@ -160,7 +163,44 @@ def _introduction(kept: Kept, truth: Mapping[str, Labels]) -> str:
         full=_in_words({key: value for key, value in of[FULL].settings.items() if key not in _OF_STUDY})
         if FULL in of
         else "left out",
+        passes="\n".join(_passes(kept.trials, len(np.unique(truth[CLEAN])))),
     )
+
+
+def _passes(trials: Sequence[Trial], classes: int) -> Iterator[str]:
+    """What was trained on, and how often it was read: the settings' epochs are the least."""
+    kinds = {LORA: "loraloom", FULL: NAMES[FULL]}
+    found = {
+        (trial.condition, trial.contender): _pass(trial, classes)
+        for trial in sorted(trials, key=lambda trial: -trial.seed)  # the first seed's stay
+        if trial.contender in kinds
+    }
+    there = [kind for kind in kinds if any(contender == kind for _, contender in found)]
+    if not there:
+        return
+    yield f"Epochs are those of the settings, or as many as make {LEAST_STEPS} steps (`LEAST_STEPS`). loraloom holds"
+    yield f"{100 * HELD_OUT:.0f} % of its rows out, as searches do, and trains on the others; full fine-tuning and the"
+    yield "SVM train on all."
+    yield ""
+    yield _row(["trained on", *(f"{kinds[kind]}: rows, epochs" for kind in there)])
+    yield _row(["---", *["---:"] * len(there)])
+    for condition in TRAININGS:
+        if cells := [
+            found.get((condition, kind), "not run") for kind in there if any(c == condition for c, _ in found)
+        ]:
+            yield _row([condition, *cells])
+    yield ""
+
+
+def _pass(trial: Trial, classes: int) -> str:
+    """The rows that a trial was trained on, and its epochs."""
+    is_ours = trial.contender == LORA
+    settings = trial.settings["recipe"].get("train", {}) if is_ours else trial.settings
+    rows = trial.rows - (held_out_of(trial.rows, classes) if is_ours else 0)
+    epochs, batch = settings.get("num_train_epochs", 1), settings.get("per_device_train_batch_size", 16)
+    if isinstance(epochs, list | dict) or isinstance(batch, list | dict):
+        return f"{rows:,}, as its search chose"
+    return f"{rows:,}, {epochs_for(rows, epochs, batch):g}"
 
 
 def _refuse_mixed(trials: Sequence[Trial]) -> None:

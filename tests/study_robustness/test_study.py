@@ -225,6 +225,8 @@ def test_the_page_says_what_the_trials_say(tmp_path: Path) -> None:
     assert "- each training row once more, with typos in 5 % of its characters helps in 1 of 3 lines and harms" in text
     assert "- `class_weight: balanced` helps in 4 of 4 lines and harms in none." in text  # 10 wrong in place of 20
     assert "nan" not in text
+    assert "or as many as make 200 steps (`LEAST_STEPS`). loraloom holds\n10 % of its rows out" in text
+    assert "| 16 a class | 360, 9 | 400, 8 |" in text  # the made-up trials have 400 rows: 23 and 25 steps an epoch
 
 
 def test_a_study_that_is_half_done_compares_what_both_have(tmp_path: Path) -> None:
