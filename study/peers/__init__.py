@@ -70,7 +70,7 @@ PEERS = {
             "svm",
             "TF-IDF + linear SVM",
             "1- and 2-grams, sublinear counts (Wang and Manning 2012; scikit-learn's guide), C and min_df (1 or 2) by "
-            "cross-validation",
+            "cross-validation, five minutes at most",
             encoder=False,
             setup=2,
             earlier=_ALL_BUT_RARE,
@@ -78,7 +78,8 @@ PEERS = {
         Peer(
             "logreg",
             "TF-IDF + logistic regression",
-            "1- and 2-grams, sublinear counts (scikit-learn's guide), C and min_df (1 or 2) by cross-validation",
+            "1- and 2-grams, sublinear counts (scikit-learn's guide), C and min_df (1 or 2) by cross-validation, five "
+            "minutes at most",
             encoder=False,
             setup=2,
             earlier=_ALL_BUT_RARE,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from loraloom.errors import DataError
-from study.peers import PEERS, autogluon_tabular, logreg, probe, svm
+from study.peers import PEERS, autogluon_tabular, logreg, probe, svm, tfidf
 from study.peers.environments import python_of
 from study.peers.regularization import Candidate, best_candidate, best_classifier
 from study.peers.setfit import _few_of_each_class, _pairs_of_an_epoch
@@ -45,6 +45,11 @@ def test_the_better_features_are_taken_and_the_first_where_they_are_alike(tmp_pa
     assert best.name == "useful"
     assert final.predict([[0.0], [1.0]]).tolist() == [0, 1]
     assert list(scores) == ["none", "useful", "again"]
+
+
+def test_comparing_ends_after_minutes_however_long_the_time_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tfidf, "_COMPARING", 0.0)
+    assert svm.answer(task(tmp_path, seconds=1e6)).settings["compared"] == {}
 
 
 def test_without_time_the_first_choice_is_taken(tmp_path: Path) -> None:
