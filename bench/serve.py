@@ -31,7 +31,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -179,7 +179,7 @@ async def open_loop(port: int, ask: Ask, per_second: float, seconds: float) -> L
 @contextmanager
 def serving(command: Sequence[str], port: int) -> Iterator[int]:
     """A server in a process of its own; gives its process id."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         deadline = time.monotonic() + 300
         while not asyncio.run(_is_up(port)):
@@ -190,6 +190,8 @@ def serving(command: Sequence[str], port: int) -> Iterator[int]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # LitServe's workers outlive it
 
 
 async def _is_up(port: int) -> bool:

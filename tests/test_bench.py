@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import multiprocessing
+import pickle
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from bench import comparison, deadlines
 from bench.comparison import machine_folder, refuse_other_machine
 from bench.deadlines import Search
 from bench.page import page
-from bench.serve import CONNECTIONS, free_port, open_loop
+from bench.serve import CONNECTIONS, free_port, open_loop, serving
 from loraloom.errors import DataError
 from study.machine import described
 
@@ -59,6 +61,25 @@ def test_a_comparison_is_not_written_beside_those_of_other_instructions(
         refuse_other_machine(tmp_path)
 
 
+def test_a_server_is_ended_with_what_it_started(tmp_path: Path) -> None:
+    code = """
+import socket, subprocess, sys
+child = subprocess.Popen(["sleep", "60"])
+open(sys.argv[2], "w").write(str(child.pid))
+socket.create_server(("127.0.0.1", int(sys.argv[1]))).accept()
+socket.create_server(("127.0.0.1", 0)).accept()
+"""
+    port, noted = free_port(), tmp_path / "pid"
+    with serving([sys.executable, "-c", code, str(port), str(noted)], port):
+        child = Path("/proc") / noted.read_text()
+        assert child.exists()
+    for _ in range(50):
+        if not child.exists() or child.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.1)
+    raise AssertionError("it goes on")
+
+
 def test_requests_without_a_connection_or_an_answer_are_counted() -> None:
     closed = asyncio.run(open_loop(free_port(), lambda _: b"", per_second=200, seconds=0.2))
     assert closed.broken > 0
@@ -84,3 +105,10 @@ def test_requests_without_a_connection_or_an_answer_are_counted() -> None:
         return load.unsent
 
     assert asyncio.run(silent()) > 0
+
+
+def test_what_litserve_serves_can_be_handed_to_a_process() -> None:
+    pytest.importorskip("litserve")
+    from bench.litserve import Api
+
+    assert pickle.loads(pickle.dumps(Api("folder"))).adapter == "folder"  # noqa: S301
