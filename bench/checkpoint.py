@@ -18,6 +18,7 @@ from statistics import median
 
 import torch
 
+from bench.agnews import need_agnews
 from bench.cases import Work
 from bench.texts import make_models, model_folder, read_data
 from loraloom.engine import Engine, Job
@@ -133,6 +134,7 @@ def main() -> None:
     parser.add_argument("--model", nargs="+", choices=list(RANKS), default=list(RANKS))
     parser.add_argument("--tiny", action="store_true", help="a model of width 64 in the base model's place")
     chosen = parser.parse_args()
+    need_agnews(parser)
     about = described()
     print(
         f"Measured {datetime.now(UTC):%Y-%m-%d} on {about['machine']['processor']}, {torch.get_num_threads()} threads; "

@@ -79,6 +79,8 @@ class Comparison:
     lines: tuple[Line, ...]
     goals: tuple[Reached, ...]
     samples: tuple[Sample, ...]
+    mega_batch: int | None = None
+    """Batches among whose rows HF Trainer, tuned, sorted by length; None: as many as it takes by itself."""
 
     def write(self, results: Path) -> None:
         """Writes it to the folder of this machine under `results`."""

@@ -15,7 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.cases import CASES, Case, Peer, quick
+from bench.agnews import need_agnews
+from bench.cases import CASES, MEGA_BATCH, Case, Peer, quick
 from bench.comparison import Comparison, fastest, goals_of, lines_of, refuse_other_machine, tokens_per_row
 from bench.measure import ROOT, Sample, Task, run, sample, threads
 from loraloom.errors import LoraloomError
@@ -65,6 +66,7 @@ class Bench:
             lines=lines_of(case, samples, peak),
             goals=goals_of(case, samples, peak),
             samples=tuple(samples),
+            mega_batch=MEGA_BATCH,
         )
 
     def _measure(self, case: Case, round_: int, samples: list[Sample]) -> None:
@@ -118,6 +120,7 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := set(given.cases) - set(NAMES):
         parser.error(f"no case {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    need_agnews(parser)
     try:
         refuse_other_machine(given.out)
     except LoraloomError as error:

@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.agnews import agnews, need_agnews
 from bench.comparison import Comparison, machine_folder
-from bench.texts import agnews
 from loraloom import pipeline
 from loraloom.metrics import mcnemar
 from loraloom.recipe import Recipe, read_recipe
@@ -153,6 +153,7 @@ def main() -> None:
     parser.add_argument("--whole", action="store_true", help="train the whole grid")
     parser.add_argument("--rows", type=int, default=TRAIN, help="training rows")
     given = parser.parse_args()
+    need_agnews(parser)
     RUNS.mkdir(parents=True, exist_ok=True)
     (whole if given.whole else compare)(given.rows)
 

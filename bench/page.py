@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.cases import CASES
+from bench.cases import CASES, MEGA_BATCH
 from bench.comparison import Comparison
 from bench.engines import RESULTS
 from bench.measure import ROOT
@@ -38,15 +38,19 @@ everything runs.
   layers, their biases and the head trained too, AdamW without decay, rate 1e-3, one epoch; no evaluation, nothing
   saved.
 - **The same, tuned** with what a good user would do: bf16 autocast, batches of rows of like length
-  (`train_sampling_strategy: group_by_length`), eager or SDPA attention, the frozen weights in fp32 or in bf16 (what
-  is trained stays in fp32), rows in memory. All combinations are measured; goals are against the fastest.
+  (`train_sampling_strategy: group_by_length`; its sampler is told to sort among {mega} batches, as it does by itself
+  where rows are many; of the few here it would sort among a quarter), eager or SDPA attention, the frozen weights in
+  fp32 or in bf16 (what is trained stays in fp32), rows in memory. All combinations are measured; goals are against the
+  fastest.
 - **loraloom**: jobs as `loraloom search` makes them, by its engine. Its time holds the loading of weights, its
   evaluations (of 16 rows) and the saving of the adapter; HF's time is `Trainer.train` alone.
 - **top3** times whole trainings, the first epoch and all that it fills for later ones included; of 8 trials, with
   seeds and rates of their own, the time of one is an eighth. **eval** times the way from texts to logits, tokenizing
-  included, in batches of 64 rows of like length; of HF's ways, those with bf16 weights merge the adapter before.
+  included, in batches of 64 rows of like length (HF's, tuned, are sorted before); of HF's ways, those with bf16 weights
+  merge the adapter before.
 - **The base model** has roberta-base's size and random weights, which cost what trained ones cost; its tokenizer is
-  that of the demo encoder, since roberta's own is not to be had offline. Rows are the first of AG News.
+  that of the demo encoder, since roberta's own is not to be had offline. Rows are the first of AG News, which doesn't
+  come along: `LORALOOM_AGNEWS` names a folder of its train.csv and test.csv, with the columns `text` and `label`.
 - **Share of the peak**: operations that training takes without shortcuts, over the fastest matrix product that the
   machine was seen to do in the same run (the model's own layers with 1,024 tokens, and squares of 1,024 and 2,048, in
   each layout, in the dtype of the case). Operations are 2 P a token forward and 2 P for the gradients of layers'
@@ -125,7 +129,7 @@ def main() -> None:
 
 def page(results: Path) -> str:
     """The page, from the results that are there."""
-    parts = [_INTRODUCTION.format(names="`, `".join(case.name for case in CASES))]
+    parts = [_INTRODUCTION.format(names="`, `".join(case.name for case in CASES), mega=MEGA_BATCH)]
     for folder in sorted(path for path in (results / "engines").glob("*") if path.is_dir()):
         found = [path for case in CASES if (path := folder / f"{case.name}.json").is_file()]
         if found:
@@ -376,12 +380,24 @@ def _measured(comparison: Comparison) -> str:
     return (
         f"{rows.capitalize()} of {comparison.tokens_per_row:.1f} tokens, batches of {work['batch']}, "
         f"{work['epochs']} epoch{'s' * (work['epochs'] > 1)}, {'bf16' if work['bf16'] else 'fp32'}, "
-        f"best of {comparison.rounds} round{'s' * (comparison.rounds > 1)}.{engine}{quick}\n"
+        f"best of {comparison.rounds} round{'s' * (comparison.rounds > 1)}.{engine}{_sorted_among(comparison)}{quick}\n"
         f"Measured {machine['started'][:10]} on {hardware['processor']}, {comparison.threads} threads, "
         f"{hardware['memory_gb']:g} GB; torch {packages['torch']}, transformers {packages['transformers']}, "
         f"peft {packages['peft']}; loraloom at {revision}.\n"
         f"Peak: {peak['operations_per_second'] / 1e12:.2f} · 10¹² operations a second, by {peak['product']} "
         f"(in each round: {', '.join(f'{rate / 1e12:.2f}' for rate in comparison.peaks)})."
+    )
+
+
+def _sorted_among(comparison: Comparison) -> str:
+    """Of comparisons that left it to HF Trainer: among how many batches the tuned one sorted rows by length."""
+    work = comparison.work
+    if comparison.mega_batch is not None or work["joined"]:  # joined rows are of one length
+        return ""
+    among = dict.fromkeys(str(max(1, min(rows // (4 * work["batch"]), MEGA_BATCH))) for rows in work["rows"])
+    return (
+        f" HF Trainer, tuned, sorted rows by length among {' and '.join(among)} batches alone, its own choice for so "
+        "few: of 1, the order is random."
     )
 
 

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.agnews import need_agnews
 from bench.cases import Work
 from bench.measure import ROOT, Task, own_cache, run, threads
 from loraloom.study.durable import write_json
@@ -75,6 +76,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULT, help="where the result is written")
     given = parser.parse_args()
+    need_agnews(parser)
     lines: list[Line] = []
     for model in given.models.split(","):
         with tempfile.TemporaryDirectory() as folder:

@@ -23,6 +23,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+from bench.agnews import agnews, need_agnews
 from bench.cases import Work
 from bench.measure import ROOT, Task, own_cache, run, threads
 from loraloom.study.durable import write_json
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="rows of the files")
     parser.add_argument("--out", type=Path, default=RESULT, help="where the result is written")
     given = parser.parse_args()
+    need_agnews(parser)
     lines: list[Line] = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -90,9 +92,7 @@ def _write_parquet(path: Path, count: int) -> None:
 
 
 def _rows(count: int) -> Iterator[tuple[str, str]]:
-    from bench.texts import agnews
-
-    with (agnews().parent / "test.csv").open(encoding="utf-8", newline="") as file:
+    with agnews("test.csv").open(encoding="utf-8", newline="") as file:
         texts = [row["text"] for row in csv.DictReader(file)]
     return ((f"{number:07d}", text) for number, text in enumerate(islice(cycle(texts), count)))
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from bench.agnews import agnews
 from bench.cases import Work
 from loraloom.backbone import sources
 from loraloom.data import TextData, load_data
@@ -25,7 +25,7 @@ def read_data(work: Work, rows: int) -> TextData:
     """The first `rows` rows of AG News for training, and a few others held out; checked as loraloom checks rows.
 
     Raises:
-        FileNotFoundError: the rows are not where LORALOOM_AGNEWS says.
+        DataError: the rows are not where LORALOOM_AGNEWS says.
         ValueError: the checks left out rows, so that peers would not train on as many as they are credited with.
     """
     found = _joined_rows() if work.joined else _rows()
@@ -35,11 +35,6 @@ def read_data(work: Work, rows: int) -> TextData:
     if len(data.train) != rows:
         raise ValueError(f"AG News: {len(data.train)} of {rows} rows passed the checks")
     return data
-
-
-def agnews() -> Path:
-    """The training rows: $LORALOOM_AGNEWS/train.csv, by default ../shared/agnews/train.csv."""
-    return Path(os.environ.get("LORALOOM_AGNEWS", "../shared/agnews")) / "train.csv"
 
 
 def model_folder(work: Work, folder: Path) -> Path:

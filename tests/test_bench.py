@@ -11,13 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from bench import comparison, deadlines
+from bench import comparison, deadlines, engines, grid
 from bench.comparison import machine_folder, refuse_other_machine
 from bench.deadlines import Search
 from bench.page import page
-from bench.serve import CONNECTIONS, free_port, open_loop, serving
+from bench.serve import CONNECTIONS, free_port, open_loop, serving, texts_of
 from loraloom.errors import DataError
 from study.machine import described
 
@@ -59,6 +60,19 @@ def test_a_comparison_is_not_written_beside_those_of_other_instructions(
     monkeypatch.setattr(comparison, "described", lambda: another)
     with pytest.raises(DataError, match="with different instructions"):
         refuse_other_machine(tmp_path)
+
+
+@pytest.mark.parametrize("command", [engines, grid], ids=["engines", "grid"])
+def test_without_ag_news_nothing_is_measured(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LORALOOM_AGNEWS", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["bench"])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 2
+    assert f"{tmp_path / 'train.csv'}: is missing; set LORALOOM_AGNEWS" in capsys.readouterr().err
+    assert len(texts_of(3)) == 3  # servers can do without
 
 
 def test_a_server_is_ended_with_what_it_started(tmp_path: Path) -> None:
@@ -112,3 +126,12 @@ def test_what_litserve_serves_can_be_handed_to_a_process() -> None:
     from bench.litserve import Api
 
     assert pickle.loads(pickle.dumps(Api("folder"))).adapter == "folder"  # noqa: S301
+
+
+@pytest.mark.parametrize("rows", [64, 320])
+def test_hf_trainers_batches_are_of_like_length_however_few_the_rows_are(rows: int) -> None:
+    from bench.peers import LikeLength
+
+    lengths = np.random.default_rng(rows).permutation(rows).tolist()
+    found = [lengths[row] for row in LikeLength(16, lengths=lengths)]
+    assert found == sorted(lengths, reverse=True)
