@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from bench.cases import CASES, MEGA_BATCH
 from bench.comparison import Comparison
 from bench.engines import RESULTS
 from bench.measure import ROOT
+from bench.serve import CLIENTS
 from loraloom.report.wording import plural
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -21,9 +23,9 @@ _INTRODUCTION = """\
 <!-- Made by `python -m bench.page` of bench/results/; its text is in bench/page.py. Don't edit it here. -->
 
 How fast loraloom trains beside HF Trainer + PEFT, on the same rows, with the same parameters trained, side by side in
-one run. `make bench` repeats it on your machine (not the grid, which is `python -m bench.grid`) and writes this page
-anew; `python -m bench.engines base` measures one case (`{names}`), and `--quick` shows in a few minutes that
-everything runs.
+one run. `make bench` repeats it on your machine (but for the grid and the deadlines, which are `python -m bench.grid`
+and `python -m bench.deadlines`) and writes this page anew; `python -m bench.engines base` measures one case
+(`{names}`), and `--quick` shows in a few minutes that everything runs.
 
 ## How it was measured
 
@@ -99,6 +101,19 @@ _MEMORY = """\
 `loraloom predict` over files of growing size, with a tiny model: `python -m bench.predict_memory`. Measured {date} on
 {processor}. Parquet is one row group. The limit is {limit:,} MB.
 """
+_SERVE = """\
+## Serving
+
+`loraloom serve` with {adapters} adapters of random weights over `{model}`, asked by a client on the same machine, which
+shares its processor: `python -m bench.serve`. Measured {date} on {processor}, {cores} cores; each load lasts
+{seconds:g} s, the one above what can be served as long as `--soak` says.
+"""
+_SERVE_BUDGET = """\
+{clients} clients can gain {most:.1f} × over one at most on this processor, whoever serves: the model takes {alone:,.0f}
+µs for a text alone and {together:,.0f} for each of {clients} together, the tokenizer {tokenizer:,.0f}, HTTP and JSON
+{server:,.0f}, the client {client:,.0f}; a lone request takes {lone:,.0f} µs, and with all cores at work a text takes
+{least:,.0f} at least.
+"""
 _DEADLINES = """\
 ## Deadlines, on {processor}
 
@@ -147,6 +162,8 @@ def page(results: Path) -> str:
         parts += ["\n".join(_predict(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
     if (path := results / "predict_memory.json").is_file():
         parts += ["\n".join(_predict_memory(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
+    if (path := results / "serve.json").is_file():
+        parts += ["\n".join(_serve(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
     if (path := results / "report.json").is_file():
         parts += ["\n".join(_report(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
     return "\n".join(parts)
@@ -247,6 +264,65 @@ def _predict_memory(found: dict[str, Any]) -> Iterator[str]:
             for line in found["lines"]
         ],
     )
+
+
+def _serve(found: dict[str, Any]) -> Iterator[str]:
+    """What serving costs, and what more clients and adapters do to it (`bench/serve.py`)."""
+    machine, full = found["machine"], f"{CLIENTS}_clients"
+    adapters = next(int(one[1]) for name in found if (one := re.fullmatch(r"memory_(\d+)_adapters_mb", name)))
+    about = {"model": found["model"], "seconds": found["seconds"], "date": machine["started"][:10]}
+    yield _SERVE.format(adapters=adapters, **about, **machine["machine"])
+    over, refused = found["overload"], found["overload"]["refused_p99_ms"]
+    throughput, p99, memory = (found[f"{name}_ratio"] for name in ("throughput", "p99", "memory"))
+    rows: list[tuple[str, ...]] = [
+        (f"texts a second, {CLIENTS} clients by one", f"{throughput:.2f} ×", "≥ 8 ×", _met(throughput >= 8)),
+        ("p99 at half of that rate, by a lone request's", f"{p99:.2f} ×", "< 3 ×", _met(p99 < 3)),
+        (f"memory with {adapters} adapters, by one's", f"{memory:.2f} ×", "< 2 ×", _met(memory < 2)),
+        (
+            "p99 of a refusal, at twice that rate",
+            "none was refused" if refused is None else f"{refused:.1f} ms",
+            "< 50 ms",
+            "" if refused is None else _met(refused < 50),
+        ),
+    ]
+    yield from _markdown(("", "reached", "goal", ""), rows)
+    yield ""
+    loads = [("one client", found["lone"]), (f"{CLIENTS} clients", found[full])]
+    loads += [(f"{CLIENTS} clients, each request for another adapter", found["each_its_adapter"])]
+    loads += [("at random times, half of that rate", found["half_load"]), ("at twice that rate", over)]
+    litserve = found["litserve"]
+    if isinstance(litserve, dict):
+        loads += [("LitServe, one client", litserve["lone"]), (f"LitServe, {CLIENTS} clients", litserve[full])]
+    header = ("load", "texts/s", "p50, ms", "p99, ms", "answered", "refused", "broken", "not sent")
+    yield from _markdown(
+        header,
+        [
+            (
+                words,
+                f"{load['per_second']:,.1f}",
+                *(f"{load[name]:,.1f}" for name in ("p50_ms", "p99_ms")),
+                *(f"{load[name]:,}" for name in ("answered", "refused", "broken", "unsent")),
+            )
+            for words, load in loads
+        ],
+    )
+    yield ""
+    before, after = (f"{over[f'memory_{when}_mb']:,.0f} MB" for when in ("before", "after"))
+    other = f": {litserve}" if isinstance(litserve, str) else " serves transformers + PEFT in batches"
+    yield f"Memory was {before} before the load at twice that rate and {after} after it. LitServe{other}."
+    yield ""
+    of = found["budget"]
+    yield _SERVE_BUDGET.format(
+        clients=CLIENTS,
+        most=of["most_ratio"],
+        alone=of["model_alone_us"],
+        together=of["model_of_32_us"],
+        tokenizer=of["tokenizer_us"],
+        server=of["server_us"],
+        client=of["client_us"],
+        lone=of["lone_us"],
+        least=of["least_of_32_us"],
+    ).rstrip()
 
 
 def _report(found: dict[str, Any]) -> Iterator[str]:
@@ -405,7 +481,7 @@ def _met(reached: bool) -> str:
     return "met" if reached else "missed"
 
 
-def _markdown(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
+def _markdown(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     yield "| " + " | ".join(header) + " |"
     yield "| " + " | ".join(["---", *["---:"] * (len(header) - 1)]) + " |"
     for row in rows:

@@ -18,7 +18,7 @@ from bench import comparison, deadlines, engines, grid
 from bench.comparison import machine_folder, refuse_other_machine
 from bench.deadlines import Search
 from bench.page import page
-from bench.serve import CONNECTIONS, free_port, open_loop, serving, texts_of
+from bench.serve import CONNECTIONS, Load, free_port, open_loop, serving, texts_of
 from loraloom.errors import DataError
 from study.machine import described
 
@@ -73,6 +73,27 @@ def test_without_ag_news_nothing_is_measured(
     assert ended.value.code == 2
     assert f"{tmp_path / 'train.csv'}: is missing; set LORALOOM_AGNEWS" in capsys.readouterr().err
     assert len(texts_of(3)) == 3  # servers can do without
+
+
+def test_what_serving_costs_is_on_the_page(tmp_path: Path) -> None:
+    lone, full = (Load((0.002,) * count, (), 10.0).as_json() for count in (50, 450))
+    over = Load((0.02,) * 900, (0.06,) * 100, 10.0, broken=1, unsent=2).as_json()
+    names = "model_alone_us", "model_of_32_us", "tokenizer_us", "server_us", "client_us", "lone_us", "least_of_32_us"
+    found = {"machine": described(), "model": "demo", "seconds": 10.0, "lone": lone, "32_clients": full}
+    found |= {"each_its_adapter": full, "half_load": full, "litserve": {"lone": lone, "32_clients": lone}}
+    found |= {"overload": {**over, "memory_before_mb": 700.0, "memory_after_mb": 710.0}}
+    found |= {"memory_1_adapter_mb": 600.0, "memory_100_adapters_mb": 660.0, "memory_ratio": 1.1}
+    found |= {"throughput_ratio": 9.0, "p99_ratio": 3.1, "budget": dict.fromkeys(names, 100.0) | {"most_ratio": 12.34}}
+    (tmp_path / "serve.json").write_text(json.dumps(found), encoding="utf-8")
+    text = page(tmp_path)
+    assert "with 100 adapters of random weights over `demo`" in text
+    assert "| texts a second, 32 clients by one | 9.00 × | ≥ 8 × | met |" in text
+    assert "| p99 at half of that rate, by a lone request's | 3.10 × | < 3 × | missed |" in text
+    assert "| p99 of a refusal, at twice that rate | 60.0 ms | < 50 ms | missed |" in text
+    assert "| at twice that rate | 90.0 | 20.0 | 20.0 | 900 | 100 | 1 | 2 |" in text
+    assert "32 clients can gain 12.3 × over one at most" in text
+    (tmp_path / "serve.json").write_text(json.dumps(found | {"litserve": "not installed"}), encoding="utf-8")
+    assert "LitServe: not installed." in page(tmp_path)
 
 
 def test_a_server_is_ended_with_what_it_started(tmp_path: Path) -> None:
