@@ -1,6 +1,7 @@
 """How many workers one driver serves: its cost measured with real workers that do nothing, then 1 to 1,000 simulated.
 
     python -m bench.scale [--workers 2] [--quick] [--out bench/results/scale.json]
+    python -m bench.scale_page                    its figures, in docs/cluster.md
 
 The driver is the one of every search, with its ledger, records and leaderboard on the disk; its workers are processes
 that report and end at once (`nothing.py`). What it takes for a report, for a trial's start and for a trial's end is
@@ -27,6 +28,7 @@ from typing import Any, Literal
 import simpy
 
 from bench.nothing import NothingEngine
+from bench.scale_page import simulated
 from bench.texts import make_models
 from loraloom.data import load_data
 from loraloom.execute.driver import Driver
@@ -246,14 +248,7 @@ def print_tables(result: dict[str, Any]) -> None:
         print(f"between starts and ends, {case['reports'] / case['seconds']:.0f} with them")
         for name, part in case["parts"].items():
             print(f"  {name:<40} {part['first_ms']:8.2f} ms at first {part['last_ms']:8.2f} ms at last")
-    print("\n| workers | " + " | ".join(f"trials of {seconds:g} s" for seconds in TRIAL_SECONDS) + " |")
-    print("| ---: |" + " ---: |" * len(TRIAL_SECONDS))
-    shares = {(row["workers"], row["trial_seconds"]): row for row in result["simulated"]}
-    for workers in sorted({row["workers"] for row in result["simulated"]}):
-        cells = (shares[workers, seconds] for seconds in TRIAL_SECONDS)
-        print(
-            f"| {workers} | " + " | ".join(f"{c['share_of_ideal']:.0%} ({c['driver_busy']:.0%})" for c in cells) + " |"
-        )
+    print("", *simulated(result), sep="\n")
     for seconds, workers in result["limits"].items():
         print(f"trials of {seconds} s: the driver is busy all the time at {workers:.0f} workers")
 

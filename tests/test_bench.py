@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import comparison, deadlines, engines, grid
+from bench import comparison, deadlines, engines, grid, scale_page
 from bench.comparison import machine_folder, refuse_other_machine
 from bench.deadlines import Search
 from bench.page import page
@@ -94,6 +94,29 @@ def test_what_serving_costs_is_on_the_page(tmp_path: Path) -> None:
     assert "32 clients can gain 12.3 × over one at most" in text
     (tmp_path / "serve.json").write_text(json.dumps(found | {"litserve": "not installed"}), encoding="utf-8")
     assert "LitServe: not installed." in page(tmp_path)
+
+
+def test_the_figures_of_many_workers_stand_between_their_marks() -> None:
+    part = {"calls": 8, "first_ms": 1.25, "last_ms": 2.5}
+    case = {"pruner": "none", "ledger": "as it is", "trials": 8, "reports": 80, "seconds": 4.0}
+    case |= {"reports_per_second": 1234.0, "parts": dict.fromkeys(("report", "start", "end"), part)}
+    row = {"workers": 1000, "trial_seconds": 60.0, "share_of_ideal": 0.5, "driver_busy": 1.0}
+    found: dict[str, Any] = {"machine": described(), "load_average": 0.3, "workers": 2, "measured": [case, case]}
+    found |= {"wanted_reports_per_second": 200, "reports_per_trial": 10, "simulated": [row], "limits": {"60": 64.4}}
+    found |= {"failures": {"mean_seconds_between": 21600.0, "lost_seconds": 10.0, "begin_seconds": 30.0}}
+    marked = f"before\n{scale_page.BEGIN}\nold figures\n{scale_page.END}\nafter\n"
+    text = scale_page.replaced(marked, "\n".join(scale_page.section(found)))
+    assert text.startswith("before\n")
+    assert text.endswith(f"{scale_page.END}\nafter\n")
+    assert "old figures" not in text
+    assert "| none | as it is | 2.5 | 1,234 |" in text
+    assert "| 1,000 | 50% (100%) |" in text
+    assert "older code" not in text
+    older = found | {"machine": "Some processor, 2 cores", "date": "2026-01-02"}
+    assert "2026-01-02 on Some processor, 2 cores" in next(scale_page.section(older))
+    assert "older code" in "\n".join(scale_page.section(older))
+    with pytest.raises(DataError, match="each of these lines once"):
+        scale_page.replaced("a page without marks", "")
 
 
 def test_a_server_is_ended_with_what_it_started(tmp_path: Path) -> None:
