@@ -66,9 +66,10 @@ bench: setup ## speed and memory beside HF Trainer + PEFT, an hour or so: writes
 	$(BIN)/python -m bench.predict_memory
 	$(BIN)/python -m bench.page
 
-study: setup ## the contest's claims and the learning curve on AG News, two hours, goes on: writes docs/study.md
+study: setup ## the contest's claims and the learning curve on AG News, five hours or so, goes on: writes docs/study.md
 	$(BIN)/python -m study.claims
 	$(BIN)/python -m study.claims --test
+	$(BIN)/python -m study.claims --table preset
 	$(BIN)/python -m study.claims --similarity
 	$(BIN)/python -m study.curve
 	$(BIN)/python -m study.claims --page

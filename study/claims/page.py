@@ -53,6 +53,7 @@ _AGAIN = """\
     python -m study.claims --list                    the trials of a design
     python -m study.claims --seconds 1800            train the most important first, on the demo encoder
     python -m study.claims --table base_size --model FOLDER --name NAME
+    python -m study.claims --table preset            what loraloom's first preset is made of
     python -m study.claims --test                    test rows, once for each line of the results table
     python -m study.claims --similarity              how alike texts are, and whether it matters
     python -m study.claims --page                    verdicts and this page
