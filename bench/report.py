@@ -14,7 +14,6 @@ import json
 import math
 import random
 import resource
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from bench.chromium import executable
 from bench.measure import ROOT
 from loraloom.recipe import Choices, Recipe, dump_recipe, read_recipe
 from loraloom.search.space import default_space
@@ -261,7 +261,7 @@ def browse(page_file: Path) -> Feel:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium") or shutil.which("google-chrome"))
+        browser = playwright.chromium.launch(executable_path=executable())
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         start = time.perf_counter()
         page.goto(page_file.as_uri())

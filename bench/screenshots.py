@@ -17,7 +17,6 @@ import argparse
 import contextlib
 import io
 import re
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Literal
@@ -26,6 +25,7 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 
+from bench.chromium import executable
 from bench.measure import ROOT
 from loraloom import pipeline
 from loraloom.recipe import read_recipe
@@ -60,8 +60,7 @@ def main() -> None:
     for old in given.out.glob("*.png"):
         old.unlink()
     with sync_playwright() as playwright:
-        found = shutil.which("chromium") or shutil.which("google-chrome")
-        browser = playwright.chromium.launch(executable_path=found)
+        browser = playwright.chromium.launch(executable_path=executable())
         for mode in MODES:
             take(browser, page, given.out, mode)
         browser.close()

@@ -29,7 +29,7 @@ NEEDED = (
 """Said by name, so that a change of the rule below can't lose a kind of file without a word."""
 ABOUT = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
 FOLDERS = ("src", "tests", "bench", "study", "docs", "examples", "scripts", "website")
-SDIST = (*FOLDERS, "mkdocs.yml", "Makefile", "pyproject.toml", "LICENSE", *ROOT.glob("*.md"))
+SDIST = (*FOLDERS, "mkdocs.yml", "Dockerfile", "Makefile", "pyproject.toml", "LICENSE", *ROOT.glob("*.md"))
 
 
 def main() -> None:

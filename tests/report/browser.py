@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,13 +13,13 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Dialog, Page, sync_playwright
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+from bench.chromium import executable
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A browser for a module's tests: longer than that, playwright's event loop would stand in others' way."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
+    found = executable()
     if found is None:
         missing = "no chromium is installed (on Debian: apt-get install chromium)"
         if os.environ.get("CI"):
