@@ -35,7 +35,10 @@ ENV LORALOOM_CACHE=/cache/loraloom \
     PYTHONUNBUFFERED=1
 USER 1000
 # Compiles the kernels for the processor that builds; for another one they are compiled on first use, into the volume.
-RUN loraloom doctor
+# Whoever the container runs as (--user) may write there.
+RUN loraloom doctor \
+    && chmod -R a+rwX /cache \
+    && chmod 1777 /cache
 VOLUME /cache
 WORKDIR /work
 ENTRYPOINT ["loraloom"]

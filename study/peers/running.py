@@ -124,7 +124,7 @@ def _cache(folder: Path) -> Path:
     cache, kernels = folder / "cache", default_cache() / "kernels"
     cache.mkdir()
     kernels.mkdir(parents=True, exist_ok=True)
-    (cache / "kernels").symlink_to(kernels)
+    (cache / "kernels").symlink_to(kernels.absolute())
     return cache
 
 

@@ -113,6 +113,16 @@ def test_a_peer_reaches_no_hub_and_has_the_threads_that_all_have(ask: Any) -> No
     assert outcome.answer["settings"] == expected
 
 
+def test_compiled_kernels_are_found_where_the_cache_is_named_by_a_relative_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LORALOOM_CACHE", "own")
+    (tmp_path / "peer").mkdir()
+    (tmp_path / "own" / "kernels").mkdir(parents=True)
+    assert (running._cache(tmp_path / "peer") / "kernels").samefile(tmp_path / "own" / "kernels")
+
+
 def test_what_remains_counts_from_the_start_of_the_process() -> None:
     task = Task(**TASK, started=time.time() - 45, folder="")
     assert 14 < task.remaining() <= 15
