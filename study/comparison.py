@@ -389,7 +389,7 @@ def _sets(measured: Collection[str]) -> Iterator[str]:
         marks = ["yes" if each.held_out else "", "yes" if each.name in measured else "not yet"]
         lines.append([each.name, each.kind, _cell(each.about), source, each.license, each.split, *marks])
     yield from _markdown(("set", "kind", "what", "from", "licence", "split", "held out", "measured"), lines)
-    yield "\n`python -m study.sets` reads them all and says how many rows each has after the checks."
+    yield "\n`python -m study.sets` reads those that can be had and says how many rows each has after the checks."
     yield "AG News doesn't come along: `LORALOOM_AGNEWS` names a folder of train.csv, test.csv and, if there is one,"
     yield "robust.csv (another source), each with a header and the columns `text` and `label`, the class's name. Other"
     yield "rows than those above have another fingerprint; results go into a folder of their own (`--results`), so"

@@ -388,8 +388,10 @@ def main() -> None:
         try:
             rows = load(name)
         except LoraloomError as error:
-            print(f"study.sets: {error}", file=sys.stderr)
-            sys.exit(2)
+            print(f"study.sets: {error}", file=sys.stderr, flush=True)
+            if given.sets:
+                sys.exit(2)
+            continue  # of all, those that can be had
         counts = np.bincount(rows.train.labels, minlength=len(rows.labels))
         tests = " + ".join(f"{len(test):,}" for test in rows.tests.values())
         cells = [name, SETS[name].kind, str(len(rows.labels)), f"{len(rows.train):,}", f"{rows.dropped:,}"]
