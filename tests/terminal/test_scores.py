@@ -26,6 +26,31 @@ def test_what_stands_of_each_class_can_be_read(classes: int, has_confusion: bool
     assert ("→ c3" in out.getvalue()) == has_confusion
 
 
+@pytest.mark.parametrize(
+    ("classes", "name", "has_confusion"),
+    [
+        (10, "c", True),
+        (4, "World", True),
+        (6, "entertainment", True),
+        (9, "politics of", True),
+        (10, "account_closing_request", False),
+        (2, "account_closing_request_" * 4, True),
+    ],
+)
+def test_figures_are_whole_however_long_names_are(classes: int, name: str, has_confusion: bool) -> None:
+    labels = np.repeat(np.arange(classes), 123)
+    scores = metrics.score(labels, np.eye(classes)[labels])
+    out = io.StringIO()
+    names = tuple(f"{name} {number}" for number in range(classes))
+    print_evaluation(Console(file=out, width=80), Evaluated("best", "rows.csv", names, scores))
+    said = out.getvalue()
+    assert "…" not in said
+    assert max(map(len, said.splitlines())) <= 80
+    assert said.count("1.000 1.000") == classes
+    assert said.count("123") == classes * (1 + has_confusion)
+    assert (" →" in said) == has_confusion
+
+
 def test_a_text_commands_no_terminal() -> None:
     assert printable("a\x1b]0;title\x07b") == "a\ufffd]0;title\ufffdb"
     assert shorten("two\n lines \x1b[2J") == "two lines \ufffd[2J"

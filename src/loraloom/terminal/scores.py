@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -11,6 +14,10 @@ from loraloom.use.evaluate import Evaluated
 
 MOST_CLASSES = 10
 """Of more, the confusion is too wide to be read."""
+LABEL_WIDTH, LEAST_WIDTH, GAP = 24, 3, 1
+"""Characters of a line of a true label at most, of one of what it was taken for at least, and between columns."""
+LABEL_WIDTH, LEAST_WIDTH, GAP = 24, 3, 1
+"""Characters of a line of a true label at most, of what it is taken for at least, and between columns."""
 
 
 def print_evaluation(console: Console, result: Evaluated) -> None:
@@ -23,16 +30,40 @@ def print_evaluation(console: Console, result: Evaluated) -> None:
         f"log loss {scores.log_loss:.4f}, calibration error {scores.expected_calibration_error:.4f}",
         highlight=False,
     )
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    names = [escape(printable(name)) for name in result.labels]
-    confused = names if len(names) <= MOST_CLASSES else []
-    for name in ("true label", "rows", "precision", "recall", "F1", *(f"→ {name}" for name in confused)):
-        table.add_column(name, justify="left" if name == "true label" else "right")
-    for index, one in enumerate(scores.classes):
+    table = _of_classes(result)
+    widths = _widths(result, console.width - console.measure(table).maximum)
+    console.print(_of_classes(result, widths) if widths else table)
+    if not widths:
+        console.print(f"What {len(result.labels)} classes are taken for is in --json.", highlight=False)
+
+
+def _of_classes(result: Evaluated, widths: Sequence[int] = ()) -> Table:
+    """A line for each class; with what it was taken for, where columns have `widths` for that. Figures stay whole."""
+    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
+    table.add_column("true label", overflow="fold", max_width=LABEL_WIDTH)
+    for name in ("rows", "precision", "recall", "F1"):
+        table.add_column(name, justify="right", no_wrap=True)
+    names = _names(result)
+    for name, width in zip(names, widths, strict=False):
+        table.add_column(f"→ {escape(name)}", justify="right", overflow="fold", max_width=width)
+    for name, one, row in zip(names, result.scores.classes, result.scores.confusion, strict=True):
         figures = [f"{x:.3f}" if x is not None else "–" for x in (one.precision, one.recall, one.f1)]
-        table.add_row(
-            names[index], f"{one.support:,}", *figures, *(map(str, scores.confusion[index]) if confused else ())
-        )
-    console.print(table)
-    if not confused:
-        console.print(f"What {len(names)} classes are taken for is in --json.", highlight=False)
+        table.add_row(escape(name), f"{one.support:,}", *figures, *(map(str, row) if widths else ()))
+    return table
+
+
+def _widths(result: Evaluated, room: int) -> list[int]:
+    """Those of the confusion's columns: names in a line, or a word in each, or cut alike; none where they don't fit."""
+    names, classes = _names(result), len(result.labels)
+    counts = [max(map(len, map(str, column))) for column in result.scores.confusion.T]
+    words = [max(map(cell_len, name.split()), default=1) for name in names]
+    room -= GAP * classes
+    for wanted in ([cell_len(f"→ {name}") for name in names], words, [max(room // classes, LEAST_WIDTH)] * classes):
+        widths = [max(pair) for pair in zip(wanted, counts, strict=True)]
+        if classes <= MOST_CLASSES and sum(widths) <= room:
+            return widths
+    return []
+
+
+def _names(result: Evaluated) -> list[str]:
+    return [printable(name) for name in result.labels]
