@@ -59,6 +59,12 @@ def codes_of(table: Table, column: str, known: Collection[str] = ()) -> list[str
     return [str(int(cell)) for cell in cells]
 
 
+def refuse_one_class(classes: Collection[str], source: str) -> None:
+    """Raises DataError where all rows, of which there is one at least, have one label."""
+    if len(classes) < 2:
+        raise DataError(f"{source}: has one class only ({next(iter(classes))!r}); two or more can be told apart")
+
+
 def _plain(cell: Any) -> Any:
     """A numpy scalar as Python's own; blank text and NaN as None."""
     if isinstance(cell, np.generic):

@@ -21,7 +21,7 @@ from loraloom.data.checks import (
 )
 from loraloom.data.columns import Columns, choose_columns, sources_of, texts_of
 from loraloom.data.hub import named_source
-from loraloom.data.labels import Labels, codes_of, ids_of, labels_of, named, names_of
+from loraloom.data.labels import Labels, codes_of, ids_of, labels_of, named, names_of, refuse_one_class
 from loraloom.data.overlap import text_key
 from loraloom.data.splitting import hold_out
 from loraloom.data.tables import Source, Table, read_table, table_of
@@ -160,8 +160,7 @@ def _are_numbers(labels: Labels) -> bool:
 
 def _check_enough(train: Split, labels: Labels, source: str) -> None:
     rows, classes = Counter(train.labels.tolist()), len(labels.names)
-    if classes < 2:
-        raise DataError(f"{source}: has one class only ({labels.names[0]!r}); two or more can be told apart")
+    refuse_one_class(labels.names, source)
     if len(train) <= classes:
         raise DataError(f"{source}: has {counted(len(train), 'row')} for {classes} classes; that is too few")
     if gone := [name for label, name in enumerate(labels.names) if label not in rows]:

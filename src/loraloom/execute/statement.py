@@ -7,7 +7,7 @@ from typing import Any
 
 from loraloom import budget
 from loraloom.data.columns import choose_columns
-from loraloom.data.labels import codes_of
+from loraloom.data.labels import codes_of, refuse_one_class
 from loraloom.data.tables import read_table
 from loraloom.errors import LoraloomError
 from loraloom.execute.demands import Demands, point_name
@@ -166,7 +166,9 @@ def count_classes(data: Data) -> tuple[int, int | None]:
         table = read_table(data.train_file)
         columns, _ = choose_columns(table, data.text_column, data.label_column)
         codes = codes_of(table, columns.label)
-        return len(set(codes)), len(codes)
+        classes = set(codes)
+        refuse_one_class(classes, table.source)
+        return len(classes), len(codes)
     from loraloom.data import load_data
 
     loaded = load_data(data, seed=0, allow_leak=True)
