@@ -296,6 +296,17 @@ print("torch" in sys.modules)
     assert done.stdout.splitlines()[-1] == "False"
 
 
+def test_a_file_whose_name_is_not_utf_8_is_scored(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path, rows_file: Path, tmp_path: Path
+) -> None:
+    file, out = tmp_path / "caf\udce9.csv", tmp_path / "scores.json"
+    file.write_bytes(rows_file.read_bytes())
+    arguments = ["evaluate", str(trained / "best"), "--test_file", str(file), "--out", str(out)]
+    code, said, _ = call(capsys, monkeypatch, *arguments)
+    assert (code, r"caf\udce9.csv" in said) == (0, True)
+    assert json.loads(out.read_text())["test_file"] == str(file)
+
+
 def test_predict_keeps_order_and_columns(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path, tmp_path: Path
 ) -> None:
@@ -397,6 +408,8 @@ def test_a_page_is_not_printed_where_there_is_no_browser(
         (["search", "{recipe}", "--out", "{tmp}/run", "--set", "lora.r=0"], "lora.r: 0 is too small"),
         (["search", "{recipe}", "--out", "{trained}"], "holds a run already"),
         (["search", "{recipe}", "--out", "{tmp}"], "is not empty"),
+        (["search", "{recipe}", "--out", "caf\udce9"], r"'caf\udce9': is no name in UTF-8"),
+        (["export", "{trained}/best", "--format", "peft", "--out", "caf\udce9"], r"'caf\udce9': is no name in UTF-8"),
         (["train", "{recipe}", "--out", "{tmp}/run", "--set", "lora.r=1,2"], "lora.r would vary"),
         (["resume", "{tmp}/nothing"], "no such run folder"),
         (["report", "{tmp}/nothing"], "no such run folder"),

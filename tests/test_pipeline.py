@@ -229,6 +229,18 @@ def test_frames_and_lists_stand_for_files(tiny_recipe: dict[str, Any], tmp_path:
     assert first == second
 
 
+def test_rows_whose_place_a_recipe_can_t_name_are_refused(
+    tiny_recipe: dict[str, Any], tmp_path: Path, rows_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "caf\udce9"
+    folder.mkdir()
+    (folder / "rows.csv").write_bytes(rows_file.read_bytes())
+    monkeypatch.chdir(folder)
+    with pytest.raises(RunError, match=r"rows\.csv': is no name in UTF-8"):
+        loraloom.search(tiny_recipe, "run", overrides=["data.train_file=rows.csv"])
+    assert [path.name for path in folder.iterdir()] == ["rows.csv"]
+
+
 def test_a_grid_drops_points_over_the_cap_and_says_so(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,7 +30,7 @@ from loraloom.search.space import default_space
 from loraloom.search.watcher import Watcher
 from loraloom.study.choice import choose
 from loraloom.study.commands import CommandLog, logged
-from loraloom.study.durable import write_text
+from loraloom.study.durable import refuse_bytes, write_text
 from loraloom.study.evidence import has_rows, write_rows
 from loraloom.study.leaderboard import LEADERBOARD, leaderboard_csv, standings
 from loraloom.study.provenance import changed, describe_machine
@@ -148,7 +148,7 @@ def resume(
 def _anchored(recipe: Recipe) -> Recipe:
     """The recipe with its files and folders named from the root, so that the run goes on from any folder."""
     data = {
-        name: str(Path(value).absolute())
+        name: _from_root(value)
         for name in ("train_file", "validation_file", "test_file")
         if (value := getattr(recipe.data, name))
     }
@@ -158,7 +158,12 @@ def _anchored(recipe: Recipe) -> Recipe:
 
 def _place(model: str) -> str:
     """A model's folder from the root; a name on the hub, or 'demo', as it is."""
-    return str(Path(model).absolute()) if model != "demo" and Path(model).is_dir() else model
+    return _from_root(model) if model != "demo" and Path(model).is_dir() else model
+
+
+def _from_root(path: str) -> str:
+    refuse_bytes(Path(path).absolute())
+    return str(Path(path).absolute())
 
 
 def _prepare(

@@ -80,6 +80,11 @@ def test_a_file_takes_the_place_of_a_link_to_one(tmp_path: Path) -> None:
     assert _tree(tmp_path) == {"file": "old", "link": "new"}
 
 
+def test_what_is_not_utf_8_comes_back_from_json(tmp_path: Path) -> None:
+    write_json(tmp_path / "file", ["caf\udce9", "café"])
+    assert json.loads((tmp_path / "file").read_text(encoding="utf-8")) == ["caf\udce9", "café"]
+
+
 def test_a_failing_sync_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")

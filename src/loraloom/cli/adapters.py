@@ -5,7 +5,6 @@ Imports of the library are inside the commands, so that `--help` answers at once
 
 from __future__ import annotations
 
-import json
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -52,7 +51,7 @@ def evaluate(
 
     Example: loraloom evaluate runs/demo/best --test_file test.csv --json
     """
-    from loraloom.study.durable import refuse_place, write_text
+    from loraloom.study.durable import refuse_place, write_json
     from loraloom.use.evaluate import evaluate as run_evaluation
 
     if out is not None:
@@ -60,7 +59,7 @@ def evaluate(
     result = run_evaluation(adapter, test_file, text_column=tuple(text_column) or None, label_column=label_column)
     values = result.as_json()
     if out is not None:
-        write_text(out, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+        write_json(out, values)
     if as_json:
         print_json(values)
         return

@@ -54,9 +54,10 @@ def _exit_code() -> int:
     _wait_politely()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True)  # a log shows a long run as it goes
+            # a log shows a long run as it goes; a path that is not UTF-8 can be printed
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
     if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
-        sys.stdout.reconfigure(encoding="utf-8")  # JSON is, whatever the locale
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # JSON is, whatever the locale
     try:
         code = app(standalone_mode=False) or 0
         return _fail("stopped by Ctrl-C", code) if code == 130 else code  # typer takes Ctrl-C, and says nothing

@@ -55,6 +55,18 @@ def refuse_place(path: Path) -> None:
         raise RunError(f"{path}: is a device or a pipe, whose place a file would take; name a file")
 
 
+def refuse_bytes(path: Path) -> None:
+    """Refuses a path that is not UTF-8, which no recipe can name and safetensors can't open.
+
+    Raises:
+        RunError: it is none.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise RunError(f"{str(path)!a}: is no name in UTF-8; rename it, or choose another") from None
+
+
 def disk_is_full(error: BaseException) -> bool:
     """Whether `error`, or what it came from, says that the disk is full: libraries say it in words of their own."""
     chain: list[BaseException] = []
@@ -80,8 +92,9 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Refuses NaN and infinity, which JSON has not."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    """Refuses NaN and infinity, which JSON has not; of a path that is not UTF-8, bytes are escaped, and read back."""
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def sync_folder(folder: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from loraloom.errors import LoraloomError, RunError, RunInUseError, resume_command
 from loraloom.recipe import Recipe
-from loraloom.study.durable import MANIFEST, is_whole, mend_folders, replacing_folder, sync_folder
+from loraloom.study.durable import MANIFEST, is_whole, mend_folders, refuse_bytes, replacing_folder, sync_folder
 from loraloom.study.integrity import read_sealed_recipe, write_recipe
 from loraloom.study.record import CARD, CHECKPOINT, METRICS, RECORD, TrialRecord, read_record
 
@@ -210,11 +210,12 @@ def in_use(run: Path) -> bool | None:
 
 
 def refuse_taken(path: Path) -> None:
-    """Refuses a path that holds anything: a run never writes over another.
+    """Refuses a path that holds anything, since a run never writes over another, or that files can't be read from.
 
     Raises:
         RunError: it does.
     """
+    refuse_bytes(path)
     if (path / RECIPE).is_file():
         raise RunError(f"{path}: holds a run already; choose another --out, or go on by: {resume_command(path)}")
     if path.is_file() or (path.is_dir() and not all(map(_of_a_kill, path.iterdir()))):

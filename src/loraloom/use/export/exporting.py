@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloom.errors import AdapterError, LoraloomError
-from loraloom.study.durable import replacing_folder, write_text
+from loraloom.study.durable import refuse_bytes, replacing_folder, write_text
 from loraloom.study.record import CARD, TrialRecord
 from loraloom.use.adapter import adapter_folder, read_adapter_record
 from loraloom.use.export.measuring import Measured, measure, refuse_other
@@ -72,7 +72,7 @@ def export(
         AdapterError: the adapter can't be loaded, or has a head that `form` can't express.
         DataError: the rows can't be read, or there are none.
         MissingExtraError: `form` needs a package that is not installed.
-        LoraloomError: `out` is there already, or what was written does not do what the adapter does.
+        LoraloomError: `out` is there already, or is not UTF-8, or what was written does not do what the adapter does.
     """
     folder, target = adapter_folder(adapter), Path(out)
     if form not in FORMATS:
@@ -81,6 +81,7 @@ def export(
         refuse_missing()
     if target.exists():
         raise LoraloomError(f"{target}: is there already; name a new folder")
+    refuse_bytes(target)
     record = read_adapter_record(folder)
     _refuse(form, folder, record)
     given = rows_of(folder, record, None if rows is None else Path(rows), text_column, label_column)
