@@ -283,6 +283,14 @@ def test_a_closed_pipe_ends_a_command_without_a_word(command: str, errors_too: b
     assert (done.returncode, done.stderr or b"") == (code, b"")
 
 
+def test_without_a_command_the_help_is_printed_as_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, usage, _ = call(capsys, monkeypatch, "--help")
+    assert call(capsys, monkeypatch) == (2, "", usage)
+    assert usage.startswith("Usage: ")
+
+
 def test_help_of_doctor_teaches_without_torch() -> None:
     code = """import sys
 from loraloom import cli

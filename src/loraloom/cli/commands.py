@@ -39,7 +39,7 @@ COMMANDS = (
 app = typer.Typer(
     help="Finds the most accurate LoRA text classifier that a parameter, memory and time budget allows, and shows why.",
     epilog="Exit codes: 0 done, 2 something for you to mend, 75 stopped (resume goes on), 130 Ctrl-C, 1 our fault.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -55,12 +55,16 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def every_command(
+    context: typer.Context,
     _version: Annotated[
         bool,
         typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
-    """What may stand before a command."""
+    """What may stand before a command; alone it is answered with the help."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
 
 
 for command in COMMANDS:
