@@ -23,7 +23,7 @@ from torch import Tensor
 
 from loraloom.engine.loom import prefix_file
 from loraloom.engine.loom.prefix_cache import PrefixCache
-from loraloom.engine.loom.prefix_file import Layout, PrefixFile, attach, create
+from loraloom.engine.loom.prefix_file import Layout, PrefixFile, Trust, attach, create
 
 from . import killed_writers as writers
 
@@ -198,6 +198,35 @@ def test_a_flipped_bit_costs_the_row_that_it_hit(tmp_path: Path) -> None:
             assert prefix.write(ALL, hidden_of(ALL)) == 1
         with reopened(path) as prefix:
             assert kept_rows(prefix) == ALL.tolist()
+
+
+def test_rows_that_were_found_whole_are_not_read_again_when_the_file_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with reopened(filled(tmp_path / "x.prefix")) as prefix:
+        prefix.missing(np.array([0, 2]))
+    with reopened(tmp_path / "x.prefix") as again:
+        again.take_up(prefix.trust)
+        monkeypatch.setattr(PrefixFile, "_verify", lambda *_: False)
+        assert again.missing(ALL).tolist() == [False, True, False, True, True, True]
+
+
+def test_rows_of_a_file_that_was_begun_anew_in_the_same_inode_are_not_taken_for_kept(tmp_path: Path) -> None:
+    with reopened(filled(tmp_path / "x.prefix")) as prefix:
+        prefix.missing(ALL)
+    with create(tmp_path / "new.prefix", LAYOUT) as new:
+        new.write(np.array([4]), hidden_of([4]))
+        new.sync()
+        new.take_up(Trust(new.trust.file, prefix.trust.rows))
+        assert kept_rows(new) == [4]
+
+
+def test_rows_of_another_file_are_not_taken_for_kept(tmp_path: Path) -> None:
+    with reopened(filled(tmp_path / "x.prefix")) as prefix:
+        prefix.missing(ALL)
+    with reopened(filled(tmp_path / "other.prefix")) as other:
+        other.take_up(prefix.trust)
+        assert not other.trust.rows.any()
 
 
 def test_bytes_of_one_row_in_the_place_of_another_are_found(tmp_path: Path) -> None:

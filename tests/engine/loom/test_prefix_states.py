@@ -51,6 +51,28 @@ def test_a_trial_that_reads_kept_states_is_bit_for_bit_the_one_that_filled_them(
     assert contents(reading.folder) == contents(filling.folder)
 
 
+def test_a_process_reads_kept_states_through_once_for_all_its_packs(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(make_job(model, tmp_path / "filling", TOP))
+    verified: list[int] = []
+    verify = PrefixFile._verify
+
+    def counted(file: PrefixFile, row: int, start: int, end: int) -> bool:
+        verified.append(row)
+        return verify(file, row, start, end)
+
+    monkeypatch.setattr(PrefixFile, "_verify", counted)
+    engine = LoomEngine()
+    jobs = [make_job(model, tmp_path / name, TOP) for name in ("one", "two")]
+    engine.train_pack(jobs[:1], hear)
+    looked_at = len(verified)
+    assert looked_at == len(jobs[0].rows.train) + len(jobs[0].rows.validation)
+    engine.train_pack(jobs[1:], hear)
+    assert len(verified) == looked_at
+    assert contents(jobs[1].folder) == contents(jobs[0].folder)
+
+
 @pytest.mark.parametrize(
     ("dropout", "lora"), [("keep", {}), ("off", {"bias": "all"}), ("off", {"layers_to_transform": None})]
 )

@@ -5,8 +5,9 @@
     tokens x D   hidden states in bf16 or fp32, rows one after the other
 
 A row counts as kept once its mark is set, and marks are set only after the rows themselves are synced to the disk;
-the checksum is compared on a process's first look at a row. So a kill loses what was not yet synced (32 MiB), a power
-cut or a flipped bit costs the rows that it hit, and neither makes a wrong row count as kept.
+the checksum is compared on a process's first look at a row (`Trust` has those that it has looked at). So a kill loses
+what was not yet synced (32 MiB), a power cut or a flipped bit costs the rows that it hit, and neither makes a wrong row
+count as kept.
 
 One process writes at a time. Whoever finds another at it keeps nothing and goes on with what it computed; by
 `prefix_filling.py` one fills a file while others wait.
@@ -96,6 +97,14 @@ class Layout:
         return json.dumps(said).encode().ljust(PAGE, b"\n")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Trust:
+    """The rows that this process has found whole, or written, in a file that it has closed."""
+
+    file: tuple[int, int]  # device and inode
+    rows: NDArray[np.bool_]
+
+
 def attach(path: Path, layout: Layout) -> PrefixFile | None:
     """The file as it was left, or None where there is none, or it is damaged, unfinished or made for something else.
 
@@ -174,11 +183,28 @@ class PrefixFile:
         """`file` is open for reading and writing, with a shared lock that `close` lets go by closing it."""
         self._file, self._path, self._layout = file, path, layout
         self._handle = file.fileno()
+        state = os.fstat(self._handle)
+        self._own = state.st_dev, state.st_ino
         self._trusted = np.zeros(layout.rows, dtype=np.bool_)  # found whole, or written, by this process
         self._unmarked: dict[int, int] = {}  # checksums of rows that are written and not yet synced
         self._unsynced_bytes = 0
         self._turn: IO[bytes] | None = None
         self._touch()
+
+    @property
+    def trust(self) -> Trust:
+        """What is taken up where the closed file is opened again."""
+        return Trust(self._own, self._trusted)
+
+    def take_up(self, trust: Trust) -> None:
+        """Spares a second look at rows that are still marked as kept.
+
+        Another process may have removed the file and begun it anew in the same inode: its rows are marked once synced.
+        """
+        marks = bytearray(self._layout.rows * MARK.size)
+        if trust.file == self._own and self._fill(marks, self._layout.mark_at(0)):
+            kept = np.frombuffer(marks, dtype="<u4")[::2] == _KEPT
+            self._trusted |= trust.rows & kept
 
     def missing(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of `rows` are not kept; a row's bytes are read and compared with its checksum at the first look.

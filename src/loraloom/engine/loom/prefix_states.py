@@ -24,7 +24,7 @@ from loraloom.engine.job import silent
 from loraloom.engine.loom.encoder import Encoder
 from loraloom.engine.loom.evaluation import by_length
 from loraloom.engine.loom.prefix_cache import PrefixCache, PrefixKey, rows_digest
-from loraloom.engine.loom.prefix_file import PrefixFile
+from loraloom.engine.loom.prefix_file import PrefixFile, Trust
 from loraloom.engine.loom.prefix_filling import only_filler
 from loraloom.engine.loom.tokens import Ints, lay_out
 from loraloom.engine.loom.transfer import onto
@@ -42,6 +42,7 @@ class PrefixStates:
     def __init__(self) -> None:
         self._cache = PrefixCache(default_cache() / "prefix", int(_allowed_gb() * 1e9))
         self._open: dict[PrefixKey, PrefixFile] = {}
+        self._trusts: dict[PrefixKey, Trust] = {}  # of files that were closed: each is read through once
         self._digests: dict[int, tuple[Encoded, str]] = {}
         self._told: set[str] = set()  # digests of splits
 
@@ -69,16 +70,23 @@ class PrefixStates:
         by = f"{frozen.ops.name} on {where} {_versions()} threads {torch.get_num_threads()}"
         made_by = f"{weights()} {by}"
         key = PrefixKey(self._digest(encoded), made_by, encoder.lowest, dtype)
-        file = self._open.get(key) or self._cache.open(key, encoded.offsets, frozen.anatomy.hidden)
+        file = self._open.get(key) or self._opened(key, encoded, frozen.anatomy.hidden)
         if file is None:
             self._say(key.rows, self._cache.reason, note)
             return None
-        self._open[key] = file
         with only_filler(self._cache.folder / f"{key.name}.filling", deadline, heed) as alone:
             if alone and _filled(file, encoded, encoder, deadline, heed):
                 return file
         self._say(key.rows, file.reason, note)
         return None
+
+    def _opened(self, key: PrefixKey, encoded: Encoded, width: int) -> PrefixFile | None:
+        file = self._cache.open(key, encoded.offsets, width)
+        if file is not None:
+            self._open[key] = file
+            if key in self._trusts:
+                file.take_up(self._trusts[key])
+        return file
 
     def _say(self, rows: str, reason: str | None, note: Callable[[str], None]) -> None:
         if reason is not None and rows not in self._told:
@@ -87,8 +95,9 @@ class PrefixStates:
 
     def close(self) -> None:
         """Lets the files be removed when their space is needed."""
-        for file in self._open.values():
+        for key, file in self._open.items():
             file.close()
+            self._trusts[key] = file.trust
         self._open.clear()
 
     def _digest(self, encoded: Encoded) -> str:
