@@ -34,6 +34,11 @@ def test_batches_are_as_large_as_they_may_be(lengths: list[int]) -> None:
         assert (len(batch) + 1) * int(sizes[following[0]]) > evaluation.TOKENS
 
 
+def test_texts_of_one_token_fill_a_batch() -> None:
+    batches = by_length(np.ones(2 * evaluation.TOKENS + 3, dtype=np.int64))
+    assert [len(batch) for batch in batches] == [evaluation.TOKENS, evaluation.TOKENS, 3]
+
+
 def test_logits_come_back_in_the_rows_own_order() -> None:
     lengths = np.random.default_rng(0).integers(1, 200, size=100)
     ids = np.repeat(np.arange(100, dtype=np.int32), lengths)  # a row's tokens are its number

@@ -41,7 +41,7 @@ def by_length(lengths: NDArray[np.int64]) -> Iterator[Ints]:
     order = np.argsort(lengths, kind="stable")
     start = 0
     while start < len(order):
-        longest = lengths[order[start:]]
+        longest = lengths[order[start : start + TOKENS]]  # a text has a token at least
         # Texts are sorted: the longest of a batch is its last, and bounds what padding costs.
         fits = np.flatnonzero(longest * np.arange(1, len(longest) + 1) <= TOKENS)
         count = max(1, int(fits[-1]) + 1 if len(fits) else 1)
