@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -13,7 +14,7 @@ from loraloom.backbone import sources
 from loraloom.backbone.quiet import quietly
 from loraloom.engine import Job
 from loraloom.engine.adapted import add_lora, build_base
-from loraloom.engine.loom import LoomEngine
+from loraloom.engine.loom import LoomEngine, allocator
 from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.engine import _Group
 from loraloom.engine.loom.pack import Pack
@@ -179,3 +180,22 @@ def test_a_disk_budget_that_is_no_number_is_refused_by_name(monkeypatch: pytest.
 
 def test_freed_memory_is_kept_where_the_library_can() -> None:
     assert keep_freed_memory() == keep_freed_memory()
+
+
+@pytest.mark.parametrize("most", [2**30, 2**25, 0])
+def test_blocks_are_kept_up_to_what_the_library_allows_and_the_heap_whatever_that_is(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    asked: dict[int, int] = {}
+
+    def mallopt(parameter: int, value: int) -> int:
+        if parameter == allocator._MMAP_THRESHOLD and value > most:
+            return 0
+        asked[parameter] = value
+        return 1
+
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("ctypes.CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
+    assert keep_freed_memory.__wrapped__() == (most > 0)
+    assert asked.pop(allocator._TRIM_THRESHOLD) == 2**31 - 1
+    assert list(asked.values()) == [most] * (most > 0)

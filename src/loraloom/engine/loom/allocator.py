@@ -15,10 +15,14 @@ import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3)
 _NEVER, _LARGE = 2**31 - 1, 2**30
+_LARGEST_OF_OLD = 2**25  # what older glibc allows; it refuses more
 
 
 @functools.cache
 def keep_freed_memory() -> bool:
     """Asks the C library to keep what is freed; whether it has such a wish. Holds for the whole process."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    return mallopt is not None and bool(mallopt(_MMAP_THRESHOLD, _LARGE)) and bool(mallopt(_TRIM_THRESHOLD, _NEVER))
+    if mallopt is None:
+        return False
+    in_the_heap = bool(mallopt(_MMAP_THRESHOLD, _LARGE)) or bool(mallopt(_MMAP_THRESHOLD, _LARGEST_OF_OLD))
+    return bool(mallopt(_TRIM_THRESHOLD, _NEVER)) and in_the_heap
