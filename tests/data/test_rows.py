@@ -188,6 +188,13 @@ def test_a_ragged_row_is_refused_with_its_number_and_cells(tmp_path: Path) -> No
     assert _refusal(path).endswith("row 2 (line 4) has 3 cells where the header has 2")
 
 
+def test_a_row_with_commas_of_a_file_that_is_separated_otherwise_is_refused_with_a_hint(tmp_path: Path) -> None:
+    message = _refusal(_csv(tmp_path / "rows.csv", b"text;label\nwell, yes;1\n"))
+    assert message.endswith(
+        "row 1 (line 2) has 2 cells where the header has 1; its cells seem to be separated by ';': separate them by ','"
+    )
+
+
 def test_a_header_that_names_a_column_twice_is_refused(tmp_path: Path) -> None:
     assert "'text' stands twice" in _refusal(_csv(tmp_path / "rows.csv", b"text,text\na,b\n"))
 
@@ -214,6 +221,15 @@ def test_a_position_counts_the_byte_order_mark(tmp_path: Path) -> None:
 
 def test_a_binary_file_is_refused(tmp_path: Path) -> None:
     assert "NUL byte at byte 4" in _refusal(_csv(tmp_path / "rows.csv", b"\x7fELF\0\0\0"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
+@pytest.mark.parametrize("lenient", [False, True])
+def test_utf16_is_refused_by_its_name(tmp_path: Path, encoding: str, name: str, lenient: bool) -> None:
+    path = _csv(tmp_path / name, "\ufefftext,label\na,b\n".encode(encoding))
+    with pytest.raises(DataError, match="is in UTF-16; convert the file to UTF-8"):
+        list(read_records(str(path), lenient=lenient))
 
 
 def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
@@ -272,7 +288,13 @@ def test_a_file_in_a_folder_that_is_too_long_is_refused(tmp_path: Path) -> None:
 
 def test_bad_files_of_a_folder_are_told_between_the_good_ones(tmp_path: Path) -> None:
     (tmp_path / "sports").mkdir()
-    for name, content in {"1": b"a", "2": b"b\0", "3": b"x" * 5_000_000, "5": b"z"}.items():
+    for name, content in {
+        "1": b"a",
+        "2": b"b\0",
+        "3": b"x" * 5_000_000,
+        "5": b"z",
+        "7": "\ufeffz".encode("utf-16-le"),
+    }.items():
         _csv(tmp_path / "sports" / f"{name}.txt", content)
     (tmp_path / "sports" / "4.txt").mkdir()
     os.mkfifo(tmp_path / "sports" / "6\x1b.txt")  # reading it would wait for a writer
@@ -283,6 +305,7 @@ def test_bad_files_of_a_folder_are_told_between_the_good_ones(tmp_path: Path) ->
         (4, "row 4 ('sports/4.txt') is no file"),
         (5, ""),
         (6, "row 6 ('sports/6\\x1b.txt') is no file"),
+        (7, "row 7 ('sports/7.txt') is in UTF-16; convert it to UTF-8"),
     ]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loraloom.data.rows import Row, text_problem
+from loraloom.data.rows import Row, other_separator, text_problem
 from loraloom.data.tables import Table
 from loraloom.data.text_data import Finding, shorten
 from loraloom.errors import DataError
@@ -132,9 +132,7 @@ def headerless(table: Table) -> str:
     for name, cells in table.columns.items():
         if name.isdecimal() or len(name) > _LONGEST_NAME or (name.strip() and name in cells):
             return f"; its first row looks like data ({name[:40]!r}): add a line with the names of the columns"
-    if len(table.columns) == 1 and ";" in next(iter(table.columns)):
-        return "; its cells seem to be separated by ';': separate them by ','"
-    return ""
+    return other_separator(list(table.columns))
 
 
 def _listed(table: Table) -> str:

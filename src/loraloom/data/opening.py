@@ -24,6 +24,7 @@ Kind = Literal["csv", "tsv", "jsonl", "parquet", "folder"]
 
 MAX_LINE_BYTES = 64_000_000
 BOM = b"\xef\xbb\xbf"
+_UTF16 = b"\xff\xfe", b"\xfe\xff"
 _KINDS: dict[str, Kind] = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -134,18 +135,25 @@ def lines_of(file: IO[bytes], source: str, *, lenient: bool = False) -> Iterator
     (`surrogateescape`: no text in UTF-8 has these), and after NUL beyond the first line.
 
     Raises:
-        DataError: a byte that is not UTF-8 or is NUL, with its position from 0; a line beyond 64 MB.
+        DataError: UTF-16; a byte that is not UTF-8 or is NUL, with its position from 0; a line beyond 64 MB.
     """
     position = 0
     while raw := file.readline(MAX_LINE_BYTES + 1):
         if len(raw) > MAX_LINE_BYTES:
             raise DataError(f"{source}: the line at byte {position} is longer than {MAX_LINE_BYTES:,} bytes")
         start, position = position, position + len(raw)
+        if start == 0 and utf16(raw):
+            raise DataError(f"{source}: is in UTF-16; convert the file to UTF-8")
         if (not lenient or start == 0) and (nul := raw.find(b"\0")) >= 0:
             raise DataError(f"{source}: has a NUL byte at byte {start + nul}; this is not a text file")
         if start == 0 and raw.startswith(BOM):
             raw, start = raw[len(BOM) :], len(BOM)
         yield raw.decode("utf-8", "surrogateescape") if lenient else _decoded(raw, start, source)
+
+
+def utf16(content: bytes) -> bool:
+    """Whether what begins so is in UTF-16, by its byte order mark."""
+    return content.startswith(_UTF16)
 
 
 def _decoded(raw: bytes, start: int, source: str) -> str:

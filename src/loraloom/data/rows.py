@@ -14,7 +14,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -158,7 +158,14 @@ def _csv_records(lines: Iterable[str], delimiter: str, source: str) -> Iterator[
             yield Record(number, dict(zip(header, record, strict=True)))
             continue
         problem = f"row {number} (line {reader.line_num}) has {len(record)} cells where the header has {len(header)}"
+        problem += other_separator(header)
         yield Record(number, dict(zip_longest(header, record[: len(header)], fillvalue="")), problem)
+
+
+def other_separator(header: Sequence[str]) -> str:
+    """A hint where the names of columns seem to be separated by ';', or ''."""
+    seem = len(header) == 1 and ";" in header[0]
+    return "; its cells seem to be separated by ';': separate them by ','" if seem else ""
 
 
 def _parsed(reader: Any) -> Iterator[list[str] | str]:

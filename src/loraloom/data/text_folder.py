@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from loraloom.data.opening import utf16
 from loraloom.errors import DataError
 
 MAX_FILE_BYTES = 4_000_000  # no text of 1,000,000 characters is longer
@@ -57,6 +58,8 @@ def _read(file: Path) -> tuple[str | None, str]:
         raw = file.read_bytes()
     except OSError as error:
         return None, f"can't be read: {error.strerror}"
+    if utf16(raw):
+        return None, "is in UTF-16; convert it to UTF-8"
     if b"\0" in raw:
         return None, f"has a NUL byte at byte {raw.find(bytes(1))}; this is not a text file"
     return raw.decode("utf-8-sig" if _is_utf8(raw) else "latin-1"), ""
