@@ -96,6 +96,18 @@ def test_the_pin_of_a_folder_changes_with_its_weights(tmp_path: Path) -> None:
     assert sources.pin(source) != before
 
 
+@pytest.mark.parametrize("name", ["vocab.txt", "merges.txt", "sentencepiece.bpe.model", "added_tokens.json"])
+def test_the_pin_of_a_folder_changes_with_the_files_that_its_tokenizer_is_made_of(tmp_path: Path, name: str) -> None:
+    source = sources.find(_folder(tmp_path, "model.safetensors", name))
+    before = sources.pin(source)
+    (tmp_path / name).write_text("other", encoding="utf-8")
+    assert sources.pin(source) != before
+    (tmp_path / "tokenizer.json").touch()  # which holds all of it
+    whole = sources.pin(source)
+    (tmp_path / name).write_text("another", encoding="utf-8")
+    assert sources.pin(source) == whole
+
+
 def test_the_pin_of_a_folder_does_not_change_with_its_readme(tmp_path: Path) -> None:
     source = sources.find(_folder(tmp_path, "model.safetensors"))
     before = sources.pin(source)

@@ -21,6 +21,18 @@ _ROBERTAS = "roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "xmod", "ro
 _COUNT_FROM_PADDING = frozenset((*_ROBERTAS, "ibert", "longformer", "luke", "lilt"))
 """Architectures whose positions begin after the padding's id, as their embeddings in transformers compute them."""
 _UNSAFE = "*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt"
+_VOCABULARIES = frozenset(
+    (
+        "vocab.txt",
+        "vocab.json",
+        "merges.txt",
+        "spiece.model",
+        "sentencepiece.bpe.model",
+        "special_tokens_map.json",
+        "added_tokens.json",
+    )
+)
+"""Of which a tokenizer is made where no tokenizer.json holds all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +149,7 @@ def load_tokenizer(source: Source) -> Any:
 
 
 def pin(source: Source) -> str:
-    """What the weights are, so that a run goes on with the same: the hub's commit, or the folder's SHA-256.
+    """What weights and tokenizer are, so that a run goes on with the same: the hub's commit, or the folder's SHA-256.
 
     Raises:
         BackboneError: the model can't be had.
@@ -147,9 +159,11 @@ def pin(source: Source) -> str:
         if commit is None:
             raise BackboneError(f"backbone.model: the hub gave no commit for {source.model!r}, so a run can't name it")
         return commit
-    digest = hashlib.sha256()
-    for path in sorted(Path(source.location).iterdir()):
-        if path.name == "config.json" or path.suffix == ".safetensors" or path.name.startswith("tokenizer"):
+    digest, folder = hashlib.sha256(), Path(source.location)
+    vocabularies = frozenset() if (folder / "tokenizer.json").is_file() else _VOCABULARIES
+    for path in sorted(folder.iterdir()):
+        named = path.name in vocabularies or path.name == "config.json" or path.name.startswith("tokenizer")
+        if named or path.suffix == ".safetensors":
             digest.update(path.name.encode())
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
