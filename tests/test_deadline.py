@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ def test_the_time_of_a_call_from_python_counts_from_its_beginning(
         raise LoraloomError("heard")
 
     monkeypatch.setattr(pipeline, "resume" if name == "resume" else "search", hear)
-    calls = {
+    calls: dict[str, Callable[[], object]] = {
         "search": lambda: loraloom.search({}, tmp_path / "run"),
         "resume": lambda: loraloom.resume(tmp_path / "run"),
         "fit": lambda: loraloom.LoraClassifier().fit(["a", "b"] * 9, [0, 1] * 9),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import re
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -76,11 +75,10 @@ def test_a_command_that_sigterm_ends_does_not_say_that_nothing_was_begun(
 def test_it_is_said_what_ended_a_question(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, raised: type[BaseException], by: str
 ) -> None:
-    class Typed(io.StringIO):
-        def readline(self, *_: Any) -> str:
-            raise raised
+    def end(*_: object) -> str:
+        raise raised
 
-    monkeypatch.setattr(sys, "stdin", Typed())
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(readline=end))
     monkeypatch.setattr(entry, "app", lambda **_: typer.prompt("1. Labelled rows"))
     assert cli.run() == 130
     assert re.fullmatch(rf"\s*loraloom: stopped by {by}\n", capsys.readouterr().err)

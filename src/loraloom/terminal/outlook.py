@@ -66,7 +66,8 @@ def left_out(plan: SearchPlan) -> Iterator[str]:
 
 def _is_search(plan: SearchPlan) -> bool:
     """Whether the run was not made by `loraloom train`, which is to search nothing."""
-    return plan.recipe.provenance.get("command", ())[1:2] != ["train"]
+    command: list[str] = plan.recipe.provenance.get("command", [])
+    return command[1:2] != ["train"]
 
 
 def _passes(outlook: Outlook) -> str:
