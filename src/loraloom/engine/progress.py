@@ -25,7 +25,10 @@ def plan_schedule(train: Train, rows: int) -> Schedule:
 
 
 def evaluation_steps(train: Train, total: int) -> frozenset[int]:
-    """Steps after which the trial is evaluated: the last, each epoch's end, and enough between to see the rate move."""
+    """Steps after which the trial is evaluated: the last, and others at equal distances, each epoch's end among them.
+
+    Where epochs are not whole, their ends are not; where they are few, there are more, to see the rate move.
+    """
     count = train.evaluations
     return frozenset(max(1, round(total * (index + 1) / count)) for index in range(count))
 
