@@ -106,7 +106,7 @@ def test_a_part_of_the_classes_has_the_ids_of_the_whole(kinds: set[str], data: s
 
 def _labelled(path: Path, values: list[str], labels: tuple[str, ...], codes: tuple[str, ...]) -> list[int]:
     file = write_csv(path / "test.csv", [(f"text {value}", value) for value in values])
-    split = read_labelled(file, text_column=None, label_column=None, labels=labels, label_codes=codes)
+    split, _ = read_labelled(file, text_column=None, label_column=None, labels=labels, label_codes=codes)
     return [int(label) for label in split.labels]
 
 
@@ -128,6 +128,21 @@ def test_a_labelled_file_is_mapped_by_names_codes_or_the_other_first_number(
     assert _labelled(tmp_path, values, labels, codes) == [0, 3]
 
 
+@pytest.mark.parametrize(
+    ("values", "labels", "said"),
+    [
+        (["0", "3"], ("1", "2", "3", "4"), "labels 0 to 3 are read as 1 to 4"),
+        (["1", "4"], ("0", "1", "2", "3"), "labels 1 to 4 are read as 0 to 3"),
+        (["1", "4"], ("1", "2", "3", "4"), None),
+    ],
+)
+def test_that_numbers_count_from_elsewhere_is_said(
+    tmp_path: Path, values: list[str], labels: tuple[str, ...], said: str | None
+) -> None:
+    file = write_csv(tmp_path / "test.csv", [(f"text {value}", value) for value in values])
+    assert read_labelled(file, text_column=None, label_column=None, labels=labels, label_codes=labels)[1] == said
+
+
 @pytest.mark.parametrize("values", [["1", "2"], ["1"], ["2", "3"]])
 def test_numbers_that_can_be_read_both_ways_are_refused(tmp_path: Path, values: list[str]) -> None:
     with pytest.raises(DataError, match="from 0 or from 1; give their names"):
@@ -140,7 +155,9 @@ def test_numbers_for_an_adapter_of_names_alone_are_refused(tmp_path: Path) -> No
 
 
 def test_an_unknown_label_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="unknown label 'Weather'; the known labels are 'Business', 'Sports', 'W"):
+    with pytest.raises(
+        DataError, match=r"unknown label 'Weather' \(first in row 2\); the known labels are 'Business', "
+    ):
         _labelled(tmp_path, ["Sports", "Weather"], CLASSES, CLASSES)
 
 

@@ -51,6 +51,13 @@ def test_figures_are_whole_however_long_names_are(classes: int, name: str, has_c
     assert (" →" in said) == has_confusion
 
 
+def test_how_labels_were_read_stands_above_the_scores() -> None:
+    out = io.StringIO()
+    scores = metrics.score(np.arange(2), np.eye(2))
+    print_evaluation(Console(file=out, width=80), Evaluated("best", "rows.csv", ("1", "2"), scores, "labels 0 to 1 …"))
+    assert out.getvalue().splitlines()[1:2] == ["labels 0 to 1 …"]
+
+
 def test_a_text_commands_no_terminal() -> None:
     assert printable("a\x1b]0;title\x07b") == "a\ufffd]0;title\ufffdb"
     assert shorten("two\n lines \x1b[2J") == "two lines \ufffd[2J"

@@ -1,7 +1,8 @@
 """Labels: from what stands in a source to ids 0..C-1, by one mapping for all splits.
 
 A code is what stood in the source, as text: '3', 'Sports'. Codes that are all whole numbers are ordered as
-numbers, others as text. Whether numbers begin at 0 or at 1 is never guessed: they are compared as they stand.
+numbers, others as text. In a run's data, numbers are compared as they stand, whether they begin at 0 or at 1. Labels
+that an adapter is measured on may count from the other of the two, where they can mean nothing else, and that is said.
 """
 
 from __future__ import annotations
@@ -144,10 +145,8 @@ def names_of(table: Table, column: str, labels: Labels) -> list[str]:
     return named(codes, table.class_names.get(column))
 
 
-def ids_of(values: Sequence[str], labels: Labels, source: str, *, shift: bool = False) -> NDArray[np.int64]:
-    """Ids of names or codes; with `shift`, also of numbers that count from 0 where the codes count from 1.
-
-    The other way round as well, and neither if they could be anything else.
+def ids_of(values: Sequence[str], labels: Labels, source: str) -> NDArray[np.int64]:
+    """Ids of names or codes.
 
     Raises:
         DataError: a value that is neither.
@@ -155,13 +154,28 @@ def ids_of(values: Sequence[str], labels: Labels, source: str, *, shift: bool = 
     kinds = ordered(values)
     for known in (labels.names, labels.codes):
         if set(kinds) <= set(known) and not _two_readings(kinds, known, labels):
-            return _looked_up(values, {value: number for number, value in enumerate(known)})
-    if shift and (start := _other_start(kinds, labels.codes)) is not None:
-        return _looked_up(values, {str(start + number): number for number in range(len(labels.codes))})
-    raise DataError(f"{source}: {_unknown(kinds, labels)}")
+            return _looked_up(values, known)
+    raise DataError(f"{source}: {_unknown(values, kinds, labels)}")
 
 
-def _looked_up(values: Sequence[str], ids: dict[str, int]) -> NDArray[np.int64]:
+def ids_read(values: Sequence[str], labels: Labels, source: str) -> tuple[NDArray[np.int64], str | None]:
+    """Ids of names, of codes, or of numbers that count from 0 where the codes count from 1, or the other way round.
+
+    What was read so is said in the last value, as a clause.
+
+    Raises:
+        DataError: a value that is none of these.
+    """
+    codes = labels.codes
+    start = None if set(values) <= set(labels.names) else _other_start(values, codes)
+    if start is None:
+        return ids_of(values, labels, source), None
+    said = f"labels {start} to {start + len(codes) - 1} are read as {codes[0]} to {codes[-1]}"
+    return _looked_up(values, [str(start + number) for number in range(len(codes))]), said
+
+
+def _looked_up(values: Sequence[str], known: Sequence[str]) -> NDArray[np.int64]:
+    ids = {value: number for number, value in enumerate(known)}
     return np.array([ids[value] for value in values], dtype=np.int64)
 
 
@@ -184,13 +198,14 @@ def _two_readings(kinds: Sequence[str], known: Sequence[str], labels: Labels) ->
     return set(labels.codes) == set(map(str, range(len(labels.codes))))
 
 
-def _unknown(kinds: Sequence[str], labels: Labels) -> str:
+def _unknown(values: Sequence[str], kinds: Sequence[str], labels: Labels) -> str:
     if set(kinds) <= set(labels.codes):
         return f"labels {_listed(kinds)} may count {_listed(labels.names)} from 0 or from 1; give their names"
     known = set(labels.names) | set(labels.codes)
     unknown = [kind for kind in kinds if kind not in known]
     either = labels.names if labels.names == labels.codes else (*labels.names, *labels.codes)
-    sentence = f"unknown label {_listed(unknown)}; the known labels are {_listed(either)}"
+    row = next(number for number, value in enumerate(values, start=1) if value not in known)
+    sentence = f"unknown label {_listed(unknown)} (first in row {row}); the known labels are {_listed(either)}"
     if _other_start(kinds, labels.codes) is not None:
         sentence += "; one counts from 0 and the other from 1: make them alike"
     elif all(map(_is_whole, kinds)) and not all(map(_is_whole, labels.codes)):
@@ -210,9 +225,8 @@ def read_labelled(
     label_column: str | None,
     labels: tuple[str, ...],
     label_codes: tuple[str, ...],
-) -> Split:
-    """A labelled file under the mapping of an adapter: by names, by codes, or by numbers that count from the
-    other of 0 and 1, where they can't mean anything else.
+) -> tuple[Split, str | None]:
+    """A labelled file under the mapping of an adapter, and what `ids_read` says of how its labels were read.
 
     Raises:
         DataError: the file can't be read, or a label is not one of the adapter's.
@@ -220,5 +234,5 @@ def read_labelled(
     table = read_table(path)
     columns, _ = choose_columns(table, text_column, label_column)
     known = Labels(labels, label_codes)
-    ids = ids_of(names_of(table, columns.label, known), known, path, shift=True)
-    return Split(texts_of(table, columns.text), ids)
+    ids, read_so = ids_read(names_of(table, columns.label, known), known, path)
+    return Split(texts_of(table, columns.text), ids), read_so

@@ -61,6 +61,7 @@ class SecondAbout:
     """The file that a run is compared with: `digest` is of its texts and labels, `rows` those that had a text.
 
     `unlabelled` says why its labels can't be used; `winner` is the trial whose predictions of them are kept.
+    `note` says where they were read as others than they are.
     """
 
     file: str
@@ -69,6 +70,7 @@ class SecondAbout:
     empty: int
     unlabelled: str | None
     winner: int
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,6 +25,8 @@ def print_evaluation(console: Console, result: Evaluated) -> None:
     scores = result.scores
     low, high = scores.accuracy_interval
     console.print(f"{result.adapter} on {result.test_file}: {scores.examples:,} rows", highlight=False, markup=False)
+    if result.note is not None:
+        console.print(result.note, highlight=False, markup=False)
     console.print(
         f"accuracy {scores.accuracy:.4f} (95 % interval {low:.4f}–{high:.4f}), macro-F1 {scores.macro_f1:.4f}, "
         f"log loss {scores.log_loss:.4f}, calibration error {scores.expected_calibration_error:.4f}",

@@ -62,12 +62,16 @@ def _line(row: int, test: Split, probabilities: NDArray[np.float64], tokens: int
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What `evaluate` prints: the adapter, the file, and the scores under the adapter's labels."""
+    """What `evaluate` prints: the adapter, the file, and the scores under the adapter's labels.
+
+    `note` says where the file's labels were read as others than they are.
+    """
 
     adapter: str
     test_file: str
     labels: tuple[str, ...]
     scores: metrics.Scores
+    note: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for `--json` and `--out`."""
@@ -75,6 +79,7 @@ class Evaluated:
         return {
             "adapter": self.adapter,
             "test_file": self.test_file,
+            "note": self.note,
             "examples": scores.examples,
             "accuracy": scores.accuracy,
             "accuracy_interval": list(scores.accuracy_interval),
@@ -98,8 +103,10 @@ class Evaluated:
 
 def labelled_rows(
     record: TrialRecord, file: Path | str, text_column: tuple[str, ...] | None, label_column: str | None
-) -> Split:
-    """The rows of a file under an adapter's labels; columns are its recipe's unless they are named.
+) -> tuple[Split, str | None]:
+    """The rows of a file under an adapter's labels, and how these were read where that is not as they stand.
+
+    Columns are the recipe's unless they are named.
 
     Raises:
         DataError: the file can't be read, or its labels are not the adapter's.
@@ -129,7 +136,7 @@ def evaluate(
     """
     folder = adapter_folder(adapter)
     record = read_adapter_record(folder)
-    split = labelled_rows(record, test_file, text_column, label_column)
+    split, note = labelled_rows(record, test_file, text_column, label_column)
     classifier: Classifier = load(folder)
     scores = metrics.score(split.labels, classifier.predict_proba(split.texts))
-    return Evaluated(str(adapter), str(test_file), record.labels, scores)
+    return Evaluated(str(adapter), str(test_file), record.labels, scores, note)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.data.columns import LABEL_NAMES, TEXT_NAMES, guessed_text, headerless, texts_of
-from loraloom.data.labels import Labels, ids_of, names_of
+from loraloom.data.labels import Labels, ids_read, names_of
 from loraloom.data.tables import Table, read_table
 from loraloom.data.text_data import update_with_texts
 from loraloom.errors import DataError
@@ -26,13 +26,17 @@ from loraloom.study.record import TrialRecord
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SecondRows:
-    """Rows that have a text; `labels` (N,) are the run's ids, or None for the reason `unlabelled`."""
+    """Rows that have a text; `labels` (N,) are the run's ids, or None for the reason `unlabelled`.
+
+    `note` says where labels were read as others than they are.
+    """
 
     texts: tuple[str, ...]
     labels: NDArray[np.int64] | None
     empty: int
     unlabelled: str | None
     digest: str
+    note: str | None = None
 
 
 def read_second(path: Path, record: TrialRecord) -> SecondRows:
@@ -47,10 +51,10 @@ def read_second(path: Path, record: TrialRecord) -> SecondRows:
     kept = [row for row, text in enumerate(texts) if text.strip()]
     if not kept:
         raise DataError(f"{path}: no row has a text in {', '.join(map(repr, columns))}")
-    labels, why = _labels(table, columns, record)
+    labels, why, note = _labels(table, columns, record)
     chosen = tuple(texts[row] for row in kept)
     own = None if labels is None else labels[kept]
-    return SecondRows(chosen, own, len(texts) - len(kept), why, _digest(chosen, own))
+    return SecondRows(chosen, own, len(texts) - len(kept), why, _digest(chosen, own), note)
 
 
 def _without_nan(table: Table) -> Table:
@@ -78,18 +82,20 @@ def _text_columns(table: Table, of_run: tuple[str, ...] | None) -> tuple[str, ..
 
 def _labels(
     table: Table, text: Sequence[str], record: TrialRecord
-) -> tuple[NDArray[np.int64] | None, str | None]:  # fmt: skip
+) -> tuple[NDArray[np.int64] | None, str | None, str | None]:
+    """The ids of the labels, or None and why; and how they were read where that is not as they stand."""
     given = record.configuration.data.label_column
     free = [name for name in table.columns if name not in text]
     guessed = [name for name in free if name.strip().lower() in LABEL_NAMES]
     column = given if given in free else guessed[0] if len(guessed) == 1 else None
     if column is None:
-        return None, "it has no column of labels"
+        return None, "it has no column of labels", None
     known = Labels(record.labels, record.label_codes)
     try:
-        return ids_of(names_of(table, column, known), known, table.source, shift=True), None
+        ids, note = ids_read(names_of(table, column, known), known, table.source)
     except DataError as error:
-        return None, str(error).removeprefix(f"{table.source}: ")
+        return None, str(error).removeprefix(f"{table.source}: "), None
+    return ids, None, note
 
 
 def _digest(texts: Sequence[str], labels: Any) -> str:

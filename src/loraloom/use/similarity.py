@@ -253,5 +253,7 @@ def _second(
     if labels is not None:
         correct = load(run.path / BEST).logits(texts).argmax(axis=1) == labels
     name = path.name.encode(errors="replace").decode()  # a name need not be text
-    about = SecondAbout(name, second.digest, len(second.texts), second.empty, second.unlabelled, winner.number)
+    about = SecondAbout(
+        name, second.digest, len(second.texts), second.empty, second.unlabelled, winner.number, second.note
+    )
     return Second(about, Embedded(len(second.texts), rows, embed.texts(texts)), labels, correct)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,15 @@ def test_a_second_set_is_compared_and_its_accuracy_put_beside_tests(tmp_path: Pa
     assert found.on_second is not None
     assert "less than on test" in found.on_second
     assert "distance does not explain it" in found.on_second
+
+
+def test_how_the_labels_of_a_second_set_were_read_is_said_beside_its_accuracy(tmp_path: Path) -> None:
+    second = second_set()
+    note = "labels 0 to 4 are read as 1 to 5"
+    run = similar_run(tmp_path / "run", second=replace(second, about=replace(second.about, note=note)))
+    said = found_in(run).on_second
+    assert said is not None
+    assert f"300 rows; {note})" in said
 
 
 def test_a_second_set_without_labels_has_distances_alone(tmp_path: Path) -> None:

@@ -28,8 +28,10 @@ def on_second(about: SecondAbout, test: Answered, second: Answered) -> str:
         return f"Accuracy on {about.file} is not measured: it has {few}, and it takes {FEWEST_ROWS}."
     right, rows = int(correct.sum()), len(correct)
     low, high = wilson_interval(right, rows)
+    read_so = f"; {about.note}" if about.note else ""
     opening = (
-        f"The winner is right on {right / rows:.3f} of {about.file} (95 % {low:.3f}–{high:.3f}, {plural(rows, 'row')})"
+        f"The winner is right on {right / rows:.3f} of {about.file} "
+        f"(95 % {low:.3f}–{high:.3f}, {plural(rows, 'row')}{read_so})"
     )
     if of_test is None:
         return f"{opening}."

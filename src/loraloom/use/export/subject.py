@@ -79,8 +79,8 @@ def rows_of(
     """
     if file is None:
         return _kept(folder, record)
-    split = labelled_rows(record, file, text_column, label_column)
-    return Rows(file.name, split.texts, split.labels)
+    split, note = labelled_rows(record, file, text_column, label_column)
+    return Rows(file.name if note is None else f"{file.name} ({note})", split.texts, split.labels)
 
 
 def _kept(folder: Path, record: TrialRecord) -> Rows:
