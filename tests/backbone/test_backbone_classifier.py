@@ -194,7 +194,7 @@ def test_only_the_adapter_its_biases_and_the_head_are_trained(models: dict[str, 
 def of_two_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("of_two_classes")
-    RobertaForSequenceClassification(RobertaConfig(**_SIZES, pad_token_id=1, num_labels=2)).save_pretrained(folder)
+    RobertaForSequenceClassification(RobertaConfig(**_SIZES, pad_token_id=1)).save_pretrained(folder)
     return folder
 
 
