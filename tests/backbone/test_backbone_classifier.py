@@ -190,12 +190,12 @@ def test_only_the_adapter_its_biases_and_the_head_are_trained(models: dict[str, 
     assert trainable_parameters(adapt(model, Lora(r=2))) == head + lora + biases
 
 
-@pytest.fixture(scope="module")
-def of_two_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def of_two_classes(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("of_two_classes")
-    RobertaForSequenceClassification(RobertaConfig(**_SIZES, pad_token_id=1)).save_pretrained(folder)
-    return folder
+    config = RobertaConfig(**(_SIZES | {"num_labels": 2}), pad_token_id=1)
+    RobertaForSequenceClassification(config).save_pretrained(tmp_path)
+    return tmp_path
 
 
 def test_the_part_of_a_head_that_is_of_another_number_of_classes_is_drawn_anew(of_two_classes: Path) -> None:
