@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from loraloom import metrics
 from loraloom.errors import RunError
 from loraloom.recipe import Configuration
-from loraloom.study.record import CONFUSED_CLASSES, Evaluation, Score, read_metrics, read_record
+from loraloom.study.record import CONFUSED_CLASSES, Evaluation, Score, TrialRecord, read_metrics, read_record
 from tests.study.study_records import record
 
 
@@ -55,6 +55,15 @@ def test_a_confusion_that_its_own_figures_contradict_is_refused(counts: list[lis
     assert Score.model_validate({**figures, "confusion": [[50, 5], [5, 40]]}).confusion == ((50, 5), (5, 40))
     with pytest.raises(ValidationError, match=problem):
         Score.model_validate({**figures, "confusion": counts})
+
+
+def test_a_confusion_of_other_classes_than_the_record_s_is_refused() -> None:
+    values = record(3, 0.9).model_dump()
+    values["result"]["validation"]["confusion"] = [[90, 5, 5], [0, 0, 0], [0, 0, 0]]
+    with pytest.raises(ValidationError, match="it has 2 labels, and its confusion 3"):
+        TrialRecord.model_validate(values)
+    values["result"]["validation"]["confusion"] = [[50, 5], [5, 40]]
+    assert TrialRecord.model_validate(values).result is not None
 
 
 @pytest.mark.parametrize("classes", [CONFUSED_CLASSES, CONFUSED_CLASSES + 1])

@@ -139,6 +139,13 @@ class TrialRecord(_Frozen):
         """The point as text, by which trials of one configuration are told, whatever their seed and rows."""
         return json.dumps(self.point, sort_keys=True)
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for score in (self.result.validation, self.result.test) if self.result else ():
+            if score and score.confusion is not None and len(score.confusion) != len(self.labels):
+                raise ValueError(f"it has {len(self.labels)} labels, and its confusion {len(score.confusion)}")
+        return self
+
     @field_validator("point")
     @classmethod
     def _plain(cls, point: dict[str, Any]) -> dict[str, Any]:
