@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.report.report_runs import (
     PROVENANCE,
     TEST_ROWS,
     VALIDATION_ROWS,
+    make_evaluations,
     make_predictions,
     make_recipe,
     make_record,
@@ -311,16 +313,22 @@ def test_a_row_beyond_the_first_draws_what_they_draw(
         with_confusion(make_record(recipe, number, point, 0.9 + number / 100, labels=labels))
         for number, point in enumerate(recipe.grid())
     ]
-    write_run(run, recipe, records)
-    drawn = []
-    for first in (100, 1):
-        monkeypatch.setattr("loraloom.report.details.MOST_ROWS", first)
-        monkeypatch.setattr("loraloom.report.packed_rows.MOST_ROWS", first)
+    awkward = {"epoch": 1.23456, "train_loss": 123456.789, "train_accuracy": 0.99996, "validation_accuracy": 0.8125}
+    first, last = make_evaluations(2, quality=0.95446 + 0.1 * math.exp(-1))
+    write_run(run, recipe, records, evaluations=[first, last.model_copy(update=awkward)])
+    drawn, written = [], []
+    for drawn_first in (100, 1):
+        monkeypatch.setattr("loraloom.report.details.MOST_ROWS", drawn_first)
+        monkeypatch.setattr("loraloom.report.packed_rows.MOST_ROWS", drawn_first)
         with opened(browser, write_report(run)) as found:
             found.page.locator("#board > tbody > tr.row button.open").nth(1).click()
             found.page.wait_for_selector("tr.detail .matrix")
             parts = found.page.locator("tr.detail :is(.sketch, .scroll)").evaluate_all(SEEN)
             drawn.append("".join(parts))
+            written.append(found.page.locator("tr.detail .sketch :is(title, text)").all_text_contents())
+    assert written[0] == written[1]
+    assert {"epoch 1", "1.23", "123456.789", ">0.999", "0.812"} < set(written[0])
+    assert "on validation highest at epoch 1 (0.954), 0.812 at the end" in " ".join(written[0])
     told = [NUMBERS.split(text) for text in drawn]
     assert told[0] == told[1]
     figures = [[float(number) for number in NUMBERS.findall(text)] for text in drawn]

@@ -124,6 +124,7 @@ def test_rows_beyond_the_first_are_packed(tmp_path: Path) -> None:
     assert lines[0] == [1.0, 1.052, 0.488, 1.098, 0.4632]  # epoch, train loss and accuracy, validation's
     assert (len(lines), sum(counts), counts[1]) == (4, VALIDATION_ROWS, 23)
     assert (no_lines, no_counts) == ([], None)
+    assert packed["why"] == "It has no confusion here: its record keeps none of the run's classes."
     assert any("trials/0001/metrics.jsonl" in problem for problem in found.problems)
 
 

@@ -15,11 +15,13 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-from loraloom.report.details import MOST_ROWS, WHY_NONE_KEPT, number_of, short_labels, why_left_out
+from loraloom.report import wording
+from loraloom.report.details import MOST_ROWS, number_of, short_labels, why_left_out
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import Run, read_evaluations
 from loraloom.study.record import Evaluation, TrialRecord
 
+WHY_NONE = "It has no confusion here: its record keeps none of the run's classes."
 _FIGURES = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 
@@ -40,7 +42,7 @@ def packed_rows(run: Run, board: Leaderboard, problems: list[str]) -> str | None
         for number in map(number_of, rows)
     }
     across, down = short_labels(labels)
-    content = {"across": across, "down": down, "why": why_left_out(labels) or WHY_NONE_KEPT, "trials": trials}
+    content = {"across": across, "down": down, "why": why_left_out(labels) or WHY_NONE, "trials": trials}
     return base64.b64encode(zlib.compress(json.dumps(content, separators=(",", ":")).encode(), 9)).decode()
 
 
@@ -49,7 +51,16 @@ def _lines(evaluations: Sequence[Evaluation]) -> list[list[float | None]]:
 
 
 def _short(figure: float) -> float | None:
-    return float(f"{figure:.4g}") if math.isfinite(figure) else None
+    """Of four digits, or of as many more as it takes for its texts not to be those of another figure."""
+    if not math.isfinite(figure):
+        return None
+    tried = (float(f"{figure:.{digits}g}") for digits in range(4, 18))
+    return next(short for short in tried if _texts(short) == _texts(figure))
+
+
+def _texts(figure: float) -> tuple[str, str]:
+    """What is written of a share or a loss, and of an epoch at the end of an axis."""
+    return wording.share(figure), f"{figure:.3g}"
 
 
 def _counts(record: TrialRecord, labels: Sequence[str]) -> list[Any] | None:
