@@ -325,7 +325,7 @@ def test_a_row_beyond_the_first_draws_what_they_draw(
             found.page.wait_for_selector("tr.detail .matrix")
             parts = found.page.locator("tr.detail :is(.sketch, .scroll)").evaluate_all(SEEN)
             drawn.append("".join(parts))
-            written.append(found.page.locator("tr.detail .sketch :is(title, text)").all_text_contents())
+            written.append(found.page.locator("tr.detail :is(.sketch :is(title, text), pre)").all_text_contents())
     assert written[0] == written[1]
     assert {"epoch 1", "1.23", "123456.789", ">0.999", "0.812"} < set(written[0])
     assert "on validation highest at epoch 1 (0.954), 0.812 at the end" in " ".join(written[0])

@@ -84,6 +84,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_shown,
     )
+    environment.policies["json.dumps_kwargs"] = {}  # not sorted: recipes are written in this order
     environment.filters |= {
         "count": wording.count,
         "duration": wording.duration,
