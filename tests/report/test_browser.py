@@ -336,6 +336,25 @@ def test_a_row_beyond_the_first_draws_what_they_draw(
     assert figures[0] == pytest.approx(figures[1], abs=0.11)
 
 
+def test_a_page_that_is_loaded_anew_has_its_board_as_it_was_left(browser: Browser, long: Path) -> None:
+    with opened(browser, long) as found:
+        page = found.page
+        page.locator("#board button.sort", has_text="Loss").click()
+        page.locator("#board button.sort", has_text="Loss").click()
+        page.get_by_role("searchbox").fill("lora_alpha=16")
+        page.wait_for_function("document.querySelectorAll('#board > tbody > tr.row').length === 65")
+        for place in (0, 3):
+            page.locator("#board > tbody > tr.row button.open").nth(place).click()
+        page.reload()
+        page.wait_for_selector("#detail-0003 .matrix")
+        ids = page.locator("tr.detail").evaluate_all("rows => rows.map(row => row.id)")
+        assert ids == ["detail-0000", "detail-0003"]
+        assert page.locator("#board > tbody > tr.row").count() == 65
+        assert page.locator("#board th[aria-sort=descending]").inner_text() == "Loss"
+        assert page.get_by_role("searchbox").input_value() == "lora_alpha=16"
+        assert found.said == []
+
+
 def test_a_row_without_curves_of_its_own_opens_to_a_recipe_too(browser: Browser, long: Path, tmp_path: Path) -> None:
     with opened(browser, long) as found:
         page = found.page

@@ -50,11 +50,13 @@ def test_a_trial_that_ends_appears_where_the_reader_is(browser: Any, growing: Pa
             page.goto(f"http://127.0.0.1:{server.server_port}/")
             report = page.frame(url="**/report/index.html")
             report.wait_for_selector("#answer")
+            report.locator("#board button.open").first.click()
             report.evaluate("window.scrollTo({top: 400, behavior: 'instant'})")
             page.wait_for_function("document.querySelector('p').className === 'on'", timeout=60_000)
             finish(growing, 1)
             report.wait_for_selector("text=best of 2 configurations so far", timeout=60_000)
-            report.wait_for_function("window.scrollY > 300", timeout=60_000)
+            report.wait_for_function("Math.abs(window.scrollY - 400) < 2", timeout=60_000)
+            assert report.locator("#board tr.detail").count() == 1
             assert page.evaluate("document.documentElement.scrollWidth") <= 390
         page.wait_for_selector("text=it was broken off", timeout=60_000)
         assert said == []

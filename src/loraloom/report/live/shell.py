@@ -44,6 +44,7 @@ async function look() {
       const back = () => frame.contentWindow.scrollTo({ top: place, behavior: "instant" });
       frame.addEventListener("load", back, { once: true });
       version = now.version;
+      frame.contentWindow.history.scrollRestoration = "manual";
       frame.contentWindow.location.reload();
     }
   } catch {

@@ -186,6 +186,11 @@
     let matching = rows;
     let from = 0;
     let sorted = { column: 0, down: false };
+    const last = history.state?.board;
+    const keep = () => {  // for where the page is loaded anew, by its reader or by loraloom watch
+      const open = rows.filter((row) => row.detail).map((row) => row.line.dataset.trial);
+      history.replaceState({ board: { sorted, from, open, words: input.value } }, '');
+    };
 
     const input = make('input', { type: 'search', placeholder: 'Filter, as in: muon r=16', 'aria-label': 'Filter the rows', 'aria-describedby': 'filter-hint', autocomplete: 'off', spellcheck: 'false' });
     const status = make('p', { role: 'status' });
@@ -214,6 +219,7 @@
       pages.hidden = !part;
       before.disabled = from === 0;
       after.disabled = from + MOST >= matching.length;
+      keep();
     };
 
     const order = () => {
@@ -295,6 +301,7 @@
         row.button.removeAttribute('aria-controls');
       }
       row.button.setAttribute('aria-expanded', String(open));
+      keep();
     };
 
     heads.forEach((head, column) => {
@@ -321,6 +328,18 @@
     after.addEventListener('click', () => turn(MOST));
     order();
     show();
+
+    if (last && heads[last.sorted.column]) {
+      sorted = last.sorted;
+      input.value = last.words;
+      filter();
+      if (last.from < matching.length) from = last.from;
+      for (const row of last.open.map((trial) => find.get(trial)).filter(Boolean)) {
+        addButton(row);
+        toggle(row, true);
+      }
+      show();
+    }
 
     return (trial) => {  // opens the row of a trial, wherever it is
       const row = find.get(trial);
