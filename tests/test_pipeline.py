@@ -46,8 +46,11 @@ def test_a_search_leaves_a_ledger_a_leaderboard_a_winner_and_a_report(
     assert winner == run.best()
     assert (run.path / "report" / "index.html").is_file()
     assert len((run.path / "leaderboard.csv").read_text().splitlines()) == 5
-    study = optuna.load_study(study_name="loraloom", storage=f"sqlite:///{run.path / 'study.db'}")
+    storage = optuna.storages.RDBStorage(f"sqlite:///{run.path / 'study.db'}")
+    study = optuna.load_study(study_name="loraloom", storage=storage)
     assert study.best_value == pytest.approx(max(t.value for t in study.trials if t.value is not None))
+    storage.remove_session()
+    storage.engine.dispose()  # Python 3.13 complains of connections that are left to the garbage collector
 
 
 def test_test_rows_are_read_for_the_winner_alone(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
