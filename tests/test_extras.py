@@ -29,12 +29,12 @@ EXTRAS = [name for name in PROJECT["optional-dependencies"] if name not in ("dev
 
 ASKING: dict[str, tuple[str, ...]] = {
     "demo": ("budget", "demo"),
-    "ray": ("search", "rows.yaml", "--out", "run", "--ray", "auto"),
-    "zstd": ("search", "rows.yaml", "--out", "run"),
-    "tensorboard": ("search", "rows.yaml", "--out", "run", "--set", "report_to=tensorboard"),
-    "mlflow": ("search", "rows.yaml", "--out", "run", "--set", "report_to=mlflow"),
-    "wandb": ("search", "rows.yaml", "--out", "run", "--set", "report_to=wandb"),
-    "trackio": ("search", "rows.yaml", "--out", "run", "--set", "report_to=trackio"),
+    "ray": ("search", "rows.yaml", "--out", "asked", "--ray", "auto"),
+    "zstd": ("search", "rows.yaml", "--out", "asked"),
+    "tensorboard": ("search", "rows.yaml", "--out", "asked", "--set", "report_to=tensorboard"),
+    "mlflow": ("search", "rows.yaml", "--out", "asked", "--set", "report_to=mlflow"),
+    "wandb": ("search", "rows.yaml", "--out", "asked", "--set", "report_to=wandb"),
+    "trackio": ("search", "rows.yaml", "--out", "asked", "--set", "report_to=trackio"),
     "dashboard": ("dashboard", "a_run"),
     "export": ("export", "an_adapter", "--format", "onnx", "--out", "exported"),
     "serve": ("serve", "an_adapter"),
