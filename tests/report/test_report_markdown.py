@@ -16,7 +16,7 @@ from markdown_it.token import Token
 
 from loraloom.report import findings, markdown, read_run
 from loraloom.report.effects.interactions import Cell, Interaction, Interactions
-from loraloom.report.markdown.text import bullets, code, fenced, table, text
+from loraloom.report.markdown.text import bullets, code, fenced, table, text, told
 from tests.report.kept_runs import keep
 from tests.report.report_runs import (
     LABELS,
@@ -110,6 +110,16 @@ def test_a_table_keeps_its_columns(cells: list[str], as_code: bool) -> None:
 def test_a_block_of_code_holds_whatever_it_is_given(given_text: str) -> None:
     (block,) = PARSER.parse(fenced(given_text, "yaml"))
     assert (block.type, block.info) == ("fence", "yaml")
+
+
+def test_commands_within_a_sentence_are_code() -> None:
+    assert told("`loraloom report RUN` makes *it*  anew.") == r"`loraloom report RUN` makes \*it\* anew."
+
+
+@given(st.one_of(st.sampled_from(PAYLOADS), st.text(), st.text("\\`*_[]()<>#|~$&!-+=.:@/ \nwhtp1")))
+def test_any_sentence_is_text_and_code(given_text: str) -> None:
+    made = {token.type for token in tokens(told(given_text))}
+    assert made <= {"paragraph_open", "paragraph_close", "inline", "text", "text_special", "code_inline"}
 
 
 def test_items_stay_items() -> None:

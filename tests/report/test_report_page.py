@@ -43,6 +43,7 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
         self.styles: list[str] = []
+        self.codes: list[str] = []
         self._open: list[str] = []
         self.feed(text)
         self.close()
@@ -59,6 +60,8 @@ class Page(HTMLParser):
         place = self._open[-1] if self._open else ""
         if place != "script":
             (self.styles if place == "style" else self.words).append(data)
+        if place == "code":
+            self.codes.append(data)
 
     @property
     def text(self) -> str:
@@ -372,6 +375,11 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Page:
 )
 def test_what_rows_tell_is_said_in_words(kept: Page, sentence: str) -> None:
     assert sentence.lower() in kept.text.lower()
+
+
+def test_commands_within_sentences_are_code(kept: Page) -> None:
+    assert "loraloom report RUN" in kept.codes
+    assert "`" not in kept.text
 
 
 def test_every_picture_of_kept_rows_is_in_the_page_and_beside_it_as_png_and_csv(kept: Page) -> None:

@@ -96,6 +96,7 @@ def _environment() -> Environment:
         "share": wording.share,
         "shortened": wording.shortened,
         "spread": points.spread,
+        "told": _told,
     }
     return environment
 
@@ -113,6 +114,12 @@ def _shown(value: Any) -> Any:
     if value is None:
         return ""
     return wording.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _told(sentence: str) -> Markup:
+    """A sentence of ours, in which commands stand between backticks."""
+    parts = enumerate(wording.clean(sentence).split("`"))
+    return Markup("").join(Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from loraloom.report.findings import Findings
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.markdown import verdicts
-from loraloom.report.markdown.text import bullets, code, fenced, table, text
+from loraloom.report.markdown.text import bullets, code, fenced, table, text, told
 from loraloom.report.rounding import rounded, rounded_span
 from loraloom.report.wording import count, duration, plural, share, shortened
 
@@ -56,7 +56,7 @@ def answer(found: Findings) -> Iterator[str]:
 
 def cautions(found: Findings) -> Iterator[str]:
     """The doubts, and what could not be read."""
-    if doubts := [text(sentence) for sentence in (*found.cautions, *found.problems)]:
+    if doubts := [*map(text, found.cautions), *map(told, found.problems)]:
         yield bullets(doubts)
 
 

@@ -29,7 +29,16 @@ _LINKED = (
 
 def text(given: str) -> str:
     """One line of prose, as it is."""
-    line = " ".join(clean(given).split())
+    return _escaped(" ".join(clean(given).split()))
+
+
+def told(given: str) -> str:
+    """One line of prose of ours, in which commands stand between backticks."""
+    parts = enumerate(" ".join(clean(given).split()).split("`"))
+    return "".join(code(part) if place % 2 else _escaped(part) for place, part in parts)
+
+
+def _escaped(line: str) -> str:
     for pattern, with_space in _LINKED:
         line = pattern.sub(with_space, line)
     return _SPECIAL.sub(r"\\\1", line)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from loraloom.report.effects.interactions import Interaction
 from loraloom.report.failures.missed import MissedRow
 from loraloom.report.findings import Findings
-from loraloom.report.markdown.text import bullets, code, fenced, table, text
+from loraloom.report.markdown.text import bullets, code, fenced, table, text, told
 from loraloom.report.pictures.effects import MOST_INTERACTIONS
 from loraloom.report.testset import Error
 from loraloom.report.wording import plural, share, shortened
@@ -73,8 +73,8 @@ def failures(found: Findings) -> Iterator[str]:
         return
     parts = (failed.by_class, failed.by_length, failed.by_cut, failed.by_source, failed.missed, *failed.judged_labels)
     said = [part.verdict for part in parts if part is not None]
-    yield bullets(text(each) for each in (*said, failed.calibrated.verdict, failed.calibrated.remedy,
-                                          failed.training.how, failed.selective.verdict) if each)  # fmt: skip
+    said = [*map(text, (*said, failed.calibrated.verdict)), told(failed.calibrated.remedy)]
+    yield bullets(each for each in (*said, told(failed.training.how), text(failed.selective.verdict)) if each)
     if failed.missed and failed.missed.worst:
         yield "Of the rows that all trials miss, those whose label they find least likely:"
         yield bullets(
@@ -103,7 +103,7 @@ def similarity(found: Findings) -> Iterator[str]:
     """How alike the texts are, and what depends on it."""
     alike = found.similarity
     if isinstance(alike, str):
-        yield text(f"Not measured: {alike}.")
+        yield told(f"Not measured: {alike}.")
         return
     said = [f"{' and '.join(each.names)}: {each.verdict}" for each in alike.comparisons]
     said += [f"{each.trend.name}: {each.verdict}" for each in alike.trends]
