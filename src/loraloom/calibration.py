@@ -44,6 +44,16 @@ class Temperature:
     interval: Interval
     rows: int
 
+    @property
+    def is_best(self) -> bool:
+        """Whether the rows have a best one: a model that is right in all of them is likelier the surer it is made."""
+        return 1.01 * COLDEST < self.value < 0.99 * HOTTEST
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether the rows show that the model needs one: it is divided by then, and else by none."""
+        return self.is_best and not self.interval[0] <= 1 <= self.interval[1]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Coverage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from loraloom.calibration import fit_temperature
 from loraloom.report.failures.calibrated import calibrated, loss_interval
 from loraloom.report.failures.selective import selective
 from tests.report.failures.judged_rows import drawn_rows, judged_rows
@@ -29,7 +30,16 @@ def test_a_model_that_is_not_sure_enough_is_said_to_be() -> None:
 def test_a_calibrated_model_is_left_alone() -> None:
     found = calibrated(drawn_rows(5, 400), drawn_rows(6, 400, split="validation"))
     assert "not shown to be wrong" in found.verdict
-    assert "no gain is shown" in found.remedy
+    assert found.mended is None
+    assert "it is not shown to differ from 1" in found.remedy
+
+
+def test_a_winner_that_is_right_in_every_validation_row_has_no_temperature() -> None:
+    right = judged_rows([True] * 19, split="validation")
+    found = calibrated(drawn_rows(1, 800, 2.5), right)
+    assert fit_temperature(right.labels, right.probabilities).value < 0.03
+    assert found.mended is None
+    assert found.remedy.startswith("No temperature can be fitted: the surer the winner is made")
 
 
 def test_a_temperature_that_fits_other_rows_is_seen_to_do_harm() -> None:

@@ -1,4 +1,7 @@
-"""Whether the winner's confidence can be believed, and the temperature that mends it where it can't."""
+"""Whether the winner's confidence can be believed, and the temperature that mends it where it can't.
+
+A temperature that predictions are not divided by (`calibration.Temperature.is_needed`) is not recommended either.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,9 @@ from loraloom.metrics import Interval, mean_interval
 from loraloom.report.failures.kept import Judged
 from loraloom.report.failures.saying import LEVEL
 from loraloom.report.points import points, points_span
-from loraloom.report.wording import p_value
+from loraloom.report.wording import p_value, plural
 
+_USED = "`loraloom predict` divides by it, unless it is given `--no_temperature`."
 DRAWS = 1_000
 PORTION = 2_000_000
 
@@ -48,7 +52,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """What dividing the logits by a temperature fitted on validation does to the test rows."""
+    """What dividing the logits by the temperature that validation rows show to be needed does to the test rows."""
 
     temperature: Temperature
     loss: Change
@@ -84,9 +88,10 @@ def calibrated(judged: Judged, validation: Judged | None) -> Calibrated:
     error = float(calibration_errors(right, sure)[0])
     gaps = sure - right
     gap, interval = float(gaps.mean()), mean_interval(gaps.tolist())
-    mended = None
+    fitted = mended = None
     if judged.split == "test" and validation is not None:
-        mended = _mended(judged, fit_temperature(validation.labels, validation.probabilities), generator)
+        fitted = fit_temperature(validation.labels, validation.probabilities)
+        mended = _mended(judged, fitted, generator) if fitted.is_needed else None
     return Calibrated(
         split=judged.split,
         rows=int(right.size),
@@ -98,7 +103,7 @@ def calibrated(judged: Judged, validation: Judged | None) -> Calibrated:
         gap_interval=interval or (gap, gap),
         mended=mended,
         verdict=_verdict(p, error, ceiling, gap, interval or (gap, gap)),
-        remedy=_remedy(judged, mended),
+        remedy=_remedy(judged, fitted, mended),
     )
 
 
@@ -161,29 +166,40 @@ def _verdict(p: float, error: float, ceiling: float, gap: float, interval: Inter
     )
 
 
-def _remedy(judged: Judged, mended: Mended | None) -> str:
-    if mended is None:
+def _remedy(judged: Judged, fitted: Temperature | None, mended: Mended | None) -> str:
+    if fitted is None:
         return (
             "The temperature that would mend it is judged on test rows, which are read when the search has ended."
             if judged.split != "test"
             else "The winner's validation predictions were not kept, so the temperature that would mend it is not "
             "known; a search by this version keeps them."
         )
-    low, high = mended.temperature.interval
+    if not fitted.is_best:
+        surer = "surer" if fitted.value < 1 else "less sure"
+        return (
+            f"No temperature can be fitted: the {surer} the winner is made, the likelier are its "
+            f"{plural(fitted.rows, 'validation row')}. `loraloom predict` uses none."
+        )
+    low, high = fitted.interval
     found = (
-        f"Fitted on {mended.temperature.rows:,} validation rows, the temperature is {mended.temperature.value:.2f} "
+        f"Fitted on {plural(fitted.rows, 'validation row')}, the temperature is {fitted.value:.2f} "
         f"(95 % interval {low:.2f} … {high:.2f})"
     )
+    if mended is None:
+        return f"{found}: it is not shown to differ from 1, which changes nothing. `loraloom predict` uses none."
     loss = mended.loss
     change = (
         f"on test it changes the loss from {loss.before:.3f} to {loss.after:.3f} "
         f"(by {_signed(loss.difference)}, 95 % interval {_signed(loss.interval[0])} … {_signed(loss.interval[1])})"
     )
     if not loss.is_certain:
-        return f"{found}; {change}: no gain is shown. Predictions stay the same."
+        return f"{found}; {change}: no gain is shown. Predictions stay the same. {_USED}"
     if loss.difference < 0:
-        return f"{found}; {change}: divide the logits by it where probabilities matter. Predictions stay the same."
-    return f"{found}; {change}: it does harm there, so leave the probabilities as they are."
+        return (
+            f"{found}; {change}: divide the logits by it where probabilities matter, as `loraloom predict` does. "
+            "Predictions stay the same."
+        )
+    return f"{found}; {change}: it does harm there, so leave the probabilities as they are. {_USED}"
 
 
 def _signed(value: float) -> str:
