@@ -249,13 +249,15 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
     return min(1.0, 2 * float(stats.binom.cdf(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
-def difference_interval(first: tuple[int, int], second: tuple[int, int]) -> Interval:
-    """95 % of the difference of two shares, (correct, rows) each, of different rows: the first less the second.
+def difference_interval(first: tuple[int, int], second: tuple[int, int], confidence: float = 0.95) -> Interval:
+    """The interval of the difference of two shares, (correct, rows) each, of different rows: the first less the second.
 
     Source: Newcombe, "Interval estimation for the difference between independent proportions", Statistics in Medicine
     17 (1998), 873–890, method 10.
     """
-    (first_low, first_high), (second_low, second_high) = wilson_interval(*first), wilson_interval(*second)
+    (first_low, first_high), (second_low, second_high) = (
+        wilson_interval(*each, confidence) for each in (first, second)
+    )
     one, other = first[0] / first[1], second[0] / second[1]
     below = math.hypot(one - first_low, second_high - other)
     above = math.hypot(first_high - one, other - second_low)

@@ -357,9 +357,9 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Page:
 @pytest.mark.parametrize(
     "sentence",
     [
-        "No effect of length was found",
+        "Not enough rows to tell whether length matters",
         "texts cut off less that of whole texts",
-        "No difference between sources was found",
+        "Not enough rows to tell whether sources differ",
         "validation rows are wrong in all 4 trials",
         "Fitted on 222 validation rows, the temperature is",
         "on test that is",

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats import multitest
 
+from loraloom.metrics import difference_interval
 from loraloom.report.failures.groups import (
     Dependence,
     Group,
@@ -97,7 +98,8 @@ def test_a_length_that_matters_is_found_and_its_halves_say_how_much() -> None:
     assert found.interval[0] < -0.25 < found.interval[1] < 0
     assert len(found.groups) == 5
     assert sum(each.rows for each in found.groups) == 800
-    assert "Length matters (p < 0.001, corrected for" in found.verdict
+    assert found.verdict.startswith("Length matters: the accuracy of the longer half less that of the shorter half")
+    assert "p < 0.001, both corrected for 3 tests" in found.verdict
     assert "−2" in found.verdict
 
 
@@ -156,6 +158,22 @@ def test_a_source_of_its_own_for_each_row_is_not_tested() -> None:
     assert found is not None
     assert found.p is None
     assert "too many different values" in found.verdict
+
+
+def test_nothing_is_found_only_where_no_half_point_has_room() -> None:
+    """5 points less for the longer half of 400 rows leave room for an effect, equal halves of 400,000 don't."""
+    few = np.concatenate([np.tile(flags(19, 20), 10), np.tile(flags(18, 20), 10)])
+    found = questions(judged_rows(few, tokens=np.arange(400)))["length"]
+    assert found is not None
+    assert found.interval is not None
+    assert not found.found
+    assert found.interval == difference_interval((180, 200), (190, 200), 1 - 0.05 / 3)
+    assert found.verdict.startswith("Not enough rows to tell whether length matters: ")
+    many = np.tile(flags(96, 100), 4000)
+    half = many.size // 2
+    asked = questions(judged_rows(many, tokens=np.arange(many.size), sources=("a", "b") * half, max_length=half))
+    verdicts = [each.verdict for each in asked.values() if each is not None]
+    assert [each.startswith("No ") for each in verdicts] == [True, True, True, True], verdicts
 
 
 def test_a_few_errors_are_said_to_be_too_few() -> None:

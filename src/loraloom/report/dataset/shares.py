@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from loraloom.metrics import Interval
+from loraloom.report.effects.analysis import MARGIN
 from loraloom.report.failures.classes import ClassLine
 from loraloom.report.failures.groups import Dependence
 from loraloom.report.failures.saying import LEVEL, percent
@@ -169,8 +170,9 @@ def share_effect(
                 if weighed
                 else " To weigh them up: train.class_weight: balanced."
             )
-    elif of_class.found:
-        verdict = f"Classes differ in recall, but not by their shares, as far as can be told ({p_value(p)}): {per}."
+    elif max(map(abs, interval)) > MARGIN:
+        differ = "Classes differ in recall, but they" if of_class.found else "Classes"
+        verdict = f"{differ} are too few to tell whether recall goes with their shares ({p_value(p)}): {per}."
     else:
         verdict = f"No effect of shares was found ({p_value(p)}): {per}."
     return Effect(len(known), slope, interval, p, verdict)
@@ -179,12 +181,14 @@ def share_effect(
 def slope_by_class(rows: ArrayLike, recalls: ArrayLike) -> tuple[float, Interval]:
     """The change of recall per doubling of rows, by least squares over C classes, with its 95 % interval (t, C - 2).
 
-    Source: Draper and Smith, "Applied regression analysis" (1998), chapter 1.
+    What lies beyond ±1, where no difference of two shares can, stands at ±1. Source: Draper and Smith, "Applied
+    regression analysis" (1998), chapter 1.
     """
     doublings = np.log2(np.asarray(rows, dtype=np.float64))
     fit = stats.linregress(doublings, np.asarray(recalls, dtype=np.float64))
     reach = float(stats.t.isf(0.025, doublings.size - 2)) * float(fit.stderr)
-    return float(fit.slope), (float(fit.slope) - reach, float(fit.slope) + reach)
+    slope, low, high = np.clip([fit.slope, fit.slope - reach, fit.slope + reach], -1, 1).tolist()
+    return slope, (low, high)
 
 
 def rank_test(rows: NDArray[np.float64], recalls: NDArray[np.float64]) -> float:

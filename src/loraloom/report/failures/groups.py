@@ -1,7 +1,8 @@
 """Whether accuracy depends on something of a row: its class, its length, whether it was cut, where it comes from.
 
 Each question is a table of groups with Wilson intervals and one test; the tests are one family, corrected together by
-Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (1979), 65-70.
+Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (1979), 65-70,
+and intervals of differences by Bonferroni. That nothing depends on it is said where no difference of MARGIN has room.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from scipy import special, stats
 
 from loraloom.metrics import Interval, difference_interval, holm, wilson_interval
 from loraloom.report import wording
+from loraloom.report.effects.analysis import MARGIN
 from loraloom.report.failures.kept import Judged
 from loraloom.report.failures.saying import FEWEST_ERRORS, LEVEL, percent, too_few
 from loraloom.report.points import points, points_span
@@ -43,13 +45,14 @@ class Group:
 class Dependence:
     """Groups of rows; `p` tests "accuracy is the same", `adjusted` is Holm's, both None where nothing is tested.
 
-    `difference` of accuracies, with its interval, is of the two that `between` names.
+    `difference` of accuracies, and its interval, are of `pair`, the first less the second. The intervals of all
+    questions hold together in 95 %.
     """
 
     groups: tuple[Group, ...]
     p: float | None
     adjusted: float | None
-    between: tuple[str, str] | None
+    pair: tuple[Group, Group] | None
     difference: float | None
     interval: Interval | None
     verdict: str
@@ -163,13 +166,11 @@ def _compared(groups: tuple[Group, ...], p: float, pair: tuple[Group, Group] | N
     if pair is None:
         return Dependence(groups, p, None, None, None, None, "")
     one, other = pair
-    difference = one.accuracy - other.accuracy
-    interval = difference_interval((one.right, one.rows), (other.right, other.rows))
-    return Dependence(groups, p, None, (one.name, other.name), difference, interval, "")
+    return Dependence(groups, p, None, pair, one.accuracy - other.accuracy, None, "")
 
 
 def together(found: dict[str, Dependence | None], judged: Judged) -> dict[str, Dependence | None]:
-    """The same with Holm's p-values, and with verdicts."""
+    """The same with Holm's p-values, with intervals that hold together, and with verdicts."""
     tested = {name: each.p for name, each in found.items() if each is not None and each.p is not None}
     adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
     wrong, rows = int((~judged.right).sum()), int(judged.right.size)
@@ -182,36 +183,57 @@ def together(found: dict[str, Dependence | None], judged: Judged) -> dict[str, D
         if p is not None and wrong < FEWEST_ERRORS:
             said[name] = replace(each, p=None, verdict=too_few(wrong, rows, judged.split))
         else:
-            corrected = replace(each, adjusted=p)
+            corrected = replace(each, adjusted=p, interval=_difference(each.pair, 1 - LEVEL / max(1, len(tested))))
             said[name] = replace(corrected, verdict=_verdict(name, corrected, len(tested)))
     return said
 
 
+def _difference(pair: tuple[Group, Group] | None, confidence: float) -> Interval | None:
+    if pair is None:
+        return None
+    first, second = ((each.right, each.rows) for each in pair)
+    return difference_interval(first, second, confidence)
+
+
+def _has_room(found: Dependence, tests: int) -> bool:
+    """Whether a difference of MARGIN may be there: of the pair, or of any two groups by Wilson's ends of all."""
+    if found.interval is not None:
+        return max(map(abs, found.interval)) > MARGIN
+    ends = [wilson_interval(each.right, each.rows, 1 - LEVEL / tests / len(found.groups)) for each in found.groups]
+    return max(high for _, high in ends) - min(low for low, _ in ends) > MARGIN
+
+
 _QUESTIONS = {
-    "class": ("Some classes are harder than others", "No difference between classes was found"),
-    "length": ("Length matters", "No effect of length was found"),
-    "cut": ("Texts that were cut off fare differently", "No effect of cutting texts off was found"),
-    "source": ("Sources differ", "No difference between sources was found"),
+    "class": ("Some classes are harder than others", "No difference between classes was found", "classes differ"),
+    "length": ("Length matters", "No effect of length was found", "length matters"),
+    "cut": (
+        "Texts that were cut off fare differently",
+        "No effect of cutting texts off was found",
+        "cutting texts off matters",
+    ),
+    "source": ("Sources differ", "No difference between sources was found", "sources differ"),
 }
+"""What is said where a difference is found, where there is none, and where rows are too few to tell whether."""
 
 
 def _verdict(name: str, found: Dependence, tests: int) -> str:
     if found.adjusted is None:
         return _why_untested(name, found)
-    yes, no = _QUESTIONS[name]
-    corrected = f", corrected for {tests} tests" if tests > 1 else ""
-    sentence = f"{yes if found.found else no} ({p_value(found.adjusted)}{corrected})"
-    if found.between is not None and found.difference is not None and found.interval is not None:
-        one, other = found.between
-        sentence += f": the accuracy of {one} less that of {other} is {points(found.difference, found.interval)}"
-        sentence += f" ({points_span(found.interval)})"
-    elif found.found:
-        low, high = (pick(found.groups, key=lambda each: each.accuracy) for pick in (min, max))
-        sentence += (
-            f": “{wording.shortened(low.name, 60)}” is right in {percent(low.accuracy)}, "
-            f"“{wording.shortened(high.name, 60)}” in {percent(high.accuracy)}"
-        )
-    return f"{sentence}."
+    yes, no, whether = _QUESTIONS[name]
+    sentence = yes if found.found else f"Not enough rows to tell whether {whether}" if _has_room(found, tests) else no
+    corrected = f", {'both ' if found.pair else ''}corrected for {tests} tests" if tests > 1 else ""
+    test = f"{p_value(found.adjusted)}{corrected}"
+    if found.pair is not None and found.difference is not None and found.interval is not None:
+        one, other = (each.name for each in found.pair)
+        difference = f"{points(found.difference, found.interval)} ({points_span(found.interval)}, {test})"
+        return f"{sentence}: the accuracy of {one} less that of {other} is {difference}."
+    if not found.found:
+        return f"{sentence} ({test})."
+    low, high = (pick(found.groups, key=lambda each: each.accuracy) for pick in (min, max))
+    return (
+        f"{sentence} ({test}): “{wording.shortened(low.name, 60)}” is right in {percent(low.accuracy)}, "
+        f"“{wording.shortened(high.name, 60)}” in {percent(high.accuracy)}."
+    )
 
 
 def _why_untested(name: str, found: Dependence) -> str:
