@@ -221,7 +221,13 @@ def test_duplicates_and_conflicts_are_counted_with_examples(tmp_path: Path) -> N
     )
     assert _finding(data, "duplicate").count == 1
     assert _finding(data, "conflict").count == 1
-    assert _finding(data, "conflict").examples == (f"Sports / World: {first[1][0]}",)
+    assert _finding(data, "conflict").examples == (f"row 2 Sports, row 32 World: {first[1][0]}",)
+
+
+def test_a_conflict_names_rows_of_the_file_though_rows_were_dropped_and_held_out(tmp_path: Path) -> None:
+    content = [("", "World"), *rows(60), (rows(60)[42][0], "Sports")]
+    data = load(train_file=write_csv(tmp_path / "rows.csv", content))
+    assert _finding(data, "conflict").examples[0].startswith("row 44 Business, row 62 Sports: ")
 
 
 def test_examples_are_at_most_three_and_short(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from loraloom.errors import RunError
-from loraloom.report import write_report
+from loraloom.report import findings, read_run, write_report
+from loraloom.report.markdown import markdown
 from loraloom.report.sections import SECTIONS
 from tests.report.kept_runs import FACTS, keep, kept_predictions
 from tests.report.report_runs import (
@@ -398,6 +399,22 @@ def test_hostile_rows_sources_and_labels_of_kept_rows_stay_text(tmp_path: Path) 
     assert len(page.all("script")) == 1  # the page's own
     assert page.all("img") == []
     assert page.text.count(SHOWN) > 20
+
+
+def test_texts_with_several_labels_are_listed_with_their_rows(tmp_path: Path) -> None:
+    conflict = {
+        "kind": "conflict",
+        "severity": "warning",
+        "count": 1,
+        "sentence": "Training has 1 text with more than one label: kept.",
+        "examples": ["row 12 praise, row 47 refund: so happy with it"],
+    }
+    run = keep(whole_run(tmp_path / "r", data={**FACTS, "findings": [conflict]}, predictions=kept_predictions()))
+    page, listed = read(run), "row 12 praise, row 47 refund: so happy with it"
+    assert "beside them 1 text with several labels" in page.text
+    assert page.text.count(listed) == 2
+    assert "Of several labels of one text, one at most is right" in page.text
+    assert listed in markdown(findings(read_run(run)))
 
 
 def read_changed(path: Path, **changes: Any) -> Page:

@@ -25,7 +25,7 @@ def drop_empty(split: Split, where: str) -> tuple[Split, tuple[Finding, ...]]:
         return split, ()
     kept = split.take(sorted(set(range(len(split))) - set(empty)))
     sentence = f"{where.capitalize()} has {counted(len(empty), 'empty text')}: dropped."
-    return kept, (Finding("empty_text", "warning", len(empty), sentence, _row_numbers(empty)),)
+    return kept, (Finding("empty_text", "warning", len(empty), sentence, _row_numbers(split, empty)),)
 
 
 def find_empty(split: Split, where: str) -> tuple[Finding, ...]:
@@ -34,15 +34,15 @@ def find_empty(split: Split, where: str) -> tuple[Finding, ...]:
     if not empty:
         return ()
     sentence = f"{where.capitalize()} has {counted(len(empty), 'empty text')}: kept."
-    return (Finding("empty_text", "warning", len(empty), sentence, _row_numbers(empty)),)
+    return (Finding("empty_text", "warning", len(empty), sentence, _row_numbers(split, empty)),)
 
 
 def _empty_rows(split: Split) -> list[int]:
     return [row for row, text in enumerate(split.texts) if not text.strip()]
 
 
-def _row_numbers(rows: Sequence[int]) -> tuple[str, ...]:
-    return tuple(f"row {row + 1}" for row in rows[:3])
+def _row_numbers(split: Split, rows: Sequence[int]) -> tuple[str, ...]:
+    return tuple(f"row {split.number(row)}" for row in rows[:3])
 
 
 def find_repeats(split: Split, keys: Sequence[str], names: Sequence[str], where: str) -> tuple[Finding, ...]:
@@ -75,7 +75,8 @@ def _named(where: str) -> tuple[str, ...]:
 
 
 def _disputed(split: Split, one: int, other: int, names: Sequence[str]) -> str:
-    return f"{names[split.labels[one]]} / {names[split.labels[other]]}: {split.texts[one]}"
+    said = (f"row {split.number(row)} {names[split.labels[row]]}" for row in (one, other))
+    return f"{', '.join(said)}: {split.texts[one]}"
 
 
 def find_shares(train: Split, labels: Sequence[str]) -> Finding:

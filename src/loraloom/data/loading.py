@@ -10,6 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from loraloom.data.checks import (
     drop_empty,
     drop_leaks,
@@ -151,7 +154,11 @@ def _training_rows(table: Table, columns: Columns) -> tuple[Labels, Split, Findi
         sentence = f"labels {', '.join(labels.codes[:10])} of the source are classes 0 to {len(labels.codes) - 1}."
         findings.append(Finding("label_codes", "note", len(labels.codes), sentence))
     ids = ids_of(named(codes, class_names), labels, table.source)
-    return labels, Split(texts, ids, sources_of(table, columns)), tuple(findings)
+    return labels, _split(table, columns, texts, ids), tuple(findings)
+
+
+def _split(table: Table, columns: Columns, texts: tuple[str, ...], ids: NDArray[np.int64]) -> Split:
+    return Split(texts, ids, sources_of(table, columns), np.arange(1, len(ids) + 1))
 
 
 def _are_numbers(labels: Labels) -> bool:
@@ -178,7 +185,7 @@ def _given_rows(table: Table | None, data: Data, of_training: Columns, labels: L
         columns, guessed = choose_columns(table, None, None)
     values = names_of(table, columns.label, labels)
     texts, ids = texts_of(table, columns.text), ids_of(values, labels, table.source)
-    return Split(texts, ids, sources_of(table, columns)), guessed
+    return _split(table, columns, texts, ids), guessed
 
 
 def _filled_up(

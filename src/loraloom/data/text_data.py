@@ -23,6 +23,7 @@ class Split:
     texts: tuple[str, ...]
     labels: NDArray[np.int64]  # (rows,), ids 0..C-1
     sources: tuple[str, ...] | None = None  # where each row comes from, if a column `source` says so
+    numbers: NDArray[np.int64] | None = None  # (rows,), from 1: which row of its source each is
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -31,7 +32,12 @@ class Split:
         """The rows with these numbers, in the order given."""
         wanted = np.fromiter(rows, dtype=np.int64)
         sources = None if self.sources is None else tuple(self.sources[row] for row in wanted)
-        return Split(tuple(self.texts[row] for row in wanted), self.labels[wanted], sources)
+        numbers = None if self.numbers is None else self.numbers[wanted]
+        return Split(tuple(self.texts[row] for row in wanted), self.labels[wanted], sources, numbers)
+
+    def number(self, row: int) -> int:
+        """Which row of its source this is, from 1."""
+        return row + 1 if self.numbers is None else int(self.numbers[row])
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,15 @@ def test_a_whole_run_is_judged_on_its_test_rows(run: Path) -> None:
     assert [each.split for each in failed.suspects] == ["test", "validation"]
 
 
+def test_names_by_a_judge_that_is_unsure_are_told_as_its_doubts(run: Path) -> None:
+    failed = found(run).failures
+    assert failed is not None
+    assert failed.on_judge == ""
+    unsure = replace(failed.suspects[0], usual=0.43)
+    doubted = replace(failed, suspects=(unsure, *failed.suspects[1:]))
+    assert "gives the labels of test rows a probability of 0.43 on average" in doubted.on_judge
+
+
 def test_rows_that_all_trials_miss_are_named_with_their_texts(run: Path) -> None:
     failed = found(run).failures
     assert failed is not None

@@ -77,5 +77,14 @@ def test_a_suspect_is_named_with_its_row_and_what_it_looks_like() -> None:
     assert found.verdict.startswith("1 of 30 test rows has a label that looks wrong")
 
 
+def test_a_judge_that_finds_labels_less_likely_than_not_is_unsure() -> None:
+    shares = np.full((30, 3), 0.28) + 0.16 * np.eye(3)[np.arange(30) % 3]
+    unsure = judged_rows([True] * 30, labels=(np.arange(30) + (np.arange(30) == 7)) % 3, probabilities=shares)
+    found = suspects(unsure, ("a", "b", "c"), {})
+    assert (found.count, found.unsure) == (1, True)
+    assert found.usual == pytest.approx((29 * 0.44 + 0.28) / 30)
+    assert not suspects(judged_rows([True] * 20 + [False] * 10), ("a", "b"), {}).unsure
+
+
 def test_no_suspect_is_said() -> None:
     assert suspects(judged_rows([True] * 4), ("a", "b"), {}).verdict == "No label of the 4 test rows looks wrong to it."

@@ -66,6 +66,20 @@ class Failures:
         return f"{plural(self.wrong_labels, 'label')} {verb} wrong: {listed(parts)}."
 
     @property
+    def on_judge(self) -> str:
+        """Where the method's assumption does not hold: that what is usual for a class tells it from the others."""
+        unsure = [each for each in self.judged_labels if each.unsure and each.count]
+        if not unsure:
+            return ""
+        splits = listed([each.split for each in unsure])
+        usual = listed([f"{each.usual:.2f}" for each in unsure])
+        return (
+            f"Their judge is too unsure for that to say much: it gives the labels of {splits} rows a probability of "
+            f"{usual} on average, where the method counts on one that tells classes apart. What is named there may "
+            "well be its own doubts."
+        )
+
+    @property
     def judged_labels(self) -> tuple[Suspects, ...]:
         """Of test, validation and training rows, as far as they were judged."""
         return (*self.suspects, *([self.training.suspects] if self.training.suspects else []))

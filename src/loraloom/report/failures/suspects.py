@@ -48,7 +48,10 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True)
 class Suspects:
-    """`count` of the `rows` of `split`, the most suspicious first; `interval` is Wilson's of that share."""
+    """`count` of the `rows` of `split`, the most suspicious first; `interval` is Wilson's of that share.
+
+    `usual` is the mean probability that the judge gives the rows' own labels.
+    """
 
     split: str
     rows: int
@@ -56,7 +59,13 @@ class Suspects:
     share: float
     interval: Interval
     worst: tuple[Suspect, ...]
+    usual: float
     verdict: str
+
+    @property
+    def unsure(self) -> bool:
+        """Whether what it names may well be its own doubts: it finds labels less likely than not, right ones too."""
+        return self.usual < 0.5
 
 
 def confident_learning(labels: ArrayLike, probabilities: ArrayLike) -> Confident:
@@ -112,8 +121,10 @@ def named(
     )
     interval = wilson_interval(count, rows)
     wrong = int((probabilities.argmax(axis=1) != given).sum())
-    verdict = _verdict(split, rows, count, interval, wrong)
-    return Suspects(split, rows, count, count / rows, interval, worst, verdict)
+    usual = float(probabilities[np.arange(rows), given].mean())
+    return Suspects(
+        split, rows, count, count / rows, interval, worst, usual, _verdict(split, rows, count, interval, wrong)
+    )
 
 
 def _verdict(split: str, rows: int, count: int, interval: Interval, wrong: int) -> str:

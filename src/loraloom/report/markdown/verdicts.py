@@ -73,8 +73,11 @@ def failures(found: Findings) -> Iterator[str]:
         return
     parts = (failed.by_class, failed.by_length, failed.by_cut, failed.by_source, failed.missed, *failed.judged_labels)
     said = [part.verdict for part in parts if part is not None]
-    said = [*map(text, (*said, failed.calibrated.verdict)), told(failed.calibrated.remedy)]
+    said = [*map(text, (*said, failed.on_judge, failed.calibrated.verdict)), told(failed.calibrated.remedy)]
     yield bullets(each for each in (*said, told(failed.training.how), text(failed.selective.verdict)) if each)
+    if conflicts := [each for each in found.data.findings if each.kind == "conflict"]:
+        yield "Texts with several labels, of which one at most is right:"
+        yield bullets(text("; ".join((each.sentence, *each.examples))) for each in conflicts)
     if failed.missed and failed.missed.worst:
         yield "Of the rows that all trials miss, those whose label they find least likely:"
         yield bullets(
