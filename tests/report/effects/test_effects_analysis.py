@@ -95,6 +95,7 @@ def test_fewer_configurations_than_unknowns_give_no_verdict() -> None:
     assert {effect.verdict for effect in found.effects} == {"few"}
     assert found.noise is None
     assert found.comparisons == 0
+    assert found.unknowns > found.configurations == 12
 
 
 def test_alpha_over_rank_takes_alphas_place_with_the_rank_held_fixed() -> None:

@@ -20,7 +20,8 @@ from loraloom.report.effects.pairs import Paired
 from loraloom.report.effects.section import Effects
 from loraloom.report.effects.verdicts import sentence_on, verdict_on
 from loraloom.report.points import points, size, spread
-from loraloom.study.record import TrialRecord
+from loraloom.report.wording import duration
+from loraloom.study.record import Timings, TrialRecord
 from tests.report.report_runs import make_recipe, make_record, write_run
 
 PAIRS = Paired(12, -0.001, (-0.004, 0.002))
@@ -44,6 +45,10 @@ def many(count: int = 48, **search: Any) -> tuple[Recipe, list[TrialRecord]]:
         record = make_record(recipe, number, point, accuracy)
         records.append(record.model_copy(update={"train_rows": 1558, "epochs": 4.0}))
     return recipe, records
+
+
+def timed_at(seconds: float) -> Timings:
+    return Timings(seconds=seconds, train_seconds=seconds, examples_per_second=1.0)
 
 
 def section(path: Path, recipe: Recipe, records: list[TrialRecord]) -> Effects:
@@ -120,6 +125,7 @@ def test_too_few_trials_say_how_many_and_what_to_run(tmp_path: Path) -> None:
     found = section(tmp_path, recipe, records[::5][:9])
     assert {axis.verdict for axis in found.axes} <= {"few", "open", "confounded"}
     assert found.advice is not None
+    assert found.advice.command is not None
     assert "search.sampler=random" in found.advice.command or "search.sampler=grid" in found.advice.command
     assert "at least" in found.on_model
 
@@ -129,6 +135,7 @@ def test_the_advice_is_a_command_that_the_recipe_takes(tmp_path: Path) -> None:
     noisy = [make_record(recipe, each.number, each.point, 0.9 + 0.05 * math.sin(7 * each.number)) for each in records]
     found = section(tmp_path, recipe, noisy)
     assert found.advice is not None
+    assert found.advice.command is not None
     words = found.advice.command.split()
     sets = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
     taken = read_recipe(tmp_path / "r" / "recipe.yaml", overrides=sets)
@@ -136,6 +143,38 @@ def test_the_advice_is_a_command_that_the_recipe_takes(tmp_path: Path) -> None:
     assert taken.search.sampler == "grid"
     assert taken.search.seeds * 48 >= 4 * 48
     assert f"{taken.search.seeds:,} seeds each" in found.advice.sentence
+
+
+def test_what_to_run_counts_the_axes_that_it_varies_and_the_time_of_whole_trials(tmp_path: Path) -> None:
+    """Four trials have tried two of its five axes, and the clock cut the last one short."""
+    recipe = make_recipe(
+        lora={"r": {"min": 1, "max": 32, "log": True}, "lora_alpha": [8, 16], "bias": ["none", "lora_only"]},
+        train={"optim": ["adam", "adamw", "muon"], "learning_rate": {"min": 1e-4, "max": 1e-2}, "num_train_epochs": 4},
+        search={"sampler": "random", "n_trials": 4},
+    )
+    points = [{"lora.r": rank, "train.optim": "adam", "train.learning_rate": rank / 1e4} for rank in (1, 2, 3, 4)]
+    records = [make_record(recipe, place, point, 0.9 + place / 100) for place, point in enumerate(points)]
+    timed = [
+        each.model_copy(update={"train_rows": 100, "epochs": epochs, "timings": timed_at(10 * epochs / 4)})
+        for each, epochs in zip(records, (4.0, 4.0, 4.0, 2.0), strict=True)
+    ]
+    found = section(tmp_path, recipe, timed)
+    assert found.advice is not None
+    assert found.advice.command is not None
+    unknowns = 1 + 2 + 1 + 1 + 2 + 2
+    assert f"search.n_trials={3 * unknowns} " in found.advice.command
+    assert (
+        f"At 10 s a trial, as here, that is about {duration(3 * unknowns * 10)} of training." in found.advice.sentence
+    )
+
+
+def test_axes_of_too_few_points_have_no_command_that_would_do(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [1, 2]}, train={"num_train_epochs": 4})
+    records = [make_record(recipe, place, point, 0.9 + place / 50) for place, point in enumerate(recipe.grid())]
+    found = section(tmp_path, recipe, records)
+    assert found.advice is not None
+    assert found.advice.command is None
+    assert "no search of so few can tell: it takes 6 to measure noise at all" in found.advice.sentence
 
 
 def test_promoted_trials_stand_apart_as_survivors_without_a_verdict(tmp_path: Path) -> None:

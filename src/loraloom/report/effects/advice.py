@@ -2,7 +2,8 @@
 
 A search of its own, by chance and without a pruner: configurations that are chosen by results, or promoted by them, say
 less of an axis than as many that were drawn. Where the axes have fewer points than are needed, all of them with as many
-seeds as make up for it, which helps as far as the noise is that of seeds.
+seeds as make up for it, which helps as far as the noise is that of seeds. Where they have too few to measure noise at
+all, no command would do.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from statistics import fmean
 
 from loraloom.recipe import Choices, Recipe
 from loraloom.report.effects.analysis import MARGIN, Analysis
+from loraloom.report.effects.axes import columns_of
+from loraloom.report.effects.model import LEAST_FREEDOM
 from loraloom.report.points import size
 from loraloom.report.reading import Run
-from loraloom.report.wording import clean, duration
+from loraloom.report.wording import clean, duration, plural
 from loraloom.study.record import TrialRecord
 
 TOO_MANY = 20
@@ -27,10 +30,10 @@ _MOST_COUNTED = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """A sentence and the command that it means."""
+    """A sentence and the command that it means, where there is one."""
 
     sentence: str
-    command: str
+    command: str | None
 
 
 def advice(run: Run, analysis: Analysis) -> Advice | None:
@@ -40,17 +43,25 @@ def advice(run: Run, analysis: Analysis) -> Advice | None:
         return None
     now = analysis.configurations
     wanted = [effect.needed for effect in undecided if effect.needed is not None]
-    number = max([2 * now, 3 * analysis.unknowns, *wanted])
+    unknowns = max(analysis.unknowns, 1 + sum(map(columns_of, run.recipe.axes.values())))
+    points, fewest = _points(run.recipe), unknowns + int(LEAST_FREEDOM)
+    if points is not None and points < fewest:
+        return Advice(
+            f"The axes have {plural(points, 'configuration')}, and no search of so few can tell: it takes {fewest} to "
+            "measure noise at all. Give the axes more values, or add one.",
+            None,
+        )
+    least = max(2 * now, 3 * unknowns)
+    number = max([least, *wanted])
     why = f"to find a difference of {size(MARGIN)} with a power of 80 %, as noisy as these are"
-    if number > TOO_MANY * now:
-        shown = MARGIN * math.sqrt(number / (4 * now))
-        number = 4 * now
+    if number > max(TOO_MANY * now, least):
+        asked = max(4 * now, least)
+        shown, number = MARGIN * math.sqrt(number / asked), asked
         why = (
             f"to find one of {size(shown)} with a power of 80 %: {size(MARGIN)} is out of reach, as noisy as these are"
         )
     elif not wanted:
         why = "to tell the axes apart and measure noise at all"
-    points = _points(run.recipe)
     if points is not None and points < number:
         seeds = math.ceil(number / points)
         trials, sets = points * seeds, ["search.sampler=grid", "search.n_trials=null", f"search.seeds={seeds}"]
@@ -59,10 +70,12 @@ def advice(run: Run, analysis: Analysis) -> Advice | None:
         trials, sets = number, ["search.sampler=random", f"search.n_trials={number}", "search.seeds=1"]
         what = f"{number:,} configurations"
     longest = _longest(run)
-    took = fmean(record.timings.seconds for record in longest if record.timings) if longest else None
+    took = fmean(map(_whole_seconds, longest)) if longest else None
     if longest and run.recipe.search.epochs == "clock":  # there is no clock in what is advised: as many as here
         sets += ["search.epochs=recipe", f"train.num_train_epochs={longest[0].configuration.train.num_train_epochs:g}"]
-    time = f" That is about {duration(trials * took)} of training here." if took else ""
+    time = (
+        f" At {duration(took)} a trial, as here, that is about {duration(trials * took)} of training." if took else ""
+    )
     return Advice(
         f"{what} would do {why}.{time}", _command(run, [*sets, "search.pruner=none", "budget.max_seconds=null"])
     )
@@ -80,6 +93,13 @@ def _longest(run: Run) -> list[TrialRecord]:
     """The complete trials on the most rows, as far as they were timed."""
     rows = max((record.train_rows or 0 for record in run.records), default=0)
     return [r for r in run.records if r.timings and (r.train_rows or 0) == rows and r.state == "complete"]
+
+
+def _whole_seconds(record: TrialRecord) -> float:
+    """The time of a trial, and of what the clock kept it from."""
+    assert record.timings is not None
+    whole = record.configuration.train.num_train_epochs / record.epochs if record.cut_short and record.epochs else 1.0
+    return record.timings.seconds * whole
 
 
 def _command(run: Run, sets: list[str]) -> str:

@@ -59,7 +59,10 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """`explained` is the model's adjusted share of the variance, `noise` the standard deviation that it leaves."""
+    """`explained` is the model's adjusted share of the variance, `noise` the standard deviation that it leaves.
+
+    `unknowns` are the model's, whether or not so many configurations can tell them.
+    """
 
     effects: tuple[Effect, ...]
     comparisons: int
@@ -100,7 +103,7 @@ def analyse(table: Table, *, crossed: bool = True) -> Analysis:
         effects=tuple(_effect(table, one, groups[one.axis.name], level, model.basis.shape[1]) for one in asked),
         comparisons=testable,
         configurations=table.size,
-        unknowns=model.basis.shape[1],
+        unknowns=design.matrix.shape[1],
         noise=model.noise if enough else None,
         explained=max(0.0, 1 - model.noise**2 / spread) if enough and spread > 0 else None,
         interactions=interactions(table, axes, design, model) if crossed else Interactions(0, 0, ()),

@@ -25,12 +25,15 @@ import numpy as np
 from numpy.polynomial import legendre
 from numpy.typing import NDArray
 
+from loraloom.recipe import Choices, Range
 from loraloom.report.wording import listed, value
 
 MOST_VALUES = 6
 """Numbers with more distinct values than this are a curve, not a list."""
 MANY = 100
 """Configurations from which a curve may bend more than once."""
+BENDS = 2
+"""The degree of a curve through fewer than those."""
 LOG_SPAN = 10
 Floats = NDArray[np.float64]
 Kind = Literal["names", "values", "curve"]
@@ -97,7 +100,7 @@ def make_axis(name: str, values: Sequence[Any]) -> Axis | None:
     distinct = dict(zip(keys, values, strict=True))
     if len(distinct) < 2:
         return None
-    numeric = all(isinstance(each, int | float) and not isinstance(each, bool) for each in distinct.values())
+    numeric = all(map(_is_number, distinct.values()))
     if numeric and len(distinct) > MOST_VALUES:
         return _curve(name, np.array(values, dtype=np.float64))
     order = sorted(distinct, key=lambda key: distinct[key]) if numeric else list(distinct)
@@ -115,12 +118,28 @@ def make_axis(name: str, values: Sequence[Any]) -> Axis | None:
     )
 
 
+def columns_of(axis: Choices | Range) -> int:
+    """The columns that an axis of a recipe takes where a few dozen configurations try what it has."""
+    if isinstance(axis, Choices):
+        return _columns(len(axis.values), numeric=all(map(_is_number, axis.values)))
+    whole = isinstance(axis.low, int) and isinstance(axis.high, int)
+    return _columns(int(axis.high - axis.low) + 1 if whole else MOST_VALUES + 1, numeric=True)
+
+
+def _is_number(given: Any) -> bool:
+    return isinstance(given, int | float) and not isinstance(given, bool)
+
+
+def _columns(values: int, *, numeric: bool) -> int:
+    return BENDS if numeric and values > MOST_VALUES else values - 1
+
+
 def _curve(name: str, values: Floats) -> Axis:
     """A range: Legendre polynomials over what was tried, and three representatives of it."""
     representatives, level_of = _thirds(values)
     scaled = _scaled(values)
     ends = scaled.min(), scaled.max()
-    degree = 4 if len(values) >= MANY else 2
+    degree = 4 if len(values) >= MANY else BENDS
 
     def columns(points: Floats) -> Floats:
         unit = (2 * points - ends[0] - ends[1]) / (ends[1] - ends[0])

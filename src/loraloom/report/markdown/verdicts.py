@@ -31,7 +31,8 @@ def effects(found: Findings) -> Iterator[str]:
     yield text(" ".join(part for part in (*measured.where, measured.on_model, measured.on_interactions) if part))
     if measured.advice:
         yield text(measured.advice.sentence)
-        yield fenced(measured.advice.command, "sh")
+        if measured.advice.command:
+            yield fenced(measured.advice.command, "sh")
     if measured.importances:
         shares = ", ".join(f"{code(name)} {100 * part:.0f} %" for name, part in measured.importances.items())
         yield f"How much varies with each axis (fANOVA's shares, without sign or certainty): {shares}."
