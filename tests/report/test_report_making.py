@@ -146,6 +146,26 @@ def test_the_plan_stands_beside_what_happened(tmp_path: Path) -> None:
     assert made(run).seeds == (42, 43)
 
 
+@pytest.mark.parametrize(
+    ("seeds", "says"),
+    [
+        (1, "began: 5 configurations on all 1,315 rows, with 1 seed each."),
+        (3, "began: 5 configurations on all 1,315 rows, with 1 seed each, and 3 finalists of them with 3 seeds."),
+    ],
+)
+def test_finalists_that_are_found_on_all_rows_are_among_the_configurations_that_are_counted(
+    tmp_path: Path, seeds: int, says: str
+) -> None:
+    run = whole_run(tmp_path / "run")
+    finals = {"trials": 3 * (seeds - 1), "rows": 1315}
+    plan = {**PLAN, "rungs": [{"trials": 5, "rows": 1315}], "finals": finals, "seeds": seeds}
+    write_sealed(run / "plan.json", {"first": plan})
+    kept = made(run).plan
+    assert kept is not None
+    assert says in kept.sentence
+    assert kept.steps[-1].planned == 5 + finals["trials"]
+
+
 def test_a_plan_that_only_the_time_ends_says_so(tmp_path: Path) -> None:
     run = whole_run(tmp_path / "r")
     plan = {**PLAN, "rungs": [], "finals": {"trials": 100_000, "rows": 1315}, "finalists": None}

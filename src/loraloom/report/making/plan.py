@@ -89,12 +89,18 @@ def _step(rows: int, whole: bool, planned: int, records: list[TrialRecord] | tup
 def _sentence(run: Run, first: Mapping[str, Any], whole: int, done: Collection[int]) -> str:
     """Finalists and seeds as planned, and what was had on the most rows that any trial was trained on."""
     seeds, finalists = int(first["seeds"]), first.get("finalists")
-    on = _rows_in_words(int(first["finals"]["rows"]), whole)
-    each = plural(seeds, "seed")
+    rows = int(first["finals"]["rows"])
+    on, each = _rows_in_words(rows, whole), plural(seeds, "seed")
+    on_one_rung = sum(int(step["trials"]) for step in first["rungs"] if int(step["rows"]) == rows)
     if finalists is None:
-        planned = f"Planned when the search began: every configuration on {on}, with {each}"
-    else:
-        planned = f"Planned when the search began: {plural(int(finalists), 'finalist')} on {on}, with {each} each"
+        what = f"every configuration on {on}, with {each}"
+    elif not on_one_rung:
+        what = f"{plural(int(finalists), 'finalist')} on {on}, with {each} each"
+    else:  # what finds the finalists trains on as many rows as they do: their first seed is among it
+        found = plural(on_one_rung, "configuration") if on_one_rung < MANY else "as many configurations as time allows"
+        what = f"{found} on {on}, with 1 seed each"
+        what += f", and {plural(int(finalists), 'finalist')} of them with {each}" if seeds > 1 else ""
+    planned = f"Planned when the search began: {what}"
     if not done:
         return f"{planned}. No trial has ended."
     most = max(done)
