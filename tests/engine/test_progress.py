@@ -1,4 +1,4 @@
-"""When a trial is evaluated."""
+"""When a trial is evaluated, and how far it came in words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from loraloom.engine.progress import evaluation_steps, is_out_of_memory
+from loraloom.engine.progress import evaluation_steps, in_epochs, is_out_of_memory
 from loraloom.recipe import Train
 
 
@@ -43,3 +43,7 @@ def test_at_the_end_alone_where_the_schedule_does_not_follow_the_loss() -> None:
 )
 def test_memory_that_did_not_suffice_is_told_from_other_errors(error: Exception, is_one: bool) -> None:
     assert is_out_of_memory(error) is is_one
+
+
+def test_epochs_are_counted_in_words() -> None:
+    assert [in_epochs(each) for each in (1.0, 10.6, 2 / 3)] == ["1 epoch", "10.6 epochs", "0.67 epochs"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from loraloom.metrics import mean_interval, wilson_interval
 from loraloom.report import findings, read_run
 from loraloom.report.curves import MOST_TRACE_POINTS
-from loraloom.report.wording import clean, duration, listed, plural, share, value
+from loraloom.report.wording import clean, duration, listed, passes, plural, share, value
 from loraloom.study.durable import MANIFEST, write_manifest
 from tests.report.report_runs import (
     LABELS,
@@ -242,6 +242,10 @@ def test_a_loss_that_rises_again_is_told(tmp_path: Path) -> None:
     assert found.curves is not None
     assert "lowest at epoch 4" in found.curves.on_loss
     assert "rises" in found.curves.on_loss
+
+
+def test_epochs_have_two_decimals_at_most() -> None:
+    assert [passes(each) for each in (4.0, 10.6, 2 / 3, 12)] == ["4", "10.6", "0.67", "12"]
 
 
 def test_a_long_trace_is_thinned(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from markdown_it.token import Token
 from loraloom.report import findings, markdown, read_run
 from loraloom.report.effects.interactions import Cell, Interaction, Interactions
 from loraloom.report.markdown.text import bullets, code, fenced, table, text, told
-from tests.report.kept_runs import keep
+from tests.report.kept_runs import FACTS, keep, kept_predictions
 from tests.report.report_runs import (
     LABELS,
     PROVENANCE,
@@ -194,6 +194,13 @@ def test_curves_errors_and_rows_that_all_miss_are_told(tmp_path: Path) -> None:
     assert made.count("; test row ") == 5
     assert made.count("A validation row. Number ") == 4
     assert "mostly taken for `entertainment` (validation row 0)" in made
+
+
+def test_axes_that_few_trials_tell_of_are_one_line_and_questions_have_their_names(tmp_path: Path) -> None:
+    made = markdown(findings(read_run(keep(whole_run(tmp_path / "demo", data=FACTS, predictions=kept_predictions())))))
+    assert made.count("- **not enough trials**: ") == 1
+    assert re.search("^- Length: ", made, re.MULTILINE)
+    assert re.search("^- Truncation: ", made, re.MULTILINE)
 
 
 def test_interactions_are_tables_and_importances_a_line(tmp_path: Path) -> None:

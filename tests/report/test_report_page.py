@@ -412,9 +412,16 @@ def test_texts_with_several_labels_are_listed_with_their_rows(tmp_path: Path) ->
     run = keep(whole_run(tmp_path / "r", data={**FACTS, "findings": [conflict]}, predictions=kept_predictions()))
     page, listed = read(run), "row 12 praise, row 47 refund: so happy with it"
     assert "beside them 1 text with several labels" in page.text
+    assert "Texts with several labels 1 Training has 1 text" in page.text  # not "conflict"
     assert page.text.count(listed) == 2
     assert "Of several labels of one text, one at most is right" in page.text
     assert listed in markdown(findings(read_run(run)))
+
+
+def test_where_no_training_row_is_cut_none_is_said_to_lose_its_end(tmp_path: Path) -> None:
+    tokens = {**FACTS["tokens"], "splits": {"train": {**FACTS["tokens"]["splits"]["train"], "cut": 0}}}
+    page = read_changed(tmp_path / "r", tokens=tokens)
+    assert "None of 1,558 training rows that were measured has more than data.max_length = 256 tokens" in page.text
 
 
 def read_changed(path: Path, **changes: Any) -> Page:

@@ -14,7 +14,7 @@ from loraloom.recipe import read_recipe
 from loraloom.search.outlook import Outlook, Step
 from loraloom.search.watcher import SearchPlan
 from loraloom.study.leaderboard import standings
-from loraloom.study.record import TrialRecord
+from loraloom.study.record import Timings, TrialRecord
 from loraloom.terminal import live
 from loraloom.terminal.live import SHOWN_TRIALS, Terminal
 from loraloom.terminal.wording import trial_in_words
@@ -100,3 +100,10 @@ def test_trials_of_one_point_are_told_apart_by_their_rows_and_seeds() -> None:
     part = recipe.configuration({"lora.r": 4, "data.max_train_samples": 439, "train.seed": 43})
     assert trial_in_words(recipe, {"lora.r": 4}, part) == "r=4  439 rows  seed 43"
     assert trial_in_words(read_recipe({}), {"lora.r": 4}, read_recipe({}).configuration({})) == "r=4"
+
+
+def test_a_share_above_the_measured_peak_is_not_told_as_a_share() -> None:
+    timed = Timings(seconds=1.0, train_seconds=1.0, examples_per_second=100.0, tokens_per_second=900.0, peak_share=0.62)
+    assert live._speed(timed) == ", 100 examples/s, 900 tokens/s, 62% of peak"
+    above = timed.model_copy(update={"peak_share": 1.05})
+    assert live._speed(above) == ", 100 examples/s, 900 tokens/s, above the measured peak"

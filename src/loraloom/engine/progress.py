@@ -33,6 +33,12 @@ def evaluation_steps(train: Train, total: int) -> frozenset[int]:
     return frozenset(max(1, round(total * (index + 1) / count)) for index in range(count))
 
 
+def in_epochs(epoch: float) -> str:
+    """`1 epoch`, `10.6 epochs`."""
+    passes = round(epoch, 2)
+    return f"{passes:g} {'epoch' if passes == 1 else 'epochs'}"
+
+
 def append_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """Adds a line to metrics.jsonl, flushed whole; a kill can cut off no more than the last line."""
     with (folder / METRICS).open("a", encoding="utf-8") as file:

@@ -39,6 +39,7 @@ from loraloom.engine.progress import (
     OUT_OF_MEMORY,
     append_evaluation,
     evaluation_steps,
+    in_epochs,
     is_out_of_memory,
     plan_schedule,
     thinned,
@@ -261,7 +262,7 @@ class _Run(TrainerCallback):
             control.should_evaluate = True
         if late and step < self.schedule.total:
             control.should_training_stop = True
-            self.marks = (f"stopped by the clock after {state.epoch:.2f} epochs",)
+            self.marks = (f"stopped by the clock after {in_epochs(state.epoch)}",)
         self.heed()
         if self.rhythm.due():
             self.rhythm.keep(self.save)
@@ -292,7 +293,7 @@ class _Run(TrainerCallback):
         for group in parts["optimizer"].param_groups:
             group["lr"] = self.job.configuration.train.learning_rate * self.schedule.factor(state.global_step)
         if not self.listener(self.job, evaluation) and state.global_step < self.schedule.total:
-            self.state, self.reason = "pruned", f"pruned after {state.epoch:.2f} epochs"
+            self.state, self.reason = "pruned", f"pruned after {in_epochs(state.epoch)}"
             control.should_training_stop = True
 
     def _compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:

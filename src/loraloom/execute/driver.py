@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 
+from loraloom.data.text_data import counted
 from loraloom.engine import Job, Outcome, never, pack_key
 from loraloom.errors import RunError, resume_command
 from loraloom.execute.executor import Executor, Finished
@@ -156,7 +157,7 @@ class Driver:
         of = "" if wanted is None else f" of {wanted:,}"
         limit = f" of {self._clock.max_seconds:.0f}" if self._clock.max_seconds else ""
         return (
-            f"{tried:,}{of} configurations were tried, in {self._leaderboard.finished:,} trials; "
+            f"{tried:,}{of} configurations were tried, in {counted(self._leaderboard.finished, 'trial')}; "
             f"{self._clock.seconds:.0f}{limit} s are used, the rest is for the test and the report"
         )
 

@@ -52,7 +52,7 @@ def _of_winner(
     for mark in run.best.record.marks if run.best else _marks(run, winner):
         if leaks and mark == LEAKED:
             continue
-        yield f"Of this trial its record says: {mark}."
+        yield f"Its record says: {mark}."
     if row is not None:
         yield from _of_margin(run, board, row, winner)
     chosen = found.configurations > 1 and winner.split == "test" and board.metric == "accuracy"
@@ -154,7 +154,8 @@ def _of_search(run: Run, board: Leaderboard, found: Answer) -> Iterator[str]:
     if run.best and marks and not run.best.record.marks:
         marked = sum(bool(record.marks) for record in run.records)
         shown = [*marks[:3], f"{len(marks) - 3:,} more"] if len(marks) > 4 else marks
-        yield f"The records of {plural(marked, 'other trial')} say: {listed(shown)}."
+        of = "record of 1 other trial says" if marked == 1 else f"records of {marked:,} other trials say"
+        yield f"The {of}: {listed(shown)}."
 
 
 def _of_survivors(board: Leaderboard) -> Iterator[str]:

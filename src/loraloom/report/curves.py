@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from loraloom.report.leaderboard import Leaderboard, describe
-from loraloom.report.wording import loss, value
+from loraloom.report.wording import loss, passes, value
 from loraloom.study.record import Evaluation
 
 MOST_TRIALS = 4
@@ -103,12 +103,12 @@ def _on_loss(curve: Curve) -> str:
         return f"Trial {curve.number:04d} left no finite validation loss."
     epoch, lowest = min(reversed(points), key=lambda point: point[1])
     last_epoch, last = points[-1]
-    opening = f"The validation loss of trial {curve.number:04d} is lowest at epoch {epoch:g} ({loss(lowest)})"
+    opening = f"The validation loss of trial {curve.number:04d} is lowest at epoch {passes(epoch)} ({loss(lowest)})"
     if epoch >= last_epoch:
         return f"{opening}, its last evaluation: more epochs might lower it further."
     if loss(last) == loss(lowest):
-        return f"{opening}, and has hardly changed at epoch {last_epoch:g}, the last."
-    return f"{opening} and ends at {loss(last)} at epoch {last_epoch:g}: after its lowest point it rises."
+        return f"{opening}, and has hardly changed at epoch {passes(last_epoch)}, the last."
+    return f"{opening} and ends at {loss(last)} at epoch {passes(last_epoch)}: after its lowest point it rises."
 
 
 def _on_accuracy(curve: Curve) -> str:

@@ -17,7 +17,7 @@ from loraloom.report import wording
 from loraloom.report.leaderboard import Leaderboard, Row, describe
 from loraloom.report.reading import Run, read_evaluations
 from loraloom.report.row_recipes import RowRecipes
-from loraloom.report.wording import count, duration, plural, share, shortened, value
+from loraloom.report.wording import count, duration, passes, plural, share, shortened, value
 from loraloom.study.evidence import read_predicted
 from loraloom.study.record import CONFUSED_CLASSES, Evaluation, TrialRecord
 
@@ -150,7 +150,7 @@ def _sketches(number: int, lines: Sequence[Evaluation]) -> Iterator[Sketch]:
         most = "lowest" if best is min else "highest"
         sentence = (
             f"{title} of trial {number:04d} over {plural(len(validation), 'evaluation')}: on validation {most} at "
-            f"epoch {value(extreme[0])} ({share(extreme[1])}), {share(validation[-1][1])} at the end."
+            f"epoch {passes(extreme[0])} ({share(extreme[1])}), {share(validation[-1][1])} at the end."
         )
         yield Sketch(title, train, validation, sentence)
 

@@ -11,6 +11,23 @@ from loraloom.report import wording
 from loraloom.report.reading import Run
 from loraloom.report.stated import as_list, as_mapping
 
+_TITLES = {
+    "guessed_column": "A column was guessed",
+    "label_codes": "Labels as classes",
+    "class_shares": "Class shares",
+    "missing_class": "Classes without rows",
+    "empty_text": "Empty texts",
+    "duplicate": "Repeated rows",
+    "conflict": "Texts with several labels",
+    "leak": "Rows in two splits",
+    "near_copy": "Near copies in two splits",
+    "split_made": "Rows held out",
+    "split_unused": "A split that is not used",
+    "not_utf8": "Texts that are not UTF-8",
+    "truncated": "Texts that are cut off",
+}
+"""What `data.Finding.kind` means."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -21,6 +38,11 @@ class Finding:
     rows: int | None
     sentence: str
     examples: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """Its kind in words."""
+        return _TITLES.get(self.kind, self.kind.replace("_", " "))
 
 
 @dataclass(frozen=True, slots=True)

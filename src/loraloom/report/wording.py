@@ -31,6 +31,11 @@ def count(value: float | None) -> str:
     return "–" if value is None else f"{round(value):,}"
 
 
+def passes(epochs: float) -> str:
+    """Epochs with two decimals where they are needed: 4, 10.6, 0.67."""
+    return f"{round(epochs, 2):g}"
+
+
 def plural(number: int, noun: str) -> str:
     """`1 row`, `2 rows`, `2 classes`, `2 batches`, `2 epochs`."""
     if number == 1:

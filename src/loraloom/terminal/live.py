@@ -231,4 +231,7 @@ def _speed(timed: Evaluation | Timings) -> str:
     said = "" if timed.examples_per_second is None else f", {timed.examples_per_second:,.0f} examples/s"
     if timed.tokens_per_second is not None:
         said += f", {timed.tokens_per_second:,.0f} tokens/s"
-    return said if timed.peak_share is None else f"{said}, {timed.peak_share:.0%} of peak"
+    if timed.peak_share is None:
+        return said
+    # A peak that was measured while the machine was busy is no limit: of more than it, no share is known.
+    return f"{said}, {timed.peak_share:.0%} of peak" if timed.peak_share <= 1 else f"{said}, above the measured peak"

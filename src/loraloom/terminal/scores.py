@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from loraloom.data import printable
+from loraloom.terminal.wording import counted
 from loraloom.use.evaluate import Evaluated
 
 MOST_CLASSES = 10
@@ -24,7 +25,9 @@ def print_evaluation(console: Console, result: Evaluated) -> None:
     """The scores of an adapter on a file, for people."""
     scores = result.scores
     low, high = scores.accuracy_interval
-    console.print(f"{result.adapter} on {result.test_file}: {scores.examples:,} rows", highlight=False, markup=False)
+    console.print(
+        f"{result.adapter} on {result.test_file}: {counted(scores.examples, 'row')}", highlight=False, markup=False
+    )
     if result.note is not None:
         console.print(result.note, highlight=False, markup=False)
     console.print(

@@ -182,6 +182,9 @@ def test_a_few_errors_are_said_to_be_too_few() -> None:
     assert found is not None
     assert not found.found
     assert found.verdict.startswith("Only 3 errors in 100 test rows")
+    none = questions(judged_rows([True] * 100, tokens=tokens))["length"]
+    assert none is not None
+    assert none.verdict.startswith("None of 100 test rows is wrong")
 
 
 def test_p_values_of_the_questions_are_corrected_together() -> None:

@@ -48,6 +48,15 @@ def test_a_whole_run_is_judged_on_its_test_rows(run: Path) -> None:
     assert [each.split for each in failed.suspects] == ["test", "validation"]
 
 
+def test_of_classes_with_one_f1_none_is_the_lowest(run: Path) -> None:
+    failed = found(run).failures
+    assert failed is not None
+    assert failed.lowest is not None
+    assert failed.f1_of_all is None
+    alike = replace(failed, classes=tuple(replace(each, f1=1.0) for each in failed.classes))
+    assert (alike.lowest, alike.f1_of_all) == (None, 1.0)
+
+
 def test_names_by_a_judge_that_is_unsure_are_told_as_its_doubts(run: Path) -> None:
     failed = found(run).failures
     assert failed is not None

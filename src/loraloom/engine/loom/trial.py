@@ -20,7 +20,7 @@ from loraloom.engine.loom.order import Order
 from loraloom.engine.loom.pack import Batch, Losses
 from loraloom.engine.loom.prefix_file import PrefixFile
 from loraloom.engine.objective import Running
-from loraloom.engine.progress import append_evaluation, evaluation_steps, plan_schedule, thinned
+from loraloom.engine.progress import append_evaluation, evaluation_steps, in_epochs, plan_schedule, thinned
 from loraloom.errors import LoraloomError, TrialFailedError
 from loraloom.study.evidence import write_predicted
 from loraloom.study.record import Evaluation, Result, Score, Timings
@@ -121,7 +121,7 @@ class Trial:
         self._trace.append((self.step + 1, self.running.end_step(), rate))
         late = self.job.deadline is not None and time.monotonic() >= self.job.deadline
         if late and self.step < self.schedule.total:
-            self.marks = (f"stopped by the clock after {self.epoch:.2f} epochs",)
+            self.marks = (f"stopped by the clock after {in_epochs(self.epoch)}",)
             self.over = True
         else:
             self.over = self.step >= self.schedule.total
@@ -193,7 +193,7 @@ class Trial:
         append_evaluation(self.job.folder, evaluation)
         self.schedule.plateau.see(evaluation.validation_loss)
         if not listener(self.job, evaluation) and not self.over:
-            self.state, self.reason, self.over = "pruned", f"pruned after {self.epoch:.2f} epochs", True
+            self.state, self.reason, self.over = "pruned", f"pruned after {in_epochs(self.epoch)}", True
 
     def save_predicted(self) -> None:
         """Writes what a complete trial said of the validation rows in its last evaluation."""

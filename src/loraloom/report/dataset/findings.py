@@ -73,10 +73,11 @@ def _on_lengths(found: Counts, failed: Failures | None) -> str:
     train = next((each for each in found.lengths if each.split == "train"), None)
     if train is None or found.max_length is None:
         return ""
-    said = (
-        f"{percent(train.cut / train.measured)} of {train.measured:,} training rows that were measured have more than "
-        f"data.max_length = {found.max_length:,} tokens, and lose their end."
-    )
+    measured, limit = f"{train.measured:,} training rows that were measured", f"data.max_length = {found.max_length:,}"
+    if train.cut:
+        said = f"{percent(train.cut / train.measured)} of {measured} have more than {limit} tokens, and lose their end."
+    else:
+        said = f"None of {measured} has more than {limit} tokens, so none loses its end."
     if failed is None or failed.cut is None:
         return said
     if failed.max_length != found.max_length:

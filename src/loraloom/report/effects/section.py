@@ -15,7 +15,7 @@ from loraloom.report.effects.observations import Observations, survivors
 from loraloom.report.effects.verdicts import BADGES, ORDER, sentence_on, verdict_on
 from loraloom.report.points import size
 from loraloom.report.reading import Run
-from loraloom.report.wording import listed, plural
+from loraloom.report.wording import listed, passes, plural
 
 LEAST_SURVIVORS = 8
 
@@ -127,7 +127,7 @@ def _where(run: Run, seen: Observations) -> Iterator[str]:
     configurations, rows = plural(seen.table.size, "configuration"), listed([f"{each:,}" for each in seen.rows])
     most = max(record.train_rows or 0 for record in run.records)
     if seen.epochs is not None:
-        epochs = listed([f"{each:g}" for each in seen.epochs]) + (" epoch" if seen.epochs == (1,) else " epochs")
+        epochs = listed([*map(passes, seen.epochs)]) + (" epoch" if seen.epochs == (1,) else " epochs")
         yield (
             f"{configurations} are compared at their first evaluation, after {epochs}, before any trial was "
             "ended by its result: what was trained on is a selection of survivors, which would flatter."
@@ -154,7 +154,7 @@ def _where(run: Run, seen: Observations) -> Iterator[str]:
             "here than it is."
         )
     if seen.cut:
-        yield f"{plural(seen.cut, 'trial')} that the clock cut short are left out."
+        yield f"{plural(seen.cut, 'trial')} that the clock cut short {'is' if seen.cut == 1 else 'are'} left out."
     if seen.drawn_of is not None:
         yield f"They were drawn by chance from {seen.drawn_of:,} trials."
 

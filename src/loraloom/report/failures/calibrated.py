@@ -158,10 +158,13 @@ def _verdict(p: float, error: float, ceiling: float, gap: float, interval: Inter
             f"Its confidence is not shown to be wrong: the calibration error is {error:.3f}, and well-calibrated "
             f"models stay below {ceiling:.3f} on as many rows ({p_value(p)})."
         )
-    how = "too sure of itself" if interval[0] > 0 else "not sure enough" if interval[1] < 0 else "wrong both ways"
+    if interval[0] > 0:
+        how = "It is too sure of itself"
+    else:
+        how = "It is not sure enough" if interval[1] < 0 else "Its confidence is wrong both ways"
     return (
-        f"Its confidence is {how}: the calibration error is {error:.3f}, where well-calibrated models stay below "
-        f"{ceiling:.3f} on as many rows ({p_value(p)}); confidence less accuracy is {points(gap, interval)} on average "
+        f"{how}: the calibration error is {error:.3f}, where well-calibrated models stay below {ceiling:.3f} on as "
+        f"many rows ({p_value(p)}); confidence less accuracy is {points(gap, interval)} on average "
         f"({points_span(interval)})."
     )
 

@@ -47,9 +47,15 @@ class Failures:
 
     @property
     def lowest(self) -> ClassLine | None:
-        """The class with the least F1, of those that have one and rows."""
-        scored = (each for each in self.classes if each.f1 is not None and each.rows)
-        return min(scored, key=lambda each: each.f1 or 0, default=None)
+        """The class with the least F1, of those that have one and rows; None where all have the same."""
+        scored = [each for each in self.classes if each.f1 is not None and each.rows]
+        return None if self.f1_of_all is not None else min(scored, key=lambda each: each.f1 or 0, default=None)
+
+    @property
+    def f1_of_all(self) -> float | None:
+        """The F1 of two or more classes that have rows, where it is that of each of them."""
+        scored = [each.f1 for each in self.classes if each.f1 is not None and each.rows]
+        return scored[0] if len(set(scored)) == 1 < len(scored) else None
 
     @property
     def wrong_labels(self) -> int:

@@ -18,6 +18,8 @@ def percent(share: float) -> str:
 
 def too_few(wrong: int, rows: int, split: str) -> str:
     """Why nothing can be said of a few errors, and what it would take."""
+    if not wrong:
+        return f"None of {rows:,} {split} rows is wrong: there is no pattern to tell. More rows may show one."
     errors = "error" if wrong == 1 else "errors"
     return (
         f"Only {wrong} {errors} in {rows:,} {split} rows: no pattern can be told from so few. More rows would show one."

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from loraloom.report.effects.interactions import Interaction
+from loraloom.report.effects.verdicts import BADGES
 from loraloom.report.failures.missed import MissedRow
 from loraloom.report.findings import Findings
 from loraloom.report.markdown.text import bullets, code, fenced, table, text, told
 from loraloom.report.pictures.effects import MOST_INTERACTIONS
 from loraloom.report.testset import Error
-from loraloom.report.wording import plural, share, shortened
+from loraloom.report.wording import listed, plural, share, shortened
 
 MOST_TEXTS = 5
 TEXT, NAME = 240, 60
@@ -26,8 +27,11 @@ def tradeoffs(found: Findings) -> Iterator[str]:
 def effects(found: Findings) -> Iterator[str]:
     """A verdict on each axis, where it was measured, what to run to know more, importances and interactions."""
     measured = found.effects
-    if measured.axes:
-        yield bullets(f"**{text(axis.badge)}**: {text(axis.sentence)}" for axis in measured.axes)
+    said = [f"**{text(axis.badge)}**: {text(axis.sentence)}" for axis in measured.axes if axis.verdict != "few"]
+    if few := [code(axis.name) for axis in measured.axes if axis.verdict == "few"]:
+        said.append(f"**{text(BADGES['few'])}**: {listed(few)}.")
+    if said:
+        yield bullets(said)
     yield text(" ".join(part for part in (*measured.where, measured.on_model, measured.on_interactions) if part))
     if measured.advice:
         yield text(measured.advice.sentence)
@@ -72,8 +76,14 @@ def failures(found: Findings) -> Iterator[str]:
     failed = found.failures
     if failed is None:
         return
-    parts = (failed.by_class, failed.by_length, failed.by_cut, failed.by_source, failed.missed, *failed.judged_labels)
-    said = [part.verdict for part in parts if part is not None]
+    asked = {
+        "Classes": failed.by_class,
+        "Length": failed.by_length,
+        "Truncation": failed.by_cut,
+        "Source": failed.by_source,
+    }
+    said = [f"{name}: {each.verdict}" for name, each in asked.items() if each is not None]
+    said += [each.verdict for each in (failed.missed, *failed.judged_labels) if each is not None]
     said = [*map(text, (*said, failed.on_judge, failed.calibrated.verdict)), told(failed.calibrated.remedy)]
     yield bullets(each for each in (*said, told(failed.training.how), text(failed.selective.verdict)) if each)
     if conflicts := [each for each in found.data.findings if each.kind == "conflict"]:
