@@ -47,7 +47,10 @@ def answer(found: Findings) -> Iterator[str]:
     )
     parts = ", ".join(f"{part.name} {count(part.parameters)}" for part in winner.parts)
     facts = [f"{code(name)} {code(shortened(value, CELL))}" for name, value in winner.settings]
-    facts = [f"Configuration: {', '.join(facts)}", f"Trainable: {parts}; beside {count(winner.frozen)} frozen."]
+    facts = [
+        f"Configuration: {', '.join(facts) or 'each axis at its default'}",
+        f"Trainable: {parts}; beside {count(winner.frozen)} frozen.",
+    ]
     if found.answer.time:
         facts.append(f"Time: {found.answer.time.sentence}.")
     facts.append(f"This trial: {duration(winner.seconds)}, engine {text(winner.engine)}, {winner.dtype}.")

@@ -88,7 +88,7 @@ def failures(found: Findings) -> Iterator[str]:
     yield bullets(each for each in (*said, told(failed.training.how), text(failed.selective.verdict)) if each)
     if conflicts := [each for each in found.data.findings if each.kind == "conflict"]:
         yield "Texts with several labels, of which one at most is right:"
-        yield bullets(text("; ".join((each.sentence, *each.examples))) for each in conflicts)
+        yield bullets(text(f"{each.sentence} {'; '.join(each.examples)}") for each in conflicts)
     if failed.missed and failed.missed.worst:
         yield "Of the rows that all trials miss, those whose label they find least likely:"
         yield bullets(
