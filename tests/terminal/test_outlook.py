@@ -41,6 +41,20 @@ def test_passes_of_finals_are_said(passes: tuple[float, float], said: str) -> No
     assert in_words(outlook) == f"3 finalists × 2 seeds on 500 rows{said}"
 
 
+def test_passes_are_said_where_there_are_no_finals() -> None:
+    outlook = replace(_outlook((Step(4, 243),), Step(0, 243)), passes=(16, 16))
+    assert in_words(outlook) == "about 4 trials on 243 rows, 16 passes each"
+
+
+def test_that_fewer_rows_are_validated_is_said_with_the_rows_that_are_trained_on() -> None:
+    outlook = replace(_outlook((), Step(1, 306), part=306), eval_rows=445, validated=306)
+    plan = SearchPlan(read_recipe({}), Path("run"), "rows", ("a", "b"), (1, 1, 1), 1, 0, (), "loom", "known", outlook)
+    assert (
+        "        trained on 306 of 9,000 rows (3%, stratified by class) and validated on 306 of 445: "
+        "the time does not allow for all"
+    ) in plan_lines(plan)
+
+
 def test_presets_that_are_compared_first_are_said_first() -> None:
     outlook = replace(_outlook((Step(9, 1000),), Step(1, 9000)), leading=Step(2, 3000), finalists=1, seeds=1)
     assert (

@@ -25,7 +25,8 @@ class Outlook:
     `rungs` are trials that find the finalists, `finals` those that compare them; where every configuration is trained
     in full, there are finals alone. `leading` are trials that come before both, of the presets that lead, None where
     they begin with all others. `part` is the part of the rows that the time allows for, None where it is all. `passes`
-    are the fewest and the most over the rows that a final has.
+    are the fewest and the most over the rows that a final has. `validated` are the rows that `part` is validated on,
+    None where they are all `eval_rows`.
     """
 
     rungs: tuple[Step, ...]
@@ -39,6 +40,8 @@ class Outlook:
     examples_per_second: float | None
     leading: Step | None = None
     passes: tuple[float, float] | None = None
+    eval_rows: int | None = None
+    validated: int | None = None
 
     @property
     def trials(self) -> int:
@@ -85,4 +88,6 @@ def look_ahead(pace: Pace, configurations: int | None, *, tried: int, ended: int
         examples_per_second=speed,
         leading=Step(compared, rows[plan.leading_rung]) if compared else None,
         passes=(min(passes), max(passes)),
+        eval_rows=task.eval_rows,
+        validated=None if task.validated(plan.top) == task.eval_rows else task.validated(plan.top),
     )

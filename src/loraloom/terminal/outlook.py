@@ -37,7 +37,7 @@ def in_words(outlook: Outlook) -> str:
         leading = f"{counted(outlook.leading.trials, 'preset')} on {outlook.leading.rows:,} rows"
         steps = f"{leading}, {steps}" if steps else leading
     if outlook.finals.trials == 0:
-        return f"about {steps}"
+        return f"about {steps}{_passes(outlook)}"
     finalists = outlook.finalists or 1
     seeds = counted(outlook.finals.trials // finalists, "seed")
     finals = f"{counted(finalists, 'finalist')} × {seeds} on {_rows(outlook.finals, outlook)}{_passes(outlook)}"
@@ -49,9 +49,12 @@ def left_out(plan: SearchPlan) -> Iterator[str]:
     outlook = plan.outlook
     if outlook.part is not None:
         share = outlook.part / outlook.train_rows
+        validated = ""
+        if outlook.validated is not None:
+            validated = f" and validated on {outlook.validated:,} of {outlook.eval_rows:,}"
         yield (
-            f"trained on {outlook.part:,} of {outlook.train_rows:,} rows ({share:.0%}, stratified by class): "
-            "the time does not allow for all"
+            f"trained on {outlook.part:,} of {outlook.train_rows:,} rows ({share:.0%}, stratified by class)"
+            f"{validated}: the time does not allow for all"
         )
     if outlook.seeds < outlook.seeds_wanted:
         yield f"{outlook.seeds} of {outlook.seeds_wanted} seeds: the time does not allow for all"
