@@ -20,6 +20,7 @@ from loraloom.search.outlook import look_ahead
 from loraloom.search.pace import Pace
 from loraloom.search.plan import FINALISTS, Plan, Task, make_plan
 from loraloom.search.proposals import Proposal, Proposals
+from loraloom.search.space import default_space
 from loraloom.study.ledger import Entry
 from tests.search.in_memory import InMemoryLedger
 
@@ -89,6 +90,16 @@ class _Simulated:
 
 
 # -- with a deadline ---------------------------------------------------------------------------------------------
+
+
+def test_a_list_of_two_is_trained_by_the_clock_and_what_is_left_is_known() -> None:
+    recipe = default_space(read_recipe({"lora": {"r": [1, 2]}, "search": {"sampler": "auto"}}), deadline=True)
+    search = _Simulated(recipe, 160, 180)
+    pace = search.run()
+    assert {proposal.configuration.train.num_train_epochs for proposal in search.trained} == {16}
+    assert (len(search.trained), pace.task and pace.task.configurations) == (6, 2)
+    assert pace.has_time
+    assert not _Simulated(_recipe(), 20_000, 300).run().has_time
 
 
 @settings(deadline=None, max_examples=12)

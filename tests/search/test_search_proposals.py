@@ -298,6 +298,14 @@ def test_a_spent_space_ends_the_search(tmp_path: Path, monkeypatch: pytest.Monke
     assert sorted(ranks) == [2, 4]
 
 
+@pytest.mark.parametrize("sampler", ALL_SAMPLERS)
+def test_what_lists_span_within_the_cap_is_the_most_that_is_tried(tmp_path: Path, sampler: str) -> None:
+    recipe = read_recipe({"lora": {"r": [2, 4, 8]}, "search": {"sampler": sampler}})
+    proposals, ledger = _open(tmp_path, recipe, _up_to(4))
+    assert proposals.configurations == 2
+    assert sorted(p.configuration.lora.r for p in _search(proposals, ledger)) == [2, 4]
+
+
 def test_tpe_goes_on_at_random_where_it_proposes_but_what_was_tried(tmp_path: Path) -> None:
     recipe = read_recipe(
         {"lora": {"r": list(range(1, 7)), "lora_alpha": [8, 16]}, "search": {"sampler": "tpe", "n_trials": 12}}

@@ -68,8 +68,18 @@ def test_under_a_deadline_epochs_are_as_many_as_the_time_allows() -> None:
 def test_epochs_that_the_recipe_writes_are_not_changed_by_a_deadline() -> None:
     searched = default_space(_auto({"train": {"num_train_epochs": 3}}), deadline=True)
     assert (searched.search.epochs, searched.train.num_train_epochs) == ("recipe", 3)
-    axes = _auto({"lora": {"r": [2, 4]}})
+    axes = _auto({"lora": {"r": [2, 4]}, "train": {"num_train_epochs": 1}})
     assert default_space(axes, deadline=True) is axes
+    epochs = _auto({"train": {"num_train_epochs": [1, 2]}})
+    assert default_space(epochs, deadline=True) is epochs
+
+
+def test_under_a_deadline_auto_has_epochs_by_the_clock_with_axes_of_its_own_too() -> None:
+    recipe = _auto({"lora": {"r": [2, 4]}})
+    searched = default_space(recipe, deadline=True)
+    assert (searched.search.epochs, searched.axes) == ("clock", recipe.axes)
+    grid = read_recipe({"lora": {"r": [2, 4]}})
+    assert default_space(grid, deadline=True) is grid
 
 
 def test_a_list_of_models_is_searched_together_with_the_space() -> None:

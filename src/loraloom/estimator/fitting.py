@@ -16,7 +16,6 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from math import inf
 from pathlib import Path
 from typing import Any, cast
@@ -26,7 +25,7 @@ from loraloom.data.tables import Table
 from loraloom.errors import DeviceLostError, LoraloomError, StoppedError
 from loraloom.estimator.saved import Kept
 from loraloom.execute.stopping import Stop
-from loraloom.recipe import Choices, Recipe
+from loraloom.recipe import Recipe
 from loraloom.search.outlook import Outlook
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.leaderboard import Standing, standings
@@ -170,13 +169,6 @@ def _best_so_far(out: Path) -> tuple[Path, TrialRecord] | None:
     return (run.trial_folder(ranked[0].leader.number), ranked[0].leader) if ranked else None
 
 
-def _at_most(configurations: int, recipe: Recipe) -> int:
-    """As many, or as there are where axes are lists alone."""
-    if not all(isinstance(axis, Choices) for axis in recipe.axes.values()):
-        return configurations
-    return sum(1 for _ in islice(recipe.grid(), configurations))
-
-
 class _Follower(Watcher):
     """Warns of rows that were left out, keeps the plan, and prints trials as they end where it is asked to."""
 
@@ -213,17 +205,14 @@ class _Follower(Watcher):
         """What the search lacks of its plan, in words; None where it lacks nothing.
 
         Without a clock a search that came to its end has tried all that there are, be they fewer than it might have.
-        Lists alone may span fewer than were planned.
         """
         plan = self._plan
         assert plan is not None  # it was made before the first trial
         lacks = []
         tried = len({record.point_key for record in run.records()})
         cut_short = interrupted or plan.recipe.budget.max_seconds is not None
-        if cut_short and plan.configurations is not None:
-            wanted = _at_most(plan.configurations, run.recipe)
-            if tried < wanted:
-                lacks.append(f"{tried:,} of {wanted:,} configurations were tried")
+        if cut_short and plan.configurations is not None and tried < plan.configurations:
+            lacks.append(f"{tried:,} of {plan.configurations:,} configurations were tried")
         epochs = winner.configuration.train.num_train_epochs
         if winner.cut_short:
             lacks.append(f"the best was trained for {winner.epochs:.2f} of {epochs:g} epochs")

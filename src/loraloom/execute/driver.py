@@ -152,13 +152,17 @@ class Driver:
 
     @property
     def in_the_time(self) -> str:
-        """What the time allowed for, as a sentence."""
+        """What the time allowed for, as a sentence; and what would use it, where all was trained before its end."""
         wanted, tried = self._proposals.configurations, self._proposals.tried
         of = "" if wanted is None else f" of {wanted:,}"
         limit = f" of {self._clock.max_seconds:.0f}" if self._clock.max_seconds else ""
+        rest = "the rest is for the test and the report"
+        if self._planner.pace.has_time and not self.gave_up:
+            clocked = "" if self._planner.pace.plan.epochs is not None else ", or search.epochs=clock"
+            rest = f"all was trained: more values, more search.n_trials or search.seeds{clocked} would use the rest"
         return (
             f"{tried:,}{of} configurations were tried, in {counted(self._leaderboard.finished, 'trial')}; "
-            f"{self._clock.seconds:.0f}{limit} s are used, the rest is for the test and the report"
+            f"{self._clock.seconds:.0f}{limit} s are used, {rest}"
         )
 
     def _as_begun(self, proposal: Proposal) -> Proposal:

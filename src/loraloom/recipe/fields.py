@@ -192,7 +192,7 @@ class Search(Section):
     epochs: Literal["auto", "recipe", "clock"] = Field(
         "auto",
         description="recipe: train.num_train_epochs; clock: as many as let a finalist use its share of the time; auto: "
-        "clock for auto's own space under a deadline, else recipe.",
+        "clock where the sampler is auto under a deadline and num_train_epochs is not written, else recipe.",
     )
     seeds: int = Field(1, ge=1, description="Trials of a configuration or finalist, with train.seed, train.seed + 1, …")
     metric: Literal["accuracy", "macro_f1"] = Field("accuracy", description="What is maximised on validation.")

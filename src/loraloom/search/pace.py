@@ -60,6 +60,11 @@ class Pace:
             return True
         return self.seconds(configuration, rows) + self._prefix_seconds(configuration) + keep / self.slots <= left
 
+    @property
+    def has_time(self) -> bool:
+        """Whether a trial on the plan's most rows would still end in time, of what takes longest."""
+        return self.task is not None and self.allows(self.task.dearest(self.costs), self.plan.top)
+
     def _prefix_seconds(self, configuration: Configuration) -> float:
         """What the first trial on the plan's most rows takes for states that all others share."""
         task = self.task

@@ -170,7 +170,7 @@ def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int = 1) -
         repeated = [count for count in range(search.seeds, 0, -1) if _rounds(count, slots) * full <= seconds]
         return Plan(seeds=repeated[0]) if repeated else Plan((task.rung_of(_most_rows(task, taken, seconds)),), None, 1)
     share = FINALS_SHARE * seconds
-    for finalists, seeds in _smaller_and_smaller(search.seeds):
+    for finalists, seeds in _smaller_and_smaller(search.seeds, task.configurations):
         if _rounds(finalists * seeds, slots) * full <= share:
             return _with_rungs(task, task.train_rows, finalists, seeds)
     top = _most_rows(task, taken, min(seconds, max(share, taken(_least_rows(task)))))
@@ -202,7 +202,7 @@ def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
     if slots == 1 and len(ladder(task.train_rows, task.classes)) == 1 and 2 * min(each) > seconds:
         # too few rows to choose on, and no time for a second trial on all: it goes to the first
         return Plan((None,), 1, 1, passes(task, costs, task.train_rows, seconds, FITTED_EPOCHS))
-    for finalists, seeds in _smaller_and_smaller(task.recipe.search.seeds):
+    for finalists, seeds in _smaller_and_smaller(task.recipe.search.seeds, task.configurations):
         if _rounds(finalists * seeds, slots) * max(each) <= share:
             return _with_rungs(task, task.train_rows, finalists, seeds, epochs)
     return _with_rungs(task, task.train_rows, 1, 1, epochs)
@@ -292,9 +292,10 @@ def _with_rungs(task: Task, top: int, finalists: int, seeds: int, epochs: Mappin
     return Plan(tuple(task.rung_of(rows) for rows in rungs), finalists, seeds, epochs)
 
 
-def _smaller_and_smaller(seeds: int) -> list[tuple[int, int]]:
+def _smaller_and_smaller(seeds: int, configurations: int | None) -> list[tuple[int, int]]:
     """Finalists and seeds, from what is wanted to one of one: rather fewer finalists than fewer seeds."""
-    return [(finalists, seeds) for finalists in range(FINALISTS, 0, -1)] + [(1, s) for s in range(seeds - 1, 0, -1)]
+    most = min(FINALISTS, configurations or FINALISTS)
+    return [(finalists, seeds) for finalists in range(most, 0, -1)] + [(1, s) for s in range(seeds - 1, 0, -1)]
 
 
 def _least_rows(task: Task) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import optuna
@@ -32,6 +33,8 @@ MAX_REJECTED = 200
 """Proposals in a row that may be over the cap or already tried before the space counts as spent."""
 MAX_LATE = 5
 """Proposals in a row that may take longer than there is time before the time counts as used."""
+MOST_COUNTED = 1_000
+"""Points that lists may span to be counted: of more, the time or the number of trials ends a search before they do."""
 STUCK_AFTER = 20
 """Rejected proposals in a row after which the next is drawn at random: tpe learns nothing from a rejected one."""
 
@@ -65,6 +68,7 @@ class Proposals:
         else:
             points = [point for point in recipe.grid() if fits(recipe.configuration(point)) is None]
         self._listed = tuple(key_of(ledger_params(recipe.axes, point)) for point in points)
+        self._spanned = len(points) if not self._samples else _spanned(recipe, fits)
         self._visited = 0
 
     @property
@@ -75,9 +79,9 @@ class Proposals:
     def configurations(self) -> int | None:
         """How many configurations the search will try, at most; None where the time alone ends it."""
         wanted = self._recipe.search.n_trials
-        if not self._samples:
-            return min(len(self._listed), wanted or len(self._listed))
-        return wanted or (None if self._pace.limited else DEFAULT_TRIALS)
+        if wanted is None and self._samples and not self._pace.limited:
+            wanted = DEFAULT_TRIALS
+        return min((most for most in (wanted, self._spanned) if most is not None), default=None)
 
     @property
     def tried(self) -> int:
@@ -239,6 +243,16 @@ class Proposals:
             share = self._pace.task.rows(rows) / self._pace.task.train_rows
             train = train.model_copy(update={"warmup_steps": int(train.warmup_steps * share)})
         return point, self._pace.plan.planned(base.model_copy(update={"train": train, "data": data}), rows)
+
+
+def _spanned(recipe: Recipe, fits: Fits) -> int | None:
+    """How many configurations the axes span that fit; None where one is a range, or where they are many."""
+    if not all(isinstance(axis, Choices) for axis in recipe.axes.values()):
+        return None
+    points = list(islice(recipe.grid(), MOST_COUNTED + 1))
+    if len(points) > MOST_COUNTED:
+        return None
+    return sum(fits(recipe.configuration(point)) is None for point in points)
 
 
 def make_sampler(recipe: Recipe, asked: int, rejected: int = 0) -> optuna.samplers.BaseSampler:

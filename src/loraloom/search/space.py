@@ -1,9 +1,9 @@
 """The space that `auto` searches where a recipe has no axes: what matters for a LoRA classifier, in sensible ranges.
 
 What the recipe writes stays as it is written. Numbers are ranges, so that the sampler knows that 8 lies between 4 and
-16. Under a deadline epochs are no axis: a finalist has as many as fit (`search.epochs`). Not varied: dropout
-of the adapters, which short trainings hardly need; sgd, which needs rates far above this range. Decay is varied with
-adamw alone: without decay adamw is adam.
+16. Under a deadline epochs are no axis: a finalist has as many as fit (`search.epochs`), here and where a recipe that
+asks for `auto` has axes of its own. Not varied: dropout of the adapters, which short trainings hardly need; sgd, which
+needs rates far above this range. Decay is varied with adamw alone: without decay adamw is adam.
 """
 
 from __future__ import annotations
@@ -42,25 +42,26 @@ def default_space(recipe: Recipe, *, deadline: bool = False) -> Recipe:
     """A recipe that asks for `auto` and has no axes, with those of `SPACE` that it does not write; others as they are.
 
     A list of models is no space of its own: they are searched together with all else. With a `deadline`, epochs that
-    the recipe does not write are as many as the time allows, and a recipe of data, models and budget alone is one that
-    asks for `auto`.
+    a recipe that asks for `auto` does not write are as many as the time allows, whatever its axes, and a recipe of
+    data, models and budget alone is one that asks for `auto`.
 
     Raises:
         RecipeError: it writes every field of the space.
     """
-    if recipe.axes.keys() - {_MODEL}:
-        return recipe
-    if deadline and _leaves_all_open(recipe):
-        recipe = recipe.model_copy(update={"search": recipe.search.model_copy(update={"sampler": "auto"})})
+    own_axes = recipe.axes.keys() - {_MODEL}
+    if deadline and not own_axes and _leaves_all_open(recipe):
+        recipe = _with_search(recipe, sampler="auto")
     if recipe.search.sampler != "auto":
         return recipe
-    axes = {**recipe.axes, **{name: axis for name, axis in SPACE.items() if not _is_written(recipe, name)}}
     epochs = recipe.search.epochs
     if epochs == "auto":
-        epochs = "clock" if deadline and _EPOCHS in axes else "recipe"
+        epochs = "clock" if deadline and _EPOCHS not in recipe.axes and not _is_written(recipe, _EPOCHS) else "recipe"
+    if own_axes:
+        return _with_search(recipe, epochs=epochs) if epochs == "clock" else recipe
+    axes = {**recipe.axes, **{name: axis for name, axis in SPACE.items() if not _is_written(recipe, name)}}
     if epochs == "clock":
         axes.pop(_EPOCHS, None)
-    recipe = recipe.model_copy(update={"search": recipe.search.model_copy(update={"epochs": epochs})})
+    recipe = _with_search(recipe, epochs=epochs)
     # a condition on a field that the recipe writes may be one that never holds
     searched = without_impossible(recipe.model_copy(update={"axes": axes}), set(SPACE))
     if not searched.axes.keys() - {_MODEL}:
@@ -69,6 +70,10 @@ def default_space(recipe: Recipe, *, deadline: bool = False) -> Recipe:
             f"({', '.join(SPACE)}); leave some out, or write a list or a range in one"
         )
     return _with_bases(searched)
+
+
+def _with_search(recipe: Recipe, **values: object) -> Recipe:
+    return recipe.model_copy(update={"search": recipe.search.model_copy(update=values)})
 
 
 def _leaves_all_open(recipe: Recipe) -> bool:
