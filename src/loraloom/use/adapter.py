@@ -87,7 +87,7 @@ class Classifier:
         return hub_adapter.push(self._folder, self.record, repo_id, private=private, message=commit_message)
 
     def predict(self, texts: Sequence[str]) -> list[str]:
-        """The label of each text."""
+        """The label of each text, an empty one included: each has its place."""
         return [self.labels[index] for index in self.logits(texts).argmax(axis=1)]
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:

@@ -50,6 +50,8 @@ def test_texts_are_answered_in_order_as_the_adapter_alone_predicts_them(
         ({"adapter": "food", "texts": []}, 422, "texts"),
         ({"adapter": "food", "texts": "one"}, 422, "texts"),
         ({"adapter": "food", "texts": [1]}, 422, "texts.0"),
+        ({"adapter": "food", "texts": ["a", ""]}, 422, "texts.1: Value error, has no text"),
+        ({"adapter": "food", "texts": [" \n"]}, 422, "texts.0: Value error, has no text"),
         ({"adapter": "food", "texts": ["a"], "more": 1}, 422, "more"),
         ({"adapter": 7, "texts": ["a"]}, 422, "adapter"),
         (["a"], 422, "body"),
@@ -103,11 +105,18 @@ def test_words_that_mattered_are_those_without_which_the_probability_falls(
     assert answer["words"][1]["weight"] == pytest.approx(whole - without, abs=1e-5)
 
 
-@pytest.mark.parametrize("text", ["", " ", "x", "word " * 5000, "あいうえお", "a" * 50_000])
+@pytest.mark.parametrize("text", ["x", "word " * 5000, "あいうえお", "a" * 50_000])
 def test_any_text_can_be_explained_in_at_most_64_parts(client: TestClient, text: str) -> None:
     answer = client.post("/v1/explain", json={"adapter": "animals", "text": text})
     assert answer.status_code == 200
     assert len(answer.json()["words"]) <= 64
+
+
+@pytest.mark.parametrize(("route", "field"), [("/v1/explain", "text"), ("/", "inputs")])
+def test_a_text_without_a_character_is_refused_everywhere(alone: Registry, route: str, field: str) -> None:
+    with client_of(alone) as client:
+        answer = client.post(route, json={field: " "})
+    assert (answer.status_code, "has no text" in answer.json()["error"]) == (422, True)
 
 
 def test_the_hubs_own_client_is_answered(registry: Registry, adapter_folders: dict[str, Path]) -> None:

@@ -13,7 +13,9 @@ Name = Annotated[
 
 
 def _is_text(text: str) -> str:
-    """JSON can spell halves of characters (lone surrogates), of which no tokenizer knows what to make."""
+    """Nothing is no text, as in training; nor are halves of characters (lone surrogates), which JSON can spell."""
+    if not text or text.isspace():
+        raise ValueError("has no text")
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -21,7 +23,7 @@ def _is_text(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_is_text), Field(description="A text to classify.")]
+Text = Annotated[str, AfterValidator(_is_text), Field(description="A text to classify; not empty or blank.")]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
