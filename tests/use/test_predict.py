@@ -564,6 +564,23 @@ def test_a_temperature_is_applied_where_validation_rows_show_that_it_is_needed(
     assert without.temperature is None
 
 
+def test_the_temperature_of_single_texts_is_said_on_standard_error(
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = save_random_adapter(tmp_path / "adapter", tiny_model, labels=LABELS)
+    keep_validation(folder, 2.5)
+    for options, said in (([], True), (["--no_temperature"], False)):
+        cli.app(["predict", str(folder), "--text", "the cat", *options], standalone_mode=False)
+        out, err = capsys.readouterr()
+        assert (len(out.splitlines()), "temperature" in err) == (1, said)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\0"])
+def test_what_is_no_text_is_refused_before_a_model_is_loaded(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DataError, match="--text"):
+        cli.app(["predict", str(tmp_path / "nothing"), "--text", "a cat", "--text", text], standalone_mode=False)
+
+
 def test_a_model_that_is_always_right_gets_no_temperature(tmp_path: Path, tiny_model: Path) -> None:
     from safetensors.numpy import save
 

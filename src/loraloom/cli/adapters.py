@@ -14,7 +14,7 @@ import typer
 
 from loraloom.cli.completion import complete_adapter
 from loraloom.cli.options import AdapterPath, AdapterPaths, AsJson, TextColumns
-from loraloom.cli.running import print_json, run_prediction
+from loraloom.cli.running import print_json, run_prediction, say_loading
 from loraloom.errors import OptionError
 
 FILES = "CSV, TSV, JSONL or Parquet, also .gz, .bz2, .xz, .zst"
@@ -117,14 +117,20 @@ def predict(
     Example: zstdcat log.jsonl.zst | loraloom predict runs/a/best runs/b/best --file - --on_error null > predicted.jsonl
     """
     from loraloom.use.ensemble import load_ensemble
-    from loraloom.use.predict import Choices, predict_texts
+    from loraloom.use.predict import Choices, check_texts, predict_texts
 
     if bool(text) == bool(file):
         raise OptionError("give either --text or --file")
     if text and (out is not None or text_column):
         raise OptionError("--text is answered on standard output; --out and --text_column go with --file")
+    check_texts(text)
+    say_loading()
     ensemble = load_ensemble(adapters, temperature=not no_temperature)
     if file is None:
+        from loraloom.terminal.prediction import temperature_lines
+
+        for line in temperature_lines(ensemble):
+            typer.echo(line, err=True)
         predict_texts(ensemble, text, sys.stdout, min_confidence)
     else:
         choices = Choices(tuple(text_column) or None, on_error.value, min_confidence)
@@ -224,6 +230,7 @@ def submit(
     elif adapter is None or test_file is None or out is None:
         raise OptionError("submit needs ADAPTER, --test_file and --out; or --check FILE --template T")
     else:
+        say_loading()
         columns = tuple(text_column) or None
         result = submitting.submit(
             adapter, test_file, out, template=template, id_column=id_column, text_column=columns, labels=labels

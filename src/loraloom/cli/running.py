@@ -170,6 +170,12 @@ def embed_texts(run: Path, compare_file: Path | None) -> str | None:
     return why_not
 
 
+def say_loading() -> None:
+    """That a model is loaded, which takes seconds, where somebody waits before a terminal."""
+    if sys.stderr.isatty():
+        typer.echo("loading the model", err=True)
+
+
 def run_prediction(ensemble: Ensemble, source: str, out: Path | None, choices: Choices) -> None:
     """Predicts a file in the sight of a terminal; what it says goes to standard error.
 

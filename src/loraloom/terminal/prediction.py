@@ -13,8 +13,8 @@ from loraloom.use.predict import Summary
 MOST_CLASSES = 20
 
 
-def summary_lines(ensemble: Ensemble, summary: Summary, out: Path | None) -> Iterator[str]:
-    """Temperatures that were applied, bad rows and abstentions, and last: rows, seconds, rows/s, shares of classes."""
+def temperature_lines(ensemble: Ensemble) -> Iterator[str]:
+    """Temperatures that are applied."""
     for member in ensemble.members:
         if member.temperature is not None:
             fitted = member.temperature
@@ -22,6 +22,11 @@ def summary_lines(ensemble: Ensemble, summary: Summary, out: Path | None) -> Ite
                 f"temperature {fitted.value:.2f} of {member.folder}, fitted on {fitted.rows:,} validation rows "
                 "(--no_temperature leaves it out)"
             )
+
+
+def summary_lines(ensemble: Ensemble, summary: Summary, out: Path | None) -> Iterator[str]:
+    """Temperatures that were applied, bad rows and abstentions, and last: rows, seconds, rows/s, shares of classes."""
+    yield from temperature_lines(ensemble)
     counts = summary.counts
     if counts.bad:
         did = "written without a prediction" if counts.written == counts.rows else "left out"

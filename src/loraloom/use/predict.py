@@ -115,17 +115,26 @@ def predict_file(
         return pass_.to_parts(out, output)
 
 
+def check_texts(texts: Sequence[str]) -> None:
+    """Refuses what is no text, which needs no model to be seen.
+
+    Raises:
+        DataError: a text is empty or blank, is too long, or holds what is no character.
+    """
+    for text in texts:
+        if problem := text_problem(text) or (None if text.strip() else "has no text"):
+            raise DataError(f"--text {text!a}: {problem}")
+
+
 def predict_texts(
     ensemble: Ensemble, texts: Sequence[str], stdout: IO[str], min_confidence: float | None = None
 ) -> None:
     """Prints a line of JSON for each text.
 
     Raises:
-        DataError: a text is none.
+        DataError: a text is none (`check_texts`).
     """
-    for text in texts:
-        if problem := text_problem(text) or (None if text.strip() else "has no text"):
-            raise DataError(f"--text {text!a}: {problem}")
+    check_texts(texts)
     pass_ = _Pass(ensemble, "--text", Choices(("text",), min_confidence=min_confidence), _Silent())
     records = [Record(number, {"text": text}) for number, text in enumerate(texts, start=1)]
     window = Window(records, list(range(len(records))), ensemble.encoded(texts), sum(map(len, texts)), None)
