@@ -7,6 +7,7 @@ what `loraloom.recipe` imports.
 
 from __future__ import annotations
 
+import difflib
 import re
 from itertools import takewhile
 from pathlib import Path
@@ -41,8 +42,16 @@ def shipped_text(name: str) -> str:
         RecipeError: there is none of that name.
     """
     if not is_shipped(name):
-        raise RecipeError(f"{name}: no such recipe comes with loraloom; there are {', '.join(shipped_names())}")
+        raise RecipeError(
+            f"{name}: no such recipe comes with loraloom{near_name(name)}; there are {', '.join(shipped_names())}"
+        )
     return _place(name).read_text(encoding="utf-8")
+
+
+def near_name(name: str) -> str:
+    """`; did you mean demo?`, where a shipped recipe is called nearly so, else nothing."""
+    near = difflib.get_close_matches(name, shipped_names(), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _place(name: str) -> Path:

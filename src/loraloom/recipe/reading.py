@@ -23,7 +23,7 @@ from loraloom.recipe.axis_reading import base_of, candidates_of, read_axis
 from loraloom.recipe.conditions import check_conditions
 from loraloom.recipe.fields import LIST_FIELDS, LIST_WORDS, NOT_AXES, SECTIONS
 from loraloom.recipe.problems import Source, explain, kind
-from loraloom.shipped import find_recipe
+from loraloom.shipped import find_recipe, near_name
 
 MAX_RECIPE_BYTES = 1_000_000
 
@@ -150,7 +150,8 @@ def _text(path: Path, most_bytes: int) -> str:
             raise RecipeError(f"{path}: {path.stat().st_size:,} bytes is too large; at most {most_bytes:,} are read")
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
-        raise RecipeError(f"{path}: no such recipe; those that come with loraloom: loraloom recipes") from None
+        meant = near_name(str(path))
+        raise RecipeError(f"{path}: no such recipe{meant}; those that come with loraloom: loraloom recipes") from None
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: not UTF-8 at byte {error.start}") from None
     except (OSError, ValueError) as error:
