@@ -173,7 +173,17 @@ def test_budget_counts_and_names_what_would_fit(
     code, out, _ = call(capsys, monkeypatch, *command)
     assert (code, json.loads(out)["trainable_parameters"], json.loads(out)["parts"]["head"]) == (0, 759_556, 593_668)
     code, out, _ = call(capsys, monkeypatch, *command, "--set", "lora.r=16")
+    assert code == 2
     assert {"lora.r=10", "head.kind=linear"} <= {change["change"] for change in json.loads(out)["changes"]}
+
+
+@pytest.mark.parametrize(("ranks", "code", "refused"), [("16", 2, True), ("16,4", 0, False), ("16,32", 2, True)])
+def test_budget_exits_2_where_nothing_fits_and_says_so_only_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, ranks: str, code: int, refused: bool
+) -> None:
+    found, out, _ = call(capsys, monkeypatch, "budget", "recipes/agnews-roberta-base.yaml", f"--set=lora.r={ranks}")
+    assert (found, "does not fit" in out, "would fit:" in out) == (code, refused, refused)
+    assert "OVER the cap" in out
 
 
 def test_budget_counts_every_rank_of_a_range(
@@ -412,6 +422,7 @@ def test_a_page_is_not_printed_where_there_is_no_browser(
     ("arguments", "said"),
     [
         (["search", "nowhere.yaml", "--out", "{tmp}/run"], "nowhere.yaml: no such recipe"),
+        (["budget", "dmeo"], "dmeo: no such recipe; did you mean demo?; those"),
         (["recipes", "nothing"], "nothing: no such recipe comes with loraloom; there are agnews-auto, "),
         (["search", "{recipe}", "--out", "{tmp}/run", "--set", "lora.r=0"], "lora.r: 0 is too small"),
         (["search", "{recipe}", "--out", "{trained}"], "holds a run already"),

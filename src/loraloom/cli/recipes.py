@@ -28,7 +28,7 @@ def budget(
     """Count trainable parameters exactly, by part, before any weight is loaded.
 
     Says what does not fit the cap and every smallest change that would; estimates memory and time. Of a search it
-    says how many of its combinations fit.
+    says how many of its combinations fit. Exits 2 where nothing fits, as search and train do.
 
     Example: loraloom budget agnews-roberta-base --set lora.r=16
     """
@@ -42,12 +42,14 @@ def budget(
     statement = state_budget(read_recipe(recipe, overrides), num_labels)
     if as_json:
         print_json(statement.as_json())
-        return
-    from rich.console import Console
+    else:
+        from rich.console import Console
 
-    from loraloom.terminal.statement import print_statement
+        from loraloom.terminal.statement import print_statement
 
-    print_statement(Console(), statement)
+        print_statement(Console(), statement)
+    if not statement.fitting:
+        raise typer.Exit(2)
 
 
 def schema(out: Annotated[Path | None, typer.Option("--out", help="Write it to this file.")] = None) -> None:

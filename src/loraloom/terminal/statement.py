@@ -31,14 +31,14 @@ def print_statement(console: Console, statement: Statement) -> None:
         console.print(grid)
         if statement.fits:
             console.print(f"the largest rank that fits is r = {statement.largest_rank}", highlight=False)
-        else:
+        elif not statement.fitting:
             _print_remedies(console, statement)
     if statement.axes:
         _print_points(console, statement)
     seconds = "" if statement.seconds is None else f"; at most about {duration(statement.seconds)} a trial"
     memory = f"estimates: {statement.memory_gb:.1f} GB of memory{seconds}, in {statement.dtype} on this machine"
     console.print(memory, highlight=False)
-    if not statement.fits_memory:
+    if not statement.fits_memory and not statement.fitting:
         over = f"does not fit: over budget.max_memory_gb {statement.max_memory_gb:g}; lower data.max_length or "
         console.print(over + "train.per_device_train_batch_size", highlight=False, soft_wrap=True)
 
