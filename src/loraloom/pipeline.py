@@ -21,6 +21,7 @@ from loraloom.execute.executor import Executor
 from loraloom.execute.in_process import choose_engine
 from loraloom.execute.kept_type import kept_type
 from loraloom.execute.placement import IN_PROCESS, Placement, make_executor
+from loraloom.execute.planning import is_planned
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Recipe
@@ -76,6 +77,7 @@ def search(
         StoppedError: the run was stopped from outside; `resume` goes on with it.
     """
     clock = make_clock(recipe.budget.max_seconds, deadline, started, called=called)
+    clock.refuse_too_little()
     watcher = watcher or Watcher()
     placement.check()
     refuse_missing(recipe.report_to)
@@ -135,6 +137,9 @@ def resume(
     clock = make_clock(max_seconds or run.recipe.budget.max_seconds, deadline, started, called=called)
     if not (run.recipe.data.dataset or run.recipe.data.train_file or in_memory.get("train") is not None):
         raise RunError(f"{run.path}: its rows were given from Python; go on by loraloom.resume({str(out)!r}, train=…)")
+    clock.option = "--max_seconds"
+    if not is_planned(run.path):
+        clock.refuse_too_little()
     made = run.recipe.provenance
     with run.locked():
         place = _prepare(run.recipe, watcher, bool(made.get("allow_leak")), in_memory, run)

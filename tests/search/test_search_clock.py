@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from loraloom.errors import RecipeError
+from loraloom.errors import BudgetError, RecipeError
 from loraloom.search.clock import (
     END_SHARE,
     LOADING_SECONDS,
@@ -54,6 +54,15 @@ def test_what_a_called_function_loaded_does_not_show_that_a_machine_is_quick(cal
     """Its libraries may have been loaded before; that they took long shows that it is slow."""
     assert Clock(60, _Hand(), started=999.99, called=called).loading_seconds == loading
     assert Clock(60, _Hand(), started=990, called=called).loading_seconds == 10
+
+
+def test_too_little_time_is_refused_with_what_would_do_in_all() -> None:
+    clock = Clock(9.0, lambda: 0.0, option="--max_seconds")
+    with pytest.raises(BudgetError, match=r"7 s are left, .*takes 11 s; give --max_seconds 24$"):
+        clock.refuse_too_little()
+    clock.max_seconds = 24
+    clock.refuse_too_little()
+    Clock(None).refuse_too_little()
 
 
 def test_a_process_began_before_now() -> None:

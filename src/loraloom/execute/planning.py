@@ -72,12 +72,7 @@ class Planner:
         pace.costs = Costs(Measured(**one) for one in kept.get("measured", ()) if here)
         left = self._clock.seconds_left
         if left is not None and not pace.costs.known:
-            if left < self._clock.least_seconds:
-                raise BudgetError(
-                    f"the time does not suffice for one trial: {max(0.0, left):.0f} s are left, and to begin and to "
-                    f"report takes {self._clock.least_seconds:.0f} s; {2 * self._clock.least_seconds - left:.0f} s "
-                    f"more would do (budget.max_seconds)"
-                )
+            self._clock.refuse_too_little()
             note("measuring what a row costs here")
             warmed = warm_up(self._place, executor, left, self._path.parent)
             pace.costs, self._loading = Costs(warmed.measured), warmed.loading_seconds
@@ -212,6 +207,11 @@ class Planner:
         if plan.finalists is not None:
             epochs = pace.plan.epochs if pace.final_begun else plan.epochs
             pace.plan = replace(pace.plan, finalists=plan.finalists, seeds=plan.seeds, epochs=epochs)
+
+
+def is_planned(run: Path) -> bool:
+    """Whether what a row costs was measured for a run, here or elsewhere."""
+    return bool(_read(run / PLAN).get("measured"))
 
 
 @cache

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from loraloom.errors import RecipeError
+from loraloom.errors import BudgetError, RecipeError
 
 LOADING_SECONDS = 2.0
 """What the command's own libraries take to load, where that was not seen: the measure of how slow the machine is."""
@@ -39,6 +39,8 @@ class Clock:
     started: float | None = None
     called: bool = False
     """Whether a program called it, which may have loaded libraries before: what was seen of that is no measure then."""
+    option: str = "budget.max_seconds"
+    """How a command is given more."""
     slowdown: float = 1.0
     """How much slower the machine is than when the command began."""
     begun: float = field(init=False)
@@ -69,6 +71,19 @@ class Clock:
     def least_seconds(self) -> float:
         """What a search takes at least from here: to measure a model, and to report."""
         return BEGIN_SHARE * self.loading_seconds + self.report_seconds
+
+    def refuse_too_little(self) -> None:
+        """Refuses what can't be begun and reported in the time that is left.
+
+        Raises:
+            BudgetError: there is too little; with what would do in all, twice what it takes at least from here.
+        """
+        left, least = self.seconds_left, self.least_seconds
+        if left is not None and self.max_seconds is not None and left < least:
+            raise BudgetError(
+                f"the time does not suffice for one trial: {max(0.0, left):.0f} s are left, and to begin and to report "
+                f"takes {least:.0f} s; give {self.option} {math.ceil(self.max_seconds + 2 * least - left)}"
+            )
 
     @property
     def seconds(self) -> float:
