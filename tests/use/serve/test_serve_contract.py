@@ -90,6 +90,7 @@ def test_adapters_are_listed(client: TestClient) -> None:
     cards = client.get("/v1/adapters").json()["adapters"]
     assert [(card["name"], tuple(card["labels"])) for card in cards] == list(LABELS.items())
     assert cards[0]["trainable_parameters"] > 0
+    assert [(card["test_rows"], card["test_interval"] is None) for card in cards] == [(None, True)] * 3
 
 
 def test_words_that_mattered_are_those_without_which_the_probability_falls(

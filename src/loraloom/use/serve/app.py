@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from loraloom import metrics
 from loraloom.errors import LoraloomError
+from loraloom.report.answer import interval_of
 from loraloom.study.provenance import own_version
 from loraloom.use.serve.batching import Batcher, EmptyTextError, NotComputedError, OverloadedError, TimedOutError
 from loraloom.use.serve.demo import demo_page
@@ -354,6 +355,7 @@ _SCORES: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float64]]] = {
 def _card(served: Served) -> AdapterCard:
     record = served.classifier.record
     configuration, result = record.configuration, record.result
+    test = None if result is None else result.test
     return AdapterCard(
         name=served.name,
         labels=list(record.labels),
@@ -363,7 +365,9 @@ def _card(served: Served) -> AdapterCard:
         trainable_parameters=record.counts.trainable,
         max_length=configuration.data.max_length,
         validation_accuracy=None if result is None else result.validation.accuracy,
-        test_accuracy=None if result is None or result.test is None else result.test.accuracy,
+        test_accuracy=None if test is None else test.accuracy,
+        test_rows=None if test is None else test.examples,
+        test_interval=None if test is None else interval_of(test),
     )
 
 

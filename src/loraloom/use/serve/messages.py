@@ -140,6 +140,8 @@ class AdapterCard(BaseModel):
     max_length: Annotated[int, Field(description="Tokens at which texts are cut.")]
     validation_accuracy: float | None
     test_accuracy: float | None
+    test_rows: Annotated[int | None, Field(description="Rows that it was tested on.")]
+    test_interval: Annotated[tuple[float, float] | None, Field(description="95 % interval of the accuracy (Wilson).")]
 
 
 class AdapterList(BaseModel):

@@ -49,7 +49,9 @@ async function list() {
 function describe() {
   const one = chosen();
   if (!one) return;
-  const score = one.test_accuracy === null ? "" : ", accuracy " + percent(one.test_accuracy) + " on its test rows";
+  const span = one.test_interval ? " (95 % interval " + one.test_interval.map(percent).join(" to ") + ")" : "";
+  const score = one.test_accuracy === null ? ""
+    : ", accuracy " + percent(one.test_accuracy) + span + " on " + one.test_rows.toLocaleString("en") + " test rows";
   at("facts").textContent = one.labels.length + " labels over " + one.backbone + ", "
     + one.trainable_parameters.toLocaleString("en") + " trained parameters" + score;
 }
