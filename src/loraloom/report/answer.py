@@ -185,7 +185,7 @@ def _commands(run: Run, winner: Winner | None, record: TrialRecord | None) -> tu
     ]
     head = record.configuration.head
     if (head.kind, head.pooling) == ("native", "native"):
-        commands.append(Command("Load it with PEFT alone", _peft(best, len(record.labels))))
+        commands.append(Command("Load it with PEFT alone", peft_code(record, best)))
     else:
         commands.append(Command("Load it in Python", _loaded(best)))
     return tuple(commands)
@@ -195,12 +195,18 @@ def _loaded(best: str) -> str:
     return f'import loraloom\n\nprint(loraloom.load({wording.clean(best)!r}).predict(["…"]))'
 
 
-def _peft(best: str, classes: int) -> str:
+def peft_code(record: TrialRecord, folder: str) -> str:
+    """Python that classifies a text by the adapter in `folder`, which has a native head, without loraloom."""
+    cut = f"truncation=True, max_length={record.configuration.data.max_length}"
     return (
-        "from peft import AutoPeftModelForSequenceClassification\n\n"
-        "model = AutoPeftModelForSequenceClassification.from_pretrained(\n"
-        f"    {wording.clean(best)!r}, num_labels={classes}\n"
-        ").eval()"
+        "from peft import AutoPeftModelForSequenceClassification, PeftConfig\n"
+        "from transformers import AutoTokenizer\n\n"
+        f"folder = {wording.clean(folder)!r}\n"
+        f"labels = {[wording.clean(label) for label in record.labels]!r}\n"
+        "model = AutoPeftModelForSequenceClassification.from_pretrained(folder, num_labels=len(labels)).eval()\n"
+        "tokenizer = AutoTokenizer.from_pretrained(PeftConfig.from_pretrained(folder).base_model_name_or_path)\n"
+        f'batch = tokenizer(["…"], {cut}, return_tensors="pt")\n'
+        "print(labels[int(model(**batch).logits.argmax())])"
     )
 
 

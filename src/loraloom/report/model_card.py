@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from loraloom.errors import RunError
-from loraloom.report.answer import answer, interval_of
+from loraloom.report.answer import answer, interval_of, peft_code
 from loraloom.report.cautions import cautions
 from loraloom.report.leaderboard import leaderboard
 from loraloom.report.making.sources import NOT_STATED, model_facts, source_card, source_cards
@@ -268,19 +268,8 @@ def _use(record: TrialRecord) -> Iterator[str]:
 
 def peft_use(record: TrialRecord) -> Iterator[str]:
     """How an adapter with a native head is used by PEFT, without loraloom."""
-    cut = f"truncation=True, max_length={record.configuration.data.max_length}"
     yield "By PEFT alone, where `base_model_name_or_path` in adapter_config.json is the base model's place:"
-    yield fenced(
-        "from peft import AutoPeftModelForSequenceClassification, PeftConfig\n"
-        "from transformers import AutoTokenizer\n\n"
-        'folder = "this/folder"\n'
-        f"labels = {[clean(label) for label in record.labels]!r}\n"
-        "model = AutoPeftModelForSequenceClassification.from_pretrained(folder, num_labels=len(labels)).eval()\n"
-        "tokenizer = AutoTokenizer.from_pretrained(PeftConfig.from_pretrained(folder).base_model_name_or_path)\n"
-        f'batch = tokenizer(["…"], {cut}, return_tensors="pt")\n'
-        "print(labels[int(model(**batch).logits.argmax())])",
-        "python",
-    )
+    yield fenced(peft_code(record, "this/folder"), "python")
 
 
 def _measured(subject: _Subject) -> Iterator[str]:
