@@ -322,7 +322,10 @@ def test_a_file_whose_name_is_not_utf_8_is_scored(
     arguments = ["evaluate", str(trained / "best"), "--test_file", str(file), "--out", str(out)]
     code, said, _ = call(capsys, monkeypatch, *arguments)
     assert (code, r"caf\udce9.csv" in said) == (0, True)
-    assert json.loads(out.read_text())["test_file"] == str(file)
+    scored = json.loads(out.read_text())
+    assert scored["test_file"] == str(file)
+    assert 0 < scored["trained_on"] < scored["examples"]  # the file that the run held rows out of
+    assert f"{scored['trained_on']} of these rows are training rows" in said
 
 
 def test_predict_keeps_order_and_columns(
@@ -374,6 +377,7 @@ def test_evaluate_repeats_what_the_run_said(
     code, out, _ = call(capsys, monkeypatch, "evaluate", str(trained / "best"), "--test_file", str(file), "--json")
     assert code == 0
     assert json.loads(out)["accuracy"] == record["result"]["test"]["accuracy"]
+    assert json.loads(out)["trained_on"] == 0
 
 
 def test_report_and_schema_print_what_they_made(

@@ -51,6 +51,15 @@ def test_figures_are_whole_however_long_names_are(classes: int, name: str, has_c
     assert (" →" in said) == has_confusion
 
 
+@pytest.mark.parametrize(("trained_on", "said"), [(None, False), (0, False), (8, True)])
+def test_that_rows_were_trained_on_stands_above_the_scores(trained_on: int | None, *, said: bool) -> None:
+    out = io.StringIO()
+    scores = metrics.score(np.arange(2), np.eye(2))
+    found = Evaluated("best", "rows.csv", ("1", "2"), scores, trained_on=trained_on)
+    print_evaluation(Console(file=out, width=80), found)
+    assert ("8 of these rows are training rows of its run" in out.getvalue()) == said
+
+
 def test_how_labels_were_read_stands_above_the_scores() -> None:
     out = io.StringIO()
     scores = metrics.score(np.arange(2), np.eye(2))

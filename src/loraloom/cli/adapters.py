@@ -49,6 +49,8 @@ def evaluate(
 ) -> None:
     """Score an adapter on a labelled file: accuracy with interval, macro-F1, per class, confusion, calibration.
 
+    Says how many of the rows its run was trained on, where the run's own file is at hand and unchanged.
+
     Example: loraloom evaluate runs/demo/best --test_file test.csv --json
     """
     from loraloom.study.durable import refuse_place, write_json

@@ -30,6 +30,13 @@ def print_evaluation(console: Console, result: Evaluated) -> None:
     )
     if result.note is not None:
         console.print(result.note, highlight=False, markup=False)
+    if result.trained_on:
+        console.print(
+            f"{result.trained_on:,} of these rows are training rows of its run: they say nothing of new texts, and "
+            "raise the figures",
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print(
         f"accuracy {scores.accuracy:.4f} (95 % interval {low:.4f}–{high:.4f}), macro-F1 {scores.macro_f1:.4f}, "
         f"log loss {scores.log_loss:.4f}, calibration error {scores.expected_calibration_error:.4f}",

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from loraloom import metrics
 from loraloom.data import Split, read_labelled
+from loraloom.data.overlap import text_key
 from loraloom.study.record import Result, Score, TrialRecord
 from loraloom.use.adapter import Classifier, adapter_folder, load, read_adapter_record
+from loraloom.use.origin import rows_of
 
 
 def test_winner(folder: Path, test: Split) -> tuple[TrialRecord, str]:
@@ -64,7 +66,8 @@ def _line(row: int, test: Split, probabilities: NDArray[np.float64], tokens: int
 class Evaluated:
     """What `evaluate` prints: the adapter, the file, and the scores under the adapter's labels.
 
-    `note` says where the file's labels were read as others than they are.
+    `note` says where the file's labels were read as others than they are. `trained_on` are its rows whose text, but
+    for case and punctuation, is one of the training rows of the adapter's run; None where these are not to be had.
     """
 
     adapter: str
@@ -72,6 +75,7 @@ class Evaluated:
     labels: tuple[str, ...]
     scores: metrics.Scores
     note: str | None = None
+    trained_on: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for `--json` and `--out`."""
@@ -81,6 +85,7 @@ class Evaluated:
             "test_file": self.test_file,
             "note": self.note,
             "examples": scores.examples,
+            "trained_on": self.trained_on,
             "accuracy": scores.accuracy,
             "accuracy_interval": list(scores.accuracy_interval),
             "macro_f1": scores.macro_f1,
@@ -139,4 +144,13 @@ def evaluate(
     split, note = labelled_rows(record, test_file, text_column, label_column)
     classifier: Classifier = load(folder)
     scores = metrics.score(split.labels, classifier.predict_proba(split.texts))
-    return Evaluated(str(adapter), str(test_file), record.labels, scores, note)
+    return Evaluated(str(adapter), str(test_file), record.labels, scores, note, _trained_on(folder, split.texts))
+
+
+def _trained_on(folder: Path, texts: Sequence[str]) -> int | None:
+    """How many of `texts` are equal to training rows of the run that the adapter lies in, where that can be known."""
+    data = rows_of(folder)
+    if data is None:
+        return None
+    known = set(map(text_key, data.train.texts))
+    return sum(text_key(text) in known for text in texts)

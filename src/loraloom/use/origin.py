@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loraloom.study.run import BEST, RECIPE, TRIALS
+from loraloom.data import TextData, load_data
+from loraloom.errors import LoraloomError
+from loraloom.study.run import BEST, RECIPE, TRIALS, Run
 
 
 def run_of(adapter: Path) -> Path | None:
@@ -12,3 +14,22 @@ def run_of(adapter: Path) -> Path | None:
     place = adapter.resolve()
     run = place.parent if place.name == BEST else place.parent.parent if place.parent.name == TRIALS else None
     return run if run is not None and (run / RECIPE).is_file() else None
+
+
+def rows_of(adapter: Path) -> TextData | None:
+    """The rows of the run that `adapter` lies in, read again; None where it lies in none, or they are not as they were.
+
+    Rows that are not on this machine's disk are not looked for.
+    """
+    run = run_of(adapter)
+    if run is None:
+        return None
+    try:
+        recipe = Run(run).recipe
+        if recipe.data.train_file is None and recipe.data.dataset != "demo":
+            return None
+        made = recipe.provenance
+        data = load_data(recipe.data, seed=recipe.train.seed, allow_leak=bool(made.get("allow_leak")))
+        return data if data.fingerprint == made["data"]["fingerprint"] else None
+    except (LoraloomError, OSError, KeyError, TypeError):
+        return None
