@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loraloom.metrics import mean_interval, wilson_interval
-from loraloom.report import findings, read_run
+from loraloom.report import findings, markdown, read_run, write_report
 from loraloom.report.curves import MOST_TRACE_POINTS
 from loraloom.report.wording import clean, duration, listed, passes, plural, share, value
 from loraloom.study.durable import MANIFEST, write_manifest
@@ -78,9 +78,25 @@ def test_of_many_axes_those_at_their_defaults_are_named_apart(tmp_path: Path) ->
     assert winner is not None
     told = dict(winner.settings)
     assert (told["lora.r"], told["train.optim"]) == ("2", "muon")
-    assert {"lora.lora_dropout", "train.warmup_steps"} <= set(winner.as_default)
-    assert not set(told) & set(winner.as_default)
-    assert set(told) | set(winner.as_default) == set(recipe.axes)
+    assert {"lora.lora_dropout", "train.warmup_steps"} <= set(as_default := dict(winner.as_default))
+    assert as_default["train.warmup_steps"] == "0"
+    assert not set(told) & set(as_default)
+    assert set(told) | set(as_default) == set(recipe.axes)
+
+
+def test_a_winner_whose_many_fields_are_all_at_their_defaults_has_its_values_shown(tmp_path: Path) -> None:
+    lora = {"r": [4, 2], "lora_alpha": [16, 32], "lora_dropout": [0, 0.1], "bias": ["lora_only", "all"]}
+    train = {"optim": ["adam", "muon"], "weight_decay": [0, 0.1], "warmup_steps": [0, 5]}
+    train |= {"num_train_epochs": [1, 3], "label_smoothing_factor": [0, 0.1]}
+    recipe = make_recipe(lora=lora, train=train)
+    run = write_run(tmp_path / "r", recipe, [make_record(recipe, 0, next(recipe.grid()))])
+    found = findings(read_run(run))
+    assert found.answer.winner is not None
+    assert found.answer.winner.settings == ()
+    assert "- Configuration: at their defaults `lora.r` `4`, `lora.lora_alpha` `16`, " in markdown(found)
+    page = write_report(run, may_draw=lambda: False).read_text(encoding="utf-8")
+    assert "<summary>All 9 fields at their defaults</summary>" in page
+    assert "<li><bdi>lora.r</bdi> <b><bdi>4</bdi></b></li>" in page
 
 
 def test_of_equal_configurations_the_tested_one_stands_first(tmp_path: Path) -> None:

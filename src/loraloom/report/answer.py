@@ -66,13 +66,13 @@ class Tally:
 class Winner:
     """The best configuration; `split` says which rows `score` is of, `chosen` whether it is best/'s.
 
-    `settings` are its values along the axes, `as_default` the axes that are left out of them: many, at their defaults.
+    `settings` are its values along the axes, `as_default` those that are left out of them: many, at their defaults.
     """
 
     number: int
     chosen: bool
     settings: tuple[tuple[str, str], ...]
-    as_default: tuple[str, ...]
+    as_default: tuple[tuple[str, str], ...]
     split: str
     score: Score
     interval: Interval | None
@@ -116,17 +116,14 @@ def _winner(run: Run, board: Leaderboard, record: TrialRecord) -> Winner | None:
     cap = run.recipe.budget.max_trainable_parameters
     whole = max(record.counts.trainable, cap or 0, 1)
     names = tuple(name for name in board.axes if name != ROWS) or TELLING_FIELDS  # rungs choose rows, not the search
-    as_default = tuple(name for name in names if _is_default(record, name)) if len(names) > MANY_SETTINGS else ()
+    values = tuple((name, wording.value(record.point.get(name, field(record, name)))) for name in names)
+    apart = {name for name in names if _is_default(record, name)} if len(names) > MANY_SETTINGS else set()
     parts = (("LoRA", record.counts.lora), ("biases", record.counts.bias), ("head", record.counts.head))
     return Winner(
         number=record.number,
         chosen=run.best is not None,
-        settings=tuple(
-            (name, wording.value(record.point.get(name, field(record, name))))
-            for name in names
-            if name not in as_default
-        ),
-        as_default=as_default,
+        settings=tuple(setting for setting in values if setting[0] not in apart),
+        as_default=tuple(setting for setting in values if setting[0] in apart),
         split="test" if record.result.test else "validation",
         score=score,
         interval=interval_of(score),

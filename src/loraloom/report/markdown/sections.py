@@ -6,7 +6,7 @@ out, with its heading.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from loraloom.report.findings import Findings
 from loraloom.report.leaderboard import Leaderboard
@@ -46,15 +46,17 @@ def answer(found: Findings) -> Iterator[str]:
         + "."
     )
     parts = ", ".join(f"{part.name} {count(part.parameters)}" for part in winner.parts)
-    facts = [f"{code(name)} {code(shortened(value, CELL))}" for name, value in winner.settings]
-    facts = [
-        f"Configuration: {', '.join(facts) or 'each axis at its default'}",
-        f"Trainable: {parts}; beside {count(winner.frozen)} frozen.",
-    ]
+    settings = [_settings(winner.settings)] if winner.settings else []
+    settings += [f"at their defaults {_settings(winner.as_default)}"] if winner.as_default else []
+    facts = [f"Configuration: {'; '.join(settings)}", f"Trainable: {parts}; beside {count(winner.frozen)} frozen."]
     if found.answer.time:
         facts.append(f"Time: {found.answer.time.sentence}.")
     facts.append(f"This trial: {duration(winner.seconds)}, engine {text(winner.engine)}, {winner.dtype}.")
     yield bullets(facts)
+
+
+def _settings(settings: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(f"{code(name)} {code(shortened(value, CELL))}" for name, value in settings)
 
 
 def cautions(found: Findings) -> Iterator[str]:
