@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from loraloom.recipe import Recipe
 from loraloom.report import read_run, write_report
 from loraloom.report.leaderboard import leaderboard
 from loraloom.report.pictures.tradeoffs import Place, lowest_drawn, side_by_side, thinned
@@ -25,6 +26,13 @@ def of(tmp_path: Path, accuracies: dict[int, float | list[float]], **sections: A
             records.append(make_record(recipe, len(records), {"lora.r": rank}, accuracy, seed=42 + seed))
     run = read_run(write_run(tmp_path / "run", recipe, records, evaluations=()))
     return tradeoffs(run, leaderboard(run))
+
+
+def of_records(tmp_path: Path, recipe: Recipe, records: list[TrialRecord], best: TrialRecord) -> Tradeoffs:
+    run = read_run(write_run(tmp_path / "run", recipe, records, best=best, evaluations=()))
+    found = tradeoffs(run, leaderboard(run))
+    assert found is not None
+    return found
 
 
 def test_the_front_has_those_that_none_beats_at_a_lower_cost(tmp_path: Path) -> None:
@@ -66,6 +74,26 @@ def test_a_smallest_one_that_is_the_best_leaves_no_tradeoff(tmp_path: Path) -> N
     assert found is not None
     assert "one is both the smallest and the best" in found.on_size
     assert "time bought no accuracy here" in found.on_time
+
+
+def test_a_tie_with_the_quickest_is_said_to_be_one(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [1, 8, 16]}, train={})
+    records = [make_record(recipe, n, {"lora.r": rank}, 1.0) for n, rank in enumerate((1, 8, 16))]
+    found = of_records(tmp_path, recipe, records, best=records[1])
+    assert found.on_size.startswith("Of 3 configurations, the smallest (157,216 parameters) is as good as any")
+    assert "2 others reach the same, the winner (221,728 parameters) among them." in found.on_size
+    assert found.on_time.endswith("2 others reach the same, the winner (1 min 10 s) among them.")
+    assert not found.has_front
+
+
+def test_a_winner_that_is_not_the_leader_is_told_from_it(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [1, 8]}, train={})
+    records = [make_record(recipe, 0, {"lora.r": 1}, 0.96), make_record(recipe, 1, {"lora.r": 8}, 0.95)]
+    found = of_records(tmp_path, recipe, records, best=records[1])
+    assert (
+        "the quickest (1 min 02 s) is the best: time bought no accuracy here. The winner is another, rank 2 (1 min"
+        in (found.on_time)
+    )
 
 
 CAP = "r=64: it trains 1,203,845 parameters, 203,845 over the cap of 1,000,000 (budget.max_trainable_parameters)"

@@ -174,11 +174,11 @@ def _tally(run: Run) -> Tally:
 
 def _commands(run: Run, winner: Winner | None, record: TrialRecord | None) -> tuple[Command, ...]:
     if run.best is None or winner is None or record is None:
-        return (Command("Go on with the search", f"loraloom resume {_quoted(str(run.path))}"),)
+        return (Command("Go on with the search", f"loraloom resume {quoted(str(run.path))}"),)
     best = str(run.path / BEST)
     commands = [
-        Command("Classify a text", f'loraloom predict {_quoted(best)} --text "…"'),
-        Command("Test it on other rows", f"loraloom evaluate {_quoted(best)} --test_file OTHER_ROWS.csv"),
+        Command("Classify a text", f'loraloom predict {quoted(best)} --text "…"'),
+        Command("Test it on other rows", f"loraloom evaluate {quoted(best)} --test_file OTHER_ROWS.csv"),
     ]
     head = record.configuration.head
     if (head.kind, head.pooling) == ("native", "native"):
@@ -207,5 +207,6 @@ def peft_code(record: TrialRecord, folder: str) -> str:
     )
 
 
-def _quoted(path: str) -> str:
+def quoted(path: str) -> str:
+    """`path` as a shell takes it."""
     return shlex.quote(wording.clean(path))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loraloom.report.against import Against, against
-from loraloom.report.answer import Answer, answer
+from loraloom.report.answer import Answer, answer, quoted
 from loraloom.report.cautions import cautions
 from loraloom.report.curves import Curves, curves, trials_to_draw
 from loraloom.report.dataset import Dataset, dataset
@@ -31,11 +31,15 @@ from loraloom.report.wording import listed, value
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The report's sections in their order; `problems` are files that can't be read or do not agree."""
+    """The report's sections in their order; `problems` are files that can't be read or do not agree.
+
+    `rewrite` is the command that writes the report again.
+    """
 
     name: str
     subject: str
     on_size: str
+    rewrite: str
     answer: Answer
     cautions: tuple[str, ...]
     board: Leaderboard
@@ -86,6 +90,7 @@ def findings(
         name=run.path.resolve().name,
         subject=_subject(run),
         on_size=_on_size(board),
+        rewrite=f"loraloom report {quoted(str(run.path))}",
         answer=found,
         cautions=cautions(run, board, found, test, commands),
         board=board,

@@ -57,6 +57,11 @@ class Tradeoffs:
     def timed(self) -> tuple[Point, ...]:
         return tuple(point for point in self.points if point.seconds is not None)
 
+    @property
+    def has_front(self) -> bool:
+        """Whether a front has two points, and is a line."""
+        return any(sum(on) > 1 for on in zip(*((p.on_size_front, p.on_time_front) for p in self.points), strict=True))
+
 
 def tradeoffs(run: Run, board: Leaderboard) -> Tradeoffs | None:
     """None where fewer than two configurations have a result."""
@@ -127,19 +132,24 @@ def _on_size(
         return ["One configuration alone was trained on all its rows: there is nothing to compare by size."]
     of = plural(len(full), "configuration")
     if len(found) == 1:
-        said = [f"Of {of}, one is both the smallest and the best: size bought no {board.metric_name} here."]
+        is_best = "one is both the smallest and the best"
+        if _level(full, low):
+            is_best = f"the smallest ({count(low.trainable)} parameters) is as good as any"
+        said = [f"Of {of}, {is_best}: size bought no {board.metric_name} here."]
     else:
         said = [
             f"{len(found)} of {of} are on the front, from {_reached(board, low)} with {count(low.trainable)} "
             f"parameters to {_reached(board, high)} with {count(high.trainable)}."
         ]
         said += _noise(board, found, lambda row: f"{count(row.trainable)} parameters")
+    said += _others(board, full, high, lambda row: f"{count(row.trainable)} parameters")
+    best = "best" if high is board.winner else "leader"
     if cap and high.trainable > NEAR_CAP * cap:
         said.append(
-            f"The best takes {100 * high.trainable / cap:.0f} % of the cap: a higher cap might allow a better one."
+            f"The {best} takes {100 * high.trainable / cap:.0f} % of the cap: a higher cap might allow a better one."
         )
     elif cap and len(found) > 1:
-        said.append(f"The best takes {100 * high.trainable / cap:.0f} % of the cap{held_back}.")
+        said.append(f"The {best} takes {100 * high.trainable / cap:.0f} % of the cap{held_back}.")
     return said
 
 
@@ -150,15 +160,36 @@ def _on_time(board: Leaderboard, timed: Sequence[Row], found: Sequence[Row]) -> 
     of = plural(len(timed), "configuration")
     if len(timed) == 1:
         return ["One configuration alone left its time: there is nothing to compare by it."]
+    others = _others(board, timed, high, lambda row: duration(row.seconds))
     if len(found) == 1:
+        is_best = "as good as any" if _level(timed, low) else "the best"
         return [
-            f"Of {of}, the quickest ({duration(low.seconds)}) is the best: time bought no {board.metric_name} here."
+            f"Of {of}, the quickest ({duration(low.seconds)}) is {is_best}: time bought no {board.metric_name} here.",
+            *others,
         ]
     return [
         f"{len(found)} of {of} are on the front, from {_reached(board, low)} in {duration(low.seconds)} to "
         f"{_reached(board, high)} in {duration(high.seconds)} a trial.",
         *_noise(board, found, lambda row: f"{duration(row.seconds)} a trial"),
+        *others,
     ]
+
+
+def _level(rows: Sequence[Row], row: Row) -> list[Row]:
+    """The others that reached exactly as much."""
+    return [other for other in rows if other is not row and other.metric == row.metric]
+
+
+def _others(board: Leaderboard, rows: Sequence[Row], high: Row, words: Callable[[Row], str]) -> list[str]:
+    """Who is level with a front's upper end, and what the winner costs where it is another."""
+    level, winner = _level(rows, high), next((row for row in rows if row is board.winner), high)
+    said = []
+    if level:
+        among = f", the winner ({words(winner)}) among them" if any(row is winner for row in level) else ""
+        said.append(f"{plural(len(level), 'other')} {'reaches' if len(level) == 1 else 'reach'} the same{among}.")
+    if winner is not high and not said:
+        said.append(f"The winner is another, rank {winner.rank} ({words(winner)}).")
+    return said
 
 
 def _noise(board: Leaderboard, found: Sequence[Row], words: Callable[[Row], str]) -> list[str]:

@@ -20,8 +20,10 @@ from loraloom.report.pictures.tradeoffs import draw_tradeoffs
 
 __all__ = ["Picture", "pictures"]
 
-WITHOUT_MATPLOTLIB = "The pictures need matplotlib: pip install 'loraloom[report]', then write the report again."
-UNDRAWN = "There was no time left to draw the pictures: loraloom report, with this run's folder, draws them."
+WITHOUT_MATPLOTLIB = (
+    "The pictures are missing: they need matplotlib (pip install 'loraloom[report]'). Then this draws them:"
+)
+UNDRAWN = "The pictures are missing: there was no time left to draw them. This draws them:"
 
 
 def pictures(found: Findings, may_draw: Callable[[], bool] = lambda: True) -> Mapping[str, Picture] | str:
