@@ -99,6 +99,24 @@ def test_a_winner_whose_many_fields_are_all_at_their_defaults_has_its_values_sho
     assert "<li><bdi>lora.r</bdi> <b><bdi>4</bdi></b></li>" in page
 
 
+def test_a_winner_within_the_noise_of_the_leader_is_not_called_the_best(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [1, 8]}, train={})
+    accuracies = [(8, 0.95), (8, 0.93), (1, 0.945), (1, 0.93)]
+    records = [make_record(recipe, 2 * n, {"lora.r": r}, a, seed=n % 2) for n, (r, a) in enumerate(accuracies)]
+    found = findings(read_run(write_run(tmp_path / "r", recipe, records, best=records[2])))
+    assert found.answer.subject == (
+        "The one chosen of 2 configurations, within the noise of the leader and with fewer parameters,"
+    )
+    told = " ".join(found.cautions)
+    assert "within noise, repeated seeds and then fewer parameters win." in told
+    assert (
+        "It is not the leader, but within its noise: the next configuration is 0.002 (less than a row of 222) away"
+        in told
+    )
+    assert "within one standard error (between seeds)" in found.board.rule
+    assert found.board.unlisted == 3
+
+
 def test_of_equal_configurations_the_tested_one_stands_first(tmp_path: Path) -> None:
     recipe = make_recipe()
     points = list(recipe.grid())[:3]

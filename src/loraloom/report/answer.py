@@ -12,7 +12,9 @@ from loraloom.report import wording
 from loraloom.report.leaderboard import ROWS, Leaderboard, field
 from loraloom.report.making.timing import TimeUse, time_use
 from loraloom.report.reading import Run
+from loraloom.study.choice import choose
 from loraloom.study.commands import Command as Logged
+from loraloom.study.leaderboard import standings
 from loraloom.study.record import Score, TrialRecord
 from loraloom.study.run import BEST
 
@@ -66,11 +68,14 @@ class Tally:
 class Winner:
     """The best configuration; `split` says which rows `score` is of, `chosen` whether it is best/'s.
 
+    `rank` is its configuration's in the leaderboard; `since` says why it was chosen where that is not the first.
     `settings` are its values along the axes, `as_default` those that are left out of them: many, at their defaults.
     """
 
     number: int
     chosen: bool
+    rank: int | None
+    since: str
     settings: tuple[tuple[str, str], ...]
     as_default: tuple[tuple[str, str], ...]
     split: str
@@ -99,6 +104,16 @@ class Answer:
     commands: tuple[Command, ...]
     time: TimeUse | None
 
+    @property
+    def subject(self) -> str:
+        """What the headline is about: the best of so many, or else the one that was chosen, and why."""
+        if self.configurations <= 1 or self.winner is None:
+            return "The configuration"
+        if self.winner.rank is not None and self.winner.rank > 1:
+            since = f", {self.winner.since}," if self.winner.since else ""
+            return f"The one chosen of {self.configurations:,} configurations{since}"
+        return f"The best of {self.configurations:,} configurations{'' if self.winner.chosen else ' so far'}"
+
 
 def answer(run: Run, board: Leaderboard, logged: tuple[Logged, ...] = ()) -> Answer:
     """The winner as tested where there is a best/, else the best so far by validation."""
@@ -122,6 +137,8 @@ def _winner(run: Run, board: Leaderboard, record: TrialRecord) -> Winner | None:
     return Winner(
         number=record.number,
         chosen=run.best is not None,
+        rank=board.winner.rank if board.winner else None,
+        since=_since(run, record),
         settings=tuple(setting for setting in values if setting[0] not in apart),
         as_default=tuple(setting for setting in values if setting[0] in apart),
         split="test" if record.result.test else "validation",
@@ -139,6 +156,15 @@ def _winner(run: Run, board: Leaderboard, record: TrialRecord) -> Winner | None:
         dtype=record.dtype,
         seed=record.seed,
     )
+
+
+def _since(run: Run, record: TrialRecord) -> str:
+    """Why a configuration that does not lead was chosen; empty where it leads, or that is not known."""
+    ranked = standings(run.records, run.recipe.search.metric)
+    choice = choose(ranked, run.recipe.search.metric) if ranked else None
+    if choice is None or not choice.sentence or record.number not in {one.number for one in choice.winner.trials}:
+        return ""
+    return f"within the noise of the leader and with {'repeated seeds' if choice.by_seeds else 'fewer parameters'}"
 
 
 def _is_default(record: TrialRecord, name: str) -> bool:

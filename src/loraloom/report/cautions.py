@@ -97,7 +97,11 @@ def _of_margin(run: Run, board: Leaderboard, row: Row, winner: Winner) -> Iterat
         yield (
             f"The folder best/ holds trial {winner.number:04d}, whose configuration has rank {row.rank}: by "
             f"the mean over seeds, {describe(board.axes, first.values)} {above}"
-            + (f". It was chosen since {why}." if why else ".")
+            + (
+                f". It was chosen since {why}: within noise, repeated seeds and then fewer parameters win."
+                if why
+                else "."
+            )
         )
     if row.seeds == 1:
         every = len(board.rows) > 1 and all(each.seeds <= 1 for each in board.rows)
@@ -121,7 +125,8 @@ def _of_margin(run: Run, board: Leaderboard, row: Row, winner: Winner) -> Iterat
 def _margin(row: Row, second: Row, near: int) -> str:
     gap = abs((row.accuracy or 0) - (second.accuracy or 0))
     rows = round(gap * row.examples)
-    apart = f"{gap:.3f} ({plural(rows, 'row')} of {row.examples:,}) away" if rows else "level with it"
+    few = plural(rows, "row") if rows else "less than a row"
+    apart = f"{gap:.3f} ({few} of {row.examples:,}) away" if gap else "level with it"
     if near == 1:
         return f"{_lead(row)}: the next configuration is {apart} on validation and may be better."
     return (
@@ -131,7 +136,7 @@ def _margin(row: Row, second: Row, near: int) -> str:
 
 
 def _lead(row: Row) -> str:
-    return "Its lead is within noise" if row.rank in (None, 1) else "It does not lead, and need not"
+    return "Its lead is within noise" if row.rank in (None, 1) else "It is not the leader, but within its noise"
 
 
 def _of_search(run: Run, board: Leaderboard, found: Answer) -> Iterator[str]:

@@ -84,6 +84,25 @@ class Leaderboard:
         return next((row for row in self.rows if row.is_winner), next(iter(self.ranked), None))
 
     @property
+    def rule(self) -> str:
+        """By which rule the winner is chosen, in a sentence."""
+        if all(row.seeds < 2 for row in self.ranked):
+            return (
+                "The highest mean on the most rows wins, of equals the one with fewer parameters: how far seeds alone "
+                "move a result is not known, since no configuration was trained with two."
+            )
+        return (
+            "Of the configurations on the most rows, those within one standard error (between seeds) of the highest "
+            "mean count as equally good: of them one with repeated seeds wins, then the one with fewer parameters."
+        )
+
+    @property
+    def unlisted(self) -> int:
+        """The numbers below the last trial's that no row has: proposals that were not trained, or are under way."""
+        numbers = {number for row in self.rows for number in row.numbers}
+        return max(numbers, default=-1) + 1 - len(numbers)
+
+    @property
     def in_noise(self) -> tuple[Row, ...]:
         """The ranked rows, the winner aside, whose accuracy lies above the winner's noise floor.
 

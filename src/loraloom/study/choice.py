@@ -27,12 +27,17 @@ class Choice:
     standard_error: float | None
 
     @property
+    def by_seeds(self) -> bool:
+        """Whether a winner that is not the leader was preferred for its repeated seeds; else for fewer parameters."""
+        return _once(self.leader) and not _once(self.winner)
+
+    @property
     def sentence(self) -> str | None:
         """Why the winner is not the leader; None where it is."""
         if self.winner is self.leader or self.standard_error is None:
             return None
         more = self.leader.mean - self.winner.mean
-        if _once(self.leader) and not _once(self.winner):
+        if self.by_seeds:
             but = f"by one seed, where this one has the mean of {len(self.winner.trials)}"
         else:
             but = (

@@ -36,10 +36,9 @@ def answer(found: Findings) -> Iterator[str]:
     if winner is None:
         yield f"There is no winner: {tally.failed:,} trials failed and {tally.pruned:,} were pruned."
         return
-    tried, so_far = found.answer.configurations, "" if winner.chosen else " so far"
-    best = f"The best of {plural(tried, 'configuration')}{so_far}" if tried > 1 else "The configuration"
     yield (
-        f"{best} reaches a {winner.split} accuracy of **{text(rounded(winner.score.accuracy, winner.interval))}** "
+        f"{found.answer.subject} reaches a {winner.split} accuracy of "
+        f"**{text(rounded(winner.score.accuracy, winner.interval))}** "
         f"(95 % interval {rounded_span(winner.interval)}, {plural(winner.score.examples, f'{winner.split} row')}) "
         f"with {count(winner.trainable)} trainable parameters"
         + (f", {winner.cap_percent:.1f} % of the cap of {count(winner.cap)}" if winner.cap_percent is not None else "")
@@ -99,6 +98,8 @@ def _ranked(board: Leaderboard) -> Iterator[str]:
         for row in board.ranked[:MOST_ROWS]
     ]
     yield table(head, rows, numbers=(0, *range(len(board.axes) + 1, len(head))))
+    if len(board.ranked) > 1:
+        yield board.rule
 
 
 def tested(found: Findings) -> Iterator[str]:
