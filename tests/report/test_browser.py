@@ -271,6 +271,33 @@ def test_the_filter_keeps_rows_by_words_and_by_exact_values_and_says_how_many(br
         assert column(page, 1) == []
 
 
+def test_what_is_the_same_in_all_rows_is_named_once_and_can_be_filtered_by(browser: Browser, long: Path) -> None:
+    with opened(browser, long) as found:
+        page = found.page
+        heads = " ".join(page.locator("#board thead").inner_text().split())
+        assert "lora_alpha" in heads
+        assert "pooling" not in heads
+        assert "head.pooling native, train.optim adam" in page.locator("#leaderboard").inner_text()
+        for typed, rows in (("pooling=native muon", "0 of"), ("pooling=native r=65", "2 of"), ("pooling=mean", "0 of")):
+            page.get_by_role("searchbox").fill(typed)
+            begins = f"document.querySelector('#leaderboard [role=status]').textContent.startsWith('{rows} 130')"
+            page.wait_for_function(begins)
+
+
+def test_rank_and_accuracy_stay_in_sight_and_an_edge_says_that_there_is_more(browser: Browser, long: Path) -> None:
+    with opened(browser, long, width=900) as found:
+        page = found.page
+        region = page.locator(".broad")
+        region.evaluate("region => { region.style.width = '660px'; }")
+        page.wait_for_selector(".broad.more")
+        first = page.locator("#board > * > tr > :nth-child(-n+2)")
+        left = "cells => cells.slice(0, 4).map(cell => cell.getBoundingClientRect().x)"
+        before = first.evaluate_all(left)
+        region.evaluate("region => { region.scrollLeft = 9999; }")
+        page.wait_for_selector(".broad:not(.more)")
+        assert [place - before[0] for place in first.evaluate_all(left)] == [0, 120, 0, 120]
+
+
 def test_a_row_opens_to_its_curves_its_confusion_and_a_recipe(browser: Browser, demo: Path, tmp_path: Path) -> None:
     with opened(browser, demo) as found:
         page = found.page

@@ -99,6 +99,17 @@ def test_a_winner_whose_many_fields_are_all_at_their_defaults_has_its_values_sho
     assert "<li><bdi>lora.r</bdi> <b><bdi>4</bdi></b></li>" in page
 
 
+def test_the_trials_of_a_picture_are_told_apart_by_what_differs(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [1, 8], "bias": ["none"]}, train={"optim": ["adam"], "learning_rate": [0.1, 0.2]})
+    points = list(recipe.grid())
+    records = [make_record(recipe, n, points[n], 0.95 - n / 100) for n in range(3)]
+    found = findings(read_run(write_run(tmp_path / "r", recipe, records))).curves
+    assert found is not None
+    said = [curve.differs for curve in found.trials]
+    assert said == ["r 1, learning_rate 0.1", "as 0000, but learning_rate 0.2", "as 0000, but r 8"]
+    assert found.trials[0].name == "r 1, bias none, optim adam, learning_rate 0.1"
+
+
 def test_a_winner_within_the_noise_of_the_leader_is_not_called_the_best(tmp_path: Path) -> None:
     recipe = make_recipe(lora={"r": [1, 8]}, train={})
     accuracies = [(8, 0.95), (8, 0.93), (1, 0.945), (1, 0.93)]

@@ -19,10 +19,15 @@ Points = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One trial; `train_loss` follows the trace where there is one, else the evaluations."""
+    """One trial; `train_loss` follows the trace where there is one, else the evaluations.
+
+    `name` is its whole configuration, `differs` what tells it from the other trials: of the first, its values along the
+    axes that differ; of another, those that are not the first's.
+    """
 
     number: int
     name: str
+    differs: str
     train_loss: Points
     validation_loss: Points
     train_accuracy: Points
@@ -50,10 +55,11 @@ def trials_to_draw(board: Leaderboard) -> list[int]:
 def curves(board: Leaderboard, evaluations: Mapping[int, Sequence[Evaluation]]) -> Curves | None:
     """Curves of the trials in `evaluations`; None where none of them was evaluated."""
     rows = {row.best_number: row for row in board.ranked}
+    shown = {number: lines for number, lines in evaluations.items() if lines}
+    differs = _differences(board, {number: rows[number].values for number in shown})
     drawn = tuple(
-        _curve(number, describe(board.axes, rows[number].values), lines)
-        for number, lines in evaluations.items()
-        if lines
+        _curve(number, describe(board.axes, rows[number].values), differs[number], lines)
+        for number, lines in shown.items()
     )
     if not drawn:
         return None
@@ -61,7 +67,19 @@ def curves(board: Leaderboard, evaluations: Mapping[int, Sequence[Evaluation]]) 
     return Curves(drawn, _on_loss(best), _on_accuracy(best), _on_rate(best))
 
 
-def _curve(number: int, name: str, lines: Sequence[Evaluation]) -> Curve:
+def _differences(board: Leaderboard, values: Mapping[int, tuple[str, ...]]) -> dict[int, str]:
+    """What tells each trial from the others, in words."""
+    said = {}
+    first = next(iter(values), None)
+    for number, own in values.items():
+        compared = values.values() if number == first else [values[first or 0]]
+        places = [place for place in range(len(own)) if any(own[place] != other[place] for other in compared)]
+        but = describe([board.axes[place] for place in places], [own[place] for place in places])
+        said[number] = but if number == first or not but else f"as {first:04d}, but {but}"
+    return said
+
+
+def _curve(number: int, name: str, differs: str, lines: Sequence[Evaluation]) -> Curve:
     traced = _thinned(list(_trace(lines)))
     by_epoch = {
         field: _finite((line.epoch, getattr(line, field)) for line in lines)
@@ -76,7 +94,7 @@ def _curve(number: int, name: str, lines: Sequence[Evaluation]) -> Curve:
     if len(traced) > len(lines):
         by_epoch["train_loss"] = _finite((epoch, train_loss) for epoch, train_loss, _ in traced)
         by_epoch["learning_rate"] = _finite((epoch, rate) for epoch, _, rate in traced)
-    return Curve(number, name, **by_epoch)
+    return Curve(number, name, differs, **by_epoch)
 
 
 def _trace(lines: Sequence[Evaluation]) -> Iterable[tuple[float, float, float]]:

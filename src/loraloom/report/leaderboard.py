@@ -84,6 +84,18 @@ class Leaderboard:
         return next((row for row in self.rows if row.is_winner), next(iter(self.ranked), None))
 
     @property
+    def same(self) -> tuple[tuple[str, str], ...]:
+        """The axes that have one value in all rows, and that value; none where there is one row."""
+        columns = zip(self.axes, zip(*(row.values for row in self.rows), strict=True), strict=False)
+        return tuple((axis, each[0]) for axis, each in columns if len(set(each)) == 1 < len(each))
+
+    @property
+    def varied(self) -> tuple[int, ...]:
+        """The places of the other axes."""
+        same = dict(self.same)
+        return tuple(place for place, axis in enumerate(self.axes) if axis not in same)
+
+    @property
     def rule(self) -> str:
         """By which rule the winner is chosen, in a sentence."""
         if all(row.seeds < 2 for row in self.ranked):

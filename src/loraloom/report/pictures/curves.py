@@ -41,7 +41,10 @@ def draw_curves(found: Curves) -> dict[str, Picture]:
         axes.yaxis.set_major_formatter(lambda number, _: wording.value(float(number)))
         axes.yaxis.set_minor_formatter(lambda *_: "")
 
-    names = [wording.shortened(f"trial {curve.number:04d}: {curve.name}", 90) for curve in found.trials]
+    names = [
+        wording.shortened(f"trial {curve.number:04d}{curve.differs and ': '}{curve.differs}", 90)
+        for curve in found.trials
+    ]
     drawn = (
         (
             "curves_loss",

@@ -66,7 +66,17 @@ def _bins(axes: Axes, bins: Sequence[Bin], colour: str, marker: str, rows: int, 
         axes.vlines(sure, *zip(*(each.interval for each in bins), strict=True), color=colour, linewidth=1.3, alpha=0.6)
     sizes = [18 + 110 * each.rows / rows for each in bins]
     hollow = "none" if not with_intervals else colour
-    axes.scatter(sure, right, s=sizes, marker=marker, facecolors=hollow, edgecolors=colour, linewidths=1.2, zorder=3)
+    axes.scatter(
+        sure,
+        right,
+        s=sizes,
+        marker=marker,
+        facecolors=hollow,
+        edgecolors=colour,
+        linewidths=1.2,
+        zorder=3,
+        clip_on=False,
+    )
 
 
 def _coverage(axes: Axes, found: Selective) -> None:
@@ -84,6 +94,7 @@ def _coverage(axes: Axes, found: Selective) -> None:
             marker="D",
             color=SERIES[1],
             markersize=6,
+            clip_on=False,
         )
     worst = float(curve.accuracy.min())
     axes.set_xlim(0, 1.015)

@@ -89,7 +89,10 @@ def _accuracy(axes: Axes, found: Similarity) -> None:
     axes.set_ylabel("accuracy, with 95 %")
     axes.axhline(1, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.set_xlim(left=0)
-    axes.legend(loc="lower left", frameon=False, fontsize=8.5)
+    low, high = axes.get_ylim()
+    axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= 1])
+    axes.set_ylim(low - 0.15 * (high - low), high)  # the legend stands below all intervals
+    axes.legend(loc="lower left", ncols=len(names), frameon=False, fontsize=8.5)
 
 
 def _name(name: str) -> str:

@@ -107,7 +107,7 @@
     if (!validation.length) return [];
     const [epochs, values] = [0, 1].map((place) => [...train, ...validation].map((point) => point[place]));
     const [left, right, low, high] = [Math.min(...epochs), Math.max(...epochs), Math.min(...values), Math.max(...values)];
-    const [width, height] = [190, 74];
+    const [width, height] = [142, 74];
     const spot = ([x, y]) => [
       (right > left ? (x - left) * width / (right - left) : 0).toFixed(1),
       (high > low ? height - (y - low) * height / (high - low) : height).toFixed(1)];
@@ -118,7 +118,7 @@
       + `${best === Math.min ? 'lowest' : 'highest'} at epoch ${Number(most[0].toPrecision(4))} (${share(most[1])}), ${share(last[1])} at the end.`;
     const id = `sketch-${trial}-${title.toLowerCase()}`;
     const say = (text, x, y, kind) => draw('text', { x, y, ...(kind && { class: kind }) }, text);
-    return [draw('svg', { class: 'sketch', viewBox: '0 0 250 112', role: 'img', 'aria-labelledby': id, focusable: 'false' },
+    return [draw('svg', { class: 'sketch', viewBox: '0 0 196 112', role: 'img', 'aria-labelledby': id, focusable: 'false' },
       draw('title', { id }, sentence),
       draw('g', { transform: 'translate(44 18)' },
         draw('path', { class: 'frame', d: `M0 ${height}H${width}M0 0H${width}` }),
@@ -145,7 +145,7 @@
       made.style.setProperty('--v', tint);
       return made;
     };
-    return make('div', { class: 'scroll compact across', role: 'region', 'aria-label': `Confusion of trial ${trial} on validation`, tabindex: '0' },
+    return make('div', { class: `scroll compact${across.length > 5 ? ' across' : ''}`, role: 'region', 'aria-label': `Confusion of trial ${trial} on validation`, tabindex: '0' },
       make('table', { class: 'matrix small' },
         make('caption', {}, make('span', {}, `${number(wrong)} of ${number(sum(counts))} validation row${sum(counts) === 1 ? '' : 's'} wrong: true class down, predicted across.`)),
         make('thead', {}, make('tr', {}, make('th', { scope: 'col' }, 'true ↓'),
@@ -175,6 +175,8 @@
     const titles = heads.map((head) => (head.lastChild?.textContent ?? '').trim().toLowerCase());
     const names = JSON.parse(table.dataset.names);
     const base = JSON.parse(table.dataset.base);
+    const same = new Map(JSON.parse(table.dataset.same).map(([name, value]) => [name.split('.').at(-1).toLowerCase(), value.toLowerCase()]));
+    const inAll = [...same].flat().join(' ');
     const rest = section.querySelector('details.rest');
     const opened = new Map(all('.opened-rows > details', section).map((each) => [each.id, each]));
     const rows = all('table.board > tbody > tr', section).map((line, order) => ({ line, order, keys: [] }));
@@ -238,7 +240,8 @@
         const [name, value] = word.split('=');
         const column = value ? titles.indexOf(name) : -1;
         if (column >= 0) return row.line.cells[column].firstChild.textContent.trim().toLowerCase() === value.replaceAll('"', '');
-        row.text ??= row.line.textContent.toLowerCase();
+        if (value && same.has(name)) return same.get(name) === value.replaceAll('"', '');
+        row.text ??= `${row.line.textContent.toLowerCase()} ${inAll}`;
         return row.text.includes(word);
       }));
       from = 0;
@@ -262,6 +265,7 @@
       if (sketches.length) content.querySelector('.sketches').append(...sketches);
       else content.querySelector('.told').remove();
       content.append(counts ? smallMatrix(trial, across, down, counts) : note(why));
+      addEdges(content);
     };
 
     const detailOf = (row) => {
@@ -294,6 +298,7 @@
         row.detail = make('tr', { class: 'detail', id: `detail-${row.line.dataset.trial}` }, make('td', { colspan: heads.length }, row.content));
         row.line.after(row.detail);
         addCopying(row.detail);
+        addEdges(row.detail);
         row.button.setAttribute('aria-controls', row.detail.id);
       } else {
         row.detail.remove();
@@ -351,6 +356,24 @@
       row.line.scrollIntoView({ block: 'center' });
       row.button.focus({ preventScroll: true });
     };
+  };
+
+  // -- what goes on beyond an edge ---------------------------------------------------------------------------------------
+
+  const edged = new WeakSet();
+  const addEdges = (root) => {  // a fade where something can be scrolled on, and a place for the keyboard
+    for (const region of all('.scroll, pre', root)) {
+      if (edged.has(region)) continue;
+      edged.add(region);
+      const look = () => {
+        const left = region.scrollWidth - region.clientWidth - region.scrollLeft;
+        region.classList.toggle('more', left > 2);
+        if (left > 2) region.tabIndex = 0;
+      };
+      region.addEventListener('scroll', look, { passive: true });
+      new ResizeObserver(look).observe(region);
+      look();
+    }
   };
 
   // -- points of pictures ----------------------------------------------------------------------------------------------
@@ -437,6 +460,7 @@
   const table = document.querySelector('table.board');
   const open = table ? addBoard(table) : null;
   addCopying(document);
+  addEdges(document);
   for (const svg of all('svg.plot')) addPointing(svg, open);
   addFollowing();
   const toRow = () => { if (/^#row-\d+$/.test(location.hash)) open?.(location.hash.slice(5)); };
