@@ -178,6 +178,7 @@ def test_it_says_what_the_page_says(tmp_path: Path) -> None:
         "## Where it fails",
         "## Data",
         "## Similarity",
+        "## What to try next",
         "## How it was made",
     ]
     assert "test accuracy of **0.971** (95 % interval 0.951–0.983, 445 test rows)" in made

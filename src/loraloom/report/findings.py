@@ -12,6 +12,7 @@ from loraloom.report.cautions import cautions
 from loraloom.report.curves import Curves, curves, trials_to_draw
 from loraloom.report.dataset import Dataset, dataset
 from loraloom.report.details import Detail, details
+from loraloom.report.effects.advice import Advice
 from loraloom.report.effects.observations import observe
 from loraloom.report.effects.section import Effects, effects
 from loraloom.report.failures import Failures, failures
@@ -19,6 +20,7 @@ from loraloom.report.gap import Gap, gap
 from loraloom.report.leaderboard import Leaderboard, describe, leaderboard
 from loraloom.report.making import Making, making
 from loraloom.report.making.commands import commands_of
+from loraloom.report.next_steps import next_steps
 from loraloom.report.packed_rows import packed_rows
 from loraloom.report.provenance import DataFindings, data_findings
 from loraloom.report.reading import Run, read_evaluations
@@ -42,6 +44,7 @@ class Findings:
     rewrite: str
     answer: Answer
     cautions: tuple[str, ...]
+    next_steps: tuple[Advice, ...]
     board: Leaderboard
     effects: Effects
     recipes: RowRecipes
@@ -85,6 +88,7 @@ def findings(
     failed = failures(run, board, problems)
     commands = commands_of(run, problems)
     found = answer(run, board, commands)
+    on_effects = effects(run, seen)
     made = making(run, commands, problems)
     return Findings(
         name=run.path.resolve().name,
@@ -94,7 +98,8 @@ def findings(
         answer=found,
         cautions=cautions(run, board, found, test, commands),
         board=board,
-        effects=effects(run, seen),
+        next_steps=next_steps(run, board, found, on_effects.advice),
+        effects=on_effects,
         recipes=recipes,
         details=details(run, board, recipes, problems),
         packed=packed_rows(run, board, problems),

@@ -44,7 +44,7 @@ def advice(run: Run, analysis: Analysis) -> Advice | None:
     now = analysis.configurations
     wanted = [effect.needed for effect in undecided if effect.needed is not None]
     unknowns = max(analysis.unknowns, 1 + sum(map(columns_of, run.recipe.axes.values())))
-    points, fewest = _points(run.recipe), unknowns + int(LEAST_FREEDOM)
+    points, fewest = points_of(run.recipe), unknowns + int(LEAST_FREEDOM)
     if points is not None and points < fewest:
         return Advice(
             f"The axes have {plural(points, 'configuration')}, and no search of so few can tell: it takes {fewest} to "
@@ -81,7 +81,7 @@ def advice(run: Run, analysis: Analysis) -> Advice | None:
     )
 
 
-def _points(recipe: Recipe) -> int | None:
+def points_of(recipe: Recipe) -> int | None:
     """The points of the axes; None where there is no end of them."""
     if not all(isinstance(axis, Choices) for axis in recipe.axes.values()):
         return None

@@ -64,6 +64,13 @@ def cautions(found: Findings) -> Iterator[str]:
         yield bullets(doubts)
 
 
+def next_steps(found: Findings) -> Iterator[str]:
+    """What to try next, and why."""
+    for step in found.next_steps:
+        yield text(step.sentence)
+        yield fenced(step.command or "", "sh")
+
+
 def leaderboard(found: Findings) -> Iterator[str]:
     """The first few configurations."""
     board = found.board
@@ -181,5 +188,6 @@ SECTIONS: dict[str, Section] = {
     "What the data mean": verdicts.dataset,
     "Similarity": verdicts.similarity,
     "Two runs": verdicts.against,
+    "What to try next": next_steps,
     "How it was made": making,
 }

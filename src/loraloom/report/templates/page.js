@@ -145,7 +145,7 @@
       made.style.setProperty('--v', tint);
       return made;
     };
-    return make('div', { class: `scroll compact${across.length > 5 ? ' across' : ''}`, role: 'region', 'aria-label': `Confusion of trial ${trial} on validation`, tabindex: '0' },
+    return make('div', { class: `scroll compact${[...across.join('')].length + 3 * across.length > 42 ? ' across' : ''}`, role: 'region', 'aria-label': `Confusion of trial ${trial} on validation`, tabindex: '0' },
       make('table', { class: 'matrix small' },
         make('caption', {}, make('span', {}, `${number(wrong)} of ${number(sum(counts))} validation row${sum(counts) === 1 ? '' : 's'} wrong: true class down, predicted across.`)),
         make('thead', {}, make('tr', {}, make('th', { scope: 'col' }, 'true ↓'),

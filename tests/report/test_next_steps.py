@@ -1,0 +1,88 @@
+"""What to try next: each command has a reason in the run, and where there is none nothing is advised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloom.recipe import Recipe, read_recipe
+from loraloom.report import findings, markdown, read_run, write_report
+from loraloom.report.findings import Findings
+from loraloom.study.record import TrialRecord
+from tests.report.report_runs import PROVENANCE, TEST_ROWS, make_recipe, make_record, make_score, write_run
+
+
+def of(tmp_path: Path, recipe: Recipe, records: Sequence[TrialRecord], best: int | None = 0, **seen: Any) -> Findings:
+    """Of a run of these records; the tested winner is that of number `best`, with what it has `seen`."""
+    tested = None
+    if best is not None:
+        record = records[best]
+        assert record.result is not None
+        result = record.result.model_copy(update={"test": make_score(0.95, TEST_ROWS)})
+        tested = record.model_copy(update={"result": result, **seen})
+    return findings(read_run(write_run(tmp_path / "run", recipe, records, best=tested, evaluations=())))
+
+
+def ranks(accuracies: dict[int, float], **sections: Any) -> tuple[Recipe, list[TrialRecord]]:
+    recipe = make_recipe(lora={"r": [1, 2, 4, 8]}, train={}, **sections)
+    return recipe, [make_record(recipe, n, {"lora.r": r}, a) for n, (r, a) in enumerate(accuracies.items())]
+
+
+def test_a_winner_that_saw_a_part_of_the_rows_is_to_see_all(tmp_path: Path) -> None:
+    found = of(tmp_path, *ranks({1: 0.9}, budget={"max_seconds": 90}), train_rows=306)
+    assert found.next_steps[0].sentence == (
+        "All rows: the winner was trained on 306 of 1,558, which is what 1 min 30 s had time for. A search of all "
+        "would take about 7 min 40 s."
+    )
+    assert found.next_steps[0].command == (
+        f"loraloom search {tmp_path}/run/recipe.yaml --out {tmp_path}/run-longer --set budget.max_seconds=460"
+    )
+
+
+def test_a_search_that_had_time_for_some_is_to_go_on(tmp_path: Path) -> None:
+    found = of(
+        tmp_path, *ranks({1: 0.9, 2: 0.5}, budget={"max_seconds": 90}), train_rows=PROVENANCE["data"]["rows"]["train"]
+    )
+    assert found.next_steps[0].sentence.startswith(
+        "More configurations: 1 min 30 s had time for 2 configurations of 4."
+    )
+    assert found.next_steps[0].command == f"loraloom resume {tmp_path}/run"
+    page = write_report(tmp_path / "run", may_draw=lambda: False).read_text(encoding="utf-8")
+    assert "<h3>What to try next</h3>" in page
+    assert f"## What to try next\n\n{found.next_steps[0].sentence}" in markdown(found)
+
+
+def test_a_winner_with_the_highest_rank_is_to_be_tried_with_a_higher_one(tmp_path: Path) -> None:
+    recipe, records = ranks({1: 0.6, 8: 0.9}, budget={"max_trainable_parameters": 1_000_000})
+    step = of(tmp_path, recipe, records, 1).next_steps[0]
+    assert step.sentence == "A higher rank: the winner has the highest that was searched, 8, and takes 22 % of the cap."
+    assert step.command.endswith("--out " + f"{tmp_path}/run-rank --set 'lora.r=[8, 16]'")
+    assert read_recipe({}, ["lora.r=[8, 16]"]).values("lora.r") == (8, 16)
+
+
+@pytest.mark.parametrize(("cap", "smaller"), [(250_000, 0.6), (1_000_000, 0.89)])
+def test_no_higher_rank_is_advised_without_room_or_where_a_smaller_one_does_as_well(
+    tmp_path: Path, cap: int, smaller: float
+) -> None:
+    recipe, records = ranks({1: smaller, 8: 0.9}, budget={"max_trainable_parameters": cap})
+    assert not any("higher rank" in step.sentence for step in of(tmp_path, recipe, records, 1).next_steps)
+
+
+def test_equals_by_one_seed_are_to_have_three(tmp_path: Path) -> None:
+    step = of(tmp_path, *ranks({1: 0.9, 2: 0.9})).next_steps[0]
+    assert step.sentence.startswith("More seeds: by one seed another configuration can't be told from the winner;")
+    assert step.command.endswith("/run-seeds --set search.seeds=3")
+
+
+def test_where_nothing_is_known_nothing_is_advised(tmp_path: Path) -> None:
+    assert (
+        of(tmp_path, make_recipe(lora={}, train={}), [make_record(make_recipe(lora={}, train={}), 0, {})]).next_steps
+        == ()
+    )
+
+
+def test_a_search_without_a_winner_has_but_to_go_on(tmp_path: Path) -> None:
+    assert of(tmp_path, *ranks({1: 0.9, 2: 0.9}), None).next_steps == ()
