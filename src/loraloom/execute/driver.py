@@ -159,7 +159,8 @@ class Driver:
         rest = "the rest is for the test and the report"
         if self._planner.pace.has_time and not self.gave_up:
             clocked = "" if self._planner.pace.plan.epochs is not None else ", or search.epochs=clock"
-            rest = f"all was trained: more values, more search.n_trials or search.seeds{clocked} would use the rest"
+            more = "values" if self._run.recipe.search.n_trials is None else "search.n_trials"
+            rest = f"all was trained: more {more} or search.seeds{clocked} would use the rest"
         return (
             f"{tried:,}{of} configurations were tried, in {counted(self._leaderboard.finished, 'trial')}; "
             f"{self._clock.seconds:.0f}{limit} s are used, {rest}"
