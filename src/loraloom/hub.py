@@ -45,7 +45,7 @@ def package_facts(package: str) -> dict[str, str]:
         about = metadata(package)
     except PackageNotFoundError:
         return {}
-    stated = next((about[name] for name in ("License-Expression", "License") if name in about and about[name]), "")
+    stated = next(filter(None, (about[name] for name in ("License-Expression", "License") if name in about)), "")
     facts = {"package": f"{about['Name']} {about['Version']}"}
     return facts | ({"package_license": _line(stated)} if stated else {})
 

@@ -12,7 +12,6 @@ from loraloom.report.cautions import cautions
 from loraloom.report.curves import Curves, curves, trials_to_draw
 from loraloom.report.dataset import Dataset, dataset
 from loraloom.report.details import Detail, details
-from loraloom.report.effects.advice import Advice
 from loraloom.report.effects.observations import observe
 from loraloom.report.effects.section import Effects, effects
 from loraloom.report.failures import Failures, failures
@@ -20,7 +19,7 @@ from loraloom.report.gap import Gap, gap
 from loraloom.report.leaderboard import Leaderboard, describe, leaderboard
 from loraloom.report.making import Making, making
 from loraloom.report.making.commands import commands_of
-from loraloom.report.next_steps import next_steps
+from loraloom.report.next_steps import Step, next_steps
 from loraloom.report.packed_rows import packed_rows
 from loraloom.report.provenance import DataFindings, data_findings
 from loraloom.report.reading import Run, read_evaluations
@@ -44,7 +43,7 @@ class Findings:
     rewrite: str
     answer: Answer
     cautions: tuple[str, ...]
-    next_steps: tuple[Advice, ...]
+    next_steps: tuple[Step, ...]
     board: Leaderboard
     effects: Effects
     recipes: RowRecipes

@@ -68,7 +68,7 @@ def next_steps(found: Findings) -> Iterator[str]:
     """What to try next, and why."""
     for step in found.next_steps:
         yield text(step.sentence)
-        yield fenced(step.command or "", "sh")
+        yield fenced(step.command, "sh")
 
 
 def leaderboard(found: Findings) -> Iterator[str]:
