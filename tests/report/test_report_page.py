@@ -128,6 +128,12 @@ def test_the_answer_states_accuracy_interval_rows_parameters_and_time(demo: Page
     assert "184,864 trainable parameters, 18.5 % of the cap, trained in 1 min 06 s" in demo.text
 
 
+def test_sections_begin_with_what_they_found(demo: Page) -> None:
+    assert "Leaderboard 2 other configurations can’t be told from the winner by validation accuracy." in demo.text
+    assert "Data 1,558 train , 222 validation , 445 test rows; the checks found 1 thing to know, below." in demo.text
+    assert "Training The validation loss of trial 0003 is lowest at epoch" in demo.text
+
+
 def test_the_answer_gives_commands_to_copy(demo: Page) -> None:
     assert re.search(r"loraloom predict \S+/demo/best --text", demo.text)
     assert re.search(r"loraloom evaluate \S+/demo/best --test_file", demo.text)
