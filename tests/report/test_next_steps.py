@@ -84,5 +84,13 @@ def test_where_nothing_is_known_nothing_is_advised(tmp_path: Path) -> None:
     )
 
 
+def test_what_was_run_already_is_not_advised(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [1, 2]}, train={}, search={"seeds": 3})
+    records = [make_record(recipe, n, {"lora.r": 1 + n % 2}, 0.9 + n % 2 / 100, seed=42 + n // 2) for n in range(6)]
+    some, every = (of(tmp_path / str(most), recipe, records[:most]) for most in (2, 6))
+    assert "--set search.seeds=3" in some.next_steps[-1].command
+    assert every.next_steps == ()
+
+
 def test_a_search_without_a_winner_has_but_to_go_on(tmp_path: Path) -> None:
     assert of(tmp_path, *ranks({1: 0.9, 2: 0.9}), None).next_steps == ()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 import shlex
+from collections import Counter
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -37,7 +38,7 @@ class Advice:
 
 
 def advice(run: Run, analysis: Analysis) -> Advice | None:
-    """None where every comparison that can be made has its verdict."""
+    """None where every comparison that can be made has its verdict, or all that could be advised was run."""
     undecided = [effect for effect in analysis.effects if effect.verdict in ("open", "few")]
     if not undecided or not run.recipe.axes:
         return None
@@ -64,6 +65,9 @@ def advice(run: Run, analysis: Analysis) -> Advice | None:
         why = "to tell the axes apart and measure noise at all"
     if points is not None and points < number:
         seeds = math.ceil(number / points)
+        had = Counter(record.point_key for record in run.records if record.state == "complete")
+        if len(had) >= points and min(had.values()) >= seeds:
+            return None  # it was run already
         trials, sets = points * seeds, ["search.sampler=grid", "search.n_trials=null", f"search.seeds={seeds}"]
         what = f"All {points:,} configurations with {seeds:,} seeds each"
     else:
