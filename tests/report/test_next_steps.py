@@ -85,10 +85,11 @@ def test_where_nothing_is_known_nothing_is_advised(tmp_path: Path) -> None:
 
 
 def test_what_was_run_already_is_not_advised(tmp_path: Path) -> None:
-    recipe = make_recipe(lora={"r": [1, 2]}, train={}, search={"seeds": 3})
-    records = [make_record(recipe, n, {"lora.r": 1 + n % 2}, 0.9 + n % 2 / 100, seed=42 + n // 2) for n in range(6)]
-    some, every = (of(tmp_path / str(most), recipe, records[:most]) for most in (2, 6))
-    assert "--set search.seeds=3" in some.next_steps[-1].command
+    recipe = make_recipe(lora={"r": [1, 2, 4, 8]}, train={"learning_rate": [0.001, 0.002, 0.004]}, search={"seeds": 3})
+    points = list(recipe.grid())
+    records = [make_record(recipe, n, points[n % 12], 0.9 + n % 12 * 5 % 7 / 100, seed=42 + n // 12) for n in range(48)]
+    some, every = (of(tmp_path / str(most), recipe, records[:most]) for most in (12, 48))
+    assert "--set search.sampler=grid --set search.n_trials=null --set search.seeds=4" in some.next_steps[-1].command
     assert every.next_steps == ()
 
 

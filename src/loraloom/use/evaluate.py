@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from loraloom import metrics
 from loraloom.data import Split, read_labelled
 from loraloom.data.overlap import text_key
+from loraloom.errors import RunError
 from loraloom.study.record import Result, Score, TrialRecord
 from loraloom.use.adapter import Classifier, adapter_folder, load, read_adapter_record
 from loraloom.use.origin import rows_of
@@ -66,8 +67,9 @@ def _line(row: int, test: Split, probabilities: NDArray[np.float64], tokens: int
 class Evaluated:
     """What `evaluate` prints: the adapter, the file, and the scores under the adapter's labels.
 
-    `note` says where the file's labels were read as others than they are. `trained_on` are its rows whose text, but
-    for case and punctuation, is one of the training rows of the adapter's run; None where these are not to be had.
+    `note` says where the file's labels were read as others than they are, or that the run is damaged. `trained_on` are
+    its rows whose text, but for case and punctuation, is one of the training rows of the adapter's run; None where
+    these are not to be had.
     """
 
     adapter: str
@@ -144,13 +146,18 @@ def evaluate(
     split, note = labelled_rows(record, test_file, text_column, label_column)
     classifier: Classifier = load(folder)
     scores = metrics.score(split.labels, classifier.predict_proba(split.texts))
-    return Evaluated(str(adapter), str(test_file), record.labels, scores, note, _trained_on(folder, split.texts))
+    trained_on, unknown = _trained_on(folder, split.texts)
+    note = "; ".join(filter(None, (note, unknown))) or None
+    return Evaluated(str(adapter), str(test_file), record.labels, scores, note, trained_on)
 
 
-def _trained_on(folder: Path, texts: Sequence[str]) -> int | None:
-    """How many of `texts` are equal to training rows of the run that the adapter lies in, where that can be known."""
-    data = rows_of(folder)
+def _trained_on(folder: Path, texts: Sequence[str]) -> tuple[int | None, str | None]:
+    """How many of `texts` are training rows of the adapter's run, or why damage keeps that from being known."""
+    try:
+        data = rows_of(folder)
+    except RunError as error:
+        return None, f"whether these rows were trained on is not known: {error}"
     if data is None:
-        return None
+        return None, None
     known = set(map(text_key, data.train.texts))
-    return sum(text_key(text) in known for text in texts)
+    return sum(text_key(text) in known for text in texts), None

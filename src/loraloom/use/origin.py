@@ -8,6 +8,9 @@ from loraloom.data import TextData, load_data
 from loraloom.errors import LoraloomError
 from loraloom.study.run import BEST, RECIPE, TRIALS, Run
 
+MOST_BYTES = 50_000_000
+"""Of a run's training file that is read again: to check more takes longer than what asks for it."""
+
 
 def run_of(adapter: Path) -> Path | None:
     """RUN, for RUN/best and RUN/trials/0007; None for a folder that was taken elsewhere."""
@@ -19,16 +22,19 @@ def run_of(adapter: Path) -> Path | None:
 def rows_of(adapter: Path) -> TextData | None:
     """The rows of the run that `adapter` lies in, read again; None where it lies in none, or they are not as they were.
 
-    Rows that are not on this machine's disk are not looked for.
+    Rows that are not on this machine's disk, or are many, are not looked for.
+
+    Raises:
+        RunError: the run's recipe is damaged.
     """
     run = run_of(adapter)
     if run is None:
         return None
+    recipe = Run(run).recipe
+    file, made = recipe.data.train_file, recipe.provenance
     try:
-        recipe = Run(run).recipe
-        if recipe.data.train_file is None and recipe.data.dataset != "demo":
+        if recipe.data.dataset != "demo" and (file is None or Path(file).stat().st_size > MOST_BYTES):
             return None
-        made = recipe.provenance
         data = load_data(recipe.data, seed=recipe.train.seed, allow_leak=bool(made.get("allow_leak")))
         return data if data.fingerprint == made["data"]["fingerprint"] else None
     except (LoraloomError, OSError, KeyError, TypeError):

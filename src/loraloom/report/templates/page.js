@@ -101,6 +101,7 @@
     return figure < 1 && text === '1.000' ? '>0.999' : text;
   };
   const short = (figure) => String(Number(figure.toPrecision(3)));
+  const passes = (epochs) => String(Number(epochs.toFixed(2)));  // as wording.py: passes
 
   const drawnSketch = (trial, title, lines, at, best) => {  // `at`: where a line has the figures of training and validation
     const [train, validation] = at.map((place) => lines.filter((line) => line[0] !== null && line[place] !== null).map((line) => [line[0], line[place]]));
@@ -115,7 +116,7 @@
     const most = validation.reduce((one, other) => best(one[1], other[1]) === one[1] ? one : other);
     const last = validation.at(-1);
     const sentence = `${title} of trial ${trial} over ${validation.length} evaluation${validation.length > 1 ? 's' : ''}: on validation `
-      + `${best === Math.min ? 'lowest' : 'highest'} at epoch ${Number(most[0].toPrecision(4))} (${share(most[1])}), ${share(last[1])} at the end.`;
+      + `${best === Math.min ? 'lowest' : 'highest'} at epoch ${passes(most[0])} (${share(most[1])}), ${share(last[1])} at the end.`;
     const id = `sketch-${trial}-${title.toLowerCase()}`;
     const say = (text, x, y, kind) => draw('text', { x, y, ...(kind && { class: kind }) }, text);
     return [draw('svg', { class: 'sketch', viewBox: '0 0 196 112', role: 'img', 'aria-labelledby': id, focusable: 'false' },
