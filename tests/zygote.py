@@ -75,9 +75,10 @@ def _start(request: dict[str, Any]) -> int:
     except BaseException:
         traceback.print_exc()
         code = 1
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as `loraloom` itself does, to its end
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    atexit._run_exitfuncs()  # as `loraloom` itself does
+    atexit._run_exitfuncs()
     os._exit(code)
 
 

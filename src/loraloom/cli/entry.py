@@ -29,6 +29,7 @@ def main() -> None:
     what is to be done at the end (atexit) is done, and what is to be kept was synced when it was written.
     """
     code = run()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done; what ends the process is not to be broken off
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
