@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loraloom.metrics import Interval, wilson_interval
+from loraloom.metrics import Interval
 from loraloom.report import wording
 from loraloom.report.leaderboard import ROWS, Leaderboard, field
 from loraloom.report.making.timing import TimeUse, time_use
@@ -133,17 +133,18 @@ def _winner(run: Run, board: Leaderboard, record: TrialRecord) -> Winner | None:
     names = tuple(name for name in board.axes if name != ROWS) or TELLING_FIELDS  # rungs choose rows, not the search
     values = tuple((name, wording.value(record.point.get(name, field(record, name)))) for name in names)
     apart = {name for name in names if _is_default(record, name)} if len(names) > MANY_SETTINGS else set()
+    rank = board.winner.rank if board.winner else None
     parts = (("LoRA", record.counts.lora), ("biases", record.counts.bias), ("head", record.counts.head))
     return Winner(
         number=record.number,
         chosen=run.best is not None,
-        rank=board.winner.rank if board.winner else None,
-        since=_since(run, record),
+        rank=rank,
+        since="" if rank == 1 else _since(run, record),
         settings=tuple(setting for setting in values if setting[0] not in apart),
         as_default=tuple(setting for setting in values if setting[0] in apart),
         split="test" if record.result.test else "validation",
         score=score,
-        interval=interval_of(score),
+        interval=score.interval,
         validation=record.result.validation,
         parts=tuple(Part(name, number, 100 * number / whole) for name, number in parts if number),
         trainable=record.counts.trainable,
@@ -171,14 +172,6 @@ def _is_default(record: TrialRecord, name: str) -> bool:
     section, _, leaf = name.partition(".")
     fields = type(getattr(record.configuration, section)).model_fields
     return leaf in fields and field(record, name) == fields[leaf].get_default(call_default_factory=True)
-
-
-def interval_of(score: Score) -> Interval | None:
-    """Wilson's 95 % interval of an accuracy; None where there are no rows."""
-    if score.examples < 1:
-        return None
-    correct = round(score.accuracy * score.examples)
-    return wilson_interval(max(0, min(score.examples, correct)), score.examples)
 
 
 def _configurations(run: Run) -> int:

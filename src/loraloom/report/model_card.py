@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from loraloom.errors import RunError
-from loraloom.report.answer import answer, interval_of, peft_code
+from loraloom.report.answer import answer, peft_code
 from loraloom.report.cautions import cautions
 from loraloom.report.leaderboard import leaderboard
 from loraloom.report.making.sources import NOT_STATED, model_facts, source_card, source_cards
@@ -223,7 +223,7 @@ def _dataset(subject: _Subject, split: str) -> str:
 
 
 def _blocks(subject: _Subject, form: Form) -> Iterator[str]:
-    record, interval = subject.record, interval_of(subject.score)
+    record, interval = subject.record, subject.score.interval
     yield f"# {text(subject.base.rpartition('/')[2])}, adapted by LoRA to {text(subject.data)}"
     yield (
         f"{form.opening} {plural(len(record.labels), 'class')}. It reaches a "
@@ -277,7 +277,7 @@ def _measured(subject: _Subject) -> Iterator[str]:
     assert result is not None
 
     def row(split: str, score: Score) -> list[str]:
-        interval = interval_of(score)
+        interval = score.interval
         accuracy = [text(rounded(score.accuracy, interval)), rounded_span(interval)]
         return [split, count(score.examples), *accuracy, rounded(score.macro_f1, interval), f"{score.loss:.3f}"]
 

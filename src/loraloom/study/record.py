@@ -15,7 +15,7 @@ from loraloom.recipe import Configuration
 from loraloom.study.durable import read_verified
 
 if TYPE_CHECKING:
-    from loraloom.metrics import Scores
+    from loraloom.metrics import Interval, Scores
 
 RECORD = "trial.json"
 METRICS = "metrics.jsonl"
@@ -65,6 +65,13 @@ class Score(_Frozen):
             loss=scores.log_loss,
             confusion=counts and tuple(map(tuple, counts)),
         )
+
+    @property
+    def interval(self) -> Interval | None:
+        """Wilson's 95 % interval of the accuracy; None where there are no rows."""
+        from loraloom.metrics import wilson_interval  # with scipy
+
+        return wilson_interval(round(self.accuracy * self.examples), self.examples) if self.examples else None
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

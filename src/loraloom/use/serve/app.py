@@ -21,7 +21,6 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from loraloom import metrics
 from loraloom.errors import LoraloomError
-from loraloom.report.answer import interval_of
 from loraloom.study.provenance import own_version
 from loraloom.use.serve.batching import Batcher, EmptyTextError, NotComputedError, OverloadedError, TimedOutError
 from loraloom.use.serve.demo import demo_page
@@ -367,7 +366,7 @@ def _card(served: Served) -> AdapterCard:
         validation_accuracy=None if result is None else result.validation.accuracy,
         test_accuracy=None if test is None else test.accuracy,
         test_rows=None if test is None else test.examples,
-        test_interval=None if test is None else interval_of(test),
+        test_interval=None if test is None else test.interval,
     )
 
 
