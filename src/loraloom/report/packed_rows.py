@@ -54,8 +54,8 @@ def _short(figure: float) -> float | None:
     """Of four digits, or of as many more as it takes for its texts not to be those of another figure."""
     if not math.isfinite(figure):
         return None
-    tried = (float(f"{figure:.{digits}g}") for digits in range(4, 18))
-    return next(short for short in tried if _texts(short) == _texts(figure))
+    tried, written = (float(f"{figure:.{digits}g}") for digits in range(4, 18)), _texts(figure)
+    return next(short for short in tried if _texts(short) == written)
 
 
 def _texts(figure: float) -> tuple[str, str]:

@@ -16,8 +16,6 @@ from loraloom.use.evaluate import Evaluated
 MOST_CLASSES = 10
 """Of more, the confusion is too wide to be read."""
 LABEL_WIDTH, LEAST_WIDTH, GAP = 24, 3, 1
-"""Characters of a line of a true label at most, of one of what it was taken for at least, and between columns."""
-LABEL_WIDTH, LEAST_WIDTH, GAP = 24, 3, 1
 """Characters of a line of a true label at most, of what it is taken for at least, and between columns."""
 
 
