@@ -238,15 +238,15 @@ def test_a_search_compares_models_first_and_trains_the_better_one_on_all_rows(be
     assert (better, None) in [(one.backbone.model, rows) for one, rows in begun]
 
 
-@pytest.mark.parametrize("better", ["linear", "constant"])
-def test_two_presets_are_told_apart_on_many_rows_where_few_would_mislead(better: str) -> None:
+@pytest.mark.parametrize("better", ["top-half", None])
+def test_two_presets_are_told_apart_on_many_rows_where_few_would_mislead(better: str | None) -> None:
     def value(one: Configuration, rows: int | None) -> float:
         on_many = (rows or 76_000) > 5_000
-        return 0.9 + 0.01 * (one.train.lr_scheduler_type == better) * (1 if on_many else -1)
+        return 0.9 + 0.01 * (one.lora.layers_to_transform == better) * (1 if on_many else -1)
 
     begun, pace = _searched([LARGE], value)
     on = pace.plan.rungs[pace.plan.leading_rung]
     assert on is not None
     assert on > 5_000
-    assert [(one.train.lr_scheduler_type, rows) for one, rows in begun[:2]] == [("linear", on), ("constant", on)]
-    assert next(one.train.lr_scheduler_type for one, rows in begun if rows is None) == better
+    assert [(one.lora.layers_to_transform, rows) for one, rows in begun[:2]] == [("top-half", on), (None, on)]
+    assert next(one.lora.layers_to_transform for one, rows in begun if rows is None) == better

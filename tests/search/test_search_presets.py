@@ -43,14 +43,15 @@ def test_a_preset_says_where_it_stands_on_every_axis_of_the_default_space(preset
     assert SPACE.keys() <= preset.values.keys()
 
 
-def test_the_second_preset_of_the_default_space_is_the_best_run_of_the_contest() -> None:
+def test_the_second_preset_is_the_first_with_every_layer_and_the_third_the_best_run_of_the_contest() -> None:
     recipe = default_space(_recipe({}))
-    second = recipe.configuration(preset_points(recipe, _all_fit)[1])
+    first, second, third, *_ = preset_points(recipe, _all_fit)
+    assert second == {**first, "lora.layers_to_transform": None} != first
     contest = {
         "lora": {"r": 4, "lora_alpha": 16, "lora_dropout": 0, "bias": "lora_only"},
         "train": {"optim": "adam", "learning_rate": 1e-3, "lr_scheduler_type": "constant", "num_train_epochs": 1},
     }
-    assert second == read_recipe(contest).configuration({})
+    assert recipe.configuration(third) == read_recipe(contest).configuration({})
 
 
 def test_the_warm_up_measures_what_the_first_preset_takes() -> None:
