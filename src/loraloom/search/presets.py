@@ -67,7 +67,7 @@ _OWN: dict[str, Any] = {
 
 PRESETS: tuple[Preset, ...] = (
     Preset("loraloom's own; docs/defaults.md says what was measured of it", _OWN),
-    # Which of the two is better depends on the data, by more than anything else of the preset.
+    # Which of the two is better depends on the data (docs/log.md, "Search").
     Preset("the same, with every layer adapted", {**_OWN, "lora.layers_to_transform": None}),
     Preset("the best run of a contest on AG News (recipes/agnews-roberta-base.yaml)", _BEST_RUN),
     Preset(
@@ -167,7 +167,7 @@ def preset_points(
 
 
 def leading(points: Sequence[Mapping[str, Any]]) -> int:
-    """How many of the presets' points lead: the first preset with each model, and the next preset, with one of them."""
+    """How many of the presets' points lead: the first preset with each model, and the one after it."""
     models = [point.get("backbone.model") for point in points]
     return next((place + 1 for place, model in enumerate(models) if model in models[:place]), len(models))
 
