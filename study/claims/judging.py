@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.metrics import holm
+from loraloom.report.gap import gaps
 from loraloom.report.points import points, size, spread
 from study import agnews
 from study.claims.crossed import Estimate, crossed, mean_squares, of_seeds_alone
@@ -66,14 +67,14 @@ class Judged:
 class LevelFound:
     """A level as it was trained: means over seeds (of seconds `Kept.seconds`), and each seed's accuracy.
 
-    Seconds are `disturbed` where those of a seed are.
+    Seconds are `disturbed` where those of a seed are. The `gap` at the end is None where it is not known of a seed.
     """
 
     name: str
     key: str
     accuracy: float
     accuracies: tuple[float, ...]
-    gap: float
+    gap: float | None
     trainable: int
     head: int
     seconds: float
@@ -180,23 +181,27 @@ def _trained(design: Design, claim: Claim, kept: Kept) -> _Claim:
         if rate is not None and own.keys() >= set(design.table.seeds):
             trained[level] = own
             levels.append(_level(level, list(own.values()), rate, kept))
-    compared = tuple(
-        _compare(one, trained, kept.labels, list(kept.header["classes"]))
-        for one in claim.contrasts
-        if {str(level) for level in (*one.of, *one.to)} <= trained.keys()
-    )
-    return _Claim(claim, tuple(levels), compared, tuple(missing))
+    compared: list[_Compared] = []
+    for contrast in claim.contrasts:
+        if {str(level) for level in (*contrast.of, *contrast.to)} <= trained.keys():
+            found = _compare(contrast, trained, kept.labels, list(kept.header["classes"]))
+            if len(found.differences) > 1:
+                compared.append(found)
+            else:
+                missing.append(f"{contrast.name}: the gap is known of fewer than two seeds")
+    return _Claim(claim, tuple(levels), tuple(compared), tuple(missing))
 
 
 def _level(name: str, trained: Sequence[Trained], rate: float, kept: Kept) -> LevelFound:
     accuracies = [_known(one.accuracy) for one in trained]
+    known = [found for one in trained if (found := _gap(one)) is not None]
     curve = np.mean([one.curve for one in trained], axis=0)
     return LevelFound(
         name=name,
         key=trained[0].key,
         accuracy=float(np.mean(accuracies)),
         accuracies=tuple(accuracies),
-        gap=float(np.mean([_gap(one) for one in trained])),
+        gap=float(np.mean(known)) if len(known) == len(trained) else None,
         trainable=trained[0].trainable,
         head=trained[0].head,
         seconds=kept.seconds(trained),
@@ -209,8 +214,11 @@ def _level(name: str, trained: Sequence[Trained], rate: float, kept: Kept) -> Le
 def _compare(
     contrast: Contrast, trained: Mapping[str, _Seeds], labels: NDArray[np.int64], classes: list[str]
 ) -> _Compared:
-    """The differences of a contrast, by the seeds that all its levels have."""
-    seeds = sorted(set.intersection(*(set(trained[str(level)]) for level in (*contrast.of, *contrast.to))))
+    """The differences of a contrast, by the seeds that all its levels have, and whose gap is known where it is that."""
+    levels = [trained[str(level)] for level in (*contrast.of, *contrast.to)]
+    if contrast.measure == "gap":
+        levels = [{seed: one for seed, one in level.items() if _gap(one) is not None} for level in levels]
+    seeds = sorted(set.intersection(*(set(level) for level in levels)))
     rows = np.arange(len(labels))
     if contrast.measure == "rarest":
         rows = np.flatnonzero(labels == classes.index(agnews.RAREST))
@@ -250,8 +258,10 @@ def _judge(one: _Compared, prior: Prior) -> Judged:
     return Judged(contrast.name, contrast.measure, of, to, estimate, pairs, estimate.p, verdict, contrast.said, answer)
 
 
-def _gap(trained: Trained) -> float:
-    return _known(trained.train_accuracy) - _known(trained.accuracy)
+def _gap(trained: Trained) -> float | None:
+    """The gap at the last evaluation, or None where it is not known."""
+    known = gaps(trained.curve[-2:])
+    return known[0][1] if known else None
 
 
 def _known(value: float | None) -> float:

@@ -36,9 +36,10 @@ linear layers, a linear head on the mean of the tokens, a linear schedule with w
 - **Verdicts**: a difference is there where its p, corrected for all contrasts on this page (Holm), is below 0.05; there
   is none beyond half a point where the 95 % interval lies within ±0.5 points; else it is *undecided*, and the interval
   says how large it could be. An interval may leave 0 out and the verdict be undecided: of so many, some do by chance.
-- **Tables**: *gap* is training accuracy, over the batches as they were trained on, less validation accuracy; *rate* is
-  the learning rate; *seconds* are of a trial, training and evaluations, the median over seeds. Those marked * were
-  taken while other programs used the processor, or without a count of what they used.
+- **Tables**: *gap* is training accuracy, over the batches since the evaluation before the last, less the mean of both
+  evaluations' validation accuracy; it is not known (–) of one evaluation alone, nor where validation moved by more than
+  2 points between the two. *Rate* is the learning rate; *seconds* are of a trial, training and evaluations, the median
+  over seeds. Those marked * were taken while other programs used the processor, or without a count of what they used.
 - Encoders are those that were to be had: none is RoBERTa-base, and what holds for them need not hold for it.
 """
 _PRESET = """\
@@ -181,8 +182,9 @@ def _place(level: LevelFound) -> float:
 
 def _level(level: LevelFound) -> str:
     seeds = ", ".join(f"{one:.4f}" for one in level.accuracies)
+    gap = "–" if level.gap is None else f"{100 * level.gap:+.1f}"
     return (
-        f"| {level.name} | {level.accuracy:.4f} | {seeds} | {100 * level.gap:+.1f} | {level.trainable:,} | "
+        f"| {level.name} | {level.accuracy:.4f} | {seeds} | {gap} | {level.trainable:,} | "
         f"{level.rate:g} | {marked(f'{level.seconds:,.1f}', level.disturbed)} |"
     )
 

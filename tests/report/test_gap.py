@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from loraloom.report import findings, read_run
-from loraloom.report.gap import Claim, Gap
+from loraloom.report.gap import Claim, Gap, gaps
+from loraloom.report.pictures.gap import draw_gap
 from loraloom.study.record import Evaluation
 from tests.report.report_runs import make_evaluations, make_recipe, make_record, write_run, write_trial
 
@@ -32,10 +33,12 @@ def found(
     for number, point in enumerate(list(recipe.grid())):
         record = make_record(recipe, number, point, 0.9 + 0.001 * (number % 5), state=state if number else "complete")
         record = record.model_copy(update={"train_rows": 900})
-        lines = []
+        lines, before = [], 0.0
         for line in make_evaluations(epochs, quality=0.9):
             wide = 0.02 + by_rank * np.log2(point["lora.r"]) + by_epoch * line.epoch + generator.normal(0, 0.001)
-            lines.append(line.model_copy(update={"train_accuracy": line.validation_accuracy + wide}))
+            between = (before + line.validation_accuracy) / 2
+            lines.append(line.model_copy(update={"train_accuracy": between + wide}))
+            before = line.validation_accuracy
         write_trial(run / "trials" / f"{number:04d}", record, lines)
     return findings(read_run(run)).gap
 
@@ -47,7 +50,10 @@ def claims(gap: Gap | None) -> tuple[Claim, Claim]:
 
 
 def test_planted_slopes_are_found(tmp_path: Path) -> None:
-    rank, epochs = claims(found(tmp_path, [2, 4, 8], by_rank=0.01, by_epoch=0.008))
+    gap = found(tmp_path, [2, 4, 8], by_rank=0.01, by_epoch=0.008)
+    rank, epochs = claims(gap)
+    assert gap is not None
+    assert draw_gap(gap).keys() == {"gap_epochs", "gap_rank"}
     assert rank.verdict == epochs.verdict == "effect"
     assert rank.slope == pytest.approx(0.01, abs=0.001)
     assert epochs.slope == pytest.approx(0.008, abs=0.001)
@@ -69,13 +75,30 @@ def test_a_gap_that_narrows_refutes_the_claim(tmp_path: Path) -> None:
 def test_one_rank_and_one_epoch_say_what_to_run(tmp_path: Path) -> None:
     rank, epochs = claims(found(tmp_path, [4], epochs=1))
     assert rank.verdict == epochs.verdict == "few"
-    assert "--set lora.r=2,8,32" in rank.sentence
+    assert "--set train.num_train_epochs=4" in rank.sentence
     assert "--set train.num_train_epochs=4" in epochs.sentence
+    rank, epochs = claims(found(tmp_path / "more", [4], epochs=4))
+    assert rank.verdict == "few"
+    assert "--set lora.r=2,8,32" in rank.sentence
 
 
-def test_where_trials_were_ended_by_their_results_epochs_are_not_judged(tmp_path: Path) -> None:
-    _, epochs = claims(found(tmp_path, [2, 4], by_epoch=0.01, state="pruned"))
-    assert epochs.verdict == "few"
+def test_training_that_learns_what_validation_knows_has_no_gap() -> None:
+    """Training accuracy is a mean over the way to an evaluation: the first, from a drawn head on, is far below it."""
+    way = 1 - 0.5 * np.exp(-np.linspace(0, 4, 4001))  # of both, over four epochs
+    lines = [(float(e), float(way[1000 * (e - 1) : 1000 * e].mean()), float(way[1000 * e])) for e in range(1, 5)]
+    assert lines[0][1] - lines[0][2] < -0.1
+    assert [epoch for epoch, _ in gaps(lines)] == [4.0]  # validation moved by 12 and 4 points before
+    assert all(abs(each) < 0.01 for _, each in gaps(lines))
+
+
+def test_where_trials_were_ended_by_their_results_the_gap_is_not_judged(tmp_path: Path) -> None:
+    gap = found(tmp_path, [2, 4], by_epoch=0.01, state="pruned")
+    rank, epochs = claims(gap)
+    assert rank.verdict == epochs.verdict == "few"
+    assert gap is not None
+    assert not gap.series
+    assert not gap.by_rank
+    assert not draw_gap(gap)
     assert "search.pruner=none" in epochs.sentence
 
 

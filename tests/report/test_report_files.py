@@ -37,8 +37,6 @@ FILES = {
     "curves.csv",
     "effects.csv",
     "gap.csv",
-    "gap_epochs.png",
-    "gap_rank.png",
     "curves_loss.png",
     "curves_accuracy.png",
     "curves_learning_rate.png",

@@ -10,17 +10,24 @@ Both claims are slopes over configurations, tested at 2.5 % each, so that both h
   measurements in medical research"). A configuration's evaluations depend on each other; its slope is one number, and
   slopes do not. Rejected: a mixed model, which finds the same mean with assumptions on how evaluations depend.
 
+Training accuracy is a mean over the batches since the evaluation before, as the model was then; so what it is compared
+with is the mean of the validation accuracies at both ends. That is wrong by half of what validation moved in between,
+at most, while accuracy rises: where that is more than `MOST_MOVED`, and at a first evaluation, which has a drawn head's
+batches in it, there is no gap. Rejected: validation's accuracy at the end alone, by which every training begins with
+a gap far below zero that then closes, whatever is true.
+
 The trials are those of effects/observations.py: as first seen, before results chose who went on. Where trials were
 ended within their epochs, those that went on had a high validation accuracy, and so a small gap, by luck too, which
-later evaluations lack: the gap widens among survivors though it may not. No verdict is given there. Reads the
-evaluations of `MOST_CONFIGURATIONS` at most.
+later evaluations lack: the gap widens among survivors though it may not. No verdict and no picture is given there.
+Reads the evaluations of `MOST_CONFIGURATIONS` at most.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
@@ -38,6 +45,8 @@ from loraloom.report.wording import plural, value
 from loraloom.study.record import Evaluation
 
 MOST_CONFIGURATIONS = 400
+MOST_MOVED = 0.02
+"""Of validation accuracy between two evaluations: the gap is then known to a percentage point."""
 MOST_SERIES = 4
 LEVEL = 0.05 / 2
 _RANK = "lora.r"
@@ -87,24 +96,25 @@ def gap(run: Run, seen: Observations | None, problems: list[str]) -> Gap | None:
     """The gaps of the configurations that effects are measured on; None where none left evaluations."""
     if seen is None:
         return None
-    curves = _curves(run, seen, problems)
-    if not curves:
+    rows = list(range(seen.table.size))
+    if len(rows) > MOST_CONFIGURATIONS:
+        rows = sorted(random.Random(0).sample(rows, MOST_CONFIGURATIONS))  # noqa: S311
+    lines = read_evaluations(run, [number for row in rows for number in seen.numbers[row]], problems)
+    if not any(lines.values()):
         return None
-    by_rank = _by_rank(curves)
+    curves = [] if seen.epochs is not None else _curves(run, seen, rows, lines)
     return Gap(
         series=tuple(_series(curves)),
-        by_rank=by_rank,
+        by_rank=_by_rank(curves),
         claims=(_of_rank(seen, curves), _of_epochs(seen, curves)),
         configurations=len(curves),
     )
 
 
-def _curves(run: Run, seen: Observations, problems: list[str]) -> list[_Curve]:
-    rows = list(range(seen.table.size))
-    if len(rows) > MOST_CONFIGURATIONS:
-        rows = sorted(random.Random(0).sample(rows, MOST_CONFIGURATIONS))  # noqa: S311
+def _curves(
+    run: Run, seen: Observations, rows: Sequence[int], lines: Mapping[int, Sequence[Evaluation]]
+) -> list[_Curve]:
     ranks = {record.number: float(record.configuration.lora.r) for record in run.records}
-    lines = read_evaluations(run, [number for row in rows for number in seen.numbers[row]], problems)
     found = []
     for row in rows:
         numbers = seen.numbers[row]
@@ -114,14 +124,22 @@ def _curves(run: Run, seen: Observations, problems: list[str]) -> list[_Curve]:
     return found
 
 
+def gaps(lines: Sequence[tuple[float, float, float]]) -> tuple[tuple[float, float], ...]:
+    """A trial's gap at each epoch where it is known, from (epoch, training, validation accuracy) of its evaluations."""
+    return tuple(
+        (epoch, training - (before + validation) / 2)
+        for (_, _, before), (epoch, training, validation) in pairwise(lines)
+        if abs(validation - before) <= MOST_MOVED and np.isfinite(training)
+    )
+
+
 def _mean_gaps(trials: Sequence[Sequence[Evaluation]]) -> tuple[tuple[float, float], ...]:
-    """Over seeds, at the epochs that all of them were evaluated at."""
+    """Over seeds, at the epochs at which it is known of all of them."""
     by_epoch: dict[float, list[float]] = {}
     for lines in trials:
-        for line in lines:
-            by_epoch.setdefault(round(line.epoch, 3), []).append(line.train_accuracy - line.validation_accuracy)
-    kept = ((epoch, fmean(gaps)) for epoch, gaps in sorted(by_epoch.items()) if len(gaps) == len(trials))
-    return tuple((epoch, each) for epoch, each in kept if np.isfinite(each))
+        for epoch, each in gaps([(line.epoch, line.train_accuracy, line.validation_accuracy) for line in lines]):
+            by_epoch.setdefault(round(epoch, 3), []).append(each)
+    return tuple((epoch, fmean(each)) for epoch, each in sorted(by_epoch.items()) if len(each) == len(trials))
 
 
 def _series(curves: Sequence[_Curve]) -> Iterator[Series]:
@@ -146,6 +164,8 @@ def _by_rank(curves: Sequence[_Curve]) -> tuple[tuple[float, float, tuple[float,
 
 def _of_rank(seen: Observations, curves: Sequence[_Curve]) -> Claim:
     title = "Higher rank widens the gap"
+    if not curves:
+        return _unknown(title, 0, _why_none(seen))
     if len({curve.rank for curve in curves}) < 2:
         ranks = f"All {plural(len(curves), 'configuration')} had rank {curves[0].rank:g}"
         return _unknown(title, len(curves), f"{ranks}: try others, as in --set lora.r=2,8,32")
@@ -156,8 +176,7 @@ def _of_rank(seen: Observations, curves: Sequence[_Curve]) -> Claim:
         _RANK, "curve", doublings, np.array([[0.0], [1.0]]), ("", ""), np.zeros(len(rows), dtype=np.int64), None
     )
     design = make_design([straight, *axes], seen.table.block[rows])
-    last = [(curve.gaps[0] if seen.epochs is not None else curve.gaps[-1])[1] for curve in curves]
-    model = fit(design.matrix, np.array(last))
+    model = fit(design.matrix, np.array([curve.gaps[-1][1] for curve in curves]))
     contrast = design.contrast(straight, (-1.0, 1.0))
     if not model.knows(contrast):
         return _unknown(title, len(curves), "The rank changed along with other axes, and can't be told apart from them")
@@ -169,21 +188,29 @@ def _of_rank(seen: Observations, curves: Sequence[_Curve]) -> Claim:
 
 def _of_epochs(seen: Observations, curves: Sequence[_Curve]) -> Claim:
     title = "More epochs widen the gap"
-    if seen.epochs is not None:
-        why = (
-            "Trials were ended by their validation accuracy, and those that went on had a small gap by luck too, so "
-            "that it widens whatever is true: run it with --set search.pruner=none"
-        )
-        return _unknown(title, 0, why)
+    if not curves:
+        return _unknown(title, 0, _why_none(seen))
     slopes = [slope for curve in curves if (slope := _slope(curve.gaps)) is not None]
     if not slopes:
         return _unknown(
-            title, 0, "No configuration was evaluated after two different epochs: --set train.num_train_epochs=4"
+            title, 0, "The gap of no configuration is known after two different epochs: --set train.num_train_epochs=4"
         )
     interval = mean_interval(slopes, 1 - LEVEL)
     if len(slopes) <= LEAST_FREEDOM or interval is None or interval[0] == interval[1]:
         return _unknown(title, len(slopes), _too_few(len(slopes), 1))
     return _claim(title, fmean(slopes), interval, len(slopes), "for each epoch after the first")
+
+
+def _why_none(seen: Observations) -> str:
+    if seen.epochs is not None:
+        return (
+            "Trials were ended by their validation accuracy, and those that went on had a small gap by luck too, so "
+            "that it widens whatever is true: run it with --set search.pruner=none"
+        )
+    return (
+        f"No configuration has two evaluations between which validation moved by {100 * MOST_MOVED:g} points at most, "
+        "which it takes to know the gap: --set train.num_train_epochs=4"
+    )
 
 
 def _axis(name: str, values: Sequence[Any], rows: Sequence[int]) -> Axis | None:
