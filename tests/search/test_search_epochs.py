@@ -89,6 +89,26 @@ def test_lower_rungs_have_as_many_passes_as_the_finals() -> None:
     assert plan.planned(kind, plan.rungs[0]).train.num_train_epochs == plan.planned(kind, None).train.num_train_epochs
 
 
+@pytest.mark.parametrize(
+    ("field", "inner"), [("train.per_device_train_batch_size", (8, 16, 32)), ("data.max_length", (64, 96, 128))]
+)
+def test_within_a_range_a_row_has_as_many_passes_as_those_that_are_most_like_it(
+    field: str, inner: tuple[int, ...]
+) -> None:
+    section, leaf = field.split(".")
+    axes = {"backbone": {"model": [SMALL, LARGE]}, "lora": {"target_modules": ["all-linear", None]}}
+    axes[section] = {leaf: {"min": inner[0], "max": inner[-1]}}
+    recipe = read_recipe({**axes, "search": {"epochs": "clock", "sampler": "auto"}})
+    plan = make_plan(Task(recipe, 50_000, EVAL_ROWS, 4, None), _costs(recipe), 300)
+    for model, adapted, passes in ((SMALL, "all-linear", 2.5), (SMALL, None, 3), (LARGE, None, 0.4)):
+        point = {"backbone.model": model, "lora.target_modules": adapted}
+        for value in inner:
+            configuration = recipe.configuration({**point, field: value})
+            assert plan.planned(configuration, None).train.num_train_epochs == passes
+    muon = recipe.configuration({"backbone.model": SMALL, "train.optim": "muon"})
+    assert plan.planned(muon, None).train.num_train_epochs == 2.5  # not planned for: the fewest of its model
+
+
 def test_more_time_than_passes_can_use_goes_to_finalists_and_seeds() -> None:
     plan, _, _ = _plan(20_000, 20_000, seeds=3)
     assert plan.epochs is not None

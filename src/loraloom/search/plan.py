@@ -71,7 +71,7 @@ class Plan:
         """A configuration as it is tried on `rows`: below the last rung, its end is all that is asked of it."""
         update: dict[str, object] = {}
         if self.epochs is not None:
-            update["num_train_epochs"] = self.epochs.get(key_of(configuration), min(self.epochs.values()))
+            update["num_train_epochs"] = _passes_of(key_of(configuration), self.epochs)
         if not self.is_last(rows):
             update["eval_strategy"] = "end"
         return _with_train(configuration, update) if update else configuration
@@ -266,6 +266,17 @@ def passes(task: Task, costs: Costs, rows: int, seconds: float, choices: Sequenc
         )
         found[key_of(kind)] = next(fitting, choices[-1])
     return found
+
+
+def _passes_of(key: Key, epochs: Mapping[Key, float]) -> float:
+    """The passes of a kind; where it was not planned for, within a range, the fewest of those that are most like it.
+
+    As its seconds are taken for those of the slowest that are most like it (`Costs`).
+    """
+    if key in epochs:
+        return epochs[key]
+    alike = ([passes for other, passes in epochs.items() if other[:same] == key[:same]] for same in (2, 1, 0))
+    return min(next(filter(None, alike)))
 
 
 def _with_epochs(configuration: Configuration, epochs: float) -> Configuration:
