@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -141,3 +141,21 @@ def test_a_run_that_goes_on_has_the_passes_that_its_finals_were_fitted_with(tmp_
     assert found.planner.pace.plan.epochs != planned
     found.planner.write_what_changed()
     assert found.again().pace.plan == found.planner.pace.plan
+
+
+def test_once_a_final_has_its_passes_finalists_and_seeds_are_counted_by_them(tmp_path: Path) -> None:
+    recipe = default_space(
+        read_recipe({"lora": {"r": [1, 2, 4]}, "search": {"sampler": "auto", "seeds": 2}}), deadline=True
+    )
+    found = _Planned(recipe, tmp_path)
+    pace = found.planner.pace
+    planned = pace.plan
+    assert (planned.finalists, planned.seeds) == (1, 1)
+    assert planned.epochs is not None
+    pace.plan = replace(planned, epochs=dict.fromkeys(planned.epochs, 0.25))  # of a command that had less time
+    found.trained({}, ROW_SECONDS)
+    assert pace.plan == planned
+    pace.plan, pace.final_begun = replace(planned, epochs=dict.fromkeys(planned.epochs, 0.25)), True
+    found.trained({}, ROW_SECONDS)
+    assert pace.plan.epochs == dict.fromkeys(planned.epochs, 0.25)
+    assert (pace.plan.finalists, pace.plan.seeds) == (1, 2)

@@ -138,6 +138,17 @@ def test_a_run_that_goes_on_with_more_time_has_the_finalists_and_seeds_of_it() -
     assert extended(Plan(), task, costs, None) == Plan()
 
 
+def test_passes_that_are_kept_have_the_finalists_and_seeds_that_more_time_allows_for_with_them() -> None:
+    kept, task, costs = _plan(50_000, 300, seeds=3)
+    assert (kept.finalists, kept.seeds) == (1, 1)
+    assert make_plan(task, costs, 2_900).finalists == 1  # with as many passes as fit
+    final = max(_seconds(kept, task, costs))
+    counts = {9: (3, 3), 6: (2, 3), 4: (1, 3), 2: (1, 2), 1.9: (1, 1)}
+    for finals, counted in counts.items():
+        longer = extended(kept, task, costs, (finals + 0.01) * final / CLOCKED_SHARE)
+        assert longer == replace(kept, finalists=counted[0], seeds=counted[1])
+
+
 def test_few_rows_and_no_time_for_a_second_trial_give_the_first_all_of_it() -> None:
     recipe = read_recipe({"search": {"epochs": "clock", "sampler": "auto"}})
     task, costs = Task(recipe, 300, EVAL_ROWS, 4, None), Costs([Measured("demo", 256, 16, 0.04, 0.013, 2.0)])

@@ -23,7 +23,7 @@ from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Key, Measured, key_of, measured
 from loraloom.search.outlook import Outlook, look_ahead
 from loraloom.search.pace import Pace
-from loraloom.search.plan import Plan, Task, extended, make_plan
+from loraloom.search.plan import Plan, Task, extended, make_plan, recounted
 from loraloom.search.proposals import Proposals
 from loraloom.study.record import read_metrics
 from loraloom.study.run import PLAN
@@ -196,17 +196,20 @@ class Planner:
         clock.reserve = TEST_CAUTION * max(tests) + clock.report_seconds
 
     def _plan_anew(self) -> None:
-        """Finalists and seeds by what is known now; the rungs stay."""
+        """Finalists and seeds by what is known now; the rungs stay, and passes once a final has them."""
         pace, left = self.pace, self._clock.training_seconds_left
         if left is None or pace.task is None or pace.plan.finalists is None:
             return
+        seconds = self._clock.seconds + left
+        if pace.final_begun:
+            pace.plan = recounted(pace.plan, pace.task, pace.costs, seconds, pace.slots)
+            return
         try:
-            plan = make_plan(pace.task, pace.costs, self._clock.seconds + left, pace.slots)
+            plan = make_plan(pace.task, pace.costs, seconds, pace.slots)
         except BudgetError:
             return
         if plan.finalists is not None:
-            epochs = pace.plan.epochs if pace.final_begun else plan.epochs
-            pace.plan = replace(pace.plan, finalists=plan.finalists, seeds=plan.seeds, epochs=epochs)
+            pace.plan = replace(pace.plan, finalists=plan.finalists, seeds=plan.seeds, epochs=plan.epochs)
 
 
 def is_planned(run: Path) -> bool:

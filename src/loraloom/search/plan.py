@@ -202,10 +202,15 @@ def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
     if slots == 1 and len(ladder(task.train_rows, task.classes)) == 1 and 2 * min(each) > seconds:
         # too few rows to choose on, and no time for a second trial on all: it goes to the first
         return Plan((None,), 1, 1, passes(task, costs, task.train_rows, seconds, FITTED_EPOCHS))
+    return _with_rungs(task, task.train_rows, *_finals(task, max(each), share, slots), epochs)
+
+
+def _finals(task: Task, each: float, seconds: float, slots: int) -> tuple[int, int]:
+    """The finalists and seeds that fit into `seconds`, where a final takes `each`; one of one where none do."""
     for finalists, seeds in _smaller_and_smaller(task.recipe.search.seeds, task.configurations):
-        if _rounds(finalists * seeds, slots) * max(each) <= share:
-            return _with_rungs(task, task.train_rows, finalists, seeds, epochs)
-    return _with_rungs(task, task.train_rows, 1, 1, epochs)
+        if _rounds(finalists * seeds, slots) * each <= seconds:
+            return finalists, seeds
+    return 1, 1
 
 
 def _leading_rung(plan: Plan, task: Task, costs: Costs, seconds: float) -> int:
@@ -228,10 +233,20 @@ def extended(kept: Plan, task: Task, costs: Costs, seconds: float | None, slots:
     except BudgetError:
         return kept
     if task.rows(new.top) <= task.rows(kept.top):
-        return _with_finals_of(new, kept, task)
+        if seconds is None or kept.epochs is None or kept.finalists is None:
+            return _with_finals_of(new, kept, task)
+        return recounted(kept, task, costs, seconds, slots)
     between = (rung for rung in new.rungs[:-1] if task.rows(rung) >= ETA * task.rows(kept.top))
     rungs, epochs = (*kept.rungs, *between, new.top), new.epochs or kept.epochs
     return Plan(rungs, _finalists(new, task), new.seeds, epochs, kept.leading_rung)
+
+
+def recounted(kept: Plan, task: Task, costs: Costs, seconds: float, slots: int = 1) -> Plan:
+    """A plan whose passes stay, with the finalists and seeds that the finals' share of `seconds` allows for by them."""
+    rows, validated = task.rows(kept.top), task.validated(kept.top)
+    each = [costs.seconds(kept.planned(kind, kept.top), rows, validated) for kind in task.kinds()]
+    finalists, seeds = _finals(task, max(each), CLOCKED_SHARE * seconds, slots)
+    return replace(kept, finalists=finalists, seeds=seeds)
 
 
 def _with_finals_of(new: Plan, kept: Plan, task: Task) -> Plan:
