@@ -95,16 +95,20 @@ def test_where_the_time_does_not_suffice_that_is_said_and_nothing_is_left(
     assert len(closed) == late  # which may be a cluster
 
 
-def test_what_would_use_the_time_that_is_left_is_said(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("pruner", "clocked"), [("auto", ", or search.epochs=clock"), ("none", "")])
+def test_what_would_use_the_time_that_is_left_is_said(
+    tiny_recipe: dict[str, Any], tmp_path: Path, pruner: str, clocked: str
+) -> None:
     said: list[str] = []
 
     class Noting(Watcher):
         def note(self, sentence: str) -> None:
             said.append(sentence)
 
-    recipe = read_recipe(tiny_recipe, ["lora.r=2", "search.sampler=grid", "budget.max_seconds=600"])
+    changes = ["lora.r=2", "search.sampler=grid", f"search.pruner={pruner}", "budget.max_seconds=600"]
+    recipe = read_recipe(tiny_recipe, changes)
     pipeline.search(recipe, tmp_path / "run", watcher=Noting(), report=False)
-    end = "all was trained: more values or search.seeds, or search.epochs=clock would use the rest"
+    end = f"all was trained: more values or search.seeds{clocked} would use the rest"
     assert any(sentence.endswith(end) for sentence in said)
 
 

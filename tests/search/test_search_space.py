@@ -9,6 +9,8 @@ import pytest
 
 from loraloom.errors import RecipeError
 from loraloom.recipe import Condition, Recipe, dump_recipe, read_recipe
+from loraloom.search.costs import Costs, Measured
+from loraloom.search.plan import Task, make_plan
 from loraloom.search.space import SPACE, default_space
 
 
@@ -80,6 +82,44 @@ def test_under_a_deadline_auto_has_epochs_by_the_clock_with_axes_of_its_own_too(
     assert (searched.search.epochs, searched.axes) == ("clock", recipe.axes)
     grid = read_recipe({"lora": {"r": [2, 4]}})
     assert default_space(grid, deadline=True) is grid
+
+
+@pytest.mark.parametrize(
+    "search",
+    [{"pruner": "none"}, {"pruner": "halving", "resource": "epochs"}, {"pruner": "none", "resource": "epochs"}],
+)
+def test_a_search_without_rungs_of_rows_has_its_epochs_under_a_deadline_as_without_one(search: dict[str, Any]) -> None:
+    recipe = read_recipe({"search": {"sampler": "auto", **search}})
+    searched = default_space(recipe, deadline=True)
+    assert searched == default_space(recipe)
+    assert searched.axes == SPACE
+    costs = Costs([Measured("roberta-base", 128, 16, 0.002, 0.0007, 0.5)])
+    for seconds in (100, 3_600):
+        plan = make_plan(Task(searched, 20_000, 2_000, 4, None), costs, seconds)
+        assert (len(plan.rungs), plan.finalists, plan.epochs) == (1, None, None)
+    axes = read_recipe({"lora": {"r": [2, 4]}, "search": {"sampler": "auto", **search}})
+    assert default_space(axes, deadline=True) is axes
+
+
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        (
+            {"epochs": "clock", "pruner": "none"},
+            r"^search\.epochs: 'clock' .*search\.pruner: none rules out; write search",
+        ),
+        (
+            {"epochs": "clock", "resource": "epochs"},
+            r"^search\.epochs: .*search\.resource: epochs rules out; write search",
+        ),
+        ({"resource": "epochs"}, r"^search\.pruner: 'auto' .*search\.resource .*; write halving, hyperband or none$"),
+    ],
+)
+@pytest.mark.parametrize("sampler", ["grid", "auto"])
+def test_rungs_of_rows_and_none_are_not_asked_for_at_once(search: dict[str, Any], said: str, sampler: str) -> None:
+    recipe = read_recipe({"lora": {"r": [2, 4]}, "search": {"sampler": sampler, **search}})
+    with pytest.raises(RecipeError, match=said):
+        default_space(recipe, deadline=True)
 
 
 def test_a_list_of_models_is_searched_together_with_the_space() -> None:

@@ -25,6 +25,7 @@ from loraloom.search.clock import Clock
 from loraloom.search.plan import as_begun
 from loraloom.search.proposals import Proposal, Proposals
 from loraloom.search.restoring import open_ledger
+from loraloom.search.space import has_rungs
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.commands import CommandLog
 from loraloom.study.durable import disk_is_full, is_whole
@@ -158,7 +159,8 @@ class Driver:
         limit = f" of {self._clock.max_seconds:.0f}" if self._clock.max_seconds else ""
         rest = "the rest is for the test and the report"
         if self._planner.pace.has_time and not self.gave_up:
-            clocked = "" if self._planner.pace.plan.epochs is not None else ", or search.epochs=clock"
+            may = self._planner.pace.plan.epochs is None and has_rungs(self._run.recipe)
+            clocked = ", or search.epochs=clock" if may else ""
             more = "values" if self._run.recipe.search.n_trials is None else "search.n_trials"
             rest = f"all was trained: more {more} or search.seeds{clocked} would use the rest"
         return (

@@ -192,7 +192,8 @@ class Search(Section):
     epochs: Literal["auto", "recipe", "clock"] = Field(
         "auto",
         description="recipe: train.num_train_epochs; clock: as many as let a finalist use its share of the time; auto: "
-        "clock where the sampler is auto under a deadline and num_train_epochs is not written, else recipe.",
+        "clock where the sampler is auto under a deadline, num_train_epochs is not written, the pruner is not none and "
+        "the resource is rows, else recipe.",
     )
     seeds: int = Field(1, ge=1, description="Trials of a configuration or finalist, with train.seed, train.seed + 1, …")
     metric: Literal["accuracy", "macro_f1"] = Field("accuracy", description="What is maximised on validation.")

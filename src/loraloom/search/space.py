@@ -1,9 +1,10 @@
 """The space that `auto` searches where a recipe has no axes: what matters for a LoRA classifier, in sensible ranges.
 
 What the recipe writes stays as it is written. Numbers are ranges, so that the sampler knows that 8 lies between 4 and
-16. Under a deadline epochs are no axis: a finalist has as many as fit (`search.epochs`), here and where a recipe that
-asks for `auto` has axes of its own. Not varied: dropout of the adapters, which short trainings hardly need; sgd, which
-needs rates far above this range. Decay is varied with adamw alone: without decay adamw is adam.
+16. Under a deadline epochs are no axis, unless the search has no rungs of rows: a finalist has as many as fit
+(`search.epochs`), here and where a recipe that asks for `auto` has axes of its own. Not varied: dropout of the
+adapters, which short trainings hardly need; sgd, which needs rates far above this range. Decay is varied with adamw
+alone: without decay adamw is adam.
 """
 
 from __future__ import annotations
@@ -42,12 +43,13 @@ def default_space(recipe: Recipe, *, deadline: bool = False) -> Recipe:
     """A recipe that asks for `auto` and has no axes, with those of `SPACE` that it does not write; others as they are.
 
     A list of models is no space of its own: they are searched together with all else. With a `deadline`, epochs that
-    a recipe that asks for `auto` does not write are as many as the time allows, whatever its axes, and a recipe of
-    data, models and budget alone is one that asks for `auto`.
+    a recipe that asks for `auto` does not write are as many as the time allows, whatever its axes, unless its search
+    has no rungs of rows; and a recipe of data, models and budget alone is one that asks for `auto`.
 
     Raises:
-        RecipeError: it writes every field of the space.
+        RecipeError: it writes every field of the space, or asks for rungs of rows and for a search without them.
     """
+    _refuse_rungs_and_none(recipe, deadline)
     own_axes = recipe.axes.keys() - {_MODEL}
     if deadline and not own_axes and _leaves_all_open(recipe):
         recipe = _with_search(recipe, sampler="auto")
@@ -55,7 +57,8 @@ def default_space(recipe: Recipe, *, deadline: bool = False) -> Recipe:
         return recipe
     epochs = recipe.search.epochs
     if epochs == "auto":
-        epochs = "clock" if deadline and _EPOCHS not in recipe.axes and not _is_written(recipe, _EPOCHS) else "recipe"
+        is_open = _EPOCHS not in recipe.axes and not _is_written(recipe, _EPOCHS)
+        epochs = "clock" if deadline and is_open and has_rungs(recipe) else "recipe"
     if own_axes:
         return _with_search(recipe, epochs=epochs) if epochs == "clock" else recipe
     axes = {**recipe.axes, **{name: axis for name, axis in SPACE.items() if not _is_written(recipe, name)}}
@@ -70,6 +73,26 @@ def default_space(recipe: Recipe, *, deadline: bool = False) -> Recipe:
             f"({', '.join(SPACE)}); leave some out, or write a list or a range in one"
         )
     return _with_bases(searched)
+
+
+def has_rungs(recipe: Recipe) -> bool:
+    """Whether its search may try configurations on rungs of rows, which epochs by the clock need."""
+    return recipe.search.pruner != "none" and recipe.search.resource == "rows"
+
+
+def _refuse_rungs_and_none(recipe: Recipe, deadline: bool) -> None:
+    search = recipe.search
+    if search.epochs == "clock" and not has_rungs(recipe):
+        field = "pruner" if search.pruner == "none" else "resource"
+        raise RecipeError(
+            f"search.epochs: 'clock' needs rungs of rows, which search.{field}: {getattr(search, field)} rules out; "
+            f"write search.epochs: auto, or leave search.{field} out"
+        )
+    if deadline and search.pruner == "auto" and search.resource == "epochs":
+        raise RecipeError(
+            "search.pruner: 'auto' gives more rows under a deadline, and search.resource asks for more epochs; "
+            "write halving, hyperband or none"
+        )
 
 
 def _with_search(recipe: Recipe, **values: object) -> Recipe:
