@@ -89,7 +89,9 @@ def test_where_the_time_does_not_suffice_that_is_said_and_nothing_is_left(
 
     monkeypatch.setattr(InProcess, "close", close)
     recipe = read_recipe(tiny_recipe, [*SPACE, "budget.max_seconds=1"])
-    with pytest.raises(BudgetError, match=r"does not suffice for one trial: .*; give budget.max_seconds \d+$"):
+    with pytest.raises(
+        BudgetError, match=r"does not suffice for one trial: .*; give it \d+ s \(budget\.max_seconds\)$"
+    ):
         pipeline.search(recipe, tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
     assert len(closed) == late  # which may be a cluster

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from loraloom.cli.watchdog import ended_in_time
+from loraloom.cli.watchdog import _last_word, ended_in_time
+from loraloom.search.clock import SLURM_END, Clock
+from loraloom.study.commands import COMMANDS
+from loraloom.study.durable import MANIFEST
+from loraloom.study.run import BEST
+from loraloom.study.sealed import write_sealed
 
 HANGS = """
 import sys, time
@@ -39,7 +46,38 @@ def test_a_search_that_could_not_begin_in_its_time_says_what_would_do(tmp_path: 
     ended = _hang(tmp_path / "run", 0.1)
     assert ended.returncode == 2
     assert "does not suffice" in ended.stderr
-    assert "give it 60 s" in ended.stderr
+    assert "give it 60 s (budget.max_seconds)" in ended.stderr
+
+
+def test_what_is_to_be_changed_for_more_time_is_what_the_deadline_is_of(tmp_path: Path) -> None:
+    for clock in (Clock(20, option="--deadline"), Clock(-100, option=SLURM_END)):
+        code, said = _last_word(tmp_path / "run", clock, time.time())
+        assert code == 2
+        assert f"give it 60 s ({clock.option})" in said
+        assert "-" not in said.replace("--deadline", "")
+
+
+@pytest.mark.parametrize(
+    ("ended", "seconds_ago", "lacks"),
+    [
+        (None, 0, "the winner was tested and the report written"),
+        ("done", 600, "the winner was tested and the report written"),
+        ("done", 0, "the report was written"),
+    ],
+)
+def test_a_winner_of_an_earlier_command_is_not_taken_for_this_one_s(
+    tmp_path: Path, ended: str | None, seconds_ago: int, lacks: str
+) -> None:
+    began = time.time()
+    assert _last_word(tmp_path, Clock(60), began)[0] == 2
+    (tmp_path / "recipe.yaml").touch()
+    (tmp_path / BEST).mkdir()
+    (tmp_path / BEST / MANIFEST).touch()  # which says nothing of when it was made
+    started = datetime.fromtimestamp(began - seconds_ago, UTC).isoformat(timespec="seconds")
+    write_sealed(tmp_path / COMMANDS, {"commands": [{"started": started, "ended": ended}]})
+    code, said = _last_word(tmp_path, Clock(60), began)
+    assert code == 75
+    assert f"the 60 s were over before {lacks}; nothing" in said
 
 
 def test_what_ends_in_time_is_left_alone(tmp_path: Path) -> None:

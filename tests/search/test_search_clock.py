@@ -58,7 +58,7 @@ def test_what_a_called_function_loaded_does_not_show_that_a_machine_is_quick(cal
 
 def test_too_little_time_is_refused_with_what_would_do_in_all() -> None:
     clock = Clock(9.0, lambda: 0.0, option="--max_seconds")
-    with pytest.raises(BudgetError, match=r"7 s are left, .*takes 11 s; give --max_seconds 24$"):
+    with pytest.raises(BudgetError, match=r"7 s are left, .*takes 11 s; give it 24 s \(--max_seconds\)$"):
         clock.refuse_too_little()
     clock.max_seconds = 24
     clock.refuse_too_little()
@@ -117,6 +117,21 @@ def test_the_earliest_deadline_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 100))
     assert make_clock(3600).max_seconds == pytest.approx(100, abs=5)
     assert make_clock(20).max_seconds == 20
+
+
+def test_what_the_earliest_deadline_is_of_is_what_is_to_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    soon = datetime.fromtimestamp(time.time() + 5)
+    assert make_clock(3).option == "budget.max_seconds"
+    assert make_clock(3, option="--max_seconds").option == "--max_seconds"
+    assert make_clock(3600, soon, called=True).option == "deadline"
+    with pytest.raises(BudgetError, match=r"give it 2\d s \(--deadline\)$"):
+        make_clock(3600, soon).refuse_too_little()
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 3))
+    assert make_clock(2, soon).option == "budget.max_seconds"
+    with pytest.raises(BudgetError, match=r"give it 2\d s \(the SLURM job's end\)$"):
+        make_clock(3600, soon).refuse_too_little()
 
 
 def test_what_follows_the_last_trial_is_slower_where_the_machine_has_become_slower() -> None:

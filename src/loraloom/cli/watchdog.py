@@ -11,11 +11,13 @@ import contextlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
-from loraloom.errors import StoppedError
-from loraloom.search.clock import make_clock, process_start
+from loraloom.errors import RunError, StoppedError
+from loraloom.search.clock import Clock, make_clock, process_start
 
 EXIT_SECONDS, EXIT_SHARE = 0.5, 0.5
 """What is left for the process to go: seconds, and of the time that it took to come here, where that is more."""
@@ -33,8 +35,10 @@ def ended_in_time(run: Path, max_seconds: float | None, deadline: str | None) ->
     if clock.max_seconds is None:
         yield
         return
+    import loraloom.study.commands  # noqa: F401  # which is read at the end, when the main thread may hang in an import
+
     left = clock.max_seconds - clock.seconds - max(EXIT_SECONDS, EXIT_SHARE * clock.seconds)
-    timer = threading.Timer(max(0.0, left), _end, (run, clock.max_seconds))
+    timer = threading.Timer(max(0.0, left), _end, (run, clock, time.time() - clock.seconds))
     timer.daemon = True
     timer.start()
     try:
@@ -43,8 +47,8 @@ def ended_in_time(run: Path, max_seconds: float | None, deadline: str | None) ->
         timer.cancel()
 
 
-def _end(run: Path, seconds: float) -> None:
-    code, sentence = _last_word(run, seconds)
+def _end(run: Path, clock: Clock, began: float) -> None:
+    code, sentence = _last_word(run, clock, began)
     if sys.stderr.isatty():
         sentence = SHOW_CURSOR + sentence
     with contextlib.suppress(OSError):
@@ -52,13 +56,26 @@ def _end(run: Path, seconds: float) -> None:
     os._exit(code)
 
 
-def _last_word(run: Path, seconds: float) -> tuple[int, str]:
+def _last_word(run: Path, clock: Clock, began: float) -> tuple[int, str]:
+    """The exit code, and the sentence, of a command that `began` so many seconds after 1970."""
+    seconds = max(0.0, clock.max_seconds or 0.0)
     if (run / "recipe.yaml").is_file():
-        tested = (run / "best" / "manifest.json").is_file()
+        tested = _has_winner(run, began)
         what = "the report was written" if tested else "the winner was tested and the report written"
         error = StoppedError(run, f"the {seconds:.0f} s were over before {what}")
         return error.exit_code, f"loraloom: {error}"
     return 2, (
         f"loraloom: the time does not suffice for one trial: {seconds:.0f} s were over before the search could begin; "
-        f"give it {max(60.0, 3 * seconds):.0f} s (budget.max_seconds), or a machine that has less to do"
+        f"give it {max(60.0, 3 * seconds):.0f} s ({clock.option}), or a machine that has less to do"
     )
+
+
+def _has_winner(run: Path, began: float) -> bool:
+    """Whether the command has its winner; what lies in best/ may be an earlier one's."""
+    from loraloom.study.commands import read_commands
+
+    try:
+        last = read_commands(run)[-1]
+        return last.ended == "done" and datetime.fromisoformat(last.started).timestamp() > began - 1  # whole seconds
+    except (RunError, IndexError, ValueError):
+        return False

@@ -24,6 +24,7 @@ END_SHARE, PAGE_SHARE, PICTURES_SHARE, BEGIN_SHARE = 0.8, 1.6, 3.2, 4.0
 the time that loading took."""
 PICTURED_SHARE = 0.15
 """Of the whole time: pictures that take more are drawn only where time is left over at the end."""
+SLURM_END = "the SLURM job's end"
 
 
 @dataclass(slots=True)
@@ -40,7 +41,7 @@ class Clock:
     called: bool = False
     """Whether a program called it, which may have loaded libraries before: what was seen of that is no measure then."""
     option: str = "budget.max_seconds"
-    """How a command is given more."""
+    """What the deadline is of, and so what is to be changed for more time."""
     slowdown: float = 1.0
     """How much slower the machine is than when the command began."""
     begun: float = field(init=False)
@@ -82,7 +83,7 @@ class Clock:
         if left is not None and self.max_seconds is not None and left < least:
             raise BudgetError(
                 f"the time does not suffice for one trial: {max(0.0, left):.0f} s are left, and to begin and to report "
-                f"takes {least:.0f} s; give {self.option} {math.ceil(self.max_seconds + 2 * least - left)}"
+                f"takes {least:.0f} s; give it {math.ceil(self.max_seconds + 2 * least - left)} s ({self.option})"
             )
 
     @property
@@ -116,10 +117,12 @@ def make_clock(
     started: float | None = None,
     *,
     called: bool = False,
+    option: str = "budget.max_seconds",
 ) -> Clock:
     """The clock of a command that began at `started` (now, by default), with the earliest of its deadlines.
 
-    `called` says that it is no process of its own but a function that a program called.
+    `called` says that it is no process of its own but a function that a program called; `option` is what sets
+    `max_seconds`.
 
     `max_seconds` may be infinite: as None, it is no limit.
 
@@ -131,11 +134,13 @@ def make_clock(
     clock = Clock(None, started=started, called=called)
     slurm = slurm_seconds_left()
     ends = [
-        max_seconds,
-        None if deadline is None else clock.seconds + seconds_until(deadline),
-        None if slurm is None else clock.seconds + slurm,
+        (max_seconds, option),
+        (None if deadline is None else clock.seconds + seconds_until(deadline), "deadline" if called else "--deadline"),
+        (None if slurm is None else clock.seconds + slurm, SLURM_END),
     ]
-    clock.max_seconds = min((end for end in ends if end is not None and end < math.inf), default=None)
+    for end, of in ends:
+        if end is not None and end < (math.inf if clock.max_seconds is None else clock.max_seconds):
+            clock.max_seconds, clock.option = end, of
     return clock
 
 
