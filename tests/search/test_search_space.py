@@ -122,6 +122,13 @@ def test_rungs_of_rows_and_none_are_not_asked_for_at_once(search: dict[str, Any]
         default_space(recipe, deadline=True)
 
 
+@pytest.mark.parametrize("epochs", [[1, 4], {"min": 1, "max": 4}])
+def test_epochs_are_not_both_an_axis_and_by_the_clock(epochs: Any) -> None:
+    values = {"train": {"num_train_epochs": epochs}, "search": {"sampler": "auto", "epochs": "clock"}}
+    with pytest.raises(RecipeError, match=r"^search\.epochs: 'clock' would train all values of .*, or one value$"):
+        default_space(read_recipe(values), deadline=True)
+
+
 def test_a_list_of_models_is_searched_together_with_the_space() -> None:
     searched = default_space(_auto({"backbone": {"model": ["demo", "roberta-base"]}}))
     assert searched.axes.keys() == SPACE.keys() | {"backbone.model"}

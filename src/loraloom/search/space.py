@@ -47,9 +47,10 @@ def default_space(recipe: Recipe, *, deadline: bool = False) -> Recipe:
     has no rungs of rows; and a recipe of data, models and budget alone is one that asks for `auto`.
 
     Raises:
-        RecipeError: it writes every field of the space, or asks for rungs of rows and for a search without them.
+        RecipeError: it writes every field of the space; or it asks for rungs of rows and for a search without them, or
+            for epochs by the clock and by its own list or range.
     """
-    _refuse_rungs_and_none(recipe, deadline)
+    _refuse_contradictions(recipe, deadline)
     own_axes = recipe.axes.keys() - {_MODEL}
     if deadline and not own_axes and _leaves_all_open(recipe):
         recipe = _with_search(recipe, sampler="auto")
@@ -80,13 +81,18 @@ def has_rungs(recipe: Recipe) -> bool:
     return recipe.search.pruner != "none" and recipe.search.resource == "rows"
 
 
-def _refuse_rungs_and_none(recipe: Recipe, deadline: bool) -> None:
+def _refuse_contradictions(recipe: Recipe, deadline: bool) -> None:
     search = recipe.search
     if search.epochs == "clock" and not has_rungs(recipe):
         field = "pruner" if search.pruner == "none" else "resource"
         raise RecipeError(
             f"search.epochs: 'clock' needs rungs of rows, which search.{field}: {getattr(search, field)} rules out; "
             f"write search.epochs: auto, or leave search.{field} out"
+        )
+    if search.epochs == "clock" and _EPOCHS in recipe.axes:
+        raise RecipeError(
+            f"search.epochs: 'clock' would train all values of {_EPOCHS} alike; write search.epochs: recipe, "
+            "or one value"
         )
     if deadline and search.pruner == "auto" and search.resource == "epochs":
         raise RecipeError(
