@@ -74,9 +74,9 @@ def screen() -> str:
     console.print("$ loraloom search demo --out runs/demo", highlight=False)
     with tempfile.TemporaryDirectory(prefix="loraloom-screen-") as folder, contextlib.chdir(folder):
         winner = pipeline.search(read_recipe("demo"), run, watcher=watcher)
-        recipe = Run(run).recipe
+        recipe, records = Run(run).recipe, Run(run).records()
     console.print(watcher)
-    for line in closing_lines(winner, run, recipe):
+    for line in closing_lines(winner, run, recipe, len({record.point_key for record in records})):
         console.print(line, highlight=False)
     return re.sub(r"@font-face \{[^}]*\}\s*", "", console.export_svg(title="loraloom"))
 

@@ -14,6 +14,8 @@ from loraloom.report.findings import Findings
 from loraloom.study.record import TrialRecord
 from tests.report.report_runs import PROVENANCE, TEST_ROWS, make_recipe, make_record, make_score, write_run
 
+WHOLE = {**PROVENANCE, "dropped_points": []}
+
 
 def of(tmp_path: Path, recipe: Recipe, records: Sequence[TrialRecord], best: int | None = 0, **seen: Any) -> Findings:
     """Of a run of these records; the tested winner is that of number `best`, with what it has `seen`."""
@@ -27,8 +29,17 @@ def of(tmp_path: Path, recipe: Recipe, records: Sequence[TrialRecord], best: int
 
 
 def ranks(accuracies: dict[int, float], **sections: Any) -> tuple[Recipe, list[TrialRecord]]:
-    recipe = make_recipe(lora={"r": [1, 2, 4, 8]}, train={}, **sections)
+    recipe = make_recipe(WHOLE, lora={"r": [1, 2, 4, 8]}, train={}, **sections)
     return recipe, [make_record(recipe, n, {"lora.r": r}, a) for n, (r, a) in enumerate(accuracies.items())]
+
+
+def twelve(seeds: int) -> tuple[Recipe, list[TrialRecord]]:
+    """Twelve configurations, and the records of four seeds of each."""
+    axes = {"lora": {"r": [1, 2, 4, 8]}, "train": {"learning_rate": [0.001, 0.002, 0.004]}}
+    recipe = make_recipe(WHOLE, **axes, search={"seeds": seeds})
+    points = list(recipe.grid())
+    accuracies = [0.9 + n * 5 % 7 / 100 for n in range(12)]
+    return recipe, [make_record(recipe, n, points[n % 12], accuracies[n % 12], seed=42 + n // 12) for n in range(48)]
 
 
 def test_a_winner_that_saw_a_part_of_the_rows_is_to_see_all(tmp_path: Path) -> None:
@@ -53,6 +64,26 @@ def test_a_search_that_had_time_for_some_is_to_go_on(tmp_path: Path) -> None:
     page = write_report(tmp_path / "run", may_draw=lambda: False).read_text(encoding="utf-8")
     assert "<h3>What to try next</h3>" in page
     assert f"## What to try next\n\n{found.next_steps[0].sentence}" in markdown(found)
+
+
+@pytest.mark.parametrize("about", [{"dropped_points": ["r=8: too large"]}, {"more_dropped_points": 1}])
+def test_points_over_the_budget_are_not_what_more_time_would_try(tmp_path: Path, about: dict[str, Any]) -> None:
+    recipe, records = ranks({1: 0.9, 2: 0.5, 4: 0.5}, budget={"max_seconds": 90})
+    dropped = recipe.model_copy(update={"provenance": {**WHOLE, **about}})
+    firsts = [of(tmp_path / str(n), each, records).next_steps[:1] for n, each in enumerate((recipe, dropped))]
+    assert ["More configurations" in str(first) for first in firsts] == [True, False]
+
+
+def test_rows_that_were_kept_on_request_are_kept_again(tmp_path: Path) -> None:
+    recipe, records = twelve(seeds=1)
+    records = records[:12]
+    leaking = recipe.model_copy(update={"provenance": {**WHOLE, "allow_leak": True}})
+    commands = [step.command for step in of(tmp_path, leaking, records, train_rows=306).next_steps]
+    assert [f"/run-{name} " in command for name, command in zip(("seeds", "effects"), commands, strict=True)] == [
+        True,
+        True,
+    ]
+    assert all(command.endswith(" --allow_leak") for command in commands)
 
 
 def test_a_winner_with_the_highest_rank_is_to_be_tried_with_a_higher_one(tmp_path: Path) -> None:
@@ -85,9 +116,7 @@ def test_where_nothing_is_known_nothing_is_advised(tmp_path: Path) -> None:
 
 
 def test_what_was_run_already_is_not_advised(tmp_path: Path) -> None:
-    recipe = make_recipe(lora={"r": [1, 2, 4, 8]}, train={"learning_rate": [0.001, 0.002, 0.004]}, search={"seeds": 3})
-    points = list(recipe.grid())
-    records = [make_record(recipe, n, points[n % 12], 0.9 + n % 12 * 5 % 7 / 100, seed=42 + n // 12) for n in range(48)]
+    recipe, records = twelve(seeds=3)
     some, every = (of(tmp_path / str(most), recipe, records[:most]) for most in (12, 48))
     assert "--set search.sampler=grid --set search.n_trials=null --set search.seeds=4" in some.next_steps[-1].command
     assert every.next_steps == ()

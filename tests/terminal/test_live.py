@@ -6,19 +6,20 @@ import gc
 import io
 import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from loraloom.recipe import read_recipe
+from loraloom.recipe import Recipe, read_recipe
 from loraloom.search.outlook import Outlook, Step
 from loraloom.search.watcher import SearchPlan
 from loraloom.study.leaderboard import standings
-from loraloom.study.record import Timings, TrialRecord
+from loraloom.study.record import Result, Timings, TrialRecord
 from loraloom.terminal import live
-from loraloom.terminal.live import SHOWN_TRIALS, Terminal
+from loraloom.terminal.live import SHOWN_TRIALS, Terminal, closing_lines
 from loraloom.terminal.wording import trial_in_words
-from tests.study.study_records import record
+from tests.study.study_records import record, score
 
 
 def _following(finished: int = 0) -> Terminal:
@@ -107,3 +108,31 @@ def test_a_share_above_the_measured_peak_is_not_told_as_a_share() -> None:
     assert live._speed(timed) == ", 100 examples/s, 900 tokens/s, 62% of peak"
     above = timed.model_copy(update={"peak_share": 1.05})
     assert live._speed(above) == ", 100 examples/s, 900 tokens/s, above the measured peak"
+
+
+def _recipe(**sections: Any) -> Recipe:
+    about = {"data": {"rows": {"train": 400}}}
+    return read_recipe({"lora": {"r": [2, 4]}, "budget": {"max_seconds": 60}, "provenance": about, **sections})
+
+
+def _next(recipe: Recipe, tried: int, train_rows: int | None = None) -> str:
+    tested = Result(validation=score(0.9), test=score(0.9))
+    winner = record(0, point={}, train_rows=train_rows).model_copy(update={"result": tested})
+    return closing_lines(winner, Path("runs/x"), recipe, tried)[-1].removeprefix("next        ")
+
+
+def test_more_time_is_advised_only_where_it_would_try_more() -> None:
+    seeds = "loraloom search runs/x/recipe.yaml --out runs/x-seeds --set search.seeds=3"
+    assert _next(_recipe(), 1).startswith("loraloom resume runs/x   (as much time again;")
+    assert _next(_recipe(), 2) == seeds
+    assert _next(_recipe(search={"n_trials": 1}), 1) == seeds
+    assert _next(_recipe(search={"seeds": 2}), 2) == "loraloom predict runs/x/best --text …"
+
+
+def test_a_winner_of_a_part_of_the_rows_is_to_see_all() -> None:
+    longer = "loraloom search runs/x/recipe.yaml --out runs/x-longer --set budget.max_seconds=240"
+    assert _next(_recipe(), 2, train_rows=100) == f"{longer}   (all 400 rows, in about 4 min)"
+
+
+def test_a_command_that_is_to_be_run_next_keeps_leaked_rows_where_the_run_kept_them() -> None:
+    assert _next(_recipe(provenance={"allow_leak": True}), 2).endswith(" --set search.seeds=3 --allow_leak")

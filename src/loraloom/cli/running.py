@@ -102,10 +102,11 @@ def _print_winner(run: Path, winner: TrialRecord, as_json: bool) -> None:
         print_json({"run": str(run), "winner": winner.model_dump(mode="json")})
         return
     opened = Run(run)
-    metric = opened.recipe.search.metric
-    for line in closing_lines(winner, run, opened.recipe, choose(standings(opened.records(), metric), metric)):
+    recipe, records = opened.recipe, opened.records()
+    metric, tried = recipe.search.metric, len({record.point_key for record in records})
+    for line in closing_lines(winner, run, recipe, tried, choose(standings(records, metric), metric)):
         typer.echo(line)
-    if opened.recipe.provenance.get("profile"):
+    if recipe.provenance.get("profile"):
         for line in profile_lines(run):
             typer.echo(line)
 

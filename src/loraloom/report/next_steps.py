@@ -8,17 +8,18 @@ would tell effects. A higher cap is never advised: who sets one has to keep it.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+from loraloom.errors import resume_command
 from loraloom.recipe import Choices
-from loraloom.report.answer import Answer, quoted
-from loraloom.report.effects.advice import Advice, points_of
+from loraloom.report.answer import Answer
+from loraloom.report.effects.advice import Advice
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import Run
-from loraloom.report.stated import as_mapping
-from loraloom.report.wording import count, duration, plural
+from loraloom.report.wording import clean, count, duration, plural
+from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command
 
 MOST = 3
 ROOM = 0.5
@@ -47,28 +48,23 @@ def next_steps(run: Run, board: Leaderboard, found: Answer, to_tell_effects: Adv
 
 
 def _more_time(run: Run, found: Answer) -> Iterator[Step]:
-    seconds = run.recipe.budget.max_seconds
-    if seconds is None or run.best is None:
+    if run.best is None:
         return
-    seen, rows = run.best.record.train_rows, as_mapping(as_mapping(run.recipe.provenance.get("data")).get("rows"))
-    every, asked = rows.get("train"), run.recipe.data.max_train_samples
-    if seen and isinstance(every, int) and seen < (every := min(every, asked or every)):
-        wanted = 10 * math.ceil(seconds * every / seen / 10)
-        yield Step(
-            f"All rows: the winner was trained on {count(seen)} of {count(every)}, which is what {duration(seconds)} "
-            f"had time for. A search of all would take about {duration(wanted)}.",
-            _search(run, "longer", f"budget.max_seconds={wanted}"),
-        )
-        return
-    ends = [end for end in (points_of(run.recipe), run.recipe.search.n_trials) if end is not None]
-    if run.recipe.axes and all(found.configurations < end for end in ends):
-        tried = plural(found.configurations, "configuration")
-        of = f" of {min(ends):,}" if ends else ""
-        yield Step(
-            f"More configurations: {duration(seconds)} had time for {tried}{of}. "
-            "As much time again tries others; another winner is tested on the same rows.",
-            f"loraloom resume {quoted(str(run.path))}",
-        )
+    had = duration(run.recipe.budget.max_seconds)
+    match more_time(run.recipe, run.best.record, found.configurations):
+        case AllRows(seen, every, seconds) as longer:
+            yield Step(
+                f"All rows: the winner was trained on {count(seen)} of {count(every)}, which is what {had} had time "
+                f"for. A search of all would take about {duration(seconds)}.",
+                longer.command(_place(run), run.recipe),
+            )
+        case MoreConfigurations(tried, most):
+            of = "" if most is None else f" of {most:,}"
+            yield Step(
+                f"More configurations: {had} had time for {plural(tried, 'configuration')}{of}. "
+                "As much time again tries others; another winner is tested on the same rows.",
+                resume_command(_place(run)),
+            )
 
 
 def _higher_rank(run: Run, board: Leaderboard, found: Answer) -> Iterator[Step]:
@@ -81,7 +77,7 @@ def _higher_rank(run: Run, board: Leaderboard, found: Answer) -> Iterator[Step]:
         share = f", and takes {winner.cap_percent:.0f} % of the cap" if winner.cap_percent is not None else ""
         yield Step(
             f"A higher rank: the winner has the highest that was searched, {highest}{share}.",
-            _search(run, "rank", f"'lora.r=[{highest}, {2 * highest}]'"),
+            _search(run, "rank", f"lora.r=[{highest}, {2 * highest}]"),
         )
 
 
@@ -101,5 +97,8 @@ def _effects(to_tell: Advice | None) -> Iterator[Step]:
 
 
 def _search(run: Run, name: str, setting: str) -> str:
-    recipe, out = quoted(f"{run.path}/recipe.yaml"), quoted(f"{run.path}-{name}")
-    return f"loraloom search {recipe} --out {out} --set {setting}"
+    return search_command(_place(run), run.recipe, name, setting)
+
+
+def _place(run: Run) -> Path:
+    return Path(clean(str(run.path)))

@@ -26,8 +26,9 @@ from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.choice import Choice
 from loraloom.study.leaderboard import Standing
+from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command
 from loraloom.study.record import Evaluation, Timings, TrialRecord
-from loraloom.study.run import BEST, RECIPE
+from loraloom.study.run import BEST
 from loraloom.terminal.outlook import in_words, plan_lines
 from loraloom.terminal.wording import counted, duration, finding_lines, point_in_words, trial_in_words, with_interval
 
@@ -172,8 +173,13 @@ class Terminal(Watcher):
             self._console.print(line, highlight=False, soft_wrap=True)
 
 
-def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, choice: Choice | None = None) -> tuple[str, ...]:
-    """What won and why, its accuracy with an interval, its parameters, where the report is, what to try next."""
+def closing_lines(
+    winner: TrialRecord, run: Path, recipe: Recipe, tried: int, choice: Choice | None = None
+) -> tuple[str, ...]:
+    """What won and why, its accuracy with an interval, its parameters, where the report is, what to try next.
+
+    `tried` is how many configurations were tried.
+    """
     assert winner.result is not None
     assert winner.result.test is not None
     cap = recipe.budget.max_trainable_parameters
@@ -186,17 +192,19 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, choice: Choice
         f"accuracy    {with_interval(winner.result.test)} on {winner.result.test.examples:,} test rows{marked}",
         f"parameters  {winner.counts.trainable:,} trainable{against}",
         f"report      {run / 'report' / 'index.html'}",
-        f"next        {_next(run, recipe)}",
+        f"next        {_next(winner, run, recipe, tried)}",
     )
 
 
-def _next(run: Path, recipe: Recipe) -> str:
-    """What to try next: more time where there was a limit, more seeds where there was one, else the winner itself."""
-    if recipe.budget.max_seconds is not None and recipe.axes:
-        return f"{resume_command(run)}   (as much time again; another winner is tested on the same rows)"
+def _next(winner: TrialRecord, run: Path, recipe: Recipe, tried: int) -> str:
+    """What to try next: more time where it was the limit, more seeds where there was one, else the winner itself."""
+    match more_time(recipe, winner, tried):
+        case AllRows(_, every, seconds) as longer:
+            return f"{longer.command(run, recipe)}   (all {every:,} rows, in about {duration(seconds)})"
+        case MoreConfigurations():
+            return f"{resume_command(run)}   (as much time again; another winner is tested on the same rows)"
     if recipe.search.seeds == 1:
-        recipe_file = quote(str(run / RECIPE))
-        return f"loraloom search {recipe_file} --out {quote(f'{run}-seeds')} --set search.seeds=3"
+        return search_command(run, recipe, "seeds", "search.seeds=3")
     return f"loraloom predict {quote(str(run / BEST))} --text …"
 
 

@@ -8,25 +8,23 @@ all, no command would do.
 
 from __future__ import annotations
 
-import itertools
 import math
-import shlex
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 
-from loraloom.recipe import Choices, Recipe
 from loraloom.report.effects.analysis import MARGIN, Analysis
 from loraloom.report.effects.axes import columns_of
 from loraloom.report.effects.model import LEAST_FREEDOM
 from loraloom.report.points import size
 from loraloom.report.reading import Run
 from loraloom.report.wording import clean, duration, plural
+from loraloom.study.next_search import points_of, search_command
 from loraloom.study.record import TrialRecord
 
 TOO_MANY = 20
 """Times the configurations that there are: more than these are not asked for."""
-_MOST_COUNTED = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +78,9 @@ def advice(run: Run, analysis: Analysis) -> Advice | None:
     time = (
         f" At {duration(took)} a trial, as here, that is about {duration(trials * took)} of training." if took else ""
     )
-    return Advice(
-        f"{what} would do {why}.{time}", _command(run, [*sets, "search.pruner=none", "budget.max_seconds=null"])
-    )
-
-
-def points_of(recipe: Recipe) -> int | None:
-    """The points of the axes; None where there is no end of them."""
-    if not all(isinstance(axis, Choices) for axis in recipe.axes.values()):
-        return None
-    counted = sum(1 for _ in itertools.islice(recipe.grid(), _MOST_COUNTED))
-    return counted if counted < _MOST_COUNTED else None
+    sets += ["search.pruner=none", "budget.max_seconds=null"]
+    place = Path(clean(str(run.path)))
+    return Advice(f"{what} would do {why}.{time}", search_command(place, run.recipe, "effects", *sets))
 
 
 def _longest(run: Run) -> list[TrialRecord]:
@@ -104,9 +94,3 @@ def _whole_seconds(record: TrialRecord) -> float:
     assert record.timings is not None
     whole = record.configuration.train.num_train_epochs / record.epochs if record.cut_short and record.epochs else 1.0
     return record.timings.seconds * whole
-
-
-def _command(run: Run, sets: list[str]) -> str:
-    place = clean(str(run.path))
-    options = " ".join(f"--set {each}" for each in sets)
-    return f"loraloom search {shlex.quote(f'{place}/recipe.yaml')} --out {shlex.quote(f'{place}-effects')} {options}"

@@ -1,0 +1,84 @@
+"""What comes after a search: its recipe searched again with other settings, or what more time would do.
+
+The terminal and the report tell it in their own words.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+
+from loraloom.recipe import Choices, Recipe
+from loraloom.study.record import TrialRecord
+from loraloom.study.run import RECIPE
+
+_MOST_COUNTED = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class AllRows:
+    """The winner was trained on `seen` of `every` row; a search of all would take about `seconds`."""
+
+    seen: int
+    every: int
+    seconds: int
+
+    def command(self, run: Path, recipe: Recipe) -> str:
+        return search_command(run, recipe, "longer", f"budget.max_seconds={self.seconds}")
+
+
+@dataclass(frozen=True, slots=True)
+class MoreConfigurations:
+    """`tried` were tried of `most`, which is None where there is no end of them; a resume tries others."""
+
+    tried: int
+    most: int | None
+
+
+def more_time(recipe: Recipe, winner: TrialRecord, tried: int) -> AllRows | MoreConfigurations | None:
+    """What a run that tried so many configurations could do with more time; None where it had no deadline, or all."""
+    seconds, seen = recipe.budget.max_seconds, winner.train_rows
+    if seconds is None:
+        return None
+    every, asked = _train_rows(recipe), recipe.data.max_train_samples
+    if seen and every is not None and seen < (every := min(every, asked or every)):
+        return AllRows(seen, every, 10 * math.ceil(seconds * every / seen / 10))
+    most = min((end for end in (points_of(recipe), recipe.search.n_trials) if end is not None), default=None)
+    if recipe.axes and (most is None or tried < most):
+        return MoreConfigurations(tried, most)
+    return None
+
+
+def points_of(recipe: Recipe) -> int | None:
+    """The points of a run's axes, without those that its grid dropped; None where there is no end of them."""
+    if not all(isinstance(axis, Choices) for axis in recipe.axes.values()):
+        return None
+    counted = sum(1 for _ in itertools.islice(recipe.grid(), _MOST_COUNTED))
+    return counted - _dropped(recipe) if counted < _MOST_COUNTED else None
+
+
+def search_command(run: Path, recipe: Recipe, name: str, *settings: str) -> str:
+    """The command that searches a run's `recipe` again, into a folder beside it; for a shell.
+
+    `settings` are as `--set` takes them. Rows that the run kept on request are kept again.
+    """
+    options = [f"--set {quote(setting)}" for setting in settings]
+    if recipe.provenance.get("allow_leak"):
+        options.append("--allow_leak")
+    return " ".join(["loraloom search", quote(str(run / RECIPE)), "--out", quote(f"{run}-{name}"), *options])
+
+
+def _dropped(recipe: Recipe) -> int:
+    named, more = (recipe.provenance.get(name) for name in ("dropped_points", "more_dropped_points"))
+    return (len(named) if isinstance(named, list | tuple) else 0) + (more if isinstance(more, int) else 0)
+
+
+def _train_rows(recipe: Recipe) -> int | None:
+    about = recipe.provenance.get("data")
+    rows = about.get("rows") if isinstance(about, Mapping) else None
+    count = rows.get("train") if isinstance(rows, Mapping) else None
+    return count if isinstance(count, int) else None
