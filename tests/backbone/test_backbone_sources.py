@@ -139,6 +139,28 @@ def test_an_encoder_is_not_taken_for_a_decoder(tmp_path: Path, kind: str) -> Non
     assert sources.load_config(source).model_type == kind
 
 
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ({"model_type": "fnet"}, "is a fnet model, which reads padding as text, so that a prediction would depend on"),
+        ({"model_type": "funnel"}, "is a funnel model, which reads padding as text, so that a prediction would depend"),
+        ({"model_type": "perceiver"}, "is a perceiver model, whose configuration states no hidden_size; give another"),
+    ],
+    ids=["fnet", "funnel", "perceiver"],
+)
+def test_an_encoder_that_can_not_be_used_is_refused(tmp_path: Path, config: dict[str, Any], why: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(BackboneError, match=why):
+        sources.load_config(sources.find(str(tmp_path)))
+
+
+def test_a_configuration_of_another_kind_is_refused_by_its_field(tmp_path: Path) -> None:
+    source = sources.find(_folder(tmp_path, "model.safetensors", hidden_size="16"))
+    with pytest.raises(BackboneError, match="can't be read: Field 'hidden_size' expected int, got str"):
+        sources.load_config(source)
+
+
 def test_an_unknown_model_is_not_in_the_table() -> None:
     assert sources.known_config("nobody/no-such-model") is None
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from transformers import BertConfig, ViTConfig
 
 from loraloom.backbone import sources
-from loraloom.backbone.adapting import Shapes
+from loraloom.backbone.adapting import Shapes, describe
 from loraloom.errors import BackboneError
-from loraloom.recipe import Configuration
+from loraloom.recipe import Configuration, Head
 
 
 def _targets(model: str = "distilbert-base-uncased", **lora: Any) -> tuple[str, ...]:
@@ -57,3 +58,20 @@ def test_all_linear_leaves_embeddings_poolers_and_heads_alone() -> None:
     names = _targets("google/electra-small-discriminator", target_modules="all-linear")
     assert len(names) == 12 * 6
     assert all(name.startswith("encoder.layer.") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        (ViTConfig(), "backbone.model: 'a' is a vit model, which takes no texts"),
+        (
+            BertConfig(hidden_size=30, num_attention_heads=4),
+            "no bert model can be built of its config.json: The hidden",
+        ),
+        (BertConfig(hidden_act="unheard-of"), "no bert model can be built of its config.json: "),
+    ],
+    ids=["images", "sizes", "activation"],
+)
+def test_a_model_that_has_no_shape_for_texts_is_refused(config: Any, why: str) -> None:
+    with pytest.raises(BackboneError, match=why):
+        describe("a", config, Head(kind="linear"), ("x", "y"))

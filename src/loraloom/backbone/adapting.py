@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -9,10 +10,11 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
 
 from loraloom.backbone import targets
-from loraloom.backbone.classifier import build_empty, head_modules
+from loraloom.backbone.classifier import build_empty, encoder_of, head_modules
 from loraloom.backbone.quiet import quietly
 from loraloom.backbone.sources import Source, shape_config
 from loraloom.budget import ModelShape, Plan
+from loraloom.errors import BackboneError
 from loraloom.recipe import Configuration, Head, Lora
 
 
@@ -82,8 +84,15 @@ class Shapes:
 
 
 def describe(name: str, config: Any, head: Head, labels: Sequence[str]) -> ModelShape:
-    """The shape of the classifier of a transformers configuration."""
+    """The shape of the classifier of a transformers configuration.
+
+    Raises:
+        BackboneError: none can be built of it, or its encoder takes no texts.
+    """
     model = build_empty(config, head, labels)
+    takes = inspect.signature(encoder_of(model).forward).parameters
+    if not {"input_ids", "attention_mask"} <= takes.keys():
+        raise BackboneError(f"backbone.model: {name!r} is a {config.model_type} model, which takes no texts")
     heads = set(head_modules(model))
     outside = {n: p.numel() for n, p in model.named_parameters() if n.split(".")[0] not in heads}
     return ModelShape(

