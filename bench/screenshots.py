@@ -23,7 +23,6 @@ from typing import Literal
 
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
-from rich.console import Console
 
 from bench.chromium import executable
 from bench.measure import ROOT
@@ -31,6 +30,7 @@ from loraloom import pipeline
 from loraloom.recipe import read_recipe
 from loraloom.report import write_report
 from loraloom.study.run import Run
+from loraloom.terminal.console import make_console
 from loraloom.terminal.live import Terminal, closing_lines
 
 OUT = ROOT / "docs" / "report"
@@ -69,7 +69,7 @@ def main() -> None:
 
 def screen() -> str:
     """What a terminal shows when the demo's search has ended, as SVG that fetches no font."""
-    console = Console(record=True, file=io.StringIO(), width=COLUMNS, color_system="truecolor")
+    console = make_console(record=True, file=io.StringIO(), width=COLUMNS, color_system="truecolor")
     watcher, run = _Ended(console, quiet=False), Path("runs/demo")
     console.print("$ loraloom search demo --out runs/demo", highlight=False)
     with tempfile.TemporaryDirectory(prefix="loraloom-screen-") as folder, contextlib.chdir(folder):

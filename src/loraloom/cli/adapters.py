@@ -65,11 +65,10 @@ def evaluate(
     if as_json:
         print_json(values)
         return
-    from rich.console import Console
-
+    from loraloom.terminal.console import make_console
     from loraloom.terminal.scores import print_evaluation
 
-    print_evaluation(Console(), result)
+    print_evaluation(make_console(), result)
 
 
 def predict(
@@ -177,11 +176,10 @@ def export(
     if as_json:
         print_json(exported.as_json())
         return
-    from rich.console import Console
-
+    from loraloom.terminal.console import make_console
     from loraloom.terminal.handover import print_export
 
-    print_export(Console(), exported)
+    print_export(make_console(), exported)
 
 
 def submit(
@@ -240,8 +238,7 @@ def submit(
     if as_json:
         print_json(result.as_json())
         return
-    from rich.console import Console
-
+    from loraloom.terminal.console import make_console
     from loraloom.terminal.handover import print_submission
 
-    print_submission(Console(), result, checked=check is not None)
+    print_submission(make_console(), result, checked=check is not None)

@@ -150,13 +150,12 @@ def _columns(table: Table | None, text: tuple[str, ...], label: str | None, ask:
 
 def _say(out: Path, recipe: Recipe, table: Table | None) -> None:
     """What was written, what is to be known of its rows and its model, and how to go on."""
-    from rich.console import Console
-
     from loraloom.backbone import sources
     from loraloom.data import load_data
+    from loraloom.terminal.console import make_console
     from loraloom.terminal.new_recipe import print_data, print_next, print_warning
 
-    console = Console()
+    console = make_console()
     console.print(f"{out} is written", highlight=False, markup=False, soft_wrap=True)
     try:
         if table is None:

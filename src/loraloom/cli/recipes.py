@@ -43,11 +43,10 @@ def budget(
     if as_json:
         print_json(statement.as_json())
     else:
-        from rich.console import Console
-
+        from loraloom.terminal.console import make_console
         from loraloom.terminal.statement import print_statement
 
-        print_statement(Console(), statement)
+        print_statement(make_console(), statement)
     if not statement.fitting:
         raise typer.Exit(2)
 
@@ -86,11 +85,10 @@ def recipes(
     if name is not None:
         typer.echo(shipped_text(name), nl=False)
         return
-    from rich.console import Console
-
+    from loraloom.terminal.console import make_console
     from loraloom.terminal.recipes import print_recipes
 
-    print_recipes(Console(), shipped_recipes())
+    print_recipes(make_console(), shipped_recipes())
 
 
 def doctor(
@@ -122,8 +120,7 @@ def doctor(
     if as_json:
         print_json(diagnosis.as_json())
         return
-    from rich.console import Console
-
+    from loraloom.terminal.console import make_console
     from loraloom.terminal.doctor import print_diagnosis
 
-    print_diagnosis(Console(), diagnosis)
+    print_diagnosis(make_console(), diagnosis)

@@ -74,11 +74,10 @@ def run_search(
 
 def follow(run: Path, stop: Stop, quiet: bool, as_json: bool, work: Callable[[Terminal, Stop], TrialRecord]) -> None:
     """Does `work` on a run in the sight of a terminal, and prints the winner."""
-    from rich.console import Console
-
+    from loraloom.terminal.console import make_console
     from loraloom.terminal.live import Terminal
 
-    watcher = Terminal(Console(stderr=as_json), quiet=quiet or as_json)
+    watcher = Terminal(make_console(stderr=as_json), quiet=quiet or as_json)
     try:
         winner = work(watcher, stop)
     except StoppedError:

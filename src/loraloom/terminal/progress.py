@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from loraloom.terminal.console import make_console
 
 LONG_SECONDS = 2.0
 
@@ -18,7 +19,7 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
     Without a terminal it is one line, when the work begins.
     """
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     bar = Progress(
         TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
     )
@@ -47,7 +48,7 @@ class RowsProgress:
     """
 
     def __init__(self, what: str) -> None:
-        self._console = Console(stderr=True)
+        self._console = make_console(stderr=True)
         bar = TextColumn("{task.fields[rows]:,} rows"), TextColumn("{task.fields[rate]}")
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -62,7 +63,7 @@ class RowsProgress:
         self._begun = time.monotonic()
 
     def note(self, sentence: str) -> None:
-        self._console.print(f"loraloom: {sentence}", markup=False, highlight=False, emoji=False, soft_wrap=True)
+        self._console.print(f"loraloom: {sentence}", markup=False, highlight=False, soft_wrap=True)
 
     def done(self, rows: int, share: float | None) -> None:
         now = time.monotonic()

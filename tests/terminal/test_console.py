@@ -1,0 +1,46 @@
+"""The console: what it is given is printed as it is."""
+
+from __future__ import annotations
+
+import ast
+import io
+from pathlib import Path
+
+from rich.live import Live
+from rich.table import Table
+
+import loraloom
+from loraloom.data import Finding
+from loraloom.terminal.console import make_console
+from loraloom.terminal.wording import finding_lines
+
+NAMED = "runs/:x:/y :heart: :smile-emoji:"
+
+
+def _table() -> Table:
+    table = Table(NAMED, box=None)
+    table.add_row(f"[bold]{NAMED}[/bold]")
+    return table
+
+
+def test_names_between_colons_are_no_pictures() -> None:
+    said = io.StringIO()
+    console = make_console(file=said, width=120)
+    console.print(NAMED, markup=False)
+    for line in finding_lines(Finding("conflict", "warning", 1, NAMED, (NAMED,))):
+        console.print(line, highlight=False, soft_wrap=True)
+    console.print(_table())
+    with Live(_table(), console=console):
+        pass
+    assert said.getvalue().count(NAMED) == 7
+
+
+def test_all_is_printed_on_such_a_console() -> None:
+    package = Path(loraloom.__file__).parent
+    made = [
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Console"
+    ]
+    assert made == ["terminal/console.py"]
