@@ -227,6 +227,43 @@ def test_a_pair_is_offered_where_no_single_change_fits() -> None:
     assert [remedy.change for remedy in found] == ["head.kind=linear and lora.r=2"]
 
 
+@pytest.mark.parametrize(
+    ("cap", "changes"),
+    [
+        (
+            10_000,
+            [
+                "lora.bias=none and lora.r=1",
+                "lora.target_modules=query and lora.r=1",
+                "lora.layers_to_transform=2,3,4,5 and lora.r=1",
+            ],
+        ),
+        (5_000, ["lora.layers_to_transform=5 and lora.r=2"]),
+        (1_500, []),
+    ],
+)
+def test_a_smaller_rank_is_offered_with_another_change_where_neither_fits_alone(cap: int, changes: list[str]) -> None:
+    lora = {"r": 8, "bias": "lora_only"}
+    recipe = read_recipe({"backbone": {"model": "demo"}, "lora": lora, "head": {"kind": "linear"}})
+    plan = Shapes(("a", "b")).plan(sources.find("demo"), recipe.configuration({}))
+    assert [remedy.change for remedy in remedies(plan, cap, None)] == changes
+
+
+@settings(max_examples=60, deadline=None)
+@given(over=_over(), kind=st.integers(0, 99), bias=st.sampled_from(BIASES))
+def test_where_nothing_is_offered_the_least_rank_with_one_change_is_too_much(
+    over: tuple[Recipe, int], kind: int, bias: Bias
+) -> None:
+    recipe, cap = over
+    if remedies(_plan(recipe), cap, _linear_head(recipe)):
+        return
+    kinds = sorted({linear.kind for linear in _plan(recipe).adapted})
+    some = ["head.kind=linear", f"lora.target_modules={kinds[kind % len(kinds)]}"]
+    some += [f"lora.bias={bias}"] * (BIASES.index(bias) < BIASES.index(recipe.lora.bias))
+    for change in some:
+        assert count(_plan(_set(recipe, f"lora.r=1 and {change}"))).trainable > cap, change
+
+
 def test_fewer_targets_are_counted_as_they_would_be_applied() -> None:
     plan = _roberta(64, targets=tuple(f"layer.11.attention.self.{name}" for name in ("query", "value")))
     assert not [remedy for remedy in remedies(plan, 700_000, None) if "target_modules" in remedy.change]

@@ -161,48 +161,57 @@ def largest_rank(plan: Plan, cap: int) -> int:
 
 
 def remedies(plan: Plan, cap: int, linear_head: ModelShape | None) -> tuple[Remedy, ...]:
-    """Every smallest single change that brings `plan` under `cap`, and a pair where no single one does.
+    """Every smallest single change that brings `plan` under `cap`; where none does, each with a smaller rank that does.
 
     Args:
         linear_head: the same model with a linear head, where the recipe's is another.
     """
-    found = [
+    lighter = [] if linear_head is None else [("head.kind=linear", replace(plan, shape=linear_head))]
+    single = [
         *_smaller_rank(plan, cap),
         *_fewer_biases(plan, cap),
         *_fewer_targets(plan, cap),
         *_fewer_layers(plan, cap),
+        *((change, after) for change, after in lighter if count(after).trainable <= cap),
     ]
-    if linear_head is not None:
-        lighter = replace(plan, shape=linear_head)
-        after = count(lighter).trainable
-        if after <= cap:
-            found.append(Remedy(("head.kind=linear",), after))
-        elif not found:
-            found += [
-                Remedy(("head.kind=linear", *remedy.changes), remedy.parameters)
-                for remedy in _smaller_rank(lighter, cap)
-            ]
-    return tuple(found)
+    if single:
+        return tuple(_remedy(after, change) for change, after in single)
+    least = replace(plan, r=1)
+    with_rank = [
+        *_fewer_biases(least, cap),
+        *_fewer_targets(least, cap),
+        *_fewer_layers(least, cap),
+        *lighter,
+    ]
+    return tuple(
+        _remedy(fitting, change, rank)
+        for change, after in with_rank
+        for rank, fitting in _smaller_rank(replace(after, r=plan.r), cap)
+    )
 
 
-def _smaller_rank(plan: Plan, cap: int) -> Iterator[Remedy]:
+def _remedy(after: Plan, *changes: str) -> Remedy:
+    return Remedy(changes, count(after).trainable)
+
+
+def _smaller_rank(plan: Plan, cap: int) -> Iterator[tuple[str, Plan]]:
     if rank := min(plan.r, largest_rank(plan, cap)):
-        yield Remedy((f"lora.r={rank}",), count(replace(plan, r=rank)).trainable)
+        yield f"lora.r={rank}", replace(plan, r=rank)
 
 
-def _fewer_biases(plan: Plan, cap: int) -> Iterator[Remedy]:
+def _fewer_biases(plan: Plan, cap: int) -> Iterator[tuple[str, Plan]]:
     order: tuple[Bias, ...] = ("all", "lora_only", "none")
     for bias in order[order.index(plan.bias) + 1 :]:
-        after = count(replace(plan, bias=bias)).trainable
-        if after <= cap:
-            yield Remedy((f"lora.bias={bias}",), after)
+        after = replace(plan, bias=bias)
+        if count(after).trainable <= cap:
+            yield f"lora.bias={bias}", after
             return
 
 
-def _fewer_targets(plan: Plan, cap: int) -> Iterator[Remedy]:
+def _fewer_targets(plan: Plan, cap: int) -> Iterator[tuple[str, Plan]]:
     """The largest proper subset of the adapted kinds that fits."""
     kinds = sorted({linear.kind for linear in plan.adapted})
-    best: tuple[int, tuple[str, ...]] | None = None
+    best: tuple[int, tuple[str, ...], Plan] | None = None
     for size in range(len(kinds) - 1, 0, -1):
         for subset in itertools.combinations(kinds, size):
             names = tuple(
@@ -210,23 +219,23 @@ def _fewer_targets(plan: Plan, cap: int) -> Iterator[Remedy]:
                 for x in plan.shape.linears
                 if (plan.layers is None or x.layer in plan.layers) and any(matches(x.name, kind) for kind in subset)
             )
-            after = count(replace(plan, targets=names)).trainable
-            if after <= cap and (best is None or after > best[0]):
-                best = (after, subset)
+            after = replace(plan, targets=names)
+            trained = count(after).trainable
+            if trained <= cap and (best is None or trained > best[0]):
+                best = (trained, subset, after)
         if best:
-            yield Remedy((f"lora.target_modules={_listed(best[1])}",), best[0])
+            yield f"lora.target_modules={_listed(best[1])}", best[2]
             return
 
 
-def _fewer_layers(plan: Plan, cap: int) -> Iterator[Remedy]:
+def _fewer_layers(plan: Plan, cap: int) -> Iterator[tuple[str, Plan]]:
     """The most of the topmost adapted layers that fit."""
     layers = sorted({linear.layer for linear in plan.adapted if linear.layer is not None})
     for first in range(1, len(layers)):
         kept = layers[first:]
-        names = tuple(linear.name for linear in plan.adapted if linear.layer in kept)
-        after = count(replace(plan, targets=names)).trainable
-        if after <= cap:
-            yield Remedy((f"lora.layers_to_transform={_listed(kept)}",), after)
+        after = replace(plan, targets=tuple(linear.name for linear in plan.adapted if linear.layer in kept))
+        if count(after).trainable <= cap:
+            yield f"lora.layers_to_transform={_listed(kept)}", after
             return
 
 

@@ -133,7 +133,7 @@ class Demands:
         elif remedies := self.remedies(configuration):
             advice = f"it would fit with {' or '.join(remedy.options for remedy in remedies)}"
         else:
-            advice = "no single change would do: raise the cap or take a smaller model"
+            advice = "no single change would do, nor another with a smaller rank: raise the cap or take a smaller model"
         return f"the recipe does not fit: {dropped[0]}; {advice}"
 
     def remedies(self, configuration: Configuration) -> tuple[budget.Remedy, ...]:

@@ -56,7 +56,8 @@ def _print_remedies(console: Console, statement: Statement) -> None:
         said = f"  would fit: {escape(remedy.options)}   ({remedy.parameters:,})"
         console.print(said, highlight=False, soft_wrap=True)
     if not statement.remedies:
-        console.print("  no single change would fit; raise the cap or take a smaller model", highlight=False)
+        why = "no single change would fit, nor another with a smaller rank"
+        console.print(f"  {why}; raise the cap or take a smaller model", highlight=False, soft_wrap=True)
 
 
 def _print_points(console: Console, statement: Statement) -> None:
