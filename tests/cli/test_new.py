@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from loraloom.cli import app
+from loraloom.cli.asking import _number
 from loraloom.errors import LoraloomError
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.recipe.commented import commented_recipe
@@ -89,6 +90,27 @@ def test_an_answer_that_can_not_be_is_asked_again(
     assert [what for what in said if what not in done.output] == []
     recipe = read_recipe(here / "recipe.yaml")
     assert (recipe.budget.max_trainable_parameters, recipe.budget.max_seconds) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "number"),
+    [("1.5", 1.5), ("20000", 20_000), ("20,000", 20_000), ("1,234,567.5", 1_234_567.5), ("1e6", 1_000_000), ("0", 0)],
+)
+def test_a_number_is_read_with_commas_between_thousands(answer: str, number: float) -> None:
+    assert _number(answer) == number
+
+
+@pytest.mark.parametrize("answer", ["1,5", "0,25", "12,3456", "1,00", ",5", "1,000,00", "1.000,5", "inf", "nan", "-1"])
+def test_a_comma_that_is_no_separator_of_thousands_is_asked_about(answer: str) -> None:
+    with pytest.raises(LoraloomError, match="is not a number of 0 or more, such as"):
+        _number(answer)
+
+
+@pytest.mark.parametrize("answer", ["1.5", "20.000", "1e-3"])
+def test_a_whole_number_has_no_point(answer: str) -> None:
+    assert _number(answer) >= 0
+    with pytest.raises(LoraloomError, match="is not a whole number of 0 or more, such as 20,000"):
+        _number(answer, whole=True)
 
 
 def test_what_is_given_is_not_asked(here: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

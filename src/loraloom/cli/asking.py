@@ -5,6 +5,7 @@ What can be told from the rows is proposed, by the same guesses as a search woul
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from loraloom.data.tables import Table
 
 Answer = TypeVar("Answer")
+_IN_THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(\.\d+)?")
 LIKELY_FILES = "train.csv", "train.tsv", "train.jsonl", "train.parquet"
 
 
@@ -73,17 +75,20 @@ def ask_model(default: str) -> str:
     return _asked("3. Model: a name on the hub, a folder, or demo", default, lambda model: sources.find(model).model)
 
 
-def ask_number(question: str, default: float) -> float:
-    return _asked(question, f"{default:,.0f}", _number)
+def ask_number(question: str, default: float, *, whole: bool = False) -> float:
+    return _asked(question, f"{default:,.0f}", lambda answer: _number(answer, whole=whole))
 
 
-def _number(answer: str) -> float:
+def _number(answer: str, *, whole: bool = False) -> float:
+    """A number as it is written in English; one that may be meant otherwise is refused, as 1,5 and a whole 20.000."""
+    written = answer.replace(",", "") if _IN_THOUSANDS.fullmatch(answer) else answer
     try:
-        number = float(answer.replace(",", ""))
+        number = float(written)
     except ValueError:
         number = float("nan")
-    if not 0 <= number < float("inf"):
-        raise LoraloomError(f"{answer!r} is not a number of 0 or more")
+    if not 0 <= number < float("inf") or (whole and ("." in written or number % 1)):
+        kind, such_as = ("whole number", "20,000") if whole else ("number", "1.5 or 1,500")
+        raise LoraloomError(f"{answer!r} is not a {kind} of 0 or more, such as {such_as}")
     return number
 
 

@@ -72,7 +72,7 @@ def new(
         model = ask_model(MODEL) if ask else MODEL
     if max_trainable_parameters is None:
         question = "4. Trainable parameters at most, head included (0: no cap)"
-        most = ask_number(question, MAX_TRAINABLE_PARAMETERS) if ask else MAX_TRAINABLE_PARAMETERS
+        most = ask_number(question, MAX_TRAINABLE_PARAMETERS, whole=True) if ask else MAX_TRAINABLE_PARAMETERS
         max_trainable_parameters = int(most)
     if max_seconds is None:
         max_seconds = 60 * ask_number("5. Minutes for a search (0: no limit)", MAX_SECONDS / 60) if ask else MAX_SECONDS
