@@ -12,6 +12,7 @@ import pytest
 
 from loraloom.data import Split
 from loraloom.engine import Job, Outcome
+from loraloom.errors import BudgetError
 from loraloom.execute import planning
 from loraloom.execute.planning import Planner
 from loraloom.execute.warm_up import WarmedUp
@@ -29,11 +30,12 @@ ROW_SECONDS = 0.01
 
 @dataclass(slots=True)
 class _Planned:
-    """A planner of a run of 20,000 rows and 600 s, whose first point was timed before; the clock is the test's."""
+    """A planner of a run of 20,000 rows, whose first point was timed before; the clock is the test's."""
 
     recipe: Recipe
     run: Path
     at: float = 0.0
+    seconds: float = 600.0
     planner: Planner = field(init=False)
 
     def __post_init__(self) -> None:
@@ -61,7 +63,7 @@ class _Planned:
         data = SimpleNamespace(train=split, validation=split, test=split.take(range(100)), labels=("no", "yes"))
         place: Any = SimpleNamespace(recipe=self.recipe, data=data, demands=SimpleNamespace(fitting=dict))
         proposals: Any = SimpleNamespace(configurations=None, leading=())
-        planner = Planner(self.run, place, Clock(600, lambda: self.at), lambda: proposals)
+        planner = Planner(self.run, place, Clock(self.seconds, lambda: self.at), lambda: proposals)
         planner.prepare(cast(Any, None), lambda _: None)
         planner.write()
         return planner
@@ -130,6 +132,17 @@ def test_trials_are_trained_together_as_far_as_the_sum_of_their_times_fits(tmp_p
     assert found.planner.in_time(1, configuration) == 1
     found.at = 599
     assert found.planner.in_time(8, configuration) == 1
+
+
+def test_where_not_one_trial_fits_what_would_do_in_all_is_said_and_does(tmp_path: Path) -> None:
+    recipe = read_recipe({"lora": {"r": [2, 4]}})
+    with pytest.raises(
+        BudgetError, match=r"takes about \d+ s, \d s are left for it; give it (\d+) s \(budget.max_seconds\)$"
+    ) as no:
+        _Planned(recipe, tmp_path, seconds=5)
+    would_do = float(str(no.value).split()[-3])
+    assert 10 < would_do < 30
+    assert _Planned(recipe, tmp_path, seconds=would_do).planner.pace.plan.top is not None
 
 
 def test_a_run_that_goes_on_has_the_passes_that_its_finals_were_fitted_with(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Key, Measured, key_of, measured
 from loraloom.search.outlook import Outlook, look_ahead
 from loraloom.search.pace import Pace
-from loraloom.search.plan import Plan, Task, extended, make_plan, recounted
+from loraloom.search.plan import NoTrialFitsError, Plan, Task, extended, make_plan, recounted
 from loraloom.search.proposals import Proposals
 from loraloom.study.record import read_metrics
 from loraloom.study.run import PLAN
@@ -84,7 +84,14 @@ class Planner:
             before = Plan(rungs, kept["finalists"], kept["seeds"], epochs, leading_rung)
             pace.plan = extended(before, pace.task, pace.costs, self._clock.training_seconds_left, pace.slots)
         else:
-            pace.plan = make_plan(pace.task, pace.costs, self._clock.training_seconds_left, pace.slots)
+            pace.plan = self._first_plan(pace.task)
+
+    def _first_plan(self, task: Task) -> Plan:
+        try:
+            return make_plan(task, self.pace.costs, self._clock.training_seconds_left, self.pace.slots)
+        except NoTrialFitsError as error:
+            left = self._clock.seconds_left or 0.0
+            raise BudgetError(f"{error}; give it {self._clock.would_do(left + error.missing)}") from None
 
     @property
     def _training_rows(self) -> int:
@@ -206,7 +213,7 @@ class Planner:
             return
         try:
             plan = make_plan(pace.task, pace.costs, seconds, pace.slots)
-        except BudgetError:
+        except NoTrialFitsError:
             return
         if plan.finalists is not None:
             pace.plan = replace(pace.plan, finalists=plan.finalists, seeds=plan.seeds, epochs=plan.epochs)

@@ -83,8 +83,17 @@ class Clock:
         if left is not None and self.max_seconds is not None and left < least:
             raise BudgetError(
                 f"the time does not suffice for one trial: {max(0.0, left):.0f} s are left, and to begin and to report "
-                f"takes {least:.0f} s; give it {math.ceil(self.max_seconds + 2 * least - left)} s ({self.option})"
+                f"takes {least:.0f} s; give it {self.would_do(least)}"
             )
+
+    def would_do(self, least: float) -> str:
+        """What gives a command enough in all, and where it is said: twice the `least` seconds that it takes from here.
+
+        What it takes is an estimate, and the next one may find the machine slower.
+        """
+        assert self.max_seconds is not None
+        assert self.seconds_left is not None
+        return f"{math.ceil(self.max_seconds + 2 * least - self.seconds_left)} s ({self.option})"
 
     @property
     def seconds(self) -> float:

@@ -48,6 +48,17 @@ LEAST_EVAL_ROWS, MOST_EVAL_ROWS = 200, 4_000
 """Validation rows of trials on a part of the rows: 4,000 leave an accuracy of 0.9 a standard error of half a point."""
 
 
+class NoTrialFitsError(BudgetError):
+    """The time does not suffice for one trial; by the estimate it lacks `missing` seconds."""
+
+    def __init__(self, rows: int, takes: float, left: float) -> None:
+        self.missing = takes - left
+        super().__init__(
+            f"the time does not suffice for one trial: one on {rows} rows takes about {takes:.0f} s, "
+            f"{max(0.0, left):.0f} s are left for it"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`rungs` are rows, rising; None is all rows. `finalists` is None where every configuration is trained in full.
@@ -146,7 +157,7 @@ def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int = 1) -
     """The plan for `seconds` of training of `slots` trials at once, or for as long as it takes.
 
     Raises:
-        BudgetError: the time does not suffice for one trial on the fewest rows that mean anything.
+        NoTrialFitsError: the time does not suffice for one trial on the fewest rows that mean anything.
     """
     search = task.recipe.search
     by_rows = search.pruner in ("halving", "hyperband") and search.resource == "rows"
@@ -230,7 +241,7 @@ def extended(kept: Plan, task: Task, costs: Costs, seconds: float | None, slots:
     """The plan of a run that goes on, with rungs above where there is time for more rows than it had."""
     try:
         new = make_plan(task, costs, seconds, slots)
-    except BudgetError:
+    except NoTrialFitsError:
         return kept
     if task.rows(new.top) <= task.rows(kept.top):
         if seconds is None or kept.epochs is None or kept.finalists is None:
@@ -333,10 +344,7 @@ def _most_rows(task: Task, taken: Callable[[int], float], seconds: float) -> int
     least = _least_rows(task)
     shortest = taken(least)
     if shortest > seconds:
-        raise BudgetError(
-            f"the time does not suffice for one trial: one on {least} rows takes about {shortest:.0f} s, "
-            f"{max(0.0, seconds):.0f} s are left for it; {shortest - seconds:.0f} s more would do (budget.max_seconds)"
-        )
+        raise NoTrialFitsError(least, shortest, seconds)
     return max(rows for rows in _sizes(least, task.train_rows) if rows == least or taken(rows) <= seconds)
 
 
