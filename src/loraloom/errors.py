@@ -20,6 +20,14 @@ def in_a_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)[:300]}" if str(error).strip() else type(error).__name__
 
 
+OUTPUT_CLOSED = "its output was closed"
+
+
+def closed_pipe(error: BaseException) -> bool:
+    """Whether typer or rich, which raised it, could not write: nobody reads what the command says any more."""
+    return isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
+
+
 class LoraloomError(Exception):
     """The base of all errors that loraloom raises on purpose."""
 

@@ -47,6 +47,11 @@ def test_a_run_whose_output_was_closed_is_not_taken_for_done(tmp_path: Path) -> 
     assert stopped.value.exit_code == 75
 
 
+def test_a_run_that_was_not_begun_when_its_output_was_closed_is_not_taken_for_done(tmp_path: Path) -> None:
+    with pytest.raises(TerminatedError, match="its output was closed before anything"), stoppable(tmp_path, 0):
+        _unread()
+
+
 def test_an_error_without_a_signal_is_its_own(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), stoppable(tmp_path, 0):
         _ = 1 / 0

@@ -80,6 +80,19 @@ def test_how_a_command_was_broken_off_is_noted(tmp_path: Path, error: BaseExcept
     assert kept.why == (str(error).splitlines() or ["KeyboardInterrupt"])[0]
 
 
+def test_a_command_whose_output_was_closed_is_noted_as_stopped(tmp_path: Path) -> None:
+    unread = SystemExit(1)
+    unread.__context__ = BrokenPipeError()  # as rich leaves it
+    with pytest.raises(SystemExit), command(tmp_path):
+        raise unread
+    with pytest.raises(BrokenPipeError), command(tmp_path):
+        raise BrokenPipeError  # by a worker
+    assert [(each.ended, each.why) for each in read_commands(tmp_path)] == [
+        ("stopped", "its output was closed"),
+        ("failed", "BrokenPipeError"),
+    ]
+
+
 def test_a_kill_leaves_the_command_and_its_test_without_an_end(tmp_path: Path) -> None:
     child = os.fork()
     if child == 0:

@@ -15,8 +15,8 @@ from typing import Any
 import typer
 
 from loraloom.cli.commands import app
-from loraloom.cli.running import TerminatedError, closed_pipe
-from loraloom.errors import LoraloomError
+from loraloom.cli.running import TerminatedError
+from loraloom.errors import LoraloomError, closed_pipe
 
 BUSY_SHARE = 0.25
 """Load average, as a share of the cores, from which other programs are taken to need them."""

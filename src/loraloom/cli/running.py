@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from loraloom.cli.watchdog import ended_in_time
-from loraloom.errors import PredictionStoppedError, StoppedError
+from loraloom.errors import OUTPUT_CLOSED, PredictionStoppedError, StoppedError, closed_pipe
 
 if TYPE_CHECKING:
     from loraloom.execute.placement import Placement
@@ -30,11 +30,6 @@ STOP_AGAIN_SECONDS = 3
 
 class TerminatedError(BaseException):
     """SIGTERM to a command that has no run under way; not an Exception, which libraries may swallow."""
-
-
-def closed_pipe(ended: SystemExit) -> bool:
-    """Whether typer or rich, which raised it, could not write: nobody reads what the command says any more."""
-    return isinstance(ended.__context__, BrokenPipeError)
 
 
 def run_search(
@@ -145,9 +140,11 @@ def stoppable(run: Path, grace: float) -> Iterator[Stop]:
             raise StoppedError(run, "stopped by Ctrl-C", exit_code=130) from None
         raise
     except SystemExit as ended:
-        if closed_pipe(ended) and (run / "recipe.yaml").is_file():
-            raise StoppedError(run, "stopped: its output was closed") from None
-        raise
+        if not closed_pipe(ended):
+            raise
+        if (run / "recipe.yaml").is_file():
+            raise StoppedError(run, f"stopped: {OUTPUT_CLOSED}") from None
+        raise TerminatedError(f"stopped: {OUTPUT_CLOSED} before anything was begun") from None
     except StoppedError as error:
         if (run / "recipe.yaml").is_file():
             raise

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from loraloom.errors import RunError, StoppedError, first_line
+from loraloom.errors import OUTPUT_CLOSED, RunError, StoppedError, closed_pipe, first_line
 from loraloom.study.sealed import read_sealed, write_sealed
 
 COMMANDS = "commands.json"
@@ -117,8 +117,9 @@ def logged(
     try:
         yield log
     except BaseException as error:
-        ended = "stopped" if isinstance(error, StoppedError | KeyboardInterrupt) else "failed"
-        why = first_line(error)[:500]
+        unread = closed_pipe(error)  # as `| head` leaves it
+        ended = "stopped" if unread or isinstance(error, StoppedError | KeyboardInterrupt) else "failed"
+        why = OUTPUT_CLOSED if unread else first_line(error)[:500]
         with suppress(OSError, RunError):  # the folder may be gone, or its disk full, which is why
             log.ends(ended, seconds=seconds(), finished=finished(), why=why)
         raise
