@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import optuna
 import pandas as pd
 import pytest
 import yaml
+from datasets.arrow_dataset import Dataset
 
 import loraloom
 from loraloom import pipeline
@@ -28,6 +30,7 @@ from loraloom.search.watcher import Watcher
 from loraloom.study.commands import read_commands
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import Run
+from loraloom.use.similarity import collect
 from tests.commands import Commands
 from tests.conftest import make_rows, write_csv
 
@@ -220,6 +223,27 @@ def test_a_run_does_not_go_on_with_other_rows(tiny_recipe: dict[str, Any], tmp_p
     write_csv(file, make_rows(90, seed=6))
     with pytest.raises(RunError, match="has changed since the run began"):
         loraloom.resume(tmp_path / "run")
+
+
+def test_a_run_on_a_data_set_of_the_hub_goes_on_with_its_rows_after_new_ones_came(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest, asked = ["first"], list[str | None]()
+
+    def downloaded(path: str, configuration: str | None, revision: str | None) -> dict[str, Dataset]:
+        asked.append(revision)
+        texts, labels = zip(*make_rows(90, seed=5 if revision == "first" else 6), strict=True)
+        return {"train": Dataset.from_dict({"text": texts, "label": labels})}
+
+    monkeypatch.setattr("loraloom.data.hub._commit", lambda path: (newest[0], {}))
+    monkeypatch.setattr("loraloom.data.hub._downloaded", downloaded)
+    tiny_recipe["data"] = {"dataset": "owner/news", "max_length": 16}
+    winner = loraloom.search(tiny_recipe, tmp_path / "run")
+    newest[0] = "second"
+    assert loraloom.resume(tmp_path / "run") == winner
+    shutil.rmtree(tmp_path / "run" / "similarity")
+    assert collect(tmp_path / "run") is None
+    assert asked == ["first"] * 3
 
 
 def test_frames_and_lists_stand_for_files(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

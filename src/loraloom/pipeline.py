@@ -34,7 +34,7 @@ from loraloom.study.commands import CommandLog, logged
 from loraloom.study.durable import refuse_bytes, write_text
 from loraloom.study.evidence import has_rows, write_rows
 from loraloom.study.leaderboard import LEADERBOARD, leaderboard_csv, standings
-from loraloom.study.provenance import changed, describe_machine
+from loraloom.study.provenance import changed, data_revision, describe_machine
 from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
 from loraloom.study.run import Run, refuse_taken
 from loraloom.tracking.installed import refuse_missing
@@ -176,7 +176,9 @@ def _prepare(
 ) -> Workplace:
     """The data, read and checked; what was found when a run was `begun` is not said again, and it keeps its type."""
     watcher.note("reading and checking the data")
-    data = load_data(recipe.data, seed=recipe.train.seed, allow_leak=allow_leak, **in_memory)
+    data = load_data(
+        recipe.data, seed=recipe.train.seed, allow_leak=allow_leak, revision=data_revision(recipe), **in_memory
+    )
     told = {} if begun is None else begun.recipe.provenance.get("data") or {}
     known = {finding["sentence"] for finding in told.get("findings", ())}
     for finding in data.findings:

@@ -12,7 +12,9 @@ import pytest
 from datasets.arrow_dataset import Dataset
 from huggingface_hub.errors import RepositoryNotFoundError
 
+from loraloom.data import load_data
 from loraloom.errors import DataError
+from loraloom.recipe import Data
 from tests.data.files import load, rows, write_csv
 
 CLASS_LABEL = datasets.ClassLabel(names=["World", "Sports"])
@@ -46,6 +48,20 @@ class Hub:
         if not self.splits:
             raise ConnectionError("Couldn't reach the hub\nat all")
         return dict(self.splits)
+
+
+def test_a_commit_that_is_named_is_taken_though_there_is_a_newer_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub(monkeypatch, {"train": _dataset(60)}, sha="newer")
+    data = load_data(Data(dataset="news"), seed=1, revision="abc123")
+    assert data.revision == "abc123"
+    assert hub.asked == [("news", None, "abc123", False)]
+
+
+def test_without_a_network_a_commit_that_is_named_is_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache gives what it has, which may be of another commit."""
+    hub = Hub(monkeypatch, {"train": _dataset(60)}, sha=None)
+    assert load_data(Data(dataset="news"), seed=1, revision="abc123").revision is None
+    assert hub.asked == [("news", None, None, True)]
 
 
 def _refusal(dataset: str) -> str:

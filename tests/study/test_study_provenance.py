@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from loraloom.recipe import read_recipe
 from loraloom.study import provenance
 
 
@@ -30,3 +32,17 @@ def test_a_revision_is_that_of_the_checkout_that_has_this_code(tmp_path: Path, m
     assert provenance.describe_machine()["git_revision"] == _git(tmp_path, "rev-parse", "HEAD")
     code.write_text("changed")
     assert provenance.describe_machine()["git_revision"] == _git(tmp_path, "rev-parse", "HEAD") + "+"
+
+
+@pytest.mark.parametrize(
+    ("made", "revision"),
+    [
+        ({"name": "owner/news", "revision": "abc123"}, "abc123"),
+        ({"name": "owner/news", "revision": None}, None),
+        ({"name": "owner/other", "revision": "abc123"}, None),
+        (None, None),
+    ],
+)
+def test_a_commit_is_kept_of_the_data_set_that_a_run_was_made_of(made: Any, revision: str | None) -> None:
+    recipe = read_recipe({"data": {"dataset": "owner/news"}}).model_copy(update={"provenance": {"data": made}})
+    assert provenance.data_revision(recipe) == revision

@@ -1,7 +1,7 @@
 """Data sets by name: those of the hub through `datasets`, and `demo`, which is installed by pip.
 
-The hub is asked once, quickly, for the data set's commit, which is then pinned. Where it can't be reached,
-only what is in the cache is used: `datasets` itself would retry for half a minute first.
+The hub is asked once, quickly, for the data set's commit, which is then pinned: a run that goes on names it. Where the
+hub can't be reached, only what is in the cache is used: `datasets` itself would retry for half a minute first.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?(:[\w.-]+)?", re.ASCII)
 _SECONDS = 10
 
 
-def named_source(dataset: str) -> Source:
+def named_source(dataset: str, revision: str | None = None) -> Source:
     """`demo`, or a data set of the hub: `name`, `owner/name`, or either with `:configuration`.
+
+    `revision` is the commit of the hub to take, else the newest. Without a network it is what the cache has.
 
     Raises:
         DataError: there is none of that name, it can't be had, or it has no split named train.
         MissingExtraError: the demo's package is not installed.
     """
-    return _demo() if dataset == DEMO else _hub(dataset)
+    return _demo() if dataset == DEMO else _hub(dataset, revision)
 
 
 def _demo() -> Source:
@@ -48,7 +50,7 @@ def _demo() -> Source:
     return Source(DEMO_NAME, read_table(str(folder / "bbcnews" / "data")), card=hub.package_facts(_DEMO_PACKAGE))
 
 
-def _hub(dataset: str) -> Source:
+def _hub(dataset: str, wanted: str | None) -> Source:
     if not _HUB_NAME.fullmatch(dataset):
         raise DataError(f"data.dataset: {dataset!r} is no name on the hub; it must be owner/name (or demo)")
     path, _, configuration = dataset.partition(":")
@@ -56,7 +58,8 @@ def _hub(dataset: str) -> Source:
         raise DataError(f"data.dataset: {path!r} is a kind of file, not a data set; give data.train_file")
     if Path(path).exists():
         raise DataError(f"data.dataset: {path} is a file or folder here; give it as data.train_file")
-    revision, card = _commit(path)
+    newest, card = _commit(path)
+    revision = newest and (wanted or newest)
     splits = _downloaded(path, configuration or None, revision)
     if "train" not in splits:
         raise DataError(f"{dataset}: has no split 'train'; its splits are {', '.join(map(repr, splits))}")

@@ -42,6 +42,7 @@ def load_data(
     *,
     seed: int,
     allow_leak: bool = False,
+    revision: str | None = None,
     train: Any = None,
     validation: Any = None,
     test: Any = None,
@@ -50,12 +51,13 @@ def load_data(
 
     `train`, `validation` and `test` stand for files: each a pandas.DataFrame, a datasets.Dataset or a pair of
     sequences (texts, labels). Validation and test that are not given are held out from training by `seed`.
+    `revision` is the commit of a data set on the hub, else its newest.
 
     Raises:
         DataError: rows, columns, labels or splits that can't be used.
         MissingExtraError: the demo's rows, or zstandard, are not installed.
     """
-    source = _source(data, {"train": train, "validation": validation, "test": test})
+    source = _source(data, revision, {"train": train, "validation": validation, "test": test})
     columns, guessed = choose_columns(source.train, data.text_column, data.label_column)
     labels, train_rows, declared = _training_rows(source.train, columns)
     train_rows, emptied = drop_empty(train_rows, "training")
@@ -98,13 +100,13 @@ def load_data(
     )
 
 
-def _source(data: Data, in_memory: dict[str, Any]) -> Source:
+def _source(data: Data, revision: str | None, in_memory: dict[str, Any]) -> Source:
     """A table for each split that is given; files and rows in memory come before a data set's own splits."""
     tables = _given_tables(data, in_memory)
     if data.dataset is not None and "train" in tables:
         raise DataError(f"data.dataset: {data.dataset!r} is given, and training rows too; give one")
     if data.dataset is not None:
-        source = named_source(data.dataset)
+        source = named_source(data.dataset, revision)
     elif "train" in tables:
         name = "rows in memory" if data.train_file is None else Path(data.train_file).name
         source = Source(name, tables["train"])

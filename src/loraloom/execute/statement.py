@@ -13,6 +13,7 @@ from loraloom.errors import LoraloomError
 from loraloom.execute.demands import Demands, point_name
 from loraloom.recipe import Choices, Data, Range, Recipe
 from loraloom.search.space import default_space
+from loraloom.study.provenance import data_revision
 
 KNOWN_DATASETS = {
     "fancyzhx/ag_news": (4, 120_000),
@@ -104,7 +105,7 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
     from loraloom.engine.precision import choose_dtype, measure
 
     searched = _ranks_singly(default_space(recipe, deadline=recipe.budget.max_seconds is not None))
-    classes, rows = (num_labels, None) if num_labels else count_classes(recipe.data)
+    classes, rows = (num_labels, None) if num_labels else count_classes(recipe.data, data_revision(recipe))
     demands, configuration = Demands(searched, [str(index) for index in range(classes)]), recipe.configuration({})
     plan, limits = demands.plan(configuration), recipe.budget
     count, peft = demands.parameters(configuration), demands.peft_count(configuration)
@@ -154,8 +155,8 @@ def _ranks_singly(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"axes": {**recipe.axes, "lora.r": singly}})
 
 
-def count_classes(data: Data) -> tuple[int, int | None]:
-    """Classes, and training rows where they are known, without checking the data.
+def count_classes(data: Data, revision: str | None = None) -> tuple[int, int | None]:
+    """Classes, and training rows where they are known, without checking the data. `revision` is as for `load_data`.
 
     Raises:
         DataError: they can't be told; the file or the column is not one that a search could read.
@@ -171,5 +172,5 @@ def count_classes(data: Data) -> tuple[int, int | None]:
         return len(classes), len(codes)
     from loraloom.data import load_data
 
-    loaded = load_data(data, seed=0, allow_leak=True)
+    loaded = load_data(data, seed=0, allow_leak=True, revision=revision)
     return len(loaded.labels), len(loaded.train.texts)

@@ -91,7 +91,9 @@ class Recipe(Configuration):
         (), description="Trackers that are told of the run as it goes; each needs its extra, as in loraloom[mlflow]."
     )
     provenance: dict[str, Any] = Field(
-        default_factory=dict, description="Written by a run: versions, machine, revisions. Not read."
+        default_factory=dict,
+        description="Written by a run: versions, machine, revisions. Of it only revisions are read: "
+        "what is of the hub is taken at them.",
     )
     axes: dict[str, Any] = Field(default_factory=dict, exclude=True)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloom.machine import read_machine
+from loraloom.recipe import Recipe
 
 PACKAGES = (
     "torch",
@@ -56,6 +57,15 @@ def changed(pinned: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
         if now["model_revisions"].get(model) != revision:
             return f"the model {model!r}"
     return None
+
+
+def data_revision(recipe: Recipe) -> str | None:
+    """The commit of `data.dataset` on the hub that a run was made of; None where its recipe names none for it."""
+    pinned = recipe.provenance.get("data")
+    if not isinstance(pinned, dict) or pinned.get("name") != recipe.data.dataset:
+        return None
+    revision = pinned.get("revision")
+    return revision if isinstance(revision, str) else None
 
 
 def _installed(name: str) -> bool:

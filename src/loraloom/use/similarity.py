@@ -32,6 +32,7 @@ from loraloom.study.embeddings import (
     read_embeddings,
     write_embeddings,
 )
+from loraloom.study.provenance import data_revision
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import BEST, Run
 from loraloom.use.cross_fitting import cross_fit, is_cross_fitted
@@ -182,8 +183,12 @@ def _data(recipe: Recipe, key: Key, data: TextData | None) -> TextData:
     if data is None:
         if not (recipe.data.dataset or recipe.data.train_file):
             raise _NotMeasuredError("the run's rows were given from Python, and are not kept with it")
-        seed = recipe.train.seed
-        data = load_data(recipe.data, seed=seed, allow_leak=bool(recipe.provenance.get("allow_leak")))
+        data = load_data(
+            recipe.data,
+            seed=recipe.train.seed,
+            allow_leak=bool(recipe.provenance.get("allow_leak")),
+            revision=data_revision(recipe),
+        )
     if data.fingerprint != key.data:
         raise _NotMeasuredError(f"the data {data.name!r} have changed since the run")
     return data
