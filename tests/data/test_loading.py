@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import os
 import subprocess
@@ -115,6 +116,8 @@ def test_names_of_a_class_label_are_used_and_its_ids_are_the_codes(tmp_path: Pat
     disable_progress_bars()
     dataset.to_parquet(tmp_path / "rows.parquet")
     assert load(train_file=str(tmp_path / "rows.parquet")).labels == CLASSES[::-1]
+    (tmp_path / "rows.parquet.gz").write_bytes(gzip.compress((tmp_path / "rows.parquet").read_bytes()))
+    assert load(train_file=str(tmp_path / "rows.parquet.gz")).label_codes == data.label_codes
 
 
 def test_missing_cells_of_a_frame_are_empty_texts_and_missing_labels() -> None:

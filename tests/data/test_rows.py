@@ -10,22 +10,26 @@ import json
 import lzma
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from loraloom.data.rows import read_records, stream_rows
+from loraloom.data.rows import Row, good_records, read_records
 from loraloom.errors import DataError, MissingExtraError
 from tests.data.files import write_csv, write_jsonl
 
 ROWS = [{"text": 'a, "b"\nc', "label": "1"}, {"text": "NA", "label": "01"}, {"text": "ü", "label": "x"}]
 
 
+def _rows(path: str) -> Iterator[Row]:
+    return (record.cells for record in good_records(path))
+
+
 def _refusal(path: str | Path) -> str:
     with pytest.raises(DataError) as caught:
-        list(stream_rows(str(path)))
+        list(_rows(str(path)))
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -73,7 +77,7 @@ WRITERS = (_as_csv, _as_tsv, _as_jsonl, _as_parquet)
 
 @pytest.mark.parametrize("write", WRITERS)
 def test_every_kind_gives_the_same_cells_as_they_stand(tmp_path: Path, write: Callable[[Path], str]) -> None:
-    assert list(stream_rows(write(tmp_path))) == ROWS
+    assert list(_rows(write(tmp_path))) == ROWS
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -82,7 +86,7 @@ def test_every_kind_is_read_compressed(tmp_path: Path, write: Callable[[Path], s
     plain = Path(write(tmp_path))
     packed = plain.with_name(plain.name + suffix)
     packed.write_bytes(_compress(suffix, plain.read_bytes()))
-    assert list(stream_rows(str(packed))) == ROWS
+    assert list(_rows(str(packed))) == ROWS
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
@@ -100,18 +104,18 @@ def test_a_compressed_file_that_was_cut_off_is_refused(tmp_path: Path, suffix: s
 @pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
 def test_compressed_parts_one_after_the_other_are_one_file(tmp_path: Path, suffix: str) -> None:
     parts = _compress(suffix, b"text\na\n") + _compress(suffix, b"b\n" * 100_000)
-    assert sum(1 for _ in stream_rows(str(_csv(tmp_path / f"rows.csv{suffix}", parts)))) == 100_001
+    assert sum(1 for _ in _rows(str(_csv(tmp_path / f"rows.csv{suffix}", parts)))) == 100_001
 
 
 def test_zst_without_its_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "zstandard", None)
     with pytest.raises(MissingExtraError, match=r"loraloom\[zstd\]"):
-        list(stream_rows(str(_csv(tmp_path / "rows.csv.zst", b""))))
+        list(_rows(str(_csv(tmp_path / "rows.csv.zst", b""))))
 
 
 def test_rows_come_before_the_file_was_read_to_its_end(tmp_path: Path) -> None:
     path = _csv(tmp_path / "rows.csv", b"text,label\na,1\n" + b"b,2\n" * 100_000 + b"ragged\n")
-    assert list(itertools.islice(stream_rows(str(path)), 2)) == [
+    assert list(itertools.islice(_rows(str(path)), 2)) == [
         {"text": "a", "label": "1"},
         {"text": "b", "label": "2"},
     ]
@@ -119,24 +123,24 @@ def test_rows_come_before_the_file_was_read_to_its_end(tmp_path: Path) -> None:
 
 def test_order_of_columns_is_kept(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "rows.csv", [("1", "2", "3")], header=("z", "a", "m"))
-    assert list(next(stream_rows(path))) == ["z", "a", "m"]
+    assert list(next(_rows(path))) == ["z", "a", "m"]
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
     path = _csv(tmp_path / "rows.csv", b"\xef\xbb\xbftext,label\na,1\n")
-    assert list(stream_rows(str(path))) == [{"text": "a", "label": "1"}]
+    assert list(_rows(str(path))) == [{"text": "a", "label": "1"}]
 
 
 def test_windows_line_ends_and_empty_lines_are_no_data(tmp_path: Path) -> None:
     path = _csv(tmp_path / "rows.csv", b"text,label\r\na,1\r\n\r\n")
-    assert list(stream_rows(str(path))) == [{"text": "a", "label": "1"}]
+    assert list(_rows(str(path))) == [{"text": "a", "label": "1"}]
 
 
 def test_a_folder_gives_a_row_for_each_file(tmp_path: Path) -> None:
     for label, name, text in (("b", "2.txt", "second"), ("a", "1.txt", "first"), (".git", "x.txt", "none")):
         (tmp_path / label).mkdir()
         (tmp_path / label / name).write_text(text)
-    assert list(stream_rows(str(tmp_path))) == [
+    assert list(_rows(str(tmp_path))) == [
         {"text": "first", "label": "a"},
         {"text": "second", "label": "b"},
     ]
@@ -154,7 +158,7 @@ def test_standard_input_is_told_apart_by_its_first_character(
     monkeypatch: pytest.MonkeyPatch, content: bytes, expected: list[dict[str, str]]
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-    assert list(stream_rows("-")) == expected
+    assert list(_rows("-")) == expected
 
 
 def test_empty_standard_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,4 +408,4 @@ def test_standard_input_is_read_as_files_are(
     content = Path(write(tmp_path)).read_bytes()
     packed = _compress(suffix, content) if suffix else content
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(packed)))
-    assert list(stream_rows("-")) == ROWS
+    assert list(_rows("-")) == ROWS

@@ -57,7 +57,7 @@ class Record:
     place: int = 0
 
 
-def stream_rows(path: str) -> Iterator[Row]:
+def good_records(path: str) -> Iterator[Record]:
     """Rows of a file of any kind, or of standard input ('-'), which is told apart by what it begins with.
 
     Raises:
@@ -66,7 +66,7 @@ def stream_rows(path: str) -> Iterator[Row]:
     for record in read_records(path):
         if record.problem:
             raise DataError(f"{STANDARD_INPUT if path == '-' else path}: {record.problem}")
-        yield record.cells
+        yield record
 
 
 def read_records(path: str, *, lenient: bool = False, file: IO[bytes] | None = None) -> Iterator[Record]:

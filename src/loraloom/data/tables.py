@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loraloom.data.opening import format_of, open_bytes
-from loraloom.data.rows import check_columns, stream_rows
+from loraloom.data.opening import format_of
+from loraloom.data.rows import check_columns, good_records
 from loraloom.data.saved_dataset import is_saved, load_saved
 from loraloom.data.text_data import MAX_EXAMPLES, Finding, counted
 from loraloom.data.text_folder import files_not_utf8
@@ -59,8 +59,12 @@ def read_table(path: str) -> Table:
         return _saved_table(path)
     kind = format_of(Path(path)).kind
     columns: dict[str, list[Any]] = {}
+    class_names: dict[str, tuple[str, ...]] = {}
     rows = 0
-    for row in stream_rows(path):
+    for record in good_records(path):
+        if not rows and record.batch is not None:
+            class_names = _parquet_class_names(record.batch.schema.metadata or {})
+        row = record.cells
         if row.keys() != columns.keys():
             columns.update({name: [None] * rows for name in row if name not in columns})
         for name, cells in columns.items():
@@ -71,7 +75,7 @@ def read_table(path: str) -> Table:
     return Table(
         path,
         columns,
-        class_names=_parquet_class_names(Path(path)),
+        class_names=class_names,
         findings=_folder_findings(Path(path)),
         has_header=kind in ("csv", "tsv"),
         known=kind == "folder",
@@ -85,16 +89,8 @@ def _saved_table(path: str) -> Table:
     return table
 
 
-def _parquet_class_names(path: Path) -> dict[str, tuple[str, ...]]:
+def _parquet_class_names(metadata: Mapping[bytes, bytes]) -> dict[str, tuple[str, ...]]:
     """Names that `datasets` wrote beside the rows."""
-    form = format_of(path)
-    if form.kind != "parquet" or form.compression:
-        return {}
-    import pyarrow.parquet as pq
-
-    read_schema: Any = pq.read_schema  # pyarrow has no types
-    with open_bytes(path, "") as file:
-        metadata = read_schema(file).metadata or {}
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
         return {
