@@ -1,8 +1,8 @@
 """Rows of data files of every kind, lazily, as dictionaries of cells in the order of the columns.
 
-CSV is read by Python's own strict reader. Rejected: pandas, which turns "NA" into a missing value and "01"
-into 1. Rows are counted from 1, the header not counted. A row that can't be used is a `Record` with its problem:
-whoever reads decides whether that ends the reading.
+CSV is read by Python's own strict reader, and so is TSV, of which `tsv` tells whether it is quoted. Rejected: pandas,
+which turns "NA" into a missing value and "01" into 1. Rows are counted from 1, the header not counted. A row that
+can't be used is a `Record` with its problem: whoever reads decides whether that ends the reading.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import IO, Any, cast
 
 from loraloom.data.opening import LONGEST_MAGIC, Format, compression_of, format_of, lines_of, open_bytes
 from loraloom.data.text_folder import folder_rows
+from loraloom.data.tsv import is_quoted, quoted, quoted_as_it_comes
 from loraloom.errors import DataError, first_line
 
 Row = dict[str, Any]
@@ -95,8 +96,18 @@ def _file_records(path: Path, form: Format, lenient: bool, file: IO[bytes] | Non
         elif form.kind == "jsonl":
             yield from _jsonl_records(lines_of(plain, str(path), lenient=lenient), str(path))
         else:
-            delimiter = "\t" if form.kind == "tsv" else ","
-            yield from _csv_records(lines_of(plain, str(path), lenient=lenient), delimiter, str(path))
+            lines = lines_of(plain, str(path), lenient=lenient)
+            if form.kind == "tsv":
+                lines = _quoted_lines(path, form, lenient, lines)
+            yield from _csv_records(lines, "\t" if form.kind == "tsv" else ",", str(path))
+
+
+def _quoted_lines(path: Path, form: Format, lenient: bool, lines: Iterator[str]) -> Iterator[str]:
+    """A TSV's lines with quoting, which is told by a look at all of them; a pipe can be read but once."""
+    if not path.is_file():
+        return quoted_as_it_comes(lines, str(path))
+    with open_bytes(path, form.compression) as plain:
+        return lines if is_quoted(lines_of(plain, str(path), lenient=lenient), str(path)) else quoted(lines)
 
 
 def _standard_input(lenient: bool) -> Iterator[Record]:
@@ -114,8 +125,10 @@ def _standard_input(lenient: bool) -> Iterator[Record]:
         rows = chain([first], lines)
         if first.lstrip().startswith("{"):
             yield from _jsonl_records(rows, source)
+        elif "\t" in first:
+            yield from _csv_records(quoted_as_it_comes(rows, source), "\t", source)
         else:
-            yield from _csv_records(rows, "\t" if "\t" in first else ",", source)
+            yield from _csv_records(rows, ",", source)
 
 
 def _begun(file: IO[bytes], count: int) -> tuple[bytes, IO[bytes]]:
@@ -159,6 +172,8 @@ def _csv_records(lines: Iterable[str], delimiter: str, source: str) -> Iterator[
             continue
         problem = f"row {number} (line {reader.line_num}) has {len(record)} cells where the header has {len(header)}"
         problem += other_separator(header)
+        if delimiter == "\t" and any(cell.startswith('"') for cell in record):
+            problem += "; quotes are read as part of its cells, since not all quotes in the file are closed"
         yield Record(number, dict(zip_longest(header, record[: len(header)], fillvalue="")), problem)
 
 

@@ -20,10 +20,10 @@ class CsvRows:
         self._plain = csv.writer(file, delimiter=delimiter, lineterminator="\n")
         self._quoted = csv.writer(file, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL)
 
-    def write(self, cells: Sequence[Cell]) -> None:
-        """One row."""
+    def write(self, cells: Sequence[Cell], *, quoted: bool = False) -> None:
+        """One row, with all its cells quoted if `quoted`."""
         returns = any(isinstance(cell, str) and "\r" in cell for cell in cells)
-        (self._quoted if returns else self._plain).writerow(cells)
+        (self._quoted if quoted or returns else self._plain).writerow(cells)
 
 
 def disarmed(cell: Cell) -> Cell:

@@ -201,7 +201,10 @@ def _finite(value: Any) -> Any:
 
 
 class CsvOutput(_TextOutput):
-    """The first row's columns. Text stands as it is, nothing is an empty cell, and all else is written as JSON."""
+    """The first row's columns. Text stands as it is, nothing is an empty cell, and all else is written as JSON.
+
+    A TSV's header is quoted, so that the rows can't be taken for those of a TSV without quoting (`data/tsv.py`).
+    """
 
     def __init__(self, added: Added, source: str, delimiter: str, compression: str = "") -> None:
         super().__init__(added, source, ".tsv" if delimiter == "\t" else ".csv", compression)
@@ -224,7 +227,8 @@ class CsvOutput(_TextOutput):
             raise DataError(f"{self._source}: none of its first {len(rows.records):,} rows can be read")
         if not self._headed:
             self._headed = True
-            written.write([*columns, PREDICTION, CONFIDENCE, *self._added.member_columns])
+            names = [*columns, PREDICTION, CONFIDENCE, *self._added.member_columns]
+            written.write(names, quoted=self.suffix == ".tsv")
         own = list(zip(*rows.by_member, strict=True)) if rows.by_member else [()] * len(rows.records)
         known = set(columns)
         for number, record in enumerate(rows.records):
