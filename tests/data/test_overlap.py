@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loraloom.data import overlap
 from loraloom.data.overlap import grams_of, near_copies, text_key
 
 
@@ -83,3 +85,15 @@ def test_a_similarity_of_nine_tenths_exactly_is_no_near_copy() -> None:
 
 def test_texts_of_fewer_than_five_words_have_no_near_copies() -> None:
     assert near_copies(["one two three four"], ["one two three four"]) == {}
+
+
+def test_hashes_are_drawn_anew_until_no_two_5_grams_share_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [" ".join(BASE[start : start + 100]) for start in range(6)]
+    found, draw = near_copies(texts, texts[:3]), overlap._factors
+    monkeypatch.setattr(overlap, "_factors", lambda attempt: draw(attempt) * np.uint64(attempt > 1))
+    assert near_copies(texts, texts[:3]) == found == _oracle(texts, texts[:3])
+
+
+def test_5_grams_of_one_hash_are_not_taken_for_equal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overlap, "_factors", lambda attempt: np.zeros(5, dtype=np.uint64))
+    assert near_copies(["b c d e a", "a b c d e"], ["a b c d e"]) == {1: (0,)}
