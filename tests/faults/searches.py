@@ -12,6 +12,7 @@ import optuna
 import yaml
 
 from loraloom.study.ledger import Ledger
+from loraloom.study.pruning_notes import ENDED
 from tests.conftest import make_rows, write_csv, write_model
 
 ROWS, MANY_ROWS = 60, 520
@@ -88,7 +89,8 @@ def held(run: Path) -> dict[str, Any]:
 
 
 def ledger_of(run: Path) -> list[dict[str, Any]]:
-    """The ledger's trials as plain values."""
+    """The ledger's trials as plain values; a pruned trial's state says where it was ended, and of a complete one it is
+    nothing that anybody reads."""
     ledger = Ledger(run / "study.db", optuna.samplers.RandomSampler(), optuna.pruners.NopPruner())
     return [
         {
@@ -97,7 +99,8 @@ def ledger_of(run: Path) -> list[dict[str, Any]]:
             "values": trial.values,
             "params": trial.params,
             "intermediate": trial.intermediate_values,
-            "user": trial.user_attrs,
+            "user": {name: value for name, value in trial.user_attrs.items() if name != ENDED},
+            "system": trial.system_attrs,
         }
         for trial in ledger._study.get_trials(deepcopy=False)
     ]

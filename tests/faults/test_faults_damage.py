@@ -21,6 +21,13 @@ def unhurt(request: pytest.FixtureRequest, commands: Commands, loom: Whole, scra
     return Unhurt.read(commands, run, loom.search.rows)
 
 
+@pytest.fixture(scope="module", params=["finished", "interrupted"])
+def unhurt_pruned(request: pytest.FixtureRequest, commands: Commands, pruned: Whole, scratch: Path) -> Unhurt:
+    finished = scratch / f"{pruned.search.name}-whole"
+    run = finished if request.param == "finished" else interrupted(commands, pruned, scratch)
+    return Unhurt.read(commands, run, pruned.search.rows)
+
+
 @pytest.mark.parametrize("kind", ["flips", "cuts"])
 def test_damage_is_found_and_mended_or_refused(
     commands: Commands, loom: Whole, unhurt: Unhurt, tmp_path: Path, kind: str
@@ -51,3 +58,12 @@ def test_what_decides_a_result_is_never_damaged_unseen(
     damage = Damage(file, size=(unhurt.run / file).stat().st_size // 2)
     found = damage_run(commands, loom, unhurt, tmp_path, damage)
     assert (found.wrong, found.harmless) == ([], 0)
+
+
+@pytest.mark.parametrize("file", ["study.db", "trials/0000/trial.json", "trials/0000/adapter_model.safetensors"])
+def test_a_search_with_a_pruner_of_epochs_decides_the_same_after_a_damage(
+    commands: Commands, pruned: Whole, unhurt_pruned: Unhurt, tmp_path: Path, file: str
+) -> None:
+    damage = Damage(file, size=(unhurt_pruned.run / file).stat().st_size // 2)
+    found = damage_run(commands, pruned, unhurt_pruned, tmp_path, damage)
+    assert (found.wrong, found.refused, found.harmless) == ([], 0, 0)

@@ -160,13 +160,21 @@ def power(torture: Torture) -> Row:
 
 
 def damage(torture: Torture) -> Row:
-    """Files cut at every 64th byte, and single bits flipped, of a finished and of an interrupted run."""
-    found, whole = Damaged(), torture.whole("loom")
-    runs = torture.folder / "loom" / "loom-whole", torture.borrowed(lambda c: interrupted(c, whole, torture.folder))
-    for run in runs:
+    """Files cut at every 64th byte, and single bits flipped, of a finished and of an interrupted run, without a pruner
+    and with one of epochs."""
+    found, wholes = Damaged(), [torture.whole(name) for name in ("loom", "pruned")]
+    runs = [
+        (whole, run)
+        for whole in wholes
+        for run in (
+            torture.folder / whole.search.name / f"{whole.search.name}-whole",
+            torture.borrowed(partial(interrupted, whole=whole, folder=torture.folder)),
+        )
+    ]
+    for whole, run in runs:
         unhurt = torture.borrowed(partial(Unhurt.read, run=run, rows=whole.search.rows))
 
-        def one(commands: Commands, what: Damage, unhurt: Unhurt = unhurt) -> Damaged:
+        def one(commands: Commands, what: Damage, whole: Whole = whole, unhurt: Unhurt = unhurt) -> Damaged:
             return damage_run(commands, whole, unhurt, commands.scratch, what)
 
         flipped = flips(run, max(1, torture.some(FLIPS) // len(runs)), torture.seed)

@@ -10,11 +10,11 @@ import pytest
 
 from loraloom.recipe import read_recipe
 from loraloom.search import restoring
-from loraloom.search.proposals import distribution, ledger_params, make_sampler
+from loraloom.search.proposals import Proposals, distribution, ledger_params, make_sampler
 from loraloom.search.restoring import open_ledger
 from loraloom.study.durable import write_manifest
 from loraloom.study.ledger import Ledger
-from loraloom.study.record import RECORD
+from loraloom.study.record import METRICS, RECORD, Evaluation
 from loraloom.study.run import Run
 from tests.study.study_records import record
 
@@ -103,3 +103,93 @@ def test_an_ended_trial_without_a_finished_folder_is_under_way_again(run: Run) -
     said: list[str] = []
     assert _states(open_ledger(run, said.append)) == ["running", "rejected", "running"]
     assert "trial 0 is trained again" in said[0]
+
+
+def _train(run: Run, ledger: Ledger, number: int) -> None:
+    """Trains a trial that is worse than those before it."""
+    folder, values, state = run.trial_folder_to_begin(number), {}, "complete"
+    (folder / METRICS).unlink(missing_ok=True)
+    for step in range(1, 5):
+        values[step] = round(0.5 + 0.01 * step - 0.05 * number, 4)
+        with (folder / METRICS).open("a", encoding="utf-8") as file:
+            file.write(_evaluation(step, values[step]).model_dump_json() + "\n")
+        if not ledger.report(number, step, values[step], values):
+            state = "pruned"
+            break
+    reason = None if state == "complete" else "pruned"
+    point = {"lora.r": ledger.entry(number).params["lora.r"]}
+    made = record(number, values[max(values)], point=point, state=state, reason=reason)  # type: ignore[arg-type]
+    (folder / RECORD).write_text(made.model_dump_json(), encoding="utf-8")
+    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+    write_manifest(folder)
+    ledger.tell(number, state, values[max(values)], reason, values)  # type: ignore[arg-type]
+
+
+def _evaluation(step: int, accuracy: float) -> Evaluation:
+    return Evaluation(
+        step=step,
+        epoch=step,
+        seconds=1,
+        learning_rate=1e-3,
+        train_loss=1,
+        train_accuracy=0.5,
+        validation_loss=1,
+        validation_accuracy=accuracy,
+        validation_macro_f1=accuracy,
+    )
+
+
+def _all_of(ledger: Ledger) -> list[tuple[object, ...]]:
+    return [
+        (trial.state, trial.value, trial.params, trial.user_attrs, trial.system_attrs, trial.intermediate_values)
+        for trial in ledger.trials()
+    ]
+
+
+@pytest.fixture(params=["halving", "hyperband"])
+def pruned(tmp_path: Path, request: pytest.FixtureRequest) -> Run:
+    """A run of six trials under a pruner that ended some of them."""
+    recipe = read_recipe(
+        {
+            "data": {"dataset": "demo"},
+            "lora": {"r": [1, 2, 4, 8, 16, 32]},
+            "train": {"num_train_epochs": 4},
+            "search": {"pruner": request.param, "resource": "epochs"},
+        }
+    )
+    made = Run.create(tmp_path / "run", recipe)
+    ledger = open_ledger(made, _silent)
+    proposals = Proposals(recipe, ledger, lambda _: None)
+    while proposal := proposals.next():
+        _train(made, ledger, proposal.number)
+    assert {"complete", "pruned"} <= set(_states(ledger))
+    return made
+
+
+@pytest.mark.parametrize("damage", [b"", None], ids=["unreadable", "a value"])
+def test_a_ledger_of_a_pruned_search_is_written_anew_with_its_pruners_notes(pruned: Run, damage: bytes | None) -> None:
+    whole = _all_of(open_ledger(pruned, _silent))
+    if damage is not None:
+        (pruned.path / "study.db").write_bytes(damage)
+    else:
+        with closing(sqlite3.connect(pruned.path / "study.db")) as connection, connection:
+            connection.execute("UPDATE trial_values SET value = value + 0.001")
+    assert _all_of(open_ledger(pruned, _silent)) == whole
+
+
+def test_another_note_of_a_pruner_is_found_and_put_right(pruned: Run) -> None:
+    whole = _all_of(open_ledger(pruned, _silent))
+    with closing(sqlite3.connect(pruned.path / "study.db")) as connection, connection:
+        connection.execute("UPDATE trial_system_attributes SET value_json = '0.99'")
+    said: list[str] = []
+    assert _all_of(open_ledger(pruned, said.append)) == whole
+    assert "the pruner's notes of trial 0" in said[0]
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_damaged_trial_of_a_pruned_search_ends_as_it_did(pruned: Run, number: int) -> None:
+    whole = _all_of(open_ledger(pruned, _silent))
+    (pruned.trial_folder(number) / "adapter_model.safetensors").write_bytes(b"weighty")
+    _train(pruned, ledger := open_ledger(pruned, _silent), number)
+    assert _all_of(ledger) == whole
+    assert _all_of(open_ledger(pruned, _silent)) == whole

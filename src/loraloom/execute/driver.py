@@ -278,7 +278,7 @@ class Driver:
         if not values:
             return True  # a disk that is shared may show the file later
         number = max(values)  # the engine has written this one already
-        return self._ledger.report(job.number, number, values[number])
+        return self._ledger.report(job.number, number, values[number], values)
 
     def _finish(self, finished: Finished) -> None:
         """Writes down what became of a pack's trials; those that came to nothing are begun again, alone."""

@@ -22,6 +22,7 @@ from loraloom.study.durable import is_whole
 from loraloom.study.integrity import put_aside_damage
 from loraloom.study.leaderboard import reported, validation
 from loraloom.study.ledger import REASON, ROWS, SEED_INDEX, Ledger, noted, was_rejected, write_trials
+from loraloom.study.pruning_notes import ENDED, pruner_notes
 from loraloom.study.record import Evaluation, TrialRecord, read_metrics, read_record
 from loraloom.study.run import BEST, LEDGER, TRIALS, Run
 
@@ -58,11 +59,7 @@ def open_ledger(run: Run, say: Callable[[str], None]) -> Ledger:
         shutil.copyfile(path, path.with_name(f"{LEDGER}.damaged"))
         path.with_name(f"{LEDGER}-journal").unlink(missing_ok=True)
     write_trials(path, _trials(run.recipe, found, old))
-    ledger = _open(run)
-    for number in sorted(found):  # the pruner's own notes, which later trials are compared with
-        for evaluation in range(1, len(found[number][1]) + 1):
-            ledger.replay(number, evaluation)
-    return ledger
+    return _open(run)
 
 
 def _open(run: Run) -> Ledger:
@@ -87,6 +84,7 @@ def _disagreement(recipe: Recipe, found: Found, old: Mapping[int, FrozenTrial]) 
         if told:
             pairs += [
                 ("evaluations", trial.intermediate_values, expected.intermediate_values),
+                ("pruner's notes", trial.system_attrs, expected.system_attrs),
                 ("state", trial.state, expected.state),
                 ("value", trial.value, expected.value),
             ]
@@ -115,13 +113,15 @@ def _trials(recipe: Recipe, found: Found, old: Mapping[int, FrozenTrial]) -> lis
 
 
 def _begun(trial: FrozenTrial) -> FrozenTrial:
-    """A trial that is to be trained, again or on, with the values that it has been seen at."""
+    """A trial that is to be trained, again or on, with what its pruner has decided: beside later trials it might decide
+    otherwise."""
     return create_trial(
         state=TrialState.RUNNING,
         params=trial.params,
         distributions=trial.distributions,
-        user_attrs={name: trial.user_attrs[name] for name in (SEED_INDEX, ROWS) if name in trial.user_attrs},
-        intermediate_values=trial.intermediate_values if trial.state == TrialState.RUNNING else {},
+        user_attrs={name: value for name, value in trial.user_attrs.items() if name != REASON},
+        system_attrs=trial.system_attrs,
+        intermediate_values=trial.intermediate_values,
     )
 
 
@@ -134,6 +134,8 @@ def _trial(recipe: Recipe, record: TrialRecord, evaluations: tuple[Evaluation, .
     user = noted(record.seed - first, None if rows == recipe.data.max_train_samples else rows)
     if record.reason is not None:
         user[REASON] = record.reason
+    if record.state == "pruned" and values:
+        user[ENDED] = max(values)
     value = None
     if record.state == "complete":
         value = validation(record, metric)
@@ -146,5 +148,6 @@ def _trial(recipe: Recipe, record: TrialRecord, evaluations: tuple[Evaluation, .
         params=params,
         distributions={name: distribution(recipe.axes[name]) for name in params},
         user_attrs=user,
+        system_attrs=pruner_notes(make_pruner(recipe), record.number, values),
         intermediate_values=values,
     )

@@ -38,7 +38,7 @@ def draw(
 
     `trials` are asked for if the sampler looks at them, once.
     """
-    study = optuna.create_study(storage=_Shown(trials), sampler=sampler, direction="maximize")
+    study = optuna.create_study(storage=Shown(trials), sampler=sampler, direction="maximize")
     trial = create_trial(state=TrialState.RUNNING)
     trial.number = number
     together = sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
@@ -62,12 +62,13 @@ def _alone(
             return sampler.sample_independent(study, trial, name, axis)
 
 
-class _Shown(InMemoryStorage):
-    """A storage that holds given trials."""
+class Shown(InMemoryStorage):
+    """A storage that holds given trials, and in `noted` what a sampler or a pruner notes on the one under way."""
 
     def __init__(self, trials: Callable[[], Trials]) -> None:
         super().__init__()
         self._ask = trials
+        self.noted: dict[str, Any] = {}
 
     @cached_property
     def _given(self) -> Trials:
@@ -81,4 +82,5 @@ class _Shown(InMemoryStorage):
         return copy.deepcopy(trials) if deepcopy else trials
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """Drops what TPE writes for samplers in other processes: the point is in the ledger before another is drawn."""
+        """Keeps a note apart. TPE's, for samplers in other processes, serve nobody: the point is in the ledger soon."""
+        self.noted[key] = value

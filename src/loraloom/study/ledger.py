@@ -24,7 +24,11 @@ from typing import Any, Literal
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import TrialIntermediateValueModel
+from optuna.storages._rdb.models import (
+    TrialIntermediateValueModel,
+    TrialSystemAttributeModel,
+    TrialUserAttributeModel,
+)
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
@@ -33,9 +37,8 @@ from sqlalchemy.pool import StaticPool
 from loraloom.errors import RunError, first_line
 from loraloom.study.drawing import IsActive, Trials, always_active, draw
 from loraloom.study.durable import write_bytes
-from loraloom.study.pruning_notes import goes_on
+from loraloom.study.pruning_notes import ENDED, STUDY_NAME, decide, pruner_notes, went_on
 
-STUDY_NAME = "loraloom"
 NOT_TRAINED = "not trained"
 SYNCHRONOUS = "EXTRA"
 """SQLite's default syncs no folder when it ends a transaction, which a power cut would then undo."""
@@ -148,25 +151,24 @@ class Ledger:
         """Whether reports may end a trial."""
         return not isinstance(self._study.pruner, optuna.pruners.NopPruner)
 
-    def report(self, number: int, step: int, value: float) -> bool:
+    def report(self, number: int, step: int, value: float, before: Mapping[int, float] = MappingProxyType({})) -> bool:
         """Notes an intermediate value; returns whether the pruner lets the trial go on.
 
-        Where there is no pruner nobody reads it before the trial ends, and `tell` writes it: a report that waits for
-        the disk takes as long as a step.
+        `before` are those of earlier steps, which a ledger that was written anew lacks. Where there is no pruner nobody
+        reads values before the trial ends, and `tell` writes them: a report that waits for the disk takes as long as a
+        step.
         """
         if not self.prunes:
             return True
         with self._explained():
-            storage, trial_id = self._study._storage, self._id(number)
+            trial = self._study._storage.get_trial(self._id(number))
             # A trial that goes on gives the same again; one that another machine begins anew may give another.
-            if storage.get_trial(trial_id).intermediate_values.get(step) != value:
-                storage.set_trial_intermediate_value(trial_id, step, value)
-            return goes_on(self._study, storage.get_trial(trial_id), step)
-
-    def replay(self, number: int, step: int) -> None:
-        """Has the pruner note an intermediate value of a ledger that was written anew."""
-        with self._explained():
-            goes_on(self._study, self._study._storage.get_trial(self._id(number)), step)
+            values = {**trial.intermediate_values, **before, step: value}
+            decided = went_on(trial, step)
+            goes_on = decide(self._study.pruner, self.trials(), number, values) if decided is None else decided
+            ended = step if decided is None and not goes_on else None
+            self._write_values(number, values, trial.intermediate_values, ended)
+            return goes_on
 
     def tell(
         self,
@@ -181,7 +183,9 @@ class Ledger:
         with self._explained():
             if reason is not None:
                 self._study._storage.set_trial_user_attr(self._id(number), REASON, reason)
-            self._write_reports(number, reports)
+            if reports:
+                kept = self._study._storage.get_trial(self._id(number)).intermediate_values
+                self._write_values(number, {**reports, **kept}, kept)
             self._study.tell(number, value if state == "complete" else None, state=states[state])
             ended = "rejected" if _is_rejection(reason) else state
             self._entries[number] = replace(
@@ -192,19 +196,34 @@ class Ledger:
         """Ends a trial that is not to be trained (a point over the cap, or one already tried)."""
         self.tell(number, "failed", None, f"{NOT_TRAINED}: {reason}")
 
-    def _write_reports(self, number: int, reports: Mapping[int, float]) -> None:
-        """Writes the intermediate values that the ledger lacks, in one transaction: Optuna's own way takes one each."""
-        kept = self._study._storage.get_trial(self._id(number)).intermediate_values if reports else {}
+    def _write_values(
+        self, number: int, values: Mapping[int, float], kept: Mapping[int, float], ended: int | None = None
+    ) -> None:
+        """Writes what of `values` the ledger has not `kept`, what the pruner notes of them, and the step `ended` at.
+
+        In one transaction, where Optuna's own way takes one each.
+        """
+        if values == kept:
+            return
         finite = TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
+        trial_id, notes = self._id(number), pruner_notes(self._study.pruner, number, values)
+        note = self._storage._set_trial_attr_without_commit
         with _create_scoped_session(self._storage.scoped_session) as session:
-            for step in sorted(reports.keys() - kept.keys()):
-                row = TrialIntermediateValueModel(
-                    trial_id=self._id(number),
-                    step=step,
-                    intermediate_value=reports[step],
-                    intermediate_value_type=finite,
-                )
-                session.add(row)
+            for step in sorted(values):
+                if step not in kept:
+                    row = TrialIntermediateValueModel(
+                        trial_id=trial_id,
+                        step=step,
+                        intermediate_value=values[step],
+                        intermediate_value_type=finite,
+                    )
+                    session.add(row)
+                elif kept[step] != values[step]:
+                    self._storage._set_trial_intermediate_value_without_commit(session, trial_id, step, values[step])
+            for key, noted in notes.items():
+                note(session, TrialSystemAttributeModel, trial_id, key, noted)
+            if ended is not None:
+                note(session, TrialUserAttributeModel, trial_id, ENDED, ended)
 
     def _id(self, number: int) -> int:
         return self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)

@@ -1,45 +1,59 @@
 """A pruner's decisions, so that a trial that begins again after a kill is told what it was told before.
 
-Optuna's halving notes the rung that a trial reached before it decides, and asked again it would see the trial one rung
-further and let it go on. So what stood before a decision is noted, and a decision to end a trial is kept. Costs a
-commit for each evaluation of a search that prunes. Rejected: deciding anew, by which a
-trial that was to be ended is trained on.
+Optuna's halving notes on a trial what it had at each rung, and compares others with it. These notes are a function of
+the trial's values, so that a ledger can be written anew with them. Whether a trial was ended depends on the others by
+then: it is noted too, and not decided again. The ledger writes a value, its notes and the decision in one transaction,
+of which a kill leaves all or nothing. Costs a commit for each evaluation of a search that prunes. Rejected: deciding
+anew, by which a trial that was to be ended is trained on.
 """
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Mapping
+from typing import Any
 
 import optuna
-from optuna.pruners import _filter_study
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-_ASKED, _ENDED = "pruner_asked", "pruner_ended"
-_RUNG = "completed_rung_"
+from loraloom.study.drawing import Shown, Trials
 
+STUDY_NAME = "loraloom"
+ENDED = "pruner_ended"
+"""The step at which a pruner ended a trial, among what the ledger notes of it."""
 
-def goes_on(study: optuna.Study, trial: FrozenTrial, step: int) -> bool:
-    """Whether the study's pruner lets a trial go on whose value at `step` stands in the ledger."""
-    if isinstance(study.pruner, optuna.pruners.NopPruner):
-        return True
-    if _ENDED in trial.user_attrs:
-        return step < int(trial.user_attrs[_ENDED])
-    if step < max(trial.intermediate_values):
-        return True  # it went on then
-    storage, number = study._storage, trial._trial_id
-    reached = sum(key.startswith(_RUNG) for key in trial.system_attrs)
-    asked = trial.user_attrs.get(_ASKED)
-    if asked is None or asked[0] != step:
-        storage.set_trial_user_attr(number, _ASKED, [step, reached])
-    else:
-        trial = copy.copy(trial)
-        trial.system_attrs = {k: v for k, v in trial.system_attrs.items() if _before(k, int(asked[1]))}
-    if not study.pruner.prune(_filter_study(study, trial), trial):
-        return True
-    storage.set_trial_user_attr(number, _ENDED, step)
-    return False
+Values = Mapping[int, float]
+"""A trial's intermediate values, by step."""
 
 
-def _before(key: str, reached: int) -> bool:
-    """Whether a note of the pruner's is older than the decision that a kill broke off."""
-    return not key.startswith(_RUNG) or int(key.removeprefix(_RUNG)) < reached
+def went_on(trial: FrozenTrial, step: int) -> bool | None:
+    """What was decided at `step` of a trial as the ledger has it; None where nothing was."""
+    if ENDED in trial.user_attrs:
+        return step < int(trial.user_attrs[ENDED])
+    return True if step <= max(trial.intermediate_values, default=0) else None
+
+
+def decide(pruner: optuna.pruners.BasePruner, trials: Trials, number: int, values: Values) -> bool:
+    """Whether trial `number` goes on after the last of its `values`, beside what other trials had."""
+    last = max(values)
+    noted = pruner_notes(pruner, number, {step: value for step, value in values.items() if step < last})
+    others = [trial for trial in trials if trial.number != number]
+    return not _ends(_study(Shown(lambda: others), pruner), number, values, noted)
+
+
+def pruner_notes(pruner: optuna.pruners.BasePruner, number: int, values: Values) -> dict[str, Any]:
+    """What the pruner notes of trial `number` at these values, as Optuna's system attributes."""
+    alone = Shown(lambda: ())  # which trials there are beside it changes a decision, not what is noted
+    study = _study(alone, pruner)
+    for step in sorted(values):
+        _ends(study, number, {earlier: values[earlier] for earlier in values if earlier <= step}, alone.noted)
+    return alone.noted
+
+
+def _study(shown: Shown, pruner: optuna.pruners.BasePruner) -> optuna.Study:
+    return optuna.create_study(storage=shown, study_name=STUDY_NAME, pruner=pruner, direction="maximize")
+
+
+def _ends(study: optuna.Study, number: int, values: Values, noted: Mapping[str, Any]) -> bool:
+    trial = create_trial(state=TrialState.RUNNING, intermediate_values=dict(values), system_attrs=dict(noted))
+    trial.number = number
+    return study.pruner.prune(study, trial)
