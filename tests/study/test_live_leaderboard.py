@@ -22,7 +22,7 @@ from tests.study.study_records import record
 def _records(draw: st.DrawFn) -> TrialRecord:
     state: Any = draw(st.sampled_from(("complete", "complete", "complete", "pruned", "failed")))
     accuracy = draw(st.sampled_from((0.1, 0.25, 0.3, 0.7)))
-    return record(
+    made = record(
         draw(st.integers(0, 12)),
         None if state == "failed" else accuracy,
         point={"lora.r": draw(st.integers(1, 3)), "train.optim": draw(st.sampled_from(("adam", "sgd")))},
@@ -30,7 +30,11 @@ def _records(draw: st.DrawFn) -> TrialRecord:
         reason=None if state == "complete" else "was poor",
         trainable=draw(st.sampled_from((1000, 2000))),
         macro_f1=1 - accuracy,
+        train_rows=100,
+        epochs=draw(st.sampled_from((0.5, 1.5, 2))),
     )
+    train = made.configuration.train.model_copy(update={"num_train_epochs": 2})
+    return made.model_copy(update={"configuration": made.configuration.model_copy(update={"train": train})})
 
 
 @given(st.lists(_records(), max_size=25), st.integers(0, 25), st.sampled_from(("accuracy", "macro_f1")))

@@ -19,6 +19,11 @@ def _trials(r: int, accuracies: list[float], parameters: int, first: int, **chan
     ]
 
 
+def _planned(record: TrialRecord, planned: float) -> TrialRecord:
+    train = record.configuration.train.model_copy(update={"num_train_epochs": planned})
+    return record.model_copy(update={"configuration": record.configuration.model_copy(update={"train": train})})
+
+
 def test_without_repeated_seeds_the_best_wins() -> None:
     records = _trials(8, [0.91], 900, 0) + _trials(2, [0.90], 100, 1)
     choice = choose(standings(records, "accuracy"), "accuracy")
@@ -56,19 +61,48 @@ def test_a_result_on_fewer_rows_does_not_win() -> None:
 
 @pytest.mark.parametrize(("epochs", "planned", "seen"), [(1, 1, 100), (0.4, 1, 40), (0.5, 0.5, 100), (2.3, 8, 100)])
 def test_a_trial_that_the_clock_stopped_has_seen_fewer_rows(epochs: float, planned: float, seen: int) -> None:
-    record = make_record(0, train_rows=100, epochs=epochs)
-    train = record.configuration.train.model_copy(update={"num_train_epochs": planned})
-    configuration = record.configuration.model_copy(update={"train": train})
-    assert reach(record.model_copy(update={"configuration": configuration})) == seen
+    assert reach(_planned(make_record(0, train_rows=100, epochs=epochs), planned)) == seen
 
 
 def test_a_trial_that_the_clock_stopped_early_does_not_beat_a_better_one_that_ended() -> None:
-    train = make_record(0).configuration.train.model_copy(update={"num_train_epochs": 8})
-    cut, ended = (
-        record.model_copy(update={"configuration": record.configuration.model_copy(update={"train": train})})
-        for record in (
-            make_record(0, accuracy=0.5, train_rows=1620, epochs=0.4),
-            make_record(1, accuracy=0.95, train_rows=540, epochs=8),
-        )
-    )
+    cut = _planned(make_record(0, accuracy=0.5, train_rows=1620, epochs=0.4), 8)
+    ended = _planned(make_record(1, accuracy=0.95, train_rows=540, epochs=8), 8)
     assert choose(standings([cut, ended], "accuracy"), "accuracy").winner.leader.number == 1
+
+
+def _of_four_passes(r: int, accuracy: float, parameters: int, number: int, passes: float = 4) -> TrialRecord:
+    (made,) = _trials(r, [accuracy], parameters, number, train_rows=1000, epochs=passes)
+    return _planned(made, 4)
+
+
+def test_a_seed_that_the_clock_cut_short_is_not_in_the_mean() -> None:
+    records = [
+        _of_four_passes(8, 0.95, 900, 0),
+        _of_four_passes(4, 0.92, 500, 1),
+        _of_four_passes(8, 0.80, 900, 2, 1.2),
+    ]
+    ranked = standings(records, "accuracy")
+    assert [(one.leader.number, one.mean) for one in ranked] == [(0, 0.95), (1, 0.92), (2, 0.80)]
+    choice = choose(ranked, "accuracy")
+    assert (choice.winner.leader.number, choice.standard_error) == (0, None)
+
+
+def test_a_seed_that_the_clock_cut_short_is_not_in_the_noise() -> None:
+    records = [_of_four_passes(8, 0.950, 900, 0), _of_four_passes(8, 0.952, 900, 1), _of_four_passes(2, 0.92, 100, 2)]
+    choice = choose(standings([*records, _of_four_passes(2, 0.80, 100, 3, 1.2)], "accuracy"), "accuracy")
+    assert choice.winner.leader.point["lora.r"] == 8
+    assert choice.standard_error == pytest.approx(0.001 * 2**0.5 * (1 / 2 + 1 / 2) ** 0.5)
+
+
+def test_what_the_clock_cut_short_does_not_win_by_a_tie() -> None:
+    records = [_of_four_passes(8, 0.94, 900, 0), _of_four_passes(8, 0.96, 900, 1)]
+    cut = [_of_four_passes(2, 0.949, 100, 2, 2.5), _of_four_passes(2, 0.948, 100, 3, 2.5)]
+    assert choose(standings(records + cut, "accuracy"), "accuracy").winner.leader.point["lora.r"] == 8
+
+
+def test_what_the_clock_cut_short_wins_where_it_leads_beyond_noise() -> None:
+    records = [_of_four_passes(8, 0.940, 900, 0), _of_four_passes(8, 0.941, 900, 1)]
+    cut = _of_four_passes(2, 0.97, 100, 2, 2.5)
+    assert choose(standings([*records, cut], "accuracy"), "accuracy").winner.leader.number == 2
+    within = _of_four_passes(2, 0.9412, 100, 2, 2.5)
+    assert choose(standings([*records, within], "accuracy"), "accuracy").winner.leader.point["lora.r"] == 8

@@ -1,4 +1,7 @@
-"""The leaderboard: trials of one configuration joined over their seeds, and ranked by the recipe's metric."""
+"""The leaderboard: trials of one configuration joined over their seeds, and ranked by the recipe's metric.
+
+Seeds that the clock cut short are a row of their own, as they are a standing of their own.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +47,7 @@ class Row:
     metric: float | None
     accuracy: float | None
     reach: int
+    cut_short: bool
     interval: Interval | None
     noise_floor: float | None
     macro_f1: float | None
@@ -97,15 +101,17 @@ class Leaderboard:
 
     @property
     def rule(self) -> str:
-        """By which rule the winner is chosen, in a sentence."""
+        """By which rule the winner is chosen."""
+        cut = " What the clock cut short has a row of its own." if any(row.cut_short for row in self.ranked) else ""
         if all(row.seeds < 2 for row in self.ranked):
             return (
                 "The highest mean on the most rows wins, of equals the one with fewer parameters: how far seeds alone "
-                "move a result is not known, since no configuration was trained with two."
+                "move a result is not known, since no configuration was trained with two." + cut
             )
         return (
             "Of the configurations on the most rows, those within one standard error (between seeds) of the highest "
             "mean count as equally good: of them one with repeated seeds wins, then the one with fewer parameters."
+            + cut
         )
 
     @property
@@ -116,7 +122,7 @@ class Leaderboard:
 
     @property
     def in_noise(self) -> tuple[Row, ...]:
-        """The ranked rows, the winner aside, whose accuracy lies above the winner's noise floor.
+        """The ranked rows, the winner and those cut short aside, whose accuracy lies above the winner's noise floor.
 
         None where macro-F1 ranks them: the floor is of the accuracy, and says nothing of it.
         """
@@ -127,7 +133,8 @@ class Leaderboard:
         return tuple(
             row
             for row in self.ranked
-            if row is not winner and row.reach == winner.reach and row.accuracy is not None and row.accuracy >= low
+            if row is not winner and row.reach == winner.reach and not row.cut_short
+            if row.accuracy is not None and row.accuracy >= low
         )
 
     @property
@@ -142,9 +149,9 @@ def leaderboard(run: Run) -> Leaderboard:
     """Joins the run's records by their point, and ranks them."""
     axes = _axes(run.recipe, run.records)
     winner = run.best.record.number if run.best else None
-    groups: dict[tuple[str, int], list[TrialRecord]] = {}
+    groups: dict[tuple[str, int, bool], list[TrialRecord]] = {}
     for record in run.records:
-        groups.setdefault((record.point_key, reach(record)), []).append(record)
+        groups.setdefault((record.point_key, reach(record), _is_cut_short(record)), []).append(record)
     metric = run.recipe.search.metric
     rows = [_row(group, axes, metric, winner) for group in groups.values()]
     ranked = sorted((row for row in rows if row.state == "complete"), key=_order)
@@ -204,13 +211,14 @@ def _row(group: list[TrialRecord], axes: Sequence[str], metric: Metric, winner: 
         metric=fmean(validation(record, metric) for record in complete) if complete else None,
         accuracy=_mean([score.accuracy for score in scores]),
         reach=reach(first),
+        cut_short=_is_cut_short(first),
         interval=interval,
         noise_floor=min((low for low, _ in filter(None, (by_rows, by_seeds))), default=None),
         macro_f1=_mean([score.macro_f1 for score in scores]),
         loss=_mean([score.loss for score in scores]),
         seconds=_mean(seconds),
         examples=scores[0].examples if scores else 0,
-        reasons=tuple(dict.fromkeys(_reason(record, len(group)) for record in group if _is_cut(record))),
+        reasons=tuple(dict.fromkeys(_reason(record, len(group)) for record in group if _lacks(record))),
     )
 
 
@@ -220,11 +228,19 @@ def _state(group: Sequence[TrialRecord], complete: bool) -> State:
     return "pruned" if any(record.state == "pruned" for record in group) else "failed"
 
 
-def _is_cut(record: TrialRecord) -> bool:
-    return record.state != "complete" or record.result is None
+def _is_cut_short(record: TrialRecord) -> bool:
+    return record.state == "complete" and record.cut_short
+
+
+def _lacks(record: TrialRecord) -> bool:
+    return record.state != "complete" or record.result is None or record.cut_short
 
 
 def _reason(record: TrialRecord, of: int) -> str:
+    if _is_cut_short(record):
+        planned = wording.value(record.configuration.train.num_train_epochs)
+        why = f"cut short by the clock after {record.epochs:.1f} of {planned} passes"
+        return why if of == 1 else f"seed {record.seed}: {why}"
     why = record.reason or ("no reason was kept" if record.state != "complete" else "it left no result")
     return why if of == 1 else f"seed {record.seed} {record.state}: {why}"
 

@@ -5,7 +5,8 @@ Noise is what seeds do: the standard deviation between seeds of one configuratio
 have several, and from it the standard error of a difference of two means. A configuration within one standard error of
 the leader is taken to be as good (the one-standard-error rule of Breiman et al. 1984, "Classification and Regression
 Trees", section 3.4.3). Of those, one with a single seed is the less known: it leads by luck as often as by merit. Where
-no configuration has two seeds, noise is not known, and only equal means are a tie.
+no configuration has two seeds, noise is not known, and only equal means are a tie. What the clock cut short differs by
+more than its seed: it tells nothing of noise, and wins where it leads alone.
 """
 
 from __future__ import annotations
@@ -56,10 +57,11 @@ def choose(ranked: Sequence[Standing], metric: Metric) -> Choice:
     finished = [standing for standing in ranked if not standing.leader.cut_short]
     if leader.leader.cut_short and finished and finished[0].mean > leader.mean:
         ranked, leader = finished, finished[0]  # more rows in too few steps are not more
-    rivals = [standing for standing in ranked if standing.reach == leader.reach]
-    noise = _seed_deviation(rivals, metric)
+    done = [standing for standing in ranked if standing.reach == leader.reach and not standing.leader.cut_short]
+    noise = _seed_deviation(done, metric)
     if noise is None:
         return Choice(leader, leader, None)
+    rivals = done if leader in done else [leader, *done]
     as_good = [rival for rival in rivals if leader.mean - rival.mean <= _standard_error(noise, leader, rival)]
     winner = min(as_good, key=lambda rival: (_once(rival), rival.leader.counts.trainable, -rival.mean))
     return Choice(winner, leader, _standard_error(noise, leader, winner))

@@ -1,4 +1,7 @@
-"""Who leads: trials of one configuration joined over their seeds, ordered by rows seen and the search's metric."""
+"""Who leads: trials of one configuration joined over their seeds, ordered by rows seen and the search's metric.
+
+Seeds that the clock cut short are no seeds of the configuration as it was planned: they have a standing of their own.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +47,8 @@ def standings(records: Sequence[TrialRecord], metric: Metric) -> tuple[Standing,
 
 
 def configuration_key(record: TrialRecord) -> str:
-    """What trials that are compared as one have in common: the configuration, and the rows seen."""
-    return f"{record.point_key} {reach(record)}"
+    """What trials compared as one have in common: the configuration, the rows seen, and whether they were cut short."""
+    return f"{record.point_key} {reach(record)} {record.cut_short}"
 
 
 def standing(group: Sequence[TrialRecord], metric: Metric) -> Standing:
