@@ -176,11 +176,13 @@ def test_a_search_that_was_broken_off_proposes_what_it_would_have(tmp_path: Path
     _compare_with_a_search_broken_off(tmp_path, _sampled(sampler))
 
 
-def _compare_with_a_search_broken_off(tmp_path: Path, recipe: Recipe) -> None:
+def _compare_with_a_search_broken_off(tmp_path: Path, recipe: Recipe, fits: Fits = _all_fit) -> None:
     (tmp_path / "whole").mkdir()
     (tmp_path / "broken").mkdir()
-    whole = [p.point for p in _search(*_open(tmp_path / "whole", recipe))]
-    broken = [p.point for limit in (4, 8, 1000) for p in _search(*_open(tmp_path / "broken", recipe), limit=limit)]
+    whole = [p.point for p in _search(*_open(tmp_path / "whole", recipe, fits))]
+    broken = [
+        p.point for limit in (4, 8, 1000) for p in _search(*_open(tmp_path / "broken", recipe, fits), limit=limit)
+    ]
     assert broken == whole
 
 
@@ -215,7 +217,8 @@ def _whole_searches(
     targets = {"all-linear": "all-linear", '["query", "value"]': ("query", "value")}
 
     def ask(params: dict[str, Any] | None) -> optuna.Trial:
-        study.sampler = make_sampler(recipe, len(study.trials))
+        rejected = sum("rejected" in one.user_attrs for one in study.trials)
+        study.sampler = make_sampler(recipe, len(tried) + rejected)
         if params is not None:
             study.enqueue_trial(params)
         return study.ask(axes)
@@ -261,6 +264,56 @@ def test_another_seed_makes_other_proposals(tmp_path: Path, sampler: str) -> Non
         assert proposal is not None
         points.append(proposal.point)
     assert points[0] != points[1]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_neighbouring_seeds_share_no_points(tmp_path: Path, sampler: str) -> None:
+    points: list[set[str]] = []
+    for seed in (1, 2):
+        (tmp_path / str(seed)).mkdir()
+        recipe = _sampled(sampler, 10)
+        recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
+        points.append({str(p.point) for p in _search(*_open(tmp_path / str(seed), recipe))})
+    assert not points[0] & points[1]
+
+
+def _with_workers(proposals: Proposals, ledger: Ledger, workers: int) -> list[tuple[dict[str, Any], int]]:
+    """Points and seeds, where `workers` trials are under way at once."""
+    found: list[tuple[dict[str, Any], int]] = []
+    under_way: list[Proposal] = []
+    while True:
+        while len(under_way) < workers and (proposal := proposals.next()):
+            under_way.append(proposal)
+            found.append((proposal.point, proposal.configuration.train.seed))
+        if not under_way:
+            return found
+        ended = under_way.pop(0)
+        ledger.tell(ended.number, "complete", _score(ended))
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_random_tries_the_same_configurations_whatever_is_trained_at_once(tmp_path: Path, workers: int) -> None:
+    recipe = read_recipe(
+        {
+            "lora": {"r": {"min": 1, "max": 16}, "lora_alpha": [8, 16, 32]},
+            "search": {"sampler": "random", "n_trials": 12, "seeds": 2},
+        }
+    )
+    runs = []
+    for slots in (1, workers):
+        (tmp_path / str(slots)).mkdir()
+        proposals, ledger = _open(tmp_path / str(slots), recipe, _up_to(12))
+        runs.append(_with_workers(proposals, ledger, slots))
+        assert any(entry.state == "rejected" for entry in ledger.entries())
+    assert runs[0] != runs[1]  # in another order
+    assert sorted(map(str, runs[0])) == sorted(map(str, runs[1]))
+
+
+@pytest.mark.parametrize("sampler", ALL_SAMPLERS)
+def test_a_search_with_seeds_that_was_broken_off_proposes_what_it_would_have(tmp_path: Path, sampler: str) -> None:
+    recipe = _sampled(sampler, 12)
+    recipe = recipe.model_copy(update={"search": recipe.search.model_copy(update={"seeds": 2})})
+    _compare_with_a_search_broken_off(tmp_path, recipe, _up_to(24))
 
 
 def test_tpe_learns_from_the_ledger(tmp_path: Path) -> None:

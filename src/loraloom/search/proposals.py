@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -200,6 +201,7 @@ class Proposals:
             if why is None:
                 return proposal
             self._ledger.reject(entry.number, why)
+            self._tried.update()
         return None
 
     def _begin(self, wanted: Wanted) -> Proposal:
@@ -207,7 +209,7 @@ class Proposals:
         return self._proposal(self._ask(json.loads(wanted.key), wanted.seed_index, wanted.rows))
 
     def _ask(self, params: Mapping[str, Any] | None, seed_index: int, rows: int | None) -> Entry:
-        sampler = make_sampler(self._recipe, self._ledger.count, self._tried.rejected_in_a_row(STUCK_AFTER))
+        sampler = make_sampler(self._recipe, self._tried.proposed, self._tried.rejected_in_a_row(STUCK_AFTER))
         return self._ledger.ask(
             self._distributions,
             sampler,
@@ -255,9 +257,13 @@ def _spanned(recipe: Recipe, fits: Fits) -> int | None:
     return sum(fits(recipe.configuration(point)) is None for point in points)
 
 
-def make_sampler(recipe: Recipe, asked: int, rejected: int = 0) -> optuna.samplers.BaseSampler:
-    """The sampler of the proposal after `asked` others, of which the last `rejected` were rejected."""
-    seed = (recipe.train.seed + asked) % 2**32
+def make_sampler(recipe: Recipe, proposed: int, rejected: int = 0) -> optuna.samplers.BaseSampler:
+    """The sampler of the configuration after `proposed` others, of which the last `rejected` were rejected.
+
+    Trials of further seeds or rows don't count: which come before a new configuration hangs on how many are trained at
+    once.
+    """
+    seed = int(np.random.SeedSequence([recipe.train.seed, proposed]).generate_state(1)[0])
     if recipe.search.sampler in ("tpe", "auto") and rejected < STUCK_AFTER:
         return optuna.samplers.TPESampler(seed=seed)
     return optuna.samplers.RandomSampler(seed=seed)

@@ -18,6 +18,7 @@ class Tried:
         self._read = 0
         self._unended: set[int] = set()
         self._lacking: dict[str, int] = {}
+        self._rejected = 0
         self.by_key: dict[str, list[Entry]] = {}
 
     def update(self) -> bool:
@@ -38,6 +39,11 @@ class Tried:
 
     def __contains__(self, params: Mapping[str, Any]) -> bool:
         return key_of(params) in self.by_key
+
+    @property
+    def proposed(self) -> int:
+        """How many configurations were proposed, tried or rejected, whatever seeds and rows are trained of them."""
+        return len(self.by_key) + self._rejected
 
     def lacking(self) -> Iterator[tuple[str, int]]:
         """Configurations whose trials all succeeded and that lack a seed, in their order, and which seed."""
@@ -74,6 +80,7 @@ class Tried:
             self._unended.add(entry.number)
         place = next((place for place, one in enumerate(trials) if one.number == entry.number), None)
         if entry.state == "rejected":
+            self._rejected += 1
             trials[:] = [one for one in trials if one.number != entry.number]
         elif place is None:
             trials.append(entry)
