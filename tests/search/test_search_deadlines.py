@@ -120,6 +120,42 @@ def test_a_search_ends_in_time_uses_it_and_has_a_winner(rows: int, seconds: floa
     assert spent or found.at > 0.8 * end
 
 
+def test_a_grid_that_time_does_not_allow_for_is_tried_all_over() -> None:
+    search = _Simulated(_recipe(pruner="none", seeds=1), 20_000, 1_000)
+    search.run()
+    tried = [p.configuration for p in search.trained]
+    assert 8 < len(tried) < 18
+    assert {c.lora.r for c in tried} == {2, 4, 8}
+    assert {c.lora.lora_alpha for c in tried} == {8, 16, 32}
+    assert {c.train.learning_rate for c in tried} == set(RATES)
+
+
+@pytest.mark.parametrize("seconds", [None, 10_000.0])
+def test_a_grid_that_was_broken_off_goes_on_with_what_was_not_tried(seconds: float | None) -> None:
+    recipe = _recipe(pruner="none", seeds=1)
+    unbroken = _Simulated(recipe, 300, 10_000)
+    unbroken.run()
+    search = _Simulated(recipe, 300, 10_000)
+    search.run(limit=10)
+    resumed = _Simulated(recipe, 300, seconds, at=search.at, ledger=search.ledger)
+    resumed.run()
+    points = [proposal.point for proposal in search.trained + resumed.trained]
+    assert len({str(point) for point in points}) == len(points) == 36
+    if seconds is not None:
+        assert points == [proposal.point for proposal in unbroken.trained]
+
+
+def test_another_seed_tries_a_grid_in_another_order() -> None:
+    orders = []
+    for seed in (1, 2):
+        recipe = _recipe()
+        recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
+        search = _Simulated(recipe, 300, 10_000)
+        search.run(limit=5)
+        orders.append([proposal.point for proposal in search.trained])
+    assert orders[0] != orders[1]
+
+
 def test_where_everything_fits_everything_is_trained_in_full() -> None:
     found = _Simulated(_recipe(), 300, 100_000)
     found.run()

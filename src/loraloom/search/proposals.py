@@ -2,7 +2,8 @@
 the plan has finalists, promotions to the next rung, new configurations, and the finals.
 
 Without a deadline the next trial is a function of the recipe and the ledger alone, samplers included (each proposal has
-its own seed), so a resumed search proposes what it would have proposed; with one, also of the time that is left. tpe is
+its own seed), so a resumed search proposes what it would have proposed; with one, also of the time that is left, and a
+grid is tried in a shuffled order, since in the written one time may end before the first axis's second value. tpe is
 Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization", section 4, as Optuna has it: axes that are always
 active are drawn together (multivariate), conditional ones each by itself. auto tries the presets first, and goes on as
 tpe, which learns from them. Rejected: Optuna's `group=True`, which draws conditional axes together too; it is
@@ -12,8 +13,9 @@ experimental, and was no better (docs/log.md).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import islice
 from typing import Any
 
@@ -69,6 +71,8 @@ class Proposals:
         else:
             points = [point for point in recipe.grid() if fits(recipe.configuration(point)) is None]
         self._listed = tuple(key_of(ledger_params(recipe.axes, point)) for point in points)
+        if self._pace.limited and not self._samples:
+            self._listed = _shuffled(self._listed, recipe.train.seed)
         self._spanned = len(points) if not self._samples else _spanned(recipe, fits)
         self._visited = 0
 
@@ -245,6 +249,11 @@ class Proposals:
             share = self._pace.task.rows(rows) / self._pace.task.train_rows
             train = train.model_copy(update={"warmup_steps": int(train.warmup_steps * share)})
         return point, self._pace.plan.planned(base.model_copy(update={"train": train, "data": data}), rows)
+
+
+def _shuffled(keys: Iterable[str], seed: int) -> tuple[str, ...]:
+    """Configurations in an order in which any first part of them has values of all axes: time may end in the midst."""
+    return tuple(sorted(keys, key=lambda key: sha256(f"{seed} {key}".encode()).digest()))
 
 
 def _spanned(recipe: Recipe, fits: Fits) -> int | None:
