@@ -129,6 +129,16 @@ def test_epochs_are_not_both_an_axis_and_by_the_clock(epochs: Any) -> None:
         default_space(read_recipe(values), deadline=True)
 
 
+@pytest.mark.parametrize("sampler", ["grid", "auto"])
+def test_epochs_by_the_clock_are_refused_where_there_is_none(sampler: str) -> None:
+    recipe = read_recipe({"lora": {"r": [2, 4]}, "search": {"sampler": sampler, "epochs": "clock"}})
+    with pytest.raises(
+        RecipeError, match=r"^search\.epochs: clock needs a deadline: budget\.max_seconds or --deadline$"
+    ):
+        default_space(recipe)
+    assert default_space(recipe, deadline=True).search.epochs == "clock"
+
+
 def test_a_list_of_models_is_searched_together_with_the_space() -> None:
     searched = default_space(_auto({"backbone": {"model": ["demo", "roberta-base"]}}))
     assert searched.axes.keys() == SPACE.keys() | {"backbone.model"}

@@ -104,7 +104,8 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
     """
     from loraloom.engine.precision import choose_dtype, measure
 
-    searched = _ranks_singly(default_space(recipe, deadline=recipe.budget.max_seconds is not None))
+    timed = recipe.budget.max_seconds is not None or recipe.search.epochs == "clock"  # which may be by --deadline
+    searched = _ranks_singly(default_space(recipe, deadline=timed))
     classes, rows = (num_labels, None) if num_labels else count_classes(recipe.data, data_revision(recipe))
     demands, configuration = Demands(searched, [str(index) for index in range(classes)]), recipe.configuration({})
     plan, limits = demands.plan(configuration), recipe.budget

@@ -48,7 +48,7 @@ def default_space(recipe: Recipe, *, deadline: bool = False) -> Recipe:
 
     Raises:
         RecipeError: it writes every field of the space; or it asks for rungs of rows and for a search without them, or
-            for epochs by the clock and by its own list or range.
+            for epochs by a clock that there is not, or by the clock and by its own list or range.
     """
     _refuse_contradictions(recipe, deadline)
     own_axes = recipe.axes.keys() - {_MODEL}
@@ -83,6 +83,8 @@ def has_rungs(recipe: Recipe) -> bool:
 
 def _refuse_contradictions(recipe: Recipe, deadline: bool) -> None:
     search = recipe.search
+    if search.epochs == "clock" and not deadline:
+        raise RecipeError("search.epochs: clock needs a deadline: budget.max_seconds or --deadline")
     if search.epochs == "clock" and not has_rungs(recipe):
         field = "pruner" if search.pruner == "none" else "resource"
         raise RecipeError(
