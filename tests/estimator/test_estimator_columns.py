@@ -90,6 +90,9 @@ def test_classes_are_sorted_as_scikit_learn_sorts_them(y: Any, classes: list[Any
         (["a", float("nan"), "b"], "Input y contains NaN"),
         (pd.Series(["a", None, "b"]), "Input y contains NaN"),
         ([["a", "b"], ["b", "a"]], "1d array"),
+        (np.array(["2026-01-01", "2026-01-02"], dtype="M8[D]"), r"of the type datetime64\[D\]; give texts or numbers"),
+        (np.array([1, 2], dtype="m8[s]"), r"of the type timedelta64\[s\]"),
+        (np.array([1.0, 2.0], dtype=np.longdouble), "of the type float128|of the type float96"),
     ],
 )
 def test_what_is_no_column_of_labels_is_refused(y: Any, said: str) -> None:

@@ -104,6 +104,24 @@ def test_classes_of_every_kind_come_back(
     assert parameters == {"model": "demo"}
 
 
+def test_grids_of_numpy_come_back_as_lists(fitted: LoraClassifier, tmp_path: Path) -> None:
+    grids = {
+        "r": np.array([4, 8]),
+        "learning_rate": np.logspace(-3, -2, 2),
+        "lora_alpha": [np.int64(8)],
+        "num_train_epochs": {"min": np.int64(1), "max": 2},
+        "n_trials": np.int64(3),
+    }
+    saved.save(fitted._kept.folder, tmp_path / "kept", fitted.classes_, grids)
+    assert saved.read(tmp_path / "kept", fitted.record_)[1] == {
+        "r": [4, 8],
+        "learning_rate": [0.001, 0.01],
+        "lora_alpha": [8],
+        "num_train_epochs": {"min": 1, "max": 2},
+        "n_trials": 3,
+    }
+
+
 def test_what_is_no_saved_estimator_is_not_written_over(fitted: LoraClassifier, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(AdapterError, match="is not empty, and is no estimator"):

@@ -58,6 +58,9 @@ def test_values_of_numpy_are_taken_as_pythons_own() -> None:
     assert recipe.lora.r == 2
     assert recipe.axes["train.learning_rate"].values == pytest.approx((1e-4, 1e-3, 1e-2))
     assert recipe.lora.target_modules == ("query", "value")
+    recipe = made(recipe={"lora": {"r": np.array([2, 4])}}, max_trainable_parameters=np.int64(100_000))
+    assert recipe.axes["lora.r"].values == (2, 4)
+    assert recipe.budget.max_trainable_parameters == 100_000
 
 
 def test_parameters_are_put_over_a_recipe_that_is_a_mapping_or_a_file(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from loraloom.data.rows import text_problem
 from loraloom.data.tables import Table
+from loraloom.estimator.saved import is_type_of_classes
 
 
 def texts_of(X: Any) -> list[str]:  # noqa: N803
@@ -64,10 +65,13 @@ def classes_of(y: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """The classes (C,), sorted as scikit-learn sorts them, and the number of each row's class (N,).
 
     Raises:
-        ValueError: y is missing or is no column of labels, a label is missing, or there is one class only.
+        ValueError: y is missing or is no column of labels, a label is missing, there is one class only, or labels are
+            neither texts nor numbers.
     """
     labels = labels_of(y)
     classes, ids = np.unique(labels, return_inverse=True)
+    if not is_type_of_classes(classes):
+        raise ValueError(f"y has labels of the type {classes.dtype}; give texts or numbers, as by y.astype(str)")
     if len(classes) < 2:
         raise ValueError(f"y has one class only, {classes.tolist()[0]!r}; two or more can be told apart")
     names = [str(label) for label in classes]

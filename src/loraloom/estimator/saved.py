@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.errors import AdapterError
+from loraloom.estimator.settings import plain
 from loraloom.study.durable import MANIFEST, read_verified, replacing_folder
 from loraloom.study.evidence import VALIDATION
 from loraloom.study.record import METRICS, PROFILE, TEST_PREDICTIONS, TrialRecord
@@ -56,11 +57,11 @@ def save(folder: Path, target: Path, classes: NDArray[Any], parameters: dict[str
     """
     if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / CLASSES).is_file()):
         raise AdapterError(f"{target}: is not empty, and is no estimator that was saved before; choose another folder")
-    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in parameters.items()}
+    written = {name: plain(value) for name, value in parameters.items()}
     about = {
         "format": FORMAT,
-        "classes": {"dtype": "object" if classes.dtype.kind == "O" else classes.dtype.str, "values": classes.tolist()},
-        "parameters": {name: value for name, value in plain.items() if _is_kept(name, value)},
+        "classes": {"dtype": _type_of(classes), "values": classes.tolist()},
+        "parameters": {name: value for name, value in written.items() if _is_kept(name, value)},
     }
     with replacing_folder(target.absolute()) as new:
         shutil.copytree(folder, new, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST, *_TRIAL_ONLY))
@@ -85,6 +86,15 @@ def read(folder: Path, record: TrialRecord) -> tuple[NDArray[Any], dict[str, Any
     if about.get("format") != FORMAT or tuple(str(label) for label in classes) != record.labels:
         raise AdapterError(f"{path}: does not belong to the adapter beside it; save the estimator again")
     return classes, parameters
+
+
+def is_type_of_classes(classes: NDArray[Any]) -> bool:
+    """Whether classes of this type can be saved: texts, whole numbers, numbers of 64 bits at most, or truths."""
+    return _TYPE.fullmatch(_type_of(classes)) is not None
+
+
+def _type_of(classes: NDArray[Any]) -> str:
+    return "object" if classes.dtype.kind == "O" else classes.dtype.str
 
 
 def _array(dtype: str, values: list[Any], count: int) -> NDArray[Any]:

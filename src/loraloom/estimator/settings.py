@@ -60,7 +60,7 @@ def recipe_of(parameters: Mapping[str, Any]) -> Recipe:
         RecipeError: a parameter breaks a rule of its field, or the recipe is written with another cap.
     """
     written = _written(parameters["recipe"])
-    cap = parameters["max_trainable_parameters"]
+    cap = plain(parameters["max_trainable_parameters"])
     own = _section(written, "budget").get("max_trainable_parameters", cap)
     if own != cap:
         raise RecipeError(
@@ -68,7 +68,7 @@ def recipe_of(parameters: Mapping[str, Any]) -> Recipe:
         )
     for name, field in FIELDS.items():
         if (value := parameters[name]) is not None:
-            _set(written, field, _plain(value))
+            _set(written, field, plain(value))
     if (state := parameters["random_state"]) is not None:
         _set(written, "train.seed", _seed(state))
     _section(written, "budget")["max_trainable_parameters"] = cap
@@ -80,7 +80,7 @@ def _written(recipe: Any) -> dict[str, Any]:
     if recipe is None:
         return {}
     if isinstance(recipe, Mapping):
-        return {str(key): dict(value) if isinstance(value, Mapping) else value for key, value in recipe.items()}
+        return {str(key): plain(value) for key, value in recipe.items()}
     if not isinstance(recipe, str | Path):
         raise RecipeError(f"recipe: {recipe!r} is neither a mapping of sections nor a YAML file")
     return only_written(read_recipe(recipe))
@@ -119,13 +119,13 @@ def _set(written: dict[str, Any], field: str, value: Any) -> None:
         written[leaf] = value
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """numpy's scalars and arrays, of which grids of parameters are made, as Python's own."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {key: plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _seed(state: Any) -> int:
