@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,28 @@ def test_a_loaded_one_works_from_any_folder(
     assert loaded.predict(TEXTS[:2]).tolist() == fitted.predict(TEXTS[:2]).tolist()
 
 
+def test_a_folder_that_was_replaced_answers_for_no_estimator_that_was_loaded_from_it_before(
+    fitted: LoraClassifier, tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = fitted.save(tmp_path / "kept")
+    used, unused, same = (LoraClassifier.load(folder) for _ in range(3))
+    before = used.predict(TEXTS).tolist()
+    same.set_params(verbose=True).save(folder)  # which changes the parameters alone
+    assert same.predict(TEXTS).tolist() == before
+    other = tiny(tiny_model, num_train_epochs=1).fit(TEXTS, numbers() % 29)
+    other.save(folder)
+    with pytest.raises(AdapterError, match="holds another adapter than when this estimator was made of it"):
+        unused.predict(TEXTS)
+    for estimator in (used, unused):
+        with pytest.raises(AdapterError, match="holds another adapter"):
+            estimator.save(tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    assert used.predict(TEXTS).tolist() == before
+    shutil.rmtree(folder)
+    with pytest.raises(AdapterError, match="is no longer there"):
+        used.save(tmp_path / "copy")
+
+
 def test_the_folder_is_an_adapters_without_rows(fitted: LoraClassifier, tmp_path: Path) -> None:
     fitted.save(tmp_path / "kept")
     verify_manifest(tmp_path / "kept")
@@ -95,9 +118,7 @@ def test_classes_of_every_kind_come_back(
     classes: Any, fitted: LoraClassifier, tmp_path: Path, tiny_model: Path
 ) -> None:
     record = fitted.record_.model_copy(update={"labels": tuple(str(label) for label in classes)})
-    saved.save(
-        fitted._kept.folder, tmp_path / "kept", classes, {"model": "demo", "random_state": np.random.RandomState()}
-    )
+    saved.save(fitted._kept, tmp_path / "kept", classes, {"model": "demo", "random_state": np.random.RandomState()})
     found, parameters = saved.read(tmp_path / "kept", record)
     assert found.dtype == classes.dtype
     assert found.tolist() == classes.tolist()
@@ -112,7 +133,7 @@ def test_grids_of_numpy_come_back_as_lists(fitted: LoraClassifier, tmp_path: Pat
         "num_train_epochs": {"min": np.int64(1), "max": 2},
         "n_trials": np.int64(3),
     }
-    saved.save(fitted._kept.folder, tmp_path / "kept", fitted.classes_, grids)
+    saved.save(fitted._kept, tmp_path / "kept", fitted.classes_, grids)
     assert saved.read(tmp_path / "kept", fitted.record_)[1] == {
         "r": [4, 8],
         "learning_rate": [0.001, 0.01],

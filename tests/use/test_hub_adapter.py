@@ -13,6 +13,7 @@ import pytest
 import loraloom
 from loraloom.errors import AdapterError
 from tests.commands import Commands
+from tests.use.adapters import save_random_adapter
 from tests.use.hub_server import Hub, Repository, hub_server, speak_to
 
 NAME = "someone/words"
@@ -77,6 +78,17 @@ def test_a_push_leaves_no_card_and_no_classes_of_what_was_there_before(best: Pat
 def test_a_backbone_that_nobody_else_has_is_warned_of(best: Path, hub: Hub) -> None:
     with pytest.warns(UserWarning, match="is a folder of this machine"):
         loraloom.load(best).push_to_hub(NAME)
+
+
+def test_what_replaced_a_classifiers_folder_is_not_pushed_in_its_name(
+    tiny_model: Path, hub: Hub, tmp_path: Path
+) -> None:
+    classifier = loraloom.load(save_random_adapter(tmp_path / "one", tiny_model))
+    shutil.rmtree(tmp_path / "one")
+    save_random_adapter(tmp_path / "one", tiny_model, labels=("c", "b", "a"), seed=1)
+    with pytest.raises(AdapterError, match="holds another adapter than when it was loaded"):
+        classifier.push_to_hub(NAME)
+    assert NAME not in hub.repositories
 
 
 @pytest.mark.filterwarnings(OWN_MODEL)

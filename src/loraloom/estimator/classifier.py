@@ -191,6 +191,7 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
 
         Raises:
             TypeError, ValueError: X is no column of texts.
+            AdapterError: the folder that this estimator was loaded from holds another adapter by now.
         """
         best = self.predict_proba(X).argmax(axis=1)
         labels: NDArray[Any] = self.classes_[best]
@@ -201,6 +202,7 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
 
         Raises:
             TypeError, ValueError: X is no column of texts.
+            AdapterError: the folder that this estimator was loaded from holds another adapter by now.
         """
         kept = self._checked()
         return kept.classifier.predict_proba(self._texts(X))[:, self._columns]
@@ -212,11 +214,12 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         and `loraloom.load` read it, without pickle and without what only training needs.
 
         Raises:
-            AdapterError: `path` holds something that is no saved estimator.
+            AdapterError: `path` holds something that is no saved estimator, or the folder that this estimator was
+                loaded from holds another adapter by now.
         """
         kept = self._checked()
         by_column = self.classes_[np.argsort(self._columns)]
-        saved.save(kept.folder, Path(path), by_column, self.get_params(deep=False))
+        saved.save(kept, Path(path), by_column, self.get_params(deep=False))
         return Path(path)
 
     @classmethod
@@ -229,11 +232,12 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         from loraloom.use.adapter import adapter_folder, read_adapter_record
 
         folder = adapter_folder(path, revision)
+        kept = Kept(folder.absolute())  # before anything is read: what replaces the folder from now on is refused
         record = read_adapter_record(folder)
         by_column, parameters = saved.read(folder, record)
         known = cls._get_param_names()
         estimator = cls(**{name: value for name, value in parameters.items() if name in known})
-        estimator._keep(Kept(folder.absolute()), record, by_column)
+        estimator._keep(kept, record, by_column)
         estimator.partial_ = False
         return estimator
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from loraloom.errors import AdapterError
 from loraloom.estimator.settings import plain
-from loraloom.study.durable import MANIFEST, read_verified, replacing_folder
+from loraloom.study.durable import MANIFEST, read_verified, replacing_folder, sha256
 from loraloom.study.evidence import VALIDATION
-from loraloom.study.record import METRICS, PROFILE, TEST_PREDICTIONS, TrialRecord
+from loraloom.study.record import METRICS, PROFILE, RECORD, TEST_PREDICTIONS, WEIGHTS, TrialRecord
 from loraloom.use.hub_adapter import CLASSES
 
 if TYPE_CHECKING:
@@ -38,22 +38,61 @@ _TRIAL_ONLY = METRICS, VALIDATION, PROFILE, TEST_PREDICTIONS
 
 @dataclass(eq=False)
 class Kept:
-    """An adapter's folder, and the classifier in it, loaded when it is first asked for."""
+    """An adapter's folder, and the classifier in it, loaded when it is first asked for.
+
+    Others may replace a folder until then, and their adapter would answer with this one's classes: so the SHA-256 of
+    its record and weights are those of when this was made, or it is refused.
+    """
 
     folder: Path
+    _digests: tuple[str | None, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._digests = _digests(self.folder)
 
     @cached_property
     def classifier(self) -> Classifier:
+        """The classifier.
+
+        Raises:
+            AdapterError: the folder was replaced, or can't be read.
+        """
         from loraloom.use.adapter import load
 
-        return load(self.folder)
+        classifier = load(self.folder)
+        self._refuse_another(self.folder)
+        return classifier
+
+    def copy_to(self, target: Path) -> None:
+        """Copies what using the adapter needs into the folder `target`.
+
+        Raises:
+            AdapterError: the folder was replaced, or can't be read.
+        """
+        unneeded = shutil.ignore_patterns(MANIFEST, *_TRIAL_ONLY)
+        try:
+            shutil.copytree(self.folder, target, dirs_exist_ok=True, ignore=unneeded)
+        except FileNotFoundError:
+            raise AdapterError(f"{self.folder}: is no longer there; load the estimator again") from None
+        self._refuse_another(target)
+
+    def _refuse_another(self, folder: Path) -> None:
+        if _digests(folder) != self._digests:
+            another = "holds another adapter than when this estimator was made of it"
+            raise AdapterError(f"{self.folder}: {another}; load the estimator again")
 
 
-def save(folder: Path, target: Path, classes: NDArray[Any], parameters: dict[str, Any]) -> None:
-    """Makes `target` of the adapter in `folder`, whole or not at all; one that was saved before is replaced.
+def _digests(folder: Path) -> tuple[str | None, ...]:
+    """SHA-256 of the record and of the weights; None for a file that is not there."""
+    paths = (folder / RECORD, folder / WEIGHTS)
+    return tuple(sha256(path) if path.is_file() else None for path in paths)
+
+
+def save(kept: Kept, target: Path, classes: NDArray[Any], parameters: dict[str, Any]) -> None:
+    """Makes `target` of a kept adapter, whole or not at all; one that was saved before is replaced.
 
     Raises:
-        AdapterError: `target` holds something else.
+        AdapterError: `target` holds something else, or the adapter's folder was replaced.
     """
     if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / CLASSES).is_file()):
         raise AdapterError(f"{target}: is not empty, and is no estimator that was saved before; choose another folder")
@@ -64,7 +103,7 @@ def save(folder: Path, target: Path, classes: NDArray[Any], parameters: dict[str
         "parameters": {name: value for name, value in written.items() if _is_kept(name, value)},
     }
     with replacing_folder(target.absolute()) as new:
-        shutil.copytree(folder, new, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST, *_TRIAL_ONLY))
+        kept.copy_to(new)
         (new / CLASSES).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

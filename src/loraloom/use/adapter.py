@@ -79,11 +79,13 @@ class Classifier:
         not the predictions beside them, which hold texts of the rows.
 
         Raises:
-            AdapterError: `repo_id` is no such name, the hub can't be reached, or it refuses.
+            AdapterError: `repo_id` is no such name, the hub can't be reached or refuses, or the folder holds another
+                adapter by now.
         """
         if self._folder is None:
             raise AdapterError("this classifier was not loaded from a folder, so there is nothing to push")
-        read_adapter_record(self._folder)
+        if read_adapter_record(self._folder).model_dump_json() != self.record.model_dump_json():  # a NaN is no NaN
+            raise AdapterError(f"{self._folder}: holds another adapter than when it was loaded; load it again")
         return hub_adapter.push(self._folder, self.record, repo_id, private=private, message=commit_message)
 
     def predict(self, texts: Sequence[str]) -> list[str]:
