@@ -298,6 +298,7 @@ def test_bad_files_of_a_folder_are_told_between_the_good_ones(tmp_path: Path) ->
         "3": b"x" * 5_000_000,
         "5": b"z",
         "7": "\ufeffz".encode("utf-16-le"),
+        "8": b"caf\xe9",
     }.items():
         _csv(tmp_path / "sports" / f"{name}.txt", content)
     (tmp_path / "sports" / "4.txt").mkdir()
@@ -310,6 +311,7 @@ def test_bad_files_of_a_folder_are_told_between_the_good_ones(tmp_path: Path) ->
         (5, ""),
         (6, "row 6 ('sports/6\\x1b.txt') is no file"),
         (7, "row 7 ('sports/7.txt') is in UTF-16; convert it to UTF-8"),
+        (8, "row 8 ('sports/8.txt') has a byte 0xe9 at byte 3, which is not UTF-8"),
     ]
 
 

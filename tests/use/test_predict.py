@@ -382,14 +382,15 @@ def test_bad_rows_are_told_and_left_out_or_left_empty(one: Ensemble, tmp_path: P
 @pytest.mark.parametrize("on_error", ["skip", "null"])
 def test_a_bad_file_of_a_folder_is_a_bad_row(one: Ensemble, tmp_path: Path, on_error: str) -> None:
     (tmp_path / "in" / "food").mkdir(parents=True)
-    for name, content in {"1": b"soup", "2": b"a\0", "3": b"bread"}.items():
+    for name, content in {"1": b"soup", "2": b"a\0", "3": b"bread", "4": b"old \xe9"}.items():
         (tmp_path / "in" / "food" / f"{name}.txt").write_bytes(content)
     heard = Heard()
     summary, printed = run(one, tmp_path / "in", None, heard, on_error=on_error)
-    assert (summary.counts.rows, summary.counts.bad) == (3, 1)
+    assert (summary.counts.rows, summary.counts.bad) == (4, 2)
     assert "row 2 ('food/2.txt') has a NUL byte" in heard.notes[0]
+    assert heard.notes[1].endswith("row 4 ('food/4.txt') has a byte 0xe9 at byte 4, which is not UTF-8")
     texts = [json.loads(line)["text"] for line in printed.splitlines()]
-    assert texts == (["soup", "bread"] if on_error == "skip" else ["soup", None, "bread"])
+    assert texts == (["soup", "bread"] if on_error == "skip" else ["soup", None, "bread", "old \ufffd"])
 
 
 def test_bad_lines_of_json_are_null_in_their_place(one: Ensemble, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def read_records(path: str, *, lenient: bool = False, file: IO[bytes] | None = N
 
 def _file_records(path: Path, form: Format, lenient: bool, file: IO[bytes] | None) -> Iterator[Record]:
     if form.kind == "folder":
-        for number, (row, where, problem) in enumerate(folder_rows(path), start=1):
+        for number, (row, where, problem) in enumerate(folder_rows(path, lenient=lenient), start=1):
             yield Record(number, row, problem and f"row {number} ({where!r}) {problem}")
         return
     with open_bytes(path, form.compression, file) as plain:

@@ -24,30 +24,40 @@ def class_folders(folder: Path) -> list[Path]:
     return found
 
 
-def folder_rows(folder: Path) -> Iterator[tuple[dict[str, Any], str, str]]:
+def text_files(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """Each class folder, and its files by name: all that is read of `folder`.
+
+    Raises:
+        DataError: no class folder.
+    """
+    for label_folder in class_folders(folder):
+        yield label_folder, sorted(label_folder.glob("*.txt"))
+
+
+def folder_rows(folder: Path, *, lenient: bool = False) -> Iterator[tuple[dict[str, Any], str, str]]:
     """`{"text": …, "label": …}` for each file, by class and name; the file; what is wrong with it, '' in most.
 
-    The text of a file that is not one is None.
+    The text of a file that is not one is None. A file that is not UTF-8 is read as Latin-1; those who are `lenient`,
+    who go on after what is wrong, are told of it, with U+FFFD in the text.
 
     Raises:
         DataError: no class folder, or a class folder without .txt files.
     """
-    for label_folder in class_folders(folder):
-        files = sorted(label_folder.glob("*.txt"))
+    for label_folder, files in text_files(folder):
         if not files:
             raise DataError(f"{label_folder}: has no .txt file; each class needs some")
         for file in files:
-            text, problem = _read(file)
+            text, problem = _read(file, lenient)
             yield {"text": text, "label": label_folder.name}, f"{label_folder.name}/{file.name}", problem
 
 
 def files_not_utf8(folder: Path) -> list[str]:
     """Names of the files that were read as Latin-1."""
-    files = (file for label_folder in class_folders(folder) for file in sorted(label_folder.glob("*.txt")))
-    return [file.relative_to(folder).as_posix() for file in files if not _is_utf8(file.read_bytes())]
+    found = (file for _, files in text_files(folder) for file in files)
+    return [file.relative_to(folder).as_posix() for file in found if _not_utf8(file.read_bytes()) is not None]
 
 
-def _read(file: Path) -> tuple[str | None, str]:
+def _read(file: Path, lenient: bool) -> tuple[str | None, str]:
     """A file's text, or what is wrong with the file."""
     try:
         state = file.stat()
@@ -62,12 +72,17 @@ def _read(file: Path) -> tuple[str | None, str]:
         return None, "is in UTF-16; convert it to UTF-8"
     if b"\0" in raw:
         return None, f"has a NUL byte at byte {raw.find(bytes(1))}; this is not a text file"
-    return raw.decode("utf-8-sig" if _is_utf8(raw) else "latin-1"), ""
+    if (place := _not_utf8(raw)) is None:
+        return raw.decode("utf-8-sig"), ""
+    if lenient:
+        return raw.decode("utf-8-sig", "replace"), f"has a byte 0x{raw[place]:02x} at byte {place}, which is not UTF-8"
+    return raw.decode("latin-1"), ""
 
 
-def _is_utf8(raw: bytes) -> bool:
+def _not_utf8(raw: bytes) -> int | None:
+    """The place, from 0, of the first byte that is not UTF-8."""
     try:
         raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
+    except UnicodeDecodeError as error:
+        return error.start
+    return None
