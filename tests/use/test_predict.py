@@ -226,6 +226,27 @@ def test_parts_of_something_else_are_not_gone_on_with(
 
 
 @pytest.mark.usefixtures("small_windows")
+def test_an_output_within_the_folder_that_is_read_is_gone_on_with(one: Ensemble, tmp_path: Path) -> None:
+    (tmp_path / "in" / "food").mkdir(parents=True)
+    for number, text in enumerate(sentences(12)):
+        (tmp_path / "in" / "food" / f"{number:02d}.txt").write_text(text)
+    out = tmp_path / "in" / "out.csv"
+    run(one, tmp_path / "in", out)  # one that is there already is no input either
+    whole = out.read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        run(one, tmp_path / "in", out, Heard(2))
+    heard = Heard()
+    run(one, tmp_path / "in", out, heard)
+    assert heard.notes == [f"{out}: goes on after row 8"]
+    assert out.read_bytes() == whole
+    with pytest.raises(KeyboardInterrupt):
+        run(one, tmp_path / "in", out, Heard(2))
+    (tmp_path / "in" / "food" / "00.txt").write_text("a saw")
+    run(one, tmp_path / "in", out, heard)
+    assert heard.notes[1:] == [f"{out}: begins anew, since its input has changed"]
+
+
+@pytest.mark.usefixtures("small_windows")
 def test_a_damaged_part_is_predicted_again(one: Ensemble, tmp_path: Path) -> None:
     source, out = write_rows(tmp_path / "in.csv"), tmp_path / "out.csv"
     run(one, source, tmp_path / "whole.csv")

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from loraloom.data.text_folder import text_files
 from loraloom.errors import RunError
 from loraloom.study.durable import MANIFEST, refuse_place, replacing, sha256, sync_folder, write_json
 from loraloom.use.writing import Output
@@ -217,19 +218,23 @@ def kept_rows(out: Path) -> int:
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
-    """What an input is: its size and SHA-256; of a folder, the names of its files and the SHA-256 of each.
+    """What an input is: its size and SHA-256; of a folder, names and SHA-256 of the files that are rows.
 
-    None stands for a file that can't be read: it may be a bad row of many.
+    Others are no part of it: an output and its parts may lie in the same folder. None stands for a file that can't be
+    read: it may be a bad row of many.
+
+    Raises:
+        DataError: a folder without one of texts.
     """
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        return {"files": [[file.relative_to(path).as_posix(), _sha256_if_read(file)] for file in files]}
+        found = (file for _, files in text_files(path) for file in files)
+        return {"files": [[file.relative_to(path).as_posix(), _sha256_if_read(file)] for file in found]}
     return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def _sha256_if_read(file: Path) -> str | None:
     try:
-        return sha256(file)
+        return sha256(file) if file.is_file() else None  # a pipe would be waited for
     except OSError:
         return None
 
