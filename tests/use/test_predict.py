@@ -148,6 +148,26 @@ def test_parquet_keeps_its_types_and_what_datasets_says_of_them(one: Ensemble, t
     assert set(loaded["prediction"]) <= set(LABELS)
 
 
+def test_columns_of_views_are_written_with_the_values_that_they_view(one: Ensemble, tmp_path: Path) -> None:
+    pa: Any = pytest.importorskip("pyarrow")
+    texts, rows = sentences(3), range(3)
+    nested = [{"a": [[str(row)]], "b": b"\xff"} for row in rows]
+    kind = pa.struct([("a", pa.list_(pa.large_list(pa.string_view()))), ("b", pa.binary_view())])
+    columns = {
+        "text": pa.array(texts, pa.string_view()),
+        "id": pa.array(rows, pa.int8()),
+        "pairs": pa.array([[("k", "v")]] * 3, pa.map_(pa.string(), pa.string_view())),
+        "nested": pa.array(nested, kind),
+        "fixed": pa.array([["x", None]] * 3, pa.list_(pa.string_view(), 2)),
+        "views": pa.array([["x"]] * 3, pa.list_view(pa.string())),
+    }
+    cast(Any, pq).write_table(pa.table(columns), tmp_path / "in.parquet")
+    run(one, tmp_path / "in.parquet", tmp_path / "out.parquet")
+    found = cast(Any, pq).read_table(tmp_path / "out.parquet")
+    assert found.select(list(columns)).to_pylist() == pa.table(columns).to_pylist()
+    assert (found.schema.field("text").type, found.schema.field("id").type) == (pa.string(), pa.int8())
+
+
 def test_nested_values_and_what_json_has_not_are_written_so_that_they_can_be_read(
     one: Ensemble, tmp_path: Path
 ) -> None:

@@ -14,6 +14,14 @@ from loraloom.data.rows import Record
 from loraloom.errors import DataError, first_line
 from loraloom.use.writing import CONFIDENCE, PREDICTION, Added, Predicted, without_halves
 
+_LISTS = {
+    "is_list": "list_",
+    "is_large_list": "large_list",
+    "is_list_view": "list_view",
+    "is_large_list_view": "large_list_view",
+}
+"""Of pyarrow's: what tells a type of lists, and what makes it."""
+
 
 class ParquetOutput:
     """Windows are row groups. Columns of a Parquet file keep their types; pyarrow infers those of other rows."""
@@ -47,7 +55,10 @@ class ParquetOutput:
         pa = _pyarrow()
 
         if rows.records[0].batch is not None:
-            return pa.Table.from_batches(list(_taken(rows.records)))
+            try:
+                return pa.Table.from_batches(list(_taken(rows.records)))
+            except ArrowException as error:
+                raise self._no_columns(rows.records, error) from None
         cells = [_whole(record.cells) for record in rows.records]
         try:
             if self._schema is None:  # of the rows that could be read: columns are those of the first
@@ -61,11 +72,7 @@ class ParquetOutput:
                 self._schema = pa.schema(fields)
             table = pa.Table.from_pylist(cells, schema=self._schema)
         except (ArrowException, OverflowError) as error:
-            first = rows.records[0].number
-            raise DataError(
-                f"{self._source}: rows {first}-{rows.records[-1].number} can't be columns of Parquet "
-                f"({first_line(error)}); write .jsonl"
-            ) from None
+            raise self._no_columns(rows.records, error) from None
         extra = next((name for row in cells for name in row if name not in self._schema.names), None)
         if extra is not None:
             raise DataError(f"{self._source}: a row has {extra!r}, which the first rows have not; write .jsonl")
@@ -75,6 +82,10 @@ class ParquetOutput:
                     where = f"{self._source}: row {record.number}"
                     raise DataError(f"{where} has keys in {field.name!r} that the first rows have not; write .jsonl")
         return table
+
+    def _no_columns(self, records: Sequence[Record], error: Exception) -> DataError:
+        which = f"rows {records[0].number}-{records[-1].number}"
+        return DataError(f"{self._source}: {which} can't be columns of Parquet ({first_line(error)}); write .jsonl")
 
     def save(self, rendered: Sequence[Any], file: IO[bytes]) -> None:
         _write_groups(iter(rendered), file)
@@ -92,14 +103,40 @@ class ParquetOutput:
 
 
 def _taken(records: Sequence[Record]) -> Iterator[Any]:
-    """The records' rows out of the batches that they are in."""
+    """The records' rows out of the batches that they are in; pyarrow takes rows of no views, so these are copied."""
+    pa = _pyarrow()
+    schema = records[0].batch.schema
+    plain = pa.schema([field.with_type(_without_views(field.type)) for field in schema], schema.metadata)
     start = 0
     while start < len(records):
         batch, end = records[start].batch, start
         while end < len(records) and records[end].batch is batch:
             end += 1
-        yield batch.take([record.place for record in records[start:end]])
+        yield (batch if plain.equals(schema) else batch.cast(plain)).take(
+            [record.place for record in records[start:end]]
+        )
         start = end
+
+
+def _without_views(kind: Any) -> Any:
+    """A type with string and binary in the place of string_view and binary_view, however deep."""
+    pa = _pyarrow()
+    types = pa.types
+    if types.is_string_view(kind):
+        return pa.string()
+    if types.is_binary_view(kind):
+        return pa.binary()
+    if types.is_struct(kind):
+        return pa.struct([field.with_type(_without_views(field.type)) for field in kind])
+    if types.is_map(kind):
+        key, item = (field.with_type(_without_views(field.type)) for field in (kind.key_field, kind.item_field))
+        return pa.map_(key, item, kind.keys_sorted)
+    for is_kind, make in _LISTS.items():
+        if getattr(types, is_kind)(kind):
+            return getattr(pa, make)(kind.value_field.with_type(_without_views(kind.value_type)))
+    if types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(_without_views(kind.value_type)), kind.list_size)
+    return kind
 
 
 def _write_groups(tables: Iterator[Any], file: IO[bytes]) -> None:
