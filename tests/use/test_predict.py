@@ -351,6 +351,64 @@ def test_nested_keys_that_parquet_would_lose_are_refused(one: Ensemble, tmp_path
         run(one, source, tmp_path / "out.parquet")
 
 
+def write_column(path: Path, *cells: Any) -> Path:
+    path.write_text("".join(json.dumps({"text": "soup", "x": cell}) + "\n" for cell in cells))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "said"),
+    [
+        (3, 3.75, "3.75 in 'x', where the first rows have int64"),
+        (0.5, True, "true in 'x', where the first rows have double"),
+        (["a"], "abc", "\"abc\" in 'x', where the first rows have list<"),
+        ({"a": 1}, [], "[] in 'x', where the first rows have struct<a: int64>"),
+        ([{"a": [1]}], [{"a": [1, 2.5]}], "2.5 in 'x', where the first rows have int64"),
+        ({"a": "b"}, {"a": ["c" * 99]}, '["' + "c" * 38 + "… in 'x', where the first rows have string"),
+        (None, 5, "5 in 'x', where the first rows have string"),
+    ],
+)
+@pytest.mark.usefixtures("small_windows")
+def test_a_value_that_parquet_would_change_is_refused(
+    one: Ensemble, tmp_path: Path, first: Any, other: Any, said: str
+) -> None:
+    source = write_column(tmp_path / "in.jsonl", first, first, first, first, other)
+    with pytest.raises(DataError, match=r"row 5 has .*; write \.jsonl$") as caught:
+        run(one, source, tmp_path / "out.parquet")
+    assert said in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+@pytest.mark.parametrize(("first", "other"), [(0.5, True), ([1.5], [True]), ({"a": 2.5}, {"a": True})])
+def test_what_pyarrow_makes_alike_within_the_first_rows_is_refused_too(
+    one: Ensemble, tmp_path: Path, first: Any, other: Any
+) -> None:
+    source = write_column(tmp_path / "in.jsonl", first, other)
+    with pytest.raises(DataError, match=r"row 2 has true in 'x', where .*; write \.jsonl$"):
+        run(one, source, tmp_path / "out.parquet")
+
+
+def test_numbers_that_are_equal_fit_one_column_of_parquet(one: Ensemble, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"text": "soup", "x": 3, "y": 0.5}\n{"text": "soup", "x": 4, "y": 2}\n{"text": "soup"}\n')
+    run(one, source, tmp_path / "out.parquet")
+    rows = cast(Any, pq).read_table(tmp_path / "out.parquet").to_pylist()
+    assert [(row["x"], row["y"]) for row in rows] == [(3, 0.5), (4, 2.0), (None, None)]
+
+
+@pytest.mark.parametrize("depth", [60, 300, 450])
+@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.usefixtures("small_windows")
+def test_what_is_nested_more_deeply_than_parquet_is_read_is_refused(
+    one: Ensemble, tmp_path: Path, depth: int, *, later: bool
+) -> None:
+    source = tmp_path / "in.jsonl"
+    deep = f'{{"text": "soup", "x": {"[" * depth}{"]" * depth}}}\n'
+    source.write_text('{"text": "soup", "x": [[1]]}\n' * 4 * later + deep)
+    with pytest.raises(DataError, match=r"(nested too deeply|where the first rows have int64).*; write \.jsonl$"):
+        run(one, source, tmp_path / "out.parquet")
+
+
 @pytest.mark.parametrize("meta", [{}, {"a": {}}, [{}]])
 def test_an_empty_object_is_no_column_of_parquet(one: Ensemble, tmp_path: Path, meta: Any) -> None:
     source = tmp_path / "in.jsonl"

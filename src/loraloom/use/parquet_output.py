@@ -5,6 +5,7 @@ What Parquet can't hold of rows is refused in a sentence, and never left out.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,9 @@ _LISTS = {
     "is_large_list_view": "large_list_view",
 }
 """Of pyarrow's: what tells a type of lists, and what makes it."""
+
+_SHOWN = 40
+"""Characters of a value in a sentence."""
 
 
 class ParquetOutput:
@@ -52,40 +56,48 @@ class ParquetOutput:
         """The rows' own columns as a table."""
         from pyarrow.lib import ArrowException
 
-        pa = _pyarrow()
-
-        if rows.records[0].batch is not None:
-            try:
-                return pa.Table.from_batches(list(_taken(rows.records)))
-            except ArrowException as error:
-                raise self._no_columns(rows.records, error) from None
-        cells = [_whole(record.cells) for record in rows.records]
+        records = rows.records
         try:
-            if self._schema is None:  # of the rows that could be read: columns are those of the first
-                read = pa.Table.from_pylist([row for row in cells if row])
-                if not read.schema.names:
-                    raise DataError(f"{self._source}: none of its first {len(rows.records):,} rows can be read")
-                if empty := next((field.name for field in read.schema if _is_empty(field.type)), None):
-                    lost = "has an empty object, of which Parquet can't make a column"
-                    raise DataError(f"{self._source}: {empty!r} {lost}; write .jsonl")
-                fields = [pa.field(f.name, pa.string()) if pa.types.is_null(f.type) else f for f in read.schema]
-                self._schema = pa.schema(fields)
-            table = pa.Table.from_pylist(cells, schema=self._schema)
+            if records[0].batch is not None:
+                return _pyarrow().Table.from_batches(list(_taken(records)))
+            return self._columns(records)
         except (ArrowException, OverflowError) as error:
-            raise self._no_columns(rows.records, error) from None
+            raise self._no_columns(records, first_line(error)) from None
+        except (RecursionError, OSError):  # an OSError of pyarrow's, which reads no schema that is deeper than 100
+            raise self._no_columns(records, "they are nested too deeply") from None
+
+    def _columns(self, records: Sequence[Record]) -> Any:
+        """Rows that are no Parquet as a table, of the types of the first ones."""
+        cells = [_whole(record.cells) for record in records]
+        if self._schema is None:
+            self._schema = self._schema_of(cells)
         extra = next((name for row in cells for name in row if name not in self._schema.names), None)
         if extra is not None:
             raise DataError(f"{self._source}: a row has {extra!r}, which the first rows have not; write .jsonl")
-        for field in (field for field in self._schema if pa.types.is_nested(field.type)):
-            for record, row in zip(rows.records, cells, strict=True):
-                if _has_no_place(row.get(field.name), field.type):
-                    where = f"{self._source}: row {record.number}"
-                    raise DataError(f"{where} has keys in {field.name!r} that the first rows have not; write .jsonl")
-        return table
+        for record, row in zip(records, cells, strict=True):
+            for field in self._schema:
+                if (found := _misfit(row.get(field.name), field.type)) is not None:
+                    raise DataError(f"{self._source}: row {record.number} {_told(field.name, *found)}; write .jsonl")
+        return _pyarrow().Table.from_pylist(cells, schema=self._schema)
 
-    def _no_columns(self, records: Sequence[Record], error: Exception) -> DataError:
+    def _schema_of(self, cells: Sequence[dict[str, Any]]) -> Any:
+        """That of the rows that could be read."""
+        pa = _pyarrow()
+        read = pa.Table.from_pylist([row for row in cells if row]).schema
+        if not read.names:
+            raise DataError(f"{self._source}: none of its first {len(cells):,} rows can be read")
+        if empty := next((field.name for field in read if _is_empty(field.type)), None):
+            lost = "has an empty object, of which Parquet can't make a column"
+            raise DataError(f"{self._source}: {empty!r} {lost}; write .jsonl")
+        schema = pa.schema([pa.field(f.name, pa.string()) if pa.types.is_null(f.type) else f for f in read])
+        tried = io.BytesIO()
+        pa.parquet.write_table(schema.empty_table(), tried)
+        pa.parquet.read_schema(tried)  # of what is nested more deeply than it reads, pyarrow writes a file all the same
+        return schema
+
+    def _no_columns(self, records: Sequence[Record], why: str) -> DataError:
         which = f"rows {records[0].number}-{records[-1].number}"
-        return DataError(f"{self._source}: {which} can't be columns of Parquet ({first_line(error)}); write .jsonl")
+        return DataError(f"{self._source}: {which} can't be columns of Parquet ({why}); write .jsonl")
 
     def save(self, rendered: Sequence[Any], file: IO[bytes]) -> None:
         _write_groups(iter(rendered), file)
@@ -174,13 +186,42 @@ def _whole(value: Any) -> Any:
     return [_whole(one) for one in value] if isinstance(value, list) else value
 
 
-def _has_no_place(value: Any, kind: Any) -> bool:
-    """Whether a value has keys, however deep, that a type of pyarrow's has not: pyarrow leaves them out."""
+def _misfit(value: Any, kind: Any) -> tuple[Any, Any] | None:
+    """What of a value, however deep, a type of pyarrow's can't hold as it stands, and that type.
+
+    pyarrow would take it all the same: 3.75 as 3, true as 1.0, "ab" as ["a", "b"], [] as {}, an object without the keys
+    that the type has not. It refuses whole numbers that a float can't hold.
+    """
     types = _pyarrow().types
-    if isinstance(value, dict) and types.is_struct(kind):
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        fits = types.is_boolean(kind)
+    elif isinstance(value, int):
+        fits = types.is_integer(kind) or types.is_floating(kind)
+    elif isinstance(value, float):
+        fits = types.is_floating(kind) or (types.is_integer(kind) and value.is_integer())
+    elif isinstance(value, str):
+        fits = types.is_string(kind)
+    elif isinstance(value, list) and types.is_list(kind):
+        return next(filter(None, (_misfit(one, kind.value_type) for one in value)), None)
+    elif isinstance(value, dict) and types.is_struct(kind):
         known = {field.name: field.type for field in kind}
-        return any(key not in known or _has_no_place(own, known[key]) for key, own in value.items())
-    return isinstance(value, list) and types.is_list(kind) and any(_has_no_place(one, kind.value_type) for one in value)
+        if value.keys() <= known.keys():
+            return next(filter(None, (_misfit(own, known[key]) for key, own in value.items())), None)
+        fits = False
+    else:
+        fits = False
+    return None if fits else (value, kind)
+
+
+def _told(column: str, value: Any, kind: Any) -> str:
+    """What `_misfit` has found in a column."""
+    if isinstance(value, dict) and _pyarrow().types.is_struct(kind):
+        return f"has keys in {column!r} that the first rows have not"
+    text = json.dumps(value, ensure_ascii=False)
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return f"has {shown} in {column!r}, where the first rows have {kind}"
 
 
 def _is_empty(kind: Any) -> bool:
