@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
 import io
 import itertools
 import json
+import lzma
+import os
 import signal
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -213,8 +218,6 @@ def test_a_run_that_was_broken_off_ends_with_the_same_bytes(
 
 def rename(path: Path) -> None:
     """Leaves the columns id, text and note of a file of predictions."""
-    import gzip
-
     pq: Any = pytest.importorskip("pyarrow.parquet")
 
     if path.suffix == ".parquet":
@@ -547,8 +550,6 @@ def test_standard_input_is_read_ahead_no_more_where_nobody_asks_for_windows(monk
 
 @pytest.mark.usefixtures("small_windows")
 def test_rows_before_a_broken_compression_stand_and_are_counted(one: Ensemble, tmp_path: Path) -> None:
-    import gzip
-
     source, out = tmp_path / "in.csv.gz", tmp_path / "out.csv"
     packed = gzip.compress(write_rows(tmp_path / "in.csv", 3000).read_bytes())
     source.write_bytes(packed[: len(packed) // 2])
@@ -694,10 +695,29 @@ def test_a_model_that_is_always_right_gets_no_temperature(tmp_path: Path, tiny_m
     assert load_ensemble([folder]).members[0].temperature is None
 
 
-def test_standard_input_is_answered_before_it_ends(one: Ensemble, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second row is written once the answer to the first was read: by waiting for the whole, neither would come."""
-    import os
+def packed_rows(kind: str) -> tuple[bytes, bytes]:
+    """Two rows of JSONL, the first of which can be decompressed before the second is there."""
+    zstandard: Any = pytest.importorskip("zstandard") if "zstd" in kind else None
+    rows = b'{"text": "the cat"}\n', b'{"text": "soup"}\n'
+    if kind in ("gzip", "zstd"):  # of one stream
+        packer: Any = zlib.compressobj(wbits=31) if kind == "gzip" else zstandard.ZstdCompressor().compressobj()
+        flush = zlib.Z_SYNC_FLUSH if kind == "gzip" else zstandard.COMPRESSOBJ_FLUSH_BLOCK
+        first = packer.compress(rows[0]) + packer.flush(flush)
+        return first, packer.compress(rows[1]) + packer.flush()
+    packs: dict[str, Any] = {
+        "plain": bytes,
+        "bz2 parts": bz2.compress,
+        "gzip parts": gzip.compress,
+        "xz parts": lzma.compress,
+        "zstd parts": getattr(zstandard, "compress", None),
+    }
+    return packs[kind](rows[0]), packs[kind](rows[1])
 
+
+@pytest.mark.parametrize("kind", ["plain", "gzip", "zstd", "gzip parts", "bz2 parts", "xz parts", "zstd parts"])
+def test_standard_input_is_answered_before_it_ends(one: Ensemble, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """The second row is written once the answer to the first was read: by waiting for the whole, neither would come."""
+    first, second = packed_rows(kind)
     taking, giving = os.pipe()
     answers: list[str] = []
 
@@ -705,11 +725,13 @@ def test_standard_input_is_answered_before_it_ends(one: Ensemble, monkeypatch: p
         def write(self, text: str) -> int:
             answers.extend(text.splitlines())
             if len(answers) == 1:
-                os.write(giving, b'{"text": "soup"}\n')
+                for place in range(len(second)):  # byte by byte, as a slow line has it
+                    os.write(giving, second[place : place + 1])
+                    time.sleep(0.001)
                 os.close(giving)
             return len(text)
 
-    os.write(giving, b'{"text": "the cat"}\n')
+    os.write(giving, first)
     with os.fdopen(taking, "r") as standard:
         monkeypatch.setattr(sys, "stdin", standard)
         predict_file(one, "-", None, Answered())

@@ -119,8 +119,22 @@ def _decompressed(file: IO[bytes], compression: str) -> Iterator[IO[bytes]]:
         yield file
         return
     opens: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": open_zstd}
-    with opens[compression](file) as plain:
+    with opens[compression](_AsItComes(file)) as plain:
         yield plain
+
+
+class _AsItComes:
+    """A file whose bytes are given as soon as there are some: decompressors ask for thousands at a time.
+
+    One byte or two are waited for: gzip's reader takes what it gets for the two bytes that a member begins with.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._whole, self._there = file.read, getattr(file, "read1", file.read)
+
+    def read(self, size: int = -1) -> bytes:
+        found: bytes = self._whole(size) if 0 <= size <= 2 else self._there(size)
+        return found
 
 
 def compression_of(first: bytes) -> str:
