@@ -12,6 +12,8 @@ import pytest
 import loraloom
 from loraloom.errors import AdapterError
 from loraloom.study.durable import write_manifest
+from loraloom.use.backbones import Backbones
+from tests.use.adapters import save_random_adapter
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,24 @@ def test_one_text_instead_of_a_list_is_refused(best: Path) -> None:
         loraloom.load(best).predict("a text")
     with pytest.raises(TypeError, match="a list of texts"):
         next(loraloom.load(best).stream("a text"))
+
+
+def test_a_backbone_in_fp32_serves_also_what_was_trained_in_bf16_but_not_the_other_way(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine that is fast in bf16; what is added later brings no weights along."""
+    monkeypatch.setattr("loraloom.engine.precision.choose_dtype", lambda train: "bf16")
+    fine, coarse = (save_random_adapter(tmp_path / dtype, tiny_model, dtype=dtype) for dtype in ("fp32", "bf16"))
+    backbones = Backbones()
+    own, texts = backbones.add(fine), ["the cat near a dog", "soup"]
+    other = backbones.add(coarse, only_known=True)
+    assert (len(backbones), other.dtype) == (1, "fp32")
+    assert other.predict_proba(texts).tolist() == own.predict_proba(texts).tolist()  # their weights are the same
+    assert backbones.add(coarse).dtype == "bf16"
+    backbones = Backbones()
+    backbones.add(coarse)
+    with pytest.raises(AdapterError, match="was trained in fp32, and its backbone is in memory in bf16 alone"):
+        backbones.add(fine, only_known=True)
 
 
 def test_no_texts_give_no_predictions(best: Path) -> None:

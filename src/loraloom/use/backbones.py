@@ -72,7 +72,8 @@ class Backbones:
         """Loads the adapter in `path` (a trial's folder, such as RUN/best) over its backbone.
 
         With `only_known` an adapter whose backbone is not in memory is refused, so that nothing is looked up that a
-        folder from outside names.
+        folder from outside names. One that was trained in bf16 is then computed over fp32 where the backbone is there
+        in that type alone, as on a machine that is slow in bf16; bf16 is too coarse for one that was trained in fp32.
 
         Raises:
             AdapterError: the folder is not a finished trial's, is damaged, or holds what is not safe to load.
@@ -85,10 +86,15 @@ class Backbones:
         backbone = record.configuration.backbone
         with self._lock:
             known = self._known(record) if only_known else sources.find(backbone.model, record.backbone_revision)
-            key = None if known is None else _Key(known.location, known.revision, _dtype(record))
-            shared = None if key is None else self._shared.get(key)
-            if known is None or key is None or (shared is None and only_known):
+            if known is None:
                 raise AdapterError(f"{folder}: its backbone is not in memory; start with an adapter of it")
+            key = _Key(known.location, known.revision, _dtype(record))
+            if only_known and key not in self._shared:
+                key = replace(key, dtype="fp32")
+            shared = self._shared.get(key)
+            if shared is None and only_known:
+                other = "was trained in fp32, and its backbone is in memory in bf16 alone"
+                raise AdapterError(f"{folder}: {other}; start with an adapter of it that was trained in fp32")
             if shared is None:
                 shared = _open(folder, record, known, key.dtype)
             elif known.local and record.backbone_revision not in (None, shared.pin):
