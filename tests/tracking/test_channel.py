@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,35 @@ def test_a_tracker_that_falls_behind_is_ended(tmp_path: Path) -> None:
     assert channel.why_ended == "it fell 4 calls behind"
     channel._thread.join(60)
     assert not is_running(channel)
+
+
+def test_calls_that_are_made_when_their_turn_comes_are_not_behind(tmp_path: Path) -> None:
+    """As many finished trials as a long run has, told before what goes on."""
+    channel = Channel("fake", "tests.tracking.failing:Noting", tmp_path, Limits(waiting_calls=4))
+    made = [call for number in range(20) for call in (begin_trial(number), log(number, (1, 0.5)), end_trial(number))]
+    call, arguments = begin(tmp_path, "fake")
+    channel.send(call, **arguments)
+    channel.send_all(iter(made))
+    channel.send("crown", **crown(0)[1])
+    channel.close(finished=True)
+    channel.wait(60)
+    assert channel.why_ended is None
+    assert channel.ended_trials() == set(range(20))
+    calls = [json.loads(line)["call"] for line in (tmp_path / "fake" / "calls.jsonl").read_text().splitlines()]
+    assert calls == ["begin", *["begin_trial", "log", "end_trial"] * 20, "crown", "close"]
+
+
+def test_an_error_in_making_a_call_ends_the_tracker(tmp_path: Path) -> None:
+    def broken() -> Iterator[Call]:
+        yield begin_trial(0)
+        raise ValueError("metrics.jsonl: is damaged")
+
+    channel = Channel("fake", "tests.tracking.failing:Noting", tmp_path, Limits())
+    channel.send("begin", **begin(tmp_path, "fake")[1])
+    channel.send_all(broken())
+    channel.close(finished=True)
+    channel.wait(60)
+    assert channel.why_ended == "ValueError: metrics.jsonl: is damaged"
 
 
 def test_what_a_library_prints_is_no_answer(tmp_path: Path) -> None:

@@ -176,11 +176,13 @@ def test_a_run_that_goes_on_tells_the_broken_trial_again_and_no_other(
 
 
 def test_what_a_failed_tracker_missed_it_is_told_when_the_run_goes_on(
-    tiny_recipe: dict[str, Any], tmp_path: Path, fake: Any
+    tiny_recipe: dict[str, Any], tmp_path: Path, fake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also where it is more than a tracker may be behind by."""
     fake("Raising")
     search(tiny_recipe, tmp_path / "run", "lora.r=1,2")
     fake("Noting")
+    monkeypatch.setattr(reporter, "Limits", partial(Limits, waiting_calls=4))
     before = len(calls(tmp_path / "run"))
     loraloom.resume(tmp_path / "run")
     trial = ["begin_trial", "log", "end_trial"]

@@ -54,7 +54,7 @@ class Channel:
         """Why the tracker is told no more, once it is not."""
         self._tracker, self._limits = tracker, limits
         self._ended_file = folder / f"{name}.ended"
-        self._calls: queue.Queue[dict[str, Any] | None] = queue.Queue(limits.waiting_calls)
+        self._calls: queue.Queue[dict[str, Any] | Iterator[dict[str, Any]] | None] = queue.Queue(limits.waiting_calls)
         self._process: subprocess.Popen[str] | None = None
         self._thread = threading.Thread(target=self._work, name=f"tracker {name}", daemon=True)
         self._thread.start()
@@ -72,6 +72,17 @@ class Channel:
         if self.why_ended is None:
             try:
                 self._calls.put_nowait({"call": call, "arguments": arguments})
+            except queue.Full:
+                self.give_up(f"it fell {self._limits.waiting_calls:,} calls behind")
+
+    def send_all(self, calls: Iterator[tuple[str, dict[str, Any]]]) -> None:
+        """Has the tracker told of calls that are only made, by another thread, when their turn comes.
+
+        They count as one of those that wait. An error in making one ends the tracker.
+        """
+        if self.why_ended is None:
+            try:
+                self._calls.put_nowait(({"call": call, "arguments": arguments} for call, arguments in calls))
             except queue.Full:
                 self.give_up(f"it fell {self._limits.waiting_calls:,} calls behind")
 
@@ -106,15 +117,23 @@ class Channel:
     def _work(self) -> None:
         try:
             with self._started() as process:
-                for message in iter(self._calls.get, None):
+                for message in self._messages():
                     if self.why_ended is not None:
                         return
                     with self._limited(message["call"]):
                         self._tell(process, message)
                         if message["call"] == "close":
                             process.wait()
+                            return
         except Exception as error:
             self.give_up(str(error) if isinstance(error, _TrackerFailedError) else in_a_line(error))
+
+    def _messages(self) -> Iterator[dict[str, Any]]:
+        for waiting in iter(self._calls.get, None):
+            if isinstance(waiting, dict):
+                yield waiting
+            else:
+                yield from waiting
 
     @contextmanager
     def _started(self) -> Iterator[subprocess.Popen[str]]:

@@ -81,14 +81,15 @@ class Reporter(Watcher):
                 folder = str(path / TRACKING / channel.name)
                 channel.send("begin", name=path.name, key=key, folder=folder, facts=facts)
                 ended = channel.ended_trials()
-                for record in records:
-                    if record.number not in ended:
-                        self._tell_whole(record, [channel])
+                missed = [record for record in records if record.number not in ended]
+                # not at once: thousands may be missing, and more calls than a tracker may be behind by
+                channel.send_all(call for record in missed for call in self._whole(record))
 
     def trial_started(self, proposal: Proposal, parameters: int) -> None:
         """Where a trial goes on from a checkpoint, what it had evaluated before is told first."""
         with self._harmless():
-            self._begin_trial(proposal.number, proposal.point, proposal.configuration, self._channels)
+            beginning = self._beginning(proposal.number, proposal.point, proposal.configuration)
+            self._tell_all("begin_trial", **beginning)
             self._told[proposal.number] = set()
             self._tell_missing(proposal.number)
 
@@ -103,11 +104,13 @@ class Reporter(Watcher):
         with self._harmless():
             if record.number in self._told:
                 self._tell_missing(record.number)
-                self._end_trial(record, self._channels)
+                self._tell_all("end_trial", **_ending(record))
                 del self._told[record.number]
             else:  # it was finished at a kill, and is settled without being trained
                 missing = [channel for channel in self._channels if record.number not in channel.ended_trials()]
-                self._tell_whole(record, missing)
+                for call, arguments in self._whole(record):
+                    for channel in missing:
+                        channel.send(call, **arguments)
 
     def crowned(self, winner: TrialRecord) -> None:
         with self._harmless():
@@ -131,13 +134,12 @@ class Reporter(Watcher):
         for channel in self._channels:
             channel.send(call, **arguments)
 
-    def _tell_whole(self, record: TrialRecord, channels: Sequence[Channel]) -> None:
-        """A finished trial, from its folder."""
-        self._begin_trial(record.number, record.point, record.configuration, channels)
+    def _whole(self, record: TrialRecord) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The calls that tell of a finished trial, from its folder."""
         points = points_of(read_metrics(self._run.trial_folder(record.number)))
-        for channel in channels:
-            channel.send("log", number=record.number, points=points)
-        self._end_trial(record, channels)
+        yield "begin_trial", self._beginning(record.number, record.point, record.configuration)
+        yield "log", {"number": record.number, "points": points}
+        yield "end_trial", _ending(record)
 
     def _tell_missing(self, number: int) -> None:
         """Evaluations in the trial's folder that were not told."""
@@ -147,20 +149,11 @@ class Reporter(Watcher):
             told.update(line.step for line in missing)
             self._tell_all("log", number=number, points=points_of(missing))
 
-    def _begin_trial(
-        self, number: int, point: Mapping[str, Any], configuration: Configuration, channels: Sequence[Channel]
-    ) -> None:
+    def _beginning(self, number: int, point: Mapping[str, Any], configuration: Configuration) -> dict[str, Any]:
         varied = {name: scalar(value) for name, value in point.items()}
         if self._run.recipe.search.seeds > 1:
             varied["train.seed"] = configuration.train.seed
-        parameters = parameters_of(configuration)
-        for channel in channels:
-            channel.send("begin_trial", number=number, varied=varied, parameters=parameters)
-
-    def _end_trial(self, record: TrialRecord, channels: Sequence[Channel]) -> None:
-        figures = figures_of(record)
-        for channel in channels:
-            channel.send("end_trial", number=record.number, state=record.state, reason=record.reason, figures=figures)
+        return {"number": number, "varied": varied, "parameters": parameters_of(configuration)}
 
     @contextmanager
     def _harmless(self) -> Iterator[None]:
@@ -182,6 +175,10 @@ class Reporter(Watcher):
                     f"{channel.name} is told no more of this run: {channel.why_ended} ({channel.log} may say more); "
                     "the run is unharmed, and 'loraloom resume' tells what was missed"
                 )
+
+
+def _ending(record: TrialRecord) -> dict[str, Any]:
+    return {"number": record.number, "state": record.state, "reason": record.reason, "figures": figures_of(record)}
 
 
 def run_key(folder: Path) -> str:
