@@ -176,7 +176,7 @@ def _of_rank(seen: Observations, curves: Sequence[_Curve]) -> Claim:
         _RANK, "curve", doublings, np.array([[0.0], [1.0]]), ("", ""), np.zeros(len(rows), dtype=np.int64), None
     )
     design = make_design([straight, *axes], seen.table.block[rows])
-    model = fit(design.matrix, np.array([curve.gaps[-1][1] for curve in curves]))
+    model = fit(design.matrix, np.array([curve.gaps[-1][1] for curve in curves]), rounding=seen.table.rounding)
     contrast = design.contrast(straight, (-1.0, 1.0))
     if not model.knows(contrast):
         return _unknown(title, len(curves), "The rank changed along with other axes, and can't be told apart from them")

@@ -197,3 +197,24 @@ def test_too_few_configurations_have_no_importances() -> None:
     few = grid()[:8]
     given = table(few, np.arange(8.0))
     assert importances(given, made_axes(given)) is None
+
+
+def test_two_configurations_of_one_row_less_are_no_finding() -> None:
+    """Coarse accuracies leave some pairs of axes no noise: what is divided by there is rounding."""
+    points = grid()
+    metric = np.full(len(points), 218 / 222)
+    metric[[0, 9]] = 217 / 222
+    found = analyse(table(points, metric))
+    assert not found.interactions.found
+    assert found.interactions.tested < found.interactions.pairs
+
+
+def test_pairs_that_differ_by_rounding_alone_have_no_interval() -> None:
+    values = ["adam", "muon"] * 4
+    accuracies = [value for low in (0.9, 0.7, 0.3, 0.1) for value in (low, low + 0.1)]
+    given = table([{"train.optim": o, "lora.r": 2 + n // 2} for n, o in enumerate(values)], np.array(accuracies))
+    axis = next(each for each in made_axes(given) if each.name == "train.optim")
+    groups = groups_along(coded(given), given.block, axis.name)
+    found = paired(given, axis, axis.comparisons()[0], groups, 0.05)
+    assert found.count == 4
+    assert found.interval is None

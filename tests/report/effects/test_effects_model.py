@@ -118,3 +118,16 @@ def test_rounding_is_no_noise() -> None:
     found = fit(design, 0.1 + 0.2 * levels)
     assert found.noise == 0
     assert found.estimate(np.array([0.0, 0.0, 1.0])).error == 0
+
+
+def test_comparisons_that_rest_on_rows_without_noise_are_not_tested() -> None:
+    """a and b differ by nothing at all: only c scatters, and a test of both differences would be one of rounding."""
+    axis = make_axis("train.optim", ["a"] * 6 + ["b"] * 6 + ["c"] * 6)
+    assert axis is not None
+    design = make_design([axis], np.zeros(18, dtype=np.int64))
+    metric = np.array([217 / 222] * 12 + [0.5, 0.6, 0.7] * 2)
+    model = fit(design.matrix, metric)
+    assert model.estimate(design.contrast(axis, (-1.0, 1.0, 0.0))).error == 0
+    assert model.estimate(design.contrast(axis, (-1.0, 0.0, 1.0))).error > 0
+    assert fit(np.ones((18, 1)), metric, axis.columns).of_added() is None
+    assert fit(np.ones((18, 1)), metric + np.linspace(0, 1e-3, 18), axis.columns).of_added()

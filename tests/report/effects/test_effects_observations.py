@@ -68,6 +68,16 @@ def test_seeds_that_all_were_given_are_averaged(tmp_path: Path) -> None:
     assert not found.selected
 
 
+def test_rounding_to_whole_rows_is_as_wide_as_the_rows_and_seeds_make_it(tmp_path: Path) -> None:
+    recipe = ranks()
+    records = [
+        trial(recipe, n, rank, 0.8 + 0.01 * n, seed=seed)
+        for n, (rank, seed) in enumerate((rank, seed) for seed in (1, 2) for rank in (2, 4, 8))
+    ]
+    rows = {record.result.validation.examples for record in records if record.result}.pop()
+    assert seen(read(tmp_path, recipe, records)).table.rounding == pytest.approx(1 / (12 * rows**2 * 2))
+
+
 def test_seeds_that_only_leaders_were_given_do_not_count(tmp_path: Path) -> None:
     recipe = ranks()
     records = [trial(recipe, n, rank, 0.9) for n, rank in enumerate((2, 4, 8))]

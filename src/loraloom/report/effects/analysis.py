@@ -85,13 +85,14 @@ def analyse(table: Table, *, crossed: bool = True) -> Analysis:
     """All comparisons of a table, and the interactions of its axes where they are to be `crossed`."""
     axes = made_axes(table)
     design = make_design(axes, table.block)
-    model = fit(design.matrix, table.metric)
+    model = fit(design.matrix, table.metric, rounding=table.rounding)
     asked = [one for axis in axes for one in _asked(axis, axes, design, model, table)]
     ratio = _ratio(table)
     if ratio is not None:
         instead = [ratio if axis.name == _ALPHA else axis for axis in axes]
         of_ratio = make_design(instead, table.block)
-        asked += _asked(ratio, instead, of_ratio, fit(of_ratio.matrix, table.metric), table)
+        of_instead = fit(of_ratio.matrix, table.metric, rounding=table.rounding)
+        asked += _asked(ratio, instead, of_ratio, of_instead, table)
     testable = sum(_is_testable(one.estimate) for one in asked)
     level = ERROR_RATE / max(1, testable)
     codes = coded(table)

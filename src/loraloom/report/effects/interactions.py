@@ -50,7 +50,7 @@ class Interaction:
 
 @dataclass(frozen=True, slots=True)
 class Interactions:
-    """`tested` pairs of `pairs`: where too few configurations share values, a pair can't be."""
+    """`tested` pairs of `pairs`: where too few configurations share values, or differ, a pair can't be."""
 
     pairs: int
     tested: int
@@ -67,7 +67,8 @@ def interactions(table: Table, axes: Sequence[Axis], design: Design, additive: F
     pairs = list(itertools.combinations(axes, 2))
     tested = []
     for one, other in pairs:
-        joint = fit(design.matrix[rows], table.metric[rows], _products(one, other)[rows]).of_added()
+        products = _products(one, other)[rows]
+        joint = fit(design.matrix[rows], table.metric[rows], products, rounding=table.rounding).of_added()
         if joint is not None:
             tested.append((one, other, joint.p_value))
     if not tested or len(tested) * min(p for _, _, p in tested) > LEVEL:  # Holm's first step, before its cost

@@ -10,6 +10,9 @@ cluster-robust variance estimation", equations 12 to 14 (AHT), for several at on
 = 1. A value that two trials had has one degree of freedom, however many trials had the others: that is what keeps
 small studies from false findings.
 
+Accuracies are counts of rows: few configurations that differ by one row or none can leave a comparison less noise than
+there is. The variance of rounding (Sheppard 1898, as in `metrics.mean_interval`) is added to what the residuals have.
+
 Costs O(N p²) a test. Rejected: the classical F and t tests (false findings where one value scatters), HC3 with N - p
 degrees of freedom (false findings for values that few trials had, in the far tail that many comparisons need), mixed
 models (a variance of configurations and one of seeds can't be told apart with one seed; averaging over seeds first is
@@ -30,7 +33,13 @@ from loraloom.report.effects.axes import Axis
 Floats = NDArray[np.float64]
 LEAST_FREEDOM = 4.0
 """Degrees of freedom below which an interval says more of its own uncertainty than of the effect."""
-_ALMOST = 1e-8
+ALMOST = 1e-8
+"""What is below this share of the largest is rounding."""
+_SEEN = 1e-10
+"""Share of the mean variance that a quantity's own must have: below it no noise was seen there, only rounding.
+
+Where accuracies are coarse and nearly all alike, the rows that a comparison rests on can be fitted exactly.
+"""
 
 
 def upper_t(share: float, freedom: float) -> float:
@@ -98,7 +107,8 @@ class Fit:
     """`basis` (n, r) is orthonormal and `into` (r, p) takes a contrast of the design's columns into it.
 
     `kept` (N,) marks the rows that the fit is of: one that a column of its own fits exactly says nothing of noise, and
-    is left out. `added` are the last columns of the basis, which came from beside the design.
+    is left out. `added` are the last columns of the basis, which came from beside the design. `rounding` is the
+    variance that rounding to whole rows gives a value.
     """
 
     basis: Floats
@@ -108,6 +118,7 @@ class Fit:
     residuals: Floats
     kept: NDArray[np.bool_]
     added: int
+    rounding: float
 
     @property
     def freedom(self) -> int:
@@ -130,18 +141,24 @@ class Fit:
         return float(direction @ self.coefficients[: len(direction)])
 
     def estimate(self, contrast: Floats) -> Estimate:
-        """The value of `contrast` (p,), which must be known; without degrees of freedom where the fit is exact."""
+        """The value of `contrast` (p,), which must be known; without degrees of freedom where the fit is exact.
+
+        Its error is 0 where the rows that it rests on show no noise.
+        """
         if self.freedom == 0:
             return Estimate(self.value(contrast), 0.0, 0.0)
         direction = self.into @ contrast
         pulls = self._pulls(direction[None, :])[:, 0]
         variance = float(pulls**2 @ self.residuals**2)
+        alike = float(direction @ direction)  # times noise² its mean, where noise is alike
+        variance = 0.0 if variance <= _SEEN * self.noise**2 * alike else variance + self.rounding * alike
         return Estimate(self.value(contrast), float(np.sqrt(variance)), self._freedom(pulls[:, None]))
 
     def of_added(self) -> Joint | None:
-        """The test that the columns beside the design add nothing; None where there are too few rows to say."""
-        from scipy.linalg import LinAlgError, solve
+        """The test that the columns beside the design add nothing; None where the rows can't say.
 
+        They are too few, or show no noise in some direction of the columns.
+        """
         q = self.added
         if q == 0 or self.freedom < LEAST_FREEDOM:
             return None
@@ -149,10 +166,10 @@ class Fit:
         pulls = self._pulls(np.eye(rank)[rank - q :])
         values = self.coefficients[rank - q :]
         scaled = pulls * self.residuals[:, None]
-        try:
-            statistic = float(values @ solve(scaled.T @ scaled, values, assume_a="pos"))
-        except (LinAlgError, ValueError):
+        variances, directions = np.linalg.eigh(scaled.T @ scaled)  # their mean is noise², where noise is alike
+        if variances[0] <= _SEEN * self.noise**2:
             return None
+        statistic = float(((values @ directions) ** 2 / (variances + self.rounding)).sum())
         freedom = self._freedom(pulls)
         lower = freedom - q + 1
         if lower < LEAST_FREEDOM:
@@ -184,7 +201,7 @@ class Fit:
         return q * (q + 1) / (2 * total) if total > 0 else float("inf")
 
 
-def fit(design: Floats, values: Floats, beside: Floats | None = None) -> Fit:
+def fit(design: Floats, values: Floats, beside: Floats | None = None, *, rounding: float = 0.0) -> Fit:
     """Least squares of `values` (N,) on `design` (N, p), and on what `beside` (N, z) adds to it."""
     from statsmodels.regression.linear_model import OLS
 
@@ -195,18 +212,18 @@ def fit(design: Floats, values: Floats, beside: Floats | None = None) -> Fit:
         if beside is not None:
             more = _orthonormal(beside[kept] - basis @ (basis.T @ beside[kept]), scale=float(np.abs(beside).max()))[0]
             added, basis = more.shape[1], np.hstack([basis, more])
-        fitted_alone = (basis**2).sum(axis=1) > 1 - _ALMOST
+        fitted_alone = (basis**2).sum(axis=1) > 1 - ALMOST
         if not fitted_alone.any() or fitted_alone.all():
             break
         kept[np.flatnonzero(kept)[fitted_alone]] = False
     fitted = OLS(values[kept], basis, hasconst=True).fit()
     residuals = np.asarray(fitted.resid, dtype=np.float64)
-    residuals[np.abs(residuals) < _ALMOST * max(1e-12, float(np.abs(values).max()))] = 0.0  # rounding is no noise
-    return Fit(basis, into, span, np.asarray(fitted.params, dtype=np.float64), residuals, kept, added)
+    residuals[np.abs(residuals) < ALMOST * max(1e-12, float(np.abs(values).max()))] = 0.0  # rounding is no noise
+    return Fit(basis, into, span, np.asarray(fitted.params, dtype=np.float64), residuals, kept, added, rounding)
 
 
 def _orthonormal(columns: Floats, scale: float = 0.0) -> tuple[Floats, Floats, Floats]:
     """The columns' space as an orthonormal basis (n, r), the way of contrasts into it (r, p), and their span (r, p)."""
     left, sizes, right = np.linalg.svd(columns, full_matrices=False)
-    rank = int((sizes > _ALMOST * max(scale, sizes[0] if sizes.size else 0.0, 1e-300)).sum())
+    rank = int((sizes > ALMOST * max(scale, sizes[0] if sizes.size else 0.0, 1e-300)).sum())
     return left[:, :rank], right[:rank] / sizes[:rank, None], right[:rank]

@@ -42,6 +42,8 @@ class Table:
     block: NDArray[np.int64]
     seed_noise: float | None = None
     """The standard deviation between seeds of one configuration; None where each had one."""
+    rounding: float = 0.0
+    """The variance that a metric has from being counted in whole rows: 1 / (12 rows²) for each seed's."""
 
     @property
     def size(self) -> int:
@@ -170,7 +172,13 @@ def _table(
         seeds=tuple(len(one) for one in each),
         block=np.array([place[key] for key, _ in seen], dtype=np.int64),
         seed_noise=float(np.sqrt(sum(df * v for df, v in spreads) / freedom)) if freedom else None,
+        rounding=max((_rounding(group) for _, group in seen), default=0.0),
     )
+
+
+def _rounding(seeds: Sequence[TrialRecord]) -> float:
+    rows = min((record.result.validation.examples for record in seeds if record.result), default=0)
+    return 1 / (12 * rows * rows * len(seeds)) if rows else 0.0
 
 
 def _axis_value(record: TrialRecord, name: str) -> Any:

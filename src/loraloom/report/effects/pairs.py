@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from loraloom.metrics import mean_interval
 from loraloom.report.effects.axes import Axis, Comparison
+from loraloom.report.effects.model import ALMOST
 from loraloom.report.effects.observations import Table
 
 LEAST_PAIRS = 3
@@ -26,7 +27,7 @@ LEAST_PAIRS = 3
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """`count` pairs and the mean of their differences; the interval is None below `LEAST_PAIRS`."""
+    """`count` pairs and the mean of their differences; no interval below `LEAST_PAIRS`, or where all are alike."""
 
     count: int
     mean: float | None
@@ -60,7 +61,7 @@ def paired(table: Table, axis: Axis, comparison: Comparison, groups: Sequence[Se
         lower = [float(table.metric[row]) for row in group if axis.level_of[row] in comparison.lower]
         if upper and lower:
             differences.append(fmean(upper) - fmean(lower))
-    enough = len(differences) >= LEAST_PAIRS and float(np.ptp(differences)) > 0
+    enough = len(differences) >= LEAST_PAIRS and float(np.ptp(differences)) > ALMOST * float(np.abs(table.metric).max())
     return Paired(
         count=len(differences),
         mean=fmean(differences) if differences else None,

@@ -10,7 +10,7 @@ import numpy as np
 from loraloom.report.effects.advice import Advice, advice
 from loraloom.report.effects.analysis import Analysis, Effect, Verdict, analyse, made_axes
 from loraloom.report.effects.importances import importances
-from loraloom.report.effects.model import LEAST_FREEDOM
+from loraloom.report.effects.model import ALMOST, LEAST_FREEDOM
 from loraloom.report.effects.observations import Observations, survivors
 from loraloom.report.effects.verdicts import BADGES, ORDER, sentence_on, verdict_on
 from loraloom.report.points import size
@@ -109,7 +109,8 @@ def _depends(name: str, found: Analysis) -> str:
 
 
 def _all_alike(seen: Observations) -> bool:
-    return seen.table.size > 1 and float(np.ptp(seen.table.metric)) == 0
+    metric = seen.table.metric
+    return seen.table.size > 1 and float(np.ptp(metric)) <= ALMOST * float(np.abs(metric).max())
 
 
 def _nothing(run: Run, seen: Observations | None) -> str:
@@ -176,11 +177,13 @@ def _on_interactions(found: Analysis) -> str:
     if not all_pairs.pairs:
         return "There is one axis, and so no interaction."
     untested = all_pairs.pairs - all_pairs.tested
-    lacking = f"; for {plural(untested, 'other pair')} too few configurations share values" if untested else ""
+    lacking = (
+        f"; for {plural(untested, 'other pair')} too few configurations share values, or differ" if untested else ""
+    )
     if not all_pairs.tested:
         which = "The one pair" if all_pairs.pairs == 1 else f"None of the {all_pairs.pairs:,} pairs"
         could = "could not" if all_pairs.pairs == 1 else "could"
-        return f"{which} of axes {could} be tested: too few configurations share values."
+        return f"{which} of axes {could} be tested: too few configurations share values, or differ."
     if not all_pairs.found:
         return f"No interaction was found among {plural(all_pairs.tested, 'pair')} of axes{lacking}."
     interact = "interact" if len(all_pairs.found) > 1 else "interacts"
