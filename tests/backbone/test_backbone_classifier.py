@@ -8,7 +8,17 @@ from typing import Any, Literal
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, RobertaConfig, RobertaForSequenceClassification, RobertaModel
+from transformers import (
+    AlbertConfig,
+    AlbertModel,
+    BertConfig,
+    BertModel,
+    EuroBertConfig,
+    EuroBertModel,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    RobertaModel,
+)
 
 from loraloom.backbone import sources
 from loraloom.backbone.adapting import adapt, trainable_parameters
@@ -36,6 +46,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     RobertaModel(RobertaConfig(**_SIZES, pad_token_id=1)).save_pretrained(folder / "roberta")
     BertModel(BertConfig(**_SIZES)).save_pretrained(folder / "bert")
     BertModel(BertConfig(**_SIZES), add_pooling_layer=False).save_pretrained(folder / "bert_without_pooler")
+    AlbertModel(AlbertConfig(**_SIZES, embedding_size=16)).save_pretrained(folder / "albert")
+    special: dict[str, Any] = {"pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 3}
+    EuroBertModel(EuroBertConfig(**_SIZES, **special)).save_pretrained(folder / "eurobert")
     return {path.name: path for path in folder.iterdir()}
 
 
@@ -71,7 +84,7 @@ def _mean(encoder: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
     return torch.stack([row[keep.bool()].mean(0) for row, keep in zip(hidden, mask, strict=True)])
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta"])
+@pytest.mark.parametrize("name", ["albert", "bert", "eurobert", "roberta"])
 @pytest.mark.parametrize("kind", ["native", "linear"])
 @pytest.mark.parametrize("pooling", ["native", "mean"])
 def test_every_head_and_pooling_gives_finite_logits(
@@ -82,7 +95,14 @@ def test_every_head_and_pooling_gives_finite_logits(
     assert bool(torch.isfinite(logits).all())
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta"])
+@pytest.mark.parametrize("name", ["albert", "bert", "eurobert", "roberta"])
+@pytest.mark.parametrize("kind", ["native", "linear"])
+def test_no_head_is_deaf_to_its_pooling(models: dict[str, Path], name: str, kind: Kind) -> None:
+    first, mean = (_logits(_build(models[name], kind, pooling), *_batch()) for pooling in ("native", "mean"))
+    assert not torch.allclose(first, mean)
+
+
+@pytest.mark.parametrize("name", ["albert", "bert", "eurobert", "roberta"])
 def test_a_linear_head_reads_the_mean_of_the_real_tokens(models: dict[str, Path], name: str) -> None:
     model: Any = _build(models[name], "linear", "mean")
     ids, mask = _batch()
@@ -95,6 +115,20 @@ def test_the_native_head_of_bert_pools_the_mean_of_the_real_tokens(models: dict[
     ids, mask = _batch()
     pooled = model.bert.pooler(_mean(model.bert, ids, mask).unsqueeze(1))
     torch.testing.assert_close(_logits(model, ids, mask), model.classifier(pooled))
+
+
+def test_the_native_head_of_albert_pools_the_mean_of_the_real_tokens(models: dict[str, Path]) -> None:
+    model: Any = _build(models["albert"], "native", "mean")
+    ids, mask = _batch()
+    pooled = torch.tanh(model.albert.pooler(_mean(model.albert, ids, mask)))
+    torch.testing.assert_close(_logits(model, ids, mask), model.classifier(pooled))
+
+
+def test_the_native_head_of_eurobert_reads_the_mean_of_the_real_tokens(models: dict[str, Path]) -> None:
+    model: Any = _build(models["eurobert"], "native", "mean")
+    ids, mask = _batch()
+    expected = model.classifier(model.activation(model.dense(_mean(model.model, ids, mask))))
+    torch.testing.assert_close(_logits(model, ids, mask), expected)
 
 
 def test_the_native_head_of_roberta_reads_the_mean_of_the_real_tokens(models: dict[str, Path]) -> None:
@@ -113,7 +147,7 @@ def test_a_linear_head_reads_the_first_token(models: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("pooling", ["native", "mean"])
-@pytest.mark.parametrize(("name", "pad"), [("bert", 0), ("roberta", 1)])
+@pytest.mark.parametrize(("name", "pad"), [("albert", 0), ("bert", 0), ("eurobert", 1), ("roberta", 1)])
 def test_more_padding_does_not_change_the_logits(
     models: dict[str, Path], name: str, pad: int, pooling: Pooling
 ) -> None:

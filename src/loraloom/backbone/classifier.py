@@ -60,7 +60,7 @@ def build_empty(config: Any, head: Head, labels: Sequence[str]) -> nn.Module:
     Raises:
         BackboneError: it has no such head, or no model can be built of it.
     """
-    config = _labelled(config, labels)
+    config = _with_pooling(_labelled(config, labels), head)
     auto = _native_class(config) if head.kind == "native" else cast(Any, AutoModel)
     with torch.device("meta"):
         try:
@@ -79,10 +79,10 @@ def build_pretrained(source: Source, configuration: Configuration, labels: Seque
         BackboneError: the weights can't be had, or the checkpoint lacks a part of the encoder (a random layer would
             be frozen, and missing from the saved adapter).
     """
-    config = _labelled(load_config(source), labels)
+    head = configuration.head
+    config = _with_pooling(_labelled(load_config(source), labels), head)
     if configuration.backbone.dropout == "off":
         switch_dropout_off(config)
-    head = configuration.head
     auto = _native_class(config) if head.kind == "native" else AutoModel
     extra = {} if head.kind == "native" else pooler_argument(config)
     model, lacking = load_pretrained(auto, source, config, extra)
@@ -153,6 +153,13 @@ def _labelled(config: Any, labels: Sequence[str]) -> Any:
     return config
 
 
+def _with_pooling(config: Any, head: Head) -> Any:
+    """The configuration with the head's pooling, where it has a field for it; some models read it as they are built."""
+    if head == Head(kind="native", pooling="mean") and hasattr(config, "classifier_pooling"):
+        config.classifier_pooling = "mean"
+    return config
+
+
 def _native_class(config: Any) -> Any:
     if type(config) not in AutoModelForSequenceClassification._model_mapping:
         raise BackboneError(
@@ -172,11 +179,9 @@ def _with_linear_head(encoder: nn.Module, config: Any) -> LinearHeadClassifier:
 
 
 def _pooled(model: nn.Module, head: Head) -> nn.Module:
-    """Installs mean pooling, where `head` or the architecture asks for it."""
+    """Installs mean pooling, where `head` or the architecture asks for it and the model has none of its own."""
     config = cast(Any, model).config
     if head.kind == "native" and hasattr(config, "classifier_pooling"):
-        if head.pooling == "mean":
-            config.classifier_pooling = "mean"
         return model
     mean_is_native = head.kind == "linear" and getattr(config, "classifier_pooling", "cls") == "mean"
     if head.pooling == "mean" or mean_is_native:
@@ -195,6 +200,8 @@ def _mean_first(encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
     mean = (hidden * weight).sum(dim=1, keepdim=True) / weight.sum(dim=1, keepdim=True).clamp_min(1)  # (B, 1, D)
     output.last_hidden_state = torch.cat([mean, hidden[:, 1:]], dim=1)
     pooler = getattr(encoder, "pooler", None)
-    if pooler is not None:
+    if isinstance(pooler, nn.Linear):  # ALBERT's: its activation stands beside it, and it reads the first token alone
+        output.pooler_output = cast(Any, encoder).pooler_activation(pooler(output.last_hidden_state[:, 0]))
+    elif pooler is not None:
         output.pooler_output = pooler(output.last_hidden_state)
     return output
