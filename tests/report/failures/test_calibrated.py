@@ -19,7 +19,7 @@ def test_a_model_that_is_too_sure_is_said_to_be_and_a_temperature_mends_it() -> 
     assert found.mended.temperature.interval[0] < 2.5 < found.mended.temperature.interval[1]
     assert found.mended.loss.is_certain
     assert found.mended.loss.difference < 0
-    assert found.mended.error.after < found.mended.error.before
+    assert found.mended.error < found.error
     assert "divide the logits by it" in found.remedy
 
 
