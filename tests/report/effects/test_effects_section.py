@@ -177,6 +177,14 @@ def test_axes_of_too_few_points_have_no_command_that_would_do(tmp_path: Path) ->
     assert "no search of so few can tell: it takes 6 to measure noise at all" in found.advice.sentence
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "auto"])
+def test_a_search_that_learns_is_not_said_to_be_chosen_by_no_result(tmp_path: Path, sampler: str) -> None:
+    recipe, records = many(sampler=sampler)
+    where = section(tmp_path, recipe, records).where
+    assert "each on 1,558 training rows; none was given more rows or seeds for its result." in where[0]
+    assert where[1] == f"Which were tried followed in part from earlier results, as search.sampler: {sampler} has it."
+
+
 def test_promoted_trials_stand_apart_as_survivors_without_a_verdict(tmp_path: Path) -> None:
     recipe, records = many(pruner="halving")
     first = [record.model_copy(update={"train_rows": 500}) for record in records]

@@ -127,6 +127,8 @@ def _where(run: Run, seen: Observations) -> Iterator[str]:
     """Where the effects were measured, and what they are not about."""
     configurations, rows = plural(seen.table.size, "configuration"), listed([f"{each:,}" for each in seen.rows])
     most = max(record.train_rows or 0 for record in run.records)
+    learned = run.recipe.search.sampler in ("tpe", "auto")
+    unchosen = "none was given more rows or seeds for its result" if learned else "no result chose between them"
     if seen.epochs is not None:
         epochs = listed([*map(passes, seen.epochs)]) + (" epoch" if seen.epochs == (1,) else " epochs")
         yield (
@@ -140,9 +142,12 @@ def _where(run: Run, seen: Observations) -> Iterator[str]:
             "holds there need not hold on all rows."
         )
     elif seen.rows != (0,):
-        yield f"{configurations} are compared, each on {rows} training rows; no result chose between them."
+        yield f"{configurations} are compared, each on {rows} training rows; {unchosen}."
     else:
-        yield f"{configurations} are compared; no result chose between them."
+        yield f"{configurations} are compared; {unchosen}."
+    if learned:
+        sampler = run.recipe.search.sampler
+        yield f"Which were tried followed in part from earlier results, as search.sampler: {sampler} has it."
     if len(seen.rows) > 1:
         yield "Those that began on different rows are compared with those of the same rows alone."
     seeds = max(seen.table.seeds)
