@@ -2,8 +2,9 @@
 
 Each is the forward or the backward of one step of an encoder layer over K trials of M rows; nothing here is known to
 autograd. A frozen product costs 2·K·M·D_in·D_out FLOPs, its low-rank addition 2·K·M·R·(D_in + D_out). Backward passes
-compute no gradient of frozen weights, and draw dropout masks and attention's probabilities again instead of keeping
-them: a layer keeps about 11·D values a token.
+compute no gradient of frozen weights, and compute attention's probabilities again instead of keeping them: a layer
+keeps about 11·D values a token. Dropout masks are kept beside these, a byte an element (noise.py); the kernels draw
+them again.
 
 Rejected, with what was measured, in docs/log.md: torch's flash attention for short texts, torch.compile.
 """

@@ -22,7 +22,7 @@ from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
 
 MOST_TRIALS = 24
 ROUNDED = 1e-5
-"""How much a probability in test_predictions.jsonl may be off, twice: it has six decimals."""
+"""How much a probability in test_predictions.jsonl may be off, twice: it has six significant digits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
