@@ -76,7 +76,7 @@ class Share:
 NULLS: Mapping[str, Callable[[Generator], Table]] = {
     "a grid of 36": lambda g: study(grid(), nothing, alike(g, grid())),
     "the same, Muon and rank 2 scatter wider": lambda g: study(grid(), nothing, unlike(g, grid())),
-    "the same, accuracies one validation row apart": lambda g: coarse(g, grid()),
+    "a grid of 36, accuracies one validation row apart": lambda g: coarse(g, grid()),
     "24 drawn, values unbalanced": lambda g: _drawn(g, 24, alike, skewed=True),
     "40 drawn from a space of nine axes": lambda g: _drawn(g, 40, alike),
     "60 drawn, unbalanced, scatter differs": lambda g: _drawn(g, 60, unlike, skewed=True),
