@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from loraloom.report import findings, read_run
-from loraloom.report.gap import Claim, Gap, gaps
+from loraloom.report.gap import Claim, Gap, _Curve, _of_epochs, gaps
 from loraloom.report.pictures.gap import draw_gap
 from loraloom.study.record import Evaluation
 from tests.report.report_runs import make_evaluations, make_recipe, make_record, write_run, write_trial
@@ -100,6 +101,15 @@ def test_where_trials_were_ended_by_their_results_the_gap_is_not_judged(tmp_path
     assert not gap.by_rank
     assert not draw_gap(gap)
     assert "search.pruner=none" in epochs.sentence
+
+
+def test_slopes_that_differ_by_rounding_alone_are_no_finding() -> None:
+    curves = [
+        _Curve(row, 4.0, tuple((float(e), gap) for e in (1, 2, 3))) for row, gap in enumerate((0.1, 0.3, 0.7) * 4)
+    ]
+    curves[0] = _Curve(0, 4.0, ((1.0, 0.1), (2.0, 0.1), (3.0, 0.1 + 1e-16)))
+    seen: Any = SimpleNamespace(epochs=None)
+    assert _of_epochs(seen, curves).verdict == "few"
 
 
 def test_no_evaluations_are_no_gap(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from loraloom.metrics import mean_interval
 from loraloom.report.effects.analysis import MARGIN, Verdict
 from loraloom.report.effects.axes import Axis, make_axis
-from loraloom.report.effects.model import LEAST_FREEDOM, fit, make_design
+from loraloom.report.effects.model import ALMOST, LEAST_FREEDOM, fit, make_design
 from loraloom.report.effects.observations import Observations
 from loraloom.report.points import points, size, spread
 from loraloom.report.reading import Run, read_evaluations
@@ -196,7 +196,7 @@ def _of_epochs(seen: Observations, curves: Sequence[_Curve]) -> Claim:
             title, 0, "The gap of no configuration is known after two different epochs: --set train.num_train_epochs=4"
         )
     interval = mean_interval(slopes, 1 - LEVEL)
-    if len(slopes) <= LEAST_FREEDOM or interval is None or interval[0] == interval[1]:
+    if len(slopes) <= LEAST_FREEDOM or interval is None or float(np.ptp(slopes)) <= ALMOST:
         return _unknown(title, len(slopes), _too_few(len(slopes), 1))
     return _claim(title, fmean(slopes), interval, len(slopes), "for each epoch after the first")
 
