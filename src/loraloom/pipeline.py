@@ -77,6 +77,7 @@ def search(
         StoppedError: the run was stopped from outside; `resume` goes on with it.
     """
     clock = make_clock(recipe.budget.max_seconds, deadline, started, called=called)
+    clock.reports = report
     clock.refuse_too_little()
     watcher = watcher or Watcher()
     placement.check()

@@ -149,3 +149,9 @@ def test_what_follows_the_last_trial_is_slower_where_the_machine_has_become_slow
 def test_time_for_pictures_is_kept_where_they_take_a_small_part_of_it(seconds: float | None, *, kept: bool) -> None:
     clock = Clock(seconds, _Hand())
     assert clock.report_seconds == clock.page_seconds + (clock.pictures_seconds if kept else 0)
+
+
+def test_no_time_is_kept_for_a_report_that_is_not_written() -> None:
+    clock = Clock(600, _Hand(), reports=False)
+    assert clock.report_seconds == 0
+    assert clock.least_seconds < Clock(600, _Hand()).least_seconds

@@ -28,6 +28,7 @@ from loraloom.execute.stopping import Stop
 from loraloom.recipe import Recipe
 from loraloom.search.outlook import Outlook
 from loraloom.search.watcher import SearchPlan, Watcher
+from loraloom.study.choice import choose
 from loraloom.study.leaderboard import Standing, standings
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import BEST, RECIPE, Run
@@ -166,7 +167,10 @@ def _best_so_far(out: Path) -> tuple[Path, TrialRecord] | None:
     if (best := run.best()) is not None:
         return out / BEST, best
     ranked = standings(run.records(), run.recipe.search.metric)
-    return (run.trial_folder(ranked[0].leader.number), ranked[0].leader) if ranked else None
+    if not ranked:
+        return None
+    leader = choose(ranked, run.recipe.search.metric).winner.leader
+    return run.trial_folder(leader.number), leader
 
 
 class _Follower(Watcher):

@@ -19,7 +19,7 @@ from loraloom.errors import BudgetError, RecipeError
 
 LOADING_SECONDS = 2.0
 """What the command's own libraries take to load, where that was not seen: the measure of how slow the machine is."""
-END_SHARE, PAGE_SHARE, PICTURES_SHARE, BEGIN_SHARE = 0.8, 1.6, 3.2, 4.0
+END_SHARE, PAGE_SHARE, PICTURES_SHARE, BEGIN_SHARE = 0.8, 1.6, 2.2, 4.0
 """What the process's end, the report's page, its pictures, and a model's first steps (with torch's loading) take, in
 the time that loading took."""
 PICTURED_SHARE = 0.15
@@ -40,6 +40,8 @@ class Clock:
     started: float | None = None
     called: bool = False
     """Whether a program called it, which may have loaded libraries before: what was seen of that is no measure then."""
+    reports: bool = True
+    """Whether a report is written, for which time is kept."""
     option: str = "budget.max_seconds"
     """What the deadline is of, and so what is to be changed for more time."""
     slowdown: float = 1.0
@@ -65,6 +67,8 @@ class Clock:
     @property
     def report_seconds(self) -> float:
         """What is kept for the report: with pictures, unless these would take much of the whole time."""
+        if not self.reports:
+            return 0.0
         pictured = self.max_seconds is None or self.pictures_seconds <= PICTURED_SHARE * self.max_seconds
         return self.page_seconds + (self.pictures_seconds if pictured else 0.0)
 
