@@ -62,7 +62,7 @@ class _Planned:
         split = Split(("",) * len(labels), labels)
         data = SimpleNamespace(train=split, validation=split, test=split.take(range(100)), labels=("no", "yes"))
         place: Any = SimpleNamespace(recipe=self.recipe, data=data, demands=SimpleNamespace(fitting=dict))
-        proposals: Any = SimpleNamespace(configurations=None, leading=())
+        proposals: Any = SimpleNamespace(configurations=None, leading=(), leads_alone=False)
         planner = Planner(self.run, place, Clock(self.seconds, lambda: self.at), lambda: proposals)
         planner.prepare(cast(Any, None), lambda _: None)
         planner.write()

@@ -482,7 +482,7 @@ def test_without_javascript_text_tables_and_pictures_are_there(browser: Browser,
     with opened(browser, demo, script=False) as found:
         page = found.page
         assert page.locator("#board > tbody > tr").count() == 6
-        assert page.locator("svg.plot").count() == 9
+        assert page.locator("svg.plot").count() == 7
         assert all(page.locator("svg.plot").nth(at).is_visible() for at in range(9))
         page.locator("#board > tbody > tr a").first.click()
         page.locator("#row-0003 > summary").click()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Choices, Configuration, Range, Recipe, read_recipe
 from loraloom.recipe.fields import SECTIONS
-from loraloom.search.presets import PRESETS, Preset, leading, preset_points
+from loraloom.search.presets import FEW_ROWS, PRESETS, Preset, leading, preset_points
 from loraloom.search.space import SPACE, default_space
 from tests.four_rows import four_rows
 
@@ -173,3 +173,11 @@ def test_every_preset_lies_on_the_axes(numbers: list[int], ends: tuple[float, fl
                 case Range(low, high):
                     assert low <= point[name] <= high
                     assert type(point[name]) is type(low)
+
+
+def test_over_few_rows_our_presets_pool_by_the_mean_and_warm_up_within_their_steps() -> None:
+    recipe = default_space(_recipe({}))
+    few, every, contest, *_ = preset_points(recipe, _all_fit, rows=32)
+    assert [point["head.pooling"] for point in (few, every, contest)] == ["mean", "mean", "native"]
+    assert few["train.warmup_steps"] == every["train.warmup_steps"] == 3
+    assert preset_points(recipe, _all_fit, rows=FEW_ROWS) == preset_points(recipe, _all_fit)

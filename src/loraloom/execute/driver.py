@@ -67,7 +67,9 @@ class Driver:
         self._ledger = open_ledger(run, watcher.note)
         self._leaderboard = LiveLeaderboard(run.path / LEADERBOARD, run.recipe.search.metric, run.records())
         self._planner = Planner(run.path, place, clock, lambda: self._proposals)
-        self._proposals = Proposals(run.recipe, self._ledger, place.demands.why_not, self._planner.pace)
+        self._proposals = Proposals(
+            run.recipe, self._ledger, place.demands.why_not, self._planner.pace, self._planner.rows
+        )
         self._recorder = Recorder(place)
         self._alone: deque[Proposal] = deque()
         self._again: deque[Proposal] = deque()
@@ -161,7 +163,8 @@ class Driver:
         if self._planner.pace.has_time and not self.gave_up:
             may = self._planner.pace.plan.epochs is None and has_rungs(self._run.recipe)
             clocked = ", or search.epochs=clock" if may else ""
-            more = "values" if self._run.recipe.search.n_trials is None else "search.n_trials"
+            few = self._run.recipe.search.n_trials is None and not self._proposals.leads_alone
+            more = "values" if few else "search.n_trials"
             rest = f"all was trained: more {more} or search.seeds{clocked} would use the rest"
         return (
             f"{tried:,}{of} configurations were tried, in {counted(self._leaderboard.finished, 'trial')}; "

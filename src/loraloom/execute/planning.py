@@ -57,16 +57,20 @@ class Planner:
             BudgetError: the time does not suffice for one trial.
             RunError: plan.json is damaged.
         """
-        data, pace = self._place.data, self.pace
+        pace, proposals = self.pace, self._proposals()
         pace.task = Task(
             self._place.recipe,
-            self._training_rows,
-            self._eval_rows,
-            len(data.labels),
-            self._proposals().configurations,
-            self._proposals().leading,
+            *self.rows,
+            len(self._place.data.labels),
+            proposals.configurations,
+            proposals.leading,
             tuple(self._place.demands.fitting()),
         )
+        if proposals.leads_alone:
+            note(
+                f"{self.rows[1]} held-out rows are too few to choose by: the presets that lead are tried, and no more, "
+                "unless search.n_trials asks for it"
+            )
         kept = _read(self._path)
         here = kept.get("machine", _machine()) == _machine()  # what was measured on another is not so here
         pace.costs = Costs(Measured(**one) for one in kept.get("measured", ()) if here)
@@ -94,16 +98,14 @@ class Planner:
             raise BudgetError(f"{error}; give it {self._clock.would_do(left + error.missing)}") from None
 
     @property
-    def _training_rows(self) -> int:
-        """The rows that a trial may have: the recipe's, where it names fewer than there are."""
-        rows, most = len(self._place.data.train), self._place.recipe.data.max_train_samples
-        return rows if most is None else min(rows, most)
-
-    @property
-    def _eval_rows(self) -> int:
-        """The rows that a trial is validated on, where it trains on all."""
-        rows, most = len(self._place.data.validation), self._place.recipe.data.max_eval_samples
-        return rows if most is None else min(rows, most)
+    def rows(self) -> tuple[int, int]:
+        """The most that a trial is trained on, and is then validated on: as many as the recipe names, or all."""
+        data, asked = self._place.data, self._place.recipe.data
+        train, validation = len(data.train), len(data.validation)
+        return (
+            train if asked.max_train_samples is None else min(train, asked.max_train_samples),
+            validation if asked.max_eval_samples is None else min(validation, asked.max_eval_samples),
+        )
 
     def write(self) -> None:
         """Keeps the plan with the run."""

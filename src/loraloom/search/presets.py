@@ -17,13 +17,23 @@ from typing import Any
 
 from loraloom.recipe import Axis, Choices, Configuration, Recipe
 
+FEW_ROWS = 500
+"""Below this number of training rows a preset that is ours pools by the mean: the first token has no time to learn."""
+
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A good configuration: where it is from, and its values by field."""
+    """A good configuration: where it is from, and its values by field; whether it is fitted to `FEW_ROWS` too."""
 
     source: str
     values: Mapping[str, Any]
+    fitted: bool = False
+
+    def over(self, rows: int | None) -> Mapping[str, Any]:
+        """The values for so many training rows (None: many); a warm-up of a tenth of a few rows' sixteen passes."""
+        if rows is None or rows >= FEW_ROWS or not self.fitted:
+            return self.values
+        return {**self.values, "head.pooling": "mean", "train.warmup_steps": rows // 10}
 
 
 _BEST_RUN: dict[str, Any] = {
@@ -66,9 +76,9 @@ _OWN: dict[str, Any] = {
 }
 
 PRESETS: tuple[Preset, ...] = (
-    Preset("loraloom's own; docs/defaults.md says what was measured of it", _OWN),
+    Preset("loraloom's own; docs/defaults.md says what was measured of it", _OWN, fitted=True),
     # Which of the two is better depends on the data (docs/log.md, "Search").
-    Preset("the same, with every layer adapted", {**_OWN, "lora.layers_to_transform": None}),
+    Preset("the same, with every layer adapted", {**_OWN, "lora.layers_to_transform": None}, fitted=True),
     Preset("the best run of a contest on AG News (recipes/agnews-roberta-base.yaml)", _BEST_RUN),
     Preset(
         "Hu et al. 2021, 'LoRA: Low-Rank Adaptation of Large Language Models', appendix D, RoBERTa base on GLUE",
@@ -150,16 +160,19 @@ PRESETS: tuple[Preset, ...] = (
 
 
 def preset_points(
-    recipe: Recipe, fits: Callable[[Configuration], str | None], presets: Sequence[Preset] = PRESETS
+    recipe: Recipe,
+    fits: Callable[[Configuration], str | None],
+    presets: Sequence[Preset] = PRESETS,
+    rows: int | None = None,
 ) -> list[dict[str, Any]]:
     """The points of `recipe` that are nearest to the presets, each once; those that fit with no rank are left out.
 
-    The first preset comes with each of the recipe's models, so that they can be compared.
+    The first preset comes with each of the recipe's models, so that they can be compared. `rows` are for training.
     """
-    first, *others = presets
-    each_model = [{**first.values, "backbone.model": model} for model in recipe.values("backbone.model")]
+    first, *others = (preset.over(rows) for preset in presets)
+    each_model = [{**first, "backbone.model": model} for model in recipe.values("backbone.model")]
     points: list[dict[str, Any]] = []
-    for values in (*each_model, *(preset.values for preset in others)):
+    for values in (*each_model, *others):
         point = _fitting_point(recipe, values, fits)
         if point is not None and point not in points:
             points.append(point)
