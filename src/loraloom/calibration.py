@@ -89,7 +89,7 @@ def reliability(right: Flags, confidence: Floats, bins: int = CALIBRATION_BINS) 
 
 
 def calibration_errors(right: Flags, confidence: Floats, bins: int = CALIBRATION_BINS) -> Floats:
-    """(S,) expected calibration errors of S outcomes (S, N) of rows with these confidences (N,) or (S, N)."""
+    """(S,) expected calibration errors of S outcomes (S, N) of rows with these confidences (N,)."""
     outcomes, sure = np.broadcast_arrays(np.atleast_2d(right), np.atleast_2d(confidence))
     places = confidence_bins(sure, bins) + bins * np.arange(len(outcomes))[:, None]
     gaps = np.bincount(places.ravel(), weights=(outcomes - sure).ravel(), minlength=bins * len(outcomes))

@@ -34,9 +34,8 @@ class _Words(BaseModel):
 class Contrast(_Words):
     """What is compared: the mean over the levels `of`, less that over `to`, in what is measured.
 
-    `said` is what the contest said of it. `gap` is training accuracy less validation accuracy
-    (`loraloom.report.gap`), `rarest` the accuracy on
-    rows of the class that is rarest under the skew.
+    `said` is what the contest said of it. `gap` is training accuracy less validation accuracy, as the report has it
+    (`loraloom.report.gap`), `rarest` the accuracy on rows of the class that is rarest under the skew.
     """
 
     name: str

@@ -185,10 +185,10 @@ def _trained(design: Design, claim: Claim, kept: Kept) -> _Claim:
     for contrast in claim.contrasts:
         if {str(level) for level in (*contrast.of, *contrast.to)} <= trained.keys():
             found = _compare(contrast, trained, kept.labels, list(kept.header["classes"]))
-            if len(found.differences) > 1:
-                compared.append(found)
-            else:
+            if contrast.measure == "gap" and len(found.differences) < 2:
                 missing.append(f"{contrast.name}: the gap is known of fewer than two seeds")
+            else:
+                compared.append(found)
     return _Claim(claim, tuple(levels), tuple(compared), tuple(missing))
 
 

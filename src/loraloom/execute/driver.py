@@ -163,8 +163,8 @@ class Driver:
         if self._planner.pace.has_time and not self.gave_up:
             may = self._planner.pace.plan.epochs is None and has_rungs(self._run.recipe)
             clocked = ", or search.epochs=clock" if may else ""
-            few = self._run.recipe.search.n_trials is None and not self._proposals.leads_alone
-            more = "values" if few else "search.n_trials"
+            counted_out = self._run.recipe.search.n_trials is not None or self._proposals.leads_alone
+            more = "search.n_trials" if counted_out else "values"
             rest = f"all was trained: more {more} or search.seeds{clocked} would use the rest"
         return (
             f"{tried:,}{of} configurations were tried, in {counted(self._leaderboard.finished, 'trial')}; "

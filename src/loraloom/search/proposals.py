@@ -96,11 +96,10 @@ class Proposals:
     def configurations(self) -> int | None:
         """How many configurations the search will try, at most; None where the time alone ends it."""
         wanted = self._recipe.search.n_trials
-        if wanted is None and self._samples:
-            if not self._pace.limited:
-                wanted = DEFAULT_TRIALS
-            elif self.leads_alone:
-                wanted = len(self.leading)
+        if self.leads_alone:
+            wanted = len(self.leading)
+        elif wanted is None and self._samples and not self._pace.limited:
+            wanted = DEFAULT_TRIALS
         return min((most for most in (wanted, self._spanned) if most is not None), default=None)
 
     @property
