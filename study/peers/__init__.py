@@ -35,7 +35,8 @@ PEERS = {
         Peer(
             OURS,
             "loraloom, default search",
-            "a recipe of data, encoder and budget alone: 1,000,000 trainable parameters, and the time",
+            "a recipe of data, encoder and budget alone: 1,000,000 trainable parameters, and the time; "
+            "from 2026-11-27 on without its report",
         ),
         Peer(
             "contest",
