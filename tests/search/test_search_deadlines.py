@@ -130,6 +130,16 @@ def test_a_grid_that_time_does_not_allow_for_is_tried_all_over() -> None:
     assert {c.train.learning_rate for c in tried} == set(RATES)
 
 
+def test_finals_warm_up_as_the_recipe_says_on_a_part_of_the_rows_too_and_rungs_for_their_share_of_it() -> None:
+    recipe = read_recipe({"train": {"warmup_steps": 60, "lr_scheduler_type": "linear", "learning_rate": list(RATES)}})
+    search = _Simulated(recipe, 120_000, 600)
+    top = search.run().plan.top
+    assert top is not None
+    data = [(p.configuration.data.max_train_samples or 0, p.configuration.train.warmup_steps) for p in search.trained]
+    assert {steps for rows, steps in data if rows == top} == {60}
+    assert all(steps == int(60 * rows / top) for rows, steps in data)
+
+
 @pytest.mark.parametrize("seconds", [None, 10_000.0])
 def test_a_grid_that_was_broken_off_goes_on_with_what_was_not_tried(seconds: float | None) -> None:
     recipe = _recipe(pruner="none", seeds=1)

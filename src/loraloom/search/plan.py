@@ -311,7 +311,7 @@ def _with_epochs(configuration: Configuration, epochs: float) -> Configuration:
 
 def as_begun(configuration: Configuration, begun: Configuration) -> Configuration:
     """A configuration as it was planned when it was `begun`; as it is, where that is another one."""
-    planned = {name: getattr(begun.train, name) for name in ("num_train_epochs", "eval_strategy")}
+    planned = {name: getattr(begun.train, name) for name in ("num_train_epochs", "eval_strategy", "warmup_steps")}
     found = _with_train(configuration, planned)
     return found if found == _with_train(begun, {"bf16": configuration.train.bf16}) else configuration
 

@@ -266,7 +266,7 @@ class Proposals:
             part = {"max_train_samples": rows, "max_eval_samples": most}
             data = data.model_copy(update=part)
             # Of fewer steps as many would be a larger part: a rung shall show the schedule that the finals have.
-            share = self._pace.task.rows(rows) / self._pace.task.train_rows
+            share = self._pace.task.rows(rows) / self._pace.task.rows(self._pace.plan.top)
             train = train.model_copy(update={"warmup_steps": int(train.warmup_steps * share)})
         return point, self._pace.plan.planned(base.model_copy(update={"train": train, "data": data}), rows)
 
