@@ -237,24 +237,43 @@ def test_what_leads_begins_on_its_rung_and_all_else_on_the_lowest() -> None:
 
 
 def _searched(
-    models: list[str], value: Callable[[Configuration, int | None], float]
+    models: list[str],
+    value: Callable[[Configuration, int | None], float],
+    rows: int = 76_000,
+    seconds: float = 3_600,
+    tick: float = 0.0,
 ) -> tuple[list[tuple[Configuration, int | None]], Pace]:
-    """A search of an hour on 76,000 rows, nothing trained: its trials with their rows."""
+    """A search in which nothing is trained: its trials with their rows. A look at the clock takes `tick` seconds."""
     recipe = default_space(read_recipe({"backbone": {"model": models}, "search": {"sampler": "auto"}}), deadline=True)
     at, ledger = [0.0], InMemoryLedger()
-    pace = Pace(clock=Clock(3_600, lambda: at[0], reserve=5.0))
+
+    def now() -> float:
+        at[0] += tick
+        return at[0]
+
+    pace = Pace(clock=Clock(seconds, now, reserve=5.0))
     proposals = Proposals(recipe, cast(Any, ledger), lambda _: None, pace)
-    pace.task = Task(recipe, 76_000, EVAL_ROWS, 4, None, proposals.leading)
+    pace.task = Task(recipe, rows, EVAL_ROWS, 4, None, proposals.leading)
     pace.costs = _costs(_recipe())
     pace.plan = make_plan(pace.task, pace.costs, pace.clock.training_seconds_left)
     begun: list[tuple[Configuration, int | None]] = []
     while (proposal := proposals.next()) is not None:
-        configuration, rows = proposal.configuration, proposal.configuration.data.max_train_samples
-        begun.append((configuration, rows))
-        at[0] += pace.seconds(configuration, rows)
-        ledger.tell(proposal.number, "complete", value(configuration, rows))
-    assert at[0] < 3_600
+        configuration, part = proposal.configuration, proposal.configuration.data.max_train_samples
+        begun.append((configuration, part))
+        at[0] += pace.seconds(configuration, part)
+        ledger.tell(proposal.number, "complete", value(configuration, part))
+    assert at[0] < seconds
     return begun, pace
+
+
+@pytest.mark.parametrize("seconds", [40.0, 60.0, 90.0, 120.0])
+def test_a_final_that_fills_what_is_left_has_all_rows_though_planning_took_its_time(seconds: float) -> None:
+    begun, pace = _searched([SMALL], lambda one, _: 0.9 - one.train.learning_rate, 1_125, seconds, tick=0.2)
+    parts = {part for _, part in begun}
+    assert None in parts
+    assert parts <= set(pace.plan.rungs)  # and no final lacks a row or two
+    fewest = min(one.train.num_train_epochs for one, _ in begun)
+    assert fewest >= 0.5 * max(one.train.num_train_epochs for one, _ in begun)
 
 
 @pytest.mark.parametrize("better", [SMALL, LARGE])

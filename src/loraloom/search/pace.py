@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from loraloom.recipe import Configuration
@@ -24,6 +26,21 @@ class Pace:
     """No trial was begun: the first one is, whatever seconds the planning itself took; its deadline bounds it."""
     final_begun: bool = False
     """A trial of the last rung was begun: those that are compared with it have as many epochs."""
+    _held: float | None = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within it time stands still: what is planned to fill what is left has not come too late once it is asked."""
+        self._held = self.clock.training_seconds_left
+        try:
+            yield
+        finally:
+            self._held = None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of training; None where there is no deadline."""
+        return self.clock.training_seconds_left if self._held is None else self._held
 
     @property
     def limited(self) -> bool:
@@ -49,13 +66,13 @@ class Pace:
 
     def fit(self) -> None:
         """Has the finals use the time that is left, and no more: the search before them has ended."""
-        left = self.clock.training_seconds_left
+        left = self.seconds_left
         if left is not None and self.task is not None and not self.final_begun:
             self.plan = fitted(self.plan, self.task, self.costs, left, self.slots)
 
     def allows(self, configuration: Configuration, rows: int | None, keep: float = 0.0) -> bool:
         """Whether such a trial would end in time, with `keep` seconds of training left after it."""
-        left = self.clock.training_seconds_left
+        left = self.seconds_left
         if left is None or self.nothing_yet:
             return True
         return self.seconds(configuration, rows) + self._prefix_seconds(configuration) + keep / self.slots <= left
@@ -74,7 +91,7 @@ class Pace:
 
     def most_rows(self, configuration: Configuration, most: int | None) -> int | None:
         """The rows that a trial begun now could have, `most` at most; None is all, 0 none."""
-        left, task = self.clock.training_seconds_left, self.task
+        left, task = self.seconds_left, self.task
         if left is None or task is None:
             return most
         configuration = self.plan.planned(configuration, most)

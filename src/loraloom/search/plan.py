@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -285,12 +285,11 @@ def passes(task: Task, costs: Costs, rows: int, seconds: float, choices: Sequenc
     found: dict[Key, float] = {}
     for kind in task.kinds():
         left = seconds - costs.prefix_seconds(kind, rows, validated)
-        fitting = (
-            epochs
-            for epochs in choices
-            if epochs <= most and costs.seconds(_with_epochs(kind, epochs), rows, validated) <= left
-        )
-        found[key_of(kind)] = next(fitting, choices[-1])
+
+        def fits(epochs: float, kind: Configuration = kind, left: float = left) -> bool:
+            return epochs <= most and costs.seconds(_with_epochs(kind, epochs), rows, validated) <= left
+
+        found[key_of(kind)] = choices[min(bisect_left(choices, True, key=fits), len(choices) - 1)]
     return found
 
 

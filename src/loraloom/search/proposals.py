@@ -146,14 +146,23 @@ class Proposals:
         None also where, without a deadline, it depends on trials that are under way.
         """
         self._update()
-        if self._pace.plan.finalists is None:
-            return self._repeated() or self._new(self._pace.plan.top)
-        finals = Finals(self._pace, self._tried.by_key, self.at)
-        wanted = self._climb(finals.seconds_missing)
-        if wanted is None and (self._pace.limited or not finals.undecided):
-            self._pace.fit()
-            wanted = finals.next() or self._time_left_over(finals)
-        return wanted if isinstance(wanted, Proposal | None) else self._begin(wanted)
+        with self._pace.held():
+            if self._pace.plan.finalists is None:
+                return self._repeated() or self._new(self._pace.plan.top)
+            finals = Finals(self._pace, self._tried.by_key, self.at)
+            wanted = self._climb(finals.seconds_missing)
+            if wanted is None and (self._pace.limited or not finals.undecided):
+                wanted = self._final(finals) or self._time_left_over(finals)
+            return wanted if isinstance(wanted, Proposal | None) else self._begin(wanted)
+
+    def _final(self, finals: Finals) -> Wanted | None:
+        """The next final, with the passes that use the time left; without one, the rungs keep the passes they had."""
+        planned = self._pace.plan
+        self._pace.fit()
+        wanted = finals.next()
+        if wanted is None:
+            self._pace.plan = planned
+        return wanted
 
     def _update(self) -> None:
         if self._tried.update():
@@ -229,7 +238,8 @@ class Proposals:
         return None
 
     def _begin(self, wanted: Wanted) -> Proposal:
-        self._pace.final_begun |= self._pace.plan.epochs is not None and self._pace.plan.is_last(wanted.rows)
+        final = self._pace.plan.is_last(wanted.rows) or wanted.rows not in self._pace.plan.rungs  # cut short
+        self._pace.final_begun |= self._pace.plan.epochs is not None and final
         return self._proposal(self._ask(json.loads(wanted.key), wanted.seed_index, wanted.rows))
 
     def _ask(self, params: Mapping[str, Any] | None, seed_index: int, rows: int | None) -> Entry:
