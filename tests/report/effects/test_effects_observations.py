@@ -93,6 +93,18 @@ def test_a_last_configuration_that_a_stop_cut_short_does_not_cost_the_others_the
     assert common_seeds([[(0, 42), (3, 43)], [(1, 42), (4, 43)], [(2, 42)]]) == {42}
 
 
+def test_a_configuration_that_failed_does_not_cost_the_others_their_seeds(tmp_path: Path) -> None:
+    """It is given no seed after the one that failed."""
+    recipe = ranks()
+    first = [trial(recipe, 0, 8, None), trial(recipe, 1, 2, 0.9), trial(recipe, 2, 4, 0.9)]
+    later = [trial(recipe, 3, 2, 0.9, seed=43), trial(recipe, 4, 4, 0.9, seed=43)]
+    found = seen(read(tmp_path, recipe, [*first, *later]))
+    assert (found.table.seeds, found.selected, found.failed) == ((2, 2), False, 1)
+    assert common_seeds([[(0, 42), (1, 43)], [(2, 42), (3, 43), (4, 44)], [(5, 42), (6, 43), (7, 44)]], {1}) == {
+        42, 43, 44
+    }  # fmt: skip
+
+
 def test_trials_that_were_ended_early_count_with_their_first_evaluation(tmp_path: Path) -> None:
     recipe = ranks()
     states = ("complete", "pruned", "complete")

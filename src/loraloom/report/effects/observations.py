@@ -3,9 +3,9 @@
 Halving and hyperband give more rows, or more epochs, to what did well; a search with time to spare gives more seeds to
 what leads. Those results are of survivors: they flatter, and an axis along which many survived looks as if it did
 nothing. So each configuration counts with its first result: on the rows on which it began (`train_rows`), or, where
-trials were ended within their epochs, at their first evaluation. Seeds count where every configuration was given
-them, and are averaged first, so that observations are independent. Configurations that began on different rows
-(hyperband's brackets) are compared within their rows alone: `block` is a part of the model.
+trials were ended within their epochs, at their first evaluation. Seeds count where every configuration of which no
+trial failed was given them, and are averaged first, so that observations are independent. Configurations that began on
+different rows (hyperband's brackets) are compared within their rows alone: `block` is a part of the model.
 
 Costs a look at each record; where trials were ended within their epochs, a file for each of about `MOST_READ` trials.
 """
@@ -13,7 +13,7 @@ Costs a look at each record; where trials were ended within their epochs, a file
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -80,12 +80,13 @@ def observe(run: Run, problems: list[str]) -> Observations | None:
         if record.number not in excluded and (value := _value(run, record, firsts, by_epochs)) is not None
     }
     groups = _by_configuration(records, firsts)
+    failed = {record.number for record in records if record.state == "failed"}
     blocks: dict[tuple[int, float], list[list[TrialRecord]]] = {}
     for key, group in groups:
         blocks.setdefault(key, []).append(group)
     seen: list[tuple[tuple[int, float], list[TrialRecord]]] = []
     for key, in_block in blocks.items():
-        seeds = common_seeds([[(record.number, record.seed) for record in group] for group in in_block])
+        seeds = common_seeds([[(record.number, record.seed) for record in group] for group in in_block], failed)
         kept = [[r for r in group if r.seed in seeds and r.number in values] for group in in_block]
         kept = [group for group in kept if group]
         if len(kept) >= (LEAST_IN_BLOCK if len(blocks) > 1 else 2):
@@ -100,8 +101,8 @@ def observe(run: Run, problems: list[str]) -> Observations | None:
         epochs=tuple(sorted({epochs for _, epochs in keys})) if by_epochs else None,
         numbers=tuple(tuple(record.number for record in group) for _, group in seen),
         validated=tuple(sorted({r.result.validation.examples for _, g in seen for r in g if r.result})),
-        selected=by_epochs or counted < sum(record.result is not None for record in records) - len(cut),
-        failed=sum(record.state == "failed" for record in records),
+        selected=by_epochs or counted < len(values),
+        failed=len(failed),
         cut=len(cut),
         drawn_of=drawn_of,
     )
@@ -134,16 +135,21 @@ def survivors(run: Run) -> Observations | None:
     )
 
 
-def common_seeds(trials: Sequence[Sequence[tuple[int, int]]]) -> set[int]:
+def common_seeds(trials: Sequence[Sequence[tuple[int, int]]], failed: Collection[int] = ()) -> set[int]:
     """Seeds that every configuration was given; of each, its trials as (number, seed).
 
-    One may lack a seed where it was begun after the last trial of that seed, when a stop came. One that had been seen
-    before others were given that seed was passed over, for its results.
+    One may lack a seed where it was begun after the last trial of that seed, when a stop came, and where one of its
+    trials is among those that `failed`: it is given no more, whatever its results. Any other that had been seen before
+    others were given that seed was passed over, for its results.
     """
     last: dict[int, int] = {}
     for number, seed in (trial for each in trials for trial in each):
         last[seed] = max(number, last.get(seed, number))
-    begun = [(min(number for number, _ in each), {seed for _, seed in each}) for each in trials]
+    begun = [
+        (min(number for number, _ in each), {seed for _, seed in each})
+        for each in trials
+        if not any(number in failed for number, _ in each)
+    ]
     return {seed for seed, number in last.items() if all(seed in seeds or first > number for first, seeds in begun)}
 
 
