@@ -20,9 +20,11 @@ from loraloom.recipe import read_recipe
 from loraloom.report import findings, read_run, write_report
 from loraloom.report.details import MOST_ROWS, Detail, Matrix, Sketch
 from loraloom.report.pictures.details import confusions_drawn
+from loraloom.report.reading import Run
 from loraloom.report.row_recipes import recipe_text
 from loraloom.study.durable import write_manifest
 from loraloom.study.evidence import VALIDATION
+from loraloom.study.record import TrialRecord
 from tests.report.report_runs import (
     LABELS,
     VALIDATION_ROWS,
@@ -41,6 +43,17 @@ def leave_predictions(trial: Path, **other: Any) -> None:
     rows = np.arange(VALIDATION_ROWS, dtype=np.int32)
     save_file({"probabilities": shares, "labels": labels, "rows": rows} | other, trial / VALIDATION)
     write_manifest(trial)
+
+
+def with_train(record: TrialRecord, **fields: Any) -> TrialRecord:
+    train = record.configuration.train.model_copy(update=fields)
+    return record.model_copy(update={"configuration": record.configuration.model_copy(update={"train": train})})
+
+
+def settings_of(run: Run) -> tuple[tuple[str, str], ...]:
+    winner = findings(run).answer.winner
+    assert winner is not None
+    return winner.settings
 
 
 def test_a_row_s_recipe_is_its_configuration_and_its_best_trial_s_seed(tmp_path: Path) -> None:
@@ -66,9 +79,7 @@ def test_a_row_s_recipe_is_its_configuration_and_its_best_trial_s_seed(tmp_path:
 
 def test_a_row_s_recipe_has_the_passes_that_a_clock_gave_it(tmp_path: Path) -> None:
     recipe = make_recipe(lora={"r": [1, 8]}, train={}, search={"epochs": "clock", "sampler": "auto"})
-    record = make_record(recipe, 0, {"lora.r": 8}, 0.9)
-    train = record.configuration.train.model_copy(update={"num_train_epochs": 2.55})
-    record = record.model_copy(update={"configuration": record.configuration.model_copy(update={"train": train})})
+    record = with_train(make_record(recipe, 0, {"lora.r": 8}, 0.9), num_train_epochs=2.55)
     found = findings(read_run(write_run(tmp_path / "run", recipe, [record])))
     path = tmp_path / "again.yaml"
     path.write_text(found.details[0].recipe, encoding="utf-8")
@@ -87,6 +98,28 @@ def test_a_row_on_fewer_rows_says_so_in_its_recipe(tmp_path: Path) -> None:
     assert "max_train_samples: 100\n" in found.details[1].recipe
     assert found.answer.winner is not None
     assert [name for name, _ in found.answer.winner.settings] == ["lora.r"]  # a rung's rows are no setting of it
+
+
+@pytest.mark.parametrize("train", [{"warmup_steps": 60}, {"warmup_steps": [0, 60]}], ids=["fixed", "axis"])
+def test_a_row_on_a_part_of_the_rows_has_the_warm_up_that_it_was_trained_with(
+    tmp_path: Path, train: dict[str, Any]
+) -> None:
+    recipe = make_recipe(lora={"r": [1, 8]}, train={"num_train_epochs": 4, **train})
+    points = [{**point, "lora.r": rank} for point in list(recipe.grid())[-1:] for rank in (1, 8)]
+    records = [
+        with_train(make_record(recipe, n, point, 0.9), warmup_steps=20 * (1 + 2 * n)).model_copy(
+            update={"train_rows": 300 * (1 + 2 * n)}
+        )
+        for n, point in enumerate(points)
+    ]
+    found = findings(read_run(write_run(tmp_path / "run", recipe, records)))
+    for detail, steps in zip(found.details, (60, 20), strict=True):
+        path = tmp_path / "again.yaml"
+        path.write_text(detail.recipe, encoding="utf-8")
+        assert read_recipe(path).train.warmup_steps == steps
+    if "train.warmup_steps" in recipe.axes:
+        late = replace(read_run(tmp_path / "run"), records=tuple(records[:1]))
+        assert ("train.warmup_steps", "20") in settings_of(late)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30).filter(str.strip))

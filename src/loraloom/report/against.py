@@ -14,7 +14,7 @@ from pathlib import Path
 
 from loraloom.errors import RunError, resume_command
 from loraloom.metrics import Interval, mcnemar, paired_bootstrap, wilson_interval
-from loraloom.report.leaderboard import field, leaderboard
+from loraloom.report.leaderboard import as_written, leaderboard
 from loraloom.report.points import decimals, spread
 from loraloom.report.reading import Best, Prediction, Run, read_run
 from loraloom.report.wording import duration, p_value, plural, value
@@ -184,7 +184,7 @@ def _side(run: Run, best: Best, name: str, correct: int, rows: int) -> Side:
         name=name,
         path=str(run.path),
         trial=record.number,
-        settings=tuple((axis, value(record.point.get(axis, field(record, axis)))) for axis in axes),
+        settings=tuple((axis, value(as_written(record, axis))) for axis in axes),
         correct=correct,
         accuracy=correct / rows,
         interval=wilson_interval(correct, rows),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from loraloom.metrics import Interval
 from loraloom.report import wording
-from loraloom.report.leaderboard import ROWS, Leaderboard, field
+from loraloom.report.leaderboard import ROWS, Leaderboard, as_written, field
 from loraloom.report.making.timing import TimeUse, time_use
 from loraloom.report.reading import Run
 from loraloom.study.choice import choose
@@ -131,7 +131,7 @@ def _winner(run: Run, board: Leaderboard, record: TrialRecord) -> Winner | None:
     cap = run.recipe.budget.max_trainable_parameters
     whole = max(record.counts.trainable, cap or 0, 1)
     names = tuple(name for name in board.axes if name != ROWS) or TELLING_FIELDS  # rungs choose rows, not the search
-    values = tuple((name, wording.value(record.point.get(name, field(record, name)))) for name in names)
+    values = tuple((name, wording.value(as_written(record, name))) for name in names)
     apart = {name for name in names if _is_default(record, name)} if len(names) > MANY_SETTINGS else set()
     rank = board.winner.rank if board.winner else None
     parts = (("LoRA", record.counts.lora), ("biases", record.counts.bias), ("head", record.counts.head))

@@ -19,6 +19,8 @@ from loraloom.study.record import Score, TrialRecord
 
 ROWS = "data.max_train_samples"
 """Shown beside the axes where trials were trained on different numbers of rows."""
+WARM_UP = "train.warmup_steps"
+"""On a part of the rows a search takes that part of it."""
 
 State = Literal["complete", "pruned", "failed"]
 
@@ -30,7 +32,7 @@ class Row:
     `interval` is of the accuracy: Wilson's over the rows where one seed is complete, Student's t over the
     seeds where there are more. `noise_floor` is the lower end of both: what lies above it can't be told from
     this row. `rank` and `metric` are None where no seed is complete. `written` are the values as a recipe has
-    them, and `seed` and `epochs` are those of the best trial, or else of the first.
+    them, and `seed`, `epochs` and `warmup_steps` are those of the best trial, or else of the first.
     """
 
     rank: int | None
@@ -42,6 +44,7 @@ class Row:
     best_number: int | None
     seed: int
     epochs: float
+    warmup_steps: int
     seeds: int
     trainable: int
     metric: float | None
@@ -177,6 +180,11 @@ def field(record: TrialRecord, name: str) -> Any:
     return getattr(getattr(record.configuration, section, None), leaf, None)
 
 
+def as_written(record: TrialRecord, name: str) -> Any:
+    """The value of a dotted field in a recipe that trains a trial again: its point's, but of the warm-up its own."""
+    return record.point[name] if name in record.point and name != WARM_UP else field(record, name)
+
+
 def _axes(recipe: Recipe, records: Sequence[TrialRecord]) -> tuple[str, ...]:
     """The recipe's axes in their order, then any that only the points name."""
     names = dict.fromkeys(recipe.axes)
@@ -195,7 +203,7 @@ def _row(group: list[TrialRecord], axes: Sequence[str], metric: Metric, winner: 
     by_rows, by_seeds = _row_interval(scores), _seed_interval(scores)
     interval = by_seeds if len(complete) > 1 else by_rows
     best = max(complete, key=lambda record: validation(record, metric), default=None)
-    written = tuple(first.point.get(axis, field(first, axis)) for axis in axes)
+    written = tuple(as_written(first, axis) for axis in axes)
     return Row(
         rank=None,
         values=tuple(map(wording.value, written)),
@@ -206,6 +214,7 @@ def _row(group: list[TrialRecord], axes: Sequence[str], metric: Metric, winner: 
         best_number=best.number if best else None,
         seed=(best or first).seed,
         epochs=(best or first).configuration.train.num_train_epochs,
+        warmup_steps=(best or first).configuration.train.warmup_steps,
         seeds=len(complete),
         trainable=first.counts.trainable,
         metric=fmean(validation(record, metric) for record in complete) if complete else None,

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from loraloom.recipe.fields import SECTIONS, Budget
-from loraloom.report.leaderboard import Leaderboard, Row
+from loraloom.report.leaderboard import WARM_UP, Leaderboard, Row
 from loraloom.report.reading import Run
 
 EPOCHS, SEED = "train.num_train_epochs", "train.seed"
@@ -28,22 +28,27 @@ _ESCAPED = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u20
 class RowRecipes:
     """`base` has what does not vary: fields by section, `engine` by itself. A row's values go to `names` (dotted).
 
-    The passes are among them where a clock chose them, and no axis has them.
+    The passes are among them where a clock chose them, and the warm-up where a part of the rows had a part of it, where
+    no axis has them.
     """
 
     base: Mapping[str, Any]
     names: tuple[str, ...]
 
     def values(self, row: Row) -> tuple[Any, ...]:
-        return (*row.written, *((row.epochs,) if len(self.names) > len(row.written) + 1 else ()), row.seed)
+        beside = {EPOCHS: row.epochs, WARM_UP: row.warmup_steps, SEED: row.seed}
+        return (*row.written, *(beside[name] for name in self.names[len(row.written) :]))
 
     def text(self, row: Row) -> str:
         return recipe_text(self.base, self.names, self.values(row))
 
 
 def row_recipes(run: Run, board: Leaderboard) -> RowRecipes:
-    by_the_clock = run.recipe.search.epochs == "clock" and EPOCHS not in board.axes
-    names = (*board.axes, *((EPOCHS,) if by_the_clock else ()), SEED)
+    chosen = {
+        EPOCHS: run.recipe.search.epochs == "clock",
+        WARM_UP: any(row.warmup_steps != run.recipe.train.warmup_steps for row in board.rows),
+    }
+    names = (*board.axes, *(name for name, by_search in chosen.items() if by_search and name not in board.axes), SEED)
     whole = run.recipe.model_dump(mode="json")
     base: dict[str, Any] = {}
     models: dict[str, type[BaseModel]] = {**SECTIONS, "budget": Budget}
