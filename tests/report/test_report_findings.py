@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from loraloom.metrics import mean_interval, wilson_interval
 from loraloom.report import findings, markdown, read_run, write_report
 from loraloom.report.curves import MOST_TRACE_POINTS
+from loraloom.report.page import page
 from loraloom.report.wording import clean, duration, listed, passes, plural, share, value
 from loraloom.study.durable import MANIFEST, write_manifest
 from tests.report.report_runs import (
@@ -210,7 +212,7 @@ def test_a_validation_accuracy_above_the_tests_interval_is_named_where_there_was
     ("ranks", "says"),
     [
         ({4: 0.95, 8: 0.9}, "No smaller configuration was tried."),
-        ({2: 0.5, 4: 0.95}, "No smaller configuration that was tried comes within"),
+        ({2: 0.5, 4: 0.95}, "No smaller configuration that was trained on as many rows comes within"),
         ({2: 0.94, 4: 0.95}, "within the noise of the best is r 2, with 90 % of its parameters"),
     ],
 )
@@ -218,6 +220,23 @@ def test_the_size_is_judged_by_what_was_tried(tmp_path: Path, ranks: dict[int, f
     recipe = make_recipe(lora={"r": list(ranks)}, train={})
     records = [make_record(recipe, n, {"lora.r": r}, a) for n, (r, a) in enumerate(ranks.items())]
     assert says in findings(read_run(write_run(tmp_path / "r", recipe, records))).on_size
+
+
+@pytest.mark.parametrize(
+    "changes", [{"train_rows": 300, "epochs": 4.0}, {"epochs": 2.0}], ids=["fewer rows", "cut short"]
+)
+def test_of_a_size_that_was_not_compared_with_the_winner_nothing_is_claimed(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    recipe = make_recipe(lora={"r": [2, 4]}, train={"num_train_epochs": 4})
+    records = [
+        make_record(recipe, n, {"lora.r": rank}, accuracy).model_copy(update={"train_rows": 900, "epochs": 4.0})
+        for n, (rank, accuracy) in enumerate(((4, 0.95), (2, 0.94)))
+    ]
+    run = write_run(tmp_path / "r", recipe, [records[0], records[1].model_copy(update=changes)])
+    found = findings(read_run(run))
+    assert found.on_size == "No smaller configuration was trained on as many rows as the best, and to its end."
+    assert "comes within the noise of the winner" not in page(found, "not drawn", ())
 
 
 def test_the_worst_errors_are_the_surest_wrong_rows(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def _subject(run: Run) -> str:
 
 
 def _on_size(board: Leaderboard) -> str:
-    """Whether a smaller configuration would do as well."""
+    """Whether a smaller configuration would do as well, of those that were trained on as many rows as the winner."""
     winner, smaller = board.winner, board.smallest_in_noise
     if winner is None:
         return ""
@@ -134,11 +134,14 @@ def _on_size(board: Leaderboard) -> str:
         return "No smaller configuration was tried."
     if all(row.trainable >= winner.trainable for row in board.ranked):
         return "No smaller configuration was trained to its end."
+    if all(row.trainable >= winner.trainable for row in board.compared):
+        return "No smaller configuration was trained on as many rows as the best, and to its end."
     if board.metric != "accuracy":
         return ""
     if smaller is None:
-        return "No smaller configuration that was tried comes within the noise of the best."
+        return "No smaller configuration that was trained on as many rows comes within the noise of the best."
     return (
-        f"The smallest configuration within the noise of the best is {describe(board.axes, smaller.values)}, "
+        "The smallest configuration on as many rows within the noise of the best is "
+        f"{describe(board.axes, smaller.values)}, "
         f"with {100 * smaller.trainable / winner.trainable:.0f} % of its parameters."
     )

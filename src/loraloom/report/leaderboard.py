@@ -124,8 +124,18 @@ class Leaderboard:
         return max(numbers, default=-1) + 1 - len(numbers)
 
     @property
+    def compared(self) -> tuple[Row, ...]:
+        """The other ranked rows that were trained on as many rows as the winner, and not cut short."""
+        winner = self.winner
+        return tuple(
+            row
+            for row in self.ranked
+            if winner is not None and row is not winner and row.reach == winner.reach and not row.cut_short
+        )
+
+    @property
     def in_noise(self) -> tuple[Row, ...]:
-        """The ranked rows, the winner and those cut short aside, whose accuracy lies above the winner's noise floor.
+        """Those of the `compared` rows whose accuracy lies above the winner's noise floor.
 
         None where macro-F1 ranks them: the floor is of the accuracy, and says nothing of it.
         """
@@ -133,12 +143,7 @@ class Leaderboard:
         if winner is None or winner.noise_floor is None or self.metric != "accuracy":
             return ()
         low = winner.noise_floor
-        return tuple(
-            row
-            for row in self.ranked
-            if row is not winner and row.reach == winner.reach and not row.cut_short
-            if row.accuracy is not None and row.accuracy >= low
-        )
+        return tuple(row for row in self.compared if row.accuracy is not None and row.accuracy >= low)
 
     @property
     def smallest_in_noise(self) -> Row | None:
