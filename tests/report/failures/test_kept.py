@@ -12,15 +12,22 @@ import numpy as np
 import pytest
 
 from loraloom.report import findings, read_run
-from loraloom.report.failures.kept import MOST_TRIALS, read_kept
+from loraloom.report.failures.kept import MOST_TRIALS, Kept, read_kept
+from loraloom.report.failures.missed import missed
 from loraloom.report.findings import Findings
 from loraloom.report.leaderboard import leaderboard
 from loraloom.report.page import page
 from loraloom.study.durable import write_manifest
 from loraloom.study.evidence import ROWS_FILE, VALIDATION, read_predicted, write_predicted, write_rows
-from loraloom.study.record import TEST_PREDICTIONS, read_record
+from loraloom.study.record import TEST_PREDICTIONS, TrialRecord, read_record
 from tests.report.kept_runs import FACTS, keep, kept_predictions, make_predicted, make_rows
 from tests.report.report_runs import LABELS, make_recipe, make_record, whole_run, write_run
+
+
+def missed_by(kept: Kept) -> str:
+    found = missed(kept, LABELS)
+    assert found is not None
+    return found.verdict
 
 
 @pytest.fixture
@@ -259,3 +266,23 @@ def test_trials_on_fewer_rows_are_no_match_for_the_winner(run: Path) -> None:
     assert kept is not None
     assert kept.winner.number == 3
     assert list(kept.panel) == [3, 1, 0]
+    assert missed_by(kept).endswith("None of these trials mends those; other labels or another model may.")
+
+
+def test_that_no_other_configuration_mends_a_row_is_said_where_all_were_read(tmp_path: Path) -> None:
+    recipe = make_recipe(train={})
+    records = [make_record(recipe, n, point, 0.9 + n / 100) for n, point in enumerate(recipe.grid())]
+
+    def said(*records: TrialRecord) -> str:
+        run = write_run(tmp_path / str(len(records)), recipe, records)
+        for record in records:
+            write_predicted(run / "trials" / f"{record.number:04d}", make_predicted(record))
+            write_manifest(run / "trials" / f"{record.number:04d}")
+        opened = read_run(run)
+        kept = read_kept(opened, leaderboard(opened), [])
+        assert kept is not None
+        return missed_by(kept)
+
+    assert "Another configuration of this search does not mend those" in said(*records)
+    ended = make_record(recipe, 3, {"lora.r": 16}, 0.5, state="pruned")
+    assert "None of these trials mends those" in said(*records, ended)

@@ -56,7 +56,8 @@ class Kept:
     """What a run kept of single rows.
 
     `panel` has the predictions of the best trials that saw as many rows as the winner, by number, best first; `of` is
-    how many such trials there are. `rows` are validation rows by number.
+    how many such trials there are, and `of_all` how many did not fail, on however many rows. `rows` are validation rows
+    by number.
     """
 
     winner: TrialRecord
@@ -64,6 +65,7 @@ class Kept:
     test: Judged | None
     panel: Mapping[int, Predicted]
     of: int
+    of_all: int
     configurations: int
     rows: Mapping[int, KeptRow]
 
@@ -105,6 +107,7 @@ def read_kept(run: Run, board: Leaderboard, problems: list[str]) -> Kept | None:
         test=_of_test(run, winner, problems),
         panel={number: panel[number] for number in order},
         of=len(alike),
+        of_all=sum(record.state != "failed" for record in run.records),
         configurations=len({record.point_key for record in alike if record.number in panel}),
         rows=rows,
     )

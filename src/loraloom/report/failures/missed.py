@@ -29,7 +29,9 @@ class MissedRow:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """`count` of `rows` validation rows are wrong in all `trials`, of `of` complete ones and of `configurations`.
+    """`count` of `rows` validation rows are wrong in all `trials`, of `of` complete ones on as many rows as the winner.
+
+    `of_all` counts those of other rows too, `configurations` are those of `trials`.
 
     `expected` is how many would be if each trial erred as often as it does, but on rows of its own; `of_winner` is how
     many rows the winner gets wrong, None where its predictions can't be read.
@@ -37,6 +39,7 @@ class Missed:
 
     trials: tuple[int, ...]
     of: int
+    of_all: int
     rows: int
     count: int
     expected: float
@@ -81,6 +84,7 @@ def missed(kept: Kept, labels: Sequence[str]) -> Missed | None:
     found = Missed(
         trials=numbers,
         of=kept.of,
+        of_all=kept.of_all,
         rows=int(shared.size),
         count=int(all_wrong.size),
         expected=float(shared.size * np.prod(wrong.mean(axis=1))),
@@ -101,7 +105,7 @@ def _verdict(found: Missed) -> str:
     of_winner = ""
     if found.of_winner is not None:
         of_winner = f" That is {found.count:,} of the winner's {plural(found.of_winner, 'error')} there."
-    every = found.configurations > 1 and len(found.trials) == found.of
+    every = found.configurations > 1 and len(found.trials) == found.of_all
     others = "Another configuration of this search does not mend" if every else "None of these trials mends"
     return (
         f"{found.count:,} of {plural(found.rows, 'validation row')} {'is' if found.count == 1 else 'are'} wrong in "
