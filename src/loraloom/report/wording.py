@@ -74,9 +74,9 @@ def value(given: Any) -> str:
     return str(given)
 
 
-def listed(items: list[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+def listed(items: list[str], last: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`; `last` is what stands before the last."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}" if items else ""
 
 
 def shortened(text: str, length: int) -> str:

@@ -21,8 +21,8 @@ from loraloom.report.effects.section import Effects
 from loraloom.report.effects.verdicts import sentence_on, verdict_on
 from loraloom.report.points import points, size, spread
 from loraloom.report.wording import duration
-from loraloom.study.record import Timings, TrialRecord
-from tests.report.report_runs import make_recipe, make_record, write_run
+from loraloom.study.record import Result, Timings, TrialRecord
+from tests.report.report_runs import make_recipe, make_record, make_score, write_run
 
 PAIRS = Paired(12, -0.001, (-0.004, 0.002))
 
@@ -183,6 +183,20 @@ def test_a_search_that_learns_is_not_said_to_be_chosen_by_no_result(tmp_path: Pa
     where = section(tmp_path, recipe, records).where
     assert "each on 1,558 training rows; none was given more rows or seeds for its result." in where[0]
     assert where[1] == f"Which were tried followed in part from earlier results, as search.sampler: {sampler} has it."
+
+
+def test_brackets_are_said_to_be_validated_on_rows_of_their_own(tmp_path: Path) -> None:
+    recipe, records = many(pruner="hyperband")
+    few = [
+        record.model_copy(update={"train_rows": 500, "result": Result(validation=make_score(0.9 + 0.001 * n, 200))})
+        for n, record in enumerate(records[:24])
+    ]
+    where = section(tmp_path / "two", recipe, [*few, *records[24:]]).where
+    assert where[0].startswith("48 configurations are compared, each on 500 or 1,558 training rows")
+    assert where[2].startswith("Those of one number of training rows were validated on the same rows (200 and 222), ")
+    mixed = [record.model_copy(update={"train_rows": 1558}) for record in few]
+    where = section(tmp_path / "one", recipe, [*mixed, *records[24:]]).where
+    assert where[1].startswith("Each was validated on 200 or 222 rows, ")
 
 
 def test_promoted_trials_stand_apart_as_survivors_without_a_verdict(tmp_path: Path) -> None:

@@ -125,12 +125,12 @@ def _nothing(run: Run, seen: Observations | None) -> str:
 
 def _where(run: Run, seen: Observations) -> Iterator[str]:
     """Where the effects were measured, and what they are not about."""
-    configurations, rows = plural(seen.table.size, "configuration"), listed([f"{each:,}" for each in seen.rows])
+    configurations, rows = plural(seen.table.size, "configuration"), _either(seen.rows)
     most = max(record.train_rows or 0 for record in run.records)
     learned = run.recipe.search.sampler in ("tpe", "auto")
     unchosen = "none was given more rows or seeds for its result" if learned else "no result chose between them"
     if seen.epochs is not None:
-        epochs = listed([*map(passes, seen.epochs)]) + (" epoch" if seen.epochs == (1,) else " epochs")
+        epochs = listed([*map(passes, seen.epochs)], "or") + (" epoch" if seen.epochs == (1,) else " epochs")
         yield (
             f"{configurations} are compared at their first evaluation, after {epochs}, before any trial was "
             "ended by its result: what was trained on is a selection of survivors, which would flatter."
@@ -152,8 +152,7 @@ def _where(run: Run, seen: Observations) -> Iterator[str]:
         yield "Those that began on different rows are compared with those of the same rows alone."
     seeds = max(seen.table.seeds)
     of_seeds = "their one seed each" if seeds == 1 else f"the mean of up to {seeds} seeds each"
-    validated = listed([f"{each:,}" for each in seen.validated])
-    yield f"All were validated on the same {validated} rows, with {of_seeds}: the effects are about these rows."
+    yield f"{_validated(seen)}, with {of_seeds}: the effects are about these rows."
     if seen.failed:
         yield (
             f"{plural(seen.failed, 'trial')} failed and left no result: a value at which trainings fail looks better "
@@ -163,6 +162,19 @@ def _where(run: Run, seen: Observations) -> Iterator[str]:
         yield f"{plural(seen.cut, 'trial')} that the clock cut short {'is' if seen.cut == 1 else 'are'} left out."
     if seen.drawn_of is not None:
         yield f"They were drawn by chance from {seen.drawn_of:,} trials."
+
+
+def _either(counts: Sequence[int]) -> str:
+    return listed([f"{each:,}" for each in counts], "or")
+
+
+def _validated(seen: Observations) -> str:
+    if len(seen.validated) == 1:
+        return f"All were validated on the same {_either(seen.validated)} rows"
+    if len(seen.validated) <= len(seen.rows):
+        counts = listed([f"{each:,}" for each in seen.validated])
+        return f"Those of one number of training rows were validated on the same rows ({counts})"
+    return f"Each was validated on {_either(seen.validated)} rows"
 
 
 def _on_model(found: Analysis, seen: Observations) -> str:
