@@ -24,8 +24,12 @@ def found(
     by_epoch: float = 0.0,
     epochs: int = 4,
     state: Any = "complete",
+    jumps: tuple[int, ...] = (),
 ) -> Gap | None:
-    """The gap of a run of 24 configurations whose gap is as given, in shares for a doubling and for an epoch."""
+    """The gap of a run of 24 configurations whose gap is as given, in shares for a doubling and for an epoch.
+
+    Of trials with these ranks, or numbers from 100 on, in `jumps`, validation moves by 3 points before the end.
+    """
     recipe = make_recipe(
         lora={"r": ranks}, train={"optim": ["adam", "adamw", "muon"], "learning_rate": [0.001, 0.003, 0.01, 0.03]}
     )
@@ -35,7 +39,10 @@ def found(
         record = make_record(recipe, number, point, 0.9 + 0.001 * (number % 5), state=state if number else "complete")
         record = record.model_copy(update={"train_rows": 900})
         lines, before = [], 0.0
-        for line in make_evaluations(epochs, quality=0.9):
+        jumping = point["lora.r"] in jumps or 100 + number in jumps
+        for made in make_evaluations(epochs, quality=0.9):
+            jumped = jumping and made.epoch == epochs
+            line = made.model_copy(update={"validation_accuracy": before - 0.03}) if jumped else made
             wide = 0.02 + by_rank * np.log2(point["lora.r"]) + by_epoch * line.epoch + generator.normal(0, 0.001)
             between = (before + line.validation_accuracy) / 2
             lines.append(line.model_copy(update={"train_accuracy": between + wide}))
@@ -73,6 +80,22 @@ def test_a_gap_that_narrows_refutes_the_claim(tmp_path: Path) -> None:
     assert epochs.sentence.startswith("More epochs widen the gap: does not hold, it narrows (−")
 
 
+def test_ranks_are_compared_at_their_last_evaluation_alone(tmp_path: Path) -> None:
+    """The gap grows with epochs, not with ranks; the highest rank's is not known at the end."""
+    gap = found(tmp_path / "rank", [2, 4, 8], by_epoch=0.02, jumps=(8, 100))
+    rank, _ = claims(gap)
+    assert gap is not None
+    assert [each[0] for each in gap.by_rank] == [2.0, 4.0]
+    assert (rank.verdict, rank.configurations) == ("none", 23)
+    assert rank.sentence.endswith(
+        "13 other configurations are left out, of which the gap at the last evaluation is not known."
+    )
+    for jumps in ((2,), (2, 4)):
+        rank, epochs = claims(found(tmp_path / f"{len(jumps)}", [2, 4], epochs=5, jumps=jumps))
+        assert (rank.verdict, epochs.verdict) == ("few", "none")
+        assert "Of no two ranks the gap is known at the last evaluation" in rank.sentence
+
+
 def test_one_rank_and_one_epoch_say_what_to_run(tmp_path: Path) -> None:
     rank, epochs = claims(found(tmp_path, [4], epochs=1))
     assert rank.verdict == epochs.verdict == "few"
@@ -105,9 +128,9 @@ def test_where_trials_were_ended_by_their_results_the_gap_is_not_judged(tmp_path
 
 def test_slopes_that_differ_by_rounding_alone_are_no_finding() -> None:
     curves = [
-        _Curve(row, 4.0, tuple((float(e), gap) for e in (1, 2, 3))) for row, gap in enumerate((0.1, 0.3, 0.7) * 4)
+        _Curve(row, 4.0, tuple((float(e), gap) for e in (1, 2, 3)), 3.0) for row, gap in enumerate((0.1, 0.3, 0.7) * 4)
     ]
-    curves[0] = _Curve(0, 4.0, ((1.0, 0.1), (2.0, 0.1), (3.0, 0.1 + 1e-16)))
+    curves[0] = _Curve(0, 4.0, ((1.0, 0.1), (2.0, 0.1), (3.0, 0.1 + 1e-16)), 3.0)
     seen: Any = SimpleNamespace(epochs=None)
     assert _of_epochs(seen, curves).verdict == "few"
 

@@ -293,7 +293,8 @@ def gap_findings(studies: int, widening: float = 0.0, seed: int = 5) -> tuple[Sh
         curves = []
         for row, point in enumerate(points):
             gaps = own[row] + widening * (epochs + np.log2(point["lora.r"])) + generator.normal(0, NOISE, len(epochs))
-            curves.append(_Curve(row, point["lora.r"], tuple(zip(epochs.tolist(), gaps.tolist(), strict=True))))
+            lines = tuple(zip(epochs.tolist(), gaps.tolist(), strict=True))
+            curves.append(_Curve(row, point["lora.r"], lines, float(epochs[-1])))
         for name, claim in (("rank", _of_rank(seen, curves)), ("epoch", _of_epochs(seen, curves))):
             hits[name] += claim.verdict == "effect"
     return Share(hits["rank"], studies), Share(hits["epoch"], studies)

@@ -4,7 +4,8 @@ Both claims are slopes over configurations, tested at 2.5 % each, so that both h
 
 - by rank: the gap at a configuration's last evaluation, in the model of all axes (effects/model.py: HC2, Bell and
   McCaffrey's degrees of freedom) with the rank as one straight column of log2 r, so that the slope is that of a
-  doubling.
+  doubling. Where it is not known at the last evaluation, an earlier one's would not do: where validation is noisier at
+  higher ranks, these would be seen earlier, and the gap would seem to narrow.
 - by epoch: a slope within each configuration over its evaluations from the first whole epoch on, then Student's
   interval of the slopes' mean (summary measures: Matthews, Altman, Campbell and Royston 1990, "Analysis of serial
   measurements in medical research"). A configuration's evaluations depend on each other; its slope is one number, and
@@ -26,7 +27,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import fmean
 from typing import Any
@@ -50,6 +51,10 @@ MOST_MOVED = 0.02
 MOST_SERIES = 4
 LEVEL = 0.05 / 2
 _RANK = "lora.r"
+_WHY_NOT_AT_END = (
+    "Of no two ranks the gap is known at the last evaluation, before which validation shall move by "
+    f"{100 * MOST_MOVED:g} points at most: --set train.num_train_epochs=4"
+)
 Floats = NDArray[np.float64]
 
 
@@ -85,11 +90,17 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class _Curve:
-    """One configuration, seeds averaged: its gap at each epoch."""
+    """One configuration, seeds averaged: its gap at each epoch where it is known; `end` is its last evaluation's."""
 
     row: int
     rank: float
     gaps: tuple[tuple[float, float], ...]
+    end: float
+
+    @property
+    def at_end(self) -> float | None:
+        epoch, last = self.gaps[-1]
+        return last if epoch == self.end else None
 
 
 def gap(run: Run, seen: Observations | None, problems: list[str]) -> Gap | None:
@@ -118,9 +129,11 @@ def _curves(
     found = []
     for row in rows:
         numbers = seen.numbers[row]
-        gaps = _mean_gaps([lines[number] for number in numbers if lines.get(number)])
+        trials = [lines[number] for number in numbers if lines.get(number)]
+        gaps = _mean_gaps(trials)
         if gaps:
-            found.append(_Curve(row, ranks[numbers[0]], gaps))
+            end = max(round(evaluations[-1].epoch, 3) for evaluations in trials)
+            found.append(_Curve(row, ranks[numbers[0]], gaps, end))
     return found
 
 
@@ -158,7 +171,8 @@ def _series(curves: Sequence[_Curve]) -> Iterator[Series]:
 def _by_rank(curves: Sequence[_Curve]) -> tuple[tuple[float, float, tuple[float, float] | None, int], ...]:
     last: dict[float, list[float]] = {}
     for curve in curves:
-        last.setdefault(curve.rank, []).append(curve.gaps[-1][1])
+        if curve.at_end is not None:
+            last.setdefault(curve.rank, []).append(curve.at_end)
     return tuple((rank, fmean(gaps), mean_interval(gaps), len(gaps)) for rank, gaps in sorted(last.items()))
 
 
@@ -166,9 +180,13 @@ def _of_rank(seen: Observations, curves: Sequence[_Curve]) -> Claim:
     title = "Higher rank widens the gap"
     if not curves:
         return _unknown(title, 0, _why_none(seen))
-    if len({curve.rank for curve in curves}) < 2:
+    if _RANK not in seen.table.axes:
         ranks = f"All {plural(len(curves), 'configuration')} had rank {curves[0].rank:g}"
         return _unknown(title, len(curves), f"{ranks}: try others, as in --set lora.r=2,8,32")
+    known = [(curve, at_end) for curve in curves if (at_end := curve.at_end) is not None]
+    curves, ends = [curve for curve, _ in known], [at_end for _, at_end in known]
+    if len({curve.rank for curve in curves}) < 2:
+        return _unknown(title, len(curves), _WHY_NOT_AT_END)
     rows = [curve.row for curve in curves]
     axes = [axis for name, each in seen.table.axes.items() if name != _RANK and (axis := _axis(name, each, rows))]
     doublings = np.log2([curve.rank for curve in curves])[:, None]
@@ -176,14 +194,19 @@ def _of_rank(seen: Observations, curves: Sequence[_Curve]) -> Claim:
         _RANK, "curve", doublings, np.array([[0.0], [1.0]]), ("", ""), np.zeros(len(rows), dtype=np.int64), None
     )
     design = make_design([straight, *axes], seen.table.block[rows])
-    model = fit(design.matrix, np.array([curve.gaps[-1][1] for curve in curves]), rounding=seen.table.rounding)
+    model = fit(design.matrix, np.array(ends), rounding=seen.table.rounding)
     contrast = design.contrast(straight, (-1.0, 1.0))
     if not model.knows(contrast):
         return _unknown(title, len(curves), "The rank changed along with other axes, and can't be told apart from them")
     estimate = model.estimate(contrast)
     if estimate.freedom < LEAST_FREEDOM or estimate.error == 0:
         return _unknown(title, len(curves), _too_few(len(curves), model.basis.shape[1]))
-    return _claim(title, estimate.value, estimate.interval(LEVEL), len(curves), "for each doubling of the rank")
+    claim = _claim(title, estimate.value, estimate.interval(LEVEL), len(curves), "for each doubling of the rank")
+    left_out = min(seen.table.size, MOST_CONFIGURATIONS) - len(curves)
+    if not left_out:
+        return claim
+    others = f"{plural(left_out, 'other configuration')} {'is' if left_out == 1 else 'are'} left out"
+    return replace(claim, sentence=f"{claim.sentence} {others}, of which the gap at the last evaluation is not known.")
 
 
 def _of_epochs(seen: Observations, curves: Sequence[_Curve]) -> Claim:
