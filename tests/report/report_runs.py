@@ -102,6 +102,12 @@ def make_record(
     )
 
 
+def with_train(record: TrialRecord, **fields: Any) -> TrialRecord:
+    """As a search changes a configuration: the passes by a clock, the warm-up on a part of the rows."""
+    train = record.configuration.train.model_copy(update=fields)
+    return record.model_copy(update={"configuration": record.configuration.model_copy(update={"train": train})})
+
+
 def make_score(accuracy: float, rows: int) -> Score:
     return Score(examples=rows, accuracy=round(accuracy * rows) / rows, macro_f1=accuracy - 0.002, loss=1.2 - accuracy)
 

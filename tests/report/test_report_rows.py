@@ -24,7 +24,6 @@ from loraloom.report.reading import Run
 from loraloom.report.row_recipes import recipe_text
 from loraloom.study.durable import write_manifest
 from loraloom.study.evidence import VALIDATION
-from loraloom.study.record import TrialRecord
 from tests.report.report_runs import (
     LABELS,
     VALIDATION_ROWS,
@@ -32,6 +31,7 @@ from tests.report.report_runs import (
     make_record,
     whole_run,
     with_confusion,
+    with_train,
     write_run,
 )
 
@@ -43,11 +43,6 @@ def leave_predictions(trial: Path, **other: Any) -> None:
     rows = np.arange(VALIDATION_ROWS, dtype=np.int32)
     save_file({"probabilities": shares, "labels": labels, "rows": rows} | other, trial / VALIDATION)
     write_manifest(trial)
-
-
-def with_train(record: TrialRecord, **fields: Any) -> TrialRecord:
-    train = record.configuration.train.model_copy(update=fields)
-    return record.model_copy(update={"configuration": record.configuration.model_copy(update={"train": train})})
 
 
 def settings_of(run: Run) -> tuple[tuple[str, str], ...]:

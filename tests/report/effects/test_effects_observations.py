@@ -13,7 +13,7 @@ from loraloom.report.effects import observations
 from loraloom.report.effects.observations import Observations, common_seeds, observe, survivors
 from loraloom.report.reading import Run
 from loraloom.study.record import Evaluation, TrialRecord
-from tests.report.report_runs import make_evaluations, make_recipe, make_record, write_run
+from tests.report.report_runs import make_evaluations, make_recipe, make_record, with_train, write_run
 
 
 def trial(recipe: Recipe, number: int, rank: int, accuracy: float | None, **changes: Any) -> TrialRecord:
@@ -132,6 +132,26 @@ def test_a_trial_that_failed_or_that_the_clock_cut_short_is_left_out_and_counted
     records += [trial(recipe, 3, 4, None), trial(recipe, 4, 5, 0.9, epochs=2.5)]
     found = seen(read(tmp_path, recipe, records))
     assert (found.table.size, found.failed, found.cut) == (3, 1, 1)
+
+
+def test_of_what_is_as_dear_the_passes_count_that_most_had_by_a_clock(tmp_path: Path) -> None:
+    def clocked(epochs: str, *of_adam: float) -> Observations:
+        recipe = make_recipe(
+            lora={"r": [1, 2, 4, 8]}, train={"optim": ["adam", "muon"]}, search={"sampler": "auto", "epochs": epochs}
+        )
+        given = [("adam", each) for each in of_adam] + [("muon", 3.0)] * 4
+        records = [
+            with_train(make_record(recipe, n, {"lora.r": 2 ** (n % 4), "train.optim": optim}), num_train_epochs=each)
+            for n, (optim, each) in enumerate(given)
+        ]
+        whole = [record.model_copy(update={"train_rows": 900, "epochs": 6.0}) for record in records]
+        return seen(read(tmp_path / f"{epochs} {of_adam}", recipe, whole))
+
+    found = clocked("clock", 5.0, 6.0, 6.0, 4.0)
+    assert (found.numbers, found.planned_anew) == (((1,), (2,), (4,), (5,), (6,), (7,)), 2)
+    assert not found.selected
+    assert clocked("clock", 6.0, 6.0, 5.0, 5.0).numbers[:2] == ((0,), (1,))
+    assert clocked("recipe", 5.0, 6.0, 6.0, 4.0).planned_anew == 0
 
 
 def test_what_is_maximised_is_what_is_compared(tmp_path: Path) -> None:

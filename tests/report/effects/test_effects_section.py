@@ -22,7 +22,7 @@ from loraloom.report.effects.verdicts import sentence_on, verdict_on
 from loraloom.report.points import points, size, spread
 from loraloom.report.wording import duration
 from loraloom.study.record import Result, Timings, TrialRecord
-from tests.report.report_runs import make_recipe, make_record, make_score, write_run
+from tests.report.report_runs import make_recipe, make_record, make_score, with_train, write_run
 
 PAIRS = Paired(12, -0.001, (-0.004, 0.002))
 
@@ -183,6 +183,21 @@ def test_a_search_that_learns_is_not_said_to_be_chosen_by_no_result(tmp_path: Pa
     where = section(tmp_path, recipe, records).where
     assert "each on 1,558 training rows; none was given more rows or seeds for its result." in where[0]
     assert where[1] == f"Which were tried followed in part from earlier results, as search.sampler: {sampler} has it."
+
+
+def test_passes_by_a_clock_are_said_not_to_be_held_fixed(tmp_path: Path) -> None:
+    recipe, records = many()
+    of_clock = recipe.model_copy(update={"search": recipe.search.model_copy(update={"epochs": "clock"})})
+    given = [with_train(r, num_train_epochs=2.5 if r.configuration.train.optim == "muon" else 4.0) for r in records]
+    given[0] = with_train(given[0], num_train_epochs=3.0)
+    said = " ".join(section(tmp_path / "clock", of_clock, given).where)
+    assert (
+        "Each was trained with as many passes as the clock gave it when it was begun, 2.5 to 4 (in 1 min 04 s to "
+        "1 min 06 s): effects are of what it reached with them, and not at equal passes."
+    ) in said
+    assert "1 trial is left out, with other passes than most that take as long" in said
+    alike = [with_train(r, num_train_epochs=4.0) for r in records]
+    assert "the clock" not in " ".join(section(tmp_path / "alike", of_clock, alike).where)
 
 
 def test_brackets_are_said_to_be_validated_on_rows_of_their_own(tmp_path: Path) -> None:

@@ -7,6 +7,11 @@ trials were ended within their epochs, at their first evaluation. Seeds count wh
 trial failed was given them, and are averaged first, so that observations are independent. Configurations that began on
 different rows (hyperband's brackets) are compared within their rows alone: `block` is a part of the model.
 
+Where a clock gives the passes, they differ by what a row is as dear as: models and adapted layers are compared by what
+they reach in the time that it gives, and not at equal passes. It plans anew as trials end, so that what is as dear may
+have had more passes or fewer: of each such kind the passes count that most had. Rejected: passes as a part of the
+block, which would leave models and adapted layers nothing to be compared with.
+
 Costs a look at each record; where trials were ended within their epochs, a file for each of about `MOST_READ` trials.
 """
 
@@ -23,6 +28,7 @@ from numpy.typing import NDArray
 
 from loraloom.report.leaderboard import field
 from loraloom.report.reading import Run, read_evaluations
+from loraloom.search.costs import Key, key_of
 from loraloom.study.leaderboard import validation
 from loraloom.study.record import Evaluation, TrialRecord
 
@@ -63,6 +69,8 @@ class Observations:
     """Whether results have chosen who got more rows, epochs or seeds."""
     failed: int
     cut: int
+    planned_anew: int
+    """Trials that were left out since a clock gave them other passes than most of their kind."""
     drawn_of: int | None
     """The trials of which some were drawn by chance, where not all were read."""
 
@@ -73,13 +81,15 @@ def observe(run: Run, problems: list[str]) -> Observations | None:
     records, drawn_of = _drawn(run.records) if by_epochs else (run.records, None)
     firsts = _first_evaluations(run, records, problems) if by_epochs else {}
     cut = [] if by_epochs else [record for record in records if record.state == "complete" and record.cut_short]
-    excluded = {record.number for record in cut}
+    groups = _by_configuration(records, firsts)
+    by_the_clock = run.recipe.search.epochs == "clock" and not by_epochs
+    planned_anew = _planned_anew(groups) - {record.number for record in cut} if by_the_clock else set()
+    excluded = planned_anew | {record.number for record in cut}
     values = {
         record.number: value
         for record in records
         if record.number not in excluded and (value := _value(run, record, firsts, by_epochs)) is not None
     }
-    groups = _by_configuration(records, firsts)
     failed = {record.number for record in records if record.state == "failed"}
     blocks: dict[tuple[int, float], list[list[TrialRecord]]] = {}
     for key, group in groups:
@@ -104,6 +114,7 @@ def observe(run: Run, problems: list[str]) -> Observations | None:
         selected=by_epochs or counted < len(values),
         failed=len(failed),
         cut=len(cut),
+        planned_anew=len(planned_anew - failed),
         drawn_of=drawn_of,
     )
 
@@ -131,6 +142,7 @@ def survivors(run: Run) -> Observations | None:
         selected=True,
         failed=0,
         cut=0,
+        planned_anew=0,
         drawn_of=None,
     )
 
@@ -206,6 +218,20 @@ def _by_configuration(
         epochs = [firsts[record.number].epoch for record in begun if record.number in firsts]
         first_seen.append(((least, round(min(epochs, default=0.0), 2)), begun))
     return first_seen
+
+
+def _planned_anew(groups: Sequence[tuple[tuple[int, float], Sequence[TrialRecord]]]) -> set[int]:
+    """Trials whose passes are not those that most had of as many rows that are as dear; of as many, the earlier."""
+    given: dict[tuple[int, Key], dict[float, list[int]]] = {}
+    for (rows, _), group in groups:
+        for record in group:
+            kind = given.setdefault((rows, key_of(record.configuration)), {})
+            kind.setdefault(record.configuration.train.num_train_epochs, []).append(record.number)
+    found: set[int] = set()
+    for by_passes in given.values():
+        most = max(by_passes.values(), key=lambda numbers: (len(numbers), -numbers[0]))
+        found.update(number for numbers in by_passes.values() if numbers is not most for number in numbers)
+    return found
 
 
 def _value(run: Run, record: TrialRecord, firsts: Mapping[int, Evaluation], by_epochs: bool) -> float | None:

@@ -15,7 +15,7 @@ from loraloom.report.effects.observations import Observations, survivors
 from loraloom.report.effects.verdicts import BADGES, ORDER, sentence_on, verdict_on
 from loraloom.report.points import size
 from loraloom.report.reading import Run
-from loraloom.report.wording import listed, passes, plural
+from loraloom.report.wording import duration, listed, passes, plural
 
 LEAST_SURVIVORS = 8
 
@@ -148,6 +148,7 @@ def _where(run: Run, seen: Observations) -> Iterator[str]:
     if learned:
         sampler = run.recipe.search.sampler
         yield f"Which were tried followed in part from earlier results, as search.sampler: {sampler} has it."
+    yield from _on_passes(run, seen)
     if len(seen.rows) > 1:
         yield "Those that began on different rows are compared with those of the same rows alone."
     seeds = max(seen.table.seeds)
@@ -162,6 +163,27 @@ def _where(run: Run, seen: Observations) -> Iterator[str]:
         yield f"{plural(seen.cut, 'trial')} that the clock cut short {'is' if seen.cut == 1 else 'are'} left out."
     if seen.drawn_of is not None:
         yield f"They were drawn by chance from {seen.drawn_of:,} trials."
+
+
+def _on_passes(run: Run, seen: Observations) -> Iterator[str]:
+    """That a clock gave each configuration passes of its own, which are not held fixed."""
+    if run.recipe.search.epochs != "clock" or seen.epochs is not None:
+        return
+    numbers = {number for each in seen.numbers for number in each}
+    compared = [record for record in run.records if record.number in numbers]
+    given = {record.configuration.train.num_train_epochs for record in compared}
+    took = [record.timings.seconds for record in compared if record.timings]
+    if len(given) > 1:
+        time = f" (in {duration(min(took))} to {duration(max(took))})" if took else ""
+        yield (
+            f"Each was trained with as many passes as the clock gave it when it was begun, {passes(min(given))} to "
+            f"{passes(max(given))}{time}: effects are of what it reached with them, and not at equal passes."
+        )
+    if seen.planned_anew:
+        yield (
+            f"{plural(seen.planned_anew, 'trial')} {'is' if seen.planned_anew == 1 else 'are'} left out, with other "
+            "passes than most that take as long: the clock had planned anew."
+        )
 
 
 def _either(counts: Sequence[int]) -> str:
