@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 
 from loraloom import machine
+from loraloom.backbone.sources import known_config
 from loraloom.engine import device, gemm_rates
 from loraloom.engine.device import Gpu
 from loraloom.engine.gemm_rates import BASE, DEMO, GemmRates
@@ -20,7 +21,7 @@ from loraloom.engine.loom import kernels
 from loraloom.execute import doctor
 from loraloom.execute.doctor import diagnose
 from loraloom.execute.in_process import choose_engine
-from loraloom.recipe import read_recipe
+from loraloom.recipe import Head, read_recipe
 from loraloom.terminal.doctor import print_diagnosis
 
 RATES = GemmRates(fp32=2e9, bf16=6e9, fp32_best=3e9, bf16_best=7e9)
@@ -102,7 +103,20 @@ def test_a_base_size_model_is_measured_once(model: str) -> None:
 @pytest.mark.parametrize("why_not", [None, "no compiler"])
 def test_kernels_are_in_use_where_they_load(monkeypatch: pytest.MonkeyPatch, why_not: str | None) -> None:
     monkeypatch.setattr(kernels, "load", lambda: why_not)
-    assert doctor.kernels("loom") == (why_not is None, why_not or "compiled, and loaded")
+    monkeypatch.setattr(device, "device", lambda: torch.device("cpu"))
+    config, head = known_config("roberta-base"), Head()
+    assert doctor.kernels("loom", "bf16", config, head) == (why_not is None, why_not or "compiled, and loaded")
+
+
+@pytest.mark.parametrize(("bf16", "why_not"), [(False, "in bf16 alone"), (True, "multiples of 64")])
+def test_kernels_that_load_are_not_in_use_where_the_engine_takes_plain_torch(
+    monkeypatch: pytest.MonkeyPatch, tiny_recipe: dict[str, Any], bf16: bool, why_not: str
+) -> None:
+    monkeypatch.setattr(kernels, "load", lambda: None)
+    monkeypatch.setattr(device, "device", lambda: torch.device("cpu"))
+    found = diagnose(read_recipe(tiny_recipe | {"engine": "loom", "train": {"bf16": bf16}}))
+    assert not found.kernels_in_use
+    assert why_not in found.kernels_reason
 
 
 def test_the_trainer_engine_uses_no_kernels(monkeypatch: pytest.MonkeyPatch, tiny_recipe: dict[str, Any]) -> None:
@@ -136,10 +150,10 @@ def test_cores_that_others_take_are_noted(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_cpu_trains_one_trial_at_a_time_until_it_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "device", lambda: torch.device("cpu"))
-    trials, reason = doctor.pack_advice("loom", DEMO, "fp32")
+    trials, reason = doctor.pack_advice("loom", DEMO, "fp32", by_kernels=False)
     assert trials == 1
     assert "joined were measured" in reason
-    assert doctor.pack_advice("trainer", DEMO, "fp32")[0] == 1
+    assert doctor.pack_advice("trainer", DEMO, "fp32", by_kernels=False)[0] == 1
 
 
 def test_people_see_every_fact_and_choice_with_its_reason() -> None:

@@ -12,14 +12,14 @@ from typing import Any
 
 from loraloom import machine
 from loraloom.backbone import sources
-from loraloom.backbone.anatomy import ARCHITECTURES
+from loraloom.backbone.anatomy import ARCHITECTURES, anatomy
 from loraloom.data import default_cache
 from loraloom.engine import device, gemm_rates, precision
 from loraloom.engine.device import Gpu
 from loraloom.engine.gemm_rates import BASE, DEMO, GemmRates, LayerSize
 from loraloom.execute.in_process import choose_engine
 from loraloom.machine import Machine
-from loraloom.recipe import Backbone, Recipe, Train
+from loraloom.recipe import Backbone, Configuration, Head, Recipe
 
 BUSY_SHARE = 0.25
 """Load average, as a share of the cores, from which other programs disturb the measurement (as cli/entry.py)."""
@@ -95,15 +95,18 @@ def diagnose(recipe: Recipe | None = None) -> Diagnosis:
 
     load = os.getloadavg()[0]  # before our own measurement adds to it
     facts, threads = machine.read_machine(), torch.get_num_threads()
-    model = recipe.configuration({}).backbone if recipe else None
-    sizes = (BASE, _layer_size(model) if model else DEMO)
+    configuration = recipe.configuration({}) if recipe else Configuration()
+    model = configuration.backbone.model if recipe else None
+    config = _shape_config(configuration.backbone) if recipe else sources.known_config(configuration.backbone.model)
+    sizes = (BASE, _layer_size(model, config) if model else DEMO)
     engine = _engine(recipe)
-    in_use, kernels_reason = kernels(engine.value)
-    dtype = Choice(*precision.explain_dtype(recipe.configuration({}).train if recipe else Train()))
-    trials, trials_reason = pack_advice(engine.value, next(size for size in reversed(sizes) if size), dtype.value)
+    dtype = Choice(*precision.explain_dtype(configuration.train))
+    in_use, kernels_reason = kernels(engine.value, dtype.value, config, configuration.head)
+    size = next(size for size in reversed(sizes) if size)
+    trials, trials_reason = pack_advice(engine.value, size, dtype.value, by_kernels=in_use)
     rates = tuple((size, gemm_rates.measure(size)) for size in sizes if size is not None)
     return Diagnosis(
-        model=model.model if model else None,
+        model=model,
         machine=facts,
         memory_available_gb=machine.available_memory_gb(),
         cache_folder=default_cache(),
@@ -122,24 +125,28 @@ def diagnose(recipe: Recipe | None = None) -> Diagnosis:
     )
 
 
-def pack_advice(engine: str, size: LayerSize, dtype: str) -> tuple[int, str]:
+def pack_advice(engine: str, size: LayerSize, dtype: str, *, by_kernels: bool) -> tuple[int, str]:
     """(K, reason): how many trials are trained together, by measurement at a model's widths."""
     if engine == "trainer":
         return 1, "the trainer engine trains one trial after another"
     from loraloom.engine.loom.packing import measure_pack
     from loraloom.engine.loom.setting import DTYPES
 
-    advice = measure_pack(size.hidden, size.intermediate, DTYPES[dtype], device.device())
+    advice = measure_pack(size, DTYPES[dtype], device.device(), by_kernels=by_kernels)
     return advice.trials, advice.reason
 
 
-def kernels(engine: str) -> tuple[bool, str]:
-    """Whether an engine uses loom's compiled kernels, and why or why not; their first use may compile them."""
-    if engine == "trainer":
-        return False, "the trainer engine has no use for them"
-    from loraloom.engine.loom.kernels import load
+def kernels(engine: str, dtype: str, config: Any, head: Head) -> tuple[bool, str]:
+    """Whether loom's compiled kernels compute a model in a type, and why or why not; their first use compiles them.
 
-    why_not = load()
+    `config` is the model's configuration (transformers' `PretrainedConfig`).
+    """
+    found = anatomy(config, head)
+    if engine == "trainer" or isinstance(found, str):  # `auto` may have loom for others of the recipe's models
+        return False, "the trainer engine has no use for them"
+    from loraloom.engine.loom.setting import DTYPES, why_plain
+
+    why_not = why_plain(DTYPES[dtype], device.device(), found, config)
     return why_not is None, why_not or "compiled, and loaded"
 
 
@@ -150,16 +157,19 @@ def _engine(recipe: Recipe | None) -> Choice:
     return Choice(engine.name, reason)
 
 
-def _layer_size(backbone: Backbone) -> LayerSize | None:
-    """The widths of a model's layers; None where they are the base size's.
+def _shape_config(backbone: Backbone) -> Any:
+    """A model's configuration.
 
     Raises:
         BackboneError: the model is not to be had.
     """
-    source = sources.find(backbone.model, backbone.revision)
-    config = sources.shape_config(source)
+    return sources.shape_config(sources.find(backbone.model, backbone.revision))
+
+
+def _layer_size(model: str, config: Any) -> LayerSize | None:
+    """The widths of a model's layers; None where they are the base size's."""
     hidden, wide = int(config.hidden_size), sources.intermediate_size(config)
-    return None if (hidden, wide) == (BASE.hidden, BASE.intermediate) else LayerSize(backbone.model, hidden, wide)
+    return None if (hidden, wide) == (BASE.hidden, BASE.intermediate) else LayerSize(model, hidden, wide)
 
 
 def _threads_reason() -> str:

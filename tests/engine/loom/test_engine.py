@@ -14,6 +14,7 @@ from loraloom.backbone import sources
 from loraloom.backbone.quiet import quietly
 from loraloom.engine import Job
 from loraloom.engine.adapted import add_lora, build_base
+from loraloom.engine.gemm_rates import LayerSize
 from loraloom.engine.loom import LoomEngine, allocator
 from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.engine import _Group
@@ -163,7 +164,7 @@ def test_a_trial_that_has_ended_is_complete_where_memory_fails_the_pack_of_the_o
 
 
 def test_packs_are_measured_and_on_a_cpu_trials_are_not_joined() -> None:
-    advice = measure_pack(64, 128, torch.float32, torch.device("cpu"))
+    advice = measure_pack(LayerSize("", 64, 128), torch.float32, torch.device("cpu"))
     assert advice.gain > 0
     assert advice.trials == 1
     assert f"{advice.gain:.1f} × as fast" in advice.reason

@@ -25,12 +25,13 @@ from loraloom.backbone.sources import Source, intermediate_size, load_config, pi
 from loraloom.data import Encoded
 from loraloom.engine.adapted import add_lora, build_base, count_without_weights, redrawn_base, save_adapter
 from loraloom.engine.checkpoint import Checkpoints, HaltError, Rhythm, heeding
+from loraloom.engine.gemm_rates import LayerSize
 from loraloom.engine.job import Job, Listener, Outcome, memory_key, never, pack_key, silent
 from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.evaluation import Chunk, chunks, gather
 from loraloom.engine.loom.frozen import FrozenEncoder, freeze
 from loraloom.engine.loom.pack import Batch, Member, Pack, Seen, no_section
-from loraloom.engine.loom.packing import PackAdvice, measure_pack
+from loraloom.engine.loom.packing import measure_pack
 from loraloom.engine.loom.prefix_file import PrefixFile
 from loraloom.engine.loom.prefix_states import PrefixStates, read
 from loraloom.engine.loom.profile import Profile
@@ -108,9 +109,12 @@ class LoomEngine:
 
         Fewer than last time where memory did not suffice.
         """
-        if device().type != "cuda":
+        place = device()
+        if place.type != "cuda":
             return 1
-        advised = self.pack_advice(source, configuration).trials
+        config = load_config(source)
+        size = LayerSize("", int(config.hidden_size), intermediate_size(config))  # of all models of its widths
+        advised = self._advice(size, DTYPES[choose_dtype(configuration.train)], place).trials
         return min(advised, self._fits.get(memory_key(configuration), advised))
 
     def _take_fewer(self, jobs: Sequence[Job]) -> None:
@@ -119,12 +123,6 @@ class LoomEngine:
             half = len(jobs) // 2
             for key in {memory_key(job.configuration) for job in jobs}:
                 self._fits[key] = min(half, self._fits.get(key, half))
-
-    def pack_advice(self, source: Source, configuration: Configuration) -> PackAdvice:
-        """What joining trials of this model gains here, measured once for its widths."""
-        config = load_config(source)
-        widths = int(config.hidden_size), intermediate_size(config)
-        return self._advice(*widths, DTYPES[choose_dtype(configuration.train)], device())
 
     def train_pack(
         self,

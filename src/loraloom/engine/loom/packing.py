@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loraloom.engine.loom import kernels
+from loraloom.engine.gemm_rates import LayerSize
 from loraloom.engine.loom.compiled import CompiledOps
 from loraloom.engine.loom.ops import LowRank, PlainOps
 
@@ -33,14 +33,13 @@ class PackAdvice:
     reason: str
 
 
-def measure_pack(hidden: int, intermediate: int, dtype: torch.dtype, device: torch.device) -> PackAdvice:
-    """Measures a layer's products, there and back, with low-rank products beside them."""
-    alone_ops = PlainOps()
-    fits = hidden % 64 == 0 and intermediate % 64 == 0
-    if dtype == torch.bfloat16 and device.type == "cpu" and fits and kernels.load() is None:
-        alone_ops = CompiledOps()
-    one = _seconds(_step(alone_ops, 1, hidden, intermediate, dtype, device), device)
-    joined = _seconds(_step(PlainOps(), TRIALS, hidden, intermediate, dtype, device), device)
+def measure_pack(size: LayerSize, dtype: torch.dtype, device: torch.device, *, by_kernels: bool = False) -> PackAdvice:
+    """Measures a layer's products, there and back, with low-rank products beside them.
+
+    `by_kernels` says whether the compiled kernels compute a trial that is trained alone (`setting.why_plain`).
+    """
+    one = _seconds(_step(CompiledOps() if by_kernels else PlainOps(), 1, size, dtype, device), device)
+    joined = _seconds(_step(PlainOps(), TRIALS, size, dtype, device), device)
     gain = TRIALS * one / joined
     said = f"{TRIALS} trials joined were measured {gain:.1f} × as fast as one after another"
     if device.type == "cpu":
@@ -50,16 +49,15 @@ def measure_pack(hidden: int, intermediate: int, dtype: torch.dtype, device: tor
 
 
 def _step(
-    ops: PlainOps, trials: int, hidden: int, intermediate: int, dtype: torch.dtype, device: torch.device
+    ops: PlainOps, trials: int, size: LayerSize, dtype: torch.dtype, device: torch.device
 ) -> Callable[[], object]:
     """The products of a layer's linear modules, forward and backward."""
-    widths = [(hidden, 3 * hidden), (hidden, hidden), (hidden, intermediate), (intermediate, hidden)]
 
     def draw(*shape: int) -> Tensor:
         return torch.full(shape, 0.01, dtype=dtype, device=device)
 
     modules = []
-    for inputs, outputs in widths:
+    for inputs, outputs in size.products:
         frozen = ops.freeze(draw(outputs, inputs), backward=True)
         left = LowRank(draw(trials, _TOKENS, _RANK), draw(trials, _RANK, outputs))
         back = LowRank(draw(trials, _TOKENS, _RANK), draw(trials, _RANK, inputs))

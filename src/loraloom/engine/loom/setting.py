@@ -39,12 +39,22 @@ def read_anatomy(source: Source, configuration: Configuration) -> Anatomy | str:
     return anatomy(config, configuration.head)
 
 
+def why_plain(dtype: torch.dtype, place: torch.device, found: Anatomy, config: Any) -> str | None:
+    """Why plain torch computes a model and not the compiled kernels, in a sentence; None where they do.
+
+    Where they may, their first use compiles them.
+    """
+    if place.type != "cpu":
+        return "The kernels are a processor's, and a GPU computes here."
+    if dtype != torch.bfloat16:
+        return "The kernels compute in bf16 alone."
+    embedding = int(getattr(config, "embedding_size", found.hidden))
+    return compiled.why_not(found, intermediate_size(config), embedding)
+
+
 def choose_ops(dtype: torch.dtype, place: torch.device, found: Anatomy, config: Any) -> PlainOps:
     """The compiled kernels where they are to be had, else plain torch."""
-    by_kernels = dtype == torch.bfloat16 and place.type == "cpu"
-    embedding = int(getattr(config, "embedding_size", found.hidden))
-    usable = by_kernels and compiled.why_not(found, intermediate_size(config), embedding) is None
-    return CompiledOps() if usable else PlainOps()
+    return CompiledOps() if why_plain(dtype, place, found, config) is None else PlainOps()
 
 
 def canonical(name: str) -> str:
