@@ -48,7 +48,7 @@ def compare(
         base, model, encoded, batch, NORMALISER, class_weights=weights, smoothing=train.label_smoothing_factor
     )
     pack = pack_of(base, [model], [lora], [train], [weights])
-    (losses,) = pack.accumulate([encoded], [batch], [NORMALISER])
+    (losses,) = pack.run([encoded], [batch], [NORMALISER]).read()
     assert max(0, pack.encoder.lowest) == lowest_layer(lora, base.anatomy)
     wide = dtype == torch.float64
     assert losses.loss_sum == pytest.approx(loss, rel=TOLERANCES.loss_fp64 if wide else TOLERANCES.loss)
@@ -136,7 +136,7 @@ def test_gradients_of_several_passes_add_up(base_of: Bases, architecture: str) -
     _, expected = reference_gradients(base, model, encoded, batch, NORMALISER)
     pack = pack_of(base, [model], [lora])
     for part in (slice(0, 2), slice(2, 3), slice(3, None)):
-        pack.accumulate([encoded], [Batch(batch.rows[part], batch.labels[part])], [NORMALISER])
+        pack.run([encoded], [Batch(batch.rows[part], batch.labels[part])], [NORMALISER])
     assert_near(gradients_of(pack), expected, tolerance=TOLERANCES.gradient, floor=TOLERANCES.gradient_floor)
 
 
@@ -151,7 +151,7 @@ def test_trials_of_different_rank_each_have_the_gradients_that_peft_gives_them(
     encoded, batch = rows_for(architecture)
     batches = [Batch(rows, batch.labels[rows]) for rows in (batch.rows[:4], batch.rows[1:2], batch.rows[::-1].copy())]
     pack = pack_of(base, models, loras)
-    losses = pack.accumulate([encoded] * 3, batches, [1.0, 3.0, 7.0])
+    losses = pack.run([encoded] * 3, batches, [1.0, 3.0, 7.0]).read()
     for number, (model, own, normaliser) in enumerate(zip(models, batches, [1.0, 3.0, 7.0], strict=True)):
         loss, expected = reference_gradients(base, model, encoded, own, normaliser)
         assert losses[number].loss_sum == pytest.approx(loss, rel=TOLERANCES.loss)

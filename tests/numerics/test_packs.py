@@ -85,7 +85,7 @@ def step(running: Pack, plans: Sequence[Plan], number: int) -> list[list[Losses]
     passes = []
     for turn in range(max(map(len, steps))):
         now = [batches[turn] if turn < len(batches) else EMPTY for batches in steps]
-        passes.append(running.accumulate([ENCODED] * len(plans), now, normalisers))
+        passes.append(running.run([ENCODED] * len(plans), now, normalisers).read())
     running.step([own.rate(number) for own in plans])
     return passes
 
@@ -124,7 +124,7 @@ def test_a_trial_in_a_pack_is_the_trial_alone(base_of: Bases, architecture: str,
 def test_a_pass_without_rows_changes_nothing_of_a_trial(base_of: Bases) -> None:
     running = pack(base_of("bert", dropout="keep"), PLANS[:2])
     batch = PLANS[0].batches(0)[0]
-    losses = running.accumulate([ENCODED] * 2, [batch, EMPTY], [3.0, 3.0])
+    losses = running.run([ENCODED] * 2, [batch, EMPTY], [3.0, 3.0]).read()
     assert (losses[1].loss_sum, losses[1].correct, losses[1].examples) == (0.0, 0, 0)
     assert all(bool((gradient == 0).all()) for gradient in gradients_of(running, 1).values())
 
@@ -183,7 +183,7 @@ def test_a_trials_state_fits_a_pack_of_other_mates(base_of: Bases, number: int) 
 def test_a_state_is_refused_within_a_step(base_of: Bases) -> None:
     base = base_of("bert")
     found = pack(base, PLANS[:1])
-    found.accumulate([ENCODED], [ROWS], [1.0])
+    found.run([ENCODED], [ROWS], [1.0])
     with pytest.raises(RuntimeError, match="within a step"):
         found.state(0)
 

@@ -47,8 +47,8 @@ def test_a_way_that_begins_at_the_lowest_adapted_layer_leaves_the_same_gradients
     assert begun.encoder.lowest == 1
     tokens = lay_out([encoded], [batch.rows], base.anatomy.embedding)
     prefix = begun.encoder.prefix(tokens, None, 1)
-    (expected,) = whole.accumulate([encoded], [batch], [3.0])
-    (found,) = begun.accumulate([encoded], [batch], [3.0], prefix)
+    (expected,) = whole.run([encoded], [batch], [3.0]).read()
+    (found,) = begun.run([encoded], [batch], [3.0], prefix).read()
     assert found == expected
     ours, theirs = gradients_of(begun), gradients_of(whole)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

@@ -32,7 +32,7 @@ def values(found: Pack, number: int) -> dict[str, torch.Tensor]:
 
 def accumulate(found: Pack) -> None:
     encoded, batch = rows_for("bert")
-    found.accumulate([encoded] * len(found.members), [batch] * len(found.members), [1.0] * len(found.members))
+    found.run([encoded] * len(found.members), [batch] * len(found.members), [1.0] * len(found.members))
 
 
 def test_sgd_moves_each_trial_by_its_own_rate(base: Base) -> None:
@@ -78,10 +78,10 @@ def test_weight_decay_pulls_at_matrices_and_not_at_biases(base: Base, optim: str
 def test_losses_of_a_pass_are_sums_over_the_trials_own_rows(base: Base) -> None:
     found = pack(base, {}, {"label_smoothing_factor": 0.5})
     encoded, batch = rows_for("bert")
-    losses = found.accumulate([encoded] * 2, [batch, batch], [1.0, 1000.0])
+    losses = found.run([encoded] * 2, [batch, batch], [1.0, 1000.0]).read()
     assert [own.examples for own in losses] == [len(batch.rows)] * 2
     assert all(0 <= own.correct <= own.examples for own in losses)
-    alone = pack(base, {}).accumulate([encoded], [batch], [1.0])[0]
+    alone = pack(base, {}).run([encoded], [batch], [1.0]).read()[0]
     assert losses[0].loss_sum == pytest.approx(alone.loss_sum, rel=1e-5)
 
 

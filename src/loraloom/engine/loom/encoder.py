@@ -36,7 +36,6 @@ class Travelled:
 
     at: Pass
     kept: list[Kept]
-    summed: Tensor | None  # the embeddings' sum before their norm, where their bias is trained
     last: Tensor | None  # the input of the final norm
 
 
@@ -75,7 +74,7 @@ class Encoder:
     def prefix(self, tokens: Tokens, noise: Noise | None, upto: int) -> Tensor:
         """The hidden states (K, M, D) that enter layer `upto`."""
         at = self._pass(tokens, noise)
-        x, _ = self._embed(at)
+        x = self._embed(at)
         for number in range(upto):
             self._see(number, tokens)
             x, _ = self.layers[number].forward(x, at, first=False, keep=False)
@@ -95,8 +94,8 @@ class Encoder:
         self, tokens: Tokens, noise: Noise | None, prefix: Tensor | None, *, first: bool
     ) -> tuple[Tensor, Travelled]:
         at = self._pass(tokens, noise)
-        x, summed = (prefix, None) if prefix is not None else self._embed(at)
-        way = Travelled(at, [], summed if noise is not None else None, None)
+        x = prefix if prefix is not None else self._embed(at)
+        way = Travelled(at, [], None)
         start = max(0, self.lowest) if prefix is not None else 0
         last = len(self.layers) - 1
         for number in range(start, len(self.layers)):
@@ -131,7 +130,7 @@ class Encoder:
     def _pass(self, tokens: Tokens, noise: Noise | None) -> Pass:
         return Pass(tokens, noise, self._dropouts, self._lora_dropout)
 
-    def _embed(self, at: Pass) -> tuple[Tensor, Tensor]:
+    def _embed(self, at: Pass) -> Tensor:
         table, tokens = self.frozen.embedding, at.tokens
         summed = functional.embedding(tokens.ids, table.word)  # (K, M, E)
         if table.position is not None:
@@ -143,7 +142,7 @@ class Encoder:
             x = functional.linear(x, table.project)
             bias = self._project_bias()
             x = x if bias is None else x + bias.to(x.dtype)
-        return x, summed
+        return x
 
     def _embed_backward(self, dx: Tensor, way: Travelled) -> None:
         """The embeddings have no trained weights but biases."""

@@ -14,7 +14,6 @@ back. Kept between: about 11·D values a token (x, qkv, context, two sums, the M
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -99,16 +98,6 @@ class Kept:
     low_up: Saved
     low_down: Saved
     first: bool
-
-
-class Layer(Protocol):
-    """A layer of either kind."""
-
-    def refresh(self) -> None: ...
-
-    def forward(self, x: Tensor, at: Pass, *, first: bool, keep: bool = True) -> tuple[Tensor, Kept]: ...
-
-    def backward(self, dh: Tensor, kept: Kept, at: Pass, *, to_input: bool) -> Tensor | None: ...
 
 
 @dataclass(slots=True)

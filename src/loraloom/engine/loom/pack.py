@@ -121,16 +121,6 @@ class Pack:
         self.parameters.refresh()
         self.encoder.refresh()
 
-    def accumulate(
-        self,
-        encoded: Sequence[Encoded],
-        batches: Sequence[Batch],
-        normalisers: Sequence[float],
-        prefix: Tensor | None = None,
-    ) -> list[Losses]:
-        """`run` and its losses, read at once."""
-        return self.run(encoded, batches, normalisers, prefix).read()
-
     def run(
         self,
         encoded: Sequence[Encoded],
