@@ -38,6 +38,15 @@ def allow(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return lambda cores: monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
 
 
+@pytest.mark.parametrize(("load", "busy"), [(None, False), (2.0, False), (2.1, True)])
+def test_a_machine_is_busy_by_its_load_as_a_share_of_all_its_cores(
+    monkeypatch: pytest.MonkeyPatch, allow: Callable[[int], None], load: float | None, busy: bool
+) -> None:
+    allow(2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert machine.is_busy(load) == busy
+
+
 @pytest.mark.parametrize(
     ("cpuinfo", "architecture", "instructions"),
     [

@@ -16,6 +16,8 @@ from pathlib import Path, PurePosixPath
 
 ROOT = Path("/")
 """Where /proc and /sys are."""
+BUSY_SHARE = 0.25
+"""Load average, as a share of the machine's cores, from which other programs are taken to need them."""
 
 _INSTRUCTIONS = {
     "avx2": "avx2",
@@ -71,6 +73,22 @@ def available_memory_gb(root: Path = ROOT) -> float | None:
         return None
     left = (limit - used for limit, used in _memory_limits(root))
     return max(0, min((free, *left))) / 1e9
+
+
+def load_average() -> float | None:
+    """Processes that ran or waited for a core in the last minute, on the whole machine; None where it does not say."""
+    try:
+        return os.getloadavg()[0]
+    except (OSError, AttributeError):
+        return None
+
+
+def is_busy(load: float | None) -> bool:
+    """Whether other programs are taken to need the cores, by a load average from before work of our own began.
+
+    It counts the processes of the whole machine, so that it is a share of all cores, not of those of this process.
+    """
+    return load is not None and load > BUSY_SHARE * (os.cpu_count() or 1)
 
 
 def free_disk_gb(folder: Path) -> float | None:

@@ -139,8 +139,16 @@ def test_threads_that_do_not_match_the_cores_are_noted_with_the_remedy(
 @pytest.mark.parametrize("share", [0.5, 2])
 def test_a_busy_machine_is_noted(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 100)
-    monkeypatch.setattr(os, "getloadavg", lambda: (share * doctor.BUSY_SHARE * 100, 0.0, 0.0))
+    monkeypatch.setattr(os, "getloadavg", lambda: (share * machine.BUSY_SHARE * 100, 0.0, 0.0))
     assert any("load average" in note for note in diagnose().notes) == (share > 1)
+
+
+def test_a_machine_that_does_not_tell_its_load_is_diagnosed_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> tuple[float, float, float]:
+        raise OSError("load averages are unobtainable")
+
+    monkeypatch.setattr(os, "getloadavg", unknown)
+    assert not any("load average" in note for note in diagnose().notes)
 
 
 def test_cores_that_others_take_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,12 +14,10 @@ from typing import Any
 
 import typer
 
+from loraloom import machine
 from loraloom.cli.commands import app
 from loraloom.cli.running import TerminatedError
 from loraloom.errors import LoraloomError, closed_pipe
-
-BUSY_SHARE = 0.25
-"""Load average, as a share of the cores, from which other programs are taken to need them."""
 
 
 def main() -> None:
@@ -87,9 +85,8 @@ def _wait_politely() -> None:
     They spin otherwise, which is some 10 % faster on a quiet machine, and ten times slower where the one that is
     waited for has lost its core.
     """
-    with contextlib.suppress(OSError, AttributeError):
-        if os.getloadavg()[0] > BUSY_SHARE * (os.cpu_count() or 1):
-            os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if machine.is_busy(machine.load_average()):
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def _unread(descriptor: int) -> bool:

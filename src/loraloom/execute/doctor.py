@@ -21,9 +21,6 @@ from loraloom.execute.in_process import choose_engine
 from loraloom.machine import Machine
 from loraloom.recipe import Backbone, Configuration, Head, Recipe
 
-BUSY_SHARE = 0.25
-"""Load average, as a share of the cores, from which other programs disturb the measurement (as cli/entry.py)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -93,7 +90,7 @@ def diagnose(recipe: Recipe | None = None) -> Diagnosis:
     """
     import torch
 
-    load = os.getloadavg()[0]  # before our own measurement adds to it
+    load = machine.load_average()  # before our own measurement adds to it
     facts, threads = machine.read_machine(), torch.get_num_threads()
     configuration = recipe.configuration({}) if recipe else Configuration()
     model = configuration.backbone.model if recipe else None
@@ -177,7 +174,7 @@ def _threads_reason() -> str:
     return " and ".join(f"{name}={os.environ[name]}" for name in names) or "torch's own choice"
 
 
-def _notes(facts: Machine, threads: int, load: float, crowded: bool) -> tuple[str, ...]:
+def _notes(facts: Machine, threads: int, load: float | None, crowded: bool) -> tuple[str, ...]:
     notes = []
     if threads < facts.physical_cores:
         notes.append(
@@ -194,7 +191,7 @@ def _notes(facts: Machine, threads: int, load: float, crowded: bool) -> tuple[st
             f"one thread multiplies faster than all {threads} together: other programs take the cores, and training "
             "will be slow until they end"
         )
-    elif load > BUSY_SHARE * (os.cpu_count() or 1):
+    elif load is not None and machine.is_busy(load):
         notes.append(
             f"the load average of the last minute is {load:.1f}: where that is other programs, the machine is faster "
             "than measured here"
