@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.agnews import agnews, need_agnews
+from bench.agnews import need_agnews
 from bench.comparison import Comparison, machine_folder
 from loraloom import pipeline
 from loraloom.metrics import mcnemar
@@ -33,6 +33,7 @@ from loraloom.recipe import Recipe, read_recipe
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import Run
 from loraloom.use.adapter import load
+from study.agnews_files import agnews_file
 from study.machine import described
 
 RESULTS = Path("bench/results")
@@ -63,7 +64,7 @@ def recipe(fields: Mapping[str, Any]) -> Recipe:
 
 def rows(train: int) -> dict[str, tuple[list[str], list[str]]]:
     """Rows of AG News, as loraloom.search takes them."""
-    with agnews().open(encoding="utf-8", newline="") as file:
+    with agnews_file("train.csv").open(encoding="utf-8", newline="") as file:
         read = [(row["text"], row["label"]) for row in islice(csv.DictReader(file), train + VALIDATION + TEST)]
     parts = read[:train], read[train : train + VALIDATION], read[train + VALIDATION :]
     names = "train", "validation", "test"

@@ -23,10 +23,11 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from bench.agnews import agnews, need_agnews
+from bench.agnews import need_agnews
 from bench.cases import Work
 from bench.measure import ROOT, Task, own_cache, run, threads
 from loraloom.study.durable import write_json
+from study.agnews_files import agnews_file
 from study.machine import described
 
 RESULT = ROOT / "bench" / "results" / "predict_memory.json"
@@ -92,7 +93,7 @@ def _write_parquet(path: Path, count: int) -> None:
 
 
 def _rows(count: int) -> Iterator[tuple[str, str]]:
-    with agnews("test.csv").open(encoding="utf-8", newline="") as file:
+    with agnews_file("test.csv").open(encoding="utf-8", newline="") as file:
         texts = [row["text"] for row in csv.DictReader(file)]
     return ((f"{number:07d}", text) for number, text in enumerate(islice(cycle(texts), count)))
 

@@ -15,9 +15,9 @@ from typing import Any, cast
 
 import torch
 
-from bench.agnews import agnews
 from bench.measure import threads
 from bench.predict import MAX_LENGTH
+from study.agnews_files import agnews_file
 
 WARM_UP = 64
 BATCH = 64
@@ -145,7 +145,7 @@ PEERS: dict[str, Callable[[Path], Predict]] = {
 
 def _rows(count: int) -> tuple[list[str], list[str]]:
     """The first texts and labels of the test set."""
-    with agnews("test.csv").open(encoding="utf-8", newline="") as file:
+    with agnews_file("test.csv").open(encoding="utf-8", newline="") as file:
         rows = list(islice(csv.DictReader(file), count))
     return [row["text"] for row in rows], [row["label"] for row in rows]
 

@@ -39,11 +39,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.agnews import agnews
 from bench.measure import ROOT
 from loraloom.errors import DataError
 from loraloom.machine import read_machine
 from loraloom.study.durable import write_json
+from study.agnews_files import agnews_file
 from study.machine import described
 
 RESULT = ROOT / "bench" / "results" / "serve.json"
@@ -223,7 +223,7 @@ def request(path: str, body: Any) -> bytes:
 
 def texts_of(count: int) -> list[str]:
     """AG News' test rows, or sentences of their length."""
-    with suppress(DataError), agnews("test.csv").open(newline="", encoding="utf-8") as file:
+    with suppress(DataError), agnews_file("test.csv").open(newline="", encoding="utf-8") as file:
         return [row["text"] for row in islice(csv.DictReader(file), count)]
     words = ("shares", "of", "a", "small", "company", "fell", "after", "its", "bank", "warned", "that", "it", "slows")
     generator = random.Random(1)  # noqa: S311

@@ -9,11 +9,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bench.agnews import agnews
 from bench.cases import Work
 from loraloom.backbone import sources
 from loraloom.data import TextData, load_data
 from loraloom.recipe import Data
+from study.agnews_files import agnews_file
 
 HELD_OUT = 16
 """Rows of validation, and of test: an engine evaluates, the peers don't, so that part is kept small."""
@@ -91,7 +91,7 @@ def _padding_at_1() -> Any:
 
 
 def _rows() -> Iterator[tuple[str, str]]:
-    with agnews().open(encoding="utf-8", newline="") as file:
+    with agnews_file("train.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             yield row["text"], row["label"]
 

@@ -8,9 +8,7 @@ nested, and hold the classes in their shares.
 from __future__ import annotations
 
 import csv
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +18,7 @@ from loraloom.data.sampling import stratified_order
 from loraloom.data.text_data import fingerprint
 from loraloom.errors import DataError
 from loraloom.recipe import Data
+from study.agnews_files import agnews_file
 
 COMPARED_ON = 3_000
 """Train rows that are kept for comparing: so many that half a point shows."""
@@ -31,18 +30,6 @@ _SEED = 0
 Rows = tuple[list[str], list[str]]
 
 
-def folder() -> Path:
-    """Where AG News is.
-
-    Raises:
-        DataError: it is not there.
-    """
-    place = Path(os.environ.get("LORALOOM_AGNEWS", "../shared/agnews"))
-    if not (place / "train.csv").is_file():
-        raise DataError(f"{place / 'train.csv'}: is missing; set LORALOOM_AGNEWS to the folder of AG News")
-    return place
-
-
 def load(train: int | None, compared: int = COMPARED_ON) -> TextData:
     """`train` rows (None: all that there are) and `compared` others, with the test rows; checked as loraloom does.
 
@@ -52,7 +39,7 @@ def load(train: int | None, compared: int = COMPARED_ON) -> TextData:
     texts, labels = read("train.csv")
     order = stratified_order(np.unique(labels, return_inverse=True)[1], _SEED)
     if compared > COMPARED_ON or (train is not None and COMPARED_ON + train > len(order)):
-        raise DataError(f"{folder() / 'train.csv'}: has {len(order):,} rows, too few to train on {train:,}")
+        raise DataError(f"{agnews_file('train.csv')}: has {len(order):,} rows, too few to train on {train:,}")
     chosen = order[COMPARED_ON : None if train is None else COMPARED_ON + train]
     return load_data(
         Data(),
@@ -65,7 +52,7 @@ def load(train: int | None, compared: int = COMPARED_ON) -> TextData:
 
 def read(name: str) -> Rows:
     """Texts and labels of a file of AG News."""
-    with (folder() / name).open(encoding="utf-8", newline="") as file:
+    with agnews_file(name).open(encoding="utf-8", newline="") as file:
         rows = [(row["text"], row["label"]) for row in csv.DictReader(file)]
     return [text for text, _ in rows], [label for _, label in rows]
 

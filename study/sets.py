@@ -16,7 +16,6 @@ import argparse
 import csv
 import importlib.util
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,9 +28,9 @@ from loraloom.data.sampling import part_of
 from loraloom.data.tables import read_table
 from loraloom.data.text_data import Split
 from loraloom.errors import DataError, LoraloomError, MissingExtraError
+from study.agnews_files import agnews_file, agnews_folder
 from study.public_files import PublicFile, local_copy, sets_folder
 
-AGNEWS = "LORALOOM_AGNEWS"
 SEED = 20261126
 """Of the splits of sets that come without one."""
 Pair = tuple[str, str]
@@ -77,7 +76,7 @@ def load(name: str, rows: int | None = None, *, seed: int = SEED) -> Rows:
     chosen = SETS[name]
     folder = sets_folder()
     train, test = chosen.read([local_copy(file, folder) for file in chosen.files])
-    other_source = name == "agnews" and (_agnews_folder() / "robust.csv").is_file()
+    other_source = name == "agnews" and (agnews_folder() / "robust.csv").is_file()
     tests = {"test": test} | ({"robust": _agnews_rows("robust.csv")} if other_source else {})
     return _checked(name, train, tests, rows, seed)
 
@@ -197,18 +196,8 @@ def _numbered(pairs: Pairs) -> tuple[Split, tuple[str, ...]]:
     return _split(pairs, ids, "rows"), labels
 
 
-def _agnews_folder() -> Path:
-    return Path(os.environ.get(AGNEWS, "../shared/agnews"))
-
-
 def _agnews_rows(name: str) -> Pairs:
-    path = _agnews_folder() / name
-    if not path.is_file():
-        raise DataError(
-            f"{path}: there is no such file; set {AGNEWS} to a folder of train.csv, test.csv and, if there is one, "
-            "robust.csv, with the columns text and label"
-        )
-    return read_csv(path, "text", "label")
+    return read_csv(agnews_file(name), "text", "label")
 
 
 def _agnews(_: Sequence[Path]) -> tuple[Pairs, Pairs]:

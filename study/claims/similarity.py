@@ -20,7 +20,7 @@ from loraloom.report.reading import read_run
 from loraloom.report.similarity import Similarity, similarity
 from loraloom.study.durable import write_json
 from loraloom.use.similarity import collect
-from study import agnews
+from study.agnews_files import agnews_file
 from study.claims.design import HERE
 from study.machine import described
 
@@ -42,7 +42,7 @@ def measure(model: str, name: str, data: TextData, runs: Path, out: Path) -> Non
         split: (list(rows.texts), [data.labels[label] for label in rows.labels]) for split, rows in splits.items()
     }
     winner = pipeline.search(recipe, run, report=False, **in_memory)
-    if why_not := collect(run, compare_file=agnews.folder() / "robust.csv", data=data):
+    if why_not := collect(run, compare_file=agnews_file("robust.csv"), data=data):
         raise LoraloomError(f"similarity: {why_not}")
     found = similarity(read_run(run), [])
     if isinstance(found, str):

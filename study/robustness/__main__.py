@@ -7,7 +7,6 @@ Trains what is not yet kept in study/results/robustness/ and keeps it there, so 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from loraloom.errors import LoraloomError
 from loraloom.estimator.settings import only_written
 from loraloom.recipe import read_recipe
+from study.agnews_files import agnews_folder
 from study.robustness.contenders import Adapter
 from study.robustness.page import PICTURE, draw, page
 from study.robustness.plan import FULL, LORA, SVM, Plan
@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m study.robustness", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    folder = os.environ.get("LORALOOM_AGNEWS", "../shared/agnews")
+    folder = agnews_folder()
     parser.add_argument("--rows", type=int, default=2000, help="training rows of a seed (2000)")
     parser.add_argument("--test_rows", type=int, default=3000, help="test rows (3000)")
     parser.add_argument("--seeds", type=int, default=2, help="how many seeds (2)")
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, help="budget.max_seconds of each of loraloom's trainings or searches")
     parser.add_argument("--adapter", type=Path, help="a trained adapter in place of loraloom's trainings")
     parser.add_argument("--without", action="append", default=[], choices=(SVM, FULL), help="leave one out")
-    parser.add_argument("--data", type=Path, default=Path(folder), help=f"train.csv, test.csv, robust.csv ({folder})")
+    parser.add_argument("--data", type=Path, default=folder, help=f"train.csv, test.csv, robust.csv ({folder})")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where trials are kept (study/results/robustness)")
     parser.add_argument(
         "--page", type=Path, nargs="?", const=PAGE, help="write the page of what is kept; trains nothing"

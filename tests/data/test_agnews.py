@@ -1,15 +1,13 @@
-"""AG News itself, where it is at hand ($LORALOOM_AGNEWS, or ../shared/agnews beside the repository)."""
+"""AG News itself, where it is at hand ($LORALOOM_AGNEWS)."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
+from study.agnews_files import agnews_folder
 from tests.data.files import load
 
-FOLDER = Path(os.environ.get("LORALOOM_AGNEWS", Path(__file__).parents[3] / "shared" / "agnews"))
+FOLDER = agnews_folder()
 
 pytestmark = pytest.mark.skipif(
     not (FOLDER / "train.csv").is_file(), reason=f"AG News is not at {FOLDER}: set LORALOOM_AGNEWS"

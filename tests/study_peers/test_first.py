@@ -17,6 +17,7 @@ from loraloom.errors import DataError
 from loraloom.machine import read_machine
 from loraloom.metrics import mcnemar
 from study import first, sets
+from study.agnews_files import AGNEWS
 from study.comparison import page_of, pairs_of, read_results
 from study.first import right_rows, score
 from study.peers import PEERS
@@ -102,12 +103,12 @@ def test_a_users_error_is_a_sentence_and_exit_2(
 def test_of_all_sets_those_that_cannot_be_had_are_left_out_and_said(
     asked: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setenv(sets.AGNEWS, str(tmp_path))
+    monkeypatch.setenv(AGNEWS, str(tmp_path))
     both = {name: sets.SETS[name] for name in ("agnews", "trec")}
     monkeypatch.setattr(first, "SETS", both)
     results = measured(monkeypatch, tmp_path, "--set", "all")
     assert [result["set"] for result in results] == ["trec", "trec"]
-    assert f"left out: {tmp_path / 'train.csv'}: there is no such file; set LORALOOM_AGNEWS" in capsys.readouterr().err
+    assert f"left out: {tmp_path / 'train.csv'}: is missing; set LORALOOM_AGNEWS" in capsys.readouterr().err
 
 
 def test_results_on_other_rows_go_into_a_folder_of_their_own(

@@ -11,6 +11,7 @@ import pytest
 
 from loraloom.errors import DataError
 from study import public_files, sets
+from study.agnews_files import AGNEWS
 from study.public_files import PublicFile, local_copy
 from study.sets import few, held_out_of, load, read_clinc, read_csv, read_lines, read_numbered, read_tabbed, read_trec
 
@@ -147,7 +148,7 @@ def test_an_unknown_set_is_refused_with_those_that_there_are() -> None:
 def test_other_files_of_ag_news_are_taken_and_the_other_source_may_be_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(sets.AGNEWS, str(tmp_path))
+    monkeypatch.setenv(AGNEWS, str(tmp_path))
     written(tmp_path / "train.csv", "label,text\nx,a first\ny,the second\n")
     written(tmp_path / "test.csv", "text,label\nsomething else,x\n")
     assert list(load("agnews").tests) == ["test"]

@@ -23,6 +23,7 @@ from loraloom.study.cross_fitted import read_cross_fitted
 from loraloom.study.embeddings import read_embeddings
 from loraloom.study.run import Run
 from loraloom.use.similarity import collect, collect_in_time
+from study.agnews_files import agnews_folder
 from tests.conftest import make_rows, write_csv
 
 
@@ -301,7 +302,7 @@ def test_a_signal_in_the_middle_of_it_stops_the_command(run: Path) -> None:
 
 
 def test_agnews_is_far_from_the_demo_texts(run: Path, tmp_path: Path) -> None:
-    file = Path(os.environ.get("LORALOOM_AGNEWS", "../shared/agnews")) / "test.csv"
+    file = agnews_folder() / "test.csv"
     if not file.is_file():
         pytest.skip("no AG News files; set LORALOOM_AGNEWS")
     with file.open(encoding="utf-8", newline="") as lines:
