@@ -25,6 +25,7 @@ import numpy as np
 
 from bench.comparison import machine_folder
 from bench.engines import RESULTS
+from loraloom.report.markdown.text import table
 from loraloom.study.durable import write_json
 from loraloom.study.run import Run
 from study.machine import described
@@ -135,14 +136,19 @@ def main() -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, values)
     print(f"{machine['machine']['processor']}, {machine['machine']['cores']} cores, {machine['started'][:10]}")
-    print("| deadline s | took s | exit | trials | on most rows | rows | training, evaluation | accuracy |")
-    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for search in found:
-        accuracy = "–" if search.accuracy is None else f"{search.accuracy:.3f}"
-        print(
-            f"| {search.deadline:.0f} | {search.seconds:.1f} | {search.code} | {search.trials} | {search.finals} | "
-            f"{search.rows:,} | {search.share:.0%} | {accuracy} |"
+    head = "deadline s", "took s", "exit", "trials", "on most rows", "rows", "training, evaluation", "accuracy"
+    rows = [
+        (
+            f"{search.deadline:.0f}",
+            f"{search.seconds:.1f}",
+            *map(str, (search.code, search.trials, search.finals)),
+            f"{search.rows:,}",
+            f"{search.share:.0%}",
+            "–" if search.accuracy is None else f"{search.accuracy:.3f}",
         )
+        for search in found
+    ]
+    print(table(head, rows, range(len(head))))
     print(
         f"\n{len(late)} overruns of {len(found)}; {values['mean_share']:.0%} of the time on average, "
         f"{values['share_of_all']:.0%} of all time given"

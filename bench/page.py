@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from bench.comparison import Comparison
 from bench.engines import RESULTS
 from bench.measure import ROOT
 from bench.serve import CLIENTS
+from loraloom.report.markdown.text import table
 from loraloom.report.wording import plural
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -173,7 +174,7 @@ def _grid(found: dict[str, Any], points: int) -> Iterator[str]:
     """The contest's grid by halving, beside all of it by HF Trainer (`bench/grid.py`)."""
     machine = found["machine"]
     yield _GRID.format(points=points, rows=found["rows"], date=machine["started"][:10], **machine["machine"])
-    yield from _markdown(
+    yield _figures(
         ("trials", "s", "HF Trainer + PEFT as it comes", "goal", "tuned", "goal", "winner's rank", "regret", "p"),
         [
             (
@@ -203,7 +204,7 @@ def _deadlines(found: dict[str, Any]) -> Iterator[str]:
         f"{found['mean_share']:.0%} of the time on average.",
         **machine["machine"],
     )
-    yield from _markdown(
+    yield _figures(
         ("deadline, s", "took, s", "exit code", "trials", "share"),
         [
             (
@@ -244,14 +245,14 @@ def _predict(found: dict[str, Any]) -> Iterator[str]:
                 met,
             )
         )
-    yield from _markdown(header, rows)
+    yield _figures(header, rows)
 
 
 def _predict_memory(found: dict[str, Any]) -> Iterator[str]:
     """What files of growing size take (`bench/predict_memory.py`)."""
     machine = found["machine"]
     yield _MEMORY.format(date=machine["started"][:10], limit=found["limit_mb"], **machine["machine"])
-    yield from _markdown(
+    yield _figures(
         ("input", "rows", "input, MB", "s", "peak, MB"),
         [
             (
@@ -285,7 +286,7 @@ def _serve(found: dict[str, Any]) -> Iterator[str]:
             "" if refused is None else _met(refused < 50),
         ),
     ]
-    yield from _markdown(("", "reached", "goal", ""), rows)
+    yield _figures(("", "reached", "goal", ""), rows)
     yield ""
     loads = [("one client", found["lone"]), (f"{CLIENTS} clients", found[full])]
     loads += [(f"{CLIENTS} clients, each request for another adapter", found["each_its_adapter"])]
@@ -294,7 +295,7 @@ def _serve(found: dict[str, Any]) -> Iterator[str]:
     if isinstance(litserve, dict):
         loads += [("LitServe, one client", litserve["lone"]), (f"LitServe, {CLIENTS} clients", litserve[full])]
     header = ("load", "texts/s", "p50, ms", "p99, ms", "answered", "refused", "broken", "not sent")
-    yield from _markdown(
+    yield _figures(
         header,
         [
             (
@@ -334,7 +335,7 @@ def _report(found: dict[str, Any]) -> Iterator[str]:
     yield _REPORT.format(**about, **machine["machine"])
     written = ("report, s", "peak, MB", "page, MB", "folder, MB")
     felt = ("usable, s", "sort, ms", "filter, ms", "turn, ms", "frame, ms", "longest, ms")
-    yield from _markdown(
+    yield _figures(
         ("trials", *written, *felt),
         [
             (
@@ -361,7 +362,7 @@ def _ledger(found: dict[str, Any]) -> Iterator[str]:
         **machine,
     )
     parts = "ask", "tell", "disk", "report", "table", "file", "screen"
-    yield from _markdown(
+    yield _figures(
         ("search", "trials", *parts, "open, s"),
         [
             (
@@ -403,13 +404,13 @@ def _accuracy(found: dict[str, Any]) -> Iterator[str]:
         for measure in ("accuracy", "loss")
         for of in (found[measure],)
     ]
-    yield from _markdown(header, rows)
+    yield _figures(header, rows)
     yield ""
     yield "![Training losses of the trainer engine and of loom, side by side](bf16.png)"
 
 
 def _goals(comparisons: list[Comparison]) -> Iterator[str]:
-    yield from _markdown(
+    yield _figures(
         ("case", "loraloom is, or has", "goal", "reached", ""),
         [
             (
@@ -441,7 +442,7 @@ def _section(comparison: Comparison) -> Iterator[str]:
     yield ""
     yield _measured(comparison)
     yield ""
-    yield from _markdown(*comparison.table())
+    yield _figures(*comparison.table())
 
 
 def _measured(comparison: Comparison) -> str:
@@ -481,11 +482,9 @@ def _met(reached: bool) -> str:
     return "met" if reached else "missed"
 
 
-def _markdown(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    yield "| " + " | ".join(header) + " |"
-    yield "| " + " | ".join(["---", *["---:"] * (len(header) - 1)]) + " |"
-    for row in rows:
-        yield "| " + " | ".join(row) + " |"
+def _figures(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of figures, that stand to the right of what they are of."""
+    return table(header, rows, range(1, len(header)))
 
 
 if __name__ == "__main__":

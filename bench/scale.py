@@ -248,7 +248,7 @@ def print_tables(result: dict[str, Any]) -> None:
         print(f"between starts and ends, {case['reports'] / case['seconds']:.0f} with them")
         for name, part in case["parts"].items():
             print(f"  {name:<40} {part['first_ms']:8.2f} ms at first {part['last_ms']:8.2f} ms at last")
-    print("", *simulated(result), sep="\n")
+    print("", simulated(result), sep="\n")
     for seconds, workers in result["limits"].items():
         print(f"trials of {seconds} s: the driver is busy all the time at {workers:.0f} workers")
 

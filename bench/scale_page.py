@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.measure import ROOT
 from loraloom.errors import DataError
+from loraloom.report.markdown.text import table
 from loraloom.study.durable import write_text
 
 RESULT = ROOT / "bench" / "results" / "scale.json"
@@ -58,11 +59,19 @@ def section(found: dict[str, Any]) -> Iterator[str]:
     if is_older:
         yield _OLDER.rstrip()
     yield ""
-    yield "| pruner | ledger | driver's time for a report, ms | reports/s, between starts and ends |"
-    yield "| --- | --- | ---: | ---: |"
-    for case in found["measured"][:-1]:
-        report = case["parts"]["report"]["last_ms"]
-        yield f"| {case['pruner']} | {case['ledger']} | {report:.1f} | {case['reports_per_second']:,.0f} |"
+    yield table(
+        ("pruner", "ledger", "driver's time for a report, ms", "reports/s, between starts and ends"),
+        [
+            (
+                case["pruner"],
+                case["ledger"],
+                f"{case['parts']['report']['last_ms']:.1f}",
+                f"{case['reports_per_second']:,.0f}",
+            )
+            for case in found["measured"][:-1]
+        ],
+        numbers=(2, 3),
+    )
     yield ""
     parts = ends["parts"]
     spent = [[parts[name][when] for when in ("first_ms", "last_ms")] for name in ("start", "end")]
@@ -76,22 +85,23 @@ def section(found: dict[str, Any]) -> Iterator[str]:
     yield f"trial, workers that die every {hours:g} hours on average, lose {lost:g} s, are replaced after {begin:g} s."
     yield "The share of the time that all workers could train, and in brackets how busy the driver is:"
     yield ""
-    yield from simulated(found)
+    yield simulated(found)
     yield ""
     most = [f"{workers:.0f} for trials of {seconds} s" for seconds, workers in found["limits"].items()]
     yield f"So many workers keep the driver busy all the time: {', '.join(most)}."
 
 
-def simulated(found: dict[str, Any]) -> Iterator[str]:
+def simulated(found: dict[str, Any]) -> str:
     """A row for each number of workers, a column for each length of trials."""
     shares = {(row["workers"], row["trial_seconds"]): row for row in found["simulated"]}
     lengths = sorted({seconds for _, seconds in shares})
-    yield "| workers | " + " | ".join(f"trials of {seconds:g} s" for seconds in lengths) + " |"
-    yield "| ---: |" + " ---: |" * len(lengths)
+    rows = []
     for workers in sorted({number for number, _ in shares}):
         cells = (shares[workers, seconds] for seconds in lengths)
         said = (f"{cell['share_of_ideal']:.0%} ({cell['driver_busy']:.0%})" for cell in cells)
-        yield f"| {workers:,} | {' | '.join(said)} |"
+        rows.append([f"{workers:,}", *said])
+    head = ["workers", *(f"trials of {seconds:g} s" for seconds in lengths)]
+    return table(head, rows, range(len(head)))
 
 
 def _where(found: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -22,6 +22,7 @@ from statsmodels.stats.multitest import multipletests
 
 from loraloom.errors import DataError
 from loraloom.metrics import mcnemar, paired_bootstrap
+from loraloom.report.markdown.text import table
 from loraloom.report.points import points
 from loraloom.report.wording import p_value, plural
 from loraloom.study.durable import write_text
@@ -228,7 +229,7 @@ def _overview(measured: dict[str, Results]) -> Iterator[str]:
         cells += [worst[tool]] if any(worst.values()) else []
         lines.append(cells)
     yield "### All sets\n"
-    yield from _markdown(header, lines)
+    yield table(header, lines)
     yield ""
     if ranks or ranks_held:
         yield "Ranks are by accuracy on the test rows, of tools that answered on all its sets as they are set up now;"
@@ -333,7 +334,7 @@ def _table(name: str, test: str, found: Results) -> Iterator[str]:
         if result["state"] != "answered":
             said = f"{result['state']}: {_cell(result['reason'] or '')}"
             lines.append(["", _named(result), said, "", "", "", f"{result['taken_seconds']:,.0f}", ""])
-    yield from _markdown(("", "tool", "accuracy", "95 %", "macro-F1", "p", "s", "peak, MB"), lines)
+    yield table(("", "tool", "accuracy", "95 %", "macro-F1", "p", "s", "peak, MB"), lines)
     yield ""
 
 
@@ -373,7 +374,7 @@ def _tools(environments: dict[str, Any], results: Results) -> Iterator[str]:
             state = ", ".join(peer.packages) if made["installed"] else f"not installed: {_cell(made['reason'])}"
         answered = any(result["peer"] == peer.name and result["state"] == "answered" for result in results)
         lines.append([peer.title, _cell(peer.advice), state, "yes" if answered else "no"])
-    yield from _markdown(("tool", "set up by", "installed", "measured"), lines)
+    yield table(("tool", "set up by", "installed", "measured"), lines)
     yield "\n`python -m study.peers.environments` installs those that need an environment of their own.\n"
 
 
@@ -388,7 +389,7 @@ def _sets(measured: Collection[str]) -> Iterator[str]:
         source = ", ".join(places) or ("the extra `demo`" if each.name == "bbc" else "`LORALOOM_AGNEWS`")
         marks = ["yes" if each.held_out else "", "yes" if each.name in measured else "not yet"]
         lines.append([each.name, each.kind, _cell(each.about), source, each.license, each.split, *marks])
-    yield from _markdown(("set", "kind", "what", "from", "licence", "split", "held out", "measured"), lines)
+    yield table(("set", "kind", "what", "from", "licence", "split", "held out", "measured"), lines)
     yield "\n`python -m study.sets` reads those that can be had and says how many rows each has after the checks."
     yield "AG News doesn't come along: `LORALOOM_AGNEWS` names a folder of train.csv, test.csv and, if there is one,"
     yield "robust.csv (another source), each with a header and the columns `text` and `label`, the class's name. Other"
@@ -414,10 +415,3 @@ def _cell(text: str) -> str:
     for sign in "\\`*_[]|":
         escaped = escaped.replace(sign, f"\\{sign}")
     return " ".join(escaped.split())
-
-
-def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(header)} |"
-    yield f"|{'|'.join(' --- ' for _ in header)}|"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"

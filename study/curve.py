@@ -20,6 +20,7 @@ import numpy as np
 
 from loraloom.metrics import Interval, wilson_interval
 from loraloom.recipe import Recipe, read_recipe
+from loraloom.report.markdown.text import table
 from loraloom.report.wording import plural
 from loraloom.study.durable import write_json
 from study import agnews
@@ -173,7 +174,7 @@ def curve_section(curves: Curves, picture: Path, link: str) -> str:
     """The page's part on the learning curve, as Markdown; draws its picture."""
     draw(curves, picture)
     marks = [DISTURBED] if any(point.disturbed for point in curves.points) else []
-    lines = [_TEXT.format(link=link), *_machine(curves), "", *marks, *_table(curves), "", *_measured(curves), ""]
+    lines = [_TEXT.format(link=link), *_machine(curves), "", *marks, _table(curves), "", _measured(curves), ""]
     return "\n".join(lines)
 
 
@@ -211,12 +212,12 @@ def _progress(plan: Sequence[Mapping[str, int]]) -> str:
     )
 
 
-def _table(curves: Curves) -> Iterator[str]:
-    yield "| you have | " + " | ".join(f"{cap:,} parameters" for cap in CAPS) + " |"
-    yield "| ---: |" + " --- |" * len(CAPS)
-    for minutes in minutes_of(curves.points):
-        cells = [_said(best_in(curves.points, minutes, cap)) for cap in CAPS]
-        yield f"| {plural(minutes, 'minute')} | " + " | ".join(cells) + " |"
+def _table(curves: Curves) -> str:
+    rows = [
+        [plural(minutes, "minute"), *(_said(best_in(curves.points, minutes, cap)) for cap in CAPS)]
+        for minutes in minutes_of(curves.points)
+    ]
+    return table(["you have", *(f"{cap:,} parameters" for cap in CAPS)], rows, numbers=(0,))
 
 
 def _said(point: Point | None) -> str:
@@ -228,15 +229,14 @@ def _said(point: Point | None) -> str:
     )
 
 
-def _measured(curves: Curves) -> Iterator[str]:
-    yield "| encoder | cap | parameters | rows | epochs | seeds | accuracy | 95 % of rows | seconds |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: |"
+def _measured(curves: Curves) -> str:
+    head = "encoder", "cap", "parameters", "rows", "epochs", "seeds", "accuracy", "95 % of rows", "seconds"
+    rows = []
     for one in sorted(curves.points, key=lambda point: (point.encoder, point.cap, point.rows, point.epochs)):
-        yield (
-            f"| {one.encoder} | {one.cap:,} | {one.trainable:,} | {one.rows:,} | {one.epochs:g} | {one.seeds} | "
-            f"{one.accuracy:.4f} | {one.interval[0]:.3f}–{one.interval[1]:.3f} | "
-            f"{marked(f'{one.seconds:.0f}', one.disturbed)} |"
-        )
+        trained = f"{one.cap:,}", f"{one.trainable:,}", f"{one.rows:,}", f"{one.epochs:g}", str(one.seeds)
+        scored = f"{one.accuracy:.4f}", f"{one.interval[0]:.3f}–{one.interval[1]:.3f}"
+        rows.append((one.encoder, *trained, *scored, marked(f"{one.seconds:.0f}", one.disturbed)))
+    return table(head, rows, numbers=(1, 2, 3, 4, 5, 6, 8))
 
 
 def draw(curves: Curves, path: Path) -> None:

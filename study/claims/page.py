@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from loraloom.report.markdown.text import table
 from loraloom.report.points import points, spread
 from loraloom.report.wording import p_value
 from study.claims.judging import ClaimFound, Judged, LevelFound
@@ -112,8 +113,7 @@ def _subject(encoder: EncoderFound) -> str:
 
 def _glance(found: Sequence[EncoderFound]) -> Iterator[str]:
     """A row for each claim that was made, a column for each encoder."""
-    yield "| The contest's report says | " + " | ".join(_subject(one) for one in found) + " |"
-    yield "| --- |" + " --- |" * len(found)
+    rows = []
     said = dict.fromkeys(claim.said for one in found for claim in one.claims)
     for sentence in said:
         cells = []
@@ -123,7 +123,8 @@ def _glance(found: Sequence[EncoderFound]) -> Iterator[str]:
             ]
             cells.append("<br>".join(f"**{_ANSWERS[judged.answer]}**: {_short(judged)}" for judged in own))
         if any(cells):
-            yield f"| {sentence} | " + " | ".join(cell or "not measured" for cell in cells) + " |"
+            rows.append([sentence, *(cell or "not measured" for cell in cells)])
+    yield table(["The contest's report says", *map(_subject, found)], rows)
 
 
 def _short(judged: Judged) -> str:
@@ -142,17 +143,16 @@ def _results(found: Sequence[EncoderFound]) -> Iterator[str]:
         yield ""
         yield f"**{_subject(encoder)}**, {encoder.about['rows']['all']:,} training rows"
         yield ""
-        yield "| what differs from the contest's | best of | parameters | validation | test | 95 % | p | seconds |"
-        yield "| --- | --- | ---: | ---: | ---: | --- | ---: | ---: |"
+        rows = []
         for one in sorted(encoder.results, key=lambda line: -line.accuracy):
             name = "nothing: the contest's preset" if one.key == "contest" else f"`{one.key}`"
             low, high = one.test_interval
             p = "" if one.p is None else p_value(one.p)
-            yield (
-                f"| {name} | {', '.join(one.claims)} | {one.trainable:,} | {one.accuracy:.4f} | {one.test:.4f} | "
-                f"{low:.4f}–{high:.4f} | {p} | "
-                f"{marked(f'{one.seconds:.0f}', one.disturbed)} |"
-            )
+            scores = f"{one.accuracy:.4f}", f"{one.test:.4f}", f"{low:.4f}–{high:.4f}"
+            seconds = marked(f"{one.seconds:.0f}", one.disturbed)
+            rows.append((name, ", ".join(one.claims), f"{one.trainable:,}", *scores, p, seconds))
+        head = "what differs from the contest's", "best of", "parameters", "validation", "test", "95 %", "p", "seconds"
+        yield table(head, rows, numbers=(2, 3, 4, 6, 7))
 
 
 def _claim(claim: ClaimFound) -> Iterator[str]:
@@ -166,10 +166,8 @@ def _claim(claim: ClaimFound) -> Iterator[str]:
     for missing in claim.missing:
         yield f"- {missing}"
     yield ""
-    yield "| level | accuracy | each seed | gap, pp | parameters | rate | seconds |"
-    yield "| --- | ---: | --- | ---: | ---: | ---: | ---: |"
-    for level in sorted(claim.levels, key=_place):
-        yield _level(level)
+    head = "level", "accuracy", "each seed", "gap, pp", "parameters", "rate", "seconds"
+    yield table(head, map(_level, sorted(claim.levels, key=_place)), numbers=(1, 3, 4, 5, 6))
 
 
 def _place(level: LevelFound) -> float:
@@ -180,13 +178,11 @@ def _place(level: LevelFound) -> float:
         return 0.0
 
 
-def _level(level: LevelFound) -> str:
+def _level(level: LevelFound) -> Sequence[str]:
     seeds = ", ".join(f"{one:.4f}" for one in level.accuracies)
     gap = "–" if level.gap is None else f"{100 * level.gap:+.1f}"
-    return (
-        f"| {level.name} | {level.accuracy:.4f} | {seeds} | {gap} | {level.trainable:,} | "
-        f"{level.rate:g} | {marked(f'{level.seconds:,.1f}', level.disturbed)} |"
-    )
+    seconds = marked(f"{level.seconds:,.1f}", level.disturbed)
+    return level.name, f"{level.accuracy:.4f}", seeds, gap, f"{level.trainable:,}", f"{level.rate:g}", seconds
 
 
 def _similarity(found: Sequence[dict[str, Any]]) -> Iterator[str]:

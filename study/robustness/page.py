@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from loraloom.report.markdown.text import table
 from study.robustness.comparing import Accuracy, Difference, accuracy, difference, judged, right
 from study.robustness.conditions import CHANGES, CLEAN, OTHER_SOURCE, TRAININGS
 from study.robustness.contenders import HELD_OUT, LEAST_STEPS, epochs_for, held_out_of
@@ -104,14 +105,14 @@ def page(folder: Path) -> str:
         "",
         "All were trained on rows as they are.",
         "",
-        *_table(tests, ours, peers),
+        _table(tests, ours, peers),
         "",
     ]
     lines += _lost(tests, ours, peers)
     if trainings:
         lines += ["## Training rows made worse", ""]
         lines += ["Tested on texts as they are; in the second half of the table, on the other source.", ""]
-        lines += [*_table(trainings, ours, peers), ""]
+        lines += [_table(trainings, ours, peers), ""]
     lines += list(_remedies(kept, ours))
     return "\n".join(lines).rstrip() + "\n"
 
@@ -182,13 +183,15 @@ def _passes(trials: Sequence[Trial], classes: int) -> Iterator[str]:
     yield f"{100 * HELD_OUT:.0f} % of its rows out, as searches do, and trains on the others; full fine-tuning and the"
     yield "SVM train on all."
     yield ""
-    yield _row(["trained on", *(f"{kinds[kind]}: rows, epochs" for kind in there)])
-    yield _row(["---", *["---:"] * len(there)])
-    for condition in TRAININGS:
-        if cells := [
-            found.get((condition, kind), "not run") for kind in there if any(c == condition for c, _ in found)
-        ]:
-            yield _row([condition, *cells])
+    conditions = {condition for condition, _ in found}
+    yield _figures(
+        ["trained on", *(f"{kinds[kind]}: rows, epochs" for kind in there)],
+        [
+            [condition, *(found.get((condition, kind), "not run") for kind in there)]
+            for condition in TRAININGS
+            if condition in conditions
+        ],
+    )
     yield ""
 
 
@@ -230,17 +233,18 @@ def _in_words(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in flat)
 
 
-def _table(lines: Sequence[Line], ours: str, peers: Sequence[str]) -> Iterator[str]:
+def _table(lines: Sequence[Line], ours: str, peers: Sequence[str]) -> str:
     head = ["", *(NAMES[one] for one in (ours, *peers)), *(f"loraloom − {NAMES[peer]}" for peer in peers)]
-    yield _row(head)
-    yield _row(["---", *["---:"] * (len(head) - 1)])
+    rows = []
     for line in lines:
         cells = [_accuracy(line.accuracies.get(one)) for one in (ours, *peers)]
-        yield _row([line.name, *cells, *(_difference(line.differences.get(peer)) for peer in peers)])
+        rows.append([line.name, *cells, *(_difference(line.differences.get(peer)) for peer in peers)])
+    return _figures(head, rows)
 
 
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _figures(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of figures, that stand to the right of what they are of."""
+    return table(head, rows, range(1, len(head)))
 
 
 def _accuracy(found: Accuracy | None) -> str:
@@ -293,8 +297,7 @@ def _remedies(kept: Kept, ours: str) -> Iterator[str]:
     yield ""
     yield "loraloom's recipe with one change, beside the recipe as it is, on the same rows."
     yield ""
-    yield _row(["", "with it", "without it", "difference"])
-    yield _row(["---", "---:", "---:", "---:"])
+    rows = []
     by_words: dict[str, list[Difference]] = {}
     for line in lines:
         name = next(one for one in line.accuracies if one != ours)
@@ -304,7 +307,8 @@ def _remedies(kept: Kept, ours: str) -> Iterator[str]:
             _accuracy(line.accuracies[ours]),
             _difference(line.differences[ours]),
         )
-        yield _row([line.name, *cells])
+        rows.append([line.name, *cells])
+    yield _figures(["", "with it", "without it", "difference"], rows)
     yield ""
     for words, found in by_words.items():
         helps, harms = (sum(each.holds and each.mean * sign > 0 for each in found) for sign in (1, -1))
