@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from loraloom.recipe import Configuration
-from loraloom.study.record import Counts, Result, Score, Timings, TrialRecord
+from loraloom.study.record import Counts, Ended, Result, Score, Timings, TrialRecord
 
 
 def score(accuracy: float, macro_f1: float = 0.5) -> Score:
@@ -17,7 +17,7 @@ def record(
     accuracy: float | None = 0.9,
     *,
     point: dict[str, Any] | None = None,
-    state: Literal["complete", "pruned", "failed"] = "complete",
+    state: Ended = "complete",
     reason: str | None = None,
     seed: int = 42,
     trainable: int = 1000,

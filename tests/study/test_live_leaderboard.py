@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loraloom.errors import RunError
+from loraloom.recipe.fields import Metric
 from loraloom.study import live_leaderboard
-from loraloom.study.leaderboard import Metric, leaderboard_csv, row, standings
+from loraloom.study.leaderboard import leaderboard_csv, row, standings
 from loraloom.study.live_leaderboard import LiveLeaderboard
 from loraloom.study.record import TrialRecord
 from tests.study.study_records import record

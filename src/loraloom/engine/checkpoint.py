@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -33,7 +33,7 @@ from loraloom.engine.job import Job, silent
 from loraloom.errors import AdapterError
 from loraloom.recipe import Configuration
 from loraloom.study.durable import mend_folders, replacing_folder, sync_folder, verify_manifest
-from loraloom.study.record import CHECKPOINT, METRICS, checkpoints
+from loraloom.study.record import CHECKPOINT, METRICS, Dtype, checkpoints
 
 FORMAT = 1
 GENERATIONS = 2
@@ -199,7 +199,7 @@ def begun_with(folder: Path) -> Configuration | None:
     return next((begun for _, _, begun in _whole(folder)), None)
 
 
-def type_begun_in(folder: Path) -> Literal["fp32", "bf16"] | None:
+def type_begun_in(folder: Path) -> Dtype | None:
     """The number type of the trial in `folder`, by its newest checkpoint; None where it has none."""
     return next((of["dtype"] for _, of, _ in _whole(folder) if of.get("dtype") in ("fp32", "bf16")), None)
 

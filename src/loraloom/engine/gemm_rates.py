@@ -15,15 +15,13 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch.nn import functional
 
 from loraloom.engine.device import device
 from loraloom.machine import read_machine
-
-Dtype = Literal["fp32", "bf16"]
+from loraloom.study.record import Dtype
 
 _SECONDS = 0.1
 """Time given to a type's measurement; whole passes over the layer's products, so it may take somewhat more."""

@@ -14,7 +14,7 @@ from loraloom.backbone.sources import Source
 from loraloom.data import Encoded, TextData
 from loraloom.recipe import Configuration
 from loraloom.study.evidence import Predicted
-from loraloom.study.record import Counts, Evaluation, Result, Timings
+from loraloom.study.record import Counts, Dtype, Evaluation, Result, Timings
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Outcome:
 
     engine: str
     state: Literal["complete", "pruned", "failed", "stopped"]
-    dtype: Literal["fp32", "bf16"]
+    dtype: Dtype
     counts: Counts
     reason: str | None = None
     result: Result | None = None
@@ -82,7 +82,7 @@ def memory_key(configuration: Configuration) -> tuple[Hashable, ...]:
     return *pack_key(configuration), configuration.train.per_device_train_batch_size
 
 
-def in_type(configuration: Configuration, dtype: Literal["fp32", "bf16"] | None) -> Configuration:
+def in_type(configuration: Configuration, dtype: Dtype | None) -> Configuration:
     """The configuration with its number type said, where the recipe leaves that to measurement, and it is known."""
     if dtype is None or configuration.train.bf16 != "auto":
         return configuration

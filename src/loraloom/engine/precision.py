@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from loraloom.engine.device import device
-from loraloom.engine.gemm_rates import Dtype, GemmRates, measure
-from loraloom.recipe import Train
+import torch
 
-__all__ = ["WORTHWHILE", "Dtype", "GemmRates", "choose_dtype", "device", "explain_dtype", "measure"]
+from loraloom.engine.device import device
+from loraloom.engine.gemm_rates import GemmRates, measure
+from loraloom.recipe import Train
+from loraloom.study.record import Dtype
+
+__all__ = ["DTYPES", "WORTHWHILE", "GemmRates", "choose_dtype", "device", "explain_dtype", "measure"]
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 WORTHWHILE = 1.3
 """bf16 is taken where a layer's products are faster than in fp32 by this ratio."""

@@ -48,7 +48,7 @@ from loraloom.engine.resumable_trainer import ResumableTrainer
 from loraloom.errors import TrialFailedError
 from loraloom.recipe import Configuration, Train
 from loraloom.study.evidence import write_predicted
-from loraloom.study.record import CHECKPOINT, Counts, Evaluation, Result, Score, Timings
+from loraloom.study.record import CHECKPOINT, Counts, Dtype, Evaluation, Result, Score, Timings
 
 
 class TrainerEngine:
@@ -100,7 +100,7 @@ class TrainerEngine:
         self,
         job: Job,
         listener: Listener,
-        dtype: Literal["fp32", "bf16"],
+        dtype: Dtype,
         heed: Callable[[], None],
         note: Callable[[str], None],
     ) -> Outcome:
@@ -143,7 +143,7 @@ class _Run(TrainerCallback):
         job: Job,
         model: PeftModel,
         listener: Listener,
-        dtype: Literal["fp32", "bf16"],
+        dtype: Dtype,
         checkpoints: Checkpoints,
         rhythm: Rhythm,
         heed: Callable[[], None],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from loraloom import budget
 from loraloom.backbone import sources
@@ -14,6 +14,7 @@ from loraloom.engine import in_type
 from loraloom.errors import BudgetError
 from loraloom.recipe import Backbone, Configuration, Head, Lora, Recipe
 from loraloom.recipe.axes import Point
+from loraloom.study.record import Dtype
 
 _COUNTED = (
     "backbone.model",
@@ -33,7 +34,7 @@ class Demands:
     `dtype` is the number type that `train.bf16: auto` means, where that is known.
     """
 
-    def __init__(self, recipe: Recipe, labels: Sequence[str], dtype: Literal["fp32", "bf16"] | None = None) -> None:
+    def __init__(self, recipe: Recipe, labels: Sequence[str], dtype: Dtype | None = None) -> None:
         from loraloom.backbone.adapting import Shapes
 
         self.recipe, self._dtype = recipe, dtype

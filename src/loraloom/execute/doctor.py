@@ -127,9 +127,8 @@ def pack_advice(engine: str, size: LayerSize, dtype: str, *, by_kernels: bool) -
     if engine == "trainer":
         return 1, "the trainer engine trains one trial after another"
     from loraloom.engine.loom.packing import measure_pack
-    from loraloom.engine.loom.setting import DTYPES
 
-    advice = measure_pack(size, DTYPES[dtype], device.device(), by_kernels=by_kernels)
+    advice = measure_pack(size, precision.DTYPES[dtype], device.device(), by_kernels=by_kernels)
     return advice.trials, advice.reason
 
 
@@ -141,9 +140,9 @@ def kernels(engine: str, dtype: str, config: Any, head: Head) -> tuple[bool, str
     found = anatomy(config, head)
     if engine == "trainer" or isinstance(found, str):  # `auto` may have loom for others of the recipe's models
         return False, "the trainer engine has no use for them"
-    from loraloom.engine.loom.setting import DTYPES, why_plain
+    from loraloom.engine.loom.setting import why_plain
 
-    why_not = why_plain(DTYPES[dtype], device.device(), found, config)
+    why_not = why_plain(precision.DTYPES[dtype], device.device(), found, config)
     return why_not is None, why_not or "compiled, and loaded"
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
 
 from loraloom.errors import RunError
 from loraloom.study.durable import is_whole
-from loraloom.study.record import TrialRecord, read_record
+from loraloom.study.record import Dtype, TrialRecord, read_record
 from loraloom.study.run import Run
 
 
-def kept_type(run: Run) -> Literal["fp32", "bf16"] | None:
+def kept_type(run: Run) -> Dtype | None:
     """What was measured for the run's trials, by the first that has ended, else by a checkpoint; None before any.
 
     Where the type is an axis, checkpoints don't tell which of their trials had it measured.

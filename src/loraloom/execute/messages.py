@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from loraloom.data import Split
 from loraloom.engine import Job, Outcome, Rows
 from loraloom.errors import LoraloomError
 from loraloom.recipe import Configuration
-from loraloom.study.record import Counts, Evaluation
+from loraloom.study.record import Counts, Dtype, Evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Ready:
 @dataclass(frozen=True, slots=True)
 class Advice:
     trials: int
-    dtype: Literal["fp32", "bf16"]
+    dtype: Dtype
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Protocol
 
 from loraloom.backbone.sources import Source
 from loraloom.engine import Job, Listener, Rows, in_type, memory_key
@@ -37,6 +37,7 @@ from loraloom.execute.messages import (
     without_texts,
 )
 from loraloom.recipe import Configuration
+from loraloom.study.record import Dtype
 
 HEED_SECONDS = 0.1
 """How often a wish to stop is looked for while workers train."""
@@ -98,7 +99,7 @@ class Pool:
         self._ended: deque[Finished] = deque()
         self._rows: list[tuple[Rows, Rows]] = []  # as the driver has them, and as they travel
         self._sizes: dict[object, int] = {}
-        self._auto: Literal["fp32", "bf16"] | None = None
+        self._auto: Dtype | None = None
         self._packs = 0
         self._proven = False
 

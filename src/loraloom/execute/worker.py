@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from typing import Protocol
 
 from loraloom.engine import Engine, Job, Listener, Rows
 from loraloom.errors import DeviceLostError, LoraloomError, RunError
@@ -31,7 +31,7 @@ from loraloom.execute.messages import (
     Verdict,
 )
 from loraloom.study.durable import disk_is_full
-from loraloom.study.record import Evaluation
+from loraloom.study.record import Dtype, Evaluation
 
 
 class Line(Protocol):
@@ -150,7 +150,7 @@ class _Worker:
         self._line.send(Noted(sentence))
 
 
-def _dtype(order: Advise) -> Literal["fp32", "bf16"]:
+def _dtype(order: Advise) -> Dtype:
     """The type that training will use, measured where the recipe leaves it open."""
     bf16 = order.configuration.train.bf16
     if bf16 != "auto":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from typing import Any, Literal
+from typing import Any
 
 from loraloom.backbone import sources
 from loraloom.backbone.cards import card_facts
@@ -17,6 +17,7 @@ from loraloom.errors import BackboneError, RecipeError
 from loraloom.execute.demands import Demands
 from loraloom.recipe import Backbone, Configuration, Data, Recipe
 from loraloom.study.evidence import LONGEST_TEXT, MOST_ROWS
+from loraloom.study.record import Dtype
 
 
 class Workplace:
@@ -27,7 +28,7 @@ class Workplace:
         recipe: Recipe,
         data: TextData,
         found: Callable[[Finding], None],
-        dtype: Literal["fp32", "bf16"] | None = None,
+        dtype: Dtype | None = None,
     ) -> None:
         """`dtype` is the number type that the run's trials have where `train.bf16` is auto; None: it is measured."""
         self.recipe, self.data = recipe, data

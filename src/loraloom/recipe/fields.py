@@ -40,6 +40,7 @@ Layers = Annotated[
     Literal["top-half"] | _ManyLayers,
     BeforeValidator(_word_or_many, json_schema_input_type=Literal["top-half"] | _ManyLayers | _Layer),
 ]
+Metric = Literal["accuracy", "macro_f1"]
 Tracker = Literal["tensorboard", "mlflow", "wandb", "trackio"]
 Trackers = Annotated[
     tuple[Tracker, ...],
@@ -196,7 +197,7 @@ class Search(Section):
         "the resource is rows, else recipe.",
     )
     seeds: int = Field(1, ge=1, description="Trials of a configuration or finalist, with train.seed, train.seed + 1, …")
-    metric: Literal["accuracy", "macro_f1"] = Field("accuracy", description="What is maximised on validation.")
+    metric: Metric = Field("accuracy", description="What is maximised on validation.")
 
 
 class Budget(Section):

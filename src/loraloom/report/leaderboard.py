@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from loraloom.metrics import Interval, mean_interval, wilson_interval
 from loraloom.recipe import Recipe
+from loraloom.recipe.fields import Metric
 from loraloom.report import wording
 from loraloom.report.reading import Run
-from loraloom.study.leaderboard import Metric, reach, validation
+from loraloom.study.leaderboard import reach, validation
 from loraloom.study.record import Score, TrialRecord
 
 ROWS = "data.max_train_samples"

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from math import sqrt
 from statistics import variance
 
-from loraloom.study.leaderboard import Metric, Standing, validation
+from loraloom.recipe.fields import Metric
+from loraloom.study.leaderboard import Standing, validation
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 from loraloom.metrics import mean_interval
+from loraloom.recipe.fields import Metric
 from loraloom.study.csv_rows import disarmed
 from loraloom.study.record import WHOLE, Evaluation, Score, TrialRecord
 
-Metric = Literal["accuracy", "macro_f1"]
 LEADERBOARD = "leaderboard.csv"
 
 

@@ -38,6 +38,7 @@ from loraloom.errors import RunError, first_line
 from loraloom.study.drawing import IsActive, Trials, always_active, draw
 from loraloom.study.durable import write_bytes
 from loraloom.study.pruning_notes import ENDED, STUDY_NAME, decide, pruner_notes, went_on
+from loraloom.study.record import Ended
 
 NOT_TRAINED = "not trained"
 SYNCHRONOUS = "EXTRA"
@@ -173,7 +174,7 @@ class Ledger:
     def tell(
         self,
         number: int,
-        state: Literal["complete", "pruned", "failed"],
+        state: Ended,
         value: float | None,
         reason: str | None = None,
         reports: Mapping[int, float] = MappingProxyType({}),

@@ -19,9 +19,9 @@ from types import TracebackType
 from typing import Self
 
 from loraloom.errors import LoraloomError
+from loraloom.recipe.fields import Metric
 from loraloom.study.durable import write_text
 from loraloom.study.leaderboard import (
-    Metric,
     Standing,
     axes_of,
     configuration_key,

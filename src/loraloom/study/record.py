@@ -32,6 +32,10 @@ CONFUSED_CLASSES = 12
 WHOLE = 0.999
 """The share from which on passes over rows are all of them: they are counted in batches."""
 
+Dtype = Literal["fp32", "bf16"]
+"""What frozen weights are computed in."""
+Ended = Literal["complete", "pruned", "failed"]
+"""How a trial ends."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Least0 = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -117,7 +121,7 @@ class TrialRecord(_Frozen):
     """One configuration, one seed, trained once."""
 
     number: int
-    state: Literal["complete", "pruned", "failed"]
+    state: Ended
     reason: str | None = None
     configuration: Configuration
     point: dict[str, Any]
@@ -133,7 +137,7 @@ class TrialRecord(_Frozen):
     timings: Timings | None = None
     backbone_revision: str | None = None
     engine: str
-    dtype: Literal["fp32", "bf16"]
+    dtype: Dtype
     marks: tuple[str, ...] = ()
 
     @property

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from loraloom.backbone import sources
 from loraloom.data import Encoded
 from loraloom.errors import AdapterError
 from loraloom.recipe import Configuration, Train
-from loraloom.study.record import TrialRecord
+from loraloom.study.record import Dtype, TrialRecord
 from loraloom.use.adapter import Classifier, Forward, not_finite, read_adapter_record
 from loraloom.use.adapter_checks import another_backbone, check_config, check_labels
 from loraloom.use.peft_forward import PeftForward
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from loraloom.engine.loom.frozen import FrozenEncoder
 
 Logits = NDArray[np.float32]
-Dtype = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +198,7 @@ def _freeze(found: Anatomy, shared: _Shared) -> FrozenEncoder:
     from loraloom.backbone.anatomy import anatomy
     from loraloom.backbone.frozen_encoder import encoder_prefix, load_whole_encoder
     from loraloom.engine.loom.inference import freeze_for_use
-    from loraloom.engine.loom.setting import DTYPES
+    from loraloom.engine.precision import DTYPES
     from loraloom.recipe import Head
 
     prefix = encoder_prefix(shared.config)

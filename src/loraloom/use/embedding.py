@@ -71,7 +71,7 @@ def _by_loom(source: Source, *, bf16: bool) -> _Pass | None:
     from loraloom.backbone.frozen_encoder import load_encoder
     from loraloom.backbone.sources import load_config
     from loraloom.engine.loom.inference import MeanStates, freeze_for_use
-    from loraloom.engine.loom.setting import DTYPES
+    from loraloom.engine.precision import DTYPES
     from loraloom.recipe import Head
 
     config = load_config(source)

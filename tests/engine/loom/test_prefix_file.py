@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +24,7 @@ from torch import Tensor
 from loraloom.engine.loom import prefix_file
 from loraloom.engine.loom.prefix_cache import PrefixCache
 from loraloom.engine.loom.prefix_file import Layout, PrefixFile, Trust, attach, create
+from loraloom.study.record import Dtype
 
 from . import killed_writers as writers
 
@@ -76,7 +77,7 @@ def fail(number: int) -> Any:
 @given(data=st.data())
 def test_what_is_read_is_what_was_written(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     lengths = data.draw(st.lists(st.integers(0, 9), min_size=1, max_size=20))
-    dtype: Literal["bf16", "fp32"] = data.draw(st.sampled_from(["bf16", "fp32"]))
+    dtype: Dtype = data.draw(st.sampled_from(["bf16", "fp32"]))
     layout = Layout(
         "x", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), data.draw(st.integers(1, 9)), dtype
     )

@@ -36,7 +36,6 @@ from loraloom.engine.loom.prefix_file import PrefixFile
 from loraloom.engine.loom.prefix_states import PrefixStates, read
 from loraloom.engine.loom.profile import Profile
 from loraloom.engine.loom.setting import (
-    DTYPES,
     canonical,
     choose_ops,
     lowest_layer,
@@ -46,7 +45,7 @@ from loraloom.engine.loom.setting import (
 )
 from loraloom.engine.loom.trial import Trial
 from loraloom.engine.objective import class_weights
-from loraloom.engine.precision import choose_dtype, device
+from loraloom.engine.precision import DTYPES, choose_dtype, device
 from loraloom.engine.progress import OUT_OF_MEMORY, is_out_of_memory
 from loraloom.errors import LoraloomError, TrialFailedError
 from loraloom.recipe import Configuration

@@ -34,13 +34,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.data.encoding import Encoded
 from loraloom.engine.loom.prefix_file import FORMAT, Layout, PrefixFile, attach, create, in_use, remove
+from loraloom.study.record import Dtype
 
 FREE_BYTES = 1 << 30
 """Disk space that is left for others: checkpoints and reports matter more than speed."""
@@ -54,7 +54,7 @@ class PrefixKey:
     rows: str  # `rows_digest` of the split
     weights: str  # the model and its revision, or a digest of weights and configuration
     layers: int  # how many layers were run: hidden states are those that enter layer number `layers`
-    dtype: Literal["bf16", "fp32"]
+    dtype: Dtype
 
     @property
     def name(self) -> str:

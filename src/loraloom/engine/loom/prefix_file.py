@@ -35,14 +35,16 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Literal, Self
+from typing import IO, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from loraloom.engine.precision import DTYPES
 from loraloom.study.durable import sync_folder
+from loraloom.study.record import Dtype
 
 FORMAT = 1
 SYNC_BYTES = 32 << 20
@@ -50,7 +52,6 @@ SYNC_BYTES = 32 << 20
 PAGE = 4096
 MARK = struct.Struct("<II")
 _KEPT = 1
-_DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +61,7 @@ class Layout:
     name: str
     offsets: NDArray[np.int64]  # (rows + 1,): row i is the tokens offsets[i] : offsets[i + 1]
     width: int  # D
-    dtype: Literal["bf16", "fp32"]
+    dtype: Dtype
 
     @property
     def rows(self) -> int:
@@ -68,7 +69,7 @@ class Layout:
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        return _DTYPES[self.dtype]
+        return DTYPES[self.dtype]
 
     @property
     def token_bytes(self) -> int:

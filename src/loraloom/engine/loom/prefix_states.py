@@ -13,7 +13,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Literal
 
 import numpy as np
 import torch
@@ -31,6 +30,7 @@ from loraloom.engine.loom.transfer import onto
 from loraloom.errors import LoraloomError
 from loraloom.machine import read_machine
 from loraloom.study.provenance import own_version
+from loraloom.study.record import Dtype
 
 DEFAULT_GB = 20.0
 """Disk that the cache may take, in 10^9 bytes; $LORALOOM_PREFIX_GB says otherwise, and 0 switches it off."""
@@ -64,7 +64,7 @@ class PrefixStates:
         frozen = encoder.frozen
         if encoder.lowest <= 0 or frozen.anatomy.dropouts.any or self._cache.max_bytes == 0:
             return None
-        dtype: Literal["bf16", "fp32"] = "bf16" if frozen.dtype == torch.bfloat16 else "fp32"
+        dtype: Dtype = "bf16" if frozen.dtype == torch.bfloat16 else "fp32"
         cuda = frozen.device.type == "cuda"
         where = torch.cuda.get_device_name(frozen.device) if cuda else frozen.device.type
         by = f"{frozen.ops.name} on {where} {_versions()} threads {torch.get_num_threads()}"

@@ -22,8 +22,6 @@ from loraloom.engine.loom.projection import lora_a, lora_b
 from loraloom.errors import LoraloomError
 from loraloom.recipe import Configuration, Lora
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
 
 def why_not(source: Source, configuration: Configuration) -> str | None:
     """Why loom can't train a configuration, in a sentence; None where it can."""

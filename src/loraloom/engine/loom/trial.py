@@ -23,7 +23,7 @@ from loraloom.engine.objective import Running
 from loraloom.engine.progress import append_evaluation, evaluation_steps, in_epochs, plan_schedule, thinned
 from loraloom.errors import LoraloomError, TrialFailedError
 from loraloom.study.evidence import write_predicted
-from loraloom.study.record import Evaluation, Result, Score, Timings
+from loraloom.study.record import Dtype, Evaluation, Result, Score, Timings
 
 
 class Trial:
@@ -33,7 +33,7 @@ class Trial:
         self,
         job: Job,
         model: PeftModel,
-        dtype: Literal["fp32", "bf16"],
+        dtype: Dtype,
         checkpoints: Checkpoints,
         *,
         window: int,

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from loraloom.study.record import Dtype
+
 Name = Annotated[
     str,
     Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", max_length=64, description="An adapter's name.", examples=["news"]),
@@ -135,7 +137,7 @@ class AdapterCard(BaseModel):
     labels: list[str]
     backbone: str
     revision: str | None
-    dtype: Literal["fp32", "bf16"]
+    dtype: Dtype
     trainable_parameters: int
     max_length: Annotated[int, Field(description="Tokens at which texts are cut.")]
     validation_accuracy: float | None
