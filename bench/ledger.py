@@ -31,7 +31,8 @@ from optuna.trial import FrozenTrial, create_trial
 from rich.console import Console
 
 from bench.measure import ROOT
-from loraloom.recipe import Choices, Recipe, read_recipe
+from bench.synthetic import drawn_point, synthetic_record
+from loraloom.recipe import Recipe, read_recipe
 from loraloom.search.outlook import Outlook, Step
 from loraloom.search.proposals import Proposals, distribution, ledger_params, make_sampler
 from loraloom.search.pruning import make_pruner
@@ -40,7 +41,7 @@ from loraloom.study.durable import MANIFEST, sha256, write_json
 from loraloom.study.leaderboard import LEADERBOARD
 from loraloom.study.ledger import Ledger, write_trials
 from loraloom.study.live_leaderboard import LiveLeaderboard
-from loraloom.study.record import RECORD, Counts, Result, Score, Timings, TrialRecord
+from loraloom.study.record import RECORD, Score, TrialRecord
 from loraloom.study.run import LEDGER, Run
 from loraloom.terminal.live import Terminal
 from study.machine import described
@@ -169,23 +170,9 @@ class Filled:
 def record_of(recipe: Recipe, number: int, point: Mapping[str, Any]) -> TrialRecord:
     """A finished trial as training might have left it."""
     chance = random.Random(number)  # noqa: S311
-    rank = point["lora.r"]
-    accuracy = 0.8 + 0.1 * (1 - 1 / (1 + rank)) + 0.05 * chance.random()
+    accuracy = 0.8 + 0.1 * (1 - 1 / (1 + point["lora.r"])) + 0.05 * chance.random()
     score = Score(examples=2000, accuracy=accuracy, macro_f1=accuracy - 0.01, loss=1 - accuracy)
-    return TrialRecord(
-        number=number,
-        state="complete",
-        configuration=recipe.configuration(point),
-        point=dict(point),
-        seed=recipe.train.seed,
-        labels=("world", "sports", "business", "technology"),
-        label_codes=("1", "2", "3", "4"),
-        counts=Counts(trainable=600_000 + 18_432 * rank, lora=18_432 * rank, bias=0, head=600_000, frozen=124_000_000),
-        result=Result(validation=score),
-        timings=Timings(seconds=60 + chance.random(), train_seconds=50.0, examples_per_second=99.0),
-        engine="loom",
-        dtype="bf16",
-    )
+    return synthetic_record(recipe, number, point, score, seconds=60 + chance.random())
 
 
 def _accuracy(record: TrialRecord) -> float:
@@ -197,14 +184,7 @@ def _drawn(recipe: Recipe) -> Iterator[dict[str, Any]]:
     """Random points of the axes, the same each time."""
     chance = random.Random(0)  # noqa: S311
     while True:
-        point: dict[str, Any] = {}
-        for name, axis in recipe.axes.items():
-            if isinstance(axis, Choices):
-                point[name] = chance.choice(axis.values)
-            else:
-                value = chance.uniform(axis.low, axis.high)
-                point[name] = round(value) if isinstance(axis.low, int) else value
-        yield point
+        yield drawn_point(recipe, chance)
 
 
 class _Timed(sqlite3.Connection):

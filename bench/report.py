@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
 import resource
 import tempfile
@@ -25,18 +24,17 @@ from typing import Any
 
 from bench.chromium import executable
 from bench.measure import ROOT
-from loraloom.recipe import Choices, Recipe, dump_recipe, read_recipe
+from bench.synthetic import LABELS, confusion, drawn_point, synthetic_record
+from loraloom.recipe import Recipe, dump_recipe, read_recipe
 from loraloom.search.space import default_space
 from loraloom.study.durable import MANIFEST, sha256, write_json
-from loraloom.study.record import METRICS, RECORD, TEST_PREDICTIONS, Counts, Evaluation, Result, Score, TrialRecord
-from loraloom.study.record import Timings as TrialTimings
+from loraloom.study.record import METRICS, RECORD, TEST_PREDICTIONS, Ended, Evaluation, Result, Score, TrialRecord
 from study.machine import described
 from study.peers.others import Others
 
 SIZES = (100, 1_000, 10_000)
 RESULT = ROOT / "bench" / "results" / "report.json"
 RUNS = ROOT / "runs"
-LABELS = ("world", "sports", "business", "technology")
 VALIDATION_ROWS, TEST_ROWS = 2_000, 1_000
 SECOND_SEED = 10
 """Of so many trials one is the second seed of a configuration."""
@@ -123,23 +121,6 @@ def recipe_of(trials: int) -> Recipe:
     )
 
 
-def _point(recipe: Recipe, chance: random.Random) -> dict[str, Any]:
-    """A value for each axis that is active, drawn evenly on the axis's scale."""
-    point: dict[str, Any] = {}
-    for name in recipe.ordered():
-        axis = recipe.axes[name]
-        if not recipe.is_active(name, point):
-            continue
-        if isinstance(axis, Choices):
-            point[name] = chance.choice(axis.values)
-        else:
-            low, high = (math.log(axis.low), math.log(axis.high)) if axis.log else (axis.low, axis.high)
-            drawn = chance.uniform(low, high)
-            drawn = math.exp(drawn) if axis.log else drawn
-            point[name] = round(drawn) if isinstance(axis.low, int) else drawn
-    return point
-
-
 def fill(run: Path, trials: int) -> Path:
     """A run folder of `trials` synthetic trials, written without waiting for the disk."""
     recipe = recipe_of(trials)
@@ -168,40 +149,27 @@ def _record(recipe: Recipe, number: int) -> TrialRecord:
     """A finished trial as training might have left it: of 50, one failed and four were pruned."""
     second = number % SECOND_SEED == 1
     chance = random.Random(number - second)  # noqa: S311
-    point = _point(recipe, chance)
+    point = drawn_point(recipe, chance)
     rank, own = point["lora.r"], random.Random(-number)  # noqa: S311
-    state = "failed" if number % 50 == 49 else "pruned" if number % 50 >= 45 else "complete"
+    state: Ended = "failed" if number % 50 == 49 else "pruned" if number % 50 >= 45 else "complete"
     reason = {"failed": f"out of memory at step {number}", "pruned": "halving: 3 of 6 were ahead after epoch 1"}
     accuracy = 0.8 + 0.1 * (1 - 1 / (1 + rank)) + 0.04 * chance.random() + 0.01 * own.random()
-    return TrialRecord(
-        number=number,
+    return synthetic_record(
+        recipe,
+        number,
+        point,
+        None if state == "failed" else _score(accuracy, VALIDATION_ROWS),
+        seconds=60 + rank + 9 * own.random(),
+        seed=recipe.train.seed + second,
         state=state,
         reason=reason.get(state),
-        configuration=recipe.configuration(point),
-        point=point,
-        seed=recipe.train.seed + second,
-        labels=LABELS,
-        label_codes=("1", "2", "3", "4"),
-        counts=Counts(trainable=600_000 + 9_216 * rank, lora=9_216 * rank, bias=0, head=600_000, frozen=124_000_000),
-        result=None if state == "failed" else Result(validation=_score(accuracy, VALIDATION_ROWS)),
-        timings=TrialTimings(seconds=60 + rank + 9 * own.random(), train_seconds=50.0, examples_per_second=99.0),
-        engine="loom",
-        dtype="bf16",
     )
 
 
 def _score(accuracy: float, rows: int) -> Score:
-    share = round(accuracy * rows) / rows
-    return Score(examples=rows, accuracy=share, macro_f1=share - 0.01, loss=1 - share, confusion=_counts(rows, share))
-
-
-def _counts(rows: int, share: float) -> tuple[tuple[int, ...], ...]:
-    """A confusion: what is wrong is said to be of the next class."""
-    classes, wrong = len(LABELS), rows - round(share * rows)
-    counts = [[0] * classes for _ in LABELS]
-    for row in range(rows):
-        counts[row % classes][(row + (row < wrong)) % classes] += 1
-    return tuple(map(tuple, counts))
+    right = round(accuracy * rows)
+    share, counts = right / rows, confusion(len(LABELS), rows, rows - right)
+    return Score(examples=rows, accuracy=share, macro_f1=share - 0.01, loss=1 - share, confusion=counts)
 
 
 def _evaluations(record: TrialRecord) -> Iterator[Evaluation]:

@@ -6,10 +6,11 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from bench.synthetic import confusion
 from loraloom.recipe import Recipe, dump_recipe, read_recipe
 from loraloom.study.durable import replacing_folder, write_text
 from loraloom.study.record import (
@@ -17,6 +18,7 @@ from loraloom.study.record import (
     RECORD,
     TEST_PREDICTIONS,
     Counts,
+    Ended,
     Evaluation,
     Result,
     Score,
@@ -75,7 +77,7 @@ def make_record(
     point: Mapping[str, Any],
     accuracy: float | None = 0.95,
     *,
-    state: Literal["complete", "pruned", "failed"] = "complete",
+    state: Ended = "complete",
     reason: str | None = None,
     seed: int = 42,
     labels: Sequence[str] = LABELS,
@@ -116,11 +118,8 @@ def with_confusion(record: TrialRecord) -> TrialRecord:
     """As engines leave it: the first rows are wrong, each said to be of the next class."""
     assert record.result is not None
     score = record.result.validation
-    classes, wrong = len(record.labels), score.examples - round(score.accuracy * score.examples)
-    counts = [[0] * classes for _ in record.labels]
-    for row in range(score.examples):
-        counts[row % classes][(row + (row < wrong)) % classes] += 1
-    known = score.model_copy(update={"confusion": tuple(map(tuple, counts))})
+    wrong = score.examples - round(score.accuracy * score.examples)
+    known = score.model_copy(update={"confusion": confusion(len(record.labels), score.examples, wrong)})
     return record.model_copy(update={"result": record.result.model_copy(update={"validation": known})})
 
 
@@ -219,7 +218,7 @@ def whole_run(run: Path, **options: Any) -> Path:
     accuracies = (0.93, 0.94, 0.955, 0.968, 0.9, None)
     records = []
     for number, (point, accuracy) in enumerate(zip(recipe.grid(), accuracies, strict=True)):
-        state: Literal["complete", "pruned", "failed"] = "complete"
+        state: Ended = "complete"
         state = "pruned" if number == 4 else "failed" if accuracy is None else "complete"
         reason = {4: "halving: 3 of 6 were ahead after epoch 1", 5: "its loss is not finite at step 12"}
         records.append(make_record(recipe, number, point, accuracy, state=state, reason=reason.get(number)))
