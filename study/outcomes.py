@@ -67,9 +67,20 @@ class Trained:
         return self.others_share is None or self.others_share > BUSY
 
     def right(self, rows: int) -> NDArray[np.bool_]:
-        """(rows,) whether each row is right."""
+        """(rows,) whether each row is right.
+
+        Raises:
+            RunError: they are not as many as the accuracy says.
+        """
         assert self.correct is not None
-        return np.unpackbits(np.frombuffer(base64.b64decode(self.correct), dtype=np.uint8), count=rows).astype(np.bool_)
+        assert self.accuracy is not None
+        bits = np.unpackbits(np.frombuffer(base64.b64decode(self.correct), dtype=np.uint8))[:rows]
+        if len(bits) != rows or int(bits.sum()) != round(self.accuracy * rows):
+            raise RunError(
+                f"{self.key}, seed {self.seed}: of {len(bits)} kept rows {int(bits.sum())} are right, where {rows} "
+                f"at an accuracy of {self.accuracy:g} were measured: it was changed"
+            )
+        return bits.astype(np.bool_)
 
 
 def packed(correct: NDArray[np.bool_]) -> str:

@@ -45,10 +45,15 @@ def test_what_is_kept_is_not_trained_again_and_is_what_the_adapter_says(
 
     one = Kept(path).get(listed[1].key, 0)
     assert one is not None
+    assert one.correct is not None
+    assert one.accuracy is not None
     assert one.others_share is not None
     assert trainer.train(listed[1].key, listed[1].configuration, ALL_ROWS).others_share is None  # read, not trained
     assert (one.machine, one.git_revision) == (described()["machine"], described()["git_revision"])
     assert one.accuracy == one.right(32).mean()
+    for changed in (replace(one, correct=one.correct[:4]), replace(one, accuracy=1 - one.accuracy)):
+        with pytest.raises(RunError, match="it was changed"):
+            changed.right(32)
     correct, _ = trainer.tested(listed[1].key, listed[1].configuration, ALL_ROWS)
     assert len(correct) == 16
     with pytest.raises(RunError, match="is of another data"):
