@@ -16,8 +16,7 @@ import pytest
 import loraloom
 from loraloom.data import load_data
 from loraloom.errors import DataError, StoppedError
-from loraloom.report import read_run, write_report
-from loraloom.report.similarity import Similarity, similarity
+from loraloom.report import write_report
 from loraloom.search.clock import Clock
 from loraloom.study.cross_fitted import read_cross_fitted
 from loraloom.study.embeddings import read_embeddings
@@ -25,6 +24,7 @@ from loraloom.study.run import Run
 from loraloom.use.similarity import collect, collect_in_time
 from study.agnews_files import agnews_folder
 from tests.conftest import make_rows, write_csv
+from tests.report.similarity.embedded_runs import found_in
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +45,6 @@ def searched(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path
 def run(searched: Path, tmp_path: Path) -> Path:
     """A copy of it, as the search left it."""
     return Path(shutil.copytree(searched / "run", tmp_path / "run"))
-
-
-def found_in(run: Path) -> Similarity:
-    found = similarity(read_run(run), [])
-    assert not isinstance(found, str), found
-    return found
 
 
 def counting() -> tuple[list[int], Callable[[int, int], None]]:

@@ -12,6 +12,7 @@ from safetensors.numpy import save
 
 from loraloom.recipe import Recipe
 from loraloom.report import read_run
+from loraloom.report.similarity import Similarity, similarity
 from loraloom.study.durable import write_manifest
 from loraloom.study.embeddings import Embedded, Embeddings, Second, SecondAbout, key_of, write_embeddings
 from tests.report.report_runs import (
@@ -28,6 +29,12 @@ from tests.report.similarity.simulated import generator_of, unit_vectors
 
 CENTRE = np.ones(16)
 WRONG = 30
+
+
+def found_in(run: Path) -> Similarity:
+    found = similarity(read_run(run), [])
+    assert not isinstance(found, str), found
+    return found
 
 
 def similar_run(

@@ -11,15 +11,9 @@ from pathlib import Path
 import pytest
 
 from loraloom.report import findings, read_run, write_report
-from loraloom.report.similarity import Similarity, similarity
+from loraloom.report.similarity import similarity
 from tests.report.report_runs import whole_run
-from tests.report.similarity.embedded_runs import WRONG, embed, second_set, similar_run
-
-
-def found_in(run: Path) -> Similarity:
-    found = similarity(read_run(run), [])
-    assert not isinstance(found, str), found
-    return found
+from tests.report.similarity.embedded_runs import WRONG, embed, found_in, second_set, similar_run
 
 
 def test_test_rows_of_one_distribution_are_not_found_to_differ(tmp_path: Path) -> None:
