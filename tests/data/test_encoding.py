@@ -111,6 +111,15 @@ def test_a_cache_that_can_not_be_written_is_done_without(tmp_path: Path) -> None
     assert len(encode(_tokenizer(), TEXTS, max_length=5, cache=blocked)) == 4
 
 
+def test_an_entry_in_whose_place_a_folder_is_is_done_without(tmp_path: Path) -> None:
+    encode(_tokenizer(), TEXTS, max_length=5, cache=tmp_path)
+    (entry,) = _files(tmp_path)
+    entry.unlink()
+    entry.mkdir()
+    assert len(encode(_tokenizer(), TEXTS, max_length=5, cache=tmp_path)) == 4
+    assert _files(tmp_path) == []
+
+
 def test_cut_texts_are_a_finding() -> None:
     encoded = encode(_tokenizer(), TEXTS, max_length=5, cache=None)
     finding = truncation_finding(encoded, "test", 5)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import math
+import multiprocessing
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -64,6 +68,47 @@ def test_a_failing_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), replacing(tmp_path / "file") as file:
         _fail_after(file.write("half of the n"))
     assert _tree(tmp_path) == {"file": "old"}
+
+
+def _write_often(path: Path, writer: int) -> None:
+    for number in range(50):
+        write_json(path, [writer, number])
+
+
+def test_processes_and_threads_may_write_to_one_path(tmp_path: Path) -> None:
+    spawned = multiprocessing.get_context("spawn")
+    others = [spawned.Process(target=_write_often, args=(tmp_path / "file", number)) for number in range(2)]
+    for other in others:
+        other.start()
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(_write_often, [tmp_path / "file"] * 2, (2, 3)))
+    for other in others:
+        other.join()
+    assert [other.exitcode for other in others] == [0, 0]
+    assert json.loads((tmp_path / "file").read_text(encoding="utf-8"))[1] == 49
+    assert sorted(_tree(tmp_path)) == ["file"]
+
+
+def test_a_file_written_while_it_is_written_is_whole(tmp_path: Path) -> None:
+    with replacing(tmp_path / "file") as file:
+        file.write("the first to begin")
+        write_text(tmp_path / "file", "the first to end")
+    assert _tree(tmp_path) == {"file": "the first to begin"}
+
+
+def test_what_a_kill_left_of_a_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / ".file.new").write_text("a long half", encoding="utf-8")
+    write_text(tmp_path / "file", "new")
+    assert _tree(tmp_path) == {"file": "new"}
+
+
+def test_a_file_is_written_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    write_text(tmp_path / "file", "new")
+    assert _tree(tmp_path) == {"file": "new"}
 
 
 def test_a_file_does_not_take_the_place_of_a_device_or_a_pipe(tmp_path: Path) -> None:

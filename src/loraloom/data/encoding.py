@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.data.text_data import Finding, counted, update_with_texts
-from loraloom.study.durable import sync_folder
+from loraloom.errors import RunError
+from loraloom.study.durable import write_bytes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -77,7 +77,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, max_leng
     encoded = _read(path)
     if encoded is None or len(encoded) != len(texts):
         encoded = _tokenized(tokenizer, texts, max_length)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, RunError):
             _write(path, encoded)
     return encoded
 
@@ -170,7 +170,6 @@ def _read(path: Path) -> Encoded | None:
 
 
 def _write(path: Path, encoded: Encoded) -> None:
-    """Under a name of its own first: several processes may write the same file."""
     from safetensors.numpy import save
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -183,14 +182,4 @@ def _write(path: Path, encoded: Encoded) -> None:
             "sha256": _digest(encoded),
         }
     )
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".new", delete=False) as file:
-        temporary = Path(file.name)
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    sync_folder(path.parent)
+    write_bytes(path, content)

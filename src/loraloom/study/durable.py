@@ -7,10 +7,12 @@ A rename alone is not durable (the folder's entry can be lost), and a folder can
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,19 +28,44 @@ _FULL_DISK = "No space left on device", "os error 28", "inline_container", "iost
 
 @contextmanager
 def replacing(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
-    """A file, of text unless it is `binary`, that takes `path`'s place when the block ends without an error."""
+    """A file, of text unless it is `binary`, that takes `path`'s place when the block ends without an error.
+
+    Several processes and threads may write to one path: each file is whole, and the last one stands.
+    """
     refuse_place(path)
-    temporary = path.absolute().with_name(f".{path.absolute().name}{_NEW}")
-    try:
-        with temporary.open("wb") if binary else temporary.open("w", encoding="utf-8", newline="") as file:
+    temporary, handle = _temporary(path.absolute())
+    with os.fdopen(handle, "wb") if binary else os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+        try:
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+            os.fsync(handle)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     sync_folder(temporary.parent)
+
+
+def _temporary(path: Path) -> tuple[Path, int]:
+    """A new file beside `path`, and its handle: the one that a kill has left, if any, so that none pile up.
+
+    Its lock is held while it is written. Where another writer has it, or there are no locks, a name of one's own is.
+    """
+    shared = path.with_name(f".{path.name}{_NEW}")
+    handle = os.open(shared, os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(found := os.fstat(handle), shared.stat()):
+            if found.st_size:
+                os.truncate(handle, 0)
+            return shared, handle
+    except (BlockingIOError, FileNotFoundError):
+        pass  # another writes to it, or has just put it in its place
+    except OSError:
+        shared.unlink(missing_ok=True)
+    os.close(handle)
+    own = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{_NEW}")
+    return own, os.open(own, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
 
 
 def refuse_place(path: Path) -> None:
