@@ -1,10 +1,15 @@
-"""What is made of errors that are not ours."""
+"""What is made of errors that are not ours; and which packages are there."""
 
 from __future__ import annotations
 
+import importlib
+import sys
+from pathlib import Path
+
 import pytest
 
-from loraloom.errors import first_line, in_a_line
+from loraloom.errors import MissingExtraError, first_line, in_a_line, is_installed
+from loraloom.use.export.onnx_folder import refuse_missing
 
 
 @pytest.mark.parametrize(
@@ -17,3 +22,19 @@ from loraloom.errors import first_line, in_a_line
 )
 def test_an_error_is_told_by_its_first_line_or_its_kind(error: Exception, line: str, with_kind: str) -> None:
     assert (first_line(error), in_a_line(error)) == (line, with_kind)
+
+
+def test_a_folder_of_a_package_s_name_is_not_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is it for what `export` needs, where no package of that name comes later on the path."""
+    (tmp_path / "onnx").mkdir()
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "onnx", raising=False)
+    importlib.invalidate_caches()
+    assert not is_installed("onnx")
+    with pytest.raises(MissingExtraError):
+        refuse_missing()
+
+
+def test_a_package_is_found_without_being_imported() -> None:
+    assert is_installed("optuna")
+    assert not is_installed("none_of_this_name")

@@ -6,6 +6,7 @@ A message is one sentence that names the thing, its value, and the rule or the f
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from shlex import quote
 
@@ -75,6 +76,15 @@ class MissingExtraError(LoraloomError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs the extra '{extra}': pip install 'loraloom[{extra}]'")
+
+
+def is_installed(package: str) -> bool:
+    """Whether `import package` would find a package; a mere folder of its name (W&B makes ./wandb) is none."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and spec.origin is not None
 
 
 class TrialFailedError(LoraloomError):

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from _pytest.mark import ParameterSet
 
+from loraloom.errors import is_installed
 from loraloom.tracking.channel import Channel, Limits
 from loraloom.tracking.child import CLASSES
-from loraloom.tracking.installed import is_installed
 
 REPOSITORY = Path(__file__).parents[2]
 KEY = "0123abcd"

@@ -19,11 +19,10 @@ from typing import Any
 import pytest
 
 import loraloom
-from loraloom.errors import LoraloomError, MissingExtraError, RunError
+from loraloom.errors import LoraloomError, MissingExtraError, RunError, is_installed
 from loraloom.study.run import Run
 from loraloom.tracking import dashboard
 from loraloom.tracking.dashboard import address, make_dashboard
-from loraloom.tracking.installed import is_installed
 from tests.commands import Commands
 
 needs_dashboard = pytest.mark.skipif(not is_installed("optuna_dashboard"), reason="optuna-dashboard is not installed")

@@ -15,7 +15,7 @@ from loraloom.tracking.installed import refuse_missing
 
 @pytest.fixture
 def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installed, "find_spec", lambda name: None)
+    monkeypatch.setattr(installed, "is_installed", lambda name: False)
 
 
 @pytest.mark.usefixtures("nothing_installed")
@@ -36,10 +36,3 @@ def test_a_search_for_it_is_refused_before_anything_is_made(tiny_recipe: dict[st
 @pytest.mark.usefixtures("nothing_installed")
 def test_without_trackers_nothing_is_asked_for() -> None:
     refuse_missing([])
-
-
-def test_a_folder_of_a_package_s_name_is_not_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "wandb_of_this_test").mkdir()
-    monkeypatch.syspath_prepend(tmp_path)
-    assert not installed.is_installed("wandb_of_this_test")
-    assert installed.is_installed("optuna")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import ipaddress
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,7 @@ import typer
 
 from loraloom.cli.completion import complete_served
 from loraloom.cli.running import TerminatedError
-from loraloom.errors import MissingExtraError, OptionError
+from loraloom.errors import MissingExtraError, OptionError, is_installed
 
 LEAST_SECRET = 16
 """Characters of a key or a token."""
@@ -66,7 +65,7 @@ def serve(
     Example: loraloom serve runs/demo/best news=runs/news/best --port 8000
     """
     for package in ("fastapi", "uvicorn", "prometheus_client"):
-        if importlib.util.find_spec(package) is None:
+        if not is_installed(package):
             raise MissingExtraError("serve", "serve")
     if (adapters_dir is None) != (admin_token_file is None):
         raise OptionError("--adapters_dir and --admin_token_file: adapters are added where both are given")

@@ -15,9 +15,8 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from loraloom.errors import LoraloomError, MissingExtraError, RunError, first_line
+from loraloom.errors import LoraloomError, MissingExtraError, RunError, first_line, is_installed
 from loraloom.study.run import LEDGER, Run
-from loraloom.tracking.installed import is_installed
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 READ_ONLY = "a run's study is read-only here: loraloom alone writes its ledger"

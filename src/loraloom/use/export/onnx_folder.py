@@ -12,7 +12,6 @@ writes into the graph beside it (its source's places on this machine) is taken o
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import warnings
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.errors import LoraloomError, MissingExtraError, first_line
+from loraloom.errors import LoraloomError, MissingExtraError, first_line, is_installed
 from loraloom.machine import read_machine
 from loraloom.study.durable import write_json
 from loraloom.use.export.subject import Subject
@@ -41,7 +40,7 @@ _MOST_INLINE = 1_800_000_000
 def refuse_missing() -> None:
     """Raises MissingExtraError where a package of the extra `export` is not installed."""
     for name in ("onnx", "onnxscript", "onnxruntime"):
-        if importlib.util.find_spec(name) is None:
+        if not is_installed(name):
             raise MissingExtraError("loraloom export --format onnx", "export")
 
 
