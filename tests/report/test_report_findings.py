@@ -309,6 +309,13 @@ def test_a_trial_without_a_manifest_is_under_way(tmp_path: Path) -> None:
     assert all(2 not in row.numbers for row in found.board.rows)
 
 
+def test_a_folder_that_is_no_trial_s_is_not_counted(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "r")
+    before = findings(read_run(run)).answer.tally.under_way
+    (run / "trials" / "backup").mkdir()
+    assert findings(read_run(run)).answer.tally.under_way == before
+
+
 def test_a_point_is_one_configuration_whatever_the_order_of_its_keys(tmp_path: Path) -> None:
     recipe = make_recipe()
     point = {"lora.r": 4, "train.learning_rate": 0.001}

@@ -11,6 +11,7 @@ from loraloom.recipe import read_recipe
 from loraloom.study.durable import is_whole, write_manifest
 from loraloom.study.integrity import put_aside_damage, read_sealed_recipe, write_recipe
 from loraloom.study.record import read_record
+from loraloom.study.run import trial_folders
 from tests.study.study_records import record
 
 RECIPE = read_recipe({"data": {"dataset": "demo"}, "lora": {"r": [2, 4]}})
@@ -26,7 +27,7 @@ def _folder(path: Path, number: int) -> Path:
 
 def _put_aside(run: Path) -> list[str]:
     said: list[str] = []
-    put_aside_damage(run, run / "trials", run / "best", said.append)
+    put_aside_damage(run, trial_folders(run), run / "best", said.append)
     return said
 
 

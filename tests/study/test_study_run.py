@@ -13,7 +13,7 @@ from loraloom.errors import RecipeError, RunError
 from loraloom.recipe import read_recipe
 from loraloom.study.durable import verify_manifest, write_manifest
 from loraloom.study.record import Result, TrialRecord, read_record
-from loraloom.study.run import Run, in_use
+from loraloom.study.run import Run, in_use, trial_folders
 from tests.commands import Commands
 from tests.study.study_records import record, score
 
@@ -162,6 +162,15 @@ def test_only_finished_trials_have_records_in_the_order_of_their_numbers(tmp_pat
         _finished(run, record(number))
     (run.trial_folder_to_begin(3) / "trial.json").write_text("{", encoding="utf-8")
     assert [trial.number for trial in run.records()] == [2, 10, 10_000]
+
+
+def test_what_a_person_puts_beside_the_trials_is_none(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", RECIPE)
+    assert trial_folders(tmp_path) == []
+    for name in ("0002", "10000", "9999", "backup", "0002 (copy)", ".0003.new", "²"):
+        (run.path / "trials" / name).mkdir()
+    (run.path / "trials" / "0004").touch()
+    assert [folder.name for folder in trial_folders(run.path)] == ["0002", "9999", "10000"]
 
 
 def test_each_record_is_read_once_and_again_where_it_was_replaced(

@@ -8,7 +8,7 @@ from pathlib import Path
 from loraloom.errors import RunError
 from loraloom.study.durable import is_whole
 from loraloom.study.record import Dtype, TrialRecord, read_record
-from loraloom.study.run import Run
+from loraloom.study.run import Run, trial_folders
 
 
 def kept_type(run: Run) -> Dtype | None:
@@ -16,7 +16,7 @@ def kept_type(run: Run) -> Dtype | None:
 
     Where the type is an axis, checkpoints don't tell which of their trials had it measured.
     """
-    folders = run.trial_folders()
+    folders = trial_folders(run.path)
     for folder in folders:
         record = _record(folder)
         if record is not None and record.engine != "none" and record.configuration.train.bf16 == "auto":

@@ -24,7 +24,7 @@ from loraloom.study.record import (
     read_metrics,
     read_record,
 )
-from loraloom.study.run import BEST, RECIPE, TRIALS
+from loraloom.study.run import BEST, RECIPE, trial_folders
 
 
 class Prediction(BaseModel):
@@ -84,7 +84,7 @@ def read_run(path: Path) -> Run:
     records: list[TrialRecord] = []
     folders: dict[int, Path] = {}
     under_way = 0
-    for folder in _trial_folders(path / TRIALS):
+    for folder in trial_folders(path):
         if not is_whole(folder):
             under_way += 1
             continue
@@ -108,12 +108,6 @@ def read_evaluations(run: Run, numbers: Iterable[int], problems: list[str]) -> d
         except (OSError, RunError) as error:
             problems.append(str(error))
     return found
-
-
-def _trial_folders(trials: Path) -> list[Path]:
-    if not trials.is_dir():
-        return []
-    return sorted(folder for folder in trials.iterdir() if folder.is_dir() and not folder.name.startswith("."))
 
 
 def _read_best(folder: Path, problems: list[str]) -> Best | None:

@@ -24,7 +24,7 @@ from loraloom.study.leaderboard import reported, validation
 from loraloom.study.ledger import REASON, ROWS, SEED_INDEX, Ledger, noted, was_rejected, write_trials
 from loraloom.study.pruning_notes import ENDED, pruner_notes
 from loraloom.study.record import Evaluation, TrialRecord, read_metrics, read_record
-from loraloom.study.run import BEST, LEDGER, TRIALS, Run
+from loraloom.study.run import BEST, LEDGER, Run, trial_folders
 
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 LOST = "not trained: its entry was lost with a damaged ledger"
@@ -36,12 +36,9 @@ def open_ledger(run: Run, say: Callable[[str], None]) -> Ledger:
     Raises:
         RunError: the disk is full, or a file can't be read.
     """
-    put_aside_damage(run.path, run.path / TRIALS, run.path / BEST, say)
-    found = {
-        int(folder.name): (read_record(folder), read_metrics(folder))
-        for folder in (run.path / TRIALS).iterdir()
-        if folder.name.isdigit() and is_whole(folder)
-    }
+    folders = trial_folders(run.path)
+    put_aside_damage(run.path, folders, run.path / BEST, say)
+    found = {int(folder.name): (read_record(folder), read_metrics(folder)) for folder in folders if is_whole(folder)}
     path = run.path / LEDGER
     existed = path.exists()
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from loraloom.errors import AdapterError, RecipeError, RunError
@@ -54,13 +54,14 @@ def read_sealed_recipe(path: Path) -> Recipe:
         raise RecipeError(f"{path}: can't be read: {error}") from None
 
 
-def put_aside_damage(run: Path, trials: Path, best: Path, say: Callable[[str], None]) -> None:
-    """Takes the manifest from each finished folder of which a file is damaged, so that it counts as unfinished.
+def put_aside_damage(run: Path, trials: Iterable[Path], best: Path, say: Callable[[str], None]) -> None:
+    """Takes the manifest from each of the `trials` folders that is finished and of which a file is damaged.
 
-    A trial is then trained again, and best/ made again from its trial: both give what was there, to the bit.
+    It then counts as unfinished, so that the trial is trained again, and best/ made again from its trial: both give
+    what was there, to the bit.
     """
     damaged = set()
-    for folder in sorted(path for path in trials.iterdir() if path.name.isdigit() and is_whole(path)):
+    for folder in filter(is_whole, trials):
         if damage := _damage(folder):
             say(f"{damage}; trial {int(folder.name)} is trained again")
             damaged.add(int(folder.name))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +28,7 @@ RECIPE, LEDGER, PLAN, TRIALS, BEST, LOCK = "recipe.yaml", "study.db", "plan.json
 
 _NEW = ".run.new"
 """In which a run is made where its folder is there; a kill may leave it."""
+_NUMBER = re.compile("[0-9]+")
 
 
 class Run:
@@ -141,12 +143,7 @@ class Run:
 
     def records(self) -> tuple[TrialRecord, ...]:
         """Records of finished trials, in the order of their numbers; each is read once, and if replaced once more."""
-        return tuple(self._record(folder) for folder in self.trial_folders() if is_whole(folder))
-
-    def trial_folders(self) -> list[Path]:
-        """The folders of trials, ended or not, in the order of their numbers."""
-        found = (path for path in (self.path / TRIALS).iterdir() if path.name.isdigit())
-        return sorted(found, key=lambda path: int(path.name))
+        return tuple(self._record(folder) for folder in trial_folders(self.path) if is_whole(folder))
 
     def _record(self, folder: Path) -> TrialRecord:
         """A finished trial's record, as read before where its manifest, which is written last, is the same file."""
@@ -191,6 +188,15 @@ def _copy(source: Path, target: Path, files: dict[str, str]) -> None:
             raise RunError(f"{target}: can't be written: {error.args[0][0][2]}") from None
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
+
+
+def trial_folders(run: Path) -> list[Path]:
+    """The folders of trials, ended or not, in the order of their numbers; what else is in trials/ is none."""
+    try:
+        found = [path for path in (run / TRIALS).iterdir() if _NUMBER.fullmatch(path.name) and path.is_dir()]
+    except FileNotFoundError:
+        return []
+    return sorted(found, key=lambda path: int(path.name))
 
 
 def in_use(run: Path) -> bool | None:
