@@ -131,6 +131,20 @@ def test_a_cell_that_is_not_text_is_refused(tmp_path: Path, cell: Any) -> None:
     assert f"row 5, column 'text' holds a {type(cell).__name__}" in message
 
 
+def test_nan_is_a_missing_text_as_null_is(tmp_path: Path) -> None:
+    """Which pandas writes into JSON and Parquet."""
+    content: list[dict[str, Any]] = [{"text": text, "label": label, "source": "x"} for text, label in rows(30)]
+    found = []
+    for missing in (None, float("nan")):
+        content[4] |= {"text": missing, "source": missing}
+        data = _load(write_jsonl(tmp_path / "rows.jsonl", content))
+        found.append(([finding.sentence for finding in data.findings], data.train.texts, data.train.sources))
+        assert text_of({"a": "one", "b": missing}, ("a", "b")) == "one"
+        assert text_of({"b": missing}, ("b",)) == ""
+    assert found[0] == found[1]
+    assert any("empty" in sentence for sentence in found[0][0])
+
+
 def test_numbers_as_text_in_csv_are_text(tmp_path: Path) -> None:
     content = [(str(number), "ab"[number % 2]) for number in range(30)]
     assert _load(write_csv(tmp_path / "rows.csv", content)).train.texts[0].isdecimal()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -45,7 +46,7 @@ def test_codes_are_ordered_as_numbers_where_all_are_whole(cells: list[Any], kind
     assert ordered(_codes(cells)) == kinds
 
 
-@pytest.mark.parametrize("missing", [None, "", "  ", float("nan")])
+@pytest.mark.parametrize("missing", [None, "", "  ", float("nan"), np.float32("nan")])
 def test_missing_labels_are_refused_with_their_rows(missing: Any) -> None:
     cells = ["a", missing, "b", missing, missing, missing]
     assert _refusal(cells) == "rows.csv: column 'label' has no label in row 2, 4, 5 and 1 more"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loraloom.data.rows import Row, other_separator, text_problem
+from loraloom.data.rows import Row, other_separator, text_problem, without_nan
 from loraloom.data.tables import Table
 from loraloom.data.text_data import Finding, shorten
 from loraloom.errors import DataError
@@ -168,12 +168,14 @@ def text_of(row: Row, text_column: tuple[str, ...]) -> str:
     Raises:
         DataError: a column that is missing, or holds something other than text.
     """
+    cells = []
     for column in text_column:
         if column not in row:
             raise DataError(f"there is no column {column!r}; the columns are {_quoted(list(row))}")
-        if problem := _problem(row[column]):
+        cells.append(without_nan(row[column]))
+        if problem := _problem(cells[-1]):
             raise DataError(f"column {column!r} {problem}")
-    return _joined(tuple(row[column] for column in text_column))
+    return _joined(tuple(cells))
 
 
 def _joined(cells: tuple[str | None, ...]) -> str:

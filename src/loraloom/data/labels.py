@@ -7,7 +7,6 @@ that an adapter is measured on may count from the other of the two, where they c
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -67,12 +66,10 @@ def refuse_one_class(classes: Collection[str], source: str) -> None:
 
 
 def _plain(cell: Any) -> Any:
-    """A numpy scalar as Python's own; blank text and NaN as None."""
+    """A numpy scalar as Python's own; blank text as None."""
     if isinstance(cell, np.generic):
         cell = cell.item()
-    if isinstance(cell, str):
-        return cell.strip() or None
-    return None if isinstance(cell, float) and math.isnan(cell) else cell
+    return cell.strip() or None if isinstance(cell, str) else cell
 
 
 def _check_kinds(cells: Sequence[Any], place: str) -> None:

@@ -20,6 +20,8 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import IO, Any, cast
 
+import numpy as np
+
 from loraloom.data.opening import LONGEST_MAGIC, Format, compression_of, format_of, lines_of, open_bytes
 from loraloom.data.text_folder import folder_rows
 from loraloom.data.tsv import is_quoted, quoted, quoted_as_it_comes
@@ -330,6 +332,11 @@ def _byte(found: re.Match[str]) -> str:
 
 
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+
+
+def without_nan(cell: Any) -> Any:
+    """A cell, or None for NaN, by which JSON, Parquet and pandas can say that there is nothing."""
+    return None if isinstance(cell, float | np.floating) and np.isnan(cell) else cell
 
 
 def text_problem(text: str) -> str | None:

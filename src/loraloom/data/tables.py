@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loraloom.data.opening import format_of
-from loraloom.data.rows import check_columns, good_records
+from loraloom.data.rows import check_columns, good_records, without_nan
 from loraloom.data.saved_dataset import is_saved, load_saved
 from loraloom.data.text_data import MAX_EXAMPLES, Finding, counted
 from loraloom.data.text_folder import files_not_utf8
@@ -37,7 +37,8 @@ class Table:
         return len(next(iter(self.columns.values()), ()))
 
     def cells(self, column: str) -> list[Any]:
-        return list(self.columns[column][:])
+        """What stands in a column, None where nothing does."""
+        return [without_nan(cell) for cell in self.columns[column][:]]
 
 
 @dataclass(frozen=True, slots=True)

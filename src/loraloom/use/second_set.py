@@ -7,9 +7,8 @@ know are no error: what needs them is not measured, and why is kept.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ def read_second(path: Path, record: TrialRecord) -> SecondRows:
     Raises:
         DataError: the file can't be read, has no text, or which column is the text can't be told.
     """
-    table = _without_nan(read_table(str(path)))
+    table = read_table(str(path))
     columns = _text_columns(table, record.configuration.data.text_column)
     texts = texts_of(table, columns)
     kept = [row for row, text in enumerate(texts) if text.strip()]
@@ -55,15 +54,6 @@ def read_second(path: Path, record: TrialRecord) -> SecondRows:
     chosen = tuple(texts[row] for row in kept)
     own = None if labels is None else labels[kept]
     return SecondRows(chosen, own, len(texts) - len(kept), why, _digest(chosen, own), note)
-
-
-def _without_nan(table: Table) -> Table:
-    """NaN, which JSON and Parquet can hold where a text is missing, as None."""
-    columns = {
-        name: [None if isinstance(cell, float) and math.isnan(cell) else cell for cell in table.cells(name)]
-        for name in table.columns
-    }
-    return replace(table, columns=columns)
 
 
 def _text_columns(table: Table, of_run: tuple[str, ...] | None) -> tuple[str, ...]:

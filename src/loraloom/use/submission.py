@@ -6,7 +6,6 @@ done in tables for people: a contest compares cells with its own.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -79,7 +78,7 @@ def read_template(path: Path) -> Submission:
 
 def cell_text(cell: Any) -> str | None:
     """An id or a label as text: whole numbers without a point, which Parquet may have given them."""
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+    if cell is None:
         return None
     if isinstance(cell, float) and cell == cell // 1:
         cell = int(cell)
