@@ -15,7 +15,7 @@ from bench.engines import RESULTS
 from bench.measure import ROOT
 from bench.serve import CLIENTS
 from loraloom.report.markdown.text import table
-from loraloom.report.wording import plural
+from loraloom.wording import plural
 
 PAGE = ROOT / "docs" / "performance.md"
 _INTRODUCTION = """\

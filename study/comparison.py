@@ -24,8 +24,9 @@ from loraloom.errors import DataError
 from loraloom.metrics import mcnemar, paired_bootstrap
 from loraloom.report.markdown.text import table
 from loraloom.report.points import points
-from loraloom.report.wording import p_value, plural
+from loraloom.report.wording import p_value
 from loraloom.study.durable import write_text
+from loraloom.wording import plural
 from study.first import RESULTS, is_earlier, machine_name, right_rows
 from study.machine import refuse_mixed
 from study.peers import OURS, PEERS

@@ -21,8 +21,8 @@ import numpy as np
 from loraloom.metrics import Interval, wilson_interval
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.report.markdown.text import table
-from loraloom.report.wording import plural
 from loraloom.study.durable import write_json
+from loraloom.wording import plural
 from study import agnews
 from study.arguments import parser_of, refuse_trial_run, run
 from study.outcomes import DISTURBED, Kept, Trained, marked

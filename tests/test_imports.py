@@ -13,6 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "loraloom"
 ORDER = (
     "errors",
+    "wording",
     "shipped",
     "recipe",
     "metrics",
@@ -39,6 +40,7 @@ APART = {("backbone", "data"), ("data", "backbone")}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 TORCH_FREE = (
     "errors",
+    "wording",
     "shipped",
     "recipe",
     "metrics",

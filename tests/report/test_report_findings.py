@@ -15,8 +15,9 @@ from loraloom.metrics import mean_interval, wilson_interval
 from loraloom.report import findings, markdown, read_run, write_report
 from loraloom.report.curves import MOST_TRACE_POINTS
 from loraloom.report.page import page
-from loraloom.report.wording import clean, duration, listed, passes, plural, share, value
+from loraloom.report.wording import clean, duration, listed, passes, share, value
 from loraloom.study.durable import MANIFEST, write_manifest
+from loraloom.wording import plural
 from tests.report.report_runs import (
     LABELS,
     TEST_ROWS,
@@ -407,4 +408,5 @@ def test_durations_counts_and_lists_are_words() -> None:
         "2 epochs",
         "2 batches",
     ]
+    assert [plural(2, "query"), plural(2, "key")] == ["2 queries", "2 keys"]
     assert [listed([]), listed(["a"]), listed(["a", "b", "c"])] == ["", "a", "a, b and c"]

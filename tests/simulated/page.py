@@ -11,7 +11,7 @@ from pathlib import Path
 
 from loraloom.machine import read_machine
 from loraloom.metrics import LEAST_DISCORDANT
-from loraloom.report import wording
+from loraloom.wording import plural
 from tests.simulated.simulations import (
     LITTLE,
     MUON,
@@ -243,7 +243,7 @@ def _seeds(times: int) -> Iterator[str]:
             for rounding in (True, False)
             for count in seeds
         ]
-        yield _row([wording.plural(int(spread), "row") if spread >= 1 else f"{spread:g} rows", *cells])
+        yield _row([plural(int(spread), "row") if spread >= 1 else f"{spread:g} rows", *cells])
     yield "\nThe same with rounding, by accuracy, where seeds differ by two rows.\n"
     yield from _table(("accuracy", *(f"{count} seeds" for count in seeds)))
     for accuracy in (0.5, 0.7, 0.9, 0.97, 0.99):

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from loraloom.data.overlap import near_copies, text_key
-from loraloom.data.text_data import Finding, Split, counted, examples_of
+from loraloom.data.text_data import Finding, Split, examples_of
 from loraloom.errors import DataError
+from loraloom.wording import plural
 
 MOST_LEAKING = 0.5  # of the test rows
 UNBALANCED = 10  # times as many rows
@@ -24,7 +25,7 @@ def drop_empty(split: Split, where: str) -> tuple[Split, tuple[Finding, ...]]:
     if not empty:
         return split, ()
     kept = split.take(sorted(set(range(len(split))) - set(empty)))
-    sentence = f"{where.capitalize()} has {counted(len(empty), 'empty text')}: dropped."
+    sentence = f"{where.capitalize()} has {plural(len(empty), 'empty text')}: dropped."
     return kept, (Finding("empty_text", "warning", len(empty), sentence, _row_numbers(split, empty)),)
 
 
@@ -33,7 +34,7 @@ def find_empty(split: Split, where: str) -> tuple[Finding, ...]:
     empty = _empty_rows(split)
     if not empty:
         return ()
-    sentence = f"{where.capitalize()} has {counted(len(empty), 'empty text')}: kept."
+    sentence = f"{where.capitalize()} has {plural(len(empty), 'empty text')}: kept."
     return (Finding("empty_text", "warning", len(empty), sentence, _row_numbers(split, empty)),)
 
 
@@ -60,11 +61,11 @@ def find_repeats(split: Split, keys: Sequence[str], names: Sequence[str], where:
             repeated.append(row)
     findings = []
     if repeated:
-        sentence = f"{where.capitalize()} has {counted(len(repeated), 'repeated row')} (equal text and label): kept."
+        sentence = f"{where.capitalize()} has {plural(len(repeated), 'repeated row')} (equal text and label): kept."
         examples = examples_of(split.texts, repeated)
         findings.append(Finding("duplicate", "note", len(repeated), sentence, examples, _named(where)))
     if disputed:
-        sentence = f"{where.capitalize()} has {counted(len(disputed), 'text')} with more than one label: kept."
+        sentence = f"{where.capitalize()} has {plural(len(disputed), 'text')} with more than one label: kept."
         shown = examples_of([_disputed(split, first[key], row, names) for key, row in disputed.items()])
         findings.append(Finding("conflict", "warning", len(disputed), sentence, shown, _named(where)))
     return tuple(findings)
@@ -87,7 +88,7 @@ def find_shares(train: Split, labels: Sequence[str]) -> Finding:
     def share(label: int) -> str:
         return f"{labels[label]} {counts[label] / len(train):.1%}"
 
-    sentence = f"Training has {counted(len(train), 'row')} of {len(labels)} classes"
+    sentence = f"Training has {plural(len(train), 'row')} of {len(labels)} classes"
     if len(labels) <= 6:
         sentence += f": {', '.join(map(share, range(len(labels))))}."
     else:
@@ -103,7 +104,7 @@ def find_missing_classes(split: Split, labels: Sequence[str], where: str) -> tup
     missing = [label for number, label in enumerate(labels) if not np.any(split.labels == number)]
     if not missing:
         return ()
-    sentence = f"{where.capitalize()} has no row of {counted(len(missing), 'class')}: nothing is measured on them."
+    sentence = f"{where.capitalize()} has no row of {plural(len(missing), 'class')}: nothing is measured on them."
     return (Finding("missing_class", "warning", len(missing), sentence, examples_of(missing)),)
 
 
@@ -137,7 +138,7 @@ def drop_leaks(
         done = "kept, since leaks are allowed" if allow_leak else "dropped from training"
         for kind, leak in (("leak", equal), ("near_copy", near)):
             if leak.train:
-                sentence = f"{counted(len(leak.train), 'training row')} {_is(leak, kind)} {where}: {done}."
+                sentence = f"{plural(len(leak.train), 'training row')} {_is(leak, kind)} {where}: {done}."
                 examples = examples_of(train.texts, sorted(leak.train))
                 findings.append(Finding(kind, "warning", len(leak.train), sentence, examples, ("train", where)))
         leaking |= equal.train | near.train
@@ -183,7 +184,7 @@ def find_shared(validation: Split, test: Split) -> tuple[Finding, ...]:
     findings = []
     for kind, shared in (("leak", equal), ("near_copy", near)):
         if shared.train:
-            sentence = f"{counted(len(shared.train), 'validation row')} {_is(shared, kind)} test: kept."
+            sentence = f"{plural(len(shared.train), 'validation row')} {_is(shared, kind)} test: kept."
             examples = examples_of(validation.texts, sorted(shared.train))
             splits = ("validation", "test")
             findings.append(Finding(kind, "warning", len(shared.train), sentence, examples, splits))

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.data.text_data import Finding, counted, update_with_texts
+from loraloom.data.text_data import Finding, update_with_texts
 from loraloom.errors import RunError
 from loraloom.study.durable import write_bytes
+from loraloom.wording import plural
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -88,7 +89,7 @@ def truncation_finding(encoded: Encoded, where: str, max_length: int) -> Finding
         return None
     share = encoded.cut / len(encoded)
     sentence = (
-        f"{where.capitalize()}: {counted(encoded.cut, 'text')} ({share:.1%}) longer than "
+        f"{where.capitalize()}: {plural(encoded.cut, 'text')} ({share:.1%}) longer than "
         f"data.max_length = {max_length} tokens: cut."
     )
     return Finding("truncated", "warning" if share > 0.1 else "note", encoded.cut, sentence)

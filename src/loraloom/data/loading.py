@@ -28,9 +28,10 @@ from loraloom.data.labels import Labels, codes_of, ids_of, labels_of, named, nam
 from loraloom.data.overlap import text_key
 from loraloom.data.splitting import hold_out
 from loraloom.data.tables import Source, Table, read_table, table_of
-from loraloom.data.text_data import Finding, Split, TextData, counted, fingerprint
+from loraloom.data.text_data import Finding, Split, TextData, fingerprint
 from loraloom.errors import DataError
 from loraloom.recipe import Data
+from loraloom.wording import plural
 
 Findings = tuple[Finding, ...]
 
@@ -150,7 +151,7 @@ def _training_rows(table: Table, columns: Columns) -> tuple[Labels, Split, Findi
         labels = Labels(labels.names, labels.names)
     findings = []
     if class_names and (unused := [name for name in class_names if name not in labels.names]):
-        sentence = f"{counted(len(unused), 'class')} declared without a training row: left out."
+        sentence = f"{plural(len(unused), 'class')} declared without a training row: left out."
         findings.append(Finding("missing_class", "note", len(unused), sentence, tuple(unused[:3])))
     if _are_numbers(labels) and labels.codes != tuple(map(str, range(len(labels.codes)))):
         sentence = f"labels {', '.join(labels.codes[:10])} of the source are classes 0 to {len(labels.codes) - 1}."
@@ -171,7 +172,7 @@ def _check_enough(train: Split, labels: Labels, source: str) -> None:
     rows, classes = Counter(train.labels.tolist()), len(labels.names)
     refuse_one_class(labels.names, source)
     if len(train) <= classes:
-        raise DataError(f"{source}: has {counted(len(train), 'row')} for {classes} classes; that is too few")
+        raise DataError(f"{source}: has {plural(len(train), 'row')} for {classes} classes; that is too few")
     if gone := [name for label, name in enumerate(labels.names) if label not in rows]:
         raise DataError(f"{source}: the class {gone[0]!r} has no row left to train on")
 
@@ -211,7 +212,7 @@ def _split_made(where: str, held: Split, train: Split, seed: int) -> Finding:
         raise DataError(f"{where}: none is given, and training has too few rows of each class to hold any out")
     share = len(held) / len(train)
     sentence = (
-        f"{where.capitalize()} was not given: {counted(len(held), 'row')} of training held out "
+        f"{where.capitalize()} was not given: {plural(len(held), 'row')} of training held out "
         f"({share:.1%}, about the same of each class, equal texts together, seed {seed})."
     )
     return Finding("split_made", "note", len(held), sentence)

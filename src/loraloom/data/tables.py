@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from loraloom.data.opening import format_of
 from loraloom.data.rows import check_columns, good_records, without_nan
 from loraloom.data.saved_dataset import is_saved, load_saved
-from loraloom.data.text_data import MAX_EXAMPLES, Finding, counted
+from loraloom.data.text_data import MAX_EXAMPLES, Finding
 from loraloom.data.text_folder import files_not_utf8
 from loraloom.errors import DataError
+from loraloom.wording import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +108,7 @@ def _folder_findings(path: Path) -> tuple[Finding, ...]:
     if not path.is_dir() or not (files := files_not_utf8(path)):
         return ()
     does = "is" if len(files) == 1 else "are"
-    sentence = f"{counted(len(files), 'file')} of {path.name} {does} not UTF-8: read as Latin-1."
+    sentence = f"{plural(len(files), 'file')} of {path.name} {does} not UTF-8: read as Latin-1."
     return (Finding("not_utf8", "note", len(files), sentence, tuple(files[:MAX_EXAMPLES])),)
 
 

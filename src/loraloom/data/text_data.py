@@ -93,12 +93,6 @@ def examples_of(texts: Sequence[str], rows: Sequence[int] | None = None) -> tupl
     return tuple(shorten(texts[row]) for row in shown[:MAX_EXAMPLES])
 
 
-def counted(number: int, what: str) -> str:
-    """`1 row`, `2,225 rows`."""
-    plural = what[:-1] + "ies" if what.endswith("y") else what + ("es" if what.endswith("s") else "s")
-    return f"{number:,} {what if number == 1 else plural}"
-
-
 def fingerprint(labels: Sequence[str], splits: Sequence[Split]) -> str:
     """SHA-256 over label names and every split's rows, each part framed by its length."""
     digest = hashlib.sha256()

@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 
-from loraloom.data.text_data import counted
 from loraloom.engine import Job, Outcome, never, pack_key
 from loraloom.errors import RunError, resume_command
 from loraloom.execute.executor import Executor, Finished
@@ -33,6 +32,7 @@ from loraloom.study.leaderboard import LEADERBOARD, reported, validation
 from loraloom.study.live_leaderboard import LiveLeaderboard
 from loraloom.study.record import CHECKPOINT, RECORD, Evaluation, TrialRecord, checkpoints, read_metrics, read_record
 from loraloom.study.run import Run
+from loraloom.wording import plural
 
 ATTEMPTS = 2
 """How often a trial is begun that ends without an outcome, the second time alone."""
@@ -167,7 +167,7 @@ class Driver:
             more = "search.n_trials" if counted_out else "values"
             rest = f"all was trained: more {more} or search.seeds{clocked} would use the rest"
         return (
-            f"{tried:,}{of} configurations were tried, in {counted(self._leaderboard.finished, 'trial')}; "
+            f"{tried:,}{of} configurations were tried, in {plural(self._leaderboard.finished, 'trial')}; "
             f"{self._clock.seconds:.0f}{limit} s are used, {rest}"
         )
 

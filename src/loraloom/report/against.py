@@ -17,7 +17,8 @@ from loraloom.metrics import Interval, mcnemar, paired_bootstrap, wilson_interva
 from loraloom.report.leaderboard import as_written, leaderboard
 from loraloom.report.points import decimals, spread
 from loraloom.report.reading import Best, Prediction, Run, read_run
-from loraloom.report.wording import duration, p_value, plural, value
+from loraloom.report.wording import duration, p_value, value
+from loraloom.wording import plural
 
 FEWEST_SHARED = 0.5
 LEVEL = 0.05

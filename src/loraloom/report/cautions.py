@@ -10,10 +10,11 @@ from loraloom.report.reading import Run
 from loraloom.report.rounding import rounded_span
 from loraloom.report.test_rows import of_few, of_leaks, of_looks
 from loraloom.report.testset import Tested
-from loraloom.report.wording import listed, plural, share, shortened
+from loraloom.report.wording import listed, share, shortened
 from loraloom.study.choice import choose
 from loraloom.study.commands import Command
 from loraloom.study.leaderboard import standings
+from loraloom.wording import plural
 
 LEAKED = "leaked rows were kept"
 """The mark of a trial's record; said at more length of the run."""

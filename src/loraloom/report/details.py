@@ -17,9 +17,10 @@ from loraloom.report import wording
 from loraloom.report.leaderboard import Leaderboard, Row, describe
 from loraloom.report.reading import Run, read_evaluations
 from loraloom.report.row_recipes import RowRecipes
-from loraloom.report.wording import count, duration, passes, plural, share, shortened, value
+from loraloom.report.wording import count, duration, passes, share, shortened, value
 from loraloom.study.evidence import read_predicted
 from loraloom.study.record import CONFUSED_CLASSES, Evaluation, TrialRecord
+from loraloom.wording import plural
 
 MOST_ROWS = 100
 WHY_NONE_KEPT = "It has no confusion: it left no predictions of validation rows."

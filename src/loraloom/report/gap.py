@@ -42,8 +42,9 @@ from loraloom.report.effects.model import ALMOST, LEAST_FREEDOM, fit, make_desig
 from loraloom.report.effects.observations import Observations
 from loraloom.report.points import points, size, spread
 from loraloom.report.reading import Run, read_evaluations
-from loraloom.report.wording import plural, value
+from loraloom.report.wording import value
 from loraloom.study.record import Evaluation
+from loraloom.wording import plural
 
 MOST_CONFIGURATIONS = 400
 MOST_MOVED = 0.02

@@ -22,9 +22,10 @@ from loraloom.report.making.sources import NOT_STATED, model_facts, source_card,
 from loraloom.report.markdown.text import bullets, code, fenced, table, text
 from loraloom.report.reading import Best, read_run
 from loraloom.report.rounding import rounded, rounded_span
-from loraloom.report.wording import clean, count, plural, value
+from loraloom.report.wording import clean, count, value
 from loraloom.study.commands import Command, read_commands
 from loraloom.study.record import Score, TrialRecord
+from loraloom.wording import plural
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

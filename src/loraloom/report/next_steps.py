@@ -18,8 +18,9 @@ from loraloom.report.answer import Answer
 from loraloom.report.effects.advice import Advice
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import Run
-from loraloom.report.wording import clean, count, duration, plural
+from loraloom.report.wording import clean, count, duration
 from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command
+from loraloom.wording import plural
 
 MOST = 3
 ROOM = 0.5

@@ -29,6 +29,7 @@ from loraloom.report.pictures.effects import MOST_INTERACTIONS, drawn_effects
 from loraloom.report.pictures.similarity import distances_sentence
 from loraloom.report.rounding import rounded, rounded_span
 from loraloom.report.sections import SECTIONS
+from loraloom.wording import plural
 
 ROWS_OPEN = 25
 """Leaderboard rows that are seen at once without a script; the rest is folded away."""
@@ -89,7 +90,7 @@ def _environment() -> Environment:
         "count": wording.count,
         "duration": wording.duration,
         "loss": wording.loss,
-        "plural": wording.plural,
+        "plural": plural,
         "rounded": rounded,
         "rounded_span": rounded_span,
         "points": points.points,

@@ -8,9 +8,10 @@ from math import ceil
 from loraloom.metrics import Interval
 from loraloom.report.reading import Run
 from loraloom.report.rounding import rounded
-from loraloom.report.wording import listed, plural
+from loraloom.report.wording import listed
 from loraloom.study.commands import Command
 from loraloom.study.record import TrialRecord
+from loraloom.wording import plural
 
 WIDE = 0.05
 """An interval of this width, in shares, hides what most choices of a recipe are worth."""

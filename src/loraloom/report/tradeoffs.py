@@ -15,7 +15,8 @@ from loraloom.metrics import Interval
 from loraloom.report.leaderboard import Leaderboard, Row, describe
 from loraloom.report.reading import Run
 from loraloom.report.rounding import rounded, rounded_span
-from loraloom.report.wording import count, duration, plural
+from loraloom.report.wording import count, duration
+from loraloom.wording import plural
 
 NEAR_CAP = 0.9
 """Of the cap: a best configuration beyond it might be held back by it."""

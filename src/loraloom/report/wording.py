@@ -36,15 +36,6 @@ def passes(epochs: float) -> str:
     return f"{round(epochs, 2):g}"
 
 
-def plural(number: int, noun: str) -> str:
-    """`1 row`, `2 rows`, `2 classes`, `2 batches`, `2 epochs`."""
-    if number == 1:
-        return f"1 {noun}"
-    if noun.endswith(("s", "x", "ch")) and not noun.endswith("epoch"):
-        return f"{number:,} {noun}es"
-    return f"{number:,} {noun}s"
-
-
 def duration(seconds: float | None) -> str:
     """`42 s`, `4 min 12 s`, `2 h 05 min`."""
     if seconds is None or not math.isfinite(seconds):

@@ -7,10 +7,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from loraloom.data import printable
-from loraloom.terminal.wording import counted
 from loraloom.use.export import Exported
 from loraloom.use.export.card import size
 from loraloom.use.submit import Submitted
+from loraloom.wording import plural
 
 
 def print_export(console: Console, exported: Exported) -> None:
@@ -24,7 +24,7 @@ def print_export(console: Console, exported: Exported) -> None:
         figures = [size(one.bytes), *accuracy, f"{one.same_labels / one.rows:.1%}", f"{one.difference:.0e}"]
         table.add_row(one.name, *figures, f"{one.texts_per_second:,.0f}")
     rows = exported.measured[0].rows
-    console.print(f"compared on {counted(rows, 'row')}: {exported.rows}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"compared on {plural(rows, 'row')}: {exported.rows}", highlight=False, markup=False, soft_wrap=True)
     console.print(table)
     for note in exported.notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
@@ -46,4 +46,4 @@ def print_submission(console: Console, result: Submitted, *, checked: bool) -> N
     console.print(table)
     console.print(result.verdict, highlight=False, markup=False, soft_wrap=True)
     said = "fits the template" if checked else "is written"
-    console.print(f"{result.path} {said}: {counted(result.rows, 'row')}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{result.path} {said}: {plural(result.rows, 'row')}", highlight=False, markup=False, soft_wrap=True)

@@ -30,7 +30,8 @@ from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, s
 from loraloom.study.record import Evaluation, Timings, TrialRecord
 from loraloom.study.run import BEST
 from loraloom.terminal.outlook import in_words, plan_lines
-from loraloom.terminal.wording import counted, duration, finding_lines, point_in_words, trial_in_words, with_interval
+from loraloom.terminal.wording import duration, finding_lines, point_in_words, trial_in_words, with_interval
+from loraloom.wording import plural
 
 SHOWN_TRIALS = 12
 
@@ -157,7 +158,7 @@ class Terminal(Watcher):
         if self._outlook.seconds_left is not None:
             left = max(0.0, self._outlook.seconds_left - (time.monotonic() - self._outlook_at))
             to_come = f"; to come: {in_words(self._outlook)}" if self._outlook.finalists else ""
-            return f"{counted(done, 'trial')} done; {duration(left)} of {duration(passed + left)} left{to_come}"
+            return f"{plural(done, 'trial')} done; {duration(left)} of {duration(passed + left)} left{to_come}"
         to_come_trials = max(0, self._outlook.trials)
         said = f"{done} of {done + to_come_trials} trials, {duration(passed)} so far"
         if not self._ended:
@@ -218,7 +219,7 @@ def _why(choice: Choice | None) -> tuple[str, ...]:
         low, high = max(0.0, winner.interval[0]), min(1.0, winner.interval[1])
         lines.append(
             f"validation  mean {winner.mean:.3f} (95 % interval {low:.3f}–{high:.3f}) over "
-            f"{counted(len(winner.trials), 'seed')}"
+            f"{plural(len(winner.trials), 'seed')}"
         )
     if choice.sentence is not None:
         lines.append(f"            {choice.sentence}")

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from loraloom.search.outlook import Outlook, Step
 from loraloom.search.watcher import SearchPlan
-from loraloom.terminal.wording import counted, duration
+from loraloom.terminal.wording import duration
+from loraloom.wording import plural
 
 
 def plan_lines(plan: SearchPlan) -> Iterator[str]:
@@ -15,9 +16,9 @@ def plan_lines(plan: SearchPlan) -> Iterator[str]:
     outlook = plan.outlook
     if outlook.finalists is None:
         known = plan.configurations is not None
-        what = counted(plan.configurations, "configuration") if plan.configurations is not None else "configurations"
+        what = plural(plan.configurations, "configuration") if plan.configurations is not None else "configurations"
         done = f", {plan.finished} of {plan.finished + outlook.trials} trials done" if known else ""
-        yield f"plan    {what} × {counted(outlook.seeds, 'seed')}{_passes(outlook)}{done}"
+        yield f"plan    {what} × {plural(outlook.seeds, 'seed')}{_passes(outlook)}{done}"
         if not plan.recipe.axes and _is_search(plan):
             yield "        no field varies, so nothing is searched: give lists, or --set search.sampler=auto"
     else:
@@ -32,15 +33,15 @@ def plan_lines(plan: SearchPlan) -> Iterator[str]:
 
 def in_words(outlook: Outlook) -> str:
     """The rungs and the finals: `about 12 trials on 475 rows, then 3 finalists × 3 seeds on all 1,424 rows`."""
-    steps = ", ".join(f"{counted(step.trials, 'trial')} on {step.rows:,} rows" for step in outlook.rungs)
+    steps = ", ".join(f"{plural(step.trials, 'trial')} on {step.rows:,} rows" for step in outlook.rungs)
     if outlook.leading is not None:
-        leading = f"{counted(outlook.leading.trials, 'preset')} on {outlook.leading.rows:,} rows"
+        leading = f"{plural(outlook.leading.trials, 'preset')} on {outlook.leading.rows:,} rows"
         steps = f"{leading}, {steps}" if steps else leading
     if outlook.finals.trials == 0:
         return f"about {steps}{_passes(outlook)}"
     finalists = outlook.finalists or 1
-    seeds = counted(outlook.finals.trials // finalists, "seed")
-    finals = f"{counted(finalists, 'finalist')} × {seeds} on {_rows(outlook.finals, outlook)}{_passes(outlook)}"
+    seeds = plural(outlook.finals.trials // finalists, "seed")
+    finals = f"{plural(finalists, 'finalist')} × {seeds} on {_rows(outlook.finals, outlook)}{_passes(outlook)}"
     return f"about {steps}, then {finals}" if steps else finals
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from loraloom.data import printable
-from loraloom.terminal.wording import counted
 from loraloom.use.ensemble import Ensemble
 from loraloom.use.predict import Summary
+from loraloom.wording import plural
 
 MOST_CLASSES = 20
 
@@ -38,7 +38,7 @@ def summary_lines(ensemble: Ensemble, summary: Summary, out: Path | None) -> Ite
     more = len(counts.by_label) - len(shares)
     where = "" if out is None else f" written to {out}"
     yield (
-        f"{counted(counts.written, 'row')}{where} in {summary.seconds:.1f} s, {summary.rows_per_second:,.0f} rows/s: "
+        f"{plural(counts.written, 'row')}{where} in {summary.seconds:.1f} s, {summary.rows_per_second:,.0f} rows/s: "
         + ", ".join(shares)
         + (f", {more} other labels" if more > 0 else "")
     )

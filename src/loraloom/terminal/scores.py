@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from loraloom.data import printable
-from loraloom.terminal.wording import counted
 from loraloom.use.evaluate import Evaluated
+from loraloom.wording import plural
 
 MOST_CLASSES = 10
 """Of more, the confusion is too wide to be read."""
@@ -24,7 +24,7 @@ def print_evaluation(console: Console, result: Evaluated) -> None:
     scores = result.scores
     low, high = scores.accuracy_interval
     console.print(
-        f"{result.adapter} on {result.test_file}: {counted(scores.examples, 'row')}", highlight=False, markup=False
+        f"{result.adapter} on {result.test_file}: {plural(scores.examples, 'row')}", highlight=False, markup=False
     )
     if result.note is not None:
         console.print(result.note, highlight=False, markup=False)

@@ -56,8 +56,3 @@ def finding_lines(finding: Finding) -> list[str]:
         f"{mark} {escape(printable(finding.sentence))}",
         *(f"    [dim]{escape(example)}[/dim]" for example in examples),
     ]
-
-
-def counted(number: int, what: str) -> str:
-    """`1 seed`, `2 seeds`."""
-    return f"{number:,} {what}" + "s" * (number != 1)

@@ -10,7 +10,7 @@ from loraloom.report.dataset.shares import Balance, Drift, Effect, balance, drif
 from loraloom.report.failures import Failures
 from loraloom.report.failures.saying import percent
 from loraloom.report.reading import Run
-from loraloom.report.wording import plural
+from loraloom.wording import plural
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,10 @@ from loraloom.report.effects.axes import columns_of
 from loraloom.report.effects.model import LEAST_FREEDOM
 from loraloom.report.points import size
 from loraloom.report.reading import Run
-from loraloom.report.wording import clean, duration, plural
+from loraloom.report.wording import clean, duration
 from loraloom.study.next_search import points_of, search_command
 from loraloom.study.record import TrialRecord
+from loraloom.wording import plural
 
 TOO_MANY = 20
 """Times the configurations that there are: more than these are not asked for."""

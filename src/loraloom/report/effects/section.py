@@ -15,7 +15,8 @@ from loraloom.report.effects.observations import Observations, survivors
 from loraloom.report.effects.verdicts import BADGES, ORDER, sentence_on, verdict_on
 from loraloom.report.points import size
 from loraloom.report.reading import Run
-from loraloom.report.wording import duration, listed, passes, plural
+from loraloom.report.wording import duration, listed, passes
+from loraloom.wording import plural
 
 LEAST_SURVIVORS = 8
 

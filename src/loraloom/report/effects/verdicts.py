@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from loraloom.report.effects.analysis import Effect, Verdict
 from loraloom.report.points import points, size, spread
-from loraloom.report.wording import listed, plural
+from loraloom.report.wording import listed
+from loraloom.wording import plural
 
 ORDER: tuple[Verdict, ...] = ("effect", "none", "open", "confounded", "few")
 BADGES: dict[Verdict, str] = {

@@ -31,7 +31,8 @@ from loraloom.metrics import Interval, mean_interval
 from loraloom.report.failures.kept import Judged
 from loraloom.report.failures.saying import LEVEL
 from loraloom.report.points import points, points_span
-from loraloom.report.wording import p_value, plural
+from loraloom.report.wording import p_value
+from loraloom.wording import plural
 
 _USED = "`loraloom predict` divides by it, unless it is given `--no_temperature`."
 DRAWS = 2_000

@@ -17,7 +17,8 @@ from loraloom.report.failures.suspects import Suspects, suspects
 from loraloom.report.failures.training_rows import TrainingRows, training_rows
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import Run
-from loraloom.report.wording import listed, plural
+from loraloom.report.wording import listed
+from loraloom.wording import plural
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from loraloom.report.failures.kept import Kept
-from loraloom.report.wording import plural
+from loraloom.wording import plural
 
 MOST_ROWS = 15
 FEWEST_TRIALS = 2

@@ -19,8 +19,9 @@ from loraloom.errors import LoraloomError
 from loraloom.report.live.rendering import LiveReport, Rendered
 from loraloom.report.live.shell import POLICY, WAITING_POLICY, shell, waiting
 from loraloom.report.live.state import State, is_awaited
-from loraloom.report.wording import clean, plural
+from loraloom.report.wording import clean
 from loraloom.study.run import Run
+from loraloom.wording import plural
 
 HOST = "127.0.0.1"
 _TYPES = {".html": "text/html; charset=utf-8", ".csv": "text/csv; charset=utf-8", ".png": "image/png"}

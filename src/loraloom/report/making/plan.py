@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloom.report.reading import Run
-from loraloom.report.wording import listed, plural
+from loraloom.report.wording import listed
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import PLAN
 from loraloom.study.sealed import read_sealed
+from loraloom.wording import plural
 
 MANY = 100_000
 """Planned where the time alone was to end the search."""

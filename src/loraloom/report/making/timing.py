@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from loraloom.report.wording import duration, plural
+from loraloom.report.wording import duration
 from loraloom.study.commands import Command
+from loraloom.wording import plural
 
 
 @dataclass(frozen=True, slots=True)

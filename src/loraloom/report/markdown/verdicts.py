@@ -11,7 +11,8 @@ from loraloom.report.findings import Findings
 from loraloom.report.markdown.text import bullets, code, fenced, table, text, told
 from loraloom.report.pictures.effects import MOST_INTERACTIONS
 from loraloom.report.testset import Error
-from loraloom.report.wording import listed, plural, share, shortened
+from loraloom.report.wording import listed, share, shortened
+from loraloom.wording import plural
 
 MOST_TEXTS = 5
 TEXT, NAME = 240, 60

@@ -11,6 +11,7 @@ from loraloom.report.effects.interactions import Interaction
 from loraloom.report.effects.section import Effects, named
 from loraloom.report.pictures.drawing import Picture, picture
 from loraloom.report.svg import GRID, INK, MUTED, SERIES
+from loraloom.wording import plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +32,7 @@ def draw_effects(found: Effects) -> dict[str, Picture]:
         drawn["effects"] = picture(
             "effects",
             f"Effects on validation {found.metric_name}",
-            f"{wording.plural(len(effects), 'comparison')} with 95 % intervals, which hold together.",
+            f"{plural(len(effects), 'comparison')} with 95 % intervals, which hold together.",
             lambda axes: _forest(axes, effects),
             size=(7.6, 1.0 + 0.27 * len(effects)),
         )

@@ -20,6 +20,7 @@ from loraloom.report.pictures.drawing import Picture, picture
 from loraloom.report.rounding import rounded, rounded_span
 from loraloom.report.svg import INK, MUTED, SERIES, WARN, Mark
 from loraloom.report.tradeoffs import Point, Tradeoffs
+from loraloom.wording import plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,7 +131,7 @@ def told(point: Point, metric_name: str) -> str:
         reached += f" (95 % interval {rounded_span(point.interval)})"
     name = wording.shortened(wording.clean(point.name), 160)
     cost = f"{wording.count(point.trainable)} parameters, {wording.duration(point.seconds)}"
-    seeds = wording.plural(point.seeds, "seed")
+    seeds = plural(point.seeds, "seed")
     return f"Rank {point.rank}, trial {point.number:04d} ({name}): {reached}, {cost}, {seeds}."
 
 

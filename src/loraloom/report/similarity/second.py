@@ -10,8 +10,8 @@ from loraloom.report.points import points, spread
 from loraloom.report.similarity.trend import at_equal_distance
 from loraloom.report.similarity.two_sample import FEWEST_ROWS
 from loraloom.report.similarity.verdicts import ratio, ratio_span
-from loraloom.report.wording import plural
 from loraloom.study.embeddings import SecondAbout
+from loraloom.wording import plural
 
 Answered = tuple[NDArray[np.float64], NDArray[np.bool_] | None]
 """Distances (N,) from the training rows, and whether the winner is right (N,), where that is known."""

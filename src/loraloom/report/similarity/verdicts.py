@@ -8,7 +8,8 @@ from loraloom.metrics import Interval
 from loraloom.report.similarity.rank import RankSlope
 from loraloom.report.similarity.trend import Slope, Trend
 from loraloom.report.similarity.two_sample import FEWEST_ROWS, TwoSample
-from loraloom.report.wording import p_value, plural
+from loraloom.report.wording import p_value
+from loraloom.wording import plural
 
 LEVEL = 0.05
 CHANCE, SLIGHT, MODERATE, LARGE = 0.5, 0.6, 0.75, 0.9

@@ -1,0 +1,14 @@
+"""Counts with their nouns, alike in findings, errors, the terminal and reports."""
+
+from __future__ import annotations
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 row`, `2,225 rows`, `2 classes`, `2 batches`, `2 epochs`, `2 queries`, `2 keys`."""
+    if number == 1:
+        return f"1 {noun}"
+    if noun.endswith("y") and noun[-2:-1] not in tuple("aeiou"):
+        return f"{number:,} {noun[:-1]}ies"
+    if noun.endswith(("s", "x", "ch")) and not noun.endswith("epoch"):
+        return f"{number:,} {noun}es"
+    return f"{number:,} {noun}s"
