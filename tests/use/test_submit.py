@@ -18,7 +18,7 @@ import pytest
 import loraloom
 from loraloom.errors import DataError
 from loraloom.use import submit as submitting
-from loraloom.use.submission import Submission, read_submission
+from loraloom.use.submission import Submission, problems_of, read_submission
 from loraloom.use.written_labels import written_labels
 from tests.conftest import make_rows, write_csv
 from tests.use.hub_server import hub_server, speak_to
@@ -231,6 +231,14 @@ def test_a_submission_of_one_class_or_of_names_where_numbers_are_asked_for_is_re
     named = write(tmp_path / "n.csv", ["ID", "Label"], [[n, "ab"[n % 2]] for n in range(4)])
     with pytest.raises(DataError, match="no whole numbers"):
         submitting.check(named, template)
+
+
+@pytest.mark.parametrize(("label", "whole"), [("1.0", True), ("01", True), ("-3", True), ("+-3", False), ("٣", False)])
+def test_a_template_s_labels_are_whole_numbers_as_those_of_data_are(tmp_path: Path, label: str, whole: bool) -> None:
+    template = read_submission(write(tmp_path / "t.csv", ["ID", "Label"], [[0, label], [1, label]]))
+    named = read_submission(write(tmp_path / "n.csv", ["ID", "Label"], [[0, "a"], [1, "b"]]))
+    said = " ".join(problems_of(named, template, None))
+    assert ("labels that are no whole numbers" in said) == whole
 
 
 def test_a_template_with_more_columns_or_doubled_ids_is_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from loraloom.data.columns import choose_columns, texts_of
 from loraloom.data.rows import text_problem
 from loraloom.data.tables import Table, read_table
-from loraloom.data.text_data import Split, shorten
+from loraloom.data.text_data import Split, listed
 from loraloom.errors import DataError
 
 _WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?")
@@ -100,7 +100,7 @@ def _codes_of_texts(cells: Sequence[str], place: str) -> list[str]:
 def ordered(codes: Iterable[str]) -> tuple[str, ...]:
     """Distinct codes: by value where all are whole numbers, else by text."""
     kinds = set(codes)
-    return tuple(sorted(kinds, key=_by_value if all(map(_is_whole, kinds)) else None))
+    return tuple(sorted(kinds, key=_by_value if all(map(is_whole, kinds)) else None))
 
 
 def _by_value(code: str) -> tuple[int, str]:
@@ -108,7 +108,8 @@ def _by_value(code: str) -> tuple[int, str]:
     return int(code.partition(".")[0]), code
 
 
-def _is_whole(code: str) -> bool:
+def is_whole(code: str) -> bool:
+    """Whether it is written as a whole number: 3, -3, 03 or 3.0."""
     return _WHOLE.fullmatch(code) is not None
 
 
@@ -197,22 +198,19 @@ def _two_readings(kinds: Sequence[str], known: Sequence[str], labels: Labels) ->
 
 def _unknown(values: Sequence[str], kinds: Sequence[str], labels: Labels) -> str:
     if set(kinds) <= set(labels.codes):
-        return f"labels {_listed(kinds)} may count {_listed(labels.names)} from 0 or from 1; give their names"
+        names = listed(labels.names, _LISTED)
+        return f"labels {listed(kinds, _LISTED)} may count {names} from 0 or from 1; give their names"
     known = set(labels.names) | set(labels.codes)
     unknown = [kind for kind in kinds if kind not in known]
     either = labels.names if labels.names == labels.codes else (*labels.names, *labels.codes)
     row = next(number for number, value in enumerate(values, start=1) if value not in known)
-    sentence = f"unknown label {_listed(unknown)} (first in row {row}); the known labels are {_listed(either)}"
+    allowed = listed(either, _LISTED)
+    sentence = f"unknown label {listed(unknown, _LISTED)} (first in row {row}); the known labels are {allowed}"
     if _other_start(kinds, labels.codes) is not None:
         sentence += "; one counts from 0 and the other from 1: make them alike"
-    elif all(map(_is_whole, kinds)) and not all(map(_is_whole, labels.codes)):
+    elif all(map(is_whole, kinds)) and not all(map(is_whole, labels.codes)):
         sentence += "; which number stands for which name can't be told"
     return sentence
-
-
-def _listed(labels: Sequence[str]) -> str:
-    more = f" and {len(labels) - _LISTED:,} more" if len(labels) > _LISTED else ""
-    return ", ".join(repr(shorten(label)) for label in labels[:_LISTED]) + more
 
 
 def read_labelled(

@@ -87,6 +87,12 @@ def printable(text: str) -> str:
     return _OBEYED.sub("\ufffd", text)
 
 
+def listed(items: Sequence[str], most: int = 5) -> str:
+    """The first few, quoted, and how many more there are."""
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return ", ".join(repr(shorten(item)) for item in items[:most]) + more
+
+
 def examples_of(texts: Sequence[str], rows: Sequence[int] | None = None) -> tuple[str, ...]:
     """The first three texts, or those of the first three rows named, shortened."""
     shown = range(len(texts)) if rows is None else rows

@@ -13,9 +13,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from loraloom.data.labels import ordered
+from loraloom.data.labels import is_whole, ordered
 from loraloom.data.tables import read_table
-from loraloom.data.text_data import shorten
+from loraloom.data.text_data import listed
 from loraloom.errors import DataError
 from loraloom.study.csv_rows import CsvRows
 from loraloom.study.durable import replacing
@@ -91,9 +91,9 @@ def refuse_ids(ids: Sequence[str | None], place: str) -> None:
         raise DataError("\n".join(problems))
 
 
-def refuse_one_class(labels: Iterable[str], place: str) -> None:
+def refuse_constant(labels: Iterable[str], place: str) -> None:
     """Raises DataError where all rows, two at least, have one label."""
-    if problems := list(_of_one_class(list(labels), place)):
+    if problems := list(_of_constant(list(labels), place)):
         raise DataError("\n".join(problems))
 
 
@@ -110,9 +110,9 @@ def problems_of(given: Submission, template: Submission, allowed: Sequence[str] 
     kinds = given.kinds
     if allowed is not None and (outside := [kind for kind in kinds if kind not in allowed]):
         yield f"{given.path}: has the label {listed(outside)}; it may have {listed(allowed)}"
-    if template.kinds and all(map(_whole, template.kinds)) and not all(map(_whole, kinds)):
+    if template.kinds and all(map(is_whole, template.kinds)) and not all(map(is_whole, kinds)):
         yield f"{given.path}: has labels that are no whole numbers, which the template's are"
-    yield from _of_one_class([label for label in given.labels if label is not None], given.path)
+    yield from _of_constant([label for label in given.labels if label is not None], given.path)
 
 
 def ids_apart(ids: Sequence[str | None], expected: Sequence[str | None], place: str, template: str) -> Iterator[str]:
@@ -132,12 +132,6 @@ def write_submission(path: Path, columns: Sequence[str], rows: Iterable[Sequence
             written.write(row)
 
 
-def listed(items: Sequence[str]) -> str:
-    """The first few, quoted."""
-    more = f" and {len(items) - _LISTED:,} more" if len(items) > _LISTED else ""
-    return ", ".join(repr(shorten(item)) for item in items[:_LISTED]) + more
-
-
 def _of_ids(ids: Sequence[str | None], place: str) -> Iterator[str]:
     if missing := [number for number, one in enumerate(ids, start=1) if one is None]:
         yield f"{place} has no id in {_rows(missing)}"
@@ -145,7 +139,7 @@ def _of_ids(ids: Sequence[str | None], place: str) -> Iterator[str]:
         yield f"{place} has ids that stand more than once: {listed(doubled)}"
 
 
-def _of_one_class(labels: Sequence[str], place: str) -> Iterator[str]:
+def _of_constant(labels: Sequence[str], place: str) -> Iterator[str]:
     if len(labels) > 1 and len(set(labels)) == 1:
         yield (
             f"{place}: all {len(labels):,} rows have the label {labels[0]!r}: something is wrong with the rows (the "
@@ -156,7 +150,3 @@ def _of_one_class(labels: Sequence[str], place: str) -> Iterator[str]:
 def _rows(numbers: Sequence[int]) -> str:
     more = f" and {len(numbers) - _LISTED:,} more" if len(numbers) > _LISTED else ""
     return f"row {', '.join(map(str, numbers[:_LISTED]))}{more}"
-
-
-def _whole(label: str) -> bool:
-    return label.lstrip("+-").isdecimal()

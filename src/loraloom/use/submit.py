@@ -14,6 +14,7 @@ from typing import Any
 
 from loraloom.data.columns import choose_text, texts_of
 from loraloom.data.tables import Table, read_table
+from loraloom.data.text_data import listed
 from loraloom.errors import DataError, LoraloomError
 from loraloom.report.dataset.shares import drift
 from loraloom.study.durable import refuse_place
@@ -27,12 +28,11 @@ from loraloom.use.submission import (
     Submission,
     cell_text,
     ids_apart,
-    listed,
     problems_of,
     read_submission,
     read_template,
+    refuse_constant,
     refuse_ids,
-    refuse_one_class,
     write_submission,
 )
 from loraloom.use.written_labels import written_labels
@@ -103,7 +103,7 @@ def submit(
     places = _places(ids, asked, str(test_file))
     predicted = load(folder).logits(texts).argmax(axis=1)
     of_row = [written.labels[int(number)] for number in predicted]
-    refuse_one_class(of_row, str(test_file))
+    refuse_constant(of_row, str(test_file))
     id_first = asked is None or asked.columns[0] == asked.id_column
     rows = ((ids[place], of_row[place]) if id_first else (of_row[place], ids[place]) for place in places)
     write_submission(target, asked.columns if asked else DEFAULT_COLUMNS, rows)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from loraloom.data.text_data import listed
 from loraloom.errors import DataError
-from loraloom.use.submission import Submission, listed
+from loraloom.use.submission import Submission
 
 
 @dataclass(frozen=True, slots=True)
