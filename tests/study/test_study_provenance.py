@@ -46,3 +46,21 @@ def test_a_revision_is_that_of_the_checkout_that_has_this_code(tmp_path: Path, m
 def test_a_commit_is_kept_of_the_data_set_that_a_run_was_made_of(made: Any, revision: str | None) -> None:
     recipe = read_recipe({"data": {"dataset": "owner/news"}}).model_copy(update={"provenance": {"data": made}})
     assert provenance.data_revision(recipe) == revision
+
+
+@pytest.mark.parametrize("given", [None, "x", 3, [1], {}, {"rows": 3, "class_rows": {"train": [1]}, "fingerprint": 5}])
+def test_what_is_missing_or_of_another_kind_is_as_if_it_were_not_stated(given: Any) -> None:
+    recipe = read_recipe({"data": {"dataset": "demo"}}).model_copy(
+        update={"provenance": {"data": given, "dropped_points": given, "more_dropped_points": True}}
+    )
+    assert provenance.rows_of(recipe) == {}
+    assert not any(provenance.class_rows(recipe).values())
+    assert provenance.fingerprint_of(recipe) is None
+    assert provenance.dropped_points(recipe)[1] == 0
+
+
+def test_a_truth_value_or_a_number_below_0_is_no_count() -> None:
+    data = {"rows": {"train": 40, "validation": True, "test": -1}, "class_rows": {"train": {"a": 30, "b": 1.5}}}
+    recipe = read_recipe({"data": {"dataset": "demo"}}).model_copy(update={"provenance": {"data": data}})
+    assert provenance.rows_of(recipe) == {"train": 40}
+    assert provenance.class_rows(recipe) == {"train": {"a": 30}}

@@ -30,6 +30,7 @@ from loraloom.study.commands import CommandLog
 from loraloom.study.durable import disk_is_full, is_whole
 from loraloom.study.leaderboard import LEADERBOARD, reported, validation
 from loraloom.study.live_leaderboard import LiveLeaderboard
+from loraloom.study.provenance import dropped_points
 from loraloom.study.record import CHECKPOINT, RECORD, Evaluation, TrialRecord, checkpoints, read_metrics, read_record
 from loraloom.study.run import Run
 from loraloom.wording import plural
@@ -93,7 +94,7 @@ class Driver:
         self._planner.pace.slots = self._executor.slots
         self._planner.prepare(self._executor, self._watcher.note)
         self._planner.write()
-        data, made = self._place.data, self._run.recipe.provenance
+        data, (dropped, more_dropped) = self._place.data, dropped_points(self._run.recipe)
         self._watcher.planned(
             SearchPlan(
                 recipe=self._run.recipe,
@@ -103,11 +104,11 @@ class Driver:
                 rows=(len(data.train.texts), len(data.validation.texts), len(data.test.texts)),
                 configurations=self._proposals.configurations,
                 finished=self._leaderboard.finished,
-                dropped=tuple(made.get("dropped_points", ())),
+                dropped=dropped,
                 engine=engine,
                 engine_reason=reason,
                 outlook=self._planner.outlook(self._proposals.tried, self._leaderboard.finished),
-                more_dropped=made.get("more_dropped_points", 0),
+                more_dropped=more_dropped,
             )
         )
 

@@ -18,6 +18,7 @@ from loraloom.report.leaderboard import as_written, leaderboard
 from loraloom.report.points import decimals, spread
 from loraloom.report.reading import Best, Prediction, Run, read_run
 from loraloom.report.wording import duration, p_value, value
+from loraloom.study.provenance import fingerprint_of
 from loraloom.wording import plural
 
 FEWEST_SHARED = 0.5
@@ -275,9 +276,8 @@ def _on_training(run: Run, other: Run, best: Best, other_best: Best, names: tupl
 
 def _data_of(run: Run) -> object:
     """The fingerprint of all its splits; of a run that has none, something that equals nothing else."""
-    data = run.recipe.provenance.get("data")
-    known = data.get("fingerprint") if isinstance(data, dict) else None
-    return known if isinstance(known, str) else object()
+    known = fingerprint_of(run.recipe)
+    return object() if known is None else known
 
 
 def _changed(

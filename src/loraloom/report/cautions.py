@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from loraloom.report.answer import Answer, Winner
 from loraloom.report.leaderboard import ROWS, Leaderboard, Row, describe
@@ -14,6 +14,7 @@ from loraloom.report.wording import listed, share, shortened
 from loraloom.study.choice import choose
 from loraloom.study.commands import Command
 from loraloom.study.leaderboard import standings
+from loraloom.study.provenance import rows_of
 from loraloom.wording import plural
 
 LEAKED = "leaked rows were kept"
@@ -76,10 +77,8 @@ def _marks(run: Run, winner: Winner) -> tuple[str, ...]:
 def _of_rows(run: Run) -> Iterator[str]:
     """Whether the winner has seen all rows."""
     seen = run.best.record.train_rows if run.best else None
-    data = run.recipe.provenance.get("data")
-    counted = data.get("rows") if isinstance(data, Mapping) else None
-    rows = counted.get("train") if isinstance(counted, Mapping) else None
-    if seen is not None and isinstance(rows, int) and seen < rows:
+    rows = rows_of(run.recipe).get("train")
+    if seen is not None and rows is not None and seen < rows:
         yield (
             f"It was trained on {seen:,} of {plural(rows, 'row')}, a part stratified by class: on all of them it would "
             "probably be better."

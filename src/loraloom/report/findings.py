@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from loraloom.report.similarity import Similarity, similarity
 from loraloom.report.testset import Tested, tested
 from loraloom.report.tradeoffs import Tradeoffs, tradeoffs
 from loraloom.report.wording import listed, value
+from loraloom.study.provenance import data_stated
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +118,7 @@ def findings(
 
 def _subject(run: Run) -> str:
     """What was trained on what: `demo on demo (BBC News)`."""
-    data = run.recipe.provenance.get("data")
-    name = data.get("name") if isinstance(data, Mapping) else None
+    name = data_stated(run.recipe).get("name")
     models = listed([value(model) for model in run.recipe.values("backbone.model")])
     data_name = name or run.recipe.data.dataset or run.recipe.data.train_file or "unnamed data"
     return f"{models} on {value(data_name)}"

@@ -24,6 +24,7 @@ from loraloom.report.reading import Best, read_run
 from loraloom.report.rounding import rounded, rounded_span
 from loraloom.report.wording import clean, count, value
 from loraloom.study.commands import Command, read_commands
+from loraloom.study.provenance import data_stated
 from loraloom.study.record import Score, TrialRecord
 from loraloom.wording import plural
 
@@ -122,8 +123,7 @@ def _of_run(path: Path, tested: TrialRecord, chosen: bool) -> _Subject:
     run = replace(read_run(path), best=Best(tested, ()))
     board = leaderboard(run)
     model = tested.configuration.backbone.model
-    given = run.recipe.provenance.get("data", {})
-    packages = run.recipe.provenance.get("packages")
+    given, packages = data_stated(run.recipe), run.recipe.provenance.get("packages")
     of_data, *of_models = source_cards(run)
     of_base = of_models[run.recipe.values("backbone.model").index(model)]
     if chosen:

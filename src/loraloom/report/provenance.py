@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from loraloom.report import wording
 from loraloom.report.reading import Run
-from loraloom.report.stated import as_list, as_mapping
+from loraloom.study.provenance import as_list, as_mapping, class_rows, data_stated, rows_of
 
 _TITLES = {
     "guessed_column": "A column was guessed",
@@ -67,37 +66,29 @@ class DataFindings:
 
 
 def data_findings(run: Run) -> DataFindings:
-    given = as_mapping(run.recipe.provenance.get("data"))
+    given = data_stated(run.recipe)
     facts = [
         (title, wording.value(given[key]))
         for title, key in (("Data set", "name"), ("Revision", "revision"), ("Fingerprint", "fingerprint"))
         if given.get(key) is not None
     ]
-    rows = [
-        (split, count)
-        for split, count in as_mapping(given.get("rows")).items()
-        if isinstance(count, int) and not isinstance(count, bool)
-    ]
-    classes_of, counts = _class_counts(run, given)
+    classes_of, counts = _class_counts(run)
     total = sum(counts.values())
     return DataFindings(
         facts=tuple(facts),
-        rows=tuple((str(split), count) for split, count in rows),
+        rows=tuple(rows_of(run.recipe).items()),
         classes=tuple(ClassShare(label, number, number / total) for label, number in counts.items() if total),
         classes_of=classes_of,
         findings=tuple(_finding(each) for each in as_list(given.get("findings"))),
     )
 
 
-def _class_counts(run: Run, given: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
+def _class_counts(run: Run) -> tuple[str, dict[str, int]]:
     """Rows of each class: in training where the provenance has them, else in the tested rows."""
-    by_split = as_mapping(given.get("class_rows"))
+    by_split = class_rows(run.recipe)
     for split in ("train", *by_split):
-        counts = {
-            str(label): number for label, number in as_mapping(by_split.get(split)).items() if isinstance(number, int)
-        }
-        if counts:
-            return str(split), counts
+        if counts := by_split.get(split):
+            return split, counts
     if run.best is None or not run.best.predictions:
         return "", {}
     seen = Counter(row.label for row in run.best.predictions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from math import ceil
 
 from loraloom.metrics import Interval
@@ -10,6 +10,7 @@ from loraloom.report.reading import Run
 from loraloom.report.rounding import rounded
 from loraloom.report.wording import listed
 from loraloom.study.commands import Command
+from loraloom.study.provenance import as_list, as_mapping, data_stated
 from loraloom.study.record import TrialRecord
 from loraloom.wording import plural
 
@@ -61,15 +62,12 @@ def of_looks(run: Run, commands: tuple[Command, ...]) -> Iterator[str]:
 
 def of_leaks(run: Run) -> Iterator[str]:
     """Whether training rows that are in validation or test were kept on request."""
-    about = run.recipe.provenance
-    if not about.get("allow_leak"):
+    if not run.recipe.provenance.get("allow_leak"):
         return
-    data = about.get("data")
-    findings = data.get("findings") if isinstance(data, Mapping) else None
     found = [
         str(finding.get("sentence", "")).rstrip(".")
-        for finding in (findings if isinstance(findings, list | tuple) else ())
-        if isinstance(finding, Mapping) and finding.get("kind") in ("leak", "near_copy")
+        for finding in map(as_mapping, as_list(data_stated(run.recipe).get("findings")))
+        if finding.get("kind") in ("leak", "near_copy")
     ]
     if found:
         yield (

@@ -16,6 +16,7 @@ from loraloom.report.leaderboard import Leaderboard, Row, describe
 from loraloom.report.reading import Run
 from loraloom.report.rounding import rounded, rounded_span
 from loraloom.report.wording import count, duration
+from loraloom.study.provenance import dropped_points
 from loraloom.wording import plural
 
 NEAR_CAP = 0.9
@@ -118,11 +119,10 @@ def _reached(board: Leaderboard, row: Row) -> str:
 
 def _held_back(run: Run) -> str:
     """What the cap kept from being tried, as a clause; what a sampler proposed in vain is not kept, and so not said."""
-    dropped = run.recipe.provenance.get("dropped_points") or ()
+    dropped, more = dropped_points(run.recipe)
     if any("budget.max_trainable_parameters" in str(reason) for reason in dropped):
         return "; larger points were not tried"
-    all_named = not run.recipe.provenance.get("more_dropped_points")
-    return ", which holds nothing back here" if run.recipe.search.sampler == "grid" and all_named else ""
+    return ", which holds nothing back here" if run.recipe.search.sampler == "grid" and not more else ""
 
 
 def _on_size(

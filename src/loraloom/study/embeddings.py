@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from loraloom.errors import AdapterError, RunError, first_line
 from loraloom.recipe import Recipe
 from loraloom.study.durable import replacing_folder, verify_manifest, write_json
+from loraloom.study.provenance import as_mapping, fingerprint_of, rows_of
 from loraloom.study.record import TrialRecord
 
 SIMILARITY = "similarity"
@@ -107,16 +108,12 @@ class _About(BaseModel):
     second: SecondAbout | None
 
 
-def key_of(recipe: Recipe, winner: TrialRecord) -> Key | None:
+def embeddings_key(recipe: Recipe, winner: TrialRecord) -> Key | None:
     """The key of a run's embeddings; None where its provenance does not say what its data and models were."""
-    data, revisions = recipe.provenance.get("data"), recipe.provenance.get("model_revisions")
-    model = winner.configuration.backbone.model
-    if not isinstance(data, dict) or not isinstance(revisions, dict):
-        return None
-    fingerprint, revision = data.get("fingerprint"), revisions.get(model)
-    rows = data.get("rows", {}).get("train") if isinstance(data.get("rows"), dict) else None
-    trained = winner.train_rows or rows
-    if not (isinstance(fingerprint, str) and isinstance(revision, str) and isinstance(trained, int)):
+    model, fingerprint = winner.configuration.backbone.model, fingerprint_of(recipe)
+    revision = as_mapping(recipe.provenance.get("model_revisions")).get(model)
+    trained = winner.train_rows or rows_of(recipe).get("train")
+    if fingerprint is None or not isinstance(revision, str) or trained is None:
         return None
     return Key(fingerprint, model, revision, winner.configuration.data.max_length, trained)
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
 from loraloom.recipe import Choices, Recipe
+from loraloom.study.provenance import dropped_points, rows_of
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import RECIPE
 
@@ -44,7 +44,7 @@ def more_time(recipe: Recipe, winner: TrialRecord, tried: int) -> AllRows | More
     seconds, seen = recipe.budget.max_seconds, winner.train_rows
     if seconds is None:
         return None
-    every, asked = _train_rows(recipe), recipe.data.max_train_samples
+    every, asked = rows_of(recipe).get("train"), recipe.data.max_train_samples
     if seen and every is not None and seen < (every := min(every, asked or every)):
         return AllRows(seen, every, 10 * math.ceil(seconds * every / seen / 10))
     most = min((end for end in (points_of(recipe), recipe.search.n_trials) if end is not None), default=None)
@@ -58,7 +58,8 @@ def points_of(recipe: Recipe) -> int | None:
     if not all(isinstance(axis, Choices) for axis in recipe.axes.values()):
         return None
     counted = sum(1 for _ in itertools.islice(recipe.grid(), _MOST_COUNTED))
-    return counted - _dropped(recipe) if counted < _MOST_COUNTED else None
+    named, more = dropped_points(recipe)
+    return counted - len(named) - more if counted < _MOST_COUNTED else None
 
 
 def search_command(run: Path, recipe: Recipe, name: str, *settings: str) -> str:
@@ -70,15 +71,3 @@ def search_command(run: Path, recipe: Recipe, name: str, *settings: str) -> str:
     if recipe.provenance.get("allow_leak"):
         options.append("--allow_leak")
     return " ".join(["loraloom search", quote(str(run / RECIPE)), "--out", quote(f"{run}-{name}"), *options])
-
-
-def _dropped(recipe: Recipe) -> int:
-    named, more = (recipe.provenance.get(name) for name in ("dropped_points", "more_dropped_points"))
-    return (len(named) if isinstance(named, list | tuple) else 0) + (more if isinstance(more, int) else 0)
-
-
-def _train_rows(recipe: Recipe) -> int | None:
-    about = recipe.provenance.get("data")
-    rows = about.get("rows") if isinstance(about, Mapping) else None
-    count = rows.get("train") if isinstance(rows, Mapping) else None
-    return count if isinstance(count, int) else None

@@ -1,4 +1,8 @@
-"""How a run was made: versions, machine, git revision, and what data and models were."""
+"""How a run was made: versions, machine, git revision, and what data and models were.
+
+What a recipe's provenance states is read here too. Every part of it may be missing or of another kind: it is then as if
+nothing were stated.
+"""
 
 from __future__ import annotations
 
@@ -61,11 +65,54 @@ def changed(pinned: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
 
 def data_revision(recipe: Recipe) -> str | None:
     """The commit of `data.dataset` on the hub that a run was made of; None where its recipe names none for it."""
-    pinned = recipe.provenance.get("data")
-    if not isinstance(pinned, dict) or pinned.get("name") != recipe.data.dataset:
-        return None
+    pinned = data_stated(recipe)
     revision = pinned.get("revision")
-    return revision if isinstance(revision, str) else None
+    return revision if isinstance(revision, str) and pinned.get("name") == recipe.data.dataset else None
+
+
+def as_mapping(given: Any) -> Mapping[str, Any]:
+    return given if isinstance(given, Mapping) else {}
+
+
+def as_list(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, list | tuple) else []
+
+
+def as_count(given: Any) -> int | None:
+    return given if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < 2**53 else None
+
+
+def data_stated(recipe: Recipe) -> Mapping[str, Any]:
+    """All that is stated of the data."""
+    return as_mapping(recipe.provenance.get("data"))
+
+
+def fingerprint_of(recipe: Recipe) -> str | None:
+    """The SHA-256 of the rows of all splits."""
+    found = data_stated(recipe).get("fingerprint")
+    return found if isinstance(found, str) else None
+
+
+def rows_of(recipe: Recipe) -> dict[str, int]:
+    """Rows by split."""
+    return _counts(data_stated(recipe).get("rows"))
+
+
+def class_rows(recipe: Recipe) -> dict[str, dict[str, int]]:
+    """Rows of each class, by split."""
+    given = as_mapping(data_stated(recipe).get("class_rows"))
+    return {str(split): _counts(of_split) for split, of_split in given.items()}
+
+
+def dropped_points(recipe: Recipe) -> tuple[tuple[Any, ...], int]:
+    """The points of its grid that the run did not try, the first of them named with the reason, and how many more."""
+    more = as_count(recipe.provenance.get("more_dropped_points"))
+    return tuple(as_list(recipe.provenance.get("dropped_points"))), more or 0
+
+
+def _counts(given: Any) -> dict[str, int]:
+    found = {str(name): as_count(value) for name, value in as_mapping(given).items()}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _installed(name: str) -> bool:

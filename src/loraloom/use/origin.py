@@ -6,6 +6,7 @@ from pathlib import Path
 
 from loraloom.data import TextData, load_data
 from loraloom.errors import LoraloomError
+from loraloom.study.provenance import fingerprint_of
 from loraloom.study.run import BEST, RECIPE, TRIALS, Run
 
 MOST_BYTES = 50_000_000
@@ -31,11 +32,11 @@ def rows_of(adapter: Path) -> TextData | None:
     if run is None:
         return None
     recipe = Run(run).recipe
-    file, made = recipe.data.train_file, recipe.provenance
+    file = recipe.data.train_file
     try:
         if recipe.data.dataset != "demo" and (file is None or Path(file).stat().st_size > MOST_BYTES):
             return None
-        data = load_data(recipe.data, seed=recipe.train.seed, allow_leak=bool(made.get("allow_leak")))
-        return data if data.fingerprint == made["data"]["fingerprint"] else None
-    except (LoraloomError, OSError, KeyError, TypeError):
+        data = load_data(recipe.data, seed=recipe.train.seed, allow_leak=bool(recipe.provenance.get("allow_leak")))
+        return data if data.fingerprint == fingerprint_of(recipe) else None
+    except (LoraloomError, OSError):
         return None

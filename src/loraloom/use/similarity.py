@@ -28,7 +28,7 @@ from loraloom.study.embeddings import (
     Key,
     Second,
     SecondAbout,
-    key_of,
+    embeddings_key,
     read_embeddings,
     write_embeddings,
 )
@@ -129,7 +129,7 @@ def _collect(
     progress: Progress,
     seconds_left: Callable[[], float] | None,
 ) -> None:
-    key = key_of(run.recipe, winner)
+    key = embeddings_key(run.recipe, winner)
     if key is None:
         raise _NotMeasuredError("the run's recipe does not say what its data and models were")
     kept = _kept(run.path, key)

@@ -18,6 +18,7 @@ from loraloom.data.text_data import listed
 from loraloom.errors import DataError, LoraloomError
 from loraloom.report.dataset.shares import drift
 from loraloom.study.durable import refuse_place
+from loraloom.study.provenance import class_rows
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import Run
 from loraloom.use.adapter import adapter_folder, load, read_adapter_record
@@ -241,7 +242,6 @@ def _training_rows(folder: Path) -> Mapping[str, int] | None:
     if run is None:
         return None
     try:
-        rows = Run(run).recipe.provenance["data"]["class_rows"]["train"]
-        return {str(name): int(count) for name, count in rows.items()}
-    except (LoraloomError, KeyError, TypeError, ValueError, AttributeError):
+        return class_rows(Run(run).recipe).get("train")
+    except LoraloomError:
         return None

@@ -11,7 +11,7 @@ import pytest
 from loraloom.report import findings, read_run, write_report
 from loraloom.report.failures.findings import Failures
 from loraloom.study.cross_fitted import FOLDER, CrossFitted, write_cross_fitted
-from loraloom.study.embeddings import key_of
+from loraloom.study.embeddings import embeddings_key
 from loraloom.study.evidence import Predicted
 from tests.report.kept_runs import FACTS, keep, kept_predictions
 from tests.report.report_runs import LABELS, whole_run
@@ -29,7 +29,7 @@ def cross_fitted(run: Path, **changes: object) -> CrossFitted:
     """The first `TURNED` of `ROWS` rows are labelled as the class after theirs."""
     read = read_run(run)
     assert read.best is not None
-    key = key_of(read.recipe, read.best.record)
+    key = embeddings_key(read.recipe, read.best.record)
     assert key is not None
     true = np.arange(ROWS) % len(LABELS)
     given = np.where(np.arange(ROWS) < TURNED, (true + 1) % len(LABELS), true)

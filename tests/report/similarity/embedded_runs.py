@@ -14,7 +14,7 @@ from loraloom.recipe import Recipe
 from loraloom.report import read_run
 from loraloom.report.similarity import Similarity, similarity
 from loraloom.study.durable import write_manifest
-from loraloom.study.embeddings import Embedded, Embeddings, Second, SecondAbout, key_of, write_embeddings
+from loraloom.study.embeddings import Embedded, Embeddings, Second, SecondAbout, embeddings_key, write_embeddings
 from tests.report.report_runs import (
     PROVENANCE,
     TEST_ROWS,
@@ -55,7 +55,7 @@ def similar_run(
 def embed(run: Path, second: Second | None = None, **changes: Any) -> None:
     read = read_run(run)
     assert read.best is not None
-    key = key_of(read.recipe, read.best.record)
+    key = embeddings_key(read.recipe, read.best.record)
     assert key is not None
     sets = {
         name: embedded(rows, seed, of=of)

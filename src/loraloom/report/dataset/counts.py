@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloom.report.reading import Run
-from loraloom.report.stated import as_list, as_mapping
+from loraloom.study.provenance import as_count, as_list, as_mapping, class_rows, data_stated
 
 SPLITS = ("train", "validation", "test")
 
@@ -48,16 +48,15 @@ class Counts:
 
 def counts(run: Run) -> Counts:
     """What the recipe's provenance says of the data."""
-    provenance = run.recipe.provenance
-    given = as_mapping(provenance.get("data"))
+    given = data_stated(run.recipe)
     tokens = as_mapping(given.get("tokens"))
-    at = tuple(each for each in map(_count, as_list(tokens.get("at"))) if each is not None)
-    rows = {split: _counted(as_mapping(given.get("class_rows")).get(split)) for split in SPLITS}
+    at = tuple(each for each in map(as_count, as_list(tokens.get("at"))) if each is not None)
+    rows = class_rows(run.recipe)
     findings = [as_mapping(each) for each in as_list(given.get("findings"))]
     return Counts(
-        by_class={split: of for split, of in rows.items() if sum(of.values())},
+        by_class={split: rows[split] for split in SPLITS if sum(rows.get(split, {}).values())},
         at=at,
-        max_length=_count(tokens.get("max_length")),
+        max_length=as_count(tokens.get("max_length")),
         lengths=tuple(_lengths(as_mapping(tokens.get("splits")), len(at))),
         overlaps=tuple(_overlaps(as_list(given.get("overlaps")))),
         repeated=_within("duplicate", findings),
@@ -70,8 +69,8 @@ def _lengths(splits: Mapping[str, Any], quantiles: int) -> list[Lengths]:
     found = []
     for split in SPLITS:
         of = as_mapping(splits.get(split))
-        measured, cut = _count(of.get("measured")), _count(of.get("cut"))
-        values = [_count(value) for value in as_list(of.get("quantiles"))]
+        measured, cut = as_count(of.get("measured")), as_count(of.get("cut"))
+        values = [as_count(value) for value in as_list(of.get("quantiles"))]
         whole = tuple(value for value in values if value is not None)
         if measured and cut is not None and cut <= measured and len(whole) == len(values) == quantiles > 0:
             found.append(Lengths(split, measured, whole, cut))
@@ -81,7 +80,7 @@ def _lengths(splits: Mapping[str, Any], quantiles: int) -> list[Lengths]:
 def _overlaps(given: list[Any]) -> list[Overlap]:
     found = []
     for each in map(as_mapping, given):
-        names, equal, near = as_list(each.get("splits")), _count(each.get("equal")), _count(each.get("near"))
+        names, equal, near = as_list(each.get("splits")), as_count(each.get("equal")), as_count(each.get("near"))
         if len(names) == 2 and all(name in SPLITS for name in names) and equal is not None and near is not None:
             found.append(Overlap(names[0], names[1], equal, near))
     return found
@@ -91,16 +90,7 @@ def _within(kind: str, findings: list[Mapping[str, Any]]) -> dict[str, int]:
     """Rows by split that findings of a kind are about, where they say of which."""
     found: dict[str, int] = {}
     for each in findings:
-        splits, rows = as_list(each.get("splits")), _count(each.get("count"))
+        splits, rows = as_list(each.get("splits")), as_count(each.get("count"))
         if each.get("kind") == kind and len(splits) == 1 and splits[0] in SPLITS and rows is not None:
             found[splits[0]] = rows
     return found
-
-
-def _counted(given: Any) -> dict[str, int]:
-    found = {str(name): _count(value) for name, value in as_mapping(given).items()}
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _count(given: Any) -> int | None:
-    return given if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < 2**53 else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import Run
 from loraloom.study.evidence import KeptRow, Predicted, agrees, read_predicted, read_rows
 from loraloom.study.leaderboard import reach, validation
+from loraloom.study.provenance import rows_of
 from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
 
 MOST_TRIALS = 24
@@ -85,7 +86,7 @@ def read_kept(run: Run, board: Leaderboard, problems: list[str]) -> Kept | None:
         return None
     classes = len(winner.labels)
     rows = _rows(run, classes, problems)
-    limit = _validation_rows(run.recipe.provenance)
+    limit = rows_of(run.recipe).get("validation")
     panel: dict[int, Predicted] = {}
     alike = _alike(run, winner)
     for record in (winner, *(each for each in alike[:MOST_TRIALS] if each.number != winner.number)):
@@ -133,13 +134,6 @@ def _rows(run: Run, classes: int, problems: list[str]) -> dict[int, KeptRow]:
     except RunError as error:
         problems.append(str(error))
         return {}
-
-
-def _validation_rows(provenance: Mapping[str, Any]) -> int | None:
-    data = provenance.get("data")
-    rows = data.get("rows") if isinstance(data, Mapping) else None
-    count = rows.get("validation") if isinstance(rows, Mapping) else None
-    return count if isinstance(count, int) and not isinstance(count, bool) else None
 
 
 def _contradicts(predicted: Predicted, record: TrialRecord, rows: Mapping[int, KeptRow], problems: list[str]) -> bool:

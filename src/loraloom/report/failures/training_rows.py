@@ -12,7 +12,7 @@ from loraloom.report.failures.saying import percent
 from loraloom.report.failures.suspects import Suspects, named
 from loraloom.report.reading import Run
 from loraloom.study.cross_fitted import CrossFitted, read_cross_fitted
-from loraloom.study.embeddings import key_of
+from loraloom.study.embeddings import embeddings_key
 from loraloom.study.record import TrialRecord
 
 NOT_JUDGED = (
@@ -38,7 +38,7 @@ def training_rows(run: Run, winner: TrialRecord, problems: list[str]) -> Trainin
     except RunError as error:
         problems.append(str(error))
         fitted = None
-    if fitted is None or fitted.key != key_of(run.recipe, winner):
+    if fitted is None or fitted.key != embeddings_key(run.recipe, winner):
         return TrainingRows(None, "", NOT_JUDGED)
     shares = summing(fitted.predicted.probabilities.astype(np.float64))
     given = fitted.predicted.labels

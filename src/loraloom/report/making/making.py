@@ -13,8 +13,8 @@ from loraloom.report.making.plan import PlanKept, plan_kept
 from loraloom.report.making.sources import SourceCard, source_cards
 from loraloom.report.making.timing import TimeUse, time_use
 from loraloom.report.reading import Run
-from loraloom.report.stated import as_list, as_mapping
 from loraloom.study.commands import Command
+from loraloom.study.provenance import as_mapping, dropped_points
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def making(run: Run, commands: tuple[Command, ...], problems: list[str]) -> Maki
     """What is known; a file that can't be read is named in `problems`."""
     about = run.recipe.provenance
     packages = as_mapping(about.get("packages"))
-    dropped, more = as_list(about.get("dropped_points")), about.get("more_dropped_points")
+    dropped, more = dropped_points(run.recipe)
     return Making(
         facts=tuple((title, wording.value(value)) for title, value in _facts(about) if value is not None),
         packages=tuple((str(name), wording.value(version)) for name, version in packages.items()),
@@ -50,7 +50,7 @@ def making(run: Run, commands: tuple[Command, ...], problems: list[str]) -> Maki
         seeds=tuple(sorted({record.seed for record in run.records})),
         sources=source_cards(run),
         dropped=tuple(map(wording.value, dropped)),
-        dropped_count=len(dropped) + (more if isinstance(more, int) else 0),
+        dropped_count=len(dropped) + more,
         recipe=dump_recipe(run.recipe.model_copy(update={"provenance": {}})),
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from loraloom.report import wording
 from loraloom.report.reading import Run
-from loraloom.report.stated import as_mapping
+from loraloom.study.provenance import as_mapping, data_stated
 
 NOT_STATED = "not stated"
 
@@ -25,9 +25,8 @@ class SourceCard:
 
 def source_cards(run: Run) -> tuple[SourceCard, ...]:
     """The data, then each model."""
-    about = run.recipe.provenance
-    cards = as_mapping(about.get("cards"))
-    data = as_mapping(about.get("data")).get("name") or run.recipe.data.dataset or run.recipe.data.train_file
+    cards = as_mapping(run.recipe.provenance.get("cards"))
+    data = data_stated(run.recipe).get("name") or run.recipe.data.dataset or run.recipe.data.train_file
     models = as_mapping(cards.get("models"))
     found = [source_card("data", data or "rows in memory", as_mapping(cards.get("data")))]
     found += [

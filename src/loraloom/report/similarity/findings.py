@@ -16,7 +16,7 @@ from loraloom.report.similarity.second import on_second
 from loraloom.report.similarity.trend import Trend, trend
 from loraloom.report.similarity.two_sample import TwoSample, two_sample
 from loraloom.report.similarity.verdicts import Verdict, on_difference, on_rank, on_trend
-from loraloom.study.embeddings import Embedded, Embeddings, SecondAbout, key_of, read_embeddings
+from loraloom.study.embeddings import Embedded, Embeddings, SecondAbout, embeddings_key, read_embeddings
 
 NOT_MADE = (
     "no embeddings of its rows were kept. `loraloom report RUN` makes them where the model and the data can be had"
@@ -97,7 +97,7 @@ def similarity(
         return why_not or "what was kept of it can't be read (see above); `loraloom report RUN` makes it anew"
     if kept is None:
         return why_not or NOT_MADE
-    if kept.key != key_of(run.recipe, run.best.record):
+    if kept.key != embeddings_key(run.recipe, run.best.record):
         return why_not or "what was kept of it is of another winner; `loraloom report RUN` makes it anew"
     if min(len(kept.train), len(kept.test)) < 2:
         return "there are too few rows"
