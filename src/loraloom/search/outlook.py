@@ -8,6 +8,7 @@ from loraloom.search.ladder import ETA
 from loraloom.search.pace import Pace
 
 MOST_TRIALS = 100_000
+"""Planned where the time alone is to end the search."""
 
 
 @dataclass(frozen=True, slots=True)

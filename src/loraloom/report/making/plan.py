@@ -9,13 +9,11 @@ from typing import Any
 
 from loraloom.report.reading import Run
 from loraloom.report.wording import listed
+from loraloom.search.outlook import MOST_TRIALS
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import PLAN
 from loraloom.study.sealed import read_sealed
 from loraloom.wording import plural
-
-MANY = 100_000
-"""Planned where the time alone was to end the search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ def _step(rows: int, whole: bool, planned: int, records: list[TrialRecord] | tup
     return Step(
         rows=rows,
         whole=whole,
-        planned=None if planned >= MANY else planned,
+        planned=None if planned >= MOST_TRIALS else planned,
         complete=states["complete"],
         pruned=states["pruned"],
         failed=states["failed"],
@@ -98,7 +96,11 @@ def _sentence(run: Run, first: Mapping[str, Any], whole: int, done: Collection[i
     elif not on_one_rung:
         what = f"{plural(int(finalists), 'finalist')} on {on}, with {each} each"
     else:  # what finds the finalists trains on as many rows as they do: their first seed is among it
-        found = plural(on_one_rung, "configuration") if on_one_rung < MANY else "as many configurations as time allows"
+        found = (
+            plural(on_one_rung, "configuration")
+            if on_one_rung < MOST_TRIALS
+            else "as many configurations as time allows"
+        )
         what = f"{found} on {on}, with 1 seed each"
         what += f", and {plural(int(finalists), 'finalist')} of them with {each}" if seeds > 1 else ""
     planned = f"Planned when the search began: {what}"
