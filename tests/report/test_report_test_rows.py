@@ -10,6 +10,7 @@ from loraloom.metrics import wilson_interval
 from loraloom.report import findings, read_run
 from loraloom.report.test_rows import of_few
 from loraloom.study.commands import Command
+from loraloom.study.record import LEAKED
 from tests.report.report_runs import (
     PROVENANCE,
     TEST_ROWS,
@@ -85,7 +86,7 @@ def test_leaked_rows_that_were_kept_are_counted_once(tmp_path: Path) -> None:
     }
     about = {**PROVENANCE, "allow_leak": True, "data": {**PROVENANCE["data"], "findings": [finding]}}
     recipe = make_recipe(about, lora={}, train={})
-    best = make_record(recipe, 0, {}, marks=("leaked rows were kept",), test=make_score(0.96, TEST_ROWS))
+    best = make_record(recipe, 0, {}, marks=(LEAKED,), test=make_score(0.96, TEST_ROWS))
     run = write_run(tmp_path / "r", recipe, [best], best=best)
     assert doubts(run).count("kept") == 2
     assert "--allow_leak), and flatter the accuracies of the splits that they are in: 12 training rows" in doubts(run)

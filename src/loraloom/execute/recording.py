@@ -10,7 +10,7 @@ from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Configuration
 from loraloom.search.proposals import Proposal
 from loraloom.study.durable import write_json, write_manifest
-from loraloom.study.record import CHECKPOINT, RECORD, Counts, Evaluation, TrialRecord
+from loraloom.study.record import CHECKPOINT, LEAKED, RECORD, Counts, Evaluation, TrialRecord
 
 
 class Recorder:
@@ -57,7 +57,7 @@ class Recorder:
     def _record(self, proposal: Proposal, job: Job, outcome: Outcome) -> TrialRecord:
         assert outcome.state != "stopped"
         data = self._place.data
-        marks = (*outcome.marks, *(("leaked rows were kept",) if data.leak_kept else ()))
+        marks = (*outcome.marks, *((LEAKED,) if data.leak_kept else ()))
         return TrialRecord(
             number=proposal.number,
             state=outcome.state,

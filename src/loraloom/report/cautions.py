@@ -15,10 +15,9 @@ from loraloom.study.choice import choose
 from loraloom.study.commands import Command
 from loraloom.study.leaderboard import standings
 from loraloom.study.provenance import rows_of
+from loraloom.study.record import LEAKED
 from loraloom.wording import plural
 
-LEAKED = "leaked rows were kept"
-"""The mark of a trial's record; said at more length of the run."""
 FEW_SEEDS = 3
 
 
@@ -52,7 +51,7 @@ def _of_winner(
     yield from of_few(winner.interval, winner.score.examples, winner.split)
     yield from _of_rows(run)
     for mark in run.best.record.marks if run.best else _marks(run, winner):
-        if leaks and mark == LEAKED:
+        if leaks and mark == LEAKED:  # said at more length of the run
             continue
         yield f"Its record says: {mark}."
     if row is not None:

@@ -31,6 +31,8 @@ CONFUSED_CLASSES = 12
 """Of more classes a record keeps no confusion: it could not be read, and would grow with their square."""
 WHOLE = 0.999
 """The share from which on passes over rows are all of them: they are counted in batches."""
+LEAKED = "leaked rows were kept"
+"""The mark of a trial whose training rows that are in validation or test were kept on request."""
 
 Dtype = Literal["fp32", "bf16"]
 """What frozen weights are computed in."""

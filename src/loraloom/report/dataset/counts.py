@@ -8,6 +8,7 @@ from typing import Any
 
 from loraloom.report.reading import Run
 from loraloom.study.provenance import as_count, as_list, as_mapping, class_rows, data_stated
+from loraloom.study.record import LEAKED
 
 SPLITS = ("train", "validation", "test")
 
@@ -61,7 +62,7 @@ def counts(run: Run) -> Counts:
         overlaps=tuple(_overlaps(as_list(given.get("overlaps")))),
         repeated=_within("duplicate", findings),
         disputed=_within("conflict", findings),
-        leak_kept=any("leaked rows were kept" in mark for record in run.records for mark in record.marks),
+        leak_kept=any(LEAKED in record.marks for record in run.records),
     )
 
 
