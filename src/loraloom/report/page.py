@@ -7,8 +7,6 @@ as markup.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +25,7 @@ from loraloom.report.pictures import Picture
 from loraloom.report.pictures.details import confusions_drawn
 from loraloom.report.pictures.effects import MOST_INTERACTIONS, drawn_effects
 from loraloom.report.pictures.similarity import distances_sentence
+from loraloom.report.policy import source_hash
 from loraloom.report.rounding import rounded, rounded_span
 from loraloom.report.sections import SECTIONS
 from loraloom.wording import plural
@@ -103,11 +102,9 @@ def _environment() -> Environment:
 
 
 def _script(environment: Environment) -> Script:
-    """Its hash is of what stands between the tags, to the byte."""
     assert environment.loader is not None
     text = "\n" + environment.loader.get_source(environment, "page.js")[0] + "\n"
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return Script(Markup(text), f"sha256-{digest}")  # noqa: S704  # a file of ours
+    return Script(Markup(text), source_hash(text))  # noqa: S704  # a file of ours
 
 
 def _shown(value: Any) -> Any:

@@ -7,12 +7,10 @@ browser loads all anew every ten seconds. Rejected: pushing events, which keep a
 
 from __future__ import annotations
 
-import base64
-import hashlib
-
 from markupsafe import Markup, escape
 
 from loraloom.report.live.state import State
+from loraloom.report.policy import source_hash
 
 SECONDS, SECONDS_WITHOUT_SCRIPT = 3, 10
 
@@ -58,17 +56,13 @@ setTimeout(look, SECONDS * 1000);
 """.replace("SECONDS", str(SECONDS))
 
 
-def _source(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
 POLICY = (
-    f"default-src 'none'; script-src {_source(SCRIPT)}; style-src {_source(STYLE)}; connect-src 'self'; "
+    f"default-src 'none'; script-src '{source_hash(SCRIPT)}'; style-src '{source_hash(STYLE)}'; connect-src 'self'; "
     "frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 
-WAITING_POLICY = f"default-src 'none'; style-src {_source(STYLE)}; base-uri 'none'; form-action 'none'"
+WAITING_POLICY = f"default-src 'none'; style-src '{source_hash(STYLE)}'; base-uri 'none'; form-action 'none'"
 
 
 def waiting(name: str, state: State) -> str:

@@ -6,11 +6,10 @@ script by their hashes, and requests to its own server.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+
+from loraloom.report.policy import source_hash
 
 
 def demo_page() -> tuple[str, str]:
@@ -21,17 +20,12 @@ def demo_page() -> tuple[str, str]:
     script = "\n" + _source(own, "demo.js")
     page = own.get_template("demo.html.jinja").render(style=Markup(style), script=Markup(script))  # noqa: S704
     policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; connect-src 'self'; "
-        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; style-src '{source_hash(style)}'; script-src '{source_hash(script)}'; "
+        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     return page, policy
 
 
 def _source(environment: Environment, name: str) -> str:
     assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0].replace("\r\n", "\n")
-
-
-def _hash(text: str) -> str:
-    """Of what stands between the tags, to the byte."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return environment.loader.get_source(environment, name)[0]
