@@ -468,7 +468,7 @@ def test_a_checkpoint_of_another_engine_type_or_version_is_not_used(
 
     assert "was made with other engine;" in refused("engine", "another", "fp32")
     assert "was made with other dtype;" in refused("dtype", engine.name, "bf16")
-    monkeypatch.setattr(checkpoint, "_version", lambda name: "0.0")
+    monkeypatch.setattr(checkpoint, "version_of", lambda name: "0.0")
     assert "was made with other versions;" in refused("versions", engine.name, "fp32")
     monkeypatch.undo()
     monkeypatch.setattr(checkpoint, "FORMAT", 2)
@@ -563,5 +563,5 @@ def test_who_plans_looks_at_the_newest_checkpoint_that_can_be_used(
     assert step_to_go_on_from(tmp_path / "copy", other_rate(job).configuration) == 0
     flip(tmp_path / "copy" / CHECKPOINT / "4" / "state.safetensors")
     assert step_to_go_on_from(tmp_path / "copy", job.configuration) == 3
-    monkeypatch.setattr(checkpoint, "_version", lambda name: "0.0")
+    monkeypatch.setattr(checkpoint, "version_of", lambda name: "0.0")
     assert step_to_go_on_from(tmp_path / "copy", job.configuration) == 0

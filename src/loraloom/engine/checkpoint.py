@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,12 @@ from loraloom.engine.job import Job, silent
 from loraloom.errors import AdapterError
 from loraloom.recipe import Configuration
 from loraloom.study.durable import mend_folders, replacing_folder, sync_folder, verify_manifest
+<<<<<<< HEAD
 from loraloom.study.record import CHECKPOINT, METRICS, Dtype, checkpoints
+=======
+from loraloom.study.provenance import version_of
+from loraloom.study.record import CHECKPOINT, METRICS, checkpoints
+>>>>>>> c5b4a9d (study.provenance: the version of a package or None is asked by one function, engine.checkpoint's too)
 
 FORMAT = 1
 GENERATIONS = 2
@@ -254,11 +258,4 @@ def _metrics(path: Path, length: int | None = None) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str | None]:
-    return {name: _version(name) for name in PACKAGES}
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+    return {name: version_of(name) for name in PACKAGES}

@@ -36,7 +36,7 @@ def describe_machine() -> dict[str, Any]:
     return {
         "loraloom": own_version(),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES if _installed(name)},
+        "packages": {name: found for name in PACKAGES if (found := version_of(name)) is not None},
         "machine": {
             "processor": machine.cpu,
             "cores": machine.logical_cores,
@@ -50,7 +50,15 @@ def describe_machine() -> dict[str, Any]:
 
 def own_version() -> str:
     """loraloom's version, or that it is run from its source."""
-    return version("loraloom") if _installed("loraloom") else "not installed"
+    return version_of("loraloom") or "not installed"
+
+
+def version_of(package: str) -> str | None:
+    """The version of a package that is installed; None of one that is not."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def changed(pinned: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
@@ -113,14 +121,6 @@ def dropped_points(recipe: Recipe) -> tuple[tuple[Any, ...], int]:
 def _counts(given: Any) -> dict[str, int]:
     found = {str(name): as_count(value) for name, value in as_mapping(given).items()}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _installed(name: str) -> bool:
-    try:
-        version(name)
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 def _git_revision() -> str | None:
