@@ -32,12 +32,8 @@ from loraloom.engine.job import Job, silent
 from loraloom.errors import AdapterError
 from loraloom.recipe import Configuration
 from loraloom.study.durable import mend_folders, replacing_folder, sync_folder, verify_manifest
-<<<<<<< HEAD
-from loraloom.study.record import CHECKPOINT, METRICS, Dtype, checkpoints
-=======
 from loraloom.study.provenance import version_of
-from loraloom.study.record import CHECKPOINT, METRICS, checkpoints
->>>>>>> c5b4a9d (study.provenance: the version of a package or None is asked by one function, engine.checkpoint's too)
+from loraloom.study.record import CHECKPOINT, METRICS, Dtype, checkpoints
 
 FORMAT = 1
 GENERATIONS = 2

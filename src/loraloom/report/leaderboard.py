@@ -15,7 +15,7 @@ from loraloom.recipe import Recipe
 from loraloom.recipe.fields import Metric
 from loraloom.report import wording
 from loraloom.report.reading import Run
-from loraloom.study.leaderboard import reach, validation
+from loraloom.study.leaderboard import metric_name, reach, validation
 from loraloom.study.record import Score, TrialRecord
 
 ROWS = "data.max_train_samples"
@@ -80,7 +80,7 @@ class Leaderboard:
 
     @property
     def metric_name(self) -> str:
-        return "accuracy" if self.metric == "accuracy" else "macro-F1"
+        return metric_name(self.metric)
 
     @property
     def rows(self) -> tuple[Row, ...]:

@@ -24,6 +24,7 @@ from loraloom.report.reading import Best, read_run
 from loraloom.report.rounding import rounded, rounded_span
 from loraloom.report.wording import clean, count, value
 from loraloom.study.commands import Command, read_commands
+from loraloom.study.leaderboard import metric_name
 from loraloom.study.provenance import data_stated
 from loraloom.study.record import Score, TrialRecord
 from loraloom.wording import plural
@@ -134,7 +135,7 @@ def _of_run(path: Path, tested: TrialRecord, chosen: bool) -> _Subject:
     return _Subject(
         record=tested,
         chosen=chosen,
-        metric="accuracy" if run.recipe.search.metric == "accuracy" else "macro-F1",
+        metric=metric_name(run.recipe.search.metric),
         cautions=doubts,
         **_base(tested, model_facts(run, model)),
         data=value(given.get("name") or "unnamed data"),

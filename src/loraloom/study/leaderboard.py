@@ -79,12 +79,19 @@ def validation(record: TrialRecord, metric: Metric) -> float:
     return record.result.validation.accuracy if metric == "accuracy" else record.result.validation.macro_f1
 
 
+def evaluated(one: Evaluation, metric: Metric) -> float:
+    """The metric of an evaluation."""
+    return one.validation_accuracy if metric == "accuracy" else one.validation_macro_f1
+
+
+def metric_name(metric: Metric) -> str:
+    """As people write it."""
+    return "accuracy" if metric == "accuracy" else "macro-F1"
+
+
 def reported(evaluations: Sequence[Evaluation], metric: Metric) -> dict[int, float]:
     """A trial's intermediate values, as the ledger and pruners have them: by the evaluation's number, from 1."""
-    return {
-        number: one.validation_accuracy if metric == "accuracy" else one.validation_macro_f1
-        for number, one in enumerate(evaluations, start=1)
-    }
+    return {number: evaluated(one, metric) for number, one in enumerate(evaluations, start=1)}
 
 
 def leaderboard_csv(records: Sequence[TrialRecord], metric: Metric) -> str:

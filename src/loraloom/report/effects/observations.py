@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from loraloom.report.leaderboard import field
 from loraloom.report.reading import Run, read_evaluations
 from loraloom.search.costs import Key, key_of
-from loraloom.study.leaderboard import validation
+from loraloom.study.leaderboard import evaluated, validation
 from loraloom.study.record import Evaluation, TrialRecord
 
 LEAST_IN_BLOCK = 3
@@ -240,7 +240,7 @@ def _value(run: Run, record: TrialRecord, firsts: Mapping[int, Evaluation], by_e
     first = firsts.get(record.number)
     if first is None or record.state == "failed":
         return None
-    return first.validation_accuracy if run.recipe.search.metric == "accuracy" else first.validation_macro_f1
+    return evaluated(first, run.recipe.search.metric)
 
 
 def _drawn(records: Sequence[TrialRecord]) -> tuple[Sequence[TrialRecord], int | None]:

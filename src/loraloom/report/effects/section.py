@@ -16,6 +16,7 @@ from loraloom.report.effects.verdicts import BADGES, ORDER, sentence_on, verdict
 from loraloom.report.points import size
 from loraloom.report.reading import Run
 from loraloom.report.wording import duration, listed, passes
+from loraloom.study.leaderboard import metric_name
 from loraloom.wording import plural
 
 LEAST_SURVIVORS = 8
@@ -59,7 +60,7 @@ class Effects:
 
 def effects(run: Run, seen: Observations | None) -> Effects:
     """The effects of a run's axes, from its configurations as `observations.observe` saw them."""
-    metric = "accuracy" if run.recipe.search.metric == "accuracy" else "macro-F1"
+    metric = metric_name(run.recipe.search.metric)
     if seen is None or not seen.table.axes or _all_alike(seen):
         return Effects(metric, (_nothing(run, seen),), (), None, None, "", "", None, None, 0)
     found = analyse(seen.table)
