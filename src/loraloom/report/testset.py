@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loraloom.metrics import ClassScore, class_scores, confusion, expected_calibration_error
+from loraloom.metrics import ClassScore, class_scores, confusion
 from loraloom.report.reading import Best, Prediction
 
 MOST_ERRORS = 20
@@ -47,7 +47,6 @@ class Tested:
     errors: tuple[Error, ...]
     wrong: int
     rows: int
-    calibration_error: float | None
     majority_label: str
     majority_share: float
 
@@ -75,7 +74,6 @@ def tested(best: Best, problems: list[str]) -> Tested | None:
         errors=tuple(_error(row, labels) for row in wrong[:MOST_ERRORS]),
         wrong=len(wrong),
         rows=len(rows),
-        calibration_error=_calibration(rows, problems),
         majority_label=labels[majority],
         majority_share=most / len(rows),
     )
@@ -100,14 +98,6 @@ def _pairs(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> tuple[Pair
         if count and true != predicted
     ]
     return tuple(sorted(wrong, key=lambda pair: (-pair.rows, pair.label, pair.prediction))[:MOST_PAIRS])
-
-
-def _calibration(rows: Sequence[Prediction], problems: list[str]) -> float | None:
-    try:
-        return expected_calibration_error([row.label for row in rows], [row.probabilities for row in rows])
-    except ValueError as error:
-        problems.append(f"The calibration on test could not be computed: {error}")
-        return None
 
 
 def _compare(best: Best, correct: int, problems: list[str]) -> None:
