@@ -85,7 +85,7 @@ def _checked(name: str, train: Pairs, tests: dict[str, Pairs], rows: int | None,
     labels = tuple(sorted({label for _, label in train}))
     ids = {label: number for number, label in enumerate(labels)}
     held = {test: _split(pairs, ids, f"{name}, {test}") for test, pairs in tests.items()}
-    split, _ = drop_empty(_split(train, ids, name), "training")
+    split, _ = drop_empty(_split(train, ids, name))
     everything_held = Split(
         tuple(text for one in held.values() for text in one.texts),
         np.concatenate([one.labels for one in held.values()]),

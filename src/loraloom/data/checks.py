@@ -19,13 +19,13 @@ MOST_LEAKING = 0.5  # of the test rows
 UNBALANCED = 10  # times as many rows
 
 
-def drop_empty(split: Split, where: str) -> tuple[Split, tuple[Finding, ...]]:
-    """Rows that have a text."""
+def drop_empty(split: Split) -> tuple[Split, tuple[Finding, ...]]:
+    """The training rows that have a text."""
     empty = _empty_rows(split)
     if not empty:
         return split, ()
     kept = split.take(sorted(set(range(len(split))) - set(empty)))
-    sentence = f"{where.capitalize()} has {plural(len(empty), 'empty text')}: dropped."
+    sentence = f"Training has {plural(len(empty), 'empty text')}: dropped."
     return kept, (Finding("empty_text", "warning", len(empty), sentence, _row_numbers(split, empty)),)
 
 

@@ -61,7 +61,7 @@ def load_data(
     source = _source(data, revision, {"train": train, "validation": validation, "test": test})
     columns, guessed = choose_columns(source.train, data.text_column, data.label_column)
     labels, train_rows, declared = _training_rows(source.train, columns)
-    train_rows, emptied = drop_empty(train_rows, "training")
+    train_rows, emptied = drop_empty(train_rows)
     _check_enough(train_rows, labels, source.train.source)
     validation_rows, guessed_too = _given_rows(source.validation, data, columns, labels)
     test_rows, guessed_last = _given_rows(source.test, data, columns, labels)

@@ -50,12 +50,8 @@ def text_key(text: str) -> str:
     return "".join(words_of(text)) or text.strip()
 
 
-def grams_of(text: str) -> Grams:
-    """Word 5-grams; none where a text has fewer than five words."""
-    return _grams(words_of(text))
-
-
 def _grams(words: Sequence[str]) -> Grams:
+    """Word 5-grams; none where a text has fewer than five words."""
     return frozenset(zip(*(words[start:] for start in range(GRAM_WORDS)), strict=False))
 
 

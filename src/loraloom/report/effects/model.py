@@ -72,7 +72,6 @@ class Joint:
     """A test that several quantities are all zero."""
 
     statistic: float
-    quantities: int
     freedom: float
     p_value: float
 
@@ -174,7 +173,7 @@ class Fit:
         lower = freedom - q + 1
         if lower < LEAST_FREEDOM:
             return None
-        return Joint(statistic, q, freedom, float(special.fdtrc(q, lower, lower / (freedom * q) * statistic)))
+        return Joint(statistic, freedom, float(special.fdtrc(q, lower, lower / (freedom * q) * statistic)))
 
     def _pulls(self, directions: Floats) -> Floats:
         """How much each row's residual counts for each of q quantities (n, q), HC2's leverage taken out."""
