@@ -20,7 +20,7 @@ from loraloom.recipe import read_recipe
 from loraloom.report import findings, read_run, write_report
 from loraloom.report.details import MOST_ROWS, Detail, Matrix, Sketch
 from loraloom.report.pictures.details import confusions_drawn
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from loraloom.report.row_recipes import recipe_text
 from loraloom.study.durable import write_manifest
 from loraloom.study.evidence import VALIDATION
@@ -45,7 +45,7 @@ def leave_predictions(trial: Path, **other: Any) -> None:
     write_manifest(trial)
 
 
-def settings_of(run: Run) -> tuple[tuple[str, str], ...]:
+def settings_of(run: RunRead) -> tuple[tuple[str, str], ...]:
     winner = findings(run).answer.winner
     assert winner is not None
     return winner.settings

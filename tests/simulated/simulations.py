@@ -24,7 +24,7 @@ from loraloom.report.effects.model import Estimate
 from loraloom.report.effects.observations import Table, observe, survivors
 from loraloom.report.failures.selective import selective
 from loraloom.report.gap import _Curve, _of_epochs, _of_rank
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from tests.report.failures.judged_rows import drawn_rows
 from tests.simulated.studies import (
     LEVEL,
@@ -178,20 +178,20 @@ def muon_wide(point: Mapping[str, Any]) -> float:
     return SCATTER * (5 if point["train.optim"] == "muon" else 1)
 
 
-def as_first_seen(run: Run) -> Table:
+def as_first_seen(run: RunRead) -> Table:
     seen = observe(run, [])
     assert seen is not None
     return seen.table
 
 
-def among_survivors(run: Run) -> Table:
+def among_survivors(run: RunRead) -> Table:
     late = survivors(run)
     assert late is not None
     return late.table
 
 
 def promoting(
-    view: Callable[[Run], Table],
+    view: Callable[[RunRead], Table],
     truth: Callable[[Mapping[str, Any]], float],
     scatter: Callable[[Mapping[str, Any]], float],
     *,
@@ -201,7 +201,7 @@ def promoting(
     return lambda generator: view(halved(generator, truth, scatter=scatter, hyperband=hyperband))
 
 
-VIEWS: Mapping[str, Callable[[Run], Table]] = {
+VIEWS: Mapping[str, Callable[[RunRead], Table]] = {
     "ours: as first seen": as_first_seen,
     "naive: survivors only": among_survivors,
     "naive: last results of all": latest,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from loraloom.recipe import Configuration, Recipe, read_recipe
 from loraloom.report.effects.observations import Table
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from loraloom.study.record import Counts, Result, Score, TrialRecord
 
 Floats = NDArray[np.float64]
@@ -132,7 +132,7 @@ ROWS_HELP = 0.03
 
 def halved(
     generator: Generator, truth: Truth, *, scatter: Callable[[Mapping[str, Any]], float], hyperband: bool = False
-) -> Run:
+) -> RunRead:
     """A search of `LARGE` by successive halving on rows: the best third of the rung go on to all rows.
 
     A configuration has a quality of its own beside `truth`, as wide as `scatter` says, which both rungs see with
@@ -148,10 +148,10 @@ def halved(
         _record(p, value + ROWS_HELP, ALL) for p, value, on in zip(points, whole, begun | promoted, strict=True) if on
     ]
     numbered = tuple(record.model_copy(update={"number": n}) for n, record in enumerate(records))
-    return Run(Path("run"), _recipe(), numbered, {}, 0, None, ())
+    return RunRead(Path("run"), _recipe(), numbered, {}, 0, None, ())
 
 
-def latest(run: Run) -> Table:
+def latest(run: RunRead) -> Table:
     """What a naive reader would take: each configuration's last result, promoted or not."""
     last = {json.dumps(record.point, sort_keys=True): record for record in run.records}
     found = list(last.values())

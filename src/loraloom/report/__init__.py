@@ -6,7 +6,7 @@
 from loraloom.report.findings import Findings, findings
 from loraloom.report.markdown import markdown
 from loraloom.report.model_card import model_card
-from loraloom.report.reading import Run, read_run
+from loraloom.report.reading import RunRead, read_run
 from loraloom.report.writing import write_report
 
-__all__ = ["Findings", "Run", "findings", "markdown", "model_card", "read_run", "write_report"]
+__all__ = ["Findings", "RunRead", "findings", "markdown", "model_card", "read_run", "write_report"]

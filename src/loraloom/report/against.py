@@ -16,7 +16,7 @@ from loraloom.errors import RunError, resume_command
 from loraloom.metrics import Interval, mcnemar, paired_bootstrap, wilson_interval
 from loraloom.report.leaderboard import as_written, leaderboard
 from loraloom.report.points import decimals, spread
-from loraloom.report.reading import Best, Prediction, Run, read_run
+from loraloom.report.reading import Best, Prediction, RunRead, read_run
 from loraloom.report.wording import duration, p_value, value
 from loraloom.study.provenance import fingerprint_of
 from loraloom.wording import plural
@@ -94,7 +94,7 @@ class Against:
         return tuple(each for each in self.changed if each.lost)
 
 
-def against(run: Run, other_path: Path) -> Against:
+def against(run: RunRead, other_path: Path) -> Against:
     """Compares the winner of `run` with that of the run in `other_path`.
 
     Raises:
@@ -124,7 +124,7 @@ def check_comparable(run: Path, other: Path) -> None:
     against(read_run(run), other)
 
 
-def _tested(run: Run) -> tuple[Best, tuple[Prediction, ...]]:
+def _tested(run: RunRead) -> tuple[Best, tuple[Prediction, ...]]:
     if run.best is None:
         raise RunError(f"{run.path}: has no tested winner to compare; finish it by: {resume_command(run.path)}")
     if not run.best.predictions:
@@ -146,7 +146,7 @@ def _shared(best: Best, other: Best) -> list[tuple[Prediction, Prediction]]:
 
 
 def _compared(
-    run: Run, other: Run, best: Best, other_best: Best, pairs: Sequence[tuple[Prediction, Prediction]]
+    run: RunRead, other: RunRead, best: Best, other_best: Best, pairs: Sequence[tuple[Prediction, Prediction]]
 ) -> Against:
     right = [(one.label == one.prediction, two.label == two.prediction) for one, two in pairs]
     tally = Counter(right)
@@ -173,13 +173,13 @@ def _compared(
     )
 
 
-def _names(run: Run, other: Run) -> tuple[str, str]:
+def _names(run: RunRead, other: RunRead) -> tuple[str, str]:
     """The folders' names, or their paths where the names are the same."""
     names = run.path.resolve().name, other.path.resolve().name
     return names if names[0] != names[1] else (str(run.path), str(other.path))
 
 
-def _side(run: Run, best: Best, name: str, correct: int, rows: int) -> Side:
+def _side(run: RunRead, best: Best, name: str, correct: int, rows: int) -> Side:
     record, axes = best.record, leaderboard(run).axes
     seconds = [each.timings.seconds for each in run.records if each.timings]
     return Side(
@@ -257,7 +257,7 @@ def _cautions(first: Side, second: Side, rows: int) -> list[str]:
     return found
 
 
-def _on_training(run: Run, other: Run, best: Best, other_best: Best, names: tuple[str, str]) -> list[str]:
+def _on_training(run: RunRead, other: RunRead, best: Best, other_best: Best, names: tuple[str, str]) -> list[str]:
     """That the two were trained on different rows, as far as their records tell."""
     found = []
     seen = best.record.train_rows, other_best.record.train_rows
@@ -274,7 +274,7 @@ def _on_training(run: Run, other: Run, best: Best, other_best: Best, names: tupl
     return found
 
 
-def _data_of(run: Run) -> object:
+def _data_of(run: RunRead) -> object:
     """The fingerprint of all its splits; of a run that has none, something that equals nothing else."""
     known = fingerprint_of(run.recipe)
     return object() if known is None else known

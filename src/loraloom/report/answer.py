@@ -11,7 +11,7 @@ from loraloom.metrics import Interval
 from loraloom.report import wording
 from loraloom.report.leaderboard import ROWS, Leaderboard, as_written, field
 from loraloom.report.making.timing import TimeUse, time_use
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from loraloom.study.choice import choose
 from loraloom.study.commands import Command as Logged
 from loraloom.study.leaderboard import standings
@@ -115,7 +115,7 @@ class Answer:
         return f"The best of {self.configurations:,} configurations{'' if self.winner.chosen else ' so far'}"
 
 
-def answer(run: Run, board: Leaderboard, logged: tuple[Logged, ...] = ()) -> Answer:
+def answer(run: RunRead, board: Leaderboard, logged: tuple[Logged, ...] = ()) -> Answer:
     """The winner as tested where there is a best/, else the best so far by validation."""
     record = run.best.record if run.best else None
     if record is None and board.winner is not None:
@@ -124,7 +124,7 @@ def answer(run: Run, board: Leaderboard, logged: tuple[Logged, ...] = ()) -> Ans
     return Answer(winner, _tally(run), _configurations(run), _commands(run, winner, record), time_use(logged))
 
 
-def _winner(run: Run, board: Leaderboard, record: TrialRecord) -> Winner | None:
+def _winner(run: RunRead, board: Leaderboard, record: TrialRecord) -> Winner | None:
     if record.result is None:
         return None
     score = record.result.test or record.result.validation
@@ -159,7 +159,7 @@ def _winner(run: Run, board: Leaderboard, record: TrialRecord) -> Winner | None:
     )
 
 
-def _since(run: Run, record: TrialRecord) -> str:
+def _since(run: RunRead, record: TrialRecord) -> str:
     """Why a configuration that does not lead was chosen; empty where it leads, or that is not known."""
     ranked = standings(run.records, run.recipe.search.metric)
     choice = choose(ranked, run.recipe.search.metric) if ranked else None
@@ -174,12 +174,12 @@ def _is_default(record: TrialRecord, name: str) -> bool:
     return leaf in fields and field(record, name) == fields[leaf].get_default(call_default_factory=True)
 
 
-def _configurations(run: Run) -> int:
+def _configurations(run: RunRead) -> int:
     """How many were tried, on however many rows."""
     return len({record.point_key for record in run.records})
 
 
-def _tally(run: Run) -> Tally:
+def _tally(run: RunRead) -> Tally:
     states = Counter(record.state for record in run.records)
     seconds: Sequence[float] = [record.timings.seconds for record in run.records if record.timings]
     return Tally(
@@ -191,7 +191,7 @@ def _tally(run: Run) -> Tally:
     )
 
 
-def _commands(run: Run, winner: Winner | None, record: TrialRecord | None) -> tuple[Command, ...]:
+def _commands(run: RunRead, winner: Winner | None, record: TrialRecord | None) -> tuple[Command, ...]:
     if run.best is None or winner is None or record is None:
         return (Command("Go on with the search", f"loraloom resume {quoted(str(run.path))}"),)
     best = str(run.path / BEST)

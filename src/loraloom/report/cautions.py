@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from loraloom.report.answer import Answer, Winner
 from loraloom.report.leaderboard import ROWS, Leaderboard, Row, describe
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from loraloom.report.rounding import rounded_span
 from loraloom.report.test_rows import of_few, of_leaks, of_looks
 from loraloom.report.testset import Tested
@@ -22,7 +22,7 @@ FEW_SEEDS = 3
 
 
 def cautions(
-    run: Run, board: Leaderboard, found: Answer, test: Tested | None, commands: tuple[Command, ...] = ()
+    run: RunRead, board: Leaderboard, found: Answer, test: Tested | None, commands: tuple[Command, ...] = ()
 ) -> tuple[str, ...]:
     """The doubts, those about the winner first."""
     sentences = list(_of_winner(run, board, found, test, commands)) if found.winner else []
@@ -31,7 +31,7 @@ def cautions(
 
 
 def _of_winner(
-    run: Run, board: Leaderboard, found: Answer, test: Tested | None, commands: tuple[Command, ...]
+    run: RunRead, board: Leaderboard, found: Answer, test: Tested | None, commands: tuple[Command, ...]
 ) -> Iterator[str]:
     winner, row = found.winner, board.winner
     assert winner is not None  # the caller asks about a winner alone
@@ -69,11 +69,11 @@ def _of_winner(
         )
 
 
-def _marks(run: Run, winner: Winner) -> tuple[str, ...]:
+def _marks(run: RunRead, winner: Winner) -> tuple[str, ...]:
     return next((record.marks for record in run.records if record.number == winner.number), ())
 
 
-def _of_rows(run: Run) -> Iterator[str]:
+def _of_rows(run: RunRead) -> Iterator[str]:
     """Whether the winner has seen all rows."""
     seen = run.best.record.train_rows if run.best else None
     rows = rows_of(run.recipe).get("train")
@@ -84,7 +84,7 @@ def _of_rows(run: Run) -> Iterator[str]:
         )
 
 
-def _of_margin(run: Run, board: Leaderboard, row: Row, winner: Winner) -> Iterator[str]:
+def _of_margin(run: RunRead, board: Leaderboard, row: Row, winner: Winner) -> Iterator[str]:
     if row.rank is not None and row.rank > 1 and board.ranked[0].metric != row.metric:
         metric, first = run.recipe.search.metric, board.ranked[0]
         why = choose(standings(run.records, metric), metric).sentence
@@ -138,7 +138,7 @@ def _lead(row: Row) -> str:
     return "Its lead is within noise" if row.rank in (None, 1) else "It is not the leader, but within its noise"
 
 
-def _of_search(run: Run, board: Leaderboard, found: Answer) -> Iterator[str]:
+def _of_search(run: RunRead, board: Leaderboard, found: Answer) -> Iterator[str]:
     tally = found.tally
     if tally.failed:
         they = "it" if tally.failed == 1 else "they"

@@ -15,7 +15,7 @@ from loraloom.errors import RunError
 from loraloom.metrics import confusion
 from loraloom.report import wording
 from loraloom.report.leaderboard import Leaderboard, Row, describe
-from loraloom.report.reading import Run, read_evaluations
+from loraloom.report.reading import RunRead, read_evaluations
 from loraloom.report.row_recipes import RowRecipes
 from loraloom.report.wording import count, duration, passes, share, shortened, value
 from loraloom.study.evidence import read_predicted
@@ -83,7 +83,7 @@ class Detail:
     why_no_matrix: str = ""
 
 
-def details(run: Run, board: Leaderboard, recipes: RowRecipes, problems: list[str]) -> tuple[Detail, ...]:
+def details(run: RunRead, board: Leaderboard, recipes: RowRecipes, problems: list[str]) -> tuple[Detail, ...]:
     rows = board.rows[:MOST_ROWS]
     records = {record.number: record for record in run.records}
     evaluations = read_evaluations(run, [number_of(row) for row in rows], problems)
@@ -95,7 +95,7 @@ def number_of(row: Row) -> int:
 
 
 def _detail(
-    run: Run,
+    run: RunRead,
     board: Leaderboard,
     recipes: RowRecipes,
     row: Row,

@@ -21,7 +21,7 @@ from loraloom.report.making.commands import commands_of
 from loraloom.report.next_steps import Step, next_steps
 from loraloom.report.packed_rows import packed_rows
 from loraloom.report.provenance import DataFindings, data_findings
-from loraloom.report.reading import Run, read_evaluations
+from loraloom.report.reading import RunRead, read_evaluations
 from loraloom.report.row_recipes import RowRecipes, row_recipes
 from loraloom.report.similarity import Similarity, similarity
 from loraloom.report.testset import Tested, tested
@@ -63,7 +63,7 @@ class Findings:
 
 
 def findings(
-    run: Run,
+    run: RunRead,
     against_run: Path | None = None,
     why_not_similar: str | None = None,
     *,
@@ -116,7 +116,7 @@ def findings(
     )
 
 
-def _subject(run: Run) -> str:
+def _subject(run: RunRead) -> str:
     """What was trained on what: `demo on demo (BBC News)`."""
     name = data_stated(run.recipe).get("name")
     models = listed([value(model) for model in run.recipe.values("backbone.model")])

@@ -41,7 +41,7 @@ from loraloom.report.effects.axes import Axis, make_axis
 from loraloom.report.effects.model import ALMOST, LEAST_FREEDOM, fit, make_design
 from loraloom.report.effects.observations import Observations
 from loraloom.report.points import points, size, spread
-from loraloom.report.reading import Run, read_evaluations
+from loraloom.report.reading import RunRead, read_evaluations
 from loraloom.report.wording import value
 from loraloom.study.record import Evaluation
 from loraloom.wording import plural
@@ -104,7 +104,7 @@ class _Curve:
         return last if epoch == self.end else None
 
 
-def gap(run: Run, seen: Observations | None, problems: list[str]) -> Gap | None:
+def gap(run: RunRead, seen: Observations | None, problems: list[str]) -> Gap | None:
     """The gaps of the configurations that effects are measured on; None where none left evaluations."""
     if seen is None:
         return None
@@ -124,7 +124,7 @@ def gap(run: Run, seen: Observations | None, problems: list[str]) -> Gap | None:
 
 
 def _curves(
-    run: Run, seen: Observations, rows: Sequence[int], lines: Mapping[int, Sequence[Evaluation]]
+    run: RunRead, seen: Observations, rows: Sequence[int], lines: Mapping[int, Sequence[Evaluation]]
 ) -> list[_Curve]:
     ranks = {record.number: float(record.configuration.lora.r) for record in run.records}
     found = []

@@ -14,7 +14,7 @@ from loraloom.metrics import Interval, mean_interval, wilson_interval
 from loraloom.recipe import Recipe
 from loraloom.recipe.fields import Metric
 from loraloom.report import wording
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from loraloom.study.leaderboard import metric_name, reach, validation
 from loraloom.study.record import Score, TrialRecord
 
@@ -154,7 +154,7 @@ class Leaderboard:
         return smallest if smallest and winner and smallest.trainable < winner.trainable else None
 
 
-def leaderboard(run: Run) -> Leaderboard:
+def leaderboard(run: RunRead) -> Leaderboard:
     """Joins the run's records by their point, and ranks them."""
     axes = _axes(run.recipe, run.records)
     winner = run.best.record.number if run.best else None

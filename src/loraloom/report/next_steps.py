@@ -17,7 +17,7 @@ from loraloom.recipe import Choices
 from loraloom.report.answer import Answer
 from loraloom.report.effects.advice import Advice
 from loraloom.report.leaderboard import Leaderboard
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from loraloom.report.wording import clean, count, duration
 from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command
 from loraloom.wording import plural
@@ -35,7 +35,7 @@ class Step:
     command: str
 
 
-def next_steps(run: Run, board: Leaderboard, found: Answer, to_tell_effects: Advice | None) -> tuple[Step, ...]:
+def next_steps(run: RunRead, board: Leaderboard, found: Answer, to_tell_effects: Advice | None) -> tuple[Step, ...]:
     """Of a run that has its winner; before that, there is but to go on."""
     if run.best is None or found.winner is None:
         return ()
@@ -48,7 +48,7 @@ def next_steps(run: Run, board: Leaderboard, found: Answer, to_tell_effects: Adv
     return tuple(itertools.islice(steps, MOST))
 
 
-def _more_time(run: Run, found: Answer) -> Iterator[Step]:
+def _more_time(run: RunRead, found: Answer) -> Iterator[Step]:
     if run.best is None:
         return
     had = duration(run.recipe.budget.max_seconds)
@@ -68,7 +68,7 @@ def _more_time(run: Run, found: Answer) -> Iterator[Step]:
             )
 
 
-def _higher_rank(run: Run, board: Leaderboard, found: Answer) -> Iterator[Step]:
+def _higher_rank(run: RunRead, board: Leaderboard, found: Answer) -> Iterator[Step]:
     axis, winner, row = run.recipe.axes.get("lora.r"), found.winner, board.winner
     if axis is None or winner is None or row is None or row.rank != 1 or board.smallest_in_noise:
         return
@@ -82,7 +82,7 @@ def _higher_rank(run: Run, board: Leaderboard, found: Answer) -> Iterator[Step]:
         )
 
 
-def _more_seeds(run: Run, board: Leaderboard, found: Answer) -> Iterator[Step]:
+def _more_seeds(run: RunRead, board: Leaderboard, found: Answer) -> Iterator[Step]:
     row, near = board.winner, len(board.in_noise)
     if row is not None and row.seeds == 1 and near and run.recipe.search.seeds == 1:
         others = "another configuration" if near == 1 else f"{near:,} other configurations"
@@ -97,9 +97,9 @@ def _effects(to_tell: Advice | None) -> Iterator[Step]:
         yield Step(f"What each field does: {to_tell.sentence}", to_tell.command)
 
 
-def _search(run: Run, name: str, setting: str) -> str:
+def _search(run: RunRead, name: str, setting: str) -> str:
     return search_command(_place(run), run.recipe, name, setting)
 
 
-def _place(run: Run) -> Path:
+def _place(run: RunRead) -> Path:
     return Path(clean(str(run.path)))

@@ -18,14 +18,14 @@ from typing import Any
 from loraloom.report import wording
 from loraloom.report.details import MOST_ROWS, number_of, short_labels, why_left_out
 from loraloom.report.leaderboard import Leaderboard
-from loraloom.report.reading import Run, read_evaluations
+from loraloom.report.reading import RunRead, read_evaluations
 from loraloom.study.record import Evaluation, TrialRecord
 
 WHY_NONE = "It has no confusion here: its record keeps none of the run's classes."
 _FIGURES = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 
-def packed_rows(run: Run, board: Leaderboard, problems: list[str]) -> str | None:
+def packed_rows(run: RunRead, board: Leaderboard, problems: list[str]) -> str | None:
     """`{"across": labels, "down": labels, "why": sentence, "trials": {"0123": [evaluations, confusion]}}`, packed.
 
     An evaluation has the `_FIGURES`, null where one is not finite; a confusion its counts line by line, or is null, and

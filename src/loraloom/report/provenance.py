@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloom.report import wording
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from loraloom.study.provenance import as_list, as_mapping, class_rows, data_stated, rows_of
 
 _TITLES = {
@@ -65,7 +65,7 @@ class DataFindings:
     findings: tuple[Finding, ...]
 
 
-def data_findings(run: Run) -> DataFindings:
+def data_findings(run: RunRead) -> DataFindings:
     given = data_stated(run.recipe)
     facts = [
         (title, wording.value(given[key]))
@@ -83,7 +83,7 @@ def data_findings(run: Run) -> DataFindings:
     )
 
 
-def _class_counts(run: Run) -> tuple[str, dict[str, int]]:
+def _class_counts(run: RunRead) -> tuple[str, dict[str, int]]:
     """Rows of each class: in training where the provenance has them, else in the tested rows."""
     by_split = class_rows(run.recipe)
     for split in ("train", *by_split):

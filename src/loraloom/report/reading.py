@@ -57,7 +57,7 @@ class Best:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunRead:
     """What a run folder holds; `under_way` counts the trials that are not finished."""
 
     path: Path
@@ -69,7 +69,7 @@ class Run:
     problems: tuple[str, ...]
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Path) -> RunRead:
     """Reads the recipe, the record of every finished trial, and the winner's test predictions.
 
     Raises:
@@ -96,10 +96,10 @@ def read_run(path: Path) -> Run:
         records.append(record)
         folders[record.number] = folder
     best = _read_best(path / BEST, problems)
-    return Run(path, recipe, tuple(records), folders, under_way, best, tuple(problems))
+    return RunRead(path, recipe, tuple(records), folders, under_way, best, tuple(problems))
 
 
-def read_evaluations(run: Run, numbers: Iterable[int], problems: list[str]) -> dict[int, tuple[Evaluation, ...]]:
+def read_evaluations(run: RunRead, numbers: Iterable[int], problems: list[str]) -> dict[int, tuple[Evaluation, ...]]:
     """The evaluations of some trials; a damaged file is named in `problems`."""
     found: dict[int, tuple[Evaluation, ...]] = {}
     for number in numbers:

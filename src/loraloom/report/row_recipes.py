@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from loraloom.recipe.fields import SECTIONS, Budget
 from loraloom.report.leaderboard import WARM_UP, Leaderboard, Row
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 
 EPOCHS, SEED = "train.num_train_epochs", "train.seed"
 _ESCAPED = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
@@ -43,7 +43,7 @@ class RowRecipes:
         return recipe_text(self.base, self.names, self.values(row))
 
 
-def row_recipes(run: Run, board: Leaderboard) -> RowRecipes:
+def row_recipes(run: RunRead, board: Leaderboard) -> RowRecipes:
     chosen = {
         EPOCHS: run.recipe.search.epochs == "clock",
         WARM_UP: any(row.warmup_steps != run.recipe.train.warmup_steps for row in board.rows),

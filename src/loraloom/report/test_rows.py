@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import ceil
 
 from loraloom.metrics import Interval
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from loraloom.report.rounding import rounded
 from loraloom.report.wording import listed
 from loraloom.study.commands import Command
@@ -29,7 +29,7 @@ def of_few(interval: Interval | None, examples: int, split: str) -> Iterator[str
     )
 
 
-def tested_trials(run: Run, commands: tuple[Command, ...], best: TrialRecord) -> tuple[int, ...]:
+def tested_trials(run: RunRead, commands: tuple[Command, ...], best: TrialRecord) -> tuple[int, ...]:
     """The trials that the test rows were read with, `best` the last: by their records, and by the log of commands."""
     logged = [number for command in commands for number in command.tested]
     recorded = [record.number for record in run.records if record.result is not None and record.result.test]
@@ -37,7 +37,7 @@ def tested_trials(run: Run, commands: tuple[Command, ...], best: TrialRecord) ->
     return (*earlier, best.number)
 
 
-def of_looks(run: Run, commands: tuple[Command, ...]) -> Iterator[str]:
+def of_looks(run: RunRead, commands: tuple[Command, ...]) -> Iterator[str]:
     """Whether another winner was tested before, so that whoever went on had seen an accuracy on these rows."""
     if run.best is None or run.best.record.result is None or run.best.record.result.test is None:
         return
@@ -60,7 +60,7 @@ def of_looks(run: Run, commands: tuple[Command, ...]) -> Iterator[str]:
         )
 
 
-def of_leaks(run: Run) -> Iterator[str]:
+def of_leaks(run: RunRead) -> Iterator[str]:
     """Whether training rows that are in validation or test were kept on request."""
     if not run.recipe.provenance.get("allow_leak"):
         return

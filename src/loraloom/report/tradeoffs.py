@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from loraloom.metrics import Interval
 from loraloom.report.leaderboard import Leaderboard, Row, describe
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from loraloom.report.rounding import rounded, rounded_span
 from loraloom.report.wording import count, duration
 from loraloom.study.provenance import dropped_points
@@ -65,7 +65,7 @@ class Tradeoffs:
         return any(sum(on) > 1 for on in zip(*((p.on_size_front, p.on_time_front) for p in self.points), strict=True))
 
 
-def tradeoffs(run: Run, board: Leaderboard) -> Tradeoffs | None:
+def tradeoffs(run: RunRead, board: Leaderboard) -> Tradeoffs | None:
     """None where fewer than two configurations have a result."""
     ranked = [row for row in board.ranked if row.metric is not None and row.best_number is not None]
     if len(ranked) < 2:
@@ -117,7 +117,7 @@ def _reached(board: Leaderboard, row: Row) -> str:
     return rounded(row.metric, row.interval if board.metric == "accuracy" else None)
 
 
-def _held_back(run: Run) -> str:
+def _held_back(run: RunRead) -> str:
     """What the cap kept from being tried, as a clause; what a sampler proposed in vain is not kept, and so not said."""
     dropped, more = dropped_points(run.recipe)
     if any("budget.max_trainable_parameters" in str(reason) for reason in dropped):

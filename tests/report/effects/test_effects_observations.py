@@ -11,7 +11,7 @@ from loraloom.recipe import Recipe
 from loraloom.report import read_run
 from loraloom.report.effects import observations
 from loraloom.report.effects.observations import Observations, common_seeds, observe, survivors
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from loraloom.study.record import Evaluation, TrialRecord
 from tests.report.report_runs import make_evaluations, make_recipe, make_record, with_train, write_run
 
@@ -22,13 +22,13 @@ def trial(recipe: Recipe, number: int, rank: int, accuracy: float | None, **chan
     return record.model_copy(update={"train_rows": 900, "epochs": 4.0, **changes})
 
 
-def seen(run: Run) -> Observations:
+def seen(run: RunRead) -> Observations:
     found = observe(run, [])
     assert found is not None
     return found
 
 
-def read(path: Path, recipe: Recipe, records: list[TrialRecord], lines: list[Evaluation] | None = None) -> Run:
+def read(path: Path, recipe: Recipe, records: list[TrialRecord], lines: list[Evaluation] | None = None) -> RunRead:
     return read_run(write_run(path / "r", recipe, records, evaluations=lines))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from loraloom.study.provenance import as_count, as_list, as_mapping, class_rows, data_stated
 from loraloom.study.record import LEAKED
 
@@ -47,7 +47,7 @@ class Counts:
     leak_kept: bool
 
 
-def counts(run: Run) -> Counts:
+def counts(run: RunRead) -> Counts:
     """What the recipe's provenance says of the data."""
     given = data_stated(run.recipe)
     tokens = as_mapping(given.get("tokens"))

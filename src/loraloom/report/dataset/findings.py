@@ -9,7 +9,7 @@ from loraloom.report.dataset.counts import Counts, counts
 from loraloom.report.dataset.shares import Balance, Drift, Effect, balance, drift, share_effect
 from loraloom.report.failures import Failures
 from loraloom.report.failures.saying import percent
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from loraloom.wording import plural
 
 
@@ -36,7 +36,7 @@ class Dataset:
     on_overlaps: str
 
 
-def dataset(run: Run, failed: Failures | None) -> Dataset:
+def dataset(run: RunRead, failed: Failures | None) -> Dataset:
     """The data's counts, and what they mean for the errors in `failed`."""
     found = counts(run)
     train = found.by_class.get("train")

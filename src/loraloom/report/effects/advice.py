@@ -18,7 +18,7 @@ from loraloom.report.effects.analysis import MARGIN, Analysis
 from loraloom.report.effects.axes import columns_of
 from loraloom.report.effects.model import LEAST_FREEDOM
 from loraloom.report.points import size
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from loraloom.report.wording import clean, duration
 from loraloom.study.next_search import points_of, search_command
 from loraloom.study.record import TrialRecord
@@ -36,7 +36,7 @@ class Advice:
     command: str | None
 
 
-def advice(run: Run, analysis: Analysis) -> Advice | None:
+def advice(run: RunRead, analysis: Analysis) -> Advice | None:
     """None where every comparison that can be made has its verdict, or all that could be advised was run."""
     undecided = [effect for effect in analysis.effects if effect.verdict in ("open", "few")]
     if not undecided or not run.recipe.axes:
@@ -84,7 +84,7 @@ def advice(run: Run, analysis: Analysis) -> Advice | None:
     return Advice(f"{what} would do {why}.{time}", search_command(place, run.recipe, "effects", *sets))
 
 
-def _longest(run: Run) -> list[TrialRecord]:
+def _longest(run: RunRead) -> list[TrialRecord]:
     """The complete trials on the most rows, as far as they were timed."""
     rows = max((record.train_rows or 0 for record in run.records), default=0)
     return [r for r in run.records if r.timings and (r.train_rows or 0) == rows and r.state == "complete"]

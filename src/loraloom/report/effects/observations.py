@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.report.leaderboard import field
-from loraloom.report.reading import Run, read_evaluations
+from loraloom.report.reading import RunRead, read_evaluations
 from loraloom.search.costs import Key, key_of
 from loraloom.study.leaderboard import evaluated, validation
 from loraloom.study.record import Evaluation, TrialRecord
@@ -75,7 +75,7 @@ class Observations:
     """The trials of which some were drawn by chance, where not all were read."""
 
 
-def observe(run: Run, problems: list[str]) -> Observations | None:
+def observe(run: RunRead, problems: list[str]) -> Observations | None:
     """The configurations of a run as first seen; None where fewer than two have a result."""
     by_epochs = any(record.state == "pruned" for record in run.records)
     records, drawn_of = _drawn(run.records) if by_epochs else (run.records, None)
@@ -119,7 +119,7 @@ def observe(run: Run, problems: list[str]) -> Observations | None:
     )
 
 
-def survivors(run: Run) -> Observations | None:
+def survivors(run: RunRead) -> Observations | None:
     """The configurations that came to the most rows, or to the end: a biased sample, for what it is worth."""
     done = [r for r in run.records if r.state == "complete" and r.result and not r.cut_short]
     if not done:
@@ -166,7 +166,7 @@ def common_seeds(trials: Sequence[Sequence[tuple[int, int]]], failed: Collection
 
 
 def _table(
-    run: Run,
+    run: RunRead,
     seen: Sequence[tuple[tuple[int, float], Sequence[TrialRecord]]],
     keys: Sequence[tuple[int, float]],
     values: Mapping[int, float],
@@ -234,7 +234,7 @@ def _planned_anew(groups: Sequence[tuple[tuple[int, float], Sequence[TrialRecord
     return found
 
 
-def _value(run: Run, record: TrialRecord, firsts: Mapping[int, Evaluation], by_epochs: bool) -> float | None:
+def _value(run: RunRead, record: TrialRecord, firsts: Mapping[int, Evaluation], by_epochs: bool) -> float | None:
     if not by_epochs:
         return validation(record, run.recipe.search.metric) if record.state == "complete" and record.result else None
     first = firsts.get(record.number)
@@ -252,6 +252,6 @@ def _drawn(records: Sequence[TrialRecord]) -> tuple[Sequence[TrialRecord], int |
     return [record for record in records if record.point_key in chosen], len(records)
 
 
-def _first_evaluations(run: Run, records: Sequence[TrialRecord], problems: list[str]) -> dict[int, Evaluation]:
+def _first_evaluations(run: RunRead, records: Sequence[TrialRecord], problems: list[str]) -> dict[int, Evaluation]:
     numbers = [record.number for record in records if record.state != "failed"]
     return {number: lines[0] for number, lines in read_evaluations(run, numbers, problems).items() if lines}

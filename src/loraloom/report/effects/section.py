@@ -14,7 +14,7 @@ from loraloom.report.effects.model import ALMOST, LEAST_FREEDOM
 from loraloom.report.effects.observations import Observations, survivors
 from loraloom.report.effects.verdicts import BADGES, ORDER, sentence_on, verdict_on
 from loraloom.report.points import size
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from loraloom.report.wording import duration, listed, passes
 from loraloom.study.leaderboard import metric_name
 from loraloom.wording import plural
@@ -58,7 +58,7 @@ class Effects:
         return tuple(effect for axis in self.axes for effect in axis.effects)
 
 
-def effects(run: Run, seen: Observations | None) -> Effects:
+def effects(run: RunRead, seen: Observations | None) -> Effects:
     """The effects of a run's axes, from its configurations as `observations.observe` saw them."""
     metric = metric_name(run.recipe.search.metric)
     if seen is None or not seen.table.axes or _all_alike(seen):
@@ -115,7 +115,7 @@ def _all_alike(seen: Observations) -> bool:
     return seen.table.size > 1 and float(np.ptp(metric)) <= ALMOST * float(np.abs(metric).max())
 
 
-def _nothing(run: Run, seen: Observations | None) -> str:
+def _nothing(run: RunRead, seen: Observations | None) -> str:
     if seen is not None and seen.table.axes:
         return f"All {seen.table.size:,} configurations came to the same result: there is no difference to explain."
     if seen is not None:
@@ -125,7 +125,7 @@ def _nothing(run: Run, seen: Observations | None) -> str:
     return "Fewer than two configurations have a result that can be compared, so no effect can be measured."
 
 
-def _where(run: Run, seen: Observations) -> Iterator[str]:
+def _where(run: RunRead, seen: Observations) -> Iterator[str]:
     """Where the effects were measured, and what they are not about."""
     configurations, rows = plural(seen.table.size, "configuration"), _either(seen.rows)
     most = max(record.train_rows or 0 for record in run.records)
@@ -167,7 +167,7 @@ def _where(run: Run, seen: Observations) -> Iterator[str]:
         yield f"They were drawn by chance from {seen.drawn_of:,} trials."
 
 
-def _on_passes(run: Run, seen: Observations) -> Iterator[str]:
+def _on_passes(run: RunRead, seen: Observations) -> Iterator[str]:
     """That a clock gave each configuration passes of its own, which are not held fixed."""
     if run.recipe.search.epochs != "clock" or seen.epochs is not None:
         return

@@ -16,7 +16,7 @@ from loraloom.report.failures.selective import Selective, selective
 from loraloom.report.failures.suspects import Suspects, suspects
 from loraloom.report.failures.training_rows import TrainingRows, training_rows
 from loraloom.report.leaderboard import Leaderboard
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from loraloom.report.wording import listed
 from loraloom.wording import plural
 
@@ -92,7 +92,7 @@ class Failures:
         return (*self.suspects, *([self.training.suspects] if self.training.suspects else []))
 
 
-def failures(run: Run, board: Leaderboard, problems: list[str]) -> Failures | None:
+def failures(run: RunRead, board: Leaderboard, problems: list[str]) -> Failures | None:
     """None where no complete trial left predictions of single rows."""
     kept = read_kept(run, board, problems)
     judged = kept.judged if kept is not None else None

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from loraloom.errors import RunError
 from loraloom.metrics import SUM_TOLERANCE
 from loraloom.report.leaderboard import Leaderboard
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from loraloom.study.evidence import KeptRow, Predicted, agrees, read_predicted, read_rows
 from loraloom.study.leaderboard import reach, validation
 from loraloom.study.provenance import rows_of
@@ -76,7 +76,7 @@ class Kept:
         return self.test or self.validation
 
 
-def read_kept(run: Run, board: Leaderboard, problems: list[str]) -> Kept | None:
+def read_kept(run: RunRead, board: Leaderboard, problems: list[str]) -> Kept | None:
     """The rows of the winner, or of the best so far; None where no trial is complete.
 
     A file that is damaged, or does not fit, is named in `problems`, and left out.
@@ -114,21 +114,21 @@ def read_kept(run: Run, board: Leaderboard, problems: list[str]) -> Kept | None:
     )
 
 
-def _winner(run: Run, board: Leaderboard) -> TrialRecord | None:
+def _winner(run: RunRead, board: Leaderboard) -> TrialRecord | None:
     if run.best is not None:
         return run.best.record
     number = board.winner.best_number if board.winner is not None else None
     return next((record for record in run.records if record.number == number), None)
 
 
-def _alike(run: Run, winner: TrialRecord) -> list[TrialRecord]:
+def _alike(run: RunRead, winner: TrialRecord) -> list[TrialRecord]:
     """Complete trials that have seen as many rows as the winner, best first."""
     metric = run.recipe.search.metric
     found = [each for each in run.records if each.state == "complete" and each.result and reach(each) == reach(winner)]
     return sorted(found, key=lambda record: (-validation(record, metric), record.number))
 
 
-def _rows(run: Run, classes: int, problems: list[str]) -> dict[int, KeptRow]:
+def _rows(run: RunRead, classes: int, problems: list[str]) -> dict[int, KeptRow]:
     try:
         return read_rows(run.path, classes)
     except RunError as error:
@@ -155,7 +155,7 @@ def _contradicts(predicted: Predicted, record: TrialRecord, rows: Mapping[int, K
     return False
 
 
-def _of_validation(own: Predicted, rows: Mapping[int, KeptRow], winner: TrialRecord, run: Run) -> Judged:
+def _of_validation(own: Predicted, rows: Mapping[int, KeptRow], winner: TrialRecord, run: RunRead) -> Judged:
     found = [rows.get(number) for number in own.rows.tolist()]
     known = [row for row in found if row is not None]
     whole = len(known) == len(found)
@@ -175,7 +175,7 @@ def _of_validation(own: Predicted, rows: Mapping[int, KeptRow], winner: TrialRec
     )
 
 
-def _of_test(run: Run, winner: TrialRecord, problems: list[str]) -> Judged | None:
+def _of_test(run: RunRead, winner: TrialRecord, problems: list[str]) -> Judged | None:
     rows = run.best.predictions if run.best else ()
     if not rows:
         return None

@@ -10,7 +10,7 @@ from loraloom.errors import RunError
 from loraloom.report.failures.kept import summing
 from loraloom.report.failures.saying import percent
 from loraloom.report.failures.suspects import Suspects, named
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from loraloom.study.cross_fitted import CrossFitted, read_cross_fitted
 from loraloom.study.embeddings import embeddings_key
 from loraloom.study.record import TrialRecord
@@ -31,7 +31,7 @@ class TrainingRows:
     how: str
 
 
-def training_rows(run: Run, winner: TrialRecord, problems: list[str]) -> TrainingRows:
+def training_rows(run: RunRead, winner: TrialRecord, problems: list[str]) -> TrainingRows:
     """What RUN/cross_fitted/ says of the training rows, unless it is of other data or another model."""
     try:
         fitted = read_cross_fitted(run.path, len(winner.labels))

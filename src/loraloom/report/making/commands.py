@@ -10,7 +10,7 @@ from typing import Any
 
 from loraloom.errors import RunError
 from loraloom.report import wording
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from loraloom.study.commands import Command, read_commands
 
 _ENDS = {"done": "done", "stopped": "stopped", "failed": "failed", None: "no end was noted"}
@@ -31,7 +31,7 @@ class Given:
     differs: tuple[str, ...]
 
 
-def commands_of(run: Run, problems: list[str]) -> tuple[Command, ...]:
+def commands_of(run: RunRead, problems: list[str]) -> tuple[Command, ...]:
     """What commands.json holds; where it is damaged, that is named in `problems`."""
     try:
         return read_commands(run.path)
@@ -40,7 +40,7 @@ def commands_of(run: Run, problems: list[str]) -> tuple[Command, ...]:
         return ()
 
 
-def given(run: Run, commands: tuple[Command, ...]) -> tuple[Given, ...]:
+def given(run: RunRead, commands: tuple[Command, ...]) -> tuple[Given, ...]:
     """The commands in their order; of a run that has kept none, the one in its provenance."""
     about = run.recipe.provenance
     if not commands:

@@ -12,7 +12,7 @@ from loraloom.report.making.commands import Given, given
 from loraloom.report.making.plan import PlanKept, plan_kept
 from loraloom.report.making.sources import SourceCard, source_cards
 from loraloom.report.making.timing import TimeUse, time_use
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from loraloom.study.commands import Command
 from loraloom.study.provenance import as_mapping, dropped_points
 
@@ -36,7 +36,7 @@ class Making:
     recipe: str
 
 
-def making(run: Run, commands: tuple[Command, ...], problems: list[str]) -> Making:
+def making(run: RunRead, commands: tuple[Command, ...], problems: list[str]) -> Making:
     """What is known; a file that can't be read is named in `problems`."""
     about = run.recipe.provenance
     packages = as_mapping(about.get("packages"))

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from loraloom.report.wording import listed
 from loraloom.search.outlook import MOST_TRIALS
 from loraloom.study.record import TrialRecord
@@ -41,7 +41,7 @@ class PlanKept:
     sentence: str
 
 
-def plan_kept(run: Run, problems: list[str]) -> PlanKept | None:
+def plan_kept(run: RunRead, problems: list[str]) -> PlanKept | None:
     """None where the run has no plan, or a damaged one, which is then named in `problems`."""
     path = run.path / PLAN
     try:
@@ -85,7 +85,7 @@ def _step(rows: int, whole: bool, planned: int, records: list[TrialRecord] | tup
     )
 
 
-def _sentence(run: Run, first: Mapping[str, Any], whole: int, done: Collection[int]) -> str:
+def _sentence(run: RunRead, first: Mapping[str, Any], whole: int, done: Collection[int]) -> str:
     """Finalists and seeds as planned, and what was had on the most rows that any trial was trained on."""
     seeds, finalists = int(first["seeds"]), first.get("finalists")
     rows = int(first["finals"]["rows"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloom.report import wording
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from loraloom.study.provenance import as_mapping, data_stated
 
 NOT_STATED = "not stated"
@@ -23,7 +23,7 @@ class SourceCard:
     card: str
 
 
-def source_cards(run: Run) -> tuple[SourceCard, ...]:
+def source_cards(run: RunRead) -> tuple[SourceCard, ...]:
     """The data, then each model."""
     cards = as_mapping(run.recipe.provenance.get("cards"))
     data = data_stated(run.recipe).get("name") or run.recipe.data.dataset or run.recipe.data.train_file
@@ -35,7 +35,7 @@ def source_cards(run: Run) -> tuple[SourceCard, ...]:
     return tuple(found)
 
 
-def model_facts(run: Run, model: str) -> Mapping[str, Any]:
+def model_facts(run: RunRead, model: str) -> Mapping[str, Any]:
     """What is stated of one model."""
     return as_mapping(as_mapping(as_mapping(run.recipe.provenance.get("cards")).get("models")).get(model))
 

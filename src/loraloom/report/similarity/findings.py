@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from loraloom.errors import RunError
 from loraloom.metrics import holm
-from loraloom.report.reading import Best, Run
+from loraloom.report.reading import Best, RunRead
 from loraloom.report.similarity.nearest import nearest, nearest_other
 from loraloom.report.similarity.rank import RankSlope, rank_slope
 from loraloom.report.similarity.second import on_second
@@ -79,7 +79,7 @@ class Similarity:
 
 
 def similarity(
-    run: Run, problems: list[str], why_not: str | None = None, *, computed: bool = True, second: bool = True
+    run: RunRead, problems: list[str], why_not: str | None = None, *, computed: bool = True, second: bool = True
 ) -> Similarity | str:
     """The section's findings, or why there are none; `why_not` says what could not be embedded, and why.
 
@@ -104,7 +104,7 @@ def similarity(
     return _computed(run, run.best, kept if second else replace(kept, second=None), why_not)
 
 
-def _computed(run: Run, best: Best, kept: Embeddings, why_not: str | None) -> Similarity:
+def _computed(run: RunRead, best: Best, kept: Embeddings, why_not: str | None) -> Similarity:
     training, seed = kept.train.vectors, run.recipe.train.seed
     test_numbers, test_distances, test_correct = _test(best, kept)
     sets = [

@@ -19,7 +19,7 @@ from scipy.stats import t
 
 from loraloom.errors import RunError
 from loraloom.metrics import Interval
-from loraloom.report.reading import Run
+from loraloom.report.reading import RunRead
 from loraloom.report.similarity.trend import fit_logistic
 from loraloom.study.embeddings import Embedded
 from loraloom.study.evidence import agrees, read_predicted
@@ -57,7 +57,7 @@ class Answers:
     correct: NDArray[np.bool_]
 
 
-def rank_slope(run: Run, validation: Embedded, distances: NDArray[np.float64]) -> RankSlope | str:
+def rank_slope(run: RunRead, validation: Embedded, distances: NDArray[np.float64]) -> RankSlope | str:
     """The interaction over the run's trials, or why it is not measured."""
     if not len(validation.numbers):
         return "there are no validation rows"
@@ -192,7 +192,7 @@ def _chosen(records: Sequence[TrialRecord]) -> list[TrialRecord] | str:
     return [record for _, _, record in turns[:MOST_TRIALS]]
 
 
-def _answers(run: Run, record: TrialRecord) -> Answers | None:
+def _answers(run: RunRead, record: TrialRecord) -> Answers | None:
     """None where a trial kept none, or what it kept is damaged (its section of the report says that)."""
     try:
         found = read_predicted(run.folders[record.number], len(record.labels))
