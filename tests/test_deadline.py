@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,14 @@ import pytest
 
 import loraloom
 from loraloom import pipeline
-from loraloom.errors import BudgetError, LoraloomError, RunError, StoppedError
+from loraloom.errors import BudgetError, LoraloomError, RecipeError, RunError, StoppedError
 from loraloom.execute.in_process import InProcess
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import read_recipe
 from loraloom.search.clock import Clock
 from loraloom.search.costs import key_of
 from loraloom.search.watcher import SearchPlan, Watcher
+from loraloom.study.commands import go_on_command, seconds_again
 from loraloom.study.record import Evaluation
 from loraloom.study.run import PLAN, Run
 from loraloom.study.sealed import read_sealed, write_sealed
@@ -120,6 +123,45 @@ def test_a_damaged_plan_is_refused(tiny_recipe: dict[str, Any], tmp_path: Path) 
     path.write_text(path.read_text().replace('"seeds": 1', '"seeds": 3'))
     with pytest.raises(RunError, match=r"plan.json: can't be read: it is not as the run wrote it"):
         loraloom.resume(tmp_path / "run")
+
+
+@pytest.mark.parametrize("called", [False, True])
+def test_passes_by_a_clock_that_no_plan_says_are_refused_a_resume_without_a_clock(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, called: bool
+) -> None:
+    class Killed(BaseException):
+        """As by kill -9: the run is left as it is."""
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    end = datetime.now().astimezone() + timedelta(seconds=600)
+    recipe = read_recipe(tiny_recipe, ["search.sampler=auto", "search.epochs=clock"])
+    monkeypatch.setattr("loraloom.execute.planning.warm_up", killed)
+    with pytest.raises(Killed):
+        pipeline.search(recipe, tmp_path / "run", deadline=end)
+    seconds = seconds_again(tmp_path / "run")
+    assert seconds is not None
+    assert 590 <= seconds <= 600
+    assert go_on_command(tmp_path / "run") == f"loraloom resume {tmp_path / 'run'} --max_seconds {seconds}"
+    options = "max_seconds or deadline" if called else "--max_seconds or --deadline"
+    for limit in (None, math.inf):
+        with pytest.raises(RecipeError, match=rf"^search\.epochs: clock needs a deadline: {options}$"):
+            pipeline.resume(tmp_path / "run", max_seconds=limit, called=called)
+    assert seconds_again(tmp_path / "run") == seconds  # nothing was done
+    kept = {"epochs": [[list(key_of(recipe.configuration({}))), 2]]}
+    write_sealed(tmp_path / "run" / PLAN, kept)
+    monkeypatch.setattr(pipeline, "load_data", killed)
+    with pytest.raises(Killed):
+        pipeline.resume(tmp_path / "run", called=called)
+
+
+def test_a_command_that_goes_on_names_no_time_where_it_needs_none() -> None:
+    for fields in (["search.epochs=clock", "budget.max_seconds=60"], []):
+        assert pipeline._again_seconds(read_recipe({}, fields), Clock(60.0)) is None
+    clocked = read_recipe({}, ["search.epochs=clock"])
+    assert pipeline._again_seconds(clocked, Clock(None)) is None
+    assert pipeline._again_seconds(clocked, Clock(59.2)) == 60
 
 
 @pytest.mark.parametrize("grace", [0.0, 120.0])

@@ -96,15 +96,17 @@ class StoppedError(LoraloomError):
 
     exit_code = 75
 
-    def __init__(self, run: Path, why: str, exit_code: int = 75) -> None:
+    def __init__(self, run: Path, why: str, exit_code: int = 75, seconds: int | None = None) -> None:
+        """`seconds` are those that the command which goes on is to be given, None where the run's recipe says."""
         self.run, self.why = run, why
         self.exit_code = exit_code
-        super().__init__(f"{why}; nothing that was finished is lost. Go on with: {resume_command(run)}")
+        super().__init__(f"{why}; nothing that was finished is lost. Go on with: {resume_command(run, seconds)}")
 
 
-def resume_command(run: Path) -> str:
-    """The command that goes on with a run, to be pasted into a shell."""
-    return f"loraloom resume {quote(str(run))}"
+def resume_command(run: Path, seconds: int | None = None) -> str:
+    """The command that goes on with a run, in so many `seconds` where they are given, to be pasted into a shell."""
+    limit = "" if seconds is None else f" --max_seconds {seconds}"
+    return f"loraloom resume {quote(str(run))}{limit}"
 
 
 class PredictionStoppedError(LoraloomError):

@@ -6,6 +6,7 @@ that `resume` goes on with: the next trial is a function of the recipe and the l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
@@ -21,13 +22,13 @@ from loraloom.execute.executor import Executor
 from loraloom.execute.in_process import choose_engine
 from loraloom.execute.kept_type import kept_type
 from loraloom.execute.placement import IN_PROCESS, Placement, make_executor
-from loraloom.execute.planning import is_planned
+from loraloom.execute.planning import has_passes, is_planned
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Recipe
 from loraloom.report import model_card, write_report
 from loraloom.search.clock import Clock, make_clock
-from loraloom.search.space import default_space
+from loraloom.search.space import default_space, refuse_no_clock
 from loraloom.search.watcher import Watcher
 from loraloom.study.choice import choose
 from loraloom.study.commands import CommandLog, logged
@@ -132,6 +133,7 @@ def resume(
 
     Raises:
         RunError: there is no run, another process has it, or its data or models have changed.
+        RecipeError: its trials have as many passes as a clock allows, no plan says how many, and there is no clock.
     """
     placement.check()
     run, watcher = Run(Path(out)), watcher or Watcher()
@@ -141,6 +143,8 @@ def resume(
         raise RunError(f"{run.path}: its rows were given from Python; go on by loraloom.resume({str(out)!r}, train=…)")
     if not is_planned(run.path):
         clock.refuse_too_little()
+    if clock.max_seconds is None and not has_passes(run.path):
+        refuse_no_clock(run.recipe, f"{option} or {'deadline' if called else '--deadline'}")
     made = run.recipe.provenance
     with run.locked():
         place = _prepare(run.recipe, watcher, bool(made.get("allow_leak")), in_memory, run)
@@ -210,6 +214,7 @@ def _go_on(
             command,
             describe_machine(),
             allowed_seconds=clock.max_seconds,
+            again_seconds=_again_seconds(run.recipe, clock),
             seconds=lambda: clock.seconds,
             finished=lambda: len(run.records()),
             say=watchers.note,
@@ -252,6 +257,13 @@ def _go_on(
         if driver.gave_up:
             raise StoppedError(run.path, GAVE_UP)
     return winner
+
+
+def _again_seconds(recipe: Recipe, clock: Clock) -> int | None:
+    """What a command that goes on is to be given: as much again, where passes are by the clock, and no recipe's."""
+    if clock.max_seconds is None or recipe.search.epochs != "clock" or recipe.budget.max_seconds is not None:
+        return None
+    return max(1, math.ceil(clock.max_seconds))
 
 
 @contextmanager

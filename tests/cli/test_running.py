@@ -15,6 +15,8 @@ from loraloom import cli
 from loraloom.cli import entry
 from loraloom.cli.running import TerminatedError, stoppable
 from loraloom.errors import StoppedError
+from loraloom.study.commands import COMMANDS
+from loraloom.study.sealed import write_sealed
 
 
 def _compared() -> None:
@@ -38,6 +40,17 @@ def test_a_signal_that_a_library_takes_for_an_error_of_its_own_is_a_stop_all_the
     with pytest.raises(StoppedError, match="stopped by Ctrl-C") as stopped, stoppable(tmp_path, 0):
         _compared()
     assert stopped.value.exit_code == 130
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_run_that_needs_a_deadline_and_whose_recipe_has_none_is_gone_on_with_in_as_much_time(
+    tmp_path: Path, number: int, code: int
+) -> None:
+    (tmp_path / "recipe.yaml").touch()
+    write_sealed(tmp_path / COMMANDS, {"commands": [{"started": "", "again_seconds": 90}]})
+    with pytest.raises(StoppedError, match=r" --max_seconds 90$") as stopped, stoppable(tmp_path, 0):
+        signal.raise_signal(number)
+    assert stopped.value.exit_code == code
 
 
 def test_a_run_whose_output_was_closed_is_not_taken_for_done(tmp_path: Path) -> None:

@@ -80,6 +80,12 @@ def test_a_winner_of_an_earlier_command_is_not_taken_for_this_one_s(
     assert f"the 60 s were over before {lacks}; nothing" in said
 
 
+def test_a_run_that_needs_a_deadline_and_whose_recipe_has_none_is_gone_on_with_in_as_much_time(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").touch()
+    write_sealed(tmp_path / COMMANDS, {"commands": [{"started": "", "again_seconds": 60}]})
+    assert _last_word(tmp_path, Clock(60, option="--deadline"), time.time())[1].endswith(" --max_seconds 60")
+
+
 def test_what_ends_in_time_is_left_alone(tmp_path: Path) -> None:
     for seconds in (None, 10_000.0):
         with ended_in_time(tmp_path, seconds, None):

@@ -113,6 +113,7 @@ def stoppable(run: Path, grace: float) -> Iterator[Stop]:
     What was finished stands, trials under way are kept as checkpoints, and the message says how to go on.
     """
     from loraloom.execute.stopping import Stop
+    from loraloom.study.commands import seconds_again
 
     stop = Stop(grace)
     raised: list[BaseException] = []
@@ -137,17 +138,17 @@ def stoppable(run: Path, grace: float) -> Iterator[Stop]:
             raise
     except KeyboardInterrupt:
         if (run / "recipe.yaml").is_file():
-            raise StoppedError(run, "stopped by Ctrl-C", exit_code=130) from None
+            raise StoppedError(run, "stopped by Ctrl-C", 130, seconds_again(run)) from None
         raise
     except SystemExit as ended:
         if not closed_pipe(ended):
             raise
         if (run / "recipe.yaml").is_file():
-            raise StoppedError(run, f"stopped: {OUTPUT_CLOSED}") from None
+            raise StoppedError(run, f"stopped: {OUTPUT_CLOSED}", seconds=seconds_again(run)) from None
         raise TerminatedError(f"stopped: {OUTPUT_CLOSED} before anything was begun") from None
     except StoppedError as error:
         if (run / "recipe.yaml").is_file():
-            raise
+            raise StoppedError(run, error.why, error.exit_code, seconds_again(run)) from error
         raise TerminatedError(f"{error.why} before anything was begun") from error
     finally:
         signal.alarm(0)

@@ -58,11 +58,13 @@ def _end(run: Path, clock: Clock, began: float) -> None:
 
 def _last_word(run: Path, clock: Clock, began: float) -> tuple[int, str]:
     """The exit code, and the sentence, of a command that `began` so many seconds after 1970."""
+    from loraloom.study.commands import seconds_again
+
     seconds = max(0.0, clock.max_seconds or 0.0)
     if (run / "recipe.yaml").is_file():
         tested = _has_winner(run, began)
         what = "the report was written" if tested else "the winner was tested and the report written"
-        error = StoppedError(run, f"the {seconds:.0f} s were over before {what}")
+        error = StoppedError(run, f"the {seconds:.0f} s were over before {what}", seconds=seconds_again(run))
         return error.exit_code, f"loraloom: {error}"
     return 2, (
         f"loraloom: the time does not suffice for one trial: {seconds:.0f} s were over before the search could begin; "

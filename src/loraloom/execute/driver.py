@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 
 from loraloom.engine import Job, Outcome, never, pack_key
-from loraloom.errors import RunError, resume_command
+from loraloom.errors import RunError
 from loraloom.execute.executor import Executor, Finished
 from loraloom.execute.planning import Planner, Rehearse
 from loraloom.execute.recording import Recorder
@@ -26,7 +26,7 @@ from loraloom.search.proposals import Proposal, Proposals
 from loraloom.search.restoring import open_ledger
 from loraloom.search.space import has_rungs
 from loraloom.search.watcher import SearchPlan, Watcher
-from loraloom.study.commands import CommandLog
+from loraloom.study.commands import CommandLog, go_on_command
 from loraloom.study.durable import disk_is_full, is_whole
 from loraloom.study.leaderboard import LEADERBOARD, reported, validation
 from loraloom.study.live_leaderboard import LiveLeaderboard
@@ -328,7 +328,7 @@ class Driver:
             if not disk_is_full(error):
                 raise
             raise RunError(
-                f"{self._run.path}: no space is left on the disk; free some, then: {resume_command(self._run.path)}"
+                f"{self._run.path}: no space is left on the disk; free some, then: {go_on_command(self._run.path)}"
             ) from error
 
 

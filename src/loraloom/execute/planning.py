@@ -226,6 +226,11 @@ def is_planned(run: Path) -> bool:
     return bool(_read(run / PLAN).get("measured"))
 
 
+def has_passes(run: Path) -> bool:
+    """Whether the plan of a run says how many passes over the rows its trials have, which a clock did once."""
+    return _read(run / PLAN).get("epochs") is not None
+
+
 @cache
 def _machine() -> str:
     """What durations depend on; GPUs are counted and not touched, since workers may be who trains on them."""

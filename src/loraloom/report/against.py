@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loraloom.errors import RunError, resume_command
+from loraloom.errors import RunError
 from loraloom.metrics import Interval, mcnemar, paired_bootstrap, wilson_interval
 from loraloom.report.leaderboard import as_written, leaderboard
 from loraloom.report.points import decimals, spread
 from loraloom.report.reading import Best, Prediction, RunRead, read_run
 from loraloom.report.wording import duration, p_value, value
+from loraloom.study.commands import go_on_command
 from loraloom.study.provenance import fingerprint_of
 from loraloom.wording import plural
 
@@ -126,7 +127,7 @@ def check_comparable(run: Path, other: Path) -> None:
 
 def _tested(run: RunRead) -> tuple[Best, tuple[Prediction, ...]]:
     if run.best is None:
-        raise RunError(f"{run.path}: has no tested winner to compare; finish it by: {resume_command(run.path)}")
+        raise RunError(f"{run.path}: has no tested winner to compare; finish it by: {go_on_command(run.path)}")
     if not run.best.predictions:
         why = next((problem for problem in run.problems if "test" in problem), "it left no predictions of single rows")
         raise RunError(f"{run.path}: its test rows can't be compared: {why}")

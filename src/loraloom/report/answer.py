@@ -6,6 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from loraloom.metrics import Interval
 from loraloom.report import wording
@@ -14,6 +15,7 @@ from loraloom.report.making.timing import TimeUse, time_use
 from loraloom.report.reading import RunRead
 from loraloom.study.choice import choose
 from loraloom.study.commands import Command as Logged
+from loraloom.study.commands import go_on_command
 from loraloom.study.leaderboard import standings
 from loraloom.study.record import Score, TrialRecord
 from loraloom.study.run import BEST
@@ -193,7 +195,7 @@ def _tally(run: RunRead) -> Tally:
 
 def _commands(run: RunRead, winner: Winner | None, record: TrialRecord | None) -> tuple[Command, ...]:
     if run.best is None or winner is None or record is None:
-        return (Command("Go on with the search", f"loraloom resume {quoted(str(run.path))}"),)
+        return (Command("Go on with the search", go_on_command(Path(wording.clean(str(run.path))))),)
     best = str(run.path / BEST)
     commands = [
         Command("Classify a text", f'loraloom predict {quoted(best)} --text "…"'),

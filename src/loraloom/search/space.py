@@ -81,10 +81,20 @@ def has_rungs(recipe: Recipe) -> bool:
     return recipe.search.pruner != "none" and recipe.search.resource == "rows"
 
 
+def refuse_no_clock(recipe: Recipe, options: str) -> None:
+    """Refuses epochs by a clock where there is none; `options` would give one.
+
+    Raises:
+        RecipeError: the recipe asks for them.
+    """
+    if recipe.search.epochs == "clock":
+        raise RecipeError(f"search.epochs: clock needs a deadline: {options}")
+
+
 def _refuse_contradictions(recipe: Recipe, deadline: bool) -> None:
     search = recipe.search
-    if search.epochs == "clock" and not deadline:
-        raise RecipeError("search.epochs: clock needs a deadline: budget.max_seconds or --deadline")
+    if not deadline:
+        refuse_no_clock(recipe, "budget.max_seconds or --deadline")
     if search.epochs == "clock" and not has_rungs(recipe):
         field = "pruner" if search.pruner == "none" else "resource"
         raise RecipeError(

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from loraloom.errors import OUTPUT_CLOSED, RunError, StoppedError, closed_pipe, first_line
+from loraloom.errors import OUTPUT_CLOSED, RunError, StoppedError, closed_pipe, first_line, resume_command
 from loraloom.study.sealed import read_sealed, write_sealed
 
 COMMANDS = "commands.json"
@@ -25,10 +25,11 @@ COMMANDS = "commands.json"
 class Command(BaseModel):
     """A search or a resume.
 
-    `allowed_seconds` is its deadline, whatever set it; `seconds` are those that it has used, None while that is not
-    known. `ended` is None while it is under way, and for ever where it was killed. `finished` counts the run's finished
-    trials at its end, `tested` are the trials that it looked at the test rows with. `took_up` are the trials that were
-    broken off and that it began again, with the step that each went on from.
+    `allowed_seconds` is its deadline, whatever set it; `again_seconds` are as many where the run can't be planned
+    without a deadline and its recipe has none. `seconds` are those that it has used, None while that is not known.
+    `ended` is None while it is under way, and for ever where it was killed. `finished` counts the run's finished trials
+    at its end, `tested` are the trials that it looked at the test rows with. `took_up` are the trials that were broken
+    off and that it began again, with the step that each went on from.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -36,6 +37,7 @@ class Command(BaseModel):
     command: tuple[str, ...] = ()
     started: str
     allowed_seconds: float | None = Field(default=None, ge=0)
+    again_seconds: int | None = Field(default=None, ge=1)
     seconds: float | None = Field(default=None, ge=0)
     ended: Literal["done", "stopped", "failed"] | None = None
     why: str | None = None
@@ -93,6 +95,7 @@ def logged(
     made: Mapping[str, Any],
     *,
     allowed_seconds: float | None,
+    again_seconds: int | None = None,
     seconds: Callable[[], float],
     finished: Callable[[], int],
     say: Callable[[str], None],
@@ -111,9 +114,8 @@ def logged(
         before = [Command(started="", ended="failed", why=lost)]
     about = {name: made[name] for name in ("loraloom", "python", "packages", "machine") if name in made}
     started = made.get("started") or datetime.now(UTC).isoformat(timespec="seconds")
-    log = CommandLog(
-        path, [*before, Command(command=command, started=started, allowed_seconds=allowed_seconds, **about)]
-    )
+    allowed = {"allowed_seconds": allowed_seconds, "again_seconds": again_seconds}
+    log = CommandLog(path, [*before, Command(command=command, started=started, **allowed, **about)])
     try:
         yield log
     except BaseException as error:
@@ -125,6 +127,19 @@ def logged(
         raise
     with suppress(OSError, RunError):  # all is done, and its seconds were noted before the report
         log.ends("done", seconds=seconds(), finished=finished())
+
+
+def seconds_again(run: Path) -> int | None:
+    """The seconds that a resume of the run has to be given, None where it needs none or that is not known."""
+    try:
+        return read_commands(run)[-1].again_seconds
+    except (RunError, IndexError):
+        return None
+
+
+def go_on_command(run: Path) -> str:
+    """The command that goes on with a run, for a shell; with the seconds that it has to be given."""
+    return resume_command(run, seconds_again(run))
 
 
 def read_commands(run: Path) -> tuple[Command, ...]:

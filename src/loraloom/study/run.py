@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from loraloom.errors import LoraloomError, RunError, RunInUseError, resume_command
+from loraloom.errors import LoraloomError, RunError, RunInUseError
 from loraloom.recipe import Recipe
+from loraloom.study.commands import go_on_command
 from loraloom.study.durable import MANIFEST, is_whole, mend_folders, refuse_bytes, replacing_folder, sync_folder
 from loraloom.study.integrity import read_sealed_recipe, write_recipe
 from loraloom.study.record import CARD, CHECKPOINT, METRICS, RECORD, TrialRecord, read_record
@@ -223,7 +224,7 @@ def refuse_taken(path: Path) -> None:
     """
     refuse_bytes(path)
     if (path / RECIPE).is_file():
-        raise RunError(f"{path}: holds a run already; choose another --out, or go on by: {resume_command(path)}")
+        raise RunError(f"{path}: holds a run already; choose another --out, or go on by: {go_on_command(path)}")
     if path.is_file() or (path.is_dir() and not all(map(_of_a_kill, path.iterdir()))):
         raise RunError(f"{path}: is not empty; choose another --out")
 

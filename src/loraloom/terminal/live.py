@@ -25,6 +25,7 @@ from loraloom.search.outlook import Outlook
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.choice import Choice
+from loraloom.study.commands import go_on_command
 from loraloom.study.leaderboard import Standing
 from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command
 from loraloom.study.record import Evaluation, Timings, TrialRecord
@@ -76,7 +77,7 @@ class Terminal(Watcher):
         if plan.outlook.trials == 0:
             self._say(f"run     {escape(str(plan.run))}: nothing is left to train")
         else:
-            self._say(f"run     {escape(str(plan.run))}; if it is broken off: {escape(resume_command(plan.run))}")
+            self._say(f"run     {escape(str(plan.run))}; if it is broken off: {escape(go_on_command(plan.run))}")
         if self._console.is_terminal and not self._quiet:
             self._live = Live(self, console=self._console, refresh_per_second=4)
             self._live.start()
