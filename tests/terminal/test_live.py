@@ -13,9 +13,10 @@ from rich.console import Console
 
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.search.outlook import Outlook, Step
+from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import SearchPlan
 from loraloom.study.leaderboard import standings
-from loraloom.study.record import Result, Timings, TrialRecord
+from loraloom.study.record import Evaluation, Result, Timings, TrialRecord
 from loraloom.terminal import live
 from loraloom.terminal.live import SHOWN_TRIALS, Terminal, closing_lines
 from loraloom.terminal.wording import trial_in_words
@@ -83,6 +84,52 @@ def test_a_view_draws_as_many_rows_however_many_trials_ended(monkeypatch: pytest
     _drawn(terminal)
     assert len(written) % SHOWN_TRIALS == 0  # rich may ask for the view more than once
     assert len(written) <= 3 * SHOWN_TRIALS
+
+
+def _proposal(number: int) -> Proposal:
+    point = {"lora.r": 5000 + number}
+    return Proposal(number, point, read_recipe({}).configuration(point))
+
+
+def _row(terminal: Terminal, number: int) -> str | None:
+    return next((line for line in _drawn(terminal).splitlines() if f"r={5000 + number}" in line), None)
+
+
+def test_each_trial_under_way_has_a_row_with_what_was_heard_of_it() -> None:
+    terminal = _following()
+    for number in (0, 1):
+        terminal.trial_started(_proposal(number), 10 + number)
+    evaluation = Evaluation(
+        step=1,
+        epoch=0.5,
+        seconds=1.0,
+        learning_rate=0.1,
+        train_loss=1.0,
+        train_accuracy=0.5,
+        validation_loss=1.0,
+        validation_accuracy=0.111,
+        validation_macro_f1=0.1,
+    )
+    terminal.evaluated(0, evaluation)
+    first, second = _row(terminal, 0), _row(terminal, 1)
+    assert first is not None
+    assert second is not None
+    assert ("0.111" in first, "10" in first.split()) == (True, True)
+    assert ("…" in second, "11" in second.split()) == (True, True)
+    _end(terminal, record(1, point={"lora.r": 5001}))
+    assert "0.111" in str(_row(terminal, 0))
+    terminal.trial_started(_proposal(0), 10)  # it is begun again
+    assert "0.111" not in str(_row(terminal, 0))
+    _end(terminal, record(0, point={"lora.r": 5000}))
+    assert "training" not in _drawn(terminal)
+
+
+def test_of_many_trials_under_way_some_are_shown_and_all_are_counted() -> None:
+    terminal = _following()
+    for number in range(SHOWN_TRIALS + 3):
+        terminal.trial_started(_proposal(number), 10)
+    assert [_row(terminal, number) is not None for number in (0, SHOWN_TRIALS - 1, SHOWN_TRIALS)] == [True, True, False]
+    assert "3 more" in _drawn(terminal)
 
 
 def test_a_trial_that_is_no_longer_shown_is_not_kept() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -37,6 +38,15 @@ from loraloom.wording import plural
 SHOWN_TRIALS = 12
 
 
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    """A trial that is trained now, and its latest evaluation."""
+
+    proposal: Proposal
+    parameters: int
+    latest: Evaluation | None = None
+
+
 class Terminal(Watcher):
     """Follows a run on a console."""
 
@@ -46,8 +56,7 @@ class Terminal(Watcher):
         self._latest_records: deque[TrialRecord] = deque(maxlen=SHOWN_TRIALS)
         self._ended = 0
         self._first: Standing | None = None
-        self._current: tuple[Proposal, int] | None = None
-        self._latest: Evaluation | None = None
+        self._under_way: dict[int, _UnderWay] = {}
         self._started = time.monotonic()
         self._live: Live | None = None
         self.winner: TrialRecord | None = None
@@ -83,16 +92,17 @@ class Terminal(Watcher):
             self._live.start()
 
     def trial_started(self, proposal: Proposal, parameters: int) -> None:
-        self._current, self._latest = (proposal, parameters), None
+        self._under_way[proposal.number] = _UnderWay(proposal, parameters)
 
     def evaluated(self, number: int, evaluation: Evaluation) -> None:
-        self._latest = evaluation
+        self._under_way[number] = replace(self._under_way[number], latest=evaluation)
 
     def trial_ended(self, record: TrialRecord, standings: tuple[Standing, ...], outlook: Outlook) -> None:
         self._latest_records.append(record)
         self._ended += 1
         self._outlook, self._outlook_at = outlook, time.monotonic()
-        self._first, self._current = next(iter(standings), None), None
+        self._first = next(iter(standings), None)
+        self._under_way.pop(record.number, None)  # one that was settled as it was found was not begun here
         if self._live is None:
             words = self._in_words(record)
             self._say(f"trial {record.number}: {escape(_outcome(record))}{escape(f'  ({words})') if words else ''}")
@@ -125,27 +135,29 @@ class Terminal(Watcher):
                 f"{record.timings.seconds:.0f}" if record.timings else "–",
                 "" if record.state == "complete" else escape(f"{record.state}: {record.reason}"),
             )
-        current, latest = self._current, self._latest  # another thread changes them
-        if current is not None:
-            proposal, parameters = current
+        under_way = tuple(self._under_way.values())  # another thread changes them
+        for one in under_way[:SHOWN_TRIALS]:
+            latest = one.latest
             accuracy = f"{latest.validation_accuracy:.3f}" if latest else "…"
             state = f"epoch {latest.epoch:.1f}{_speed(latest)}" if latest else "training"
-            words = escape(self._in_words(proposal))
-            table.add_row(str(proposal.number), words, f"{parameters:,}", accuracy, "", "", state, style="cyan")
+            words = escape(self._in_words(one.proposal))
+            table.add_row(str(one.proposal.number), words, f"{one.parameters:,}", accuracy, "", "", state, style="cyan")
+        if more := len(under_way[SHOWN_TRIALS:]):
+            table.add_row("…", f"{more:,} more", "", "", "", "", "training", style="cyan")
         return table
 
     def _footer(self) -> list[Any]:
         assert self._plan is not None
         lines: list[Any] = []
         cap = self._plan.recipe.budget.max_trainable_parameters
-        first, current = self._first, self._current  # another thread changes them
+        first, under_way = self._first, tuple(self._under_way.values())  # another thread changes them
         if first is not None:
             leader = first.leader
             assert leader.result is not None
             lines.append(Text(f"best: trial {leader.number}, {with_interval(leader.result.validation)} on validation"))
-        if cap is not None and current is not None:
+        if cap is not None and under_way:
             grid = Table.grid(padding=(0, 1))
-            grid.add_row("budget", ProgressBar(total=cap, completed=current[1], width=40), f"of {cap:,}")
+            grid.add_row("budget", ProgressBar(total=cap, completed=under_way[-1].parameters, width=40), f"of {cap:,}")
             lines.append(grid)
         lines.append(Text(self._progress()))
         return lines
