@@ -190,7 +190,7 @@ def test_where_not_one_trial_fits_on_all_rows_a_stratified_part_is_learnt() -> N
     assert pace.plan.top is not None
     assert 10_000 < pace.plan.top < 100_000
     assert found.by_rows()[pace.plan.top] >= 1
-    outlook = look_ahead(pace, 36, tried=0, ended=0, seeds_wanted=2)
+    outlook = look_ahead(pace, 36, tried=0, ended=0, finals_begun=0, seeds_wanted=2)
     assert outlook.part == pace.plan.top
     assert outlook.seeds == 1
 
@@ -222,6 +222,23 @@ def test_every_finalist_has_its_first_seed_before_any_has_its_second() -> None:
     assert pace.plan.finalists == FINALISTS
     seeds = [seed for _, seed in found.finals()]
     assert seeds.index(43) >= FINALISTS
+
+
+@pytest.mark.parametrize(("rows", "seconds"), [(2_000, None), (20_000, 1500), (200, None)])
+def test_finals_that_were_begun_are_not_to_come(rows: int, seconds: float | None) -> None:
+    found = _Simulated(_recipe(pruner="halving", n_trials=9), rows, seconds)
+    pace, to_come = found.run(), list[int]()
+    for count in range(len(found.trained) + 1):
+        ledger: Any = InMemoryLedger()
+        ledger.kept = found.ledger.kept[:count]
+        begun = Proposals(found.recipe, ledger, lambda _: None, pace)
+        outlook = look_ahead(pace, 9, tried=begun.tried, ended=count, finals_begun=begun.finals_begun, seeds_wanted=2)
+        to_come.append(outlook.finals.trials)
+    plan = pace.plan
+    assert plan.finalists is not None
+    assert to_come[0] == plan.finalists * (plan.seeds - (len(plan.rungs) == 1)) > 0
+    assert to_come == sorted(to_come, reverse=True)
+    assert to_come[-1] == 0
 
 
 def test_time_left_over_goes_to_more_seeds_and_finalists() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,16 @@ def test_the_latest_trials_are_shown_and_all_are_counted() -> None:
     drawn = _drawn(terminal)
     assert [str(5000 + n) in drawn for n in range(100)] == [n >= 100 - SHOWN_TRIALS for n in range(100)]
     assert "107 of 1007 trials" in drawn
+
+
+@pytest.mark.parametrize("seconds_left", [None, 60.0])
+def test_where_nothing_is_to_come_nothing_is_said_of_it(seconds_left: float | None) -> None:
+    terminal = _following()
+    one, nothing = record(0), replace(_outlook(0), finalists=3, seconds_left=seconds_left)
+    terminal.trial_ended(one, standings([one], "accuracy"), nothing)
+    drawn = _drawn(terminal)
+    assert "to come" not in drawn
+    assert (", about" in drawn, "1 of 1 trials" in drawn) == (False, seconds_left is None)
 
 
 def test_points_that_are_counted_but_not_named_are_said() -> None:

@@ -25,6 +25,13 @@ def test_rungs_and_finals_are_said() -> None:
     )
 
 
+def test_of_finals_that_were_begun_in_part_those_to_come_are_said() -> None:
+    assert in_words(_outlook((), Step(5, 9000))) == "5 trials of 3 finalists on all 9,000 rows"
+    assert in_words(_outlook((), Step(1, 9000))) == "1 trial of 3 finalists on all 9,000 rows"
+    assert in_words(_outlook((), Step(3, 9000))) == "3 finalists × 1 seed on all 9,000 rows"
+    assert in_words(_outlook((), Step(0, 9000))) == "all was trained"
+
+
 def test_where_no_rung_fits_there_are_finals_alone() -> None:
     assert in_words(_outlook((), Step(6, 500), part=500)) == "3 finalists × 2 seeds on 500 rows"
 

@@ -21,6 +21,7 @@ from loraloom.execute.recording import Recorder
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
 from loraloom.search.clock import Clock
+from loraloom.search.outlook import Outlook
 from loraloom.search.plan import as_begun
 from loraloom.search.proposals import Proposal, Proposals
 from loraloom.search.restoring import open_ledger
@@ -107,7 +108,7 @@ class Driver:
                 dropped=dropped,
                 engine=engine,
                 engine_reason=reason,
-                outlook=self._planner.outlook(self._proposals.tried, self._leaderboard.finished),
+                outlook=self._outlook(),
                 more_dropped=more_dropped,
             )
         )
@@ -317,8 +318,11 @@ class Driver:
         reports = reported(read_metrics(self._run.trial_folder(record.number)), metric)
         self._ledger.tell(record.number, record.state, value, record.reason, reports)
         self._leaderboard.add(record)
-        outlook = self._planner.outlook(self._proposals.tried, self._leaderboard.finished)
-        self._watcher.trial_ended(record, self._leaderboard.standings, outlook)
+        self._watcher.trial_ended(record, self._leaderboard.standings, self._outlook())
+
+    def _outlook(self) -> Outlook:
+        begun = self._proposals
+        return self._planner.outlook(begun.tried, self._leaderboard.finished, begun.finals_begun)
 
     @contextmanager
     def _full_disk_explained(self) -> Iterator[None]:

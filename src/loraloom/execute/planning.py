@@ -111,7 +111,7 @@ class Planner:
         """Keeps the plan with the run."""
         kept = _read(self._path)
         plan = self.pace.plan
-        first = kept.get("first") or asdict(self.outlook(0, 0))
+        first = kept.get("first") or asdict(self.outlook(0, 0, 0))
         values = {"rungs": list(plan.rungs), "finalists": plan.finalists, "seeds": plan.seeds, "first": first}
         values["leading_rung"] = plan.leading_rung
         values["epochs"] = None if plan.epochs is None else [[list(key), passes] for key, passes in plan.epochs.items()]
@@ -124,10 +124,16 @@ class Planner:
         if self.pace.limited and self.pace.plan != self._kept:
             self.write()
 
-    def outlook(self, tried: int, ended: int) -> Outlook:
-        """The plan as people see it, with `tried` configurations begun and `ended` trials behind it."""
-        seeds = self._place.recipe.search.seeds
-        return look_ahead(self.pace, self._proposals().configurations, tried=tried, ended=ended, seeds_wanted=seeds)
+    def outlook(self, tried: int, ended: int, finals_begun: int) -> Outlook:
+        """The plan as people see it, with `tried` configurations and `finals_begun` begun, and `ended` trials ended."""
+        return look_ahead(
+            self.pace,
+            self._proposals().configurations,
+            tried=tried,
+            ended=ended,
+            finals_begun=finals_begun,
+            seeds_wanted=self._place.recipe.search.seeds,
+        )
 
     def note(self, job: Job, outcome: Outcome, epochs: float, seconds: float) -> None:
         """Takes note of what a trial took; `seconds` is the time from its start to its end."""

@@ -51,8 +51,13 @@ class Outlook:
         return first + self.finals.trials + sum(step.trials for step in self.rungs)
 
 
-def look_ahead(pace: Pace, configurations: int | None, *, tried: int, ended: int, seeds_wanted: int) -> Outlook:
-    """What `pace` has in mind, with `tried` configurations begun and `ended` trials behind it."""
+def look_ahead(
+    pace: Pace, configurations: int | None, *, tried: int, ended: int, finals_begun: int, seeds_wanted: int
+) -> Outlook:
+    """What `pace` has in mind, with `tried` configurations begun and `ended` trials behind it.
+
+    Of the plan's finals `finals_begun` are none that are to come.
+    """
     task, plan = pace.task, pace.plan
     assert task is not None
     left, dearest = pace.clock.training_seconds_left, task.dearest(pace.costs)
@@ -70,7 +75,8 @@ def look_ahead(pace: Pace, configurations: int | None, *, tried: int, ended: int
         finals = Step(trials, rows[-1])
     else:
         # On one rung a finalist has its first seed already.
-        finals = Step(plan.finalists * (plan.seeds - (len(rows) == 1)), rows[-1])
+        wanted = plan.finalists * (plan.seeds - (len(rows) == 1))
+        finals = Step(max(0, wanted - finals_begun), rows[-1])
         if left is not None and seconds[0] > 0:
             climb = sum(cost / ETA**rung for rung, cost in enumerate(seconds[:-1])) or seconds[0]
             beside = finals.trials * seconds[-1] + compared * seconds[plan.leading_rung]

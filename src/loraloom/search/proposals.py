@@ -114,6 +114,13 @@ class Proposals:
         self._update()
         return len(self._tried)
 
+    @property
+    def finals_begun(self) -> int:
+        """How many trials on the last rung were begun; where it is the only one, those of further seeds."""
+        self._update()
+        plan, begun = self._pace.plan, (entry for entries in self._tried.by_key.values() for entry in entries)
+        return sum(plan.is_last(entry.rows) and (len(plan.rungs) > 1 or entry.seed_index > 0) for entry in begun)
+
     def interrupted(self) -> Iterator[Proposal]:
         """Trials that were under way when the run was broken off, to be begun again."""
         for entry in self._ledger.entries():

@@ -167,14 +167,13 @@ class Terminal(Watcher):
         assert self._plan is not None
         assert self._outlook is not None
         done = self._plan.finished + self._ended
-        passed = time.monotonic() - self._started
+        passed, to_come_trials = time.monotonic() - self._started, max(0, self._outlook.trials)
         if self._outlook.seconds_left is not None:
             left = max(0.0, self._outlook.seconds_left - (time.monotonic() - self._outlook_at))
-            to_come = f"; to come: {in_words(self._outlook)}" if self._outlook.finalists else ""
+            to_come = f"; to come: {in_words(self._outlook)}" if self._outlook.finalists and to_come_trials else ""
             return f"{plural(done, 'trial')} done; {duration(left)} of {duration(passed + left)} left{to_come}"
-        to_come_trials = max(0, self._outlook.trials)
         said = f"{done} of {done + to_come_trials} trials, {duration(passed)} so far"
-        if not self._ended:
+        if not self._ended or not to_come_trials:
             return said
         return f"{said}, about {duration(passed / self._ended * to_come_trials)} left"
 

@@ -32,16 +32,22 @@ def plan_lines(plan: SearchPlan) -> Iterator[str]:
 
 
 def in_words(outlook: Outlook) -> str:
-    """The rungs and the finals: `about 12 trials on 475 rows, then 3 finalists × 3 seeds on all 1,424 rows`."""
+    """The rungs and the finals: `about 12 trials on 475 rows, then 3 finalists × 3 seeds on all 1,424 rows`.
+
+    Of finals that were begun in part those that are to come are said: `5 trials of 3 finalists on all 1,424 rows`.
+    """
     steps = ", ".join(f"{plural(step.trials, 'trial')} on {step.rows:,} rows" for step in outlook.rungs)
     if outlook.leading is not None:
         leading = f"{plural(outlook.leading.trials, 'preset')} on {outlook.leading.rows:,} rows"
         steps = f"{leading}, {steps}" if steps else leading
+    if outlook.trials == 0:
+        return "all was trained"
     if outlook.finals.trials == 0:
         return f"about {steps}{_passes(outlook)}"
-    finalists = outlook.finalists or 1
-    seeds = plural(outlook.finals.trials // finalists, "seed")
-    finals = f"{plural(finalists, 'finalist')} × {seeds} on {_rows(outlook.finals, outlook)}{_passes(outlook)}"
+    seeds, rest = divmod(outlook.finals.trials, outlook.finalists or 1)
+    who = plural(outlook.finalists or 1, "finalist")
+    what = f"{plural(outlook.finals.trials, 'trial')} of {who}" if rest else f"{who} × {plural(seeds, 'seed')}"
+    finals = f"{what} on {_rows(outlook.finals, outlook)}{_passes(outlook)}"
     return f"about {steps}, then {finals}" if steps else finals
 
 
