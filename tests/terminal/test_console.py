@@ -6,12 +6,13 @@ import ast
 import io
 from pathlib import Path
 
+import pytest
 from rich.live import Live
 from rich.table import Table
 
 import loraloom
 from loraloom.data import Finding
-from loraloom.terminal.console import make_console
+from loraloom.terminal.console import is_drawn_on, make_console
 from loraloom.terminal.wording import finding_lines
 
 NAMED = "runs/:x:/y :heart: :smile-emoji:"
@@ -21,6 +22,31 @@ def _table() -> Table:
     table = Table(NAMED, box=None)
     table.add_row(f"[bold]{NAMED}[/bold]")
     return table
+
+
+class _Tty(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("file", "environment", "drawn"),
+    [
+        (_Tty, {"TERM": "xterm"}, True),
+        (_Tty, {"TERM": "dumb"}, False),
+        (_Tty, {"TERM": "dumb", "FORCE_COLOR": "1"}, False),
+        (io.StringIO, {"TERM": "xterm"}, False),
+        (io.StringIO, {"TERM": "xterm", "FORCE_COLOR": "1"}, False),
+    ],
+)
+def test_drawn_is_on_a_terminal_alone_that_can_be_drawn_on(
+    monkeypatch: pytest.MonkeyPatch, file: type[io.StringIO], environment: dict[str, str], drawn: bool
+) -> None:
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert is_drawn_on(make_console(file=file())) is drawn
 
 
 def test_names_between_colons_are_no_pictures() -> None:

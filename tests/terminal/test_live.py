@@ -58,6 +58,17 @@ def test_the_latest_trials_are_shown_and_all_are_counted() -> None:
     assert "107 of 1007 trials" in drawn
 
 
+@pytest.mark.parametrize("drawn", [False, True])
+def test_each_trial_is_told_in_a_line_where_no_table_can_be_drawn(monkeypatch: pytest.MonkeyPatch, drawn: bool) -> None:
+    monkeypatch.setattr(live, "is_drawn_on", lambda console: drawn)
+    terminal = _following()
+    _end(terminal, record(0))
+    terminal.closed()
+    said = terminal._console.file
+    assert isinstance(said, io.StringIO)
+    assert ("trial 0: validation accuracy" in said.getvalue()) is not drawn
+
+
 @pytest.mark.parametrize("seconds_left", [None, 60.0])
 def test_where_nothing_is_to_come_nothing_is_said_of_it(seconds_left: float | None) -> None:
     terminal = _following()

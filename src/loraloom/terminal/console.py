@@ -10,3 +10,12 @@ from rich.console import Console
 def make_console(**options: Any) -> Console:
     """A console of rich, which takes the `options`; texts, labels, paths and commands keep their colons."""
     return Console(emoji=False, **options)
+
+
+def is_drawn_on(console: Console) -> bool:
+    """Whether a table or a bar can be drawn there again and again; elsewhere plain lines say the same.
+
+    On a dumb terminal rich draws nothing, and where colours are forced upon a log (FORCE_COLOR) each drawing would be
+    a part of it.
+    """
+    return console.is_interactive and console.file.isatty()

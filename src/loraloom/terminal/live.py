@@ -1,6 +1,6 @@
 """What a person sees: the budget as a bar, trials as a live table, the best with its interval, the time, the way on.
 
-Without a terminal the same is said in plain lines; `quiet` says only the result.
+Without a terminal that it can be drawn on the same is said in plain lines; `quiet` says only the result.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from loraloom.study.leaderboard import Standing
 from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command
 from loraloom.study.record import Evaluation, Timings, TrialRecord
 from loraloom.study.run import BEST
+from loraloom.terminal.console import is_drawn_on
 from loraloom.terminal.outlook import in_words, plan_lines
 from loraloom.terminal.wording import duration, finding_lines, point_in_words, trial_in_words, with_interval
 from loraloom.wording import plural
@@ -87,7 +88,7 @@ class Terminal(Watcher):
             self._say(f"run     {escape(str(plan.run))}: nothing is left to train")
         else:
             self._say(f"run     {escape(str(plan.run))}; if it is broken off: {escape(go_on_command(plan.run))}")
-        if self._console.is_terminal and not self._quiet:
+        if is_drawn_on(self._console) and not self._quiet:
             self._live = Live(self, console=self._console, refresh_per_second=4)
             self._live.start()
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from loraloom.terminal.console import make_console
+from loraloom.terminal.console import is_drawn_on, make_console
 
 LONG_SECONDS = 2.0
 
@@ -17,9 +17,10 @@ LONG_SECONDS = 2.0
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """Gives a function that is told how much is done, and of how much; it writes to standard error.
 
-    Without a terminal it is one line, when the work begins.
+    Without a terminal that it can be drawn on it is one line, when the work begins.
     """
     console = make_console(stderr=True)
+    drawn = is_drawn_on(console)
     bar = Progress(
         TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
     )
@@ -29,7 +30,7 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
         nonlocal task
         if task is None:
             task = bar.add_task(what, total=of)
-            if console.is_terminal:
+            if drawn:
                 bar.start()
             else:
                 console.print(f"{what}: {of:,}", highlight=False)
@@ -38,7 +39,8 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     try:
         yield told
     finally:
-        bar.stop()
+        if bar.live.is_started:
+            bar.stop()
 
 
 class RowsProgress:
@@ -49,6 +51,7 @@ class RowsProgress:
 
     def __init__(self, what: str) -> None:
         self._console = make_console(stderr=True)
+        self._drawn = is_drawn_on(self._console)
         bar = TextColumn("{task.fields[rows]:,} rows"), TextColumn("{task.fields[rate]}")
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -71,7 +74,7 @@ class RowsProgress:
         rate = f"{(rows - first[1]) / (now - first[0]):,.0f} rows/s" if rows > first[1] and now > first[0] else ""
         total, completed = (None, 0.0) if share is None else (1.0, share)
         self._bar.update(self._task, total=total, completed=completed, rows=rows, rate=rate)
-        if self._console.is_terminal and not self._bar.live.is_started and now - self._begun > LONG_SECONDS:
+        if self._drawn and not self._bar.live.is_started and now - self._begun > LONG_SECONDS:
             self._bar.start()
 
     def close(self) -> None:
