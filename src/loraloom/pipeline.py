@@ -224,7 +224,7 @@ def _go_on(
             write_rows(run.path, place.rows_to_keep())
 
         def placed(at: Placement) -> Executor:
-            return make_executor(at, engine, place, watchers.note, profile=profile, heed=stop.raise_if_asked)
+            return make_executor(at, engine, place, watchers.note, profile=profile)
 
         with closing(placed(placement)) as executor:
             driver = Driver(

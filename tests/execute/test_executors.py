@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -17,9 +17,20 @@ from loraloom.errors import BackboneError, DeviceLostError, LoraloomError, Missi
 from loraloom.execute import in_process
 from loraloom.execute.executor import Executor, Finished
 from loraloom.execute.in_process import TRACEBACK, InProcess
-from loraloom.execute.messages import Advice, Advise, Died, Ended, Order, Ready, Report, SentJob, Train
+from loraloom.execute.messages import (
+    Advice,
+    Advise,
+    Died,
+    Ended,
+    Evaluated,
+    Order,
+    Ready,
+    Report,
+    SentJob,
+    Train,
+    Verdict,
+)
 from loraloom.execute.pool import Pool
-from loraloom.execute.stopping import Stop
 from loraloom.execute.worker import serve
 from loraloom.execute.workers import WorkerProcesses
 from loraloom.study.durable import disk_is_full
@@ -420,9 +431,97 @@ class _NoRoom:
 
 
 def test_a_wish_to_stop_is_heeded_while_a_workers_advice_is_waited_for(tmp_path: Path) -> None:
-    stop = Stop()
-    pool = Pool(_NoRoom(), print, stop.raise_if_asked)
-    with stop.politely():
-        stop.ask(KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
-        pool.pack_size(SOURCE, job_of(tmp_path, 0, rows()).configuration)
+    pool = Pool(_NoRoom(), print)
+    assert pool.pack_size(SOURCE, job_of(tmp_path, 0, rows()).configuration, go_on, lambda: True) == 1
+    assert not pool._sizes  # which is no advice
+
+
+class _Said:
+    """A worker of a `_Crowded` fleet: what it was told, and what it is to say."""
+
+    name = "a worker of the test's"
+
+    def __init__(self, *says: Report) -> None:
+        self.says, self.told = list(says), list[Order]()
+
+    def send(self, order: Order, _: Any) -> None:
+        self.told.append(order)
+        if isinstance(order, Advise):
+            self.says.append(Advice(len(self.told), "fp32"))
+
+    def end(self) -> None:
+        """There is no process."""
+
+
+class _Crowded:
+    """A cluster that has room for two workers, of which others have taken that for the second."""
+
+    def __init__(self) -> None:
+        self.links: list[_Said] = []
+
+    def capacity(self) -> int:
+        return 2
+
+    def begin(self) -> _Said:
+        self.links.append(_Said(Ready()) if not self.links else _Said())
+        return self.links[-1]
+
+    def receive(self, links: Sequence[Any], seconds: float) -> list[tuple[Any, Report]]:
+        return [(link, link.says.pop(0)) for link in links if link.says]
+
+    def close(self) -> None:
+        """Nothing was taken."""
+
+
+def _crowded(folder: Path) -> tuple[_Crowded, Pool, list[Job]]:
+    """A pool whose first worker trains the first of three jobs, of which each is to be asked for; the second waits."""
+    fleet, of = _Crowded(), rows()
+    jobs = []
+    for number in range(3):
+        job = job_of(folder, number, of)
+        train = job.configuration.train.model_copy(update={"per_device_train_batch_size": 2 ** (4 + number)})
+        jobs.append(replace(job, configuration=job.configuration.model_copy(update={"train": train})))
+    pool = Pool(fleet, print)
+    pool.pack_size(SOURCE, jobs[0].configuration)
+    pool.start(jobs[:1])
+    return fleet, pool, jobs
+
+
+def test_workers_that_train_are_heard_while_one_that_there_is_no_room_for_is_to_be_asked(tmp_path: Path) -> None:
+    fleet, pool, jobs = _crowded(tmp_path)
+    heard: list[int] = []
+
+    def listener(job: Job, evaluation: Evaluation) -> bool:
+        heard.append(job.number)
+        return True
+
+    first = fleet.links[0]
+    first.says += [Evaluated(0, cast(Any, None)), Ended((Outcome("nothing", "complete", "fp32", COUNTS),))]
+    assert pool.room()
+    assert pool.pack_size(SOURCE, jobs[1].configuration, listener) > 0  # by the first, which has ended its pack
+    assert heard == [0]
+    assert [type(order) for order in first.told] == [Advise, Train, Verdict, Advise]
+    assert (len(fleet.links), fleet.links[1].told) == (2, [])
+    assert pool.wait(listener, never).jobs == (jobs[0],)
+
+
+def test_a_pack_that_waits_for_room_is_trained_by_the_first_worker_that_ends_its_own(tmp_path: Path) -> None:
+    fleet, pool, jobs = _crowded(tmp_path)
+    pool.start(jobs[1:2])
+    assert not pool.room()
+    complete = Ended((Outcome("nothing", "complete", "fp32", COUNTS),))
+    fleet.links[0].says += [complete, complete]
+    assert [pool.wait(go_on, never).jobs[0].number for _ in range(2)] == [0, 1]
+
+
+def test_a_worker_that_there_is_no_room_for_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet, pool, jobs = _crowded(tmp_path)
+    wishes = iter([False, True])
+    assert pool.pack_size(SOURCE, jobs[1].configuration, go_on, lambda: next(wishes)) == 1
+    assert (pool.room(), pool.slots) == (True, 2)
+    monkeypatch.setattr("loraloom.execute.pool.PLACING_SECONDS", -1.0)
+    assert (pool.room(), pool.slots) == (False, 1)
+    fleet.links[1].says.append(Ready())
+    fleet.links[0].says.append(Ended((Outcome("nothing", "complete", "fp32", COUNTS),)))
+    pool.wait(go_on, never)
+    assert (pool.room(), pool.slots) == (True, 2)

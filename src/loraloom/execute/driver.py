@@ -225,7 +225,10 @@ class Driver:
             return []
         pack, key = [first], pack_key(first.configuration)
         source, planned = self._place.source(first.configuration.backbone), first.configuration
-        size = self._executor.pack_size(source, self._place.demands.in_type(planned))
+        asked = self._place.demands.in_type(planned)
+        size = self._executor.pack_size(source, asked, self._hear, self._stop.asked)
+        if self._stop.asked():  # nothing is begun any more; the next command begins it
+            return []
         size = self._planner.in_time(size, planned)
         while len(pack) < size and (more := self._next()) is not None:
             if pack_key(more.configuration) != key:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from loraloom.backbone.sources import Source
-from loraloom.engine import Job, Listener, Outcome
+from loraloom.engine import Job, Listener, Outcome, never
 from loraloom.recipe import Configuration
 
 
@@ -32,8 +32,17 @@ class Finished:
 class Executor(Protocol):
     """Trains packs of jobs."""
 
-    def pack_size(self, source: Source, configuration: Configuration) -> int:
-        """How many trials like this one are best trained together."""
+    def pack_size(
+        self,
+        source: Source,
+        configuration: Configuration,
+        listener: Listener | None = None,
+        stop: Callable[[], bool] = never,
+    ) -> int:
+        """How many trials like this one are best trained together; 1, for now, where `stop` says so.
+
+        Where packs are under way, `listener` hears their evaluations meanwhile, as in `wait`.
+        """
         ...
 
     @property

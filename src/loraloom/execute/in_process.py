@@ -29,7 +29,13 @@ class InProcess:
         self._engine, self._note = engine, note
         self._started: tuple[Job, ...] | None = None
 
-    def pack_size(self, source: Source, configuration: Configuration) -> int:
+    def pack_size(
+        self,
+        source: Source,
+        configuration: Configuration,
+        listener: Listener | None = None,
+        stop: Callable[[], bool] = never,
+    ) -> int:
         """How many trials like this one are best trained together."""
         return self._engine.pack_size(source, configuration)
 

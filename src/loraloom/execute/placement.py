@@ -67,9 +67,8 @@ def make_executor(
     note: Callable[[str], None],
     *,
     profile: bool = False,
-    heed: Callable[[], None] = lambda: None,
 ) -> Executor:
-    """What trains a run's packs there; `note` is told what people should know, `heed` raises a noted wish to stop.
+    """What trains a run's packs there; `note` is told what people should know.
 
     Raises:
         LoraloomError: a Ray cluster that can't be joined, or has no room.
@@ -83,14 +82,14 @@ def make_executor(
         from loraloom.execute.ray_cluster import RayWorkers
 
         workers, gpus, memory_gb = placement.workers, placement.gpus_per_pack, most_memory_gb(place)
-        return Pool(RayWorkers(placement.ray, make_engine, workers=workers, gpus=gpus, memory_gb=memory_gb), note, heed)
+        return Pool(RayWorkers(placement.ray, make_engine, workers=workers, gpus=gpus, memory_gb=memory_gb), note)
     import torch
 
     from loraloom.execute.workers import WorkerProcesses
 
     assert placement.workers is not None
     threads = max(1, torch.get_num_threads() // placement.workers)
-    return Pool(WorkerProcesses(placement.workers, make_engine, threads, visible_gpus()), note, heed)
+    return Pool(WorkerProcesses(placement.workers, make_engine, threads, visible_gpus()), note)
 
 
 def visible_gpus() -> list[str]:

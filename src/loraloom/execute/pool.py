@@ -8,13 +8,14 @@ has no pruner; the round trip is a thousandth of an evaluation.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from loraloom.backbone.sources import Source
-from loraloom.engine import Job, Listener, Rows, in_type, memory_key
+from loraloom.engine import Job, Listener, Rows, in_type, memory_key, never
 from loraloom.errors import LoraloomError
 from loraloom.execute.executor import Finished
 from loraloom.execute.messages import (
@@ -41,6 +42,8 @@ from loraloom.study.record import Dtype
 
 HEED_SECONDS = 0.1
 """How often a wish to stop is looked for while workers train."""
+PLACING_SECONDS = 30.0
+"""A worker that has not begun by then waits for room that a cluster has given to others, and does not count."""
 ATTEMPTS = 3
 """How many workers may die of a question."""
 
@@ -87,14 +90,18 @@ class _Worker:
     jobs: tuple[Job, ...] = ()
     held: set[int] = field(default_factory=set)
     halted: bool = False
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def waits_for_room(self) -> bool:
+        return not self.ready and time.monotonic() - self.begun > PLACING_SECONDS
 
 
 class Pool:
     """An executor: gives each pack to a worker of its own."""
 
-    def __init__(self, fleet: Fleet, note: Callable[[str], None], heed: Callable[[], None] = lambda: None) -> None:
-        """`heed` raises a wish to stop that was noted; it is asked while a worker's advice is waited for."""
-        self._fleet, self._note, self._heed = fleet, note, heed
+    def __init__(self, fleet: Fleet, note: Callable[[str], None]) -> None:
+        self._fleet, self._note = fleet, note
         self._workers: list[_Worker] = []
         self._ended: deque[Finished] = deque()
         self._rows: list[tuple[Rows, Rows]] = []  # as the driver has them, and as they travel
@@ -103,11 +110,19 @@ class Pool:
         self._packs = 0
         self._proven = False
 
-    def pack_size(self, source: Source, configuration: Configuration) -> int:
+    def pack_size(
+        self,
+        source: Source,
+        configuration: Configuration,
+        listener: Listener | None = None,
+        stop: Callable[[], bool] = never,
+    ) -> int:
         """As a worker's engine says, which knows the machine that trains."""
         key = memory_key(configuration)
         if key not in self._sizes:
-            advice = self._ask(source, configuration)
+            advice = self._ask(source, configuration, listener, stop)
+            if advice is None:
+                return 1
             self._sizes[key] = advice.trials
             if configuration.train.bf16 == "auto":
                 self._auto = self._auto or advice.dtype
@@ -116,12 +131,12 @@ class Pool:
     @property
     def slots(self) -> int:
         """As many as the fleet has room for workers now."""
-        return max(1, self._fleet.capacity())
+        return max(1, self._capacity())
 
     def room(self) -> bool:
         """Whether a worker is idle or can be begun; one pack is taken whatever the fleet has, and waits for room."""
         busy = sum(worker.pack is not None for worker in self._workers)
-        return busy == 0 or busy < self._fleet.capacity()
+        return busy == 0 or busy < self._capacity()
 
     def start(self, jobs: Sequence[Job]) -> None:
         """Gives a pack to an idle worker, or to a new one, which gets it when it has begun."""
@@ -149,30 +164,45 @@ class Pool:
         self._workers.clear()
         self._fleet.close()
 
-    def _idle(self) -> _Worker:
-        for worker in self._workers:
-            if worker.pack is None:
-                return worker
-        self._workers.append(_Worker(self._fleet.begin()))
-        return self._workers[-1]
+    def _capacity(self) -> int:
+        return self._fleet.capacity() - sum(worker.waits_for_room for worker in self._workers)
 
-    def _ask(self, source: Source, configuration: Configuration) -> Advice:
-        """Waits for an idle worker's advice; others, if they have something to say, wait for `wait`.
+    def _idle(self) -> _Worker:
+        """A worker that has no pack, one that has begun where there is such a one; else a new one."""
+        idle = [worker for worker in self._workers if worker.pack is None]
+        if not idle:
+            self._workers.append(_Worker(self._fleet.begin()))
+            return self._workers[-1]
+        return next((worker for worker in idle if worker.ready), idle[0])
+
+    def _ask(
+        self, source: Source, configuration: Configuration, listener: Listener | None, stop: Callable[[], bool]
+    ) -> Advice | None:
+        """Waits for the advice of a worker that has no pack, the first that is ready; None where `stop` says so.
+
+        There may be no room for a new one, for as long as a cluster has others; those that train are heard meanwhile.
 
         Raises:
             LoraloomError: one worker after another died of it.
         """
-        for _ in range(ATTEMPTS):
-            worker, asked = self._idle(), False
-            while worker in self._workers:
-                self._heed()  # there may be no room for a worker, for as long as a cluster has others
-                if worker.ready and not asked:
-                    worker.link.send(Advise(source, configuration), {})
-                    asked = True
-                for _, report in self._receive([worker], HEED_SECONDS):
-                    if isinstance(report, Advice):
-                        return report
-                    self._take(worker, report, None)
+        asked, died = None, 0
+        while died < ATTEMPTS:
+            if stop():
+                return None
+            if asked is None and (worker := self._idle()).ready:
+                worker.link.send(Advise(source, configuration), {})
+                asked = worker
+            advice = None
+            for worker, report in self._receive(self._workers, HEED_SECONDS):
+                if isinstance(report, Advice):
+                    advice = report
+                    continue
+                died += isinstance(report, Died) and worker.pack is None
+                self._take(worker, report, listener)
+            if advice is not None:
+                return advice
+            if asked not in self._workers:
+                asked = None
         raise LoraloomError(f"{ATTEMPTS} workers died when they were asked how to train {source.model!r}")
 
     def _receive(self, workers: Sequence[_Worker], seconds: float) -> list[tuple[_Worker, Report]]:
@@ -208,6 +238,17 @@ class Pool:
     def _end(self, worker: _Worker, finished: Finished) -> None:
         worker.pack, worker.jobs = None, ()
         self._ended.append(finished)
+        if worker in self._workers and worker.ready:
+            self._take_over(worker)
+
+    def _take_over(self, worker: _Worker) -> None:
+        """Gives an idle worker the pack of one that has not begun, which may never do so."""
+        for other in self._workers:
+            if other.pack is not None and not other.ready:
+                worker.pack, worker.jobs, worker.halted = other.pack, other.jobs, False
+                other.pack, other.jobs = None, ()
+                self._send(worker)
+                return
 
     def _bury(self, worker: _Worker, why: str) -> None:
         """Lets a worker that is gone go, and its pack be lost.
