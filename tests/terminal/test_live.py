@@ -16,8 +16,11 @@ from loraloom.recipe import Recipe, read_recipe
 from loraloom.search.outlook import Outlook, Step
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import SearchPlan
+from loraloom.study.commands import COMMANDS
 from loraloom.study.leaderboard import standings
+from loraloom.study.next_search import search_command
 from loraloom.study.record import Evaluation, Result, Timings, TrialRecord
+from loraloom.study.sealed import write_sealed
 from loraloom.terminal import live
 from loraloom.terminal.live import SHOWN_TRIALS, Terminal, closing_lines
 from loraloom.terminal.wording import trial_in_words
@@ -184,10 +187,10 @@ def _recipe(**sections: Any) -> Recipe:
     return read_recipe({"lora": {"r": [2, 4]}, "budget": {"max_seconds": 60}, "provenance": about, **sections})
 
 
-def _next(recipe: Recipe, tried: int, train_rows: int | None = None) -> str:
+def _next(recipe: Recipe, tried: int, train_rows: int | None = None, run: Path = Path("runs/x")) -> str:
     tested = Result(validation=score(0.9), test=score(0.9))
     winner = record(0, point={}, train_rows=train_rows).model_copy(update={"result": tested})
-    return closing_lines(winner, Path("runs/x"), recipe, tried)[-1].removeprefix("next        ")
+    return closing_lines(winner, run, recipe, tried)[-1].removeprefix("next        ")
 
 
 def test_more_time_is_advised_only_where_it_would_try_more() -> None:
@@ -201,6 +204,17 @@ def test_more_time_is_advised_only_where_it_would_try_more() -> None:
 def test_a_winner_of_a_part_of_the_rows_is_to_see_all() -> None:
     longer = "loraloom search runs/x/recipe.yaml --out runs/x-longer --set budget.max_seconds=240"
     assert _next(_recipe(), 2, train_rows=100) == f"{longer}   (all 400 rows, in about 4 min)"
+
+
+def test_a_search_by_the_clock_that_is_to_be_run_next_has_as_much_time_as_the_deadline_gave(tmp_path: Path) -> None:
+    commands = [{"started": "", "allowed_seconds": allowed} for allowed in (599.2, 60)]
+    write_sealed(tmp_path / COMMANDS, {"commands": commands})
+    clocked = _recipe(budget={}, search={"epochs": "clock"})
+    seeds = f"loraloom search {tmp_path}/recipe.yaml --out {tmp_path}-seeds --set search.seeds=3"
+    assert _next(clocked, 2, run=tmp_path) == f"{seeds} --set budget.max_seconds=600"
+    assert _next(_recipe(budget={}), 2, run=tmp_path) == seeds
+    assert _next(_recipe(search={"epochs": "clock"}), 2, run=tmp_path) == seeds
+    assert search_command(tmp_path, clocked, "seeds", "search.seeds=3", "search.epochs=recipe").endswith("=recipe")
 
 
 def test_a_command_that_is_to_be_run_next_keeps_leaked_rows_where_the_run_kept_them() -> None:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
+from loraloom.errors import RunError
 from loraloom.recipe import Choices, Recipe
+from loraloom.study.commands import read_commands
 from loraloom.study.provenance import dropped_points, rows_of
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import RECIPE
@@ -65,9 +67,22 @@ def points_of(recipe: Recipe) -> int | None:
 def search_command(run: Path, recipe: Recipe, name: str, *settings: str) -> str:
     """The command that searches a run's `recipe` again, into a folder beside it; for a shell.
 
-    `settings` are as `--set` takes them. Rows that the run kept on request are kept again.
+    `settings` are as `--set` takes them. Rows that the run kept on request are kept again. Epochs by a clock that was
+    not the recipe's have as many seconds as the search had.
     """
+    told = any(setting.startswith(("budget.max_seconds=", "search.epochs=")) for setting in settings)
+    if recipe.search.epochs == "clock" and recipe.budget.max_seconds is None and not told:
+        settings += tuple(f"budget.max_seconds={seconds}" for seconds in _allowed_seconds(run))
     options = [f"--set {quote(setting)}" for setting in settings]
     if recipe.provenance.get("allow_leak"):
         options.append("--allow_leak")
     return " ".join(["loraloom search", quote(str(run / RECIPE)), "--out", quote(f"{run}-{name}"), *options])
+
+
+def _allowed_seconds(run: Path) -> tuple[int, ...]:
+    """What the first command that had a deadline was allowed; nothing where that is not known."""
+    try:
+        allowed = [command.allowed_seconds for command in read_commands(run)]
+    except RunError:
+        return ()
+    return tuple(math.ceil(seconds) for seconds in allowed if seconds)[:1]
