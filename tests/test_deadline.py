@@ -100,9 +100,16 @@ def test_where_the_time_does_not_suffice_that_is_said_and_nothing_is_left(
     assert len(closed) == late  # which may be a cluster
 
 
-@pytest.mark.parametrize(("pruner", "clocked"), [("auto", ", or search.epochs=clock"), ("none", "")])
+@pytest.mark.parametrize(
+    ("field", "clocked"),
+    [
+        ("search.pruner=auto", ", or search.epochs=clock"),
+        ("search.pruner=none", ""),
+        ("train.num_train_epochs=[1, 2]", ""),
+    ],
+)
 def test_what_would_use_the_time_that_is_left_is_said(
-    tiny_recipe: dict[str, Any], tmp_path: Path, pruner: str, clocked: str
+    tiny_recipe: dict[str, Any], tmp_path: Path, field: str, clocked: str
 ) -> None:
     said: list[str] = []
 
@@ -110,7 +117,7 @@ def test_what_would_use_the_time_that_is_left_is_said(
         def note(self, sentence: str) -> None:
             said.append(sentence)
 
-    changes = ["lora.r=2", "search.sampler=grid", f"search.pruner={pruner}", "budget.max_seconds=600"]
+    changes = ["lora.r=2", "search.sampler=grid", field, "budget.max_seconds=600"]
     recipe = read_recipe(tiny_recipe, changes)
     pipeline.search(recipe, tmp_path / "run", watcher=Noting(), report=False)
     end = f"all was trained: more values or search.seeds{clocked} would use the rest"

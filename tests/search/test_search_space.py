@@ -11,7 +11,7 @@ from loraloom.errors import RecipeError
 from loraloom.recipe import Condition, Recipe, dump_recipe, read_recipe
 from loraloom.search.costs import Costs, Measured
 from loraloom.search.plan import Task, make_plan
-from loraloom.search.space import SPACE, default_space
+from loraloom.search.space import SPACE, default_space, may_be_clocked
 
 
 def _auto(values: dict[str, Any] | None = None) -> Recipe:
@@ -127,6 +127,20 @@ def test_epochs_are_not_both_an_axis_and_by_the_clock(epochs: Any) -> None:
     values = {"train": {"num_train_epochs": epochs}, "search": {"sampler": "auto", "epochs": "clock"}}
     with pytest.raises(RecipeError, match=r"^search\.epochs: 'clock' would train all values of .*, or one value$"):
         default_space(read_recipe(values), deadline=True)
+
+
+@pytest.mark.parametrize("sections", [{}, {"train": {"num_train_epochs": [1, 4]}}, {"lora": {"r": [2, 4]}}], ids=str)
+@pytest.mark.parametrize("search", [{}, {"pruner": "none"}, {"pruner": "halving", "resource": "epochs"}], ids=str)
+def test_epochs_by_the_clock_may_be_asked_for_where_they_are_not_refused(
+    sections: dict[str, Any], search: dict[str, Any]
+) -> None:
+    recipe = read_recipe({"head": {"kind": "linear"}, **sections, "search": {**search, "epochs": "clock"}})
+    try:
+        default_space(recipe, deadline=True)
+    except RecipeError:
+        assert not may_be_clocked(recipe)
+    else:
+        assert may_be_clocked(recipe)
 
 
 @pytest.mark.parametrize("sampler", ["grid", "auto"])

@@ -25,7 +25,7 @@ from loraloom.search.outlook import Outlook
 from loraloom.search.plan import as_begun
 from loraloom.search.proposals import Proposal, Proposals
 from loraloom.search.restoring import open_ledger
-from loraloom.search.space import has_rungs
+from loraloom.search.space import may_be_clocked
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.commands import CommandLog, go_on_command
 from loraloom.study.durable import disk_is_full, is_whole
@@ -163,7 +163,7 @@ class Driver:
         limit = f" of {self._clock.max_seconds:.0f}" if self._clock.max_seconds else ""
         rest = "the rest is for the test and the report"
         if self._planner.pace.has_time and not self.gave_up:
-            may = self._planner.pace.plan.epochs is None and has_rungs(self._run.recipe)
+            may = self._planner.pace.plan.epochs is None and may_be_clocked(self._run.recipe)
             clocked = ", or search.epochs=clock" if may else ""
             counted_out = self._run.recipe.search.n_trials is not None or self._proposals.leads_alone
             more = "search.n_trials" if counted_out else "values"

@@ -81,6 +81,11 @@ def has_rungs(recipe: Recipe) -> bool:
     return recipe.search.pruner != "none" and recipe.search.resource == "rows"
 
 
+def may_be_clocked(recipe: Recipe) -> bool:
+    """Whether its search may be told to have epochs by the clock, where there is one."""
+    return has_rungs(recipe) and _EPOCHS not in recipe.axes
+
+
 def refuse_no_clock(recipe: Recipe, options: str) -> None:
     """Refuses epochs by a clock where there is none; `options` would give one.
 
