@@ -248,6 +248,13 @@ def test_a_worker_has_its_share_of_the_cores(shared: Executor, tmp_path: Path) -
     )
 
 
+def test_who_trains_is_told_apart_by_workers_and_threads() -> None:
+    fleets = [WorkerProcesses(count, NothingEngine, threads) for count in (1, 2) for threads in (1, 2)]
+    where = {InProcess(NothingEngine()).where, *(Pool(fleet, print).where for fleet in fleets)}
+    assert len(where) == 5
+    assert "2 worker processes, 1 threads each" in where
+
+
 def test_what_killed_a_process_is_said(tmp_path: Path) -> None:
     executor = Pool(WorkerProcesses(1, NothingEngine, 1), print)
     try:
@@ -361,7 +368,7 @@ def test_a_worker_whose_gpu_is_lost_says_so_and_ends(tmp_path: Path, monkeypatch
 class _Told:
     """A fleet of one worker, which is ready, and says what the test has it say."""
 
-    name = "a worker of the test's"
+    name, where = "a worker of the test's", "in the test"
 
     def __init__(self) -> None:
         self.says: list[Report] = [Ready()]
@@ -409,7 +416,7 @@ def test_a_workers_advice_is_for_trials_of_one_batch_and_asked_again_where_memor
 class _NoRoom:
     """A fleet on a cluster that has no room for its workers: none ever says anything."""
 
-    name = "a worker that waits for room"
+    name, where = "a worker that waits for room", "nowhere"
 
     def capacity(self) -> int:
         return 1
@@ -455,6 +462,8 @@ class _Said:
 
 class _Crowded:
     """A cluster that has room for two workers, of which others have taken that for the second."""
+
+    where = "on a cluster"
 
     def __init__(self) -> None:
         self.links: list[_Said] = []

@@ -36,6 +36,7 @@ class _Planned:
     run: Path
     at: float = 0.0
     seconds: float = 600.0
+    where: str = "in this process, 4 threads"
     planner: Planner = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,7 +65,7 @@ class _Planned:
         place: Any = SimpleNamespace(recipe=self.recipe, data=data, demands=SimpleNamespace(fitting=dict))
         proposals: Any = SimpleNamespace(configurations=None, leading=(), leads_alone=False)
         planner = Planner(self.run, place, Clock(self.seconds, lambda: self.at), lambda: proposals)
-        planner.prepare(cast(Any, None), lambda _: None)
+        planner.prepare(cast(Any, SimpleNamespace(where=self.where)), lambda _: None)
         planner.write()
         return planner
 
@@ -112,6 +113,10 @@ def test_what_another_machine_measured_is_measured_again(tmp_path: Path, monkeyp
     found.again()
     found.again()
     assert len(asked) == 1
+    found.where = "2 worker processes, 2 threads each"
+    found.again()
+    found.again()
+    assert len(asked) == 2
 
 
 def test_a_trial_that_goes_on_ends_in_time_where_what_it_lacks_does(tmp_path: Path) -> None:

@@ -46,6 +46,11 @@ class Executor(Protocol):
         ...
 
     @property
+    def where(self) -> str:
+        """Who trains, and with how many threads or what share of a node: durations depend on it, and on the machine."""
+        ...
+
+    @property
     def slots(self) -> int:
         """How many packs can be trained at once."""
         ...

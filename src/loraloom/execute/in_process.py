@@ -40,6 +40,13 @@ class InProcess:
         return self._engine.pack_size(source, configuration)
 
     @property
+    def where(self) -> str:
+        """In this process."""
+        import torch
+
+        return f"in this process, {torch.get_num_threads()} threads"
+
+    @property
     def slots(self) -> int:
         """One."""
         return 1

@@ -46,7 +46,7 @@ class Planner:
         self._proposals = proposals
         self.pace = Pace(clock=clock)
         self._kept: Plan | None = None
-        self._loading = 0.0
+        self._loading, self._where = 0.0, ""
         self._rehearsed: dict[str, tuple[float, float]] = {}
         self._fastest: dict[Key, float] = {}
 
@@ -72,7 +72,8 @@ class Planner:
                 "unless search.n_trials asks for it"
             )
         kept = _read(self._path)
-        here = kept.get("machine", _machine()) == _machine()  # what was measured on another is not so here
+        self._where = f"{_machine()}, {executor.where}"
+        here = kept.get("machine", self._where) == self._where  # what was measured on another is not so here
         pace.costs = Costs(Measured(**one) for one in kept.get("measured", ()) if here)
         left = self._clock.seconds_left
         if left is not None and not pace.costs.known:
@@ -115,7 +116,7 @@ class Planner:
         values = {"rungs": list(plan.rungs), "finalists": plan.finalists, "seeds": plan.seeds, "first": first}
         values["leading_rung"] = plan.leading_rung
         values["epochs"] = None if plan.epochs is None else [[list(key), passes] for key, passes in plan.epochs.items()]
-        values["measured"], values["machine"] = self.pace.costs.as_json(), _machine()
+        values["measured"], values["machine"] = self.pace.costs.as_json(), self._where
         write_sealed(self._path, values)
         self._kept = plan
 

@@ -65,6 +65,9 @@ class Link(Protocol):
 class Fleet(Protocol):
     """A kind of workers: how many there may be, how one is begun, and what they say."""
 
+    where: str
+    """How many there are, and what each has: see `Executor.where`."""
+
     def capacity(self) -> int:
         """How many workers there is room for now, those that are there included."""
         ...
@@ -127,6 +130,11 @@ class Pool:
             if configuration.train.bf16 == "auto":
                 self._auto = self._auto or advice.dtype
         return self._sizes[key]
+
+    @property
+    def where(self) -> str:
+        """As the fleet says."""
+        return self._fleet.where
 
     @property
     def slots(self) -> int:

@@ -110,6 +110,8 @@ class RayWorkers:
             _join(self._ray, address)
         self._share = plan_share(self._nodes(), workers, gpus, memory_gb)
         self._sent: dict[int, tuple[Rows, Any]] = {}
+        many = "" if workers is None else f"{workers} "
+        self.where = f"{many}Ray workers, {self._share.cpus} threads and {self._share.gpus:g} GPUs each"
 
     def capacity(self) -> int:
         """As many as the nodes that live have room for, whoever else is on them."""

@@ -47,6 +47,7 @@ class WorkerProcesses:
         """
         self._count, self._make_engine, self._threads, self._gpus = count, make_engine, threads, gpus
         self._places: dict[int, _Process] = {}
+        self.where = f"{count} worker processes, {threads} threads each"
 
     def capacity(self) -> int:
         """As many as were asked for."""
