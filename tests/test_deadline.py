@@ -211,6 +211,14 @@ def test_a_part_of_the_rows_is_trained_on_where_a_recipe_says_so(tiny_recipe: di
     assert "20" in (tmp_path / "run" / "leaderboard.csv").read_text().splitlines()[1].split(",")
 
 
+def test_a_resume_in_no_time_is_refused_and_is_not_one_without_a_limit(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    Run.create(tmp_path / "run", read_recipe(tiny_recipe))
+    with pytest.raises(RecipeError, match=r"^max_seconds: 0 is no number of seconds that a command can have"):
+        loraloom.resume(tmp_path / "run", max_seconds=0)
+
+
 @pytest.mark.parametrize("name", ["search", "resume", "fit"])
 def test_the_time_of_a_call_from_python_counts_from_its_beginning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

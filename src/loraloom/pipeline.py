@@ -138,7 +138,8 @@ def resume(
     placement.check()
     run, watcher = Run(Path(out)), watcher or Watcher()
     option = "max_seconds" if called else "--max_seconds"
-    clock = make_clock(max_seconds or run.recipe.budget.max_seconds, deadline, started, called=called, option=option)
+    limit = run.recipe.budget.max_seconds if max_seconds is None else max_seconds
+    clock = make_clock(limit, deadline, started, called=called, option=option)
     if not (run.recipe.data.dataset or run.recipe.data.train_file or in_memory.get("train") is not None):
         raise RunError(f"{run.path}: its rows were given from Python; go on by loraloom.resume({str(out)!r}, train=…)")
     if not is_planned(run.path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from loraloom.cli.watchdog import _last_word, ended_in_time
-from loraloom.search.clock import SLURM_END, Clock
+from loraloom.search.clock import MOST_SECONDS, SLURM_END, Clock
 from loraloom.study.commands import COMMANDS
 from loraloom.study.durable import MANIFEST
 from loraloom.study.run import BEST
@@ -87,7 +87,7 @@ def test_a_run_that_needs_a_deadline_and_whose_recipe_has_none_is_gone_on_with_i
 
 
 def test_what_ends_in_time_is_left_alone(tmp_path: Path) -> None:
-    for seconds in (None, 10_000.0):
+    for seconds in (None, 10_000.0, float(MOST_SECONDS)):
         with ended_in_time(tmp_path, seconds, None):
             """Nothing to do."""
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 
 import pytest
 
 from loraloom.errors import BudgetError, RecipeError
+from loraloom.recipe import fields, read_recipe
 from loraloom.search.clock import (
     END_SHARE,
     LOADING_SECONDS,
+    MOST_SECONDS,
     Clock,
     make_clock,
     process_start,
@@ -101,6 +104,21 @@ def test_a_deadline_may_name_its_zone() -> None:
 def test_a_deadline_that_is_none_or_has_passed_is_refused(written: str, said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         seconds_until(written, lambda: NOON)
+
+
+def test_a_command_has_ten_years_at_most_or_no_limit() -> None:
+    assert fields.MOST_SECONDS == MOST_SECONDS
+    assert make_clock(MOST_SECONDS).max_seconds == MOST_SECONDS
+    assert make_clock(math.inf).max_seconds is None
+    for seconds in (0, -1, 1e10, 1e18, math.nan):
+        with pytest.raises(RecipeError, match=r"^--max_seconds: .* must be over 0 and at most 315,360,000, ten years"):
+            make_clock(seconds, option="--max_seconds")
+        if seconds >= 1e10:
+            with pytest.raises(RecipeError, match=r"budget\.max_seconds: .* is too large"):
+                read_recipe({"budget": {"max_seconds": seconds}})
+    with pytest.raises(RecipeError, match=r"^deadline: 9999-01-01T00:00 is further away than ten years"):
+        make_clock(None, "9999-01-01T00:00")
+    assert slurm_seconds_left({"SLURM_JOB_END_TIME": "4294967295000"}, lambda: 1000.0) is None
 
 
 def test_slurm_s_end_counts_where_there_is_one() -> None:

@@ -147,7 +147,8 @@ def resume(
     with stoppable(run, grace) as stop:
         from loraloom.study.run import Run
 
-        with ended_in_time(run, max_seconds or Run(run).recipe.budget.max_seconds, deadline):
+        limit = Run(run).recipe.budget.max_seconds if max_seconds is None else max_seconds
+        with ended_in_time(run, limit, deadline, option="--max_seconds"):
             follow(run, stop, quiet, as_json, work)
 
 

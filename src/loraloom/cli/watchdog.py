@@ -25,13 +25,17 @@ SHOW_CURSOR = "\x1b[?25h"
 
 
 @contextlib.contextmanager
-def ended_in_time(run: Path, max_seconds: float | None, deadline: str | None) -> Iterator[None]:
+def ended_in_time(
+    run: Path, max_seconds: float | None, deadline: str | None, option: str = "budget.max_seconds"
+) -> Iterator[None]:
     """What is done within ends by the deadline of this command, or the process does: 75 where there is a run, else 2.
 
+    `option` is what sets `max_seconds`.
+
     Raises:
-        RecipeError: `deadline` is no point in time, or has passed.
+        RecipeError: as `make_clock`.
     """
-    clock = make_clock(max_seconds, deadline, process_start())
+    clock = make_clock(max_seconds, deadline, process_start(), option=option)
     if clock.max_seconds is None:
         yield
         return

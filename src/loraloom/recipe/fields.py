@@ -31,6 +31,8 @@ def _trackers(value: Any) -> Any:
     return tuple(dict.fromkeys(many)) if all(isinstance(name, str) for name in many) else many
 
 
+MOST_SECONDS = 315_360_000
+"""Ten years: timers and calendars end somewhere, and no search is meant to come there."""
 Name = Annotated[str, Field(min_length=1)]
 _Many = Annotated[tuple[Name, ...], Field(min_length=1)]
 _Layer = Annotated[int, Field(ge=0)]
@@ -204,7 +206,9 @@ class Budget(Section):
     """Hard limits."""
 
     max_trainable_parameters: int | None = Field(1_000_000, ge=1, description="Trainable parameters, head included.")
-    max_seconds: float | None = Field(None, gt=0, description="Seconds from the start of the command to its end.")
+    max_seconds: float | None = Field(
+        None, gt=0, le=MOST_SECONDS, description="Seconds from the start of the command to its end."
+    )
     max_memory_gb: float | None = Field(None, gt=0, description="Estimated peak memory of a trial, in 10^9 bytes.")
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from loraloom.errors import BudgetError, RecipeError
 
+MOST_SECONDS = 315_360_000
+"""Ten years, as recipe/fields.py has it, which takes a while to import."""
 LOADING_SECONDS = 2.0
 """What the command's own libraries take to load, where that was not seen: the measure of how slow the machine is."""
 END_SHARE, PAGE_SHARE, PICTURES_SHARE, BEGIN_SHARE = 0.8, 1.6, 2.2, 4.0
@@ -140,10 +142,13 @@ def make_clock(
     `max_seconds` may be infinite: as None, it is no limit.
 
     Raises:
-        RecipeError: `deadline` is no point in time, or has passed.
+        RecipeError: `max_seconds` is none that a command can have, or `deadline` no point in time, or has passed.
     """
-    if max_seconds is not None and math.isnan(max_seconds):
-        raise RecipeError("max_seconds: nan is no number of seconds")
+    if max_seconds is not None and not (0 < max_seconds <= MOST_SECONDS or max_seconds == math.inf):
+        raise RecipeError(
+            f"{option}: {max_seconds:g} is no number of seconds that a command can have; it must be over 0 and at most "
+            f"{MOST_SECONDS:,}, ten years, or inf for no limit"
+        )
     clock = Clock(None, started=started, called=called)
     slurm = slurm_seconds_left()
     ends = [
@@ -161,7 +166,7 @@ def seconds_until(deadline: str | datetime, wall: Callable[[], float] = time.tim
     """Seconds until a point in time as people write it: 2026-11-25T18:00, 18:00 (the next), with or without an offset.
 
     Raises:
-        RecipeError: it is none, or it has passed.
+        RecipeError: it is none, or it has passed, or is further away than ten years.
     """
     try:
         end = _point_in_time(deadline, datetime.fromtimestamp(wall())).timestamp()
@@ -172,6 +177,8 @@ def seconds_until(deadline: str | datetime, wall: Callable[[], float] = time.tim
     left = end - wall()
     if left <= 0:
         raise RecipeError(f"deadline: {deadline} has passed")
+    if left > MOST_SECONDS:
+        raise RecipeError(f"deadline: {deadline} is further away than ten years; leave it out for no limit")
     return left
 
 
@@ -190,9 +197,13 @@ def _point_in_time(deadline: str | datetime, now: datetime) -> datetime:
 def slurm_seconds_left(
     environment: Mapping[str, str] = os.environ, wall: Callable[[], float] = time.time
 ) -> float | None:
-    """Seconds until SLURM ends the job that this process is in (SLURM_JOB_END_TIME), or None outside of one."""
+    """Seconds until SLURM ends the job that this process is in (SLURM_JOB_END_TIME), or None outside of one.
+
+    None too where that is further away than ten years, as it is of a job without a limit.
+    """
     end = environment.get("SLURM_JOB_END_TIME", "")
-    return float(end) - wall() if end.isdigit() else None
+    left = float(end) - wall() if end.isdecimal() else math.inf
+    return left if left <= MOST_SECONDS else None
 
 
 def process_start(now: Callable[[], float] = time.monotonic) -> float:
