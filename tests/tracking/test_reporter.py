@@ -20,7 +20,7 @@ from loraloom.study.run import Run
 from loraloom.tracking import reporter
 from loraloom.tracking.channel import Limits
 from loraloom.tracking.child import CLASSES
-from loraloom.tracking.reporter import Reporter, figures_of, parameters_of, points_of, run_key, tracked
+from loraloom.tracking.reporter import KEY, Reporter, figures_of, parameters_of, points_of, run_key, tracked
 from tests.study.study_records import record, score
 from tests.tracking.telling import read, trackers
 
@@ -144,9 +144,29 @@ def test_parameters_are_scalars_by_dotted_name() -> None:
 
 
 def test_a_run_has_one_key_and_no_other_runs(tmp_path: Path) -> None:
-    first = run_key(tmp_path / "a")
-    assert run_key(tmp_path / "a") == first
-    assert run_key(tmp_path / "b") != first
+    first, name = run_key(tmp_path / "a", "näme of\nlines")
+    assert name == "näme of\nlines"
+    assert run_key(tmp_path / "a", "another") == (first, name)
+    assert run_key(tmp_path / "b", name)[0] != first
+
+
+def test_a_key_without_a_name_gets_one(tmp_path: Path) -> None:
+    (tmp_path / KEY).write_text("0123abcd\n")
+    for name in ("first", "second"):
+        assert run_key(tmp_path, name) == ("0123abcd", "first")
+
+
+def test_a_run_whose_folder_was_moved_has_its_first_name(
+    tiny_recipe: dict[str, Any], tmp_path: Path, fake: Any
+) -> None:
+    fake("Noting")
+    search(tiny_recipe, tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    pipeline.resume(tmp_path / "moved")
+    begun = [(call["name"], call["key"]) for call in calls(tmp_path / "moved") if call["call"] == "begin"]
+    assert len(begun) == 2
+    assert begun[0] == begun[1]
+    assert begun[0][0] == "run"
 
 
 # -- going on ----------------------------------------------------------------------------------------------------

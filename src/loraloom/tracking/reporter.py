@@ -75,11 +75,11 @@ class Reporter(Watcher):
         """Also tells of finished trials whose end a tracker has not been told."""
         with self._harmless():
             path = self._run.path.absolute()
-            key, facts = run_key(path / TRACKING), facts_of(plan)
+            (key, name), facts = run_key(path / TRACKING, path.name), facts_of(plan)
             records = self._run.records()
             for channel in self._channels:
                 folder = str(path / TRACKING / channel.name)
-                channel.send("begin", name=path.name, key=key, folder=folder, facts=facts)
+                channel.send("begin", name=name, key=key, folder=folder, facts=facts)
                 ended = channel.ended_trials()
                 missed = [record for record in records if record.number not in ended]
                 # not at once: thousands may be missing, and more calls than a tracker may be behind by
@@ -181,13 +181,18 @@ def _ending(record: TrialRecord) -> dict[str, Any]:
     return {"number": record.number, "state": record.state, "reason": record.reason, "figures": figures_of(record)}
 
 
-def run_key(folder: Path) -> str:
-    """Eight characters that name a run among all others, made on first use and kept in its folder."""
+def run_key(folder: Path, name: str) -> tuple[str, str]:
+    """Eight characters that name a run among all others, and its name, made on first use and kept in its folder.
+
+    The name stays, since trackers know a run by both: one whose folder was moved would be another to them.
+    """
     path = folder / KEY
-    if not path.is_file():
+    key, _, kept = path.read_text(encoding="utf-8").partition("\n") if path.is_file() else ("", "", "")
+    if not kept:  # one of an older version has no name
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(path, uuid.uuid4().hex[:8] + "\n")
-    return path.read_text(encoding="ascii").strip()
+        key, kept = key or uuid.uuid4().hex[:8], name
+        write_text(path, f"{key}\n{kept}\n")
+    return key, kept.removesuffix("\n")
 
 
 def facts_of(plan: SearchPlan) -> dict[str, Scalar]:

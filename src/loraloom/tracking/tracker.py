@@ -17,7 +17,10 @@ Point = tuple[int, Mapping[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A run as a tracker is told of it. `key` is the run's own, the same after a resume and unlike any other run's."""
+    """A run as a tracker is told of it. `key` is the run's own, unlike any other run's, `name` its folder's first.
+
+    Both are the same after a resume, from wherever its folder was moved to.
+    """
 
     name: str
     key: str
