@@ -104,7 +104,8 @@ class TrainerEngine:
         heed: Callable[[], None],
         note: Callable[[str], None],
     ) -> Outcome:
-        model = add_lora(build_base(job), job)
+        with quietly():  # no other thread draws between the seed and LoRA's weights
+            model = add_lora(build_base(job), job)
         counts = count_parts(model)
         checkpoints = Checkpoints(job, self.name, dtype, note)
         run = _Run(job, model, listener, dtype, checkpoints, self._rhythm(), heed)

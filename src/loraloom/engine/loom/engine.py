@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from loraloom.backbone.anatomy import Anatomy
 from loraloom.backbone.classifier import loaded_head
+from loraloom.backbone.quiet import quietly
 from loraloom.backbone.sources import Source, intermediate_size, load_config, pin
 from loraloom.data import Encoded
 from loraloom.engine.adapted import add_lora, build_base, count_without_weights, redrawn_base, save_adapter
@@ -163,7 +164,8 @@ class LoomEngine:
         if isinstance(found, str):
             raise LoraloomError(f"engine: loom can't train {job.source.model!r}: {found}; use engine: trainer")
         dtype = choose_dtype(job.configuration.train)
-        model = add_lora(self._base(job, found, dtype), job)
+        with quietly():  # no other thread draws between the seed and LoRA's weights
+            model = add_lora(self._base(job, found, dtype), job)
         assert self._ready is not None
         checkpoints = Checkpoints(job, self.name, dtype, note)
         window = self._ready.frozen.ops.sorted_batches
