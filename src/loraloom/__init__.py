@@ -80,6 +80,7 @@ def search(
     """Searches a recipe (a file, or a mapping of its sections) into the run folder `out`; returns the tested winner.
 
     It ends by `budget.max_seconds`, by `deadline` ("2026-11-25T18:00") and by the end of the SLURM job that it is in.
+    Searches in threads take turns, each with its `max_seconds` whole. Random generators are left as they were.
     Without `report` none is written, and its time goes to training; `loraloom report` makes it later.
     Trials are trained here, in `workers` processes, or on the cluster at `ray`, with `gpus_per_pack` of a GPU each.
     `train`, `validation` and `test` stand for the recipe's files: each a pandas.DataFrame, a datasets.Dataset, or a

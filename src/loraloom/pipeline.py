@@ -17,6 +17,7 @@ from typing import Any
 from loraloom.data import load_data
 from loraloom.engine import Engine
 from loraloom.errors import DeviceLostError, LoraloomError, RunError, RunInUseError, StoppedError
+from loraloom.execute.alone import alone, left_as_found
 from loraloom.execute.driver import Driver
 from loraloom.execute.executor import Executor
 from loraloom.execute.in_process import choose_engine
@@ -27,7 +28,7 @@ from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Recipe
 from loraloom.report import model_card, write_report
-from loraloom.search.clock import Clock, make_clock
+from loraloom.search.clock import Clock, make_clock, point_in_time
 from loraloom.search.space import default_space, refuse_no_clock
 from loraloom.search.watcher import Watcher
 from loraloom.study.choice import choose
@@ -68,49 +69,52 @@ def search(
 
     The run ends by the earliest of `budget.max_seconds` after the start (of the command: `started`, a monotonic time,
     or of the function that a program `called`), `deadline` (a point in time, "2026-11-25T18:00") and the end of the
-    SLURM job that it is in. With `profile`, each
-    trial's folder gets profile.json: where a step's time goes; a resumed run keeps to it. `placement` says where trials
-    are trained. Without `report` none is written, nor is a text embedded for one.
+    SLURM job that it is in. Runs of one process take turns, and `max_seconds` count from a run's own.
+
+    With `profile`, each trial's folder gets profile.json: where a step's time goes; a resumed run keeps to it.
+    `placement` says where trials are trained. Without `report` none is written, nor is a text embedded for one.
     `in_memory` may hold train, validation and test: each a pandas.DataFrame, a datasets.Dataset, or (texts, labels).
 
     Raises:
         LoraloomError: whatever is wrong with the recipe, the data, the models or the folder; nothing is left behind.
         StoppedError: the run was stopped from outside; `resume` goes on with it.
     """
-    clock = make_clock(recipe.budget.max_seconds, deadline, started, called=called)
-    clock.reports = report
-    clock.refuse_too_little()
-    watcher = watcher or Watcher()
-    placement.check()
-    refuse_missing(recipe.report_to)
-    refuse_taken(Path(out))
-    recipe = default_space(_anchored(recipe), deadline=clock.max_seconds is not None)
-    engine = choose_engine(recipe, profile=profile)
-    place = _prepare(recipe, watcher, allow_leak, in_memory)
-    made = {
-        "command": list(command),
-        "allow_leak": allow_leak,
-        "profile": profile,
-        **describe_machine(),
-        **place.pins(),
-        "cards": place.cards(),
-    }
-    dropped = place.check()
-    made["data"] |= place.facts()
-    made["dropped_points"] = list(dropped[:MOST_DROPPED])
-    made["more_dropped_points"] = len(dropped[MOST_DROPPED:])
-    run = Run.create(Path(out), recipe.model_copy(update={"provenance": made}))
-    with ExitStack() as held:
-        try:
-            held.enter_context(run.locked())
-            return _go_on(
-                run, place, engine, watcher, clock, stop or Stop(), placement, profile, command, report=report
-            )
-        except RunInUseError:  # by a process that found it before this one held it
-            raise
-        except (LoraloomError, OSError):
-            run.discard_unbegun()
-            raise
+    deadline = None if deadline is None else point_in_time(deadline)
+    with alone(started) as begun:
+        clock = make_clock(recipe.budget.max_seconds, deadline, begun, called=called)
+        clock.reports = report
+        clock.refuse_too_little()
+        watcher = watcher or Watcher()
+        placement.check()
+        refuse_missing(recipe.report_to)
+        refuse_taken(Path(out))
+        recipe = default_space(_anchored(recipe), deadline=clock.max_seconds is not None)
+        engine = choose_engine(recipe, profile=profile)
+        place = _prepare(recipe, watcher, allow_leak, in_memory)
+        made = {
+            "command": list(command),
+            "allow_leak": allow_leak,
+            "profile": profile,
+            **describe_machine(),
+            **place.pins(),
+            "cards": place.cards(),
+        }
+        dropped = place.check()
+        made["data"] |= place.facts()
+        made["dropped_points"] = list(dropped[:MOST_DROPPED])
+        made["more_dropped_points"] = len(dropped[MOST_DROPPED:])
+        run = Run.create(Path(out), recipe.model_copy(update={"provenance": made}))
+        with ExitStack() as held:
+            try:
+                held.enter_context(run.locked())
+                return _go_on(
+                    run, place, engine, watcher, clock, stop or Stop(), placement, profile, command, report=report
+                )
+            except RunInUseError:  # by a process that found it before this one held it
+                raise
+            except (LoraloomError, OSError):
+                run.discard_unbegun()
+                raise
 
 
 def resume(
@@ -135,25 +139,29 @@ def resume(
         RunError: there is no run, another process has it, or its data or models have changed.
         RecipeError: its trials have as many passes as a clock allows, no plan says how many, and there is no clock.
     """
-    placement.check()
-    run, watcher = Run(Path(out)), watcher or Watcher()
-    option = "max_seconds" if called else "--max_seconds"
-    limit = run.recipe.budget.max_seconds if max_seconds is None else max_seconds
-    clock = make_clock(limit, deadline, started, called=called, option=option)
-    if not (run.recipe.data.dataset or run.recipe.data.train_file or in_memory.get("train") is not None):
-        raise RunError(f"{run.path}: its rows were given from Python; go on by loraloom.resume({str(out)!r}, train=…)")
-    if not is_planned(run.path):
-        clock.refuse_too_little()
-    if clock.max_seconds is None and not has_passes(run.path):
-        refuse_no_clock(run.recipe, f"{option} or {'deadline' if called else '--deadline'}")
-    made = run.recipe.provenance
-    with run.locked():
-        place = _prepare(run.recipe, watcher, bool(made.get("allow_leak")), in_memory, run)
-        if difference := changed(made, place.pins()):
-            raise RunError(f"{run.path}: {difference} has changed since the run began; begin another run")
-        profile = bool(made.get("profile"))
-        engine = choose_engine(run.recipe, profile=profile)
-        return _go_on(run, place, engine, watcher, clock, stop or Stop(), placement, profile, command)
+    deadline = None if deadline is None else point_in_time(deadline)
+    with alone(started) as begun:
+        placement.check()
+        run, watcher = Run(Path(out)), watcher or Watcher()
+        option = "max_seconds" if called else "--max_seconds"
+        limit = run.recipe.budget.max_seconds if max_seconds is None else max_seconds
+        clock = make_clock(limit, deadline, begun, called=called, option=option)
+        if not (run.recipe.data.dataset or run.recipe.data.train_file or in_memory.get("train") is not None):
+            raise RunError(
+                f"{run.path}: its rows were given from Python; go on by loraloom.resume({str(out)!r}, train=…)"
+            )
+        if not is_planned(run.path):
+            clock.refuse_too_little()
+        if clock.max_seconds is None and not has_passes(run.path):
+            refuse_no_clock(run.recipe, f"{option} or {'deadline' if called else '--deadline'}")
+        made = run.recipe.provenance
+        with run.locked():
+            place = _prepare(run.recipe, watcher, bool(made.get("allow_leak")), in_memory, run)
+            if difference := changed(made, place.pins()):
+                raise RunError(f"{run.path}: {difference} has changed since the run began; begin another run")
+            profile = bool(made.get("profile"))
+            engine = choose_engine(run.recipe, profile=profile)
+            return _go_on(run, place, engine, watcher, clock, stop or Stop(), placement, profile, command)
 
 
 def _anchored(recipe: Recipe) -> Recipe:
@@ -209,6 +217,7 @@ def _go_on(
     engine, reason = chosen
     with (
         _lost_device_explained(run),
+        left_as_found(),
         tracked(run, watcher, seconds_left=lambda: clock.seconds_left) as watchers,
         logged(
             run.path,

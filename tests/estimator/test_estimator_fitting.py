@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import time
 import warnings
@@ -9,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
+import torch
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from transformers import set_seed
 
 from loraloom import LoraClassifier
 from loraloom.engine.loom import LoomEngine
@@ -180,6 +184,31 @@ def test_a_space_that_is_smaller_than_n_trials_is_not_cut_short_by_a_clock(tiny_
         warnings.simplefilter("error", ConvergenceWarning)
         classifier.fit(TEXTS, LABELS)
     assert not classifier.partial_
+
+
+def test_fit_leaves_the_global_generators_as_they_were(tiny_model: Path) -> None:
+    def drawn() -> tuple[Any, ...]:
+        return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: S311  # the global ones are meant
+
+    set_seed(3)
+    expected, verbosity = drawn(), optuna.logging.get_verbosity()
+    set_seed(3)
+    tiny(tiny_model, num_train_epochs=1).fit(TEXTS, LABELS)
+    assert drawn() == expected
+    assert optuna.logging.get_verbosity() == verbosity
+
+
+@pytest.mark.parametrize("engine", ["loom", "trainer"])
+def test_fits_in_threads_give_the_classifiers_that_fits_alone_give(tiny_model: Path, engine: str) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def fitted_probabilities(seed: int) -> Any:
+        parameters = {"num_train_epochs": 2, "engine": engine, "dropout": "keep", "lora_dropout": 0.1}
+        return tiny(tiny_model, random_state=seed, **parameters).fit(TEXTS, LABELS).predict_proba(TEXTS).tolist()
+
+    alone = [fitted_probabilities(seed) for seed in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(fitted_probabilities, range(3))) == alone
 
 
 def test_fit_in_another_thread_leaves_signals_alone(tiny_model: Path) -> None:

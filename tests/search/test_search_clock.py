@@ -15,6 +15,7 @@ from loraloom.search.clock import (
     MOST_SECONDS,
     Clock,
     make_clock,
+    point_in_time,
     process_start,
     seconds_until,
     slurm_seconds_left,
@@ -83,6 +84,13 @@ def test_a_time_of_day_that_has_passed_is_tomorrow_s() -> None:
 
 def test_a_deadline_may_be_a_datetime() -> None:
     assert seconds_until(datetime.fromtimestamp(NOON + 60), lambda: NOON) == 60
+
+
+def test_a_time_of_day_that_is_read_once_can_pass() -> None:
+    read = point_in_time("12:30", lambda: NOON)
+    assert seconds_until(read, lambda: NOON + 600) == 1200
+    with pytest.raises(RecipeError, match="has passed"):
+        seconds_until(read, lambda: NOON + 1800)
 
 
 def test_a_deadline_may_name_its_zone() -> None:

@@ -6,9 +6,10 @@ HF Trainer draws dropout and the seeds of its loaders from them. Loom draws from
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,9 +27,9 @@ class Generators:
 
     @classmethod
     def now(cls) -> Generators:
-        """Those of this moment, of the current GPU too where there is one."""
+        """Those of this moment, of the current GPU too where this process uses one."""
         tensors = {_TORCH: torch.get_rng_state()}
-        if torch.cuda.is_available():
+        if _uses_gpu():
             tensors[_CUDA] = torch.cuda.get_rng_state()
         numpy = np.random.get_state(legacy=False)
         assert isinstance(numpy, dict)
@@ -56,3 +57,27 @@ class Generators:
         torch.set_rng_state(self.tensors[_TORCH])
         if _CUDA in self.tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(self.tensors[_CUDA])
+
+
+@contextmanager
+def kept_generators() -> Iterator[None]:
+    """Within, the global generators may be seeded and drawn from; afterwards they are as they were.
+
+    Asking a GPU for its state would begin to use it: one that is used only from then on is seeded as the CPU was.
+    """
+    before = Generators.now()
+    gpus = torch.cuda.get_rng_state_all() if _uses_gpu() else None
+    try:
+        yield
+    finally:
+        Generators({_TORCH: before.tensors[_TORCH]}, before.values).restore()
+        with suppress(RuntimeError):  # of a GPU that was lost meanwhile, which has an error of its own
+            if gpus is not None:
+                torch.cuda.set_rng_state_all(gpus)
+            elif _uses_gpu():
+                torch.cuda.manual_seed_all(torch.initial_seed())
+
+
+def _uses_gpu() -> bool:
+    """Whether this process uses a GPU already."""
+    return bool(cast(Any, torch.cuda).is_initialized())

@@ -151,6 +151,9 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
     ) -> Self:
         """Searches, and keeps the winner. X: a column of N texts; y: N labels.
 
+        Fits in threads of one process take turns, each with its `max_seconds` whole. The global random generators are
+        left as they were.
+
         Ctrl-C ends it after a step, with what was trained so far: the estimator is then fitted, `partial_` is True, and
         KeyboardInterrupt goes on. The second time ends it at once.
 

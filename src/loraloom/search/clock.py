@@ -168,18 +168,28 @@ def seconds_until(deadline: str | datetime, wall: Callable[[], float] = time.tim
     Raises:
         RecipeError: it is none, or it has passed, or is further away than ten years.
     """
-    try:
-        end = _point_in_time(deadline, datetime.fromtimestamp(wall())).timestamp()
-    except (ValueError, AttributeError, OverflowError):
-        raise RecipeError(
-            f"deadline: {deadline!r} is no point in time; write it as 2026-11-25T18:00, or 18:00"
-        ) from None
-    left = end - wall()
+    left = point_in_time(deadline, wall).timestamp() - wall()
     if left <= 0:
         raise RecipeError(f"deadline: {deadline} has passed")
     if left > MOST_SECONDS:
         raise RecipeError(f"deadline: {deadline} is further away than ten years; leave it out for no limit")
     return left
+
+
+def point_in_time(deadline: str | datetime, wall: Callable[[], float] = time.time) -> datetime:
+    """A point in time as `seconds_until` reads it: a time of day is the next one from now.
+
+    Raises:
+        RecipeError: it is none.
+    """
+    try:
+        found = _point_in_time(deadline, datetime.fromtimestamp(wall()))
+        found.timestamp()
+    except (ValueError, AttributeError, OverflowError):
+        raise RecipeError(
+            f"deadline: {deadline!r} is no point in time; write it as 2026-11-25T18:00, or 18:00"
+        ) from None
+    return found
 
 
 def _point_in_time(deadline: str | datetime, now: datetime) -> datetime:

@@ -1,0 +1,42 @@
+"""One run at a time in a process, which is left as it was found.
+
+A run seeds the global random generators, silences Optuna, and uses what HF Trainer and transformers keep one of for a
+process; and one run takes all cores. So runs that threads begin take turns, and callers keep their generators: a split
+drawn after a fit would else be the same after each.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_TURN = threading.RLock()
+"""Of the run under way. A run within a run, of the same thread, does not wait for itself."""
+
+
+@contextmanager
+def alone(started: float | None = None) -> Iterator[float | None]:
+    """Within, no other thread's run is under way; Ctrl-C ends the waiting for it.
+
+    Gives `started`, later by the time that it waited: a run has as much of `max_seconds` as one that waits for none.
+    """
+    asked = time.monotonic()
+    with _TURN:
+        yield None if started is None else started + time.monotonic() - asked
+
+
+@contextmanager
+def left_as_found() -> Iterator[None]:
+    """Afterwards, the global random generators and how much Optuna says are as they were before."""
+    import optuna
+
+    from loraloom.engine.generators import kept_generators
+
+    verbosity = optuna.logging.get_verbosity()
+    try:
+        with kept_generators():
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)

@@ -1,0 +1,94 @@
+"""Runs of one process take turns, and leave it as they found it."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+import torch
+from transformers import set_seed
+
+from loraloom.execute.alone import alone, left_as_found
+
+
+def drawn() -> tuple[Any, ...]:
+    return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: S311  # the global ones are meant
+
+
+def test_generators_and_optunas_level_are_as_before_however_it_ends() -> None:
+    set_seed(3)
+    expected = drawn()
+    verbosity = optuna.logging.get_verbosity()
+    set_seed(3)
+
+    def failing() -> None:
+        with left_as_found():
+            set_seed(42)
+            drawn()
+            optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+            raise ValueError("a trial")
+
+    with pytest.raises(ValueError, match="a trial"):
+        failing()
+    assert drawn() == expected
+    assert optuna.logging.get_verbosity() == verbosity
+
+
+def test_one_thread_is_within_at_a_time_and_its_time_counts_from_its_turn() -> None:
+    begun, goes_on, order = threading.Event(), threading.Event(), []
+
+    def first() -> None:
+        with alone():
+            begun.set()
+            assert goes_on.wait(60)
+            order.append("first")
+
+    def second() -> float | None:
+        with alone(started=100.0) as started:
+            order.append("second")
+            return started
+
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(first)
+        assert begun.wait(60)
+        other = pool.submit(second)
+        assert not order
+        goes_on.set()
+        one.result()
+        started = other.result()
+    assert order == ["first", "second"]
+    assert started is not None
+    assert started > 100.0
+
+
+def test_a_run_within_a_run_does_not_wait_for_itself() -> None:
+    with alone(), alone(started=None) as started:
+        assert started is None
+
+
+def test_ctrl_c_ends_the_waiting() -> None:
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with alone():
+            begun.set()
+            goes_on.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        one = pool.submit(first)
+        assert begun.wait(60)
+        ask = threading.Timer(0.2, signal.raise_signal, (signal.SIGINT,))
+        ask.start()
+        try:
+            with pytest.raises(KeyboardInterrupt), alone():
+                raise AssertionError("it did not wait")
+        finally:
+            goes_on.set()
+            ask.join()
+        one.result()
