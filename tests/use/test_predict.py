@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -267,6 +267,49 @@ def test_an_output_within_the_folder_that_is_read_is_gone_on_with(one: Ensemble,
     (tmp_path / "in" / "food" / "00.txt").write_text("a saw")
     run(one, tmp_path / "in", out, heard)
     assert heard.notes[1:] == [f"{out}: begins anew, since its input has changed"]
+
+
+class Changing(Heard):
+    """Does something to the input after the first window."""
+
+    def __init__(self, change: Callable[[], Any]) -> None:
+        super().__init__()
+        self._change = change
+
+    def done(self, rows: int, share: float | None) -> None:
+        super().done(rows, share)
+        if self.windows == 1:
+            self._change()
+
+
+@pytest.mark.usefixtures("small_windows")
+@pytest.mark.parametrize("change", ["edited", "removed", "added"])
+def test_a_folder_whose_rows_change_while_it_is_read_is_given_up(one: Ensemble, tmp_path: Path, change: str) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out.csv"
+    (folder / "food").mkdir(parents=True)
+    for number, text in enumerate(sentences(40)):
+        (folder / "food" / f"{number:02d}.txt").write_text(text)
+    file = folder / "food" / ("99.txt" if change == "added" else "39.txt")
+    watcher = Changing(file.unlink if change == "removed" else lambda: file.write_text("a saw"))
+    with pytest.raises(DataError, match="was changed while it was read"):
+        run(one, folder, out, watcher)
+    assert not out.exists()
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_what_is_no_row_may_come_and_go_in_a_folder_that_is_read(one: Ensemble, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out.csv"
+    (folder / "food").mkdir(parents=True)
+    for number, text in enumerate(sentences(12)):
+        (folder / "food" / f"{number:02d}.txt").write_text(text)
+
+    def others() -> None:
+        (folder / ".other.csv.parts").mkdir()
+        (folder / "notes.md").write_text("mine")
+        (folder / "food" / "notes.md").write_text("mine")
+
+    run(one, folder, out, Changing(others))
+    assert len(read_csv(out)) == 12
 
 
 @pytest.mark.usefixtures("small_windows")

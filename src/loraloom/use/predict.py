@@ -22,6 +22,7 @@ import numpy as np
 
 from loraloom.data.opening import format_of
 from loraloom.data.rows import STANDARD_INPUT, Record, read_records, text_problem
+from loraloom.data.text_folder import text_files
 from loraloom.errors import DataError
 from loraloom.study.durable import MANIFEST, sha256
 from loraloom.study.provenance import own_version
@@ -331,12 +332,30 @@ def _after(error: DataError, counts: Counts, stands: str | None) -> DataError:
     return DataError(f"{error}; {counts.written:,} of the rows before it are {stands}")
 
 
-def _stamp(source: str) -> tuple[int, int, int]:
-    """Tells that a file is not the one that it was."""
+def _stamp(source: str) -> list[tuple[str, tuple[int, int, int] | None]]:
+    """Tells that a file, or one of a folder's files that are rows, is not the one that it was.
+
+    A folder's other entries are no part of the input, as in `fingerprint`: an output may be written there.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return [(str(file), _stamp_of_file(file)) for _, files in text_files(path) for file in files]
     try:
-        found = Path(source).stat()
+        return [(source, _state(path))]
     except OSError as error:
         raise DataError(f"{source}: can't be read: {error.strerror}") from None
+
+
+def _stamp_of_file(file: Path) -> tuple[int, int, int] | None:
+    """None stands for one that can't be read: it may be a bad row of many."""
+    try:
+        return _state(file)
+    except OSError:
+        return None
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
