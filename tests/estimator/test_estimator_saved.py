@@ -152,6 +152,22 @@ def test_what_is_no_saved_estimator_is_not_written_over(fitted: LoraClassifier, 
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["notes.txt", ".git/HEAD", "plots/"])
+def test_what_lies_beside_a_saved_estimator_is_not_lost_by_saving_another(
+    fitted: LoraClassifier, tmp_path: Path, name: str
+) -> None:
+    folder = fitted.save(tmp_path / "kept")
+    (folder / name).parent.mkdir(exist_ok=True)
+    if name.endswith("/"):
+        (folder / name).mkdir()
+    else:
+        (folder / name).write_text("mine")
+    with pytest.raises(AdapterError, match=f"{name.rstrip('/')}: is no part of the estimator"):
+        fitted.save(folder)
+    assert (folder / name).exists()
+    assert LoraClassifier.load(folder).predict(TEXTS[:2]).tolist() == fitted.predict(TEXTS[:2]).tolist()
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -217,8 +217,8 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         and `loraloom.load` read it, without pickle and without what only training needs.
 
         Raises:
-            AdapterError: `path` holds something that is no saved estimator, or the folder that this estimator was
-                loaded from holds another adapter by now.
+            AdapterError: `path` holds something that is no saved estimator, or files beside one, or the folder that
+                this estimator was loaded from holds another adapter by now.
         """
         kept = self._checked()
         by_column = self.classes_[np.argsort(self._columns)]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from loraloom.errors import AdapterError
 from loraloom.estimator.settings import plain
-from loraloom.study.durable import MANIFEST, read_verified, replacing_folder, sha256
+from loraloom.study.durable import MANIFEST, files_beside, is_whole, read_verified, replacing_folder, sha256
 from loraloom.study.evidence import VALIDATION
 from loraloom.study.record import METRICS, PROFILE, RECORD, TEST_PREDICTIONS, WEIGHTS, TrialRecord
 from loraloom.use.hub_adapter import CLASSES
@@ -92,10 +92,9 @@ def save(kept: Kept, target: Path, classes: NDArray[Any], parameters: dict[str, 
     """Makes `target` of a kept adapter, whole or not at all; one that was saved before is replaced.
 
     Raises:
-        AdapterError: `target` holds something else, or the adapter's folder was replaced.
+        AdapterError: `target` holds something else, or more, or the adapter's folder was replaced.
     """
-    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / CLASSES).is_file()):
-        raise AdapterError(f"{target}: is not empty, and is no estimator that was saved before; choose another folder")
+    _refuse_others(target)
     written = {name: plain(value) for name, value in parameters.items()}
     about = {
         "format": FORMAT,
@@ -105,6 +104,18 @@ def save(kept: Kept, target: Path, classes: NDArray[Any], parameters: dict[str, 
     with replacing_folder(target.absolute()) as new:
         kept.copy_to(new)
         (new / CLASSES).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _refuse_others(target: Path) -> None:
+    """Refuses a place that holds what was not saved there as an estimator, and would be lost."""
+    if not target.is_file() and (not target.is_dir() or not any(target.iterdir())):
+        return
+    if not (target / CLASSES).is_file() or not is_whole(target):
+        raise AdapterError(f"{target}: is not empty, and is no estimator that was saved before; choose another folder")
+    if others := files_beside(target):
+        raise AdapterError(
+            f"{target / others[0]}: is no part of the estimator that was saved there; choose another folder"
+        )
 
 
 def read(folder: Path, record: TrialRecord) -> tuple[NDArray[Any], dict[str, Any]]:

@@ -194,6 +194,19 @@ def is_whole(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
+def files_beside(folder: Path) -> list[str]:
+    """Names, from `folder` on, of the files and links in it that its manifest does not name, and of empty folders.
+
+    Raises:
+        AdapterError: the manifest can't be read.
+        FileNotFoundError: there is none.
+    """
+    named = {MANIFEST, *_digests(folder)}
+    entries = sorted(folder.rglob("*"))
+    found = (path for path in entries if path.is_symlink() or not path.is_dir() or not any(path.iterdir()))
+    return [name for path in found if (name := path.relative_to(folder).as_posix()) not in named]
+
+
 def read_verified(folder: Path, name: str) -> bytes:
     """A file's bytes, read once and compared with the folder's manifest; without one they are taken as they are.
 
