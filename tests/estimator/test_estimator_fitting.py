@@ -23,6 +23,7 @@ from loraloom.errors import LoraloomError
 from loraloom.estimator.fitting import _Follower
 from loraloom.execute import driver, in_process
 from loraloom.execute.planning import Planner
+from loraloom.study.durable import verify_manifest
 from loraloom.study.run import Run
 from tests.estimator.conftest import LABELS, TEXTS, numbers, tiny
 
@@ -81,6 +82,10 @@ def test_a_temporary_run_goes_with_the_estimator(tiny_model: Path) -> None:
     classifier = tiny(tiny_model, num_train_epochs=1).fit(TEXTS, LABELS)
     folder = classifier._kept.folder
     assert [path.name for path in folder.parent.iterdir()] == ["adapter"]
+    verify_manifest(folder)
+    assert {path.name for path in folder.iterdir()} == {  # none with texts of rows
+        *("README.md", "adapter_config.json", "adapter_model.safetensors", "manifest.json", "trial.json"),
+    }
     del classifier
     assert not folder.parent.exists()
 

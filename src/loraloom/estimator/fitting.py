@@ -6,17 +6,16 @@ state is a folder (`Kept`): the run's own where it was given one, else a tempora
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import tempfile
 import threading
 import warnings
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,6 +28,7 @@ from loraloom.recipe import Recipe
 from loraloom.search.outlook import Outlook
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.choice import choose
+from loraloom.study.durable import replacing_folder
 from loraloom.study.leaderboard import Standing, standings
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import BEST, RECIPE, Run
@@ -71,19 +71,16 @@ def fit(
     place = Path(tempfile.mkdtemp(prefix="loraloom-"))
     try:
         fitted = _fit(recipe, rows, place / "run", started, report=False, allow_leak=allow_leak, verbose=verbose)
-        kept = Kept(fitted.kept.folder.rename(place / "adapter"))
+        with replacing_folder(place / "adapter") as new:
+            fitted.kept.copy_to(new)  # without texts of the rows: a process that is killed leaves it
+        kept = Kept(place / "adapter")
         shutil.rmtree(place / "run")
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
-    weakref.finalize(kept, _remove, place, os.getpid())
+    # In the process that made it, also where that is a worker of multiprocessing, whose end runs no atexit.
+    Finalize(kept, shutil.rmtree, (place,), {"ignore_errors": True}, exitpriority=0)
     return replace(fitted, kept=kept)
-
-
-def _remove(place: Path, owner: int) -> None:
-    """Removes an adapter that is no longer used, not where a fork of the process that made it ends."""
-    if os.getpid() == owner:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def _fit(
