@@ -20,6 +20,7 @@ import loraloom
 from loraloom import LoraClassifier
 from loraloom.errors import AdapterError
 from loraloom.estimator import saved
+from loraloom.estimator.settings import recipe_of
 from loraloom.study.durable import verify_manifest, write_manifest
 from tests.estimator.conftest import TEXTS, numbers, tiny
 from tests.use.hub_server import hub_server, speak_to
@@ -118,8 +119,9 @@ def test_classes_of_every_kind_come_back(
     classes: Any, fitted: LoraClassifier, tmp_path: Path, tiny_model: Path
 ) -> None:
     record = fitted.record_.model_copy(update={"labels": tuple(str(label) for label in classes)})
-    saved.save(fitted._kept, tmp_path / "kept", classes, {"model": "demo", "random_state": np.random.RandomState()})
-    found, parameters = saved.read(tmp_path / "kept", record)
+    saved.save(fitted._kept, tmp_path / "kept", classes, {"model": "demo", "run_dir": tmp_path / "run"})
+    found, parameters, partial = saved.read(tmp_path / "kept", record)
+    assert not partial
     assert found.dtype == classes.dtype
     assert found.tolist() == classes.tolist()
     assert parameters == {"model": "demo"}
@@ -141,6 +143,42 @@ def test_grids_of_numpy_come_back_as_lists(fitted: LoraClassifier, tmp_path: Pat
         "num_train_epochs": {"min": 1, "max": 2},
         "n_trials": 3,
     }
+
+
+def test_whether_fit_was_cut_short_comes_back(fitted: LoraClassifier, tmp_path: Path) -> None:
+    saved.save(fitted._kept, tmp_path / "kept", fitted.classes_, {}, partial=True)
+    assert LoraClassifier.load(tmp_path / "kept").partial_
+    assert not LoraClassifier.load(fitted.save(tmp_path / "whole")).partial_
+    assert fitted.record_.result is not None
+    short = fitted.record_.model_copy(update={"epochs": 1.0})
+    assert saved.read(tmp_path, short)[2]  # of a trial's folder, which has no estimator.json
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_recipes_file_comes_back_as_what_it_holds(fitted: LoraClassifier, tmp_path: Path, kind: type) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text("train: {weight_decay: [0.1, 0.3]}\n")
+    saved.save(fitted._kept, tmp_path / "kept", fitted.classes_, {"recipe": kind(file)})
+    file.unlink()
+    loaded = LoraClassifier.load(tmp_path / "kept")
+    assert loaded.recipe == {"train": {"weight_decay": [0.1, 0.3]}}
+    assert recipe_of(clone(loaded).get_params()).axes["train.weight_decay"] is not None
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"random_state": np.random.RandomState(1)}, r"random_state: can't be saved \(it is RandomState"),
+        ({"recipe": "gone.yaml"}, r"recipe: can't be saved \(gone\.yaml"),
+        ({"learning_rate": float("nan")}, r"learning_rate: can't be saved"),
+    ],
+)
+def test_parameters_that_can_not_be_kept_are_warned_of(
+    fitted: LoraClassifier, tmp_path: Path, parameters: dict[str, Any], said: str
+) -> None:
+    with pytest.warns(UserWarning, match=said):
+        saved.save(fitted._kept, tmp_path / "kept", fitted.classes_, parameters)
+    assert saved.read(tmp_path / "kept", fitted.record_)[1] == {}
 
 
 def test_what_is_no_saved_estimator_is_not_written_over(fitted: LoraClassifier, tmp_path: Path) -> None:

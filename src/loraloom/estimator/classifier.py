@@ -214,7 +214,8 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         """Writes the classifier into the folder `path`, whole or not at all; returns the folder.
 
         It is an adapter's folder as RUN/best is, with the classes and the parameters beside it: `LoraClassifier.load`
-        and `loraloom.load` read it, without pickle and without what only training needs.
+        and `loraloom.load` read it, without pickle and without what only training needs. A recipe's file is kept
+        by what it holds; a parameter that can't be kept, such as a RandomState, is warned of.
 
         Raises:
             AdapterError: `path` holds something that is no saved estimator, or files beside one, or the folder that
@@ -222,7 +223,7 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         """
         kept = self._checked()
         by_column = self.classes_[np.argsort(self._columns)]
-        saved.save(kept, Path(path), by_column, self.get_params(deep=False))
+        saved.save(kept, Path(path), by_column, self.get_params(deep=False), partial=self.partial_)
         return Path(path)
 
     @classmethod
@@ -237,11 +238,11 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         folder = adapter_folder(path, revision)
         kept = Kept(folder.absolute())  # before anything is read: what replaces the folder from now on is refused
         record = read_adapter_record(folder)
-        by_column, parameters = saved.read(folder, record)
+        by_column, parameters, partial = saved.read(folder, record)
         known = cls._get_param_names()
         estimator = cls(**{name: value for name, value in parameters.items() if name in known})
         estimator._keep(kept, record, by_column)
-        estimator.partial_ = False
+        estimator.partial_ = partial
         return estimator
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, commit_message: str = "Add the classifier") -> str:

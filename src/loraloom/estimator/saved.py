@@ -1,8 +1,8 @@
 """An estimator in a folder: an adapter's, as RUN/best is, and estimator.json with its classes and parameters.
 
 The folder is one that `loraloom.load`, `evaluate` and PEFT take as well. No pickle: classes are JSON beside the type of
-their array. Parameters that JSON can't hold (a random generator, say) and names of files (a recipe's, a run's) are left
-out.
+their array. A recipe's file is kept by what it holds. The run's folder is left out, and, with a warning, what JSON
+can't hold (a random generator, say).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.errors import AdapterError
-from loraloom.estimator.settings import plain
+from loraloom.errors import AdapterError, RecipeError
+from loraloom.estimator.settings import only_written, plain
+from loraloom.recipe import read_recipe
 from loraloom.study.durable import MANIFEST, files_beside, is_whole, read_verified, replacing_folder, sha256
 from loraloom.study.evidence import VALIDATION
 from loraloom.study.record import METRICS, PROFILE, RECORD, TEST_PREDICTIONS, WEIGHTS, TrialRecord
@@ -88,18 +90,20 @@ def _digests(folder: Path) -> tuple[str | None, ...]:
     return tuple(sha256(path) if path.is_file() else None for path in paths)
 
 
-def save(kept: Kept, target: Path, classes: NDArray[Any], parameters: dict[str, Any]) -> None:
+def save(kept: Kept, target: Path, classes: NDArray[Any], parameters: dict[str, Any], *, partial: bool = False) -> None:
     """Makes `target` of a kept adapter, whole or not at all; one that was saved before is replaced.
+
+    Parameters that can't be kept are warned of; `partial`: fit ended before its plan was done.
 
     Raises:
         AdapterError: `target` holds something else, or more, or the adapter's folder was replaced.
     """
     _refuse_others(target)
-    written = {name: plain(value) for name, value in parameters.items()}
     about = {
         "format": FORMAT,
         "classes": {"dtype": _type_of(classes), "values": classes.tolist()},
-        "parameters": {name: value for name, value in written.items() if _is_kept(name, value)},
+        "parameters": _kept_of(parameters),
+        "partial": partial,
     }
     with replacing_folder(target.absolute()) as new:
         kept.copy_to(new)
@@ -118,24 +122,27 @@ def _refuse_others(target: Path) -> None:
         )
 
 
-def read(folder: Path, record: TrialRecord) -> tuple[NDArray[Any], dict[str, Any]]:
-    """The classes, by the columns of the adapter's logits, and the parameters; labels for a folder that has neither.
+def read(folder: Path, record: TrialRecord) -> tuple[NDArray[Any], dict[str, Any], bool]:
+    """The classes, by the columns of the adapter's logits, the parameters, and whether fit was ended early.
+
+    A folder that tells none of them has its labels, no parameters, and whether a clock ended its training.
 
     Raises:
         AdapterError: estimator.json can't be read, or is not of this adapter.
     """
     path = folder / CLASSES
     if not path.is_file():
-        return np.array(record.labels), {}
+        return np.array(record.labels), {}, record.cut_short
     try:
         about = json.loads(read_verified(folder, CLASSES))
         classes = _array(**about["classes"], count=len(record.labels))
         parameters = {name: value for name, value in dict(about["parameters"]).items() if _is_kept(name, value)}
+        partial = bool(about.get("partial", record.cut_short))
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise AdapterError(f"{path}: can't be read: {error}") from None
     if about.get("format") != FORMAT or tuple(str(label) for label in classes) != record.labels:
         raise AdapterError(f"{path}: does not belong to the adapter beside it; save the estimator again")
-    return classes, parameters
+    return classes, parameters, partial
 
 
 def is_type_of_classes(classes: NDArray[Any]) -> bool:
@@ -158,6 +165,26 @@ def _array(dtype: str, values: list[Any], count: int) -> NDArray[Any]:
     if "U" in dtype and count * max(len(str(value)) for value in values) > MOST_CHARACTERS:
         raise ValueError("its classes are too long")
     return np.array(values, dtype="U" if "U" in dtype else dtype)
+
+
+def _kept_of(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Parameters as JSON has them, with a warning of those that it can't hold: who fits again would train otherwise."""
+    kept = {}
+    for name, value in parameters.items():
+        if name == "run_dir":
+            continue
+        written, why = plain(value), f"it is {value!r}"
+        if name == "recipe" and isinstance(value, str | Path):
+            try:
+                written = only_written(read_recipe(value))
+            except RecipeError as error:
+                written, why = value, str(error)
+        if _is_kept(name, written):
+            kept[name] = written
+        else:
+            lost = f"{name}: can't be saved ({why}), so that the estimator that is loaded has none"
+            warnings.warn(f"{lost}; set it before you fit that one again", stacklevel=4)
+    return kept
 
 
 def _is_kept(name: str, value: Any) -> bool:
