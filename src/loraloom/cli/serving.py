@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,10 @@ from loraloom.errors import MissingExtraError, OptionError, is_installed
 
 LEAST_SECRET = 16
 """Characters of a key or a token."""
+_NAME = r"(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])"
+_HOST, _SCHEME, _PLACE = re.compile(_NAME), re.compile(r"[a-z][a-z0-9+.-]*"), re.compile(rf"{_NAME}(?::\d+)?")
+_OWN_PORT = {"http": ":80", "https": ":443"}
+"""Which browsers leave out."""
 
 
 def serve(
@@ -75,6 +80,8 @@ def serve(
     tokens = () if admin_token_file is None else _secrets(admin_token_file, "--admin_token_file")
     if len(tokens) > 1:
         raise OptionError(f"--admin_token_file: {admin_token_file} holds more than one line")
+    origins = tuple(_origin(each) for each in cors_origin)
+    named_hosts = tuple(_host(each) for each in allowed_host)
     local = _is_local(host)
 
     from loraloom.use.serve.limits import Access, Limits, Settings
@@ -82,8 +89,8 @@ def serve(
     from loraloom.use.serve.server import listen
     from loraloom.use.serve.server import serve as serve_on
 
-    own = "127.0.0.1", "localhost", "[::1]", *((host.lower(),) if local else ())
-    hosts = (*own, *(name.lower() for name in allowed_host)) if local or allowed_host else ()  # none: any name will do
+    own = "127.0.0.1", "localhost", "[::1]", *((_bracketed(host.lower()),) if local else ())
+    hosts = (*own, *named_hosts) if local or named_hosts else ()  # none: any name will do
     settings = Settings(
         Limits(
             body_bytes=max_body_bytes,
@@ -93,7 +100,7 @@ def serve(
             waiting_texts=max_waiting,
             seconds=timeout,
         ),
-        Access(keys, tokens[0] if tokens else None, adapters_dir, hosts, tuple(cors_origin)),
+        Access(keys, tokens[0] if tokens else None, adapters_dir, hosts, origins),
         log_texts,
     )
     named = named_adapters(adapters)
@@ -119,6 +126,44 @@ def _secrets(path: Path, option: str) -> tuple[str, ...]:
     if min(map(len, lines)) < LEAST_SECRET or not all(line.isascii() and line.isprintable() for line in lines):
         raise OptionError(f"{option}: {path}: a key has {LEAST_SECRET} printable ASCII characters or more")
     return lines
+
+
+def _host(written: str) -> str:
+    """A name of --allowed_host as it is compared with requests' names: in lower case, without a port.
+
+    Raises:
+        OptionError: no request can name the server so.
+    """
+    from loraloom.use.serve.limits import without_port
+
+    host = without_port(_bracketed(written))
+    if _HOST.fullmatch(host) is None:
+        raise OptionError(f"--allowed_host: {written!r} is no name of a host; write it as example.com")
+    return host
+
+
+def _origin(written: str) -> str:
+    """An origin of --cors_origin as browsers send it: in lower case, and without the port that its scheme has anyway.
+
+    Raises:
+        OptionError: no browser sends such an origin.
+    """
+    if written in ("*", "null"):  # every page; pages of files
+        return written
+    scheme, _, place = written.lower().partition("://")
+    if _SCHEME.fullmatch(scheme) is None or _PLACE.fullmatch(place) is None:
+        raise OptionError(
+            f"--cors_origin: {written!r} is no origin; write it as https://a.org or http://a.org:8080, without a path"
+        )
+    return f"{scheme}://{place.removesuffix(_OWN_PORT.get(scheme, ''))}"
+
+
+def _bracketed(host: str) -> str:
+    """An address of IPv6 as requests write it: in brackets."""
+    try:
+        return f"[{ipaddress.IPv6Address(host)}]"
+    except ValueError:
+        return host
 
 
 def _is_local(host: str) -> bool:

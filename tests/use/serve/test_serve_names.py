@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from loraloom.cli.commands import app
+from loraloom.use.serve.limits import Access
 
 LOCAL = {"127.0.0.1", "localhost", "[::1]"}
 
@@ -18,6 +19,12 @@ LOCAL = {"127.0.0.1", "localhost", "[::1]"}
     [
         ([], LOCAL),
         (["--allowed_host", "A.org"], LOCAL | {"a.org"}),
+        (["--allowed_host", "example.com:8443"], LOCAL | {"example.com"}),
+        (
+            ["--allowed_host", "2001:DB8::1", "--allowed_host", "[2001:db8::2]:80"],
+            LOCAL | {"[2001:db8::1]", "[2001:db8::2]"},
+        ),
+        (["--host", "::1"], LOCAL),
         (["--host", "192.0.2.1"], set()),  # any
         (
             ["--host", "192.0.2.1", "--allowed_host", "A.org"],
@@ -28,10 +35,52 @@ LOCAL = {"127.0.0.1", "localhost", "[::1]"}
 def test_local_names_stay_allowed_beside_those_given(
     options: list[str], names: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    access, output = served(options, monkeypatch)
+    assert access is not None, output
+    assert set(access.hosts) == names
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("https://a.org", "https://a.org"),
+        ("HTTPS://A.org:443", "https://a.org"),
+        ("http://a.org:8080", "http://a.org:8080"),
+        ("http://[::1]:80", "http://[::1]"),
+        ("*", "*"),
+        ("null", "null"),
+    ],
+)
+def test_an_origin_is_compared_as_browsers_send_it(written: str, sent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    access, output = served(["--cors_origin", written], monkeypatch)
+    assert access is not None, output
+    assert access.origins == (sent,)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--cors_origin", "https://a.org/"],
+        ["--cors_origin", "https://a.org/page"],
+        ["--cors_origin", "a.org"],
+        ["--cors_origin", "https://"],
+        ["--allowed_host", "https://a.org"],
+        ["--allowed_host", "*.a.org"],
+        ["--allowed_host", ""],
+    ],
+    ids=" ".join,
+)
+def test_what_no_request_can_say_is_refused(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    access, output = served(options, monkeypatch)
+    assert access is None
+    assert f"{options[0]}: {options[1]!r} is no " in output
+
+
+def served(options: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[Access | None, str]:
+    """Who may ask the server that `loraloom serve` starts with these options, or None; what it says."""
     found: list[Any] = []
     monkeypatch.setattr("loraloom.use.serve.registry.named_adapters", lambda adapters: [])
     monkeypatch.setattr("loraloom.use.serve.server.listen", lambda *_: io.BytesIO())
     monkeypatch.setattr("loraloom.use.serve.server.serve", lambda registry, settings, *_: found.append(settings))
     result = CliRunner().invoke(app, ["serve", "none", *options])
-    assert result.exit_code == 0, result.output
-    assert set(found[0].access.hosts) == names
+    return (found[0].access if found else None), f"{result.output}{result.exception or ''}"

@@ -18,7 +18,7 @@ from typing import Any
 from fastapi import HTTPException
 
 from loraloom.use.serve.batching import Batcher, OverloadedError
-from loraloom.use.serve.limits import MIB, Settings
+from loraloom.use.serve.limits import MIB, Settings, without_port
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -236,11 +236,7 @@ def _bearer(headers: list[tuple[bytes, bytes]]) -> bytes:
 
 def _host(headers: list[tuple[bytes, bytes]]) -> str:
     hosts = _all(headers, b"host")
-    if len(hosts) != 1:
-        return ""
-    host = hosts[0].decode("latin-1").strip().lower()
-    name, _, port = host.rpartition(":")
-    return name if name and port.isdigit() else host
+    return without_port(hosts[0].decode("latin-1")) if len(hosts) == 1 else ""
 
 
 def _all(headers: list[tuple[bytes, bytes]], wanted: bytes) -> list[bytes]:
