@@ -287,6 +287,16 @@ def test_a_grid_drops_points_over_the_cap_and_says_so(
     [
         (["budget.max_trainable_parameters=50"], BudgetError, "over the cap of 50"),
         (["budget.max_memory_gb=0.01"], BudgetError, "budget.max_memory_gb"),
+        (
+            ["budget.max_trainable_parameters=1500", "lora.r=64,65"],
+            BudgetError,
+            "no point .* the first, lora.r=64: it trains .* would fit with --set lora.r=",
+        ),
+        (
+            ["budget.max_memory_gb=0.01", "lora.r=2,4"],
+            BudgetError,
+            "no point .* the first, lora.r=2: .*lower data.max_length",
+        ),
         (["lora.target_modules=nothing"], LoraloomError, "the model has no 'nothing'; it has query"),
         (["data.train_file=/nowhere/rows.csv"], DataError, "/nowhere/rows.csv"),
         (["backbone.model=/nowhere/model"], LoraloomError, "/nowhere/model"),

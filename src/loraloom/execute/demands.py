@@ -114,20 +114,20 @@ class Demands:
             BackboneError: a model, a target or a layer is not to be had.
         """
         grid = self.recipe.search.sampler == "grid"
-        dropped, fits = [], False
+        dropped: list[tuple[Point, str]] = []
+        fits = False
         for point in self.recipe.grid() if grid else self.points():
             why = self.why_not(self.recipe.configuration(point))
             fits = fits or why is None
             if why is not None:
-                dropped.append(f"{point_name(point)}: {why}" if point else why)
+                dropped.append((point, why))
         if not fits:
             raise BudgetError(self._refusal(dropped))
-        return tuple(dropped) if grid else ()
+        return tuple(f"{point_name(point)}: {why}" for point, why in dropped) if grid else ()
 
-    def _refusal(self, dropped: list[str]) -> str:
-        if len(dropped) > 1:
-            return f"no point of the search fits the budget; the first, {dropped[0]}"
-        configuration, cap = self.recipe.configuration({}), self.recipe.budget.max_trainable_parameters
+    def _refusal(self, dropped: list[tuple[Point, str]]) -> str:
+        first, why = dropped[0]
+        configuration, cap = self.recipe.configuration(first), self.recipe.budget.max_trainable_parameters
         if cap is None or self.parameters(configuration).trainable <= cap:
             tokens, batch = configuration.data.max_length, configuration.train.per_device_train_batch_size
             advice = f"lower data.max_length ({tokens}) or train.per_device_train_batch_size ({batch})"
@@ -135,7 +135,9 @@ class Demands:
             advice = f"it would fit with {' or '.join(remedy.options for remedy in remedies)}"
         else:
             advice = "no single change would do, nor another with a smaller rank: raise the cap or take a smaller model"
-        return f"the recipe does not fit: {dropped[0]}; {advice}"
+        if len(dropped) > 1:
+            return f"no point of the search fits the budget; the first, {point_name(first)}: {why}; {advice}"
+        return f"the recipe does not fit: {f'{point_name(first)}: ' if first else ''}{why}; {advice}"
 
     def remedies(self, configuration: Configuration) -> tuple[budget.Remedy, ...]:
         """The smallest changes by which a configuration that is over the cap on parameters fits it."""
