@@ -187,6 +187,7 @@ def test_labels_are_written_as_the_template_or_the_user_says(
         (FROM_1, "codes", ["0"], "has the label '0', which is none of"),
         (FROM_0, None, ["0", "7"], "has the label '0', '7'"),
         (FROM_0, "a,b", None, "a label for each of"),
+        (NAMES, "codes", None, "has no codes, only names"),
     ],
 )
 def test_labels_are_not_guessed(
@@ -194,6 +195,21 @@ def test_labels_are_not_guessed(
 ) -> None:
     with pytest.raises(DataError, match=why):
         written_labels(NAMES, codes, wanted, None if template is None else template_of(template))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "template", "why"),
+    [
+        (None, ["World", "Sports"], "as in the training data and in T"),
+        (None, [None, None], "as in the training data"),
+        ("names", None, "as in the training data"),
+    ],
+)
+def test_labels_that_are_names_alone_are_not_called_codes(
+    wanted: str | None, template: list[str | None] | None, why: str
+) -> None:
+    written = written_labels(NAMES, NAMES, wanted, None if template is None else template_of(template))
+    assert (written.labels, written.why) == (NAMES, why)
 
 
 def test_a_file_is_checked_without_an_adapter_and_all_that_is_wrong_is_said(tmp_path: Path) -> None:

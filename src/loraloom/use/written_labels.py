@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from loraloom.data.labels import is_whole
 from loraloom.data.text_data import listed
 from loraloom.errors import DataError
 from loraloom.use.submission import Submission
@@ -51,7 +52,14 @@ def written_labels(
 
 def _wanted(names: Sequence[str], codes: Sequence[str], wanted: str) -> Written:
     if wanted in ("names", "codes"):
-        return Written(tuple(names if wanted == "names" else codes), f"the {wanted} of the training data")
+        if tuple(names) != tuple(codes):
+            return Written(tuple(names if wanted == "names" else codes), f"the {wanted} of the training data")
+        if wanted == "codes" and not any(map(is_whole, codes)):
+            raise DataError(
+                f"--labels codes: the training data has no codes, only names ({listed(names)}); leave --labels out, or "
+                "give the contest's labels in this order: --labels A,B,…"
+            )
+        return Written(tuple(codes), "as in the training data")
     labels = tuple(label.strip() for label in wanted.split(","))
     if len(labels) != len(names) or len(set(labels)) != len(labels) or not all(labels):
         raise DataError(
@@ -66,6 +74,8 @@ def _by_template(names: tuple[str, ...], codes: tuple[str, ...], template: Submi
     fitting = [labels for labels in dict.fromkeys((names, codes)) if kinds <= set(labels)]
     other = _counted_otherwise(codes)
     if len(fitting) == 1 and not (fitting[0] == codes and other is not None and kinds <= other):
+        if names == codes:
+            return Written(codes, f"as in the training data{f' and in {template.path}' if kinds else ''}")
         what = "codes" if fitting[0] == codes else "names"
         return Written(fitting[0], f"the {what} of the training data, as {template.path} has them")
     has = f"{template.path}: has {f'the label {listed(template.kinds)} alone' if kinds else 'no labels'}"
