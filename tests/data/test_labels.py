@@ -144,6 +144,16 @@ def test_that_numbers_count_from_elsewhere_is_said(
     assert read_labelled(file, text_column=None, label_column=None, labels=labels, label_codes=labels)[1] == said
 
 
+def test_files_of_a_labelled_folder_that_are_not_utf_8_are_counted(tmp_path: Path) -> None:
+    for label, text in (("food", "a caf\xe9"), ("sport", "a goal")):
+        (tmp_path / "rows" / label).mkdir(parents=True)
+        (tmp_path / "rows" / label / "1.txt").write_bytes(text.encode("latin-1"))
+    names = ("food", "sport")
+    folder = str(tmp_path / "rows")
+    split, said = read_labelled(folder, text_column=None, label_column=None, labels=names, label_codes=names)
+    assert (split.texts, said) == (("a caf\xe9", "a goal"), "1 file of rows is not UTF-8: read as Latin-1")
+
+
 @pytest.mark.parametrize("values", [["1", "2"], ["1"], ["2", "3"]])
 def test_numbers_that_can_be_read_both_ways_are_refused(tmp_path: Path, values: list[str]) -> None:
     with pytest.raises(DataError, match="from 0 or from 1; give their names"):

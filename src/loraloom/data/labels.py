@@ -221,7 +221,7 @@ def read_labelled(
     labels: tuple[str, ...],
     label_codes: tuple[str, ...],
 ) -> tuple[Split, str | None]:
-    """A labelled file under the mapping of an adapter, and what `ids_read` says of how its labels were read.
+    """A labelled file under the mapping of an adapter, and what is to be said of how it and its labels were read.
 
     Raises:
         DataError: the file can't be read, or a label is not one of the adapter's.
@@ -230,4 +230,5 @@ def read_labelled(
     columns, _ = choose_columns(table, text_column, label_column)
     known = Labels(labels, label_codes)
     ids, read_so = ids_read(names_of(table, columns.label, known), known, path)
-    return Split(texts_of(table, columns.text), ids), read_so
+    said = [*(finding.sentence.removesuffix(".") for finding in table.findings), *([read_so] if read_so else [])]
+    return Split(texts_of(table, columns.text), ids), "; ".join(said) or None
