@@ -377,7 +377,7 @@ def test_evaluate_repeats_what_the_run_said(
     code, out, _ = call(capsys, monkeypatch, "evaluate", str(trained / "best"), "--test_file", str(file), "--json")
     assert code == 0
     assert json.loads(out)["accuracy"] == record["result"]["test"]["accuracy"]
-    assert json.loads(out)["trained_on"] == 0
+    assert (json.loads(out)["trained_on"], json.loads(out)["tested_on"]) == (0, len(lines))
 
 
 def test_report_and_schema_print_what_they_made(

@@ -60,6 +60,13 @@ def test_that_rows_were_trained_on_stands_above_the_scores(trained_on: int | Non
     assert ("8 of these rows are training rows of its run" in out.getvalue()) == said
 
 
+def test_a_look_at_the_test_rows_of_the_run_is_said() -> None:
+    out = io.StringIO()
+    scores = metrics.score(np.arange(2), np.eye(2))
+    print_evaluation(Console(file=out, width=80), Evaluated("best", "rows.csv", ("1", "2"), scores, tested_on=8))
+    assert "8 of these rows are test rows of its run" in out.getvalue()
+
+
 def test_how_labels_were_read_stands_above_the_scores() -> None:
     out = io.StringIO()
     scores = metrics.score(np.arange(2), np.eye(2))

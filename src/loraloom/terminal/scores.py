@@ -35,6 +35,13 @@ def print_evaluation(console: Console, result: Evaluated) -> None:
             highlight=False,
             soft_wrap=True,
         )
+    if result.tested_on:
+        console.print(
+            f"{result.tested_on:,} of these rows are test rows of its run, whose report does not count this look at "
+            "them: who chooses by it chooses by the test",
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print(
         f"accuracy {scores.accuracy:.4f} (95 % interval {low:.4f}–{high:.4f}), macro-F1 {scores.macro_f1:.4f}, "
         f"log loss {scores.log_loss:.4f}, calibration error {scores.expected_calibration_error:.4f}",

@@ -68,8 +68,8 @@ class Evaluated:
     """What `evaluate` prints: the adapter, the file, and the scores under the adapter's labels.
 
     `note` says where the file's labels were read as others than they are, or that the run is damaged. `trained_on` are
-    its rows whose text, but for case and punctuation, is one of the training rows of the adapter's run; None where
-    these are not to be had.
+    its rows whose text, but for case and punctuation, is one of the training rows of the adapter's run, `tested_on` one
+    of its test rows; None where these are not to be had.
     """
 
     adapter: str
@@ -78,6 +78,7 @@ class Evaluated:
     scores: metrics.Scores
     note: str | None = None
     trained_on: int | None = None
+    tested_on: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for `--json` and `--out`."""
@@ -88,6 +89,7 @@ class Evaluated:
             "note": self.note,
             "examples": scores.examples,
             "trained_on": self.trained_on,
+            "tested_on": self.tested_on,
             "accuracy": scores.accuracy,
             "accuracy_interval": list(scores.accuracy_interval),
             "macro_f1": scores.macro_f1,
@@ -146,18 +148,19 @@ def evaluate(
     split, note = labelled_rows(record, test_file, text_column, label_column)
     classifier: Classifier = load(folder)
     scores = metrics.score(split.labels, classifier.predict_proba(split.texts))
-    trained_on, unknown = _trained_on(folder, split.texts)
+    trained_on, tested_on, unknown = _of_run(folder, split.texts)
     note = "; ".join(filter(None, (note, unknown))) or None
-    return Evaluated(str(adapter), str(test_file), record.labels, scores, note, trained_on)
+    return Evaluated(str(adapter), str(test_file), record.labels, scores, note, trained_on, tested_on)
 
 
-def _trained_on(folder: Path, texts: Sequence[str]) -> tuple[int | None, str | None]:
-    """How many of `texts` are training rows of the adapter's run, or why damage keeps that from being known."""
+def _of_run(folder: Path, texts: Sequence[str]) -> tuple[int | None, int | None, str | None]:
+    """How many of `texts` are training rows and test rows of the adapter's run, or why damage hides it."""
     try:
         data = rows_of(folder)
     except RunError as error:
-        return None, f"whether these rows were trained on is not known: {error}"
+        return None, None, f"whether these rows are its run's is not known: {error}"
     if data is None:
-        return None, None
-    known = set(map(text_key, data.train.texts))
-    return sum(text_key(text) in known for text in texts), None
+        return None, None, None
+    keys = [text_key(text) for text in texts]
+    trained, tested = (set(map(text_key, split.texts)) for split in (data.train, data.test))
+    return sum(key in trained for key in keys), sum(key in tested for key in keys), None
