@@ -27,7 +27,7 @@ from loraloom.report.points import points
 from loraloom.report.wording import p_value
 from loraloom.study.durable import write_text
 from loraloom.wording import plural
-from study.first import RESULTS, is_earlier, machine_name, right_rows
+from study.first import DEMO, RESULTS, is_earlier, machine_name, right_rows
 from study.machine import refuse_mixed
 from study.peers import OURS, PEERS
 from study.peers.environments import RECORD
@@ -45,9 +45,11 @@ _INTRODUCTION = """\
 <!-- Made by `python -m study.first --page` of study/results/first/; its text is in study/comparison.py. -->
 
 What a user would pick instead of loraloom, measured: the same training rows, the same encoder, the same machine, the
-same wall clock. `python -m study.first --set trec sst2 banking77 r8 --seconds 120` repeats the first tables on your
-machine, `--set agnews --seconds 1200` the next, `--set agnews --seconds 3600 --encoder mpnet=FOLDER` the last;
-`--page` writes this page.
+same wall clock. These commands measure it again on your machine:
+
+```sh
+{commands}
+```
 
 ## How it was measured
 
@@ -132,12 +134,27 @@ def page_of(results: Results, environments: dict[str, Any]) -> str:
     """The page, from results that are comparable where they stand in one table."""
     named = sorted({result["encoder"] for result in results if result["encoder"]})
     encoders = "; ".join(_ENCODERS.get(name, f"`{name}`") for name in named) or "none was measured yet"
-    parts = [_INTRODUCTION.format(encoders=encoders, **_readings(results))]
+    commands = "\n".join(_commands(results))
+    parts = [_INTRODUCTION.format(encoders=encoders, commands=commands, **_readings(results))]
     able = [name for name in PEERS if environments.get(name, {}).get("installed", True)]
     for setting, group in _settings(results):
         parts.append("\n".join(_section(setting, group, able)))
     parts += ["\n".join(_tools(environments, results)), "\n".join(_sets({result["set"] for result in results}))]
     return "\n".join(parts) + "\n"
+
+
+def _commands(results: Results) -> Iterator[str]:
+    """The commands that measure what is on the page, and that which writes it."""
+    sets: dict[str, set[str]] = {}
+    for setting, group in _settings(results):
+        options = f"--seconds {setting.seconds}"
+        options += f" --encoder {setting.encoder}=FOLDER" if setting.encoder not in ("", DEMO) else ""
+        options += f" --rows {setting.rows}" if setting.rows else ""
+        options += f" --seed {setting.seed}" if setting.seed else ""
+        sets.setdefault(options, set()).update(result["set"] for result in group)
+    for options, measured in sets.items():
+        yield f"python -m study.first --set {' '.join(name for name in SETS if name in measured)} {options}"
+    yield "python -m study.first --page  # writes this page"
 
 
 def _readings(results: Results) -> dict[str, Any]:

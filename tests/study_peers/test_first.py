@@ -271,6 +271,17 @@ def test_a_tool_that_would_not_install_is_named_with_the_reason() -> None:
     assert "| not installed: ERROR: no &lt;matching> version | no |" in page
 
 
+def test_the_commands_of_the_page_measure_every_set_that_is_on_it() -> None:
+    short = [made_up(peer, 150, set_name=name, seconds=120) for peer in ("svm", "loraloom") for name in ("r8", "trec")]
+    other = made_up("loraloom", 190, encoder="mpnet", asked_rows=300, seed=1)
+    commands = re.findall(r"^python -m study\.first (.*)", page_of([*short, other], {}), re.MULTILINE)
+    assert commands == [
+        "--set trec r8 --seconds 120",
+        "--set trec --seconds 1200 --encoder mpnet=FOLDER --rows 300 --seed 1",
+        "--page  # writes this page",
+    ]
+
+
 def test_a_file_that_is_no_result_is_refused(tmp_path: Path) -> None:
     (tmp_path / "trec-svm.json").write_text(json.dumps({"set": "trec"}))
     with pytest.raises(DataError, match=r"trec-svm\.json: can't be read as a result"):
