@@ -89,6 +89,18 @@ def test_what_could_hold_code_is_refused(copy: Path, name: str) -> None:
         loraloom.load(copy)
 
 
+@pytest.mark.parametrize("given", ["stopped", "stopped/best"])
+def test_of_a_run_without_a_winner_it_is_said_how_to_go_on(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is the hub asked for `stopped/best`."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stopped").mkdir()
+    (tmp_path / "stopped" / "recipe.yaml").touch()
+    with pytest.raises(AdapterError, match=r"no winner yet; go on by: loraloom resume stopped, .* of stopped/trials"):
+        loraloom.load(given)
+
+
 def test_a_lost_head_is_found(copy: Path) -> None:
     from safetensors.torch import load_file, save_file
 

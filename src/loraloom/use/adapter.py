@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from loraloom import metrics
 from loraloom.data import Encoded, encode
-from loraloom.errors import AdapterError, RunError
+from loraloom.errors import AdapterError, RunError, resume_command
 from loraloom.study.durable import verify_manifest
 from loraloom.study.record import CARD, WEIGHTS, TrialRecord, read_record
 from loraloom.study.run import BEST, RECIPE, TRIALS
@@ -183,6 +183,10 @@ def adapter_folder(path: Path | str, revision: str | None = None) -> Path:
     return Path(path)
 
 
+def _no_winner(run: Path) -> str:
+    return f"there is no winner yet; go on by: {resume_command(run)}, or give a finished trial of {run / TRIALS}"
+
+
 def _card_in(folder: Path | None) -> str:
     try:
         return "" if folder is None else (folder / CARD).read_text(encoding="utf-8")
@@ -203,9 +207,13 @@ def read_adapter_record(folder: Path) -> TrialRecord:
 
 
 def _checked_record(folder: Path) -> TrialRecord:
+    if folder.name == BEST and not folder.exists() and (folder.parent / RECIPE).is_file():
+        raise AdapterError(f"{folder}: {_no_winner(folder.parent)}")
     if not folder.is_dir():
         raise AdapterError(f"{folder}: no such folder; give a trial's folder, such as RUN/best")
     if (folder / RECIPE).is_file():
+        if not (folder / BEST).is_dir():
+            raise AdapterError(f"{folder}: is a run; {_no_winner(folder)}")
         raise AdapterError(f"{folder}: is a run; give {folder / BEST}, or one of {folder / TRIALS}")
     check_files(folder)
     for file in folder.rglob("*"):

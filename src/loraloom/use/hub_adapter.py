@@ -22,6 +22,7 @@ from loraloom.data import default_cache
 from loraloom.errors import AdapterError, first_line
 from loraloom.study.durable import disk_is_full, write_json, write_manifest
 from loraloom.study.record import CARD, CONFIG, RECORD, WEIGHTS, TrialRecord
+from loraloom.study.run import RECIPE
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 SAFE = ("*.json", "*.jsonl", "*.safetensors", CARD)
@@ -33,8 +34,10 @@ _COMMITS = "commits.json"
 
 
 def is_name(given: Path | str) -> bool:
-    """Whether it can be `owner/name`, and is nothing on this machine."""
-    return NAME.fullmatch(str(given)) is not None and not Path(given).exists()
+    """Whether it can be `owner/name`, and is nothing on this machine, nor missing in a run."""
+    if NAME.fullmatch(str(given)) is None:
+        return False
+    return not Path(given).exists() and not (Path(given).parent / RECIPE).is_file()
 
 
 def download(name: str, revision: str | None = None) -> Path:
