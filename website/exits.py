@@ -10,7 +10,7 @@ CODES = {
     0: "done; also a search that used its time as planned",
     1: "a fault of loraloom's, with its traceback",
     2: "something to mend on your side, said in a sentence",
-    75: "stopped before the plan was done, from outside or by the deadline itself; `resume` goes on",
+    75: "stopped before it was done, from outside or by a run's own deadline; where it can go on, the message says how",
     130: "Ctrl-C",
 }
 
@@ -39,7 +39,7 @@ All that a user can cause is a `LoraloomError`; its text is the sentence that th
 | --- | --- | --- |
 {errors}
 
-`StoppedError` has 130 where Ctrl-C was the reason.
+`StoppedError` and `PredictionStoppedError` have 130 where Ctrl-C was the reason.
 """
 
 
