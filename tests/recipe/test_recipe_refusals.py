@@ -193,7 +193,7 @@ def test_every_broken_rule_is_named_at_once(tmp_path: Path) -> None:
     problems = _problems(tmp_path, text, "budget.max_seconds=-1", "nonsense")
     assert sorted(problem.split(": ")[0] + " " + problem.split(": ")[1] for problem in problems) == [
         "--set budget.max_seconds",
-        "--set nonsense write it as section.field=value, as in --set lora.r=2,4,8",
+        "--set nonsense write it as section.field=value, as in --set lora.r=4",
         "recipe.yaml:2 lora.r",
         "recipe.yaml:3 lora.bias",
         "recipe.yaml:5 train.learning_rate",

@@ -77,7 +77,7 @@ def predict(
         str | None,
         typer.Option(
             "--file",
-            help=f"{FILES}; - is standard input, also compressed.",
+            help=f"{FILES}; a folder of folders of .txt files; - is standard input, also compressed.",
         ),
     ] = None,
     text: Annotated[list[str], typer.Option("--text", metavar="TEXT", help="A text; may be given several times.")] = [],  # noqa: B006
@@ -194,7 +194,7 @@ def submit(
     ] = None,
     test_file: Annotated[
         Path | None,
-        typer.Option("--test_file", help="Unlabelled rows: CSV, TSV, JSONL, Parquet, or a dataset saved to disk."),
+        typer.Option("--test_file", help=f"Unlabelled rows: {FILES}, or a dataset saved to disk."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The submission to write, .csv.")] = None,
     check: Annotated[

@@ -23,6 +23,10 @@ Overrides = Annotated[
     list[str],
     typer.Option("--set", metavar="FIELD=VALUE", help="Override a field (lora.r=4), or vary it (lora.r=2,4,8)."),
 ]
+TrainOverrides = Annotated[
+    list[str],
+    typer.Option("--set", metavar="FIELD=VALUE", help="Override a field (lora.r=4); search varies one (lora.r=2,4,8)."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Deadline = Annotated[
     str | None,

@@ -27,6 +27,7 @@ from loraloom.cli.options import (
     RayAddress,
     RecipePath,
     RunPath,
+    TrainOverrides,
     Workers,
 )
 from loraloom.cli.running import TerminatedError, embed_texts, follow, run_search, stoppable
@@ -76,7 +77,7 @@ def search(
 def train(
     recipe: RecipePath,
     out: Out,
-    overrides: Overrides = [],  # noqa: B006
+    overrides: TrainOverrides = [],  # noqa: B006
     deadline: Deadline = None,
     grace: Grace = 0,
     allow_leak: AllowLeak = False,

@@ -26,7 +26,7 @@ def serve(
     adapters: Annotated[
         list[str],
         typer.Argument(
-            metavar="ADAPTER...",
+            metavar="ADAPTER",
             help="Trials' folders, such as RUN/best, or NAME=RUN/best.",
             autocompletion=complete_served,
         ),

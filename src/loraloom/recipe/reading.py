@@ -174,7 +174,7 @@ def _override(source: Source, text: str) -> None:
     name, equals, written = text.partition("=")
     path = tuple(name.strip().split("."))
     if not equals or not written.strip() or not all(path):  # no value is no limit: a variable that is not set
-        source.problems.append(f"--set {text}: write it as section.field=value, as in --set lora.r=2,4,8")
+        source.problems.append(f"--set {text}: write it as section.field=value, as in --set lora.r=4")
         return
     try:
         value = _scalar_or_yaml(written, ".".join(path))
