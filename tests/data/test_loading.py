@@ -320,6 +320,7 @@ def test_allowing_leaks_marks_nothing_where_there_is_none(tmp_path: Path) -> Non
 def test_a_test_set_of_which_more_than_half_leaks_is_refused(tmp_path: Path) -> None:
     message = _refusal(**_leaking(tmp_path, 0.55))
     assert "22 of its 40 rows are in training, which is more than half" in message
+    assert "allow it by --allow_leak" in message
 
 
 def test_training_on_the_validation_rows_alone_is_refused(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def _refuse_most_leaking(leaking: int, rows: int) -> None:
     if leaking > MOST_LEAKING * rows:
         raise DataError(
             f"test: {leaking:,} of its {rows:,} rows are in training, which is more than half; "
-            "give other test data (or allow leaks: results will be marked)"
+            "give other test data, or allow it by --allow_leak (in Python allow_leak=True): the result is marked then"
         )
 
 
