@@ -147,7 +147,10 @@ def test_rows_that_look_wrong_are_said_and_the_recipe_written(here: Path, tiny_m
             ["--train_file", "train.csv", "--text_column", "words"],
             "has no column 'words'; its columns are 'text', 'label'",
         ),
-        (["--train_file", "three.csv"], "three.csv: name text_column and label_column; its columns are 'a', 'b', 'c'"),
+        (
+            ["--train_file", "three.csv"],
+            "three.csv: give --text_column and --label_column; its columns are 'a', 'b', 'c'",
+        ),
         (["--train_file", "train.csv", "--model", "./absent"], "backbone.model: './absent' is not a folder"),
         (["no/such/folder.yaml", "--train_file", "absent.csv"], "there is no such folder to write into"),
     ],

@@ -53,13 +53,13 @@ def test_of_two_columns_the_one_that_repeats_is_the_label(tmp_path: Path) -> Non
 def test_two_columns_of_which_none_repeats_are_refused(tmp_path: Path) -> None:
     content = [(sentence(number), sentence(number + 100)) for number in range(30)]
     message = _refusal(write_csv(tmp_path / "rows.csv", content, header=("a", "b")))
-    assert "name text_column and label_column; its columns are 'a', 'b'" in message
+    assert "give data.text_column and data.label_column; its columns are 'a', 'b'" in message
 
 
 def test_two_customary_names_of_a_text_are_in_doubt(tmp_path: Path) -> None:
     content = [(text, text, label) for text, label in rows(30)]
     message = _refusal(write_csv(tmp_path / "rows.csv", content, header=("title", "text", "label")))
-    assert "name text_column; its columns are 'title', 'text', 'label'" in message
+    assert "give data.text_column; its columns are 'title', 'text', 'label'" in message
 
 
 def test_a_missing_column_is_refused_with_those_there_are(tmp_path: Path) -> None:

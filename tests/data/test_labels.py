@@ -154,6 +154,12 @@ def test_files_of_a_labelled_folder_that_are_not_utf_8_are_counted(tmp_path: Pat
     assert (split.texts, said) == (("a caf\xe9", "a goal"), "1 file of rows is not UTF-8: read as Latin-1")
 
 
+def test_columns_of_a_labelled_file_that_are_in_doubt_are_asked_for_by_the_commands_options(tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "rows.csv", [("a", "b"), ("c", "d")], header=("first", "second"))
+    with pytest.raises(DataError, match="give --text_column and --label_column; its columns are 'first', 'second'"):
+        read_labelled(file, text_column=None, label_column=None, labels=("b", "d"), label_codes=("b", "d"))
+
+
 @pytest.mark.parametrize("values", [["1", "2"], ["1"], ["2", "3"]])
 def test_numbers_that_can_be_read_both_ways_are_refused(tmp_path: Path, values: list[str]) -> None:
     with pytest.raises(DataError, match="from 0 or from 1; give their names"):

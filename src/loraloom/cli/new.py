@@ -138,7 +138,7 @@ def _columns(table: Table | None, text: tuple[str, ...], label: str | None, ask:
     columns: Columns | None = None
     guessed = False
     try:
-        columns, findings = choose_columns(table, text or None, label)
+        columns, findings = choose_columns(table, text or None, label, before="--")
         guessed = bool(findings)
     except DataError:
         if not ask or not set(named) <= set(table.columns):

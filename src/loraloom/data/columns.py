@@ -46,9 +46,11 @@ class Columns:
 
 
 def choose_columns(
-    table: Table, text_column: tuple[str, ...] | None, label_column: str | None
+    table: Table, text_column: tuple[str, ...] | None, label_column: str | None, *, before: str = "data."
 ) -> tuple[Columns, tuple[Finding, ...]]:
     """The columns that were named, or guessed with a finding that says so.
+
+    `before` stands before text_column and label_column where they can be named: "data." in a recipe, "--" of options.
 
     Raises:
         DataError: a named column that is missing, or no guess that is beyond doubt.
@@ -57,7 +59,7 @@ def choose_columns(
         if column not in table.columns:
             raise DataError(f"{table.source}: has no column {column!r}; {_listed(table)}{headerless(table)}")
     if label_column and label_column in (text_column or ()):
-        raise DataError(f"data.text_column: {label_column!r} is also the label; a text must not hold its label")
+        raise DataError(f"{before}text_column: {label_column!r} is also the label; a text must not hold its label")
     if label_column and text_column:
         return Columns(text_column, label_column), ()
     free = [name for name in table.columns if name != label_column and name not in (text_column or ())]
@@ -66,8 +68,8 @@ def choose_columns(
     if not (label and text):
         label, text = _of_two(table, label, text)
     if not (label and text):
-        missing = "label_column" if text else "text_column" if label else "text_column and label_column"
-        raise DataError(f"{table.source}: name {missing}; {_listed(table)}{headerless(table)}")
+        missing = ([] if text else [f"{before}text_column"]) + ([] if label else [f"{before}label_column"])
+        raise DataError(f"{table.source}: give {' and '.join(missing)}; {_listed(table)}{headerless(table)}")
     if table.known:
         return Columns(text, label), ()
     guessed = [f"text from {_quoted(text)}"] if not text_column else []
@@ -89,11 +91,11 @@ def choose_text(table: Table, text_column: tuple[str, ...] | None, but: str | No
     """
     for column in text_column or ():
         if column not in table.columns:
-            where = f"has no column {column!r} for the text; name text_column"
+            where = f"has no column {column!r} for the text; give --text_column"
             raise DataError(f"{table.source}: {where}; {_listed(table)}{headerless(table)}")
     found = text_column or _tupled(guessed_text([name for name in table.columns if name != but]))
     if found is None or (not text_column and headerless(table)):
-        raise DataError(f"{table.source}: name text_column; {_listed(table)}{headerless(table)}")
+        raise DataError(f"{table.source}: give --text_column; {_listed(table)}{headerless(table)}")
     return found
 
 

@@ -227,7 +227,7 @@ def read_labelled(
         DataError: the file can't be read, or a label is not one of the adapter's.
     """
     table = read_table(path)
-    columns, _ = choose_columns(table, text_column, label_column)
+    columns, _ = choose_columns(table, text_column, label_column, before="--")
     known = Labels(labels, label_codes)
     ids, read_so = ids_read(names_of(table, columns.label, known), known, path)
     said = [*(finding.sentence.removesuffix(".") for finding in table.findings), *([read_so] if read_so else [])]
