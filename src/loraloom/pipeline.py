@@ -79,7 +79,7 @@ def search(
         LoraloomError: whatever is wrong with the recipe, the data, the models or the folder; nothing is left behind.
         StoppedError: the run was stopped from outside; `resume` goes on with it.
     """
-    deadline = None if deadline is None else point_in_time(deadline)
+    deadline = None if deadline is None else point_in_time(deadline, called=called)
     with alone(started) as begun:
         clock = make_clock(recipe.budget.max_seconds, deadline, begun, called=called)
         clock.reports = report
@@ -139,7 +139,7 @@ def resume(
         RunError: there is no run, another process has it, or its data or models have changed.
         RecipeError: its trials have as many passes as a clock allows, no plan says how many, and there is no clock.
     """
-    deadline = None if deadline is None else point_in_time(deadline)
+    deadline = None if deadline is None else point_in_time(deadline, called=called)
     with alone(started) as begun:
         placement.check()
         run, watcher = Run(Path(out)), watcher or Watcher()

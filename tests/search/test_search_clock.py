@@ -124,7 +124,7 @@ def test_a_command_has_ten_years_at_most_or_no_limit() -> None:
         if seconds >= 1e10:
             with pytest.raises(RecipeError, match=r"budget\.max_seconds: .* is too large"):
                 read_recipe({"budget": {"max_seconds": seconds}})
-    with pytest.raises(RecipeError, match=r"^deadline: 9999-01-01T00:00 is further away than ten years"):
+    with pytest.raises(RecipeError, match=r"^--deadline: 9999-01-01T00:00 is further away than ten years"):
         make_clock(None, "9999-01-01T00:00")
     assert slurm_seconds_left({"SLURM_JOB_END_TIME": "4294967295000"}, lambda: 1000.0) is None
 
@@ -158,6 +158,12 @@ def test_what_the_earliest_deadline_is_of_is_what_is_to_be_changed(monkeypatch: 
     assert make_clock(2, soon).option == "budget.max_seconds"
     with pytest.raises(BudgetError, match=r"give it 2\d s \(the SLURM job's end\)$"):
         make_clock(3600, soon).refuse_too_little()
+
+
+@pytest.mark.parametrize(("called", "option"), [(False, "--deadline"), (True, "deadline")])
+def test_a_deadline_that_is_none_is_called_as_it_was_given(option: str, *, called: bool) -> None:
+    with pytest.raises(RecipeError, match=f"^{option}: 'yesterday' is no point in time"):
+        make_clock(None, "yesterday", called=called)
 
 
 def test_what_follows_the_last_trial_is_slower_where_the_machine_has_become_slower() -> None:

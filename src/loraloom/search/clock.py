@@ -151,9 +151,10 @@ def make_clock(
         )
     clock = Clock(None, started=started, called=called)
     slurm = slurm_seconds_left()
+    left = None if deadline is None else seconds_until(deadline, called=called)
     ends = [
         (max_seconds, option),
-        (None if deadline is None else clock.seconds + seconds_until(deadline), "deadline" if called else "--deadline"),
+        (None if left is None else clock.seconds + left, _deadline_option(called)),
         (None if slurm is None else clock.seconds + slurm, SLURM_END),
     ]
     for end, of in ends:
@@ -162,21 +163,25 @@ def make_clock(
     return clock
 
 
-def seconds_until(deadline: str | datetime, wall: Callable[[], float] = time.time) -> float:
+def seconds_until(deadline: str | datetime, wall: Callable[[], float] = time.time, *, called: bool = False) -> float:
     """Seconds until a point in time as people write it: 2026-11-25T18:00, 18:00 (the next), with or without an offset.
+
+    `called` is as for `make_clock`.
 
     Raises:
         RecipeError: it is none, or it has passed, or is further away than ten years.
     """
-    left = point_in_time(deadline, wall).timestamp() - wall()
+    left = point_in_time(deadline, wall, called=called).timestamp() - wall()
     if left <= 0:
-        raise RecipeError(f"deadline: {deadline} has passed")
+        raise RecipeError(f"{_deadline_option(called)}: {deadline} has passed")
     if left > MOST_SECONDS:
-        raise RecipeError(f"deadline: {deadline} is further away than ten years; leave it out for no limit")
+        raise RecipeError(
+            f"{_deadline_option(called)}: {deadline} is further away than ten years; leave it out for no limit"
+        )
     return left
 
 
-def point_in_time(deadline: str | datetime, wall: Callable[[], float] = time.time) -> datetime:
+def point_in_time(deadline: str | datetime, wall: Callable[[], float] = time.time, *, called: bool = False) -> datetime:
     """A point in time as `seconds_until` reads it: a time of day is the next one from now.
 
     Raises:
@@ -187,9 +192,13 @@ def point_in_time(deadline: str | datetime, wall: Callable[[], float] = time.tim
         found.timestamp()
     except (ValueError, AttributeError, OverflowError):
         raise RecipeError(
-            f"deadline: {deadline!r} is no point in time; write it as 2026-11-25T18:00, or 18:00"
+            f"{_deadline_option(called)}: {deadline!r} is no point in time; write it as 2026-11-25T18:00, or 18:00"
         ) from None
     return found
+
+
+def _deadline_option(called: bool) -> str:
+    return "deadline" if called else "--deadline"
 
 
 def _point_in_time(deadline: str | datetime, now: datetime) -> datetime:
