@@ -430,6 +430,10 @@ def test_a_page_is_not_printed_where_there_is_no_browser(
         (["recipes", "nothing"], "nothing: no such recipe comes with loraloom; there are agnews-auto, "),
         (["search", "{recipe}", "--out", "{tmp}/run", "--set", "lora.r=0"], "lora.r: 0 is too small"),
         (["search", "{recipe}", "--out", "{trained}"], "holds a run already"),
+        (
+            ["predict", "{trained}/best", "--file", "x.csv", "--on_error", "ignore"],
+            "'--on_error': 'ignore' is not one of",
+        ),
         (["search", "{recipe}", "--out", "{tmp}"], "is not empty"),
         (["search", "{recipe}", "--out", "caf\udce9"], r"'caf\udce9': is no name in UTF-8"),
         (["export", "{trained}/best", "--format", "peft", "--out", "caf\udce9"], r"'caf\udce9': is no name in UTF-8"),

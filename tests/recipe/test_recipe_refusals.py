@@ -98,6 +98,7 @@ _BAD_FIELDS = [
     ("an empty name", "target_modules: ['']", "is empty"),
     ("near name", "alpha: 16", "lora.alpha: 16 is not a field; did you mean lora.lora_alpha?"),
     ("other section", "learning_rate: 1", "is not a field of lora; it is train.learning_rate"),
+    ("the recipe's", "report_to: mlflow", "is not a field of lora; report_to is a field of the recipe itself"),
     ("an empty axis", "r: []", "lora.r: [] is an empty axis; list at least one value"),
     ("axis with a bad value", "r: [4, 0]", "lora.r: 0 is too small; it must be 1 or more"),
     ("axis with a twin", "r: [4, 4]", "lora.r: [4, 4] holds a value twice; list each once"),

@@ -35,7 +35,7 @@ def test_trackers_can_be_set_from_the_command_line() -> None:
 
 @pytest.mark.parametrize("written", ["comet", ["mlflow", "comet"], ["none", "mlflow"], 3])
 def test_what_is_no_tracker_is_refused_with_those_that_are(written: Any) -> None:
-    allowed = "is not allowed; it must be tensorboard or mlflow or wandb or trackio"
+    allowed = "is not allowed; it must be tensorboard or mlflow or wandb or trackio, or none alone"
     with pytest.raises(RecipeError, match=f"^recipe: report_to: .* {allowed}$"):
         read_recipe({"report_to": written})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -57,11 +58,14 @@ def test_a_confusion_that_its_own_figures_contradict_is_refused(counts: list[lis
         Score.model_validate({**figures, "confusion": counts})
 
 
-def test_a_confusion_of_other_classes_than_the_record_s_is_refused() -> None:
+def test_a_confusion_of_other_classes_than_the_record_s_is_refused(tmp_path: Path) -> None:
     values = record(3, 0.9).model_dump()
     values["result"]["validation"]["confusion"] = [[90, 5, 5], [0, 0, 0], [0, 0, 0]]
     with pytest.raises(ValidationError, match="it has 2 labels, and its confusion 3"):
         TrialRecord.model_validate(values)
+    (tmp_path / "trial.json").write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(RunError, match=r"trial\.json: can't be read: it has 2 labels, and its confusion 3$"):
+        read_record(tmp_path)
     values["result"]["validation"]["confusion"] = [[50, 5], [5, 40]]
     assert TrialRecord.model_validate(values).result is not None
 

@@ -66,7 +66,8 @@ def _exit_code() -> int:
         by = "the end of the answers (Ctrl-D)" if isinstance(error.__context__, EOFError) else "Ctrl-C"
         return _fail(f"stopped by {by}", 130)
     except typer.TyperException as error:  # a wrong option or argument
-        return _fail(getattr(error, "format_message", error.__str__)(), 2)
+        sentence = getattr(error, "format_message", error.__str__)()
+        return _fail(sentence.replace("Value error, ", "", 1), 2)  # pydantic's words
     except KeyboardInterrupt:
         return _fail("stopped by Ctrl-C", 130)
     except SystemExit as ended:  # what typer and rich make of a closed pipe, as `| head` leaves it

@@ -14,6 +14,9 @@ from pydantic_core import ErrorDetails
 from loraloom.recipe.axes import Recipe
 from loraloom.recipe.fields import SECTIONS, Section
 
+_NOT_WRITTEN = ("axes", "provenance")
+"""Fields of a recipe that nobody writes."""
+
 
 @dataclass(slots=True)
 class Source:
@@ -65,7 +68,8 @@ def rule_of(detail: ErrorDetails, path: tuple[str, ...]) -> str:
         case "less_than_equal":
             return f"is too large; it must be {context['le']} or less"
         case "literal_error":
-            return f"is not allowed; it must be {' or '.join(_choices(path)) or context['expected']}"
+            alone = ", or none alone" if path == ("report_to",) else ""
+            return f"is not allowed; it must be {' or '.join(_choices(path)) or context['expected']}{alone}"
         case "finite_number":
             return "is not a finite number"
         case "int_type" | "int_from_float" | "int_parsing":
@@ -79,7 +83,12 @@ def rule_of(detail: ErrorDetails, path: tuple[str, ...]) -> str:
         case "model_type" | "dict_type" | "model_attributes_type":
             return "is not a section; write its fields below it, as in 'lora: {r: 4}'"
         case _:
-            return f"is not allowed: {detail['msg']}"
+            return f"is not allowed: {message_of(detail)}"
+
+
+def message_of(detail: ErrorDetails) -> str:
+    """What pydantic says of a broken rule, without its own words before those of a validator."""
+    return detail["msg"].removeprefix("Value error, ")
 
 
 def _choices(path: tuple[str, ...]) -> list[str]:
@@ -94,7 +103,7 @@ def _choices(path: tuple[str, ...]) -> list[str]:
 def nearest(path: tuple[str, ...]) -> str:
     """`; did you mean lora.lora_alpha?`, or the section's fields where nothing is near."""
     if len(path) == 1:
-        known = [name for name in Recipe.model_fields if name not in ("axes", "provenance")]
+        known = [name for name in Recipe.model_fields if name not in _NOT_WRITTEN]
         owners = [f"{section}.{path[0]}" for section in _all_sections() if path[0] in _all_sections()[section]]
         if owners:
             return f" of the recipe itself; write {' or '.join(owners)}"
@@ -106,6 +115,8 @@ def nearest(path: tuple[str, ...]) -> str:
     owners = [f"{section}.{path[-1]}" for section, names in _all_sections().items() if path[-1] in names]
     if owners:
         return f" of {path[0]}; it is {' or '.join(owners)}"
+    if path[-1] in Recipe.model_fields and path[-1] not in _NOT_WRITTEN:
+        return f" of {path[0]}; {path[-1]} is a field of the recipe itself"
     return f"; {path[0] if len(path) > 1 else 'a recipe'} has {', '.join(known)}"
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loraloom.errors import AdapterError, RunError
 from loraloom.recipe import Recipe
+from loraloom.recipe.problems import message_of
 from loraloom.study.durable import is_whole, verify_manifest
 from loraloom.study.integrity import read_sealed_recipe
 from loraloom.study.record import (
@@ -140,7 +141,7 @@ def _predictions(path: Path, record: TrialRecord) -> Iterable[Prediction]:
             values: Any = json.loads(line)
             prediction = Prediction.model_validate(values)
         except (ValueError, RecursionError) as error:
-            rule = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            rule = message_of(error.errors()[0]) if isinstance(error, ValidationError) else str(error)
             raise RunError(f"{path}:{number}: is damaged ({rule}); its test rows are left out") from None
         given = len(prediction.probabilities)
         if given != classes or max(prediction.label, prediction.prediction) >= classes:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loraloom.errors import OUTPUT_CLOSED, RunError, StoppedError, closed_pipe, first_line, resume_command
+from loraloom.recipe.problems import message_of
 from loraloom.study.sealed import read_sealed, write_sealed
 
 COMMANDS = "commands.json"
@@ -154,5 +155,5 @@ def read_commands(run: Path) -> tuple[Command, ...]:
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, TypeError, KeyError) as error:
-        rule = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        rule = message_of(error.errors()[0]) if isinstance(error, ValidationError) else str(error)
         raise RunError(f"{path}: is damaged ({rule})") from None

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from loraloom.errors import AdapterError, RunError
 from loraloom.recipe import Configuration
+from loraloom.recipe.problems import message_of
 from loraloom.study.durable import read_verified
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def read_record(folder: Path) -> TrialRecord:
     except AdapterError as error:
         raise RunError(str(error)) from None
     except (OSError, ValueError) as error:
-        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        first = message_of(error.errors()[0]) if isinstance(error, ValidationError) else str(error)
         raise RunError(f"{path}: can't be read: {first}") from None
 
 

@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from loraloom import metrics
 from loraloom.errors import LoraloomError
+from loraloom.recipe.problems import message_of
 from loraloom.study.provenance import own_version
 from loraloom.use.serve.batching import Batcher, EmptyTextError, NotComputedError, OverloadedError, TimedOutError
 from loraloom.use.serve.demo import demo_page
@@ -274,7 +275,7 @@ def _add_refusals(app: FastAPI) -> None:
     async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if isinstance(part, str | int))[:100]
-        return refusal(422, f"{place.encode('utf-8', 'replace').decode()}: {first['msg'][:200]}")
+        return refusal(422, f"{place.encode('utf-8', 'replace').decode()}: {message_of(first)[:200]}")
 
     @app.exception_handler(StarletteHTTPException)
     async def refused(_: Request, error: StarletteHTTPException) -> JSONResponse:
