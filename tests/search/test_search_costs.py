@@ -47,6 +47,13 @@ def test_what_was_timed_of_the_same_layers_and_modules_comes_first() -> None:
     assert costs.train_row_seconds(top.configuration({})) == 0.9
 
 
+def test_what_was_timed_of_texts_of_the_same_length_comes_before_the_same_layers() -> None:
+    costs = Costs([_one(0.5, adapted="None [11]"), _one(0.1, max_length=32, adapted="None")])
+    assert costs.train_row_seconds(CONFIGURATION) == 0.5
+    within = read_recipe({"backbone": {"model": "m"}, "data": {"max_length": 64}}).configuration({})
+    assert costs.train_row_seconds(within) == 0.1
+
+
 def test_what_was_timed_comes_back_as_it_was_measured() -> None:
     one = measured(
         CONFIGURATION, train_rows=100, eval_rows=50, passes=2, evaluated=2, train_seconds=10, eval_seconds=1,
@@ -65,6 +72,15 @@ def test_states_of_frozen_layers_are_paid_for_once_for_the_same_rows() -> None:
     assert costs.prefix_seconds(CONFIGURATION, 1000, 200) == 0  # it adapts every layer
     kept = Costs(Measured(**values) for values in costs.as_json())
     assert kept.prefix_seconds(TOP, 1000, 200) == costs.prefix_seconds(TOP, 1000, 200)
+
+
+def test_states_of_frozen_layers_are_of_texts_of_one_length() -> None:
+    whole = _one(0.04, prefix_row_seconds=0.08, train_rows=64, max_length=512)
+    costs = Costs([_one(0.01, prefix_row_seconds=0.02, train_rows=64), whole])
+    longer = TOP.model_copy(update={"data": TOP.data.model_copy(update={"max_length": 512})})
+    assert costs.prefix_seconds(longer, 1000, 0) == pytest.approx(4 * costs.prefix_seconds(TOP, 1000, 0))
+    costs.note(_one(0.01, prefix_row_seconds=0.02, train_rows=1000))
+    assert costs.prefix_seconds(TOP, 1000, 0) == 0 < costs.prefix_seconds(longer, 1000, 0)
 
 
 def test_states_that_were_read_say_nothing_of_what_it_takes_to_compute_them() -> None:

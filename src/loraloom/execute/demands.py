@@ -93,17 +93,18 @@ class Demands:
                 return f"it would take about {memory:.1f} GB, over budget.max_memory_gb {limits.max_memory_gb:g}"
         return None
 
-    def points(self) -> Iterator[Point]:
-        """The points that count differently, ranges at both of their ends."""
+    def points(self, *also: str) -> Iterator[Point]:
+        """The points that count differently, or differ in `also`; ranges at both of their ends."""
         limited = self.recipe.budget.max_memory_gb is not None
-        yield from self.recipe.narrowed(_COUNTED + _REMEMBERED if limited else _COUNTED).grid()
+        yield from self.recipe.narrowed((*_COUNTED, *also, *(_REMEMBERED if limited else ()))).grid()
 
-    def fitting(self) -> dict[str, Configuration]:
-        """The first configuration of each model that fits the budget; models of which none does are left out."""
-        found: dict[str, Configuration] = {}
-        for configuration in map(self.recipe.configuration, self.points()):
-            if configuration.backbone.model not in found and self.why_not(configuration) is None:
-                found[configuration.backbone.model] = configuration
+    def fitting(self) -> dict[tuple[str, int], Configuration]:
+        """By model and longest text the first configuration that fits the budget, where one does."""
+        found: dict[tuple[str, int], Configuration] = {}
+        for configuration in map(self.recipe.configuration, self.points("data.max_length")):
+            key = configuration.backbone.model, configuration.data.max_length
+            if key not in found and self.why_not(configuration) is None:
+                found[key] = configuration
         return found
 
     def check(self) -> tuple[str, ...]:

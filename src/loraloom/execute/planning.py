@@ -47,7 +47,7 @@ class Planner:
         self.pace = Pace(clock=clock)
         self._kept: Plan | None = None
         self._loading, self._where = 0.0, ""
-        self._rehearsed: dict[str, tuple[float, float]] = {}
+        self._rehearsed: dict[tuple[str, int], tuple[float, float]] = {}
         self._fastest: dict[Key, float] = {}
 
     def prepare(self, executor: Executor, note: Callable[[str], None]) -> None:
@@ -64,7 +64,7 @@ class Planner:
             len(self._place.data.labels),
             proposals.configurations,
             proposals.leading,
-            tuple(self._place.demands.fitting()),
+            tuple(dict.fromkeys(model for model, _ in self._place.demands.fitting())),
         )
         if proposals.leads_alone:
             note(
@@ -160,11 +160,14 @@ class Planner:
             self.write()  # a run that is gone on with knows what trials take here
 
     def rehearse(self, rehearse: Rehearse, job: Job, texts: Sequence[str]) -> None:
-        """Times the test of a model's first adapter on a few texts, where the time is limited and not all but used."""
-        model, left = job.configuration.backbone.model, self._clock.training_seconds_left
-        if left is None or left < REHEARSAL_SECONDS or model in self._rehearsed:
+        """Times the test of the first adapter of a model and length, where the time is limited and not all but used."""
+        kind, left = (
+            (job.configuration.backbone.model, job.configuration.data.max_length),
+            self._clock.training_seconds_left,
+        )
+        if left is None or left < REHEARSAL_SECONDS or kind in self._rehearsed:
             return
-        self._rehearsed[model] = rehearse(job.folder, texts[:REHEARSAL_TEXTS])
+        self._rehearsed[kind] = rehearse(job.folder, texts[:REHEARSAL_TEXTS])
         self._keep_time_for_the_end()
 
     def in_time(self, trials: int, configuration: Configuration) -> int:

@@ -39,7 +39,7 @@ class WarmedUp:
 
 
 def warm_up(place: Workplace, executor: Executor, seconds_left: float, run: Path) -> WarmedUp:
-    """Measures a trial of each of the recipe's models, at its first point within the budget.
+    """Measures a trial of each of the recipe's models and lengths of texts, at its first point within the budget.
 
     What is trained lies in the folder `run` meanwhile, which all nodes of a cluster see.
 

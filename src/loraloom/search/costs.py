@@ -49,8 +49,8 @@ class Costs:
 
     def __init__(self, measured: Iterable[Measured] = ()) -> None:
         self._newest: dict[Key, deque[Measured]] = {}
-        self._prefix: dict[str, Measured] = {}
-        self._trained: set[tuple[str, int]] = set()
+        self._prefix: dict[tuple[str, int], Measured] = {}  # by model and longest text
+        self._trained: set[tuple[str, int, int]] = set()
         for one in measured:
             self.note(one)
 
@@ -58,9 +58,9 @@ class Costs:
         """Takes note of a trial that was timed."""
         key = one.model, one.adapted, one.max_length, one.batch
         self._newest.setdefault(key, deque(maxlen=NEWEST)).append(one)
-        self._trained.add((one.model, one.train_rows))
+        self._trained.add((one.model, one.max_length, one.train_rows))
         if one.prefix_row_seconds > FILLED * one.eval_row_seconds:
-            self._prefix[one.model] = one
+            self._prefix[one.model, one.max_length] = one
 
     @property
     def known(self) -> bool:
@@ -93,22 +93,28 @@ class Costs:
 
     def prefix_seconds(self, configuration: Configuration, train_rows: int, eval_rows: int) -> float:
         """Seconds for the states of frozen layers, by the first trial on these rows; 0 where none are kept."""
-        model, lora = configuration.backbone.model, configuration.lora
+        key, lora = (configuration.backbone.model, configuration.data.max_length), configuration.lora
         if configuration.backbone.dropout == "keep" or lora.layers_to_transform is None or lora.bias == "all":
             return 0.0
-        if model not in self._prefix or (model, train_rows) in self._trained:
+        if key not in self._prefix or (*key, train_rows) in self._trained:
             return 0.0
-        return CAUTION * (train_rows + eval_rows) * self._prefix[model].prefix_row_seconds
+        return CAUTION * (train_rows + eval_rows) * self._prefix[key].prefix_row_seconds
 
     def _like(self, configuration: Configuration) -> list[Measured]:
         """The newest measurements of trials like this one, or the slowest of those that are most like it."""
         key = key_of(configuration)
-        model, adapted, *_ = key
         if key in self._newest:
             return list(self._newest[key])
-        same_model = [found for (name, *_), found in self._newest.items() if name == model]
-        alike = [found for (name, where, *_), found in self._newest.items() if (name, where) == (model, adapted)]
-        others = alike or same_model or list(self._newest.values())
+        model, adapted, length, _ = key
+        likeness = (
+            lambda other: other[:3] == (model, adapted, length),
+            lambda other: (other[0], other[2]) == (model, length),
+            lambda other: other[:2] == (model, adapted),
+            lambda other: other[0] == model,
+            lambda other: True,
+        )
+        found = ([seen for other, seen in self._newest.items() if is_like(other)] for is_like in likeness)
+        others = next(filter(None, found))
         return list(max(others, key=lambda found: _late(one.train_row_seconds for one in found)))
 
     def as_json(self) -> list[dict[str, Any]]:
