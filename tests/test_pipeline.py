@@ -95,6 +95,28 @@ def test_auto_without_axes_searches_a_space_and_keeps_it_with_the_run(
     assert "train.warmup_steps" not in run.records()[2].point
 
 
+@pytest.mark.parametrize(
+    ("words", "written", "lengths"), [(20, {}, (128,)), (200, {}, (256, 128)), (200, {"max_length": 64}, (64,))]
+)
+def test_a_search_by_the_clock_compares_lengths_where_many_texts_are_long_and_keeps_them_with_the_run(
+    words: int, written: dict[str, Any], lengths: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class _StopError(BaseException):
+        pass
+
+    def stop(*_: Any, **__: Any) -> Any:
+        raise _StopError
+
+    monkeypatch.setattr(pipeline, "make_executor", stop)
+    recipe = {"backbone": {"model": "demo"}, "budget": {"max_seconds": 600}, "data": written}
+    texts = [f"{row} {label} " * (words // 2) for row in range(40) for label in ("good", "bad")]
+    with pytest.raises(_StopError):
+        loraloom.search(recipe, tmp_path / "run", train=(texts, ["good", "bad"] * 40))
+    kept = Run(tmp_path / "run").recipe
+    assert kept.values("data.max_length") == lengths
+    assert kept.provenance["data"]["tokens"]["max_length"] == lengths[0]
+
+
 def test_a_grid_of_conditional_axes_is_searched_and_reported(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     axis = "train.warmup_steps={values: [2, 5], when: {train.lr_scheduler_type: linear}}"
     loraloom.search(tiny_recipe, tmp_path / "run", overrides=["train.lr_scheduler_type=constant,linear", axis])

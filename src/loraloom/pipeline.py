@@ -29,7 +29,7 @@ from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Recipe
 from loraloom.report import model_card, write_report
 from loraloom.search.clock import Clock, make_clock, point_in_time
-from loraloom.search.space import default_space, refuse_no_clock
+from loraloom.search.space import default_space, leaves_length_open, refuse_no_clock, with_length
 from loraloom.search.watcher import Watcher
 from loraloom.study.choice import choose
 from loraloom.study.commands import CommandLog, logged
@@ -88,9 +88,13 @@ def search(
         placement.check()
         refuse_missing(recipe.report_to)
         refuse_taken(Path(out))
-        recipe = default_space(_anchored(recipe), deadline=clock.max_seconds is not None)
+        asked = _anchored(recipe)
+        recipe = default_space(asked, deadline=clock.max_seconds is not None)
         engine = choose_engine(recipe, profile=profile)
         place = _prepare(recipe, watcher, allow_leak, in_memory)
+        if leaves_length_open(asked, recipe):
+            recipe = with_length(recipe, *place.lengths())
+            place = place.over(recipe)
         made = {
             "command": list(command),
             "allow_leak": allow_leak,

@@ -288,6 +288,16 @@ def test_a_search_compares_models_first_and_trains_the_better_one_on_all_rows(be
     assert (better, None) in [(one.backbone.model, rows) for one, rows in begun]
 
 
+@pytest.mark.parametrize("seconds", [300.0, 3_000.0])
+def test_of_those_that_lead_what_sees_all_rows_comes_before_what_sees_a_part(seconds: float) -> None:
+    begun, pace = _searched([LARGE, SMALL], lambda *_: 0.9, rows=30_000, seconds=seconds)
+    assert pace.task is not None
+    passes = {one.backbone.model: one.train.num_train_epochs for one, _ in begun[:2]}
+    assert (passes[LARGE] < 1) == (seconds < 3_000)
+    first, second = (SMALL, LARGE) if seconds < 3_000 else (LARGE, SMALL)
+    assert [one.backbone.model for one, _ in begun[:2]] == [first, second]
+
+
 @pytest.mark.parametrize("better", ["top-half", None])
 def test_two_presets_are_told_apart_on_many_rows_where_few_would_mislead(better: str | None) -> None:
     def value(one: Configuration, rows: int | None) -> float:

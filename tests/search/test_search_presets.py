@@ -12,7 +12,7 @@ from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Choices, Configuration, Range, Recipe, read_recipe
 from loraloom.recipe.fields import SECTIONS
 from loraloom.search.presets import FEW_ROWS, PRESETS, Preset, leading, preset_points
-from loraloom.search.space import SPACE, default_space
+from loraloom.search.space import SPACE, default_space, with_length
 from tests.four_rows import four_rows
 
 ONE = [Preset("a test", {"lora.r": 8, "train.learning_rate": 1e-3, "train.optim": "adamw", "train.warmup_steps": 100})]
@@ -99,7 +99,16 @@ def test_a_word_that_is_no_choice_becomes_the_first() -> None:
 
 
 def test_an_axis_that_no_preset_speaks_of_takes_its_first_value() -> None:
-    assert _point({"data": {"max_length": [64, 128]}}) == {"data.max_length": 64}
+    assert _point({"train": {"max_grad_norm": [0.5, 1.0]}}) == {"train.max_grad_norm": 0.5}
+
+
+def test_the_first_preset_comes_with_each_model_and_length_and_what_it_is_compared_with_leads() -> None:
+    recipe = default_space(_recipe({"backbone": {"model": ["demo", "roberta-base"]}}), deadline=True)
+    points = preset_points(with_length(recipe, 300, 512), _all_fit)
+    found = [(point["backbone.model"], point["data.max_length"]) for point in points]
+    assert found[:4] == [("demo", 512), ("demo", 128), ("roberta-base", 512), ("roberta-base", 128)]
+    assert set(found[4:]) == {("demo", 512)}
+    assert leading(points) == 5
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from loraloom.errors import RecipeError
 from loraloom.recipe import Condition, Recipe, dump_recipe, read_recipe
 from loraloom.search.costs import Costs, Measured
 from loraloom.search.plan import Task, make_plan
-from loraloom.search.space import SPACE, default_space, may_be_clocked
+from loraloom.search.space import SPACE, default_space, leaves_length_open, may_be_clocked, with_length
 
 
 def _auto(values: dict[str, Any] | None = None) -> Recipe:
@@ -185,3 +185,46 @@ def test_a_recipe_of_data_models_and_time_alone_is_searched_by_auto(values: dict
 def test_a_recipe_that_says_more_is_trained_as_it_says(values: dict[str, Any]) -> None:
     recipe = read_recipe(values)
     assert default_space(recipe, deadline=True) is recipe
+
+
+# -- how long texts are ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tokens", "most", "lengths"),
+    [
+        (129, 512, (256, 128)),
+        (300, 512, (512, 128)),
+        (9_000, None, (512, 128)),
+        (300, 200, (200, 128)),
+        (128, 512, (128,)),
+        (9_000, 128, (128,)),
+    ],
+)
+def test_texts_that_many_are_longer_than_are_kept_longer_too(
+    tokens: int, most: int | None, lengths: tuple[int, ...]
+) -> None:
+    searched = with_length(default_space(read_recipe({}), deadline=True), tokens, most)
+    assert searched.values("data.max_length") == lengths
+    assert searched.data.max_length == lengths[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "deadline", "open_"),
+    [
+        ({}, True, True),
+        ({"backbone": {"model": ["demo", "roberta-base"]}}, True, True),
+        ({"search": {"sampler": "auto"}, "train": {"optim": "adam"}}, True, True),
+        ({"search": {"sampler": "auto"}}, False, False),
+        ({"search": {"sampler": "auto"}, "train": {"num_train_epochs": 2}}, True, False),
+        ({"data": {"max_length": 128}}, True, False),
+        ({"search": {"sampler": "auto"}, "lora": {"r": [4, 8]}}, True, False),
+        ({"lora": {"r": 4}}, True, False),
+    ],
+    ids=str,
+)
+def test_the_length_is_open_where_the_default_space_is_searched_by_the_clock_and_it_is_not_written(
+    values: dict[str, Any], deadline: bool, open_: bool
+) -> None:
+    asked = read_recipe(values)
+    assert leaves_length_open(asked, default_space(asked, deadline=deadline)) == open_

@@ -31,12 +31,16 @@ class Workplace:
         dtype: Dtype | None = None,
     ) -> None:
         """`dtype` is the number type that the run's trials have where `train.bf16` is auto; None: it is measured."""
-        self.recipe, self.data = recipe, data
+        self.recipe, self.data, self._dtype = recipe, data, dtype
         self.demands = Demands(recipe, data.labels, dtype)
         self._encoded: dict[tuple[Backbone, Data], Rows] = {}
         self._cut: set[tuple[str, int]] = set()
         self._revisions: dict[str, str] = {}
         self._found = found
+
+    def over(self, recipe: Recipe) -> Workplace:
+        """The same rows for another recipe."""
+        return Workplace(recipe, self.data, self._found, self._dtype)
 
     def source(self, backbone: Backbone) -> Source:
         """Where a model comes from; one of the hub at one commit, which is the run's, whatever its branch has by then.
@@ -92,6 +96,18 @@ class Workplace:
             "overlaps": overlaps(self.data.findings),
             "tokens": {"model": first.backbone.model, **lengths},
         }
+
+    def lengths(self) -> tuple[int, int | None]:
+        """Tokens of which a twentieth of the training texts has more, by the first model; and the most all models read.
+
+        None where none names a limit.
+        """
+        first = self.recipe.configuration({})
+        tokenizer = sources.load_tokenizer(self.source(first.backbone))
+        told = token_lengths(self.data, tokenizer, first.data.max_length, self.recipe.train.seed)
+        read = (sources.longest(sources.load_config(self.source(backbone))) for backbone in self._backbones())
+        quantiles = dict(zip(told["at"], told["splits"]["train"]["quantiles"], strict=True))
+        return quantiles[95], min((limit for limit in read if limit is not None), default=None)
 
     def rows_to_keep(self) -> Iterator[dict[str, Any]]:
         """The first validation rows as people read them; `tokens` are those of the recipe's first model."""

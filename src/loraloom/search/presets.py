@@ -13,12 +13,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from loraloom.recipe import Axis, Choices, Configuration, Recipe
 
 FEW_ROWS = 500
 """Below this number of training rows a preset that is ours pools by the mean: the first token has no time to learn."""
+
+_COMPARED = ("backbone.model", "data.max_length")
+"""What the first preset comes with all values of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +171,13 @@ def preset_points(
 ) -> list[dict[str, Any]]:
     """The points of `recipe` that are nearest to the presets, each once; those that fit with no rank are left out.
 
-    The first preset comes with each of the recipe's models, so that they can be compared. `rows` are for training.
+    The first preset comes with each of the recipe's models and lengths of texts, so that they can be compared. `rows`
+    are for training.
     """
     first, *others = (preset.over(rows) for preset in presets)
-    each_model = [{**first, "backbone.model": model} for model in recipe.values("backbone.model")]
+    compared = [dict(zip(_COMPARED, values, strict=True)) for values in product(*map(recipe.values, _COMPARED))]
     points: list[dict[str, Any]] = []
-    for values in (*each_model, *others):
+    for values in (*({**first, **each} for each in compared), *others):
         point = _fitting_point(recipe, values, fits)
         if point is not None and point not in points:
             points.append(point)
@@ -180,9 +185,9 @@ def preset_points(
 
 
 def leading(points: Sequence[Mapping[str, Any]]) -> int:
-    """How many of the presets' points lead: the first preset with each model, and the one after it."""
-    models = [point.get("backbone.model") for point in points]
-    return next((place + 1 for place, model in enumerate(models) if model in models[:place]), len(models))
+    """How many of the presets' points lead: the first preset with all that it is compared with, and the one after."""
+    found = [tuple(map(point.get, _COMPARED)) for point in points]
+    return next((place + 1 for place, one in enumerate(found) if one in found[:place]), len(found))
 
 
 def _fitting_point(

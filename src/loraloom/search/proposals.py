@@ -223,10 +223,16 @@ class Proposals:
         """The first point of the grid, or of the presets, that was not tried and for which there is time."""
         while self._visited < len(self._listed) and self._listed[self._visited] in self._tried.by_key:
             self._visited += 1
-        for key in self._listed[self._visited :]:
+        lead, rest = self._listed[: len(self.leading)], self._listed[max(self._visited, len(self.leading)) :]
+        for key in (*sorted(lead, key=self._is_hurried), *rest):
             if key not in self._tried.by_key and self._pace.allows(self.at(key), rows, keep):
                 return self._begin(Wanted(key, rows, 0))
         return None
+
+    def _is_hurried(self, key: str) -> bool:
+        """Whether the clock gives a configuration less than a pass over the rows; of those that lead it comes last."""
+        plan = self._pace.plan
+        return plan.epochs is not None and plan.planned(self.at(key), None).train.num_train_epochs < 1
 
     def _sampled(self, rows: int | None, keep: float) -> Proposal | None:
         late = 0

@@ -36,7 +36,9 @@ SPACE: dict[str, Axis] = {
 }
 
 
-_EPOCHS, _MODEL = "train.num_train_epochs", "backbone.model"
+LENGTHS = (256, 512)
+"""Tokens to which texts are kept too, where more than a twentieth are longer than `data.max_length`."""
+_EPOCHS, _MODEL, _LENGTH = "train.num_train_epochs", "backbone.model", "data.max_length"
 
 
 def default_space(recipe: Recipe, *, deadline: bool = False) -> Recipe:
@@ -74,6 +76,24 @@ def default_space(recipe: Recipe, *, deadline: bool = False) -> Recipe:
             f"({', '.join(SPACE)}); leave some out, or write a list or a range in one"
         )
     return _with_bases(searched)
+
+
+def leaves_length_open(asked: Recipe, searched: Recipe) -> bool:
+    """Whether a recipe whose default space is `searched` by the clock leaves it to that how long texts are."""
+    own = asked.axes.keys() - {_MODEL} or _is_written(asked, _LENGTH)
+    return not own and searched.search.epochs == "clock"
+
+
+def with_length(recipe: Recipe, tokens: int, most: int | None) -> Recipe:
+    """The space with a longer `data.max_length` before the recipe's, where a twentieth of the texts has over `tokens`.
+
+    The two are compared by what they reach in the same time. `most` is what the models read.
+    """
+    short = recipe.data.max_length
+    longer = min(next((length for length in LENGTHS if length >= tokens), LENGTHS[-1]), most or LENGTHS[-1])
+    if tokens <= short or longer <= short:
+        return recipe
+    return _with_bases(recipe.model_copy(update={"axes": {**recipe.axes, _LENGTH: Choices((longer, short))}}))
 
 
 def has_rungs(recipe: Recipe) -> bool:
