@@ -70,6 +70,15 @@ def test_a_trial_that_the_clock_stopped_early_does_not_beat_a_better_one_that_en
     assert choose(standings([cut, ended], "accuracy"), "accuracy").winner.leader.number == 1
 
 
+@pytest.mark.parametrize(("fewer", "winner"), [(0.85, 1), (0.60, 0)])
+def test_a_training_on_more_rows_that_collapsed_does_not_beat_one_on_fewer(fewer: float, winner: int) -> None:
+    records = _trials(8, [0.52], 900, 0, train_rows=1000) + _trials(2, [fewer], 100, 1, train_rows=300)
+    records += _trials(4, [fewer], 100, 2, train_rows=100)
+    examples = [record.result.validation.examples for record in records if record.result]
+    assert max(examples) <= 1_000  # 4 standard errors are 9 points or more
+    assert choose(standings(records, "accuracy"), "accuracy").winner.leader.number == winner
+
+
 def _of_four_passes(r: int, accuracy: float, parameters: int, number: int, passes: float = 4) -> TrialRecord:
     (made,) = _trials(r, [accuracy], parameters, number, train_rows=1000, epochs=passes)
     return _planned(made, 4)

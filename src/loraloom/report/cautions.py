@@ -92,6 +92,8 @@ def _of_margin(run: RunRead, board: Leaderboard, row: Row, winner: Winner) -> It
             "is above it"
             if (first.metric or 0) > (row.metric or 0)
             else "saw more rows, but was stopped before its last epoch and is below it"
+            if first.cut_short
+            else "saw more rows, but is far below it, as a training that has collapsed"
         )
         yield (
             f"The folder best/ holds trial {winner.number:04d}, whose configuration has rank {row.rank}: by "
