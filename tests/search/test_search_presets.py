@@ -190,3 +190,9 @@ def test_over_few_rows_our_presets_pool_by_the_mean_and_warm_up_within_their_ste
     assert [point["head.pooling"] for point in (few, every, contest)] == ["mean", "mean", "native"]
     assert few["train.warmup_steps"] == every["train.warmup_steps"] == 3
     assert preset_points(recipe, _all_fit, rows=FEW_ROWS) == preset_points(recipe, _all_fit)
+
+
+@pytest.mark.parametrize(("rows", "steps"), [(FEW_ROWS, 60), (6_000, 150), (76_000, 300)])
+def test_with_every_layer_the_warm_up_is_a_tenth_of_four_passes_within_limits(rows: int, steps: int) -> None:
+    first, every, *_ = preset_points(default_space(_recipe({}), deadline=True), _all_fit, rows=rows)
+    assert (first["train.warmup_steps"], every["train.warmup_steps"]) == (60, steps)

@@ -21,6 +21,8 @@ from loraloom.recipe import Axis, Choices, Configuration, Recipe
 FEW_ROWS = 500
 """Below this number of training rows a preset that is ours pools by the mean: the first token has no time to learn."""
 
+MOST_WARM_UP = 300
+"""Steps: many rows are seen often enough to need no tenth of them."""
 _COMPARED = ("backbone.model", "data.max_length")
 """What the first preset comes with all values of."""
 
@@ -34,10 +36,19 @@ class Preset:
     fitted: bool = False
 
     def over(self, rows: int | None) -> Mapping[str, Any]:
-        """The values for so many training rows (None: many); a warm-up of a tenth of a few rows' sixteen passes."""
-        if rows is None or rows >= FEW_ROWS or not self.fitted:
+        """The values for so many training rows (None: any); a warm-up of a tenth of a few rows' sixteen passes.
+
+        With every layer adapted, of a tenth of four passes (Mosbach et al. 2021, "On the Stability of Fine-tuning
+        BERT"), within limits: with a shorter one some trainings end by chance.
+        """
+        if rows is None or not self.fitted:
             return self.values
-        return {**self.values, "head.pooling": "mean", "train.warmup_steps": rows // 10}
+        if rows < FEW_ROWS:
+            return {**self.values, "head.pooling": "mean", "train.warmup_steps": rows // 10}
+        if self.values["lora.layers_to_transform"] is None:
+            least, most = self.values["train.warmup_steps"], MOST_WARM_UP
+            return {**self.values, "train.warmup_steps": min(most, max(least, rows // 40))}
+        return self.values
 
 
 _BEST_RUN: dict[str, Any] = {

@@ -32,7 +32,7 @@ SPACE: dict[str, Axis] = {
     "train.label_smoothing_factor": Choices((0.1, 0.0)),
     "train.num_train_epochs": Choices((1, 2, 4)),
     "train.lr_scheduler_type": Choices(("linear", "cosine", "constant")),
-    "train.warmup_steps": Range(0, 100, log=False, when=(Condition("train.lr_scheduler_type", ("linear", "cosine")),)),
+    "train.warmup_steps": Range(0, 300, log=False, when=(Condition("train.lr_scheduler_type", ("linear", "cosine")),)),
 }
 
 
