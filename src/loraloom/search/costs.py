@@ -7,7 +7,7 @@ of seconds. What loads a machine changes, so only the newest measurements count,
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -102,20 +102,8 @@ class Costs:
 
     def _like(self, configuration: Configuration) -> list[Measured]:
         """The newest measurements of trials like this one, or the slowest of those that are most like it."""
-        key = key_of(configuration)
-        if key in self._newest:
-            return list(self._newest[key])
-        model, adapted, length, _ = key
-        likeness = (
-            lambda other: other[:3] == (model, adapted, length),
-            lambda other: (other[0], other[2]) == (model, length),
-            lambda other: other[:2] == (model, adapted),
-            lambda other: other[0] == model,
-            lambda other: True,
-        )
-        found = ([seen for other, seen in self._newest.items() if is_like(other)] for is_like in likeness)
-        others = next(filter(None, found))
-        return list(max(others, key=lambda found: _late(one.train_row_seconds for one in found)))
+        alike = (self._newest[key] for key in most_like(key_of(configuration), self._newest))
+        return list(max(alike, key=lambda found: _late(one.train_row_seconds for one in found)))
 
     def as_json(self) -> list[dict[str, Any]]:
         """Plain values, for `plan.json`."""
@@ -127,6 +115,16 @@ def key_of(configuration: Configuration) -> Key:
     """What a row of this configuration is as dear as."""
     batch = configuration.train.per_device_train_batch_size
     return configuration.backbone.model, _adapted(configuration), configuration.data.max_length, batch
+
+
+def most_like(key: Key, known: Collection[Key]) -> list[Key]:
+    """Those of the `known` kinds, of which there are some, that are most like one: itself, if it is among them."""
+    if key in known:
+        return [key]
+    for places in ((0, 1, 2), (0, 2), (0, 1), (0,)):
+        if alike := [other for other in known if all(other[place] == key[place] for place in places)]:
+            return alike
+    return list(known)
 
 
 def measured(

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 
 from loraloom.errors import BudgetError
 from loraloom.recipe import Configuration, Recipe
-from loraloom.search.costs import Costs, Key, key_of
+from loraloom.search.costs import Costs, Key, key_of, most_like
 from loraloom.search.ladder import ETA, ladder
 
 FINALISTS = 3
@@ -298,10 +298,7 @@ def _passes_of(key: Key, epochs: Mapping[Key, float]) -> float:
 
     As its seconds are taken for those of the slowest that are most like it (`Costs`).
     """
-    if key in epochs:
-        return epochs[key]
-    alike = ([passes for other, passes in epochs.items() if other[:same] == key[:same]] for same in (2, 1, 0))
-    return min(next(filter(None, alike)))
+    return min(epochs[alike] for alike in most_like(key, epochs))
 
 
 def _with_epochs(configuration: Configuration, epochs: float) -> Configuration:
