@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loraloom.data.encoding import default_cache, encode
 from loraloom.data.sampling import part_of
-from loraloom.data.text_data import Finding, TextData
+from loraloom.data.text_data import Finding, Split, TextData
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -39,14 +40,19 @@ def overlaps(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     return [{"splits": list(pair), "equal": rows("leak", pair), "near": rows("near_copy", pair)} for pair in pairs]
 
 
+def measured_lengths(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int) -> NDArray[np.int64]:
+    """(rows,) tokens of the texts of a stratified part, before they are cut at `max_length`."""
+    part = part_of(split, MOST_MEASURED, seed)
+    return encode(tokenizer, part.texts, max_length=max_length, cache=default_cache()).lengths
+
+
 def token_lengths(data: TextData, tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int) -> dict[str, Any]:
     """Tokens of texts before they are cut at `max_length`: by split, quantiles and the share that is cut."""
     splits = {}
     for name in SPLITS:
-        part = part_of(getattr(data, name), MOST_MEASURED, seed)
-        lengths = encode(tokenizer, part.texts, max_length=max_length, cache=default_cache()).lengths
+        lengths = measured_lengths(getattr(data, name), tokenizer, max_length, seed)
         splits[name] = {
-            "measured": len(part),
+            "measured": len(lengths),
             "quantiles": np.percentile(lengths, QUANTILES, method="nearest").astype(int).tolist(),
             "cut": int((lengths > max_length).sum()),
         }

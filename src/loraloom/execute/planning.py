@@ -161,10 +161,8 @@ class Planner:
 
     def rehearse(self, rehearse: Rehearse, job: Job, texts: Sequence[str]) -> None:
         """Times the test of the first adapter of a model and length, where the time is limited and not all but used."""
-        kind, left = (
-            (job.configuration.backbone.model, job.configuration.data.max_length),
-            self._clock.training_seconds_left,
-        )
+        kind = job.configuration.backbone.model, job.configuration.data.max_length
+        left = self._clock.training_seconds_left
         if left is None or left < REHEARSAL_SECONDS or kind in self._rehearsed:
             return
         self._rehearsed[kind] = rehearse(job.folder, texts[:REHEARSAL_TEXTS])

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
+
 from loraloom.backbone import sources
 from loraloom.backbone.cards import card_facts
 from loraloom.backbone.sources import Source
 from loraloom.data import Encoded, Finding, TextData, default_cache, encode, truncation_finding
-from loraloom.data.describing import class_rows, overlaps, token_lengths
+from loraloom.data.describing import class_rows, measured_lengths, overlaps, token_lengths
 from loraloom.data.sampling import part_of, part_rows
 from loraloom.engine import Rows
 from loraloom.errors import BackboneError, RecipeError
@@ -39,8 +41,10 @@ class Workplace:
         self._found = found
 
     def over(self, recipe: Recipe) -> Workplace:
-        """The same rows for another recipe."""
-        return Workplace(recipe, self.data, self._found, self._dtype)
+        """The same rows, and the same weights, for another recipe."""
+        place = Workplace(recipe, self.data, self._found, self._dtype)
+        place._revisions = self._revisions
+        return place
 
     def source(self, backbone: Backbone) -> Source:
         """Where a model comes from; one of the hub at one commit, which is the run's, whatever its branch has by then.
@@ -104,10 +108,10 @@ class Workplace:
         """
         first = self.recipe.configuration({})
         tokenizer = sources.load_tokenizer(self.source(first.backbone))
-        told = token_lengths(self.data, tokenizer, first.data.max_length, self.recipe.train.seed)
+        lengths = measured_lengths(self.data.train, tokenizer, first.data.max_length, self.recipe.train.seed)
         read = (sources.longest(sources.load_config(self.source(backbone))) for backbone in self._backbones())
-        quantiles = dict(zip(told["at"], told["splits"]["train"]["quantiles"], strict=True))
-        return quantiles[95], min((limit for limit in read if limit is not None), default=None)
+        most = min((limit for limit in read if limit is not None), default=None)
+        return int(np.percentile(lengths, 95, method="nearest")), most
 
     def rows_to_keep(self) -> Iterator[dict[str, Any]]:
         """The first validation rows as people read them; `tokens` are those of the recipe's first model."""

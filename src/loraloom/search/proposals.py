@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -116,9 +116,15 @@ class Proposals:
 
     @property
     def finals_begun(self) -> int:
-        """How many trials on the last rung were begun; where it is the only one, those of further seeds."""
+        """How many trials on the last rung were begun; where it is the only one, those of further seeds.
+
+        None where a plan has no finalists.
+        """
+        plan = self._pace.plan
+        if plan.finalists is None:
+            return 0
         self._update()
-        plan, begun = self._pace.plan, (entry for entries in self._tried.by_key.values() for entry in entries)
+        begun = (entry for entries in self._tried.by_key.values() for entry in entries)
         return sum(plan.is_last(entry.rows) and (len(plan.rungs) > 1 or entry.seed_index > 0) for entry in begun)
 
     def interrupted(self) -> Iterator[Proposal]:
@@ -223,8 +229,9 @@ class Proposals:
         """The first point of the grid, or of the presets, that was not tried and for which there is time."""
         while self._visited < len(self._listed) and self._listed[self._visited] in self._tried.by_key:
             self._visited += 1
-        lead, rest = self._listed[: len(self.leading)], self._listed[max(self._visited, len(self.leading)) :]
-        for key in (*sorted(lead, key=self._is_hurried), *rest):
+        first_other = max(self._visited, len(self.leading))
+        lead = sorted(self._listed[self._visited : len(self.leading)], key=self._is_hurried)
+        for key in chain(lead, self._listed[first_other:]):
             if key not in self._tried.by_key and self._pace.allows(self.at(key), rows, keep):
                 return self._begin(Wanted(key, rows, 0))
         return None
