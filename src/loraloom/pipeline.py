@@ -95,18 +95,7 @@ def search(
         if leaves_length_open(asked, recipe):
             recipe = with_length(recipe, *place.lengths())
             place = place.over(recipe)
-        made = {
-            "command": list(command),
-            "allow_leak": allow_leak,
-            "profile": profile,
-            **describe_machine(),
-            **place.pins(),
-            "cards": place.cards(),
-        }
-        dropped = place.check()
-        made["data"] |= place.facts()
-        made["dropped_points"] = list(dropped[:MOST_DROPPED])
-        made["more_dropped_points"] = len(dropped[MOST_DROPPED:])
+        made = {"command": list(command), "allow_leak": allow_leak, "profile": profile, **_stated(place)}
         run = Run.create(Path(out), recipe.model_copy(update={"provenance": made}))
         with ExitStack() as held:
             try:
@@ -166,6 +155,19 @@ def resume(
             profile = bool(made.get("profile"))
             engine = choose_engine(run.recipe, profile=profile)
             return _go_on(run, place, engine, watcher, clock, stop or Stop(), placement, profile, command)
+
+
+def _stated(place: Workplace) -> dict[str, Any]:
+    """How a run is made, to be kept with its recipe; what can't be trained is refused.
+
+    Raises:
+        LoraloomError: as `Workplace.pins` and `Workplace.check`.
+    """
+    stated = {**describe_machine(), **place.pins(), "cards": place.cards()}
+    dropped = place.check()
+    stated["data"] |= place.facts()
+    stated["dropped_points"], stated["more_dropped_points"] = list(dropped[:MOST_DROPPED]), len(dropped[MOST_DROPPED:])
+    return stated
 
 
 def _anchored(recipe: Recipe) -> Recipe:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 from loraloom.metrics import Interval, mean_interval, wilson_interval
 from loraloom.recipe import Recipe
@@ -16,14 +16,12 @@ from loraloom.recipe.fields import Metric
 from loraloom.report import wording
 from loraloom.report.reading import RunRead
 from loraloom.study.leaderboard import metric_name, reach, validation
-from loraloom.study.record import Score, TrialRecord
+from loraloom.study.record import Ended, Score, TrialRecord
 
 ROWS = "data.max_train_samples"
 """Shown beside the axes where trials were trained on different numbers of rows."""
 WARM_UP = "train.warmup_steps"
 """On a part of the rows a search takes that part of it."""
-
-State = Literal["complete", "pruned", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class Row:
     rank: int | None
     values: tuple[str, ...]
     written: tuple[Any, ...]
-    state: State
+    state: Ended
     is_winner: bool
     numbers: tuple[int, ...]
     best_number: int | None
@@ -237,7 +235,7 @@ def _row(group: list[TrialRecord], axes: Sequence[str], metric: Metric, winner: 
     )
 
 
-def _state(group: Sequence[TrialRecord], complete: bool) -> State:
+def _state(group: Sequence[TrialRecord], complete: bool) -> Ended:
     if complete:
         return "complete"
     return "pruned" if any(record.state == "pruned" for record in group) else "failed"

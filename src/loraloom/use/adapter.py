@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from loraloom import metrics
 from loraloom.data import Encoded, encode
-from loraloom.errors import AdapterError, RunError, resume_command
+from loraloom.errors import AdapterError, RunError
+from loraloom.study.commands import go_on_command
 from loraloom.study.durable import verify_manifest
 from loraloom.study.record import CARD, WEIGHTS, TrialRecord, read_record
 from loraloom.study.run import BEST, RECIPE, TRIALS
@@ -184,7 +185,7 @@ def adapter_folder(path: Path | str, revision: str | None = None) -> Path:
 
 
 def _no_winner(run: Path) -> str:
-    return f"there is no winner yet; go on by: {resume_command(run)}, or give a finished trial of {run / TRIALS}"
+    return f"there is no winner yet; go on by: {go_on_command(run)}, or give a finished trial of {run / TRIALS}"
 
 
 def _card_in(folder: Path | None) -> str:
