@@ -24,7 +24,8 @@ _BESIDE = {"rows", "rates"}
 """Words of a level that are no fields."""
 
 Measure = Literal["accuracy", "gap", "rarest"]
-Expected = Literal["higher", "lower", "none"]
+Expected = Literal["higher", "lower", "equal", "not higher"]
+"""A verdict, or one of two: that more is not needed holds where more is no better, and where it is worse."""
 
 
 class _Words(BaseModel):

@@ -133,7 +133,7 @@ def answer_to(said: Expected | None, verdict: Verdict) -> Answer:
         return "not claimed"
     if verdict == "undecided":
         return "undecided"
-    return "holds" if verdict == {"none": "equal"}.get(said, said) else "does not hold"
+    return "holds" if verdict == said or (said == "not higher" and verdict != "higher") else "does not hold"
 
 
 def _judged(one: Judged, p: float) -> Judged:

@@ -96,7 +96,10 @@ def test_a_wide_interval_is_undecided_and_the_family_makes_verdicts_harder() -> 
     wide = crossed(generator.choice([-1.0, 0.0, 1.0], (3, 200)))
     assert verdict_on(wide, 0.4) == "undecided"
     assert answer_to("lower", "undecided") == "undecided"
-    assert answer_to("none", "equal") == "holds"
+    assert answer_to("equal", "equal") == "holds"
+    assert answer_to("equal", "lower") == "does not hold"
+    assert [answer_to("not higher", verdict) for verdict in ("equal", "lower")] == ["holds"] * 2
+    assert answer_to("not higher", "higher") == "does not hold"
     assert answer_to("lower", "higher") == "does not hold"
     one = crossed(np.full((3, 200), 0.02) + generator.normal(0, 0.1, (3, 200)))
     judged = Judged("a", "accuracy", ("1",), ("2",), one, 3, one.p, "higher", None, "not claimed")
