@@ -70,6 +70,18 @@ def test_a_trial_that_the_clock_stopped_early_does_not_beat_a_better_one_that_en
     assert choose(standings([cut, ended], "accuracy"), "accuracy").winner.leader.number == 1
 
 
+def test_one_that_the_clock_stopped_near_its_end_is_not_beaten_by_luck_on_fewer_rows() -> None:
+    cut = _of_four_passes(8, 0.93, 900, 0, 3.9)
+    ended = _planned(make_record(1, accuracy=0.94, train_rows=333, epochs=4), 4)
+    assert choose(standings([cut, ended], "accuracy"), "accuracy").winner.leader.number == 0
+
+
+def test_that_a_training_collapsed_is_told_by_accuracy_whatever_the_metric() -> None:
+    records = [make_record(0, accuracy=0.98, macro_f1=0.80, train_rows=1000)]
+    records.append(make_record(1, accuracy=0.98, macro_f1=0.99, train_rows=300))
+    assert choose(standings(records, "macro_f1"), "macro_f1").winner.leader.number == 0
+
+
 @pytest.mark.parametrize(("fewer", "winner"), [(0.85, 1), (0.60, 0)])
 def test_a_training_on_more_rows_that_collapsed_does_not_beat_one_on_fewer(fewer: float, winner: int) -> None:
     records = _trials(8, [0.52], 900, 0, train_rows=1000) + _trials(2, [fewer], 100, 1, train_rows=300)

@@ -6,8 +6,10 @@ have several, and from it the standard error of a difference of two means. A con
 the leader is taken to be as good (the one-standard-error rule of Breiman et al. 1984, "Classification and Regression
 Trees", section 3.4.3). Of those, one with a single seed is the less known: it leads by luck as often as by merit. Where
 no configuration has two seeds, noise is not known, and only equal means are a tie. What the clock cut short differs by
-more than its seed: it tells nothing of noise, and wins where it leads alone. A training on more rows can collapse and
-answer by chance: one on fewer rows wins that is better by more than the luck of thousands.
+more than its seed: it tells nothing of noise, and wins where it leads alone. One on fewer rows that was done wins where
+it is better than such a one by more than two standard errors of the validated rows, and where it is better than any by
+more than four: a training on more rows can collapse and answer by chance. Both are told by accuracy, whatever the
+metric, since the noise of macro-F1 hangs on the rarest class's few rows.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
-from statistics import variance
+from statistics import fmean, variance
 
 from loraloom.recipe.fields import Metric
 from loraloom.study.leaderboard import Standing, validation
 
-COLLAPSED = 4.0
+CUT_SHORT, COLLAPSED = 2.0, 4.0
 """Standard errors of a difference, by rows that were validated: the best of a thousand equal trials is 3.2 ahead."""
 
 
@@ -60,9 +62,10 @@ def choose(ranked: Sequence[Standing], metric: Metric) -> Choice:
     """The winner of `ranked`, which is not empty, and is ordered as `standings` orders it."""
     leader = ranked[0]
     finished = [standing for standing in ranked if not standing.leader.cut_short]
-    if leader.leader.cut_short and finished and finished[0].mean > leader.mean:
+    if leader.leader.cut_short and finished and _is_above(finished[0], leader, CUT_SHORT):
         leader = finished[0]  # more rows in too few steps are not more
-    leader = next((one for one in finished if one.reach < leader.reach and _is_far_above(one, leader)), leader)
+    fewer = (one for one in finished if one.reach < leader.reach)
+    leader = next((one for one in fewer if _is_above(one, leader, COLLAPSED)), leader)
     done = [standing for standing in ranked if standing.reach == leader.reach and not standing.leader.cut_short]
     noise = _seed_deviation(done, metric)
     if noise is None:
@@ -73,15 +76,20 @@ def choose(ranked: Sequence[Standing], metric: Metric) -> Choice:
     return Choice(winner, leader, _standard_error(noise, leader, winner))
 
 
-def _is_far_above(one: Standing, other: Standing) -> bool:
-    """Whether a mean is above another by more than its validated rows' luck; of one seed, which deviates the most."""
-    return one.mean - other.mean > COLLAPSED * sqrt(_variance(one) + _variance(other))
+def _is_above(one: Standing, other: Standing, errors: float) -> bool:
+    """Whether an accuracy is above another by more than so many standard errors, those of one seed."""
+    first, second = _accuracy(one), _accuracy(other)
+    return first - second > errors * sqrt(_variance(first, one) + _variance(second, other))
 
 
-def _variance(standing: Standing) -> float:
+def _accuracy(standing: Standing) -> float:
+    return fmean(validation(trial, "accuracy") for trial in standing.trials)
+
+
+def _variance(accuracy: float, standing: Standing) -> float:
     result = standing.leader.result
     assert result is not None
-    return standing.mean * (1 - standing.mean) / max(1, result.validation.examples)
+    return accuracy * (1 - accuracy) / max(1, result.validation.examples)
 
 
 def _once(standing: Standing) -> bool:
