@@ -103,13 +103,17 @@ def read_curves(folder: Path) -> Curves | None:
 
 
 def points_of(kept: Kept) -> list[Point]:
-    """One encoder's points, each by its trials of several seeds."""
+    """One encoder's points, each by its trials of several seeds; caps that allow for no more share a preset."""
     groups: dict[str, list[Trained]] = {}
     for trained in kept.all():
         if trained.accuracy is not None:
             groups.setdefault(trained.key, []).append(trained)
-    caps = {int(size): int(cap) for cap, size in kept.header["caps"].items()}
-    return [_point(kept, caps[own[0].trainable], own) for own in groups.values()]
+    return [
+        _point(kept, int(cap), own)
+        for own in groups.values()
+        for cap, size in kept.header["caps"].items()
+        if own[0].trainable == int(size)
+    ]
 
 
 def plan_of(kept: Kept) -> list[dict[str, int]]:
@@ -120,7 +124,7 @@ def plan_of(kept: Kept) -> list[dict[str, int]]:
         {
             "rows": rows,
             "epochs": epochs,
-            "planned": len(kept.header["caps"]) * len(SEEDS.get(rows, (0,))),
+            "planned": len(set(kept.header["caps"].values())) * len(SEEDS.get(rows, (0,))),
             "trained": trained.count((rows, epochs)),
         }
         for number, epochs in ORDER
