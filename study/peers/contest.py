@@ -29,8 +29,7 @@ def answer(task: Task) -> Answer:
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     speed = training.speed_of(model, tokenizer, rows)
     keep = speed.predicting(len(test)) + 5
-    epochs = training.few_rows_epochs(len(rows), 1.0)
     # Adam is AdamW without decay.
-    setting = training.Setting(1e-3, epochs, "constant", warmup=0.0, decay=0.0)
+    setting = training.Setting(1e-3, 1.0, "constant", warmup=0.0, decay=0.0)
     trainer, done = training.train(task, model, tokenizer, rows, setting, speed, keep=keep)
     return Answer(training.predictions_of(trainer, test), {"trainable_parameters": trainable, **done})

@@ -54,13 +54,17 @@ def _nominal_test(
 
 
 def _predicting(task: Task) -> float:
-    """Seconds that the test rows will take, from embedding a few; what the adapter adds to it is in `_ENDING`."""
+    """Seconds that the test rows take, cut where a search cuts them at the latest, from embedding a few.
+
+    What the adapter adds to it is in `_ENDING`.
+    """
     from loraloom.backbone import sources
     from loraloom.engine.precision import choose_dtype
     from loraloom.recipe import Train
+    from loraloom.search.space import LENGTHS
     from loraloom.use.embedding import Embedder
 
-    embedder = Embedder(sources.find(task.encoder), task.max_length, bf16=choose_dtype(Train()) == "bf16")
+    embedder = Embedder(sources.find(task.encoder), LENGTHS[-1], bf16=choose_dtype(Train()) == "bf16")
     sample = task.test[: min(_TIMED_ROWS, len(task.test))]
     embedder.embed(sample[:32])
     began = time.perf_counter()
