@@ -111,6 +111,13 @@ def test_fifths_of_lengths_with_ties_hold_every_row_once() -> None:
     assert [each.name for each in found.groups][-1].endswith("96")
 
 
+def test_halves_are_compared_where_half_of_the_rows_are_as_long_as_can_be() -> None:
+    found = by_length(judged_rows(flags(90, 100), tokens=np.array([2] * 20 + [3] * 20 + [60] * 60)))
+    assert found is not None
+    assert found.pair is not None
+    assert [each.rows for each in found.pair] == [60, 40]
+
+
 def test_rows_of_one_length_have_nothing_to_compare() -> None:
     judged = judged_rows(flags(80, 100), tokens=np.full(100, 12))
     found = questions(judged)["length"]

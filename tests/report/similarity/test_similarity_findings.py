@@ -57,7 +57,7 @@ def test_a_second_set_is_compared_and_its_accuracy_put_beside_tests(tmp_path: Pa
     assert found.tests == 6
     assert found.on_second is not None
     assert "less than on test" in found.on_second
-    assert "distance does not explain it" in found.on_second
+    assert "distance does not explain all of it" in found.on_second
 
 
 def test_how_the_labels_of_a_second_set_were_read_is_said_beside_its_accuracy(tmp_path: Path) -> None:

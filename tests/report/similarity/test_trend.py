@@ -78,8 +78,14 @@ def test_distance_that_tells_right_from_wrong_perfectly_has_no_odds_ratio() -> N
     distances = np.linspace(0, 1, 100)
     found = trend("test", distances, distances < 0.8)
     assert found.slope is None
+    assert found.why_not == "beyond some distance all rows are right, or all wrong, so no odds ratio can be told"
+
+
+def test_errors_that_lie_at_one_distance_alone_have_no_odds_ratio() -> None:
+    found = trend("test", np.repeat([0.0, 0.5], [40, 20]), np.array([True] * 30 + [False] * 10 + [True] * 20))
+    assert found.slope is None
     assert found.why_not is not None
-    assert "without a single exception" in found.why_not
+    assert "no odds ratio" in found.why_not
 
 
 def test_rows_equally_far_have_no_trend() -> None:

@@ -24,7 +24,8 @@ from loraloom.report.wording import p_value
 
 AS_GOOD_AS_EQUAL = 1.25
 """The commonest class has less than this many times the rarest's rows: nothing can hang on such shares."""
-FEWEST_CLASSES = 4
+FEWEST_CLASSES = 5
+"""The exact test of four has 24 orders: the rarest outcome has a two-sided p of 0.083."""
 DRAWS = 9_999
 SMALL_DIFFERENCE = 0.1
 """Cramér's V below this is called small: Cohen, "Statistical power analysis" (1988), section 7.2, w = 0.1."""

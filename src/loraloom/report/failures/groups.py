@@ -113,7 +113,7 @@ def by_class(judged: Judged, labels: Sequence[str]) -> Dependence:
 
 
 def by_length(judged: Judged) -> Dependence | None:
-    """Accuracy by fifths of the length; the halves give the difference."""
+    """Accuracy by fifths of the length; the halves, as far as equal ones allow, give the difference."""
     if judged.tokens is None:
         return None
     tokens, right = judged.tokens, judged.right
@@ -122,9 +122,10 @@ def by_length(judged: Judged) -> Dependence | None:
     groups = tuple(
         group(_span(tokens[places == place]), right[places == place]) for place in np.unique(places).tolist()
     )
-    long = tokens > np.median(tokens)
-    if len(groups) < 2 or not long.any():
+    if len(groups) < 2:
         return _untested(groups)
+    middle = np.median(tokens)
+    long = tokens > middle if (tokens > middle).any() else tokens >= middle  # half of them may be cut at one length
     pair = group("the longer half", right[long]), group("the shorter half", right[~long])
     return _compared(groups, length_trend(tokens, right), pair)
 

@@ -16,11 +16,15 @@ from scipy.stats import norm
 
 from loraloom.metrics import Interval, wilson_interval
 
+NO_RATIO = "beyond some distance all rows are right, or all wrong, so no odds ratio can be told"
 MOST_BINS = 5
 ROWS_IN_BIN = 25
 FEWEST_OF_EACH = 10
 """Right rows, and wrong ones, below which a trend is not estimated: 10 events for a variable (Peduzzi et al., Journal
 of Clinical Epidemiology 49 (1996), 1373–1379)."""
+
+MOST = 30.0
+"""A logarithm of odds, or its standard error, beyond which the likelihood rises without end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ def trend(name: str, distances: NDArray[np.float64], correct: NDArray[np.bool_])
     slope, why_not = None, _why_not(distances, correct)
     if why_not is None:
         slope = _slope(distances, correct)
-        why_not = None if slope else "distance tells right rows from wrong ones without a single exception"
+        why_not = None if slope else NO_RATIO
     return Trend(name, len(correct), wrong, _bins(distances, correct), slope, why_not)
 
 
@@ -151,7 +155,7 @@ def at_equal_distance(
 
 
 def fit_logistic(design: NDArray[np.float64], correct: NDArray[np.bool_], **options: Any) -> Any:
-    """statsmodels' fit; None where the classes are told apart perfectly, and the likelihood has no maximum.
+    """statsmodels' fit; None where the classes are told apart perfectly, or nearly, and the likelihood has no maximum.
 
     `offset`, and `cov_type` with `cov_kwds`, are statsmodels' own.
     """
@@ -168,4 +172,4 @@ def fit_logistic(design: NDArray[np.float64], correct: NDArray[np.bool_], **opti
         except (PerfectSeparationError, PerfectSeparationWarning, np.linalg.LinAlgError):
             return None
     good = bool(fitted.converged) and np.isfinite(fitted.params).all()
-    return fitted if good and float(np.max(np.abs(fitted.params))) < 30 else None
+    return fitted if good and float(np.max(np.abs([fitted.params, fitted.bse]))) < MOST else None
