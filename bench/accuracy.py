@@ -17,7 +17,7 @@ from scipy import stats
 
 from bench.measure import ROOT
 from loraloom.data import load_data
-from loraloom.engine import Engine, Job
+from loraloom.engine import Engine
 from loraloom.execute.in_process import choose_engine
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Recipe, read_recipe
@@ -64,15 +64,7 @@ def _run(name: str, recipe: Recipe, place: Workplace, seed: int) -> list[Evaluat
     train = configuration.train.model_copy(update={"seed": seed})
     lines: list[Evaluation] = []
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(
-            number=seed,
-            configuration=configuration.model_copy(update={"train": train}),
-            source=place.source(configuration.backbone),
-            rows=place.rows(configuration),
-            folder=Path(folder),
-            expected_parameters=place.demands.parameters(configuration).trainable,
-            deadline=None,
-        )
+        job = place.job(seed, configuration.model_copy(update={"train": train}), Path(folder))
         engine.train_pack([job], lambda job, line: lines.append(line) or True)  # type: ignore[func-returns-value]
     print(f"{name}, seed {seed}: validation accuracy {lines[-1].validation_accuracy:.4f}", flush=True)
     return lines

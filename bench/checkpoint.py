@@ -110,20 +110,9 @@ def job_of(model: str, rank: int, folder: Path) -> Job:
         lora=Lora(r=rank, lora_alpha=16, bias="lora_only"),
         train=Train(optim="adamw", per_device_train_batch_size=BATCH, num_train_epochs=1000),
     )
-    place, configuration = (
-        Workplace(recipe, read_data(work, ROWS), found=lambda finding: None),
-        recipe.configuration({}),
-    )
+    place = Workplace(recipe, read_data(work, ROWS), found=lambda finding: None)
     folder.mkdir()
-    return Job(
-        number=0,
-        configuration=configuration,
-        source=place.source(configuration.backbone),
-        rows=place.rows(configuration),
-        folder=folder,
-        expected_parameters=place.demands.parameters(configuration).trainable,
-        deadline=None,
-    )
+    return place.job(0, recipe.configuration({}), folder)
 
 
 def main() -> None:

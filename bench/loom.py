@@ -15,6 +15,7 @@ from bench.texts import model_folder, read_data
 from loraloom.backbone.sources import find, load_tokenizer
 from loraloom.data import encode
 from loraloom.engine import Engine, Job, Outcome
+from loraloom.execute.in_process import build_engine
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Backbone, Data, Lora, Recipe, Train
 from loraloom.study.durable import write_json, write_manifest
@@ -29,7 +30,7 @@ def train(task: Task) -> Span:
     """Times each of the peer's trials, by one engine, one after another, each with its own seed and rate."""
     assert task.peer is not None
     with tempfile.TemporaryDirectory() as folder:
-        place, trains = _workplace(task), engine(task.engine)
+        place, trains = _workplace(task), build_engine(task.engine)
         seconds: list[float] = []
         for trial in range(task.peer.trials):
             job = _job(place, trial, Path(folder) / str(trial))
@@ -56,7 +57,7 @@ def train_for_evaluation(task: Task) -> None:
     """Trains an adapter on a few rows and leaves it as a search would: files, record, manifest."""
     place = _workplace(task)
     job = _job(place, 0, task.folder / _ADAPTER)
-    outcome = _trained(engine(task.engine), job)
+    outcome = _trained(build_engine(task.engine), job)
     record = TrialRecord(
         number=job.number,
         state=outcome.state,
@@ -74,17 +75,6 @@ def train_for_evaluation(task: Task) -> None:
     )
     write_json(job.folder / RECORD, record.model_dump(mode="json"))
     write_manifest(job.folder)
-
-
-def engine(name: str) -> Engine:
-    """The engine `loom`, or `trainer` in its place."""
-    if name == "trainer":
-        from loraloom.engine.trainer import TrainerEngine
-
-        return TrainerEngine()
-    from loraloom.engine.loom import LoomEngine
-
-    return LoomEngine()
 
 
 def _workplace(task: Task) -> Workplace:
@@ -107,15 +97,7 @@ def _job(place: Workplace, trial: int, folder: Path) -> Job:
     train = place.recipe.train.model_copy(update={"learning_rate": RATES[trial], "seed": 42 + trial})
     configuration = place.recipe.configuration({}).model_copy(update={"train": train})
     folder.mkdir()
-    return Job(
-        number=trial,
-        configuration=configuration,
-        source=place.source(configuration.backbone),
-        rows=place.rows(configuration),
-        folder=folder,
-        expected_parameters=place.demands.parameters(configuration).trainable,
-        deadline=None,
-    )
+    return place.job(trial, configuration, folder)
 
 
 def _trained(engine: Engine, job: Job) -> Outcome:

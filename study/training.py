@@ -98,15 +98,7 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         place = self.place(rows)
         recorder = Recorder(place)
-        job = Job(
-            number=0,
-            configuration=configuration,
-            source=place.source(configuration.backbone),
-            rows=place.rows(configuration, noted=False),
-            folder=folder,
-            expected_parameters=place.demands.parameters(configuration).trainable,
-            deadline=None,
-        )
+        job = place.job(0, configuration, folder, noted=False)
 
         def heard(job: Job, evaluation: Evaluation) -> bool:
             recorder.hear(job, evaluation)

@@ -45,16 +45,16 @@ class _Planned:
 
     @property
     def _first(self) -> Measured:
+        training, evaluation = 1_000 * ROW_SECONDS, 100 * ROW_SECONDS / 3
+        timings = Timings(seconds=training + evaluation, train_seconds=training, examples_per_second=1 / ROW_SECONDS)
         return measured(
             self.recipe.configuration({}),
+            timings,
+            timings.seconds + 0.5,
             train_rows=1_000,
             eval_rows=100,
             passes=1,
             evaluated=1,
-            train_seconds=1_000 * ROW_SECONDS,
-            eval_seconds=100 * ROW_SECONDS / 3,
-            beside_seconds=0.5,
-            prefix_seconds=0.0,
         )
 
     def again(self) -> Planner:

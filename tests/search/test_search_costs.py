@@ -8,6 +8,7 @@ import pytest
 
 from loraloom.recipe import read_recipe
 from loraloom.search.costs import CAUTION, NEWEST, Costs, Measured, measured
+from loraloom.study.record import Timings
 
 CONFIGURATION = read_recipe({"backbone": {"model": "m"}, "train": {"num_train_epochs": 2}}).configuration({})
 
@@ -55,10 +56,8 @@ def test_what_was_timed_of_texts_of_the_same_length_comes_before_the_same_layers
 
 
 def test_what_was_timed_comes_back_as_it_was_measured() -> None:
-    one = measured(
-        CONFIGURATION, train_rows=100, eval_rows=50, passes=2, evaluated=2, train_seconds=10, eval_seconds=1,
-        beside_seconds=0.5, prefix_seconds=3,
-    )  # fmt: skip
+    timings = Timings(seconds=11, train_seconds=10, examples_per_second=20, prefix_seconds=3)
+    one = measured(CONFIGURATION, timings, 14.5, train_rows=100, eval_rows=50, passes=2, evaluated=2)
     assert (one.train_row_seconds, one.eval_row_seconds, one.beside_seconds) == (0.05, 0.01, 0.5)
     assert (one.prefix_row_seconds, one.train_rows) == (0.02, 100)
     assert [Measured(**values) for values in Costs([one]).as_json()] == [one]

@@ -267,15 +267,8 @@ class Driver:
         self._began[proposal.number], self._began_at[proposal.number] = time.monotonic(), self._step(proposal)
         if self._log is not None and proposal.number in self._broken_off:
             self._log.takes_up(proposal.number, self._began_at[proposal.number])
-        return Job(
-            number=proposal.number,
-            configuration=self._place.demands.in_type(proposal.configuration),
-            source=self._place.source(proposal.configuration.backbone),
-            rows=rows,
-            folder=folder,
-            expected_parameters=parameters,
-            deadline=self._planner.job_deadline(together * len(rows.validation), proposal.configuration),
-        )
+        deadline = self._planner.job_deadline(together * len(rows.validation), proposal.configuration)
+        return self._place.job(proposal.number, proposal.configuration, folder, deadline=deadline)
 
     def _hear(self, job: Job, evaluation: Evaluation) -> bool:
         self._watcher.evaluated(job.number, evaluation)

@@ -102,10 +102,7 @@ class AutoEngine:
     name = "auto"
 
     def __init__(self, *, profile: bool = False) -> None:
-        from loraloom.engine.loom import LoomEngine
-        from loraloom.engine.trainer import TrainerEngine
-
-        self._loom, self._trainer = LoomEngine(profile=profile), TrainerEngine()
+        self._loom, self._trainer = build_engine("loom", profile=profile), build_engine("trainer")
 
     def pack_size(self, source: Source, configuration: Configuration) -> int:
         """As the engine that takes it says."""
@@ -133,26 +130,37 @@ def choose_engine(recipe: Recipe, *, profile: bool = False) -> tuple[Engine, str
         BackboneError: a model is not to be had.
     """
     if recipe.engine == "trainer":
-        return _trainer(), "as the recipe says: HF Trainer and PEFT"
+        return build_engine("trainer"), "as the recipe says: HF Trainer and PEFT"
     refused = {model: reason for model, reason in _refusals(recipe) if reason is not None}
     if not refused:
-        from loraloom.engine.loom import LoomEngine
-
         reason = "auto: loom knows the model" if recipe.engine == "auto" else "as the recipe says"
-        return LoomEngine(profile=profile), reason
+        return build_engine("loom", profile=profile), reason
     first, why = next(iter(refused.items()))
     if recipe.engine == "loom":
         raise RecipeError(f"engine: loom can't train {first!r}: {why}; use engine: trainer, or auto")
     if len(refused) < len(recipe.values("backbone.model")):
-        return AutoEngine(profile=profile), f"auto: loom, but trainer for {', '.join(refused)}: {why}"
-    return _trainer(), f"auto: HF Trainer and PEFT, since loom can't train {first!r}: {why}"
+        return build_engine("auto", profile=profile), f"auto: loom, but trainer for {', '.join(refused)}: {why}"
+    return build_engine("trainer"), f"auto: HF Trainer and PEFT, since loom can't train {first!r}: {why}"
 
 
-def _trainer() -> Engine:
-    """The reference engine; HF Trainer is imported where it trains, since it takes 80 MB and a second."""
-    from loraloom.engine.trainer import TrainerEngine
+def build_engine(name: str, *, profile: bool = False) -> Engine:
+    """The engine of this name, made where it is to train; HF Trainer itself is imported as it trains, 80 MB of it.
 
-    return TrainerEngine()
+    Raises:
+        LoraloomError: there is none.
+    """
+    match name:
+        case "loom":
+            from loraloom.engine.loom import LoomEngine
+
+            return LoomEngine(profile=profile)
+        case "trainer":
+            from loraloom.engine.trainer import TrainerEngine
+
+            return TrainerEngine()
+        case "auto":
+            return AutoEngine(profile=profile)
+    raise LoraloomError(f"engine: there is no {name!r}; there are loom, trainer and auto")
 
 
 def why_not_loom(source: Source, configuration: Configuration) -> str | None:

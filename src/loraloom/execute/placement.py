@@ -13,8 +13,7 @@ from functools import partial
 from loraloom.engine import Engine
 from loraloom.errors import LoraloomError
 from loraloom.execute.executor import Executor
-from loraloom.execute.in_process import InProcess
-from loraloom.execute.worker import build_engine
+from loraloom.execute.in_process import InProcess, build_engine
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe.axes import Point
 

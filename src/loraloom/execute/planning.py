@@ -140,17 +140,14 @@ class Planner:
         """Takes note of what a trial took; `seconds` is the time from its start to its end."""
         if outcome.timings is None or not epochs:
             return
-        timings = outcome.timings
         one = measured(
             job.configuration,
+            outcome.timings,
+            seconds,
             train_rows=len(job.rows.train),
             eval_rows=len(job.rows.validation),
             passes=epochs,
             evaluated=max(1, len(read_metrics(job.folder))),
-            train_seconds=timings.train_seconds,
-            eval_seconds=timings.seconds - timings.train_seconds,
-            beside_seconds=seconds - timings.seconds - timings.prefix_seconds,
-            prefix_seconds=timings.prefix_seconds,
         )
         self.pace.costs.note(one)
         self._note_speed(job.configuration)

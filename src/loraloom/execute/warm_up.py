@@ -48,7 +48,7 @@ def warm_up(place: Workplace, executor: Executor, seconds_left: float, run: Path
     """
     seconds = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, SHARE * seconds_left))
     found, loading = [], 0.0
-    for configuration in map(place.demands.in_type, place.demands.fitting().values()):
+    for configuration in place.demands.fitting().values():
         batch = configuration.train.per_device_train_batch_size
         cold = _time(place, executor, configuration, min(COLD_BATCHES * batch, TRAIN_ROWS), None, run)
         loading = max(loading, min(cold.beside_seconds, LONGEST_LOADING))
@@ -71,7 +71,6 @@ def _time(
     configuration = configuration.model_copy(
         update={"data": configuration.data.model_copy(update=part), "train": train}
     )
-    rows = place.rows(configuration, noted=False)
     heard: list[Evaluation] = []
 
     def listen(job: Job, evaluation: Evaluation) -> bool:
@@ -81,15 +80,8 @@ def _time(
 
     with tempfile.TemporaryDirectory(dir=run, prefix=".warm-up-", suffix=".new") as folder:
         start = time.monotonic()
-        job = Job(
-            number=-1,
-            configuration=configuration,
-            source=place.source(configuration.backbone),
-            rows=rows,
-            folder=Path(folder),
-            expected_parameters=place.demands.parameters(configuration).trainable,
-            deadline=None if seconds is None else start + seconds,
-        )
+        deadline = None if seconds is None else start + seconds
+        job = place.job(-1, configuration, Path(folder), deadline=deadline, noted=False)
         executor.start([job])
         finished = executor.wait(listen, lambda: False)
         passed = time.monotonic() - start
@@ -98,12 +90,10 @@ def _time(
         raise LoraloomError(f"the warm-up failed: {finished.lost if outcome is None else outcome.reason}")
     return measured(
         configuration,
-        train_rows=len(rows.train),
-        eval_rows=len(rows.validation),
+        outcome.timings,
+        passed,
+        train_rows=len(job.rows.train),
+        eval_rows=len(job.rows.validation),
         passes=heard[-1].epoch,
         evaluated=len(heard),
-        train_seconds=outcome.timings.train_seconds,
-        eval_seconds=outcome.timings.seconds - outcome.timings.train_seconds,
-        beside_seconds=passed - outcome.timings.seconds - outcome.timings.prefix_seconds,
-        prefix_seconds=outcome.timings.prefix_seconds,
     )

@@ -13,7 +13,7 @@ from typing import Protocol
 from loraloom.engine import Engine, Job, Listener, Rows
 from loraloom.errors import DeviceLostError, LoraloomError, RunError
 from loraloom.execute.executor import Finished
-from loraloom.execute.in_process import AutoEngine, InProcess
+from loraloom.execute.in_process import InProcess
 from loraloom.execute.messages import (
     Advice,
     Advise,
@@ -46,22 +46,6 @@ class Line(Protocol):
     def waiting(self) -> bool:
         """Whether `receive` would return at once."""
         ...
-
-
-def build_engine(name: str, *, profile: bool = False) -> Engine:
-    """The engine of this name, made where it is to train."""
-    match name:
-        case "loom":
-            from loraloom.engine.loom import LoomEngine
-
-            return LoomEngine(profile=profile)
-        case "trainer":
-            from loraloom.engine.trainer import TrainerEngine
-
-            return TrainerEngine()
-        case "auto":
-            return AutoEngine(profile=profile)
-    raise LoraloomError(f"engine: {name!r} can't be made in a worker; there are loom, trainer and auto")
 
 
 def serve(line: Line, make_engine: Callable[[], Engine]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from loraloom.backbone.sources import Source
 from loraloom.data import Encoded, Finding, TextData, default_cache, encode, truncation_finding
 from loraloom.data.describing import class_rows, measured_lengths, overlaps, token_lengths
 from loraloom.data.sampling import part_of, part_rows
-from loraloom.engine import Rows
+from loraloom.engine import Job, Rows
 from loraloom.errors import BackboneError, RecipeError
 from loraloom.execute.demands import Demands
 from loraloom.recipe import Backbone, Configuration, Data, Recipe
@@ -144,6 +145,26 @@ class Workplace:
                 raise BackboneError(
                     f"data.max_length: {longest} is too long for {backbone.model!r}, which reads {limit} tokens"
                 )
+
+    def job(
+        self,
+        number: int,
+        configuration: Configuration,
+        folder: Path,
+        *,
+        deadline: float | None = None,
+        noted: bool = True,
+    ) -> Job:
+        """The training of a configuration in `folder`, in the run's number type; `noted` as for `rows`."""
+        return Job(
+            number=number,
+            configuration=self.demands.in_type(configuration),
+            source=self.source(configuration.backbone),
+            rows=self.rows(configuration, noted=noted),
+            folder=folder,
+            expected_parameters=self.demands.parameters(configuration).trainable,
+            deadline=deadline,
+        )
 
     def rows(self, configuration: Configuration, *, noted: bool = True) -> Rows:
         """The rows that the configuration is trained and validated on, as its backbone reads them.

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from loraloom.recipe import Configuration
+from loraloom.study.record import Timings
 
 NEWEST = 4
 """Measurements of a kind that count."""
@@ -129,25 +130,26 @@ def most_like(key: Key, known: Collection[Key]) -> list[Key]:
 
 def measured(
     configuration: Configuration,
+    timings: Timings,
+    seconds: float,
     *,
     train_rows: int,
     eval_rows: int,
     passes: float,
     evaluated: float,
-    train_seconds: float,
-    eval_seconds: float,
-    beside_seconds: float,
-    prefix_seconds: float,
 ) -> Measured:
-    """What a trial's seconds say; `passes` over its rows were done, and it was evaluated `evaluated` times."""
+    """What a trial says that took `seconds` from its start to its end, `timings` among them.
+
+    `passes` over its rows were done, and it was evaluated `evaluated` times.
+    """
     return Measured(
         configuration.backbone.model,
         configuration.data.max_length,
         configuration.train.per_device_train_batch_size,
-        train_seconds / max(1.0, train_rows * passes),
-        eval_seconds / max(1.0, eval_rows * evaluated),
-        max(0.0, beside_seconds),
-        prefix_seconds / max(1, train_rows + eval_rows),
+        timings.train_seconds / max(1.0, train_rows * passes),
+        (timings.seconds - timings.train_seconds) / max(1.0, eval_rows * evaluated),
+        max(0.0, seconds - timings.seconds - timings.prefix_seconds),
+        timings.prefix_seconds / max(1, train_rows + eval_rows),
         train_rows,
         _adapted(configuration),
     )
