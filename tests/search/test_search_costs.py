@@ -17,6 +17,9 @@ TOP = read_recipe(
 ).configuration({})
 
 
+KEPT = {"layers": "top-half", "dropout": "off"}
+
+
 def _one(seconds: float, **changes: Any) -> Measured:
     values = {"model": "m", "max_length": 128, "batch": 16, "eval_row_seconds": 0.001, "beside_seconds": 1.0}
     return Measured(train_row_seconds=seconds, **{**values, **changes})
@@ -56,15 +59,16 @@ def test_what_was_timed_of_texts_of_the_same_length_comes_before_the_same_layers
 
 
 def test_what_was_timed_comes_back_as_it_was_measured() -> None:
-    timings = Timings(seconds=11, train_seconds=10, examples_per_second=20, prefix_seconds=3)
-    one = measured(CONFIGURATION, timings, 14.5, train_rows=100, eval_rows=50, passes=2, evaluated=2)
+    timings = Timings(seconds=11, train_seconds=10, examples_per_second=20, prefix_seconds=3, prefix_rows=60)
+    one = measured(TOP, timings, 14.5, train_rows=100, eval_rows=50, passes=2, evaluated=2)
     assert (one.train_row_seconds, one.eval_row_seconds, one.beside_seconds) == (0.05, 0.01, 0.5)
-    assert (one.prefix_row_seconds, one.train_rows) == (0.02, 100)
+    assert (one.prefix_row_seconds, one.train_rows) == (0.05, 100)  # of those whose states were computed in time
+    assert (one.layers, one.dropout) == ("top-half", "off")
     assert [Measured(**values) for values in Costs([one]).as_json()] == [one]
 
 
 def test_states_of_frozen_layers_are_paid_for_once_for_the_same_rows() -> None:
-    costs = Costs([_one(0.01, prefix_row_seconds=0.02, train_rows=64), _one(0.01, train_rows=64)])
+    costs = Costs([_one(0.01, prefix_row_seconds=0.02, train_rows=64, **KEPT), _one(0.01, train_rows=64, **KEPT)])
     assert costs.prefix_seconds(TOP, 64, 20) == 0
     assert costs.prefix_seconds(TOP, 1000, 200) == pytest.approx(CAUTION * 1200 * 0.02)
     assert Costs([_one(0.01)]).prefix_seconds(TOP, 1000, 200) == 0
@@ -74,14 +78,29 @@ def test_states_of_frozen_layers_are_paid_for_once_for_the_same_rows() -> None:
 
 
 def test_states_of_frozen_layers_are_of_texts_of_one_length() -> None:
-    whole = _one(0.04, prefix_row_seconds=0.08, train_rows=64, max_length=512)
-    costs = Costs([_one(0.01, prefix_row_seconds=0.02, train_rows=64), whole])
+    whole = _one(0.04, prefix_row_seconds=0.08, train_rows=64, max_length=512, **KEPT)
+    costs = Costs([_one(0.01, prefix_row_seconds=0.02, train_rows=64, **KEPT), whole])
     longer = TOP.model_copy(update={"data": TOP.data.model_copy(update={"max_length": 512})})
     assert costs.prefix_seconds(longer, 1000, 0) == pytest.approx(4 * costs.prefix_seconds(TOP, 1000, 0))
-    costs.note(_one(0.01, prefix_row_seconds=0.02, train_rows=1000))
+    costs.note(_one(0.01, prefix_row_seconds=0.02, train_rows=1000, **KEPT))
     assert costs.prefix_seconds(TOP, 1000, 0) == 0 < costs.prefix_seconds(longer, 1000, 0)
 
 
 def test_states_that_were_read_say_nothing_of_what_it_takes_to_compute_them() -> None:
-    computed, read = _one(0.01, prefix_row_seconds=0.02, train_rows=64), _one(0.01, prefix_row_seconds=1e-5)
+    computed, read = _one(0.01, prefix_row_seconds=0.02, train_rows=64, **KEPT), _one(0.01, **KEPT)
     assert Costs([computed, read]).prefix_seconds(TOP, 1000, 0) == Costs([computed]).prefix_seconds(TOP, 1000, 0) > 0
+    assert Costs([read]).prefix_seconds(TOP, 1000, 0) == pytest.approx(CAUTION * 1000 * read.eval_row_seconds)
+
+
+def test_trials_that_keep_no_states_or_those_of_other_layers_have_not_paid_for_them() -> None:
+    costs = Costs([_one(0.01, prefix_row_seconds=0.02, train_rows=64, **KEPT)])
+    costs.note(_one(0.02, train_rows=1000))
+    costs.note(_one(0.02, train_rows=1000, prefix_row_seconds=0.02, layers="(5,)", dropout="off"))
+    assert costs.prefix_seconds(TOP, 1000, 0) == pytest.approx(CAUTION * 1000 * 0.02)
+
+
+def test_states_are_planned_under_the_dropout_that_they_were_kept_under() -> None:
+    costs = Costs([_one(0.01, prefix_row_seconds=0.02, train_rows=64, layers="top-half", dropout="keep")])
+    keep = TOP.model_copy(update={"backbone": TOP.backbone.model_copy(update={"dropout": "keep"})})
+    assert costs.prefix_seconds(keep, 1000, 0) == pytest.approx(CAUTION * 1000 * 0.02)  # a model without dropout
+    assert Costs([_one(0.01, train_rows=64)]).prefix_seconds(keep, 1000, 0) == 0

@@ -1,6 +1,7 @@
 """A warm-up of seconds: what a row costs on this machine, with these texts and this model, before a plan is made.
 
 A few steps are trained and thrown away: the first job loads the weights and fills the caches, the second is timed.
+Where states of frozen layers are kept, it has as many rows as can have theirs in time, and more passes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from loraloom.study.record import Evaluation
 TRAIN_ROWS = 1024
 EVAL_ROWS = 96
 COLD_BATCHES = 2
+FILLED_SHARE = 0.5
+"""Of the seconds of a timed job, what the states of frozen layers may take."""
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.7, 4.0
 LONGEST_LOADING = 30.0
 """Where a model takes longer, it was fetched or kernels were compiled, which is done once."""
@@ -52,7 +55,9 @@ def warm_up(place: Workplace, executor: Executor, seconds_left: float, run: Path
         batch = configuration.train.per_device_train_batch_size
         cold = _time(place, executor, configuration, min(COLD_BATCHES * batch, TRAIN_ROWS), None, run)
         loading = max(loading, min(cold.beside_seconds, LONGEST_LOADING))
-        found.append(_time(place, executor, configuration, TRAIN_ROWS, seconds, run))
+        row = max(cold.prefix_row_seconds, cold.eval_row_seconds if cold.layers else 0.0)
+        rows = min(TRAIN_ROWS, max(COLD_BATCHES * batch, int(FILLED_SHARE * seconds / row))) if row else TRAIN_ROWS
+        found.append(_time(place, executor, configuration, rows, seconds, run))
     return WarmedUp(tuple(found), loading)
 
 
@@ -64,10 +69,12 @@ def _time(
     seconds: float | None,
     run: Path,
 ) -> Measured:
-    """Trains on `train_rows` rows for `seconds` at most."""
+    """Trains on `train_rows` rows for `seconds` at most, or once; `TRAIN_ROWS` rows pass in all."""
     classes = len(place.data.labels)
     part = {"max_train_samples": max(train_rows, classes), "max_eval_samples": max(EVAL_ROWS, classes)}
-    train = configuration.train.model_copy(update={"num_train_epochs": 1, "learning_rate": HARMLESS_RATE})
+    epochs = 1 if seconds is None else TRAIN_ROWS // train_rows
+    changes = {"num_train_epochs": epochs, "learning_rate": HARMLESS_RATE, "eval_strategy": "end"}
+    train = configuration.train.model_copy(update=changes)
     configuration = configuration.model_copy(
         update={"data": configuration.data.model_copy(update=part), "train": train}
     )

@@ -19,9 +19,6 @@ NEWEST = 4
 CAUTION = 1.1
 """Estimates are raised by this: a trial that is begun shall end in time."""
 
-FILLED = 0.1
-"""States of frozen layers that took less than this share of a validated row's time were read, not computed."""
-
 Key = tuple[str, str, int, int]
 """Model, what is trained of it and how, longest text, batch size: what a row's seconds depend on."""
 
@@ -30,7 +27,8 @@ Key = tuple[str, str, int, int]
 class Measured:
     """One trial as timed: seconds a training row and pass, seconds a validated row, and seconds beside both.
 
-    `prefix_row_seconds` is what a row's states of frozen layers took, where this was the first trial to need them.
+    `prefix_row_seconds` is what the states of frozen layers took for a row that had none yet, 0 where all had.
+    `layers` are those that were adapted and `dropout` the encoder's, where states of those below are kept.
     """
 
     model: str
@@ -43,6 +41,8 @@ class Measured:
     train_rows: int = 0
     adapted: str = ""
     """Which layers and modules, since what lies below them costs no gradient; and whether muon trains them."""
+    layers: str = ""
+    dropout: str = ""
 
 
 class Costs:
@@ -51,7 +51,8 @@ class Costs:
     def __init__(self, measured: Iterable[Measured] = ()) -> None:
         self._newest: dict[Key, deque[Measured]] = {}
         self._prefix: dict[tuple[str, int], Measured] = {}  # by model and longest text
-        self._trained: set[tuple[str, int, int]] = set()
+        self._keeping: set[tuple[str, str]] = set()  # models, with the dropout under which states are kept
+        self._kept: set[tuple[str, int, str, int]] = set()
         for one in measured:
             self.note(one)
 
@@ -59,8 +60,10 @@ class Costs:
         """Takes note of a trial that was timed."""
         key = one.model, one.adapted, one.max_length, one.batch
         self._newest.setdefault(key, deque(maxlen=NEWEST)).append(one)
-        self._trained.add((one.model, one.max_length, one.train_rows))
-        if one.prefix_row_seconds > FILLED * one.eval_row_seconds:
+        if one.layers:
+            self._keeping.add((one.model, one.dropout))
+            self._kept.add((one.model, one.max_length, one.layers, one.train_rows))
+        if one.prefix_row_seconds:
             self._prefix[one.model, one.max_length] = one
 
     @property
@@ -93,13 +96,19 @@ class Costs:
         return max(one.beside_seconds for one in self._like(configuration))
 
     def prefix_seconds(self, configuration: Configuration, train_rows: int, eval_rows: int) -> float:
-        """Seconds for the states of frozen layers, by the first trial on these rows; 0 where none are kept."""
-        key, lora = (configuration.backbone.model, configuration.data.max_length), configuration.lora
-        if configuration.backbone.dropout == "keep" or lora.layers_to_transform is None or lora.bias == "all":
+        """Seconds for the states of frozen layers, by the first trial on these rows; 0 where none are kept.
+
+        A row for which none were computed yet, since earlier runs had, is taken to cost what a validated one does.
+        """
+        backbone, kind = configuration.backbone, (configuration.backbone.model, configuration.data.max_length)
+        layers = _layers(configuration)
+        if not layers or (backbone.model, backbone.dropout) not in self._keeping:
             return 0.0
-        if key not in self._prefix or (*key, train_rows) in self._trained:
+        if (*kind, layers, train_rows) in self._kept:
             return 0.0
-        return CAUTION * (train_rows + eval_rows) * self._prefix[key].prefix_row_seconds
+        timed = self._prefix.get(kind)
+        row = self.eval_row_seconds(configuration) if timed is None else timed.prefix_row_seconds
+        return CAUTION * (train_rows + eval_rows) * row
 
     def _like(self, configuration: Configuration) -> list[Measured]:
         """The newest measurements of trials like this one, or the slowest of those that are most like it."""
@@ -149,10 +158,18 @@ def measured(
         timings.train_seconds / max(1.0, train_rows * passes),
         (timings.seconds - timings.train_seconds) / max(1.0, eval_rows * evaluated),
         max(0.0, seconds - timings.seconds - timings.prefix_seconds),
-        timings.prefix_seconds / max(1, train_rows + eval_rows),
+        timings.prefix_seconds / timings.prefix_rows if timings.prefix_rows else 0.0,
         train_rows,
         _adapted(configuration),
+        _layers(configuration) if timings.prefix_rows is not None else "",
+        configuration.backbone.dropout if timings.prefix_rows is not None else "",
     )
+
+
+def _layers(configuration: Configuration) -> str:
+    """The layers that are adapted; empty where those are all."""
+    lora = configuration.lora
+    return "" if lora.layers_to_transform is None or lora.bias == "all" else str(lora.layers_to_transform)
 
 
 def _adapted(configuration: Configuration) -> str:

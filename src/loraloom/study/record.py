@@ -118,6 +118,8 @@ class Timings(_Frozen):
     """FLOP/s of the products that training asks for, as a share of the fastest that this machine was measured at."""
     prefix_seconds: float = 0.0
     """Beside `seconds`: what the states of frozen layers took, which are computed once and kept for other trials."""
+    prefix_rows: int | None = None
+    """The rows whose states were computed in them, 0 where all were read; None where none are kept."""
 
 
 class TrialRecord(_Frozen):

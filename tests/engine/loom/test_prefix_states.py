@@ -73,6 +73,19 @@ def test_a_process_reads_kept_states_through_once_for_all_its_packs(
     assert contents(jobs[1].folder) == contents(jobs[0].folder)
 
 
+def test_what_states_took_is_told_with_the_rows_that_had_none_before(model: Path, tmp_path: Path) -> None:
+    jobs = [make_job(model, tmp_path / name, TOP) for name in ("filling", "reading")]
+    jobs.append(make_job(model, tmp_path / "dropping", TOP, dropout="keep"))
+    engine = LoomEngine()
+    filling, reading, dropping = (engine.train_pack([job], hear)[0].timings for job in jobs)
+    assert filling is not None
+    assert filling.prefix_rows == len(jobs[0].rows.train) + len(jobs[0].rows.validation)
+    assert reading is not None
+    assert (reading.prefix_rows, reading.prefix_seconds > 0) == (0, True)
+    assert dropping is not None
+    assert (dropping.prefix_rows, dropping.prefix_seconds) == (None, 0)
+
+
 @pytest.mark.parametrize(
     ("dropout", "lora"), [("keep", {}), ("off", {"bias": "all"}), ("off", {"layers_to_transform": None})]
 )

@@ -313,8 +313,10 @@ class LoomEngine:
         return read(kept, rows, width, pack.encoder.frozen.device)
 
     def _states(self, trial: Trial, encoded: Encoded, pack: Pack, heed: Callable[[], None]) -> PrefixFile | None:
+        if not self._prefixes.keeps(pack.encoder):
+            return None
         if id(encoded) not in trial.states:
-            start, source = time.monotonic(), trial.job.source
+            start, source, computed = time.monotonic(), trial.job.source, self._prefixes.computed
             file = self._prefixes.of(
                 encoded,
                 pack.encoder,
@@ -325,6 +327,9 @@ class LoomEngine:
             )
             trial.states[id(encoded)] = file
             trial.prefix_seconds += time.monotonic() - start
+            computed = self._prefixes.computed - computed
+            if computed or file is not None:
+                trial.prefix_rows = (trial.prefix_rows or 0) + computed
             if file is not None:
                 frozen, lowest = pack.encoder.frozen, pack.encoder.lowest
                 trial.flops_per_token = frozen.flops_per_token(lowest, prefix_kept=True)

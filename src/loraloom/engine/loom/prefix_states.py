@@ -45,6 +45,12 @@ class PrefixStates:
         self._trusts: dict[PrefixKey, Trust] = {}  # of files that were closed: each is read through once
         self._digests: dict[int, tuple[Encoded, str]] = {}
         self._told: set[str] = set()  # digests of splits
+        self.computed = 0
+        """Rows whose states were computed, of all splits together."""
+
+    def keeps(self, encoder: Encoder) -> bool:
+        """Whether states are kept: not where nothing is frozen below, nor where dropout would change them."""
+        return encoder.lowest > 0 and not encoder.frozen.anatomy.dropouts.any and self._cache.max_bytes > 0
 
     def of(
         self,
@@ -55,15 +61,12 @@ class PrefixStates:
         heed: Callable[[], None] = lambda: None,
         note: Callable[[str], None] = silent,
     ) -> PrefixFile | None:
-        """The states of a split, filled; None where nothing is frozen below, or dropout, disk or time forbid it.
+        """The states of a split, filled, of an encoder of which they are kept; None where disk or time forbid it.
 
-        `weights` names the model's weights; it is asked for only where states can be kept. `heed` is called between
-        batches, and may break off by an exception: what was filled stays. `note` is told what is wrong with the disk,
-        once for a split.
+        `weights` names the model's weights. `heed` is called between batches, and may break off by an exception: what
+        was filled stays. `note` is told what is wrong with the disk, once for a split.
         """
         frozen = encoder.frozen
-        if encoder.lowest <= 0 or frozen.anatomy.dropouts.any or self._cache.max_bytes == 0:
-            return None
         dtype: Dtype = "bf16" if frozen.dtype == torch.bfloat16 else "fp32"
         cuda = frozen.device.type == "cuda"
         where = torch.cuda.get_device_name(frozen.device) if cuda else frozen.device.type
@@ -75,10 +78,30 @@ class PrefixStates:
             self._say(key.rows, self._cache.reason, note)
             return None
         with only_filler(self._cache.folder / f"{key.name}.filling", deadline, heed) as alone:
-            if alone and _filled(file, encoded, encoder, deadline, heed):
+            if alone and self._filled(file, encoded, encoder, deadline, heed):
                 return file
         self._say(key.rows, file.reason, note)
         return None
+
+    def _filled(
+        self, file: PrefixFile, encoded: Encoded, encoder: Encoder, deadline: float | None, heed: Callable[[], None]
+    ) -> bool:
+        """Computes the rows that are missing; False where time or disk did not suffice."""
+        frozen = encoder.frozen
+        everything = np.arange(len(encoded))
+        if not file.missing(everything).any():
+            return True
+        with torch.no_grad():
+            for rows in by_length(np.diff(encoded.offsets)):
+                if deadline is not None and time.monotonic() >= deadline:
+                    return False
+                heed()
+                if file.missing(rows).any():
+                    tokens = lay_out([encoded], [rows], frozen.anatomy.embedding, frozen.device)
+                    self.computed += len(rows)
+                    file.write(rows, encoder.prefix(tokens, None, encoder.lowest)[0])
+        file.sync()
+        return not file.missing(everything).any()
 
     def _opened(self, key: PrefixKey, encoded: Encoded, width: int) -> PrefixFile | None:
         file = self._cache.open(key, encoded.offsets, width)
@@ -136,23 +159,3 @@ def read(files: Sequence[PrefixFile], rows: Sequence[Ints], width: int, device: 
     for number, part in enumerate(states):
         padded[number, : len(part)] = part
     return onto(padded, device)
-
-
-def _filled(
-    file: PrefixFile, encoded: Encoded, encoder: Encoder, deadline: float | None, heed: Callable[[], None]
-) -> bool:
-    """Computes the rows that are missing; False where time or disk did not suffice."""
-    frozen = encoder.frozen
-    everything = np.arange(len(encoded))
-    if not file.missing(everything).any():
-        return True
-    with torch.no_grad():
-        for rows in by_length(np.diff(encoded.offsets)):
-            if deadline is not None and time.monotonic() >= deadline:
-                return False
-            heed()
-            if file.missing(rows).any():
-                tokens = lay_out([encoded], [rows], frozen.anatomy.embedding, frozen.device)
-                file.write(rows, encoder.prefix(tokens, None, encoder.lowest)[0])
-    file.sync()
-    return not file.missing(everything).any()

@@ -60,6 +60,7 @@ class Trial:
         self.step_seconds = 0.0
         self.evaluation_seconds = 0.0
         self.prefix_seconds = 0.0
+        self.prefix_rows: int | None = None
         self.states: dict[int, PrefixFile | None] = {}
         self.flops_per_token = 0.0
         self._score: metrics.Scores | None = None
@@ -144,6 +145,7 @@ class Trial:
             "step_seconds": self.step_seconds,
             "evaluation_seconds": self.evaluation_seconds,
             "prefix_seconds": self.prefix_seconds,
+            "prefix_rows": self.prefix_rows,
             "seconds": time.monotonic() - self._since,
         }
         self.checkpoints.save(State(self.step, tensors, values))
@@ -160,7 +162,7 @@ class Trial:
         self._trace = [(step, loss, rate) for step, loss, rate in values["trace"]]
         self._examples, self._tokens = values["examples"], values["tokens"]
         self.step_seconds, self.evaluation_seconds = values["step_seconds"], values["evaluation_seconds"]
-        self.prefix_seconds = values.get("prefix_seconds", 0.0)
+        self.prefix_seconds, self.prefix_rows = values.get("prefix_seconds", 0.0), values.get("prefix_rows")
         self._since = time.monotonic() - values["seconds"]
         self.resumed_at = self.saved_at = self.step
         self.over = self.step >= self.schedule.total
@@ -216,6 +218,7 @@ class Trial:
             tokens_per_second=self._tokens / self.step_seconds,
             peak_share=self._peak_share(),
             prefix_seconds=self.prefix_seconds,
+            prefix_rows=self.prefix_rows,
         )
         result = Result(validation=Score.of(self._score))
         return Outcome("loom", self.state, self.dtype, self.counts, self.reason, result, timings, self.marks)

@@ -1,0 +1,76 @@
+"""What the warm-up times: trainings in a simulated executor, whose clock is the test's."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from loraloom.execute.executor import Finished
+from loraloom.execute.warm_up import TRAIN_ROWS, warm_up
+from loraloom.recipe import Configuration, read_recipe
+from loraloom.study.record import Timings
+
+STATE, ROW, EVALUATED = 0.02, 0.005, 0.004
+"""Seconds for a row's states of frozen layers, for a row and pass, and for a validated row."""
+
+
+class Simulated:
+    """An executor and a workplace: states first, as far as time allows, then steps of 16 rows, at least one."""
+
+    def __init__(self, *, keeps: bool) -> None:
+        self.now, self._keeps = 0.0, keeps
+        self.jobs: list[Any] = []
+        configuration = read_recipe({"lora": {"layers_to_transform": "top-half"}}).configuration({})
+        self.demands = SimpleNamespace(fitting=lambda: {("m", 128): configuration})
+        self.data = SimpleNamespace(labels=("no", "yes"))
+
+    def job(
+        self, number: int, configuration: Configuration, folder: Path, *, deadline: float | None, noted: bool
+    ) -> Any:
+        del number, folder, noted
+        data = configuration.data
+        rows = SimpleNamespace(train=range(data.max_train_samples or 0), validation=range(data.max_eval_samples or 0))
+        return SimpleNamespace(configuration=configuration, rows=rows, deadline=deadline)
+
+    def start(self, jobs: list[Any]) -> None:
+        self.jobs += jobs
+
+    def wait(self, listen: Any, stop: Any) -> Finished:
+        del stop
+        job, begun = self.jobs[-1], self.now
+        rows, left = len(job.rows.train), 1e9 if job.deadline is None else job.deadline - begun
+        computed = min(rows, int(left / STATE)) if self._keeps else 0
+        left -= computed * STATE
+        passed = min(rows * job.configuration.train.num_train_epochs, max(16, int(left / ROW)))
+        seconds = passed * ROW + len(job.rows.validation) * EVALUATED
+        self.now += computed * STATE + seconds
+        timings = Timings(
+            seconds=seconds,
+            train_seconds=passed * ROW,
+            examples_per_second=1 / ROW,
+            prefix_seconds=computed * STATE,
+            prefix_rows=computed if self._keeps else None,
+        )
+        listen(job, SimpleNamespace(epoch=passed / rows))
+        outcome: Any = SimpleNamespace(timings=timings, reason=None)
+        return Finished((job,), (outcome,))
+
+
+@pytest.mark.parametrize(("seconds_left", "keeps"), [(70, True), (3600, True), (3600, False)])
+def test_the_timed_job_has_as_many_rows_as_can_have_their_states_in_half_of_its_time(
+    seconds_left: int, keeps: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulated: Any = Simulated(keeps=keeps)
+    monkeypatch.setattr(time, "monotonic", lambda: simulated.now)
+    (found,) = warm_up(simulated, simulated, seconds_left, tmp_path).measured
+    assert found.train_row_seconds == pytest.approx(ROW)
+    assert found.prefix_row_seconds == pytest.approx(STATE if keeps else 0)
+    cold, timed = simulated.jobs
+    assert len(cold.rows.train) == 32
+    rows = len(timed.rows.train)
+    assert rows == (TRAIN_ROWS if not keeps else {70: 52, 3600: 100}[seconds_left])
+    assert rows * timed.configuration.train.num_train_epochs == pytest.approx(TRAIN_ROWS, rel=0.05)
