@@ -33,6 +33,7 @@ from loraloom.study.run import Run
 from loraloom.use.similarity import collect
 from tests.commands import Commands
 from tests.conftest import make_rows, write_csv
+from tests.numerics.architectures import save_model
 
 DIVERGING = ["train.optim=sgd", "train.max_grad_norm=0", "lora.lora_alpha=1000000"]
 
@@ -54,6 +55,20 @@ def test_a_search_leaves_a_ledger_a_leaderboard_a_winner_and_a_report(
     assert study.best_value == pytest.approx(max(t.value for t in study.trials if t.value is not None))
     storage.remove_session()
     storage.engine.dispose()  # Python 3.13 complains of connections that are left to the garbage collector
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_text_of_which_the_tokenizer_makes_no_token_is_refused_before_anything_is_trained(
+    tiny_recipe: dict[str, Any], tmp_path: Path, split: str
+) -> None:
+    model = save_model("bert", tmp_path / "model")  # whose tokenizer adds no token of its own
+    rows = make_rows(24, seed=5)
+    rows[7] = ("", rows[7][1])
+    write_csv(tmp_path / "held.csv", rows)
+    recipe = {**tiny_recipe, "backbone": {"model": str(model)}}
+    with pytest.raises(DataError, match=f"{split} row 8: the tokenizer of '{model}' makes no token of its text"):
+        loraloom.search(recipe, tmp_path / "run", overrides=[f"data.{split}_file={tmp_path / 'held.csv'}"])
+    assert not (tmp_path / "run").exists()
 
 
 def test_test_rows_are_read_for_the_winner_alone(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -76,7 +76,10 @@ def test_another_length_text_or_tokenizer_is_another_entry(tmp_path: Path) -> No
     encode(_tokenizer(), TEXTS, max_length=6, cache=tmp_path)
     encode(_tokenizer(), TEXTS[:3], max_length=5, cache=tmp_path)
     encode(_tokenizer([*VOCABULARY, "unseen"]), TEXTS, max_length=5, cache=tmp_path)
-    assert len(_files(tmp_path)) == 4
+    splitting = _tokenizer()
+    splitting.split_special_tokens = True
+    encode(splitting, TEXTS, max_length=5, cache=tmp_path)
+    assert len(_files(tmp_path)) == 5
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "other"])

@@ -141,6 +141,7 @@ def _state_of(tokenizer: Any) -> str | None:
         return None
     state = json.loads(backend.to_str())
     state.update(padding=None, truncation=getattr(tokenizer, "truncation_side", "right"))
+    state.update(split_special_tokens=tokenizer.split_special_tokens)  # which the backend is not told
     return json.dumps(state, sort_keys=True)
 
 

@@ -16,7 +16,7 @@ from loraloom.data import Encoded, Finding, TextData, default_cache, encode, tru
 from loraloom.data.describing import class_rows, measured_lengths, overlaps, token_lengths
 from loraloom.data.sampling import part_of, part_rows
 from loraloom.engine import Job, Rows
-from loraloom.errors import BackboneError, RecipeError
+from loraloom.errors import BackboneError, DataError, RecipeError
 from loraloom.execute.demands import Demands
 from loraloom.recipe import Backbone, Configuration, Data, Recipe
 from loraloom.study.evidence import LONGEST_TEXT, MOST_ROWS
@@ -130,8 +130,10 @@ class Workplace:
         Raises:
             BudgetError: no point fits; with the smallest changes that would.
             BackboneError: a model, a target or a layer is not to be had, or a text can't be so long.
+            DataError: a text of which a tokenizer makes no token.
         """
         self._check_backbones()
+        self._check_texts()
         return self.demands.check()
 
     def _check_backbones(self) -> None:
@@ -145,6 +147,20 @@ class Workplace:
                 raise BackboneError(
                     f"data.max_length: {longest} is too long for {backbone.model!r}, which reads {limit} tokens"
                 )
+
+    def _check_texts(self) -> None:
+        """No model can read a text without tokens; most tokenizers add some of their own to any."""
+        max_length = self.recipe.configuration({}).data.max_length
+        for backbone in self._backbones():
+            tokenizer = sources.load_tokenizer(self.source(backbone))
+            if len(encode(tokenizer, [""], max_length=max_length, cache=None).input_ids):
+                continue
+            for name in ("train", "validation", "test"):
+                texts = getattr(self.data, name).texts
+                lengths = encode(tokenizer, texts, max_length=max_length, cache=default_cache()).lengths
+                if len(texts) and not lengths.all():
+                    row = int(lengths.argmin()) + 1
+                    raise DataError(f"{name} row {row}: the tokenizer of {backbone.model!r} makes no token of its text")
 
     def job(
         self,
