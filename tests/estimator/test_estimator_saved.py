@@ -56,6 +56,15 @@ def test_a_loaded_one_works_from_any_folder(
     assert loaded.predict(TEXTS[:2]).tolist() == fitted.predict(TEXTS[:2]).tolist()
 
 
+def test_a_link_to_a_saved_one_stays_a_link(fitted: LoraClassifier, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "v3")
+    (tmp_path / "latest").symlink_to("v3")
+    for _ in range(2):
+        fitted.save(tmp_path / "latest")
+    assert (tmp_path / "latest").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "v3"]
+
+
 def test_a_folder_that_was_replaced_answers_for_no_estimator_that_was_loaded_from_it_before(
     fitted: LoraClassifier, tiny_model: Path, tmp_path: Path
 ) -> None:

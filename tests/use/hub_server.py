@@ -155,7 +155,9 @@ class _Handler(BaseHTTPRequestHandler):
                     )
                 else:
                     siblings = [{"rfilename": file} for file in files]
-                    self._answer({"id": f"{owner}/{name}", "sha": sha, "siblings": siblings, "tags": []})
+                    private = hub.repositories[f"{owner}/{name}"].private
+                    known = {"sha": sha, "siblings": siblings, "tags": [], "private": private}
+                    self._answer({"id": f"{owner}/{name}", **known})
             case [owner, name, "resolve", revision, *path]:
                 self._file(hub, f"{owner}/{name}", revision, "/".join(path))
             case _:

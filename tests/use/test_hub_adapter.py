@@ -61,6 +61,15 @@ def test_pushed_are_weights_record_and_card_in_one_commit_without_texts_or_paths
 
 
 @pytest.mark.filterwarnings(OWN_MODEL)
+def test_what_shall_be_private_is_not_pushed_where_all_can_read_it(best: Path, hub: Hub) -> None:
+    own = loraloom.load(best)
+    own.push_to_hub(NAME)
+    with pytest.raises(AdapterError, match="is there already, and public; nothing was pushed"):
+        own.push_to_hub(NAME, private=True)
+    assert len(hub.repositories[NAME].commits) == 1
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
 def test_a_push_leaves_no_card_and_no_classes_of_what_was_there_before(best: Path, hub: Hub, tmp_path: Path) -> None:
     loraloom.load(best).push_to_hub(NAME)
     hub.repositories[NAME].commit({"estimator.json": b"{}", ".gitattributes": b"theirs"})

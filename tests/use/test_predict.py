@@ -28,7 +28,7 @@ from loraloom.calibration import at_temperature
 from loraloom.cli.running import TerminatedError
 from loraloom.data import Encoded
 from loraloom.data.rows import Record
-from loraloom.errors import AdapterError, DataError, RunError
+from loraloom.errors import AdapterError, DataError, OptionError, RunError
 from loraloom.study.durable import write_manifest
 from loraloom.use import predict as predicting
 from loraloom.use import windows as windowing
@@ -187,6 +187,43 @@ def test_nested_values_and_what_json_has_not_are_written_so_that_they_can_be_rea
     pq.write_table(pa.table({"text": ["soup"], "x": [float("nan")], "b": [b"\xff"]}), tmp_path / "in.parquet")
     _, printed = run(one, tmp_path / "in.parquet", None)
     assert (json.loads(printed)["x"], json.loads(printed)["b"]) == (None, "/w==")
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet"])
+def test_bytes_of_parquet_that_are_not_utf_8_are_replaced_in_any_output(
+    one: Ensemble, tmp_path: Path, name: str
+) -> None:
+    pa: Any = pytest.importorskip("pyarrow")
+    bytes_, ends = pa.py_buffer(b"soupcaf\xe9"), pa.py_buffer(np.array([0, 4, 8], dtype="<i4").tobytes())
+    texts = pa.StringArray.from_buffers(2, ends, bytes_)
+    cast(Any, pq).write_table(pa.table({"text": texts, "id": [7, 8]}), tmp_path / "in.parquet")
+    summary, _ = run(one, tmp_path / "in.parquet", tmp_path / name, on_error="null")
+    assert summary.counts.bad == 1
+    if name == "out.parquet":
+        rows = cast(Any, pq).read_table(tmp_path / name).to_pylist()
+    elif name == "out.csv":
+        rows = read_csv(tmp_path / name)
+    else:
+        rows = [json.loads(line) for line in (tmp_path / name).read_text(encoding="utf-8").splitlines()]
+    assert [(row["text"], str(row["id"]), bool(row["prediction"])) for row in rows] == [
+        ("soup", "7", True), ("caf\ufffd", "8", False),
+    ]  # fmt: skip
+
+
+def test_a_pipe_is_read_once_and_nothing_of_it_is_promised(one: Ensemble, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "in.csv")
+    content = write_rows(tmp_path / "rows.csv").read_bytes()
+    writer = threading.Thread(target=(tmp_path / "in.csv").write_bytes, args=(content,), daemon=True)
+    writer.start()
+    summary, _ = run(one, tmp_path / "in.csv", tmp_path / "out.csv")
+    writer.join()
+    assert summary.counts.rows == len(read_csv(tmp_path / "out.csv")) == 30
+
+
+@pytest.mark.parametrize("share", [float("nan"), -0.1, 1.5])
+def test_a_confidence_that_is_no_share_is_refused(share: float) -> None:
+    with pytest.raises(OptionError, match="is no share between 0 and 1"):
+        Choices(min_confidence=share)
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.tsv", "out.jsonl", "out.parquet", "out.jsonl.gz", "out.csv.zst"])

@@ -235,6 +235,13 @@ def test_a_file_is_checked_without_an_adapter_and_all_that_is_wrong_is_said(tmp_
     assert "has the label '4'" in str(error.value)
 
 
+def test_a_label_with_blanks_around_it_is_another_one_for_a_contest(tmp_path: Path) -> None:
+    template = write(tmp_path / "t.csv", ["ID", "Label"], [[0, "World"], [1, "Sports"]])
+    padded = write(tmp_path / "s.csv", ["ID", "Label"], [[" 0", "World"], [1, " Sports"]])
+    with pytest.raises(DataError, match="has blanks around the label in row 2"):
+        submitting.check(padded, template)
+
+
 def test_a_submission_of_one_class_or_of_names_where_numbers_are_asked_for_is_refused(tmp_path: Path) -> None:
     template = write(tmp_path / "t.csv", ["ID", "Label"], [[n, 0] for n in range(4)])
     constant = write(tmp_path / "c.csv", ["ID", "Label"], [[n, 0] for n in range(4)])

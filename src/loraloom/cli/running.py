@@ -183,13 +183,13 @@ def run_prediction(ensemble: Ensemble, source: str, out: Path | None, choices: C
     from loraloom.terminal.prediction import summary_lines
     from loraloom.terminal.progress import RowsProgress
     from loraloom.use.parts import kept_rows
-    from loraloom.use.predict import predict_file
+    from loraloom.use.predict import is_read_once, predict_file
 
     watcher = RowsProgress("predicting")
     try:
         summary = predict_file(ensemble, source, out, sys.stdout, choices, watcher)
     except (KeyboardInterrupt, TerminatedError) as stopped:
-        rows = 0 if out is None or source == "-" else kept_rows(out)
+        rows = 0 if out is None or is_read_once(source) else kept_rows(out)
         if not rows:
             raise
         why, code = ("Ctrl-C", 130) if isinstance(stopped, KeyboardInterrupt) else ("SIGTERM", 75)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import math
 import re
 from pathlib import Path
 from typing import Annotated
@@ -89,6 +90,8 @@ def serve(
     from loraloom.use.serve.server import listen
     from loraloom.use.serve.server import serve as serve_on
 
+    if not math.isfinite(timeout):
+        raise OptionError(f"--timeout {timeout}: must be a number of seconds")
     own = "127.0.0.1", "localhost", "[::1]", *((_bracketed(host.lower()),) if local else ())
     hosts = (*own, *named_hosts) if local or named_hosts else ()  # none: any name will do
     settings = Settings(

@@ -293,11 +293,17 @@ def _parquet_row(batch: Any, place: int) -> tuple[Row, str]:
         try:
             cells[name] = column[place].as_py()
         except UnicodeDecodeError:
+            cells[name] = _bytes_of(column[place]).decode("utf-8", "replace")
             problem = problem or f"column {name!r} has bytes that are not UTF-8"
         except _UNREADABLE as error:
             reason = first_line(error)
             problem = problem or f"column {name!r} has a value that can't be read as {column.type} ({reason})"
     return cells, problem
+
+
+def _bytes_of(scalar: Any) -> bytes:
+    """Those of a text; of what is deeper, none."""
+    return scalar.as_buffer().to_pybytes() if hasattr(scalar, "as_buffer") else b""
 
 
 def _checked(records: Iterable[Record]) -> Iterator[Record]:

@@ -105,7 +105,7 @@ def save(kept: Kept, target: Path, classes: NDArray[Any], parameters: dict[str, 
         "parameters": _kept_of(parameters),
         "partial": partial,
     }
-    with replacing_folder(target.absolute()) as new:
+    with replacing_folder(target.resolve()) as new:  # a link stays one
         kept.copy_to(new)
         (new / CLASSES).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

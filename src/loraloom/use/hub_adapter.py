@@ -113,7 +113,7 @@ def push(folder: Path, record: TrialRecord, name: str, *, private: bool, message
     A card, or classes, of an adapter that was there before and that this one has not are deleted.
 
     Raises:
-        AdapterError: `name` is no name, or the hub refuses.
+        AdapterError: `name` is no name, a public repository where a private one is asked for, or the hub refuses.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
@@ -122,7 +122,8 @@ def push(folder: Path, record: TrialRecord, name: str, *, private: bool, message
     backbone = record.configuration.backbone.model
     if Path(backbone).expanduser().is_dir():
         warnings.warn(
-            f"the backbone of this adapter is a folder of this machine, {backbone}: elsewhere it can't be loaded",
+            f"the backbone of this adapter is a folder of this machine, {backbone}: elsewhere it can't be loaded, and "
+            "that name of it is pushed",
             stacklevel=3,
         )
     if not hub.reachable():
@@ -130,6 +131,8 @@ def push(folder: Path, record: TrialRecord, name: str, *, private: bool, message
     with tempfile.TemporaryDirectory(prefix="loraloom-push-") as place, _explained(name):
         _write_public(folder, record, Path(place))
         api = HfApi()
+        if private and api.repo_exists(name) and not api.model_info(name).private:
+            raise AdapterError(f"{name}: is there already, and public; nothing was pushed")
         api.create_repo(name, private=private, exist_ok=True)
         # One commit, so that nobody finds half of it: upload_folder may make several.
         added = [CommitOperationAdd(path.name, path) for path in sorted(Path(place).iterdir())]

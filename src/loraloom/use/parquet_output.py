@@ -124,10 +124,25 @@ def _taken(records: Sequence[Record]) -> Iterator[Any]:
         batch, end = records[start].batch, start
         while end < len(records) and records[end].batch is batch:
             end += 1
-        yield (batch if plain.equals(schema) else batch.cast(plain)).take(
-            [record.place for record in records[start:end]]
-        )
+        places = [record.place for record in records[start:end]]
+        taken = (batch if plain.equals(schema) else batch.cast(plain)).take(places)
+        yield _in_utf8(taken) if any(record.problem for record in records[start:end]) else taken
         start = end
+
+
+def _in_utf8(batch: Any) -> Any:
+    """The batch with bytes of its texts that are not UTF-8 replaced, which no reader could make texts of."""
+    pa = _pyarrow()
+
+    def replaced(column: Any) -> Any:
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            return column
+        values = (
+            value.as_buffer().to_pybytes().decode("utf-8", "replace") if value.is_valid else None for value in column
+        )
+        return pa.array(values, column.type)
+
+    return pa.RecordBatch.from_arrays([replaced(column) for column in batch.columns], schema=batch.schema)
 
 
 def _without_views(kind: Any) -> Any:

@@ -23,7 +23,7 @@ import numpy as np
 from loraloom.data.opening import format_of
 from loraloom.data.rows import STANDARD_INPUT, Record, read_records, text_problem
 from loraloom.data.text_folder import text_files
-from loraloom.errors import DataError
+from loraloom.errors import DataError, OptionError
 from loraloom.study.durable import MANIFEST, sha256
 from loraloom.study.provenance import own_version
 from loraloom.use.ahead import Ahead
@@ -84,6 +84,10 @@ class Choices:
     min_confidence: float | None = None
     """Rows of which the model is less sure have no prediction."""
 
+    def __post_init__(self) -> None:
+        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
+            raise OptionError(f"min_confidence: {self.min_confidence} is no share between 0 and 1")
+
 
 _DEFAULT = Choices()
 
@@ -114,6 +118,12 @@ def predict_file(
     output = output_of(out, pass_.added, pass_.name)
     with locked(out):
         return pass_.to_parts(out, output)
+
+
+def is_read_once(source: str) -> bool:
+    """Whether what is read is gone then, as of standard input or a pipe."""
+    path = Path(source)
+    return source == "-" or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def check_texts(texts: Sequence[str]) -> None:
@@ -181,7 +191,7 @@ class _Pass:
     def to_parts(self, out: Path, output: Output) -> Summary:
         """A file, by parts; what an earlier command finished of it is kept."""
         start = time.monotonic()
-        before = None if self.source == "-" else _stamp(self.source)
+        before = None if is_read_once(self.source) else _stamp(self.source)
         parts = Parts(out, output, None if before is None else self._identity(output))
         if parts.why_anew is not None:
             self.watcher.note(f"{out}: begins anew, since {_WHY_ANEW[parts.why_anew]}")
@@ -361,7 +371,7 @@ def _state(path: Path) -> tuple[int, int, int]:
 
 def _shares(source: str, file: IO[bytes] | None) -> Callable[[Record], float | None]:
     """Gives the share of a file that was read with a record: of its bytes, or of Parquet's rows."""
-    if file is None:
+    if file is None or is_read_once(source):
         return lambda record: None
     form = format_of(Path(source))
     if form.kind == "parquet":

@@ -35,6 +35,8 @@ class Submission:
     id_column: str
     ids: tuple[str | None, ...]
     labels: tuple[str | None, ...]
+    padded: tuple[int, ...] = ()
+    """Rows with blanks around their label, by which a contest would take it for another."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -55,13 +57,19 @@ def read_submission(path: Path) -> Submission:
     named = [name for name in columns if name.strip().lower() in ID_NAMES]
     id_column = named[0] if len(named) == 1 else columns[0]
     label_column = columns[1] if id_column == columns[0] else columns[0]
+    cells = table.cells(label_column)
     return Submission(
         str(path),
         (columns[0], columns[1]),
         id_column,
         tuple(map(cell_text, table.cells(id_column))),
-        tuple(map(cell_text, table.cells(label_column))),
+        tuple(map(cell_text, cells)),
+        tuple(row for row, cell in enumerate(cells, start=1) if _is_padded(cell)),
     )
+
+
+def _is_padded(cell: Any) -> bool:
+    return isinstance(cell, str) and cell.strip() not in ("", cell)
 
 
 def read_template(path: Path) -> Submission:
@@ -107,6 +115,8 @@ def problems_of(given: Submission, template: Submission, allowed: Sequence[str] 
     yield from ids_apart(given.ids, template.ids, given.path, template.path)
     if blank := [number for number, label in enumerate(given.labels, start=1) if label is None]:
         yield f"{given.path}: has no label in {_rows(blank)}"
+    if given.padded:
+        yield f"{given.path}: has blanks around the label in {_rows(given.padded)}: for a contest it is another one"
     kinds = given.kinds
     if allowed is not None and (outside := [kind for kind in kinds if kind not in allowed]):
         yield f"{given.path}: has the label {listed(outside)}; it may have {listed(allowed)}"

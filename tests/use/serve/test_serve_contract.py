@@ -120,6 +120,22 @@ def test_a_text_without_a_character_is_refused_everywhere(alone: Registry, route
     assert (answer.status_code, "has no text" in answer.json()["error"]) == (422, True)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "says"), [(["good", ""], "body.inputs.1: has no text"), ([1], "body.inputs.0: "), (1, "body.inputs: ")]
+)
+def test_what_is_wrong_with_inputs_of_the_hub_is_said_of_what_was_sent(
+    client: TestClient, inputs: Any, says: str
+) -> None:
+    answer = client.post("/models/food", json={"inputs": inputs})
+    assert (answer.status_code, answer.json()["error"].startswith(says)) == (422, True), answer.json()
+
+
+def test_the_hubs_default_says_where_one_of_several_adapters_is(client: TestClient) -> None:
+    answer = client.post("/", json={"inputs": "a"})
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith("several adapters are served; ask /models/NAME, NAME being one of animals")
+
+
 def test_the_hubs_own_client_is_answered(registry: Registry, adapter_folders: dict[str, Path]) -> None:
     from huggingface_hub import InferenceClient
     from huggingface_hub.errors import HfHubHTTPError

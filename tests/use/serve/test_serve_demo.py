@@ -68,6 +68,15 @@ def test_a_text_is_classified_while_it_is_typed_and_its_words_are_weighed(
         assert not said
 
 
+def test_an_answer_does_not_stand_under_a_text_that_was_refused(browser: Browser, server: Running) -> None:
+    with opened(browser, server) as (page, _):
+        page.keyboard.type("bread and cheese")
+        expect(page.locator("#results")).to_be_visible()
+        page.locator("#text").fill("a" * 60_000)
+        expect(page.locator("#status")).to_have_class("bad")
+        expect(page.locator("#results")).to_be_hidden()
+
+
 def test_another_adapter_is_chosen_by_the_keyboard(browser: Browser, server: Running) -> None:
     with opened(browser, server) as (page, said):
         page.keyboard.type("bread and cheese")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from loraloom import metrics
-from loraloom.errors import LoraloomError
+from loraloom.errors import AdapterError, LoraloomError
 from loraloom.recipe.problems import message_of
 from loraloom.study.provenance import own_version
 from loraloom.use.serve.batching import Batcher, EmptyTextError, NotComputedError, OverloadedError, TimedOutError
@@ -28,6 +28,8 @@ from loraloom.use.serve.demo import demo_page
 from loraloom.use.serve.gate import BEGAN, HEADERS, Gate
 from loraloom.use.serve.limits import Settings
 from loraloom.use.serve.messages import (
+    ONE,
+    SEVERAL,
     AdapterCard,
     AdapterList,
     AddRequest,
@@ -43,7 +45,7 @@ from loraloom.use.serve.messages import (
 )
 from loraloom.use.serve.metrics import Metrics
 from loraloom.use.serve.occlusion import parts_of, weighed, without
-from loraloom.use.serve.registry import Registry, Served, TakenNameError, UnknownAdapterError
+from loraloom.use.serve.registry import Registry, Served, TakenNameError, UnknownAdapterError, listed
 
 STUCK_SECONDS = 60
 _WHY = {
@@ -113,6 +115,10 @@ class _Asked:
         """The adapter of this name; refused by status where there is none."""
         return self._registry.find(name)
 
+    def names(self) -> list[str]:
+        """Those of all adapters."""
+        return [each.name for each in self._registry.all()]
+
     async def logits(self, request: Request, served: Served, texts: Sequence[str]) -> NDArray[np.float32]:
         """Logits (N, C) of texts, unless they are too many, too long, too late, or nobody waits for them any more."""
         limits = self._settings.limits
@@ -167,6 +173,8 @@ def _add_classification(app: FastAPI, asked: _Asked) -> None:
     @app.post("/", responses=refusals, tags=["hub"])
     async def hub_default(request: Request, body: HubRequest) -> list[list[HubScore]]:
         """The hub's text classification, where one adapter is served."""
+        if len(names := asked.names()) > 1:
+            raise AdapterError(f"several adapters are served; ask /models/NAME, NAME being one of {listed(names)}")
         return await by_hub(request, asked.adapter(None), body)
 
     @app.post("/models/{name}", responses=refusals, tags=["hub"])
@@ -274,7 +282,7 @@ def _add_refusals(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if isinstance(part, str | int))[:100]
+        place = ".".join(str(part) for part in first["loc"] if part not in (ONE, SEVERAL))[:100]
         return refusal(422, f"{place.encode('utf-8', 'replace').decode()}: {message_of(first)[:200]}")
 
     @app.exception_handler(StarletteHTTPException)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from loraloom.study.record import Dtype
 
@@ -99,6 +99,10 @@ class ExplainAnswer(Classified):
     ]
 
 
+ONE, SEVERAL = "a text", "a list"
+"""What inputs may be; of the other an error says nothing."""
+
+
 class HubParameters(BaseModel):
     """The hub's parameters of text classification; others are ignored, as there."""
 
@@ -119,7 +123,11 @@ class HubRequest(BaseModel):
             "examples": [{"inputs": "Shares fell after the bank's warning.", "parameters": {"top_k": 2}}]
         },
     )
-    inputs: Annotated[Text | list[Text], Field(description="A text, or several.")]
+    inputs: Annotated[
+        Annotated[Text, Tag(ONE)] | Annotated[list[Text], Tag(SEVERAL)],
+        Discriminator(lambda value: SEVERAL if isinstance(value, list) else ONE),
+        Field(description="A text, or several."),
+    ]
     parameters: HubParameters | None = None
 
 

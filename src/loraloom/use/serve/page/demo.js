@@ -105,10 +105,12 @@ async function classify() {
   }
   stopper = new AbortController();
   at("results").classList.add("waiting");
+  let answered = false;
   try {
     const began = performance.now();
     const found = await ask("v1/classify", { adapter: chosen().name, texts: [text] }, stopper.signal);
     if (own !== turn) return;
+    answered = true;
     bars(found.results[0]);
     at("results").hidden = false;
     at("results").classList.remove("waiting");
@@ -122,6 +124,7 @@ async function classify() {
   } catch (error) {
     if (own !== turn || error.name === "AbortError") return;
     at("results").classList.remove("waiting");
+    at("results").hidden = !answered;
     say(error.message, true);
   }
 }
