@@ -122,8 +122,10 @@ def test_every_command_has_an_example_that_its_parser_takes() -> None:
 def test_export_offers_the_forms_that_can_be_written() -> None:
     from loraloom.cli.adapters import ExportFormat
     from loraloom.use.export import FORMATS
+    from loraloom.use.export.card import FORMS
 
     assert tuple(ExportFormat) == FORMATS
+    assert set(FORMS) == set(FORMATS)
 
 
 def test_options_that_do_not_go_together_are_told_from_what_is_wrong_with_data_or_recipes(tmp_path: Path) -> None:

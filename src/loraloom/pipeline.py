@@ -215,10 +215,10 @@ def _go_on(
     clock: Clock,
     stop: Stop,
     placement: Placement,
-    profile: bool = False,
-    command: Sequence[str] = (),
+    profile: bool,
+    command: Sequence[str],
     *,
-    report: bool = True,
+    report: bool,
 ) -> TrialRecord:
     engine, reason = chosen
     with (

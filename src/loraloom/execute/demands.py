@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from loraloom import budget
 from loraloom.backbone import sources
@@ -13,7 +11,7 @@ from loraloom.budget import ParameterCount, Plan
 from loraloom.engine import in_type
 from loraloom.errors import BudgetError
 from loraloom.recipe import Backbone, Configuration, Head, Lora, Recipe
-from loraloom.recipe.axes import Point
+from loraloom.recipe.axes import Point, as_set
 from loraloom.study.record import Dtype
 
 _COUNTED = (
@@ -153,10 +151,4 @@ class Demands:
 
 def point_name(point: Point) -> str:
     """`lora.r=4, lora.target_modules=null`, values as `--set` takes them."""
-    return ", ".join(f"{name}={_as_set(value)}" for name, value in point.items())
-
-
-def _as_set(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+    return ", ".join(f"{name}={as_set(value)}" for name, value in point.items())

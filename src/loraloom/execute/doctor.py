@@ -1,6 +1,7 @@
 """What `loraloom doctor` says: what this machine is, what it was measured to do, and what will be used for training.
 
-Takes the time of importing torch and, with a recipe, transformers; and about half a second of measuring.
+Takes the time of importing torch and, with a recipe, transformers, and about half a second of measuring; ten seconds
+more where the kernels are not compiled yet.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloom.engine import Engine, Rows
-from loraloom.errors import LoraloomError, MissingExtraError, in_a_line
+from loraloom.errors import LoraloomError, MissingExtraError, first_line, in_a_line
 from loraloom.execute.messages import Died, Order, Report
 from loraloom.execute.pool import Link
 
@@ -173,7 +173,7 @@ class _Remote:
         try:
             report: Report = self._ray.get(self.coming)
         except self._ray.exceptions.RayError as error:
-            return Died(_in_a_line(error))
+            return Died(first_line(error))
         self.coming = self._actor.report.remote()
         return report
 
@@ -242,7 +242,7 @@ def _join(ray: Any, address: str) -> None:
         try:
             ray.init(address=address, log_to_driver=False, configure_logging=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise LoraloomError(f"--ray: no Ray cluster can be joined at {address!r}: {_in_a_line(error)}") from None
+            raise LoraloomError(f"--ray: no Ray cluster can be joined at {address!r}: {first_line(error)}") from None
 
 
 @contextlib.contextmanager
@@ -256,8 +256,3 @@ def _own_signals() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _in_a_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:1]) or type(error).__name__

@@ -44,7 +44,6 @@ class Statement:
     model: str
     classes: int
     count: budget.ParameterCount
-    peft: int
     cap: int | None
     rank: int
     largest_rank: int | None
@@ -119,7 +118,6 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
         model=configuration.backbone.model,
         classes=classes,
         count=count,
-        peft=peft,
         cap=cap,
         rank=configuration.lora.r,
         largest_rank=None if cap is None else budget.largest_rank(plan, cap),

@@ -20,6 +20,13 @@ Point = Mapping[str, Any]
 """A value for each active axis, by the axis's dotted name: {'lora.r': 4}."""
 
 
+def as_set(value: Any) -> str:
+    """A value as `--set` takes it: `null`, `true`, `query,value`, 0.001."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """Holds where the field (dotted) has one of these values."""

@@ -183,7 +183,10 @@ class Search(Section):
         "is also taken, under a deadline, where nothing of lora, head and train is written and models alone vary.",
     )
     n_trials: int | None = Field(
-        None, ge=1, description="Configurations to try; by default the whole grid, or 20 for the other samplers."
+        None,
+        ge=1,
+        description="Configurations to try; by default the whole grid; for the other samplers 20, or as many as a "
+        "deadline allows for.",
     )
     pruner: Literal["auto", "none", "halving", "hyperband"] = Field(
         "auto",

@@ -118,7 +118,7 @@ class Proposals:
     def finals_begun(self) -> int:
         """How many trials on the last rung were begun; where it is the only one, those of further seeds.
 
-        None where a plan has no finalists.
+        0 where a plan has no finalists.
         """
         plan = self._pace.plan
         if plan.finalists is None:

@@ -56,9 +56,6 @@ class Watcher:
     def crowned(self, winner: TrialRecord) -> None:
         """The winner was tested, once; told again where a run that was over is gone on with."""
 
-    def closed(self) -> None:
-        """The run is over, or broken off."""
-
 
 class Watchers(Watcher):
     """Several watchers as one: each hears of everything, in their order."""
@@ -93,7 +90,3 @@ class Watchers(Watcher):
     def crowned(self, winner: TrialRecord) -> None:
         for watcher in self._watchers:
             watcher.crowned(winner)
-
-    def closed(self) -> None:
-        for watcher in self._watchers:
-            watcher.closed()

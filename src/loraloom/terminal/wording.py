@@ -8,11 +8,12 @@ from rich.markup import escape
 
 from loraloom.data import Finding, printable
 from loraloom.recipe import Configuration, Recipe
+from loraloom.recipe.axes import as_set
 from loraloom.study.record import Score
 
 
 def point_in_words(point: dict[str, Any]) -> str:
-    return "  ".join(f"{name.split('.')[-1]}={_value(value)}" for name, value in point.items())
+    return "  ".join(f"{name.split('.')[-1]}={_shown(value)}" for name, value in point.items())
 
 
 def trial_in_words(recipe: Recipe, point: dict[str, Any], configuration: Configuration) -> str:
@@ -26,10 +27,8 @@ def trial_in_words(recipe: Recipe, point: dict[str, Any], configuration: Configu
     return "  ".join(said)
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else as_set(value)
 
 
 def duration(seconds: float) -> str:

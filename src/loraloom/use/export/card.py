@@ -39,7 +39,7 @@ print([labels[row.argmax()] for row in logits])"""
 
 def export_card(form: str, subject: Subject, measured: Sequence[Measured], notes: Sequence[str]) -> str:
     """README.md of an export."""
-    made = _FORMS[form](subject, measured, notes)
+    made = FORMS[form](subject, measured, notes)
     run = run_of(subject.folder)
     if run is not None:
         try:
@@ -92,7 +92,7 @@ def _peft(subject: Subject, measured: Sequence[Measured], notes: Sequence[str]) 
     return Form(use=tuple(peft_use(subject.record)), measured=tuple(_measured(subject, measured, notes)))
 
 
-_FORMS = {"merged": _merged, "onnx": _onnx, "peft": _peft}
+FORMS = {"merged": _merged, "onnx": _onnx, "peft": _peft}
 
 
 def _measured(subject: Subject, measured: Sequence[Measured], notes: Sequence[str]) -> list[str]:

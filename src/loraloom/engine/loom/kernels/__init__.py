@@ -48,7 +48,7 @@ def load() -> str | None:
         library = _built(compiler, flags, processor)
         torch.ops.load_library(library)  # type: ignore[no-untyped-call]
     except (OSError, subprocess.SubprocessError) as error:
-        return f"The compiled kernels can't be used: {_first_line(error)}"
+        return f"The compiled kernels can't be used: {_compilers_words(error)}"
     if not torch.ops.loraloom.usable():
         return "The system does not let this process use the processor's matrix unit (AMX)."
     return None
@@ -107,7 +107,7 @@ def _processor() -> str:
     return " ".join(dict.fromkeys(found))
 
 
-def _first_line(error: Exception) -> str:
+def _compilers_words(error: Exception) -> str:
     """The first thing that went wrong, in the compiler's words where it spoke."""
     said = getattr(error, "stderr", None) or str(error)
     if isinstance(error, subprocess.CalledProcessError) and not error.stderr:
