@@ -205,7 +205,7 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
     true = _class_numbers("labels", labels, shares.shape[1])
     _refuse_different_lengths("labels", true, "probabilities", shares)
     of_true = shares[np.arange(true.size), true]  # (N,)
-    return float(-np.log(np.clip(of_true, PROBABILITY_FLOOR, 1.0)).mean())
+    return abs(float(np.log(np.clip(of_true, PROBABILITY_FLOOR, 1.0)).mean()))
 
 
 def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = CALIBRATION_BINS) -> float:

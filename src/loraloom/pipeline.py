@@ -154,7 +154,7 @@ def resume(
                 raise RunError(f"{run.path}: {difference} has changed since the run began; begin another run")
             profile = bool(made.get("profile"))
             engine = choose_engine(run.recipe, profile=profile)
-            return _go_on(run, place, engine, watcher, clock, stop or Stop(), placement, profile, command)
+            return _go_on(run, place, engine, watcher, clock, stop or Stop(), placement, profile, command, report=True)
 
 
 def _stated(place: Workplace) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def test_figures_are_whole_however_long_names_are(classes: int, name: str, has_c
     print_evaluation(Console(file=out, width=80), Evaluated("best", "rows.csv", names, scores))
     said = out.getvalue()
     assert "…" not in said
-    assert max(map(len, said.splitlines())) <= 80
+    assert max(map(len, said[said.index("true label") :].splitlines())) <= 80  # a sentence is one line
     assert said.count("1.000 1.000") == classes
     assert said.count("123") == classes * (1 + has_confusion)
     assert (" →" in said) == has_confusion

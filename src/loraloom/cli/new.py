@@ -152,11 +152,11 @@ def _say(out: Path, recipe: Recipe, table: Table | None) -> None:
     """What was written, what is to be known of its rows and its model, and how to go on."""
     from loraloom.backbone import sources
     from loraloom.data import load_data
-    from loraloom.terminal.console import make_console
+    from loraloom.terminal.console import make_console, say
     from loraloom.terminal.new_recipe import print_data, print_next, print_warning
 
     console = make_console()
-    console.print(f"{out} is written", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"{out} is written")
     try:
         if table is None:
             print_warning(console, f"{recipe.data.dataset} could not be had here, so its rows were not looked at")

@@ -113,7 +113,7 @@ def stoppable(run: Path, grace: float) -> Iterator[Stop]:
     What was finished stands, trials under way are kept as checkpoints, and the message says how to go on.
     """
     from loraloom.execute.stopping import Stop
-    from loraloom.study.commands import seconds_again
+    from loraloom.study.run import is_run
 
     stop = Stop(grace)
     raised: list[BaseException] = []
@@ -137,23 +137,29 @@ def stoppable(run: Path, grace: float) -> Iterator[Stop]:
                 raise raised[0] from error
             raise
     except KeyboardInterrupt:
-        if (run / "recipe.yaml").is_file():
-            raise StoppedError(run, "stopped by Ctrl-C", 130, seconds_again(run)) from None
-        raise
+        if not is_run(run):
+            raise
+        raise _ended(run, "stopped by Ctrl-C", 130) from None
     except SystemExit as ended:
         if not closed_pipe(ended):
             raise
-        if (run / "recipe.yaml").is_file():
-            raise StoppedError(run, f"stopped: {OUTPUT_CLOSED}", seconds=seconds_again(run)) from None
-        raise TerminatedError(f"stopped: {OUTPUT_CLOSED} before anything was begun") from None
+        raise _ended(run, f"stopped: {OUTPUT_CLOSED}") from None
     except StoppedError as error:
-        if (run / "recipe.yaml").is_file():
-            raise StoppedError(run, error.why, error.exit_code, seconds_again(run)) from error
-        raise TerminatedError(f"{error.why} before anything was begun") from error
+        raise _ended(run, error.why, error.exit_code) from error
     finally:
         signal.alarm(0)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _ended(run: Path, why: str, exit_code: int = 75) -> BaseException:
+    """What a command ends by that was stopped: with how the run goes on, where there is one by now."""
+    from loraloom.study.commands import seconds_again
+    from loraloom.study.run import is_run
+
+    if is_run(run):
+        return StoppedError(run, why, exit_code, seconds_again(run))
+    return TerminatedError(f"{why} before anything was begun")
 
 
 def embed_texts(run: Path, compare_file: Path | None) -> str | None:

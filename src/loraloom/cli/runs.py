@@ -237,10 +237,11 @@ def watch(
     import webbrowser
 
     from loraloom.report.live import address, make_server
+    from loraloom.study.run import is_run
 
     with make_server(run, port) as server, contextlib.suppress(KeyboardInterrupt, TerminatedError):
         os.nice(10)  # the search goes first
-        waits = "" if (run / "recipe.yaml").is_file() else " as soon as there is such a run"
+        waits = "" if is_run(run) else " as soon as there is such a run"
         typer.echo(f"{run} is shown, read-only, at {address(server)}{waits}; Ctrl-C ends it")
         if open_browser:
             webbrowser.open(address(server))

@@ -39,7 +39,7 @@ def ended_in_time(
     if clock.max_seconds is None:
         yield
         return
-    import loraloom.study.commands  # noqa: F401  # which is read at the end, when the main thread may hang in an import
+    import loraloom.study.run  # noqa: F401  # which is read at the end, when the main thread may hang in an import
 
     left = clock.max_seconds - clock.seconds - max(EXIT_SECONDS, EXIT_SHARE * clock.seconds)
     timer = threading.Timer(max(0.0, left), _end, (run, clock, time.time() - clock.seconds))
@@ -63,9 +63,10 @@ def _end(run: Path, clock: Clock, began: float) -> None:
 def _last_word(run: Path, clock: Clock, began: float) -> tuple[int, str]:
     """The exit code, and the sentence, of a command that `began` so many seconds after 1970."""
     from loraloom.study.commands import seconds_again
+    from loraloom.study.run import is_run
 
     seconds = max(0.0, clock.max_seconds or 0.0)
-    if (run / "recipe.yaml").is_file():
+    if is_run(run):
         tested = _has_winner(run, began)
         what = "the report was written" if tested else "the winner was tested and the report written"
         error = StoppedError(run, f"the {seconds:.0f} s were over before {what}", seconds=seconds_again(run))

@@ -32,6 +32,11 @@ _NEW = ".run.new"
 _NUMBER = re.compile("[0-9]+")
 
 
+def is_run(path: Path) -> bool:
+    """Whether a folder holds a run, which has its recipe from its first moment on."""
+    return (path / RECIPE).is_file()
+
+
 class Run:
     """An existing run folder."""
 
@@ -42,7 +47,7 @@ class Run:
             RunError: there is none.
         """
         self.path = path
-        if not (path / RECIPE).is_file():
+        if not is_run(path):
             what = "is not a run folder (it has no recipe.yaml)" if path.is_dir() else "no such run folder"
             raise RunError(f"{path}: {what}; a run is made by: loraloom search RECIPE --out RUN")
         self.recipe: Recipe = read_sealed_recipe(path / RECIPE)

@@ -12,6 +12,11 @@ def make_console(**options: Any) -> Console:
     return Console(emoji=False, **options)
 
 
+def say(console: Console, line: str, *, markup: bool = False) -> None:
+    """Prints a line as it stands, however long: nothing in it is coloured, but what rich's `markup` asks for."""
+    console.print(line, highlight=False, markup=markup, soft_wrap=True)
+
+
 def is_drawn_on(console: Console) -> bool:
     """Whether a table or a bar can be drawn there again and again; elsewhere plain lines say the same.
 

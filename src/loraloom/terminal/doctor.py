@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from loraloom.execute.doctor import Diagnosis
+from loraloom.terminal.console import say
 
 
 def print_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
@@ -25,7 +26,7 @@ def print_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
         choices.add_row(name, f"[bold]{escape(value)}[/bold]", escape(reason))
     console.print(choices)
     for note in diagnosis.notes:
-        console.print(f"note: {note}", highlight=False, markup=False)
+        say(console, f"note: {note}")
 
 
 def _table(*columns: str) -> Table:

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from loraloom.data import printable
+from loraloom.terminal.console import say
 from loraloom.use.export import Exported
 from loraloom.use.export.card import size
 from loraloom.use.submit import Submitted
@@ -24,17 +25,17 @@ def print_export(console: Console, exported: Exported) -> None:
         figures = [size(one.bytes), *accuracy, f"{one.same_labels / one.rows:.1%}", f"{one.difference:.0e}"]
         table.add_row(one.name, *figures, f"{one.texts_per_second:,.0f}")
     rows = exported.measured[0].rows
-    console.print(f"compared on {plural(rows, 'row')}: {exported.rows}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"compared on {plural(rows, 'row')}: {exported.rows}")
     console.print(table)
     for note in exported.notes:
-        console.print(note, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"written to {exported.out}", highlight=False, markup=False, soft_wrap=True)
+        say(console, note)
+    say(console, f"written to {exported.out}")
 
 
 def print_submission(console: Console, result: Submitted, *, checked: bool) -> None:
     """What a submission holds, by class, and what was taken for what."""
     for note in result.notes:
-        console.print(note, highlight=False, markup=False, soft_wrap=True)
+        say(console, note)
     table = Table(box=None, header_style="bold", pad_edge=False)
     named = any(one.name not in (None, one.label) for one in result.classes)
     for name in ("label", *(["class"] if named else []), "rows", "share", "in training"):
@@ -44,6 +45,6 @@ def print_submission(console: Console, result: Submitted, *, checked: bool) -> N
         cells = [escape(printable(one.label)), *([escape(printable(one.name or ""))] if named else [])]
         table.add_row(*cells, f"{one.rows:,}", f"{one.share:.1%}", before)
     console.print(table)
-    console.print(result.verdict, highlight=False, markup=False, soft_wrap=True)
+    say(console, result.verdict)
     said = "fits the template" if checked else "is written"
-    console.print(f"{result.path} {said}: {plural(result.rows, 'row')}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"{result.path} {said}: {plural(result.rows, 'row')}")

@@ -31,9 +31,9 @@ from loraloom.study.leaderboard import Standing
 from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command
 from loraloom.study.record import Evaluation, Timings, TrialRecord
 from loraloom.study.run import BEST
-from loraloom.terminal.console import is_drawn_on
+from loraloom.terminal.console import is_drawn_on, say
 from loraloom.terminal.outlook import in_words, plan_lines
-from loraloom.terminal.wording import duration, finding_lines, point_in_words, trial_in_words, with_interval
+from loraloom.terminal.wording import duration, finding_lines, labels_in_words, point_in_words, trial_in_words, with_interval
 from loraloom.wording import plural
 
 SHOWN_TRIALS = 12
@@ -75,7 +75,7 @@ class Terminal(Watcher):
         self._plan = plan
         train, validation, test = plan.rows
         self._say(f"data    {escape(plan.data)}: {train:,} training, {validation:,} validation, {test:,} test rows")
-        self._say(f"labels  {escape(printable(', '.join(plan.labels[:8])))}{' …' if len(plan.labels) > 8 else ''}")
+        self._say(f"labels  {escape(labels_in_words(plan.labels))}")
         for sentence in plan.dropped[:5]:
             self._say(f"[yellow]![/yellow] dropped {escape(sentence)}")
         if more := len(plan.dropped[5:]) + plan.more_dropped:
@@ -184,7 +184,7 @@ class Terminal(Watcher):
 
     def _say(self, line: str) -> None:
         if not self._quiet:
-            self._console.print(line, highlight=False, soft_wrap=True)
+            say(self._console, line, markup=True)
 
 
 def closing_lines(

@@ -9,17 +9,15 @@ from shlex import quote
 from rich.console import Console
 from rich.markup import escape
 
-from loraloom.data import Finding, TextData, printable
-from loraloom.terminal.wording import finding_lines
+from loraloom.data import Finding, TextData
+from loraloom.terminal.console import say
+from loraloom.terminal.wording import finding_lines, labels_in_words
 
 
 def print_data(console: Console, data: TextData) -> None:
     """How many rows of which classes there are, and what a check warns of."""
     rows = len(data.train) + len(data.validation) + len(data.test)
-    labels = printable(", ".join(data.labels[:8])) + (" …" if len(data.labels) > 8 else "")
-    console.print(
-        f"{rows:,} rows of {len(data.labels)} classes: {labels}", highlight=False, markup=False, soft_wrap=True
-    )
+    say(console, f"{rows:,} rows of {len(data.labels)} classes: {labels_in_words(data.labels)}")
     for finding in data.findings:
         if finding.severity == "warning":
             _print_finding(console, finding)
@@ -31,7 +29,7 @@ def print_warning(console: Console, sentence: str) -> None:
 
 def _print_finding(console: Console, finding: Finding) -> None:
     for line in finding_lines(finding):
-        console.print(line, highlight=False, soft_wrap=True)
+        say(console, line, markup=True)
 
 
 def print_next(console: Console, recipe: Path) -> None:
@@ -42,4 +40,4 @@ def print_next(console: Console, recipe: Path) -> None:
         (f"loraloom budget {quote(str(recipe))}", "counts what it trains, before anything is loaded"),
         (f"loraloom search {quote(str(recipe))} --out {quote(str(run))}", "the main job"),
     ):
-        console.print(f"next    {escape(command)}   [dim]{what}[/dim]", highlight=False, soft_wrap=True)
+        say(console, f"next    {escape(command)}   [dim]{what}[/dim]", markup=True)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from loraloom.terminal.console import is_drawn_on, make_console
+from loraloom.terminal.console import is_drawn_on, make_console, say
 
 LONG_SECONDS = 2.0
 
@@ -33,7 +33,7 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
             if drawn:
                 bar.start()
             else:
-                console.print(f"{what}: {of:,}", highlight=False)
+                say(console, f"{what}: {of:,}")
         bar.update(task, completed=done)
 
     try:
@@ -66,7 +66,7 @@ class RowsProgress:
         self._begun = time.monotonic()
 
     def note(self, sentence: str) -> None:
-        self._console.print(f"loraloom: {sentence}", markup=False, highlight=False, soft_wrap=True)
+        say(self._console, f"loraloom: {sentence}")
 
     def done(self, rows: int, share: float | None) -> None:
         now = time.monotonic()

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from loraloom.data import printable
+from loraloom.terminal.console import say
 from loraloom.use.evaluate import Evaluated
 from loraloom.wording import plural
 
@@ -23,35 +24,31 @@ def print_evaluation(console: Console, result: Evaluated) -> None:
     """The scores of an adapter on a file, for people."""
     scores = result.scores
     low, high = scores.accuracy_interval
-    console.print(
-        f"{result.adapter} on {result.test_file}: {plural(scores.examples, 'row')}", highlight=False, markup=False
-    )
+    say(console, f"{result.adapter} on {result.test_file}: {plural(scores.examples, 'row')}")
     if result.note is not None:
-        console.print(result.note, highlight=False, markup=False)
+        say(console, result.note)
     if result.trained_on:
-        console.print(
+        say(
+            console,
             f"{result.trained_on:,} of these rows are training rows of its run: they say nothing of new texts, and "
             "raise the figures",
-            highlight=False,
-            soft_wrap=True,
         )
     if result.tested_on:
-        console.print(
+        say(
+            console,
             f"{result.tested_on:,} of these rows are test rows of its run, whose report does not count this look at "
             "them: who chooses by it chooses by the test",
-            highlight=False,
-            soft_wrap=True,
         )
-    console.print(
+    say(
+        console,
         f"accuracy {scores.accuracy:.4f} (95 % interval {low:.4f}–{high:.4f}), macro-F1 {scores.macro_f1:.4f}, "
         f"log loss {scores.log_loss:.4f}, calibration error {scores.expected_calibration_error:.4f}",
-        highlight=False,
     )
     table = _of_classes(result)
     widths = _widths(result, console.width - console.measure(table).maximum)
     console.print(_of_classes(result, widths) if widths else table)
     if not widths:
-        console.print(f"What {len(result.labels)} classes are taken for is in --json.", highlight=False)
+        say(console, f"What {len(result.labels)} classes are taken for is in --json.")
 
 
 def _of_classes(result: Evaluated, widths: Sequence[int] = ()) -> Table:

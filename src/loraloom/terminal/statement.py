@@ -8,6 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from loraloom.execute.statement import Statement
+from loraloom.terminal.console import say
 from loraloom.terminal.wording import duration
 
 SHOWN_POINTS = 3
@@ -22,7 +23,7 @@ def print_statement(console: Console, statement: Statement) -> None:
     for part in statement.count.parts:
         table.add_row(escape(part.name), escape(part.formula), f"{part.parameters:,}")
     table.add_row("[bold]trainable[/bold]", "as PEFT counts it", f"[bold]{statement.count.trainable:,}[/bold]")
-    console.print(f"{statement.model}, {statement.classes} classes", highlight=False, markup=False)
+    say(console, f"{statement.model}, {statement.classes} classes")
     console.print(table)
     if statement.cap is not None:
         grid = Table.grid(padding=(0, 1))
@@ -30,17 +31,17 @@ def print_statement(console: Console, statement: Statement) -> None:
         grid.add_row("budget", ProgressBar(total=statement.cap, completed=shown, width=40), _against_cap(statement))
         console.print(grid)
         if statement.fits:
-            console.print(f"the largest rank that fits is r = {statement.largest_rank}", highlight=False)
+            say(console, f"the largest rank that fits is r = {statement.largest_rank}")
         elif not statement.fitting:
             _print_remedies(console, statement)
     if statement.axes:
         _print_points(console, statement)
     seconds = "" if statement.seconds is None else f"; at most about {duration(statement.seconds)} a trial"
     memory = f"estimates: {statement.memory_gb:.1f} GB of memory{seconds}, in {statement.dtype} on this machine"
-    console.print(memory, highlight=False)
+    say(console, memory)
     if not statement.fits_memory and not statement.fitting:
         over = f"does not fit: over budget.max_memory_gb {statement.max_memory_gb:g}; lower data.max_length or "
-        console.print(over + "train.per_device_train_batch_size", highlight=False, soft_wrap=True)
+        say(console, over + "train.per_device_train_batch_size")
 
 
 def _against_cap(statement: Statement) -> str:
@@ -51,35 +52,31 @@ def _against_cap(statement: Statement) -> str:
 
 def _print_remedies(console: Console, statement: Statement) -> None:
     share = statement.count.head / statement.count.trainable
-    console.print(f"does not fit; the head alone is {statement.count.head:,} ({share:.0%} of it)", highlight=False)
+    say(console, f"does not fit; the head alone is {statement.count.head:,} ({share:.0%} of it)")
     for remedy in statement.remedies:
-        said = f"  would fit: {escape(remedy.options)}   ({remedy.parameters:,})"
-        console.print(said, highlight=False, soft_wrap=True)
+        say(console, f"  would fit: {remedy.options}   ({remedy.parameters:,})")
     if not statement.remedies:
         why = "no single change would fit, nor another with a smaller rank"
-        console.print(f"  {why}; raise the cap or take a smaller model", highlight=False, soft_wrap=True)
+        say(console, f"  {why}; raise the cap or take a smaller model")
 
 
 def _print_points(console: Console, statement: Statement) -> None:
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
     fitting, points = statement.fitting, statement.points
-    say(f"this is one point of the search, which varies {', '.join(statement.axes)}")
+    say(console, f"this is one point of the search, which varies {', '.join(statement.axes)}")
     if len(points) == 1:
         return
     limited = statement.cap is not None or statement.max_memory_gb is not None
     fit = f"; {_how_many(len(fitting), len(points))} fit the budget" if limited else ""
-    say(f"{len(points):,} combinations differ in what is counted{fit}")
+    say(console, f"{len(points):,} combinations differ in what is counted{fit}")
     for what, chosen in (("fewest", min), ("most", max)):
         if fitting:
             one = chosen(fitting, key=lambda point: point.parameters)
-            say(f"  the {what} parameters: {one.parameters:,} ({one.name})")
+            say(console, f"  the {what} parameters: {one.parameters:,} ({one.name})")
     left_out = [one for one in points if one.why_not is not None]
     for one in left_out[:SHOWN_POINTS]:
-        say(f"  never trained: {one.name}: {one.why_not}")
+        say(console, f"  never trained: {one.name}: {one.why_not}")
     if len(left_out) > SHOWN_POINTS:
-        say(f"  and {len(left_out) - SHOWN_POINTS:,} more")
+        say(console, f"  and {len(left_out) - SHOWN_POINTS:,} more")
 
 
 def _how_many(number: int, of: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -29,6 +30,11 @@ def trial_in_words(recipe: Recipe, point: dict[str, Any], configuration: Configu
 
 def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else as_set(value)
+
+
+def labels_in_words(labels: Sequence[str]) -> str:
+    """The first of them, and a sign where there are more."""
+    return printable(", ".join(labels[:8])) + (" …" if len(labels) > 8 else "")
 
 
 def duration(seconds: float) -> str:
