@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from bench.measure import ROOT
+from bench.measure import RESULTS, ROOT
 from loraloom.data import load_data
 from loraloom.engine import Engine
 from loraloom.execute.in_process import choose_engine
@@ -25,7 +25,7 @@ from loraloom.study.durable import write_json
 from loraloom.study.record import Evaluation
 from study.machine import described
 
-RESULT = ROOT / "bench" / "results" / "accuracy.json"
+RESULT = RESULTS / "accuracy.json"
 PICTURE = ROOT / "docs" / "bf16.png"
 POINT = ("lora.r=8", "lora.lora_alpha=16", "lora.bias=lora_only", "train.optim=adam", "train.learning_rate=0.002")
 ENGINES = "trainer", "loom"

@@ -20,6 +20,7 @@ import torch
 
 from bench.agnews import need_agnews
 from bench.cases import Work
+from bench.measure import RUNS
 from bench.texts import make_models, model_folder, read_data
 from loraloom.engine import Engine, Job
 from loraloom.engine.checkpoint import Rhythm
@@ -131,10 +132,9 @@ def main() -> None:
         f"{str(about['git_revision'])[:9]}.\n"
     )
     print(f"| {' | '.join(HEADINGS)} |\n|{' --- |' * len(HEADINGS)}", flush=True)
-    place = Path("runs")  # where runs are written: a system may keep its temporary files in memory
-    place.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place) as name:
-        folder = Path(name).absolute()
+    RUNS.mkdir(exist_ok=True)  # where runs are written: a system may keep its temporary files in memory
+    with tempfile.TemporaryDirectory(dir=RUNS) as name:
+        folder = Path(name)
         make_models(folder, tiny=chosen.tiny)
         if chosen.tiny:
             (folder / "tiny").rename(folder / "base")

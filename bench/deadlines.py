@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.comparison import machine_folder
-from bench.engines import RESULTS
+from bench.measure import RESULTS, RUNS
 from loraloom.report.markdown.text import table
 from loraloom.study.durable import write_json
 from loraloom.study.run import Run
@@ -32,7 +32,7 @@ from study.machine import described
 
 NAME = "deadlines.json"
 """The file's, in this machine's folder of results."""
-RUNS = Path("runs/.deadlines")
+FOLDER = RUNS / ".deadlines"
 RATE = "train.learning_rate={min: 5e-4, max: 8e-3, log: true}"
 
 
@@ -58,7 +58,7 @@ class Search:
 
 def run(number: int, deadline: float) -> Search:
     """Runs one search as a user would, and reads what it left."""
-    out = RUNS / f"{number:02d}"
+    out = FOLDER / f"{number:02d}"
     changes = [f"budget.max_seconds={deadline:.0f}", "search.seeds=2", "search.n_trials=null", RATE]
     command = [sys.executable, "-m", "loraloom.cli", "search", "recipes/demo.yaml", "--out", str(out), "--quiet"]
     start = time.monotonic()
@@ -112,8 +112,8 @@ def main() -> int:
     parser.add_argument("--together", type=int, default=2, help="searches at once")
     parser.add_argument("--out", type=Path, help=f"where it is kept (bench/results/engines/MACHINE/{NAME})")
     given = parser.parse_args()
-    subprocess.run(["rm", "-rf", str(RUNS)], check=True)  # noqa: S607
-    RUNS.mkdir(parents=True)
+    subprocess.run(["rm", "-rf", str(FOLDER)], check=True)  # noqa: S607
+    FOLDER.mkdir(parents=True)
     deadlines = np.geomspace(given.shortest, given.longest, given.searches).round()
     order = np.random.default_rng(0).permutation(given.searches)
     load = multiprocessing.Process(target=disturb, args=(0,), daemon=True)

@@ -18,11 +18,10 @@ from rich.table import Table
 from bench.agnews import need_agnews
 from bench.cases import CASES, MEGA_BATCH, Case, Peer, quick
 from bench.comparison import Comparison, fastest, goals_of, lines_of, refuse_other_machine, tokens_per_row
-from bench.measure import ROOT, Sample, Task, run, sample, threads
+from bench.measure import RESULTS, Sample, Task, run, sample, threads
 from loraloom.errors import LoraloomError
 from study.machine import described
 
-RESULTS = ROOT / "bench" / "results"
 NAMES = tuple(case.name for case in CASES)
 
 

@@ -27,6 +27,7 @@ import numpy as np
 
 from bench.agnews import need_agnews
 from bench.comparison import Comparison, machine_folder
+from bench.measure import RESULTS, RUNS
 from loraloom import pipeline
 from loraloom.metrics import mcnemar
 from loraloom.recipe import Recipe, read_recipe
@@ -36,9 +37,8 @@ from loraloom.use.adapter import load
 from study.agnews_files import agnews_file
 from study.machine import described
 
-RESULTS = Path("bench/results")
-RUNS = Path("runs/.grid")
-WHOLE, SEARCHED, BEST = RUNS / "whole", RUNS / "searched", RUNS / "best"
+FOLDER = RUNS / ".grid"
+WHOLE, SEARCHED, BEST = FOLDER / "whole", FOLDER / "searched", FOLDER / "best"
 TRAIN, VALIDATION, TEST = 4_000, 1_000, 2_000
 
 
@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=TRAIN, help="training rows")
     given = parser.parse_args()
     need_agnews(parser)
-    RUNS.mkdir(parents=True, exist_ok=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     (whole if given.whole else compare)(given.rows)
 
 

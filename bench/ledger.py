@@ -30,7 +30,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, create_trial
 from rich.console import Console
 
-from bench.measure import ROOT
+from bench.measure import RESULTS, RUNS
 from bench.synthetic import drawn_point, synthetic_record
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.search.outlook import Outlook, Step
@@ -46,10 +46,9 @@ from loraloom.study.run import LEDGER, Run
 from loraloom.terminal.live import Terminal
 from study.machine import described
 
-RESULT = ROOT / "bench" / "results" / "ledger.json"
+RESULT = RESULTS / "ledger.json"
 SIZES = (10, 100, 1_000, 10_000)
 CASES = (("grid", "none"), ("random", "none"), ("tpe", "none"), ("random", "halving"), ("random", "hyperband"))
-RUNS = ROOT / "runs"
 EVALUATIONS = 9
 """Of a trial; with a reduction factor of 3, as many as reach the third rung."""
 

@@ -19,6 +19,7 @@ from bench.cases import Measure, Peer, Work
 from loraloom.machine import read_machine
 
 ROOT = Path(__file__).parent.parent
+RESULTS, RUNS = ROOT / "bench" / "results", ROOT / "runs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def run(task: Task) -> Any:
             command,
             input=task.as_json(),
             cwd=ROOT,
-            env=_environment(own_cache(Path(folder), task.folder)),
+            env=environment(own_cache(Path(folder), task.folder)),
             capture_output=True,
             text=True,
             check=False,
@@ -113,8 +114,8 @@ def own_cache(folder: Path, shared: Path) -> Path:
     return cache
 
 
-def _environment(cache: Path) -> dict[str, str]:
-    """The CPU alone is measured, offline, every process with the same threads."""
+def environment(cache: Path, **more: str) -> dict[str, str]:
+    """That of a measuring process: the CPU alone, offline, every one with the same threads; and `more`."""
     source = str(ROOT / "src")
     return {
         **os.environ,
@@ -124,4 +125,5 @@ def _environment(cache: Path) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "LORALOOM_CACHE": str(cache),
         "PYTHONPATH": os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])]),
+        **more,
     }

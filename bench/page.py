@@ -11,8 +11,7 @@ from typing import Any
 
 from bench.cases import CASES, MEGA_BATCH
 from bench.comparison import Comparison
-from bench.engines import RESULTS
-from bench.measure import ROOT
+from bench.measure import RESULTS, ROOT
 from bench.serve import CLIENTS
 from loraloom.report.markdown.text import table
 from loraloom.wording import plural

@@ -23,11 +23,11 @@ from typing import Any, Literal
 
 from bench.agnews import need_agnews
 from bench.cases import Work
-from bench.measure import ROOT, Task, own_cache, run, threads
+from bench.measure import RESULTS, ROOT, Task, environment, own_cache, run, threads
 from loraloom.study.durable import write_json
 from study.machine import described
 
-RESULT = ROOT / "bench" / "results" / "predict.json"
+RESULT = RESULTS / "predict.json"
 Model = Literal["demo", "base"]
 ROWS: dict[str, int] = {"demo": 1024, "base": 192}
 TRAINED_ON: dict[str, int] = {"demo": 2000, "base": 64}
@@ -132,18 +132,9 @@ def child(folder: Path, do: str, model: str, **options: Any) -> dict[str, Any]:
         RuntimeError: it failed.
     """
     task = {"folder": str(folder), "do": do, "model": model, "rows": ROWS[model], **options}
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": str(threads()),
-        "RAYON_NUM_THREADS": str(threads()),
-        "CUDA_VISIBLE_DEVICES": "",
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "true",
-        "LORALOOM_CACHE": str(folder / "cache"),
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]),
-    }
+    tokenizers = {"RAYON_NUM_THREADS": str(threads()), "TOKENIZERS_PARALLELISM": "true"}
     command = [sys.executable, "-m", "bench.predicting", json.dumps(task)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environment(folder / "cache", **tokenizers), capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{do} with {model} failed:\n{done.stderr[-3000:]}")
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -21,16 +21,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
 
 from bench.agnews import need_agnews
 from bench.cases import Work
-from bench.measure import ROOT, Task, own_cache, run, threads
+from bench.measure import RESULTS, ROOT, Task, environment, own_cache, run
 from loraloom.study.durable import write_json
 from study.agnews_files import agnews_file
 from study.machine import described
 
-RESULT = ROOT / "bench" / "results" / "predict_memory.json"
+RESULT = RESULTS / "predict_memory.json"
 SIZES = (10_000, 100_000, 1_000_000)
 LIMIT_MB = 1_500
 KINDS = (("rows.csv.gz", "out.csv.gz"), ("rows.parquet", "out.parquet"))
@@ -106,15 +105,9 @@ def measure(folder: Path, source: str, out: str, rows: int) -> Line:
     """
     command = [sys.executable, "-m", "loraloom.cli", "predict", str(folder / "adapter")]
     command += ["--file", str(folder / source), "--out", str(folder / out)]
-    environment: dict[str, Any] = {
-        **os.environ,
-        "OMP_NUM_THREADS": str(threads()),
-        "CUDA_VISIBLE_DEVICES": "",
-        "LORALOOM_CACHE": str(folder / "cache"),
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]),
-    }
     start = time.monotonic()
-    with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
+    around = environment(folder / "cache", TOKENIZERS_PARALLELISM="true")
+    with subprocess.Popen(command, cwd=ROOT, env=around) as process:
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

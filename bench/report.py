@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.chromium import executable
-from bench.measure import ROOT
+from bench.measure import RESULTS, RUNS
 from bench.synthetic import LABELS, confusion, drawn_point, synthetic_record
 from loraloom.recipe import Recipe, dump_recipe, read_recipe
 from loraloom.search.space import default_space
@@ -33,8 +33,7 @@ from study.machine import described
 from study.peers.others import Others
 
 SIZES = (100, 1_000, 10_000)
-RESULT = ROOT / "bench" / "results" / "report.json"
-RUNS = ROOT / "runs"
+RESULT = RESULTS / "report.json"
 VALIDATION_ROWS, TEST_ROWS = 2_000, 1_000
 SECOND_SEED = 10
 """Of so many trials one is the second seed of a configuration."""

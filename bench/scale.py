@@ -28,7 +28,7 @@ from typing import Any, Literal
 import simpy
 
 from bench.nothing import NothingEngine
-from bench.scale_page import simulated
+from bench.scale_page import RESULT, simulated
 from bench.texts import make_models
 from loraloom.data import load_data
 from loraloom.execute.driver import Driver
@@ -257,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="few trials: to see that it runs")
-    parser.add_argument("--out", type=Path, default=Path("bench/results/scale.json"))
+    parser.add_argument("--out", type=Path, default=RESULT)
     chosen = parser.parse_args(arguments)
     few = 10 if chosen.quick else 1
     with tempfile.TemporaryDirectory() as name:

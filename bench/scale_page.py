@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.measure import ROOT
+from bench.measure import RESULTS, ROOT
 from loraloom.errors import DataError
 from loraloom.report.markdown.text import table
 from loraloom.study.durable import write_text
 
-RESULT = ROOT / "bench" / "results" / "scale.json"
+RESULT = RESULTS / "scale.json"
 PAGE = ROOT / "docs" / "cluster.md"
 BEGIN = "<!-- Made by `python -m bench.scale_page` of bench/results/scale.json; its text is in bench/scale_page.py. -->"
 END = "<!-- Until here. -->"

@@ -39,14 +39,14 @@ from typing import Any
 
 import numpy as np
 
-from bench.measure import ROOT
+from bench.measure import RESULTS
 from loraloom.errors import DataError
 from loraloom.machine import read_machine
 from loraloom.study.durable import write_json
 from study.agnews_files import agnews_file
 from study.machine import described
 
-RESULT = ROOT / "bench" / "results" / "serve.json"
+RESULT = RESULTS / "serve.json"
 CLIENTS = 32
 CONNECTIONS = 512
 """Of the client whose requests come whether others are answered or not."""
