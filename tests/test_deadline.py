@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 import loraloom
-from loraloom import pipeline
+from loraloom import pipeline, preparation
 from loraloom.errors import BudgetError, LoraloomError, RecipeError, RunError, StoppedError
 from loraloom.execute.in_process import InProcess
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import read_recipe
 from loraloom.search.clock import Clock
 from loraloom.search.costs import key_of
+from loraloom.search.space import again_seconds
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.commands import go_on_command, seconds_again
 from loraloom.study.record import Evaluation
@@ -158,17 +159,17 @@ def test_passes_by_a_clock_that_no_plan_says_are_refused_a_resume_without_a_cloc
     assert seconds_again(tmp_path / "run") == seconds  # nothing was done
     kept = {"epochs": [[list(key_of(recipe.configuration({}))), 2]]}
     write_sealed(tmp_path / "run" / PLAN, kept)
-    monkeypatch.setattr(pipeline, "load_data", killed)
+    monkeypatch.setattr(preparation, "load_data", killed)
     with pytest.raises(Killed):
         pipeline.resume(tmp_path / "run", called=called)
 
 
 def test_a_command_that_goes_on_names_no_time_where_it_needs_none() -> None:
     for fields in (["search.epochs=clock", "budget.max_seconds=60"], []):
-        assert pipeline._again_seconds(read_recipe({}, fields), Clock(60.0)) is None
+        assert again_seconds(read_recipe({}, fields), 60.0) is None
     clocked = read_recipe({}, ["search.epochs=clock"])
-    assert pipeline._again_seconds(clocked, Clock(None)) is None
-    assert pipeline._again_seconds(clocked, Clock(59.2)) == 60
+    assert again_seconds(clocked, None) is None
+    assert again_seconds(clocked, 59.2) == 60
 
 
 @pytest.mark.parametrize("grace", [0.0, 120.0])

@@ -30,6 +30,8 @@ ORDER = (
     "execute",
     "report",
     "use",
+    "preparation",
+    "conclusion",
     "pipeline",
     "terminal",
     "estimator",
@@ -51,6 +53,8 @@ TORCH_FREE = (
     "search",
     "tracking",
     "report",
+    "preparation",
+    "conclusion",
     "pipeline",
     "cli",
 )

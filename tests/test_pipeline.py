@@ -20,7 +20,7 @@ import yaml
 from datasets.arrow_dataset import Dataset
 
 import loraloom
-from loraloom import pipeline
+from loraloom import conclusion, pipeline, preparation
 from loraloom.data import Finding
 from loraloom.errors import BudgetError, DataError, LoraloomError, RunError, StoppedError
 from loraloom.execute.stopping import Stop
@@ -214,7 +214,7 @@ def test_a_look_at_the_test_rows_is_noted_though_it_comes_to_nothing(
     def fails(*_: Any) -> Any:
         raise LoraloomError("the test fails")
 
-    monkeypatch.setattr(pipeline, "test_winner", fails)
+    monkeypatch.setattr(conclusion, "test_winner", fails)
     with pytest.raises(LoraloomError, match="the test fails"):
         loraloom.search(tiny_recipe, tmp_path / "run")
     (command,) = read_commands(tmp_path / "run")
@@ -308,7 +308,7 @@ def test_rows_whose_place_a_recipe_can_t_name_are_refused(
 def test_a_grid_drops_points_over_the_cap_and_says_so(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "MOST_DROPPED", 1)
+    monkeypatch.setattr(preparation, "MOST_DROPPED", 1)
     cap = "budget.max_trainable_parameters=1500"
     loraloom.search(tiny_recipe, tmp_path / "run", overrides=["lora.r=2,64,65,66", cap])
     run = Run(tmp_path / "run")
@@ -383,7 +383,7 @@ def test_a_wish_after_the_last_trial_leaves_out_what_it_does_not_grant_and_the_r
     def write(_: Path, *, may_draw: Callable[[], bool], why_not_similar: str, **__: Any) -> None:
         written.append((may_draw(), why_not_similar))
 
-    monkeypatch.setattr(pipeline, "write_report", write)
+    monkeypatch.setattr(conclusion, "write_report", write)
     pipeline.search(read_recipe(tiny_recipe), tmp_path / "run", watcher=Ear(), stop=stop)
     assert written == [(False, "the run was asked to stop")]
     assert read_commands(tmp_path / "run")[0].ended == "done"

@@ -9,6 +9,7 @@ alone: without decay adamw is adam.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from loraloom.errors import RecipeError
@@ -114,6 +115,13 @@ def refuse_no_clock(recipe: Recipe, options: str) -> None:
     """
     if recipe.search.epochs == "clock":
         raise RecipeError(f"search.epochs: clock needs a deadline: {options}")
+
+
+def again_seconds(recipe: Recipe, max_seconds: float | None) -> int | None:
+    """What a command that goes on is to be given: as much again, where passes are by the clock, and no recipe's."""
+    if max_seconds is None or recipe.search.epochs != "clock" or recipe.budget.max_seconds is not None:
+        return None
+    return max(1, math.ceil(max_seconds))
 
 
 def _refuse_contradictions(recipe: Recipe, deadline: bool) -> None:

@@ -1,0 +1,90 @@
+"""How a run is concluded: the winner is chosen and tested, once, best/ is made of it, and the report is written."""
+
+from __future__ import annotations
+
+from loraloom.errors import LoraloomError, StoppedError
+from loraloom.execute.driver import Driver
+from loraloom.execute.stopping import Stop
+from loraloom.execute.workplace import Workplace
+from loraloom.report import model_card, write_report
+from loraloom.search.clock import Clock
+from loraloom.search.watcher import Watcher
+from loraloom.study.choice import choose
+from loraloom.study.commands import CommandLog
+from loraloom.study.durable import write_text
+from loraloom.study.leaderboard import LEADERBOARD, leaderboard_csv, standings
+from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
+from loraloom.study.run import Run
+from loraloom.use.evaluate import test_winner
+from loraloom.use.similarity import collect_in_time
+
+GAVE_UP = "the last trials all failed, so no more were begun"
+
+
+def conclude(
+    run: Run,
+    place: Workplace,
+    watcher: Watcher,
+    clock: Clock,
+    stop: Stop,
+    log: CommandLog,
+    driver: Driver,
+    *,
+    report: bool,
+) -> TrialRecord:
+    """What comes after the last trial; returns the winner, tested.
+
+    Raises:
+        StoppedError: the run was stopped from outside before that could be done, or was not done with its trials.
+        LoraloomError: no trial was finished.
+    """
+    stopped = stop.asked()
+    if stop.seconds_left < clock.reserve:
+        stop.raise_if_asked()
+    if clock.max_seconds is not None and not stopped:
+        watcher.note(driver.in_the_time)
+    with stop.politely(clock.reserve):
+        winner = _crown(run, place, watcher, stop, log, gave_up=driver.gave_up)
+        log.ends("done", seconds=clock.seconds, finished=len(run.records()))
+        watcher.crowned(winner)
+        write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))
+        if report:
+            _report(run, winner, place, watcher, clock, stop)
+    if stopped:  # else all was done that was planned
+        stop.raise_if_asked()
+    if driver.gave_up:
+        raise StoppedError(run.path, GAVE_UP)
+    return winner
+
+
+def _crown(run: Run, place: Workplace, watcher: Watcher, stop: Stop, log: CommandLog, *, gave_up: bool) -> TrialRecord:
+    """Tests the winner, once, from its adapter as saved, and makes best/ of it."""
+    records, metric = run.records(), run.recipe.search.metric
+    ranked = standings(records, metric)
+    if not ranked:
+        stop.raise_if_asked()
+        reasons = "; ".join(dict.fromkeys(str(record.reason) for record in records))
+        if gave_up:
+            raise StoppedError(run.path, f"{GAVE_UP}: {reasons}")
+        raise LoraloomError(f"{run.path}: no trial was finished: {reasons or 'the time did not suffice for one'}")
+    winner, best = choose(ranked, metric).winner.leader, run.best()
+    if best is not None and best.number == winner.number:
+        run.renew_card(model_card(run.path, best))
+        return best
+    watcher.note(f"testing the winner, trial {winner.number}")
+    log.tests(winner.number)
+    tested, predictions = test_winner(run.trial_folder(winner.number), place.data.test)
+    run.publish_best(tested, {TEST_PREDICTIONS: predictions}, model_card(run.path, tested))
+    return tested
+
+
+def _report(run: Run, winner: TrialRecord, place: Workplace, watcher: Watcher, clock: Clock, stop: Stop) -> None:
+    why_not = collect_in_time(run.path, winner, place.data, clock, watcher.note, stop.asked)
+    watcher.note("writing the report")
+
+    def may_draw() -> bool:
+        if stop.asked() and stop.seconds_left <= clock.page_seconds:
+            return False
+        return clock.seconds_left is None or clock.seconds_left > clock.page_seconds
+
+    write_report(run.path, may_draw=may_draw, similar=why_not is None, why_not_similar=why_not)

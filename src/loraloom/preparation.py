@@ -1,0 +1,68 @@
+"""How a run is prepared: the data, read and checked, and what the run states of itself before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from loraloom.data import load_data
+from loraloom.execute.kept_type import kept_type
+from loraloom.execute.workplace import Workplace
+from loraloom.recipe import Recipe
+from loraloom.search.watcher import Watcher
+from loraloom.study.durable import refuse_bytes
+from loraloom.study.provenance import data_revision, describe_machine
+from loraloom.study.run import Run
+
+MOST_DROPPED = 100
+"""Of the points over the budget, those that a run's recipe names with the reason: of a large grid thousands may be."""
+
+
+def prepare(
+    recipe: Recipe, watcher: Watcher, allow_leak: bool, in_memory: dict[str, Any], begun: Run | None = None
+) -> Workplace:
+    """The data, read and checked; what was found when a run was `begun` is not said again, and it keeps its type."""
+    watcher.note("reading and checking the data")
+    data = load_data(
+        recipe.data, seed=recipe.train.seed, allow_leak=allow_leak, revision=data_revision(recipe), **in_memory
+    )
+    told = {} if begun is None else begun.recipe.provenance.get("data") or {}
+    known = {finding["sentence"] for finding in told.get("findings", ())}
+    for finding in data.findings:
+        if finding.sentence not in known:
+            watcher.found(finding)
+    return Workplace(recipe, data, watcher.found, None if begun is None else kept_type(begun))
+
+
+def stated(place: Workplace) -> dict[str, Any]:
+    """How a run is made, to be kept with its recipe; what can't be trained is refused.
+
+    Raises:
+        LoraloomError: as `Workplace.pins` and `Workplace.check`.
+    """
+    told = {**describe_machine(), **place.pins(), "cards": place.cards()}
+    dropped = place.check()
+    told["data"] |= place.facts()
+    told["dropped_points"], told["more_dropped_points"] = list(dropped[:MOST_DROPPED]), len(dropped[MOST_DROPPED:])
+    return told
+
+
+def anchored(recipe: Recipe) -> Recipe:
+    """The recipe with its files and folders named from the root, so that the run goes on from any folder."""
+    data = {
+        name: _from_root(value)
+        for name in ("train_file", "validation_file", "test_file")
+        if (value := getattr(recipe.data, name))
+    }
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update=data)})
+    return recipe.renamed("backbone.model", _place)
+
+
+def _place(model: str) -> str:
+    """A model's folder from the root; a name on the hub, or 'demo', as it is."""
+    return _from_root(model) if model != "demo" and Path(model).is_dir() else model
+
+
+def _from_root(path: str) -> str:
+    refuse_bytes(Path(path).absolute())
+    return str(Path(path).absolute())
