@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from loraloom.recipe import Configuration, Recipe, read_recipe
 from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Measured, key_of
-from loraloom.search.ladder import ETA
+from loraloom.search.ladder import REDUCTION_FACTOR
 from loraloom.search.pace import Pace
 from loraloom.search.plan import (
     CLOCKED_SHARE,
@@ -124,7 +124,7 @@ def test_a_run_that_goes_on_with_more_time_has_rungs_above_those_it_had() -> Non
     assert longer.rungs[: len(kept.rungs)] == kept.rungs
     sizes = [task.rows(rung) for rung in longer.rungs]
     assert sizes[-1] == 1_000_000
-    assert all(ETA - 0.01 < more / fewer <= ETA**2 for fewer, more in pairwise(sizes))
+    assert all(REDUCTION_FACTOR - 0.01 < more / fewer <= REDUCTION_FACTOR**2 for fewer, more in pairwise(sizes))
 
 
 def test_a_run_that_goes_on_with_more_time_has_the_finalists_and_seeds_of_it() -> None:

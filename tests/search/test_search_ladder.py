@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loraloom.search.ladder import ETA, LEAST_ROWS, MOST_RUNGS, brackets, first_rung, ladder, promotable
+from loraloom.search.ladder import LEAST_ROWS, MOST_RUNGS, REDUCTION_FACTOR, brackets, first_rung, ladder, promotable
 
 
 @given(st.integers(1, 10**7), st.integers(2, 200))
@@ -16,7 +16,7 @@ def test_a_ladder_rises_by_eta_to_all_rows_and_begins_with_enough(rows: int, cla
     rungs = ladder(rows, classes)
     assert rungs[-1] == rows
     assert len(rungs) <= MOST_RUNGS
-    assert all(low < high <= ETA * low for low, high in pairwise(rungs))
+    assert all(low < high <= REDUCTION_FACTOR * low for low, high in pairwise(rungs))
     assert len(rungs) == 1 or rungs[0] >= max(LEAST_ROWS, 20 * classes)
 
 

@@ -18,7 +18,8 @@ import math
 from collections.abc import Sequence
 from itertools import count
 
-ETA = 3
+REDUCTION_FACTOR = 3
+"""eta."""
 LEAST_ROWS = 128
 """r: below it, differences between configurations are noise."""
 MOST_RUNGS = 5
@@ -28,15 +29,15 @@ def ladder(rows: int, classes: int) -> tuple[int, ...]:
     """Rows of each rung, rising to `rows`; one rung where a third of the rows would be too few."""
     least = max(LEAST_ROWS, 20 * classes)
     rungs = [rows]
-    while len(rungs) < MOST_RUNGS and rungs[0] / ETA >= least:
-        rungs.insert(0, math.ceil(rungs[0] / ETA))
+    while len(rungs) < MOST_RUNGS and rungs[0] / REDUCTION_FACTOR >= least:
+        rungs.insert(0, math.ceil(rungs[0] / REDUCTION_FACTOR))
     return tuple(rungs)
 
 
 def brackets(rungs: int) -> tuple[tuple[int, int], ...]:
     """Hyperband's brackets over `rungs` rungs: (the rung that one begins at, its number of configurations)."""
     most = rungs - 1
-    return tuple((most - s, math.ceil((most + 1) / (s + 1) * ETA**s)) for s in range(most, -1, -1))
+    return tuple((most - s, math.ceil((most + 1) / (s + 1) * REDUCTION_FACTOR**s)) for s in range(most, -1, -1))
 
 
 def first_rung(place: int, rungs: int, *, hyperband: bool) -> int:
@@ -56,4 +57,4 @@ def promotable(results: Sequence[tuple[str, float]]) -> list[str]:
     """Of a rung's results (key, value), those among its best 1 / eta, best first, of equals the earlier."""
     tie = count()
     ranked = sorted(((-value, next(tie), key) for key, value in results))
-    return [key for _, _, key in ranked[: len(ranked) // ETA]]
+    return [key for _, _, key in ranked[: len(ranked) // REDUCTION_FACTOR]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from loraloom.search.ladder import ETA
+from loraloom.search.ladder import REDUCTION_FACTOR
 from loraloom.search.pace import Pace
 
 MOST_TRIALS = 100_000
@@ -78,11 +78,11 @@ def look_ahead(
         wanted = plan.finalists * (plan.seeds - (len(rows) == 1))
         finals = Step(max(0, wanted - finals_begun), rows[-1])
         if left is not None and seconds[0] > 0:
-            climb = sum(cost / ETA**rung for rung, cost in enumerate(seconds[:-1])) or seconds[0]
+            climb = sum(cost / REDUCTION_FACTOR**rung for rung, cost in enumerate(seconds[:-1])) or seconds[0]
             beside = finals.trials * seconds[-1] + compared * seconds[plan.leading_rung]
             searching = max(0.0, pace.slots * left - beside)
             to_come = min(to_come, int(searching / climb))
-        rungs = tuple(Step(to_come // ETA**rung, size) for rung, size in enumerate(rows[:-1] or rows))
+        rungs = tuple(Step(to_come // REDUCTION_FACTOR**rung, size) for rung, size in enumerate(rows[:-1] or rows))
     return Outlook(
         rungs=tuple(step for step in rungs if step.trials),
         finals=finals,

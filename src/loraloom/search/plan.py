@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from loraloom.errors import BudgetError
 from loraloom.recipe import Configuration, Recipe
 from loraloom.search.costs import Costs, Key, key_of, most_like
-from loraloom.search.ladder import ETA, ladder
+from loraloom.search.ladder import REDUCTION_FACTOR, ladder
 
 FINALISTS = 3
 FINALS_SHARE = 0.6
@@ -42,7 +42,7 @@ MOST_EPOCHS, MANY_ROWS = 4, 16_000
 """Passes at most, where they come to this many rows; fewer rows are seen more often."""
 PREFIX_PARTS = 1.5
 """The states of frozen layers are computed for all rows, and for the part of each rung: thirds of thirds."""
-LEAST_ROWS = 32
+FEWEST_ROWS = 32
 """Rows on which a trial means anything, if there are no more classes than that: each has a row."""
 LEAST_EVAL_ROWS, MOST_EVAL_ROWS = 200, 4_000
 """Validation rows of trials on a part of the rows: 4,000 leave an accuracy of 0.9 a standard error of half a point."""
@@ -247,7 +247,7 @@ def extended(kept: Plan, task: Task, costs: Costs, seconds: float | None, slots:
         if seconds is None or kept.epochs is None or kept.finalists is None:
             return _with_finals_of(new, kept, task)
         return recounted(kept, task, costs, seconds, slots)
-    between = (rung for rung in new.rungs[:-1] if task.rows(rung) >= ETA * task.rows(kept.top))
+    between = (rung for rung in new.rungs[:-1] if task.rows(rung) >= REDUCTION_FACTOR * task.rows(kept.top))
     rungs, epochs = (*kept.rungs, *between, new.top), new.epochs or kept.epochs
     return Plan(rungs, _finalists(new, task), new.seeds, epochs, kept.leading_rung)
 
@@ -332,7 +332,7 @@ def _smaller_and_smaller(seeds: int, configurations: int | None) -> list[tuple[i
 
 
 def _least_rows(task: Task) -> int:
-    return min(max(LEAST_ROWS, task.classes), task.train_rows)
+    return min(max(FEWEST_ROWS, task.classes), task.train_rows)
 
 
 def _most_rows(task: Task, taken: Callable[[int], float], seconds: float) -> int:

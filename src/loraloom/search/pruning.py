@@ -11,8 +11,7 @@ from __future__ import annotations
 import optuna
 
 from loraloom.recipe import Recipe
-
-REDUCTION_FACTOR = 3
+from loraloom.search.ladder import REDUCTION_FACTOR
 
 
 def make_pruner(recipe: Recipe) -> optuna.pruners.BasePruner:
