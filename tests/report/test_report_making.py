@@ -215,4 +215,5 @@ def test_a_provenance_of_any_shape_is_borne(tmp_path: Path, provenance: dict[str
 def test_commands_and_moments_are_written_for_people() -> None:
     assert as_typed(["x/cli.py", "search", "a b"]) == "loraloom search 'a b'"
     assert (as_typed([]), as_typed(None), as_typed("loraloom x")) == (None, None, "loraloom x")
+    assert as_typed(["loraloom.search"]) is None  # a function that a program called
     assert (moment("2026-11-25T10:00:00Z"), moment("yesterday")) == ("2026-11-25 10:00 UTC", "yesterday")

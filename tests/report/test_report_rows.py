@@ -51,7 +51,7 @@ def settings_of(run: RunRead) -> tuple[tuple[str, str], ...]:
     return winner.settings
 
 
-def test_a_row_s_recipe_is_its_configuration_and_its_best_trial_s_seed(tmp_path: Path) -> None:
+def test_a_row_s_recipe_is_its_configuration_and_has_its_best_trial_s_seed_over_the_run_s_split(tmp_path: Path) -> None:
     recipe = make_recipe(
         data={"dataset": "demo", "max_length": 96},
         budget={"max_trainable_parameters": 2_000_000, "max_seconds": 60.0},
@@ -65,11 +65,40 @@ def test_a_row_s_recipe_is_its_configuration_and_its_best_trial_s_seed(tmp_path:
     path.write_text(found.details[0].recipe, encoding="utf-8")
     again = read_recipe(path)
     assert not again.axes
-    expected = recipe.configuration({**points[3], "train.seed": 43})
-    assert again.configuration({}) == expected
+    assert again.configuration({}) == recipe.configuration(points[3])
+    assert (again.train.seed, again.search.seeds) == (42, 2)
     assert again.budget.max_trainable_parameters == 2_000_000
     assert again.budget.max_seconds is None
     assert again.engine == "trainer"
+
+
+@pytest.mark.parametrize(
+    ("data", "provenance", "command"),
+    [
+        ({"dataset": "demo"}, {}, "loraloom train recipe.yaml --out runs/again"),
+        ({"dataset": "demo"}, {"allow_leak": True}, "loraloom train recipe.yaml --out runs/again --allow_leak"),
+        ({}, {"allow_leak": True}, "loraloom.search('recipe.yaml', 'runs/again', allow_leak=True, train=…)"),
+    ],
+)
+def test_a_row_s_recipe_is_trained_on_the_rows_that_the_run_had(
+    tmp_path: Path, data: dict[str, Any], provenance: dict[str, Any], command: str
+) -> None:
+    recipe = make_recipe(provenance, data=data, lora={"r": 4}, train={})
+    found = findings(read_run(write_run(tmp_path / "run", recipe, [make_record(recipe, 0, {})])))
+    assert found.recipes.command == command
+
+
+def test_a_row_s_recipe_is_validated_on_the_rows_that_it_was_validated_on(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [1, 8]}, train={})
+    records = [make_record(recipe, n, point, 0.9) for n, point in enumerate(recipe.grid())]
+    part = records[0].configuration.data.model_copy(update={"max_eval_samples": 200, "max_train_samples": 100})
+    records[0] = records[0].model_copy(
+        update={"configuration": records[0].configuration.model_copy(update={"data": part}), "train_rows": 100}
+    )
+    found = findings(read_run(write_run(tmp_path / "run", recipe, records)))
+    said = ["max_eval_samples: 200" in each.recipe for each in found.details]
+    assert said == [True, False]
+    assert found.board.configurations == 2
 
 
 def test_a_row_s_recipe_has_the_passes_that_a_clock_gave_it(tmp_path: Path) -> None:

@@ -184,7 +184,8 @@ def test_a_share_above_the_measured_peak_is_not_told_as_a_share() -> None:
 
 def _recipe(**sections: Any) -> Recipe:
     about = {"data": {"rows": {"train": 400}}}
-    return read_recipe({"lora": {"r": [2, 4]}, "budget": {"max_seconds": 60}, "provenance": about, **sections})
+    given = {"data": {"dataset": "demo"}, "lora": {"r": [2, 4]}, "budget": {"max_seconds": 60}}
+    return read_recipe({**given, "provenance": about, **sections})
 
 
 def _next(recipe: Recipe, tried: int, train_rows: int | None = None, run: Path = Path("runs/x")) -> str:
@@ -199,6 +200,18 @@ def test_more_time_is_advised_only_where_it_would_try_more() -> None:
     assert _next(_recipe(), 2) == seeds
     assert _next(_recipe(search={"n_trials": 1}), 1) == seeds
     assert _next(_recipe(search={"seeds": 2}), 2) == "loraloom predict runs/x/best --text …"
+
+
+def test_the_rows_of_a_program_are_given_again_by_it() -> None:
+    assert _next(_recipe(data={}), 1).startswith("loraloom.resume('runs/x', train=…)   (as much time again;")
+    seeds = "loraloom.search('runs/x/recipe.yaml', 'runs/x-seeds', overrides=['search.seeds=3'], train=…)"
+    assert _next(_recipe(data={}), 2) == seeds
+
+
+def test_more_time_is_reckoned_by_what_the_commands_took(tmp_path: Path) -> None:
+    write_sealed(tmp_path / COMMANDS, {"commands": [{"started": "", "allowed_seconds": 60, "seconds": 15}]})
+    assert _next(_recipe(), 2, train_rows=100, run=tmp_path).endswith("=60   (all 400 rows, in about 60 s)")
+    assert "loraloom resume" in _next(_recipe(budget={}), 1, run=tmp_path)  # it had --deadline
 
 
 def test_a_winner_of_a_part_of_the_rows_is_to_see_all() -> None:

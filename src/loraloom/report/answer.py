@@ -15,8 +15,8 @@ from loraloom.report.making.timing import TimeUse, time_use
 from loraloom.report.reading import RunRead
 from loraloom.study.choice import choose
 from loraloom.study.commands import Command as Logged
-from loraloom.study.commands import go_on_command
 from loraloom.study.leaderboard import standings
+from loraloom.study.next_search import go_on
 from loraloom.study.record import Score, TrialRecord
 from loraloom.study.run import BEST
 
@@ -195,7 +195,7 @@ def _tally(run: RunRead) -> Tally:
 
 def _commands(run: RunRead, winner: Winner | None, record: TrialRecord | None) -> tuple[Command, ...]:
     if run.best is None or winner is None or record is None:
-        return (Command("Go on with the search", go_on_command(Path(wording.clean(str(run.path))))),)
+        return (Command("Go on with the search", go_on(Path(wording.clean(str(run.path))), run.recipe)),)
     best = str(run.path / BEST)
     commands = [
         Command("Classify a text", f'loraloom predict {quoted(best)} --text "…"'),

@@ -17,7 +17,7 @@ from loraloom.report import wording
 from loraloom.report.leaderboard import Leaderboard, Row, describe
 from loraloom.report.reading import RunRead, read_evaluations
 from loraloom.report.row_recipes import RowRecipes
-from loraloom.report.wording import count, duration, passes, share, shortened, value
+from loraloom.report.wording import count, duration, loss, passes, share, shortened, value
 from loraloom.study.evidence import read_predicted
 from loraloom.study.record import CONFUSED_CLASSES, Evaluation, TrialRecord
 from loraloom.wording import plural
@@ -148,10 +148,10 @@ def _sketches(number: int, lines: Sequence[Evaluation]) -> Iterator[Sketch]:
         if not validation:
             continue
         extreme = best(validation, key=lambda point: point[1])
-        most = "lowest" if best is min else "highest"
+        most, told = ("lowest", loss) if best is min else ("highest", share)
         sentence = (
             f"{title} of trial {number:04d} over {plural(len(validation), 'evaluation')}: on validation {most} at "
-            f"epoch {passes(extreme[0])} ({share(extreme[1])}), {share(validation[-1][1])} at the end."
+            f"epoch {passes(extreme[0])} ({told(extreme[1])}), {told(validation[-1][1])} at the end."
         )
         yield Sketch(title, train, validation, sentence)
 

@@ -31,7 +31,7 @@ class Row:
     `interval` is of the accuracy: Wilson's over the rows where one seed is complete, Student's t over the
     seeds where there are more. `noise_floor` is the lower end of both: what lies above it can't be told from
     this row. `rank` and `metric` are None where no seed is complete. `written` are the values as a recipe has
-    them, and `seed`, `epochs` and `warmup_steps` are those of the best trial, or else of the first.
+    them, and `seed`, `epochs`, `warmup_steps` and `max_eval_samples` are those of the best trial, or else of the first.
     """
 
     rank: int | None
@@ -44,6 +44,7 @@ class Row:
     seed: int
     epochs: float
     warmup_steps: int
+    max_eval_samples: int | None
     seeds: int
     trainable: int
     metric: float | None
@@ -75,6 +76,12 @@ class Leaderboard:
     metric: Metric
     ranked: tuple[Row, ...]
     unranked: tuple[Row, ...]
+
+    @property
+    def configurations(self) -> int:
+        """How many have a result, on however many rows."""
+        kept = [place for place, name in enumerate(self.axes) if name != ROWS]
+        return len({tuple(row.values[place] for place in kept) for row in self.ranked})
 
     @property
     def metric_name(self) -> str:
@@ -219,6 +226,7 @@ def _row(group: list[TrialRecord], axes: Sequence[str], metric: Metric, winner: 
         seed=(best or first).seed,
         epochs=(best or first).configuration.train.num_train_epochs,
         warmup_steps=(best or first).configuration.train.warmup_steps,
+        max_eval_samples=(best or first).configuration.data.max_eval_samples,
         seeds=len(complete),
         trainable=first.counts.trainable,
         metric=fmean(validation(record, metric) for record in complete) if complete else None,

@@ -8,18 +8,18 @@ would tell effects. A higher cap is never advised: who sets one has to keep it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loraloom.errors import resume_command
 from loraloom.recipe import Choices
 from loraloom.report.answer import Answer
 from loraloom.report.effects.advice import Advice
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import RunRead
 from loraloom.report.wording import clean, count, duration
-from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command
+from loraloom.study.commands import Command
+from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, resume_step, search_command, time_had
 from loraloom.wording import plural
 
 MOST = 3
@@ -35,12 +35,14 @@ class Step:
     command: str
 
 
-def next_steps(run: RunRead, board: Leaderboard, found: Answer, to_tell_effects: Advice | None) -> tuple[Step, ...]:
+def next_steps(
+    run: RunRead, board: Leaderboard, found: Answer, to_tell_effects: Advice | None, commands: Sequence[Command]
+) -> tuple[Step, ...]:
     """Of a run that has its winner; before that, there is but to go on."""
     if run.best is None or found.winner is None:
         return ()
     steps = itertools.chain(
-        _more_time(run, found),
+        _more_time(run, found, commands),
         _higher_rank(run, board, found),
         _more_seeds(run, board, found),
         _effects(to_tell_effects),
@@ -48,15 +50,16 @@ def next_steps(run: RunRead, board: Leaderboard, found: Answer, to_tell_effects:
     return tuple(itertools.islice(steps, MOST))
 
 
-def _more_time(run: RunRead, found: Answer) -> Iterator[Step]:
+def _more_time(run: RunRead, found: Answer, commands: Sequence[Command]) -> Iterator[Step]:
     if run.best is None:
         return
-    had = duration(run.recipe.budget.max_seconds)
-    match more_time(run.recipe, run.best.record, found.configurations):
-        case AllRows(seen, every, seconds) as longer:
+    seconds = time_had(run.recipe, commands)
+    had = duration(seconds)
+    match more_time(run.recipe, run.best.record, found.configurations, seconds):
+        case AllRows(seen, every, wanted) as longer:
             yield Step(
                 f"All rows: the winner was trained on {count(seen)} of {count(every)}, which is what {had} had time "
-                f"for. A search of all would take about {duration(seconds)}.",
+                f"for. A search of all would take about {duration(wanted)}.",
                 longer.command(_place(run), run.recipe),
             )
         case MoreConfigurations(tried, most):
@@ -64,7 +67,7 @@ def _more_time(run: RunRead, found: Answer) -> Iterator[Step]:
             yield Step(
                 f"More configurations: {had} had time for {plural(tried, 'configuration')}{of}. "
                 "As much time again tries others; another winner is tested on the same rows.",
-                resume_command(_place(run)),
+                resume_step(_place(run), run.recipe),
             )
 
 

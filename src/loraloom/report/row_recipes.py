@@ -2,7 +2,8 @@
 
 It names what the run's recipe sets beside the defaults, and the row's own values: a dozen lines. Values are written as
 JSON, which YAML 1.2 reads; so the page's script writes the same lines for any row from the row's values alone, and ten
-thousand recipes take no room. The time limit and the search are left out: they are not the row's.
+thousand recipes take no room. The time limit and the search are left out: they are not the row's. Where its best trial
+has another seed than the run, so many seeds are asked for: the run's own splits the data.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from pydantic import BaseModel
 from loraloom.recipe.fields import SECTIONS, Budget
 from loraloom.report.leaderboard import WARM_UP, Leaderboard, Row
 from loraloom.report.reading import RunRead
+from loraloom.study.next_search import rows_from_python
 
-EPOCHS, SEED = "train.num_train_epochs", "train.seed"
+EPOCHS, SEEDS, VALIDATED = "train.num_train_epochs", "search.seeds", "data.max_eval_samples"
 _ESCAPED = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
 """What YAML refuses or folds, or what would not be seen: within a quoted text each has an escape."""
 
@@ -29,14 +31,21 @@ class RowRecipes:
     """`base` has what does not vary: fields by section, `engine` by itself. A row's values go to `names` (dotted).
 
     The passes are among them where a clock chose them, and the warm-up where a part of the rows had a part of it, where
-    no axis has them.
+    no axis has them. `command` trains the recipe.
     """
 
     base: Mapping[str, Any]
     names: tuple[str, ...]
+    seed: int
+    command: str
 
     def values(self, row: Row) -> tuple[Any, ...]:
-        beside = {EPOCHS: row.epochs, WARM_UP: row.warmup_steps, SEED: row.seed}
+        beside = {
+            EPOCHS: row.epochs,
+            WARM_UP: row.warmup_steps,
+            VALIDATED: row.max_eval_samples,
+            SEEDS: row.seed - self.seed + 1,
+        }
         return (*row.written, *(beside[name] for name in self.names[len(row.written) :]))
 
     def text(self, row: Row) -> str:
@@ -47,8 +56,10 @@ def row_recipes(run: RunRead, board: Leaderboard) -> RowRecipes:
     chosen = {
         EPOCHS: run.recipe.search.epochs == "clock",
         WARM_UP: any(row.warmup_steps != run.recipe.train.warmup_steps for row in board.rows),
+        VALIDATED: any(row.max_eval_samples != run.recipe.data.max_eval_samples for row in board.rows),
+        SEEDS: any(row.seed != run.recipe.train.seed for row in board.rows),
     }
-    names = (*board.axes, *(name for name, by_search in chosen.items() if by_search and name not in board.axes), SEED)
+    names = (*board.axes, *(name for name, by_search in chosen.items() if by_search and name not in board.axes))
     whole = run.recipe.model_dump(mode="json")
     base: dict[str, Any] = {}
     models: dict[str, type[BaseModel]] = {**SECTIONS, "budget": Budget}
@@ -62,7 +73,12 @@ def row_recipes(run: RunRead, board: Leaderboard) -> RowRecipes:
         base[section] = fields  # an empty one keeps its place
     if run.recipe.engine != "auto":
         base["engine"] = run.recipe.engine
-    return RowRecipes(base, names)
+    leak = bool(run.recipe.provenance.get("allow_leak"))
+    if rows_from_python(run.recipe):
+        command = f"loraloom.search('recipe.yaml', 'runs/again', {'allow_leak=True, ' if leak else ''}train=…)"
+    else:
+        command = f"loraloom train recipe.yaml --out runs/again{' --allow_leak' if leak else ''}"
+    return RowRecipes(base, names, run.recipe.train.seed, command)
 
 
 def recipe_text(base: Mapping[str, Any], names: Sequence[str], values: Sequence[Any]) -> str:

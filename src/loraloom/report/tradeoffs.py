@@ -158,7 +158,7 @@ def _on_time(board: Leaderboard, timed: Sequence[Row], found: Sequence[Row]) -> 
     if not found:
         return ["No trial left its time."]
     low, high = found[0], found[-1]
-    of = plural(len(timed), "configuration")
+    of = plural(len(timed), "configuration" if len(timed) <= board.configurations else "result")
     if len(timed) == 1:
         return ["One configuration alone left its time: there is nothing to compare by it."]
     others = _others(board, timed, high, lambda row: duration(row.seconds))

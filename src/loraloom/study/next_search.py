@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from loraloom.errors import RunError
+from loraloom.errors import RunError, resume_command
 from loraloom.recipe import Choices, Recipe
-from loraloom.study.commands import read_commands
+from loraloom.study.commands import Command, go_on_command, read_commands
 from loraloom.study.provenance import dropped_points, rows_of
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import RECIPE
@@ -41,14 +42,26 @@ class MoreConfigurations:
     most: int | None
 
 
-def more_time(recipe: Recipe, winner: TrialRecord, tried: int) -> AllRows | MoreConfigurations | None:
-    """What a run that tried so many configurations could do with more time; None where it had no deadline, or all."""
-    seconds, seen = recipe.budget.max_seconds, winner.train_rows
-    if seconds is None:
+def time_had(recipe: Recipe, commands: Sequence[Command]) -> float | None:
+    """The seconds that a run's commands have taken, or else its recipe's; None where nothing limited them."""
+    if recipe.budget.max_seconds is None and not any(command.allowed_seconds for command in commands):
         return None
+    return sum(command.seconds or 0.0 for command in commands) or recipe.budget.max_seconds
+
+
+def more_time(
+    recipe: Recipe, winner: TrialRecord, tried: int, had: float | None
+) -> AllRows | MoreConfigurations | None:
+    """What a run could do with more time that `tried` so many configurations in the time it `had`.
+
+    None where it had no deadline, or has done all.
+    """
+    if had is None:
+        return None
+    seen = winner.train_rows
     every, asked = rows_of(recipe).get("train"), recipe.data.max_train_samples
     if seen and every is not None and seen < (every := min(every, asked or every)):
-        return AllRows(seen, every, 10 * math.ceil(seconds * every / seen / 10))
+        return AllRows(seen, every, 10 * math.ceil(had * every / seen / 10))
     most = min((end for end in (points_of(recipe), recipe.search.n_trials) if end is not None), default=None)
     if recipe.axes and (most is None or tried < most):
         return MoreConfigurations(tried, most)
@@ -64,8 +77,27 @@ def points_of(recipe: Recipe) -> int | None:
     return counted - len(named) - more if counted < _MOST_COUNTED else None
 
 
+def rows_from_python(recipe: Recipe) -> bool:
+    """Whether a run's rows were given by a program, which alone can give them again."""
+    return not (recipe.data.dataset or recipe.data.train_file)
+
+
+def go_on(run: Path, recipe: Recipe) -> str:
+    """The command that goes on with a run that is not done, for a shell, or for the program that has its rows."""
+    return _resume_in_python(run) if rows_from_python(recipe) else go_on_command(run)
+
+
+def resume_step(run: Path, recipe: Recipe) -> str:
+    """As `go_on`, of a run that is done, in as much time as its recipe allows for."""
+    return _resume_in_python(run) if rows_from_python(recipe) else resume_command(run)
+
+
+def _resume_in_python(run: Path) -> str:
+    return f"loraloom.resume({str(run)!r}, train=…)"
+
+
 def search_command(run: Path, recipe: Recipe, name: str, *settings: str) -> str:
-    """The command that searches a run's `recipe` again, into a folder beside it; for a shell.
+    """The command that searches a run's `recipe` again, into a folder beside it; for a shell, or for its program.
 
     `settings` are as `--set` takes them. Rows that the run kept on request are kept again. Epochs by a clock that was
     not the recipe's have as many seconds as the search had.
@@ -73,6 +105,10 @@ def search_command(run: Path, recipe: Recipe, name: str, *settings: str) -> str:
     told = any(setting.startswith(("budget.max_seconds=", "search.epochs=")) for setting in settings)
     if recipe.search.epochs == "clock" and recipe.budget.max_seconds is None and not told:
         settings += tuple(f"budget.max_seconds={seconds}" for seconds in _allowed_seconds(run))
+    if rows_from_python(recipe):
+        leak = "allow_leak=True, " if recipe.provenance.get("allow_leak") else ""
+        place = f"{str(run / RECIPE)!r}, {f'{run}-{name}'!r}"
+        return f"loraloom.search({place}, overrides={list(settings)!r}, {leak}train=…)"
     options = [f"--set {quote(setting)}" for setting in settings]
     if recipe.provenance.get("allow_leak"):
         options.append("--allow_leak")

@@ -20,15 +20,15 @@ from rich.table import Table
 from rich.text import Text
 
 from loraloom.data import Finding, printable
-from loraloom.errors import resume_command
+from loraloom.errors import RunError
 from loraloom.recipe import Recipe
 from loraloom.search.outlook import Outlook
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.choice import Choice
-from loraloom.study.commands import go_on_command
+from loraloom.study.commands import read_commands
 from loraloom.study.leaderboard import Standing
-from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command
+from loraloom.study.next_search import AllRows, MoreConfigurations, go_on, more_time, resume_step, search_command, time_had
 from loraloom.study.record import Evaluation, Timings, TrialRecord
 from loraloom.study.run import BEST
 from loraloom.terminal.console import is_drawn_on, say
@@ -87,7 +87,7 @@ class Terminal(Watcher):
         if plan.outlook.trials == 0:
             self._say(f"run     {escape(str(plan.run))}: nothing is left to train")
         else:
-            self._say(f"run     {escape(str(plan.run))}; if it is broken off: {escape(go_on_command(plan.run))}")
+            self._say(f"run     {escape(str(plan.run))}; if it is broken off: {escape(go_on(plan.run, plan.recipe))}")
         if is_drawn_on(self._console) and not self._quiet:
             self._live = Live(self, console=self._console, refresh_per_second=4)
             self._live.start()
@@ -212,11 +212,15 @@ def closing_lines(
 
 def _next(winner: TrialRecord, run: Path, recipe: Recipe, tried: int) -> str:
     """What to try next: more time where it was the limit, more seeds where there was one, else the winner itself."""
-    match more_time(recipe, winner, tried):
+    try:
+        had = time_had(recipe, read_commands(run))
+    except RunError:
+        had = time_had(recipe, ())
+    match more_time(recipe, winner, tried, had):
         case AllRows(_, every, seconds) as longer:
             return f"{longer.command(run, recipe)}   (all {every:,} rows, in about {duration(seconds)})"
         case MoreConfigurations():
-            return f"{resume_command(run)}   (as much time again; another winner is tested on the same rows)"
+            return f"{resume_step(run, recipe)}   (as much time again; another winner is tested on the same rows)"
     if recipe.search.seeds == 1:
         return search_command(run, recipe, "seeds", "search.seeds=3")
     return f"loraloom predict {quote(str(run / BEST))} --text …"

@@ -64,11 +64,11 @@ def given(run: RunRead, commands: tuple[Command, ...]) -> tuple[Given, ...]:
 
 
 def as_typed(command: Any) -> str | None:
-    """A command's words as a shell takes them; the first, the program's path, is `loraloom`."""
+    """A command's words as a shell takes them; the first, the program's path, is `loraloom`. None of a function."""
     if isinstance(command, str):
         return command or None
     words = [wording.clean(str(word)) for word in command] if isinstance(command, list | tuple) else []
-    return shlex.join(["loraloom", *words[1:]]) if words else None
+    return shlex.join(["loraloom", *words[1:]]) if len(words) > 1 else None
 
 
 def moment(text: str) -> str:

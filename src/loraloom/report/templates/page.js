@@ -96,10 +96,9 @@
     element.append(...children);
     return element;
   };
-  const share = (figure) => {  // as wording.py: share; ties, which odd sixteenths alone are, go to the even digit
-    const text = (figure * 16 % 4 === 1 ? figure - 1e-9 : figure).toFixed(3);
-    return figure < 1 && text === '1.000' ? '>0.999' : text;
-  };
+  const loss = (figure) =>  // as wording.py: loss; ties, which odd sixteenths alone are, go to the even digit
+    (figure * 16 % 4 === 1 ? figure - 1e-9 : figure).toFixed(3);
+  const share = (figure) => figure < 1 && loss(figure) === '1.000' ? '>0.999' : loss(figure);
   const short = (figure) => String(Number(figure.toPrecision(3)));
   const passes = (epochs) => String(Number(epochs.toFixed(2)));  // as wording.py: passes
 
@@ -115,8 +114,9 @@
     const path = (points) => `M${points.map((point) => spot(point).join(' ')).join('L')}`;
     const most = validation.reduce((one, other) => best(one[1], other[1]) === one[1] ? one : other);
     const last = validation.at(-1);
+    const told = best === Math.min ? loss : share;
     const sentence = `${title} of trial ${trial} over ${validation.length} evaluation${validation.length > 1 ? 's' : ''}: on validation `
-      + `${best === Math.min ? 'lowest' : 'highest'} at epoch ${passes(most[0])} (${share(most[1])}), ${share(last[1])} at the end.`;
+      + `${best === Math.min ? 'lowest' : 'highest'} at epoch ${passes(most[0])} (${told(most[1])}), ${told(last[1])} at the end.`;
     const id = `sketch-${trial}-${title.toLowerCase()}`;
     const say = (text, x, y, kind) => draw('text', { x, y, ...(kind && { class: kind }) }, text);
     return [draw('svg', { class: 'sketch', viewBox: '0 0 196 112', role: 'img', 'aria-labelledby': id, focusable: 'false' },
@@ -129,7 +129,7 @@
           const [cx, cy] = spot(point);
           return draw('circle', { cx, cy, r: point === last ? 3.2 : 2 });
         }),
-        say(title, 0, -7, 'title'), say(share(high), -6, 4, 'end'), say(share(low), -6, height + 3, 'end'),
+        say(title, 0, -7, 'title'), say(told(high), -6, 4, 'end'), say(told(low), -6, height + 3, 'end'),
         say(`epoch ${short(left)}`, 0, height + 15), say(short(right), width, height + 15, 'end')))];
   };
 
@@ -194,6 +194,7 @@
       const open = rows.filter((row) => row.detail).map((row) => row.line.dataset.trial);
       history.replaceState({ board: { sorted, from, open, words: input.value } }, '');
     };
+    addEventListener('hashchange', keep);  // which is another entry of the history, without a state
 
     const input = make('input', { type: 'search', placeholder: 'Filter, as in: muon r=16', 'aria-label': 'Filter the rows', 'aria-describedby': 'filter-hint', autocomplete: 'off', spellcheck: 'false' });
     const status = make('p', { role: 'status' });
