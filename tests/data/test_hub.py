@@ -71,6 +71,20 @@ def _refusal(dataset: str) -> str:
     return str(caught.value)
 
 
+def test_a_split_is_without_labels_by_the_column_that_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def part(count: int, start: int, topic: str | None, stars: int | None = None) -> Dataset:
+        texts = [text for text, _ in rows(count, start=start)]
+        labels = [number % 2 for number in range(count)]
+        given = [number % 3 if stars is None else stars for number in range(count)]
+        return Dataset.from_dict({"text": texts, "label": labels, "topic": [topic] * count, "stars": given})
+
+    Hub(monkeypatch, {"train": part(60, 0, "a"), "test": part(10, 100, None, -1)})
+    for column, held in (("label", 10), ("stars", 6)):
+        data = load(dataset="news", text_column="text", label_column=column)
+        assert len(data.test) == held
+        assert ("has no labels" in str(data.findings)) == (column == "stars")
+
+
 def test_a_data_set_is_pinned_and_its_own_splits_and_names_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     hub = Hub(monkeypatch, {"train": _dataset(60), "test": _dataset(10, start=100)})
     data = load(dataset="owner/news:plain")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from loraloom.data import read_labelled
 from loraloom.data.labels import Labels, codes_of, ids_of, labels_of, ordered
-from loraloom.data.tables import Table
+from loraloom.data.tables import Table, read_table
 from loraloom.errors import DataError
 from tests.data.files import CLASSES, load, rows, write_csv, write_jsonl
 
@@ -164,6 +164,17 @@ def test_columns_of_a_labelled_file_that_are_in_doubt_are_asked_for_by_the_comma
 def test_numbers_that_can_be_read_both_ways_are_refused(tmp_path: Path, values: list[str]) -> None:
     with pytest.raises(DataError, match="from 0 or from 1; give their names"):
         _labelled(tmp_path, values, AG_NEWS, ("0", "1", "2", "3"))
+
+
+def test_names_and_numbers_of_classes_in_one_column_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="mix names of classes and their numbers; give one of the two"):
+        _labelled(tmp_path, ["World", "1"], AG_NEWS, ("0", "1", "2", "3"))
+
+
+def test_a_name_is_the_same_in_either_form_of_its_accents(tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "rows.csv", [("a", "Caf\u00e9"), ("b", "Cafe\u0301"), ("c", "Tea")])
+    table = read_table(file)
+    assert labels_of(codes_of(table, "label"), None).names == ("Caf\u00e9", "Tea")
 
 
 def test_numbers_for_an_adapter_of_names_alone_are_refused(tmp_path: Path) -> None:

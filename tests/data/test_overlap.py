@@ -35,6 +35,19 @@ def test_other_texts_are_not_equal(one: str, other: str) -> None:
     assert text_key(one) != text_key(other)
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        "苹果公司今天发布了新款手机价格比去年上涨百分之十分析师认为",
+        "ประเทศไทยเป็นประเทศที่ตั้งอยู่ในเอเชียตะวันออกเฉียงใต้มีประชากร",
+    ],
+)
+def test_near_copies_are_found_in_scripts_that_do_not_space_words(script: str) -> None:
+    text = script * 3
+    assert near_copies([text + script[0]], [text]) == {0: (0,)}
+    assert near_copies([script[::-1] * 3], [text]) == {}
+
+
 def _grams_of(text: str) -> set[tuple[str, ...]]:
     words = words_of(text)
     return {tuple(words[start : start + 5]) for start in range(len(words) - 4)}

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from loraloom.data.rows import Row, good_records, read_records
+from loraloom.data.tables import read_table
 from loraloom.errors import DataError, MissingExtraError
 from tests.data.files import write_csv, write_jsonl
 
@@ -279,6 +280,22 @@ def test_a_folder_without_classes_is_refused(tmp_path: Path) -> None:
     assert "one folder of .txt files per class" in _refusal(tmp_path)
 
 
+def test_all_that_ends_in_txt_is_a_text_and_what_else_lies_there_is_told(tmp_path: Path) -> None:
+    for name in ("pos/1.txt", "pos/2.TXT", "pos/3", "pos/.hidden", "neg/1.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("a text")
+    table = read_table(str(tmp_path))
+    assert len(table) == 3
+    (finding,) = table.findings
+    assert (finding.kind, finding.severity, finding.count, finding.examples) == ("not_read", "warning", 1, ("pos/3",))
+
+
+def test_lines_that_end_in_a_carriage_return_alone_are_told_so(tmp_path: Path) -> None:
+    path = tmp_path / "mac.csv"
+    path.write_bytes(b"text,label\ra,1\rb,2\r")
+    assert "end its lines by line feeds, not by carriage returns alone" in _refusal(path)
+
+
 def test_a_class_without_texts_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sports").mkdir()
     assert "sports: has no .txt file" in _refusal(tmp_path)
@@ -362,7 +379,7 @@ def test_a_row_of_parquet_with_what_python_can_not_hold_leaves_the_others_and_it
     ]
     assert [(record.cells["id"], record.cells["text"]) for record in records] == [
         (1, "a"),
-        (2, None),
+        (2, "caf\ufffd"),
         (3, "z"),
         (4, "y"),
     ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from loraloom.errors import DataError
-from loraloom.execute.statement import count_classes
-from loraloom.recipe import Data
+from loraloom.execute.statement import count_classes, state_budget
+from loraloom.recipe import Data, read_recipe
 
 
 def _file(folder: Path) -> str:
@@ -34,3 +35,17 @@ def test_rows_of_one_class_are_refused_as_a_search_refuses_them(tmp_path: Path) 
     path.write_text("text,topic\n")
     with pytest.raises(DataError, match=r"rows\.csv: .*no row"):
         count_classes(Data(train_file=str(path), label_column="topic"))
+
+
+def test_a_trial_takes_at_most_what_the_dearest_one_does(tiny_recipe: dict[str, Any]) -> None:
+    def seconds(*settings: str) -> float | None:
+        return state_budget(read_recipe(tiny_recipe, settings)).seconds
+
+    one = seconds("train.num_train_epochs=1", "data.max_length=16")
+    assert one is not None
+    more = seconds("train.num_train_epochs=1,10", "data.max_length=16")
+    assert more == pytest.approx(10 * one, rel=0.2)  # rates are measured anew
+    fewer = seconds("train.num_train_epochs=1", "data.max_length=16", "data.max_train_samples=9")
+    assert fewer is not None
+    assert fewer < one / 2
+    assert seconds("search.epochs=clock", "search.sampler=auto", "budget.max_seconds=60") is None

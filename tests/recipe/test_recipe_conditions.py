@@ -134,6 +134,11 @@ def test_a_condition_that_can_not_hold_is_refused_with_its_line(tmp_path: Path, 
     assert message in problem
 
 
+def test_an_axis_that_is_refused_makes_no_condition_on_it_wrong(tmp_path: Path) -> None:
+    (problem,) = _problems(tmp_path, "lora:\n  r: [0, 8]\n  lora_alpha: {values: [16, 32], when: {lora.r: 8}}\n")
+    assert "lora.r: 0 is too small" in problem
+
+
 def test_a_circle_of_conditions_is_refused_by_its_way_round(tmp_path: Path) -> None:
     text = (
         "lora:\n  r: {values: [2, 4], when: {train.optim: muon}}\n"

@@ -149,6 +149,7 @@ def test_an_override_sets_a_range() -> None:
         ("lora.target_modules=query", ("query",)),
         ("lora.target_modules=all-linear", "all-linear"),
         ("lora.target_modules=null", None),
+        ("lora.target_modules=~", None),
         ("lora.layers_to_transform=10,11", (10, 11)),
         ("lora.layers_to_transform=[11]", (11,)),
     ],

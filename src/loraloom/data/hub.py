@@ -28,16 +28,17 @@ _VALIDATION_NAMES = "dev", "valid", "val"
 """What data sets call the split that is `validation` to most."""
 
 
-def named_source(dataset: str, revision: str | None = None) -> Source:
+def named_source(dataset: str, revision: str | None = None, label_column: str | None = None) -> Source:
     """`demo`, or a data set of the hub: `name`, `owner/name`, or either with `:configuration`.
 
-    `revision` is the commit of the hub to take, else the newest. Without a network it is what the cache has.
+    `revision` is the commit of the hub to take, else the newest. Without a network it is what the cache has. A split
+    without labels is left out: by `label_column`, or where it is not given by all that may be it.
 
     Raises:
         DataError: there is none of that name, it can't be had, or it has no split named train.
         MissingExtraError: the demo's package is not installed.
     """
-    return _demo() if dataset == DEMO else _hub(dataset, revision)
+    return _demo() if dataset == DEMO else _hub(dataset, revision, label_column)
 
 
 def _demo() -> Source:
@@ -52,7 +53,7 @@ def _demo() -> Source:
     return Source(DEMO_NAME, read_table(str(folder / "bbcnews" / "data")), card=hub.package_facts(_DEMO_PACKAGE))
 
 
-def _hub(dataset: str, wanted: str | None) -> Source:
+def _hub(dataset: str, wanted: str | None, label_column: str | None) -> Source:
     if not _HUB_NAME.fullmatch(dataset):
         raise DataError(f"data.dataset: {dataset!r} is no name on the hub; it must be owner/name (or demo)")
     path, _, configuration = dataset.partition(":")
@@ -67,7 +68,9 @@ def _hub(dataset: str, wanted: str | None) -> Source:
         raise DataError(f"{dataset}: has no split 'train'; its splits are {', '.join(map(repr, splits))}")
     used, findings = _used(splits, dataset)
     tables = {purpose: dataset_table(splits[name], f"{dataset} ({name})") for purpose, name in used.items()}
-    labelled = {name: table for name, table in tables.items() if name == "train" or not _unlabelled(table)}
+    labelled = {
+        name: table for name, table in tables.items() if name == "train" or not _unlabelled(table, label_column)
+    }
     findings += tuple(
         Finding("split_unused", "note", len(tables[purpose]), f"{name} of {dataset} has no labels: not used.")
         for purpose, name in used.items()
@@ -97,10 +100,13 @@ def _used(splits: Mapping[str, Any], dataset: str) -> tuple[dict[str, str], tupl
     return used, tuple(findings)
 
 
-def _unlabelled(table: Table) -> bool:
+def _unlabelled(table: Table, label_column: str | None) -> bool:
     """Whether all labels are -1 or missing, as in test sets whose labels are kept secret."""
-    labels = (name for name in table.columns if name in table.class_names or name.strip().lower() in LABEL_NAMES)
-    return any(all(cell is None or cell == -1 for cell in table.cells(name)) for name in labels)
+    if label_column is None:
+        labels = [name for name in table.columns if name in table.class_names or name.strip().lower() in LABEL_NAMES]
+    else:
+        labels = [name for name in table.columns if name == label_column]
+    return bool(labels) and all(cell is None or cell == -1 for name in labels for cell in table.cells(name))
 
 
 def _commit(path: str) -> tuple[str | None, dict[str, str]]:

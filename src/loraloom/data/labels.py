@@ -8,6 +8,7 @@ that an adapter is measured on may count from the other of the two, where they c
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,10 +67,10 @@ def refuse_one_class(classes: Collection[str], source: str) -> None:
 
 
 def _plain(cell: Any) -> Any:
-    """A numpy scalar as Python's own; blank text as None."""
+    """A numpy scalar as Python's own; blank text as None, other text in NFC: a folder's name may be in NFD."""
     if isinstance(cell, np.generic):
         cell = cell.item()
-    return cell.strip() or None if isinstance(cell, str) else cell
+    return unicodedata.normalize("NFC", cell.strip()) or None if isinstance(cell, str) else cell
 
 
 def _check_kinds(cells: Sequence[Any], place: str) -> None:
@@ -201,6 +202,8 @@ def _unknown(values: Sequence[str], kinds: Sequence[str], labels: Labels) -> str
         names = listed(labels.names, _LISTED)
         return f"labels {listed(kinds, _LISTED)} may count {names} from 0 or from 1; give their names"
     known = set(labels.names) | set(labels.codes)
+    if set(kinds) <= known:
+        return f"the labels {listed(kinds, _LISTED)} mix names of classes and their numbers; give one of the two"
     unknown = [kind for kind in kinds if kind not in known]
     either = labels.names if labels.names == labels.codes else (*labels.names, *labels.codes)
     row = next(number for number, value in enumerate(values, start=1) if value not in known)

@@ -107,7 +107,7 @@ def _source(data: Data, revision: str | None, in_memory: dict[str, Any]) -> Sour
     if data.dataset is not None and "train" in tables:
         raise DataError(f"data.dataset: {data.dataset!r} is given, and training rows too; give one")
     if data.dataset is not None:
-        source = named_source(data.dataset, revision)
+        source = named_source(data.dataset, revision, data.label_column)
     elif "train" in tables:
         name = "rows in memory" if data.train_file is None else Path(data.train_file).name
         source = Source(name, tables["train"])

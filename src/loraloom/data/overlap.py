@@ -28,11 +28,21 @@ _GAP = -1
 _BATCH_WORDS = 30_000
 
 
-class _WordCharacters(dict[int, int]):
-    """For str.translate: letters, marks and digits stay, every other character becomes a space."""
+_UNSPACED = "CJK ", "HIRAGANA ", "KATAKANA ", "THAI ", "LAO ", "KHMER ", "MYANMAR ", "TIBETAN "
+"""How Unicode's names begin of characters in scripts that have no space between words."""
 
-    def __missing__(self, code: int) -> int:
-        kept = code if unicodedata.category(chr(code))[0] in "LMN" else ord(" ")
+
+class _WordCharacters(dict[int, int | str]):
+    """For str.translate: letters, marks and digits stay, every other character becomes a space.
+
+    Where a script has no space between words, each character is one.
+    """
+
+    def __missing__(self, code: int) -> int | str:
+        sign = chr(code)
+        kept: int | str = code if unicodedata.category(sign)[0] in "LMN" else ord(" ")
+        if kept == code and unicodedata.name(sign, "").startswith(_UNSPACED):
+            kept = f" {sign} "
         self[code] = kept
         return kept
 
@@ -41,7 +51,7 @@ _WORD_CHARACTERS = _WordCharacters()
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-cased words of letters and digits, in any script."""
+    """Lower-cased words of letters and digits; single characters of scripts that don't space words."""
     return unicodedata.normalize("NFC", text).lower().translate(_WORD_CHARACTERS).split()
 
 

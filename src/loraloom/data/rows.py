@@ -193,7 +193,9 @@ def _parsed(reader: Any) -> Iterator[list[str] | str]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield f"line {reader.line_num} is not valid CSV ({error}): is a quote not closed?"
+            alone = str(error).startswith("new-line")
+            why = "end its lines by line feeds, not by carriage returns alone" if alone else "is a quote not closed?"
+            yield f"line {reader.line_num} is not valid CSV ({error}): {why}"
 
 
 def check_columns(names: Iterable[str], source: str) -> None:

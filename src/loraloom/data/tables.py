@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from loraloom.data.opening import format_of
 from loraloom.data.rows import check_columns, good_records, without_nan
 from loraloom.data.saved_dataset import is_saved, load_saved
 from loraloom.data.text_data import MAX_EXAMPLES, Finding
-from loraloom.data.text_folder import files_not_utf8
+from loraloom.data.text_folder import files_left_out, files_not_utf8
 from loraloom.errors import DataError
 from loraloom.wording import plural
 
@@ -96,7 +97,7 @@ def _parquet_class_names(metadata: Mapping[bytes, bytes]) -> dict[str, tuple[str
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
         return {
-            str(column): tuple(map(str, feature["names"]))
+            str(column): tuple(unicodedata.normalize("NFC", str(name)) for name in feature["names"])
             for column, feature in features.items()
             if feature.get("_type") == "ClassLabel"
         }
@@ -105,11 +106,18 @@ def _parquet_class_names(metadata: Mapping[bytes, bytes]) -> dict[str, tuple[str
 
 
 def _folder_findings(path: Path) -> tuple[Finding, ...]:
-    if not path.is_dir() or not (files := files_not_utf8(path)):
+    if not path.is_dir():
         return ()
-    does = "is" if len(files) == 1 else "are"
-    sentence = f"{plural(len(files), 'file')} of {path.name} {does} not UTF-8: read as Latin-1."
-    return (Finding("not_utf8", "note", len(files), sentence, tuple(files[:MAX_EXAMPLES])),)
+    found = []
+    if files := files_not_utf8(path):
+        does = "is" if len(files) == 1 else "are"
+        sentence = f"{plural(len(files), 'file')} of {path.name} {does} not UTF-8: read as Latin-1."
+        found.append(Finding("not_utf8", "note", len(files), sentence, tuple(files[:MAX_EXAMPLES])))
+    if files := files_left_out(path):
+        does = "is" if len(files) == 1 else "are"
+        sentence = f"{plural(len(files), 'other entry')} of {path.name} {does} not read: texts end in .txt."
+        found.append(Finding("not_read", "warning", len(files), sentence, tuple(files[:MAX_EXAMPLES])))
+    return tuple(found)
 
 
 def table_of(value: Any, source: str) -> Table:
@@ -138,7 +146,7 @@ def _is_a(value: Any, module: str, name: str) -> bool:
 def dataset_table(dataset: Dataset, source: str) -> Table:
     """Columns stay on disk until they are read."""
     names = {
-        column: tuple(feature.names)
+        column: tuple(unicodedata.normalize("NFC", name) for name in feature.names)
         for column, feature in dataset.features.items()
         if type(feature).__name__ == "ClassLabel" and feature.names
     }

@@ -31,7 +31,7 @@ def text_files(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
         DataError: no class folder.
     """
     for label_folder in class_folders(folder):
-        yield label_folder, sorted(label_folder.glob("*.txt"))
+        yield label_folder, sorted(path for path in label_folder.iterdir() if path.suffix.lower() == ".txt")
 
 
 def folder_rows(folder: Path, *, lenient: bool = False) -> Iterator[tuple[dict[str, Any], str, str]]:
@@ -49,6 +49,13 @@ def folder_rows(folder: Path, *, lenient: bool = False) -> Iterator[tuple[dict[s
         for file in files:
             text, problem = _read(file, lenient)
             yield {"text": text, "label": label_folder.name}, f"{label_folder.name}/{file.name}", problem
+
+
+def files_left_out(folder: Path) -> list[str]:
+    """Names of what else lies in class folders, but for what is hidden."""
+    found = (path for one in class_folders(folder) for path in sorted(one.iterdir()))
+    others = (path for path in found if path.suffix.lower() != ".txt" and not path.name.startswith("."))
+    return [path.relative_to(folder).as_posix() for path in others]
 
 
 def files_not_utf8(folder: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from loraloom.data.labels import codes_of, refuse_one_class
 from loraloom.data.tables import read_table
 from loraloom.errors import LoraloomError
 from loraloom.execute.demands import Demands, point_name
-from loraloom.recipe import Choices, Data, Range, Recipe
+from loraloom.recipe import Choices, Configuration, Data, Range, Recipe
 from loraloom.search.space import default_space
 from loraloom.study.provenance import data_revision
 
@@ -124,13 +125,17 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
         remedies=demands.remedies(configuration),
         memory_gb=demands.memory_gb(configuration),
         max_memory_gb=limits.max_memory_gb,
-        seconds=rows
-        and budget.estimate_seconds(
-            plan,
-            rows=rows,
-            tokens=configuration.data.max_length,
-            epochs=configuration.train.num_train_epochs,
-            flops_per_second=rates.bf16 if dtype == "bf16" else rates.fp32,
+        seconds=None
+        if rows is None or searched.search.epochs == "clock"
+        else max(
+            budget.estimate_seconds(
+                demands.plan(one),
+                rows=min(rows, one.data.max_train_samples or rows),
+                tokens=one.data.max_length,
+                epochs=one.train.num_train_epochs,
+                flops_per_second=rates.bf16 if dtype == "bf16" else rates.fp32,
+            )
+            for one in _dearest(searched)
         ),
         dtype=dtype,
         axes=tuple(searched.axes),
@@ -143,6 +148,19 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
             for point in demands.points()
         ),
     )
+
+
+def _dearest(recipe: Recipe) -> Iterator[Configuration]:
+    """For each model its first configuration with the most rows, tokens and epochs."""
+    most = {name: max(recipe.values(name)) for name in ("data.max_length", "train.num_train_epochs")}
+    rows = recipe.values("data.max_train_samples")
+    most["data.max_train_samples"] = None if None in rows else max(rows)
+    for model in recipe.values("backbone.model"):
+        sections = recipe.configuration({"backbone.model": model}).model_dump()
+        for name, value in {**most, "backbone.model": model}.items():
+            section, field = name.split(".")
+            sections[section][field] = value
+        yield Configuration.model_validate(sections)
 
 
 def _ranks_singly(recipe: Recipe) -> Recipe:

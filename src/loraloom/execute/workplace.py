@@ -156,10 +156,10 @@ class Workplace:
             if len(encode(tokenizer, [""], max_length=max_length, cache=None).input_ids):
                 continue
             for name in ("train", "validation", "test"):
-                texts = getattr(self.data, name).texts
-                lengths = encode(tokenizer, texts, max_length=max_length, cache=default_cache()).lengths
-                if len(texts) and not lengths.all():
-                    row = int(lengths.argmin()) + 1
+                split = getattr(self.data, name)
+                lengths = encode(tokenizer, split.texts, max_length=max_length, cache=default_cache()).lengths
+                if len(split) and not lengths.all():
+                    row = split.number(int(lengths.argmin()))
                     raise DataError(f"{name} row {row}: the tokenizer of {backbone.model!r} makes no token of its text")
 
     def job(

@@ -194,11 +194,12 @@ def _override(source: Source, text: str) -> None:
 
 
 def _scalar_or_yaml(written: str, name: str) -> Any:
-    """`2,4,8` is a list; all else is YAML."""
+    """`2,4,8` is a list, and a name alone is one for a field that is a list; all else is YAML."""
     bare = not set(written) & set("[]{}\"'")
-    if bare and ("," in written or (name in LIST_FIELDS and written.strip() not in (*LIST_WORDS, "null"))):
+    if bare and "," in written:
         return [_Yaml12Loader(part.strip()).get_single_data() for part in written.split(",")]
-    return _Yaml12Loader(written).get_single_data()
+    value = _Yaml12Loader(written).get_single_data()
+    return [value] if bare and name in LIST_FIELDS and value is not None and value not in LIST_WORDS else value
 
 
 def _validate(source: Source) -> Recipe | None:
@@ -219,7 +220,9 @@ def _validate(source: Source) -> Recipe | None:
         source.refuse(("axes",), source.values["axes"], "is not a field; write a list or a range in the field itself")
     if recipe is None or len(source.problems) > before:
         return None
-    recipe = check_conditions(source, recipe.model_copy(update={"axes": axes}))
+    recipe = recipe.model_copy(update={"axes": axes})
+    if not source.problems:  # an axis that was refused is not there to be conditioned on
+        recipe = check_conditions(source, recipe)
     _check_together(source, recipe)
     return recipe
 

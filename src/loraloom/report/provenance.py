@@ -23,6 +23,7 @@ _TITLES = {
     "split_guessed": "A split was guessed",
     "split_made": "Rows held out",
     "split_unused": "A split that is not used",
+    "not_read": "Files that are not read",
     "not_utf8": "Texts that are not UTF-8",
     "truncated": "Texts that are cut off",
 }
