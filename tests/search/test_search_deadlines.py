@@ -255,7 +255,7 @@ def test_a_final_that_the_clock_cuts_short_is_begun_once() -> None:
     tried = {key: [Entry(place, "complete", {}, 0, 900, 0.9 - 0.1 * place)] for place, key in enumerate("ab")}
 
     def wanted() -> Wanted | None:
-        return Finals(pace, tried, lambda _: recipe.configuration({})).next()
+        return Finals(pace, tried, lambda _: recipe.configuration({})).next(pace.plan)
 
     final = wanted()
     assert final is not None

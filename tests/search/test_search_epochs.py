@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from loraloom.recipe import Configuration, Recipe, read_recipe
 from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Measured, key_of
+from loraloom.search.finals import WORTH, Finals
 from loraloom.search.ladder import REDUCTION_FACTOR
 from loraloom.search.pace import Pace
 from loraloom.search.plan import (
@@ -30,6 +31,7 @@ from loraloom.search.plan import (
 from loraloom.search.presets import preset_points
 from loraloom.search.proposals import Proposals
 from loraloom.search.space import default_space
+from loraloom.study.ledger import Entry
 from tests.search.in_memory import InMemoryLedger
 
 EVAL_ROWS = 500
@@ -135,7 +137,7 @@ def test_a_run_that_goes_on_with_more_time_has_the_finalists_and_seeds_of_it() -
     assert (longer.rungs, longer.finalists, longer.seeds) == (hurried.rungs, 12, 3)
     on_more_rows = extended(replace(hurried, rungs=(100, 300)), task, costs, None)
     assert (on_more_rows.top, on_more_rows.finalists, on_more_rows.seeds) == (None, 12, 3)
-    assert extended(Plan(), task, costs, None) == Plan()
+    assert extended(Plan(), task, costs, None) == Plan(seeds=3)
 
 
 def test_passes_that_are_kept_have_the_finalists_and_seeds_that_more_time_allows_for_with_them() -> None:
@@ -189,6 +191,32 @@ def test_without_a_deadline_epochs_are_the_recipes() -> None:
 @pytest.mark.parametrize("seconds", [30.0, 300.0, 3_000.0])
 def test_a_plan_made_again_is_the_same(seconds: float) -> None:
     assert _plan(20_000, seconds)[0] == _plan(20_000, seconds)[0]
+
+
+@pytest.mark.parametrize(("seconds", "begins"), [(6.0, False), (15.0, True)])
+def test_a_part_of_a_pass_is_a_final_only_where_it_sees_more_than_the_rungs_have_seen(
+    seconds: float, begins: bool
+) -> None:
+    recipe = _recipe()
+    task, costs = Task(recipe, 20_000, EVAL_ROWS, 4, None), _costs(recipe)
+    planned = extended(make_plan(task, costs, 300), task, costs, seconds)
+    pace = Pace(task, planned, Clock(seconds + 2, lambda: 0.0, reserve=2.0), costs)
+    rung = planned.rungs[-2]
+    assert rung == 6_667
+    small = recipe.configuration({"backbone.model": SMALL, "lora.target_modules": None})
+    tried = {key: [Entry(number, "complete", {}, 0, rung, 0.9 - number / 100)] for number, key in enumerate("abc")}
+    pace.fit()
+    passes = pace.plan.planned(small, None).train.num_train_epochs
+    assert (20_000 * passes > WORTH * 6_667) == begins
+    wanted = Finals(pace, tried, lambda _: small).next(planned)
+    assert (wanted is not None) == begins
+
+
+def test_a_single_configuration_that_goes_on_has_the_seeds_that_there_is_time_for() -> None:
+    recipe = read_recipe({"search": {"seeds": 3, "pruner": "none"}})
+    task, costs = Task(recipe, 1_000, EVAL_ROWS, 4, 1), _costs(_recipe())
+    kept = Plan((None,), None, 2)
+    assert extended(kept, task, costs, None).seeds == 3
 
 
 def test_once_the_search_has_ended_the_finals_have_the_passes_of_all_that_is_left() -> None:

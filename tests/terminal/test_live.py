@@ -20,6 +20,7 @@ from loraloom.study.commands import COMMANDS
 from loraloom.study.leaderboard import standings
 from loraloom.study.next_search import search_command
 from loraloom.study.record import Evaluation, Result, Timings, TrialRecord
+from loraloom.study.run import PLAN
 from loraloom.study.sealed import write_sealed
 from loraloom.terminal import live
 from loraloom.terminal.live import SHOWN_TRIALS, Terminal, closing_lines
@@ -172,7 +173,9 @@ def test_trials_of_one_point_are_told_apart_by_their_rows_and_seeds() -> None:
     recipe = read_recipe({"search": {"seeds": 2}})
     part = recipe.configuration({"lora.r": 4, "data.max_train_samples": 439, "train.seed": 43})
     assert trial_in_words(recipe, {"lora.r": 4}, part) == "r=4  439 rows  seed 43"
-    assert trial_in_words(read_recipe({}), {"lora.r": 4}, read_recipe({}).configuration({})) == "r=4"
+    one = read_recipe({})
+    assert trial_in_words(one, {"lora.r": 4}, one.configuration({})) == "r=4"
+    assert trial_in_words(one, {"lora.r": 4}, one.configuration({"train.seed": 43})) == "r=4  seed 43"
 
 
 def test_a_share_above_the_measured_peak_is_not_told_as_a_share() -> None:
@@ -196,14 +199,14 @@ def _next(recipe: Recipe, tried: int, train_rows: int | None = None, run: Path =
 
 def test_more_time_is_advised_only_where_it_would_try_more() -> None:
     seeds = "loraloom search runs/x/recipe.yaml --out runs/x-seeds --set search.seeds=3"
-    assert _next(_recipe(), 1).startswith("loraloom resume runs/x   (as much time again;")
+    assert _next(_recipe(), 1).startswith("loraloom resume runs/x   (60 s more;")
     assert _next(_recipe(), 2) == seeds
     assert _next(_recipe(search={"n_trials": 1}), 1) == seeds
     assert _next(_recipe(search={"seeds": 2}), 2) == "loraloom predict runs/x/best --text …"
 
 
 def test_the_rows_of_a_program_are_given_again_by_it() -> None:
-    assert _next(_recipe(data={}), 1).startswith("loraloom.resume('runs/x', train=…)   (as much time again;")
+    assert _next(_recipe(data={}), 1).startswith("loraloom.resume('runs/x', train=…)   (60 s more;")
     seeds = "loraloom.search('runs/x/recipe.yaml', 'runs/x-seeds', overrides=['search.seeds=3'], train=…)"
     assert _next(_recipe(data={}), 2) == seeds
 
@@ -211,7 +214,15 @@ def test_the_rows_of_a_program_are_given_again_by_it() -> None:
 def test_more_time_is_reckoned_by_what_the_commands_took(tmp_path: Path) -> None:
     write_sealed(tmp_path / COMMANDS, {"commands": [{"started": "", "allowed_seconds": 60, "seconds": 15}]})
     assert _next(_recipe(), 2, train_rows=100, run=tmp_path).endswith("=60   (all 400 rows, in about 60 s)")
-    assert "loraloom resume" in _next(_recipe(budget={}), 1, run=tmp_path)  # it had --deadline
+    again = _next(_recipe(budget={}), 1, run=tmp_path)  # it had --deadline
+    assert again.startswith(f"loraloom resume {tmp_path} --max_seconds 15   (15 s more;")
+
+
+def test_a_search_that_has_tried_all_that_it_would_is_not_to_go_on(tmp_path: Path) -> None:
+    ranges = {"lora": {"r": {"min": 1, "max": 9}}, "search": {"sampler": "auto"}}
+    assert "loraloom resume" in _next(_recipe(**ranges), 2, run=tmp_path)
+    write_sealed(tmp_path / PLAN, {"configurations": 2})
+    assert "loraloom resume" not in _next(_recipe(**ranges), 2, run=tmp_path)
 
 
 def test_a_winner_of_a_part_of_the_rows_is_to_see_all() -> None:

@@ -75,7 +75,7 @@ def follow(run: Path, stop: Stop, quiet: bool, as_json: bool, work: Callable[[Te
     watcher = Terminal(make_console(stderr=as_json), quiet=quiet or as_json)
     try:
         winner = work(watcher, stop)
-    except StoppedError:
+    except (StoppedError, KeyboardInterrupt):
         if watcher.winner is not None:  # there was grace for it
             watcher.closed()
             _print_winner(run, watcher.winner, as_json)

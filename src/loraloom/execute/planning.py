@@ -114,7 +114,7 @@ class Planner:
         plan = self.pace.plan
         first = kept.get("first") or asdict(self.outlook(0, 0, 0))
         values = {"rungs": list(plan.rungs), "finalists": plan.finalists, "seeds": plan.seeds, "first": first}
-        values["leading_rung"] = plan.leading_rung
+        values["leading_rung"], values["configurations"] = plan.leading_rung, self._proposals().configurations
         values["epochs"] = None if plan.epochs is None else [[list(key), passes] for key, passes in plan.epochs.items()]
         values["measured"], values["machine"] = self.pace.costs.as_json(), self._where
         write_sealed(self._path, values)

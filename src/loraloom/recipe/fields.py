@@ -31,6 +31,10 @@ def _trackers(value: Any) -> Any:
     return tuple(dict.fromkeys(many)) if all(isinstance(name, str) for name in many) else many
 
 
+SEEDS = 2**32
+"""Seeds are below it: numpy takes no larger ones."""
+MORE_SEEDS = 3
+"""Seeds that finalists are given where time is left over, though fewer were asked for."""
 MOST_SECONDS = 315_360_000
 """Ten years: timers and calendars end somewhere, and no search is meant to come there."""
 Name = Annotated[str, Field(min_length=1)]
@@ -162,7 +166,7 @@ class Train(Section):
     bf16: Literal["auto", True, False] = Field(
         "auto", description="bfloat16 autocast; auto measures whether it is faster on this machine."
     )
-    seed: int = Field(42, ge=0, lt=2**32, description="Seed of weights, order and dropout; the first splits data.")
+    seed: int = Field(42, ge=0, lt=SEEDS, description="Seed of weights, order and dropout; the first splits data.")
 
     @property
     def evaluations(self) -> int:

@@ -19,7 +19,7 @@ from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import RunRead
 from loraloom.report.wording import clean, count, duration
 from loraloom.study.commands import Command
-from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, resume_step, search_command, time_had
+from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command, time_had
 from loraloom.wording import plural
 
 MOST = 3
@@ -55,19 +55,19 @@ def _more_time(run: RunRead, found: Answer, commands: Sequence[Command]) -> Iter
         return
     seconds = time_had(run.recipe, commands)
     had = duration(seconds)
-    match more_time(run.recipe, run.best.record, found.configurations, seconds):
+    match more_time(run.path, run.recipe, run.best.record, found.configurations, seconds):
         case AllRows(seen, every, wanted) as longer:
             yield Step(
                 f"All rows: the winner was trained on {count(seen)} of {count(every)}, which is what {had} had time "
                 f"for. A search of all would take about {duration(wanted)}.",
                 longer.command(_place(run), run.recipe),
             )
-        case MoreConfigurations(tried, most):
+        case MoreConfigurations(tried, most, again) as others:
             of = "" if most is None else f" of {most:,}"
             yield Step(
                 f"More configurations: {had} had time for {plural(tried, 'configuration')}{of}. "
-                "As much time again tries others; another winner is tested on the same rows.",
-                resume_step(_place(run), run.recipe),
+                f"In {duration(again)} more it tries others; another winner is tested on the same rows.",
+                others.command(_place(run), run.recipe),
             )
 
 

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from loraloom.recipe import Configuration
+from loraloom.recipe.fields import MORE_SEEDS
 from loraloom.search.ladder import promotable
 from loraloom.search.pace import Pace
+from loraloom.search.plan import Plan
 from loraloom.study.ledger import Entry
 
 ByKey = Mapping[str, list[Entry]]
 """The ledger's entries by configuration, in the order in which configurations were first tried."""
-MORE_SEEDS = 3
-"""Seeds that finalists are given where time is left over, though fewer were asked for."""
 WORTH = 1.1
 """Times the most rows that a trial had, that a final which the clock cuts short must have at least."""
 
@@ -103,13 +103,17 @@ class Finals:
             seconds += unknown * pace.seconds(pace.task.dearest(pace.costs), pace.plan.top)
         return seconds
 
-    def next(self) -> Wanted | None:
-        """The next final; on as many rows as the time allows where it is the first and does not fit."""
+    def next(self, planned: Plan) -> Wanted | None:
+        """The next final; on as many rows as the time allows where it is the first and does not fit.
+
+        Where time is left for a part of a pass, the first one has more to learn from than any trial had by what was
+        `planned`, or there is none: a result on all rows is taken for better than those on fewer.
+        """
         pace, top = self._pace, self._pace.plan.top
         for key, index in self._missing(pace.plan.finalists or 0, pace.plan.seeds):
             if pace.allows(self._at(key), top):
-                return Wanted(key, top, index)
-        return None if self._any_on_last() else self._cut_short()
+                return Wanted(key, top, index) if self._any_on_last() or self._is_worth_it(key, planned) else None
+        return None if self._any_on_last() else self._cut_short(planned)
 
     def more(self) -> Wanted | None:
         """More seeds of the two that lead, then more finalists; none that merely takes less time than a better one."""
@@ -134,7 +138,22 @@ class Finals:
     def _any_on_last(self) -> bool:
         return any(_all_on(self._pace, self._tried, self._last))
 
-    def _cut_short(self) -> Wanted | None:
+    def _is_worth_it(self, key: str, planned: Plan) -> bool:
+        plan = self._pace.plan
+        whole = plan.planned(self._at(key), plan.top).train.num_train_epochs >= 1
+        return whole or self._seen(plan, key, plan.top) >= WORTH * self._reached(planned)
+
+    def _seen(self, plan: Plan, key: str, rows: int | None) -> float:
+        """The rows that a trial sees, by its plan."""
+        task, passes = self._pace.task, plan.planned(self._at(key), rows).train.num_train_epochs
+        return 0.0 if task is None else task.rows(rows) * min(1.0, passes)
+
+    def _reached(self, planned: Plan) -> float:
+        """The most rows that a trial with a result has seen."""
+        ended = ((key, entry) for key, entries in self._tried.items() for entry in entries if entry.value is not None)
+        return max((self._seen(planned, key, entry.rows) for key, entry in ended), default=0.0)
+
+    def _cut_short(self, planned: Plan) -> Wanted | None:
         """A final for the leader on fewer rows than planned, where these are more than any trial has had."""
         pace = self._pace
         if pace.task is None or not self._ranked or self._last == 0:
@@ -143,9 +162,7 @@ class Finals:
         rows = pace.most_rows(self._at(key), pace.plan.top)
         if rows is None or any(map(_under_way, self._tried[key])):
             return None
-        ended = (entry for entries in self._tried.values() for entry in entries if entry.value is not None)
-        reached = max(pace.task.rows(entry.rows) for entry in ended)
-        return Wanted(key, rows, 0) if rows >= WORTH * reached else None
+        return Wanted(key, rows, 0) if self._seen(pace.plan, key, rows) >= WORTH * self._reached(planned) else None
 
 
 def _on(pace: Pace, entries: list[Entry], rung: int) -> list[Entry]:

@@ -262,7 +262,9 @@ def recounted(kept: Plan, task: Task, costs: Costs, seconds: float, slots: int =
 
 def _with_finals_of(new: Plan, kept: Plan, task: Task) -> Plan:
     """The rungs that are kept, with the finalists and seeds that there is time for now."""
-    return kept if kept.finalists is None else replace(kept, finalists=_finalists(new, task), seeds=new.seeds)
+    if kept.finalists is None:
+        return replace(kept, seeds=max(kept.seeds, new.seeds))
+    return replace(kept, finalists=_finalists(new, task), seeds=new.seeds)
 
 
 def _finalists(new: Plan, task: Task) -> int:

@@ -172,7 +172,7 @@ class Proposals:
         """The next final, with the passes that use the time left; without one, the rungs keep the passes they had."""
         planned = self._pace.plan
         self._pace.fit()
-        wanted = finals.next()
+        wanted = finals.next(planned)
         if wanted is None:
             self._pace.plan = planned
         return wanted

@@ -14,10 +14,11 @@ from shlex import quote
 
 from loraloom.errors import RunError, resume_command
 from loraloom.recipe import Choices, Recipe
-from loraloom.study.commands import Command, go_on_command, read_commands
+from loraloom.study.commands import Command, read_commands, seconds_again
 from loraloom.study.provenance import dropped_points, rows_of
 from loraloom.study.record import TrialRecord
-from loraloom.study.run import RECIPE
+from loraloom.study.run import PLAN, RECIPE
+from loraloom.study.sealed import read_sealed
 
 _MOST_COUNTED = 100_000
 
@@ -36,10 +37,14 @@ class AllRows:
 
 @dataclass(frozen=True, slots=True)
 class MoreConfigurations:
-    """`tried` were tried of `most`, which is None where there is no end of them; a resume tries others."""
+    """`tried` were tried of `most`, which is None where there is no end of them; a resume of `seconds` tries others."""
 
     tried: int
     most: int | None
+    seconds: float
+
+    def command(self, run: Path, recipe: Recipe) -> str:
+        return _resume(run, recipe, None if recipe.budget.max_seconds is not None else math.ceil(self.seconds))
 
 
 def time_had(recipe: Recipe, commands: Sequence[Command]) -> float | None:
@@ -50,7 +55,7 @@ def time_had(recipe: Recipe, commands: Sequence[Command]) -> float | None:
 
 
 def more_time(
-    recipe: Recipe, winner: TrialRecord, tried: int, had: float | None
+    run: Path, recipe: Recipe, winner: TrialRecord, tried: int, had: float | None
 ) -> AllRows | MoreConfigurations | None:
     """What a run could do with more time that `tried` so many configurations in the time it `had`.
 
@@ -62,10 +67,22 @@ def more_time(
     every, asked = rows_of(recipe).get("train"), recipe.data.max_train_samples
     if seen and every is not None and seen < (every := min(every, asked or every)):
         return AllRows(seen, every, 10 * math.ceil(had * every / seen / 10))
-    most = min((end for end in (points_of(recipe), recipe.search.n_trials) if end is not None), default=None)
+    most = _most(run, recipe)
     if recipe.axes and (most is None or tried < most):
-        return MoreConfigurations(tried, most)
+        return MoreConfigurations(tried, most, recipe.budget.max_seconds or had)
     return None
+
+
+def _most(run: Path, recipe: Recipe) -> int | None:
+    """The configurations that a search tries at most, as it planned; by its recipe where it kept no plan."""
+    try:
+        planned = read_sealed(run / PLAN)
+    except (OSError, ValueError):
+        planned = {}
+    if "configurations" in planned:
+        most: int | None = planned["configurations"]
+        return most
+    return min((end for end in (points_of(recipe), recipe.search.n_trials) if end is not None), default=None)
 
 
 def points_of(recipe: Recipe) -> int | None:
@@ -84,16 +101,14 @@ def rows_from_python(recipe: Recipe) -> bool:
 
 def go_on(run: Path, recipe: Recipe) -> str:
     """The command that goes on with a run that is not done, for a shell, or for the program that has its rows."""
-    return _resume_in_python(run) if rows_from_python(recipe) else go_on_command(run)
+    return _resume(run, recipe, seconds_again(run))
 
 
-def resume_step(run: Path, recipe: Recipe) -> str:
-    """As `go_on`, of a run that is done, in as much time as its recipe allows for."""
-    return _resume_in_python(run) if rows_from_python(recipe) else resume_command(run)
-
-
-def _resume_in_python(run: Path) -> str:
-    return f"loraloom.resume({str(run)!r}, train=…)"
+def _resume(run: Path, recipe: Recipe, seconds: int | None) -> str:
+    if not rows_from_python(recipe):
+        return resume_command(run, seconds)
+    limit = "" if seconds is None else f"max_seconds={seconds}, "
+    return f"loraloom.resume({str(run)!r}, {limit}train=…)"
 
 
 def search_command(run: Path, recipe: Recipe, name: str, *settings: str) -> str:

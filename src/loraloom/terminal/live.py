@@ -19,7 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from loraloom.data import Finding, printable
+from loraloom.data import Finding
 from loraloom.errors import RunError
 from loraloom.recipe import Recipe
 from loraloom.search.outlook import Outlook
@@ -28,12 +28,19 @@ from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.choice import Choice
 from loraloom.study.commands import read_commands
 from loraloom.study.leaderboard import Standing
-from loraloom.study.next_search import AllRows, MoreConfigurations, go_on, more_time, resume_step, search_command, time_had
+from loraloom.study.next_search import AllRows, MoreConfigurations, go_on, more_time, search_command, time_had
 from loraloom.study.record import Evaluation, Timings, TrialRecord
 from loraloom.study.run import BEST
 from loraloom.terminal.console import is_drawn_on, say
 from loraloom.terminal.outlook import in_words, plan_lines
-from loraloom.terminal.wording import duration, finding_lines, labels_in_words, point_in_words, trial_in_words, with_interval
+from loraloom.terminal.wording import (
+    duration,
+    finding_lines,
+    labels_in_words,
+    point_in_words,
+    trial_in_words,
+    with_interval,
+)
 from loraloom.wording import plural
 
 SHOWN_TRIALS = 12
@@ -216,11 +223,12 @@ def _next(winner: TrialRecord, run: Path, recipe: Recipe, tried: int) -> str:
         had = time_had(recipe, read_commands(run))
     except RunError:
         had = time_had(recipe, ())
-    match more_time(recipe, winner, tried, had):
+    match more_time(run, recipe, winner, tried, had):
         case AllRows(_, every, seconds) as longer:
             return f"{longer.command(run, recipe)}   (all {every:,} rows, in about {duration(seconds)})"
-        case MoreConfigurations():
-            return f"{resume_step(run, recipe)}   (as much time again; another winner is tested on the same rows)"
+        case MoreConfigurations(_, _, again) as others:
+            more = f"{duration(again)} more; another winner is tested on the same rows"
+            return f"{others.command(run, recipe)}   ({more})"
     if recipe.search.seeds == 1:
         return search_command(run, recipe, "seeds", "search.seeds=3")
     return f"loraloom predict {quote(str(run / BEST))} --text …"

@@ -151,7 +151,8 @@ class Reporter(Watcher):
 
     def _beginning(self, number: int, point: Mapping[str, Any], configuration: Configuration) -> dict[str, Any]:
         varied = {name: scalar(value) for name, value in point.items()}
-        if self._run.recipe.search.seeds > 1:
+        recipe = self._run.recipe
+        if recipe.search.seeds > 1 or configuration.train.seed != recipe.train.seed:
             varied["train.seed"] = configuration.train.seed
         return {"number": number, "varied": varied, "parameters": parameters_of(configuration)}
 
