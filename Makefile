@@ -9,6 +9,9 @@ help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s%s\n", $$1, $$2}'
 
 setup: .venv/.ready ## make .venv and install loraloom into it, with all that development needs
+ifneq ($(filter command environment,$(firstword $(origin PYTHON))),)
+	@test "$$($(PYTHON) -V)" = "$$($(BIN)/python -V)" || { echo ".venv has $$($(BIN)/python -V), not $(PYTHON)'s: make clean first" >&2; exit 2; }
+endif
 
 .venv/.ready: pyproject.toml scripts/install
 	PYTHON="$(PYTHON)" scripts/install
@@ -48,6 +51,7 @@ simulations: setup ## the statistics against known truth, ten minutes: writes do
 	$(BIN)/python -m tests.simulated.page
 
 screenshots: setup ## the page of runs/demo, every section, both modes, and a search's screen: writes docs/report/, docs/terminal.svg
+	scripts/browser
 	test -d runs/demo || $(MAKE) demo
 	test -d runs/demo-rank-1 || $(BIN)/loraloom search demo --set lora.r=1 --out runs/demo-rank-1
 	$(BIN)/python -m bench.screenshots --against runs/demo-rank-1
@@ -57,6 +61,7 @@ torchless: setup ## an ONNX export in a fresh environment of onnxruntime, tokeni
 	$(BIN)/python -m tests.use.torchless
 
 bench: setup ## speed and memory beside HF Trainer + PEFT, an hour or so: writes docs/performance.md
+	scripts/browser
 	$(BIN)/python -m bench.engines
 	$(BIN)/python -m bench.accuracy
 	$(BIN)/python -m bench.ledger

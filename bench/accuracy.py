@@ -50,7 +50,8 @@ def main() -> None:
     }
     given.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(given.out, result)
-    _draw(runs)
+    if given.out == RESULT:  # the picture is of the results that are kept
+        _draw(runs)
     for measure in ("accuracy", "loss"):
         said = result[measure]
         assert isinstance(said, dict)

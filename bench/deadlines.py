@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.comparison import machine_folder
+from bench.comparison import machine_folder, refuse_other_machine
 from bench.measure import RESULTS, RUNS
 from loraloom.report.markdown.text import table
 from loraloom.study.durable import write_json
@@ -112,6 +112,7 @@ def main() -> int:
     parser.add_argument("--together", type=int, default=2, help="searches at once")
     parser.add_argument("--out", type=Path, help=f"where it is kept (bench/results/engines/MACHINE/{NAME})")
     given = parser.parse_args()
+    refuse_other_machine(RESULTS)
     subprocess.run(["rm", "-rf", str(FOLDER)], check=True)  # noqa: S607
     FOLDER.mkdir(parents=True)
     deadlines = np.geomspace(given.shortest, given.longest, given.searches).round()

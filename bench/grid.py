@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from bench.agnews import need_agnews
-from bench.comparison import Comparison, machine_folder
+from bench.comparison import Comparison, machine_folder, refuse_other_machine
 from bench.measure import RESULTS, RUNS
 from loraloom import pipeline
 from loraloom.metrics import mcnemar
@@ -119,14 +119,16 @@ def compare(train: int) -> None:
     table = json.loads((RESULTS / "grid.json").read_text(encoding="utf-8"))
     if table["rows"] != train:
         raise SystemExit(f"the table is of {table['rows']} rows; make it anew by --whole")
+    beside = machine_folder(RESULTS) / "demo.json"
+    if not beside.is_file():
+        raise SystemExit("HF Trainer's speed was not measured here; run first: python -m bench.engines demo")
+    refuse_other_machine(RESULTS)
+    lines = {line.peer: line.examples_per_second for line in Comparison.read(beside).lines}
     points = [Point(**point) for point in table["points"]]
     winner, seconds = search(recipe({"search.pruner": "halving", "search.seeds": 1}), SEARCHED, train)
     best = max(points, key=lambda one: one.accuracy)
     reached = next(one for one in points if one.point == winner.point)
     rank = sum(one.accuracy > reached.accuracy for one in points) + 1
-    lines = {
-        line.peer: line.examples_per_second for line in Comparison.read(machine_folder(RESULTS) / "demo.json").lines
-    }
     plain = next(speed for peer, speed in lines.items() if "as it comes" in peer)
     tuned = max(speed for peer, speed in lines.items() if "tuned" in peer)
     needed = {name: len(points) * train / speed for name, speed in (("as it comes", plain), ("tuned", tuned))}

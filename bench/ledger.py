@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import os
 import random
 import shutil
@@ -37,6 +38,7 @@ from loraloom.search.outlook import Outlook, Step
 from loraloom.search.proposals import Proposals, distribution, ledger_params, make_sampler
 from loraloom.search.pruning import make_pruner
 from loraloom.search.watcher import SearchPlan
+from loraloom.study import live_leaderboard
 from loraloom.study.durable import MANIFEST, sha256, write_json
 from loraloom.study.leaderboard import LEADERBOARD
 from loraloom.study.ledger import Ledger, write_trials
@@ -66,6 +68,8 @@ class Cost:
 
     @classmethod
     def of(cls, samples: list[tuple[float, float]]) -> Cost:
+        if not samples:  # nothing is done there, as for reports without a pruner
+            return cls(0.0, 0.0, 0.0)
         clock, processor = zip(*samples, strict=True)
         return cls(statistics.median(clock), max(clock), statistics.median(processor))
 
@@ -213,6 +217,7 @@ def measure(folder: Path, recipe: Recipe, trials: int, repeats: int) -> Line:
         terminal = _terminal(run, recipe, proposals)
         leaderboard = LiveLeaderboard(Path(copy) / LEADERBOARD, "accuracy", run.records())
         leaderboard.write()
+        live_leaderboard.PAUSE = math.inf  # `add` does not write meanwhile, which is timed by itself
         opened, megabytes = time.perf_counter() - start, _resident() - before
         costs: dict[str, list[tuple[float, float]]] = {
             name: [] for name in ("ask", "tell", "report", "table", "file", "screen", "disk")
@@ -224,12 +229,13 @@ def measure(folder: Path, recipe: Recipe, trials: int, repeats: int) -> Line:
             assert proposal is not None
             waited, commits = _Timed.seconds, _Timed.commits
             record = record_of(recipe, proposal.number, proposal.point)
-            for step in range(1, EVALUATIONS + 1):
+            values = {step: _accuracy(record) * (1 - 0.5**step) for step in range(1, EVALUATIONS + 1)}
+            for step, value in values.items() if ledger.prunes else ():  # as the driver does
                 with _timed(costs["report"]):
-                    ledger.report(record.number, step, _accuracy(record) * (1 - 0.5**step))
+                    ledger.report(record.number, step, value, {number: values[number] for number in range(1, step + 1)})
             _Timed.commits, _Timed.seconds = 0, 0.0
             with _timed(costs["tell"]):
-                ledger.tell(record.number, "complete", _accuracy(record))
+                ledger.tell(record.number, "complete", _accuracy(record), reports=values)
             costs["disk"].append((1000 * (waited + _Timed.seconds), 0.0))
             commits += _Timed.commits
             with _timed(costs["table"]):
@@ -294,7 +300,10 @@ def main() -> None:
                 print(json.dumps(asdict(line)), flush=True)
                 lines.append(line)
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(given.out, {"machine": described(), "evaluations": EVALUATIONS, "lines": [asdict(x) for x in lines]})
+    write_json(
+        given.out,
+        {"machine": described(), "evaluations": EVALUATIONS, "as_driver": True, "lines": [asdict(x) for x in lines]},
+    )
 
 
 if __name__ == "__main__":

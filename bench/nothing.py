@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from loraloom.backbone.sources import Source
 from loraloom.engine import Job, Listener, Outcome, never, silent
+from loraloom.engine.progress import append_evaluation
 from loraloom.recipe import Configuration
 from loraloom.study.record import Counts, Evaluation, Result, Score, Timings
 
@@ -36,7 +37,9 @@ def _reported(job: Job, listener: Listener, stop: Callable[[], bool]) -> Outcome
     counts = Counts(trainable=job.expected_parameters, lora=job.expected_parameters, bias=0, head=0, frozen=0)
     value = job.configuration.train.learning_rate % 1
     for step in range(1, int(job.configuration.train.num_train_epochs) + 1):
-        if stop() or not listener(job, _evaluation(step, value)):
+        evaluation = _evaluation(step, value)
+        append_evaluation(job.folder, evaluation)  # which the driver reads again
+        if stop() or not listener(job, evaluation):
             return Outcome("nothing", "pruned", "fp32", counts, "pruned")
     score = Score(examples=1, accuracy=value, macro_f1=value, loss=value)
     timings = Timings(seconds=1e-3, train_seconds=1e-3, examples_per_second=1.0)

@@ -31,8 +31,9 @@ and `python -m bench.deadlines`) and writes this page anew; `python -m bench.eng
 
 - **Each measurement is a process of its own**, so that its peak memory is its own and nothing is left in a cache
   (but for loraloom's compiled kernels, which a machine makes once). Peers take turns, in an order that is turned round
-  each round. Times are the best over the rounds, memory is the median. The processor alone is used, with as many
-  threads as it has cores.
+  each round. After the first round loraloom and the fastest of HF's tuned ways go on, and HF Trainer as it comes where
+  a goal is against it; the others have one sample. Times are the best over the rounds, memory is the median. The
+  processor alone is used, with as many threads as it has cores.
 - **Examples per second are those of additional rows**: training takes *t*₁ with *n*₁ rows and *t*₂ with *n*₂, and the
   rate is (*n*₂ − *n*₁) / (*t*₂ − *t*₁), so that start-up does not count. "process, s" and "peak, MB" are of the whole
   process with *n*₂ rows, imports and tokenizing included.
@@ -76,6 +77,10 @@ in brackets the processor's time, which a busy machine leaves as it is. Six axes
   of the time. **screen**: the terminal's view is drawn once.
 - **open**: reading the run once, when it is begun or gone on with, in seconds.
 """
+_OLDER_LEDGER = """\
+**They are of older code**, in which every report was written at once, and the writing of leaderboard.csv was a part
+of the table's time too. Today reports of a search without a pruner are written with the trial's end.
+"""
 _REPORT = """\
 ## The report of a search of 10,000 trials
 
@@ -83,8 +88,8 @@ Synthetic trials over {axes} axes, four evaluations each; of ten trials one is a
 Measured {date} on {processor}, {cores} cores{others}.
 **report** is `loraloom report` without the start of Python, imports included; **page** and **folder** are what it
 writes. The rest is chromium with the page from its file: until it can be used, to sort the leaderboard, to filter it
-(120 ms of which wait for more typing), to turn it over, and the median and longest frame while the page is scrolled
-from end to end.
+(from 500 rows on, 120 ms of which wait for more typing), to turn it over, and the median and longest frame while the
+page is scrolled from end to end.
 """
 
 _PREDICT = """\
@@ -93,7 +98,8 @@ _PREDICT = """\
 An adapter in use, tokenising included, on the first rows of AG News' test set, beside what would be used in its place:
 `python -m bench.predict`. Each is a process of its own, they take turns, and the best time counts. Measured {date} on
 {processor}, {threads} threads. The demo's adapter was trained on 2,000 rows.{base} "same labels" is the share of rows
-that get loraloom's label.
+that get loraloom's label. loraloom computes in the number type that its adapter was trained in: bf16, where the machine
+is faster in it.
 """
 _MEMORY = """\
 ## Memory of files of any size
@@ -360,6 +366,8 @@ def _ledger(found: dict[str, Any]) -> Iterator[str]:
         repeats=lines[0]["repeats"],
         **machine,
     )
+    if not found.get("as_driver"):
+        yield _OLDER_LEDGER
     parts = "ask", "tell", "disk", "report", "table", "file", "screen"
     yield _figures(
         ("search", "trials", *parts, "open, s"),

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -92,6 +91,8 @@ def compare(model: str, folder: Path, rounds: int) -> list[Line]:
     run(Task("prepare", work, folder, rows=TRAINED_ON[model]))
     own_cache(folder, folder)
     peers = [peer for peer in PEERS if not peer.name.startswith("onnx") or _has_onnx()]
+    if len(peers) < len(PEERS):
+        print("onnxruntime is not installed: left out", flush=True)
     child(folder, "prepare", model, onnx=_has_onnx())
     found: dict[str, list[dict[str, Any]]] = {peer.name: [] for peer in peers}
     for round_ in range(rounds):
@@ -134,7 +135,8 @@ def child(folder: Path, do: str, model: str, **options: Any) -> dict[str, Any]:
     task = {"folder": str(folder), "do": do, "model": model, "rows": ROWS[model], **options}
     tokenizers = {"RAYON_NUM_THREADS": str(threads()), "TOKENIZERS_PARALLELISM": "true"}
     command = [sys.executable, "-m", "bench.predicting", json.dumps(task)]
-    done = subprocess.run(command, cwd=ROOT, env=environment(folder / "cache", **tokenizers), capture_output=True, text=True, check=False)
+    around = environment(folder / "cache", **tokenizers)
+    done = subprocess.run(command, cwd=ROOT, env=around, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{do} with {model} failed:\n{done.stderr[-3000:]}")
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

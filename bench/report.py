@@ -22,7 +22,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from bench.chromium import executable
+from bench.chromium import executable, need_browser
 from bench.measure import RESULTS, RUNS
 from bench.synthetic import LABELS, confusion, drawn_point, synthetic_record
 from loraloom.recipe import Recipe, dump_recipe, read_recipe
@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="trials in the run")
     parser.add_argument("--out", type=Path, default=RESULT, help="where the result is written")
     given = parser.parse_args()
+    need_browser(parser)
     RUNS.mkdir(exist_ok=True)  # where runs are made, and not a folder in memory
     lines, others = [], Others()
     for size in map(int, given.sizes.split(",")):

@@ -24,7 +24,7 @@ from typing import Literal
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from bench.chromium import executable
+from bench.chromium import executable, need_browser
 from bench.measure import ROOT
 from loraloom import pipeline
 from loraloom.recipe import read_recipe
@@ -55,15 +55,18 @@ def main() -> None:
         SCREEN.write_text(screen(), encoding="utf-8")
         print(SCREEN)
         return
+    need_browser(parser)
     page = write_report(given.run, against=given.against)
     given.out.mkdir(parents=True, exist_ok=True)
-    for old in given.out.glob("*.png"):
-        old.unlink()
-    with sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory(prefix=".taken-", dir=given.out) as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable())
         for mode in MODES:
-            take(browser, page, given.out, mode)
+            take(browser, page, Path(folder), mode)
         browser.close()
+        for old in given.out.glob("*.png"):
+            old.unlink()
+        for new in Path(folder).glob("*.png"):
+            new.rename(given.out / new.name)
     print(f"{given.out}: {sum(path.stat().st_size for path in given.out.glob('*.png')) / 1e6:.2f} MB")
 
 

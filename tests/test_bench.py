@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import comparison, deadlines, engines, grid, scale_page
+from bench import comparison, deadlines, engines, grid, scale, scale_page
 from bench.comparison import machine_folder, refuse_other_machine
 from bench.deadlines import Search
 from bench.page import page
@@ -35,7 +35,7 @@ def test_a_search_that_is_late_fails_the_bench_and_is_on_the_page(
     def searched(number: int, deadline: float) -> Search:
         return Search(deadline, seconds, 0, 7 + number, 1, 500, 0.6 * deadline, 0.9, "")
 
-    monkeypatch.setattr(deadlines, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(deadlines, "FOLDER", tmp_path / "runs")
     monkeypatch.setattr(deadlines, "RESULTS", tmp_path)
     monkeypatch.setattr(deadlines, "run", searched)
     monkeypatch.setattr(multiprocessing, "Process", Load)
@@ -179,3 +179,13 @@ def test_hf_trainers_batches_are_of_like_length_however_few_the_rows_are(rows: i
     lengths = np.random.default_rng(rows).permutation(rows).tolist()
     found = [lengths[row] for row in LikeLength(16, lengths=lengths)]
     assert found == sorted(lengths, reverse=True)
+
+
+def test_the_driver_is_measured_with_workers_that_do_nothing(tmp_path: Path) -> None:
+    scale.main(["--quick", "--workers", "1", "--out", str(tmp_path / "scale.json")])
+    found = json.loads((tmp_path / "scale.json").read_text(encoding="utf-8"))
+    for case in found["measured"]:
+        asked = case["parts"]["report, of which the ledger"]["calls"]
+        assert case["parts"]["report"]["calls"] == case["reports"] > 0
+        assert (asked > 0) == (case["pruner"] != "none")
+    assert "reports a second are the goal" in "\n".join(scale_page.section(found))
