@@ -40,6 +40,8 @@ FITTED_EPOCHS = tuple(twentieths / 20 for twentieths in range(20 * EPOCHS[0], 0,
 """Passes of finals, most first: fine, so that they use all the time that is left."""
 MOST_EPOCHS, MANY_ROWS = 4, 16_000
 """Passes at most, where they come to this many rows; fewer rows are seen more often."""
+FEWEST_EPOCHS, MOST_SEEN = 2, 64_000
+"""Passes at most over rows so many that four would come to more than `MOST_SEEN`: further ones teach nothing new."""
 PREFIX_PARTS = 1.5
 """The states of frozen layers are computed for all rows, and for the part of each rung: thirds of thirds."""
 FEWEST_ROWS = 32
@@ -280,10 +282,15 @@ def fitted(plan: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> 
     return replace(plan, epochs=passes(task, costs, task.rows(plan.top), each, FITTED_EPOCHS))
 
 
+def most_passes(rows: int) -> float:
+    """Passes over so many rows that are worth their time; further seeds and configurations are worth more."""
+    return min(EPOCHS[0], max(min(MOST_EPOCHS, MOST_SEEN / rows), FEWEST_EPOCHS, math.ceil(MANY_ROWS / rows)))
+
+
 def passes(task: Task, costs: Costs, rows: int, seconds: float, choices: Sequence[float] = EPOCHS) -> dict[Key, float]:
     """For each kind the most of `choices` over `rows` that end in `seconds`, with the states that are kept for it."""
     validated = task.validated(task.rung_of(rows))
-    most = min(EPOCHS[0], max(MOST_EPOCHS, math.ceil(MANY_ROWS / rows)))
+    most = most_passes(rows)
     found: dict[Key, float] = {}
     for kind in task.kinds():
         left = seconds - costs.prefix_seconds(kind, rows, validated)
