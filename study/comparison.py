@@ -27,7 +27,7 @@ from loraloom.report.points import points
 from loraloom.report.wording import p_value
 from loraloom.study.durable import write_text
 from loraloom.wording import plural
-from study.first import DEMO, RESULTS, is_earlier, machine_name, right_rows, why_earlier
+from study.first import DEMO, RESULTS, is_earlier, machine_name, right_rows
 from study.machine import refuse_mixed
 from study.peers import OURS, PEERS
 from study.peers.environments import RECORD
@@ -218,12 +218,11 @@ def _section(setting: _Setting, group: Results, able: Sequence[str]) -> Iterator
     if any(_is_busy(result) for result in group):
         yield "Times marked * were taken while others used the processor, so that a tool had less than its time, or"
         yield "without a count of what others used."
-    reasons = {(one["peer"], why) for one in group if (why := why_earlier(one)) is not None}
-    if earlier := [f"- {PEERS[name].title}: {why}" for name in PEERS for of, why in sorted(reasons) if of == name]:
+    if earlier := [name for name in PEERS if any(is_earlier(one) for one in group if one["peer"] == name)]:
         yield "Results marked ‡ are of tools as they were set up before, and still to be measured as they are below."
         yield "They are in no mean rank, and in no difference from the SVM:"
         yield ""
-        yield from earlier
+        yield from (f"- {PEERS[name].title}: {PEERS[name].earlier}" for name in earlier)
     yield ""
     by_set = {name: [result for result in group if result["set"] == name] for name in SETS}
     measured = {name: found for name, found in by_set.items() if found}

@@ -134,17 +134,11 @@ def _is_cut(peer: str) -> bool:
 
 
 def is_earlier(result: dict[str, Any]) -> bool:
-    """Whether a result is of an earlier set-up of its peer."""
-    return why_earlier(result) is not None
-
-
-def why_earlier(result: dict[str, Any]) -> str | None:
-    """What was otherwise; None where it is as it would be now, as of a probe that had all rows."""
-    peer, cut = PEERS[result["peer"]], result.get("max_length", 128)
-    if _is_cut(peer.name) and cut != SETS[result["set"]].max_length:
-        return f"texts of {result['set']} were cut at {cut} tokens"
+    """Whether a result is of an earlier set-up of its peer; a probe that had all rows is as it would be now."""
+    if _is_cut(result["peer"]) and result.get("max_length", 128) != SETS[result["set"]].max_length:
+        return True
     has_all = result.get("settings", {}).get("rows_embedded") == result["rows"]
-    return peer.earlier if result.get("setup", 1) < peer.setup and not has_all else None
+    return bool(result.get("setup", 1) < PEERS[result["peer"]].setup) and not has_all
 
 
 def _peers(asked: str | None) -> list[str]:
