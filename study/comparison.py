@@ -59,7 +59,8 @@ same wall clock. These commands measure it again on your machine:
 - **It is given the texts of the test, not their labels**, once. Its answer is scored in another process.
 - **Training rows that are in the test set, or nearly, are left out** for all, by the checks that a search makes itself.
 - **Tools are set up as their makers advise**, see below; no other tool was tuned on a test set. One seed each.
-  Those with an encoder cut a text at 128 tokens{longer}; loraloom's search chooses where to cut.
+  Those with an encoder cut a text at 128 tokens; loraloom's search compares a longer cut where texts are long (`bbc`).
+  In the time that tools have here, one costs full fine-tuning more steps than it brings ([log.md](log.md), "Study").
 - **loraloom's makers have seen test rows' figures**: {reads} default searches that stand here read AG News' test rows,
   at {revisions} of loraloom, and more were read for [the study](study.md) and [robustness](robustness.md); defaults
   were changed meanwhile. Sets that no default was chosen by are {held}, no others.
@@ -136,7 +137,7 @@ def page_of(results: Results, environments: dict[str, Any]) -> str:
     named = sorted({result["encoder"] for result in results if result["encoder"]})
     encoders = "; ".join(_ENCODERS.get(name, f"`{name}`") for name in named) or "none was measured yet"
     commands = "\n".join(_commands(results))
-    parts = [_INTRODUCTION.format(encoders=encoders, commands=commands, longer=_longer(), **_readings(results))]
+    parts = [_INTRODUCTION.format(encoders=encoders, commands=commands, **_readings(results))]
     able = [name for name in PEERS if environments.get(name, {}).get("installed", True)]
     for setting, group in _settings(results):
         parts.append("\n".join(_section(setting, group, able)))
@@ -156,11 +157,6 @@ def _commands(results: Results) -> Iterator[str]:
     for options, measured in sets.items():
         yield f"python -m study.first --set {' '.join(name for name in SETS if name in measured)} {options}"
     yield "python -m study.first --page  # writes this page"
-
-
-def _longer() -> str:
-    """Sets of which texts are cut later than at 128 tokens."""
-    return "".join(f", of `{name}` at {each.max_length}" for name, each in SETS.items() if each.max_length > 128)
 
 
 def _readings(results: Results) -> dict[str, Any]:

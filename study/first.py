@@ -37,7 +37,7 @@ from loraloom.machine import read_machine
 from loraloom.metrics import class_scores, confusion, wilson_interval
 from loraloom.study.durable import write_json
 from study.machine import described, refuse_mixed
-from study.peers import OURS, PEERS
+from study.peers import PEERS
 from study.peers.environments import RECORD, python_of
 from study.peers.others import Others
 from study.peers.running import Outcome, run
@@ -128,15 +128,8 @@ def _refuse_other_rows(rows: Rows, given: argparse.Namespace, there: Sequence[di
         )
 
 
-def _is_cut(peer: str) -> bool:
-    """Whether texts are cut for a peer, where a set says; loraloom's search chooses for itself."""
-    return PEERS[peer].encoder and peer != OURS
-
-
 def is_earlier(result: dict[str, Any]) -> bool:
     """Whether a result is of an earlier set-up of its peer; a probe that had all rows is as it would be now."""
-    if _is_cut(result["peer"]) and result.get("max_length", 128) != SETS[result["set"]].max_length:
-        return True
     has_all = result.get("settings", {}).get("rows_embedded") == result["rows"]
     return bool(result.get("setup", 1) < PEERS[result["peer"]].setup) and not has_all
 
@@ -212,7 +205,6 @@ def measure(
             "encoder": encoder[1] if peer.encoder else "",
             "seconds": float(seconds),
             "seed": seed,
-            "max_length": SETS[rows.name].max_length,
             "threads": int(os.environ.get("OMP_NUM_THREADS") or read_machine().logical_cores),
         },
     )
@@ -226,7 +218,6 @@ def measure(
         "rows": len(rows.train),
         "asked_rows": asked_rows,
         "data": _fingerprint(rows),
-        **({"max_length": SETS[rows.name].max_length} if _is_cut(name) else {}),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "others_share": others.share(),
         "state": outcome.state,

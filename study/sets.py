@@ -51,8 +51,6 @@ class TextSet:
     read: Read  # from the paths of `files` to the rows of training and of test
     files: tuple[PublicFile, ...] = ()
     held_out: bool = False
-    max_length: int = 128
-    """Tokens at which tools with an encoder cut a text; loraloom's search chooses for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +325,6 @@ SETS = {
             "the package's is MIT; the articles are the BBC's",
             "drawn by a fixed seed: 40 % as the test",
             _bbc,
-            max_length=512,
         ),
         TextSet(
             "r8",

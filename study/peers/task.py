@@ -21,7 +21,7 @@ class Task:
     seed: int
     threads: int
     folder: str  # to write into; it is removed
-    max_length: int  # tokens of a text
+    max_length: int = 128  # tokens of a text; loraloom chooses for itself
 
     def remaining(self) -> float:
         """Seconds that are left."""

@@ -63,7 +63,7 @@ class Svm:
 
         vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
         features, labels = vectorizer.fit_transform(rows.texts), rows.labels.tolist()
-        no_limit = Task([], [], [], [], "", math.inf, time.time(), seed, threads=1, folder="", max_length=128)
+        no_limit = Task([], [], [], [], "", math.inf, time.time(), seed, threads=1, folder="")
         model, _ = best_classifier(
             no_limit, lambda strength: LinearSVC(C=strength, random_state=seed), STRENGTHS, features, labels
         )

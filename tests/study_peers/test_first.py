@@ -61,7 +61,7 @@ def test_a_result_is_scored_here_and_kept(
     assert (answered["taken_seconds"], answered["settings"], answered["rows"]) == (12.5, {"C": 1}, 20)
     assert (stopped["state"], stopped["reason"]) == ("stopped", "no answer within 60 s")
     assert set(asked[0]) == {
-        "name", "texts", "labels", "classes", "test", "encoder", "seconds", "seed", "threads", "max_length"
+        "name", "texts", "labels", "classes", "test", "encoder", "seconds", "seed", "threads"
     }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ def task(folder: Path, *, seconds: float = 60.0, rows: int = 24) -> Task:
     texts = [" ".join(WORDS[row % 2][(row // 2 + step) % 4] for step in range(3)) for row in range(rows)]
     labels = [row % 2 for row in range(rows)]
     test = ["team match today", "bank profit today"]
-    return Task(texts, labels, ["sport", "business"], test, "", seconds, time.time(), 0, 1, str(folder), 128)
+    return Task(texts, labels, ["sport", "business"], test, "", seconds, time.time(), 0, 1, str(folder))
 
 
 @pytest.mark.parametrize("peer", [svm, logreg], ids=["svm", "logreg"])

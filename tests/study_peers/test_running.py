@@ -25,7 +25,6 @@ TASK: dict[str, Any] = {
     "seconds": 60.0,
     "seed": 0,
     "threads": 1,
-    "max_length": 128,
 }
 
 
