@@ -20,13 +20,6 @@ RESULT = RESULTS / "scale.json"
 PAGE = ROOT / "docs" / "cluster.md"
 BEGIN = "<!-- Made by `python -m bench.scale_page` of bench/results/scale.json; its text is in bench/scale_page.py. -->"
 END = "<!-- Until here. -->"
-_OLDER = """\
-**They are of older code**, in which the ledger took every report at once. Today it does so only for a pruner: without
-one a trial's reports are written with its end, which the line "told at ends alone" is nearest to, and the simulation
-shows more of the driver than it takes now. Starts and ends each read all that was there before; since then that is kept
-in memory, and neither grows with the trials
-([performance.md](performance.md#a-searchs-own-cost-up-to-10000-trials)). Neither was measured anew.
-"""
 
 
 def main() -> None:
@@ -53,11 +46,8 @@ def replaced(page: str, text: str) -> str:
 def section(found: dict[str, Any]) -> Iterator[str]:
     """What was measured, and what was simulated with it."""
     *_, ends = found["measured"]
-    is_older = isinstance(found["machine"], str)
     yield f"Measured {_where(found)}, load average {found['load_average']:.1f}, {found['workers']} workers. Where other"
     yield "programs took the machine, figures say where time goes, not what a quiet machine reaches: run it on yours."
-    if is_older:
-        yield _OLDER.rstrip()
     yield ""
     yield table(
         ("pruner", "ledger", "driver's time for a report, ms", "reports/s, between starts and ends"),
@@ -106,8 +96,6 @@ def simulated(found: dict[str, Any]) -> str:
 
 def _where(found: dict[str, Any]) -> str:
     about = found["machine"]
-    if isinstance(about, str):
-        return f"{found['date']} on {about}"
     machine, revision = about["machine"], (about["git_revision"] or "no git revision")[:9]
     return (
         f"{about['started'][:10]} on {machine['processor']}, {machine['cores']} cores, Python {about['python']}, "

@@ -111,10 +111,6 @@ def test_the_figures_of_many_workers_stand_between_their_marks() -> None:
     assert "old figures" not in text
     assert "| none | as it is | 2.5 | 1,234 |" in text
     assert "| 1,000 | 50% (100%) |" in text
-    assert "older code" not in text
-    older = found | {"machine": "Some processor, 2 cores", "date": "2026-01-02"}
-    assert "2026-01-02 on Some processor, 2 cores" in next(scale_page.section(older))
-    assert "older code" in "\n".join(scale_page.section(older))
     with pytest.raises(DataError, match="each of these lines once"):
         scale_page.replaced("a page without marks", "")
 
