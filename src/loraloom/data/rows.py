@@ -295,7 +295,7 @@ def _parquet_row(batch: Any, place: int) -> tuple[Row, str]:
         try:
             cells[name] = column[place].as_py()
         except UnicodeDecodeError:
-            cells[name] = _bytes_of(column[place]).decode("utf-8", "replace")
+            cells[name] = replaced_text(column[place])
             problem = problem or f"column {name!r} has bytes that are not UTF-8"
         except _UNREADABLE as error:
             reason = first_line(error)
@@ -303,9 +303,11 @@ def _parquet_row(batch: Any, place: int) -> tuple[Row, str]:
     return cells, problem
 
 
-def _bytes_of(scalar: Any) -> bytes:
-    """Those of a text; of what is deeper, none."""
-    return scalar.as_buffer().to_pybytes() if hasattr(scalar, "as_buffer") else b""
+def replaced_text(scalar: Any) -> str | None:
+    """A text of Arrow with U+FFFD for bytes that are not UTF-8; None of what is none, or is deeper."""
+    if not scalar.is_valid or not hasattr(scalar, "as_buffer"):
+        return None
+    return str(scalar.as_buffer().to_pybytes(), "utf-8", "replace")
 
 
 def _checked(records: Iterable[Record]) -> Iterator[Record]:

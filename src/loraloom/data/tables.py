@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from loraloom.data.opening import format_of
 from loraloom.data.rows import check_columns, good_records, without_nan
 from loraloom.data.saved_dataset import is_saved, load_saved
-from loraloom.data.text_data import MAX_EXAMPLES, Finding
+from loraloom.data.text_data import MAX_EXAMPLES, Finding, Severity
 from loraloom.data.text_folder import files_left_out, files_not_utf8
 from loraloom.errors import DataError
 from loraloom.wording import plural
@@ -108,16 +108,16 @@ def _parquet_class_names(metadata: Mapping[bytes, bytes]) -> dict[str, tuple[str
 def _folder_findings(path: Path) -> tuple[Finding, ...]:
     if not path.is_dir():
         return ()
-    found = []
-    if files := files_not_utf8(path):
-        does = "is" if len(files) == 1 else "are"
-        sentence = f"{plural(len(files), 'file')} of {path.name} {does} not UTF-8: read as Latin-1."
-        found.append(Finding("not_utf8", "note", len(files), sentence, tuple(files[:MAX_EXAMPLES])))
-    if files := files_left_out(path):
-        does = "is" if len(files) == 1 else "are"
-        sentence = f"{plural(len(files), 'other entry')} of {path.name} {does} not read: texts end in .txt."
-        found.append(Finding("not_read", "warning", len(files), sentence, tuple(files[:MAX_EXAMPLES])))
-    return tuple(found)
+
+    def found(kind: str, severity: Severity, files: list[str], noun: str, what: str) -> Iterator[Finding]:
+        if files:
+            is_so = f"{plural(len(files), noun)} of {path.name} {'is' if len(files) == 1 else 'are'} {what}."
+            yield Finding(kind, severity, len(files), is_so, tuple(files[:MAX_EXAMPLES]))
+
+    return (
+        *found("not_utf8", "note", files_not_utf8(path), "file", "not UTF-8: read as Latin-1"),
+        *found("not_read", "warning", files_left_out(path), "other entry", "not read: texts end in .txt"),
+    )
 
 
 def table_of(value: Any, source: str) -> Table:

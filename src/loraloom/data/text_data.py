@@ -16,6 +16,9 @@ MAX_EXAMPLES = 3
 _OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+Severity = Literal["note", "warning"]
+
+
 @dataclass(frozen=True, slots=True)
 class Split:
     """Rows of one split, in the order of their source."""
@@ -50,7 +53,7 @@ class Finding:
     """
 
     kind: str
-    severity: Literal["note", "warning"]
+    severity: Severity
     count: int
     sentence: str
     examples: tuple[str, ...] = ()

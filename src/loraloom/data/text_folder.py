@@ -24,6 +24,10 @@ def class_folders(folder: Path) -> list[Path]:
     return found
 
 
+def _is_text(path: Path) -> bool:
+    return path.suffix.lower() == ".txt"
+
+
 def text_files(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
     """Each class folder, and its files by name: all that is read of `folder`.
 
@@ -31,7 +35,7 @@ def text_files(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
         DataError: no class folder.
     """
     for label_folder in class_folders(folder):
-        yield label_folder, sorted(path for path in label_folder.iterdir() if path.suffix.lower() == ".txt")
+        yield label_folder, sorted(path for path in label_folder.iterdir() if _is_text(path))
 
 
 def folder_rows(folder: Path, *, lenient: bool = False) -> Iterator[tuple[dict[str, Any], str, str]]:
@@ -54,7 +58,7 @@ def folder_rows(folder: Path, *, lenient: bool = False) -> Iterator[tuple[dict[s
 def files_left_out(folder: Path) -> list[str]:
     """Names of what else lies in class folders, but for what is hidden."""
     found = (path for one in class_folders(folder) for path in sorted(one.iterdir()))
-    others = (path for path in found if path.suffix.lower() != ".txt" and not path.name.startswith("."))
+    others = (path for path in found if not _is_text(path) and not path.name.startswith("."))
     return [path.relative_to(folder).as_posix() for path in others]
 
 

@@ -120,6 +120,10 @@ class Recipe(Configuration):
                 filled[name] = point[name] if name in point else self.axes[name].first
         return filled
 
+    def tells_seeds(self, configuration: Configuration) -> bool:
+        """Whether a trial's seed tells it from others: there are several, or a clock had time for more."""
+        return self.search.seeds > 1 or configuration.train.seed != self.train.seed
+
     def is_active(self, name: str, point: Point) -> bool:
         """Whether the axis `name` varies at `point`, which has the active ones of those that `name` depends on."""
         return all(

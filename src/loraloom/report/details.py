@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loraloom.errors import RunError
@@ -23,6 +23,7 @@ from loraloom.study.record import CONFUSED_CLASSES, Evaluation, TrialRecord
 from loraloom.wording import plural
 
 MOST_ROWS = 100
+LOSS = "Loss"
 WHY_NONE_KEPT = "It has no confusion: it left no predictions of validation rows."
 
 Points = tuple[tuple[float, float], ...]
@@ -35,7 +36,10 @@ class Sketch:
     title: str
     train: Points
     validation: Points
-    sentence: str
+    sentence: str = ""
+
+    def written(self, figure: float) -> str:
+        return loss(figure) if self.title == LOSS else share(figure)
 
     @property
     def ends(self) -> tuple[float, float, float, float]:
@@ -136,7 +140,7 @@ def _facts(row: Row, record: TrialRecord) -> Iterator[tuple[str, str]]:
 
 
 def _sketches(number: int, lines: Sequence[Evaluation]) -> Iterator[Sketch]:
-    for title, field, best in (("Loss", "loss", min), ("Accuracy", "accuracy", max)):
+    for title, field, best in ((LOSS, "loss", min), ("Accuracy", "accuracy", max)):
         train, validation = (
             tuple(
                 (line.epoch, figure)
@@ -147,13 +151,14 @@ def _sketches(number: int, lines: Sequence[Evaluation]) -> Iterator[Sketch]:
         )
         if not validation:
             continue
-        extreme = best(validation, key=lambda point: point[1])
-        most, told = ("lowest", loss) if best is min else ("highest", share)
+        sketch, extreme = Sketch(title, train, validation), best(validation, key=lambda point: point[1])
+        most = "lowest" if best is min else "highest"
+        at_most, at_end = sketch.written(extreme[1]), sketch.written(validation[-1][1])
         sentence = (
             f"{title} of trial {number:04d} over {plural(len(validation), 'evaluation')}: on validation {most} at "
-            f"epoch {passes(extreme[0])} ({told(extreme[1])}), {told(validation[-1][1])} at the end."
+            f"epoch {passes(extreme[0])} ({at_most}), {at_end} at the end."
         )
-        yield Sketch(title, train, validation, sentence)
+        yield replace(sketch, sentence=sentence)
 
 
 def _matrix(folder: Path, record: TrialRecord, problems: list[str]) -> Matrix | str:

@@ -97,7 +97,7 @@ def findings(
         answer=found,
         cautions=cautions(run, board, found, test, commands),
         board=board,
-        next_steps=next_steps(run, board, found, on_effects.advice, commands),
+        next_steps=next_steps(run, board, found, on_effects.advice),
         effects=on_effects,
         recipes=recipes,
         details=details(run, board, recipes, problems),

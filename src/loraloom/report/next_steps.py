@@ -8,7 +8,7 @@ would tell effects. A higher cap is never advised: who sets one has to keep it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +18,7 @@ from loraloom.report.effects.advice import Advice
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import RunRead
 from loraloom.report.wording import clean, count, duration
-from loraloom.study.commands import Command
-from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command, time_had
+from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command
 from loraloom.wording import plural
 
 MOST = 3
@@ -35,14 +34,12 @@ class Step:
     command: str
 
 
-def next_steps(
-    run: RunRead, board: Leaderboard, found: Answer, to_tell_effects: Advice | None, commands: Sequence[Command]
-) -> tuple[Step, ...]:
+def next_steps(run: RunRead, board: Leaderboard, found: Answer, to_tell_effects: Advice | None) -> tuple[Step, ...]:
     """Of a run that has its winner; before that, there is but to go on."""
     if run.best is None or found.winner is None:
         return ()
     steps = itertools.chain(
-        _more_time(run, found, commands),
+        _more_time(run, found),
         _higher_rank(run, board, found),
         _more_seeds(run, board, found),
         _effects(to_tell_effects),
@@ -50,22 +47,20 @@ def next_steps(
     return tuple(itertools.islice(steps, MOST))
 
 
-def _more_time(run: RunRead, found: Answer, commands: Sequence[Command]) -> Iterator[Step]:
+def _more_time(run: RunRead, found: Answer) -> Iterator[Step]:
     if run.best is None:
         return
-    seconds = time_had(run.recipe, commands)
-    had = duration(seconds)
-    match more_time(run.path, run.recipe, run.best.record, found.configurations, seconds):
-        case AllRows(seen, every, wanted) as longer:
+    match more_time(run.path, run.recipe, run.best.record, found.configurations):
+        case AllRows(seen, every, wanted, had) as longer:
             yield Step(
-                f"All rows: the winner was trained on {count(seen)} of {count(every)}, which is what {had} had time "
-                f"for. A search of all would take about {duration(wanted)}.",
+                f"All rows: the winner was trained on {count(seen)} of {count(every)}, which is what "
+                f"{duration(had)} had time for. A search of all would take about {duration(wanted)}.",
                 longer.command(_place(run), run.recipe),
             )
-        case MoreConfigurations(tried, most, again) as others:
+        case MoreConfigurations(tried, most, again, had) as others:
             of = "" if most is None else f" of {most:,}"
             yield Step(
-                f"More configurations: {had} had time for {plural(tried, 'configuration')}{of}. "
+                f"More configurations: {duration(had)} had time for {plural(tried, 'configuration')}{of}. "
                 f"In {duration(again)} more it tries others; another winner is tested on the same rows.",
                 others.command(_place(run), run.recipe),
             )

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from loraloom.recipe.fields import SECTIONS, Budget
 from loraloom.report.leaderboard import WARM_UP, Leaderboard, Row
 from loraloom.report.reading import RunRead
-from loraloom.study.next_search import rows_from_python
+from loraloom.study.next_search import train_command
 
 EPOCHS, SEEDS, VALIDATED = "train.num_train_epochs", "search.seeds", "data.max_eval_samples"
 _ESCAPED = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
@@ -73,12 +73,7 @@ def row_recipes(run: RunRead, board: Leaderboard) -> RowRecipes:
         base[section] = fields  # an empty one keeps its place
     if run.recipe.engine != "auto":
         base["engine"] = run.recipe.engine
-    leak = bool(run.recipe.provenance.get("allow_leak"))
-    if rows_from_python(run.recipe):
-        command = f"loraloom.search('recipe.yaml', 'runs/again', {'allow_leak=True, ' if leak else ''}train=…)"
-    else:
-        command = f"loraloom train recipe.yaml --out runs/again{' --allow_leak' if leak else ''}"
-    return RowRecipes(base, names, run.recipe.train.seed, command)
+    return RowRecipes(base, names, run.recipe.train.seed, train_command(run.recipe))
 
 
 def recipe_text(base: Mapping[str, Any], names: Sequence[str], values: Sequence[Any]) -> str:

@@ -25,11 +25,12 @@ _MOST_COUNTED = 100_000
 
 @dataclass(frozen=True, slots=True)
 class AllRows:
-    """The winner was trained on `seen` of `every` row; a search of all would take about `seconds`."""
+    """The winner was trained on `seen` of `every` row in the time it `had`; a search of all would take `seconds`."""
 
     seen: int
     every: int
     seconds: int
+    had: float
 
     def command(self, run: Path, recipe: Recipe) -> str:
         return search_command(run, recipe, "longer", f"budget.max_seconds={self.seconds}")
@@ -37,39 +38,44 @@ class AllRows:
 
 @dataclass(frozen=True, slots=True)
 class MoreConfigurations:
-    """`tried` were tried of `most`, which is None where there is no end of them; a resume of `seconds` tries others."""
+    """`tried` were tried in the time it `had`, of `most` (None: without end); a resume of `seconds` tries others."""
 
     tried: int
     most: int | None
     seconds: float
+    had: float
 
     def command(self, run: Path, recipe: Recipe) -> str:
         return _resume(run, recipe, None if recipe.budget.max_seconds is not None else math.ceil(self.seconds))
 
 
-def time_had(recipe: Recipe, commands: Sequence[Command]) -> float | None:
+def _commands(run: Path) -> tuple[Command, ...]:
+    """The commands that a run was made by, as far as that is known."""
+    try:
+        return read_commands(run)
+    except RunError:
+        return ()
+
+
+def _time_had(run: Path, recipe: Recipe) -> float | None:
     """The seconds that a run's commands have taken, or else its recipe's; None where nothing limited them."""
+    commands = _commands(run)
     if recipe.budget.max_seconds is None and not any(command.allowed_seconds for command in commands):
         return None
     return sum(command.seconds or 0.0 for command in commands) or recipe.budget.max_seconds
 
 
-def more_time(
-    run: Path, recipe: Recipe, winner: TrialRecord, tried: int, had: float | None
-) -> AllRows | MoreConfigurations | None:
-    """What a run could do with more time that `tried` so many configurations in the time it `had`.
-
-    None where it had no deadline, or has done all.
-    """
+def more_time(run: Path, recipe: Recipe, winner: TrialRecord, tried: int) -> AllRows | MoreConfigurations | None:
+    """What a run that tried so many configurations could do with more time; None where it had no deadline, or all."""
+    had, seen = _time_had(run, recipe), winner.train_rows
     if had is None:
         return None
-    seen = winner.train_rows
     every, asked = rows_of(recipe).get("train"), recipe.data.max_train_samples
     if seen and every is not None and seen < (every := min(every, asked or every)):
-        return AllRows(seen, every, 10 * math.ceil(had * every / seen / 10))
+        return AllRows(seen, every, 10 * math.ceil(had * every / seen / 10), had)
     most = _most(run, recipe)
     if recipe.axes and (most is None or tried < most):
-        return MoreConfigurations(tried, most, recipe.budget.max_seconds or had)
+        return MoreConfigurations(tried, most, recipe.budget.max_seconds or had, had)
     return None
 
 
@@ -120,20 +126,24 @@ def search_command(run: Path, recipe: Recipe, name: str, *settings: str) -> str:
     told = any(setting.startswith(("budget.max_seconds=", "search.epochs=")) for setting in settings)
     if recipe.search.epochs == "clock" and recipe.budget.max_seconds is None and not told:
         settings += tuple(f"budget.max_seconds={seconds}" for seconds in _allowed_seconds(run))
+    return _again(recipe, "search", str(run / RECIPE), f"{run}-{name}", settings)
+
+
+def train_command(recipe: Recipe) -> str:
+    """The command that trains a configuration of a run's `recipe`, which was copied to a file, on its rows."""
+    return _again(recipe, "train", "recipe.yaml", "runs/again")
+
+
+def _again(recipe: Recipe, verb: str, file: str, out: str, settings: Sequence[str] = ()) -> str:
+    leaks = bool(recipe.provenance.get("allow_leak"))
     if rows_from_python(recipe):
-        leak = "allow_leak=True, " if recipe.provenance.get("allow_leak") else ""
-        place = f"{str(run / RECIPE)!r}, {f'{run}-{name}'!r}"
-        return f"loraloom.search({place}, overrides={list(settings)!r}, {leak}train=…)"
-    options = [f"--set {quote(setting)}" for setting in settings]
-    if recipe.provenance.get("allow_leak"):
-        options.append("--allow_leak")
-    return " ".join(["loraloom search", quote(str(run / RECIPE)), "--out", quote(f"{run}-{name}"), *options])
+        overrides = f"overrides={list(settings)!r}, " if settings else ""
+        return f"loraloom.search({file!r}, {out!r}, {overrides}{'allow_leak=True, ' * leaks}train=…)"
+    options = [*(f"--set {quote(setting)}" for setting in settings), *["--allow_leak"] * leaks]
+    return " ".join([f"loraloom {verb}", quote(file), "--out", quote(out), *options])
 
 
 def _allowed_seconds(run: Path) -> tuple[int, ...]:
     """What the first command that had a deadline was allowed; nothing where that is not known."""
-    try:
-        allowed = [command.allowed_seconds for command in read_commands(run)]
-    except RunError:
-        return ()
+    allowed = [command.allowed_seconds for command in _commands(run)]
     return tuple(math.ceil(seconds) for seconds in allowed if seconds)[:1]

@@ -20,15 +20,13 @@ from rich.table import Table
 from rich.text import Text
 
 from loraloom.data import Finding
-from loraloom.errors import RunError
 from loraloom.recipe import Recipe
 from loraloom.search.outlook import Outlook
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.choice import Choice
-from loraloom.study.commands import read_commands
 from loraloom.study.leaderboard import Standing
-from loraloom.study.next_search import AllRows, MoreConfigurations, go_on, more_time, search_command, time_had
+from loraloom.study.next_search import AllRows, MoreConfigurations, go_on, more_time, search_command
 from loraloom.study.record import Evaluation, Timings, TrialRecord
 from loraloom.study.run import BEST
 from loraloom.terminal.console import is_drawn_on, say
@@ -219,11 +217,7 @@ def closing_lines(
 
 def _next(winner: TrialRecord, run: Path, recipe: Recipe, tried: int) -> str:
     """What to try next: more time where it was the limit, more seeds where there was one, else the winner itself."""
-    try:
-        had = time_had(recipe, read_commands(run))
-    except RunError:
-        had = time_had(recipe, ())
-    match more_time(run, recipe, winner, tried, had):
+    match more_time(run, recipe, winner, tried):
         case AllRows(_, every, seconds) as longer:
             return f"{longer.command(run, recipe)}   (all {every:,} rows, in about {duration(seconds)})"
         case MoreConfigurations(_, _, again) as others:

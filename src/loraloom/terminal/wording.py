@@ -23,7 +23,7 @@ def trial_in_words(recipe: Recipe, point: dict[str, Any], configuration: Configu
     rows = configuration.data.max_train_samples
     if rows is not None and rows != recipe.data.max_train_samples and "data.max_train_samples" not in point:
         said.append(f"{rows:,} rows")
-    if recipe.search.seeds > 1 or configuration.train.seed != recipe.train.seed:
+    if recipe.tells_seeds(configuration):
         said.append(f"seed {configuration.train.seed}")
     return "  ".join(said)
 

@@ -151,8 +151,7 @@ class Reporter(Watcher):
 
     def _beginning(self, number: int, point: Mapping[str, Any], configuration: Configuration) -> dict[str, Any]:
         varied = {name: scalar(value) for name, value in point.items()}
-        recipe = self._run.recipe
-        if recipe.search.seeds > 1 or configuration.train.seed != recipe.train.seed:
+        if self._run.recipe.tells_seeds(configuration):
             varied["train.seed"] = configuration.train.seed
         return {"number": number, "varied": varied, "parameters": parameters_of(configuration)}
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from loraloom.data.rows import Record
+from loraloom.data.rows import Record, replaced_text
 from loraloom.errors import DataError, first_line
 from loraloom.use.writing import CONFIDENCE, PREDICTION, Added, Predicted, without_halves
 
@@ -137,10 +137,7 @@ def _in_utf8(batch: Any) -> Any:
     def replaced(column: Any) -> Any:
         if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
             return column
-        values = (
-            value.as_buffer().to_pybytes().decode("utf-8", "replace") if value.is_valid else None for value in column
-        )
-        return pa.array(values, column.type)
+        return pa.array(map(replaced_text, column), column.type)
 
     return pa.RecordBatch.from_arrays([replaced(column) for column in batch.columns], schema=batch.schema)
 

@@ -105,8 +105,7 @@ def _curves(found: Sequence[tuple[Detail, Sketch]]) -> Figure:
         ends.append(validation[-1][-1])
         frames += [[(x, y), (x + wide, y)], [(x, y + high), (x + wide, y + high)]]
         sheet.title(place, detail, sketch.title.lower())
-        told = wording.loss if sketch.title == "Loss" else wording.share
-        for text, at, to in ((told(top), y + high, "top"), (told(low), y, "bottom")):
+        for text, at, to in ((sketch.written(top), y + high, "top"), (sketch.written(low), y, "bottom")):
             sheet.axes.text(x - 0.06, at, text, ha="right", va=to, fontsize=6.5, color=MUTED)
         for text, at, side in ((f"epoch {left:.3g}", x, "left"), (f"{right:.3g}", x + wide, "right")):
             sheet.axes.text(at, y - 0.05, text, ha=side, va="top", fontsize=6.5, color=MUTED)
