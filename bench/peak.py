@@ -1,8 +1,9 @@
 """The fastest rate of matrix products that the machine was seen to reach: what shares of the peak are shares of.
 
-Over the shapes of the model's own layers with 1,024 tokens, and square ones; by `torch.mm` and `functional.linear`,
-with the right factor in both layouts. A rate is that of a window of products, not of one: single products were seen at
-twice the rate that the next ones had. A machine's rate moves with what else runs on it, so it is measured once a round.
+Over the shapes of the model's own layers with 1,024 tokens, and square ones; by `torch.mm` and by the engine's `linear`
+(torch's, or oneDNN where that is faster), with the right factor in both layouts. A rate is that of a window of
+products, not of one: single products were seen at twice the rate that the next ones had. A machine's rate moves with
+what else runs on it, so it is measured once a round.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from transformers import AutoConfig
 
 from bench.measure import Task
 from bench.texts import model_folder
+from loraloom.engine.linear import linear
 
 TOKENS = 1024
 SQUARES = (1024, 2048)
@@ -57,11 +58,11 @@ def _mm_transposed(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _linear(left: Tensor, right: Tensor) -> Tensor:
-    return functional.linear(left, right.view(right.shape[1], right.shape[0]))
+    return linear(left, right.view(right.shape[1], right.shape[0]))
 
 
 def _linear_transposed(left: Tensor, right: Tensor) -> Tensor:
-    return functional.linear(left, right.t())
+    return linear(left, right.t())
 
 
 def _rate(product: Callable[[Tensor, Tensor], Tensor], n: int, d: int, e: int, dtype: torch.dtype) -> float:

@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional
 
 from loraloom.engine.device import device
+from loraloom.engine.linear import linear
 from loraloom.machine import read_machine
 from loraloom.study.record import Dtype
 
@@ -173,7 +173,7 @@ class _Product:
         self._wait()
         start = time.perf_counter()
         for _ in range(self._repeats):
-            functional.linear(self._input, self._weight, self._bias)  # (N, D_out)
+            linear(self._input, self._weight, self._bias)  # (N, D_out)
         self._wait()
         return (time.perf_counter() - start) / self._repeats
 

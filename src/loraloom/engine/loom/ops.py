@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from loraloom.engine.linear import by_onednn, linear
 from loraloom.engine.loom.noise import Drop
 from loraloom.engine.loom.tokens import Tokens
 
@@ -65,7 +66,7 @@ class PlainOps:
     @property
     def name(self) -> str:
         """Whose results these are: those of others differ in their last bits."""
-        return "plain"
+        return "plain, oneDNN" if by_onednn() else "plain"
 
     def freeze(self, weight: Tensor, *, backward: bool) -> FrozenLinear:
         """Lays a weight out; `backward` says whether gradients will pass it."""
@@ -75,9 +76,9 @@ class PlainOps:
     def linear(self, x: Tensor, frozen: FrozenLinear, bias: Tensor | None, low: LowRank | None) -> Tensor:
         """x W^T + bias + low: (K, M, D_in) to (K, M, D_out); bias is (D_out,) or (K, 1, D_out)."""
         if bias is not None and bias.numel() == frozen.out_features:
-            y = functional.linear(x, frozen.weight, bias.reshape(-1).to(x.dtype))
+            y = linear(x, frozen.weight, bias.reshape(-1).to(x.dtype))
         else:
-            y = functional.linear(x, frozen.weight)
+            y = linear(x, frozen.weight)
             if bias is not None:
                 y += bias.to(x.dtype)
         return y if low is None else y.baddbmm_(low.left, low.right)
@@ -86,7 +87,7 @@ class PlainOps:
         self, dy: Tensor, frozen: FrozenLinear, low: LowRank | None, residual: Tensor | None = None
     ) -> Tensor:
         """dy W + low + residual: (K, M, D_out) to (K, M, D_in)."""
-        dx = dy @ frozen.weight
+        dx = linear(dy, frozen.weight.t())
         if low is not None:
             dx = dx.baddbmm_(low.left, low.right)
         return dx if residual is None else dx.add_(residual)
