@@ -1,7 +1,8 @@
 """What is kept of a machine beside a result: as a run's provenance has it, with its instructions.
 
 Processors of one name may differ in them ("Intel(R) Xeon(R) Processor" with AMX and without), and with them in speed.
-Results that were made before they were kept are of instructions that are not known, and are mixed with any.
+Results that were made before they were kept are of instructions that are not known, and are mixed with any; those of
+before a name without a number came with family and model ("AMD EPYC") may be of more than one processor.
 """
 
 from __future__ import annotations

@@ -74,6 +74,14 @@ def test_the_processor_is_named_by_cpuinfo_or_by_its_architecture(root: Root, mo
     assert machine.read_machine(root({"proc/cpuinfo": "model name\t: A: fast one\n"})).cpu == "A: fast one"
 
 
+def test_a_processor_whose_name_has_no_number_is_told_by_family_and_model(root: Root) -> None:
+    numbers = "cpu family\t: 26\nmodel\t\t: 2\nmodel name\t: {}\n"
+    found = machine.read_machine(root({"proc/cpuinfo": numbers.format("AMD EPYC")}))
+    assert found.cpu == "AMD EPYC (family 26, model 2)"
+    machine.read_machine.cache_clear()
+    assert machine.read_machine(root({"proc/cpuinfo": numbers.format("AMD EPYC 9B45")})).cpu == "AMD EPYC 9B45"
+
+
 def test_threads_of_one_core_are_one_physical_core(root: Root, allow: Callable[[int], None]) -> None:
     allow(4)
     topology = "sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"

@@ -53,7 +53,7 @@ def read_machine(root: Path = ROOT) -> Machine:
     quota = _cpu_quota(root)
     usable = logical if quota is None else min(logical, max(1, math.ceil(quota)))
     return Machine(
-        cpu=cpuinfo.get("model name") or platform.processor() or platform.machine(),
+        cpu=_processor(cpuinfo),
         architecture=platform.machine(),
         instructions=_instructions(cpuinfo, platform.machine()),
         physical_cores=min(physical, usable),
@@ -101,6 +101,15 @@ def free_disk_gb(folder: Path) -> float | None:
         except OSError:
             return None
     return None
+
+
+def _processor(cpuinfo: dict[str, str]) -> str:
+    """What the system calls it; a name without a number, as virtual machines have it, with the family and model."""
+    name = cpuinfo.get("model name") or platform.processor() or platform.machine()
+    family, model = cpuinfo.get("cpu family"), cpuinfo.get("model")
+    if family is None or model is None or any(map(str.isdigit, name)):
+        return name
+    return f"{name} (family {family}, model {model})"
 
 
 def _instructions(cpuinfo: dict[str, str], architecture: str) -> tuple[str, ...]:
