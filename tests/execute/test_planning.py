@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,6 +39,8 @@ class _Planned:
     seconds: float = 600.0
     where: str = "in this process, 4 threads"
     planner: Planner = field(init=False)
+    foresaw: list[float] = field(default_factory=list)
+    """Examples that proposals were told a final will see, command by command."""
 
     def __post_init__(self) -> None:
         write_sealed(self.run / PLAN, {"measured": [asdict(self._first)]})
@@ -63,8 +66,16 @@ class _Planned:
         split = Split(("",) * len(labels), labels)
         data = SimpleNamespace(train=split, validation=split, test=split.take(range(100)), labels=("no", "yes"))
         place: Any = SimpleNamespace(recipe=self.recipe, data=data, demands=SimpleNamespace(fitting=dict))
-        proposals: Any = SimpleNamespace(configurations=None, leading=(), leads_alone=False)
-        planner = Planner(self.run, place, Clock(self.seconds, lambda: self.at), lambda: proposals)
+        leading = (self.recipe.configuration({}),)
+        proposals: Any = SimpleNamespace(
+            configurations=None, leading=leading, leads_alone=False, foresee=self.foresaw.append
+        )
+        planner = Planner(
+            self.run,
+            place,
+            Clock(None if self.seconds == math.inf else self.seconds, lambda: self.at),
+            lambda: proposals,
+        )
         planner.prepare(cast(Any, SimpleNamespace(where=self.where)), lambda _: None)
         planner.write()
         return planner
@@ -177,3 +188,21 @@ def test_once_a_final_has_its_passes_finalists_and_seeds_are_counted_by_them(tmp
     found.trained({}, ROW_SECONDS)
     assert pace.plan.epochs == dict.fromkeys(planned.epochs, 0.25)
     assert (pace.plan.finalists, pace.plan.seeds) == (1, 2)
+
+
+@pytest.mark.parametrize("seconds", [600.0, 3_000.0])
+def test_what_is_known_to_be_good_is_fitted_to_the_passes_that_the_first_command_had_time_for(
+    tmp_path: Path, seconds: float
+) -> None:
+    recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
+    found = _Planned(recipe, tmp_path, seconds=seconds)
+    epochs = found.planner.pace.plan.planned(recipe.configuration({}), None).train.num_train_epochs
+    assert found.foresaw == [20_000 * epochs]
+    found.seconds = 10 * seconds
+    found.again()
+    assert found.foresaw == [20_000 * epochs] * 2
+
+
+def test_without_a_deadline_what_is_foreseen_are_the_recipes_own_epochs(tmp_path: Path) -> None:
+    recipe = default_space(read_recipe({"search": {"sampler": "auto"}, "train": {"num_train_epochs": 3}}))
+    assert _Planned(recipe, tmp_path, seconds=math.inf).foresaw == [60_000]

@@ -26,6 +26,7 @@ from loraloom.search.plan import (
     Task,
     extended,
     fitted,
+    foreseen,
     make_plan,
     most_passes,
 )
@@ -110,6 +111,19 @@ def test_within_a_range_a_row_has_as_many_passes_as_those_that_are_most_like_it(
             assert plan.planned(configuration, None).train.num_train_epochs == passes
     muon = recipe.configuration({"backbone.model": SMALL, "train.optim": "muon"})
     assert plan.planned(muon, None).train.num_train_epochs == 2.5  # not planned for: the fewest of its model
+
+
+def test_what_is_foreseen_is_what_the_leading_one_that_sees_the_fewest_sees_in_a_final() -> None:
+    recipe = _recipe()
+    small, large = (recipe.configuration({"backbone.model": model}) for model in (SMALL, LARGE))
+    costs = _costs(recipe)
+    for leading, seconds in (((small, large), 300.0), ((small,), 300.0), ((large,), 3_000.0)):
+        task = Task(recipe, 20_000, EVAL_ROWS, 4, None, leading)
+        plan = make_plan(task, costs, seconds)
+        seen = [20_000 * plan.planned(one, None).train.num_train_epochs for one in leading]
+        assert foreseen(task, costs, seconds) == min(seen)
+    assert foreseen(Task(recipe, 20_000, EVAL_ROWS, 4, None), costs, 300.0) == 0
+    assert foreseen(Task(recipe, 20_000, EVAL_ROWS, 4, None, (small,)), costs, None) == 20_000
 
 
 def test_more_time_than_passes_can_use_goes_to_finalists_and_seeds() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Choices, Configuration, Range, Recipe, read_recipe
 from loraloom.recipe.fields import SECTIONS
-from loraloom.search.presets import FEW_ROWS, PRESETS, Preset, leading, preset_points
+from loraloom.search.presets import FEW_ROWS, MANY_SEEN, PRESETS, Preset, leading, preset_points
 from loraloom.search.space import SPACE, default_space, with_length
 from tests.four_rows import four_rows
 
@@ -196,3 +196,14 @@ def test_over_few_rows_our_presets_pool_by_the_mean_and_warm_up_within_their_ste
 def test_with_every_layer_the_warm_up_is_a_tenth_of_four_passes_within_limits(rows: int, steps: int) -> None:
     first, every, *_ = preset_points(default_space(_recipe({}), deadline=True), _all_fit, rows=rows)
     assert (first["train.warmup_steps"], every["train.warmup_steps"]) == (60, steps)
+
+
+def test_what_sees_many_examples_learns_at_half_the_rate_and_the_sources_presets_stay() -> None:
+    recipe = default_space(_recipe({}), deadline=True)
+    few, many = (preset_points(recipe, _all_fit, rows=70_000, seen=seen) for seen in (MANY_SEEN, MANY_SEEN + 1))
+    assert few == preset_points(recipe, _all_fit, rows=70_000)
+    rate = "train.learning_rate"
+    assert [point[rate] for point in few[:3]] == [1e-3, 1e-3, 1e-3]
+    assert [point[rate] for point in many[:3]] == [5e-4, 5e-4, 1e-3]
+    assert [{**point, rate: None} for point in few[:2]] == [{**point, rate: None} for point in many[:2]]
+    assert few[2:] == many[2:]

@@ -12,9 +12,10 @@ import pytest
 
 from loraloom.recipe import Configuration, Recipe, read_recipe
 from loraloom.search import history
-from loraloom.search.presets import preset_points
+from loraloom.search.presets import MANY_SEEN, preset_points
 from loraloom.search.proposals import Proposal, Proposals, distribution, make_sampler
 from loraloom.search.pruning import make_pruner
+from loraloom.search.space import default_space
 from loraloom.study.ledger import Ledger
 
 Fits = Callable[[Configuration], str | None]
@@ -535,3 +536,24 @@ def test_a_rejected_proposal_does_not_come_back(tmp_path: Path) -> None:
     first = proposals.next()
     assert [p.number for p in proposals.interrupted()] == ([] if first is None else [first.number])
     assert any(entry.state == "rejected" for entry in ledger.entries())
+
+
+def test_what_is_foreseen_changes_the_presets_that_come_first_and_no_grid(tmp_path: Path) -> None:
+    recipe = default_space(read_recipe({"search": {"sampler": "auto"}}))
+    proposals, _ = _open(tmp_path, recipe)
+    proposals.foresee(10 * MANY_SEEN)
+    assert [one.train.learning_rate for one in proposals.leading] == [5e-4, 5e-4]
+    first = proposals.next()
+    assert first is not None
+    assert first.configuration == proposals.leading[0]
+    of_a_grid = [_first_of(tmp_path / str(seen), seen) for seen in (0, 10 * MANY_SEEN)]
+    assert of_a_grid[0] == of_a_grid[1] is not None
+
+
+def _first_of(folder: Path, seen: float) -> dict[str, Any] | None:
+    """The first point of a grid's search that was told what a final will see."""
+    folder.mkdir()
+    proposals, _ = _open(folder, _grid())
+    proposals.foresee(seen)
+    first = proposals.next()
+    return None if first is None else first.point

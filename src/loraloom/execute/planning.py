@@ -23,7 +23,7 @@ from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Key, Measured, key_of, measured
 from loraloom.search.outlook import Outlook, look_ahead
 from loraloom.search.pace import Pace
-from loraloom.search.plan import NoTrialFitsError, Plan, Task, extended, make_plan, recounted
+from loraloom.search.plan import NoTrialFitsError, Plan, Task, extended, foreseen, make_plan, recounted
 from loraloom.search.proposals import Proposals
 from loraloom.study.record import read_metrics
 from loraloom.study.run import PLAN
@@ -46,7 +46,7 @@ class Planner:
         self._proposals = proposals
         self.pace = Pace(clock=clock)
         self._kept: Plan | None = None
-        self._loading, self._where = 0.0, ""
+        self._loading, self._where, self._seen = 0.0, "", 0.0
         self._rehearsed: dict[tuple[str, int], tuple[float, float]] = {}
         self._fastest: dict[Key, float] = {}
 
@@ -83,11 +83,16 @@ class Planner:
             pace.costs, self._loading = Costs(warmed.measured), warmed.loading_seconds
             self._fastest = pace.costs.row_seconds  # what an earlier command measured may be of another machine
         self._keep_time_for_the_end()
+        left = self._clock.training_seconds_left
+        # What a run began with stays, whatever time it is given later.
+        self._seen = kept.get("seen", 0.0) if "rungs" in kept else foreseen(pace.task, pace.costs, left)
+        proposals.foresee(self._seen)
+        pace.task = replace(pace.task, leading=proposals.leading)
         if "rungs" in kept:
             epochs = None if kept.get("epochs") is None else {tuple(key): passes for key, passes in kept["epochs"]}
             rungs, leading_rung = tuple(kept["rungs"]), kept.get("leading_rung", 0)
             before = Plan(rungs, kept["finalists"], kept["seeds"], epochs, leading_rung)
-            pace.plan = extended(before, pace.task, pace.costs, self._clock.training_seconds_left, pace.slots)
+            pace.plan = extended(before, pace.task, pace.costs, left, pace.slots)
         else:
             pace.plan = self._first_plan(pace.task)
 
@@ -117,6 +122,7 @@ class Planner:
         values["leading_rung"], values["configurations"] = plan.leading_rung, self._proposals().configurations
         values["epochs"] = None if plan.epochs is None else [[list(key), passes] for key, passes in plan.epochs.items()]
         values["measured"], values["machine"] = self.pace.costs.as_json(), self._where
+        values["seen"] = self._seen
         write_sealed(self._path, values)
         self._kept = plan
 

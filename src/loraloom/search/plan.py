@@ -282,6 +282,16 @@ def fitted(plan: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> 
     return replace(plan, epochs=passes(task, costs, task.rows(plan.top), each, FITTED_EPOCHS))
 
 
+def foreseen(task: Task, costs: Costs, seconds: float | None) -> float:
+    """Examples that a final sees in all its passes, of the configuration that leads and sees the fewest; 0 of none."""
+    if seconds is None or task.recipe.search.epochs != "clock":
+        epochs = [one.train.num_train_epochs for one in task.leading]
+    else:
+        found = passes(task, costs, task.train_rows, CLOCKED_SHARE * seconds)
+        epochs = [_passes_of(key_of(one), found) for one in task.leading]
+    return task.train_rows * min(epochs, default=0.0)
+
+
 def most_passes(rows: int) -> float:
     """Passes over so many rows that are worth their time; further seeds and configurations are worth more."""
     return min(EPOCHS[0], max(min(MOST_EPOCHS, MOST_SEEN / rows), FEWEST_EPOCHS, math.ceil(MANY_ROWS / rows)))

@@ -23,32 +23,37 @@ FEW_ROWS = 500
 
 MOST_WARM_UP = 300
 """Steps: many rows are seen often enough to need no tenth of them."""
+MANY_SEEN = 48_000
+"""Examples, passes counted, beyond which a preset that is ours learns at half the rate (docs/log.md, "Search")."""
 _COMPARED = ("backbone.model", "data.max_length")
 """What the first preset comes with all values of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A good configuration: where it is from, and its values by field; whether it is fitted to `FEW_ROWS` too."""
+    """A good configuration: where it is from, and its values by field; whether it is fitted to what it will see."""
 
     source: str
     values: Mapping[str, Any]
     fitted: bool = False
 
-    def over(self, rows: int | None) -> Mapping[str, Any]:
-        """The values for so many training rows (None: any); a warm-up of a tenth of a few rows' sixteen passes.
+    def over(self, rows: int | None, seen: float = 0) -> Mapping[str, Any]:
+        """The values for so many training rows (None: any), of which `seen` examples are seen in all passes.
 
-        With every layer adapted, of a tenth of four passes (Mosbach et al. 2021, "On the Stability of Fine-tuning
-        BERT"), within limits: with a shorter one some trainings end by chance.
+        A warm-up of a tenth of a few rows' sixteen passes; with every layer adapted, of a tenth of four passes (Mosbach
+        et al. 2021, "On the Stability of Fine-tuning BERT"), within limits: with a shorter one some trainings end by
+        chance.
         """
-        if rows is None or not self.fitted:
+        if not self.fitted:
             return self.values
-        if rows < FEW_ROWS:
-            return {**self.values, "head.pooling": "mean", "train.warmup_steps": rows // 10}
-        if self.values["lora.layers_to_transform"] is None:
-            least, most = self.values["train.warmup_steps"], MOST_WARM_UP
-            return {**self.values, "train.warmup_steps": min(most, max(least, rows // 40))}
-        return self.values
+        values = dict(self.values)
+        if seen > MANY_SEEN:
+            values["train.learning_rate"] /= 2
+        if rows is not None and rows < FEW_ROWS:
+            values |= {"head.pooling": "mean", "train.warmup_steps": rows // 10}
+        elif rows is not None and values["lora.layers_to_transform"] is None:
+            values["train.warmup_steps"] = min(MOST_WARM_UP, max(values["train.warmup_steps"], rows // 40))
+        return values
 
 
 _BEST_RUN: dict[str, Any] = {
@@ -179,13 +184,14 @@ def preset_points(
     fits: Callable[[Configuration], str | None],
     presets: Sequence[Preset] = PRESETS,
     rows: int | None = None,
+    seen: float = 0,
 ) -> list[dict[str, Any]]:
     """The points of `recipe` that are nearest to the presets, each once; those that fit with no rank are left out.
 
     The first preset comes with each of the recipe's models and lengths of texts, so that they can be compared. `rows`
-    are for training.
+    are for training; of them, `seen` examples are seen in all passes.
     """
-    first, *others = (preset.over(rows) for preset in presets)
+    first, *others = (preset.over(rows, seen) for preset in presets)
     compared = [dict(zip(_COMPARED, values, strict=True)) for values in product(*map(recipe.values, _COMPARED))]
     points: list[dict[str, Any]] = []
     for values in (*({**first, **each} for each in compared), *others):

@@ -74,19 +74,30 @@ class Proposals:
         self._distributions = {name: distribution(recipe.axes[name]) for name in recipe.ordered()}
         self._tried = Tried(ledger, recipe.search.seeds)
         self._found: dict[str, Configuration] = {}
-        presets = preset_points(recipe, fits, rows=rows[0]) if recipe.search.sampler == "auto" else []
-        self.leading = tuple(map(recipe.configuration, presets[: leading(presets)]))
+        self._rows, self._held_out = rows
+        self.leading: tuple[Configuration, ...] = ()
         """The presets that are compared before all else, first in the order of trials."""
+        self._listed: tuple[str, ...] = ()
+        self._visited = 0
         if self._samples:
-            points = presets
+            self._spanned = _spanned(recipe, fits)
+            self.foresee(0)
         else:
             points = [point for point in recipe.grid() if fits(recipe.configuration(point)) is None]
-        self._listed = tuple(key_of(ledger_params(recipe.axes, point)) for point in points)
-        if self._pace.limited and not self._samples:
-            self._listed = _shuffled(self._listed, recipe.train.seed)
-        self._held_out = rows[1]
-        self._spanned = len(points) if not self._samples else _spanned(recipe, fits)
-        self._visited = 0
+            self._spanned = len(points)
+            self._listed = self._keys(points)
+            if self._pace.limited:
+                self._listed = _shuffled(self._listed, recipe.train.seed)
+
+    def foresee(self, seen: float) -> None:
+        """Fits what is known to be good to how many examples a final will see, in all its passes; a grid stays."""
+        if self._recipe.search.sampler == "auto":
+            presets = preset_points(self._recipe, self._fits, rows=self._rows, seen=seen)
+            self.leading = tuple(map(self._recipe.configuration, presets[: leading(presets)]))
+            self._listed = self._keys(presets)
+
+    def _keys(self, points: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+        return tuple(key_of(ledger_params(self._recipe.axes, point)) for point in points)
 
     @property
     def _samples(self) -> bool:
