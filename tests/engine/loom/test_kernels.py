@@ -322,8 +322,8 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
 
 def test_operations_are_named_for_the_kernels_that_they_are_by() -> None:
     """States that are kept are told apart by it: the last bits of the two differ."""
-    by_amx = "amx_bf16" in kernels._processor() and os.environ.get("LORALOOM_KERNELS") != "brgemm"
-    assert CompiledOps().name == f"compiled, {'AMX' if by_amx else 'brgemm'}"
+    by_amx = "amx_bf16" in kernels._processor() and os.environ.get("LORALOOM_KERNELS") != "avx512"
+    assert CompiledOps().name == f"compiled, {'AMX' if by_amx else 'AVX512'}"
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -41,7 +41,7 @@ class CompiledOps(PlainOps):
 
     @property
     def name(self) -> str:
-        return f"compiled, {'AMX' if torch.ops.loraloom.amx() else 'brgemm'}"
+        return f"compiled, {'AMX' if torch.ops.loraloom.amx() else 'AVX512'}"
 
     def freeze(self, weight: Tensor, *, backward: bool) -> FrozenLinear:
         return PackedLinear(weight, backward=backward)

@@ -32,7 +32,7 @@ _LIBRARY = "kernels.so"
 def load() -> str | None:
     """Makes torch.ops.loraloom usable, compiling it where needed; None, or the reason why it can't be.
 
-    LORALOOM_KERNELS=off declines; LORALOOM_KERNELS=brgemm takes oneDNN's tile products in place of AMX intrinsics.
+    LORALOOM_KERNELS=off declines; LORALOOM_KERNELS=avx512 does without AMX where there is some.
     """
     wish = os.environ.get("LORALOOM_KERNELS", "")
     if wish == "off":
@@ -43,7 +43,7 @@ def load() -> str | None:
     compiler = _compiler()
     if compiler is None:
         return "No C++ compiler was found: neither $CXX nor c++ nor g++."
-    flags = (*_FLAGS, *(["-DLORALOOM_BRGEMM"] if wish == "brgemm" else []))
+    flags = (*_FLAGS, *(["-DLORALOOM_AVX512"] if wish == "avx512" else []))
     try:
         library = _built(compiler, flags, processor)
         torch.ops.load_library(library)  # type: ignore[no-untyped-call]
