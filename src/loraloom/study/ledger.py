@@ -1,8 +1,9 @@
 """The ledger: Optuna's study in SQLite, written by the driver alone, on a disk whose locks work (docs/cluster.md).
 
 It holds every trial, its point, state, intermediate values and value; optuna-dashboard opens it. It is read once, when
-it is opened; then entries are kept in memory as they change. A trial begins in one transaction, with its whole point:
-an ask and a tell wait twice for the disk, however many axes and trials there are (`bench/ledger.py` measures them).
+it is opened; then trials are kept in memory as they change, by which a report waits for the disk once and reads
+nothing. A trial begins in one transaction, with its whole point: an ask and a tell wait twice for the disk, however
+many axes and trials there are (`bench/ledger.py` measures them).
 
 Rejected: Optuna's journal file, which a torn last line makes unreadable. `Study.ask`, which writes a trial and then
 each axis of its point, 8 transactions for 6 axes. SQLite without waiting for the disk (`synchronous`): a power cut may
@@ -81,7 +82,9 @@ class Ledger:
                 study_name=STUDY_NAME, storage=self._storage, sampler=sampler, pruner=pruner
             )
             self._end_unasked()
-            self._entries = [_entry(trial) for trial in self._study.get_trials(deepcopy=False)]
+            self._trials = self._study.get_trials(deepcopy=False)
+            self._entries = [_entry(trial) for trial in self._trials]
+            self._ids = {trial.number: trial._trial_id for trial in self._trials}
 
     def _check_pages(self) -> None:
         """SQLite's own check of all pages, which it does not make by itself."""
@@ -131,11 +134,7 @@ class Ledger:
         """
         with self._explained():
             if params is None:
-
-                def trials() -> Trials:
-                    return shown(self._study.get_trials(deepcopy=False))
-
-                params = draw(sampler, distributions, trials, self.count, is_active)
+                params = draw(sampler, distributions, lambda: shown(self._trials), self.count, is_active)
             begun = create_trial(
                 state=TrialState.RUNNING,
                 params={name: _stored(distributions[name], value) for name, value in params.items()},
@@ -144,6 +143,7 @@ class Ledger:
             )
             self._study.add_trial(begun)
             begun.number = self.count
+            self._trials.append(begun)
             self._entries.append(_entry(begun))
             return self._entries[-1]
 
@@ -162,11 +162,11 @@ class Ledger:
         if not self.prunes:
             return True
         with self._explained():
-            trial = self._study._storage.get_trial(self._id(number))
+            trial = self._trials[number]
             # A trial that goes on gives the same again; one that another machine begins anew may give another.
             values = {**trial.intermediate_values, **before, step: value}
             decided = went_on(trial, step)
-            goes_on = decide(self._study.pruner, self.trials(), number, values) if decided is None else decided
+            goes_on = decide(self._study.pruner, self._trials, number, values) if decided is None else decided
             ended = step if decided is None and not goes_on else None
             self._write_values(number, values, trial.intermediate_values, ended)
             return goes_on
@@ -185,9 +185,10 @@ class Ledger:
             if reason is not None:
                 self._study._storage.set_trial_user_attr(self._id(number), REASON, reason)
             if reports:
-                kept = self._study._storage.get_trial(self._id(number)).intermediate_values
+                kept = self._trials[number].intermediate_values
                 self._write_values(number, {**reports, **kept}, kept)
             self._study.tell(number, value if state == "complete" else None, state=states[state])
+            self._trials[number] = self._storage.get_trial(self._id(number))
             ended = "rejected" if _is_rejection(reason) else state
             self._entries[number] = replace(
                 self._entries[number], state=ended, value=value if ended == "complete" else None
@@ -225,9 +226,17 @@ class Ledger:
                 note(session, TrialSystemAttributeModel, trial_id, key, noted)
             if ended is not None:
                 note(session, TrialUserAttributeModel, trial_id, ENDED, ended)
+        trial = self._trials[number]
+        trial.intermediate_values = dict(values)
+        trial.system_attrs.update(notes)
+        if ended is not None:
+            trial.user_attrs[ENDED] = ended
 
     def _id(self, number: int) -> int:
-        return self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+        if number not in self._ids:
+            found = self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+            self._ids[number] = found
+        return self._ids[number]
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
