@@ -545,6 +545,36 @@ def test_checkpoints_cost_less_than_a_hundredth_of_the_time(cost: Callable[[int]
     assert sum(cost(number + 1) for number in range(len(found))) <= 0.011 * 5000
 
 
+def test_the_first_checkpoint_waits_until_it_is_worth_what_one_of_a_trial_before_cost() -> None:
+    clock = Clock()
+    rhythm = Rhythm(clock=clock)
+    rhythm.cost = 0.5
+    found = saves(rhythm, clock, 120, 1, lambda _: 0.5)
+    assert found == [50, 100.5]
+
+
+@pytest.mark.parametrize("name", list(ENGINES))
+def test_an_engine_knows_what_a_checkpoint_of_the_trial_before_cost(name: str, model: Path, tmp_path: Path) -> None:
+    made: list[Rhythm] = []
+    known: list[float] = []
+
+    class Noted(Rhythm):
+        def due(self) -> bool:
+            if len(known) < len(made):
+                known.append(self.cost)
+            return True
+
+    def rhythm() -> Rhythm:
+        made.append(Noted())
+        return made[-1]
+
+    engine = ENGINES[name](rhythm=rhythm)
+    for number in range(2):
+        engine.train_pack([job_of(model, tmp_path / str(number))], hear)
+    assert known[0] == 0
+    assert known[1] == made[0].cost > 0
+
+
 def test_a_stop_is_heeded_for_good() -> None:
     said = iter([False, True])
     heed = heeding(lambda: next(said))

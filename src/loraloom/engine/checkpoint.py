@@ -70,13 +70,15 @@ class Rhythm:
     ) -> None:
         self._least, self._share, self._clock = least_seconds, share, clock
         self._begun = self._last = clock()
-        self._cost = self._spent = 0.0
+        self._spent = 0.0
+        self.cost = 0.0
+        """Of the last one, in seconds; of a trial before, where this one has none yet."""
 
     def due(self) -> bool:
         """Whether it is time for one that costs what the last one cost."""
         now = self._clock()
         since, whole = now - self._last, now - self._begun
-        paid = self._cost <= self._share * since and self._spent + self._cost <= self._share * whole
+        paid = self.cost <= self._share * since and self._spent + self.cost <= self._share * whole
         return since >= self._least and paid
 
     def keep(self, save: Callable[[], None]) -> None:
@@ -84,8 +86,8 @@ class Rhythm:
         start = self._clock()
         save()
         self._last = self._clock()
-        self._cost = self._last - start
-        self._spent += self._cost
+        self.cost = self._last - start
+        self._spent += self.cost
 
 
 @dataclass(frozen=True, slots=True)

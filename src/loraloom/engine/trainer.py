@@ -58,7 +58,7 @@ class TrainerEngine:
 
     def __init__(self, *, rhythm: Callable[[], Rhythm] = Rhythm) -> None:
         """`rhythm` makes what says when checkpoints are due, anew for each trial."""
-        self._rhythm = rhythm
+        self._rhythm, self._checkpoint_cost = rhythm, 0.0
 
     def pack_size(self, source: Source, configuration: Configuration) -> int:
         """One: PEFT trains one adapter on a model."""
@@ -108,7 +108,9 @@ class TrainerEngine:
             model = add_lora(build_base(job), job)
         counts = count_parts(model)
         checkpoints = Checkpoints(job, self.name, dtype, note)
-        run = _Run(job, model, listener, dtype, checkpoints, self._rhythm(), heed)
+        rhythm = self._rhythm()
+        rhythm.cost = self._checkpoint_cost
+        run = _Run(job, model, listener, dtype, checkpoints, rhythm, heed)
         try:
             run.train()
             save_adapter(model, job.folder)
@@ -120,6 +122,7 @@ class TrainerEngine:
         except TrialFailedError as error:
             return Outcome("trainer", "failed", dtype, counts, reason=str(error))
         finally:
+            self._checkpoint_cost = rhythm.cost
             run.let_go()
 
 

@@ -94,7 +94,7 @@ class LoomEngine:
 
     def __init__(self, *, profile: bool = False, rhythm: Callable[[], Rhythm] = Rhythm) -> None:
         """`rhythm` makes what says when checkpoints are due, anew for each pack."""
-        self._rhythm = rhythm
+        self._rhythm, self._checkpoint_cost = rhythm, 0.0
         self._profile = Profile() if profile else None
         self._ready: _Ready | None = None
         self._chunks: dict[int, tuple[Encoded, tuple[Chunk, ...]]] = {}
@@ -206,6 +206,7 @@ class LoomEngine:
     def _take_turns(self, groups: Sequence[_Group], listener: Listener, heed: Callable[[], None]) -> None:
         """Steps each group in its turn until all trials have ended."""
         rhythm, going = self._rhythm(), list(groups)
+        rhythm.cost = self._checkpoint_cost
         while going:
             for group in list(going):
                 heed()
@@ -221,6 +222,7 @@ class LoomEngine:
                     going.remove(group)
                 elif rhythm.due():
                     rhythm.keep(partial(_save_all, going))
+                    self._checkpoint_cost = rhythm.cost
 
     def _turn(self, group: _Group, listener: Listener, heed: Callable[[], None]) -> None:
         """What the last step asked for, and the next step: a checkpoint's state is that between two turns.
@@ -356,6 +358,8 @@ class LoomEngine:
                 self._save(group.trials[number], pack, number)
         group.trials, group.pack = [trial for trial in group.trials if not trial.over], None
         group.pack = pack.without(ended)
+        if group.pack is None and self._profile is not None:  # those of a pack that end together have the same times
+            self._profile.clear()
 
     def _save(self, trial: Trial, pack: Pack, number: int) -> None:
         """Writes a trial's parameters back into PEFT's model, and saves it as PEFT does."""
@@ -364,7 +368,6 @@ class LoomEngine:
             targets[name].data.copy_(value)
         if self._profile is not None:
             self._profile.write(trial.job.folder, trial.step - trial.resumed_at)
-            self._profile.clear()
         try:
             save_adapter(trial.model, trial.job.folder)
         except TrialFailedError as error:
