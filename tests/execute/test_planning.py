@@ -15,7 +15,7 @@ from loraloom.data import Split
 from loraloom.engine import Job, Outcome
 from loraloom.errors import BudgetError
 from loraloom.execute import planning
-from loraloom.execute.planning import Planner
+from loraloom.execute.planning import TEST_CAUTION, Planner
 from loraloom.execute.warm_up import WarmedUp
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.search.clock import Clock
@@ -148,6 +148,17 @@ def test_trials_are_trained_together_as_far_as_the_sum_of_their_times_fits(tmp_p
     assert found.planner.in_time(1, configuration) == 1
     found.at = 599
     assert found.planner.in_time(8, configuration) == 1
+
+
+def test_once_the_test_was_rehearsed_the_first_loading_is_no_measure_of_the_last(tmp_path: Path) -> None:
+    found = _Planned(read_recipe({}), tmp_path)
+    planner, clock = found.planner, found.planner.pace.clock
+    planner._loading = 30.0
+    planner._keep_time_for_the_end()
+    assert clock.reserve > 30 * TEST_CAUTION
+    job = Job(0, found.recipe.configuration({}), SOURCE, rows(), tmp_path, 1, None)
+    planner.rehearse(lambda *_: (1.0, 0.001), job, ["a text"])
+    assert clock.reserve == pytest.approx(TEST_CAUTION * (1.0 + 100 * 0.001) + clock.report_seconds)
 
 
 def test_where_not_one_trial_fits_what_would_do_in_all_is_said_and_does(tmp_path: Path) -> None:

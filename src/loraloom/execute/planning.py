@@ -164,7 +164,7 @@ class Planner:
 
     def rehearse(self, rehearse: Rehearse, job: Job, texts: Sequence[str]) -> None:
         """Times the test of the first adapter of a model and length, where the time is limited and not all but used."""
-        kind = job.configuration.backbone.model, job.configuration.data.max_length
+        kind = _kind(job.configuration)
         left = self._clock.training_seconds_left
         if left is None or left < REHEARSAL_SECONDS or kind in self._rehearsed:
             return
@@ -210,9 +210,10 @@ class Planner:
         if not costs.known or self.pace.task is None:
             return
         dearest = self.pace.task.dearest(costs)
-        loading = clock.slowdown * max(self._loading, clock.loading_seconds / 2)
-        tests = [loading + len(data.test) * costs.eval_row_seconds(dearest)]
-        tests += [clock.slowdown * (load + len(data.test) * each) for load, each in self._rehearsed.values()]
+        tests = [clock.slowdown * (load + len(data.test) * each) for load, each in self._rehearsed.values()]
+        if _kind(dearest) not in self._rehearsed:  # a first loading takes much longer than those that follow
+            loading = clock.slowdown * max(self._loading, clock.loading_seconds / 2)
+            tests.append(loading + len(data.test) * costs.eval_row_seconds(dearest))
         clock.reserve = TEST_CAUTION * max(tests) + clock.report_seconds
 
     def _plan_anew(self) -> None:
@@ -230,6 +231,11 @@ class Planner:
             return
         if plan.finalists is not None:
             pace.plan = replace(pace.plan, finalists=plan.finalists, seeds=plan.seeds, epochs=plan.epochs)
+
+
+def _kind(configuration: Configuration) -> tuple[str, int]:
+    """What a test's time depends on: the model and the longest text."""
+    return configuration.backbone.model, configuration.data.max_length
 
 
 def is_planned(run: Path) -> bool:
