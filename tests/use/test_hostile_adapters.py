@@ -82,34 +82,40 @@ def hollow(folder: Path) -> None:
         file.truncate(2**40)
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (reweigh(lambda value: value.T.copy()), "is of shape"),
-        (reweigh(lambda value: value * np.float32("nan")), "not finite"),
-        (reweigh(lambda value: value.astype(np.int32)), "is of type I32"),
-        (reweigh(lambda value: np.full_like(value, 3.4e38)), "not finite"),
-        (ranked, "can't hold"),
-        (linked, "outside its folder"),
-        (piped, "neither a file nor a folder"),
-        (rewrite(CONFIG, auto_map={"AutoModel": "x.Y"}), "never run"),
-        (rewrite(CONFIG, peft_type="IA3"), "only LORA"),
-        (rewrite(CONFIG, lora_alpha=999), "lora_alpha is 999"),
-        (rewrite(CONFIG, use_dora=True), "use_dora"),
-        (larger, "bytes"),
-        (hollow, "an adapter's folder has"),
-        (lambda folder: (folder / "README.md").write_bytes(b" " * 2_000_000), "a model card has"),
-        (lambda folder: (folder / CONFIG).write_text("[" * 100_000), "nested too deeply"),
-        (lambda folder: (folder / CONFIG).write_text("[]"), "not a JSON object"),
-        (lambda folder: (folder / "x.PKL").write_bytes(b""), "never loaded"),
-        (lambda folder: (folder / WEIGHTS).write_bytes(b"\x00" * 100_000), "can't be read"),
-    ],
-)
+KINDS: list[tuple[Callable[[Path], object], str]] = [
+    (reweigh(lambda value: value.T.copy()), "is of shape"),
+    (reweigh(lambda value: value * np.float32("nan")), "not finite"),
+    (reweigh(lambda value: value.astype(np.int32)), "is of type I32"),
+    (reweigh(lambda value: np.full_like(value, 3.4e38)), "not finite"),
+    (ranked, "can't hold"),
+    (linked, "outside its folder"),
+    (piped, "neither a file nor a folder"),
+    (rewrite(CONFIG, auto_map={"AutoModel": "x.Y"}), "never run"),
+    (rewrite(CONFIG, peft_type="IA3"), "only LORA"),
+    (rewrite(CONFIG, lora_alpha=999), "lora_alpha is 999"),
+    (rewrite(CONFIG, use_dora=True), "use_dora"),
+    (larger, "bytes"),
+    (hollow, "an adapter's folder has"),
+    (lambda folder: (folder / "README.md").write_bytes(b" " * 2_000_000), "a model card has"),
+    (lambda folder: (folder / CONFIG).write_text("[" * 100_000), "nested too deeply"),
+    (lambda folder: (folder / CONFIG).write_text("[]"), "not a JSON object"),
+    (lambda folder: (folder / "x.PKL").write_bytes(b""), "never loaded"),
+    (lambda folder: (folder / WEIGHTS).write_bytes(b"\x00" * 100_000), "can't be read"),
+]
+"""Changes of an adapter's folder, and what is said of them."""
+
+
+def changed(folder: Path, change: Callable[[Path], object]) -> None:
+    """Changes a folder, and vouches for it as whoever made it would."""
+    change(folder)
+    if change not in (piped, hollow):
+        write_manifest(folder)
+
+
+@pytest.mark.parametrize(("change", "says"), KINDS)
 def test_each_kind_is_named(adapter: Path, tmp_path: Path, change: Callable[[Path], object], says: str) -> None:
     copy = Path(shutil.copytree(adapter, tmp_path / "copy"))
-    change(copy)
-    if change not in (piped, hollow):
-        write_manifest(copy)
+    changed(copy, change)
     with pytest.raises(AdapterError, match=says) as refused:
         loraloom.load(copy)
     assert "\n" not in str(refused.value)

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import loraloom
+from loraloom.cli import app
 from loraloom.errors import AdapterError
+from loraloom.use.serve import server
 from tests.commands import Commands
 from tests.use.adapters import save_random_adapter
 from tests.use.hub_server import Hub, Repository, hub_server, speak_to
@@ -45,6 +48,16 @@ def test_what_is_pushed_is_loaded_as_the_same_classifier(best: Path, hub: Hub) -
     fetched = loraloom.load(NAME)
     assert (fetched.labels, fetched.card) == (own.labels, own.card)
     assert fetched.predict_proba(TEXTS).tolist() == own.predict_proba(TEXTS).tolist()
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
+def test_what_is_pushed_can_be_served_by_its_name(best: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    loraloom.load(best).push_to_hub(NAME)
+    served = []
+    monkeypatch.setattr(server, "serve", lambda registry, *_: served.extend(registry.all()))
+    done = CliRunner().invoke(app, ["serve", f"news={NAME}", "--port", "0"])
+    assert done.exit_code == 0, done.output
+    assert [(one.name, one.classifier.labels) for one in served] == [("news", loraloom.load(best).labels)]
 
 
 @pytest.mark.filterwarnings(OWN_MODEL)

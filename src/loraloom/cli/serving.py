@@ -28,7 +28,7 @@ def serve(
         list[str],
         typer.Argument(
             metavar="ADAPTER",
-            help="Trials' folders, such as RUN/best, or NAME=RUN/best.",
+            help="Trials' folders, such as RUN/best, or owner/name on the hub; NAME=ADAPTER names one.",
             autocompletion=complete_served,
         ),
     ],
@@ -85,6 +85,7 @@ def serve(
     named_hosts = tuple(_host(each) for each in allowed_host)
     local = _is_local(host)
 
+    from loraloom.use.adapter import adapter_folder
     from loraloom.use.serve.limits import Access, Limits, Settings
     from loraloom.use.serve.registry import Registry, named_adapters
     from loraloom.use.serve.server import listen
@@ -110,7 +111,7 @@ def serve(
     with contextlib.closing(listen(host, port)) as listening, contextlib.suppress(KeyboardInterrupt, TerminatedError):
         registry = Registry()
         for name, folder in named:
-            registry.add(name, folder)
+            registry.add(name, adapter_folder(folder))
             typer.echo(f"{name}: {folder}", err=True)
         if not local and not keys:
             typer.echo("whoever reaches this address may ask: --api_keys_file asks for keys", err=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ from fastapi.testclient import TestClient
 from loraloom.use.serve.limits import Access, Settings
 from tests.use.adapters import save_random_adapter
 from tests.use.serve.servers import client_of, load_registry
+from tests.use.test_hostile_adapters import KINDS, changed
 
 TOKEN, KEY = "t" * 20, "k" * 20
 ADMIN = {"authorization": f"Bearer {TOKEN}"}
@@ -114,9 +116,13 @@ def test_an_adapter_of_a_backbone_that_is_not_in_memory_is_refused(
     assert "not in memory" in answer.json()["error"]
 
 
-def test_a_hostile_adapter_is_refused_and_the_server_goes_on(client: TestClient, root: Path) -> None:
-    (root / "food" / "adapter_model.bin").write_bytes(b"x")
+@pytest.mark.parametrize(("change", "says"), KINDS)
+def test_a_hostile_adapter_is_refused_and_the_server_goes_on(
+    client: TestClient, root: Path, change: Callable[[Path], object], says: str
+) -> None:
+    changed(root / "food", change)
     answer = client.post("/v1/adapters", json={"name": "new", "folder": "food"}, headers=ADMIN)
     assert answer.status_code == 422
-    assert "never loaded" in answer.json()["error"]
+    assert re.search(says, answer.json()["error"])
+    assert "\n" not in answer.json()["error"]
     assert client.post("/v1/classify", json={"texts": ["a"]}, headers=ADMIN).status_code == 200

@@ -49,7 +49,7 @@ from loraloom.use.serve.registry import Registry, Served, TakenNameError, Unknow
 
 STUCK_SECONDS = 60
 _WHY = {
-    400: "The body is not HTTP's or JSON's.",
+    400: "It is not HTTP.",
     401: "A key is needed, and is missing or wrong.",
     403: "The server was not started so that adapters can be changed.",
     404: "There is no such adapter.",
@@ -287,6 +287,8 @@ def _add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(StarletteHTTPException)
     async def refused(_: Request, error: StarletteHTTPException) -> JSONResponse:
+        if error.status_code == 400:  # FastAPI's of a body that it can't read, of which it says no more
+            return refusal(422, "the body can't be read: it is not UTF-8, or its JSON is nested too deeply")
         return refusal(error.status_code, str(error.detail), dict(error.headers or {}))
 
     @app.exception_handler(LoraloomError)
