@@ -42,6 +42,7 @@ package: setup ## the wheel and the sdist, in dist/, built twice and compared; s
 	scripts/package
 
 torture: setup ## all faults by the thousand, hours: kills, signals, failing calls, power cuts, damage; see docs/faults.md
+	$(BIN)/python -m pytest tests/faults
 	$(BIN)/python -m tests.faults.torture
 
 hostile: setup ## 10,000 malformed requests and 10,000 changed adapters, half an hour; see docs/serve.md
@@ -66,7 +67,7 @@ bench: setup ## speed and memory beside HF Trainer + PEFT, an hour or so: writes
 	$(BIN)/python -m bench.accuracy
 	$(BIN)/python -m bench.ledger
 	$(BIN)/python -m bench.report
-	$(BIN)/python -m bench.serve
+	$(BIN)/python -m bench.serve --soak 600
 	$(BIN)/python -m bench.predict
 	$(BIN)/python -m bench.predict_memory
 	$(BIN)/python -m bench.page
@@ -83,8 +84,9 @@ robustness: setup ## worse texts and training rows, beside an SVM and full fine-
 	$(BIN)/python -m study.robustness
 	$(BIN)/python -m study.robustness --page
 
-comparison: setup ## loraloom beside other tools, 20 minutes each on each set, a day or more: writes docs/comparison.md
+comparison: setup ## loraloom beside other tools, 2 and 20 minutes each on each set, a day or more: writes docs/comparison.md
 	$(BIN)/python -m study.peers.environments
+	$(BIN)/python -m study.first --set all --seconds 120
 	$(BIN)/python -m study.first --set all --seconds 1200
 	$(BIN)/python -m study.first --page
 

@@ -65,12 +65,16 @@ same wall clock. These commands measure it again on your machine:
   at {revisions} of loraloom, and more were read for [the study](study.md) and [robustness](robustness.md); defaults
   were changed meanwhile. Sets that no default was chosen by are {held}, no others.
 - **The encoder is the same for all that take one**: {encoders}.
+- **Processors** are named as the system names them. Results of "AMD EPYC" without a family may be of more than one
+  kind, of which the faster multiplies twice as fast as the other.
+- **No search of three hours** was run.
 - **Intervals** are Wilson's at 95 %. **p** is McNemar's exact test against the first of the table on the same test
   rows, with Holm's correction over all pairs of the table, since the first is chosen on these rows: under 0.05 the
   first is ahead by more than the noise of the test rows, for one training each; another seed may say something else.
   Every two tools are in `study/results/first_pairs.csv`, with p as it is and corrected.
 """
-_ENCODERS = {"demo": "`demo`, 6 layers, of the extra `demo`", "mpnet": "`mpnet`, base-size, all-mpnet-base-v2"}
+_MPNET = "`mpnet`, base-size, all-mpnet-base-v2 (`python -m study.mpnet FOLDER`)"
+_ENCODERS = {"demo": "`demo`, 6 layers, of the extra `demo`", "mpnet": _MPNET}
 
 
 @dataclass(frozen=True, slots=True, order=True)

