@@ -5,7 +5,8 @@
 
 Searches run beside each other and beside a load that comes and goes, so that each finds the machine at another speed
 from one minute to the next. The share of the time counts training and validation, as trials were timed, and the
-winner's test; loading, planning, writing and the report are the rest. Prints a table, and keeps it as JSON. An overrun
+winner's test; loading, planning, writing and the report are the rest. Searches that were refused since their time
+suffices for no trial are counted apart. Prints a table, and keeps it as JSON. An overrun
 is exit code 1.
 """
 
@@ -54,6 +55,11 @@ class Search:
     def share(self) -> float:
         """Of the time, for training and evaluation."""
         return self.training_seconds / self.deadline
+
+    @property
+    def refused(self) -> bool:
+        """Whether it said that its time suffices for no trial, and trained none."""
+        return self.code == 2 and not self.trials
 
 
 def run(number: int, deadline: float) -> Search:
@@ -125,12 +131,14 @@ def main() -> int:
     found.sort(key=lambda search: search.deadline)
     machine = described()
     late = [search for search in found if search.seconds > search.deadline]
+    used = [search for search in found if not search.refused]
     values = {
         "machine": machine,
         "together": given.together,
         "overruns": len(late),
-        "mean_share": float(np.mean([search.share for search in found])),
-        "share_of_all": sum(search.training_seconds for search in found) / sum(search.deadline for search in found),
+        "refused": len(found) - len(used),
+        "mean_share": float(np.mean([search.share for search in used])) if used else 0.0,
+        "share_of_all": sum(search.training_seconds for search in used) / max(1.0, sum(one.deadline for one in used)),
         "searches": [{**asdict(search), "share": search.share} for search in found],
     }
     out = given.out or machine_folder(RESULTS) / NAME
@@ -151,8 +159,8 @@ def main() -> int:
     ]
     print(table(head, rows, range(len(head))))
     print(
-        f"\n{len(late)} overruns of {len(found)}; {values['mean_share']:.0%} of the time on average, "
-        f"{values['share_of_all']:.0%} of all time given"
+        f"\n{len(late)} overruns of {len(found)}, {values['refused']} refused; the others used "
+        f"{values['mean_share']:.0%} of their time on average, {values['share_of_all']:.0%} of all of it"
     )
     return 1 if late else 0
 

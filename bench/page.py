@@ -111,8 +111,9 @@ _SERVE = """\
 ## Serving
 
 `loraloom serve` with {adapters} adapters of random weights over `{model}`, asked by a client on the same machine, which
-shares its processor: `python -m bench.serve`. Measured {date} on {processor}, {cores} cores; each load lasts
-{seconds:g} s, the one above what can be served as long as `--soak` says.
+shares its processor: `python -m bench.serve --soak {soak:g}`. Measured {date} on {processor}, {cores} cores; each load
+lasts {seconds:g} s, the one above what can be served {soak:g} s. The adapters' weights are bf16, in which loraloom
+computes where the machine is fast in it; LitServe has transformers + PEFT compute in fp32, as they load a model.
 """
 _SERVE_BUDGET = """\
 {clients} clients can gain {most:.1f} × over one at most on this processor, whoever serves: the model takes {alone:,.0f}
@@ -206,7 +207,7 @@ def _deadlines(found: dict[str, Any]) -> Iterator[str]:
         longest=max(search["deadline"] for search in searches),
         date=machine["started"][:10],
         sentence=f"{plural(found['overruns'], 'overrun')} in {plural(len(searches), 'search')}; "
-        f"{found['mean_share']:.0%} of the time on average.",
+        f"{_refused(found)}{found['mean_share']:.0%} of the time on average.",
         **machine["machine"],
     )
     yield _figures(
@@ -222,6 +223,13 @@ def _deadlines(found: dict[str, Any]) -> Iterator[str]:
             for search in searches
         ],
     )
+
+
+def _refused(found: dict[str, Any]) -> str:
+    """Those that were refused are in no mean, where they were counted apart."""
+    if not found.get("refused"):
+        return ""
+    return f"{found['refused']} refused, since the time suffices for no trial; by the others "
 
 
 def _predict(found: dict[str, Any]) -> Iterator[str]:
@@ -276,10 +284,11 @@ def _serve(found: dict[str, Any]) -> Iterator[str]:
     """What serving costs, and what more clients and adapters do to it (`bench/serve.py`)."""
     machine, full = found["machine"], f"{CLIENTS}_clients"
     adapters = next(int(one[1]) for name in found if (one := re.fullmatch(r"memory_(\d+)_adapters_mb", name)))
-    about = {"model": found["model"], "seconds": found["seconds"], "date": machine["started"][:10]}
+    about = {"model": found["model"], "seconds": found["seconds"], "soak": found["soak_seconds"]}
+    about["date"] = machine["started"][:10]
     yield _SERVE.format(adapters=adapters, **about, **machine["machine"])
     over, refused = found["overload"], found["overload"]["refused_p99_ms"]
-    throughput, p99, memory = (found[f"{name}_ratio"] for name in ("throughput", "p99", "memory"))
+    throughput, p99, memory, grown = (found[f"{name}_ratio"] for name in ("throughput", "p99", "memory", "grown"))
     rows: list[tuple[str, ...]] = [
         (f"texts a second, {CLIENTS} clients by one", f"{throughput:.2f} ×", "≥ 8 ×", _met(throughput >= 8)),
         ("p99 at half of that rate, by a lone request's", f"{p99:.2f} ×", "< 3 ×", _met(p99 < 3)),
@@ -290,6 +299,7 @@ def _serve(found: dict[str, Any]) -> Iterator[str]:
             "< 50 ms",
             "" if refused is None else _met(refused < 50),
         ),
+        ("memory after that load, by before", f"{grown:.3f} ×", "< 1.05 ×", _met(grown < 1.05)),
     ]
     yield _figures(("", "reached", "goal", ""), rows)
     yield ""

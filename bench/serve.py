@@ -271,7 +271,7 @@ def measure(model: str, seconds: float, soak: float, adapters: int, folder: Path
         name = f"a{number % min(adapters, CLIENTS)}"
         return request("/v1/classify", {"adapter": name, "texts": [texts[number % len(texts)]]})
 
-    found: dict[str, Any] = {"machine": described(), "model": model, "seconds": seconds}
+    found: dict[str, Any] = {"machine": described(), "model": model, "seconds": seconds, "soak_seconds": soak}
     with serving(serve_command(folders[:1], port), port) as pid:
         asyncio.run(closed_loop(port, one, 1, 2))
         found["memory_1_adapter_mb"] = memory_mb(pid)
@@ -293,6 +293,7 @@ def measure(model: str, seconds: float, soak: float, adapters: int, folder: Path
         say("overload", over)
     found["throughput_ratio"] = round(full.rate / lone.rate, 2)
     found["p99_ratio"] = round(half.percentile(99) / lone.percentile(99), 2)
+    found["grown_ratio"] = round(found["overload"]["memory_after_mb"] / found["overload"]["memory_before_mb"], 3)
     found["memory_ratio"] = round(found[f"memory_{adapters}_adapters_mb"] / found["memory_1_adapter_mb"], 2)
     found["budget"] = budget(folders[0], texts, lone, seconds)
     found["litserve"] = litserve(folders[0], texts, seconds)
@@ -422,7 +423,7 @@ def main() -> None:
             measure_budget(asked.model, asked.seconds, Path(place))
             return
         found = measure(asked.model, asked.seconds, asked.soak, asked.adapters, Path(place))
-    for name in ("throughput_ratio", "p99_ratio", "memory_ratio"):
+    for name in ("throughput_ratio", "p99_ratio", "memory_ratio", "grown_ratio"):
         print(f"{name:24}{found[name]:9.2f}")
     write_json(RESULT, found)
     print(RESULT)

@@ -8,6 +8,7 @@ import multiprocessing
 import pickle
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from bench.deadlines import Search
 from bench.page import page
 from bench.serve import CONNECTIONS, Load, free_port, open_loop, serving, texts_of
 from loraloom.errors import DataError
+from loraloom.study.durable import write_json
 from study.machine import described
 
 
@@ -46,6 +48,10 @@ def test_a_search_that_is_late_fails_the_bench_and_is_on_the_page(
     text = page(tmp_path)
     assert f"| 20 | {seconds} | 0 | 7 | 60% |" in text
     assert f"{code} overrun{'s' * (code == 0)} in 1 search; 60% of the time on average." in text
+    write_json(machine_folder(tmp_path) / "deadlines.json", kept | {"refused": 3})
+    assert "in 1 search; 3 refused, since the time suffices for no trial; by the others 60% of" in page(tmp_path)
+    assert replace(searched(0, 20.0), code=2, trials=0).refused
+    assert not searched(0, 20.0).refused
 
 
 def test_a_comparison_is_not_written_beside_those_of_other_instructions(
@@ -83,6 +89,7 @@ def test_what_serving_costs_is_on_the_page(tmp_path: Path) -> None:
     found |= {"each_its_adapter": full, "half_load": full, "litserve": {"lone": lone, "32_clients": lone}}
     found |= {"overload": {**over, "memory_before_mb": 700.0, "memory_after_mb": 710.0}}
     found |= {"memory_1_adapter_mb": 600.0, "memory_100_adapters_mb": 660.0, "memory_ratio": 1.1}
+    found |= {"soak_seconds": 600.0, "grown_ratio": 1.014}
     found |= {"throughput_ratio": 9.0, "p99_ratio": 3.1, "budget": dict.fromkeys(names, 100.0) | {"most_ratio": 12.34}}
     (tmp_path / "serve.json").write_text(json.dumps(found), encoding="utf-8")
     text = page(tmp_path)
@@ -91,6 +98,8 @@ def test_what_serving_costs_is_on_the_page(tmp_path: Path) -> None:
     assert "| p99 at half of that rate, by a lone request's | 3.10 × | < 3 × | missed |" in text
     assert "| p99 of a refusal, at twice that rate | 60.0 ms | < 50 ms | missed |" in text
     assert "| at twice that rate | 90.0 | 20.0 | 20.0 | 900 | 100 | 1 | 2 |" in text
+    assert "`python -m bench.serve --soak 600`" in text
+    assert "| memory after that load, by before | 1.014 × | < 1.05 × | met |" in text
     assert "32 clients can gain 12.3 × over one at most" in text
     (tmp_path / "serve.json").write_text(json.dumps(found | {"litserve": "not installed"}), encoding="utf-8")
     assert "LitServe: not installed." in page(tmp_path)
