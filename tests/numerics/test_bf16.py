@@ -57,7 +57,7 @@ def rounded(base: Base) -> Base:
 @pytest.mark.parametrize("pooling", ["native", "mean"])
 @pytest.mark.parametrize("lora_dropout", [0.0, 0.2])
 @pytest.mark.parametrize("bias", ["none", "all"])
-@pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet", "distilbert", "electra", "modernbert"])
+@pytest.mark.parametrize("architecture", CONFIGS)
 def test_a_step_by_the_kernels_is_that_of_plain_torch_but_for_rounding(
     folders: Any, architecture: str, bias: str, lora_dropout: float, pooling: str
 ) -> None:

@@ -208,13 +208,16 @@ FIELDS: tuple[dict[str, Any], ...] = (
 )
 
 
-def job(folder: Path, out: Path, fields: dict[str, Any], number: int) -> Job:
+def job(folder: Path, out: Path, fields: dict[str, Any], number: int, *, top: bool = False) -> Job:
+    """A trial; with `top` of the upper layer alone, without the backbone's dropout, so that states below are kept."""
     common: dict[str, Any] = {
         "lora": {"bias": "all", "lora_dropout": 0.2},
         "train": {"bf16": False, "num_train_epochs": 2, "per_device_train_batch_size": 4},
     }
+    if top:
+        common["lora"] |= {"bias": "none", "layers_to_transform": [1]}
     recipe = {section: values | fields.get(section, {}) for section, values in common.items()}
-    return make_job(folder, out / str(number), recipe, number=number, dropout="keep")
+    return make_job(folder, out / str(number), recipe, number=number, dropout="off" if top else "keep")
 
 
 def contents(folder: Path) -> tuple[bytes, list[dict[str, Any]]]:
@@ -249,6 +252,22 @@ def test_a_trials_files_are_bit_for_bit_the_same_at_each_place_of_a_pack(
     jobs = [job(folder_of("bert"), tmp_path, FIELDS[number], number) for number in order]
     assert [outcome.state for outcome in train(jobs)] == ["complete"] * 3
     assert [contents(own.folder) for own in jobs] == [alone[number] for number in order]
+
+
+@pytest.mark.parametrize("top", [False, True])
+@pytest.mark.parametrize("architecture", [name for name in CONFIGS if name != "bert"])
+def test_so_they_are_of_each_architecture_and_where_states_are_kept(
+    folder_of: Folders, tmp_path: Path, architecture: str, top: bool
+) -> None:
+    folder = folder_of(architecture)
+    by_themselves, together = (
+        [job(folder, tmp_path / where, fields, number, top=top) for number, fields in enumerate(FIELDS)]
+        for where in ("alone", "together")
+    )
+    for own in by_themselves:
+        train([own])
+    assert [outcome.state for outcome in train(together)] == ["complete"] * 3
+    assert list(map(contents, [own.folder for own in together])) == [contents(own.folder) for own in by_themselves]
 
 
 def test_a_trials_files_are_the_same_beside_one_that_diverges(

@@ -102,7 +102,7 @@ def test_peft_over_our_classifier_gives_the_logits_of_loom(
 
 
 @pytest.mark.parametrize("architecture", ["roberta", "modernbert"])
-def test_plain_peft_gives_the_logits_of_loom_for_texts_through_the_tokenizer_an_empty_one_among_them(
+def test_plain_peft_gives_the_logits_of_loom_for_texts_through_the_tokenizer_an_empty_and_a_cut_one_among_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str
 ) -> None:
     with quietly():
@@ -110,15 +110,17 @@ def test_plain_peft_gives_the_logits_of_loom_for_texts_through_the_tokenizer_an_
     tokenizer = AutoTokenizer.from_pretrained(folder)
     special = {"single": "[CLS] $A [SEP]", "special_tokens": [("[CLS]", 2), ("[SEP]", 3)]}
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(**special)
-    texts = ["", "w7", " ", "w9 w8 w7", *(f"w{number} w20" for number in range(10, 18))]
+    longer = " ".join(f"w{number}" for number in range(5, 30))
+    texts = ["", "w7", " ", longer, *(f"w{number} w20" for number in range(10, 18))]
     job = job_of(folder, tmp_path / "job", architecture, "native", "native")
     job = replace(job, rows=replace(job.rows, validation=encode(tokenizer, texts, max_length=16, cache=None)))
     logits = trained(job, monkeypatch)
     with quietly():
         base = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3, dtype=torch.float32)
         model = PeftModel.from_pretrained(base, str(job.folder)).eval()
+    cut = {"padding": True, "truncation": True, "max_length": 16}
     with torch.inference_mode():
-        found = model(**tokenizer(texts, padding=True, return_token_type_ids=False, return_tensors="pt")).logits
+        found = model(**tokenizer(texts, **cut, return_token_type_ids=False, return_tensors="pt")).logits
     torch.testing.assert_close(found, logits, rtol=0, atol=TOLERANCES.logits * float(logits.abs().max()))
 
 
