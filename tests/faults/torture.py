@@ -127,17 +127,17 @@ def signals(torture: Torture) -> Row:
 
 
 def calls(torture: Torture) -> Row:
-    """Each system call of the write path made to fail, once and for good, by the errors in turn."""
-    found, errors = Suffered(), list(ERRORS)
+    """Each system call of the write path made to fail, once and for good, by each of the errors."""
+    found = Suffered()
     for whole in (torture.whole("loom"), torture.whole("trainer")):
         cases: list[Case[Suffered]] = []
 
         def one(commands: Commands, nth: int, error: str, *, forever: bool, whole: Whole = whole) -> Suffered:
             return fail_call(commands, whole, torture.folder, nth, error, forever=forever)
 
-        for turn, error in enumerate(errors):
+        for error in ERRORS:
             made = torture.borrowed(partial(count_calls, whole=whole, folder=torture.folder, error=error))
-            some = [nth for nth in torture.picked(range(1, len(made) + 1)) if nth % len(errors) == turn]
+            some = torture.picked(range(1, len(made) + 1))
             cases += [partial(one, nth=nth, error=error, forever=forever) for nth in some for forever in (False, True)]
         for suffered in torture.all(cases):
             found.add(suffered)

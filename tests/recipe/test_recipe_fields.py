@@ -8,7 +8,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 from pydantic import ValidationError
 
-from loraloom.recipe import Budget, Configuration, Lora, Recipe, Search, json_schema, read_recipe
+from loraloom.recipe import Budget, Configuration, Lora, Recipe, Search, Train, json_schema, read_recipe
 from loraloom.recipe.reading import _Yaml12Loader
 from loraloom.shipped import shipped_names, shipped_text
 
@@ -81,6 +81,15 @@ def _kinds(section: str, field: str) -> set[str]:
 
 def test_the_field_names_are_frozen() -> None:
     assert _section_fields() == FIELDS
+
+
+def test_names_of_lora_and_train_are_pefts_and_transformers() -> None:
+    from peft import LoraConfig
+    from transformers import TrainingArguments
+
+    assert Lora.model_fields.keys() <= LoraConfig.__dataclass_fields__.keys()
+    own = {"class_weight"}  # scikit-learn's
+    assert Train.model_fields.keys() - TrainingArguments.__dataclass_fields__.keys() == own
 
 
 def test_the_top_level_names_are_frozen() -> None:

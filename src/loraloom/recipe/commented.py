@@ -18,7 +18,8 @@ default, and loraloom schema has every field. Relative paths are read from the f
 _MORE = {
     "data.train_file": "These are the rows that are labelled already.",
     "data.label_column": "Labels are names or whole numbers.",
-    "backbone.model": "A larger one is slower: in the same time it may be better or worse.",
+    "backbone.model": "A larger one is slower: in the same time it may be better or worse. Of a list, as in "
+    "'model: [demo, roberta-base]', a search with max_seconds takes the one that comes further in its time.",
     "search.sampler": "A field of lora, head or train that you write stays as written; with a list or a range, as in "
     "'lora: {r: [4, 8]}', that is what is searched.",
     "budget.max_trainable_parameters": "They are counted before weights are loaded; null is no cap.",
