@@ -46,7 +46,8 @@ and `python -m bench.deadlines`) and writes this page anew; `python -m bench.eng
   fp32 or in bf16 (what is trained stays in fp32), rows in memory. All combinations are measured; goals are against the
   fastest.
 - **loraloom**: jobs as `loraloom search` makes them, by its engine. Its time holds the loading of weights, its
-  evaluations (of 16 rows) and the saving of the adapter; HF's time is `Trainer.train` alone.
+  evaluations (of 16 rows) and the saving of the adapter; HF's time is `Trainer.train` alone. In fp32 it multiplies by
+  oneDNN on a processor that is not Intel's, where torch by itself asks MKL, which is slow there.
 - **top3** times whole trainings, the first epoch and all that it fills for later ones included; of 8 trials, with
   seeds and rates of their own, the time of one is an eighth. **eval** times the way from texts to logits, tokenizing
   included, in batches of 64 rows of like length (HF's, tuned, are sorted before); of HF's ways, those with bf16 weights
@@ -61,7 +62,9 @@ and `python -m bench.deadlines`) and writes this page anew; `python -m bench.eng
   itself, and padding, are not counted as work.
 - **Ratios depend on the processor.** One with a matrix unit (AMX) computes products so fast that all else decides,
   which favours loraloom in ratios and costs it in shares of the peak; one without is busy with products under any
-  engine, and where a peer reaches 70 % of the peak nothing can be twice as fast as it.
+  engine, and where a peer reaches 70 % of the peak nothing can be twice as fast as it. Virtual machines name their
+  processor loosely: of "AMD EPYC" without a family no more is known. **fp32** stands for processors without bf16, of
+  which none was to be had.
 """
 _LEDGER = """\
 ## A search's own cost, up to 10,000 trials

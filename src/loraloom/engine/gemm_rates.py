@@ -1,5 +1,6 @@
 """How fast this machine multiplies, by measurement.
 
+They are those of the engine's own `linear`; in fp32 torch's, which engine: trainer has, may be slower (`linear.py`).
 Rates take about 0.1 s a type where both are fast, once in a process and size, and are the only measurement that the
 choice of type, the estimates of time and the share of the peak are built on. One square product was rejected as the
 measure: for some shapes torch uses a single thread, so that one shape can be off by a factor of two from what a layer
