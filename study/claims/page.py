@@ -198,7 +198,7 @@ def _missing(found: Sequence[EncoderFound], similar: Sequence[Path]) -> Iterator
     if missing := [name for name, lacks in parts if lacks]:
         yield "## Not measured yet"
         yield ""
-        yield f"{'; '.join(missing)}."
+        yield from (f"- {name}" for name in missing)
         yield ""
 
 
