@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import math
 import os
 import random
 import shutil
@@ -217,7 +216,7 @@ def measure(folder: Path, recipe: Recipe, trials: int, repeats: int) -> Line:
         terminal = _terminal(run, recipe, proposals)
         leaderboard = LiveLeaderboard(Path(copy) / LEADERBOARD, "accuracy", run.records())
         leaderboard.write()
-        live_leaderboard.PAUSE = math.inf  # `add` does not write meanwhile, which is timed by itself
+        live_leaderboard.PAUSE = 3600.0  # `add` does not write meanwhile, which is timed by itself
         opened, megabytes = time.perf_counter() - start, _resident() - before
         costs: dict[str, list[tuple[float, float]]] = {
             name: [] for name in ("ask", "tell", "report", "table", "file", "screen", "disk")

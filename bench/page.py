@@ -374,7 +374,7 @@ def _ledger(found: dict[str, Any]) -> Iterator[str]:
     """What a search costs a trial beside training (`bench/ledger.py`)."""
     machine, lines = found["machine"]["machine"], found["lines"]
     yield _LEDGER.format(
-        commits=", ".join(sorted({str(line["commits"]) for line in lines})),
+        commits=" or ".join(sorted({str(line["commits"]) for line in lines})),
         date=found["machine"]["started"][:10],
         repeats=lines[0]["repeats"],
         **machine,
