@@ -287,9 +287,8 @@ def _serve(found: dict[str, Any]) -> Iterator[str]:
     """What serving costs, and what more clients and adapters do to it (`bench/serve.py`)."""
     machine, full = found["machine"], f"{CLIENTS}_clients"
     adapters = next(int(one[1]) for name in found if (one := re.fullmatch(r"memory_(\d+)_adapters_mb", name)))
-    about = {"model": found["model"], "seconds": found["seconds"], "soak": found["soak_seconds"]}
-    about["date"] = machine["started"][:10]
-    yield _SERVE.format(adapters=adapters, **about, **machine["machine"])
+    lasting = {"seconds": found["seconds"], "soak": found["soak_seconds"], "date": machine["started"][:10]}
+    yield _SERVE.format(adapters=adapters, model=found["model"], **lasting, **machine["machine"])
     over, refused = found["overload"], found["overload"]["refused_p99_ms"]
     throughput, p99, memory, grown = (found[f"{name}_ratio"] for name in ("throughput", "p99", "memory", "grown"))
     rows: list[tuple[str, ...]] = [

@@ -265,7 +265,9 @@ def test_so_they_are_of_each_architecture_and_where_states_are_kept(
         for where in ("alone", "together")
     )
     for own in by_themselves:
-        train([own])
+        (outcome,) = train([own])
+        assert outcome.timings is not None
+        assert (outcome.timings.prefix_rows is not None) == top
     assert [outcome.state for outcome in train(together)] == ["complete"] * 3
     assert list(map(contents, [own.folder for own in together])) == [contents(own.folder) for own in by_themselves]
 

@@ -1,7 +1,7 @@
 """x W^T + b by the library that is fast on this processor; 2·N·D_in·D_out FLOPs.
 
 In fp32 torch asks MKL, which uses the widest vectors of Intel's processors alone. On an AMD EPYC of family 26, two
-threads, oneDNN had 0.41 to 0.49 TFLOP/s at the sizes of base and small layers and MKL 0.19 to 0.21 (docs/log.md).
+threads, oneDNN had 0.38 to 0.49 TFLOP/s at the sizes of base and small layers and MKL 0.19 to 0.21 (docs/log.md).
 """
 
 from __future__ import annotations

@@ -84,7 +84,6 @@ class Ledger:
             self._end_unasked()
             self._trials = self._study.get_trials(deepcopy=False)
             self._entries = [_entry(trial) for trial in self._trials]
-            self._ids = {trial.number: trial._trial_id for trial in self._trials}
 
     def _check_pages(self) -> None:
         """SQLite's own check of all pages, which it does not make by itself."""
@@ -143,6 +142,8 @@ class Ledger:
             )
             self._study.add_trial(begun)
             begun.number = self.count
+            study = self._study._study_id
+            begun._trial_id = self._storage.get_trial_id_from_study_id_trial_number(study, begun.number)
             self._trials.append(begun)
             self._entries.append(_entry(begun))
             return self._entries[-1]
@@ -233,10 +234,7 @@ class Ledger:
             trial.user_attrs[ENDED] = ended
 
     def _id(self, number: int) -> int:
-        if number not in self._ids:
-            found = self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
-            self._ids[number] = found
-        return self._ids[number]
+        return self._trials[number]._trial_id
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
