@@ -126,13 +126,21 @@ def test_a_command_has_ten_years_at_most_or_no_limit() -> None:
                 read_recipe({"budget": {"max_seconds": seconds}})
     with pytest.raises(RecipeError, match=r"^--deadline: 9999-01-01T00:00 is further away than ten years"):
         make_clock(None, "9999-01-01T00:00")
-    assert slurm_seconds_left({"SLURM_JOB_END_TIME": "4294967295000"}, lambda: 1000.0) is None
 
 
 def test_slurm_s_end_counts_where_there_is_one() -> None:
     assert slurm_seconds_left({"SLURM_JOB_END_TIME": "1500"}, lambda: 1000.0) == 500
     assert slurm_seconds_left({}, lambda: 1000.0) is None
     assert slurm_seconds_left({"SLURM_JOB_END_TIME": "never"}, lambda: 1000.0) is None
+
+
+def test_a_slurm_job_without_a_limit_has_none() -> None:
+    year, day = 365 * 86_400, 86_400
+    unlimited = {"SLURM_JOB_START_TIME": "1000", "SLURM_JOB_END_TIME": str(1000 + year)}
+    for now in (1000.0, 1000.0 + 200 * day):
+        assert slurm_seconds_left(unlimited, lambda now=now: now) is None  # type: ignore[misc]
+    assert slurm_seconds_left(unlimited | {"SLURM_JOB_END_TIME": str(1000 + 7 * day)}, lambda: 2000.0) == 7 * day - 1000
+    assert slurm_seconds_left({"SLURM_JOB_END_TIME": str(1000 + year)}, lambda: 1000.0) is None
 
 
 def test_the_earliest_deadline_counts(monkeypatch: pytest.MonkeyPatch) -> None:

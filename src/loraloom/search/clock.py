@@ -27,6 +27,8 @@ the time that loading took."""
 PICTURED_SHARE = 0.15
 """Of the whole time: pictures that take more are drawn only where time is left over at the end."""
 SLURM_END = "the SLURM job's end"
+SLURM_UNLIMITED, SLURM_SURELY_UNLIMITED = 365 * 86_400, 300 * 86_400
+"""SLURM has a job without a limit end a year after its start; as much is left of one whose start is not told."""
 
 
 @dataclass(slots=True)
@@ -216,13 +218,17 @@ def _point_in_time(deadline: str | datetime, now: datetime) -> datetime:
 def slurm_seconds_left(
     environment: Mapping[str, str] = os.environ, wall: Callable[[], float] = time.time
 ) -> float | None:
-    """Seconds until SLURM ends the job that this process is in (SLURM_JOB_END_TIME), or None outside of one.
+    """Seconds until SLURM ends the job that this process is in (SLURM_JOB_END_TIME).
 
-    None too where that is further away than ten years, as it is of a job without a limit.
+    None outside of a job, and in one without a limit: its end is a year after its start (SLURM_JOB_START_TIME).
     """
-    end = environment.get("SLURM_JOB_END_TIME", "")
-    left = float(end) - wall() if end.isdecimal() else math.inf
-    return left if left <= MOST_SECONDS else None
+    end, start = environment.get("SLURM_JOB_END_TIME", ""), environment.get("SLURM_JOB_START_TIME", "")
+    if not end.isdecimal():
+        return None
+    left = float(end) - wall()
+    if start.isdecimal():
+        return None if float(end) - float(start) >= SLURM_UNLIMITED else left
+    return None if left >= SLURM_SURELY_UNLIMITED else left
 
 
 def process_start(now: Callable[[], float] = time.monotonic) -> float:
