@@ -186,6 +186,8 @@ SMALL, LARGE, GPUS = (
         ([GPUS], None, 0.5, 2.0, Share(2, 0.5, 2 * 10**9), 8),
         ([GPUS], None, 0.1, 2.0, Share(1, 0.1, 2 * 10**9), 16),
         ([GPUS], None, 0.0, 2.0, Share(16, 0.0, 2 * 10**9), 1),
+        ([GPUS], None, 0.6, 2.0, Share(4, 0.6, 2 * 10**9), 4),  # 0.6 of each, and not of two together
+        ([GPUS], None, 0.3, 2.0, Share(1, 0.3, 2 * 10**9), 12),
     ],
 )
 def test_a_worker_has_its_share_of_a_node(

@@ -39,9 +39,12 @@ class Share:
     memory_bytes: int
 
     def times_in(self, node: Mapping[str, float]) -> int:
-        """How many workers a node with these resources takes."""
-        wanted = {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory_bytes}
-        return min(math.floor(node.get(name, 0.0) / amount + EXACT) for name, amount in wanted.items() if amount)
+        """How many workers a node with these resources takes; a part of a GPU is of one GPU."""
+        wanted = {"CPU": self.cpus, "memory": self.memory_bytes}
+        times = [math.floor(node.get(name, 0.0) / amount + EXACT) for name, amount in wanted.items() if amount]
+        if self.gpus:
+            times.append(math.floor(node.get("GPU", 0.0) + EXACT) * math.floor(1 / self.gpus + EXACT))
+        return min(times)
 
 
 def plan_share(
