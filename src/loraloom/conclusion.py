@@ -9,10 +9,10 @@ from loraloom.execute.workplace import Workplace
 from loraloom.report import model_card, write_report
 from loraloom.search.clock import Clock
 from loraloom.search.watcher import Watcher
-from loraloom.study.choice import choose
+from loraloom.study.choice import chosen
 from loraloom.study.commands import CommandLog
 from loraloom.study.durable import write_text
-from loraloom.study.leaderboard import LEADERBOARD, leaderboard_csv, standings
+from loraloom.study.leaderboard import LEADERBOARD, leaderboard_csv
 from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
 from loraloom.study.run import Run
 from loraloom.use.evaluate import test_winner
@@ -44,7 +44,7 @@ def conclude(
     if clock.max_seconds is not None and not stopped:
         watcher.note(driver.in_the_time)
     with stop.politely(clock.reserve):
-        winner = _crown(run, place, watcher, stop, log, gave_up=driver.gave_up)
+        winner = _crown(run, place, watcher, stop, log, gave_up=driver.gave_up, spent=driver.spent)
         log.ends("done", seconds=clock.seconds, finished=len(run.records()))
         watcher.crowned(winner)
         write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))
@@ -57,17 +57,20 @@ def conclude(
     return winner
 
 
-def _crown(run: Run, place: Workplace, watcher: Watcher, stop: Stop, log: CommandLog, *, gave_up: bool) -> TrialRecord:
+def _crown(
+    run: Run, place: Workplace, watcher: Watcher, stop: Stop, log: CommandLog, *, gave_up: bool, spent: str | None
+) -> TrialRecord:
     """Tests the winner, once, from its adapter as saved, and makes best/ of it."""
     records, metric = run.records(), run.recipe.search.metric
-    ranked = standings(records, metric)
-    if not ranked:
+    choice = chosen(records, metric)
+    if choice is None:
         stop.raise_if_asked()
         reasons = "; ".join(dict.fromkeys(str(record.reason) for record in records))
         if gave_up:
             raise StoppedError(run.path, f"{GAVE_UP}: {reasons}")
-        raise LoraloomError(f"{run.path}: no trial was finished: {reasons or 'the time did not suffice for one'}")
-    winner, best = choose(ranked, metric).winner.leader, run.best()
+        why = reasons or spent or "the time did not suffice for one"
+        raise LoraloomError(f"{run.path}: no trial was finished: {why}")
+    winner, best = choice.winner.leader, run.best()
     if best is not None and best.number == winner.number:
         run.renew_card(model_card(run.path, best))
         return best

@@ -17,11 +17,12 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from transformers import set_seed
 
 from loraloom import LoraClassifier
+from loraloom.engine import device
 from loraloom.engine.loom import LoomEngine
 from loraloom.engine.loom.trial import Trial
 from loraloom.errors import LoraloomError
 from loraloom.estimator.fitting import _Follower
-from loraloom.execute import driver, in_process
+from loraloom.execute import driver
 from loraloom.execute.planning import Planner
 from loraloom.study.durable import verify_manifest
 from loraloom.study.run import Run
@@ -258,7 +259,7 @@ def test_a_lost_gpu_is_an_error_though_trials_had_ended_before(
         return train_pack(*arguments)
 
     monkeypatch.setattr(LoomEngine, "train_pack", losing)
-    monkeypatch.setattr(in_process, "_device_is_lost", lambda: True)
+    monkeypatch.setattr(device, "device_is_lost", lambda: True)
     classifier = tiny(tiny_model, r=[1, 2], num_train_epochs=1)
     with pytest.raises(LoraloomError, match="the GPU answers this process no more"):
         classifier.fit(TEXTS, LABELS)

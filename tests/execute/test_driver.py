@@ -12,7 +12,7 @@ import pytest
 
 import loraloom
 from loraloom import pipeline
-from loraloom.engine import Engine, Job, Listener, Outcome, precision
+from loraloom.engine import Engine, Job, Listener, Outcome, device, precision
 from loraloom.engine.checkpoint import Rhythm
 from loraloom.engine.gemm_rates import GemmRates
 from loraloom.engine.loom import LoomEngine
@@ -122,7 +122,7 @@ def test_where_all_trials_failed_there_is_nothing_to_go_on_with(
 def test_a_gpu_that_is_lost_is_said_and_nothing_is_left_where_that_was_in_the_warm_up(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: list[str], exit_code: int
 ) -> None:
-    monkeypatch.setattr(in_process, "_device_is_lost", lambda: True)
+    monkeypatch.setattr(device, "device_is_lost", lambda: True)
     with pytest.raises(LoraloomError, match="the GPU answers this process no more: RuntimeError: a product") as lost:
         _search(tiny_recipe, tmp_path / "run", monkeypatch, 1, 1, ["lora.r=2", *budget])
     assert lost.value.exit_code == exit_code

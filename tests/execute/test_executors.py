@@ -12,9 +12,8 @@ from typing import Any, cast
 
 import pytest
 
-from loraloom.engine import Job, Listener, Outcome, Rows
+from loraloom.engine import Job, Listener, Outcome, Rows, device
 from loraloom.errors import BackboneError, DeviceLostError, LoraloomError, MissingExtraError, RecipeError, RunError
-from loraloom.execute import in_process
 from loraloom.execute.executor import Executor, Finished
 from loraloom.execute.in_process import TRACEBACK, InProcess
 from loraloom.execute.messages import (
@@ -193,7 +192,7 @@ def test_what_no_engine_foresees_loses_the_pack_and_leaves_its_traceback(shared:
 
 def test_a_device_that_answers_no_more_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the next trials, given to a process whose GPU is lost, would all be recorded as failed."""
-    monkeypatch.setattr(in_process, "_device_is_lost", lambda: True)
+    monkeypatch.setattr(device, "device_is_lost", lambda: True)
     executor = InProcess(NothingEngine())
     executor.start([job_of(tmp_path, 0, rows(), "crash")])
     with pytest.raises(DeviceLostError, match="a product went wrong"):
@@ -357,7 +356,7 @@ class _Orders:
 
 
 def test_a_worker_whose_gpu_is_lost_says_so_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(in_process, "_device_is_lost", lambda: True)
+    monkeypatch.setattr(device, "device_is_lost", lambda: True)
     of = rows()
     line = _Orders(Train(0, (SentJob.of(job_of(tmp_path, 0, of, "crash"), 0),)), of=of)
     serve(line, NothingEngine)

@@ -80,14 +80,25 @@ class _Planned:
         planner.write()
         return planner
 
-    def trained(self, point: dict[str, Any], row_seconds: float) -> None:
+    def trained(self, point: dict[str, Any], row_seconds: float, *, alone: bool = True) -> None:
         """Has the planner take note of a trial of one epoch."""
         of = rows()
         job = Job(0, self.recipe.configuration(point), SOURCE, of, self.run, 1, None)
         seconds = len(of.train) * row_seconds
         timings = Timings(seconds=seconds, train_seconds=seconds, examples_per_second=1 / row_seconds)
         outcome = Outcome("nothing", "complete", "fp32", COUNTS, None, result_of(job, 1), timings)
-        self.planner.note(job, outcome, 1.0, seconds)
+        self.planner.note(job, outcome, 1.0, seconds if alone else None)
+
+
+def test_what_trials_took_together_is_not_what_one_takes_alone(tmp_path: Path) -> None:
+    found = _Planned(read_recipe({}), tmp_path)
+    pace, configuration = found.planner.pace, found.recipe.configuration({})
+    for _ in range(8):
+        found.trained({}, ROW_SECONDS / 5, alone=False)
+    assert pace.costs.train_row_seconds(configuration) > 0.9 * ROW_SECONDS
+    for _ in range(2):
+        found.trained({}, ROW_SECONDS)
+    assert pace.clock.slowdown < 1.1
 
 
 def test_a_machine_is_slower_where_rows_of_one_kind_are_and_not_where_those_of_another_are_dearer(
@@ -140,14 +151,19 @@ def test_a_trial_that_goes_on_ends_in_time_where_what_it_lacks_does(tmp_path: Pa
 
 def test_trials_are_trained_together_as_far_as_the_sum_of_their_times_fits(tmp_path: Path) -> None:
     found = _Planned(read_recipe({}), tmp_path)
-    configuration = found.recipe.configuration({"data.max_train_samples": 5_000})
-    each = found.planner.pace.seconds(configuration, 5_000)
+    configuration, pace = found.recipe.configuration({"data.max_train_samples": 5_000}), found.planner.pace
+    each = pace.seconds(configuration, 5_000)
     assert 0 < each < 200
-    found.at = 600 - found.planner.pace.clock.reserve - 2.5 * each - 5
-    assert found.planner.in_time(8, configuration) == 2
-    assert found.planner.in_time(1, configuration) == 1
-    found.at = 599
-    assert found.planner.in_time(8, configuration) == 1
+    found.at = 600 - pace.clock.reserve - 2.5 * each - 5
+    with pace.together():
+        assert pace.allows(configuration, 5_000, keep=1.4 * each)
+        pace.promise(configuration)
+        assert not pace.allows(configuration, 5_000, keep=1.4 * each)  # what is kept for finals stays so
+        assert pace.allows(configuration, 5_000)
+        pace.promise(configuration)
+        assert not pace.allows(configuration, 5_000)
+        assert not found.planner.would_end(configuration, 0)
+    assert pace.allows(configuration, 5_000, keep=1.4 * each)
 
 
 def test_once_the_test_was_rehearsed_the_first_loading_is_no_measure_of_the_last(tmp_path: Path) -> None:

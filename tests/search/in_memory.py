@@ -16,6 +16,7 @@ class InMemoryLedger:
 
     def __init__(self) -> None:
         self.kept: list[Entry] = []
+        self._draws = 0
 
     def entries(self, since: int = 0) -> tuple[Entry, ...]:
         return tuple(self.kept[since:])
@@ -27,13 +28,15 @@ class InMemoryLedger:
     def count(self) -> int:
         return len(self.kept)
 
-    def ask(
-        self, distributions: Any, sampler: Any, params: Any = None, *, seed_index: int = 0, rows: Any = None, **_: Any
-    ) -> Entry:
+    def draw(self, distributions: Any, sampler: Any, **_: Any) -> dict[str, Any]:
         del sampler
-        generator = random.Random(len(self.kept))  # noqa: S311
-        drawn = {name: _drawn(found, generator) for name, found in distributions.items()}
-        self.kept.append(Entry(len(self.kept), "running", params or drawn, seed_index, rows, None))
+        self._draws += 1
+        generator = random.Random(self._draws)  # noqa: S311
+        return {name: _drawn(found, generator) for name, found in distributions.items()}
+
+    def ask(self, distributions: Any, params: Any, *, seed_index: int = 0, rows: Any = None) -> Entry:
+        del distributions
+        self.kept.append(Entry(len(self.kept), "running", params, seed_index, rows, None))
         return self.kept[-1]
 
     def tell(self, number: int, state: Any, value: float | None, reason: str | None = None) -> None:

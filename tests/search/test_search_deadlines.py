@@ -368,7 +368,7 @@ def test_a_final_that_was_broken_off_is_the_first_until_one_has_ended() -> None:
     ledger = InMemoryLedger()
     proposals = Proposals(_recipe(), cast(Any, ledger), lambda _: None, Pace(plan=Plan((300, None), 1, 2)))
     for seed, rows in ((0, 300), (0, None), (1, None)):
-        ledger.ask({}, None, {}, seed_index=seed, rows=rows)
+        ledger.ask({}, {}, seed_index=seed, rows=rows)
     ledger.tell(0, "complete", 0.9)
     assert [proposals.is_first_final(number) for number in range(3)] == [False, True, True]
     ledger.tell(1, "failed", None)

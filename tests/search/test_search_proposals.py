@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -199,27 +200,29 @@ def test_proposals_are_those_of_optuna_with_a_walk_over_all_trials(tmp_path: Pat
     )
     proposals, ledger = _open(tmp_path, recipe, _up_to(12))
     oracle = optuna.create_study(direction="maximize", pruner=make_pruner(recipe))
-    for number, points in enumerate(_whole_searches(recipe, oracle, 12)):
+    for number, (theirs, point, trial) in enumerate(_whole_searches(recipe, oracle, 12)):
         proposal = proposals.next()
-        assert (proposal and proposal.number, proposal and proposal.point) == points
-        if proposal is None:
+        assert (proposal and proposal.number, proposal and proposal.point) == (theirs, point)
+        if proposal is None or trial is None:
             return
         state: Any = "failed" if number % 7 == 3 else "complete"
         value = _score(proposal) if state == "complete" else None
         ledger.tell(proposal.number, state, value)
-        oracle.tell(proposal.number, value, optuna.trial.TrialState[state.upper().replace("FAILED", "FAIL")])
+        oracle.tell(trial, value, optuna.trial.TrialState[state.upper().replace("FAILED", "FAIL")])
 
 
 def _whole_searches(
     recipe: Recipe, study: optuna.Study, most: int
-) -> Iterator[tuple[int | None, dict[str, Any] | None]]:
-    """Number and point of each trial, by Optuna's own ask and a walk over all trials for each: the slow truth."""
+) -> Iterator[tuple[int | None, dict[str, Any] | None, optuna.Trial | None]]:
+    """Number and point of each trial, by Optuna's own ask and a walk over all trials for each: the slow truth.
+
+    What was drawn in vain is a failed trial of Optuna's, of which its samplers learn nothing.
+    """
     axes = {name: distribution(axis) for name, axis in recipe.axes.items()}
     targets = {"all-linear": "all-linear", '["query", "value"]': ("query", "value")}
 
-    def ask(params: dict[str, Any] | None) -> optuna.Trial:
-        rejected = sum("rejected" in one.user_attrs for one in study.trials)
-        study.sampler = make_sampler(recipe, len(tried) + rejected)
+    def ask(params: dict[str, Any] | None, drawn: int) -> optuna.Trial:
+        study.sampler = make_sampler(recipe, len(tried), drawn)
         if params is not None:
             study.enqueue_trial(params)
         return study.ask(axes)
@@ -227,7 +230,7 @@ def _whole_searches(
     while True:
         tried: dict[str, list[optuna.trial.FrozenTrial]] = {}
         for one in study.trials:
-            if "rejected" not in one.user_attrs:
+            if "in vain" not in one.user_attrs:
                 tried.setdefault(str(sorted(one.params.items())), []).append(one)
         lacking = [
             ones
@@ -235,15 +238,16 @@ def _whole_searches(
             if len(ones) < recipe.search.seeds and all(one.state == optuna.trial.TrialState.COMPLETE for one in ones)
         ]
         if not lacking and len(tried) >= (recipe.search.n_trials or 0):
-            yield None, None
+            yield None, None, None
             return
-        trial = ask(lacking[0][0].params if lacking else None)
-        while not lacking and (str(sorted(trial.params.items())) in tried or trial.params["lora.r"] > most):
-            trial.set_user_attr("rejected", True)
+        for drawn in itertools.count():
+            trial = ask(lacking[0][0].params if lacking else None, drawn)
+            if lacking or (str(sorted(trial.params.items())) not in tried and trial.params["lora.r"] <= most):
+                break
+            trial.set_user_attr("in vain", True)
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            trial = ask(None)
         point = {**trial.params, "lora.target_modules": targets[trial.params["lora.target_modules"]]}
-        yield trial.number, point
+        yield sum(map(len, tried.values())), point, trial
 
 
 def test_tpe_that_is_shown_a_part_proposes_the_same_after_it_was_broken_off(
@@ -305,7 +309,6 @@ def test_random_tries_the_same_configurations_whatever_is_trained_at_once(tmp_pa
         (tmp_path / str(slots)).mkdir()
         proposals, ledger = _open(tmp_path / str(slots), recipe, _up_to(12))
         runs.append(_with_workers(proposals, ledger, slots))
-        assert any(entry.state == "rejected" for entry in ledger.entries())
     assert runs[0] != runs[1]  # in another order
     assert sorted(map(str, runs[0])) == sorted(map(str, runs[1]))
 
@@ -335,7 +338,7 @@ def test_what_is_over_the_cap_is_never_trained(tmp_path: Path, sampler: str) -> 
     ranks = [p.configuration.lora.r for p in _search(proposals, ledger)]
     assert len(ranks) == 8
     assert max(ranks) <= 8
-    assert {e.state for e in ledger.entries() if e.params["lora.r"] > 8} == {"rejected"}
+    assert all(entry.params["lora.r"] <= 8 for entry in ledger.entries())  # nor is it in the ledger
 
 
 @pytest.mark.parametrize("sampler", ALL_SAMPLERS)
@@ -346,7 +349,7 @@ def test_no_point_is_trained_twice(tmp_path: Path, sampler: str) -> None:
 
 
 def test_a_spent_space_ends_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["loraloom.search.proposals"], "MAX_REJECTED", 12)
+    monkeypatch.setattr(sys.modules["loraloom.search.proposals"], "MOST_DRAWN", 12)
     recipe = read_recipe({"lora": {"r": [2, 4]}, "search": {"sampler": "random", "n_trials": 5}})
     ranks = [p.configuration.lora.r for p in _search(*_open(tmp_path, recipe))]
     assert sorted(ranks) == [2, 4]
@@ -406,7 +409,7 @@ def test_an_inactive_axis_is_not_suggested(tmp_path: Path, sampler: str) -> None
     proposals, ledger = _open(tmp_path, _conditional(sampler, 13))
     found = list(_search(proposals, ledger))
     assert {len(p.point) for p in found} == {2, 3, 4}
-    for proposal, entry in zip(found, (e for e in ledger.entries() if e.state != "rejected"), strict=True):
+    for proposal, entry in zip(found, ledger.entries(), strict=True):
         train, lora = proposal.configuration.train, proposal.configuration.lora
         assert ("train.warmup_steps" in proposal.point) == (train.lr_scheduler_type != "constant")
         assert ("lora.r" in proposal.point) == (lora.target_modules == ("query",))
@@ -440,7 +443,7 @@ def test_a_trial_with_inactive_axes_comes_back_as_it_was(tmp_path: Path, sampler
 
 
 def test_a_small_conditional_space_is_spent_without_twins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["loraloom.search.proposals"], "MAX_REJECTED", 50)
+    monkeypatch.setattr(sys.modules["loraloom.search.proposals"], "MOST_DRAWN", 50)
     axis = {"values": [2, 4], "when": {"train.optim": "adam"}, "otherwise": 16}
     search = {"sampler": "tpe", "n_trials": 9}
     recipe = read_recipe({"lora": {"r": axis}, "train": {"optim": ["adam", "muon"]}, "search": search})
@@ -531,11 +534,12 @@ def test_a_kill_while_a_trial_is_begun_makes_no_twins(
     assert _points(iter(again)) + _points(_search(proposals, ledger)) == ALL
 
 
-def test_a_rejected_proposal_does_not_come_back(tmp_path: Path) -> None:
-    proposals, ledger = _open(tmp_path, _sampled("random", 3), _up_to(1))
-    first = proposals.next()
-    assert [p.number for p in proposals.interrupted()] == ([] if first is None else [first.number])
-    assert any(entry.state == "rejected" for entry in ledger.entries())
+def test_a_space_of_which_little_fits_is_searched_and_one_where_nothing_new_does_is_spent(tmp_path: Path) -> None:
+    recipe = read_recipe({"lora": {"r": {"min": 1, "max": 512}}, "search": {"sampler": "random", "n_trials": 9}})
+    proposals, ledger = _open(tmp_path, recipe, _up_to(5))
+    assert sorted(p.configuration.lora.r for p in _search(proposals, ledger)) == [1, 2, 3, 4, 5]
+    assert proposals.spent
+    assert ledger.count == 5
 
 
 def test_what_is_foreseen_changes_the_presets_that_come_first_and_no_grid(tmp_path: Path) -> None:

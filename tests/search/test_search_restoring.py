@@ -10,7 +10,7 @@ import pytest
 
 from loraloom.recipe import read_recipe
 from loraloom.search import restoring
-from loraloom.search.proposals import Proposals, distribution, ledger_params, make_sampler
+from loraloom.search.proposals import Proposals, distribution, ledger_params
 from loraloom.search.restoring import open_ledger
 from loraloom.study.durable import write_manifest
 from loraloom.study.ledger import Ledger
@@ -31,7 +31,7 @@ def run(tmp_path: Path) -> Run:
     ledger = open_ledger(made, _silent)
     axes = {name: distribution(axis) for name, axis in RECIPE.axes.items()}
     for r in (2, 4, 8):
-        ledger.ask(axes, make_sampler(RECIPE, 0), ledger_params(RECIPE.axes, {"lora.r": r}))
+        ledger.ask(axes, ledger_params(RECIPE.axes, {"lora.r": r}))
     finished = record(0).model_copy(update={"point": {"lora.r": 2}, "seed": RECIPE.train.seed})
     folder = made.trial_folder_to_begin(0)
     (folder / RECORD).write_text(finished.model_dump_json(), encoding="utf-8")

@@ -26,7 +26,7 @@ def _open(folder: Path, pruner: optuna.pruners.BasePruner | None = None) -> Ledg
 
 
 def _ask(ledger: Ledger, r: int, seed_index: int = 0) -> Entry:
-    return ledger.ask(AXES, SAMPLER, {"lora.r": r}, seed_index=seed_index)
+    return ledger.ask(AXES, {"lora.r": r}, seed_index=seed_index)
 
 
 def test_a_new_ledger_is_empty(tmp_path: Path) -> None:
@@ -37,10 +37,10 @@ def test_a_trial_asked_for_is_under_way_at_its_point(tmp_path: Path) -> None:
     assert _ask(_open(tmp_path), 4, seed_index=2) == Entry(0, "running", {"lora.r": 4}, 2, None, None)
 
 
-def test_the_sampler_proposes_where_no_point_is_given(tmp_path: Path) -> None:
-    entry = _open(tmp_path).ask(AXES, SAMPLER)
-    assert entry.params["lora.r"] in (2, 4, 8)
-    assert entry.state == "running"
+def test_a_point_that_is_drawn_is_not_begun(tmp_path: Path) -> None:
+    ledger = _open(tmp_path)
+    assert ledger.draw(AXES, SAMPLER)["lora.r"] in (2, 4, 8)
+    assert ledger.entries() == _open(tmp_path).entries() == ()
 
 
 def test_an_axis_is_proposed_only_where_it_is_active_at_those_before_it(tmp_path: Path) -> None:
@@ -50,9 +50,8 @@ def test_an_axis_is_proposed_only_where_it_is_active_at_those_before_it(tmp_path
     def is_active(name: str, params: Any) -> bool:
         return name == "lora.r" or params["lora.r"] == 4
 
-    for seed in range(12):
-        ledger.ask(axes, optuna.samplers.RandomSampler(seed=seed), is_active=is_active)
-    drawn = [entry.params for entry in ledger.entries()]
+    samplers = (optuna.samplers.RandomSampler(seed=seed) for seed in range(12))
+    drawn = [ledger.draw(axes, sampler, is_active=is_active) for sampler in samplers]
     assert {params["lora.r"] for params in drawn} == {2, 4, 8}
     assert all(("lora.lora_alpha" in params) == (params["lora.r"] == 4) for params in drawn)
 
@@ -117,7 +116,7 @@ def test_a_trial_asked_for_by_a_killed_process_is_still_under_way(commands: Comm
         "from optuna.distributions import CategoricalDistribution as C;"
         "s = optuna.samplers.RandomSampler(seed=1);"
         "l = Ledger(Path(sys.argv[1]), s, optuna.pruners.NopPruner());"
-        "l.ask({'lora.r': C((2, 4, 8))}, s, {'lora.r': 4}); os.kill(os.getpid(), 9)"
+        "l.ask({'lora.r': C((2, 4, 8))}, {'lora.r': 4}); os.kill(os.getpid(), 9)"
     )
     assert commands.start(tmp_path / "study.db", code=code).wait().code == -signal.SIGKILL
     assert _open(tmp_path).entries() == (Entry(0, "running", {"lora.r": 4}, 0, None, None),)

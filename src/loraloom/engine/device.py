@@ -64,3 +64,14 @@ def read_gpu() -> Gpu | None:
         return None
     free, total = torch.cuda.mem_get_info()
     return Gpu(torch.cuda.get_device_name(), torch.cuda.device_count(), total / 1e9, free / 1e9)
+
+
+def device_is_lost() -> bool:
+    """Whether the GPU answers this process no more, as after an assertion on it: all that came next would fail too."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False

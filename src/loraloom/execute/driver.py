@@ -23,7 +23,7 @@ from loraloom.execute.workplace import Workplace
 from loraloom.search.clock import Clock
 from loraloom.search.outlook import Outlook
 from loraloom.search.plan import as_begun
-from loraloom.search.proposals import Proposal, Proposals
+from loraloom.search.proposals import MOST_DRAWN, Proposal, Proposals
 from loraloom.search.restoring import open_ledger
 from loraloom.search.space import may_be_clocked
 from loraloom.search.watcher import SearchPlan, Watcher
@@ -126,11 +126,22 @@ class Driver:
                 if doubtful and self._apart is not None:
                     self._train_apart(doubtful, self._apart)
                 while self._start_packs():
-                    self._finish(self._executor.wait(self._hear, self._stop.asked))
+                    self._finish(self._executor.wait(self._hear, self._stop.asked, self._latest_end))
             if self.gave_up:
                 self._watcher.note(f"{MOST_FAILURES} trials in a row failed, so no more are begun")
+            if self.spent and self._leaderboard.finished:
+                self._watcher.note(self.spent)
             if self._stop.asked() and self._stop.for_good and not self._leaderboard.standings:
                 self._end_early()
+
+    @property
+    def _latest_end(self) -> float | None:
+        """The monotonic time at which a pack that has not ended is given up: the test and the report still have theirs.
+
+        Trials have deadlines of their own, which a worker that hangs does not heed.
+        """
+        end = self._clock.training_end
+        return None if end is None else end + self._clock.reserve / 4
 
     def _train_apart(self, doubtful: Collection[int], apart: Callable[[], Executor]) -> None:
         """Trains those that two processes ended with, by a worker: where it ends too, they are what ended them.
@@ -147,7 +158,7 @@ class Driver:
                     self._alone.append(proposal)
                 while self._alone and not self._stop.asked():
                     executor.start([self._begin(self._alone.popleft())])
-                    self._finish(executor.wait(self._hear, self._stop.asked))
+                    self._finish(executor.wait(self._hear, self._stop.asked, self._latest_end))
 
     def _end_early(self) -> None:
         """Ends trials that were stopped after a step more: all that a run has which nobody will go on with."""
@@ -156,20 +167,31 @@ class Driver:
             self._finish(self._executor.wait(self._hear, never))
 
     @property
+    def spent(self) -> str | None:
+        """Said where a search ends early since its space seems spent."""
+        if not self._proposals.spent:
+            return None
+        return (
+            f"of {MOST_DRAWN:,} points drawn in a row none was new and within the limits of the budget, so no more are "
+            "sought: narrow the ranges to what fits"
+        )
+
+    @property
     def in_the_time(self) -> str:
         """What the time allowed for, as a sentence; and what would use it, where all was trained before its end."""
         wanted, tried = self._proposals.configurations, self._proposals.tried
         of = "" if wanted is None else f" of {wanted:,}"
         limit = f" of {self._clock.max_seconds:.0f}" if self._clock.max_seconds else ""
         rest = "the rest is for the test and the report"
-        if self._planner.pace.has_time and not self.gave_up:
+        if self._planner.pace.has_time and not self.gave_up and not self._proposals.spent:
             may = self._planner.pace.plan.epochs is None and may_be_clocked(self._run.recipe)
             clocked = ", or search.epochs=clock" if may else ""
             counted_out = self._run.recipe.search.n_trials is not None or self._proposals.leads_alone
             more = "search.n_trials" if counted_out else "values"
             rest = f"all was trained: more {more} or search.seeds{clocked} would use the rest"
+        were = "configuration was" if (wanted or tried) == 1 else "configurations were"
         return (
-            f"{tried:,}{of} configurations were tried, in {plural(self._leaderboard.finished, 'trial')}; "
+            f"{tried:,}{of} {were} tried, in {plural(self._leaderboard.finished, 'trial')}; "
             f"{self._clock.seconds:.0f}{limit} s are used, {rest}"
         )
 
@@ -229,12 +251,16 @@ class Driver:
         size = self._executor.pack_size(source, asked, self._hear, self._stop.asked)
         if self._stop.asked():  # nothing is begun any more; the next command begins it
             return []
-        size = self._planner.in_time(size, planned)
-        while len(pack) < size and (more := self._next()) is not None:
-            if pack_key(more.configuration) != key:
+        pace = self._planner.pace
+        with pace.together():
+            while len(pack) < size:
+                pace.promise(pack[-1].configuration)
+                more = self._next()
+                if more is not None and pack_key(more.configuration) == key:
+                    pack.append(more)
+                    continue
                 self._waiting = more
                 break
-            pack.append(more)
         return pack
 
     def _next(self) -> Proposal | None:
@@ -294,13 +320,15 @@ class Driver:
                 self._alone.append(proposal)
             else:
                 lost = str(finished.lost)
-                self._end(proposal, job, outcome or self._recorder.lost(job, lost), len(finished.jobs))
+                self._end(proposal, job, outcome or self._recorder.lost(job, lost), finished)
 
-    def _end(self, proposal: Proposal, job: Job, outcome: Outcome, together: int) -> None:
+    def _end(self, proposal: Proposal, job: Job, outcome: Outcome, finished: Finished) -> None:
         if outcome.state == "stopped":
             self._stopped.append(proposal)
             return
-        seconds = (time.monotonic() - self._began.pop(job.number)) / together  # its share, as its timings are
+        began = self._began.pop(job.number)
+        alone = len(finished.jobs) == 1  # of trials that were trained together none says what one by itself would take
+        seconds = time.monotonic() - (finished.began or began) if alone else None
         self._planner.note(job, outcome, self._recorder.epochs(job), seconds)
         record = self._recorder.write(proposal, job, outcome)
         self._failed = self._failed + 1 if record.state == "failed" else 0

@@ -27,6 +27,8 @@ class Finished:
     jobs: tuple[Job, ...]
     outcomes: tuple[Outcome, ...] = ()
     lost: str | None = None
+    began: float | None = None
+    """The monotonic time at which its training began, where it waited for a worker since it was started."""
 
 
 class Executor(Protocol):
@@ -63,11 +65,12 @@ class Executor(Protocol):
         """Takes jobs that can share a pack (see `engine.pack_key`); returns at once."""
         ...
 
-    def wait(self, listener: Listener, stop: Callable[[], bool]) -> Finished:
+    def wait(self, listener: Listener, stop: Callable[[], bool], until: float | None = None) -> Finished:
         """Returns the first pack that ends; there must be one under way.
 
         Calls `listener` for each evaluation, in this thread. Where `stop` says so, every pack is asked to end after
-        its step: what has not ended then is an outcome in the state "stopped", and goes on from its checkpoint.
+        its step: what has not ended then is an outcome in the state "stopped", and goes on from its checkpoint. So is
+        what has not ended at the monotonic time `until`, where another process trains it, which is ended.
 
         Raises:
             LoraloomError: what would befall every trial.

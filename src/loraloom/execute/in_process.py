@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -44,7 +43,8 @@ class InProcess:
         """In this process."""
         import torch
 
-        return f"in this process, {torch.get_num_threads()} threads"
+        gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+        return f"in this process, {torch.get_num_threads()} threads{gpu}"
 
     @property
     def slots(self) -> int:
@@ -59,8 +59,8 @@ class InProcess:
         """Takes jobs that can share a pack; they are trained by `wait`."""
         self._started = tuple(jobs)
 
-    def wait(self, listener: Listener, stop: Callable[[], bool]) -> Finished:
-        """Trains the pack that was started; see `Executor.wait`.
+    def wait(self, listener: Listener, stop: Callable[[], bool], until: float | None = None) -> Finished:
+        """Trains the pack that was started; see `Executor.wait`. Each trial's deadline is all that bounds it.
 
         Raises:
             DeviceLostError: the GPU can't be used by this process any more; its trials are begun again in another.
@@ -74,26 +74,16 @@ class InProcess:
         except Exception as error:
             if disk_is_full(error):
                 raise
+            from loraloom.engine.device import device_is_lost
+
             for job in jobs:
                 write_text(job.folder / TRACEBACK, traceback.format_exc())
-            if _device_is_lost():
+            if device_is_lost():
                 raise DeviceLostError(f"the GPU answers this process no more: {in_a_line(error)}") from error
             return Finished(jobs, lost=in_a_line(error))
 
     def close(self) -> None:
         """Nothing is under way between two calls of `wait`."""
-
-
-def _device_is_lost() -> bool:
-    """Whether the GPU answers this process no more, as after an assertion on it: all that came next would fail too."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
-        return False
-    try:
-        torch.cuda.synchronize()
-    except RuntimeError:
-        return True
-    return False
 
 
 class AutoEngine:

@@ -142,22 +142,26 @@ class Planner:
             seeds_wanted=self._place.recipe.search.seeds,
         )
 
-    def note(self, job: Job, outcome: Outcome, epochs: float, seconds: float) -> None:
-        """Takes note of what a trial took; `seconds` is the time from its start to its end."""
+    def note(self, job: Job, outcome: Outcome, epochs: float, seconds: float | None) -> None:
+        """Plans anew after a trial, by what it took: `seconds` from its start to its end.
+
+        None of one that was trained with others: it says nothing of what one by itself takes, as finals are.
+        """
         if outcome.timings is None or not epochs:
             return
-        one = measured(
-            job.configuration,
-            outcome.timings,
-            seconds,
-            train_rows=len(job.rows.train),
-            eval_rows=len(job.rows.validation),
-            passes=epochs,
-            evaluated=max(1, len(read_metrics(job.folder))),
-        )
-        self.pace.costs.note(one)
-        self._note_speed(job.configuration)
-        self._keep_time_for_the_end()
+        if seconds is not None:
+            one = measured(
+                job.configuration,
+                outcome.timings,
+                seconds,
+                train_rows=len(job.rows.train),
+                eval_rows=len(job.rows.validation),
+                passes=epochs,
+                evaluated=max(1, len(read_metrics(job.folder))),
+            )
+            self.pace.costs.note(one)
+            self._note_speed(job.configuration)
+            self._keep_time_for_the_end()
         self._plan_anew()
         if self.pace.limited:
             self.write()  # a run that is gone on with knows what trials take here
@@ -168,20 +172,21 @@ class Planner:
         left = self._clock.training_seconds_left
         if left is None or left < REHEARSAL_SECONDS or kind in self._rehearsed:
             return
-        self._rehearsed[kind] = rehearse(job.folder, texts[:REHEARSAL_TEXTS])
-        self._keep_time_for_the_end()
+        from loraloom.engine.progress import is_out_of_memory
 
-    def in_time(self, trials: int, configuration: Configuration) -> int:
-        """How many of `trials` such would end in time if they were trained together, which takes the sum of theirs."""
-        left = self._clock.training_seconds_left
-        each = self.pace.seconds(configuration, configuration.data.max_train_samples)
-        return trials if left is None or each <= 0 else max(1, min(trials, int(left // each)))
+        try:
+            self._rehearsed[kind] = rehearse(job.folder, texts[:REHEARSAL_TEXTS])
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return  # workers have it, as long as they train; the test's time stays an estimate
+        self._keep_time_for_the_end()
 
     def would_end(self, configuration: Configuration, step: int) -> bool:
         """Whether a trial that goes on from `step` would end in time."""
         from loraloom.engine.progress import plan_schedule
 
-        left, task = self._clock.training_seconds_left, self.pace.task
+        left, task = self.pace.seconds_left, self.pace.task
         if left is None or task is None or not self.pace.costs.known:
             return True
         rung = configuration.data.max_train_samples

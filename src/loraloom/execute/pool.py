@@ -94,6 +94,8 @@ class _Worker:
     held: set[int] = field(default_factory=set)
     halted: bool = False
     begun: float = field(default_factory=time.monotonic)
+    sent: float | None = None
+    """When it was sent its pack, which it may have got later than the pack was started."""
 
     @property
     def waits_for_room(self) -> bool:
@@ -156,11 +158,13 @@ class Pool:
         if worker.ready:
             self._send(worker)
 
-    def wait(self, listener: Listener, stop: Callable[[], bool]) -> Finished:
+    def wait(self, listener: Listener, stop: Callable[[], bool], until: float | None = None) -> Finished:
         """Hears workers until a pack has ended; see `Executor.wait`."""
         while not self._ended:
             if stop():
                 self._halt()
+            if until is not None and time.monotonic() >= until:
+                self._give_up()
             for worker, report in self._receive(self._workers, HEED_SECONDS):
                 self._take(worker, report, listener)
         return self._ended.popleft()
@@ -234,7 +238,7 @@ class Pool:
                     # where memory did not suffice, the engine takes fewer from now on
                     for job in worker.jobs:
                         self._sizes.pop(memory_key(job.configuration), None)
-                self._end(worker, Finished(worker.jobs, outcomes))
+                self._end(worker, Finished(worker.jobs, outcomes, began=worker.sent))
             case Lost(why):
                 self._end(worker, Finished(worker.jobs, lost=why))
             case Died(why):
@@ -244,7 +248,7 @@ class Pool:
                 raise report.error
 
     def _end(self, worker: _Worker, finished: Finished) -> None:
-        worker.pack, worker.jobs = None, ()
+        worker.pack, worker.jobs, worker.sent = None, (), None
         self._ended.append(finished)
         if worker in self._workers and worker.ready:
             self._take_over(worker)
@@ -280,9 +284,19 @@ class Pool:
             if worker.ready:
                 worker.link.send(Halt(worker.pack), {})
             else:
-                self._workers.remove(worker)
-                worker.link.end()
-                self._end(worker, Finished(worker.jobs, stopped(worker.jobs)))
+                self._drop(worker)
+
+    def _give_up(self) -> None:
+        """Ends workers whose packs have not ended in time: one that hangs does not keep the others' results."""
+        for worker in [worker for worker in self._workers if worker.pack is not None]:
+            self._note(f"{worker.link.name} has not ended in time, and is ended; its trials are left as they are")
+            self._drop(worker)
+
+    def _drop(self, worker: _Worker) -> None:
+        """Ends a worker; its pack goes on from where it is with another command."""
+        self._workers.remove(worker)
+        worker.link.end()
+        self._end(worker, Finished(worker.jobs, stopped(worker.jobs)))
 
     def _send(self, worker: _Worker) -> None:
         assert worker.pack is not None
@@ -295,6 +309,7 @@ class Pool:
             # what `train.bf16: auto` means is measured once, not anew by each worker
             told = replace(job, configuration=in_type(job.configuration, self._auto))
             jobs.append(SentJob.of(told, key))
+        worker.sent = time.monotonic()
         worker.link.send(Train(worker.pack, tuple(jobs)), rows)
 
     def _key(self, rows: Rows) -> int:

@@ -120,6 +120,18 @@ class Recipe(Configuration):
                 filled[name] = point[name] if name in point else self.axes[name].first
         return filled
 
+    def point(self, value: Callable[[str], Any]) -> dict[str, Any]:
+        """The point whose active axes have what `value` gives for their names."""
+        point: dict[str, Any] = {}
+        for name in self.ordered():
+            if self.is_active(name, point):
+                point[name] = value(name)
+        return self._as_written(point)
+
+    def _as_written(self, point: Point) -> dict[str, Any]:
+        """A point in the order of the axes."""
+        return {name: point[name] for name in self.axes if name in point}
+
     def tells_seeds(self, configuration: Configuration) -> bool:
         """Whether a trial's seed tells it from others: there are several, or a clock had time for more."""
         return self.search.seeds > 1 or configuration.train.seed != self.train.seed
@@ -156,7 +168,7 @@ class Recipe(Configuration):
             if not isinstance(axis, Choices):
                 raise TypeError("a range has no grid")
         for point in self._points(self.ordered(), {}):
-            yield {name: point[name] for name in self.axes if name in point}
+            yield self._as_written(point)
 
     def _points(self, names: tuple[str, ...], point: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Every way to go on from `point` with the axes `names`."""

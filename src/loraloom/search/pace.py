@@ -26,6 +26,8 @@ class Pace:
     """No trial was begun: the first one is, whatever seconds the planning itself took; its deadline bounds it."""
     final_begun: bool = False
     """A trial of the last rung was begun: those that are compared with it have as many epochs."""
+    promised: float = 0.0
+    """Seconds of those that were chosen to be trained together and have not begun."""
     _held: float | None = None
 
     @contextmanager
@@ -37,10 +39,24 @@ class Pace:
         finally:
             self._held = None
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Within it trials are chosen that are trained together, which takes the sum of their times."""
+        try:
+            yield
+        finally:
+            self.promised = 0.0
+
+    def promise(self, configuration: Configuration) -> None:
+        """Takes the time of a trial that was chosen from what is left for the next."""
+        self.promised += self.seconds(configuration, configuration.data.max_train_samples)
+        self.promised += self._prefix_seconds(configuration)
+
     @property
     def seconds_left(self) -> float | None:
         """Of training; None where there is no deadline."""
-        return self.clock.training_seconds_left if self._held is None else self._held
+        left = self.clock.training_seconds_left if self._held is None else self._held
+        return None if left is None else left - self.promised
 
     @property
     def limited(self) -> bool:

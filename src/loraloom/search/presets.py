@@ -221,12 +221,11 @@ def _fitting_point(
 
 
 def _nearest_point(recipe: Recipe, values: Mapping[str, Any]) -> dict[str, Any]:
-    point: dict[str, Any] = {}
-    for name in recipe.ordered():
-        if recipe.is_active(name, point):
-            axis = recipe.axes[name]
-            point[name] = _nearest_value(axis, values[name]) if name in values else axis.first
-    return {name: point[name] for name in recipe.axes if name in point}
+    def nearest(name: str) -> Any:
+        axis = recipe.axes[name]
+        return _nearest_value(axis, values[name]) if name in values else axis.first
+
+    return recipe.point(nearest)
 
 
 def _nearest_value(axis: Axis, wanted: Any) -> Any:

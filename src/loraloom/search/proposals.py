@@ -32,17 +32,17 @@ from loraloom.search.tried import Tried, key_of
 from loraloom.study.ledger import Entry, Ledger
 
 DEFAULT_TRIALS = 20
-MAX_REJECTED = 200
-"""Proposals in a row that may be over the cap or already tried before the space counts as spent."""
-MAX_LATE = 5
-"""Proposals in a row that may take longer than there is time before the time counts as used."""
+MOST_DRAWN = 1_000
+"""Points drawn in a row that may be over a limit or already tried before the space counts as spent."""
+MOST_LATE = 5
+"""Points drawn for one trial that may take longer than there is time before the time counts as used."""
 MOST_COUNTED = 1_000
 """Points that lists may span to be counted: of more, the time or the number of trials ends a search before they do."""
 TELLING_ROWS = 50
 """Held-out rows below which an accuracy of 0.8 has a standard error of more than 5 points: the best of many trials on
 them is the luckiest, so that by the clock the presets that lead are tried alone."""
 STUCK_AFTER = 20
-"""Rejected proposals in a row after which the next is drawn at random: tpe learns nothing from a rejected one."""
+"""Points drawn in vain after which the next is drawn at random: tpe learns nothing from those."""
 
 Fits = Callable[[Configuration], str | None]
 """Why a configuration is not to be trained (over the cap, say), or None."""
@@ -77,6 +77,8 @@ class Proposals:
         self._rows, self._held_out = rows
         self.leading: tuple[Configuration, ...] = ()
         """The presets that are compared before all else, first in the order of trials."""
+        self.spent = False
+        """Whether points were drawn, and none of them was new and within the limits."""
         self._listed: tuple[str, ...] = ()
         self._visited = 0
         if self._samples:
@@ -253,37 +255,33 @@ class Proposals:
         return plan.epochs is not None and plan.planned(self.at(key), None).train.num_train_epochs < 1
 
     def _sampled(self, rows: int | None, keep: float) -> Proposal | None:
+        """A point where the sampler proposes: the first drawn that is new, within the limits, and ends in time."""
         late = 0
-        for _ in range(MAX_REJECTED - self._tried.rejected_since_new(MAX_REJECTED)):
-            if late == MAX_LATE or not self._pace.allows(self._recipe.configuration({}), rows, keep):
+        for drawn in range(MOST_DRAWN):
+            if late == MOST_LATE or not self._pace.allows(self._recipe.configuration({}), rows, keep):
                 return None
-            entry = self._ask(None, 0, rows)
-            proposal = self._proposal(entry)
-            why = "already tried" if entry.params in self._tried else self._fits(proposal.configuration)
-            if why is None and not self._pace.allows(proposal.configuration, rows, keep):
-                why, late = "no time is left for it", late + 1
-            if why is None:
-                return proposal
-            self._ledger.reject(entry.number, why)
-            self._tried.update()
+            params = self._ledger.draw(
+                self._distributions,
+                make_sampler(self._recipe, self._tried.proposed, drawn),
+                is_active=self._is_active,
+                shown=shown,
+            )
+            _, configuration = self._configuration(params, 0, rows)
+            if params in self._tried or self._fits(configuration) is not None:
+                continue
+            if self._pace.allows(configuration, rows, keep):
+                return self._proposal(self._ledger.ask(self._distributions, params, rows=rows))
+            late += 1
+        self.spent = True
         return None
 
     def _begin(self, wanted: Wanted) -> Proposal:
         final = self._pace.plan.is_last(wanted.rows) or wanted.rows not in self._pace.plan.rungs  # cut short
         self._pace.final_begun |= self._pace.plan.epochs is not None and final
-        return self._proposal(self._ask(json.loads(wanted.key), wanted.seed_index, wanted.rows))
-
-    def _ask(self, params: Mapping[str, Any] | None, seed_index: int, rows: int | None) -> Entry:
-        sampler = make_sampler(self._recipe, self._tried.proposed, self._tried.rejected_in_a_row(STUCK_AFTER))
-        return self._ledger.ask(
-            self._distributions,
-            sampler,
-            params,
-            seed_index=seed_index,
-            rows=rows,
-            is_active=self._is_active,
-            shown=shown,
+        entry = self._ledger.ask(
+            self._distributions, json.loads(wanted.key), seed_index=wanted.seed_index, rows=wanted.rows
         )
+        return self._proposal(entry)
 
     def _is_active(self, name: str, params: Mapping[str, Any]) -> bool:
         axes = self._recipe.axes
@@ -327,14 +325,15 @@ def _spanned(recipe: Recipe, fits: Fits) -> int | None:
     return sum(fits(recipe.configuration(point)) is None for point in points)
 
 
-def make_sampler(recipe: Recipe, proposed: int, rejected: int = 0) -> optuna.samplers.BaseSampler:
-    """The sampler of the configuration after `proposed` others, of which the last `rejected` were rejected.
+def make_sampler(recipe: Recipe, proposed: int, drawn: int = 0) -> optuna.samplers.BaseSampler:
+    """The sampler of the configuration after `proposed` others, for which `drawn` points were drawn in vain.
 
     Trials of further seeds or rows don't count: which come before a new configuration hangs on how many are trained at
     once.
     """
-    seed = int(np.random.SeedSequence([recipe.train.seed, proposed]).generate_state(1)[0])
-    if recipe.search.sampler in ("tpe", "auto") and rejected < STUCK_AFTER:
+    entropy = [recipe.train.seed, proposed, *([drawn] if drawn else [])]
+    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    if recipe.search.sampler in ("tpe", "auto") and drawn < STUCK_AFTER:
         return optuna.samplers.TPESampler(seed=seed)
     return optuna.samplers.RandomSampler(seed=seed)
 
@@ -365,13 +364,10 @@ def _frozen(value: Any) -> Any:
 
 def _point(recipe: Recipe, params: Mapping[str, Any]) -> dict[str, Any] | None:
     """The point that the ledger holds as `params`; None where an active axis is not written yet."""
-    point: dict[str, Any] = {}
-    for name in recipe.ordered():
-        if recipe.is_active(name, point):
-            if name not in params:
-                return None
-            point[name] = _value(recipe.axes[name], params[name])
-    return {name: point[name] for name in recipe.axes if name in point}
+    try:
+        return recipe.point(lambda name: _value(recipe.axes[name], params[name]))
+    except KeyError:
+        return None
 
 
 def _value(axis: Axis, param: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from itertools import count
 from typing import Any
 
 from loraloom.study.ledger import Entry, Ledger
@@ -49,29 +48,6 @@ class Tried:
         """Configurations whose trials all succeeded and that lack a seed, in their order, and which seed."""
         for key in sorted(self._lacking, key=self._lacking.__getitem__):
             yield key, len(self.by_key[key])
-
-    def rejected_in_a_row(self, most: int) -> int:
-        """How many of the newest trials were rejected, one after the other; counts to `most`."""
-        return next(place for place in count() if place == most or not self._is_rejected(place))
-
-    def rejected_since_new(self, most: int) -> int:
-        """How many were rejected since a configuration was last tried for the first time; counts to `most`."""
-        rejected = 0
-        for number in range(self._ledger.count - 1, -1, -1):
-            entry = self._ledger.entry(number)
-            if entry.state == "rejected":
-                rejected += 1
-            elif self._is_first(entry) or rejected >= most:
-                break
-        return min(rejected, most)
-
-    def _is_rejected(self, from_end: int) -> bool:
-        number = self._ledger.count - 1 - from_end
-        return number >= 0 and self._ledger.entry(number).state == "rejected"
-
-    def _is_first(self, entry: Entry) -> bool:
-        trials = self.by_key.get(key_of(entry.params))
-        return not trials or trials[0].number == entry.number
 
     def _note(self, entry: Entry) -> None:
         key = key_of(entry.params)

@@ -20,7 +20,8 @@ from math import sqrt
 from statistics import fmean, variance
 
 from loraloom.recipe.fields import Metric
-from loraloom.study.leaderboard import Standing, validation
+from loraloom.study.leaderboard import Standing, standings, validation
+from loraloom.study.record import TrialRecord
 
 CUT_SHORT, COLLAPSED = 2.0, 4.0
 """Standard errors of a difference, by rows that were validated: the best of a thousand equal trials is 3.2 ahead."""
@@ -56,6 +57,12 @@ class Choice:
             f"trial {self.leader.leader.number} has {100 * more:.2f} pp more, within the noise of seeds (standard "
             f"error {100 * self.standard_error:.2f} pp), {but}"
         )
+
+
+def chosen(records: Sequence[TrialRecord], metric: Metric) -> Choice | None:
+    """The winner of a run's trials; None where none is finished."""
+    ranked = standings(records, metric)
+    return choose(ranked, metric) if ranked else None
 
 
 def choose(ranked: Sequence[Standing], metric: Metric) -> Choice:

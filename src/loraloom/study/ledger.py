@@ -115,25 +115,32 @@ class Ledger:
         """How many trials were ever begun."""
         return len(self._entries)
 
-    def ask(
+    def draw(
         self,
         distributions: Mapping[str, BaseDistribution],
         sampler: optuna.samplers.BaseSampler,
-        params: Mapping[str, Any] | None = None,
         *,
-        seed_index: int = 0,
-        rows: int | None = None,
         is_active: IsActive = always_active,
         shown: Callable[[Trials], Trials] = lambda trials: trials,
-    ) -> Entry:
-        """Begins a trial: at `params`, or where the sampler proposes, which sees what `shown` leaves of the trials.
+    ) -> dict[str, Any]:
+        """Where the sampler proposes the next trial, which sees what `shown` leaves of the trials; none is begun.
 
         It proposes one axis after another in the order of `distributions`, and only those that are active at the
         params that there are by then.
         """
+        params = draw(sampler, distributions, lambda: shown(self._trials), self.count, is_active)
+        return {name: _stored(distributions[name], value) for name, value in params.items()}
+
+    def ask(
+        self,
+        distributions: Mapping[str, BaseDistribution],
+        params: Mapping[str, Any],
+        *,
+        seed_index: int = 0,
+        rows: int | None = None,
+    ) -> Entry:
+        """Begins a trial at `params`."""
         with self._explained():
-            if params is None:
-                params = draw(sampler, distributions, lambda: shown(self._trials), self.count, is_active)
             begun = create_trial(
                 state=TrialState.RUNNING,
                 params={name: _stored(distributions[name], value) for name, value in params.items()},
@@ -196,7 +203,7 @@ class Ledger:
             )
 
     def reject(self, number: int, reason: str) -> None:
-        """Ends a trial that is not to be trained (a point over the cap, or one already tried)."""
+        """Ends a trial that is not to be trained after all."""
         self.tell(number, "failed", None, f"{NOT_TRAINED}: {reason}")
 
     def _write_values(

@@ -74,11 +74,16 @@ class Score(_Frozen):
         )
 
     @property
+    def correct(self) -> int:
+        """How many rows are right."""
+        return round(self.accuracy * self.examples)
+
+    @property
     def interval(self) -> Interval | None:
         """Wilson's 95 % interval of the accuracy; None where there are no rows."""
         from loraloom.metrics import wilson_interval  # with scipy
 
-        return wilson_interval(round(self.accuracy * self.examples), self.examples) if self.examples else None
+        return wilson_interval(self.correct, self.examples) if self.examples else None
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -87,7 +92,7 @@ class Score(_Frozen):
         if any(len(line) != len(self.confusion) for line in self.confusion):
             raise ValueError("its confusion is not square")
         rows, right = sum(map(sum, self.confusion)), sum(line[at] for at, line in enumerate(self.confusion))
-        if (rows, right) != (self.examples, round(self.accuracy * self.examples)):
+        if (rows, right) != (self.examples, self.correct):
             raise ValueError(f"its confusion counts {rows} rows, {right} of them right; its figures differ")
         return self
 
