@@ -96,3 +96,15 @@ def test_it_is_said_what_ended_a_question(
     monkeypatch.setattr(entry, "app", lambda **_: typer.prompt("1. Labelled rows"))
     assert cli.run() == 130
     assert re.fullmatch(rf"\s*loraloom: stopped by {by}\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA error: out of memory")])
+def test_memory_that_does_not_suffice_is_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(entry, "app", fail)
+    assert cli.run() == 2
+    assert re.fullmatch(r"loraloom: memory does not suffice: .+; end what else uses it.*\n", capsys.readouterr().err)

@@ -17,7 +17,7 @@ import typer
 from loraloom import machine
 from loraloom.cli.commands import app
 from loraloom.cli.running import TerminatedError
-from loraloom.errors import LoraloomError, closed_pipe
+from loraloom.errors import LoraloomError, closed_pipe, first_line
 
 
 def main() -> None:
@@ -78,6 +78,19 @@ def _exit_code() -> int:
         if error.filename is None and error.errno is None:
             raise
         return _fail(f"{error.filename or 'a file'}: {error.strerror}", 2)
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        why = first_line(error).rstrip(".")
+        return _fail(f"memory does not suffice: {why}; end what else uses it, or take smaller batches", 2)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if "torch" not in sys.modules:
+        return isinstance(error, MemoryError)
+    from loraloom.engine.progress import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def _wait_politely() -> None:

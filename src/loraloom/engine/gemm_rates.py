@@ -89,7 +89,8 @@ def _measured(hidden: int, intermediate: int) -> GemmRates:
     products = LayerSize("", hidden, intermediate).products
     found = _both(products)
     for _ in range(_DOUBTS):
-        if found.ratio > _DOUBTFUL or not any("bf16" in name for name in read_machine().instructions):
+        has_bf16 = device().type == "cpu" and any("bf16" in name for name in read_machine().instructions)
+        if found.ratio > _DOUBTFUL or not has_bf16:
             break
         found = max(found, _both(products), key=lambda rates: rates.ratio)
     return found

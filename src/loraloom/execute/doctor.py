@@ -103,6 +103,7 @@ def diagnose(recipe: Recipe | None = None) -> Diagnosis:
     size = next(size for size in reversed(sizes) if size)
     trials, trials_reason = pack_advice(engine.value, size, dtype.value, by_kernels=in_use)
     rates = tuple((size, gemm_rates.measure(size)) for size in sizes if size is not None)
+    on_cpu = device.device().type == "cpu"
     return Diagnosis(
         model=model,
         machine=facts,
@@ -119,7 +120,7 @@ def diagnose(recipe: Recipe | None = None) -> Diagnosis:
         threads_reason=_threads_reason(),
         trials_per_pack=trials,
         trials_per_pack_reason=trials_reason,
-        notes=_notes(facts, threads, load, any(each.one_thread for _, each in rates)),
+        notes=_notes(facts, threads, load, any(each.one_thread for _, each in rates)) if on_cpu else (),
     )
 
 
@@ -175,6 +176,7 @@ def _threads_reason() -> str:
 
 
 def _notes(facts: Machine, threads: int, load: float | None, crowded: bool) -> tuple[str, ...]:
+    """What slows down training on a processor, and what to do about it."""
     notes = []
     if threads < facts.physical_cores:
         notes.append(

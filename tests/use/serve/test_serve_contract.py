@@ -181,6 +181,10 @@ def test_it_is_not_ready_while_it_drains_or_has_no_adapter(alone: Registry) -> N
     with client_of(alone) as client:
         client.app.state.draining = True  # type: ignore[attr-defined]
         assert client.get("/readyz").json() == {"status": "draining"}
+    with client_of(alone) as client:
+        client.app.state.batcher.device_lost = True  # type: ignore[attr-defined]
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()) == (503, {"status": "lost"})
 
 
 def test_the_description_has_an_example_that_is_answered(client: TestClient) -> None:

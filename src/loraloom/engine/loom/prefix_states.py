@@ -70,7 +70,8 @@ class PrefixStates:
         dtype: Dtype = "bf16" if frozen.dtype == torch.bfloat16 else "fp32"
         cuda = frozen.device.type == "cuda"
         where = torch.cuda.get_device_name(frozen.device) if cuda else frozen.device.type
-        by = f"{frozen.ops.name} on {where} {_versions()} threads {torch.get_num_threads()}"
+        threads = "" if cuda else f" threads {torch.get_num_threads()}"
+        by = f"{frozen.ops.name} on {where} {_versions()}{threads}"
         made_by = f"{weights()} {by}"
         key = PrefixKey(self._digest(encoded), made_by, encoder.lowest, dtype)
         file = self._open.get(key) or self._opened(key, encoded, frozen.anatomy.hidden)

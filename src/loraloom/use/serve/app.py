@@ -195,6 +195,8 @@ def _add_health(app: FastAPI, registry: Registry, batcher: Batcher) -> None:
             return "draining"
         if not batcher.alive or not registry.all():
             return "starting"
+        if batcher.device_lost:
+            return "lost"
         since = batcher.busy_since
         return "stuck" if since is not None and time.monotonic() - since > STUCK_SECONDS else "ok"
 

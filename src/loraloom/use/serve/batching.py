@@ -108,6 +108,8 @@ class Batcher:
     waiting: int = 0
     """Texts that are tokenised, wait, or are computed."""
     busy_since: float | None = None
+    device_lost: bool = False
+    """Whether the GPU answers this process no more: every batch fails from then on."""
     _raw: SimpleQueue[_Work | None] = field(default_factory=SimpleQueue)
     _line: deque[_Work] = field(default_factory=deque)
     """What is tokenised: appended to by one thread, taken from by the other."""
@@ -257,7 +259,10 @@ class Batcher:
         except Exception as error:
             if len(pieces) > 1:
                 return [outcome for piece in pieces for outcome in self._attempt([piece])]
+            from loraloom.engine.device import device_is_lost
+
             _log.exception("a batch could not be computed")
+            self.device_lost = self.device_lost or device_is_lost()
             return [AdapterError(f"the text could not be computed: {type(error).__name__}")]
 
     # -- the event loop's ----------------------------------------------------------------------
