@@ -19,6 +19,8 @@ from tests.faults.searches import Search, differences, held
 
 MOST_KILLS = 40
 """Of one chain; then the search is let go on to its end."""
+MOST_REPEATED_SECONDS = 15.0
+"""What one kill may cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,9 @@ class Killed:
 
     @property
     def wrong(self) -> list[str]:
-        return [*self.failed, *self.trained_again, *self.unequal]
+        late = self.most_repeated_seconds > MOST_REPEATED_SECONDS
+        repeated = [f"{self.most_repeated_seconds:.1f} s of work were lost by one kill"] if late else []
+        return [*self.failed, *self.trained_again, *self.unequal, *repeated]
 
     def add(self, other: Killed) -> None:
         self.chains += other.chains
@@ -132,6 +136,6 @@ def _compare_finished(before: dict[str, int], run: Path, name: str, found: Kille
         if adapter.exists():
             now[manifest.parent.name] = adapter.stat().st_mtime_ns
     for trial, written in before.items():
-        if trial in now and now[trial] != written:
-            found.trained_again.append(f"{name}: trial {trial} was trained again")
+        if now.get(trial) != written:
+            found.trained_again.append(f"{name}: trial {trial} {'was trained again' if trial in now else 'is gone'}")
     return {**before, **now}

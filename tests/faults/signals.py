@@ -17,6 +17,8 @@ from tests.faults.searches import differences
 CODES = {signal.SIGTERM: 75, signal.SIGINT: 130}
 MOST_SIGNALS = 3
 """Of one run; then it is let go on to its end."""
+MOST_SECONDS = 30.0
+"""From a signal to the end: a step, its checkpoint, and, after the last trial, the test and the report."""
 
 
 @dataclass(slots=True)
@@ -58,7 +60,10 @@ def signal_run(commands: Commands, whole: Whole, folder: Path, seed: int, *, twi
         if turn < MOST_SIGNALS and ended.code:
             found.signals += 1
             found.second += twice
-            found.longest_seconds = max(found.longest_seconds, time.monotonic() - sent)
+            seconds = time.monotonic() - sent
+            found.longest_seconds = max(found.longest_seconds, seconds)
+            if seconds > MOST_SECONDS:
+                found.wrong.append(f"{name}, {number.name}: ended {seconds:.1f} s later")
             if fault := _broken_promise(ended, number, _is_begun(run, mark), twice=twice):
                 found.wrong.append(f"{name}, {number.name}: {fault}: exit {ended.code}: {ended.err.strip()[-500:]}")
         elif ended.code:
