@@ -3,7 +3,8 @@
 Effects are differences of shares, paired by seed and by row; how much seeds vary is learnt from all contrasts of an
 encoder. All contrasts of all encoders are one family (Holm). A
 difference is said to be there where its corrected p is below 0.05; to be none where the interval lies within half a
-point on either side of 0; and else nothing is said to be known.
+point on either side of 0; and else nothing is said to be known. A claim of more than one or the other is answered too
+where the interval leaves out half a point of it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.metrics import holm
+from loraloom.metrics import Interval, holm
 from loraloom.report.gap import gaps
 from loraloom.report.points import points, size, spread
 from study import agnews
@@ -127,18 +128,22 @@ def verdict_on(estimate: Estimate, p: float) -> Verdict:
     return "equal" if low >= -MARGIN and high <= MARGIN else "undecided"
 
 
-def answer_to(said: Expected | None, verdict: Verdict) -> Answer:
-    """Whether what was said holds, by the verdict."""
+def answer_to(said: Expected | None, verdict: Verdict, interval: Interval) -> Answer:
+    """Whether what was said holds, by the verdict, or since the interval leaves out half a point more, or less."""
     if said is None:
         return "not claimed"
-    if verdict == "undecided":
-        return "undecided"
-    return "holds" if verdict == said or (said == "not higher" and verdict != "higher") else "does not hold"
+    low, high = interval
+    if said == "not higher":
+        holds, fails = verdict == "lower" or high <= MARGIN, verdict == "higher"
+    else:
+        no_more = (said == "higher" and high <= MARGIN) or (said == "lower" and low >= -MARGIN)
+        holds, fails = verdict == said, verdict != "undecided" or no_more
+    return "holds" if holds else "does not hold" if fails else "undecided"
 
 
 def _judged(one: Judged, p: float) -> Judged:
     verdict = verdict_on(one.estimate, p)
-    return replace(one, p=p, verdict=verdict, answer=answer_to(one.said, verdict))
+    return replace(one, p=p, verdict=verdict, answer=answer_to(one.said, verdict, one.estimate.interval))
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +258,7 @@ def _judge(one: _Compared, prior: Prior) -> Judged:
         estimate = crossed(differences, prior if contrast.measure == "accuracy" else NO_PRIOR)
     of, to = (tuple(str(level) for level in side) for side in (contrast.of, contrast.to))
     verdict = verdict_on(estimate, estimate.p)
-    answer = answer_to(contrast.said, verdict)
+    answer = answer_to(contrast.said, verdict, estimate.interval)
     pairs = max(len(of), len(to)) * len(differences)
     return Judged(contrast.name, contrast.measure, of, to, estimate, pairs, estimate.p, verdict, contrast.said, answer)
 

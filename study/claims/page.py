@@ -37,6 +37,8 @@ linear layers, a linear head on the mean of the tokens, a linear schedule with w
 - **Verdicts**: a difference is there where its p, corrected for all contrasts on this page (Holm), is below 0.05; there
   is none beyond half a point where the 95 % interval lies within ±0.5 points; else it is *undecided*, and the interval
   says how large it could be. An interval may leave 0 out and the verdict be undecided: of so many, some do by chance.
+  That one level is better does not hold, and that it is no better holds, also where the interval leaves out that it is
+  better by half a point; intervals are not corrected for their number, so of forty such answers one is wrong by chance.
 - **Tables**: *gap* is training accuracy, over the batches since the evaluation before the last, less the mean of both
   evaluations' validation accuracy; it is not known (–) of one evaluation alone, nor where validation moved by more than
   2 points between the two. *Rate* is the learning rate; *seconds* are of a trial, training and evaluations, the median
@@ -170,6 +172,14 @@ def _claim(claim: ClaimFound) -> Iterator[str]:
     yield ""
     head = "level", "accuracy", "each seed", "gap, pp", "parameters", "rate", "seconds"
     yield table(head, map(_level, sorted(claim.levels, key=_place)), numbers=(1, 3, 4, 5, 6))
+    for level in claim.levels:
+        if claim.name == "epochs" and len(level.curve) > 1:
+            after = ", ".join(f"{epoch:g}: {100 * accuracy:.1f}" for epoch, _, accuracy in level.curve)
+            yield ""
+            yield (
+                f"The rate is constant, so what the trainings of {level.name} epochs have after fewer is what shorter "
+                f"ones end with; mean accuracy over their seeds, %, after epoch {after}."
+            )
 
 
 def _place(level: LevelFound) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,16 +92,36 @@ def test_no_difference_is_said_to_be_none_and_the_claim_does_not_hold(tmp_path: 
         assert "no difference beyond 0.5 pp" in one.sentence
 
 
+@pytest.mark.parametrize(
+    ("said", "verdict", "interval", "answer"),
+    [
+        ("lower", "undecided", (-0.03, 0.01), "undecided"),
+        ("lower", "lower", (-0.03, -0.01), "holds"),
+        ("lower", "higher", (0.01, 0.03), "does not hold"),
+        ("lower", "undecided", (-0.001, 0.03), "does not hold"),
+        ("higher", "undecided", (-0.03, 0.004), "does not hold"),
+        ("higher", "undecided", (-0.03, 0.006), "undecided"),
+        ("equal", "equal", (-0.001, 0.001), "holds"),
+        ("equal", "lower", (-0.03, -0.01), "does not hold"),
+        ("equal", "undecided", (-0.03, 0.001), "undecided"),
+        ("not higher", "equal", (-0.001, 0.001), "holds"),
+        ("not higher", "lower", (-0.03, -0.01), "holds"),
+        ("not higher", "undecided", (-0.03, -0.002), "holds"),
+        ("not higher", "undecided", (-0.03, 0.02), "undecided"),
+        ("not higher", "higher", (0.01, 0.03), "does not hold"),
+        (None, "higher", (0.01, 0.03), "not claimed"),
+    ],
+)
+def test_a_claim_is_answered_by_what_its_interval_leaves_out(
+    said: Any, verdict: Any, interval: tuple[float, float], answer: str
+) -> None:
+    assert answer_to(said, verdict, interval) == answer
+
+
 def test_a_wide_interval_is_undecided_and_the_family_makes_verdicts_harder() -> None:
     generator = np.random.default_rng(1)
     wide = crossed(generator.choice([-1.0, 0.0, 1.0], (3, 200)))
     assert verdict_on(wide, 0.4) == "undecided"
-    assert answer_to("lower", "undecided") == "undecided"
-    assert answer_to("equal", "equal") == "holds"
-    assert answer_to("equal", "lower") == "does not hold"
-    assert [answer_to("not higher", verdict) for verdict in ("equal", "lower")] == ["holds"] * 2
-    assert answer_to("not higher", "higher") == "does not hold"
-    assert answer_to("lower", "higher") == "does not hold"
     one = crossed(np.full((3, 200), 0.02) + generator.normal(0, 0.1, (3, 200)))
     judged = Judged("a", "accuracy", ("1",), ("2",), one, 3, one.p, "higher", None, "not claimed")
     claim = ClaimFound("c", "", "", "", (), (judged,) * 20, ())
