@@ -49,7 +49,10 @@ def test_codes_are_ordered_as_numbers_where_all_are_whole(cells: list[Any], kind
 @pytest.mark.parametrize("missing", [None, "", "  ", float("nan"), np.float32("nan")])
 def test_missing_labels_are_refused_with_their_rows(missing: Any) -> None:
     cells = ["a", missing, "b", missing, missing, missing]
-    assert _refusal(cells) == "rows.csv: column 'label' has no label in row 2, 4, 5 and 1 more"
+    assert (
+        _refusal(cells)
+        == "rows.csv: column 'label' has no label in row 2, 4, 5 and 1 more; label these rows, or take them out"
+    )
 
 
 @pytest.mark.parametrize("cells", [[1.0, 0.5], ["1", "0.5"], [1.0, float("inf")]])

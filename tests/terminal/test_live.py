@@ -202,7 +202,7 @@ def test_more_time_is_advised_only_where_it_would_try_more() -> None:
     assert _next(_recipe(), 1).startswith("loraloom resume runs/x   (60 s more;")
     assert _next(_recipe(), 2) == seeds
     assert _next(_recipe(search={"n_trials": 1}), 1) == seeds
-    assert _next(_recipe(search={"seeds": 2}), 2) == "loraloom predict runs/x/best --text …"
+    assert _next(_recipe(search={"seeds": 2}), 2) == "use         loraloom predict runs/x/best --text …"
 
 
 def test_the_rows_of_a_program_are_given_again_by_it() -> None:

@@ -63,7 +63,8 @@ def search(
 ) -> None:
     """Search a recipe's space under its budget: the main job.
 
-    Trains every trial, tests the winner once, and leaves RUN/best, RUN/leaderboard.csv and RUN/report/index.html.
+    Trains what the budget allows, tests the winner once, and leaves RUN/best, RUN/leaderboard.csv and
+    RUN/report/index.html.
 
     Example: loraloom search demo --out runs/demo --set search.n_trials=12
     """

@@ -136,6 +136,11 @@ def _downloaded(path: str, configuration: str | None, revision: str | None) -> d
             raise DataError(
                 f"{path!r} could not be had (no network?): give data.train_file, or dataset: demo"
             ) from error
+        if str(error).startswith("Config name is missing"):
+            which = " ".join(str(error).split("\n")[1:2])  # datasets' own list
+            raise DataError(
+                f"data.dataset: {path!r} has several configurations; write {path}:NAME. {which}".rstrip()
+            ) from error
         raise DataError(f"data.dataset: {path!r} could not be loaded ({first_line(error)})") from error
     return dict(loaded)
 

@@ -48,7 +48,9 @@ def codes_of(table: Table, column: str, known: Collection[str] = ()) -> list[str
         missing = [number for number, cell in enumerate(cells, start=1) if cell is None or cell == -1]
     if missing:
         more = f" and {len(missing) - 3:,} more" if len(missing) > 3 else ""
-        raise DataError(f"{place} has no label in row {', '.join(map(str, missing[:3]))}{more}")
+        raise DataError(
+            f"{place} has no label in row {', '.join(map(str, missing[:3]))}{more}; label these rows, or take them out"
+        )
     _check_kinds(cells, place)
     if all(isinstance(cell, str) for cell in cells):
         return list(cells) if set(cells) <= set(known) else _codes_of_texts(cells, place)
@@ -166,11 +168,10 @@ def ids_read(values: Sequence[str], labels: Labels, source: str) -> tuple[NDArra
         DataError: a value that is none of these.
     """
     codes = labels.codes
-    start = None if set(values) <= set(labels.names) else _other_start(values, codes)
-    if start is None:
+    other = None if set(values) <= set(labels.names) else _other_count(values, codes)
+    if other is None:
         return ids_of(values, labels, source), None
-    said = f"labels {start} to {start + len(codes) - 1} are read as {codes[0]} to {codes[-1]}"
-    return _looked_up(values, [str(start + number) for number in range(len(codes))]), said
+    return _looked_up(values, other), f"labels {other[0]} to {other[-1]} are read as {codes[0]} to {codes[-1]}"
 
 
 def _looked_up(values: Sequence[str], known: Sequence[str]) -> NDArray[np.int64]:
@@ -178,16 +179,17 @@ def _looked_up(values: Sequence[str], known: Sequence[str]) -> NDArray[np.int64]
     return np.array([ids[value] for value in values], dtype=np.int64)
 
 
-def _other_start(kinds: Sequence[str], codes: Sequence[str]) -> int | None:
-    """0 where codes are 1..C and `kinds` has 0 and nothing beyond C-1; 1 where it is the other way round."""
-    classes = len(codes)
-    from_zero, from_one = map(str, range(classes)), map(str, range(1, classes + 1))
-    zero_based, one_based = set(from_zero), set(from_one)
-    if set(codes) == one_based and "0" in kinds and set(kinds) <= zero_based:
-        return 0
-    if set(codes) == zero_based and str(classes) in kinds and set(kinds) <= one_based:
-        return 1
-    return None
+def counted_otherwise(codes: Sequence[str]) -> tuple[str, ...] | None:
+    """1..C where the codes are 0..C-1, and the other way round; None where they are neither."""
+    from_zero = tuple(map(str, range(len(codes))))
+    from_one = tuple(map(str, range(1, len(codes) + 1)))
+    return {frozenset(from_zero): from_one, frozenset(from_one): from_zero}.get(frozenset(codes))
+
+
+def _other_count(kinds: Sequence[str], codes: Sequence[str]) -> tuple[str, ...] | None:
+    """`counted_otherwise`, where the labels `kinds` are written so and can mean nothing else."""
+    other = counted_otherwise(codes)
+    return other if other is not None and set(kinds) <= set(other) and not set(kinds) <= set(codes) else None
 
 
 def _two_readings(kinds: Sequence[str], known: Sequence[str], labels: Labels) -> bool:
@@ -209,7 +211,7 @@ def _unknown(values: Sequence[str], kinds: Sequence[str], labels: Labels) -> str
     row = next(number for number, value in enumerate(values, start=1) if value not in known)
     allowed = listed(either, _LISTED)
     sentence = f"unknown label {listed(unknown, _LISTED)} (first in row {row}); the known labels are {allowed}"
-    if _other_start(kinds, labels.codes) is not None:
+    if _other_count(kinds, labels.codes) is not None:
         sentence += "; one counts from 0 and the other from 1: make them alike"
     elif all(map(is_whole, kinds)) and not all(map(is_whole, labels.codes)):
         sentence += "; which number stands for which name can't be told"

@@ -24,7 +24,7 @@ from loraloom.data.checks import (
 )
 from loraloom.data.columns import Columns, choose_columns, sources_of, texts_of
 from loraloom.data.hub import named_source
-from loraloom.data.labels import Labels, codes_of, ids_of, labels_of, named, names_of, refuse_one_class
+from loraloom.data.labels import Labels, codes_of, ids_of, is_whole, labels_of, named, names_of, refuse_one_class
 from loraloom.data.overlap import text_key
 from loraloom.data.splitting import hold_out
 from loraloom.data.tables import Source, Table, read_table, table_of
@@ -153,7 +153,7 @@ def _training_rows(table: Table, columns: Columns) -> tuple[Labels, Split, Findi
     if class_names and (unused := [name for name in class_names if name not in labels.names]):
         sentence = f"{plural(len(unused), 'class')} declared without a training row: left out."
         findings.append(Finding("missing_class", "note", len(unused), sentence, tuple(unused[:3])))
-    if _are_numbers(labels) and labels.codes != tuple(map(str, range(len(labels.codes)))):
+    if all(map(is_whole, labels.codes)) and labels.codes != tuple(map(str, range(len(labels.codes)))):
         sentence = f"labels {', '.join(labels.codes[:10])} of the source are classes 0 to {len(labels.codes) - 1}."
         findings.append(Finding("label_codes", "note", len(labels.codes), sentence))
     ids = ids_of(named(codes, class_names), labels, table.source)
@@ -164,17 +164,17 @@ def _split(table: Table, columns: Columns, texts: tuple[str, ...], ids: NDArray[
     return Split(texts, ids, sources_of(table, columns), np.arange(1, len(ids) + 1))
 
 
-def _are_numbers(labels: Labels) -> bool:
-    return all(code.lstrip("-").isdecimal() for code in labels.codes)
-
-
 def _check_enough(train: Split, labels: Labels, source: str) -> None:
     rows, classes = Counter(train.labels.tolist()), len(labels.names)
     refuse_one_class(labels.names, source)
     if len(train) <= classes:
-        raise DataError(f"{source}: has {plural(len(train), 'row')} for {classes} classes; that is too few")
+        raise DataError(
+            f"{source}: has {plural(len(train), 'row')} for {classes} classes; that is too few: give several for each"
+        )
     if gone := [name for label, name in enumerate(labels.names) if label not in rows]:
-        raise DataError(f"{source}: the class {gone[0]!r} has no row left to train on")
+        raise DataError(
+            f"{source}: the class {gone[0]!r} has no row left to train on; give more of it, or leave it out"
+        )
 
 
 def _given_rows(table: Table | None, data: Data, of_training: Columns, labels: Labels) -> tuple[Split | None, Findings]:
@@ -209,7 +209,10 @@ def _filled_up(
 
 def _split_made(where: str, held: Split, train: Split, seed: int) -> Finding:
     if not len(held):
-        raise DataError(f"{where}: none is given, and training has too few rows of each class to hold any out")
+        raise DataError(
+            f"{where}: none is given, and training has too few rows of each class to hold any out; give "
+            f"data.{where}_file, or more rows"
+        )
     share = len(held) / len(train)
     sentence = (
         f"{where.capitalize()} was not given: {plural(len(held), 'row')} of training held out "

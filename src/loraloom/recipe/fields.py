@@ -67,7 +67,9 @@ class Section(BaseModel):
 class Data(Section):
     """Where the rows come from, and how they are split and cut."""
 
-    dataset: Name | None = Field(None, description="A data set on the hub, or 'demo' (BBC News).")
+    dataset: Name | None = Field(
+        None, description="A data set on the hub (owner/name, or owner/name:configuration), or 'demo' (BBC News)."
+    )
     train_file: Name | None = Field(
         None,
         description="CSV, TSV, JSONL or Parquet (also .gz, .bz2, .xz, .zst), or a folder of folders of .txt.",
@@ -82,7 +84,12 @@ class Data(Section):
         lt=0.5,
         description="Share held out for validation, and again for test, where none is given.",
     )
-    max_length: int = Field(128, ge=4, description="Tokens kept of a text, special ones included.")
+    max_length: int = Field(
+        128,
+        ge=4,
+        description="Tokens kept of a text, special ones included; where it is not written, a timed default search "
+        "tries more for long texts.",
+    )
     max_train_samples: int | None = Field(
         None, ge=2, description="Train on a stratified part of as many rows; by default on all."
     )
@@ -164,7 +171,8 @@ class Train(Section):
         "rungs (reduce_lr_on_plateau sees what it needs). Transformers' no, steps and epoch are not taken.",
     )
     bf16: Literal["auto", True, False] = Field(
-        "auto", description="bfloat16 autocast; auto measures whether it is faster on this machine."
+        "auto",
+        description="Compute in bfloat16, what is trained staying in fp32; auto measures whether it is faster here.",
     )
     seed: int = Field(42, ge=0, lt=SEEDS, description="Seed of weights, order and dropout; the first splits data.")
 
@@ -242,3 +250,10 @@ LIST_FIELDS = {"data.text_column", "lora.target_modules", "lora.layers_to_transf
 """Fields of which one value may be a list."""
 LIST_WORDS = "all-linear", "top-half"
 """What such a field may hold instead of a list."""
+
+
+def holds_values(name: str, listed: list[Any]) -> bool:
+    """Whether a list, as written for the field `name` (dotted), holds values of it; else it is one value."""
+    return name not in LIST_FIELDS or any(
+        item is None or isinstance(item, list) or item in LIST_WORDS for item in listed
+    )

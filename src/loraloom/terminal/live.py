@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
@@ -211,21 +212,21 @@ def closing_lines(
         f"accuracy    {with_interval(winner.result.test)} on {winner.result.test.examples:,} test rows{marked}",
         f"parameters  {winner.counts.trainable:,} trainable{against}",
         f"report      {run / 'report' / 'index.html'}",
-        f"next        {_next(winner, run, recipe, tried)}",
+        f"use         loraloom predict {quote(str(run / BEST))} --text …",
+        *(f"next        {command}" for command in _next(winner, run, recipe, tried)),
     )
 
 
-def _next(winner: TrialRecord, run: Path, recipe: Recipe, tried: int) -> str:
-    """What to try next: more time where it was the limit, more seeds where there was one, else the winner itself."""
+def _next(winner: TrialRecord, run: Path, recipe: Recipe, tried: int) -> Iterator[str]:
+    """What to try next: more time where it was the limit, more seeds where there was one; else nothing."""
     match more_time(run, recipe, winner, tried):
         case AllRows(_, every, seconds) as longer:
-            return f"{longer.command(run, recipe)}   (all {every:,} rows, in about {duration(seconds)})"
+            yield f"{longer.command(run, recipe)}   (all {every:,} rows, in about {duration(seconds)})"
         case MoreConfigurations(_, _, again) as others:
             more = f"{duration(again)} more; another winner is tested on the same rows"
-            return f"{others.command(run, recipe)}   ({more})"
-    if recipe.search.seeds == 1:
-        return search_command(run, recipe, "seeds", "search.seeds=3")
-    return f"loraloom predict {quote(str(run / BEST))} --text …"
+            yield f"{others.command(run, recipe)}   ({more})"
+        case None if recipe.search.seeds == 1:
+            yield search_command(run, recipe, "seeds", "search.seeds=3")
 
 
 def _why(choice: Choice | None) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loraloom.data.labels import is_whole
+from loraloom.data.labels import counted_otherwise, is_whole
 from loraloom.data.text_data import listed
 from loraloom.errors import DataError
 from loraloom.use.submission import Submission
@@ -72,8 +72,8 @@ def _wanted(names: Sequence[str], codes: Sequence[str], wanted: str) -> Written:
 def _by_template(names: tuple[str, ...], codes: tuple[str, ...], template: Submission) -> Written:
     kinds = set(template.kinds)
     fitting = [labels for labels in dict.fromkeys((names, codes)) if kinds <= set(labels)]
-    other = _counted_otherwise(codes)
-    if len(fitting) == 1 and not (fitting[0] == codes and other is not None and kinds <= other):
+    other = counted_otherwise(codes)
+    if len(fitting) == 1 and not (fitting[0] == codes and other is not None and kinds <= set(other)):
         if names == codes:
             return Written(codes, f"as in the training data{f' and in {template.path}' if kinds else ''}")
         what = "codes" if fitting[0] == codes else "names"
@@ -87,13 +87,6 @@ def _by_template(names: tuple[str, ...], codes: tuple[str, ...], template: Submi
     raise DataError(
         f"{template.path}: has the label {listed(template.kinds)}, the training data {listed(codes)}"
         + ("" if names == codes else f" for {listed(names)}")
-        + ("; one counts from 0 and the other from 1" if other is not None and kinds <= other else "")
+        + ("; one counts from 0 and the other from 1" if other is not None and kinds <= set(other) else "")
         + f"; give the contest's labels in the order of {listed(names)}: --labels A,B,…"
     )
-
-
-def _counted_otherwise(codes: Sequence[str]) -> set[str] | None:
-    """1..C where the codes are 0..C-1, and the other way round; None where they are neither."""
-    from_zero = {str(number) for number in range(len(codes))}
-    from_one = {str(number) for number in range(1, len(codes) + 1)}
-    return {frozenset(from_zero): from_one, frozenset(from_one): from_zero}.get(frozenset(codes))

@@ -17,7 +17,10 @@ def refuse_head(form: str, head: Head, config: Any, folder: str) -> None:
     if form == "onnx":
         return
     here = f"{folder}: its classifier is not one that plain {'PEFT' if form == 'peft' else 'transformers'} has"
-    rather = "export it by --format onnx, which takes any head, or train with head.kind: native and pooling: native"
+    rather = (
+        "export it by --format onnx, which takes any head, or search again with head.kind: native and head.pooling: "
+        "native (and search.sampler: auto, to search all else)"
+    )
     if head.kind != "native":
         raise AdapterError(f"{here}: head.kind is {head.kind}; {rather}")
     own = getattr(config, "classifier_pooling", None)
