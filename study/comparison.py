@@ -18,10 +18,9 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from loraloom.errors import DataError
-from loraloom.metrics import mcnemar, paired_bootstrap
+from loraloom.metrics import holm, mcnemar, paired_bootstrap
 from loraloom.report.markdown.text import table
 from loraloom.report.points import points
 from loraloom.report.wording import p_value
@@ -376,8 +375,7 @@ def _compared(answered: Results, test: str) -> dict[tuple[int, int], _P]:
     right = [right_rows(result["tests"][test]) for result in answered]
     pairs = list(combinations(range(len(right)), 2))
     raw = [mcnemar(right[a], right[b]) for a, b in pairs]
-    corrected = multipletests(raw, method="holm")[1] if raw else []
-    return {pair: _P(own, float(holm)) for pair, own, holm in zip(pairs, raw, corrected, strict=True)}
+    return {pair: _P(own, corrected) for pair, own, corrected in zip(pairs, raw, holm(raw), strict=True)}
 
 
 def _p(value: float | None) -> str:

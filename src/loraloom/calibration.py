@@ -170,18 +170,20 @@ def coverage_curve(right: Flags, confidence: Floats) -> Coverage:
     answered = last + 1
     correct = np.cumsum(hits, dtype=np.int64)[last]
     low, high = _wilson_ends(correct, answered)
-    area = selective_area(right, confidence)
-    return Coverage(sure[last], answered / right.size, correct / answered, low, high, area)
+    return Coverage(sure[last], answered / right.size, correct / answered, low, high, _area(hits, last))
 
 
 def selective_area(right: Flags, confidence: Floats) -> float:
     """AURC, see `coverage_curve`: rows of a tie come in any order, so each is as right as the tie is on average."""
     order = np.argsort(-confidence, kind="stable")
-    hits = right[order]
-    last = np.flatnonzero(np.append(np.diff(confidence[order]) != 0, True))
+    return _area(right[order], np.flatnonzero(np.append(np.diff(confidence[order]) != 0, True)))
+
+
+def _area(hits: Flags, last: NDArray[np.intp]) -> float:
+    """`selective_area` of rows from the surest on, of which `last` are those that end a tie."""
     sizes, correct = np.diff(np.append(0, last + 1)), np.diff(np.append(0, np.cumsum(hits)[last]))
     even = np.repeat(correct / sizes, sizes)
-    return float(np.mean(1 - np.cumsum(even) / np.arange(1, right.size + 1)))
+    return float(np.mean(1 - np.cumsum(even) / np.arange(1, hits.size + 1)))
 
 
 def least_area(right: Flags) -> float:

@@ -50,7 +50,7 @@ class Scores:
     """Quality of C-class predictions on `examples` rows; shares are in [0, 1], `log_loss` is in nats.
 
     `macro_f1` is the mean over the classes that are seen in the labels or the predictions, as scikit-learn
-    has it by default. `accuracy_interval` is Wilson's at `confidence`. `confusion` (C, C) has true classes as
+    has it by default. `accuracy_interval` is Wilson's at 95 %. `confusion` (C, C) has true classes as
     rows.
     """
 
@@ -63,7 +63,6 @@ class Scores:
     expected_calibration_error: float
     classes: tuple[ClassScore, ...]
     confusion: NDArray[np.int64]
-    confidence: float
 
 
 def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> Interval:
@@ -162,7 +161,7 @@ def confusion(labels: ArrayLike, predictions: ArrayLike, classes: int) -> NDArra
     return flat.reshape(classes, classes).astype(np.int64)
 
 
-def score(labels: ArrayLike, probabilities: ArrayLike, confidence: float = 0.95) -> Scores:
+def score(labels: ArrayLike, probabilities: ArrayLike) -> Scores:
     """All scores of N predictions: `labels` (N,) against `probabilities` (N, C), or `softmax(logits)`.
 
     The prediction is the most probable class, the first one of a tie. The log loss clips a probability to at
@@ -179,24 +178,23 @@ def score(labels: ArrayLike, probabilities: ArrayLike, confidence: float = 0.95)
     predicted = shares.argmax(axis=1)
     counts = confusion(true, predicted, classes)
     correct, total = int(counts.trace()), int(counts.sum())
-    per_class = class_scores(counts, confidence)
+    per_class = class_scores(counts)
     return Scores(
         examples=total,
         correct=correct,
         accuracy=correct / total,
-        accuracy_interval=wilson_interval(correct, total, confidence),
+        accuracy_interval=wilson_interval(correct, total),
         macro_f1=float(np.mean([each.f1 for each in per_class if each.f1 is not None])),
         log_loss=log_loss(true, shares),
         expected_calibration_error=expected_calibration_error(true, shares),
         classes=per_class,
         confusion=counts,
-        confidence=confidence,
     )
 
 
-def class_scores(counts: NDArray[np.int64], confidence: float = 0.95) -> tuple[ClassScore, ...]:
+def class_scores(counts: NDArray[np.int64]) -> tuple[ClassScore, ...]:
     """Precision, recall and F1 of each class from a `confusion` (C, C)."""
-    return tuple(_class_score(counts, index, confidence) for index in range(len(counts)))
+    return tuple(_class_score(counts, index) for index in range(len(counts)))
 
 
 def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
@@ -317,12 +315,12 @@ def paired_bootstrap(
     return float(low), float(high)
 
 
-def _class_score(counts: NDArray[np.int64], index: int, confidence: float) -> ClassScore:
+def _class_score(counts: NDArray[np.int64], index: int) -> ClassScore:
     hits, support, claimed = int(counts[index, index]), int(counts[index].sum()), int(counts[:, index].sum())
     return ClassScore(
         precision=hits / claimed if claimed else None,
         recall=hits / support if support else None,
-        recall_interval=wilson_interval(hits, support, confidence) if support else None,
+        recall_interval=wilson_interval(hits, support) if support else None,
         f1=2 * hits / (support + claimed) if support + claimed else None,
         support=support,
     )

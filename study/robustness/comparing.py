@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from statsmodels.stats.multitest import multipletests
 
 from loraloom import metrics
 from study.robustness.conditions import CLEAN, OTHER_SOURCE
@@ -93,10 +92,7 @@ def _interval(by_row: NDArray[np.float64]) -> metrics.Interval | None:
 
 def judged(differences: Sequence[Difference]) -> list[Difference]:
     """Differences of one table, each told whether it holds."""
-    if not differences:
-        return []
-    corrected = multipletests([each.p for each in differences], alpha=ALPHA, method="holm")[1]
     return [
-        Difference(each.mean, each.interval, float(p), each.one_way, holds=bool(p < ALPHA) and each.one_way)
-        for each, p in zip(differences, corrected, strict=True)
+        Difference(each.mean, each.interval, p, each.one_way, holds=p < ALPHA and each.one_way)
+        for each, p in zip(differences, metrics.holm([each.p for each in differences]), strict=True)
     ]

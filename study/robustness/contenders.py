@@ -172,7 +172,8 @@ class FullFineTuning:
 
         from loraloom.backbone import sources
         from loraloom.backbone.quiet import quietly
-        from loraloom.engine.precision import choose_dtype, device
+        from loraloom.engine.device import device
+        from loraloom.engine.precision import choose_dtype
         from loraloom.recipe import Train
 
         set_seed(seed)

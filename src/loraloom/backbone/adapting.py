@@ -48,8 +48,8 @@ def trainable_parameters(model: nn.Module) -> int:
 class Shapes:
     """Shapes of the models that a recipe names, each described once; no weights are loaded.
 
-    `config_of` gives the transformers configuration: from our table of well-known models where it holds the model
-    (so that counting needs no network), else from the model's own folder or the hub.
+    `sources.shape_config` gives the transformers configuration: from our table of well-known models where it holds the
+    model (so that counting needs no network), else from the model's own folder or the hub.
     """
 
     def __init__(self, labels: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ before it (ModernBERT), and nothing of any architecture. Names are those of the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from loraloom.recipe import Head
@@ -62,7 +62,6 @@ class Dropouts:
 class Anatomy:
     """An encoder and its head as the engine computes them."""
 
-    architecture: str
     layers: str
     block: Block
     embedding: Embedding
@@ -126,26 +125,13 @@ def _bert(config: Any, head: Head) -> Anatomy:
 
 
 def _roberta(config: Any, head: Head) -> Anatomy:
-    pad = config.pad_token_id
-    embedding = Embedding(
-        word=_BERT_EMBEDDING.word,
-        position=_BERT_EMBEDDING.position,
-        token_type=_BERT_EMBEDDING.token_type,
-        norm=_BERT_EMBEDDING.norm,
-        pad=pad,
-    )
+    embedding = replace(_BERT_EMBEDDING, pad=config.pad_token_id)
     return _post_norm(config, head, _BERT, embedding, _dense_head(_classifier_dropout(config), "tanh"))
 
 
 def _electra(config: Any, head: Head) -> Anatomy:
     projected = config.embedding_size != config.hidden_size
-    embedding = Embedding(
-        word=_BERT_EMBEDDING.word,
-        position=_BERT_EMBEDDING.position,
-        token_type=_BERT_EMBEDDING.token_type,
-        norm=_BERT_EMBEDDING.norm,
-        project="embeddings_project" if projected else None,
-    )
+    embedding = replace(_BERT_EMBEDDING, project="embeddings_project" if projected else None)
     return _post_norm(config, head, _BERT, embedding, _dense_head(_classifier_dropout(config), "gelu"))
 
 
@@ -188,7 +174,6 @@ def _distilbert(config: Any, head: Head) -> Anatomy:
         ("linear", "classifier"),
     )
     return Anatomy(
-        architecture=config.model_type,
         layers="transformer.layer",
         block=block,
         embedding=embedding,
@@ -217,7 +202,6 @@ def _modernbert(config: Any, head: Head) -> Anatomy | str:
         ("linear", "classifier"),
     )
     return Anatomy(
-        architecture=config.model_type,
         layers="layers",
         block=Block(("attn.Wqkv",), "attn.Wo", "mlp.Wi", "mlp.Wo", "attn_norm", "mlp_norm"),
         embedding=Embedding(word="embeddings.tok_embeddings", norm="embeddings.norm"),
@@ -247,7 +231,6 @@ def _post_norm(
 ) -> Anatomy:
     hidden, attention = config.hidden_dropout_prob, config.attention_probs_dropout_prob
     return Anatomy(
-        architecture=config.model_type,
         layers="encoder.layer",
         block=block,
         embedding=embedding,

@@ -189,6 +189,12 @@ def _pooled(model: nn.Module, head: Head) -> nn.Module:
     return model
 
 
+def mean_of_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
+    """The mean (B, D) of hidden states (B, T, D) over the tokens that `mask` (B, T) has as real."""
+    weight = mask.to(hidden.dtype).unsqueeze(-1)  # (B, T, 1)
+    return (hidden * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
+
+
 def _mean_first(encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
     """Puts the mean over real tokens in the first token's place, and pools it anew where the encoder has a pooler."""
     hidden: Tensor = output.last_hidden_state  # (B, T, D)
@@ -196,9 +202,8 @@ def _mean_first(encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
     if mask is None:
         warnings.warn("mean pooling without an attention mask takes every token as real", stacklevel=2)
         mask = torch.ones(hidden.shape[:2], device=hidden.device)
-    weight = mask.to(hidden.dtype).unsqueeze(-1)  # (B, T, 1)
-    mean = (hidden * weight).sum(dim=1, keepdim=True) / weight.sum(dim=1, keepdim=True).clamp_min(1)  # (B, 1, D)
-    output.last_hidden_state = torch.cat([mean, hidden[:, 1:]], dim=1)
+    mean = mean_of_tokens(hidden, mask)
+    output.last_hidden_state = torch.cat([mean[:, None], hidden[:, 1:]], dim=1)
     pooler = getattr(encoder, "pooler", None)
     if isinstance(pooler, nn.Linear):  # ALBERT's: its activation stands beside it, and it reads the first token alone
         output.pooler_output = cast(Any, encoder).pooler_activation(pooler(output.last_hidden_state[:, 0]))

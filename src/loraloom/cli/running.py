@@ -86,8 +86,7 @@ def follow(run: Path, stop: Stop, quiet: bool, as_json: bool, work: Callable[[Te
 
 
 def _print_winner(run: Path, winner: TrialRecord, as_json: bool) -> None:
-    from loraloom.study.choice import choose
-    from loraloom.study.leaderboard import standings
+    from loraloom.study.choice import chosen
     from loraloom.study.run import Run
     from loraloom.terminal.live import closing_lines
     from loraloom.terminal.profile import profile_lines
@@ -98,7 +97,7 @@ def _print_winner(run: Path, winner: TrialRecord, as_json: bool) -> None:
     opened = Run(run)
     recipe, records = opened.recipe, opened.records()
     metric, tried = recipe.search.metric, len({record.point_key for record in records})
-    for line in closing_lines(winner, run, recipe, tried, choose(standings(records, metric), metric)):
+    for line in closing_lines(winner, run, recipe, tried, chosen(records, metric)):
         typer.echo(line)
     if recipe.provenance.get("profile"):
         for line in profile_lines(run):

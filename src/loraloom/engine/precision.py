@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from loraloom.engine.device import device
-from loraloom.engine.gemm_rates import GemmRates, measure
+from loraloom.engine.gemm_rates import measure
 from loraloom.recipe import Train
 from loraloom.study.record import Dtype
-
-__all__ = ["DTYPES", "WORTHWHILE", "GemmRates", "choose_dtype", "device", "explain_dtype", "measure"]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from loraloom import metrics
+from loraloom.engine.job import Job
 from loraloom.engine.schedules import Plateau, Schedule
+from loraloom.errors import TrialFailedError
 from loraloom.recipe import Train
+from loraloom.study.evidence import write_predicted
 from loraloom.study.record import METRICS, Evaluation
 
 TRACE_POINTS = 50
@@ -37,6 +43,36 @@ def in_epochs(epoch: float) -> str:
     """`1 epoch`, `10.6 epochs`."""
     passes = round(epoch, 2)
     return f"{passes:g} {'epoch' if passes == 1 else 'epochs'}"
+
+
+def clock_mark(epoch: float) -> str:
+    """The mark of a trial whose time was over after so many passes."""
+    return f"stopped by the clock after {in_epochs(epoch)}"
+
+
+def pruned_reason(epoch: float) -> str:
+    """Why a trial ended that its listener did not let go on."""
+    return f"pruned after {in_epochs(epoch)}"
+
+
+def scored(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], step: int
+) -> tuple[metrics.Scores, NDArray[np.float64]]:
+    """What logits (N, C) of the validation rows are worth, and their probabilities (N, C).
+
+    Raises:
+        TrialFailedError: some are not finite.
+    """
+    if not np.isfinite(logits).all():
+        raise TrialFailedError(f"validation logits are not finite at step {step}; lower train.learning_rate")
+    probabilities = metrics.softmax(logits)
+    return metrics.score(labels, probabilities), probabilities
+
+
+def keep_predicted(job: Job, state: str, probabilities: NDArray[np.float64] | None) -> None:
+    """Writes what a complete trial said of the validation rows in its last evaluation."""
+    if state == "complete" and probabilities is not None:
+        write_predicted(job.folder, job.rows.predicted(probabilities))
 
 
 def append_evaluation(folder: Path, evaluation: Evaluation) -> None:

@@ -30,24 +30,27 @@ from loraloom.backbone.sources import Source, load_tokenizer
 from loraloom.data import Encoded
 from loraloom.engine.adapted import add_lora, build_base, count_parts, count_without_weights, save_adapter
 from loraloom.engine.checkpoint import Checkpoints, HaltError, Rhythm, State, heeding
+from loraloom.engine.device import device
 from loraloom.engine.generators import Generators
 from loraloom.engine.job import Job, Listener, Outcome, never, silent
 from loraloom.engine.objective import Objective, class_weights
-from loraloom.engine.precision import choose_dtype, device
+from loraloom.engine.precision import choose_dtype
 from loraloom.engine.progress import (
     EVALUATION_BATCH,
     OUT_OF_MEMORY,
     append_evaluation,
+    clock_mark,
     evaluation_steps,
-    in_epochs,
     is_out_of_memory,
+    keep_predicted,
     plan_schedule,
+    pruned_reason,
+    scored,
     thinned,
 )
 from loraloom.engine.resumable_trainer import ResumableTrainer
 from loraloom.errors import TrialFailedError
 from loraloom.recipe import Configuration, Train
-from loraloom.study.evidence import write_predicted
 from loraloom.study.record import CHECKPOINT, Counts, Dtype, Evaluation, Result, Score, Timings
 
 
@@ -114,7 +117,7 @@ class TrainerEngine:
         try:
             run.train()
             save_adapter(model, job.folder)
-            run.save_predicted()
+            keep_predicted(job, run.state, run.probabilities)
             return run.outcome(counts)
         except HaltError:
             run.save()
@@ -209,11 +212,6 @@ class _Run(TrainerCallback):
         self.checkpoints.save(State(self.objective.step, tensors, values, self.trainer.progress_file()))
         self.saved_at = self.objective.step
 
-    def save_predicted(self) -> None:
-        """Writes what a complete trial said of the validation rows in its last evaluation."""
-        if self.state == "complete" and self.probabilities is not None:
-            write_predicted(self.job.folder, self.job.rows.predicted(self.probabilities))
-
     def let_go(self) -> None:
         """Has the model freed when its last user goes, and not by a later garbage collection, beside the next model.
 
@@ -248,11 +246,11 @@ class _Run(TrainerCallback):
         assert self.score is not None
         seconds = time.monotonic() - self.start
         train_seconds = seconds - self.trainer.evaluation_seconds
-        examples = self.trainer.state.epoch or 0.0
+        epochs = self.trainer.state.epoch or 0.0
         timings = Timings(
             seconds=seconds,
             train_seconds=train_seconds,
-            examples_per_second=examples * len(self.job.rows.data.train.labels) / train_seconds,
+            examples_per_second=epochs * len(self.job.rows.data.train.labels) / train_seconds,
         )
         result = Result(validation=Score.of(self.score))
         return Outcome("trainer", self.state, self.dtype, counts, self.reason, result, timings, self.marks)
@@ -266,7 +264,7 @@ class _Run(TrainerCallback):
             control.should_evaluate = True
         if late and step < self.schedule.total:
             control.should_training_stop = True
-            self.marks = (f"stopped by the clock after {in_epochs(state.epoch)}",)
+            self.marks = (clock_mark(state.epoch),)
         self.heed()
         if self.rhythm.due():
             self.rhythm.keep(self.save)
@@ -297,17 +295,12 @@ class _Run(TrainerCallback):
         for group in parts["optimizer"].param_groups:
             group["lr"] = self.job.configuration.train.learning_rate * self.schedule.factor(state.global_step)
         if not self.listener(self.job, evaluation) and state.global_step < self.schedule.total:
-            self.state, self.reason = "pruned", f"pruned after {in_epochs(state.epoch)}"
+            self.state, self.reason = "pruned", pruned_reason(state.epoch)
             control.should_training_stop = True
 
     def _compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         logits, labels = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
-        if not np.isfinite(logits).all():
-            raise TrialFailedError(
-                f"validation logits are not finite at step {self.objective.step}; lower train.learning_rate"
-            )
-        self.probabilities = metrics.softmax(logits)
-        self.score = metrics.score(labels, self.probabilities)
+        self.score, self.probabilities = scored(logits, labels, self.objective.step)
         return {}
 
 

@@ -27,9 +27,9 @@ from loraloom.execute.stopping import Stop
 from loraloom.recipe import Recipe
 from loraloom.search.outlook import Outlook
 from loraloom.search.watcher import SearchPlan, Watcher
-from loraloom.study.choice import choose
+from loraloom.study.choice import chosen
 from loraloom.study.durable import replacing_folder
-from loraloom.study.leaderboard import Standing, standings
+from loraloom.study.leaderboard import Standing
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import BEST, RECIPE, Run
 
@@ -163,10 +163,10 @@ def _best_so_far(out: Path) -> tuple[Path, TrialRecord] | None:
     run = Run(out)
     if (best := run.best()) is not None:
         return out / BEST, best
-    ranked = standings(run.records(), run.recipe.search.metric)
-    if not ranked:
+    choice = chosen(run.records(), run.recipe.search.metric)
+    if choice is None:
         return None
-    leader = choose(ranked, run.recipe.search.metric).winner.leader
+    leader = choice.winner.leader
     return run.trial_folder(leader.number), leader
 
 

@@ -25,7 +25,7 @@ from loraloom.recipe import read_recipe
 from loraloom.study.durable import MANIFEST, files_beside, is_whole, read_verified, replacing_folder, sha256
 from loraloom.study.evidence import VALIDATION
 from loraloom.study.record import METRICS, PROFILE, RECORD, TEST_PREDICTIONS, WEIGHTS, TrialRecord
-from loraloom.use.hub_adapter import CLASSES
+from loraloom.use.adapter_checks import CLASSES
 
 if TYPE_CHECKING:
     from loraloom.use.adapter import Classifier

@@ -22,7 +22,7 @@ _COUNTED = (
     "lora.layers_to_transform",
     "head.kind",
 )
-_REMEMBERED = ("train.per_device_train_batch_size", "data.max_length", "train.optim", "train.bf16")
+REMEMBERED = ("train.per_device_train_batch_size", "data.max_length", "train.optim", "train.bf16")
 """What counts beside them where memory is limited."""
 
 
@@ -94,7 +94,7 @@ class Demands:
     def points(self, *also: str) -> Iterator[Point]:
         """The points that count differently, or differ in `also`; ranges at both of their ends."""
         limited = self.recipe.budget.max_memory_gb is not None
-        yield from self.recipe.narrowed((*_COUNTED, *also, *(_REMEMBERED if limited else ()))).grid()
+        yield from self.recipe.narrowed((*_COUNTED, *also, *(REMEMBERED if limited else ()))).grid()
 
     def fitting(self) -> dict[tuple[str, int], Configuration]:
         """By model and longest text the first configuration that fits the budget, where one does."""

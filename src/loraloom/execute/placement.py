@@ -12,10 +12,10 @@ from functools import partial
 
 from loraloom.engine import Engine
 from loraloom.errors import LoraloomError
+from loraloom.execute.demands import REMEMBERED
 from loraloom.execute.executor import Executor
 from loraloom.execute.in_process import InProcess, build_engine
 from loraloom.execute.workplace import Workplace
-from loraloom.recipe.axes import Point
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +102,4 @@ def visible_gpus() -> list[str]:
 
 def most_memory_gb(place: Workplace) -> float:
     """The estimate for the largest of a recipe's trials."""
-    recipe = place.recipe
-    batch = max(recipe.values("train.per_device_train_batch_size"))
-    longest = max(recipe.values("data.max_length"))
-
-    def largest(point: Point) -> float:
-        at = recipe.configuration(point)
-        train = at.train.model_copy(update={"per_device_train_batch_size": batch})
-        data = at.data.model_copy(update={"max_length": longest})
-        return place.demands.memory_gb(at.model_copy(update={"train": train, "data": data}))
-
-    return max(map(largest, place.demands.points()))
+    return max(map(place.demands.memory_gb, map(place.recipe.configuration, place.demands.points(*REMEMBERED))))

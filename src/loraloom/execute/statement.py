@@ -102,7 +102,8 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
         LoraloomError: the classes can't be told, the model can't be had, the counts disagree, or `auto` has nothing to
             vary.
     """
-    from loraloom.engine.precision import choose_dtype, measure
+    from loraloom.engine.gemm_rates import measure
+    from loraloom.engine.precision import choose_dtype
 
     timed = recipe.budget.max_seconds is not None or recipe.search.epochs == "clock"  # which may be by --deadline
     searched = _ranks_singly(default_space(recipe, deadline=timed))

@@ -31,7 +31,7 @@ from loraloom.execute.messages import (
     Verdict,
 )
 from loraloom.study.durable import disk_is_full
-from loraloom.study.record import Dtype, Evaluation
+from loraloom.study.record import Evaluation
 
 
 class Line(Protocol):
@@ -93,7 +93,11 @@ class _Worker:
 
     def advise(self, order: Advise) -> Report:
         try:
-            return Advice(self._engine.pack_size(order.source, order.configuration), _dtype(order))
+            from loraloom.engine.precision import choose_dtype
+
+            return Advice(
+                self._engine.pack_size(order.source, order.configuration), choose_dtype(order.configuration.train)
+            )
         except (LoraloomError, OSError) as error:
             return Raised.of(error)
 
@@ -132,16 +136,6 @@ class _Worker:
 
     def _note(self, sentence: str) -> None:
         self._line.send(Noted(sentence))
-
-
-def _dtype(order: Advise) -> Dtype:
-    """The type that training will use, measured where the recipe leaves it open."""
-    bf16 = order.configuration.train.bf16
-    if bf16 != "auto":
-        return "bf16" if bf16 else "fp32"
-    from loraloom.engine.precision import choose_dtype
-
-    return choose_dtype(order.configuration.train)
 
 
 def _ending(finished: Finished) -> Report:

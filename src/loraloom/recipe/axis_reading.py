@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from loraloom.recipe.axes import Axis, Choices, Condition, Range
 from loraloom.recipe.conditions import read_when
-from loraloom.recipe.fields import LIST_FIELDS, LIST_WORDS, SECTIONS
+from loraloom.recipe.fields import SECTIONS, holds_values
 from loraloom.recipe.problems import Source, explain
 
 CHOICES_KEYS = ("values", "when", "otherwise")
@@ -26,12 +26,7 @@ def candidates_of(name: str, value: Any) -> list[Any] | None:
         return (
             (listed if isinstance(listed, list) else []) if "values" in value else [value.get("min"), value.get("max")]
         )
-    if not isinstance(value, list):
-        return None
-    if name in LIST_FIELDS:
-        is_axis = not value or any(item is None or isinstance(item, list) or item in LIST_WORDS for item in value)
-        return value if is_axis and value else None
-    return value
+    return value if isinstance(value, list) and holds_values(name, value) else None
 
 
 def base_of(section: str, leaf: str, value: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from loraloom.recipe.axes import Choices, Condition, Range, Recipe
-from loraloom.recipe.fields import LIST_FIELDS, LIST_WORDS, SECTIONS
+from loraloom.recipe.fields import SECTIONS, holds_values
 from loraloom.recipe.problems import Source, nearest, rule_of, shown
 
 
@@ -46,11 +46,8 @@ def _condition(source: Source, path: tuple[str, str], name: str, written: Any) -
 
 def _listed(name: str, written: Any) -> list[Any]:
     """The values of a condition: a list holds several, but where one value of the field may be a list itself."""
-    if not isinstance(written, list):
-        return [written]
-    several = any(item is None or isinstance(item, list) or item in LIST_WORDS for item in written)
-    is_one = name in LIST_FIELDS and written and not several
-    return [written] if is_one else written
+    several = isinstance(written, list) and (not written or holds_values(name, written))
+    return written if several else [written]
 
 
 def _checked(source: Source, path: tuple[str, str], name: str, value: Any) -> Any:

@@ -13,9 +13,8 @@ from loraloom.report import wording
 from loraloom.report.leaderboard import ROWS, Leaderboard, as_written, field
 from loraloom.report.making.timing import TimeUse, time_use
 from loraloom.report.reading import RunRead
-from loraloom.study.choice import choose
+from loraloom.study.choice import chosen
 from loraloom.study.commands import Command as Logged
-from loraloom.study.leaderboard import standings
 from loraloom.study.next_search import go_on
 from loraloom.study.record import Score, TrialRecord
 from loraloom.study.run import BEST
@@ -163,8 +162,7 @@ def _winner(run: RunRead, board: Leaderboard, record: TrialRecord) -> Winner | N
 
 def _since(run: RunRead, record: TrialRecord) -> str:
     """Why a configuration that does not lead was chosen; empty where it leads, or that is not known."""
-    ranked = standings(run.records, run.recipe.search.metric)
-    choice = choose(ranked, run.recipe.search.metric) if ranked else None
+    choice = chosen(run.records, run.recipe.search.metric)
     if choice is None or not choice.sentence or record.number not in {one.number for one in choice.winner.trials}:
         return ""
     return f"within the noise of the leader and with {'repeated seeds' if choice.by_seeds else 'fewer parameters'}"

@@ -11,9 +11,8 @@ from loraloom.report.rounding import rounded_span
 from loraloom.report.test_rows import of_few, of_leaks, of_looks
 from loraloom.report.testset import Tested
 from loraloom.report.wording import listed, share, shortened
-from loraloom.study.choice import choose
+from loraloom.study.choice import chosen
 from loraloom.study.commands import Command
-from loraloom.study.leaderboard import standings
 from loraloom.study.provenance import rows_of
 from loraloom.study.record import LEAKED
 from loraloom.wording import plural
@@ -87,7 +86,8 @@ def _of_rows(run: RunRead) -> Iterator[str]:
 def _of_margin(run: RunRead, board: Leaderboard, row: Row, winner: Winner) -> Iterator[str]:
     if row.rank is not None and row.rank > 1 and board.ranked[0].metric != row.metric:
         metric, first = run.recipe.search.metric, board.ranked[0]
-        why = choose(standings(run.records, metric), metric).sentence
+        choice = chosen(run.records, metric)
+        why = choice.sentence if choice else None
         above = (
             "is above it"
             if (first.metric or 0) > (row.metric or 0)

@@ -15,7 +15,7 @@ from loraloom.recipe import Recipe
 from loraloom.recipe.fields import Metric
 from loraloom.report import wording
 from loraloom.report.reading import RunRead
-from loraloom.study.leaderboard import metric_name, reach, validation
+from loraloom.study.leaderboard import metric_name, placed, reach, validation
 from loraloom.study.record import Ended, Score, TrialRecord
 
 ROWS = "data.max_train_samples"
@@ -285,9 +285,11 @@ def _mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None
 
 
-def _order(row: Row) -> tuple[int, float, bool, float, int, int]:
-    """Rows seen, then the metric; of equals the tested one, then the lower loss, then the smaller, then the earlier."""
-    return (-row.reach, -(row.metric or 0), not row.is_winner, row.loss or 0, row.trainable, row.numbers[0])
+def _order(row: Row) -> tuple[int, float, bool, int, int]:
+    """As the search itself has it, the tested one first of equals."""
+    assert row.metric is not None
+    assert row.best_number is not None
+    return placed(row.reach, row.metric, row.trainable, row.best_number, tested=row.is_winner)
 
 
 def _late_order(row: Row) -> tuple[bool, float, int]:

@@ -19,6 +19,7 @@ from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import RunRead
 from loraloom.report.wording import clean, count, duration
 from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command
+from loraloom.study.record import TrialRecord
 from loraloom.wording import plural
 
 MOST = 3
@@ -39,7 +40,7 @@ def next_steps(run: RunRead, board: Leaderboard, found: Answer, to_tell_effects:
     if run.best is None or found.winner is None:
         return ()
     steps = itertools.chain(
-        _more_time(run, found),
+        _more_time(run, run.best.record, found),
         _higher_rank(run, board, found),
         _more_seeds(run, board, found),
         _effects(to_tell_effects),
@@ -47,10 +48,8 @@ def next_steps(run: RunRead, board: Leaderboard, found: Answer, to_tell_effects:
     return tuple(itertools.islice(steps, MOST))
 
 
-def _more_time(run: RunRead, found: Answer) -> Iterator[Step]:
-    if run.best is None:
-        return
-    match more_time(run.path, run.recipe, run.best.record, found.configurations):
+def _more_time(run: RunRead, winner: TrialRecord, found: Answer) -> Iterator[Step]:
+    match more_time(run.path, run.recipe, winner, found.configurations):
         case AllRows(seen, every, wanted, had) as longer:
             yield Step(
                 f"All rows: the winner was trained on {count(seen)} of {count(every)}, which is what "

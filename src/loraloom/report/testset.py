@@ -104,7 +104,7 @@ def _compare(best: Best, correct: int, problems: list[str]) -> None:
     """The record's accuracy and the predictions beside it must be of the same rows."""
     recorded = best.record.result.test if best.record.result else None
     rows = len(best.predictions)
-    if recorded and (recorded.examples != rows or round(recorded.accuracy * rows) != correct):
+    if recorded and (recorded.examples, recorded.correct) != (rows, correct):
         problems.append(
             f"trial.json has accuracy {recorded.accuracy:.3f} on {recorded.examples:,} test rows, the test "
             f"predictions {correct / rows:.3f} on {rows:,}: they are not of the same test"

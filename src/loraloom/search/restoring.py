@@ -21,13 +21,13 @@ from loraloom.search.pruning import make_pruner
 from loraloom.study.durable import is_whole
 from loraloom.study.integrity import put_aside_damage
 from loraloom.study.leaderboard import reported, validation
-from loraloom.study.ledger import REASON, ROWS, SEED_INDEX, Ledger, noted, was_rejected, write_trials
+from loraloom.study.ledger import NOT_TRAINED, REASON, ROWS, SEED_INDEX, Ledger, noted, was_rejected, write_trials
 from loraloom.study.pruning_notes import ENDED, pruner_notes
 from loraloom.study.record import Evaluation, TrialRecord, read_metrics, read_record
 from loraloom.study.run import BEST, LEDGER, Run, trial_folders
 
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-LOST = "not trained: its entry was lost with a damaged ledger"
+LOST = f"{NOT_TRAINED}: its entry was lost with a damaged ledger"
 
 
 def open_ledger(run: Run, say: Callable[[str], None]) -> Ledger:

@@ -104,7 +104,7 @@ def agrees(predicted: Predicted, record: TrialRecord) -> bool:
         return True
     correct = int((predicted.probabilities.argmax(axis=1) == predicted.labels).sum())
     scored = record.result.validation
-    return scored.examples == len(predicted.labels) and round(scored.accuracy * scored.examples) == correct
+    return (scored.examples, scored.correct) == (len(predicted.labels), correct)
 
 
 def _is_named(folder: Path) -> bool:

@@ -59,9 +59,16 @@ def standing(group: Sequence[TrialRecord], metric: Metric) -> Standing:
     return Standing(tuple(best_first), reach(best_first[0]), fmean(values), mean_interval(values, rows=rows or None))
 
 
-def from_first(one: Standing) -> tuple[int, float, int, int]:
+def from_first(one: Standing) -> tuple[int, float, bool, int, int]:
     """The order of standings."""
-    return -one.reach, -one.mean, one.leader.counts.trainable, one.leader.number
+    return placed(one.reach, one.mean, one.leader.counts.trainable, one.leader.number)
+
+
+def placed(
+    reach: int, mean: float, trainable: int, number: int, *, tested: bool = False
+) -> tuple[int, float, bool, int, int]:
+    """A configuration's place among others: rows seen, then the metric; of equals the tested one, then the smaller."""
+    return -reach, -mean, not tested, trainable, number
 
 
 def reach(record: TrialRecord) -> int:

@@ -24,7 +24,7 @@ from loraloom.study.durable import verify_manifest
 from loraloom.study.record import CARD, WEIGHTS, TrialRecord, read_record
 from loraloom.study.run import BEST, RECIPE, TRIALS
 from loraloom.use import hub_adapter
-from loraloom.use.adapter_checks import check_files
+from loraloom.use.adapter_checks import check_files, refuse_code
 
 _TOKENIZING = Lock()
 """Where a text is cut is a state of a tokenizer, which calls change: one thread at a time. It uses all cores itself."""
@@ -217,9 +217,7 @@ def _checked_record(folder: Path) -> TrialRecord:
             raise AdapterError(f"{folder}: is a run; {_no_winner(folder)}")
         raise AdapterError(f"{folder}: is a run; give {folder / BEST}, or one of {folder / TRIALS}")
     check_files(folder)
-    for file in folder.rglob("*"):
-        if file.suffix.lower() in hub_adapter.UNSAFE:
-            raise AdapterError(f"{file}: can hold code, which is never loaded; an adapter is safetensors and JSON")
+    refuse_code(folder.rglob("*"))
     verify_manifest(folder, but=(CARD,))
     try:
         record = read_record(folder)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,6 @@ from loraloom.errors import AdapterError, first_line
 from loraloom.recipe import Lora
 from loraloom.study.durable import MANIFEST
 from loraloom.study.record import CARD, CONFIG, RECORD, WEIGHTS
-from loraloom.use.hub_adapter import CLASSES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +26,9 @@ MOST_CARD_BYTES = 1024 * 1024
 MOST_FILES = 10_000
 MOST_BYTES = 16 * 1024**3
 """Of a folder's files together, as long as they say that they are: all are read, also those that are one large hole."""
+CLASSES = "estimator.json"
+"""What a classifier of the estimator's leaves beside its adapter."""
+_UNSAFE = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py", ".so"}
 _READ_AS_JSON = (RECORD, MANIFEST, CONFIG, CLASSES)
 
 
@@ -54,6 +56,17 @@ def check_files(folder: Path) -> None:
     for name in _READ_AS_JSON:
         if (folder / name).exists():
             read_json(folder / name)
+
+
+def refuse_code(files: Iterable[Path | str]) -> None:
+    """Refuses an adapter's files of kinds that can hold code.
+
+    Raises:
+        AdapterError: one is.
+    """
+    for file in files:
+        if Path(file).suffix.lower() in _UNSAFE:
+            raise AdapterError(f"{file}: can hold code, which is never loaded; an adapter is safetensors and JSON")
 
 
 def check_labels(folder: Path, labels: Sequence[str]) -> None:

@@ -166,8 +166,8 @@ def _open(folder: Path, record: TrialRecord, source: Source, dtype: Dtype) -> _S
 
 
 def _forward(folder: Path, record: TrialRecord, shared: _Shared) -> Forward:
+    from loraloom.engine.device import device
     from loraloom.engine.loom.inference import Inference
-    from loraloom.engine.precision import device
 
     configuration = record.configuration
     weights = checked_weights(folder, record, shared.config, shared.expected)

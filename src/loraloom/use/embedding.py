@@ -86,13 +86,15 @@ class _Transformers:
 
     def __init__(self, source: Source, tokenizer: Any, *, bf16: bool) -> None:
         from loraloom.backbone.frozen_encoder import load_encoder
-        from loraloom.engine.precision import device
+        from loraloom.engine.device import device
 
         self._model, self._tokenizer, self._bf16 = load_encoder(source).to(device()), tokenizer, bf16
 
     def batches(self, encoded: Encoded) -> Means:
         import torch
         from transformers import DataCollatorWithPadding
+
+        from loraloom.backbone.classifier import mean_of_tokens
 
         collate: Any = DataCollatorWithPadding(self._tokenizer)
         place = next(self._model.parameters()).device
@@ -102,6 +104,5 @@ class _Transformers:
             batch = collate([encoded[int(row)] for row in rows]).to(place)
             with torch.inference_mode(), torch.autocast(place.type, torch.bfloat16, enabled=self._bf16):
                 hidden = self._model(**batch).last_hidden_state.float()  # (B, T, D); what follows is in fp32
-                weight = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
-                mean = (hidden * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)  # (B, D)
+                mean = mean_of_tokens(hidden, batch["attention_mask"])
             yield rows, mean.cpu().numpy()

@@ -23,11 +23,10 @@ from loraloom.errors import AdapterError, first_line
 from loraloom.study.durable import disk_is_full, write_json, write_manifest
 from loraloom.study.record import CARD, CONFIG, RECORD, WEIGHTS, TrialRecord
 from loraloom.study.run import RECIPE
+from loraloom.use.adapter_checks import CLASSES, refuse_code
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 SAFE = ("*.json", "*.jsonl", "*.safetensors", CARD)
-UNSAFE = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py", ".so"}
-CLASSES = "estimator.json"
 OPTIONAL = (CARD, CLASSES)
 _SECONDS = 10
 _COMMITS = "commits.json"
@@ -97,11 +96,7 @@ def _plain(snapshot: Path, folder: Path) -> Path:
 
 
 def _check_files(name: str, files: list[str]) -> None:
-    for file in files:
-        if Path(file).suffix.lower() in UNSAFE:
-            raise AdapterError(
-                f"{name}/{file}: can hold code, which is never loaded; an adapter is safetensors and JSON"
-            )
+    refuse_code(f"{name}/{file}" for file in files)
     for file in (RECORD, WEIGHTS):
         if file not in files:
             raise AdapterError(f"{name}: has no {file}: it is not an adapter that loraloom has pushed to the hub")

@@ -18,7 +18,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,7 @@ class Parts:
         return self._folder / f"{number:05d}{self._output.suffix}"
 
     def _begin(self, identity: Identity | None) -> None:
-        told = None if identity is None else json.loads(json.dumps(_told(identity)))
+        told = None if identity is None else json.loads(json.dumps(asdict(identity)))
         kept = _read_json(self._folder / MANIFEST)
         if kept is not None:
             self.why_anew = "input" if told is None else _difference(kept, told)
@@ -237,10 +237,6 @@ def _sha256_if_read(file: Path) -> str | None:
         return sha256(file) if file.is_file() else None  # a pipe would be waited for
     except OSError:
         return None
-
-
-def _told(identity: Identity) -> dict[str, Any]:
-    return {name: getattr(identity, name) for name in ("input", "adapter", "options", "version", "on_error")}
 
 
 def _difference(kept: dict[str, Any], told: dict[str, Any]) -> str | None:

@@ -26,6 +26,7 @@ from loraloom.backbone.sources import Source, intermediate_size, load_config, pi
 from loraloom.data import Encoded
 from loraloom.engine.adapted import add_lora, build_base, count_without_weights, redrawn_base, save_adapter
 from loraloom.engine.checkpoint import Checkpoints, HaltError, Rhythm, heeding
+from loraloom.engine.device import device
 from loraloom.engine.gemm_rates import LayerSize
 from loraloom.engine.job import Job, Listener, Outcome, memory_key, never, pack_key, silent
 from loraloom.engine.loom.allocator import keep_freed_memory
@@ -46,7 +47,7 @@ from loraloom.engine.loom.setting import (
 )
 from loraloom.engine.loom.trial import Trial
 from loraloom.engine.objective import class_weights
-from loraloom.engine.precision import DTYPES, choose_dtype, device
+from loraloom.engine.precision import DTYPES, choose_dtype
 from loraloom.engine.progress import OUT_OF_MEMORY, is_out_of_memory
 from loraloom.errors import LoraloomError, TrialFailedError
 from loraloom.recipe import Configuration
@@ -245,13 +246,13 @@ class LoomEngine:
                 trial.state = "stopped"
 
     def _pack(self, trials: Sequence[Trial], frozen: FrozenEncoder) -> Pack:
-        labels = trials[0].job.rows.data
+        classes = len(trials[0].job.rows.data.labels)
         members = [
             Member(
                 train=trial.job.configuration.train,
                 lora=trial.job.configuration.lora,
                 trained={name: value.to(frozen.device) for name, value in trained_parameters(trial.model).items()},
-                class_weights=class_weights(trial.job.configuration.train, trial.labels, len(labels.labels)),
+                class_weights=class_weights(trial.job.configuration.train, trial.labels, classes),
             )
             for trial in trials
         ]
@@ -372,7 +373,7 @@ class LoomEngine:
             save_adapter(trial.model, trial.job.folder)
         except TrialFailedError as error:
             trial.fail(str(error))
-        trial.save_predicted()
+        trial.keep_predicted()
 
 
 def _without_memory(job: Job) -> Outcome:

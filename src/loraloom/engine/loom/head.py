@@ -36,7 +36,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Losses and hits of a batch; `examples` are unreduced."""
+    """What a head makes of a batch; `examples` are unreduced."""
 
     logits: Tensor  # (K, B, C)
     examples: Tensor  # (K, B), each example's loss, 0 for filler

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from loraloom.backbone.anatomy import Anatomy
 from loraloom.backbone.frozen_encoder import encoder_prefix
 from loraloom.data import Encoded
+from loraloom.engine.device import device
 from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.encoder import Encoder
 from loraloom.engine.loom.evaluation import by_length, chunks, gather
@@ -28,7 +29,6 @@ from loraloom.engine.loom.pack import Member
 from loraloom.engine.loom.parameters import Layout, Parameters
 from loraloom.engine.loom.setting import choose_ops, plan_layout
 from loraloom.engine.loom.tokens import Ints, Tokens, lay_out
-from loraloom.engine.precision import device
 from loraloom.errors import AdapterError
 from loraloom.recipe import Configuration
 

@@ -170,7 +170,7 @@ class PlainOps:
         """The gradient (K, M, 3D) of qkv."""
         del context
         q, k, v, probabilities, factors = _probabilities(qkv, tokens, spec, drop, first=first)
-        texts, heads, queries, depth = q.shape
+        texts, heads, _, depth = q.shape
         if first:
             dc = dcontext.reshape(texts, 1, heads, depth).transpose(1, 2)  # (S, H, 1, d)
         else:
@@ -188,8 +188,6 @@ class PlainOps:
             dq = functional.pad(dq, (0, 0, 0, tokens.longest - 1))
         dqkv = torch.stack([dq, dk, dv])  # (3, S, H, T, d)
         rows = dqkv.permute(1, 3, 0, 2, 4).reshape(texts * tokens.longest, -1)  # (S·T, 3D)
-        if first and queries != 1:
-            raise AssertionError("one query a text")
         return _placed(rows[tokens.real_flat], tokens, qkv.shape[1])
 
     def dropout(self, x: Tensor, drop: Drop | None) -> Tensor:

@@ -20,9 +20,17 @@ from loraloom.engine.loom.order import Order
 from loraloom.engine.loom.pack import Batch, Losses
 from loraloom.engine.loom.prefix_file import PrefixFile
 from loraloom.engine.objective import Running
-from loraloom.engine.progress import append_evaluation, evaluation_steps, in_epochs, plan_schedule, thinned
+from loraloom.engine.progress import (
+    append_evaluation,
+    clock_mark,
+    evaluation_steps,
+    keep_predicted,
+    plan_schedule,
+    pruned_reason,
+    scored,
+    thinned,
+)
 from loraloom.errors import LoraloomError, TrialFailedError
-from loraloom.study.evidence import write_predicted
 from loraloom.study.record import Dtype, Evaluation, Result, Score, Timings
 
 
@@ -122,7 +130,7 @@ class Trial:
         self._trace.append((self.step + 1, self.running.end_step(), rate))
         late = self.job.deadline is not None and time.monotonic() >= self.job.deadline
         if late and self.step < self.schedule.total:
-            self.marks = (f"stopped by the clock after {in_epochs(self.epoch)}",)
+            self.marks = (clock_mark(self.epoch),)
             self.over = True
         else:
             self.over = self.step >= self.schedule.total
@@ -170,11 +178,11 @@ class Trial:
 
     def evaluated(self, logits: np.ndarray[tuple[int, int], np.dtype[np.float32]], listener: Listener) -> None:
         """Scores validation logits (N, C), writes the evaluation down, and asks the listener whether to go on."""
-        if not np.isfinite(logits).all():
-            self.fail(f"validation logits are not finite at step {self.step}; lower train.learning_rate")
+        try:
+            self._score, self._probabilities = scored(logits, self.job.rows.data.validation.labels, self.step)
+        except TrialFailedError as error:
+            self.fail(str(error))
             return
-        self._probabilities = metrics.softmax(logits)
-        self._score = metrics.score(self.job.rows.data.validation.labels, self._probabilities)
         loss, accuracy = self.running.take()
         evaluation = Evaluation(
             step=self.step,
@@ -195,12 +203,11 @@ class Trial:
         append_evaluation(self.job.folder, evaluation)
         self.schedule.plateau.see(evaluation.validation_loss)
         if not listener(self.job, evaluation) and not self.over:
-            self.state, self.reason, self.over = "pruned", f"pruned after {in_epochs(self.epoch)}", True
+            self.state, self.reason, self.over = "pruned", pruned_reason(self.epoch), True
 
-    def save_predicted(self) -> None:
+    def keep_predicted(self) -> None:
         """Writes what a complete trial said of the validation rows in its last evaluation."""
-        if self.state == "complete" and self._probabilities is not None:
-            write_predicted(self.job.folder, self.job.rows.predicted(self._probabilities))
+        keep_predicted(self.job, self.state, self._probabilities)
 
     def _peak_share(self) -> float:
         return self._tokens / self.step_seconds * self.flops_per_token / gemm_peak(self.dtype)

@@ -36,14 +36,13 @@ class Balance:
     """Whether the classes of training are equally common.
 
     `evenness` is the entropy of the shares over that of equal ones (Pielou 1966), 1 where they are equal; `ratio` is
-    the commonest class's rows by the rarest's, infinite where that has none; `w` is Cohen's effect size.
+    the commonest class's rows by the rarest's, infinite where that has none.
     """
 
     rarest: str
     commonest: str
     ratio: float
     evenness: float
-    w: float
     p: float
     verdict: str
 
@@ -89,7 +88,7 @@ def balance(rows: Mapping[str, int]) -> Balance | None:
     ratio = float(counts[most] / counts[least]) if counts[least] else math.inf
     shares = counts / total
     evenness = float(stats.entropy(shares) / math.log(len(counts)))
-    p, w = float(found.pvalue), math.sqrt(float(found.statistic) / total)
+    p = float(found.pvalue)
     spread = f"from {percent(shares[least])} (“{names[least][:60]}”) to {percent(shares[most])} (“{names[most][:60]}”)"
     if ratio < AS_GOOD_AS_EQUAL:
         verdict = f"The classes are as good as equally common: {spread}, evenness {evenness:.3f} of 1."
@@ -100,7 +99,7 @@ def balance(rows: Mapping[str, int]) -> Balance | None:
     else:
         times = "infinitely often" if math.isinf(ratio) else f"{ratio:.1f} times as often"
         verdict = f"The classes are not equally common ({p_value(p)}): {spread}, {times}; evenness {evenness:.3f} of 1."
-    return Balance(names[least], names[most], ratio, evenness, w, p, verdict)
+    return Balance(names[least], names[most], ratio, evenness, p, verdict)
 
 
 def drift(split: str, train: Mapping[str, int], other: Mapping[str, int]) -> Drift | None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from loraloom.metrics import holm
 from loraloom.report.effects.axes import Axis
 from loraloom.report.effects.model import Design, Fit, fit
 from loraloom.report.effects.observations import Table
@@ -59,8 +60,6 @@ class Interactions:
 
 def interactions(table: Table, axes: Sequence[Axis], design: Design, additive: Fit) -> Interactions:
     """The pairs of `axes` whose products add to the additive model, the surest first."""
-    from statsmodels.stats.multitest import multipletests
-
     rows = np.arange(table.size)
     if table.size > MOST_ROWS:
         rows = np.array(sorted(random.Random(0).sample(range(table.size), MOST_ROWS)))  # noqa: S311
@@ -71,12 +70,9 @@ def interactions(table: Table, axes: Sequence[Axis], design: Design, additive: F
         joint = fit(design.matrix[rows], table.metric[rows], products, rounding=table.rounding).of_added()
         if joint is not None:
             tested.append((one, other, joint.p_value))
-    if not tested or len(tested) * min(p for _, _, p in tested) > LEVEL:  # Holm's first step, before its cost
-        return Interactions(len(pairs), len(tested), ())
-    _, corrected, _, _ = multipletests([p for _, _, p in tested], method="holm")
     found = [
-        _interaction(table, one, other, float(p), additive, design)
-        for (one, other, _), p in zip(tested, corrected, strict=True)
+        _interaction(table, one, other, p, additive, design)
+        for (one, other, _), p in zip(tested, holm([p for _, _, p in tested]), strict=True)
         if p <= LEVEL
     ]
     return Interactions(len(pairs), len(tested), tuple(sorted(found, key=lambda each: each.p_value)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loraloom.calibration import Coverage, confidence_of, coverage_curve, least_area, threshold_for
+from loraloom.calibration import Coverage, confidence_of, coverage_curve, least_area, selective_area, threshold_for
 from loraloom.metrics import Interval, wilson_interval
 from loraloom.report.failures.kept import Judged
 from loraloom.report.failures.saying import percent
@@ -109,9 +109,7 @@ def _area_interval(judged: Judged) -> Interval:
     areas = []
     for _ in range(DRAWS):
         drawn = generator.integers(0, right.size, size=rows)
-        order = np.argsort(-sure[drawn], kind="stable")
-        errors = np.cumsum(~right[drawn][order]) / np.arange(1, rows + 1)
-        areas.append(float(errors.mean()))
+        areas.append(selective_area(right[drawn], sure[drawn]))
     low, high = np.quantile(areas, (0.025, 0.975))
     return float(low), float(high)
 
