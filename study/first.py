@@ -38,7 +38,7 @@ from loraloom.machine import read_machine
 from loraloom.metrics import class_scores, confusion, wilson_interval
 from loraloom.study.durable import write_json
 from study.machine import described, refuse_mixed
-from study.peers import PEERS
+from study.peers import LEAST_STEPS, PEERS
 from study.peers.environments import RECORD, python_of
 from study.peers.others import Others
 from study.peers.running import Outcome, run
@@ -110,9 +110,20 @@ def _measure_all(given: argparse.Namespace) -> None:
             if not given.again and file.is_file() and not is_earlier(json.loads(file.read_text(encoding="utf-8"))):
                 print(f"{file.name}: is there", flush=True)
                 continue
+            earlier = _earlier(file)
             result = measure(name, rows, given.seconds, encoder, given.seed, given.rows)
-            write_json(file, result | {"machine": machine})
+            write_json(file, result | {"machine": machine, "earlier": earlier})
             print(f"{set_name}, {PEERS[name].title}: {_in_words(result)}", flush=True)
+
+
+def _earlier(file: Path) -> list[dict[str, Any]]:
+    """The results that a file had: test rows were read for each of them too."""
+    if not file.is_file():
+        return []
+    before = json.loads(file.read_text(encoding="utf-8"))
+    accuracies = {test: found["accuracy"] for test, found in before.get("tests", {}).items()}
+    one = {"date": before["date"], "git_revision": before["machine"].get("git_revision"), "accuracy": accuracies}
+    return [*before.get("earlier", []), one]
 
 
 def _refuse_other_rows(rows: Rows, given: argparse.Namespace, there: Sequence[dict[str, Any]]) -> None:
@@ -130,9 +141,14 @@ def _refuse_other_rows(rows: Rows, given: argparse.Namespace, there: Sequence[di
 
 
 def is_earlier(result: dict[str, Any]) -> bool:
-    """Whether a result is of an earlier set-up of its peer; a probe that had all rows is as it would be now."""
-    has_all = result.get("settings", {}).get("rows_embedded") == result["rows"]
-    return bool(result.get("setup", 1) < PEERS[result["peer"]].setup) and not has_all
+    """Whether a result is of an earlier set-up of its peer, and would be another by the one of now.
+
+    A probe that had all rows would not, nor full fine-tuning of as many steps as few rows have since its third.
+    """
+    settings, setup = result.get("settings", {}), result.get("setup", 1)
+    has_all = settings.get("rows_embedded") == result["rows"]
+    has_steps = setup == 2 and settings.get("planned_steps", 0) >= LEAST_STEPS
+    return bool(setup < PEERS[result["peer"]].setup) and not has_all and not has_steps
 
 
 def _peers(asked: str | None) -> list[str]:

@@ -28,6 +28,8 @@ class Peer:
 
 
 OURS = "loraloom"
+LEAST_STEPS = 200
+"""Of any encoder's training: few rows are read more often, or 64 of them would be read in 8 steps."""
 _ALL_BUT_RARE = "from 1,000 rows on, what stands in one row alone was left out (min_df 2)"
 PEERS = {
     peer.name: peer
@@ -50,9 +52,11 @@ PEERS = {
             "full fine-tuning, HF Trainer",
             "Devlin et al. 2019, A.3 (rates 3e-5, 5e-5, 2e-5 by held-out rows if three trainings fit, else the first; "
             "batch 16, three epochs), for encoders narrower than 768 Turc et al. 2019 (1e-4, 3e-4, 5e-5; four epochs); "
-            "Mosbach et al. 2021 for few rows (up to 20 epochs, warm-up, linear decay); the decay ends with the time",
-            setup=2,
-            earlier="it trained at a wide encoder's rate whatever the width, and left up to half of its time unused",
+            "Mosbach et al. 2021 for few rows (up to 20 epochs, here 200 steps at least; warm-up, linear decay); the "
+            "decay ends with the time",
+            setup=3,
+            earlier="it made fewer than 200 steps over few rows; or it trained at a wide encoder's rate whatever the "
+            "width, and left up to half of its time unused",
         ),
         Peer(
             "probe",

@@ -25,6 +25,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from study.peers import LEAST_STEPS
 from study.peers.task import Task
 
 BATCH, EVALUATION_BATCH = 16, 64
@@ -89,8 +90,11 @@ def encoded(tokenizer: Any, texts: Sequence[str], task: Task, labels: Sequence[i
 
 
 def few_rows_epochs(rows: int, epochs: float) -> float:
-    """`epochs`, or more where rows are few: as many as make 500 steps, 20 at most (Mosbach et al. 2021)."""
-    return max(epochs, min(_MANY_EPOCHS, _FEW_STEPS * BATCH / rows))
+    """`epochs`, or more where rows are few: as many as make 500 steps, 20 at most (Mosbach et al. 2021).
+
+    Or else as many as make 200 steps, as robustness has it.
+    """
+    return max(epochs, min(_MANY_EPOCHS, _FEW_STEPS * BATCH / rows), LEAST_STEPS * BATCH / rows)
 
 
 def speed_of(model: Any, tokenizer: Any, rows: Rows, *, fp32: bool = False) -> Speed:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.data.sampling import part_rows
+from study.peers import LEAST_STEPS
 from study.peers.regularization import FOLDS, best_classifier
 from study.peers.svm import STRENGTHS
 from study.peers.task import Task
@@ -26,8 +27,6 @@ from study.robustness.conditions import TrainingRows, with_typo_copies
 
 Predict = Callable[[Sequence[str]], NDArray[np.int64]]
 HELD_OUT = 0.1
-LEAST_STEPS = 200
-"""Of the encoders' trainings: few rows are read more often, or 64 of them would be read in 8 steps."""
 
 
 class Contender(Protocol):

@@ -96,6 +96,7 @@ def test_the_schedule_follows_the_time_where_that_ends_before_the_steps(
 
 
 def test_few_rows_are_passed_more_often() -> None:
-    assert training.few_rows_epochs(32, 3.0) == 20
+    assert training.few_rows_epochs(32, 3.0) == 100
+    assert training.few_rows_epochs(300, 3.0) == 20
     assert training.few_rows_epochs(1000, 3.0) == 8
     assert training.few_rows_epochs(100_000, 3.0) == 3
