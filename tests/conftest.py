@@ -17,6 +17,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.commands import Commands
 
+if os.environ.get("LORALOOM_TEST_DEVICE") != "cuda":  # what is promised to the bit is promised on a processor
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny products gain nothing from threads, and lose much to waiting
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell script's background, where no Ctrl-C arrives
     signal.signal(signal.SIGINT, signal.default_int_handler)

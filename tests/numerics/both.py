@@ -27,7 +27,8 @@ from loraloom.recipe import Configuration, Lora, Train
 from tests.numerics.architectures import QKVO, QV, encoded_rows, pad_of
 
 LABELS = "abc"
-CPU = torch.device("cpu")
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+"""Where loom computes; the reference's gradients are computed on the CPU."""
 TARGETS: dict[str, Any] = {"q,v": QV, "q,k,v,o": QKVO}
 
 
@@ -104,7 +105,7 @@ def pack_of(
         base.anatomy,
         PlainOps() if ops is None else ops,
         dtype,
-        CPU,
+        DEVICE if ops is None else torch.device("cpu"),
         lowest=lowest_layer(loras[0], base.anatomy),
     )
     layout, decayed = plan_layout(members, frozen)
@@ -161,7 +162,8 @@ def reference_gradients(
 def gradients_of(pack: Pack, number: int = 0) -> dict[str, Tensor]:
     """What passes left, by name."""
     parameters = pack.parameters
-    return {name: parameters.of_trial(parameters.gradients, number, name).clone() for name in parameters.layout.shapes}
+    names = parameters.layout.shapes
+    return {name: parameters.of_trial(parameters.gradients, number, name).cpu().clone() for name in names}
 
 
 def assert_near(found: dict[str, Tensor], expected: dict[str, Tensor], *, tolerance: float, floor: float) -> None:

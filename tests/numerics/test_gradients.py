@@ -18,6 +18,7 @@ from loraloom.engine.loom.tokens import lay_out
 from loraloom.recipe import Lora, Train
 from tests.numerics.architectures import CONFIGS, QKVO, save_model
 from tests.numerics.both import (
+    DEVICE,
     Base,
     add_lora,
     assert_near,
@@ -169,7 +170,7 @@ def test_evaluation_gives_the_logits_of_peft(base_of: Bases, architecture: str, 
     encoded, batch = rows_for(architecture)
     model = add_lora(base, lora).eval()
     pack = pack_of(base, [model, model], [lora, lora])
-    found = pack.evaluator(1)(lay_out([encoded], [batch.rows], base.anatomy.embedding), None)
+    found = pack.evaluator(1)(lay_out([encoded], [batch.rows], base.anatomy.embedding, DEVICE), None).cpu()
     ids, mask = padded(architecture, encoded, batch.rows)
     with torch.no_grad():
         expected = model(input_ids=ids, attention_mask=mask).logits
@@ -231,7 +232,7 @@ def test_every_dropout_is_where_transformers_and_peft_have_it(
     base = build(folder, architecture, head=head, pooling=pooling, dropout="keep")
     cast(Any, encoder_of(base.model)).set_attn_implementation("eager")  # SDPA drops within itself
     monkeypatch.setattr(functional, "dropout", scaled)
-    monkeypatch.setattr(Drop, "kept", lambda drop, shape, index: torch.ones(shape, dtype=torch.bool))
+    monkeypatch.setattr(Drop, "kept", lambda drop, shape, index: torch.ones(shape, dtype=torch.bool, device=DEVICE))
     monkeypatch.setattr(Drop, "scale", property(lambda drop: 1 - drop.p))
     fields = {"bias": "all", "target_modules": targets("all-linear", architecture), "lora_dropout": 0.45}
     compare(base, Lora.model_validate(fields), dtype=torch.float32)

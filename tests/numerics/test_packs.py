@@ -20,7 +20,7 @@ from loraloom.engine.loom.tokens import lay_out
 from loraloom.recipe import Lora, Train
 from loraloom.study.record import Evaluation, read_metrics
 from tests.numerics.architectures import CONFIGS, make_job
-from tests.numerics.both import Base, add_lora, assert_near, gradients_of, key_bias, pack_of, rows_for
+from tests.numerics.both import DEVICE, Base, add_lora, assert_near, gradients_of, key_bias, pack_of, rows_for
 from tests.numerics.conftest import Bases, Folders
 from tests.numerics.tolerances import TOLERANCES
 
@@ -195,7 +195,7 @@ def test_nothing_is_left_of_a_pack_when_its_last_trial_leaves(base_of: Bases) ->
 def test_evaluation_in_a_pack_is_that_of_the_trial_alone(base_of: Bases) -> None:
     base = base_of("electra", dropout="keep")
     together = pack(base, PLANS)
-    tokens = lay_out([ENCODED], [ROWS.rows], base.anatomy.embedding)
+    tokens = lay_out([ENCODED], [ROWS.rows], base.anatomy.embedding, DEVICE)
     for place, own in enumerate(PLANS):
         found, expected = together.evaluator(place)(tokens, None), pack(base, [own]).evaluator(0)(tokens, None)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
