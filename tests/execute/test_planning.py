@@ -68,7 +68,7 @@ class _Planned:
         place: Any = SimpleNamespace(recipe=self.recipe, data=data, demands=SimpleNamespace(fitting=dict))
         leading = (self.recipe.configuration({}),)
         proposals: Any = SimpleNamespace(
-            configurations=None, leading=leading, leads_alone=False, foresee=self.foresaw.append
+            configurations=None, leading=leading, every=(), leads_alone=False, foresee=self.foresaw.append
         )
         planner = Planner(
             self.run,

@@ -347,6 +347,38 @@ def test_trials_that_run_at_once_take_the_time_of_one() -> None:
     assert make_plan(task, costs, 1.7 * one, slots=2).finalists == 1  # each of them still takes its own time
 
 
+def test_the_time_of_finals_that_are_trained_at_once_is_kept_whole() -> None:
+    recipe = read_recipe(
+        {
+            "lora": {"r": [2, 4, 8], "lora_alpha": [8, 16, 32]},
+            "train": {"learning_rate": [1e-4, 3e-4, 1e-3, 3e-3]},
+            "search": {"sampler": "random"},
+        }
+    )
+    costs = Costs([Measured("roberta-base", 128, 16, 0.01, 0.001, 0.5)])
+    task = Task(recipe, 9_000, 300, 4, 36)
+    plan = make_plan(task, costs, 200, slots=4)
+    assert plan.finalists == 3
+    pace = Pace(task, plan, Clock(96.6, lambda: 0.0, reserve=5.0), costs, slots=4)
+    finals = Finals(pace, {}, lambda _: recipe.configuration({}))
+    one = pace.seconds(recipe.configuration({}), None)
+    assert finals.seconds_missing == pytest.approx(one)  # three at once
+    assert not pace.allows(recipe.configuration({}), 334, finals.seconds_missing)
+    pace.slots = 2
+    assert finals.seconds_missing == pytest.approx(2 * one)
+    pace.slots = 1
+    assert finals.seconds_missing == pytest.approx(3 * one)
+
+
+def test_a_grid_whose_points_fit_is_trained_in_full_though_as_many_of_the_dearest_would_not() -> None:
+    recipe = read_recipe({"train": {"num_train_epochs": [1, 2, 4, 8]}})
+    costs = Costs([Measured("roberta-base", 128, 16, 0.01, 0.001, 0.5)])
+    every = tuple(map(recipe.configuration, recipe.grid()))
+    assert make_plan(Task(recipe, 1_000, 300, 4, 4), costs, 200).finalists is not None
+    assert make_plan(Task(recipe, 1_000, 300, 4, 4, every=every), costs, 200).finalists is None
+    assert make_plan(Task(recipe, 1_000, 300, 4, 4, every=every), costs, 150).finalists is not None
+
+
 def test_rows_between_two_rungs_belong_to_the_lower_one() -> None:
     plan = Plan((300, 900, None))
     assert [plan.rung(rows) for rows in (222, 300, 899, 900, 5_000, None)] == [0, 0, 0, 1, 1, 2]

@@ -24,6 +24,12 @@ def _planned(record: TrialRecord, planned: float) -> TrialRecord:
     return record.model_copy(update={"configuration": record.configuration.model_copy(update={"train": train})})
 
 
+def _validated(record: TrialRecord, rows: int) -> TrialRecord:
+    assert record.result is not None
+    score = record.result.validation.model_copy(update={"examples": rows, "confusion": None})
+    return record.model_copy(update={"result": record.result.model_copy(update={"validation": score})})
+
+
 def test_without_repeated_seeds_the_best_wins() -> None:
     records = _trials(8, [0.91], 900, 0) + _trials(2, [0.90], 100, 1)
     choice = choose(standings(records, "accuracy"), "accuracy")
@@ -80,6 +86,21 @@ def test_that_a_training_collapsed_is_told_by_accuracy_whatever_the_metric() -> 
     records = [make_record(0, accuracy=0.98, macro_f1=0.80, train_rows=1000)]
     records.append(make_record(1, accuracy=0.98, macro_f1=0.99, train_rows=300))
     assert choose(standings(records, "macro_f1"), "macro_f1").winner.leader.number == 0
+
+
+def test_one_that_is_worse_by_the_metric_does_not_win_by_its_accuracy() -> None:
+    records = [make_record(0, accuracy=0.70, macro_f1=0.65, train_rows=1000)]
+    records.append(make_record(1, accuracy=0.95, macro_f1=0.49, train_rows=300))
+    assert choose(standings(records, "macro_f1"), "macro_f1").winner.leader.number == 0
+    assert choose(standings(records, "accuracy"), "accuracy").winner.leader.number == 1
+
+
+def test_all_right_on_few_rows_is_no_certainty() -> None:
+    records = [
+        _validated(make_record(0, accuracy=0.98, train_rows=1000), 1000),
+        _validated(make_record(1, accuracy=1.0, train_rows=300), 200),
+    ]
+    assert choose(standings(records, "accuracy"), "accuracy").winner.leader.number == 0
 
 
 @pytest.mark.parametrize(("fewer", "winner"), [(0.85, 1), (0.60, 0)])

@@ -65,6 +65,7 @@ class Planner:
             proposals.configurations,
             proposals.leading,
             tuple(dict.fromkeys(model for model, _ in self._place.demands.fitting())),
+            proposals.every,
         )
         if proposals.leads_alone:
             note(

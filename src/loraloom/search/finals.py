@@ -94,14 +94,14 @@ class Finals:
 
     @property
     def seconds_missing(self) -> float:
-        """What the finals still take, those of finalists that are not yet found included."""
+        """What the finals still take, those of finalists that are not yet found included, as many at once as can be."""
         pace, wanted = self._pace, self._pace.plan.finalists or 0
-        missing = self._missing(wanted, pace.plan.seeds)
-        seconds = sum(pace.seconds(self._at(key), pace.plan.top) for key, _ in missing)
+        each = [pace.seconds(self._at(key), pace.plan.top) for key, _ in self._missing(wanted, pace.plan.seeds)]
         unknown = max(0, wanted - len(self._ranked)) * pace.plan.seeds
         if unknown and pace.task is not None:
-            seconds += unknown * pace.seconds(pace.task.dearest(pace.costs), pace.plan.top)
-        return seconds
+            each += unknown * [pace.seconds(pace.task.dearest(pace.costs), pace.plan.top)]
+        each.sort(reverse=True)  # the longest first: a round takes as long as its longest
+        return sum(each[:: pace.slots])
 
     def next(self, planned: Plan) -> Wanted | None:
         """The next final; on as many rows as the time allows where it is the first and does not fit.

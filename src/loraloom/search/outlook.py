@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from loraloom.search.ladder import REDUCTION_FACTOR
@@ -79,7 +80,8 @@ def look_ahead(
         finals = Step(max(0, wanted - finals_begun), rows[-1])
         if left is not None and seconds[0] > 0:
             climb = sum(cost / REDUCTION_FACTOR**rung for rung, cost in enumerate(seconds[:-1])) or seconds[0]
-            beside = finals.trials * seconds[-1] + compared * seconds[plan.leading_rung]
+            rounds = math.ceil(finals.trials / pace.slots)
+            beside = pace.slots * rounds * seconds[-1] + compared * seconds[plan.leading_rung]
             searching = max(0.0, pace.slots * left - beside)
             to_come = min(to_come, int(searching / climb))
         rungs = tuple(Step(to_come // REDUCTION_FACTOR**rung, size) for rung, size in enumerate(rows[:-1] or rows))

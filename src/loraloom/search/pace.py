@@ -91,7 +91,7 @@ class Pace:
         left = self.seconds_left
         if left is None or self.nothing_yet:
             return True
-        return self.seconds(configuration, rows) + self._prefix_seconds(configuration) + keep / self.slots <= left
+        return self.seconds(configuration, rows) + self._prefix_seconds(configuration) + keep <= left
 
     @property
     def has_time(self) -> bool:

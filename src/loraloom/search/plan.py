@@ -115,6 +115,8 @@ class Task:
     configurations: int | None
     leading: tuple[Configuration, ...] = ()
     models: tuple[str, ...] = ()
+    every: tuple[Configuration, ...] = ()
+    """All configurations, where a grid has few enough to look at each."""
 
     def kinds(self) -> list[Configuration]:
         """What differs in cost: models, lengths, batches, optimizers and adapted layers; with as many epochs as any."""
@@ -176,8 +178,7 @@ def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int = 1) -
         return costs.seconds(dearest, rows, task.validated(task.rung_of(rows)))
 
     full = taken(task.train_rows)
-    fits = task.configurations is not None and _rounds(task.configurations * search.seeds, slots) * full <= seconds
-    if not by_rows and (search.pruner != "auto" or fits):
+    if not by_rows and (search.pruner != "auto" or _all_fit(task, costs, full, seconds, slots)):
         return everything if full <= seconds else Plan((_most_rows(task, taken, seconds),), None, search.seeds)
     if task.configurations == 1:  # there is nothing to choose: all the time is its own
         repeated = [count for count in range(search.seeds, 0, -1) if _rounds(count, slots) * full <= seconds]
@@ -191,6 +192,16 @@ def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int = 1) -
         top = _most_rows(task, taken, seconds)
         return Plan((task.rung_of(top),), 1, 1)
     return _with_rungs(task, top, 1, 1)
+
+
+def _all_fit(task: Task, costs: Costs, dearest: float, seconds: float, slots: int) -> bool:
+    """Whether all configurations end in `seconds` with all seeds; each takes the `dearest` where they are not known."""
+    seeds = task.recipe.search.seeds
+    if not task.every:
+        return task.configurations is not None and _rounds(task.configurations * seeds, slots) * dearest <= seconds
+    each = [costs.seconds(one, task.train_rows, task.eval_rows) for one in task.every]
+    waiting = max(each) if slots > 1 else 0.0  # the last may begin when the others are done
+    return seeds * sum(each) / slots + waiting <= seconds
 
 
 def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:

@@ -77,6 +77,8 @@ class Proposals:
         self._rows, self._held_out = rows
         self.leading: tuple[Configuration, ...] = ()
         """The presets that are compared before all else, first in the order of trials."""
+        self.every: tuple[Configuration, ...] = ()
+        """All configurations of a grid that is small enough to look at each."""
         self.spent = False
         """Whether points were drawn, and none of them was new and within the limits."""
         self._listed: tuple[str, ...] = ()
@@ -88,6 +90,8 @@ class Proposals:
             points = [point for point in recipe.grid() if fits(recipe.configuration(point)) is None]
             self._spanned = len(points)
             self._listed = self._keys(points)
+            if len(points) <= MOST_COUNTED:
+                self.every = tuple(map(recipe.configuration, points))
             if self._pace.limited:
                 self._listed = _shuffled(self._listed, recipe.train.seed)
 

@@ -9,7 +9,7 @@ no configuration has two seeds, noise is not known, and only equal means are a t
 more than its seed: it tells nothing of noise, and wins where it leads alone. One on fewer rows that was done wins where
 it is better than such a one by more than two standard errors of the validated rows, and where it is better than any by
 more than four: a training on more rows can collapse and answer by chance. Both are told by accuracy, whatever the
-metric, since the noise of macro-F1 hangs on the rarest class's few rows.
+metric, since the noise of macro-F1 hangs on the rarest class's few rows; by the metric it must be better too.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ def choose(ranked: Sequence[Standing], metric: Metric) -> Choice:
 
 
 def _is_above(one: Standing, other: Standing, errors: float) -> bool:
-    """Whether an accuracy is above another by more than so many standard errors, those of one seed."""
+    """Whether a mean is above another, and its accuracy by more than so many standard errors, those of one seed."""
     first, second = _accuracy(one), _accuracy(other)
-    return first - second > errors * sqrt(_variance(first, one) + _variance(second, other))
+    return one.mean > other.mean and first - second > errors * sqrt(_variance(first, one) + _variance(second, other))
 
 
 def _accuracy(standing: Standing) -> float:
@@ -94,9 +94,15 @@ def _accuracy(standing: Standing) -> float:
 
 
 def _variance(accuracy: float, standing: Standing) -> float:
+    """Of an accuracy over rows, of which two right and two wrong ones are added: all right is no certainty.
+
+    Agresti and Coull 1998, "Approximate is better than exact", The American Statistician 52, 119-126.
+    """
     result = standing.leader.result
     assert result is not None
-    return accuracy * (1 - accuracy) / max(1, result.validation.examples)
+    rows = result.validation.examples + 4
+    share = (accuracy * result.validation.examples + 2) / rows
+    return share * (1 - share) / rows
 
 
 def _once(standing: Standing) -> bool:
