@@ -313,8 +313,9 @@ def area_coverage(rows: int, times: int) -> Share:
     """Of the bootstrap's intervals of AURC, on a calibrated model of four classes, those that hold the truth."""
     whole = drawn_rows(0, rows=200_000)
     truth = selective_area(whole.right, confidence_of(whole.probabilities))
-    intervals = (selective(drawn_rows(1 + each, rows=rows), None).area_interval for each in range(times))
-    return Share(sum(low <= truth <= high for low, high in intervals), times)
+    found = (selective(drawn_rows(1 + each, rows=rows), None).area_interval for each in range(times))
+    intervals = [interval for interval in found if interval is not None]
+    return Share(sum(low <= truth <= high for low, high in intervals), len(intervals))
 
 
 def seeds_coverage(

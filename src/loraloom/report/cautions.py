@@ -119,8 +119,8 @@ def _of_margin(run: RunRead, board: Leaderboard, row: Row, winner: Winner) -> It
         )
     near = board.in_noise
     if near and row.accuracy is not None:
-        second = max(near, key=lambda each: each.accuracy or 0)
-        yield _margin(row, second, len(near))
+        own = row.accuracy
+        yield _margin(row, min(near, key=lambda each: abs((each.accuracy or 0) - own)), len(near))
 
 
 def _margin(row: Row, second: Row, near: int) -> str:

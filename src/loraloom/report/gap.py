@@ -231,6 +231,11 @@ def _why_none(seen: Observations) -> str:
             "Trials were ended by their validation accuracy, and those that went on had a small gap by luck too, so "
             "that it widens whatever is true: run it with --set search.pruner=none"
         )
+    if seen.at_end:
+        return (
+            "On a part of the rows configurations are evaluated once, at their end, and of one evaluation the gap is "
+            "not known: run it with --set search.pruner=none --set train.eval_strategy=auto"
+        )
     return (
         f"No configuration has two evaluations between which validation moved by {100 * MOST_MOVED:g} points at most, "
         "which it takes to know the gap: --set train.num_train_epochs=4"

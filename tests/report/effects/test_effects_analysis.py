@@ -193,6 +193,20 @@ def test_many_names_do_not_explain_noise_by_their_number() -> None:
     assert np.mean(shares) < 0.45
 
 
+def test_what_more_rows_bring_is_no_axis_s() -> None:
+    generator = np.random.default_rng(0)
+    points, block = drawn(generator, 40), [1] * 4 + [0] * 36
+    noise = alike(generator, points)
+    for point in points[:4]:  # those on more rows are alike
+        point |= {"lora.r": 16, "train.learning_rate": 1e-3}
+    apart, level = table(points, 0.85 + 0.06 * np.array(block) + noise, block), table(points, 0.85 + noise, block)
+    explained = analyse(apart).explained
+    assert explained == pytest.approx(analyse(level).explained)
+    assert explained is not None
+    assert explained < 0.5
+    assert importances(apart, made_axes(apart)) == pytest.approx(importances(level, made_axes(level)))
+
+
 def test_too_few_configurations_have_no_importances() -> None:
     few = grid()[:8]
     given = table(few, np.arange(8.0))

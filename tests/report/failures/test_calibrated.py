@@ -95,6 +95,7 @@ def test_a_threshold_is_chosen_on_validation_and_tried_on_test() -> None:
 def test_the_area_lies_between_the_least_and_that_of_chance() -> None:
     found = selective(drawn_rows(3, 1500), None)
     assert found.least < found.area < 1 - drawn_rows(3, 1500).right.mean()
+    assert found.area_interval is not None
     assert found.area_interval[0] <= found.area <= found.area_interval[1]
     errors = 1 - drawn_rows(3, 1500).right.mean()
     assert found.least == pytest.approx(errors + (1 - errors) * np.log(1 - errors), abs=0.002)  # Geifman 2019, 1 - eq
@@ -103,6 +104,7 @@ def test_the_area_lies_between_the_least_and_that_of_chance() -> None:
 def test_a_winner_that_is_right_everywhere_needs_no_threshold() -> None:
     right = judged_rows([True] * 40)
     assert "no threshold adds to that" in selective(right, right).verdict
+    assert selective(right, right).area_interval is None  # nor can it be said how sure its area is
 
 
 def test_where_no_threshold_reaches_a_target_that_is_said() -> None:

@@ -98,7 +98,8 @@ def analyse(table: Table, *, crossed: bool = True) -> Analysis:
     codes = coded(table)
     groups = {axis.name: groups_along(codes, table.block, axis.name) for axis in axes}
     groups[RATIO] = groups.get(_ALPHA, [])
-    spread = float(table.metric.var(ddof=1)) if table.size > 1 else 0.0
+    blocks = len(np.unique(table.block))
+    spread = float(table.within @ table.within) / (table.size - blocks) if table.size > blocks else 0.0
     enough = model.freedom >= LEAST_FREEDOM
     return Analysis(
         effects=tuple(_effect(table, one, groups[one.axis.name], level, model.basis.shape[1]) for one in asked),

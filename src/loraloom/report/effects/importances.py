@@ -2,7 +2,8 @@
 
 Source: Hutter, Hoos and Leyton-Brown 2014, "An efficient approach for assessing hyperparameter importance", algorithm
 2. Shares, not effects: they have no sign and no interval, they sum to one whatever the data, and noise gets its share
-too. So they stand beside the model, with `explained`, the model's own share, to weigh them by. The forest is small
+too. So they stand beside the model, with `explained`, the model's own share, to weigh them by. What other rows make is
+no axis's: each block's mean is taken off first. The forest is small
 and seeded, and sees at most `MOST_TRIALS` configurations drawn by chance: under a second. Optuna gives each name a
 column, and goes through 2^k cells of k of them: more than `MOST_NAMES` are numbered instead, in an order that knows
 nothing of results: by their mean results, noise of many names would explain half of itself.
@@ -27,7 +28,7 @@ MOST_NAMES = 8
 
 def importances(table: Table, axes: Sequence[Axis]) -> Mapping[str, float] | None:
     """Each axis's share, the largest first; None where there are too few configurations, or all came to the same."""
-    if table.size < LEAST_TRIALS or not axes or float(np.ptp(table.metric)) == 0:
+    if table.size < LEAST_TRIALS or not axes or float(np.ptp(metric := table.within)) == 0:
         return None
     import optuna
     from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
@@ -50,7 +51,7 @@ def importances(table: Table, axes: Sequence[Axis]) -> Mapping[str, float] | Non
         optuna.trial.create_trial(
             params={name: column[place] for name, column in columns.items()},
             distributions=distributions,
-            value=float(table.metric[row]),
+            value=float(metric[row]),
         )
         for place, row in enumerate(rows)
     ]

@@ -55,12 +55,21 @@ class Table:
     def size(self) -> int:
         return len(self.metric)
 
+    @property
+    def within(self) -> NDArray[np.float64]:
+        """(N,) the metric less the mean of its block: other rows are no effect of an axis."""
+        counts = np.bincount(self.block)
+        means = np.bincount(self.block, weights=self.metric) / np.maximum(1, counts)
+        return np.asarray(self.metric - means[self.block], dtype=np.float64)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observations:
     """`rows` are those of the blocks, rising; `epochs` is given where trials were seen at their first evaluation."""
 
     table: Table
+    at_end: bool
+    """Whether all were evaluated once, at their end, as they are below the last rung."""
     rows: tuple[int, ...]
     epochs: tuple[float, ...] | None
     numbers: tuple[tuple[int, ...], ...]
@@ -107,6 +116,7 @@ def observe(run: RunRead, problems: list[str]) -> Observations | None:
     counted = sum(len(group) for _, group in seen)
     return Observations(
         table=_table(run, seen, keys, values),
+        at_end=all(r.configuration.train.eval_strategy == "end" for _, group in seen for r in group),
         rows=tuple(sorted({rows for rows, _ in keys})),
         epochs=tuple(sorted({epochs for _, epochs in keys})) if by_epochs else None,
         numbers=tuple(tuple(record.number for record in group) for _, group in seen),
@@ -135,6 +145,7 @@ def survivors(run: RunRead) -> Observations | None:
     values = {r.number: validation(r, run.recipe.search.metric) for r in done}
     return Observations(
         table=_table(run, seen, [(top, 0.0)], values),
+        at_end=all(r.configuration.train.eval_strategy == "end" for group in groups.values() for r in group),
         rows=(top,),
         epochs=None,
         numbers=tuple(tuple(record.number for record in group) for group in groups.values()),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loraloom.calibration import Coverage, confidence_of, coverage_curve, least_area, selective_area, threshold_for
-from loraloom.metrics import Interval, wilson_interval
+from loraloom.metrics import LEAST_DISCORDANT, Interval, wilson_interval
 from loraloom.report.failures.kept import Judged
 from loraloom.report.failures.saying import percent
 
@@ -45,13 +45,16 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Selective:
-    """`area` is the mean error over all coverages (AURC), `least` that of a model that is least sure where it errs."""
+    """`area` is the mean error over all coverages (AURC), `least` that of a model that is least sure where it errs.
+
+    Its interval is None where too few rows are wrong for one.
+    """
 
     split: str
     rows: int
     curve: Coverage
     area: float
-    area_interval: Interval
+    area_interval: Interval | None
     least: float
     targets: tuple[Target, ...]
     verdict: str
@@ -98,12 +101,15 @@ def _targets(judged: Judged, validation: Judged) -> list[Target]:
     return found
 
 
-def _area_interval(judged: Judged) -> Interval:
+def _area_interval(judged: Judged) -> Interval | None:
     """The bootstrap's 95 % percentiles of the area; of more rows than 20,000, those of a part as large.
 
+    None where fewer than `LEAST_DISCORDANT` rows are wrong: drawn again, too few errors are as few as they were.
     Efron and Tibshirani, "An introduction to the bootstrap" (1993), equation 13.5.
     """
     right, sure = judged.right, confidence_of(judged.probabilities)
+    if np.count_nonzero(~right) < LEAST_DISCORDANT:
+        return None
     generator = np.random.default_rng(0)
     rows = min(right.size, MOST_DRAWN)
     areas = []
