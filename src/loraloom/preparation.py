@@ -60,9 +60,10 @@ def anchored(recipe: Recipe) -> Recipe:
 
 def _place(model: str) -> str:
     """A model's folder from the root; a name on the hub, or 'demo', as it is."""
-    return _from_root(model) if model != "demo" and Path(model).is_dir() else model
+    return _from_root(model) if model != "demo" and Path(model).expanduser().is_dir() else model
 
 
 def _from_root(path: str) -> str:
-    refuse_bytes(Path(path).absolute())
-    return str(Path(path).absolute())
+    whole = Path(path).expanduser().absolute()
+    refuse_bytes(whole)
+    return str(whole)

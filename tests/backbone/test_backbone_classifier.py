@@ -13,6 +13,8 @@ from transformers import (
     AlbertModel,
     BertConfig,
     BertModel,
+    BigBirdConfig,
+    BigBirdModel,
     EuroBertConfig,
     EuroBertModel,
     RobertaConfig,
@@ -47,6 +49,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     BertModel(BertConfig(**_SIZES)).save_pretrained(folder / "bert")
     BertModel(BertConfig(**_SIZES), add_pooling_layer=False).save_pretrained(folder / "bert_without_pooler")
     AlbertModel(AlbertConfig(**_SIZES, embedding_size=16)).save_pretrained(folder / "albert")
+    sparse: dict[str, Any] = {"block_size": 2, "num_random_blocks": 1}
+    BigBirdModel(BigBirdConfig(**_SIZES, **sparse)).save_pretrained(folder / "big_bird")
     special: dict[str, Any] = {"pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 3}
     EuroBertModel(EuroBertConfig(**_SIZES, **special)).save_pretrained(folder / "eurobert")
     return {path.name: path for path in folder.iterdir()}
@@ -84,7 +88,7 @@ def _mean(encoder: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
     return torch.stack([row[keep.bool()].mean(0) for row, keep in zip(hidden, mask, strict=True)])
 
 
-@pytest.mark.parametrize("name", ["albert", "bert", "eurobert", "roberta"])
+@pytest.mark.parametrize("name", ["albert", "bert", "big_bird", "eurobert", "roberta"])
 @pytest.mark.parametrize("kind", ["native", "linear"])
 @pytest.mark.parametrize("pooling", ["native", "mean"])
 def test_every_head_and_pooling_gives_finite_logits(
@@ -95,14 +99,14 @@ def test_every_head_and_pooling_gives_finite_logits(
     assert bool(torch.isfinite(logits).all())
 
 
-@pytest.mark.parametrize("name", ["albert", "bert", "eurobert", "roberta"])
+@pytest.mark.parametrize("name", ["albert", "bert", "big_bird", "eurobert", "roberta"])
 @pytest.mark.parametrize("kind", ["native", "linear"])
 def test_no_head_is_deaf_to_its_pooling(models: dict[str, Path], name: str, kind: Kind) -> None:
     first, mean = (_logits(_build(models[name], kind, pooling), *_batch()) for pooling in ("native", "mean"))
     assert not torch.allclose(first, mean)
 
 
-@pytest.mark.parametrize("name", ["albert", "bert", "eurobert", "roberta"])
+@pytest.mark.parametrize("name", ["albert", "bert", "big_bird", "eurobert", "roberta"])
 def test_a_linear_head_reads_the_mean_of_the_real_tokens(models: dict[str, Path], name: str) -> None:
     model: Any = _build(models[name], "linear", "mean")
     ids, mask = _batch()
@@ -147,7 +151,9 @@ def test_a_linear_head_reads_the_first_token(models: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("pooling", ["native", "mean"])
-@pytest.mark.parametrize(("name", "pad"), [("albert", 0), ("bert", 0), ("eurobert", 1), ("roberta", 1)])
+@pytest.mark.parametrize(
+    ("name", "pad"), [*((name, 0) for name in ("albert", "bert", "big_bird")), ("eurobert", 1), ("roberta", 1)]
+)
 def test_more_padding_does_not_change_the_logits(
     models: dict[str, Path], name: str, pad: int, pooling: Pooling
 ) -> None:
@@ -155,6 +161,14 @@ def test_more_padding_does_not_change_the_logits(
     ids, mask = _batch(pad)
     more = nn.functional.pad(ids, (0, 9), value=pad), nn.functional.pad(mask, (0, 9))
     torch.testing.assert_close(_logits(model, *more), _logits(model, ids, mask))
+
+
+def test_big_bird_attends_alike_whatever_came_before(models: dict[str, Path]) -> None:
+    model = _build(models["big_bird"], "linear")
+    long = torch.randint(5, 60, (1, 30), generator=torch.Generator().manual_seed(3))
+    first = _logits(model, long, torch.ones_like(long))
+    _logits(model, long[:, :6], torch.ones_like(long[:, :6]))
+    assert torch.equal(_logits(model, long, torch.ones_like(long)), first)
 
 
 def test_the_positions_of_roberta_begin_after_the_padding_index(models: dict[str, Path]) -> None:

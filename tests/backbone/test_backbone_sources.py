@@ -144,9 +144,12 @@ def test_an_encoder_is_not_taken_for_a_decoder(tmp_path: Path, kind: str) -> Non
     [
         ({"model_type": "fnet"}, "is a fnet model, which reads padding as text, so that a prediction would depend on"),
         ({"model_type": "funnel"}, "is a funnel model, which reads padding as text, so that a prediction would depend"),
+        ({"model_type": "convbert"}, "is a convbert model, which reads padding as text, so that a prediction"),
+        ({"model_type": "canine"}, "is a canine model, which reads padding as text, so that a prediction"),
+        ({"model_type": "clip_text_model"}, "is a decoder"),
         ({"model_type": "perceiver"}, "is a perceiver model, whose configuration states no hidden_size; give another"),
     ],
-    ids=["fnet", "funnel", "perceiver"],
+    ids=["fnet", "funnel", "convbert", "canine", "clip", "perceiver"],
 )
 def test_an_encoder_that_can_not_be_used_is_refused(tmp_path: Path, config: dict[str, Any], why: str) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")

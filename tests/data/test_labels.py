@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from loraloom.data import read_labelled
-from loraloom.data.labels import Labels, codes_of, ids_of, labels_of, ordered
+from loraloom.data.labels import Labels, codes_of, ids_of, labels_of, names_of, ordered
 from loraloom.data.tables import Table, read_table
 from loraloom.errors import DataError
 from tests.data.files import CLASSES, load, rows, write_csv, write_jsonl
@@ -34,6 +34,8 @@ def _refusal(cells: list[Any]) -> str:
     [
         (["10", "9", "1"], ("1", "9", "10")),
         (["01", "2", "1.0"], ("1", "2")),
+        (["01", "02", "10"], ("01", "02", "10")),  # as they stand, where each is written in one way
+        (["1", "01"], ("1",)),
         ([2, 10, 1], ("1", "2", "10")),
         ([1.0, 0.0], ("0", "1")),
         (["b", "a", " a "], ("a", "b")),
@@ -44,6 +46,12 @@ def _refusal(cells: list[Any]) -> str:
 )
 def test_codes_are_ordered_as_numbers_where_all_are_whole(cells: list[Any], kinds: tuple[str, ...]) -> None:
     assert ordered(_codes(cells)) == kinds
+
+
+@pytest.mark.parametrize("cells", [["1", "2", "1"], [1, 2, 1], ["01", "02", "01"], ["1.0", "2.0", "1.0"]])
+def test_whole_numbers_are_looked_up_by_their_value(cells: list[Any]) -> None:
+    table = Table("rows.csv", {"label": cells}, {})
+    assert names_of(table, "label", Labels(("01", "02"), ("01", "02"))) == ["01", "02", "01"]
 
 
 @pytest.mark.parametrize("missing", [None, "", "  ", float("nan"), np.float32("nan")])

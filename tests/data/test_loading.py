@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -110,6 +111,7 @@ def test_names_of_a_class_label_are_used_and_its_ids_are_the_codes(tmp_path: Pat
     dataset = Dataset.from_dict({"text": texts, "label": labels})
     dataset = dataset.cast_column("label", ClassLabel(names=["Unused", *CLASSES[::-1]]))
     data = load(memory={"train": dataset})
+    assert load(memory={"train": dataset.with_format("torch")}).fingerprint == data.fingerprint
     assert data.labels == CLASSES[::-1]
     assert data.label_codes == ("1", "2", "3")
     assert _finding(data, "missing_class").examples == ("Unused",)
@@ -118,6 +120,18 @@ def test_names_of_a_class_label_are_used_and_its_ids_are_the_codes(tmp_path: Pat
     assert load(train_file=str(tmp_path / "rows.parquet")).labels == CLASSES[::-1]
     (tmp_path / "rows.parquet.gz").write_bytes(gzip.compress((tmp_path / "rows.parquet").read_bytes()))
     assert load(train_file=str(tmp_path / "rows.parquet.gz")).label_codes == data.label_codes
+    _with_a_list_as_older_versions_write_it(tmp_path / "rows.parquet")
+    assert load(train_file=str(tmp_path / "rows.parquet")).labels == CLASSES[::-1]
+
+
+def _with_a_list_as_older_versions_write_it(file: Path) -> None:
+    from pyarrow import parquet
+
+    table = parquet.read_table(file)
+    metadata = json.loads(table.schema.metadata[b"huggingface"])
+    metadata["info"]["features"]["tags"] = [{"dtype": "string", "_type": "Value"}]
+    table = table.append_column("tags", [[["x"]] * len(table)])
+    parquet.write_table(table.replace_schema_metadata({"huggingface": json.dumps(metadata)}), file)
 
 
 def test_missing_cells_of_a_frame_are_empty_texts_and_missing_labels() -> None:

@@ -161,6 +161,21 @@ def test_commas_make_one_value_of_a_field_that_holds_lists(override: str, expect
     assert recipe.axes == {}
 
 
+@pytest.mark.parametrize(
+    ("override", "section", "leaf", "expected"),
+    [
+        ("data.label_column=label #2", "data", "label_column", "label #2"),
+        ("data.label_column=#label", "data", "label_column", "#label"),
+        ("data.text_column=text #1", "data", "text_column", ("text #1",)),
+        ("data.label_column=a#b", "data", "label_column", "a#b"),
+    ],
+)
+def test_an_override_has_no_comments(override: str, section: str, leaf: str, expected: Any) -> None:
+    assert getattr(getattr(read_recipe({}, [override]), section), leaf) == expected
+    with pytest.raises(RecipeError):
+        read_recipe({}, ["budget.max_seconds=#600"])
+
+
 def test_an_override_replaces_the_axis_of_the_file(tmp_path: Path) -> None:
     recipe = _read(tmp_path, "lora: {r: [2, 4]}", "lora.r=16")
     assert recipe.lora.r == 16

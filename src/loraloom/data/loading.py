@@ -69,7 +69,7 @@ def load_data(
     both = {"validation": validation_rows, "test": test_rows}
     given = {name: split for name, split in both.items() if split is not None}
     train_rows, leaks, leak_kept = drop_leaks(train_rows, given, allow_leak=allow_leak)
-    _check_enough(train_rows, labels, _LEFT)
+    _check_enough(train_rows, labels, _LEFT, leaks)
     (train_rows, *held), made = _filled_up(train_rows, validation_rows, test_rows, data.validation_share, seed)
     own = {name: split for name, split in zip(both, held, strict=True) if name not in given}
     train_rows, of_made, made_kept = drop_leaks(train_rows, own, allow_leak=allow_leak, made=True)
@@ -164,16 +164,18 @@ def _split(table: Table, columns: Columns, texts: tuple[str, ...], ids: NDArray[
     return Split(texts, ids, sources_of(table, columns), np.arange(1, len(ids) + 1))
 
 
-def _check_enough(train: Split, labels: Labels, source: str) -> None:
+def _check_enough(train: Split, labels: Labels, source: str, leaks: Findings = ()) -> None:
     rows, classes = Counter(train.labels.tolist()), len(labels.names)
+    keep = "; rows that are nearly alike are kept by --allow_leak" if leaks else ""
     refuse_one_class(labels.names, source)
     if len(train) <= classes:
         raise DataError(
-            f"{source}: has {plural(len(train), 'row')} for {classes} classes; that is too few: give several for each"
+            f"{source}: has {plural(len(train), 'row')} for {classes} classes; that is too few: give several for "
+            f"each{keep}"
         )
     if gone := [name for label, name in enumerate(labels.names) if label not in rows]:
         raise DataError(
-            f"{source}: the class {gone[0]!r} has no row left to train on; give more of it, or leave it out"
+            f"{source}: the class {gone[0]!r} has no row left to train on; give more of it, or leave it out{keep}"
         )
 
 
@@ -222,7 +224,7 @@ def _split_made(where: str, held: Split, train: Split, seed: int) -> Finding:
 
 
 def _check_splits(train: Split, validation: Split, test: Split, labels: Labels, leaks: Findings) -> Findings:
-    _check_enough(train, labels, _LEFT)
+    _check_enough(train, labels, _LEFT, leaks)
     findings = [find_shares(train, labels.names), *leaks, *find_shared(validation, test)]
     for split, where in ((train, "training"), (validation, "validation"), (test, "test")):
         findings += find_repeats(split, [text_key(text) for text in split.texts], labels.names, where)

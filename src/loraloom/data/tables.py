@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -57,7 +58,8 @@ class Source:
 
 
 def read_table(path: str) -> Table:
-    """All rows of a file or folder; a key that some JSONL rows lack is None there."""
+    """All rows of a file or folder (`~` is the home folder); a key that some JSONL rows lack is None there."""
+    path = os.path.expanduser(path)  # noqa: PTH111 - names the file as it was given
     if is_saved(Path(path)):
         return _saved_table(path)
     kind = format_of(Path(path)).kind
@@ -99,7 +101,7 @@ def _parquet_class_names(metadata: Mapping[bytes, bytes]) -> dict[str, tuple[str
         return {
             str(column): tuple(unicodedata.normalize("NFC", str(name)) for name in feature["names"])
             for column, feature in features.items()
-            if feature.get("_type") == "ClassLabel"
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
         }
     except (KeyError, ValueError, TypeError, AttributeError):
         return {}
@@ -144,7 +146,8 @@ def _is_a(value: Any, module: str, name: str) -> bool:
 
 
 def dataset_table(dataset: Dataset, source: str) -> Table:
-    """Columns stay on disk until they are read."""
+    """Columns stay on disk until they are read, as plain values whatever format or transform the data set has."""
+    dataset = dataset.with_format(None)
     names = {
         column: tuple(unicodedata.normalize("NFC", name) for name in feature.names)
         for column, feature in dataset.features.items()

@@ -194,8 +194,10 @@ def _override(source: Source, text: str) -> None:
 
 
 def _scalar_or_yaml(written: str, name: str) -> Any:
-    """`2,4,8` is a list, and a name alone is one for a field that is a list; all else is YAML."""
+    """`2,4,8` is a list, and a name alone is one for a field that is a list; all else is YAML, but for its comments."""
     bare = not set(written) & set("[]{}\"'")
+    if bare and re.search(r"(^|\s)#", written):  # a name, of which a comment would leave another
+        return [written.strip()] if name in LIST_FIELDS else written.strip()
     if bare and "," in written:
         return [_Yaml12Loader(part.strip()).get_single_data() for part in written.split(",")]
     value = _Yaml12Loader(written).get_single_data()
