@@ -97,6 +97,8 @@ class Connection:
 
     async def ask(self, request: bytes) -> int:
         """Sends a request and reads its answer; returns the status."""
+        if self._streams is not None and self._streams[0].at_eof():  # idle for longer than the server keeps it
+            self.close()
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams

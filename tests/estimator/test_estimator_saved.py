@@ -13,6 +13,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 
@@ -36,6 +37,16 @@ def test_a_saved_classifier_comes_back_with_its_classes_and_parameters(fitted: L
     assert loaded.predict_proba(TEXTS).tolist() == fitted.predict_proba(TEXTS).tolist()
     assert loaded.get_params() == fitted.get_params()
     assert loaded.score(TEXTS, numbers()) == fitted.score(TEXTS, numbers())
+
+
+def test_a_loaded_one_knows_the_column_that_it_was_fitted_on(tiny_model: Path, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"body": TEXTS})
+    tiny(tiny_model, num_train_epochs=1).fit(frame, numbers()).save(tmp_path / "kept")
+    loaded = LoraClassifier.load(tmp_path / "kept")
+    assert (loaded.n_features_in_, loaded.feature_names_in_.tolist()) == (1, ["body"])
+    assert len(loaded.predict(frame)) == len(TEXTS)
+    with pytest.raises(ValueError, match="feature names should match"):
+        loaded.predict(frame.rename(columns={"body": "title"}))
 
 
 def test_numbers_that_scikit_learn_gives_classes_are_not_told_as_the_sources_codes(
@@ -129,7 +140,7 @@ def test_classes_of_every_kind_come_back(
 ) -> None:
     record = fitted.record_.model_copy(update={"labels": tuple(str(label) for label in classes)})
     saved.save(fitted._kept, tmp_path / "kept", classes, {"model": "demo", "run_dir": tmp_path / "run"})
-    found, parameters, partial = saved.read(tmp_path / "kept", record)
+    found, parameters, partial, _ = saved.read(tmp_path / "kept", record)
     assert not partial
     assert found.dtype == classes.dtype
     assert found.tolist() == classes.tolist()

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import loraloom
 from loraloom.cli import app
+from loraloom.data import default_cache
 from loraloom.errors import AdapterError
 from loraloom.use.serve import server
 from tests.commands import Commands
@@ -48,6 +49,15 @@ def test_what_is_pushed_is_loaded_as_the_same_classifier(best: Path, hub: Hub) -
     fetched = loraloom.load(NAME)
     assert (fetched.labels, fetched.card) == (own.labels, own.card)
     assert fetched.predict_proba(TEXTS).tolist() == own.predict_proba(TEXTS).tolist()
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
+def test_a_copy_that_was_damaged_here_is_made_again(best: Path, hub: Hub) -> None:
+    loraloom.load(best).push_to_hub(NAME)
+    loraloom.load(NAME)
+    (kept,) = default_cache().rglob("adapters/*/*/adapter_model.safetensors")
+    kept.write_bytes(kept.read_bytes()[:100])
+    assert loraloom.load(NAME).predict(TEXTS) == loraloom.load(best).predict(TEXTS)
 
 
 @pytest.mark.filterwarnings(OWN_MODEL)

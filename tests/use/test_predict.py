@@ -594,6 +594,14 @@ def test_a_first_row_without_a_text_is_a_bad_row_as_any_other_is(one: Ensemble, 
     assert [json.loads(line)["id"] for line in printed.splitlines()] == [2]
     with pytest.raises(DataError, match="has no column 'text'"):
         run(one, source, None, text_column=("text",))
+    for out in ("out.csv", "out.parquet"):  # nor does it say which columns there are
+        run(one, source, tmp_path / out, on_error="null", text_column=("text",))
+    rows = list(csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8")))
+    assert [(row["id"], row["text"], bool(row["prediction"])) for row in rows] == [
+        ("1", "", False),
+        ("2", "soup", True),
+    ]
+    assert pq.read_table(tmp_path / "out.parquet").column("text").to_pylist() == [None, "soup"]
 
 
 def test_rows_that_come_steadily_are_answered_before_the_window_is_full(monkeypatch: pytest.MonkeyPatch) -> None:

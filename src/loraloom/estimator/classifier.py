@@ -223,7 +223,9 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         """
         kept = self._checked()
         by_column = self.classes_[np.argsort(self._columns)]
-        saved.save(kept, Path(path), by_column, self.get_params(deep=False), partial=self.partial_)
+        names, count = getattr(self, "feature_names_in_", None), getattr(self, "n_features_in_", None)
+        columns = count if names is None else list(map(str, names))
+        saved.save(kept, Path(path), by_column, self.get_params(deep=False), partial=self.partial_, columns=columns)
         return Path(path)
 
     @classmethod
@@ -238,11 +240,15 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         folder = adapter_folder(path, revision)
         kept = Kept(folder.absolute())  # before anything is read: what replaces the folder from now on is refused
         record = read_adapter_record(folder)
-        by_column, parameters, partial = saved.read(folder, record)
+        by_column, parameters, partial, columns = saved.read(folder, record)
         known = cls._get_param_names()
         estimator = cls(**{name: value for name, value in parameters.items() if name in known})
         estimator._keep(kept, record, by_column)
         estimator.partial_ = partial
+        if isinstance(columns, tuple):
+            estimator.feature_names_in_ = np.array(columns, dtype=object)
+        if columns is not None:
+            estimator.n_features_in_ = columns if isinstance(columns, int) else len(columns)
         return estimator
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, commit_message: str = "Add the classifier") -> str:

@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -90,10 +91,19 @@ def _digests(folder: Path) -> tuple[str | None, ...]:
     return tuple(sha256(path) if path.is_file() else None for path in paths)
 
 
-def save(kept: Kept, target: Path, classes: NDArray[Any], parameters: dict[str, Any], *, partial: bool = False) -> None:
+def save(
+    kept: Kept,
+    target: Path,
+    classes: NDArray[Any],
+    parameters: dict[str, Any],
+    *,
+    partial: bool = False,
+    columns: Sequence[str] | int | None = None,
+) -> None:
     """Makes `target` of a kept adapter, whole or not at all; one that was saved before is replaced.
 
-    Parameters that can't be kept are warned of; `partial`: fit ended before its plan was done.
+    Parameters that can't be kept are warned of; `partial`: fit ended before its plan was done. `columns` are the names
+    of a frame's, or how many X had, or None where it was of one dimension.
 
     Raises:
         AdapterError: `target` holds something else, or more, or the adapter's folder was replaced.
@@ -104,6 +114,7 @@ def save(kept: Kept, target: Path, classes: NDArray[Any], parameters: dict[str, 
         "classes": {"dtype": _type_of(classes), "values": classes.tolist()},
         "parameters": _kept_of(parameters),
         "partial": partial,
+        "columns": columns,
     }
     with replacing_folder(target.resolve()) as new:  # a link stays one
         kept.copy_to(new)
@@ -122,8 +133,8 @@ def _refuse_others(target: Path) -> None:
         )
 
 
-def read(folder: Path, record: TrialRecord) -> tuple[NDArray[Any], dict[str, Any], bool]:
-    """The classes, by the columns of the adapter's logits, the parameters, and whether fit was ended early.
+def read(folder: Path, record: TrialRecord) -> tuple[NDArray[Any], dict[str, Any], bool, tuple[str, ...] | int | None]:
+    """The classes, by the columns of the adapter's logits, the parameters, whether fit was ended early, X's columns.
 
     A folder that tells none of them has its labels, no parameters, and whether a clock ended its training.
 
@@ -132,17 +143,19 @@ def read(folder: Path, record: TrialRecord) -> tuple[NDArray[Any], dict[str, Any
     """
     path = folder / CLASSES
     if not path.is_file():
-        return np.array(record.labels), {}, record.cut_short
+        return np.array(record.labels), {}, record.cut_short, None
     try:
         about = json.loads(read_verified(folder, CLASSES))
         classes = _array(**about["classes"], count=len(record.labels))
         parameters = {name: value for name, value in dict(about["parameters"]).items() if _is_kept(name, value)}
         partial = bool(about.get("partial", record.cut_short))
+        columns = about.get("columns")
+        columns = tuple(map(str, columns)) if isinstance(columns, list) else None if columns is None else int(columns)
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise AdapterError(f"{path}: can't be read: {error}") from None
     if about.get("format") != FORMAT or tuple(str(label) for label in classes) != record.labels:
         raise AdapterError(f"{path}: does not belong to the adapter beside it; save the estimator again")
-    return classes, parameters, partial
+    return classes, parameters, partial, columns
 
 
 def is_type_of_classes(classes: NDArray[Any]) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 from loraloom import hub
 from loraloom.data import default_cache
 from loraloom.errors import AdapterError, first_line
-from loraloom.study.durable import disk_is_full, write_json, write_manifest
+from loraloom.study.durable import disk_is_full, verify_manifest, write_json, write_manifest
 from loraloom.study.record import CARD, CONFIG, RECORD, WEIGHTS, TrialRecord
 from loraloom.study.run import RECIPE
 from loraloom.use.adapter_checks import CLASSES, refuse_code
@@ -82,7 +82,12 @@ def _commits(place: Path) -> dict[str, str]:
 
 
 def _plain(snapshot: Path, folder: Path) -> Path:
-    """A copy of plain files: the hub's client keeps links to another folder, which an adapter's may not hold."""
+    """A copy of plain files: the hub's client keeps links to another folder, which an adapter's may not hold.
+
+    One that is there is taken, unless it is damaged: then another is made.
+    """
+    if folder.is_dir() and not _is_sound(folder):
+        shutil.rmtree(folder)
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".copy-") as place:
@@ -93,6 +98,14 @@ def _plain(snapshot: Path, folder: Path) -> Path:
                 if not folder.is_dir():  # else another process was first
                     raise
     return folder
+
+
+def _is_sound(folder: Path) -> bool:
+    try:
+        verify_manifest(folder, but=(CARD,))
+    except AdapterError:
+        return False
+    return True
 
 
 def _check_files(name: str, files: list[str]) -> None:

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from loraloom.data.rows import Record, replaced_text
 from loraloom.errors import DataError, first_line
-from loraloom.use.writing import CONFIDENCE, PREDICTION, Added, Predicted, without_halves
+from loraloom.use.writing import CONFIDENCE, PREDICTION, Added, Predicted, best_first, without_halves
 
 _LISTS = {
     "is_list": "list_",
@@ -70,7 +70,7 @@ class ParquetOutput:
         """Rows that are no Parquet as a table, of the types of the first ones."""
         cells = [_whole(record.cells) for record in records]
         if self._schema is None:
-            self._schema = self._schema_of(cells)
+            self._schema = self._schema_of([_whole(record.cells) for record in best_first(records)], len(records))
         extra = next((name for row in cells for name in row if name not in self._schema.names), None)
         if extra is not None:
             raise DataError(f"{self._source}: a row has {extra!r}, which the first rows have not; write .jsonl")
@@ -80,12 +80,12 @@ class ParquetOutput:
                     raise DataError(f"{self._source}: row {record.number} {_told(field.name, *found)}; write .jsonl")
         return _pyarrow().Table.from_pylist(cells, schema=self._schema)
 
-    def _schema_of(self, cells: Sequence[dict[str, Any]]) -> Any:
-        """That of the rows that could be read."""
+    def _schema_of(self, cells: Sequence[dict[str, Any]], rows: int) -> Any:
+        """That of the rows that could be read, of so many; the first says which columns there are."""
         pa = _pyarrow()
-        read = pa.Table.from_pylist([row for row in cells if row]).schema
+        read = pa.Table.from_pylist(cells).schema
         if not read.names:
-            raise DataError(f"{self._source}: none of its first {len(cells):,} rows can be read")
+            raise DataError(f"{self._source}: none of its first {rows:,} rows can be read")
         if empty := next((field.name for field in read if _is_empty(field.type)), None):
             lost = "has an empty object, of which Parquet can't make a column"
             raise DataError(f"{self._source}: {empty!r} {lost}; write .jsonl")

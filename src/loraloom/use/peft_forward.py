@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from torch import nn
 
-BATCH = 64
-
 
 class PeftForward:
     """A classifier as PEFT has it."""
@@ -34,12 +32,12 @@ class PeftForward:
         """Logits (N, C) of encoded rows, in their order."""
         import torch
 
+        from loraloom.engine.loom.evaluation import by_length
+
         logits = np.zeros((len(encoded), classes), dtype=np.float32)
-        by_length = np.argsort(np.diff(encoded.offsets), kind="stable")
         device = next(self._model.parameters()).device
         with torch.inference_mode():
-            for start in range(0, len(by_length), BATCH):
-                rows = by_length[start : start + BATCH]
+            for rows in by_length(np.diff(encoded.offsets)):
                 batch = cast(Any, self._collate([encoded[int(row)] for row in rows])).to(device)
                 logits[rows] = self._model(**batch).logits.float().cpu().numpy()
         return logits

@@ -200,6 +200,11 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def best_first(records: Sequence[Record]) -> list[Record]:
+    """Those with any cells, good ones first: a bad row, which may lack a column, is not to say which there are."""
+    return sorted((record for record in records if record.cells), key=lambda record: bool(record.problem))
+
+
 class CsvOutput(_TextOutput):
     """The first row's columns. Text stands as it is, nothing is an empty cell, and all else is written as JSON.
 
@@ -222,7 +227,7 @@ class CsvOutput(_TextOutput):
         written = CsvRows(text, self._delimiter)
         columns = self._columns
         if columns is None:
-            columns = self._columns = next((tuple(record.cells) for record in rows.records if record.cells), None)
+            columns = self._columns = next((tuple(record.cells) for record in best_first(rows.records)), None)
         if columns is None:
             raise DataError(f"{self._source}: none of its first {len(rows.records):,} rows can be read")
         if not self._headed:

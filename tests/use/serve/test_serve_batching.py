@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from loraloom.data import Encoded
 from loraloom.engine.loom.evaluation import TOKENS
 from loraloom.errors import AdapterError
+from loraloom.use.serve import batching
 from loraloom.use.serve.batching import (
     Batcher,
     EmptyTextError,
@@ -280,6 +281,18 @@ def test_the_model_does_not_wait_for_the_event_loop() -> None:
         assert backbones.begun.acquire(timeout=60)  # of the second batch, while the loop stands here
         backbones.go.release(1)
         await asyncio.gather(first, second)
+
+    run(work)
+
+
+def test_a_batch_that_does_not_end_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "STOP_SECONDS", 0.1)
+
+    async def work(batcher: Batcher, backbones: Gated) -> None:
+        asked = ask(batcher, ["a"])
+        await begun(backbones)
+        await asyncio.wait_for(batcher.stop(), 10)
+        asked.cancel()
 
     run(work)
 

@@ -36,14 +36,14 @@ def chunks(encoded: Encoded, embedding: Embedding, device: torch.device) -> Iter
         yield Chunk(rows, lay_out([encoded], [rows], embedding, device))
 
 
-def by_length(lengths: NDArray[np.int64]) -> Iterator[Ints]:
-    """Rows in batches of about TOKENS tokens, shortest first."""
+def by_length(lengths: NDArray[np.int64], tokens: int = TOKENS) -> Iterator[Ints]:
+    """Rows in batches of about so many tokens, padding included, shortest first."""
     order = np.argsort(lengths, kind="stable")
     start = 0
     while start < len(order):
-        longest = lengths[order[start : start + TOKENS]]  # a text has a token at least
+        longest = lengths[order[start : start + tokens]]  # a text has a token at least
         # Texts are sorted: the longest of a batch is its last, and bounds what padding costs.
-        fits = np.flatnonzero(longest * np.arange(1, len(longest) + 1) <= TOKENS)
+        fits = np.flatnonzero(longest * np.arange(1, len(longest) + 1) <= tokens)
         count = max(1, int(fits[-1]) + 1 if len(fits) else 1)
         yield order[start : start + count]
         start += count

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 FP32, INT8, TOKENIZER, LABELS = "model.onnx", "model_int8.onnx", "tokenizer.json", "labels.json"
-BATCH = 32
+TOKENS = 4096
+"""Of a batch, padding included: 32 texts of 128."""
 _MOST_INLINE = 1_800_000_000
 """Bytes of weights beyond which they lie in a file beside the graph: a protobuf holds 2 GB."""
 
@@ -194,12 +195,12 @@ class OnnxFolder:
         self._session = onnxruntime.InferenceSession(str(folder / file), _options(), providers=["CPUExecutionProvider"])
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Logits (N, C), computed in batches of 32 texts of like length."""
+        """Logits (N, C), computed in batches of texts of like length."""
+        from loraloom.engine.loom.evaluation import by_length
+
         ids = [encoding.ids for encoding in self._tokenizer.encode_batch([*texts])]
-        by_length = sorted(range(len(ids)), key=lambda row: len(ids[row]))
         logits = np.empty((len(ids), len(self.labels)), dtype=np.float32)
-        for start in range(0, len(ids), BATCH):
-            rows = by_length[start : start + BATCH]
+        for rows in by_length(np.array([len(own) for own in ids]), TOKENS):
             shape = len(rows), len(ids[rows[-1]])
             tokens, mask = np.full(shape, self._padding, dtype=np.int64), np.zeros(shape, dtype=np.int64)
             for place, row in enumerate(rows):

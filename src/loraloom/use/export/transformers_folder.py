@@ -18,7 +18,8 @@ from loraloom.backbone.quiet import quietly
 from loraloom.errors import AdapterError
 from loraloom.use.export.subject import Subject
 
-BATCH = 32
+BATCH, TOKENS = 32, 4096
+"""Texts of a batch, and its tokens where all are as long as texts may be."""
 
 
 def merged_model(subject: Subject) -> nn.Module:
@@ -61,9 +62,10 @@ class TransformersFolder:
         """Logits (N, C), put in order by the names that the pipeline gives them."""
         logits = np.full((len(texts), len(self._ids)), np.nan, dtype=np.float32)
         by_length = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+        batch = max(1, min(BATCH, TOKENS // self._classify.tokenizer.model_max_length))
         with quietly():
             found = self._classify(
-                [texts[row] for row in by_length], batch_size=BATCH, top_k=None, function_to_apply="none"
+                [texts[row] for row in by_length], batch_size=batch, top_k=None, function_to_apply="none"
             )
         for row, scores in zip(by_length, found, strict=True):
             for score in scores:

@@ -33,6 +33,8 @@ from loraloom.use.serve.registry import Served
 
 ENCODED_CHARACTERS = 65_536
 """Of the texts that are tokenised in one call, about: who comes first does not wait long for a large one after him."""
+STOP_SECONDS = 5.0
+"""What a batch that does not end is waited for when the server goes down: the process ends with it."""
 _NOTHING = Encoded(np.zeros(0, dtype=np.int32), np.zeros(1, dtype=np.int64), 0)
 _log = logging.getLogger("loraloom.serve")
 
@@ -130,12 +132,12 @@ class Batcher:
             thread.start()
 
     async def stop(self) -> None:
-        """Ends; who still waits is told so. The batch under way is computed to its end."""
+        """Ends; who still waits is told so. The batch under way is computed to its end, if that comes soon."""
         self._stopping = True
         self._raw.put(None)
         self._arrived.set()
         for thread in self._threads:
-            await asyncio.to_thread(thread.join)
+            await asyncio.to_thread(thread.join, STOP_SECONDS)
         while (work := self._line.popleft() if self._line else self._next_raw()) is not None:
             _fail(work, TimedOutError("the server is going down"))
 
