@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.report.markdown.text import table
+from study.peers import LEAST_STEPS
 from study.robustness.comparing import Accuracy, Difference, accuracy, difference, judged, right
 from study.robustness.conditions import CHANGES, CLEAN, OTHER_SOURCE, TRAININGS
-from study.robustness.contenders import HELD_OUT, LEAST_STEPS, epochs_for, held_out_of
+from study.robustness.contenders import HELD_OUT, epochs_for, held_out_of
 from study.robustness.plan import ADAPTER, FULL, LORA, PEERS, REMEDIES, SVM
 from study.robustness.rows import Labels
 from study.robustness.trials import Trial, read_trials, read_truth

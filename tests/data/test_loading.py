@@ -127,11 +127,13 @@ def test_names_of_a_class_label_are_used_and_its_ids_are_the_codes(tmp_path: Pat
 def _with_a_list_as_older_versions_write_it(file: Path) -> None:
     from pyarrow import parquet
 
-    table = parquet.read_table(file)
+    read: Any = parquet.read_table
+    write: Any = parquet.write_table
+    table = read(file)
     metadata = json.loads(table.schema.metadata[b"huggingface"])
     metadata["info"]["features"]["tags"] = [{"dtype": "string", "_type": "Value"}]
     table = table.append_column("tags", [[["x"]] * len(table)])
-    parquet.write_table(table.replace_schema_metadata({"huggingface": json.dumps(metadata)}), file)
+    write(table.replace_schema_metadata({"huggingface": json.dumps(metadata)}), file)
 
 
 def test_missing_cells_of_a_frame_are_empty_texts_and_missing_labels() -> None:

@@ -42,7 +42,7 @@ def test_a_saved_classifier_comes_back_with_its_classes_and_parameters(fitted: L
 def test_a_loaded_one_knows_the_column_that_it_was_fitted_on(tiny_model: Path, tmp_path: Path) -> None:
     frame = pd.DataFrame({"body": TEXTS})
     tiny(tiny_model, num_train_epochs=1).fit(frame, numbers()).save(tmp_path / "kept")
-    loaded = LoraClassifier.load(tmp_path / "kept")
+    loaded: Any = LoraClassifier.load(tmp_path / "kept")
     assert (loaded.n_features_in_, loaded.feature_names_in_.tolist()) == (1, ["body"])
     assert len(loaded.predict(frame)) == len(TEXTS)
     with pytest.raises(ValueError, match="feature names should match"):

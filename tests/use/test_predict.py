@@ -596,12 +596,13 @@ def test_a_first_row_without_a_text_is_a_bad_row_as_any_other_is(one: Ensemble, 
         run(one, source, None, text_column=("text",))
     for out in ("out.csv", "out.parquet"):  # nor does it say which columns there are
         run(one, source, tmp_path / out, on_error="null", text_column=("text",))
-    rows = list(csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()))
     assert [(row["id"], row["text"], bool(row["prediction"])) for row in rows] == [
         ("1", "", False),
         ("2", "soup", True),
     ]
-    assert pq.read_table(tmp_path / "out.parquet").column("text").to_pylist() == [None, "soup"]
+    table: Any = cast(Any, pq).read_table(tmp_path / "out.parquet")
+    assert table.column("text").to_pylist() == [None, "soup"]
 
 
 def test_rows_that_come_steadily_are_answered_before_the_window_is_full(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -246,9 +246,9 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         estimator._keep(kept, record, by_column)
         estimator.partial_ = partial
         if isinstance(columns, tuple):
-            estimator.feature_names_in_ = np.array(columns, dtype=object)
+            vars(estimator)["feature_names_in_"] = np.array(columns, dtype=object)
         if columns is not None:
-            estimator.n_features_in_ = columns if isinstance(columns, int) else len(columns)
+            vars(estimator)["n_features_in_"] = columns if isinstance(columns, int) else len(columns)
         return estimator
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, commit_message: str = "Add the classifier") -> str:
