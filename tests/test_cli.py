@@ -142,12 +142,13 @@ def test_options_that_do_not_go_together_are_told_from_what_is_wrong_with_data_o
         assert refused.value.exit_code == 2
 
 
-def test_search_ends_in_five_lines(
+def test_search_ends_in_six_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, recipe_file: Path, tmp_path: Path
 ) -> None:
     code, out, _ = call(capsys, monkeypatch, "search", str(recipe_file), "--out", str(tmp_path / "run"), "--quiet")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == ["winner", "accuracy", "parameters", "report", "next"]
+    names = [line.split()[0] for line in out.splitlines()]
+    assert names == ["winner", "accuracy", "parameters", "report", "use", "next"]
     assert "95 % interval" in out
 
 
