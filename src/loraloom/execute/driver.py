@@ -173,7 +173,7 @@ class Driver:
             return None
         return (
             f"of {MOST_DRAWN:,} points drawn in a row none was new and within the limits of the budget, so no more are "
-            "sought: narrow the ranges to what fits"
+            "sought: give other values, or ranges of what fits"
         )
 
     @property

@@ -80,7 +80,7 @@ class Proposals:
         self.every: tuple[Configuration, ...] = ()
         """All configurations of a grid that is small enough to look at each."""
         self.spent = False
-        """Whether points were drawn, and none of them was new and within the limits."""
+        """Whether points were drawn last, and none of them was new and within the limits."""
         self._listed: tuple[str, ...] = ()
         self._visited = 0
         if self._samples:
@@ -274,6 +274,7 @@ class Proposals:
             if params in self._tried or self._fits(configuration) is not None:
                 continue
             if self._pace.allows(configuration, rows, keep):
+                self.spent = False
                 return self._proposal(self._ledger.ask(self._distributions, params, rows=rows))
             late += 1
         self.spent = True
