@@ -210,7 +210,7 @@ def _deadlines(found: dict[str, Any]) -> Iterator[str]:
         longest=max(search["deadline"] for search in searches),
         date=machine["started"][:10],
         sentence=f"{plural(found['overruns'], 'overrun')} in {plural(len(searches), 'search')}; "
-        f"{_refused(found)}{found['mean_share']:.0%} of the time on average.",
+        f"{_refused(found)}{found['mean_share']:.0%} of the time on average{_of_all(found)}.",
         **machine["machine"],
     )
     yield _figures(
@@ -226,6 +226,11 @@ def _deadlines(found: dict[str, Any]) -> Iterator[str]:
             for search in searches
         ],
     )
+
+
+def _of_all(found: dict[str, Any]) -> str:
+    """The share of all time together, in which long searches count by their length, where it was kept."""
+    return f", {found['share_of_all']:.0%} of all of it" if "share_of_all" in found else ""
 
 
 def _refused(found: dict[str, Any]) -> str:
