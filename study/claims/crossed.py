@@ -83,7 +83,7 @@ def crossed(differences: NDArray[np.float64], prior: Prior = NO_PRIOR) -> Estima
     assert over_seeds is not None  # there are two seeds or more
     return Estimate(
         mean=mean,
-        interval=(mean - reach, mean + reach),
+        interval=(max(-1.0, mean - reach), min(1.0, mean + reach)),  # it is a difference of shares
         p=min(1.0, 2 * float(stats.t.sf(abs(mean) / error, degrees))),
         degrees=degrees,
         over_seeds=over_seeds,
