@@ -10,6 +10,7 @@ import pytest
 from loraloom.errors import RecipeError
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import read_recipe
+from loraloom.search.presets import PRESETS
 from study.claims import design as designs
 from study.claims.design import TABLES, Claim, Design, read_design
 from study.curve import BASE, curve_section, minutes_of, read_curves, trials
@@ -75,7 +76,13 @@ def test_targets_are_compared_at_equal_parameters(table: str) -> None:
 
 def test_levels_of_the_preset_warm_up_over_the_same_share_of_their_steps() -> None:
     _, found = planned("preset")
-    assert {one.configuration.train.warmup_steps / one.configuration.train.num_train_epochs for one in found} == {30}
+    upper = [one.configuration.train for one in found if one.configuration.lora.layers_to_transform is not None]
+    assert {train.warmup_steps / train.num_train_epochs for train in upper} == {30}
+    every = [one.configuration.train for one in found if one.configuration.lora.layers_to_transform is None]
+    second = PRESETS[1]  # its own, over as many rows and passes
+    for train in every:
+        own = second.over(3_000, 3_000 * train.num_train_epochs)["train.warmup_steps"]
+        assert train.warmup_steps == own
 
 
 def test_a_rate_is_the_best_of_those_that_were_trained_under_the_tuning_seed() -> None:
