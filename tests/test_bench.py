@@ -47,7 +47,7 @@ def test_a_search_that_is_late_fails_the_bench_and_is_on_the_page(
     assert kept["machine"]["machine"] == described()["machine"]
     text = page(tmp_path)
     assert f"| 20 | {seconds} | 0 | 7 | 60% |" in text
-    assert f"{code} overrun{'s' * (code == 0)} in 1 search; 60% of the time on average." in text
+    assert f"{code} overrun{'s' * (code == 0)} in 1 search; 60% of the time on average, 60% of all of it." in text
     write_json(machine_folder(tmp_path) / "deadlines.json", kept | {"refused": 3})
     assert "in 1 search; 3 refused, since the time suffices for no trial; by the others 60% of" in page(tmp_path)
     assert replace(searched(0, 20.0), code=2, trials=0).refused
