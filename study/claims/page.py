@@ -172,8 +172,8 @@ def _claim(claim: ClaimFound) -> Iterator[str]:
     yield ""
     head = "level", "accuracy", "each seed", "gap, pp", "parameters", "rate", "seconds"
     yield table(head, map(_level, sorted(claim.levels, key=_place)), numbers=(1, 3, 4, 5, 6))
-    for level in claim.levels:
-        if claim.name == "epochs" and len(level.curve) > 1:
+    for level in claim.levels if claim.name == "epochs" else ():
+        if len(level.curve) > 1:
             after = ", ".join(f"{epoch:g}: {100 * accuracy:.1f}" for epoch, _, accuracy in level.curve)
             yield ""
             yield (

@@ -151,10 +151,10 @@ def named(codes: Sequence[str], class_names: Sequence[str] | None) -> list[str]:
 
 def names_of(table: Table, column: str, labels: Labels) -> list[str]:
     """What is looked up in a mapping that training has defined: names or codes, whole numbers by their value."""
-    codes = codes_of(table, column, {*labels.names, *labels.codes})
+    known = {*labels.names, *labels.codes}
+    codes = codes_of(table, column, known)
     if all(map(is_whole, labels.codes)):
         written = {_value(code): code for code in labels.codes}
-        known = {*labels.names, *labels.codes}
         codes = [written.get(_value(code), code) if code not in known and is_whole(code) else code for code in codes]
     return named(codes, table.class_names.get(column))
 

@@ -49,8 +49,7 @@ class Pace:
 
     def promise(self, configuration: Configuration) -> None:
         """Takes the time of a trial that was chosen from what is left for the next."""
-        self.promised += self.seconds(configuration, configuration.data.max_train_samples)
-        self.promised += self._prefix_seconds(configuration)
+        self.promised += self._whole_seconds(configuration, configuration.data.max_train_samples)
 
     @property
     def seconds_left(self) -> float | None:
@@ -91,12 +90,16 @@ class Pace:
         left = self.seconds_left
         if left is None or self.nothing_yet:
             return True
-        return self.seconds(configuration, rows) + self._prefix_seconds(configuration) + keep <= left
+        return self._whole_seconds(configuration, rows) + keep <= left
 
     @property
     def has_time(self) -> bool:
         """Whether a trial on the plan's most rows would still end in time, of what takes longest."""
         return self.task is not None and self.allows(self.task.dearest(self.costs), self.plan.top)
+
+    def _whole_seconds(self, configuration: Configuration, rows: int | None) -> float:
+        """What a trial on `rows` would take, with the states that it may be the first to need."""
+        return self.seconds(configuration, rows) + self._prefix_seconds(configuration)
 
     def _prefix_seconds(self, configuration: Configuration) -> float:
         """What the first trial on the plan's most rows takes for states that all others share."""

@@ -155,7 +155,7 @@ class Proposals:
                     self._ledger.reject(entry.number, why)
 
     def _why_not_again(self, entry: Entry) -> str | None:
-        """Why a trial that was under way is not to be trained: it was to be rejected when the kill came."""
+        """Why a trial that was under way is not to be trained, as versions that began what they drew may have left."""
         if _point(self._recipe, entry.params) is None:
             return "broken off before its point was written"
         same = (
