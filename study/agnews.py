@@ -33,19 +33,21 @@ Rows = tuple[list[str], list[str]]
 def load(train: int | None, compared: int = COMPARED_ON) -> TextData:
     """`train` rows (None: all that there are) and `compared` others, with the test rows; checked as loraloom does.
 
+    At most `COMPARED_ON` are kept to compare on.
+
     Raises:
         DataError: AG News is not there, or has fewer rows.
     """
     texts, labels = read("train.csv")
     order = stratified_order(np.unique(labels, return_inverse=True)[1], _SEED)
-    if compared > COMPARED_ON or (train is not None and COMPARED_ON + train > len(order)):
+    if train is not None and COMPARED_ON + train > len(order):
         raise DataError(f"{agnews_file('train.csv')}: has {len(order):,} rows, too few to train on {train:,}")
     chosen = order[COMPARED_ON : None if train is None else COMPARED_ON + train]
     return load_data(
         Data(),
         seed=_SEED,
         train=_taken(texts, labels, chosen),
-        validation=_taken(texts, labels, order[:compared]),
+        validation=_taken(texts, labels, order[: min(compared, COMPARED_ON)]),
         test=read("test.csv"),
     )
 

@@ -32,11 +32,13 @@ linear layers, a linear head on the mean of the tokens, a linear schedule with w
 - **Pairs**: two levels are trained with the same seeds, so that rows come in the same order, and are compared on the
   same rows, which no trial was trained on. The test rows are read once for each line of the results table.
 - **Intervals** allow for both: another seed and other rows would give another difference (`study/claims/crossed.py`;
-  where a gap is compared, seeds alone). How much seeds vary is learnt from all contrasts of an encoder, since each has
-  few (`study/claims/moderated.py`). Levels that are named together are pooled.
-- **Verdicts**: a difference is there where its p, corrected for all contrasts on this page (Holm), is below 0.05; there
-  is none beyond half a point where the 95 % interval lies within ±0.5 points; else it is *undecided*, and the interval
-  says how large it could be. An interval may leave 0 out and the verdict be undecided: of so many, some do by chance.
+  where a gap is compared, seeds alone). How much seeds vary is learnt from all contrasts of an encoder's accuracy,
+  since each has few, where there are ten or more (`study/claims/moderated.py`). Levels that are named together are
+  pooled.
+- **Verdicts**: a difference is there where its p is below 0.05, corrected (Holm) for all contrasts with the contest's
+  point, or all with the preset; there is none beyond half a point where the 95 % interval lies within ±0.5 points; else
+  it is *undecided*, and the interval says how large it could be. An interval may leave 0 out and the verdict be
+  undecided: of so many, some do by chance.
   That one level is better does not hold, and that it is no better holds, also where the interval leaves out that it is
   better by half a point; intervals are not corrected for their number, so of forty such answers one is wrong by chance.
 - **Tables**: *gap* is training accuracy, over the batches since the evaluation before the last, less the mean of both

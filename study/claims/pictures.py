@@ -13,6 +13,8 @@ CURVES = ("rank", "rate", "alpha", "batch", "dropout")
 """Claims whose levels are numbers of one field."""
 COLOURS = ("#2563a8", "#c2571a", "#3a7d44")
 _QUIET = "#888888"
+_LINEAR = 5.0
+"""Percentage points up to which effects are drawn in proportion; those beyond would flatten all others."""
 
 
 def draw_effects(found: Sequence[EncoderFound], path: Path) -> None:
@@ -41,10 +43,16 @@ def draw_effects(found: Sequence[EncoderFound], path: Path) -> None:
         shown.add(number)
     axes.set_yticks(range(len(lines)), [one.name for one, _ in lines], fontsize=8)
     axes.set_ylim(len(lines) - 0.4, -0.6)
+    label = "difference in accuracy (or in the gap), percentage points; 95 % interval; hollow: undecided"
     reach = max((abs(100 * end) for one, _ in lines for end in one.estimate.interval), default=1.0)
-    if reach > 5:
-        axes.set_xscale("symlog", linthresh=2)
-    axes.set_xlabel("difference in accuracy (or in the gap), percentage points; 95 % interval; hollow: undecided")
+    if reach > _LINEAR:
+        axes.set_xscale("symlog", linthresh=_LINEAR, linscale=2)
+        tens = [10 * step for step in (1, 2, 5, 10) if 10 * step <= reach]
+        ticks = [sign * tick for tick in (1, 2, 3, 4, _LINEAR, *tens) for sign in (-1, 1)] + [0]
+        axes.set_xticks(sorted(ticks), [f"{tick:g}" for tick in sorted(ticks)])
+        axes.minorticks_off()
+        label += f"; logarithmic beyond ±{_LINEAR:g}"
+    axes.set_xlabel(label)
     axes.legend(loc="lower right", fontsize=8, frameon=False)
     finish(axes)
     save(figure, path)

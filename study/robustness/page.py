@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.report.markdown.text import table
+from loraloom.wording import plural
 from study.peers import LEAST_STEPS
 from study.robustness.comparing import Accuracy, Difference, accuracy, difference, judged, right
 from study.robustness.conditions import CHANGES, CLEAN, OTHER_SOURCE, TRAININGS
@@ -49,11 +50,12 @@ Flags = list[NDArray[np.bool_]]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a table: a test set after a training, and what each contender made of it."""
+    """One line of a table: a test set after a training, and what each contender made of it, over the same seeds."""
 
     name: str
     accuracies: Mapping[str, Accuracy]
     differences: Mapping[str, Difference]
+    seeds: tuple[int, ...]
 
 
 class Kept:
@@ -77,19 +79,18 @@ class Kept:
         return [right(self._by_place[contender, condition, seed], name, self._truth) for seed in seeds]
 
     def line(self, words: str, condition: str, name: str, ours: str, peers: Sequence[str]) -> Line | None:
-        """`ours` beside those of `peers` that have seeds in common with it; None where it has none."""
-        seeds = self.seeds((ours,), condition, name)
+        """`ours` beside those of `peers` that have seeds in common with it, on the seeds that all of them have.
+
+        None where there are none.
+        """
+        there = [peer for peer in peers if self.seeds((ours, peer), condition, name)]
+        seeds = self.seeds((ours, *there), condition, name)
         if not seeds:
             return None
-        there = [peer for peer in peers if self.seeds((ours, peer), condition, name)]
-        accuracies = {ours: accuracy(self.flags(ours, condition, name, seeds))}
-        differences = {}
-        for peer in there:
-            common = self.seeds((ours, peer), condition, name)
-            theirs = self.flags(peer, condition, name, common)
-            accuracies[peer] = accuracy(theirs)
-            differences[peer] = difference(self.flags(ours, condition, name, common), theirs)
-        return Line(words, accuracies, differences)
+        own = self.flags(ours, condition, name, seeds)
+        theirs = {peer: self.flags(peer, condition, name, seeds) for peer in there}
+        accuracies = {ours: accuracy(own)} | {peer: accuracy(flags) for peer, flags in theirs.items()}
+        return Line(words, accuracies, {peer: difference(own, flags) for peer, flags in theirs.items()}, tuple(seeds))
 
 
 def page(folder: Path) -> str:
@@ -98,8 +99,8 @@ def page(folder: Path) -> str:
     ours = LORA if any(trial.contender == LORA for trial in kept.trials) else ADAPTER
     peers = [peer for peer in (SVM, FULL) if any(trial.contender == peer for trial in kept.trials)]
     _refuse_mixed(kept.trials)
-    lines = [_introduction(kept, truth)]
     tests, trainings = by_test_set(kept, ours, peers), by_training(kept, ours, peers)
+    lines = [_introduction(kept, truth, tests)]
     lines += [f"![Accuracy of each contender by test set and by training]({PICTURE})", ""]
     lines += [
         "## Test texts made worse",
@@ -141,12 +142,12 @@ def _judged(lines: Sequence[Line]) -> list[Line]:
     found = judged([lines[number].differences[peer] for number, peer in places])
     by_place = dict(zip(places, found, strict=True))
     return [
-        Line(line.name, line.accuracies, {peer: by_place[number, peer] for peer in line.differences})
+        replace(line, differences={peer: by_place[number, peer] for peer in line.differences})
         for number, line in enumerate(lines)
     ]
 
 
-def _introduction(kept: Kept, truth: Mapping[str, Labels]) -> str:
+def _introduction(kept: Kept, truth: Mapping[str, Labels], tests: Sequence[Line]) -> str:
     of = {trial.contender: trial for trial in kept.trials if trial.condition == CLEAN}
     first = kept.trials[0]
     dates = sorted({trial.machine["started"][:10] for trial in kept.trials})
@@ -154,7 +155,7 @@ def _introduction(kept: Kept, truth: Mapping[str, Labels]) -> str:
     revisions = sorted({(trial.machine["git_revision"] or "no revision")[:9] for trial in kept.trials})
     return _INTRODUCTION.format(
         rows=first.settings["train_rows"],
-        seeds=len({trial.seed for trial in kept.trials}),
+        seeds=max(len(line.seeds) for line in tests),
         tests=len(truth[CLEAN]),
         others=len(truth[OTHER_SOURCE]),
         dates=" and ".join(dict.fromkeys((dates[0], dates[-1]))),
@@ -239,8 +240,14 @@ def _table(lines: Sequence[Line], ours: str, peers: Sequence[str]) -> str:
     rows = []
     for line in lines:
         cells = [_accuracy(line.accuracies.get(one)) for one in (ours, *peers)]
-        rows.append([line.name, *cells, *(_difference(line.differences.get(peer)) for peer in peers)])
+        rows.append([_named(line, lines), *cells, *(_difference(line.differences.get(peer)) for peer in peers)])
     return _figures(head, rows)
+
+
+def _named(line: Line, lines: Sequence[Line]) -> str:
+    """With the number of its seeds where other lines have more."""
+    fewer = len(line.seeds) < max(len(each.seeds) for each in lines)
+    return f"{line.name} ({plural(len(line.seeds), 'seed')})" if fewer else line.name
 
 
 def _figures(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -270,7 +277,7 @@ def _lost(lines: Sequence[Line], ours: str, peers: Sequence[str]) -> list[str]:
         return []
     clean = by_name[CLEAN].accuracies
     said = []
-    for name in (one for one in by_name if one != CLEAN):
+    for name in (one for one in by_name if one != CLEAN and by_name[one].seeds == by_name[CLEAN].seeds):
         found = by_name[name].accuracies
         costs = [
             f"{NAMES[one]} {100 * (found[one].mean - clean[one].mean):+.1f}"
@@ -308,7 +315,7 @@ def _remedies(kept: Kept, ours: str) -> Iterator[str]:
             _accuracy(line.accuracies[ours]),
             _difference(line.differences[ours]),
         )
-        rows.append([line.name, *cells])
+        rows.append([_named(line, lines), *cells])
     yield _figures(["", "with it", "without it", "difference"], rows)
     yield ""
     for words, found in by_words.items():

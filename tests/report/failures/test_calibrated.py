@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loraloom.calibration import fit_temperature
-from loraloom.report.failures.calibrated import calibrated, loss_interval
+from loraloom.calibration import at_temperature, confidence_of, fit_temperature
+from loraloom.report.failures.calibrated import as_used, calibrated, loss_interval
 from loraloom.report.failures.selective import selective
 from tests.report.failures.judged_rows import drawn_rows, judged_rows
 
@@ -89,7 +89,17 @@ def test_a_threshold_is_chosen_on_validation_and_tried_on_test() -> None:
         assert each.accuracy == test.right[answered].mean()
         assert validation.right[validation.probabilities.max(axis=1) >= each.threshold].mean() >= each.wanted
     assert [each.coverage for each in found.targets] == sorted((each.coverage for each in found.targets), reverse=True)
-    assert "or more gives 99 % accuracy on validation; on test that is" in found.verdict
+    assert "or more has 99 % accuracy on validation; on test that is" in found.verdict
+
+
+def test_thresholds_are_of_the_confidence_that_answers_are_given_with() -> None:
+    test, validation = drawn_rows(3, 1500, 0.5), drawn_rows(4, 1500, 0.5, split="validation")
+    believed = calibrated(test, validation)
+    assert believed.mended is not None
+    target = selective(as_used(test, believed), as_used(validation, believed)).targets[0]
+    given = confidence_of(at_temperature(test.probabilities, believed.mended.temperature.value))
+    assert target.coverage == (given >= target.threshold).mean()
+    assert target.coverage != (confidence_of(test.probabilities) >= target.threshold).mean()
 
 
 def test_the_area_lies_between_the_least_and_that_of_chance() -> None:

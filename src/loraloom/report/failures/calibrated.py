@@ -10,7 +10,7 @@ A temperature that predictions are not divided by (`calibration.Temperature.is_n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,6 +114,13 @@ def calibrated(judged: Judged, validation: Judged | None) -> Calibrated:
         verdict=_verdict(p, error, ceiling, gap, interval or (gap, gap)),
         remedy=_remedy(judged, fitted, mended),
     )
+
+
+def as_used(judged: Judged, found: Calibrated) -> Judged:
+    """With the probabilities that `loraloom predict` gives, by which people set a threshold."""
+    if found.mended is None:
+        return judged
+    return replace(judged, probabilities=at_temperature(judged.probabilities, found.mended.temperature.value))
 
 
 def _mended(judged: Judged, temperature: Temperature, generator: np.random.Generator) -> Mended:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loraloom.metrics import confusion
-from loraloom.report.failures.calibrated import Calibrated, calibrated
+from loraloom.report.failures.calibrated import Calibrated, as_used, calibrated
 from loraloom.report.failures.classes import ClassLine, class_lines
 from loraloom.report.failures.groups import Dependence, by_class, by_cut, by_length, by_source, together
 from loraloom.report.failures.kept import read_kept
@@ -112,6 +112,7 @@ def failures(run: RunRead, board: Leaderboard, problems: list[str]) -> Failures 
     texts = {number: row.text for number, row in kept.rows.items()}
     of_class = found["class"]
     assert of_class is not None
+    believed = calibrated(judged, kept.validation)
     return Failures(
         split=judged.split,
         rows=int(judged.labels.size),
@@ -123,8 +124,8 @@ def failures(run: RunRead, board: Leaderboard, problems: list[str]) -> Failures 
         by_cut=found["cut"],
         by_source=found["source"],
         cut=None if judged.cut is None else int(np.count_nonzero(judged.cut)),
-        calibrated=calibrated(judged, kept.validation),
-        selective=selective(judged, kept.validation),
+        calibrated=believed,
+        selective=selective(as_used(judged, believed), kept.validation and as_used(kept.validation, believed)),
         missed=missed(kept, labels),
         suspects=tuple(suspects(each, labels, texts) for each in (kept.test, kept.validation) if each is not None),
         training=training_rows(run, kept.winner, problems),

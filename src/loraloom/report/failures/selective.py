@@ -61,7 +61,10 @@ class Selective:
 
 
 def selective(judged: Judged, validation: Judged | None) -> Selective:
-    """The curve on `judged`; thresholds are chosen on `validation`, so that their promise is tried on other rows."""
+    """The curve on `judged`; thresholds are chosen on `validation`, so that their promise is tried on other rows.
+
+    Both have the probabilities that answers are given with: divided by the temperature, where one is needed.
+    """
     right, sure = judged.right, confidence_of(judged.probabilities)
     curve = coverage_curve(right, sure)
     targets: tuple[Target, ...] = ()
@@ -144,8 +147,8 @@ def _verdict(judged: Judged, validation: Judged | None, targets: tuple[Target, .
         return f"Answering every row, it is right in {percent(whole)} of the validation rows: {more}."
     best = next((each for each in targets if each.wanted == 0.99), targets[-1])
     said = (
-        f"Answering where the confidence is {best.from_confidence} or more gives {100 * best.wanted:g} % "
-        f"accuracy on validation; on test that is {percent(best.coverage)} of the rows "
+        f"Answering where loraloom predict's confidence is {best.from_confidence} or more has "
+        f"{100 * best.wanted:g} % accuracy on validation; on test that is {percent(best.coverage)} of the rows "
         f"({percent(best.coverage_interval[0])} to {percent(best.coverage_interval[1])})"
     )
     if best.accuracy is None or best.accuracy_interval is None:

@@ -45,7 +45,12 @@ def on_second(about: SecondAbout, test: Answered, second: Answered) -> str:
     if equal is None or level:
         return sentence
     odds, interval = equal
-    explained = "may explain all of that" if interval[0] <= 1 <= interval[1] else "does not explain all of it"
+    if interval[0] <= 1 <= interval[1]:
+        explained = "may explain all of that"
+    elif (odds < 1) == (gap < 0):
+        explained = "does not explain all of it"
+    else:
+        explained = "would explain more than that"
     return (
         f"{sentence} At equal distance from the training rows, the odds of a right answer are {ratio(odds)} times "
         f"those on test (95 % {ratio_span(interval)}): distance {explained}."
