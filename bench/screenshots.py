@@ -79,7 +79,7 @@ def screen() -> str:
         winner = pipeline.search(read_recipe("demo"), run, watcher=watcher)
         recipe, records = Run(run).recipe, Run(run).records()
     console.print(watcher)
-    for line in closing_lines(winner, run, recipe, len({record.point_key for record in records})):
+    for line in closing_lines(winner, run, recipe, records):
         console.print(line, highlight=False)
     return re.sub(r"@font-face \{[^}]*\}\s*", "", console.export_svg(title="loraloom"))
 

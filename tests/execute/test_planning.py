@@ -20,6 +20,7 @@ from loraloom.execute.warm_up import WarmedUp
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.search.clock import Clock
 from loraloom.search.costs import Measured, measured
+from loraloom.search.plan import CLOCKED_SHARE
 from loraloom.search.space import default_space
 from loraloom.study.record import Timings
 from loraloom.study.run import PLAN
@@ -37,6 +38,8 @@ class _Planned:
     run: Path
     at: float = 0.0
     seconds: float = 600.0
+    start_up: float = 0.0
+    """Seconds of a command that pass before it plans."""
     where: str = "in this process, 4 threads"
     planner: Planner = field(init=False)
     foresaw: list[float] = field(default_factory=list)
@@ -70,12 +73,9 @@ class _Planned:
         proposals: Any = SimpleNamespace(
             configurations=None, leading=leading, every=(), leads_alone=False, foresee=self.foresaw.append
         )
-        planner = Planner(
-            self.run,
-            place,
-            Clock(None if self.seconds == math.inf else self.seconds, lambda: self.at),
-            lambda: proposals,
-        )
+        clock = Clock(None if self.seconds == math.inf else self.seconds, lambda: self.at)
+        planner = Planner(self.run, place, clock, lambda: proposals)
+        self.at += self.start_up
         planner.prepare(cast(Any, SimpleNamespace(where=self.where)), lambda _: None)
         planner.write()
         return planner
@@ -233,3 +233,24 @@ def test_what_is_known_to_be_good_is_fitted_to_the_passes_that_the_first_command
 def test_without_a_deadline_what_is_foreseen_are_the_recipes_own_epochs(tmp_path: Path) -> None:
     recipe = default_space(read_recipe({"search": {"sampler": "auto"}, "train": {"num_train_epochs": 3}}))
     assert _Planned(recipe, tmp_path, seconds=math.inf).foresaw == [60_000]
+
+
+def test_what_came_before_the_plan_is_no_time_for_training(tmp_path: Path) -> None:
+    recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
+    found = _Planned(recipe, tmp_path, seconds=1_000.0, start_up=500.0)
+    planned = found.planner.pace.plan
+    found.trained({}, ROW_SECONDS)
+    assert found.planner.pace.plan == planned
+
+
+def test_where_rows_are_dearer_than_was_measured_a_final_on_the_kept_rows_still_fits_its_share(tmp_path: Path) -> None:
+    recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
+    found = _Planned(recipe, tmp_path, seconds=200.0)
+    pace, training = found.planner.pace, found.planner.pace.clock.training_seconds_left
+    assert pace.plan.top is not None  # not all rows fit
+    assert training is not None
+    top = pace.plan.top
+    for _ in range(3):
+        found.trained({}, 1.5 * ROW_SECONDS)
+    assert pace.plan.top == top
+    assert pace.seconds(recipe.configuration({}), top) <= 1.05 * CLOCKED_SHARE * training

@@ -293,8 +293,12 @@ def _searched(
     rows: int = 76_000,
     seconds: float = 3_600,
     tick: float = 0.0,
+    failing: int = 0,
 ) -> tuple[list[tuple[Configuration, int | None]], Pace]:
-    """A search in which nothing is trained: its trials with their rows. A look at the clock takes `tick` seconds."""
+    """A search in which nothing is trained: its trials with their rows. A look at the clock takes `tick` seconds.
+
+    So many finals fail when they have taken a tenth of their time.
+    """
     recipe = default_space(read_recipe({"backbone": {"model": models}, "search": {"sampler": "auto"}}), deadline=True)
     at, ledger = [0.0], InMemoryLedger()
 
@@ -311,6 +315,11 @@ def _searched(
     while (proposal := proposals.next()) is not None:
         configuration, part = proposal.configuration, proposal.configuration.data.max_train_samples
         begun.append((configuration, part))
+        if failing and part is None:
+            failing -= 1
+            at[0] += 0.1 * pace.seconds(configuration, part)
+            ledger.tell(proposal.number, "failed", None)
+            continue
         at[0] += pace.seconds(configuration, part)
         ledger.tell(proposal.number, "complete", value(configuration, part))
     assert at[0] < seconds
@@ -325,6 +334,27 @@ def test_a_final_that_fills_what_is_left_has_all_rows_though_planning_took_its_t
     assert parts <= set(pace.plan.rungs)  # and no final lacks a row or two
     fewest = min(one.train.num_train_epochs for one, _ in begun)
     assert fewest >= 0.5 * max(one.train.num_train_epochs for one, _ in begun)
+
+
+def test_a_final_that_fails_leaves_its_time_to_another_on_all_rows() -> None:
+    begun, pace = _searched([SMALL], lambda one, _: 0.9 - one.train.learning_rate, seconds=300, failing=1)
+    finals = [one for one, part in begun if part is None]
+    assert len(finals) >= 2
+    assert finals[1] != finals[0]
+    assert pace.seconds_left is not None
+    assert pace.seconds_left < 0.1 * 300
+
+
+def test_a_final_that_is_cut_short_is_validated_on_as_many_rows_as_trials_on_a_part_are() -> None:
+    recipe = read_recipe({})
+    costs = Costs([Measured("roberta-base", 128, 16, 0.004, 0.0015, 0.5)])
+    task = Task(recipe, 300_000, 30_000, 4, 36)
+    pace = Pace(task, Plan((1_000, 3_000, 9_000), 1, 1), Clock(45, lambda: 0.0, reserve=2.0), costs)
+    rows = pace.most_rows(recipe.configuration({}), 9_000)
+    assert rows is not None
+    assert 4_000 < rows < 9_000
+    assert pace.allows(recipe.configuration({}), rows)
+    assert not pace.allows(recipe.configuration({}), rows + 100)
 
 
 @pytest.mark.parametrize("better", [SMALL, LARGE])

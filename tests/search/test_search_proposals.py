@@ -13,6 +13,9 @@ import pytest
 
 from loraloom.recipe import Configuration, Recipe, read_recipe
 from loraloom.search import history
+from loraloom.search.clock import Clock
+from loraloom.search.pace import Pace
+from loraloom.search.plan import Plan
 from loraloom.search.presets import MANY_SEEN, preset_points
 from loraloom.search.proposals import Proposal, Proposals, distribution, make_sampler
 from loraloom.search.pruning import make_pruner
@@ -534,12 +537,37 @@ def test_a_kill_while_a_trial_is_begun_makes_no_twins(
     assert _points(iter(again)) + _points(_search(proposals, ledger)) == ALL
 
 
-def test_a_space_of_which_little_fits_is_searched_and_one_where_nothing_new_does_is_spent(tmp_path: Path) -> None:
+def test_a_space_of_which_little_fits_is_searched_and_one_where_nothing_new_does_is_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = read_recipe({"lora": {"r": {"min": 1, "max": 512}}, "search": {"sampler": "random", "n_trials": 9}})
     proposals, ledger = _open(tmp_path, recipe, _up_to(5))
     assert sorted(p.configuration.lora.r for p in _search(proposals, ledger)) == [1, 2, 3, 4, 5]
     assert proposals.spent
     assert ledger.count == 5
+    drawn: list[int] = []
+    monkeypatch.setattr(ledger, "draw", lambda *_, **__: drawn.append(1))
+    assert proposals.next() is None
+    assert not drawn  # they would be the same points
+
+
+def test_of_a_large_grid_whose_time_is_used_not_every_point_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranks, alphas = list(range(1, 61)), list(range(1, 61))
+    recipe = read_recipe({"lora": {"r": ranks, "lora_alpha": alphas}, "budget": {"max_seconds": 60}})
+    pace = Pace(clock=Clock(60, lambda: 0.0))
+    looked: list[Configuration] = []
+    proposals = Proposals(recipe, _ledger(tmp_path, recipe), _all_fit, pace)
+    pace.plan = Plan((100, None), 1)
+
+    def refuse(_: Pace, configuration: Configuration, *__: Any) -> bool:
+        looked.append(configuration)
+        return False
+
+    monkeypatch.setattr(Pace, "allows", refuse)
+    assert proposals.next() is None
+    assert 0 < len(looked) < 1_000
 
 
 def test_what_is_foreseen_changes_the_presets_that_come_first_and_no_grid(tmp_path: Path) -> None:

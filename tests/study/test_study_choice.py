@@ -76,6 +76,14 @@ def test_a_trial_that_the_clock_stopped_early_does_not_beat_a_better_one_that_en
     assert choose(standings([cut, ended], "accuracy"), "accuracy").winner.leader.number == 1
 
 
+def test_one_that_collapsed_does_not_keep_a_better_one_on_fewer_rows_from_winning() -> None:
+    cut = _planned(make_record(0, accuracy=0.80, train_rows=6_000, epochs=3), 4)
+    collapsed = _planned(make_record(1, accuracy=0.52, train_rows=6_000, epochs=4), 4)
+    ended = _planned(make_record(2, accuracy=0.85, train_rows=2_000, epochs=4), 4)
+    records = [_validated(one, 692) for one in (cut, collapsed, ended)]
+    assert choose(standings(records, "accuracy"), "accuracy").winner.leader.number == 2
+
+
 def test_one_that_the_clock_stopped_near_its_end_is_not_beaten_by_luck_on_fewer_rows() -> None:
     cut = _of_four_passes(8, 0.93, 900, 0, 3.9)
     ended = _planned(make_record(1, accuracy=0.94, train_rows=333, epochs=4), 4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import weakref
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -191,10 +192,17 @@ def _recipe(**sections: Any) -> Recipe:
     return read_recipe({**given, "provenance": about, **sections})
 
 
-def _next(recipe: Recipe, tried: int, train_rows: int | None = None, run: Path = Path("runs/x")) -> str:
+def _next(
+    recipe: Recipe,
+    tried: int,
+    train_rows: int | None = None,
+    run: Path = Path("runs/x"),
+    others: Sequence[TrialRecord] = (),
+) -> str:
     tested = Result(validation=score(0.9), test=score(0.9))
-    winner = record(0, point={}, train_rows=train_rows).model_copy(update={"result": tested})
-    return closing_lines(winner, run, recipe, tried)[-1].removeprefix("next        ")
+    records = [record(number, point={"lora.r": number}, train_rows=train_rows) for number in range(tried)]
+    winner = records[0].model_copy(update={"result": tested})
+    return closing_lines(winner, run, recipe, [*records, *others])[-1].removeprefix("next        ")
 
 
 def test_more_time_is_advised_only_where_it_would_try_more() -> None:
@@ -228,6 +236,8 @@ def test_a_search_that_has_tried_all_that_it_would_is_not_to_go_on(tmp_path: Pat
 def test_a_winner_of_a_part_of_the_rows_is_to_see_all() -> None:
     longer = "loraloom search runs/x/recipe.yaml --out runs/x-longer --set budget.max_seconds=240"
     assert _next(_recipe(), 2, train_rows=100) == f"{longer}   (all 400 rows, in about 4 min)"
+    collapsed = record(2, point={"lora.r": 1}, train_rows=400)
+    assert "x-longer" not in _next(_recipe(), 2, train_rows=100, others=[collapsed])  # they had time for all
 
 
 def test_a_search_by_the_clock_that_is_to_be_run_next_has_as_much_time_as_the_deadline_gave(tmp_path: Path) -> None:

@@ -86,7 +86,6 @@ def follow(run: Path, stop: Stop, quiet: bool, as_json: bool, work: Callable[[Te
 
 
 def _print_winner(run: Path, winner: TrialRecord, as_json: bool) -> None:
-    from loraloom.study.choice import chosen
     from loraloom.study.run import Run
     from loraloom.terminal.live import closing_lines
     from loraloom.terminal.profile import profile_lines
@@ -95,9 +94,8 @@ def _print_winner(run: Path, winner: TrialRecord, as_json: bool) -> None:
         print_json({"run": str(run), "winner": winner.model_dump(mode="json")})
         return
     opened = Run(run)
-    recipe, records = opened.recipe, opened.records()
-    metric, tried = recipe.search.metric, len({record.point_key for record in records})
-    for line in closing_lines(winner, run, recipe, tried, chosen(records, metric)):
+    recipe = opened.recipe
+    for line in closing_lines(winner, run, recipe, opened.records()):
         typer.echo(line)
     if recipe.provenance.get("profile"):
         for line in profile_lines(run):

@@ -183,7 +183,9 @@ class Driver:
         of = "" if wanted is None else f" of {wanted:,}"
         limit = f" of {self._clock.max_seconds:.0f}" if self._clock.max_seconds else ""
         rest = "the rest is for the test and the report"
-        if self._planner.pace.has_time and not self.gave_up and not self._proposals.spent:
+        if self._planner.pace.has_time and (self.gave_up or self._proposals.spent):
+            rest = "the rest was not used"
+        elif self._planner.pace.has_time:
             may = self._planner.pace.plan.epochs is None and may_be_clocked(self._run.recipe)
             clocked = ", or search.epochs=clock" if may else ""
             counted_out = self._run.recipe.search.n_trials is not None or self._proposals.leads_alone

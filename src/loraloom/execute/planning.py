@@ -23,7 +23,17 @@ from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Key, Measured, key_of, measured
 from loraloom.search.outlook import Outlook, look_ahead
 from loraloom.search.pace import Pace
-from loraloom.search.plan import NoTrialFitsError, Plan, Task, extended, foreseen, make_plan, recounted
+from loraloom.search.plan import (
+    CLOCKED_SHARE,
+    NoTrialFitsError,
+    Plan,
+    Task,
+    extended,
+    foreseen,
+    make_plan,
+    passes,
+    recounted,
+)
 from loraloom.search.proposals import Proposals
 from loraloom.study.record import read_metrics
 from loraloom.study.run import PLAN
@@ -47,6 +57,7 @@ class Planner:
         self.pace = Pace(clock=clock)
         self._kept: Plan | None = None
         self._loading, self._where, self._seen = 0.0, "", 0.0
+        self._planned_at = 0.0
         self._rehearsed: dict[tuple[str, int], tuple[float, float]] = {}
         self._fastest: dict[Key, float] = {}
 
@@ -84,7 +95,7 @@ class Planner:
             pace.costs, self._loading = Costs(warmed.measured), warmed.loading_seconds
             self._fastest = pace.costs.row_seconds  # what an earlier command measured may be of another machine
         self._keep_time_for_the_end()
-        left = self._clock.training_seconds_left
+        self._planned_at, left = self._clock.seconds, self._clock.training_seconds_left
         # What a run began with stays, whatever time it is given later.
         self._seen = kept.get("seen", 0.0) if "rungs" in kept else foreseen(pace.task, pace.costs, left)
         proposals.foresee(self._seen)
@@ -227,7 +238,7 @@ class Planner:
         pace, left = self.pace, self._clock.training_seconds_left
         if left is None or pace.task is None or pace.plan.finalists is None:
             return
-        seconds = self._clock.seconds + left
+        seconds = self._clock.seconds - self._planned_at + left  # as it was planned, by what is kept for the end now
         if pace.final_begun:
             pace.plan = recounted(pace.plan, pace.task, pace.costs, seconds, pace.slots)
             return
@@ -236,7 +247,10 @@ class Planner:
         except NoTrialFitsError:
             return
         if plan.finalists is not None:
-            pace.plan = replace(pace.plan, finalists=plan.finalists, seeds=plan.seeds, epochs=plan.epochs)
+            epochs = plan.epochs
+            if epochs is not None and plan.top != pace.plan.top:  # passes over the rows that the rungs are of
+                epochs = passes(pace.task, pace.costs, pace.task.rows(pace.plan.top), CLOCKED_SHARE * seconds)
+            pace.plan = replace(pace.plan, finalists=plan.finalists, seeds=plan.seeds, epochs=epochs)
 
 
 def _kind(configuration: Configuration) -> tuple[str, int]:

@@ -49,7 +49,7 @@ def next_steps(run: RunRead, board: Leaderboard, found: Answer, to_tell_effects:
 
 
 def _more_time(run: RunRead, winner: TrialRecord, found: Answer) -> Iterator[Step]:
-    match more_time(run.path, run.recipe, winner, found.configurations):
+    match more_time(run.path, run.recipe, winner, run.records):
         case AllRows(seen, every, wanted, had) as longer:
             yield Step(
                 f"All rows: the winner was trained on {count(seen)} of {count(every)}, which is what "

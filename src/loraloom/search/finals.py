@@ -136,7 +136,7 @@ class Finals:
                     yield key, index
 
     def _any_on_last(self) -> bool:
-        return any(_all_on(self._pace, self._tried, self._last))
+        return any(entry.state != "failed" for entry in _all_on(self._pace, self._tried, self._last))
 
     def _is_worth_it(self, key: str, planned: Plan) -> bool:
         plan = self._pace.plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -113,10 +114,12 @@ class Pace:
         left, task = self.seconds_left, self.task
         if left is None or task is None:
             return most
-        configuration = self.plan.planned(configuration, most)
-        prefix = self._prefix_seconds(configuration)
-        if self.seconds(configuration, most) + prefix <= left:
+        if self._whole_seconds(configuration, most) <= left:
             return most
-        none = self.costs.seconds(configuration, 0, task.eval_rows) + prefix
-        row = self.costs.seconds(configuration, 1, task.eval_rows) + prefix - none
-        return max(0, int((left - none) / row)) if row > 0 else 0
+
+        def takes(rows: int) -> float:
+            return self.seconds(configuration, rows) + self.costs.prefix_seconds(
+                configuration, rows, task.validated(rows)
+            )
+
+        return max(0, bisect_right(range(task.rows(most)), left, key=takes) - 1)

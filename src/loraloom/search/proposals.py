@@ -36,6 +36,8 @@ MOST_DRAWN = 1_000
 """Points drawn in a row that may be over a limit or already tried before the space counts as spent."""
 MOST_LATE = 5
 """Points drawn for one trial that may take longer than there is time before the time counts as used."""
+MOST_LISTED = 200
+"""The same, of a grid: it is tried in a shuffled order, so that those are of all kinds."""
 MOST_COUNTED = 1_000
 """Points that lists may span to be counted: of more, the time or the number of trials ends a search before they do."""
 TELLING_ROWS = 50
@@ -79,8 +81,7 @@ class Proposals:
         """The presets that are compared before all else, first in the order of trials."""
         self.every: tuple[Configuration, ...] = ()
         """All configurations of a grid that is small enough to look at each."""
-        self.spent = False
-        """Whether points were drawn last, and none of them was new and within the limits."""
+        self._spent_after: int | None = None
         self._listed: tuple[str, ...] = ()
         self._visited = 0
         if self._samples:
@@ -124,6 +125,11 @@ class Proposals:
         """Whether the clock has nothing but the presets that lead tried: held-out rows are too few to choose by."""
         few = self._held_out is not None and self._held_out < TELLING_ROWS
         return few and bool(self.leading) and self._pace.limited and self._recipe.search.n_trials is None
+
+    @property
+    def spent(self) -> bool:
+        """Whether points were drawn last, and none of them was new and within the limits: more would be the same."""
+        return self._spent_after == self._tried.proposed
 
     @property
     def tried(self) -> int:
@@ -197,9 +203,9 @@ class Proposals:
     def _update(self) -> None:
         if self._tried.update():
             self._visited = 0
-        if self._pace.plan.epochs is not None and not self._pace.final_begun:
+        if self._pace.plan.epochs is not None:
             entries = (entry for found in self._tried.by_key.values() for entry in found)
-            self._pace.final_begun = any(self._pace.plan.is_last(entry.rows) for entry in entries)
+            self._pace.final_begun = any(self._is_final(entry.rows) for entry in entries if entry.state != "failed")
         self._pace.nothing_yet = not len(self._tried)
 
     def _repeated(self) -> Proposal | None:
@@ -248,8 +254,9 @@ class Proposals:
             self._visited += 1
         first_other = max(self._visited, len(self.leading))
         lead = sorted(self._listed[self._visited : len(self.leading)], key=self._is_hurried)
-        for key in chain(lead, self._listed[first_other:]):
-            if key not in self._tried.by_key and self._pace.allows(self.at(key), rows, keep):
+        untried = (key for key in chain(lead, self._listed[first_other:]) if key not in self._tried.by_key)
+        for key in islice(untried, MOST_LISTED):
+            if self._pace.allows(self.at(key), rows, keep):
                 return self._begin(Wanted(key, rows, 0))
         return None
 
@@ -260,6 +267,8 @@ class Proposals:
 
     def _sampled(self, rows: int | None, keep: float) -> Proposal | None:
         """A point where the sampler proposes: the first drawn that is new, within the limits, and ends in time."""
+        if self.spent:
+            return None
         late = 0
         for drawn in range(MOST_DRAWN):
             if late == MOST_LATE or not self._pace.allows(self._recipe.configuration({}), rows, keep):
@@ -274,19 +283,21 @@ class Proposals:
             if params in self._tried or self._fits(configuration) is not None:
                 continue
             if self._pace.allows(configuration, rows, keep):
-                self.spent = False
                 return self._proposal(self._ledger.ask(self._distributions, params, rows=rows))
             late += 1
-        self.spent = True
+        self._spent_after = self._tried.proposed
         return None
 
     def _begin(self, wanted: Wanted) -> Proposal:
-        final = self._pace.plan.is_last(wanted.rows) or wanted.rows not in self._pace.plan.rungs  # cut short
-        self._pace.final_begun |= self._pace.plan.epochs is not None and final
+        self._pace.final_begun |= self._pace.plan.epochs is not None and self._is_final(wanted.rows)
         entry = self._ledger.ask(
             self._distributions, json.loads(wanted.key), seed_index=wanted.seed_index, rows=wanted.rows
         )
         return self._proposal(entry)
+
+    def _is_final(self, rows: int | None) -> bool:
+        """Whether a trial on `rows` is a final, on the plan's most rows or on as many as there was time for."""
+        return self._pace.plan.is_last(rows) or rows not in self._pace.plan.rungs
 
     def _is_active(self, name: str, params: Mapping[str, Any]) -> bool:
         axes = self._recipe.axes

@@ -69,8 +69,8 @@ def choose(ranked: Sequence[Standing], metric: Metric) -> Choice:
     """The winner of `ranked`, which is not empty, and is ordered as `standings` orders it."""
     leader = ranked[0]
     finished = [standing for standing in ranked if not standing.leader.cut_short]
-    if leader.leader.cut_short and finished and _is_above(finished[0], leader, CUT_SHORT):
-        leader = finished[0]  # more rows in too few steps are not more
+    if leader.leader.cut_short:  # more rows in too few steps are not more
+        leader = next((one for one in finished if _is_above(one, leader, CUT_SHORT)), leader)
     fewer = (one for one in finished if one.reach < leader.reach)
     leader = next((one for one in fewer if _is_above(one, leader, COLLAPSED)), leader)
     done = [standing for standing in ranked if standing.reach == leader.reach and not standing.leader.cut_short]

@@ -65,17 +65,21 @@ def _time_had(run: Path, recipe: Recipe) -> float | None:
     return sum(command.seconds or 0.0 for command in commands) or recipe.budget.max_seconds
 
 
-def more_time(run: Path, recipe: Recipe, winner: TrialRecord, tried: int) -> AllRows | MoreConfigurations | None:
-    """What a run that tried so many configurations could do with more time; None where it had no deadline, or all."""
+def more_time(
+    run: Path, recipe: Recipe, winner: TrialRecord, records: Sequence[TrialRecord]
+) -> AllRows | MoreConfigurations | None:
+    """What a run with these `records` could do with more time; None where it had no deadline, or did all."""
     had, seen = _time_had(run, recipe), winner.train_rows
     if had is None:
         return None
     every, asked = rows_of(recipe).get("train"), recipe.data.max_train_samples
-    if seen and every is not None and seen < (every := min(every, asked or every)):
+    every = None if every is None else min(every, asked or every)
+    most = max((record.train_rows or 0 for record in records if record.result is not None), default=0)
+    if seen and every is not None and max(seen, most) < every:
         return AllRows(seen, every, 10 * math.ceil(had * every / seen / 10), had)
-    most = _most(run, recipe)
-    if recipe.axes and (most is None or tried < most):
-        return MoreConfigurations(tried, most, recipe.budget.max_seconds or had, had)
+    configurations, tried = _most(run, recipe), len({record.point_key for record in records})
+    if recipe.axes and (configurations is None or tried < configurations):
+        return MoreConfigurations(tried, configurations, recipe.budget.max_seconds or had, had)
     return None
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
@@ -25,7 +25,7 @@ from loraloom.recipe import Recipe
 from loraloom.search.outlook import Outlook
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import SearchPlan, Watcher
-from loraloom.study.choice import Choice
+from loraloom.study.choice import Choice, chosen
 from loraloom.study.leaderboard import Standing
 from loraloom.study.next_search import AllRows, MoreConfigurations, go_on, more_time, search_command
 from loraloom.study.record import Evaluation, Timings, TrialRecord
@@ -193,12 +193,10 @@ class Terminal(Watcher):
             say(self._console, line, markup=True)
 
 
-def closing_lines(
-    winner: TrialRecord, run: Path, recipe: Recipe, tried: int, choice: Choice | None = None
-) -> tuple[str, ...]:
+def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, records: Sequence[TrialRecord]) -> tuple[str, ...]:
     """What won and why, its accuracy with an interval, its parameters, where the report is, what to try next.
 
-    `tried` is how many configurations were tried.
+    `records` are those of the run's trials.
     """
     assert winner.result is not None
     assert winner.result.test is not None
@@ -208,18 +206,18 @@ def closing_lines(
     what = point_in_words(winner.point) or "the recipe's one configuration"
     return (
         f"winner      trial {winner.number}: {what}",
-        *_why(choice),
+        *_why(chosen(records, recipe.search.metric)),
         f"accuracy    {with_interval(winner.result.test)} on {winner.result.test.examples:,} test rows{marked}",
         f"parameters  {winner.counts.trainable:,} trainable{against}",
         f"report      {run / 'report' / 'index.html'}",
         f"use         loraloom predict {quote(str(run / BEST))} --text …",
-        *(f"next        {command}" for command in _next(winner, run, recipe, tried)),
+        *(f"next        {command}" for command in _next(winner, run, recipe, records)),
     )
 
 
-def _next(winner: TrialRecord, run: Path, recipe: Recipe, tried: int) -> Iterator[str]:
+def _next(winner: TrialRecord, run: Path, recipe: Recipe, records: Sequence[TrialRecord]) -> Iterator[str]:
     """What to try next: more time where it was the limit, more seeds where there was one; else nothing."""
-    match more_time(run, recipe, winner, tried):
+    match more_time(run, recipe, winner, records):
         case AllRows(_, every, seconds) as longer:
             yield f"{longer.command(run, recipe)}   (all {every:,} rows, in about {duration(seconds)})"
         case MoreConfigurations(_, _, again) as others:
