@@ -31,9 +31,8 @@ def best_preset(place: Workplace, recipe: Recipe, cap: int) -> dict[str, Any]:
         return _with_rank(wide, rank)
     if (rank := _largest_rank(place, recipe, _BASE, cap)) >= 1:
         return _with_rank(_BASE, rank)
-    layers = sorted(
-        {linear.layer for linear in place.demands.plan(recipe.configuration(_BASE)).adapted if linear.layer is not None}
-    )
+    adapted = place.demands.adaptation(recipe.configuration(_BASE)).adapted
+    layers = sorted({linear.layer for linear in adapted if linear.layer is not None})
     for first in range(1, len(layers)):
         top = {**_BASE, "lora.layers_to_transform": tuple(layers[first:])}
         if _largest_rank(place, recipe, top, cap) >= 1:
@@ -42,8 +41,8 @@ def best_preset(place: Workplace, recipe: Recipe, cap: int) -> dict[str, Any]:
 
 
 def _largest_rank(place: Workplace, recipe: Recipe, point: dict[str, Any], cap: int) -> int:
-    plan = place.demands.plan(recipe.configuration(point))
-    return min(MOST, budget.largest_rank(replace(plan, r=1), cap))
+    adaptation = place.demands.adaptation(recipe.configuration(point))
+    return min(MOST, budget.largest_rank(replace(adaptation, r=1), cap))
 
 
 def _with_rank(point: dict[str, Any], rank: int) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from loraloom.backbone import sources
 from loraloom.backbone.adapting import Shapes
 from loraloom.budget import (
+    Adaptation,
     Bias,
     Linear,
     ModelShape,
-    Plan,
     count,
     estimate_memory_gb,
     largest_rank,
@@ -42,20 +42,20 @@ def _shapes() -> Shapes:
     return Shapes(("World", "Sports", "Business", "Sci/Tech"))
 
 
-def _plan(configuration: Configuration) -> Plan:
-    return _shapes().plan(sources.find(configuration.backbone.model), configuration)
+def _adaptation(configuration: Configuration) -> Adaptation:
+    return _shapes().adaptation(sources.find(configuration.backbone.model), configuration)
 
 
-def _roberta(r: int, bias: str = "none", targets: Any = ("query", "value"), head: str = "native") -> Plan:
+def _roberta(r: int, bias: str = "none", targets: Any = ("query", "value"), head: str = "native") -> Adaptation:
     lora = {"r": r, "bias": bias, "target_modules": targets}
-    return _plan(Configuration.model_validate({"lora": lora, "head": {"kind": head}}))
+    return _adaptation(Configuration.model_validate({"lora": lora, "head": {"kind": head}}))
 
 
 # -- known numbers -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("plan", "parameters"),
+    ("adaptation", "parameters"),
     [
         ({"r": 8}, 888_580),
         ({"r": 11}, 999_172),
@@ -66,8 +66,8 @@ def _roberta(r: int, bias: str = "none", targets: Any = ("query", "value"), head
         ({"r": 4, "targets": "all-linear", "head": "linear"}, 3_076 + 4 * 165_888),
     ],
 )
-def test_roberta_base_has_the_counts_of_the_contest(plan: dict[str, Any], parameters: int) -> None:
-    assert count(_roberta(**plan)).trainable == parameters
+def test_roberta_base_has_the_counts_of_the_contest(adaptation: dict[str, Any], parameters: int) -> None:
+    assert count(_roberta(**adaptation)).trainable == parameters
 
 
 @pytest.mark.parametrize(("head", "parameters"), [("native", 593_668), ("linear", 3_076)])
@@ -116,7 +116,7 @@ def test_the_count_is_pefts_own(model: str, targets: str, bias: Bias, head: str,
         "layers_to_transform": {"first and last": [0, depth - 1], "last": [depth - 1]}.get(layers),
     }
     configuration = Configuration.model_validate({"backbone": {"model": model}, "lora": lora, "head": {"kind": head}})
-    counted = count(_plan(configuration)).trainable
+    counted = count(_adaptation(configuration)).trainable
     assert counted == _shapes().peft_count(sources.find(model), configuration)
 
 
@@ -124,7 +124,7 @@ def test_the_count_is_pefts_own(model: str, targets: str, bias: Bias, head: str,
 
 
 @st.composite
-def _plans(draw: st.DrawFn) -> Plan:
+def _adaptations(draw: st.DrawFn) -> Adaptation:
     widths = st.integers(1, 50)
     linears = tuple(
         Linear(f"layer.{i}.{kind}", kind, i, draw(widths), draw(widths), draw(st.booleans()))
@@ -135,29 +135,29 @@ def _plans(draw: st.DrawFn) -> Plan:
     shape = ModelShape("m", linears, 8, 3, 2, 1000, biases, draw(st.integers(1, 500)))
     names = tuple(linear.name for linear in linears)
     targets = draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
-    return Plan(shape, tuple(targets), draw(st.integers(1, 9)), draw(st.sampled_from(BIASES)))
+    return Adaptation(shape, tuple(targets), draw(st.integers(1, 9)), draw(st.sampled_from(BIASES)))
 
 
 @settings(deadline=None)
-@given(plan=_plans(), cap=st.integers(1, 5000))
-def test_the_largest_rank_fits_and_the_next_does_not(plan: Plan, cap: int) -> None:
-    rank = largest_rank(plan, cap)
-    assert rank == 0 or count(replace(plan, r=rank)).trainable <= cap
-    assert count(replace(plan, r=rank + 1)).trainable > cap
+@given(adaptation=_adaptations(), cap=st.integers(1, 5000))
+def test_the_largest_rank_fits_and_the_next_does_not(adaptation: Adaptation, cap: int) -> None:
+    rank = largest_rank(adaptation, cap)
+    assert rank == 0 or count(replace(adaptation, r=rank)).trainable <= cap
+    assert count(replace(adaptation, r=rank + 1)).trainable > cap
 
 
 @settings(deadline=None)
-@given(plan=_plans())
-def test_a_cap_of_exactly_the_count_leaves_the_rank(plan: Plan) -> None:
-    cap = count(plan).trainable
-    assert (largest_rank(plan, cap), largest_rank(plan, cap - 1)) == (plan.r, plan.r - 1)
+@given(adaptation=_adaptations())
+def test_a_cap_of_exactly_the_count_leaves_the_rank(adaptation: Adaptation) -> None:
+    cap = count(adaptation).trainable
+    assert (largest_rank(adaptation, cap), largest_rank(adaptation, cap - 1)) == (adaptation.r, adaptation.r - 1)
 
 
 @settings(deadline=None)
-@given(plan=_plans())
-def test_one_more_rank_adds_what_per_rank_says(plan: Plan) -> None:
-    more = count(replace(plan, r=plan.r + 1)).trainable
-    assert more - count(plan).trainable == per_rank(plan)
+@given(adaptation=_adaptations())
+def test_one_more_rank_adds_what_per_rank_says(adaptation: Adaptation) -> None:
+    more = count(replace(adaptation, r=adaptation.r + 1)).trainable
+    assert more - count(adaptation).trainable == per_rank(adaptation)
 
 
 # -- remedies ----------------------------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ def _over(draw: st.DrawFn) -> tuple[Recipe, int]:
             "head": {"kind": draw(st.sampled_from(["native", "linear"]))},
         }
     )
-    return recipe, draw(st.integers(1, count(_plan(recipe)).trainable - 1))
+    return recipe, draw(st.integers(1, count(_adaptation(recipe)).trainable - 1))
 
 
 def _linear_head(recipe: Recipe) -> ModelShape | None:
@@ -198,8 +198,8 @@ def _set(recipe: Recipe, change: str) -> Recipe:
 @given(over=_over())
 def test_every_remedy_fits_when_applied(over: tuple[Recipe, int]) -> None:
     recipe, cap = over
-    for remedy in remedies(_plan(recipe), cap, _linear_head(recipe)):
-        after = count(_plan(_set(recipe, remedy.change))).trainable
+    for remedy in remedies(_adaptation(recipe), cap, _linear_head(recipe)):
+        after = count(_adaptation(_set(recipe, remedy.change))).trainable
         assert (after, after <= cap) == (remedy.parameters, True), remedy
         assert not set(remedy.options) & set("[]{}"), "zsh takes them for a pattern"
 
@@ -208,22 +208,22 @@ def test_every_remedy_fits_when_applied(over: tuple[Recipe, int]) -> None:
 @given(over=_over())
 def test_a_rank_that_is_a_remedy_is_the_largest(over: tuple[Recipe, int]) -> None:
     recipe, cap = over
-    for remedy in remedies(_plan(recipe), cap, _linear_head(recipe)):
-        changed = _plan(_set(recipe, remedy.change))
+    for remedy in remedies(_adaptation(recipe), cap, _linear_head(recipe)):
+        changed = _adaptation(_set(recipe, remedy.change))
         if "lora.r=" in remedy.change and changed.r < recipe.lora.r:
             assert count(replace(changed, r=changed.r + 1)).trainable > cap, remedy
 
 
 def test_the_linear_head_is_offered_where_it_alone_fits() -> None:
-    plan = _roberta(16)
-    changes = [remedy.change for remedy in remedies(plan, MILLION, _roberta(16, head="linear").shape)]
+    adaptation = _roberta(16)
+    changes = [remedy.change for remedy in remedies(adaptation, MILLION, _roberta(16, head="linear").shape)]
     assert "head.kind=linear" in changes
     assert "lora.r=11" in changes
 
 
 def test_a_pair_is_offered_where_no_single_change_fits() -> None:
-    plan = _roberta(64)
-    found = remedies(plan, 100_000, _roberta(64, head="linear").shape)
+    adaptation = _roberta(64)
+    found = remedies(adaptation, 100_000, _roberta(64, head="linear").shape)
     assert [remedy.change for remedy in found] == ["head.kind=linear and lora.r=2"]
 
 
@@ -245,8 +245,8 @@ def test_a_pair_is_offered_where_no_single_change_fits() -> None:
 def test_a_smaller_rank_is_offered_with_another_change_where_neither_fits_alone(cap: int, changes: list[str]) -> None:
     lora = {"r": 8, "bias": "lora_only"}
     recipe = read_recipe({"backbone": {"model": "demo"}, "lora": lora, "head": {"kind": "linear"}})
-    plan = Shapes(("a", "b")).plan(sources.find("demo"), recipe.configuration({}))
-    assert [remedy.change for remedy in remedies(plan, cap, None)] == changes
+    adaptation = Shapes(("a", "b")).adaptation(sources.find("demo"), recipe.configuration({}))
+    assert [remedy.change for remedy in remedies(adaptation, cap, None)] == changes
 
 
 @settings(max_examples=60, deadline=None)
@@ -255,18 +255,18 @@ def test_where_nothing_is_offered_the_least_rank_with_one_change_is_too_much(
     over: tuple[Recipe, int], kind: int, bias: Bias
 ) -> None:
     recipe, cap = over
-    if remedies(_plan(recipe), cap, _linear_head(recipe)):
+    if remedies(_adaptation(recipe), cap, _linear_head(recipe)):
         return
-    kinds = sorted({linear.kind for linear in _plan(recipe).adapted})
+    kinds = sorted({linear.kind for linear in _adaptation(recipe).adapted})
     some = ["head.kind=linear", f"lora.target_modules={kinds[kind % len(kinds)]}"]
     some += [f"lora.bias={bias}"] * (BIASES.index(bias) < BIASES.index(recipe.lora.bias))
     for change in some:
-        assert count(_plan(_set(recipe, f"lora.r=1 and {change}"))).trainable > cap, change
+        assert count(_adaptation(_set(recipe, f"lora.r=1 and {change}"))).trainable > cap, change
 
 
 def test_fewer_targets_are_counted_as_they_would_be_applied() -> None:
-    plan = _roberta(64, targets=tuple(f"layer.11.attention.self.{name}" for name in ("query", "value")))
-    assert not [remedy for remedy in remedies(plan, 700_000, None) if "target_modules" in remedy.change]
+    adaptation = _roberta(64, targets=tuple(f"layer.11.attention.self.{name}" for name in ("query", "value")))
+    assert not [remedy for remedy in remedies(adaptation, 700_000, None) if "target_modules" in remedy.change]
 
 
 def test_a_remedy_of_two_changes_can_be_pasted() -> None:

@@ -19,7 +19,7 @@ from loraloom.execute.in_process import InProcess
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import read_recipe
 from loraloom.search.clock import Clock
-from loraloom.search.costs import key_of
+from loraloom.search.costs import cost_key
 from loraloom.search.space import again_seconds
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.commands import go_on_command, seconds_again
@@ -157,7 +157,7 @@ def test_passes_by_a_clock_that_no_plan_says_are_refused_a_resume_without_a_cloc
         with pytest.raises(RecipeError, match=rf"^search\.epochs: clock needs a deadline: {options}$"):
             pipeline.resume(tmp_path / "run", max_seconds=limit, called=called)
     assert seconds_again(tmp_path / "run") == seconds  # nothing was done
-    kept = {"epochs": [[list(key_of(recipe.configuration({}))), 2]]}
+    kept = {"epochs": [[list(cost_key(recipe.configuration({}))), 2]]}
     write_sealed(tmp_path / "run" / PLAN, kept)
     monkeypatch.setattr(preparation, "load_data", killed)
     with pytest.raises(Killed):
@@ -199,7 +199,7 @@ def test_a_trial_that_goes_on_has_the_passes_that_it_was_begun_with(
         pipeline.search(recipe, tmp_path / "run", watcher=_Ear(stop, at=1), stop=stop)
     run = Run(tmp_path / "run")
     kept = read_sealed(run.path / PLAN)
-    epochs = [[list(key_of(run.recipe.configuration({}))), 5]]
+    epochs = [[list(cost_key(run.recipe.configuration({}))), 5]]
     write_sealed(run.path / PLAN, {**kept, "epochs": epochs})  # planned anew since the trial was begun, by the clock
     ear = _Ear()
     assert pipeline.resume(run.path, watcher=ear).configuration.train == recipe.train

@@ -28,13 +28,15 @@ def grid() -> Recipe:
 
 
 def counted(recipe: Recipe, **point: object) -> budget.ParameterCount:
-    return budget.count(plan_of(recipe.configuration({n.replace("__", "."): value for n, value in point.items()})))
+    return budget.count(
+        adaptation_of(recipe.configuration({n.replace("__", "."): value for n, value in point.items()}))
+    )
 
 
-def plan_of(configuration: Configuration) -> budget.Plan:
+def adaptation_of(configuration: Configuration) -> budget.Adaptation:
     from loraloom.backbone.adapting import Shapes
 
-    return Shapes(AG_NEWS).plan(sources.find(configuration.backbone.model), configuration)
+    return Shapes(AG_NEWS).adaptation(sources.find(configuration.backbone.model), configuration)
 
 
 def test_all_recipes_are_found() -> None:
@@ -81,13 +83,13 @@ def test_the_auto_recipe_tries_the_best_run_third(best_run: Recipe) -> None:
     assert (third.data, third.backbone, third.head) == (best.data, best.backbone, best.head)
     assert third.train == best.train
     assert third.lora.model_copy(update={"target_modules": best.lora.target_modules}) == best.lora
-    assert counted(auto).trainable < counted(best_run).trainable == budget.count(plan_of(third)).trainable
+    assert counted(auto).trainable < counted(best_run).trainable == budget.count(adaptation_of(third)).trainable
 
 
 def test_most_presets_of_the_auto_recipe_fit_the_cap() -> None:
     auto = default_space(read_recipe(RECIPES / "agnews-auto.yaml"))
     everything = preset_points(auto, lambda _: None)
-    counts = [budget.count(plan_of(auto.configuration(point))).trainable for point in everything]
+    counts = [budget.count(adaptation_of(auto.configuration(point))).trainable for point in everything]
     assert len(everything) == 9
     assert sum(count <= 1_000_000 for count in counts) >= 7
 

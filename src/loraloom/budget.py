@@ -103,7 +103,7 @@ class Remedy:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Adaptation:
     """What is counted: the shape, the adapted modules (by name), rank and bias mode.
 
     `layers` are those that `lora.layers_to_transform` leaves, None where it leaves all.
@@ -121,62 +121,62 @@ class Plan:
         return tuple(linear for linear in self.shape.linears if linear.name in chosen)
 
 
-def count(plan: Plan) -> ParameterCount:
-    """Counts the trainable parameters of `plan`, by part."""
+def count(adaptation: Adaptation) -> ParameterCount:
+    """Counts the trainable parameters of `adaptation`, by part."""
     parts: list[Part] = []
-    by_kind = sorted(plan.adapted, key=lambda linear: (linear.kind, linear.d_in, linear.d_out))
+    by_kind = sorted(adaptation.adapted, key=lambda linear: (linear.kind, linear.d_in, linear.d_out))
     for (kind, d_in, d_out), group in itertools.groupby(by_kind, key=lambda x: (x.kind, x.d_in, x.d_out)):
         layers = len(list(group))
         for name, matrix, width in (("A", "r × D_in", d_in), ("B", "D_out × r", d_out)):
-            formula = f"{layers} layers × {plan.r} × {width}  ({matrix})"
-            parts.append(Part(f"{name} of {kind}", formula, layers * plan.r * width))
+            formula = f"{layers} layers × {adaptation.r} × {width}  ({matrix})"
+            parts.append(Part(f"{name} of {kind}", formula, layers * adaptation.r * width))
     lora = sum(part.parameters for part in parts)
-    bias = _biases(plan)
+    bias = _biases(adaptation)
     if bias:
-        whose = "adapted layers" if plan.bias == "lora_only" else "all layers but the head"
+        whose = "adapted layers" if adaptation.bias == "lora_only" else "all layers but the head"
         parts.append(Part("biases", f"of {whose}", bias))
-    parts.append(Part("head", "trained whole", plan.shape.head))
-    return ParameterCount(tuple(parts), lora, bias, plan.shape.head)
+    parts.append(Part("head", "trained whole", adaptation.shape.head))
+    return ParameterCount(tuple(parts), lora, bias, adaptation.shape.head)
 
 
-def _biases(plan: Plan) -> int:
-    match plan.bias:
+def _biases(adaptation: Adaptation) -> int:
+    match adaptation.bias:
         case "none":
             return 0
         case "all":
-            return plan.shape.biases
+            return adaptation.shape.biases
         case "lora_only":
-            return sum(linear.d_out for linear in plan.adapted if linear.bias)
+            return sum(linear.d_out for linear in adaptation.adapted if linear.bias)
 
 
-def per_rank(plan: Plan) -> int:
+def per_rank(adaptation: Adaptation) -> int:
     """Parameters that one more rank adds: the sum of D_in + D_out over adapted layers."""
-    return sum(linear.d_in + linear.d_out for linear in plan.adapted)
+    return sum(linear.d_in + linear.d_out for linear in adaptation.adapted)
 
 
-def largest_rank(plan: Plan, cap: int) -> int:
+def largest_rank(adaptation: Adaptation, cap: int) -> int:
     """The largest rank that fits `cap`; 0 where not even rank 1 does."""
-    fixed = count(replace(plan, r=1)).trainable - per_rank(plan)
-    return max(0, (cap - fixed) // per_rank(plan))
+    fixed = count(replace(adaptation, r=1)).trainable - per_rank(adaptation)
+    return max(0, (cap - fixed) // per_rank(adaptation))
 
 
-def remedies(plan: Plan, cap: int, linear_head: ModelShape | None) -> tuple[Remedy, ...]:
-    """Every smallest single change that brings `plan` under `cap`; where none does, each with a smaller rank that does.
+def remedies(adaptation: Adaptation, cap: int, linear_head: ModelShape | None) -> tuple[Remedy, ...]:
+    """Every smallest single change that brings it under `cap`; where none does, each with a smaller rank that does.
 
     Args:
         linear_head: the same model with a linear head, where the recipe's is another.
     """
-    lighter = [] if linear_head is None else [("head.kind=linear", replace(plan, shape=linear_head))]
+    lighter = [] if linear_head is None else [("head.kind=linear", replace(adaptation, shape=linear_head))]
     single = [
-        *_smaller_rank(plan, cap),
-        *_fewer_biases(plan, cap),
-        *_fewer_targets(plan, cap),
-        *_fewer_layers(plan, cap),
+        *_smaller_rank(adaptation, cap),
+        *_fewer_biases(adaptation, cap),
+        *_fewer_targets(adaptation, cap),
+        *_fewer_layers(adaptation, cap),
         *((change, after) for change, after in lighter if count(after).trainable <= cap),
     ]
     if single:
         return tuple(_remedy(after, change) for change, after in single)
-    least = replace(plan, r=1)
+    least = replace(adaptation, r=1)
     with_rank = [
         *_fewer_biases(least, cap),
         *_fewer_targets(least, cap),
@@ -186,40 +186,41 @@ def remedies(plan: Plan, cap: int, linear_head: ModelShape | None) -> tuple[Reme
     return tuple(
         _remedy(fitting, change, rank)
         for change, after in with_rank
-        for rank, fitting in _smaller_rank(replace(after, r=plan.r), cap)
+        for rank, fitting in _smaller_rank(replace(after, r=adaptation.r), cap)
     )
 
 
-def _remedy(after: Plan, *changes: str) -> Remedy:
+def _remedy(after: Adaptation, *changes: str) -> Remedy:
     return Remedy(changes, count(after).trainable)
 
 
-def _smaller_rank(plan: Plan, cap: int) -> Iterator[tuple[str, Plan]]:
-    if rank := min(plan.r, largest_rank(plan, cap)):
-        yield f"lora.r={rank}", replace(plan, r=rank)
+def _smaller_rank(adaptation: Adaptation, cap: int) -> Iterator[tuple[str, Adaptation]]:
+    if rank := min(adaptation.r, largest_rank(adaptation, cap)):
+        yield f"lora.r={rank}", replace(adaptation, r=rank)
 
 
-def _fewer_biases(plan: Plan, cap: int) -> Iterator[tuple[str, Plan]]:
+def _fewer_biases(adaptation: Adaptation, cap: int) -> Iterator[tuple[str, Adaptation]]:
     order: tuple[Bias, ...] = ("all", "lora_only", "none")
-    for bias in order[order.index(plan.bias) + 1 :]:
-        after = replace(plan, bias=bias)
+    for bias in order[order.index(adaptation.bias) + 1 :]:
+        after = replace(adaptation, bias=bias)
         if count(after).trainable <= cap:
             yield f"lora.bias={bias}", after
             return
 
 
-def _fewer_targets(plan: Plan, cap: int) -> Iterator[tuple[str, Plan]]:
+def _fewer_targets(adaptation: Adaptation, cap: int) -> Iterator[tuple[str, Adaptation]]:
     """The largest proper subset of the adapted kinds that fits."""
-    kinds = sorted({linear.kind for linear in plan.adapted})
-    best: tuple[int, tuple[str, ...], Plan] | None = None
+    kinds = sorted({linear.kind for linear in adaptation.adapted})
+    best: tuple[int, tuple[str, ...], Adaptation] | None = None
     for size in range(len(kinds) - 1, 0, -1):
         for subset in itertools.combinations(kinds, size):
             names = tuple(
                 x.name
-                for x in plan.shape.linears
-                if (plan.layers is None or x.layer in plan.layers) and any(matches(x.name, kind) for kind in subset)
+                for x in adaptation.shape.linears
+                if (adaptation.layers is None or x.layer in adaptation.layers)
+                and any(matches(x.name, kind) for kind in subset)
             )
-            after = replace(plan, targets=names)
+            after = replace(adaptation, targets=names)
             trained = count(after).trainable
             if trained <= cap and (best is None or trained > best[0]):
                 best = (trained, subset, after)
@@ -228,12 +229,12 @@ def _fewer_targets(plan: Plan, cap: int) -> Iterator[tuple[str, Plan]]:
             return
 
 
-def _fewer_layers(plan: Plan, cap: int) -> Iterator[tuple[str, Plan]]:
+def _fewer_layers(adaptation: Adaptation, cap: int) -> Iterator[tuple[str, Adaptation]]:
     """The most of the topmost adapted layers that fit."""
-    layers = sorted({linear.layer for linear in plan.adapted if linear.layer is not None})
+    layers = sorted({linear.layer for linear in adaptation.adapted if linear.layer is not None})
     for first in range(1, len(layers)):
         kept = layers[first:]
-        after = replace(plan, targets=tuple(linear.name for linear in plan.adapted if linear.layer in kept))
+        after = replace(adaptation, targets=tuple(linear.name for linear in adaptation.adapted if linear.layer in kept))
         if count(after).trainable <= cap:
             yield f"lora.layers_to_transform={_listed(kept)}", after
             return
@@ -244,27 +245,29 @@ def _listed(values: Sequence[object]) -> str:
     return ",".join(map(str, values))
 
 
-def estimate_memory_gb(plan: Plan, *, batch: int, tokens: int, states: int, bf16: bool) -> float:
+def estimate_memory_gb(adaptation: Adaptation, *, batch: int, tokens: int, states: int, bf16: bool) -> float:
     """Peak memory of training one trial, in 10^9 bytes; an estimate, within about a third of what was measured.
 
     Weights (and a bf16 copy under autocast), gradients and optimizer `states` of what is trained, and activations by
     Korthikanti et al. 2022, equation 1: per layer s·b·h·(34 + 5·a·s/h) bytes in 16 bits.
     """
-    shape = plan.shape
+    shape = adaptation.shape
     linear_weights = sum(linear.weights for linear in shape.linears)
     weights = 4 * shape.frozen + (2 * linear_weights if bf16 else 0)
-    trained = (4 + 4 + 4 * states) * count(plan).trainable
+    trained = (4 + 4 + 4 * states) * count(adaptation).trainable
     per_layer = batch * tokens * shape.hidden * (34 + 5 * shape.attention_heads * tokens / shape.hidden)
     activations = shape.layers * per_layer * (1 if bf16 else 2)
     return (PROCESS_BYTES + weights + trained + activations) / 1e9
 
 
-def estimate_seconds(plan: Plan, *, rows: int, tokens: int, epochs: float, flops_per_second: float) -> float:
+def estimate_seconds(
+    adaptation: Adaptation, *, rows: int, tokens: int, epochs: float, flops_per_second: float
+) -> float:
     """Seconds of training on `rows` texts of `tokens` tokens at most; an estimate from the machine's GEMM rate.
 
     A multiply and an add are two FLOPs: forward costs 2 · weights a token and attention 4 · T · D a layer and token.
     """
-    shape = plan.shape
+    shape = adaptation.shape
     linear_weights = sum(linear.weights for linear in shape.linears)
     forward = 2 * linear_weights + 4 * tokens * shape.hidden * shape.layers
     return rows * epochs * tokens * forward * STEP_FLOPS / (flops_per_second * ACHIEVED_SHARE)

@@ -9,13 +9,15 @@ from transformers import BertConfig, ViTConfig
 
 from loraloom.backbone import sources
 from loraloom.backbone.adapting import Shapes, describe
+from loraloom.backbone.targets import resolve
+from loraloom.budget import Linear
 from loraloom.errors import BackboneError
-from loraloom.recipe import Configuration, Head
+from loraloom.recipe import Configuration, Head, Lora
 
 
 def _targets(model: str = "distilbert-base-uncased", **lora: Any) -> tuple[str, ...]:
     configuration = Configuration.model_validate({"backbone": {"model": model}, "lora": lora})
-    return Shapes(("a", "b")).plan(sources.find(model), configuration).targets
+    return Shapes(("a", "b")).adaptation(sources.find(model), configuration).targets
 
 
 def test_an_unknown_target_lists_those_that_the_model_has() -> None:
@@ -52,6 +54,23 @@ def test_only_the_named_layers_are_adapted() -> None:
 )
 def test_queries_and_values_are_adapted_by_default(model: str, ends: set[str]) -> None:
     assert {name.split(".")[-1] for name in _targets(model)} == ends
+
+
+@pytest.mark.parametrize(
+    ("architecture", "names", "chosen"),
+    [
+        ("camembert", ("query", "key", "value"), ("query", "value")),
+        ("esm", ("query", "key", "value"), ("query", "value")),
+        ("eurobert", ("q_proj", "k_proj", "v_proj"), ("q_proj", "v_proj")),
+    ],
+)
+def test_queries_and_values_are_found_where_peft_knows_no_default(
+    architecture: str, names: tuple[str, ...], chosen: tuple[str, ...]
+) -> None:
+    linears = tuple(Linear(f"layer.0.attention.{name}", name, 0, 8, 8, True) for name in names)
+    assert resolve(Lora(), linears, architecture) == tuple(f"layer.0.attention.{name}" for name in chosen)
+    with pytest.raises(BackboneError, match=f"there is no default for a {architecture} model; name some of {names[1]}"):
+        resolve(Lora(), linears[1:2], architecture)
 
 
 def test_all_linear_leaves_embeddings_poolers_and_heads_alone() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from loraloom.errors import DataError
+from loraloom.execute.demands import Demands
 from loraloom.execute.statement import count_classes, state_budget
 from loraloom.recipe import Data, read_recipe
 
@@ -49,3 +50,14 @@ def test_a_trial_takes_at_most_what_the_dearest_one_does(tiny_recipe: dict[str, 
     assert fewer is not None
     assert fewer < one / 2
     assert seconds("search.epochs=clock", "search.sampler=auto", "budget.max_seconds=60") is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "advice"), [(0.5, "raise the limit or take a smaller model"), (1.6, "lower data.max_length")]
+)
+def test_what_would_help_against_a_limit_of_memory_is_said(limit: float, advice: str) -> None:
+    batch = {"train": {"per_device_train_batch_size": 64, "bf16": False}, "data": {"max_length": 512}}
+    recipe = read_recipe({"budget": {"max_memory_gb": limit}, **batch})
+    demands = Demands(recipe, ["a", "b"])
+    assert demands.memory_gb(recipe.configuration({})) > limit
+    assert advice in demands.memory_advice(recipe.configuration({}))

@@ -131,5 +131,5 @@ def make_job(
     validation = encoded_rows([1, *generator.integers(2, 20, 11).tolist()], seed=2)
     source = sources.find(str(folder))
     out.mkdir(parents=True, exist_ok=True)
-    expected = count(Shapes(data.labels).plan(source, configuration)).trainable
+    expected = count(Shapes(data.labels).adaptation(source, configuration)).trainable
     return Job(number, configuration, source, Rows(data, train, validation), out, expected, None)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from loraloom.recipe import Configuration, Recipe, read_recipe
 from loraloom.search.clock import Clock
-from loraloom.search.costs import Costs, Measured, key_of
+from loraloom.search.costs import Costs, Measured, cost_key
 from loraloom.search.finals import WORTH, Finals
 from loraloom.search.ladder import REDUCTION_FACTOR
 from loraloom.search.pace import Pace
@@ -49,7 +49,7 @@ def _costs(recipe: Recipe) -> Costs:
     """A row of the large model is eight times as dear, one with all layers adapted half as dear again."""
     found = []
     for kind in Task(recipe, 1, 1, 2, None).kinds():
-        model, adapted, length, batch = key_of(kind)
+        model, adapted, length, batch = cost_key(kind)
         row = (0.008 if model == LARGE else 0.001) * (1.5 if adapted.startswith("all") else 1)
         found.append(Measured(model, length, batch, row, row / 3, 0.5, adapted=adapted))
     return Costs(found)
@@ -76,7 +76,7 @@ def test_every_kind_of_finalist_ends_in_the_share_of_the_finals(rows: int, secon
 
 def test_the_cheaper_a_row_is_the_more_passes_it_gets() -> None:
     plan, task, costs = _plan(20_000, 120)
-    passes = {key_of(kind)[:2]: plan.planned(kind, None).train.num_train_epochs for kind in task.kinds()}
+    passes = {cost_key(kind)[:2]: plan.planned(kind, None).train.num_train_epochs for kind in task.kinds()}
     assert passes == {
         (SMALL, "all-linear"): 2.5,
         (SMALL, "None"): 3,
@@ -202,7 +202,7 @@ def test_where_no_model_sees_all_rows_once_the_fastest_sees_a_part_once() -> Non
     plan, task, _ = _plan(1_000_000, 100)
     assert plan.top is not None
     assert plan.top < 1_000_000
-    fastest = next(kind for kind in task.kinds() if key_of(kind)[:2] == (SMALL, "None"))
+    fastest = next(kind for kind in task.kinds() if cost_key(kind)[:2] == (SMALL, "None"))
     assert plan.planned(fastest, plan.top).train.num_train_epochs == 1
 
 

@@ -13,7 +13,7 @@ from loraloom.backbone import targets
 from loraloom.backbone.classifier import build_empty, encoder_of, head_modules
 from loraloom.backbone.quiet import quietly
 from loraloom.backbone.sources import Source, shape_config
-from loraloom.budget import ModelShape, Plan
+from loraloom.budget import Adaptation, ModelShape
 from loraloom.errors import BackboneError
 from loraloom.recipe import Configuration, Head, Lora
 
@@ -57,7 +57,7 @@ class Shapes:
         self._shapes: dict[tuple[str, str | None, Head], ModelShape] = {}
         self._architectures: dict[str, str] = {}
 
-    def plan(self, source: Source, configuration: Configuration) -> Plan:
+    def adaptation(self, source: Source, configuration: Configuration) -> Adaptation:
         """What the budget counts for `configuration`.
 
         Raises:
@@ -66,7 +66,7 @@ class Shapes:
         shape = self.shape(source, configuration.head)
         names = targets.resolve(configuration.lora, shape.linears, self._architectures[source.model])
         layers = targets.left_layers(configuration.lora, shape.linears)
-        return Plan(shape, names, configuration.lora.r, configuration.lora.bias, layers)
+        return Adaptation(shape, names, configuration.lora.r, configuration.lora.bias, layers)
 
     def shape(self, source: Source, head: Head) -> ModelShape:
         key = source.model, source.revision, head

@@ -14,7 +14,9 @@ from loraloom.errors import BackboneError
 from loraloom.recipe import Lora
 
 _BESIDE_PEFT = {"distilbert": ("q_lin", "v_lin"), "mpnet": ("attn.q", "attn.v"), "modernbert": ("Wqkv",)}
-"""Query and value projections of architectures that PEFT's table of defaults lacks."""
+"""Query and value projections of architectures that PEFT's table of defaults lacks, by names of their own."""
+_QUERY_AND_VALUE = ("query", "value"), ("q_proj", "v_proj"), ("q_lin", "v_lin")
+"""The same of all others that it lacks: the first of which a model has both."""
 
 
 def adaptable(model: nn.Module) -> tuple[Linear, ...]:
@@ -69,11 +71,11 @@ def left_layers(lora: Lora, linears: tuple[Linear, ...]) -> frozenset[int] | Non
 
 
 def _named(lora: Lora, linears: tuple[Linear, ...], architecture: str) -> tuple[Linear, ...]:
-    targets = lora.target_modules or _defaults(architecture)
+    targets = lora.target_modules or _defaults(architecture, linears)
     kinds = list(dict.fromkeys(linear.kind for linear in linears))
     if not targets:
         raise BackboneError(
-            f"lora.target_modules: PEFT has no default for a {architecture} model; name some of {', '.join(kinds)}"
+            f"lora.target_modules: there is no default for a {architecture} model; name some of {', '.join(kinds)}"
         )
     for target in targets:
         if not any(matches(linear.name, target) for linear in linears):
@@ -83,7 +85,10 @@ def _named(lora: Lora, linears: tuple[Linear, ...], architecture: str) -> tuple[
     return tuple(linear for linear in linears if any(matches(linear.name, target) for target in targets))
 
 
-def _defaults(architecture: str) -> tuple[str, ...]:
+def _defaults(architecture: str, linears: tuple[Linear, ...]) -> tuple[str, ...]:
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as TABLE
 
-    return tuple(cast(dict[str, Any], TABLE).get(architecture) or _BESIDE_PEFT.get(architecture, ()))
+    if known := cast(dict[str, Any], TABLE).get(architecture) or _BESIDE_PEFT.get(architecture):
+        return tuple(known)
+    has = [pair for pair in _QUERY_AND_VALUE if all(any(matches(one.name, name) for one in linears) for name in pair)]
+    return has[0] if has else ()

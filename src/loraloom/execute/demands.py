@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 from loraloom import budget
 from loraloom.backbone import sources
 from loraloom.backbone.sources import Source
-from loraloom.budget import ParameterCount, Plan
+from loraloom.budget import Adaptation, ParameterCount
 from loraloom.engine import in_type
 from loraloom.errors import BudgetError
 from loraloom.recipe import Backbone, Configuration, Head, Lora, Recipe
 from loraloom.recipe.axes import Point, as_set
 from loraloom.study.record import Dtype
 
+LEAST_TOKENS = 16
+"""Of texts so short that what they need is lost in what the model does."""
 _COUNTED = (
     "backbone.model",
     "lora.r",
@@ -37,7 +39,7 @@ class Demands:
 
         self.recipe, self._dtype = recipe, dtype
         self._shapes = Shapes(labels)
-        self._plans: dict[tuple[Backbone, Lora, Head], Plan] = {}
+        self._adaptations: dict[tuple[Backbone, Lora, Head], Adaptation] = {}
 
     def source(self, backbone: Backbone) -> Source:
         """Where a model comes from, at the run's pinned revision where it is of the hub."""
@@ -45,11 +47,11 @@ class Demands:
         kept = pinned if isinstance(pinned, str) and ":" not in pinned else None
         return sources.find(backbone.model, backbone.revision or kept)
 
-    def plan(self, configuration: Configuration) -> Plan:
+    def adaptation(self, configuration: Configuration) -> Adaptation:
         key = configuration.backbone, configuration.lora, configuration.head
-        if key not in self._plans:
-            self._plans[key] = self._shapes.plan(self.source(configuration.backbone), configuration)
-        return self._plans[key]
+        if key not in self._adaptations:
+            self._adaptations[key] = self._shapes.adaptation(self.source(configuration.backbone), configuration)
+        return self._adaptations[key]
 
     def in_type(self, configuration: Configuration) -> Configuration:
         """The configuration as it is trained: in the number type of the run's other trials."""
@@ -57,7 +59,7 @@ class Demands:
 
     def parameters(self, configuration: Configuration) -> ParameterCount:
         """What a configuration trains."""
-        return budget.count(self.plan(configuration))
+        return budget.count(self.adaptation(configuration))
 
     def peft_count(self, configuration: Configuration) -> int:
         """What PEFT itself says that it trains."""
@@ -69,12 +71,22 @@ class Demands:
 
         train = self.in_type(configuration).train
         return budget.estimate_memory_gb(
-            self.plan(configuration),
+            self.adaptation(configuration),
             batch=train.per_device_train_batch_size,
             tokens=configuration.data.max_length,
             states=budget.OPTIMIZER_STATES[train.optim],
             bf16=choose_dtype(train) == "bf16",
         )
+
+    def memory_advice(self, configuration: Configuration) -> str:
+        """What would bring a configuration that is over `budget.max_memory_gb` under it."""
+        tokens, batch = configuration.data.max_length, configuration.train.per_device_train_batch_size
+        data = configuration.data.model_copy(update={"max_length": LEAST_TOKENS})
+        train = configuration.train.model_copy(update={"per_device_train_batch_size": 1})
+        least = self.memory_gb(configuration.model_copy(update={"data": data, "train": train}))
+        if self.recipe.budget.max_memory_gb is not None and least > self.recipe.budget.max_memory_gb:
+            return f"with batches of one short text it takes {least:.1f} GB: raise the limit or take a smaller model"
+        return f"lower data.max_length ({tokens}) or train.per_device_train_batch_size ({batch})"
 
     def why_not(self, configuration: Configuration) -> str | None:
         """Why a configuration does not fit the budget, in a sentence; None where it fits."""
@@ -128,8 +140,7 @@ class Demands:
         first, why = dropped[0]
         configuration, cap = self.recipe.configuration(first), self.recipe.budget.max_trainable_parameters
         if cap is None or self.parameters(configuration).trainable <= cap:
-            tokens, batch = configuration.data.max_length, configuration.train.per_device_train_batch_size
-            advice = f"lower data.max_length ({tokens}) or train.per_device_train_batch_size ({batch})"
+            advice = self.memory_advice(configuration)
         elif remedies := self.remedies(configuration):
             advice = f"it would fit with {' or '.join(remedy.options for remedy in remedies)}"
         else:
@@ -146,7 +157,7 @@ class Demands:
         linear = head.model_copy(update={"kind": "linear"})
         source = self.source(configuration.backbone)
         lighter = None if head.kind == "linear" else self._shapes.shape(source, linear)
-        return budget.remedies(self.plan(configuration), cap, lighter)
+        return budget.remedies(self.adaptation(configuration), cap, lighter)
 
 
 def point_name(point: Point) -> str:

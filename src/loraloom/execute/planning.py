@@ -20,7 +20,7 @@ from loraloom.execute.workplace import Workplace
 from loraloom.machine import read_machine
 from loraloom.recipe import Configuration
 from loraloom.search.clock import Clock
-from loraloom.search.costs import Costs, Key, Measured, key_of, measured
+from loraloom.search.costs import Costs, Key, Measured, cost_key, measured
 from loraloom.search.outlook import Outlook, look_ahead
 from loraloom.search.pace import Pace
 from loraloom.search.plan import (
@@ -216,7 +216,7 @@ class Planner:
 
     def _note_speed(self, configuration: Configuration) -> None:
         """How much slower the machine has become, by rows of one kind: those of another may be dearer on any day."""
-        key, row = key_of(configuration), self.pace.costs.train_row_seconds(configuration)
+        key, row = cost_key(configuration), self.pace.costs.train_row_seconds(configuration)
         if key in self._fastest:
             self._clock.slowdown = max(1.0, row / self._fastest[key])
         self._fastest[key] = min(row, self._fastest.get(key, row))

@@ -10,7 +10,7 @@ from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Configuration
 from loraloom.search.proposals import Proposal
 from loraloom.study.durable import write_json, write_manifest
-from loraloom.study.record import CHECKPOINT, LEAKED, RECORD, Counts, Evaluation, TrialRecord
+from loraloom.study.record import CHECKPOINT, LEAKED, RECORD, Counts, Evaluation, TrialRecord, read_metrics
 
 
 class Recorder:
@@ -38,7 +38,7 @@ class Recorder:
 
     def lost(self, job: Job, reason: str) -> Outcome:
         """The outcome of a trial that ended without one."""
-        plan = self._place.demands.plan(job.configuration)
+        adaptation = self._place.demands.adaptation(job.configuration)
         counted = self._place.demands.parameters(job.configuration)
         return Outcome(
             engine="none",
@@ -49,7 +49,7 @@ class Recorder:
                 lora=counted.lora,
                 bias=counted.bias,
                 head=counted.head,
-                frozen=plan.shape.frozen,
+                frozen=adaptation.shape.frozen,
             ),
             reason=reason,
         )
@@ -66,7 +66,7 @@ class Recorder:
             point=proposal.point,
             seed=proposal.configuration.train.seed,
             train_rows=len(job.rows.train),
-            epochs=self._epochs.pop(job.number, 0.0),
+            epochs=_passes(job, self._epochs.pop(job.number, 0.0)),
             labels=data.labels,
             label_codes=data.label_codes,
             backbone_revision=self._place.revision(proposal.configuration.backbone),
@@ -83,3 +83,9 @@ def _with_columns(configuration: Configuration, data: TextData) -> Configuration
     """The configuration with the columns that were read, guessed ones too: predictions read the same."""
     columns = {"text_column": data.text_column, "label_column": data.label_column}
     return configuration.model_copy(update={"data": configuration.data.model_copy(update=columns)})
+
+
+def _passes(job: Job, heard: float) -> float:
+    """Passes up to the last evaluation: of a trial that went on from a checkpoint this process may have heard none."""
+    kept = read_metrics(job.folder)
+    return max(heard, kept[-1].epoch if kept else 0.0)  # a shared disk may show what was heard later

@@ -51,6 +51,7 @@ class Statement:
     remedies: tuple[budget.Remedy, ...]
     memory_gb: float
     max_memory_gb: float | None
+    memory_advice: str
     seconds: float | None
     dtype: str
     axes: tuple[str, ...]
@@ -109,7 +110,7 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
     searched = _ranks_singly(default_space(recipe, deadline=timed))
     classes, rows = (num_labels, None) if num_labels else count_classes(recipe.data, data_revision(recipe))
     demands, configuration = Demands(searched, [str(index) for index in range(classes)]), recipe.configuration({})
-    plan, limits = demands.plan(configuration), recipe.budget
+    adaptation, limits = demands.adaptation(configuration), recipe.budget
     count, peft = demands.parameters(configuration), demands.peft_count(configuration)
     if count.trainable != peft:
         raise LoraloomError(
@@ -122,15 +123,16 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
         count=count,
         cap=cap,
         rank=configuration.lora.r,
-        largest_rank=None if cap is None else budget.largest_rank(plan, cap),
+        largest_rank=None if cap is None else budget.largest_rank(adaptation, cap),
         remedies=demands.remedies(configuration),
         memory_gb=demands.memory_gb(configuration),
         max_memory_gb=limits.max_memory_gb,
+        memory_advice=demands.memory_advice(configuration),
         seconds=None
         if rows is None or searched.search.epochs == "clock"
         else max(
             budget.estimate_seconds(
-                demands.plan(one),
+                demands.adaptation(one),
                 rows=min(rows, one.data.max_train_samples or rows),
                 tokens=one.data.max_length,
                 epochs=one.train.num_train_epochs,

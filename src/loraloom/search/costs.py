@@ -112,7 +112,7 @@ class Costs:
 
     def _like(self, configuration: Configuration) -> list[Measured]:
         """The newest measurements of trials like this one, or the slowest of those that are most like it."""
-        alike = (self._newest[key] for key in most_like(key_of(configuration), self._newest))
+        alike = (self._newest[key] for key in most_like(cost_key(configuration), self._newest))
         return list(max(alike, key=lambda found: _late(one.train_row_seconds for one in found)))
 
     def as_json(self) -> list[dict[str, Any]]:
@@ -121,7 +121,7 @@ class Costs:
         return [asdict(one) for one in dict.fromkeys([*self._prefix.values(), *newest])]
 
 
-def key_of(configuration: Configuration) -> Key:
+def cost_key(configuration: Configuration) -> Key:
     """What a row of this configuration is as dear as."""
     batch = configuration.train.per_device_train_batch_size
     return configuration.backbone.model, _adapted(configuration), configuration.data.max_length, batch

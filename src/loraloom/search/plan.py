@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 
 from loraloom.errors import BudgetError
 from loraloom.recipe import Configuration, Recipe
-from loraloom.search.costs import Costs, Key, key_of, most_like
+from loraloom.search.costs import Costs, Key, cost_key, most_like
 from loraloom.search.ladder import REDUCTION_FACTOR, ladder
 
 FINALISTS = 3
@@ -84,7 +84,7 @@ class Plan:
         """A configuration as it is tried on `rows`: below the last rung, its end is all that is asked of it."""
         update: dict[str, object] = {}
         if self.epochs is not None:
-            update["num_train_epochs"] = _passes_of(key_of(configuration), self.epochs)
+            update["num_train_epochs"] = _passes_of(cost_key(configuration), self.epochs)
         if not self.is_last(rows):
             update["eval_strategy"] = "end"
         return _with_train(configuration, update) if update else configuration
@@ -222,7 +222,9 @@ def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
             return Plan((task.rung_of(top),), 1, 1, passes(task, costs, top, seconds))
         return _with_rungs(task, top, 1, 1, passes(task, costs, top, share))
     epochs = passes(task, costs, task.train_rows, share)
-    each = [costs.seconds(_with_epochs(kind, epochs[key_of(kind)]), task.train_rows, task.eval_rows) for kind in kinds]
+    each = [
+        costs.seconds(_with_epochs(kind, epochs[cost_key(kind)]), task.train_rows, task.eval_rows) for kind in kinds
+    ]
     if slots == 1 and len(ladder(task.train_rows, task.classes)) == 1 and 2 * min(each) > seconds:
         # too few rows to choose on, and no time for a second trial on all: it goes to the first
         return Plan((None,), 1, 1, passes(task, costs, task.train_rows, seconds, FITTED_EPOCHS))
@@ -299,7 +301,7 @@ def foreseen(task: Task, costs: Costs, seconds: float | None) -> float:
         epochs = [one.train.num_train_epochs for one in task.leading]
     else:
         found = passes(task, costs, task.train_rows, CLOCKED_SHARE * seconds)
-        epochs = [_passes_of(key_of(one), found) for one in task.leading]
+        epochs = [_passes_of(cost_key(one), found) for one in task.leading]
     return task.train_rows * min(epochs, default=0.0)
 
 
@@ -319,7 +321,7 @@ def passes(task: Task, costs: Costs, rows: int, seconds: float, choices: Sequenc
         def fits(epochs: float, kind: Configuration = kind, left: float = left) -> bool:
             return epochs <= most and costs.seconds(_with_epochs(kind, epochs), rows, validated) <= left
 
-        found[key_of(kind)] = choices[min(bisect_left(choices, True, key=fits), len(choices) - 1)]
+        found[cost_key(kind)] = choices[min(bisect_left(choices, True, key=fits), len(choices) - 1)]
     return found
 
 

@@ -28,7 +28,7 @@ from loraloom.search.finals import Finals, Wanted, promotion
 from loraloom.search.history import shown
 from loraloom.search.pace import Pace
 from loraloom.search.presets import leading, preset_points
-from loraloom.search.tried import Tried, key_of
+from loraloom.search.tried import Tried, point_key
 from loraloom.study.ledger import Entry, Ledger
 
 DEFAULT_TRIALS = 20
@@ -52,7 +52,7 @@ Fits = Callable[[Configuration], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A trial to train: its number in the ledger, its point, and which of the configuration's seeds."""
+    """A trial to train: its number in the ledger, its point, and the configuration with its seed and rows."""
 
     number: int
     point: dict[str, Any]
@@ -104,7 +104,7 @@ class Proposals:
             self._listed = self._keys(presets)
 
     def _keys(self, points: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-        return tuple(key_of(ledger_params(self._recipe.axes, point)) for point in points)
+        return tuple(point_key(ledger_params(self._recipe.axes, point)) for point in points)
 
     @property
     def _samples(self) -> bool:

@@ -37,7 +37,7 @@ class Tried:
         return len(self.by_key)
 
     def __contains__(self, params: Mapping[str, Any]) -> bool:
-        return key_of(params) in self.by_key
+        return point_key(params) in self.by_key
 
     @property
     def proposed(self) -> int:
@@ -50,7 +50,7 @@ class Tried:
             yield key, len(self.by_key[key])
 
     def _note(self, entry: Entry) -> None:
-        key = key_of(entry.params)
+        key = point_key(entry.params)
         trials = self.by_key.setdefault(key, [])
         if entry.state == "running":
             self._unended.add(entry.number)
@@ -69,6 +69,6 @@ class Tried:
             self._lacking[key] = trials[0].number
 
 
-def key_of(params: Mapping[str, Any]) -> str:
+def point_key(params: Mapping[str, Any]) -> str:
     """A configuration's name: its params as the ledger holds them, as JSON."""
     return json.dumps(dict(sorted(params.items())))

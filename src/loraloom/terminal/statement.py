@@ -40,8 +40,8 @@ def print_statement(console: Console, statement: Statement) -> None:
     memory = f"estimates: {statement.memory_gb:.1f} GB of memory{seconds}, in {statement.dtype} on this machine"
     say(console, memory)
     if not statement.fits_memory and not statement.fitting:
-        over = f"does not fit: over budget.max_memory_gb {statement.max_memory_gb:g}; lower data.max_length or "
-        say(console, over + "train.per_device_train_batch_size")
+        over = f"does not fit: over budget.max_memory_gb {statement.max_memory_gb:g}"
+        say(console, f"{over}; {statement.memory_advice}")
 
 
 def _against_cap(statement: Statement) -> str:

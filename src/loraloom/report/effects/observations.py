@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from loraloom.report.leaderboard import field
 from loraloom.report.reading import RunRead, read_evaluations
-from loraloom.search.costs import Key, key_of
+from loraloom.search.costs import Key, cost_key
 from loraloom.study.leaderboard import evaluated, validation
 from loraloom.study.record import Evaluation, TrialRecord
 
@@ -236,7 +236,7 @@ def _planned_anew(groups: Sequence[tuple[tuple[int, float], Sequence[TrialRecord
     given: dict[tuple[int, Key], dict[float, list[int]]] = {}
     for (rows, _), group in groups:
         for record in group:
-            kind = given.setdefault((rows, key_of(record.configuration)), {})
+            kind = given.setdefault((rows, cost_key(record.configuration)), {})
             kind.setdefault(record.configuration.train.num_train_epochs, []).append(record.number)
     found: set[int] = set()
     for by_passes in given.values():
