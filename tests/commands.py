@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -85,6 +85,14 @@ class Child:
             self._commands.ask({"wait": self.pid, "seconds": seconds})
             raise TimeoutError(f"a command has not ended after {seconds} s: {self._words[1].read_text()[-2000:]}")
         return Ended(code, *(path.read_text(encoding="utf-8", errors="replace") for path in self._words))
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
+    """Waits until something holds, as that a command has come so far; fails where it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(POLL_SECONDS)
 
 
 class Commands:

@@ -331,6 +331,17 @@ def test_a_file_whose_name_is_not_utf_8_is_scored(
     assert f"{scored['trained_on']} of these rows are training rows" in said
 
 
+def test_evaluate_does_not_write_over_the_rows_that_it_reads(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path, rows_file: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_bytes(rows_file.read_bytes())
+    arguments = ["evaluate", str(trained / "best"), "--test_file", str(file), "--out", str(file)]
+    code, _, said = call(capsys, monkeypatch, *arguments)
+    assert (code, "is a file that is read; choose another --out" in said.replace("\n", "")) == (2, True)
+    assert file.read_bytes() == rows_file.read_bytes()
+
+
 def test_predict_keeps_order_and_columns(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path, tmp_path: Path
 ) -> None:

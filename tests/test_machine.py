@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from loraloom import machine
+from loraloom.machine import with_home
 
 GB = 10**9
 MEMINFO = f"MemTotal: {64 * GB // 1024} kB\nMemAvailable: {48 * GB // 1024} kB\n"
@@ -190,3 +191,9 @@ def test_this_machine_can_be_read() -> None:
     read = machine.read_machine()
     assert 1 <= read.physical_cores <= read.logical_cores
     assert 0 < (machine.available_memory_gb() or 0) <= read.memory_total_gb
+
+
+def test_a_first_sign_stands_for_the_home_folder_where_there_is_such_a_one() -> None:
+    assert with_home("~/rows.csv") == Path.home() / "rows.csv"
+    assert with_home("~no-such-user-here.csv") == Path("~no-such-user-here.csv")
+    assert with_home("runs/~a") == Path("runs/~a")

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +30,7 @@ from loraloom.study.commands import read_commands
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import Run
 from loraloom.use.similarity import collect
-from tests.commands import Commands
+from tests.commands import Commands, wait_for
 from tests.conftest import make_rows, write_csv
 from tests.numerics.architectures import save_model
 
@@ -148,7 +147,7 @@ def test_a_killed_search_goes_on_with_finished_trials_kept(
     out = tmp_path / "run"
     changes = ["--set", "lora.r=1,2,4", "--set", "train.num_train_epochs=20"]
     with commands.start("search", recipe, "--out", out, *changes):
-        _wait_for((out / "trials" / "0001" / "metrics.jsonl").exists)
+        wait_for((out / "trials" / "0001" / "metrics.jsonl").exists)
     before = (out / "trials" / "0000" / "manifest.json").stat().st_mtime_ns
     loraloom.resume(out)
     assert (out / "trials" / "0000" / "adapter_model.safetensors").stat().st_mtime_ns <= before
@@ -168,19 +167,12 @@ def test_sigterm_exits_75_and_says_how_to_go_on(
     out = tmp_path / "run"
     changes = ["--set", "train.num_train_epochs=1000", "--quiet"]
     with commands.start("search", recipe, "--out", out, *changes) as searching:
-        _wait_for((out / "trials" / "0000" / "metrics.jsonl").exists)
+        wait_for((out / "trials" / "0000" / "metrics.jsonl").exists)
         searching.send(signal.SIGTERM)
         ended = searching.wait(60)
     assert ended.code == 75
     assert f"loraloom resume {out}" in ended.sentence
     assert not ended.traceback
-
-
-def _wait_for(condition: Any, seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def test_resuming_a_finished_run_changes_nothing(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
@@ -332,7 +324,7 @@ def test_a_grid_drops_points_over_the_cap_and_says_so(
         (
             ["budget.max_memory_gb=0.01", "lora.r=2,4"],
             BudgetError,
-            "no point .* the first, lora.r=2: .*lower data.max_length",
+            "no point .* the first, lora.r=2: .*with batches of one short text it takes .* raise the limit",
         ),
         (["lora.target_modules=nothing"], LoraloomError, "the model has no 'nothing'; it has query"),
         (["data.train_file=/nowhere/rows.csv"], DataError, "/nowhere/rows.csv"),

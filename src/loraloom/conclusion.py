@@ -10,7 +10,7 @@ from loraloom.report import model_card, write_report
 from loraloom.search.clock import Clock
 from loraloom.search.watcher import Watcher
 from loraloom.study.choice import chosen
-from loraloom.study.commands import CommandLog
+from loraloom.study.commands import CommandLog, go_on_command
 from loraloom.study.durable import write_text
 from loraloom.study.leaderboard import LEADERBOARD, leaderboard_csv
 from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
@@ -53,7 +53,7 @@ def conclude(
     if stopped:  # else all was done that was planned
         stop.raise_if_asked()
     if driver.gave_up:
-        raise StoppedError(run.path, GAVE_UP)
+        raise StoppedError(run.path, GAVE_UP, go_on=go_on_command(run.path))
     return winner
 
 
@@ -67,7 +67,7 @@ def _crown(
         stop.raise_if_asked()
         reasons = "; ".join(dict.fromkeys(str(record.reason) for record in records))
         if gave_up:
-            raise StoppedError(run.path, f"{GAVE_UP}: {reasons}")
+            raise StoppedError(run.path, f"{GAVE_UP}: {reasons}", go_on=go_on_command(run.path))
         why = reasons or spent or "the time did not suffice for one"
         raise LoraloomError(f"{run.path}: no trial was finished: {why}")
     winner, best = choice.winner.leader, run.best()

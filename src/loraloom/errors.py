@@ -91,16 +91,20 @@ class TrialFailedError(LoraloomError):
     """One trial can't go on (its loss is not finite, say); the search can."""
 
 
+class DamagedError(RunError):
+    """A file of a run that is not as it was written, which may be made anew; one that can't be read now is no such."""
+
+
 class StoppedError(LoraloomError):
     """A run was stopped from outside before its plan was done; `resume` goes on with it."""
 
     exit_code = 75
 
-    def __init__(self, run: Path, why: str, exit_code: int = 75, seconds: int | None = None) -> None:
-        """`seconds` are those that the command which goes on is to be given, None where the run's recipe says."""
+    def __init__(self, run: Path, why: str, exit_code: int = 75, go_on: str | None = None) -> None:
+        """`go_on` is the command that goes on with the run, where it needs more than the run's folder."""
         self.run, self.why = run, why
         self.exit_code = exit_code
-        super().__init__(f"{why}; nothing that was finished is lost. Go on with: {resume_command(run, seconds)}")
+        super().__init__(f"{why}; nothing that was finished is lost. Go on with: {go_on or resume_command(run)}")
 
 
 def resume_command(run: Path, seconds: int | None = None) -> str:

@@ -31,6 +31,11 @@ _INSTRUCTIONS = {
 """Instructions that decide how fast products are: the kernel's name for each, and ours."""
 
 
+def with_home(path: str | Path) -> Path:
+    """The path with the home folder in place of a first `~`; as it is where it names a user that there is not."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises RuntimeError for such a name
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """What this process may use. Cores respect affinity and the cgroup's quota; memory is in 10^9 bytes."""

@@ -29,7 +29,7 @@ from loraloom.recipe import Recipe
 from loraloom.search.clock import Clock, make_clock, point_in_time
 from loraloom.search.space import again_seconds, default_space, leaves_length_open, refuse_no_clock, with_length
 from loraloom.search.watcher import Watcher
-from loraloom.study.commands import logged
+from loraloom.study.commands import go_on_command, logged
 from loraloom.study.evidence import has_rows, write_rows
 from loraloom.study.provenance import changed, describe_machine
 from loraloom.study.record import TrialRecord
@@ -129,10 +129,8 @@ def resume(
         option = "max_seconds" if called else "--max_seconds"
         limit = run.recipe.budget.max_seconds if max_seconds is None else max_seconds
         clock = make_clock(limit, deadline, begun, called=called, option=option)
-        if not (run.recipe.data.dataset or run.recipe.data.train_file or in_memory.get("train") is not None):
-            raise RunError(
-                f"{run.path}: its rows were given from Python; go on by loraloom.resume({str(out)!r}, train=…)"
-            )
+        if run.recipe.rows_from_python and in_memory.get("train") is None:
+            raise RunError(f"{run.path}: its rows were given from Python; go on by: {go_on_command(run.path)}")
         if not is_planned(run.path):
             clock.refuse_too_little()
         if clock.max_seconds is None and not has_passes(run.path):
@@ -207,4 +205,4 @@ def _lost_device_explained(run: Run) -> Iterator[None]:
     except DeviceLostError as error:
         if not run.is_begun:
             raise LoraloomError(str(error)) from error
-        raise StoppedError(run.path, str(error)) from error
+        raise StoppedError(run.path, str(error), go_on=go_on_command(run.path)) from error

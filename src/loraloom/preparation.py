@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from loraloom.data import load_data
 from loraloom.execute.kept_type import kept_type
 from loraloom.execute.workplace import Workplace
+from loraloom.machine import with_home
 from loraloom.recipe import Recipe
 from loraloom.search.watcher import Watcher
 from loraloom.study.durable import refuse_bytes
@@ -60,10 +60,10 @@ def anchored(recipe: Recipe) -> Recipe:
 
 def _place(model: str) -> str:
     """A model's folder from the root; a name on the hub, or 'demo', as it is."""
-    return _from_root(model) if model != "demo" and Path(model).expanduser().is_dir() else model
+    return _from_root(model) if model != "demo" and with_home(model).is_dir() else model
 
 
 def _from_root(path: str) -> str:
-    whole = Path(path).expanduser().absolute()
+    whole = with_home(path).absolute()
     refuse_bytes(whole)
     return str(whole)

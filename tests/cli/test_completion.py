@@ -48,11 +48,14 @@ def test_a_run_is_a_folder_with_a_recipe() -> None:
     assert complete_run("runs/") == ["runs/broken/", "runs/first"]
 
 
-@pytest.mark.usefixtures("here")
-def test_an_adapter_of_a_run_is_its_winner() -> None:
+def test_an_adapter_of_a_run_is_its_winner(here: Path) -> None:
     assert complete_adapter("runs/f") == ["runs/first/best"]
     assert complete_adapter("runs/first/") == ["runs/first/best"]
     assert complete_served("news=runs/f") == ["news=runs/first/best"]
+    (here / "runs" / "r=4" / "best").mkdir(parents=True)
+    for file in ("recipe.yaml", "best/adapter_config.json"):
+        (here / "runs" / "r=4" / file).touch()
+    assert complete_served("runs/r=") == ["runs/r=4/best"]
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,11 @@ import random
 import re
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.commands import Commands, Ended
+from tests.commands import Commands, Ended, wait_for
 from tests.faults.failing import is_clear
 from tests.faults.kills import Whole
 from tests.faults.searches import differences
@@ -88,11 +87,10 @@ def flips(run: Path, count: int, seed: int) -> Iterator[Damage]:
 def interrupted(commands: Commands, whole: Whole, folder: Path) -> Path:
     """A run that was killed in a trial after its first was finished."""
     run = folder / f"{whole.search.name}-interrupted"
-    child = commands.start("search", whole.search.recipe, "--out", run, "--quiet")
-    while not list((run / "trials").glob("0001/metrics.jsonl")):
-        time.sleep(0.002)
-    child.send(signal.SIGKILL)
-    child.wait()
+    with commands.start("search", whole.search.recipe, "--out", run, "--quiet") as child:
+        wait_for((run / "trials" / "0001" / "metrics.jsonl").exists)
+        child.send(signal.SIGKILL)
+        child.wait()
     return run
 
 

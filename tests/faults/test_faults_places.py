@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import signal
-import time
 from pathlib import Path
 
-from tests.commands import Commands
+from tests.commands import Commands, wait_for
 from tests.faults.kills import Whole
 from tests.faults.searches import differences
 
 
 def _stopped_midway(commands: Commands, whole: Whole, run: Path) -> None:
-    child = commands.start("search", whole.search.recipe, "--out", run, "--quiet")
-    while not list((run / "trials").glob("0001")):
-        time.sleep(0.002)
-    child.send(signal.SIGKILL)
-    child.wait()
+    with commands.start("search", whole.search.recipe, "--out", run, "--quiet") as child:
+        wait_for((run / "trials" / "0001").exists)
+        child.send(signal.SIGKILL)
+        child.wait()
 
 
 def test_a_second_process_says_who_holds_the_run(commands: Commands, loom: Whole, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    first = commands.start("search", loom.search.recipe, "--out", run, "--quiet")
-    while not list((run / "trials").glob("0000")):
-        time.sleep(0.002)
-    first.send(signal.SIGSTOP)
-    second = commands.run("resume", run)
-    first.send(signal.SIGCONT)
-    assert (second.code, second.traceback) == (2, False)
-    assert f"is in use by process {first.pid}" in second.sentence
-    assert first.wait().code == 0
+    with commands.start("search", loom.search.recipe, "--out", run, "--quiet") as first:
+        wait_for((run / "trials" / "0000").exists)
+        first.send(signal.SIGSTOP)
+        second = commands.run("resume", run)
+        first.send(signal.SIGCONT)
+        assert (second.code, second.traceback) == (2, False)
+        assert f"is in use by process {first.pid}" in second.sentence
+        assert first.wait().code == 0
     assert differences(run, loom.held) == []
 
 

@@ -138,7 +138,7 @@ def test_the_answer_gives_commands_to_copy(demo: Page) -> None:
     assert re.search(r"loraloom predict \S+/demo/best --text", demo.text)
     assert re.search(r"loraloom evaluate \S+/demo/best --test_file", demo.text)
     assert "AutoPeftModelForSequenceClassification.from_pretrained" in demo.text
-    assert "AutoTokenizer.from_pretrained(PeftConfig" in demo.text
+    assert "AutoTokenizer.from_pretrained(base.base_model_name_or_path, revision=base.revision)" in demo.text
 
 
 @pytest.mark.usefixtures("no_pictures")

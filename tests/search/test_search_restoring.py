@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from loraloom.errors import RunError
 from loraloom.recipe import read_recipe
 from loraloom.search import restoring
 from loraloom.search.proposals import Proposals, distribution, ledger_params
@@ -15,7 +16,7 @@ from loraloom.search.restoring import open_ledger
 from loraloom.study.durable import write_manifest
 from loraloom.study.ledger import Ledger
 from loraloom.study.record import METRICS, RECORD, Evaluation
-from loraloom.study.run import Run
+from loraloom.study.run import LEDGER, Run
 from tests.study.study_records import record
 
 RECIPE = read_recipe({"data": {"dataset": "demo"}, "lora": {"r": [2, 4, 8]}})
@@ -193,3 +194,17 @@ def test_a_damaged_trial_of_a_pruned_search_ends_as_it_did(pruned: Run, number: 
     _train(pruned, ledger := open_ledger(pruned, _silent), number)
     assert _all_of(ledger) == whole
     assert _all_of(open_ledger(pruned, _silent)) == whole
+
+
+def test_a_ledger_that_can_not_be_read_now_is_left_as_it_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (run.path / LEDGER).read_bytes()
+    locked = sqlite3.OperationalError("database is locked")
+    locked.sqlite_errorcode = sqlite3.SQLITE_BUSY
+
+    def busy(_: Ledger) -> None:
+        raise locked
+
+    monkeypatch.setattr(Ledger, "_check_pages", busy)
+    with pytest.raises(RunError, match="database is locked"):
+        open_ledger(run, _silent)
+    assert (run.path / LEDGER).read_bytes() == before

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -144,3 +146,17 @@ def test_another_number_in_it_is_damage(tmp_path: Path) -> None:
 
 def test_a_run_of_an_older_version_has_none(tmp_path: Path) -> None:
     assert read_commands(tmp_path) == ()
+
+
+def test_a_file_that_can_not_be_read_now_is_not_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / COMMANDS).write_text("whole")
+
+    def unreadable(_: Path, **__: Any) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_text", unreadable)
+    about: dict[str, Any] = {"allowed_seconds": None, "seconds": lambda: 0.0, "finished": lambda: 0, "say": print}
+    with pytest.raises(RunError, match="can't be read: Input/output error"), logged(tmp_path, ("x",), {}, **about):
+        pass
+    monkeypatch.undo()
+    assert (tmp_path / COMMANDS).read_text() == "whole"

@@ -326,3 +326,24 @@ def test_the_manifest_does_not_name_itself(tmp_path: Path) -> None:
     folder = _folder(tmp_path / "trial", "weights")
     write_manifest(folder)
     assert list(json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["sha256"]) == ["weights"]
+
+
+def test_a_folder_that_is_being_written_is_left_to_its_writer(tmp_path: Path) -> None:
+    with replacing_folder(tmp_path / "report") as new:
+        (new / "a").write_text("x")
+        mend_folders(tmp_path)  # as a resume does, while a report is written
+    assert (tmp_path / "report" / "a").read_text() == "x"
+
+
+def test_who_writes_in_the_same_place_waits_for_the_other(tmp_path: Path) -> None:
+    def written(text: str) -> None:
+        for _ in range(20):
+            with replacing_folder(tmp_path / "report") as new:
+                (new / "a").write_text(text)
+                (new / "b").write_text(text)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(written, "wxyz"))
+    assert (tmp_path / "report" / "a").read_text() == (tmp_path / "report" / "b").read_text()
+    verify_manifest(tmp_path / "report")
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import loraloom
 from loraloom.errors import RecipeError, RunError
 from loraloom.recipe import read_recipe
 from loraloom.study.durable import verify_manifest, write_manifest
@@ -83,6 +84,15 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is not empty; choose another --out"):
         Run.create(tmp_path, RECIPE)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_run_whose_rows_a_program_gave_goes_on_by_that_program(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    Run.create(run, read_recipe({}))
+    with pytest.raises(RunError, match=r"holds a run already; .* by: loraloom\.resume\('.*run', train=…\)$"):
+        Run.create(run, read_recipe({}))
+    with pytest.raises(RunError, match=r"given from Python; .* by: loraloom\.resume\('.*run', train=…\)$"):
+        loraloom.resume(run)
 
 
 def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
@@ -61,6 +61,20 @@ def test_the_latest_trials_are_shown_and_all_are_counted() -> None:
     drawn = _drawn(terminal)
     assert [str(5000 + n) in drawn for n in range(100)] == [n >= 100 - SHOWN_TRIALS for n in range(100)]
     assert "107 of 1007 trials" in drawn
+
+
+def test_what_is_newest_stays_on_a_small_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, console = _following(), Console(file=io.StringIO(), width=80, height=24)
+    for number in range(SHOWN_TRIALS):
+        _end(terminal, record(number, point={"lora.r": 5000 + number}))
+    of_point = trial_in_words
+    monkeypatch.setattr(live, "trial_in_words", lambda *about: f"{of_point(*about)} {'and=another ' * 30}")
+    terminal._live = cast(Any, "as on a screen")
+    lines = console.render_lines(terminal, console.options, pad=False)
+    drawn = "".join(segment.text for line in lines for segment in line)
+    assert len(lines) <= 24
+    assert "best: trial" in drawn
+    assert [str(5000 + n) in drawn for n in range(SHOWN_TRIALS)][-2:] == [False, True]
 
 
 @pytest.mark.parametrize("drawn", [False, True])

@@ -84,7 +84,7 @@ def test_without_the_data_embeddings_stand_and_training_rows_are_not_judged(
 ) -> None:
     shutil.rmtree(run / "cross_fitted")
     recipe = Run(run).recipe
-    monkeypatch.setattr("loraloom.use.similarity.load_data", lambda *_, **__: load_data(recipe.data, seed=7))
+    monkeypatch.setattr("loraloom.use.similarity.load_again", lambda *_, **__: load_data(recipe.data, seed=7))
     assert collect(run) is None
     assert not (run / "cross_fitted").exists()
 
@@ -127,7 +127,7 @@ def test_damaged_embeddings_are_made_anew(run: Path) -> None:
 def test_without_the_data_it_is_a_sentence_and_the_report_stands(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(run / "similarity")
     recipe = Run(run).recipe
-    monkeypatch.setattr("loraloom.use.similarity.load_data", lambda *_, **__: load_data(recipe.data, seed=7))
+    monkeypatch.setattr("loraloom.use.similarity.load_again", lambda *_, **__: load_data(recipe.data, seed=7))
     why = collect(run)
     assert why == "the data 'rows.csv' have changed since the run"
     assert "was not measured: <bdi>the data" in write_report(run, why_not_similar=why).read_text()

@@ -53,11 +53,12 @@ def evaluate(
 
     Example: loraloom evaluate runs/demo/best --test_file test.csv --json
     """
-    from loraloom.study.durable import refuse_place, write_json
+    from loraloom.study.durable import refuse_over, refuse_place, write_json
     from loraloom.use.evaluate import evaluate as run_evaluation
 
     if out is not None:
         refuse_place(out)
+        refuse_over(out, test_file)
     result = run_evaluation(adapter, test_file, text_column=tuple(text_column) or None, label_column=label_column)
     values = result.as_json()
     if out is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from loraloom.errors import DataError, LoraloomError
+from loraloom.machine import with_home
 
 if TYPE_CHECKING:
     from loraloom.data.columns import Columns
@@ -32,7 +33,7 @@ def ask_rows() -> dict[str, Any]:
 def _named_rows(answer: str) -> dict[str, Any]:
     from loraloom.data.opening import format_of, names_a_file
 
-    path = Path(answer).expanduser()
+    path = with_home(answer)
     if names_a_file(path):
         format_of(path)
         return {"train_file": str(path)}

@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
-from pathlib import Path
 
+from loraloom.machine import with_home
 from loraloom.shipped import shipped_names
 
 MOST_ENTRIES = 2000
@@ -47,8 +47,10 @@ def complete_adapter(incomplete: str) -> list[str]:
 
 
 def complete_served(incomplete: str) -> list[str]:
-    """The same, also behind NAME=."""
-    name, sign, place = incomplete.rpartition("=")
+    """The same, also behind NAME=; a folder may hold a sign itself, as `named_adapters` reads it."""
+    name, sign, place = incomplete.partition("=")
+    if not sign or "/" in name:
+        name, sign, place = "", "", incomplete
     return [f"{name}{sign}{path}" for path in complete_adapter(place)]
 
 
@@ -70,11 +72,11 @@ def _entries(incomplete: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """The entries that what is typed may become, and their paths as they would be typed."""
     start = incomplete.rpartition("/")[2]
     folder = incomplete.removesuffix(start)
-    with suppress(OSError, RuntimeError), os.scandir(Path(folder).expanduser()) as entries:
+    with suppress(OSError), os.scandir(with_home(folder)) as entries:
         for entry in islice(entries, MOST_ENTRIES):
             if entry.name.startswith(start) and (start or not entry.name.startswith(".")):
                 yield f"{folder}{entry.name}", entry
 
 
 def _holds(folder: str, name: str) -> bool:
-    return (Path(folder).expanduser() / name).is_file()
+    return (with_home(folder) / name).is_file()

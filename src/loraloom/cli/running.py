@@ -151,11 +151,11 @@ def stoppable(run: Path, grace: float) -> Iterator[Stop]:
 
 def _ended(run: Path, why: str, exit_code: int = 75) -> BaseException:
     """What a command ends by that was stopped: with how the run goes on, where there is one by now."""
-    from loraloom.study.commands import seconds_again
+    from loraloom.study.commands import go_on_command
     from loraloom.study.run import is_run
 
     if is_run(run):
-        return StoppedError(run, why, exit_code, seconds_again(run))
+        return StoppedError(run, why, exit_code, go_on_command(run))
     return TerminatedError(f"{why} before anything was begun")
 
 

@@ -192,7 +192,7 @@ def report(
     from loraloom.report import findings, markdown, read_run, write_report
     from loraloom.report.against import check_comparable
     from loraloom.report.printing import browser, print_page
-    from loraloom.study.durable import refuse_place, write_text
+    from loraloom.study.durable import refuse_over, refuse_place, write_text
     from loraloom.study.run import Run
 
     Run(run)
@@ -202,6 +202,7 @@ def report(
         raise OptionError("--out is for --format md; the page is written to RUN/report")
     if out is not None:
         refuse_place(out)
+        refuse_over(out, *([compare_file] if compare_file else []))
     if no_similarity and compare_file:
         raise OptionError("--compare_file: its texts have to be embedded; leave out --no_similarity")
     if against:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from loraloom.errors import RunError, StoppedError
+from loraloom.errors import RunError, StoppedError, resume_command
 from loraloom.search.clock import Clock, make_clock, process_start
 
 EXIT_SECONDS, EXIT_SHARE = 0.5, 0.5
@@ -69,7 +69,8 @@ def _last_word(run: Path, clock: Clock, began: float) -> tuple[int, str]:
     if is_run(run):
         tested = _has_winner(run, began)
         what = "the report was written" if tested else "the winner was tested and the report written"
-        error = StoppedError(run, f"the {seconds:.0f} s were over before {what}", seconds=seconds_again(run))
+        go_on = resume_command(run, seconds_again(run))  # a shell's: who gives rows from Python has no watchdog
+        error = StoppedError(run, f"the {seconds:.0f} s were over before {what}", go_on=go_on)
         return error.exit_code, f"loraloom: {error}"
     return 2, (
         f"loraloom: the time does not suffice for one trial: {seconds:.0f} s were over before the search could begin; "

@@ -7,7 +7,7 @@ Torch-free: heavy libraries are imported by the functions that need them.
 from loraloom.data.columns import text_of
 from loraloom.data.encoding import Encoded, default_cache, encode, truncation_finding
 from loraloom.data.labels import read_labelled
-from loraloom.data.loading import load_data
+from loraloom.data.loading import load_again, load_data
 from loraloom.data.text_data import Finding, Split, TextData, printable
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "TextData",
     "default_cache",
     "encode",
+    "load_again",
     "load_data",
     "printable",
     "read_labelled",

@@ -30,12 +30,28 @@ from loraloom.data.splitting import hold_out
 from loraloom.data.tables import Source, Table, read_table, table_of
 from loraloom.data.text_data import Finding, Split, TextData, fingerprint
 from loraloom.errors import DataError
-from loraloom.recipe import Data
+from loraloom.recipe import Data, Recipe
+from loraloom.study.provenance import data_revision
 from loraloom.wording import plural
 
 Findings = tuple[Finding, ...]
 
 _LEFT = "training, without the rows that are also in validation or test"
+
+
+def load_again(recipe: Recipe) -> TextData:
+    """The rows that a run's `recipe` was made of, read as the run read them.
+
+    Raises:
+        DataError: see `load_data`.
+        MissingExtraError: see `load_data`.
+    """
+    return load_data(
+        recipe.data,
+        seed=recipe.train.seed,
+        allow_leak=bool(recipe.provenance.get("allow_leak")),
+        revision=data_revision(recipe),
+    )
 
 
 def load_data(

@@ -29,9 +29,10 @@ from loraloom.search.outlook import Outlook
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.choice import chosen
 from loraloom.study.durable import replacing_folder
+from loraloom.study.integrity import RECIPE
 from loraloom.study.leaderboard import Standing
 from loraloom.study.record import TrialRecord
-from loraloom.study.run import BEST, RECIPE, Run
+from loraloom.study.run import BEST, Run
 
 _ROWS_CHANGED = {"leak", "near_copy", "empty_text"}
 """Findings that say that rows were left out, or should have been."""
@@ -95,7 +96,8 @@ def _fit(
 ) -> Fitted:
     follower = _Follower(verbose=verbose)
     stopped = _search(recipe, rows, out, started, follower, report=report, allow_leak=allow_leak)
-    found, interrupted = _best_so_far(out), isinstance(stopped, KeyboardInterrupt)
+    # What an earlier search left in the folder is not this one's: it has begun once it has a plan.
+    found, interrupted = _best_so_far(out) if follower.has_plan else None, isinstance(stopped, KeyboardInterrupt)
     if isinstance(stopped, StoppedError) and (found is None or isinstance(stopped.__cause__, DeviceLostError)):
         raise LoraloomError(stopped.why) from stopped
     if found is None:
@@ -201,6 +203,10 @@ class _Follower(Watcher):
             return f"trial {record.number}: {record.state}: {record.reason}  {words}".rstrip()
         accuracy = record.result.validation.accuracy
         return f"trial {record.number}: {record.state}, validation accuracy {accuracy:.3f}  {words}".rstrip()
+
+    @property
+    def has_plan(self) -> bool:
+        return self._plan is not None
 
     def unfinished(self, run: Run, winner: TrialRecord, *, interrupted: bool) -> str | None:
         """What the search lacks of its plan, in words; None where it lacks nothing.

@@ -329,6 +329,7 @@ class Driver:
             self._stopped.append(proposal)
             return
         began = self._began.pop(job.number)
+        self._began_at.pop(job.number)
         alone = len(finished.jobs) == 1  # of trials that were trained together none says what one by itself would take
         seconds = time.monotonic() - (finished.began or began) if alone else None
         self._planner.note(job, outcome, self._recorder.epochs(job), seconds)

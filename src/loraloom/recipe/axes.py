@@ -104,6 +104,11 @@ class Recipe(Configuration):
     )
     axes: dict[str, Any] = Field(default_factory=dict, exclude=True)
 
+    @property
+    def rows_from_python(self) -> bool:
+        """Whether a program gives the rows, which alone can give them again."""
+        return not (self.data.dataset or self.data.train_file)
+
     def configuration(self, point: Point) -> Configuration:
         """The configuration at `point`; axes that it leaves out keep their first value, inactive ones their base."""
         sections = {name: dict(getattr(self, name)) for name in Configuration.model_fields}

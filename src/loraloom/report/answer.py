@@ -15,7 +15,7 @@ from loraloom.report.making.timing import TimeUse, time_use
 from loraloom.report.reading import RunRead
 from loraloom.study.choice import chosen
 from loraloom.study.commands import Command as Logged
-from loraloom.study.next_search import go_on
+from loraloom.study.commands import go_on_command
 from loraloom.study.record import Score, TrialRecord
 from loraloom.study.run import BEST
 
@@ -193,7 +193,7 @@ def _tally(run: RunRead) -> Tally:
 
 def _commands(run: RunRead, winner: Winner | None, record: TrialRecord | None) -> tuple[Command, ...]:
     if run.best is None or winner is None or record is None:
-        return (Command("Go on with the search", go_on(Path(wording.clean(str(run.path))), run.recipe)),)
+        return (Command("Go on with the search", go_on_command(Path(wording.clean(str(run.path))), run.recipe)),)
     best = str(run.path / BEST)
     commands = [
         Command("Classify a text", f'loraloom predict {quoted(best)} --text "…"'),
@@ -219,8 +219,11 @@ def peft_code(record: TrialRecord, folder: str) -> str:
         "from transformers import AutoTokenizer\n\n"
         f"folder = {wording.clean(folder)!r}\n"
         f"labels = {[wording.clean(label) for label in record.labels]!r}\n"
-        "model = AutoPeftModelForSequenceClassification.from_pretrained(folder, num_labels=len(labels)).eval()\n"
-        "tokenizer = AutoTokenizer.from_pretrained(PeftConfig.from_pretrained(folder).base_model_name_or_path)\n"
+        "base = PeftConfig.from_pretrained(folder)\n"
+        "model = AutoPeftModelForSequenceClassification.from_pretrained(\n"
+        '    folder, num_labels=len(labels), ignore_mismatched_sizes=True, dtype="float32"\n'
+        ").eval()\n"
+        "tokenizer = AutoTokenizer.from_pretrained(base.base_model_name_or_path, revision=base.revision)\n"
         f'batch = tokenizer(["…"], {cut}, return_tensors="pt")\n'
         "print(labels[int(model(**batch).logits.argmax())])"
     )

@@ -17,7 +17,7 @@ from loraloom.errors import AdapterError, RunError
 from loraloom.recipe import Recipe
 from loraloom.recipe.problems import message_of
 from loraloom.study.durable import is_whole, verify_manifest
-from loraloom.study.integrity import read_sealed_recipe
+from loraloom.study.integrity import RECIPE, read_sealed_recipe
 from loraloom.study.record import (
     TEST_PREDICTIONS,
     Evaluation,
@@ -25,7 +25,7 @@ from loraloom.study.record import (
     read_metrics,
     read_record,
 )
-from loraloom.study.run import BEST, RECIPE, trial_folders
+from loraloom.study.run import BEST, trial_folders
 
 
 class Prediction(BaseModel):

@@ -14,7 +14,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from loraloom.errors import RunError
+from loraloom.errors import DamagedError
 from loraloom.recipe import Recipe
 from loraloom.search.proposals import distribution, ledger_params, make_sampler
 from loraloom.search.pruning import make_pruner
@@ -45,7 +45,7 @@ def open_ledger(run: Run, say: Callable[[str], None]) -> Ledger:
         ledger = _open(run)
         old = {trial.number: trial for trial in ledger.trials()}
         wrong = _disagreement(run.recipe, found, old)
-    except RunError as error:
+    except DamagedError as error:
         if not existed:
             raise  # a new one can't be written either
         old, wrong = {}, str(error)

@@ -16,8 +16,19 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from loraloom.errors import OUTPUT_CLOSED, RunError, StoppedError, closed_pipe, first_line, resume_command
+from loraloom.errors import (
+    OUTPUT_CLOSED,
+    DamagedError,
+    LoraloomError,
+    RunError,
+    StoppedError,
+    closed_pipe,
+    first_line,
+    resume_command,
+)
+from loraloom.recipe import Recipe
 from loraloom.recipe.problems import message_of
+from loraloom.study.integrity import RECIPE, read_sealed_recipe
 from loraloom.study.sealed import read_sealed, write_sealed
 
 COMMANDS = "commands.json"
@@ -108,7 +119,7 @@ def logged(
     path = run / COMMANDS
     try:
         before = list(read_commands(run))
-    except RunError as error:
+    except DamagedError as error:
         path.replace(path.with_name(f"{COMMANDS}.damaged"))
         say(f"{error}; it is written anew, and what earlier commands did is not known")
         lost = "what was done before is not known: commands.json was damaged"
@@ -138,22 +149,41 @@ def seconds_again(run: Path) -> int | None:
         return None
 
 
-def go_on_command(run: Path) -> str:
-    """The command that goes on with a run, for a shell; with the seconds that it has to be given."""
-    return resume_command(run, seconds_again(run))
+def go_on_command(run: Path, recipe: Recipe | None = None) -> str:
+    """The command that goes on with a run, with the seconds that it has to be given; see `resume`.
+
+    Without a `recipe` it is the run's, where that can be read.
+    """
+    if recipe is None:
+        try:
+            recipe = read_sealed_recipe(run / RECIPE)
+        except LoraloomError:
+            return resume_command(run, seconds_again(run))
+    return resume(run, recipe, seconds_again(run))
+
+
+def resume(run: Path, recipe: Recipe, seconds: int | None) -> str:
+    """The command that goes on with a run in so many `seconds`, for a shell, or for the program that has its rows."""
+    if not recipe.rows_from_python:
+        return resume_command(run, seconds)
+    limit = "" if seconds is None else f"max_seconds={seconds}, "
+    return f"loraloom.resume({str(run)!r}, {limit}train=…)"
 
 
 def read_commands(run: Path) -> tuple[Command, ...]:
     """The commands of a run, in their order; none where it is of an older version.
 
     Raises:
-        RunError: the file is damaged.
+        RunError: the file can't be read.
+        DamagedError: it is damaged.
     """
     path = run / COMMANDS
     try:
         return tuple(Command.model_validate(each) for each in read_sealed(path)["commands"])
     except FileNotFoundError:
         return ()
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except OSError as error:
+        raise RunError(f"{path}: can't be read: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError) as error:
         rule = message_of(error.errors()[0]) if isinstance(error, ValidationError) else str(error)
-        raise RunError(f"{path}: is damaged ({rule})") from None
+        raise DamagedError(f"{path}: is damaged ({rule})") from None

@@ -14,11 +14,11 @@ import os
 import shutil
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from loraloom.errors import AdapterError, RunError
+from loraloom.errors import AdapterError, DataError, RunError
 
 MANIFEST = "manifest.json"
 _NEW, _OLD = ".new", ".old"
@@ -82,6 +82,16 @@ def refuse_place(path: Path) -> None:
         raise RunError(f"{path}: is a device or a pipe, whose place a file would take; name a file")
 
 
+def refuse_over(path: Path, *read: Path) -> None:
+    """Refuses to write in the place of a file that is `read`.
+
+    Raises:
+        DataError: as it says.
+    """
+    if path.exists() and any(one.exists() and path.samefile(one) for one in read):
+        raise DataError(f"{path}: is a file that is read; choose another --out")
+
+
 def refuse_bytes(path: Path) -> None:
     """Refuses a path that is not UTF-8, which no recipe can name and safetensors can't open.
 
@@ -135,37 +145,91 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def replacing_folder(target: Path) -> Iterator[Path]:
-    """A new folder that takes `target`'s place, synced and with a manifest, when the block ends without an error."""
+    """A new folder that takes `target`'s place, synced and with a manifest, when the block ends without an error.
+
+    Who writes in the same place waits until it has ended: a report may be written while a search writes its own.
+    """
     new, old = target.with_name(f".{target.name}{_NEW}"), target.with_name(f".{target.name}{_OLD}")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
+    with _held(new):
+        try:
+            yield new
+            write_manifest(new)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+        sync_folder(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """The folder, made or emptied, and no one else's within the block, as far as the file system has locks."""
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except (FileNotFoundError, FileExistsError):
+            if folder.is_file():
+                raise
+            continue  # it took its place, or was removed, meanwhile
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), folder.stat()):
+                break
+        os.close(handle)  # as well, while it was waited for
     try:
-        yield new
-        write_manifest(new)
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    new.rename(target)
-    sync_folder(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
+        for left in folder.iterdir():
+            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _if_free(folder: Path) -> Iterator[bool]:
+    """Whether no process writes into it, which none does within the block then."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:  # there is none
+        yield True
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        free = True
+    except BlockingIOError:
+        free = False
+    except OSError:  # a file system without locks
+        free = True
+    try:
+        yield free
+    finally:
+        os.close(handle)
 
 
 def mend_folders(parent: Path) -> None:
-    """Ends what a kill left between: unfinished folders go, a folder moved aside without a successor comes back."""
+    """Ends what a kill left between: unfinished folders go, a folder moved aside without a successor comes back.
+
+    What a process writes now is left to it.
+    """
     for left in parent.glob(f".*{_NEW}"):
-        if left.is_dir():
-            shutil.rmtree(left)
-        else:
-            left.unlink()
+        if not left.is_dir():
+            left.unlink(missing_ok=True)
+            continue
+        with _if_free(left) as free:
+            if free:
+                shutil.rmtree(left, ignore_errors=True)
     for old in parent.glob(f".*{_OLD}"):
-        target = old.with_name(old.name.removeprefix(".").removesuffix(_OLD))
-        if target.exists():
-            shutil.rmtree(old)
-        else:
-            old.rename(target)
+        name = old.name.removeprefix(".").removesuffix(_OLD)
+        with _if_free(old.with_name(f".{name}{_NEW}")) as free:
+            if free and old.with_name(name).exists():
+                shutil.rmtree(old, ignore_errors=True)
+            elif free:
+                old.rename(old.with_name(name))
 
 
 def sha256(path: Path) -> str:

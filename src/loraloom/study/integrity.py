@@ -17,6 +17,7 @@ from loraloom.recipe import Recipe, dump_recipe, read_recipe
 from loraloom.study.durable import MANIFEST, is_whole, sync_folder, verify_manifest, write_text
 from loraloom.study.record import CARD, RECORD, read_record
 
+RECIPE = "recipe.yaml"
 MOST_BYTES = 64_000_000
 """Of a run's recipe, whose provenance has its labels: there may be thousands, and long ones."""
 _SEAL = "# SHA-256 of the lines below: "

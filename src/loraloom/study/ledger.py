@@ -12,6 +12,7 @@ then damage the whole ledger.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +36,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from loraloom.errors import RunError, first_line
+from loraloom.errors import DamagedError, RunError, first_line
 from loraloom.study.drawing import IsActive, Trials, always_active, draw
 from loraloom.study.durable import write_bytes
 from loraloom.study.pruning_notes import ENDED, STUDY_NAME, decide, pruner_notes, went_on
@@ -45,6 +46,19 @@ NOT_TRAINED = "not trained"
 SYNCHRONOUS = "EXTRA"
 """SQLite's default syncs no folder when it ends a transaction, which a power cut would then undo."""
 SEED_INDEX, ROWS, REASON = "seed_index", "rows", "reason"
+_PASSING = frozenset(
+    (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_AUTH,
+        sqlite3.SQLITE_NOMEM,
+    )
+)
+"""What SQLite says where the file may be whole, and can't be read or written now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +81,8 @@ class Ledger:
         """Opens the study in `path`, or begins one.
 
         Raises:
-            RunError: the file can't be opened, is damaged, or the disk is full.
+            RunError: the file can't be opened, or the disk is full.
+            DamagedError: it is damaged.
         """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._path = path.absolute()
@@ -90,7 +105,7 @@ class Ledger:
         with closing(sqlite3.connect(self._path, timeout=60)) as connection:
             said = connection.execute("PRAGMA integrity_check").fetchone()[0]
         if said != "ok":
-            raise RunError(f"{self._path}: the ledger can't be used: {str(said).splitlines()[0]}")
+            raise DamagedError(f"{self._path}: the ledger can't be used: {str(said).splitlines()[0]}")
 
     def _end_unasked(self) -> None:
         """Ends trials that were being rejected at a kill."""
@@ -262,7 +277,11 @@ class Ledger:
 
     def _unusable(self, error: BaseException) -> RunError:
         cause = getattr(error, "orig", None) or error
-        return RunError(f"{self._path}: the ledger can't be used: {first_line(cause)}")
+        code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        # SQLite takes a file for read-only too whose head is damaged.
+        passes = code in _PASSING or (code == sqlite3.SQLITE_READONLY and not os.access(self._path, os.W_OK))
+        kind = RunError if passes or "table schema" in str(cause) else DamagedError  # which is another Optuna's
+        return kind(f"{self._path}: the ledger can't be used: {first_line(cause)}")
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from loraloom.errors import RunError, resume_command
+from loraloom.errors import RunError
 from loraloom.recipe import Choices, Recipe
-from loraloom.study.commands import Command, read_commands, seconds_again
+from loraloom.study.commands import Command, read_commands, resume
+from loraloom.study.integrity import RECIPE
 from loraloom.study.provenance import dropped_points, rows_of
 from loraloom.study.record import TrialRecord
-from loraloom.study.run import PLAN, RECIPE
+from loraloom.study.run import PLAN
 from loraloom.study.sealed import read_sealed
 
 _MOST_COUNTED = 100_000
@@ -46,7 +47,7 @@ class MoreConfigurations:
     had: float
 
     def command(self, run: Path, recipe: Recipe) -> str:
-        return _resume(run, recipe, None if recipe.budget.max_seconds is not None else math.ceil(self.seconds))
+        return resume(run, recipe, None if recipe.budget.max_seconds is not None else math.ceil(self.seconds))
 
 
 def _commands(run: Path) -> tuple[Command, ...]:
@@ -104,23 +105,6 @@ def points_of(recipe: Recipe) -> int | None:
     return counted - len(named) - more if counted < _MOST_COUNTED else None
 
 
-def rows_from_python(recipe: Recipe) -> bool:
-    """Whether a run's rows were given by a program, which alone can give them again."""
-    return not (recipe.data.dataset or recipe.data.train_file)
-
-
-def go_on(run: Path, recipe: Recipe) -> str:
-    """The command that goes on with a run that is not done, for a shell, or for the program that has its rows."""
-    return _resume(run, recipe, seconds_again(run))
-
-
-def _resume(run: Path, recipe: Recipe, seconds: int | None) -> str:
-    if not rows_from_python(recipe):
-        return resume_command(run, seconds)
-    limit = "" if seconds is None else f"max_seconds={seconds}, "
-    return f"loraloom.resume({str(run)!r}, {limit}train=…)"
-
-
 def search_command(run: Path, recipe: Recipe, name: str, *settings: str) -> str:
     """The command that searches a run's `recipe` again, into a folder beside it; for a shell, or for its program.
 
@@ -140,7 +124,7 @@ def train_command(recipe: Recipe) -> str:
 
 def _again(recipe: Recipe, verb: str, file: str, out: str, settings: Sequence[str] = ()) -> str:
     leaks = bool(recipe.provenance.get("allow_leak"))
-    if rows_from_python(recipe):
+    if recipe.rows_from_python:
         overrides = f"overrides={list(settings)!r}, " if settings else ""
         return f"loraloom.search({file!r}, {out!r}, {overrides}{'allow_leak=True, ' * leaks}train=…)"
     options = [*(f"--set {quote(setting)}" for setting in settings), *["--allow_leak"] * leaks]

@@ -21,10 +21,10 @@ from loraloom.errors import LoraloomError, RunError, RunInUseError
 from loraloom.recipe import Recipe
 from loraloom.study.commands import go_on_command
 from loraloom.study.durable import MANIFEST, is_whole, mend_folders, refuse_bytes, replacing_folder, sync_folder
-from loraloom.study.integrity import read_sealed_recipe, write_recipe
+from loraloom.study.integrity import RECIPE, read_sealed_recipe, write_recipe
 from loraloom.study.record import CARD, CHECKPOINT, METRICS, RECORD, TrialRecord, read_record
 
-RECIPE, LEDGER, PLAN, TRIALS, BEST, LOCK = "recipe.yaml", "study.db", "plan.json", "trials", "best", ".lock"
+LEDGER, PLAN, TRIALS, BEST, LOCK = "study.db", "plan.json", "trials", "best", ".lock"
 
 
 _NEW = ".run.new"

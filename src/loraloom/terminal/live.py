@@ -13,7 +13,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
 from rich.markup import escape
 from rich.progress_bar import ProgressBar
@@ -26,8 +26,9 @@ from loraloom.search.outlook import Outlook
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.choice import Choice, chosen
+from loraloom.study.commands import go_on_command
 from loraloom.study.leaderboard import Standing
-from loraloom.study.next_search import AllRows, MoreConfigurations, go_on, more_time, search_command
+from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command
 from loraloom.study.record import Evaluation, Timings, TrialRecord
 from loraloom.study.run import BEST
 from loraloom.terminal.console import is_drawn_on, say
@@ -93,7 +94,9 @@ class Terminal(Watcher):
         if plan.outlook.trials == 0:
             self._say(f"run     {escape(str(plan.run))}: nothing is left to train")
         else:
-            self._say(f"run     {escape(str(plan.run))}; if it is broken off: {escape(go_on(plan.run, plan.recipe))}")
+            self._say(
+                f"run     {escape(str(plan.run))}; if it is broken off: {escape(go_on_command(plan.run, plan.recipe))}"
+            )
         if is_drawn_on(self._console) and not self._quiet:
             self._live = Live(self, console=self._console, refresh_per_second=4)
             self._live.start()
@@ -122,16 +125,25 @@ class Terminal(Watcher):
             self._live.stop()
             self._live = None
 
-    def __rich__(self) -> Group:
-        """The live view."""
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The view; where it is live, as much as the screen has lines for: the clock first, then the newest trials."""
         assert self._plan is not None
-        return Group(self._table(), *self._footer())
+        finished, under_way = len(self._latest_records), min(SHOWN_TRIALS, len(self._under_way))
+        view = Group(self._table(finished, under_way), *self._footer())
+        while self._live is not None and finished + under_way > 1:
+            if len(console.render_lines(view, options, pad=False)) <= options.size.height:
+                break
+            finished, under_way = (finished - 1, under_way) if finished else (0, under_way - 1)
+            view = Group(self._table(finished, under_way), *self._footer())
+        yield view
 
-    def _table(self) -> Table:
+    def _table(self, finished: int, under_way: int) -> Table:
+        """The newest finished trials, and the first of those under way."""
         table = Table(box=None, header_style="bold", pad_edge=False)
         for name in ("trial", "configuration", "parameters", "accuracy", "macro-F1", "seconds", ""):
             table.add_column(name, justify="left" if name in ("configuration", "") else "right", overflow="fold")
-        for record in tuple(self._latest_records):
+        records = tuple(self._latest_records)  # another thread changes them
+        for record in records[len(records) - finished :]:
             score = record.result.validation if record.result else None
             table.add_row(
                 str(record.number),
@@ -142,14 +154,14 @@ class Terminal(Watcher):
                 f"{record.timings.seconds:.0f}" if record.timings else "–",
                 "" if record.state == "complete" else escape(f"{record.state}: {record.reason}"),
             )
-        under_way = tuple(self._under_way.values())  # another thread changes them
-        for one in under_way[:SHOWN_TRIALS]:
+        trials = tuple(self._under_way.values())
+        for one in trials[:under_way]:
             latest = one.latest
             accuracy = f"{latest.validation_accuracy:.3f}" if latest else "…"
             state = f"epoch {latest.epoch:.1f}{_speed(latest)}" if latest else "training"
             words = escape(self._in_words(one.proposal))
             table.add_row(str(one.proposal.number), words, f"{one.parameters:,}", accuracy, "", "", state, style="cyan")
-        if more := len(under_way[SHOWN_TRIALS:]):
+        if more := len(trials[under_way:]):
             table.add_row("…", f"{more:,} more", "", "", "", "", "training", style="cyan")
         return table
 

@@ -21,8 +21,9 @@ from loraloom.data import Encoded, encode
 from loraloom.errors import AdapterError, RunError
 from loraloom.study.commands import go_on_command
 from loraloom.study.durable import verify_manifest
+from loraloom.study.integrity import RECIPE
 from loraloom.study.record import CARD, WEIGHTS, TrialRecord, read_record
-from loraloom.study.run import BEST, RECIPE, TRIALS
+from loraloom.study.run import BEST, TRIALS
 from loraloom.use import hub_adapter
 from loraloom.use.adapter_checks import check_files, refuse_code
 

@@ -47,6 +47,11 @@ class Embedder:
         self._pass = _by_loom(source, bf16=bf16) or _Transformers(source, self._tokenizer, bf16=bf16)
         self._source, self._max_length = source, max_length
 
+    def has_tokens(self, texts: Sequence[str]) -> NDArray[np.bool_]:
+        """(N,) of which texts the tokenizer makes any token; of others there is nothing to embed."""
+        encoded = encode(self._tokenizer, texts, max_length=self._max_length, cache=default_cache())
+        return np.asarray(encoded.lengths > 0)
+
     def embed(self, texts: Sequence[str], after: Callable[[int], None] = lambda _: None) -> NDArray[np.float32]:
         """Vectors (N, D) of unit length; `after` hears of each batch how many texts it had, and may end it by raising.
 

@@ -20,9 +20,10 @@ from typing import Any
 from loraloom import hub
 from loraloom.data import default_cache
 from loraloom.errors import AdapterError, first_line
+from loraloom.machine import with_home
 from loraloom.study.durable import disk_is_full, verify_manifest, write_json, write_manifest
+from loraloom.study.integrity import RECIPE
 from loraloom.study.record import CARD, CONFIG, RECORD, WEIGHTS, TrialRecord
-from loraloom.study.run import RECIPE
 from loraloom.use.adapter_checks import CLASSES, refuse_code
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -128,7 +129,7 @@ def push(folder: Path, record: TrialRecord, name: str, *, private: bool, message
     if NAME.fullmatch(name) is None:
         raise AdapterError(f"{name!r} is no name on the hub; it must be owner/name")
     backbone = record.configuration.backbone.model
-    if Path(backbone).expanduser().is_dir():
+    if with_home(backbone).is_dir():
         warnings.warn(
             f"the backbone of this adapter is a folder of this machine, {backbone}: elsewhere it can't be loaded, and "
             "that name of it is pushed",
@@ -139,14 +140,25 @@ def push(folder: Path, record: TrialRecord, name: str, *, private: bool, message
     with tempfile.TemporaryDirectory(prefix="loraloom-push-") as place, _explained(name):
         _write_public(folder, record, Path(place))
         api = HfApi()
-        if private and api.repo_exists(name) and not api.model_info(name).private:
-            raise AdapterError(f"{name}: is there already, and public; nothing was pushed")
+        if api.repo_exists(name):
+            there = api.model_info(name)
+            if private and not there.private:
+                raise AdapterError(f"{name}: is there already, and public; nothing was pushed")
+            _refuse_what_is_there(name, [file.rfilename for file in there.siblings or ()])
         api.create_repo(name, private=private, exist_ok=True)
         # One commit, so that nobody finds half of it: upload_folder may make several.
         added = [CommitOperationAdd(path.name, path) for path in sorted(Path(place).iterdir())]
         lacked = (file for file in OPTIONAL if not (Path(place) / file).exists())
         deleted = [CommitOperationDelete(file) for file in lacked if api.file_exists(name, file)]
         return str(api.create_commit(name, [*added, *deleted], commit_message=message).commit_url)
+
+
+def _refuse_what_is_there(name: str, files: list[str]) -> None:
+    """Refuses a repository in which files can hold code, since nobody could load from it what is pushed."""
+    try:
+        refuse_code(files)
+    except AdapterError as error:
+        raise AdapterError(f"{name}: {error}; nothing was pushed: delete that file there first") from None
 
 
 def _write_public(folder: Path, record: TrialRecord, target: Path) -> None:
@@ -157,12 +169,26 @@ def _write_public(folder: Path, record: TrialRecord, target: Path) -> None:
     data = record.configuration.data.model_copy(update={"train_file": None, "validation_file": None, "test_file": None})
     configuration = record.configuration.model_copy(update={"data": data})
     public = record.model_copy(update={"configuration": configuration})
+    if (target / CLASSES).is_file():
+        _name_one_model(target / CLASSES, record.configuration.backbone.model)
     (target / RECORD).write_text(public.model_dump_json(indent=2) + "\n", encoding="utf-8")
     config: dict[str, Any] = json.loads((target / CONFIG).read_text(encoding="utf-8"))
     if Path(str(config.get("base_model_name_or_path"))).is_absolute():
         config["base_model_name_or_path"] = record.configuration.backbone.model
     (target / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     write_manifest(target)
+
+
+def _name_one_model(path: Path, model: str) -> None:
+    """Leaves of an estimator's parameters the winner's model alone: others may be folders of this machine."""
+    about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    parameters = about["parameters"]
+    if isinstance(parameters.get("model"), list):
+        parameters["model"] = model
+    recipe = parameters.get("recipe")
+    if isinstance(recipe, dict) and isinstance(recipe.get("backbone"), dict) and "model" in recipe["backbone"]:
+        recipe["backbone"]["model"] = model
+    path.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 @contextmanager

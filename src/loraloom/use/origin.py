@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loraloom.data import TextData, load_data
+from loraloom.data import TextData, load_again
 from loraloom.errors import LoraloomError
+from loraloom.study.integrity import RECIPE
 from loraloom.study.provenance import fingerprint_of
-from loraloom.study.run import BEST, RECIPE, TRIALS, Run
+from loraloom.study.run import BEST, TRIALS, Run
 
 MOST_BYTES = 50_000_000
 """Of a run's training file that is read again: to check more takes longer than what asks for it."""
@@ -36,7 +37,7 @@ def rows_of(adapter: Path) -> TextData | None:
     try:
         if recipe.data.dataset != "demo" and (file is None or Path(file).stat().st_size > MOST_BYTES):
             return None
-        data = load_data(recipe.data, seed=recipe.train.seed, allow_leak=bool(recipe.provenance.get("allow_leak")))
+        data = load_again(recipe)
         return data if data.fingerprint == fingerprint_of(recipe) else None
     except (LoraloomError, OSError):
         return None

@@ -24,7 +24,7 @@ from loraloom.data.opening import format_of
 from loraloom.data.rows import STANDARD_INPUT, Record, read_records, text_problem
 from loraloom.data.text_folder import text_files
 from loraloom.errors import DataError, OptionError
-from loraloom.study.durable import MANIFEST, sha256
+from loraloom.study.durable import MANIFEST, refuse_over, sha256
 from loraloom.study.provenance import own_version
 from loraloom.use.ahead import Ahead
 from loraloom.use.ensemble import Ensemble
@@ -113,8 +113,8 @@ def predict_file(
     pass_ = _Pass(ensemble, source, choices, watcher or _Silent())
     if out is None:
         return pass_.to_stream(stdout or sys.stdout)
-    if source != "-" and out.exists() and out.samefile(source):
-        raise DataError(f"{out}: is the file that is read; choose another --out")
+    if source != "-":
+        refuse_over(out, Path(source))
     output = output_of(out, pass_.added, pass_.name)
     with locked(out):
         return pass_.to_parts(out, output)

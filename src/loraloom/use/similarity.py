@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.data import Split, TextData, load_data
+from loraloom.data import Split, TextData, load_again
 from loraloom.data.sampling import stratified_order
 from loraloom.errors import LoraloomError, StoppedError, first_line
 from loraloom.recipe import Recipe
@@ -32,7 +32,6 @@ from loraloom.study.embeddings import (
     read_embeddings,
     write_embeddings,
 )
-from loraloom.study.provenance import data_revision
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import BEST, Run
 from loraloom.use.cross_fitting import cross_fit, is_cross_fitted
@@ -144,10 +143,11 @@ def _collect(
         if kept is None:
             parts = {name: embed.split(split, rows) for name, (split, rows) in texts.items()}
             kept = Embeddings(key, parts["train"], parts["validation"], parts["test"], embed.seconds)
+            write_embeddings(run.path, kept)
         if second and not has_second:
             assert compare_file is not None  # it is where `second` is from
             kept = replace(kept, second=_second(run, winner, compare_file, second, chosen, embed))
-        write_embeddings(run.path, kept)
+            write_embeddings(run.path, kept)
     if not is_cross_fitted(run.path, key, len(winner.labels)):
         _judge_training_rows(run, kept, winner, data, seconds_left)
 
@@ -181,14 +181,9 @@ def _is_of(kept: Second | None, rows: SecondRows, winner: TrialRecord) -> bool:
 def _data(recipe: Recipe, key: Key, data: TextData | None) -> TextData:
     """The run's rows, read again where they are not at hand."""
     if data is None:
-        if not (recipe.data.dataset or recipe.data.train_file):
+        if recipe.rows_from_python:
             raise _NotMeasuredError("the run's rows were given from Python, and are not kept with it")
-        data = load_data(
-            recipe.data,
-            seed=recipe.train.seed,
-            allow_leak=bool(recipe.provenance.get("allow_leak")),
-            revision=data_revision(recipe),
-        )
+        data = load_again(recipe)
     if data.fingerprint != key.data:
         raise _NotMeasuredError(f"the data {data.name!r} have changed since the run")
     return data
@@ -229,6 +224,9 @@ class _Embedding:
     def split(self, split: Split, rows: NDArray[np.int64]) -> Embedded:
         return Embedded(len(split), rows, self.texts([split.texts[row] for row in rows]))
 
+    def has_tokens(self, texts: list[str]) -> NDArray[np.bool_]:
+        return self._embedder.has_tokens(texts)
+
     def texts(self, texts: list[str]) -> NDArray[np.float32]:
         return self._embedder.embed(texts, self._count)
 
@@ -252,13 +250,16 @@ def _second(
     """Its embeddings, and whether the winner is right about each row, where that can be known."""
     from loraloom.use.adapter import load
 
-    texts = [second.texts[row] for row in rows]
+    rows = rows[(read := embed.has_tokens([second.texts[row] for row in rows]))]
+    if not rows.size:
+        raise _NotMeasuredError(f"the tokenizer of {run.recipe.backbone.model!r} makes no token of any text in {path}")
+    texts, unread = [second.texts[row] for row in rows], int(np.count_nonzero(~read))
     labels = None if second.labels is None else second.labels[rows]
     correct = None
     if labels is not None:
         correct = load(run.path / BEST).logits(texts).argmax(axis=1) == labels
     name = path.name.encode(errors="replace").decode()  # a name need not be text
     about = SecondAbout(
-        name, second.digest, len(second.texts), second.empty, second.unlabelled, winner.number, second.note
+        name, second.digest, len(second.texts), second.empty + unread, second.unlabelled, winner.number, second.note
     )
     return Second(about, Embedded(len(second.texts), rows, embed.texts(texts)), labels, correct)

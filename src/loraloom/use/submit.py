@@ -17,7 +17,7 @@ from loraloom.data.tables import Table, read_table
 from loraloom.data.text_data import listed
 from loraloom.errors import DataError, LoraloomError
 from loraloom.report.dataset.shares import drift
-from loraloom.study.durable import refuse_place
+from loraloom.study.durable import refuse_over, refuse_place
 from loraloom.study.provenance import class_rows
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import Run
@@ -153,9 +153,7 @@ def _refuse_out(out: Path, *read: Path) -> None:
     if out.suffix.lower() != ".csv":
         raise DataError(f"{out}: a submission is written as .csv")
     refuse_place(out)
-    for path in read:
-        if out.exists() and path.exists() and out.samefile(path):
-            raise DataError(f"{out}: is a file that is read; choose another --out")
+    refuse_over(out, *read)
 
 
 def _ids(table: Table, wanted: str | None, template: Submission | None) -> tuple[list[str], str, str | None]:

@@ -16,7 +16,8 @@ from loraloom.study.cross_fitted import FOLDER as CROSS_FITTED
 from loraloom.study.durable import MANIFEST
 from loraloom.study.embeddings import SIMILARITY
 from loraloom.study.evidence import ROWS
-from loraloom.study.run import BEST, PLAN, RECIPE, TRIALS, in_use
+from loraloom.study.integrity import RECIPE
+from loraloom.study.run import BEST, PLAN, TRIALS, in_use
 
 Stamp = tuple[object, ...]
 _READ = (RECIPE, PLAN, COMMANDS, *(f"{folder}/{MANIFEST}" for folder in (BEST, ROWS, SIMILARITY, CROSS_FITTED)))
