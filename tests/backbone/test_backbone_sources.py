@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer, EsmConfig
 
 from loraloom.backbone import sources
 from loraloom.errors import BackboneError
@@ -176,3 +178,36 @@ def test_positions_that_begin_after_the_padding_are_no_room_for_tokens(kind: str
     config = SimpleNamespace(model_type=kind, pad_token_id=padding, max_position_embeddings=514)
     assert sources.longest(config) == room
     assert sources.longest(SimpleNamespace(model_type=kind)) is None
+
+
+@pytest.mark.parametrize(("positions", "room"), [("absolute", 38), ("rotary", None)])
+def test_esm_counts_its_positions_from_the_padding_where_it_has_a_table_of_them(
+    positions: str, room: int | None
+) -> None:
+    config = EsmConfig(pad_token_id=1, max_position_embeddings=40, position_embedding_type=positions)
+    assert sources.longest(config) == room
+
+
+def test_what_a_model_was_saved_to_answer_with_is_not_asked_for(tmp_path: Path) -> None:
+    flags = {"torchscript": True, "return_dict": False, "output_hidden_states": True, "output_attentions": True}
+    config = sources.load_config(sources.find(_folder(tmp_path, "model.safetensors", **flags)))
+    assert (config.return_dict, config.output_hidden_states, config.output_attentions) == (True, False, False)
+    assert not getattr(config, "torchscript", False)
+
+
+def test_a_tokenizer_that_can_not_pad_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    padless = SimpleNamespace(pad_token_id=None)
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *_, **__: padless)
+    with pytest.raises(BackboneError, match="names no padding token"):
+        sources.load_tokenizer(sources.find("demo"))
+
+
+def test_texts_are_padded_on_the_right_whatever_the_tokenizer_was_saved_with(tmp_path: Path) -> None:
+    source = sources.find("demo")
+    sources.load_tokenizer(source).save_pretrained(tmp_path)
+    written = tmp_path / "tokenizer_config.json"
+    written.write_text(json.dumps({**json.loads(written.read_text("utf-8")), "padding_side": "left"}), "utf-8")
+    assert AutoTokenizer.from_pretrained(tmp_path).padding_side == "left"
+    shutil.copy(Path(source.location) / "config.json", tmp_path)
+    shutil.copy(Path(source.location) / "model.safetensors", tmp_path)
+    assert sources.load_tokenizer(sources.find(str(tmp_path))).padding_side == "right"

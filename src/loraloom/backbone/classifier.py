@@ -136,8 +136,8 @@ def switch_dropout_off(config: Any) -> None:
 
 
 def linear_head_dropout(config: Any) -> float:
-    """The dropout before a linear head: the classifier's own, else the encoder's."""
-    names = ("classifier_dropout", "hidden_dropout_prob", "dropout")
+    """The dropout before a linear head: the classifier's own, whatever an architecture calls it, else the encoder's."""
+    names = ("classifier_dropout", "seq_classif_dropout", "classifier_dropout_prob", "hidden_dropout_prob", "dropout")
     values = (getattr(config, name, None) for name in names)
     return next((float(value) for value in values if value is not None), 0.0)
 
@@ -183,7 +183,8 @@ def _pooled(model: nn.Module, head: Head) -> nn.Module:
     config = cast(Any, model).config
     if head.kind == "native" and hasattr(config, "classifier_pooling"):
         return model
-    mean_is_native = head.kind == "linear" and getattr(config, "classifier_pooling", "cls") == "mean"
+    # EuroBERT's "late" is the mean of the tokens' logits, which is that of a linear layer of their mean.
+    mean_is_native = head.kind == "linear" and getattr(config, "classifier_pooling", "cls") in ("mean", "late")
     if head.pooling == "mean" or mean_is_native:
         encoder_of(model).register_forward_hook(_mean_first, with_kwargs=True)
     return model

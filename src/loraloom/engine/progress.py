@@ -92,6 +92,7 @@ _NO_MEMORY = (
     "Cannot allocate memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDA error: out of memory",
+    "std::bad_alloc",
 )
 """What other errors say: of the processor's memory, the system's own words, and libraries beside torch's allocator."""
 

@@ -15,7 +15,7 @@ from loraloom.backbone.quiet import quietly
 from loraloom.engine import Job
 from loraloom.engine.adapted import add_lora, build_base
 from loraloom.engine.gemm_rates import LayerSize
-from loraloom.engine.loom import LoomEngine, allocator
+from loraloom.engine.loom import LoomEngine, allocator, kernels
 from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.engine import _Group
 from loraloom.engine.loom.pack import Pack
@@ -179,8 +179,15 @@ def test_a_disk_budget_that_is_no_number_is_refused_by_name(monkeypatch: pytest.
     LoomEngine()
 
 
-def test_freed_memory_is_kept_where_the_library_can() -> None:
-    assert keep_freed_memory() == keep_freed_memory()
+def test_kernels_are_left_out_for_a_reason_of_the_machine_alone() -> None:
+    assert "can't be used" not in (kernels.load() or "")  # as where they don't compile
+
+
+@pytest.mark.parametrize("said", ["0", "none", "avx2"])
+def test_a_wish_for_kernels_that_there_are_not_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv("LORALOOM_KERNELS", said)
+    with pytest.raises(LoraloomError, match="LORALOOM_KERNELS"):
+        kernels.load.__wrapped__()
 
 
 @pytest.mark.parametrize("most", [2**30, 2**25, 0])

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from loraloom.data import Encoded
 from loraloom.engine import Job
 from loraloom.engine.loom import LoomEngine
 from loraloom.engine.loom.encoder import Encoder
+from loraloom.engine.loom.frozen import FrozenEncoder
 from loraloom.engine.loom.ops import PlainOps
 from loraloom.engine.loom.prefix_file import PrefixFile
+from loraloom.engine.loom.prefix_states import PrefixStates
 from tests.engine.broken_off import contents, hear
 from tests.numerics.architectures import make_job, save_model
 
@@ -84,6 +87,29 @@ def test_what_states_took_is_told_with_the_rows_that_had_none_before(model: Path
     assert (reading.prefix_rows, reading.prefix_seconds > 0) == (0, True)
     assert dropping is not None
     assert (dropping.prefix_rows, dropping.prefix_seconds) == (None, 0)
+
+
+def test_states_of_held_out_rows_alone_are_not_taken_for_those_of_training(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, engine = make_job(model, tmp_path / "job", TOP), LoomEngine()
+    whole = PrefixStates.of
+
+    def no_room(self: PrefixStates, encoded: Encoded, *others: Any) -> PrefixFile | None:
+        return None if encoded is job.rows.train else whole(self, encoded, *others)
+
+    monkeypatch.setattr(PrefixStates, "of", no_room)
+    shares: list[bool] = []
+
+    def counted(*_: Any, prefix_kept: bool) -> float:
+        shares.append(prefix_kept)
+        return 1.0
+
+    monkeypatch.setattr(FrozenEncoder, "flops_per_token", counted)
+    timings = engine.train_pack([job], hear)[0].timings
+    assert timings is not None
+    assert timings.prefix_rows is None
+    assert not any(shares)
 
 
 @pytest.mark.parametrize(

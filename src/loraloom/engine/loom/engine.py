@@ -331,9 +331,10 @@ class LoomEngine:
             trial.states[id(encoded)] = file
             trial.prefix_seconds += time.monotonic() - start
             computed = self._prefixes.computed - computed
-            if computed or file is not None:
+            learns = encoded is trial.job.rows.train  # steps are what counts: of held-out rows alone they save nothing
+            if trial.prefix_rows is not None or (learns and (computed or file is not None)):
                 trial.prefix_rows = (trial.prefix_rows or 0) + computed
-            if file is not None:
+            if learns and file is not None:
                 frozen, lowest = pack.encoder.frozen, pack.encoder.lowest
                 trial.flops_per_token = frozen.flops_per_token(lowest, prefix_kept=True)
         return trial.states[id(encoded)]

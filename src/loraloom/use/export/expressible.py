@@ -11,7 +11,7 @@ from loraloom.recipe import Head
 def refuse_head(form: str, head: Head, config: Any, folder: str) -> None:
     """Raises AdapterError where `form` would need loraloom's own classifier (`backbone/classifier.py`).
 
-    `config` is the base model's transformers configuration. ModernBERT alone has a field for pooling,
+    `config` is the base model's transformers configuration. ModernBERT and its kin have a field for pooling,
     `classifier_pooling`: it is saved with a merged model, while PEFT loads the base model with its own.
     """
     if form == "onnx":

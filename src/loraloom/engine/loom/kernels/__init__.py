@@ -8,6 +8,7 @@ longer than the compiler alone; wheels per platform, for what a compiler on the 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -15,17 +16,21 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import torch
 
 from loraloom.data.encoding import default_cache
+from loraloom.errors import LoraloomError
 from loraloom.study.durable import sync_folder
 
 _FOLDER = Path(__file__).parent
 _FLAGS = ("-std=c++20", "-O3", "-march=native", "-fopenmp", "-fPIC", "-w")
 _NEEDED = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16")
-_LIBRARY = "kernels.so"
+_LIBRARY, _BUILDING = "kernels.so", ".building-"
+_LONGEST_SECONDS = 3_600
+"""Of a compilation; a minute is more than most take."""
 
 
 @functools.cache
@@ -33,8 +38,13 @@ def load() -> str | None:
     """Makes torch.ops.loraloom usable, compiling it where needed; None, or the reason why it can't be.
 
     LORALOOM_KERNELS=off declines; LORALOOM_KERNELS=avx512 does without AMX where there is some.
+
+    Raises:
+        LoraloomError: it is something else.
     """
-    wish = os.environ.get("LORALOOM_KERNELS", "")
+    wish = os.environ.get("LORALOOM_KERNELS", "").strip().lower()
+    if wish not in ("", "off", "avx512"):
+        raise LoraloomError(f"LORALOOM_KERNELS: {wish!r} is neither off nor avx512")
     if wish == "off":
         return "LORALOOM_KERNELS=off declines them."
     processor = _processor()
@@ -63,8 +73,12 @@ def _built(compiler: str, flags: tuple[str, ...], processor: str) -> Path:
     folder = default_cache() / "kernels" / key.hexdigest()
     if not (folder / _LIBRARY).exists():
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f"{_BUILDING}*"):  # by a kill
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - left.stat().st_mtime > _LONGEST_SECONDS:
+                    shutil.rmtree(left, ignore_errors=True)
         # Each process builds under a name of its own, and the last rename stands: both wrote the same.
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as work:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=_BUILDING) as work:
             built = _compile(compiler, flags, [path for path in sources if path.suffix == ".cpp"], Path(work))
             with built.open("rb") as file:
                 os.fsync(file.fileno())
@@ -86,7 +100,8 @@ def _compile(compiler: str, flags: tuple[str, ...], sources: list[Path], work: P
     compiling = [compiler, *flags, abi, f"-I{torch_folder / 'include'}", "-c", str(whole), "-o", str(binary)]
     linking = [compiler, "-shared", str(binary), "-o", str(library), f"-L{torch_folder / 'lib'}"]
     for command in (compiling, [*linking, "-ltorch_cpu", "-lc10"]):
-        subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+        # In a session of its own: a Ctrl-C that a search answers by saving what it has is not the compiler's end.
+        subprocess.run(command, check=True, capture_output=True, text=True, start_new_session=True)  # noqa: S603
     return library
 
 

@@ -24,6 +24,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <new>
 
 #if defined(__AMX_BF16__) && defined(__AMX_TILE__) && !defined(LORALOOM_AVX512)
@@ -120,12 +121,20 @@ inline Tensor make(int64_t rows, int64_t columns, at::ScalarType type = at::kBFl
 
 // ------------------------------------------------------------------------------------------------ threads and scratch
 
-// Calls body(thread) on each of torch's threads; results must not depend on which thread does what.
+// Calls body(thread) on each of torch's threads; results must not depend on which thread does what. What one of them
+// throws, as where there is no memory, is thrown when all have ended: out of a parallel region it would end the process.
 template <class Body>
 void on_threads(int64_t tasks, const Body& body) {
   const int threads = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(at::get_num_threads(), tasks)));
+  std::exception_ptr thrown;
 #pragma omp parallel num_threads(threads) if (threads > 1)
-  body(omp_get_thread_num());
+  try {
+    body(omp_get_thread_num());
+  } catch (...) {
+#pragma omp critical
+    thrown = std::current_exception();
+  }
+  if (thrown) std::rethrow_exception(thrown);
 }
 
 // Memory that a thread keeps from call to call (fresh pages cost more than the copies that go into them). `purpose`
