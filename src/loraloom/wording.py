@@ -12,3 +12,11 @@ def plural(number: int, noun: str) -> str:
     if noun.endswith(("s", "x", "ch")) and not noun.endswith("epoch"):
         return f"{number:,} {noun}es"
     return f"{number:,} {noun}s"
+
+
+def percent(share: float) -> str:
+    """A share in per cent, `97.3%`; only a whole one is written 100.0%, and only none 0.0%."""
+    text = f"{share:.1%}"
+    if share < 1 and text == "100.0%":
+        return ">99.9%"
+    return "<0.1%" if share > 0 and text == "0.0%" else text

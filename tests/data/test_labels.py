@@ -54,6 +54,19 @@ def test_whole_numbers_are_looked_up_by_their_value(cells: list[Any]) -> None:
     assert names_of(table, "label", Labels(("01", "02"), ("01", "02"))) == ["01", "02", "01"]
 
 
+@pytest.mark.parametrize("names", [("0.0", "1.0"), ("01", "02")])
+def test_numbers_of_classes_whose_names_are_numbers_are_not_taken_for_those(names: tuple[str, str]) -> None:
+    table = Table("rows", {"label": [0, 1]}, {"label": names}, known=True, coded=False)
+    assert names_of(table, "label", Labels(names, names)) == list(names)
+
+
+def test_names_that_training_took_as_they_were_are_known_as_cells_are_read() -> None:
+    labels = Labels((" a", "cafe\u0301"), (" a", "cafe\u0301"))
+    assert names_of(Table("rows.csv", {"label": [" a", "caf\u00e9"]}), "label", labels) == list(labels.names)
+    both = Labels((" a", "a"), (" a", "a"))
+    assert names_of(Table("rows.csv", {"label": ["a"]}), "label", both) == ["a"]
+
+
 @pytest.mark.parametrize("missing", [None, "", "  ", float("nan"), np.float32("nan")])
 def test_missing_labels_are_refused_with_their_rows(missing: Any) -> None:
     cells = ["a", missing, "b", missing, missing, missing]

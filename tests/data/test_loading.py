@@ -154,6 +154,7 @@ def test_missing_cells_of_a_frame_are_empty_texts_and_missing_labels() -> None:
         ({"text": ["a"]}, "a dict can't be read"),
         ((["a", "b"], ["x"]), "2 texts but 1 labels"),
         (("ab", "xy"), "texts must be a sequence"),
+        ((np.array([["a"], ["b"]]), ["x", "y"]), "texts must be one column, as df['text'], not a ndarray"),
         (([], []), "has no rows"),
     ],
 )

@@ -162,6 +162,12 @@ def test_standard_input_is_told_apart_by_its_first_character(
     assert list(_rows("-")) == expected
 
 
+@pytest.mark.parametrize("content", [b'\n\n{"text": "a"}\nfoo\n', b"\n\nid,text\n1,a,b\n"])
+def test_lines_of_standard_input_are_counted_from_its_first(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    assert "line 4" in _refusal("-")
+
+
 def test_empty_standard_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b" \n")))
     assert _refusal("-") == "standard input: is empty"

@@ -70,12 +70,16 @@ def test_what_is_no_column_of_texts_is_refused(column: Any, error: type[Exceptio
         (np.array([1.0, 0.0, 1.0]), [0.0, 1.0]),
         (pd.Series(["b", "a", "b"], dtype="category"), ["a", "b"]),
         (pd.Series([2, 1, 2], dtype="Int64"), [1, 2]),
+        (pd.Series([2**53 + 1, 2**53, 2**53 + 1], dtype="Int64"), [2**53, 2**53 + 1]),
+        (pd.Series([2, 1, 2], dtype="int64[pyarrow]"), [1, 2]),
+        (pd.Series([True, False, True], dtype="boolean"), [False, True]),
         (pl.Series(["b", "a", "b"]), ["a", "b"]),
     ],
 )
 def test_classes_are_sorted_as_scikit_learn_sorts_them(y: Any, classes: list[Any]) -> None:
     found, ids = classes_of(y)
     assert found.tolist() == classes
+    assert [type(each) for each in found.tolist()] == [type(each) for each in classes]
     assert ids.tolist() == [1, 0, 1]
 
 

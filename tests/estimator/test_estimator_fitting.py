@@ -72,6 +72,13 @@ def test_rows_to_choose_by_and_to_test_on_may_be_given_and_all_of_x_is_then_trai
         tiny(tiny_model).fit(TEXTS, LABELS, X_val=TEXTS[:10])
 
 
+@pytest.mark.parametrize("names", [(0.0, 1.0), ("01", "02")])
+def test_given_rows_may_have_numbers_for_names(tiny_model: Path, names: tuple[Any, Any]) -> None:
+    y = [names[n % 2] for n in range(len(TEXTS))]
+    classifier = tiny(tiny_model).fit(TEXTS[:80], y[:80], X_val=TEXTS[80:100], y_val=y[80:100])
+    assert classifier.classes_.tolist() == list(names)
+
+
 def test_a_run_folder_keeps_the_whole_run_with_its_report(tiny_model: Path, tmp_path: Path) -> None:
     classifier = tiny(tiny_model, r=[1, 2], num_train_epochs=1, run_dir=tmp_path / "run").fit(TEXTS, LABELS)
     assert len(Run(tmp_path / "run").records()) == 2

@@ -118,7 +118,12 @@ _BAD = [
         "{lora.bias: [none, all]}",
         "when lora.bias: 'all' is never taken; lora.bias takes 'none' or 'lora_only'",
     ),
-    ("out of range", "{lora.lora_alpha: 99}", "is never taken; lora.lora_alpha lies between 8 and 32"),
+    ("out of range", "{lora.lora_alpha: 99}", "is never taken; lora.lora_alpha is a whole number between 8 and 32"),
+    (
+        "by chance alone",
+        "{train.learning_rate: 0.001}",
+        "learning_rate is any number between 0.0001 and 0.01, which meets",
+    ),
     ("itself", "{train.warmup_steps: 1}", "when it varies depends on itself: train.warmup_steps → train.warmup_steps"),
 ]
 
@@ -127,7 +132,7 @@ _BAD = [
 def test_a_condition_that_can_not_hold_is_refused_with_its_line(tmp_path: Path, when: str, message: str) -> None:
     text = (
         "search: {sampler: random}\nlora:\n  bias: [none, lora_only]\n  lora_alpha: {min: 8, max: 32}\n"
-        f"train:\n  warmup_steps:\n    values: [1, 2]\n    when: {when}\n"
+        f"train:\n  warmup_steps:\n    values: [1, 2]\n    when: {when}\n  learning_rate: {{min: 0.0001, max: 0.01}}\n"
     )
     (problem,) = _problems(tmp_path, text)
     assert problem.startswith("recipe.yaml:8: train.warmup_steps: ")

@@ -189,6 +189,12 @@ def test_axes_can_not_be_written_by_name(tmp_path: Path) -> None:
     assert "write a list or a range in the field itself" in _problem(tmp_path, "axes: {lora.r: [1, 2]}\n")
 
 
+@pytest.mark.parametrize("override", ["lora.target_modules=query,", "lora.r=2,,4", "lora.layers_to_transform=,3"])
+def test_a_value_that_is_missing_beside_a_comma_makes_no_axis(override: str) -> None:
+    with pytest.raises(RecipeError, match="is not a value"):
+        read_recipe({}, [override])
+
+
 def test_every_broken_rule_is_named_at_once(tmp_path: Path) -> None:
     text = "lora:\n  r: 0\n  bias: [none, some]\ntrain:\n  learning_rate: .nan\n  lr: 1\nhead: 3\n"
     problems = _problems(tmp_path, text, "budget.max_seconds=-1", "nonsense")

@@ -26,6 +26,9 @@ def main() -> None:
     Taking an interpreter with torch apart takes seconds where others use the machine, which a deadline does not have;
     what is to be done at the end (atexit) is done, and what is to be kept was synced when it was written.
     """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # it was closed, as by 2>&-
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
     code = run()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done; what ends the process is not to be broken off
     for stream in (sys.stdout, sys.stderr):

@@ -6,14 +6,19 @@ import contextlib
 import ipaddress
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from loraloom.cli.completion import complete_served
 from loraloom.cli.running import TerminatedError
 from loraloom.errors import MissingExtraError, OptionError, is_installed
+from loraloom.wording import plural
+
+if TYPE_CHECKING:
+    from loraloom.use.serve.limits import Access
 
 LEAST_SECRET = 16
 """Characters of a key or a token."""
@@ -38,8 +43,12 @@ def serve(
         Path | None, typer.Option("--api_keys_file", help="Keys, one a line; requests then need one of them.")
     ] = None,
     adapters_dir: Annotated[
-        Path | None,
-        typer.Option("--adapters_dir", help="Adapters may be added from below this folder; needs --admin_token_file."),
+        str | None,
+        typer.Option(
+            "--adapters_dir",
+            metavar="FOLDER",
+            help="Adapters may be added from below this folder; needs --admin_token_file.",
+        ),
     ] = None,
     admin_token_file: Annotated[
         Path | None, typer.Option("--admin_token_file", help="A file with the token for adding and removing adapters.")
@@ -73,28 +82,16 @@ def serve(
     for package in ("fastapi", "uvicorn", "prometheus_client"):
         if not is_installed(package):
             raise MissingExtraError("serve", "serve")
-    if (adapters_dir is None) != (admin_token_file is None):
-        raise OptionError("--adapters_dir and --admin_token_file: adapters are added where both are given")
-    if adapters_dir is not None and not adapters_dir.is_dir():
-        raise OptionError(f"--adapters_dir: {adapters_dir} is not a folder")
-    keys = () if api_keys_file is None else _secrets(api_keys_file, "--api_keys_file")
-    tokens = () if admin_token_file is None else _secrets(admin_token_file, "--admin_token_file")
-    if len(tokens) > 1:
-        raise OptionError(f"--admin_token_file: {admin_token_file} holds more than one line")
-    origins = tuple(_origin(each) for each in cors_origin)
-    named_hosts = tuple(_host(each) for each in allowed_host)
-    local = _is_local(host)
+    access = _access(host, allowed_host, cors_origin, api_keys_file, adapters_dir, admin_token_file)
 
     from loraloom.use.adapter import adapter_folder
-    from loraloom.use.serve.limits import Access, Limits, Settings
+    from loraloom.use.serve.limits import Limits, Settings
     from loraloom.use.serve.registry import Registry, named_adapters
     from loraloom.use.serve.server import listen
     from loraloom.use.serve.server import serve as serve_on
 
     if not math.isfinite(timeout):
         raise OptionError(f"--timeout {timeout}: must be a number of seconds")
-    own = "127.0.0.1", "localhost", "[::1]", *((_bracketed(host.lower()),) if local else ())
-    hosts = (*own, *named_hosts) if local or named_hosts else ()  # none: any name will do
     settings = Settings(
         Limits(
             body_bytes=max_body_bytes,
@@ -104,7 +101,7 @@ def serve(
             waiting_texts=max_waiting,
             seconds=timeout,
         ),
-        Access(keys, tokens[0] if tokens else None, adapters_dir, hosts, origins),
+        access,
         log_texts,
     )
     named = named_adapters(adapters)
@@ -113,10 +110,36 @@ def serve(
         for name, folder in named:
             registry.add(name, adapter_folder(folder))
             typer.echo(f"{name}: {folder}", err=True)
-        if not local and not keys:
+        if not _is_local(host) and not access.keys:
             typer.echo("whoever reaches this address may ask: --api_keys_file asks for keys", err=True)
-        count = f"{len(named)} adapter{'s' * (len(named) > 1)}"
+        count = plural(len(named), "adapter")
         serve_on(registry, settings, listening, lambda place: typer.echo(f"{count} at {place}; Ctrl-C ends it"))
+
+
+def _access(
+    host: str,
+    allowed_hosts: Sequence[str],
+    cors_origins: Sequence[str],
+    api_keys_file: Path | None,
+    adapters_dir: str | None,
+    admin_token_file: Path | None,
+) -> Access:
+    """Who may ask for what, by which names and from which pages."""
+    from loraloom.use.serve.limits import Access
+
+    if (adapters_dir is None) != (admin_token_file is None):
+        raise OptionError("--adapters_dir and --admin_token_file: adapters are added where both are given")
+    below = None if adapters_dir is None else Path(adapters_dir)
+    if below is not None and (not adapters_dir or not below.is_dir()):  # Path("") is the folder that we are in
+        raise OptionError(f"--adapters_dir: {adapters_dir!r} is not a folder")
+    keys = () if api_keys_file is None else _secrets(api_keys_file, "--api_keys_file")
+    tokens = () if admin_token_file is None else _secrets(admin_token_file, "--admin_token_file")
+    if len(tokens) > 1:
+        raise OptionError(f"--admin_token_file: {admin_token_file} holds more than one line")
+    named, local = tuple(map(_host, allowed_hosts)), _is_local(host)
+    own = "127.0.0.1", "localhost", "[::1]", *((_bracketed(host.lower()),) if local else ())
+    hosts = (*own, *named) if local or named else ()  # none: any name will do
+    return Access(keys, tokens[0] if tokens else None, below, hosts, tuple(map(_origin, cors_origins)))
 
 
 def _secrets(path: Path, option: str) -> tuple[str, ...]:
@@ -138,7 +161,7 @@ def _host(written: str) -> str:
     Raises:
         OptionError: no request can name the server so.
     """
-    from loraloom.use.serve.limits import without_port
+    from loraloom.report.policy import without_port
 
     host = without_port(_bracketed(written))
     if _HOST.fullmatch(host) is None:

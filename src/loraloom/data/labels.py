@@ -150,13 +150,21 @@ def named(codes: Sequence[str], class_names: Sequence[str] | None) -> list[str]:
 
 
 def names_of(table: Table, column: str, labels: Labels) -> list[str]:
-    """What is looked up in a mapping that training has defined: names or codes, whole numbers by their value."""
+    """What is looked up in a mapping that training has defined: names or codes, whole numbers by their value.
+
+    Names that training took as they were, with blanks around them say, are also known as a file's cells are read.
+    """
     known = {*labels.names, *labels.codes}
     codes = codes_of(table, column, known)
+    if (class_names := table.class_names.get(column)) is not None:
+        return named(codes, class_names)
     if all(map(is_whole, labels.codes)):
         written = {_value(code): code for code in labels.codes}
         codes = [written.get(_value(code), code) if code not in known and is_whole(code) else code for code in codes]
-    return named(codes, table.class_names.get(column))
+    plain = {_plain(name): name for name in labels.names}
+    if len(plain) < len(labels.names):
+        return codes
+    return [code if code in known else plain.get(code, code) for code in codes]
 
 
 def ids_of(values: Sequence[str], labels: Labels, source: str) -> NDArray[np.int64]:

@@ -121,10 +121,14 @@ def _standard_input(lenient: bool) -> Iterator[Record]:
             yield from _parquet_records(plain, True, source)
             return
         lines = lines_of(plain, source, lenient=lenient)
-        first = next((line for line in lines if line.strip()), None)
-        if first is None:
+        blank = []
+        for first in lines:
+            if first.strip():
+                break
+            blank.append("\n")  # counted, and no header
+        else:
             raise DataError(f"{source}: is empty")
-        rows = chain([first], lines)
+        rows = chain(blank, [first], lines)
         if first.lstrip().startswith("{"):
             yield from _jsonl_records(rows, source)
         elif "\t" in first:

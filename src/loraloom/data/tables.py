@@ -174,6 +174,8 @@ def _pair_table(texts: Any, labels: Any, source: str) -> Table:
     for what, values in (("texts", texts), ("labels", labels)):
         if isinstance(values, str) or not hasattr(values, "__len__"):
             raise DataError(f"{source}: {what} must be a sequence, not a {type(values).__name__}")
+        if len(getattr(values, "shape", (1,))) != 1:
+            raise DataError(f"{source}: {what} must be one column, as df['text'], not a {type(values).__name__}")
     if len(texts) != len(labels):
         raise DataError(f"{source}: has {len(texts)} texts but {len(labels)} labels")
     return Table(source, {"text": list(texts), "label": list(labels)}, known=True)

@@ -30,8 +30,9 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
     """A classifier of texts: a frozen encoder, adapted by LoRA, found by a search under hard limits.
 
     Parameters have the names and rules of a recipe's fields (`loraloom schema`); None leaves a field to `recipe`, or
-    to its default. A list of values, or a range {"min": …, "max": …, "log": True}, makes an axis of the search. `head`
-    is the recipe's head.kind; all fields that are not listed here are set by `recipe`.
+    to its default. A list of values, or a range {"min": …, "max": …, "log": True}, makes an axis of the search (of
+    target_modules and layers_to_transform a list of lists). `head` is the recipe's head.kind; all fields that are not
+    listed here are set by `recipe`.
 
     Args:
         model: The encoder: a name on the hub, a folder, or "demo". By default roberta-base.

@@ -109,7 +109,8 @@ def labels_of(y: Any) -> NDArray[Any]:
         raise ValueError("Input y contains NaN: a label is missing")
     if isinstance(y, list | tuple) and any(isinstance(label, float) and math.isnan(label) for label in y):
         raise ValueError("Input y contains NaN: a label is missing")  # NumPy writes 'nan' where others are texts
-    given = column_or_1d(y, warn=True)
+    # scikit-learn makes floats of pandas' own whole numbers and truth values; the column itself doesn't.
+    given = column_or_1d(y.to_numpy() if hasattr(y, "to_numpy") else y, warn=True)
     labels: NDArray[Any] = check_array(given, ensure_2d=False, dtype=None, input_name="y")
     if labels.dtype.kind == "O" and any(label is None for label in labels):
         raise ValueError("Input y contains NaN: a label is None")

@@ -187,6 +187,8 @@ def _kept_of(parameters: dict[str, Any]) -> dict[str, Any]:
         if name == "run_dir":
             continue
         written, why = plain(value), f"it is {value!r}"
+        if name == "recipe" and isinstance(written, dict):
+            written.pop("provenance", None)  # of a run's: texts of rows, its machine
         if name == "recipe" and isinstance(value, str | Path):
             try:
                 written = only_written(read_recipe(value))

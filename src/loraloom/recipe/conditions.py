@@ -106,16 +106,21 @@ def without_impossible(recipe: Recipe, fields: Collection[str]) -> Recipe:
 
 def _can_take(recipe: Recipe, field: str, value: Any) -> bool:
     match recipe.axes.get(field):
-        case Range(low, high, when=when):
-            return low <= value <= high or (bool(when) and value == recipe.base(field))
+        case Range(int(low), int(high), when=when):
+            whole = isinstance(value, int) and low <= value <= high
+            return whole or (bool(when) and value == recipe.base(field))
+        case Range(when=when):  # which meets a value by chance alone
+            return bool(when) and value == recipe.base(field)
         case _:
             return value in recipe.values(field)
 
 
 def _taken(recipe: Recipe, field: str) -> str:
     match recipe.axes.get(field):
+        case Range(int(low), int(high)):
+            return f"{field} is a whole number between {low} and {high}"
         case Range(low, high):
-            return f"{field} lies between {low} and {high}"
+            return f"{field} is any number between {low} and {high}, which meets one by chance alone; list its values"
         case Choices():
             return f"{field} takes {' or '.join(map(shown, recipe.values(field)))}"
         case _:

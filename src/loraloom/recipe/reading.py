@@ -199,6 +199,8 @@ def _scalar_or_yaml(written: str, name: str) -> Any:
     if bare and re.search(r"(^|\s)#", written):  # a name, of which a comment would leave another
         return [written.strip()] if name in LIST_FIELDS else written.strip()
     if bare and "," in written:
+        if not all(part.strip() for part in written.split(",")):
+            raise yaml.YAMLError("a value is missing beside a comma")
         return [_Yaml12Loader(part.strip()).get_single_data() for part in written.split(",")]
     value = _Yaml12Loader(written).get_single_data()
     return [value] if bare and name in LIST_FIELDS and value is not None and value not in LIST_WORDS else value

@@ -74,7 +74,7 @@ class WandB:
         self._wandb.teardown()
 
     def _open(self, identity: str, name: str, kind: str, config: Mapping[str, Scalar]) -> Any:
-        if self._mode == "offline":
+        if self._mode in ("offline", "dryrun"):  # W&B has both names for it
             for earlier in (self._folder / "wandb").glob(f"offline-run-*-{identity}"):
                 if not any(earlier.glob("*.synced")):
                     shutil.rmtree(earlier)

@@ -173,12 +173,18 @@ def test_a_name_that_is_not_of_the_report_is_not_found(growing: Path, place: str
         assert (code, content) == (404, b"there is no such file in the report\n")
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1.evil.example", "127.0.0.1:1", ""])
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1.evil.example", ""])
 def test_a_name_that_was_made_to_lead_here_is_refused(growing: Path, host: str) -> None:
     with served(growing) as server:
         code, _, content = ask(server, "/", headers={"Host": host.format(port=server.server_port)})
         assert code == 421
         assert b"accuracy" not in content
+
+
+@pytest.mark.parametrize("host", ["localhost:9000", "127.0.0.1:1", "LOCALHOST"])
+def test_a_port_may_be_forwarded(growing: Path, host: str) -> None:
+    with served(growing) as server:
+        assert ask(server, "/", headers={"Host": host})[0] == 200
 
 
 def test_a_request_without_a_host_or_with_two_is_refused(growing: Path) -> None:

@@ -83,6 +83,12 @@ def test_not_at_all_unless_the_server_was_started_so(adapter_folders: dict[str, 
         assert client.delete("/v1/adapters/animals").status_code == 403
 
 
+def test_who_has_no_key_is_not_told_that_nothing_can_be_changed(adapter_folders: dict[str, Path]) -> None:
+    with client_of(load_registry({"animals": adapter_folders["animals"]}), Settings(access=Access((KEY,)))) as client:
+        assert client.post("/v1/adapters", json={"name": "new", "folder": "food"}).status_code == 401
+        assert client.delete("/v1/adapters/animals").status_code == 401
+
+
 @pytest.mark.parametrize("folder", TRAVERSALS)
 def test_no_folder_leads_out(client: TestClient, folder: str) -> None:
     answer = client.post("/v1/adapters", json={"name": "new", "folder": folder}, headers=ADMIN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -289,3 +290,26 @@ def test_the_command_says_what_is_wrong(
     assert ended.code == 2
     assert says in ended.err
     assert not ended.traceback
+
+
+def test_what_is_no_http_is_refused_as_all_else_is(server: Running) -> None:
+    with connected(server) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n\r\n")  # without a host
+        said = connection.makefile("rb").read()
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"x-content-type-options: nosniff" in head.lower()
+    assert set(json.loads(body)) == {"error"}
+
+
+def test_a_body_that_breaks_after_its_answer_ends_the_connection_alone(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    with connected(server) as connection:
+        connection.sendall(b"POST /nowhere HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 404 ")
+        connection.sendall(b"zz\r\n")
+        with contextlib.suppress(ConnectionError):
+            while connection.recv(4096):
+                pass
+    assert "Fatal error" not in caplog.text

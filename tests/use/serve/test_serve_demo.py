@@ -63,7 +63,9 @@ def test_a_text_is_classified_while_it_is_typed_and_its_words_are_weighed(
         expect(page.locator("#bars li")).to_have_count(3)
         expect(page.locator("#words mark")).to_have_count(len(TEXT.split()))
         expect(page.locator("#words")).to_have_text(TEXT)
-        expect(page.locator("#method")).to_contain_text("Occlusion")
+        expect(page.locator("#method")).to_contain_text("Occlusion: each word is left out in turn")
+        page.locator("#text").fill("cheese")
+        expect(page.locator("#method")).to_contain_text("Occlusion: each character is left out in turn")
         assert page.evaluate("window.pwned") is None
         assert not said
 

@@ -19,6 +19,7 @@ from loraloom.errors import LoraloomError
 from loraloom.report.live.rendering import LiveReport, Rendered
 from loraloom.report.live.shell import POLICY, WAITING_POLICY, shell, waiting
 from loraloom.report.live.state import State, is_awaited
+from loraloom.report.policy import without_port
 from loraloom.report.wording import clean
 from loraloom.study.run import Run
 from loraloom.wording import plural
@@ -131,9 +132,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _is_ours(self) -> bool:
         """Whether the request names this server, and not a name that was made to lead here."""
-        hosts = self.headers.get_all("Host") or []
-        names = {name for host in (HOST, "localhost") for name in (host, f"{host}:{self.server.server_port}")}
-        return len(hosts) == 1 and hosts[0].strip().lower() in names
+        hosts = self.headers.get_all("Host") or []  # of any port, which may be forwarded to ours
+        return len(hosts) == 1 and without_port(hosts[0]) in (HOST, "localhost")
 
     def _shell(self, rendered: Rendered) -> bytes:
         state = self.server.report.state()

@@ -130,7 +130,8 @@ class _Asked:
             _log.info("%s is asked for %r", served.name, list(texts))
         began = request.scope[BEGAN]  # its body may have come slowly
         found = await _unless_gone(request, self._batcher.logits(served, texts, limits.seconds, began))
-        self._batcher.metrics.texts.labels(served.name).inc(len(texts))
+        if served in self._registry.all():  # of one that was removed meanwhile no line is kept
+            self._batcher.metrics.texts.labels(served.name).inc(len(texts))
         return found
 
 

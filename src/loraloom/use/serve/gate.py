@@ -17,8 +17,9 @@ from typing import Any
 
 from fastapi import HTTPException
 
+from loraloom.report.policy import without_port
 from loraloom.use.serve.batching import Batcher, OverloadedError
-from loraloom.use.serve.limits import MIB, Settings, without_port
+from loraloom.use.serve.limits import MIB, Settings
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -175,8 +176,8 @@ class Gate:
     def _may(self, scope: Scope) -> bool:
         """Whether the request has a key that its route asks for; all keys are compared, each in constant time."""
         changes = scope["path"].startswith("/v1/adapters") and scope["method"] in ("POST", "DELETE")
-        if changes:
-            return self._admin is None or hmac.compare_digest(_bearer(scope["headers"]), self._admin)
+        if changes and self._admin is not None:
+            return hmac.compare_digest(_bearer(scope["headers"]), self._admin)
         if not self._keys or (scope["method"] in ("GET", "HEAD") and scope["path"] in OPEN):
             return True
         if scope["method"] == "OPTIONS" and self._settings.access.origins:
@@ -205,6 +206,8 @@ class _Counted:
                 message = await self._receive()
         except TimeoutError:
             raise BodyRefusedError(408, "the body did not come in time") from None
+        if message["type"] == "http.disconnect":
+            raise BodyRefusedError(499, "the client went away before its body was whole")
         if message["type"] == "http.request":
             size = len(message.get("body", b""))
             self.held += size

@@ -31,13 +31,6 @@ class Limits:
     """That requests under way have after SIGTERM."""
 
 
-def without_port(host: str) -> str:
-    """A host as requests name it (`example.com:8443`, `[::1]:8000`), in lower case and without the port."""
-    host = host.strip().lower()
-    name, _, port = host.rpartition(":")
-    return name if name and port.isdigit() else host
-
-
 @dataclass(frozen=True, slots=True)
 class Access:
     """Who may ask for what; keys and tokens are compared in constant time."""

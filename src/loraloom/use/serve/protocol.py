@@ -8,9 +8,13 @@ after what it holds is written. Bodies have their own time, in `gate.py`.
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any, ClassVar
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from loraloom.use.serve.gate import HEADERS
 
 READ_BYTES = 64 * 1024
 
@@ -43,6 +47,18 @@ class PatientProtocol(H11Protocol):
             self._stop_waiting()
         elif self._head is None and not self.transport.is_closing():
             self._await_head()
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP is refused as all else is; where an answer has begun there is no room for another."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            body = json.dumps(
+                {"error": "the request can't be read: it is not HTTP/1.1, or its head is not whole"}
+            ).encode()
+            about = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+            head = h11.Response(status_code=400, headers=[*about, (b"connection", b"close"), *HEADERS])
+            for event in (head, h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         """Between requests uvicorn's own keep-alive time counts."""

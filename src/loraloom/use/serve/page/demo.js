@@ -26,7 +26,8 @@ async function ask(path, body, signal) {
   return found;
 }
 
-const percent = (share) => (100 * share).toFixed(share > 0.9995 || share < 0.0995 ? 2 : 1) + " %";
+const percent = (share) => share < 1 && share > 0.99995 ? ">99.99 %" : share > 0 && share < 0.00005 ? "<0.01 %"
+  : (100 * share).toFixed(share > 0.9995 || share < 0.0995 ? 2 : 1) + " %";
 const chosen = () => adapters.find((each) => each.name === at("adapter").value);
 
 async function list() {
@@ -75,7 +76,7 @@ function bars(found) {
 
 function marks(text, found) {
   const signs = Array.from(text), pieces = [];
-  const most = Math.max(0.02, ...found.words.map((word) => Math.abs(word.weight)));
+  const largest = Math.max(0, ...found.words.map((word) => Math.abs(word.weight))), most = Math.max(0.02, largest);
   let place = 0;
   for (const word of found.words) {
     pieces.push(signs.slice(place, word.start).join(""));
@@ -90,8 +91,16 @@ function marks(text, found) {
   }
   pieces.push(signs.slice(place).join(""));
   at("words").replaceChildren(...pieces);
-  at("method").textContent = "Occlusion: each word is left out, and the darker it is, the more the probability of “"
-    + found.label + "” changes (" + percent(most) + " at most).";
+  at("method").textContent = found.words.length === 0
+    ? "No word was left out: this server computes too few texts at once."
+    : "Occlusion: " + parts(text, found.words) + " left out in turn, and the darker a mark is, the more the probability of “"
+      + found.label + "” changes (" + (100 * largest).toFixed(1) + " points at most).";
+}
+
+function parts(text, words) {
+  const all = text.trim().split(/\s+/).length;
+  if (all < 2) return words.some((word) => word.stop - word.start > 1) ? "several characters together are" : "each character is";
+  return words.length < all ? "several words together are" : "each word is";
 }
 
 async function classify() {
@@ -116,7 +125,7 @@ async function classify() {
     at("results").classList.remove("waiting");
     say("Answered in " + Math.round(performance.now() - began) + " ms");
     at("words").textContent = text;
-    at("method").textContent = "The words are being left out one by one.";
+    at("method").textContent = "Words are being left out in turn.";
     await new Promise((done) => setTimeout(done, LONGER));
     if (own !== turn) return;
     const why = await ask("v1/explain", { adapter: chosen().name, text }, stopper.signal);
@@ -125,6 +134,7 @@ async function classify() {
     if (own !== turn || error.name === "AbortError") return;
     at("results").classList.remove("waiting");
     at("results").hidden = !answered;
+    at("method").textContent = "";
     say(error.message, true);
   }
 }
