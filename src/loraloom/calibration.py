@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from loraloom.metrics import CALIBRATION_BINS, PROBABILITY_FLOOR, Interval, confidence_bins, wilson_interval
 
@@ -224,9 +224,7 @@ def _logarithms(probabilities: ArrayLike) -> Floats:
 
 
 def _logs_at(logs: Floats, temperature: float) -> Floats:
-    scaled = logs / temperature
-    shifted = scaled - scaled.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), dtype=np.float64)
+    return np.asarray(special.log_softmax(logs / temperature, axis=1), dtype=np.float64)
 
 
 def _loss_sum(true: NDArray[np.int64], logs: Floats, temperature: float) -> float:

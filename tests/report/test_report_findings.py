@@ -17,7 +17,7 @@ from loraloom.report.curves import MOST_TRACE_POINTS
 from loraloom.report.page import page
 from loraloom.report.wording import clean, duration, listed, passes, share, value
 from loraloom.study.durable import MANIFEST, write_manifest
-from loraloom.wording import plural
+from loraloom.wording import percent, plural
 from tests.report.report_runs import (
     LABELS,
     TEST_ROWS,
@@ -409,4 +409,9 @@ def test_durations_counts_and_lists_are_words() -> None:
         "2 batches",
     ]
     assert [plural(2, "query"), plural(2, "key")] == ["2 queries", "2 keys"]
+
+
+def test_only_a_whole_is_written_100_percent_and_only_none_0() -> None:
+    shares = [1.0, 2499 / 2500, 0.973, 1 / 5000, 0.0]
+    assert [percent(each) for each in shares] == ["100.0%", ">99.9%", "97.3%", "<0.1%", "0.0%"]
     assert [listed([]), listed(["a"]), listed(["a", "b", "c"])] == ["", "a", "a, b and c"]

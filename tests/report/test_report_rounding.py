@@ -34,3 +34,9 @@ def test_only_a_whole_share_is_written_as_one() -> None:
     assert rounded(1.0, interval) == "1.0000"
     assert (rounded(None, None), rounded_span(None), rounded(0.5, None)) == ("–", "–", "0.500")
     assert rounded_span((0.876, 0.948)) == "0.88–0.95"
+
+
+def test_in_a_column_a_larger_share_does_not_look_smaller() -> None:
+    known = (256 / 286, wilson_interval(256, 286)), (257 / 286, wilson_interval(257, 286))
+    assert [rounded(*each) for each in known] == ["0.90", "0.899"]
+    assert [rounded(*each, 3) for each in known] == ["0.895", "0.899"]

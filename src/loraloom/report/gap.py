@@ -33,7 +33,6 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from loraloom.metrics import mean_interval
 from loraloom.report.effects.analysis import MARGIN, Verdict
@@ -56,7 +55,6 @@ _WHY_NOT_AT_END = (
     "Of no two ranks the gap is known at the last evaluation, before which validation shall move by "
     f"{100 * MOST_MOVED:g} points at most: --set train.num_train_epochs=4"
 )
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from loraloom.recipe import Recipe
 from loraloom.recipe.fields import Metric
 from loraloom.report import wording
 from loraloom.report.reading import RunRead
+from loraloom.report.rounding import UNKNOWN, decimals
 from loraloom.study.leaderboard import metric_name, placed, reach, validation
 from loraloom.study.record import Ended, Score, TrialRecord
 
@@ -82,6 +83,11 @@ class Leaderboard:
         """How many have a result, on however many rows."""
         kept = [place for place, name in enumerate(self.axes) if name != ROWS]
         return len({tuple(row.values[place] for place in kept) for row in self.ranked})
+
+    @property
+    def places(self) -> int:
+        """Decimals of the accuracies, as many as the best known one has."""
+        return max((decimals(row.interval) for row in self.ranked), default=UNKNOWN)
 
     @property
     def metric_name(self) -> str:

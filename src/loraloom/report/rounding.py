@@ -27,11 +27,14 @@ def decimals(interval: Interval | None) -> int:
     return max(LEAST, min(MOST, digits - 1 - place - (leading >= 950)))
 
 
-def rounded(value: float | None, interval: Interval | None) -> str:
-    """A share as its interval allows: 0.971 of 0.951–0.983, 0.93 of 0.88–0.97. Only a whole one is written 1."""
+def rounded(value: float | None, interval: Interval | None, places: int | None = None) -> str:
+    """A share as its interval allows: 0.971 of 0.951–0.983, 0.93 of 0.88–0.97. Only a whole one is written 1.
+
+    In a column that is ordered all have as many `places`, or a smaller one might look larger.
+    """
     if value is None:
         return share(None)
-    places = decimals(interval)
+    places = decimals(interval) if places is None else places
     text = f"{value:.{places}f}"
     return f">{1 - 10.0**-places:.{places}f}" if value < 1 and float(text) == 1 else text
 

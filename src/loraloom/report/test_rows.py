@@ -20,7 +20,7 @@ WIDE = 0.05
 
 def of_few(interval: Interval | None, examples: int, split: str) -> Iterator[str]:
     """Whether there are too few rows for a narrow interval."""
-    if interval is None or (width := interval[1] - interval[0]) <= WIDE:
+    if interval is None or round(100 * (width := interval[1] - interval[0])) <= 100 * WIDE:
         return
     need = ceil(examples * (width / WIDE) ** 2 / 100) * 100  # the width goes with 1 / √n
     yield (

@@ -11,7 +11,7 @@ from loraloom.terminal.console import say
 from loraloom.use.export import Exported
 from loraloom.use.export.card import size
 from loraloom.use.submit import Submitted
-from loraloom.wording import plural
+from loraloom.wording import percent, plural
 
 
 def print_export(console: Console, exported: Exported) -> None:
@@ -22,7 +22,7 @@ def print_export(console: Console, exported: Exported) -> None:
     for one in exported.measured:
         low, high = one.accuracy_interval
         accuracy = [f"{one.accuracy:.3f}", f"{low:.3f}–{high:.3f}"]
-        figures = [size(one.bytes), *accuracy, f"{one.same_labels / one.rows:.1%}", f"{one.difference:.0e}"]
+        figures = [size(one.bytes), *accuracy, percent(one.same_labels / one.rows), f"{one.difference:.0e}"]
         table.add_row(one.name, *figures, f"{one.texts_per_second:,.0f}")
     rows = exported.measured[0].rows
     say(console, f"compared on {plural(rows, 'row')}: {exported.rows}")

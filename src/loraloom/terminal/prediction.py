@@ -8,7 +8,7 @@ from pathlib import Path
 from loraloom.data import printable
 from loraloom.use.ensemble import Ensemble
 from loraloom.use.predict import Summary
-from loraloom.wording import plural
+from loraloom.wording import percent, plural
 
 MOST_CLASSES = 20
 
@@ -34,7 +34,9 @@ def summary_lines(ensemble: Ensemble, summary: Summary, out: Path | None) -> Ite
     if counts.abstained:
         yield f"abstained: {counts.abstained:,} of {counts.rows:,} rows are below --min_confidence"
     total = max(1, counts.by_label.total())
-    shares = [f"{printable(label)} {number / total:.1%}" for label, number in counts.by_label.most_common(MOST_CLASSES)]
+    shares = [
+        f"{printable(label)} {percent(number / total)}" for label, number in counts.by_label.most_common(MOST_CLASSES)
+    ]
     more = len(counts.by_label) - len(shares)
     where = "" if out is None else f" written to {out}"
     yield (

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from loraloom.data import printable
+from loraloom.report.wording import share
 from loraloom.terminal.console import say
 from loraloom.use.evaluate import Evaluated
 from loraloom.wording import plural
@@ -61,7 +62,7 @@ def _of_classes(result: Evaluated, widths: Sequence[int] = ()) -> Table:
     for name, width in zip(names, widths, strict=False):
         table.add_column(f"→ {escape(name)}", justify="right", overflow="fold", max_width=width)
     for name, one, row in zip(names, result.scores.classes, result.scores.confusion, strict=True):
-        figures = [f"{x:.3f}" if x is not None else "–" for x in (one.precision, one.recall, one.f1)]
+        figures = map(share, (one.precision, one.recall, one.f1))
         table.add_row(escape(name), f"{one.support:,}", *figures, *(map(str, row) if widths else ()))
     return table
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 from loraloom.data import Finding, printable
 from loraloom.recipe import Configuration, Recipe
 from loraloom.recipe.axes import as_set
+from loraloom.report.wording import share
 from loraloom.study.record import Score
 
 
@@ -49,7 +50,7 @@ def with_interval(score: Score) -> str:
     """`0.971 (95 % interval 0.951–0.983)`, by Wilson."""
     assert score.interval is not None  # what is said was measured on rows
     low, high = score.interval
-    return f"{score.accuracy:.3f} (95 % interval {low:.3f}–{high:.3f})"
+    return f"{share(score.accuracy)} (95 % interval {low:.3f}–{high:.3f})"
 
 
 def finding_lines(finding: Finding) -> list[str]:

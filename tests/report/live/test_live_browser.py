@@ -63,6 +63,26 @@ def test_a_trial_that_ends_appears_where_the_reader_is(browser: Any, growing: Pa
         page.close()
 
 
+def test_what_is_open_sorted_and_in_hand_stays_when_a_trial_ends(browser: Any, growing: Path) -> None:
+    folded = "document.querySelector('#data details')"
+    with served(growing) as server:
+        page = browser.new_page()
+        with Run(growing).locked():
+            page.goto(f"http://127.0.0.1:{server.server_port}/")
+            report = page.frame(url="**/report/index.html")
+            report.wait_for_selector("#board button.sort")
+            assert not report.evaluate(f"{folded}.open")
+            report.evaluate(f"{folded}.open = true")
+            report.locator("#board button.sort", has_text="Loss").click()
+            report.locator("#leaderboard input[type=search]").focus()
+            finish(growing, 1)
+            report.wait_for_selector("text=best of 2 configurations so far", timeout=60_000)
+            report.wait_for_function("document.activeElement.type === 'search'", timeout=60_000)
+            assert report.evaluate(f"{folded}.open")
+            assert report.evaluate("document.querySelector('#board [aria-sort]').textContent") == "Loss"
+        page.close()
+
+
 def test_a_server_that_has_ended_is_said_and_the_report_stays(commands: Commands, browser: Any, growing: Path) -> None:
     page = browser.new_page()
     with commands.start("watch", growing, "--port", "0") as watching:

@@ -8,10 +8,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from loraloom.report import findings, read_run, write_report
 from loraloom.report.similarity import similarity
+from loraloom.report.similarity.second import Answered, on_second
 from tests.report.report_runs import whole_run
 from tests.report.similarity.embedded_runs import WRONG, embed, found_in, second_set, similar_run
 
@@ -58,6 +60,29 @@ def test_a_second_set_is_compared_and_its_accuracy_put_beside_tests(tmp_path: Pa
     assert found.on_second is not None
     assert "less than on test" in found.on_second
     assert "distance does not explain all of it" in found.on_second
+
+
+def _answered(low: float, high: float, steepness: float, rows: int) -> Answered:
+    """Distances from `low` to `high`, and right answers that grow rarer with them, by chance."""
+    generator = np.random.default_rng(3)
+    distances = generator.uniform(low, high, rows)
+    return distances, generator.random(rows) < 1 / (1 + np.exp(steepness * distances - 4))
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (_answered(0.2, 0.8, 8, 1_000), "distance may explain all of that."),
+        (_answered(0.2, 0.8, 5, 1_000), "distance would explain more than that."),
+        (_answered(0.2, 0.8, 16, 1_000), "distance does not explain all of it."),
+        (_answered(0.6, 0.8, 8, 1_000), ""),  # at no distance are there rows of both
+    ],
+)
+def test_whether_distance_explains_what_a_second_set_costs(second: Answered, said: str) -> None:
+    about = second_set().about
+    sentence = on_second(about, _answered(0, 0.5, 8, 4_000), second)
+    assert ("At equal distance" in sentence) == bool(said)
+    assert sentence.endswith(said)
 
 
 def test_how_the_labels_of_a_second_set_were_read_is_said_beside_its_accuracy(tmp_path: Path) -> None:

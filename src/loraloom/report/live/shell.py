@@ -36,7 +36,7 @@ async function look() {
     const now = await (await fetch("status", { cache: "no-store" })).json();
     line.className = now.goes_on ? "on" : "";
     if (sentence.textContent !== now.sentence) sentence.textContent = now.sentence;
-    detail.textContent = now.detail;
+    if (detail.textContent !== now.detail) detail.textContent = now.detail;
     if (now.version && now.version !== version) {
       const place = frame.contentWindow.scrollY;
       const back = () => frame.contentWindow.scrollTo({ top: place, behavior: "instant" });

@@ -35,7 +35,8 @@ def answer(found: Findings) -> Iterator[str]:
     """The winner in a sentence, its configuration, its size and its time."""
     winner, tally = found.answer.winner, found.answer.tally
     if winner is None:
-        yield f"There is no winner: {tally.failed:,} trials failed and {tally.pruned:,} were pruned."
+        pruned = f"{tally.pruned:,} {'was' if tally.pruned == 1 else 'were'} pruned"
+        yield f"There is no winner: {plural(tally.failed, 'trial')} failed and {pruned}."
         return
     yield (
         f"{found.answer.subject} reaches a {winner.split} accuracy of "
@@ -97,7 +98,7 @@ def _ranked(board: Leaderboard) -> Iterator[str]:
             f"{row.rank}{' **winner**' if row.is_winner else ''}",
             *(code(shortened(value, CELL)) for value in row.values),
             *([share(row.macro_f1)] if by_f1 else []),
-            text(rounded(row.accuracy, row.interval)),
+            text(rounded(row.accuracy, row.interval, board.places)),
             rounded_span(row.interval),
             str(row.seeds),
             count(row.trainable),
@@ -115,7 +116,7 @@ def tested(found: Findings) -> Iterator[str]:
     test = found.test
     if test is None:
         return
-    yield f"{test.wrong:,} of {plural(test.rows, 'test row')} were wrong."
+    yield f"{test.wrong:,} of {plural(test.rows, 'test row')} {'was' if test.wrong == 1 else 'were'} wrong."
     rows = [
         [
             code(shortened(label, CELL)),

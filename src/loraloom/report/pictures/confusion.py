@@ -18,7 +18,7 @@ def draw_confusion(test: Tested) -> dict[str, Picture]:
     drawn = picture(
         "confusion",
         "Confusion on test",
-        f"{test.wrong} of {test.rows} test rows were wrong.",
+        f"{test.wrong} of {test.rows} test rows {'was' if test.wrong == 1 else 'were'} wrong.",
         lambda axes: _fill(axes, test),
         size=(side, side * 0.9),
     )

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MARKERS = "os^D"
+MOST_MARKERS = 8
+"""Of a line, beyond which only some points have one: lines are told apart by them, in grey too."""
 
 
 def draw_curves(found: Curves) -> dict[str, Picture]:
@@ -65,7 +67,6 @@ def draw_curves(found: Curves) -> dict[str, Picture]:
 
 def _line(axes: Axes, curve: Curve, field: str, index: int, *, train: bool) -> None:
     points: Points = getattr(curve, field)
-    many = len(points) > 40 or field == "learning_rate"
     axes.plot(
         [epoch for epoch, _ in points],
         [value for _, value in points],
@@ -74,7 +75,8 @@ def _line(axes: Axes, curve: Curve, field: str, index: int, *, train: bool) -> N
         linewidth=1.0 if train else 1.8,
         alpha=0.75 if train else 1.0,
         zorder=3 - 0.1 * index,
-        marker=MARKERS[index % len(MARKERS)] if not (train or many) or len(points) == 1 else "",
+        marker=MARKERS[index % len(MARKERS)] if not train or len(points) == 1 else "",
+        markevery=max(1, -(-len(points) // MOST_MARKERS)),
         markersize=3 if train else 4.5,
         label="training" if train else "validation",
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import expit
 
 from loraloom.metrics import Interval, wilson_interval
 
@@ -116,17 +116,15 @@ def _slope(distances: NDArray[np.float64], correct: NDArray[np.bool_]) -> Slope 
     fitted = fit_logistic(np.column_stack([np.ones_like(scaled), scaled]), correct)
     if fitted is None:
         return None
-    coefficient, error = float(fitted.params[1]), float(fitted.bse[1])
-    reach = float(norm.isf(0.025)) * error
-    ends = np.quantile(scaled, (0.1, 0.9))
-    near, far = (1 / (1 + math.exp(-float(fitted.params[0] + coefficient * end))) for end in ends)
+    odds_ratio, interval = _odds(fitted, 1)
+    near, far = expit(fitted.params[0] + fitted.params[1] * np.quantile(scaled, (0.1, 0.9)))
     return Slope(
-        odds_ratio=math.exp(coefficient),
-        interval=(math.exp(coefficient - reach), math.exp(coefficient + reach)),
-        p=float(2 * norm.sf(abs(coefficient) / error)),
+        odds_ratio=odds_ratio,
+        interval=interval,
+        p=float(fitted.pvalues[1]),
         unit=unit,
-        near=near,
-        far=far,
+        near=float(near),
+        far=float(far),
     )
 
 
@@ -135,11 +133,15 @@ def at_equal_distance(
 ) -> tuple[float, Interval] | None:
     """The odds ratio, with 95 %, of a right answer in the second set against the first at one distance.
 
-    Each set is (distances, correct). None where either has too few right or wrong rows, or there is no estimate. It is
-    logistic regression (Cox, "The regression analysis of binary sequences", Journal of the Royal Statistical Society B
-    20 (1958), 215–242) on the distance and the set, the interval Wald's.
+    Each set is (distances, correct). None where either has too few right or wrong rows, where the middle 90 % of their
+    distances have none in common, or where there is no estimate. It is logistic regression (Cox, "The regression
+    analysis of binary sequences", Journal of the Royal Statistical Society B 20 (1958), 215–242) on the distance and
+    the set, the interval Wald's.
     """
     if any(min(int(correct.sum()), int((~correct).sum())) < FEWEST_OF_EACH for _, correct in (first, second)):
+        return None
+    (low, high), (other_low, other_high) = (np.quantile(each, (0.05, 0.95)) for each, _ in (first, second))
+    if max(low, other_low) > min(high, other_high):
         return None
     distances = np.concatenate([first[0], second[0]])
     if float(np.ptp(distances)) < 1e-6:
@@ -150,25 +152,31 @@ def at_equal_distance(
     fitted = fit_logistic(design, np.concatenate([first[1], second[1]]))
     if fitted is None:
         return None
-    coefficient, reach = float(fitted.params[2]), float(norm.isf(0.025)) * float(fitted.bse[2])
-    return math.exp(coefficient), (math.exp(coefficient - reach), math.exp(coefficient + reach))
+    return _odds(fitted, 2)
 
 
-def fit_logistic(design: NDArray[np.float64], correct: NDArray[np.bool_], **options: Any) -> Any:
+def _odds(fitted: Any, place: int) -> tuple[float, Interval]:
+    """The odds ratio of a coefficient, and its 95 % interval."""
+    low, high = np.exp(fitted.conf_int()[place])
+    return math.exp(fitted.params[place]), (float(low), float(high))
+
+
+def fit_logistic(
+    design: NDArray[np.float64], correct: NDArray[np.bool_], offset: NDArray[np.float64] | None = None
+) -> Any:
     """statsmodels' fit; None where the classes are told apart perfectly, or nearly, and the likelihood has no maximum.
 
-    `offset`, and `cov_type` with `cov_kwds`, are statsmodels' own.
+    `offset` is statsmodels' own.
     """
     from statsmodels.genmod.families import Binomial
     from statsmodels.genmod.generalized_linear_model import GLM
     from statsmodels.tools.sm_exceptions import PerfectSeparationError, PerfectSeparationWarning
 
-    offset = options.pop("offset", None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", PerfectSeparationWarning)
         try:
-            fitted: Any = GLM(correct.astype(np.float64), design, family=Binomial(), offset=offset).fit(**options)
+            fitted: Any = GLM(correct.astype(np.float64), design, family=Binomial(), offset=offset).fit()
         except (PerfectSeparationError, PerfectSeparationWarning, np.linalg.LinAlgError):
             return None
     good = bool(fitted.converged) and np.isfinite(fitted.params).all()

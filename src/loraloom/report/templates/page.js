@@ -192,7 +192,8 @@
     const last = history.state?.board;
     const keep = () => {  // for where the page is loaded anew, by its reader or by loraloom watch
       const open = rows.filter((row) => row.detail).map((row) => row.line.dataset.trial);
-      history.replaceState({ board: { sorted, from, open, words: input.value } }, '');
+      const title = heads[sorted.column].textContent;  // a run that grows has other columns
+      stay({ board: { title, down: sorted.down, from, open, words: input.value, typing: document.activeElement === input } });
     };
     addEventListener('hashchange', keep);  // which is another entry of the history, without a state
 
@@ -331,13 +332,15 @@
       region.scrollIntoView({ block: 'nearest' });
       if (document.activeElement?.disabled || document.activeElement === document.body) (by > 0 ? before : after).focus({ preventScroll: true });
     };
+    for (const kind of ['focus', 'blur']) input.addEventListener(kind, keep);
     before.addEventListener('click', () => turn(-MOST));
     after.addEventListener('click', () => turn(MOST));
     order();
     show();
 
-    if (last && heads[last.sorted.column]) {
-      sorted = last.sorted;
+    if (last) {
+      const column = heads.findIndex((head) => head.textContent === last.title);
+      if (column >= 0) sorted = { column, down: last.down };
       input.value = last.words;
       filter();
       if (last.from < matching.length) from = last.from;
@@ -346,6 +349,11 @@
         toggle(row, true);
       }
       show();
+      if (last.typing) {
+        input.focus({ preventScroll: true });
+        input.setSelectionRange(input.value.length, input.value.length);
+        keep();
+      }
     }
 
     return (trial) => {  // opens the row of a trial, wherever it is
@@ -444,6 +452,24 @@
     svg.parentElement.classList.add('reads');
   };
 
+  // -- what the reader has opened ----------------------------------------------------------------------------------------
+
+  const stay = (what) => history.replaceState({ ...history.state, ...what }, '');
+
+  const addStaying = () => {  // the page may be loaded anew, by its reader or by loraloom watch
+    const folded = [];
+    for (const section of all('main > section')) {
+      all('details', section).filter((each) => !each.closest('.opened-rows, .rest')).forEach((each, order) => folded.push([`${section.id} ${order}`, each]));
+    }
+    const keep = () => stay({ folded: folded.map(([name, each]) => [name, each.open]) });
+    const before = new Map(history.state?.folded ?? []);
+    for (const [name, each] of folded) {
+      if (before.has(name)) each.open = before.get(name);
+      each.addEventListener('toggle', keep);
+    }
+    addEventListener('hashchange', keep);  // which is another entry of the history, without a state
+  };
+
   // -- where the reader is -----------------------------------------------------------------------------------------------
 
   const addFollowing = () => {
@@ -459,6 +485,7 @@
   };
 
   addTheme();
+  addStaying();
   const table = document.querySelector('table.board');
   const open = table ? addBoard(table) : null;
   addCopying(document);
