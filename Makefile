@@ -84,10 +84,13 @@ robustness: setup ## worse texts and training rows, beside an SVM and full fine-
 	$(BIN)/python -m study.robustness
 	$(BIN)/python -m study.robustness --page
 
-comparison: setup ## loraloom beside other tools, 2 and 20 minutes each on each set, a day or more: writes docs/comparison.md
+comparison: setup ## loraloom beside other tools, as docs/comparison.md has it, a day: writes that page
 	$(BIN)/python -m study.peers.environments
-	$(BIN)/python -m study.first --set all --seconds 120
-	$(BIN)/python -m study.first --set all --seconds 1200
+	$(BIN)/python -m study.first --set trec sst2 banking77 subj16 bbc r8 clinc150 --seconds 120
+	$(BIN)/python -m study.first --set agnews --seconds 1200
+	test -d runs/mpnet || $(BIN)/python -m study.mpnet runs/mpnet
+	$(BIN)/python -m study.first --set agnews --seconds 3600 --encoder mpnet=runs/mpnet
+	$(BIN)/python -m study.first --set agnews --seconds 3600
 	$(BIN)/python -m study.first --page
 
 clean: ## remove .venv and caches; runs/ is kept

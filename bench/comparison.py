@@ -99,7 +99,7 @@ class Comparison:
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Header and rows, as text."""
         trials = self.measure == "trials"
-        header = ("peer", "examples/s", "s a trial", "process, s", "peak, MB", "loraloom is", "share of peak")
+        header = ("peer", "examples/s", "s a trial", "process, s", "peak, MiB", "loraloom is", "share of peak")
         rows = [
             (
                 line.peer,

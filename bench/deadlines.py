@@ -6,8 +6,8 @@
 Searches run beside each other and beside a load that comes and goes, so that each finds the machine at another speed
 from one minute to the next. The share of the time counts training and validation, as trials were timed, and the
 winner's test; loading, planning, writing and the report are the rest. Searches that were refused since their time
-suffices for no trial are counted apart. Prints a table, and keeps it as JSON. An overrun
-is exit code 1.
+suffices for no trial are counted apart. Prints a table, and keeps it as JSON. An overrun, or
+a search that failed, is exit code 1.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import random
+import re
 import subprocess
 import sys
 import time
@@ -59,7 +60,12 @@ class Search:
     @property
     def refused(self) -> bool:
         """Whether it said that its time suffices for no trial, and trained none."""
-        return self.code == 2 and not self.trials
+        return self.code == 2 and not self.trials and re.search("d(oes|id) not suffice", self.said) is not None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended by anything but its plan, and was not refused."""
+        return self.code != 0 and not self.refused
 
 
 def run(number: int, deadline: float) -> Search:
@@ -108,7 +114,7 @@ def disturb(seed: int) -> None:
 
 
 def main() -> int:
-    """Returns 1 where a search was late."""
+    """Returns 1 where a search was late, or failed."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.deadlines", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -137,6 +143,7 @@ def main() -> int:
         "together": given.together,
         "overruns": len(late),
         "refused": len(found) - len(used),
+        "failed": sum(search.failed for search in found),
         "mean_share": float(np.mean([search.share for search in used])) if used else 0.0,
         "share_of_all": sum(search.training_seconds for search in used) / max(1.0, sum(one.deadline for one in used)),
         "searches": [{**asdict(search), "share": search.share} for search in found],
@@ -159,10 +166,11 @@ def main() -> int:
     ]
     print(table(head, rows, range(len(head))))
     print(
-        f"\n{len(late)} overruns of {len(found)}, {values['refused']} refused; the others used "
+        f"\n{len(late)} overruns of {len(found)}, {values['refused']} refused, {values['failed']} failed; "
+        "those that were not refused used "
         f"{values['mean_share']:.0%} of their time on average, {values['share_of_all']:.0%} of all of it"
     )
-    return 1 if late else 0
+    return 1 if late or values["failed"] else 0
 
 
 if __name__ == "__main__":

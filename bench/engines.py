@@ -81,7 +81,7 @@ class Bench:
     def _say(self, case: Case, taken: Sample) -> None:
         self.console.print(
             f"{case.name}, round {taken.round + 1}, {taken.rows} rows, {taken.peer}: {taken.seconds:.2f} s, "
-            f"{taken.peak_mb:,.0f} MB",
+            f"{taken.peak_mb:,.0f} MiB",
             style="dim",
             highlight=False,
         )

@@ -35,7 +35,7 @@ and `python -m bench.deadlines`) and writes this page anew; `python -m bench.eng
   a goal is against it; the others have one sample. Times are the best over the rounds, memory is the median. The
   processor alone is used, with as many threads as it has cores.
 - **Examples per second are those of additional rows**: training takes *t*₁ with *n*₁ rows and *t*₂ with *n*₂, and the
-  rate is (*n*₂ − *n*₁) / (*t*₂ − *t*₁), so that start-up does not count. "process, s" and "peak, MB" are of the whole
+  rate is (*n*₂ − *n*₁) / (*t*₂ − *t*₁), so that start-up does not count. "process, s" and "peak, MiB" are of the whole
   process with *n*₂ rows, imports and tokenizing included.
 - **HF Trainer + PEFT as it comes**: fp32, random order, `DataCollatorWithPadding`, LoRA of rank 4 on PEFT's default
   layers, their biases and the head trained too, AdamW without decay, rate 1e-3, one epoch; no evaluation, nothing
@@ -210,7 +210,7 @@ def _deadlines(found: dict[str, Any]) -> Iterator[str]:
         longest=max(search["deadline"] for search in searches),
         date=machine["started"][:10],
         sentence=f"{plural(found['overruns'], 'overrun')} in {plural(len(searches), 'search')}; "
-        f"{_refused(found)}{found['mean_share']:.0%} of the time on average{_of_all(found)}.",
+        f"{_failed(found)}{_refused(found)}{found['mean_share']:.0%} of the time on average{_of_all(found)}.",
         **machine["machine"],
     )
     yield _figures(
@@ -240,14 +240,22 @@ def _refused(found: dict[str, Any]) -> str:
     return f"{found['refused']} refused, since the time suffices for no trial; by the others "
 
 
+def _failed(found: dict[str, Any]) -> str:
+    return f"{found['failed']} failed; " if found.get("failed") else ""
+
+
 def _predict(found: dict[str, Any]) -> Iterator[str]:
     """From texts to labels, by loraloom and in other ways (`bench/predict.py`)."""
     machine = found["machine"]
     base = any(line["model"] == "base" for line in found["lines"])
-    random = " The base-size model has random weights, so that its accuracy says nothing." if base else ""
+    random = (
+        " The base-size model has random weights, so that its accuracy says nothing."
+        if base
+        else " No base-size model was measured."
+    )
     date, threads = machine["started"][:10], found["threads"]
     yield _PREDICT.format(date=date, threads=threads, base=random, **machine["machine"])
-    header = ("model", "by", "rows", "rows/s", "peak, MB", "accuracy", "same labels", "loraloom is", "goal", "")
+    header = ("model", "by", "rows", "rows/s", "peak, MiB", "accuracy", "same labels", "loraloom is", "goal", "")
     rows: list[tuple[str, ...]] = []
     for line in found["lines"]:
         goal = line["goal"]
@@ -330,7 +338,7 @@ def _serve(found: dict[str, Any]) -> Iterator[str]:
         ],
     )
     yield ""
-    before, after = (f"{over[f'memory_{when}_mb']:,.0f} MB" for when in ("before", "after"))
+    before, after = (f"{over[f'memory_{when}_mb']:,.0f} MiB" for when in ("before", "after"))
     other = f": {litserve}" if isinstance(litserve, str) else " serves transformers + PEFT in batches"
     yield f"Memory was {before} before the load at twice that rate and {after} after it. LitServe{other}."
     yield ""
@@ -355,7 +363,7 @@ def _report(found: dict[str, Any]) -> Iterator[str]:
     others = "; what others took of them was not counted" if share is None else f", of which others took {share:.0%}"
     about = {"date": machine["started"][:10], "axes": found["axes"], "others": others}
     yield _REPORT.format(**about, **machine["machine"])
-    written = ("report, s", "peak, MB", "page, MB", "folder, MB")
+    written = ("report, s", "peak, MiB", "page, MB", "folder, MB")
     felt = ("usable, s", "sort, ms", "filter, ms", "turn, ms", "frame, ms", "longest, ms")
     yield _figures(
         ("trials", *written, *felt),

@@ -67,7 +67,7 @@ SCROLL = """async () => {
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one report: seconds, and peak memory and the sizes of what was written in 10^6 bytes."""
+    """Of one report: seconds, peak memory in 2^20 bytes, and the sizes of what was written in 10^6 bytes."""
 
     seconds: float
     peak_mb: float

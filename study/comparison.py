@@ -217,8 +217,8 @@ def _settings(results: Results) -> Iterator[tuple[_Setting, Results]]:
 
 
 def _section(setting: _Setting, group: Results, able: Sequence[str]) -> Iterator[str]:
-    yield f"## {setting.title()}\n"
     machine = group[0]["machine"]["machine"]
+    yield f"## {setting.title()}, {machine['processor']}\n"
     dates = sorted(result["date"][:10] for result in group)
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     yield f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']:g} GB; {when}."
@@ -235,12 +235,16 @@ def _section(setting: _Setting, group: Results, able: Sequence[str]) -> Iterator
     measured = {name: found for name, found in by_set.items() if found}
     if len(measured) > 1:
         yield from _overview(measured)
+    missing: dict[tuple[str, ...], list[str]] = {}
     for name, found in measured.items():
         tests = dict.fromkeys(test for result in found for test in result.get("tests", ()))
         for test in tests or ("test",):
             yield from _table(name, test, found)
-        if missing := [peer for peer in able if _result(found, peer) is None]:
-            yield f"Not run here: {'; '.join(PEERS[peer].title for peer in missing)}."
+        missing.setdefault(tuple(peer for peer in able if _result(found, peer) is None), []).append(name)
+    for peers, sets in missing.items():
+        if peers:
+            where = f" on {', '.join(sets)}" if len(missing) > 1 else ""
+            yield f"Not run here{where}: {'; '.join(PEERS[peer].title for peer in peers)}."
             yield ""
 
 
@@ -365,7 +369,7 @@ def _table(name: str, test: str, found: Results) -> Iterator[str]:
         if result["state"] != "answered":
             said = f"{result['state']}: {_cell(result['reason'] or '')}"
             lines.append(["", _named(result), said, "", "", "", f"{result['taken_seconds']:,.0f}", ""])
-    yield table(("", "tool", "accuracy", "95 %", "macro-F1", "p", "s", "peak, MB"), lines)
+    yield table(("", "tool", "accuracy", "95 %", "macro-F1", "p", "s", "peak, MiB"), lines)
     yield ""
 
 

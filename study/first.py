@@ -293,7 +293,7 @@ def _in_words(result: dict[str, Any]) -> str:
     if result["state"] != "answered":
         return f"{result['state']} after {result['taken_seconds']:,.0f} s: {result['reason']}"
     figures = ", ".join(f"{name} {scored['accuracy']:.4f}" for name, scored in result["tests"].items())
-    return f"{figures}, {result['taken_seconds']:,.0f} s, {result['peak_mb']:,.0f} MB"
+    return f"{figures}, {result['taken_seconds']:,.0f} s, {result['peak_mb']:,.0f} MiB"
 
 
 if __name__ == "__main__":

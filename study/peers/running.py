@@ -81,6 +81,8 @@ def _outcome(task: Task, folder: Path, code: int | None) -> Outcome:
     if code is None:
         return Outcome("stopped", task.seconds, reason=f"no answer within {task.seconds:g} s")
     seconds = time.time() - task.started
+    if code == -signal.SIGKILL:  # by the system alone: who is too slow has no code
+        return Outcome("failed", seconds, reason="was killed by the system, as where memory does not suffice")
     return Outcome("failed", seconds, reason=_last_words(folder / "said", task, folder) or f"ended with code {code}")
 
 
