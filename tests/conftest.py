@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.commands import Commands
@@ -22,6 +23,10 @@ if os.environ.get("LORALOOM_TEST_DEVICE") != "cuda":  # what is promised to the 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny products gain nothing from threads, and lose much to waiting
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell script's background, where no Ctrl-C arrives
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes is the machine's; in CI the same are drawn each time, as by Hypothesis' own profile.
+settings.register_profile("tests", settings.get_profile("ci" if os.environ.get("CI") else "default"), deadline=None)
+settings.load_profile("tests")
 
 WORDS = {
     "animals": ["cat", "dog", "horse", "cow", "bird"],
@@ -40,9 +45,18 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LORALOOM_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache in which nothing lies from earlier tests but compiled kernels, which are keyed by their source."""
+    from loraloom.data import default_cache
+
+    cache, kernels = tmp_path_factory.getbasetemp() / "cache", default_cache() / "kernels"
+    cache.mkdir(exist_ok=True)
+    kernels.mkdir(parents=True, exist_ok=True)
+    (cache / "kernels").symlink_to(kernels)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LORALOOM_CACHE", str(cache))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,8 @@ import pytest
 from bench import comparison, deadlines, engines, grid, scale, scale_page
 from bench.comparison import machine_folder, refuse_other_machine
 from bench.deadlines import Search
-from bench.page import page
+from bench.measure import RESULTS
+from bench.page import PAGE, page
 from bench.serve import CONNECTIONS, Load, free_port, open_loop, serving, texts_of
 from loraloom.errors import DataError
 from loraloom.study.durable import write_json
@@ -50,8 +51,16 @@ def test_a_search_that_is_late_fails_the_bench_and_is_on_the_page(
     assert f"{code} overrun{'s' * (code == 0)} in 1 search; 60% of the time on average, 60% of all of it." in text
     write_json(machine_folder(tmp_path) / "deadlines.json", kept | {"refused": 3})
     assert "in 1 search; 3 refused, since the time suffices for no trial; by the others 60% of" in page(tmp_path)
-    assert replace(searched(0, 20.0), code=2, trials=0).refused
+    broken = replace(searched(0, 20.0), code=2, trials=0)
+    refused = replace(broken, said="loraloom: the time does not suffice for one trial: …")
+    assert (refused.refused, refused.failed) == (True, False)
+    assert (broken.refused, broken.failed) == (False, True)
     assert not searched(0, 20.0).refused
+    assert not searched(0, 20.0).failed
+
+
+def test_what_is_published_is_what_the_results_say() -> None:
+    assert page(RESULTS) == PAGE.read_text(encoding="utf-8"), "python -m bench.page writes it"
 
 
 def test_a_comparison_is_not_written_beside_those_of_other_instructions(

@@ -18,9 +18,10 @@ from loraloom.machine import read_machine
 from loraloom.metrics import mcnemar
 from study import first, sets
 from study.agnews_files import AGNEWS
-from study.comparison import page_of, pairs_of, read_results
+from study.comparison import PAGE, PAIRS, page_of, pairs_of, read_results
 from study.first import right_rows, score
 from study.peers import PEERS
+from study.peers.environments import RECORD
 from study.peers.running import Outcome
 
 TRAIN = [(f"words of a kind {number}", "xy"[number % 2]) for number in range(20)]
@@ -301,3 +302,10 @@ def test_who_was_not_run_is_said_but_not_who_could_not_be_installed() -> None:
               if len(cells := row.split("|")) > 2}  # fmt: skip
     assert (listed["trec"], listed["r8"]) == ("yes", "not yet")
     assert "`r8` (not measured yet)" in page
+
+
+def test_what_is_published_is_what_the_results_say() -> None:
+    found = read_results()
+    environments = json.loads(RECORD.read_text(encoding="utf-8"))
+    assert PAGE.read_text(encoding="utf-8") == page_of(found, environments), "python -m study.first --page writes it"
+    assert PAIRS.read_text(encoding="utf-8") == pairs_of(found)

@@ -1,0 +1,36 @@
+"""What `import loraloom` offers: a name or a parameter that comes or goes is meant to."""
+
+from __future__ import annotations
+
+from inspect import signature
+
+import loraloom
+
+ERRORS = {
+    "AdapterError",
+    "BackboneError",
+    "BudgetError",
+    "DataError",
+    "LoraloomError",
+    "MissingExtraError",
+    "RecipeError",
+    "RunError",
+    "StoppedError",
+}
+ROWS = {"train", "validation", "test"}
+
+
+def test_names() -> None:
+    assert set(loraloom.__all__) == {*ERRORS, "LoraClassifier", "load", "resume", "search"}
+    assert all(issubclass(getattr(loraloom, name), loraloom.LoraloomError) for name in ERRORS)
+
+
+def test_parameters() -> None:
+    place = {"workers", "ray", "gpus_per_pack"}
+    assert set(signature(loraloom.search).parameters) == {
+        *("recipe", "out", "overrides", "deadline", "allow_leak", "report"),
+        *place,
+        *ROWS,
+    }
+    assert set(signature(loraloom.resume).parameters) == {"out", "max_seconds", "deadline", *place, *ROWS}
+    assert set(signature(loraloom.load).parameters) == {"path", "revision"}
