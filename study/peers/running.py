@@ -95,9 +95,10 @@ def _wrong(predictions: list[int], task: Task) -> str | None:
 
 
 def _last_words(said: Path, task: Task, folder: Path) -> str:
-    """The last line that was printed, without the names of this machine's folders."""
-    lines = said.read_text(encoding="utf-8", errors="replace").splitlines()
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    """The last line that was printed and tells something, without the names of this machine's folders."""
+    lines = map(str.strip, said.read_text(encoding="utf-8", errors="replace").splitlines())
+    telling = [line for line in lines if line and not line.startswith("For further information")]  # pydantic's last
+    last = telling[-1] if telling else ""
     for place, name in ((task.encoder, "ENCODER"), (str(folder), "…"), (str(ROOT), "."), (str(Path.home()), "~")):
         last = last.replace(place, name) if place else last
     return last[:_REASON_LENGTH]
