@@ -6,6 +6,7 @@ Without a terminal that it can be drawn on the same is said in plain lines; `qui
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -128,14 +129,18 @@ class Terminal(Watcher):
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The view; where it is live, as much as the screen has lines for: the clock first, then the newest trials."""
         assert self._plan is not None
-        finished, under_way = len(self._latest_records), min(SHOWN_TRIALS, len(self._under_way))
-        view = Group(self._table(finished, under_way), *self._footer())
-        while self._live is not None and finished + under_way > 1:
-            if len(console.render_lines(view, options, pad=False)) <= options.size.height:
-                break
-            finished, under_way = (finished - 1, under_way) if finished else (0, under_way - 1)
-            view = Group(self._table(finished, under_way), *self._footer())
-        yield view
+        under_way, footer = min(SHOWN_TRIALS, len(self._under_way)), self._footer()
+        rows = len(self._latest_records) + under_way
+
+        def view(rows: int) -> Group:
+            return Group(self._table(max(0, rows - under_way), min(rows, under_way)), *footer)
+
+        def lines(rows: int) -> int:
+            return len(console.render_lines(view(rows), options, pad=False))
+
+        if self._live is not None:  # it is drawn four times a second, beside the training
+            rows = bisect_right(range(1, rows + 1), options.size.height, key=lines)
+        yield view(rows)
 
     def _table(self, finished: int, under_way: int) -> Table:
         """The newest finished trials, and the first of those under way."""
