@@ -255,10 +255,13 @@ def test_a_pack_that_was_stopped_comes_back_so_and_goes_on_to_the_same_adapters(
     assert [contents(job.folder) for job in stopped] == [contents(job.folder) for job in whole]
 
 
-def test_a_deadline_ends_training_and_the_result_is_marked(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_deadline_ends_training_and_the_result_is_marked_whatever_a_pruner_says(
+    tiny_recipe: dict[str, Any], tmp_path: Path, goes_on: bool
+) -> None:
     engine, model = ENGINES[tiny_recipe["engine"]](), save_model("bert", tmp_path / "model")
     job = replace(job_of(model, tmp_path / "job"), deadline=time.monotonic())
-    (outcome,) = engine.train_pack([job], hear)
+    (outcome,) = engine.train_pack([job], lambda *_: goes_on)
     assert outcome.state == "complete"
     assert outcome.result is not None
     assert "stopped by the clock" in outcome.marks[0]

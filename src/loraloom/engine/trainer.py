@@ -294,7 +294,8 @@ class _Run(TrainerCallback):
         self.schedule.plateau.see(evaluation.validation_loss)
         for group in parts["optimizer"].param_groups:
             group["lr"] = self.job.configuration.train.learning_rate * self.schedule.factor(state.global_step)
-        if not self.listener(self.job, evaluation) and state.global_step < self.schedule.total:
+        ended = bool(self.marks) or state.global_step >= self.schedule.total
+        if not self.listener(self.job, evaluation) and not ended:
             self.state, self.reason = "pruned", pruned_reason(state.epoch)
             control.should_training_stop = True
 
