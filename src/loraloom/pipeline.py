@@ -21,11 +21,12 @@ from loraloom.execute.driver import Driver
 from loraloom.execute.executor import Executor
 from loraloom.execute.in_process import choose_engine
 from loraloom.execute.placement import IN_PROCESS, Placement, make_executor
-from loraloom.execute.planning import has_passes, is_planned
+from loraloom.execute.planning import Rehearsal, has_passes, is_planned
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
 from loraloom.preparation import anchored, prepare, stated
 from loraloom.recipe import Recipe
+from loraloom.report.writing import load_libraries, rehearse_report
 from loraloom.search.clock import Clock, make_clock, point_in_time
 from loraloom.search.space import again_seconds, default_space, leaves_length_open, refuse_no_clock, with_length
 from loraloom.search.watcher import Watcher
@@ -188,10 +189,12 @@ def _go_on(
                 watchers,
                 clock,
                 stop,
-                rehearse_test,
+                Rehearsal(rehearse_test, rehearse_report),
                 log,
                 partial(placed, Placement(workers=1)) if placement == IN_PROCESS else None,
             )
+            if report and clock.max_seconds is not None:
+                load_libraries()
             driver.plan(engine.name, f"{reason}; {placement}")
             driver.run_trials()
         return conclude(run, place, watchers, clock, stop, log, driver, report=report)

@@ -15,10 +15,10 @@ from loraloom.data import Split
 from loraloom.engine import Job, Outcome
 from loraloom.errors import BudgetError
 from loraloom.execute import planning
-from loraloom.execute.planning import TEST_CAUTION, Planner
+from loraloom.execute.planning import TEST_CAUTION, Planner, Rehearsal
 from loraloom.execute.warm_up import WarmedUp
 from loraloom.recipe import Recipe, read_recipe
-from loraloom.search.clock import Clock
+from loraloom.search.clock import PAGE_CAUTION, Clock
 from loraloom.search.costs import Measured, measured
 from loraloom.search.plan import CLOCKED_SHARE
 from loraloom.search.space import default_space
@@ -173,8 +173,40 @@ def test_once_the_test_was_rehearsed_the_first_loading_is_no_measure_of_the_last
     planner._keep_time_for_the_end()
     assert clock.reserve > 30 * TEST_CAUTION
     job = Job(0, found.recipe.configuration({}), SOURCE, rows(), tmp_path, 1, None)
-    planner.rehearse(lambda *_: (1.0, 0.001), job, ["a text"])
+    planner.rehearse(Rehearsal(lambda *_: (1.0, 0.001), lambda _: 0.0), job, ["a text"], 1)
     assert clock.reserve == pytest.approx(TEST_CAUTION * (1.0 + 100 * 0.001) + clock.report_seconds)
+
+
+def test_a_page_is_rehearsed_again_whenever_the_trials_doubled_and_has_its_time_kept(tmp_path: Path) -> None:
+    found = _Planned(read_recipe({}), tmp_path)
+    planner, clock = found.planner, found.planner.pace.clock
+    job = Job(0, found.recipe.configuration({}), SOURCE, rows(), tmp_path, 1, None)
+    before, at = clock.report_seconds, list[int]()
+    for finished in range(1, 17):
+
+        def page(run: Path, finished: int = finished) -> float:
+            at.append(finished)
+            return float(finished)
+
+        planner.rehearse(Rehearsal(lambda *_: (1.0, 0.001), page), job, ["a text"], finished)
+    assert at == [1, 2, 4, 8, 16]
+    assert clock.page_seconds == pytest.approx(PAGE_CAUTION * 16)
+    assert clock.reserve == pytest.approx(TEST_CAUTION * (1.0 + 100 * 0.001) + clock.report_seconds)
+    assert clock.report_seconds > before + 20
+    clock.slowdown = 2.0
+    assert clock.page_seconds == pytest.approx(2 * PAGE_CAUTION * 16)
+
+
+def test_a_page_that_can_t_be_made_ends_no_search(tmp_path: Path) -> None:
+    found = _Planned(read_recipe({}), tmp_path)
+    job = Job(0, found.recipe.configuration({}), SOURCE, rows(), tmp_path, 1, None)
+
+    def broken(run: Path) -> float:
+        raise ValueError(run)
+
+    before = found.planner.pace.clock.report_seconds
+    found.planner.rehearse(Rehearsal(lambda *_: (1.0, 0.001), broken), job, ["a text"], 1)
+    assert found.planner.pace.clock.report_seconds == before
 
 
 def test_where_not_one_trial_fits_what_would_do_in_all_is_said_and_does(tmp_path: Path) -> None:

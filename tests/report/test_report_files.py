@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from loraloom.report import write_report
 from loraloom.report.pictures.tradeoffs import side_by_side
 from loraloom.report.tables.cells import csv_text, safe_cell
+from loraloom.report.writing import rehearse_report
 from loraloom.study.durable import verify_manifest
 from tests.report.kept_runs import FACTS, keep, kept_predictions
 from tests.report.report_runs import (
@@ -173,3 +176,23 @@ def test_a_single_configuration_has_no_picture_of_the_leaderboard(tmp_path: Path
     page = write_report(write_run(tmp_path / "r", recipe, [make_record(recipe, 0, {})]))
     assert not page.with_name("tradeoffs_time.png").exists()
     assert page.with_name("leaderboard.csv").exists()
+
+
+def test_once_the_libraries_are_loaded_a_report_loads_no_others(tmp_path: Path) -> None:
+    run = whole_run(tmp_path)
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from loraloom.report import write_report; from loraloom.report.writing import load_libraries\n"
+        "load_libraries(); before = {name.partition('.')[0] for name in sys.modules}\n"
+        "write_report(Path(sys.argv[1]))\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules} - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(run)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["safetensors"]  # which a search has
+
+
+def test_a_page_is_rehearsed_and_nothing_is_written(tmp_path: Path) -> None:
+    run = whole_run(tmp_path)
+    before = sorted(path.relative_to(run) for path in run.rglob("*"))
+    assert rehearse_report(run) > 0
+    assert sorted(path.relative_to(run) for path in run.rglob("*")) == before

@@ -16,7 +16,7 @@ from dataclasses import replace
 from loraloom.engine import Job, Outcome, never, pack_key
 from loraloom.errors import RunError
 from loraloom.execute.executor import Executor, Finished
-from loraloom.execute.planning import Planner, Rehearse
+from loraloom.execute.planning import Planner, Rehearsal
 from loraloom.execute.recording import Recorder
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
@@ -53,17 +53,17 @@ class Driver:
         watcher: Watcher,
         clock: Clock,
         stop: Stop,
-        rehearse: Rehearse | None = None,
+        rehearsal: Rehearsal | None = None,
         log: CommandLog | None = None,
         apart: Callable[[], Executor] | None = None,
     ) -> None:
         """
         Args:
-            rehearse: times the test of an adapter, for the time that is kept for it.
+            rehearsal: what follows the last trial, for the time that is kept for it.
             log: is told which trials that were broken off are begun again, and knows which of them may have done it.
             apart: makes an executor whose death is not this process's; None where all train in such a one.
         """
-        self._rehearse, self._log, self._apart = rehearse, log, apart
+        self._rehearsal, self._log, self._apart = rehearsal, log, apart
         self._run, self._place, self._executor = run, place, executor
         self._watcher, self._clock, self._stop = watcher, clock, stop
         self._ledger = open_ledger(run, watcher.note)
@@ -336,8 +336,9 @@ class Driver:
         record = self._recorder.write(proposal, job, outcome)
         self._failed = self._failed + 1 if record.state == "failed" else 0
         self._tell(record)
-        if self._rehearse is not None and record.state == "complete":
-            self._planner.rehearse(self._rehearse, job, self._place.data.validation.texts)
+        if self._rehearsal is not None and record.state == "complete":
+            texts = self._place.data.validation.texts
+            self._planner.rehearse(self._rehearsal, job, texts, self._leaderboard.finished)
 
     def _tell(self, record: TrialRecord) -> None:
         metric = self._run.recipe.search.metric

@@ -7,7 +7,8 @@ the report can set what happened beside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,19 @@ from loraloom.study.sealed import read_sealed, write_sealed
 TEST_CAUTION = 1.5
 """What follows the last step is expected to take so much longer than it was measured: there is no second try."""
 REHEARSAL_SECONDS, REHEARSAL_TEXTS = 20.0, 128
-"""Where less is left, the test is not rehearsed; it takes a second or two."""
-Rehearse = Callable[[Path, Sequence[str]], tuple[float, float]]
-"""Times the test of the adapter in a folder: seconds to load it, and for a text."""
+"""Where less is left, the end is not rehearsed; it takes a second or two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What follows the last trial, done before to see what it takes, so that as much time is kept for it and no more.
+
+    `test` tests the adapter in a folder on texts: seconds to load it, and for a text. `page` makes the page of the run
+    in a folder: seconds.
+    """
+
+    test: Callable[[Path, Sequence[str]], tuple[float, float]]
+    page: Callable[[Path], float]
 
 
 class Planner:
@@ -52,13 +63,14 @@ class Planner:
 
     def __init__(self, run: Path, place: Workplace, clock: Clock, proposals: Callable[[], Proposals]) -> None:
         """`proposals` gives those of the run, which themselves ask the planner's pace."""
-        self._path, self._place, self._clock = run / PLAN, place, clock
+        self._run, self._path, self._place, self._clock = run, run / PLAN, place, clock
         self._proposals = proposals
         self.pace = Pace(clock=clock)
         self._kept: Plan | None = None
         self._loading, self._where, self._seen = 0.0, "", 0.0
         self._planned_at = 0.0
-        self._rehearsed: dict[tuple[str, int], tuple[float, float]] = {}
+        self._tested: dict[tuple[str, int], tuple[float, float]] = {}
+        self._page_due = 1
         self._fastest: dict[Key, float] = {}
 
     def prepare(self, executor: Executor, note: Callable[[str], None]) -> None:
@@ -178,20 +190,27 @@ class Planner:
         if self.pace.limited:
             self.write()  # a run that is gone on with knows what trials take here
 
-    def rehearse(self, rehearse: Rehearse, job: Job, texts: Sequence[str]) -> None:
-        """Times the test of the first adapter of a model and length, where the time is limited and not all but used."""
-        kind = _kind(job.configuration)
-        left = self._clock.training_seconds_left
-        if left is None or left < REHEARSAL_SECONDS or kind in self._rehearsed:
-            return
-        from loraloom.engine.progress import is_out_of_memory
+    def rehearse(self, rehearsal: Rehearsal, job: Job, texts: Sequence[str], finished: int) -> None:
+        """Times the test of the first adapter of a model and length, and the page each time that the trials doubled.
 
-        try:
-            self._rehearsed[kind] = rehearse(job.folder, texts[:REHEARSAL_TEXTS])
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            return  # workers have it, as long as they train; the test's time stays an estimate
+        Only where the time is limited and not all but used; `finished` are the trials that the page has.
+        """
+        kind, clock = _kind(job.configuration), self._clock
+        left = clock.training_seconds_left
+        if left is None or left < REHEARSAL_SECONDS:
+            return
+        if kind not in self._tested:
+            from loraloom.engine.progress import is_out_of_memory
+
+            try:
+                self._tested[kind] = rehearsal.test(job.folder, texts[:REHEARSAL_TEXTS])
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise  # else workers have it, as long as they train; the test's time stays an estimate
+        if clock.reports and finished >= self._page_due:
+            self._page_due = 2 * finished
+            with suppress(Exception):  # it is said when the report is written, and the winner is safe by then
+                clock.rehearsed_page = rehearsal.page(self._run) / clock.slowdown
         self._keep_time_for_the_end()
 
     def would_end(self, configuration: Configuration, step: int) -> bool:
@@ -227,8 +246,8 @@ class Planner:
         if not costs.known or self.pace.task is None:
             return
         dearest = self.pace.task.dearest(costs)
-        tests = [clock.slowdown * (load + len(data.test) * each) for load, each in self._rehearsed.values()]
-        if _kind(dearest) not in self._rehearsed:  # a first loading takes much longer than those that follow
+        tests = [clock.slowdown * (load + len(data.test) * each) for load, each in self._tested.values()]
+        if _kind(dearest) not in self._tested:  # a first loading takes much longer than those that follow
             loading = clock.slowdown * max(self._loading, clock.loading_seconds / 2)
             tests.append(loading + len(data.test) * costs.eval_row_seconds(dearest))
         clock.reserve = TEST_CAUTION * max(tests) + clock.report_seconds

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from loraloom.report.findings import Findings, findings
@@ -44,6 +47,24 @@ def write_report(
         for name, content in files.items():
             (folder / name).write_bytes(content)
     return report / "index.html"
+
+
+def load_libraries() -> None:
+    """Imports what a page and its pictures need, which takes longer than they do themselves where trials are few.
+
+    A search under a clock has that behind it before it plans.
+    """
+    import_module("statsmodels.regression.linear_model")
+    if find_spec("matplotlib") is not None:
+        for name in ("figure", "collections", "ticker", "backends.backend_agg", "backends.backend_svg"):
+            import_module(f"matplotlib.{name}")
+
+
+def rehearse_report(run: Path) -> float:
+    """Seconds that the page of a run takes as it is now, without pictures and similarity; nothing is written."""
+    start = time.monotonic()
+    report_files(findings(read_run(run), similar=False), may_draw=lambda: False)
+    return time.monotonic() - start
 
 
 def report_files(found: Findings, may_draw: Callable[[], bool] = lambda: True) -> dict[str, bytes]:

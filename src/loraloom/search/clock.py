@@ -21,9 +21,11 @@ MOST_SECONDS = 315_360_000
 """Ten years, as recipe/fields.py has it, which takes a while to import."""
 LOADING_SECONDS = 2.0
 """What the command's own libraries take to load, where that was not seen: the measure of how slow the machine is."""
-END_SHARE, PAGE_SHARE, PICTURES_SHARE, BEGIN_SHARE = 0.8, 1.6, 2.2, 4.0
-"""What the process's end, the report's page, its pictures, and a model's first steps (with torch's loading) take, in
-the time that loading took."""
+END_SHARE, PAGE_SHARE, PICTURES_SHARE, BEGIN_SHARE = 0.3, 0.6, 1.0, 4.5
+"""What the process's end, the report's page, its pictures, and a model's first steps (with the loading of torch and of
+the report's libraries) take, in the time that loading took."""
+PAGE_CAUTION = 2.0
+"""A page is expected to take so much longer than when it was last rehearsed: its run may have twice as many trials."""
 PICTURED_SHARE = 0.15
 """Of the whole time: pictures that take more are drawn only where time is left over at the end."""
 SLURM_END = "the SLURM job's end"
@@ -50,6 +52,8 @@ class Clock:
     """What the deadline is of, and so what is to be changed for more time."""
     slowdown: float = 1.0
     """How much slower the machine is than when the command began."""
+    rehearsed_page: float = 0.0
+    """Seconds that the report's page took when it was last rehearsed, had the machine been as it was at the start."""
     begun: float = field(init=False)
     loading_seconds: float = field(init=False)
 
@@ -61,7 +65,7 @@ class Clock:
     @property
     def page_seconds(self) -> float:
         """What a report takes without pictures."""
-        return PAGE_SHARE * self.slowdown * self.loading_seconds
+        return self.slowdown * max(PAGE_SHARE * self.loading_seconds, PAGE_CAUTION * self.rehearsed_page)
 
     @property
     def pictures_seconds(self) -> float:

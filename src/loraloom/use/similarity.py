@@ -41,7 +41,9 @@ MOST = {"train": 4_000, "test": 4_000, "validation": 1_000, "second": 2_000}
 CAUTION = 2.0
 """Before a deadline, rows are embedded only where this many times what they would take is left."""
 
-REPORTS = 3.0
+STATISTICS_SHARE = 7.6
+"""What the statistics of embeddings take in a report, with the libraries that they need, in the time that loading took
+the command (as in `search/clock.py`)."""
 
 EMBEDDING = "embedding texts by the frozen model, to measure how alike training and test rows are, and to judge labels"
 
@@ -98,15 +100,15 @@ def collect_in_time(
 ) -> str | None:
     """As `collect`, at the end of a search: before a deadline only where the time left is sure to suffice.
 
-    It is given up as soon as the run is `asked` to stop. Three reports' time is kept: one for the report, two for the
-    statistics that it then has beside the others, and for the libraries that these need. Where it is not left,
-    embeddings of an earlier command are not looked at either.
+    It is given up as soon as the run is `asked` to stop. Time is kept for the report, and for the statistics that it
+    then has beside the others. Where it is not left, embeddings of an earlier command are not looked at either.
     """
+    kept = STATISTICS_SHARE * clock.slowdown * clock.loading_seconds
 
     def left() -> float:
         if asked():
             return 0.0
-        return math.inf if clock.seconds_left is None else clock.seconds_left - REPORTS * clock.report_seconds
+        return math.inf if clock.seconds_left is None else clock.seconds_left - clock.report_seconds - kept
 
     speed = winner.timings.examples_per_second if winner.timings else 0.0
     rows = sum(min(MOST[name], len(getattr(data, name))) for name in ("train", "validation", "test"))
