@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from loraloom.data import TextData, load_data
-from loraloom.data.describing import class_rows, overlaps, token_lengths
+from loraloom.data import Split, TextData, describing, load_data
+from loraloom.data.describing import class_rows, measured_lengths, overlaps, token_lengths
 from loraloom.recipe import Configuration
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen {}"
@@ -58,3 +60,17 @@ def test_lengths_are_counted_before_texts_are_cut(data: TextData, tiny_model: Pa
     assert validation["quantiles"][3] in np.percentile(lengths, 50, method="lower") + np.arange(9)
     assert validation["quantiles"][-1] == max(lengths) > 16
     assert told["splits"]["train"]["measured"] == 28
+
+
+@pytest.mark.parametrize(("words", "measured"), [(1, 300), (100, 110), (1_000, 100)])
+def test_of_long_texts_fewer_are_measured(words: int, measured: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(describing, "MEASURED_CHARACTERS", 110 * 200)
+    seen: list[int] = []
+
+    def encode(tokenizer: Any, texts: tuple[str, ...], **_: Any) -> Any:
+        seen.append(len(texts))
+        return SimpleNamespace(lengths=np.zeros(len(texts), dtype=np.int64))
+
+    monkeypatch.setattr(describing, "encode", encode)
+    split = Split(("a " * words,) * 300, np.arange(300) % 2)
+    assert len(measured_lengths(split, cast(Any, None), 16, seed=0)) == seen[0] == measured
