@@ -17,8 +17,11 @@ from loraloom.engine.checkpoint import Rhythm
 from loraloom.engine.gemm_rates import GemmRates
 from loraloom.engine.loom import LoomEngine
 from loraloom.errors import LoraloomError, StoppedError
-from loraloom.execute import driver, in_process
+from loraloom.execute import driver, in_process, planning
 from loraloom.execute.in_process import InProcess
+from loraloom.execute.warm_up import WarmedUp
+from loraloom.execute.workplace import Workplace
+from loraloom.search.costs import Measured
 from loraloom.search.watcher import Watcher
 from loraloom.study.commands import read_commands
 from loraloom.study.record import CHECKPOINT
@@ -224,3 +227,22 @@ def test_a_run_goes_on_in_its_number_type_though_the_machine_would_be_measured_o
     assert [(record.dtype, record.configuration.train.bf16) for record in records] == [("fp32", "auto")] * 2
     took_up = read_commands(tmp_path / "run")[1].took_up
     assert took_up == ({1: 0} if by == "a record" else {0: 3})
+
+
+def test_a_plan_that_was_done_early_goes_on_with_more_rows(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the machine was slow for a moment, in which it was measured."""
+
+    def slow_moment(place: Workplace, *_: Any) -> WarmedUp:
+        (model, length), first = next(iter(place.demands.fitting().items()))
+        batch, rows = first.train.per_device_train_batch_size, len(place.data.train)
+        return WarmedUp((Measured(model, length, batch, 120 / 2 / rows, 0.0, 0.0),), 0.0)
+
+    monkeypatch.setattr(planning, "warm_up", slow_moment)
+    loraloom.search(tiny_recipe, tmp_path / "run", overrides=["lora.r=1,2,4", "budget.max_seconds=60"])
+    run = Run(tmp_path / "run")
+    seen, best = [record.train_rows or 0 for record in run.records()], run.best()
+    assert seen[0] == min(seen) < max(seen) == seen[-1]
+    assert best is not None
+    assert best.train_rows == max(seen)

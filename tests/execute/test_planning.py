@@ -21,7 +21,7 @@ from loraloom.recipe import Recipe, read_recipe
 from loraloom.search.clock import PAGE_CAUTION, Clock
 from loraloom.search.costs import Measured, measured
 from loraloom.search.plan import CLOCKED_SHARE
-from loraloom.search.space import default_space
+from loraloom.search.space import default_space, with_length
 from loraloom.study.record import Timings
 from loraloom.study.run import PLAN
 from loraloom.study.sealed import write_sealed
@@ -41,12 +41,16 @@ class _Planned:
     start_up: float = 0.0
     """Seconds of a command that pass before it plans."""
     where: str = "in this process, 4 threads"
+    timed: tuple[Measured, ...] = ()
+    """What was timed before, in place of the first point."""
+    test_rows: int = 100
+    notes: list[str] = field(default_factory=list)
     planner: Planner = field(init=False)
     foresaw: list[float] = field(default_factory=list)
     """Examples that proposals were told a final will see, command by command."""
 
     def __post_init__(self) -> None:
-        write_sealed(self.run / PLAN, {"measured": [asdict(self._first)]})
+        write_sealed(self.run / PLAN, {"measured": [asdict(one) for one in self.timed or (self._first,)]})
         self.planner = self.again()
 
     @property
@@ -67,8 +71,12 @@ class _Planned:
         """The planner of a command that goes on with the run."""
         labels = np.arange(20_000) % 2
         split = Split(("",) * len(labels), labels)
-        data = SimpleNamespace(train=split, validation=split, test=split.take(range(100)), labels=("no", "yes"))
-        place: Any = SimpleNamespace(recipe=self.recipe, data=data, demands=SimpleNamespace(fitting=dict))
+        data = SimpleNamespace(
+            train=split, validation=split, test=split.take(range(self.test_rows)), labels=("no", "yes")
+        )
+        place: Any = SimpleNamespace(
+            recipe=self.recipe, data=data, demands=SimpleNamespace(fitting=dict, why_not=lambda _: None)
+        )
         leading = (self.recipe.configuration({}),)
         proposals: Any = SimpleNamespace(
             configurations=None, leading=leading, every=(), leads_alone=False, foresee=self.foresaw.append
@@ -76,7 +84,7 @@ class _Planned:
         clock = Clock(None if self.seconds == math.inf else self.seconds, lambda: self.at)
         planner = Planner(self.run, place, clock, lambda: proposals)
         self.at += self.start_up
-        planner.prepare(cast(Any, SimpleNamespace(where=self.where)), lambda _: None)
+        planner.prepare(cast(Any, SimpleNamespace(where=self.where)), self.notes.append)
         planner.write()
         return planner
 
@@ -207,6 +215,45 @@ def test_a_page_that_can_t_be_made_ends_no_search(tmp_path: Path) -> None:
     before = found.planner.pace.clock.report_seconds
     found.planner.rehearse(Rehearsal(lambda *_: (1.0, 0.001), broken), job, ["a text"], 1)
     assert found.planner.pace.clock.report_seconds == before
+
+
+def test_a_plan_that_is_done_gets_more_rows_where_there_is_time_for_them(tmp_path: Path) -> None:
+    found = _Planned(read_recipe({"lora": {"r": [2, 4, 8]}}), tmp_path, seconds=100)
+    pace = found.planner.pace
+    assert pace.task is not None
+    before = pace.task.rows(pace.plan.top)
+    assert before < 20_000
+    found.at = 60
+    assert not found.planner.extend()
+    assert pace.task.rows(pace.plan.top) == before
+    for _ in range(8):
+        found.trained({}, ROW_SECONDS / 100)
+    assert found.planner.extend()
+    assert pace.plan.top is None
+    assert found.again().pace.plan.rungs == pace.plan.rungs
+    assert not found.planner.extend()
+
+
+@pytest.mark.parametrize(("seconds", "longest"), [(60, 128), (600, None)])
+def test_a_length_of_which_the_test_alone_takes_the_time_is_left_out(
+    seconds: float, longest: int | None, tmp_path: Path
+) -> None:
+    recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
+    recipe = with_length(recipe, 400, 512)
+    model = recipe.backbone.model
+    timed = (Measured(model, 128, 16, 0.004, 0.0013, 0.5), Measured(model, 512, 16, 0.02, 0.006, 0.5))
+    found = _Planned(recipe, tmp_path, seconds=seconds, timed=timed, test_rows=7_500)
+    pace = found.planner.pace
+    assert pace.task is not None
+    lengths = {kind.data.max_length for kind in pace.task.kinds()}
+    assert lengths == ({128} if longest else {128, 512})
+    assert any("are cut at 128 tokens" in note for note in found.notes) == bool(longest)
+    whole = recipe.configuration({"data.max_length": 512})
+    assert (found.planner.why_not(whole) is not None) == bool(longest)
+    found.seconds = 6_000.0
+    task = found.again().pace.task
+    assert task is not None
+    assert task.longest == longest  # what a run began with stays
 
 
 def test_where_not_one_trial_fits_what_would_do_in_all_is_said_and_does(tmp_path: Path) -> None:

@@ -21,12 +21,19 @@ STATE, ROW, EVALUATED = 0.02, 0.005, 0.004
 class Simulated:
     """An executor and a workplace: states first, as far as time allows, then steps of 16 rows, at least one."""
 
-    def __init__(self, *, keeps: bool) -> None:
-        self.now, self._keeps = 0.0, keeps
+    def __init__(self, *, keeps: bool, encoded: float = 0.0) -> None:
+        self.now, self._keeps, self._encoded = 0.0, keeps, encoded
         self.jobs: list[Any] = []
         configuration = read_recipe({"lora": {"layers_to_transform": "top-half"}}).configuration({})
         self.demands = SimpleNamespace(fitting=lambda: {("m", 128): configuration})
         self.data = SimpleNamespace(labels=("no", "yes"))
+
+    def rows(self, configuration: Configuration, *, noted: bool) -> Any:
+        assert not noted
+        data = configuration.data
+        rows = SimpleNamespace(train=range(data.max_train_samples or 0), validation=range(data.max_eval_samples or 0))
+        self.now += self._encoded * (len(rows.train) + len(rows.validation))
+        return rows
 
     def job(
         self, number: int, configuration: Configuration, folder: Path, *, deadline: float | None, noted: bool
@@ -74,3 +81,16 @@ def test_the_timed_job_has_as_many_rows_as_can_have_their_states_in_half_of_its_
     rows = len(timed.rows.train)
     assert rows == (TRAIN_ROWS if not keeps else {70: 52, 3600: 100}[seconds_left])
     assert rows * timed.configuration.train.num_train_epochs == pytest.approx(TRAIN_ROWS, rel=0.05)
+
+
+@pytest.mark.parametrize(("encoded", "rows"), [(0.0001, TRAIN_ROWS), (0.02, 100)])
+def test_of_long_texts_fewer_have_their_token_ids_made_and_what_that_takes_is_measured(
+    encoded: float, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulated: Any = Simulated(keeps=False, encoded=encoded)
+    monkeypatch.setattr(time, "monotonic", lambda: simulated.now)
+    (found,) = warm_up(simulated, simulated, 3600, tmp_path).measured
+    assert found.encode_row_seconds == pytest.approx(encoded)
+    assert found.train_row_seconds == pytest.approx(ROW)
+    assert found.beside_seconds == pytest.approx(0)  # made before, they are no part of a trial's time
+    assert len(simulated.jobs[-1].rows.train) == rows

@@ -69,38 +69,56 @@ def test_what_was_timed_comes_back_as_it_was_measured() -> None:
 
 def test_states_of_frozen_layers_are_paid_for_once_for_the_same_rows() -> None:
     costs = Costs([_one(0.01, prefix_row_seconds=0.02, train_rows=64, **KEPT), _one(0.01, train_rows=64, **KEPT)])
-    assert costs.prefix_seconds(TOP, 64, 20) == 0
-    assert costs.prefix_seconds(TOP, 1000, 200) == pytest.approx(CAUTION * 1200 * 0.02)
-    assert Costs([_one(0.01)]).prefix_seconds(TOP, 1000, 200) == 0
-    assert costs.prefix_seconds(CONFIGURATION, 1000, 200) == 0  # it adapts every layer
+    assert costs.shared_seconds(TOP, 64, 20) == 0
+    assert costs.shared_seconds(TOP, 1000, 200) == pytest.approx(CAUTION * 1200 * 0.02)
+    assert Costs([_one(0.01)]).shared_seconds(TOP, 1000, 200) == 0
+    assert costs.shared_seconds(CONFIGURATION, 1000, 200) == 0  # it adapts every layer
     kept = Costs(Measured(**values) for values in costs.as_json())
-    assert kept.prefix_seconds(TOP, 1000, 200) == costs.prefix_seconds(TOP, 1000, 200)
+    assert kept.shared_seconds(TOP, 1000, 200) == costs.shared_seconds(TOP, 1000, 200)
+
+
+def test_token_ids_are_paid_for_once_for_the_same_rows_and_in_a_test() -> None:
+    costs = Costs([_one(0.01, encode_row_seconds=0.003, train_rows=64)])
+    assert costs.shared_seconds(CONFIGURATION, 64, 20) == 0
+    assert costs.shared_seconds(CONFIGURATION, 1000, 200) == pytest.approx(CAUTION * 1200 * 0.003)
+    for _ in range(2 * NEWEST):  # trials, of which that is not timed
+        costs.note(_one(0.01, train_rows=1000))
+    assert costs.shared_seconds(CONFIGURATION, 1000, 200) == 0
+    kept = Costs(Measured(**values) for values in costs.as_json())
+    assert kept.shared_seconds(CONFIGURATION, 500, 0) == pytest.approx(CAUTION * 500 * 0.003)
+    assert kept.text_seconds(CONFIGURATION) == pytest.approx(0.003 + kept.eval_row_seconds(CONFIGURATION))
+
+
+def test_a_test_computes_the_frozen_layers_too() -> None:
+    costs = Costs([_one(0.01, prefix_row_seconds=0.02, train_rows=64, **KEPT)])
+    assert costs.text_seconds(TOP) == pytest.approx(0.02 + costs.eval_row_seconds(TOP))
+    assert costs.text_seconds(CONFIGURATION) == costs.eval_row_seconds(CONFIGURATION)
 
 
 def test_states_of_frozen_layers_are_of_texts_of_one_length() -> None:
     whole = _one(0.04, prefix_row_seconds=0.08, train_rows=64, max_length=512, **KEPT)
     costs = Costs([_one(0.01, prefix_row_seconds=0.02, train_rows=64, **KEPT), whole])
     longer = TOP.model_copy(update={"data": TOP.data.model_copy(update={"max_length": 512})})
-    assert costs.prefix_seconds(longer, 1000, 0) == pytest.approx(4 * costs.prefix_seconds(TOP, 1000, 0))
+    assert costs.shared_seconds(longer, 1000, 0) == pytest.approx(4 * costs.shared_seconds(TOP, 1000, 0))
     costs.note(_one(0.01, prefix_row_seconds=0.02, train_rows=1000, **KEPT))
-    assert costs.prefix_seconds(TOP, 1000, 0) == 0 < costs.prefix_seconds(longer, 1000, 0)
+    assert costs.shared_seconds(TOP, 1000, 0) == 0 < costs.shared_seconds(longer, 1000, 0)
 
 
 def test_states_that_were_read_say_nothing_of_what_it_takes_to_compute_them() -> None:
     computed, read = _one(0.01, prefix_row_seconds=0.02, train_rows=64, **KEPT), _one(0.01, **KEPT)
-    assert Costs([computed, read]).prefix_seconds(TOP, 1000, 0) == Costs([computed]).prefix_seconds(TOP, 1000, 0) > 0
-    assert Costs([read]).prefix_seconds(TOP, 1000, 0) == pytest.approx(CAUTION * 1000 * read.eval_row_seconds)
+    assert Costs([computed, read]).shared_seconds(TOP, 1000, 0) == Costs([computed]).shared_seconds(TOP, 1000, 0) > 0
+    assert Costs([read]).shared_seconds(TOP, 1000, 0) == pytest.approx(CAUTION * 1000 * read.eval_row_seconds)
 
 
 def test_trials_that_keep_no_states_or_those_of_other_layers_have_not_paid_for_them() -> None:
     costs = Costs([_one(0.01, prefix_row_seconds=0.02, train_rows=64, **KEPT)])
     costs.note(_one(0.02, train_rows=1000))
     costs.note(_one(0.02, train_rows=1000, prefix_row_seconds=0.02, layers="(5,)", dropout="off"))
-    assert costs.prefix_seconds(TOP, 1000, 0) == pytest.approx(CAUTION * 1000 * 0.02)
+    assert costs.shared_seconds(TOP, 1000, 0) == pytest.approx(CAUTION * 1000 * 0.02)
 
 
 def test_states_are_planned_under_the_dropout_that_they_were_kept_under() -> None:
     costs = Costs([_one(0.01, prefix_row_seconds=0.02, train_rows=64, layers="top-half", dropout="keep")])
     keep = TOP.model_copy(update={"backbone": TOP.backbone.model_copy(update={"dropout": "keep"})})
-    assert costs.prefix_seconds(keep, 1000, 0) == pytest.approx(CAUTION * 1000 * 0.02)  # a model without dropout
-    assert Costs([_one(0.01, train_rows=64)]).prefix_seconds(keep, 1000, 0) == 0
+    assert costs.shared_seconds(keep, 1000, 0) == pytest.approx(CAUTION * 1000 * 0.02)  # a model without dropout
+    assert Costs([_one(0.01, train_rows=64)]).shared_seconds(keep, 1000, 0) == 0

@@ -70,7 +70,7 @@ class Driver:
         self._leaderboard = LiveLeaderboard(run.path / LEADERBOARD, run.recipe.search.metric, run.records())
         self._planner = Planner(run.path, place, clock, lambda: self._proposals)
         self._proposals = Proposals(
-            run.recipe, self._ledger, place.demands.why_not, self._planner.pace, self._planner.rows
+            run.recipe, self._ledger, self._planner.why_not, self._planner.pace, self._planner.rows
         )
         self._recorder = Recorder(place)
         self._alone: deque[Proposal] = deque()
@@ -125,8 +125,9 @@ class Driver:
             with self._stop.politely():
                 if doubtful and self._apart is not None:
                     self._train_apart(doubtful, self._apart)
-                while self._start_packs():
-                    self._finish(self._executor.wait(self._hear, self._stop.asked, self._latest_end))
+                while self._start_packs() or self._extends_plan():
+                    if self._under_way:
+                        self._finish(self._executor.wait(self._hear, self._stop.asked, self._latest_end))
             if self.gave_up:
                 self._watcher.note(f"{MOST_FAILURES} trials in a row failed, so no more are begun")
             if self.spent and self._leaderboard.finished:
@@ -238,6 +239,15 @@ class Driver:
             if not self.gave_up:
                 self._executor.start([self._begin(proposal, len(pack)) for proposal in pack])
         return bool(self._under_way)
+
+    def _extends_plan(self) -> bool:
+        """Whether there is time for more rows than the plan had, which was done."""
+        if self._stop.asked() or self.gave_up or not self._planner.extend():
+            return False
+        pace = self._planner.pace
+        assert pace.task is not None
+        self._watcher.note(f"there is time for more rows: finals have {pace.task.rows(pace.plan.top):,}")
+        return True
 
     def _next_pack(self) -> list[Proposal]:
         """As many proposals as are best trained together; one that can't join them waits for the next pack."""

@@ -42,6 +42,10 @@ from loraloom.study.sealed import read_sealed, write_sealed
 
 TEST_CAUTION = 1.5
 """What follows the last step is expected to take so much longer than it was measured: there is no second try."""
+MORE_ROWS = 1.5
+"""A plan that was done gets another rung where there is time for so many times its rows."""
+LONGEST_TEST = 1 / 3
+"""Of the time that is left before training: texts of which a test takes more are left out, where there are shorter."""
 REHEARSAL_SECONDS, REHEARSAL_TEXTS = 20.0, 128
 """Where less is left, the end is not rehearsed; it takes a second or two."""
 
@@ -106,19 +110,56 @@ class Planner:
             warmed = warm_up(self._place, executor, left, self._path.parent)
             pace.costs, self._loading = Costs(warmed.measured), warmed.loading_seconds
             self._fastest = pace.costs.row_seconds  # what an earlier command measured may be of another machine
+        begun = "rungs" in kept  # what a run began with stays, whatever time it is given later
+        longest = kept.get("longest") if begun else self._testable()
+        if longest is not None:
+            pace.task = replace(pace.task, longest=longest)
+            self._foresee(0.0)
+            note(f"texts are cut at {longest} tokens: of longer ones the test alone would take much of the time")
         self._keep_time_for_the_end()
         self._planned_at, left = self._clock.seconds, self._clock.training_seconds_left
-        # What a run began with stays, whatever time it is given later.
-        self._seen = kept.get("seen", 0.0) if "rungs" in kept else foreseen(pace.task, pace.costs, left)
-        proposals.foresee(self._seen)
-        pace.task = replace(pace.task, leading=proposals.leading)
-        if "rungs" in kept:
+        self._seen = kept.get("seen", 0.0) if begun else foreseen(pace.task, pace.costs, left)
+        self._foresee(self._seen)
+        if begun:
             epochs = None if kept.get("epochs") is None else {tuple(key): passes for key, passes in kept["epochs"]}
             rungs, leading_rung = tuple(kept["rungs"]), kept.get("leading_rung", 0)
             before = Plan(rungs, kept["finalists"], kept["seeds"], epochs, leading_rung)
             pace.plan = extended(before, pace.task, pace.costs, left, pace.slots)
         else:
             pace.plan = self._first_plan(pace.task)
+
+    def _foresee(self, seen: float) -> None:
+        """Has what leads fitted to as many examples as a final will see, within the limits that are known."""
+        assert self.pace.task is not None
+        self._proposals().foresee(seen)
+        self.pace.task = replace(self.pace.task, leading=self._proposals().leading)
+
+    def why_not(self, configuration: Configuration) -> str | None:
+        """Why a configuration is not to be trained, in a sentence; None where it is within all limits."""
+        longest = None if self.pace.task is None else self.pace.task.longest
+        if longest is not None and configuration.data.max_length > longest:
+            return f"the test of texts of {configuration.data.max_length} tokens would take much of the time"
+        return self._place.demands.why_not(configuration)
+
+    def _testable(self) -> int | None:
+        """The longest texts of which a test leaves time to train, where longer ones are compared by the clock."""
+        left, task = self._clock.seconds_left, self.pace.task
+        if left is None or task is None or not self.pace.costs.known or self._place.recipe.search.epochs != "clock":
+            return None
+        most = LONGEST_TEST * (left - self._clock.report_seconds)
+        lengths = sorted(set(self._place.recipe.values("data.max_length")))
+        fitting = [length for length in lengths if TEST_CAUTION * self._test_seconds(task, length) <= most]
+        longest = max(fitting, default=lengths[0])
+        return None if longest == lengths[-1] else longest
+
+    def _test_seconds(self, task: Task, longest: int) -> float:
+        """What a test that was not rehearsed takes, of what takes longest of texts so long."""
+        untested = [kind for kind in replace(task, longest=longest).kinds() if _kind(kind) not in self._tested]
+        if not untested:
+            return 0.0
+        loading = max(self._loading, self._clock.loading_seconds / 2)  # a first one, longer than those that follow
+        each = max(map(self.pace.costs.text_seconds, untested))
+        return self._clock.slowdown * loading + len(self._place.data.test) * each
 
     def _first_plan(self, task: Task) -> Plan:
         try:
@@ -146,7 +187,7 @@ class Planner:
         values["leading_rung"], values["configurations"] = plan.leading_rung, self._proposals().configurations
         values["epochs"] = None if plan.epochs is None else [[list(key), passes] for key, passes in plan.epochs.items()]
         values["measured"], values["machine"] = self.pace.costs.as_json(), self._where
-        values["seen"] = self._seen
+        values["seen"], values["longest"] = self._seen, self.pace.task.longest if self.pace.task else None
         write_sealed(self._path, values)
         self._kept = plan
 
@@ -189,6 +230,21 @@ class Planner:
         self._plan_anew()
         if self.pace.limited:
             self.write()  # a run that is gone on with knows what trials take here
+
+    def extend(self) -> bool:
+        """Adds rungs above where the time left suffices for more rows, as a command that goes on does; whether it did.
+
+        A machine that has become faster, or that was slow for a moment, leaves time where all that was planned is done.
+        """
+        pace, left = self.pace, self._clock.training_seconds_left
+        if left is None or pace.task is None:
+            return False
+        plan = extended(pace.plan, pace.task, pace.costs, left, pace.slots)
+        if pace.task.rows(plan.top) < MORE_ROWS * pace.task.rows(pace.plan.top):
+            return False
+        pace.plan = plan
+        self.write()
+        return True
 
     def rehearse(self, rehearsal: Rehearsal, job: Job, texts: Sequence[str], finished: int) -> None:
         """Times the test of the first adapter of a model and length, and the page each time that the trials doubled.
@@ -245,11 +301,9 @@ class Planner:
         costs, data, clock = self.pace.costs, self._place.data, self._clock
         if not costs.known or self.pace.task is None:
             return
-        dearest = self.pace.task.dearest(costs)
         tests = [clock.slowdown * (load + len(data.test) * each) for load, each in self._tested.values()]
-        if _kind(dearest) not in self._tested:  # a first loading takes much longer than those that follow
-            loading = clock.slowdown * max(self._loading, clock.loading_seconds / 2)
-            tests.append(loading + len(data.test) * costs.eval_row_seconds(dearest))
+        longest = self.pace.task.longest or max(self._place.recipe.values("data.max_length"))
+        tests.append(self._test_seconds(self.pace.task, longest))
         clock.reserve = TEST_CAUTION * max(tests) + clock.report_seconds
 
     def _plan_anew(self) -> None:

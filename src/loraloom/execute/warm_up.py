@@ -1,14 +1,15 @@
 """A warm-up of seconds: what a row costs on this machine, with these texts and this model, before a plan is made.
 
 A few steps are trained and thrown away: the first job loads the weights and fills the caches, the second is timed.
-Where states of frozen layers are kept, it has as many rows as can have theirs in time, and more passes.
+Where texts are long, or states of frozen layers are kept, it has as many rows as can have theirs in time, and more
+passes.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loraloom.engine import Job
@@ -23,7 +24,7 @@ TRAIN_ROWS = 1024
 EVAL_ROWS = 96
 COLD_BATCHES = 2
 FILLED_SHARE = 0.5
-"""Of the seconds of a timed job, what the states of frozen layers may take."""
+"""Of the seconds of a timed job, what token ids and the states of frozen layers may take."""
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.7, 4.0
 LONGEST_LOADING = 30.0
 """Where a model takes longer, it was fetched or kernels were compiled, which is done once."""
@@ -55,7 +56,7 @@ def warm_up(place: Workplace, executor: Executor, seconds_left: float, run: Path
         batch = configuration.train.per_device_train_batch_size
         cold = _time(place, executor, configuration, min(COLD_BATCHES * batch, TRAIN_ROWS), None, run)
         loading = max(loading, min(cold.beside_seconds, LONGEST_LOADING))
-        row = max(cold.prefix_row_seconds, cold.eval_row_seconds if cold.layers else 0.0)
+        row = max(cold.prefix_row_seconds, cold.eval_row_seconds if cold.layers else 0.0) + cold.encode_row_seconds
         rows = min(TRAIN_ROWS, max(COLD_BATCHES * batch, int(FILLED_SHARE * seconds / row))) if row else TRAIN_ROWS
         found.append(_time(place, executor, configuration, rows, seconds, run))
     return WarmedUp(tuple(found), loading)
@@ -85,6 +86,9 @@ def _time(
         heard.append(evaluation)
         return True
 
+    start = time.monotonic()
+    rows = place.rows(configuration, noted=False)
+    encoding = (time.monotonic() - start) / (len(rows.train) + len(rows.validation))
     with tempfile.TemporaryDirectory(dir=run, prefix=".warm-up-", suffix=".new") as folder:
         start = time.monotonic()
         deadline = None if seconds is None else start + seconds
@@ -95,7 +99,7 @@ def _time(
     outcome = None if finished.lost else finished.outcomes[0]
     if outcome is None or outcome.timings is None or not heard:
         raise LoraloomError(f"the warm-up failed: {finished.lost if outcome is None else outcome.reason}")
-    return measured(
+    one = measured(
         configuration,
         outcome.timings,
         passed,
@@ -104,3 +108,4 @@ def _time(
         passes=heard[-1].epoch,
         evaluated=len(heard),
     )
+    return replace(one, encode_row_seconds=encoding)

@@ -82,8 +82,8 @@ class Clock:
 
     @property
     def least_seconds(self) -> float:
-        """What a search takes at least from here: to measure a model, and to report."""
-        return BEGIN_SHARE * self.loading_seconds + self.report_seconds
+        """What a search takes at least from here: to measure a model, and to report without pictures."""
+        return BEGIN_SHARE * self.loading_seconds + (self.page_seconds if self.reports else 0.0)
 
     def refuse_too_little(self) -> None:
         """Refuses what can't be begun and reported in the time that is left.

@@ -43,6 +43,8 @@ class Measured:
     """Which layers and modules, since what lies below them costs no gradient; and whether muon trains them."""
     layers: str = ""
     dropout: str = ""
+    encode_row_seconds: float = 0.0
+    """What the token ids of a text took, 0 where that was not timed."""
 
 
 class Costs:
@@ -51,6 +53,8 @@ class Costs:
     def __init__(self, measured: Iterable[Measured] = ()) -> None:
         self._newest: dict[Key, deque[Measured]] = {}
         self._prefix: dict[tuple[str, int], Measured] = {}  # by model and longest text
+        self._encoding: dict[tuple[str, int], Measured] = {}  # the same
+        self._encoded: set[tuple[str, int, int]] = set()
         self._keeping: set[tuple[str, str]] = set()  # models, with the dropout under which states are kept
         self._kept: set[tuple[str, int, str, int]] = set()
         for one in measured:
@@ -65,6 +69,9 @@ class Costs:
             self._kept.add((one.model, one.max_length, one.layers, one.train_rows))
         if one.prefix_row_seconds:
             self._prefix[one.model, one.max_length] = one
+        if one.encode_row_seconds:
+            self._encoding[one.model, one.max_length] = one
+        self._encoded.add((one.model, one.max_length, one.train_rows))
 
     @property
     def known(self) -> bool:
@@ -95,20 +102,40 @@ class Costs:
         """Seconds of a trial beside its steps and evaluations."""
         return max(one.beside_seconds for one in self._like(configuration))
 
-    def prefix_seconds(self, configuration: Configuration, train_rows: int, eval_rows: int) -> float:
-        """Seconds for the states of frozen layers, by the first trial on these rows; 0 where none are kept.
+    def shared_seconds(self, configuration: Configuration, train_rows: int, eval_rows: int) -> float:
+        """Seconds for what the first trial on these rows makes for all: token ids, and states of frozen layers.
 
-        A row for which none were computed yet, since earlier runs had, is taken to cost what a validated one does.
+        The states are 0 where none are kept.
         """
-        backbone, kind = configuration.backbone, (configuration.backbone.model, configuration.data.max_length)
-        layers = _layers(configuration)
-        if not layers or (backbone.model, backbone.dropout) not in self._keeping:
-            return 0.0
-        if (*kind, layers, train_rows) in self._kept:
-            return 0.0
-        timed = self._prefix.get(kind)
-        row = self.eval_row_seconds(configuration) if timed is None else timed.prefix_row_seconds
+        kind = configuration.backbone.model, configuration.data.max_length
+        encoded = (*kind, train_rows) in self._encoded
+        kept = (*kind, _layers(configuration), train_rows) in self._kept
+        row = 0.0 if encoded else self._encode_row_seconds(configuration)
+        row += 0.0 if kept else self._prefix_row_seconds(configuration)
         return CAUTION * (train_rows + eval_rows) * row
+
+    def text_seconds(self, configuration: Configuration) -> float:
+        """Seconds from a text of which nothing is known to its answer, as in a test."""
+        return (
+            self._encode_row_seconds(configuration)
+            + self._prefix_row_seconds(configuration)
+            + self.eval_row_seconds(configuration)
+        )
+
+    def _encode_row_seconds(self, configuration: Configuration) -> float:
+        timed = self._encoding.get((configuration.backbone.model, configuration.data.max_length))
+        return 0.0 if timed is None else timed.encode_row_seconds
+
+    def _prefix_row_seconds(self, configuration: Configuration) -> float:
+        """What a row's states of frozen layers take; 0 where none are kept.
+
+        Where none were computed yet, since earlier runs had, a row is taken to cost what a validated one does.
+        """
+        backbone = configuration.backbone
+        if not _layers(configuration) or (backbone.model, backbone.dropout) not in self._keeping:
+            return 0.0
+        timed = self._prefix.get((backbone.model, configuration.data.max_length))
+        return self.eval_row_seconds(configuration) if timed is None else timed.prefix_row_seconds
 
     def _like(self, configuration: Configuration) -> list[Measured]:
         """The newest measurements of trials like this one, or the slowest of those that are most like it."""
@@ -118,7 +145,7 @@ class Costs:
     def as_json(self) -> list[dict[str, Any]]:
         """Plain values, for `plan.json`."""
         newest = [one for found in self._newest.values() for one in found]
-        return [asdict(one) for one in dict.fromkeys([*self._prefix.values(), *newest])]
+        return [asdict(one) for one in dict.fromkeys([*self._prefix.values(), *self._encoding.values(), *newest])]
 
 
 def cost_key(configuration: Configuration) -> Key:

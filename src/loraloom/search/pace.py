@@ -93,21 +93,25 @@ class Pace:
             return True
         return self._whole_seconds(configuration, rows) + keep <= left
 
+    def allows_some(self, rows: int | None, keep: float = 0.0) -> bool:
+        """Whether a trial of any kind would."""
+        return self.task is None or any(self.allows(kind, rows, keep) for kind in self.task.kinds())
+
     @property
     def has_time(self) -> bool:
         """Whether a trial on the plan's most rows would still end in time, of what takes longest."""
         return self.task is not None and self.allows(self.task.dearest(self.costs), self.plan.top)
 
     def _whole_seconds(self, configuration: Configuration, rows: int | None) -> float:
-        """What a trial on `rows` would take, with the states that it may be the first to need."""
-        return self.seconds(configuration, rows) + self._prefix_seconds(configuration)
+        """What a trial on `rows` would take, with what it may be the first to need."""
+        return self.seconds(configuration, rows) + self._shared_seconds(configuration)
 
-    def _prefix_seconds(self, configuration: Configuration) -> float:
-        """What the first trial on the plan's most rows takes for states that all others share."""
+    def _shared_seconds(self, configuration: Configuration) -> float:
+        """What the first trial on the plan's most rows takes for what all others share."""
         task = self.task
         if task is None:
             return 0.0
-        return self.costs.prefix_seconds(configuration, task.rows(self.plan.top), task.validated(self.plan.top))
+        return self.costs.shared_seconds(configuration, task.rows(self.plan.top), task.validated(self.plan.top))
 
     def most_rows(self, configuration: Configuration, most: int | None) -> int | None:
         """The rows that a trial begun now could have, `most` at most; None is all, 0 none."""
@@ -118,7 +122,7 @@ class Pace:
             return most
 
         def takes(rows: int) -> float:
-            return self.seconds(configuration, rows) + self.costs.prefix_seconds(
+            return self.seconds(configuration, rows) + self.costs.shared_seconds(
                 configuration, rows, task.validated(rows)
             )
 

@@ -42,8 +42,8 @@ MOST_EPOCHS, MANY_ROWS = 4, 16_000
 """Passes at most, where they come to this many rows; fewer rows are seen more often."""
 FEWEST_EPOCHS, MOST_SEEN = 2, 64_000
 """Passes at most over rows so many that four would come to more than `MOST_SEEN`: further ones teach nothing new."""
-PREFIX_PARTS = 1.5
-"""The states of frozen layers are computed for all rows, and for the part of each rung: thirds of thirds."""
+SHARED_PARTS = 1.5
+"""Token ids and states of frozen layers are computed for all rows, and for the part of each rung: thirds of thirds."""
 FEWEST_ROWS = 32
 """Rows on which a trial means anything, if there are no more classes than that: each has a row."""
 LEAST_EVAL_ROWS, MOST_EVAL_ROWS = 200, 4_000
@@ -117,6 +117,8 @@ class Task:
     models: tuple[str, ...] = ()
     every: tuple[Configuration, ...] = ()
     """All configurations, where a grid has few enough to look at each."""
+    longest: int | None = None
+    """Tokens of the longest texts that are planned with; None: as long as any."""
 
     def kinds(self) -> list[Configuration]:
         """What differs in cost: models, lengths, batches, optimizers and adapted layers; with as many epochs as any."""
@@ -134,7 +136,7 @@ class Task:
         return [
             recipe.configuration({"train.num_train_epochs": epochs, **dict(zip(varied, values, strict=True))})
             for values in itertools.product(*(recipe.values(name) for name in varied))
-            if not self.models or values[0] in self.models
+            if (not self.models or values[0] in self.models) and (self.longest is None or values[2] <= self.longest)
         ]
 
     def dearest(self, costs: Costs) -> Configuration:
@@ -172,7 +174,7 @@ def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int = 1) -
         plan = _by_the_clock(task, costs, seconds, slots)
         return replace(plan, leading_rung=_leading_rung(plan, task, costs, LEADING_SHARE * slots * seconds))
     dearest = task.dearest(costs)
-    seconds -= PREFIX_PARTS * costs.prefix_seconds(dearest, task.train_rows, task.eval_rows)
+    seconds -= SHARED_PARTS * costs.shared_seconds(dearest, task.train_rows, task.eval_rows)
 
     def taken(rows: int) -> float:
         return costs.seconds(dearest, rows, task.validated(task.rung_of(rows)))
@@ -211,7 +213,7 @@ def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
 
     def taken(rows: int) -> float:
         validated = task.validated(task.rung_of(rows))
-        return costs.seconds(once, rows, validated) + costs.prefix_seconds(once, rows, validated)
+        return costs.seconds(once, rows, validated) + costs.shared_seconds(once, rows, validated)
 
     share = CLOCKED_SHARE * seconds
     if taken(task.train_rows) > share:
@@ -247,7 +249,7 @@ def _leading_rung(plan: Plan, task: Task, costs: Costs, seconds: float) -> int:
     def taken(rung: int | None) -> float:
         rows, validated = task.rows(rung), task.validated(rung)
         planned = [plan.planned(configuration, rung) for configuration in task.leading]
-        return sum(costs.seconds(one, rows, validated) + costs.prefix_seconds(one, rows, validated) for one in planned)
+        return sum(costs.seconds(one, rows, validated) + costs.shared_seconds(one, rows, validated) for one in planned)
 
     return max((number for number, rung in enumerate(plan.rungs[:-1]) if taken(rung) <= seconds), default=0)
 
@@ -316,7 +318,7 @@ def passes(task: Task, costs: Costs, rows: int, seconds: float, choices: Sequenc
     most = most_passes(rows)
     found: dict[Key, float] = {}
     for kind in task.kinds():
-        left = seconds - costs.prefix_seconds(kind, rows, validated)
+        left = seconds - costs.shared_seconds(kind, rows, validated)
 
         def fits(epochs: float, kind: Configuration = kind, left: float = left) -> bool:
             return epochs <= most and costs.seconds(_with_epochs(kind, epochs), rows, validated) <= left

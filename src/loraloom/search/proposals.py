@@ -267,11 +267,11 @@ class Proposals:
 
     def _sampled(self, rows: int | None, keep: float) -> Proposal | None:
         """A point where the sampler proposes: the first drawn that is new, within the limits, and ends in time."""
-        if self.spent:
+        if self.spent or not self._pace.allows_some(rows, keep):
             return None
         late = 0
         for drawn in range(MOST_DRAWN):
-            if late == MOST_LATE or not self._pace.allows(self._recipe.configuration({}), rows, keep):
+            if late == MOST_LATE:
                 return None
             params = self._ledger.draw(
                 self._distributions,
