@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,12 @@ def of(tmp_path: Path, recipe: Recipe, records: Sequence[TrialRecord], best: int
     return findings(read_run(write_run(tmp_path / "run", recipe, records, best=tested, evaluations=())))
 
 
-def ranks(accuracies: dict[int, float], **sections: Any) -> tuple[Recipe, list[TrialRecord]]:
+def ranks(accuracies: Mapping[int, float | None], **sections: Any) -> tuple[Recipe, list[TrialRecord]]:
     recipe = make_recipe(WHOLE, lora={"r": [1, 2, 4, 8]}, train={}, **sections)
-    return recipe, [make_record(recipe, n, {"lora.r": r}, a) for n, (r, a) in enumerate(accuracies.items())]
+    return recipe, [
+        make_record(recipe, n, {"lora.r": r}, a, state="failed" if a is None else "complete")
+        for n, (r, a) in enumerate(accuracies.items())
+    ]
 
 
 def twelve(seeds: int) -> tuple[Recipe, list[TrialRecord]]:
@@ -100,6 +103,17 @@ def test_no_higher_rank_is_advised_without_room_or_where_a_smaller_one_does_as_w
 ) -> None:
     recipe, records = ranks({1: smaller, 8: 0.9}, budget={"max_trainable_parameters": cap})
     assert not any("higher rank" in step.sentence for step in of(tmp_path, recipe, records, 1).next_steps)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "metric"), [({8: 0.9}, "accuracy"), ({1: None, 8: 0.9}, "accuracy"), ({1: 0.6, 8: 0.9}, "macro_f1")]
+)
+def test_no_higher_rank_is_advised_where_the_highest_is_not_shown_to_beat_a_lower_one(
+    tmp_path: Path, accuracies: dict[int, float | None], metric: str
+) -> None:
+    recipe, records = ranks(accuracies, search={"metric": metric})
+    steps = of(tmp_path, recipe, records, len(records) - 1).next_steps
+    assert not any("higher rank" in step.sentence for step in steps)
 
 
 def test_equals_by_one_seed_are_to_have_three(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """What to try next: one to three commands, each with the reason that this run gives for it; none where it gives none.
 
 The order is that of what they promise: all rows where the winner saw a part, more configurations where the time was the
-limit, a higher rank where the highest won, more seeds where one alone decides between equals, and the experiment that
-would tell effects. A higher cap is never advised: who sets one has to keep it.
+limit, a higher rank where the highest beat a lower one by more than noise, more seeds where one alone decides between
+equals, and the experiment that would tell effects. A higher cap is never advised: who sets one has to keep it.
 """
 
 from __future__ import annotations
@@ -67,11 +67,13 @@ def _more_time(run: RunRead, winner: TrialRecord, found: Answer) -> Iterator[Ste
 
 def _higher_rank(run: RunRead, board: Leaderboard, found: Answer) -> Iterator[Step]:
     axis, winner, row = run.recipe.axes.get("lora.r"), found.winner, board.winner
-    if axis is None or winner is None or row is None or row.rank != 1 or board.smallest_in_noise:
+    if axis is None or winner is None or row is None or row.rank != 1 or board.metric != "accuracy":
         return
     highest = max(axis.values) if isinstance(axis, Choices) else axis.high
+    place = board.axes.index("lora.r")
+    better = any(other.written[place] < highest for other in board.compared) and not board.smallest_in_noise
     room = winner.cap_percent is None or winner.cap_percent < 100 * ROOM
-    if run.best and run.best.record.configuration.lora.r == highest and room:
+    if run.best and run.best.record.configuration.lora.r == highest and better and room:
         share = f", and takes {winner.cap_percent:.0f} % of the cap" if winner.cap_percent is not None else ""
         yield Step(
             f"A higher rank: the winner has the highest that was searched, {highest}{share}.",
