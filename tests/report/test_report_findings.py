@@ -54,6 +54,17 @@ def test_trials_of_one_configuration_are_joined_over_their_seeds(tmp_path: Path)
     assert not board.unranked
 
 
+def test_seeds_that_agree_leave_the_noise_of_the_rows(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [2, 8]}, train={}, search={"seeds": 3})
+    records = [
+        make_record(recipe, 3 * n + seed, {"lora.r": rank}, accuracy, seed=42 + seed)
+        for n, (rank, accuracy) in enumerate(((8, 0.95), (2, 0.93)))
+        for seed in range(3)
+    ]
+    board = findings(read_run(write_run(tmp_path / "r", recipe, records))).board
+    assert [row.values for row in board.in_noise] == [("2",)]
+
+
 def test_one_seed_has_wilsons_interval_over_the_rows(tmp_path: Path) -> None:
     row = findings(read_run(whole_run(tmp_path / "r"))).board.ranked[0]
     assert row.interval == wilson_interval(215, 222)

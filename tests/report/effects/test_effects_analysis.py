@@ -46,6 +46,8 @@ def test_more_comparisons_widen_each_interval() -> None:
     assert one.interval is not None
     assert many.interval is not None
     assert analyse(alone).comparisons < analyse(whole).comparisons
+    narrow, wide = one.interval[1] - one.interval[0], many.interval[1] - many.interval[0]
+    assert wide > 1.1 * narrow  # the larger model alone has 1.5 %
     assert many.p_value is not None
 
 
