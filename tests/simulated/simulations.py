@@ -17,11 +17,12 @@ import numpy as np
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from loraloom.calibration import confidence_of, selective_area
+from loraloom.calibration import at_temperature, confidence_of, selective_area
 from loraloom.metrics import mcnemar, mean_interval, paired_bootstrap, wilson_interval
 from loraloom.report.effects.analysis import Analysis, analyse, needed
 from loraloom.report.effects.model import Estimate
 from loraloom.report.effects.observations import Table, observe, survivors
+from loraloom.report.failures.calibrated import confidence_gap
 from loraloom.report.failures.selective import selective
 from loraloom.report.gap import _Curve, _of_epochs, _of_rank
 from loraloom.report.reading import RunRead
@@ -316,6 +317,33 @@ def area_coverage(rows: int, times: int) -> Share:
     found = (selective(drawn_rows(1 + each, rows=rows), None).area_interval for each in range(times))
     intervals = [interval for interval in found if interval is not None]
     return Share(sum(low <= truth <= high for low, high in intervals), len(intervals))
+
+
+@dataclass(frozen=True, slots=True)
+class GapCovered:
+    """The rows expected wrong, the gap of confidence and accuracy, and the intervals that hold it."""
+
+    wrong: float
+    gap: float
+    ours: Share
+    students: Share
+
+
+def confidence_gap_coverage(rows: int, spread: float, temperature: float, times: int) -> GapCovered:
+    """Of a model whose logits have this standard deviation, and are `temperature` times too large."""
+    whole = drawn_rows(0, 200_000, temperature, spread=spread)
+    chances = confidence_of(at_temperature(whole.probabilities, temperature))
+    truth = float((confidence_of(whole.probabilities) - chances).mean())
+    hits = Counter[str]()
+    for each in range(times):
+        judged = drawn_rows(1 + each, rows, temperature, spread=spread)
+        sure = confidence_of(judged.probabilities)
+        _, (low, high) = confidence_gap(judged.right, sure)
+        student = mean_interval((sure - judged.right).tolist())
+        assert student is not None
+        hits.update(ours=low <= truth <= high, student=student[0] <= truth <= student[1])
+    wrong = rows * float((1 - chances).mean())
+    return GapCovered(wrong, truth, Share(hits["ours"], times), Share(hits["student"], times))
 
 
 def seeds_coverage(

@@ -13,6 +13,7 @@ from tests.simulated.simulations import (
     Share,
     area_coverage,
     as_wide,
+    confidence_gap_coverage,
     false_findings,
     gap_findings,
     mcnemar_level,
@@ -113,6 +114,17 @@ def test_the_interval_of_the_area_under_risk_and_coverage_covers_what_it_says() 
     covered = area_coverage(445, 60)
     assert covered.at_least(0.93)
     assert covered.at_most(0.97)
+
+
+@pytest.mark.parametrize(("rows", "spread", "temperature"), [(100, 40, 1.0), (445, 2, 2.5), (445, 20, 0.3)])
+def test_the_interval_of_confidence_less_accuracy_covers_what_it_says_or_more(
+    rows: int, spread: float, temperature: float
+) -> None:
+    assert confidence_gap_coverage(rows, spread, temperature, 500).ours.at_least(0.95)
+
+
+def test_students_interval_of_confidence_less_accuracy_is_too_short_where_few_rows_are_wrong() -> None:
+    assert not confidence_gap_coverage(100, 40, 1.0, 500).students.at_least(0.93)
 
 
 @pytest.mark.parametrize(("seeds", "spread"), [(2, 5.0), (3, 2.0), (5, 1.5), (10, 1.0)])

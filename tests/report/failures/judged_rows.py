@@ -31,10 +31,15 @@ def judged_rows(right: Sequence[bool] | np.ndarray[Any, Any], **fields: Any) -> 
     return Judged(**(values | fields))
 
 
-def drawn_rows(seed: int, rows: int = 300, temperature: float = 1.0, split: str = "test") -> Judged:
-    """Labels drawn from softmax(logits), and what a model says whose logits are `temperature` times too large."""
+def drawn_rows(
+    seed: int, rows: int = 300, temperature: float = 1.0, split: str = "test", spread: float = 2.0
+) -> Judged:
+    """Labels drawn from softmax(logits), and what a model says whose logits are `temperature` times too large.
+
+    The more the logits `spread`, the fewer rows are wrong: a third by 2, 1 in 25 by 20.
+    """
     generator = np.random.default_rng(seed)
-    logits = generator.normal(0, 2, size=(rows, 4))
+    logits = generator.normal(0, spread, size=(rows, 4))
     labels = (softmax(logits).cumsum(axis=1) > generator.random((rows, 1))).argmax(axis=1)
     shares = softmax(temperature * logits)
     return judged_rows(

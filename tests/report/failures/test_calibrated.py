@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from loraloom.calibration import at_temperature, confidence_of, fit_temperature
+from loraloom.metrics import wilson_interval
 from loraloom.report.failures.calibrated import as_used, calibrated, loss_interval
 from loraloom.report.failures.selective import selective
 from tests.report.failures.judged_rows import drawn_rows, judged_rows
@@ -25,6 +26,14 @@ def test_a_model_that_is_too_sure_is_said_to_be_and_a_temperature_mends_it() -> 
 
 def test_a_model_that_is_not_sure_enough_is_said_to_be() -> None:
     assert calibrated(drawn_rows(1, 800, 0.3), None).verdict.startswith("It is not sure enough: the calibration error")
+
+
+def test_where_no_row_is_wrong_the_gap_is_as_sure_as_so_many_rows_make_the_accuracy() -> None:
+    shares = np.where(np.arange(2) == (np.arange(200) % 2)[:, None], 0.93, 0.07)
+    found = calibrated(judged_rows([True] * 200, probabilities=shares), None)
+    low, _ = wilson_interval(200, 200)
+    assert found.gap_interval == pytest.approx((-0.07, 0.93 - low))
+    assert "confidence less accuracy is −7.0 pp on average (95 % interval −7.0 … −5.1 pp)" in found.verdict
 
 
 def test_a_calibrated_model_is_left_alone() -> None:
