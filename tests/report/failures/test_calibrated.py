@@ -56,6 +56,15 @@ def test_a_temperature_that_fits_other_rows_is_seen_to_do_harm() -> None:
     assert "it does harm there" in found.remedy
 
 
+@pytest.mark.parametrize(("wrong", "judges"), [(0, False), (9, False), (10, True)])
+def test_a_temperature_is_not_judged_by_test_rows_of_which_too_few_are_wrong(wrong: int, judges: bool) -> None:
+    found = calibrated(judged_rows(np.arange(200) >= wrong), drawn_rows(2, 800, 2.5, split="validation"))
+    assert found.mended is not None
+    assert found.mended.loss.is_certain == judges
+    assert ("does harm there" in found.remedy) == judges
+    assert ("): too few test rows are wrong to judge it. Predictions stay the same." in found.remedy) != judges
+
+
 def test_without_test_rows_no_temperature_is_judged() -> None:
     validation = drawn_rows(1, split="validation")
     found = calibrated(validation, validation)

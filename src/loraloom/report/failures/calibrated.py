@@ -3,7 +3,8 @@
 Of the change of the calibration error no interval is given: the error of few rows is biased upwards, the more so the
 better calibrated a model is (Kumar, Liang and Ma, "Verified uncertainty calibration", NeurIPS 2019), and that of rows
 drawn anew still more, so that a bootstrap's interval misses the truth. The log loss is a mean, without a bias, and
-carries the verdict.
+carries the verdict. But few wrong rows carry all that a higher temperature gains: drawn anew, no sample has one more
+than were seen, so that below `LEAST_DISCORDANT` there is no interval, and no verdict.
 
 A temperature that predictions are not divided by (`calibration.Temperature.is_needed`) is not recommended either.
 """
@@ -28,7 +29,7 @@ from loraloom.calibration import (
     reliability,
     row_losses,
 )
-from loraloom.metrics import Interval, wilson_interval
+from loraloom.metrics import LEAST_DISCORDANT, Interval, wilson_interval
 from loraloom.report.failures.kept import Judged
 from loraloom.report.failures.saying import LEVEL
 from loraloom.report.points import points, points_span
@@ -42,11 +43,11 @@ PORTION = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A figure before and after, and the 95 % interval of what it changed by."""
+    """A figure before and after, and the 95 % interval of what it changed by; None where too few rows are wrong."""
 
     before: float
     after: float
-    interval: Interval
+    interval: Interval | None
 
     @property
     def difference(self) -> float:
@@ -54,7 +55,7 @@ class Change:
 
     @property
     def is_certain(self) -> bool:
-        return self.interval[0] > 0 or self.interval[1] < 0
+        return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +142,10 @@ def _mended(judged: Judged, temperature: Temperature, generator: np.random.Gener
     right, sure = judged.right, confidence_of(after)
     losses = row_losses(judged.labels, judged.probabilities), row_losses(judged.labels, after)
     loss = float(losses[0].mean()), float(losses[1].mean())
+    enough = np.count_nonzero(~right) >= LEAST_DISCORDANT
     return Mended(
         temperature=temperature,
-        loss=Change(*loss, loss_interval(losses[1] - losses[0], generator)),
+        loss=Change(*loss, loss_interval(losses[1] - losses[0], generator) if enough else None),
         error=float(calibration_errors(right, sure)[0]),
         bins=reliability(right, sure),
     )
@@ -203,10 +205,10 @@ def _remedy(judged: Judged, fitted: Temperature | None, mended: Mended | None) -
     if mended is None:
         return f"{found}: it is not shown to differ from 1, which changes nothing. `loraloom predict` uses none."
     loss = mended.loss
-    change = (
-        f"on test it changes the loss from {loss.before:.3f} to {loss.after:.3f} "
-        f"(by {_signed(loss.difference)}, 95 % interval {_signed(loss.interval[0])} … {_signed(loss.interval[1])})"
-    )
+    change = f"on test it changes the loss from {loss.before:.3f} to {loss.after:.3f} (by {_signed(loss.difference)}"
+    if loss.interval is None:
+        return f"{found}; {change}): too few test rows are wrong to judge it. Predictions stay the same. {_USED}"
+    change += f", 95 % interval {_signed(loss.interval[0])} … {_signed(loss.interval[1])})"
     if not loss.is_certain:
         return f"{found}; {change}: no gain is shown. Predictions stay the same. {_USED}"
     if loss.difference < 0:
