@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from loraloom.metrics import wilson_interval
-from loraloom.report.dataset.shares import balance, drift, rank_test, share_effect, slope_by_class
+from loraloom.report.dataset.shares import balance, cramers_v, drift, rank_test, share_effect, slope_by_class
 from loraloom.report.failures.classes import ClassLine
 from loraloom.report.failures.groups import Dependence
 
@@ -64,14 +64,45 @@ def test_nothing_is_said_of_one_class_or_no_row(counts: dict[str, int]) -> None:
     assert balance(counts) is None
 
 
-def test_drift_is_scipys_test_with_cramers_v() -> None:
+def test_drift_is_scipys_test_with_the_size_that_bergsma_has() -> None:
     found = drift("test", rows(500, 300, 200), rows(50, 60, 90))
-    table = np.array([[500, 300, 200], [50, 60, 90]])
+    expected = stats.chi2_contingency([[500, 300, 200], [50, 60, 90]], correction=False)
     assert found is not None
-    assert found.p == pytest.approx(stats.chi2_contingency(table, correction=False).pvalue)
-    assert found.v == pytest.approx(math.sqrt(stats.chi2_contingency(table, correction=False).statistic / 1200))
+    assert found.p == pytest.approx(expected.pvalue)
+    # 2 rows less 1/1199 against 3 columns less 4/1199: the rows are fewer
+    assert found.v == pytest.approx(math.sqrt((expected.statistic / 1200 - 2 / 1199) / (2 - 1 / 1199 - 1)))
     assert found.moved == pytest.approx(0.25)
-    assert "differ much" in found.verdict
+
+
+@pytest.mark.parametrize(
+    ("counts", "size"), [((480, 520), "little"), ((400, 600), "somewhat"), ((250, 750), "much"), ((0, 1000), "much")]
+)
+def test_the_size_of_a_difference_has_cohens_words(counts: tuple[int, int], size: str) -> None:
+    found = drift("test", rows(550, 450), rows(*counts))
+    assert found is not None
+    assert found.verdict.startswith(f"Its classes differ {size} from training's")
+
+
+def test_what_few_rows_of_many_classes_differ_by_is_told_beside_what_chance_makes_of_it() -> None:
+    shares = np.full(150, 0.75 / 149)
+    shares[0] = 0.25
+    few = np.random.default_rng(0).multinomial(1000, shares)
+    found = drift("test", rows(*[10_000] * 150), rows(*few.tolist()))
+    assert found is not None
+    # the mean of |difference| of normal shares, 150 of them, whose variance is 1 / 150,000
+    assert found.moved_by_chance == pytest.approx(75 * math.sqrt(2 / math.pi / 150_000), rel=0.03)
+    assert found.moved == pytest.approx(0.311)
+    assert "31 % of its rows would have to be of other classes to be alike, where chance alone makes it 15 %." in (
+        found.verdict
+    )
+
+
+def test_a_difference_of_chance_alone_has_a_size_near_0() -> None:
+    generator = np.random.default_rng(1)
+    sizes = [cramers_v(generator.multinomial(1000, np.full(150, 1 / 150), size=2)) for _ in range(200)]
+    assert np.square(sizes).mean() < 0.01
+    assert sizes.count(0) > 60  # half of all lie below what is taken off
+    assert cramers_v(np.eye(2, dtype=np.int64)) == 0  # a row of each
 
 
 def test_splits_with_the_same_shares_are_not_shown_to_differ() -> None:

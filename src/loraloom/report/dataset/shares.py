@@ -27,8 +27,9 @@ AS_GOOD_AS_EQUAL = 1.25
 FEWEST_CLASSES = 5
 """The exact test of four has 24 orders: the rarest outcome has a two-sided p of 0.083."""
 DRAWS = 9_999
-SMALL_DIFFERENCE = 0.1
-"""Cramér's V below this is called small: Cohen, "Statistical power analysis" (1988), section 7.2, w = 0.1."""
+CHANCE_DRAWS = 400
+SMALL_DIFFERENCE, MEDIUM_DIFFERENCE = 0.1, 0.3
+"""Of Cramér's V, which of two splits is Cohen's w: "Statistical power analysis" (1988), section 7.2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,15 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Whether two splits have the classes in like shares: `v` is Cramér's V, `moved` the rows' share to re-label."""
+    """Whether two splits have the classes in like shares: `v` is Cramér's V, `moved` the rows' share to re-label.
+
+    `moved_by_chance` is the mean of it where both are drawn from the same shares.
+    """
 
     split: str
     v: float
     moved: float
+    moved_by_chance: float
     p: float
     verdict: str
 
@@ -105,26 +110,50 @@ def balance(rows: Mapping[str, int]) -> Balance | None:
 def drift(split: str, train: Mapping[str, int], other: Mapping[str, int]) -> Drift | None:
     """The classes of a split against those of training, by a chi-square test of homogeneity and its effect size.
 
-    Pearson 1900, as in `balance`; Cramér, "Mathematical methods of statistics" (1946), chapter 21, has the V. `moved`
-    is the total variation distance of the shares.
+    Pearson 1900, as in `balance`; V is corrected for its bias (`cramers_v`). `moved` is the total variation distance of
+    the shares, which of many classes and few rows is large by chance alone, and is told beside that.
     """
     names = [name for name in train if train[name] + other.get(name, 0)]
     table = np.array([[train[name] for name in names], [other.get(name, 0) for name in names]])
     if len(names) < 2 or not table.sum(axis=1).all():
         return None
-    p = float(stats.chi2_contingency(table, correction=False).pvalue)
-    v = float(stats.contingency.association(table, method="cramer"))
-    shares = table / table.sum(axis=1, keepdims=True)
-    moved = float(np.abs(shares[0] - shares[1]).sum() / 2)
+    p, v = float(stats.chi2_contingency(table, correction=False).pvalue), cramers_v(table)
+    moved, by_chance = float(_moved(*table)), _moved_by_chance(table)
     if p > LEVEL:
         verdict = f"Its classes are not shown to differ from training's ({p_value(p)}, Cramér's V {v:.2f})."
     else:
-        size = "little" if v < SMALL_DIFFERENCE else "much"
+        size = "little" if v < SMALL_DIFFERENCE else "somewhat" if v < MEDIUM_DIFFERENCE else "much"
         verdict = (
             f"Its classes differ {size} from training's ({p_value(p)}, Cramér's V {v:.2f}): {percent(moved)} of its "
-            "rows would have to be of other classes to be alike."
+            f"rows would have to be of other classes to be alike, where chance alone makes it {percent(by_chance)}."
         )
-    return Drift(split, v, moved, p, verdict)
+    return Drift(split, v, moved, by_chance, p, verdict)
+
+
+def cramers_v(table: NDArray[np.int64]) -> float:
+    """Cramér's V of two splits' rows by class (2, C), which chance alone leaves near 0.
+
+    Without the correction it is the root of chi-square / rows, whose mean is (C - 1) / (rows - 1) of like shares.
+    Source: Bergsma, "A bias-correction for Cramér's V and Tschuprow's T", Journal of the Korean Statistical Society 42
+    (2013), 323-328.
+    """
+    total, classes = int(table.sum()), table.shape[1]
+    by_chance = (classes - 1) / (total - 1)
+    association = float(stats.chi2_contingency(table, correction=False).statistic) / total - by_chance
+    most = min(1 - 1 / (total - 1), (classes - 1) * (1 - by_chance))
+    return math.sqrt(association / most) if min(association, most) > 0 else 0.0
+
+
+def _moved(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(…) of counts (…, C): half the sum of what the shares differ by."""
+    shares = [counts / counts.sum(axis=-1, keepdims=True) for counts in (first, second)]
+    return np.asarray(np.abs(shares[0] - shares[1]).sum(axis=-1) / 2, dtype=np.float64)
+
+
+def _moved_by_chance(table: NDArray[np.int64]) -> float:
+    generator, shares = np.random.default_rng(0), table.sum(axis=0) / table.sum()
+    drawn = (generator.multinomial(int(rows), shares, size=CHANCE_DRAWS) for rows in table.sum(axis=1))
+    return float(_moved(*drawn).mean())
 
 
 def share_effect(
