@@ -66,12 +66,20 @@ def test_nothing_is_said_of_one_class_or_no_row(counts: dict[str, int]) -> None:
 
 def test_drift_is_scipys_test_with_the_size_that_bergsma_has() -> None:
     found = drift("test", rows(500, 300, 200), rows(50, 60, 90))
-    expected = stats.chi2_contingency([[500, 300, 200], [50, 60, 90]], correction=False)
     assert found is not None
-    assert found.p == pytest.approx(expected.pvalue)
-    # 2 rows less 1/1199 against 3 columns less 4/1199: the rows are fewer
-    assert found.v == pytest.approx(math.sqrt((expected.statistic / 1200 - 2 / 1199) / (2 - 1 / 1199 - 1)))
+    assert found.p == pytest.approx(stats.chi2_contingency([[500, 300, 200], [50, 60, 90]], correction=False).pvalue)
     assert found.moved == pytest.approx(0.25)
+    equal = drift("test", rows(500, 300, 200), rows(250, 300, 450))
+    statistic = stats.chi2_contingency([[500, 300, 200], [250, 300, 450]], correction=False).statistic
+    assert equal is not None
+    # 2 rows less 1/1999 against 3 columns less 4/1999: the rows are fewer
+    assert equal.v == pytest.approx(math.sqrt((statistic / 2000 - 2 / 1999) / (2 - 1 / 1999 - 1)))
+
+
+def test_the_size_of_a_difference_is_of_the_shares_and_not_of_how_large_the_splits_are() -> None:
+    found = [drift("test", rows(9 * n, 9 * n, 9 * n, 9 * n), rows(300, 200, 200, 100)) for n in (20, 200, 20_000)]
+    sizes = [each.v for each in found if each is not None]
+    assert sizes == pytest.approx([0.18] * 3, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -99,10 +107,10 @@ def test_what_few_rows_of_many_classes_differ_by_is_told_beside_what_chance_make
 
 def test_a_difference_of_chance_alone_has_a_size_near_0() -> None:
     generator = np.random.default_rng(1)
-    sizes = [cramers_v(generator.multinomial(1000, np.full(150, 1 / 150), size=2)) for _ in range(200)]
+    sizes = [cramers_v(generator.multinomial(1000, np.full(150, 1 / 150), size=2) / 1) for _ in range(200)]
     assert np.square(sizes).mean() < 0.01
     assert sizes.count(0) > 60  # half of all lie below what is taken off
-    assert cramers_v(np.eye(2, dtype=np.int64)) == 0  # a row of each
+    assert cramers_v(np.eye(2)) == 0  # a row of each
 
 
 def test_splits_with_the_same_shares_are_not_shown_to_differ() -> None:

@@ -110,14 +110,18 @@ def balance(rows: Mapping[str, int]) -> Balance | None:
 def drift(split: str, train: Mapping[str, int], other: Mapping[str, int]) -> Drift | None:
     """The classes of a split against those of training, by a chi-square test of homogeneity and its effect size.
 
-    Pearson 1900, as in `balance`; V is corrected for its bias (`cramers_v`). `moved` is the total variation distance of
-    the shares, which of many classes and few rows is large by chance alone, and is told beside that.
+    Pearson 1900, as in `balance`. V is corrected for its bias (`cramers_v`), and is that of splits of equal size, each
+    with the harmonic mean of both's rows (as Cohen 1988, 6.3, has it for two shares): of the same shares it is smaller
+    the more the sizes differ. `moved` is the total variation distance of the shares, which of many classes and few rows
+    is large by chance alone, and is told beside that.
     """
     names = [name for name in train if train[name] + other.get(name, 0)]
     table = np.array([[train[name] for name in names], [other.get(name, 0) for name in names]])
     if len(names) < 2 or not table.sum(axis=1).all():
         return None
-    p, v = float(stats.chi2_contingency(table, correction=False).pvalue), cramers_v(table)
+    p = float(stats.chi2_contingency(table, correction=False).pvalue)
+    sizes = table.sum(axis=1, keepdims=True)
+    v = cramers_v(table / sizes * stats.hmean(sizes))
     moved, by_chance = float(_moved(*table)), _moved_by_chance(table)
     if p > LEVEL:
         verdict = f"Its classes are not shown to differ from training's ({p_value(p)}, Cramér's V {v:.2f})."
@@ -130,14 +134,14 @@ def drift(split: str, train: Mapping[str, int], other: Mapping[str, int]) -> Dri
     return Drift(split, v, moved, by_chance, p, verdict)
 
 
-def cramers_v(table: NDArray[np.int64]) -> float:
+def cramers_v(table: NDArray[np.float64]) -> float:
     """Cramér's V of two splits' rows by class (2, C), which chance alone leaves near 0.
 
     Without the correction it is the root of chi-square / rows, whose mean is (C - 1) / (rows - 1) of like shares.
     Source: Bergsma, "A bias-correction for Cramér's V and Tschuprow's T", Journal of the Korean Statistical Society 42
     (2013), 323-328.
     """
-    total, classes = int(table.sum()), table.shape[1]
+    total, classes = float(table.sum()), table.shape[1]
     by_chance = (classes - 1) / (total - 1)
     association = float(stats.chi2_contingency(table, correction=False).statistic) / total - by_chance
     most = min(1 - 1 / (total - 1), (classes - 1) * (1 - by_chance))
