@@ -103,6 +103,21 @@ def test_a_length_that_matters_is_found_and_its_halves_say_how_much() -> None:
     assert "−2" in found.verdict
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_trend_of_lengths_that_halves_do_not_show_is_told_as_one(mirrored: bool) -> None:
+    rows = np.arange(1000)
+    wrong = ((rows >= 480) & (rows < 500)) | (rows >= 980)
+    found = questions(judged_rows(~wrong, tokens=rows[::-1] if mirrored else rows, max_length=2000))["length"]
+    assert found is not None
+    assert found.found
+    assert found.difference == 0
+    how = "shorter" if mirrored else "longer"
+    assert found.verdict == (
+        f"Wrong rows tend to be {how} than right ones (p < 0.001); between the longer half and the shorter half no "
+        "difference of accuracy is shown: 0.0 pp (95 % interval −2.9 … +2.9 pp, both corrected for 2 tests)."
+    )
+
+
 def test_fifths_of_lengths_with_ties_hold_every_row_once() -> None:
     tokens = np.array([96] * 70 + [10, 20, 30] * 10)
     found = by_length(judged_rows(flags(90, 100), tokens=tokens))

@@ -46,7 +46,7 @@ class Dependence:
     """Groups of rows; `p` tests "accuracy is the same", `adjusted` is Holm's, both None where nothing is tested.
 
     `difference` of accuracies, and its interval, are of `pair`, the first less the second. The intervals of all
-    questions hold together in 95 %.
+    questions hold together in 95 %. `wrong_are` is "longer" or "shorter" where `p` is of the lengths of wrong rows.
     """
 
     groups: tuple[Group, ...]
@@ -56,6 +56,7 @@ class Dependence:
     difference: float | None
     interval: Interval | None
     verdict: str
+    wrong_are: str | None = None
 
     @property
     def found(self) -> bool:
@@ -127,7 +128,9 @@ def by_length(judged: Judged) -> Dependence | None:
     middle = np.median(tokens)
     long = tokens > middle if (tokens > middle).any() else tokens >= middle  # half of them may be cut at one length
     pair = group("the longer half", right[long]), group("the shorter half", right[~long])
-    return _compared(groups, length_trend(tokens, right), pair)
+    ranks = stats.rankdata(tokens)
+    wrong_are = "longer" if ranks[~right].sum() > (~right).sum() * ranks.mean() else "shorter"
+    return replace(_compared(groups, length_trend(tokens, right), pair), wrong_are=wrong_are)
 
 
 def by_cut(judged: Judged) -> Dependence | None:
@@ -226,6 +229,12 @@ def _verdict(name: str, found: Dependence, tests: int) -> str:
     test = f"{p_value(found.adjusted)}{corrected}"
     if found.pair is not None and found.difference is not None and found.interval is not None:
         one, other = (each.name for each in found.pair)
+        if found.found and found.wrong_are and found.interval[0] <= 0 <= found.interval[1]:
+            difference = f"{points(found.difference, found.interval)} ({points_span(found.interval)}{corrected})"
+            return (
+                f"Wrong rows tend to be {found.wrong_are} than right ones ({p_value(found.adjusted)}); between {one} "
+                f"and {other} no difference of accuracy is shown: {difference}."
+            )
         difference = f"{points(found.difference, found.interval)} ({points_span(found.interval)}, {test})"
         return f"{sentence}: the accuracy of {one} less that of {other} is {difference}."
     if not found.found:
