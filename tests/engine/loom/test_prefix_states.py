@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import loraloom
 from loraloom.data import Encoded
 from loraloom.engine import Job
-from loraloom.engine.loom import LoomEngine
+from loraloom.engine.loom import LoomEngine, prefix_states
 from loraloom.engine.loom.encoder import Encoder
 from loraloom.engine.loom.frozen import FrozenEncoder
 from loraloom.engine.loom.ops import PlainOps
@@ -127,6 +129,25 @@ def test_what_other_operations_computed_is_not_read(
 ) -> None:
     train(make_job(model, tmp_path / "one", TOP))
     monkeypatch.setattr(PlainOps, "name", "other")
+    train(make_job(model, tmp_path / "two", TOP))
+    assert len(files(tmp_path)) == 4
+
+
+@pytest.mark.parametrize(
+    "mended", ["engine/loom/ops.py", "engine/loom/kernels/gemm.cpp", "engine/linear.py", "backbone/anatomy.py"]
+)
+def test_what_other_code_of_the_same_version_computed_is_not_read(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mended: str
+) -> None:
+    train(make_job(model, tmp_path / "one", TOP))
+    package = tmp_path / "loraloom"
+    for folder in ("backbone", "engine"):
+        shutil.copytree(Path(loraloom.__file__).parent / folder, package / folder)
+    monkeypatch.setattr(prefix_states, "_PACKAGE", package)
+    monkeypatch.setattr(prefix_states, "_versions", prefix_states._versions.__wrapped__)
+    train(make_job(model, tmp_path / "copied", TOP))
+    assert len(files(tmp_path)) == 2
+    (package / mended).write_text((package / mended).read_text() + "\n")
     train(make_job(model, tmp_path / "two", TOP))
     assert len(files(tmp_path)) == 4
 

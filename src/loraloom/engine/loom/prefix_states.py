@@ -8,11 +8,13 @@ of the lower layers over the split, what the first epoch would have cost anyway.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,11 +31,11 @@ from loraloom.engine.loom.tokens import Ints, lay_out
 from loraloom.engine.loom.transfer import onto
 from loraloom.errors import LoraloomError
 from loraloom.machine import read_machine
-from loraloom.study.provenance import own_version
 from loraloom.study.record import Dtype
 
 DEFAULT_GB = 20.0
 """Disk that the cache may take, in 10^9 bytes; $LORALOOM_PREFIX_GB says otherwise, and 0 switches it off."""
+_PACKAGE = Path(__file__).parents[2]
 
 
 class PrefixStates:
@@ -133,7 +135,18 @@ class PrefixStates:
 @cache
 def _versions() -> str:
     """What else a state's last bits depend on, and what may be mended in it one day."""
-    return f"{read_machine().cpu} loraloom {own_version()} torch {torch.__version__}"
+    return f"{read_machine().cpu} loraloom {_code()} torch {torch.__version__}"
+
+
+def _code() -> str:
+    """SHA-256 of the code that reads a model and runs its layers: two checkouts have one version."""
+    digest = hashlib.sha256()
+    for folder in ("backbone", "engine"):
+        for path in sorted((_PACKAGE / folder).rglob("*")):
+            if path.suffix in {".py", ".cpp", ".h"}:
+                content = path.read_bytes()
+                digest.update(f"{path.relative_to(_PACKAGE).as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 def _allowed_gb() -> float:
