@@ -12,12 +12,14 @@ import pytest
 import loraloom
 from loraloom.data import Encoded
 from loraloom.engine import Job
+from loraloom.engine.checkpoint import HaltError
 from loraloom.engine.loom import LoomEngine, prefix_states
 from loraloom.engine.loom.encoder import Encoder
 from loraloom.engine.loom.frozen import FrozenEncoder
 from loraloom.engine.loom.ops import PlainOps
 from loraloom.engine.loom.prefix_file import PrefixFile
 from loraloom.engine.loom.prefix_states import PrefixStates
+from loraloom.study.record import read_metrics
 from tests.engine.broken_off import contents, hear
 from tests.numerics.architectures import make_job, save_model
 
@@ -112,6 +114,25 @@ def test_states_of_held_out_rows_alone_are_not_taken_for_those_of_training(
     assert timings is not None
     assert timings.prefix_rows is None
     assert not any(shares)
+
+
+def test_the_share_of_peak_is_of_the_work_of_all_steps_where_a_trial_goes_on_with_an_evaluation(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, engine, evaluate = make_job(model, tmp_path / "job", TOP), LoomEngine(), LoomEngine._evaluate
+
+    def broken_off(*_: Any) -> None:
+        raise HaltError
+
+    monkeypatch.setattr(LoomEngine, "_evaluate", broken_off)
+    assert engine.train_pack([job], hear)[0].state == "stopped"
+    monkeypatch.setattr(LoomEngine, "_evaluate", evaluate)
+    timings = engine.train_pack([job], hear)[0].timings
+    assert timings is not None
+    told = [(part.peak_share, part.tokens_per_second) for part in (*read_metrics(job.folder), timings)]
+    assert len(told) > 2
+    of_a_token = [share / tokens for share, tokens in told if share is not None and tokens is not None]
+    assert of_a_token == pytest.approx([of_a_token[-1]] * len(told))
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ class Trial:
         self._probabilities: NDArray[np.float64] | None = None
         self._trace: list[tuple[int, float, float]] = []
         self._examples = self._tokens = 0
+        self._flops = 0.0
         self._since = time.monotonic()
 
     def _order_of_rows(self) -> Order:
@@ -116,8 +117,10 @@ class Trial:
             self.running.see(losses.loss_sum, losses.correct, losses.examples, normaliser)
         except TrialFailedError as error:
             self.fail(str(error))
+        tokens = int(self.lengths[batch.rows].sum())
         self._examples += losses.examples
-        self._tokens += int(self.lengths[batch.rows].sum())
+        self._tokens += tokens
+        self._flops += tokens * self.flops_per_token
 
     def fail(self, reason: str) -> None:
         self.state, self.reason, self.over = "failed", reason, True
@@ -150,6 +153,7 @@ class Trial:
             "trace": self._trace,
             "examples": self._examples,
             "tokens": self._tokens,
+            "flops": self._flops,
             "step_seconds": self.step_seconds,
             "evaluation_seconds": self.evaluation_seconds,
             "prefix_seconds": self.prefix_seconds,
@@ -169,6 +173,7 @@ class Trial:
         self.schedule.plateau.restore(values["plateau"])
         self._trace = [(step, loss, rate) for step, loss, rate in values["trace"]]
         self._examples, self._tokens = values["examples"], values["tokens"]
+        self._flops = values.get("flops", self._tokens * self.flops_per_token)
         self.step_seconds, self.evaluation_seconds = values["step_seconds"], values["evaluation_seconds"]
         self.prefix_seconds, self.prefix_rows = values.get("prefix_seconds", 0.0), values.get("prefix_rows")
         self._since = time.monotonic() - values["seconds"]
@@ -210,7 +215,7 @@ class Trial:
         keep_predicted(self.job, self.state, self._probabilities)
 
     def _peak_share(self) -> float:
-        return self._tokens / self.step_seconds * self.flops_per_token / gemm_peak(self.dtype)
+        return self._flops / self.step_seconds / gemm_peak(self.dtype)
 
     def outcome(self) -> Outcome:
         """What became of it."""
