@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, cast
@@ -97,6 +98,7 @@ class LoomEngine:
         """`rhythm` makes what says when checkpoints are due, anew for each pack."""
         self._rhythm, self._checkpoint_cost = rhythm, 0.0
         self._profile = Profile() if profile else None
+        self._section = no_section if self._profile is None else self._profile.section
         self._ready: _Ready | None = None
         self._chunks: dict[int, tuple[Encoded, tuple[Chunk, ...]]] = {}
         self._prefixes = PrefixStates()
@@ -143,6 +145,8 @@ class LoomEngine:
         if len({pack_key(job.configuration) for job in jobs}) > 1:
             raise LoraloomError("trials of a pack share backbone, head, longest text, and where LoRA and biases are")
         joined = device().type == "cuda"
+        if self._profile is not None:
+            self._profile.clear()
         try:
             trials = [self._begin(job, note) for job in jobs]
             groups = [self._group(own) for own in ([trials] if joined else [[trial] for trial in trials])]
@@ -260,27 +264,33 @@ class LoomEngine:
             lowest = lowest_layer(trial.job.configuration.lora, frozen.anatomy)
             trial.flops_per_token = frozen.flops_per_token(lowest, prefix_kept=False)
         layout, decayed = plan_layout(members, frozen)
-        section = no_section if self._profile is None else self._profile.section
-        return Pack(members, frozen, layout, decayed, section)
+        return Pack(members, frozen, layout, decayed, self._section)
 
     def _step(self, pack: Pack, trials: Sequence[Trial], heed: Callable[[], None]) -> None:
-        start, prefixes = time.monotonic(), _prefix_seconds(trials)
+        files = [self._states(trial, trial.job.rows.train, pack, heed) for trial in trials]
+        kept = [file for file in files if file is not None]
+        start = time.monotonic()
+        with nullcontext() if self._profile is None else self._profile.step():
+            self._passes(pack, trials, kept if len(kept) == len(files) else [])
+        share = (time.monotonic() - start) / len(trials)
+        for trial in trials:
+            trial.step_seconds += share
+            trial.stepped()
+
+    def _passes(self, pack: Pack, trials: Sequence[Trial], files: Sequence[PrefixFile]) -> None:
+        """The passes of a step, from the states in `files` where they are kept, and what they come to."""
         steps = [trial.batches() for trial in trials]
         normalisers = [float(sum(len(batch.rows) for batch in batches)) for batches in steps]
         passes: list[tuple[Seen, list[Batch]]] = []
         for turn in range(max(len(batches) for batches in steps)):
             # A trial with fewer batches than its neighbours sees none in the last passes of a step.
             now = [batches[turn] if turn < len(batches) else EMPTY for batches in steps]
-            prefix = self._prefix(pack, trials, now, heed)
+            prefix = self._prefix(pack, files, trials, now)
             passes.append((pack.run([trial.job.rows.train for trial in trials], now, normalisers, prefix), now))
         pack.step([trial.rate for trial in trials])
         for seen, now in passes:  # read after the step was asked for, so that a device is not waited for within it
             for trial, losses, batch, normaliser in zip(trials, seen.read(), now, normalisers, strict=True):
                 trial.saw(losses, batch, normaliser)
-        share = (time.monotonic() - start - (_prefix_seconds(trials) - prefixes)) / len(trials)
-        for trial in trials:
-            trial.step_seconds += share
-            trial.stepped()
 
     def _evaluate(self, group: _Group, number: int, listener: Listener, heed: Callable[[], None]) -> None:
         assert group.pack is not None
@@ -302,18 +312,17 @@ class LoomEngine:
         trial.evaluated(logits, listener)
 
     def _prefix(
-        self, pack: Pack, trials: Sequence[Trial], batches: Sequence[Batch], heed: Callable[[], None]
+        self, pack: Pack, files: Sequence[PrefixFile], trials: Sequence[Trial], batches: Sequence[Batch]
     ) -> Tensor | None:
         """The hidden states that enter the lowest trained layer, where they are kept."""
-        files = [self._states(trial, trial.job.rows.train, pack, heed) for trial in trials]
-        kept = [file for file in files if file is not None]
         rows = [batch.rows for batch in batches]
-        if len(kept) < len(files) or any(len(own) == 0 for own in rows):
+        if not files or any(len(own) == 0 for own in rows):
             return None
         lengths = [trial.lengths[own] for trial, own in zip(trials, rows, strict=True)]
         batch = max(len(own) for own in rows)
         width = max(int(own.sum()) + batch - len(own) for own in lengths)  # filler texts have a token each
-        return read(kept, rows, width, pack.encoder.frozen.device)
+        with self._section("reading kept states"):
+            return read(files, rows, width, pack.encoder.frozen.device)
 
     def _states(self, trial: Trial, encoded: Encoded, pack: Pack, heed: Callable[[], None]) -> PrefixFile | None:
         if not self._prefixes.keeps(pack.encoder):
@@ -360,8 +369,6 @@ class LoomEngine:
                 self._save(group.trials[number], pack, number)
         group.trials, group.pack = [trial for trial in group.trials if not trial.over], None
         group.pack = pack.without(ended)
-        if group.pack is None and self._profile is not None:  # those of a pack that end together have the same times
-            self._profile.clear()
 
     def _save(self, trial: Trial, pack: Pack, number: int) -> None:
         """Writes a trial's parameters back into PEFT's model, and saves it as PEFT does."""
@@ -369,7 +376,7 @@ class LoomEngine:
         for name, value in pack.trained(number).items():
             targets[name].data.copy_(value)
         if self._profile is not None:
-            self._profile.write(trial.job.folder, trial.step - trial.resumed_at)
+            self._profile.write(trial.job.folder)
         try:
             save_adapter(trial.model, trial.job.folder)
         except TrialFailedError as error:
@@ -380,7 +387,3 @@ class LoomEngine:
 def _without_memory(job: Job) -> Outcome:
     dtype = choose_dtype(job.configuration.train)
     return Outcome(LoomEngine.name, "failed", dtype, count_without_weights(job), reason=NO_MEMORY)
-
-
-def _prefix_seconds(trials: Sequence[Trial]) -> float:
-    return sum(trial.prefix_seconds for trial in trials)

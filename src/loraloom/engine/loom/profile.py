@@ -1,7 +1,8 @@
 """Where a step's time goes: seconds of each operation by itself, for `--profile`.
 
-A section that runs inside another is taken out of its time. A clock reading costs 0.1 µs; without `--profile` there is
-none, and operations are called as they are. On a GPU, where launches return at once, each section waits for its end.
+What runs between steps is left out: evaluations, and the computing of states that are kept. A section that runs inside
+another is taken out of its time. A clock reading costs 0.1 µs; without `--profile` there is none, and operations are
+called as they are. On a GPU, where launches return at once, each section waits for its end.
 """
 
 from __future__ import annotations
@@ -25,16 +26,31 @@ OPERATIONS = tuple(
 
 
 class Profile:
-    """Times of named sections, each without those inside it."""
+    """Times of named sections in steps, each without those inside it."""
 
     def __init__(self) -> None:
+        self.steps = 0
         self.seconds: dict[str, float] = {}
         self.calls: dict[str, int] = {}
         self._inside: list[float] = []
+        self._stepping = False
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Has the sections within counted, as those of one step."""
+        self._stepping = True
+        try:
+            yield
+        finally:
+            self._stepping = False
+        self.steps += 1
 
     @contextmanager
     def section(self, name: str) -> Iterator[None]:
         """Counts what runs within to `name`."""
+        if not self._stepping:
+            yield
+            return
         self._inside.append(0.0)
         start = time.perf_counter()
         try:
@@ -50,6 +66,7 @@ class Profile:
 
     def clear(self) -> None:
         """Begins anew."""
+        self.steps = 0
         self.seconds.clear()
         self.calls.clear()
 
@@ -65,9 +82,9 @@ class Profile:
 
         return timed
 
-    def write(self, folder: Path, steps: int) -> None:
+    def write(self, folder: Path) -> None:
         """profile.json: for each section its share, its milliseconds a step, and its calls a step; longest first."""
-        total, steps = sum(self.seconds.values()), max(1, steps)  # one that went on from its end has evaluated alone
+        total, steps = sum(self.seconds.values()), self.steps  # none, where a trial went on from its end
         sections = [
             {
                 "section": name,

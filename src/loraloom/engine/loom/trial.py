@@ -64,7 +64,7 @@ class Trial:
         self.reason: str | None = None
         self.marks: tuple[str, ...] = ()
         self.over = False
-        self.resumed_at = self.saved_at = 0
+        self.saved_at = 0
         self.step_seconds = 0.0
         self.evaluation_seconds = 0.0
         self.prefix_seconds = 0.0
@@ -177,7 +177,7 @@ class Trial:
         self.step_seconds, self.evaluation_seconds = values["step_seconds"], values["evaluation_seconds"]
         self.prefix_seconds, self.prefix_rows = values.get("prefix_seconds", 0.0), values.get("prefix_rows")
         self._since = time.monotonic() - values["seconds"]
-        self.resumed_at = self.saved_at = self.step
+        self.saved_at = self.step
         self.over = self.step >= self.schedule.total
         return int(values["passes"])
 
