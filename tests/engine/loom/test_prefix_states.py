@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import shutil
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,40 @@ def test_a_process_reads_kept_states_through_once_for_all_its_packs(
     assert contents(jobs[1].folder) == contents(jobs[0].folder)
 
 
+def test_a_whole_file_is_looked_at_by_all_who_read_it_at_once(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(make_job(model, tmp_path / "filling", TOP))
+    monkeypatch.setattr(prefix_states, "only_filler", lambda *_: pytest.fail("one after another"))
+    train(make_job(model, tmp_path / "reading", TOP))
+
+
+@pytest.mark.parametrize("ended_by", ["stop", "deadline"])
+def test_a_process_s_first_look_at_kept_states_ends_at_a_stop_and_at_the_deadline(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended_by: str
+) -> None:
+    train(make_job(model, tmp_path / "filling", TOP))
+    job, looked_at = make_job(model, tmp_path / "job", TOP), list[int]()
+    verify = PrefixFile._verify
+
+    def counted(file: PrefixFile, row: int, start: int, end: int) -> bool:
+        looked_at.append(row)
+        return verify(file, row, start, end)
+
+    monkeypatch.setattr(PrefixFile, "_verify", counted)
+    monkeypatch.setattr(prefix_states, "LOOK_ROWS", 4)
+
+    def stop() -> bool:
+        return ended_by == "stop" and bool(looked_at)
+
+    if ended_by == "deadline":
+        job = replace(job, deadline=time.monotonic() + 3600)
+        monkeypatch.setattr(prefix_states, "_late", lambda deadline: deadline is not None and bool(looked_at))
+    (outcome,) = LoomEngine().train_pack([job], hear, stop)
+    assert outcome.state == ("stopped" if ended_by == "stop" else "complete")
+    assert looked_at == [0, 1, 2, 3]
+
+
 def test_what_states_took_is_told_with_the_rows_that_had_none_before(model: Path, tmp_path: Path) -> None:
     jobs = [make_job(model, tmp_path / name, TOP) for name in ("filling", "reading")]
     jobs.append(make_job(model, tmp_path / "dropping", TOP, dropout="keep"))
@@ -129,7 +165,8 @@ def test_the_share_of_peak_is_of_the_work_of_all_steps_where_a_trial_goes_on_wit
     monkeypatch.setattr(LoomEngine, "_evaluate", evaluate)
     timings = engine.train_pack([job], hear)[0].timings
     assert timings is not None
-    told = [(part.peak_share, part.tokens_per_second) for part in (*read_metrics(job.folder), timings)]
+    told = [(line.peak_share, line.tokens_per_second) for line in read_metrics(job.folder)]
+    told.append((timings.peak_share, timings.tokens_per_second))
     assert len(told) > 2
     of_a_token = [share / tokens for share, tokens in told if share is not None and tokens is not None]
     assert of_a_token == pytest.approx([of_a_token[-1]] * len(told))

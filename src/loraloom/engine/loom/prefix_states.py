@@ -35,6 +35,8 @@ from loraloom.study.record import Dtype
 
 DEFAULT_GB = 20.0
 """Disk that the cache may take, in 10^9 bytes; $LORALOOM_PREFIX_GB says otherwise, and 0 switches it off."""
+LOOK_ROWS = 64
+"""Rows between two looks at the clock where a file is read through: some 2 ms of warm ones."""
 _PACKAGE = Path(__file__).parents[2]
 
 
@@ -65,8 +67,8 @@ class PrefixStates:
     ) -> PrefixFile | None:
         """The states of a split, filled, of an encoder of which they are kept; None where disk or time forbid it.
 
-        `weights` names the model's weights. `heed` is called between batches, and may break off by an exception: what
-        was filled stays. `note` is told what is wrong with the disk, once for a split.
+        `weights` names the model's weights. `heed` is called between batches that are looked at or filled, and may
+        break off by an exception: what was filled stays. `note` is told what is wrong with the disk, once for a split.
         """
         frozen = encoder.frozen
         dtype: Dtype = "bf16" if frozen.dtype == torch.bfloat16 else "fp32"
@@ -80,6 +82,9 @@ class PrefixStates:
         if file is None:
             self._say(key.rows, self._cache.reason, note)
             return None
+        # Without the lock, which would have processes look one after another: a row is marked once it is on the disk.
+        if file.trust.rows.all() or _whole(file, encoded, deadline, heed):
+            return file
         with only_filler(self._cache.folder / f"{key.name}.filling", deadline, heed) as alone:
             if alone and self._filled(file, encoded, encoder, deadline, heed):
                 return file
@@ -91,12 +96,9 @@ class PrefixStates:
     ) -> bool:
         """Computes the rows that are missing; False where time or disk did not suffice."""
         frozen = encoder.frozen
-        everything = np.arange(len(encoded))
-        if not file.missing(everything).any():
-            return True
         with torch.no_grad():
             for rows in by_length(np.diff(encoded.offsets)):
-                if deadline is not None and time.monotonic() >= deadline:
+                if _late(deadline):
                     return False
                 heed()
                 if file.missing(rows).any():
@@ -104,7 +106,7 @@ class PrefixStates:
                     self.computed += len(rows)
                     file.write(rows, encoder.prefix(tokens, None, encoder.lowest)[0])
         file.sync()
-        return not file.missing(everything).any()
+        return not file.missing(np.arange(len(encoded))).any()
 
     def _opened(self, key: PrefixKey, encoded: Encoded, width: int) -> PrefixFile | None:
         file = self._cache.open(key, encoded.offsets, width)
@@ -130,6 +132,21 @@ class PrefixStates:
         if id(encoded) not in self._digests:
             self._digests[id(encoded)] = (encoded, rows_digest(encoded))  # kept, so that its id stays its own
         return self._digests[id(encoded)][1]
+
+
+def _whole(file: PrefixFile, encoded: Encoded, deadline: float | None, heed: Callable[[], None]) -> bool:
+    """Whether all rows are kept, by a look at each, as they lie on the disk; False too where time did not suffice."""
+    for start in range(0, len(encoded), LOOK_ROWS):
+        if _late(deadline):
+            return False
+        heed()
+        if file.missing(np.arange(start, min(start + LOOK_ROWS, len(encoded)))).any():
+            return False
+    return True
+
+
+def _late(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() >= deadline
 
 
 @cache
