@@ -5,11 +5,16 @@ from __future__ import annotations
 import errno
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
 import loraloom
 from loraloom.data import Encoded
@@ -20,10 +25,11 @@ from loraloom.engine.loom.encoder import Encoder
 from loraloom.engine.loom.frozen import FrozenEncoder
 from loraloom.engine.loom.ops import PlainOps
 from loraloom.engine.loom.prefix_file import PrefixFile
-from loraloom.engine.loom.prefix_states import PrefixStates
-from loraloom.study.record import read_metrics
+from loraloom.engine.loom.prefix_states import PrefixStates, read
+from loraloom.study.record import WEIGHTS, read_metrics
 from tests.engine.broken_off import contents, hear
 from tests.numerics.architectures import make_job, save_model
+from tests.numerics.tolerances import TOLERANCES
 
 TOP: dict[str, Any] = {
     "lora": {"r": 2, "lora_dropout": 0.2, "layers_to_transform": [1]},
@@ -150,6 +156,42 @@ def test_states_of_held_out_rows_alone_are_not_taken_for_those_of_training(
     assert timings is not None
     assert timings.prefix_rows is None
     assert not any(shares)
+
+
+def test_joined_trials_that_read_kept_states_are_those_alone(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of other batch sizes, of other numbers of batches a step, and of other lengths."""
+    own: list[dict[str, Any]] = [
+        {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 2},
+        {"per_device_train_batch_size": 4, "num_train_epochs": 1},
+        {"per_device_train_batch_size": 7, "num_train_epochs": 3},
+    ]
+    common = {"bf16": False, "optim": "sgd", "learning_rate": 0.02, "num_train_epochs": 2}
+    recipes = [TOP | {"train": common | train | {"seed": seed}} for seed, train in enumerate(own)]
+    alone = [make_job(model, tmp_path / f"alone {number}", recipe) for number, recipe in enumerate(recipes)]
+    together = [make_job(model, tmp_path / f"joined {number}", recipe) for number, recipe in enumerate(recipes)]
+    for job in alone:
+        train(job)
+    widths: list[int] = []
+
+    def counted(files: Sequence[PrefixFile], *others: Any) -> Tensor | None:
+        widths.append(len(files))
+        return read(files, *others)
+
+    monkeypatch.setattr("loraloom.engine.loom.engine.read", counted)
+    engine = LoomEngine()
+    group = engine._group([engine._begin(job) for job in together])
+    engine._take_turns([group], hear, lambda: None)
+    engine._prefixes.close()
+    assert {1, 2, 3} <= set(widths)  # evaluated, without the one that has ended, and all
+    for job, joined in zip(alone, together, strict=True):
+        lines = [read_metrics(of.folder) for of in (job, joined)]
+        losses = [[(line.train_loss, line.validation_loss) for line in own] for own in lines]
+        assert np.allclose(losses[1], losses[0], rtol=0, atol=TOLERANCES.sgd.losses)
+        weights, found = (load_file(of.folder / WEIGHTS) for of in (job, joined))
+        for name, weight in weights.items():
+            assert torch.allclose(found[name], weight, rtol=0, atol=TOLERANCES.sgd.weights), name
 
 
 def test_the_share_of_peak_is_of_the_work_of_all_steps_where_a_trial_goes_on_with_an_evaluation(
