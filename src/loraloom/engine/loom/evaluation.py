@@ -1,7 +1,7 @@
 """Logits of many texts: batches by length, each text computed once, without dropout.
 
 Texts of like length share a batch, so that plain attention pads little; where a batch's tokens are is worked out once
-for a split and kept for all trials (24 bytes a token).
+for a split and kept for all trials (40 to 50 bytes a token).
 """
 
 from __future__ import annotations

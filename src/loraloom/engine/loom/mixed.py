@@ -3,7 +3,7 @@
 The A of all adapters of a batch lie one below the other, their B likewise, so that x A^T is one product; of its columns
 a row keeps those of its own adapter, the rest are zero. A trained bias is one more column, 1 in its own rows, with
 what it differs by from the frozen bias as its row of B. So a layer's operations are the usual ones, compiled or plain,
-over a wider low-rank product: 4·M·R·(D_in + D_out) FLOPs with R the sum of the batch's ranks, and the frozen product
+over a wider low-rank product: 2·M·R·(D_in + D_out) FLOPs with R the sum of the batch's ranks, and the frozen product
 once. Rejected: a product per adapter and module over its rows, which is hundreds of tiny calls a layer.
 
 Entries of other adapters are replaced by zero and not multiplied by it: an adapter that overflows harms its own rows

@@ -3,7 +3,7 @@
 Computes y = x W^T + bias + s · dropout(x) A^T B^T, W' = W + s·B·A as PEFT has it, for one or more modules side by side
 (query, key and value are one product). The A of all adapted modules lie one below the other, so the low-rank input
 u = x A^T is one product; B is spread into a (K, R, D_out) matrix of blocks, scaled, so that its product is one addition
-to the frozen one. A step's cost beside the frozen product: 4·K·M·R·(D_in + D_out) FLOPs, forward and backward.
+to the frozen one. A step's cost beside the frozen product: 6·K·M·R·(D_in + D_out) FLOPs, a third of them forward.
 
 Dropout before A draws a mask per module, as PEFT does, and takes the products apart by module.
 
