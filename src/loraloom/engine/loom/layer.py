@@ -8,7 +8,8 @@ needs: keys and values of all tokens, and everything else of B rows, not M (the 
 first token).
 
 Cost of a layer of 12·D² weights: 24·M·D² FLOPs forward and as many back, attention 4·T·D a token forward and 10·T·D
-back. Kept between: about 11·D values a token (x, qkv, context, two sums, the MLP's inner sum).
+back. Kept between: about 11·D values a token (x, qkv, context, two sums, the MLP's inner sum). Rejected: keeping
+attention's probabilities and norms' statistics too, which are cheaper to compute again.
 """
 
 from __future__ import annotations

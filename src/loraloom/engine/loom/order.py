@@ -1,7 +1,8 @@
 """The order of a trial's training rows: a function of (seed, epoch), so that a step's rows are known without a history.
 
 Texts may be put into batches of like length within a window of batches: products lose nothing to lengths (tokens are
-not padded), but plain attention pays for the longest text of a batch.
+not padded), but plain attention pays for the longest text of a batch. An epoch of 120,000 texts is drawn in less than
+0.1 s. Tried: windows of 8 and 16 where attention pays for each text alone, which cost 2 to 10 % (docs/log.md).
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ They are when the backbone drops nothing and its lower layers train nothing. All
 once, in batches that are a function of the split alone (so that a trial's result does not depend on who filled the
 file), and read from then on by all epochs, trials and processes (`prefix_cache.py`). Filling costs one forward pass
 of the lower layers over the split, what the first epoch would have cost anyway.
+
+Rejected: keeping what the first epoch's batches compute. It saves nothing over that pass, and a trial's last bits would
+depend on which trial came first.
 """
 
 from __future__ import annotations

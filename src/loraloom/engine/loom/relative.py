@@ -1,4 +1,7 @@
-"""T5's relative position biases, as MPNet has them: one table for all layers and for all adapters over an encoder."""
+"""T5's relative position biases, as MPNet has them: one table for all layers and for all adapters over an encoder.
+
+Kept are H·T² values for the longest text that was seen, computed when a longer one comes.
+"""
 
 from __future__ import annotations
 
