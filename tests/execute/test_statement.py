@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from loraloom.engine import gemm_rates
 from loraloom.errors import DataError
 from loraloom.execute.demands import Demands
 from loraloom.execute.statement import count_classes, state_budget
@@ -50,6 +51,20 @@ def test_a_trial_takes_at_most_what_the_dearest_one_does(tiny_recipe: dict[str, 
     assert fewer is not None
     assert fewer < one / 2
     assert seconds("search.epochs=clock", "search.sampler=auto", "budget.max_seconds=60") is None
+
+
+def test_a_length_counts_with_the_models_alone_that_read_it(
+    tiny_recipe: dict[str, Any], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gemm_rates, "measure", lambda: gemm_rates.GemmRates(1e9, 1e9, 1e9, 1e9, False))
+    both = {**tiny_recipe, "backbone": {**tiny_recipe["backbone"], "model": [str(tiny_model), "demo"]}}
+
+    def seconds(max_length: Any) -> float | None:
+        return state_budget(read_recipe({**both, "data": {**both["data"], "max_length": max_length}})).seconds
+
+    of_the_small = {"values": [16, 64], "when": {"backbone.model": str(tiny_model)}, "otherwise": 16}
+    assert seconds(of_the_small) == seconds(16)  # of the demo's encoder, which is the dearer
+    assert seconds([16, 64]) == seconds(64)
 
 
 @pytest.mark.parametrize(

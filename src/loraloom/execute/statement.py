@@ -138,7 +138,7 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
                 epochs=one.train.num_train_epochs,
                 flops_per_second=rates.bf16 if dtype == "bf16" else rates.fp32,
             )
-            for one in _dearest(searched)
+            for one in _timed(searched)
         ),
         dtype=dtype,
         axes=tuple(searched.axes),
@@ -153,17 +153,10 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
     )
 
 
-def _dearest(recipe: Recipe) -> Iterator[Configuration]:
-    """For each model its first configuration with the most rows, tokens and epochs."""
-    most = {name: max(recipe.values(name)) for name in ("data.max_length", "train.num_train_epochs")}
-    rows = recipe.values("data.max_train_samples")
-    most["data.max_train_samples"] = None if None in rows else max(rows)
-    for model in recipe.values("backbone.model"):
-        sections = recipe.configuration({"backbone.model": model}).model_dump()
-        for name, value in {**most, "backbone.model": model}.items():
-            section, field = name.split(".")
-            sections[section][field] = value
-        yield Configuration.model_validate(sections)
+def _timed(recipe: Recipe) -> Iterator[Configuration]:
+    """The dearest configuration among others: one for each way in which models, tokens and epochs can meet."""
+    told_by = ("backbone.model", "data.max_length", "train.num_train_epochs")
+    return map(recipe.configuration, recipe.narrowed(told_by).grid())
 
 
 def _ranks_singly(recipe: Recipe) -> Recipe:

@@ -137,15 +137,19 @@ class Workplace:
         return self.demands.check()
 
     def _check_backbones(self) -> None:
-        longest = max(self.recipe.values("data.max_length"))
         fewest, classes = self.recipe.values("data.max_train_samples"), len(self.data.labels)
         if any(rows is not None and rows < classes for rows in fewest):
             raise RecipeError(f"data.max_train_samples: {min(fewest)} is fewer than the {classes} classes")
-        for backbone in self._backbones():
+        searched = self.recipe.narrowed(("backbone.model", "data.max_length"))
+        longest: dict[Backbone, int] = {}
+        for configuration in map(searched.configuration, searched.grid()):
+            backbone, tokens = configuration.backbone, configuration.data.max_length
+            longest[backbone] = max(tokens, longest.get(backbone, 0))
+        for backbone, tokens in longest.items():
             limit = sources.longest(sources.load_config(self.source(backbone)))
-            if limit is not None and longest > limit:
+            if limit is not None and tokens > limit:
                 raise BackboneError(
-                    f"data.max_length: {longest} is too long for {backbone.model!r}, which reads {limit} tokens"
+                    f"data.max_length: {tokens} is too long for {backbone.model!r}, which reads {limit} tokens"
                 )
 
     def _check_texts(self) -> None:

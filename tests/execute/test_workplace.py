@@ -1,0 +1,37 @@
+"""What is refused of a recipe's models before weights are loaded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraloom.errors import BackboneError
+from loraloom.execute.workplace import Workplace
+from loraloom.recipe import read_recipe
+from tests.four_rows import four_rows
+
+
+def _check(recipe: dict[str, Any]) -> None:
+    Workplace(read_recipe(recipe), four_rows(), lambda _: None).check()
+
+
+def test_a_length_is_held_against_the_models_alone_that_read_it(
+    tiny_recipe: dict[str, Any], tiny_model: Path, tmp_path: Path
+) -> None:
+    long = tmp_path / "long"
+    shutil.copytree(tiny_model, long)
+    config = json.loads((long / "config.json").read_text())
+    (long / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 256}))
+
+    def recipe(longer_for: Path) -> dict[str, Any]:
+        length = {"values": [32, 128], "when": {"backbone.model": str(longer_for)}, "otherwise": 32}
+        models = {**tiny_recipe["backbone"], "model": [str(tiny_model), str(long)]}
+        return {**tiny_recipe, "backbone": models, "data": {**tiny_recipe["data"], "max_length": length}}
+
+    _check(recipe(long))
+    with pytest.raises(BackboneError, match=r"data\.max_length: 128 is too long for .*model', which reads 64 tokens"):
+        _check(recipe(tiny_model))
