@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 import time
 import warnings
@@ -243,6 +244,11 @@ def test_rows_that_are_left_out_are_warned_of_and_told_where_it_is_verbose(
         warnings.simplefilter("error")
         tiny(tiny_model, num_train_epochs=1).fit(TEXTS, LABELS)
     assert capsys.readouterr().out == ""
+
+
+def test_what_is_maximised_is_told_where_it_is_verbose(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny(tiny_model, num_train_epochs=1, metric="macro_f1", verbose=True).fit(TEXTS, LABELS)
+    assert re.search(r"trial 0: complete, validation accuracy \d\.\d{3}, macro-F1 \d\.\d{3}\n", capsys.readouterr().out)
 
 
 def test_ctrl_c_after_the_last_trial_is_raised_and_the_estimator_is_fitted(

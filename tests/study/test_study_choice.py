@@ -43,7 +43,17 @@ def test_a_tie_within_a_standard_error_goes_to_fewer_parameters_and_is_said() ->
     assert choice.winner.leader.counts.trainable == 100
     assert choice.standard_error == pytest.approx((0.01**2 * 2) ** 0.5)
     assert choice.sentence is not None
-    assert "0.50 pp more, within the noise of seeds" in choice.sentence
+    assert "0.50 pp more accuracy, within the noise of seeds" in choice.sentence
+
+
+def test_a_tie_is_told_in_the_metric_that_is_maximised() -> None:
+    reached = [(8, 0.605), (8, 0.615), (2, 0.600), (2, 0.610)]
+    records = [
+        make_record(number, macro_f1=macro_f1, point={"lora.r": r}, trainable=100 * r)
+        for number, (r, macro_f1) in enumerate(reached)
+    ]
+    choice = choose(standings(records, "macro_f1"), "macro_f1")
+    assert "0.50 pp more macro-F1, within the noise of seeds" in str(choice.sentence)
 
 
 def test_a_difference_beyond_noise_is_no_tie() -> None:

@@ -29,9 +29,9 @@ from loraloom.terminal.wording import trial_in_words
 from tests.study.study_records import record, score
 
 
-def _following(finished: int = 0) -> Terminal:
+def _following(finished: int = 0, metric: str = "accuracy") -> Terminal:
     terminal = Terminal(Console(file=io.StringIO(), width=120), quiet=False)
-    recipe = read_recipe({})
+    recipe = read_recipe({"search": {"metric": metric}})
     plan = SearchPlan(
         recipe, Path("run"), "rows", ("a", "b"), (1, 1, 1), 1000, finished, (), "loom", "it is known", _outlook(1000)
     )
@@ -149,13 +149,13 @@ def test_each_trial_under_way_has_a_row_with_what_was_heard_of_it() -> None:
         train_accuracy=0.5,
         validation_loss=1.0,
         validation_accuracy=0.111,
-        validation_macro_f1=0.1,
+        validation_macro_f1=0.123,
     )
     terminal.evaluated(0, evaluation)
     first, second = _row(terminal, 0), _row(terminal, 1)
     assert first is not None
     assert second is not None
-    assert ("0.111" in first, "10" in first.split()) == (True, True)
+    assert {"0.111", "0.123", "10"} <= {*first.split()}
     assert ("…" in second, "11" in second.split()) == (True, True)
     _end(terminal, record(1, point={"lora.r": 5001}))
     assert "0.111" in str(_row(terminal, 0))
@@ -198,6 +198,29 @@ def test_a_share_above_the_measured_peak_is_not_told_as_a_share() -> None:
     assert live._speed(timed) == ", 100 examples/s, 900 tokens/s, 62% of peak"
     above = timed.model_copy(update={"peak_share": 1.05})
     assert live._speed(above) == ", 100 examples/s, 900 tokens/s, above the measured peak"
+
+
+def test_what_is_maximised_is_told_by_its_name_beside_the_accuracy() -> None:
+    terminal, one = _following(metric="macro_f1"), record(0, accuracy=0.9, macro_f1=0.612)
+    _end(terminal, one)
+    assert isinstance(terminal._console.file, io.StringIO)
+    reached = "accuracy 0.900 (95 % interval 0.826–0.945), macro-F1 0.612"
+    assert f"trial 0: validation {reached}, 1,000 parameters" in terminal._console.file.getvalue()
+    assert f"best: trial 0, {reached} on validation" in _drawn(terminal)
+
+
+@pytest.mark.parametrize(
+    ("metric", "name", "tested"),
+    [("accuracy", "accuracy 0.900", ""), ("macro_f1", "macro-F1 0.600", ", macro-F1 0.612")],
+)
+def test_the_result_names_its_metric(metric: str, name: str, tested: str) -> None:
+    records = [
+        record(n, accuracy=0.89 + 0.02 * n, macro_f1=0.59 + 0.02 * n, point={"lora.r": 4}, seed=n) for n in (0, 1)
+    ]
+    winner = records[0].model_copy(update={"result": Result(validation=score(0.89), test=score(0.9, 0.612))})
+    lines = closing_lines(winner, Path("runs/x"), _recipe(search={"metric": metric}), records)
+    assert lines[1].startswith(f"validation  mean {name} (95 % interval ")
+    assert lines[2] == f"accuracy    0.900 (95 % interval 0.826–0.945){tested} on 100 test rows"
 
 
 def _recipe(**sections: Any) -> Recipe:

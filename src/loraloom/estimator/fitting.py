@@ -30,7 +30,7 @@ from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.choice import chosen
 from loraloom.study.durable import replacing_folder
 from loraloom.study.integrity import RECIPE
-from loraloom.study.leaderboard import Standing
+from loraloom.study.leaderboard import Standing, metric_name
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import BEST, Run
 
@@ -201,8 +201,10 @@ class _Follower(Watcher):
         words = trial_in_words(self._plan.recipe, record.point, record.configuration)
         if record.result is None:
             return f"trial {record.number}: {record.state}: {record.reason}  {words}".rstrip()
-        accuracy = record.result.validation.accuracy
-        return f"trial {record.number}: {record.state}, validation accuracy {accuracy:.3f}  {words}".rstrip()
+        reached, metric = record.result.validation, self._plan.recipe.search.metric
+        also = "" if metric == "accuracy" else f", {metric_name(metric)} {reached.macro_f1:.3f}"
+        said = f"{record.state}, validation accuracy {reached.accuracy:.3f}{also}"
+        return f"trial {record.number}: {said}  {words}".rstrip()
 
     @property
     def has_plan(self) -> bool:

@@ -20,7 +20,7 @@ from math import sqrt
 from statistics import fmean, variance
 
 from loraloom.recipe.fields import Metric
-from loraloom.study.leaderboard import Standing, standings, validation
+from loraloom.study.leaderboard import Standing, metric_name, standings, validation
 from loraloom.study.record import TrialRecord
 
 CUT_SHORT, COLLAPSED = 2.0, 4.0
@@ -29,11 +29,12 @@ CUT_SHORT, COLLAPSED = 2.0, 4.0
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The winner, the leader by mean alone, and the standard error of their difference (None: not known)."""
+    """The winner, the leader by mean alone, the standard error of their difference (None: not known), and of what."""
 
     winner: Standing
     leader: Standing
     standard_error: float | None
+    metric: Metric
 
     @property
     def by_seeds(self) -> bool:
@@ -54,8 +55,8 @@ class Choice:
                 f"{self.winner.leader.counts.trainable:,} do"
             )
         return (
-            f"trial {self.leader.leader.number} has {100 * more:.2f} pp more, within the noise of seeds (standard "
-            f"error {100 * self.standard_error:.2f} pp), {but}"
+            f"trial {self.leader.leader.number} has {100 * more:.2f} pp more {metric_name(self.metric)}, within the "
+            f"noise of seeds (standard error {100 * self.standard_error:.2f} pp), {but}"
         )
 
 
@@ -76,11 +77,11 @@ def choose(ranked: Sequence[Standing], metric: Metric) -> Choice:
     done = [standing for standing in ranked if standing.reach == leader.reach and not standing.leader.cut_short]
     noise = _seed_deviation(done, metric)
     if noise is None:
-        return Choice(leader, leader, None)
+        return Choice(leader, leader, None, metric)
     rivals = done if leader in done else [leader, *done]
     as_good = [rival for rival in rivals if leader.mean - rival.mean <= _standard_error(noise, leader, rival)]
     winner = min(as_good, key=lambda rival: (_once(rival), rival.leader.counts.trainable, -rival.mean))
-    return Choice(winner, leader, _standard_error(noise, leader, winner))
+    return Choice(winner, leader, _standard_error(noise, leader, winner), metric)
 
 
 def _is_above(one: Standing, other: Standing, errors: float) -> bool:

@@ -28,7 +28,7 @@ from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.choice import Choice, chosen
 from loraloom.study.commands import go_on_command
-from loraloom.study.leaderboard import Standing
+from loraloom.study.leaderboard import Standing, metric_name
 from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command
 from loraloom.study.record import Evaluation, Timings, TrialRecord
 from loraloom.study.run import BEST
@@ -116,7 +116,9 @@ class Terminal(Watcher):
         self._under_way.pop(record.number, None)  # one that was settled as it was found was not begun here
         if self._live is None:
             words = self._in_words(record)
-            self._say(f"trial {record.number}: {escape(_outcome(record))}{escape(f'  ({words})') if words else ''}")
+            self._say(
+                f"trial {record.number}: {escape(self._outcome(record))}{escape(f'  ({words})') if words else ''}"
+            )
 
     def crowned(self, winner: TrialRecord) -> None:
         self.winner = winner
@@ -163,9 +165,11 @@ class Terminal(Watcher):
         for one in trials[:under_way]:
             latest = one.latest
             accuracy = f"{latest.validation_accuracy:.3f}" if latest else "…"
+            macro_f1 = f"{latest.validation_macro_f1:.3f}" if latest else "…"
             state = f"epoch {latest.epoch:.1f}{_speed(latest)}" if latest else "training"
             words = escape(self._in_words(one.proposal))
-            table.add_row(str(one.proposal.number), words, f"{one.parameters:,}", accuracy, "", "", state, style="cyan")
+            cells = str(one.proposal.number), words, f"{one.parameters:,}", accuracy, macro_f1, "", state
+            table.add_row(*cells, style="cyan")
         if more := len(trials[under_way:]):
             table.add_row("…", f"{more:,} more", "", "", "", "", "training", style="cyan")
         return table
@@ -178,7 +182,8 @@ class Terminal(Watcher):
         if first is not None:
             leader = first.leader
             assert leader.result is not None
-            lines.append(Text(f"best: trial {leader.number}, {with_interval(leader.result.validation)} on validation"))
+            reached = with_interval(leader.result.validation, self._plan.recipe.search.metric)
+            lines.append(Text(f"best: trial {leader.number}, accuracy {reached} on validation"))
         if cap is not None and under_way:
             grid = Table.grid(padding=(0, 1))
             grid.add_row("budget", ProgressBar(total=cap, completed=under_way[-1].parameters, width=40), f"of {cap:,}")
@@ -201,6 +206,15 @@ class Terminal(Watcher):
             return said
         return f"{said}, about {duration(passed / self._ended * to_come_trials)} left"
 
+    def _outcome(self, record: TrialRecord) -> str:
+        assert self._plan is not None
+        if record.state != "complete" or record.result is None:
+            return f"{record.state}: {record.reason}"
+        seconds = f", {record.timings.seconds:.0f} s" if record.timings else ""
+        reached = with_interval(record.result.validation, self._plan.recipe.search.metric)
+        speed = _speed(record.timings) if record.timings else ""
+        return f"validation accuracy {reached}, {record.counts.trainable:,} parameters{seconds}{speed}"
+
     def _in_words(self, trial: TrialRecord | Proposal) -> str:
         assert self._plan is not None
         return trial_in_words(self._plan.recipe, trial.point, trial.configuration)
@@ -217,14 +231,14 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, records: Seque
     """
     assert winner.result is not None
     assert winner.result.test is not None
-    cap = recipe.budget.max_trainable_parameters
+    cap, test = recipe.budget.max_trainable_parameters, winner.result.test
     against = "" if cap is None else f", {winner.counts.trainable / cap:.1%} of the cap of {cap:,}"
     marked = f" ({'; '.join(winner.marks)})" if winner.marks else ""
     what = point_in_words(winner.point) or "the recipe's one configuration"
     return (
         f"winner      trial {winner.number}: {what}",
         *_why(chosen(records, recipe.search.metric)),
-        f"accuracy    {with_interval(winner.result.test)} on {winner.result.test.examples:,} test rows{marked}",
+        f"accuracy    {with_interval(test, recipe.search.metric)} on {test.examples:,} test rows{marked}",
         f"parameters  {winner.counts.trainable:,} trainable{against}",
         f"report      {run / 'report' / 'index.html'}",
         f"use         loraloom predict {quote(str(run / BEST))} --text …",
@@ -253,21 +267,12 @@ def _why(choice: Choice | None) -> tuple[str, ...]:
     if winner.interval is not None:
         low, high = max(0.0, winner.interval[0]), min(1.0, winner.interval[1])
         lines.append(
-            f"validation  mean {winner.mean:.3f} (95 % interval {low:.3f}–{high:.3f}) over "
-            f"{plural(len(winner.trials), 'seed')}"
+            f"validation  mean {metric_name(choice.metric)} {winner.mean:.3f} (95 % interval {low:.3f}–{high:.3f}) "
+            f"over {plural(len(winner.trials), 'seed')}"
         )
     if choice.sentence is not None:
         lines.append(f"            {choice.sentence}")
     return tuple(lines)
-
-
-def _outcome(record: TrialRecord) -> str:
-    if record.state != "complete" or record.result is None:
-        return f"{record.state}: {record.reason}"
-    seconds = f", {record.timings.seconds:.0f} s" if record.timings else ""
-    accuracy = with_interval(record.result.validation)
-    speed = _speed(record.timings) if record.timings else ""
-    return f"validation accuracy {accuracy}, {record.counts.trainable:,} parameters{seconds}{speed}"
 
 
 def _speed(timed: Evaluation | Timings) -> str:

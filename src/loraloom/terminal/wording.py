@@ -10,7 +10,9 @@ from rich.markup import escape
 from loraloom.data import Finding, printable
 from loraloom.recipe import Configuration, Recipe
 from loraloom.recipe.axes import as_set
+from loraloom.recipe.fields import Metric
 from loraloom.report.wording import share
+from loraloom.study.leaderboard import metric_name
 from loraloom.study.record import Score
 
 
@@ -46,11 +48,12 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def with_interval(score: Score) -> str:
-    """`0.971 (95 % interval 0.951–0.983)`, by Wilson."""
+def with_interval(score: Score, metric: Metric) -> str:
+    """`0.971 (95 % interval 0.951–0.983)`, an accuracy, by Wilson; then the metric, where another is maximised."""
     assert score.interval is not None  # what is said was measured on rows
     low, high = score.interval
-    return f"{share(score.accuracy)} (95 % interval {low:.3f}–{high:.3f})"
+    also = "" if metric == "accuracy" else f", {metric_name(metric)} {share(score.macro_f1)}"
+    return f"{share(score.accuracy)} (95 % interval {low:.3f}–{high:.3f}){also}"
 
 
 def finding_lines(finding: Finding) -> list[str]:
