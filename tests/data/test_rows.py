@@ -206,6 +206,19 @@ def test_a_row_with_commas_of_a_file_that_is_separated_otherwise_is_refused_with
     )
 
 
+@pytest.mark.parametrize(
+    "content", [b'"text";"label"\n"a";"x"\n', b'text;label\n"a";"x"\n', b'text;label\n"a\nb";"x"\n']
+)
+def test_quotes_of_a_file_that_is_separated_otherwise_are_not_blamed(tmp_path: Path, content: bytes) -> None:
+    message = _refusal(_csv(tmp_path / "rows.csv", content))
+    assert message.endswith("""(',' expected after '"'): its cells seem to be separated by ';': separate them by ','""")
+
+
+@pytest.mark.parametrize("content", [b'"te"xt,label\n', b'text,label\n"a"b; c,x\n', b'text,label\n"a";b,x\n'])
+def test_a_quote_within_a_cell_is_asked_about(tmp_path: Path, content: bytes) -> None:
+    assert _refusal(_csv(tmp_path / "rows.csv", content)).endswith("is a quote not closed?")
+
+
 def test_a_header_that_names_a_column_twice_is_refused(tmp_path: Path) -> None:
     assert "'text' stands twice" in _refusal(_csv(tmp_path / "rows.csv", b"text,text\na,b\n"))
 

@@ -267,6 +267,8 @@ def test_a_template_s_labels_are_whole_numbers_as_those_of_data_are(tmp_path: Pa
 def test_a_template_with_more_columns_or_doubled_ids_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has 3 columns"):
         read_submission(write(tmp_path / "three.csv", ["ID", "a", "b"], [[1, 2, 3]]))
+    with pytest.raises(DataError, match=r"has 1 column \('ID;Label'\); .* seem to be separated by ';'"):
+        read_submission(write(tmp_path / "one.csv", ["ID;Label"], [["1;0"]]))
     doubled = write(tmp_path / "doubled.csv", ["ID", "Label"], [[1, 0], [1, 0]])
     with pytest.raises(DataError, match="more than once"):
         submitting.check(doubled, doubled)

@@ -159,19 +159,28 @@ class _Begun(io.RawIOBase):
 
 def _csv_records(lines: Iterable[str], delimiter: str, source: str) -> Iterator[Record]:
     csv.field_size_limit(max(csv.field_size_limit(), _PARSER_CHARACTERS))
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    line = ""
+
+    def noted() -> Iterator[str]:
+        nonlocal line
+        for line in lines:  # noqa: UP028 - it is kept
+            yield line
+
+    reader = csv.reader(noted(), delimiter=delimiter, strict=True)
     records = (record for record in _parsed(reader) if record)  # an empty line is no row
     header = next(records, None)
     if header is None:
         raise DataError(f"{source}: is empty")
-    if isinstance(header, str):
-        raise DataError(f"{source}: {header}")
+    if isinstance(header, csv.Error):
+        names = [line] if '";' in line else []
+        raise DataError(f"{source}: {_not_csv(reader.line_num, header, names)}")
     if found := _NOT_UTF8.search("".join(header)):
         raise DataError(f"{source}: its header has {_byte(found)}, which is not UTF-8; convert the file to UTF-8")
     check_columns(header, source)
     for number, record in enumerate(records, start=1):
-        if isinstance(record, str):
-            yield Record(number, dict.fromkeys(header, ""), f"row {number}, {record}")
+        if isinstance(record, csv.Error):
+            problem = f"row {number}, {_not_csv(reader.line_num, record, header)}"
+            yield Record(number, dict.fromkeys(header, ""), problem)
             continue
         if len(record) == len(header):
             yield Record(number, dict(zip(header, record, strict=True)))
@@ -189,17 +198,25 @@ def other_separator(header: Sequence[str]) -> str:
     return "; its cells seem to be separated by ';': separate them by ','" if seem else ""
 
 
-def _parsed(reader: Any) -> Iterator[list[str] | str]:
-    """Records; in the place of one that is not CSV, what is wrong with it. The reader goes on with the next line."""
+def _parsed(reader: Any) -> Iterator[list[str] | csv.Error]:
+    """Records; in the place of one that is not CSV, the error. The reader goes on with the next line."""
     while True:
         try:
             yield next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            alone = str(error).startswith("new-line")
-            why = "end its lines by line feeds, not by carriage returns alone" if alone else "is a quote not closed?"
-            yield f"line {reader.line_num} is not valid CSV ({error}): {why}"
+            yield error
+
+
+def _not_csv(line: int, error: csv.Error, header: Sequence[str]) -> str:
+    """What is wrong with a line of a file with these columns, whose names may be one line."""
+    why = "is a quote not closed?"
+    if str(error).startswith("new-line"):
+        why = "end its lines by line feeds, not by carriage returns alone"
+    elif "expected after" in str(error):
+        why = other_separator(header).removeprefix("; ") or why
+    return f"line {line} is not valid CSV ({error}): {why}"
 
 
 def check_columns(names: Iterable[str], source: str) -> None:

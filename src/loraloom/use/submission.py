@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from loraloom.data.labels import is_whole, ordered
+from loraloom.data.rows import other_separator
 from loraloom.data.tables import read_table
 from loraloom.data.text_data import listed
 from loraloom.errors import DataError
 from loraloom.study.csv_rows import CsvRows
 from loraloom.study.durable import replacing
+from loraloom.wording import plural
 
 ID_NAMES = {"id", "ids", "row_id", "rowid", "test_id", "text_id", "sample_id", "example_id", "index", "idx"}
 """Columns that hold ids, where there is one of them alone."""
@@ -53,7 +55,8 @@ def read_submission(path: Path) -> Submission:
     table = read_table(str(path))
     columns = tuple(table.columns)
     if len(columns) != 2:
-        raise DataError(f"{path}: has {len(columns)} columns ({listed(columns)}); an id and a label are two")
+        has = f"has {plural(len(columns), 'column')} ({listed(columns)}); an id and a label are two"
+        raise DataError(f"{path}: {has}{other_separator(columns)}")
     named = [name for name in columns if name.strip().lower() in ID_NAMES]
     id_column = named[0] if len(named) == 1 else columns[0]
     label_column = columns[1] if id_column == columns[0] else columns[0]

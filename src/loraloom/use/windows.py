@@ -17,7 +17,7 @@ import numpy as np
 
 from loraloom.data import Encoded, text_of
 from loraloom.data.columns import guessed_text
-from loraloom.data.rows import Record
+from loraloom.data.rows import Record, other_separator
 from loraloom.errors import DataError
 from loraloom.use.ahead import Ahead
 
@@ -191,13 +191,14 @@ def text_columns(cells: dict[str, Any], wanted: Sequence[str] | None, source: st
     Raises:
         DataError: a named one is missing, or none is beyond doubt.
     """
+    separated = other_separator(list(cells))
     if wanted is not None:
         missing = [name for name in wanted if name not in cells]
         if missing:
-            raise DataError(
-                f"{source}: has no column {missing[0]!r}; it has {', '.join(cells)}; name the text's by --text_column"
-            )
+            advice = separated or "; name the text's by --text_column"
+            raise DataError(f"{source}: has no column {missing[0]!r}; it has {', '.join(cells)}{advice}")
         return tuple(wanted)
-    if found := guessed_text(list(cells)):
+    if (found := guessed_text(list(cells))) and not separated:
         return (found,)
-    raise DataError(f"{source}: which column is the text? name it by --text_column; it has {', '.join(cells)}")
+    which = "which column is the text? name it by --text_column"
+    raise DataError(f"{source}: {which}; it has {', '.join(cells)}{separated}")
