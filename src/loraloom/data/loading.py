@@ -22,7 +22,7 @@ from loraloom.data.checks import (
     find_shared,
     find_shares,
 )
-from loraloom.data.columns import Columns, choose_columns, sources_of, texts_of
+from loraloom.data.columns import LABEL_NAMES, Columns, choose_columns, headerless, sources_of, texts_of
 from loraloom.data.hub import named_source
 from loraloom.data.labels import Labels, codes_of, ids_of, is_whole, labels_of, named, names_of, refuse_one_class
 from loraloom.data.overlap import text_key
@@ -36,6 +36,10 @@ from loraloom.wording import plural
 
 Findings = tuple[Finding, ...]
 
+_NEED_LABELS = {
+    "validation": "; rows of validation need labels: leave data.validation_file out where they have none",
+    "test": "; rows of test need labels: leave data.test_file out, and give rows without any to loraloom submit",
+}
 _LEFT = "training, without the rows that are also in validation or test"
 
 
@@ -79,8 +83,8 @@ def load_data(
     labels, train_rows, declared = _training_rows(source.train, columns)
     train_rows, emptied = drop_empty(train_rows)
     _check_enough(train_rows, labels, source.train.source)
-    validation_rows, guessed_too = _given_rows(source.validation, data, columns, labels)
-    test_rows, guessed_last = _given_rows(source.test, data, columns, labels)
+    validation_rows, guessed_too = _given_rows("validation", source.validation, data, columns, labels)
+    test_rows, guessed_last = _given_rows("test", source.test, data, columns, labels)
     # Rows that a given split has too leave training before anything is held out of it: they must not become validation.
     both = {"validation": validation_rows, "test": test_rows}
     given = {name: split for name, split in both.items() if split is not None}
@@ -195,15 +199,19 @@ def _check_enough(train: Split, labels: Labels, source: str, leaks: Findings = (
         )
 
 
-def _given_rows(table: Table | None, data: Data, of_training: Columns, labels: Labels) -> tuple[Split | None, Findings]:
+def _given_rows(
+    where: str, table: Table | None, data: Data, of_training: Columns, labels: Labels
+) -> tuple[Split | None, Findings]:
     """Rows of validation or test, in training's columns; in its own if it lacks those and none were named."""
     if table is None:
         return None, ()
     found = table.columns.keys() >= {*of_training.text, of_training.label}
-    if found or ((data.text_column or data.label_column) and not table.known):
-        columns, guessed = choose_columns(table, of_training.text, of_training.label)
-    else:
-        columns, guessed = choose_columns(table, None, None)
+    named = found or ((data.text_column or data.label_column) and not table.known)
+    try:
+        columns, guessed = choose_columns(table, *((of_training.text, of_training.label) if named else (None, None)))
+    except DataError as error:
+        labelled = any(name == of_training.label or name.strip().lower() in LABEL_NAMES for name in table.columns)
+        raise DataError(f"{error}{'' if labelled or headerless(table) else _NEED_LABELS[where]}") from None
     values = names_of(table, columns.label, labels)
     texts, ids = texts_of(table, columns.text), ids_of(values, labels, table.source)
     return _split(table, columns, texts, ids), guessed

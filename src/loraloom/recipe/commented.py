@@ -27,7 +27,7 @@ _MORE = {
 }
 _LEFT_OUT = {
     "data": (
-        ("test_file", "test.csv", "Without it, rows are held out (validation_share)."),
+        ("test_file", "test.csv", "Labelled rows too; without them, rows are held out (validation_share)."),
         ("max_length", 128, "Longer texts are cut. Left out, a timed search tries more for long texts."),
     )
 }
