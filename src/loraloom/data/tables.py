@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from datasets.arrow_dataset import Dataset
 
+_MISSING = ("NAType", "NaTType")
+"""Types of pandas, which need not be there, of what stands for nothing; NaN is a number's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -171,6 +174,7 @@ def _frame_table(frame: pd.DataFrame, source: str) -> Table:
 
 
 def _pair_table(texts: Any, labels: Any, source: str) -> Table:
+    """NaT and NA, which columns of pandas can have, become None."""
     for what, values in (("texts", texts), ("labels", labels)):
         if isinstance(values, str) or not hasattr(values, "__len__"):
             raise DataError(f"{source}: {what} must be a sequence, not a {type(values).__name__}")
@@ -178,4 +182,6 @@ def _pair_table(texts: Any, labels: Any, source: str) -> Table:
             raise DataError(f"{source}: {what} must be one column, as df['text'], not a {type(values).__name__}")
     if len(texts) != len(labels):
         raise DataError(f"{source}: has {len(texts)} texts but {len(labels)} labels")
-    return Table(source, {"text": list(texts), "label": list(labels)}, known=True)
+    pair = {"text": texts, "label": labels}
+    cells = {name: [None if type(cell).__name__ in _MISSING else cell for cell in pair[name]] for name in pair}
+    return Table(source, cells, known=True)
