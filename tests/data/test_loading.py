@@ -230,6 +230,16 @@ def test_no_more_rows_than_classes_is_refused(tmp_path: Path) -> None:
     assert "has 30 rows for 30 classes; that is too few" in _refusal(train_file=path)
 
 
+def test_rows_that_are_held_out_of_small_classes_are_told(tmp_path: Path) -> None:
+    small = tuple(f"class {number}" for number in range(20))
+    message = _refusal(train_file=write_csv(tmp_path / "rows.csv", rows(60, small)))
+    assert message.startswith("training, without 20 rows held out for validation and 20 rows held out for test: has 20")
+    assert message.endswith("; with data.validation_file and data.test_file none are held out")
+    test = write_csv(tmp_path / "test.csv", rows(20, small, start=100))
+    message = _refusal(train_file=write_csv(tmp_path / "rows.csv", rows(40, small)), test_file=test)
+    assert message.startswith("training, without 20 rows held out for validation: has 20 rows for 20 classes")
+
+
 def test_too_few_rows_to_split_are_refused() -> None:
     repeated = ["one text here", "other text here"] * 3
     assert "too few rows of each class" in _refusal(memory={"train": (repeated, ["a", "b"] * 3)})

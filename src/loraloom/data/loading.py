@@ -40,7 +40,6 @@ _NEED_LABELS = {
     "validation": "; rows of validation need labels: leave data.validation_file out where they have none",
     "test": "; rows of test need labels: leave data.test_file out, and give rows without any to loraloom submit",
 }
-_LEFT = "training, without the rows that are also in validation or test"
 
 
 def load_again(recipe: Recipe) -> TextData:
@@ -89,11 +88,12 @@ def load_data(
     both = {"validation": validation_rows, "test": test_rows}
     given = {name: split for name, split in both.items() if split is not None}
     train_rows, leaks, leak_kept = drop_leaks(train_rows, given, allow_leak=allow_leak)
-    _check_enough(train_rows, labels, _LEFT, leaks)
+    _check_left(train_rows, labels, leaks, {})
     (train_rows, *held), made = _filled_up(train_rows, validation_rows, test_rows, data.validation_share, seed)
     own = {name: split for name, split in zip(both, held, strict=True) if name not in given}
     train_rows, of_made, made_kept = drop_leaks(train_rows, own, allow_leak=allow_leak, made=True)
     validation_rows, test_rows = held
+    _check_left(train_rows, labels, (*leaks, *of_made), own)
     checked = _check_splits(train_rows, validation_rows, test_rows, labels, (*leaks, *of_made))
     return TextData(
         name=source.name,
@@ -184,18 +184,28 @@ def _split(table: Table, columns: Columns, texts: tuple[str, ...], ids: NDArray[
     return Split(texts, ids, sources_of(table, columns), np.arange(1, len(ids) + 1))
 
 
-def _check_enough(train: Split, labels: Labels, source: str, leaks: Findings = ()) -> None:
+def _check_left(train: Split, labels: Labels, leaks: Findings, held: dict[str, Split]) -> None:
+    """What is left of training when rows of a split that leaked have left it, and those that were `held` out."""
+    if held and not leaks:
+        of_each = " and ".join(f"{plural(len(split), 'row')} held out for {name}" for name, split in held.items())
+        files = " and ".join(f"data.{name}_file" for name in held)
+        _check_enough(train, labels, f"training, without {of_each}", f"; with {files} none are held out")
+    else:
+        keep = "; rows that are nearly alike are kept by --allow_leak" if leaks else ""
+        _check_enough(train, labels, "training, without the rows that are also in validation or test", keep)
+
+
+def _check_enough(train: Split, labels: Labels, source: str, advice: str = "") -> None:
     rows, classes = Counter(train.labels.tolist()), len(labels.names)
-    keep = "; rows that are nearly alike are kept by --allow_leak" if leaks else ""
     refuse_one_class(labels.names, source)
     if len(train) <= classes:
         raise DataError(
             f"{source}: has {plural(len(train), 'row')} for {classes} classes; that is too few: give several for "
-            f"each{keep}"
+            f"each{advice}"
         )
     if gone := [name for label, name in enumerate(labels.names) if label not in rows]:
         raise DataError(
-            f"{source}: the class {gone[0]!r} has no row left to train on; give more of it, or leave it out{keep}"
+            f"{source}: the class {gone[0]!r} has no row left to train on; give more of it, or leave it out{advice}"
         )
 
 
@@ -248,7 +258,6 @@ def _split_made(where: str, held: Split, train: Split, seed: int) -> Finding:
 
 
 def _check_splits(train: Split, validation: Split, test: Split, labels: Labels, leaks: Findings) -> Findings:
-    _check_enough(train, labels, _LEFT, leaks)
     findings = [find_shares(train, labels.names), *leaks, *find_shared(validation, test)]
     for split, where in ((train, "training"), (validation, "validation"), (test, "test")):
         findings += find_repeats(split, [text_key(text) for text in split.texts], labels.names, where)
