@@ -147,6 +147,14 @@ def test_a_folder_gives_a_row_for_each_file(tmp_path: Path) -> None:
     ]
 
 
+def test_rows_of_a_folder_that_may_be_left_out_have_their_files_names(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for name in (b"1.txt", b"2 \xe9.txt"):
+        (tmp_path / "a" / os.fsdecode(name)).write_text("some")
+    records = list(read_records(str(tmp_path), lenient=True))
+    assert [(record.cells["file"], record.problem) for record in records] == [("a/1.txt", ""), ("a/2 \ufffd.txt", "")]
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [

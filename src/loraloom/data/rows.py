@@ -75,6 +75,8 @@ def good_records(path: str) -> Iterator[Record]:
 def read_records(path: str, *, lenient: bool = False, file: IO[bytes] | None = None) -> Iterator[Record]:
     """The same rows, good and bad. `file` is the opened file where the caller wants to know how far it was read.
 
+    A folder's rows that are read `lenient`, of which an output may lack some, have the name of their file as `file`.
+
     Standard input may be compressed (gzip, bzip2, xz, zstd). It is Parquet by its first bytes, JSONL if it begins with
     '{', TSV if its first line has a tab, else CSV.
 
@@ -90,7 +92,8 @@ def read_records(path: str, *, lenient: bool = False, file: IO[bytes] | None = N
 def _file_records(path: Path, form: Format, lenient: bool, file: IO[bytes] | None) -> Iterator[Record]:
     if form.kind == "folder":
         for number, (row, where, problem) in enumerate(folder_rows(path, lenient=lenient), start=1):
-            yield Record(number, row, problem and f"row {number} ({where!r}) {problem}")
+            cells = {**row, "file": _replaced(where)} if lenient else row
+            yield Record(number, cells, problem and f"row {number} ({where!r}) {problem}")
         return
     with open_bytes(path, form.compression, file) as plain:
         if form.kind == "parquet":
