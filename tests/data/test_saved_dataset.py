@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ import datasets as untyped
 import pytest
 
 from loraloom.data.labels import named
+from loraloom.data.rows import read_records
 from loraloom.data.tables import read_table
+from loraloom.data.text_folder import text_files
 from loraloom.errors import DataError
 
 datasets: Any = untyped
@@ -70,3 +74,17 @@ def test_of_several_splits_one_is_to_be_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds splits, not rows; give .*splits/test or .*splits/train"):
         read_table(str(tmp_path / "splits"))
     assert len(read_table(str(tmp_path / "splits" / "test"))) == 1
+
+
+def test_what_reads_row_by_row_is_told_how_to_write_rows(tmp_path: Path) -> None:
+    rows, folder = datasets.Dataset.from_dict({"text": ["one", "two"]}), tmp_path / "it's saved"
+    rows.save_to_disk(folder)
+    for read in (lambda: list(read_records(str(folder), lenient=True)), lambda: list(text_files(folder))):
+        with pytest.raises(DataError, match="is a saved dataset, which is not read row by row") as error:
+            read()
+    line = str(error.value).partition("python -c ")[2]
+    subprocess.run(["bash", "-c", f"{sys.executable} -c {line}"], check=True)  # noqa: S607
+    assert [record.cells for record in read_records(f"{folder}.parquet")] == [{"text": "one"}, {"text": "two"}]
+    datasets.DatasetDict({"test": rows}).save_to_disk(tmp_path / "splits")
+    with pytest.raises(DataError, match=r"holds splits, not rows; give .*splits/test"):
+        list(text_files(tmp_path / "splits"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from loraloom.errors import DataError, first_line
@@ -47,6 +48,18 @@ def load_saved(path: Path) -> Dataset:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArrowException) as error:
         raise DataError(f"{path}: is not a saved dataset that can be read ({first_line(error)})") from None
     return dataset
+
+
+def not_by_rows(path: Path) -> DataError:
+    """Why such a folder is not read row by row, as rows are predicted, with a line that the user may run."""
+    if not (path / STATE).is_file():
+        return _several(path)
+    file = f"{path}.parquet"
+    code = f"import datasets; datasets.load_from_disk({str(path)!r}).to_parquet({file!r})"
+    return DataError(
+        f"{path}: is a saved dataset, which is not read row by row; write it as Parquet, once, and give {file}: "
+        f"python -c {quote(code)}"
+    )
 
 
 def _several(path: Path) -> DataError:

@@ -8,14 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from loraloom.data.opening import utf16
+from loraloom.data.saved_dataset import is_saved, not_by_rows
 from loraloom.errors import DataError
 
 MAX_FILE_BYTES = 4_000_000  # no text of 1,000,000 characters is longer
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """The folders of classes by name; hidden ones and those that begin with '_' are not classes."""
+    """The folders of classes by name; hidden ones and those that begin with '_' are not classes.
+
+    Raises:
+        DataError: there is none, or `folder` is a saved dataset, which has none.
+    """
     try:
+        if is_saved(folder):
+            raise not_by_rows(folder)
         found = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] not in "._")
     except OSError as error:
         raise DataError(f"{folder}: can't be read: {error.strerror}") from None
