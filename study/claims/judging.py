@@ -148,9 +148,13 @@ def _judged(one: Judged, p: float) -> Judged:
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """A contrast's differences: (S, N) of S seeds on N rows, or (S,) where each seed has one figure."""
+    """A contrast's differences: (S, N) of S seeds on N rows, or (S,) where each seed has one figure.
+
+    `weights` are what each configuration, by its key, has in them.
+    """
 
     contrast: Contrast
+    weights: Mapping[str, float]
     differences: NDArray[np.float64]
 
 
@@ -235,13 +239,24 @@ def _compare(
         by_level = [np.array([measured(trained[str(name)][seed]) for seed in seeds]) for name in names]
         return np.asarray(np.mean(by_level, axis=0), dtype=np.float64)
 
-    return _Compared(contrast, side(contrast.of) - side(contrast.to))
+    return _Compared(contrast, _weights(contrast, trained), side(contrast.of) - side(contrast.to))
+
+
+def _weights(contrast: Contrast, trained: Mapping[str, _Seeds]) -> dict[str, float]:
+    weights: dict[str, float] = {}
+    for names, sign in ((contrast.of, 1), (contrast.to, -1)):
+        for name in names:
+            key = next(iter(trained[str(name)].values())).key
+            weights[key] = weights.get(key, 0.0) + sign / len(names)
+    return weights
 
 
 def _prior(compared: Sequence[_Compared]) -> Prior:
     """What the contrasts of accuracy on all rows have in common in how they vary over seeds."""
-    tables = [one.differences for one in compared if one.contrast.measure == "accuracy"]
-    return prior_of([mean_squares(table).seeds for table in tables], [len(table) - 1 for table in tables])
+    own = [one for one in compared if one.contrast.measure == "accuracy"]
+    tables, keys = [one.differences for one in own], sorted({key for one in own for key in one.weights})
+    weights = np.array([[one.weights.get(key, 0.0) for key in keys] for one in own])
+    return prior_of([mean_squares(table).seeds for table in tables], [len(table) - 1 for table in tables], weights)
 
 
 def _found(own: _Claim, prior: Prior) -> ClaimFound:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
+from study.claims import judging
 from study.claims.crossed import crossed, of_seeds_alone
 from study.claims.design import Design, read_design
 from study.claims.judging import ClaimFound, Judged, answer_to, corrected, judge, verdict_on
+from study.claims.moderated import NO_PRIOR
 from study.outcomes import Kept, Trained, packed
 
 ROWS = 2_000
@@ -90,6 +93,17 @@ def test_no_difference_is_said_to_be_none_and_the_claim_does_not_hold(tmp_path: 
     for one in contrasts(tmp_path, {}).values():
         assert (one.verdict, one.answer) == ("equal", "does not hold")
         assert "no difference beyond 0.5 pp" in one.sentence
+
+
+def test_what_contrasts_share_is_told_to_the_prior(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prior_of = Mock(return_value=NO_PRIOR)
+    monkeypatch.setattr(judging, "prior_of", prior_of)
+    contrasts(tmp_path, {})
+    _, degrees, weights = prior_of.call_args.args
+    above, below = [-1, 1 / 3, 1 / 3, 1 / 3, 0, 0], [-1, 0, 0, 0, 1 / 2, 1 / 2]
+    assert degrees == [2, 2]  # of ranks above 4 and below; the gap is another measure
+    assert [sorted(row) for row in weights.tolist()] == [sorted(above), sorted(below)]
+    assert weights[0] @ weights[1] == pytest.approx(1)  # by rank 4 alone
 
 
 @pytest.mark.parametrize(
