@@ -63,16 +63,18 @@ same wall clock. These commands measure it again on your machine:
 - **loraloom's makers have seen test rows' figures**: {reads} default searches read AG News' test rows ({again} of them
   do not stand here any more, since they were measured again), at {revisions} of loraloom, and more were read for
   [the study](study.md) and [robustness](robustness.md); defaults were changed meanwhile. That long texts are cut later
-  was decided by test rows of `bbc`, among others ([log.md](log.md)). Sets that no default was chosen by are {held}, no
-  others.
+  was decided by test rows of `bbc`, among others ([log.md](log.md)). Sets that no default was chosen by are
+  {held}, no others; their figures were seen between changes of defaults too.
 - **The encoder is the same for all that take one**: {encoders}.
 - **Processors** are named as the system names them. Results of "AMD EPYC" without a family may be of more than one
   kind, of which the faster multiplies twice as fast as the other.
 - **No search of three hours** was run.
-- **Intervals** are Wilson's at 95 %. **p** is McNemar's exact test against the first of the table on the same test
-  rows, with Holm's correction over all pairs of the table, since the first is chosen on these rows: under 0.05 the
-  first is ahead by more than the noise of the test rows, for one training each; another seed may say something else.
-  Every two tools are in `study/results/first_pairs.csv`, with p as it is and corrected.
+- **Intervals** are at 95 %: of an accuracy Wilson's; of a difference the paired bootstrap's over test rows, of one
+  training each, not corrected for the best of the others being chosen on these rows. **p** is McNemar's exact test
+  against the first of the table on the same test rows, with Holm's correction over all pairs of the table, since the
+  first is chosen on these rows: under 0.05 the first is ahead by more than the noise of the test rows, for one training
+  each; another seed may say something else. Every two tools are in `study/results/first_pairs.csv`, with p as it is and
+  corrected.
 """
 _MPNET = "`mpnet`, base-size, all-mpnet-base-v2 (`python -m study.mpnet FOLDER`)"
 _ENCODERS = {"demo": "`demo`, 6 layers, of the extra `demo`", "mpnet": _MPNET}
@@ -165,20 +167,26 @@ def _commands(results: Results) -> Iterator[str]:
 
 
 def _readings(results: Results) -> dict[str, Any]:
-    """How often loraloom's searches have read AG News' test rows, at how many revisions, and the sets held out."""
-    ours = [result for result in results if (result["peer"], result["set"]) == (OURS, "agnews")]
+    """How often loraloom's searches have read AG News' test rows and those of the sets held out."""
+    reads, again, revisions = _reads(results, "agnews")
+    held = " and ".join(f"`{name}` ({_in_words(results, name)})" for name, each in SETS.items() if each.held_out)
+    return {"reads": reads, "again": again, "revisions": plural(revisions, "revision"), "held": held}
+
+
+def _in_words(results: Results, name: str) -> str:
+    """How often the test rows of a set that is held out were read."""
+    reads, _, revisions = _reads(results, name)
+    if not reads:
+        return "not measured yet"
+    return f"read by {plural(reads, 'default search')}, at {plural(revisions, 'revision')}"
+
+
+def _reads(results: Results, name: str) -> tuple[int, int, int]:
+    """How often loraloom's searches have read a set's test rows, how many were done again, at how many revisions."""
+    ours = [result for result in results if (result["peer"], result["set"]) == (OURS, name)]
     earlier = [one for result in ours for one in result.get("earlier", [])]
     revisions = {one.get("git_revision") for one in (*(result["machine"] for result in ours), *earlier)}
-    measured = {result["set"] for result in results}
-    held = " and ".join(
-        f"`{name}`" + " (not measured yet)" * (name not in measured) for name, each in SETS.items() if each.held_out
-    )
-    return {
-        "reads": len(ours) + len(earlier),
-        "again": len(earlier),
-        "revisions": plural(len(revisions), "revision"),
-        "held": held,
-    }
+    return len(ours) + len(earlier), len(earlier), len(revisions)
 
 
 def pairs_of(results: Results) -> str:

@@ -304,6 +304,16 @@ def test_who_was_not_run_is_said_but_not_who_could_not_be_installed() -> None:
     assert "`r8` (not measured yet)" in page
 
 
+def test_each_reading_of_test_rows_is_counted_also_of_sets_that_no_default_was_chosen_by() -> None:
+    before = [{"date": "2026-11-26T04:00:00+00:00", "git_revision": "a", "accuracy": {}} for _ in range(2)]
+    results = [made_up("loraloom", 190, set_name="r8", earlier=before), made_up("svm", 150, set_name="r8")]
+    page = page_of([*results, made_up("loraloom", 190, set_name="clinc150")], {})
+    assert (
+        "`r8` (read by 3 default searches, at 2 revisions) and `clinc150` (read by 1 default search, at 1 rev" in page
+    )
+    assert "0 default searches read AG News' test rows" in page
+
+
 def test_what_is_published_is_what_the_results_say() -> None:
     found = read_results()
     environments = json.loads(RECORD.read_text(encoding="utf-8"))
