@@ -1,8 +1,8 @@
 """How alike training, test and other texts are ("AI similarity"), and whether it matters: the report's section 8.
 
-A search of the ranks 1, 4 and 16 around the contest's point, whose winner reads the test rows once; then its section on
-similarity, with robust.csv (another source, another year) as the file to compare: what `loraloom report RUN
---compare_file robust.csv` prints. Written to study/results/similarity/NAME.json.
+A search of the ranks 1, 4 and 16 by two seeds each, around the contest's point, whose winner reads the test rows once;
+then its section on similarity, with robust.csv (another source, another year) as the file to compare: what
+`loraloom report RUN --compare_file robust.csv` prints. Written to study/results/similarity/NAME.json.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from study.claims.design import HERE
 from study.machine import described
 
 RANKS = 1, 4, 16
+SEEDS = 2
+"""Of each rank: whether rank matters for far rows is told from six trials or more, two of a rank."""
 
 
 def measure(model: str, name: str, data: TextData, runs: Path, out: Path) -> None:
@@ -36,7 +38,8 @@ def measure(model: str, name: str, data: TextData, runs: Path, out: Path) -> Non
     run = runs / f"similarity-{name}"
     shutil.rmtree(run, ignore_errors=True)
     run.parent.mkdir(parents=True, exist_ok=True)
-    recipe = read_recipe(HERE / "contest.yaml", [f"backbone.model={model}", f"lora.r={','.join(map(str, RANKS))}"])
+    ranks = f"lora.r={','.join(map(str, RANKS))}"
+    recipe = read_recipe(HERE / "contest.yaml", [f"backbone.model={model}", ranks, f"search.seeds={SEEDS}"])
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
     in_memory: dict[str, Any] = {
         split: (list(rows.texts), [data.labels[label] for label in rows.labels]) for split, rows in splits.items()
