@@ -151,7 +151,7 @@ def _results(found: Sequence[EncoderFound]) -> Iterator[str]:
         yield ""
         rows = []
         for one in sorted(encoder.results, key=lambda line: -line.accuracy):
-            name = "nothing: the contest's preset" if one.key == "contest" else f"`{one.key}`"
+            name = _difference(one.key)
             low, high = one.test_interval
             p = "" if one.p is None else p_value(one.p)
             scores = f"{one.accuracy:.4f}", f"{one.test:.4f}", f"{low:.4f}–{high:.4f}"
@@ -159,6 +159,13 @@ def _results(found: Sequence[EncoderFound]) -> Iterator[str]:
             rows.append((name, ", ".join(one.claims), f"{one.trainable:,}", *scores, p, seconds))
         head = "what differs from the contest's", "best of", "parameters", "validation", "test", "95 %", "p", "seconds"
         yield table(head, rows, numbers=(2, 3, 4, 6, 7))
+        if encoder.untested:
+            yield ""
+            yield f"Not tested yet (`--test`), so not in this table: {'; '.join(map(_difference, encoder.untested))}."
+
+
+def _difference(key: str) -> str:
+    return "nothing: the contest's preset" if key == "contest" else f"`{key}`"
 
 
 def _claim(claim: ClaimFound) -> Iterator[str]:

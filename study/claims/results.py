@@ -43,7 +43,8 @@ class Result:
 class EncoderFound:
     """What was found with one encoder; `about` is the first line of its file, without the rows' labels.
 
-    `unmeasured` are the titles of claims of which too little was trained to compare anything.
+    `unmeasured` are the titles of claims of which too little was trained to compare anything, `untested` the keys of
+    trials that the results table lacks, since they have not read the test rows.
     """
 
     name: str
@@ -57,6 +58,7 @@ class EncoderFound:
     claims: tuple[ClaimFound, ...]
     unmeasured: tuple[str, ...]
     results: tuple[Result, ...]
+    untested: tuple[str, ...]
 
 
 def judge_all(folder: Path) -> tuple[EncoderFound, ...]:
@@ -74,9 +76,9 @@ def _family(family: Sequence[tuple[Design, Kept]], folder: Path) -> list[Encoder
     found = []
     for (design, one), claims in zip(family, judged, strict=True):
         test = folder / f"{one.path.stem}{TESTED}.jsonl"
-        results: tuple[Result, ...] = ()
-        if test.exists():
-            results = _results(list(reported(design, claims, one)), design.table.all_seeds, one, Kept(test), claims)
+        keys = list(reported(design, claims, one))
+        results = _results(keys, design.table.all_seeds, one, Kept(test), claims) if test.exists() else ()
+        tested = {line.key for line in results}
         found.append(
             EncoderFound(
                 name=str(one.header["encoder"]),
@@ -90,6 +92,7 @@ def _family(family: Sequence[tuple[Design, Kept]], folder: Path) -> list[Encoder
                 claims=claims,
                 unmeasured=_unmeasured(design, claims),
                 results=results,
+                untested=tuple(key for key in keys if key not in tested),
             )
         )
     return found

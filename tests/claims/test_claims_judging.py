@@ -14,6 +14,8 @@ from study.claims.crossed import crossed, of_seeds_alone
 from study.claims.design import Design, read_design
 from study.claims.judging import ClaimFound, Judged, answer_to, corrected, judge, verdict_on
 from study.claims.moderated import NO_PRIOR
+from study.claims.page import claims_section
+from study.claims.results import judge_all
 from study.outcomes import Kept, Trained, packed
 
 ROWS = 2_000
@@ -50,9 +52,16 @@ def test_a_gap_is_compared_over_seeds_alone() -> None:
 def kept_with(path: Path, design: Design, shares: dict[str, float]) -> Kept:
     """Trials of the claim on rank: rows are right by their difficulty, less where a level is said to cost accuracy."""
     labels = np.arange(ROWS) % 4
-    kept = Kept(
-        path, {"encoder": "e", "revision": "", "data": "", "classes": CLASSES, "labels": "".join(map(str, labels))}
-    )
+    header: dict[str, Any] = {
+        "encoder": "e",
+        "revision": "",
+        "data": "",
+        "classes": CLASSES,
+        "labels": "".join(map(str, labels)),
+    }
+    machine = {"cores": 2, "processor": "P"}
+    header |= {"table": "six_layers", "machine": machine, "rows": {"all": 9}, "started": "2026-11-26T04:00"}
+    kept = Kept(path, header)
     difficulty = np.random.default_rng(5).random(ROWS)
     claim = next(claim for claim in design.table.claims if claim.name == "rank")
     for level in claim.points:
@@ -104,6 +113,19 @@ def test_what_contrasts_share_is_told_to_the_prior(tmp_path: Path, monkeypatch: 
     assert degrees == [2, 2]  # of ranks above 4 and below; the gap is another measure
     assert [sorted(row) for row in weights.tolist()] == [sorted(above), sorted(below)]
     assert weights[0] @ weights[1] == pytest.approx(1)  # by rank 4 alone
+
+
+def test_trials_that_have_not_read_the_test_rows_are_named_beside_the_results_table(tmp_path: Path) -> None:
+    design = read_design("six_layers", "demo")
+    kept = kept_with(tmp_path / "e.jsonl", design, {"4": 0.02, "8": 0.02, "16": 0.02, "32": 0.02})
+    tested = Kept(tmp_path / "e-test.jsonl", kept.header)
+    preset = kept.get("contest", design.table.seeds[0])
+    assert preset is not None
+    tested.add(preset)
+    (found,) = judge_all(tmp_path)
+    assert [line.key for line in found.results] == ["contest"]
+    assert found.untested in (("lora.r=1",), ("lora.r=2",))
+    assert f"Not tested yet (`--test`), so not in this table: `{found.untested[0]}`." in claims_section([found], [], "")
 
 
 @pytest.mark.parametrize(
