@@ -101,6 +101,8 @@ PEERS = {
             "AutoIntent",
             "its quick start: preset classic-light, with the encoder as its embedder",
             ("autointent[sentence-transformers]==0.4.0",),
+            setup=2,
+            earlier="the study gave it the seed 0, which it refuses",
         ),
         Peer(
             "autogluon_text",

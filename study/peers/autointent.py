@@ -21,7 +21,7 @@ def answer(task: Task) -> Answer:
 
     rows = [{"utterance": text, "label": label} for text, label in zip(task.texts, task.labels, strict=True)]
     intents = [{"id": number, "name": name} for number, name in enumerate(task.classes)]
-    pipeline: Any = Pipeline.from_preset(PRESET, seed=task.seed)
+    pipeline: Any = Pipeline.from_preset(PRESET, seed=task.seed + 1)  # 0 is refused
     pipeline.set_config(get_default_embedder_config(model_name=task.encoder))
     pipeline.set_config(LoggingConfig(project_dir=f"{task.folder}/autointent"))
     pipeline.set_config(pipeline.hpo_config.model_copy(update={"timeout": _A_NODE * task.remaining()}))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from loraloom.errors import DataError
-from study.peers import PEERS, autogluon_tabular, logreg, probe, svm, tfidf
+from study.peers import PEERS, autogluon_tabular, autointent, logreg, probe, svm, tfidf
 from study.peers.environments import python_of
 from study.peers.regularization import Candidate, best_candidate, best_classifier
 from study.peers.setfit import _few_of_each_class, _pairs_of_an_epoch
@@ -113,6 +116,18 @@ def test_an_environment_of_other_packages_is_not_taken(monkeypatch: pytest.Monke
     (tmp_path / "setfit" / "ready.json").write_text('{"packages": ["setfit==0.1"]}')
     with pytest.raises(DataError, match="setfit: is not installed"):
         python_of(PEERS["setfit"])
+
+
+def test_autointent_is_given_a_seed_that_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Mock(side_effect=InterruptedError)
+    fake, configs = ModuleType("autointent"), ModuleType("autointent.configs")
+    fake.__dict__.update(Dataset=Mock(), Pipeline=Mock(from_preset=made))
+    configs.__dict__.update(LoggingConfig=Mock(), get_default_embedder_config=Mock())
+    monkeypatch.setitem(sys.modules, "autointent", fake)
+    monkeypatch.setitem(sys.modules, "autointent.configs", configs)
+    with pytest.raises(InterruptedError):
+        autointent.answer(task(tmp_path))
+    assert made.call_args.kwargs["seed"] > 0
 
 
 def test_every_peer_is_a_module_of_its_name() -> None:
