@@ -37,12 +37,18 @@ that are nearly test rows are left out for all. `python -m study.robustness --ro
 
 Made {dates} on {machine}, {cores} cores; loraloom at {revision}. Recipe: {recipe}. Full fine-tuning: {full}. Few rows
 are read more often than `num_train_epochs` says: see the table below.
-
+{ours}
 {passes}
 An accuracy is in percent, the mean over seeds, with Wilson's 95 % interval for the test rows. A difference is in
 percentage points on the same rows, the mean over seeds, with its 95 % interval over test rows by a bootstrap: another
 sample of rows, not another seed ("few" where too few rows differ for one). **Bold** ones hold for every seed by
 McNemar's exact test, in one direction, p < 0.05 after Holm's correction over their table. The others may be chance.
+"""
+
+_OURS = """\
+"loraloom" is that one recipe (`study/robustness/recipe.yaml`), no default search: a search's own presets smooth labels,
+warm up, switch the backbone's dropout off and pool by the mean over few rows alone, and it cuts texts at 128 tokens or
+more ([defaults.md](defaults.md)).
 """
 
 Flags = list[NDArray[np.bool_]]
@@ -163,6 +169,7 @@ def _introduction(kept: Kept, truth: Mapping[str, Labels], tests: Sequence[Line]
         cores=first.machine["machine"]["cores"],
         revision=", ".join(revisions),
         recipe=_in_words(of[LORA].settings["recipe"]) if LORA in of else "an adapter that was given",
+        ours=_OURS if LORA in of else "",
         full=_in_words({key: value for key, value in of[FULL].settings.items() if key not in _OF_STUDY})
         if FULL in of
         else "left out",

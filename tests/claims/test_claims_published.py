@@ -1,4 +1,4 @@
-"""What stands in the docs is what study/results/ says: the claims' page, and the figures of docs/defaults.md."""
+"""What stands in the docs is what study/results/ says: the study's page, and the figures of docs/defaults.md."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from pathlib import Path
 from loraloom.report.points import points, spread
 from study.claims.page import claims_section
 from study.claims.results import judge_all
+from study.curve import curve_section, read_curves
 
 ROOT = Path(__file__).parent.parent.parent
 RESULTS, DOCS = ROOT / "study" / "results", ROOT / "docs"
 
 
-def test_the_page_of_claims_is_what_the_trials_say() -> None:
-    page = claims_section(judge_all(RESULTS / "claims"), sorted((RESULTS / "similarity").glob("*.json")), "study")
-    assert page in (DOCS / "study.md").read_text(encoding="utf-8"), "python -m study.claims --page writes it"
+def test_the_studys_page_is_what_the_trials_say(tmp_path: Path) -> None:
+    curves = read_curves(RESULTS / "curve")
+    assert curves is not None
+    curve = curve_section(curves, tmp_path / "curve.svg", "study/curve.svg")
+    claims = claims_section(judge_all(RESULTS / "claims"), sorted((RESULTS / "similarity").glob("*.json")), "study")
+    page = (DOCS / "study.md").read_text(encoding="utf-8")
+    assert page.endswith(f"{curve}\n{claims}"), "python -m study.claims --page writes it"
 
 
 def figures(family: str) -> set[str]:
