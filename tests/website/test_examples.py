@@ -36,3 +36,9 @@ def test_a_notebook_is_stored_with_its_outputs_and_without_a_machine(path: Path)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert not re.search(r'"/(?:home|root|tmp|work|Users)/|site-packages|Traceback', path.read_text(encoding="utf-8"))
     assert not any(output.get("name") == "stderr" for cell in cells for output in cell.outputs)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_a_notebook_installs_from_a_checkout_as_the_readme_does(path: Path) -> None:
+    assert "pip install '.[demo,report]'" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "pip install 'loraloom" not in path.read_text(encoding="utf-8")
