@@ -13,7 +13,6 @@ again where the grid's run is not at hand).
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import shutil
 import time
@@ -34,7 +33,7 @@ from loraloom.recipe import Recipe, read_recipe
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import Run
 from loraloom.use.adapter import load
-from study.agnews_files import agnews_file
+from study.agnews_files import agnews_rows
 from study.machine import described
 
 FOLDER = RUNS / ".grid"
@@ -64,8 +63,7 @@ def recipe(fields: Mapping[str, Any]) -> Recipe:
 
 def rows(train: int) -> dict[str, tuple[list[str], list[str]]]:
     """Rows of AG News, as loraloom.search takes them."""
-    with agnews_file("train.csv").open(encoding="utf-8", newline="") as file:
-        read = [(row["text"], row["label"]) for row in islice(csv.DictReader(file), train + VALIDATION + TEST)]
+    read = list(islice(agnews_rows("train.csv"), train + VALIDATION + TEST))
     parts = read[:train], read[train : train + VALIDATION], read[train + VALIDATION :]
     names = "train", "validation", "test"
     return {name: ([t for t, _ in part], [c for _, c in part]) for name, part in zip(names, parts, strict=True)}

@@ -26,7 +26,7 @@ from bench.agnews import need_agnews
 from bench.cases import Work
 from bench.measure import RESULTS, ROOT, Task, environment, own_cache, run
 from loraloom.study.durable import write_json
-from study.agnews_files import agnews_file
+from study.agnews_files import agnews_rows
 from study.machine import described
 
 RESULT = RESULTS / "predict_memory.json"
@@ -92,8 +92,7 @@ def _write_parquet(path: Path, count: int) -> None:
 
 
 def _rows(count: int) -> Iterator[tuple[str, str]]:
-    with agnews_file("test.csv").open(encoding="utf-8", newline="") as file:
-        texts = [row["text"] for row in csv.DictReader(file)]
+    texts = [text for text, _ in agnews_rows("test.csv")]
     return ((f"{number:07d}", text) for number, text in enumerate(islice(cycle(texts), count)))
 
 

@@ -17,7 +17,7 @@ import torch
 
 from bench.measure import threads
 from bench.predict import MAX_LENGTH
-from study.agnews_files import agnews_file
+from study.agnews_files import agnews_rows
 
 WARM_UP = 64
 BATCH = 64
@@ -145,9 +145,8 @@ PEERS: dict[str, Callable[[Path], Predict]] = {
 
 def _rows(count: int) -> tuple[list[str], list[str]]:
     """The first texts and labels of the test set."""
-    with agnews_file("test.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(islice(csv.DictReader(file), count))
-    return [row["text"] for row in rows], [row["label"] for row in rows]
+    rows = list(islice(agnews_rows("test.csv"), count))
+    return [text for text, _ in rows], [label for _, label in rows]
 
 
 if __name__ == "__main__":

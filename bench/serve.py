@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import csv
 import importlib.util
 import itertools
 import json
@@ -43,7 +42,7 @@ from bench.measure import RESULTS
 from loraloom.errors import DataError
 from loraloom.machine import read_machine
 from loraloom.study.durable import write_json
-from study.agnews_files import agnews_file
+from study.agnews_files import agnews_rows
 from study.machine import described
 
 RESULT = RESULTS / "serve.json"
@@ -225,8 +224,8 @@ def request(path: str, body: Any) -> bytes:
 
 def texts_of(count: int) -> list[str]:
     """AG News' test rows, or sentences of their length."""
-    with suppress(DataError), agnews_file("test.csv").open(newline="", encoding="utf-8") as file:
-        return [row["text"] for row in islice(csv.DictReader(file), count)]
+    with suppress(DataError):
+        return [text for text, _ in islice(agnews_rows("test.csv"), count)]
     words = ("shares", "of", "a", "small", "company", "fell", "after", "its", "bank", "warned", "that", "it", "slows")
     generator = random.Random(1)  # noqa: S311
     return [" ".join(generator.choices(words, k=40)) for _ in range(count)]

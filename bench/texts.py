@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
 from itertools import islice
@@ -13,7 +12,7 @@ from bench.cases import Work
 from loraloom.backbone import sources
 from loraloom.data import TextData, load_data
 from loraloom.recipe import Data
-from study.agnews_files import agnews_file
+from study.agnews_files import agnews_rows
 
 HELD_OUT = 16
 """Rows of validation, and of test: an engine evaluates, the peers don't, so that part is kept small."""
@@ -28,7 +27,7 @@ def read_data(work: Work, rows: int) -> TextData:
         DataError: the rows are not where LORALOOM_AGNEWS says.
         ValueError: the checks left out rows, so that peers would not train on as many as they are credited with.
     """
-    found = _joined_rows() if work.joined else _rows()
+    found = _joined_rows() if work.joined else agnews_rows("train.csv")
     held_out = (list(islice(found, HELD_OUT)), list(islice(found, HELD_OUT)))
     validation, test, train = (_pair(part) for part in (*held_out, list(islice(found, rows))))
     data = load_data(Data(), seed=0, train=train, validation=validation, test=test)
@@ -90,14 +89,8 @@ def _padding_at_1() -> Any:
     )
 
 
-def _rows() -> Iterator[tuple[str, str]]:
-    with agnews_file("train.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            yield row["text"], row["label"]
-
-
 def _joined_rows() -> Iterator[tuple[str, str]]:
-    found = _rows()
+    found = agnews_rows("train.csv")
     for text, label in found:
         joined = text
         while len(joined) < _JOINED_CHARACTERS:

@@ -7,7 +7,6 @@ nested, and hold the classes in their shares.
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +17,7 @@ from loraloom.data.sampling import stratified_order
 from loraloom.data.text_data import fingerprint
 from loraloom.errors import DataError
 from loraloom.recipe import Data
-from study.agnews_files import agnews_file
+from study.agnews_files import agnews_file, agnews_rows
 
 COMPARED_ON = 3_000
 """Train rows that are kept for comparing: so many that half a point shows."""
@@ -54,8 +53,7 @@ def load(train: int | None, compared: int = COMPARED_ON) -> TextData:
 
 def read(name: str) -> Rows:
     """Texts and labels of a file of AG News."""
-    with agnews_file(name).open(encoding="utf-8", newline="") as file:
-        rows = [(row["text"], row["label"]) for row in csv.DictReader(file)]
+    rows = list(agnews_rows(name))
     return [text for text, _ in rows], [label for _, label in rows]
 
 

@@ -28,7 +28,7 @@ from loraloom.data.sampling import part_of
 from loraloom.data.tables import read_table
 from loraloom.data.text_data import Split
 from loraloom.errors import DataError, LoraloomError, MissingExtraError
-from study.agnews_files import agnews_file, agnews_folder
+from study.agnews_files import agnews_folder, agnews_rows
 from study.public_files import PublicFile, local_copy, sets_folder
 
 SEED = 20261126
@@ -77,7 +77,7 @@ def load(name: str, rows: int | None = None, *, seed: int = SEED) -> Rows:
     folder = sets_folder()
     train, test = chosen.read([local_copy(file, folder) for file in chosen.files])
     other_source = name == "agnews" and (agnews_folder() / "robust.csv").is_file()
-    tests = {"test": test} | ({"robust": _agnews_rows("robust.csv")} if other_source else {})
+    tests = {"test": test} | ({"robust": list(agnews_rows("robust.csv"))} if other_source else {})
     return _checked(name, train, tests, rows, seed)
 
 
@@ -196,12 +196,8 @@ def _numbered(pairs: Pairs) -> tuple[Split, tuple[str, ...]]:
     return _split(pairs, ids, "rows"), labels
 
 
-def _agnews_rows(name: str) -> Pairs:
-    return read_csv(agnews_file(name), "text", "label")
-
-
 def _agnews(_: Sequence[Path]) -> tuple[Pairs, Pairs]:
-    return _agnews_rows("train.csv"), _agnews_rows("test.csv")
+    return list(agnews_rows("train.csv")), list(agnews_rows("test.csv"))
 
 
 def _bbc(_: Sequence[Path]) -> tuple[Pairs, Pairs]:

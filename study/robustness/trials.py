@@ -6,7 +6,6 @@ folder holds trials of two studies.
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import time
@@ -22,6 +21,7 @@ from loraloom.data.checks import drop_leaks
 from loraloom.data.sampling import part_rows
 from loraloom.data.text_data import Split, fingerprint
 from loraloom.study.durable import write_json
+from study.agnews_files import agnews_rows
 from study.machine import described
 from study.robustness.conditions import CLEAN, OTHER_SOURCE, TRAININGS, TrainingRows, sets_of
 from study.robustness.contenders import Contender
@@ -96,30 +96,25 @@ def read_rows(folder: Path, test_rows: int) -> Rows:
     """The rows of a folder with train.csv, test.csv and, where it has one, robust.csv: columns `label` and `text`.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        DataError: a file is not there, or lacks a column.
         ValueError: a label of the test rows is none of training's.
     """
-    train, test = _read(folder / "train.csv"), _read(folder / "test.csv")
-    other = _read(folder / "robust.csv") if (folder / "robust.csv").is_file() else []
-    labels = tuple(sorted({label for label, _ in train}))
+    train, test = list(agnews_rows("train.csv", folder)), list(agnews_rows("test.csv", folder))
+    other = list(agnews_rows("robust.csv", folder)) if (folder / "robust.csv").is_file() else []
+    labels = tuple(sorted({label for _, label in train}))
     numbers = {label: number for number, label in enumerate(labels)}
-    if unknown := {label for label, _ in (*test, *other)} - set(labels):
+    if unknown := {label for _, label in (*test, *other)} - set(labels):
         raise ValueError(f"{folder}: the test rows' labels {sorted(unknown)} are none of training's {list(labels)}")
     of_test, of_other, of_train = (
-        np.array([numbers[label] for label, _ in part], dtype=np.int64) for part in (test, other, train)
+        np.array([numbers[label] for _, label in part], dtype=np.int64) for part in (test, other, train)
     )
     chosen = part_rows(of_test, test_rows, seed=0)
-    texts = [test[row][1] for row in chosen]
-    others = tuple(text for _, text in other)
+    texts = [test[row][0] for row in chosen]
+    others = tuple(text for text, _ in other)
     held = Split((*texts, *others), np.concatenate([of_test[chosen], of_other]))
-    kept, _, _ = drop_leaks(Split(tuple(text for _, text in train), of_train), {"test": held}, allow_leak=False)
+    kept, _, _ = drop_leaks(Split(tuple(text for text, _ in train), of_train), {"test": held}, allow_leak=False)
     data = fingerprint(labels, (kept, held))
     return Rows(labels, TrainingRows(kept.texts, kept.labels), sets_of(texts, others), of_test[chosen], of_other, data)
-
-
-def _read(path: Path) -> list[tuple[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return [(row["label"], row["text"]) for row in csv.DictReader(file)]
 
 
 def drawn(rows: Rows, task: Task) -> TrainingRows:

@@ -11,7 +11,7 @@ import pytest
 
 from loraloom.errors import DataError
 from study import public_files, sets
-from study.agnews_files import AGNEWS
+from study.agnews_files import AGNEWS, agnews_rows
 from study.public_files import PublicFile, local_copy
 from study.sets import few, held_out_of, load, read_clinc, read_csv, read_lines, read_numbered, read_tabbed, read_trec
 
@@ -154,6 +154,17 @@ def test_other_files_of_ag_news_are_taken_and_the_other_source_may_be_missing(
     assert list(load("agnews").tests) == ["test"]
     written(tmp_path / "robust.csv", "text,label\nof a third kind,y\n")
     assert list(load("agnews").tests) == ["test", "robust"]
+
+
+def test_rows_of_ag_news_are_read_by_and_by_and_a_file_without_their_columns_is_refused(tmp_path: Path) -> None:
+    written(tmp_path / "test.csv", "label,text\nx,a first\n")
+    rows = agnews_rows("test.csv", tmp_path)
+    assert (next(rows), list(rows)) == (("a first", "x"), [])
+    written(tmp_path / "train.csv", "text,class\na first,x\n")
+    with pytest.raises(DataError, match=r"train\.csv: has no column 'label'"):
+        next(agnews_rows("train.csv", tmp_path))
+    with pytest.raises(DataError, match=r"robust\.csv: is missing"):
+        next(agnews_rows("robust.csv", tmp_path))
 
 
 def test_every_file_is_named_by_a_whole_commit_and_digest_and_two_sets_are_held_out() -> None:
