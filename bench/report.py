@@ -30,7 +30,7 @@ from loraloom.search.space import default_space
 from loraloom.study.durable import MANIFEST, sha256, write_json
 from loraloom.study.record import METRICS, RECORD, TEST_PREDICTIONS, Ended, Evaluation, Result, Score, TrialRecord
 from study.machine import described
-from study.peers.others import Others
+from study.others import Others
 
 SIZES = (100, 1_000, 10_000)
 RESULT = RESULTS / "report.json"

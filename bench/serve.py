@@ -236,7 +236,7 @@ def serve_command(folders: Sequence[Path], port: int, *options: str) -> list[str
 
 
 def random_adapter(model: str, folder: Path, number: int) -> Path:
-    from tests.use.adapters import save_random_adapter
+    from bench.random_adapters import save_random_adapter
 
     recipe = {"data": {"max_length": 128}, "lora": {"r": 8}}
     labels = ("World", "Sports", "Business", "Sci/Tech")

@@ -28,9 +28,9 @@ from loraloom.study.durable import write_text
 from loraloom.wording import plural
 from study.first import DEMO, RESULTS, is_earlier, machine_name, right_rows
 from study.machine import refuse_mixed
+from study.others import BUSY
 from study.peers import OURS, PEERS
 from study.peers.environments import RECORD
-from study.peers.others import BUSY
 from study.sets import SETS
 
 ROOT = Path(__file__).parent.parent

@@ -38,9 +38,9 @@ from loraloom.machine import read_machine
 from loraloom.metrics import class_scores, confusion, wilson_interval
 from loraloom.study.durable import write_json
 from study.machine import described, refuse_mixed
+from study.others import Others
 from study.peers import LEAST_STEPS, PEERS
 from study.peers.environments import RECORD, python_of
-from study.peers.others import Others
 from study.peers.running import Outcome, run
 from study.sets import SETS, Rows, load
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from loraloom.errors import RunError
 from loraloom.study.durable import write_text
-from study.peers.others import BUSY
+from study.others import BUSY
 
 DISTURBED = """\
 Seconds marked * were taken while other programs used the processor, or without a count of what they used.

@@ -25,8 +25,8 @@ from loraloom.search.proposals import Proposal
 from loraloom.study.durable import is_whole
 from loraloom.study.evidence import read_predicted
 from loraloom.study.record import Evaluation, TrialRecord, read_metrics, read_record
+from study.others import Others
 from study.outcomes import Trained, packed
-from study.peers.others import Others
 
 
 class Trainer:

@@ -1,4 +1,4 @@
-"""The rule of imports: data flows one way through the packages, and what needs no torch starts without it."""
+"""The rule of imports: one way through the package and the folders around it, and what needs no torch goes without."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "src" / "loraloom"
+REPOSITORY = Path(__file__).parent.parent
+PACKAGE = REPOSITORY / "src" / "loraloom"
 ORDER = (
     "errors",
     "wording",
@@ -59,6 +60,14 @@ TORCH_FREE = (
     "cli",
 )
 """Parts of which no module imports torch, nor does what it imports."""
+OURS = ("loraloom", "study", "bench", "website", "tests", "scripts")
+MAY = {
+    "src": (),
+    "study": ("loraloom",),
+    "website": ("loraloom",),
+    "bench": ("loraloom", "study.agnews_files", "study.machine", "study.others"),
+}
+"""What of the repository's the modules of a folder import beside their own; tests import what they test."""
 
 
 def part_of(path: Path) -> str:
@@ -66,20 +75,13 @@ def part_of(path: Path) -> str:
 
 
 def imported(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines and parts of loraloom that a module imports, also inside functions and under TYPE_CHECKING."""
+    """The lines and whole names that a module imports, also inside functions and under TYPE_CHECKING."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
-            whole = node.module == "loraloom"
-            names = [f"loraloom.{alias.name}" for alias in node.names] if whole else [str(node.module)]
-        else:
-            continue
-        for name in names:
-            root, _, rest = name.partition(".")
-            if root == "loraloom" and rest:
-                yield node.lineno, rest.split(".")[0]
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
 
 
 def test_every_part_has_its_place_in_the_order() -> None:
@@ -89,11 +91,21 @@ def test_every_part_has_its_place_in_the_order() -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_module_imports_only_from_parts_before_its_own(path: Path) -> None:
     own = part_of(path)
-    for line, other in imported(path):
-        if other.startswith("__"):  # loraloom.__version__ and its like belong to no part
+    for line, name in imported(path):
+        root, other, *_ = *name.split("."), "__"
+        if root != "loraloom" or other.startswith("__"):  # loraloom.__version__ and its like belong to no part
             continue
         assert ORDER.index(other) <= ORDER.index(own), f"{path}:{line}: {own} imports {other}"
         assert (own, other) not in APART, f"{path}:{line}: {own} and {other} stand beside each other"
+
+
+@pytest.mark.parametrize("folder", MAY)
+def test_a_folder_imports_only_what_it_may(folder: str) -> None:
+    may = "loraloom" if folder == "src" else folder, *MAY[folder]
+    for path in (REPOSITORY / folder).rglob("*.py"):
+        for line, name in imported(path):
+            allowed = name.split(".")[0] not in OURS or any(f"{name}.".startswith(f"{one}.") for one in may)
+            assert allowed, f"{path}:{line}: {folder} imports {name}"
 
 
 def test_parts_that_answer_at_once_import_no_torch() -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from peft import PeftModel
 
+from bench.random_adapters import save_random_adapter
 from loraloom.backbone import sources
 from loraloom.backbone.classifier import build_pretrained
 from loraloom.backbone.quiet import quietly
@@ -28,7 +29,6 @@ from tests.numerics.architectures import CONFIGS, encoded_rows, save_model
 from tests.numerics.both import padded, targets
 from tests.numerics.conftest import Folders
 from tests.numerics.tolerances import TOLERANCES
-from tests.use.adapters import save_random_adapter
 
 FIELDS: tuple[dict[str, Any], ...] = (
     {"lora": {"r": 2, "bias": "lora_only"}, "head": {"kind": "native"}},

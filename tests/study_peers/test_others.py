@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from study.peers import others
-from study.peers.others import Others
+from study import others
+from study.others import Others
 
 BURN = "import time\nwhile time.process_time() < 1.0: pass"
 

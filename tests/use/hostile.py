@@ -41,8 +41,8 @@ def outcome_of(adapter: Path, folder: Path, seed: int) -> str | None:
 
 def torture_folders(count: int, first: int) -> tuple[str, list[str]]:
     """What was done, and problems: `count` changed folders."""
+    from bench.random_adapters import save_random_adapter
     from tests.conftest import write_model
-    from tests.use.adapters import save_random_adapter
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import loraloom
+from bench.random_adapters import save_random_adapter
 from loraloom.errors import AdapterError
 from loraloom.study.durable import write_manifest
 from loraloom.use.backbones import Backbones
-from tests.use.adapters import save_random_adapter
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import loraloom
+from bench.random_adapters import save_random_adapter
 from loraloom.errors import AdapterError
 from loraloom.study.durable import write_manifest
-from tests.use.adapters import save_random_adapter
 from tests.use.hostile import outcome_of
 from tests.use.mutations import CONFIG, MANIFEST, RECORD, WEIGHTS
 

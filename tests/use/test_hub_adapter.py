@@ -12,12 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 import loraloom
+from bench.random_adapters import save_random_adapter
 from loraloom.cli import app
 from loraloom.data import default_cache
 from loraloom.errors import AdapterError
 from loraloom.use.serve import server
 from tests.commands import Commands
-from tests.use.adapters import save_random_adapter
 from tests.use.hub_server import Hub, Repository, hub_server, speak_to
 
 NAME = "someone/words"

@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from bench.random_adapters import save_random_adapter
 from loraloom import cli
 from loraloom.calibration import at_temperature
 from loraloom.cli.running import TerminatedError
@@ -37,7 +38,6 @@ from loraloom.use.parts import Counts, locked, parts_folder
 from loraloom.use.predict import Choices, Summary, predict_file
 from tests.commands import Commands
 from tests.conftest import FILLER, WORDS
-from tests.use.adapters import save_random_adapter
 
 LABELS = ("animals", "food", "tools")
 

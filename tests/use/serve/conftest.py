@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.random_adapters import save_random_adapter
 from loraloom.use.serve.registry import Registry
-from tests.use.adapters import save_random_adapter
 from tests.use.serve.servers import LABELS, RECIPES, load_registry
 
 

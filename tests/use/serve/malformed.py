@@ -185,8 +185,8 @@ def settings_of(folder: Path) -> Settings:
 
 def torture_requests(count: int, first: int) -> tuple[str, list[str]]:
     """What was done, and problems, with whether the server grew: `count` changed requests, and some by description."""
+    from bench.random_adapters import save_random_adapter
     from tests.conftest import write_model
-    from tests.use.adapters import save_random_adapter
     from tests.use.serve.servers import LABELS, RECIPES
 
     with tempfile.TemporaryDirectory() as place:

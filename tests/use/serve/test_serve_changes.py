@@ -12,8 +12,8 @@ from urllib.parse import quote
 import pytest
 from fastapi.testclient import TestClient
 
+from bench.random_adapters import save_random_adapter
 from loraloom.use.serve.limits import Access, Settings
-from tests.use.adapters import save_random_adapter
 from tests.use.serve.servers import client_of, load_registry
 from tests.use.test_hostile_adapters import KINDS, changed
 
