@@ -60,6 +60,11 @@ class Reached:
         return f"{self.words}: {self.reached:.2f}, the goal is {self.bound} {self.goal:g}"
 
 
+def met(reached: bool) -> str:
+    """What a page says of a goal."""
+    return "met" if reached else "missed"
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """One case on one machine: everything that the page says, and the samples that it comes from."""

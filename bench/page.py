@@ -1,20 +1,26 @@
-"""Makes docs/performance.md of the results: `python -m bench.page`. No number on that page is typed by hand."""
+"""Makes docs/performance.md of the results: `python -m bench.page`. No number on that page is typed by hand.
+
+Here are its introduction and what is said of adapters in use and of reports; the other sections are in
+`page_engines.py` and `page_searches.py`.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench.cases import CASES, MEGA_BATCH
-from bench.comparison import Comparison
+from bench.comparison import Comparison, met
 from bench.measure import RESULTS, ROOT
+from bench.page_engines import accuracy, machine_section
+from bench.page_searches import deadlines, grid, ledger
 from bench.serve import CLIENTS
-from loraloom.report.markdown.text import table
-from loraloom.wording import plural
+from loraloom.report.markdown.text import figures
 
 PAGE = ROOT / "docs" / "performance.md"
 _INTRODUCTION = """\
@@ -66,24 +72,6 @@ and `python -m bench.deadlines`) and writes this page anew; `python -m bench.eng
   processor loosely: of "AMD EPYC" without a family no more is known. **fp32** stands for processors without bf16, of
   which none was to be had.
 """
-_LEDGER = """\
-## A search's own cost, up to 10,000 trials
-
-What a trial costs beside its training, with so many trials in the ledger before it: `python -m bench.ledger`. Measured
-{date} on {processor}, {cores} cores. Each cell is the median over {repeats} trials, in milliseconds: on the clock, and
-in brackets the processor's time, which a busy machine leaves as it is. Six axes.
-
-- **ask**: the next trial is chosen and begun in the ledger; **tell**: its end. Both are {commits} transactions, which
-  wait for the disk as SQLite does by default; **disk** is what those take on the clock.
-- **report**: an evaluation is noted, and whether the trial goes on after it.
-- **table**: its place in the leaderboard and the standings. **file**: leaderboard.csv is written, at most a twentieth
-  of the time. **screen**: the terminal's view is drawn once.
-- **open**: reading the run once, when it is begun or gone on with, in seconds.
-"""
-_OLDER_LEDGER = """\
-**They are of older code**, in which every report was written at once, and the writing of leaderboard.csv was a part
-of the table's time too. Today reports of a search without a pruner are written with the trial's end.
-"""
 _REPORT = """\
 ## The report of a search of 10,000 trials
 
@@ -124,24 +112,6 @@ _SERVE_BUDGET = """\
 {server:,.0f}, the client {client:,.0f}; a lone request takes {lone:,.0f} µs, and with all cores at work a text takes
 {least:,.0f} at least.
 """
-_DEADLINES = """\
-## Deadlines, on {processor}
-
-Searches of the demo's recipe against deadlines, {together} at a time, beside a load that comes and goes:
-`python -m bench.deadlines --searches {number} --longest {longest:.0f}`. Measured {date} on {processor}, {cores} cores.
-**share** is what training, validation and the winner's test took of the time given; the goal is 90 % on average.
-{sentence}
-"""
-_GRID = """\
-## A grid, searched
-
-The contest's grid of {points} points (rank, alpha, optimizer, rate, batch size) on {rows:,} rows of AG News with the
-demo's encoder, searched by successive halving: `python -m bench.grid`. Measured {date} on {processor}, {cores} cores.
-The time is that of the whole command, evaluations, the final test and the report included; HF Trainer's is what
-training all points would take at its speed on the same machine (demo, above), without any evaluation. The winner's
-rank, and what it lacks to the best (regret), are by validation accuracies of all points, each trained on all rows
-(`bench/results/grid.json`); p is McNemar's of the two adapters on 2,000 test rows.
-"""
 
 
 def main() -> None:
@@ -154,94 +124,25 @@ def main() -> None:
 
 def page(results: Path) -> str:
     """The page, from the results that are there."""
+    sections: tuple[tuple[str, Callable[[dict[str, Any]], Iterator[str]]], ...] = (
+        ("accuracy.json", accuracy),
+        ("grid_search.json", partial(grid, results / "grid.json")),
+        ("**/deadlines.json", deadlines),
+        ("ledger.json", ledger),
+        ("predict.json", _predict),
+        ("predict_memory.json", _predict_memory),
+        ("serve.json", _serve),
+        ("report.json", _report),
+    )
     parts = [_INTRODUCTION.format(names="`, `".join(case.name for case in CASES), mega=MEGA_BATCH)]
     for folder in sorted(path for path in (results / "engines").glob("*") if path.is_dir()):
         found = [path for case in CASES if (path := folder / f"{case.name}.json").is_file()]
         if found:
-            parts += ["\n".join(_machine([Comparison.read(path) for path in found])) + "\n"]
-    if (path := results / "accuracy.json").is_file():
-        parts += ["\n".join(_accuracy(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
-    if (path := results / "grid_search.json").is_file():
-        table = json.loads((results / "grid.json").read_text(encoding="utf-8"))
-        parts += ["\n".join(_grid(json.loads(path.read_text(encoding="utf-8")), len(table["points"]))) + "\n"]
-    for path in sorted(results.glob("**/deadlines.json")):
-        parts += ["\n".join(_deadlines(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
-    if (path := results / "ledger.json").is_file():
-        parts += ["\n".join(_ledger(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
-    if (path := results / "predict.json").is_file():
-        parts += ["\n".join(_predict(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
-    if (path := results / "predict_memory.json").is_file():
-        parts += ["\n".join(_predict_memory(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
-    if (path := results / "serve.json").is_file():
-        parts += ["\n".join(_serve(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
-    if (path := results / "report.json").is_file():
-        parts += ["\n".join(_report(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
+            parts += ["\n".join(machine_section([Comparison.read(path) for path in found])) + "\n"]
+    for pattern, section in sections:
+        for path in sorted(results.glob(pattern)):
+            parts += ["\n".join(section(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
     return "\n".join(parts)
-
-
-def _grid(found: dict[str, Any], points: int) -> Iterator[str]:
-    """The contest's grid by halving, beside all of it by HF Trainer (`bench/grid.py`)."""
-    machine = found["machine"]
-    yield _GRID.format(points=points, rows=found["rows"], date=machine["started"][:10], **machine["machine"])
-    yield _figures(
-        ("trials", "s", "HF Trainer + PEFT as it comes", "goal", "tuned", "goal", "winner's rank", "regret", "p"),
-        [
-            (
-                f"{found['trials']:,}",
-                f"{found['seconds']:,.0f}",
-                f"{found['hf_trainer_as_it_comes_is']:.1f} ×",
-                f"≥ 25 ×, {_met(found['hf_trainer_as_it_comes_is'] >= 25)}",
-                f"{found['hf_trainer_tuned_is']:.1f} ×",
-                f"≥ 6 ×, {_met(found['hf_trainer_tuned_is'] >= 6)}",
-                str(found["rank_in_table"]),
-                f"{found['regret']:.4f}",
-                f"{found['mcnemar_p']:.2f}",
-            )
-        ],
-    )
-
-
-def _deadlines(found: dict[str, Any]) -> Iterator[str]:
-    """Whether searches end in their time, and how much of it they use (`bench/deadlines.py`)."""
-    machine, searches = found["machine"], found["searches"]
-    yield _DEADLINES.format(
-        together=found["together"],
-        number=len(searches),
-        longest=max(search["deadline"] for search in searches),
-        date=machine["started"][:10],
-        sentence=f"{plural(found['overruns'], 'overrun')} in {plural(len(searches), 'search')}; "
-        f"{_failed(found)}{_refused(found)}{found['mean_share']:.0%} of the time on average{_of_all(found)}.",
-        **machine["machine"],
-    )
-    yield _figures(
-        ("deadline, s", "took, s", "exit code", "trials", "share"),
-        [
-            (
-                f"{search['deadline']:,.0f}",
-                f"{search['seconds']:,.1f}",
-                str(search["code"]),
-                str(search["trials"]),
-                f"{search['share']:.0%}",
-            )
-            for search in searches
-        ],
-    )
-
-
-def _of_all(found: dict[str, Any]) -> str:
-    """The share of all time together, in which long searches count by their length, where it was kept."""
-    return f", {found['share_of_all']:.0%} of all of it" if "share_of_all" in found else ""
-
-
-def _refused(found: dict[str, Any]) -> str:
-    """Those that were refused are in no mean, where they were counted apart."""
-    if not found.get("refused"):
-        return ""
-    return f"{found['refused']} refused, since the time suffices for no trial; by the others "
-
-
-def _failed(found: dict[str, Any]) -> str:
-    return f"{found['failed']} failed; " if found.get("failed") else ""
 
 
 def _predict(found: dict[str, Any]) -> Iterator[str]:
@@ -259,7 +160,6 @@ def _predict(found: dict[str, Any]) -> Iterator[str]:
     rows: list[tuple[str, ...]] = []
     for line in found["lines"]:
         goal = line["goal"]
-        met = "" if goal is None else _met(line["times"] >= goal)
         rows.append(
             (
                 line["model"],
@@ -271,17 +171,17 @@ def _predict(found: dict[str, Any]) -> Iterator[str]:
                 f"{line['same_labels']:.1%}",
                 "" if goal is None else f"{line['times']:.2f} ×",
                 "" if goal is None else f"≥ {goal:g}",
-                met,
+                "" if goal is None else met(line["times"] >= goal),
             )
         )
-    yield _figures(header, rows)
+    yield figures(header, rows)
 
 
 def _predict_memory(found: dict[str, Any]) -> Iterator[str]:
     """What files of growing size take (`bench/predict_memory.py`)."""
     machine = found["machine"]
     yield _MEMORY.format(date=machine["started"][:10], limit=found["limit_mb"], **machine["machine"])
-    yield _figures(
+    yield figures(
         ("input", "rows", "input, MB", "s", "peak, MB"),
         [
             (
@@ -305,18 +205,18 @@ def _serve(found: dict[str, Any]) -> Iterator[str]:
     over, refused = found["overload"], found["overload"]["refused_p99_ms"]
     throughput, p99, memory, grown = (found[f"{name}_ratio"] for name in ("throughput", "p99", "memory", "grown"))
     rows: list[tuple[str, ...]] = [
-        (f"texts a second, {CLIENTS} clients by one", f"{throughput:.2f} ×", "≥ 8 ×", _met(throughput >= 8)),
-        ("p99 at half of that rate, by a lone request's", f"{p99:.2f} ×", "< 3 ×", _met(p99 < 3)),
-        (f"memory with {adapters} adapters, by one's", f"{memory:.2f} ×", "< 2 ×", _met(memory < 2)),
+        (f"texts a second, {CLIENTS} clients by one", f"{throughput:.2f} ×", "≥ 8 ×", met(throughput >= 8)),
+        ("p99 at half of that rate, by a lone request's", f"{p99:.2f} ×", "< 3 ×", met(p99 < 3)),
+        (f"memory with {adapters} adapters, by one's", f"{memory:.2f} ×", "< 2 ×", met(memory < 2)),
         (
             "p99 of a refusal, at twice that rate",
             "none was refused" if refused is None else f"{refused:.1f} ms",
             "< 50 ms",
-            "" if refused is None else _met(refused < 50),
+            "" if refused is None else met(refused < 50),
         ),
-        ("memory after that load, by before", f"{grown:.3f} ×", "< 1.05 ×", _met(grown < 1.05)),
+        ("memory after that load, by before", f"{grown:.3f} ×", "< 1.05 ×", met(grown < 1.05)),
     ]
-    yield _figures(("", "reached", "goal", ""), rows)
+    yield figures(("", "reached", "goal", ""), rows)
     yield ""
     loads = [("one client", found["lone"]), (f"{CLIENTS} clients", found[full])]
     loads += [(f"{CLIENTS} clients, each request for another adapter", found["each_its_adapter"])]
@@ -325,7 +225,7 @@ def _serve(found: dict[str, Any]) -> Iterator[str]:
     if isinstance(litserve, dict):
         loads += [("LitServe, one client", litserve["lone"]), (f"LitServe, {CLIENTS} clients", litserve[full])]
     header = ("load", "texts/s", "p50, ms", "p99, ms", "answered", "refused", "broken", "not sent")
-    yield _figures(
+    yield figures(
         header,
         [
             (
@@ -365,7 +265,7 @@ def _report(found: dict[str, Any]) -> Iterator[str]:
     yield _REPORT.format(**about, **machine["machine"])
     written = ("report, s", "peak, MiB", "page, MB", "folder, MB")
     felt = ("usable, s", "sort, ms", "filter, ms", "turn, ms", "frame, ms", "longest, ms")
-    yield _figures(
+    yield figures(
         ("trials", *written, *felt),
         [
             (
@@ -380,143 +280,6 @@ def _report(found: dict[str, Any]) -> Iterator[str]:
             for line in found["lines"]
         ],
     )
-
-
-def _ledger(found: dict[str, Any]) -> Iterator[str]:
-    """What a search costs a trial beside training (`bench/ledger.py`)."""
-    machine, lines = found["machine"]["machine"], found["lines"]
-    yield _LEDGER.format(
-        commits=" or ".join(sorted({str(line["commits"]) for line in lines})),
-        date=found["machine"]["started"][:10],
-        repeats=lines[0]["repeats"],
-        **machine,
-    )
-    if not found.get("as_driver"):
-        yield _OLDER_LEDGER
-    parts = "ask", "tell", "disk", "report", "table", "file", "screen"
-    yield _figures(
-        ("search", "trials", *parts, "open, s"),
-        [
-            (
-                line["sampler"] + ("" if line["pruner"] == "none" else f", {line['pruner']}"),
-                f"{line['trials']:,}",
-                *(_cost(line[part]) for part in parts),
-                f"{line['open_seconds']:.1f}",
-            )
-            for line in sorted(lines, key=lambda line: (line["sampler"], line["pruner"], line["trials"]))
-        ],
-    )
-
-
-def _cost(of: dict[str, float]) -> str:
-    return f"{of['median']:.1f}" + (f" ({of['processor']:.1f})" if of["processor"] else "")
-
-
-def _accuracy(found: dict[str, Any]) -> Iterator[str]:
-    """bf16 by both engines, paired by seed (`bench/accuracy.py`)."""
-    seeds = len(found["runs"]["loom"])
-    machine = found["machine"]["machine"]
-    yield "## Accuracy in bf16"
-    yield ""
-    yield f"The demo's data, {', '.join(found['point'])}, {seeds} seeds by each engine,"
-    yield f"paired: `python -m bench.accuracy`. Measured {found['machine']['started'][:10]} on {machine['processor']},"
-    yield f"{machine['cores']} cores. Orders of rows and dropout masks differ between the engines; first weights don't."
-    yield ""
-    header = ("validation", "trainer", "loom", "loom − trainer", "95 % interval", "p (paired t)", "effect size (d)")
-    rows: list[tuple[str, ...]] = [
-        (
-            measure,
-            f"{of['trainer']:.4f}",
-            f"{of['loom']:.4f}",
-            f"{of['difference']:+.4f}",
-            f"{of['low']:+.4f} … {of['high']:+.4f}",
-            f"{of['p']:.2f}",
-            f"{of['effect_size']:+.2f}",
-        )
-        for measure in ("accuracy", "loss")
-        for of in (found[measure],)
-    ]
-    yield _figures(header, rows)
-    yield ""
-    yield "![Training losses of the trainer engine and of loom, side by side](bf16.png)"
-
-
-def _goals(comparisons: list[Comparison]) -> Iterator[str]:
-    yield _figures(
-        ("case", "loraloom is, or has", "goal", "reached", ""),
-        [
-            (
-                comparison.case,
-                goal.words,
-                f"{goal.bound} {goal.goal:g}",
-                f"{goal.reached:.2f}",
-                _met(goal.met),
-            )
-            for comparison in comparisons
-            for goal in comparison.goals
-        ],
-    )
-
-
-def _machine(comparisons: list[Comparison]) -> Iterator[str]:
-    """All cases on one machine, goals first."""
-    first = comparisons[0]
-    yield f"## On {first.machine['machine']['processor']}, {first.threads} threads"
-    yield ""
-    yield from _goals(comparisons)
-    for comparison in comparisons:
-        yield ""
-        yield from _section(comparison)
-
-
-def _section(comparison: Comparison) -> Iterator[str]:
-    yield f"### {comparison.case}: {comparison.title}"
-    yield ""
-    yield _measured(comparison)
-    yield ""
-    yield _figures(*comparison.table())
-
-
-def _measured(comparison: Comparison) -> str:
-    """What was measured, where and when, in sentences."""
-    machine, work, peak = comparison.machine, comparison.work, comparison.peak
-    hardware, packages = machine["machine"], machine["packages"]
-    small, large = work["rows"]
-    rows = f"{large:,} rows" if small == large else f"{small:,} and {large:,} rows"
-    engine = "" if comparison.engine == "loom" else f" In loraloom's place: its engine `{comparison.engine}`."
-    quick = " **Tiny sizes, to see that it runs: these numbers mean nothing.**" if comparison.quick else ""
-    revision = (machine["git_revision"] or "no git revision")[:9]
-    return (
-        f"{rows.capitalize()} of {comparison.tokens_per_row:.1f} tokens, batches of {work['batch']}, "
-        f"{work['epochs']} epoch{'s' * (work['epochs'] > 1)}, {'bf16' if work['bf16'] else 'fp32'}, "
-        f"best of {comparison.rounds} round{'s' * (comparison.rounds > 1)}.{engine}{_sorted_among(comparison)}{quick}\n"
-        f"Measured {machine['started'][:10]} on {hardware['processor']}, {comparison.threads} threads, "
-        f"{hardware['memory_gb']:g} GB; torch {packages['torch']}, transformers {packages['transformers']}, "
-        f"peft {packages['peft']}; loraloom at {revision}.\n"
-        f"Peak: {peak['operations_per_second'] / 1e12:.2f} · 10¹² operations a second, by {peak['product']} "
-        f"(in each round: {', '.join(f'{rate / 1e12:.2f}' for rate in comparison.peaks)})."
-    )
-
-
-def _sorted_among(comparison: Comparison) -> str:
-    """Of comparisons that left it to HF Trainer: among how many batches the tuned one sorted rows by length."""
-    work = comparison.work
-    if comparison.mega_batch is not None or work["joined"]:  # joined rows are of one length
-        return ""
-    among = dict.fromkeys(str(max(1, min(rows // (4 * work["batch"]), MEGA_BATCH))) for rows in work["rows"])
-    return (
-        f" HF Trainer, tuned, sorted rows by length among {' and '.join(among)} batches alone, its own choice for so "
-        "few: of 1, the order is random."
-    )
-
-
-def _met(reached: bool) -> str:
-    return "met" if reached else "missed"
-
-
-def _figures(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of figures, that stand to the right of what they are of."""
-    return table(header, rows, range(1, len(header)))
 
 
 if __name__ == "__main__":

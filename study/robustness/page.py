@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.report.markdown.text import table
+from loraloom.report.markdown.text import figures
 from loraloom.wording import plural
 from study.peers import LEAST_STEPS
 from study.robustness.comparing import Accuracy, Difference, accuracy, difference, judged, right
@@ -193,7 +193,7 @@ def _passes(trials: Sequence[Trial], classes: int) -> Iterator[str]:
     yield "SVM train on all."
     yield ""
     conditions = {condition for condition, _ in found}
-    yield _figures(
+    yield figures(
         ["trained on", *(f"{kinds[kind]}: rows, epochs" for kind in there)],
         [
             [condition, *(found.get((condition, kind), "not run") for kind in there)]
@@ -248,18 +248,13 @@ def _table(lines: Sequence[Line], ours: str, peers: Sequence[str]) -> str:
     for line in lines:
         cells = [_accuracy(line.accuracies.get(one)) for one in (ours, *peers)]
         rows.append([_named(line, lines), *cells, *(_difference(line.differences.get(peer)) for peer in peers)])
-    return _figures(head, rows)
+    return figures(head, rows)
 
 
 def _named(line: Line, lines: Sequence[Line]) -> str:
     """With the number of its seeds where other lines have more."""
     fewer = len(line.seeds) < max(len(each.seeds) for each in lines)
     return f"{line.name} ({plural(len(line.seeds), 'seed')})" if fewer else line.name
-
-
-def _figures(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of figures, that stand to the right of what they are of."""
-    return table(head, rows, range(1, len(head)))
 
 
 def _accuracy(found: Accuracy | None) -> str:
@@ -323,7 +318,7 @@ def _remedies(kept: Kept, ours: str) -> Iterator[str]:
             _difference(line.differences[ours]),
         )
         rows.append([_named(line, lines), *cells])
-    yield _figures(["", "with it", "without it", "difference"], rows)
+    yield figures(["", "with it", "without it", "difference"], rows)
     yield ""
     for words, found in by_words.items():
         helps, harms = (sum(each.holds and each.mean * sign > 0 for each in found) for sign in (1, -1))

@@ -71,6 +71,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[
     return "\n".join(_line(cells) for cells in (head, rules, *rows))
 
 
+def figures(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of figures, which stand to the right of what they are of."""
+    return table(head, rows, range(1, len(head)))
+
+
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(map(_cell, cells))} |"
 

@@ -8,7 +8,7 @@ from loraloom.report.effects.interactions import Interaction
 from loraloom.report.effects.verdicts import BADGES
 from loraloom.report.failures.missed import MissedRow
 from loraloom.report.findings import Findings
-from loraloom.report.markdown.text import bullets, code, fenced, table, text, told
+from loraloom.report.markdown.text import bullets, code, fenced, figures, text, told
 from loraloom.report.pictures.effects import MOST_INTERACTIONS
 from loraloom.report.testset import Error
 from loraloom.report.wording import listed, share, shortened
@@ -55,7 +55,7 @@ def _interaction(found: Interaction) -> Iterator[str]:
         [code(shortened(label, NAME)), *("–" if c.mean is None else f"{c.mean:.3f} ({c.count})" for c in line)]
         for label, line in zip(found.first_labels, found.cells, strict=True)
     ]
-    yield table(head, rows, numbers=range(1, len(head)))
+    yield figures(head, rows)
 
 
 def training(found: Findings) -> Iterator[str]:
