@@ -28,7 +28,7 @@ from loraloom.study.durable import write_text
 from loraloom.wording import plural
 from study.first import DEMO, RESULTS, is_earlier, machine_name, right_rows
 from study.machine import refuse_mixed
-from study.others import BUSY
+from study.others import is_disturbed
 from study.peers import OURS, PEERS
 from study.peers.environments import RECORD
 from study.sets import SETS
@@ -230,7 +230,7 @@ def _section(setting: _Setting, group: Results, able: Sequence[str]) -> Iterator
     dates = sorted(result["date"][:10] for result in group)
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     yield f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']:g} GB; {when}."
-    if any(_is_busy(result) for result in group):
+    if any(is_disturbed(result["others_share"]) for result in group):
         yield "Times marked * were taken while others used the processor, so that a tool had less than its time, or"
         yield "without a count of what others used."
     if earlier := [name for name in PEERS if any(is_earlier(one) for one in group if one["peer"] == name)]:
@@ -370,7 +370,7 @@ def _table(name: str, test: str, found: Results) -> Iterator[str]:
         cells += [
             f"{scored['macro_f1']:.4f}",
             _p(p),
-            f"{result['taken_seconds']:,.0f}{'*' if _is_busy(result) else ''}",
+            f"{result['taken_seconds']:,.0f}{'*' if is_disturbed(result['others_share']) else ''}",
         ]
         lines.append([*cells, f"{result['peak_mb']:,.0f}"])
     for result in found:
@@ -437,12 +437,6 @@ def _sets(measured: Collection[str]) -> Iterator[str]:
     yield "robust.csv (another source), each with a header and the columns `text` and `label`, the class's name. Other"
     yield "rows than those above have another fingerprint; results go into a folder of their own (`--results`), so"
     yield "that no table has both. A set that can't be had is left out of `--set all`."
-
-
-def _is_busy(result: dict[str, Any]) -> bool:
-    """Where what others took is not known, the machine counts as busy."""
-    share = result["others_share"]
-    return share is None or bool(share > BUSY)
 
 
 def _clock(seconds: int) -> str:

@@ -42,6 +42,7 @@ from study.others import Others
 from study.peers import LEAST_STEPS, PEERS
 from study.peers.environments import RECORD, python_of
 from study.peers.running import Outcome, run
+from study.right_rows import packed, unpacked
 from study.sets import SETS, Rows, load
 
 RESULTS = RECORD.parent
@@ -271,7 +272,7 @@ def score(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: in
         "interval": wilson_interval(correct, len(labels)),
         "macro_f1": float(np.mean(macro)),
         "predictions_sha256": hashlib.sha256(predictions.astype("<i8").tobytes()).hexdigest(),
-        "right": np.packbits(labels == predictions).tobytes().hex(),
+        "right": packed(labels == predictions).hex(),
     }
 
 
@@ -281,12 +282,7 @@ def right_rows(scored: dict[str, Any]) -> NDArray[np.bool_]:
     Raises:
         DataError: they are not as many as the rest says.
     """
-    bits = np.unpackbits(np.frombuffer(bytes.fromhex(scored["right"]), dtype=np.uint8))[: scored["rows"]]
-    if len(bits) != scored["rows"] or int(bits.sum()) != scored["correct"]:
-        raise DataError(
-            f"a result's rows that are right are {int(bits.sum())}, not {scored['correct']}: it was changed"
-        )
-    return bits.astype(np.bool_)
+    return unpacked(bytes.fromhex(scored["right"]), scored["rows"], scored["correct"], "a result")
 
 
 def _in_words(result: dict[str, Any]) -> str:

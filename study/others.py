@@ -18,6 +18,11 @@ _IDLE, _IOWAIT, _COUNTED = 3, 4, 8
 """Places of a line of the kernel's: user, nice, system, idle, iowait, irq, softirq, steal; what follows is in user."""
 
 
+def is_disturbed(share: float | None) -> bool:
+    """Whether times may be others' too: where what they took is not known, they are."""
+    return share is None or share > BUSY
+
+
 class Others:
     """Counts from when it is made."""
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from loraloom.errors import RunError
 from loraloom.study.durable import write_text
-from study.others import BUSY
+from study import right_rows
+from study.others import is_disturbed
 
 DISTURBED = """\
 Seconds marked * were taken while other programs used the processor, or without a count of what they used.
@@ -63,29 +64,24 @@ class Trained:
 
     @property
     def is_disturbed(self) -> bool:
-        """Whether its seconds may be others' too: where what they took is not known, they are."""
-        return self.others_share is None or self.others_share > BUSY
+        """Whether its seconds may be others' too."""
+        return is_disturbed(self.others_share)
 
     def right(self, rows: int) -> NDArray[np.bool_]:
         """(rows,) whether each row is right.
 
         Raises:
-            RunError: they are not as many as the accuracy says.
+            DataError: they are not as many as the accuracy says.
         """
         assert self.correct is not None
         assert self.accuracy is not None
-        bits = np.unpackbits(np.frombuffer(base64.b64decode(self.correct), dtype=np.uint8))[:rows]
-        if len(bits) != rows or int(bits.sum()) != round(self.accuracy * rows):
-            raise RunError(
-                f"{self.key}, seed {self.seed}: of {len(bits)} kept rows {int(bits.sum())} are right, where {rows} "
-                f"at an accuracy of {self.accuracy:g} were measured: it was changed"
-            )
-        return bits.astype(np.bool_)
+        correct = round(self.accuracy * rows)
+        return right_rows.unpacked(base64.b64decode(self.correct), rows, correct, f"{self.key}, seed {self.seed}")
 
 
 def packed(correct: NDArray[np.bool_]) -> str:
     """As `Trained.correct` has it."""
-    return base64.b64encode(np.packbits(correct).tobytes()).decode()
+    return base64.b64encode(right_rows.packed(correct)).decode()
 
 
 def marked(seconds: str, disturbed: bool) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from loraloom.data import load_data
-from loraloom.errors import RunError
+from loraloom.errors import DataError, RunError
 from loraloom.recipe import Data
 from loraloom.study.record import read_record
 from study import training
@@ -52,7 +52,7 @@ def test_what_is_kept_is_not_trained_again_and_is_what_the_adapter_says(
     assert (one.machine, one.git_revision) == (described()["machine"], described()["git_revision"])
     assert one.accuracy == one.right(32).mean()
     for changed in (replace(one, correct=one.correct[:4]), replace(one, accuracy=1 - one.accuracy)):
-        with pytest.raises(RunError, match="it was changed"):
+        with pytest.raises(DataError, match="it was changed"):
             changed.right(32)
     correct, _ = trainer.tested(listed[1].key, listed[1].configuration, ALL_ROWS)
     assert len(correct) == 16
