@@ -78,23 +78,23 @@ def _main(given: argparse.Namespace) -> int:
         adapter=None if given.adapter is None else Adapter(given.adapter, rows.labels),
         without=[*given.without, *([] if given.adapter is None else [LORA])],
     )
-    tasks = list(plan.tasks(tuple(rows.sets)))
-    kept = {task.path(given.out) for task in tasks if done(task, given.out) is not None}
+    all_asked = list(plan.asked(tuple(rows.sets)))
+    kept = {asked.path(given.out) for asked in all_asked if done(asked, given.out) is not None}
     keep_truth(rows, given.out)
-    for task in tasks:
-        words = f"{task.name:18} {task.condition:11} seed {task.seed}"
-        if task.path(given.out) in kept:
+    for asked in all_asked:
+        words = f"{asked.name:18} {asked.condition:11} seed {asked.seed}"
+        if asked.path(given.out) in kept:
             print(f"{words}: kept", flush=True)
             continue
         began = time.monotonic()
         try:
-            part = drawn(rows, task)
+            part = drawn(rows, asked)
         except ValueError as error:
             print(f"{words}: left out: {error}", flush=True)
             continue
-        trial = run(task, part, rows, given.out)
-        share = (trial.classes(task.sets[0]) == rows.true(task.sets[0])).mean()
-        print(f"{words}: {share:.3f} of {task.sets[0]}, {time.monotonic() - began:.0f} s", flush=True)
+        trial = run(asked, part, rows, given.out)
+        share = (trial.classes(asked.sets[0]) == rows.true(asked.sets[0])).mean()
+        print(f"{words}: {share:.3f} of {asked.sets[0]}, {time.monotonic() - began:.0f} s", flush=True)
     return 0
 
 

@@ -64,7 +64,7 @@ class Line:
     seeds: tuple[int, ...]
 
 
-class Kept:
+class Trials:
     """The trials of a study, asked by contender, condition and set."""
 
     def __init__(self, trials: Sequence[Trial], truth: Mapping[str, Labels]) -> None:
@@ -101,7 +101,7 @@ class Kept:
 
 def page(folder: Path) -> str:
     """The page, of the trials in `folder`."""
-    kept = Kept(read_trials(folder), truth := read_truth(folder))
+    kept = Trials(read_trials(folder), truth := read_truth(folder))
     ours = LORA if any(trial.contender == LORA for trial in kept.trials) else ADAPTER
     peers = [peer for peer in (SVM, FULL) if any(trial.contender == peer for trial in kept.trials)]
     _refuse_mixed(kept.trials)
@@ -125,13 +125,13 @@ def page(folder: Path) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def by_test_set(kept: Kept, ours: str, peers: Sequence[str]) -> list[Line]:
+def by_test_set(kept: Trials, ours: str, peers: Sequence[str]) -> list[Line]:
     """A line for each test set, of contenders trained on rows as they are."""
     names = (CLEAN, *CHANGES, OTHER_SOURCE)
     return _judged([line for name in names if (line := kept.line(name, CLEAN, name, ours, peers))])
 
 
-def by_training(kept: Kept, ours: str, peers: Sequence[str]) -> list[Line]:
+def by_training(kept: Trials, ours: str, peers: Sequence[str]) -> list[Line]:
     """A line for each training that is worse, first on the clean test set, then on the other source."""
     asked = [(name, condition) for name in (CLEAN, OTHER_SOURCE) for condition in TRAININGS if condition != CLEAN]
     found = []
@@ -153,7 +153,7 @@ def _judged(lines: Sequence[Line]) -> list[Line]:
     ]
 
 
-def _introduction(kept: Kept, truth: Mapping[str, Labels], tests: Sequence[Line]) -> str:
+def _introduction(kept: Trials, truth: Mapping[str, Labels], tests: Sequence[Line]) -> str:
     of = {trial.contender: trial for trial in kept.trials if trial.condition == CLEAN}
     first = kept.trials[0]
     dates = sorted({trial.machine["started"][:10] for trial in kept.trials})
@@ -291,7 +291,7 @@ def _lost(lines: Sequence[Line], ours: str, peers: Sequence[str]) -> list[str]:
     return ["Against clean texts, in percentage points:", "", *said, "", same, ""]
 
 
-def _remedies(kept: Kept, ours: str) -> Iterator[str]:
+def _remedies(kept: Trials, ours: str) -> Iterator[str]:
     """Each remedy beside loraloom without it, where it should help and where it should do no harm."""
     asked = [(remedy, condition, name) for remedy in REMEDIES for condition, sets in remedy.asked for name in sets]
     lines = _judged(
@@ -344,7 +344,7 @@ def draw(folder: Path, place: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    kept = Kept(read_trials(folder), read_truth(folder))
+    kept = Trials(read_trials(folder), read_truth(folder))
     ours = LORA if any(trial.contender == LORA for trial in kept.trials) else ADAPTER
     peers = [peer for peer in PEERS if any(trial.contender == peer for trial in kept.trials)]
     trainings = [line for line in by_training(kept, ours, peers) if OTHER_SOURCE not in line.name]

@@ -8,7 +8,7 @@ from typing import Any
 
 from study.robustness.conditions import CHANGES, CLEAN, OTHER_SOURCE, TRAININGS
 from study.robustness.contenders import Contender, FullFineTuning, Lora, Svm
-from study.robustness.trials import Task
+from study.robustness.trials import AskedTrial
 
 LORA, SVM, FULL, ADAPTER = "loraloom", "svm", "full", "adapter"
 PEERS = (SVM, FULL)
@@ -61,26 +61,26 @@ class Plan:
     adapter: Contender | None = None
     without: Sequence[str] = ()
 
-    def tasks(self, sets: Sequence[str]) -> Iterator[Task]:
-        """All trainings; `sets` are the names of the test sets that there are."""
+    def asked(self, sets: Sequence[str]) -> Iterator[AskedTrial]:
+        """All trials; `sets` are the names of the test sets that there are."""
         of_trainings = tuple(name for name in (CLEAN, OTHER_SOURCE) if name in sets)
         for seed in self.seeds:
             if self.adapter is not None and seed == self.seeds[0]:
-                yield self._task(ADAPTER, self.adapter, CLEAN, tuple(sets), seed)
+                yield self._asked(ADAPTER, self.adapter, CLEAN, tuple(sets), seed)
             for name, contender in self._contenders():
                 if name in self.without:
                     continue
                 for condition in TRAININGS:
-                    yield self._task(
+                    yield self._asked(
                         name, contender, condition, tuple(sets) if condition == CLEAN else of_trainings, seed
                     )
             if LORA in self.without:
                 continue
             for remedy in REMEDIES:
                 changed = Lora(self.recipe, self.seconds, remedy.train, remedy.typo_copies)
-                for condition, asked in remedy.asked:
-                    there = tuple(name for name in asked if name in sets)
-                    yield self._task(remedy.name, changed, condition, there, seed)
+                for condition, names in remedy.asked:
+                    there = tuple(name for name in names if name in sets)
+                    yield self._asked(remedy.name, changed, condition, there, seed)
 
     def _contenders(self) -> list[tuple[str, Contender]]:
         model = self.recipe.get("backbone", {}).get("model", "demo")
@@ -91,5 +91,5 @@ class Plan:
             (FULL, FullFineTuning(model, max_length)),
         ]
 
-    def _task(self, name: str, contender: Contender, condition: str, sets: tuple[str, ...], seed: int) -> Task:
-        return Task(name, contender, condition, sets, self.rows, self.test_rows, seed, self.data)
+    def _asked(self, name: str, contender: Contender, condition: str, sets: tuple[str, ...], seed: int) -> AskedTrial:
+        return AskedTrial(name, contender, condition, sets, self.rows, self.test_rows, seed, self.data)

@@ -31,7 +31,7 @@ _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class StudyRows:
     """All rows of a study: training's to draw from, and the test sets with their labels, by name."""
 
     labels: tuple[str, ...]
@@ -67,8 +67,8 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """A training that a study asks for."""
+class AskedTrial:
+    """A training that a study asks for; what comes of it is a `Trial`."""
 
     name: str
     contender: Contender
@@ -92,7 +92,7 @@ class Task:
         return folder / "trials" / f"{words}-{self.seed}.json"
 
 
-def read_rows(folder: Path, test_rows: int) -> Rows:
+def read_rows(folder: Path, test_rows: int) -> StudyRows:
     """The rows of a folder with train.csv, test.csv and, where it has one, robust.csv: columns `label` and `text`.
 
     Raises:
@@ -114,58 +114,59 @@ def read_rows(folder: Path, test_rows: int) -> Rows:
     held = Split((*texts, *others), np.concatenate([of_test[chosen], of_other]))
     kept, _, _ = drop_leaks(Split(tuple(text for text, _ in train), of_train), {"test": held}, allow_leak=False)
     data = fingerprint(labels, (kept, held))
-    return Rows(labels, TrainingRows(kept.texts, kept.labels), sets_of(texts, others), of_test[chosen], of_other, data)
+    own = TrainingRows(kept.texts, kept.labels)
+    return StudyRows(labels, own, sets_of(texts, others), of_test[chosen], of_other, data)
 
 
-def drawn(rows: Rows, task: Task) -> TrainingRows:
-    """The rows that a task trains on: a stratified part of all by its seed, made worse as its condition says.
+def drawn(rows: StudyRows, asked: AskedTrial) -> TrainingRows:
+    """The rows that it is trained on: a stratified part of all by its seed, made worse as its condition says.
 
     Raises:
         ValueError: too few rows for the condition.
     """
-    part = rows.train.take(part_rows(rows.train.labels, task.rows, task.seed))
-    return TRAININGS[task.condition](part, len(rows.labels), task.seed)
+    part = rows.train.take(part_rows(rows.train.labels, asked.rows, asked.seed))
+    return TRAININGS[asked.condition](part, len(rows.labels), asked.seed)
 
 
-def done(task: Task, folder: Path) -> Trial | None:
-    """The task's trial, if it was kept; one that was made before fingerprints were is of any data.
+def done(asked: AskedTrial, folder: Path) -> Trial | None:
+    """The trial asked for, if it was kept; one that was made before fingerprints were is of any data.
 
     Raises:
         ValueError: it was made under other settings.
     """
-    path = task.path(folder)
+    path = asked.path(folder)
     if not path.is_file():
         return None
     trial = Trial(**json.loads(path.read_text(encoding="utf-8")))
-    settings = {"data": task.data, **trial.settings}
-    if changed := [name for name in settings | task.settings if settings.get(name) != task.settings.get(name)]:
+    settings = {"data": asked.data, **trial.settings}
+    if changed := [name for name in settings | asked.settings if settings.get(name) != asked.settings.get(name)]:
         raise ValueError(f"{path}: is of another {changed[0]}; name another folder by --out, or remove the trial")
     return trial
 
 
-def run(task: Task, given: TrainingRows, rows: Rows, folder: Path) -> Trial:
-    """Trains on what was drawn for the task, predicts every set of it, and keeps the trial."""
+def run(asked: AskedTrial, given: TrainingRows, rows: StudyRows, folder: Path) -> Trial:
+    """Trains on what was drawn for it, predicts every set asked, and keeps the trial."""
     began = time.monotonic()
-    predict = task.contender.fit(given, len(rows.labels), task.seed)
+    predict = asked.contender.fit(given, len(rows.labels), asked.seed)
     seconds = time.monotonic() - began
-    predictions = {name: "".join(_DIGITS[number] for number in predict(rows.sets[name])) for name in task.sets}
+    predictions = {name: "".join(_DIGITS[number] for number in predict(rows.sets[name])) for name in asked.sets}
     trial = Trial(
-        contender=task.name,
-        condition=task.condition,
-        seed=task.seed,
-        settings=task.settings,
+        contender=asked.name,
+        condition=asked.condition,
+        seed=asked.seed,
+        settings=asked.settings,
         rows=len(given.labels),
         seconds=round(seconds, 1),
         predictions=predictions,
         machine=described(),
     )
-    path = task.path(folder)
+    path = asked.path(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, asdict(trial))
     return trial
 
 
-def keep_truth(rows: Rows, folder: Path) -> None:
+def keep_truth(rows: StudyRows, folder: Path) -> None:
     """Writes what the page needs of the rows: the true classes, no text."""
     folder.mkdir(parents=True, exist_ok=True)
     true = {name: "".join(_DIGITS[number] for number in rows.true(name)) for name in (CLEAN, OTHER_SOURCE)}

@@ -54,29 +54,29 @@ def data(tmp_path: Path) -> Path:
 
 def test_a_trial_is_trained_once_and_refused_under_other_settings_or_of_other_data(data: Path, tmp_path: Path) -> None:
     rows, contender = trials.read_rows(data, 30), Counting()
-    task = trials.Task("one", contender, "noise 10 %", (CLEAN, OTHER_SOURCE), 120, 30, 0, rows.data)
-    assert trials.done(task, tmp_path) is None
-    trial = trials.run(task, trials.drawn(rows, task), rows, tmp_path)
-    assert trials.done(task, tmp_path) == trial
+    asked = trials.AskedTrial("one", contender, "noise 10 %", (CLEAN, OTHER_SOURCE), 120, 30, 0, rows.data)
+    assert trials.done(asked, tmp_path) is None
+    trial = trials.run(asked, trials.drawn(rows, asked), rows, tmp_path)
+    assert trials.done(asked, tmp_path) == trial
     assert contender.fitted == [120]
     assert trial.predictions == {CLEAN: "1" * 30, OTHER_SOURCE: "1" * 12}
     assert list(read_machine().instructions) == trial.machine["machine"]["instructions"]
     with pytest.raises(ValueError, match=r"one-noise-10-0\.json: is of another data; name another folder by --out"):
-        trials.done(replace(task, data="other rows"), tmp_path)
+        trials.done(replace(asked, data="other rows"), tmp_path)
     with pytest.raises(ValueError, match="is of another train_rows"):
-        trials.done(replace(task, rows=60), tmp_path)
+        trials.done(replace(asked, rows=60), tmp_path)
     contender.settings["says"] = 2
     with pytest.raises(ValueError, match="is of another says"):
-        trials.done(task, tmp_path)
+        trials.done(asked, tmp_path)
 
 
 def test_a_trial_from_before_there_were_fingerprints_is_kept(data: Path, tmp_path: Path) -> None:
     rows = trials.read_rows(data, 30)
-    task = trials.Task("one", Counting(), CLEAN, (CLEAN,), 120, 30, 0, rows.data)
-    trial = trials.run(task, trials.drawn(rows, task), rows, tmp_path)
+    asked = trials.AskedTrial("one", Counting(), CLEAN, (CLEAN,), 120, 30, 0, rows.data)
+    trial = trials.run(asked, trials.drawn(rows, asked), rows, tmp_path)
     without = {name: value for name, value in trial.settings.items() if name != "data"}
-    write_json(task.path(tmp_path), asdict(replace(trial, settings=without)))
-    assert trials.done(task, tmp_path) is not None
+    write_json(asked.path(tmp_path), asdict(replace(trial, settings=without)))
+    assert trials.done(asked, tmp_path) is not None
 
 
 def test_training_rows_that_are_nearly_test_rows_are_left_out(data: Path) -> None:
@@ -94,7 +94,7 @@ def test_training_rows_that_are_nearly_test_rows_are_left_out(data: Path) -> Non
 def test_contenders_of_a_seed_train_on_the_same_rows_and_seeds_on_others(data: Path) -> None:
     rows = trials.read_rows(data, 30)
     one, other, later = (
-        trials.Task(name, Counting(), CLEAN, (CLEAN,), 60, 30, seed, rows.data)
+        trials.AskedTrial(name, Counting(), CLEAN, (CLEAN,), 60, 30, seed, rows.data)
         for name, seed in (("one", 0), ("other", 0), ("one", 1))
     )
     assert trials.drawn(rows, one).texts == trials.drawn(rows, other).texts
@@ -109,14 +109,16 @@ def test_labels_that_training_has_not_are_refused(data: Path) -> None:
 
 
 def test_the_plan_asks_for_every_training_of_every_contender_and_remedies_by_seed() -> None:
-    tasks = list(plan.Plan({}, 100, 50, (0, 1), "data").tasks((CLEAN, "typos 5 %", OTHER_SOURCE)))
-    assert len({task.path(Path()) for task in tasks}) == len(tasks)
+    all_asked = list(plan.Plan({}, 100, 50, (0, 1), "data").asked((CLEAN, "typos 5 %", OTHER_SOURCE)))
+    assert len({asked.path(Path()) for asked in all_asked}) == len(all_asked)
     for name in (plan.LORA, plan.SVM, plan.FULL):
-        assert [task.condition for task in tasks if task.name == name and task.seed == 1] == list(TRAININGS)
-    smoothed = next(task for task in tasks if task.name == "loraloom-smoothed")
+        assert [asked.condition for asked in all_asked if asked.name == name and asked.seed == 1] == list(TRAININGS)
+    smoothed = next(asked for asked in all_asked if asked.name == "loraloom-smoothed")
     assert smoothed.settings["recipe"]["train"] == {"label_smoothing_factor": 0.1}
-    assert {task.sets for task in tasks if task.name == plan.SVM and task.condition != CLEAN} == {(CLEAN, OTHER_SOURCE)}
-    assert [task.seed for task in tasks] == sorted(task.seed for task in tasks)
+    assert {asked.sets for asked in all_asked if asked.name == plan.SVM and asked.condition != CLEAN} == {
+        (CLEAN, OTHER_SOURCE)
+    }
+    assert [asked.seed for asked in all_asked] == sorted(asked.seed for asked in all_asked)
 
 
 def test_few_rows_are_read_more_often() -> None:
@@ -196,17 +198,17 @@ def made_up(folder: Path, seeds: Sequence[int] = (0, 1)) -> None:
     (folder / "trials").mkdir()
     wrong = {plan.LORA: 10, plan.SVM: 60, plan.FULL: 12}
     for seed in seeds:
-        for task in plan.Plan({"lora": {"r": 7}}, 400, 200, (seed,), "data").tasks((CLEAN, "typos 5 %", OTHER_SOURCE)):
-            errors = wrong.get(task.name, 5) * (1 if task.condition == CLEAN and task.name in wrong else 2)
+        for asked in plan.Plan({"lora": {"r": 7}}, 400, 200, (seed,), "data").asked((CLEAN, "typos 5 %", OTHER_SOURCE)):
+            errors = wrong.get(asked.name, 5) * (1 if asked.condition == CLEAN and asked.name in wrong else 2)
             predictions = {}
-            for name in task.sets:
+            for name in asked.sets:
                 true = truth[OTHER_SOURCE if name == OTHER_SOURCE else CLEAN]
                 count = min(len(true), errors * (2 if "typos" in name else 1))
-                if task.name == "loraloom-typos" and "typos" in name:
+                if asked.name == "loraloom-typos" and "typos" in name:
                     count = 2
                 predictions[name] = "".join(str((int(sign) + 1) % 4) for sign in true[:count]) + true[count:]
-            trial = trials.Trial(task.name, task.condition, seed, task.settings, 400, 1.0, predictions, MACHINE)
-            write_json(task.path(folder), asdict(trial))
+            trial = trials.Trial(asked.name, asked.condition, seed, asked.settings, 400, 1.0, predictions, MACHINE)
+            write_json(asked.path(folder), asdict(trial))
 
 
 def test_the_page_says_what_the_trials_say(tmp_path: Path) -> None:
