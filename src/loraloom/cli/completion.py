@@ -13,6 +13,7 @@ from itertools import islice
 
 from loraloom.machine import with_home
 from loraloom.shipped import shipped_names
+from loraloom.use.serve.names import written_name
 
 MOST_ENTRIES = 2000
 """Of a folder; a larger one is not a place where people keep recipes and runs."""
@@ -47,11 +48,9 @@ def complete_adapter(incomplete: str) -> list[str]:
 
 
 def complete_served(incomplete: str) -> list[str]:
-    """The same, also behind NAME=; a folder may hold a sign itself, as `named_adapters` reads it."""
-    name, sign, place = incomplete.partition("=")
-    if not sign or "/" in name:
-        name, sign, place = "", "", incomplete
-    return [f"{name}{sign}{path}" for path in complete_adapter(place)]
+    """The same, also behind NAME=."""
+    _, place = written_name(incomplete)
+    return [f"{incomplete.removesuffix(place)}{path}" for path in complete_adapter(place)]
 
 
 def _beside_folders(

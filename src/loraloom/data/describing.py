@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from loraloom.data.encoding import default_cache, encode
 from loraloom.data.sampling import part_of
 from loraloom.data.text_data import Finding, Split, TextData
+from loraloom.study.provenance import SPLITS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-SPLITS = ("train", "validation", "test")
 MOST_MEASURED, FEWEST_MEASURED = 2_000, 100
 MEASURED_CHARACTERS = 4_000_000
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)

@@ -18,6 +18,7 @@ from loraloom.data.columns import LABEL_NAMES
 from loraloom.data.tables import Source, Table, dataset_table, read_table
 from loraloom.data.text_data import Finding
 from loraloom.errors import DataError, MissingExtraError, first_line
+from loraloom.study.provenance import SPLITS
 
 DEMO = "demo"
 DEMO_NAME = "demo (BBC News)"
@@ -86,7 +87,7 @@ def _used(splits: Mapping[str, Any], dataset: str) -> tuple[dict[str, str], tupl
 
     Of several other names for validation none is taken: which is meant can't be told.
     """
-    used = {purpose: purpose for purpose in ("train", "validation", "test") if purpose in splits}
+    used = {purpose: purpose for purpose in SPLITS if purpose in splits}
     findings = []
     others = [name for name in splits if name in _VALIDATION_NAMES]
     if "validation" not in used and len(others) == 1:

@@ -7,21 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloom import budget
-from loraloom.data.columns import choose_columns
-from loraloom.data.labels import codes_of, refuse_one_class
-from loraloom.data.tables import read_table
+from loraloom.data.counting import count_classes
 from loraloom.errors import LoraloomError
 from loraloom.execute.demands import Demands, point_name
-from loraloom.recipe import Choices, Configuration, Data, Range, Recipe
+from loraloom.recipe import Choices, Configuration, Range, Recipe
 from loraloom.search.space import default_space
 from loraloom.study.provenance import data_revision
 
-KNOWN_DATASETS = {
-    "fancyzhx/ag_news": (4, 120_000),
-    "ag_news": (4, 120_000),
-    "demo": (5, 2_225),
-}
-"""Classes and training rows of data sets that are counted without being loaded."""
 MOST_RANKS = 256
 """Of a range; a longer one stands at its ends."""
 
@@ -166,24 +158,3 @@ def _ranks_singly(recipe: Recipe) -> Recipe:
         return recipe
     singly = Choices(tuple(range(int(ranks.low), int(ranks.high) + 1)), ranks.when)
     return recipe.model_copy(update={"axes": {**recipe.axes, "lora.r": singly}})
-
-
-def count_classes(data: Data, revision: str | None = None) -> tuple[int, int | None]:
-    """Classes, and training rows where they are known, without checking the data. `revision` is as for `load_data`.
-
-    Raises:
-        DataError: they can't be told; the file or the column is not one that a search could read.
-    """
-    if data.dataset in KNOWN_DATASETS:
-        return KNOWN_DATASETS[data.dataset]
-    if data.train_file and data.label_column:
-        table = read_table(data.train_file)
-        columns, _ = choose_columns(table, data.text_column, data.label_column)
-        codes = codes_of(table, columns.label)
-        classes = set(codes)
-        refuse_one_class(classes, table.source)
-        return len(classes), len(codes)
-    from loraloom.data import load_data
-
-    loaded = load_data(data, seed=0, allow_leak=True, revision=revision)
-    return len(loaded.labels), len(loaded.train.texts)

@@ -20,6 +20,7 @@ from loraloom.errors import BackboneError, DataError, RecipeError
 from loraloom.execute.demands import Demands
 from loraloom.recipe import Backbone, Configuration, Data, Recipe
 from loraloom.study.evidence import LONGEST_TEXT, MOST_ROWS
+from loraloom.study.provenance import SPLITS
 from loraloom.study.record import Dtype
 
 
@@ -75,7 +76,7 @@ class Workplace:
                 "fingerprint": data.fingerprint,
                 "revision": data.revision,
                 "labels": list(data.labels),
-                "rows": {name: len(getattr(data, name).texts) for name in ("train", "validation", "test")},
+                "rows": {name: len(getattr(data, name).texts) for name in SPLITS},
                 "findings": [asdict(finding) for finding in data.findings],
             },
             "model_revisions": {backbone.model: self.revision(backbone) for backbone in self._backbones()},
@@ -159,7 +160,7 @@ class Workplace:
             tokenizer = sources.load_tokenizer(self.source(backbone))
             if len(encode(tokenizer, [""], max_length=max_length, cache=None).input_ids):
                 continue
-            for name in ("train", "validation", "test"):
+            for name in SPLITS:
                 split = getattr(self.data, name)
                 lengths = encode(tokenizer, split.texts, max_length=max_length, cache=default_cache()).lengths
                 if len(split) and not lengths.all():

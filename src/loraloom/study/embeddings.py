@@ -20,14 +20,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from loraloom.errors import AdapterError, RunError, first_line
 from loraloom.recipe import Recipe
 from loraloom.study.durable import replacing_folder, verify_manifest, write_json
-from loraloom.study.provenance import as_mapping, fingerprint_of, rows_of
+from loraloom.study.provenance import SPLITS, as_mapping, fingerprint_of, rows_of
 from loraloom.study.record import TrialRecord
 
 SIMILARITY = "similarity"
 ABOUT, VECTORS = "similarity.json", "embeddings.safetensors"
 FORMAT = 1
 ANEW = "`loraloom report RUN` makes it anew"
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ PACKAGES = (
     "scipy",
     "scikit-learn",
 )
+SPLITS = ("train", "validation", "test")
+"""Of a run's rows, in the order in which all tell of them."""
 
 
 def describe_machine() -> dict[str, Any]:

@@ -32,6 +32,7 @@ from loraloom.study.embeddings import (
     read_embeddings,
     write_embeddings,
 )
+from loraloom.study.provenance import SPLITS
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import BEST, Run
 from loraloom.use.cross_fitting import cross_fit, is_cross_fitted
@@ -111,7 +112,7 @@ def collect_in_time(
         return math.inf if clock.seconds_left is None else clock.seconds_left - clock.report_seconds - kept
 
     speed = winner.timings.examples_per_second if winner.timings else 0.0
-    rows = sum(min(MOST[name], len(getattr(data, name))) for name in ("train", "validation", "test"))
+    rows = sum(min(MOST[name], len(getattr(data, name))) for name in SPLITS)
     loading = BEGIN_SHARE * clock.slowdown * clock.loading_seconds
     needed = CAUTION * (loading + rows / speed) if speed > 0 else math.inf
     if left() < needed:

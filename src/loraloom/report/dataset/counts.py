@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloom.report.reading import RunRead
-from loraloom.study.provenance import as_count, as_list, as_mapping, class_rows, data_stated
+from loraloom.study.provenance import SPLITS, as_count, as_list, as_mapping, class_rows, data_stated
 from loraloom.study.record import LEAKED
-
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from threading import Lock
 from loraloom.errors import AdapterError, LoraloomError
 from loraloom.use.adapter import Classifier
 from loraloom.use.backbones import Backbones
+from loraloom.use.serve.names import written_name
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -113,10 +114,8 @@ def named_adapters(arguments: Sequence[str]) -> list[tuple[str, Path]]:
     """
     found: dict[str, Path] = {}
     for argument in arguments:
-        name, sign, place = argument.partition("=")
-        if not sign or "/" in name:
-            place = argument
-            name = _name_of(Path(place))
+        written, place = written_name(argument)
+        name = _name_of(Path(place)) if written is None else written
         check_name(name)
         if name in found:
             raise LoraloomError(f"{argument}: its name {name!r} is taken by {found[name]}; give a name: NAME={place}")

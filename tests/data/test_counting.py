@@ -1,0 +1,36 @@
+"""Classes are counted without loading the data, as a search would read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from loraloom.data.counting import count_classes
+from loraloom.errors import DataError
+from loraloom.recipe import Data
+
+
+def _file(folder: Path) -> str:
+    path = folder / "rows.csv"
+    path.write_text("text,topic\na goal,sport\na soup, sport \na bread,food\n")
+    return str(path)
+
+
+def test_classes_are_those_that_a_search_would_read(tmp_path: Path) -> None:
+    assert count_classes(Data(train_file=_file(tmp_path), label_column="topic")) == (2, 3)
+
+
+def test_a_label_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"rows\.csv: has no column 'label'"):
+        count_classes(Data(train_file=_file(tmp_path), label_column="label"))
+
+
+def test_rows_of_one_class_are_refused_as_a_search_refuses_them(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,topic\na goal,sport\na match, sport \n")
+    with pytest.raises(DataError, match=r"rows\.csv: has one class only \('sport'\)"):
+        count_classes(Data(train_file=str(path), label_column="topic"))
+    path.write_text("text,topic\n")
+    with pytest.raises(DataError, match=r"rows\.csv: .*no row"):
+        count_classes(Data(train_file=str(path), label_column="topic"))
