@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.metrics import Interval, holm
+from loraloom.report.effects.analysis import MARGIN
+from loraloom.report.failures.saying import LEVEL
 from loraloom.report.gap import gaps
 from loraloom.report.points import points, size, spread
 from study import agnews
@@ -25,10 +27,6 @@ from study.claims.design import Claim, Contrast, Design, Expected
 from study.claims.moderated import NO_PRIOR, Prior, prior_of
 from study.outcomes import Kept, Trained
 from study.trials import Trial
-
-LEVEL = 0.05
-MARGIN = 0.005
-"""Half a point: a smaller difference is none that one would train again for."""
 
 Verdict = Literal["higher", "lower", "equal", "undecided"]
 Answer = Literal["holds", "does not hold", "undecided", "not claimed"]

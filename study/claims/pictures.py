@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from study.claims.judging import MARGIN, ClaimFound
+from loraloom.report.effects.analysis import MARGIN
+from study.claims.judging import ClaimFound
 from study.claims.results import EncoderFound
 
 CURVES = ("rank", "rate", "alpha", "batch", "dropout")

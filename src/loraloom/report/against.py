@@ -14,6 +14,7 @@ from pathlib import Path
 
 from loraloom.errors import RunError
 from loraloom.metrics import Interval, mcnemar, paired_bootstrap, wilson_interval
+from loraloom.report.failures.saying import LEVEL
 from loraloom.report.leaderboard import as_written, leaderboard
 from loraloom.report.points import decimals, spread
 from loraloom.report.reading import Best, Prediction, RunRead, read_run
@@ -23,7 +24,6 @@ from loraloom.study.provenance import fingerprint_of
 from loraloom.wording import plural
 
 FEWEST_SHARED = 0.5
-LEVEL = 0.05
 MOST_TEXTS = 20
 """Texts that changed sides shown on the page, of each side; the CSV has all."""
 

@@ -1,4 +1,8 @@
-"""Differences of shares in percentage points, rounded to what their interval allows: +0.3 pp, −0.4 … +0.2."""
+"""Differences of shares in percentage points, rounded to what their interval allows: +0.3 pp, −0.4 … +0.2.
+
+Decimals are those of half the interval's first digit, where `rounding.py` may keep two: it writes a share that people
+copy, and this what is held against zero beside its interval, whose ends must not look like zero.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 The rule is the Particle Data Group's (Review of Particle Physics, Introduction, section 5.3 "Rounding"): of the
 uncertainty's three leading digits, 100 to 354 keep two digits, 355 to 949 keep one, and 950 to 999 are 1000 with two;
-the value has as many decimals as the uncertainty. Here the uncertainty is half of a 95 % interval.
+the value has as many decimals as the uncertainty. Here the uncertainty is half of a 95 % interval. Differences are
+rounded by `points.py`, which says why.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 LEVEL = 0.05
+"""Below it a p, corrected where there are several, is said to be more than chance."""
 FEWEST_ERRORS = 5
 """Fewer wrong rows than these show no pattern, whatever a test says."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from loraloom.metrics import Interval
+from loraloom.report.failures.saying import LEVEL
 from loraloom.report.similarity.rank import RankSlope
 from loraloom.report.similarity.trend import Slope, Trend
 from loraloom.report.similarity.two_sample import FEWEST_ROWS, TwoSample
 from loraloom.report.wording import p_value
 from loraloom.wording import plural
 
-LEVEL = 0.05
 CHANCE, SLIGHT, MODERATE, LARGE = 0.5, 0.6, 0.75, 0.9
 """The AUC of chance, and those at which a difference is called moderate, large, and one of kind."""
 TELLING_ODDS = 1.5
