@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from bench.cases import Measure, Peer, Work
 from loraloom.machine import read_machine
+from study.surroundings import own_cache, surroundings
 
 ROOT = Path(__file__).parent.parent
 RESULTS, RUNS = ROOT / "bench" / "results", ROOT / "runs"
@@ -90,7 +91,7 @@ def run(task: Task) -> Any:
             command,
             input=task.as_json(),
             cwd=ROOT,
-            env=environment(own_cache(Path(folder), task.folder)),
+            env=environment(own_cache(Path(folder), task.folder / "kernels")),
             capture_output=True,
             text=True,
             check=False,
@@ -105,25 +106,12 @@ def threads() -> int:
     return int(os.environ.get("OMP_NUM_THREADS", read_machine().logical_cores))
 
 
-def own_cache(folder: Path, shared: Path) -> Path:
-    """An empty cache but for compiled kernels: those are made once on a machine, and cost a trial nothing."""
-    cache, kernels = folder / "cache", shared / "kernels"
-    cache.mkdir()
-    kernels.mkdir(exist_ok=True)
-    (cache / "kernels").symlink_to(kernels)
-    return cache
-
-
 def environment(cache: Path, **more: str) -> dict[str, str]:
     """That of a measuring process: the CPU alone, offline, every one with the same threads; and `more`."""
     source = str(ROOT / "src")
     return {
         **os.environ,
-        "OMP_NUM_THREADS": str(threads()),
-        "CUDA_VISIBLE_DEVICES": "",
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "LORALOOM_CACHE": str(cache),
+        **surroundings(cache, threads()),
         "PYTHONPATH": os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])]),
         **more,
     }

@@ -22,9 +22,10 @@ from typing import Any, Literal
 
 from bench.agnews import need_agnews
 from bench.cases import Work
-from bench.measure import RESULTS, ROOT, Task, environment, own_cache, run, threads
+from bench.measure import RESULTS, ROOT, Task, environment, run, threads
 from loraloom.study.durable import write_json
 from study.machine import described
+from study.surroundings import own_cache
 
 RESULT = RESULTS / "predict.json"
 Model = Literal["demo", "base"]
@@ -89,7 +90,7 @@ def compare(model: str, folder: Path, rounds: int) -> list[Line]:
     """All peers with one model."""
     work = Work(model, (16, 64), max_length=MAX_LENGTH)  # type: ignore[arg-type]
     run(Task("prepare", work, folder, rows=TRAINED_ON[model]))
-    own_cache(folder, folder)
+    own_cache(folder, folder / "kernels")
     peers = [peer for peer in PEERS if not peer.name.startswith("onnx") or _has_onnx()]
     if len(peers) < len(PEERS):
         print("onnxruntime is not installed: left out", flush=True)

@@ -24,10 +24,11 @@ from pathlib import Path
 
 from bench.agnews import need_agnews
 from bench.cases import Work
-from bench.measure import RESULTS, ROOT, Task, environment, own_cache, run
+from bench.measure import RESULTS, ROOT, Task, environment, run
 from loraloom.study.durable import write_json
 from study.agnews_files import agnews_rows
 from study.machine import described
+from study.surroundings import own_cache
 
 RESULT = RESULTS / "predict_memory.json"
 SIZES = (10_000, 100_000, 1_000_000)
@@ -56,7 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         run(Task("prepare", Work("base", (16, 64), tiny=True), folder, rows=64))
-        own_cache(folder, folder)
+        own_cache(folder, folder / "kernels")
         for rows in map(int, given.sizes.split(",")):
             for source, out in KINDS:
                 write_rows(folder / source, rows)

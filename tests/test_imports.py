@@ -65,7 +65,7 @@ MAY = {
     "src": (),
     "study": ("loraloom",),
     "website": ("loraloom",),
-    "bench": ("loraloom", "study.agnews_files", "study.machine", "study.others"),
+    "bench": ("loraloom", "study.agnews_files", "study.machine", "study.others", "study.surroundings"),
 }
 """What of the repository's the modules of a folder import beside their own; tests import what they test."""
 

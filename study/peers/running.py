@@ -21,6 +21,7 @@ from typing import Any, Literal
 from study.peers import PEERS, Peer
 from study.peers.environments import python_of
 from study.peers.task import Task
+from study.surroundings import own_cache, surroundings
 
 ROOT = Path(__file__).parent.parent.parent
 _REASON_LENGTH = 300
@@ -106,29 +107,16 @@ def _last_words(said: Path, task: Task, folder: Path) -> str:
 
 def _environment(task: Task, folder: Path, peer: Peer) -> dict[str, str]:
     """The processor alone, offline, with the same threads for all; caches are empty but for compiled kernels."""
+    from loraloom.data.encoding import default_cache
+
     inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     sources = [str(ROOT)] if peer.packages else [str(ROOT), str(ROOT / "src")]
     return {
         **inherited,
         "PYTHONPATH": os.pathsep.join(sources),
-        "OMP_NUM_THREADS": str(task.threads),
-        "CUDA_VISIBLE_DEVICES": "",
-        "HF_HUB_OFFLINE": "1",
         "HF_HOME": str(folder / "huggingface"),
-        "TOKENIZERS_PARALLELISM": "false",
-        "LORALOOM_CACHE": str(_cache(folder)),
+        **surroundings(own_cache(folder, default_cache() / "kernels"), task.threads),
     }
-
-
-def _cache(folder: Path) -> Path:
-    """loraloom's, empty, so that no token was encoded before; kernels are compiled once on a machine."""
-    from loraloom.data.encoding import default_cache
-
-    cache, kernels = folder / "cache", default_cache() / "kernels"
-    cache.mkdir()
-    kernels.mkdir(parents=True, exist_ok=True)
-    (cache / "kernels").symlink_to(kernels.absolute())
-    return cache
 
 
 def _names(peer: Peer) -> list[str]:

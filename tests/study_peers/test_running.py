@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from study.peers import running
+from study.peers import PEERS, running
 from study.peers.running import Outcome
 from study.peers.task import Task
 
@@ -120,7 +120,9 @@ def test_compiled_kernels_are_found_where_the_cache_is_named_by_a_relative_path(
     monkeypatch.setenv("LORALOOM_CACHE", "own")
     (tmp_path / "peer").mkdir()
     (tmp_path / "own" / "kernels").mkdir(parents=True)
-    assert (running._cache(tmp_path / "peer") / "kernels").samefile(tmp_path / "own" / "kernels")
+    task = Task(**TASK, started=time.time(), folder="")
+    cache = Path(running._environment(task, tmp_path / "peer", PEERS["svm"])["LORALOOM_CACHE"])
+    assert (cache / "kernels").samefile(tmp_path / "own" / "kernels")
 
 
 def test_what_remains_counts_from_the_start_of_the_process() -> None:
