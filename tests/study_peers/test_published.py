@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from study.comparison import PAGE, read_results
-from study.peers.others import BUSY
+from study.others import BUSY
 
 ROOT = Path(__file__).parent.parent.parent
 README, DEFAULTS = ROOT / "README.md", ROOT / "docs" / "defaults.md"
