@@ -71,7 +71,7 @@ def test_a_test_file_without_a_named_column_is_refused(tmp_path: Path) -> None:
     test = write_csv(tmp_path / "test.csv", rows(30), header=("text", "kind"))
     train = write_csv(tmp_path / "rows.csv", rows(30, start=99))
     message = _refusal(train, test_file=test, label_column="label")
-    assert message.endswith("test.csv: has no column 'label'; its columns are 'text', 'kind'")
+    assert "test.csv: has no column 'label'; its columns are 'text', 'kind'; rows of test need labels" in message
 
 
 def test_columns_of_a_test_file_are_guessed_where_none_were_named_and_said(tmp_path: Path) -> None:
