@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 
 import loraloom
 from loraloom import pipeline
@@ -16,7 +17,7 @@ from loraloom.engine import Engine, Job, Listener, Outcome, device, precision
 from loraloom.engine.checkpoint import Rhythm
 from loraloom.engine.gemm_rates import GemmRates
 from loraloom.engine.loom import LoomEngine
-from loraloom.errors import LoraloomError, StoppedError
+from loraloom.errors import LoraloomError, RunError, StoppedError
 from loraloom.execute import driver, in_process, planning
 from loraloom.execute.in_process import InProcess
 from loraloom.execute.warm_up import WarmedUp
@@ -30,14 +31,16 @@ from tests.use.hub_server import Repository, hub_server, speak_to
 
 pytestmark = pytest.mark.usefixtures("unsynced_ledger")
 
+CRASH = RuntimeError("a product went wrong\nand more lines")
+
 
 class _Crashing:
-    """Another engine, which raises as often as it is told to when a trial of rank 2 is in its pack."""
+    """Another engine, which raises `error` as often as it is told to when a trial of rank 2 is in its pack."""
 
     name = "loom"
 
-    def __init__(self, engine: Engine, times: int, together: int) -> None:
-        self._engine, self._times, self._together = engine, times, together
+    def __init__(self, engine: Engine, times: int, together: int, error: Exception) -> None:
+        self._engine, self._times, self._together, self._error = engine, times, together, error
         self.packs: list[list[int]] = []
 
     def pack_size(self, *_: Any) -> int:
@@ -47,7 +50,7 @@ class _Crashing:
         self.packs.append([job.number for job in jobs])
         if self._times and any(job.configuration.lora.r == 2 for job in jobs):
             self._times -= 1
-            raise RuntimeError("a product went wrong\nand more lines")
+            raise self._error
         return self._engine.train_pack(jobs, listener, *rest)
 
 
@@ -58,13 +61,14 @@ def _search(
     times: int,
     together: int,
     overrides: Sequence[str] = ("lora.r=1,2,4",),
+    error: Exception = CRASH,
 ) -> _Crashing:
     made: list[_Crashing] = []
     choose = in_process.choose_engine
 
     def crashing(*arguments: Any, **named: Any) -> tuple[Engine, str]:
         engine, reason = choose(*arguments, **named)
-        made.append(_Crashing(engine, times, together))
+        made.append(_Crashing(engine, times, together, error))
         return made[0], reason
 
     with monkeypatch.context() as patch:
@@ -130,6 +134,19 @@ def test_a_gpu_that_is_lost_is_said_and_nothing_is_left_where_that_was_in_the_wa
         _search(tiny_recipe, tmp_path / "run", monkeypatch, 1, 1, ["lora.r=2", *budget])
     assert lost.value.exit_code == exit_code
     assert (tmp_path / "run").exists() == (exit_code == 75)
+
+
+@pytest.mark.parametrize(
+    ("budget", "then"),
+    [([], "then: loraloom resume .*run$"), (["budget.max_seconds=60"], "and give the command again$")],
+)
+def test_a_full_disk_is_said_and_nothing_is_left_where_that_was_in_the_warm_up(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: list[str], then: str
+) -> None:
+    full = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    with pytest.raises(RunError, match=f"no space is left on the disk; free some, {then}"):
+        _search(tiny_recipe, tmp_path / "run", monkeypatch, 1, 1, ["lora.r=2", *budget], full)
+    assert (tmp_path / "run").exists() == (not budget)
 
 
 class _Noting(Watcher):

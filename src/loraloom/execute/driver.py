@@ -91,10 +91,12 @@ class Driver:
 
         Raises:
             BudgetError: the time does not suffice for one trial.
+            RunError: the disk is full.
         """
         self._planner.pace.slots = self._executor.slots
-        self._planner.prepare(self._executor, self._watcher.note)
-        self._planner.write()
+        with self._full_disk_explained():
+            self._planner.prepare(self._executor, self._watcher.note)
+            self._planner.write()
         data, (dropped, more_dropped) = self._place.data, dropped_points(self._run.recipe)
         self._watcher.planned(
             SearchPlan(
@@ -369,9 +371,9 @@ class Driver:
         except Exception as error:
             if not disk_is_full(error):
                 raise
-            raise RunError(
-                f"{self._run.path}: no space is left on the disk; free some, then: {go_on_command(self._run.path)}"
-            ) from error
+            # a run of which no trial was begun is not kept
+            then = f"then: {go_on_command(self._run.path)}" if self._run.is_begun else "and give the command again"
+            raise RunError(f"{self._run.path}: no space is left on the disk; free some, {then}") from error
 
 
 def _failure(outcome: Outcome) -> str | None:
