@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from loraloom.errors import LoraloomError
 from loraloom.execute.executor import Finished
 from loraloom.execute.warm_up import TRAIN_ROWS, warm_up
 from loraloom.recipe import Configuration, read_recipe
@@ -21,8 +23,9 @@ STATE, ROW, EVALUATED = 0.02, 0.005, 0.004
 class Simulated:
     """An executor and a workplace: states first, as far as time allows, then steps of 16 rows, at least one."""
 
-    def __init__(self, *, keeps: bool, encoded: float = 0.0) -> None:
-        self.now, self._keeps, self._encoded = 0.0, keeps, encoded
+    def __init__(self, *, keeps: bool, encoded: float = 0.0, lost: Collection[int] = ()) -> None:
+        """`lost` are the jobs, by their order, of which the worker dies."""
+        self.now, self._keeps, self._encoded, self._lost = 0.0, keeps, encoded, lost
         self.jobs: list[Any] = []
         configuration = read_recipe({"lora": {"layers_to_transform": "top-half"}}).configuration({})
         self.demands = SimpleNamespace(fitting=lambda: {("m", 128): configuration})
@@ -63,6 +66,8 @@ class Simulated:
             prefix_rows=computed if self._keeps else None,
         )
         listen(job, SimpleNamespace(epoch=passed / rows))
+        if len(self.jobs) - 1 in self._lost:
+            return Finished((job,), lost="worker 1: was killed")
         outcome: Any = SimpleNamespace(timings=timings, reason=None)
         return Finished((job,), (outcome,))
 
@@ -94,3 +99,22 @@ def test_of_long_texts_fewer_have_their_token_ids_made_and_what_that_takes_is_me
     assert found.train_row_seconds == pytest.approx(ROW)
     assert found.beside_seconds == pytest.approx(0)  # made before, they are no part of a trial's time
     assert len(simulated.jobs[-1].rows.train) == rows
+
+
+@pytest.mark.parametrize(("lost", "rows"), [(0, [32, 32, 52]), (1, [32, 52, 32, 52])])
+def test_where_a_worker_dies_another_begins_with_what_loads_the_model(
+    lost: int, rows: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulated: Any = Simulated(keeps=True, lost=(lost,))
+    monkeypatch.setattr(time, "monotonic", lambda: simulated.now)
+    (found,) = warm_up(simulated, simulated, 70, tmp_path).measured
+    assert found.train_row_seconds == pytest.approx(ROW)
+    assert [len(job.rows.train) for job in simulated.jobs] == rows
+
+
+def test_a_warm_up_of_which_two_workers_die_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    simulated: Any = Simulated(keeps=True, lost=(1, 2))
+    monkeypatch.setattr(time, "monotonic", lambda: simulated.now)
+    with pytest.raises(LoraloomError, match="the warm-up failed: worker 1: was killed"):
+        warm_up(simulated, simulated, 70, tmp_path)
+    assert list(tmp_path.iterdir()) == []

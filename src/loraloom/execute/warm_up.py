@@ -34,6 +34,10 @@ HARMLESS_RATE = 1e-7
 """A row costs the same at any rate, and a first point that diverges must not end a search with better ones."""
 
 
+class _LostError(LoraloomError):
+    """The process that trained it died, or the training raised what no engine foresees."""
+
+
 @dataclass(frozen=True, slots=True)
 class WarmedUp:
     """What was measured of each model, and the longest that one took to load."""
@@ -48,18 +52,29 @@ def warm_up(place: Workplace, executor: Executor, seconds_left: float, run: Path
     What is trained lies in the folder `run` meanwhile, which all nodes of a cluster see.
 
     Raises:
-        LoraloomError: what would befall every trial of a model.
+        LoraloomError: what would befall every trial of a model, or befell one's training twice.
     """
     seconds = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, SHARE * seconds_left))
     found, loading = [], 0.0
     for configuration in place.demands.fitting().values():
-        batch = configuration.train.per_device_train_batch_size
-        cold = _time(place, executor, configuration, min(COLD_BATCHES * batch, TRAIN_ROWS), None, run)
+        try:
+            cold, timed = _cold_and_timed(place, executor, configuration, seconds, run)
+        except _LostError:  # another process takes its place, which is cold too
+            cold, timed = _cold_and_timed(place, executor, configuration, seconds, run)
+        found.append(timed)
         loading = max(loading, min(cold.beside_seconds, LONGEST_LOADING))
-        row = max(cold.prefix_row_seconds, cold.eval_row_seconds if cold.layers else 0.0) + cold.encode_row_seconds
-        rows = min(TRAIN_ROWS, max(COLD_BATCHES * batch, int(FILLED_SHARE * seconds / row))) if row else TRAIN_ROWS
-        found.append(_time(place, executor, configuration, rows, seconds, run))
     return WarmedUp(tuple(found), loading)
+
+
+def _cold_and_timed(
+    place: Workplace, executor: Executor, configuration: Configuration, seconds: float, run: Path
+) -> tuple[Measured, Measured]:
+    """A job that loads the weights, and one of `seconds` after it."""
+    batch = configuration.train.per_device_train_batch_size
+    cold = _time(place, executor, configuration, min(COLD_BATCHES * batch, TRAIN_ROWS), None, run)
+    row = max(cold.prefix_row_seconds, cold.eval_row_seconds if cold.layers else 0.0) + cold.encode_row_seconds
+    rows = min(TRAIN_ROWS, max(COLD_BATCHES * batch, int(FILLED_SHARE * seconds / row))) if row else TRAIN_ROWS
+    return cold, _time(place, executor, configuration, rows, seconds, run)
 
 
 def _time(
@@ -96,9 +111,11 @@ def _time(
         executor.start([job])
         finished = executor.wait(listen, lambda: False)
         passed = time.monotonic() - start
-    outcome = None if finished.lost else finished.outcomes[0]
-    if outcome is None or outcome.timings is None or not heard:
-        raise LoraloomError(f"the warm-up failed: {finished.lost if outcome is None else outcome.reason}")
+    if finished.lost is not None:
+        raise _LostError(f"the warm-up failed: {finished.lost}")
+    (outcome,) = finished.outcomes
+    if outcome.timings is None or not heard:
+        raise LoraloomError(f"the warm-up failed: {outcome.reason}")
     one = measured(
         configuration,
         outcome.timings,
