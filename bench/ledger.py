@@ -33,14 +33,17 @@ from rich.console import Console
 from bench.measure import RESULTS, RUNS
 from bench.synthetic import drawn_point, synthetic_record
 from loraloom.recipe import Recipe, read_recipe
+from loraloom.search.costs import Costs
 from loraloom.search.outlook import Outlook, Step
+from loraloom.search.pace import Pace
+from loraloom.search.plan import Task, make_plan
 from loraloom.search.proposals import Proposals, distribution, ledger_params, make_sampler
 from loraloom.search.pruning import make_pruner
 from loraloom.search.watcher import SearchPlan
 from loraloom.study import live_leaderboard
 from loraloom.study.durable import MANIFEST, sha256, write_json
 from loraloom.study.leaderboard import LEADERBOARD
-from loraloom.study.ledger import Ledger, write_trials
+from loraloom.study.ledger import Ledger, noted, write_trials
 from loraloom.study.live_leaderboard import LiveLeaderboard
 from loraloom.study.record import RECORD, Score, TrialRecord
 from loraloom.study.run import LEDGER, Run
@@ -49,7 +52,16 @@ from study.machine import described
 
 RESULT = RESULTS / "ledger.json"
 SIZES = (10, 100, 1_000, 10_000)
-CASES = (("grid", "none"), ("random", "none"), ("tpe", "none"), ("random", "halving"), ("random", "hyperband"))
+CASES = (
+    ("grid", "none", "epochs"),
+    ("random", "none", "epochs"),
+    ("tpe", "none", "epochs"),
+    ("random", "halving", "epochs"),
+    ("random", "hyperband", "epochs"),
+    ("random", "halving", "rows"),
+)
+TASK_ROWS = 20_000
+"""Training rows where rungs are of rows: five of them."""
 EVALUATIONS = 9
 """Of a trial; with a reduction factor of 3, as many as reach the third rung."""
 
@@ -98,9 +110,9 @@ class Line:
     screen: Cost
 
 
-def recipe_of(sampler: str, pruner: str = "none") -> Recipe:
+def recipe_of(sampler: str, pruner: str = "none", resource: str = "epochs") -> Recipe:
     """Six axes: lists, of which the grid has 12,960 points, or ranges and lists for random and tpe."""
-    search = {"sampler": sampler, "pruner": pruner, "resource": "epochs", "n_trials": 2 * max(SIZES)}
+    search = {"sampler": sampler, "pruner": pruner, "resource": resource, "n_trials": 2 * max(SIZES)}
     if sampler == "grid":
         return read_recipe(
             {
@@ -130,12 +142,19 @@ def recipe_of(sampler: str, pruner: str = "none") -> Recipe:
     )
 
 
+def pace_of(recipe: Recipe) -> Pace:
+    """What a search without a deadline is planned as: rungs, where they are of rows."""
+    task = Task(recipe, TASK_ROWS, TASK_ROWS // 10, 2, recipe.search.n_trials)
+    return Pace(task, make_plan(task, Costs(), None))
+
+
 class Filled:
     """A run folder of synthetic trials, which grows."""
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         self.run = Run.create(folder, recipe)
         self._points = recipe.grid() if recipe.search.sampler == "grid" else _drawn(recipe)
+        self._rows = pace_of(recipe).plan.rungs[0]
         self._trials: list[FrozenTrial] = []
         self._write()
 
@@ -157,7 +176,7 @@ class Filled:
                     params=ledger_params(recipe.axes, point),
                     distributions=distributions,
                     value=value,
-                    user_attrs={"seed_index": 0},
+                    user_attrs=noted(0, self._rows),
                     system_attrs={f"completed_rung_{rung}": steps[3**rung] for rung in range(3)},
                     intermediate_values=steps,
                 )
@@ -212,7 +231,7 @@ def measure(folder: Path, recipe: Recipe, trials: int, repeats: int) -> Line:
         path = Path(shutil.copy(folder / LEDGER, copy))
         before, start = _resident(), time.perf_counter()
         ledger = Ledger(path, make_sampler(recipe, 0), make_pruner(recipe))
-        proposals = Proposals(recipe, ledger, lambda _: None)
+        proposals = Proposals(recipe, ledger, lambda _: None, pace_of(recipe))
         terminal = _terminal(run, recipe, proposals)
         leaderboard = LiveLeaderboard(Path(copy) / LEADERBOARD, "accuracy", run.records())
         leaderboard.write()
@@ -248,7 +267,7 @@ def measure(folder: Path, recipe: Recipe, trials: int, repeats: int) -> Line:
                 Console(file=io.StringIO(), width=120, force_terminal=True).print(terminal)
     return Line(
         recipe.search.sampler,
-        recipe.search.pruner,
+        recipe.search.pruner + (" on rows" if pace_of(recipe).plan.finalists else ""),
         trials,
         repeats,
         open_seconds=opened,
@@ -288,14 +307,18 @@ def main() -> None:
     RUNS.mkdir(exist_ok=True)  # where runs are made, and not a folder in memory
     sizes, lines = [int(size) for size in given.sizes.split(",")], []
     with tempfile.TemporaryDirectory(prefix=".ledger-", dir=RUNS) as folder:
-        filled = {name: Filled(Path(folder) / name, recipe_of(name)) for name in ("grid", "random")}
+        recipes = {"grid": recipe_of("grid"), "random": recipe_of("random")}
+        recipes["rungs"] = recipe_of("random", "halving", "rows")
+        filled = {name: Filled(Path(folder) / name, recipe) for name, recipe in recipes.items()}
         for size in sizes:
             for each in filled.values():
                 each.grow(size)
-            for sampler, pruner in CASES:
-                place = filled["grid" if sampler == "grid" else "random"].run.path
+            for sampler, pruner, resource in CASES:
+                place = filled["rungs" if resource == "rows" else sampler if sampler == "grid" else "random"].run.path
                 with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                    line = process.submit(measure, place, recipe_of(sampler, pruner), size, given.repeats).result()
+                    line = process.submit(
+                        measure, place, recipe_of(sampler, pruner, resource), size, given.repeats
+                    ).result()
                 print(json.dumps(asdict(line)), flush=True)
                 lines.append(line)
     given.out.parent.mkdir(parents=True, exist_ok=True)

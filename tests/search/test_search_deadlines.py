@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
@@ -20,7 +20,9 @@ from loraloom.search.outlook import look_ahead
 from loraloom.search.pace import Pace
 from loraloom.search.plan import FINALISTS, NoTrialFitsError, Plan, Task, make_plan
 from loraloom.search.proposals import Proposal, Proposals
+from loraloom.search.ranks import Ranks
 from loraloom.search.space import default_space
+from loraloom.search.tried import Tried
 from loraloom.study.ledger import Entry
 from tests.search.in_memory import InMemoryLedger
 
@@ -252,20 +254,23 @@ def test_a_final_that_the_clock_cuts_short_is_begun_once() -> None:
     task = Task(recipe, 20_000, EVAL_ROWS, 4, 36)
     costs = Costs([Measured("roberta-base", 128, 16, ROW_SECONDS, EVAL_SECONDS, BESIDE)])
     pace = Pace(task, Plan((300, 900, None), 1, 1), Clock(20, lambda: 0.0, reserve=2.0), costs)
-    tried = {key: [Entry(place, "complete", {}, 0, 900, 0.9 - 0.1 * place)] for place, key in enumerate("ab")}
+    ledger = InMemoryLedger()
+    ledger.kept = [Entry(place, "complete", {"place": place}, 0, 900, 0.9 - 0.1 * place) for place in range(2)]
+    ranks = Ranks(pace, tried := Tried(cast(Any, ledger), 1))
 
     def wanted() -> Wanted | None:
-        return Finals(pace, tried, lambda _: recipe.configuration({})).next(pace.plan)
+        tried.update()
+        ranks.update()
+        return Finals(pace, ranks, lambda _: recipe.configuration({})).next(pace.plan)
 
     final = wanted()
     assert final is not None
-    assert final.key == "a"
+    assert final.key == '{"place": 0}'
     assert final.rows is not None
     assert 900 < final.rows < 20_000
-    begun = Entry(2, "running", {}, 0, final.rows, None)
-    tried["a"].append(begun)
+    ledger.ask({}, {"place": 0}, rows=final.rows)
     assert wanted() is None
-    tried["a"][-1] = replace(begun, state="complete", value=0.91)
+    ledger.tell(2, "complete", 0.91)
     assert wanted() is None
 
 
@@ -360,7 +365,8 @@ def test_the_time_of_finals_that_are_trained_at_once_is_kept_whole() -> None:
     plan = make_plan(task, costs, 200, slots=4)
     assert plan.finalists == 3
     pace = Pace(task, plan, Clock(96.6, lambda: 0.0, reserve=5.0), costs, slots=4)
-    finals = Finals(pace, {}, lambda _: recipe.configuration({}))
+    ranks = Ranks(pace, Tried(cast(Any, InMemoryLedger()), 1))
+    finals = Finals(pace, ranks, lambda _: recipe.configuration({}))
     one = pace.seconds(recipe.configuration({}), None)
     assert finals.seconds_missing == pytest.approx(one)  # three at once
     assert not pace.allows(recipe.configuration({}), 334, finals.seconds_missing)

@@ -32,7 +32,9 @@ from loraloom.search.plan import (
 )
 from loraloom.search.presets import preset_points
 from loraloom.search.proposals import Proposals
+from loraloom.search.ranks import Ranks
 from loraloom.search.space import default_space
+from loraloom.search.tried import Tried
 from loraloom.study.ledger import Entry
 from tests.search.in_memory import InMemoryLedger
 
@@ -227,11 +229,14 @@ def test_a_part_of_a_pass_is_a_final_only_where_it_sees_more_than_the_rungs_have
     rung = planned.rungs[-2]
     assert rung == 6_667
     small = recipe.configuration({"backbone.model": SMALL, "lora.target_modules": None})
-    tried = {key: [Entry(number, "complete", {}, 0, rung, 0.9 - number / 100)] for number, key in enumerate("abc")}
+    ledger: Any = InMemoryLedger()
+    ledger.kept = [Entry(place, "complete", {"place": place}, 0, rung, 0.9 - place / 100) for place in range(3)]
+    tried = Tried(ledger, 1)
+    tried.update()
     pace.fit()
     passes = pace.plan.planned(small, None).train.num_train_epochs
     assert (20_000 * passes > WORTH * 6_667) == begins
-    wanted = Finals(pace, tried, lambda _: small).next(planned)
+    wanted = Finals(pace, Ranks(pace, tried), lambda _: small).next(planned)
     assert (wanted is not None) == begins
 
 

@@ -2,24 +2,22 @@
 
 Finalists are the configurations that came farthest: by the rung that they reached, then by their mean there. Each is
 trained on the last rung's rows with all seeds, one seed of each before the next of any, so that a search that is cut
-short has compared them alike. Functions of the ledger's entries and of the time; nothing is remembered.
+short has compared them alike. Functions of the ledger's entries, which `Ranks` keeps in order, and of the time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from statistics import fmean
+from itertools import chain, islice
 
 from loraloom.recipe import Configuration
 from loraloom.recipe.fields import MORE_SEEDS
 from loraloom.search.ladder import promotable
 from loraloom.search.pace import Pace
 from loraloom.search.plan import Plan
-from loraloom.study.ledger import Entry
+from loraloom.search.ranks import Ranks
 
-ByKey = Mapping[str, list[Entry]]
-"""The ledger's entries by configuration, in the order in which configurations were first tried."""
 WORTH = 1.1
 """Times the most rows that a trial had, that a final which the clock cuts short must have at least."""
 
@@ -34,7 +32,7 @@ class Wanted:
 
 
 def promotion(
-    pace: Pace, tried: ByKey, at: Callable[[str], Configuration], keep: float, *, hyperband: bool
+    pace: Pace, ranks: Ranks, at: Callable[[str], Configuration], keep: float, *, hyperband: bool
 ) -> Wanted | None:
     """The next promotion that leaves `keep` seconds for the finals.
 
@@ -44,24 +42,19 @@ def promotion(
     them as they are.
     """
     rungs = pace.plan.rungs
-    places = {key: place for place, key in enumerate(tried)}
-    leading = {key for key, place in places.items() if pace.leads(place)}
     upwards = range(len(rungs) - (1 if hyperband else 2))
     for rung in range(len(rungs) - 2, -1, -1) if pace.limited else upwards:
-        if not pace.limited and any(map(_under_way, _all_on(pace, tried, rung))):
+        if not pace.limited and rung in _under_way(pace, ranks):
             return None
-        results: dict[int, list[tuple[str, float]]] = {}
-        for key, entries in tried.items():
-            bracket = 0 if key in leading else pace.first_rung(places[key], hyperband=hyperband)
-            done = [entry.value for entry in _on(pace, entries, rung) if entry.value is not None]
-            if done:
-                results.setdefault(bracket, []).append((key, done[0]))
-        for found in results.values():
-            for key in promotable(found) if any(key not in leading for key, _ in found) else ():
-                above = any(pace.plan.rung(entry.rows) > rung for entry in tried[key])
+        for found in ranks.results(rung):
+            if all(pace.leads(place) for _, place, _ in found):
+                continue
+            for _, _, key in islice(found, promotable(len(found))):
+                if ranks.is_above(key, rung):
+                    continue
                 # On the last rung it is a final, for which time is kept already.
                 own = pace.seconds(at(key), rungs[rung + 1]) if rung + 2 == len(rungs) else 0.0
-                if not above and pace.allows(at(key), rungs[rung + 1], max(0.0, keep - own)):
+                if pace.allows(at(key), rungs[rung + 1], max(0.0, keep - own)):
                     return Wanted(key, rungs[rung + 1], 0)
     return None
 
@@ -69,35 +62,22 @@ def promotion(
 class Finals:
     """The finalists at this moment, and what they still lack."""
 
-    def __init__(self, pace: Pace, tried: ByKey, at: Callable[[str], Configuration]) -> None:
-        self._pace, self._tried, self._at = pace, tried, at
+    def __init__(self, pace: Pace, ranks: Ranks, at: Callable[[str], Configuration]) -> None:
+        self._pace, self._ranks, self._at = pace, ranks, at
+        self._tried = ranks.tried.by_key
         self._last = len(pace.plan.rungs) - 1
-        self._ranked = sorted(
-            (key for key, entries in tried.items() if self._in_the_running(entries)), key=self._standing, reverse=True
-        )
-
-    def _in_the_running(self, entries: list[Entry]) -> bool:
-        """Whether it has a result, and has not failed on the last rung."""
-        failed = any(entry.state in ("failed", "pruned") for entry in _on(self._pace, entries, self._last))
-        return not failed and any(entry.value is not None for entry in entries)
-
-    def _standing(self, key: str) -> tuple[int, float]:
-        """The rung that was reached, and the mean there."""
-        entries = [entry for entry in self._tried[key] if entry.value is not None]
-        rung = max(self._pace.plan.rung(entry.rows) for entry in entries)
-        return rung, fmean(entry.value for entry in _on(self._pace, entries, rung) if entry.value is not None)
 
     @property
     def undecided(self) -> bool:
         """Whether a trial under way on the rungs may still change who the finalists are."""
-        return any(_under_way(entry) for rung in range(self._last) for entry in _all_on(self._pace, self._tried, rung))
+        return any(rung < self._last for rung in _under_way(self._pace, self._ranks))
 
     @property
     def seconds_missing(self) -> float:
         """What the finals still take, those of finalists that are not yet found included, as many at once as can be."""
         pace, wanted = self._pace, self._pace.plan.finalists or 0
         each = [pace.seconds(self._at(key), pace.plan.top) for key, _ in self._missing(wanted, pace.plan.seeds)]
-        unknown = max(0, wanted - len(self._ranked)) * pace.plan.seeds
+        unknown = max(0, wanted - len(self._ranks)) * pace.plan.seeds
         if unknown and pace.task is not None:
             each += unknown * [pace.seconds(pace.task.dearest(pace.costs), pace.plan.top)]
         each.sort(reverse=True)  # the longest first: a round takes as long as its longest
@@ -119,24 +99,27 @@ class Finals:
         """More seeds of the two that lead, then more finalists; none that merely takes less time than a better one."""
         plan = self._pace.plan
         seeds, finalists = max(plan.seeds, MORE_SEEDS), plan.finalists or 0
-        wanted = (
-            *self._missing(min(2, finalists), seeds),
-            *self._missing(finalists, seeds),
-            *self._missing(len(self._ranked), plan.seeds),
+        missing = chain(
+            self._missing(min(2, finalists), seeds),
+            self._missing(finalists, seeds),
+            self._missing(len(self._ranks), plan.seeds),
         )
-        if not wanted or not self._pace.allows(self._at(wanted[0][0]), plan.top):
-            return None
-        return Wanted(wanted[0][0], plan.top, wanted[0][1])
+        for key, index in islice(missing, 1):
+            if self._pace.allows(self._at(key), plan.top):
+                return Wanted(key, plan.top, index)
+        return None
 
     def _missing(self, finalists: int, seeds: int) -> Iterator[tuple[str, int]]:
         """Configurations and seeds that lack a trial on the last rung, the first seed of all first."""
+        plan, keys = self._pace.plan, self._ranks.first(finalists)
         for index in range(seeds):
-            for key in self._ranked[:finalists]:
-                if len(_on(self._pace, self._tried[key], self._last)) <= index:
+            for key in keys:
+                if sum(plan.is_last(entry.rows) for entry in self._tried[key]) <= index:
                     yield key, index
 
     def _any_on_last(self) -> bool:
-        return any(entry.state != "failed" for entry in _all_on(self._pace, self._tried, self._last))
+        counts, plan = self._ranks.tried.counts, self._pace.plan
+        return any(count and state != "failed" and plan.is_last(rows) for (rows, state, _), count in counts.items())
 
     def _is_worth_it(self, key: str, planned: Plan) -> bool:
         plan = self._pace.plan
@@ -156,22 +139,16 @@ class Finals:
     def _cut_short(self, planned: Plan) -> Wanted | None:
         """A final for the leader on fewer rows than planned, where these are more than any trial has had."""
         pace = self._pace
-        if pace.task is None or not self._ranked or self._last == 0:
+        if pace.task is None or not self._ranks or self._last == 0:
             return None
-        key = self._ranked[0]
+        (key,) = self._ranks.first(1)
         rows = pace.most_rows(self._at(key), pace.plan.top)
-        if rows is None or any(map(_under_way, self._tried[key])):
+        if rows is None or any(entry.state == "running" for entry in self._tried[key]):
             return None
         return Wanted(key, rows, 0) if self._seen(pace.plan, key, rows) >= WORTH * self._reached(planned) else None
 
 
-def _on(pace: Pace, entries: list[Entry], rung: int) -> list[Entry]:
-    return [entry for entry in entries if pace.plan.rung(entry.rows) == rung]
-
-
-def _all_on(pace: Pace, tried: ByKey, rung: int) -> Iterator[Entry]:
-    return (entry for entries in tried.values() for entry in _on(pace, entries, rung))
-
-
-def _under_way(entry: Entry) -> bool:
-    return entry.state == "running"
+def _under_way(pace: Pace, ranks: Ranks) -> set[int]:
+    """The rungs that trials are under way on."""
+    counts = ranks.tried.counts
+    return {pace.plan.rung(rows) for (rows, state, _), count in counts.items() if count and state == "running"}

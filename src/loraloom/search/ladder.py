@@ -15,8 +15,6 @@ n = ceil((s_max + 1) / (s + 1) · eta^s) configurations each, one bracket after 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import count
 
 REDUCTION_FACTOR = 3
 """eta."""
@@ -53,8 +51,6 @@ def first_rung(place: int, rungs: int, *, hyperband: bool) -> int:
     raise AssertionError("a place within the round has a bracket")
 
 
-def promotable(results: Sequence[tuple[str, float]]) -> list[str]:
-    """Of a rung's results (key, value), those among its best 1 / eta, best first, of equals the earlier."""
-    tie = count()
-    ranked = sorted(((-value, next(tie), key) for key, value in results))
-    return [key for _, _, key in ranked[: len(ranked) // REDUCTION_FACTOR]]
+def promotable(results: int) -> int:
+    """How many of a rung's results are among its best 1 / eta."""
+    return results // REDUCTION_FACTOR

@@ -28,6 +28,7 @@ from loraloom.search.finals import Finals, Wanted, promotion
 from loraloom.search.history import shown
 from loraloom.search.pace import Pace
 from loraloom.search.presets import leading, preset_points
+from loraloom.search.ranks import Ranks
 from loraloom.search.tried import Tried, point_key
 from loraloom.study.ledger import Entry, Ledger
 
@@ -75,6 +76,7 @@ class Proposals:
         self._pace = pace or Pace()
         self._distributions = {name: distribution(recipe.axes[name]) for name in recipe.ordered()}
         self._tried = Tried(ledger, recipe.search.seeds)
+        self._ranks = Ranks(self._pace, self._tried, hyperband=recipe.search.pruner == "hyperband")
         self._found: dict[str, Configuration] = {}
         self._rows, self._held_out = rows
         self.leading: tuple[Configuration, ...] = ()
@@ -147,8 +149,11 @@ class Proposals:
         if plan.finalists is None:
             return 0
         self._update()
-        begun = (entry for entries in self._tried.by_key.values() for entry in entries)
-        return sum(plan.is_last(entry.rows) and (len(plan.rungs) > 1 or entry.seed_index > 0) for entry in begun)
+        return sum(
+            count
+            for (rows, _, repeated), count in self._tried.counts.items()
+            if plan.is_last(rows) and (len(plan.rungs) > 1 or repeated)
+        )
 
     def interrupted(self) -> Iterator[Proposal]:
         """Trials that were under way when the run was broken off, to be begun again."""
@@ -185,7 +190,8 @@ class Proposals:
         with self._pace.held():
             if self._pace.plan.finalists is None:
                 return self._repeated() or self._new(self._pace.plan.top)
-            finals = Finals(self._pace, self._tried.by_key, self.at)
+            self._ranks.update()
+            finals = Finals(self._pace, self._ranks, self.at)
             wanted = self._climb(finals.seconds_missing)
             if wanted is None and (self._pace.limited or not finals.undecided):
                 wanted = self._final(finals) or self._time_left_over(finals)
@@ -204,8 +210,10 @@ class Proposals:
         if self._tried.update():
             self._visited = 0
         if self._pace.plan.epochs is not None:
-            entries = (entry for found in self._tried.by_key.values() for entry in found)
-            self._pace.final_begun = any(self._is_final(entry.rows) for entry in entries if entry.state != "failed")
+            counts = self._tried.counts.items()
+            self._pace.final_begun = any(
+                count and state != "failed" and self._is_final(rows) for (rows, state, _), count in counts
+            )
         self._pace.nothing_yet = not len(self._tried)
 
     def _repeated(self) -> Proposal | None:
@@ -228,7 +236,7 @@ class Proposals:
             return self._new(rungs[self._pace.first_rung(len(self._tried), hyperband=hyperband)], keep)
 
         def promoted() -> Wanted | None:
-            return promotion(self._pace, self._tried.by_key, self.at, keep, hyperband=hyperband)
+            return promotion(self._pace, self._ranks, self.at, keep, hyperband=hyperband)
 
         return (promoted() or new()) if self._pace.limited else (new() or promoted())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,20 +19,30 @@ class Tried:
         self._unended: set[int] = set()
         self._lacking: dict[str, int] = {}
         self._rejected = 0
+        self._changed: dict[str, None] = {}
         self.by_key: dict[str, list[Entry]] = {}
+        self.counts: Counter[tuple[int | None, str, bool]] = Counter()
+        """How many trials there are of such rows and state, and whether of a further seed."""
+        self.removed = 0
+        """How often a configuration was no longer tried."""
 
     def update(self) -> bool:
         """Reads what has changed; returns whether a configuration is no longer tried, its only trial being rejected."""
         ended = [entry for number in self._unended if (entry := self._ledger.entry(number)).state != "running"]
         self._unended.difference_update(entry.number for entry in ended)
-        before = len(self.by_key)
+        before = self.removed
         for entry in ended:
             self._note(entry)
-        fewer = len(self.by_key) < before
         for entry in self._ledger.entries(since=self._read):
             self._note(entry)
         self._read = self._ledger.count
-        return fewer
+        return self.removed > before
+
+    def take_changed(self) -> list[str]:
+        """The configurations of which a trial has begun or ended since this was asked last, in the order of changes."""
+        changed = [key for key in self._changed if key in self.by_key]
+        self._changed.clear()
+        return changed
 
     def __len__(self) -> int:
         return len(self.by_key)
@@ -55,6 +66,8 @@ class Tried:
         if entry.state == "running":
             self._unended.add(entry.number)
         place = next((place for place, one in enumerate(trials) if one.number == entry.number), None)
+        if place is not None:
+            self._count(trials[place], -1)
         if entry.state == "rejected":
             self._rejected += 1
             trials[:] = [one for one in trials if one.number != entry.number]
@@ -62,11 +75,18 @@ class Tried:
             trials.append(entry)
         else:
             trials[place] = entry
+        if entry.state != "rejected":
+            self._count(entry, 1)
+        self._changed[key] = None
         self._lacking.pop(key, None)
         if not trials:
             del self.by_key[key]
+            self.removed += place is not None
         elif len(trials) < self._seeds and all(one.state == "complete" for one in trials):
             self._lacking[key] = trials[0].number
+
+    def _count(self, entry: Entry, by: int) -> None:
+        self.counts[entry.rows, entry.state, entry.seed_index > 0] += by
 
 
 def point_key(params: Mapping[str, Any]) -> str:

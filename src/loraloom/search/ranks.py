@@ -1,0 +1,90 @@
+"""Who came how far on the rungs: the results on each, best first, and all configurations, the farthest first.
+
+Both are what sorting the ledger's entries would give. They are kept in order as trials begin and end, since to sort ten
+thousand configurations anew for each trial took longer than all else that a trial costs beside its training.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from statistics import fmean
+from typing import Any
+
+from loraloom.search.pace import Pace
+from loraloom.search.plan import Plan
+from loraloom.search.tried import Tried
+from loraloom.study.ledger import Entry
+
+Result = tuple[float, int, str]
+"""A value with its sign changed, so that the best is first, its configuration's place among all, and the key."""
+
+
+class Ranks:
+    """The configurations that were tried, by the rungs of the plan."""
+
+    def __init__(self, pace: Pace, tried: Tried, *, hyperband: bool = False) -> None:
+        self._pace, self._hyperband = pace, hyperband
+        self.tried = tried
+        self._begin()
+
+    def update(self) -> None:
+        """Takes in what has changed; all anew where the rungs have, or a configuration is no longer tried."""
+        if self._orders != self._orders_by:
+            self._begin()
+        for key in self.tried.take_changed():
+            self._note(key, self.tried.by_key[key])
+
+    @property
+    def _orders(self) -> tuple[object, ...]:
+        """What the order of all depends on."""
+        plan, task = self._pace.plan, self._pace.task
+        return plan.rungs, plan.leading_rung, 0 if task is None else len(task.leading), self.tried.removed
+
+    def _begin(self) -> None:
+        self._orders_by = self._orders
+        self._places: dict[str, int] = {}
+        self._reached: dict[str, int] = {}
+        self._listed: dict[str, list[tuple[list[Any], Any]]] = {}
+        self._ranked: list[tuple[int, float, int, str]] = []
+        self._results: tuple[dict[int, list[Result]], ...] = tuple({} for _ in self._pace.plan.rungs)
+        self.tried.take_changed()
+        for key, entries in self.tried.by_key.items():
+            self._note(key, entries)
+
+    def __len__(self) -> int:
+        """How many are in the running: they have a result, and have not failed on the last rung."""
+        return len(self._ranked)
+
+    def first(self, count: int) -> list[str]:
+        """Those in the running that came farthest: by the rung that they reached, then by their mean there."""
+        return [key for *_, key in self._ranked[:count]]
+
+    def results(self, rung: int) -> list[list[Result]]:
+        """The first result of each configuration on a rung, by the rung that they began at, those that lead at none."""
+        return [found for _, found in sorted(self._results[rung].items()) if found]
+
+    def is_above(self, key: str, rung: int) -> bool:
+        """Whether a trial of it was begun on a higher rung, whatever became of it."""
+        return self._reached[key] > rung
+
+    def _note(self, key: str, entries: list[Entry]) -> None:
+        for kept, item in self._listed.pop(key, ()):
+            del kept[bisect_left(kept, item)]
+        plan, place = self._pace.plan, self._places.setdefault(key, len(self._places))
+        self._reached[key] = max(plan.rung(entry.rows) for entry in entries)
+        results = {rung: values for rung in range(len(plan.rungs)) if (values := _values(plan, entries, rung))}
+        bracket = 0 if self._pace.leads(place) else self._pace.first_rung(place, hyperband=self._hyperband)
+        listed: list[tuple[list[Any], Any]] = [
+            (self._results[rung].setdefault(bracket, []), (-values[0], place, key)) for rung, values in results.items()
+        ]
+        failed = any(entry.state in ("failed", "pruned") and plan.is_last(entry.rows) for entry in entries)
+        if results and not failed:
+            reached = max(results)
+            listed.append((self._ranked, (-reached, -fmean(results[reached]), place, key)))
+        for kept, item in listed:
+            insort(kept, item)
+        self._listed[key] = listed
+
+
+def _values(plan: Plan, entries: list[Entry], rung: int) -> list[float]:
+    return [entry.value for entry in entries if entry.value is not None and plan.rung(entry.rows) == rung]
