@@ -14,12 +14,16 @@ from hypothesis import strategies as st
 from loraloom.backbone import sources
 from loraloom.backbone.adapting import Shapes
 from loraloom.budget import (
+    ACHIEVED_SHARE,
+    PROCESS_BYTES,
+    STEP_FLOPS,
     Adaptation,
     Bias,
     Linear,
     ModelShape,
     count,
     estimate_memory_gb,
+    estimate_seconds,
     largest_rank,
     per_rank,
     remedies,
@@ -281,3 +285,32 @@ def test_no_remedy_is_made_up_where_none_fits() -> None:
 def test_a_larger_batch_needs_more_memory() -> None:
     small, large = (estimate_memory_gb(_roberta(4), batch=batch, tokens=64, states=2, bf16=False) for batch in (8, 64))
     assert small < large
+
+
+ONE_LAYER = ModelShape(
+    "one layer",
+    (Linear("layer.0.query", "query", 0, 8, 8, bias=False),),
+    hidden=8,
+    layers=1,
+    attention_heads=2,
+    frozen=1000,
+    biases=0,
+    head=10,
+)
+
+
+@pytest.mark.parametrize(("bf16", "more"), [(False, 0), (True, 2 * 64)])
+def test_memory_is_weights_what_is_trained_and_activations(bf16: bool, more: int) -> None:
+    found = estimate_memory_gb(
+        Adaptation(ONE_LAYER, ("layer.0.query",), 1, "none"), batch=3, tokens=5, states=2, bf16=bf16
+    )
+    trained = (8 + 8 + 10) * (4 + 4 + 2 * 4)
+    activations = 3 * 5 * 8 * (34 + 5 * 2 * 5 / 8) * (1 if bf16 else 2)
+    assert 1e9 * found - PROCESS_BYTES == pytest.approx(4 * 1000 + more + trained + activations, abs=1)
+
+
+def test_seconds_are_the_products_of_all_tokens_by_the_machines_rate() -> None:
+    adaptation = Adaptation(ONE_LAYER, ("layer.0.query",), 1, "none")
+    found = estimate_seconds(adaptation, rows=100, tokens=5, epochs=2, flops_per_second=1e6)
+    forward = 2 * 64 + 4 * 5 * 8
+    assert found == pytest.approx(100 * 2 * 5 * forward * STEP_FLOPS / (1e6 * ACHIEVED_SHARE))

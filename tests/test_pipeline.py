@@ -24,6 +24,7 @@ from loraloom.data import Finding
 from loraloom.errors import BudgetError, DataError, LoraloomError, RunError, StoppedError
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import read_recipe
+from loraloom.search.clock import Clock
 from loraloom.search.space import default_space
 from loraloom.search.watcher import Watcher
 from loraloom.study.commands import read_commands
@@ -379,3 +380,20 @@ def test_a_wish_after_the_last_trial_leaves_out_what_it_does_not_grant_and_the_r
     pipeline.search(read_recipe(tiny_recipe), tmp_path / "run", watcher=Ear(), stop=stop)
     assert written == [(False, "the run was asked to stop")]
     assert read_commands(tmp_path / "run")[0].ended == "done"
+
+
+def test_pictures_are_drawn_as_long_as_there_is_time_for_the_page_after_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, asked = [0.0], list[bool]()
+    clock = Clock(60, lambda: now[0])
+
+    def write(run: Path, *, may_draw: Callable[[], bool], **_: object) -> None:
+        for now[0] in (0.0, 60 - clock.page_seconds):
+            asked.append(may_draw())
+
+    monkeypatch.setattr(conclusion, "collect_in_time", lambda *_: None)
+    monkeypatch.setattr(conclusion, "write_report", write)
+    given: Any = SimpleNamespace(path=tmp_path, data=None)
+    conclusion._report(given, given, given, Watcher(), clock, Stop())
+    assert asked == [True, False]

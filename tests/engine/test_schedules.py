@@ -33,6 +33,11 @@ def test_cyclic_rises_to_the_rate_and_falls_to_a_tenth_in_each_epoch() -> None:
     assert factors[15] == pytest.approx(1.0)
 
 
+def test_a_cycle_of_an_epoch_of_one_step_is_of_two() -> None:
+    factors = [schedule("cyclic", steps_per_epoch=1).factor(step) for step in range(3)]
+    assert factors == pytest.approx([0.1, 1.0, 0.1])
+
+
 def test_warmup_rises_from_zero_before_a_cycle() -> None:
     factors = [schedule("cyclic", warmup=4).factor(step) for step in range(5)]
     assert factors == pytest.approx([0, 0.25, 0.5, 0.75, 0.1])

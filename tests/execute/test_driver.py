@@ -19,6 +19,7 @@ from loraloom.engine.gemm_rates import GemmRates
 from loraloom.engine.loom import LoomEngine
 from loraloom.errors import LoraloomError, RunError, StoppedError
 from loraloom.execute import driver, in_process, planning
+from loraloom.execute.executor import Finished
 from loraloom.execute.in_process import InProcess
 from loraloom.execute.warm_up import WarmedUp
 from loraloom.execute.workplace import Workplace
@@ -116,6 +117,15 @@ def test_where_trials_only_fail_no_more_are_begun_and_a_resume_goes_on_with_the_
     assert states == ["failed", "failed", "complete", "complete"]
 
 
+def test_failures_between_trials_that_end_well_do_not_add_up(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "MOST_FAILURES", 2)
+    _search(tiny_recipe, tmp_path / "run", monkeypatch, 1000, 1, ["data.max_length=16,14", "lora.r=2,1"])
+    states = [record.state for record in Run(tmp_path / "run").records()]
+    assert states == 2 * ["failed", "complete"]
+
+
 def test_where_all_trials_failed_there_is_nothing_to_go_on_with(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +133,22 @@ def test_where_all_trials_failed_there_is_nothing_to_go_on_with(
     with pytest.raises(LoraloomError, match="no trial was finished: RuntimeError") as failed:
         _search(tiny_recipe, tmp_path / "run", monkeypatch, 1000, 1, ["lora.r=2", "lora.lora_alpha=1,2"])
     assert failed.value.exit_code == 2
+
+
+def test_a_pack_is_given_up_only_after_its_trials_should_have_ended(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends, wait = list[tuple[float, float]](), InProcess.wait
+
+    def noted(self: InProcess, listener: Listener, stop: Any, until: float | None = None) -> Finished:
+        if until is not None and self._started is not None:
+            ends.extend((job.deadline, until) for job in self._started if job.deadline is not None)
+        return wait(self, listener, stop, until)
+
+    monkeypatch.setattr(InProcess, "wait", noted)
+    loraloom.search(tiny_recipe, tmp_path / "run", overrides=["budget.max_seconds=60", "search.pruner=none"])
+    assert ends
+    assert all(deadline + 1 < until for deadline, until in ends)
 
 
 @pytest.mark.parametrize(("budget", "exit_code"), [([], 75), (["budget.max_seconds=60"], 2)])

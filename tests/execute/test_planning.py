@@ -333,3 +333,11 @@ def test_where_rows_are_dearer_than_was_measured_a_final_on_the_kept_rows_still_
         found.trained({}, 1.5 * ROW_SECONDS)
     assert pace.plan.top == top
     assert pace.seconds(recipe.configuration({}), top) <= 1.05 * CLOCKED_SHARE * training
+
+
+def test_a_trial_s_last_step_leaves_time_to_validate_and_for_what_is_beside(tmp_path: Path) -> None:
+    found = _Planned(read_recipe({}), tmp_path)
+    end = found.planner.pace.clock.training_end
+    deadline = found.planner.job_deadline(300, found.recipe.configuration({}))
+    assert end is not None
+    assert deadline == pytest.approx(end - TEST_CAUTION * (300 * ROW_SECONDS / 3 + 0.5))

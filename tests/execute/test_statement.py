@@ -50,3 +50,13 @@ def test_what_would_help_against_a_limit_of_memory_is_said(limit: float, advice:
     demands = Demands(recipe, ["a", "b"])
     assert demands.memory_gb(recipe.configuration({})) > limit
     assert advice in demands.memory_advice(recipe.configuration({}))
+
+
+def test_what_trains_exactly_as_many_as_the_cap_fits(tiny_recipe: dict[str, Any]) -> None:
+    recipe = read_recipe(tiny_recipe)
+    trained = Demands(recipe, ["a", "b", "c"]).parameters(recipe.configuration({})).trainable
+    for cap, fits in ((trained, True), (trained - 1, False)):
+        capped = read_recipe(tiny_recipe, [f"budget.max_trainable_parameters={cap}"])
+        assert (Demands(capped, ["a", "b", "c"]).why_not(capped.configuration({})) is None) == fits
+        stated = state_budget(capped)
+        assert (stated.count.trainable, stated.fits) == (trained, fits)

@@ -1,4 +1,4 @@
-"""What is refused of a recipe's models before weights are loaded."""
+"""What trials are trained on, and what is refused of a recipe's models before weights are loaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pytest
 
 from loraloom.errors import BackboneError
 from loraloom.execute.workplace import Workplace
+from loraloom.preparation import prepare
 from loraloom.recipe import read_recipe
+from loraloom.search.watcher import Watcher
 from tests.four_rows import four_rows
 
 
@@ -35,3 +37,15 @@ def test_a_length_is_held_against_the_models_alone_that_read_it(
     _check(recipe(long))
     with pytest.raises(BackboneError, match=r"data\.max_length: 128 is too long for .*model', which reads 64 tokens"):
         _check(recipe(tiny_model))
+
+
+def test_seeds_of_a_configuration_are_trained_and_validated_on_the_same_part_of_the_rows(
+    tiny_recipe: dict[str, Any],
+) -> None:
+    recipe = read_recipe(tiny_recipe, ["data.max_train_samples=20", "data.max_eval_samples=9"])
+    data, first = prepare(recipe, Watcher(), False, {}).data, recipe.configuration({})
+    second = first.model_copy(update={"train": first.train.model_copy(update={"seed": first.train.seed + 1})})
+    one, other = (Workplace(recipe, data, lambda _: None).rows(configuration) for configuration in (first, second))
+    assert one.data.train.texts == other.data.train.texts
+    assert one.data.validation.texts == other.data.validation.texts
+    assert (len(one.data.train.texts), len(one.data.validation.texts)) == (20, 9)

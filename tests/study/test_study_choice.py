@@ -56,6 +56,19 @@ def test_a_tie_is_told_in_the_metric_that_is_maximised() -> None:
     assert "0.50 pp more macro-F1, within the noise of seeds" in str(choice.sentence)
 
 
+def test_of_those_within_noise_that_are_of_one_size_the_best_mean_wins() -> None:
+    records = _trials(8, [0.90, 0.92], 100, 0) + _trials(2, [0.895, 0.915], 100, 2)
+    assert choose(standings(records, "accuracy"), "accuracy").winner.leader.point["lora.r"] == 8
+
+
+def test_noise_is_pooled_by_degrees_of_freedom_and_a_difference_is_by_the_seeds_of_both() -> None:
+    records = _trials(8, [0.90, 0.92], 900, 0) + _trials(2, [0.89, 0.90, 0.91, 0.92], 100, 2)
+    choice = choose(standings(records, "accuracy"), "accuracy")
+    assert choice.winner.leader.point["lora.r"] == 2
+    pooled = (1 * 0.0002 + 3 * (0.0005 / 3)) / 4
+    assert choice.standard_error == pytest.approx((pooled * (1 / 2 + 1 / 4)) ** 0.5)
+
+
 def test_a_difference_beyond_noise_is_no_tie() -> None:
     records = _trials(8, [0.950, 0.951], 900, 0) + _trials(2, [0.900, 0.901], 100, 2)
     assert choose(standings(records, "accuracy"), "accuracy").winner.leader.counts.trainable == 900

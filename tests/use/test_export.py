@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,8 +27,9 @@ from loraloom.study.durable import verify_manifest
 from loraloom.study.evidence import LONGEST_TEXT, KeptRow
 from loraloom.study.record import CARD
 from loraloom.use.export import export
+from loraloom.use.export.exporting import _notes
 from loraloom.use.export.expressible import refuse_head
-from loraloom.use.export.measuring import TOLERANCE
+from loraloom.use.export.measuring import TOLERANCE, Measured
 from loraloom.use.export.onnx_folder import FP32, INT8, LABELS, TOKENIZER, OnnxFolder, write_onnx
 from loraloom.use.export.subject import Rows, Subject, rows_of
 from loraloom.use.export.transformers_folder import TransformersFolder, write_transformers
@@ -283,3 +285,11 @@ def test_texts_that_the_run_kept_cut_are_no_rows_to_measure_on(tmp_path: Path, m
     del kept[0], kept[2]
     with pytest.raises(DataError, match=r"kept no whole text .* name a labelled file by --rows"):
         rows_of(tmp_path, record(0), None, None, None)
+
+
+def test_what_a_form_costs_is_its_accuracy_less_the_adapter_s() -> None:
+    logits = np.zeros((100, 2), np.float32)
+    own = Measured("the adapter", 1, 100, 0.90, (0.85, 0.95), 100, 0.0, 1.0, 1.0, logits)
+    worse = replace(own, name="int8", accuracy=0.88, same_labels=96, difference=0.5, p=0.5)
+    (note,) = _notes((own, worse))
+    assert note.startswith("int8 gives another label in 4 of 100 rows; its accuracy differs by -2.0 points")
