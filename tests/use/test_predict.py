@@ -25,12 +25,10 @@ import pytest
 
 from bench.random_adapters import save_random_adapter
 from loraloom import cli
-from loraloom.calibration import at_temperature
 from loraloom.cli.running import TerminatedError
 from loraloom.data import Encoded
 from loraloom.data.rows import Record
 from loraloom.errors import AdapterError, DataError, OptionError, RunError
-from loraloom.study.durable import write_manifest
 from loraloom.use import predict as predicting
 from loraloom.use import windows as windowing
 from loraloom.use.ensemble import Ensemble, column_names, load_ensemble
@@ -716,73 +714,10 @@ def test_a_prediction_below_the_confidence_is_left_empty(one: Ensemble, tmp_path
     assert summary.counts.abstained == sum(sure < least for sure in every) > 0
 
 
-def keep_validation(folder: Path, sharpness: float, rows: int = 400) -> None:
-    """Validation predictions that are too sure by `sharpness`: labels are drawn from the probabilities before it."""
-    from safetensors.numpy import save
-
-    generator = np.random.default_rng(0)
-    honest = generator.dirichlet(np.ones(3), rows)
-    labels = (honest.cumsum(axis=1) > generator.random((rows, 1))).argmax(axis=1)
-    tensors: dict[str, Any] = {
-        "probabilities": at_temperature(honest, 1 / sharpness).astype(np.float32),
-        "labels": labels.astype(np.int32),
-        "rows": np.arange(rows, dtype=np.int32),
-    }
-    (folder / "validation.safetensors").write_bytes(save(tensors))
-    write_manifest(folder)
-
-
-@pytest.mark.parametrize(("sharpness", "needed"), [(2.5, True), (1.0, False)])
-def test_a_temperature_is_applied_where_validation_rows_show_that_it_is_needed(
-    tmp_path: Path, tiny_model: Path, sharpness: float, needed: bool
-) -> None:
-    folder = save_random_adapter(tmp_path / "adapter", tiny_model, labels=LABELS)
-    keep_validation(folder, sharpness)
-    (member,) = load_ensemble([folder]).members
-    assert (member.temperature is not None) == needed
-    texts = sentences(20)
-    raw = member.classifier.predict_proba(texts)
-    ensemble = load_ensemble([folder])
-    (found,) = ensemble.probabilities(ensemble.encoded(texts))
-    assert (found.argmax(axis=1) == raw.argmax(axis=1)).all()
-    if needed:
-        assert member.temperature is not None
-        assert member.temperature.value == pytest.approx(sharpness, rel=0.25)
-        assert np.allclose(found, at_temperature(raw, member.temperature.value), atol=1e-6)
-    else:
-        assert np.allclose(found, raw, atol=1e-6)
-    (without,) = load_ensemble([folder], temperature=False).members
-    assert without.temperature is None
-
-
-def test_the_temperature_of_single_texts_is_said_on_standard_error(
-    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = save_random_adapter(tmp_path / "adapter", tiny_model, labels=LABELS)
-    keep_validation(folder, 2.5)
-    for options, said in (([], True), (["--no_temperature"], False)):
-        cli.app(["predict", str(folder), "--text", "the cat", *options], standalone_mode=False)
-        out, err = capsys.readouterr()
-        assert (len(out.splitlines()), "temperature" in err) == (1, said)
-
-
 @pytest.mark.parametrize("text", ["", " ", "\0"])
 def test_what_is_no_text_is_refused_before_a_model_is_loaded(tmp_path: Path, text: str) -> None:
     with pytest.raises(DataError, match="--text"):
         cli.app(["predict", str(tmp_path / "nothing"), "--text", "a cat", "--text", text], standalone_mode=False)
-
-
-def test_a_model_that_is_always_right_gets_no_temperature(tmp_path: Path, tiny_model: Path) -> None:
-    from safetensors.numpy import save
-
-    folder = save_random_adapter(tmp_path / "adapter", tiny_model, labels=LABELS)
-    labels = np.arange(30, dtype=np.int32) % 3
-    shares = np.full((30, 3), 0.1, dtype=np.float32)
-    shares[np.arange(30), labels] = 0.8
-    tensors: dict[str, Any] = {"probabilities": shares, "labels": labels, "rows": np.arange(30, dtype=np.int32)}
-    (folder / "validation.safetensors").write_bytes(save(tensors))
-    write_manifest(folder)
-    assert load_ensemble([folder]).members[0].temperature is None
 
 
 def packed_rows(kind: str) -> tuple[bytes, bytes]:

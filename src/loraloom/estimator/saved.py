@@ -25,8 +25,9 @@ from loraloom.estimator.settings import only_written, plain
 from loraloom.recipe import read_recipe
 from loraloom.study.durable import MANIFEST, files_beside, is_whole, read_verified, replacing_folder, sha256
 from loraloom.study.evidence import VALIDATION
-from loraloom.study.record import METRICS, PROFILE, RECORD, TEST_PREDICTIONS, WEIGHTS, TrialRecord
-from loraloom.use.adapter_checks import CLASSES
+from loraloom.study.record import METRICS, PROFILE, RECORD, TEST_PREDICTIONS, WEIGHTS, TrialRecord, read_record
+from loraloom.use.adapter_checks import CLASSES, TEMPERATURE
+from loraloom.use.temperature import fitted_temperature, keep_temperature
 
 if TYPE_CHECKING:
     from loraloom.use.adapter import Classifier
@@ -36,7 +37,7 @@ _TYPE = re.compile(r"[<>|=]?(U\d{1,6}|[iu][1248]|b1|f[248])|object")
 MOST_CHARACTERS = 16_000_000
 """Of all classes, each as wide as the widest: an array of texts has them so."""
 _TRIAL_ONLY = METRICS, VALIDATION, PROFILE, TEST_PREDICTIONS
-"""Files of a trial that using its adapter does not need; some hold texts of the rows."""
+"""Files of a trial that using its adapter does not need; some hold texts of the rows, or their labels."""
 
 
 @dataclass(eq=False)
@@ -67,17 +68,19 @@ class Kept:
         return classifier
 
     def copy_to(self, target: Path) -> None:
-        """Copies what using the adapter needs into the folder `target`.
+        """Copies what using the adapter needs into the folder `target`, of its validation rows the temperature alone.
 
         Raises:
             AdapterError: the folder was replaced, or can't be read.
         """
-        unneeded = shutil.ignore_patterns(MANIFEST, *_TRIAL_ONLY)
+        unneeded = shutil.ignore_patterns(MANIFEST, TEMPERATURE, *_TRIAL_ONLY)
         try:
             shutil.copytree(self.folder, target, dirs_exist_ok=True, ignore=unneeded)
         except FileNotFoundError:
             raise AdapterError(f"{self.folder}: is no longer there; load the estimator again") from None
         self._refuse_another(target)
+        keep_temperature(fitted_temperature(self.folder, read_record(target)), target)
+        self._refuse_another(self.folder)
 
     def _refuse_another(self, folder: Path) -> None:
         if _digests(folder) != self._digests:

@@ -28,8 +28,10 @@ MOST_BYTES = 16 * 1024**3
 """Of a folder's files together, as long as they say that they are: all are read, also those that are one large hole."""
 CLASSES = "estimator.json"
 """What a classifier of the estimator's leaves beside its adapter."""
+TEMPERATURE = "temperature.json"
+"""What a copy of an adapter that goes without its validation predictions keeps of them."""
 _UNSAFE = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py", ".so"}
-_READ_AS_JSON = (RECORD, MANIFEST, CONFIG, CLASSES)
+_READ_AS_JSON = (RECORD, MANIFEST, CONFIG, CLASSES, TEMPERATURE)
 
 
 def check_files(folder: Path) -> None:

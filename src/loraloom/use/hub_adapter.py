@@ -2,7 +2,8 @@
 
 Only kinds of files that hold no code are asked for, and a repository that has others beside them is refused, as a
 folder is. What comes is then checked as any folder (`adapter.py: read_adapter_record`). Pushed are the adapter, its
-record and its card: the predictions beside them hold texts of the rows, and the record's paths are this machine's.
+record, its temperature and its card: the predictions beside them hold texts and labels of the rows, and the record's
+paths are this machine's.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from loraloom.machine import with_home
 from loraloom.study.durable import disk_is_full, verify_manifest, write_json, write_manifest
 from loraloom.study.integrity import RECIPE
 from loraloom.study.record import CARD, CONFIG, RECORD, WEIGHTS, TrialRecord
-from loraloom.use.adapter_checks import CLASSES, refuse_code
+from loraloom.use.adapter_checks import CLASSES, TEMPERATURE, refuse_code
+from loraloom.use.temperature import fitted_temperature, keep_temperature
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 SAFE = ("*.json", "*.jsonl", "*.safetensors", CARD)
@@ -119,7 +121,7 @@ def _check_files(name: str, files: list[str]) -> None:
 def push(folder: Path, record: TrialRecord, name: str, *, private: bool, message: str) -> str:
     """Makes the repository `name` where there is none, and commits the adapter to it; returns the commit's address.
 
-    A card, or classes, of an adapter that was there before and that this one has not are deleted.
+    A card, classes or a temperature of an adapter that was there before and that this one has not are deleted.
 
     Raises:
         AdapterError: `name` is no name, a public repository where a private one is asked for, or the hub refuses.
@@ -148,7 +150,7 @@ def push(folder: Path, record: TrialRecord, name: str, *, private: bool, message
         api.create_repo(name, private=private, exist_ok=True)
         # One commit, so that nobody finds half of it: upload_folder may make several.
         added = [CommitOperationAdd(path.name, path) for path in sorted(Path(place).iterdir())]
-        lacked = (file for file in OPTIONAL if not (Path(place) / file).exists())
+        lacked = (file for file in (*OPTIONAL, TEMPERATURE) if not (Path(place) / file).exists())
         deleted = [CommitOperationDelete(file) for file in lacked if api.file_exists(name, file)]
         return str(api.create_commit(name, [*added, *deleted], commit_message=message).commit_url)
 
@@ -166,6 +168,7 @@ def _write_public(folder: Path, record: TrialRecord, target: Path) -> None:
     for file in (WEIGHTS, CONFIG, *OPTIONAL):
         if (folder / file).is_file():
             shutil.copyfile(folder / file, target / file)
+    keep_temperature(fitted_temperature(folder, record), target)
     data = record.configuration.data.model_copy(update={"train_file": None, "validation_file": None, "test_file": None})
     configuration = record.configuration.model_copy(update={"data": data})
     public = record.model_copy(update={"configuration": configuration})

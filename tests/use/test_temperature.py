@@ -1,0 +1,147 @@
+"""The temperature that `predict` divides by: fitted on a trial's validation rows, kept by copies that go without."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import loraloom
+from loraloom import LoraClassifier, cli
+from loraloom.calibration import at_temperature
+from loraloom.errors import AdapterError
+from loraloom.study.durable import write_manifest
+from loraloom.use.ensemble import load_ensemble
+from tests.use.adapters import save_random_adapter
+from tests.use.hub_server import hub_server, speak_to
+
+LABELS = ("cat", "dog", "owl")
+TEXTS = ["the cat near a dog", "old bread and cheese", "a saw"]
+
+
+def keep_validation(folder: Path, sharpness: float, rows: int = 400) -> None:
+    """Validation predictions that are too sure by `sharpness`: labels are drawn from the probabilities before it."""
+    from safetensors.numpy import save
+
+    generator = np.random.default_rng(0)
+    honest = generator.dirichlet(np.ones(3), rows)
+    labels = (honest.cumsum(axis=1) > generator.random((rows, 1))).argmax(axis=1)
+    tensors: dict[str, Any] = {
+        "probabilities": at_temperature(honest, 1 / sharpness).astype(np.float32),
+        "labels": labels.astype(np.int32),
+        "rows": np.arange(rows, dtype=np.int32),
+    }
+    (folder / "validation.safetensors").write_bytes(save(tensors))
+    write_manifest(folder)
+
+
+@pytest.mark.parametrize(("sharpness", "needed"), [(2.5, True), (1.0, False)])
+def test_a_temperature_is_applied_where_validation_rows_show_that_it_is_needed(
+    tmp_path: Path, tiny_model: Path, sharpness: float, needed: bool
+) -> None:
+    folder = save_random_adapter(tmp_path / "adapter", tiny_model, labels=LABELS)
+    keep_validation(folder, sharpness)
+    (member,) = load_ensemble([folder]).members
+    assert (member.temperature is not None) == needed
+    texts = TEXTS
+    raw = member.classifier.predict_proba(texts)
+    ensemble = load_ensemble([folder])
+    (found,) = ensemble.probabilities(ensemble.encoded(texts))
+    assert (found.argmax(axis=1) == raw.argmax(axis=1)).all()
+    if needed:
+        assert member.temperature is not None
+        assert member.temperature.value == pytest.approx(sharpness, rel=0.25)
+        assert np.allclose(found, at_temperature(raw, member.temperature.value), atol=1e-6)
+    else:
+        assert np.allclose(found, raw, atol=1e-6)
+    (without,) = load_ensemble([folder], temperature=False).members
+    assert without.temperature is None
+
+
+def test_the_temperature_of_single_texts_is_said_on_standard_error(
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = save_random_adapter(tmp_path / "adapter", tiny_model, labels=LABELS)
+    keep_validation(folder, 2.5)
+    for options, said in (([], True), (["--no_temperature"], False)):
+        cli.app(["predict", str(folder), "--text", "the cat", *options], standalone_mode=False)
+        out, err = capsys.readouterr()
+        assert (len(out.splitlines()), "temperature" in err) == (1, said)
+
+
+def test_a_model_that_is_always_right_gets_no_temperature(tmp_path: Path, tiny_model: Path) -> None:
+    from safetensors.numpy import save
+
+    folder = save_random_adapter(tmp_path / "adapter", tiny_model, labels=LABELS)
+    labels = np.arange(30, dtype=np.int32) % 3
+    shares = np.full((30, 3), 0.1, dtype=np.float32)
+    shares[np.arange(30), labels] = 0.8
+    tensors: dict[str, Any] = {"probabilities": shares, "labels": labels, "rows": np.arange(30, dtype=np.int32)}
+    (folder / "validation.safetensors").write_bytes(save(tensors))
+    write_manifest(folder)
+    assert load_ensemble([folder]).members[0].temperature is None
+
+
+def of_predict(adapter: Path | str) -> list[list[float]]:
+    """Probabilities as `predict` gives them."""
+    ensemble = load_ensemble([Path(adapter)])
+    found: list[list[float]] = ensemble.probabilities(ensemble.encoded(TEXTS))[0].tolist()
+    return found
+
+
+@pytest.mark.parametrize(("sharpness", "needed"), [(2.5, True), (1.0, False)])
+def test_a_saved_adapter_keeps_its_temperature_and_no_validation_row(
+    tmp_path: Path, tiny_model: Path, sharpness: float, needed: bool
+) -> None:
+    folder = save_random_adapter(tmp_path / "adapter", tiny_model, labels=LABELS)
+    keep_validation(folder, sharpness)
+    once = LoraClassifier.load(folder).save(tmp_path / "once")
+    for copy in (once, LoraClassifier.load(once).save(tmp_path / "twice")):
+        assert of_predict(copy) == of_predict(folder)
+        assert (copy / "temperature.json").exists() == needed
+        assert not (copy / "validation.safetensors").exists()
+
+
+@pytest.mark.filterwarnings("ignore:the backbone of this adapter is a folder of this machine")
+def test_a_pushed_adapter_keeps_its_temperature_and_no_validation_row(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, name = save_random_adapter(tmp_path / "adapter", tiny_model, labels=LABELS), "someone/words"
+    with hub_server() as hub:
+        speak_to(hub, monkeypatch, tmp_path)
+        for sharpness, needed in ((2.5, True), (1.0, False)):
+            keep_validation(folder, sharpness)
+            loraloom.load(folder).push_to_hub(name)
+            files = hub.repositories[name].commits[-1][1]
+            assert ("temperature.json" in files, "validation.safetensors" in files) == (needed, False)
+            assert of_predict(name) == of_predict(folder)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"value": 0},
+        {"value": float("nan")},
+        {"value": 1e300},
+        {"value": "hot"},
+        {"rows": 0},
+        {"interval": [0.5, 9]},
+        {"interval": [3, 4]},
+        {"interval": None},
+    ],
+)
+def test_a_kept_temperature_that_no_rows_can_have_shown_is_refused(
+    tmp_path: Path, tiny_model: Path, changed: dict[str, Any]
+) -> None:
+    folder = save_random_adapter(tmp_path / "adapter", tiny_model, labels=LABELS)
+    kept = {"value": 2.5, "interval": [2.0, 3.0], "rows": 400}
+    for values in (kept, kept | changed):
+        (folder / "temperature.json").write_text(json.dumps(values))
+        write_manifest(folder)
+        if values == kept:
+            assert len(of_predict(folder)) == len(TEXTS)
+    with pytest.raises(AdapterError, match=r"temperature\.json: (can't be read|holds no temperature)"):
+        load_ensemble([folder])
