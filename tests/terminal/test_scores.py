@@ -11,7 +11,7 @@ from rich.console import Console
 from loraloom import metrics
 from loraloom.data.text_data import printable, shorten
 from loraloom.terminal.scores import print_evaluation
-from loraloom.use.evaluate import Evaluated
+from loraloom.use.evaluate import Divided, Evaluated
 
 
 @pytest.mark.parametrize(("classes", "has_confusion"), [(4, True), (77, False)])
@@ -65,6 +65,16 @@ def test_a_look_at_the_test_rows_of_the_run_is_said() -> None:
     scores = metrics.score(np.arange(2), np.eye(2))
     print_evaluation(Console(file=out, width=80), Evaluated("best", "rows.csv", ("1", "2"), scores, tested_on=8))
     assert "8 of these rows are test rows of its run" in out.getvalue()
+
+
+def test_how_good_the_confidences_of_predict_are_stands_beside_the_models_own() -> None:
+    scores = metrics.score(np.arange(2), np.eye(2))
+    for predicted, said in ((None, False), (Divided(2.345, 0.5, 0.0321), True)):
+        out = io.StringIO()
+        found = Evaluated("best", "rows.csv", ("1", "2"), scores, predicted=predicted)
+        print_evaluation(Console(file=out, width=80), found)
+        line = "as predict gives confidences, at the temperature 2.35: log loss 0.5000, calibration error 0.0321"
+        assert (line in out.getvalue().splitlines()) == said
 
 
 def test_how_labels_were_read_stands_above_the_scores() -> None:

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import loraloom
-from loraloom import LoraClassifier, cli
+from loraloom import LoraClassifier, cli, metrics
 from loraloom.calibration import at_temperature
 from loraloom.errors import AdapterError
 from loraloom.study.durable import write_manifest
 from loraloom.use.ensemble import load_ensemble
+from loraloom.use.evaluate import evaluate
 from tests.use.adapters import save_random_adapter
 from tests.use.hub_server import hub_server, speak_to
 
@@ -118,6 +119,30 @@ def test_a_pushed_adapter_keeps_its_temperature_and_no_validation_row(
             files = hub.repositories[name].commits[-1][1]
             assert ("temperature.json" in files, "validation.safetensors" in files) == (needed, False)
             assert of_predict(name) == of_predict(folder)
+
+
+@pytest.mark.parametrize(("sharpness", "needed"), [(2.5, True), (1.0, False)])
+def test_evaluate_scores_the_confidences_of_predict_beside_the_models_own(
+    tmp_path: Path, tiny_model: Path, sharpness: float, needed: bool
+) -> None:
+    folder, file = save_random_adapter(tmp_path / "adapter", tiny_model, labels=LABELS), tmp_path / "rows.csv"
+    keep_validation(folder, sharpness)
+    file.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in zip(TEXTS, LABELS, strict=True)))
+    found = evaluate(folder, file).as_json()
+    own, shares = loraloom.load(folder).predict_proba(TEXTS), of_predict(folder)
+    assert found["log_loss"] == pytest.approx(metrics.log_loss(range(3), own), rel=1e-5)
+    if not needed:
+        assert found["predict"] is None
+        return
+    (member,) = load_ensemble([folder]).members
+    assert member.temperature is not None
+    expected = {
+        "temperature": member.temperature.value,
+        "log_loss": metrics.log_loss(range(3), shares),
+        "expected_calibration_error": metrics.expected_calibration_error(range(3), shares),
+    }
+    assert found["predict"] == pytest.approx(expected, rel=1e-5)
+    assert found["predict"]["log_loss"] != pytest.approx(found["log_loss"], rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,9 @@ def evaluate(
 ) -> None:
     """Score an adapter on a labelled file: accuracy with interval, macro-F1, per class, confusion, calibration.
 
-    Says how many of the rows its run was trained or tested on, where the run's own file is at hand and unchanged.
+    Says how many of the rows its run was trained or tested on, where the run's own file is at hand and unchanged. Log
+    loss and calibration error are of the model's own confidences; where predict divides by a temperature, they are
+    given as predict has them, too.
 
     Example: loraloom evaluate runs/demo/best --test_file test.csv --json
     """

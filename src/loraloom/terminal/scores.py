@@ -45,6 +45,12 @@ def print_evaluation(console: Console, result: Evaluated) -> None:
         f"accuracy {scores.accuracy:.4f} (95 % interval {low:.4f}–{high:.4f}), macro-F1 {scores.macro_f1:.4f}, "
         f"log loss {scores.log_loss:.4f}, calibration error {scores.expected_calibration_error:.4f}",
     )
+    if (own := result.predicted) is not None:
+        say(
+            console,
+            f"as predict gives confidences, at the temperature {own.temperature:.2f}: log loss {own.log_loss:.4f}, "
+            f"calibration error {own.expected_calibration_error:.4f}",
+        )
     table = _of_classes(result)
     widths = _widths(result, console.width - console.measure(table).maximum)
     console.print(_of_classes(result, widths) if widths else table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom import metrics
+from loraloom.calibration import Temperature, at_temperature
 from loraloom.data import Split, read_labelled
 from loraloom.data.overlap import text_key
 from loraloom.errors import RunError
 from loraloom.study.record import Result, Score, TrialRecord
 from loraloom.use.adapter import Classifier, adapter_folder, load, read_adapter_record
 from loraloom.use.origin import rows_of
+from loraloom.use.temperature import fitted_temperature
 
 
 def test_winner(folder: Path, test: Split) -> tuple[TrialRecord, str]:
@@ -64,12 +66,22 @@ def _line(row: int, test: Split, probabilities: NDArray[np.float64], tokens: int
 
 
 @dataclass(frozen=True, slots=True)
+class Divided:
+    """How good the confidences of `predict` are, whose logits are divided by the adapter's temperature."""
+
+    temperature: float
+    log_loss: float
+    expected_calibration_error: float
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluated:
     """What `evaluate` prints: the adapter, the file, and the scores under the adapter's labels.
 
     `note` says where the file's labels were read as others than they are, or that the run is damaged. `trained_on` are
     its rows whose text, but for case and punctuation, is one of the training rows of the adapter's run, `tested_on` one
-    of its test rows; None where these are not to be had.
+    of its test rows; None where these are not to be had. `scores` are of the model's own confidences; `predicted` says
+    how good those of `predict` are, None where they are the same.
     """
 
     adapter: str
@@ -79,6 +91,7 @@ class Evaluated:
     note: str | None = None
     trained_on: int | None = None
     tested_on: int | None = None
+    predicted: Divided | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for `--json` and `--out`."""
@@ -95,6 +108,7 @@ class Evaluated:
             "macro_f1": scores.macro_f1,
             "log_loss": scores.log_loss,
             "expected_calibration_error": scores.expected_calibration_error,
+            "predict": self.predicted and asdict(self.predicted),
             "classes": [
                 {
                     "label": label,
@@ -147,10 +161,20 @@ def evaluate(
     record = read_adapter_record(folder)
     split, note = labelled_rows(record, test_file, text_column, label_column)
     classifier: Classifier = load(folder)
-    scores = metrics.score(split.labels, classifier.predict_proba(split.texts))
+    probabilities = classifier.predict_proba(split.texts)
+    scores = metrics.score(split.labels, probabilities)
     trained_on, tested_on, unknown = _of_run(folder, split.texts)
     note = "; ".join(filter(None, (note, unknown))) or None
-    return Evaluated(str(adapter), str(test_file), record.labels, scores, note, trained_on, tested_on)
+    predicted = _divided(fitted_temperature(folder, record), split, probabilities)
+    return Evaluated(str(adapter), str(test_file), record.labels, scores, note, trained_on, tested_on, predicted)
+
+
+def _divided(fitted: Temperature | None, split: Split, probabilities: NDArray[np.float64]) -> Divided | None:
+    if fitted is None:
+        return None
+    shares = at_temperature(probabilities, fitted.value)
+    errors = metrics.log_loss(split.labels, shares), metrics.expected_calibration_error(split.labels, shares)
+    return Divided(fitted.value, *errors)
 
 
 def _of_run(folder: Path, texts: Sequence[str]) -> tuple[int | None, int | None, str | None]:
