@@ -45,7 +45,7 @@ torture: setup ## all faults by the thousand, hours: kills, signals, failing cal
 	$(BIN)/python -m pytest tests/faults
 	$(BIN)/python -m tests.faults.torture
 
-hostile: setup ## 10,000 malformed requests and 10,000 changed adapters, half an hour; see docs/serve.md
+hostile: setup ## 20,000 malformed requests and 10,000 changed adapters, half an hour; see docs/serve.md
 	$(BIN)/python -m tests.use.hostile
 
 simulations: setup ## the statistics against known truth, ten minutes: writes docs/statistics.md

@@ -1,8 +1,8 @@
 """What comes from outside, by the ten thousand: python -m tests.use.hostile; exits 1 where anything goes wrong.
 
 Folders of adapters are changed and loaded; requests are made of the interface's own description and broken. Each case
-is a function of its seed, which is printed with what went wrong. `--count 300` does fewer: of folders, and of requests
-with changed bytes; an eighth as many break the interface's description, and others keep to it.
+is a function of its seed, which is printed with what went wrong. `--count 300` does fewer: of folders, of requests with
+changed bytes, and of requests that break the interface's description; others keep to it.
 """
 
 from __future__ import annotations

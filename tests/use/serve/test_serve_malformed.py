@@ -1,7 +1,8 @@
-"""A few hundred malformed requests; `make hostile` sends ten thousand."""
+"""A few hundred malformed requests; `make hostile` sends twenty thousand."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,10 @@ def server(adapter_folders: dict[str, Path]) -> Iterator[Running]:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_requests_made_of_the_description_get_answers_that_it_names(server: Running) -> None:
-    assert by_description(server, 200, first=0) == []
+    sent: Counter[str] = Counter()
+    assert by_description(server, 50, first=0, sent=sent) == []
+    assert sent["negative"] == 50
+    assert sent["positive"] > 50
     assert is_well(server) is None
 
 
