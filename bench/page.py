@@ -105,6 +105,8 @@ _SERVE = """\
 shares its processor: `python -m bench.serve --soak {soak:g}`. Measured {date} on {processor}, {cores} cores; each load
 lasts {seconds:g} s, the one above what can be served {soak:g} s. The adapters' weights are bf16, in which loraloom
 computes where the machine is fast in it; LitServe has transformers + PEFT compute in fp32, as they load a model.
+**refused** requests were answered 503, **broken** requests lost their connection before an answer, and those **not
+sent** were due while all of the client's connections were taken.
 """
 _SERVE_BUDGET = """\
 {clients} clients can gain {most:.1f} × over one at most on this processor, whoever serves: the model takes {alone:,.0f}

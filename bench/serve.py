@@ -29,9 +29,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -56,14 +57,19 @@ Ask = Callable[[int], bytes]
 class Load:
     """What requests met: seconds of each that was answered 200, of each that was refused by 503, and in all.
 
-    `broken` requests lost their connection before an answer; `unsent` ones were due while no connection was free.
+    `broken` requests lost their connection before an answer, `breaks` counts them by how; `unsent` ones were due while
+    no connection was free.
     """
 
     answered: tuple[float, ...]
     refused: tuple[float, ...]
     seconds: float
-    broken: int = 0
+    breaks: Mapping[str, int] = field(default_factory=dict)
     unsent: int = 0
+
+    @property
+    def broken(self) -> int:
+        return sum(self.breaks.values())
 
     @property
     def rate(self) -> float:
@@ -82,6 +88,7 @@ class Load:
             "answered": len(self.answered),
             "refused": len(self.refused),
             "broken": self.broken,
+            "breaks": dict(self.breaks),
             "unsent": self.unsent,
             "refused_p99_ms": round(self.percentile(99, of_refused=True), 2) if self.refused else None,
         }
@@ -93,11 +100,14 @@ class Connection:
     def __init__(self, port: int) -> None:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self.was_kept = False
+        """Whether the last request went by a connection that had brought an answer before."""
 
     async def ask(self, request: bytes) -> int:
         """Sends a request and reads its answer; returns the status."""
         if self._streams is not None and self._streams[0].at_eof():  # idle for longer than the server keeps it
             self.close()
+        self.was_kept = self._streams is not None
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
@@ -149,19 +159,19 @@ async def open_loop(port: int, ask: Ask, per_second: float, seconds: float) -> L
     generator, number = random.Random(7), itertools.count()  # noqa: S311
     answered: list[float] = []
     refused: list[float] = []
-    broken = unsent = 0
+    breaks: Counter[str] = Counter()
+    unsent = 0
     async with connections(port, CONNECTIONS) as opened:
         free = list(opened)
         began = due = time.monotonic()
         tasks: set[asyncio.Task[None]] = set()
 
         async def go(own: Connection, since: float) -> None:
-            nonlocal broken
             try:
                 status = await own.ask(ask(next(number)))
-            except (OSError, asyncio.IncompleteReadError):
+            except (OSError, asyncio.IncompleteReadError) as error:
                 own.close()
-                broken += 1
+                breaks[f"{type(error).__name__}, {'kept' if own.was_kept else 'new'} connection"] += 1
                 return
             finally:
                 free.append(own)
@@ -176,7 +186,7 @@ async def open_loop(port: int, ask: Ask, per_second: float, seconds: float) -> L
             else:
                 unsent += 1
         await asyncio.gather(*tasks)
-        return Load(tuple(answered), tuple(refused), time.monotonic() - began, broken, unsent)
+        return Load(tuple(answered), tuple(refused), time.monotonic() - began, breaks, unsent)
 
 
 @contextmanager
@@ -397,7 +407,8 @@ def litserve(adapter: Path, texts: Sequence[str], seconds: float) -> dict[str, A
 
 def say(name: str, load: Load) -> None:
     refused = f", {len(load.refused)} refused (p99 {load.percentile(99, of_refused=True):.1f} ms)" * bool(load.refused)
-    lost = f", {load.broken} broken, {load.unsent} not sent" * bool(load.broken or load.unsent)
+    how = "".join(f" ({count} by {name})" for name, count in load.breaks.items())
+    lost = f", {load.broken} broken{how}, {load.unsent} not sent" * bool(load.broken or load.unsent)
     times = f"p50 {load.percentile(50):.1f} ms, p99 {load.percentile(99):.1f} ms"
     print(f"{name:24}{load.rate:9.1f} texts/s, {times}{refused}{lost}", flush=True)
 

@@ -92,7 +92,7 @@ def test_without_ag_news_nothing_is_measured(
 
 def test_what_serving_costs_is_on_the_page(tmp_path: Path) -> None:
     lone, full = (Load((0.002,) * count, (), 10.0).as_json() for count in (50, 450))
-    over = Load((0.02,) * 900, (0.06,) * 100, 10.0, broken=1, unsent=2).as_json()
+    over = Load((0.02,) * 900, (0.06,) * 100, 10.0, {"IncompleteReadError, kept connection": 1}, unsent=2).as_json()
     names = "model_alone_us", "model_of_32_us", "tokenizer_us", "server_us", "client_us", "lone_us", "least_of_32_us"
     found = {"machine": described(), "model": "demo", "seconds": 10.0, "lone": lone, "32_clients": full}
     found |= {"each_its_adapter": full, "half_load": full, "litserve": {"lone": lone, "32_clients": lone}}
@@ -110,6 +110,7 @@ def test_what_serving_costs_is_on_the_page(tmp_path: Path) -> None:
     assert "`python -m bench.serve --soak 600`" in text
     assert "| memory after that load, by before | 1.014 × | < 1.05 × | met |" in text
     assert "32 clients can gain 12.3 × over one at most" in text
+    assert "**broken** requests lost their connection before an answer" in text
     (tmp_path / "serve.json").write_text(json.dumps(found | {"litserve": "not installed"}), encoding="utf-8")
     assert "LitServe: not installed." in page(tmp_path)
 
@@ -156,6 +157,7 @@ def test_requests_without_a_connection_or_an_answer_are_counted() -> None:
     closed = asyncio.run(open_loop(free_port(), lambda _: b"", per_second=200, seconds=0.2))
     assert closed.broken > 0
     assert closed.as_json()["broken"] == closed.broken
+    assert closed.as_json()["breaks"] == {"ConnectionRefusedError, new connection": closed.broken}
 
     async def silent() -> int:
         """All connections wait for an answer; when they have for half a second, the server closes them."""
@@ -177,6 +179,26 @@ def test_requests_without_a_connection_or_an_answer_are_counted() -> None:
         return load.unsent
 
     assert asyncio.run(silent()) > 0
+
+
+def test_an_answer_that_a_kept_connection_does_not_bring_is_told_from_one_of_a_new_connection() -> None:
+    async def closing() -> Load:
+        """A server that answers the first request of a connection, and closes it at the second."""
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readexactly(1)
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            await reader.read(1)
+            writer.close()
+
+        server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        async with server:
+            return await open_loop(server.sockets[0].getsockname()[1], lambda _: b"x", per_second=100, seconds=0.5)
+
+    load = asyncio.run(closing())
+    assert load.answered
+    assert set(load.breaks) == {"IncompleteReadError, kept connection"}
+    assert load.as_json()["broken"] == load.breaks["IncompleteReadError, kept connection"] > 0
 
 
 def test_what_litserve_serves_can_be_handed_to_a_process() -> None:
