@@ -78,7 +78,7 @@ def search(searched: Recipe, out: Path, train: int) -> tuple[TrialRecord, float]
     return winner, time.monotonic() - start
 
 
-def whole(train: int) -> None:
+def whole(train: int, out: Path) -> None:
     """Trains the grid, and keeps it as a table."""
     _, seconds = search(recipe({"search.pruner": "none"}), WHOLE, train)
     points = [
@@ -92,7 +92,7 @@ def whole(train: int) -> None:
         "seconds": seconds,
         "points": [asdict(point) for point in points],
     }
-    (RESULTS / "grid.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    (out / "grid.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     print(f"{len(points)} points in {seconds:.0f} s; the best has {max(point.accuracy for point in points):.4f}")
 
 
@@ -112,9 +112,11 @@ def correct(folder: Path, train: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return np.array([one == other for one, other in zip(predicted, labels, strict=True)], dtype=np.bool_)
 
 
-def compare(train: int) -> None:
+def compare(train: int, out: Path) -> None:
     """Searches, and prints what became of it beside the table."""
-    table = json.loads((RESULTS / "grid.json").read_text(encoding="utf-8"))
+    if not (out / "grid.json").is_file():
+        raise SystemExit(f"{out / 'grid.json'}: is missing; make the table by --whole, or copy that of {RESULTS}")
+    table = json.loads((out / "grid.json").read_text(encoding="utf-8"))
     if table["rows"] != train:
         raise SystemExit(f"the table is of {table['rows']} rows; make it anew by --whole")
     beside = machine_folder(RESULTS) / "demo.json"
@@ -145,7 +147,7 @@ def compare(train: int) -> None:
     }
     ours, theirs = correct(SEARCHED / "best", train), correct(adapter_of(best, train), train)
     result |= {"mcnemar_p": mcnemar(ours, theirs), "test": float(ours.mean()), "test_of_best": float(theirs.mean())}
-    (RESULTS / "grid_search.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (out / "grid_search.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps({name: value for name, value in result.items() if name != "machine"}, indent=1))
 
 
@@ -153,10 +155,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.grid", description=__doc__)
     parser.add_argument("--whole", action="store_true", help="train the whole grid")
     parser.add_argument("--rows", type=int, default=TRAIN, help="training rows")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the table and the result (bench/results)")
     given = parser.parse_args()
     need_agnews(parser)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    (whole if given.whole else compare)(given.rows)
+    given.out.mkdir(parents=True, exist_ok=True)
+    (whole if given.whole else compare)(given.rows, given.out)
 
 
 if __name__ == "__main__":

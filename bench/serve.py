@@ -1,7 +1,8 @@
 """What serving costs: `python -m bench.serve [--model demo] [--seconds 10] [--soak 600] [--adapters 100] [--budget]`.
 
 Adapters with random weights over one encoder are served by `loraloom serve` in a process of its own, on this machine's
-loopback, and asked by one client process that keeps its connections. Printed, and kept in bench/results/serve.json:
+loopback, and asked by one client process that keeps its connections. Printed, and kept in bench/results/serve.json
+(`--out`):
 
 - one request after another, and 32 clients that each ask again as soon as they are answered: texts a second, p50, p99;
   the same where each request is for another adapter;
@@ -428,6 +429,7 @@ def main() -> None:
     parser.add_argument("--soak", type=float, default=10, help="seconds at twice the capacity")
     parser.add_argument("--adapters", type=int, default=100)
     parser.add_argument("--budget", action="store_true", help="only what a request is made of; nothing is kept")
+    parser.add_argument("--out", type=Path, default=RESULT, help="where the result is written")
     asked = parser.parse_args()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with tempfile.TemporaryDirectory() as place:
@@ -437,8 +439,9 @@ def main() -> None:
         found = measure(asked.model, asked.seconds, asked.soak, asked.adapters, Path(place))
     for name in ("throughput_ratio", "p99_ratio", "memory_ratio", "grown_ratio"):
         print(f"{name:24}{found[name]:9.2f}")
-    write_json(RESULT, found)
-    print(RESULT)
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(asked.out, found)
+    print(asked.out)
 
 
 if __name__ == "__main__":

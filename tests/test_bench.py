@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import comparison, deadlines, engines, grid, scale, scale_page
+from bench import comparison, deadlines, engines, grid, scale, scale_page, serve
 from bench.comparison import machine_folder, refuse_other_machine
 from bench.deadlines import Search
 from bench.measure import RESULTS
@@ -88,6 +88,27 @@ def test_without_ag_news_nothing_is_measured(
     assert ended.value.code == 2
     assert f"{tmp_path / 'train.csv'}: is missing; set LORALOOM_AGNEWS" in capsys.readouterr().err
     assert len(texts_of(3)) == 3  # servers can do without
+
+
+def test_what_serving_costs_is_written_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = dict.fromkeys(("throughput_ratio", "p99_ratio", "memory_ratio", "grown_ratio"), 1.0)
+    monkeypatch.setattr(serve, "measure", lambda *_: found)
+    monkeypatch.setattr(sys, "argv", ["serve", "--out", str(tmp_path / "new" / "serve.json")])
+    serve.main()
+    assert json.loads((tmp_path / "new" / "serve.json").read_text(encoding="utf-8")) == found
+
+
+def test_a_grid_is_compared_with_the_table_beside_which_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grid, "need_agnews", lambda _: None)
+    monkeypatch.setattr(grid, "FOLDER", tmp_path / "runs")
+    monkeypatch.setattr(sys, "argv", ["grid", "--out", str(tmp_path / "new")])
+    with pytest.raises(SystemExit, match=r"new/grid\.json: is missing; make the table by --whole"):
+        grid.main()
+    write_json(tmp_path / "new" / "grid.json", {"rows": 7})
+    with pytest.raises(SystemExit, match="the table is of 7 rows"):
+        grid.main()
 
 
 def test_what_serving_costs_is_on_the_page(tmp_path: Path) -> None:
