@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ import pytest
 from loraloom.use.serve.limits import Limits, Settings
 from loraloom.use.serve.protocol import PatientProtocol
 from loraloom.use.serve.registry import Registry
-from tests.commands import Commands
+from tests.commands import Commands, wait_for
 from tests.use.serve.servers import Running, running
 
 BODY = json.dumps({"texts": ["a cat"]}).encode()
@@ -250,6 +250,21 @@ def test_overload_is_answered_at_once_with_a_time_to_come_again(
         assert read_answer(health)[0] == 200
         go.set()
         assert read_answer(first)[0] == 200
+
+
+def test_what_is_not_done_when_the_server_ends_is_answered_503(
+    alone: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its client still sends a body, and has as long as a request may take: longer than the server's end."""
+    with ExitStack() as ending:
+        with running(alone, Settings(Limits(drain_seconds=1))) as server:
+            connection = ending.enter_context(connected(server))
+            connection.sendall(POST + b"content-length: 500\r\n\r\n{")
+            wait_for(lambda: bool(server.server.server_state.tasks))
+            server.server.handle_exit(signal.SIGTERM, None)
+        status, body = read_answer(connection)
+    assert (status, json.loads(body)) == (503, {"error": "the server has ended before the answer; come again"})
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

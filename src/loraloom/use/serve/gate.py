@@ -81,6 +81,11 @@ class Gate:
         except Exception:
             status = status or 500  # it is answered outside of here
             raise
+        except asyncio.CancelledError:
+            if status or not scope["app"].state.draining:
+                raise
+            for message in _refusal_by(503, "the server has ended before the answer; come again", {"retry-after": "1"}):
+                await answer(message)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             seconds = time.monotonic() - began
@@ -151,11 +156,8 @@ class Gate:
     async def _refuse(
         self, scope: Scope, receive: Receive, send: Send, status: int, sentence: str, headers: dict[str, str]
     ) -> None:
-        body = json.dumps({"error": sentence}).encode()
-        own = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close", **headers}
-        pairs = [(name.encode(), value.encode()) for name, value in own.items()]
-        await send({"type": "http.response.start", "status": status, "headers": pairs})
-        last = {"type": "http.response.body", "body": body}
+        start, last = _refusal_by(status, sentence, headers)
+        await send(start)
         if _announced(scope) <= DROPPED_BYTES:
             await self._answer_and_drop(receive, send, last)
         else:
@@ -218,6 +220,15 @@ class _Counted:
                 raise
             self._whole = not message.get("more_body", False)
         return message
+
+
+def _refusal_by(status: int, sentence: str, headers: dict[str, str]) -> tuple[Message, Message]:
+    """The start and the body of a refusal, after which the connection is closed."""
+    body = json.dumps({"error": sentence}).encode()
+    own = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close", **headers}
+    pairs = [(name.encode(), value.encode()) for name, value in own.items()]
+    start = {"type": "http.response.start", "status": status, "headers": pairs}
+    return start, {"type": "http.response.body", "body": body}
 
 
 def _announced(scope: Scope) -> int:
