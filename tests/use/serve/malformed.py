@@ -200,10 +200,11 @@ def torture_requests(count: int, first: int) -> tuple[str, list[str]]:
         registry: Registry = load_registry(folders)
         with running(registry, settings_of(folder / "adapters")) as server:
             sent: Counter[str] = Counter()
-            problems = by_bytes(server, count // 5, first) + by_description(server, count // 20, first, sent)
+            fifth = count // 5
+            problems = by_bytes(server, fifth, first) + by_description(server, fifth, first, sent)
             before = resident_mb()
-            problems += by_bytes(server, count - count // 5, first + count)
-            problems += by_description(server, count, first + 1, sent)
+            problems += by_bytes(server, count - fifth, first + count)
+            problems += by_description(server, count - fifth, first + 1, sent)
             grown = resident_mb() - before
             if grown > GROWTH_MB:
                 problems.append(f"the process grew by {grown:.0f} MB")
