@@ -7,7 +7,8 @@
 
 Each environment takes a minute or several, and is removed at the end: pip's cache makes the second quicker than the
 first. In each the commands that need no extra are used, a tiny search is run where there is a model to run it on, and
-every extra that is not there is asked for: that must be one sentence that says what to install, and exit code 2.
+every extra that is not there is asked for: that must be one sentence that says what to install, and exit code 2. The
+extra that is there is used, where that takes no cluster, account or browser.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.request import urlopen
 
+import zstandard
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.conftest import make_rows, write_csv, write_model  # noqa: E402
-from tests.test_extras import ASKING, EXTRAS, PROJECT, brought_by  # noqa: E402
+from tests.test_extras import ASKING, EXTRAS, PROJECT, USING, brought_by  # noqa: E402
 
 ALWAYS: dict[tuple[str, ...], str] = {
     ("--version",): "loraloom {version}",
@@ -72,7 +75,7 @@ def _write_inputs(place: Path) -> None:
     tiny = "data: {train_file: rows.csv, validation_share: 0.2, max_length: 16}\nbackbone: {model: ./model}\n"
     (place / "tiny.yaml").write_text(tiny + "lora: {r: 2}\ntrain: {learning_rate: 0.02, bf16: false}\n")
     (place / "rows.yaml").write_text("data: {train_file: rows.csv.zst}\nbackbone: {model: ./model}\n")
-    (place / "rows.csv.zst").write_bytes(b"\x28\xb5\x2f\xfd")
+    (place / "rows.csv.zst").write_bytes(zstandard.compress((place / "rows.csv").read_bytes()))
     (place / "a_run").mkdir()
     (place / "a_run" / "recipe.yaml").write_text("data: {train_file: rows.csv}\n")
 
@@ -87,16 +90,40 @@ def _try(python: str, built: Path, extra: str, place: Path) -> None:
     subprocess.run([binaries / "pip", "check"], check=True)
     for command, word in ALWAYS.items():
         _expect(binaries, place, command, 0, word.format(version=PROJECT["version"]))
-    if extra == "demo":
-        _expect(binaries, place, ("budget", "demo"), 0, "parameters")
+    if extra in USING:
+        command, word, file = USING[extra]
+        _expect(binaries, place, command, 0, word)
+        if not any(place.glob(file)):
+            sys.exit(f"loraloom {' '.join(command)} left no {file}")
+    if extra == "serve":
+        _serve(binaries, place)
     listing = [str(binaries / "pip"), "list", "--format=json"]
     listed = json.loads(subprocess.run(listing, capture_output=True, text=True, check=True).stdout)
     installed = {canonicalize_name(package["name"]) for package in listed}
     for other, command in ASKING.items():
         if other in EXTRAS and not brought_by(other) <= installed:  # one extra may bring another's packages
             _expect(binaries, place, command, 2, f"pip install 'loraloom[{other}]'")
-    shutil.rmtree(place / "run")
+    for folder in ("run", "used"):
+        shutil.rmtree(place / folder, ignore_errors=True)
     shutil.rmtree(environment)
+
+
+def _serve(binaries: Path, place: Path) -> None:
+    """Starts a server, asks whether it is ready, and ends it by SIGTERM."""
+    command = [str(binaries / "loraloom"), "serve", "run/best", "--port", "0"]
+    with subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            said = server.stdout.readline()
+            address = said.partition(" at ")[2].partition(";")[0]
+            if not address:
+                sys.exit("loraloom serve said no address")
+            with urlopen(f"{address}readyz", timeout=60) as answer:  # noqa: S310
+                print(f"ok  loraloom serve: {answer.read().decode()}", flush=True)
+        finally:
+            server.terminate()
+    if server.returncode != 0:
+        sys.exit(f"loraloom serve ended with exit code {server.returncode} at SIGTERM")
 
 
 def _expect(binaries: Path, place: Path, command: Sequence[str], code: int, word: str) -> None:

@@ -40,6 +40,20 @@ ASKING: dict[str, tuple[str, ...]] = {
     "serve": ("serve", "an_adapter"),
 }
 """A command that needs an extra."""
+USING: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "demo": (("budget", "demo"), "parameters", "run/best"),
+    "zstd": (("predict", "run/best", "--file", "rows.csv.zst", "--out", "used.csv"), "", "used.csv"),
+    "tensorboard": (
+        ("search", "tiny.yaml", "--out", "used", "--set", "report_to=tensorboard"),
+        "winner",
+        "used/tracking/tensorboard/*/events.*",
+    ),
+    "report": (("report", "run"), "index.html", "run/report/*.png"),
+    "export": (("export", "run/best", "--format", "onnx", "--out", "used"), "ONNX int8", "used/model_int8.onnx"),
+}
+"""A command that an extra makes possible where there is a run, a word that it prints, and a file that is there then."""
+UNUSED = {"ray", "mlflow", "wandb", "trackio", "dashboard"}
+"""Extras whose use takes a cluster, an account or a browser; `serve` is started and asked."""
 SILENT = {"report"}
 """Extras without which a command does less, and says so in what it writes: the page names `loraloom[report]`."""
 
@@ -67,6 +81,10 @@ print(json.dumps(said))
 
 def test_every_extra_has_a_command_that_asks_for_it() -> None:
     assert set(EXTRAS) <= set(ASKING) | SILENT
+
+
+def test_every_extra_is_used_where_it_is_installed_alone_or_known_to_need_more() -> None:
+    assert sorted(EXTRAS) == sorted([*USING, *UNUSED, "serve"])
 
 
 @pytest.fixture(scope="module")
