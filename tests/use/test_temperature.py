@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import loraloom
+from bench.random_adapters import save_random_adapter
 from loraloom import LoraClassifier, cli, metrics
 from loraloom.calibration import at_temperature
 from loraloom.errors import AdapterError
 from loraloom.study.durable import write_manifest
 from loraloom.use.ensemble import load_ensemble
 from loraloom.use.evaluate import evaluate
-from tests.use.adapters import save_random_adapter
 from tests.use.hub_server import hub_server, speak_to
 
 LABELS = ("cat", "dog", "owl")
