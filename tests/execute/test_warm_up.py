@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,13 @@ STATE, ROW, EVALUATED = 0.02, 0.005, 0.004
 """Seconds for a row's states of frozen layers, for a row and pass, and for a validated row."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    configuration: Configuration
+    rows: Any
+    deadline: float | None = None
+
+
 class Simulated:
     """An executor and a workplace: states first, as far as time allows, then steps of 16 rows, at least one."""
 
@@ -31,20 +39,16 @@ class Simulated:
         self.demands = SimpleNamespace(fitting=lambda: {("m", 128): configuration})
         self.data = SimpleNamespace(labels=("no", "yes"))
 
-    def rows(self, configuration: Configuration, *, noted: bool) -> Any:
+    def encoding_seconds(self, configuration: Configuration) -> float:
+        del configuration
+        return self._encoded
+
+    def job(self, number: int, configuration: Configuration, folder: Path, *, noted: bool) -> _Job:
+        del number, folder
         assert not noted
         data = configuration.data
         rows = SimpleNamespace(train=range(data.max_train_samples or 0), validation=range(data.max_eval_samples or 0))
-        self.now += self._encoded * (len(rows.train) + len(rows.validation))
-        return rows
-
-    def job(
-        self, number: int, configuration: Configuration, folder: Path, *, deadline: float | None, noted: bool
-    ) -> Any:
-        del number, folder, noted
-        data = configuration.data
-        rows = SimpleNamespace(train=range(data.max_train_samples or 0), validation=range(data.max_eval_samples or 0))
-        return SimpleNamespace(configuration=configuration, rows=rows, deadline=deadline)
+        return _Job(configuration, rows)
 
     def start(self, jobs: list[Any]) -> None:
         self.jobs += jobs

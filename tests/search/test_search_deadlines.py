@@ -413,3 +413,25 @@ def test_a_final_that_was_broken_off_is_the_first_until_one_has_ended() -> None:
     assert proposals.is_first_final(2)
     ledger.tell(1, "complete", 0.8)
     assert not proposals.is_first_final(2)
+
+
+def test_where_a_trial_of_the_most_epochs_is_too_long_those_of_fewer_are_tried() -> None:
+    recipe = read_recipe(
+        {
+            "train": {"num_train_epochs": [1, 16], "learning_rate": {"min": 1e-4, "max": 1e-3, "log": True}},
+            "search": {"sampler": "random", "pruner": "none"},
+        }
+    )
+    costs = Costs([Measured("roberta-base", 128, 16, 0.01, 0.001, 0.5)])
+    task = Task(recipe, 1_000, 100, 4, None)
+    pace = Pace(task, Plan((None,), None, 1), Clock(45, lambda: 0.0, reserve=2.0), costs)  # a pass takes 10 s
+    proposals = Proposals(recipe, cast(Any, InMemoryLedger()), lambda _: None, pace)
+    pace.nothing_yet = False
+    assert pace.allows_some(None)
+    assert not pace.has_time
+    found = proposals.next()
+    assert found is not None
+    assert found.configuration.train.num_train_epochs in (1, 16)  # the first is begun, whatever it takes
+    second = proposals.next()
+    assert second is not None
+    assert second.configuration.train.num_train_epochs == 1

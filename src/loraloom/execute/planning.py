@@ -36,6 +36,7 @@ from loraloom.search.plan import (
     recounted,
 )
 from loraloom.search.proposals import Proposals
+from loraloom.search.space import compared_lengths, without_longer
 from loraloom.study.record import read_metrics
 from loraloom.study.run import PLAN
 from loraloom.study.sealed import read_sealed, write_sealed
@@ -75,6 +76,7 @@ class Planner:
         self._planned_at = 0.0
         self._tested: dict[tuple[str, int], tuple[float, float]] = {}
         self._page_due = 1
+        self._longest: int | None = None
         self._fastest: dict[Key, float] = {}
 
     def prepare(self, executor: Executor, note: Callable[[str], None]) -> None:
@@ -111,11 +113,12 @@ class Planner:
             pace.costs, self._loading = Costs(warmed.measured), warmed.loading_seconds
             self._fastest = pace.costs.row_seconds  # what an earlier command measured may be of another machine
         begun = "rungs" in kept  # what a run began with stays, whatever time it is given later
-        longest = kept.get("longest") if begun else self._testable()
-        if longest is not None:
-            pace.task = replace(pace.task, longest=longest)
+        self._longest = kept.get("longest") if begun else self._testable(pace.task)
+        if self._longest is not None:
+            pace.task = replace(pace.task, recipe=without_longer(pace.task.recipe, self._longest))
             self._foresee(0.0)
-            note(f"texts are cut at {longest} tokens: of longer ones the test alone would take much of the time")
+            note(f"texts are cut at {self._longest} tokens: of longer ones the test alone would take much of the time")
+        self._clock.test_rows = len(self._place.data.test)
         self._keep_time_for_the_end()
         self._planned_at, left = self._clock.seconds, self._clock.training_seconds_left
         self._seen = kept.get("seen", 0.0) if begun else foreseen(pace.task, pace.costs, left)
@@ -131,30 +134,32 @@ class Planner:
     def _foresee(self, seen: float) -> None:
         """Has what leads fitted to as many examples as a final will see, within the limits that are known."""
         assert self.pace.task is not None
-        self._proposals().foresee(seen)
-        self.pace.task = replace(self.pace.task, leading=self._proposals().leading)
+        proposals = self._proposals()
+        proposals.foresee(seen, self._longest)
+        self.pace.task = replace(self.pace.task, leading=proposals.leading, configurations=proposals.configurations)
 
     def why_not(self, configuration: Configuration) -> str | None:
         """Why a configuration is not to be trained, in a sentence; None where it is within all limits."""
-        longest = None if self.pace.task is None else self.pace.task.longest
-        if longest is not None and configuration.data.max_length > longest:
+        if self._longest is not None and configuration.data.max_length > self._longest:
             return f"the test of texts of {configuration.data.max_length} tokens would take much of the time"
         return self._place.demands.why_not(configuration)
 
-    def _testable(self) -> int | None:
-        """The longest texts of which a test leaves time to train, where longer ones are compared by the clock."""
-        left, task = self._clock.seconds_left, self.pace.task
-        if left is None or task is None or not self.pace.costs.known or self._place.recipe.search.epochs != "clock":
+    def _testable(self, task: Task) -> int | None:
+        """The longest texts of which a test leaves time to train, where longer ones are compared with them."""
+        shortest, *longer = compared_lengths(task.recipe)
+        left = self._clock.seconds_left
+        if left is None or not longer or not self.pace.costs.known:
             return None
         most = LONGEST_TEST * (left - self._clock.report_seconds)
-        lengths = sorted(set(self._place.recipe.values("data.max_length")))
-        fitting = [length for length in lengths if TEST_CAUTION * self._test_seconds(task, length) <= most]
-        longest = max(fitting, default=lengths[0])
-        return None if longest == lengths[-1] else longest
+        for length in reversed(longer):
+            within = replace(task, recipe=without_longer(task.recipe, length))
+            if TEST_CAUTION * self._test_seconds(within) <= most:
+                return None if length == longer[-1] else length
+        return shortest
 
-    def _test_seconds(self, task: Task, longest: int) -> float:
-        """What a test that was not rehearsed takes, of what takes longest of texts so long."""
-        untested = [kind for kind in replace(task, longest=longest).kinds() if _kind(kind) not in self._tested]
+    def _test_seconds(self, task: Task) -> float:
+        """What a test that was not rehearsed takes, of what takes longest."""
+        untested = [kind for kind in task.kinds() if _kind(kind) not in self._tested]
         if not untested:
             return 0.0
         loading = max(self._loading, self._clock.loading_seconds / 2)  # a first one, longer than those that follow
@@ -187,7 +192,7 @@ class Planner:
         values["leading_rung"], values["configurations"] = plan.leading_rung, self._proposals().configurations
         values["epochs"] = None if plan.epochs is None else [[list(key), passes] for key, passes in plan.epochs.items()]
         values["measured"], values["machine"] = self.pace.costs.as_json(), self._where
-        values["seen"], values["longest"] = self._seen, self.pace.task.longest if self.pace.task else None
+        values["seen"], values["longest"] = self._seen, self._longest
         write_sealed(self._path, values)
         self._kept = plan
 
@@ -302,8 +307,7 @@ class Planner:
         if not costs.known or self.pace.task is None:
             return
         tests = [clock.slowdown * (load + len(data.test) * each) for load, each in self._tested.values()]
-        longest = self.pace.task.longest or max(self._place.recipe.values("data.max_length"))
-        tests.append(self._test_seconds(self.pace.task, longest))
+        tests.append(self._test_seconds(self.pace.task))
         clock.reserve = TEST_CAUTION * max(tests) + clock.report_seconds
 
     def _plan_anew(self) -> None:

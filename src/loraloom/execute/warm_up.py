@@ -72,9 +72,11 @@ def _cold_and_timed(
     """A job that loads the weights, and one of `seconds` after it."""
     batch = configuration.train.per_device_train_batch_size
     cold = _time(place, executor, configuration, min(COLD_BATCHES * batch, TRAIN_ROWS), None, run)
-    row = max(cold.prefix_row_seconds, cold.eval_row_seconds if cold.layers else 0.0) + cold.encode_row_seconds
+    encoding = place.encoding_seconds(configuration)
+    row = max(cold.prefix_row_seconds, cold.eval_row_seconds if cold.layers else 0.0) + encoding
     rows = min(TRAIN_ROWS, max(COLD_BATCHES * batch, int(FILLED_SHARE * seconds / row))) if row else TRAIN_ROWS
-    return cold, _time(place, executor, configuration, rows, seconds, run)
+    timed = _time(place, executor, configuration, rows, seconds, run)
+    return cold, replace(timed, encode_row_seconds=encoding)
 
 
 def _time(
@@ -101,14 +103,10 @@ def _time(
         heard.append(evaluation)
         return True
 
-    start = time.monotonic()
-    rows = place.rows(configuration, noted=False)
-    encoding = (time.monotonic() - start) / (len(rows.train) + len(rows.validation))
     with tempfile.TemporaryDirectory(dir=run, prefix=".warm-up-", suffix=".new") as folder:
+        job = place.job(-1, configuration, Path(folder), noted=False)
         start = time.monotonic()
-        deadline = None if seconds is None else start + seconds
-        job = place.job(-1, configuration, Path(folder), deadline=deadline, noted=False)
-        executor.start([job])
+        executor.start([job if seconds is None else replace(job, deadline=start + seconds)])
         finished = executor.wait(listen, lambda: False)
         passed = time.monotonic() - start
     if finished.lost is not None:
@@ -116,7 +114,7 @@ def _time(
     (outcome,) = finished.outcomes
     if outcome.timings is None or not heard:
         raise LoraloomError(f"the warm-up failed: {outcome.reason}")
-    one = measured(
+    return measured(
         configuration,
         outcome.timings,
         passed,
@@ -125,4 +123,3 @@ def _time(
         passes=heard[-1].epoch,
         evaluated=len(heard),
     )
-    return replace(one, encode_row_seconds=encoding)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,6 +23,9 @@ from loraloom.recipe import Backbone, Configuration, Data, Recipe
 from loraloom.study.evidence import LONGEST_TEXT, MOST_ROWS
 from loraloom.study.provenance import SPLITS
 from loraloom.study.record import Dtype
+
+TIMED_TEXTS = 128
+"""Texts of which token ids are made to see how long that takes."""
 
 
 class Workplace:
@@ -102,6 +106,15 @@ class Workplace:
             "overlaps": overlaps(self.data.findings),
             "tokens": {"model": first.backbone.model, **lengths},
         }
+
+    def encoding_seconds(self, configuration: Configuration) -> float:
+        """Seconds that the token ids of a training text take, tried on some."""
+        tokenizer, most = sources.load_tokenizer(self.source(configuration.backbone)), configuration.data.max_length
+        texts = part_of(self.data.train, TIMED_TEXTS, self.recipe.train.seed).texts
+        encode(tokenizer, texts[: TIMED_TEXTS // 8], max_length=most, cache=None)  # a first call takes longer
+        start = time.monotonic()
+        encode(tokenizer, texts, max_length=most, cache=None)
+        return (time.monotonic() - start) / len(texts)
 
     def lengths(self) -> tuple[int, int | None]:
         """Tokens of which a twentieth of the training texts has more, by the first model; and the most all models read.

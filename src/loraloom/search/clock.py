@@ -24,6 +24,8 @@ LOADING_SECONDS = 2.0
 END_SHARE, PAGE_SHARE, PICTURES_SHARE, BEGIN_SHARE = 0.3, 0.6, 1.0, 4.5
 """What the process's end, the report's page, its pictures, and a model's first steps (with the loading of torch and of
 the report's libraries) take, in the time that loading took."""
+JUDGED_ROW_SECONDS = 3e-5
+"""What the page takes for each test row: 2,000 samples of the rows, by hand on an AMD EPYC; the rehearsal has none."""
 PAGE_CAUTION = 2.0
 """A page is expected to take so much longer than when it was last rehearsed: its run may have twice as many trials."""
 PICTURED_SHARE = 0.15
@@ -52,6 +54,8 @@ class Clock:
     """What the deadline is of, and so what is to be changed for more time."""
     slowdown: float = 1.0
     """How much slower the machine is than when the command began."""
+    test_rows: int = 0
+    """Rows that the report's page judges the winner by."""
     rehearsed_page: float = 0.0
     """Seconds that the report's page took when it was last rehearsed, had the machine been as it was at the start."""
     begun: float = field(init=False)
@@ -65,7 +69,8 @@ class Clock:
     @property
     def page_seconds(self) -> float:
         """What a report takes without pictures."""
-        return self.slowdown * max(PAGE_SHARE * self.loading_seconds, PAGE_CAUTION * self.rehearsed_page)
+        known = max(PAGE_SHARE * self.loading_seconds, PAGE_CAUTION * self.rehearsed_page)
+        return self.slowdown * (known + JUDGED_ROW_SECONDS * self.test_rows)
 
     @property
     def pictures_seconds(self) -> float:

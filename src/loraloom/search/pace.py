@@ -94,8 +94,8 @@ class Pace:
         return self._whole_seconds(configuration, rows) + keep <= left
 
     def allows_some(self, rows: int | None, keep: float = 0.0) -> bool:
-        """Whether a trial of any kind would."""
-        return self.task is None or any(self.allows(kind, rows, keep) for kind in self.task.kinds())
+        """Whether a trial of any kind would, of the fewest epochs."""
+        return self.task is None or any(self.allows(kind, rows, keep) for kind in self.task.kinds(min))
 
     @property
     def has_time(self) -> bool:

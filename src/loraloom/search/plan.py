@@ -19,7 +19,7 @@ from __future__ import annotations
 import itertools
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from loraloom.errors import BudgetError
@@ -117,13 +117,14 @@ class Task:
     models: tuple[str, ...] = ()
     every: tuple[Configuration, ...] = ()
     """All configurations, where a grid has few enough to look at each."""
-    longest: int | None = None
-    """Tokens of the longest texts that are planned with; None: as long as any."""
 
-    def kinds(self) -> list[Configuration]:
-        """What differs in cost: models, lengths, batches, optimizers and adapted layers; with as many epochs as any."""
+    def kinds(self, of: Callable[[Iterable[float]], float] = max) -> list[Configuration]:
+        """What differs in cost: models, lengths, batches, optimizers and adapted layers; with as many epochs as any.
+
+        Where `of` is min, with as few as any.
+        """
         recipe = self.recipe
-        epochs = max(recipe.values("train.num_train_epochs"))
+        epochs = of(recipe.values("train.num_train_epochs"))
         varied = (
             "backbone.model",
             "backbone.dropout",
@@ -136,7 +137,7 @@ class Task:
         return [
             recipe.configuration({"train.num_train_epochs": epochs, **dict(zip(varied, values, strict=True))})
             for values in itertools.product(*(recipe.values(name) for name in varied))
-            if (not self.models or values[0] in self.models) and (self.longest is None or values[2] <= self.longest)
+            if not self.models or values[0] in self.models
         ]
 
     def dearest(self, costs: Costs) -> Configuration:

@@ -29,6 +29,7 @@ from loraloom.search.history import shown
 from loraloom.search.pace import Pace
 from loraloom.search.presets import leading, preset_points
 from loraloom.search.ranks import Ranks
+from loraloom.search.space import without_longer
 from loraloom.search.tried import Tried, point_key
 from loraloom.study.ledger import Entry, Ledger
 
@@ -88,7 +89,7 @@ class Proposals:
         self._visited = 0
         if self._samples:
             self._spanned = _spanned(recipe, fits)
-            self.foresee(0)
+            self.foresee(0.0)
         else:
             points = [point for point in recipe.grid() if fits(recipe.configuration(point)) is None]
             self._spanned = len(points)
@@ -98,10 +99,17 @@ class Proposals:
             if self._pace.limited:
                 self._listed = _shuffled(self._listed, recipe.train.seed)
 
-    def foresee(self, seen: float) -> None:
-        """Fits what is known to be good to how many examples a final will see, in all its passes; a grid stays."""
+    def foresee(self, seen: float, longest: int | None = None) -> None:
+        """Fits what is known to be good to how many examples a final will see, in all its passes; a grid stays.
+
+        `longest` is the most tokens of a text, where longer ones are not compared.
+        """
         if self._recipe.search.sampler == "auto":
-            presets = preset_points(self._recipe, self._fits, rows=self._rows, seen=seen)
+            within = self._recipe
+            if longest is not None:
+                within = without_longer(within, longest)
+                self._spanned = _spanned(within, self._fits)
+            presets = preset_points(within, self._fits, rows=self._rows, seen=seen)
             self.leading = tuple(map(self._recipe.configuration, presets[: leading(presets)]))
             self._listed = self._keys(presets)
 

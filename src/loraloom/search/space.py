@@ -97,6 +97,20 @@ def with_length(recipe: Recipe, tokens: int, most: int | None) -> Recipe:
     return _with_bases(recipe.model_copy(update={"axes": {**recipe.axes, _LENGTH: Choices((longer, short))}}))
 
 
+def compared_lengths(recipe: Recipe) -> tuple[int, ...]:
+    """The lengths of texts that a search by the clock compares, shortest first; one where it has no choice of them."""
+    axis, search = recipe.axes.get(_LENGTH), recipe.search
+    by_clock = search.sampler == "auto" and search.epochs == "clock"
+    values = axis.values if by_clock and isinstance(axis, Choices) and not axis.when else (recipe.data.max_length,)
+    return tuple(sorted(values))
+
+
+def without_longer(recipe: Recipe, longest: int) -> Recipe:
+    """The space with those alone of the lengths that it compares that are no longer than `longest` tokens."""
+    kept = Choices(tuple(length for length in recipe.axes[_LENGTH].values if length <= longest))
+    return _with_bases(recipe.model_copy(update={"axes": {**recipe.axes, _LENGTH: kept}}))
+
+
 def has_rungs(recipe: Recipe) -> bool:
     """Whether its search may try configurations on rungs of rows, which epochs by the clock need."""
     return recipe.search.pruner != "none" and recipe.search.resource == "rows"
