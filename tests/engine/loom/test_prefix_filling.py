@@ -67,6 +67,7 @@ def test_a_trial_that_had_no_time_to_wait_does_without_kept_states(
         yield False
 
     monkeypatch.setattr(prefix_states, "only_filler", late)
+    monkeypatch.setenv("LORALOOM_CACHE", str(tmp_path / "cache"))  # where others have kept none
     top = {**tiny_recipe, "lora": {"r": 2, "layers_to_transform": [1]}}
     assert loraloom.search(top, tmp_path / "run").state == "complete"
     assert set(asked) == {".filling"}
