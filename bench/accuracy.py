@@ -61,11 +61,10 @@ def main() -> None:
 def _run(name: str, recipe: Recipe, place: Workplace, seed: int) -> list[Evaluation]:
     """One seed by one engine: its evaluations."""
     engine: Engine = choose_engine(recipe.model_copy(update={"engine": name}))[0]
-    configuration = recipe.configuration({})
-    train = configuration.train.model_copy(update={"seed": seed})
+    configuration = recipe.configuration({}).with_fields(train={"seed": seed})
     lines: list[Evaluation] = []
     with tempfile.TemporaryDirectory() as folder:
-        job = place.job(seed, configuration.model_copy(update={"train": train}), Path(folder))
+        job = place.job(seed, configuration, Path(folder))
         engine.train_pack([job], lambda job, line: lines.append(line) or True)  # type: ignore[func-returns-value]
     print(f"{name}, seed {seed}: validation accuracy {lines[-1].validation_accuracy:.4f}", flush=True)
     return lines

@@ -94,8 +94,8 @@ def _workplace(task: Task) -> Workplace:
 
 
 def _job(place: Workplace, trial: int, folder: Path) -> Job:
-    train = place.recipe.train.model_copy(update={"learning_rate": RATES[trial], "seed": 42 + trial})
-    configuration = place.recipe.configuration({}).model_copy(update={"train": train})
+    fields = {"learning_rate": RATES[trial], "seed": 42 + trial}
+    configuration = place.recipe.configuration({}).with_fields(train=fields)
     folder.mkdir()
     return place.job(trial, configuration, folder)
 

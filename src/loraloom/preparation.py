@@ -54,8 +54,7 @@ def anchored(recipe: Recipe) -> Recipe:
         for name in ("train_file", "validation_file", "test_file")
         if (value := getattr(recipe.data, name))
     }
-    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update=data)})
-    return recipe.renamed("backbone.model", _place)
+    return recipe.with_fields(data=data).renamed("backbone.model", _place)
 
 
 def _place(model: str) -> str:

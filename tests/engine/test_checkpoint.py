@@ -393,13 +393,11 @@ def test_a_kill_while_checkpoints_are_removed_changes_nothing(killed: Killed, tm
 
 
 def other_rate(job: Job) -> Job:
-    train = job.configuration.train.model_copy(update={"learning_rate": 0.01})
-    return replace(job, configuration=job.configuration.model_copy(update={"train": train}))
+    return replace(job, configuration=job.configuration.with_fields(train={"learning_rate": 0.01}))
 
 
 def other_seed(job: Job) -> Job:
-    train = job.configuration.train.model_copy(update={"seed": 5})
-    return replace(job, configuration=job.configuration.model_copy(update={"train": train}))
+    return replace(job, configuration=job.configuration.with_fields(train={"seed": 5}))
 
 
 def other_rows(job: Job) -> Job:
@@ -447,8 +445,7 @@ def test_a_checkpoint_is_used_whether_its_type_was_measured_or_told(
     killed: Killed, tmp_path: Path, bf16: object
 ) -> None:
     engine, job, _ = killed
-    train = job.configuration.train.model_copy(update={"bf16": bf16})
-    configuration = job.configuration.model_copy(update={"train": train})
+    configuration = job.configuration.with_fields(train={"bf16": bf16})
     mine = replace(job, folder=tmp_path / "copy", configuration=configuration)
     shutil.copytree(job.folder, mine.folder)
     assert Checkpoints(mine, engine.name, "fp32").load() is not None

@@ -143,6 +143,5 @@ def job_of(folder: Path, number: int, of: Rows, do: str = "", deadline: float | 
     own.mkdir(exist_ok=True)
     if do:
         (own / DO).write_text(do)
-    train = Configuration().train.model_copy(update={"learning_rate": 0.01 * (number + 1), "bf16": False})
-    configuration = Configuration().model_copy(update={"train": train})
+    configuration = Configuration().with_fields(train={"learning_rate": 0.01 * (number + 1), "bf16": False})
     return Job(number, configuration, SOURCE, of, own, 1, deadline)

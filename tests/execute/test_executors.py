@@ -104,7 +104,7 @@ def test_the_engine_says_how_many_are_trained_together(shared: Executor, tmp_pat
 
 def test_an_error_of_the_question_is_raised_as_itself(shared: Executor, tmp_path: Path) -> None:
     job = job_of(tmp_path, 0, rows())
-    other = job.configuration.model_copy(update={"data": job.configuration.data.model_copy(update={"max_length": 7})})
+    other = job.configuration.with_fields(data={"max_length": 7})
     with pytest.raises(BackboneError, match="'refused' is not here"):
         shared.pack_size(replace(SOURCE, model="refused"), other)
 
@@ -401,8 +401,8 @@ def test_a_workers_advice_is_for_trials_of_one_batch_and_asked_again_where_memor
 ) -> None:
     worker, of = _Told(), rows()
     pool, jobs = Pool(worker, print), [job_of(tmp_path, number, of) for number in (0, 1)]
-    train = jobs[1].configuration.train.model_copy(update={"per_device_train_batch_size": 128})
-    jobs[1] = replace(jobs[1], configuration=jobs[1].configuration.model_copy(update={"train": train}))
+    other = jobs[1].configuration.with_fields(train={"per_device_train_batch_size": 128})
+    jobs[1] = replace(jobs[1], configuration=other)
     for job in (*jobs, *jobs):
         pool.pack_size(SOURCE, job.configuration)
     assert worker.asked == [16, 128]
@@ -489,8 +489,8 @@ def _crowded(folder: Path) -> tuple[_Crowded, Pool, list[Job]]:
     jobs = []
     for number in range(3):
         job = job_of(folder, number, of)
-        train = job.configuration.train.model_copy(update={"per_device_train_batch_size": 2 ** (4 + number)})
-        jobs.append(replace(job, configuration=job.configuration.model_copy(update={"train": train})))
+        other = job.configuration.with_fields(train={"per_device_train_batch_size": 2 ** (4 + number)})
+        jobs.append(replace(job, configuration=other))
     pool = Pool(fleet, print)
     pool.pack_size(SOURCE, jobs[0].configuration)
     pool.start(jobs[:1])

@@ -44,7 +44,7 @@ def test_seeds_of_a_configuration_are_trained_and_validated_on_the_same_part_of_
 ) -> None:
     recipe = read_recipe(tiny_recipe, ["data.max_train_samples=20", "data.max_eval_samples=9"])
     data, first = prepare(recipe, Watcher(), False, {}).data, recipe.configuration({})
-    second = first.model_copy(update={"train": first.train.model_copy(update={"seed": first.train.seed + 1})})
+    second = first.with_fields(train={"seed": first.train.seed + 1})
     one, other = (Workplace(recipe, data, lambda _: None).rows(configuration) for configuration in (first, second))
     assert one.data.train.texts == other.data.train.texts
     assert one.data.validation.texts == other.data.validation.texts

@@ -59,8 +59,7 @@ class Eight:
         """With a learning rate that a recipe would be refused for, where the culprit is to diverge."""
         if job.number != CULPRIT or self._does != "diverge":
             return job
-        train = job.configuration.train.model_copy(update={"learning_rate": 1e30})
-        return replace(job, configuration=job.configuration.model_copy(update={"train": train}))
+        return replace(job, configuration=job.configuration.with_fields(train={"learning_rate": 1e30}))
 
     def _act(self) -> None:
         match self._does:

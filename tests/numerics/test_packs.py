@@ -277,8 +277,7 @@ def test_a_trials_files_are_the_same_beside_one_that_diverges(
 ) -> None:
     jobs = [job(folder_of("bert"), tmp_path, fields, number) for number, fields in enumerate([*FIELDS, {}])]
     far = {"learning_rate": 1e30}  # beyond what a recipe may say
-    settings = jobs[3].configuration
-    settings = settings.model_copy(update={"train": settings.train.model_copy(update=far)})
+    settings = jobs[3].configuration.with_fields(train=far)
     outcomes = train([replace(jobs[3], configuration=settings), *jobs[:3]])
     assert [outcome.state for outcome in outcomes] == ["failed", "complete", "complete", "complete"]
     assert "lower train.learning_rate" in str(outcomes[0].reason)

@@ -120,6 +120,14 @@ def test_a_recipe_is_frozen() -> None:
         read_recipe({}).lora.r = 8  # type: ignore[misc]
 
 
+def test_a_recipe_with_other_fields_keeps_all_others_and_counts_those_as_written() -> None:
+    recipe = read_recipe({"train": {"optim": "sgd"}})
+    changed = recipe.with_fields(train={"seed": 3}, search={"seeds": 2})
+    assert (changed.train, changed.search) == (Train(optim="sgd", seed=3), Search(seeds=2))
+    assert changed.train.model_fields_set == {"optim", "seed"}
+    assert (recipe.train.seed, changed.lora) == (42, recipe.lora)
+
+
 def test_each_value_of_an_axis_reaches_its_configuration() -> None:
     recipe = read_recipe({"lora": {"r": [2, 4]}, "train": {"learning_rate": [0.1, 0.2]}})
     points = [recipe.configuration(point) for point in recipe.grid()]

@@ -106,8 +106,7 @@ def make_record(
 
 def with_train(record: TrialRecord, **fields: Any) -> TrialRecord:
     """As a search changes a configuration: the passes by a clock, the warm-up on a part of the rows."""
-    train = record.configuration.train.model_copy(update=fields)
-    return record.model_copy(update={"configuration": record.configuration.model_copy(update={"train": train})})
+    return record.model_copy(update={"configuration": record.configuration.with_fields(train=fields)})
 
 
 def make_score(accuracy: float, rows: int) -> Score:

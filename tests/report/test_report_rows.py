@@ -91,10 +91,9 @@ def test_a_row_s_recipe_is_trained_on_the_rows_that_the_run_had(
 def test_a_row_s_recipe_is_validated_on_the_rows_that_it_was_validated_on(tmp_path: Path) -> None:
     recipe = make_recipe(lora={"r": [1, 8]}, train={})
     records = [make_record(recipe, n, point, 0.9) for n, point in enumerate(recipe.grid())]
-    part = records[0].configuration.data.model_copy(update={"max_eval_samples": 200, "max_train_samples": 100})
-    records[0] = records[0].model_copy(
-        update={"configuration": records[0].configuration.model_copy(update={"data": part}), "train_rows": 100}
-    )
+    part = {"max_eval_samples": 200, "max_train_samples": 100}
+    configuration = records[0].configuration.with_fields(data=part)
+    records[0] = records[0].model_copy(update={"configuration": configuration, "train_rows": 100})
     found = findings(read_run(write_run(tmp_path / "run", recipe, records)))
     said = ["max_eval_samples: 200" in each.recipe for each in found.details]
     assert said == [True, False]

@@ -98,7 +98,7 @@ def test_a_test_computes_the_frozen_layers_too() -> None:
 def test_states_of_frozen_layers_are_of_texts_of_one_length() -> None:
     whole = _one(0.04, prefix_row_seconds=0.08, train_rows=64, max_length=512, **KEPT)
     costs = Costs([_one(0.01, prefix_row_seconds=0.02, train_rows=64, **KEPT), whole])
-    longer = TOP.model_copy(update={"data": TOP.data.model_copy(update={"max_length": 512})})
+    longer = TOP.with_fields(data={"max_length": 512})
     assert costs.shared_seconds(longer, 1000, 0) == pytest.approx(4 * costs.shared_seconds(TOP, 1000, 0))
     costs.note(_one(0.01, prefix_row_seconds=0.02, train_rows=1000, **KEPT))
     assert costs.shared_seconds(TOP, 1000, 0) == 0 < costs.shared_seconds(longer, 1000, 0)
@@ -119,6 +119,6 @@ def test_trials_that_keep_no_states_or_those_of_other_layers_have_not_paid_for_t
 
 def test_states_are_planned_under_the_dropout_that_they_were_kept_under() -> None:
     costs = Costs([_one(0.01, prefix_row_seconds=0.02, train_rows=64, layers="top-half", dropout="keep")])
-    keep = TOP.model_copy(update={"backbone": TOP.backbone.model_copy(update={"dropout": "keep"})})
+    keep = TOP.with_fields(backbone={"dropout": "keep"})
     assert costs.shared_seconds(keep, 1000, 0) == pytest.approx(CAUTION * 1000 * 0.02)  # a model without dropout
     assert Costs([_one(0.01, train_rows=64)]).shared_seconds(keep, 1000, 0) == 0

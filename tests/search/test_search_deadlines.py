@@ -160,9 +160,7 @@ def test_a_grid_that_was_broken_off_goes_on_with_what_was_not_tried(seconds: flo
 def test_another_seed_tries_a_grid_in_another_order() -> None:
     orders = []
     for seed in (1, 2):
-        recipe = _recipe()
-        recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
-        search = _Simulated(recipe, 300, 10_000)
+        search = _Simulated(_recipe().with_fields(train={"seed": seed}), 300, 10_000)
         search.run(limit=5)
         orders.append([proposal.point for proposal in search.trained])
     assert orders[0] != orders[1]

@@ -266,8 +266,7 @@ def test_another_seed_makes_other_proposals(tmp_path: Path, sampler: str) -> Non
     points = []
     for seed in (1, 2):
         (tmp_path / str(seed)).mkdir()
-        recipe = _sampled(sampler)
-        recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
+        recipe = _sampled(sampler).with_fields(train={"seed": seed})
         proposal = _open(tmp_path / str(seed), recipe)[0].next()
         assert proposal is not None
         points.append(proposal.point)
@@ -279,8 +278,7 @@ def test_neighbouring_seeds_share_no_points(tmp_path: Path, sampler: str) -> Non
     points: list[set[str]] = []
     for seed in (1, 2):
         (tmp_path / str(seed)).mkdir()
-        recipe = _sampled(sampler, 10)
-        recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
+        recipe = _sampled(sampler, 10).with_fields(train={"seed": seed})
         points.append({str(p.point) for p in _search(*_open(tmp_path / str(seed), recipe))})
     assert not points[0] & points[1]
 
@@ -318,8 +316,7 @@ def test_random_tries_the_same_configurations_whatever_is_trained_at_once(tmp_pa
 
 @pytest.mark.parametrize("sampler", ALL_SAMPLERS)
 def test_a_search_with_seeds_that_was_broken_off_proposes_what_it_would_have(tmp_path: Path, sampler: str) -> None:
-    recipe = _sampled(sampler, 12)
-    recipe = recipe.model_copy(update={"search": recipe.search.model_copy(update={"seeds": 2})})
+    recipe = _sampled(sampler, 12).with_fields(search={"seeds": 2})
     _compare_with_a_search_broken_off(tmp_path, recipe, _up_to(24))
 
 

@@ -34,8 +34,8 @@ def _records(draw: st.DrawFn) -> TrialRecord:
         train_rows=100,
         epochs=draw(st.sampled_from((0.5, 1.5, 2))),
     )
-    train = made.configuration.train.model_copy(update={"num_train_epochs": 2})
-    return made.model_copy(update={"configuration": made.configuration.model_copy(update={"train": train})})
+    two = made.configuration.with_fields(train={"num_train_epochs": 2})
+    return made.model_copy(update={"configuration": two})
 
 
 @given(st.lists(_records(), max_size=25), st.integers(0, 25), st.sampled_from(("accuracy", "macro_f1")))

@@ -20,8 +20,8 @@ def _trials(r: int, accuracies: list[float], parameters: int, first: int, **chan
 
 
 def _planned(record: TrialRecord, planned: float) -> TrialRecord:
-    train = record.configuration.train.model_copy(update={"num_train_epochs": planned})
-    return record.model_copy(update={"configuration": record.configuration.model_copy(update={"train": train})})
+    configuration = record.configuration.with_fields(train={"num_train_epochs": planned})
+    return record.model_copy(update={"configuration": configuration})
 
 
 def _validated(record: TrialRecord, rows: int) -> TrialRecord:

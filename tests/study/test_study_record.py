@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from loraloom import metrics
 from loraloom.errors import RunError
-from loraloom.recipe import Configuration
 from loraloom.study.record import CONFUSED_CLASSES, Evaluation, Score, TrialRecord, read_metrics, read_record
 from tests.study.study_records import record
 
@@ -135,7 +134,7 @@ def test_a_field_of_a_later_version_is_passed_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("epochs", "cut"), [(None, False), (2.0, False), (1.9985, False), (1.99, True)])
 def test_a_trial_is_cut_short_where_passes_are_missing(epochs: float | None, cut: bool) -> None:
-    two = Configuration().train.model_copy(update={"num_train_epochs": 2})
     trial = record(0, epochs=epochs)
-    trial = trial.model_copy(update={"configuration": trial.configuration.model_copy(update={"train": two})})
+    two = trial.configuration.with_fields(train={"num_train_epochs": 2})
+    trial = trial.model_copy(update={"configuration": two})
     assert trial.cut_short is cut

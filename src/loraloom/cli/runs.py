@@ -99,8 +99,8 @@ def train(
         raise RecipeError(
             f"{recipe}: {', '.join(read.axes)} would vary; train takes one value each, search takes several"
         )
-    one = read.search.model_copy(update={"sampler": "grid"})  # the others would look for more than there is
-    run_search(read.model_copy(update={"search": one}), out, deadline, grace, allow_leak, profile, quiet, as_json)
+    one = read.with_fields(search={"sampler": "grid"})  # the others would look for more than there is
+    run_search(one, out, deadline, grace, allow_leak, profile, quiet, as_json)
 
 
 def resume(

@@ -236,8 +236,7 @@ def _values_of(generation: Path) -> dict[str, Any]:
 
 def _compared(configuration: Configuration) -> dict[str, Any]:
     """A configuration with all its fields, the same for who is told the type and who measures it: `dtype` says it."""
-    train = configuration.train.model_copy(update={"bf16": "auto"})
-    return configuration.model_copy(update={"train": train}).model_dump(mode="json")
+    return configuration.with_fields(train={"bf16": "auto"}).model_dump(mode="json")
 
 
 class _UnusableError(Exception):

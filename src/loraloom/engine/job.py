@@ -86,8 +86,7 @@ def in_type(configuration: Configuration, dtype: Dtype | None) -> Configuration:
     """The configuration with its number type said, where the recipe leaves that to measurement, and it is known."""
     if dtype is None or configuration.train.bf16 != "auto":
         return configuration
-    train = configuration.train.model_copy(update={"bf16": dtype == "bf16"})
-    return configuration.model_copy(update={"train": train})
+    return configuration.with_fields(train={"bf16": dtype == "bf16"})
 
 
 class Listener(Protocol):

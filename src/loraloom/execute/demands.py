@@ -81,9 +81,8 @@ class Demands:
     def memory_advice(self, configuration: Configuration) -> str:
         """What would bring a configuration that is over `budget.max_memory_gb` under it."""
         tokens, batch = configuration.data.max_length, configuration.train.per_device_train_batch_size
-        data = configuration.data.model_copy(update={"max_length": LEAST_TOKENS})
-        train = configuration.train.model_copy(update={"per_device_train_batch_size": 1})
-        least = self.memory_gb(configuration.model_copy(update={"data": data, "train": train}))
+        smallest = {"data": {"max_length": LEAST_TOKENS}, "train": {"per_device_train_batch_size": 1}}
+        least = self.memory_gb(configuration.with_fields(**smallest))
         if self.recipe.budget.max_memory_gb is not None and least > self.recipe.budget.max_memory_gb:
             return f"with batches of one short text it takes {least:.1f} GB: raise the limit or take a smaller model"
         return f"lower data.max_length ({tokens}) or train.per_device_train_batch_size ({batch})"

@@ -81,8 +81,7 @@ class Recorder:
 
 def _with_columns(configuration: Configuration, data: TextData) -> Configuration:
     """The configuration with the columns that were read, guessed ones too: predictions read the same."""
-    columns = {"text_column": data.text_column, "label_column": data.label_column}
-    return configuration.model_copy(update={"data": configuration.data.model_copy(update=columns)})
+    return configuration.with_fields(data={"text_column": data.text_column, "label_column": data.label_column})
 
 
 def _passes(job: Job, heard: float) -> float:

@@ -92,10 +92,7 @@ def _time(
     part = {"max_train_samples": max(train_rows, classes), "max_eval_samples": max(EVAL_ROWS, classes)}
     epochs = 1 if seconds is None else TRAIN_ROWS // train_rows
     changes = {"num_train_epochs": epochs, "learning_rate": HARMLESS_RATE, "eval_strategy": "end"}
-    train = configuration.train.model_copy(update=changes)
-    configuration = configuration.model_copy(
-        update={"data": configuration.data.model_copy(update=part), "train": train}
-    )
+    configuration = configuration.with_fields(data=part, train=changes)
     heard: list[Evaluation] = []
 
     def listen(job: Job, evaluation: Evaluation) -> bool:

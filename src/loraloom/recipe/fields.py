@@ -7,7 +7,8 @@ a single trial is trained with. A `Recipe` (see `axes.py`) is a space of such po
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -235,6 +236,11 @@ class Configuration(Section):
     lora: Lora = Field(default_factory=Lora)
     head: Head = Field(default_factory=Head)
     train: Train = Field(default_factory=Train)
+
+    def with_fields(self, **sections: Mapping[str, Any]) -> Self:
+        """With other values in these sections, taken as they are: `with_fields(train={"seed": 3})`."""
+        changed = {name: getattr(self, name).model_copy(update=values) for name, values in sections.items()}
+        return self.model_copy(update=changed)
 
 
 SECTIONS: dict[str, type[Section]] = {

@@ -87,7 +87,7 @@ class Plan:
             update["num_train_epochs"] = _passes_of(cost_key(configuration), self.epochs)
         if not self.is_last(rows):
             update["eval_strategy"] = "end"
-        return _with_train(configuration, update) if update else configuration
+        return configuration.with_fields(train=update) if update else configuration
 
     def is_last(self, rows: int | None) -> bool:
         """Whether a trial on `rows` is on the last rung."""
@@ -337,18 +337,14 @@ def _passes_of(key: Key, epochs: Mapping[Key, float]) -> float:
 
 
 def _with_epochs(configuration: Configuration, epochs: float) -> Configuration:
-    return _with_train(configuration, {"num_train_epochs": epochs})
+    return configuration.with_fields(train={"num_train_epochs": epochs})
 
 
 def as_begun(configuration: Configuration, begun: Configuration) -> Configuration:
     """A configuration as it was planned when it was `begun`; as it is, where that is another one."""
     planned = {name: getattr(begun.train, name) for name in ("num_train_epochs", "eval_strategy", "warmup_steps")}
-    found = _with_train(configuration, planned)
-    return found if found == _with_train(begun, {"bf16": configuration.train.bf16}) else configuration
-
-
-def _with_train(configuration: Configuration, update: Mapping[str, object]) -> Configuration:
-    return configuration.model_copy(update={"train": configuration.train.model_copy(update=update)})
+    found = configuration.with_fields(train=planned)
+    return found if found == begun.with_fields(train={"bf16": configuration.train.bf16}) else configuration
 
 
 def _rounds(trials: int, slots: int) -> int:

@@ -329,17 +329,16 @@ class Proposals:
         point = _point(self._recipe, params)
         assert point is not None
         base = self._recipe.configuration(point)
-        train = base.train.model_copy(update={"seed": base.train.seed + seed_index})
-        data = base.data
+        train: dict[str, int] = {"seed": base.train.seed + seed_index}
+        data: dict[str, int | None] = {}
         if rows is not None and self._pace.task is not None:
             validated = self._pace.task.validated(rows)
-            most = data.max_eval_samples if validated >= self._pace.task.eval_rows else validated
-            part = {"max_train_samples": rows, "max_eval_samples": most}
-            data = data.model_copy(update=part)
+            most = base.data.max_eval_samples if validated >= self._pace.task.eval_rows else validated
+            data = {"max_train_samples": rows, "max_eval_samples": most}
             # Of fewer steps as many would be a larger part: a rung shall show the schedule that the finals have.
             share = self._pace.task.rows(rows) / self._pace.task.rows(self._pace.plan.top)
-            train = train.model_copy(update={"warmup_steps": int(train.warmup_steps * share)})
-        return point, self._pace.plan.planned(base.model_copy(update={"train": train, "data": data}), rows)
+            train["warmup_steps"] = int(base.train.warmup_steps * share)
+        return point, self._pace.plan.planned(base.with_fields(train=train, data=data), rows)
 
 
 def _shuffled(keys: Iterable[str], seed: int) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ def default_space(recipe: Recipe, *, deadline: bool = False) -> Recipe:
     _refuse_contradictions(recipe, deadline)
     own_axes = recipe.axes.keys() - {_MODEL}
     if deadline and not own_axes and _leaves_all_open(recipe):
-        recipe = _with_search(recipe, sampler="auto")
+        recipe = recipe.with_fields(search={"sampler": "auto"})
     if recipe.search.sampler != "auto":
         return recipe
     epochs = recipe.search.epochs
@@ -64,11 +64,11 @@ def default_space(recipe: Recipe, *, deadline: bool = False) -> Recipe:
         is_open = _EPOCHS not in recipe.axes and not _is_written(recipe, _EPOCHS)
         epochs = "clock" if deadline and is_open and has_rungs(recipe) else "recipe"
     if own_axes:
-        return _with_search(recipe, epochs=epochs) if epochs == "clock" else recipe
+        return recipe.with_fields(search={"epochs": epochs}) if epochs == "clock" else recipe
     axes = {**recipe.axes, **{name: axis for name, axis in SPACE.items() if not _is_written(recipe, name)}}
     if epochs == "clock":
         axes.pop(_EPOCHS, None)
-    recipe = _with_search(recipe, epochs=epochs)
+    recipe = recipe.with_fields(search={"epochs": epochs})
     # a condition on a field that the recipe writes may be one that never holds
     searched = without_impossible(recipe.model_copy(update={"axes": axes}), set(SPACE))
     if not searched.axes.keys() - {_MODEL}:
@@ -160,10 +160,6 @@ def _refuse_contradictions(recipe: Recipe, deadline: bool) -> None:
         )
 
 
-def _with_search(recipe: Recipe, **values: object) -> Recipe:
-    return recipe.model_copy(update={"search": recipe.search.model_copy(update=values)})
-
-
 def _leaves_all_open(recipe: Recipe) -> bool:
     written = (getattr(recipe, section).model_fields_set for section in ("lora", "head", "train"))
     return "sampler" not in recipe.search.model_fields_set and not set().union(*written) - {"seed", "bf16"}
@@ -181,5 +177,4 @@ def _with_bases(recipe: Recipe) -> Recipe:
         if not axis.when:
             section, leaf = name.split(".")
             firsts.setdefault(section, {})[leaf] = axis.first
-    sections = {name: getattr(recipe, name).model_copy(update=values) for name, values in firsts.items()}
-    return recipe.model_copy(update=sections)
+    return recipe.with_fields(**firsts)

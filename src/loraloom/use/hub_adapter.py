@@ -169,8 +169,8 @@ def _write_public(folder: Path, record: TrialRecord, target: Path) -> None:
         if (folder / file).is_file():
             shutil.copyfile(folder / file, target / file)
     keep_temperature(fitted_temperature(folder, record), target)
-    data = record.configuration.data.model_copy(update={"train_file": None, "validation_file": None, "test_file": None})
-    configuration = record.configuration.model_copy(update={"data": data})
+    files = {"train_file": None, "validation_file": None, "test_file": None}
+    configuration = record.configuration.with_fields(data=files)
     public = record.model_copy(update={"configuration": configuration})
     if (target / CLASSES).is_file():
         _name_one_model(target / CLASSES, record.configuration.backbone.model)

@@ -187,7 +187,7 @@ def test_a_search_that_learns_is_not_said_to_be_chosen_by_no_result(tmp_path: Pa
 
 def test_passes_by_a_clock_are_said_not_to_be_held_fixed(tmp_path: Path) -> None:
     recipe, records = many()
-    of_clock = recipe.model_copy(update={"search": recipe.search.model_copy(update={"epochs": "clock"})})
+    of_clock = recipe.with_fields(search={"epochs": "clock"})
     given = [with_train(r, num_train_epochs=2.5 if r.configuration.train.optim == "muon" else 4.0) for r in records]
     given[0] = with_train(given[0], num_train_epochs=3.0)
     said = " ".join(section(tmp_path / "clock", of_clock, given).where)
