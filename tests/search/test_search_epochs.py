@@ -51,9 +51,9 @@ def _costs(recipe: Recipe) -> Costs:
     """A row of the large model is eight times as dear, one with all layers adapted half as dear again."""
     found = []
     for kind in Task(recipe, 1, 1, 2, None).kinds():
-        model, adapted, length, batch = cost_key(kind)
-        row = (0.008 if model == LARGE else 0.001) * (1.5 if adapted.startswith("all") else 1)
-        found.append(Measured(model, length, batch, row, row / 3, 0.5, adapted=adapted))
+        key = cost_key(kind)
+        row = (0.008 if key.model == LARGE else 0.001) * (1.5 if key.adapted.startswith("all") else 1)
+        found.append(Measured(**key._asdict(), train_row_seconds=row, eval_row_seconds=row / 3, beside_seconds=0.5))
     return Costs(found)
 
 

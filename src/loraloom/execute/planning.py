@@ -124,7 +124,7 @@ class Planner:
         self._seen = kept.get("seen", 0.0) if begun else foreseen(pace.task, pace.costs, left)
         self._foresee(self._seen)
         if begun:
-            epochs = None if kept.get("epochs") is None else {tuple(key): passes for key, passes in kept["epochs"]}
+            epochs = None if kept.get("epochs") is None else {Key(*key): passes for key, passes in kept["epochs"]}
             rungs, leading_rung = tuple(kept["rungs"]), kept.get("leading_rung", 0)
             before = Plan(rungs, kept["finalists"], kept["seeds"], epochs, leading_rung)
             pace.plan = extended(before, pace.task, pace.costs, left, pace.slots)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from loraloom.recipe import Configuration
 from loraloom.study.record import Timings
@@ -19,8 +20,24 @@ NEWEST = 4
 CAUTION = 1.1
 """Estimates are raised by this: a trial that is begun shall end in time."""
 
-Key = tuple[str, str, int, int]
-"""Model, what is trained of it and how, longest text, batch size: what a row's seconds depend on."""
+
+class Key(NamedTuple):
+    """What a row's seconds depend on."""
+
+    model: str
+    adapted: str
+    """What is trained of it, and how."""
+    max_length: int
+    batch: int
+
+
+_LIKENESSES = (
+    attrgetter("model", "adapted", "max_length"),
+    attrgetter("model", "max_length"),
+    attrgetter("model", "adapted"),
+    attrgetter("model"),
+)
+"""What kinds that are like each other have in common, most first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +63,11 @@ class Measured:
     encode_row_seconds: float = 0.0
     """What the token ids of a text took, 0 where that was not timed."""
 
+    @property
+    def key(self) -> Key:
+        """What it is a measurement of."""
+        return Key(self.model, self.adapted, self.max_length, self.batch)
+
 
 class Costs:
     """Measurements, and what they say of trials to come."""
@@ -62,8 +84,7 @@ class Costs:
 
     def note(self, one: Measured) -> None:
         """Takes note of a trial that was timed."""
-        key = one.model, one.adapted, one.max_length, one.batch
-        self._newest.setdefault(key, deque(maxlen=NEWEST)).append(one)
+        self._newest.setdefault(one.key, deque(maxlen=NEWEST)).append(one)
         if one.layers:
             self._keeping.add((one.model, one.dropout))
             self._kept.add((one.model, one.max_length, one.layers, one.train_rows))
@@ -150,16 +171,20 @@ class Costs:
 
 def cost_key(configuration: Configuration) -> Key:
     """What a row of this configuration is as dear as."""
-    batch = configuration.train.per_device_train_batch_size
-    return configuration.backbone.model, _adapted(configuration), configuration.data.max_length, batch
+    return Key(
+        configuration.backbone.model,
+        _adapted(configuration),
+        configuration.data.max_length,
+        configuration.train.per_device_train_batch_size,
+    )
 
 
 def most_like(key: Key, known: Collection[Key]) -> list[Key]:
     """Those of the `known` kinds, of which there are some, that are most like one: itself, if it is among them."""
     if key in known:
         return [key]
-    for places in ((0, 1, 2), (0, 2), (0, 1), (0,)):
-        if alike := [other for other in known if all(other[place] == key[place] for place in places)]:
+    for likeness in _LIKENESSES:
+        if alike := [other for other in known if likeness(other) == likeness(key)]:
             return alike
     return list(known)
 
@@ -179,17 +204,14 @@ def measured(
     `passes` over its rows were done, and it was evaluated `evaluated` times.
     """
     return Measured(
-        configuration.backbone.model,
-        configuration.data.max_length,
-        configuration.train.per_device_train_batch_size,
-        timings.train_seconds / max(1.0, train_rows * passes),
-        (timings.seconds - timings.train_seconds) / max(1.0, eval_rows * evaluated),
-        max(0.0, seconds - timings.seconds - timings.prefix_seconds),
-        timings.prefix_seconds / timings.prefix_rows if timings.prefix_rows else 0.0,
-        train_rows,
-        _adapted(configuration),
-        _layers(configuration) if timings.prefix_rows is not None else "",
-        configuration.backbone.dropout if timings.prefix_rows is not None else "",
+        **cost_key(configuration)._asdict(),
+        train_row_seconds=timings.train_seconds / max(1.0, train_rows * passes),
+        eval_row_seconds=(timings.seconds - timings.train_seconds) / max(1.0, eval_rows * evaluated),
+        beside_seconds=max(0.0, seconds - timings.seconds - timings.prefix_seconds),
+        prefix_row_seconds=timings.prefix_seconds / timings.prefix_rows if timings.prefix_rows else 0.0,
+        train_rows=train_rows,
+        layers=_layers(configuration) if timings.prefix_rows is not None else "",
+        dropout=configuration.backbone.dropout if timings.prefix_rows is not None else "",
     )
 
 

@@ -21,7 +21,7 @@ import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,21 @@ class Table:
         return np.asarray(self.metric - means[self.block], dtype=np.float64)
 
 
+class _Block(NamedTuple):
+    """What is compared by itself: trials on so many rows, first seen after so many epochs."""
+
+    rows: int
+    epochs: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The trials of a configuration in a block."""
+
+    block: _Block
+    trials: Sequence[TrialRecord]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Observations:
     """`rows` are those of the blocks, rising; `epochs` is given where trials were seen at their first evaluation."""
@@ -100,27 +115,26 @@ def observe(run: RunRead, problems: list[str]) -> Observations | None:
         if record.number not in excluded and (value := _value(run, record, firsts, by_epochs)) is not None
     }
     failed = {record.number for record in records if record.state == "failed"}
-    blocks: dict[tuple[int, float], list[list[TrialRecord]]] = {}
-    for key, group in groups:
-        blocks.setdefault(key, []).append(group)
-    seen: list[tuple[tuple[int, float], list[TrialRecord]]] = []
-    for key, in_block in blocks.items():
-        seeds = common_seeds([[(record.number, record.seed) for record in group] for group in in_block], failed)
-        kept = [[r for r in group if r.seed in seeds and r.number in values] for group in in_block]
-        kept = [group for group in kept if group]
+    blocks: dict[_Block, list[Sequence[TrialRecord]]] = {}
+    for group in groups:
+        blocks.setdefault(group.block, []).append(group.trials)
+    seen: list[_Group] = []
+    for block, in_block in blocks.items():
+        seeds = common_seeds([[(record.number, record.seed) for record in trials] for trials in in_block], failed)
+        kept = [[r for r in trials if r.seed in seeds and r.number in values] for trials in in_block]
+        kept = [trials for trials in kept if trials]
         if len(kept) >= (LEAST_IN_BLOCK if len(blocks) > 1 else 2):
-            seen += [(key, group) for group in kept]
+            seen += [_Group(block, trials) for trials in kept]
     if len(seen) < 2:
         return None
-    keys = sorted({key for key, _ in seen})
-    counted = sum(len(group) for _, group in seen)
+    counted = sum(len(group.trials) for group in seen)
     return Observations(
-        table=_table(run, seen, keys, values),
-        at_end=all(r.configuration.train.eval_strategy == "end" for _, group in seen for r in group),
-        rows=tuple(sorted({rows for rows, _ in keys})),
-        epochs=tuple(sorted({epochs for _, epochs in keys})) if by_epochs else None,
-        numbers=tuple(tuple(record.number for record in group) for _, group in seen),
-        validated=tuple(sorted({r.result.validation.examples for _, g in seen for r in g if r.result})),
+        table=_table(run, seen, values),
+        at_end=all(r.configuration.train.eval_strategy == "end" for group in seen for r in group.trials),
+        rows=tuple(sorted({group.block.rows for group in seen})),
+        epochs=tuple(sorted({group.block.epochs for group in seen})) if by_epochs else None,
+        numbers=tuple(tuple(record.number for record in group.trials) for group in seen),
+        validated=tuple(sorted({r.result.validation.examples for group in seen for r in group.trials if r.result})),
         selected=by_epochs or counted < len(values),
         failed=len(failed),
         cut=len(cut),
@@ -141,10 +155,10 @@ def survivors(run: RunRead) -> Observations | None:
             groups.setdefault(record.point_key, []).append(record)
     if len(groups) < 2:
         return None
-    seen = [((top, 0.0), group) for group in groups.values()]
+    seen = [_Group(_Block(top, 0.0), trials) for trials in groups.values()]
     values = {r.number: validation(r, run.recipe.search.metric) for r in done}
     return Observations(
-        table=_table(run, seen, [(top, 0.0)], values),
+        table=_table(run, seen, values),
         at_end=all(r.configuration.train.eval_strategy == "end" for group in groups.values() for r in group),
         rows=(top,),
         epochs=None,
@@ -176,32 +190,27 @@ def common_seeds(trials: Sequence[Sequence[tuple[int, int]]], failed: Collection
     return {seed for seed, number in last.items() if all(seed in seeds or first > number for first, seeds in begun)}
 
 
-def _table(
-    run: RunRead,
-    seen: Sequence[tuple[tuple[int, float], Sequence[TrialRecord]]],
-    keys: Sequence[tuple[int, float]],
-    values: Mapping[int, float],
-) -> Table:
+def _table(run: RunRead, seen: Sequence[_Group], values: Mapping[int, float]) -> Table:
     names = dict.fromkeys(run.recipe.axes)
-    for _, group in seen:
-        names.update(dict.fromkeys(group[0].point))
+    for group in seen:
+        names.update(dict.fromkeys(group.trials[0].point))
     axes: dict[str, tuple[Any, ...]] = {}
     for name in names:
         if name not in _ROWS_AND_SEEDS:
-            column = tuple(_axis_value(group[0], name) for _, group in seen)
+            column = tuple(_axis_value(group.trials[0], name) for group in seen)
             if any(each != column[0] for each in column):
                 axes[name] = column
-    place = {key: index for index, key in enumerate(keys)}
-    each = [[values[record.number] for record in group] for _, group in seen]
+    place = {block: index for index, block in enumerate(sorted({group.block for group in seen}))}
+    each = [[values[record.number] for record in group.trials] for group in seen]
     spreads = [(len(one) - 1, float(np.var(one, ddof=1))) for one in each if len(one) > 1]
     freedom = sum(df for df, _ in spreads)
     return Table(
         axes=axes,
         metric=np.array([fmean(one) for one in each]),
         seeds=tuple(len(one) for one in each),
-        block=np.array([place[key] for key, _ in seen], dtype=np.int64),
+        block=np.array([place[group.block] for group in seen], dtype=np.int64),
         seed_noise=float(np.sqrt(sum(df * v for df, v in spreads) / freedom)) if freedom else None,
-        rounding=max((_rounding(group) for _, group in seen), default=0.0),
+        rounding=max((_rounding(group.trials) for group in seen), default=0.0),
     )
 
 
@@ -215,9 +224,7 @@ def _axis_value(record: TrialRecord, name: str) -> Any:
     return record.point[name] if name in record.point else field(record, name)
 
 
-def _by_configuration(
-    records: Iterable[TrialRecord], firsts: Mapping[int, Evaluation]
-) -> list[tuple[tuple[int, float], list[TrialRecord]]]:
+def _by_configuration(records: Iterable[TrialRecord], firsts: Mapping[int, Evaluation]) -> list[_Group]:
     """Each configuration's trials on the fewest rows that it was trained on, in the order in which they were begun."""
     groups: dict[str, list[TrialRecord]] = {}
     for record in sorted(records, key=lambda record: record.number):
@@ -227,16 +234,16 @@ def _by_configuration(
         least = min(record.train_rows or 0 for record in group)
         begun = [record for record in group if (record.train_rows or 0) == least]
         epochs = [firsts[record.number].epoch for record in begun if record.number in firsts]
-        first_seen.append(((least, round(min(epochs, default=0.0), 2)), begun))
+        first_seen.append(_Group(_Block(least, round(min(epochs, default=0.0), 2)), begun))
     return first_seen
 
 
-def _planned_anew(groups: Sequence[tuple[tuple[int, float], Sequence[TrialRecord]]]) -> set[int]:
+def _planned_anew(groups: Iterable[_Group]) -> set[int]:
     """Trials whose passes are not those that most had of as many rows that are as dear; of as many, the earlier."""
     given: dict[tuple[int, Key], dict[float, list[int]]] = {}
-    for (rows, _), group in groups:
-        for record in group:
-            kind = given.setdefault((rows, cost_key(record.configuration)), {})
+    for group in groups:
+        for record in group.trials:
+            kind = given.setdefault((group.block.rows, cost_key(record.configuration)), {})
             kind.setdefault(record.configuration.train.num_train_epochs, []).append(record.number)
     found: set[int] = set()
     for by_passes in given.values():
