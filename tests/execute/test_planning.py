@@ -20,6 +20,7 @@ from loraloom.execute.warm_up import WarmedUp
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.search.clock import JUDGED_ROW_SECONDS, PAGE_CAUTION, Clock
 from loraloom.search.costs import Measured, measured
+from loraloom.search.pace import Pace
 from loraloom.search.plan import CLOCKED_SHARE
 from loraloom.search.space import default_space, with_length
 from loraloom.study.record import Timings
@@ -75,7 +76,10 @@ class _Planned:
             train=split, validation=split, test=split.take(range(self.test_rows)), labels=("no", "yes")
         )
         place: Any = SimpleNamespace(
-            recipe=self.recipe, data=data, demands=SimpleNamespace(fitting=dict, why_not=lambda _: None)
+            recipe=self.recipe,
+            data=data,
+            most_rows=(len(split), len(split)),
+            demands=SimpleNamespace(fitting=dict),
         )
         leading = (self.recipe.configuration({}),)
         proposals: Any = SimpleNamespace(
@@ -83,10 +87,10 @@ class _Planned:
             leading=leading,
             every=(),
             leads_alone=False,
-            foresee=lambda seen, _: self.foresaw.append(seen),
+            foresee=self.foresaw.append,
         )
         clock = Clock(None if self.seconds == math.inf else self.seconds, lambda: self.at)
-        planner = Planner(self.run, place, clock, lambda: proposals)
+        planner = Planner(self.run, place, Pace(clock=clock), proposals)
         self.at += self.start_up
         planner.prepare(cast(Any, SimpleNamespace(where=self.where)), self.notes.append)
         planner.write()
@@ -253,7 +257,7 @@ def test_a_length_of_which_the_test_alone_takes_the_time_is_left_out(
     assert lengths == ({128} if longest else {128, 512})
     assert any("are cut at 128 tokens" in note for note in found.notes) == bool(longest)
     whole = recipe.configuration({"data.max_length": 512})
-    assert (found.planner.why_not(whole) is not None) == bool(longest)
+    assert (pace.why_not(whole) is not None) == bool(longest)
     found.seconds = 6_000.0
     task = found.again().pace.task
     assert task is not None

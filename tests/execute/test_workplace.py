@@ -39,6 +39,12 @@ def test_a_length_is_held_against_the_models_alone_that_read_it(
         _check(recipe(tiny_model))
 
 
+def test_a_trial_has_at_most_the_rows_that_the_recipe_names_or_all() -> None:
+    capped = {"max_train_samples": 3, "max_eval_samples": 9}
+    places = [Workplace(read_recipe({"data": data}), four_rows(), lambda _: None) for data in ({}, capped)]
+    assert [place.most_rows for place in places] == [(4, 4), (3, 4)]
+
+
 def test_seeds_of_a_configuration_are_trained_and_validated_on_the_same_part_of_the_rows(
     tiny_recipe: dict[str, Any],
 ) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Choices, Configuration, Range, Recipe, read_recipe
 from loraloom.recipe.fields import SECTIONS
+from loraloom.search.pace import Pace
 from loraloom.search.presets import FEW_ROWS, MANY_SEEN, PRESETS, Preset, leading, preset_points
 from loraloom.search.proposals import Proposals
 from loraloom.search.space import SPACE, default_space, with_length
@@ -220,9 +221,11 @@ def test_the_warm_up_is_a_quarter_of_the_foreseen_steps_at_most() -> None:
 def test_of_lengths_that_are_left_out_no_preset_goes_with_them() -> None:
     recipe = default_space(_recipe({"search": {"sampler": "auto"}}), deadline=True)
     longer = with_length(recipe, 400, 512)
-    proposals = Proposals(longer, cast(Any, InMemoryLedger()), _all_fit, rows=(6_000, 500))
+    pace = Pace()
+    proposals = Proposals(longer, cast(Any, InMemoryLedger()), _all_fit, pace, (6_000, 500))
     before = len(proposals.leading)
-    proposals.foresee(0.0, 128)
+    pace.longest = 128
+    proposals.foresee(0.0)
     assert {one.data.max_length for one in proposals.leading} == {128}
     assert len(proposals.leading) == len(
         Proposals(recipe, cast(Any, InMemoryLedger()), _all_fit, rows=(6_000, 500)).leading

@@ -567,6 +567,15 @@ def test_of_a_large_grid_whose_time_is_used_not_every_point_is_looked_at(
     assert 0 < len(looked) < 1_000
 
 
+def test_texts_of_which_the_test_would_take_the_time_are_not_proposed(tmp_path: Path) -> None:
+    lengths = {"max_length": [512, 128]}
+    recipe = read_recipe({"data": lengths, "lora": {"r": [2, 4]}, "search": {"sampler": "random", "n_trials": 2}})
+    ledger, pace = _ledger(tmp_path, recipe), Pace()
+    proposals = Proposals(recipe, ledger, _all_fit, pace)
+    pace.longest = 128
+    assert [p.configuration.data.max_length for p in _search(proposals, ledger)] == [128, 128]
+
+
 def test_what_is_foreseen_changes_the_presets_that_come_first_and_no_grid(tmp_path: Path) -> None:
     recipe = default_space(read_recipe({"search": {"sampler": "auto"}}))
     proposals, _ = _open(tmp_path, recipe)

@@ -22,6 +22,7 @@ from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
 from loraloom.search.clock import Clock
 from loraloom.search.outlook import Outlook
+from loraloom.search.pace import Pace
 from loraloom.search.plan import as_begun
 from loraloom.search.proposals import MOST_DRAWN, Proposal, Proposals
 from loraloom.search.restoring import open_ledger
@@ -68,10 +69,9 @@ class Driver:
         self._watcher, self._clock, self._stop = watcher, clock, stop
         self._ledger = open_ledger(run, watcher.note)
         self._leaderboard = LiveLeaderboard(run.path / LEADERBOARD, run.recipe.search.metric, run.records())
-        self._planner = Planner(run.path, place, clock, lambda: self._proposals)
-        self._proposals = Proposals(
-            run.recipe, self._ledger, self._planner.why_not, self._planner.pace, self._planner.rows
-        )
+        self._pace = Pace(clock=clock)
+        self._proposals = Proposals(run.recipe, self._ledger, place.demands.why_not, self._pace, place.most_rows)
+        self._planner = Planner(run.path, place, self._pace, self._proposals)
         self._recorder = Recorder(place)
         self._alone: deque[Proposal] = deque()
         self._again: deque[Proposal] = deque()
@@ -93,7 +93,7 @@ class Driver:
             BudgetError: the time does not suffice for one trial.
             RunError: the disk is full.
         """
-        self._planner.pace.slots = self._executor.slots
+        self._pace.slots = self._executor.slots
         with self._full_disk_explained():
             self._planner.prepare(self._executor, self._watcher.note)
             self._planner.write()
@@ -186,10 +186,10 @@ class Driver:
         of = "" if wanted is None else f" of {wanted:,}"
         limit = f" of {self._clock.max_seconds:.0f}" if self._clock.max_seconds else ""
         rest = "the rest is for the test and the report"
-        if self._planner.pace.has_time and (self.gave_up or self._proposals.spent):
+        if self._pace.has_time and (self.gave_up or self._proposals.spent):
             rest = "the rest was not used"
-        elif self._planner.pace.has_time:
-            may = self._planner.pace.plan.epochs is None and may_be_clocked(self._run.recipe)
+        elif self._pace.has_time:
+            may = self._pace.plan.epochs is None and may_be_clocked(self._run.recipe)
             clocked = ", or search.epochs=clock" if may else ""
             counted_out = self._run.recipe.search.n_trials is not None or self._proposals.leads_alone
             more = "search.n_trials" if counted_out else "values"
@@ -209,7 +209,7 @@ class Driver:
 
         folder = self._run.trial_folder(proposal.number)
         begun = begun_with(folder)
-        if begun is None and self._planner.pace.plan.epochs is not None and (folder / RECORD).is_file():
+        if begun is None and self._pace.plan.epochs is not None and (folder / RECORD).is_file():
             with suppress(RunError):
                 ended = read_record(folder).configuration
                 begun = ended.model_copy(update={"data": proposal.configuration.data})  # its own has guessed columns
@@ -235,7 +235,7 @@ class Driver:
 
     def _start_packs(self) -> bool:
         """Fills the room that there is; returns whether anything is under way."""
-        self._planner.pace.slots = self._executor.slots  # workers come and go
+        self._pace.slots = self._executor.slots  # workers come and go
         while not self._stop.asked() and not self.gave_up and self._executor.room() and (pack := self._next_pack()):
             self.gave_up = self._failed >= MOST_FAILURES
             if not self.gave_up:
@@ -246,9 +246,9 @@ class Driver:
         """Whether there is time for more rows than the plan had, which was done."""
         if self._stop.asked() or self.gave_up or not self._planner.extend():
             return False
-        pace = self._planner.pace
-        assert pace.task is not None
-        self._watcher.note(f"there is time for more rows: finals have {pace.task.rows(pace.plan.top):,}")
+        task = self._pace.task
+        assert task is not None
+        self._watcher.note(f"there is time for more rows: finals have {task.rows(self._pace.plan.top):,}")
         return True
 
     def _next_pack(self) -> list[Proposal]:
@@ -265,10 +265,9 @@ class Driver:
         size = self._executor.pack_size(source, asked, self._hear, self._stop.asked)
         if self._stop.asked():  # nothing is begun any more; the next command begins it
             return []
-        pace = self._planner.pace
-        with pace.together():
+        with self._pace.together():
             while len(pack) < size:
-                pace.promise(pack[-1].configuration)
+                self._pace.promise(pack[-1].configuration)
                 more = self._next()
                 if more is not None and pack_key(more.configuration) == key:
                     pack.append(more)

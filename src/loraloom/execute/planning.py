@@ -20,7 +20,6 @@ from loraloom.execute.warm_up import warm_up
 from loraloom.execute.workplace import Workplace
 from loraloom.machine import read_machine
 from loraloom.recipe import Configuration
-from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Key, Measured, cost_key, measured
 from loraloom.search.outlook import Outlook, look_ahead
 from loraloom.search.pace import Pace
@@ -64,19 +63,16 @@ class Rehearsal:
 
 
 class Planner:
-    """Makes and keeps the plan; `pace` is what the search asks."""
+    """Makes and keeps the plan, which it gives to the `pace` that the `proposals` ask."""
 
-    def __init__(self, run: Path, place: Workplace, clock: Clock, proposals: Callable[[], Proposals]) -> None:
-        """`proposals` gives those of the run, which themselves ask the planner's pace."""
-        self._run, self._path, self._place, self._clock = run, run / PLAN, place, clock
-        self._proposals = proposals
-        self.pace = Pace(clock=clock)
+    def __init__(self, run: Path, place: Workplace, pace: Pace, proposals: Proposals) -> None:
+        self._run, self._path, self._place = run, run / PLAN, place
+        self.pace, self._clock, self._proposals = pace, pace.clock, proposals
         self._kept: Plan | None = None
         self._loading, self._where, self._seen = 0.0, "", 0.0
         self._planned_at = 0.0
         self._tested: dict[tuple[str, int], tuple[float, float]] = {}
         self._page_due = 1
-        self._longest: int | None = None
         self._fastest: dict[Key, float] = {}
 
     def prepare(self, executor: Executor, note: Callable[[str], None]) -> None:
@@ -86,10 +82,10 @@ class Planner:
             BudgetError: the time does not suffice for one trial.
             RunError: plan.json is damaged.
         """
-        pace, proposals = self.pace, self._proposals()
+        pace, proposals = self.pace, self._proposals
         pace.task = Task(
             self._place.recipe,
-            *self.rows,
+            *self._place.most_rows,
             len(self._place.data.labels),
             proposals.configurations,
             proposals.leading,
@@ -98,8 +94,8 @@ class Planner:
         )
         if proposals.leads_alone:
             note(
-                f"{self.rows[1]} held-out rows are too few to choose by: the presets that lead are tried, and no more, "
-                "unless search.n_trials asks for it"
+                f"{pace.task.eval_rows} held-out rows are too few to choose by: the presets that lead are tried, and "
+                "no more, unless search.n_trials asks for it"
             )
         kept = _read(self._path)
         self._where = f"{_machine()}, {executor.where}"
@@ -113,11 +109,11 @@ class Planner:
             pace.costs, self._loading = Costs(warmed.measured), warmed.loading_seconds
             self._fastest = pace.costs.row_seconds  # what an earlier command measured may be of another machine
         begun = "rungs" in kept  # what a run began with stays, whatever time it is given later
-        self._longest = kept.get("longest") if begun else self._testable(pace.task)
-        if self._longest is not None:
-            pace.task = replace(pace.task, recipe=without_longer(pace.task.recipe, self._longest))
+        pace.longest = kept.get("longest") if begun else self._testable(pace.task)
+        if pace.longest is not None:
+            pace.task = replace(pace.task, recipe=without_longer(pace.task.recipe, pace.longest))
             self._foresee(0.0)
-            note(f"texts are cut at {self._longest} tokens: of longer ones the test alone would take much of the time")
+            note(f"texts are cut at {pace.longest} tokens: of longer ones the test alone would take much of the time")
         self._clock.test_rows = len(self._place.data.test)
         self._keep_time_for_the_end()
         self._planned_at, left = self._clock.seconds, self._clock.training_seconds_left
@@ -134,15 +130,9 @@ class Planner:
     def _foresee(self, seen: float) -> None:
         """Has what leads fitted to as many examples as a final will see, within the limits that are known."""
         assert self.pace.task is not None
-        proposals = self._proposals()
-        proposals.foresee(seen, self._longest)
-        self.pace.task = replace(self.pace.task, leading=proposals.leading, configurations=proposals.configurations)
-
-    def why_not(self, configuration: Configuration) -> str | None:
-        """Why a configuration is not to be trained, in a sentence; None where it is within all limits."""
-        if self._longest is not None and configuration.data.max_length > self._longest:
-            return f"the test of texts of {configuration.data.max_length} tokens would take much of the time"
-        return self._place.demands.why_not(configuration)
+        self._proposals.foresee(seen)
+        leading, configurations = self._proposals.leading, self._proposals.configurations
+        self.pace.task = replace(self.pace.task, leading=leading, configurations=configurations)
 
     def _testable(self, task: Task) -> int | None:
         """The longest texts of which a test leaves time to train, where longer ones are compared with them."""
@@ -173,26 +163,16 @@ class Planner:
             left = self._clock.seconds_left or 0.0
             raise BudgetError(f"{error}; give it {self._clock.would_do(left + error.missing)}") from None
 
-    @property
-    def rows(self) -> tuple[int, int]:
-        """The most that a trial is trained on, and is then validated on: as many as the recipe names, or all."""
-        data, asked = self._place.data, self._place.recipe.data
-        train, validation = len(data.train), len(data.validation)
-        return (
-            train if asked.max_train_samples is None else min(train, asked.max_train_samples),
-            validation if asked.max_eval_samples is None else min(validation, asked.max_eval_samples),
-        )
-
     def write(self) -> None:
         """Keeps the plan with the run."""
         kept = _read(self._path)
         plan = self.pace.plan
         first = kept.get("first") or asdict(self.outlook(0, 0, 0))
         values = {"rungs": list(plan.rungs), "finalists": plan.finalists, "seeds": plan.seeds, "first": first}
-        values["leading_rung"], values["configurations"] = plan.leading_rung, self._proposals().configurations
+        values["leading_rung"], values["configurations"] = plan.leading_rung, self._proposals.configurations
         values["epochs"] = None if plan.epochs is None else [[list(key), passes] for key, passes in plan.epochs.items()]
         values["measured"], values["machine"] = self.pace.costs.as_json(), self._where
-        values["seen"], values["longest"] = self._seen, self._longest
+        values["seen"], values["longest"] = self._seen, self.pace.longest
         write_sealed(self._path, values)
         self._kept = plan
 
@@ -205,7 +185,7 @@ class Planner:
         """The plan as people see it, with `tried` configurations and `finals_begun` begun, and `ended` trials ended."""
         return look_ahead(
             self.pace,
-            self._proposals().configurations,
+            self._proposals.configurations,
             tried=tried,
             ended=ended,
             finals_begun=finals_begun,

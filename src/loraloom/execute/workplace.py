@@ -128,6 +128,15 @@ class Workplace:
         most = min((limit for limit in read if limit is not None), default=None)
         return int(np.percentile(lengths, 95, method="nearest")), most
 
+    @property
+    def most_rows(self) -> tuple[int, int]:
+        """The most that a trial is trained on, and is then validated on: as many as the recipe names, or all."""
+        train, validation, asked = len(self.data.train), len(self.data.validation), self.recipe.data
+        return (
+            train if asked.max_train_samples is None else min(train, asked.max_train_samples),
+            validation if asked.max_eval_samples is None else min(validation, asked.max_eval_samples),
+        )
+
     def rows_to_keep(self) -> Iterator[dict[str, Any]]:
         """The first validation rows as people read them; `tokens` are those of the recipe's first model."""
         first, validation = self.recipe.configuration({}), self.data.validation

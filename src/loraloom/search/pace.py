@@ -27,6 +27,8 @@ class Pace:
     """No trial was begun: the first one is, whatever seconds the planning itself took; its deadline bounds it."""
     final_begun: bool = False
     """A trial of the last rung was begun: those that are compared with it have as many epochs."""
+    longest: int | None = None
+    """Tokens of the longest texts that are tried, of which a test leaves time to train; None: as long as any."""
     promised: float = 0.0
     """Seconds of those that were chosen to be trained together and have not begun."""
     _held: float | None = None
@@ -62,6 +64,12 @@ class Pace:
     def limited(self) -> bool:
         """Whether there is a deadline."""
         return self.clock.max_seconds is not None
+
+    def why_not(self, configuration: Configuration) -> str | None:
+        """Why the time is too short for a configuration, whatever it would reach, in a sentence; else None."""
+        if self.longest is None or configuration.data.max_length <= self.longest:
+            return None
+        return f"the test of texts of {configuration.data.max_length} tokens would take much of the time"
 
     def first_rung(self, place: int, *, hyperband: bool) -> int:
         """The rung that configuration number `place` begins at."""

@@ -72,7 +72,7 @@ class Proposals:
         pace: Pace | None = None,
         rows: tuple[int | None, int | None] = (None, None),
     ) -> None:
-        """`rows` are for training and held out; None: many."""
+        """`fits` is asked beside the pace; `rows` are for training and held out; None: many."""
         self._recipe, self._ledger, self._fits = recipe, ledger, fits
         self._pace = pace or Pace()
         self._distributions = {name: distribution(recipe.axes[name]) for name in recipe.ordered()}
@@ -88,10 +88,10 @@ class Proposals:
         self._listed: tuple[str, ...] = ()
         self._visited = 0
         if self._samples:
-            self._spanned = _spanned(recipe, fits)
+            self._spanned = _spanned(recipe, self._why_not)
             self.foresee(0.0)
         else:
-            points = [point for point in recipe.grid() if fits(recipe.configuration(point)) is None]
+            points = [point for point in recipe.grid() if self._why_not(recipe.configuration(point)) is None]
             self._spanned = len(points)
             self._listed = self._keys(points)
             if len(points) <= MOST_COUNTED:
@@ -99,17 +99,17 @@ class Proposals:
             if self._pace.limited:
                 self._listed = _shuffled(self._listed, recipe.train.seed)
 
-    def foresee(self, seen: float, longest: int | None = None) -> None:
-        """Fits what is known to be good to how many examples a final will see, in all its passes; a grid stays.
+    def foresee(self, seen: float) -> None:
+        """Fits what is known to be good to the texts that are tried, and to how many examples a final will see.
 
-        `longest` is the most tokens of a text, where longer ones are not compared.
+        These are counted in all its passes. A grid stays.
         """
         if self._recipe.search.sampler == "auto":
-            within = self._recipe
+            within, longest = self._recipe, self._pace.longest
             if longest is not None:
                 within = without_longer(within, longest)
-                self._spanned = _spanned(within, self._fits)
-            presets = preset_points(within, self._fits, rows=self._rows, seen=seen)
+                self._spanned = _spanned(within, self._why_not)
+            presets = preset_points(within, self._why_not, rows=self._rows, seen=seen)
             self.leading = tuple(map(self._recipe.configuration, presets[: leading(presets)]))
             self._listed = self._keys(presets)
 
@@ -182,7 +182,10 @@ class Proposals:
             for other in self._ledger.entries()
             if other.state != "rejected" and other.params == entry.params
         )
-        return "already tried" if any(same) else self._fits(self._proposal(entry).configuration)
+        return "already tried" if any(same) else self._why_not(self._proposal(entry).configuration)
+
+    def _why_not(self, configuration: Configuration) -> str | None:
+        return self._pace.why_not(configuration) or self._fits(configuration)
 
     def is_first_final(self, number: int) -> bool:
         """Whether a trial is on the last rung, where none has a result yet: left out, one on few rows would win."""
@@ -296,7 +299,7 @@ class Proposals:
                 shown=shown,
             )
             _, configuration = self._configuration(params, 0, rows)
-            if params in self._tried or self._fits(configuration) is not None:
+            if params in self._tried or self._why_not(configuration) is not None:
                 continue
             if self._pace.allows(configuration, rows, keep):
                 return self._proposal(self._ledger.ask(self._distributions, params, rows=rows))
