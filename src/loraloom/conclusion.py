@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from loraloom.errors import LoraloomError, StoppedError
-from loraloom.execute.driver import Driver
+from loraloom.execute.driver import Ending
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
+from loraloom.recipe import Recipe
 from loraloom.report import model_card, write_report
 from loraloom.search.clock import Clock
+from loraloom.search.proposals import MOST_DRAWN
+from loraloom.search.space import may_be_clocked
 from loraloom.search.watcher import Watcher
 from loraloom.study.choice import chosen
 from loraloom.study.commands import CommandLog, go_on_command
@@ -17,8 +20,13 @@ from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
 from loraloom.study.run import Run
 from loraloom.use.evaluate import test_winner
 from loraloom.use.similarity import collect_in_time
+from loraloom.wording import plural
 
 GAVE_UP = "the last trials all failed, so no more were begun"
+SPENT = (
+    f"of {MOST_DRAWN:,} points drawn in a row none was new and within the limits of the budget, so no more are "
+    "sought: give other values, or ranges of what fits"
+)
 
 
 def conclude(
@@ -28,23 +36,25 @@ def conclude(
     clock: Clock,
     stop: Stop,
     log: CommandLog,
-    driver: Driver,
+    ending: Ending,
     *,
     report: bool,
 ) -> TrialRecord:
-    """What comes after the last trial; returns the winner, tested.
+    """What comes after the last trial, with which `ending`; returns the winner, tested.
 
     Raises:
         StoppedError: the run was stopped from outside before that could be done, or was not done with its trials.
         LoraloomError: no trial was finished.
     """
+    if ending.spent and ending.finished:
+        watcher.note(SPENT)
     stopped = stop.asked()
     if stop.seconds_left < clock.reserve:
         stop.raise_if_asked()
     if clock.max_seconds is not None and not stopped:
-        watcher.note(driver.in_the_time)
+        watcher.note(_in_the_time(run.recipe, clock, ending))
     with stop.politely(clock.reserve):
-        winner = _crown(run, place, watcher, stop, log, gave_up=driver.gave_up, spent=driver.spent)
+        winner = _crown(run, place, watcher, stop, log, ending)
         log.ends("done", seconds=clock.seconds, finished=len(run.records()))
         watcher.crowned(winner)
         write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))
@@ -52,23 +62,40 @@ def conclude(
             _report(run, winner, place, watcher, clock, stop)
     if stopped:  # else all was done that was planned
         stop.raise_if_asked()
-    if driver.gave_up:
+    if ending.gave_up:
         raise StoppedError(run.path, GAVE_UP, go_on=go_on_command(run.path))
     return winner
 
 
-def _crown(
-    run: Run, place: Workplace, watcher: Watcher, stop: Stop, log: CommandLog, *, gave_up: bool, spent: str | None
-) -> TrialRecord:
+def _in_the_time(recipe: Recipe, clock: Clock, ending: Ending) -> str:
+    """What the time allowed for, as a sentence; and what would use it, where all was trained before its end."""
+    wanted, tried = ending.configurations, ending.tried
+    of = "" if wanted is None else f" of {wanted:,}"
+    limit = f" of {clock.max_seconds:.0f}" if clock.max_seconds else ""
+    rest = "the rest is for the test and the report"
+    if ending.has_time and (ending.gave_up or ending.spent):
+        rest = "the rest was not used"
+    elif ending.has_time:
+        clocked = ", or search.epochs=clock" if not ending.clocked and may_be_clocked(recipe) else ""
+        more = "search.n_trials" if recipe.search.n_trials is not None or ending.leads_alone else "values"
+        rest = f"all was trained: more {more} or search.seeds{clocked} would use the rest"
+    were = "configuration was" if (wanted or tried) == 1 else "configurations were"
+    return (
+        f"{tried:,}{of} {were} tried, in {plural(ending.finished, 'trial')}; "
+        f"{clock.seconds:.0f}{limit} s are used, {rest}"
+    )
+
+
+def _crown(run: Run, place: Workplace, watcher: Watcher, stop: Stop, log: CommandLog, ending: Ending) -> TrialRecord:
     """Tests the winner, once, from its adapter as saved, and makes best/ of it."""
     records, metric = run.records(), run.recipe.search.metric
     choice = chosen(records, metric)
     if choice is None:
         stop.raise_if_asked()
         reasons = "; ".join(dict.fromkeys(str(record.reason) for record in records))
-        if gave_up:
+        if ending.gave_up:
             raise StoppedError(run.path, f"{GAVE_UP}: {reasons}", go_on=go_on_command(run.path))
-        why = reasons or spent or "the time did not suffice for one"
+        why = reasons or (SPENT if ending.spent else "the time did not suffice for one")
         raise LoraloomError(f"{run.path}: no trial was finished: {why}")
     winner, best = choice.winner.leader, run.best()
     if best is not None and best.number == winner.number:

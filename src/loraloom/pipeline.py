@@ -196,8 +196,8 @@ def _go_on(
             if report and clock.max_seconds is not None:
                 load_libraries()
             driver.plan(engine.name, f"{reason}; {placement}")
-            driver.run_trials()
-        return conclude(run, place, watchers, clock, stop, log, driver, report=report)
+            ending = driver.run_trials()
+        return conclude(run, place, watchers, clock, stop, log, ending, report=report)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The driver: takes proposals, has them trained, and writes what became of them. It alone writes the ledger.
+"""The driver: takes proposals, which are begun in the ledger, has them trained, and writes what became of them.
 
 A trial's order of writing is: its adapter and metrics, its record, its manifest, and then the ledger. A kill between
 the last two leaves a finished folder under a running entry, which the next start settles without training again.
@@ -11,7 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from loraloom.engine import Job, Outcome, never, pack_key
 from loraloom.errors import RunError
@@ -24,9 +24,8 @@ from loraloom.search.clock import Clock
 from loraloom.search.outlook import Outlook
 from loraloom.search.pace import Pace
 from loraloom.search.plan import as_begun
-from loraloom.search.proposals import MOST_DRAWN, Proposal, Proposals
+from loraloom.search.proposals import Proposal, Proposals
 from loraloom.search.restoring import open_ledger
-from loraloom.search.space import may_be_clocked
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.commands import CommandLog, go_on_command
 from loraloom.study.durable import disk_is_full, is_whole
@@ -35,12 +34,40 @@ from loraloom.study.live_leaderboard import LiveLeaderboard
 from loraloom.study.provenance import dropped_points
 from loraloom.study.record import CHECKPOINT, RECORD, Evaluation, TrialRecord, checkpoints, read_metrics, read_record
 from loraloom.study.run import Run
-from loraloom.wording import plural
 
 ATTEMPTS = 2
 """How often a trial is begun that ends without an outcome, the second time alone."""
 MOST_FAILURES = 20
 """Failed trials in a row after which none is begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the trials of a command ended; `configurations` is how many the search tries, None where time alone ends it.
+
+    `clocked` and `leads_alone` are of its plan: a clock gives the passes, and nothing but presets is tried.
+    """
+
+    configurations: int | None
+    tried: int
+    finished: int
+    clocked: bool
+    leads_alone: bool
+    has_time: bool
+    """The time is limited, and another trial on the most rows would still end in it."""
+    spent: bool
+    """Points were drawn last, and none of them was new and within the limits."""
+    gave_up: bool
+    """Trials only failed, which their configurations need not be the cause of; a resume goes on with those left."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A trial under way, begun at the monotonic time `at`, to go on from `step`."""
+
+    proposal: Proposal
+    at: float
+    step: int
 
 
 class Driver:
@@ -77,14 +104,11 @@ class Driver:
         self._again: deque[Proposal] = deque()
         self._broken_off: set[int] = set()
         self._stopped: list[Proposal] = []
-        self._under_way: dict[int, Proposal] = {}
-        self._began: dict[int, float] = {}
-        self._began_at: dict[int, int] = {}
+        self._under_way: dict[int, _Begun] = {}
         self._attempts: Counter[int] = Counter()
         self._failed = 0
         self._waiting: Proposal | None = None
-        self.gave_up = False
-        """Trials only failed, which their configurations need not be the cause of; a resume goes on with those left."""
+        self._gave_up = False
 
     def plan(self, engine: str, reason: str) -> None:
         """Measures and plans, and tells the watcher what is about to be done.
@@ -115,7 +139,7 @@ class Driver:
             )
         )
 
-    def run_trials(self) -> None:
+    def run_trials(self) -> Ending:
         """Trains until the plan is done, the time is used, or the run is asked to stop."""
         with self._full_disk_explained(), self._leaderboard:
             self._again.extend(
@@ -130,12 +154,20 @@ class Driver:
                 while self._start_packs() or self._extends_plan():
                     if self._under_way:
                         self._finish(self._executor.wait(self._hear, self._stop.asked, self._latest_end))
-            if self.gave_up:
+            if self._gave_up:
                 self._watcher.note(f"{MOST_FAILURES} trials in a row failed, so no more are begun")
-            if self.spent and self._leaderboard.finished:
-                self._watcher.note(self.spent)
             if self._stop.asked() and self._stop.for_good and not self._leaderboard.standings:
                 self._end_early()
+        return Ending(
+            configurations=self._proposals.configurations,
+            tried=self._proposals.tried,
+            finished=self._leaderboard.finished,
+            clocked=self._pace.plan.epochs is not None,
+            leads_alone=self._proposals.leads_alone,
+            has_time=self._pace.limited and self._pace.has_time,
+            spent=self._proposals.spent,
+            gave_up=self._gave_up,
+        )
 
     @property
     def _latest_end(self) -> float | None:
@@ -168,37 +200,6 @@ class Driver:
         for proposal in self._stopped:
             self._executor.start([replace(self._begin(proposal), deadline=time.monotonic())])
             self._finish(self._executor.wait(self._hear, never))
-
-    @property
-    def spent(self) -> str | None:
-        """Said where a search ends early since its space seems spent."""
-        if not self._proposals.spent:
-            return None
-        return (
-            f"of {MOST_DRAWN:,} points drawn in a row none was new and within the limits of the budget, so no more are "
-            "sought: give other values, or ranges of what fits"
-        )
-
-    @property
-    def in_the_time(self) -> str:
-        """What the time allowed for, as a sentence; and what would use it, where all was trained before its end."""
-        wanted, tried = self._proposals.configurations, self._proposals.tried
-        of = "" if wanted is None else f" of {wanted:,}"
-        limit = f" of {self._clock.max_seconds:.0f}" if self._clock.max_seconds else ""
-        rest = "the rest is for the test and the report"
-        if self._pace.has_time and (self.gave_up or self._proposals.spent):
-            rest = "the rest was not used"
-        elif self._pace.has_time:
-            may = self._pace.plan.epochs is None and may_be_clocked(self._run.recipe)
-            clocked = ", or search.epochs=clock" if may else ""
-            counted_out = self._run.recipe.search.n_trials is not None or self._proposals.leads_alone
-            more = "search.n_trials" if counted_out else "values"
-            rest = f"all was trained: more {more} or search.seeds{clocked} would use the rest"
-        were = "configuration was" if (wanted or tried) == 1 else "configurations were"
-        return (
-            f"{tried:,}{of} {were} tried, in {plural(self._leaderboard.finished, 'trial')}; "
-            f"{self._clock.seconds:.0f}{limit} s are used, {rest}"
-        )
 
     def _as_begun(self, proposal: Proposal) -> Proposal:
         """With the passes that it was begun with, whatever the plan is now: its checkpoint is of no others.
@@ -236,15 +237,15 @@ class Driver:
     def _start_packs(self) -> bool:
         """Fills the room that there is; returns whether anything is under way."""
         self._pace.slots = self._executor.slots  # workers come and go
-        while not self._stop.asked() and not self.gave_up and self._executor.room() and (pack := self._next_pack()):
-            self.gave_up = self._failed >= MOST_FAILURES
-            if not self.gave_up:
+        while not self._stop.asked() and not self._gave_up and self._executor.room() and (pack := self._next_pack()):
+            self._gave_up = self._failed >= MOST_FAILURES
+            if not self._gave_up:
                 self._executor.start([self._begin(proposal, len(pack)) for proposal in pack])
         return bool(self._under_way)
 
     def _extends_plan(self) -> bool:
         """Whether there is time for more rows than the plan had, which was done."""
-        if self._stop.asked() or self.gave_up or not self._planner.extend():
+        if self._stop.asked() or self._gave_up or not self._planner.extend():
             return False
         task = self._pace.task
         assert task is not None
@@ -301,11 +302,11 @@ class Driver:
         self._planner.write_what_changed()
         folder = self._run.trial_folder_to_begin(proposal.number)  # what is damaged in it is gone before it is read
         self._watcher.trial_started(proposal, parameters)
-        self._under_way[proposal.number] = proposal
+        begun = _Begun(proposal, time.monotonic(), self._step(proposal))
+        self._under_way[proposal.number] = begun
         self._attempts[proposal.number] += 1
-        self._began[proposal.number], self._began_at[proposal.number] = time.monotonic(), self._step(proposal)
         if self._log is not None and proposal.number in self._broken_off:
-            self._log.takes_up(proposal.number, self._began_at[proposal.number])
+            self._log.takes_up(proposal.number, begun.step)
         deadline = self._planner.job_deadline(together * len(rows.validation), proposal.configuration)
         return self._place.job(proposal.number, proposal.configuration, folder, deadline=deadline)
 
@@ -322,29 +323,27 @@ class Driver:
 
     def _finish(self, finished: Finished) -> None:
         """Writes down what became of a pack's trials; those that came to nothing are begun again, alone."""
-        for place, job in enumerate(finished.jobs):
-            proposal = self._under_way.pop(job.number)
-            outcome = None if finished.lost is not None else finished.outcomes[place]
+        for index, job in enumerate(finished.jobs):
+            begun = self._under_way.pop(job.number)
+            outcome = None if finished.lost is not None else finished.outcomes[index]
             failure = finished.lost if outcome is None else _failure(outcome) if len(finished.jobs) > 1 else None
-            if outcome is None and self._step(proposal) > self._began_at[job.number]:
+            if outcome is None and self._step(begun.proposal) > begun.step:
                 self._attempts[job.number] = 0  # it came on: what took its worker need not be its own doing
             if failure is not None and self._attempts[job.number] < ATTEMPTS:
                 self._watcher.note(f"trial {job.number} is begun again, alone: {failure}")
-                self._alone.append(proposal)
+                self._alone.append(begun.proposal)
             else:
                 lost = str(finished.lost)
-                self._end(proposal, job, outcome or self._recorder.lost(job, lost), finished)
+                self._end(begun, job, outcome or self._recorder.lost(job, lost), finished)
 
-    def _end(self, proposal: Proposal, job: Job, outcome: Outcome, finished: Finished) -> None:
+    def _end(self, begun: _Begun, job: Job, outcome: Outcome, finished: Finished) -> None:
         if outcome.state == "stopped":
-            self._stopped.append(proposal)
+            self._stopped.append(begun.proposal)
             return
-        began = self._began.pop(job.number)
-        self._began_at.pop(job.number)
         alone = len(finished.jobs) == 1  # of trials that were trained together none says what one by itself would take
-        seconds = time.monotonic() - (finished.began or began) if alone else None
+        seconds = time.monotonic() - (finished.began or begun.at) if alone else None
         self._planner.note(job, outcome, self._recorder.epochs(job), seconds)
-        record = self._recorder.write(proposal, job, outcome)
+        record = self._recorder.write(begun.proposal, job, outcome)
         self._failed = self._failed + 1 if record.state == "failed" else 0
         self._tell(record)
         if self._rehearsal is not None and record.state == "complete":

@@ -164,7 +164,7 @@ class Proposals:
         )
 
     def interrupted(self) -> Iterator[Proposal]:
-        """Trials that were under way when the run was broken off, to be begun again."""
+        """Trials that were under way when the run was broken off, to be begun again; what can't be is rejected."""
         for entry in self._ledger.entries():
             if entry.state == "running":
                 why = self._why_not_again(entry)

@@ -1,0 +1,49 @@
+"""How a run is concluded: what is said of its time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from loraloom.conclusion import _in_the_time
+from loraloom.execute.driver import Ending
+from loraloom.recipe import read_recipe
+from loraloom.search.clock import Clock
+
+ENDING = Ending(
+    configurations=4,
+    tried=4,
+    finished=9,
+    clocked=False,
+    leads_alone=False,
+    has_time=False,
+    spent=False,
+    gave_up=False,
+)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "rest"),
+    [
+        ({}, {}, "the rest is for the test and the report"),
+        ({}, {"has_time": True, "spent": True}, "the rest was not used"),
+        ({}, {"has_time": True, "gave_up": True}, "the rest was not used"),
+        ({}, {"has_time": True}, "more values or search.seeds, or search.epochs=clock would use the rest"),
+        ({}, {"has_time": True, "clocked": True}, "more values or search.seeds would use the rest"),
+        ({}, {"has_time": True, "clocked": True, "leads_alone": True}, "more search.n_trials or search.seeds would"),
+        (
+            {"search": {"n_trials": 4, "pruner": "none"}},
+            {"has_time": True},
+            "more search.n_trials or search.seeds would",
+        ),
+    ],
+)
+def test_what_would_use_the_rest_of_the_time_is_what_the_search_was_limited_by(
+    recipe: dict[str, Any], changes: dict[str, Any], rest: str
+) -> None:
+    clock = Clock(60, lambda: 0.0)
+    said = _in_the_time(read_recipe(recipe), clock, replace(ENDING, **changes))
+    assert said.startswith("4 of 4 configurations were tried, in 9 trials; 0 of 60 s are used, ")
+    assert rest in said
