@@ -17,7 +17,6 @@ from scipy import stats
 
 from bench.measure import RESULTS, ROOT
 from loraloom.data import load_data
-from loraloom.engine import Engine
 from loraloom.execute.in_process import choose_engine
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Recipe, read_recipe
@@ -60,7 +59,7 @@ def main() -> None:
 
 def _run(name: str, recipe: Recipe, place: Workplace, seed: int) -> list[Evaluation]:
     """One seed by one engine: its evaluations."""
-    engine: Engine = choose_engine(recipe.model_copy(update={"engine": name}))[0]
+    engine = choose_engine(recipe.model_copy(update={"engine": name})).engine
     configuration = recipe.configuration({}).with_fields(train={"seed": seed})
     lines: list[Evaluation] = []
     with tempfile.TemporaryDirectory() as folder:

@@ -34,7 +34,7 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, rows: Mapping[str, TextData], folder: Path) -> None:
         """`folder` takes a folder for each trial."""
-        self._engine = choose_engine(recipe)[0]
+        self._engine = choose_engine(recipe).engine
         self._places = {name: Workplace(recipe, data, found=lambda _: None) for name, data in rows.items()}
         self._folder = folder
 

@@ -37,8 +37,6 @@ def conclude(
     stop: Stop,
     log: CommandLog,
     ending: Ending,
-    *,
-    report: bool,
 ) -> TrialRecord:
     """What comes after the last trial, with which `ending`; returns the winner, tested.
 
@@ -58,7 +56,7 @@ def conclude(
         log.ends("done", seconds=clock.seconds, finished=len(run.records()))
         watcher.crowned(winner)
         write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))
-        if report:
+        if clock.reports:
             _report(run, winner, place, watcher, clock, stop)
     if stopped:  # else all was done that was planned
         stop.raise_if_asked()

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from loraloom.conclusion import conclude
-from loraloom.engine import Engine
 from loraloom.errors import DeviceLostError, LoraloomError, RunError, RunInUseError, StoppedError
 from loraloom.execute.alone import alone, left_as_found
 from loraloom.execute.driver import Driver
 from loraloom.execute.executor import Executor
-from loraloom.execute.in_process import choose_engine
+from loraloom.execute.in_process import Chosen, choose_engine
 from loraloom.execute.placement import IN_PROCESS, Placement, make_executor
 from loraloom.execute.planning import Rehearsal, has_passes, is_planned
 from loraloom.execute.stopping import Stop
@@ -72,8 +71,7 @@ def search(
     """
     deadline = None if deadline is None else point_in_time(deadline, called=called)
     with alone(started) as begun:
-        clock = make_clock(recipe.budget.max_seconds, deadline, begun, called=called)
-        clock.reports = report
+        clock = make_clock(recipe.budget.max_seconds, deadline, begun, called=called, reports=report)
         clock.refuse_too_little()
         watcher = watcher or Watcher()
         placement.check()
@@ -81,7 +79,7 @@ def search(
         refuse_taken(Path(out))
         asked = anchored(recipe)
         recipe = default_space(asked, deadline=clock.max_seconds is not None)
-        engine = choose_engine(recipe, profile=profile)
+        chosen = choose_engine(recipe, profile=profile)
         place = prepare(recipe, watcher, allow_leak, in_memory)
         if leaves_length_open(asked, recipe):
             recipe = with_length(recipe, *place.lengths())
@@ -91,9 +89,7 @@ def search(
         with ExitStack() as held:
             try:
                 held.enter_context(run.locked())
-                return _go_on(
-                    run, place, engine, watcher, clock, stop or Stop(), placement, profile, command, report=report
-                )
+                return _go_on(run, place, chosen, watcher, clock, stop or Stop(), placement, command)
             except RunInUseError:  # by a process that found it before this one held it
                 raise
             except (LoraloomError, OSError):
@@ -141,25 +137,20 @@ def resume(
             place = prepare(run.recipe, watcher, bool(made.get("allow_leak")), in_memory, run)
             if difference := changed(made, place.pins()):
                 raise RunError(f"{run.path}: {difference} has changed since the run began; begin another run")
-            profile = bool(made.get("profile"))
-            engine = choose_engine(run.recipe, profile=profile)
-            return _go_on(run, place, engine, watcher, clock, stop or Stop(), placement, profile, command, report=True)
+            chosen = choose_engine(run.recipe, profile=bool(made.get("profile")))
+            return _go_on(run, place, chosen, watcher, clock, stop or Stop(), placement, command)
 
 
 def _go_on(
     run: Run,
     place: Workplace,
-    chosen: tuple[Engine, str],
+    chosen: Chosen,
     watcher: Watcher,
     clock: Clock,
     stop: Stop,
     placement: Placement,
-    profile: bool,
     command: Sequence[str],
-    *,
-    report: bool,
 ) -> TrialRecord:
-    engine, reason = chosen
     with (
         _lost_device_explained(run),
         left_as_found(),
@@ -179,7 +170,8 @@ def _go_on(
             write_rows(run.path, place.rows_to_keep())
 
         def placed(at: Placement) -> Executor:
-            return make_executor(at, engine, place, watchers.note, profile=profile)
+            profile = bool(run.recipe.provenance.get("profile"))
+            return make_executor(at, chosen.engine, place, watchers.note, profile=profile)
 
         with closing(placed(placement)) as executor:
             driver = Driver(
@@ -193,11 +185,11 @@ def _go_on(
                 log,
                 partial(placed, Placement(workers=1)) if placement == IN_PROCESS else None,
             )
-            if report and clock.max_seconds is not None:
+            if clock.reports and clock.max_seconds is not None:
                 load_libraries()
-            driver.plan(engine.name, f"{reason}; {placement}")
+            driver.plan(chosen.engine.name, f"{chosen.reason}; {placement}")
             ending = driver.run_trials()
-        return conclude(run, place, watchers, clock, stop, log, ending, report=report)
+        return conclude(run, place, watchers, clock, stop, log, ending)
 
 
 @contextmanager

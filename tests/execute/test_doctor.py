@@ -86,12 +86,12 @@ def test_without_a_recipe_it_speaks_of_both_sizes_and_of_engines_in_general() ->
 
 def test_with_a_recipe_it_speaks_of_its_model_type_and_engine(tiny_recipe: dict[str, Any]) -> None:
     recipe = read_recipe(tiny_recipe)
-    found = diagnose(recipe)
+    found, chosen = diagnose(recipe), choose_engine(recipe)
     assert found.model == tiny_recipe["backbone"]["model"]
     assert [(size.hidden, size.intermediate) for size, _ in found.rates] == [(BASE.hidden, BASE.intermediate), (32, 64)]
     assert found.dtype.value == "fp32"
     assert "train.bf16" in found.dtype.reason
-    assert (found.engine.value, found.engine.reason) == (choose_engine(recipe)[0].name, choose_engine(recipe)[1])
+    assert (found.engine.value, found.engine.reason) == (chosen.engine.name, chosen.reason)
 
 
 @pytest.mark.parametrize("model", ["roberta-base", "distilbert-base-uncased"])

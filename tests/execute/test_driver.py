@@ -20,7 +20,7 @@ from loraloom.engine.loom import LoomEngine
 from loraloom.errors import LoraloomError, RunError, StoppedError
 from loraloom.execute import driver, in_process, planning
 from loraloom.execute.executor import Finished
-from loraloom.execute.in_process import InProcess
+from loraloom.execute.in_process import Chosen, InProcess
 from loraloom.execute.warm_up import WarmedUp
 from loraloom.execute.workplace import Workplace
 from loraloom.search.costs import Measured
@@ -67,10 +67,10 @@ def _search(
     made: list[_Crashing] = []
     choose = in_process.choose_engine
 
-    def crashing(*arguments: Any, **named: Any) -> tuple[Engine, str]:
-        engine, reason = choose(*arguments, **named)
-        made.append(_Crashing(engine, times, together, error))
-        return made[0], reason
+    def crashing(*arguments: Any, **named: Any) -> Chosen:
+        chosen = choose(*arguments, **named)
+        made.append(_Crashing(chosen.engine, times, together, error))
+        return Chosen(made[0], chosen.reason)
 
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "choose_engine", crashing)
@@ -217,7 +217,7 @@ def test_a_trial_that_ended_two_processes_and_comes_on_in_a_worker_stays_with_wo
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, apart = _Killing(*[_KilledError()] * 9), _Killing(RuntimeError("it died"))
-    monkeypatch.setattr(pipeline, "choose_engine", lambda *_, **__: (here, "it is the test's"))
+    monkeypatch.setattr(pipeline, "choose_engine", lambda *_, **__: Chosen(here, "it is the test's"))
     with pytest.raises(_KilledError):
         loraloom.search(tiny_recipe, tmp_path / "run", overrides=["train.num_train_epochs=1"])
     shutil.rmtree(tmp_path / "run" / "trials" / "0000" / CHECKPOINT)
@@ -234,7 +234,7 @@ def test_a_trial_of_a_hub_model_goes_on_from_its_checkpoint_at_its_commit_though
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = _Killing(_KilledError())
-    monkeypatch.setattr(pipeline, "choose_engine", lambda *_, **__: (engine, "it is the test's"))
+    monkeypatch.setattr(pipeline, "choose_engine", lambda *_, **__: Chosen(engine, "it is the test's"))
     folder = Path(tiny_recipe["backbone"]["model"])
     with hub_server() as hub:
         speak_to(hub, monkeypatch, tmp_path / "home")
@@ -256,7 +256,7 @@ def test_a_run_goes_on_in_its_number_type_though_the_machine_would_be_measured_o
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     engine = _Killing(*([None, None] if by == "a record" else []), _KilledError())
-    monkeypatch.setattr(pipeline, "choose_engine", lambda *_, **__: (engine, "it is the test's"))
+    monkeypatch.setattr(pipeline, "choose_engine", lambda *_, **__: Chosen(engine, "it is the test's"))
     monkeypatch.setattr(precision, "measure", lambda: GemmRates(fp32=2.0, bf16=2.0, fp32_best=3.0, bf16_best=3.0))
     with pytest.raises(_KilledError):
         loraloom.search(

@@ -17,6 +17,7 @@ from loraloom import pipeline
 from loraloom.engine import Engine, Job, Listener, Outcome
 from loraloom.engine.loom import LoomEngine
 from loraloom.execute.executor import Executor
+from loraloom.execute.in_process import Chosen
 from loraloom.execute.placement import Placement, make_executor
 from loraloom.execute.pool import Pool
 from loraloom.execute.workers import WorkerProcesses
@@ -90,7 +91,7 @@ def _recipe(model: Path, rows: Path) -> dict[str, Any]:
 
 
 def _search(recipe: dict[str, Any], out: Path, patch: pytest.MonkeyPatch, engine: Eight, *overrides: str) -> None:
-    patch.setattr(pipeline, "choose_engine", lambda *_, **__: (engine, "it is the test's"))
+    patch.setattr(pipeline, "choose_engine", lambda *_, **__: Chosen(engine, "it is the test's"))
     loraloom.search(recipe, out, overrides=overrides)
 
 

@@ -151,8 +151,8 @@ def kernels(engine: str, dtype: str, config: Any, head: Head) -> tuple[bool, str
 def _engine(recipe: Recipe | None) -> Choice:
     if recipe is None:
         return Choice("auto", f"loom for {', '.join(ARCHITECTURES)}; trainer for others")
-    engine, reason = choose_engine(recipe)
-    return Choice(engine.name, reason)
+    chosen = choose_engine(recipe)
+    return Choice(chosen.engine.name, chosen.reason)
 
 
 def _shape_config(backbone: Backbone) -> Any:

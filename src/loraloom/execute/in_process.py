@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loraloom.backbone import sources
@@ -112,7 +113,15 @@ class AutoEngine:
         return self._loom if why_not_loom(source, configuration) is None else self._trainer
 
 
-def choose_engine(recipe: Recipe, *, profile: bool = False) -> tuple[Engine, str]:
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """An engine, and why it is that one."""
+
+    engine: Engine
+    reason: str
+
+
+def choose_engine(recipe: Recipe, *, profile: bool = False) -> Chosen:
     """The engine that the recipe asks for, and why it is that one; with `profile` it says where its time goes.
 
     Raises:
@@ -120,17 +129,18 @@ def choose_engine(recipe: Recipe, *, profile: bool = False) -> tuple[Engine, str
         BackboneError: a model is not to be had.
     """
     if recipe.engine == "trainer":
-        return build_engine("trainer"), "as the recipe says: HF Trainer and PEFT"
+        return Chosen(build_engine("trainer"), "as the recipe says: HF Trainer and PEFT")
     refused = {model: reason for model, reason in _refusals(recipe) if reason is not None}
     if not refused:
         reason = "auto: loom knows the model" if recipe.engine == "auto" else "as the recipe says"
-        return build_engine("loom", profile=profile), reason
+        return Chosen(build_engine("loom", profile=profile), reason)
     first, why = next(iter(refused.items()))
     if recipe.engine == "loom":
         raise RecipeError(f"engine: loom can't train {first!r}: {why}; use engine: trainer, or auto")
     if len(refused) < len(recipe.values("backbone.model")):
-        return build_engine("auto", profile=profile), f"auto: loom, but trainer for {', '.join(refused)}: {why}"
-    return build_engine("trainer"), f"auto: HF Trainer and PEFT, since loom can't train {first!r}: {why}"
+        reason = f"auto: loom, but trainer for {', '.join(refused)}: {why}"
+        return Chosen(build_engine("auto", profile=profile), reason)
+    return Chosen(build_engine("trainer"), f"auto: HF Trainer and PEFT, since loom can't train {first!r}: {why}")
 
 
 def build_engine(name: str, *, profile: bool = False) -> Engine:

@@ -144,11 +144,12 @@ def make_clock(
     *,
     called: bool = False,
     option: str = "budget.max_seconds",
+    reports: bool = True,
 ) -> Clock:
     """The clock of a command that began at `started` (now, by default), with the earliest of its deadlines.
 
     `called` says that it is no process of its own but a function that a program called; `option` is what sets
-    `max_seconds`.
+    `max_seconds`; `reports` is as for `Clock`.
 
     `max_seconds` may be infinite: as None, it is no limit.
 
@@ -160,7 +161,7 @@ def make_clock(
             f"{option}: {max_seconds:g} is no number of seconds that a command can have; it must be over 0 and at most "
             f"{MOST_SECONDS:,}, ten years, or inf for no limit"
         )
-    clock = Clock(None, started=started, called=called)
+    clock = Clock(None, started=started, called=called, reports=reports)
     slurm = slurm_seconds_left()
     left = None if deadline is None else seconds_until(deadline, called=called)
     ends = [

@@ -102,12 +102,12 @@ def test_an_architecture_that_is_not_known_is_named_with_the_way_out(tmp_path: P
     assert "deberta-v2 is not among" in reason
     with pytest.raises(RecipeError, match=r"deberta.*use engine: trainer"):
         choose_engine(read_recipe({"backbone": {"model": unknown}, "engine": "loom"}))
-    engine, why = choose_engine(read_recipe({"backbone": {"model": unknown}}))
-    assert engine.name == "trainer"
-    assert "deberta-v2 is not among" in why
-    both, _ = choose_engine(read_recipe({"backbone": {"model": [unknown, str(known)]}, "search": {"sampler": "grid"}}))
-    assert isinstance(both, AutoEngine)
-    assert choose_engine(read_recipe({"backbone": {"model": str(known)}}))[0].name == "loom"
+    chosen = choose_engine(read_recipe({"backbone": {"model": unknown}}))
+    assert chosen.engine.name == "trainer"
+    assert "deberta-v2 is not among" in chosen.reason
+    both = choose_engine(read_recipe({"backbone": {"model": [unknown, str(known)]}, "search": {"sampler": "grid"}}))
+    assert isinstance(both.engine, AutoEngine)
+    assert choose_engine(read_recipe({"backbone": {"model": str(known)}})).engine.name == "loom"
 
 
 def test_trials_that_train_other_places_are_no_pack(tmp_path: Path) -> None:
