@@ -140,3 +140,15 @@ def test_a_trial_is_chosen_by_as_many_looks_among_a_thousand_as_among_a_hundred(
         assert proposals.finals_begun >= 0
         found[trials] = looks[0]
     assert found[1_000] <= found[100] + 10
+
+
+def test_what_is_tried_again_after_its_only_trial_was_rejected_comes_last() -> None:
+    ledger, pace = InMemoryLedger(), Pace(plan=Plan(RUNGS, 1))
+    tried = Tried(ledger, seeds=1)  # type: ignore[arg-type]
+    ranks = Ranks(pace, tried)
+    ledger.reject(ledger.ask({}, {"lora.r": 1}, rows=300).number, "already tried")
+    for r in (2, 1):
+        ledger.tell(ledger.ask({}, {"lora.r": r}, rows=300).number, "complete", 0.5)
+    tried.update()
+    ranks.update()
+    assert ranks.first(2) == ['{"lora.r": 2}', '{"lora.r": 1}'] == list(tried.by_key)

@@ -80,7 +80,7 @@ class Tried:
         self._changed[key] = None
         self._lacking.pop(key, None)
         if not trials:
-            del self.by_key[key]
+            del self.by_key[key], self._changed[key]  # tried again, it comes last
             self.removed += place is not None
         elif len(trials) < self._seeds and all(one.state == "complete" for one in trials):
             self._lacking[key] = trials[0].number
