@@ -116,6 +116,20 @@ def test_no_higher_rank_is_advised_where_the_highest_is_not_shown_to_beat_a_lowe
     assert not any("higher rank" in step.sentence for step in steps)
 
 
+def test_no_higher_rank_is_advised_where_the_lower_one_in_noise_has_more_parameters(tmp_path: Path) -> None:
+    recipe = make_recipe(WHOLE, lora={"r": [4, 8], "target_modules": ["all-linear", ["query", "value"]]}, train={})
+    points: list[dict[str, Any]] = [
+        {"lora.r": 4, "lora.target_modules": "all-linear"},
+        {"lora.r": 8, "lora.target_modules": ("query", "value")},
+    ]
+    for lower, advised in ((0.89, False), (0.6, True)):
+        records = [make_record(recipe, n, points[n], accuracy) for n, accuracy in enumerate((lower, 0.9))]
+        counts = records[0].counts.model_copy(update={"trainable": 400_000})
+        records[0] = records[0].model_copy(update={"counts": counts})
+        steps = of(tmp_path / str(lower), recipe, records, 1).next_steps
+        assert any("higher rank" in step.sentence for step in steps) == advised
+
+
 def test_equals_by_one_seed_are_to_have_three(tmp_path: Path) -> None:
     step = of(tmp_path, *ranks({1: 0.9, 2: 0.9})).next_steps[0]
     assert step.sentence.startswith("More seeds: by one seed another configuration can't be told from the winner;")
