@@ -296,10 +296,10 @@ class _Pass:
             raise DataError(f"{self.name}: has no rows")
         if (problem := first[0].problem) and not first[-1].cells:
             raise DataError(f"{self.name}: none of its first {len(first):,} rows can be read: {problem}")
-        cells = next(filter(self._tells, first), first[-1]).cells
-        self.added.check(cells, self.name)
+        telling = next(filter(self._tells, first), first[-1])
+        self.added.check(telling.cells, self.name)
         wanted = self.choices.text_column or self.ensemble.text_columns
-        text = Text(self.name, text_columns(cells, wanted, self.name), self.choices.on_error)
+        text = Text(self.name, text_columns(telling, wanted, self.name), self.choices.on_error)
         rows = chain(first, records)
         for _ in range(before):
             next(rows, None)

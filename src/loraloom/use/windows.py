@@ -185,13 +185,15 @@ def _window(
     return Window(held, places, encoded, characters, read)
 
 
-def text_columns(cells: dict[str, Any], wanted: Sequence[str] | None, source: str) -> tuple[str, ...]:
+def text_columns(first: Record, wanted: Sequence[str] | None, source: str) -> tuple[str, ...]:
     """The text's columns by the first row: those named, else the one that is beyond doubt.
 
     Raises:
         DataError: a named one is missing, or none is beyond doubt.
     """
-    separated = other_separator(list(cells))
+    cells = first.cells
+    is_separated = not first.line and first.batch is None  # not JSONL, nor Parquet
+    separated = other_separator(list(cells)) if is_separated else ""
     if wanted is not None:
         missing = [name for name in wanted if name not in cells]
         if missing:
