@@ -267,6 +267,21 @@ def test_what_is_not_done_when_the_server_ends_is_answered_503(
     assert not [record for record in caplog.records if record.exc_info]
 
 
+def test_what_is_refused_and_still_sends_when_the_server_ends_leaves_no_error_in_its_log(
+    alone: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ExitStack() as ending:
+        with running(alone, Settings(Limits(drain_seconds=1))) as server:
+            connection = ending.enter_context(connected(server))
+            connection.sendall(POST + b"content-length: 2000000\r\n\r\n")
+            assert read_answer(connection)[0] == 413
+            server.server.handle_exit(signal.SIGTERM, None)
+        assert read_all(connection) == b""
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        "Cancel 1 running task(s), timeout graceful shutdown exceeded"
+    ]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_serves_and_drains(commands: Commands, adapter_folders: dict[str, Path], number: int) -> None:
     with commands.start("serve", *adapter_folders.values(), "--port", "0") as serving:

@@ -196,6 +196,12 @@ def test_the_description_has_an_example_that_is_answered(client: TestClient) -> 
     assert client.post("/v1/classify", json=example).status_code == 200
 
 
+def test_the_description_has_the_503_of_every_request_with_a_body(client: TestClient) -> None:
+    for path, methods in client.get("/openapi.json").json()["paths"].items():
+        for method in methods.keys() - {"get"}:
+            assert "the server is ending" in methods[method]["responses"]["503"]["description"], (method, path)
+
+
 def test_keys_are_asked_for_where_they_are_given(alone: Registry) -> None:
     settings = Settings(access=Access(keys=(KEY, OTHER)))
     with client_of(alone, settings) as client:

@@ -60,7 +60,7 @@ _WHY = {
     421: "The server is not called so.",
     422: "The request does not have the form described here.",
     500: "The adapter can't compute the text.",
-    503: "Too many texts are waiting; Retry-After says when to come again.",
+    503: "Too many texts or bodies are waiting, or the server is ending; Retry-After says when to come again.",
     504: "The answer took longer than a request may.",
 }
 _T = TypeVar("_T")
@@ -240,7 +240,7 @@ def _add_adapters(app: FastAPI, registry: Registry, batcher: Batcher, settings: 
         """All adapters that are served."""
         return AdapterList(adapters=[_card(served) for served in registry.all()])
 
-    changes = _refusals(400, 401, 403, 404, 408, 409, 413, 415, 421, 422)
+    changes = _refusals(400, 401, 403, 404, 408, 409, 413, 415, 421, 422, 503)
 
     @app.post("/v1/adapters", status_code=201, tags=["adapters"], responses=changes)
     async def add(body: Annotated[AddRequest, Body()]) -> AdapterCard:

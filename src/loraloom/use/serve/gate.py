@@ -82,8 +82,10 @@ class Gate:
             status = status or 500  # it is answered outside of here
             raise
         except asyncio.CancelledError:
-            if status or not scope["app"].state.draining:
+            if not scope["app"].state.draining:
                 raise
+            if status:
+                return
             for message in _refusal_by(503, "the server has ended before the answer; come again", {"retry-after": "1"}):
                 await answer(message)
         finally:
@@ -167,13 +169,15 @@ class Gate:
         """The last of an answer, and its end once the request's body has come: the connection is closed then."""
         await send({**last, "more_body": True})
         left, more = DROPPED_BYTES, True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.receive_seconds):
-                while more and left > 0:
-                    message = await receive()
-                    left -= len(message.get("body", b""))
-                    more = message.get("more_body", False)
-        await send({"type": "http.response.body", "body": b""})
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.receive_seconds):
+                    while more and left > 0:
+                        message = await receive()
+                        left -= len(message.get("body", b""))
+                        more = message.get("more_body", False)
+        finally:  # where the server ends, too
+            await send({"type": "http.response.body", "body": b""})
 
     def _may(self, scope: Scope) -> bool:
         """Whether the request has a key that its route asks for; all keys are compared, each in constant time."""
