@@ -155,6 +155,8 @@ def test_evaluate_scores_the_confidences_of_predict_beside_the_models_own(
         {"rows": 0},
         {"interval": [0.5, 9]},
         {"interval": [3, 4]},
+        {"interval": [2.0, float("inf")]},
+        {"value": 0.5, "interval": [-1, 0.8]},
         {"interval": None},
     ],
 )
@@ -168,5 +170,8 @@ def test_a_kept_temperature_that_no_rows_can_have_shown_is_refused(
         write_manifest(folder)
         if values == kept:
             assert len(of_predict(folder)) == len(TEXTS)
-    with pytest.raises(AdapterError, match=r"temperature\.json: (can't be read|holds no temperature)"):
+    says = r"temperature\.json: (can't be read|holds no temperature)"
+    with pytest.raises(AdapterError, match=says):
         load_ensemble([folder])
+    with pytest.raises(AdapterError, match=says):  # before the rows are read
+        evaluate(folder, tmp_path / "none.csv")

@@ -159,13 +159,14 @@ def evaluate(
     """
     folder = adapter_folder(adapter)
     record = read_adapter_record(folder)
+    fitted = fitted_temperature(folder, record)
     split, note = labelled_rows(record, test_file, text_column, label_column)
     classifier: Classifier = load(folder)
     probabilities = classifier.predict_proba(split.texts)
     scores = metrics.score(split.labels, probabilities)
     trained_on, tested_on, unknown = _of_run(folder, split.texts)
     note = "; ".join(filter(None, (note, unknown))) or None
-    predicted = _divided(fitted_temperature(folder, record), split, probabilities)
+    predicted = _divided(fitted, split, probabilities)
     return Evaluated(str(adapter), str(test_file), record.labels, scores, note, trained_on, tested_on, predicted)
 
 

@@ -7,6 +7,7 @@ fitted. It never changes which label is the most probable.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def _kept(folder: Path) -> Temperature | None:
         kept = TypeAdapter(Temperature).validate_json(read_verified(folder, TEMPERATURE))
     except ValidationError as error:
         raise AdapterError(f"{path}: can't be read: {message_of(error.errors()[0])}") from None
-    if not (kept.is_needed and kept.interval[0] <= kept.value <= kept.interval[1] and kept.rows > 0):
+    low, high = kept.interval
+    if not (kept.is_needed and 0 < low <= kept.value <= high < math.inf and kept.rows > 0):
         raise AdapterError(f"{path}: holds no temperature that validation rows can have shown; take another copy")
     return kept
