@@ -34,13 +34,15 @@ linear layers, a linear head on the mean of the tokens, a linear schedule with w
 - **Intervals** allow for both: another seed and other rows would give another difference (`study/claims/crossed.py`;
   where a gap is compared, seeds alone). How much seeds vary is learnt from all contrasts of an encoder's accuracy,
   since each has few, where there are ten or more (`study/claims/moderated.py`). Levels that are named together are
-  pooled.
+  pooled. Most contrasts share the trials of one point: where some of them vary far more than others, intervals of 95 %
+  hold about 93 % (simulated there).
 - **Verdicts**: a difference is there where its p is below 0.05, corrected (Holm) for all contrasts with the contest's
   point, or all with the preset; there is none beyond half a point where the 95 % interval lies within ±0.5 points; else
   it is *undecided*, and the interval says how large it could be. An interval may leave 0 out and the verdict be
   undecided: of so many, some do by chance.
   That one level is better does not hold, and that it is no better holds, also where the interval leaves out that it is
-  better by half a point; intervals are not corrected for their number, so of forty such answers one is wrong by chance.
+  better by half a point; intervals are not corrected for their number, so of thirty to forty such answers one is wrong
+  by chance.
 - **Tables**: *gap* is training accuracy, over the batches since the evaluation before the last, less the mean of both
   evaluations' validation accuracy; it is not known (–) of one evaluation alone, nor where validation moved by more than
   2 points between the two. *Rate* is the learning rate; *seconds* are of a trial, training and evaluations, the median
