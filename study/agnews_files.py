@@ -25,8 +25,9 @@ def agnews_file(name: str, folder: Path | None = None) -> Path:
     """
     path = (folder or agnews_folder()) / name
     if not path.is_file():
+        how = f"set {AGNEWS} to" if path.parent == agnews_folder() else "name"
         raise DataError(
-            f"{path}: is missing; set {AGNEWS} to a folder of train.csv, test.csv and, if there is one, robust.csv, "
+            f"{path}: is missing; {how} a folder of train.csv, test.csv and, if there is one, robust.csv, "
             "with the columns text and label"
         )
     return path

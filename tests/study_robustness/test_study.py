@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from loraloom import metrics
+from loraloom.errors import DataError
 from loraloom.machine import read_machine
 from loraloom.study.durable import write_json
 from study.robustness import comparing, plan, trials
@@ -50,6 +51,16 @@ def data(tmp_path: Path) -> Path:
         with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("label", "text"), *((label, text) for text, label in make_rows(count, seed))])
     return folder
+
+
+def test_a_folder_that_was_named_and_lacks_a_file_is_not_to_be_named_by_the_variable(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (data / "train.csv").unlink()
+    for folder, says in ((data / "other", "name"), (data, "set LORALOOM_AGNEWS to")):
+        monkeypatch.setenv("LORALOOM_AGNEWS", str(folder))
+        with pytest.raises(DataError, match=rf"train\.csv: is missing; {says} a folder of train\.csv, test\.csv"):
+            trials.read_rows(data, 30)
 
 
 def test_a_trial_is_trained_once_and_refused_under_other_settings_or_of_other_data(data: Path, tmp_path: Path) -> None:
