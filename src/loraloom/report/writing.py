@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 from loraloom.report.findings import Findings, findings
@@ -14,6 +14,16 @@ from loraloom.report.pictures import pictures
 from loraloom.report.reading import read_run
 from loraloom.report.tables import tables
 from loraloom.study.durable import replacing_folder
+
+LIBRARIES = (
+    "statsmodels.regression.linear_model",
+    "matplotlib.figure",
+    "matplotlib.collections",
+    "matplotlib.ticker",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
+)
+"""What a page and its pictures import when they come to need it."""
 
 
 def write_report(
@@ -50,14 +60,13 @@ def write_report(
 
 
 def load_libraries() -> None:
-    """Imports what a page and its pictures need, which takes longer than they do themselves where trials are few.
+    """Imports `LIBRARIES`, which takes longer than a page and its pictures themselves where trials are few.
 
     A search under a clock has that behind it before it plans.
     """
-    import_module("statsmodels.regression.linear_model")
-    if find_spec("matplotlib") is not None:
-        for name in ("figure", "collections", "ticker", "backends.backend_agg", "backends.backend_svg"):
-            import_module(f"matplotlib.{name}")
+    for name in LIBRARIES:
+        with suppress(ImportError):  # what is missing is said where it is needed
+            import_module(name)
 
 
 def rehearse_report(run: Path) -> float:
