@@ -113,6 +113,6 @@ def _report(run: Run, winner: TrialRecord, place: Workplace, watcher: Watcher, c
     def may_draw() -> bool:
         if stop.asked() and stop.seconds_left <= clock.page_seconds:
             return False
-        return clock.seconds_left is None or clock.seconds_left > clock.page_seconds
+        return clock.allows_picture
 
     write_report(run.path, may_draw=may_draw, similar=why_not is None, why_not_similar=why_not)

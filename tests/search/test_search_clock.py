@@ -62,7 +62,7 @@ def test_what_a_called_function_loaded_does_not_show_that_a_machine_is_quick(cal
 
 def test_too_little_time_is_refused_with_what_would_do_in_all() -> None:
     clock = Clock(9.0, lambda: 0.0, option="--max_seconds")
-    with pytest.raises(BudgetError, match=r"8 s are left, .*takes 10 s; give it 21 s \(--max_seconds\)$"):
+    with pytest.raises(BudgetError, match=r"8 s are left, .*takes 11 s; give it 23 s \(--max_seconds\)$"):
         clock.refuse_too_little()
     clock.max_seconds = 24
     clock.refuse_too_little()
@@ -189,6 +189,17 @@ def test_what_follows_the_last_trial_is_slower_where_the_machine_has_become_slow
 def test_time_for_pictures_is_kept_where_they_take_a_small_part_of_it(seconds: float | None, *, kept: bool) -> None:
     clock = Clock(seconds, _Hand())
     assert clock.report_seconds == clock.page_seconds + (clock.pictures_seconds if kept else 0)
+
+
+def test_pictures_end_before_the_page_s_time_does() -> None:
+    hand = _Hand()
+    clock = Clock(100, hand)
+    kept = END_SHARE * LOADING_SECONDS + clock.page_seconds
+    hand.at += 100 - kept - clock.pictures_seconds / 2 - 0.01
+    assert clock.allows_picture
+    hand.at += 0.02
+    assert not clock.allows_picture
+    assert Clock(None).allows_picture
 
 
 def test_no_time_is_kept_for_a_report_that_is_not_written() -> None:
