@@ -1,4 +1,4 @@
-"""A trial's way through its steps: the schedule, when it is evaluated, what is written as it goes; for any engine."""
+"""What `course.py` reckons with: the schedule, when a trial is evaluated, what its logits are worth, metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from loraloom import metrics
-from loraloom.engine.job import Job
 from loraloom.engine.schedules import Plateau, Schedule
 from loraloom.errors import TrialFailedError
 from loraloom.recipe import Train
-from loraloom.study.evidence import write_predicted
 from loraloom.study.record import METRICS, Evaluation
 
 TRACE_POINTS = 50
@@ -45,16 +43,6 @@ def in_epochs(epoch: float) -> str:
     return f"{passes:g} {'epoch' if passes == 1 else 'epochs'}"
 
 
-def clock_mark(epoch: float) -> str:
-    """The mark of a trial whose time was over after so many passes."""
-    return f"stopped by the clock after {in_epochs(epoch)}"
-
-
-def pruned_reason(epoch: float) -> str:
-    """Why a trial ended that its listener did not let go on."""
-    return f"pruned after {in_epochs(epoch)}"
-
-
 def scored(
     logits: NDArray[np.float32], labels: NDArray[np.int64], step: int
 ) -> tuple[metrics.Scores, NDArray[np.float64]]:
@@ -67,12 +55,6 @@ def scored(
         raise TrialFailedError(f"validation logits are not finite at step {step}; lower train.learning_rate")
     probabilities = metrics.softmax(logits)
     return metrics.score(labels, probabilities), probabilities
-
-
-def keep_predicted(job: Job, state: str, probabilities: NDArray[np.float64] | None) -> None:
-    """Writes what a complete trial said of the validation rows in its last evaluation."""
-    if state == "complete" and probabilities is not None:
-        write_predicted(job.folder, job.rows.predicted(probabilities))
 
 
 def append_evaluation(folder: Path, evaluation: Evaluation) -> None:

@@ -20,22 +20,20 @@ from transformers import PrinterCallback, Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 
 from loraloom.engine.checkpoint import State
+from loraloom.engine.course import Course
 from loraloom.engine.generators import Generators
 from loraloom.engine.optimizers import build_optimizer, read_state, write_state
-from loraloom.engine.schedules import Schedule
 from loraloom.errors import LoraloomError
-from loraloom.recipe import Train
 
 _VALUE = "value"
 
 
 class ResumableTrainer(Trainer):
-    """HF Trainer with the recipe's optimizer and schedule, that goes on from a checkpoint of ours."""
+    """HF Trainer with the optimizer and schedule of a job's course, that goes on from a checkpoint of ours."""
 
-    def __init__(self, train: Train, schedule: Schedule, **arguments: Any) -> None:
+    def __init__(self, course: Course, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._train, self._schedule = train, schedule
-        self.evaluation_seconds = 0.0
+        self._course, self._train, self._schedule = course, course.job.configuration.train, course.schedule
         self.resumed: State | None = None
         self.generators: Generators | None = None
         """With which the first step after a resume begins."""
@@ -59,7 +57,7 @@ class ResumableTrainer(Trainer):
         try:
             return super().evaluate(*arguments, **named)
         finally:
-            self.evaluation_seconds += time.monotonic() - start
+            self._course.evaluation_seconds += time.monotonic() - start
 
     def state_between_steps(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Parameters and optimizer state as `key:name`, and the schedule's place."""

@@ -6,10 +6,9 @@ the recipe's optimizers, schedule and objective, when to evaluate, and the refus
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,34 +23,22 @@ from transformers import (
     TrainingArguments,
 )
 
-from loraloom import metrics
 from loraloom.backbone.quiet import quietly
 from loraloom.backbone.sources import Source, load_tokenizer
 from loraloom.data import Encoded
 from loraloom.engine.adapted import add_lora, build_base, count_parts, count_without_weights, save_adapter
-from loraloom.engine.checkpoint import Checkpoints, HaltError, Rhythm, State, heeding
+from loraloom.engine.checkpoint import HaltError, Rhythm, heeding
+from loraloom.engine.course import Course
 from loraloom.engine.device import device
 from loraloom.engine.generators import Generators
 from loraloom.engine.job import Job, Listener, Outcome, never, silent
 from loraloom.engine.objective import Objective, class_weights
 from loraloom.engine.precision import choose_dtype
-from loraloom.engine.progress import (
-    EVALUATION_BATCH,
-    OUT_OF_MEMORY,
-    append_evaluation,
-    clock_mark,
-    evaluation_steps,
-    is_out_of_memory,
-    keep_predicted,
-    plan_schedule,
-    pruned_reason,
-    scored,
-    thinned,
-)
+from loraloom.engine.progress import EVALUATION_BATCH, OUT_OF_MEMORY, is_out_of_memory
 from loraloom.engine.resumable_trainer import ResumableTrainer
-from loraloom.errors import TrialFailedError
+from loraloom.errors import LoraloomError, TrialFailedError
 from loraloom.recipe import Configuration, Train
-from loraloom.study.record import CHECKPOINT, Counts, Dtype, Evaluation, Result, Score, Timings
+from loraloom.study.record import CHECKPOINT, Dtype
 
 
 class TrainerEngine:
@@ -109,24 +96,29 @@ class TrainerEngine:
     ) -> Outcome:
         with quietly():  # no other thread draws between the seed and LoRA's weights
             model = add_lora(build_base(job), job)
-        counts = count_parts(model)
-        checkpoints = Checkpoints(job, self.name, dtype, note)
+        objective = _objective(job)
+        course = Course(job, objective, self.name, dtype, count_parts(model), note)
         rhythm = self._rhythm()
         rhythm.cost = self._checkpoint_cost
-        run = _Run(job, model, listener, dtype, checkpoints, rhythm, heed)
+        run = _Run(course, objective, model, listener, rhythm, heed)
         try:
             run.train()
             save_adapter(model, job.folder)
-            keep_predicted(job, run.state, run.probabilities)
-            return run.outcome(counts)
+            course.keep_predicted()
         except HaltError:
             run.save()
-            return Outcome("trainer", "stopped", dtype, counts)
+            course.state = "stopped"
         except TrialFailedError as error:
-            return Outcome("trainer", "failed", dtype, counts, reason=str(error))
+            course.fail(str(error))
         finally:
             self._checkpoint_cost = rhythm.cost
             run.let_go()
+        return course.outcome()
+
+
+def _objective(job: Job) -> Objective:
+    train, data = job.configuration.train, job.rows.data
+    return Objective(train, class_weights(train, data.train.labels, len(data.labels)))
 
 
 class _Examples(torch.utils.data.Dataset[dict[str, Any]]):
@@ -143,74 +135,53 @@ class _Examples(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 class _Run(TrainerCallback):
-    """One job under way: when it evaluates, what it writes, when it ends."""
+    """One job under way: how HF Trainer takes its course."""
 
     def __init__(
         self,
-        job: Job,
+        course: Course,
+        objective: Objective,
         model: PeftModel,
         listener: Listener,
-        dtype: Dtype,
-        checkpoints: Checkpoints,
         rhythm: Rhythm,
         heed: Callable[[], None],
     ) -> None:
-        self.job, self.listener, self.dtype = job, listener, dtype
-        self.checkpoints, self.rhythm, self.heed = checkpoints, rhythm, heed
-        train, rows = job.configuration.train, job.rows
-        labels = rows.data.train.labels
-        self.schedule = plan_schedule(train, len(labels))
-        self.evaluate_at = evaluation_steps(train, self.schedule.total)
-        self.objective = Objective(train, class_weights(train, labels, len(rows.data.labels)))
-        self.state: Literal["complete", "pruned"] = "complete"
-        self.reason: str | None = None
-        self.marks: tuple[str, ...] = ()
-        self.score: metrics.Scores | None = None
-        self.probabilities: NDArray[np.float64] | None = None
-        self.trace: list[tuple[int, float, float]] = []
-        self.saved_at = 0
+        self.course, self.listener, self.rhythm, self.heed = course, listener, rhythm, heed
+        self.logits: NDArray[np.float32] | None = None
         self.before_evaluation: Generators | None = None
-        self.start = time.monotonic()
+        job, rows, train = course.job, course.job.rows, course.job.configuration.train
         self.trainer = ResumableTrainer(
-            train,
-            self.schedule,
+            course,
             model=model,
-            args=training_arguments(train, job.folder / CHECKPOINT, dtype),
-            train_dataset=_Examples(rows.train, labels),
+            args=training_arguments(train, job.folder / CHECKPOINT, course.dtype),
+            train_dataset=_Examples(rows.train, rows.data.train.labels),
             eval_dataset=_Examples(rows.validation, rows.data.validation.labels),
             data_collator=DataCollatorWithPadding(load_tokenizer(job.source)),
-            compute_loss_func=self.objective,
-            compute_metrics=self._compute_metrics,
+            compute_loss_func=objective,
+            compute_metrics=self._keep_logits,
             callbacks=[self],
         )
 
     def train(self) -> None:
-        self.start = time.monotonic()
-        state = self.checkpoints.load()
+        self.course.begin()
+        state = self.course.checkpoints.load()
         with quietly():
             if state is None:
                 self.trainer.train()
             else:
-                self._restore(state)
-                self.trainer.train(resume_from_checkpoint=str(self.checkpoints.generation(state.step)))
+                self.course.go_on_from(state.values)
+                self.trainer.resumed = state
+                self.trainer.generators = Generators.of(state.tensors, state.values["generators"])
+                self.trainer.train(resume_from_checkpoint=str(self.course.checkpoints.generation(state.step)))
 
     def save(self) -> None:
         """Writes a checkpoint of the trial as it was after its last step, unless there is one."""
-        if self.objective.step == self.saved_at:
+        if self.course.step == self.course.saved_at:
             return
         generators = self.before_evaluation or Generators.now()
         tensors, values = self.trainer.state_between_steps()
-        values |= {
-            "generators": generators.values,
-            "running": self.objective.state(),
-            "plateau": self.schedule.plateau.state(),
-            "trace": self.trace,
-            "seconds": time.monotonic() - self.start,
-            "evaluation_seconds": self.trainer.evaluation_seconds,
-        }
-        tensors |= generators.tensors
-        self.checkpoints.save(State(self.objective.step, tensors, values, self.trainer.progress_file()))
-        self.saved_at = self.objective.step
+        values |= {"generators": generators.values}
+        self.course.write_checkpoint({**tensors, **generators.tensors}, values, self.trainer.progress_file())
 
     def let_go(self) -> None:
         """Has the model freed when its last user goes, and not by a later garbage collection, beside the next model.
@@ -221,50 +192,23 @@ class _Run(TrainerCallback):
             vars(self.trainer.model).pop(name, None)
         del self.trainer
 
-    def _restore(self, state: State) -> None:
-        values = state.values
-        self.objective.restore(values["running"])
-        self.schedule.plateau.restore(values["plateau"])
-        self.trace = [(step, loss, rate) for step, loss, rate in values["trace"]]
-        self.start = time.monotonic() - values["seconds"]
-        self.trainer.evaluation_seconds = values["evaluation_seconds"]
-        self.trainer.resumed = state
-        self.trainer.generators = Generators.of(state.tensors, values["generators"])
-        self.saved_at = state.step
-
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.heed()
         if self.trainer.generators is None:
             return
-        control.should_training_stop = state.global_step >= self.schedule.total
-        if state.global_step in self.evaluate_at:  # a checkpoint is from before its step's evaluation
+        control.should_training_stop = self.course.over
+        if self.course.asks_evaluation:  # a checkpoint is from before its step's evaluation
             self.trainer.generators.restore()
             self.trainer.evaluate()
             self.trainer.generators = Generators.now()
 
-    def outcome(self, counts: Counts) -> Outcome:
-        assert self.score is not None
-        seconds = time.monotonic() - self.start
-        train_seconds = seconds - self.trainer.evaluation_seconds
-        epochs = self.trainer.state.epoch or 0.0
-        timings = Timings(
-            seconds=seconds,
-            train_seconds=train_seconds,
-            examples_per_second=epochs * len(self.job.rows.data.train.labels) / train_seconds,
-        )
-        result = Result(validation=Score.of(self.score))
-        return Outcome("trainer", self.state, self.dtype, counts, self.reason, result, timings, self.marks)
-
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        step = state.global_step
-        rate = self.job.configuration.train.learning_rate * self.schedule.factor(step - 1)
-        self.trace.append((step, self.objective.end_step(), rate))
-        late = self.job.deadline is not None and time.monotonic() >= self.job.deadline
-        if step in self.evaluate_at or late:
-            control.should_evaluate = True
-        if late and step < self.schedule.total:
-            control.should_training_stop = True
-            self.marks = (clock_mark(state.epoch),)
+        course = self.course
+        course.stepped()
+        if course.step != state.global_step:
+            raise LoraloomError(f"Trainer counts {state.global_step} steps where {course.step} were taken")
+        control.should_evaluate = control.should_evaluate or course.asks_evaluation
+        control.should_training_stop = control.should_training_stop or course.over
         self.heed()
         if self.rhythm.due():
             self.rhythm.keep(self.save)
@@ -274,34 +218,16 @@ class _Run(TrainerCallback):
         self.heed()
 
     def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **parts: Any) -> None:
-        assert self.score is not None
+        course, logits = self.course, self.logits
+        assert logits is not None
         self.before_evaluation = None
-        loss, accuracy = self.objective.take()
-        evaluation = Evaluation(
-            step=state.global_step,
-            epoch=state.epoch or 0.0,
-            seconds=time.monotonic() - self.start,
-            learning_rate=self.trace[-1][2],
-            train_loss=loss,
-            train_accuracy=accuracy,
-            validation_loss=self.score.log_loss,
-            validation_accuracy=self.score.accuracy,
-            validation_macro_f1=self.score.macro_f1,
-            trace=thinned(self.trace),
-        )
-        self.trace.clear()
-        append_evaluation(self.job.folder, evaluation)
-        self.schedule.plateau.see(evaluation.validation_loss)
+        course.evaluated(logits, self.listener)
         for group in parts["optimizer"].param_groups:
-            group["lr"] = self.job.configuration.train.learning_rate * self.schedule.factor(state.global_step)
-        ended = bool(self.marks) or state.global_step >= self.schedule.total
-        if not self.listener(self.job, evaluation) and not ended:
-            self.state, self.reason = "pruned", pruned_reason(state.epoch)
-            control.should_training_stop = True
+            group["lr"] = course.rate
+        control.should_training_stop = control.should_training_stop or course.over
 
-    def _compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        logits, labels = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
-        self.score, self.probabilities = scored(logits, labels, self.objective.step)
+    def _keep_logits(self, prediction: EvalPrediction) -> dict[str, float]:
+        self.logits = np.asarray(prediction.predictions)
         return {}
 
 

@@ -26,7 +26,7 @@ from loraloom.backbone.quiet import quietly
 from loraloom.backbone.sources import Source, intermediate_size, load_config, pin
 from loraloom.data import Encoded
 from loraloom.engine.adapted import add_lora, build_base, count_without_weights, redrawn_base, save_adapter
-from loraloom.engine.checkpoint import Checkpoints, HaltError, Rhythm, heeding
+from loraloom.engine.checkpoint import HaltError, Rhythm, heeding
 from loraloom.engine.device import device
 from loraloom.engine.gemm_rates import LayerSize
 from loraloom.engine.job import Job, Listener, Outcome, memory_key, never, pack_key, silent
@@ -172,9 +172,8 @@ class LoomEngine:
         with quietly():  # no other thread draws between the seed and LoRA's weights
             model = add_lora(self._base(job, found, dtype), job)
         assert self._ready is not None
-        checkpoints = Checkpoints(job, self.name, dtype, note)
         window = self._ready.frozen.ops.sorted_batches
-        return Trial(job, model, dtype, checkpoints, window=window, taken=self._ready.taken)
+        return Trial(job, model, dtype, note, window=window, taken=self._ready.taken)
 
     def _base(self, job: Job, found: Anatomy, dtype: str) -> nn.Module:
         """The job's classifier without the frozen matrices, which are laid out once for all jobs that have the same."""
