@@ -132,6 +132,31 @@ def test_who_still_sends_a_refused_body_gets_the_answer_and_no_reset(server: Run
         assert read_all(connection) == b""
 
 
+def test_what_still_comes_of_a_short_refused_body_is_not_taken_for_the_next_request(server: Running) -> None:
+    with connected(server) as connection:
+        connection.sendall(POST + f"content-encoding: gzip\r\ncontent-length: {len(BODY)}\r\n\r\n".encode() + BODY[:5])
+        assert read_answer(connection)[0] == 415
+        connection.sendall(BODY[5:] + b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert read_answer(connection)[0] == 200
+
+
+@pytest.mark.parametrize("head", [b"transfer-encoding: chunked", b"content-length: 9\r\nexpect: 100-continue"])
+def test_a_refused_body_whose_end_is_not_known_ends_its_connection(server: Running, head: bytes) -> None:
+    with connected(server) as connection:
+        connection.sendall(POST + b"content-encoding: gzip\r\n" + head + b"\r\n\r\n")
+        status, _ = read_answer(connection)
+        assert status == 415
+        connection.sendall(chunk(b"") if b"chunked" in head else BODY[:9])
+        assert read_all(connection) == b""
+
+
+def test_a_short_refused_body_that_stops_is_given_up(impatient: Running) -> None:
+    with connected(impatient) as connection:
+        connection.sendall(POST + b"content-encoding: gzip\r\ncontent-length: 100\r\n\r\n" + BODY)
+        assert read_answer(connection)[0] == 415
+        assert read_all(connection) == b""
+
+
 def test_bodies_that_are_read_at_one_time_have_a_limit_together(server: Running) -> None:
     with connected(server) as first, connected(server) as second:
         first.sendall(POST + b"content-length: 9999\r\n\r\n" + b" " * 9000)
@@ -243,9 +268,11 @@ def test_overload_is_answered_at_once_with_a_time_to_come_again(
         first.sendall(request)
         assert begun.wait(60)
         second.sendall(request)
-        answer = read_all(second)
+        answer = second.recv(65536)
         assert b" 503 " in answer
         assert b"retry-after: " in answer.lower()
+        second.sendall(request)  # by the same connection, on which nothing is left of the first
+        assert read_answer(second)[0] == 503
         health.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
         assert read_answer(health)[0] == 200
         go.set()

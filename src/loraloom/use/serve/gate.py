@@ -41,6 +41,8 @@ HEADERS = (
 
 DROPPED_BYTES = 16 * MIB
 """Of a refused request's body, read and dropped: a client that still sends it would see a reset, and no answer."""
+KEPT_BYTES = 64 * 1024
+"""A refused request with a body of so many at most keeps its connection: a new one costs more than the refusal."""
 _log = logging.getLogger("loraloom.serve")
 
 
@@ -86,7 +88,8 @@ class Gate:
                 raise
             if status:
                 return
-            for message in _refusal_by(503, "the server has ended before the answer; come again", {"retry-after": "1"}):
+            headers = {"connection": "close", "retry-after": "1"}
+            for message in _refusal_by(503, "the server has ended before the answer; come again", headers):
                 await answer(message)
         finally:
             route = getattr(scope.get("route"), "path", "none")
@@ -158,12 +161,13 @@ class Gate:
     async def _refuse(
         self, scope: Scope, receive: Receive, send: Send, status: int, sentence: str, headers: dict[str, str]
     ) -> None:
-        start, last = _refusal_by(status, sentence, headers)
+        length, kept = _announced(scope), _keeps_its_connection(scope)
+        start, last = _refusal_by(status, sentence, headers if kept else {"connection": "close", **headers})
         await send(start)
-        if _announced(scope) <= DROPPED_BYTES:
-            await self._answer_and_drop(receive, send, last)
+        if kept or length > DROPPED_BYTES:
+            await send(last)  # uvicorn drops what comes of the body before it looks for the next request
         else:
-            await send(last)
+            await self._answer_and_drop(receive, send, last)
 
     async def _answer_and_drop(self, receive: Receive, send: Send, last: Message) -> None:
         """The last of an answer, and its end once the request's body has come: the connection is closed then."""
@@ -227,9 +231,9 @@ class _Counted:
 
 
 def _refusal_by(status: int, sentence: str, headers: dict[str, str]) -> tuple[Message, Message]:
-    """The start and the body of a refusal, after which the connection is closed."""
+    """The start and the body of a refusal."""
     body = json.dumps({"error": sentence}).encode()
-    own = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close", **headers}
+    own = {"content-type": "application/json", "content-length": str(len(body)), **headers}
     pairs = [(name.encode(), value.encode()) for name, value in own.items()]
     start = {"type": "http.response.start", "status": status, "headers": pairs}
     return start, {"type": "http.response.body", "body": body}
@@ -239,6 +243,12 @@ def _announced(scope: Scope) -> int:
     """Bytes of the body, by its head."""
     length = _all(scope["headers"], b"content-length")
     return int(length[0][:20]) if length and length[0].isdigit() else 0
+
+
+def _keeps_its_connection(scope: Scope) -> bool:
+    """Whether the next request can be told from what is left of this one's body, which is short."""
+    unknown = (b"transfer-encoding", b"expect")
+    return _announced(scope) <= KEPT_BYTES and not any(_all(scope["headers"], name) for name in unknown)
 
 
 def _digest(secret: str) -> bytes:

@@ -61,9 +61,11 @@ class PatientProtocol(H11Protocol):
         self.transport.close()
 
     def on_response_complete(self) -> None:
-        """Between requests uvicorn's own keep-alive time counts."""
+        """Between requests uvicorn's own keep-alive time counts; what is left of a refused body has a head's."""
         self._stop_waiting()
         super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
+            self._await_head()
 
     def pause_writing(self) -> None:
         """The client does not read as fast as it is written to."""
