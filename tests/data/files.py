@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
 import json
+import lzma
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from loraloom.data import TextData, load_data
 from loraloom.recipe import Data
@@ -52,6 +57,16 @@ def write_csv(
 def write_jsonl(path: Path, content: Iterable[dict[str, Any]]) -> str:
     path.write_text("".join(json.dumps(row) + "\n" for row in content), encoding="utf-8")
     return str(path)
+
+
+def compress(suffix: str, content: bytes) -> bytes:
+    """As files with this suffix are, in one stream."""
+    if suffix == ".zst":
+        compressed: bytes = pytest.importorskip("zstandard").compress(content)
+        return compressed
+    if suffix == ".gz":
+        return gzip.compress(content)
+    return bz2.compress(content) if suffix == ".bz2" else lzma.compress(content)
 
 
 def load(*, allow_leak: bool = False, seed: int = 1, memory: dict[str, Any] | None = None, **fields: Any) -> TextData:

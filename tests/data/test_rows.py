@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
 import itertools
 import json
-import lzma
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +16,7 @@ import pytest
 from loraloom.data.rows import Row, good_records, read_records
 from loraloom.data.tables import read_table
 from loraloom.errors import DataError, MissingExtraError
-from tests.data.files import write_csv, write_jsonl
+from tests.data.files import compress, write_csv, write_jsonl
 
 ROWS = [{"text": 'a, "b"\nc', "label": "1"}, {"text": "NA", "label": "01"}, {"text": "ü", "label": "x"}]
 
@@ -46,15 +43,6 @@ def _parquet(path: Path, rows: list[dict[str, str]]) -> str:
 
     pd.DataFrame(rows).to_parquet(path)
     return str(path)
-
-
-def _compress(suffix: str, content: bytes) -> bytes:
-    if suffix == ".zst":
-        compressed: bytes = pytest.importorskip("zstandard").compress(content)
-        return compressed
-    if suffix == ".gz":
-        return gzip.compress(content)
-    return bz2.compress(content) if suffix == ".bz2" else lzma.compress(content)
 
 
 def _as_csv(folder: Path) -> str:
@@ -86,26 +74,8 @@ def test_every_kind_gives_the_same_cells_as_they_stand(tmp_path: Path, write: Ca
 def test_every_kind_is_read_compressed(tmp_path: Path, write: Callable[[Path], str], suffix: str) -> None:
     plain = Path(write(tmp_path))
     packed = plain.with_name(plain.name + suffix)
-    packed.write_bytes(_compress(suffix, plain.read_bytes()))
+    packed.write_bytes(compress(suffix, plain.read_bytes()))
     assert list(_rows(str(packed))) == ROWS
-
-
-@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
-def test_a_damaged_compressed_file_is_refused(tmp_path: Path, suffix: str) -> None:
-    pytest.importorskip("zstandard")
-    assert "can't be decompressed" in _refusal(_csv(tmp_path / f"rows.csv{suffix}", b"not compressed at all"))
-
-
-@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
-def test_a_compressed_file_that_was_cut_off_is_refused(tmp_path: Path, suffix: str) -> None:
-    whole = _compress(suffix, b"text,label\n" + b"".join(b"%d,x\n" % number for number in range(100_000)))
-    assert "can't be decompressed" in _refusal(_csv(tmp_path / f"rows.csv{suffix}", whole[:-100]))
-
-
-@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
-def test_compressed_parts_one_after_the_other_are_one_file(tmp_path: Path, suffix: str) -> None:
-    parts = _compress(suffix, b"text\na\n") + _compress(suffix, b"b\n" * 100_000)
-    assert sum(1 for _ in _rows(str(_csv(tmp_path / f"rows.csv{suffix}", parts)))) == 100_001
 
 
 def test_zst_without_its_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -452,6 +422,6 @@ def test_standard_input_is_read_as_files_are(
     tmp_path: Path, write: Callable[[Path], str], suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = Path(write(tmp_path)).read_bytes()
-    packed = _compress(suffix, content) if suffix else content
+    packed = compress(suffix, content) if suffix else content
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(packed)))
     assert list(_rows("-")) == ROWS

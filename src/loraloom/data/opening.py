@@ -6,7 +6,6 @@ Rejected: sniffing kinds from content, and replacing bytes that are not UTF-8; b
 
 from __future__ import annotations
 
-import bz2
 import gzip
 import lzma
 import zlib
@@ -17,7 +16,7 @@ from pathlib import Path
 from shlex import quote
 from typing import IO, Any, Literal
 
-from loraloom.data.zstd import open_zstd, zstd_error
+from loraloom.data.decompressing import open_bzip2, open_xz, open_zstd, zstd_error
 from loraloom.errors import DataError
 
 Kind = Literal["csv", "tsv", "jsonl", "parquet", "folder"]
@@ -118,7 +117,7 @@ def _decompressed(file: IO[bytes], compression: str) -> Iterator[IO[bytes]]:
     if not compression:
         yield file
         return
-    opens: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": open_zstd}
+    opens: dict[str, Any] = {".gz": gzip.open, ".bz2": open_bzip2, ".xz": open_xz, ".zst": open_zstd}
     with opens[compression](_AsItComes(file)) as plain:
         yield plain
 
