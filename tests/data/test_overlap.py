@@ -22,6 +22,9 @@ from loraloom.data.overlap import near_copies, text_key, words_of
         ("ΣΟΦΙΑ", "σοφια"),
         ("don't", "dont"),
         ("x" + "\n" + "1", "X 1"),
+        ("Love it ❤️", "love it"),
+        ("❤️ 1️⃣", "1"),
+        ("葛\U000e0100", "葛"),
     ],
 )
 def test_texts_of_the_same_letters_and_digits_are_equal(one: str, other: str) -> None:
@@ -29,7 +32,18 @@ def test_texts_of_the_same_letters_and_digits_are_equal(one: str, other: str) ->
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("a", "b"), ("1", "2"), ("!", "?"), ("कि", "की"), ("猫", "犬"), ("🙂", "🙁")]
+    ("one", "other"),
+    [
+        ("a", "b"),
+        ("1", "2"),
+        ("!", "?"),
+        ("कि", "की"),
+        ("猫", "犬"),
+        ("🙂", "🙁"),
+        ("✔️", "✖️"),
+        ("*️⃣", "#️⃣"),
+        ("1️⃣", "2️⃣"),
+    ],
 )
 def test_other_texts_are_not_equal(one: str, other: str) -> None:
     assert text_key(one) != text_key(other)

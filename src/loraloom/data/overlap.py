@@ -32,16 +32,20 @@ _UNSPACED = "CJK ", "HIRAGANA ", "KATAKANA ", "THAI ", "LAO ", "KHMER ", "MYANMA
 """How Unicode's names begin of characters in scripts that have no space between words."""
 
 
-class _WordCharacters(dict[int, int | str]):
+class _WordCharacters(dict[int, int | str | None]):
     """For str.translate: letters, marks and digits stay, every other character becomes a space.
 
+    Of marks, those are left out that only say how the character before is drawn: an emoji's, and a keycap's.
     Where a script has no space between words, each character is one.
     """
 
-    def __missing__(self, code: int) -> int | str:
+    def __missing__(self, code: int) -> int | str | None:
         sign = chr(code)
-        kept: int | str = code if unicodedata.category(sign)[0] in "LMN" else ord(" ")
-        if kept == code and unicodedata.name(sign, "").startswith(_UNSPACED):
+        category, name = unicodedata.category(sign), unicodedata.name(sign, "")
+        kept: int | str | None = code if category[0] in "LMN" and category != "Me" else ord(" ")
+        if name.startswith("VARIATION SELECTOR-"):
+            kept = None
+        elif kept == code and name.startswith(_UNSPACED):
             kept = f" {sign} "
         self[code] = kept
         return kept
