@@ -109,6 +109,8 @@ _BAD = [
     ("no section", "{optim: adam}", "when optim: 'adam' is not a field of a trial; write section.field"),
     ("nested", "{train: {optim: adam}}", "when train: {'optim': 'adam'} is not a field of a trial"),
     ("no trial's field", "{search.seeds: 2}", "when search.seeds: 2 is not a field of a trial"),
+    ("a number", "{1: adam}", "when 1: 'adam' is not a field of a trial"),
+    ("nothing", "{null: adam}", "when None: 'adam' is not a field of a trial"),
     ("no word", "{train.optim: adamq}", "when train.optim: 'adamq' is not allowed; it must be adam or adamw"),
     ("no number", "{lora.r: [0]}", "when lora.r: 0 is too small; it must be 1 or more"),
     ("no value", "{lora.r: []}", "when lora.r: [] names no value"),

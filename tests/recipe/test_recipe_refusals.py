@@ -55,8 +55,11 @@ def test_two_documents_are_refused(tmp_path: Path) -> None:
     assert "not YAML" in _problem(tmp_path, "lora: {r: 4}\n---\nlora: {r: 8}\n")
 
 
-def test_a_tag_is_refused(tmp_path: Path) -> None:
-    assert "not YAML" in _problem(tmp_path, "lora: {r: !!python/object/apply:os.getpid []}\n")
+@pytest.mark.parametrize("value", ["!!python/object/apply:os.getpid []", "!!int x", "!!bool maybe", "!!str 4", "! 4"])
+def test_a_tag_is_refused(tmp_path: Path, value: str) -> None:
+    problem = _problem(tmp_path, f"lora:\n  r: {value}\n")
+    assert problem == "recipe.yaml:2: not YAML: a recipe has no tags (!!name); write the value alone, a text in quotes"
+    assert "is not a value; write it as YAML" in _problem(tmp_path, "lora: {r: 4}\n", f"lora.r={value}")
 
 
 def test_bytes_that_are_not_utf_8_are_refused_with_their_place(tmp_path: Path) -> None:
@@ -77,8 +80,10 @@ def test_an_alias_is_refused(tmp_path: Path) -> None:
     assert "has no aliases" in _problem(tmp_path, "lora: &a {r: 4}\ntrain: *a\n")
 
 
-def test_nesting_without_end_is_refused(tmp_path: Path) -> None:
-    assert "not YAML" in _problem(tmp_path, "lora: " + "[" * 5000 + "]" * 5000)
+@pytest.mark.parametrize("value", ["[" * 5000 + "]" * 5000, "9" * 5000])
+def test_a_value_that_python_can_not_build_is_refused(tmp_path: Path, value: str) -> None:
+    assert "not YAML" in _problem(tmp_path, f"lora: {{r: {value}}}\n")
+    assert "is not a value; write it as YAML" in _problem(tmp_path, "lora: {r: 4}\n", f"lora.r={value}")
 
 
 # -- fields ------------------------------------------------------------------------------------------------------
@@ -118,6 +123,13 @@ def test_a_bad_field_is_refused_with_line_field_value_and_rule(tmp_path: Path, f
     problem = _problem(tmp_path, f"search: {{sampler: random}}\nlora:\n  {field}\n")
     assert problem.startswith("recipe.yaml:3: lora.")
     assert message in problem
+
+
+def test_keys_of_any_kind_are_refused_by_their_names(tmp_path: Path) -> None:
+    problems = _problems(tmp_path, "lora:\n  r: {min: 1, max: 8, 3: x, step: 1}\n")
+    assert [problem.partition(" is not a range: ")[2].split()[0] for problem in problems] == ["3", "'step'"]
+    problem = _problem(tmp_path, "lora:\n  1: 4\n")
+    assert problem.startswith("recipe.yaml:2: lora.1: ")
 
 
 @pytest.mark.parametrize("rate", [".nan", ".inf", "-.inf", "1e999"])

@@ -66,7 +66,7 @@ def read_axis(source: Source, section: str, leaf: str, value: Any) -> Axis | Non
 def _check_keys(source: Source, path: tuple[str, str], value: dict[str, Any]) -> None:
     """Whether a mapping is a range or a list of values, with all that belongs to it and no more."""
     kind, known = ("an axis of values", CHOICES_KEYS) if "values" in value else ("a range", RANGE_KEYS)
-    for key in sorted(value.keys() - set(known)):
+    for key in sorted(value.keys() - set(known), key=str):
         source.refuse(path, value, f"is not {kind}: {key!r} is not one of {', '.join(known)}")
     if "values" in value:
         if not isinstance(value["values"], list):

@@ -25,7 +25,7 @@ def read_when(source: Source, path: tuple[str, str], written: Any) -> tuple[Cond
         rule = "is not a condition; it is a mapping of fields to values, as in when: {train.optim: adamw}"
         source.refuse((*path, "when"), written, rule)
         return ()
-    return tuple(_condition(source, path, name, value) for name, value in written.items())
+    return tuple(_condition(source, path, str(name), value) for name, value in written.items())
 
 
 def _condition(source: Source, path: tuple[str, str], name: str, written: Any) -> Condition:

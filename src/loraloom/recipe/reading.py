@@ -29,9 +29,13 @@ MAX_RECIPE_BYTES = 1_000_000
 
 
 class _Yaml12Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the implicit types of YAML 1.2's core schema."""
+    """PyYAML's safe loader with the implicit types of YAML 1.2's core schema, and no others."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012  # PyYAML copies it on the first addition
+
+    def fetch_tag(self) -> None:
+        problem = "a recipe has no tags (!!name); write the value alone, a text in quotes"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark())
 
 
 class _Yaml12Dumper(yaml.SafeDumper):
@@ -178,7 +182,7 @@ def _override(source: Source, text: str) -> None:
         return
     try:
         value = _scalar_or_yaml(written, ".".join(path))
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         source.problems.append(f"--set {text}: {written!r} is not a value; write it as YAML, as in 4 or [2, 4]")
         return
     target = source.values
