@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from loraloom.cli import app
-from loraloom.cli.asking import _number
+from loraloom.cli.asking import _named_rows, _number
 from loraloom.errors import LoraloomError
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.recipe.commented import commented_recipe
@@ -90,6 +90,12 @@ def test_an_answer_that_can_not_be_is_asked_again(
     assert [what for what in said if what not in done.output] == []
     recipe = read_recipe(here / "recipe.yaml")
     assert (recipe.budget.max_trainable_parameters, recipe.budget.max_seconds) == (None, None)
+
+
+def test_demo_is_the_data_set_also_where_there_is_a_folder_of_that_name(here: Path) -> None:
+    (here / "demo").mkdir()
+    assert _named_rows("demo") == {"dataset": "demo"}
+    assert _named_rows("./demo") == {"train_file": "demo"}
 
 
 @pytest.mark.parametrize(

@@ -31,10 +31,11 @@ def ask_rows() -> dict[str, Any]:
 
 
 def _named_rows(answer: str) -> dict[str, Any]:
+    from loraloom.data.hub import DEMO
     from loraloom.data.opening import format_of, names_a_file
 
     path = with_home(answer)
-    if names_a_file(path):
+    if answer != DEMO and names_a_file(path):
         format_of(path)
         return {"train_file": str(path)}
     return {"dataset": answer}
