@@ -400,6 +400,17 @@ def test_shares_of_classes_are_said_and_a_rare_class_is_a_warning(tmp_path: Path
     assert _finding(rare, "class_shares").severity == "warning"
 
 
+def test_shares_are_said_to_be_whole_or_none_only_where_they_are(tmp_path: Path) -> None:
+    many = rows(2_500, ("a",)) + rows(1, ("b",), start=2_500)
+    path = write_csv(tmp_path / "train.csv", many)
+    held = write_csv(tmp_path / "held.csv", rows(9, ("a", "b"), start=3_000))
+    test = write_csv(tmp_path / "test.csv", rows(9, ("a", "b"), start=4_000))
+    data = load(train_file=path, validation_file=held, test_file=test)
+    assert "a >99.9%, b <0.1%." in _finding(data, "class_shares").sentence
+    few = load(train_file=path, validation_file=held, validation_share=0.0004)
+    assert "1 row of training held out (<0.1%, about" in _finding(few, "split_made").sentence
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_splits_that_are_made_share_no_text(tmp_path: Path, seed: int) -> None:
     content = rows(90) * 2

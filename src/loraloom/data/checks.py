@@ -13,7 +13,7 @@ import numpy as np
 from loraloom.data.overlap import near_copies, text_key
 from loraloom.data.text_data import Finding, Split, examples_of
 from loraloom.errors import DataError
-from loraloom.wording import plural
+from loraloom.wording import percent, plural
 
 MOST_LEAKING = 0.5  # of the test rows
 UNBALANCED = 10  # times as many rows
@@ -86,7 +86,7 @@ def find_shares(train: Split, labels: Sequence[str]) -> Finding:
     largest, smallest = int(counts.argmax()), int(counts.argmin())
 
     def share(label: int) -> str:
-        return f"{labels[label]} {counts[label] / len(train):.1%}"
+        return f"{labels[label]} {percent(counts[label] / len(train))}"
 
     sentence = f"Training has {plural(len(train), 'row')} of {len(labels)} classes"
     if len(labels) <= 6:

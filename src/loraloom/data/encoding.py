@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from loraloom.data.text_data import Finding, update_with_texts
 from loraloom.errors import RunError
 from loraloom.study.durable import write_bytes
-from loraloom.wording import plural
+from loraloom.wording import percent, plural
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -89,7 +89,7 @@ def truncation_finding(encoded: Encoded, where: str, max_length: int) -> Finding
         return None
     share = encoded.cut / len(encoded)
     sentence = (
-        f"{where.capitalize()}: {plural(encoded.cut, 'text')} ({share:.1%}) longer than "
+        f"{where.capitalize()}: {plural(encoded.cut, 'text')} ({percent(share)}) longer than "
         f"data.max_length = {max_length} tokens: cut."
     )
     return Finding("truncated", "warning" if share > 0.1 else "note", encoded.cut, sentence)

@@ -32,7 +32,7 @@ from loraloom.data.text_data import Finding, Split, TextData, fingerprint
 from loraloom.errors import DataError
 from loraloom.recipe import Data, Recipe
 from loraloom.study.provenance import data_revision
-from loraloom.wording import plural
+from loraloom.wording import percent, plural
 
 Findings = tuple[Finding, ...]
 
@@ -252,7 +252,7 @@ def _split_made(where: str, held: Split, train: Split, seed: int) -> Finding:
     share = len(held) / len(train)
     sentence = (
         f"{where.capitalize()} was not given: {plural(len(held), 'row')} of training held out "
-        f"({share:.1%}, about the same of each class, equal texts together, seed {seed})."
+        f"({percent(share)}, about the same of each class, equal texts together, seed {seed})."
     )
     return Finding("split_made", "note", len(held), sentence)
 
