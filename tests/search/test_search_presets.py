@@ -201,6 +201,17 @@ def test_with_every_layer_the_warm_up_is_a_tenth_of_four_passes_within_limits(ro
     assert (first["train.warmup_steps"], every["train.warmup_steps"]) == (60, steps)
 
 
+@pytest.mark.parametrize(("layers", "steps"), [(None, 150), ([3, 4, 5], 60)], ids=["every layer", "three layers"])
+def test_where_the_recipe_writes_the_layers_the_warm_up_is_theirs_and_the_contests_best_run_leads_too(
+    layers: list[int] | None, steps: int
+) -> None:
+    recipe = default_space(_recipe({"lora": {"layers_to_transform": layers}}), deadline=True)
+    first, second, *_ = points = preset_points(recipe, _all_fit, rows=6_000)
+    assert first["train.warmup_steps"] == steps
+    assert second == preset_points(recipe, _all_fit, PRESETS[2:], rows=6_000)[0]
+    assert leading(points) == 2
+
+
 def test_what_sees_many_examples_learns_at_half_the_rate_and_the_sources_presets_stay() -> None:
     recipe = default_space(_recipe({}), deadline=True)
     few, many = (preset_points(recipe, _all_fit, rows=70_000, seen=seen) for seen in (MANY_SEEN, MANY_SEEN + 1))

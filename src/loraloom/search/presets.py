@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -57,6 +57,11 @@ class Preset:
             steps = seen / values["train.per_device_train_batch_size"]
             values["train.warmup_steps"] = min(values["train.warmup_steps"], int(steps / 4))
         return values
+
+    def within(self, recipe: Recipe) -> Preset:
+        """The preset with the layers that `recipe` has it train, by which its warm-up is chosen."""
+        layers = recipe.configuration(_nearest_point(recipe, self.values)).lora.layers_to_transform
+        return replace(self, values={**self.values, "lora.layers_to_transform": layers})
 
 
 _BEST_RUN: dict[str, Any] = {
@@ -194,7 +199,7 @@ def preset_points(
     The first preset comes with each of the recipe's models and lengths of texts, so that they can be compared. `rows`
     are for training; of them, `seen` examples are seen in all passes.
     """
-    first, *others = (preset.over(rows, seen) for preset in presets)
+    first, *others = (preset.within(recipe).over(rows, seen) for preset in presets)
     compared = [dict(zip(_COMPARED, values, strict=True)) for values in product(*map(recipe.values, _COMPARED))]
     points: list[dict[str, Any]] = []
     for values in (*({**first, **each} for each in compared), *others):
