@@ -25,6 +25,7 @@ from loraloom.errors import LoraloomError
 from loraloom.estimator.fitting import _Follower
 from loraloom.execute import driver
 from loraloom.execute.planning import Planner
+from loraloom.search.pace import Pace
 from loraloom.study.durable import verify_manifest
 from loraloom.study.run import Run
 from tests.estimator.conftest import LABELS, TEXTS, numbers, tiny
@@ -190,6 +191,16 @@ def test_what_the_clock_leaves_is_warned_of_and_usable(tiny_model: Path, monkeyp
         classifier = tiny(tiny_model).fit(TEXTS, LABELS)
     assert classifier.partial_
     assert len(classifier.predict(TEXTS)) == len(TEXTS)
+
+
+def test_a_grid_that_the_end_of_a_slurm_job_cuts_short_is_warned_of(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 600))
+    monkeypatch.setattr(Pace, "allows", lambda pace, *_: pace.nothing_yet)  # as if the first trial took all of it
+    with pytest.warns(ConvergenceWarning, match="1 of 3 configurations were tried"):
+        classifier = tiny(tiny_model, r=[1, 2, 4], num_train_epochs=1).fit(TEXTS, LABELS)
+    assert classifier.partial_
 
 
 def test_a_space_that_is_smaller_than_n_trials_is_not_cut_short_by_a_clock(tiny_model: Path) -> None:

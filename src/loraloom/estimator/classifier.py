@@ -40,8 +40,8 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         max_trainable_parameters: The most trainable parameters, head included. None: no cap.
         max_seconds: The time that fit may take, all included; the search is planned to fit it.
         validation_share: Of X, held out to choose by, and as much again to test the winner; by default 0.1.
-        random_state: Seed of splits, weights, order and dropout; None is the recipe's, 42 by default. The same seed
-            gives the same classifier. A RandomState is drawn from.
+        random_state: Seed of splits, weights, order and dropout; None is the recipe's, 42 by default. Without a
+            time limit the same seed gives the same classifier. A RandomState is drawn from.
         run_dir: A new folder that keeps the whole run, with its report; by default only the winner is kept.
         allow_leak: Keep training rows that are near copies of held-out ones, which are else left out.
         verbose: Print what is found of the rows, and each trial.
@@ -49,7 +49,7 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
     Attributes:
         classes_: Labels (C,), sorted, in the order of the columns of `predict_proba`.
         record_: What is known of the winner: its configuration, parameters, results on validation and test.
-        partial_: Whether fit ended before its plan was done, by Ctrl-C or by max_seconds.
+        partial_: Whether fit ended before its plan was done, by Ctrl-C or by a time limit.
         n_features_in_: 1, where X was two-dimensional; feature_names_in_ where it was a frame.
     """
 

@@ -219,7 +219,7 @@ class _Follower(Watcher):
         assert plan is not None  # it was made before the first trial
         lacks = []
         tried = len({record.point_key for record in run.records()})
-        cut_short = interrupted or plan.recipe.budget.max_seconds is not None
+        cut_short = interrupted or plan.outlook.seconds_left is not None
         if cut_short and plan.configurations is not None and tried < plan.configurations:
             lacks.append(f"{tried:,} of {plan.configurations:,} configurations were tried")
         epochs = winner.configuration.train.num_train_epochs
