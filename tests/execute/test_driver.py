@@ -17,6 +17,8 @@ from loraloom.engine import Engine, Job, Listener, Outcome, device, precision
 from loraloom.engine.checkpoint import Rhythm
 from loraloom.engine.gemm_rates import GemmRates
 from loraloom.engine.loom import LoomEngine
+from loraloom.engine.loom.engine import NO_MEMORY
+from loraloom.engine.loom.trial import Trial
 from loraloom.errors import LoraloomError, RunError, StoppedError
 from loraloom.execute import driver, in_process, planning
 from loraloom.execute.executor import Finished
@@ -100,6 +102,23 @@ def test_a_trial_that_crashes_twice_is_recorded_with_its_reason_and_its_neighbou
     assert records[1].reason == "RuntimeError: a product went wrong"
     assert records[1].counts.trainable > 0
     assert "and more lines" in (tmp_path / "run" / "trials" / "0001" / "traceback.txt").read_text()
+
+
+def test_a_trial_by_itself_that_runs_out_of_memory_is_recorded_at_once(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saw = Trial.saw
+
+    def without_room(trial: Trial, *seen: Any) -> None:
+        if trial.job.configuration.lora.r == 2:
+            raise MemoryError("no room for 3 GB")
+        saw(trial, *seen)
+
+    monkeypatch.setattr(Trial, "saw", without_room)
+    engine = _search(tiny_recipe, tmp_path / "run", monkeypatch, 0, 1)
+    assert engine.packs == [[0], [1], [2]]
+    reasons = {record.number: record.reason for record in Run(tmp_path / "run").records() if record.state == "failed"}
+    assert reasons == {1: NO_MEMORY}
 
 
 def test_where_trials_only_fail_no_more_are_begun_and_a_resume_goes_on_with_the_others(
