@@ -11,7 +11,7 @@ import pytest
 import typer
 import yaml
 
-from loraloom.recipe import read_recipe
+from loraloom.recipe import Range, Recipe, read_recipe
 from website.commands import parsed
 from website.executed import blocks, commands, executed, fenced
 
@@ -62,14 +62,25 @@ def test_a_wrong_command_is_seen() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_recipe_is_one(page: Path, tmp_path: Path) -> None:
     for block in fenced(page.read_text(encoding="utf-8"), "yaml"):
-        recipe = tmp_path / "recipe.yaml"
-        recipe.write_text(block, encoding="utf-8")
-        read_recipe(recipe, _completed(yaml.safe_load(block)))
+        _read(block, tmp_path)
+
+
+def _read(block: str, place: Path) -> Recipe:
+    recipe = place / "recipe.yaml"
+    recipe.write_text(block, encoding="utf-8")
+    return read_recipe(recipe, _completed(yaml.safe_load(block)))
 
 
 def _completed(given: dict[str, Any]) -> list[str]:
     """A page shows the part of a recipe that it speaks of; rows are named here where it does not."""
     return [] if "data" in given else ["data.dataset=demo"]
+
+
+def test_a_page_shows_a_range_and_an_axis_that_varies_in_places(tmp_path: Path) -> None:
+    shown = fenced((ROOT / "docs" / "data.md").read_text(encoding="utf-8"), "yaml")
+    axes = [axis for block in shown for axis in _read(block, tmp_path).axes.values()]
+    assert any(isinstance(axis, Range) for axis in axes)
+    assert any(axis.when for axis in axes)
 
 
 def test_every_block_of_python_is_python() -> None:
