@@ -104,6 +104,15 @@ def _same_anywhere(text: str) -> str:
     return re.sub(r"^estimates: .*$", "", text, flags=re.MULTILINE)
 
 
+def test_every_variable_of_ours_is_on_the_page_of_installing() -> None:
+    code = [path for name in ("src", "study", "bench") for path in (ROOT / name).rglob("*.py")]
+    texts = [path.read_text(encoding="utf-8") for path in (*code, ROOT / "tests" / "conftest.py")]
+    variables = {name for text in texts for name in re.findall(r'"(LORALOOM_[A-Z_]+|CXX)"', text)}
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    assert {"LORALOOM_CACHE", "LORALOOM_TEST_DEVICE", "CXX"} <= variables
+    assert {name for name in variables if f"`{name}" not in page} == set()
+
+
 def test_every_block_that_shows_an_output_has_one() -> None:
     for name in QUICK:
         shown = [
