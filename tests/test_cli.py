@@ -18,6 +18,7 @@ import yaml
 
 from loraloom import cli
 from loraloom.errors import OptionError
+from loraloom.shipped import shipped_recipes
 
 
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
@@ -103,7 +104,7 @@ def test_the_options_of_every_command_are_known() -> None:
             "--log_texts",
         },
         "schema": {"--out"},
-        "recipes": {"name"},
+        "recipes": {"name", "--json"},
         "doctor": {"recipe", "--set", "--json"},
     }
 
@@ -133,6 +134,7 @@ def test_options_that_do_not_go_together_are_told_from_what_is_wrong_with_data_o
         ["predict", "adapter"],
         ["submit", "adapter"],
         ["doctor", "--set", "lora.r=4"],
+        ["recipes", "demo", "--json"],
         ["new", str(tmp_path / "rows.csv")],
         ["serve", "adapter", "--adapters_dir", str(tmp_path)],
     ]
@@ -178,6 +180,13 @@ def test_budget_counts_and_names_what_would_fit(
     code, out, _ = call(capsys, monkeypatch, *command, "--set", "lora.r=16")
     assert code == 2
     assert {"lora.r=10", "head.kind=linear"} <= {change["change"] for change in json.loads(out)["changes"]}
+
+
+def test_recipes_are_listed_for_programs_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, _ = call(capsys, monkeypatch, "recipes", "--json")
+    assert (code, json.loads(out)) == (0, shipped_recipes())
 
 
 @pytest.mark.parametrize(("ranks", "code", "refused"), [("16", 2, True), ("16,4", 0, False), ("16,32", 2, True)])

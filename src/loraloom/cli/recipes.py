@@ -73,6 +73,7 @@ def recipes(
         str | None,
         typer.Argument(metavar="NAME", help="Print this recipe.", show_default=False, autocompletion=complete_shipped),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the recipes that come with loraloom, or print one, to be changed and kept.
 
@@ -83,7 +84,12 @@ def recipes(
     from loraloom.shipped import shipped_recipes, shipped_text
 
     if name is not None:
+        if as_json:
+            raise OptionError("--json lists the recipes: leave NAME out, since one is printed as it stands")
         typer.echo(shipped_text(name), nl=False)
+        return
+    if as_json:
+        print_json(shipped_recipes())
         return
     from loraloom.terminal.console import make_console
     from loraloom.terminal.recipes import print_recipes
