@@ -72,12 +72,15 @@ bench: setup ## speed and memory beside HF Trainer + PEFT, an hour or so: writes
 	$(BIN)/python -m bench.predict_memory
 	$(BIN)/python -m bench.page
 
-study: setup ## the contest's claims and the learning curve on AG News, five hours or so, goes on: writes docs/study.md
+study: setup ## the contest's claims by two encoders and the learning curve on AG News, seven hours or so, goes on: writes docs/study.md
 	$(BIN)/python -m study.claims
 	$(BIN)/python -m study.claims --test
 	$(BIN)/python -m study.claims --table preset
 	$(BIN)/python -m study.claims --similarity
 	$(BIN)/python -m study.curve
+	test -d runs/mpnet || $(BIN)/python -m study.mpnet runs/mpnet
+	$(BIN)/python -m study.claims --table base_size --model runs/mpnet --name all-mpnet-base-v2
+	$(BIN)/python -m study.claims --table base_size --model runs/mpnet --name all-mpnet-base-v2 --test
 	$(BIN)/python -m study.claims --page
 
 robustness: setup ## worse texts and training rows, beside an SVM and full fine-tuning: writes docs/robustness.md

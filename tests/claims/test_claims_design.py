@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,13 @@ def test_no_configuration_is_trained_twice_with_a_seed(table: str) -> None:
     _, found = planned(table)
     assert len({(one.configuration, one.rows) for one in found}) == len(found)
     assert len({(one.key, one.seed) for one in found}) == len(found)
+
+
+def test_make_study_trains_every_design() -> None:
+    makefile = (Path(__file__).parent.parent.parent / "Makefile").read_text(encoding="utf-8")
+    study = makefile.partition("\nstudy:")[2].partition("\n\n")[0]
+    assert "-m study.claims\n" in study  # six_layers, by default
+    assert {"six_layers", *re.findall(r"--table (\w+)", study)} == set(TABLES)
 
 
 @pytest.mark.parametrize("table", sorted(TABLES))
