@@ -15,6 +15,7 @@ from typing import Any, cast
 import pytest
 
 from loraloom.engine import Job, Listener, Outcome, Rows, device
+from loraloom.engine.job import OUT_OF_MEMORY
 from loraloom.errors import BackboneError, DeviceLostError, LoraloomError, MissingExtraError, RecipeError, RunError
 from loraloom.execute.executor import Executor, Finished
 from loraloom.execute.in_process import TRACEBACK, InProcess
@@ -396,7 +397,7 @@ class _Told:
         """Nothing was taken."""
 
 
-def test_a_workers_advice_is_for_trials_of_one_batch_and_asked_again_where_memory_did_not_suffice(
+def test_a_workers_advice_is_for_trials_of_one_batch_and_halved_where_memory_did_not_suffice(
     tmp_path: Path,
 ) -> None:
     worker, of = _Told(), rows()
@@ -406,12 +407,12 @@ def test_a_workers_advice_is_for_trials_of_one_batch_and_asked_again_where_memor
     for job in (*jobs, *jobs):
         pool.pack_size(SOURCE, job.configuration)
     assert worker.asked == [16, 128]
-    pool.start(jobs)
-    worker.says.append(Ended((Outcome("nothing", "failed", "fp32", COUNTS),) * 2))
-    pool.wait(go_on, never)
-    for job in jobs:
-        pool.pack_size(SOURCE, job.configuration)
-    assert worker.asked == [16, 128] * 2
+    for reason, sizes in (("the loss is not finite", [8, 8]), (f"{OUT_OF_MEMORY}, or less", [1, 1])):
+        pool.start(jobs)
+        worker.says.append(Ended((Outcome("nothing", "failed", "fp32", COUNTS, reason),) * 2))
+        pool.wait(go_on, never)
+        assert [pool.pack_size(SOURCE, job.configuration) for job in jobs] == sizes
+    assert worker.asked == [16, 128]
 
 
 class _NoRoom:

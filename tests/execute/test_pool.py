@@ -1,4 +1,4 @@
-"""What a pool does about workers that say nothing; those that do are tests/execute/test_executors.py's."""
+"""What a pool does about workers that say nothing or lack memory; all else is tests/execute/test_executors.py's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loraloom.engine import Job, Outcome, Rows, never
-from loraloom.execute.messages import Ended, Order, Ready, Report, Train
+from loraloom.engine.job import OUT_OF_MEMORY
+from loraloom.execute.messages import Advice, Advise, Ended, Order, Ready, Report, Train
 from loraloom.execute.pool import Link, Pool
 from loraloom.recipe import Configuration
 from tests.execute.engines import COUNTS, SOURCE, rows
@@ -21,13 +22,18 @@ class _Worker:
     name: str
     ready_at: float
     hangs: bool
+    most: int
     ready: bool = False
     ended: bool = False
     words: list[Report] = field(default_factory=list)
 
     def send(self, order: Order, rows: Mapping[int, Rows]) -> None:
-        if isinstance(order, Train) and not self.hangs:
-            self.words.append(Ended(tuple(Outcome("nothing", "complete", "fp32", COUNTS) for _ in order.jobs)))
+        if isinstance(order, Advise):
+            self.words.append(Advice(8, "fp32"))
+        elif isinstance(order, Train) and not self.hangs:
+            complete = Outcome("nothing", "complete", "fp32", COUNTS)
+            failed = Outcome("nothing", "failed", "fp32", COUNTS, OUT_OF_MEMORY)
+            self.words.append(Ended((complete if len(order.jobs) <= self.most else failed,) * len(order.jobs)))
 
     def end(self) -> None:
         self.ended = True
@@ -36,16 +42,23 @@ class _Worker:
 class _Fleet:
     where = "here"
 
-    def __init__(self, *, slow_seconds: float = 0.0, hang: bool = False) -> None:
-        """Its workers begin so many seconds late, and end nothing where they `hang`."""
+    def __init__(
+        self,
+        *,
+        slow_seconds: float = 0.0,
+        hang: bool = False,
+        most: Sequence[int] = (8, 8),
+    ) -> None:
+        """Its workers begin so many seconds late, end nothing where they `hang`, and have memory for `most` trials."""
         self.workers: list[_Worker] = []
-        self._slow_seconds, self._hang = slow_seconds, hang
+        self._slow_seconds, self._hang, self._most = slow_seconds, hang, most
 
     def capacity(self) -> int:
         return 2
 
     def begin(self) -> Link:
-        worker = _Worker(f"worker {len(self.workers)}", time.monotonic() + self._slow_seconds, self._hang)
+        number, ready_at = len(self.workers), time.monotonic() + self._slow_seconds
+        worker = _Worker(f"worker {number}", ready_at, self._hang, self._most[number])
         self.workers.append(worker)
         return worker
 
@@ -90,3 +103,22 @@ def test_a_pack_s_time_begins_when_its_worker_gets_it(tmp_path: Path) -> None:
     assert finished.outcomes[0].state == "complete"
     assert finished.began is not None
     assert finished.began - started >= 0.3
+
+
+def _train_by_both(pool: Pool, jobs: Sequence[Job]) -> None:
+    """Has each of two workers begin and train a trial."""
+    for job in jobs[:2]:
+        pool.start([job])
+    for _ in range(2):
+        pool.wait(lambda *_: True, never)
+
+
+def test_a_pack_that_one_worker_had_no_memory_for_is_as_large_for_no_other(tmp_path: Path) -> None:
+    pool, jobs = Pool(_Fleet(most=(8, 4)), lambda _: None), [_job(tmp_path, number) for number in range(16)]
+    _train_by_both(pool, jobs)
+    size = pool.pack_size(SOURCE, jobs[0].configuration)
+    for pack in (jobs[:size], jobs[size:]):
+        pool.start(pack)
+    states = sorted(pool.wait(lambda *_: True, never).outcomes[0].state for _ in range(2))
+    assert (size, states) == (8, ["complete", "failed"])
+    assert pool.pack_size(SOURCE, jobs[0].configuration) == 4

@@ -16,6 +16,9 @@ from loraloom.recipe import Configuration
 from loraloom.study.evidence import Predicted
 from loraloom.study.record import Counts, Dtype, Evaluation, Result, Timings
 
+OUT_OF_MEMORY = "memory did not suffice; lower the batch size or max_length"
+"""How every engine's reason begins where that failed a trial."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -68,6 +71,11 @@ class Outcome:
     result: Result | None = None
     timings: Timings | None = None
     marks: tuple[str, ...] = ()
+
+    @property
+    def lacked_memory(self) -> bool:
+        """Whether memory did not suffice for it."""
+        return self.state == "failed" and (self.reason or "").startswith(OUT_OF_MEMORY)
 
 
 def pack_key(configuration: Configuration) -> tuple[Hashable, ...]:

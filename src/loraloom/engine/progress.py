@@ -17,7 +17,6 @@ from loraloom.study.record import METRICS, Evaluation
 
 TRACE_POINTS = 50
 EVALUATION_BATCH = 64
-OUT_OF_MEMORY = "memory did not suffice; lower the batch size or max_length"
 
 
 def plan_schedule(train: Train, rows: int) -> Schedule:

@@ -31,10 +31,10 @@ from loraloom.engine.checkpoint import HaltError, Rhythm, heeding
 from loraloom.engine.course import Course
 from loraloom.engine.device import device
 from loraloom.engine.generators import Generators
-from loraloom.engine.job import Job, Listener, Outcome, never, silent
+from loraloom.engine.job import OUT_OF_MEMORY, Job, Listener, Outcome, never, silent
 from loraloom.engine.objective import Objective, class_weights
 from loraloom.engine.precision import choose_dtype
-from loraloom.engine.progress import EVALUATION_BATCH, OUT_OF_MEMORY, is_out_of_memory
+from loraloom.engine.progress import EVALUATION_BATCH, is_out_of_memory
 from loraloom.engine.resumable_trainer import ResumableTrainer
 from loraloom.errors import LoraloomError, TrialFailedError
 from loraloom.recipe import Configuration, Train

@@ -122,13 +122,13 @@ class Pool:
         listener: Listener | None = None,
         stop: Callable[[], bool] = never,
     ) -> int:
-        """As a worker's engine says, which knows the machine that trains."""
+        """As a worker's engine says, which knows the machine that trains; fewer where memory did not suffice."""
         key = memory_key(configuration)
         if key not in self._sizes:
             advice = self._ask(source, configuration, listener, stop)
             if advice is None:
                 return 1
-            self._sizes[key] = advice.trials
+            self._sizes[key] = min(advice.trials, self._sizes.get(key, advice.trials))  # one may have failed by now
             if configuration.train.bf16 == "auto":
                 self._auto = self._auto or advice.dtype
         return self._sizes[key]
@@ -234,10 +234,8 @@ class Pool:
             case Noted(sentence):
                 self._note(sentence)
             case Ended(outcomes):
-                if len(outcomes) > 1 and any(outcome.state == "failed" for outcome in outcomes):
-                    # where memory did not suffice, the engine takes fewer from now on
-                    for job in worker.jobs:
-                        self._sizes.pop(memory_key(job.configuration), None)
+                if any(outcome.lacked_memory for outcome in outcomes):
+                    self._take_fewer(worker.jobs)
                 self._end(worker, Finished(worker.jobs, outcomes, began=worker.sent))
             case Lost(why):
                 self._end(worker, Finished(worker.jobs, lost=why))
@@ -246,6 +244,13 @@ class Pool:
             case Raised():
                 worker.pack, worker.jobs = None, ()
                 raise report.error
+
+    def _take_fewer(self, jobs: Sequence[Job]) -> None:
+        """Has packs of trials like these be half as large, whoever trains them; one alone says nothing of packs."""
+        if len(jobs) > 1:
+            half = len(jobs) // 2
+            for key in {memory_key(job.configuration) for job in jobs}:
+                self._sizes[key] = min(half, self._sizes.get(key, half))
 
     def _end(self, worker: _Worker, finished: Finished) -> None:
         worker.pack, worker.jobs, worker.sent = None, (), None

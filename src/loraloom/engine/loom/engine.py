@@ -29,7 +29,7 @@ from loraloom.engine.adapted import add_lora, build_base, count_without_weights,
 from loraloom.engine.checkpoint import HaltError, Rhythm, heeding
 from loraloom.engine.device import device
 from loraloom.engine.gemm_rates import LayerSize
-from loraloom.engine.job import Job, Listener, Outcome, memory_key, never, pack_key, silent
+from loraloom.engine.job import OUT_OF_MEMORY, Job, Listener, Outcome, memory_key, never, pack_key, silent
 from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.evaluation import Chunk, chunks, gather
 from loraloom.engine.loom.frozen import FrozenEncoder, freeze
@@ -49,7 +49,7 @@ from loraloom.engine.loom.setting import (
 from loraloom.engine.loom.trial import Trial
 from loraloom.engine.objective import class_weights
 from loraloom.engine.precision import DTYPES, choose_dtype
-from loraloom.engine.progress import OUT_OF_MEMORY, is_out_of_memory
+from loraloom.engine.progress import is_out_of_memory
 from loraloom.errors import LoraloomError, TrialFailedError
 from loraloom.recipe import Configuration
 
