@@ -21,10 +21,12 @@ from loraloom.engine.loom.engine import NO_MEMORY
 from loraloom.engine.loom.trial import Trial
 from loraloom.errors import LoraloomError, RunError, StoppedError
 from loraloom.execute import driver, in_process, planning
+from loraloom.execute.demands import Demands
 from loraloom.execute.executor import Finished
 from loraloom.execute.in_process import Chosen, InProcess
 from loraloom.execute.warm_up import WarmedUp
 from loraloom.execute.workplace import Workplace
+from loraloom.recipe import read_recipe
 from loraloom.search.costs import Measured
 from loraloom.search.watcher import Watcher
 from loraloom.study.commands import read_commands
@@ -192,6 +194,26 @@ def test_a_full_disk_is_said_and_nothing_is_left_where_that_was_in_the_warm_up(
     with pytest.raises(RunError, match=f"no space is left on the disk; free some, {then}"):
         _search(tiny_recipe, tmp_path / "run", monkeypatch, 1, 1, ["lora.r=2", *budget], full)
     assert (tmp_path / "run").exists() == (not budget)
+
+
+@pytest.mark.parametrize(
+    ("axis", "room", "packs"),
+    [
+        ("lora.r=1,2,4", 1, [[0], [1], [2]]),
+        ("lora.r=1,2,4", 2, [[0, 1], [2]]),
+        ("train.per_device_train_batch_size=4,64", 2, [[0], [1]]),
+    ],
+)
+def test_no_more_trials_are_trained_together_than_the_limit_on_memory_lets(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axis: str, room: int, packs: Any
+) -> None:
+    """With room for so many of those that take least."""
+    recipe = read_recipe(tiny_recipe, [axis])
+    demands = Demands(recipe, ("a", "b"))
+    least = min(demands.memory_gb(recipe.configuration(point)) for point in recipe.grid())
+    limit = f"budget.max_memory_gb={room * (least + 1e-4)}"
+    engine = _search(tiny_recipe, tmp_path / "run", monkeypatch, times=0, together=3, overrides=[axis, limit])
+    assert engine.packs == packs
 
 
 class _Noting(Watcher):

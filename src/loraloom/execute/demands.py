@@ -78,6 +78,14 @@ class Demands:
             bf16=choose_dtype(train) == "bf16",
         )
 
+    def most_together(self, configuration: Configuration, advised: int) -> int:
+        """Of `advised` trials like this one as many as the limit on memory lets be trained together.
+
+        Each is counted with a backbone of its own, though a pack has one: what packs take was not measured.
+        """
+        limit = self.recipe.budget.max_memory_gb
+        return advised if limit is None else min(advised, max(1, int(limit / self.memory_gb(configuration))))
+
     def memory_advice(self, configuration: Configuration) -> str:
         """What would bring a configuration that is over `budget.max_memory_gb` under it."""
         tokens, batch = configuration.data.max_length, configuration.train.per_device_train_batch_size

@@ -261,9 +261,10 @@ class Driver:
         if first is None:
             return []
         pack, key = [first], pack_key(first.configuration)
-        source, planned = self._place.source(first.configuration.backbone), first.configuration
-        asked = self._place.demands.in_type(planned)
-        size = self._executor.pack_size(source, asked, self._hear, self._stop.asked)
+        demands, planned = self._place.demands, first.configuration
+        source, asked = self._place.source(planned.backbone), demands.in_type(planned)
+        advised = self._executor.pack_size(source, asked, self._hear, self._stop.asked)
+        size = demands.most_together(planned, advised)
         if self._stop.asked():  # nothing is begun any more; the next command begins it
             return []
         with self._pace.together():
@@ -271,8 +272,10 @@ class Driver:
                 self._pace.promise(pack[-1].configuration)
                 more = self._next()
                 if more is not None and pack_key(more.configuration) == key:
-                    pack.append(more)
-                    continue
+                    size = demands.most_together(more.configuration, size)  # its batches may be larger
+                    if len(pack) < size:
+                        pack.append(more)
+                        continue
                 self._waiting = more
                 break
         return pack
