@@ -19,6 +19,7 @@ from loraloom.execute.alone import alone, left_as_found
 from loraloom.execute.driver import Driver
 from loraloom.execute.executor import Executor
 from loraloom.execute.in_process import Chosen, choose_engine
+from loraloom.execute.kept_type import another_type_here
 from loraloom.execute.placement import IN_PROCESS, Placement, make_executor
 from loraloom.execute.planning import Rehearsal, has_passes, is_planned
 from loraloom.execute.stopping import Stop
@@ -137,6 +138,8 @@ def resume(
             place = prepare(run.recipe, watcher, bool(made.get("allow_leak")), in_memory, run)
             if difference := changed(made, place.pins()):
                 raise RunError(f"{run.path}: {difference} has changed since the run began; begin another run")
+            if placement == IN_PROCESS and (said := another_type_here(place.dtype)):
+                watcher.note(said)
             chosen = choose_engine(run.recipe, profile=bool(made.get("profile")))
             return _go_on(run, place, chosen, watcher, clock, stop or Stop(), placement, command)
 

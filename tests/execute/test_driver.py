@@ -313,6 +313,24 @@ def test_a_run_goes_on_in_its_number_type_though_the_machine_would_be_measured_o
     assert took_up == ({1: 0} if by == "a record" else {0: 3})
 
 
+def test_a_run_that_this_machine_would_take_another_type_for_says_so_when_it_goes_on(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(ratio: float) -> None:
+        rates = GemmRates(fp32=2.0, bf16=2.0 * ratio, fp32_best=3.0, bf16_best=3.0 * ratio)
+        monkeypatch.setattr(precision, "measure", lambda: rates)
+
+    measured(1.0)
+    loraloom.search(tiny_recipe, tmp_path / "run", overrides=["train.bf16=auto"])
+    said = []
+    for ratio in (1.0, 3.0):
+        measured(ratio)
+        pipeline.resume(tmp_path / "run", watcher=(watcher := _Noting()))
+        said.append([note for note in watcher.notes if "this machine" in note])
+    products = "a layer's products are 3.0 × as fast as in fp32"
+    assert said == [[], [f"the run's trials stay in fp32; this machine would take bf16: {products}"]]
+
+
 def test_a_plan_that_was_done_early_goes_on_with_more_rows(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

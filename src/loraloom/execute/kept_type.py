@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from loraloom.errors import RunError
+from loraloom.recipe import Train
 from loraloom.study.durable import is_whole
 from loraloom.study.record import Dtype, TrialRecord, read_record
 from loraloom.study.run import Run, trial_folders
@@ -26,6 +27,19 @@ def kept_type(run: Run) -> Dtype | None:
     from loraloom.engine.checkpoint import type_begun_in  # with torch
 
     return next(filter(None, map(type_begun_in, folders)), None)
+
+
+def another_type_here(kept: Dtype | None) -> str | None:
+    """That this machine would take another type than a run has, in a sentence; None where it would not.
+
+    It measures, and so is for the process that trains.
+    """
+    from loraloom.engine.precision import explain_dtype  # with torch
+
+    if kept is None:
+        return None
+    here, why = explain_dtype(Train())
+    return None if here == kept else f"the run's trials stay in {kept}; this machine would take {here}: {why}"
 
 
 def _record(folder: Path) -> TrialRecord | None:

@@ -39,7 +39,7 @@ class Workplace:
         dtype: Dtype | None = None,
     ) -> None:
         """`dtype` is the number type that the run's trials have where `train.bf16` is auto; None: it is measured."""
-        self.recipe, self.data, self._dtype = recipe, data, dtype
+        self.recipe, self.data, self.dtype = recipe, data, dtype
         self.demands = Demands(recipe, data.labels, dtype)
         self._encoded: dict[tuple[Backbone, Data], Rows] = {}
         self._cut: set[tuple[str, int]] = set()
@@ -48,7 +48,7 @@ class Workplace:
 
     def over(self, recipe: Recipe) -> Workplace:
         """The same rows, and the same weights, for another recipe."""
-        place = Workplace(recipe, self.data, self._found, self._dtype)
+        place = Workplace(recipe, self.data, self._found, self.dtype)
         place._revisions = self._revisions
         return place
 
