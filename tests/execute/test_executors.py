@@ -360,11 +360,13 @@ class _Orders:
 
 def test_a_worker_whose_gpu_is_lost_says_so_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "device_is_lost", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "Tesla T4")
     of = rows()
     line = _Orders(Train(0, (SentJob.of(job_of(tmp_path, 0, of, "crash"), 0),)), of=of)
     serve(line, NothingEngine)
     why = "the GPU answers this process no more: RuntimeError: a product went wrong"
-    assert line.said == [Ready(), Died(why)]
+    assert line.said == [Ready("Tesla T4"), Died(why)]
 
 
 class _Told:
@@ -373,7 +375,7 @@ class _Told:
     name, where = "a worker of the test's", "in the test"
 
     def __init__(self) -> None:
-        self.says: list[Report] = [Ready()]
+        self.says: list[Report] = [Ready("a processor")]
         self.asked: list[int] = []
 
     def capacity(self) -> int:
@@ -474,7 +476,7 @@ class _Crowded:
         return 2
 
     def begin(self) -> _Said:
-        self.links.append(_Said(Ready()) if not self.links else _Said())
+        self.links.append(_Said(Ready("a processor")) if not self.links else _Said())
         return self.links[-1]
 
     def receive(self, links: Sequence[Any], seconds: float) -> list[tuple[Any, Report]]:
@@ -532,7 +534,7 @@ def test_a_worker_that_there_is_no_room_for_does_not_count(tmp_path: Path, monke
     assert (pool.room(), pool.slots) == (True, 2)
     monkeypatch.setattr("loraloom.execute.pool.PLACING_SECONDS", -1.0)
     assert (pool.room(), pool.slots) == (False, 1)
-    fleet.links[1].says.append(Ready())
+    fleet.links[1].says.append(Ready("a processor"))
     fleet.links[0].says.append(Ended((Outcome("nothing", "complete", "fp32", COUNTS),)))
     pool.wait(go_on, never)
     assert (pool.room(), pool.slots) == (True, 2)

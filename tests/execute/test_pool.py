@@ -1,4 +1,4 @@
-"""What a pool does about workers that say nothing or lack memory; all else is tests/execute/test_executors.py's."""
+"""What a pool does about workers that say nothing or are not alike; all else is tests/execute/test_executors.py's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
 
 from loraloom.engine import Job, Outcome, Rows, never
 from loraloom.engine.job import OUT_OF_MEMORY
@@ -23,6 +25,7 @@ class _Worker:
     ready_at: float
     hangs: bool
     most: int
+    device: str
     ready: bool = False
     ended: bool = False
     words: list[Report] = field(default_factory=list)
@@ -48,17 +51,18 @@ class _Fleet:
         slow_seconds: float = 0.0,
         hang: bool = False,
         most: Sequence[int] = (8, 8),
+        devices: Sequence[str] = ("a GPU", "a GPU"),
     ) -> None:
         """Its workers begin so many seconds late, end nothing where they `hang`, and have memory for `most` trials."""
         self.workers: list[_Worker] = []
-        self._slow_seconds, self._hang, self._most = slow_seconds, hang, most
+        self._slow_seconds, self._hang, self._most, self._devices = slow_seconds, hang, most, devices
 
     def capacity(self) -> int:
         return 2
 
     def begin(self) -> Link:
         number, ready_at = len(self.workers), time.monotonic() + self._slow_seconds
-        worker = _Worker(f"worker {number}", ready_at, self._hang, self._most[number])
+        worker = _Worker(f"worker {number}", ready_at, self._hang, self._most[number], self._devices[number])
         self.workers.append(worker)
         return worker
 
@@ -67,7 +71,7 @@ class _Fleet:
         for worker in self.workers:
             if not worker.ready and time.monotonic() >= worker.ready_at:
                 worker.ready = True
-                said.append((worker, Ready()))
+                said.append((worker, Ready(worker.device)))
             elif worker.words:
                 said.append((worker, worker.words.pop(0)))
         time.sleep(0 if said else min(seconds, 0.01))
@@ -122,3 +126,11 @@ def test_a_pack_that_one_worker_had_no_memory_for_is_as_large_for_no_other(tmp_p
     states = sorted(pool.wait(lambda *_: True, never).outcomes[0].state for _ in range(2))
     assert (size, states) == (8, ["complete", "failed"])
     assert pool.pack_size(SOURCE, jobs[0].configuration) == 4
+
+
+@pytest.mark.parametrize(("other", "notes"), [("a GPU", 0), ("another", 1)])
+def test_workers_on_unlike_devices_are_said_to_be_so(tmp_path: Path, other: str, notes: int) -> None:
+    said: list[str] = []
+    pool = Pool(_Fleet(devices=("a GPU", other)), said.append)
+    _train_by_both(pool, [_job(tmp_path, number) for number in range(2)])
+    assert [note.partition(":")[0] for note in said] == ["workers train on unlike devices, a GPU and another"] * notes

@@ -76,7 +76,9 @@ Order = Advise | Train | Verdict | Halt
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The worker has begun; orders that came before are kept for it."""
+    """The worker has begun on `device`, by its name; orders that came before are kept for it."""
+
+    device: str
 
 
 @dataclass(frozen=True, slots=True)

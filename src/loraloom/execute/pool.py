@@ -112,6 +112,7 @@ class Pool:
         self._rows: list[tuple[Rows, Rows]] = []  # as the driver has them, and as they travel
         self._sizes: dict[object, int] = {}
         self._auto: Dtype | None = None
+        self._devices: list[str] = []
         self._packs = 0
         self._proven = False
 
@@ -224,8 +225,9 @@ class Pool:
 
     def _take(self, worker: _Worker, report: Report, listener: Listener | None) -> None:
         match report:
-            case Ready():
+            case Ready(device):
                 worker.ready = self._proven = True
+                self._meet(device)
                 if worker.pack is not None:
                     self._send(worker)
             case Evaluated(place, evaluation):
@@ -244,6 +246,15 @@ class Pool:
             case Raised():
                 worker.pack, worker.jobs = None, ()
                 raise report.error
+
+    def _meet(self, device: str) -> None:
+        """Says, once, where workers train on unlike devices."""
+        if device not in self._devices:
+            self._devices.append(device)
+            if len(self._devices) == 2:
+                unlike = "workers train on unlike devices, {} and {}".format(*self._devices)
+                measured = "what train.bf16: auto means and how many trials are trained together"
+                self._note(f"{unlike}: {measured} is measured on one of them")
 
     def _take_fewer(self, jobs: Sequence[Job]) -> None:
         """Has packs of trials like these be half as large, whoever trains them; one alone says nothing of packs."""

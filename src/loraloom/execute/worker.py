@@ -7,6 +7,7 @@ verdict. Torch is imported by the engine alone, after the process has its share 
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -30,6 +31,7 @@ from loraloom.execute.messages import (
     Train,
     Verdict,
 )
+from loraloom.machine import read_machine
 from loraloom.study.durable import disk_is_full
 from loraloom.study.record import Evaluation
 
@@ -55,7 +57,7 @@ def serve(line: Line, make_engine: Callable[[], Engine]) -> None:
     except LoraloomError as error:
         line.send(Raised.of(error))
         return
-    line.send(Ready())
+    line.send(Ready(_device()))
     while True:
         try:
             order = worker.receive()
@@ -136,6 +138,13 @@ class _Worker:
 
     def _note(self, sentence: str) -> None:
         self._line.send(Noted(sentence))
+
+
+def _device() -> str:
+    """The GPU's name, or the processor's; an engine that has not imported torch has no use for a GPU."""
+    if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return read_machine().cpu
 
 
 def _ending(finished: Finished) -> Report:
