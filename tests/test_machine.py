@@ -83,6 +83,18 @@ def test_a_processor_whose_name_has_no_number_is_told_by_family_and_model(root: 
     assert machine.read_machine(root({"proc/cpuinfo": numbers.format("AMD EPYC 9B45")})).cpu == "AMD EPYC 9B45"
 
 
+@pytest.mark.parametrize(("visible", "gpus"), [(None, ("Tesla T4",)), ("1", ("Tesla T4",)), ("", ()), ("-1", ())])
+def test_gpus_are_named_as_nvidias_driver_does_where_cuda_is_to_see_any(
+    root: Root, monkeypatch: pytest.MonkeyPatch, visible: str | None, gpus: tuple[str, ...]
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    about = "Model: \t\t Tesla T4\nIRQ:   \t\t 33\nGPU UUID: \t GPU-1a: b\nDevice Minor: \t 0\n"
+    place = root({f"proc/driver/nvidia/gpus/0000:0{bus}:00.0/information": about for bus in (1, 2)})
+    assert machine.read_machine(place).gpus == gpus
+
+
 def test_threads_of_one_core_are_one_physical_core(root: Root, allow: Callable[[int], None]) -> None:
     allow(4)
     topology = "sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"

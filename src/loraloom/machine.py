@@ -1,4 +1,4 @@
-"""What this machine is: cores, memory, instructions and disk, as far as this process may use them.
+"""What this machine is: cores, memory, GPUs, instructions and disk, as far as this process may use them.
 
 Limits of a cgroup (a container's) are read since neither the system's totals nor torch respect all of them.
 """
@@ -48,6 +48,8 @@ class Machine:
     cpu_quota_cores: float | None
     """The cgroup's share of processor time, in cores; None where there is no limit."""
     memory_total_gb: float
+    gpus: tuple[str, ...]
+    """What NVIDIA's driver calls those that CUDA may use, each name once."""
 
 
 @functools.cache
@@ -65,6 +67,7 @@ def read_machine(root: Path = ROOT) -> Machine:
         logical_cores=usable,
         cpu_quota_cores=quota,
         memory_total_gb=_total_memory(root) / 1e9,
+        gpus=_gpus(root),
     )
 
 
@@ -115,6 +118,14 @@ def _processor(cpuinfo: dict[str, str]) -> str:
     if family is None or model is None or any(map(str.isdigit, name)):
         return name
     return f"{name} (family {family}, model {model})"
+
+
+def _gpus(root: Path) -> tuple[str, ...]:
+    """Names of NVIDIA's GPUs by files alone: asking CUDA would take one into use. Empty where CUDA is to see none."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
+        return ()
+    about = map(_fields, root.glob("proc/driver/nvidia/gpus/*/information"))
+    return tuple(sorted({name for fields in about if (name := fields.get("Model"))}))
 
 
 def _instructions(cpuinfo: dict[str, str], architecture: str) -> tuple[str, ...]:

@@ -144,7 +144,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     provenance: dict[str, Any] = {
         **dict.fromkeys(("loraloom", "python", "git_revision", "command", "started"), many),
         "packages": {payload: payload for payload in PAYLOADS},
-        "machine": {"cores": many, "memory_gb": many, "processor": many},
+        "machine": {"cores": many, "memory_gb": many, "processor": many, "gpu": many},
         "model_revisions": {payload: payload for payload in PAYLOADS},
         "dropped_points": list(PAYLOADS),
         "data": {

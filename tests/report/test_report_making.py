@@ -64,6 +64,13 @@ def test_a_resume_on_another_machine_or_version_is_named(tmp_path: Path) -> None
     assert made(run).commands[0].differs == ()
 
 
+def test_the_gpu_is_told_and_that_of_a_later_command_where_it_was_another(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "r", make_recipe({**PROVENANCE, "machine": {"gpu": "Tesla T4"}}), [])
+    write_commands(run, SEARCH, Command(started="x", machine={"gpu": "NVIDIA A100"}))
+    assert ("GPU", "Tesla T4") in made(run).facts
+    assert [command.differs for command in made(run).commands] == [(), ("GPU NVIDIA A100, not Tesla T4",)]
+
+
 @pytest.mark.parametrize(
     ("commands", "sentence", "percent"),
     [

@@ -133,7 +133,7 @@ def hostile_run(folder: Path, payload: str) -> Path:
         **dict.fromkeys(("loraloom", "python", "git_revision", "started"), payload),
         "command": ["x", payload],
         "packages": {payload: payload},
-        "machine": {"cores": payload, "processor": payload},
+        "machine": {"cores": payload, "processor": payload, "gpu": payload},
         "model_revisions": {payload: payload},
         "dropped_points": [payload],
         "cards": {"data": {"license": payload}, "models": {"demo": {"license": payload, "card": payload}}},

@@ -95,7 +95,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Page]:
     provenance: dict[str, Any] = {
         **dict.fromkeys(("loraloom", "python", "git_revision", "command", "started"), HOSTILE[:60]),
         "packages": {"torch</dd><script>": SHOWN},
-        "machine": {"cores": SHOWN, "memory_gb": SHOWN, "processor": SHOWN},
+        "machine": {"cores": SHOWN, "memory_gb": SHOWN, "processor": SHOWN, "gpu": SHOWN},
         "model_revisions": {SHOWN: SHOWN},
         "dropped_points": [SHOWN],
         "data": {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from loraloom.machine import read_machine
 from loraloom.recipe import read_recipe
 from loraloom.study import provenance
 
@@ -32,6 +34,12 @@ def test_a_revision_is_that_of_the_checkout_that_has_this_code(tmp_path: Path, m
     assert provenance.describe_machine()["git_revision"] == _git(tmp_path, "rev-parse", "HEAD")
     code.write_text("changed")
     assert provenance.describe_machine()["git_revision"] == _git(tmp_path, "rev-parse", "HEAD") + "+"
+
+
+def test_the_gpus_are_told_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    for gpus, told in (((), None), (("NVIDIA A100", "Tesla T4"), "NVIDIA A100, Tesla T4")):
+        monkeypatch.setattr(provenance, "read_machine", lambda gpus=gpus: replace(read_machine(), gpus=gpus))
+        assert provenance.describe_machine()["machine"]["gpu"] == told
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def describe_machine() -> dict[str, Any]:
             "processor": machine.cpu,
             "cores": machine.logical_cores,
             "memory_gb": round(machine.memory_total_gb, 1),
+            "gpu": ", ".join(machine.gpus) or None,
             "system": platform.platform(),
         },
         "git_revision": _git_revision(),

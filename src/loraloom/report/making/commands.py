@@ -82,11 +82,12 @@ def moment(text: str) -> str:
 
 
 def _differences(command: Command, about: Mapping[str, Any]) -> list[str]:
-    """What was other than when the run began: loraloom's and Python's versions, packages, the processor."""
+    """What was other than when the run began: loraloom's and Python's versions, packages, the machine."""
     machine = about.get("machine")
     before = machine if isinstance(machine, Mapping) else {}
     pairs = [(name, getattr(command, name), about.get(name)) for name in ("loraloom", "python")]
-    pairs += [(name, command.machine.get(name), before.get(name)) for name in ("processor", "cores", "system")]
+    named = {"processor": "processor", "cores": "cores", "gpu": "GPU", "system": "system"}
+    pairs += [(said, command.machine.get(name), before.get(name)) for name, said in named.items()]
     packages = about.get("packages")
     if isinstance(packages, Mapping):
         pairs += [(name, version, packages.get(name)) for name, version in command.packages.items()]

@@ -65,6 +65,7 @@ def _facts(about: Mapping[str, Any]) -> list[tuple[str, Any]]:
         ("Processor", machine.get("processor")),
         ("Cores", machine.get("cores")),
         ("Memory", f"{wording.value(memory)} GB" if memory else None),
+        ("GPU", machine.get("gpu")),
         ("System", machine.get("system")),
         *((f"Revision of {model}", revision) for model, revision in as_mapping(about.get("model_revisions")).items()),
     ]
