@@ -17,6 +17,7 @@ from loraloom.errors import BudgetError
 from loraloom.execute import planning
 from loraloom.execute.planning import TEST_CAUTION, Planner, Rehearsal
 from loraloom.execute.warm_up import WarmedUp
+from loraloom.machine import read_machine
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.search.clock import JUDGED_ROW_SECONDS, PAGE_CAUTION, Clock
 from loraloom.search.costs import Measured, measured
@@ -155,6 +156,15 @@ def test_what_another_machine_measured_is_measured_again(tmp_path: Path, monkeyp
     found.again()
     found.again()
     assert len(asked) == 2
+
+
+def test_a_machine_with_other_gpus_is_another_to_workers_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who don't name theirs in `where`, as this process does."""
+    named = set()
+    for gpus in ((), ("Tesla T4",), ("NVIDIA A100",)):
+        monkeypatch.setattr(planning, "read_machine", lambda gpus=gpus: replace(read_machine(), gpus=gpus))
+        named.add(planning._machine.__wrapped__())
+    assert len(named) == 3
 
 
 def test_a_trial_that_goes_on_ends_in_time_where_what_it_lacks_does(tmp_path: Path) -> None:

@@ -330,7 +330,10 @@ def _machine() -> str:
     """What durations depend on; GPUs are counted and not touched, since workers may be who trains on them."""
     import torch
 
-    return f"{read_machine().cpu}, {read_machine().logical_cores} cores, {torch.cuda.device_count()} GPUs"
+    machine = read_machine()
+    return ", ".join(
+        (machine.cpu, f"{machine.logical_cores} cores", f"{torch.cuda.device_count()} GPUs", *machine.gpus)
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
