@@ -133,6 +133,21 @@ def test_halves_are_compared_where_half_of_the_rows_are_as_long_as_can_be() -> N
     assert [each.rows for each in found.pair] == [60, 40]
 
 
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [((148, 150), (120, 150)), ((84, 85), (5, 15)), ((30, 30), (80, 130))],
+    ids=["even", "few long", "few short"],
+)
+def test_lengths_of_which_there_are_two_are_compared(short: tuple[int, int], long: tuple[int, int]) -> None:
+    """No fifth ends between them where four fifths of the rows, or more, have one of them."""
+    tokens = np.repeat([40, 50], [short[1], long[1]])
+    found = questions(judged_rows(np.concatenate([flags(*short), flags(*long)]), tokens=tokens))["length"]
+    assert found is not None
+    assert found.found
+    assert [(each.name, each.right, each.rows) for each in found.groups] == [("40", *short), ("50", *long)]
+    assert found.verdict.startswith("Length matters: the accuracy of the longer half less that of the shorter half")
+
+
 def test_rows_of_one_length_have_nothing_to_compare() -> None:
     judged = judged_rows(flags(80, 100), tokens=np.full(100, 12))
     found = questions(judged)["length"]

@@ -114,19 +114,23 @@ def by_class(judged: Judged, labels: Sequence[str]) -> Dependence:
 
 
 def by_length(judged: Judged) -> Dependence | None:
-    """Accuracy by fifths of the length; the halves, as far as equal ones allow, give the difference."""
+    """Accuracy by fifths of the length, or by halves where these are one group; the halves give the difference.
+
+    Rows of one length are in one group, so fifths and halves are such as far as equal lengths allow.
+    """
     if judged.tokens is None:
         return None
     tokens, right = judged.tokens, judged.right
+    middle = np.median(tokens)
+    long = tokens > middle if (tokens > middle).any() else tokens >= middle  # half of them may be cut at one length
     edges = np.unique(np.quantile(tokens, np.linspace(0, 1, LENGTH_GROUPS + 1), method="lower"))
-    places = np.clip(np.searchsorted(edges, tokens, side="left") - 1, 0, max(0, len(edges) - 2))
+    fifths = np.clip(np.searchsorted(edges, tokens, side="left") - 1, 0, max(0, len(edges) - 2))
+    places = fifths if fifths.any() else long
     groups = tuple(
         group(_span(tokens[places == place]), right[places == place]) for place in np.unique(places).tolist()
     )
     if len(groups) < 2:
         return _untested(groups)
-    middle = np.median(tokens)
-    long = tokens > middle if (tokens > middle).any() else tokens >= middle  # half of them may be cut at one length
     pair = group("the longer half", right[long]), group("the shorter half", right[~long])
     ranks = stats.rankdata(tokens)
     wrong_are = "longer" if ranks[~right].sum() > (~right).sum() * ranks.mean() else "shorter"
