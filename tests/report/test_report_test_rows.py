@@ -92,6 +92,18 @@ def test_leaked_rows_that_were_kept_are_counted_once(tmp_path: Path) -> None:
     assert "--allow_leak), and flatter the accuracies of the splits that they are in: 12 training rows" in doubts(run)
 
 
+@pytest.mark.parametrize("leaking", [True, False])
+def test_what_validation_and_test_share_is_not_said_to_be_kept_on_request(tmp_path: Path, leaking: bool) -> None:
+    shared = {"kind": "leak", "splits": ["validation", "test"], "sentence": "5 validation rows are also in test: kept."}
+    near = {"kind": "near_copy", "splits": ["train", "test"], "sentence": "2 training rows are near copies: kept."}
+    data = {**PROVENANCE["data"], "findings": [shared, near] if leaking else [shared]}
+    recipe = make_recipe({**PROVENANCE, "allow_leak": True, "data": data}, lora={}, train={})
+    best = make_record(recipe, 0, {}, test=make_score(0.96, TEST_ROWS))
+    said = doubts(write_run(tmp_path / "r", recipe, [best], best=best))
+    assert ("in: 2 training rows are near copies: kept." in said) == ("--allow_leak" in said) == leaking
+    assert "5 validation rows" not in said
+
+
 def test_configurations_compared_on_fewer_rows_alone_are_survivors_not_taken(tmp_path: Path) -> None:
     recipe = make_recipe()
     points = list(recipe.grid())

@@ -61,13 +61,16 @@ def of_looks(run: RunRead, commands: tuple[Command, ...]) -> Iterator[str]:
 
 
 def of_leaks(run: RunRead) -> Iterator[str]:
-    """Whether training rows that are in validation or test were kept on request."""
+    """Whether training rows that are in validation or test were kept on request.
+
+    What validation and test share is kept in any case. A finding that names no splits is taken for one of training.
+    """
     if not run.recipe.provenance.get("allow_leak"):
         return
     found = [
         str(finding.get("sentence", "")).rstrip(".")
         for finding in map(as_mapping, as_list(data_stated(run.recipe).get("findings")))
-        if finding.get("kind") in ("leak", "near_copy")
+        if finding.get("kind") in ("leak", "near_copy") and "train" in (as_list(finding.get("splits")) or ("train",))
     ]
     if found:
         yield (
