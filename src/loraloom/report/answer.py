@@ -69,7 +69,8 @@ class Tally:
 class Winner:
     """The best configuration; `split` says which rows `score` is of, `chosen` whether it is best/'s.
 
-    `rank` is its configuration's in the leaderboard; `since` says why it was chosen where that is not the first.
+    `rank` is its configuration's in the leaderboard, None where that has no row of it; `since` says why it was chosen
+    where that is not the first.
     `settings` are its values along the axes, `as_default` those that are left out of them: many, at their defaults.
     """
 
@@ -110,7 +111,7 @@ class Answer:
         """What the headline is about: the best of so many, or else the one that was chosen, and why."""
         if self.configurations <= 1 or self.winner is None:
             return "The configuration"
-        if self.winner.rank is not None and self.winner.rank > 1:
+        if self.winner.rank != 1:
             since = f", {self.winner.since}," if self.winner.since else ""
             return f"The one chosen of {self.configurations:,} configurations{since}"
         return f"The best of {self.configurations:,} configurations{'' if self.winner.chosen else ' so far'}"

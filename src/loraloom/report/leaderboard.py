@@ -71,12 +71,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """`ranked` has a complete seed each, best first; `unranked` were pruned or failed."""
+    """`ranked` has a complete seed each, best first; `unranked` were pruned or failed.
+
+    `tested` is the trial in best/, which no row has where its own folder is damaged or gone.
+    """
 
     axes: tuple[str, ...]
     metric: Metric
     ranked: tuple[Row, ...]
     unranked: tuple[Row, ...]
+    tested: int | None
 
     @property
     def configurations(self) -> int:
@@ -99,8 +103,9 @@ class Leaderboard:
 
     @property
     def winner(self) -> Row | None:
-        """The row of best/, or else the first of the ranked."""
-        return next((row for row in self.rows if row.is_winner), next(iter(self.ranked), None))
+        """The row of best/, or without a best/ the first of the ranked."""
+        among = self.ranked[:1] if self.tested is None else (row for row in self.rows if row.is_winner)
+        return next(iter(among), None)
 
     @property
     def same(self) -> tuple[tuple[str, str], ...]:
@@ -181,6 +186,7 @@ def leaderboard(run: RunRead) -> Leaderboard:
         metric=metric,
         ranked=tuple(replace(row, rank=rank) for rank, row in enumerate(ranked, start=1)),
         unranked=tuple(unranked),
+        tested=winner,
     )
 
 
