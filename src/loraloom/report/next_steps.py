@@ -71,7 +71,8 @@ def _higher_rank(run: RunRead, board: Leaderboard, found: Answer) -> Iterator[St
         return
     highest = max(axis.values) if isinstance(axis, Choices) else axis.high
     place = board.axes.index("lora.r")
-    beaten = any(other.written[place] < highest for other in board.compared if other not in board.in_noise)
+    near = {id(other) for other in board.in_noise}
+    beaten = any(other.written[place] < highest for other in board.compared if id(other) not in near)
     room = winner.cap_percent is None or winner.cap_percent < 100 * ROOM
     if run.best and run.best.record.configuration.lora.r == highest and beaten and not board.smallest_in_noise and room:
         share = f", and takes {winner.cap_percent:.0f} % of the cap" if winner.cap_percent is not None else ""

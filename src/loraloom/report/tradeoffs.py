@@ -77,6 +77,7 @@ def tradeoffs(run: RunRead, board: Leaderboard) -> Tradeoffs | None:
     by_time = front(timed, lambda row: row.seconds or 0.0)
     on_size, on_time = ({id(row) for row in rows} for rows in (by_size, by_time))
     cap = run.recipe.budget.max_trainable_parameters
+    winner = board.winner
     return Tradeoffs(
         points=tuple(
             Point(
@@ -89,7 +90,7 @@ def tradeoffs(run: RunRead, board: Leaderboard) -> Tradeoffs | None:
                 trainable=row.trainable,
                 seconds=row.seconds,
                 full=row.reach == most,
-                winner=row is board.winner,
+                winner=row is winner,
                 on_size_front=id(row) in on_size,
                 on_time_front=id(row) in on_time,
             )
@@ -183,7 +184,8 @@ def _level(rows: Sequence[Row], row: Row) -> list[Row]:
 
 def _others(board: Leaderboard, rows: Sequence[Row], high: Row, words: Callable[[Row], str]) -> list[str]:
     """Who is level with a front's upper end, and what the winner costs where it is another."""
-    level, winner = _level(rows, high), next((row for row in rows if row is board.winner), high)
+    level, best = _level(rows, high), board.winner
+    winner = next((row for row in rows if row is best), high)
     said = []
     if level:
         among = f", the winner ({words(winner)}) among them" if any(row is winner for row in level) else ""
