@@ -28,6 +28,7 @@ from loraloom.report.pictures.similarity import distances_sentence
 from loraloom.report.policy import source_hash
 from loraloom.report.rounding import rounded, rounded_span
 from loraloom.report.sections import SECTIONS
+from loraloom.study.evidence import LONGEST_TEXT
 from loraloom.wording import plural
 
 ROWS_OPEN = 25
@@ -69,6 +70,7 @@ def page(found: Findings, drawn: Mapping[str, Picture] | str, files: tuple[str, 
         most_suspects=MOST_ROWS,
         text_shown=TEXT_SHOWN,
         text_kept=TEXT_KEPT,
+        run_keeps=LONGEST_TEXT,
         most_changed=MOST_TEXTS,
         distances_sentence=distances_sentence,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,3 +78,21 @@ def test_damage_is_said_and_the_report_stands(run: Path) -> None:
     assert said.failures is not None
     assert said.failures.training.suspects is None
     assert any("labels of training rows are not judged" in problem for problem in said.problems)
+
+
+def test_a_text_that_is_cut_is_not_called_whole(tmp_path: Path) -> None:
+    predictions = kept_predictions()
+    for line, characters in zip(predictions, (6_000, 20_000, *[30_000] * 11), strict=False):
+        line["text"] = "t" * characters
+    data = {**FACTS, "fingerprint": "sha256:data"}
+    run = keep(whole_run(tmp_path / "r", data=data, predictions=predictions), text="v" * 4_990)
+    write_cross_fitted(run, cross_fitted(run, texts=dict.fromkeys(range(0, 2 * ROWS, 2), "r" * 9_000)))
+    page = write_report(run, may_draw=lambda: False).read_text(encoding="utf-8")
+    assert set(re.findall("<summary>(.* characters.*)</summary>", page)) == {
+        "The first 5,000 characters, as the run kept them",
+        "The first 20,000 of 30,000 characters",
+        "The whole text (6,000 characters)",
+        "The whole text (20,000 characters)",
+    }
+    assert "t" * 20_000 + "…</blockquote>" in page
+    assert "9,000" not in page
