@@ -10,6 +10,7 @@ from loraloom.report.dataset.shares import Balance, Drift, Effect, balance, drif
 from loraloom.report.failures import Failures
 from loraloom.report.failures.saying import percent
 from loraloom.report.reading import RunRead
+from loraloom.report.wording import listed
 from loraloom.wording import plural
 
 
@@ -89,18 +90,17 @@ def _on_lengths(found: Counts, failed: Failures | None) -> str:
 
 
 def _on_overlaps(found: Counts) -> str:
+    """What splits have in common. A training row may be in both of the others, so these are counted apart."""
     if not found.overlaps:
         return ""
-    from_train = sum(each.equal + each.near for each in found.overlaps if each.split == "train")
+    of_train = {each.other: each.equal + each.near for each in found.overlaps if each.split == "train"}
     held = next((each for each in found.overlaps if each.split == "validation"), None)
-    if not from_train:
+    if not any(of_train.values()):
         said = "No training row is equal to, or a near copy of, a held-out row."
-    elif found.leak_kept:
-        said = f"{plural(from_train, 'training row')} that held-out rows equal, or nearly, were kept: results flatter."
     else:
-        said = (
-            f"Training rows that held-out rows equal, or nearly, were dropped before training ({from_train:,} in all)."
-        )
+        counted = listed([f"{rows:,} in {split}" for split, rows in of_train.items() if rows])
+        done = f"kept ({counted}): results flatter" if found.leak_kept else f"dropped before training ({counted})"
+        said = f"Training rows that held-out rows equal, or nearly, were {done}."
     shared = held.equal + held.near if held is not None else 0
     if shared:
         said += (
