@@ -10,25 +10,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from safetensors.numpy import save_file
 
 from loraloom.recipe import read_recipe
 from loraloom.report import findings, read_run, write_report
 from loraloom.report.details import MOST_ROWS, Detail, Matrix, Sketch
-from loraloom.report.pictures.details import confusions_drawn
+from loraloom.report.pictures.confusion import draw_confusion
+from loraloom.report.pictures.details import confusions_drawn, draw_details
+from loraloom.report.pictures.drawing import STYLE
 from loraloom.report.reading import RunRead
 from loraloom.report.row_recipes import recipe_text
+from loraloom.report.wording import told_apart
 from loraloom.study.durable import write_manifest
 from loraloom.study.evidence import VALIDATION
 from tests.report.report_runs import (
     LABELS,
+    TEST_ROWS,
     VALIDATION_ROWS,
+    make_predictions,
     make_recipe,
     make_record,
+    make_score,
     whole_run,
     with_confusion,
     with_train,
@@ -206,6 +214,47 @@ def test_as_many_confusions_are_drawn_as_there_is_room_for() -> None:
     detail = Detail(1, "Rank 1", "", "", (), (), (), matrix)
     assert len(confusions_drawn([detail] * 100)) == 27
     assert confusions_drawn([replace(detail, matrix=None)]) == []
+
+
+def test_classes_that_begin_alike_are_told_apart_in_the_page_and_in_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = tuple(f"customer_service_{name}" for name in ("billing", "login", "refund"))
+    recipe = make_recipe(lora={}, train={})
+    record = with_confusion(make_record(recipe, 0, {}, labels=labels))
+    best = make_record(recipe, 0, {}, labels=labels, test=make_score(432 / TEST_ROWS, TEST_ROWS))
+    run = write_run(tmp_path / "r", recipe, [record], best=best, predictions=make_predictions(labels))
+    found = findings(read_run(run))
+    assert found.details[0].matrix is not None
+    assert found.details[0].matrix.across == ("…rvice_billing", "…service_login", "…ervice_refund")
+    assert found.test is not None
+    with mpl.rc_context(STYLE):
+        assert ">…r_service_billing</text>" in draw_confusion(found.test)["confusion"].svg
+    figures: list[Figure] = []
+
+    def saved(figure: Figure, *_: object, **__: object) -> bytes:
+        figures.append(figure)
+        return b""
+
+    monkeypatch.setattr("loraloom.report.pictures.details.saved", saved)
+    draw_details(found.details)
+    said = [text.get_text() for text in figures[-1].axes[0].texts]
+    assert [said.count(name) for name in ("…_billing", "…ce_login", "…e_refund")] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("labels", "short"),
+    [
+        (("sport", "politics and\npower"), ("sport", "politic…")),
+        (("category_0", "category_1", "other"), ("…egory_0", "…egory_1", "other")),
+        (("an aaaa first of all", "an aaaa second of all"), ("1 an aa…", "2 an aa…")),
+        (("a\x01", "a\x02"), ("1 a\ufffd", "2 a\ufffd")),
+    ],
+)
+def test_labels_are_their_beginnings_or_their_ends_or_numbered(labels: tuple[str, ...], short: tuple[str, ...]) -> None:
+    names, long = told_apart(labels, 8, 24)
+    assert names == short
+    assert [name[0].isdigit() for name in long] == [name[0].isdigit() for name in short]
 
 
 def test_a_pruned_row_opens_too(tmp_path: Path) -> None:

@@ -13,11 +13,10 @@ from pathlib import Path
 
 from loraloom.errors import RunError
 from loraloom.metrics import confusion
-from loraloom.report import wording
 from loraloom.report.leaderboard import Leaderboard, Row, describe
 from loraloom.report.reading import RunRead, read_evaluations
 from loraloom.report.row_recipes import RowRecipes
-from loraloom.report.wording import count, duration, loss, passes, share, shortened, value
+from loraloom.report.wording import count, duration, loss, passes, share, told_apart, value
 from loraloom.study.evidence import read_predicted
 from loraloom.study.record import CONFUSED_CLASSES, Evaluation, TrialRecord
 from loraloom.wording import plural
@@ -189,5 +188,5 @@ def why_left_out(labels: Sequence[str]) -> str | None:
 
 def short_labels(labels: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """As a confusion's columns and rows have room for them."""
-    clean, wide = [wording.clean(label) for label in labels], 14 if len(labels) < 8 else 8
-    return tuple(shortened(label, wide) for label in clean), tuple(shortened(label, 24) for label in clean)
+    across, down = told_apart(labels, 14 if len(labels) < 8 else 8, 24)
+    return across, down

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _UNSHOWABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -72,6 +72,24 @@ def listed(items: list[str], last: str = "and") -> str:
 
 def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def told_apart(labels: Sequence[str], *lengths: int) -> list[tuple[str, ...]]:
+    """The labels on one line each, in so many signs: their beginnings, or their ends where some begin alike.
+
+    Where some end alike too, they stand behind their numbers.
+    """
+    lines = [" ".join(clean(label).split()) for label in labels]
+    for short in (shortened, _end):
+        found = [tuple(short(line, length) for line in lines) for length in lengths]
+        if all(len(set(names)) == len(names) for names in found):
+            return found
+    numbered = [f"{number} {line}" for number, line in enumerate(lines, start=1)]
+    return [tuple(shortened(line, length) for line in numbered) for length in lengths]
+
+
+def _end(text: str, length: int) -> str:
+    return text if len(text) <= length else "…" + text[1 - length :].lstrip()
 
 
 def p_value(p: float) -> str:

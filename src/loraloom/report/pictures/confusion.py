@@ -32,7 +32,7 @@ def _fill(axes: Axes, test: Tested) -> None:
         for predicted, number in enumerate(line):
             dark = shares[true][predicted] > 0.75
             axes.text(predicted, true, f"{number:,}", ha="center", va="center", color="white" if dark else INK)
-    names = [wording.shortened(" ".join(wording.clean(label).split()), 18) for label in test.labels]
+    (names,) = wording.told_apart(test.labels, 18)
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)
     axes.grid(visible=False)

@@ -49,7 +49,7 @@ def _shares(axes: Axes, found: Dataset) -> None:
             color=SERIES[at % len(SERIES)],
             markersize=5,
         )
-    names = [wording.shortened(" ".join(wording.clean(each.label).split()), 24) for each in ranked]
+    (names,) = wording.told_apart([each.label for each in ranked], 24)
     axes.set_yticks(places, names)
     axes.set_ylim(len(ranked) - 0.5, -0.5)
     axes.set_xlim(left=0)

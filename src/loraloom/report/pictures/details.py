@@ -135,8 +135,8 @@ def _confusions(found: Sequence[tuple[Detail, Matrix]]) -> Figure:
             if number:
                 middle = left + wide / 2, low + high / 2
                 sheet.axes.text(*middle, f"{number:.0f}", ha="center", va="center_baseline", fontsize=6.5, color=INK)
-        for at, label in enumerate(matrix.labels):
-            name = wording.shortened(" ".join(wording.clean(label).split()), 9)
+        (names,) = wording.told_apart(matrix.labels, 9)
+        for at, name in enumerate(names):
             middle = x + (at + 0.5) * wide, y + (classes - 0.5 - at) * high
             sheet.axes.text(middle[0], y - 0.05, name, ha="center", va="top", fontsize=6, color=MUTED)
             sheet.axes.text(x - 0.06, middle[1], name, ha="right", va="center", fontsize=6, color=MUTED)

@@ -103,12 +103,13 @@ def _cells(axes: Axes, found: Interaction) -> None:
                 dark = (cell.mean - low) / max(high - low, 1e-12) > 0.8
                 text = f"{cell.mean:.3f}\nn {cell.count}"
                 axes.text(across, down, text, ha="center", va="center", fontsize=8, color="white" if dark else INK)
-    axes.set_xticks(range(len(found.second_labels)), [_short(label, 16) for label in found.second_labels])
-    axes.set_yticks(range(len(found.first_labels)), [_short(label, 16) for label in found.first_labels])
+    for labels, set_ticks in ((found.second_labels, axes.set_xticks), (found.first_labels, axes.set_yticks)):
+        (names,) = wording.told_apart(labels, 16)
+        set_ticks(range(len(names)), names)
     axes.grid(visible=False)
     axes.set_xlabel(found.second)
     axes.set_ylabel(found.first)
 
 
-def _short(text: str, length: int = 52) -> str:
-    return wording.shortened(" ".join(wording.clean(text).split()), length)
+def _short(text: str) -> str:
+    return wording.shortened(" ".join(wording.clean(text).split()), 52)
