@@ -8,10 +8,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 
 from loraloom.report import findings, read_run, write_report
+from loraloom.report.pictures.drawing import STYLE
+from loraloom.report.pictures.similarity import draw_similarity
 from loraloom.report.similarity import similarity
 from loraloom.report.similarity.second import Answered, on_second
 from tests.report.report_runs import whole_run
@@ -188,6 +191,12 @@ def test_the_page_has_pictures_tables_and_hostile_names_as_text(tmp_path: Path) 
     with page.with_name("accuracy_by_distance.csv").open(encoding="utf-8", newline="") as rows:
         bins = list(csv.DictReader(rows))
     assert sum(int(one["rows"]) for one in bins) == 445 + 300
+
+
+def test_a_file_whose_name_begins_with_an_underscore_is_in_the_legends(tmp_path: Path) -> None:
+    with mpl.rc_context(STYLE):
+        drawn = draw_similarity(found_in(similar_run(tmp_path / "run", second=second_set(file="_machine.csv"))))
+    assert [picture.svg.count(">_machine.csv</text>") for picture in drawn.values()] == [1, 1]
 
 
 def test_the_section_imports_no_torch(tmp_path: Path) -> None:

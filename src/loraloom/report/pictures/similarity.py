@@ -1,4 +1,7 @@
-"""How far rows are from the training rows, and accuracy by that distance."""
+"""How far rows are from the training rows, and accuracy by that distance.
+
+Legends are given their lines: those that matplotlib finds itself lack names that begin with `_`, as a file's may.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from loraloom.report.svg import MUTED, SERIES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 POINTS = 120
 LINES = ("-", (0, (6, 2)), (0, (2, 1.5)))
@@ -49,8 +53,9 @@ def distances_sentence(found: Similarity) -> str:
 
 def _distances(axes: Axes, found: Similarity) -> None:
     shares = np.linspace(0, 1, POINTS)
+    drawn: list[Line2D] = []
     for index, each in enumerate(found.distances):
-        axes.plot(
+        drawn += axes.plot(
             np.quantile(each.distances, shares),
             shares,
             color=SERIES[index % len(SERIES)],
@@ -62,11 +67,12 @@ def _distances(axes: Axes, found: Similarity) -> None:
     axes.set_ylabel("share of rows within it")
     axes.set_ylim(0, 1.02)
     axes.set_xlim(left=0)
-    axes.legend(loc="upper left", frameon=False, fontsize=8.5)
+    axes.legend(handles=drawn, loc="upper left", frameon=False, fontsize=8.5)
 
 
 def _accuracy(axes: Axes, found: Similarity) -> None:
     names = [each.name for each in found.distances]
+    drawn: list[Line2D] = []
     for each in found.trends:
         bins, index = each.trend.bins, names.index(each.trend.name)
         if not bins:
@@ -76,7 +82,7 @@ def _accuracy(axes: Axes, found: Similarity) -> None:
         for place, one in zip(across, bins, strict=True):
             axes.vlines(place, *one.interval, color=colour, linewidth=1.4, alpha=0.6)
             axes.hlines(one.accuracy, one.low, one.high, color=colour, linewidth=1.0, alpha=0.6)
-        axes.plot(
+        drawn += axes.plot(
             across,
             [one.accuracy for one in bins],
             linestyle="",
@@ -92,7 +98,7 @@ def _accuracy(axes: Axes, found: Similarity) -> None:
     low, high = axes.get_ylim()
     axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= 1])
     axes.set_ylim(low - 0.15 * (high - low), high)  # the legend stands below all intervals
-    axes.legend(loc="lower left", ncols=len(names), frameon=False, fontsize=8.5)
+    axes.legend(handles=drawn, loc="lower left", ncols=len(names), frameon=False, fontsize=8.5)
 
 
 def _name(name: str) -> str:
