@@ -55,6 +55,7 @@ PAYLOADS = (
     "</details><script>",
     "\x00\ud800\u2028",
     "    indented",
+    "\u202eoverridden \u2067isolated",
 )
 HARMFUL = {"html_inline", "html_block", "link_open", "image", "em_open", "strong_open", "s_open", "code_block"}
 PARSER = MarkdownIt("gfm-like", {"html": True, "linkify": True})
@@ -76,7 +77,7 @@ def shown(given: str) -> str:
 def plain(given: str) -> str:
     from loraloom.report.wording import clean
 
-    return " ".join(clean(given).split()).replace("\u200b", "")
+    return " ".join(re.sub("[\u202a-\u202e\u2066-\u2069]", "", clean(given)).split()).replace("\u200b", "")
 
 
 def test_the_parser_makes_every_kind_of_node_of_text_that_is_not_escaped() -> None:
@@ -202,6 +203,14 @@ def test_axes_that_few_trials_tell_of_are_one_line_and_questions_have_their_name
     assert made.count("- **not enough trials**: ") == 1
     assert re.search("^- Length: ", made, re.MULTILINE)
     assert re.search("^- Truncation: ", made, re.MULTILINE)
+
+
+def test_text_that_turns_the_direction_does_not_turn_the_words_after_it(tmp_path: Path) -> None:
+    turning = "\u202e\u2067Turned \u202a\u2066{label}."
+    run = whole_run(tmp_path / "demo", predictions=make_predictions(text=turning))
+    made = markdown(findings(read_run(keep(run, text=turning, source="\u202dpaper"))))
+    assert "“Turned politics. Number 2.” labelled `politics`, taken for `business`" in made
+    assert not re.search("[\u202a-\u202e\u2066-\u2069]", made)
 
 
 def test_interactions_are_tables_and_importances_a_line(tmp_path: Path) -> None:

@@ -25,17 +25,23 @@ _LINKED = (
     (re.compile(rf"\.(?=(?:{_TOP_LEVEL})(?![\w-]))"), ".\u200b"),
     (re.compile(r"^(\d+)(?=[.)](\s|$))"), "\\1\u200b"),
 )
+_DIRECTIONS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+"""Embeddings, overrides and isolates, which go on to the end of the paragraph, where words of ours may stand."""
 
 
 def text(given: str) -> str:
     """One line of prose, as it is."""
-    return _escaped(" ".join(clean(given).split()))
+    return _escaped(_one_line(given))
 
 
 def told(given: str) -> str:
     """One line of prose of ours, in which commands stand between backticks."""
-    parts = enumerate(" ".join(clean(given).split()).split("`"))
+    parts = enumerate(_one_line(given).split("`"))
     return "".join(code(part) if place % 2 else _escaped(part) for place, part in parts)
+
+
+def _one_line(given: str) -> str:
+    return " ".join(_DIRECTIONS.sub("", clean(given)).split())
 
 
 def _escaped(line: str) -> str:
@@ -46,7 +52,7 @@ def _escaped(line: str) -> str:
 
 def code(given: str) -> str:
     """A code span; its fence is longer than any run of backticks in it."""
-    line = " ".join(clean(given).split())
+    line = _one_line(given)
     if not line:
         return ""
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
