@@ -255,6 +255,17 @@ def test_numbers_are_sorted_as_numbers_and_what_is_missing_last(browser: Browser
         assert first != last
 
 
+def test_rows_of_several_trials_are_sorted_by_the_first_of_them(browser: Browser, tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [1, 2, 4]}, train={}, search={"seeds": 2})
+    trials = ((0, 1, 42), (1, 2, 42), (2, 4, 42), (3, 1, 43), (4, 4, 43))
+    records = [make_record(recipe, n, {"lora.r": r}, 0.9 + n / 100, seed=seed) for n, r, seed in trials]
+    page_of = write_report(write_run(tmp_path / "seeds", recipe, records), may_draw=lambda: False)
+    with opened(browser, page_of) as found:
+        found.page.get_by_role("button", name="Trials").click()
+        heads = [" ".join(text.split()) for text in found.page.locator("#board thead th").all_text_contents()]
+        assert column(found.page, heads.index("Trials") + 1) == ["0000, 0003", "0001", "0002, 0004"]
+
+
 def test_the_filter_keeps_rows_by_words_and_by_exact_values_and_says_how_many(browser: Browser, demo: Path) -> None:
     with opened(browser, demo) as found:
         page = found.page
