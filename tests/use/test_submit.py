@@ -8,11 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets as untyped
+import pandas as pd
 import pytest
 
 import loraloom
@@ -138,6 +139,51 @@ def test_row_numbers_count_as_the_templates_do(best: Path, tmp_path: Path) -> No
     sample = write(tmp_path / "t.csv", ["id", "label"], [[n + 1, "food"] for n in range(len(TEXTS))])
     assert "from 1" in submitting.submit(best, test, tmp_path / "s.csv", template=sample).notes[0]
     assert read(tmp_path / "s.csv")[1][0] == "1"
+
+
+@pytest.mark.parametrize("head", ["__index_level_0__", "article_id", "", "Unnamed: 0"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_rows_that_a_column_numbers_in_another_order_are_not_numbered_as_they_stand(
+    best: Path, tmp_path: Path, head: str, first: int
+) -> None:
+    order = [*range(10, len(TEXTS)), *range(10)]
+    test = write(tmp_path / "test.csv", [head, "text"], [[first + n, TEXTS[n]] for n in order])
+    template = write(tmp_path / "sample.csv", ["ID", "Label"], [[first + n, "food"] for n in range(len(TEXTS))])
+    for asked in (template, None):
+        with pytest.raises(DataError, match=rf"column '{head}' numbers them in another order; .* by --id_column"):
+            submitting.submit(best, test, tmp_path / "s.csv", template=asked)
+    assert not (tmp_path / "s.csv").exists()
+    submitting.submit(best, test, tmp_path / "s.csv", template=template, id_column=head)
+    labels = loraloom.load(best).predict(TEXTS)
+    assert read(tmp_path / "s.csv")[1:] == [[str(first + n), label] for n, label in enumerate(labels)]
+
+
+def test_the_index_of_a_shuffled_frame_is_not_passed_over(best: Path, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": TEXTS}).sample(frac=1, random_state=0)
+    frame.to_parquet(tmp_path / "test.parquet")
+    frame.to_csv(tmp_path / "test.csv")
+    for name in ("test.parquet", "test.csv"):
+        with pytest.raises(DataError, match="numbers them in another order"):
+            submitting.submit(best, tmp_path / name, tmp_path / "s.csv")
+
+
+def test_an_index_that_numbers_no_rows_is_asked_about_where_no_template_says_that_ids_do(
+    best: Path, tmp_path: Path
+) -> None:
+    pd.DataFrame({"text": TEXTS}, index=[7 * n for n in range(len(TEXTS))]).to_csv(tmp_path / "test.csv")
+    with pytest.raises(DataError, match="column '' is an index that pandas wrote; name the column of the ids"):
+        submitting.submit(best, tmp_path / "test.csv", tmp_path / "s.csv")
+    template = write(tmp_path / "sample.csv", ["ID", "Label"], [[n, "food"] for n in range(len(TEXTS))])
+    result = submitting.submit(best, tmp_path / "test.csv", tmp_path / "s.csv", template=template)
+    assert "row numbers from 0" in result.notes[0]
+
+
+@pytest.mark.parametrize("cell", [lambda n: n, lambda n: ""])
+def test_a_column_that_numbers_rows_as_they_stand_or_is_empty_stands_in_no_way(
+    best: Path, tmp_path: Path, cell: Callable[[int], Any]
+) -> None:
+    test = write(tmp_path / "test.csv", ["text", ""], [[text, cell(n)] for n, text in enumerate(TEXTS)])
+    assert "row numbers from 0" in submitting.submit(best, test, tmp_path / "s.csv").notes[0]
 
 
 def test_one_class_for_all_rows_is_refused(best: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ count, labels outside of the template, an answer that is the same for all rows.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ from loraloom.use.submission import (
     write_submission,
 )
 from loraloom.use.written_labels import written_labels
+
+_INDEX = re.compile(r"(__index_level_\d+__|Unnamed: 0)?")
+"""What pandas calls an index without a name: in Parquet, in a CSV that was read and written again, and in CSV."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,8 @@ def submit(
     table = read_table(str(test_file))
     ids, id_note, taken = _ids(table, id_column, asked)
     columns = choose_text(table, text_column or record.configuration.data.text_column, taken)
+    if taken is None:
+        _refuse_numbered(table, columns, ids, asked)
     texts = texts_of(table, columns)
     places = _places(ids, asked, str(test_file))
     predicted = load(folder).logits(texts).argmax(axis=1)
@@ -165,7 +171,7 @@ def _ids(table: Table, wanted: str | None, template: Submission | None) -> tuple
         names = [template.id_column]
     if wanted is None and len(names) > 1:
         raise DataError(f"{table.source}: {listed(names)} could each hold the ids; name one by --id_column")
-    column = wanted or (names[0] if names else None)
+    column = wanted if wanted is not None else names[0] if names else None
     if column is None:
         first = _first_row(len(table), template, table.source)
         note = f"ids are row numbers from {first}, since no column holds ids"
@@ -186,6 +192,28 @@ def _first_row(rows: int, template: Submission | None, source: str) -> int:
         f"{source}: no column is known to hold ids, and those of {template.path} ({listed(_known(template.ids))}) are "
         "no row numbers; name the column by --id_column"
     )
+
+
+def _refuse_numbered(table: Table, text: Sequence[str], numbers: Sequence[str], template: Submission | None) -> None:
+    """Raises DataError where rows are numbered for want of ids, and one of their columns may hold others.
+
+    That is a column that numbers them in another order and, without a template that asks for row numbers, an index.
+    """
+    orders = [[str(number) for number in range(first, first + len(numbers))] for first in (0, 1)]
+    for column in table.columns:
+        if column in text:
+            continue
+        cells = [cell_text(cell) for cell in table.cells(column)]
+        if cells not in orders and any(set(cells) == set(order) for order in orders):
+            why = f"column {column!r} numbers them in another order"
+        elif template is None and _INDEX.fullmatch(column) and None not in cells and cells != numbers:
+            why = f"column {column!r} is an index that pandas wrote"
+        else:
+            continue
+        raise DataError(
+            f"{table.source}: no column is known to hold ids, so that rows would be numbered as they stand, but {why}; "
+            f"name the column of the ids by --id_column, or leave {column!r} out of the file"
+        )
 
 
 def _places(ids: Sequence[str], template: Submission | None, source: str) -> Sequence[int]:
