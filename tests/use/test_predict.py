@@ -305,10 +305,10 @@ def test_an_output_within_the_folder_that_is_read_is_gone_on_with(one: Ensemble,
 
 
 class Changing(Heard):
-    """Does something to the input after the first window."""
+    """Does something to the input after the first window; SIGTERM may come some windows later."""
 
-    def __init__(self, change: Callable[[], Any]) -> None:
-        super().__init__()
+    def __init__(self, change: Callable[[], Any], end_after: int | None = None) -> None:
+        super().__init__(end_after, TerminatedError)
         self._change = change
 
     def done(self, rows: int, share: float | None) -> None:
@@ -329,6 +329,25 @@ def test_a_folder_whose_rows_change_while_it_is_read_is_given_up(one: Ensemble, 
     with pytest.raises(DataError, match="was changed while it was read"):
         run(one, folder, out, watcher)
     assert not out.exists()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+def test_what_was_read_after_the_input_was_changed_is_in_no_part(
+    one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_windows: None, seconds: float
+) -> None:
+    """Neither in one that is closed on the way, which a kill leaves, nor in the one that a signal closes."""
+    monkeypatch.setattr("loraloom.use.parts.SECONDS", seconds)
+    source, out = write_rows(tmp_path / "in.csv"), tmp_path / "out.csv"
+    was = source.read_bytes()
+    run(one, source, tmp_path / "whole.csv")
+    with pytest.raises(DataError, match="was changed while it was read"):
+        run(one, source, out, Changing(lambda: write_rows(source, 40), end_after=3))
+    assert not parts_folder(out).exists()
+    source.write_bytes(was)
+    heard = Heard()
+    run(one, source, out, heard)
+    assert heard.notes == []
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
 @pytest.mark.usefixtures("small_windows")

@@ -17,13 +17,13 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from loraloom.data.text_folder import text_files
-from loraloom.errors import RunError
+from loraloom.errors import DataError, RunError
 from loraloom.study.durable import MANIFEST, refuse_place, replacing, sha256, sync_folder, write_json
 from loraloom.use.writing import Output
 
@@ -70,9 +70,12 @@ def parts_folder(out: Path) -> Path:
 class Parts:
     """The parts of one output."""
 
-    def __init__(self, out: Path, output: Output, identity: Identity | None) -> None:
-        """Reads what is there of the same `identity`, and removes what is not; without one nothing is gone on with."""
-        self._out, self._output = out, output
+    def __init__(self, out: Path, output: Output, identity: Identity | None, refuse: Callable[[], None]) -> None:
+        """Reads what is there of the same `identity`, and removes what is not; without one nothing is gone on with.
+
+        `refuse` raises DataError where what was added may not be of that identity's input.
+        """
+        self._out, self._output, self._refuse = out, output, refuse
         self._folder = parts_folder(out)
         self.done = Counts()
         """Of the parts that are closed."""
@@ -93,12 +96,21 @@ class Parts:
             self.close_part()
 
     def close_part(self) -> None:
-        """Makes what was added durable."""
+        """Makes what was added durable.
+
+        Raises:
+            DataError: it may be of another input; no part is left then.
+        """
         held, own = self._held, Counts()
         for _, counts in held:
             own += counts
         if own.rows == 0:
             return
+        try:
+            self._refuse()
+        except DataError:
+            self.discard()
+            raise
         path = self._part(self.number)
         with replacing(path, binary=True) as file:
             self._output.save([rendered for rendered, _ in held if rendered is not None], file)

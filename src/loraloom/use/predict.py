@@ -90,6 +90,7 @@ class Choices:
 
 
 _DEFAULT = Choices()
+_Stamp = list[tuple[str, tuple[int, int, int] | None]]
 
 
 def predict_file(
@@ -192,7 +193,8 @@ class _Pass:
         """A file, by parts; what an earlier command finished of it is kept."""
         start = time.monotonic()
         before = None if is_read_once(self.source) else _stamp(self.source)
-        parts = Parts(out, output, None if before is None else self._identity(output))
+        identity = None if before is None else self._identity(output)
+        parts = Parts(out, output, identity, lambda: self._refuse_changed(before))
         if parts.why_anew is not None:
             self.watcher.note(f"{out}: begins anew, since {_WHY_ANEW[parts.why_anew]}")
         elif parts.done.rows:
@@ -200,8 +202,7 @@ class _Pass:
         first = parts.done
         try:
             counts, broken = self._fill(parts, output)
-            if before is not None and _stamp(self.source) != before:
-                raise DataError(f"{self.source}: was changed while it was read; what was predicted is given up")
+            self._refuse_changed(before)
             if broken is None:
                 self._check(counts)
         except BaseException as error:
@@ -233,6 +234,11 @@ class _Pass:
                 counts += own
                 self.watcher.done(counts.rows, window.read)
         return counts, None
+
+    def _refuse_changed(self, before: _Stamp | None) -> None:
+        """Raises DataError where the input is not the one that it was, and what was read may be another's."""
+        if before is not None and _stamp(self.source) != before:
+            raise DataError(f"{self.source}: was changed while it was read; what was predicted is given up")
 
     def predicted(self, window: Window) -> tuple[Predicted, Counts]:
         """A window's rows with their predictions; without the bad ones, where these are skipped."""
@@ -342,7 +348,7 @@ def _after(error: DataError, counts: Counts, stands: str | None) -> DataError:
     return DataError(f"{error}; {counts.written:,} of the rows before it are {stands}")
 
 
-def _stamp(source: str) -> list[tuple[str, tuple[int, int, int] | None]]:
+def _stamp(source: str) -> _Stamp:
     """Tells that a file, or one of a folder's files that are rows, is not the one that it was.
 
     A folder's other entries are no part of the input, as in `fingerprint`: an output may be written there.
