@@ -211,3 +211,10 @@ def test_texts_are_padded_on_the_right_whatever_the_tokenizer_was_saved_with(tmp
     shutil.copy(Path(source.location) / "config.json", tmp_path)
     shutil.copy(Path(source.location) / "model.safetensors", tmp_path)
     assert sources.load_tokenizer(sources.find(str(tmp_path))).padding_side == "right"
+
+
+def test_what_who_loads_a_model_plainly_has_otherwise_is_told(tmp_path: Path) -> None:
+    assert sources.corrected(sources.find("demo")) is None
+    sparse = sources.find(_folder(tmp_path, "model.safetensors", model_type="big_bird"))
+    assert sources.load_config(sparse).attention_type == "original_full"
+    assert sources.corrected(sparse) == "attention_type 'block_sparse'"

@@ -19,13 +19,13 @@ from huggingface_hub import ModelCard
 from numpy.typing import NDArray
 
 import loraloom
-from loraloom.backbone.sources import load_tokenizer
+from loraloom.backbone.sources import find, load_tokenizer, pin
 from loraloom.engine.adapted import add_lora, build_base
 from loraloom.errors import AdapterError, DataError, LoraloomError, MissingExtraError
 from loraloom.recipe import Head
-from loraloom.study.durable import verify_manifest
+from loraloom.study.durable import verify_manifest, write_manifest
 from loraloom.study.evidence import LONGEST_TEXT, KeptRow
-from loraloom.study.record import CARD
+from loraloom.study.record import CARD, RECORD
 from loraloom.use.export import export
 from loraloom.use.export.exporting import _notes
 from loraloom.use.export.expressible import refuse_head
@@ -239,6 +239,29 @@ def test_heads_that_would_mean_something_else_are_refused(
     with pytest.raises(AdapterError, match=refused) as error:
         refuse_head(form, head, Config() if own else object(), "RUN/best")
     assert "--format onnx" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "saved", "said"),
+    [
+        ("config.json", {"return_dict": False}, "return_dict false"),
+        ("tokenizer_config.json", {"padding_side": "left"}, "padding_side 'left'"),
+    ],
+)
+def test_peft_is_refused_over_a_base_model_that_loraloom_corrects_and_merged_is_the_adapter(
+    best: Path, tiny_model: Path, tmp_path: Path, file: str, saved: dict[str, Any], said: str
+) -> None:
+    base, alone = shutil.copytree(tiny_model, tmp_path / "base"), shutil.copytree(best, tmp_path / "alone")
+    (base / file).write_text(json.dumps(json.loads((base / file).read_text()) | saved))
+    about = json.loads((alone / RECORD).read_text())
+    about["configuration"]["backbone"]["model"] = str(base)
+    about["backbone_revision"] = pin(find(str(base)))
+    (alone / RECORD).write_text(json.dumps(about))
+    write_manifest(alone)
+    rows = write_csv(tmp_path / "given.csv", make_rows(30, seed=5))
+    with pytest.raises(AdapterError, match=rf"was saved with {said}, .* by --format merged or --format onnx"):
+        export(alone, "peft", tmp_path / "peft", rows=rows)
+    assert export(alone, "merged", tmp_path / "merged", rows=rows).measured[1].exact
 
 
 def test_modernberts_pooling_is_kept_in_its_configuration(tmp_path: Path) -> None:

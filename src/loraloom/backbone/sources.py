@@ -77,15 +77,7 @@ def load_config(source: Source) -> Any:
         BackboneError: it can't be had, is not one, asks for code of its own, or is a decoder's, or another's that can't
             be used.
     """
-    from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(source.location, **_hub_arguments(source))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _unavailable(source, error) from None
-    except StrictDataclassError as error:  # of a field, or of fields that don't agree
-        raise _unavailable(source, error.__cause__ or error) from None
+    config = _saved_config(source)
     if getattr(config, "auto_map", None):
         raise BackboneError(f"backbone.model: {source.model!r} brings code of its own (auto_map), which is never run")
     if _decodes(config):
@@ -105,6 +97,35 @@ def load_config(source: Source) -> Any:
     if getattr(config, "torchscript", False):
         config.torchscript = False
     return config
+
+
+def corrected(source: Source) -> str | None:
+    """What of a model as it was saved is corrected here and changes its answers: who loads it plainly has it as it is.
+
+    None where there is nothing such.
+
+    Raises:
+        BackboneError: the model can't be had.
+    """
+    config = _saved_config(source)
+    if config.model_type == "big_bird" and config.attention_type != "original_full":
+        return f"attention_type {config.attention_type!r}"
+    if not config.return_dict:
+        return "return_dict false"
+    side = _saved_tokenizer(source).padding_side
+    return None if side == "right" else f"padding_side {side!r}"
+
+
+def _saved_config(source: Source) -> Any:
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(source.location, **_hub_arguments(source))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unavailable(source, error) from None
+    except StrictDataclassError as error:  # of a field, or of fields that don't agree
+        raise _unavailable(source, error.__cause__ or error) from None
 
 
 def _unfit(config: Any) -> str | None:
@@ -172,12 +193,7 @@ def load_tokenizer(source: Source) -> Any:
     Raises:
         BackboneError: it can't be had, or has no token to pad with.
     """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source.location, use_fast=True, **_hub_arguments(source))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _unavailable(source, error, "tokenizer") from None
+    tokenizer = _saved_tokenizer(source)
     if tokenizer.pad_token_id is None:
         raise BackboneError(
             f"backbone.model: the tokenizer of {source.model!r} names no padding token; name it in its "
@@ -185,6 +201,15 @@ def load_tokenizer(source: Source) -> Any:
         )
     tokenizer.padding_side = "right"
     return tokenizer
+
+
+def _saved_tokenizer(source: Source) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source.location, use_fast=True, **_hub_arguments(source))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unavailable(source, error, "tokenizer") from None
 
 
 def pin(source: Source) -> str:

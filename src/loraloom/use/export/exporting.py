@@ -69,7 +69,7 @@ def export(
     columns of its recipe unless they are named.
 
     Raises:
-        AdapterError: the adapter can't be loaded, or has a head that `form` can't express.
+        AdapterError: the adapter can't be loaded, or has a head or a base model that `form` can't express.
         DataError: the rows can't be read, or there are none.
         MissingExtraError: `form` needs a package that is not installed.
         LoraloomError: `out` is there already, or is not UTF-8, or what was written does not do what the adapter does.
@@ -99,13 +99,14 @@ def export(
 
 def _refuse(form: str, folder: Path, record: TrialRecord) -> None:
     from loraloom.backbone import sources
-    from loraloom.use.export.expressible import refuse_head
+    from loraloom.use.export.expressible import refuse_corrected, refuse_head
 
     if record.result is None:
         raise AdapterError(f"{folder}: has no result, so that a model card could not say how good it is")
     backbone = record.configuration.backbone
-    config = sources.load_config(sources.find(backbone.model, record.backbone_revision))
-    refuse_head(form, record.configuration.head, config, str(folder))
+    source = sources.find(backbone.model, record.backbone_revision)
+    refuse_head(form, record.configuration.head, sources.load_config(source), str(folder))
+    refuse_corrected(form, source, str(folder))
 
 
 def _write_merged(subject: Subject, folder: Path, own: Measured) -> tuple[Measured, ...]:

@@ -1,11 +1,14 @@
-"""Which heads plain transformers and plain PEFT can express: what they can't would load, and mean something else."""
+"""Which heads and base models transformers and PEFT can express plainly: others would load, and mean something else."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loraloom.errors import AdapterError
 from loraloom.recipe import Head
+
+if TYPE_CHECKING:
+    from loraloom.backbone.sources import Source
 
 
 def refuse_head(form: str, head: Head, config: Any, folder: str) -> None:
@@ -27,3 +30,17 @@ def refuse_head(form: str, head: Head, config: Any, folder: str) -> None:
     if head.pooling == "mean" and (own is None or (form == "peft" and own != "mean")):
         merged = " (--format merged can as well)" if own is not None else ""
         raise AdapterError(f"{here}: head.pooling is mean{merged}; {rather}")
+
+
+def refuse_corrected(form: str, source: Source, folder: str) -> None:
+    """Raises AdapterError where PEFT, which loads the base model as it was saved, would have another than was trained.
+
+    Comparing logits does not tell: the tokenizer is no part of a model, and BigBird changes with the texts before.
+    """
+    from loraloom.backbone.sources import corrected
+
+    if form == "peft" and (what := corrected(source)) is not None:
+        raise AdapterError(
+            f"{folder}: its base model was saved with {what}, which loraloom corrects and plain PEFT does not; "
+            "export it by --format merged or --format onnx"
+        )
