@@ -281,11 +281,19 @@ def test_a_file_is_checked_without_an_adapter_and_all_that_is_wrong_is_said(tmp_
     assert "has the label '4'" in str(error.value)
 
 
-def test_a_label_with_blanks_around_it_is_another_one_for_a_contest(tmp_path: Path) -> None:
-    template = write(tmp_path / "t.csv", ["ID", "Label"], [[0, "World"], [1, "Sports"]])
-    padded = write(tmp_path / "s.csv", ["ID", "Label"], [[" 0", "World"], [1, " Sports"]])
-    with pytest.raises(DataError, match="has blanks around the label in row 2"):
+def test_an_id_or_a_label_with_blanks_around_it_is_another_one_for_a_contest(tmp_path: Path) -> None:
+    template = write(tmp_path / "t.csv", ["ID", "Label"], [["a0", "World"], ["a1", "Sports"]])
+    padded = write(tmp_path / "s.csv", ["ID", "Label"], [["a0 ", "World"], ["a1", " Sports"]])
+    with pytest.raises(DataError) as error:
         submitting.check(padded, template)
+    said = [line.partition("has blanks around ")[2] for line in str(error.value).splitlines()]
+    assert said == [
+        "the id in row 1: for a contest it is another one",
+        "the label in row 2: for a contest it is another one",
+    ]
+    sound = write(tmp_path / "s.csv", ["ID", "Label"], [["a0 ", "World"], ["a1", "Sports"]])
+    padded = write(tmp_path / "t.csv", ["ID", "Label"], [["a0 ", "World"], ["a1", "World"]])
+    assert submitting.check(sound, padded, labels="World,Sports").rows == 2
 
 
 def test_a_submission_of_one_class_or_of_names_where_numbers_are_asked_for_is_refused(tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ class Submission:
     labels: tuple[str | None, ...]
     padded: tuple[int, ...] = ()
     """Rows with blanks around their label, by which a contest would take it for another."""
+    padded_ids: tuple[int, ...] = ()
+    """Rows with blanks around their id, likewise."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -60,19 +62,22 @@ def read_submission(path: Path) -> Submission:
     named = [name for name in columns if name.strip().lower() in ID_NAMES]
     id_column = named[0] if len(named) == 1 else columns[0]
     label_column = columns[1] if id_column == columns[0] else columns[0]
-    cells = table.cells(label_column)
+    ids, labels = table.cells(id_column), table.cells(label_column)
     return Submission(
         str(path),
         (columns[0], columns[1]),
         id_column,
-        tuple(map(cell_text, table.cells(id_column))),
-        tuple(map(cell_text, cells)),
-        tuple(row for row, cell in enumerate(cells, start=1) if _is_padded(cell)),
+        tuple(map(cell_text, ids)),
+        tuple(map(cell_text, labels)),
+        _padded(labels),
+        _padded(ids),
     )
 
 
-def _is_padded(cell: Any) -> bool:
-    return isinstance(cell, str) and cell.strip() not in ("", cell)
+def _padded(cells: Sequence[Any]) -> tuple[int, ...]:
+    """The rows of cells with blanks around them."""
+    padded = (isinstance(cell, str) and cell.strip() not in ("", cell) for cell in cells)
+    return tuple(row for row, is_so in enumerate(padded, start=1) if is_so)
 
 
 def read_template(path: Path) -> Submission:
@@ -118,8 +123,11 @@ def problems_of(given: Submission, template: Submission, allowed: Sequence[str] 
     yield from ids_apart(given.ids, template.ids, given.path, template.path)
     if blank := [number for number, label in enumerate(given.labels, start=1) if label is None]:
         yield f"{given.path}: has no label in {_rows(blank)}"
-    if given.padded:
-        yield f"{given.path}: has blanks around the label in {_rows(given.padded)}: for a contest it is another one"
+    asked = {template.ids[row - 1] for row in template.padded_ids}  # the contest has these with blanks itself
+    ids = [row for row in given.padded_ids if given.ids[row - 1] not in asked]
+    for what, rows in (("id", ids), ("label", given.padded)):
+        if rows:
+            yield f"{given.path}: has blanks around the {what} in {_rows(rows)}: for a contest it is another one"
     kinds = given.kinds
     if allowed is not None and (outside := [kind for kind in kinds if kind not in allowed]):
         yield f"{given.path}: has the label {listed(outside)}; it may have {listed(allowed)}"
