@@ -235,7 +235,6 @@ def test_what_lies_beside_a_saved_estimator_is_not_lost_by_saving_another(
         {"classes": {"dtype": "<U999999", "values": ["4"] * 5000}},
         {"classes": {"dtype": "<U2", "values": ["4", "5", "3" * 8_000_000]}},
         {"classes": [4, 5, 30]},
-        {"format": 99},
         {"parameters": None},
     ],
 )
@@ -250,6 +249,26 @@ def test_classes_that_are_not_the_adapters_are_refused(
     write_manifest(folder)
     with pytest.raises(AdapterError, match=r"estimator\.json: (can't be read|does not belong)"):
         LoraClassifier.load(folder)
+
+
+def test_an_estimator_of_another_format_is_said_to_be_of_another_version(
+    fitted: LoraClassifier, tmp_path: Path
+) -> None:
+    folder = fitted.save(tmp_path / "kept")
+    about = json.loads((folder / "estimator.json").read_text())
+    (folder / "estimator.json").write_text(json.dumps({**about, "format": 2, "classes": "in another file"}))
+    write_manifest(folder)
+    with pytest.raises(AdapterError, match=r"another version of loraloom wrote it \(format 2, this one has 1\)"):
+        LoraClassifier.load(folder)
+
+
+def test_a_further_key_of_the_same_format_is_passed_over(fitted: LoraClassifier, tmp_path: Path) -> None:
+    folder = fitted.save(tmp_path / "kept")
+    about = json.loads((folder / "estimator.json").read_text())
+    about["classes"]["named"] = about["named"] = True
+    (folder / "estimator.json").write_text(json.dumps(about))
+    write_manifest(folder)
+    assert LoraClassifier.load(folder).predict(TEXTS).tolist() == fitted.predict(TEXTS).tolist()
 
 
 def test_an_unfitted_one_is_pickled_and_a_fitted_one_says_what_to_do_instead(

@@ -87,6 +87,14 @@ def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
         read_record(tmp_path)
 
 
+def test_a_field_that_another_version_wrote_is_named_before_what_else_is_wrong(tmp_path: Path) -> None:
+    values = record(3, 0.9).model_dump(mode="json")
+    values["number"], values["result"]["validation"]["auc"] = "three", 0.9
+    (tmp_path / "trial.json").write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(RunError, match=r"another version of loraloom .* no field 'result\.validation\.auc'\)"):
+        read_record(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("was", "impossible"),
     [

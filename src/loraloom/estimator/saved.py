@@ -142,21 +142,24 @@ def read(folder: Path, record: TrialRecord) -> tuple[NDArray[Any], dict[str, Any
     A folder that tells none of them has its labels, no parameters, and whether a clock ended its training.
 
     Raises:
-        AdapterError: estimator.json can't be read, or is not of this adapter.
+        AdapterError: estimator.json can't be read, is another version's, or is not of this adapter.
     """
     path = folder / CLASSES
     if not path.is_file():
         return np.array(record.labels), {}, record.cut_short, None
     try:
         about = json.loads(read_verified(folder, CLASSES))
-        classes = _array(**about["classes"], count=len(record.labels))
+        if about["format"] != FORMAT:
+            why = f"another version of loraloom wrote it (format {about['format']!r:.40}, this one has {FORMAT})"
+            raise AdapterError(f"{path}: can't be read: {why}; load it by that version")
+        classes = _array(about["classes"]["dtype"], about["classes"]["values"], count=len(record.labels))
         parameters = {name: value for name, value in dict(about["parameters"]).items() if _is_kept(name, value)}
         partial = bool(about.get("partial", record.cut_short))
         columns = about.get("columns")
         columns = tuple(map(str, columns)) if isinstance(columns, list) else None if columns is None else int(columns)
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise AdapterError(f"{path}: can't be read: {error}") from None
-    if about.get("format") != FORMAT or tuple(str(label) for label in classes) != record.labels:
+    if tuple(str(label) for label in classes) != record.labels:
         raise AdapterError(f"{path}: does not belong to the adapter beside it; save the estimator again")
     return classes, parameters, partial, columns
 

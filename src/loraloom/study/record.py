@@ -206,8 +206,18 @@ def read_record(folder: Path) -> TrialRecord:
     except AdapterError as error:
         raise RunError(str(error)) from None
     except (OSError, ValueError) as error:
-        first = message_of(error.errors()[0]) if isinstance(error, ValidationError) else str(error)
-        raise RunError(f"{path}: can't be read: {first}") from None
+        why = _why_invalid(error) if isinstance(error, ValidationError) else str(error)
+        raise RunError(f"{path}: can't be read: {why}") from None
+
+
+def _why_invalid(error: ValidationError) -> str:
+    """What is wrong with a record: before all else a field that is not known, since all else may come of it."""
+    details = error.errors(include_url=False)
+    further = next((detail for detail in details if detail["type"] == "extra_forbidden"), None)
+    if further is None:
+        return message_of(details[0])
+    field = ".".join(map(str, further["loc"]))
+    return f"another version of loraloom wrote it (this one knows no field {field!r:.80}); load it by that version"
 
 
 def read_metrics(folder: Path) -> tuple[Evaluation, ...]:
