@@ -4,6 +4,7 @@ Imports no torch, and of the library only what is as quick (errors, the shipped 
 answers at once.
 """
 
+import loraloom.cli.beginning  # noqa: F401  # before the others, whose time counts
 from loraloom.cli.commands import app
 from loraloom.cli.entry import main, run
 

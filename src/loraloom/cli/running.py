@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from loraloom.cli.beginning import process_start
 from loraloom.cli.watchdog import ended_in_time
 from loraloom.errors import OUTPUT_CLOSED, PredictionStoppedError, StoppedError, closed_pipe
 
@@ -48,7 +49,6 @@ def run_search(
     def work(watcher: Terminal, stop: Stop) -> TrialRecord:
         from loraloom import pipeline
         from loraloom.execute.placement import IN_PROCESS
-        from loraloom.search.clock import process_start
 
         return pipeline.search(
             recipe,

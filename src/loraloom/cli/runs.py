@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from loraloom.cli.beginning import process_start
 from loraloom.cli.options import (
     AllowLeak,
     AsJson,
@@ -133,7 +134,6 @@ def resume(
     def work(watcher: Terminal, stop: Stop) -> TrialRecord:
         from loraloom import pipeline
         from loraloom.execute.placement import Placement
-        from loraloom.search.clock import process_start
 
         return pipeline.resume(
             run,

@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+from loraloom.cli.beginning import process_start
 from loraloom.errors import RunError, StoppedError, resume_command
-from loraloom.search.clock import Clock, make_clock, process_start
+from loraloom.search.clock import Clock, make_clock
 
 EXIT_SECONDS, EXIT_SHARE = 0.5, 0.5
 """What is left for the process to go: seconds, and of the time that it took to come here, where that is more."""

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from loraloom.errors import BudgetError, RecipeError
 
@@ -245,14 +244,3 @@ def slurm_seconds_left(
     if start.isdecimal():
         return None if float(end) - float(start) >= SLURM_UNLIMITED else left
     return None if left >= SLURM_SURELY_UNLIMITED else left
-
-
-def process_start(now: Callable[[], float] = time.monotonic) -> float:
-    """The monotonic time at which this process began: imports count as the command's time."""
-    try:
-        fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
-        passed = float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0]) - started
-    except (OSError, ValueError, IndexError):
-        passed = 0.0
-    return now() - max(0.0, passed)
