@@ -123,6 +123,13 @@ def test_a_trial_by_itself_that_runs_out_of_memory_is_recorded_at_once(
     assert reasons == {1: NO_MEMORY}
 
 
+@pytest.mark.parametrize("overrides", [["search.seeds=4"], ["search.seeds=2", "lora.r=1,2"]])
+def test_seeds_are_trained_together(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
+) -> None:
+    assert _search(tiny_recipe, tmp_path / "run", monkeypatch, 0, 4, overrides).packs == [[0, 1, 2, 3]]
+
+
 def test_where_trials_only_fail_no_more_are_begun_and_a_resume_goes_on_with_the_others(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

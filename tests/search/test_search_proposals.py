@@ -164,6 +164,22 @@ def test_seeds_go_on_after_the_ledger_is_opened_again(tmp_path: Path, done: int)
     assert found == [(2, 42), (2, 43), (4, 42), (4, 43)]
 
 
+def test_seeds_are_trained_at_once_where_no_new_configuration_is_left(tmp_path: Path) -> None:
+    recipe = read_recipe({"lora": {"r": [2, 4]}, "search": {"seeds": 3}})
+    proposals, _ = _open(tmp_path, recipe)
+    found = [(p.configuration.lora.r, p.configuration.train.seed) for p in iter(proposals.next, None)]
+    assert found == [(2, 42), (4, 42), (2, 43), (2, 44), (4, 43), (4, 44)]
+
+
+@pytest.mark.parametrize("state", ["failed", "pruned"])
+def test_a_configuration_gets_no_more_seeds_once_one_of_them_came_to_nothing(tmp_path: Path, state: Any) -> None:
+    proposals, ledger = _open(tmp_path, read_recipe({"search": {"seeds": 3}}))
+    for _ in range(2):
+        assert proposals.next() is not None
+    ledger.tell(0, state, None, "loss is not finite")
+    assert proposals.next() is None
+
+
 # -- random and tpe ----------------------------------------------------------------------------------------------
 
 

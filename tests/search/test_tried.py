@@ -38,14 +38,14 @@ class _Pages(Ledger):
         return found
 
 
-def _whole(ledger: Ledger, seeds: int) -> tuple[set[int], tuple[int, int] | None]:
-    """The ranks that are tried, and the configuration that lacks a seed, by a walk over all entries."""
+def _whole(ledger: Ledger, seeds: int, states: tuple[str, ...]) -> tuple[set[int], tuple[int, int] | None]:
+    """The ranks that are tried, and the configuration that lacks a seed, all its trials in such states, by a walk."""
     tried: dict[int, list[Entry]] = {}
     for entry in ledger.entries():
         if entry.state != "rejected":
             tried.setdefault(entry.params["lora.r"], []).append(entry)
     for r, entries in tried.items():
-        if len(entries) < seeds and all(entry.state == "complete" for entry in entries):
+        if len(entries) < seeds and all(entry.state in states for entry in entries):
             return set(tried), (r, len(entries))
     return set(tried), None
 
@@ -61,11 +61,12 @@ def test_it_is_what_a_walk_over_the_ledger_gives(events: list[tuple[int, str]], 
         else:
             ledger.begin(r)
         tried.update()
-        ranks, lacking = _whole(ledger, seeds=3)
-        assert len(tried) == len(ranks)
-        assert all(({"train.bf16": True, "lora.r": r} in tried) == (r in ranks) for r in range(1, 6))
-        found = next(((json.loads(key)["lora.r"], seed_index) for key, seed_index in tried.lacking()), None)
-        assert found == lacking
+        for under_way, states in ((False, ("complete",)), (True, ("complete", "running"))):
+            ranks, lacking = _whole(ledger, 3, states)
+            found = tried.lacking(under_way=under_way)
+            assert next(((json.loads(key)["lora.r"], seed_index) for key, seed_index in found), None) == lacking
+            assert len(tried) == len(ranks)
+            assert all(({"train.bf16": True, "lora.r": r} in tried) == (r in ranks) for r in range(1, 6))
 
 
 def test_it_says_when_a_configuration_is_no_longer_tried() -> None:

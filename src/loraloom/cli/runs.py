@@ -89,7 +89,7 @@ def train(
 ) -> None:
     """Train one configuration: a search of one, with the same run folder and report.
 
-    Several seeds (search.seeds) are trained one after another, in this process; search takes --workers and --ray.
+    Several seeds (search.seeds) are trained in this process, on a CPU in turn; search takes --workers and --ray.
 
     Example: loraloom train agnews-roberta-base --out runs/one --set search.seeds=3
     """

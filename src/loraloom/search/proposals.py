@@ -1,5 +1,6 @@
-"""Which trial comes next: broken trials again, then missing seeds of a configuration and new configurations, or, where
-the plan has finalists, promotions to the next rung, new configurations, and the finals.
+"""Which trial comes next: broken trials again, then missing seeds of a configuration whose trials succeeded, new
+configurations, and seeds of those whose trials are under way, or, where the plan has finalists, promotions to the next
+rung, new configurations, and the finals.
 
 Without a deadline the next trial is a function of the recipe and the ledger alone, samplers included (each proposal has
 its own seed), so a resumed search proposes what it would have proposed; with one, also of the time that is left, and a
@@ -200,7 +201,7 @@ class Proposals:
         self._update()
         with self._pace.held():
             if self._pace.plan.finalists is None:
-                return self._repeated() or self._new(self._pace.plan.top)
+                return self._repeated() or self._new(self._pace.plan.top) or self._repeated(under_way=True)
             self._ranks.update()
             finals = Finals(self._pace, self._ranks, self.at)
             wanted = self._climb(finals.seconds_missing)
@@ -227,10 +228,10 @@ class Proposals:
             )
         self._pace.nothing_yet = not len(self._tried)
 
-    def _repeated(self) -> Proposal | None:
-        """The next seed of a configuration that lacks some."""
+    def _repeated(self, *, under_way: bool = False) -> Proposal | None:
+        """The next seed of a configuration that lacks some; `under_way` is as for `Tried.lacking`."""
         rows = self._pace.plan.top
-        for key, seed_index in self._tried.lacking():
+        for key, seed_index in self._tried.lacking(under_way=under_way):
             if self._pace.allows(self.at(key), rows):
                 return self._begin(Wanted(key, rows, seed_index))
         return None

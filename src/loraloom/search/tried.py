@@ -55,10 +55,15 @@ class Tried:
         """How many configurations were proposed, tried or rejected, whatever seeds and rows are trained of them."""
         return len(self.by_key) + self._rejected
 
-    def lacking(self) -> Iterator[tuple[str, int]]:
-        """Configurations whose trials all succeeded and that lack a seed, in their order, and which seed."""
+    def lacking(self, *, under_way: bool = False) -> Iterator[tuple[str, int]]:
+        """Configurations whose trials all succeeded and that lack a seed, in their order, and which seed.
+
+        With `under_way` also those of which trials have not ended, and may succeed yet.
+        """
         for key in sorted(self._lacking, key=self._lacking.__getitem__):
-            yield key, len(self.by_key[key])
+            trials = self.by_key[key]
+            if under_way or all(one.state == "complete" for one in trials):
+                yield key, len(trials)
 
     def _note(self, entry: Entry) -> None:
         key = point_key(entry.params)
@@ -82,7 +87,7 @@ class Tried:
         if not trials:
             del self.by_key[key], self._changed[key]  # tried again, it comes last
             self.removed += place is not None
-        elif len(trials) < self._seeds and all(one.state == "complete" for one in trials):
+        elif len(trials) < self._seeds and all(one.state in ("complete", "running") for one in trials):
             self._lacking[key] = trials[0].number
 
     def _count(self, entry: Entry, by: int) -> None:
