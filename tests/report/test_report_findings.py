@@ -142,6 +142,22 @@ def test_a_winner_within_the_noise_of_the_leader_is_not_called_the_best(tmp_path
     assert found.board.unlisted == 3
 
 
+def test_a_winner_within_the_noise_of_a_leader_that_the_clock_cut_short_is_said_to_be_so(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [1, 8]}, train={"num_train_epochs": 4})
+    trained = [(8, 0.94, 0, 4.0), (8, 0.96, 1, 4.0), (1, 0.955, 0, 2.5)]
+    records = [
+        make_record(recipe, n, {"lora.r": r}, accuracy, seed=seed).model_copy(
+            update={"train_rows": 1000, "epochs": epochs}
+        )
+        for n, (r, accuracy, seed, epochs) in enumerate(trained)
+    ]
+    found = findings(read_run(write_run(tmp_path / "r", recipe, records, best=records[1])))
+    assert found.answer.subject == (
+        "The one chosen of 2 configurations, within the noise of the leader, which the clock cut short,"
+    )
+    assert "within noise, what the clock cut short does not win." in " ".join(found.cautions)
+
+
 def test_seeds_that_the_clock_cut_short_are_a_row_of_their_own(tmp_path: Path) -> None:
     recipe = make_recipe(lora={"r": [2, 8]}, train={"num_train_epochs": 4})
     accuracies = [(8, 0.95, 0, 4.0), (2, 0.92, 0, 4.0), (8, 0.80, 1, 1.2)]
@@ -154,7 +170,7 @@ def test_seeds_that_the_clock_cut_short_are_a_row_of_their_own(tmp_path: Path) -
     board = findings(read_run(write_run(tmp_path / "r", recipe, records, best=records[0]))).board
     assert [(row.numbers, row.seeds) for row in board.ranked] == [((0,), 1), ((1,), 1), ((2,), 1)]
     assert board.ranked[2].reasons == ("cut short by the clock after 1.2 of 4 passes",)
-    assert "What the clock cut short has a row of its own." in board.rule
+    assert "What the clock cut short has a row of its own, and wins no tie." in board.rule
 
 
 def test_of_equal_configurations_the_tested_one_stands_first(tmp_path: Path) -> None:

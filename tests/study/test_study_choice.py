@@ -173,6 +173,21 @@ def test_what_the_clock_cut_short_does_not_win_by_a_tie() -> None:
     assert choose(standings(records + cut, "accuracy"), "accuracy").winner.leader.point["lora.r"] == 8
 
 
+def test_what_the_clock_cut_short_does_not_win_by_equal_means() -> None:
+    records = [_of_four_passes(8, 0.94, 900, 0), _of_four_passes(2, 0.94, 100, 1, 2.5)]
+    assert choose(standings(records, "accuracy"), "accuracy").winner.leader.number == 0
+
+
+def test_what_the_clock_cut_short_does_not_win_by_its_seeds_and_its_size_and_that_is_said() -> None:
+    records = [_of_four_passes(8, 0.94, 900, 0), _of_four_passes(8, 0.96, 900, 1), _of_four_passes(4, 0.95, 500, 2)]
+    cut = [_of_four_passes(2, 0.954, 100, 3, 2.5), _of_four_passes(2, 0.956, 100, 4, 2.5)]
+    choice = choose(standings(records + cut, "accuracy"), "accuracy")
+    assert choice.winner.leader.point["lora.r"] == 8
+    assert choice.sentence is not None
+    assert choice.sentence.startswith("trial 4 has 0.50 pp more accuracy, within the noise of seeds")
+    assert choice.sentence.endswith(", but was cut short by the clock")
+
+
 def test_what_the_clock_cut_short_wins_where_it_leads_beyond_noise() -> None:
     records = [_of_four_passes(8, 0.940, 900, 0), _of_four_passes(8, 0.941, 900, 1)]
     cut = _of_four_passes(2, 0.97, 100, 2, 2.5)

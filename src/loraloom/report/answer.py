@@ -166,7 +166,9 @@ def _since(run: RunRead, record: TrialRecord) -> str:
     choice = chosen(run.records, run.recipe.search.metric)
     if choice is None or not choice.sentence or record.number not in {one.number for one in choice.winner.trials}:
         return ""
-    return f"within the noise of the leader and with {'repeated seeds' if choice.by_seeds else 'fewer parameters'}"
+    if choice.preferred == "done":
+        return "within the noise of the leader, which the clock cut short"
+    return f"within the noise of the leader and with {choice.preferred}"
 
 
 def _is_default(record: TrialRecord, name: str) -> bool:

@@ -88,6 +88,11 @@ def _of_margin(run: RunRead, board: Leaderboard, row: Row, winner: Winner) -> It
         metric, first = run.recipe.search.metric, board.ranked[0]
         choice = chosen(run.records, metric)
         why = choice.sentence if choice else None
+        rule = (
+            "what the clock cut short does not win"
+            if choice and choice.preferred == "done"
+            else "repeated seeds and then fewer parameters win"
+        )
         above = (
             "is above it"
             if (first.metric or 0) > (row.metric or 0)
@@ -98,11 +103,7 @@ def _of_margin(run: RunRead, board: Leaderboard, row: Row, winner: Winner) -> It
         yield (
             f"The folder best/ holds trial {winner.number:04d}, whose configuration has rank {row.rank}: by "
             f"the mean over seeds, {describe(board.axes, first.values)} {above}"
-            + (
-                f". It was chosen since {why}: within noise, repeated seeds and then fewer parameters win."
-                if why
-                else "."
-            )
+            + (f". It was chosen since {why}: within noise, {rule}." if why else ".")
         )
     if row.seeds == 1:
         every = len(board.rows) > 1 and all(each.seeds <= 1 for each in board.rows)

@@ -16,7 +16,7 @@ from loraloom.recipe.fields import Metric
 from loraloom.report import wording
 from loraloom.report.reading import RunRead
 from loraloom.report.rounding import UNKNOWN, decimals
-from loraloom.study.leaderboard import metric_name, placed, reach, validation
+from loraloom.study.leaderboard import Place, metric_name, placed, reach, validation
 from loraloom.study.record import Ended, Score, TrialRecord
 
 ROWS = "data.max_train_samples"
@@ -122,7 +122,8 @@ class Leaderboard:
     @property
     def rule(self) -> str:
         """By which rule the winner is chosen."""
-        cut = " What the clock cut short has a row of its own." if any(row.cut_short for row in self.ranked) else ""
+        any_cut = any(row.cut_short for row in self.ranked)
+        cut = " What the clock cut short has a row of its own, and wins no tie." if any_cut else ""
         if all(row.seeds < 2 for row in self.ranked):
             return (
                 "The highest mean on the most rows wins, of equals the one with fewer parameters: how far seeds alone "
@@ -297,11 +298,11 @@ def _mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None
 
 
-def _order(row: Row) -> tuple[int, float, bool, int, int]:
+def _order(row: Row) -> Place:
     """As the search itself has it, the tested one first of equals."""
     assert row.metric is not None
     assert row.best_number is not None
-    return placed(row.reach, row.metric, row.trainable, row.best_number, tested=row.is_winner)
+    return placed(row.reach, row.metric, row.trainable, row.best_number, cut_short=row.cut_short, tested=row.is_winner)
 
 
 def _late_order(row: Row) -> tuple[bool, float, int]:

@@ -6,10 +6,11 @@ have several, and from it the standard error of a difference of two means. A con
 the leader is taken to be as good (the one-standard-error rule of Breiman et al. 1984, "Classification and Regression
 Trees", section 3.4.3). Of those, one with a single seed is the less known: it leads by luck as often as by merit. Where
 no configuration has two seeds, noise is not known, and only equal means are a tie. What the clock cut short differs by
-more than its seed: it tells nothing of noise, and wins where it leads alone. One on fewer rows that was done wins where
-it is better than such a one by more than two standard errors of the validated rows, and where it is better than any by
-more than four: a training on more rows can collapse and answer by chance. Both are told by accuracy, whatever the
-metric, since the noise of macro-F1 hangs on the rarest class's few rows; by the metric it must be better too.
+more than its seed: it tells nothing of noise, wins no tie, and wins where it leads alone. One on fewer rows that was
+done wins where it is better than such a one by more than two standard errors of the validated rows, and where it is
+better than any by more than four: a training on more rows can collapse and answer by chance. Both are told by accuracy,
+whatever the metric, since the noise of macro-F1 hangs on the rarest class's few rows; by the metric it must be better
+too.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, variance
+from typing import Literal
 
 from loraloom.recipe.fields import Metric
 from loraloom.study.leaderboard import Standing, metric_name, standings, validation
@@ -25,6 +27,8 @@ from loraloom.study.record import TrialRecord
 
 CUT_SHORT, COLLAPSED = 2.0, 4.0
 """Standard errors of a difference, by rows that were validated: the best of a thousand equal trials is 3.2 ahead."""
+
+Preferred = Literal["done", "repeated seeds", "fewer parameters"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,11 @@ class Choice:
     metric: Metric
 
     @property
-    def by_seeds(self) -> bool:
-        """Whether a winner that is not the leader was preferred for its repeated seeds; else for fewer parameters."""
-        return _once(self.leader) and not _once(self.winner)
+    def preferred(self) -> Preferred:
+        """What a winner that is not the leader has before it, both being as good."""
+        if self.leader.leader.cut_short:
+            return "done"
+        return "repeated seeds" if _once(self.leader) and not _once(self.winner) else "fewer parameters"
 
     @property
     def sentence(self) -> str | None:
@@ -47,13 +53,16 @@ class Choice:
         if self.winner is self.leader or self.standard_error is None:
             return None
         more = self.leader.mean - self.winner.mean
-        if self.by_seeds:
-            but = f"by one seed, where this one has the mean of {len(self.winner.trials)}"
-        else:
-            but = (
-                f"with {self.leader.leader.counts.trainable:,} parameters where "
-                f"{self.winner.leader.counts.trainable:,} do"
-            )
+        match self.preferred:
+            case "done":
+                but = "but was cut short by the clock"
+            case "repeated seeds":
+                but = f"by one seed, where this one has the mean of {len(self.winner.trials)}"
+            case "fewer parameters":
+                but = (
+                    f"with {self.leader.leader.counts.trainable:,} parameters where "
+                    f"{self.winner.leader.counts.trainable:,} do"
+                )
         return (
             f"trial {self.leader.leader.number} has {100 * more:.2f} pp more {metric_name(self.metric)}, within the "
             f"noise of seeds (standard error {100 * self.standard_error:.2f} pp), {but}"
@@ -80,7 +89,7 @@ def choose(ranked: Sequence[Standing], metric: Metric) -> Choice:
         return Choice(leader, leader, None, metric)
     rivals = done if leader in done else [leader, *done]
     as_good = [rival for rival in rivals if leader.mean - rival.mean <= _standard_error(noise, leader, rival)]
-    winner = min(as_good, key=lambda rival: (_once(rival), rival.leader.counts.trainable, -rival.mean))
+    winner = min(as_good, key=_preference)
     return Choice(winner, leader, _standard_error(noise, leader, winner), metric)
 
 
@@ -104,6 +113,12 @@ def _variance(accuracy: float, standing: Standing) -> float:
     rows = result.validation.examples + 4
     share = (accuracy * result.validation.examples + 2) / rows
     return share * (1 - share) / rows
+
+
+def _preference(standing: Standing) -> tuple[bool, bool, int, float]:
+    """The order of those that are as good."""
+    leader = standing.leader
+    return leader.cut_short, _once(standing), leader.counts.trainable, -standing.mean
 
 
 def _once(standing: Standing) -> bool:

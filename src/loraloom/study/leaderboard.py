@@ -18,6 +18,7 @@ from loraloom.study.csv_rows import disarmed
 from loraloom.study.record import WHOLE, Evaluation, Score, TrialRecord
 
 LEADERBOARD = "leaderboard.csv"
+Place = tuple[int, float, bool, bool, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Standing:
 
 
 def standings(records: Sequence[TrialRecord], metric: Metric) -> tuple[Standing, ...]:
-    """Configurations by rows seen, then by mean metric; ties go to fewer parameters, then to the earlier trial.
+    """Configurations by rows seen, then by mean metric; ties go to what was done, to fewer parameters, to the earlier.
 
     A result on few rows says who is worth more rows, and does not compete with results on more.
     """
@@ -59,16 +60,18 @@ def standing(group: Sequence[TrialRecord], metric: Metric) -> Standing:
     return Standing(tuple(best_first), reach(best_first[0]), fmean(values), mean_interval(values, rows=rows or None))
 
 
-def from_first(one: Standing) -> tuple[int, float, bool, int, int]:
+def from_first(one: Standing) -> Place:
     """The order of standings."""
-    return placed(one.reach, one.mean, one.leader.counts.trainable, one.leader.number)
+    leader = one.leader
+    return placed(one.reach, one.mean, leader.counts.trainable, leader.number, cut_short=leader.cut_short)
 
 
-def placed(
-    reach: int, mean: float, trainable: int, number: int, *, tested: bool = False
-) -> tuple[int, float, bool, int, int]:
-    """A configuration's place among others: rows seen, then the metric; of equals the tested one, then the smaller."""
-    return -reach, -mean, not tested, trainable, number
+def placed(reach: int, mean: float, trainable: int, number: int, *, cut_short: bool, tested: bool = False) -> Place:
+    """A configuration's place among others: rows seen, then the metric.
+
+    Of equals the tested one comes first, then what the clock did not cut short, then the smaller.
+    """
+    return -reach, -mean, not tested, cut_short, trainable, number
 
 
 def reach(record: TrialRecord) -> int:
