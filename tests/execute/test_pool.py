@@ -100,6 +100,16 @@ def test_workers_that_hang_are_ended_when_the_time_is_over(tmp_path: Path) -> No
     ]
 
 
+def test_a_result_that_has_come_when_the_time_is_over_is_taken(tmp_path: Path) -> None:
+    fleet, said = _Fleet(), list[str]()
+    pool = Pool(fleet, said.append)
+    for number in range(2):
+        pool.start([_job(tmp_path, number)])
+        assert pool.wait(lambda *_: True, never, time.monotonic() + 60 * (1 - number)).outcomes[0].state == "complete"
+    assert not said
+    assert not any(worker.ended for worker in fleet.workers)
+
+
 def test_a_pack_s_time_begins_when_its_worker_gets_it(tmp_path: Path) -> None:
     pool, job, started = Pool(_Fleet(slow_seconds=0.3), lambda _: None), _job(tmp_path, 0), time.monotonic()
     pool.start([job])

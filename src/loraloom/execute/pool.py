@@ -164,10 +164,10 @@ class Pool:
         while not self._ended:
             if stop():
                 self._halt()
-            if until is not None and time.monotonic() >= until:
-                self._give_up()
             for worker, report in self._receive(self._workers, HEED_SECONDS):
                 self._take(worker, report, listener)
+            if not self._ended and until is not None and time.monotonic() >= until:
+                self._give_up()
         return self._ended.popleft()
 
     def close(self) -> None:
