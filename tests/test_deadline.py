@@ -15,11 +15,13 @@ import pytest
 import loraloom
 from loraloom import pipeline, preparation
 from loraloom.errors import BudgetError, LoraloomError, RecipeError, RunError, StoppedError
+from loraloom.execute import planning
 from loraloom.execute.in_process import InProcess
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import read_recipe
 from loraloom.search.clock import Clock
 from loraloom.search.costs import cost_key
+from loraloom.search.plan import Plan
 from loraloom.search.space import again_seconds
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.commands import go_on_command, seconds_again
@@ -204,6 +206,24 @@ def test_a_trial_that_goes_on_has_the_passes_that_it_was_begun_with(
     ear = _Ear()
     assert pipeline.resume(run.path, watcher=ear).configuration.train == recipe.train
     assert not any("begins anew" in sentence for sentence in ear.notes)
+
+
+def test_a_trial_that_ended_and_is_damaged_is_trained_again_as_it_was_though_the_plan_has_more_rows_now(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = ["train.lr_scheduler_type=linear", "train.warmup_steps=4"]
+    with monkeypatch.context() as patch:
+        patch.setattr(planning, "make_plan", lambda *_: Plan((60,), None))
+        loraloom.search(tiny_recipe, tmp_path / "run", overrides=["lora.r=1,2", *schedule])
+    run = Run(tmp_path / "run")
+    before, adapter = run.records()[0], run.path / "trials/0000/adapter_model.safetensors"
+    whole = adapter.read_bytes()
+    adapter.write_bytes(whole[:-1])
+    loraloom.resume(run.path)
+    records = Run(run.path).records()
+    assert records[0].configuration == before.configuration
+    assert adapter.read_bytes() == whole
+    assert [record.train_rows for record in records] == [60, 60, 90, 90]
 
 
 def test_a_part_of_the_rows_is_trained_on_where_a_recipe_says_so(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

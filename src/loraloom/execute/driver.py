@@ -202,15 +202,15 @@ class Driver:
             self._finish(self._executor.wait(self._hear, never))
 
     def _as_begun(self, proposal: Proposal) -> Proposal:
-        """With the passes that it was begun with, whatever the plan is now: its checkpoint is of no others.
+        """As it was begun, with its passes and its rung, whatever the plan is now: its checkpoint is of no others.
 
-        One that had ended, and of which another file is damaged, has them in its record.
+        One that had ended, and of which another file is damaged, has that in its record.
         """
         from loraloom.engine.checkpoint import begun_with
 
         folder = self._run.trial_folder(proposal.number)
         begun = begun_with(folder)
-        if begun is None and self._pace.plan.epochs is not None and (folder / RECORD).is_file():
+        if begun is None and (folder / RECORD).is_file():
             with suppress(RunError):
                 ended = read_record(folder).configuration
                 begun = ended.model_copy(update={"data": proposal.configuration.data})  # its own has guessed columns
