@@ -226,6 +226,23 @@ def test_a_trial_that_ended_and_is_damaged_is_trained_again_as_it_was_though_the
     assert [record.train_rows for record in records] == [60, 60, 90, 90]
 
 
+def test_the_end_is_not_rehearsed_once_the_search_is_asked_to_stop(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, rehearsed = Stop(), list[int]()
+
+    class Asking(Watcher):
+        def trial_ended(self, *_: Any) -> None:
+            stop.ask(StoppedError(tmp_path / "run", "stopped by SIGTERM"))
+
+    monkeypatch.setattr(planning.Planner, "rehearse", lambda *_: rehearsed.append(1))
+    with pytest.raises(StoppedError):
+        pipeline.search(read_recipe(tiny_recipe, ["lora.r=1,2"]), tmp_path / "run", watcher=Asking(), stop=stop)
+    assert not rehearsed
+    loraloom.resume(tmp_path / "run")
+    assert rehearsed
+
+
 def test_a_part_of_the_rows_is_trained_on_where_a_recipe_says_so(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     winner = loraloom.search(tiny_recipe, tmp_path / "run", overrides=["data.max_train_samples=20"])
     assert winner.train_rows == 20

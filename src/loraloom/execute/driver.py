@@ -349,7 +349,7 @@ class Driver:
         record = self._recorder.write(begun.proposal, job, outcome)
         self._failed = self._failed + 1 if record.state == "failed" else 0
         self._tell(record)
-        if self._rehearsal is not None and record.state == "complete":
+        if self._rehearsal is not None and record.state == "complete" and not self._stop.asked():
             texts = self._place.data.validation.texts
             self._planner.rehearse(self._rehearsal, job, texts, self._leaderboard.finished)
 
