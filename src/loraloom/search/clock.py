@@ -2,6 +2,7 @@
 
 A deadline is the earliest of: `budget.max_seconds` from the start of the command, `--deadline`, and the end that SLURM
 has set for the job. All of it is the machine's monotonic clock: a wall clock that is set anew changes nothing.
+While a machine is suspended it stands still, and deadlines come as much later.
 """
 
 from __future__ import annotations
