@@ -7,9 +7,11 @@ import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import typer
+import yaml
 
 from loraloom import cli
 from loraloom.cli import entry
@@ -17,6 +19,8 @@ from loraloom.cli.running import TerminatedError, stoppable
 from loraloom.errors import StoppedError
 from loraloom.study.commands import COMMANDS
 from loraloom.study.sealed import write_sealed
+from tests.cli.hanging_up import GONE, VARIABLE
+from tests.commands import Commands
 
 
 def _compared() -> None:
@@ -110,3 +114,26 @@ def test_memory_that_does_not_suffice_is_a_sentence(
     monkeypatch.setattr(entry, "app", fail)
     assert cli.run() == 2
     assert re.fullmatch(r"loraloom: memory does not suffice: .+; end what else uses it.*\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(("options", "after"), [((), "\x1b[?25l"), ((), ""), (("--quiet",), "")])
+def test_a_terminal_that_goes_away_takes_neither_the_search_nor_its_winner(
+    commands: Commands, tiny_recipe: dict[str, Any], tmp_path: Path, options: tuple[str, ...], after: str
+) -> None:
+    """In the midst of the live table, before the first word, and before the result alone."""
+    recipe, run = tmp_path / "recipe.yaml", tmp_path / "run"
+    recipe.write_text(yaml.safe_dump(tiny_recipe))
+    searching = commands.start(
+        "search",
+        recipe,
+        "--out",
+        run,
+        *options,
+        environment={"TERM": "xterm", VARIABLE: after},
+        before=["tests.cli.hanging_up"],
+        folder=tmp_path,
+    )
+    assert searching.wait().code == 0
+    assert (tmp_path / GONE).exists()
+    assert (run / "best").is_dir()
+    assert (run / "report" / "index.html").is_file()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ast
+import errno
 import io
+import os
+import pty
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 import loraloom
 from loraloom.data import Finding
-from loraloom.terminal.console import is_drawn_on, make_console
+from loraloom.terminal.console import is_drawn_on, make_console, say
 from loraloom.terminal.wording import finding_lines
 
 NAMED = "runs/:x:/y :heart: :smile-emoji:"
@@ -67,6 +71,27 @@ def test_all_is_printed_on_such_a_console() -> None:
         path.relative_to(package).as_posix()
         for path in package.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Console"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("Console", "_Console")
     ]
     assert made == ["terminal/console.py"]
+
+
+def test_a_terminal_that_goes_away_does_not_end_who_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w", encoding="utf-8") as file:
+        console = make_console(file=file)
+        with Live(_table(), console=console, auto_refresh=False) as live:
+            os.close(ours)
+            live.refresh()
+            say(console, NAMED)
+        say(console, NAMED)
+
+
+def test_a_log_that_can_not_be_written_to_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(_: Console) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Console, "_write_buffer", fail)
+    with (tmp_path / "log").open("w") as log, pytest.raises(OSError, match="Input/output error"):
+        say(make_console(file=log), NAMED)

@@ -18,6 +18,7 @@ from loraloom import machine
 from loraloom.cli.commands import app
 from loraloom.cli.running import TerminatedError
 from loraloom.errors import LoraloomError, closed_pipe, first_line
+from loraloom.terminal.hang_up import let_go
 
 
 def main() -> None:
@@ -119,5 +120,6 @@ def _terminate(number: int, _: Any) -> None:
 
 
 def _fail(sentence: str, code: int) -> int:
+    let_go(2)
     typer.echo(f"loraloom: {sentence}", err=True)
     return code

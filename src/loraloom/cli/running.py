@@ -16,6 +16,7 @@ import typer
 from loraloom.cli.beginning import process_start
 from loraloom.cli.watchdog import ended_in_time
 from loraloom.errors import OUTPUT_CLOSED, PredictionStoppedError, StoppedError, closed_pipe
+from loraloom.terminal.hang_up import let_go
 
 if TYPE_CHECKING:
     from loraloom.execute.placement import Placement
@@ -90,6 +91,7 @@ def _print_winner(run: Path, winner: TrialRecord, as_json: bool) -> None:
     from loraloom.terminal.live import closing_lines
     from loraloom.terminal.profile import profile_lines
 
+    let_go(1)
     if as_json:
         print_json({"run": str(run), "winner": winner.model_dump(mode="json")})
         return

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from rich.console import Console
 
+from loraloom.terminal.hang_up import let_go
+
 
 def make_console(**options: Any) -> Console:
-    """A console of rich, which takes the `options`; texts, labels, paths and commands keep their colons."""
-    return Console(emoji=False, **options)
+    """A console of rich, which takes the `options`; texts, labels, paths and commands keep their colons.
+
+    Where its terminal goes away, what is printed is dropped, and who prints goes on.
+    """
+    return _Console(emoji=False, **options)
+
+
+class _Console(Console):
+    def _check_buffer(self) -> None:
+        """Writes what was printed; rich has a word of its own for a closed pipe alone."""
+        try:
+            super()._check_buffer()
+        except OSError as error:
+            if error.errno != errno.EIO or not let_go(self.file.fileno()):
+                raise
 
 
 def say(console: Console, line: str, *, markup: bool = False) -> None:
