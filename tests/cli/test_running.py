@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,14 @@ from tests.cli.hanging_up import GONE, VARIABLE
 from tests.commands import Commands
 
 
+@pytest.fixture
+def _hang_up_is_heard() -> Iterator[None]:
+    """Also where these tests are kept from it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def _compared() -> None:
     """As numpy's comparisons do."""
     try:
@@ -39,6 +48,14 @@ def _unread() -> None:
         raise SystemExit(1)  # noqa: B904
 
 
+def _ended_and_hung_up(number: int) -> None:
+    """While what the signal raised is under way."""
+    try:
+        signal.raise_signal(number)
+    finally:
+        signal.raise_signal(signal.SIGHUP)
+
+
 def test_a_signal_that_a_library_takes_for_an_error_of_its_own_is_a_stop_all_the_same(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").touch()
     with pytest.raises(StoppedError, match="stopped by Ctrl-C") as stopped, stoppable(tmp_path, 0):
@@ -46,7 +63,8 @@ def test_a_signal_that_a_library_takes_for_an_error_of_its_own_is_a_stop_all_the
     assert stopped.value.exit_code == 130
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGHUP, 75)])
+@pytest.mark.usefixtures("_hang_up_is_heard")
 def test_a_run_that_needs_a_deadline_and_whose_recipe_has_none_is_gone_on_with_in_as_much_time(
     tmp_path: Path, number: int, code: int
 ) -> None:
@@ -55,6 +73,28 @@ def test_a_run_that_needs_a_deadline_and_whose_recipe_has_none_is_gone_on_with_i
     with pytest.raises(StoppedError, match=r" --max_seconds 90$") as stopped, stoppable(tmp_path, 0):
         signal.raise_signal(number)
     assert stopped.value.exit_code == code
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.usefixtures("_hang_up_is_heard")
+def test_a_hang_up_after_a_signal_is_no_second_one(tmp_path: Path, number: int) -> None:
+    """A terminal's end is told by its shell, and by the kernel when the shell ends."""
+    with stoppable(tmp_path, 0) as stop, stop.politely():
+        signal.raise_signal(number)
+        signal.raise_signal(signal.SIGHUP)
+        assert stop.asked()
+    with pytest.raises(TerminatedError, match=f"by {signal.Signals(number).name} before"), stoppable(tmp_path, 0):
+        _ended_and_hung_up(number)
+
+
+@pytest.mark.usefixtures("_hang_up_is_heard")
+def test_a_hang_up_that_is_kept_from_a_run_stays_so(tmp_path: Path) -> None:
+    """As nohup does it."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with stoppable(tmp_path, 0) as stop, stop.politely():
+        signal.raise_signal(signal.SIGHUP)
+        assert not stop.asked()
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 def test_a_run_whose_output_was_closed_is_not_taken_for_done(tmp_path: Path) -> None:

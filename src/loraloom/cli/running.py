@@ -1,4 +1,4 @@
-"""A run under way on a terminal, and what Ctrl-C and SIGTERM do to it; a file that is predicted, the same."""
+"""A run under way on a terminal, and what Ctrl-C, SIGTERM and SIGHUP do to it; a file that is predicted, the same."""
 
 from __future__ import annotations
 
@@ -106,10 +106,11 @@ def _print_winner(run: Path, winner: TrialRecord, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def stoppable(run: Path, grace: float) -> Iterator[Stop]:
-    """SIGTERM and Ctrl-C end the run: after the step where trials train, else at once.
+    """SIGTERM, SIGHUP and Ctrl-C end the run: after the step where trials train, else at once.
 
     The second ends it at once wherever it is; one after the last trial lets it come to its end where `grace` suffices.
-    What was finished stands, trials under way are kept as checkpoints, and the message says how to go on.
+    What was finished stands, trials under way are kept as checkpoints, and the message says how to go on. A SIGHUP
+    that is ignored, as by nohup, stays so.
     """
     from loraloom.execute.stopping import Stop
     from loraloom.study.run import is_run
@@ -119,7 +120,8 @@ def stoppable(run: Path, grace: float) -> Iterator[Stop]:
 
     def signalled(number: int, _: Any) -> None:
         try:
-            stop.ask(KeyboardInterrupt() if number == signal.SIGINT else StoppedError(run, "stopped by SIGTERM"))
+            by = signal.Signals(number).name
+            stop.ask(KeyboardInterrupt() if number == signal.SIGINT else StoppedError(run, f"stopped by {by}"))
         except BaseException as error:
             raised.append(error)
             # Again after a while, since Python drops what is raised while it clears an object away.
@@ -127,7 +129,15 @@ def stoppable(run: Path, grace: float) -> Iterator[Stop]:
             signal.alarm(STOP_AGAIN_SECONDS)
             raise
 
-    before = {number: signal.signal(number, signalled) for number in (signal.SIGTERM, signal.SIGINT)}
+    def hung_up(number: int, _: Any) -> None:
+        """The shell, the kernel and systemd each tell it, beside SIGTERM: after a wish it is no second one."""
+        if not (raised or stop.asked()):
+            signalled(number, None)
+
+    handlers: dict[int, Callable[[int, Any], None]] = {signal.SIGTERM: signalled, signal.SIGINT: signalled}
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        handlers[signal.SIGHUP] = hung_up
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         try:
             yield stop
