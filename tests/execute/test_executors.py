@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +32,7 @@ from loraloom.execute.messages import (
 )
 from loraloom.execute.pool import Pool
 from loraloom.execute.worker import serve
-from loraloom.execute.workers import ENDS, WorkerProcesses, _kept_from
+from loraloom.execute.workers import WorkerProcesses
 from loraloom.study.durable import disk_is_full
 from loraloom.study.record import Evaluation
 from tests.commands import Commands
@@ -538,11 +536,3 @@ def test_a_worker_that_there_is_no_room_for_does_not_count(tmp_path: Path, monke
     fleet.links[0].says.append(Ended((Outcome("nothing", "complete", "fp32", COUNTS),)))
     pool.wait(go_on, never)
     assert (pool.room(), pool.slots) == (True, 2)
-
-
-def test_a_worker_is_deaf_to_what_ends_its_driver_from_its_first_moment() -> None:
-    asks = "import signal; print(signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= {signal.SIGINT, signal.SIGTERM})"
-    with _kept_from(ENDS):
-        child = subprocess.Popen([sys.executable, "-S", "-c", asks], stdout=subprocess.PIPE, text=True)
-    assert child.communicate()[0] == "True\n"
-    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & ENDS

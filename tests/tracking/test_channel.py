@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from loraloom.deaf import ENDS
 from loraloom.tracking.channel import Channel, Limits
+from tests.commands import wait_for
 from tests.tracking.telling import Call, begin, begin_trial, crown, end_trial, log, tell
 
 CALLS: list[Call] = [begin_trial(0, r=2), log(0, (1, 0.5)), log(0, (2, 0.5)), end_trial(0), crown(0)]
@@ -113,6 +116,20 @@ def test_a_folder_that_is_not_to_be_had_ends_the_tracker(tmp_path: Path) -> None
     channel = told(tmp_path / "file" / "tracking", "Noting")
     assert channel.why_ended is not None
     assert channel.why_ended.startswith(("NotADirectoryError", "FileExistsError"))
+
+
+def test_a_signal_to_all_that_ends_the_run_leaves_a_tracker_to_be_closed(tmp_path: Path) -> None:
+    """In its first moment, and after it has begun."""
+    channel = Channel("fake", "tests.tracking.failing:Noting", tmp_path, Limits())
+    channel.send("begin", **begin(tmp_path, "fake")[1])
+    for come in (lambda: is_running(channel), (tmp_path / "fake" / "calls.jsonl").exists):
+        wait_for(come)
+        assert channel._process is not None
+        for number in ENDS:
+            os.killpg(channel._process.pid, number)
+    channel.close(finished=True)
+    channel.wait(60)
+    assert channel.why_ended is None
 
 
 def test_trials_whose_end_was_told_are_known_to_the_next_process(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ is imported (2 s; rejected: multiprocessing's spawn, which runs an unguarded scr
 which torch's threads hang). Rows are sent once to each: 25 MB for 120,000 texts of 53 tokens, a tenth of the backbone
 that a worker holds (rejected: shared memory, of which many containers have 64 MB).
 
-Workers ignore SIGINT and SIGTERM, which a terminal or SLURM sends to all, from their first moment on: the driver says
-when to stop. Their standard input is a pipe from the driver that nothing is written to: it ends when the driver does,
-also by kill -9, and they with it.
+Workers are deaf to the signals that end a run, which a terminal or SLURM sends to all, from their first moment on: the
+driver says when to stop. Their standard input is a pipe from the driver that nothing is written to: it ends when the
+driver does, also by kill -9, and they with it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 
+from loraloom.deaf import begun_deaf, stay_deaf
 from loraloom.engine import Engine, Rows
 from loraloom.execute.messages import Died, Order, Report
 from loraloom.execute.pool import Link
 
-ENDS = frozenset((signal.SIGINT, signal.SIGTERM))
 END_SECONDS = 10
 """How long a killed process may take to be gone."""
 
@@ -85,7 +85,7 @@ class _Process:
 
     def __init__(self, environment: Mapping[str, str], make_engine: Callable[[], Engine]) -> None:
         ours, theirs = socket.socketpair()
-        with theirs, _kept_from(ENDS):
+        with theirs, begun_deaf():
             self._process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
                 env=environment,
@@ -132,16 +132,6 @@ class _Process:
         return f"it ended with exit code {code}"
 
 
-@contextlib.contextmanager
-def _kept_from(signals: Collection[signal.Signals]) -> Iterator[None]:
-    """What is started within does not end by a signal of these before it lets them through."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 class _Line:
     """The worker's end."""
 
@@ -166,9 +156,7 @@ def _end_with_the_driver() -> None:
 
 def main() -> None:
     """A worker process."""
-    for number in ENDS:
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
+    stay_deaf()
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
     from loraloom.execute.worker import serve
 

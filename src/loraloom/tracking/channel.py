@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from loraloom.deaf import begun_deaf
 from loraloom.errors import in_a_line
 
 _START = "import sys; sys.path.append(sys.argv.pop(1)); from loraloom.tracking.child import main; main()"
@@ -140,7 +141,7 @@ class Channel:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         source = str(Path(__file__).parents[2])  # where loraloom is, also where it is not installed
         command = [sys.executable, "-P", "-c", _START, source, self._tracker]
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, begun_deaf():
             process = subprocess.Popen(  # noqa: S603
                 command,
                 stdin=subprocess.PIPE,
@@ -148,7 +149,7 @@ class Channel:
                 stderr=log,
                 text=True,
                 encoding="utf-8",
-                start_new_session=True,  # a Ctrl-C is the run's, which then closes its trackers
+                start_new_session=True,  # what its library starts is ended with it
             )
         self._process = process
         try:

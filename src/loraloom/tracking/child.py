@@ -1,7 +1,8 @@
 """The process of one tracker: reads calls from standard input, a JSON line each, and answers each with a line.
 
 An answer is {} or {"error": "a sentence"}, after which the process ends. What the tracker's library prints goes to its
-log. The end of input is the end of the run's process: the tracker is closed, in a limited time.
+log. The end of input is the end of the run's process, where a signal to all is not: the tracker is closed, in a limited
+time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loraloom.deaf import stay_deaf
 from loraloom.errors import in_a_line
 from loraloom.tracking.tracker import Told
 
@@ -35,6 +37,7 @@ NICENESS = 10
 
 def main() -> None:
     """Serves the tracker whose class, `module:Class`, is the first argument."""
+    stay_deaf()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     os.nice(NICENESS)
