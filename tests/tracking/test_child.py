@@ -33,6 +33,11 @@ def test_the_end_of_the_run_s_process_closes_the_tracker_as_broken_off(tmp_path:
     assert json.loads(lines[-1]) == {"call": "close", "finished": False}
 
 
+def test_a_tracker_that_was_not_begun_is_not_closed() -> None:
+    done = serve("Noting")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_after_close_nothing_more_is_done(tmp_path: Path) -> None:
     serve("Noting", begin(tmp_path, "fake"), ("close", {"finished": True}), begin_trial(0, r=2))
     assert noted(tmp_path) == ["begin", "close"]

@@ -269,6 +269,17 @@ def test_a_full_disk_under_a_tracker_is_said_and_hurts_nothing(
     assert len(ear.failures) == 1, (tmp_path / "run" / "tracking" / f"{name}.log").read_text()
 
 
+@pytest.mark.parametrize("seconds", [None, 0.0])
+def test_a_run_that_ends_before_its_plan_is_made_has_no_tracker_that_failed(
+    tiny_recipe: dict[str, Any], tmp_path: Path, fake: Any, seconds: float | None
+) -> None:
+    fake("Noting")
+    run, ear = Run.create(tmp_path / "run", read_recipe(tiny_recipe, ["report_to=mlflow"])), Ear()
+    with pytest.raises(KeyboardInterrupt), tracked(run, ear, seconds_left=lambda: seconds):
+        raise KeyboardInterrupt
+    assert not ear.failures
+
+
 def test_a_damaged_file_of_metrics_ends_tracking_alone(tiny_recipe: dict[str, Any], tmp_path: Path, fake: Any) -> None:
     fake("Noting")
     loraloom.search(tiny_recipe, tmp_path / "run")

@@ -56,6 +56,7 @@ class Channel:
         self._tracker, self._limits = tracker, limits
         self._ended_file = folder / f"{name}.ended"
         self._calls: queue.Queue[dict[str, Any] | Iterator[dict[str, Any]] | None] = queue.Queue(limits.waiting_calls)
+        self._begun = False
         self._process: subprocess.Popen[str] | None = None
         self._thread = threading.Thread(target=self._work, name=f"tracker {name}", daemon=True)
         self._thread.start()
@@ -70,6 +71,7 @@ class Channel:
 
     def send(self, call: str, **arguments: Any) -> None:
         """Has the tracker told, when its turn comes."""
+        self._begun = self._begun or call == "begin"
         if self.why_ended is None:
             try:
                 self._calls.put_nowait({"call": call, "arguments": arguments})
@@ -88,8 +90,9 @@ class Channel:
                 self.give_up(f"it fell {self._limits.waiting_calls:,} calls behind")
 
     def close(self, *, finished: bool) -> None:
-        """Has the tracker told that this was all; `wait` for it."""
-        self.send("close", finished=finished)
+        """Has the tracker told that this was all; `wait` for it. One that was not begun is ended, and hasn't failed."""
+        if self._begun:
+            self.send("close", finished=finished)
         with suppress(queue.Full):
             self._calls.put_nowait(None)
 
@@ -98,7 +101,7 @@ class Channel:
         try:
             self._thread.join(max(0.0, seconds))
         finally:
-            if self._thread.is_alive():
+            if self._begun and self._thread.is_alive():
                 self.give_up("it was not done in time when the run ended")
 
     def give_up(self, why: str) -> None:

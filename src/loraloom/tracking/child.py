@@ -42,18 +42,20 @@ def main() -> None:
     os.dup2(2, 1)
     os.nice(NICENESS)
     module, name = sys.argv[1].split(":")
-    calls = iter(sys.stdin.readline, "")
+    calls, begun = iter(sys.stdin.readline, ""), False
     try:
         tracker: Tracker = getattr(importlib.import_module(module), name)()
         for line in calls:
             message = json.loads(line)
             _call(tracker, message["call"], message["arguments"])
+            begun = True  # which is the first call
             answers.write("{}\n")
             answers.flush()
             if message["call"] == "close":
                 return
         signal.alarm(ORPHAN_SECONDS)
-        tracker.close(finished=False)
+        if begun:
+            tracker.close(finished=False)
     except Exception as error:
         answers.write(json.dumps({"error": in_a_line(error)}) + "\n")
         answers.flush()
