@@ -16,7 +16,7 @@ from rich.console import Console
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.search.outlook import Outlook, Step
 from loraloom.search.proposals import Proposal
-from loraloom.search.watcher import SearchPlan
+from loraloom.search.watcher import SearchPlan, Watchers
 from loraloom.study.commands import COMMANDS
 from loraloom.study.leaderboard import standings
 from loraloom.study.next_search import search_command
@@ -86,6 +86,16 @@ def test_each_trial_is_told_in_a_line_where_no_table_can_be_drawn(monkeypatch: p
     said = terminal._console.file
     assert isinstance(said, io.StringIO)
     assert ("trial 0: validation accuracy" in said.getvalue()) is not drawn
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_what_failed_beside_a_run_is_said_however_quiet(capsys: pytest.CaptureFixture[str], quiet: bool) -> None:
+    said, sentence = io.StringIO(), "mlflow is told no more of this run: [Errno 28]"
+    terminal = Terminal(Console(file=said, width=120), quiet=quiet)
+    terminal.note("testing the winner")
+    Watchers(terminal).warned(sentence)
+    assert said.getvalue() == ("" if quiet else f"… testing the winner\n… {sentence}\n")
+    assert capsys.readouterr().err == (f"loraloom: {sentence}\n" if quiet else "")
 
 
 @pytest.mark.parametrize("seconds_left", [None, 60.0])

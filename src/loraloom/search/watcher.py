@@ -38,6 +38,10 @@ class Watcher:
     def note(self, sentence: str) -> None:
         """Something that takes a while has begun."""
 
+    def warned(self, sentence: str) -> None:
+        """Something that the run goes on without has failed, of which a person should hear: a note, or louder."""
+        self.note(sentence)
+
     def found(self, finding: Finding) -> None:
         """A check of the data found something, or a guess was made."""
 
@@ -66,6 +70,10 @@ class Watchers(Watcher):
     def note(self, sentence: str) -> None:
         for watcher in self._watchers:
             watcher.note(sentence)
+
+    def warned(self, sentence: str) -> None:
+        for watcher in self._watchers:
+            watcher.warned(sentence)
 
     def found(self, finding: Finding) -> None:
         for watcher in self._watchers:

@@ -1,6 +1,7 @@
 """What a person sees: the budget as a bar, trials as a live table, the best with its interval, the time, the way on.
 
-Without a terminal that it can be drawn on the same is said in plain lines; `quiet` says only the result.
+Without a terminal that it can be drawn on the same is said in plain lines; `quiet` says only the result, and what
+failed beside the run.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from loraloom.study.leaderboard import Standing, metric_name
 from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command
 from loraloom.study.record import Evaluation, Timings, TrialRecord
 from loraloom.study.run import BEST
-from loraloom.terminal.console import is_drawn_on, say
+from loraloom.terminal.console import is_drawn_on, make_console, say
 from loraloom.terminal.outlook import in_words, plan_lines
 from loraloom.terminal.wording import (
     duration,
@@ -74,6 +75,12 @@ class Terminal(Watcher):
 
     def note(self, sentence: str) -> None:
         self._say(f"[dim]… {escape(sentence)}[/dim]")
+
+    def warned(self, sentence: str) -> None:
+        if self._quiet:
+            say(make_console(stderr=True), f"loraloom: {sentence}")
+        else:
+            self.note(sentence)
 
     def found(self, finding: Finding) -> None:
         for line in finding_lines(finding):

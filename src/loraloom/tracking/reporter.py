@@ -52,7 +52,7 @@ def tracked(
     folder = run.path.absolute() / TRACKING
     limits = limits or Limits()
     channels = [Channel(name, classes[name], folder, limits) for name in run.recipe.report_to]
-    reporter = Reporter(run, channels, watcher.note)
+    reporter = Reporter(run, channels, watcher.warned)
     finished = False
     try:
         yield Watchers(watcher, reporter)
