@@ -16,8 +16,9 @@ import yaml
 
 from loraloom import cli
 from loraloom.cli import entry
-from loraloom.cli.running import TerminatedError, stoppable
-from loraloom.errors import StoppedError
+from loraloom.cli.running import TerminatedError, run_search, stoppable
+from loraloom.errors import RunError, StoppedError
+from loraloom.recipe import read_recipe
 from loraloom.study.commands import COMMANDS
 from loraloom.study.sealed import write_sealed
 from tests.cli.hanging_up import GONE, VARIABLE
@@ -117,6 +118,15 @@ def test_an_error_without_a_signal_is_its_own(tmp_path: Path) -> None:
 def test_that_nothing_was_begun_is_said_only_where_there_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(TerminatedError, match="stopped by SIGTERM before anything was begun"), stoppable(tmp_path, 0):
         signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_search_that_is_broken_off_before_its_run_is_made_does_not_go_on_with_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "recipe.yaml").touch()
+    monkeypatch.setattr("loraloom.pipeline.search", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(RunError, match="holds a run already; choose another --out"):
+        run_search(read_recipe({}), tmp_path, None, 0, allow_leak=False, profile=False, quiet=True, as_json=False)
 
 
 def test_a_command_that_sigterm_ends_does_not_say_that_nothing_was_begun(

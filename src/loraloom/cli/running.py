@@ -45,7 +45,12 @@ def run_search(
     as_json: bool,
     placement: Placement | None = None,
 ) -> None:
-    """`search` and `train`: makes the run in `out`, follows it, and prints its result."""
+    """`search` and `train`: makes the run in `out`, follows it, and prints its result.
+
+    Raises:
+        RunError: `out` holds something; no signal and no deadline then takes a run that is there for this one.
+    """
+    from loraloom.study.run import refuse_taken
 
     def work(watcher: Terminal, stop: Stop) -> TrialRecord:
         from loraloom import pipeline
@@ -64,6 +69,7 @@ def run_search(
             placement=placement or IN_PROCESS,
         )
 
+    refuse_taken(out)
     with stoppable(out, grace) as stop, ended_in_time(out, recipe.budget.max_seconds, deadline):
         follow(out, stop, quiet, as_json, work)
 
