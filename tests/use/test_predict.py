@@ -25,7 +25,7 @@ import pytest
 
 from bench.random_adapters import save_random_adapter
 from loraloom import cli
-from loraloom.cli.running import TerminatedError
+from loraloom.cli.running import TerminatedError, run_prediction
 from loraloom.data import Encoded
 from loraloom.data.rows import Record
 from loraloom.errors import AdapterError, DataError, OptionError, RunError
@@ -825,6 +825,24 @@ def test_a_signal_ends_the_command_with_the_one_that_goes_on(
     assert cli.run() == 0
     assert "goes on after row 12" in capsys.readouterr().err
     assert len(read_csv(out)) == 30
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_no_bar_is_drawn_among_rows_that_are_printed_on_a_terminal(
+    one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    rows, errors = Terminal(), Terminal()
+    monkeypatch.setattr(sys, "stdout", rows)
+    monkeypatch.setattr(sys, "stderr", errors)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("loraloom.terminal.progress.LONG_SECONDS", -1.0)
+    run_prediction(one, str(write_rows(tmp_path / "in.csv")), tmp_path / "out.csv" if kept else None, Choices())
+    assert ("predicting" in errors.getvalue()) is kept
+    assert len(rows.getvalue().splitlines()) == (0 if kept else 30)
 
 
 _KILLED = """import os, signal, sys

@@ -206,7 +206,7 @@ def run_prediction(ensemble: Ensemble, source: str, out: Path | None, choices: C
     from loraloom.use.parts import kept_rows
     from loraloom.use.predict import is_read_once, predict_file
 
-    watcher = RowsProgress("predicting")
+    watcher = RowsProgress("predicting", alone=out is not None or not sys.stdout.isatty())
     try:
         summary = predict_file(ensemble, source, out, sys.stdout, choices, watcher)
     except (KeyboardInterrupt, TerminatedError) as stopped:

@@ -49,9 +49,10 @@ class RowsProgress:
     What is noted meanwhile is printed above it, on standard error as it is.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, *, alone: bool = True) -> None:
+        """`alone`: nothing else is printed on the terminal meanwhile, as the rows themselves might be."""
         self._console = make_console(stderr=True)
-        self._drawn = is_drawn_on(self._console)
+        self._drawn = alone and is_drawn_on(self._console)
         bar = TextColumn("{task.fields[rows]:,} rows"), TextColumn("{task.fields[rate]}")
         self._bar = Progress(
             TextColumn("{task.description}"),
