@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -236,8 +237,6 @@ def watch(
 
     Example: loraloom watch runs/demo --open
     """
-    import webbrowser
-
     from loraloom.report.live import address, make_server
     from loraloom.study.run import is_run
 
@@ -246,8 +245,16 @@ def watch(
         waits = "" if is_run(run) else " as soon as there is such a run"
         typer.echo(f"{run} is shown, read-only, at {address(server)}{waits}; Ctrl-C ends it")
         if open_browser:
-            webbrowser.open(address(server))
+            threading.Thread(target=_open, args=(address(server),), daemon=True).start()
         server.serve_forever()
+
+
+def _open(page: str) -> None:
+    """Opens it in the browser; one in a terminal keeps who calls until it is left."""
+    import webbrowser
+
+    if not webbrowser.open(page):
+        typer.echo("loraloom: no browser was found that opens it; give the address to yours", err=True)
 
 
 def dashboard(

@@ -8,7 +8,9 @@ import re
 import shutil
 import signal
 import socket
+import sys
 import threading
+import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -17,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from loraloom.cli.runs import _open
 from loraloom.errors import LoraloomError, RunError
 from loraloom.report.live import address, make_server
 from loraloom.report.live.rendering import LiveReport
@@ -26,7 +29,7 @@ from loraloom.report.live.state import State, state_of
 from loraloom.study.commands import Command
 from loraloom.study.durable import MANIFEST, write_manifest
 from loraloom.study.run import LOCK, Run
-from tests.commands import Commands
+from tests.commands import Commands, wait_for
 from tests.report.report_runs import make_recipe, make_record, whole_run, write_run
 from tests.report.test_report_making import SEARCH, write_commands
 
@@ -366,3 +369,28 @@ def test_the_command_ends_at_any_time_and_leaves_the_run_as_it_was(
     assert not (growing / LOCK).exists()
     with Run(growing).locked():
         assert (growing / "trials" / "0000" / MANIFEST).is_file()
+
+
+BROWSER = """
+import sys, urllib.request
+from pathlib import Path
+page = urllib.request.urlopen(sys.argv[1], timeout=10).read()
+Path("page").write_bytes(page)
+"""
+
+
+def test_a_browser_that_keeps_the_terminal_is_answered(commands: Commands, growing: Path, tmp_path: Path) -> None:
+    (tmp_path / "browser.py").write_text(BROWSER)
+    environment = {"BROWSER": f"{sys.executable} {tmp_path / 'browser.py'} %s"}
+    arguments = "watch", growing, "--port", "0", "--open"
+    with commands.start(*arguments, environment=environment, folder=tmp_path) as watching:
+        wait_for((tmp_path / "page").exists, seconds=60)
+        watching.send(signal.SIGINT)
+        ended = watching.wait(60)
+    assert (ended.code, ended.err) == (0, "")
+
+
+def test_that_no_browser_was_found_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(webbrowser, "open", lambda page: False)
+    _open("http://127.0.0.1:8000/")
+    assert capsys.readouterr().err == "loraloom: no browser was found that opens it; give the address to yours\n"
