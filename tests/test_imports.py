@@ -15,6 +15,7 @@ PACKAGE = REPOSITORY / "src" / "loraloom"
 ORDER = (
     "errors",
     "wording",
+    "hosts",
     "shipped",
     "recipe",
     "metrics",
@@ -45,6 +46,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__
 TORCH_FREE = (
     "errors",
     "wording",
+    "hosts",
     "shipped",
     "recipe",
     "metrics",

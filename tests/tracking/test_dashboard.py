@@ -42,9 +42,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows_fil
 
 
 @contextmanager
-def served(run: Path) -> Iterator[str]:
+def served(run: Path, host: str = "127.0.0.1") -> Iterator[str]:
     """The root of a dashboard's addresses, while it is served on a port that is free."""
-    with make_dashboard(run, "127.0.0.1", 0) as server:
+    with make_dashboard(run, host, 0) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -54,8 +54,11 @@ def served(run: Path) -> Iterator[str]:
             thread.join()
 
 
-def get(url: str, method: str = "GET", body: bytes | None = None) -> tuple[int, bytes]:
-    request = urllib.request.Request(url, method=method, data=body, headers={"Content-Type": "application/json"})  # noqa: S310
+def get(
+    url: str, method: str = "GET", body: bytes | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, bytes]:
+    sent = {"Content-Type": "application/json", **(headers or {})}
+    request = urllib.request.Request(url, method=method, data=body, headers=sent)  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             return answer.status, answer.read()
@@ -106,6 +109,22 @@ def test_what_would_change_the_study_is_refused(trained: Path, method: str, plac
         assert "read-only" in json.loads(answer)["reason"]
         assert len(study(root)["trials"]) == 2
     assert digest(trained) == before
+
+
+@needs_dashboard
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("evil.example", 421), ("evil.example:8080", 421), ("", 421), ("127.0.0.1", 200), ("LOCALHOST:8000", 200)],
+)
+def test_a_name_that_was_made_to_lead_here_is_refused(trained: Path, name: str, code: int) -> None:
+    with served(trained) as root:
+        assert get(f"{root}/api/studies", headers={"Host": name})[0] == code
+
+
+@needs_dashboard
+def test_an_address_for_others_is_asked_by_any_name(trained: Path) -> None:
+    with served(trained, "0.0.0.0") as root:  # noqa: S104
+        assert get(f"{root}/api/studies", headers={"Host": "machine.example"})[0] == 200
 
 
 @needs_dashboard

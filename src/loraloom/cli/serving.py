@@ -161,7 +161,7 @@ def _host(written: str) -> str:
     Raises:
         OptionError: no request can name the server so.
     """
-    from loraloom.report.policy import without_port
+    from loraloom.hosts import without_port
 
     host = without_port(_bracketed(written))
     if _HOST.fullmatch(host) is None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from ipaddress import ip_address
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from loraloom.errors import LoraloomError, MissingExtraError, RunError, first_line, is_installed
+from loraloom.hosts import without_port
 from loraloom.study.run import LEDGER, Run
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -35,10 +37,14 @@ def make_dashboard(path: Path, host: str, port: int) -> WSGIServer:
         raise MissingExtraError("loraloom dashboard", "dashboard")
     app = read_only(_app(run))
     try:
-        return make_server(host, port, app, server_class=_Server, handler_class=_Quiet)
+        server = make_server(host, port, app, server_class=_Server, handler_class=_Quiet)
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise LoraloomError(f"{host}:{port}: can't be listened on: {why}; choose another --port or --host") from None
+    own = str(server.server_address[0])
+    if ip_address(own).is_loopback:
+        server.set_app(asked_as((own, "localhost"), app))
+    return server
 
 
 def address(server: WSGIServer) -> str:
@@ -56,6 +62,18 @@ def read_only(app: App) -> App:
             return app(environ, start_response)
         start_response("403 Forbidden", [("Content-Type", "application/json")])
         return [json.dumps({"reason": READ_ONLY}).encode()]
+
+    return guarded
+
+
+def asked_as(names: Collection[str], app: App) -> App:
+    """`app` for who asks for it by these names, and not by one that was made to lead here (DNS rebinding)."""
+
+    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if without_port(environ.get("HTTP_HOST", "")) in names:
+            return app(environ, start_response)
+        start_response("421 Misdirected Request", [("Content-Type", "application/json")])
+        return [json.dumps({"reason": f"ask for this by {' or '.join(names)}"}).encode()]
 
     return guarded
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from loraloom.errors import LoraloomError
+from loraloom.hosts import without_port
 from loraloom.report.live.rendering import LiveReport, Rendered
 from loraloom.report.live.shell import POLICY, WAITING_POLICY, shell, waiting
 from loraloom.report.live.state import State, is_awaited
-from loraloom.report.policy import without_port
 from loraloom.report.wording import clean
 from loraloom.study.run import Run
 from loraloom.wording import plural

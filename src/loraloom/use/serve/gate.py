@@ -17,7 +17,7 @@ from typing import Any
 
 from fastapi import HTTPException
 
-from loraloom.report.policy import without_port
+from loraloom.hosts import without_port
 from loraloom.use.serve.batching import Batcher, OverloadedError
 from loraloom.use.serve.limits import MIB, Settings
 
