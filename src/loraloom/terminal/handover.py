@@ -18,7 +18,7 @@ def print_export(console: Console, exported: Exported) -> None:
     """Each form of an export beside the adapter, and where it is."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("form", "size", "accuracy", "95 % interval", "same labels", "logits off", "texts/s"):
-        table.add_column(name, justify="left" if name == "form" else "right")
+        table.add_column(name, justify="left" if name == "form" else "right", overflow="fold")
     for one in exported.measured:
         low, high = one.accuracy_interval
         accuracy = [f"{one.accuracy:.3f}", f"{low:.3f}–{high:.3f}"]
@@ -39,7 +39,7 @@ def print_submission(console: Console, result: Submitted, *, checked: bool) -> N
     table = Table(box=None, header_style="bold", pad_edge=False)
     named = any(one.name not in (None, one.label) for one in result.classes)
     for name in ("label", *(["class"] if named else []), "rows", "share", "in training"):
-        table.add_column(name, justify="left" if name in ("label", "class") else "right")
+        table.add_column(name, justify="left" if name in ("label", "class") else "right", overflow="fold")
     for one in result.classes:
         before = "–" if one.training_share is None else f"{one.training_share:.1%}"
         cells = [escape(printable(one.label)), *([escape(printable(one.name or ""))] if named else [])]

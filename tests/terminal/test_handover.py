@@ -1,0 +1,33 @@
+"""What was handed over is printed whole on a narrow terminal."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+
+from loraloom.terminal.console import make_console
+from loraloom.terminal.handover import print_export, print_submission
+from loraloom.use.export import Exported
+from loraloom.use.export.measuring import Measured
+from loraloom.use.submit import ClassShare, Submitted
+
+WIDTH = 60
+
+
+def test_no_figure_of_an_export_is_cut() -> None:
+    said = io.StringIO()
+    logits = np.zeros((1, 2), np.float32)
+    one = Measured("onnx, int8", 91_000_000, 7_600, 0.912, (0.905, 0.918), 7_512, 0.02, 0.4, 1_234.0, logits)
+    print_export(make_console(file=said, width=WIDTH), Exported("best", "onnx", "out", "test rows", (one, one), ()))
+    assert "…" not in said.getvalue()
+    assert max(map(len, said.getvalue().splitlines())) <= WIDTH
+
+
+def test_no_label_of_a_submission_is_cut() -> None:
+    said, label = io.StringIO(), "a-label-that-is-longer-than-all-of-the-terminal-is-wide-by-ten-or-more"
+    share = ClassShare(label, None, 10, 1.0, 1.0)
+    result = Submitted("out.csv", 10, (share,), "it fits", ())
+    print_submission(make_console(file=said, width=WIDTH), result, checked=True)
+    assert "…" not in said.getvalue()
+    assert label in "".join(line.split()[0] for line in said.getvalue().splitlines())
