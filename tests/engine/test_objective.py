@@ -33,6 +33,21 @@ def test_label_smoothing_is_torchs() -> None:
     assert float(objective(outputs(logits), labels)) == pytest.approx(float(expected))
 
 
+def test_class_weights_are_torchs() -> None:
+    logits, labels = torch.randn(5, 3), torch.tensor([0, 1, 2, 0, 1])
+    weights = torch.tensor([0.5, 1.0, 2.0])
+    expected = functional.cross_entropy(logits, labels, weight=weights, reduction="none")
+    assert float(Objective(Train(), weights)(outputs(logits), labels)) == pytest.approx(float(expected.mean()))
+
+
+def test_a_weighted_row_s_loss_is_least_at_its_smoothed_label_however_rare_another_class_is() -> None:
+    train = Train.model_validate({"class_weight": "balanced", "label_smoothing_factor": 0.1})
+    objective = Objective(train, class_weights(train, np.array([0] * 300 + [1] * 10), 2))
+    logits = torch.tensor([[0.95, 0.05]]).log().requires_grad_()
+    (gradient,) = torch.autograd.grad(objective(outputs(logits), torch.tensor([0])), logits)
+    torch.testing.assert_close(gradient, torch.zeros(1, 2))
+
+
 def test_balanced_weights_are_one_on_average_and_heavier_for_rare_classes() -> None:
     labels = np.array([0] * 8 + [1] * 2)
     weights = class_weights(Train.model_validate({"class_weight": "balanced"}), labels, 2)

@@ -146,10 +146,11 @@ def reference_gradients(
     model.zero_grad()
     ids, mask = padded(base.architecture, encoded, batch.rows)
     logits = model(input_ids=ids, attention_mask=mask).logits
-    weights = None if class_weights is None else class_weights.to(logits.dtype)
-    loss = functional.cross_entropy(
-        logits, torch.from_numpy(batch.labels), weight=weights, label_smoothing=smoothing, reduction="none"
-    ).sum()
+    labels = torch.from_numpy(batch.labels)
+    losses = functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+    if class_weights is not None:
+        losses = losses * class_weights.to(logits.dtype)[labels]
+    loss = losses.sum()
     cast(Any, loss / normaliser).backward()
     gradients = {
         canonical(name): torch.zeros_like(p) if p.grad is None else p.grad

@@ -114,7 +114,7 @@ def test_the_scale_is_pefts(base_of: Bases, fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("weights", ["none", "balanced"])
 @pytest.mark.parametrize("head", ["native", "linear"])
-def test_smoothed_and_weighted_losses_are_torchs(base_of: Bases, head: str, weights: str, smoothing: float) -> None:
+def test_gradients_of_smoothed_and_weighted_losses(base_of: Bases, head: str, weights: str, smoothing: float) -> None:
     train = Train.model_validate({"label_smoothing_factor": smoothing, "class_weight": weights})
     compare(base_of("roberta", head), Lora(), dtype=torch.float64, train=train)
 

@@ -1,7 +1,9 @@
 """The loss of a batch: cross entropy with label smoothing and class weights, normalised over an optimizer step.
 
 A step's loss is the mean over all its examples, also where accumulation splits them into unequal batches. With balanced
-class weights an example weighs rows / (classes × rows of its class), which is 1 on average over the training rows.
+class weights an example's loss, smoothed or not, is multiplied by rows / (classes × rows of its class), which is 1 on
+average over the training rows. Rejected: torch's own `weight` beside `label_smoothing`, by which a rare class
+becomes the likeliest of every row (docs/log.md).
 """
 
 from __future__ import annotations
@@ -90,10 +92,9 @@ class Objective(Running):
             TrialFailedError: a training loss is NaN or infinite.
         """
         logits = outputs.logits.float()  # (B, C)
-        weights = None if self._weights is None else self._weights.to(logits.device)
-        losses = functional.cross_entropy(
-            logits, labels, weight=weights, label_smoothing=self._smoothing, reduction="none"
-        )  # (B,)
+        losses = functional.cross_entropy(logits, labels, label_smoothing=self._smoothing, reduction="none")  # (B,)
+        if self._weights is not None:
+            losses = losses * self._weights.to(logits.device)[labels]
         normaliser = num_items_in_batch or len(labels)
         if torch.is_grad_enabled():
             correct = int((logits.detach().argmax(dim=-1) == labels).sum())

@@ -161,9 +161,9 @@ class Train(Section):
     )
     warmup_steps: int = Field(0, ge=0, le=1_000_000_000, description="Steps in which the rate rises from 0.")
     max_grad_norm: float = Field(1.0, ge=0, description="Gradients are clipped to this norm; 0 is off.")
-    label_smoothing_factor: float = Field(0.0, ge=0, lt=1, description="Share of a label spread over all.")
+    label_smoothing_factor: float = Field(0.0, ge=0, lt=1, description="Share of a label that is spread over all.")
     class_weight: Literal["none", "balanced"] = Field(
-        "none", description="balanced: a class weighs rows / (classes × rows of the class)."
+        "none", description="balanced: a row's loss, smoothed or not, times rows / (classes × rows of its class)."
     )
     eval_strategy: Literal["auto", "end"] = Field(
         "auto",

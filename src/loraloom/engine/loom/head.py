@@ -108,19 +108,14 @@ class Head:
 
 
 def cross_entropy(logits: Tensor, target: Target) -> Tensor:
-    """Cross entropies (K, B) with label smoothing and class weights, each trial's own, as torch's has them."""
+    """Cross entropies (K, B) with label smoothing, times the weights of the labels' classes, each trial's own."""
     logs = logits.log_softmax(dim=-1)  # (K, B, C)
-    classes = logits.shape[-1]
-    if target.class_weights is None:
-        own = torch.ones_like(target.real)
-        spread = logs.sum(dim=-1)
-    else:
-        weights = target.class_weights.to(logs.dtype)
-        own = weights.gather(1, target.labels)  # (K, B)
-        spread = (logs * weights.unsqueeze(1)).sum(dim=-1)
-    nll = -logs.gather(-1, target.labels.unsqueeze(-1)).squeeze(-1) * own
+    nll = -logs.gather(-1, target.labels.unsqueeze(-1)).squeeze(-1)  # (K, B)
     smoothing = target.smoothing.to(logs.dtype)
-    return (1 - smoothing) * nll - smoothing / classes * spread
+    losses = (1 - smoothing) * nll - smoothing / logits.shape[-1] * logs.sum(dim=-1)
+    if target.class_weights is None:
+        return losses
+    return losses * target.class_weights.to(logs.dtype).gather(1, target.labels)
 
 
 _KINDS = "weight", "bias"
