@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import shutil
 import time
 from collections.abc import Sequence
@@ -26,7 +27,8 @@ from loraloom.engine.loom.frozen import FrozenEncoder
 from loraloom.engine.loom.ops import PlainOps
 from loraloom.engine.loom.prefix_file import PrefixFile
 from loraloom.engine.loom.prefix_states import PrefixStates, read
-from loraloom.study.record import WEIGHTS, read_metrics
+from loraloom.engine.loom.tokens import Ints
+from loraloom.study.record import WEIGHTS, Evaluation, read_metrics
 from tests.engine.broken_off import contents, hear
 from tests.numerics.architectures import make_job, save_model
 from tests.numerics.tolerances import TOLERANCES
@@ -252,13 +254,56 @@ def test_what_other_code_of_the_same_version_computed_is_not_read(
     assert len(files(tmp_path)) == 4
 
 
+def no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def row_by_row(lengths: Ints) -> Ints:
+    """Batches of one row each."""
+    return np.arange(len(lengths))[:, None]
+
+
+@pytest.mark.parametrize(("failing", "computed"), [("disk", 2), ("turn", 4)])
+def test_what_can_t_be_kept_is_not_computed_beyond_a_batch_of_each_split(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, computed: int
+) -> None:
+    """Where the disk failed, by the first trial alone; where another process writes, by each."""
+    if failing == "disk":
+        monkeypatch.setattr(PrefixFile, "_put", no_space)
+    else:
+        monkeypatch.setattr(PrefixFile, "_take_turn", lambda _: False)
+    monkeypatch.setattr(prefix_states, "by_length", row_by_row)
+    engine = LoomEngine()
+    for name in ("one", "two"):
+        timings = engine.train_pack([make_job(model, tmp_path / name, TOP)], hear)[0].timings
+        assert timings is not None
+        assert timings.prefix_rows is None
+    assert engine._prefixes.computed == computed
+
+
+def test_a_fill_that_the_deadline_ends_leaves_the_turn_to_write_to_others(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, seen = LoomEngine(), list[Path]()
+
+    def others_write(job: Job, evaluation: Evaluation) -> bool:
+        for turn in (tmp_path / "cache").rglob("*.turn"):
+            with turn.open("ab") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            seen.append(turn)
+        return True
+
+    monkeypatch.setattr(prefix_states, "by_length", row_by_row)
+    monkeypatch.setattr(prefix_states, "_late", lambda deadline: engine._prefixes.computed > 2)
+    engine.train_pack([make_job(model, tmp_path / "job", TOP)], others_write)
+    assert engine._prefixes.computed == 3
+    assert seen
+
+
 @pytest.mark.parametrize("failing", ["budget", "disk"])
 def test_why_states_can_t_be_kept_is_said_once_for_a_split(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
-    def no_space(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     if failing == "budget":
         monkeypatch.setenv("LORALOOM_PREFIX_GB", "1e-9")
     else:

@@ -340,7 +340,7 @@ class LoomEngine:
             trial.prefix_seconds += time.monotonic() - start
             computed = self._prefixes.computed - computed
             learns = encoded is trial.job.rows.train  # steps are what counts: of held-out rows alone they save nothing
-            if trial.prefix_rows is not None or (learns and (computed or file is not None)):
+            if trial.prefix_rows is not None or (learns and file is not None):
                 trial.prefix_rows = (trial.prefix_rows or 0) + computed
             if learns and file is not None:
                 frozen, lowest = pack.encoder.frozen, pack.encoder.lowest

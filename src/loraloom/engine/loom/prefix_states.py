@@ -50,6 +50,7 @@ class PrefixStates:
         self._cache = PrefixCache(default_cache() / "prefix", int(_allowed_gb() * 1e9))
         self._open: dict[PrefixKey, PrefixFile] = {}
         self._trusts: dict[PrefixKey, Trust] = {}  # of files that were closed: each is read through once
+        self._failed: set[PrefixKey] = set()  # of files that the disk failed: they are not filled again
         self._digests: dict[int, tuple[Encoded, str]] = {}
         self._told: set[str] = set()  # digests of splits
         self.computed = 0
@@ -88,9 +89,12 @@ class PrefixStates:
         # Without the lock, which would have processes look one after another: a row is marked once it is on the disk.
         if file.trust.rows.all() or _whole(file, encoded, deadline, heed):
             return file
-        with only_filler(self._cache.folder / f"{key.name}.filling", deadline, heed) as alone:
-            if alone and self._filled(file, encoded, encoder, deadline, heed):
-                return file
+        if key not in self._failed:
+            with only_filler(self._cache.folder / f"{key.name}.filling", deadline, heed) as alone:
+                if alone and self._filled(file, encoded, encoder, deadline, heed):
+                    return file
+            if file.reason is not None:
+                self._failed.add(key)
         self._say(key.rows, file.reason, note)
         return None
 
@@ -99,16 +103,20 @@ class PrefixStates:
     ) -> bool:
         """Computes the rows that are missing; False where time or disk did not suffice."""
         frozen = encoder.frozen
-        with torch.no_grad():
-            for rows in by_length(np.diff(encoded.offsets)):
-                if _late(deadline):
-                    return False
-                heed()
-                if file.missing(rows).any():
-                    tokens = lay_out([encoded], [rows], frozen.anatomy.embedding, frozen.device)
-                    self.computed += len(rows)
-                    file.write(rows, encoder.prefix(tokens, None, encoder.lowest)[0])
-        file.sync()
+        try:
+            with torch.no_grad():
+                for rows in by_length(np.diff(encoded.offsets)):
+                    if _late(deadline):
+                        return False
+                    heed()
+                    if file.missing(rows).any():
+                        tokens = lay_out([encoded], [rows], frozen.anatomy.embedding, frozen.device)
+                        self.computed += len(rows)
+                        file.write(rows, encoder.prefix(tokens, None, encoder.lowest)[0])
+                        if file.missing(rows).any():  # the file will not be whole, and no other is read
+                            return False
+        finally:
+            file.sync()  # or others could not write until the pack has ended
         return not file.missing(np.arange(len(encoded))).any()
 
     def _opened(self, key: PrefixKey, encoded: Encoded, width: int) -> PrefixFile | None:
