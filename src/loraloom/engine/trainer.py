@@ -23,14 +23,14 @@ from transformers import (
     TrainingArguments,
 )
 
-from loraloom.backbone.quiet import quietly
+from loraloom.backbone.quiet import awaited, give_way, quietly
 from loraloom.backbone.sources import Source, load_tokenizer
 from loraloom.data import Encoded
 from loraloom.engine.adapted import add_lora, build_base, count_parts, count_without_weights, save_adapter
 from loraloom.engine.checkpoint import HaltError, Rhythm, heeding
 from loraloom.engine.course import Course
 from loraloom.engine.device import device
-from loraloom.engine.generators import Generators
+from loraloom.engine.generators import Generators, kept_generators
 from loraloom.engine.job import OUT_OF_MEMORY, Job, Listener, Outcome, never, silent
 from loraloom.engine.objective import Objective, class_weights
 from loraloom.engine.precision import choose_dtype
@@ -165,7 +165,7 @@ class _Run(TrainerCallback):
     def train(self) -> None:
         self.course.begin()
         state = self.course.checkpoints.load()
-        with quietly():
+        with quietly():  # no other thread draws within a step
             if state is None:
                 self.trainer.train()
             else:
@@ -209,13 +209,13 @@ class _Run(TrainerCallback):
             raise LoraloomError(f"Trainer counts {state.global_step} steps where {course.step} were taken")
         control.should_evaluate = control.should_evaluate or course.asks_evaluation
         control.should_training_stop = control.should_training_stop or course.over
-        self.heed()
+        self._pause()
         if self.rhythm.due():
             self.rhythm.keep(self.save)
         self.before_evaluation = Generators.now() if control.should_evaluate else None
 
     def on_prediction_step(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.heed()
+        self._pause()
 
     def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **parts: Any) -> None:
         course, logits = self.course, self.logits
@@ -225,6 +225,13 @@ class _Run(TrainerCallback):
         for group in parts["optimizer"].param_groups:
             group["lr"] = course.rate
         control.should_training_stop = control.should_training_stop or course.over
+
+    def _pause(self) -> None:
+        """Between two batches: ends where that is asked for, and lets threads that wait for it build their models."""
+        self.heed()
+        if awaited():
+            with kept_generators():
+                give_way()
 
     def _keep_logits(self, prediction: EvalPrediction) -> dict[str, float]:
         self.logits = np.asarray(prediction.predictions)

@@ -1,0 +1,46 @@
+"""What the reference engine leaves to other threads; all else that it promises is in the suites of both engines."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from loraloom.backbone.quiet import awaited, quietly
+from loraloom.engine import Job
+from loraloom.engine.trainer import TrainerEngine
+from loraloom.study.record import Evaluation
+from tests.engine.broken_off import contents, hear
+from tests.numerics.architectures import make_job, save_model
+
+
+def test_a_thread_that_builds_a_model_waits_for_a_step_alone_and_changes_nothing_of_the_trial(tmp_path: Path) -> None:
+    folder = save_model("bert", tmp_path / "model")
+    recipe: dict[str, Any] = {"train": {"bf16": False, "per_device_train_batch_size": 4, "num_train_epochs": 2}}
+    alone, beside = (make_job(folder, tmp_path / name, recipe, dropout="keep") for name in ("alone", "beside"))
+    TrainerEngine().train_pack([alone], hear)
+    built = threading.Event()
+
+    def build() -> None:
+        with quietly():
+            torch.rand(9)
+            built.set()
+
+    thread = threading.Thread(target=build)
+    waited: list[bool] = []
+
+    def begin_to_build(job: Job, evaluation: Evaluation) -> bool:
+        if not waited:
+            thread.start()
+            while not awaited():
+                time.sleep(0.01)
+        waited.append(built.is_set())
+        return True
+
+    TrainerEngine().train_pack([beside], begin_to_build)
+    thread.join()
+    assert waited[:2] == [False, True]
+    assert contents(beside.folder) == contents(alone.folder)
