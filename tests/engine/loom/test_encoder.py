@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from transformers import MPNetConfig
 from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
 
 from loraloom.engine.loom.noise import Noise
+from loraloom.engine.loom.ops import PlainOps
 from loraloom.engine.loom.relative import RelativePositions, relative_positions
 from loraloom.engine.loom.tokens import lay_out
 from loraloom.recipe import Lora
@@ -32,6 +34,31 @@ def test_relative_positions_are_built_again_for_longer_texts_only() -> None:
     longest = kept.up_to(65)
     assert longest.shape == (3, 128, 128)
     assert kept.up_to(3) is longest
+
+
+def test_a_pass_keeps_its_relative_positions_where_another_threads_pass_comes_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CONFIGS["mpnet"]()
+    config.max_position_embeddings = 80
+    base = build(save_model("mpnet", tmp_path / "model", config), "mpnet")
+    lora = Lora.model_validate({"target_modules": targets("q,v", "mpnet")})
+    encoder = pack_of(base, [add_lora(base, lora)], [lora], ops=PlainOps()).encoder
+    encoded, _ = rows_for("mpnet", (70, 3))
+    long, short = (lay_out([encoded], [np.array([row])], base.anatomy.embedding) for row in (0, 1))
+    expected = encoder.states(long, first=False)
+    linear = PlainOps.linear
+
+    def meanwhile(ops: PlainOps, *arguments: Any) -> torch.Tensor:
+        """Within the long pass's first layer a short one goes through, to which nothing is kept yet."""
+        monkeypatch.setattr(PlainOps, "linear", linear)
+        assert encoder.frozen.relative is not None
+        encoder.frozen.relative._kept = None
+        encoder.states(short, first=False)
+        return linear(ops, *arguments)
+
+    monkeypatch.setattr(PlainOps, "linear", meanwhile)
+    assert torch.equal(encoder.states(long, first=False), expected)
 
 
 @pytest.mark.parametrize("pooling", ["native", "mean"])

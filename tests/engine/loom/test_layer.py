@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from loraloom.engine.loom.layer import Pass
 from loraloom.engine.loom.noise import Noise
 from loraloom.engine.loom.tokens import lay_out
 from loraloom.recipe import Lora
@@ -24,8 +23,7 @@ def test_first_tokens_alone_come_out_as_they_do_among_all(tmp_path: Path, archit
     encoded, batch = rows_for(architecture)
     tokens = lay_out([encoded] * 2, [batch.rows, batch.rows[:2]], base.anatomy.embedding)
     x = pack.encoder.prefix(tokens, None, 1)
-    at = Pass(tokens, None, base.anatomy.dropouts, 0.0)
-    pack.encoder._see(1, tokens)
+    at = pack.encoder._pass(tokens, None)
     layer = pack.encoder.layers[1]
     whole, _ = layer.forward(x, at, first=False)
     alone, _ = layer.forward(x, at, first=True)

@@ -11,7 +11,7 @@ read: a product of their own would save 0.7 % more, and split the weights of one
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -76,7 +76,6 @@ class Encoder:
         at = self._pass(tokens, noise)
         x = self._embed(at)
         for number in range(upto):
-            self._see(number, tokens)
             x, _ = self.layers[number].forward(x, at, first=False, keep=False)
         return x
 
@@ -99,7 +98,6 @@ class Encoder:
         start = max(0, self.lowest) if prefix is not None else 0
         last = len(self.layers) - 1
         for number in range(start, len(self.layers)):
-            self._see(number, tokens)
             keep = noise is not None and number >= self.lowest
             x, kept = self.layers[number].forward(x, at, first=number == last and first, keep=keep)
             if keep:
@@ -120,7 +118,6 @@ class Encoder:
         start = max(0, self.lowest)
         for number in range(len(self.layers) - 1, start - 1, -1):
             assert dx is not None
-            self._see(number, way.at.tokens)
             to_input = number > self.lowest
             dx = self.layers[number].backward(dx, way.kept.pop(), way.at, to_input=to_input)
         if self.lowest < 0:
@@ -128,7 +125,9 @@ class Encoder:
             self._embed_backward(dx, way)
 
     def _pass(self, tokens: Tokens, noise: Noise | None) -> Pass:
-        return Pass(tokens, noise, self._dropouts, self._lora_dropout)
+        relative = self.frozen.relative
+        positions = None if relative is None else relative.up_to(tokens.longest)
+        return Pass(tokens, noise, self._dropouts, self._lora_dropout, positions)
 
     def _embed(self, at: Pass) -> Tensor:
         table, tokens = self.frozen.embedding, at.tokens
@@ -195,12 +194,6 @@ class Encoder:
 
     def _norm(self, named: NamedNorm) -> LayerNorm:
         return LayerNorm(named.name, named.norm, self._parameters, named.norm)
-
-    def _see(self, number: int, tokens: Tokens) -> None:
-        """Gives a layer the relative positions of texts as long as these."""
-        if self.frozen.relative is not None:
-            weights = self.layers[number].weights
-            weights.attention = replace(weights.attention, bias=self.frozen.relative.up_to(tokens.longest))
 
 
 def mean_of_texts(x: Tensor, tokens: Tokens) -> Tensor:

@@ -64,6 +64,7 @@ class Pass:
     noise: Noise | None
     dropouts: Dropouts
     lora_dropout: float
+    relative: Tensor | None = None  # (H, T, T), or larger: biases that all layers add to attention's scores
     _drops: dict[int, Drop | None] = field(default_factory=dict)
 
     def drop(self, layer: int, place: int, p: float) -> Drop | None:
@@ -74,6 +75,10 @@ class Pass:
         if number not in self._drops:
             self._drops[number] = self.noise.drop(number, p)
         return self._drops[number]
+
+    def attention(self, weights: Weights) -> Attention:
+        """A layer's attention to these texts; layers, which several threads pass, hold nothing of one pass."""
+        return weights.attention if self.relative is None else replace(weights.attention, bias=self.relative)
 
     def lora_drops(self, layer: int, site: int, projection: Projection) -> tuple[Drop | None, ...]:
         """A mask for each adapted module; sites 0 to 3 are qkv, out, up and down."""
@@ -146,7 +151,7 @@ class PostNormLayer:
         assert w.attention_norm is not None
         low, low_qkv = w.qkv.low(x, ops, at.lora_drops(number, 0, w.qkv))
         qkv = ops.linear(x, w.qkv.frozen, w.qkv.bias, low)
-        context = ops.attention(qkv, at.tokens, w.attention, at.drop(number, 0, at.dropouts.attention), first=first)
+        context = ops.attention(qkv, at.tokens, at.attention(w), at.drop(number, 0, at.dropouts.attention), first=first)
         residual = first_rows(x, at.tokens) if first else x
         low, low_out = w.out.low(context, ops, at.lora_drops(number, 1, w.out))
         drop = at.drop(number, 1, at.dropouts.attention_output)
@@ -212,7 +217,7 @@ class PreNormLayer:
         qkv = ops.linear(h0, w.qkv.frozen, w.qkv.bias, low)
         if self.rotary is not None:
             qkv = self.rotary.turn(qkv, at.tokens.places)
-        context = ops.attention(qkv, at.tokens, w.attention, at.drop(number, 0, at.dropouts.attention), first=first)
+        context = ops.attention(qkv, at.tokens, at.attention(w), at.drop(number, 0, at.dropouts.attention), first=first)
         residual = first_rows(x, at.tokens) if first else x
         low, low_out = w.out.low(context, ops, at.lora_drops(number, 1, w.out))
         drop = at.drop(number, 1, at.dropouts.attention_output)
@@ -293,7 +298,7 @@ def _attention_backward(
 
     dcontext = ops.linear_backward(dy, w.out.frozen, low, extra)
     drop = at.drop(w.number, 0, at.dropouts.attention)
-    return ops.attention_backward(dcontext, kept.qkv, kept.context, at.tokens, w.attention, drop, first=kept.first)
+    return ops.attention_backward(dcontext, kept.qkv, kept.context, at.tokens, at.attention(w), drop, first=kept.first)
 
 
 def first_rows(x: Tensor, tokens: Tokens) -> Tensor:

@@ -23,9 +23,10 @@ class RelativePositions:
 
     def up_to(self, tokens: int) -> Tensor:
         """(H, T, T) for texts of `tokens` tokens or more; T is a multiple of 64."""
-        if self._kept is None or self._kept.shape[-1] < tokens:
-            self._kept = relative_positions(self._table, 64 * math.ceil(tokens / 64))
-        return self._kept
+        kept = self._kept  # another thread may replace it by that of shorter texts
+        if kept is None or kept.shape[-1] < tokens:
+            kept = self._kept = relative_positions(self._table, 64 * math.ceil(tokens / 64))
+        return kept
 
 
 def relative_positions(table: Tensor, size: int) -> Tensor:
