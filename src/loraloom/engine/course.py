@@ -40,6 +40,7 @@ class Course:
         self._evaluate_at = evaluation_steps(train, self.schedule.total)
         self._marks: tuple[str, ...] = ()
         self._score: metrics.Scores | None = None
+        self._scored_at = 0
         self._probabilities: NDArray[np.float64] | None = None
         self._trace: list[tuple[int, float, float]] = []
         self._since = time.monotonic()
@@ -77,6 +78,11 @@ class Course:
         return self.state != "complete" or bool(self._marks) or self.step >= self.schedule.total
 
     @property
+    def done(self) -> bool:
+        """Whether it has ended, and needs no evaluation any more."""
+        return self.state == "failed" or (self.over and self._scored_at == self.step)
+
+    @property
     def asks_evaluation(self) -> bool:
         """Whether the last step is to be followed by an evaluation: asked once, before the next."""
         return self.state != "failed" and (self.over or self.step in self._evaluate_at)
@@ -100,6 +106,7 @@ class Course:
             TrialFailedError: some logits are not finite.
         """
         self._score, self._probabilities = scored(logits, self.job.rows.data.validation.labels, self.step)
+        self._scored_at = self.step
         loss, accuracy = self.running.take()
         evaluation = Evaluation(
             step=self.step,

@@ -24,7 +24,7 @@ from loraloom.engine.loom.setting import lowest_layer, read_anatomy, why_not
 from loraloom.errors import LoraloomError, RecipeError
 from loraloom.execute.in_process import AutoEngine, choose_engine
 from loraloom.recipe import Configuration, read_recipe
-from loraloom.study.record import WEIGHTS, Evaluation
+from loraloom.study.record import WEIGHTS, Evaluation, read_metrics
 from tests.numerics.architectures import CONFIGS, QV, make_job, save_model
 
 
@@ -161,6 +161,27 @@ def test_a_trial_that_has_ended_is_complete_where_memory_fails_the_pack_of_the_o
     assert (shorter.outcome().state, longer.outcome().state) == ("complete", "failed")
     assert (shorter.job.folder / WEIGHTS).exists()
     assert not (longer.job.folder / WEIGHTS).exists()
+
+
+def test_a_trial_that_was_evaluated_is_complete_where_memory_fails_the_last_evaluation_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, engine, evaluate = save_model("bert", tmp_path / "model"), LoomEngine(), LoomEngine._evaluate
+    once: dict[str, Any] = {"eval_strategy": "end", "num_train_epochs": 1}
+    group = joined(engine, folder, tmp_path, first=once, second=once, longer=once | {"num_train_epochs": 2})
+    trials = tuple(group.trials)
+
+    def second_fails(engine: LoomEngine, group: _Group, number: int, *others: Any) -> None:
+        if number == 1:
+            without_memory()
+        evaluate(engine, group, number, *others)
+
+    monkeypatch.setattr(LoomEngine, "_evaluate", second_fails)
+    monkeypatch.setattr(Pack, "__init__", lambda *_: pytest.fail("built again"))
+    engine._take_turns([group], hear, lambda: None)
+    assert [trial.outcome().state for trial in trials] == ["complete", "failed", "failed"]
+    assert [(trial.job.folder / WEIGHTS).exists() for trial in trials] == [True, False, False]
+    assert len(read_metrics(trials[0].job.folder)) == 1
 
 
 def test_packs_are_measured_and_on_a_cpu_trials_are_not_joined() -> None:

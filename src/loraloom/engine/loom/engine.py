@@ -221,7 +221,9 @@ class LoomEngine:
                         raise
                     self._take_fewer([trial.job for trial in group.trials])
                     for trial in group.trials:
-                        trial.fail(NO_MEMORY)
+                        if not trial.done:
+                            trial.fail(NO_MEMORY)
+                    self._end(group)
                 if group.pack is None:
                     going.remove(group)
                 elif rhythm.due():
