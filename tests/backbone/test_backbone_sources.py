@@ -117,6 +117,14 @@ def test_the_pin_of_a_folder_does_not_change_with_its_readme(tmp_path: Path) -> 
     assert sources.pin(source) == before
 
 
+def test_the_pin_of_a_folder_does_not_change_with_folders_in_it(tmp_path: Path) -> None:
+    source = sources.find(_folder(tmp_path, "model.safetensors"))
+    before = sources.pin(source)
+    for name in ("tokenizer", "older.safetensors"):
+        (tmp_path / name).mkdir()
+    assert sources.pin(source) == before
+
+
 @pytest.mark.parametrize(
     "config",
     [

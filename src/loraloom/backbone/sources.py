@@ -227,7 +227,7 @@ def pin(source: Source) -> str:
     vocabularies = frozenset() if (folder / "tokenizer.json").is_file() else _VOCABULARIES
     for path in sorted(folder.iterdir()):
         named = path.name in vocabularies or path.name == "config.json" or path.name.startswith("tokenizer")
-        if named or path.suffix == ".safetensors":
+        if (named or path.suffix == ".safetensors") and path.is_file():
             digest.update(path.name.encode())
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
