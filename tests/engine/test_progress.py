@@ -47,3 +47,4 @@ def test_memory_that_did_not_suffice_is_told_from_other_errors(error: Exception,
 
 def test_epochs_are_counted_in_words() -> None:
     assert [in_epochs(each) for each in (1.0, 10.6, 2 / 3)] == ["1 epoch", "10.6 epochs", "0.67 epochs"]
+    assert [in_epochs(each) for each in (0.01, 0.0099, 1e-5)] == ["0.01 epochs", *["less than 0.01 epochs"] * 2]

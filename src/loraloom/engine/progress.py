@@ -37,7 +37,9 @@ def evaluation_steps(train: Train, total: int) -> frozenset[int]:
 
 
 def in_epochs(epoch: float) -> str:
-    """`1 epoch`, `10.6 epochs`."""
+    """`1 epoch`, `10.6 epochs`, `less than 0.01 epochs`."""
+    if epoch < 0.01:
+        return "less than 0.01 epochs"
     passes = round(epoch, 2)
     return f"{passes:g} {'epoch' if passes == 1 else 'epochs'}"
 
