@@ -74,6 +74,7 @@ _NO_MEMORY = (
     "can't allocate memory",
     "Cannot allocate memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate",
     "CUDA error: out of memory",
     "std::bad_alloc",
 )
