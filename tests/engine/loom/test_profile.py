@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from loraloom.engine import Job
-from loraloom.engine.loom import LoomEngine
+from loraloom.engine.loom import LoomEngine, profile
 from loraloom.study.record import PROFILE, Evaluation
 from tests.engine.broken_off import KilledError, always, hear
 from tests.numerics.architectures import make_job, save_model
@@ -26,9 +28,9 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def calls(job: Job) -> dict[str, float]:
     """Calls a step, by section."""
-    profile = json.loads((job.folder / PROFILE).read_text())
-    assert profile["steps"] == STEPS
-    return {section["section"]: section["calls_per_step"] for section in profile["sections"]}
+    written = json.loads((job.folder / PROFILE).read_text())
+    assert written["steps"] == STEPS
+    return {section["section"]: section["calls_per_step"] for section in written["sections"]}
 
 
 @pytest.mark.parametrize(("layers", "trained"), [([1], 1), (None, 2)])
@@ -40,6 +42,24 @@ def test_what_evaluations_and_kept_states_call_is_no_part_of_a_step(
     found = calls(job)
     assert found["attention"] == found["attention_backward"] == trained
     assert found.get("reading kept states") == (1 if layers else None)
+
+
+def test_on_a_gpu_what_was_launched_before_a_section_is_not_counted_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, launched = 0, 0
+
+    def synchronize() -> None:
+        nonlocal now, launched
+        now, launched = now + launched, 0
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    monkeypatch.setattr(profile, "time", SimpleNamespace(perf_counter=lambda: now))
+    found = profile.Profile()
+    with found.step(), found.section("outer"):
+        launched += 3
+        with found.section("inner"):
+            launched += 1
+    assert found.seconds == {"outer": 3, "inner": 1}
 
 
 def test_steps_of_a_trial_that_was_broken_off_are_not_those_of_the_next(model: Path, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 What runs between steps is left out: evaluations, and the computing of states that are kept. A section that runs inside
 another is taken out of its time. A clock reading costs 0.1 µs; without `--profile` there is none, and operations are
-called as they are. On a GPU, where launches return at once, each section waits for its end.
+called as they are. On a GPU, where launches return at once, each section waits for what was launched
+before it, and for its own.
 """
 
 from __future__ import annotations
@@ -52,12 +53,12 @@ class Profile:
             yield
             return
         self._inside.append(0.0)
+        _wait()
         start = time.perf_counter()
         try:
             yield
         finally:
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
+            _wait()
             passed = time.perf_counter() - start
             self.seconds[name] = self.seconds.get(name, 0.0) + passed - self._inside.pop()
             self.calls[name] = self.calls.get(name, 0) + 1
@@ -95,3 +96,8 @@ class Profile:
             for name, seconds in sorted(self.seconds.items(), key=lambda item: -item[1])
         ]
         write_json(folder / PROFILE, {"steps": steps, "seconds": round(total, 3), "sections": sections})
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
