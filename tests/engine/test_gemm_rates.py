@@ -47,23 +47,37 @@ class FakeProduct:
     rate: ClassVar[Callable[[int], float]]
 
     def __init__(self, dtype: torch.dtype, tokens: int, d_in: int, d_out: int) -> None:
-        self.flops = 2 * tokens * d_in * d_out
+        self.flops, self.tokens = 2 * tokens * d_in * d_out, tokens
         self.made.append(tokens)
 
     def seconds(self) -> float:
         return self.flops / type(self).rate(torch.get_num_threads())
 
 
-def measured_as(monkeypatch: pytest.MonkeyPatch, rate: Callable[[int], float], threads: int = 1) -> gemm_rates._Rates:
+class FilledProduct(FakeProduct):
+    """The more rows, the faster: `rate` is of their number."""
+
+    def seconds(self) -> float:
+        return self.flops / type(self).rate(self.tokens)
+
+
+def measured_as(
+    monkeypatch: pytest.MonkeyPatch,
+    rate: Callable[[int], float],
+    threads: int = 1,
+    *,
+    place: str = "cpu",
+    product: type[FakeProduct] = FakeProduct,
+) -> gemm_rates._Rates:
     """What the measurement makes of a machine whose products have this rate at a number of threads."""
     current = [threads]
     monkeypatch.setattr(torch, "get_num_threads", lambda: current[0])
     monkeypatch.setattr(torch, "set_num_threads", lambda count: current.__setitem__(0, count))
-    monkeypatch.setattr(gemm_rates, "device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(gemm_rates, "device", lambda: torch.device(place))
     monkeypatch.setattr(gemm_rates, "_SECONDS", 0)
     monkeypatch.setattr(FakeProduct, "made", [])
     monkeypatch.setattr(FakeProduct, "rate", staticmethod(rate), raising=False)
-    monkeypatch.setattr(gemm_rates, "_Product", FakeProduct)
+    monkeypatch.setattr(gemm_rates, "_Product", product)
     rates = gemm_rates._rates(torch.float32, gemm_rates.DEMO.products)
     assert current == [threads]
     return rates
@@ -86,6 +100,22 @@ def test_where_threads_wait_for_other_programs_the_rate_is_that_of_one(
     rates = measured_as(monkeypatch, lambda threads: alone if threads == 1 else together, threads=8)
     assert (rates.layer, rates.best) == pytest.approx((max(together, alone),) * 2)
     assert rates.one_thread == (alone > together)
+
+
+@pytest.mark.parametrize(
+    ("place", "of_a_row", "peak_of"),
+    [
+        ("cuda", 1e10, gemm_rates._MANY_TOKENS),
+        ("cuda", 1e9, gemm_rates._TOKENS),  # whose many rows would take over half a second
+        ("cpu", 1e10, gemm_rates._TOKENS),
+    ],
+)
+def test_the_peak_of_a_gpu_is_that_of_so_many_rows_as_fill_it_and_the_layer_s_rate_that_of_a_batch(
+    monkeypatch: pytest.MonkeyPatch, place: str, of_a_row: float, peak_of: int
+) -> None:
+    rates = measured_as(monkeypatch, lambda rows: of_a_row * rows, place=place, product=FilledProduct)
+    assert rates.layer == pytest.approx(of_a_row * gemm_rates._TOKENS)
+    assert rates.best == pytest.approx(of_a_row * peak_of)
 
 
 def test_measuring_takes_nothing_from_the_random_generator_that_seeds_are_set_for() -> None:

@@ -1,10 +1,10 @@
 """How fast this machine multiplies, by measurement.
 
 They are those of the engine's own `linear`; in fp32 torch's, which engine: trainer has, may be slower (`linear.py`).
-Rates take about 0.1 s a type where both are fast, once in a process and size, and are the only measurement that the
-choice of type, the estimates of time and the share of the peak are built on. One square product was rejected as the
-measure: for some shapes torch uses a single thread, so that one shape can be off by a factor of two from what a layer
-reaches.
+Rates take about 0.1 s a type where both are fast (on a GPU 0.2 s), once in a process and size, and are the only
+measurement that the choice of type, the estimates of time and the share of the peak are built on. One square product
+was rejected as the measure: for some shapes torch uses a single thread, so that one shape can be off by a factor of two
+from what a layer reaches.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ _SECONDS = 0.1
 _SLOW_SECONDS = 0.5
 """Where the first pass took this long, there is no second."""
 _TOKENS, _FEW_TOKENS = 1024, 128
+_MANY_TOKENS = 8192
+"""So many fill a GPU, whose best product is the peak; a batch has fewer, and what it takes is told by `_TOKENS`."""
 _DOUBTFUL, _DOUBTS = 1.5, 2
 """A processor with bf16 that looks no faster in it than this was measured in a busy moment: it is measured again."""
 _SLOW_RATE = 20e9
@@ -127,8 +129,16 @@ def _rates(dtype: torch.dtype, products: tuple[tuple[int, int], ...]) -> _Rates:
             crowded = probe.flops / min(probe.seconds() for _ in range(3)) > sum(work) / sum(fastest)
             if crowded:
                 fastest = list(map(min, fastest, _fastest(layer)))
-    best = max(flops / seconds for flops, seconds in zip(work, fastest, strict=True))
+    best = _best(layer, fastest)
+    if device().type == "cuda" and sum(fastest) * _GPU_REPEATS * _MANY_TOKENS / tokens < _SLOW_SECONDS:
+        layer = [_Product(dtype, _MANY_TOKENS, *product) for product in products]
+        best = max(best, _best(layer, _fastest(layer)))
     return _Rates(sum(work) / sum(fastest), best, crowded)
+
+
+def _best(layer: list[_Product], fastest: list[float]) -> float:
+    """FLOP/s of the best product, from each one's seconds."""
+    return max(product.flops / seconds for product, seconds in zip(layer, fastest, strict=True))
 
 
 def _fastest(layer: list[_Product]) -> list[float]:
