@@ -246,9 +246,12 @@ def _announced(scope: Scope) -> int:
 
 
 def _keeps_its_connection(scope: Scope) -> bool:
-    """Whether the next request can be told from what is left of this one's body, which is short."""
-    unknown = (b"transfer-encoding", b"expect")
-    return _announced(scope) <= KEPT_BYTES and not any(_all(scope["headers"], name) for name in unknown)
+    """Whether another request may follow, which can be told from what is left of this one's body, which is short."""
+    headers = scope["headers"]
+    asked = {word.strip().lower() for value in _all(headers, b"connection") for word in value.split(b",")}
+    ends = b"close" in asked or scope["http_version"] != "1.1" or scope["app"].state.draining
+    unknown = any(_all(headers, name) for name in (b"transfer-encoding", b"expect"))
+    return not ends and not unknown and _announced(scope) <= KEPT_BYTES
 
 
 def _digest(secret: str) -> bytes:
