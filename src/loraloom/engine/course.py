@@ -40,7 +40,7 @@ class Course:
         self._evaluate_at = evaluation_steps(train, self.schedule.total)
         self._marks: tuple[str, ...] = ()
         self._score: metrics.Scores | None = None
-        self._scored_at = 0
+        self._heard_at = 0
         self._probabilities: NDArray[np.float64] | None = None
         self._trace: list[tuple[int, float, float]] = []
         self._since = time.monotonic()
@@ -80,7 +80,7 @@ class Course:
     @property
     def done(self) -> bool:
         """Whether it has ended, and needs no evaluation any more."""
-        return self.state == "failed" or (self.over and self._scored_at == self.step)
+        return self.state == "failed" or (self.over and self._heard_at == self.step)
 
     @property
     def asks_evaluation(self) -> bool:
@@ -106,7 +106,6 @@ class Course:
             TrialFailedError: some logits are not finite.
         """
         self._score, self._probabilities = scored(logits, self.job.rows.data.validation.labels, self.step)
-        self._scored_at = self.step
         loss, accuracy = self.running.take()
         evaluation = Evaluation(
             step=self.step,
@@ -125,6 +124,7 @@ class Course:
         self.schedule.plateau.see(evaluation.validation_loss)
         if not listener(self.job, evaluation) and not self.over:
             self.state, self.reason = "pruned", f"pruned after {in_epochs(self.epoch)}"
+        self._heard_at = self.step
 
     def write_checkpoint(
         self, tensors: Mapping[str, Tensor], values: Mapping[str, Any], files: Mapping[str, str] | None = None

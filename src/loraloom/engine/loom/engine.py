@@ -28,7 +28,7 @@ from loraloom.data import Encoded
 from loraloom.engine.adapted import add_lora, build_base, count_without_weights, redrawn_base, save_adapter
 from loraloom.engine.checkpoint import HaltError, Rhythm, heeding
 from loraloom.engine.device import device
-from loraloom.engine.gemm_rates import LayerSize
+from loraloom.engine.gemm_rates import LayerSize, gemm_peak
 from loraloom.engine.job import OUT_OF_MEMORY, Job, Listener, Outcome, memory_key, never, pack_key, silent
 from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.evaluation import Chunk, chunks, gather
@@ -148,6 +148,8 @@ class LoomEngine:
         if self._profile is not None:
             self._profile.clear()
         try:
+            if joined:
+                gemm_peak(choose_dtype(jobs[0].configuration.train))  # while there is memory for measuring it
             trials = [self._begin(job, note) for job in jobs]
             groups = [self._group(own) for own in ([trials] if joined else [[trial] for trial in trials])]
         except Exception as error:
@@ -373,15 +375,19 @@ class LoomEngine:
 
     def _save(self, trial: Trial, pack: Pack, number: int) -> None:
         """Writes a trial's parameters back into PEFT's model, and saves it as PEFT does."""
-        targets = {canonical(name): value for name, value in trial.model.named_parameters() if value.requires_grad}
-        for name, value in pack.trained(number).items():
-            targets[name].data.copy_(value)
         if self._profile is not None:
             self._profile.write(trial.job.folder)
+        targets = {canonical(name): value for name, value in trial.model.named_parameters() if value.requires_grad}
         try:
+            for name, value in pack.trained(number).items():
+                targets[name].data.copy_(value)
             save_adapter(trial.model, trial.job.folder)
         except TrialFailedError as error:
             trial.fail(str(error))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            trial.fail(NO_MEMORY)
         trial.keep_predicted()
 
 
