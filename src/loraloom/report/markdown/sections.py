@@ -88,7 +88,7 @@ def leaderboard(found: Findings) -> Iterator[str]:
 
 
 def _ranked(board: Leaderboard) -> Iterator[str]:
-    by_f1 = board.metric == "macro_f1"
+    by_f1, places = board.metric == "macro_f1", board.places
     if by_f1:
         yield "By validation macro-F1."
     head = ["Rank", *(code(axis.rpartition(".")[2]) for axis in board.axes)]
@@ -98,7 +98,7 @@ def _ranked(board: Leaderboard) -> Iterator[str]:
             f"{row.rank}{' **winner**' if row.is_winner else ''}",
             *(code(shortened(value, CELL)) for value in row.values),
             *([share(row.macro_f1)] if by_f1 else []),
-            text(rounded(row.accuracy, row.interval, board.places)),
+            text(rounded(row.accuracy, row.interval, places)),
             rounded_span(row.interval),
             str(row.seeds),
             count(row.trainable),

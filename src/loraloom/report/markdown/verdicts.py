@@ -11,7 +11,7 @@ from loraloom.report.findings import Findings
 from loraloom.report.markdown.text import bullets, code, fenced, figures, text, told
 from loraloom.report.pictures.effects import MOST_INTERACTIONS
 from loraloom.report.testset import Error
-from loraloom.report.wording import listed, share, shortened
+from loraloom.report.wording import listed, share, shortened, told_apart
 from loraloom.wording import plural
 
 MOST_TEXTS = 5
@@ -50,10 +50,11 @@ def effects(found: Findings) -> Iterator[str]:
 
 def _interaction(found: Interaction) -> Iterator[str]:
     yield f"Adjusted means by {code(found.first)} (down) and {code(found.second)} (across), in brackets configurations:"
-    head = ["", *(code(shortened(label, NAME)) for label in found.second_labels)]
+    (across,), (down,) = told_apart(found.second_labels, NAME), told_apart(found.first_labels, NAME)
+    head = ["", *map(code, across)]
     rows = [
-        [code(shortened(label, NAME)), *("–" if c.mean is None else f"{c.mean:.3f} ({c.count})" for c in line)]
-        for label, line in zip(found.first_labels, found.cells, strict=True)
+        [code(label), *("–" if c.mean is None else f"{c.mean:.3f} ({c.count})" for c in line)]
+        for label, line in zip(down, found.cells, strict=True)
     ]
     yield figures(head, rows)
 
