@@ -49,7 +49,7 @@ class Machine:
     """The cgroup's share of processor time, in cores; None where there is no limit."""
     memory_total_gb: float
     gpus: tuple[str, ...]
-    """What NVIDIA's driver calls those that CUDA may use, each name once."""
+    """What NVIDIA's driver calls the machine's, each name once; empty where CUDA is to see none."""
 
 
 @functools.cache

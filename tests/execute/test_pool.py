@@ -26,6 +26,7 @@ class _Worker:
     hangs: bool
     most: int
     device: str
+    done: int
     ready: bool = False
     ended: bool = False
     words: list[Report] = field(default_factory=list)
@@ -36,7 +37,9 @@ class _Worker:
         elif isinstance(order, Train) and not self.hangs:
             complete = Outcome("nothing", "complete", "fp32", COUNTS)
             failed = Outcome("nothing", "failed", "fp32", COUNTS, OUT_OF_MEMORY)
-            self.words.append(Ended((complete if len(order.jobs) <= self.most else failed,) * len(order.jobs)))
+            count = len(order.jobs)
+            done = count if count <= self.most else self.done
+            self.words.append(Ended((complete,) * done + (failed,) * (count - done)))
 
     def end(self) -> None:
         self.ended = True
@@ -52,9 +55,14 @@ class _Fleet:
         hang: bool = False,
         most: Sequence[int] = (8, 8),
         devices: Sequence[str] = ("a GPU", "a GPU"),
+        done: int = 0,
     ) -> None:
-        """Its workers begin so many seconds late, end nothing where they `hang`, and have memory for `most` trials."""
+        """Its workers begin so many seconds late, end nothing where they `hang`, and have memory for `most` trials.
+
+        Of a pack of more, `done` have ended when memory does not suffice for the others.
+        """
         self.workers: list[_Worker] = []
+        self._done = done
         self._slow_seconds, self._hang, self._most, self._devices = slow_seconds, hang, most, devices
 
     def capacity(self) -> int:
@@ -62,7 +70,9 @@ class _Fleet:
 
     def begin(self) -> Link:
         number, ready_at = len(self.workers), time.monotonic() + self._slow_seconds
-        worker = _Worker(f"worker {number}", ready_at, self._hang, self._most[number], self._devices[number])
+        worker = _Worker(
+            f"worker {number}", ready_at, self._hang, self._most[number], self._devices[number], self._done
+        )
         self.workers.append(worker)
         return worker
 
@@ -136,6 +146,14 @@ def test_a_pack_that_one_worker_had_no_memory_for_is_as_large_for_no_other(tmp_p
     states = sorted(pool.wait(lambda *_: True, never).outcomes[0].state for _ in range(2))
     assert (size, states) == (8, ["complete", "failed"])
     assert pool.pack_size(SOURCE, jobs[0].configuration) == 4
+
+
+@pytest.mark.parametrize(("done", "size"), [(5, 1), (7, 8)])
+def test_packs_are_half_as_large_as_what_memory_did_not_suffice_for(tmp_path: Path, done: int, size: int) -> None:
+    pool, jobs = Pool(_Fleet(most=(4, 4), done=done), lambda _: None), [_job(tmp_path, number) for number in range(8)]
+    pool.start(jobs)
+    pool.wait(lambda *_: True, never)
+    assert pool.pack_size(SOURCE, jobs[0].configuration) == size
 
 
 @pytest.mark.parametrize(("other", "notes"), [("a GPU", 0), ("another", 1)])

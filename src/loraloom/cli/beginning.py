@@ -23,4 +23,5 @@ def process_start() -> float:
         passed = float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0]) - started
     except (OSError, ValueError, IndexError):
         return FIRST_LINE
-    return max(time.monotonic() - max(0.0, passed), FIRST_LINE - INTERPRETER_SECONDS)
+    # Where a container has an uptime of its own, the process is older than that.
+    return min(FIRST_LINE, max(time.monotonic() - passed, FIRST_LINE - INTERPRETER_SECONDS))

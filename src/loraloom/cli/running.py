@@ -1,4 +1,4 @@
-"""A run under way on a terminal, and what Ctrl-C, SIGTERM and SIGHUP do to it; a file that is predicted, the same."""
+"""A run under way on a terminal, and what Ctrl-C, SIGTERM and SIGHUP do to it; a file that is predicted."""
 
 from __future__ import annotations
 
@@ -114,9 +114,9 @@ def _print_winner(run: Path, winner: TrialRecord, as_json: bool) -> None:
 def stoppable(run: Path, grace: float) -> Iterator[Stop]:
     """SIGTERM, SIGHUP and Ctrl-C end the run: after the step where trials train, else at once.
 
-    The second ends it at once wherever it is; one after the last trial lets it come to its end where `grace` suffices.
-    What was finished stands, trials under way are kept as checkpoints, and the message says how to go on. A SIGHUP
-    that is ignored, as by nohup, stays so.
+    A second SIGTERM or Ctrl-C ends it at once wherever it is; one after the last trial lets it come to its end where
+    `grace` suffices. What was finished stands, trials under way are kept as checkpoints, and the message says how to
+    go on. A SIGHUP that is ignored, as by nohup, stays so.
     """
     from loraloom.execute.stopping import Stop
     from loraloom.study.run import is_run

@@ -6,6 +6,7 @@ the report can set what happened beside it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -330,10 +331,9 @@ def _machine() -> str:
     """What durations depend on; GPUs are counted and not touched, since workers may be who trains on them."""
     import torch
 
-    machine = read_machine()
-    return ", ".join(
-        (machine.cpu, f"{machine.logical_cores} cores", f"{torch.cuda.device_count()} GPUs", *machine.gpus)
-    )
+    machine, visible = read_machine(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = f"{torch.cuda.device_count()} GPUs" + (f" ({visible})" if visible else "")
+    return ", ".join((machine.cpu, f"{machine.logical_cores} cores", gpus, *machine.gpus))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -236,8 +236,8 @@ class Pool:
             case Noted(sentence):
                 self._note(sentence)
             case Ended(outcomes):
-                if any(outcome.lacked_memory for outcome in outcomes):
-                    self._take_fewer(worker.jobs)
+                ended = zip(worker.jobs, outcomes, strict=True)
+                self._take_fewer([job for job, outcome in ended if outcome.lacked_memory])
                 self._end(worker, Finished(worker.jobs, outcomes, began=worker.sent))
             case Lost(why):
                 self._end(worker, Finished(worker.jobs, lost=why))

@@ -28,6 +28,8 @@ from loraloom.execute.pool import Link
 
 EXACT = 1e-4
 """What Ray counts resources in."""
+_ACCELERATOR = "accelerator_type:"
+"""How a node's resources begin that name its kind of GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +113,13 @@ class RayWorkers:
         self._joined = not self._ray.is_initialized()
         if self._joined:
             _join(self._ray, address)
-        self._share = plan_share(self._nodes(), workers, gpus, memory_gb)
+        nodes = self._nodes()
+        self._share = plan_share(nodes, workers, gpus, memory_gb)
         self._sent: dict[int, tuple[Rows, Any]] = {}
         many = "" if workers is None else f"{workers} "
-        self.where = f"{many}Ray workers, {self._share.cpus} threads and {self._share.gpus:g} GPUs each"
+        kinds = sorted({name.split(":", 1)[1] for node in nodes for name in node if name.startswith(_ACCELERATOR)})
+        of = f" ({', '.join(kinds)})" if kinds else ""
+        self.where = f"{many}Ray workers, {self._share.cpus} threads and {self._share.gpus:g} GPUs{of} each"
 
     def capacity(self) -> int:
         """As many as the nodes that live have room for, whoever else is on them."""

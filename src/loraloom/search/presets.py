@@ -59,7 +59,7 @@ class Preset:
         return values
 
     def within(self, recipe: Recipe) -> Preset:
-        """The preset with the layers that `recipe` has it train, by which its warm-up is chosen."""
+        """The preset with the layers that `recipe` has it train, by which (null: all of them) its warm-up is chosen."""
         layers = recipe.configuration(_nearest_point(recipe, self.values)).lora.layers_to_transform
         return replace(self, values={**self.values, "lora.layers_to_transform": layers})
 

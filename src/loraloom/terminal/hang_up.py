@@ -1,4 +1,4 @@
-"""A terminal that goes away (a window that is closed, a connection that is lost) ends nothing that was begun on it."""
+"""A terminal that goes away (a window that is closed, a connection that is lost) ends no search."""
 
 from __future__ import annotations
 

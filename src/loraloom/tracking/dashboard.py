@@ -43,7 +43,7 @@ def make_dashboard(path: Path, host: str, port: int) -> WSGIServer:
         raise LoraloomError(f"{host}:{port}: can't be listened on: {why}; choose another --port or --host") from None
     own = str(server.server_address[0])
     if ip_address(own).is_loopback:
-        server.set_app(asked_as((own, "localhost"), app))
+        server.set_app(asked_as((own, host.lower(), "localhost"), app))
     return server
 
 
