@@ -17,6 +17,7 @@ import typer
 from loraloom import machine
 from loraloom.cli.commands import app
 from loraloom.cli.running import TerminatedError
+from loraloom.collecting import expect_libraries
 from loraloom.errors import LoraloomError, closed_pipe, first_line
 from loraloom.terminal.hang_up import let_go
 
@@ -30,6 +31,7 @@ def main() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # it was closed, as by 2>&-
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+    expect_libraries()
     code = run()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done; what ends the process is not to be broken off
     for stream in (sys.stdout, sys.stderr):

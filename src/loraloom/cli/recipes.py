@@ -32,12 +32,8 @@ def budget(
 
     Example: loraloom budget agnews-roberta-base --set lora.r=16
     """
-    import gc
-
-    from loraloom.recipe import read_recipe
-
-    gc.disable()  # nearly all of the command's time is imports, of which a fifth would go to collecting nothing
     from loraloom.execute.statement import state_budget
+    from loraloom.recipe import read_recipe
 
     statement = state_budget(read_recipe(recipe, overrides), num_labels)
     if as_json:

@@ -15,6 +15,7 @@ import typer
 
 from loraloom.cli.beginning import process_start
 from loraloom.cli.watchdog import ended_in_time
+from loraloom.collecting import settle
 from loraloom.errors import OUTPUT_CLOSED, PredictionStoppedError, StoppedError, closed_pipe
 from loraloom.terminal.hang_up import let_go
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from loraloom.execute.placement import Placement
     from loraloom.execute.stopping import Stop
     from loraloom.recipe import Recipe
+    from loraloom.search.watcher import Watcher
     from loraloom.study.record import TrialRecord
-    from loraloom.terminal.live import Terminal
     from loraloom.use.ensemble import Ensemble
     from loraloom.use.predict import Choices
 
@@ -52,7 +53,7 @@ def run_search(
     """
     from loraloom.study.run import refuse_taken
 
-    def work(watcher: Terminal, stop: Stop) -> TrialRecord:
+    def work(watcher: Watcher, stop: Stop) -> TrialRecord:
         from loraloom import pipeline
         from loraloom.execute.placement import IN_PROCESS
 
@@ -74,14 +75,19 @@ def run_search(
         follow(out, stop, quiet, as_json, work)
 
 
-def follow(run: Path, stop: Stop, quiet: bool, as_json: bool, work: Callable[[Terminal, Stop], TrialRecord]) -> None:
+def follow(run: Path, stop: Stop, quiet: bool, as_json: bool, work: Callable[[Watcher, Stop], TrialRecord]) -> None:
     """Does `work` on a run in the sight of a terminal, and prints the winner."""
+    from loraloom.search.watcher import SearchPlan, Watcher, Watchers
     from loraloom.terminal.console import make_console
     from loraloom.terminal.live import Terminal
 
+    class Settling(Watcher):
+        def planned(self, plan: SearchPlan) -> None:
+            settle()
+
     watcher = Terminal(make_console(stderr=as_json), quiet=quiet or as_json)
     try:
-        winner = work(watcher, stop)
+        winner = work(Watchers(watcher, Settling()), stop)
     except (StoppedError, KeyboardInterrupt):
         if watcher.winner is not None:  # there was grace for it
             watcher.closed()
@@ -206,6 +212,7 @@ def run_prediction(ensemble: Ensemble, source: str, out: Path | None, choices: C
     from loraloom.use.parts import kept_rows
     from loraloom.use.predict import is_read_once, predict_file
 
+    settle()
     watcher = RowsProgress("predicting", alone=out is not None or not sys.stdout.isatty())
     try:
         summary = predict_file(ensemble, source, out, sys.stdout, choices, watcher)

@@ -38,8 +38,8 @@ from loraloom.errors import OptionError, RecipeError
 
 if TYPE_CHECKING:
     from loraloom.execute.stopping import Stop
+    from loraloom.search.watcher import Watcher
     from loraloom.study.record import TrialRecord
-    from loraloom.terminal.live import Terminal
 
 
 class Form(StrEnum):
@@ -132,7 +132,7 @@ def resume(
     Example: loraloom resume runs/demo --max_seconds 600
     """
 
-    def work(watcher: Terminal, stop: Stop) -> TrialRecord:
+    def work(watcher: Watcher, stop: Stop) -> TrialRecord:
         from loraloom import pipeline
         from loraloom.execute.placement import Placement
 

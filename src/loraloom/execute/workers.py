@@ -26,6 +26,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 
+from loraloom.collecting import expect_libraries
 from loraloom.deaf import begun_deaf, stay_deaf
 from loraloom.engine import Engine, Rows
 from loraloom.execute.messages import Died, Order, Report
@@ -157,6 +158,7 @@ def _end_with_the_driver() -> None:
 def main() -> None:
     """A worker process."""
     stay_deaf()
+    expect_libraries()
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
     from loraloom.execute.worker import serve
 

@@ -11,6 +11,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from loraloom.collecting import settle
 from loraloom.errors import LoraloomError
 from loraloom.use.serve.app import make_app
 from loraloom.use.serve.limits import Limits, Settings
@@ -66,6 +67,7 @@ def serve(registry: Registry, settings: Settings, listening: socket.socket, say:
     log_to_stderr()
     sys.setswitchinterval(SWITCH_SECONDS)
     server = make_server(registry, settings)
+    settle()
     listening.listen(BACKLOG)  # before the address is said
     host, port = listening.getsockname()[:2]
     say(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
