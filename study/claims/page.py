@@ -160,10 +160,11 @@ def _results(found: Sequence[EncoderFound]) -> Iterator[str]:
             seconds = marked(f"{one.seconds:.0f}", one.disturbed)
             rows.append((name, ", ".join(one.claims), f"{one.trainable:,}", *scores, p, seconds))
         head = "what differs from the contest's", "best of", "parameters", "validation", "test", "95 %", "p", "seconds"
-        yield table(head, rows, numbers=(2, 3, 4, 6, 7))
-        if encoder.untested:
+        if rows:
+            yield table(head, rows, numbers=(2, 3, 4, 6, 7))
             yield ""
-            yield f"Not tested yet (`--test`), so not in this table: {'; '.join(map(_difference, encoder.untested))}."
+        if encoder.untested:
+            yield f"Not tested yet (`--test`), so in no table: {'; '.join(map(_difference, encoder.untested))}."
 
 
 def _difference(key: str) -> str:

@@ -44,7 +44,7 @@ def draw_effects(found: Sequence[EncoderFound], path: Path) -> None:
         shown.add(number)
     axes.set_yticks(range(len(lines)), [one.name for one, _ in lines], fontsize=8)
     axes.set_ylim(len(lines) - 0.4, -0.6)
-    label = "difference in accuracy (or in the gap), percentage points; 95 % interval; hollow: undecided"
+    label = "difference in accuracy (or in the gap), percentage points; 95 % interval\nhollow: undecided"
     reach = max((abs(100 * end) for one, _ in lines for end in one.estimate.interval), default=1.0)
     if reach > _LINEAR:
         axes.set_xscale("symlog", linthresh=_LINEAR, linscale=2)
@@ -54,7 +54,7 @@ def draw_effects(found: Sequence[EncoderFound], path: Path) -> None:
         axes.minorticks_off()
         label += f"; logarithmic beyond ±{_LINEAR:g}"
     axes.set_xlabel(label)
-    axes.legend(loc="lower right", fontsize=8, frameon=False)
+    axes.legend(loc="upper right", fontsize=8, frameon=False)
     finish(axes)
     save(figure, path)
 

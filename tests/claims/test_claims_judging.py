@@ -125,7 +125,7 @@ def test_trials_that_have_not_read_the_test_rows_are_named_beside_the_results_ta
     (found,) = judge_all(tmp_path)
     assert [line.key for line in found.results] == ["contest"]
     assert found.untested in (("lora.r=1",), ("lora.r=2",))
-    assert f"Not tested yet (`--test`), so not in this table: `{found.untested[0]}`." in claims_section([found], [], "")
+    assert f"Not tested yet (`--test`), so in no table: `{found.untested[0]}`." in claims_section([found], [], "")
 
 
 @pytest.mark.parametrize(
