@@ -40,3 +40,27 @@ def test_where_the_kernel_says_nothing_a_command_begins_with_its_first_line(monk
 
     monkeypatch.setattr(Path, "read_text", nothing)
     assert process_start() == FIRST_LINE
+
+
+def test_where_a_container_has_an_uptime_of_its_own_a_command_begins_with_its_first_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = Path.read_text
+    monkeypatch.setattr(
+        Path, "read_text", lambda path, **how: "1.5 1.5" if path.name == "uptime" else read(path, **how)
+    )
+    assert process_start() == FIRST_LINE
+
+
+def test_a_command_in_a_process_that_was_forked_begins_with_the_fork() -> None:
+    fork = """
+import os, time
+from loraloom.cli import beginning
+beginning.FIRST_LINE -= 100
+if os.fork():
+    os.wait()
+else:
+    print(time.monotonic() - beginning.process_start())
+"""
+    said = subprocess.run([sys.executable, "-c", fork], capture_output=True, text=True, check=True).stdout
+    assert float(said) < 50

@@ -23,5 +23,6 @@ def process_start() -> float:
         passed = float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0]) - started
     except (OSError, ValueError, IndexError):
         return FIRST_LINE
-    # Where a container has an uptime of its own, the process is older than that.
-    return min(FIRST_LINE, max(time.monotonic() - passed, FIRST_LINE - INTERPRETER_SECONDS))
+    if passed < 0:  # the uptime is a container's own, and the process is older than that
+        return FIRST_LINE
+    return max(time.monotonic() - passed, FIRST_LINE - INTERPRETER_SECONDS)
