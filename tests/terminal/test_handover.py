@@ -1,4 +1,4 @@
-"""What was handed over is printed whole on a narrow terminal."""
+"""What was handed over is printed whole on a narrow terminal, and a share as none or all only where it is."""
 
 from __future__ import annotations
 
@@ -31,3 +31,13 @@ def test_no_label_of_a_submission_is_cut() -> None:
     print_submission(make_console(file=said, width=WIDTH), result, checked=True)
     assert "…" not in said.getvalue()
     assert label in "".join(line.split()[0] for line in said.getvalue().splitlines())
+
+
+def test_shares_of_a_submission_are_said_to_be_none_or_all_only_where_they_are() -> None:
+    said = io.StringIO()
+    shares = [ClassShare("rare", None, 3, 3 / 7_600, 0.9999), ClassShare("common", None, 7_597, 7_597 / 7_600, 0.0001)]
+    result = Submitted("out.csv", 7_600, tuple(shares), "it fits", ())
+    print_submission(make_console(file=said, width=WIDTH), result, checked=True)
+    cells = {line.split()[0]: line.split()[1:] for line in said.getvalue().splitlines()}
+    assert cells["rare"] == ["3", "<0.1%", ">99.9%"]
+    assert cells["common"] == ["7,597", ">99.9%", "<0.1%"]

@@ -41,9 +41,9 @@ def print_submission(console: Console, result: Submitted, *, checked: bool) -> N
     for name in ("label", *(["class"] if named else []), "rows", "share", "in training"):
         table.add_column(name, justify="left" if name in ("label", "class") else "right", overflow="fold")
     for one in result.classes:
-        before = "–" if one.training_share is None else f"{one.training_share:.1%}"
+        before = "–" if one.training_share is None else percent(one.training_share)
         cells = [escape(printable(one.label)), *([escape(printable(one.name or ""))] if named else [])]
-        table.add_row(*cells, f"{one.rows:,}", f"{one.share:.1%}", before)
+        table.add_row(*cells, f"{one.rows:,}", percent(one.share), before)
     console.print(table)
     say(console, result.verdict)
     said = "fits the template" if checked else "is written"
