@@ -392,12 +392,22 @@ def test_a_class_that_test_lacks_is_said(tmp_path: Path) -> None:
     assert _finding(data, "missing_class").examples == ("World",)
 
 
-def test_shares_of_classes_are_said_and_a_rare_class_is_a_warning(tmp_path: Path) -> None:
+def test_shares_of_classes_are_said(tmp_path: Path) -> None:
     even = load(train_file=write_csv(tmp_path / "even.csv", rows(90)))
-    rare = load(train_file=write_csv(tmp_path / "rare.csv", rows(90, ("a",) * 29 + ("b",))))
     assert _finding(even, "class_shares").severity == "note"
     assert "Business 33.3%" in _finding(even, "class_shares").sentence
-    assert _finding(rare, "class_shares").severity == "warning"
+
+
+@pytest.mark.parametrize(("common", "severity"), [(80, "note"), (99, "warning")])
+def test_a_class_that_is_nearly_ten_times_as_rare_is_a_warning_that_says_what_helps(
+    tmp_path: Path, common: int, severity: str
+) -> None:
+    train = write_csv(tmp_path / "train.csv", rows(common, ("a",)) + rows(10, ("b",), start=common))
+    held = write_csv(tmp_path / "held.csv", rows(9, ("a", "b"), start=200))
+    test = write_csv(tmp_path / "test.csv", rows(9, ("a", "b"), start=300))
+    found = _finding(load(train_file=train, validation_file=held, test_file=test), "class_shares")
+    assert found.severity == severity
+    assert ("train.class_weight: balanced" in found.sentence) == (severity == "warning")
 
 
 def test_shares_are_said_to_be_whole_or_none_only_where_they_are(tmp_path: Path) -> None:
