@@ -380,6 +380,21 @@ def test_a_damaged_part_is_predicted_again(one: Ensemble, tmp_path: Path) -> Non
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
+@pytest.mark.usefixtures("small_windows")
+def test_a_run_that_goes_on_with_bad_rows_treated_otherwise_takes_up_the_parts_before_the_first(
+    one: Ensemble, tmp_path: Path
+) -> None:
+    source, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("text\n" + "\n".join([*sentences(5), " ", *sentences(10)]))
+    run(one, source, tmp_path / "whole.csv", on_error="null")
+    with pytest.raises(KeyboardInterrupt):
+        run(one, source, out, Heard(3), on_error="skip")
+    heard = Heard()
+    run(one, source, out, heard, on_error="null")
+    assert heard.notes[0] == f"{out}: goes on after row 4"
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
 def test_an_output_is_written_by_one_process(one: Ensemble, tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     with locked(out):
