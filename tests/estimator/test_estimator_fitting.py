@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+import polars as pl
 import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -60,6 +61,17 @@ def test_classes_are_those_of_y_and_predictions_are_right(fitted: LoraClassifier
 def test_the_same_parameters_and_rows_give_the_same_classifier(tiny_model: Path, fitted: LoraClassifier) -> None:
     again = tiny(tiny_model).fit(TEXTS, numbers())
     assert again.predict_proba(TEXTS).tolist() == fitted.predict_proba(TEXTS).tolist()
+
+
+def test_frames_and_series_of_polars_give_the_classifier_that_lists_give(
+    tiny_model: Path, fitted: LoraClassifier
+) -> None:
+    frame = pl.DataFrame({"text": TEXTS})
+    classifier = tiny(tiny_model).fit(frame, pl.Series(numbers()))
+    assert vars(classifier)["feature_names_in_"].tolist() == ["text"]
+    assert classifier.classes_.tolist() == [4, 5, 30]
+    assert classifier.predict_proba(frame).tolist() == fitted.predict_proba(TEXTS).tolist()
+    assert classifier.predict(frame["text"]).tolist() == fitted.predict(TEXTS).tolist()
 
 
 def test_rows_to_choose_by_and_to_test_on_may_be_given_and_all_of_x_is_then_trained_on(tiny_model: Path) -> None:

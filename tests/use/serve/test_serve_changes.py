@@ -7,13 +7,16 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
 
 from bench.random_adapters import save_random_adapter
+from loraloom.use.serve.batching import Batcher
 from loraloom.use.serve.limits import Access, Settings
+from loraloom.use.serve.registry import Served
 from tests.use.serve.servers import client_of, load_registry
 from tests.use.test_hostile_adapters import KINDS, changed
 
@@ -61,6 +64,31 @@ def test_an_adapter_comes_and_goes(client: TestClient) -> None:
     assert client.delete("/v1/adapters/new", headers=ADMIN).status_code == 204
     assert client.delete("/v1/adapters/new", headers=ADMIN).status_code == 404
     assert client.post("/v1/classify", json=ask, headers=key).status_code == 404
+
+
+def test_the_metrics_have_no_line_of_an_adapter_that_went(
+    adapter_folders: dict[str, Path], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = load_registry({name: adapter_folders[name] for name in ("animals", "food")})
+    settings = Settings(access=Access(admin_token=TOKEN, adapters_dir=root))
+    computed = Batcher.logits
+
+    async def gone_meanwhile(batcher: Batcher, served: Served, *arguments: Any) -> Any:
+        logits = await computed(batcher, served, *arguments)
+        registry.remove(served.name)
+        return logits
+
+    with client_of(registry, settings) as client:
+        for name in ("animals", "food"):
+            assert client.post("/v1/classify", json={"adapter": name, "texts": ["a"]}).status_code == 200
+        assert client.delete("/v1/adapters/food", headers=ADMIN).status_code == 204
+        said = client.get("/metrics").text
+        assert 'loraloom_texts_total{adapter="animals"} 1.0' in said
+        assert 'adapter="food"' not in said
+        registry.add("food", root / "food")
+        monkeypatch.setattr(Batcher, "logits", gone_meanwhile)
+        assert client.post("/v1/classify", json={"adapter": "food", "texts": ["a"]}).status_code == 200
+        assert 'adapter="food"' not in client.get("/metrics").text
 
 
 def test_the_last_adapter_of_a_backbone_may_be_replaced(client: TestClient) -> None:

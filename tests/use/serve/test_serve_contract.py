@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from fastapi.testclient import TestClient
 
 import loraloom
 from loraloom.errors import LoraloomError
+from loraloom.use.serve.app import STUCK_SECONDS
 from loraloom.use.serve.limits import Access, Limits, Settings
 from loraloom.use.serve.registry import Registry, named_adapters
 from tests.use.serve.servers import LABELS, client_of, running
@@ -172,6 +174,17 @@ def test_health_readiness_and_metrics(client: TestClient) -> None:
     assert 'loraloom_requests_total{route="/v1/classify",status="200"}' in said
     assert 'loraloom_texts_total{adapter="food"}' in said
     assert "loraloom_adapters 3.0" in said
+
+
+def test_it_is_not_ready_while_a_batch_hangs(alone: Registry) -> None:
+    with client_of(alone) as client:
+        batcher = cast(Any, client.app).state.batcher
+        batcher.busy_since = time.monotonic() - STUCK_SECONDS / 2
+        assert client.get("/readyz").json() == {"status": "ok"}
+        batcher.busy_since -= STUCK_SECONDS
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()) == (503, {"status": "stuck"})
+        assert client.get("/healthz").status_code == 200
 
 
 def test_it_is_not_ready_while_it_drains_or_has_no_adapter(alone: Registry) -> None:
