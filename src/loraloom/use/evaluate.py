@@ -110,15 +110,7 @@ class Evaluated:
             "expected_calibration_error": scores.expected_calibration_error,
             "predict": self.predicted and asdict(self.predicted),
             "classes": [
-                {
-                    "label": label,
-                    "precision": one.precision,
-                    "recall": one.recall,
-                    "recall_interval": one.recall_interval and list(one.recall_interval),
-                    "f1": one.f1,
-                    "support": one.support,
-                }
-                for label, one in zip(self.labels, scores.classes, strict=True)
+                {"label": label, **asdict(one)} for label, one in zip(self.labels, scores.classes, strict=True)
             ],
             "confusion": scores.confusion.tolist(),
         }

@@ -87,8 +87,7 @@ def read_template(path: Path) -> Submission:
         DataError: it can't be read, or an id is missing or doubled.
     """
     template = read_submission(path)
-    if problems := list(_of_ids(template.ids, f"{path}: column {template.id_column!r}")):
-        raise DataError("\n".join(problems))
+    refuse(unsound_ids(template.ids, f"{path}: column {template.id_column!r}"))
     return template
 
 
@@ -101,23 +100,17 @@ def cell_text(cell: Any) -> str | None:
     return str(cell).strip() or None
 
 
-def refuse_ids(ids: Sequence[str | None], place: str) -> None:
-    """Raises DataError where an id is missing or doubled."""
-    if problems := list(_of_ids(ids, place)):
-        raise DataError("\n".join(problems))
-
-
-def refuse_constant(labels: Iterable[str], place: str) -> None:
-    """Raises DataError where all rows, two at least, have one label."""
-    if problems := list(_of_constant(list(labels), place)):
-        raise DataError("\n".join(problems))
+def refuse(problems: Iterable[str]) -> None:
+    """Raises DataError of all problems, a line each, unless there are none."""
+    if sentences := list(problems):
+        raise DataError("\n".join(sentences))
 
 
 def problems_of(given: Submission, template: Submission, allowed: Sequence[str] | None) -> Iterator[str]:
     """All that is wrong with a submission, a sentence each; `allowed` are the labels that it may have, if known."""
     if given.columns != template.columns:
         yield f"{given.path}: has the columns {listed(given.columns)}, the template {listed(template.columns)}"
-    yield from _of_ids(given.ids, f"{given.path}: column {given.id_column!r}")
+    yield from unsound_ids(given.ids, f"{given.path}: column {given.id_column!r}")
     if len(given.ids) != len(template.ids):
         yield f"{given.path}: has {len(given.ids):,} rows, the template {len(template.ids):,}"
     yield from ids_apart(given.ids, template.ids, given.path, template.path)
@@ -133,7 +126,7 @@ def problems_of(given: Submission, template: Submission, allowed: Sequence[str] 
         yield f"{given.path}: has the label {listed(outside)}; it may have {listed(allowed)}"
     if template.kinds and all(map(is_whole, template.kinds)) and not all(map(is_whole, kinds)):
         yield f"{given.path}: has labels that are no whole numbers, which the template's are"
-    yield from _of_constant([label for label in given.labels if label is not None], given.path)
+    yield from constant_labels([label for label in given.labels if label is not None], given.path)
 
 
 def ids_apart(ids: Sequence[str | None], expected: Sequence[str | None], place: str, template: str) -> Iterator[str]:
@@ -145,27 +138,29 @@ def ids_apart(ids: Sequence[str | None], expected: Sequence[str | None], place: 
         yield f"{place}: has not {len(lacking):,} ids of {template}: {listed(lacking)}"
 
 
-def write_submission(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Writes CSV, cells as they are; whole or not at all."""
-    with replacing(path) as file:
-        written = CsvRows(file)
-        for row in chain([columns], rows):
-            written.write(row)
-
-
-def _of_ids(ids: Sequence[str | None], place: str) -> Iterator[str]:
+def unsound_ids(ids: Sequence[str | None], place: str) -> Iterator[str]:
+    """Ids that are missing or doubled."""
     if missing := [number for number, one in enumerate(ids, start=1) if one is None]:
         yield f"{place} has no id in {_rows(missing)}"
     if doubled := [one for one, count in Counter(ids).items() if count > 1 and one is not None]:
         yield f"{place} has ids that stand more than once: {listed(doubled)}"
 
 
-def _of_constant(labels: Sequence[str], place: str) -> Iterator[str]:
+def constant_labels(labels: Sequence[str], place: str) -> Iterator[str]:
+    """One label for all rows, two at least."""
     if len(labels) > 1 and len(set(labels)) == 1:
         yield (
             f"{place}: all {len(labels):,} rows have the label {labels[0]!r}: something is wrong with the rows (the "
             "text column, say) or with the adapter"
         )
+
+
+def write_submission(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Writes CSV, cells as they are; whole or not at all."""
+    with replacing(path) as file:
+        written = CsvRows(file)
+        for row in chain([columns], rows):
+            written.write(row)
 
 
 def _rows(numbers: Sequence[int]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,13 @@ from loraloom.use.submission import (
     ID_NAMES,
     Submission,
     cell_text,
+    constant_labels,
     ids_apart,
     problems_of,
     read_submission,
     read_template,
-    refuse_constant,
-    refuse_ids,
+    refuse,
+    unsound_ids,
     write_submission,
 )
 from loraloom.use.written_labels import written_labels
@@ -66,17 +67,7 @@ class Submitted:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for `--json`."""
-        classes = [
-            {"label": c.label, "name": c.name, "rows": c.rows, "share": c.share, "training_share": c.training_share}
-            for c in self.classes
-        ]
-        return {
-            "path": self.path,
-            "rows": self.rows,
-            "classes": classes,
-            "verdict": self.verdict,
-            "notes": list(self.notes),
-        }
+        return asdict(self)
 
 
 def submit(
@@ -110,7 +101,7 @@ def submit(
     places = _places(ids, asked, str(test_file))
     predicted = load(folder).logits(texts).argmax(axis=1)
     of_row = [written.labels[int(number)] for number in predicted]
-    refuse_constant(of_row, str(test_file))
+    refuse(constant_labels(of_row, str(test_file)))
     id_first = asked is None or asked.columns[0] == asked.id_column
     rows = ((ids[place], of_row[place]) if id_first else (of_row[place], ids[place]) for place in places)
     write_submission(target, asked.columns if asked else DEFAULT_COLUMNS, rows)
@@ -147,8 +138,7 @@ def check(
     else:
         alone = f"one label alone ({listed(asked.kinds)})" if asked.kinds else "no labels"
         notes.append(f"which labels there may be is not known: {template} has {alone}")
-    if problems := list(problems_of(given, asked, allowed)):
-        raise DataError("\n".join(problems))
+    refuse(problems_of(given, asked, allowed))
     if given.ids != asked.ids:
         notes.append("its ids are in another order than the template's")
     of_row = [label for label in given.labels if label is not None]
@@ -177,7 +167,7 @@ def _ids(table: Table, wanted: str | None, template: Submission | None) -> tuple
         note = f"ids are row numbers from {first}, since no column holds ids"
         return [str(number) for number in range(first, first + len(table))], note, None
     cells = [cell_text(cell) for cell in table.cells(column)]
-    refuse_ids(cells, f"{table.source}: column {column!r}")
+    refuse(unsound_ids(cells, f"{table.source}: column {column!r}"))
     return [str(cell) for cell in cells], f"ids from {column!r}", column
 
 
@@ -222,8 +212,7 @@ def _places(ids: Sequence[str], template: Submission | None, source: str) -> Seq
         return range(len(ids))
     if len(ids) != len(template.ids):
         raise DataError(f"{source}: has {len(ids):,} rows, {template.path} {len(template.ids):,}; they must be alike")
-    if problems := list(ids_apart(ids, template.ids, source, template.path)):
-        raise DataError("\n".join(problems))
+    refuse(ids_apart(ids, template.ids, source, template.path))
     place = {one: number for number, one in enumerate(ids)}
     return [place[one] for one in _known(template.ids)]
 
