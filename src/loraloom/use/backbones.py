@@ -56,11 +56,10 @@ class _Shared:
 
 
 class Backbones:
-    """Adapters over their backbones. Adding and removing may go on in one thread while another computes."""
+    """Adapters over their backbones. Adding may go on in one thread while another computes."""
 
     def __init__(self) -> None:
         self._shared: dict[_Key, _Shared] = {}
-        self._keys: dict[Classifier, _Key] = {}
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -103,15 +102,7 @@ class Backbones:
                 raise AdapterError(f"{folder}: data.max_length is {wanted:,}, and its backbone reads {most:,} tokens")
             classifier = Classifier(_forward(folder, record, shared), shared.tokenizer, record, folder)
             self._shared[key] = shared
-            self._keys[classifier] = key
         return classifier
-
-    def remove(self, classifier: Classifier, *, keep: bool = False) -> None:
-        """Forgets an adapter; the last one of a backbone takes it along, unless it is to be kept for others."""
-        with self._lock:
-            key = self._keys.pop(classifier)
-            if not keep and key not in self._keys.values():
-                del self._shared[key]
 
     def logits(self, classifiers: Sequence[Classifier], encoded: Sequence[Encoded]) -> list[Logits]:
         """Logits (N, C) of each classifier on its own encoded rows; rows over the same backbone pass together.

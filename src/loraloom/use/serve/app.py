@@ -26,7 +26,7 @@ from loraloom.study.provenance import own_version
 from loraloom.use.serve.batching import Batcher, EmptyTextError, NotComputedError, OverloadedError, TimedOutError
 from loraloom.use.serve.demo import demo_page
 from loraloom.use.serve.gate import BEGAN, HEADERS, Gate
-from loraloom.use.serve.limits import Settings
+from loraloom.use.serve.limits import Limits, Settings
 from loraloom.use.serve.messages import (
     ONE,
     SEVERAL,
@@ -89,7 +89,7 @@ def make_app(registry: Registry, settings: Settings) -> FastAPI:
         docs_url=None,  # its page asks other servers for scripts
         redoc_url=None,
     )
-    app.state.registry, app.state.batcher, app.state.settings, app.state.draining = registry, batcher, settings, False
+    app.state.batcher, app.state.draining = batcher, False
     app.add_middleware(Gate, settings=settings, batcher=batcher)
     if settings.access.origins:
         app.add_middleware(
@@ -100,7 +100,7 @@ def make_app(registry: Registry, settings: Settings) -> FastAPI:
         )
     _add_refusals(app)
     _add_health(app, registry, batcher)
-    _add_classification(app, _Asked(registry, batcher, settings))
+    _add_classification(app, registry, settings.limits, _Asked(registry, batcher, settings))
     _add_adapters(app, registry, batcher, settings)
     return app
 
@@ -110,14 +110,6 @@ class _Asked:
 
     def __init__(self, registry: Registry, batcher: Batcher, settings: Settings) -> None:
         self._registry, self._batcher, self._settings = registry, batcher, settings
-
-    def adapter(self, name: str | None) -> Served:
-        """The adapter of this name; refused by status where there is none."""
-        return self._registry.find(name)
-
-    def names(self) -> list[str]:
-        """Those of all adapters."""
-        return [each.name for each in self._registry.all()]
 
     async def logits(self, request: Request, served: Served, texts: Sequence[str]) -> NDArray[np.float32]:
         """Logits (N, C) of texts, unless they are too many, too long, too late, or nobody waits for them any more."""
@@ -135,13 +127,13 @@ class _Asked:
         return found
 
 
-def _add_classification(app: FastAPI, asked: _Asked) -> None:
+def _add_classification(app: FastAPI, registry: Registry, limits: Limits, asked: _Asked) -> None:
     refusals = _refusals(400, 401, 404, 408, 413, 415, 421, 422, 500, 503, 504)
 
     @app.post("/v1/classify", responses=refusals, tags=["classify"])
     async def classify(request: Request, body: ClassifyRequest) -> ClassifyAnswer:
         """Labels and probabilities of texts by one adapter."""
-        served = asked.adapter(body.adapter)
+        served = registry.find(body.adapter)
         logits = await asked.logits(request, served, body.texts)
         labels = served.classifier.labels
         return ClassifyAnswer(adapter=served.name, results=[_classified(labels, row) for row in logits])
@@ -149,10 +141,10 @@ def _add_classification(app: FastAPI, asked: _Asked) -> None:
     @app.post("/v1/explain", responses=refusals, tags=["classify"])
     async def explain(request: Request, body: ExplainRequest) -> ExplainAnswer:
         """Which words mattered: what the label's probability loses where each is left out (occlusion)."""
-        served = asked.adapter(body.adapter)
-        if len(body.text) > app.state.settings.limits.characters:
+        served = registry.find(body.adapter)
+        if len(body.text) > limits.characters:
             raise HTTPException(413, "text: has too many characters")
-        parts = parts_of(body.text, most=app.state.settings.limits.texts - 1)
+        parts = parts_of(body.text, limits.texts - 1)
         logits = await asked.logits(request, served, without(body.text, parts))
         found = _classified(served.classifier.labels, logits[0])
         return ExplainAnswer(**found.model_dump(), adapter=served.name, words=weighed(parts, logits))
@@ -174,9 +166,9 @@ def _add_classification(app: FastAPI, asked: _Asked) -> None:
     @app.post("/", responses=refusals, tags=["hub"])
     async def hub_default(request: Request, body: HubRequest) -> list[list[HubScore]]:
         """The hub's text classification, where one adapter is served."""
-        if len(names := asked.names()) > 1:
+        if len(names := [each.name for each in registry.all()]) > 1:
             raise AdapterError(f"several adapters are served; ask /models/NAME, NAME being one of {listed(names)}")
-        return await by_hub(request, asked.adapter(None), body)
+        return await by_hub(request, registry.find(None), body)
 
     @app.post("/models/{name}", responses=refusals, tags=["hub"])
     async def hub(
@@ -185,7 +177,7 @@ def _add_classification(app: FastAPI, asked: _Asked) -> None:
         body: HubRequest,
     ) -> list[list[HubScore]]:
         """The hub's text classification by an adapter: `InferenceClient(model=".../models/NAME")` works."""
-        return await by_hub(request, asked.adapter(name), body)
+        return await by_hub(request, registry.find(name), body)
 
 
 def _add_health(app: FastAPI, registry: Registry, batcher: Batcher) -> None:

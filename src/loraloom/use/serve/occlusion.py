@@ -20,7 +20,7 @@ MOST_CHARACTERS = 200_000
 """Of all texts that a long text's parts make."""
 
 
-def parts_of(text: str, most: int = MOST_PARTS) -> list[tuple[int, int]]:
+def parts_of(text: str, most: int) -> list[tuple[int, int]]:
     """Places of the parts to leave out, `most` at most: words, characters of a lone word, several together of many."""
     words = [match.span() for match in re.finditer(r"\S+", text)]
     if len(words) < 2:

@@ -87,7 +87,6 @@ class Registry:
         with self._changing:
             if name not in self._served:
                 raise UnknownAdapterError(f"adapter: no such adapter; there are {listed(self._served)}")
-            self.backbones.remove(self._served[name].classifier, keep=True)
             self._served = {other: served for other, served in self._served.items() if other != name}
 
 
