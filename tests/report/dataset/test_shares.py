@@ -26,7 +26,7 @@ def rows(*counts: int) -> dict[str, int]:
 
 
 def differ(p: float | None) -> Dependence:
-    return Dependence((), p, p, None, None, None, "")
+    return Dependence((), p, p)
 
 
 def test_equal_shares_are_as_good_as_equal() -> None:

@@ -50,13 +50,16 @@ class Dependence:
     """
 
     groups: tuple[Group, ...]
-    p: float | None
-    adjusted: float | None
-    pair: tuple[Group, Group] | None
-    difference: float | None
-    interval: Interval | None
-    verdict: str
+    p: float | None = None
+    adjusted: float | None = None
+    pair: tuple[Group, Group] | None = None
+    interval: Interval | None = None
+    verdict: str = ""
     wrong_are: str | None = None
+
+    @property
+    def difference(self) -> float | None:
+        return None if self.pair is None else self.pair[0].accuracy - self.pair[1].accuracy
 
     @property
     def found(self) -> bool:
@@ -110,7 +113,7 @@ def by_class(judged: Judged, labels: Sequence[str]) -> Dependence:
         for index, label in enumerate(labels)
         if (judged.labels == index).any()
     )
-    return _untested(groups) if len(groups) < 2 else _compared(groups, same_accuracy(groups))
+    return Dependence(groups, None if len(groups) < 2 else same_accuracy(groups))
 
 
 def by_length(judged: Judged) -> Dependence | None:
@@ -130,11 +133,11 @@ def by_length(judged: Judged) -> Dependence | None:
         group(_span(tokens[places == place]), right[places == place]) for place in np.unique(places).tolist()
     )
     if len(groups) < 2:
-        return _untested(groups)
+        return Dependence(groups)
     pair = group("the longer half", right[long]), group("the shorter half", right[~long])
     ranks = stats.rankdata(tokens)
     wrong_are = "longer" if ranks[~right].sum() > (~right).sum() * ranks.mean() else "shorter"
-    return replace(_compared(groups, length_trend(tokens, right), pair), wrong_are=wrong_are)
+    return Dependence(groups, length_trend(tokens, right), pair=pair, wrong_are=wrong_are)
 
 
 def by_cut(judged: Judged) -> Dependence | None:
@@ -143,7 +146,7 @@ def by_cut(judged: Judged) -> Dependence | None:
     if cut is None or cut.all() or not cut.any():
         return None
     pair = group("texts cut off", judged.right[cut]), group("whole texts", judged.right[~cut])
-    return _compared(pair, same_accuracy(pair), pair)
+    return Dependence(pair, same_accuracy(pair), pair=pair)
 
 
 def by_source(judged: Judged) -> Dependence | None:
@@ -157,24 +160,13 @@ def by_source(judged: Judged) -> Dependence | None:
     called = [*common, f"{len(counts) - len(common):,} others"]
     groups = tuple(group(called[place], judged.right[of == place]) for place in np.unique(of).tolist())
     if len(groups) < 2 or len(counts) > judged.labels.size // 2:
-        return _untested(groups)
-    return _compared(groups, same_accuracy(groups))
+        return Dependence(groups)
+    return Dependence(groups, same_accuracy(groups))
 
 
 def _span(tokens: NDArray[np.int64]) -> str:
     low, high = int(tokens.min()), int(tokens.max())
     return f"{low:,}" if low == high else f"{low:,}–{high:,}"
-
-
-def _untested(groups: tuple[Group, ...]) -> Dependence:
-    return Dependence(groups, None, None, None, None, None, "")
-
-
-def _compared(groups: tuple[Group, ...], p: float, pair: tuple[Group, Group] | None = None) -> Dependence:
-    if pair is None:
-        return Dependence(groups, p, None, None, None, None, "")
-    one, other = pair
-    return Dependence(groups, p, None, pair, one.accuracy - other.accuracy, None, "")
 
 
 def together(found: dict[str, Dependence | None], judged: Judged) -> dict[str, Dependence | None]:

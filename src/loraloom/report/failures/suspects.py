@@ -22,14 +22,13 @@ MOST_ROWS = 200
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Confident:
-    """`joint[i, j]` counts rows given as i that are confidently j; `rows` (M,) are those off its diagonal.
+    """`rows` (M,) are confidently of another class than the given one, `suggested` (M,) the class that each looks like.
 
-    `suggested` (M,) is the class that each of `rows` looks like. They are ordered by the probability of the given
-    label, the least first. `thresholds` (C,) are NaN for a class that no row is given.
+    They are ordered by the probability of the given label, the least first. `thresholds` (C,) are NaN for a class that
+    no row is given.
     """
 
     thresholds: NDArray[np.float64]
-    joint: NDArray[np.int64]
     rows: NDArray[np.int64]
     suggested: NDArray[np.int64]
 
@@ -85,10 +84,9 @@ def confident_learning(labels: ArrayLike, probabilities: ArrayLike) -> Confident
     reached = shares >= np.where(counts > 0, thresholds, np.inf) - 1e-12  # a class of one row reaches its own
     confident = reached.any(axis=1)
     looks = np.where(reached, shares, -1.0).argmax(axis=1)
-    flat = np.bincount(given[confident] * classes + looks[confident], minlength=classes * classes)
     wrong = np.flatnonzero(confident & (looks != given))
     rows = wrong[np.argsort(shares[wrong, given[wrong]], kind="stable")]
-    return Confident(thresholds, flat.reshape(classes, classes).astype(np.int64), rows, looks[rows])
+    return Confident(thresholds, rows, looks[rows])
 
 
 def suspects(judged: Judged, labels: Sequence[str], kept: Mapping[int, str]) -> Suspects:
