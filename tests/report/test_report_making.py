@@ -35,9 +35,10 @@ SEARCH = Command(
 
 
 def test_a_run_without_a_log_has_the_command_of_its_provenance(tmp_path: Path) -> None:
-    (command,) = made(whole_run(tmp_path / "r")).commands
+    found = findings(read_run(whole_run(tmp_path / "r")))
+    (command,) = found.making.commands
     assert command.text == PROVENANCE["command"]
-    assert (command.ended, made(tmp_path / "r").time) == ("", None)
+    assert (command.ended, found.answer.time) == ("", None)
 
 
 def test_every_command_stands_as_typed_with_its_end(tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_a_damaged_log_and_a_damaged_plan_are_named_and_cost_no_more(tmp_path: P
     found = findings(read_run(run))
     assert [problem for problem in found.problems if "commands.json: is damaged" in problem]
     assert [problem for problem in found.problems if "plan.json: can't be read" in problem]
-    assert (found.making.plan, found.making.time) == (None, None)
+    assert (found.making.plan, found.answer.time) == (None, None)
     assert found.answer.winner is not None
 
 

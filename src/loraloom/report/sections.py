@@ -5,26 +5,16 @@ A section that has nothing to say renders nothing, and then has no entry in the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """`title` is what the navigation calls it."""
-
-    name: str
-    title: str
-
-
-SECTIONS = (
-    Section("answer", "Answer"),
-    Section("leaderboard", "Leaderboard"),
-    Section("tradeoffs", "Size and time"),
-    Section("effects", "Effects"),
-    Section("training", "Training"),
-    Section("failures", "Where it fails"),
-    Section("data", "Data"),
-    Section("similarity", "Similarity"),
-    Section("against", "Two runs"),
-    Section("making", "How it was made"),
-)
+SECTIONS = {
+    "answer": "Answer",
+    "leaderboard": "Leaderboard",
+    "tradeoffs": "Size and time",
+    "effects": "Effects",
+    "training": "Training",
+    "failures": "Where it fails",
+    "data": "Data",
+    "similarity": "Similarity",
+    "against": "Two runs",
+    "making": "How it was made",
+}
+"""What the navigation calls each."""

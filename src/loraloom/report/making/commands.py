@@ -13,8 +13,6 @@ from loraloom.report import wording
 from loraloom.report.reading import RunRead
 from loraloom.study.commands import Command, read_commands
 
-_ENDS = {"done": "done", "stopped": "stopped", "failed": "failed", None: "no end was noted"}
-
 
 @dataclass(frozen=True, slots=True)
 class Given:
@@ -53,7 +51,7 @@ def given(run: RunRead, commands: tuple[Command, ...]) -> tuple[Given, ...]:
             started=moment(command.started),
             used=command.seconds,
             allowed=command.allowed_seconds,
-            ended=_ENDS[command.ended],
+            ended=command.ended or "no end was noted",
             why=command.why,
             finished=command.finished,
             tested=command.tested,

@@ -11,7 +11,6 @@ from loraloom.report import wording
 from loraloom.report.making.commands import Given, given
 from loraloom.report.making.plan import PlanKept, plan_kept
 from loraloom.report.making.sources import SourceCard, source_cards
-from loraloom.report.making.timing import TimeUse, time_use
 from loraloom.report.reading import RunRead
 from loraloom.study.commands import Command
 from loraloom.study.provenance import as_mapping, dropped_points
@@ -27,7 +26,6 @@ class Making:
     facts: tuple[tuple[str, str], ...]
     packages: tuple[tuple[str, str], ...]
     commands: tuple[Given, ...]
-    time: TimeUse | None
     plan: PlanKept | None
     seeds: tuple[int, ...]
     sources: tuple[SourceCard, ...]
@@ -45,7 +43,6 @@ def making(run: RunRead, commands: tuple[Command, ...], problems: list[str]) -> 
         facts=tuple((title, wording.value(value)) for title, value in _facts(about) if value is not None),
         packages=tuple((str(name), wording.value(version)) for name, version in packages.items()),
         commands=given(run, commands),
-        time=time_use(commands),
         plan=plan_kept(run, problems),
         seeds=tuple(sorted({record.seed for record in run.records})),
         sources=source_cards(run),
