@@ -459,7 +459,9 @@ def read_changed(path: Path, **changes: Any) -> Page:
     ],
 )
 def test_facts_that_make_no_sense_are_left_out(tmp_path: Path, changes: dict[str, Any]) -> None:
-    assert "Where it fails" in read_changed(tmp_path / "r", **changes).text
+    page = read_changed(tmp_path / "r", **changes)
+    assert "Where it fails" in page.text
+    assert "The run's recipe does not say how many rows its classes have." in page.text
 
 
 def test_the_report_is_written_without_torch(tmp_path: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from loraloom.report import wording
 from loraloom.report.reading import RunRead
-from loraloom.study.provenance import as_list, as_mapping, class_rows, data_stated, rows_of
+from loraloom.study.provenance import as_list, as_mapping, data_stated, rows_of
 
 _TITLES = {
     "guessed_column": "A column was guessed",
@@ -47,22 +46,11 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassShare:
-    """How often a class occurs in a split; `share` in [0, 1]."""
-
-    label: str
-    rows: int
-    share: float
-
-
-@dataclass(frozen=True, slots=True)
 class DataFindings:
-    """`classes` are of the split that `classes_of` names, or empty."""
+    """The data as told; their classes, lengths and overlaps are in `dataset.Dataset`."""
 
     facts: tuple[tuple[str, str], ...]
     rows: tuple[tuple[str, int], ...]
-    classes: tuple[ClassShare, ...]
-    classes_of: str
     findings: tuple[Finding, ...]
 
 
@@ -73,27 +61,11 @@ def data_findings(run: RunRead) -> DataFindings:
         for title, key in (("Data set", "name"), ("Revision", "revision"), ("Fingerprint", "fingerprint"))
         if given.get(key) is not None
     ]
-    classes_of, counts = _class_counts(run)
-    total = sum(counts.values())
     return DataFindings(
         facts=tuple(facts),
         rows=tuple(rows_of(run.recipe).items()),
-        classes=tuple(ClassShare(label, number, number / total) for label, number in counts.items() if total),
-        classes_of=classes_of,
         findings=tuple(_finding(each) for each in as_list(given.get("findings"))),
     )
-
-
-def _class_counts(run: RunRead) -> tuple[str, dict[str, int]]:
-    """Rows of each class: in training where the provenance has them, else in the tested rows."""
-    by_split = class_rows(run.recipe)
-    for split in ("train", *by_split):
-        if counts := by_split.get(split):
-            return split, counts
-    if run.best is None or not run.best.predictions:
-        return "", {}
-    seen = Counter(row.label for row in run.best.predictions)
-    return "test", {label: seen[index] for index, label in enumerate(run.best.record.labels)}
 
 
 def _finding(given: Any) -> Finding:
