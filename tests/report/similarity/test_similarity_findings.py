@@ -195,8 +195,8 @@ def test_the_page_has_pictures_tables_and_hostile_names_as_text(tmp_path: Path) 
 
 def test_a_file_whose_name_begins_with_an_underscore_is_in_the_legends(tmp_path: Path) -> None:
     with mpl.rc_context(STYLE):
-        drawn = draw_similarity(found_in(similar_run(tmp_path / "run", second=second_set(file="_machine.csv"))))
-    assert [picture.svg.count(">_machine.csv</text>") for picture in drawn.values()] == [1, 1]
+        drawn = list(draw_similarity(found_in(similar_run(tmp_path / "run", second=second_set(file="_machine.csv")))))
+    assert [picture.svg.count(">_machine.csv</text>") for picture in drawn] == [1, 1]
 
 
 def test_the_section_imports_no_torch(tmp_path: Path) -> None:

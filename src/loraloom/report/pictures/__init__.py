@@ -43,11 +43,11 @@ def pictures(found: Findings, may_draw: Callable[[], bool] = lambda: True) -> Ma
         for draw in _sections(found):
             if not may_draw():
                 return UNDRAWN
-            drawn |= draw()
+            drawn |= {each.name: each for each in draw()}
     return drawn
 
 
-def _sections(found: Findings) -> Iterator[Callable[[], dict[str, Picture]]]:
+def _sections(found: Findings) -> Iterator[Callable[[], Iterator[Picture]]]:
     if found.tradeoffs:
         yield partial(draw_tradeoffs, found.tradeoffs)
     yield partial(draw_effects, found.effects)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from loraloom.report import wording
@@ -13,16 +14,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def draw_confusion(test: Tested) -> dict[str, Picture]:
+def draw_confusion(test: Tested) -> Iterator[Picture]:
     side = 2.2 + 0.42 * len(test.labels)
-    drawn = picture(
+    yield picture(
         "confusion",
         "Confusion on test",
         f"{test.wrong} of {test.rows} test rows {'was' if test.wrong == 1 else 'were'} wrong.",
         lambda axes: _fill(axes, test),
         size=(side, side * 0.9),
     )
-    return {drawn.name: drawn}
 
 
 def _fill(axes: Axes, test: Tested) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from loraloom.report import wording
@@ -18,7 +18,7 @@ MOST_MARKERS = 8
 """Of a line, beyond which only some points have one: lines are told apart by them, in grey too."""
 
 
-def draw_curves(found: Curves) -> dict[str, Picture]:
+def draw_curves(found: Curves) -> Iterator[Picture]:
     from matplotlib.ticker import MaxNLocator
 
     def lines(train: str | None, validation: str, label: str) -> Callable[[Axes], None]:
@@ -62,7 +62,8 @@ def draw_curves(found: Curves) -> dict[str, Picture]:
         ),
         ("curves_learning_rate", "Learning rate", found.on_rate, rates),
     )
-    return {name: picture(name, title, text, draw, legend=names) for name, title, text, draw in drawn}
+    for name, title, text, draw in drawn:
+        yield picture(name, title, text, draw, legend=names)
 
 
 def _line(axes: Axes, curve: Curve, field: str, index: int, *, train: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from loraloom.report import wording
@@ -16,20 +17,18 @@ MOST_CLASSES = 30
 MARKERS = "oD^"
 
 
-def draw_dataset(found: Dataset) -> dict[str, Picture]:
+def draw_dataset(found: Dataset) -> Iterator[Picture]:
     """The pictures that the run kept counts for."""
     if len(found.classes) < 2:
-        return {}
+        return
     classes = min(MOST_CLASSES, len(found.classes))
-    return {
-        "class_shares": picture(
-            "class_shares",
-            "Class shares: " + ", ".join(f"{sign} {split}" for sign, split in zip("●◆▲", found.splits, strict=False)),
-            found.balance.verdict if found.balance else "Class shares by split.",
-            lambda axes: _shares(axes, found),
-            size=(4.9, 1.1 + 0.27 * classes),
-        )
-    }
+    yield picture(
+        "class_shares",
+        "Class shares: " + ", ".join(f"{sign} {split}" for sign, split in zip("●◆▲", found.splits, strict=False)),
+        found.balance.verdict if found.balance else "Class shares by split.",
+        lambda axes: _shares(axes, found),
+        size=(4.9, 1.1 + 0.27 * classes),
+    )
 
 
 def _shares(axes: Axes, found: Dataset) -> None:

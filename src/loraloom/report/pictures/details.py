@@ -7,7 +7,7 @@ lines and cells in a few collections: some 5 ms a row. Axes for each panel took 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,14 +33,16 @@ CURVE, CONFUSION = (2.2, 1.0), (2.6, 1.6)
 """Inches of a panel: width, height."""
 
 
-def draw_details(found: Sequence[Detail]) -> dict[str, Picture]:
+def draw_details(found: Sequence[Detail]) -> Iterator[Picture]:
     """`rows_curves` and `rows_confusion` of the opened rows, where their trials left what they show; without SVG."""
-    made = {}
     if curves := [(detail, sketch) for detail in found for sketch in detail.sketches]:
-        made["rows_curves"] = _curves(curves)
+        yield _drawn("rows_curves", _curves(curves))
     if matrices := confusions_drawn(found):
-        made["rows_confusion"] = _confusions(matrices)
-    return {name: Picture(name, Markup(""), saved(figure, "png", dpi=110)) for name, figure in made.items()}
+        yield _drawn("rows_confusion", _confusions(matrices))
+
+
+def _drawn(name: str, figure: Figure) -> Picture:
+    return Picture(name, Markup(""), saved(figure, "png", dpi=110))
 
 
 def confusions_drawn(found: Sequence[Detail]) -> list[tuple[Detail, Matrix]]:

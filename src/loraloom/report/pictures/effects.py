@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from loraloom.report import wording
@@ -25,11 +25,10 @@ def drawn_effects(found: Effects) -> tuple[Effect, ...]:
     return tuple(effect for effect in found.effects if effect.interval is not None)[:MOST_DRAWN]
 
 
-def draw_effects(found: Effects) -> dict[str, Picture]:
+def draw_effects(found: Effects) -> Iterator[Picture]:
     effects = drawn_effects(found)
-    drawn: dict[str, Picture] = {}
     if effects:
-        drawn["effects"] = picture(
+        yield picture(
             "effects",
             f"Effects on validation {found.metric_name}",
             f"{plural(len(effects), 'comparison')} with 95 % intervals, which hold together.",
@@ -38,8 +37,7 @@ def draw_effects(found: Effects) -> dict[str, Picture]:
         )
     if found.analysis:
         for number, each in enumerate(found.analysis.interactions.found[:MOST_INTERACTIONS], start=1):
-            drawn[f"interaction_{number}"] = _interaction(f"interaction_{number}", each)
-    return drawn
+            yield _interaction(f"interaction_{number}", each)
 
 
 def _forest(axes: Axes, effects: Sequence[Effect]) -> None:

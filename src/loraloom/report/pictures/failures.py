@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,31 +21,28 @@ if TYPE_CHECKING:
 MOST_POINTS = 400
 
 
-def draw_failures(found: Failures) -> dict[str, Picture]:
+def draw_failures(found: Failures) -> Iterator[Picture]:
     """The pictures that there are rows for."""
-    drawn = {
-        "reliability": picture(
-            "reliability",
-            f"Confidence and accuracy on {found.split}",
-            found.calibrated.verdict,
-            lambda axes: _reliability(axes, found.calibrated),
-        ),
-        "coverage": picture(
-            "coverage",
-            f"Accuracy of the surest {found.split} rows",
-            found.selective.verdict,
-            lambda axes: _coverage(axes, found.selective),
-        ),
-    }
+    yield picture(
+        "reliability",
+        f"Confidence and accuracy on {found.split}",
+        found.calibrated.verdict,
+        lambda axes: _reliability(axes, found.calibrated),
+    )
+    yield picture(
+        "coverage",
+        f"Accuracy of the surest {found.split} rows",
+        found.selective.verdict,
+        lambda axes: _coverage(axes, found.selective),
+    )
     by_length = found.by_length
     if by_length is not None and len(by_length.groups) > 1:
-        drawn["accuracy_by_length"] = picture(
+        yield picture(
             "accuracy_by_length",
             f"Accuracy on {found.split} by length",
             by_length.verdict,
             lambda axes: _by_length(axes, by_length),
         )
-    return drawn
 
 
 def _reliability(axes: Axes, found: Calibrated) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from loraloom.report.gap import Gap
@@ -13,23 +14,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def draw_gap(found: Gap) -> dict[str, Picture]:
-    drawn: dict[str, Picture] = {}
+def draw_gap(found: Gap) -> Iterator[Picture]:
     if any(len(series.points) > 1 for series in found.series):
-        drawn["gap_epochs"] = picture(
+        yield picture(
             "gap_epochs",
             "Gap by epoch",
             f"Training minus validation accuracy over the epochs, the mean of {found.configurations} configurations.",
             lambda axes: _epochs(axes, found),
         )
     if len(found.by_rank) > 1:
-        drawn["gap_rank"] = picture(
+        yield picture(
             "gap_rank",
             "Gap by rank",
             "Training minus validation accuracy at the last evaluation, by rank.",
             lambda axes: _ranks(axes, found),
         )
-    return drawn
 
 
 def _epochs(axes: Axes, found: Gap) -> None:

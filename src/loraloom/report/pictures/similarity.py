@@ -5,6 +5,7 @@ Legends are given their lines: those that matplotlib finds itself lack names tha
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,26 +24,16 @@ LINES = ("-", (0, (6, 2)), (0, (2, 1.5)))
 MARKERS = "oDs"
 
 
-def draw_similarity(found: Similarity) -> dict[str, Picture]:
-    drawn = [
-        picture(
-            "similarity_distances",
-            "Distance to the nearest training row",
-            distances_sentence(found),
-            lambda axes: _distances(axes, found),
-        )
-    ]
+def draw_similarity(found: Similarity) -> Iterator[Picture]:
+    yield picture(
+        "similarity_distances",
+        "Distance to the nearest training row",
+        distances_sentence(found),
+        lambda axes: _distances(axes, found),
+    )
     if any(each.trend.bins for each in found.trends):
         sentence = " ".join(f"{each.trend.name}: {each.verdict}" for each in found.trends)
-        drawn.append(
-            picture(
-                "similarity_accuracy",
-                "Accuracy by distance",
-                sentence,
-                lambda axes: _accuracy(axes, found),
-            )
-        )
-    return {each.name: each for each in drawn}
+        yield picture("similarity_accuracy", "Accuracy by distance", sentence, lambda axes: _accuracy(axes, found))
 
 
 def distances_sentence(found: Similarity) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -47,20 +47,18 @@ class Place:
         return self.up > self.point.metric
 
 
-def draw_tradeoffs(found: Tradeoffs) -> dict[str, Picture]:
-    drawn = {
-        "tradeoffs_parameters": _picture(
-            found,
-            "tradeoffs_parameters",
-            f"Validation {found.metric_name} against trainable parameters",
-            found.on_size,
-            found.points,
-            lambda point: point.trainable,
-            lambda point: point.on_size_front,
-        )
-    }
+def draw_tradeoffs(found: Tradeoffs) -> Iterator[Picture]:
+    yield _picture(
+        found,
+        "tradeoffs_parameters",
+        f"Validation {found.metric_name} against trainable parameters",
+        found.on_size,
+        found.points,
+        lambda point: point.trainable,
+        lambda point: point.on_size_front,
+    )
     if len(found.timed) > 1:
-        drawn["tradeoffs_time"] = _picture(
+        yield _picture(
             found,
             "tradeoffs_time",
             f"Validation {found.metric_name} against training time",
@@ -69,7 +67,6 @@ def draw_tradeoffs(found: Tradeoffs) -> dict[str, Picture]:
             lambda point: point.seconds or 0.0,
             lambda point: point.on_time_front,
         )
-    return drawn
 
 
 def _picture(
