@@ -210,15 +210,34 @@ def test_a_tokenizer_that_can_not_pad_is_refused(monkeypatch: pytest.MonkeyPatch
         sources.load_tokenizer(sources.find("demo"))
 
 
-def test_texts_are_padded_on_the_right_whatever_the_tokenizer_was_saved_with(tmp_path: Path) -> None:
+def _with_tokenizer_fields(folder: Path, **fields: Any) -> sources.Source:
+    """The demo model, with these fields in its tokenizer_config.json."""
     source = sources.find("demo")
-    sources.load_tokenizer(source).save_pretrained(tmp_path)
-    written = tmp_path / "tokenizer_config.json"
-    written.write_text(json.dumps({**json.loads(written.read_text("utf-8")), "padding_side": "left"}), "utf-8")
+    sources.load_tokenizer(source).save_pretrained(folder)
+    written = folder / "tokenizer_config.json"
+    written.write_text(json.dumps({**json.loads(written.read_text("utf-8")), **fields}), "utf-8")
+    shutil.copy(Path(source.location) / "config.json", folder)
+    shutil.copy(Path(source.location) / "model.safetensors", folder)
+    return sources.find(str(folder))
+
+
+def test_texts_are_padded_on_the_right_whatever_the_tokenizer_was_saved_with(tmp_path: Path) -> None:
+    source = _with_tokenizer_fields(tmp_path, padding_side="left")
     assert AutoTokenizer.from_pretrained(tmp_path).padding_side == "left"
-    shutil.copy(Path(source.location) / "config.json", tmp_path)
-    shutil.copy(Path(source.location) / "model.safetensors", tmp_path)
-    assert sources.load_tokenizer(sources.find(str(tmp_path))).padding_side == "right"
+    assert sources.load_tokenizer(source).padding_side == "right"
+
+
+@pytest.mark.parametrize("named", [{"AutoTokenizer": ["words.Words", None]}, ["words.Words", None]])
+def test_a_tokenizer_that_brings_code_is_refused_and_not_replaced_by_a_stock_one(tmp_path: Path, named: object) -> None:
+    source = _with_tokenizer_fields(tmp_path, auto_map=named)
+    assert AutoTokenizer.from_pretrained(tmp_path).is_fast  # what transformers takes in its place
+    with pytest.raises(BackboneError, match=r"code of its own \(tokenizer_config\.json's auto_map\)"):
+        sources.load_tokenizer(source)
+
+
+def test_code_of_a_processor_is_no_matter_of_the_tokenizer(tmp_path: Path) -> None:
+    source = _with_tokenizer_fields(tmp_path, auto_map={"AutoProcessor": "images.Images"})
+    assert sources.load_tokenizer(source).is_fast
 
 
 def test_what_who_loads_a_model_plainly_has_otherwise_is_told(tmp_path: Path) -> None:

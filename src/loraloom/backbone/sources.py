@@ -79,7 +79,7 @@ def load_config(source: Source) -> Any:
     """
     config = _saved_config(source)
     if getattr(config, "auto_map", None):
-        raise BackboneError(f"backbone.model: {source.model!r} brings code of its own (auto_map), which is never run")
+        raise _brings_code(source.model)
     if _decodes(config):
         raise BackboneError(
             f"backbone.model: {source.model!r} is a decoder ({config.model_type}), and texts are classified by "
@@ -191,7 +191,7 @@ def load_tokenizer(source: Source) -> Any:
     """The model's fast tokenizer, which pads on the right: padding on the left would be read as the first token.
 
     Raises:
-        BackboneError: it can't be had, or has no token to pad with.
+        BackboneError: it can't be had, asks for code of its own, or has no token to pad with.
     """
     tokenizer = _saved_tokenizer(source)
     if tokenizer.pad_token_id is None:
@@ -205,9 +205,15 @@ def load_tokenizer(source: Source) -> Any:
 
 def _saved_tokenizer(source: Source) -> Any:
     from transformers import AutoTokenizer
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
+    arguments = _hub_arguments(source)
     try:
-        return AutoTokenizer.from_pretrained(source.location, use_fast=True, **_hub_arguments(source))
+        code = get_tokenizer_config(source.location, **arguments).get("auto_map")
+        if code.get("AutoTokenizer") if isinstance(code, dict) else code:  # a list of classes, as it was once written
+            # AutoTokenizer would take a class of transformers in its place, which may split texts otherwise.
+            raise _brings_code(source.model, "tokenizer_config.json's auto_map")
+        return AutoTokenizer.from_pretrained(source.location, use_fast=True, **arguments)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _unavailable(source, error, "tokenizer") from None
 
@@ -275,11 +281,15 @@ def _check_folder(model: str, folder: Path) -> None:
     except (OSError, ValueError, RecursionError) as error:
         raise BackboneError(f"{path}: can't be read: {error}") from None
     if not isinstance(config, dict) or "auto_map" in config:
-        raise BackboneError(f"backbone.model: {model!r} brings code of its own (auto_map), which is never run")
+        raise _brings_code(model)
     if not any(folder.glob("*.safetensors")):
         pickled = [path.name for pattern in _UNSAFE for path in folder.glob(pattern)]
         why = f"only {pickled[0]}, a pickle, which can run code" if pickled else "no model.safetensors"
         raise BackboneError(f"backbone.model: {model!r} has {why}; save the model as safetensors")
+
+
+def _brings_code(model: str, where: str = "auto_map") -> BackboneError:
+    return BackboneError(f"backbone.model: {model!r} brings code of its own ({where}), which is never run")
 
 
 def _unavailable(source: Source, error: BaseException, what: str = "model") -> BackboneError:
