@@ -225,6 +225,13 @@ def test_the_linear_head_is_offered_where_it_alone_fits() -> None:
     assert "lora.r=11" in changes
 
 
+def test_the_linear_head_is_offered_with_the_larger_rank_that_it_makes_room_for() -> None:
+    over: dict[str, Any] = {"r": 8, "bias": "lora_only", "targets": "all-linear"}
+    adaptation, linear = _roberta(**over), _roberta(**over, head="linear")
+    found = {remedy.change: remedy.parameters for remedy in remedies(adaptation, MILLION, linear.shape)}
+    assert (found["lora.r=1"], found["head.kind=linear and lora.r=5"]) == (842_500, 915_460)
+
+
 def test_a_pair_is_offered_where_no_single_change_fits() -> None:
     adaptation = _roberta(64)
     found = remedies(adaptation, 100_000, _roberta(64, head="linear").shape)

@@ -249,6 +249,16 @@ def test_what_does_not_fit_the_cap_is_not_told_to_save_memory(
     assert "raise the cap or take a smaller model" in said
 
 
+def test_a_search_that_does_not_fit_the_cap_is_told_what_the_head_takes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    changes = ["data.dataset=demo", "backbone.model=demo", "budget.max_trainable_parameters=50000", "lora.r=64"]
+    command = ["search", "recipes/agnews-roberta-base.yaml", "--out", str(tmp_path / "run")]
+    code, _, said = call(capsys, monkeypatch, *command, *(f"--set={change}" for change in changes))
+    assert code == 2
+    assert "(budget.max_trainable_parameters); the head alone is 1,925 of them; it would fit with --set lora.r=" in said
+
+
 def test_budget_counts_what_auto_would_search(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -163,6 +163,8 @@ def largest_rank(adaptation: Adaptation, cap: int) -> int:
 def remedies(adaptation: Adaptation, cap: int, linear_head: ModelShape | None) -> tuple[Remedy, ...]:
     """Every smallest single change that brings it under `cap`; where none does, each with a smaller rank that does.
 
+    A linear head that makes room for a larger rank than there would be without it is among them, with that rank.
+
     Args:
         linear_head: the same model with a linear head, where the recipe's is another.
     """
@@ -174,19 +176,20 @@ def remedies(adaptation: Adaptation, cap: int, linear_head: ModelShape | None) -
         *_fewer_layers(adaptation, cap),
         *((change, after) for change, after in lighter if count(after).trainable <= cap),
     ]
-    if single:
-        return tuple(_remedy(after, change) for change, after in single)
     least = replace(adaptation, r=1)
-    with_rank = [
-        *_fewer_biases(least, cap),
-        *_fewer_targets(least, cap),
-        *_fewer_layers(least, cap),
-        *lighter,
-    ]
-    return tuple(
-        _remedy(fitting, change, rank)
-        for change, after in with_rank
-        for rank, fitting in _smaller_rank(replace(after, r=adaptation.r), cap)
+    room = largest_rank(adaptation, cap)
+    with_rank = (
+        [(change, after) for change, after in lighter if room < largest_rank(after, cap) < adaptation.r]
+        if single
+        else [*_fewer_biases(least, cap), *_fewer_targets(least, cap), *_fewer_layers(least, cap), *lighter]
+    )
+    return (
+        *(_remedy(after, change) for change, after in single),
+        *(
+            _remedy(fitting, change, rank)
+            for change, after in with_rank
+            for rank, fitting in _smaller_rank(replace(after, r=adaptation.r), cap)
+        ),
     )
 
 

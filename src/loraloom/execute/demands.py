@@ -146,15 +146,15 @@ class Demands:
     def _refusal(self, dropped: list[tuple[Point, str]]) -> str:
         first, why = dropped[0]
         configuration, cap = self.recipe.configuration(first), self.recipe.budget.max_trainable_parameters
-        if cap is None or self.parameters(configuration).trainable <= cap:
+        counted = self.parameters(configuration)
+        if cap is None or counted.trainable <= cap:
             advice = self.memory_advice(configuration)
-        elif remedies := self.remedies(configuration):
-            advice = f"it would fit with {' or '.join(remedy.options for remedy in remedies)}"
         else:
-            advice = "no single change would do, nor another with a smaller rank: raise the cap or take a smaller model"
-        if len(dropped) > 1:
-            return f"no point of the search fits the budget; the first, {point_name(first)}: {why}; {advice}"
-        return f"the recipe does not fit: {f'{point_name(first)}: ' if first else ''}{why}; {advice}"
+            remedies = " or ".join(remedy.options for remedy in self.remedies(configuration))
+            none = "no single change would do, nor another with a smaller rank: raise the cap or take a smaller model"
+            would = f"it would fit with {remedies}" if remedies else none
+            advice = f"the head alone is {counted.head:,} of them; {would}"
+        return f"{refusal(point_name(first), why, len(dropped))}; {advice}"
 
     def remedies(self, configuration: Configuration) -> tuple[budget.Remedy, ...]:
         """The smallest changes by which a configuration that is over the cap on parameters fits it."""
@@ -165,6 +165,13 @@ class Demands:
         source = self.source(configuration.backbone)
         lighter = None if head.kind == "linear" else self._shapes.shape(source, linear)
         return budget.remedies(self.adaptation(configuration), cap, lighter)
+
+
+def refusal(first: str, why: str, points: int) -> str:
+    """Of a recipe of which none of `points` points fits: why the first does not, which `first` names."""
+    if points > 1:
+        return f"no point of the search fits the budget; the first, {first}: {why}"
+    return f"the recipe does not fit: {f'{first}: ' if first else ''}{why}"
 
 
 def point_name(point: Point) -> str:
