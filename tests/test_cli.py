@@ -189,13 +189,24 @@ def test_recipes_are_listed_for_programs_too(
     assert (code, json.loads(out)) == (0, shipped_recipes())
 
 
-@pytest.mark.parametrize(("ranks", "code", "refused"), [("16", 2, True), ("16,4", 0, False), ("16,32", 2, True)])
+@pytest.mark.parametrize(
+    ("ranks", "refusal"),
+    [
+        ("16", "the recipe does not fit: it trains 1,201,924 parameters"),
+        ("16,4", ""),
+        ("16,32", "no point of the search fits the budget; the first, lora.r=16: it trains 1,201,924 parameters"),
+    ],
+)
 def test_budget_exits_2_where_nothing_fits_and_says_so_only_then(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, ranks: str, code: int, refused: bool
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, ranks: str, refusal: str
 ) -> None:
-    found, out, _ = call(capsys, monkeypatch, "budget", "recipes/agnews-roberta-base.yaml", f"--set=lora.r={ranks}")
-    assert (found, "does not fit" in out, "would fit:" in out) == (code, refused, refused)
+    command = ["budget", "recipes/agnews-roberta-base.yaml", f"--set=lora.r={ranks}"]
+    code, out, err = call(capsys, monkeypatch, *command)
+    refused = bool(refusal)
+    assert (code, "does not fit" in out, "would fit:" in out) == (2 if refused else 0, refused, refused)
     assert "OVER the cap" in out
+    assert (refusal in err, bool(err)) == (True, refused)
+    assert call(capsys, monkeypatch, *command, "--json")[::2] == (code, err)
 
 
 def test_budget_counts_every_rank_of_a_range(

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "docs" / "tutorial.md", ROOT / "docs" / "budget.md")
 _BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```\n(?:(\n*)^```text\n(.*?)^```\n)?", flags=re.MULTILINE | re.DOTALL)
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
-_COMMAND = re.compile(r"""(?<![\w/.'"-])(?<!--tag )loraloom[ \t]+((?:"[^"]*"|'[^']*'|[^|;&)#\n"'])+)""")
+_COMMAND = re.compile(r"""(?<![\w/.'"-])(?<!--tag )loraloom[ \t]+((?:"[^"]*"|'[^']*'|>&|[^|;&)#\n"'])+)""")
 _REDIRECTION = re.compile(r"\s*\d?[<>]+\s*\S+")
 _NOISE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[ \t]+$", flags=re.MULTILINE)
 

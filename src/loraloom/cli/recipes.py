@@ -14,7 +14,7 @@ import typer
 from loraloom.cli.completion import complete_recipe, complete_shipped
 from loraloom.cli.options import AsJson, Overrides, RecipePath
 from loraloom.cli.running import print_json
-from loraloom.errors import OptionError
+from loraloom.errors import BudgetError, OptionError
 
 
 def budget(
@@ -43,8 +43,8 @@ def budget(
         from loraloom.terminal.statement import print_statement
 
         print_statement(make_console(), statement)
-    if not statement.fitting:
-        raise typer.Exit(2)
+    if statement.refusal is not None:
+        raise BudgetError(statement.refusal)
 
 
 def schema(out: Annotated[Path | None, typer.Option("--out", help="Write it to this file.")] = None) -> None:

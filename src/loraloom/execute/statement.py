@@ -9,7 +9,7 @@ from typing import Any
 from loraloom import budget
 from loraloom.data.counting import count_classes
 from loraloom.errors import LoraloomError
-from loraloom.execute.demands import Demands, point_name
+from loraloom.execute.demands import Demands, point_name, refusal
 from loraloom.recipe import Choices, Configuration, Range, Recipe
 from loraloom.search.space import default_space
 from loraloom.study.provenance import data_revision
@@ -64,6 +64,14 @@ class Statement:
     def fitting(self) -> tuple[CountedPoint, ...]:
         """Those of `points` that a search would train."""
         return tuple(point for point in self.points if point.why_not is None)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why a search of it would be refused, in a sentence; None where one of `points` fits."""
+        if self.fitting:
+            return None
+        first = self.points[0]
+        return refusal(first.name, str(first.why_not), len(self.points))
 
     def as_json(self) -> dict[str, Any]:
         return {
