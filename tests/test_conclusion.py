@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from loraloom.conclusion import _in_the_time
+from loraloom.conclusion import _in_the_time, _reasons
 from loraloom.execute.driver import Ending
 from loraloom.recipe import read_recipe
 from loraloom.search.clock import Clock
@@ -47,3 +48,16 @@ def test_what_would_use_the_rest_of_the_time_is_what_the_search_was_limited_by(
     said = _in_the_time(read_recipe(recipe), clock, replace(ENDING, **changes))
     assert said.startswith("4 of 4 configurations were tried, in 9 trials; 0 of 60 s are used, ")
     assert rest in said
+
+
+@pytest.mark.parametrize(
+    ("reasons", "said"),
+    [
+        (["no room", None, "no room"], "no room"),
+        (["a", "b", "c"], "c; b; a"),
+        ([f"the loss became nan at step {step}" for step in range(1, 21)], "nan at step 18; and 17 other reasons"),
+    ],
+)
+def test_a_few_of_the_reasons_why_trials_failed_are_said_the_latest_first(reasons: list[str | None], said: str) -> None:
+    records: list[Any] = [SimpleNamespace(reason=reason) for reason in reasons]
+    assert _reasons(records).endswith(said)

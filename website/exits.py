@@ -39,7 +39,8 @@ All that a user can cause is a `LoraloomError`; its text is the sentence that th
 | --- | --- | --- |
 {errors}
 
-`StoppedError` and `PredictionStoppedError` have 130 where Ctrl-C was the reason.
+`StoppedError` and `PredictionStoppedError` have 130 where Ctrl-C was the reason, and `StoppedError` has 2 where trials
+only failed: a queue that began the job again would have more of them fail.
 """
 
 

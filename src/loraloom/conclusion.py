@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from loraloom.errors import LoraloomError, StoppedError
 from loraloom.execute.driver import Ending
 from loraloom.execute.stopping import Stop
@@ -23,6 +25,8 @@ from loraloom.use.similarity import collect_in_time
 from loraloom.wording import plural
 
 GAVE_UP = "the last trials all failed, so no more were begun"
+MOST_REASONS = 3
+"""That are named where trials failed: a loss that is no number is so at a step of its own in each."""
 SPENT = (
     f"of {MOST_DRAWN:,} points drawn in a row none was new and within the limits of the budget, so no more are "
     "sought: give other values, or ranges of what fits"
@@ -41,7 +45,7 @@ def conclude(
     """What comes after the last trial, with which `ending`; returns the winner, tested.
 
     Raises:
-        StoppedError: the run was stopped from outside before that could be done, or was not done with its trials.
+        StoppedError: the run was stopped from outside before that could be done, or its trials only failed.
         LoraloomError: no trial was finished.
     """
     if ending.spent and ending.finished:
@@ -61,7 +65,7 @@ def conclude(
     if stopped:  # else all was done that was planned
         stop.raise_if_asked()
     if ending.gave_up:
-        raise StoppedError(run.path, GAVE_UP, go_on=go_on_command(run.path))
+        raise _given_up(run)
     return winner
 
 
@@ -90,10 +94,9 @@ def _crown(run: Run, place: Workplace, watcher: Watcher, stop: Stop, log: Comman
     choice = chosen(records, metric)
     if choice is None:
         stop.raise_if_asked()
-        reasons = "; ".join(dict.fromkeys(str(record.reason) for record in records))
         if ending.gave_up:
-            raise StoppedError(run.path, f"{GAVE_UP}: {reasons}", go_on=go_on_command(run.path))
-        why = reasons or (SPENT if ending.spent else "the time did not suffice for one")
+            raise _given_up(run)
+        why = _reasons(records) or (SPENT if ending.spent else "the time did not suffice for one")
         raise LoraloomError(f"{run.path}: no trial was finished: {why}")
     winner, best = choice.winner.leader, run.best()
     if best is not None and best.number == winner.number:
@@ -104,6 +107,18 @@ def _crown(run: Run, place: Workplace, watcher: Watcher, stop: Stop, log: Comman
     tested, predictions = test_winner(run.trial_folder(winner.number), place.data.test)
     run.publish_best(tested, {TEST_PREDICTIONS: predictions}, model_card(run.path, tested))
     return tested
+
+
+def _given_up(run: Run) -> StoppedError:
+    """It exits 2: by 75 a queue would begin the job again, and each time as many trials that only fail."""
+    return StoppedError(run.path, f"{GAVE_UP}: {_reasons(run.records())}", 2, go_on_command(run.path))
+
+
+def _reasons(records: Sequence[TrialRecord]) -> str:
+    """Why trials failed, the latest first."""
+    reasons = list(dict.fromkeys(record.reason for record in reversed(records) if record.reason))
+    more = len(reasons) - MOST_REASONS
+    return "; ".join(reasons[:MOST_REASONS]) + (f"; and {plural(more, 'other reason')}" if more > 0 else "")
 
 
 def _report(run: Run, winner: TrialRecord, place: Workplace, watcher: Watcher, clock: Clock, stop: Stop) -> None:

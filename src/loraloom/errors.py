@@ -96,7 +96,7 @@ class DamagedError(RunError):
 
 
 class StoppedError(LoraloomError):
-    """A run was stopped from outside before its plan was done; `resume` goes on with it."""
+    """A run ended before its plan was done, from outside or since its trials only failed; `resume` goes on with it."""
 
     exit_code = 75
 

@@ -68,7 +68,7 @@ def search(
 
     Raises:
         LoraloomError: whatever is wrong with the recipe, the data, the models or the folder; nothing is left behind.
-        StoppedError: the run was stopped from outside; `resume` goes on with it.
+        StoppedError: the run was stopped from outside, or its trials only failed; `resume` goes on with it.
     """
     deadline = None if deadline is None else point_in_time(deadline, called=called)
     with alone(started) as begun:

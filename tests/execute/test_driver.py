@@ -130,19 +130,24 @@ def test_seeds_are_trained_together(
     assert _search(tiny_recipe, tmp_path / "run", monkeypatch, 0, 4, overrides).packs == [[0, 1, 2, 3]]
 
 
+@pytest.mark.parametrize(("ranks", "finished"), [("2,1", 0), ("1,2", 3)])
 def test_where_trials_only_fail_no_more_are_begun_and_a_resume_goes_on_with_the_others(
-    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ranks: str, finished: int
 ) -> None:
+    """No queue begins it again: it exits 2, whether a winner was found before or not."""
     monkeypatch.setattr(driver, "MOST_FAILURES", 2)
     with pytest.raises(
-        StoppedError, match=r"no more were begun: RuntimeError.* Go on with: loraloom resume"
+        StoppedError, match=r"no more were begun: RuntimeError: a product.* Go on with: loraloom resume"
     ) as stopped:
-        _search(tiny_recipe, tmp_path / "run", monkeypatch, 1000, 1, ["lora.r=2,1", "lora.lora_alpha=1,2"])
-    assert stopped.value.exit_code == 75
-    winner = loraloom.resume(tmp_path / "run")
-    assert winner.configuration.lora.r == 1
+        _search(tiny_recipe, tmp_path / "run", monkeypatch, 1000, 1, [f"lora.r={ranks}", "lora.lora_alpha=1,2,4"])
+    assert stopped.value.exit_code == 2
     states = [record.state for record in Run(tmp_path / "run").records()]
-    assert states == ["failed", "failed", "complete", "complete"]
+    assert states == finished * ["complete"] + 2 * ["failed"]
+    assert (tmp_path / "run" / "best").exists() == bool(finished)
+    loraloom.resume(tmp_path / "run")
+    assert [record.state for record in Run(tmp_path / "run").records()][len(states) :] == (6 - len(states)) * [
+        "complete"
+    ]
 
 
 def test_failures_between_trials_that_end_well_do_not_add_up(
