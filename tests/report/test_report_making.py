@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from loraloom.report import findings, read_run, write_report
+from loraloom.report import findings, markdown, read_run, write_report
 from loraloom.report.making import Making
 from loraloom.report.making.commands import as_typed, moment
+from loraloom.report.page import page
 from loraloom.study.commands import Command
 from loraloom.study.sealed import write_sealed
 from tests.report.report_runs import PROVENANCE, make_recipe, make_record, whole_run, write_run
@@ -186,6 +188,49 @@ def test_a_plan_that_only_the_time_ends_says_so(tmp_path: Path) -> None:
         "every configuration on all 1,315 rows, with 2 seeds. Complete on all 1,315 rows: 4 configurations with 1 seed"
         in kept.sentence
     )
+
+
+KEPT = (
+    "The lowest layers, which are frozen, were computed once and kept for 2 trials: of 1,780 rows in this run, which "
+    "took 4.5 s beside the trials' own times."
+)
+DROPPED = (
+    "For 1 trial of which the lowest layers are frozen these were computed anew at each step: they can be kept only "
+    "where the backbone drops nothing (`backbone.dropout: off`)."
+)
+
+
+@pytest.mark.parametrize(
+    ("dropouts", "fields", "said"),
+    [
+        (["off", "off"], {}, KEPT),
+        (["off", "off", "keep"], {}, f"{KEPT} {DROPPED}"),
+        (["keep"], {}, DROPPED),
+        (["keep"], {"layers_to_transform": [2, 5]}, DROPPED),
+        (["keep"], {"layers_to_transform": [0, 5]}, None),
+        (["keep"], {"layers_to_transform": None}, None),
+        (["keep"], {"bias": "all"}, None),
+    ],
+)
+def test_it_is_said_whether_frozen_layers_were_kept_and_that_dropout_forbids_it(
+    tmp_path: Path, dropouts: list[str], fields: dict[str, Any], said: str | None
+) -> None:
+    recipe = make_recipe(lora={"layers_to_transform": "top-half", **fields})
+    records = []
+    for number, dropout in enumerate(dropouts):
+        record = make_record(recipe, number, {})
+        assert record.timings is not None
+        rows = 1_780 * (number == 0) if dropout == "off" else None  # the first computes, the others read
+        states = {"prefix_rows": rows, "prefix_seconds": 4.0 if rows else 0.0 if rows is None else 0.5}
+        changed = record.configuration.with_fields(backbone={"dropout": dropout})
+        timings = record.timings.model_copy(update=states)
+        records.append(record.model_copy(update={"configuration": changed, "timings": timings}))
+    run = write_run(tmp_path / "r", recipe, records)
+    assert made(run).frozen == said
+    found = findings(read_run(run))
+    html, text = unescape(page(found, {}, ())).replace("<code>", "`").replace("</code>", "`"), markdown(found)
+    assert ("lowest layers" in html, (said or "") in html) == (said is not None, True)
+    assert ("lowest layers" in text, (said or "") in text) == (said is not None, True)
 
 
 def test_licences_are_those_that_were_stated(tmp_path: Path) -> None:

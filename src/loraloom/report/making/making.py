@@ -9,6 +9,7 @@ from typing import Any
 from loraloom.recipe import dump_recipe
 from loraloom.report import wording
 from loraloom.report.making.commands import Given, given
+from loraloom.report.making.frozen_layers import frozen_layers
 from loraloom.report.making.plan import PlanKept, plan_kept
 from loraloom.report.making.sources import SourceCard, source_cards
 from loraloom.report.reading import RunRead
@@ -20,6 +21,7 @@ from loraloom.study.provenance import as_mapping, dropped_points
 class Making:
     """`facts` and `packages` are names and values; `recipe` is YAML without its provenance.
 
+    `frozen` says whether frozen layers were computed once for all trials.
     `dropped` are the first of the points that were not tried, `dropped_count` is how many there are.
     """
 
@@ -27,6 +29,7 @@ class Making:
     packages: tuple[tuple[str, str], ...]
     commands: tuple[Given, ...]
     plan: PlanKept | None
+    frozen: str | None
     seeds: tuple[int, ...]
     sources: tuple[SourceCard, ...]
     dropped: tuple[str, ...]
@@ -44,6 +47,7 @@ def making(run: RunRead, commands: tuple[Command, ...], problems: list[str]) -> 
         packages=tuple((str(name), wording.value(version)) for name, version in packages.items()),
         commands=given(run, commands),
         plan=plan_kept(run, problems),
+        frozen=frozen_layers(run.records),
         seeds=tuple(sorted({record.seed for record in run.records})),
         sources=source_cards(run),
         dropped=tuple(map(wording.value, dropped)),

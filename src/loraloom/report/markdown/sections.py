@@ -165,6 +165,8 @@ def making(found: Findings) -> Iterator[str]:
         ]
         head = ("Training rows", "Planned", "Done", "Complete", "Pruned", "Failed", "Their time")
         yield table(head, rows, numbers=range(7))
+    if made.frozen:
+        yield told(made.frozen)
     facts = [f"{text(title)}: {code(value)}" for title, value in made.facts]
     if made.packages:
         facts.append("Packages: " + ", ".join(f"{text(name)} {text(version)}" for name, version in made.packages))
