@@ -187,7 +187,7 @@ def _frozen(configuration: Configuration, shared: _Shared) -> FrozenEncoder | No
 def _freeze(found: Anatomy, shared: _Shared) -> FrozenEncoder:
     """Loads the weights, with the frozen layers that the architecture's own head reads if the checkpoint has them."""
     from loraloom.backbone.anatomy import anatomy
-    from loraloom.backbone.frozen_encoder import encoder_prefix, load_whole_encoder
+    from loraloom.backbone.frozen_encoder import encoder_prefix, load_encoder
     from loraloom.engine.loom.inference import freeze_for_use
     from loraloom.engine.precision import DTYPES
     from loraloom.recipe import Head
@@ -196,7 +196,7 @@ def _freeze(found: Anatomy, shared: _Shared) -> FrozenEncoder:
     native = anatomy(shared.config, Head())
     found = found if isinstance(native, str) else native
     pooler = any(str(argument).startswith(f"{prefix}.") for _, argument in found.head)
-    encoder, has_pooler = load_whole_encoder(shared.source, pooler=pooler)
+    encoder, has_pooler = load_encoder(shared.source, pooler=pooler)
     if pooler and not has_pooler:
         found = replace(found, head=())
     return freeze_for_use(encoder, shared.config, found, DTYPES[shared.dtype])

@@ -83,7 +83,8 @@ def _by_loom(source: Source, *, bf16: bool) -> _Pass | None:
     found = anatomy(config, Head(kind="linear", pooling="mean"))
     if isinstance(found, str):
         return None
-    return MeanStates(freeze_for_use(load_encoder(source), config, found, DTYPES["bf16" if bf16 else "fp32"]))
+    encoder, _ = load_encoder(source)
+    return MeanStates(freeze_for_use(encoder, config, found, DTYPES["bf16" if bf16 else "fp32"]))
 
 
 class _Transformers:
@@ -93,7 +94,8 @@ class _Transformers:
         from loraloom.backbone.frozen_encoder import load_encoder
         from loraloom.engine.device import device
 
-        self._model, self._tokenizer, self._bf16 = load_encoder(source).to(device()), tokenizer, bf16
+        encoder, _ = load_encoder(source)
+        self._model, self._tokenizer, self._bf16 = encoder.to(device()), tokenizer, bf16
 
     def batches(self, encoded: Encoded) -> Means:
         import torch
