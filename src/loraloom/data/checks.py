@@ -21,29 +21,20 @@ UNBALANCED = 8  # times as many rows; the least at which weighing is shown to he
 
 def drop_empty(split: Split) -> tuple[Split, tuple[Finding, ...]]:
     """The training rows that have a text."""
-    empty = _empty_rows(split)
-    if not empty:
+    found = find_empty(split, "training", "dropped")
+    if not found:
         return split, ()
-    kept = split.take(sorted(set(range(len(split))) - set(empty)))
-    sentence = f"Training has {plural(len(empty), 'empty text')}: dropped."
-    return kept, (Finding("empty_text", "warning", len(empty), sentence, _row_numbers(split, empty)),)
+    return split.take(row for row, text in enumerate(split.texts) if text.strip()), found
 
 
-def find_empty(split: Split, where: str) -> tuple[Finding, ...]:
-    """Rows of validation or test without a text; they stay, since dropping them would change the score."""
-    empty = _empty_rows(split)
+def find_empty(split: Split, where: str, done: str = "kept") -> tuple[Finding, ...]:
+    """Rows without a text; in validation and test they stay, since dropping them would change the score."""
+    empty = [row for row, text in enumerate(split.texts) if not text.strip()]
     if not empty:
         return ()
-    sentence = f"{where.capitalize()} has {plural(len(empty), 'empty text')}: kept."
-    return (Finding("empty_text", "warning", len(empty), sentence, _row_numbers(split, empty)),)
-
-
-def _empty_rows(split: Split) -> list[int]:
-    return [row for row, text in enumerate(split.texts) if not text.strip()]
-
-
-def _row_numbers(split: Split, rows: Sequence[int]) -> tuple[str, ...]:
-    return tuple(f"row {split.number(row)}" for row in rows[:3])
+    sentence = f"{where.capitalize()} has {plural(len(empty), 'empty text')}: {done}."
+    examples = tuple(f"row {split.number(row)}" for row in empty[:3])
+    return (Finding("empty_text", "warning", len(empty), sentence, examples),)
 
 
 def find_repeats(split: Split, keys: Sequence[str], names: Sequence[str], where: str) -> tuple[Finding, ...]:

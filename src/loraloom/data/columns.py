@@ -16,18 +16,7 @@ from loraloom.data.text_data import Finding, shorten
 from loraloom.errors import DataError
 
 TEXT_NAMES = {
-    *(
-        "text",
-        "sentence",
-        "content",
-        "document",
-        "review",
-        "comment",
-        "message",
-        "tweet",
-        "utterance",
-        "body",
-    ),
+    *("text", "sentence", "content", "document", "review", "comment", "message", "tweet", "utterance", "body"),
     *("title", "headline", "subject", "summary", "description", "question", "news", "article"),
 }
 LABEL_NAMES = {"label", "labels", "class", "category", "target", "topic", "sentiment", "intent"}
