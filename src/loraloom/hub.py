@@ -1,15 +1,19 @@
-"""What `data` and `backbone` both ask: whether the hub can be reached, and what licence a card or a package states.
+"""What `data` and `backbone` both ask: whether the hub can be reached, where the demo's packages are, stated licences.
 
 Whether it can be reached is told in a moment: the hub's client takes half a minute of retries to say no.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 from importlib.metadata import PackageNotFoundError, metadata
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from loraloom.errors import MissingExtraError
 
 _SHOWN = 60
 
@@ -37,6 +41,18 @@ def stated_license(card: Any) -> dict[str, str]:
     if isinstance(given, list):
         given = ", ".join(map(str, given))
     return {"license": _line(given)} if isinstance(given, str) and given.strip() else {}
+
+
+def package_folder(package: str, what: str) -> Path:
+    """The folder of a package of the extra `demo`, found without importing it: its import runs code that is not needed.
+
+    Raises:
+        MissingExtraError: it is not installed, for `what`.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtraError(what, "demo")
+    return Path(spec.submodule_search_locations[0])
 
 
 def package_facts(package: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 
 from loraloom.backbone.quiet import quietly
-from loraloom.backbone.sources import Source, loading_arguments
+from loraloom.backbone.sources import Source, hub_arguments
 from loraloom.errors import BackboneError, first_line
 
 
@@ -29,8 +29,9 @@ def load_pretrained(auto: Any, source: Source, config: Any, extra: dict[str, Any
                 dtype=torch.float32,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
+                use_safetensors=True,
                 **extra,
-                **loading_arguments(source),
+                **hub_arguments(source),
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise BackboneError(

