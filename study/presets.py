@@ -32,7 +32,7 @@ def best_preset(place: Workplace, recipe: Recipe, cap: int) -> dict[str, Any]:
     if (rank := _largest_rank(place, recipe, _BASE, cap)) >= 1:
         return _with_rank(_BASE, rank)
     adapted = place.demands.adaptation(recipe.configuration(_BASE)).adapted
-    layers = sorted({linear.layer for linear in adapted if linear.layer is not None})
+    layers = sorted({linear.layer for linear in adapted})
     for first in range(1, len(layers)):
         top = {**_BASE, "lora.layers_to_transform": tuple(layers[first:])}
         if _largest_rank(place, recipe, top, cap) >= 1:

@@ -136,7 +136,7 @@ def _adaptations(draw: st.DrawFn) -> Adaptation:
         for kind in ("query", "value")
     )
     biases = sum(linear.d_out for linear in linears if linear.bias) + draw(widths)
-    shape = ModelShape("m", linears, 8, 3, 2, 1000, biases, draw(st.integers(1, 500)))
+    shape = ModelShape(linears, 8, 3, 2, 1000, biases, draw(st.integers(1, 500)))
     names = tuple(linear.name for linear in linears)
     targets = draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
     return Adaptation(shape, tuple(targets), draw(st.integers(1, 9)), draw(st.sampled_from(BIASES)))
@@ -295,7 +295,6 @@ def test_a_larger_batch_needs_more_memory() -> None:
 
 
 ONE_LAYER = ModelShape(
-    "one layer",
     (Linear("layer.0.query", "query", 0, 8, 8, bias=False),),
     hidden=8,
     layers=1,

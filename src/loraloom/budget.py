@@ -31,7 +31,7 @@ class Linear:
 
     name: str
     kind: str
-    layer: int | None
+    layer: int
     d_in: int
     d_out: int
     bias: bool
@@ -50,7 +50,6 @@ def matches(name: str, target: str) -> bool:
 class ModelShape:
     """What the budget must know of a classifier: one encoder with one head."""
 
-    model: str
     linears: tuple[Linear, ...]
     hidden: int
     layers: int
@@ -234,7 +233,7 @@ def _fewer_targets(adaptation: Adaptation, cap: int) -> Iterator[tuple[str, Adap
 
 def _fewer_layers(adaptation: Adaptation, cap: int) -> Iterator[tuple[str, Adaptation]]:
     """The most of the topmost adapted layers that fit."""
-    layers = sorted({linear.layer for linear in adaptation.adapted if linear.layer is not None})
+    layers = sorted({linear.layer for linear in adaptation.adapted})
     for first in range(1, len(layers)):
         kept = layers[first:]
         after = replace(adaptation, targets=tuple(linear.name for linear in adaptation.adapted if linear.layer in kept))

@@ -96,7 +96,6 @@ def describe(name: str, config: Any, head: Head, labels: Sequence[str]) -> Model
     heads = set(head_modules(model))
     outside = {n: p.numel() for n, p in model.named_parameters() if n.split(".")[0] not in heads}
     return ModelShape(
-        model=name,
         linears=targets.adaptable(model),
         hidden=config.hidden_size,
         layers=config.num_hidden_layers,

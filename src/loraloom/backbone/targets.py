@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any, cast
 
 from torch import nn
@@ -21,15 +20,13 @@ _QUERY_AND_VALUE = ("query", "value"), ("q_proj", "v_proj"), ("q_lin", "v_lin")
 
 def adaptable(model: nn.Module) -> tuple[Linear, ...]:
     """The linear layers of the encoder's blocks, named as in the encoder (embeddings and poolers left out)."""
-    return tuple(_adaptable(model))
-
-
-def _adaptable(model: nn.Module) -> Iterator[Linear]:
+    found = []
     for name, module in encoder_of(model).named_modules():
         numbered = re.fullmatch(r"(?:.*?\.)?(\d+)\.(.+)", name)  # a layer may hold a list itself
         if isinstance(module, nn.Linear) and numbered:
             layer, kind = int(numbered[1]), _short(numbered[2])
-            yield Linear(name, kind, layer, module.in_features, module.out_features, module.bias is not None)
+            found.append(Linear(name, kind, layer, module.in_features, module.out_features, module.bias is not None))
+    return tuple(found)
 
 
 def _short(path: str) -> str:
@@ -61,7 +58,7 @@ def left_layers(lora: Lora, linears: tuple[Linear, ...]) -> frozenset[int] | Non
     """
     if lora.layers_to_transform is None:
         return None
-    have = sorted({linear.layer for linear in linears if linear.layer is not None})
+    have = sorted({linear.layer for linear in linears})
     layers = frozenset(lora.layers(len(have)))
     if unknown := sorted(layers - set(have)):
         raise BackboneError(
