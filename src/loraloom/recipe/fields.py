@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -243,13 +243,7 @@ class Configuration(Section):
         return self.model_copy(update=changed)
 
 
-SECTIONS: dict[str, type[Section]] = {
-    "data": Data,
-    "backbone": Backbone,
-    "lora": Lora,
-    "head": Head,
-    "train": Train,
-}
+SECTIONS = cast(dict[str, type[Section]], {name: info.annotation for name, info in Configuration.model_fields.items()})
 """The sections of a configuration: those whose fields may be axes."""
 NOT_AXES = {f"data.{name}" for name in Data.model_fields if name != "max_length"} | {"backbone.revision", "train.seed"}
 LIST_FIELDS = {"data.text_column", "lora.target_modules", "lora.layers_to_transform"}

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from loraloom.recipe.axes import Recipe
-from loraloom.recipe.fields import SECTIONS, Section
+from loraloom.recipe.fields import Section
 
 _NOT_WRITTEN = ("axes", "provenance")
 """Fields of a recipe that nobody writes."""
@@ -92,9 +92,9 @@ def message_of(detail: ErrorDetails) -> str:
 
 
 def _choices(path: tuple[str, ...]) -> list[str]:
-    model = SECTIONS.get(path[0]) or Recipe.model_fields[path[0]].annotation
-    fields = getattr(model, "model_fields", {})
-    annotation = fields[path[1]].annotation if len(path) > 1 else Recipe.model_fields[path[0]].annotation
+    annotation: Any = Recipe.model_fields[path[0]].annotation
+    if len(path) > 1:
+        annotation = annotation.model_fields[path[1]].annotation
     inner = get_args(annotation)
     choices = get_args(inner[0]) if get_origin(annotation) is tuple else inner
     return [str(choice).lower() for choice in choices if isinstance(choice, str | bool)]
@@ -102,17 +102,14 @@ def _choices(path: tuple[str, ...]) -> list[str]:
 
 def nearest(path: tuple[str, ...]) -> str:
     """`; did you mean lora.lora_alpha?`, or the section's fields where nothing is near."""
-    if len(path) == 1:
-        known = [name for name in Recipe.model_fields if name not in _NOT_WRITTEN]
-        owners = [f"{section}.{path[0]}" for section in _all_sections() if path[0] in _all_sections()[section]]
-        if owners:
-            return f" of the recipe itself; write {' or '.join(owners)}"
-    else:
-        known = _all_sections()[path[0]]
+    sections = _all_sections()
+    owners = [f"{section}.{path[-1]}" for section, names in sections.items() if path[-1] in names]
+    if len(path) == 1 and owners:
+        return f" of the recipe itself; write {' or '.join(owners)}"
+    known = sections[path[0]] if len(path) > 1 else [name for name in Recipe.model_fields if name not in _NOT_WRITTEN]
     near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
     if near:
         return f"; did you mean {'.'.join((*path[:-1], near[0]))}?"
-    owners = [f"{section}.{path[-1]}" for section, names in _all_sections().items() if path[-1] in names]
     if owners:
         return f" of {path[0]}; it is {' or '.join(owners)}"
     if path[-1] in Recipe.model_fields and path[-1] not in _NOT_WRITTEN:
