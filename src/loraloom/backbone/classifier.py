@@ -61,15 +61,15 @@ def build_empty(config: Any, head: Head, labels: Sequence[str]) -> nn.Module:
         BackboneError: it has no such head, or no model can be built of it.
     """
     config = _with_pooling(_labelled(config, labels), head)
-    auto = _native_class(config) if head.kind == "native" else cast(Any, AutoModel)
     with torch.device("meta"):
         try:
-            model = auto.from_config(config, **({} if head.kind == "native" else pooler_argument(config)))
+            auto, arguments = _auto(config, head)
+            model = auto.from_config(config, **arguments)
         except (ImportError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise BackboneError(
                 f"backbone.model: no {config.model_type} model can be built of its config.json: {first_line(error)}"
             ) from error
-        return _pooled(model if head.kind == "native" else _with_linear_head(model, config), head)
+        return _with_head(model, head)
 
 
 def build_pretrained(source: Source, configuration: Configuration, labels: Sequence[str]) -> nn.Module:
@@ -83,13 +83,12 @@ def build_pretrained(source: Source, configuration: Configuration, labels: Seque
     config = _with_pooling(_labelled(load_config(source), labels), head)
     if configuration.backbone.dropout == "off":
         switch_dropout_off(config)
-    auto = _native_class(config) if head.kind == "native" else AutoModel
-    extra = {} if head.kind == "native" else pooler_argument(config)
-    model, lacking = load_pretrained(auto, source, config, extra)
+    auto, arguments = _auto(config, head)
+    model, lacking = load_pretrained(auto, source, config, arguments)
     missing = sorted(set(lacking) - set(_head_parameters(model) if head.kind == "native" else ()))
     only_pooler = all("pooler" in name for name in missing)
     refuse_random(source, missing, "; head.kind: linear does without it" if only_pooler else "")
-    return _pooled(model if head.kind == "native" else _with_linear_head(model, config), head)
+    return _with_head(model, head)
 
 
 def loaded_head(model: nn.Module) -> frozenset[str]:
@@ -160,12 +159,15 @@ def _with_pooling(config: Any, head: Head) -> Any:
     return config
 
 
-def _native_class(config: Any) -> Any:
+def _auto(config: Any, head: Head) -> tuple[Any, dict[str, Any]]:
+    """What of transformers makes the model, or what `head` is put on, and its arguments beside the configuration."""
+    if head.kind == "linear":
+        return AutoModel, pooler_argument(config)
     if type(config) not in AutoModelForSequenceClassification._model_mapping:
         raise BackboneError(
             f"head.kind: native is not to be had for a {config.model_type} model; use head.kind: linear"
         )
-    return AutoModelForSequenceClassification
+    return AutoModelForSequenceClassification, {}
 
 
 def pooler_argument(config: Any) -> dict[str, Any]:
@@ -174,18 +176,20 @@ def pooler_argument(config: Any) -> dict[str, Any]:
     return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(encoder).parameters else {}
 
 
-def _with_linear_head(encoder: nn.Module, config: Any) -> LinearHeadClassifier:
-    return LinearHeadClassifier(encoder, dropout=linear_head_dropout(config))
+def _with_head(model: nn.Module, head: Head) -> nn.Module:
+    """The model with its linear head, and with mean pooling where `head` or the architecture asks for it.
 
-
-def _pooled(model: nn.Module, head: Head) -> nn.Module:
-    """Installs mean pooling, where `head` or the architecture asks for it and the model has none of its own."""
+    An architecture whose own head can pool by the mean does so itself.
+    """
     config = cast(Any, model).config
-    if head.kind == "native" and hasattr(config, "classifier_pooling"):
+    mean = head.pooling == "mean"
+    if head.kind == "linear":
+        model = LinearHeadClassifier(model, dropout=linear_head_dropout(config))
+        # EuroBERT's "late" is the mean of the tokens' logits, which is that of a linear layer of their mean.
+        mean = mean or getattr(config, "classifier_pooling", "cls") in ("mean", "late")
+    elif hasattr(config, "classifier_pooling"):
         return model
-    # EuroBERT's "late" is the mean of the tokens' logits, which is that of a linear layer of their mean.
-    mean_is_native = head.kind == "linear" and getattr(config, "classifier_pooling", "cls") in ("mean", "late")
-    if head.pooling == "mean" or mean_is_native:
+    if mean:
         encoder_of(model).register_forward_hook(_mean_first, with_kwargs=True)
     return model
 
