@@ -132,10 +132,12 @@ def test_what_is_given_is_not_asked(here: Path, tiny_model: Path, monkeypatch: p
 
 def test_rows_that_look_wrong_are_said_and_the_recipe_written(here: Path, tiny_model: Path) -> None:
     rows = [*make_rows(60, seed=1), ("", "tools"), ("the old cat", "food"), ("the old cat", "tools")]
+    rows += [("a hammer that nobody else has", "tools")] * 3
     write_csv(here / "train.csv", rows)
     done = new("mine.yaml", "--train_file", "train.csv", "--model", str(tiny_model))
     assert (done.exit_code, (here / "mine.yaml").is_file()) == (0, True)
     assert "! Training has 1 empty text: dropped." in done.output
+    assert "2 repeated rows (equal text and label): kept." in done.output
     write_csv(here / "train.csv", [*make_rows(60, seed=1), ("a cat", "")])
     done = new("mine.yaml", "--force", "--train_file", "train.csv", "--model", str(tiny_model))
     assert (done.exit_code, "! train.csv: column 'label' has no label in row 61" in done.output) == (0, True)
