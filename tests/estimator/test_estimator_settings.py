@@ -13,6 +13,7 @@ from loraloom.errors import RecipeError
 from loraloom.estimator.settings import FIELDS, recipe_of
 from loraloom.recipe import Choices, Range, Recipe, read_recipe
 from loraloom.recipe.fields import SECTIONS, Budget, Search
+from loraloom.search.space import default_space
 
 BY_RECIPE_ALONE = {
     "search.epochs",
@@ -78,6 +79,13 @@ def test_what_a_recipe_leaves_open_stays_open_for_auto(tmp_path: Path) -> None:
     file = tmp_path / "recipe.yaml"
     file.write_text("search: {sampler: auto}\n")
     assert made(recipe=file).lora.model_fields_set == set()
+
+
+def test_passes_are_by_the_clock_where_auto_samples_and_no_number_of_them_is_given() -> None:
+    axis: dict[str, Any] = {"r": [4, 8], "max_seconds": 600}
+    assert default_space(made(**axis, sampler="auto"), deadline=True).search.epochs == "clock"
+    for parameters in (axis, {**axis, "sampler": "auto", "num_train_epochs": 8}):
+        assert default_space(made(**parameters), deadline=True).search.epochs != "clock"
 
 
 def test_two_caps_are_refused_and_one_in_the_recipe_alone_too() -> None:
