@@ -17,7 +17,7 @@ from loraloom.cli.options import AdapterPath, AdapterPaths, AsJson, TextColumns
 from loraloom.cli.running import print_json, run_prediction, say_loading
 from loraloom.errors import OptionError
 
-FILES = "CSV, TSV, JSONL or Parquet, also .gz, .bz2, .xz, .zst"
+FILES = "CSV, TSV, JSONL or Parquet, also .gz, .bz2, .xz, .zst (extra 'zstd')"
 LABELLED = f"{FILES}, or a folder that a recipe could name"
 
 
@@ -88,7 +88,8 @@ def predict(
         Path | None,
         typer.Option(
             "--out",
-            help=".csv, .tsv, .jsonl (also with .gz, .bz2, .xz, .zst) or .parquet; by default JSONL is printed.",
+            help=".csv, .tsv, .jsonl (also with .gz, .bz2, .xz or, by the extra 'zstd', .zst) or .parquet; by default "
+            "JSONL is printed.",
         ),
     ] = None,
     text_column: TextColumns = [],  # noqa: B006
@@ -166,7 +167,8 @@ def export(
 ) -> None:
     """Write an adapter in a form that needs no loraloom, with a model card; its predictions are compared first.
 
-    merged and peft need a native head; onnx takes any, and needs the extra 'export' to be made.
+    merged and peft need a native head with native pooling (merged takes ModernBERT's and EuroBERT's with the mean too);
+    onnx takes any, and needs the extra 'export' to be made.
 
     Example: loraloom export runs/demo/best --format onnx --out exports/demo
     """

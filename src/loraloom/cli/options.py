@@ -55,7 +55,11 @@ AllowLeak = Annotated[
     ),
 ]
 Profile = Annotated[
-    bool, typer.Option("--profile", help="Write where a step's time goes to each trial's profile.json, and print it.")
+    bool,
+    typer.Option(
+        "--profile",
+        help="Write where a step's time goes to each trial's profile.json, and print it (engine loom alone).",
+    ),
 ]
 Workers = Annotated[
     int | None,
