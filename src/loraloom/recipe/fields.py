@@ -119,7 +119,8 @@ class Lora(Section):
     )
     target_modules: Targets | None = Field(
         None,
-        description="Names of the layers to adapt, or all-linear; by default PEFT's choice for the model.",
+        description="Names of the layers to adapt, or all-linear; by default PEFT's choice for the model, or, where "
+        "it has none, query and value (in ModernBERT one projection with the key).",
     )
     layers_to_transform: Layers | None = Field(
         None, description="Numbers of the layers to adapt, from 0, or top-half: the upper half of the model's."

@@ -70,7 +70,7 @@ _BEST_RUN: dict[str, Any] = {
     "lora.lora_alpha": 16,
     "lora.lora_dropout": 0.0,
     "lora.bias": "lora_only",
-    "lora.target_modules": None,  # PEFT's choice for the model: query and value
+    "lora.target_modules": None,  # the default: query and value
     "lora.layers_to_transform": None,
     "lora.use_rslora": False,
     "head.kind": "native",
