@@ -16,6 +16,8 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from tests.commands import Commands
 
 if os.environ.get("LORALOOM_TEST_DEVICE") != "cuda":  # what is promised to the bit is promised on a processor
@@ -76,6 +78,15 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     scratch = tmp_path_factory.mktemp("commands")
     with Commands(scratch, preload=compile_shim(scratch) if compiler() else None) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's chromium. For a module: longer than that, playwright's event loop would stand in others' way."""
+    from tests.report.browser import chromium
+
+    with chromium() as found:
+        yield found
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from bench.chromium import executable
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser for a module's tests: longer than that, playwright's event loop would stand in others' way."""
+    """A browser, or the test is skipped; in CI it fails."""
     found = executable()
     if found is None:
         missing = "no chromium is installed (on Debian: apt-get install chromium)"

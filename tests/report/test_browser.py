@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +16,7 @@ from loraloom.recipe import read_recipe
 from loraloom.report import write_report
 from loraloom.study.durable import write_manifest
 from loraloom.study.evidence import VALIDATION
-from tests.report.browser import chromium, opened, serious_violations
+from tests.report.browser import opened, serious_violations
 from tests.report.kept_runs import keep, kept_predictions
 from tests.report.report_runs import (
     LABELS,
@@ -71,12 +70,6 @@ SEEN = """parts => parts.map(part => {
   return part.outerHTML.replaceAll(/style="[^"]*"/g, '').replaceAll(/\\s+/g, ' ').replaceAll(/ ?([<>]) ?/g, '$1');
 })"""
 """What is drawn, as text: names for ids, and a style's values, are left aside."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

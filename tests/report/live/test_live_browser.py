@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from loraloom.report.printing import BROWSERS
 from loraloom.study.run import Run
 from tests.commands import Commands
 from tests.report.live.test_live_server import finish, served
 from tests.report.report_runs import make_recipe, make_record, write_run
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-installed = next((place for name in BROWSERS if (place := shutil.which(name))), None)
-pytestmark = [
-    pytest.mark.skipif(installed is None, reason=f"none of {', '.join(BROWSERS)} is installed"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=installed, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture

@@ -13,17 +13,11 @@ from playwright.sync_api import Browser, Page, expect
 import loraloom
 from loraloom.use.serve.limits import Access, Settings
 from loraloom.use.serve.registry import Registry
-from tests.report.browser import chromium, serious_violations
+from tests.report.browser import serious_violations
 from tests.use.serve.servers import LABELS, Running, running
 
 TEXT = "the cat <img src=x onerror=window.pwned=1> near a dog"
 KEY = "k" * 20
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
