@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from loraloom.data import TextData, load_data
+from loraloom.errors import DataError
 from loraloom.recipe import Data
 
 CLASSES = ("Business", "Sports", "World")
@@ -72,3 +73,11 @@ def compress(suffix: str, content: bytes) -> bytes:
 def load(*, allow_leak: bool = False, seed: int = 1, memory: dict[str, Any] | None = None, **fields: Any) -> TextData:
     """`load_data` by the fields of a recipe's data section."""
     return load_data(Data(**fields), seed=seed, allow_leak=allow_leak, **(memory or {}))
+
+
+def refusal(**fields: Any) -> str:
+    """The one line that `load` refuses with."""
+    with pytest.raises(DataError) as caught:
+        load(**fields)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

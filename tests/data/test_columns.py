@@ -11,18 +11,11 @@ import pytest
 from loraloom.data import TextData, load_data, text_of
 from loraloom.errors import DataError
 from loraloom.recipe import Configuration
-from tests.data.files import load, rows, sentence, write_csv, write_jsonl
+from tests.data.files import load, refusal, rows, sentence, write_csv, write_jsonl
 
 
 def _load(path: str, **fields: Any) -> TextData:
     return load(train_file=path, **fields)
-
-
-def _refusal(path: str, **fields: Any) -> str:
-    with pytest.raises(DataError) as caught:
-        _load(path, **fields)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def _guess(data: TextData) -> str:
@@ -52,25 +45,25 @@ def test_of_two_columns_the_one_that_repeats_is_the_label(tmp_path: Path) -> Non
 
 def test_two_columns_of_which_none_repeats_are_refused(tmp_path: Path) -> None:
     content = [(sentence(number), sentence(number + 100)) for number in range(30)]
-    message = _refusal(write_csv(tmp_path / "rows.csv", content, header=("a", "b")))
+    message = refusal(train_file=write_csv(tmp_path / "rows.csv", content, header=("a", "b")))
     assert "give data.text_column and data.label_column; its columns are 'a', 'b'" in message
 
 
 def test_two_customary_names_of_a_text_are_in_doubt(tmp_path: Path) -> None:
     content = [(text, text, label) for text, label in rows(30)]
-    message = _refusal(write_csv(tmp_path / "rows.csv", content, header=("title", "text", "label")))
+    message = refusal(train_file=write_csv(tmp_path / "rows.csv", content, header=("title", "text", "label")))
     assert "give data.text_column; its columns are 'title', 'text', 'label'" in message
 
 
 def test_a_missing_column_is_refused_with_those_there_are(tmp_path: Path) -> None:
-    message = _refusal(write_csv(tmp_path / "rows.csv", rows(30)), text_column=("body",))
+    message = refusal(train_file=write_csv(tmp_path / "rows.csv", rows(30)), text_column=("body",))
     assert message.endswith("rows.csv: has no column 'body'; its columns are 'text', 'label'")
 
 
 def test_a_test_file_without_a_named_column_is_refused(tmp_path: Path) -> None:
     test = write_csv(tmp_path / "test.csv", rows(30), header=("text", "kind"))
     train = write_csv(tmp_path / "rows.csv", rows(30, start=99))
-    message = _refusal(train, test_file=test, label_column="label")
+    message = refusal(train_file=train, test_file=test, label_column="label")
     assert "test.csv: has no column 'label'; its columns are 'text', 'kind'; rows of test need labels" in message
 
 
@@ -83,24 +76,24 @@ def test_columns_of_a_test_file_are_guessed_where_none_were_named_and_said(tmp_p
 
 def test_a_text_that_holds_its_own_label_is_refused(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "rows.csv", rows(30))
-    assert "'label' is also the label" in _refusal(path, text_column=("text", "label"), label_column="label")
+    assert "'label' is also the label" in refusal(train_file=path, text_column=("text", "label"), label_column="label")
 
 
 @pytest.mark.parametrize("code", ["3", "Sports"])
 def test_a_file_without_a_header_is_refused_rather_than_losing_a_row(tmp_path: Path, code: str) -> None:
     first, *rest = [(code, "Wall St. Bears", sentence(number)) for number in range(30)]
-    message = _refusal(write_csv(tmp_path / "rows.csv", rest, header=first))
+    message = refusal(train_file=write_csv(tmp_path / "rows.csv", rest, header=first))
     assert f"its first row looks like data ('{code}')" in message
 
 
 def test_a_file_of_two_columns_without_a_header_is_refused(tmp_path: Path) -> None:
     first, *rest = rows(30)
-    assert "first row looks like data" in _refusal(write_csv(tmp_path / "rows.csv", rest, header=first))
+    assert "first row looks like data" in refusal(train_file=write_csv(tmp_path / "rows.csv", rest, header=first))
 
 
 def test_cells_between_semicolons_are_recognised_and_refused(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "rows.csv", [("a b;x",), ("c d;y",)], header=("text;label",))
-    assert "separated by ';'" in _refusal(path)
+    assert "separated by ';'" in refusal(train_file=path)
 
 
 def test_several_columns_are_joined_by_a_space(tmp_path: Path) -> None:
@@ -127,7 +120,7 @@ def test_a_cell_that_is_not_text_is_refused(tmp_path: Path, cell: Any) -> None:
         text_of({"text": cell}, ("text",))
     content: list[dict[str, Any]] = [{"text": text, "label": label} for text, label in rows(30)]
     content[4]["text"] = cell
-    message = _refusal(write_jsonl(tmp_path / "rows.jsonl", content))
+    message = refusal(train_file=write_jsonl(tmp_path / "rows.jsonl", content))
     assert f"row 5, column 'text' holds a {type(cell).__name__}" in message
 
 

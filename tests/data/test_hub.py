@@ -13,9 +13,8 @@ from datasets.arrow_dataset import Dataset
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from loraloom.data import load_data
-from loraloom.errors import DataError
 from loraloom.recipe import Data
-from tests.data.files import load, rows, write_csv
+from tests.data.files import load, refusal, rows, write_csv
 
 CLASS_LABEL = datasets.ClassLabel(names=["World", "Sports"])
 
@@ -62,13 +61,6 @@ def test_without_a_network_a_commit_that_is_named_is_not_claimed(monkeypatch: py
     hub = Hub(monkeypatch, {"train": _dataset(60)}, sha=None)
     assert load_data(Data(dataset="news"), seed=1, revision="abc123").revision is None
     assert hub.asked == [("news", None, None, True)]
-
-
-def _refusal(dataset: str) -> str:
-    with pytest.raises(DataError) as caught:
-        load(dataset=dataset)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_a_split_is_without_labels_by_the_column_that_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,13 +159,13 @@ def test_labels_that_are_kept_secret_may_be_plain_numbers_or_missing(monkeypatch
 
 def test_without_network_and_cache_another_source_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     Hub(monkeypatch, {}, sha=None)
-    message = _refusal("owner/news")
+    message = refusal(dataset="owner/news")
     assert message == "'owner/news' could not be had (no network?): give data.train_file, or dataset: demo"
 
 
 def test_a_data_set_that_fails_to_load_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     Hub(monkeypatch, {})
-    assert "'owner/news' could not be loaded (Couldn't reach the hub)" in _refusal("owner/news")
+    assert "'owner/news' could not be loaded (Couldn't reach the hub)" in refusal(dataset="owner/news")
 
 
 def test_a_data_set_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,25 +175,25 @@ def test_a_data_set_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch
         raise RepositoryNotFoundError.__new__(RepositoryNotFoundError)
 
     monkeypatch.setattr(hub, "dataset_info", refuse)
-    assert "there is no data set 'owner/none' on the hub" in _refusal("owner/none")
+    assert "there is no data set 'owner/none' on the hub" in refusal(dataset="owner/none")
 
 
 def test_a_data_set_without_training_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     Hub(monkeypatch, {"test": _dataset(60)})
-    assert "has no split 'train'; its splits are 'test'" in _refusal("owner/news")
+    assert "has no split 'train'; its splits are 'test'" in refusal(dataset="owner/news")
 
 
 @pytest.mark.parametrize("name", ["../news", "a/b/c", "https://hub/x", "-x", "a b"])
 def test_what_is_no_name_is_refused(name: str) -> None:
-    assert "is no name on the hub" in _refusal(name)
+    assert "is no name on the hub" in refusal(dataset=name)
 
 
 @pytest.mark.parametrize("name", ["csv", "text", "json", "webdataset"])
 def test_kinds_of_files_are_no_data_sets(name: str) -> None:
-    assert "is a kind of file" in _refusal(name)
+    assert "is a kind of file" in refusal(dataset=name)
 
 
 def test_a_folder_here_is_no_name_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "news").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert "give it as data.train_file" in _refusal("news")
+    assert "give it as data.train_file" in refusal(dataset="news")

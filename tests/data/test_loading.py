@@ -17,7 +17,7 @@ import pytest
 from loraloom.data import Finding, TextData
 from loraloom.data.overlap import text_key
 from loraloom.errors import DataError, MissingExtraError
-from tests.data.files import CLASSES, load, rows, sentence, write_csv, write_jsonl
+from tests.data.files import CLASSES, load, refusal, rows, sentence, write_csv, write_jsonl
 
 
 def _finding(data: TextData, kind: str, number: int = 0) -> Finding:
@@ -26,13 +26,6 @@ def _finding(data: TextData, kind: str, number: int = 0) -> Finding:
 
 def _kinds(data: TextData) -> set[str]:
     return {finding.kind for finding in data.findings}
-
-
-def _refusal(**fields: Any) -> str:
-    with pytest.raises(DataError) as caught:
-        load(**fields)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_import_loads_no_heavy_library() -> None:
@@ -159,7 +152,7 @@ def test_missing_cells_of_a_frame_are_empty_texts_and_missing_labels() -> None:
     ],
 )
 def test_rows_in_memory_that_are_none_are_refused(value: Any, message: str) -> None:
-    assert message in _refusal(memory={"train": value})
+    assert message in refusal(memory={"train": value})
 
 
 def test_a_folder_can_test_what_a_file_with_other_columns_trains(tmp_path: Path) -> None:
@@ -178,9 +171,9 @@ def test_given_rows_without_labels_are_refused_with_what_to_do(tmp_path: Path, n
         [(str(n), text) for n, (text, _) in enumerate(rows(9, start=100))],
     )
     unlabelled = write_csv(tmp_path / "test.csv", kept, header=("id", "text"))
-    message = _refusal(train_file=train, test_file=unlabelled, **named)
+    message = refusal(train_file=train, test_file=unlabelled, **named)
     assert message.endswith("leave data.test_file out, and give rows without any to loraloom submit")
-    message = _refusal(train_file=train, validation_file=unlabelled, **named)
+    message = refusal(train_file=train, validation_file=unlabelled, **named)
     assert message.endswith("leave data.validation_file out where they have none")
 
 
@@ -188,7 +181,7 @@ def test_given_rows_without_labels_are_refused_with_what_to_do(tmp_path: Path, n
 def test_given_rows_that_may_have_labels_are_not_said_to_have_none(tmp_path: Path, header: tuple[str, ...]) -> None:
     train = write_csv(tmp_path / "train.csv", rows(30))
     test = write_csv(tmp_path / "test.csv", [("1", text, label) for text, label in rows(9, start=100)], header=header)
-    assert "need labels" not in _refusal(train_file=train, test_file=test)
+    assert "need labels" not in refusal(train_file=train, test_file=test)
 
 
 def test_the_fingerprint_does_not_depend_on_hash_randomisation() -> None:
@@ -211,38 +204,38 @@ def test_the_fingerprint_does_not_depend_on_hash_randomisation() -> None:
 
 def test_two_sources_of_training_rows_are_refused(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "rows.csv", rows(30))
-    assert "give one" in _refusal(train_file=path, dataset="demo")
-    assert "give one" in _refusal(train_file=path, memory={"train": _pair(30)})
-    assert "names no training rows" in _refusal(test_file=path)
+    assert "give one" in refusal(train_file=path, dataset="demo")
+    assert "give one" in refusal(train_file=path, memory={"train": _pair(30)})
+    assert "names no training rows" in refusal(test_file=path)
 
 
 def test_a_header_without_rows_is_refused(tmp_path: Path) -> None:
-    assert _refusal(train_file=write_csv(tmp_path / "rows.csv", [])).endswith("has a header but no rows")
+    assert refusal(train_file=write_csv(tmp_path / "rows.csv", [])).endswith("has a header but no rows")
 
 
 def test_one_class_is_refused(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "rows.csv", rows(30, ("Sports",)))
-    assert "has one class only ('Sports')" in _refusal(train_file=path)
+    assert "has one class only ('Sports')" in refusal(train_file=path)
 
 
 def test_no_more_rows_than_classes_is_refused(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "rows.csv", rows(30, tuple(f"class {number}" for number in range(30))))
-    assert "has 30 rows for 30 classes; that is too few" in _refusal(train_file=path)
+    assert "has 30 rows for 30 classes; that is too few" in refusal(train_file=path)
 
 
 def test_rows_that_are_held_out_of_small_classes_are_told(tmp_path: Path) -> None:
     small = tuple(f"class {number}" for number in range(20))
-    message = _refusal(train_file=write_csv(tmp_path / "rows.csv", rows(60, small)))
+    message = refusal(train_file=write_csv(tmp_path / "rows.csv", rows(60, small)))
     assert message.startswith("training, without 20 rows held out for validation and 20 rows held out for test: has 20")
     assert message.endswith("; with data.validation_file and data.test_file none are held out")
     test = write_csv(tmp_path / "test.csv", rows(20, small, start=100))
-    message = _refusal(train_file=write_csv(tmp_path / "rows.csv", rows(40, small)), test_file=test)
+    message = refusal(train_file=write_csv(tmp_path / "rows.csv", rows(40, small)), test_file=test)
     assert message.startswith("training, without 20 rows held out for validation: has 20 rows for 20 classes")
 
 
 def test_too_few_rows_to_split_are_refused() -> None:
     repeated = ["one text here", "other text here"] * 3
-    assert "too few rows of each class" in _refusal(memory={"train": (repeated, ["a", "b"] * 3)})
+    assert "too few rows of each class" in refusal(memory={"train": (repeated, ["a", "b"] * 3)})
 
 
 def test_empty_texts_are_dropped_from_training_and_kept_in_test(tmp_path: Path) -> None:
@@ -258,7 +251,7 @@ def test_empty_texts_are_dropped_from_training_and_kept_in_test(tmp_path: Path) 
 
 def test_a_class_of_empty_texts_alone_is_refused(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "rows.csv", [*rows(30), ("", "Weather")])
-    assert "the class 'Weather' has no row left to train on" in _refusal(train_file=path)
+    assert "the class 'Weather' has no row left to train on" in refusal(train_file=path)
 
 
 def test_duplicates_and_conflicts_are_counted_with_examples(tmp_path: Path) -> None:
@@ -354,7 +347,7 @@ def test_held_out_rows_that_training_has_near_copies_of_are_not_refused_but_thos
 
 
 def test_where_nothing_is_left_beside_held_out_rows_that_is_said(tmp_path: Path) -> None:
-    message = _refusal(train_file=write_csv(tmp_path / "rows.csv", _templated(templates=1, of_each=60)))
+    message = refusal(train_file=write_csv(tmp_path / "rows.csv", _templated(templates=1, of_each=60)))
     assert message.startswith(
         "training, without the rows that are also in validation or test: has 0 rows for 3 classes"
     )
@@ -365,7 +358,7 @@ def test_allowing_leaks_marks_nothing_where_there_is_none(tmp_path: Path) -> Non
 
 
 def test_a_test_set_of_which_more_than_half_leaks_is_refused(tmp_path: Path) -> None:
-    message = _refusal(**_leaking(tmp_path, 0.55))
+    message = refusal(**_leaking(tmp_path, 0.55))
     assert "22 of its 40 rows are in training, which is more than half" in message
     assert "allow it by --allow_leak" in message
 
@@ -373,7 +366,7 @@ def test_a_test_set_of_which_more_than_half_leaks_is_refused(tmp_path: Path) -> 
 def test_training_on_the_validation_rows_alone_is_refused(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "train.csv", rows(30))
     test = write_csv(tmp_path / "test.csv", rows(9, start=100))
-    message = _refusal(train_file=path, validation_file=path, test_file=test)
+    message = refusal(train_file=path, validation_file=path, test_file=test)
     assert message.startswith("training, without the rows that are also in validation or test: has 0 rows")
 
 

@@ -7,19 +7,11 @@ from typing import Any
 
 import pytest
 
-from loraloom.errors import RecipeError
 from loraloom.recipe import Choices, Condition, Range, dump_recipe, json_schema, read_recipe
+from tests.recipe.refused import problem_of
 
 WARMUP = "warmup_steps: {values: [0, 100], when: {train.lr_scheduler_type: [linear, cosine]}}"
 AXIS = Choices((0, 100), (Condition("train.lr_scheduler_type", ("linear", "cosine")),))
-
-
-def _problems(folder: Path, text: str, *overrides: str) -> list[str]:
-    path = folder / "recipe.yaml"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(RecipeError) as caught:
-        read_recipe(path, overrides)
-    return [problem.removeprefix(f"{folder}/") for problem in caught.value.problems]
 
 
 def _file(folder: Path, schedules: str, axis: str = WARMUP) -> Path:
@@ -136,13 +128,13 @@ def test_a_condition_that_can_not_hold_is_refused_with_its_line(tmp_path: Path, 
         "search: {sampler: random}\nlora:\n  bias: [none, lora_only]\n  lora_alpha: {min: 8, max: 32}\n"
         f"train:\n  warmup_steps:\n    values: [1, 2]\n    when: {when}\n  learning_rate: {{min: 0.0001, max: 0.01}}\n"
     )
-    (problem,) = _problems(tmp_path, text)
+    problem = problem_of(tmp_path, text)
     assert problem.startswith("recipe.yaml:8: train.warmup_steps: ")
     assert message in problem
 
 
 def test_an_axis_that_is_refused_makes_no_condition_on_it_wrong(tmp_path: Path) -> None:
-    (problem,) = _problems(tmp_path, "lora:\n  r: [0, 8]\n  lora_alpha: {values: [16, 32], when: {lora.r: 8}}\n")
+    problem = problem_of(tmp_path, "lora:\n  r: [0, 8]\n  lora_alpha: {values: [16, 32], when: {lora.r: 8}}\n")
     assert "lora.r: 0 is too small" in problem
 
 
@@ -152,7 +144,7 @@ def test_a_circle_of_conditions_is_refused_by_its_way_round(tmp_path: Path) -> N
         "train:\n  optim: {values: [adam, muon], when: {lora.bias: none}}\n"
         "  warmup_steps: [0, 10]\n"
     )
-    (problem,) = _problems(tmp_path, text, "lora.bias={values: [none, all], when: {lora.r: 4}}")
+    problem = problem_of(tmp_path, text, "lora.bias={values: [none, all], when: {lora.r: 4}}")
     assert "depends on itself: " in problem
     assert {"lora.r", "train.optim", "lora.bias"} <= set(problem.replace(":", "").split())
 
@@ -180,18 +172,18 @@ _MALFORMED = [
 
 @pytest.mark.parametrize(("axis", "message"), [case[1:] for case in _MALFORMED], ids=[case[0] for case in _MALFORMED])
 def test_a_malformed_conditional_axis_is_refused(tmp_path: Path, axis: str, message: str) -> None:
-    (problem,) = _problems(tmp_path, f"train:\n  warmup_steps: {axis}\n")
+    problem = problem_of(tmp_path, f"train:\n  warmup_steps: {axis}\n")
     assert problem.startswith("recipe.yaml:2: train.warmup_steps")
     assert message in problem
 
 
 def test_a_conditional_range_has_no_grid_either(tmp_path: Path) -> None:
-    (problem,) = _problems(tmp_path, "train:\n  warmup_steps: {min: 0, max: 9, when: {train.optim: adam}}\n")
+    problem = problem_of(tmp_path, "train:\n  warmup_steps: {min: 0, max: 9, when: {train.optim: adam}}\n")
     assert "has no points on a range (train.warmup_steps); use random, tpe or auto" in problem
 
 
 def test_a_field_that_fixes_the_data_can_not_vary_conditionally(tmp_path: Path) -> None:
-    (problem,) = _problems(tmp_path, "data: {dataset: {values: [a, b], when: {lora.r: 4}}}\n")
+    problem = problem_of(tmp_path, "data: {dataset: {values: [a, b], when: {lora.r: 4}}}\n")
     assert "can't vary within a search" in problem
 
 

@@ -9,20 +9,7 @@ import pytest
 from loraloom.errors import RecipeError
 from loraloom.recipe import read_recipe
 from loraloom.recipe.reading import MAX_RECIPE_BYTES
-
-
-def _problems(folder: Path, text: str, *overrides: str) -> tuple[str, ...]:
-    path = folder / "recipe.yaml"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(RecipeError) as caught:
-        read_recipe(path, overrides)
-    return tuple(problem.removeprefix(f"{folder}/") for problem in caught.value.problems)
-
-
-def _problem(folder: Path, text: str, *overrides: str) -> str:
-    (problem,) = _problems(folder, text, *overrides)
-    return problem
-
+from tests.recipe.refused import problem_of, problems_of
 
 # -- files -------------------------------------------------------------------------------------------------------
 
@@ -39,27 +26,27 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n", "---\n", "null"])
 def test_an_empty_file_is_refused(tmp_path: Path, text: str) -> None:
-    assert _problem(tmp_path, text).startswith("recipe.yaml: the recipe is empty; name at least its data")
+    assert problem_of(tmp_path, text).startswith("recipe.yaml: the recipe is empty; name at least its data")
 
 
 @pytest.mark.parametrize("text", ["- lora\n- train\n", "a sentence", "42"])
 def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
-    assert "a recipe is a mapping of sections, not" in _problem(tmp_path, text)
+    assert "a recipe is a mapping of sections, not" in problem_of(tmp_path, text)
 
 
 def test_what_is_not_yaml_is_refused_with_its_line(tmp_path: Path) -> None:
-    assert _problem(tmp_path, "lora:\n  r: 4\n  bias: [none\n").startswith("recipe.yaml:4: not YAML: ")
+    assert problem_of(tmp_path, "lora:\n  r: 4\n  bias: [none\n").startswith("recipe.yaml:4: not YAML: ")
 
 
 def test_two_documents_are_refused(tmp_path: Path) -> None:
-    assert "not YAML" in _problem(tmp_path, "lora: {r: 4}\n---\nlora: {r: 8}\n")
+    assert "not YAML" in problem_of(tmp_path, "lora: {r: 4}\n---\nlora: {r: 8}\n")
 
 
 @pytest.mark.parametrize("value", ["!!python/object/apply:os.getpid []", "!!int x", "!!bool maybe", "!!str 4", "! 4"])
 def test_a_tag_is_refused(tmp_path: Path, value: str) -> None:
-    problem = _problem(tmp_path, f"lora:\n  r: {value}\n")
+    problem = problem_of(tmp_path, f"lora:\n  r: {value}\n")
     assert problem == "recipe.yaml:2: not YAML: a recipe has no tags (!!name); write the value alone, a text in quotes"
-    assert "is not a value; write it as YAML" in _problem(tmp_path, "lora: {r: 4}\n", f"lora.r={value}")
+    assert "is not a value; write it as YAML" in problem_of(tmp_path, "lora: {r: 4}\n", f"lora.r={value}")
 
 
 def test_bytes_that_are_not_utf_8_are_refused_with_their_place(tmp_path: Path) -> None:
@@ -77,13 +64,13 @@ def test_a_file_far_too_large_is_refused_unread(tmp_path: Path) -> None:
 
 
 def test_an_alias_is_refused(tmp_path: Path) -> None:
-    assert "has no aliases" in _problem(tmp_path, "lora: &a {r: 4}\ntrain: *a\n")
+    assert "has no aliases" in problem_of(tmp_path, "lora: &a {r: 4}\ntrain: *a\n")
 
 
 @pytest.mark.parametrize("value", ["[" * 5000 + "]" * 5000, "9" * 5000])
 def test_a_value_that_python_can_not_build_is_refused(tmp_path: Path, value: str) -> None:
-    assert "not YAML" in _problem(tmp_path, f"lora: {{r: {value}}}\n")
-    assert "is not a value; write it as YAML" in _problem(tmp_path, "lora: {r: 4}\n", f"lora.r={value}")
+    assert "not YAML" in problem_of(tmp_path, f"lora: {{r: {value}}}\n")
+    assert "is not a value; write it as YAML" in problem_of(tmp_path, "lora: {r: 4}\n", f"lora.r={value}")
 
 
 # -- fields ------------------------------------------------------------------------------------------------------
@@ -120,77 +107,77 @@ _BAD_FIELDS = [
     ("field", "message"), [case[1:] for case in _BAD_FIELDS], ids=[case[0] for case in _BAD_FIELDS]
 )
 def test_a_bad_field_is_refused_with_line_field_value_and_rule(tmp_path: Path, field: str, message: str) -> None:
-    problem = _problem(tmp_path, f"search: {{sampler: random}}\nlora:\n  {field}\n")
+    problem = problem_of(tmp_path, f"search: {{sampler: random}}\nlora:\n  {field}\n")
     assert problem.startswith("recipe.yaml:3: lora.")
     assert message in problem
 
 
 def test_keys_of_any_kind_are_refused_by_their_names(tmp_path: Path) -> None:
-    problems = _problems(tmp_path, "lora:\n  r: {min: 1, max: 8, 3: x, step: 1}\n")
+    problems = problems_of(tmp_path, "lora:\n  r: {min: 1, max: 8, 3: x, step: 1}\n")
     assert [problem.partition(" is not a range: ")[2].split()[0] for problem in problems] == ["3", "'step'"]
-    problem = _problem(tmp_path, "lora:\n  1: 4\n")
+    problem = problem_of(tmp_path, "lora:\n  1: 4\n")
     assert problem.startswith("recipe.yaml:2: lora.1: ")
 
 
 @pytest.mark.parametrize("rate", [".nan", ".inf", "-.inf", "1e999"])
 def test_a_rate_that_is_no_finite_number_is_refused(tmp_path: Path, rate: str) -> None:
-    problem = _problem(tmp_path, f"train:\n  learning_rate: {rate}\n")
+    problem = problem_of(tmp_path, f"train:\n  learning_rate: {rate}\n")
     assert problem.startswith("recipe.yaml:2: train.learning_rate: ")
     assert problem.endswith(("is not a finite number", "is too small; it must be above 0"))
 
 
 def test_an_unknown_field_with_no_neighbour_names_those_there_are(tmp_path: Path) -> None:
-    problem = _problem(tmp_path, "head: {zzz: 1}\n")
+    problem = problem_of(tmp_path, "head: {zzz: 1}\n")
     assert problem == "recipe.yaml:1: head.zzz: 1 is not a field; head has kind, pooling"
 
 
 def test_an_unknown_section_names_its_neighbour(tmp_path: Path) -> None:
-    problem = _problem(tmp_path, "lora: {r: 4}\ntrian: {seed: 1}\n")
+    problem = problem_of(tmp_path, "lora: {r: 4}\ntrian: {seed: 1}\n")
     assert problem.startswith("recipe.yaml:2: trian: ")
     assert problem.endswith("is not a field; did you mean train?")
 
 
 def test_a_field_outside_its_section_names_the_section(tmp_path: Path) -> None:
-    problem = _problem(tmp_path, "learning_rate: 0.1\n")
+    problem = problem_of(tmp_path, "learning_rate: 0.1\n")
     assert "is not a field of the recipe itself; write train.learning_rate" in problem
 
 
 def test_a_section_that_is_a_value_is_refused(tmp_path: Path) -> None:
-    assert "lora: 4 is not a section" in _problem(tmp_path, "lora: 4\n")
+    assert "lora: 4 is not a section" in problem_of(tmp_path, "lora: 4\n")
 
 
 def test_a_doubled_key_is_refused_at_the_second(tmp_path: Path) -> None:
-    problem = _problem(tmp_path, "lora:\n  r: 4\n  r: 8\n")
+    problem = problem_of(tmp_path, "lora:\n  r: 4\n  r: 8\n")
     assert problem == "recipe.yaml:3: lora.r: stands twice; a field stands once"
 
 
 def test_a_grid_with_a_range_is_refused(tmp_path: Path) -> None:
-    problem = _problem(tmp_path, "lora: {r: {min: 1, max: 8}}\nsearch:\n  sampler: grid\n")
+    problem = problem_of(tmp_path, "lora: {r: {min: 1, max: 8}}\nsearch:\n  sampler: grid\n")
     assert problem.startswith("recipe.yaml:3: search.sampler: 'grid' ")
     assert "lora.r" in problem
 
 
 @pytest.mark.parametrize("field", ["train_file: [a.csv, b.csv]", "validation_share: [0.1, 0.2]"])
 def test_a_field_that_fixes_the_data_can_not_vary(tmp_path: Path, field: str) -> None:
-    assert "can't vary within a search; give one value" in _problem(tmp_path, f"data:\n  {field}\n")
+    assert "can't vary within a search; give one value" in problem_of(tmp_path, f"data:\n  {field}\n")
 
 
 def test_a_seed_can_not_vary_and_what_repeats_seeds_is_named(tmp_path: Path) -> None:
-    assert "; search.seeds has each" in _problem(tmp_path, "train:\n  seed: [1, 2]\n")
+    assert "; search.seeds has each" in problem_of(tmp_path, "train:\n  seed: [1, 2]\n")
 
 
 def test_two_sources_of_data_are_refused(tmp_path: Path) -> None:
-    problem = _problem(tmp_path, "data:\n  dataset: demo\n  train_file: a.csv\n")
+    problem = problem_of(tmp_path, "data:\n  dataset: demo\n  train_file: a.csv\n")
     assert problem.startswith("recipe.yaml:3: data.train_file: 'a.csv' stands beside data.dataset")
 
 
 def test_a_test_file_without_a_train_file_is_refused(tmp_path: Path) -> None:
-    assert "needs data.train_file or data.dataset beside it" in _problem(tmp_path, "data: {test_file: a.csv}\n")
+    assert "needs data.train_file or data.dataset beside it" in problem_of(tmp_path, "data: {test_file: a.csv}\n")
 
 
 @pytest.mark.parametrize("name", ["budget.max_trainable_parameters", "budget.max_seconds"])
 def test_an_override_without_a_value_takes_no_limit_away(tmp_path: Path, name: str) -> None:
-    assert "write it as section.field=value" in _problem(tmp_path, "data: {dataset: demo}\n", f"{name}=")
+    assert "write it as section.field=value" in problem_of(tmp_path, "data: {dataset: demo}\n", f"{name}=")
 
 
 def test_a_test_file_may_stand_beside_a_data_set(tmp_path: Path) -> None:
@@ -198,7 +185,7 @@ def test_a_test_file_may_stand_beside_a_data_set(tmp_path: Path) -> None:
 
 
 def test_axes_can_not_be_written_by_name(tmp_path: Path) -> None:
-    assert "write a list or a range in the field itself" in _problem(tmp_path, "axes: {lora.r: [1, 2]}\n")
+    assert "write a list or a range in the field itself" in problem_of(tmp_path, "axes: {lora.r: [1, 2]}\n")
 
 
 @pytest.mark.parametrize("override", ["lora.target_modules=query,", "lora.r=2,,4", "lora.layers_to_transform=,3"])
@@ -209,7 +196,7 @@ def test_a_value_that_is_missing_beside_a_comma_makes_no_axis(override: str) -> 
 
 def test_every_broken_rule_is_named_at_once(tmp_path: Path) -> None:
     text = "lora:\n  r: 0\n  bias: [none, some]\ntrain:\n  learning_rate: .nan\n  lr: 1\nhead: 3\n"
-    problems = _problems(tmp_path, text, "budget.max_seconds=-1", "nonsense")
+    problems = problems_of(tmp_path, text, "budget.max_seconds=-1", "nonsense")
     assert sorted(problem.split(": ")[0] + " " + problem.split(": ")[1] for problem in problems) == [
         "--set budget.max_seconds",
         "--set nonsense write it as section.field=value, as in --set lora.r=4",
@@ -222,7 +209,7 @@ def test_every_broken_rule_is_named_at_once(tmp_path: Path) -> None:
 
 
 def test_a_value_of_any_length_makes_a_short_message(tmp_path: Path) -> None:
-    assert len(_problem(tmp_path, f"lora: {{bias: {'x' * 5000}}}\n")) < 250
+    assert len(problem_of(tmp_path, f"lora: {{bias: {'x' * 5000}}}\n")) < 250
 
 
 def test_a_mapping_is_refused_by_the_same_rules() -> None:
