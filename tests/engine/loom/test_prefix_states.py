@@ -30,19 +30,13 @@ from loraloom.engine.loom.prefix_states import PrefixStates, read
 from loraloom.engine.loom.tokens import Ints
 from loraloom.study.record import WEIGHTS, Evaluation, read_metrics
 from tests.engine.broken_off import contents, hear
-from tests.numerics.architectures import make_job, save_model
+from tests.numerics.architectures import make_job
 from tests.numerics.tolerances import TOLERANCES
 
 TOP: dict[str, Any] = {
     "lora": {"r": 2, "lora_dropout": 0.2, "layers_to_transform": [1]},
     "train": {"bf16": False, "learning_rate": 0.02, "per_device_train_batch_size": 4},
 }
-
-
-@pytest.fixture
-def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LORALOOM_CACHE", str(tmp_path / "cache"))
-    return save_model("bert", tmp_path / "model")
 
 
 def train(job: Job) -> list[str]:

@@ -14,16 +14,10 @@ from loraloom.engine import Job
 from loraloom.engine.loom import LoomEngine, profile
 from loraloom.study.record import PROFILE, Evaluation
 from tests.engine.broken_off import KilledError, always, hear
-from tests.numerics.architectures import make_job, save_model
+from tests.numerics.architectures import make_job
 
 TRAIN: dict[str, Any] = {"bf16": False, "per_device_train_batch_size": 4, "num_train_epochs": 2}
 STEPS = 12  # of 21 rows
-
-
-@pytest.fixture
-def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LORALOOM_CACHE", str(tmp_path / "cache"))
-    return save_model("bert", tmp_path / "model")
 
 
 def calls(job: Job) -> dict[str, float]:
