@@ -18,9 +18,10 @@ import pytest
 from bench import comparison, deadlines, engines, grid, scale, scale_page, serve
 from bench.comparison import machine_folder, refuse_other_machine
 from bench.deadlines import Search
+from bench.http_load import CONNECTIONS, Load, free_port, open_loop, serving
 from bench.measure import RESULTS
 from bench.page import PAGE, page
-from bench.serve import CONNECTIONS, Load, free_port, open_loop, serving, texts_of
+from bench.serve import texts_of
 from loraloom.errors import DataError
 from loraloom.study.durable import write_json
 from study.machine import described
