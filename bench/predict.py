@@ -145,8 +145,8 @@ def child(folder: Path, do: str, model: str, **options: Any) -> dict[str, Any]:
 
 
 def _has_onnx() -> bool:
-    """Whether there is an exporter, and what it needs."""
-    names = ("loraloom.use.export", "onnx", "onnxscript", "onnxruntime")
+    """Whether there is what its export needs."""
+    names = ("onnx", "onnxscript", "onnxruntime")
     return all(importlib.util.find_spec(name) is not None for name in names)
 
 

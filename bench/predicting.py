@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -50,27 +50,14 @@ def main() -> None:
 
 def prepare(folder: Path, rows: int, *, onnx: bool) -> None:
     """The adapter merged into a plain transformers model; with `onnx`, as ONNX too."""
-    from peft import PeftModel
+    from loraloom.use.export import export
 
-    from loraloom.backbone import sources
-    from loraloom.backbone.classifier import build_pretrained
-    from loraloom.use.adapter import read_adapter_record
-
-    record = read_adapter_record(folder / "adapter")
-    source = sources.find(record.configuration.backbone.model, record.backbone_revision)
-    base: Any = build_pretrained(source, record.configuration, record.labels)
-    merged: Any = cast(Any, PeftModel.from_pretrained(base, str(folder / "adapter"))).merge_and_unload()
-    merged.config.id2label = dict(enumerate(record.labels))
-    merged.config.label2id = {label: number for number, label in enumerate(record.labels)}
-    merged.save_pretrained(folder / "merged")
-    sources.load_tokenizer(source).save_pretrained(folder / "merged")
-    if onnx:
-        export: Any = importlib.import_module("loraloom.use.export").export
-        some = folder / "some.csv"
-        texts, labels = _rows(min(rows, 128))
-        with some.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([("text", "label"), *zip(texts, labels, strict=True)])
-        export(folder / "adapter", "onnx", folder / "onnx", rows=some, text_column=("text",), label_column="label")
+    some = folder / "some.csv"
+    texts, labels = _rows(min(rows, 128))
+    with some.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *zip(texts, labels, strict=True)])
+    for form in ("merged", *(["onnx"] if onnx else [])):
+        export(folder / "adapter", form, folder / form, rows=some, text_column=("text",), label_column="label")
 
 
 def _loraloom(folder: Path) -> Predict:
