@@ -324,7 +324,7 @@ def main() -> None:
     given.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(
         given.out,
-        {"machine": described(), "evaluations": EVALUATIONS, "as_driver": True, "lines": [asdict(x) for x in lines]},
+        {"machine": described(), "evaluations": EVALUATIONS, "lines": [asdict(x) for x in lines]},
     )
 
 

@@ -43,10 +43,6 @@ in brackets the processor's time, which a busy machine leaves as it is. Six axes
   of the time. **screen**: the terminal's view is drawn once.
 - **open**: reading the run once, when it is begun or gone on with, in seconds.
 """
-_OLDER_LEDGER = """\
-**They are of older code**, in which every report was written at once, and the writing of leaderboard.csv was a part
-of the table's time too. Today reports of a search without a pruner are written with the trial's end.
-"""
 
 
 def grid(whole: Path, found: dict[str, Any]) -> Iterator[str]:
@@ -80,7 +76,8 @@ def deadlines(found: dict[str, Any]) -> Iterator[str]:
         longest=max(search["deadline"] for search in searches),
         date=machine["started"][:10],
         sentence=f"{plural(found['overruns'], 'overrun')} in {plural(len(searches), 'search')}; "
-        f"{_failed(found)}{_refused(found)}{found['mean_share']:.0%} of the time on average{_of_all(found)}.",
+        f"{_failed(found)}{_refused(found)}{found['mean_share']:.0%} of the time on average, "
+        f"{found['share_of_all']:.0%} of all of it.",
         **machine["machine"],
     )
     yield figures(
@@ -96,11 +93,6 @@ def deadlines(found: dict[str, Any]) -> Iterator[str]:
             for search in searches
         ],
     )
-
-
-def _of_all(found: dict[str, Any]) -> str:
-    """The share of all time together, in which long searches count by their length, where it was kept."""
-    return f", {found['share_of_all']:.0%} of all of it" if "share_of_all" in found else ""
 
 
 def _refused(found: dict[str, Any]) -> str:
@@ -123,8 +115,6 @@ def ledger(found: dict[str, Any]) -> Iterator[str]:
         repeats=lines[0]["repeats"],
         **machine,
     )
-    if not found.get("as_driver"):
-        yield _OLDER_LEDGER
     parts = "ask", "tell", "disk", "report", "table", "file", "screen"
     yield figures(
         ("search", "trials", *parts, "open, s"),

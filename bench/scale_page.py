@@ -1,6 +1,6 @@
 """Writes docs/cluster.md's figures, between its two marks, of bench/results/scale.json: `python -m bench.scale_page`.
 
-No number between the marks is typed by hand. Results from before a machine was kept with its revision can be read too.
+No number between the marks is typed by hand.
 """
 
 from __future__ import annotations
