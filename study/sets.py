@@ -64,7 +64,7 @@ class Rows:
     dropped: int  # training rows that were empty, or too like a test row
 
 
-def load(name: str, rows: int | None = None, *, seed: int = SEED) -> Rows:
+def load(name: str, rows: int | None = None) -> Rows:
     """The rows of a set; `rows` asks for a stratified part of its training rows.
 
     Raises:
@@ -78,10 +78,10 @@ def load(name: str, rows: int | None = None, *, seed: int = SEED) -> Rows:
     train, test = chosen.read([local_copy(file, folder) for file in chosen.files])
     other_source = name == "agnews" and (agnews_folder() / "robust.csv").is_file()
     tests = {"test": test} | ({"robust": list(agnews_rows("robust.csv"))} if other_source else {})
-    return _checked(name, train, tests, rows, seed)
+    return _checked(name, train, tests, rows)
 
 
-def _checked(name: str, train: Pairs, tests: dict[str, Pairs], rows: int | None, seed: int) -> Rows:
+def _checked(name: str, train: Pairs, tests: dict[str, Pairs], rows: int | None) -> Rows:
     labels = tuple(sorted({label for _, label in train}))
     ids = {label: number for number, label in enumerate(labels)}
     held = {test: _split(pairs, ids, f"{name}, {test}") for test, pairs in tests.items()}
@@ -93,7 +93,7 @@ def _checked(name: str, train: Pairs, tests: dict[str, Pairs], rows: int | None,
     kept, _, _ = drop_leaks(split, {"test": everything_held}, allow_leak=False)
     if rows is not None and rows < len(labels):
         raise DataError(f"--rows {rows}: {name} has {len(labels)} classes; give as many rows or more")
-    part = kept if rows is None else part_of(kept, rows, seed)
+    part = kept if rows is None else part_of(kept, rows, SEED)
     return Rows(name, labels, part, held, len(train) - len(kept))
 
 

@@ -46,7 +46,6 @@ class Setting:
     epochs: float
     schedule: Literal["linear", "constant"]
     warmup: float  # share of the training
-    optimizer: str = "adamw_torch"
     decay: float = 0.01
 
 
@@ -183,7 +182,7 @@ def train(
         per_device_eval_batch_size=EVALUATION_BATCH,
         learning_rate=setting.rate,
         weight_decay=setting.decay,
-        optim=setting.optimizer,
+        optim="adamw_torch",
         bf16=speed.bf16,
         bf16_full_eval=False,
         train_sampling_strategy="group_by_length",
