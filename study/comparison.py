@@ -1,33 +1,38 @@
 """Makes docs/comparison.md of the results of `study.first`: no number on that page is typed by hand.
 
-Tools are ranked by accuracy on the same rows, in the same time, on machines of one kind. Every two are tested by
-McNemar's exact test on the same test rows, with Holm's correction over all pairs of a table: which of them is the first
-was seen on the same rows. What was measured of an earlier set-up of a tool is shown, marked, and ranked in no summary.
+What may be compared, and what comes of it, is in `study/compared.py`. What was measured of an earlier set-up of a tool
+is shown, marked, and ranked in no summary.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy import stats
-
 from loraloom.errors import DataError
-from loraloom.metrics import holm, mcnemar, paired_bootstrap
+from loraloom.metrics import paired_bootstrap
 from loraloom.report.markdown.text import table
 from loraloom.report.points import points
 from loraloom.report.wording import p_value
 from loraloom.study.durable import write_text
 from loraloom.wording import plural
-from study.first import DEMO, RESULTS, is_earlier, machine_name, right_rows
-from study.machine import refuse_mixed
+from study.compared import (
+    PairedP,
+    Results,
+    Setting,
+    accuracy_of,
+    current_result,
+    mean_ranks,
+    p_of_pairs,
+    pairs_of,
+    read_results,
+    reads_of,
+    result_of,
+    settings_of,
+)
+from study.first import DEMO, is_earlier, right_rows
 from study.others import is_disturbed
 from study.peers import OURS, PEERS
 from study.peers.environments import RECORD
@@ -80,35 +85,6 @@ _MPNET = "`mpnet`, base-size, all-mpnet-base-v2 (`python -m study.mpnet FOLDER`)
 _ENCODERS = {"demo": "`demo`, 6 layers, of the extra `demo`", "mpnet": _MPNET}
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Setting:
-    """Under which results are comparable."""
-
-    seconds: int
-    encoder: str
-    rows: int  # 0: all
-    seed: int
-    machine: str
-
-    def title(self) -> str:
-        parts = [_clock(self.seconds)]
-        parts += [f"encoder {self.encoder}"] if self.encoder else []
-        parts += [f"{self.rows:,} training rows"] if self.rows else []
-        parts += [f"seed {self.seed}"] if self.seed else []
-        return ", ".join(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class _P:
-    """McNemar's exact p of two tools, and the same corrected over all pairs of its table."""
-
-    raw: float
-    holm: float
-
-
-Results = list[dict[str, Any]]
-
-
 def write_page(results: Path) -> str:
     """Writes the page and the table of all pairs, and says so."""
     environments = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
@@ -118,27 +94,6 @@ def write_page(results: Path) -> str:
     return f"{PAGE.relative_to(ROOT)} and {PAIRS.relative_to(ROOT)} are written"
 
 
-def read_results(folder: Path = RESULTS) -> Results:
-    """All results of a folder.
-
-    Raises:
-        DataError: one can't be read, or is of a set or peer that the study has not.
-    """
-    found = []
-    for path in sorted(folder.glob("*.json")):
-        if path.name == RECORD.name:
-            continue
-        try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            known = result["set"] in SETS and result["peer"] in PEERS
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path}: can't be read as a result ({error}); remove it, and measure it again") from None
-        if not known:
-            raise DataError(f"{path}: is of the set {result['set']!r} and the peer {result['peer']!r}; one is unknown")
-        found.append(result)
-    return found
-
-
 def page_of(results: Results, environments: dict[str, Any]) -> str:
     """The page, from results that are comparable where they stand in one table."""
     named = sorted({result["encoder"] for result in results if result["encoder"]})
@@ -146,7 +101,7 @@ def page_of(results: Results, environments: dict[str, Any]) -> str:
     commands = "\n".join(_commands(results))
     parts = [_INTRODUCTION.format(encoders=encoders, commands=commands, **_readings(results))]
     able = [name for name in PEERS if environments.get(name, {}).get("installed", True)]
-    for setting, group in _settings(results):
+    for setting, group in settings_of(results):
         parts.append("\n".join(_section(setting, group, able)))
     parts += ["\n".join(_tools(environments, results)), "\n".join(_sets({result["set"] for result in results}))]
     return "\n".join(parts) + "\n"
@@ -155,7 +110,7 @@ def page_of(results: Results, environments: dict[str, Any]) -> str:
 def _commands(results: Results) -> Iterator[str]:
     """The commands that measure what is on the page, and that which writes it."""
     sets: dict[str, set[str]] = {}
-    for setting, group in _settings(results):
+    for setting, group in settings_of(results):
         options = f"--seconds {setting.seconds}"
         options += f" --encoder {setting.encoder}=FOLDER" if setting.encoder not in ("", DEMO) else ""
         options += f" --rows {setting.rows}" if setting.rows else ""
@@ -168,63 +123,20 @@ def _commands(results: Results) -> Iterator[str]:
 
 def _readings(results: Results) -> dict[str, Any]:
     """How often loraloom's searches have read AG News' test rows and those of the sets held out."""
-    reads, again, revisions = _reads(results, "agnews")
+    reads, again, revisions = reads_of(results, "agnews")
     held = " and ".join(f"`{name}` ({_in_words(results, name)})" for name, each in SETS.items() if each.held_out)
     return {"reads": reads, "again": again, "revisions": plural(revisions, "revision"), "held": held}
 
 
 def _in_words(results: Results, name: str) -> str:
     """How often the test rows of a set that is held out were read."""
-    reads, _, revisions = _reads(results, name)
+    reads, _, revisions = reads_of(results, name)
     if not reads:
         return "not measured yet"
     return f"read by {plural(reads, 'default search')}, at {plural(revisions, 'revision')}"
 
 
-def _reads(results: Results, name: str) -> tuple[int, int, int]:
-    """How often loraloom's searches have read a set's test rows, how many were done again, at how many revisions."""
-    ours = [result for result in results if (result["peer"], result["set"]) == (OURS, name)]
-    earlier = [one for result in ours for one in result.get("earlier", [])]
-    revisions = {one.get("git_revision") for one in (*(result["machine"] for result in ours), *earlier)}
-    return len(ours) + len(earlier), len(earlier), len(revisions)
-
-
-def pairs_of(results: Results) -> str:
-    """CSV: McNemar's exact p of every two tools on the same test rows, as it is and corrected as on the page."""
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(
-        ["setting", "machine", "set", "test", "a", "b", "accuracy_a", "accuracy_b", "p_uncorrected", "p_holm"]
-    )
-    for setting, group in _settings(results):
-        for name in SETS:
-            answered = [result for result in group if result["set"] == name and result["state"] == "answered"]
-            for test in dict.fromkeys(test for result in answered for test in result["tests"]):
-                found = [result for result in answered if test in result["tests"]]
-                for (a, b), p in _compared(found, test).items():
-                    accuracies = [f"{found[place]['tests'][test]['accuracy']:.4f}" for place in (a, b)]
-                    who = found[a]["peer"], found[b]["peer"]
-                    figures = [*accuracies, f"{p.raw:.4g}", f"{p.holm:.4g}"]
-                    writer.writerow([setting.title(), setting.machine, name, test, *who, *figures])
-    return table.getvalue()
-
-
-def _settings(results: Results) -> Iterator[tuple[_Setting, Results]]:
-    """Comparable results; those of tools without an encoder stand beside each encoder's."""
-    kinds: dict[tuple[int, int, int, str], Results] = {}
-    for result in results:
-        machine = machine_name(result["machine"]["machine"])
-        kind = (result["seconds"], result["asked_rows"] or 0, result["seed"], machine)
-        kinds.setdefault(kind, []).append(result)
-    for (seconds, rows, seed, machine), group in sorted(kinds.items()):
-        refuse_mixed([result["machine"]["machine"] for result in group], machine)
-        encoders = sorted({result["encoder"] for result in group if result["encoder"]}) or [""]
-        for encoder in encoders:
-            chosen = [result for result in group if result["encoder"] in (None, encoder)]
-            yield _Setting(seconds, encoder, rows, seed, machine), chosen
-
-
-def _section(setting: _Setting, group: Results, able: Sequence[str]) -> Iterator[str]:
+def _section(setting: Setting, group: Results, able: Sequence[str]) -> Iterator[str]:
     machine = group[0]["machine"]["machine"]
     yield f"## {setting.title()}, {machine['processor']}\n"
     dates = sorted(result["date"][:10] for result in group)
@@ -248,7 +160,7 @@ def _section(setting: _Setting, group: Results, able: Sequence[str]) -> Iterator
         tests = dict.fromkeys(test for result in found for test in result.get("tests", ()))
         for test in tests or ("test",):
             yield from _table(name, test, found)
-        missing.setdefault(tuple(peer for peer in able if _result(found, peer) is None), []).append(name)
+        missing.setdefault(tuple(peer for peer in able if result_of(found, peer) is None), []).append(name)
     for peers, sets in missing.items():
         if peers:
             where = f" on {', '.join(sets)}" if len(missing) > 1 else ""
@@ -258,16 +170,16 @@ def _section(setting: _Setting, group: Results, able: Sequence[str]) -> Iterator
 
 def _overview(measured: dict[str, Results]) -> Iterator[str]:
     """Accuracy by set, mean ranks of tools that answered on every set, and the worst difference from the baseline."""
-    tools = [name for name in PEERS if any(_result(found, name) for found in measured.values())]
+    tools = [name for name in PEERS if any(result_of(found, name) for found in measured.values())]
     held = [name for name in measured if SETS[name].held_out]
-    ranks, ranks_held = _mean_ranks(measured, tools), _mean_ranks({name: measured[name] for name in held}, tools)
+    ranks, ranks_held = mean_ranks(measured, tools), mean_ranks({name: measured[name] for name in held}, tools)
     worst = {tool: _worst(measured, tool) for tool in tools}
     header = ["tool", *(f"{name}{' †' if name in held else ''}" for name in measured)]
     header += [name for name, which in (("mean rank", ranks), ("mean rank †", ranks_held)) if which]
     header += [f"worst − {PEERS[BASELINE].title}"] if any(worst.values()) else []
     lines = []
     for tool in sorted(tools, key=lambda tool: ranks.get(tool, len(tools) + 1.0)):
-        cells = [PEERS[tool].title, *(_cell_of(_result(found, tool)) for found in measured.values())]
+        cells = [PEERS[tool].title, *(_cell_of(result_of(found, tool)) for found in measured.values())]
         cells += [f"{which[tool]:.2f}" if tool in which else "" for which in (ranks, ranks_held) if which]
         cells += [worst[tool]] if any(worst.values()) else []
         lines.append(cells)
@@ -286,54 +198,22 @@ def _cell_of(result: dict[str, Any] | None) -> str:
     if result is None:
         return "not run"
     mark = " ‡" if is_earlier(result) else ""
-    return (f"{_accuracy(result):.4f}" if result["state"] == "answered" else "no answer") + mark
+    return (f"{accuracy_of(result):.4f}" if result["state"] == "answered" else "no answer") + mark
 
 
 def _worst(measured: dict[str, Results], tool: str) -> str:
     """The lowest difference from the baseline over the sets where both have an answer, as they are set up now."""
     differences = []
     for name, found in measured.items():
-        baseline, own = (_current(found, each) for each in (BASELINE, tool))
+        baseline, own = (current_result(found, each) for each in (BASELINE, tool))
         if own is not None and own["state"] != "answered":
             return "no answer"
         if own is not None and baseline is not None and baseline["state"] == "answered":
-            differences.append((_accuracy(own) - _accuracy(baseline), name))
+            differences.append((accuracy_of(own) - accuracy_of(baseline), name))
     if not differences or tool == BASELINE:
         return ""
     lowest, name = min(differences)
     return f"{points(lowest)} ({name})"
-
-
-def _mean_ranks(measured: dict[str, Results], tools: Sequence[str]) -> dict[str, float]:
-    """The mean rank over the sets of each tool that answered on all of them, among these; a tool alone has none."""
-    answered = {
-        name: {
-            result["peer"]: _accuracy(result)
-            for result in found
-            if result["state"] == "answered" and not is_earlier(result)
-        }
-        for name, found in measured.items()
-    }
-    ranked = [tool for tool in tools if all(tool in found for found in answered.values())]
-    if not answered or len(ranked) < 2:
-        return {}
-    ranks = [stats.rankdata([-found[tool] for tool in ranked]) for found in answered.values()]
-    return {tool: float(np.mean([each[place] for each in ranks])) for place, tool in enumerate(ranked)}
-
-
-def _current(found: Results, tool: str) -> dict[str, Any] | None:
-    """The tool's result, if it is of its set-up of now."""
-    result = _result(found, tool)
-    return None if result is None or is_earlier(result) else result
-
-
-def _result(found: Results, tool: str) -> dict[str, Any] | None:
-    return next((result for result in found if result["peer"] == tool), None)
-
-
-def _accuracy(result: dict[str, Any]) -> float:
-    """Of a result with an answer."""
-    return float(result["tests"]["test"]["accuracy"])
 
 
 def _named(result: dict[str, Any]) -> str:
@@ -353,15 +233,13 @@ def _table(name: str, test: str, found: Results) -> Iterator[str]:
             raise DataError(f"{name}: results are of different rows; measure again with --again what is older")
         rows, train = answered[0]["tests"][test]["rows"], answered[0]["rows"]
         yield f"{SETS[name].about} {train:,} training rows, {rows:,} test rows; fingerprint {answered[0]['data'][:8]}."
-    compared = _compared(answered, test)
+    pairs = p_of_pairs(answered, test)
     places = [place for place, result in enumerate(answered) if result["peer"] == OURS]
     if places and len(answered) > 1:
         other = 1 if places[0] == 0 else 0
-        yield _against(
-            answered[places[0]], answered[other], test, compared[min(places[0], other), max(places[0], other)]
-        )
+        yield _against(answered[places[0]], answered[other], test, pairs[min(places[0], other), max(places[0], other)])
     yield ""
-    p_values = [None, *(compared[0, place].holm for place in range(1, len(answered)))][: len(answered)]
+    p_values = [pairs[0, place].holm if place else None for place in range(len(answered))]
     lines = []
     for place, (result, p) in enumerate(zip(answered, p_values, strict=True), start=1):
         scored = result["tests"][test]
@@ -381,21 +259,13 @@ def _table(name: str, test: str, found: Results) -> Iterator[str]:
     yield ""
 
 
-def _against(ours: dict[str, Any], other: dict[str, Any], test: str, p: _P) -> str:
+def _against(ours: dict[str, Any], other: dict[str, Any], test: str, p: PairedP) -> str:
     """loraloom beside the best of the others."""
     a, b = right_rows(ours["tests"][test]), right_rows(other["tests"][test])
     interval = paired_bootstrap(a, b)
     difference = points(ours["tests"][test]["accuracy"] - other["tests"][test]["accuracy"], interval)
     span = "" if interval is None else f", 95 % {points(interval[0], interval)} … {points(interval[1], interval)}"
     return f"loraloom − {_named(other)}: {difference}{span}, {p_value(p.holm)}."
-
-
-def _compared(answered: Results, test: str) -> dict[tuple[int, int], _P]:
-    """Every two of these, by their places."""
-    right = [right_rows(result["tests"][test]) for result in answered]
-    pairs = list(combinations(range(len(right)), 2))
-    raw = [mcnemar(right[a], right[b]) for a, b in pairs]
-    return {pair: _P(own, corrected) for pair, own, corrected in zip(pairs, raw, holm(raw), strict=True)}
 
 
 def _p(value: float | None) -> str:
@@ -437,12 +307,6 @@ def _sets(measured: Collection[str]) -> Iterator[str]:
     yield "robust.csv (another source), each with a header and the columns `text` and `label`, the class's name. Other"
     yield "rows than those above have another fingerprint; results go into a folder of their own (`--results`), so"
     yield "that no table has both. A set that can't be had is left out of `--set all`."
-
-
-def _clock(seconds: int) -> str:
-    if seconds % 3600 == 0:
-        return f"{seconds // 3600} h"
-    return f"{seconds // 60} min" if seconds % 60 == 0 else f"{seconds} s"
 
 
 def _cell(text: str) -> str:

@@ -18,7 +18,8 @@ from loraloom.machine import read_machine
 from loraloom.metrics import mcnemar
 from study import first, sets
 from study.agnews_files import AGNEWS
-from study.comparison import PAGE, PAIRS, page_of, pairs_of, read_results
+from study.compared import pairs_of, read_results
+from study.comparison import PAGE, PAIRS, page_of
 from study.first import right_rows, score
 from study.peers import PEERS
 from study.peers.environments import RECORD

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from loraloom.metrics import mcnemar
-from study.comparison import PAGE, Results, read_results
+from study.compared import Results, read_results
+from study.comparison import PAGE
 from study.first import right_rows
 from study.others import is_disturbed
 
