@@ -1,16 +1,20 @@
 """Malformed requests to a real server: by schemathesis from the interface's description, and bytes that are no HTTP.
 
-Whatever comes, the answer is one that the description names, never 500, never a traceback; and memory does not grow.
+Whatever comes, the answer is one that the description names, never 500, never a traceback, nor is one in the server's
+log where the client has no answer; and memory does not grow.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import logging
 import random
 import socket
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +36,27 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 TOKEN = "t" * 20
 GROWTH_MB = 100
 """That a process may grow by from the first thousand requests to the last: caches of libraries, no more."""
+
+
+class _Faults(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.ERROR or record.exc_info:
+            self.found.append(f"logged: {self.format(record)}"[-2000:])
+
+
+@contextmanager
+def faults_logged() -> Iterator[list[str]]:
+    """What is logged meanwhile as an error, or with an exception: a connection that ends by one has no answer."""
+    noted = _Faults()
+    logging.getLogger().addHandler(noted)
+    try:
+        yield noted.found
+    finally:
+        logging.getLogger().removeHandler(noted)
 
 
 def by_description(server: Running, count: int, first: int, sent: Counter[str] | None = None) -> list[str]:
@@ -198,7 +223,7 @@ def torture_requests(count: int, first: int) -> tuple[str, list[str]]:
             for name, recipe in RECIPES.items()
         }
         registry: Registry = load_registry(folders)
-        with running(registry, settings_of(folder / "adapters")) as server:
+        with running(registry, settings_of(folder / "adapters")) as server, faults_logged() as faults:
             sent: Counter[str] = Counter()
             fifth = count // 5
             problems = by_bytes(server, fifth, first) + by_description(server, fifth, first, sent)
@@ -210,6 +235,7 @@ def torture_requests(count: int, first: int) -> tuple[str, list[str]]:
                 problems.append(f"the process grew by {grown:.0f} MB")
             if (problem := is_well(server)) is not None:
                 problems.append(problem)
+            problems += faults
     done = (
         f"{count:,} changed requests, {sent['negative']:,} that break the description and {sent['positive']:,} that "
         f"keep to it; the process grew by {grown:.0f} MB after the first fifth"
