@@ -233,14 +233,20 @@ def test_keys_are_asked_for_where_they_are_given(alone: Registry) -> None:
 
 
 def test_other_pages_may_ask_only_where_their_origin_is_given(alone: Registry) -> None:
-    asked = {"origin": "https://a.org", "access-control-request-method": "POST"}
+    page, allowed = {"origin": "https://a.org"}, "access-control-allow-origin"
+    asked = page | {"access-control-request-method": "POST"}
+    asked |= {"access-control-request-headers": "authorization, content-type"}
     with client_of(alone) as client:
-        assert "access-control-allow-origin" not in client.get("/healthz", headers={"origin": "https://a.org"}).headers
+        assert allowed not in client.get("/healthz", headers=page).headers
         assert client.options("/v1/classify", headers=asked).status_code == 405
     with client_of(alone, Settings(access=Access(keys=(KEY,), origins=("https://a.org",)))) as client:
         assert client.options("/v1/classify", headers=asked).status_code == 200
-        other = client.options("/v1/classify", headers={**asked, "origin": "https://b.org"})
-        assert "access-control-allow-origin" not in other.headers
+        for key, status in ((KEY, 200), (OTHER, 401)):
+            headers = page | {"authorization": f"Bearer {key}"}
+            answer = client.post("/v1/classify", json={"texts": ["a"]}, headers=headers)
+            assert (answer.status_code, answer.headers.get(allowed)) == (status, "https://a.org")
+        other = client.options("/v1/classify", headers=asked | {"origin": "https://b.org"})
+        assert allowed not in other.headers
 
 
 def test_a_name_that_was_made_to_lead_here_is_refused(alone: Registry) -> None:
