@@ -17,8 +17,9 @@ from loraloom import metrics
 from loraloom.errors import DataError
 from loraloom.machine import read_machine
 from loraloom.study.durable import write_json
+from study.robustness import __main__ as command
 from study.robustness import comparing, plan, trials
-from study.robustness.conditions import CLEAN, OTHER_SOURCE, TRAININGS, TrainingRows
+from study.robustness.conditions import CLEAN, OTHER_SOURCE, TRAININGS, TrainingRows, sets_of
 from study.robustness.contenders import FullFineTuning, Lora, Predict, Svm, epochs_for
 from study.robustness.page import draw, page
 from tests.conftest import WORDS, make_rows
@@ -273,3 +274,20 @@ def test_the_picture_is_drawn(tmp_path: Path) -> None:
     made_up(tmp_path)
     draw(tmp_path, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_is_that_of_the_kept_trials() -> None:
+    assert page(command.RESULTS) == command.PAGE.read_text(encoding="utf-8")
+
+
+def test_the_kept_trials_are_those_that_the_command_asks_for() -> None:
+    """Else it ends at the first that is of another setting; trials from before fingerprints were kept have no data."""
+    given, kept = command._parser().parse_args([]), trials.read_trials(command.RESULTS)
+    (data,) = {trial.settings["data"] for trial in kept if "data" in trial.settings}
+    recipe = command._recipe(given.recipe, given.model)
+    asked = plan.Plan(recipe, given.rows, given.test_rows, tuple(range(given.seeds)), data)
+    found = [trials.done(each, given.out) for each in asked.asked(tuple(sets_of(["a text"], ["another"])))]
+    place = {(trial.contender, trial.condition, trial.seed) for trial in kept}
+    assert {(trial.contender, trial.condition, trial.seed) for trial in found if trial is not None} == place
+    assert len(found) == len(place)
+    assert all(set(trial.predictions) == set(trial.settings["sets"]) for trial in kept)
