@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from bench import comparison, deadlines, engines, grid, scale, scale_page, serve
-from bench.comparison import machine_folder, refuse_other_machine
+from bench.comparison import Comparison, machine_folder, refuse_other_machine
 from bench.deadlines import Search
 from bench.http_load import CONNECTIONS, Load, free_port, open_loop, serving
-from bench.measure import RESULTS
+from bench.measure import RESULTS, ROOT
 from bench.page import PAGE, page
 from bench.serve import texts_of
 from loraloom.errors import DataError
@@ -62,6 +62,32 @@ def test_a_search_that_is_late_fails_the_bench_and_is_on_the_page(
 
 def test_what_is_published_is_what_the_results_say() -> None:
     assert page(RESULTS) == PAGE.read_text(encoding="utf-8"), "python -m bench.page writes it"
+
+
+def test_the_docs_say_between_which_ratios_training_is_as_fast_as_the_fastest_trainer() -> None:
+    times: dict[bool, list[float]] = {True: [], False: []}
+    for path in (RESULTS / "engines").glob("*/*.json"):
+        if path.name != "deadlines.json" and (found := Comparison.read(path)).measure != "evaluation":
+            (line,) = (line for line in found.lines if line.peer.endswith("(fastest)"))
+            assert line.loom_is_times is not None
+            times[found.work["bf16"]].append(line.loom_is_times)
+    bf16, fp32 = (f"{min(times[kind]):.1f} to {max(times[kind]):.1f} times" for kind in (True, False))
+    for name, sentence in {
+        "README.md": f"In bf16 on a CPU it trains {bf16} as fast as the fastest tuned Trainer, in fp32 {fp32}:",
+        "docs/engine.md": f"{bf16} the fastest tuned HF Trainer in bf16 on a CPU, {fp32} in fp32",
+        "docs/cpu.md": f"loom is {fp32} as quick as a tuned HF Trainer",
+    }.items():
+        assert sentence in (ROOT / name).read_text(encoding="utf-8"), name
+
+
+def test_the_docs_say_what_more_clients_and_litserve_have() -> None:
+    found = json.loads(serve.RESULT.read_text(encoding="utf-8"))
+    text = " ".join((ROOT / "docs" / "serve.md").read_text(encoding="utf-8").split())
+    many, other = (one[f"{serve.CLIENTS}_clients"]["per_second"] for one in (found, found["litserve"]))
+    assert f"{serve.CLIENTS} clients have {found['throughput_ratio']:.1f} times the texts a second of one there" in text
+    assert f"and {found['budget']['most_ratio']:.1f} times is all that any server could have" in text
+    assert round(many / other) == 7
+    assert "LitServe, with transformers and PEFT, has a seventh of that" in text
 
 
 def test_a_comparison_is_not_written_beside_those_of_other_instructions(
