@@ -2,7 +2,6 @@
 
 python killed_writers.py FOLDER calls     one writer for each system call that changes the file, killed in it
 python killed_writers.py FOLDER moments   writers that are killed from outside after a while
-python killed_writers.py FOLDER pair      two writers at once, whose rows differ, and that end well
 """
 
 from __future__ import annotations
@@ -30,21 +29,21 @@ FILES = 15
 SYNC_BYTES = 1500
 
 
-def hidden_of(rows: Sequence[int], scale: float = 1.0) -> Tensor:
+def hidden_of(rows: Sequence[int]) -> Tensor:
     """What a row holds depends on its number, so that a row in another's place is noticed."""
     tokens = np.concatenate([np.arange(OFFSETS[row], OFFSETS[row + 1]) for row in rows])
     grid = torch.arange(WIDTH).unsqueeze(0) * 0.5 + torch.from_numpy(tokens).unsqueeze(1)
-    return (grid.float().sin() * scale).bfloat16()
+    return grid.float().sin().bfloat16()
 
 
-def fill(folder: Path, scale: float = 1.0) -> None:
+def fill(folder: Path) -> None:
     prefix_file.SYNC_BYTES = SYNC_BYTES
     prefix = PrefixCache(folder, 1 << 30).open(KEY, OFFSETS, WIDTH)
     assert prefix is not None
     with prefix:
         rows = np.random.default_rng(0).permutation(len(OFFSETS) - 1)
         for start in range(0, len(rows), BATCH):
-            prefix.write(rows[start : start + BATCH], hidden_of(rows[start : start + BATCH].tolist(), scale))
+            prefix.write(rows[start : start + BATCH], hidden_of(rows[start : start + BATCH].tolist()))
 
 
 def fork(work: Callable[[], None]) -> int:
@@ -97,13 +96,6 @@ def killed_at_moments(folder: Path) -> None:
         os.waitpid(child, 0)
 
 
-def pair(folder: Path) -> None:
-    for number in range(10):
-        place = folder / f"{number:03d}"
-        children = [fork(lambda scale=scale: fill(place, scale)) for scale in (1.0, 2.0)]  # type: ignore[misc] # noqa: B023
-        assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
-
-
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"calls": killed_in_each_call, "moments": killed_at_moments, "pair": pair}[sys.argv[2]](Path(sys.argv[1]))
+    {"calls": killed_in_each_call, "moments": killed_at_moments}[sys.argv[2]](Path(sys.argv[1]))

@@ -142,11 +142,12 @@ def test_the_least_recently_used_is_removed_to_make_room(tmp_path: Path) -> None
     one, two, three, four, five = keys(5)
     for key in (one, two, three, one, four):  # the second opening of `one` is a use
         keep(cache, key)
+        path_of(cache, key).with_suffix(".filling").touch()
     assert [is_kept(cache, key) for key in (one, two, three, four)] == [True, False, True, True]
     keep(cache, five)
     assert [is_kept(cache, key) for key in (one, two, three, four, five)] == [True, False, False, True, True]
-    assert {path.suffix for path in tmp_path.iterdir()} == {".prefix", ".turn", ""}
-    assert len(list(tmp_path.glob("*.turn"))) == 3
+    assert {path.suffix for path in tmp_path.iterdir()} == {".prefix", ".filling", ""}
+    assert len(list(tmp_path.glob("*.filling"))) == 2  # those of `one` and `four`
 
 
 def test_a_file_in_use_is_never_removed(tmp_path: Path) -> None:

@@ -21,11 +21,11 @@ import loraloom
 from loraloom.data import Encoded
 from loraloom.engine import Job
 from loraloom.engine.checkpoint import HaltError
-from loraloom.engine.loom import LoomEngine, prefix_states
+from loraloom.engine.loom import LoomEngine, prefix_file, prefix_states
 from loraloom.engine.loom.encoder import Encoder
 from loraloom.engine.loom.frozen import FrozenEncoder
 from loraloom.engine.loom.ops import PlainOps
-from loraloom.engine.loom.prefix_file import PrefixFile
+from loraloom.engine.loom.prefix_file import PAGE, PrefixFile
 from loraloom.engine.loom.prefix_states import PrefixStates, read
 from loraloom.engine.loom.tokens import Ints
 from loraloom.study.record import WEIGHTS, Evaluation, read_metrics
@@ -257,15 +257,15 @@ def row_by_row(lengths: Ints) -> Ints:
     return np.arange(len(lengths))[:, None]
 
 
-@pytest.mark.parametrize(("failing", "computed"), [("disk", 2), ("turn", 4)])
+@pytest.mark.parametrize(("failing", "computed"), [("disk", 2), ("states", 4)])
 def test_what_can_t_be_kept_is_not_computed_beyond_a_batch_of_each_split(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, computed: int
 ) -> None:
-    """Where the disk failed, by the first trial alone; where another process writes, by each."""
+    """Where the disk failed, by the first trial alone; where states are not finite, by each."""
     if failing == "disk":
         monkeypatch.setattr(PrefixFile, "_put", no_space)
     else:
-        monkeypatch.setattr(PrefixFile, "_take_turn", lambda _: False)
+        monkeypatch.setattr(prefix_file, "_is_finite", lambda _: False)
     monkeypatch.setattr(prefix_states, "by_length", row_by_row)
     engine = LoomEngine()
     for name in ("one", "two"):
@@ -275,23 +275,26 @@ def test_what_can_t_be_kept_is_not_computed_beyond_a_batch_of_each_split(
     assert engine._prefixes.computed == computed
 
 
-def test_a_fill_that_the_deadline_ends_leaves_the_turn_to_write_to_others(
+def test_a_fill_that_the_deadline_ends_leaves_its_rows_and_the_rest_of_them_to_others(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine, seen = LoomEngine(), list[Path]()
+    engine, kept, locks = LoomEngine(), list[int](), list[Path]()
 
-    def others_write(job: Job, evaluation: Evaluation) -> bool:
-        for turn in (tmp_path / "cache").rglob("*.turn"):
-            with turn.open("ab") as file:
+    def others_fill(job: Job, evaluation: Evaluation) -> bool:
+        for lock in (tmp_path / "cache").rglob("*.filling"):
+            with lock.open("ab") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            seen.append(turn)
+            locks.append(lock)
+        pages = [path.read_bytes()[PAGE : 2 * PAGE] for path in files(tmp_path)]  # of marks, zero where there is none
+        kept.append(sum(int(np.frombuffer(page, "<u4")[::2].sum()) for page in pages))
         return True
 
     monkeypatch.setattr(prefix_states, "by_length", row_by_row)
     monkeypatch.setattr(prefix_states, "_late", lambda deadline: engine._prefixes.computed > 2)
-    engine.train_pack([make_job(model, tmp_path / "job", TOP)], others_write)
+    engine.train_pack([make_job(model, tmp_path / "job", TOP)], others_fill)
     assert engine._prefixes.computed == 3
-    assert seen
+    assert set(kept) == {3}
+    assert locks
 
 
 @pytest.mark.parametrize("failing", ["budget", "disk"])

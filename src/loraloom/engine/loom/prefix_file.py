@@ -9,8 +9,7 @@ the checksum is compared on a process's first look at a row (`Trust` has those t
 what was not yet synced (32 MiB), a power cut or a flipped bit costs the rows that it hit, and neither makes a wrong row
 count as kept.
 
-One process writes at a time. Whoever finds another at it keeps nothing and goes on with what it computed; by
-`prefix_filling.py` one fills a file while others wait.
+One process writes at a time: by `prefix_filling.py` one fills a file while others wait.
 
 Cost (one thread of a busy 2-core machine, ext4, page cache warm): 16 rows of 50 tokens x 768 bf16, 1.2 MB, are read in
 0.26 ms, at a process's first look in 0.5 ms; they are written in 1 ms, and 25 ms go into a sync after every 32 MiB.
@@ -165,9 +164,9 @@ def in_use(path: Path) -> bool:
 
 
 def remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    _turn_of(path).unlink(missing_ok=True)
-    path.with_suffix(".filling").unlink(missing_ok=True)
+    """The file, and what is beside it under its name."""
+    for own in path.parent.glob(f"{path.stem}.*"):
+        own.unlink(missing_ok=True)
 
 
 class PrefixFile:
@@ -189,7 +188,6 @@ class PrefixFile:
         self._trusted = np.zeros(layout.rows, dtype=np.bool_)  # found whole, or written, by this process
         self._unmarked: dict[int, int] = {}  # checksums of rows that are written and not yet synced
         self._unsynced_bytes = 0
-        self._turn: IO[bytes] | None = None
         self._touch()
 
     @property
@@ -248,7 +246,7 @@ class PrefixFile:
     def write(self, rows: NDArray[np.int64], hidden: Tensor) -> int:
         """Keeps those of `rows` that are not kept yet, and says how many it wrote.
 
-        Rows with NaN or infinity are left out; so are all while another process writes, and after the disk failed.
+        No other process writes meanwhile. Rows with NaN or infinity are left out; so are all after the disk failed.
 
         Args:
             rows: (rows,)
@@ -268,12 +266,10 @@ class PrefixFile:
             return 0
         kept, rest = 0, hidden.detach().cpu().contiguous()
         try:
-            if self._turn is None and not self._take_turn():
-                return 0
             for row, start, end in zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True):
                 length = (end - start) // self._layout.token_bytes
                 part, rest = rest[:length], rest[length:]
-                # Under the turn a mark can't change: a row that another process has kept is left as it is.
+                # A row that another process has kept is left as it is.
                 if not self._trusted[row] and not self._verify(row, start, end) and _is_finite(part):
                     self._put(row, start, part)
                     kept += 1
@@ -284,7 +280,7 @@ class PrefixFile:
         return kept
 
     def sync(self) -> None:
-        """Makes what was written count as kept, for every process and after a kill; other processes may write then."""
+        """Makes what was written count as kept, for every process and after a kill."""
         try:
             if self._unmarked:
                 os.fsync(self._handle)
@@ -294,7 +290,8 @@ class PrefixFile:
             self._give_up(error)
             # They may not be on the disk, whatever the page cache says.
             self._trusted[list(self._unmarked)] = False
-        self._end_turn()
+        self._unmarked.clear()
+        self._unsynced_bytes = 0
 
     def close(self) -> None:
         """Syncs, and lets the file be removed when its space is needed."""
@@ -353,26 +350,6 @@ class PrefixFile:
         self._unsynced_bytes += len(content)
         self._trusted[row] = True
 
-    def _take_turn(self) -> bool:
-        """Whether this process may write now; the lock ends with the process, however it ends."""
-        file = _turn_of(self._path).open("ab", buffering=0)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BaseException as error:
-            file.close()
-            if isinstance(error, BlockingIOError):
-                return False
-            raise
-        self._turn = file
-        return True
-
-    def _end_turn(self) -> None:
-        self._unmarked.clear()
-        self._unsynced_bytes = 0
-        if self._turn is not None:
-            self._turn.close()
-            self._turn = None
-
     def _give_up(self, error: OSError) -> None:
         self.reason = f"{self._path}: can't be written to: {error.strerror}"
 
@@ -382,10 +359,6 @@ class PrefixFile:
             os.utime(self._handle)
         except OSError:  # a disk that went away: nothing depends on the time
             return
-
-
-def _turn_of(path: Path) -> Path:
-    return path.with_suffix(".turn")
 
 
 def _bytes_of(hidden: Tensor) -> memoryview:

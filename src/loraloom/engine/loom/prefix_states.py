@@ -116,7 +116,7 @@ class PrefixStates:
                         if file.missing(rows).any():  # the file will not be whole, and no other is read
                             return False
         finally:
-            file.sync()  # or others could not write until the pack has ended
+            file.sync()  # who waits to fill it then finds these rows, and computes the others
         return not file.missing(np.arange(len(encoded))).any()
 
     def _opened(self, key: PrefixKey, encoded: Encoded, width: int) -> PrefixFile | None:
