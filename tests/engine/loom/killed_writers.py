@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def fill(folder: Path) -> None:
     prefix_file.SYNC_BYTES = SYNC_BYTES
     prefix = PrefixCache(folder, 1 << 30).open(KEY, OFFSETS, WIDTH)
     assert prefix is not None
-    with prefix:
+    with closing(prefix):
         rows = np.random.default_rng(0).permutation(len(OFFSETS) - 1)
         for start in range(0, len(rows), BATCH):
             prefix.write(rows[start : start + BATCH], hidden_of(rows[start : start + BATCH].tolist()))

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,7 +35,7 @@ HOLDER = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_SH
 def keep(cache: PrefixCache, key: PrefixKey) -> None:
     prefix = cache.open(key, OFFSETS, WIDTH)
     assert prefix is not None
-    with prefix:
+    with closing(prefix):
         prefix.write(ALL, torch.ones(34, WIDTH).to(torch.bfloat16 if key.dtype == "bf16" else torch.float32))
 
 
@@ -75,7 +76,7 @@ def test_where_any_part_of_a_key_differs_so_does_the_file(tmp_path: Path, other:
     keep(cache, KEY)
     prefix = cache.open(other, OFFSETS, WIDTH)
     assert prefix is not None
-    with prefix:
+    with closing(prefix):
         assert prefix.missing(ALL).all()
     assert is_kept(cache, KEY)
 
@@ -101,7 +102,7 @@ def test_a_file_is_found_again_by_another_cache(tmp_path: Path) -> None:
     prefix = cache.open(KEY, OFFSETS, WIDTH)
     assert prefix is not None
     assert cache.reason is None
-    with prefix:
+    with closing(prefix):
         read = prefix.read(ALL)
         assert read is not None
         assert torch.equal(read, torch.ones(34, WIDTH, dtype=torch.bfloat16))
@@ -117,7 +118,7 @@ def test_a_damaged_file_is_begun_again(tmp_path: Path, damage: str) -> None:
     path.write_bytes(damaged[damage])
     prefix = cache.open(KEY, OFFSETS, WIDTH)
     assert prefix is not None
-    with prefix:
+    with closing(prefix):
         assert prefix.missing(ALL).all()
     keep(cache, KEY)
     assert path.read_bytes() == content
@@ -132,7 +133,7 @@ def test_who_has_a_damaged_file_open_keeps_its_rows_while_another_is_begun(tmp_p
         file.write(b"X")
     second = cache.open(KEY, OFFSETS, WIDTH)
     assert second is not None
-    with first, second:
+    with closing(first), closing(second):
         assert second.missing(ALL).all()
         assert not first.missing(ALL).any()
 
@@ -155,13 +156,13 @@ def test_a_file_in_use_is_never_removed(tmp_path: Path) -> None:
     one, two, three, four = keys(4)
     used = cache.open(one, OFFSETS, WIDTH)
     assert used is not None
-    with used:
+    with closing(used):
         for key in (two, three):
             keep(cache, key)
         assert [is_kept(cache, key) for key in (one, two, three)] == [True, False, True]
         also_used = cache.open(three, OFFSETS, WIDTH)
         assert also_used is not None
-        with also_used:
+        with closing(also_used):
             assert cache.open(four, OFFSETS, WIDTH) is None
             assert "in use" in str(cache.reason)
         keep(cache, four)
@@ -200,7 +201,7 @@ def test_nothing_is_removed_for_a_file_that_would_not_fit_anyway(tmp_path: Path)
     keep(cache, one)
     used = cache.open(two, OFFSETS, WIDTH)
     assert used is not None
-    with used:
+    with closing(used):
         assert cache.open(three, OFFSETS * 3, WIDTH) is None
         assert cache.open(three, OFFSETS * 100, WIDTH) is None
         assert "are allowed" in str(cache.reason)

@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +56,12 @@ def kept_rows(prefix: PrefixFile, layout: Layout = LAYOUT) -> list[int]:
 def reopened(path: Path, layout: Layout = LAYOUT) -> Iterator[PrefixFile]:
     prefix = attach(path, layout)
     assert prefix is not None
-    with prefix:
+    with closing(prefix):
         yield prefix
 
 
 def filled(path: Path) -> Path:
-    with create(path, LAYOUT) as prefix:
+    with closing(create(path, LAYOUT)) as prefix:
         assert prefix.write(ALL, hidden_of(ALL)) == len(ALL)
     return path
 
@@ -86,7 +86,7 @@ def test_what_is_read_is_what_was_written(data: st.DataObject, tmp_path_factory:
     path = tmp_path_factory.mktemp("prefix") / "x.prefix"
     kept: set[int] = set()
     with ExitStack() as stack:
-        prefix = stack.enter_context(create(path, layout))
+        prefix = stack.enter_context(closing(create(path, layout)))
         for batch, reopen in batches:
             rows = np.array(batch, dtype=np.int64)
             assert prefix.missing(rows).tolist() == [row not in kept for row in batch]
@@ -110,7 +110,7 @@ def test_a_row_that_is_not_finite_is_left_out_and_the_others_kept(
 ) -> None:
     hidden = hidden_of(ALL, layout)
     hidden[int(OFFSETS[4]) :].view(-1)[place] = value
-    with create(tmp_path / "x.prefix", layout) as prefix:
+    with closing(create(tmp_path / "x.prefix", layout)) as prefix:
         assert prefix.write(ALL, hidden) == 5
         assert kept_rows(prefix, layout) == [0, 1, 2, 3, 5]
         assert prefix.write(ALL, hidden_of(ALL, layout)) == 1
@@ -118,20 +118,20 @@ def test_a_row_that_is_not_finite_is_left_out_and_the_others_kept(
 
 
 def test_a_kept_row_is_not_written_again(tmp_path: Path) -> None:
-    with create(tmp_path / "x.prefix", LAYOUT) as prefix:
+    with closing(create(tmp_path / "x.prefix", LAYOUT)) as prefix:
         prefix.write(ALL, hidden_of(ALL))
         assert prefix.write(ALL, -hidden_of(ALL)) == 0
         assert kept_rows(prefix) == ALL.tolist()
 
 
 def test_hidden_states_that_carry_a_graph_or_strides_are_kept_by_value(tmp_path: Path) -> None:
-    with create(tmp_path / "x.prefix", LAYOUT) as prefix:
+    with closing(create(tmp_path / "x.prefix", LAYOUT)) as prefix:
         assert prefix.write(ALL, hidden_of(ALL).t().contiguous().t().requires_grad_()) == 6
         assert kept_rows(prefix) == ALL.tolist()
 
 
 def test_another_shape_or_dtype_and_rows_that_are_not_there_are_refused(tmp_path: Path) -> None:
-    with create(tmp_path / "x.prefix", LAYOUT) as prefix:
+    with closing(create(tmp_path / "x.prefix", LAYOUT)) as prefix:
         with pytest.raises(ValueError, match=r"float32; these rows take \(34, 8\) torch.bfloat16"):
             prefix.write(ALL, hidden_of(ALL).float())
         with pytest.raises(ValueError, match=r"\(30, 8\)"):
@@ -146,7 +146,7 @@ def test_another_shape_or_dtype_and_rows_that_are_not_there_are_refused(tmp_path
 
 
 def test_the_file_is_its_users_alone_and_all_its_space_is_taken(tmp_path: Path) -> None:
-    with create(tmp_path / "x.prefix", LAYOUT):
+    with closing(create(tmp_path / "x.prefix", LAYOUT)):
         state = (tmp_path / "x.prefix").stat()
         assert stat.S_IMODE(state.st_mode) == 0o600
         assert state.st_size == LAYOUT.total_bytes
@@ -154,7 +154,7 @@ def test_the_file_is_its_users_alone_and_all_its_space_is_taken(tmp_path: Path) 
 
 
 def test_a_closed_file_has_no_rows_and_takes_none(tmp_path: Path) -> None:
-    with create(tmp_path / "x.prefix", LAYOUT) as prefix:
+    with closing(create(tmp_path / "x.prefix", LAYOUT)) as prefix:
         prefix.write(ALL, hidden_of(ALL))
     with reopened(tmp_path / "x.prefix"):  # takes the number that the closed file had
         assert prefix.read(ALL) is None
@@ -215,7 +215,7 @@ def test_rows_that_were_found_whole_are_not_read_again_when_the_file_is_opened_a
 def test_rows_of_a_file_that_was_begun_anew_in_the_same_inode_are_not_taken_for_kept(tmp_path: Path) -> None:
     with reopened(filled(tmp_path / "x.prefix")) as prefix:
         prefix.missing(ALL)
-    with create(tmp_path / "new.prefix", LAYOUT) as new:
+    with closing(create(tmp_path / "new.prefix", LAYOUT)) as new:
         new.write(np.array([4]), hidden_of([4]))
         new.sync()
         new.take_up(Trust(new.trust.file, prefix.trust.rows))
@@ -233,7 +233,7 @@ def test_rows_of_another_file_are_not_taken_for_kept(tmp_path: Path) -> None:
 def test_bytes_of_one_row_in_the_place_of_another_are_found(tmp_path: Path) -> None:
     layout = Layout("name", np.array([0, 2, 4], dtype=np.int64), WIDTH, "bf16")
     path = tmp_path / "x.prefix"
-    with create(path, layout) as prefix:
+    with closing(create(path, layout)) as prefix:
         prefix.write(np.arange(2), hidden_of([0, 1], layout))
     content = bytearray(path.read_bytes())
     at, size = layout.data_at, 2 * layout.token_bytes
@@ -261,7 +261,7 @@ def recorded(path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, i
     monkeypatch.setattr(os, "pwrite", write)
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(prefix_file, "SYNC_BYTES", 100)
-    with create(path, LAYOUT) as prefix:
+    with closing(create(path, LAYOUT)) as prefix:
         for row in ALL:
             prefix.write(np.array([row]), hidden_of([row]))
     monkeypatch.undo()
@@ -298,7 +298,7 @@ def test_a_power_cut_leaves_only_whole_rows(tmp_path: Path, monkeypatch: pytest.
         path.write_bytes(content)
         prefix_or_none = attach(path, LAYOUT)
         if prefix_or_none is not None:
-            with prefix_or_none:
+            with closing(prefix_or_none):
                 seen.add(len(kept_rows(prefix_or_none)))
     assert {0, 6} < seen
 
@@ -309,7 +309,7 @@ def outcome(folder: Path, what: str) -> Iterator[PrefixFile]:
     for place in sorted(folder.iterdir()):
         prefix = PrefixCache(place, 1 << 30).open(writers.KEY, writers.OFFSETS, writers.WIDTH)
         assert prefix is not None
-        with prefix:
+        with closing(prefix):
             yield prefix
 
 
@@ -341,7 +341,7 @@ def test_a_kill_at_any_moment_leaves_only_whole_rows(tmp_path: Path) -> None:
 
 
 def test_who_does_not_write_sees_rows_once_they_are_synced_and_writes_after_that(tmp_path: Path) -> None:
-    with create(tmp_path / "x.prefix", LAYOUT) as one, reopened(tmp_path / "x.prefix") as other:
+    with closing(create(tmp_path / "x.prefix", LAYOUT)) as one, reopened(tmp_path / "x.prefix") as other:
         assert one.write(ALL[:3], hidden_of(ALL[:3])) == 3
         assert other.missing(ALL).all()
         one.sync()
@@ -356,7 +356,7 @@ def test_who_does_not_write_sees_rows_once_they_are_synced_and_writes_after_that
 def test_a_disk_that_fails_leaves_rows_missing_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
 ) -> None:
-    with create(tmp_path / "x.prefix", LAYOUT) as prefix:
+    with closing(create(tmp_path / "x.prefix", LAYOUT)) as prefix:
         prefix.write(ALL[:2], hidden_of(ALL[:2]))
         prefix.sync()
         with monkeypatch.context() as patch:
@@ -382,7 +382,7 @@ def test_rows_that_were_written_before_the_disk_was_full_are_kept(
             fail(errno.ENOSPC)()
         return pwrite(handle, content[:room], at)
 
-    with create(tmp_path / "x.prefix", LAYOUT) as prefix:
+    with closing(create(tmp_path / "x.prefix", LAYOUT)) as prefix:
         monkeypatch.setattr(os, "pwrite", write)
         assert prefix.write(ALL, hidden_of(ALL)) == 4
         assert "No space left" in str(prefix.reason)

@@ -33,8 +33,7 @@ import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
 import numpy as np
 import torch
@@ -300,14 +299,6 @@ class PrefixFile:
             self._touch()
             self._file.close()
             self._handle = -1  # the number may soon be another file's
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _spans(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where the rows' bytes begin and end in the file."""
