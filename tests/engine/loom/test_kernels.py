@@ -57,8 +57,13 @@ def strided(x: Tensor) -> Tensor:
 
 
 def factors(p: float, rows: int, columns: int) -> Tensor:
-    index = torch.arange(rows * columns).view(1, rows, columns)
-    return Drop(p, (KEYS,)).factors(index, torch.float64)[0] if p else torch.ones(rows, columns, dtype=torch.float64)
+    return factors_of(p, torch.arange(rows * columns).view(rows, columns))
+
+
+def factors_of(p: float, index: Tensor) -> Tensor:
+    """What the elements `index` are multiplied by."""
+    drop = Drop(p, (KEYS,))
+    return drop.kept((1, *index.shape), lambda: index[None])[0].double() * drop.scale
 
 
 class Layer:
@@ -229,7 +234,7 @@ class Batch:
             if p:
                 rows, heads = (begin + place)[None, :, None], torch.arange(self.heads)[:, None, None]
                 index = (((rows * self.heads + heads) << 13) + place) & 0xFFFFFFFF
-                weights = weights * Drop(p, (KEYS,)).factors(index[None], torch.float64)[0]
+                weights = weights * factors_of(p, index)
             contexts.append((weights @ v).permute(1, 0, 2).reshape(length, -1))
         context = torch.cat(contexts)
         torch.autograd.backward(context, self.dctx.double())

@@ -39,12 +39,8 @@ class Drop:
     def scale(self) -> float:
         return 1 / (1 - self.p)
 
-    def factors(self, index: Tensor, dtype: torch.dtype) -> Tensor:
-        """0 or 1 / (1 - p) for elements `index` (K, …), each counted within its trial."""
-        return self.kept(index.shape, lambda: index).to(dtype) * self.scale
-
     def kept(self, shape: Sequence[int], index: Callable[[], Tensor]) -> Tensor:
-        """Which elements stay, of `shape` (K, …); `index` gives their numbers, and is asked once."""
+        """Which elements stay, of `shape` (K, …); `index` gives their numbers within a trial, and is asked once."""
         if self._kept is None or self._kept.shape != torch.Size(shape):
             numbers = index().to(torch.int32)
             by_trial = (len(self.keys), *[1] * (numbers.ndim - 1))
