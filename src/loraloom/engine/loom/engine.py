@@ -292,8 +292,8 @@ class LoomEngine:
             passes.append((pack.run([trial.job.rows.train for trial in trials], now, normalisers, prefix), now))
         pack.step([trial.rate for trial in trials])
         for seen, now in passes:  # read after the step was asked for, so that a device is not waited for within it
-            for trial, losses, batch, normaliser in zip(trials, seen.read(), now, normalisers, strict=True):
-                trial.saw(losses, batch, normaliser)
+            for trial, sums, batch, normaliser in zip(trials, seen.read(), now, normalisers, strict=True):
+                trial.saw(*sums, batch, normaliser)
 
     def _evaluate(self, group: _Group, number: int, listener: Listener, heed: Callable[[], None]) -> None:
         assert group.pack is not None

@@ -66,26 +66,15 @@ def no_section(name: str) -> AbstractContextManager[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Losses:
-    """A pass of one trial: the sum of its examples' losses, and how many were right."""
-
-    loss_sum: float
-    correct: int
-    examples: int
-
-
-@dataclass(frozen=True, slots=True)
 class Seen:
     """A pass of all trials, its sums still on the device."""
 
     loss_sums: Tensor  # (K,)
     hits: Tensor  # (K,)
-    examples: tuple[int, ...]
 
-    def read(self) -> list[Losses]:
-        """The losses of each trial; waits for the device."""
-        sums, hits = self.loss_sums.tolist(), self.hits.tolist()
-        return [Losses(*seen) for seen in zip(sums, hits, self.examples, strict=True)]
+    def read(self) -> list[tuple[float, int]]:
+        """Of each trial the sum of its examples' losses, and how many were right; waits for the device."""
+        return list(zip(self.loss_sums.tolist(), self.hits.tolist(), strict=True))
 
 
 class Pack:
@@ -147,7 +136,7 @@ class Pack:
         # Only a trial's own batches count, or its masks would depend on its neighbours' accumulation.
         self._passes = [count + bool(len(own.rows)) for count, own in zip(self._passes, batches, strict=True)]
         hits = (scored.logits.argmax(dim=-1) == target.labels) & (target.real > 0)
-        return Seen(scored.examples.sum(dim=1), hits.sum(dim=1), tuple(len(batch.rows) for batch in batches))
+        return Seen(scored.examples.sum(dim=1), hits.sum(dim=1))
 
     def _target(self, batches: Sequence[Batch], normalisers: Sequence[float], tokens: Tokens) -> Target:
         device, wide = self._frozen.device, self.parameters.values.dtype

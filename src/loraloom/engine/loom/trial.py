@@ -15,7 +15,7 @@ from loraloom.engine.course import Course
 from loraloom.engine.gemm_rates import gemm_peak
 from loraloom.engine.job import Job, Listener
 from loraloom.engine.loom.order import Order
-from loraloom.engine.loom.pack import Batch, Losses
+from loraloom.engine.loom.pack import Batch
 from loraloom.engine.loom.prefix_file import PrefixFile
 from loraloom.engine.objective import Running
 from loraloom.errors import LoraloomError, TrialFailedError
@@ -60,16 +60,16 @@ class Trial(Course):
         """The batches of the next step."""
         return [Batch(rows, self.labels[rows]) for rows in self.order.step(self.step)]
 
-    def saw(self, losses: Losses, batch: Batch, normaliser: float) -> None:
+    def saw(self, loss_sum: float, correct: int, batch: Batch, normaliser: float) -> None:
         """Takes note of a pass; a loss that is not finite ends the trial."""
         if self.over:
             return
         try:
-            self.running.see(losses.loss_sum, losses.correct, losses.examples, normaliser)
+            self.running.see(loss_sum, correct, len(batch.rows), normaliser)
         except TrialFailedError as error:
             self.fail(str(error))
         tokens = int(self.lengths[batch.rows].sum())
-        self._examples += losses.examples
+        self._examples += len(batch.rows)
         self._tokens += tokens
         self._flops += tokens * self.flops_per_token
 
