@@ -108,8 +108,7 @@ def pack_of(
         DEVICE if ops is None else torch.device("cpu"),
         lowest=lowest_layer(loras[0], base.anatomy),
     )
-    layout, decayed = plan_layout(members, frozen)
-    return Pack(members, frozen, layout, decayed)
+    return Pack(members, frozen, plan_layout(members, frozen))
 
 
 def rows_for(architecture: str, lengths: Sequence[int] = (1, 20, 7, 3, 12, 2)) -> tuple[Encoded, Batch]:

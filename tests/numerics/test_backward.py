@@ -82,7 +82,7 @@ def parameters(shapes: dict[str, tuple[int, ...]], small: dict[str, tuple[int, .
         {name: drawn(*shape, seed=number + place) for place, (name, shape) in enumerate(own.items())}
         for number, own in enumerate(trials)
     ]
-    return Parameters(layout, values, torch.float64, CPU, decayed=frozenset())
+    return Parameters(layout, values, torch.float64, CPU)
 
 
 def with_parameters(held: Parameters, refresh: Callable[[], None], run: Run) -> Run:

@@ -41,7 +41,7 @@ def head() -> tuple[Head, Parameters]:
     shapes = {"out.weight": (3, 5), "out.bias": (3,)}
     layout = lay_out(list(shapes), {name: [shape] * 2 for name, shape in shapes.items()}, frozenset())
     values = [{name: drawn(*shape, seed=seed) for name, shape in shapes.items()} for seed in (1, 2)]
-    parameters = Parameters(layout, values, torch.float64, torch.device("cpu"), decayed=frozenset())
+    parameters = Parameters(layout, values, torch.float64, torch.device("cpu"))
     steps = (("dropout", 0.4), ("linear", "out"))
     return Head(steps, parameters, {}, 1e-5), parameters  # type: ignore[arg-type]
 

@@ -27,7 +27,7 @@ def planned(trials: list[dict[str, Tensor]]) -> Layout:
 
 
 def parameters(dtype: torch.dtype = torch.float32) -> Parameters:
-    return Parameters(planned(TRIALS), TRIALS, dtype, CPU, decayed=DECAYED)
+    return Parameters(planned(TRIALS), TRIALS, dtype, CPU)
 
 
 def test_decayed_parameters_come_first_and_the_rest_keeps_its_order() -> None:

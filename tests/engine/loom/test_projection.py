@@ -30,7 +30,7 @@ def parameters(names: tuple[str, ...], ranks: tuple[int, int] = (2, 3)) -> Param
         for rank in ranks
     ]  # fmt: skip
     layout = lay_out(names, {name: [tuple(own[name].shape) for own in trials] for name in names}, frozenset())
-    return Parameters(layout, trials, torch.float64, torch.device("cpu"), decayed=frozenset())
+    return Parameters(layout, trials, torch.float64, torch.device("cpu"))
 
 
 def projection(held: Parameters) -> Projection:

@@ -266,8 +266,7 @@ class LoomEngine:
         for trial in trials:
             lowest = lowest_layer(trial.job.configuration.lora, frozen.anatomy)
             trial.flops_per_token = frozen.flops_per_token(lowest, prefix_kept=False)
-        layout, decayed = plan_layout(members, frozen)
-        return Pack(members, frozen, layout, decayed, self._section)
+        return Pack(members, frozen, plan_layout(members, frozen), self._section)
 
     def _step(self, pack: Pack, trials: Sequence[Trial], heed: Callable[[], None]) -> None:
         files = [self._states(trial, trial.job.rows.train, pack, heed) for trial in trials]

@@ -53,9 +53,9 @@ class Inference:
             AdapterError: a weight is not finite as it is computed with.
         """
         member = Member(configuration.train, configuration.lora, trained, None)
-        layout, decayed = plan_layout([member], frozen)
+        layout = plan_layout([member], frozen)
         self.frozen = frozen
-        self._parameters = Parameters(layout, [trained], frozen.dtype, frozen.device, decayed=decayed, gradients=False)
+        self._parameters = Parameters(layout, [trained], frozen.dtype, frozen.device, gradients=False)
         self.encoder = Encoder(frozen, self._parameters, [member.scale], 0.0)
         self.encoder.refresh()
         self._head = Head(frozen.anatomy.head, self._parameters, frozen.head, frozen.anatomy.norm_eps)
@@ -92,9 +92,7 @@ class MeanStates:
 
     def __init__(self, frozen: FrozenEncoder) -> None:
         """`frozen` are weights under a head that pools by the mean."""
-        nothing = Parameters(
-            Layout({}, {}, 0, 0), [{}], frozen.dtype, frozen.device, decayed=frozenset(), gradients=False
-        )
+        nothing = Parameters(Layout({}, {}, 0, 0), [{}], frozen.dtype, frozen.device, gradients=False)
         self.frozen = frozen
         self._encoder = Encoder(frozen, nothing, [0.0], 0.0)
         keep_freed_memory()

@@ -85,15 +85,12 @@ class Pack:
         members: Sequence[Member],
         frozen: FrozenEncoder,
         layout: Layout,
-        decayed: frozenset[str],
         section: Callable[[str], AbstractContextManager[None]] = no_section,
     ) -> None:
         if len({member.lora.lora_dropout for member in members}) > 1:
             raise ValueError("trials of a pack share lora.lora_dropout")
         self.members = list(members)
-        self.parameters = Parameters(
-            layout, [member.trained for member in members], frozen.dtype, frozen.device, decayed=decayed
-        )
+        self.parameters = Parameters(layout, [member.trained for member in members], frozen.dtype, frozen.device)
         self._frozen, self._section = frozen, section
         self._passes = [0] * len(members)
         self.encoder, self.head = self._bind(self.parameters, members)
@@ -188,7 +185,6 @@ class Pack:
             [replace(self.members[index], trained=self.trained(index)) for index in kept],
             self._frozen,
             self.parameters.layout,
-            self.parameters.decayed_names,
             self._section,
         )
         rest._passes = [self._passes[index] for index in kept]

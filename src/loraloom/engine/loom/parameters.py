@@ -10,6 +10,7 @@ Cost: 4 bytes a parameter each for values and gradients, 2 for the bf16 copy tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -34,7 +35,7 @@ def lay_out(names: Sequence[str], shapes: Mapping[str, Sequence[Shape]], decayed
     """The layout of `names`, in order but decayed ones first; `shapes` gives each trial's shape of each."""
     ordered = sorted(names, key=lambda name: name not in decayed)
     padded = {name: tuple(max(sizes) for sizes in zip(*shapes[name], strict=True)) for name in ordered}
-    sizes = [_size(padded[name]) for name in ordered]
+    sizes = [math.prod(padded[name]) for name in ordered]
     ends = list(accumulate(sizes))
     offsets = {name: end - size for name, end, size in zip(ordered, ends, sizes, strict=True)}
     under_decay = sum(size for name, size in zip(ordered, sizes, strict=True) if name in decayed)
@@ -51,11 +52,10 @@ class Parameters:
         dtype: torch.dtype,
         device: torch.device,
         *,
-        decayed: frozenset[str],
         gradients: bool = True,
     ) -> None:
         """`gradients` False leaves no room for them: the parameters are for use, not for training."""
-        self.layout, self.decayed_names = layout, decayed
+        self.layout = layout
         self.shapes = [{name: tuple(value.shape) for name, value in trial.items()} for trial in trials]
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         self.values = torch.zeros(len(trials), layout.size, dtype=wide, device=device)
@@ -78,7 +78,7 @@ class Parameters:
     def only(self, trial: int) -> Parameters:
         """One trial of these, on the same memory."""
         own = object.__new__(Parameters)
-        own.layout, own.decayed_names, own.shapes = self.layout, self.decayed_names, [self.shapes[trial]]
+        own.layout, own.shapes = self.layout, [self.shapes[trial]]
         own.values, own.gradients = self.values[trial : trial + 1], self.gradients[trial : trial + 1]
         own.compute = own.values if self.compute is self.values else self.compute[trial : trial + 1]
         return own
@@ -86,14 +86,14 @@ class Parameters:
     def view(self, buffer: Tensor, name: str) -> Tensor:
         """A parameter of all trials: (K, *padded shape), a view."""
         start, shape = self.layout.offsets[name], self.layout.shapes[name]
-        return buffer[:, start : start + _size(shape)].view(len(buffer), *shape)
+        return buffer[:, start : start + math.prod(shape)].view(len(buffer), *shape)
 
     def span(self, buffer: Tensor, names: Sequence[str]) -> Tensor:
         """Matrices that lie one after the other as one: (K, sum of rows, columns), a view."""
         shapes = [self.layout.shapes[name] for name in names]
         start = self.layout.offsets[names[0]]
         rows = sum(shape[0] for shape in shapes)
-        expected = list(accumulate((_size(shape) for shape in shapes), initial=start))[:-1]
+        expected = list(accumulate(map(math.prod, shapes), initial=start))[:-1]
         if [self.layout.offsets[name] for name in names] != expected or len({shape[1] for shape in shapes}) != 1:
             raise ValueError(f"{', '.join(names)} do not lie one after the other")
         return buffer[:, start : start + rows * shapes[0][1]].view(len(buffer), rows, shapes[0][1])
@@ -104,10 +104,3 @@ class Parameters:
         for dimension, size in enumerate(self.shapes[trial][name]):
             value = value.narrow(dimension, 0, size)
         return value
-
-
-def _size(shape: Shape) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size

@@ -37,7 +37,9 @@ class RowOptimizer:
         self._own = parameters.only(number)
         self._held = tuple(self._matrices() if train.optim == "muon" else self._pieces())
         named = [(held.names[0], held.parameter) for held in self._held]
-        self._optimizer = build_optimizer(train, named, parameters.decayed_names)
+        layout = parameters.layout
+        decayed = [name for name, _ in named if layout.offsets[name] < layout.decayed]
+        self._optimizer = build_optimizer(train, named, decayed)
 
     def step(self, rate: float) -> None:
         """A step at `rate` by the gradients in the parameters' buffer."""

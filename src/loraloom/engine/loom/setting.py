@@ -71,7 +71,7 @@ def lowest_layer(lora: Lora, found: Anatomy) -> int:
     return 0 if lora.bias == "all" else min(lora.layers(found.layer_count))
 
 
-def plan_layout(members: Sequence[Member], frozen: FrozenEncoder) -> tuple[Layout, frozenset[str]]:
+def plan_layout(members: Sequence[Member], frozen: FrozenEncoder) -> Layout:
     """Where each parameter lies: the A of modules that share a product side by side, the rest in the model's order."""
     names = list(members[0].trained)
     if any(list(member.trained) != names for member in members):
@@ -82,4 +82,4 @@ def plan_layout(members: Sequence[Member], frozen: FrozenEncoder) -> tuple[Layou
     ordered = first + [name for name in names if name not in set(first)]
     shapes = {name: [tuple(member.trained[name].shape) for member in members] for name in names}
     decayed = frozenset(name for name in names if members[0].trained[name].ndim > 1)  # biases and norms are not
-    return lay_out(ordered, shapes, decayed), decayed
+    return lay_out(ordered, shapes, decayed)
