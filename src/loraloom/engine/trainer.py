@@ -96,7 +96,8 @@ class TrainerEngine:
     ) -> Outcome:
         with quietly():  # no other thread draws between the seed and LoRA's weights
             model = add_lora(build_base(job), job)
-        objective = _objective(job)
+        train, data = job.configuration.train, job.rows.data
+        objective = Objective(train, class_weights(train, data.train.labels, len(data.labels)))
         course = Course(job, objective, self.name, dtype, count_parts(model), note)
         rhythm = self._rhythm()
         rhythm.cost = self._checkpoint_cost
@@ -114,11 +115,6 @@ class TrainerEngine:
             self._checkpoint_cost = rhythm.cost
             run.let_go()
         return course.outcome()
-
-
-def _objective(job: Job) -> Objective:
-    train, data = job.configuration.train, job.rows.data
-    return Objective(train, class_weights(train, data.train.labels, len(data.labels)))
 
 
 class _Examples(torch.utils.data.Dataset[dict[str, Any]]):
