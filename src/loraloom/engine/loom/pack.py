@@ -17,9 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from loraloom.data import Encoded
@@ -29,11 +27,10 @@ from loraloom.engine.loom.head import Head, Target
 from loraloom.engine.loom.noise import Noise
 from loraloom.engine.loom.parameters import Layout, Parameters
 from loraloom.engine.loom.row_optimizer import RowOptimizer
-from loraloom.engine.loom.tokens import Tokens, lay_out
+from loraloom.engine.loom.tokens import Ints, Tokens, lay_out
 from loraloom.engine.loom.transfer import onto
 from loraloom.recipe import Lora, Train
 
-Ints = NDArray[np.int64]
 _VALUE = "value"
 
 
