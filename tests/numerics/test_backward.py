@@ -274,7 +274,7 @@ def test_a_layer(kind: str, adapted: tuple[str, ...], lora_dropout: float, dropo
 
         return h, back
 
-    check(with_parameters(held, layer.refresh, run), drawn(2, ROWS, WIDTH), held.values.clone(), fast=True)
+    check(with_parameters(held, layer.weights.refresh, run), drawn(2, ROWS, WIDTH), held.values.clone(), fast=True)
 
 
 @pytest.mark.parametrize("kind", ["post", "pre"])
@@ -307,7 +307,7 @@ def test_a_layer_with_nothing_trained_below_gives_the_same_gradients_and_stops(
         attention=Attention(HEADS, 0.7),
     )
     layer = PreNormLayer(weights, OPS, None) if gated else PostNormLayer(weights, OPS)
-    layer.refresh()
+    weights.refresh()
     at = Pass(TOKENS, NOISE, Dropouts(0.0, 0.2, 0.2, 0.0, 0.2), lora_dropout)
     found = []
     for to_input in (True, False):

@@ -66,7 +66,7 @@ class Encoder:
     def refresh(self) -> None:
         """Takes over the parameters of a new step."""
         for layer in self.layers[max(0, self.lowest) :]:
-            layer.refresh()
+            layer.weights.refresh()
         for norm in (self._final, self._embedding_norm):
             if norm is not None:
                 norm.refresh()

@@ -143,9 +143,6 @@ class PostNormLayer:
     def __init__(self, weights: Weights, ops: PlainOps) -> None:
         self.weights, self.ops = weights, ops
 
-    def refresh(self) -> None:
-        self.weights.refresh()
-
     def forward(self, x: Tensor, at: Pass, *, first: bool, keep: bool = True) -> tuple[Tensor, Kept]:
         w, ops, number = self.weights, self.ops, self.weights.number
         assert w.attention_norm is not None
@@ -206,9 +203,6 @@ class PreNormLayer:
 
     def __init__(self, weights: Weights, ops: PlainOps, rotary: Rotary | None) -> None:
         self.weights, self.ops, self.rotary = weights, ops, rotary
-
-    def refresh(self) -> None:
-        self.weights.refresh()
 
     def forward(self, x: Tensor, at: Pass, *, first: bool, keep: bool = True) -> tuple[Tensor, Kept]:
         w, ops, number = self.weights, self.ops, self.weights.number
