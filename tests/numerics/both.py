@@ -17,7 +17,7 @@ from torch.nn import functional
 from loraloom.backbone import sources
 from loraloom.backbone.adapting import adapt
 from loraloom.backbone.anatomy import Anatomy
-from loraloom.backbone.classifier import build_pretrained
+from loraloom.backbone.classifier import build_pretrained, encoder_of
 from loraloom.data import Encoded
 from loraloom.engine.loom.frozen import freeze
 from loraloom.engine.loom.ops import PlainOps
@@ -100,8 +100,10 @@ def pack_of(
             trains or [Train() for _ in models], loras, trained, class_weights or [None for _ in models], strict=True
         )
     ]
+    model = deepcopy(cast(Any, models[0]).get_base_model())  # it is emptied
     frozen = freeze(
-        deepcopy(cast(Any, models[0]).get_base_model()),  # it is emptied
+        encoder_of(model),
+        model.base_model_prefix,
         base.anatomy,
         PlainOps() if ops is None else ops,
         dtype,

@@ -21,7 +21,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from loraloom.backbone.anatomy import Anatomy
-from loraloom.backbone.classifier import loaded_head
+from loraloom.backbone.classifier import encoder_of, loaded_head
 from loraloom.backbone.quiet import quietly
 from loraloom.backbone.sources import Source, intermediate_size, load_config, pin
 from loraloom.data import Encoded
@@ -191,7 +191,8 @@ class LoomEngine:
         if self._profile is not None:
             self._profile.watch(ops)
         before = sum(parameter.numel() for parameter in base.parameters())
-        frozen = freeze(base, found, ops, DTYPES[dtype], device(), lowest=lowest)
+        prefix = str(base.base_model_prefix)
+        frozen = freeze(encoder_of(base), prefix, found, ops, DTYPES[dtype], device(), lowest=lowest)
         for parameter in base.parameters():
             parameter.data = parameter.data.clone()  # what is left are vectors, which would keep the checkpoint mapped
         keep_freed_memory()  # not before: what loading needed goes back to the system

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from loraloom.backbone.anatomy import Anatomy
-from loraloom.backbone.classifier import encoder_of
 from loraloom.engine.loom.ops import FrozenLinear, Norm, PlainOps
 from loraloom.engine.loom.projection import Part
 from loraloom.engine.loom.relative import RelativePositions
@@ -107,17 +106,6 @@ class FrozenEncoder:
 
 
 def freeze(
-    model: nn.Module, anatomy: Anatomy, ops: PlainOps, dtype: torch.dtype, device: torch.device, *, lowest: int
-) -> FrozenEncoder:
-    """Takes the frozen weights out of a classifier, with LoRA or without; gradients pass the layers from `lowest`.
-
-    The model is left without the matrices that were taken, each dropped as soon as it is laid out, so that memory never
-    holds both. Vectors are copied: a trial may train its own biases in the model.
-    """
-    return freeze_encoder(encoder_of(model), str(model.base_model_prefix), anatomy, ops, dtype, device, lowest=lowest)
-
-
-def freeze_encoder(
     encoder: nn.Module,
     prefix: str,
     anatomy: Anatomy,
@@ -127,7 +115,12 @@ def freeze_encoder(
     *,
     lowest: int,
 ) -> FrozenEncoder:
-    """As `freeze`, of an encoder alone; `prefix` is what its classifier calls it."""
+    """Takes the frozen weights out of an encoder, with LoRA or without; gradients pass the layers from `lowest`.
+
+    The encoder is left without the matrices that were taken, each dropped as soon as it is laid out, so that memory
+    never holds both. Vectors are copied: a trial may train its own biases in the model. `prefix` is what its classifier
+    calls it.
+    """
     state = {name.replace(".base_layer.", "."): value for name, value in encoder.named_parameters()}
     reader = _Reader(state, prefix, anatomy, ops, dtype, device)
     frozen_head = {
@@ -202,13 +195,10 @@ class _Reader:
 
     def table(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """A matrix by its module's name, taken out of the model."""
-        return self._taken(name, dtype or self._wide)
-
-    def _taken(self, name: str, dtype: torch.dtype) -> Tensor:
         parameter = self._state[f"{name}.weight"]
         value = parameter.detach()
         parameter.data = value.new_empty(0)
-        copied = value.to(self._device, dtype, copy=True)
+        copied = value.to(self._device, dtype or self._wide, copy=True)
         _give_back(value)
         return copied
 
@@ -219,7 +209,7 @@ class _Reader:
         return self._vector(f"{module}.bias") if f"{module}.bias" in self._state else None
 
     def _linear(self, names: list[str], *, backward: bool) -> FrozenModule:
-        weights = [self._taken(name, self._dtype) for name in names]
+        weights = [self.table(name, self._dtype) for name in names]
         parts, start = [], 0
         for name, weight in zip(names, weights, strict=True):
             parts.append(Part(f"{self._prefix}.{name}", start, start + len(weight)))

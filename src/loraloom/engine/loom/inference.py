@@ -22,7 +22,7 @@ from loraloom.engine.device import device
 from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.encoder import Encoder
 from loraloom.engine.loom.evaluation import by_length, chunks, gather
-from loraloom.engine.loom.frozen import FrozenEncoder, freeze_encoder
+from loraloom.engine.loom.frozen import FrozenEncoder, freeze
 from loraloom.engine.loom.head import Head
 from loraloom.engine.loom.mixed import Owners, columns, mixable, pooled
 from loraloom.engine.loom.pack import Member
@@ -40,7 +40,7 @@ def freeze_for_use(encoder: nn.Module, config: Any, found: Anatomy, dtype: torch
     """Frozen weights that no gradient will pass, on this machine's device; `encoder` is left without its matrices."""
     place = device()
     ops = choose_ops(dtype, place, found, config)
-    return freeze_encoder(encoder, encoder_prefix(config), found, ops, dtype, place, lowest=found.layer_count)
+    return freeze(encoder, encoder_prefix(config), found, ops, dtype, place, lowest=found.layer_count)
 
 
 class Inference:
