@@ -100,7 +100,7 @@ class LoomEngine:
         self._profile = Profile() if profile else None
         self._section = no_section if self._profile is None else self._profile.section
         self._ready: _Ready | None = None
-        self._chunks: dict[int, tuple[Encoded, tuple[Chunk, ...]]] = {}
+        self._chunks: tuple[Encoded, tuple[Chunk, ...]] | None = None
         self._prefixes = PrefixStates()
         self._pin = lru_cache(pin)
         self._advice = lru_cache(measure_pack)
@@ -353,11 +353,10 @@ class LoomEngine:
 
     def _split(self, encoded: Encoded, pack: Pack) -> tuple[Chunk, ...]:
         """A split's batches, worked out once."""
-        if id(encoded) not in self._chunks:
+        if self._chunks is None or self._chunks[0] is not encoded:
             frozen = pack.encoder.frozen
-            parts = tuple(chunks(encoded, frozen.anatomy.embedding, frozen.device))
-            self._chunks = {id(encoded): (encoded, parts)}
-        return self._chunks[id(encoded)][1]
+            self._chunks = encoded, tuple(chunks(encoded, frozen.anatomy.embedding, frozen.device))
+        return self._chunks[1]
 
     def _end(self, group: _Group) -> None:
         """Takes trials that have ended out of their group; those that have not failed leave their adapters.
