@@ -21,12 +21,21 @@ from loraloom.search.pruning import make_pruner
 from loraloom.study.durable import is_whole
 from loraloom.study.integrity import put_aside_damage
 from loraloom.study.leaderboard import reported, validation
-from loraloom.study.ledger import NOT_TRAINED, REASON, ROWS, SEED_INDEX, Ledger, noted, was_rejected, write_trials
+from loraloom.study.ledger import (
+    NOT_TRAINED,
+    REASON,
+    ROWS,
+    SEED_INDEX,
+    STATES,
+    Ledger,
+    noted,
+    was_rejected,
+    write_trials,
+)
 from loraloom.study.pruning_notes import ENDED, pruner_notes
 from loraloom.study.record import Evaluation, TrialRecord, read_metrics, read_record
 from loraloom.study.run import BEST, LEDGER, Run, trial_folders
 
-_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 LOST = f"{NOT_TRAINED}: its entry was lost with a damaged ledger"
 
 
@@ -140,7 +149,7 @@ def _trial(recipe: Recipe, record: TrialRecord, evaluations: tuple[Evaluation, .
         value = values[max(values)]  # as Optuna has it
     params = ledger_params(recipe.axes, record.point)
     return create_trial(
-        state=_STATES[record.state],
+        state=STATES[record.state],
         value=value,
         params=params,
         distributions={name: distribution(recipe.axes[name]) for name in params},

@@ -17,7 +17,7 @@ import sqlite3
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -46,6 +46,12 @@ NOT_TRAINED = "not trained"
 SYNCHRONOUS = "EXTRA"
 """SQLite's default syncs no folder when it ends a transaction, which a power cut would then undo."""
 SEED_INDEX, ROWS, REASON = "seed_index", "rows", "reason"
+STATES: dict[Ended, TrialState] = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+"""What Optuna calls the ends of a trial."""
 _PASSING = frozenset(
     (
         sqlite3.SQLITE_BUSY,
@@ -203,19 +209,15 @@ class Ledger:
         reports: Mapping[int, float] = MappingProxyType({}),
     ) -> None:
         """Ends a trial; `reports` are all of its intermediate values, by step."""
-        states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
         with self._explained():
             if reason is not None:
                 self._study._storage.set_trial_user_attr(self._id(number), REASON, reason)
             if reports:
                 kept = self._trials[number].intermediate_values
                 self._write_values(number, {**reports, **kept}, kept)
-            self._study.tell(number, value if state == "complete" else None, state=states[state])
+            self._study.tell(number, value if state == "complete" else None, state=STATES[state])
             self._trials[number] = self._storage.get_trial(self._id(number))
-            ended = "rejected" if _is_rejection(reason) else state
-            self._entries[number] = replace(
-                self._entries[number], state=ended, value=value if ended == "complete" else None
-            )
+            self._entries[number] = _entry(self._trials[number])
 
     def reject(self, number: int, reason: str) -> None:
         """Ends a trial that is not to be trained after all."""
@@ -316,10 +318,6 @@ def _stored(distribution: BaseDistribution, value: Any) -> Any:
     return distribution.to_external_repr(distribution.to_internal_repr(value))
 
 
-def _is_rejection(reason: str | None) -> bool:
-    return reason is not None and reason.startswith(NOT_TRAINED)
-
-
 def noted(seed_index: int, rows: int | None) -> dict[str, Any]:
     """What the ledger notes of a trial beside its point: nothing of its first seed, and of all rows."""
     return {name: value for name, value in ((SEED_INDEX, seed_index), (ROWS, rows)) if value}
@@ -327,20 +325,14 @@ def noted(seed_index: int, rows: int | None) -> dict[str, Any]:
 
 def was_rejected(trial: FrozenTrial) -> bool:
     """Whether a trial ended without having been trained."""
-    return _is_rejection(trial.user_attrs.get(REASON))
+    return str(trial.user_attrs.get(REASON, "")).startswith(NOT_TRAINED)
 
 
 def _entry(trial: FrozenTrial) -> Entry:
-    states: dict[TrialState, Any] = {
-        TrialState.RUNNING: "running",
-        TrialState.COMPLETE: "complete",
-        TrialState.PRUNED: "pruned",
-        TrialState.FAIL: "failed",
-    }
-    rejected = was_rejected(trial)
+    states: dict[TrialState, Any] = {of: name for name, of in STATES.items()} | {TrialState.RUNNING: "running"}
     return Entry(
         trial.number,
-        "rejected" if rejected else states[trial.state],
+        "rejected" if was_rejected(trial) else states[trial.state],
         trial.params,
         trial.user_attrs.get(SEED_INDEX, 0),
         trial.user_attrs.get(ROWS),
