@@ -37,7 +37,7 @@ from loraloom.search.costs import Costs
 from loraloom.search.outlook import Outlook, Step
 from loraloom.search.pace import Pace
 from loraloom.search.plan import Task, make_plan
-from loraloom.search.proposals import Proposals, distribution, ledger_params, make_sampler
+from loraloom.search.proposals import Proposals, distribution, ledger_params
 from loraloom.search.pruning import make_pruner
 from loraloom.search.watcher import SearchPlan
 from loraloom.study import live_leaderboard
@@ -230,7 +230,7 @@ def measure(folder: Path, recipe: Recipe, trials: int, repeats: int) -> Line:
     with tempfile.TemporaryDirectory(dir=folder) as copy:
         path = Path(shutil.copy(folder / LEDGER, copy))
         before, start = _resident(), time.perf_counter()
-        ledger = Ledger(path, make_sampler(recipe, 0), make_pruner(recipe))
+        ledger = Ledger(path, make_pruner(recipe))
         proposals = Proposals(recipe, ledger, lambda _: None, pace_of(recipe))
         terminal = _terminal(run, recipe, proposals)
         leaderboard = LiveLeaderboard(Path(copy) / LEADERBOARD, "accuracy", run.records())

@@ -91,7 +91,7 @@ def held(run: Path) -> dict[str, Any]:
 def ledger_of(run: Path) -> list[dict[str, Any]]:
     """The ledger's trials as plain values; a pruned trial's state says where it was ended, and of a complete one it is
     nothing that anybody reads."""
-    ledger = Ledger(run / "study.db", optuna.samplers.RandomSampler(), optuna.pruners.NopPruner())
+    ledger = Ledger(run / "study.db", optuna.pruners.NopPruner())
     return [
         {
             "number": trial.number,

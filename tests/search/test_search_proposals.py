@@ -56,7 +56,7 @@ def _sampled(sampler: str, n_trials: int = 14) -> Recipe:
 
 
 def _ledger(folder: Path, recipe: Recipe) -> Ledger:
-    return Ledger(folder / "study.db", make_sampler(recipe, 0), make_pruner(recipe))
+    return Ledger(folder / "study.db", make_pruner(recipe))
 
 
 def _open(folder: Path, recipe: Recipe, fits: Fits = _all_fit) -> tuple[Proposals, Ledger]:

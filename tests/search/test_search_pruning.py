@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from loraloom.recipe import Recipe, read_recipe
-from loraloom.search.proposals import Proposals, make_sampler
+from loraloom.search.proposals import Proposals
 from loraloom.search.pruning import make_pruner
 from loraloom.study.ledger import Ledger
 
@@ -26,7 +26,7 @@ def _recipe(pruner: str) -> Recipe:
 def _evaluations(folder: Path, pruner: str, qualities: list[float]) -> list[int]:
     """How many evaluations each trial was let do, the trials one after another."""
     recipe = _recipe(pruner)
-    ledger = Ledger(folder / "study.db", make_sampler(recipe, 0), make_pruner(recipe))
+    ledger = Ledger(folder / "study.db", make_pruner(recipe))
     proposals = Proposals(recipe, ledger, lambda _: None)
     done = []
     for quality in qualities:

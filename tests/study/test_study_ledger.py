@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("unsynced_ledger")
 
 
 def _open(folder: Path, pruner: optuna.pruners.BasePruner | None = None) -> Ledger:
-    return Ledger(folder / "study.db", SAMPLER, pruner or optuna.pruners.NopPruner())
+    return Ledger(folder / "study.db", pruner or optuna.pruners.NopPruner())
 
 
 def _ask(ledger: Ledger, r: int, seed_index: int = 0) -> Entry:
@@ -114,8 +114,7 @@ def test_a_trial_asked_for_by_a_killed_process_is_still_under_way(commands: Comm
     code = (
         "import os, sys, optuna; from pathlib import Path; from loraloom.study.ledger import Ledger;"
         "from optuna.distributions import CategoricalDistribution as C;"
-        "s = optuna.samplers.RandomSampler(seed=1);"
-        "l = Ledger(Path(sys.argv[1]), s, optuna.pruners.NopPruner());"
+        "l = Ledger(Path(sys.argv[1]), optuna.pruners.NopPruner());"
         "l.ask({'lora.r': C((2, 4, 8))}, {'lora.r': 4}); os.kill(os.getpid(), 9)"
     )
     assert commands.start(tmp_path / "study.db", code=code).wait().code == -signal.SIGKILL

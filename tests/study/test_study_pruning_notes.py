@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("unsynced_ledger")
 
 def _open(folder: Path) -> Ledger:
     pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
-    return Ledger(folder / "study.db", SAMPLER, pruner)
+    return Ledger(folder / "study.db", pruner)
 
 
 def _after_a_good_trial(folder: Path) -> Ledger:
@@ -103,7 +103,7 @@ def test_earlier_values_that_a_ledger_lacks_are_noted_with_the_next(tmp_path: Pa
 def test_decisions_and_notes_are_those_that_optuna_makes_in_its_own_study(
     tmp_path: Path, make: Callable[[], optuna.pruners.BasePruner]
 ) -> None:
-    ledger = Ledger(tmp_path / "study.db", SAMPLER, make())
+    ledger = Ledger(tmp_path / "study.db", make())
     own = optuna.create_study(study_name="loraloom", pruner=make(), direction="maximize")
     generator = random.Random(3)  # noqa: S311
     ended = 0

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from loraloom.errors import DamagedError
 from loraloom.recipe import Recipe
-from loraloom.search.proposals import distribution, ledger_params, make_sampler
+from loraloom.search.proposals import distribution, ledger_params
 from loraloom.search.pruning import make_pruner
 from loraloom.study.durable import is_whole
 from loraloom.study.integrity import put_aside_damage
@@ -69,7 +69,7 @@ def open_ledger(run: Run, say: Callable[[str], None]) -> Ledger:
 
 
 def _open(run: Run) -> Ledger:
-    return Ledger(run.path / LEDGER, make_sampler(run.recipe, 0), make_pruner(run.recipe))
+    return Ledger(run.path / LEDGER, make_pruner(run.recipe))
 
 
 Found = Mapping[int, tuple[TrialRecord, tuple[Evaluation, ...]]]

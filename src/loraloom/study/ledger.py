@@ -83,7 +83,7 @@ class Entry:
 class Ledger:
     """Optuna's study of one run."""
 
-    def __init__(self, path: Path, sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner) -> None:
+    def __init__(self, path: Path, pruner: optuna.pruners.BasePruner) -> None:
         """Opens the study in `path`, or begins one.
 
         Raises:
@@ -99,9 +99,7 @@ class Ledger:
             self._storage = RDBStorage("sqlite://", engine_kwargs={"creator": partial(_connect, self._path)})
             # SQLAlchemy leaves its connections to the garbage collector, of which Python 3.13 complains.
             weakref.finalize(self, _close, self._storage).atexit = False
-            self._study = optuna.load_study(
-                study_name=STUDY_NAME, storage=self._storage, sampler=sampler, pruner=pruner
-            )
+            self._study = optuna.load_study(study_name=STUDY_NAME, storage=self._storage, pruner=pruner)
             self._end_unasked()
             self._trials = self._study.get_trials(deepcopy=False)
             self._entries = [_entry(trial) for trial in self._trials]
