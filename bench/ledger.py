@@ -248,9 +248,9 @@ def measure(folder: Path, recipe: Recipe, trials: int, repeats: int) -> Line:
             waited, commits = _Timed.seconds, _Timed.commits
             record = record_of(recipe, proposal.number, proposal.point)
             values = {step: _accuracy(record) * (1 - 0.5**step) for step in range(1, EVALUATIONS + 1)}
-            for step, value in values.items() if ledger.prunes else ():  # as the driver does
+            for step in values if ledger.prunes else ():  # as the driver does
                 with _timed(costs["report"]):
-                    ledger.report(record.number, step, value, {number: values[number] for number in range(1, step + 1)})
+                    ledger.report(record.number, {number: values[number] for number in range(1, step + 1)})
             _Timed.commits, _Timed.seconds = 0, 0.0
             with _timed(costs["tell"]):
                 ledger.tell(record.number, "complete", _accuracy(record), reports=values)

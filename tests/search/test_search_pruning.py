@@ -35,7 +35,7 @@ def _evaluations(folder: Path, pruner: str, qualities: list[float]) -> list[int]
         step, goes_on = 0, True
         while goes_on and step < EVALUATIONS:
             step += 1
-            goes_on = ledger.report(proposal.number, step, quality)
+            goes_on = ledger.report(proposal.number, {step: quality})
         ledger.tell(proposal.number, "complete" if goes_on else "pruned", quality)
         done.append(step)
     return done

@@ -114,7 +114,7 @@ def _train(run: Run, ledger: Ledger, number: int) -> None:
         values[step] = round(0.5 + 0.01 * step - 0.05 * number, 4)
         with (folder / METRICS).open("a", encoding="utf-8") as file:
             file.write(_evaluation(step, values[step]).model_dump_json() + "\n")
-        if not ledger.report(number, step, values[step], values):
+        if not ledger.report(number, values):
             state = "pruned"
             break
     reason = None if state == "complete" else "pruned"

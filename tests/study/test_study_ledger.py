@@ -81,23 +81,23 @@ def test_a_rejected_trial_is_told_apart_from_a_failed_one(tmp_path: Path) -> Non
 def test_a_report_without_a_pruner_lets_the_trial_go_on(tmp_path: Path) -> None:
     ledger = _open(tmp_path)
     _ask(ledger, 4)
-    assert ledger.report(0, 1, 0.1)
+    assert ledger.report(0, {1: 0.1})
 
 
 def test_a_report_below_the_others_ends_a_trial_early(tmp_path: Path) -> None:
     ledger = _open(tmp_path, optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=0))
     _ask(ledger, 2)
-    ledger.report(0, 1, 0.9)
+    ledger.report(0, {1: 0.9})
     ledger.tell(0, "complete", 0.9)
     _ask(ledger, 4)
-    assert not ledger.report(1, 1, 0.1)
+    assert not ledger.report(1, {1: 0.1})
 
 
 def test_a_trial_that_is_begun_anew_may_report_another_value(tmp_path: Path) -> None:
     ledger = _open(tmp_path, optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=0))
     _ask(ledger, 2)
-    ledger.report(0, 1, 0.9)
-    ledger.report(0, 1, 0.8)
+    ledger.report(0, {1: 0.9})
+    ledger.report(0, {1: 0.8})
     assert ledger.trials()[0].intermediate_values == {1: 0.8}
 
 
@@ -144,7 +144,7 @@ def test_a_ledger_in_no_folder_is_refused(tmp_path: Path) -> None:
 def test_values_that_were_not_reported_are_written_when_the_trial_ends(tmp_path: Path) -> None:
     ledger = _open(tmp_path, optuna.pruners.SuccessiveHalvingPruner())
     _ask(ledger, 4)
-    ledger.report(0, 1, 0.5)
+    ledger.report(0, {1: 0.5})
     ledger.tell(0, "complete", 0.9, reports={1: 0.5, 2: 0.7, 3: 0.9})
     storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'study.db'}")
     study = optuna.load_study(study_name="loraloom", storage=storage)

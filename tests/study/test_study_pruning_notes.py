@@ -31,14 +31,14 @@ def _after_a_good_trial(folder: Path) -> Ledger:
     ledger = _open(folder)
     for r in (2, 4):
         ledger.ask(AXES, {"lora.r": r})
-    assert ledger.report(0, 1, 0.9)
+    assert ledger.report(0, {1: 0.9})
     ledger.tell(0, "complete", 0.9)
     return ledger
 
 
 def test_a_trial_that_was_ended_is_ended_again_at_the_same_step(tmp_path: Path) -> None:
-    assert not _after_a_good_trial(tmp_path).report(1, 1, 0.1)
-    assert not _open(tmp_path).report(1, 1, 0.1)
+    assert not _after_a_good_trial(tmp_path).report(1, {1: 0.1})
+    assert not _open(tmp_path).report(1, {1: 0.1})
 
 
 @pytest.mark.parametrize("written", range(3))
@@ -60,33 +60,33 @@ def test_a_decision_that_a_kill_broke_off_is_made_as_it_would_have_been(
         patch.setattr(RDBStorage, "_set_trial_attr_without_commit", killed_after_some)
         if written < 2:
             with pytest.raises(KeyboardInterrupt):
-                ledger.report(1, 1, 0.1)
+                ledger.report(1, {1: 0.1})
             assert _open(tmp_path).trials()[1].intermediate_values == {}
         else:
-            assert not ledger.report(1, 1, 0.1)
-    assert not _open(tmp_path).report(1, 1, 0.1)
+            assert not ledger.report(1, {1: 0.1})
+    assert not _open(tmp_path).report(1, {1: 0.1})
 
 
 def test_what_was_decided_is_not_decided_again_beside_later_trials(tmp_path: Path) -> None:
     ledger = _open(tmp_path)
     for _ in range(3):
         ledger.ask(AXES, ledger.draw(AXES, SAMPLER))
-    assert ledger.report(0, 1, 0.5)
-    assert all(ledger.report(number, 1, 0.9) for number in (1, 2))
-    assert _open(tmp_path).report(0, 1, 0.5)
+    assert ledger.report(0, {1: 0.5})
+    assert all(ledger.report(number, {1: 0.9}) for number in (1, 2))
+    assert _open(tmp_path).report(0, {1: 0.5})
 
 
 def test_a_trial_that_gives_another_value_is_noted_with_it_and_told_the_same(tmp_path: Path) -> None:
-    assert not _after_a_good_trial(tmp_path).report(1, 1, 0.1)
+    assert not _after_a_good_trial(tmp_path).report(1, {1: 0.1})
     ledger = _open(tmp_path)
-    assert not ledger.report(1, 1, 0.95)
+    assert not ledger.report(1, {1: 0.95})
     assert ledger.trials()[1].system_attrs == {"completed_rung_0": 0.95}
 
 
 def test_earlier_values_that_a_ledger_lacks_are_noted_with_the_next(tmp_path: Path) -> None:
     ledger = _open(tmp_path)
     ledger.ask(AXES, ledger.draw(AXES, SAMPLER))
-    assert ledger.report(0, 3, 0.7, before={1: 0.5, 2: 0.6})
+    assert ledger.report(0, {1: 0.5, 2: 0.6, 3: 0.7})
     (trial,) = ledger.trials()
     assert trial.intermediate_values == {1: 0.5, 2: 0.6, 3: 0.7}
     assert trial.system_attrs == {"completed_rung_0": 0.5, "completed_rung_1": 0.7}
@@ -114,7 +114,7 @@ def test_decisions_and_notes_are_those_that_optuna_makes_in_its_own_study(
             step, value = step + 1, generator.random()
             trial.report(value, step)
             goes_on = not trial.should_prune()
-            assert ledger.report(number, step, value) is goes_on
+            assert ledger.report(number, {step: value}) is goes_on
         ended += not goes_on
         own.tell(trial, None if not goes_on else 0.5, state=TrialState.COMPLETE if goes_on else TrialState.PRUNED)
         ledger.tell(number, "complete" if goes_on else "pruned", 0.5)

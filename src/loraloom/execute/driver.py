@@ -319,10 +319,8 @@ class Driver:
         if not self._ledger.prunes:
             return True
         values = reported(read_metrics(job.folder), self._run.recipe.search.metric)
-        if not values:
-            return True  # a disk that is shared may show the file later
-        number = max(values)  # the engine has written this one already
-        return self._ledger.report(job.number, number, values[number], values)
+        # The engine has written this one already, but a disk that is shared may show it later.
+        return not values or self._ledger.report(job.number, values)
 
     def _finish(self, finished: Finished) -> None:
         """Writes down what became of a pack's trials; those that came to nothing are begun again, alone."""

@@ -176,22 +176,19 @@ class Ledger:
 
     @property
     def prunes(self) -> bool:
-        """Whether reports may end a trial."""
+        """Whether reports may end a trial: else nobody reads values before it ends, and `tell` writes them, since a
+        report that waits for the disk takes as long as a step."""
         return not isinstance(self._study.pruner, optuna.pruners.NopPruner)
 
-    def report(self, number: int, step: int, value: float, before: Mapping[int, float] = MappingProxyType({})) -> bool:
-        """Notes an intermediate value; returns whether the pruner lets the trial go on.
+    def report(self, number: int, values: Mapping[int, float]) -> bool:
+        """Notes intermediate values by step, of which the last is judged; returns whether the trial goes on.
 
-        `before` are those of earlier steps, which a ledger that was written anew lacks. Where there is no pruner nobody
-        reads values before the trial ends, and `tell` writes them: a report that waits for the disk takes as long as a
-        step.
+        Those of earlier steps may be given again: a ledger that was written anew lacks them.
         """
-        if not self.prunes:
-            return True
         with self._explained():
-            trial = self._trials[number]
+            trial, step = self._trials[number], max(values)
             # A trial that goes on gives the same again; one that another machine begins anew may give another.
-            values = {**trial.intermediate_values, **before, step: value}
+            values = {**trial.intermediate_values, **values}
             decided = went_on(trial, step)
             goes_on = decide(self._study.pruner, self._trials, number, values) if decided is None else decided
             ended = step if decided is None and not goes_on else None
