@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import optuna
 import pytest
@@ -10,7 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from loraloom.study.drawing import draw
+from loraloom.study.drawing import Trials, draw
 
 AXES: dict[str, BaseDistribution] = {
     "r": IntDistribution(1, 64, log=True),
@@ -25,13 +26,17 @@ SAMPLERS: list[Callable[[int], BaseSampler]] = [
 ]
 
 
+def _draw(sampler: BaseSampler, trials: Callable[[], Trials], number: int) -> dict[str, Any]:
+    return draw(sampler, AXES, trials, number, lambda *_: True)
+
+
 @pytest.mark.parametrize("make", SAMPLERS, ids=["random", "tpe"])
 def test_a_point_is_what_optuna_draws_itself(make: Callable[[int], BaseSampler]) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="maximize")
     states = TrialState.COMPLETE, TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED, None
     for number in range(40):
-        drawn = draw(make(number), AXES, lambda: study.get_trials(deepcopy=False), number)
+        drawn = _draw(make(number), lambda: study.get_trials(deepcopy=False), number)
         study.sampler = make(number)
         trial = study.ask(AXES)
         assert drawn == trial.params
@@ -44,7 +49,7 @@ def test_a_sampler_that_learns_nothing_is_shown_no_trials() -> None:
     def never() -> list[optuna.trial.FrozenTrial]:
         raise AssertionError("was asked for trials")
 
-    assert set(draw(RandomSampler(seed=1), AXES, never, 0)) == set(AXES)
+    assert set(_draw(RandomSampler(seed=1), never, 0)) == set(AXES)
 
 
 def test_trials_are_asked_for_once() -> None:
@@ -54,5 +59,5 @@ def test_trials_are_asked_for_once() -> None:
         asked.append(1)
         return []
 
-    draw(TPESampler(seed=1), AXES, trials, 0)
+    _draw(TPESampler(seed=1), trials, 0)
     assert len(asked) == 1

@@ -15,7 +15,6 @@ from loraloom.study.ledger import Entry, Ledger
 from tests.commands import Commands
 
 AXES: dict[str, BaseDistribution] = {"lora.r": CategoricalDistribution((2, 4, 8))}
-SAMPLER = optuna.samplers.RandomSampler(seed=1)
 
 
 pytestmark = pytest.mark.usefixtures("unsynced_ledger")
@@ -39,7 +38,9 @@ def test_a_trial_asked_for_is_under_way_at_its_point(tmp_path: Path) -> None:
 
 def test_a_point_that_is_drawn_is_not_begun(tmp_path: Path) -> None:
     ledger = _open(tmp_path)
-    assert ledger.draw(AXES, SAMPLER)["lora.r"] in (2, 4, 8)
+    sampler = optuna.samplers.RandomSampler(seed=1)
+    drawn = ledger.draw(AXES, sampler, is_active=lambda *_: True, shown=list)
+    assert drawn["lora.r"] in (2, 4, 8)
     assert ledger.entries() == _open(tmp_path).entries() == ()
 
 
@@ -51,7 +52,7 @@ def test_an_axis_is_proposed_only_where_it_is_active_at_those_before_it(tmp_path
         return name == "lora.r" or params["lora.r"] == 4
 
     samplers = (optuna.samplers.RandomSampler(seed=seed) for seed in range(12))
-    drawn = [ledger.draw(axes, sampler, is_active=is_active) for sampler in samplers]
+    drawn = [ledger.draw(axes, sampler, is_active=is_active, shown=list) for sampler in samplers]
     assert {params["lora.r"] for params in drawn} == {2, 4, 8}
     assert all(("lora.lora_alpha" in params) == (params["lora.r"] == 4) for params in drawn)
 

@@ -17,7 +17,6 @@ from loraloom.study.ledger import Ledger
 from loraloom.study.pruning_notes import pruner_notes
 
 AXES: dict[str, BaseDistribution] = {"lora.r": CategoricalDistribution((2, 4, 8))}
-SAMPLER = optuna.samplers.RandomSampler(seed=1)
 
 pytestmark = pytest.mark.usefixtures("unsynced_ledger")
 
@@ -70,7 +69,7 @@ def test_a_decision_that_a_kill_broke_off_is_made_as_it_would_have_been(
 def test_what_was_decided_is_not_decided_again_beside_later_trials(tmp_path: Path) -> None:
     ledger = _open(tmp_path)
     for _ in range(3):
-        ledger.ask(AXES, ledger.draw(AXES, SAMPLER))
+        ledger.ask(AXES, {"lora.r": 4})
     assert ledger.report(0, {1: 0.5})
     assert all(ledger.report(number, {1: 0.9}) for number in (1, 2))
     assert _open(tmp_path).report(0, {1: 0.5})
@@ -85,7 +84,7 @@ def test_a_trial_that_gives_another_value_is_noted_with_it_and_told_the_same(tmp
 
 def test_earlier_values_that_a_ledger_lacks_are_noted_with_the_next(tmp_path: Path) -> None:
     ledger = _open(tmp_path)
-    ledger.ask(AXES, ledger.draw(AXES, SAMPLER))
+    ledger.ask(AXES, {"lora.r": 4})
     assert ledger.report(0, {1: 0.5, 2: 0.6, 3: 0.7})
     (trial,) = ledger.trials()
     assert trial.intermediate_values == {1: 0.5, 2: 0.6, 3: 0.7}
@@ -108,7 +107,7 @@ def test_decisions_and_notes_are_those_that_optuna_makes_in_its_own_study(
     generator = random.Random(3)  # noqa: S311
     ended = 0
     for number in range(30):
-        ledger.ask(AXES, ledger.draw(AXES, SAMPLER))
+        ledger.ask(AXES, {"lora.r": 4})
         trial, step, goes_on = own.ask(), 0, True
         while goes_on and step < 27:
             step, value = step + 1, generator.random()

@@ -21,18 +21,12 @@ IsActive = Callable[[str, Mapping[str, Any]], bool]
 """Whether an axis is drawn, at what was drawn of those before it."""
 
 
-def always_active(name: str, params: Mapping[str, Any]) -> bool:
-    """Every axis is drawn."""
-    del name, params
-    return True
-
-
 def draw(
     sampler: optuna.samplers.BaseSampler,
     distributions: Mapping[str, BaseDistribution],
     trials: Callable[[], Trials],
     number: int,
-    is_active: IsActive = always_active,
+    is_active: IsActive,
 ) -> dict[str, Any]:
     """A point for trial `number` of a search that maximises, as `Study.ask` would draw it.
 

@@ -37,7 +37,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from loraloom.errors import DamagedError, RunError, first_line
-from loraloom.study.drawing import IsActive, Trials, always_active, draw
+from loraloom.study.drawing import IsActive, Trials, draw
 from loraloom.study.durable import write_bytes
 from loraloom.study.pruning_notes import ENDED, STUDY_NAME, decide, pruner_notes, went_on
 from loraloom.study.record import Ended
@@ -139,8 +139,8 @@ class Ledger:
         distributions: Mapping[str, BaseDistribution],
         sampler: optuna.samplers.BaseSampler,
         *,
-        is_active: IsActive = always_active,
-        shown: Callable[[Trials], Trials] = lambda trials: trials,
+        is_active: IsActive,
+        shown: Callable[[Trials], Trials],
     ) -> dict[str, Any]:
         """Where the sampler proposes the next trial, which sees what `shown` leaves of the trials; none is begun.
 
