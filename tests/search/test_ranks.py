@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -48,17 +47,21 @@ def _whole(tried: dict[str, list[Entry]], plan: Plan, bracket: Callable[[int], i
     return running, results, begun
 
 
-@pytest.mark.parametrize("hyperband", [False, True])
+def _pace(pruner: str = "halving") -> Pace:
+    return Pace(Task(read_recipe({"search": {"pruner": pruner}}), 2_000, 300, 2, None), Plan(RUNGS, 1))
+
+
+@pytest.mark.parametrize("pruner", ["halving", "hyperband"])
 @given(
     st.lists(st.tuples(st.integers(1, 4), st.sampled_from(ROWS), st.booleans()), max_size=40),
     st.data(),
 )
 def test_it_is_what_sorting_all_that_was_tried_gives(
-    hyperband: bool, events: list[tuple[int, int | None, bool]], data: st.DataObject
+    pruner: str, events: list[tuple[int, int | None, bool]], data: st.DataObject
 ) -> None:
-    ledger, pace = InMemoryLedger(), Pace(plan=Plan(RUNGS, 1))
+    ledger, pace = InMemoryLedger(), _pace(pruner)
     tried: Any = Tried(ledger, seeds=2)  # type: ignore[arg-type]
-    ranks = Ranks(pace, tried, hyperband=hyperband)
+    ranks = Ranks(pace, tried)
     for r, rows, ends in events:
         running = [entry.number for entry in ledger.kept if entry.state == "running"]
         if ends and running:
@@ -73,8 +76,7 @@ def test_it_is_what_sorting_all_that_was_tried_gives(
             pace.plan = replace(pace.plan, rungs=data.draw(st.sampled_from((RUNGS, (100, *RUNGS)))))
         tried.update()
         ranks.update()
-        bracket = partial(pace.first_rung, hyperband=hyperband)
-        order, results, begun = _whole(tried.by_key, pace.plan, bracket)
+        order, results, begun = _whole(tried.by_key, pace.plan, pace.first_rung)
         assert ranks.first(len(ranks)) == order
         for rung, found in enumerate(results):
             ranked = [[key for *_, key in one] for one in ranks.results(rung)]
@@ -85,13 +87,13 @@ def test_it_is_what_sorting_all_that_was_tried_gives(
 
 
 def test_where_a_configuration_is_no_longer_tried_the_brackets_are_of_those_that_are() -> None:
-    ledger, pace = InMemoryLedger(), Pace(plan=Plan(RUNGS, 1))
+    ledger, pace = InMemoryLedger(), _pace("hyperband")
     tried = Tried(ledger, seeds=1)  # type: ignore[arg-type]
     first, *others = [ledger.ask({}, {"lora.r": r}, rows=300).number for r in range(10)]
     for number in others:
         ledger.tell(number, "complete", 0.5)
     tried.update()
-    ranks = Ranks(pace, tried, hyperband=True)
+    ranks = Ranks(pace, tried)
     assert [len(bracket) for bracket in ranks.results(0)] == [8, 1]
     ledger.reject(first, "already tried")
     tried.update()

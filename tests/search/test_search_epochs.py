@@ -287,9 +287,9 @@ def test_what_leads_begins_on_its_rung_and_all_else_on_the_lowest() -> None:
     recipe = _recipe()
     task = Task(recipe, 3_000, EVAL_ROWS, 4, None, (recipe.configuration({}),) * 2)
     pace = Pace(task=task, plan=Plan((100, 300, 900, None), 1, leading_rung=2))
-    assert [pace.first_rung(place, hyperband=False) for place in range(4)] == [2, 2, 0, 0]
+    assert [pace.first_rung(place) for place in range(4)] == [2, 2, 0, 0]
     pace.plan = Plan((100, 300, 900, None), 1)
-    assert [pace.first_rung(place, hyperband=False) for place in range(4)] == [0, 0, 0, 0]
+    assert [pace.first_rung(place) for place in range(4)] == [0, 0, 0, 0]
 
 
 def _searched(

@@ -31,9 +31,7 @@ class Wanted:
     seed_index: int
 
 
-def promotion(
-    pace: Pace, ranks: Ranks, at: Callable[[str], Configuration], keep: float, *, hyperband: bool
-) -> Wanted | None:
+def promotion(pace: Pace, ranks: Ranks, at: Callable[[str], Configuration], keep: float) -> Wanted | None:
     """The next promotion that leaves `keep` seconds for the finals.
 
     Where there is a deadline it is the highest rung's, so that the search can be ended at any moment; else the
@@ -42,7 +40,7 @@ def promotion(
     them as they are.
     """
     rungs = pace.plan.rungs
-    upwards = range(len(rungs) - (1 if hyperband else 2))
+    upwards = range(len(rungs) - (1 if pace.hyperband else 2))
     for rung in range(len(rungs) - 2, -1, -1) if pace.limited else upwards:
         if not pace.limited and rung in _under_way(pace, ranks):
             return None

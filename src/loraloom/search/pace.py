@@ -71,11 +71,16 @@ class Pace:
             return None
         return f"the test of texts of {configuration.data.max_length} tokens would take much of the time"
 
-    def first_rung(self, place: int, *, hyperband: bool) -> int:
+    @property
+    def hyperband(self) -> bool:
+        """Whether some configurations begin on each rung."""
+        return self.task is not None and self.task.recipe.search.pruner == "hyperband"
+
+    def first_rung(self, place: int) -> int:
         """The rung that configuration number `place` begins at."""
         if self.leads(place):
             return self.plan.leading_rung
-        return first_rung(place, len(self.plan.rungs), hyperband=hyperband)
+        return first_rung(place, len(self.plan.rungs), hyperband=self.hyperband)
 
     def leads(self, place: int) -> bool:
         """Whether configuration number `place` is one of those that begin above all others."""

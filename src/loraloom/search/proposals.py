@@ -78,7 +78,7 @@ class Proposals:
         self._pace = pace or Pace()
         self._distributions = {name: distribution(recipe.axes[name]) for name in recipe.ordered()}
         self._tried = Tried(ledger, recipe.search.seeds)
-        self._ranks = Ranks(self._pace, self._tried, hyperband=recipe.search.pruner == "hyperband")
+        self._ranks = Ranks(self._pace, self._tried)
         self._found: dict[str, Configuration] = {}
         self._rows, self._held_out = rows
         self.leading: tuple[Configuration, ...] = ()
@@ -241,14 +241,13 @@ class Proposals:
 
         Promotions come first where there is a deadline, and last where there is none.
         """
-        hyperband = self._recipe.search.pruner == "hyperband"
         rungs = self._pace.plan.rungs
 
         def new() -> Proposal | None:
-            return self._new(rungs[self._pace.first_rung(len(self._tried), hyperband=hyperband)], keep)
+            return self._new(rungs[self._pace.first_rung(len(self._tried))], keep)
 
         def promoted() -> Wanted | None:
-            return promotion(self._pace, self._ranks, self.at, keep, hyperband=hyperband)
+            return promotion(self._pace, self._ranks, self.at, keep)
 
         return (promoted() or new()) if self._pace.limited else (new() or promoted())
 

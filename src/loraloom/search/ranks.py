@@ -22,9 +22,8 @@ Result = tuple[float, int, str]
 class Ranks:
     """The configurations that were tried, by the rungs of the plan."""
 
-    def __init__(self, pace: Pace, tried: Tried, *, hyperband: bool = False) -> None:
-        self._pace, self._hyperband = pace, hyperband
-        self.tried = tried
+    def __init__(self, pace: Pace, tried: Tried) -> None:
+        self._pace, self.tried = pace, tried
         self._begin()
 
     def update(self) -> None:
@@ -73,7 +72,7 @@ class Ranks:
         plan, place = self._pace.plan, self._places.setdefault(key, len(self._places))
         self._reached[key] = max(plan.rung(entry.rows) for entry in entries)
         results = {rung: values for rung in range(len(plan.rungs)) if (values := _values(plan, entries, rung))}
-        bracket = 0 if self._pace.leads(place) else self._pace.first_rung(place, hyperband=self._hyperband)
+        bracket = 0 if self._pace.leads(place) else self._pace.first_rung(place)
         listed: list[tuple[list[Any], Any]] = [
             (self._results[rung].setdefault(bracket, []), (-values[0], place, key)) for rung, values in results.items()
         ]
