@@ -37,7 +37,8 @@ from loraloom.search.costs import Costs
 from loraloom.search.outlook import Outlook, Step
 from loraloom.search.pace import Pace
 from loraloom.search.plan import Task, make_plan
-from loraloom.search.proposals import Proposals, distribution, ledger_params
+from loraloom.search.points import distribution, ledger_params
+from loraloom.search.proposals import Proposals
 from loraloom.search.pruning import make_pruner
 from loraloom.search.watcher import SearchPlan
 from loraloom.study import live_leaderboard

@@ -16,8 +16,9 @@ from loraloom.search import history
 from loraloom.search.clock import Clock
 from loraloom.search.pace import Pace
 from loraloom.search.plan import Plan
+from loraloom.search.points import distribution
 from loraloom.search.presets import MANY_SEEN, preset_points
-from loraloom.search.proposals import Proposal, Proposals, distribution, make_sampler
+from loraloom.search.proposals import Proposal, Proposals, make_sampler
 from loraloom.search.pruning import make_pruner
 from loraloom.search.space import default_space
 from loraloom.study.ledger import Ledger

@@ -11,7 +11,8 @@ import pytest
 from loraloom.errors import RunError
 from loraloom.recipe import read_recipe
 from loraloom.search import restoring
-from loraloom.search.proposals import Proposals, distribution, ledger_params
+from loraloom.search.points import distribution, ledger_params
+from loraloom.search.proposals import Proposals
 from loraloom.search.restoring import open_ledger
 from loraloom.study.durable import write_manifest
 from loraloom.study.ledger import Ledger

@@ -22,16 +22,16 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from loraloom.recipe import Axis, Choices, Configuration, Range, Recipe
+from loraloom.recipe import Choices, Configuration, Recipe
 from loraloom.search.finals import Finals, Wanted, promotion
 from loraloom.search.history import shown
 from loraloom.search.pace import Pace
+from loraloom.search.points import distribution, ledger_params, point_key, point_of, value_of
 from loraloom.search.presets import leading, preset_points
 from loraloom.search.ranks import Ranks
 from loraloom.search.space import without_longer
-from loraloom.search.tried import Tried, point_key
+from loraloom.search.tried import Tried
 from loraloom.study.ledger import Entry, Ledger
 
 DEFAULT_TRIALS = 20
@@ -176,7 +176,7 @@ class Proposals:
 
     def _why_not_again(self, entry: Entry) -> str | None:
         """Why a trial that was under way is not to be trained, as versions that began what they drew may have left."""
-        if _point(self._recipe, entry.params) is None:
+        if point_of(self._recipe, entry.params) is None:
             return "broken off before its point was written"
         same = (
             other.number < entry.number and (other.seed_index, other.rows) == (entry.seed_index, entry.rows)
@@ -320,7 +320,7 @@ class Proposals:
 
     def _is_active(self, name: str, params: Mapping[str, Any]) -> bool:
         axes = self._recipe.axes
-        return self._recipe.is_active(name, {other: _value(axes[other], param) for other, param in params.items()})
+        return self._recipe.is_active(name, {other: value_of(axes[other], param) for other, param in params.items()})
 
     def _proposal(self, entry: Entry) -> Proposal:
         point, configuration = self._configuration(entry.params, entry.seed_index, entry.rows)
@@ -329,7 +329,7 @@ class Proposals:
     def _configuration(
         self, params: Mapping[str, Any], seed_index: int, rows: int | None
     ) -> tuple[dict[str, Any], Configuration]:
-        point = _point(self._recipe, params)
+        point = point_of(self._recipe, params)
         assert point is not None
         base = self._recipe.configuration(point)
         train: dict[str, int] = {"seed": base.train.seed + seed_index}
@@ -370,40 +370,3 @@ def make_sampler(recipe: Recipe, proposed: int, drawn: int = 0) -> optuna.sample
     if recipe.search.sampler in ("tpe", "auto") and drawn < STUCK_AFTER:
         return optuna.samplers.TPESampler(seed=seed)
     return optuna.samplers.RandomSampler(seed=seed)
-
-
-def distribution(axis: Axis) -> BaseDistribution:
-    """An axis as Optuna has it."""
-    match axis:
-        case Choices():
-            return CategoricalDistribution(axis.names)
-        case Range(int(low), int(high), log):
-            return IntDistribution(low, high, log=log)
-        case Range(low, high, log):
-            return FloatDistribution(low, high, log=log)
-
-
-def ledger_params(axes: Mapping[str, Axis], point: Mapping[str, Any]) -> dict[str, Any]:
-    """A point as the ledger holds it; lists in it may have been read from JSON, where a tuple is one."""
-    return {
-        name: axis.names[axis.values.index(_frozen(point[name]))] if isinstance(axis, Choices) else point[name]
-        for name, axis in axes.items()
-        if name in point
-    }
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _point(recipe: Recipe, params: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The point that the ledger holds as `params`; None where an active axis is not written yet."""
-    try:
-        return recipe.point(lambda name: _value(recipe.axes[name], params[name]))
-    except KeyError:
-        return None
-
-
-def _value(axis: Axis, param: Any) -> Any:
-    """The value of an axis that the ledger holds as `param`."""
-    return axis.values[axis.names.index(param)] if isinstance(axis, Choices) else param

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from loraloom.errors import DamagedError
 from loraloom.recipe import Recipe
-from loraloom.search.proposals import distribution, ledger_params
+from loraloom.search.points import distribution, ledger_params
 from loraloom.search.pruning import make_pruner
 from loraloom.study.durable import is_whole
 from loraloom.study.integrity import put_aside_damage

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from loraloom.search.points import point_key
 from loraloom.study.ledger import Entry, Ledger
 
 
@@ -92,8 +92,3 @@ class Tried:
 
     def _count(self, entry: Entry, by: int) -> None:
         self.counts[entry.rows, entry.state, entry.seed_index > 0] += by
-
-
-def point_key(params: Mapping[str, Any]) -> str:
-    """A configuration's name: its params as the ledger holds them, as JSON."""
-    return json.dumps(dict(sorted(params.items())))
