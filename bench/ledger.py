@@ -66,7 +66,7 @@ TASK_ROWS = 20_000
 EVALUATIONS = 9
 """Of a trial; with a reduction factor of 3, as many as reach the third rung."""
 
-OUTLOOK = Outlook((), Step(1000, 100), None, 1, 1, 100, None, None, None)
+OUTLOOK = Outlook((), Step(1000, 100), None, 1, 100, None, None, None)
 """What the terminal is told of trials to come."""
 
 

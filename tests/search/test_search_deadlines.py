@@ -190,7 +190,7 @@ def test_where_not_one_trial_fits_on_all_rows_a_stratified_part_is_learnt() -> N
     assert pace.plan.top is not None
     assert 10_000 < pace.plan.top < 100_000
     assert found.by_rows()[pace.plan.top] >= 1
-    outlook = look_ahead(pace, 36, tried=0, ended=0, finals_begun=0, seeds_wanted=2)
+    outlook = look_ahead(pace, 36, tried=0, ended=0, finals_begun=0)
     assert outlook.part == pace.plan.top
     assert outlook.seeds == 1
 
@@ -232,7 +232,7 @@ def test_finals_that_were_begun_are_not_to_come(rows: int, seconds: float | None
         ledger: Any = InMemoryLedger()
         ledger.kept = found.ledger.kept[:count]
         begun = Proposals(found.recipe, ledger, lambda _: None, pace)
-        outlook = look_ahead(pace, 9, tried=begun.tried, ended=count, finals_begun=begun.finals_begun, seeds_wanted=2)
+        outlook = look_ahead(pace, 9, tried=begun.tried, ended=count, finals_begun=begun.finals_begun)
         to_come.append(outlook.finals.trials)
     plan = pace.plan
     assert plan.finalists is not None

@@ -40,7 +40,7 @@ def _following(finished: int = 0, metric: str = "accuracy") -> Terminal:
 
 
 def _outlook(trials: int) -> Outlook:
-    return Outlook((), Step(trials, 100), None, 1, 1, 100, None, None, None)
+    return Outlook((), Step(trials, 100), None, 1, 100, None, None, None)
 
 
 def _end(terminal: Terminal, one: TrialRecord) -> None:

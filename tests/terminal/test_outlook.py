@@ -14,7 +14,7 @@ from loraloom.terminal.outlook import in_words, plan_lines
 
 
 def _outlook(rungs: tuple[Step, ...], finals: Step, part: int | None = None) -> Outlook:
-    return Outlook(rungs, finals, 3, 2, 2, 9000, part, None, None)
+    return Outlook(rungs, finals, 3, 2, 9000, part, None, None)
 
 
 def test_rungs_and_finals_are_said() -> None:
@@ -60,6 +60,13 @@ def test_that_fewer_rows_are_validated_is_said_with_the_rows_that_are_trained_on
         "        trained on 306 of 9,000 rows (3%, stratified by class) and validated on 306 of 445: "
         "the time does not allow for all"
     ) in plan_lines(plan)
+
+
+@pytest.mark.parametrize(("wanted", "said"), [(3, True), (2, False)])
+def test_seeds_that_the_time_leaves_out_are_said(wanted: int, said: bool) -> None:
+    recipe, outlook = read_recipe({"search": {"seeds": wanted}}), _outlook((), Step(6, 9000))
+    plan = SearchPlan(recipe, Path("run"), "rows", ("a", "b"), (1, 1, 1), 1, 0, (), "loom", "known", outlook)
+    assert ("        2 of 3 seeds: the time does not allow for all" in plan_lines(plan)) is said
 
 
 def test_presets_that_are_compared_first_are_said_first() -> None:

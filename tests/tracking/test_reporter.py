@@ -288,7 +288,7 @@ def test_a_damaged_file_of_metrics_ends_tracking_alone(tiny_recipe: dict[str, An
     (trial,) = run.records()
     (run.trial_folder(0) / "metrics.jsonl").write_text("{}\n{}\n")
     with tracked(run, ear) as watcher:
-        watcher.trial_ended(trial, (), Outlook((), Step(1, 1), None, 1, 1, 1, None, None, None))
+        watcher.trial_ended(trial, (), Outlook((), Step(1, 1), None, 1, 1, None, None, None))
     (failure,) = ear.failures
     assert "metrics.jsonl" in failure
 

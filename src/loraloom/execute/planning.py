@@ -184,14 +184,8 @@ class Planner:
 
     def outlook(self, tried: int, ended: int, finals_begun: int) -> Outlook:
         """The plan as people see it, with `tried` configurations and `finals_begun` begun, and `ended` trials ended."""
-        return look_ahead(
-            self.pace,
-            self._proposals.configurations,
-            tried=tried,
-            ended=ended,
-            finals_begun=finals_begun,
-            seeds_wanted=self._place.recipe.search.seeds,
-        )
+        configurations = self._proposals.configurations
+        return look_ahead(self.pace, configurations, tried=tried, ended=ended, finals_begun=finals_begun)
 
     def note(self, job: Job, outcome: Outcome, epochs: float, seconds: float | None) -> None:
         """Plans anew after a trial, by what it took: `seconds` from its start to its end.

@@ -35,7 +35,6 @@ class Outlook:
     finals: Step
     finalists: int | None
     seeds: int
-    seeds_wanted: int
     train_rows: int
     part: int | None
     seconds_left: float | None
@@ -52,9 +51,7 @@ class Outlook:
         return first + self.finals.trials + sum(step.trials for step in self.rungs)
 
 
-def look_ahead(
-    pace: Pace, configurations: int | None, *, tried: int, ended: int, finals_begun: int, seeds_wanted: int
-) -> Outlook:
+def look_ahead(pace: Pace, configurations: int | None, *, tried: int, ended: int, finals_begun: int) -> Outlook:
     """What `pace` has in mind, with `tried` configurations begun and `ended` trials behind it.
 
     Of the plan's finals `finals_begun` are none that are to come.
@@ -90,7 +87,6 @@ def look_ahead(
         finals=finals,
         finalists=plan.finalists,
         seeds=plan.seeds,
-        seeds_wanted=seeds_wanted,
         train_rows=task.train_rows,
         part=None if plan.top is None else task.rows(plan.top),
         seconds_left=pace.clock.seconds_left,

@@ -63,8 +63,8 @@ def left_out(plan: SearchPlan) -> Iterator[str]:
             f"trained on {outlook.part:,} of {outlook.train_rows:,} rows ({share:.0%}, stratified by class)"
             f"{validated}: the time does not allow for all"
         )
-    if outlook.seeds < outlook.seeds_wanted:
-        yield f"{outlook.seeds} of {outlook.seeds_wanted} seeds: the time does not allow for all"
+    if outlook.seeds < plan.recipe.search.seeds:
+        yield f"{outlook.seeds} of {plan.recipe.search.seeds} seeds: the time does not allow for all"
     first = outlook.rungs[0].trials if outlook.rungs else None
     if plan.configurations is not None and first is not None and plan.finished == 0 and first < plan.configurations:
         yield f"about {first} of {plan.configurations:,} configurations are tried: the time does not allow for all"
