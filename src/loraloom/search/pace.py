@@ -116,15 +116,10 @@ class Pace:
         return self.task is not None and self.allows(self.task.dearest(self.costs), self.plan.top)
 
     def _whole_seconds(self, configuration: Configuration, rows: int | None) -> float:
-        """What a trial on `rows` would take, with what it may be the first to need."""
-        return self.seconds(configuration, rows) + self._shared_seconds(configuration)
-
-    def _shared_seconds(self, configuration: Configuration) -> float:
-        """What the first trial on the plan's most rows takes for what all others share."""
-        task = self.task
-        if task is None:
-            return 0.0
-        return self.costs.shared_seconds(configuration, task.rows(self.plan.top), task.validated(self.plan.top))
+        """What a trial on `rows` would take, with what the first on the plan's most rows needs for all others too."""
+        task, top = self.task, self.plan.top
+        shared = 0.0 if task is None else self.costs.shared_seconds(configuration, task.rows(top), task.validated(top))
+        return self.seconds(configuration, rows) + shared
 
     def most_rows(self, configuration: Configuration, most: int | None) -> int | None:
         """The rows that a trial begun now could have, `most` at most; None is all, 0 none."""
