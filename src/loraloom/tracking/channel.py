@@ -18,6 +18,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -55,7 +56,7 @@ class Channel:
         """Why the tracker is told no more, once it is not."""
         self._tracker, self._limits = tracker, limits
         self._ended_file = folder / f"{name}.ended"
-        self._calls: queue.Queue[dict[str, Any] | Iterator[dict[str, Any]] | None] = queue.Queue(limits.waiting_calls)
+        self._calls: queue.Queue[Iterator[dict[str, Any]] | None] = queue.Queue(limits.waiting_calls)
         self._begun = False
         self._process: subprocess.Popen[str] | None = None
         self._thread = threading.Thread(target=self._work, name=f"tracker {name}", daemon=True)
@@ -72,11 +73,7 @@ class Channel:
     def send(self, call: str, **arguments: Any) -> None:
         """Has the tracker told, when its turn comes."""
         self._begun = self._begun or call == "begin"
-        if self.why_ended is None:
-            try:
-                self._calls.put_nowait({"call": call, "arguments": arguments})
-            except queue.Full:
-                self.give_up(f"it fell {self._limits.waiting_calls:,} calls behind")
+        self.send_all(iter([(call, arguments)]))
 
     def send_all(self, calls: Iterator[tuple[str, dict[str, Any]]]) -> None:
         """Has the tracker told of calls that are only made, by another thread, when their turn comes.
@@ -121,7 +118,7 @@ class Channel:
     def _work(self) -> None:
         try:
             with self._started() as process:
-                for message in self._messages():
+                for message in chain.from_iterable(iter(self._calls.get, None)):
                     if self.why_ended is not None:
                         return
                     with self._limited(message["call"]):
@@ -131,13 +128,6 @@ class Channel:
                             return
         except Exception as error:
             self.give_up(str(error) if isinstance(error, _TrackerFailedError) else in_a_line(error))
-
-    def _messages(self) -> Iterator[dict[str, Any]]:
-        for waiting in iter(self._calls.get, None):
-            if isinstance(waiting, dict):
-                yield waiting
-            else:
-                yield from waiting
 
     @contextmanager
     def _started(self) -> Iterator[subprocess.Popen[str]]:
