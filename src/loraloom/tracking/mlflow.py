@@ -50,11 +50,13 @@ class MLflow:
 
     def log(self, number: int, points: Sequence[Point]) -> None:
         """Each metric keeps its step."""
-        self._log(number, points)
+        known = self._known[number]
+        flat = [(name, value, step) for step, metrics in points for name, value in known.fresh(step, metrics).items()]
+        self._send(self._trials[number], flat)
 
     def end_trial(self, number: int, state: str, reason: str | None, figures: Mapping[str, float]) -> None:
         """The state is the run's status; a reason is a tag."""
-        self._log(number, [(0, figures)])
+        self.log(number, [(0, figures)])
         run_id = self._trials[number]
         self._client.set_tag(run_id, "loraloom.state", state)
         if reason is not None:
@@ -65,7 +67,7 @@ class MLflow:
     def crown(self, number: int, parameters: Mapping[str, Scalar], figures: Mapping[str, float]) -> None:
         """The search's run gets the winner's figures, too."""
         run_id = self._open(number)
-        self._log(number, [(0, figures)])
+        self.log(number, [(0, figures)])
         held = self._client.get_run(self._parent).data.metrics
         self._send(self._parent, [(name, value, 0) for name, value in figures.items() if held.get(name) != value])
         self._client.set_tag(self._parent, "loraloom.winner", str(number))
@@ -100,11 +102,6 @@ class MLflow:
         held = self._client.get_run(run_id).data.params  # which MLflow lets nobody change
         new = [Param(name, str(value)[:_LONGEST]) for name, value in values.items() if name not in held]
         self._client.log_batch(run_id, params=new)
-
-    def _log(self, number: int, points: Sequence[Point]) -> None:
-        known = self._known[number]
-        flat = [(name, value, step) for step, metrics in points for name, value in known.fresh(step, metrics).items()]
-        self._send(self._trials[number], flat)
 
     def _send(self, run_id: str, flat: Sequence[tuple[str, float, int]]) -> None:
         from mlflow.entities import Metric
