@@ -13,7 +13,8 @@ from tests.tracking.telling import Call, begin, begin_trial, end_trial, log
 def serve(tracker: str, *calls: Call) -> subprocess.CompletedProcess[str]:
     """A tracker's process that is told `calls`, and then nothing more: whoever told it is gone."""
     lines = "".join(json.dumps({"call": call, "arguments": arguments}) + "\n" for call, arguments in calls)
-    command = [sys.executable, "-m", "loraloom.tracking.child", f"tests.tracking.failing:{tracker}"]
+    start = "from loraloom.tracking.child import main; main()"
+    command = [sys.executable, "-c", start, f"tests.tracking.failing:{tracker}"]
     return subprocess.run(command, input=lines, capture_output=True, text=True, check=False, timeout=120)
 
 

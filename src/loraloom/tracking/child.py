@@ -70,7 +70,3 @@ def _call(tracker: Tracker, call: str, arguments: dict[str, Any]) -> None:
         tracker.begin(Told(**{**arguments, "folder": Path(arguments["folder"])}))
     else:
         getattr(tracker, call)(**arguments)
-
-
-if __name__ == "__main__":
-    main()
