@@ -35,8 +35,7 @@ from loraloom.study.evidence import has_rows, write_rows
 from loraloom.study.provenance import changed, describe_machine
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import Run, refuse_taken
-from loraloom.tracking.installed import refuse_missing
-from loraloom.tracking.reporter import tracked
+from loraloom.tracking.reporter import refuse_missing, tracked
 from loraloom.use.evaluate import rehearse_test
 
 

@@ -9,13 +9,13 @@ import pytest
 
 import loraloom
 from loraloom.errors import MissingExtraError
-from loraloom.tracking import installed
-from loraloom.tracking.installed import refuse_missing
+from loraloom.tracking import reporter
+from loraloom.tracking.reporter import refuse_missing
 
 
 @pytest.fixture
 def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installed, "is_installed", lambda name: False)
+    monkeypatch.setattr(reporter, "is_installed", lambda name: False)
 
 
 @pytest.mark.usefixtures("nothing_installed")

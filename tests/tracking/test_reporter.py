@@ -45,7 +45,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def place(tracker: str) -> None:
         monkeypatch.setitem(CLASSES, "mlflow", f"tests.tracking.failing:{tracker}")
-        monkeypatch.setattr("loraloom.tracking.installed.is_installed", lambda name: True)
+        monkeypatch.setattr("loraloom.tracking.reporter.is_installed", lambda name: True)
 
     return place
 

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from loraloom.errors import StoppedError, in_a_line
-from loraloom.recipe import Configuration
+from loraloom.errors import MissingExtraError, StoppedError, in_a_line, is_installed
+from loraloom.recipe import Configuration, Tracker
 from loraloom.search.outlook import Outlook
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import SearchPlan, Watcher, Watchers
@@ -60,6 +60,17 @@ def tracked(
     finally:
         seconds, left = limits.close_seconds if finished else limits.broken_off_seconds, seconds_left()
         reporter.end(seconds if left is None else max(0.0, min(seconds, left)), finished=finished)
+
+
+def refuse_missing(names: Sequence[Tracker]) -> None:
+    """Refuses trackers whose library is not installed; none is imported for it.
+
+    Raises:
+        MissingExtraError: one is not; it names the extra that brings it.
+    """
+    for name in names:
+        if not is_installed(name):
+            raise MissingExtraError(f"report_to: {name}", name)
 
 
 class Reporter(Watcher):
