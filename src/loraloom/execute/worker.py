@@ -6,6 +6,8 @@ verdict. Torch is imported by the engine alone, after the process has its share 
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -13,7 +15,6 @@ from typing import Protocol
 
 from loraloom.engine import Engine, Job, Listener, Rows
 from loraloom.errors import DeviceLostError, LoraloomError, RunError
-from loraloom.execute.executor import Finished
 from loraloom.execute.in_process import InProcess
 from loraloom.execute.messages import (
     Advice,
@@ -112,13 +113,14 @@ class _Worker:
                 return Raised.of(RunError(f"{where}; a run's folder must be on a disk that all nodes share"))
         try:
             self._executor.start(jobs)
-            return _ending(self._executor.wait(self._hear(jobs), self._stop))
+            finished = self._executor.wait(self._hear(jobs), self._stop)
+            return Ended(finished.outcomes) if finished.lost is None else Lost(finished.lost)
         except (LoraloomError, OSError) as error:
             return Raised.of(error)
         except Exception as error:
             if not disk_is_full(error):
                 raise
-            return Raised.of(_full_disk(error))
+            return Raised.of(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))  # as the system says it
 
     def _hear(self, jobs: tuple[Job, ...]) -> Listener:
         places = {job.number: place for place, job in enumerate(jobs)}
@@ -145,17 +147,3 @@ def _device() -> str:
     if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
         return str(torch.cuda.get_device_name())
     return read_machine().cpu
-
-
-def _ending(finished: Finished) -> Report:
-    return Ended(finished.outcomes) if finished.lost is None else Lost(finished.lost)
-
-
-def _full_disk(error: Exception) -> OSError:
-    """A library's error that says the disk is full, as the system says it."""
-    import errno
-    import os
-
-    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    full.__cause__ = error
-    return full
