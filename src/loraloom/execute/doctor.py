@@ -20,7 +20,7 @@ from loraloom.engine.device import Gpu
 from loraloom.engine.gemm_rates import BASE, DEMO, GemmRates, LayerSize
 from loraloom.execute.in_process import choose_engine
 from loraloom.machine import Machine
-from loraloom.recipe import Backbone, Configuration, Head, Recipe
+from loraloom.recipe import Configuration, Head, Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,10 @@ def diagnose(recipe: Recipe | None = None) -> Diagnosis:
     load = machine.load_average()  # before our own measurement adds to it
     facts, threads = machine.read_machine(), torch.get_num_threads()
     configuration = recipe.configuration({}) if recipe else Configuration()
-    model = configuration.backbone.model if recipe else None
-    config = _shape_config(configuration.backbone) if recipe else sources.known_config(configuration.backbone.model)
+    backbone = configuration.backbone
+    model = backbone.model if recipe else None
+    source = sources.find(backbone.model, backbone.revision) if recipe else None
+    config = sources.shape_config(source) if source else sources.known_config(backbone.model)
     sizes = (BASE, _layer_size(model, config) if model else DEMO)
     engine = _engine(recipe)
     dtype = Choice(*precision.explain_dtype(configuration.train))
@@ -153,15 +155,6 @@ def _engine(recipe: Recipe | None) -> Choice:
         return Choice("auto", f"loom for {', '.join(ARCHITECTURES)}; trainer for others")
     chosen = choose_engine(recipe)
     return Choice(chosen.engine.name, chosen.reason)
-
-
-def _shape_config(backbone: Backbone) -> Any:
-    """A model's configuration.
-
-    Raises:
-        BackboneError: the model is not to be had.
-    """
-    return sources.shape_config(sources.find(backbone.model, backbone.revision))
 
 
 def _layer_size(model: str, config: Any) -> LayerSize | None:
