@@ -114,7 +114,6 @@ class Pool:
         self._auto: Dtype | None = None
         self._devices: list[str] = []
         self._packs = 0
-        self._proven = False
 
     def pack_size(
         self,
@@ -164,7 +163,7 @@ class Pool:
         while not self._ended:
             if stop():
                 self._halt()
-            for worker, report in self._receive(self._workers, HEED_SECONDS):
+            for worker, report in self._receive():
                 self._take(worker, report, listener)
             if not self._ended and until is not None and time.monotonic() >= until:
                 self._give_up()
@@ -206,7 +205,7 @@ class Pool:
                 worker.link.send(Advise(source, configuration), {})
                 asked = worker
             advice = None
-            for worker, report in self._receive(self._workers, HEED_SECONDS):
+            for worker, report in self._receive():
                 if isinstance(report, Advice):
                     advice = report
                     continue
@@ -218,15 +217,15 @@ class Pool:
                 asked = None
         raise LoraloomError(f"{ATTEMPTS} workers died when they were asked how to train {source.model!r}")
 
-    def _receive(self, workers: Sequence[_Worker], seconds: float) -> list[tuple[_Worker, Report]]:
-        by_link = {id(worker.link): worker for worker in workers}
-        reports = self._fleet.receive([worker.link for worker in workers], seconds)
+    def _receive(self) -> list[tuple[_Worker, Report]]:
+        by_link = {id(worker.link): worker for worker in self._workers}
+        reports = self._fleet.receive([worker.link for worker in self._workers], HEED_SECONDS)
         return [(by_link[id(link)], report) for link, report in reports]
 
     def _take(self, worker: _Worker, report: Report, listener: Listener | None) -> None:
         match report:
             case Ready(device):
-                worker.ready = self._proven = True
+                worker.ready = True
                 self._meet(device)
                 if worker.pack is not None:
                     self._send(worker)
@@ -286,7 +285,7 @@ class Pool:
         """
         self._workers.remove(worker)
         worker.link.end()
-        if not worker.ready and not self._proven:
+        if not worker.ready and not self._devices:
             raise LoraloomError(f"{worker.link.name} ended before it could begin: {why}")
         if worker.pack is not None:
             self._end(worker, Finished(worker.jobs, lost=f"{worker.link.name}: {why}"))
