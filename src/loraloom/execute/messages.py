@@ -7,7 +7,7 @@ clocks of two machines don't agree. Texts and the test set stay with the driver:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -30,15 +30,16 @@ class SentJob:
     seconds_left: float | None
 
     @classmethod
-    def of(cls, job: Job, rows: int, now: Callable[[], float] = time.monotonic) -> SentJob:
+    def of(cls, job: Job, rows: int) -> SentJob:
         """`job` as it is sent: its folder named from the root, its deadline as seconds left."""
         values = {field.name: getattr(job, field.name) for field in fields(job)} | {"folder": job.folder.absolute()}
         del values["rows"], values["deadline"]
-        return cls(values, rows, None if job.deadline is None else job.deadline - now())
+        return cls(values, rows, None if job.deadline is None else job.deadline - time.monotonic())
 
-    def job(self, rows: Rows, now: Callable[[], float] = time.monotonic) -> Job:
+    def job(self, rows: Rows) -> Job:
         """The job where it has arrived, its deadline by this machine's clock."""
-        return Job(**self.values, rows=rows, deadline=None if self.seconds_left is None else now() + self.seconds_left)
+        deadline = None if self.seconds_left is None else time.monotonic() + self.seconds_left
+        return Job(**self.values, rows=rows, deadline=deadline)
 
 
 @dataclass(frozen=True, slots=True)
