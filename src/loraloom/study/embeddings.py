@@ -122,7 +122,7 @@ def write_embeddings(run: Path, kept: Embeddings) -> None:
     from safetensors.numpy import save
 
     tensors: dict[str, NDArray[Any]] = {}
-    parts = {split: _split(kept, split) for split in SPLITS}
+    parts: dict[str, Embedded] = {split: getattr(kept, split) for split in SPLITS}
     if kept.second:
         parts["second"] = kept.second.embedded
         for name, values in (("labels", kept.second.labels), ("correct", kept.second.correct)):
@@ -170,10 +170,6 @@ def read_embeddings(run: Path) -> Embeddings | None:
     except (OSError, ValidationError, SafetensorError, KeyError, ValueError) as error:
         raise RunError(f"{folder}: can't be read: {first_line(error)}; {ANEW}") from None
     return Embeddings(about.key, splits["train"], splits["validation"], splits["test"], about.seconds, second)
-
-
-def _split(kept: Embeddings, name: str) -> Embedded:
-    return {"train": kept.train, "validation": kept.validation, "test": kept.test}[name]
 
 
 def _embedded(tensors: dict[str, NDArray[Any]], name: str, rows: int) -> Embedded:
