@@ -208,6 +208,14 @@ def test_a_trial_that_begins_again_begins_empty(tmp_path: Path) -> None:
     assert list(run.trial_folder_to_begin(0).iterdir()) == []
 
 
+def test_a_link_to_a_folder_in_it_is_removed_and_the_folder_is_not(tmp_path: Path) -> None:
+    run, elsewhere = Run.create(tmp_path / "run", RECIPE), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (run.trial_folder_to_begin(0) / "link").symlink_to(elsewhere)
+    assert list(run.trial_folder_to_begin(0).iterdir()) == []
+    assert elsewhere.is_dir()
+
+
 def test_there_is_no_best_before_one_is_published(tmp_path: Path) -> None:
     assert Run.create(tmp_path / "run", RECIPE).best() is None
 

@@ -165,6 +165,11 @@ def replacing_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def remove(path: Path) -> None:
+    """Removes a file, a link, or a folder with what it holds."""
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
     """The folder, made or emptied, and no one else's within the block, as far as the file system has locks."""
@@ -184,7 +189,7 @@ def _held(folder: Path) -> Iterator[None]:
         os.close(handle)  # as well, while it was waited for
     try:
         for left in folder.iterdir():
-            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+            remove(left)
         yield
     finally:
         os.close(handle)

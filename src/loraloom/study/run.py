@@ -20,7 +20,7 @@ from pathlib import Path
 from loraloom.errors import LoraloomError, RunError, RunInUseError
 from loraloom.recipe import Recipe
 from loraloom.study.commands import go_on_command
-from loraloom.study.durable import MANIFEST, is_whole, mend_folders, refuse_bytes, replacing_folder, sync_folder
+from loraloom.study.durable import MANIFEST, is_whole, mend_folders, refuse_bytes, remove, replacing_folder, sync_folder
 from loraloom.study.integrity import RECIPE, read_sealed_recipe, write_recipe
 from loraloom.study.record import CARD, CHECKPOINT, METRICS, RECORD, TrialRecord, read_record
 
@@ -82,7 +82,7 @@ class Run:
         try:
             return cls(path)
         except LoraloomError:
-            _remove(path)  # it holds nothing yet, and could not be gone on with
+            _remove_run(path)  # it holds nothing yet, and could not be gone on with
             raise
 
     @contextmanager
@@ -124,7 +124,7 @@ class Run:
     def discard_unbegun(self) -> None:
         """Removes a run in which no trial was begun: a failure then leaves nothing behind."""
         if not self.is_begun:
-            _remove(self.path)
+            _remove_run(self.path)
 
     def trial_folder(self, number: int) -> Path:
         return self.path / TRIALS / f"{number:04d}"
@@ -138,12 +138,8 @@ class Run:
         kept = (CHECKPOINT, METRICS) if (folder / CHECKPOINT).is_dir() else ()
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.iterdir():
-            if path.name in kept:
-                continue
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+            if path.name not in kept:
+                remove(path)
         sync_folder(folder.parent)
         return folder
 
@@ -239,10 +235,10 @@ def _of_a_kill(entry: Path) -> bool:
     return entry.name == _NEW or (entry.name == TRIALS and entry.is_dir() and not any(entry.iterdir()))
 
 
-def _remove(run: Path) -> None:
+def _remove_run(run: Path) -> None:
     """Removes a run in which nothing was begun, and its folder where nobody stands in it or has mounted it."""
     for entry in list(run.iterdir()):
-        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        remove(entry)
     if run.resolve() != Path.cwd():
         with suppress(OSError):
             run.rmdir()
