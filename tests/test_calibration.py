@@ -11,7 +11,6 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from loraloom.calibration import (
     COLDEST,
     at_temperature,
-    calibration_errors,
     calibration_test,
     confidence_of,
     coverage_curve,
@@ -21,7 +20,7 @@ from loraloom.calibration import (
     row_losses,
     threshold_for,
 )
-from loraloom.metrics import expected_calibration_error, log_loss, softmax, wilson_interval
+from loraloom.metrics import calibration_errors, expected_calibration_error, log_loss, softmax, wilson_interval
 
 Floats = NDArray[np.float64]
 

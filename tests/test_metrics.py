@@ -246,7 +246,6 @@ def test_too_few_rows_that_tell_two_classifiers_apart_have_no_bootstrap() -> Non
         (lambda: score([0, 1], [[0.5, 0.5]]), "do not match"),
         (lambda: score([0], [0.5, 0.5]), r"not \(rows, classes\)"),
         (lambda: score([2], [[0.5, 0.5]]), "labels: 2 is not a class"),
-        (lambda: expected_calibration_error([0], [[1.0, 0.0]], bins=0), "bins: 0"),
         (lambda: mcnemar([True], [True, False]), "do not match"),
         (lambda: mcnemar([2], [1]), "not true or false"),
         (lambda: mcnemar([], []), "not a list of rows"),

@@ -15,10 +15,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
-from loraloom.metrics import CALIBRATION_BINS, PROBABILITY_FLOOR, Interval, confidence_bins, wilson_interval
+from loraloom.metrics import (
+    CALIBRATION_BINS,
+    PROBABILITY_FLOOR,
+    Interval,
+    calibration_errors,
+    confidence_bins,
+    wilson_interval,
+)
 
 COLDEST, HOTTEST = 0.02, 50.0
 """The temperatures that are looked at."""
+MOST_DRAWN = 2_000_000
+"""Outcomes of rows that are drawn at once."""
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -86,14 +95,6 @@ def reliability(right: Flags, confidence: Floats, bins: int = CALIBRATION_BINS) 
         share, sure = hits / rows, float(confidence[own].mean())
         found.append(Bin(place / bins, (place + 1) / bins, rows, sure, share, wilson_interval(hits, rows)))
     return tuple(found)
-
-
-def calibration_errors(right: Flags, confidence: Floats, bins: int = CALIBRATION_BINS) -> Floats:
-    """(S,) expected calibration errors of S outcomes (S, N) of rows with these confidences (N,)."""
-    outcomes, sure = np.broadcast_arrays(np.atleast_2d(right), np.atleast_2d(confidence))
-    places = confidence_bins(sure, bins) + bins * np.arange(len(outcomes))[:, None]
-    gaps = np.bincount(places.ravel(), weights=(outcomes - sure).ravel(), minlength=bins * len(outcomes))
-    return np.asarray(np.abs(gaps.reshape(len(outcomes), bins)).sum(axis=1) / outcomes.shape[1], dtype=np.float64)
 
 
 def calibration_test(
@@ -212,9 +213,9 @@ def _wilson_ends(correct: NDArray[np.int64], total: NDArray[np.int64]) -> tuple[
     return low, np.where(correct == total, 1.0, np.minimum(1.0, (centre + reach) / scale))
 
 
-def _portions(draws: int, rows: int, most: int = 2_000_000) -> list[int]:
+def _portions(draws: int, rows: int) -> list[int]:
     """How many draws are made at once, so that memory stays small."""
-    step = max(1, most // max(1, rows))
+    step = max(1, MOST_DRAWN // max(1, rows))
     return [min(step, draws - start) for start in range(0, draws, step)]
 
 

@@ -206,21 +206,25 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
     return abs(float(np.log(np.clip(of_true, PROBABILITY_FLOOR, 1.0)).mean()))
 
 
-def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = CALIBRATION_BINS) -> float:
+def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Mean gap between confidence and accuracy of the predicted class, over equal-width bins ((m-1)/M, m/M].
 
-    Source: Guo et al., "On calibration of modern neural networks", ICML 2017, equation 3, M = `bins`. Raises
-    as `score` does.
+    Source: Guo et al., "On calibration of modern neural networks", ICML 2017, equation 3, M =
+    `CALIBRATION_BINS`. Raises as `score` does.
     """
-    if bins < 1:
-        raise ValueError(f"bins: {bins} is not a number of bins; it must be 1 or more")
     shares = _probabilities(probabilities)
     true = _class_numbers("labels", labels, shares.shape[1])
     _refuse_different_lengths("labels", true, "probabilities", shares)
-    sureness = shares.max(axis=1)
-    right = shares.argmax(axis=1) == true
-    gaps = np.bincount(confidence_bins(sureness, bins), weights=right - sureness, minlength=bins)
-    return float(np.abs(gaps).sum() / true.size)
+    return float(calibration_errors(shares.argmax(axis=1) == true, shares.max(axis=1))[0])
+
+
+def calibration_errors(right: NDArray[np.bool_], confidence: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(S,) expected calibration errors of S outcomes (S, N) of rows with these confidences (N,)."""
+    outcomes, sure = np.broadcast_arrays(np.atleast_2d(right), np.atleast_2d(confidence))
+    count, rows = outcomes.shape
+    places = confidence_bins(sure, CALIBRATION_BINS) + CALIBRATION_BINS * np.arange(count)[:, None]
+    gaps = np.bincount(places.ravel(), weights=(outcomes - sure).ravel(), minlength=CALIBRATION_BINS * count)
+    return np.asarray(np.abs(gaps.reshape(count, CALIBRATION_BINS)).sum(axis=1) / rows, dtype=np.float64)
 
 
 def confidence_bins(confidence: NDArray[np.float64], bins: int) -> NDArray[np.int64]:

@@ -22,14 +22,13 @@ from loraloom.calibration import (
     Floats,
     Temperature,
     at_temperature,
-    calibration_errors,
     calibration_test,
     confidence_of,
     fit_temperature,
     reliability,
     row_losses,
 )
-from loraloom.metrics import LEAST_DISCORDANT, Interval, wilson_interval
+from loraloom.metrics import LEAST_DISCORDANT, Interval, calibration_errors, wilson_interval
 from loraloom.report.failures.kept import Judged
 from loraloom.report.failures.saying import LEVEL
 from loraloom.report.points import points, points_span
