@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from loraloom.cli.completion import complete_adapter
-from loraloom.cli.options import AdapterPath, AdapterPaths, AsJson, TextColumns
+from loraloom.cli.options import AdapterPath, AdapterPaths, AsJson, LabelColumn, TextColumns
 from loraloom.cli.running import print_json, run_prediction, say_loading
 from loraloom.errors import OptionError
 
@@ -41,9 +41,7 @@ def evaluate(
     adapter: AdapterPath,
     test_file: Annotated[Path, typer.Option("--test_file", help=f"Labelled rows: {LABELLED}.", show_default=False)],
     text_column: TextColumns = [],  # noqa: B006
-    label_column: Annotated[
-        str | None, typer.Option("--label_column", help="Column of the label; the recipe's by default.")
-    ] = None,
+    label_column: LabelColumn = None,
     out: Annotated[Path | None, typer.Option("--out", help="Also write the result as JSON here.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -160,9 +158,7 @@ def export(
         ),
     ] = None,
     text_column: TextColumns = [],  # noqa: B006
-    label_column: Annotated[
-        str | None, typer.Option("--label_column", help="Column of the label; the recipe's by default.")
-    ] = None,
+    label_column: LabelColumn = None,
     as_json: AsJson = False,
 ) -> None:
     """Write an adapter in a form that needs no loraloom, with a model card; its predictions are compared first.

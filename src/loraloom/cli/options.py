@@ -102,3 +102,7 @@ TextColumns = Annotated[
         help="Column of the text (may be given several times); the recipe's by default.",
     ),
 ]
+LabelColumn = Annotated[
+    str | None, typer.Option("--label_column", help="Column of the label; the recipe's by default.")
+]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes any that is free.")]

@@ -24,6 +24,7 @@ from loraloom.cli.options import (
     Grace,
     Out,
     Overrides,
+    Port,
     Profile,
     Quiet,
     RayAddress,
@@ -225,7 +226,7 @@ def report(
 
 def watch(
     run: RunPath,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes any that is free.")] = 8000,
+    port: Port = 8000,
     open_browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Show the report in the browser while the search goes, renewed as trials end; Ctrl-C ends it, with exit code 0.
@@ -259,7 +260,7 @@ def _open(page: str) -> None:
 
 def dashboard(
     run: RunPath,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes any that is free.")] = 8080,
+    port: Port = 8080,
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Open optuna-dashboard on a run, read-only, while it goes or after it; Ctrl-C ends it.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loraloom.cli.completion import complete_served
+from loraloom.cli.options import Port
 from loraloom.cli.running import TerminatedError
 from loraloom.errors import MissingExtraError, OptionError, is_installed
 from loraloom.wording import plural
@@ -37,7 +38,7 @@ def serve(
             autocompletion=complete_served,
         ),
     ],
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes any that is free.")] = 8000,
+    port: Port = 8000,
     host: Annotated[str, typer.Option("--host", help="The address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
     api_keys_file: Annotated[
         Path | None, typer.Option("--api_keys_file", help="Keys, one a line; requests then need one of them.")
