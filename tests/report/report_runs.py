@@ -27,7 +27,7 @@ from loraloom.study.record import (
 )
 
 LABELS = ("business", "entertainment", "politics", "sport", "tech")
-VALIDATION_ROWS, TEST_ROWS = 222, 445
+TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS = 1558, 222, 445
 PROVENANCE: dict[str, Any] = {
     "loraloom": "0.0.1",
     "python": "3.12.3",
@@ -40,7 +40,7 @@ PROVENANCE: dict[str, Any] = {
         "name": "demo (BBC News)",
         "fingerprint": "9c1185a5c5e9fc54",
         "revision": "1.0.0",
-        "rows": {"train": 1558, "validation": VALIDATION_ROWS, "test": TEST_ROWS},
+        "rows": {"train": TRAIN_ROWS, "validation": VALIDATION_ROWS, "test": TEST_ROWS},
         "labels": list(LABELS),
         "findings": [
             {
@@ -85,14 +85,17 @@ def make_record(
     test: Score | None = None,
 ) -> TrialRecord:
     rank = int(point.get("lora.r", 4))
+    configuration = recipe.configuration(point)
     validation = None if accuracy is None else make_score(accuracy, VALIDATION_ROWS)
     return TrialRecord(
         number=number,
         state=state,
         reason=reason,
-        configuration=recipe.configuration(point),
+        configuration=configuration,
         point=dict(point),
         seed=seed,
+        train_rows=TRAIN_ROWS,
+        epochs=configuration.train.num_train_epochs if state == "complete" else float(validation is not None),
         labels=tuple(labels),
         label_codes=tuple(map(str, range(len(labels)))),
         counts=Counts(trainable=9216 * rank + 148_000, lora=9216 * rank, bias=9216, head=138_784, frozen=22_000_000),
@@ -106,7 +109,9 @@ def make_record(
 
 def with_train(record: TrialRecord, **fields: Any) -> TrialRecord:
     """As a search changes a configuration: the passes by a clock, the warm-up on a part of the rows."""
-    return record.model_copy(update={"configuration": record.configuration.with_fields(train=fields)})
+    configuration = record.configuration.with_fields(train=fields)
+    done = {"epochs": configuration.train.num_train_epochs} if record.state == "complete" else {}
+    return record.model_copy(update={"configuration": configuration, **done})
 
 
 def make_score(accuracy: float, rows: int) -> Score:

@@ -19,12 +19,12 @@ WHOLE = {**PROVENANCE, "dropped_points": []}
 
 def of(tmp_path: Path, recipe: Recipe, records: Sequence[TrialRecord], best: int | None = 0, **seen: Any) -> Findings:
     """Of a run of these records; the tested winner is that of number `best`, with what it has `seen`."""
-    tested = None
+    tested, records = None, list(records)
     if best is not None:
-        record = records[best]
+        record = records[best] = records[best].model_copy(update=seen)
         assert record.result is not None
         result = record.result.model_copy(update={"test": make_score(0.95, TEST_ROWS)})
-        tested = record.model_copy(update={"result": result, **seen})
+        tested = record.model_copy(update={"result": result})
     return findings(read_run(write_run(tmp_path / "run", recipe, records, best=tested, evaluations=())))
 
 
@@ -81,7 +81,7 @@ def test_rows_that_were_kept_on_request_are_kept_again(tmp_path: Path) -> None:
     recipe, records = twelve(seeds=1)
     records = records[:12]
     leaking = recipe.model_copy(update={"provenance": {**WHOLE, "allow_leak": True}})
-    commands = [step.command for step in of(tmp_path, leaking, records, train_rows=306).next_steps]
+    commands = [step.command for step in of(tmp_path, leaking, records).next_steps]
     assert [f"/run-{name} " in command for name, command in zip(("seeds", "effects"), commands, strict=True)] == [
         True,
         True,

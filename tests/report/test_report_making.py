@@ -124,17 +124,17 @@ def test_another_number_in_the_plan_is_damage(tmp_path: Path) -> None:
 
 PLAN = {
     "rungs": [{"trials": 13, "rows": 439}],
-    "finals": {"trials": 6, "rows": 1315},
+    "finals": {"trials": 6, "rows": 1558},
     "finalists": 3,
     "seeds": 2,
-    "train_rows": 1315,
+    "train_rows": 1558,
 }
 
 
 def test_the_plan_stands_beside_what_happened(tmp_path: Path) -> None:
     recipe = make_recipe()
     points = list(recipe.grid())
-    rows = {0: 439, 1: 439, 2: 439, 3: 1315, 4: 1315, 5: 700}
+    rows = {0: 439, 1: 439, 2: 439, 3: 1558, 4: 1558, 5: 700}
     records = [
         make_record(recipe, n, points[n if n < 3 else 0], state="failed" if n == 2 else "complete", seed=42 + (n == 4))
         for n in rows
@@ -147,11 +147,11 @@ def test_the_plan_stands_beside_what_happened(tmp_path: Path) -> None:
     assert [(step.rows, step.whole, step.planned, step.done, step.failed) for step in plan.steps] == [
         (439, False, 13, 3, 1),
         (700, False, 0, 1, 0),
-        (1315, True, 6, 2, 0),
+        (1558, True, 6, 2, 0),
     ]
     assert plan.sentence == (
-        "Planned when the search began: 3 finalists on all 1,315 rows, with 2 seeds each. "
-        "Complete on all 1,315 rows: 1 configuration with 2 seeds."
+        "Planned when the search began: 3 finalists on all 1,558 rows, with 2 seeds each. "
+        "Complete on all 1,558 rows: 1 configuration with 2 seeds."
     )
     assert made(run).seeds == (42, 43)
 
@@ -159,16 +159,16 @@ def test_the_plan_stands_beside_what_happened(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("seeds", "says"),
     [
-        (1, "began: 5 configurations on all 1,315 rows, with 1 seed each."),
-        (3, "began: 5 configurations on all 1,315 rows, with 1 seed each, and 3 finalists of them with 3 seeds."),
+        (1, "began: 5 configurations on all 1,558 rows, with 1 seed each."),
+        (3, "began: 5 configurations on all 1,558 rows, with 1 seed each, and 3 finalists of them with 3 seeds."),
     ],
 )
 def test_finalists_that_are_found_on_all_rows_are_among_the_configurations_that_are_counted(
     tmp_path: Path, seeds: int, says: str
 ) -> None:
     run = whole_run(tmp_path / "run")
-    finals = {"trials": 3 * (seeds - 1), "rows": 1315}
-    plan = {**PLAN, "rungs": [{"trials": 5, "rows": 1315}], "finals": finals, "seeds": seeds}
+    finals = {"trials": 3 * (seeds - 1), "rows": 1558}
+    plan = {**PLAN, "rungs": [{"trials": 5, "rows": 1558}], "finals": finals, "seeds": seeds}
     write_sealed(run / "plan.json", {"first": plan})
     kept = made(run).plan
     assert kept is not None
@@ -178,14 +178,14 @@ def test_finalists_that_are_found_on_all_rows_are_among_the_configurations_that_
 
 def test_a_plan_that_only_the_time_ends_says_so(tmp_path: Path) -> None:
     run = whole_run(tmp_path / "r")
-    plan = {**PLAN, "rungs": [], "finals": {"trials": 100_000, "rows": 1315}, "finalists": None}
+    plan = {**PLAN, "rungs": [], "finals": {"trials": 100_000, "rows": 1558}, "finalists": None}
     write_sealed(run / "plan.json", {"first": plan})
     kept = made(run).plan
     assert kept is not None
     (step,) = kept.steps
     assert (step.planned, step.done, step.whole) == (None, 6, True)
     assert (
-        "every configuration on all 1,315 rows, with 2 seeds. Complete on all 1,315 rows: 4 configurations with 1 seed"
+        "every configuration on all 1,558 rows, with 2 seeds. Complete on all 1,558 rows: 4 configurations with 1 seed"
         in kept.sentence
     )
 

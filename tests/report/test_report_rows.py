@@ -104,7 +104,7 @@ def test_a_row_s_recipe_is_validated_on_the_rows_that_it_was_validated_on(tmp_pa
     records[0] = records[0].model_copy(update={"configuration": configuration, "train_rows": 100})
     found = findings(read_run(write_run(tmp_path / "run", recipe, records)))
     said = ["max_eval_samples: 200" in each.recipe for each in found.details]
-    assert said == [True, False]
+    assert said == [False, True]
     assert found.board.configurations == 2
 
 

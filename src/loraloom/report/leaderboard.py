@@ -176,8 +176,9 @@ def leaderboard(run: RunRead) -> Leaderboard:
     axes = _axes(run.recipe, run.records)
     winner = run.best.record.number if run.best else None
     groups: dict[tuple[str, int, bool], list[TrialRecord]] = {}
-    for record in run.records:
-        groups.setdefault((record.point_key, reach(record), _is_cut_short(record)), []).append(record)
+    for record in run.records:  # one that came to no end belongs to those that were done on the rows it was given
+        given = reach(record) if record.state == "complete" else record.train_rows or 0
+        groups.setdefault((record.point_key, given, _is_cut_short(record)), []).append(record)
     metric = run.recipe.search.metric
     rows = [_row(group, axes, metric, winner) for group in groups.values()]
     ranked = sorted((row for row in rows if row.state == "complete"), key=_order)
@@ -244,7 +245,7 @@ def _row(group: list[TrialRecord], axes: Sequence[str], metric: Metric, winner: 
         trainable=first.counts.trainable,
         metric=fmean(validation(record, metric) for record in complete) if complete else None,
         accuracy=_mean([score.accuracy for score in scores]),
-        reach=reach(first),
+        reach=reach((complete or group)[0]),
         cut_short=_is_cut_short(first),
         interval=interval,
         noise_floor=min((low for low, _ in filter(None, (by_rows, by_seeds))), default=None),
