@@ -27,7 +27,8 @@ from loraloom.recipe import read_recipe
 from loraloom.search.clock import Clock
 from loraloom.search.space import default_space
 from loraloom.search.watcher import Watcher
-from loraloom.study.commands import read_commands
+from loraloom.study.commands import go_on_command, read_commands
+from loraloom.study.next_search import search_command
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import Run
 from loraloom.use.similarity import collect
@@ -284,6 +285,23 @@ def test_frames_and_lists_stand_for_files(tiny_recipe: dict[str, Any], tmp_path:
     loraloom.search(tiny_recipe, tmp_path / "frame", train=pd.DataFrame({"text": texts, "label": labels}))
     first, second = (Run(tmp_path / name).recipe.provenance["data"]["fingerprint"] for name in ("lists", "frame"))
     assert first == second
+
+
+def test_test_rows_from_python_beside_a_training_file_are_given_again(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    run, rows = tmp_path / "run", make_rows(30, seed=9)
+    test = [text for text, _ in rows], [label for _, label in rows]
+    winner = loraloom.search(tiny_recipe, run, test=test)
+    again = f"loraloom.resume({str(run)!r}, test=…)"
+    assert go_on_command(run) == again
+    with pytest.raises(RunError) as refused:
+        loraloom.resume(run)
+    assert str(refused.value) == f"{run}: its test rows were given from Python; go on by: {again}"
+    assert loraloom.resume(run, test=test) == winner
+    assert search_command(run, Run(run).recipe, "more").endswith("test=…)")
+    card = (run / "best" / "README.md").read_text(encoding="utf-8")
+    assert "name: rows in memory\n      type: rows-in-memory\n      split: test" in card
 
 
 def test_rows_whose_place_a_recipe_can_t_name_are_refused(

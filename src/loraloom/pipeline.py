@@ -26,6 +26,7 @@ from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
 from loraloom.preparation import anchored, prepare, stated
 from loraloom.recipe import Recipe
+from loraloom.report.wording import listed
 from loraloom.report.writing import load_libraries, rehearse_report
 from loraloom.search.clock import Clock, make_clock, point_in_time
 from loraloom.search.space import again_seconds, default_space, leaves_length_open, refuse_no_clock, with_length
@@ -85,6 +86,7 @@ def search(
             recipe = with_length(recipe, *place.lengths())
             place = place.over(recipe)
         made = {"command": list(command), "allow_leak": allow_leak, "profile": profile, **stated(place)}
+        made["from_python"] = [split for split, rows in in_memory.items() if rows is not None]
         run = Run.create(Path(out), recipe.model_copy(update={"provenance": made}))
         with ExitStack() as held:
             try:
@@ -126,8 +128,9 @@ def resume(
         option = "max_seconds" if called else "--max_seconds"
         limit = run.recipe.budget.max_seconds if max_seconds is None else max_seconds
         clock = make_clock(limit, deadline, begun, called=called, option=option)
-        if run.recipe.rows_from_python and in_memory.get("train") is None:
-            raise RunError(f"{run.path}: its rows were given from Python; go on by: {go_on_command(run.path)}")
+        if any(in_memory.get(split) is None for split in run.recipe.from_python):
+            given = listed(list(run.recipe.from_python))
+            raise RunError(f"{run.path}: its {given} rows were given from Python; go on by: {go_on_command(run.path)}")
         if not is_planned(run.path):
             clock.refuse_too_little()
         if clock.max_seconds is None and not has_passes(run.path):

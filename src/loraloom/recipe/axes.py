@@ -105,9 +105,13 @@ class Recipe(Configuration):
     axes: dict[str, Any] = Field(default_factory=dict, exclude=True)
 
     @property
-    def rows_from_python(self) -> bool:
-        """Whether a program gives the rows, which alone can give them again."""
-        return not (self.data.dataset or self.data.train_file)
+    def from_python(self) -> tuple[str, ...]:
+        """The splits whose rows a program gives, which alone can give them again: a run's recipe says which."""
+        told = self.provenance.get("from_python")
+        given = list(told) if isinstance(told, list | tuple) else []
+        if not (self.data.dataset or self.data.train_file):
+            given.append("train")
+        return tuple(split for split in ("train", "validation", "test") if split in given)
 
     def configuration(self, point: Point) -> Configuration:
         """The configuration at `point`; axes that it leaves out keep their first value, inactive ones their base."""

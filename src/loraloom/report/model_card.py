@@ -69,6 +69,7 @@ class _Subject:
     base_license: Any
     data: str
     data_revision: Any
+    from_python: tuple[str, ...]
     licenses: tuple[str, str]  # as prose: the base model's, the data's
     packages: Mapping[str, Any]
 
@@ -109,6 +110,7 @@ def card_without_run(record: TrialRecord, base: Mapping[str, Any], form: Form = 
             **_base(record, base),
             data=value(data.dataset or (Path(data.train_file).name if data.train_file else "unnamed data")),
             data_revision=None,
+            from_python=(),
             licenses=(source_card("model", record.configuration.backbone.model, base).license, NOT_STATED),
             packages={},
         ),
@@ -140,6 +142,7 @@ def _of_run(path: Path, tested: TrialRecord, chosen: bool) -> _Subject:
         **_base(tested, model_facts(run, model)),
         data=value(given.get("name") or "unnamed data"),
         data_revision=given.get("revision") or given.get("fingerprint"),
+        from_python=run.recipe.from_python,
         licenses=(of_base.license, of_data.license),
         packages=packages if isinstance(packages, dict) else {},
     )
@@ -201,6 +204,7 @@ def _results(subject: _Subject, hub_data: str | None) -> Iterator[EvalResult]:
         if score is None:
             continue
         dataset = _dataset(subject, split)
+        of_hub = hub_data is not None and dataset == subject.data
         for kind, name, number in (
             ("accuracy", f"{split.capitalize()} accuracy", score.accuracy),
             ("f1", f"{split.capitalize()} macro-F1", score.macro_f1),
@@ -208,10 +212,10 @@ def _results(subject: _Subject, hub_data: str | None) -> Iterator[EvalResult]:
             yield EvalResult(
                 task_type="text-classification",
                 task_name="Text classification",
-                dataset_type=hub_data or _slug(dataset),
+                dataset_type=hub_data if hub_data and of_hub else _slug(dataset),
                 dataset_name=clean(dataset),
                 dataset_split=split,
-                dataset_revision=subject.data_revision,
+                dataset_revision=subject.data_revision if of_hub or not hub_data else None,
                 metric_type=kind,
                 metric_name=name,
                 metric_value=round(number, 6),
@@ -219,7 +223,9 @@ def _results(subject: _Subject, hub_data: str | None) -> Iterator[EvalResult]:
 
 
 def _dataset(subject: _Subject, split: str) -> str:
-    """Where the rows of a split come from: the name of their own file where the recipe has one, else of all data."""
+    """Where the rows of a split come from: their own file, or a program, where they do; else as all data."""
+    if split in subject.from_python:
+        return "rows in memory"
     file = getattr(subject.record.configuration.data, f"{split}_file")
     return Path(file).name if file else subject.data
 

@@ -164,10 +164,15 @@ def go_on_command(run: Path, recipe: Recipe | None = None) -> str:
 
 def resume(run: Path, recipe: Recipe, seconds: int | None) -> str:
     """The command that goes on with a run in so many `seconds`, for a shell, or for the program that has its rows."""
-    if not recipe.rows_from_python:
+    if not recipe.from_python:
         return resume_command(run, seconds)
     limit = "" if seconds is None else f"max_seconds={seconds}, "
-    return f"loraloom.resume({str(run)!r}, {limit}train=…)"
+    return f"loraloom.resume({str(run)!r}, {limit}{rows_again(recipe)})"
+
+
+def rows_again(recipe: Recipe) -> str:
+    """The arguments by which a program gives the rows again that a run had of it."""
+    return ", ".join(f"{split}=…" for split in recipe.from_python)
 
 
 def read_commands(run: Path) -> tuple[Command, ...]:

@@ -14,7 +14,7 @@ from shlex import quote
 
 from loraloom.errors import RunError
 from loraloom.recipe import Choices, Recipe
-from loraloom.study.commands import Command, read_commands, resume
+from loraloom.study.commands import Command, read_commands, resume, rows_again
 from loraloom.study.integrity import RECIPE
 from loraloom.study.provenance import dropped_points, rows_of
 from loraloom.study.record import TrialRecord
@@ -124,9 +124,9 @@ def train_command(recipe: Recipe) -> str:
 
 def _again(recipe: Recipe, verb: str, file: str, out: str, settings: Sequence[str] = ()) -> str:
     leaks = bool(recipe.provenance.get("allow_leak"))
-    if recipe.rows_from_python:
+    if recipe.from_python:
         overrides = f"overrides={list(settings)!r}, " if settings else ""
-        return f"loraloom.search({file!r}, {out!r}, {overrides}{'allow_leak=True, ' * leaks}train=…)"
+        return f"loraloom.search({file!r}, {out!r}, {overrides}{'allow_leak=True, ' * leaks}{rows_again(recipe)})"
     options = [*(f"--set {quote(setting)}" for setting in settings), *["--allow_leak"] * leaks]
     return " ".join([f"loraloom {verb}", quote(file), "--out", quote(out), *options])
 

@@ -184,8 +184,8 @@ def _is_of(kept: Second | None, rows: SecondRows, winner: TrialRecord) -> bool:
 def _data(recipe: Recipe, key: Key, data: TextData | None) -> TextData:
     """The run's rows, read again where they are not at hand."""
     if data is None:
-        if recipe.rows_from_python:
-            raise _NotMeasuredError("the run's rows were given from Python, and are not kept with it")
+        if recipe.from_python:
+            raise _NotMeasuredError("rows of the run were given from Python, and are not kept with it")
         data = load_again(recipe)
     if data.fingerprint != key.data:
         raise _NotMeasuredError(f"the data {data.name!r} have changed since the run")
