@@ -25,6 +25,7 @@ from loraloom.estimator.settings import recipe_of
 from loraloom.study.durable import verify_manifest, write_manifest
 from tests.estimator.conftest import TEXTS, numbers, tiny
 from tests.use.hub_server import hub_server, speak_to
+from tests.use.tested_adapters import add_test_result
 
 TRAINING_ONLY = ("optuna", "sqlalchemy", "datasets", "statsmodels", "matplotlib", "transformers.trainer")
 
@@ -96,6 +97,12 @@ def test_a_folder_that_was_replaced_answers_for_no_estimator_that_was_loaded_fro
     shutil.rmtree(folder)
     with pytest.raises(AdapterError, match="is no longer there"):
         used.save(tmp_path / "copy")
+
+
+def test_one_that_its_run_tests_after_it_was_loaded_answers(fitted: LoraClassifier, tmp_path: Path) -> None:
+    loaded = LoraClassifier.load(fitted.save(tmp_path / "kept"))
+    add_test_result(tmp_path / "kept")
+    assert loaded.predict(TEXTS[:3]).tolist() == fitted.predict(TEXTS[:3]).tolist()
 
 
 def test_the_folder_is_an_adapters_without_rows(fitted: LoraClassifier, tmp_path: Path) -> None:

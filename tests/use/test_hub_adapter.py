@@ -19,6 +19,7 @@ from loraloom.errors import AdapterError
 from loraloom.use.serve import server
 from tests.commands import Commands
 from tests.use.hub_server import Hub, Repository, hub_server, speak_to
+from tests.use.tested_adapters import add_test_result
 
 NAME = "someone/words"
 TEXTS = ["the cat near a dog", "old bread and cheese", "a saw"]
@@ -122,6 +123,19 @@ def test_what_replaced_a_classifiers_folder_is_not_pushed_in_its_name(
     with pytest.raises(AdapterError, match="holds another adapter than when it was loaded"):
         classifier.push_to_hub(NAME)
     assert NAME not in hub.repositories
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
+def test_an_adapter_that_was_tested_since_it_was_loaded_is_pushed_with_its_result(
+    tiny_model: Path, hub: Hub, tmp_path: Path
+) -> None:
+    folder = save_random_adapter(tmp_path / "one", tiny_model)
+    classifier = loraloom.load(folder)
+    add_test_result(folder)
+    classifier.push_to_hub(NAME)
+    result = loraloom.load(NAME).record.result
+    assert result is not None
+    assert result.test is not None
 
 
 @pytest.mark.filterwarnings(OWN_MODEL)

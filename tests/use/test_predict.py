@@ -10,6 +10,7 @@ import itertools
 import json
 import lzma
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -29,6 +30,7 @@ from loraloom.cli.running import TerminatedError, run_prediction
 from loraloom.data import Encoded
 from loraloom.data.rows import Record
 from loraloom.errors import AdapterError, DataError, OptionError, RunError
+from loraloom.study.durable import write_manifest
 from loraloom.use import predict as predicting
 from loraloom.use import windows as windowing
 from loraloom.use.ensemble import Ensemble, column_names, load_ensemble
@@ -36,6 +38,7 @@ from loraloom.use.parts import Counts, locked, parts_folder
 from loraloom.use.predict import Choices, Summary, predict_file
 from tests.commands import Commands
 from tests.conftest import FILLER, WORDS
+from tests.use.tested_adapters import add_test_result
 
 LABELS = ("animals", "food", "tools")
 
@@ -281,6 +284,20 @@ def test_parts_of_something_else_are_not_gone_on_with(
     run(ensemble, source, out, heard, min_confidence=0.0 if change == "option" else None)
     assert heard.notes == [f"{out}: begins anew, since {why}"]
     assert len(read_csv(out)) == (29 if change == "input" else 30)
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_what_a_run_says_later_of_an_adapter_makes_it_no_other(folders: list[Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folders[0], tmp_path / "adapter"))
+    ensemble, source, out = load_ensemble([folder]), write_rows(tmp_path / "in.csv"), tmp_path / "out.csv"
+    with pytest.raises(KeyboardInterrupt):
+        run(ensemble, source, out, Heard(3))
+    add_test_result(folder)
+    (folder / "README.md").write_text("Other doubts.", encoding="utf-8")
+    write_manifest(folder)
+    heard = Heard()
+    run(load_ensemble([folder]), source, out, heard)
+    assert [note.partition(" after row")[0] for note in heard.notes] == [f"{out}: goes on"]
 
 
 @pytest.mark.usefixtures("small_windows")

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from loraloom.errors import AdapterError, RecipeError
 from loraloom.estimator.settings import only_written, plain
 from loraloom.recipe import read_recipe
-from loraloom.study.durable import MANIFEST, files_beside, is_whole, read_verified, replacing_folder, sha256
+from loraloom.study.durable import MANIFEST, files_beside, is_whole, read_verified, replacing_folder
 from loraloom.study.evidence import VALIDATION
-from loraloom.study.record import METRICS, PROFILE, RECORD, TEST_PREDICTIONS, WEIGHTS, TrialRecord, read_record
-from loraloom.use.adapter_checks import CLASSES, TEMPERATURE
+from loraloom.study.record import METRICS, PROFILE, TEST_PREDICTIONS, TrialRecord, read_record
+from loraloom.use.adapter_checks import CLASSES, TEMPERATURE, identity
 from loraloom.use.temperature import fitted_temperature, keep_temperature
 
 if TYPE_CHECKING:
@@ -44,15 +44,15 @@ _TRIAL_ONLY = METRICS, VALIDATION, PROFILE, TEST_PREDICTIONS
 class Kept:
     """An adapter's folder, and the classifier in it, loaded when it is first asked for.
 
-    Others may replace a folder until then, and their adapter would answer with this one's classes: so the SHA-256 of
-    its record and weights are those of when this was made, or it is refused.
+    Others may replace a folder until then, and their adapter would answer with this one's classes: so its identity is
+    that of when this was made, or it is refused.
     """
 
     folder: Path
-    _digests: tuple[str | None, ...] = field(init=False)
+    _identity: list[str | None] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._digests = _digests(self.folder)
+        self._identity = identity(self.folder)
 
     @cached_property
     def classifier(self) -> Classifier:
@@ -83,15 +83,9 @@ class Kept:
         self._refuse_another(self.folder)
 
     def _refuse_another(self, folder: Path) -> None:
-        if _digests(folder) != self._digests:
+        if identity(folder) != self._identity:
             another = "holds another adapter than when this estimator was made of it"
             raise AdapterError(f"{self.folder}: {another}; load the estimator again")
-
-
-def _digests(folder: Path) -> tuple[str | None, ...]:
-    """SHA-256 of the record and of the weights; None for a file that is not there."""
-    paths = (folder / RECORD, folder / WEIGHTS)
-    return tuple(sha256(path) if path.is_file() else None for path in paths)
 
 
 def save(

@@ -86,9 +86,11 @@ class Classifier:
         """
         if self._folder is None:
             raise AdapterError("this classifier was not loaded from a folder, so there is nothing to push")
-        if read_adapter_record(self._folder).model_dump_json() != self.record.model_dump_json():  # a NaN is no NaN
+        record = read_adapter_record(self._folder)
+        now, before = (one.model_dump_json(exclude={"result"}) for one in (record, self.record))  # a NaN is no NaN
+        if now != before:  # but for what its test may have added
             raise AdapterError(f"{self._folder}: holds another adapter than when it was loaded; load it again")
-        return hub_adapter.push(self._folder, self.record, repo_id, private=private, message=commit_message)
+        return hub_adapter.push(self._folder, record, repo_id, private=private, message=commit_message)
 
     def predict(self, texts: Sequence[str]) -> list[str]:
         """The label of each text, an empty one included: each has its place."""

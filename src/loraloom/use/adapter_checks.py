@@ -7,6 +7,7 @@ those that its record describes, name by name and shape by shape, before they ar
 
 from __future__ import annotations
 
+import hashlib
 import json
 import stat
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from loraloom.errors import AdapterError, first_line
 from loraloom.recipe import Lora
-from loraloom.study.durable import MANIFEST
+from loraloom.study.durable import MANIFEST, sha256
 from loraloom.study.record import CARD, CONFIG, RECORD, WEIGHTS
 
 if TYPE_CHECKING:
@@ -32,6 +33,21 @@ TEMPERATURE = "temperature.json"
 """What a copy of an adapter that goes without its validation predictions keeps of them."""
 _UNSAFE = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py", ".so"}
 _READ_AS_JSON = (RECORD, MANIFEST, CONFIG, CLASSES, TEMPERATURE)
+
+
+def identity(folder: Path) -> list[str | None]:
+    """SHA-256 of what makes an adapter: weights, configuration, record; None for a file that is not there.
+
+    Of the record without results, which a run adds to when it tests the adapter; the card says more as a run goes on.
+
+    Raises:
+        AdapterError: the record is not one.
+    """
+    digests = [sha256(path) if (path := folder / name).is_file() else None for name in (WEIGHTS, CONFIG)]
+    if not (folder / RECORD).is_file():
+        return [*digests, None]
+    record = {name: value for name, value in read_json(folder / RECORD).items() if name != "result"}
+    return [*digests, hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()]
 
 
 def check_files(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """What is finished of an output, in `.NAME.parts/` beside it, so that a run that was broken off goes on.
 
-    manifest.json     what the output is of: the input's SHA-256, the adapters' manifests, options, version
+    manifest.json     what the output is of: the input's SHA-256, the adapters', options, version
     00000.csv         windows of rows, written and synced under another name first
     00000.json        written after it: rows, counts, its SHA-256; without it the part does not count
 

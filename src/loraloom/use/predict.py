@@ -24,8 +24,9 @@ from loraloom.data.opening import format_of
 from loraloom.data.rows import STANDARD_INPUT, Record, read_records, text_problem
 from loraloom.data.text_folder import text_files
 from loraloom.errors import DataError, OptionError
-from loraloom.study.durable import MANIFEST, refuse_over, sha256
+from loraloom.study.durable import refuse_over
 from loraloom.study.provenance import own_version
+from loraloom.use.adapter_checks import identity
 from loraloom.use.ahead import Ahead
 from loraloom.use.ensemble import Ensemble
 from loraloom.use.parts import Counts, Identity, Parts, fingerprint, locked
@@ -321,7 +322,7 @@ class _Pass:
         members = self.ensemble.members
         return Identity(
             input=fingerprint(Path(self.source)),
-            adapter=[[member.name, sha256(member.folder / MANIFEST)] for member in members],
+            adapter=[[member.name, *identity(member.folder)] for member in members],
             options={
                 "kind": [output.suffix, Path(self.source).suffixes],
                 "text_column": self.choices.text_column,
