@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -14,11 +15,14 @@ import pytest
 
 import loraloom
 from loraloom import pipeline, preparation
+from loraloom.engine.loom.engine import NO_MEMORY
+from loraloom.engine.loom.trial import Trial
 from loraloom.errors import BudgetError, LoraloomError, RecipeError, RunError, StoppedError
 from loraloom.execute import planning
 from loraloom.execute.in_process import InProcess
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import read_recipe
+from loraloom.search import proposals
 from loraloom.search.clock import Clock
 from loraloom.search.costs import cost_key
 from loraloom.search.plan import Plan
@@ -73,6 +77,90 @@ def test_a_search_under_a_deadline_plans_ends_and_has_a_tested_winner(
     loraloom.resume(tmp_path / "run", max_seconds=12)
     assert len(Run(tmp_path / "run").records()) > before
     assert json.loads((tmp_path / "run" / PLAN).read_text())["rungs"] == kept["rungs"]
+
+
+def _lacks_memory(patch: pytest.MonkeyPatch, longest: int) -> None:
+    """Trials of longer texts lack memory from here on, and the machine is another than before."""
+    saw = Trial.saw
+
+    def short_of_it(trial: Trial, *seen: Any) -> None:
+        if trial.job.configuration.data.max_length > longest:
+            raise MemoryError("no room for 3 GB")
+        saw(trial, *seen)
+
+    patch.setattr(Trial, "saw", short_of_it)
+    patch.setattr(planning, "_machine", lambda: f"a machine for {longest} tokens")
+
+
+def test_a_length_that_memory_does_not_suffice_for_is_left_out_and_the_others_are_searched(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ear, recipe = _Ear(), read_recipe(tiny_recipe, ["data.max_length=32,16", "lora.r=1,2", "budget.max_seconds=30"])
+    _lacks_memory(monkeypatch, 16)
+    pipeline.search(recipe, tmp_path / "run", watcher=ear)
+    run = Run(tmp_path / "run")
+    assert [record.configuration.data.max_length for record in run.records()] == [16, 16]
+    assert [plan.configurations for plan in ear.plans] == [2]
+    named = f"{recipe.backbone.model} at data.max_length=32: {NO_MEMORY}"
+    assert f"left out, since it could not be measured: {named}" in ear.notes
+    assert read_sealed(run.path / PLAN)["left_out"] == [[recipe.backbone.model, 32, NO_MEMORY]]
+    assert f"Left out, since it could not be measured: {named}." in (run.path / "report" / "index.html").read_text()
+    ear = _Ear()
+    pipeline.resume(run.path, watcher=ear)
+    assert any("left out" in note for note in ear.notes)
+    assert len(run.records()) == 2
+    monkeypatch.undo()
+    loraloom.resume(run.path, max_seconds=math.inf)  # nothing is left out where nothing is measured
+    assert [record.configuration.data.max_length for record in run.records()] == [16, 16, 32, 32]
+
+
+def test_a_resume_where_memory_suffices_for_less_tries_that_and_leaves_the_trial_under_way_as_it_is(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, stop = read_recipe(tiny_recipe, ["data.max_length=32,16", "lora.r=1,2", "budget.max_seconds=30"]), Stop()
+    monkeypatch.setattr(proposals, "_shuffled", lambda keys, _: tuple(keys))
+    with pytest.raises(StoppedError):
+        pipeline.search(recipe, tmp_path / "run", watcher=_Ear(stop, at=1), stop=stop)
+    run, ear = Run(tmp_path / "run"), _Ear()
+    with monkeypatch.context() as patch:
+        _lacks_memory(patch, 16)
+        pipeline.resume(run.path, watcher=ear)
+    assert any(note.startswith("trial 0 was broken off, and is left as it is: ") for note in ear.notes)
+    assert [(record.number, record.configuration.data.max_length) for record in run.records()] == [(1, 16), (2, 16)]
+    with monkeypatch.context() as patch:
+        patch.setattr(planning, "_machine", lambda: "the first, again")
+        pipeline.resume(run.path)
+    assert [record.configuration.data.max_length for record in run.records()] == [32, 16, 16, 32]
+
+
+def test_where_nothing_can_be_measured_models_and_lengths_are_named_and_what_was_finished_is_tested(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = read_recipe(tiny_recipe, ["lora.r=1,2,4", "budget.max_seconds=30"])
+    refused = re.escape(f"the warm-up failed: {recipe.backbone.model} at data.max_length=16: {NO_MEMORY}")
+    with monkeypatch.context() as patch:
+        _lacks_memory(patch, 8)
+        with pytest.raises(LoraloomError, match=refused):
+            pipeline.search(recipe, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+    for at, finished in ((1, 0), (3, 1)):
+        stop = Stop()
+        with pytest.raises(StoppedError):
+            pipeline.search(recipe, tmp_path / f"run{at}", watcher=_Ear(stop, at=at), stop=stop)
+        run, ear = Run(tmp_path / f"run{at}"), _Ear()
+        plan = (run.path / PLAN).read_bytes()
+        with monkeypatch.context() as patch:
+            _lacks_memory(patch, 8)
+            if not finished:
+                with pytest.raises(LoraloomError, match=refused):
+                    pipeline.resume(run.path, watcher=ear)
+            else:
+                assert pipeline.resume(run.path, watcher=ear).result
+                assert any("the best of those that were finished is tested" in note for note in ear.notes)
+        assert (run.path / PLAN).read_bytes() == plan
+        assert [record.state for record in run.records()] == ["complete"] * finished
+    loraloom.resume(run.path)
+    assert [record.state for record in run.records()] == ["complete"] * 3
 
 
 @pytest.mark.parametrize("late", [False, True])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import re
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from loraloom.engine.job import OUT_OF_MEMORY
 from loraloom.errors import LoraloomError
 from loraloom.execute.executor import Finished
-from loraloom.execute.warm_up import TRAIN_ROWS, warm_up
+from loraloom.execute.warm_up import TRAIN_ROWS, WarmUpFailedError, warm_up
 from loraloom.recipe import Configuration, read_recipe
 from loraloom.study.record import Timings
 
@@ -31,12 +34,24 @@ class _Job:
 class Simulated:
     """An executor and a workplace: states first, as far as time allows, then steps of 16 rows, at least one."""
 
-    def __init__(self, *, keeps: bool, encoded: float = 0.0, lost: Collection[int] = ()) -> None:
-        """`lost` are the jobs, by their order, of which the worker dies."""
-        self.now, self._keeps, self._encoded, self._lost = 0.0, keeps, encoded, lost
+    def __init__(
+        self,
+        *,
+        keeps: bool,
+        encoded: float = 0.0,
+        lost: Collection[int] = (),
+        lengths: Collection[int] = (128,),
+        batches: Sequence[int] = (16,),
+        too_much: float = math.inf,
+    ) -> None:
+        """`lost` are the jobs, by their order, of which the worker dies; `too_much` are tokens of a batch."""
+        self.now, self._keeps, self._encoded, self._lost, self._too_much = 0.0, keeps, encoded, lost, too_much
         self.jobs: list[Any] = []
-        configuration = read_recipe({"lora": {"layers_to_transform": "top-half"}}).configuration({})
-        self.demands = SimpleNamespace(fitting=lambda: {("m", 128): configuration})
+        train = {"per_device_train_batch_size": list(batches)}
+        self.recipe = read_recipe({"lora": {"layers_to_transform": "top-half"}, "train": train})
+        first = self.recipe.configuration({})
+        fitting = {("m", length): first.with_fields(data={"max_length": length}) for length in lengths}
+        self.demands = SimpleNamespace(fitting=lambda: fitting)
         self.data = SimpleNamespace(labels=("no", "yes"))
 
     def encoding_seconds(self, configuration: Configuration) -> float:
@@ -72,6 +87,10 @@ class Simulated:
         listen(job, SimpleNamespace(epoch=passed / rows))
         if len(self.jobs) - 1 in self._lost:
             return Finished((job,), lost="worker 1: was killed")
+        data, train = job.configuration.data, job.configuration.train
+        if data.max_length * train.per_device_train_batch_size >= self._too_much:
+            failed: Any = SimpleNamespace(timings=None, reason=OUT_OF_MEMORY)
+            return Finished((job,), (failed,))
         outcome: Any = SimpleNamespace(timings=timings, reason=None)
         return Finished((job,), (outcome,))
 
@@ -119,6 +138,43 @@ def test_where_a_worker_dies_another_begins_with_what_loads_the_model(
 def test_a_warm_up_of_which_two_workers_die_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     simulated: Any = Simulated(keeps=True, lost=(1, 2))
     monkeypatch.setattr(time, "monotonic", lambda: simulated.now)
-    with pytest.raises(LoraloomError, match="the warm-up failed: worker 1: was killed"):
+    with pytest.raises(LoraloomError, match=r"the warm-up failed: m at data\.max_length=128: worker 1: was killed"):
         warm_up(simulated, simulated, 70, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_length_that_memory_does_not_suffice_for_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    simulated: Any = Simulated(keeps=False, lengths=(512, 128), too_much=16 * 512)
+    monkeypatch.setattr(time, "monotonic", lambda: simulated.now)
+    found = warm_up(simulated, simulated, 70, tmp_path)
+    assert [one.max_length for one in found.measured] == [128]
+    assert found.left_out == {("m", 512): OUT_OF_MEMORY}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_length_of_which_two_workers_die_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    simulated: Any = Simulated(keeps=False, lengths=(512, 128), lost=(0, 1))
+    monkeypatch.setattr(time, "monotonic", lambda: simulated.now)
+    found = warm_up(simulated, simulated, 70, tmp_path)
+    assert [one.max_length for one in found.measured] == [128]
+    assert found.left_out == {("m", 512): "worker 1: was killed"}
+
+
+def test_where_memory_does_not_suffice_the_smallest_batch_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulated: Any = Simulated(keeps=False, batches=(32, 8, 16), too_much=32 * 128)
+    monkeypatch.setattr(time, "monotonic", lambda: simulated.now)
+    found = warm_up(simulated, simulated, 70, tmp_path)
+    assert [one.batch for one in found.measured] == [8]
+    assert not found.left_out
+
+
+def test_a_warm_up_that_can_measure_nothing_names_models_and_lengths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulated: Any = Simulated(keeps=False, lengths=(512, 128), too_much=1)
+    monkeypatch.setattr(time, "monotonic", lambda: simulated.now)
+    said = f"the warm-up failed: m at data.max_length=512, m at data.max_length=128: {OUT_OF_MEMORY}"
+    with pytest.raises(WarmUpFailedError, match=re.escape(said)):
+        warm_up(simulated, simulated, 70, tmp_path)

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraloom.errors import BudgetError
-from loraloom.recipe import Recipe, read_recipe
+from loraloom.recipe import Choices, Recipe, read_recipe
 from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Measured
 from loraloom.search.finals import Finals, Wanted
 from loraloom.search.outlook import look_ahead
-from loraloom.search.pace import Pace
+from loraloom.search.pace import LeftOut, Pace
 from loraloom.search.plan import FINALISTS, NoTrialFitsError, Plan, Task, make_plan
 from loraloom.search.proposals import Proposal, Proposals
 from loraloom.search.ranks import Ranks
@@ -53,12 +53,16 @@ class _Simulated:
     trained: list[Proposal] = field(default_factory=list)
     ledger: InMemoryLedger = field(default_factory=InMemoryLedger)
     before: Callable[[], None] = lambda: None
+    left_out: LeftOut = field(default_factory=dict)
 
     def run(self, limit: int = 10_000) -> Pace:
         clock = Clock(self.seconds, lambda: self.at, reserve=5.0)
         ledger: Any = self.ledger
         pace = Pace(clock=clock)
         proposals = Proposals(self.recipe, ledger, lambda _: None, pace)
+        pace.left_out = self.left_out
+        if self.left_out:
+            proposals.leave_out()
         pace.task = Task(self.recipe, self.rows, EVAL_ROWS, 4, proposals.configurations)
         pace.costs = Costs([Measured("roberta-base", 128, 16, ROW_SECONDS, EVAL_SECONDS, BESIDE)])
         pace.plan = make_plan(pace.task, pace.costs, clock.training_seconds_left)
@@ -78,6 +82,7 @@ class _Simulated:
         pace.costs.note(Measured("roberta-base", 128, train.per_device_train_batch_size, row, one, BESIDE))
         lora = proposal.configuration.lora
         value = RATES[train.learning_rate] + 0.001 * lora.r + 0.01 * rows / self.rows - 0.0001 * (train.seed - 42)
+        value += 0.2 * (data.max_length > 128)
         ledger.tell(proposal.number, "complete", value)
 
     def by_rows(self) -> Counter[int | None]:
@@ -326,6 +331,57 @@ def test_a_configuration_that_fails_on_all_rows_is_no_finalist() -> None:
     pace = found.run()
     assert pace.plan.finalists is not None
     assert len({tuple(point.items()) for point, _ in found.finals()}) >= FINALISTS
+
+
+LONG = {("roberta-base", 256): "memory did not suffice"}
+
+
+def _of_two_lengths(**search: Any) -> Recipe:
+    return _recipe(**search).model_copy(update={"axes": {**_recipe().axes, "data.max_length": Choices((256, 128))}})
+
+
+@pytest.mark.parametrize("sampler", ["grid", "random", "tpe", "auto"])
+def test_what_could_not_be_measured_is_neither_proposed_nor_counted(sampler: str) -> None:
+    found = _Simulated(_of_two_lengths(sampler=sampler, pruner="none", seeds=1), 500, 3_000, left_out=LONG)
+    pace = found.run()
+    assert pace.task is not None
+    assert pace.task.configurations == len(found.trained) == 36
+    assert {proposal.configuration.data.max_length for proposal in found.trained} == {128}
+
+
+def test_presets_are_tried_with_what_is_not_left_out() -> None:
+    found = _Simulated(_of_two_lengths(sampler="auto"), 2_000, 300, left_out=LONG)
+    found.run()
+    before = _Simulated(_recipe(sampler="auto"), 2_000, 300)
+    before.run()
+    shown = [proposal.configuration.lora for proposal in found.trained]
+    assert shown[:4] == [proposal.configuration.lora for proposal in before.trained][:4]
+
+
+@pytest.mark.parametrize("limit", [12, 22])
+def test_where_a_search_goes_on_with_less_memory_the_best_that_fit_are_promoted_and_finalists(limit: int) -> None:
+    first = _Simulated(_of_two_lengths(pruner="halving"), 2_000, 300)
+    first.run(limit)
+    rest = _Simulated(first.recipe, 2_000, 300, ledger=first.ledger, left_out=LONG)
+    rest.run()
+    assert {proposal.configuration.data.max_length for proposal in rest.trained} == {128}
+    assert len({tuple(point.items()) for point, _ in rest.finals()}) >= FINALISTS
+
+
+def test_where_a_search_goes_on_with_less_memory_all_that_fit_are_tried() -> None:
+    first = _Simulated(_of_two_lengths(pruner="none", seeds=1), 500, 3_000)
+    first.run(limit=10)
+    rest = _Simulated(first.recipe, 500, 3_000, ledger=first.ledger, left_out=LONG)
+    rest.run()
+    tried = [one.configuration.data.max_length for one in (*first.trained, *rest.trained)]
+    assert tried[:10].count(256) > 2
+    assert tried.count(128) == 36
+
+
+def test_without_a_deadline_nothing_is_left_out() -> None:
+    found = _Simulated(_of_two_lengths(seeds=1), 500, None, left_out=LONG)
+    found.run()
+    assert len(found.trained) == 72
 
 
 def test_one_configuration_has_all_the_time() -> None:

@@ -188,7 +188,10 @@ def test_few_rows_and_no_time_for_a_second_trial_give_the_first_all_of_it() -> N
 
 def test_models_that_the_budget_excludes_are_not_planned_for() -> None:
     recipe = _recipe()
-    both, one = Task(recipe, 1_000, EVAL_ROWS, 4, None), Task(recipe, 1_000, EVAL_ROWS, 4, None, models=(SMALL,))
+    both, one = (
+        Task(recipe, 1_000, EVAL_ROWS, 4, None),
+        Task(recipe, 1_000, EVAL_ROWS, 4, None, fitting=((SMALL, 128),)),
+    )
     assert both.dearest(_costs(recipe)).backbone.model == LARGE
     assert one.dearest(_costs(recipe)).backbone.model == SMALL
 

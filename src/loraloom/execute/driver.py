@@ -288,10 +288,13 @@ class Driver:
         return self._proposals.next()
 
     def _goes_on(self, again: Proposal) -> bool:
-        """Whether there is time for one that was broken off; else it is left for a command that has more.
+        """Whether there is time and memory for one that was broken off; else it is left for a command that has more.
 
         One that all else waits for is trained for as long as there is time: its job's deadline ends it.
         """
+        if (why := self._pace.leaves_out(again.configuration)) is not None:
+            self._watcher.note(f"trial {again.number} was broken off, and is left as it is: {why}")
+            return False
         needed = not self._leaderboard.standings or self._proposals.is_first_final(again.number)
         if needed or self._planner.would_end(again.configuration, self._step(again)):
             return True

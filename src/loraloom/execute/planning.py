@@ -7,7 +7,7 @@ the report can set what happened beside it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -17,13 +17,13 @@ from typing import Any
 from loraloom.engine import Job, Outcome
 from loraloom.errors import BudgetError, RunError
 from loraloom.execute.executor import Executor
-from loraloom.execute.warm_up import warm_up
+from loraloom.execute.warm_up import WarmUpFailedError, warm_up
 from loraloom.execute.workplace import Workplace
 from loraloom.machine import read_machine
 from loraloom.recipe import Configuration
 from loraloom.search.costs import Costs, Key, Measured, cost_key, measured
 from loraloom.search.outlook import Outlook, look_ahead
-from loraloom.search.pace import Pace
+from loraloom.search.pace import Pace, named
 from loraloom.search.plan import (
     CLOCKED_SHARE,
     NoTrialFitsError,
@@ -70,6 +70,7 @@ class Planner:
         self._run, self._path, self._place = run, run / PLAN, place
         self.pace, self._clock, self._proposals = pace, pace.clock, proposals
         self._kept: Plan | None = None
+        self._idle = False
         self._loading, self._where, self._seen = 0.0, "", 0.0
         self._planned_at = 0.0
         self._tested: dict[tuple[str, int], tuple[float, float]] = {}
@@ -81,6 +82,7 @@ class Planner:
 
         Raises:
             BudgetError: the time does not suffice for one trial.
+            WarmUpFailedError: nothing could be measured, and no trial was finished before.
             RunError: plan.json is damaged.
         """
         pace, proposals = self.pace, self._proposals
@@ -90,7 +92,7 @@ class Planner:
             len(self._place.data.labels),
             proposals.configurations,
             proposals.leading,
-            tuple(dict.fromkeys(model for model, _ in self._place.demands.fitting())),
+            tuple(self._place.demands.fitting()),
             proposals.every,
         )
         if proposals.leads_alone:
@@ -99,16 +101,8 @@ class Planner:
                 "no more, unless search.n_trials asks for it"
             )
         kept = _read(self._path)
-        self._where = f"{_machine()}, {executor.where}"
-        here = kept.get("machine", self._where) == self._where  # what was measured on another is not so here
-        pace.costs = Costs(Measured(**one) for one in kept.get("measured", ()) if here)
+        self._measure(kept, executor, note)
         left = self._clock.seconds_left
-        if left is not None and not pace.costs.known:
-            self._clock.refuse_too_little()
-            note("measuring what a row costs here")
-            warmed = warm_up(self._place, executor, left, self._path.parent)
-            pace.costs, self._loading = Costs(warmed.measured), warmed.loading_seconds
-            self._fastest = pace.costs.row_seconds  # what an earlier command measured may be of another machine
         begun = "rungs" in kept  # what a run began with stays, whatever time it is given later
         pace.longest = kept.get("longest") if begun else self._testable(pace.task)
         if pace.longest is not None:
@@ -127,6 +121,48 @@ class Planner:
             pace.plan = extended(before, pace.task, pace.costs, left, pace.slots)
         else:
             pace.plan = self._first_plan(pace.task)
+
+    def _measure(self, kept: Mapping[str, Any], executor: Executor, note: Callable[[str], None]) -> None:
+        """Measures, where that is needed, and leaves out what could not be."""
+        pace, left = self.pace, self._clock.seconds_left
+        self._where = f"{_machine()}, {executor.where}"
+        here = kept.get("machine", self._where) == self._where  # what was measured on another is not so here
+        before = Costs(Measured(**one) for one in kept.get("measured", ()))
+        if here:
+            pace.costs = before
+            pace.left_out = {(model, length): why for model, length, why in kept.get("left_out", ())}
+        if left is not None and not pace.costs.known:
+            self._clock.refuse_too_little()
+            note("measuring what a row costs here")
+            try:
+                warmed = warm_up(self._place, executor, left, self._path.parent)
+            except WarmUpFailedError as error:
+                if not before.known or not self._proposals.has_results:
+                    raise
+                note(f"{error}; no trial is begun, and the best of those that were finished is tested")
+                pace.costs, pace.left_out, self._idle = before, error.left_out, True
+            else:
+                pace.costs, self._loading = Costs(warmed.measured), warmed.loading_seconds
+                pace.left_out = warmed.left_out
+                self._fastest = pace.costs.row_seconds  # what an earlier command measured may be of another machine
+        if left is not None and pace.left_out:
+            self._leave_out(note)
+
+    def _leave_out(self, note: Callable[[str], None]) -> None:
+        """Has what could not be measured neither proposed nor planned for; where that is all, nothing is proposed."""
+        pace, proposals = self.pace, self._proposals
+        assert pace.task is not None
+        proposals.leave_out()
+        fitting = tuple(kind for kind in pace.task.fitting if kind not in pace.left_out)
+        pace.task = replace(
+            pace.task,
+            configurations=proposals.configurations,
+            leading=proposals.leading,
+            every=proposals.every,
+            fitting=fitting,
+        )
+        if fitting:
+            note(f"left out, since it could not be measured: {named(pace.left_out)}")
 
     def _foresee(self, seen: float) -> None:
         """Has what leads fitted to as many examples as a final will see, within the limits that are known."""
@@ -165,7 +201,9 @@ class Planner:
             raise BudgetError(f"{error}; give it {self._clock.would_do(left + error.missing)}") from None
 
     def write(self) -> None:
-        """Keeps the plan with the run."""
+        """Keeps the plan with the run; where nothing could be measured, that of the machine where it was stays."""
+        if self._idle:
+            return
         kept = _read(self._path)
         plan = self.pace.plan
         first = kept.get("first") or asdict(self.outlook(0, 0, 0))
@@ -173,6 +211,7 @@ class Planner:
         values["leading_rung"], values["configurations"] = plan.leading_rung, self._proposals.configurations
         values["epochs"] = None if plan.epochs is None else [[list(key), passes] for key, passes in plan.epochs.items()]
         values["measured"], values["machine"] = self.pace.costs.as_json(), self._where
+        values["left_out"] = [[*kind, why] for kind, why in self.pace.left_out.items()]
         values["seen"], values["longest"] = self._seen, self.pace.longest
         write_sealed(self._path, values)
         self._kept = plan
@@ -217,7 +256,7 @@ class Planner:
         A machine that has become faster, or that was slow for a moment, leaves time where all that was planned is done.
         """
         pace, left = self.pace, self._clock.training_seconds_left
-        if left is None or pace.task is None:
+        if left is None or pace.task is None or self._idle:
             return False
         plan = extended(pace.plan, pace.task, pace.costs, left, pace.slots)
         if pace.task.rows(plan.top) < MORE_ROWS * pace.task.rows(pace.plan.top):

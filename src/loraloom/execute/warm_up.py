@@ -2,14 +2,15 @@
 
 A few steps are trained and thrown away: the first job loads the weights and fills the caches, the second is timed.
 Where texts are long, or states of frozen layers are kept, it has as many rows as can have theirs in time, and more
-passes.
+passes. A model at a length that memory does not suffice for is left out, and the others are searched.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from loraloom.engine import Job
@@ -18,6 +19,7 @@ from loraloom.execute.executor import Executor
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Configuration
 from loraloom.search.costs import Measured, measured
+from loraloom.search.pace import LeftOut, named
 from loraloom.study.record import Evaluation
 
 TRAIN_ROWS = 1024
@@ -34,36 +36,73 @@ HARMLESS_RATE = 1e-7
 """A row costs the same at any rate, and a first point that diverges must not end a search with better ones."""
 
 
-class _LostError(LoraloomError):
+class WarmUpFailedError(LoraloomError):
+    """Nothing could be measured: each model was left out, at each of its lengths."""
+
+    def __init__(self, left_out: LeftOut) -> None:
+        self.left_out = left_out
+        super().__init__(f"the warm-up failed: {named(left_out)}")
+
+
+class _FailedError(Exception):
+    """A training that failed, and why."""
+
+
+class _LostError(_FailedError):
     """The process that trained it died, or the training raised what no engine foresees."""
 
 
 @dataclass(frozen=True, slots=True)
 class WarmedUp:
-    """What was measured of each model, and the longest that one took to load."""
+    """What was measured of each model, and the longest that one took to load.
+
+    `left_out` are the models, each with its longest text, of which nothing could be measured, and why.
+    """
 
     measured: tuple[Measured, ...]
     loading_seconds: float
+    left_out: LeftOut = field(default_factory=dict)
 
 
 def warm_up(place: Workplace, executor: Executor, seconds_left: float, run: Path) -> WarmedUp:
     """Measures a trial of each of the recipe's models and lengths of texts, at its first point within the budget.
 
-    What is trained lies in the folder `run` meanwhile, which all nodes of a cluster see.
+    Where that fails, by the recipe's smallest batch. What is trained lies in the folder `run` meanwhile, which all
+    nodes of a cluster see.
 
     Raises:
-        LoraloomError: what would befall every trial of a model, or befell one's training twice.
+        WarmUpFailedError: each of them failed.
+        LoraloomError: what would befall every trial of a model.
     """
     seconds = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, SHARE * seconds_left))
-    found, loading = [], 0.0
-    for configuration in place.demands.fitting().values():
+    smallest = min(place.recipe.values("train.per_device_train_batch_size"))
+    found, loading, left_out = [], 0.0, {}
+    for kind, configuration in place.demands.fitting().items():
+        smaller = configuration.with_fields(train={"per_device_train_batch_size": smallest})
         try:
-            cold, timed = _cold_and_timed(place, executor, configuration, seconds, run)
-        except _LostError:  # another process takes its place, which is cold too
-            cold, timed = _cold_and_timed(place, executor, configuration, seconds, run)
+            try:
+                cold, timed = _at_second_try(place, executor, configuration, seconds, run)
+            except _FailedError:
+                if smaller == configuration:
+                    raise
+                cold, timed = _at_second_try(place, executor, smaller, seconds, run)
+        except _FailedError as error:
+            left_out[kind] = str(error)
+            continue
         found.append(timed)
         loading = max(loading, min(cold.beside_seconds, LONGEST_LOADING))
-    return WarmedUp(tuple(found), loading)
+    if left_out and not found:
+        raise WarmUpFailedError(left_out)
+    return WarmedUp(tuple(found), loading, left_out)
+
+
+def _at_second_try(
+    place: Workplace, executor: Executor, configuration: Configuration, seconds: float, run: Path
+) -> tuple[Measured, Measured]:
+    """As `_cold_and_timed`; where its process dies another one takes its place, which is cold too."""
+    with suppress(_LostError):
+        return _cold_and_timed(place, executor, configuration, seconds, run)
+    return _cold_and_timed(place, executor, configuration, seconds, run)
 
 
 def _cold_and_timed(
@@ -107,10 +146,10 @@ def _time(
         finished = executor.wait(listen, lambda: False)
         passed = time.monotonic() - start
     if finished.lost is not None:
-        raise _LostError(f"the warm-up failed: {finished.lost}")
+        raise _LostError(finished.lost)
     (outcome,) = finished.outcomes
     if outcome.timings is None or not heard:
-        raise LoraloomError(f"the warm-up failed: {outcome.reason}")
+        raise _FailedError(outcome.reason)
     return measured(
         configuration,
         outcome.timings,

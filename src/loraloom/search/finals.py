@@ -109,11 +109,18 @@ class Finals:
 
     def _missing(self, finalists: int, seeds: int) -> Iterator[tuple[str, int]]:
         """Configurations and seeds that lack a trial on the last rung, the first seed of all first."""
-        plan, keys = self._pace.plan, self._ranks.first(finalists)
+        plan, keys = self._pace.plan, self._first(finalists)
         for index in range(seeds):
             for key in keys:
                 if sum(plan.is_last(entry.rows) for entry in self._tried[key]) <= index:
                     yield key, index
+
+    def _first(self, count: int) -> list[str]:
+        """Those that came farthest, of those that can be trained here."""
+        if not self._pace.left_out:
+            return self._ranks.first(count)
+        ranked = self._ranks.first(len(self._ranks))
+        return list(islice((key for key in ranked if self._pace.leaves_out(self._at(key)) is None), count))
 
     def _any_on_last(self) -> bool:
         counts, plan = self._ranks.tried.counts, self._pace.plan
@@ -137,9 +144,10 @@ class Finals:
     def _cut_short(self, planned: Plan) -> Wanted | None:
         """A final for the leader on fewer rows than planned, where these are more than any trial has had."""
         pace = self._pace
-        if pace.task is None or not self._ranks or self._last == 0:
+        leader = self._first(1)
+        if pace.task is None or not leader or self._last == 0:
             return None
-        (key,) = self._ranks.first(1)
+        (key,) = leader
         rows = pace.most_rows(self._at(key), pace.plan.top)
         if rows is None or any(entry.state == "running" for entry in self._tried[key]):
             return None

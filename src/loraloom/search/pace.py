@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -12,6 +12,19 @@ from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs
 from loraloom.search.ladder import first_rung
 from loraloom.search.plan import Plan, Task, fitted
+
+Kind = tuple[str, int]
+"""A model, and its longest text in tokens."""
+LeftOut = Mapping[Kind, str]
+"""What is not tried under a deadline, since none of it could be trained when it was to be measured; and why."""
+
+
+def named(left_out: LeftOut) -> str:
+    """`a at data.max_length=256, b at data.max_length=128: memory did not suffice`; each reason once."""
+    by_reason: dict[str, list[str]] = {}
+    for (model, max_length), why in left_out.items():
+        by_reason.setdefault(why, []).append(f"{model} at data.max_length={max_length}")
+    return "; ".join(f"{', '.join(kinds)}: {why}" for why, kinds in by_reason.items())
 
 
 @dataclass(slots=True)
@@ -29,6 +42,7 @@ class Pace:
     """A trial of the last rung was begun: those that are compared with it have as many epochs."""
     longest: int | None = None
     """Tokens of the longest texts that are tried, of which a test leaves time to train; None: as long as any."""
+    left_out: LeftOut = field(default_factory=dict)
     promised: float = 0.0
     """Seconds of those that were chosen to be trained together and have not begun."""
     _held: float | None = None
@@ -71,6 +85,11 @@ class Pace:
             return None
         return f"the test of texts of {configuration.data.max_length} tokens would take much of the time"
 
+    def leaves_out(self, configuration: Configuration) -> str | None:
+        """Why a configuration is left out, in a sentence, where it is of a kind that could not be measured."""
+        kind = configuration.backbone.model, configuration.data.max_length
+        return named({kind: self.left_out[kind]}) if self.limited and kind in self.left_out else None
+
     @property
     def hyperband(self) -> bool:
         """Whether some configurations begin on each rung."""
@@ -100,8 +119,10 @@ class Pace:
             self.plan = fitted(self.plan, self.task, self.costs, left, self.slots)
 
     def allows(self, configuration: Configuration, rows: int | None, keep: float = 0.0) -> bool:
-        """Whether such a trial would end in time, with `keep` seconds of training left after it."""
+        """Whether such a trial would end in time, with `keep` seconds of training left after it; no one left out."""
         left = self.seconds_left
+        if self.leaves_out(configuration) is not None:
+            return False
         if left is None or self.nothing_yet:
             return True
         return self._whole_seconds(configuration, rows) + keep <= left

@@ -104,8 +104,8 @@ class Plan:
 class Task:
     """What is to be planned for: the rows of both splits, the classes, and how many configurations there are.
 
-    `configurations` is None where the time alone ends the search. `leading` are those that are tried first, `models`
-    those of which a point fits the budget; where none are named, all do.
+    `configurations` is None where the time alone ends the search. `leading` are those that are tried first, `fitting`
+    the models, each with its longest text, of which a point fits the budget and memory; where none are named, all do.
     """
 
     recipe: Recipe
@@ -114,7 +114,7 @@ class Task:
     classes: int
     configurations: int | None
     leading: tuple[Configuration, ...] = ()
-    models: tuple[str, ...] = ()
+    fitting: tuple[tuple[str, int], ...] = ()
     every: tuple[Configuration, ...] = ()
     """All configurations, where a grid has few enough to look at each."""
 
@@ -134,11 +134,12 @@ class Task:
             "lora.target_modules",
             "lora.layers_to_transform",
         )
-        return [
+        every = [
             recipe.configuration({"train.num_train_epochs": epochs, **dict(zip(varied, values, strict=True))})
             for values in itertools.product(*(recipe.values(name) for name in varied))
-            if not self.models or values[0] in self.models
         ]
+        found = [one for one in every if (one.backbone.model, one.data.max_length) in self.fitting]
+        return found or every  # what fits may be where an axis that is not varied here has another value
 
     def dearest(self, costs: Costs) -> Configuration:
         """What takes longest."""

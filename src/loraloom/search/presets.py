@@ -196,14 +196,17 @@ def preset_points(
 ) -> list[dict[str, Any]]:
     """The points of `recipe` that are nearest to the presets, each once; those that fit with no rank are left out.
 
-    The first preset comes with each of the recipe's models and lengths of texts, so that they can be compared. `rows`
-    are for training; of them, `seen` examples are seen in all passes.
+    The first preset comes with each of the recipe's models and lengths of texts, so that they can be compared, the
+    others with the first that fits. `rows` are for training; of them, `seen` examples are seen in all passes.
     """
     first, *others = (preset.within(recipe).over(rows, seen) for preset in presets)
     compared = [dict(zip(_COMPARED, values, strict=True)) for values in product(*map(recipe.values, _COMPARED))]
     points: list[dict[str, Any]] = []
-    for values in (*({**first, **each} for each in compared), *others):
-        point = _fitting_point(recipe, values, fits)
+    alternatives = [[{**first, **each}] for each in compared]
+    alternatives += [[{**each, **values} for each in compared] for values in others]
+    for one_of in alternatives:
+        fitting = (_fitting_point(recipe, values, fits) for values in one_of)
+        point = next((point for point in fitting if point is not None), None)
         if point is not None and point not in points:
             points.append(point)
     return points

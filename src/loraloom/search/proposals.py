@@ -88,17 +88,38 @@ class Proposals:
         self._spent_after: int | None = None
         self._listed: tuple[str, ...] = ()
         self._visited = 0
+        self._list()
+
+    def _list(self) -> None:
         if self._samples:
-            self._spanned = _spanned(recipe, self._why_not)
+            self._spanned = _spanned(self._recipe, self._why_not)
             self.foresee(0.0)
         else:
-            points = [point for point in recipe.grid() if self._why_not(recipe.configuration(point)) is None]
-            self._spanned = len(points)
-            self._listed = self._keys(points)
-            if len(points) <= MOST_COUNTED:
-                self.every = tuple(map(recipe.configuration, points))
-            if self._pace.limited:
-                self._listed = _shuffled(self._listed, recipe.train.seed)
+            self._list_grid()
+
+    def _list_grid(self) -> None:
+        recipe = self._recipe
+        points = [point for point in recipe.grid() if self._why_not(recipe.configuration(point)) is None]
+        self._spanned = len(points)
+        self._listed = self._keys(points)
+        if len(points) <= MOST_COUNTED:
+            self.every = tuple(map(recipe.configuration, points))
+        if self._pace.limited:
+            self._listed = _shuffled(self._listed, recipe.train.seed)
+
+    def leave_out(self) -> None:
+        """Counts and lists anew, without what `pace.left_out` names, of which no new configuration is proposed."""
+        self._tried.update()
+        self._visited = 0
+        self._list()
+        self._count_left_out()
+
+    def _count_left_out(self) -> None:
+        """Counts what was tried before it was left out, on another machine, since it is among those that were tried."""
+        if self._pace.left_out and self._spanned is not None:
+            points = (point_of(self._recipe, json.loads(key)) for key in self._tried.by_key)
+            tried = [self._recipe.configuration(point) for point in points if point is not None]
+            self._spanned += sum(self._pace.leaves_out(one) is not None for one in tried)
 
     def foresee(self, seen: float) -> None:
         """Fits what is known to be good to the texts that are tried, and to how many examples a final will see.
@@ -110,6 +131,7 @@ class Proposals:
             if longest is not None:
                 within = without_longer(within, longest)
                 self._spanned = _spanned(within, self._why_not)
+                self._count_left_out()
             presets = preset_points(within, self._why_not, rows=self._rows, seen=seen)
             self.leading = tuple(map(self._recipe.configuration, presets[: leading(presets)]))
             self._listed = self._keys(presets)
@@ -141,6 +163,11 @@ class Proposals:
     def spent(self) -> bool:
         """Whether points were drawn last, and none of them was new and within the limits: more would be the same."""
         return self._spent_after == self._tried.proposed
+
+    @property
+    def has_results(self) -> bool:
+        """Whether a trial was finished."""
+        return any(entry.value is not None for entry in self._ledger.entries())
 
     @property
     def tried(self) -> int:
@@ -183,10 +210,14 @@ class Proposals:
             for other in self._ledger.entries()
             if other.state != "rejected" and other.params == entry.params
         )
-        return "already tried" if any(same) else self._why_not(self._proposal(entry).configuration)
+        if any(same):
+            return "already tried"
+        configuration = self._proposal(entry).configuration
+        return self._pace.why_not(configuration) or self._fits(configuration)  # where it is left out, it waits
 
     def _why_not(self, configuration: Configuration) -> str | None:
-        return self._pace.why_not(configuration) or self._fits(configuration)
+        pace = self._pace
+        return pace.leaves_out(configuration) or pace.why_not(configuration) or self._fits(configuration)
 
     def is_first_final(self, number: int) -> bool:
         """Whether a trial is on the last rung, where none has a result yet: left out, one on few rows would win."""

@@ -10,6 +10,7 @@ from typing import Any
 from loraloom.report.reading import RunRead
 from loraloom.report.wording import listed
 from loraloom.search.outlook import MOST_TRIALS
+from loraloom.search.pace import named
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import PLAN
 from loraloom.study.sealed import read_sealed
@@ -35,7 +36,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class PlanKept:
-    """`steps` from the fewest rows to all; `sentence` says finalists and seeds, planned and had."""
+    """`steps` from the fewest rows to all; `sentence` says what was planned, what was had, and what is left out."""
 
     steps: tuple[Step, ...]
     sentence: str
@@ -45,13 +46,14 @@ def plan_kept(run: RunRead, problems: list[str]) -> PlanKept | None:
     """None where the run has no plan, or a damaged one, which is then named in `problems`."""
     path = run.path / PLAN
     try:
-        first = _mapping(read_sealed(path).get("first"))
+        kept = read_sealed(path)
+        first = _mapping(kept.get("first"))
         planned = _planned(first)
         whole = int(first["train_rows"])
         done: dict[int, list[TrialRecord]] = {}
         for record in run.records:
             done.setdefault(whole if record.train_rows is None else record.train_rows, []).append(record)
-        sentence = _sentence(run, first, whole, done)
+        sentence = _sentence(run, first, whole, done) + _left_out(kept)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
@@ -116,6 +118,12 @@ def _sentence(run: RunRead, first: Mapping[str, Any], whole: int, done: Collecti
         f"{plural(number, 'configuration')} with {plural(count, 'seed')}" for count, number in sorted(had.items())
     ]
     return f"{planned}. Complete on {_rows_in_words(most, whole)}: {listed(reached) or 'none'}."
+
+
+def _left_out(kept: Mapping[str, Any]) -> str:
+    """The models and lengths of texts that could not be measured, which a deadline left out."""
+    left_out = {(str(model), int(length)): str(why) for model, length, why in kept.get("left_out", ())}
+    return f" Left out, since it could not be measured: {named(left_out)}." if left_out else ""
 
 
 def _rows_in_words(rows: int, whole: int) -> str:
