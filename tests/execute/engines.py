@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import time
@@ -21,6 +22,8 @@ from loraloom.study.record import Counts, Evaluation, Result, Score
 EVALUATIONS = 3
 DO = "do"
 """Holds one of `crash`, `die`, `die once`, `refuse`, `fill the disk`, `note`, `until stopped`."""
+SEEN = "seen"
+"""Holds all texts that the engine was given, how many rows to test on, and which rows of this process they are."""
 COUNTS = Counts(trainable=1, lora=1, bias=0, head=0, frozen=1)
 SOURCE = Source("nothing", "nothing", None, local=True)
 PATIENCE_SECONDS = 60
@@ -52,6 +55,9 @@ class NothingEngine:
         (job.folder / "threads").write_text(os.environ.get("OMP_NUM_THREADS", "unset"))
         if job.deadline is not None:
             (job.folder / "left").write_text(str(job.deadline - time.monotonic()))
+        data = job.rows.data
+        texts = "".join((*data.train.texts, *data.validation.texts, *data.test.texts))
+        (job.folder / SEEN).write_text(json.dumps([texts, len(data.test), id(job.rows)]))
         do = (job.folder / DO).read_text() if (job.folder / DO).exists() else ""
         self._act(do, job, note)
         for step in range(1, EVALUATIONS + 1):

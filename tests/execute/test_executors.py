@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -36,7 +37,7 @@ from loraloom.execute.workers import WorkerProcesses
 from loraloom.study.durable import disk_is_full
 from loraloom.study.record import Evaluation
 from tests.commands import Commands
-from tests.execute.engines import COUNTS, SOURCE, NothingEngine, job_of, rows, value_of
+from tests.execute.engines import COUNTS, SEEN, SOURCE, NothingEngine, job_of, rows, value_of
 
 THREADS = 3
 
@@ -232,6 +233,9 @@ def test_a_worker_keeps_its_engine_and_rows_between_packs_and_sees_no_texts(shar
     assert len({(job.folder / "pid").read_text() for job in jobs}) == 1
     assert (jobs[0].folder / "pid").read_text() != str(os.getpid())
     assert [one.outcomes[0].state for one in finished] == ["complete"] * 3
+    seen = [json.loads((job.folder / SEEN).read_text()) for job in jobs]
+    assert [one[:2] for one in seen] == [["", 0]] * 3
+    assert len({of_worker for *_, of_worker in seen}) == 1
 
 
 def test_a_folder_that_a_worker_does_not_see_is_said_to_be_missing(shared: Executor, tmp_path: Path) -> None:
