@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import loraloom
@@ -33,6 +33,7 @@ from tests.engine.broken_off import contents, hear
 from tests.numerics.architectures import make_job
 from tests.numerics.tolerances import TOLERANCES
 
+WEIGHTS_OF_MODEL = "model.safetensors"
 TOP: dict[str, Any] = {
     "lora": {"r": 2, "lora_dropout": 0.2, "layers_to_transform": [1]},
     "train": {"bf16": False, "learning_rate": 0.02, "per_device_train_batch_size": 4},
@@ -246,6 +247,21 @@ def test_what_other_code_of_the_same_version_computed_is_not_read(
     (package / mended).write_text((package / mended).read_text() + "\n")
     train(make_job(model, tmp_path / "two", TOP))
     assert len(files(tmp_path)) == 4
+
+
+def test_what_other_weights_in_the_same_folder_computed_is_not_read(model: Path, tmp_path: Path) -> None:
+    train(make_job(model, tmp_path / "first", TOP))
+    train(make_job(model, tmp_path / "again", TOP))
+    assert len(files(tmp_path)) == 2  # of the rows to train on, and of those held out
+    weights = load_file(model / WEIGHTS_OF_MODEL)
+    save_file({name: 2 * tensor for name, tensor in weights.items()}, model / WEIGHTS_OF_MODEL, {"format": "pt"})
+    second = make_job(model, tmp_path / "second", TOP)
+    train(second)
+    assert len(files(tmp_path)) == 4
+    shutil.rmtree(tmp_path / "cache")
+    alone = make_job(model, tmp_path / "alone", TOP)
+    train(alone)
+    assert contents(second.folder) == contents(alone.folder)
 
 
 def no_space(*_: object) -> None:
