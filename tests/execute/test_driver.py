@@ -18,6 +18,7 @@ from loraloom.engine.checkpoint import Rhythm
 from loraloom.engine.gemm_rates import GemmRates
 from loraloom.engine.loom import LoomEngine
 from loraloom.engine.loom.engine import NO_MEMORY
+from loraloom.engine.loom.pack import Pack
 from loraloom.engine.loom.trial import Trial
 from loraloom.errors import LoraloomError, RunError, StoppedError
 from loraloom.execute import driver, in_process, planning
@@ -281,6 +282,26 @@ def test_a_trial_that_ended_two_processes_and_comes_on_in_a_worker_stays_with_wo
     loraloom.resume(tmp_path / "run")
     assert (here.packs, apart.packs) == (2, 2)
     assert [command.took_up for command in read_commands(tmp_path / "run")[:2]] == [{}, {0: 0}]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_lost_pack_goes_on_from_its_last_checkpoint(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, steps, step = _Killing(RuntimeError("it died")), list[int](), Pack.step
+
+    def counted(pack: Pack, rates: Sequence[float]) -> None:
+        steps.append(engine.packs)
+        step(pack, rates)
+
+    monkeypatch.setattr(Pack, "step", counted)
+    monkeypatch.setattr(pipeline, "choose_engine", lambda *_, **__: Chosen(engine, "it is the test's"))
+    for name in ("run", "whole"):
+        loraloom.search(tiny_recipe, tmp_path / name)
+        assert [record.state for record in Run(tmp_path / name).records()] == ["complete"]
+    lost, again, whole = (steps.count(pack) for pack in (1, 2, 3))
+    assert 0 < lost < whole
+    assert lost + again == whole
 
 
 def test_a_trial_of_a_hub_model_goes_on_from_its_checkpoint_at_its_commit_though_the_branch_has_moved(
