@@ -1,0 +1,104 @@
+"""`--deadline` and `--grace` as a person gives them: what a search, a training and a resume make of them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from loraloom import cli
+from loraloom.errors import LoraloomError
+from loraloom.recipe import read_recipe
+from loraloom.study.commands import read_commands
+from loraloom.study.run import BEST, Run
+from tests.commands import Child, Commands, wait_for
+
+MANY = "lora.r=" + ",".join(map(str, range(1, 21)))
+
+
+@pytest.fixture
+def recipe(tiny_recipe: dict[str, Any], tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(tiny_recipe))
+    return path
+
+
+def _stop_after_a_trial(child: Child, run: Path) -> None:
+    """Sends SIGTERM when a trial more has ended than had, and another is under way."""
+
+    def ended() -> int:
+        return len(list(run.glob("trials/*/manifest.json")))
+
+    before = ended()
+    wait_for(lambda: ended() > before)
+    child.send(signal.SIGTERM)
+
+
+def test_within_the_grace_a_search_that_is_ended_prints_its_winner_and_so_does_its_resume(
+    commands: Commands, recipe: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    for grace in ("0", "60"):
+        with commands.start("search", recipe, "--out", run / grace, "--set", MANY, "--grace", grace) as child:
+            _stop_after_a_trial(child, run / grace)
+            ended = child.wait()
+        assert ended.code == 75
+        assert "stopped by SIGTERM" in ended.sentence
+        assert f"loraloom resume {run / grace}" in ended.sentence
+        assert ("\nwinner " in f"\n{ended.out}", (run / grace / BEST).exists()) == (grace == "60",) * 2
+        assert (run / grace / "report" / "index.html").exists() == (grace == "60")
+    with commands.start("resume", run / "0", "--grace", "60") as child:
+        _stop_after_a_trial(child, run / "0")
+        ended = child.wait()
+    assert ended.code == 75
+    assert "\nwinner " in f"\n{ended.out}"
+    assert (run / "0" / BEST).exists()
+    assert len(Run(run / "0").records()) < 20
+
+
+def test_a_search_and_its_resume_have_as_much_time_as_their_deadline_leaves(
+    commands: Commands, recipe: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    commands_given: list[list[str | Path]] = [["search", recipe, "--out", run], ["resume", run]]
+    for command in commands_given:
+        deadline = datetime.now().astimezone() + timedelta(seconds=40)
+        ended = commands.run(*command, "--deadline", deadline.isoformat(timespec="seconds"))
+        assert ended.code == 0
+    allowed = [command.allowed_seconds for command in read_commands(run)]
+    assert [seconds is not None and 0 < seconds <= 40 for seconds in allowed] == [True, True]
+
+
+@pytest.mark.parametrize("command", ["search", "train", "resume"])
+def test_a_command_that_hangs_is_ended_at_its_deadline(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    run, timers = tmp_path / "run", list[float]()
+    deadline = (datetime.now() + timedelta(hours=1)).isoformat(timespec="seconds")
+
+    class Timer(threading.Timer):
+        def __init__(self, interval: float, function: Callable[..., None], args: Any) -> None:
+            timers.append(interval)
+            super().__init__(interval, function, args)
+
+    def refused(*_: Any, **given: Any) -> None:
+        assert given["deadline"] == deadline
+        raise LoraloomError("it is the test's")
+
+    if command == "resume":
+        Run.create(run, read_recipe(recipe))
+    monkeypatch.setattr(threading, "Timer", Timer)
+    for name in ("search", "resume"):
+        monkeypatch.setattr(f"loraloom.pipeline.{name}", refused)
+    arguments = [str(run)] if command == "resume" else [str(recipe), "--out", str(run)]
+    monkeypatch.setattr(sys, "argv", ["loraloom", command, *arguments, "--deadline", deadline])
+    assert cli.run() == 2
+    (seconds,) = timers
+    assert seconds <= 3600
