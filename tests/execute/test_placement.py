@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ from loraloom.execute.placement import IN_PROCESS, Placement
 from loraloom.execute.ray_cluster import Share, plan_share
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import read_recipe
-from loraloom.search.watcher import Watcher
+from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.record import Evaluation
 from loraloom.study.run import Run
 
@@ -62,6 +64,42 @@ def test_worker_processes_come_to_the_ledger_of_a_local_run(
     loraloom.search(tiny_recipe, tmp_path / "processes", overrides=AXES, workers=2)
     assert ledger(tmp_path / "processes") == ledger(local)
     assert adapters(tmp_path / "processes") == adapters(local)
+
+
+@pytest.fixture(scope="module")
+def unknown_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of an architecture that loom does not know, with the tiny model's tokenizer."""
+    from transformers import DebertaV2Config, DebertaV2Model
+
+    folder = tmp_path_factory.mktemp("deberta") / "model"
+    shutil.copytree(tiny_model, folder, ignore=shutil.ignore_patterns("config.json", "*.safetensors"))
+    vocabulary = json.loads((tiny_model / "config.json").read_text())["vocab_size"]
+    config = DebertaV2Config(
+        vocab_size=vocabulary, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    DebertaV2Model(config).save_pretrained(folder)
+    return folder
+
+
+class _Planned(Watcher):
+    """Keeps which engine it is, and why."""
+
+    def planned(self, plan: SearchPlan) -> None:
+        self.engine, self.reason = plan.engine, plan.engine_reason
+
+
+@pytest.mark.usefixtures("no_pictures", "unsynced_ledger")
+@pytest.mark.parametrize("workers", [None, 1])
+def test_of_several_models_those_that_loom_does_not_know_are_trained_by_the_other_engine(
+    tiny_recipe: dict[str, Any], unknown_model: Path, tmp_path: Path, workers: int | None
+) -> None:
+    known, heard = tiny_recipe["backbone"]["model"], _Planned()
+    recipe = read_recipe(tiny_recipe, [f"backbone.model={known},{unknown_model}", "train.num_train_epochs=1"])
+    pipeline.search(recipe, tmp_path / "run", watcher=heard, placement=Placement(workers=workers))
+    found = [(one.configuration.backbone.model, one.engine, one.state) for one in Run(tmp_path / "run").records()]
+    assert found == [(known, "loom", "complete"), (str(unknown_model), "trainer", "complete")]
+    assert heard.engine == "auto"
+    assert heard.reason.startswith(f"auto: loom, but trainer for {unknown_model}: ")
 
 
 class _Stopper(Watcher):
