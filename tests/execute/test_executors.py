@@ -36,7 +36,7 @@ from loraloom.execute.worker import serve
 from loraloom.execute.workers import WorkerProcesses
 from loraloom.study.durable import disk_is_full
 from loraloom.study.record import Evaluation
-from tests.commands import Commands
+from tests.commands import Commands, wait_for
 from tests.execute.engines import COUNTS, SEEN, SOURCE, NothingEngine, job_of, rows, value_of
 
 THREADS = 3
@@ -48,13 +48,18 @@ def notes() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def ray_address() -> Iterator[str]:
+def ray_cluster() -> Iterator[Any]:
     """A cluster of two nodes besides its head, which takes no work."""
     pytest.importorskip("ray", reason="the extra ray is not installed")
     from tests.execute.clusters import local_cluster
 
     with local_cluster(nodes=2) as cluster:
-        yield cluster.address
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def ray_address(ray_cluster: Any) -> str:
+    return str(ray_cluster.address)
 
 
 @pytest.fixture(scope="module", params=["in_process", "workers", "ray"])
@@ -250,6 +255,35 @@ def test_a_worker_has_its_share_of_the_cores(shared: Executor, tmp_path: Path) -
     assert (job.folder / "threads").read_text() == (
         "1" if "Ray" in remote(shared)._workers[0].link.name else str(THREADS)
     )
+
+
+def test_a_ray_worker_takes_its_part_of_a_gpu_and_of_memory(
+    ray_cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray only counts: the node says that it has a GPU."""
+    import ray
+
+    from loraloom.execute.ray_cluster import RayWorkers
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    node = ray_cluster.add_node(num_cpus=2, num_gpus=1, memory=10**9, object_store_memory=80 * 2**20)
+    ray_cluster.wait_for_nodes()
+    counts: Any = ray
+    executor = Pool(RayWorkers(ray_cluster.address, NothingEngine, gpus=0.5, memory_gb=0.25), print)
+
+    def taken(resource: str) -> float:
+        return float(counts.cluster_resources()[resource] - counts.available_resources().get(resource, 0.0))
+
+    try:
+        assert executor.slots == 2
+        for number in range(2):
+            executor.start([job_of(tmp_path, number, rows())])
+        for _ in range(2):
+            executor.wait(go_on, never)
+        wait_for(lambda: (taken("GPU"), taken("memory")) == (1, 5e8), 20)
+    finally:
+        executor.close()
+        ray_cluster.remove_node(node)
 
 
 def test_who_trains_is_told_apart_by_workers_and_threads() -> None:
