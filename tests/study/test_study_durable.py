@@ -165,6 +165,18 @@ def test_a_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     assert _tree(tmp_path) == {"best/adapter": "new"}
 
 
+def test_a_link_to_a_folder_is_replaced_again_and_again_and_that_folder_stays(tmp_path: Path) -> None:
+    elsewhere, target = tmp_path / "elsewhere", tmp_path / "report"
+    elsewhere.mkdir()
+    target.symlink_to(elsewhere)
+    for text in ("one", "two"):
+        with replacing_folder(target) as new:
+            (new / "index.html").write_text(text)
+    assert (target / "index.html").read_text() == "two"
+    assert not target.is_symlink()
+    assert {path.name for path in tmp_path.iterdir()} == {"elsewhere", "report"}
+
+
 def test_a_replaced_folder_has_a_manifest_that_holds(tmp_path: Path) -> None:
     with replacing_folder(tmp_path / "best") as new:
         (new / "adapter").write_text("new", encoding="utf-8")

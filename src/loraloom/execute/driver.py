@@ -6,7 +6,6 @@ the last two leaves a finished folder under a running entry, which the next star
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator
@@ -28,7 +27,7 @@ from loraloom.search.proposals import Proposal, Proposals
 from loraloom.search.restoring import open_ledger
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.commands import CommandLog, go_on_command
-from loraloom.study.durable import disk_is_full, is_whole
+from loraloom.study.durable import discard, disk_is_full, is_whole
 from loraloom.study.leaderboard import LEADERBOARD, reported, validation
 from loraloom.study.live_leaderboard import LiveLeaderboard
 from loraloom.study.provenance import dropped_points
@@ -230,7 +229,7 @@ class Driver:
         folder = self._run.trial_folder(proposal.number)
         if not is_whole(folder):
             return False
-        shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+        discard(folder / CHECKPOINT)
         self._tell(read_record(folder))
         return True
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-
 from loraloom.data import TextData
 from loraloom.engine import Job, Outcome
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Configuration
 from loraloom.search.proposals import Proposal
-from loraloom.study.durable import write_json, write_manifest
+from loraloom.study.durable import discard, write_json, write_manifest
 from loraloom.study.record import CHECKPOINT, LEAKED, RECORD, Counts, Evaluation, TrialRecord, read_metrics
 
 
@@ -33,7 +31,7 @@ class Recorder:
         record = self._record(proposal, job, outcome)
         write_json(job.folder / RECORD, record.model_dump(mode="json"))
         write_manifest(job.folder, without=CHECKPOINT)
-        shutil.rmtree(job.folder / CHECKPOINT, ignore_errors=True)
+        discard(job.folder / CHECKPOINT)
         return record
 
     def lost(self, job: Job, reason: str) -> Outcome:

@@ -36,8 +36,9 @@ class Ranks:
     @property
     def _orders(self) -> tuple[object, ...]:
         """What the order of all depends on."""
-        plan, task = self._pace.plan, self._pace.task
-        return plan.rungs, plan.leading_rung, 0 if task is None else len(task.leading), self.tried.removed
+        pace, plan, task = self._pace, self._pace.plan, self._pace.task
+        leading = 0 if task is None else len(task.leading)
+        return plan.rungs, plan.leading_rung, leading, pace.hyperband, self.tried.removed
 
     def _begin(self) -> None:
         self._orders_by = self._orders

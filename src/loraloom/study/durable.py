@@ -157,17 +157,25 @@ def replacing_folder(target: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
             raise
-        shutil.rmtree(old, ignore_errors=True)
+        discard(old)
         if target.exists():
             target.rename(old)
         new.rename(target)
         sync_folder(target.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        discard(old)
 
 
 def remove(path: Path) -> None:
     """Removes a file, a link, or a folder with what it holds."""
     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def discard(folder: Path) -> None:
+    """Removes a folder, or a link that stands for it, as far as that can be done."""
+    if folder.is_symlink():
+        folder.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -232,7 +240,7 @@ def mend_folders(parent: Path) -> None:
         name = old.name.removeprefix(".").removesuffix(_OLD)
         with _if_free(old.with_name(f".{name}{_NEW}")) as free:
             if free and old.with_name(name).exists():
-                shutil.rmtree(old, ignore_errors=True)
+                discard(old)
             elif free:
                 old.rename(old.with_name(name))
 

@@ -8,13 +8,12 @@ leaderboard.csv and report/ are not looked at: they are written anew from the ot
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from loraloom.errors import AdapterError, RecipeError, RunError
 from loraloom.recipe import Recipe, dump_recipe, read_recipe
-from loraloom.study.durable import MANIFEST, is_whole, sync_folder, verify_manifest, write_text
+from loraloom.study.durable import MANIFEST, is_whole, remove, sync_folder, verify_manifest, write_text
 from loraloom.study.record import CARD, RECORD, read_record
 
 RECIPE = "recipe.yaml"
@@ -76,7 +75,7 @@ def put_aside_damage(run: Path, trials: Iterable[Path], best: Path, say: Callabl
             damage = f"{best}: is the winner of a trial that is trained again"  # which gets its test result with best/
         if damage is not None:
             say(f"{damage}; {best.name}/ is made again")
-            shutil.rmtree(best)
+            remove(best)
             sync_folder(run)
 
 
