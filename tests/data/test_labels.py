@@ -136,6 +136,18 @@ def _labelled(path: Path, values: list[str], labels: tuple[str, ...], codes: tup
 
 
 @pytest.mark.parametrize(
+    ("text", "label", "option"), [("body", None, "text"), (None, "kind", "label"), ("text", "kind", "label")]
+)
+def test_a_file_that_lacks_a_column_names_the_option_that_names_another(
+    tmp_path: Path, text: str | None, label: str | None, option: str
+) -> None:
+    file = write_csv(tmp_path / "test.csv", [("a text", "a")])
+    asked: dict[str, Any] = {"text_column": (text,) if text else None, "label_column": label}
+    with pytest.raises(DataError, match=rf"has no column .*'; name the {option}'s by --{option}_column$"):
+        read_labelled(file, **asked, labels=("a", "b"), label_codes=("a", "b"))
+
+
+@pytest.mark.parametrize(
     ("values", "labels", "codes"),
     [
         (["World", "Sci/Tech"], AG_NEWS, ("0", "1", "2", "3")),

@@ -44,9 +44,11 @@ def choose_columns(
     Raises:
         DataError: a named column that is missing, or no guess that is beyond doubt.
     """
-    for column in (*(text_column or ()), *([label_column] if label_column else ())):
-        if column not in table.columns:
-            raise DataError(f"{table.source}: has no column {column!r}; {_listed(table)}{headerless(table)}")
+    for kind, columns in (("text", text_column or ()), ("label", (label_column,) if label_column else ())):
+        if missing := [column for column in columns if column not in table.columns]:
+            advice = f"; name the {kind}'s by --{kind}_column" if before == "--" else ""  # a recipe may have named it
+            said = f"has no column {missing[0]!r}; {_listed(table)}{headerless(table)}{advice}"
+            raise DataError(f"{table.source}: {said}")
     if label_column and label_column in (text_column or ()):
         raise DataError(f"{before}text_column: {label_column!r} is also the label; a text must not hold its label")
     if label_column and text_column:
