@@ -122,6 +122,23 @@ def test_rungs_of_rows_and_none_are_not_asked_for_at_once(search: dict[str, Any]
         default_space(recipe, deadline=True)
 
 
+@pytest.mark.parametrize("pruner", ["halving", "hyperband"])
+@pytest.mark.parametrize("deadline", [False, True])
+def test_a_pruner_of_epochs_is_refused_where_no_trial_is_evaluated_before_its_end(pruner: str, deadline: bool) -> None:
+    search = {"pruner": pruner, "resource": "epochs"}
+    recipe = read_recipe({"lora": {"r": [2, 4]}, "train": {"eval_strategy": "end"}, "search": search})
+    with pytest.raises(RecipeError, match=rf"^train\.eval_strategy: 'end' leaves search\.pruner: {pruner} nothing"):
+        default_space(recipe, deadline=deadline)
+    for train in (
+        {"eval_strategy": ["auto", "end"]},
+        {"eval_strategy": "end", "lr_scheduler_type": ["linear", "reduce_lr_on_plateau"]},
+    ):
+        some = read_recipe({"lora": {"r": [2, 4]}, "train": train, "search": search})
+        assert default_space(some, deadline=deadline) is some
+    rows = recipe.with_fields(search={"resource": "rows"})
+    assert default_space(rows, deadline=deadline) is rows
+
+
 @pytest.mark.parametrize("epochs", [[1, 4], {"min": 1, "max": 4}])
 def test_epochs_are_not_both_an_axis_and_by_the_clock(epochs: Any) -> None:
     values = {"train": {"num_train_epochs": epochs}, "search": {"sampler": "auto", "epochs": "clock"}}

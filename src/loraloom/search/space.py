@@ -158,6 +158,17 @@ def _refuse_contradictions(recipe: Recipe, deadline: bool) -> None:
             "search.pruner: 'auto' gives more rows under a deadline, and search.resource asks for more epochs; "
             "write halving, hyperband or none"
         )
+    _refuse_a_pruner_that_sees_nothing(recipe)
+
+
+def _refuse_a_pruner_that_sees_nothing(recipe: Recipe) -> None:
+    search, schedules = recipe.search, recipe.values("train.lr_scheduler_type")
+    once = set(recipe.values("train.eval_strategy")) == {"end"} and "reduce_lr_on_plateau" not in schedules
+    if once and search.resource == "epochs" and search.pruner in ("halving", "hyperband"):
+        raise RecipeError(
+            f"train.eval_strategy: 'end' leaves search.pruner: {search.pruner} nothing to end a trial by, since "
+            "none is evaluated before its end; leave one of them out"
+        )
 
 
 def _leaves_all_open(recipe: Recipe) -> bool:
