@@ -16,10 +16,12 @@ import pytest
 import loraloom
 from loraloom.data import load_data
 from loraloom.errors import DataError, StoppedError
+from loraloom.recipe import read_recipe
 from loraloom.report import write_report
 from loraloom.search.clock import Clock
 from loraloom.study.cross_fitted import read_cross_fitted
 from loraloom.study.embeddings import read_embeddings
+from loraloom.study.integrity import RECIPE, write_recipe
 from loraloom.study.run import Run
 from loraloom.use.similarity import collect, collect_in_time
 from study.agnews_files import agnews_folder
@@ -220,6 +222,19 @@ def test_another_name_of_the_texts_column_is_found(run: Path, tmp_path: Path) ->
     assert kept is not None
     assert kept.second is not None
     assert (kept.second.about.rows, kept.second.about.empty) == (30, 1)
+
+
+def test_a_second_file_that_the_winner_s_tokenizer_reads_nothing_of_names_its_model(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    winner = Run(run).best()
+    assert winner is not None
+    model = winner.configuration.backbone.model
+    recipe = read_recipe({**Run(run).recipe.model_dump(), "backbone": {"model": ["another", model]}})
+    write_recipe(run / RECIPE, recipe)
+    monkeypatch.setattr("loraloom.use.similarity._Embedding.has_tokens", lambda _, texts: np.zeros(len(texts), bool))
+    why = collect(run, compare_file=perturbed(tmp_path / "machine.csv"))
+    assert why == f"the tokenizer of {model!r} makes no token of any text in {tmp_path / 'machine.csv'}"
 
 
 @pytest.mark.parametrize(

@@ -255,7 +255,8 @@ def _second(
 
     rows = rows[(read := embed.has_tokens([second.texts[row] for row in rows]))]
     if not rows.size:
-        raise _NotMeasuredError(f"the tokenizer of {run.recipe.backbone.model!r} makes no token of any text in {path}")
+        model = winner.configuration.backbone.model
+        raise _NotMeasuredError(f"the tokenizer of {model!r} makes no token of any text in {path}")
     texts, unread = [second.texts[row] for row in rows], int(np.count_nonzero(~read))
     labels = None if second.labels is None else second.labels[rows]
     correct = None
