@@ -54,6 +54,23 @@ def test_trials_of_one_configuration_are_joined_over_their_seeds(tmp_path: Path)
     assert not board.unranked
 
 
+def test_that_other_seeds_of_the_winner_s_configuration_failed_is_a_doubt(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [2, 4]}, train={}, search={"seeds": 2})
+    records = [
+        make_record(
+            recipe, number, {"lora.r": rank}, accuracy, seed=seed,
+            state="complete" if accuracy else "failed", reason=None if accuracy else "the loss became nan",
+        )
+        for number, (rank, accuracy, seed) in enumerate(((4, 0.95, 42), (4, None, 43), (2, 0.93, 42)))
+    ]  # fmt: skip
+    cautions = findings(read_run(write_run(tmp_path / "r", recipe, records, best=records[0]))).cautions
+    assert (
+        "Not all seeds of its configuration came to their end (seed 43 failed: the loss became nan): its accuracy is "
+        "that of the others, and trained with another seed it may fail as well."
+    ) in cautions
+    assert not [sentence for sentence in cautions if "with one seed" in sentence]
+
+
 def test_seeds_that_agree_leave_the_noise_of_the_rows(tmp_path: Path) -> None:
     recipe = make_recipe(lora={"r": [2, 8]}, train={}, search={"seeds": 3})
     records = [

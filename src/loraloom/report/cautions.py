@@ -105,8 +105,13 @@ def _of_margin(run: RunRead, board: Leaderboard, row: Row, winner: Winner) -> It
             f"the mean over seeds, {describe(board.axes, first.values)} {above}"
             + (f". It was chosen since {why}: within noise, {rule}." if why else ".")
         )
-    if row.seeds == 1:
-        every = len(board.rows) > 1 and all(each.seeds <= 1 for each in board.rows)
+    if row.lost_seeds:
+        yield (
+            f"Not all seeds of its configuration came to their end ({shortened('; '.join(row.reasons), 400)}): its "
+            "accuracy is that of the others, and trained with another seed it may fail as well."
+        )
+    if row.seeds == 1 and not row.lost_seeds:
+        every = len(board.rows) > 1 and all(each.seeds <= 1 and not each.lost_seeds for each in board.rows)
         yield (
             "Every configuration was trained with one seed: how far another seed would move the accuracies, "
             "and with them the order, is not known."

@@ -61,6 +61,11 @@ class Row:
     reasons: tuple[str, ...]
 
     @property
+    def lost_seeds(self) -> bool:
+        """Whether it has a result, and seeds beside it that failed or were pruned."""
+        return 0 < self.seeds < len(self.numbers)
+
+    @property
     def interval_of(self) -> str:
         return "seeds" if self.seeds > 1 else "rows"
 
