@@ -1,7 +1,8 @@
 """kill -9 at random instants of a search and of its resumptions, until it is done; then all that it holds is compared.
 
 A chain is one run: killed, resumed, killed again. Its seed gives every instant, but not what the machine did by then:
-a chain that failed is run again by `python -m tests.faults.torture kills --seed N --kills 1`, a few times if need be.
+a chain that failed is run again by `python -m tests.faults.torture kills --seed N --share 0.0003` (with the chains of
+the few seeds after it), a few times if need be.
 """
 
 from __future__ import annotations
