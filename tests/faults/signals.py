@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from loraloom.study.durable import MANIFEST
 from tests.commands import Commands, Ended
 from tests.faults import begun
 from tests.faults.kills import Whole, begin_or_resume
@@ -48,10 +49,10 @@ def signal_run(commands: Commands, whole: Whole, folder: Path, seed: int, *, twi
         child = commands.start(
             *begin_or_resume(run, whole.search), environment={begun.VARIABLE: str(mark)}, before=[begun.__name__]
         )
-        sent = time.monotonic()
+        sent, trains = time.monotonic(), False
         if turn < MOST_SIGNALS:
             time.sleep(generator.uniform(0.03, whole.seconds))  # Python's own start-up comes before ours
-            sent = time.monotonic()
+            sent, trains = time.monotonic(), _is_begun(run, mark) and _trains(run)
             child.send(number)
             if twice:
                 time.sleep(generator.uniform(0, 0.05))
@@ -69,6 +70,8 @@ def signal_run(commands: Commands, whole: Whole, folder: Path, seed: int, *, twi
         elif ended.code:
             found.wrong.append(f"{name}: then exit {ended.code}: {ended.err.strip()[-500:]}")
         else:
+            if turn < MOST_SIGNALS and trains:
+                found.wrong.append(f"{name}, {number.name}: not answered while a trial was under way")
             break
     if not found.wrong and (unlike := differences(run, whole.held)):
         found.wrong.append(f"{name}: then unequal: {', '.join(unlike)}")
@@ -79,6 +82,11 @@ def signal_run(commands: Commands, whole: Whole, folder: Path, seed: int, *, twi
 
 def _is_begun(run: Path, mark: Path) -> bool:
     return mark.exists() and (run / "recipe.yaml").exists()
+
+
+def _trains(run: Path) -> bool:
+    """Whether a trial is under way."""
+    return any(not (folder / MANIFEST).exists() for folder in (run / "trials").glob("[0-9]*"))
 
 
 def _broken_promise(ended: Ended, number: signal.Signals, is_begun: bool, *, twice: bool) -> str | None:

@@ -16,3 +16,4 @@ def test_a_search_killed_again_and_again_ends_as_one_that_was_not(
 ) -> None:
     found = kill_chain(commands, request.getfixturevalue(name), tmp_path, seed, most=3)
     assert found.wrong == []
+    assert found.kills > 0

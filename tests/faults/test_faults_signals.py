@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from loraloom.study.durable import MANIFEST
+from loraloom.study.record import CHECKPOINT
 from tests.commands import Commands, wait_for
-from tests.faults import begun
+from tests.faults import begun, slow_steps
 from tests.faults.kills import Whole
-from tests.faults.signals import signal_run
+from tests.faults.searches import differences
+from tests.faults.signals import CODES, signal_run
 
 
 @pytest.mark.parametrize(("seed", "twice"), [(1, False), (2, False), (1, True)])
@@ -19,6 +22,43 @@ def test_a_search_ended_by_signals_goes_on_as_if_it_had_not_been(
 ) -> None:
     found = signal_run(commands, loom, tmp_path, seed, twice=twice)
     assert found.wrong == []
+    assert found.signals > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_trial_that_a_signal_ends_is_saved_after_its_step(
+    commands: Commands, loom: Whole, tmp_path: Path, number: signal.Signals
+) -> None:
+    run, steps = tmp_path / "run", tmp_path / "steps"
+    told, before = {slow_steps.STEPS: str(steps)}, [slow_steps.__name__]
+    with commands.start("search", loom.search.recipe, "--out", run, environment=told, before=before) as child:
+        wait_for(lambda: steps.exists() and steps.stat().st_size > 1)
+        child.send(number)
+        ended = child.wait()
+    assert ended.code == CODES[number]
+    assert not (run / "trials" / "0000" / MANIFEST).exists()
+    saved = [int(path.parent.name) for path in (run / "trials" / "0000" / CHECKPOINT).glob(f"*/{MANIFEST}")]
+    assert saved == [steps.stat().st_size]
+    assert commands.run("resume", run).code == 0
+    assert differences(run, loom.held) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_a_save_that_does_not_end(
+    commands: Commands, loom: Whole, tmp_path: Path, number: signal.Signals
+) -> None:
+    steps, saves, run = tmp_path / "steps", tmp_path / "saves", tmp_path / "run"
+    told, before = {slow_steps.STEPS: str(steps), slow_steps.HANGS: str(saves)}, [slow_steps.__name__]
+    with commands.start("search", loom.search.recipe, "--out", run, environment=told, before=before) as child:
+        wait_for(lambda: steps.exists() and steps.stat().st_size > 1)
+        child.send(number)
+        wait_for(saves.exists)
+        child.send(number)
+        ended = child.wait(slow_steps.HANGING_SECONDS / 10)
+    assert ended.code == CODES[number]
+    assert f"loraloom resume {run}" in ended.sentence
+    assert commands.run("resume", run).code == 0
+    assert differences(run, loom.held) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -120,7 +120,7 @@ def signals(torture: Torture) -> Row:
 
         for signalled in torture.all(partial(one, seed=seed) for seed in range(first, first + BATCH)):
             found.add(signalled)
-        if found.signals >= torture.some(SIGNALS):
+        if found.signals >= torture.some(SIGNALS) or not found.signals:
             break
     done = f"{found.signals} signals, {found.second} of them twice; ended within {found.longest_seconds:.1f} s"
     return "SIGTERM, Ctrl-C", done, found.wrong
