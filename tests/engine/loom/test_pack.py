@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from loraloom.engine.loom.pack import Member, Pack
 from loraloom.recipe import Lora, Train
@@ -55,6 +57,16 @@ def test_a_gradient_is_clipped_to_its_own_trials_norm(base: Base) -> None:
         for name, value in values(found, number).items():
             expected = before[number][name] - factor * gradients[number][name]
             torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_pass_launches_as_many_products_for_four_trials_as_for_one(base: Base) -> None:
+    launched = []
+    for trials in (1, 4):
+        found = pack(base, *[{}] * trials)
+        with profile(activities=[ProfilerActivity.CPU]) as seen:
+            accumulate(found)
+        launched.append({one.key: one.count for one in seen.key_averages() if re.search(r"mm_?$|linear", one.key)})
+    assert launched[0] == launched[1] != {}
 
 
 def test_gradients_are_cleared_by_a_step(base: Base) -> None:
