@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from loraloom.conclusion import _in_the_time, _reasons
+from loraloom import conclusion
+from loraloom.conclusion import _given_up, _in_the_time, _reasons
 from loraloom.execute.driver import Ending
 from loraloom.recipe import read_recipe
 from loraloom.search.clock import Clock
@@ -61,3 +63,13 @@ def test_what_would_use_the_rest_of_the_time_is_what_the_search_was_limited_by(
 def test_a_few_of_the_reasons_why_trials_failed_are_said_the_latest_first(reasons: list[str | None], said: str) -> None:
     records: list[Any] = [SimpleNamespace(reason=reason) for reason in reasons]
     assert _reasons(records).endswith(said)
+
+
+def test_where_a_search_gives_up_the_trials_that_a_pruner_ended_are_no_failures(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(conclusion, "go_on_command", lambda run: "loraloom resume run")
+    ended = [("pruned", "pruned after 1 epoch"), ("failed", "no room"), ("pruned", "pruned after 2 epochs")]
+    records = [SimpleNamespace(state=state, reason=reason) for state, reason in ended]
+    run: Any = SimpleNamespace(path=tmp_path, records=lambda: records)
+    assert "no more were begun: no room; nothing" in f"{_given_up(run)}"

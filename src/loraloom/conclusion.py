@@ -111,11 +111,12 @@ def _crown(run: Run, place: Workplace, watcher: Watcher, stop: Stop, log: Comman
 
 def _given_up(run: Run) -> StoppedError:
     """It exits 2: by 75 a queue would begin the job again, and each time as many trials that only fail."""
-    return StoppedError(run.path, f"{GAVE_UP}: {_reasons(run.records())}", 2, go_on_command(run.path))
+    failed = [record for record in run.records() if record.state == "failed"]
+    return StoppedError(run.path, f"{GAVE_UP}: {_reasons(failed)}", 2, go_on_command(run.path))
 
 
 def _reasons(records: Sequence[TrialRecord]) -> str:
-    """Why trials failed, the latest first."""
+    """Why trials were not finished, the latest first."""
     reasons = list(dict.fromkeys(record.reason for record in reversed(records) if record.reason))
     more = len(reasons) - MOST_REASONS
     return "; ".join(reasons[:MOST_REASONS]) + (f"; and {plural(more, 'other reason')}" if more > 0 else "")

@@ -195,8 +195,8 @@ KEPT = (
     "took 4.5 s beside the trials' own times."
 )
 DROPPED = (
-    "For 1 trial of which the lowest layers are frozen these were computed anew at each step: they can be kept only "
-    "where the backbone drops nothing (`backbone.dropout: off`)."
+    "For 1 trial of which the lowest layers are frozen these were computed anew at each step: they are kept where "
+    "the backbone drops nothing (`backbone.dropout: off`), and disk and time allow."
 )
 
 

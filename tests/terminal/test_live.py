@@ -233,6 +233,18 @@ def test_the_result_names_its_metric(metric: str, name: str, tested: str) -> Non
     assert lines[2] == f"accuracy    0.900 (95 % interval 0.826–0.945){tested} on 100 test rows"
 
 
+@pytest.mark.parametrize(("cap", "said"), [(1_000_400, ">99.9%"), (1_000_000, "100.0%")])
+def test_all_of_the_cap_is_used_only_where_nothing_is_left_of_it(cap: int, said: str) -> None:
+    tested = Result(validation=score(0.9), test=score(0.9))
+    trial = record(0, accuracy=0.9)
+    winner = trial.model_copy(
+        update={"result": tested, "counts": trial.counts.model_copy(update={"trainable": 1_000_000})}
+    )
+    recipe = _recipe(budget={"max_trainable_parameters": cap, "max_seconds": 60})
+    lines = closing_lines(winner, Path("runs/x"), recipe, [winner])
+    assert f"parameters  1,000,000 trainable, {said} of the cap of {cap:,}" in lines
+
+
 def _recipe(**sections: Any) -> Recipe:
     about = {"data": {"rows": {"train": 400}}}
     given = {"data": {"dataset": "demo"}, "lora": {"r": [2, 4]}, "budget": {"max_seconds": 60}}

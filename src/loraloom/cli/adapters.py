@@ -163,8 +163,8 @@ def export(
 ) -> None:
     """Write an adapter in a form that needs no loraloom, with a model card; its predictions are compared first.
 
-    merged and peft need a native head with native pooling (merged takes ModernBERT's and EuroBERT's with the mean too);
-    onnx takes any, and needs the extra 'export' to be made.
+    merged and peft need a native head with native pooling (merged takes ModernBERT's and EuroBERT's with the mean
+    too, peft a mean that is the model's own); onnx takes any, and needs the extra 'export' to be made.
 
     Example: loraloom export runs/demo/best --format onnx --out exports/demo
     """

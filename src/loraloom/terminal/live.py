@@ -43,7 +43,7 @@ from loraloom.terminal.wording import (
     trial_in_words,
     with_interval,
 )
-from loraloom.wording import plural
+from loraloom.wording import percent, plural
 
 SHOWN_TRIALS = 12
 
@@ -239,7 +239,7 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, records: Seque
     assert winner.result is not None
     assert winner.result.test is not None
     cap, test = recipe.budget.max_trainable_parameters, winner.result.test
-    against = "" if cap is None else f", {winner.counts.trainable / cap:.1%} of the cap of {cap:,}"
+    against = "" if cap is None else f", {percent(winner.counts.trainable / cap)} of the cap of {cap:,}"
     marked = f" ({'; '.join(winner.marks)})" if winner.marks else ""
     what = point_in_words(winner.point) or "the recipe's one configuration"
     return (

@@ -25,7 +25,7 @@ def frozen_layers(records: Sequence[TrialRecord]) -> str | None:
     if dropped:
         said.append(
             f"For {plural(dropped, 'trial')} of which the lowest layers are frozen these were computed anew at each "
-            "step: they can be kept only where the backbone drops nothing (`backbone.dropout: off`)."
+            "step: they are kept where the backbone drops nothing (`backbone.dropout: off`), and disk and time allow."
         )
     return " ".join(said) or None
 
