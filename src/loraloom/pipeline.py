@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloom.conclusion import conclude
-from loraloom.errors import DeviceLostError, LoraloomError, RunError, RunInUseError, StoppedError
+from loraloom.errors import DeviceLostError, LoraloomError, RunInUseError, StoppedError
 from loraloom.execute.alone import alone, left_as_found
 from loraloom.execute.driver import Driver
 from loraloom.execute.executor import Executor
@@ -24,16 +24,15 @@ from loraloom.execute.placement import IN_PROCESS, Placement, make_executor
 from loraloom.execute.planning import Rehearsal, has_passes, is_planned
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
-from loraloom.preparation import anchored, prepare, stated
+from loraloom.preparation import anchored, prepare, prepare_again, stated
 from loraloom.recipe import Recipe
-from loraloom.report.wording import listed
 from loraloom.report.writing import load_libraries, rehearse_report
 from loraloom.search.clock import Clock, make_clock, point_in_time
 from loraloom.search.space import again_seconds, default_space, leaves_length_open, refuse_no_clock, with_length
 from loraloom.search.watcher import Watcher
 from loraloom.study.commands import go_on_command, logged
 from loraloom.study.evidence import has_rows, write_rows
-from loraloom.study.provenance import changed, describe_machine
+from loraloom.study.provenance import describe_machine
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import Run, refuse_taken
 from loraloom.tracking.reporter import refuse_missing, tracked
@@ -128,21 +127,15 @@ def resume(
         option = "max_seconds" if called else "--max_seconds"
         limit = run.recipe.budget.max_seconds if max_seconds is None else max_seconds
         clock = make_clock(limit, deadline, begun, called=called, option=option)
-        if any(in_memory.get(split) is None for split in run.recipe.from_python):
-            given = listed(list(run.recipe.from_python))
-            raise RunError(f"{run.path}: its {given} rows were given from Python; go on by: {go_on_command(run.path)}")
         if not is_planned(run.path):
             clock.refuse_too_little()
         if clock.max_seconds is None and not has_passes(run.path):
             refuse_no_clock(run.recipe, f"{option} or {'deadline' if called else '--deadline'}")
-        made = run.recipe.provenance
         with run.locked():
-            place = prepare(run.recipe, watcher, bool(made.get("allow_leak")), in_memory, run)
-            if difference := changed(made, place.pins()):
-                raise RunError(f"{run.path}: {difference} has changed since the run began; begin another run")
+            place = prepare_again(run, watcher, in_memory, go_on_command(run.path))
             if placement == IN_PROCESS and (said := another_type_here(place.dtype)):
                 watcher.note(said)
-            chosen = choose_engine(run.recipe, profile=bool(made.get("profile")))
+            chosen = choose_engine(run.recipe, profile=bool(run.recipe.provenance.get("profile")))
             return _go_on(run, place, chosen, watcher, clock, stop or Stop(), placement, command)
 
 

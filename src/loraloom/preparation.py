@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from loraloom.data import load_data
+from loraloom.errors import RunError
 from loraloom.execute.kept_type import kept_type
 from loraloom.execute.workplace import Workplace
 from loraloom.machine import with_home
 from loraloom.recipe import Recipe
+from loraloom.report.wording import listed
 from loraloom.search.watcher import Watcher
 from loraloom.study.durable import refuse_bytes
-from loraloom.study.provenance import data_revision, describe_machine
+from loraloom.study.provenance import changed, data_revision, describe_machine
 from loraloom.study.run import Run
 
 MOST_DROPPED = 100
@@ -32,6 +34,22 @@ def prepare(
         if finding.sentence not in known:
             watcher.found(finding)
     return Workplace(recipe, data, watcher.found, None if begun is None else kept_type(begun))
+
+
+def prepare_again(run: Run, watcher: Watcher, in_memory: dict[str, Any], again: str) -> Workplace:
+    """The rows and models of a run that is there; `again` is the command for which they are wanted.
+
+    Raises:
+        RunError: they are not as they were, or were given from Python and are not now.
+    """
+    made = run.recipe.provenance
+    if any(in_memory.get(split) is None for split in run.recipe.from_python):
+        given = listed(list(run.recipe.from_python))
+        raise RunError(f"{run.path}: its {given} rows were given from Python; go on by: {again}")
+    place = prepare(run.recipe, watcher, bool(made.get("allow_leak")), in_memory, run)
+    if difference := changed(made, place.pins()):
+        raise RunError(f"{run.path}: {difference} has changed since the run began; begin another run")
+    return place
 
 
 def stated(place: Workplace) -> dict[str, Any]:
