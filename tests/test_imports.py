@@ -37,6 +37,7 @@ ORDER = (
     "preparation",
     "conclusion",
     "pipeline",
+    "refitting",
     "terminal",
     "estimator",
     "cli",
@@ -63,6 +64,7 @@ TORCH_FREE = (
     "preparation",
     "conclusion",
     "pipeline",
+    "refitting",
     "cli",
 )
 """Parts of which no module imports torch, nor does what it imports."""

@@ -21,7 +21,7 @@ ROWS = {"train", "validation", "test"}
 
 
 def test_names() -> None:
-    assert set(loraloom.__all__) == {*ERRORS, "LoraClassifier", "load", "resume", "search"}
+    assert set(loraloom.__all__) == {*ERRORS, "LoraClassifier", "load", "refit", "resume", "search"}
     assert all(issubclass(getattr(loraloom, name), loraloom.LoraloomError) for name in ERRORS)
 
 
@@ -33,4 +33,5 @@ def test_parameters() -> None:
         *ROWS,
     }
     assert set(signature(loraloom.resume).parameters) == {"out", "max_seconds", "deadline", *place, *ROWS}
+    assert set(signature(loraloom.refit).parameters) == {"out", *ROWS}
     assert set(signature(loraloom.load).parameters) == {"path", "revision"}

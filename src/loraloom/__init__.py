@@ -49,6 +49,7 @@ __all__ = [
     "RunError",
     "StoppedError",
     "load",
+    "refit",
     "resume",
     "search",
 ]
@@ -145,6 +146,19 @@ def resume(
         validation=validation,
         test=test,
     )
+
+
+def refit(out: Path | str, *, train: Any = None, validation: Any = None, test: Any = None) -> TrialRecord:
+    """Trains a run's winner once more, on training and validation rows together, into RUN/refit; returns its record.
+
+    It is tested on the test rows, which stay held out. Rows that the search was given from Python are given again.
+
+    Raises:
+        LoraloomError: there is no winner, its data or models have changed, or the training came to less.
+    """
+    from loraloom import refitting
+
+    return refitting.refit(out, train=train, validation=validation, test=test)
 
 
 def load(path: Path | str, *, revision: str | None = None) -> Classifier:

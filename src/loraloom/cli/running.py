@@ -117,12 +117,12 @@ def _print_winner(run: Path, winner: TrialRecord, as_json: bool) -> None:
 
 
 @contextlib.contextmanager
-def stoppable(run: Path, grace: float) -> Iterator[Stop]:
+def stoppable(run: Path, grace: float, go_on: str | None = None) -> Iterator[Stop]:
     """SIGTERM, SIGHUP and Ctrl-C end the run: after the step where trials train, else at once.
 
     A second SIGTERM or Ctrl-C ends it at once wherever it is; one after the last trial lets it come to its end where
     `grace` suffices. What was finished stands, trials under way are kept as checkpoints, and the message says how to
-    go on. A SIGHUP that is ignored, as by nohup, stays so.
+    go on: by the command `go_on`, else by a resume. A SIGHUP that is ignored, as by nohup, stays so.
     """
     from loraloom.execute.stopping import Stop
     from loraloom.study.run import is_run
@@ -160,26 +160,26 @@ def stoppable(run: Path, grace: float) -> Iterator[Stop]:
     except KeyboardInterrupt:
         if not is_run(run):
             raise
-        raise _ended(run, "stopped by Ctrl-C", 130) from None
+        raise _ended(run, "stopped by Ctrl-C", 130, go_on) from None
     except SystemExit as ended:
         if not closed_pipe(ended):
             raise
-        raise _ended(run, f"stopped: {OUTPUT_CLOSED}") from None
+        raise _ended(run, f"stopped: {OUTPUT_CLOSED}", go_on=go_on) from None
     except StoppedError as error:
-        raise _ended(run, error.why, error.exit_code) from error
+        raise _ended(run, error.why, error.exit_code, go_on) from error
     finally:
         signal.alarm(0)
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _ended(run: Path, why: str, exit_code: int = 75) -> BaseException:
+def _ended(run: Path, why: str, exit_code: int = 75, go_on: str | None = None) -> BaseException:
     """What a command ends by that was stopped: with how the run goes on, where there is one by now."""
     from loraloom.study.commands import go_on_command
     from loraloom.study.run import is_run
 
     if is_run(run):
-        return StoppedError(run, why, exit_code, go_on_command(run))
+        return StoppedError(run, why, exit_code, go_on or go_on_command(run))
     return TerminatedError(f"{why} before anything was begun")
 
 

@@ -33,7 +33,7 @@ from loraloom.cli.options import (
     TrainOverrides,
     Workers,
 )
-from loraloom.cli.running import TerminatedError, embed_texts, follow, run_search, stoppable
+from loraloom.cli.running import TerminatedError, embed_texts, follow, print_json, run_search, stoppable
 from loraloom.cli.watchdog import ended_in_time
 from loraloom.errors import OptionError, RecipeError
 
@@ -154,6 +154,32 @@ def resume(
         limit = Run(run).recipe.budget.max_seconds if max_seconds is None else max_seconds
         with ended_in_time(run, limit, deadline, option="--max_seconds"):
             follow(run, stop, quiet, as_json, work)
+
+
+def refit(run: RunPath, quiet: Quiet = False, as_json: AsJson = False) -> None:
+    """Train a run's winner once more, on the rows that were held out to choose it too: RUN/refit.
+
+    For use where labelled rows are few. Configuration, seed and passes are the winner's; the test rows stay held out,
+    and it is tested on them. A training that was stopped is gone on with by the same command.
+
+    Example: loraloom refit runs/demo
+    """
+    from loraloom.refitting import refit as run_refit
+    from loraloom.study.commands import refit_command
+    from loraloom.study.run import Run
+    from loraloom.terminal.console import make_console
+    from loraloom.terminal.live import Terminal
+    from loraloom.terminal.refitted import refitted_lines
+
+    again = refit_command(run, Run(run).recipe)
+    watcher = Terminal(make_console(stderr=as_json), quiet=quiet or as_json)
+    with stoppable(run, 0, again) as stop:
+        record = run_refit(run, watcher=watcher, stop=stop)
+    if as_json:
+        print_json({"run": str(run), "refit": record.model_dump(mode="json")})
+        return
+    for line in refitted_lines(record, run):
+        typer.echo(line)
 
 
 def report(

@@ -52,6 +52,12 @@ class Workplace:
         place._revisions = self._revisions
         return place
 
+    def on(self, data: TextData) -> Workplace:
+        """Other rows for the same recipe, and the same weights."""
+        place = Workplace(self.recipe, data, self._found, self.dtype)
+        place._revisions = self._revisions
+        return place
+
     def source(self, backbone: Backbone) -> Source:
         """Where a model comes from; one of the hub at one commit, which is the run's, whatever its branch has by then.
 

@@ -201,7 +201,7 @@ def _results(subject: _Subject, hub_data: str | None) -> Iterator[EvalResult]:
 
     assert subject.record.result is not None
     for split, score in (("test", subject.record.result.test), ("validation", subject.record.result.validation)):
-        if score is None:
+        if score is None or (split == "validation" and subject.record.is_refitted):
             continue
         dataset = _dataset(subject, split)
         of_hub = hub_data is not None and dataset == subject.data
@@ -289,8 +289,9 @@ def _measured(subject: _Subject) -> Iterator[str]:
         accuracy = [text(rounded(score.accuracy, interval)), rounded_span(interval)]
         return [split, count(score.examples), *accuracy, rounded(score.macro_f1, interval), f"{score.loss:.3f}"]
 
+    again = subject.record.is_refitted
     rows = [row("test", result.test)] if result.test else []
-    rows.append(row("validation", result.validation))
+    rows.append(row("validation, before it was trained on them" if again else "validation", result.validation))
     head = ("Split", "Rows", "Accuracy", "95 % interval (Wilson)", "Macro-F1", "Loss")
     yield table(head, rows, numbers=range(1, 6))
     if subject.chosen:

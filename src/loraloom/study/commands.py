@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -168,6 +169,13 @@ def resume(run: Path, recipe: Recipe, seconds: int | None) -> str:
         return resume_command(run, seconds)
     limit = "" if seconds is None else f"max_seconds={seconds}, "
     return f"loraloom.resume({str(run)!r}, {limit}{rows_again(recipe)})"
+
+
+def refit_command(run: Path, recipe: Recipe) -> str:
+    """The command that trains a run's winner again, for a shell, or for the program that has its rows."""
+    if recipe.from_python:
+        return f"loraloom.refit({str(run)!r}, {rows_again(recipe)})"
+    return f"loraloom refit {quote(str(run))}"
 
 
 def rows_again(recipe: Recipe) -> str:

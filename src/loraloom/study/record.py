@@ -35,6 +35,11 @@ WHOLE = 0.999
 LEAKED = "leaked rows were kept"
 """The mark of a trial whose training rows that are in validation or test were kept on request."""
 
+REFITTED = (
+    "after the search it was trained on its validation rows too, so that its validation figures are those of before"
+)
+"""The mark of RUN/refit, the winner that was trained again."""
+
 Dtype = Literal["fp32", "bf16"]
 """What frozen weights are computed in."""
 Ended = Literal["complete", "pruned", "failed"]
@@ -154,6 +159,11 @@ class TrialRecord(_Frozen):
     def cut_short(self) -> bool:
         """Whether a clock ended its training before its last epoch was done."""
         return self.epochs is not None and self.epochs < WHOLE * self.configuration.train.num_train_epochs
+
+    @property
+    def is_refitted(self) -> bool:
+        """Whether it was trained again with the validation rows, which then say nothing of it."""
+        return REFITTED in self.marks
 
     @property
     def point_key(self) -> str:

@@ -1,7 +1,7 @@
 """A run folder: made whole or not at all, opened by one process at a time.
 
     RUN/recipe.yaml, study.db, plan.json, commands.json, rows/, trials/0007/, leaderboard.csv,
-    best/, similarity/, cross_fitted/, report/
+    best/, refit/, similarity/, cross_fitted/, report/
 
 A trial's folder is finished when its manifest stands; whatever else is in trials/ is a trial that was broken off.
 """
@@ -24,7 +24,9 @@ from loraloom.study.durable import MANIFEST, is_whole, mend_folders, refuse_byte
 from loraloom.study.integrity import RECIPE, read_sealed_recipe, write_recipe
 from loraloom.study.record import CARD, CHECKPOINT, METRICS, RECORD, TrialRecord, read_record
 
-LEDGER, PLAN, TRIALS, BEST, LOCK = "study.db", "plan.json", "trials", "best", ".lock"
+LEDGER, PLAN, TRIALS, BEST, REFIT, LOCK = "study.db", "plan.json", "trials", "best", "refit", ".lock"
+REFITTING = "refitting"
+"""In a run, what becomes its refit/."""
 
 
 _NEW = ".run.new"
@@ -130,18 +132,8 @@ class Run:
         return self.path / TRIALS / f"{number:04d}"
 
     def trial_folder_to_begin(self, number: int) -> Path:
-        """The folder of a trial that begins: empty, or with the checkpoint and metrics that it goes on from.
-
-        Its name is synced: else a power cut could take a folder that the ledger knows as finished.
-        """
-        folder = self.trial_folder(number)
-        kept = (CHECKPOINT, METRICS) if (folder / CHECKPOINT).is_dir() else ()
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.iterdir():
-            if path.name not in kept:
-                remove(path)
-        sync_folder(folder.parent)
-        return folder
+        """The folder of a trial that begins, see `folder_to_begin`."""
+        return folder_to_begin(self.trial_folder(number))
 
     def records(self) -> tuple[TrialRecord, ...]:
         """Records of finished trials, in the order of their numbers; each is read once, and if replaced once more."""
@@ -190,6 +182,20 @@ def _copy(source: Path, target: Path, files: dict[str, str]) -> None:
             raise RunError(f"{target}: can't be written: {error.args[0][0][2]}") from None
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
+
+
+def folder_to_begin(folder: Path) -> Path:
+    """A folder to train in, made or emptied but for the checkpoint and metrics that a trial goes on from.
+
+    Its name is synced: else a power cut could take a folder that the ledger knows as finished.
+    """
+    kept = (CHECKPOINT, METRICS) if (folder / CHECKPOINT).is_dir() else ()
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.name not in kept:
+            remove(path)
+    sync_folder(folder.parent)
+    return folder
 
 
 def trial_folders(run: Path) -> list[Path]:

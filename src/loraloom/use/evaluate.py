@@ -156,7 +156,7 @@ def evaluate(
     classifier: Classifier = load(folder)
     probabilities = classifier.predict_proba(split.texts)
     scores = metrics.score(split.labels, probabilities)
-    trained_on, tested_on, unknown = _of_run(folder, split.texts)
+    trained_on, tested_on, unknown = _of_run(folder, record, split.texts)
     note = "; ".join(filter(None, (note, unknown))) or None
     predicted = _divided(fitted, split, probabilities)
     return Evaluated(str(adapter), str(test_file), record.labels, scores, note, trained_on, tested_on, predicted)
@@ -170,8 +170,8 @@ def _divided(fitted: Temperature | None, split: Split, probabilities: NDArray[np
     return Divided(fitted.value, *errors)
 
 
-def _of_run(folder: Path, texts: Sequence[str]) -> tuple[int | None, int | None, str | None]:
-    """How many of `texts` are training rows and test rows of the adapter's run, or why damage hides it."""
+def _of_run(folder: Path, record: TrialRecord, texts: Sequence[str]) -> tuple[int | None, int | None, str | None]:
+    """How many of `texts` the adapter was trained on, how many its run tested on, or why damage hides it."""
     try:
         data = rows_of(folder)
     except RunError as error:
@@ -179,5 +179,6 @@ def _of_run(folder: Path, texts: Sequence[str]) -> tuple[int | None, int | None,
     if data is None:
         return None, None, None
     keys = [text_key(text) for text in texts]
-    trained, tested = (set(map(text_key, split.texts)) for split in (data.train, data.test))
+    read = (*data.train.texts, *data.validation.texts) if record.is_refitted else data.train.texts
+    trained, tested = (set(map(text_key, texts)) for texts in (read, data.test.texts))
     return sum(key in trained for key in keys), sum(key in tested for key in keys), None

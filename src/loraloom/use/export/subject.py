@@ -103,7 +103,7 @@ def _kept(folder: Path, record: TrialRecord) -> Rows:
     chosen = [whole[int(place)] for place in np.linspace(0, len(whole) - 1, min(MOST_ROWS, len(whole)))]
     labels = np.array([row.label for row in chosen], dtype=np.int64)
     left_out = len(kept) - len(whole)
-    name = "the validation rows of its run"
+    name = "the validation rows of its run" + ", which it was trained on" * record.is_refitted
     if left_out:
         name += f", without {left_out:,} of {LONGEST_TEXT:,} characters or more, which it kept cut"
     return Rows(name, tuple(row.text for row in chosen), labels)

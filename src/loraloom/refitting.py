@@ -1,0 +1,172 @@
+"""The winner trained once more, on the rows that were held out to choose it too: RUN/refit.
+
+What a search holds out to choose by is lost to its trainings, and where rows are few that costs accuracy. So the
+winner's configuration, with its seed and its passes, is trained on training and validation rows together. The test rows
+stay held out: the refitted adapter is tested on them as the winner was. Its validation result is the winner's, as
+`best_score_` is beside the refitted `best_estimator_` of scikit-learn's GridSearchCV; so is its temperature.
+
+Costs one training. The adapter appears whole or not at all; a training that was broken off is gone on with.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loraloom.data import Split, TextData
+from loraloom.data.text_data import fingerprint
+from loraloom.engine import Job, Outcome
+from loraloom.errors import LoraloomError, RunError
+from loraloom.execute.alone import alone, left_as_found
+from loraloom.execute.in_process import InProcess, choose_engine
+from loraloom.execute.recording import Recorder
+from loraloom.execute.stopping import Stop
+from loraloom.execute.workplace import Workplace
+from loraloom.preparation import prepare_again
+from loraloom.recipe import Configuration
+from loraloom.report import model_card
+from loraloom.report.wording import duration
+from loraloom.search.proposals import Proposal
+from loraloom.search.watcher import Watcher
+from loraloom.study.commands import go_on_command, refit_command
+from loraloom.study.durable import discard, replacing_folder, write_text
+from loraloom.study.record import (
+    CARD,
+    CONFIG,
+    RECORD,
+    REFITTED,
+    TEST_PREDICTIONS,
+    WEIGHTS,
+    Evaluation,
+    Result,
+    TrialRecord,
+)
+from loraloom.study.run import BEST, REFIT, REFITTING, Run, folder_to_begin
+from loraloom.use.evaluate import test_winner
+from loraloom.use.temperature import fitted_temperature, keep_temperature
+
+
+def refit(
+    out: Path | str,
+    *,
+    watcher: Watcher | None = None,
+    stop: Stop | None = None,
+    **in_memory: Any,
+) -> TrialRecord:
+    """Trains the winner of the run in `out` on its training and validation rows; returns the record of RUN/refit.
+
+    `in_memory` are rows that were given to the search from Python, which are given again.
+
+    Raises:
+        RunError: there is no run or no winner, or its rows or models have changed.
+        LoraloomError: the training failed, or came to less than the winner.
+        StoppedError: it was stopped; the same command goes on with it.
+    """
+    with alone(), left_as_found():
+        run, watcher, stop = Run(Path(out)), watcher or Watcher(), stop or Stop()
+        with run.locked():
+            winner = run.best()
+            if winner is None:
+                raise RunError(f"{run.path}: has no winner yet; go on by: {go_on_command(run.path)}")
+            place = prepare_again(run, watcher, in_memory, refit_command(run.path, run.recipe))
+            place = place.on(_with_held_out(place.data))
+            watcher.note(_foreseen(winner, place.data))
+            work = folder_to_begin(run.path / REFITTING)
+            job = place.job(winner.number, _configuration(winner), work, noted=False)
+            outcome = _train(place, job, stop, watcher.note)
+            if outcome.state == "stopped":
+                stop.raise_if_asked()
+            _refuse_less(outcome, winner)
+            _record(place, winner, job, outcome)
+            watcher.note("testing it")
+            return _publish(run, winner, place.data.test, work)
+
+
+def _with_held_out(data: TextData) -> TextData:
+    """The rows with those of validation among those of training too, which then tell a training that collapsed."""
+    texts, labels = data.train.texts + data.validation.texts, (data.train.labels, data.validation.labels)
+    train = Split(texts, np.concatenate(labels))
+    return replace(data, train=train, fingerprint=fingerprint(data.labels, (train, data.validation, data.test)))
+
+
+def _configuration(winner: TrialRecord) -> Configuration:
+    """The winner's, on all rows, for as many passes as it had."""
+    configuration = winner.configuration.with_fields(data={"max_train_samples": None})
+    return configuration.with_fields(train={"num_train_epochs": winner.epochs}) if winner.cut_short else configuration
+
+
+def _foreseen(winner: TrialRecord, data: TextData) -> str:
+    """What is trained, and how long that takes, by the winner's own training."""
+    rows, held_out = len(data.train), len(data.validation)
+    said = f"training trial {winner.number} again on {rows:,} rows, {held_out:,} of them of validation"
+    if winner.timings is None or not winner.train_rows:
+        return said
+    return f"{said}, in about {duration(winner.timings.train_seconds * rows / winner.train_rows)}"
+
+
+def _train(place: Workplace, job: Job, stop: Stop, note: Callable[[str], None]) -> Outcome:
+    """Trains the job in this process, or to its next step once it is to `stop`.
+
+    Raises:
+        LoraloomError: it came to nothing.
+    """
+    passes = job.configuration.train.num_train_epochs
+
+    def heard(_: Job, evaluation: Evaluation) -> bool:
+        note(f"{evaluation.epoch:.4g} of {passes:g} passes done, training loss {evaluation.train_loss:.3f}")
+        return True
+
+    profile = bool(place.recipe.provenance.get("profile"))
+    with closing(InProcess(choose_engine(place.recipe, profile=profile).engine, note)) as executor, stop.politely():
+        executor.start([job])
+        finished = executor.wait(heard, stop.asked)
+    if finished.lost is not None:
+        raise LoraloomError(f"the training failed: {finished.lost}; {BEST}/ is as it was")
+    (outcome,) = finished.outcomes
+    return outcome
+
+
+def _refuse_less(outcome: Outcome, winner: TrialRecord) -> None:
+    """Refuses a training that failed, or that has learnt less of the validation rows than the winner knew of them.
+
+    Raises:
+        LoraloomError: it is so.
+    """
+    if outcome.result is None:
+        raise LoraloomError(f"the training failed: {outcome.reason}; {BEST}/ is as it was")
+    assert winner.result is not None
+    before, now = winner.result.validation, outcome.result.validation
+    if before.interval is not None and now.accuracy < before.interval[0]:
+        raise LoraloomError(
+            f"the training came to an accuracy of {now.accuracy:.3f} on the validation rows, which it was trained on, "
+            f"where the winner has {before.accuracy:.3f} without; it is not kept, and {BEST}/ is as it was"
+        )
+
+
+def _record(place: Workplace, winner: TrialRecord, job: Job, outcome: Outcome) -> None:
+    """Writes the record into the job's folder, and its manifest: it can be loaded then, as a user would."""
+    assert winner.result is not None
+    result = Result(validation=winner.result.validation)
+    outcome = replace(outcome, result=result, marks=(*outcome.marks, REFITTED))
+    Recorder(place).write(Proposal(winner.number, winner.point, _configuration(winner)), job, outcome)
+
+
+def _publish(run: Run, winner: TrialRecord, test: Split, work: Path) -> TrialRecord:
+    """Tests the adapter as saved in `work`, and makes RUN/refit of it."""
+    tested, predictions = test_winner(work, test)
+    temperature = fitted_temperature(run.path / BEST, winner)
+    files = {RECORD: tested.model_dump_json(indent=2) + "\n", TEST_PREDICTIONS: predictions}
+    with replacing_folder(run.path / REFIT) as new:
+        for name in (WEIGHTS, CONFIG):
+            shutil.copyfile(work / name, new / name)
+        for name, text in {**files, CARD: model_card(run.path, tested)}.items():
+            write_text(new / name, text)
+        keep_temperature(temperature, new)
+    discard(work)
+    return tested

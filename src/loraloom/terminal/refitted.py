@@ -1,0 +1,28 @@
+"""What `loraloom refit` came to, for people: the adapter beside the winner, on the same test rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+
+from loraloom.study.record import TrialRecord
+from loraloom.study.run import REFIT, Run
+from loraloom.terminal.wording import with_interval
+
+
+def refitted_lines(record: TrialRecord, run: Path) -> tuple[str, ...]:
+    """Its rows, its accuracy and the winner's, and how it is used."""
+    opened = Run(run)
+    winner, metric = opened.best(), opened.recipe.search.metric
+    assert record.result is not None
+    assert record.result.test is not None
+    assert winner is not None
+    assert winner.result is not None
+    assert winner.result.test is not None
+    test, before = record.result.test, with_interval(winner.result.test, metric)
+    return (
+        f"refitted    trial {record.number}, on {record.train_rows or 0:,} rows",
+        f"accuracy    {with_interval(test, metric)} on {test.examples:,} test rows",
+        f"winner      {before} on the same, trained on {winner.train_rows or 0:,} rows",
+        f"use         loraloom predict {quote(str(run / REFIT))} --text …",
+    )

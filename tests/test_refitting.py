@@ -1,0 +1,221 @@
+"""The winner trained again with the validation rows: what it is trained and tested on, what it says of itself."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import loraloom
+from loraloom import refitting
+from loraloom.engine import Outcome
+from loraloom.errors import LoraloomError, RunError, StoppedError
+from loraloom.execute.stopping import Stop
+from loraloom.recipe import read_recipe
+from loraloom.search.watcher import Watcher
+from loraloom.study.durable import MANIFEST
+from loraloom.study.record import CHECKPOINT, TrialRecord, read_record
+from loraloom.study.run import Run
+from loraloom.use.evaluate import evaluate
+from tests.commands import Commands, wait_for
+from tests.conftest import make_rows, write_csv
+from tests.faults import slow_steps
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+@pytest.fixture
+def searched(tiny_recipe: dict[str, Any], tmp_path: Path) -> Path:
+    """A run of two configurations."""
+    loraloom.search(tiny_recipe, tmp_path / "run", overrides=["lora.r=1,2"])
+    return tmp_path / "run"
+
+
+def test_a_refit_is_the_winner_trained_on_validation_rows_too_and_tested_once_more(searched: Path) -> None:
+    run = Run(searched)
+    winner, data = run.best(), run.recipe.provenance["data"]["rows"]
+    assert winner is not None
+    assert winner.result is not None
+    refitted = loraloom.refit(searched)
+    assert refitted.train_rows == data["train"] + data["validation"]
+    assert winner.train_rows == data["train"]
+    assert (refitted.number, refitted.seed, refitted.epochs) == (winner.number, winner.seed, winner.epochs)
+    assert refitted.configuration == winner.configuration
+    assert refitted.result is not None
+    assert refitted.result.test is not None
+    assert refitted.result.validation == winner.result.validation
+    assert refitted.result.test.examples == data["test"]
+    assert run.best() == winner
+    assert read_record(searched / "refit") == refitted
+    assert (searched / "refit" / WEIGHTS).read_bytes() != (searched / "best" / WEIGHTS).read_bytes()
+    loaded = loraloom.load(searched / "refit")
+    assert loaded.record.is_refitted
+    assert not loraloom.load(searched / "best").record.is_refitted
+    assert {path.name for path in (searched / "refit").iterdir()} == {
+        *(WEIGHTS, "adapter_config.json", "trial.json", "test_predictions.jsonl", "README.md", "manifest.json"),
+    }
+    assert not (searched / "refitting").exists()
+    lines = (searched / "refit" / "test_predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert sum(row["label"] == row["prediction"] for row in rows) == refitted.result.test.correct
+
+
+def test_its_card_claims_no_validation_accuracy_of_its_own(searched: Path) -> None:
+    loraloom.refit(searched)
+    own, winners = ((searched / name / "README.md").read_text(encoding="utf-8") for name in ("refit", "best"))
+    assert "Validation accuracy" in winners
+    assert "Validation accuracy" not in own
+    assert "Test accuracy" in own
+    assert "validation, before it was trained on them" in own
+    assert "after the search it was trained on its validation rows too" in own
+
+
+def test_rows_that_it_was_trained_on_are_said_where_it_is_evaluated(searched: Path, rows_file: Path) -> None:
+    loraloom.refit(searched)
+    data = Run(searched).recipe.provenance["data"]["rows"]
+    assert evaluate(searched / "best", rows_file).trained_on == data["train"]
+    of_refit = evaluate(searched / "refit", rows_file)
+    assert (of_refit.trained_on, of_refit.tested_on) == (data["train"] + data["validation"], data["test"])
+
+
+def test_a_winner_of_a_part_of_the_rows_is_trained_on_all_of_them(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    loraloom.search(tiny_recipe, run, overrides=["data.max_train_samples=30"])
+    data = Run(run).recipe.provenance["data"]["rows"]
+    assert loraloom.refit(run).train_rows == data["train"] + data["validation"]
+
+
+@pytest.mark.parametrize("engine", ["loom", "trainer"])
+def test_one_that_was_stopped_is_gone_on_with_to_the_same_bytes(
+    tiny_recipe: dict[str, Any], tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loraloom.search(tiny_recipe, tmp_path / "run", overrides=[f"engine={engine}"])
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    loraloom.refit(tmp_path / "run")
+    stop, train = Stop(), refitting._train
+
+    def stopped(*given: Any) -> Outcome:
+        asks = iter([False] * 5)
+
+        def asked() -> bool:
+            if next(asks, True):
+                stop.ask(StoppedError(tmp_path / "other", "stopped by SIGTERM"))
+            return Stop.asked(stop)
+
+        monkeypatch.setattr(stop, "asked", asked)
+        return train(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(refitting, "_train", stopped)
+        with pytest.raises(StoppedError, match="stopped by SIGTERM"):
+            refitting.refit(tmp_path / "other", stop=stop)
+    assert (tmp_path / "other" / "refitting" / "checkpoint").is_dir()
+    assert not (tmp_path / "other" / "refit").exists()
+    loraloom.refit(tmp_path / "other")
+    one, other = ((tmp_path / name / "refit" / WEIGHTS).read_bytes() for name in ("run", "other"))
+    assert one == other
+
+
+def _of_less(outcome: Outcome) -> Outcome:
+    assert outcome.result is not None
+    worse = outcome.result.validation.model_copy(update={"accuracy": 0.0})
+    return replace(outcome, result=outcome.result.model_copy(update={"validation": worse}))
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "said"),
+    [
+        (
+            _of_less,
+            "came to an accuracy of 0.000 on the validation rows, which it was trained on, where the winner has",
+        ),
+        (lambda outcome: replace(outcome, state="failed", result=None, reason="the loss became nan"), "became nan"),
+    ],
+)
+def test_a_training_that_came_to_nothing_or_to_less_is_not_kept(
+    searched: Path, spoilt: Callable[[Outcome], Outcome], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, train = loraloom.refit(searched), refitting._train
+    monkeypatch.setattr(refitting, "_train", lambda *given: spoilt(train(*given)))
+    with pytest.raises(LoraloomError, match=said):
+        loraloom.refit(searched)
+    assert read_record(searched / "refit") == kept
+
+
+def test_a_run_without_a_winner_is_refused(searched: Path) -> None:
+    shutil.rmtree(searched / "best")
+    with pytest.raises(RunError, match="has no winner yet; go on by: loraloom resume"):
+        loraloom.refit(searched)
+
+
+def test_other_rows_than_the_run_had_are_refused(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "rows.csv", make_rows(150, seed=1))
+    tiny_recipe["data"]["train_file"] = str(file)
+    loraloom.search(tiny_recipe, tmp_path / "run")
+    write_csv(file, make_rows(150, seed=2))
+    with pytest.raises(RunError, match="has changed since the run began"):
+        loraloom.refit(tmp_path / "run")
+
+
+def test_rows_from_python_are_given_again(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    del tiny_recipe["data"]["train_file"]
+    rows = make_rows(90, seed=7)
+    train = [text for text, _ in rows], [label for _, label in rows]
+    loraloom.search(tiny_recipe, tmp_path / "run", train=train)
+    with pytest.raises(RunError, match=r"go on by: loraloom\.refit\('.*run', train=…\)"):
+        loraloom.refit(tmp_path / "run")
+    assert loraloom.refit(tmp_path / "run", train=train).train_rows == 72
+
+
+def test_one_that_the_clock_cut_short_has_as_many_passes_as_it_had(tiny_recipe: dict[str, Any]) -> None:
+    configuration = read_recipe(tiny_recipe).configuration({})
+    whole = TrialRecord.model_construct(configuration=configuration, epochs=2.0, state="complete")
+    assert refitting._configuration(whole).train.num_train_epochs == 2
+    cut = whole.model_copy(update={"epochs": 0.5})
+    assert refitting._configuration(cut).train.num_train_epochs == 0.5
+
+
+def test_the_command_prints_both_accuracies_and_how_the_adapter_is_used(commands: Commands, searched: Path) -> None:
+    ended = commands.run("refit", searched)
+    assert ended.code == 0
+    assert re.search(r"^refitted    trial \d, on 120 rows$", ended.out, re.MULTILINE)
+    assert re.search(r"^accuracy    0\.\d+ \(95 % interval .*\) on 30 test rows$", ended.out, re.MULTILINE)
+    assert re.search(r"^winner      0\.\d+ .* on the same, trained on 90 rows$", ended.out, re.MULTILINE)
+    assert f"loraloom predict {searched / 'refit'} --text" in ended.out
+    told = json.loads(commands.run("refit", searched, "--json").out)
+    assert told["refit"]["train_rows"] == 120
+
+
+def test_one_that_is_stopped_by_a_signal_is_saved_and_says_how_it_goes_on(commands: Commands, searched: Path) -> None:
+    steps = searched.parent / "steps"
+    told, before = {slow_steps.STEPS: str(steps)}, [slow_steps.__name__]
+    with commands.start("refit", searched, environment=told, before=before) as child:
+        wait_for(lambda: steps.exists() and steps.stat().st_size > 1)
+        child.send(signal.SIGTERM)
+        ended = child.wait()
+    assert ended.code == 75
+    assert ended.sentence.endswith(f"Go on with: loraloom refit {searched}")
+    saved = [int(path.parent.name) for path in (searched / "refitting" / CHECKPOINT).glob(f"*/{MANIFEST}")]
+    assert saved == [steps.stat().st_size]
+    assert commands.run("refit", searched).code == 0
+
+
+def test_passes_are_said_as_they_are_done(searched: Path) -> None:
+    class Ear(Watcher):
+        said: list[str] = []  # noqa: RUF012
+
+        def note(self, sentence: str) -> None:
+            self.said.append(sentence)
+
+    refitting.refit(searched, watcher=Ear())
+    assert any("of them of validation, in about" in sentence for sentence in Ear.said)
+    assert any(sentence.startswith("2 of 2 passes done, training loss") for sentence in Ear.said)
