@@ -69,6 +69,16 @@ def test_noise_is_pooled_by_degrees_of_freedom_and_a_difference_is_by_the_seeds_
     assert choice.standard_error == pytest.approx((pooled * (1 / 2 + 1 / 4)) ** 0.5)
 
 
+def test_seeds_of_configurations_far_below_the_leader_are_not_in_the_noise() -> None:
+    reached = [(8, [0.843, 0.870]), (2, [0.843, 0.789]), (4, [0.408, 0.578]), (16, [0.516, 0.462])]
+    trials = [_trials(r, accuracies, 100 * r, 2 * at) for at, (r, accuracies) in enumerate(reached)]
+    records = [_validated(one, 223) for of_one in trials for one in of_one]
+    choice = choose(standings(records, "accuracy"), "accuracy")
+    assert choice.winner.leader.point["lora.r"] == 8
+    among_good_ones = ((0.027**2 + 0.054**2) / 4) ** 0.5  # of two values the variance is half their difference squared
+    assert choice.standard_error == pytest.approx(among_good_ones)
+
+
 def test_a_difference_beyond_noise_is_no_tie() -> None:
     records = _trials(8, [0.950, 0.951], 900, 0) + _trials(2, [0.900, 0.901], 100, 2)
     assert choose(standings(records, "accuracy"), "accuracy").winner.leader.counts.trainable == 900

@@ -2,15 +2,16 @@
 to fewer parameters.
 
 Noise is what seeds do: the standard deviation between seeds of one configuration, pooled over the configurations that
-have several, and from it the standard error of a difference of two means. A configuration within one standard error of
-the leader is taken to be as good (the one-standard-error rule of Breiman et al. 1984, "Classification and Regression
-Trees", section 3.4.3). Of those, one with a single seed is the less known: it leads by luck as often as by merit. Where
-no configuration has two seeds, noise is not known, and only equal means are a tie. What the clock cut short differs by
-more than its seed: it tells nothing of noise, wins no tie, and wins where it leads alone. One on fewer rows that was
-done wins where it is better than such a one by more than two standard errors of the validated rows, and where it is
-better than any by more than four: a training on more rows can collapse and answer by chance. Both are told by accuracy,
-whatever the metric, since the noise of macro-F1 hangs on the rarest class's few rows; by the metric it must be better
-too.
+have several, and from it the standard error of a difference of two means. Those that are below the leader by more than
+four standard errors of the validated rows are left out: seeds of a poor configuration differ more, and would make ties
+of good ones. A configuration within one standard error of the leader is taken to be as good (the one-standard-error
+rule of Breiman et al. 1984, "Classification and Regression Trees", section 3.4.3). Of those, one with a single seed is
+the less known: it leads by luck as often as by merit. Where no configuration has two seeds, noise is not known, and
+only equal means are a tie. What the clock cut short differs by more than its seed: it tells nothing of noise, wins no
+tie, and wins where it leads alone. One on fewer rows that was done wins where it is better than such a one by more than
+two standard errors of the validated rows, and where it is better than any by more than four: a training on more rows
+can collapse and answer by chance. Both are told by accuracy, whatever the metric, since the noise of macro-F1 hangs on
+the rarest class's few rows; by the metric it must be better too.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def choose(ranked: Sequence[Standing], metric: Metric) -> Choice:
     fewer = (one for one in finished if one.reach < leader.reach)
     leader = next((one for one in fewer if _is_above(one, leader, COLLAPSED)), leader)
     done = [standing for standing in ranked if standing.reach == leader.reach and not standing.leader.cut_short]
-    noise = _seed_deviation(done, metric)
+    noise = _seed_deviation([one for one in done if not _is_above(leader, one, COLLAPSED)], metric)
     if noise is None:
         return Choice(leader, leader, None, metric)
     rivals = done if leader in done else [leader, *done]
