@@ -285,6 +285,13 @@ def test_more_time_is_reckoned_by_what_the_commands_took(tmp_path: Path) -> None
     assert again.startswith(f"loraloom resume {tmp_path} --max_seconds 15   (15 s more;")
 
 
+def test_a_search_that_was_done_had_the_time_that_it_was_allowed_whatever_its_report_took(tmp_path: Path) -> None:
+    for seconds in (40, 50):  # as its report is written, and afterwards
+        command = {"started": "", "allowed_seconds": 60, "seconds": seconds, "ended": "done"}
+        write_sealed(tmp_path / COMMANDS, {"commands": [command]})
+        assert _next(_recipe(), 2, train_rows=100, run=tmp_path).endswith("=240   (all 400 rows, in about 4 min)")
+
+
 def test_a_search_that_has_tried_all_that_it_would_is_not_to_go_on(tmp_path: Path) -> None:
     ranges = {"lora": {"r": {"min": 1, "max": 9}}, "search": {"sampler": "auto"}}
     assert "loraloom resume" in _next(_recipe(**ranges), 2, run=tmp_path)

@@ -59,11 +59,15 @@ def _commands(run: Path) -> tuple[Command, ...]:
 
 
 def _time_had(run: Path, recipe: Recipe) -> float | None:
-    """The seconds that a run's commands have taken, or else its recipe's; None where nothing limited them."""
+    """The seconds that a run's commands had, or else its recipe's; None where nothing limited them.
+
+    One that was done had all that it was allowed: what it has used grows while its report is written.
+    """
     commands = _commands(run)
     if recipe.budget.max_seconds is None and not any(command.allowed_seconds for command in commands):
         return None
-    return sum(command.seconds or 0.0 for command in commands) or recipe.budget.max_seconds
+    had = (one.allowed_seconds if one.ended == "done" and one.allowed_seconds else one.seconds for one in commands)
+    return sum(seconds or 0.0 for seconds in had) or recipe.budget.max_seconds
 
 
 def more_time(
