@@ -164,6 +164,13 @@ def test_no_effect_of_shares_is_found_only_where_there_is_no_room_for_half_a_poi
     assert close.verdict.startswith("No effect of shares was found")
 
 
+def test_a_change_of_recall_that_may_be_any_is_not_told() -> None:
+    counts = rows(305, 301, 246, 233, 230)
+    found = share_effect(counts, lines([0.04, 1.0, 0.0, 0.0, 0.18]), differ(0.0001), "test")
+    assert found.interval == (-1, 1)
+    assert found.verdict.endswith("too few to tell whether recall goes with their shares (p = 0.83).")
+
+
 def test_a_change_of_recall_is_at_most_the_whole() -> None:
     slope, (low, high) = slope_by_class([100, 130, 101, 128], [0.0, 1.0, 0.1, 0.9])
     assert (slope, high) == (1, 1)
