@@ -47,8 +47,8 @@ def _end(terminal: Terminal, one: TrialRecord) -> None:
     terminal.trial_ended(one, standings([one], "accuracy"), _outlook(900))
 
 
-def _drawn(terminal: Terminal) -> str:
-    console = Console(file=io.StringIO(), width=120)
+def _drawn(terminal: Terminal, width: int = 120) -> str:
+    console = Console(file=io.StringIO(), width=width)
     console.print(terminal)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -75,6 +75,15 @@ def test_what_is_newest_stays_on_a_small_screen(monkeypatch: pytest.MonkeyPatch)
     assert len(lines) <= 24
     assert "best: trial" in drawn
     assert [str(5000 + n) in drawn for n in range(SHOWN_TRIALS)][-2:] == [False, True]
+
+
+def test_in_80_columns_figures_and_settings_are_whole_and_why_a_trial_ended_stands_below_it() -> None:
+    terminal, point = _following(), {"lora.r": 2, "train.learning_rate": 0.001, "lora.bias": "none"}
+    _end(terminal, record(0, state="failed", reason="its loss is not finite at step 12", point=point))
+    head, first, second, *_ = [line.split() for line in _drawn(terminal, 80).splitlines()]
+    assert head == ["trial", "configuration", "parameters", "accuracy", "macro-F1", "time"]
+    assert first == ["0", "r=2", "learning_rate=0.001", "bias=none", "1,000", "0.900", "0.500", "12", "s"]
+    assert " ".join(second) == "failed: its loss is not finite at"
 
 
 @pytest.mark.parametrize("drawn", [False, True])

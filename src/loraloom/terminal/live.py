@@ -152,21 +152,22 @@ class Terminal(Watcher):
         yield view(rows)
 
     def _table(self, finished: int, under_way: int) -> Table:
-        """The newest finished trials, and the first of those under way."""
+        """The newest finished trials, and the first of those under way; how each is stands below its configuration."""
         table = Table(box=None, header_style="bold", pad_edge=False)
-        for name in ("trial", "configuration", "parameters", "accuracy", "macro-F1", "seconds", ""):
-            table.add_column(name, justify="left" if name in ("configuration", "") else "right", overflow="fold")
+        for name in ("trial", "configuration", "parameters", "accuracy", "macro-F1", "time"):
+            words = name == "configuration"
+            table.add_column(name, justify="left" if words else "right", overflow="fold", no_wrap=not words)
         records = tuple(self._latest_records)  # another thread changes them
         for record in records[len(records) - finished :]:
             score = record.result.validation if record.result else None
+            why = "" if record.state == "complete" else f"\n{record.state}: {record.reason}"
             table.add_row(
                 str(record.number),
-                escape(self._in_words(record)),
+                escape(f"{self._in_words(record)}{why}"),
                 f"{record.counts.trainable:,}",
                 f"{score.accuracy:.3f}" if score else "–",
                 f"{score.macro_f1:.3f}" if score else "–",
-                f"{record.timings.seconds:.0f}" if record.timings else "–",
-                "" if record.state == "complete" else escape(f"{record.state}: {record.reason}"),
+                f"{record.timings.seconds:.0f} s" if record.timings else "–",
             )
         trials = tuple(self._under_way.values())
         for one in trials[:under_way]:
@@ -174,11 +175,10 @@ class Terminal(Watcher):
             accuracy = f"{latest.validation_accuracy:.3f}" if latest else "…"
             macro_f1 = f"{latest.validation_macro_f1:.3f}" if latest else "…"
             state = f"epoch {latest.epoch:.1f}{_speed(latest)}" if latest else "training"
-            words = escape(self._in_words(one.proposal))
-            cells = str(one.proposal.number), words, f"{one.parameters:,}", accuracy, macro_f1, "", state
-            table.add_row(*cells, style="cyan")
+            what = escape(f"{self._in_words(one.proposal)}\n{state}")
+            table.add_row(str(one.proposal.number), what, f"{one.parameters:,}", accuracy, macro_f1, style="cyan")
         if more := len(trials[under_way:]):
-            table.add_row("…", f"{more:,} more", "", "", "", "", "training", style="cyan")
+            table.add_row("…", f"{more:,} more in training", style="cyan")
         return table
 
     def _footer(self) -> list[Any]:
