@@ -407,13 +407,23 @@ def test_a_long_leaderboard_is_turned_over_by_the_hundred(browser: Browser, long
         page = found.page
         status = page.locator("#leaderboard [role=status]")
         assert len(column(page, 1)) == 100
-        assert status.inner_text() == "130 rows, the 1. to 100. shown"
+        assert status.inner_text() == "130 rows, 1 to 100 shown"
         page.get_by_role("button", name="Next 100").click()
         assert column(page, 1) == [str(rank) for rank in range(101, 131)]
-        assert status.inner_text() == "130 rows, the 101. to 130. shown"
+        assert status.inner_text() == "130 rows, 101 to 130 shown"
         assert page.get_by_role("button", name="Next 100").is_disabled()
         page.get_by_role("button", name="Previous 100").click()
         assert column(page, 1)[0] == "1"
+
+
+def test_one_row_is_one_row_and_the_smallest_part_of_the_cap_is_seen(browser: Browser, tmp_path: Path) -> None:
+    recipe = make_recipe(budget={"max_trainable_parameters": 900_000_000})
+    run = write_run(tmp_path / "one", recipe, [make_record(recipe, 0, next(iter(recipe.grid())), 0.9)])
+    with opened(browser, write_report(run, may_draw=lambda: False)) as found:
+        assert found.page.locator("#leaderboard [role=status]").inner_text() == "1 row"
+        parts = found.page.locator(".bar i").evaluate_all("parts => parts.map(part => part.clientWidth)")
+        assert len(parts) == 3
+        assert min(parts) > 0
 
 
 def test_pointing_at_a_picture_says_which_trial_it_is(browser: Browser, demo: Path) -> None:

@@ -318,7 +318,10 @@ def test_a_run_in_which_all_failed_has_no_winner(tmp_path: Path) -> None:
         for n, point in enumerate(recipe.grid())
     ]
     page = read(write_run(tmp_path / "failed", recipe, records))
-    assert "No trial is complete, so there is no winner: 6 failed and 0 were pruned" in page.text
+    assert "No trial is complete, so there is no winner: 6 failed, 0 pruned" in page.text
+    assert "No configuration has a result. Those that were pruned or failed stand below" in page.text
+    assert "best first" not in page.text
+    assert "the winner's interval" not in page.text
     assert "out of memory" in page.text
 
 

@@ -219,8 +219,9 @@
       body.replaceChildren(fragment);
       const count = (number) => number.toLocaleString('en');
       const part = shown.length < matching.length;
-      status.textContent = (matching.length === rows.length ? `${count(rows.length)} rows` : `${count(matching.length)} of ${count(rows.length)} rows`)
-        + (part ? `, the ${count(from + 1)}. to ${count(from + shown.length)}. shown` : '');
+      status.textContent = (matching.length === rows.length ? '' : `${count(matching.length)} of `)
+        + `${count(rows.length)} row${rows.length === 1 ? '' : 's'}`
+        + (part ? `, ${count(from + 1)} to ${count(from + shown.length)} shown` : '');
       pages.hidden = !part;
       before.disabled = from === 0;
       after.disabled = from + MOST >= matching.length;
