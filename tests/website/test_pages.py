@@ -12,6 +12,9 @@ import typer
 import yaml
 
 from loraloom.recipe import Range, Recipe, read_recipe
+from loraloom.report.effects.axes import columns_of
+from loraloom.report.effects.model import LEAST_FREEDOM
+from loraloom.study.next_search import points_of
 from website.commands import parsed
 from website.executed import blocks, commands, executed, fenced
 
@@ -120,3 +123,11 @@ def test_every_block_that_shows_an_output_has_one() -> None:
         ]
         assert len(shown) >= 4
         assert all(block.output and block.output.strip() for block in shown), name
+
+
+def test_the_grid_that_asks_for_rank_has_enough_configurations_to_measure_noise(tmp_path: Path) -> None:
+    (grid,) = fenced((ROOT / "docs" / "report.md").read_text(encoding="utf-8"), "yaml")
+    recipe = _read(grid, tmp_path)
+    points, unknowns = points_of(recipe), 1 + sum(map(columns_of, recipe.axes.values()))
+    assert (points, unknowns) == (30, 8), "as the page says"
+    assert points >= unknowns + LEAST_FREEDOM

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -207,6 +208,13 @@ def test_the_description_has_an_example_that_is_answered(client: TestClient) -> 
         assert schemas[name]["examples"], name
     example = {**schemas["ClassifyRequest"]["examples"][0], "adapter": "food"}
     assert client.post("/v1/classify", json=example).status_code == 200
+
+
+def test_the_page_of_serving_has_every_status_that_is_described(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"].values()
+    described = {status for methods in paths for method in methods.values() for status in method["responses"]}
+    page = (Path(__file__).parents[3] / "docs" / "serve.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| (\d{3})\b", page, re.MULTILINE)) == {one for one in described if one >= "400"}
 
 
 def test_the_description_has_the_503_of_every_request_with_a_body(client: TestClient) -> None:
