@@ -303,6 +303,16 @@ def test_an_id_or_a_label_with_blanks_around_it_is_another_one_for_a_contest(tmp
     assert submitting.check(sound, padded, labels="World,Sports").rows == 2
 
 
+def test_where_the_template_alone_says_which_labels_there_are_the_refusal_says_how_to_name_others(
+    tmp_path: Path,
+) -> None:
+    template = write(tmp_path / "t.csv", ["ID", "Label"], [[0, "World"], [1, "Sports"]])
+    more = write(tmp_path / "m.csv", ["ID", "Label"], [[0, "World"], [1, "Business"]])
+    with pytest.raises(DataError, match=r"may have 'Sports', 'World' as .*t\.csv has it; .* ADAPTER, or .* --labels"):
+        submitting.check(more, template)
+    assert submitting.check(more, template, labels="World,Sports,Business").rows == 2
+
+
 def test_a_submission_of_one_class_or_of_names_where_numbers_are_asked_for_is_refused(tmp_path: Path) -> None:
     template = write(tmp_path / "t.csv", ["ID", "Label"], [[n, 0] for n in range(4)])
     constant = write(tmp_path / "c.csv", ["ID", "Label"], [[n, 0] for n in range(4)])

@@ -108,7 +108,7 @@ class Planner:
         if pace.longest is not None:
             pace.task = replace(pace.task, recipe=without_longer(pace.task.recipe, pace.longest))
             self._foresee(0.0)
-            note(f"texts are cut at {pace.longest} tokens: of longer ones the test alone would take much of the time")
+            note(f"texts are cut at {pace.longest} tokens: the test of longer ones would take too much of the time")
         self._clock.test_rows = len(self._place.data.test)
         self._keep_time_for_the_end()
         self._planned_at, left = self._clock.seconds, self._clock.training_seconds_left

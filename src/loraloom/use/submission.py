@@ -106,8 +106,13 @@ def refuse(problems: Iterable[str]) -> None:
         raise DataError("\n".join(sentences))
 
 
-def problems_of(given: Submission, template: Submission, allowed: Sequence[str] | None) -> Iterator[str]:
-    """All that is wrong with a submission, a sentence each; `allowed` are the labels that it may have, if known."""
+def problems_of(
+    given: Submission, template: Submission, allowed: Sequence[str] | None, *, others: str = ""
+) -> Iterator[str]:
+    """All that is wrong with a submission, a sentence each.
+
+    `allowed` are the labels that it may have, if known, and `others` says what to do if the contest has more.
+    """
     if given.columns != template.columns:
         yield f"{given.path}: has the columns {listed(given.columns)}, the template {listed(template.columns)}"
     yield from unsound_ids(given.ids, f"{given.path}: column {given.id_column!r}")
@@ -123,7 +128,7 @@ def problems_of(given: Submission, template: Submission, allowed: Sequence[str] 
             yield f"{given.path}: has blanks around the {what} in {_rows(rows)}: for a contest it is another one"
     kinds = given.kinds
     if allowed is not None and (outside := [kind for kind in kinds if kind not in allowed]):
-        yield f"{given.path}: has the label {listed(outside)}; it may have {listed(allowed)}"
+        yield f"{given.path}: has the label {listed(outside)}; it may have {listed(allowed)}{others}"
     if template.kinds and all(map(is_whole, template.kinds)) and not all(map(is_whole, kinds)):
         yield f"{given.path}: has labels that are no whole numbers, which the template's are"
     yield from constant_labels([label for label in given.labels if label is not None], given.path)

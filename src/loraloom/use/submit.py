@@ -125,6 +125,7 @@ def check(
     record = read_adapter_record(folder) if folder is not None else None
     notes: list[str] = []
     allowed: tuple[str, ...] | None = None
+    others = ""
     if record is not None:
         written = written_labels(record.labels, record.label_codes, labels, asked)
         allowed = written.labels
@@ -135,10 +136,11 @@ def check(
             raise DataError(f"--labels {labels}: without ADAPTER it must be the labels themselves, with commas between")
     elif len(asked.kinds) > 1:
         allowed = asked.kinds
+        others = f" as {template} has it; where that shows not all labels, give ADAPTER, or all of them by --labels"
     else:
         alone = f"one label alone ({listed(asked.kinds)})" if asked.kinds else "no labels"
         notes.append(f"which labels there may be is not known: {template} has {alone}")
-    refuse(problems_of(given, asked, allowed))
+    refuse(problems_of(given, asked, allowed, others=others))
     if given.ids != asked.ids:
         notes.append("its ids are in another order than the template's")
     of_row = [label for label in given.labels if label is not None]
