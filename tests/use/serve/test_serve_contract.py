@@ -83,6 +83,22 @@ def test_bytes_that_are_no_request_are_refused(client: TestClient, body: bytes) 
     assert answer.json()["error"]
 
 
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain"])
+def test_a_body_that_is_not_called_json_is_told_the_header_that_it_lacks(client: TestClient, kind: str) -> None:
+    body = json.dumps({"adapter": "food", "texts": ["a"]})
+    answer = client.post("/v1/classify", content=body, headers={"content-type": kind})  # the first is curl's by itself
+    assert answer.status_code == 422
+    assert "content-type: application/json" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/v1/classify/", "/models/food/", "/v1/adapters/"])
+def test_no_client_is_sent_to_another_place(client: TestClient, path: str) -> None:
+    headers = {"host": "elsewhere.example"}
+    answer = client.post(path, json={"texts": ["a"]}, headers=headers, follow_redirects=False)
+    assert (answer.status_code, list(answer.json())) == (404, ["error"])
+    assert "location" not in answer.headers
+
+
 def test_one_adapter_needs_no_name(alone: Registry) -> None:
     with client_of(alone) as client:
         assert client.post("/v1/classify", json={"texts": ["a cat"]}).json()["adapter"] == "animals"

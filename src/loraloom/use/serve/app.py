@@ -88,6 +88,7 @@ def make_app(registry: Registry, settings: Settings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # its page asks other servers for scripts
         redoc_url=None,
+        redirect_slashes=False,  # to a place by the request's own scheme and path, which are not those before a proxy
     )
     app.state.batcher, app.state.draining = batcher, False
     app.add_middleware(Gate, settings=settings, batcher=batcher)
@@ -276,6 +277,8 @@ def _add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
+        if isinstance(error.body, bytes):  # FastAPI leaves a body as it came that is not called JSON
+            return refusal(422, "body: is not called JSON; send it with content-type: application/json")
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part not in (ONE, SEVERAL))[:100]
         return refusal(422, f"{place.encode('utf-8', 'replace').decode()}: {message_of(first)[:200]}")
