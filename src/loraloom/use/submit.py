@@ -168,6 +168,10 @@ def _ids(table: Table, wanted: str | None, template: Submission | None) -> tuple
         first = _first_row(len(table), template, table.source)
         note = f"ids are row numbers from {first}, since no column holds ids"
         return [str(number) for number in range(first, first + len(table))], note, None
+    odd = next((cell for cell in table.cells(column) if isinstance(cell, bytes | dict | list)), None)
+    if odd is not None:
+        holds = f"holds a {type(odd).__name__} ({odd!r:.40}), which no contest takes for an id"
+        raise DataError(f"{table.source}: column {column!r} {holds}; write the ids as text or numbers")
     cells = [cell_text(cell) for cell in table.cells(column)]
     refuse(unsound_ids(cells, f"{table.source}: column {column!r}"))
     return [str(cell) for cell in cells], f"ids from {column!r}", column
