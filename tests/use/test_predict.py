@@ -190,6 +190,22 @@ def test_nested_values_and_what_json_has_not_are_written_so_that_they_can_be_rea
     assert (json.loads(printed)["x"], json.loads(printed)["b"]) == (None, "/w==")
 
 
+def test_dictionaries_that_are_too_many_together_for_their_type_are_refused_before_a_part_is_written(
+    one: Ensemble, tmp_path: Path
+) -> None:
+    pa: Any = pytest.importorskip("pyarrow")
+    kind = pa.dictionary(pa.int8(), pa.string())
+    schema = pa.schema([("text", pa.string()), ("day", kind)])
+    with cast(Any, pq).ParquetWriter(tmp_path / "in.parquet", schema) as writer:
+        for month in range(2):
+            days = [f"{month}-{day}" for day in range(100)]
+            writer.write_table(pa.table({"text": ["soup"] * 100, "day": pa.array(days, kind)}, schema))
+    with pytest.raises(DataError, match=r"rows 1-200 can't be columns of Parquet \(.*dictionar.*\); write .jsonl"):
+        run(one, tmp_path / "in.parquet", tmp_path / "out.parquet")
+    run(one, tmp_path / "in.parquet", tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text().count("soup") == 200
+
+
 @pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet"])
 def test_bytes_of_parquet_that_are_not_utf_8_are_replaced_in_any_output(
     one: Ensemble, tmp_path: Path, name: str

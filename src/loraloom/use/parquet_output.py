@@ -59,7 +59,8 @@ class ParquetOutput:
         records = rows.records
         try:
             if records[0].batch is not None:
-                return _pyarrow().Table.from_batches(list(_taken(records)))
+                # pyarrow writes dictionaries that are too many together for their type, and then can't read them
+                return _pyarrow().Table.from_batches(list(_taken(records))).unify_dictionaries()
             return self._columns(records)
         except (ArrowException, OverflowError) as error:
             raise self._no_columns(records, first_line(error)) from None
