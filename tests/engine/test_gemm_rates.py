@@ -118,6 +118,28 @@ def test_the_peak_of_a_gpu_is_that_of_so_many_rows_as_fill_it_and_the_layer_s_ra
     assert rates.best == pytest.approx(of_a_row * peak_of)
 
 
+@pytest.mark.parametrize("said", ["CUBLAS_STATUS_NOT_SUPPORTED when calling `cublasGemmEx`", "device-side assert"])
+def test_a_type_that_a_gpu_cannot_multiply_has_no_rate_and_other_errors_are_raised(
+    monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    multiply = gemm_rates.linear
+
+    def refusing(x: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        if x.dtype == torch.bfloat16:
+            raise RuntimeError(f"CUDA error: {said}")
+        return multiply(x, *others)
+
+    monkeypatch.setattr(gemm_rates, "linear", refusing)
+    products = LayerSize("tiny", hidden=16, intermediate=32).products
+    if "device" in said:
+        with pytest.raises(RuntimeError, match="device-side assert"):
+            gemm_rates._both(products)
+        return
+    rates = gemm_rates._both(products)
+    assert (rates.bf16, rates.bf16_best, rates.ratio) == (0, 0, 0)
+    assert rates.fp32 > 0
+
+
 def test_measuring_takes_nothing_from_the_random_generator_that_seeds_are_set_for() -> None:
     before = torch.random.get_rng_state()
     gemm_rates._rates(torch.float32, LayerSize("tiny", hidden=16, intermediate=32).products)

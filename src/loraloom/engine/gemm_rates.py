@@ -35,6 +35,8 @@ _DOUBTFUL, _DOUBTS = 1.5, 2
 """A processor with bf16 that looks no faster in it than this was measured in a busy moment: it is measured again."""
 _SLOW_RATE = 20e9
 """FLOP/s under which products have few tokens: a type that the processor only emulates would take seconds."""
+_REFUSED = "CUBLAS_STATUS_NOT_SUPPORTED"
+"""What torch says of bf16 on GPUs before Volta (P100, M40), although they hold its tensors."""
 _GPU_REPEATS = 20
 """Products between two clock readings on a GPU: a single one is shorter than its launch."""
 
@@ -60,7 +62,10 @@ DEMO = LayerSize("demo", hidden=384, intermediate=1536)
 
 @dataclass(frozen=True, slots=True)
 class GemmRates:
-    """FLOPs per second of an encoder layer's products, as measured: over one whole layer, and the best product's."""
+    """FLOPs per second of an encoder layer's products, as measured: over one whole layer, and the best product's.
+
+    0 in a type that the device can't multiply.
+    """
 
     fp32: float
     bf16: float
@@ -119,7 +124,12 @@ def _rates(dtype: torch.dtype, products: tuple[tuple[int, int], ...]) -> _Rates:
     takes, and both types look alike. There a single thread is the faster one, and the rate is that of single threads.
     """
     probe = _Product(dtype, _FEW_TOKENS, *products[1])
-    probe.seconds()  # torch prepares each type on its first use
+    try:
+        probe.seconds()  # torch prepares each type on its first use
+    except RuntimeError as error:
+        if _REFUSED not in str(error):
+            raise
+        return _Rates(0.0, 0.0, one_thread=False)
     tokens = _TOKENS if probe.flops / probe.seconds() > _SLOW_RATE else _FEW_TOKENS
     layer = [_Product(dtype, tokens, *product) for product in products]
     work = [product.flops for product in layer]

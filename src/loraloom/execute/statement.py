@@ -117,6 +117,7 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
             f"the counts disagree: {count.trainable:,} by parts, {peft:,} by PEFT; please report this recipe"
         )
     cap, dtype, rates = limits.max_trainable_parameters, choose_dtype(configuration.train), measure()
+    rate = rates.bf16 if dtype == "bf16" else rates.fp32
     return Statement(
         model=configuration.backbone.model,
         classes=classes,
@@ -129,14 +130,14 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
         max_memory_gb=limits.max_memory_gb,
         memory_advice=demands.memory_advice(configuration),
         seconds=None
-        if rows is None or searched.search.epochs == "clock"
+        if rows is None or searched.search.epochs == "clock" or not rate
         else max(
             budget.estimate_seconds(
                 demands.adaptation(one),
                 rows=min(rows, one.data.max_train_samples or rows),
                 tokens=one.data.max_length,
                 epochs=one.train.num_train_epochs,
-                flops_per_second=rates.bf16 if dtype == "bf16" else rates.fp32,
+                flops_per_second=rate,
             )
             for one in _timed(searched)
         ),
