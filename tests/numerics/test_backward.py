@@ -213,7 +213,7 @@ def test_attention(first: bool, window: int, relative: bool, drop: Drop | None) 
 
 
 def test_rotary_positions() -> None:
-    rotary = Rotary(100.0, 1, WIDTH)
+    rotary = Rotary(100.0, 1, WIDTH, torch.device("cpu"))
     places = TOKENS.places
     check(lambda qkv: (rotary.turn(qkv, places), lambda d: [rotary.turn_back(d, places)]), drawn(2, ROWS, 3 * WIDTH))
 
@@ -261,7 +261,8 @@ def test_a_layer(kind: str, adapted: tuple[str, ...], lora_dropout: float, dropo
         mlp_norm=norm(held, "mlp_norm"),
         attention=Attention(HEADS, 0.7, 2 if gated else 0),
     )
-    layer = PreNormLayer(weights, OPS, Rotary(100.0, HEADS, WIDTH // HEADS)) if gated else PostNormLayer(weights, OPS)
+    rotary = Rotary(100.0, HEADS, WIDTH // HEADS, torch.device("cpu"))
+    layer = PreNormLayer(weights, OPS, rotary) if gated else PostNormLayer(weights, OPS)
     at = Pass(TOKENS, NOISE, Dropouts(0.0, dropout, dropout, dropout if gated else 0.0, dropout), lora_dropout)
 
     def run(x: Tensor) -> tuple[Tensor, Backward]:

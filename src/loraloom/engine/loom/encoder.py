@@ -187,7 +187,8 @@ class Encoder:
         if not anatomy.pre_norm:
             return PostNormLayer(weights, self.ops)
         theta = anatomy.rope_thetas[number] if anatomy.rope_thetas else None
-        return PreNormLayer(weights, self.ops, None if theta is None else Rotary(theta, anatomy.heads, depth))
+        rotary = None if theta is None else Rotary(theta, anatomy.heads, depth, self.frozen.device)
+        return PreNormLayer(weights, self.ops, rotary)
 
     def _projection(self, frozen: FrozenModule) -> Projection:
         return Projection(frozen.linear, frozen.parts, frozen.bias, self._parameters, self._scales)

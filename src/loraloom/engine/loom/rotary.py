@@ -13,10 +13,11 @@ from torch import Tensor
 class Rotary:
     """The angles of one layer: `theta` is the base, `depth` a head's width."""
 
-    def __init__(self, theta: float, heads: int, depth: int) -> None:
+    def __init__(self, theta: float, heads: int, depth: int, device: torch.device) -> None:
         self._heads, self._depth = heads, depth
         # fp32 whatever the type of the rest, as transformers computes them
-        self._frequencies = 1.0 / (theta ** (torch.arange(0, depth, 2, dtype=torch.float32) / depth))  # (d/2,)
+        frequencies = 1.0 / (theta ** (torch.arange(0, depth, 2, dtype=torch.float32) / depth))  # (d/2,)
+        self._frequencies = frequencies.to(device)
 
     def turn(self, qkv: Tensor, places: Tensor) -> Tensor:
         """Queries and keys of (K, M, 3D) turned by their places (K, M)."""
@@ -27,7 +28,6 @@ class Rotary:
         return self._turned(dqkv, places, -1.0)
 
     def _turned(self, qkv: Tensor, places: Tensor, direction: float) -> Tensor:
-        self._frequencies = self._frequencies.to(places.device)  # once
         angles = places[..., None].float() * self._frequencies  # (K, M, d/2)
         wide = torch.promote_types(qkv.dtype, torch.float32)
         cos = angles.cos().to(wide)[:, :, None, None]
