@@ -57,6 +57,7 @@ def test_every_name_is_that_of_a_module_of_transformers_model(architecture: str,
         (BertConfig(hidden_act="relu"), "the activation 'relu' is not gelu"),
         (ElectraConfig(hidden_act="gelu_new"), "the activation 'gelu_new' is not gelu"),
         (DistilBertConfig(activation="relu"), "the activation 'relu' is not gelu"),
+        (cast(Any, DistilBertConfig)(activation="relu", hidden_act="gelu"), "the activation 'relu' is not gelu"),
         (ModernBertConfig(hidden_activation="silu"), "the activation 'silu' is not gelu"),
         (ModernBertConfig(classifier_activation="relu"), "the head's activation 'relu' is not gelu"),
         (BertConfig(is_decoder=True), "the model is a decoder"),
@@ -66,6 +67,10 @@ def test_what_loom_cant_follow_is_said(config: Any, reason: str) -> None:
     found = anatomy(config, NATIVE)
     assert isinstance(found, str)
     assert reason in found
+
+
+def test_an_activation_that_the_architecture_does_not_read_is_no_reason() -> None:
+    assert read(cast(Any, DistilBertConfig)(hidden_act="relu")).hidden == 768
 
 
 def test_positions_that_are_not_embedded_are_refused() -> None:

@@ -87,8 +87,7 @@ def anatomy(config: Any, head: Head) -> Anatomy | str:
     describe = _DESCRIBED.get(config.model_type)
     if describe is None:
         return f"{config.model_type} is not among the architectures that it knows ({', '.join(_DESCRIBED)})"
-    named = (getattr(config, name, None) for name in ("hidden_act", "activation", "hidden_activation"))
-    activation = next((name for name in named if name is not None), "gelu")
+    activation = getattr(config, _ACTIVATIONS.get(config.model_type, "hidden_act"))
     if activation != "gelu":
         return f"the activation {activation!r} is not gelu"
     if getattr(config, "position_embedding_type", "absolute") not in (None, "absolute"):
@@ -97,6 +96,9 @@ def anatomy(config: Any, head: Head) -> Anatomy | str:
         return "the model is a decoder"
     return describe(config, head)
 
+
+_ACTIVATIONS = {"distilbert": "activation", "modernbert": "hidden_activation"}
+"""Fields of the MLP's activation that are not called hidden_act, which a configuration may hold beside them, unread."""
 
 _BERT = Block(
     qkv=("attention.self.query", "attention.self.key", "attention.self.value"),

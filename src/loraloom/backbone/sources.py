@@ -24,6 +24,8 @@ _READ_PADDING = frozenset(("fnet", "funnel", "convbert", "canine"))
 """Architectures that mix or pool tokens without their mask, or with a part of it."""
 _CAUSAL = frozenset(f"{name}_text_model" for name in ("clip", "clipseg", "groupvit", "owlvit", "xclip"))
 """Encoders of a caption, whose first token sees no other."""
+_GIVEN_UP = "relative_key", "relative_key_query"
+"""Types of positions that transformers computed until its version 5, which reads such a checkpoint without a word."""
 _STATED = "hidden_size", "num_hidden_layers", "num_attention_heads"
 """What a configuration must state, by whatever names of its own for them."""
 _UNSAFE = "*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt"
@@ -131,6 +133,8 @@ def _unfit(config: Any) -> str | None:
     """Why an encoder can't be used; None where it can."""
     if config.model_type in _READ_PADDING:
         return "which reads padding as text, so that a prediction would depend on the texts beside it"
+    if (positions := getattr(config, "position_embedding_type", None)) in _GIVEN_UP:
+        return f"whose positions are of type {positions!r}, which transformers does not compute any more"
     lacking = [name for name in _STATED if not isinstance(getattr(config, name, None), int)]
     return f"whose configuration states no {lacking[0]}" if lacking else None
 
