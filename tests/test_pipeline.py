@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,7 @@ from datasets.arrow_dataset import Dataset
 import loraloom
 from loraloom import conclusion, pipeline, preparation
 from loraloom.data import Finding
-from loraloom.errors import BudgetError, DataError, LoraloomError, RunError, StoppedError
+from loraloom.errors import BackboneError, BudgetError, DataError, LoraloomError, RunError, StoppedError
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import read_recipe
 from loraloom.search.clock import Clock
@@ -34,7 +35,7 @@ from loraloom.study.run import Run
 from loraloom.use.similarity import collect
 from tests.commands import Commands, wait_for
 from tests.conftest import make_rows, write_csv
-from tests.numerics.architectures import save_model
+from tests.numerics.architectures import CONFIGS, save_model
 
 DIVERGING = ["train.optim=sgd", "train.max_grad_norm=0", "lora.lora_alpha=1000000"]
 
@@ -70,6 +71,23 @@ def test_a_text_of_which_the_tokenizer_makes_no_token_is_refused_before_anything
     with pytest.raises(DataError, match=f"{split} row 8: the tokenizer of '{model}' makes no token of its text"):
         loraloom.search(recipe, tmp_path / "run", overrides=[f"data.{split}_file={tmp_path / 'held.csv'}"])
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("text", ["w29 w3", "w30 w3"])
+def test_a_token_that_the_model_has_not_got_is_refused_before_anything_is_trained(
+    tiny_recipe: dict[str, Any], tmp_path: Path, text: str
+) -> None:
+    config = CONFIGS["bert"]()
+    config.vocab_size = 30  # where its tokenizer has 60
+    model = save_model("bert", tmp_path / "model", config)
+    rows = make_rows(24, seed=5)
+    rows[7] = (text, rows[7][1])
+    write_csv(tmp_path / "held.csv", rows)
+    recipe = {**tiny_recipe, "backbone": {"model": str(model)}}
+    has_not = pytest.raises(BackboneError, match=r"validation row 8 has the token 'w30', which .* its embeddings 30")
+    with has_not if "w30" in text else nullcontext():
+        loraloom.search(recipe, tmp_path / "run", overrides=[f"data.validation_file={tmp_path / 'held.csv'}"])
+    assert (tmp_path / "run").exists() is ("w30" not in text)
 
 
 def test_test_rows_are_read_for_the_winner_alone(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

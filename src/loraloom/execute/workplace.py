@@ -158,7 +158,8 @@ class Workplace:
 
         Raises:
             BudgetError: no point fits; with the smallest changes that would.
-            BackboneError: a model, a target or a layer is not to be had, or a text can't be so long.
+            BackboneError: a model, a target or a layer is not to be had, a text can't be so long, or has a token that a
+                model has not got.
             DataError: a text of which a tokenizer makes no token.
         """
         self._check_backbones()
@@ -182,18 +183,28 @@ class Workplace:
                 )
 
     def _check_texts(self) -> None:
-        """No model can read a text without tokens; most tokenizers add some of their own to any."""
-        max_length = self.recipe.configuration({}).data.max_length
+        """No model can read a text without tokens, nor a token that it has no row of: most have both for any text."""
+        max_length = max(self.recipe.values("data.max_length"))
         for backbone in self._backbones():
-            tokenizer = sources.load_tokenizer(self.source(backbone))
-            if len(encode(tokenizer, [""], max_length=max_length, cache=None).input_ids):
+            source = self.source(backbone)
+            tokenizer = sources.load_tokenizer(source)
+            known = getattr(sources.load_config(source), "vocab_size", len(tokenizer))
+            beyond = len(tokenizer) > known
+            if len(encode(tokenizer, [""], max_length=max_length, cache=None).input_ids) and not beyond:
                 continue
             for name in SPLITS:
                 split = getattr(self.data, name)
-                lengths = encode(tokenizer, split.texts, max_length=max_length, cache=default_cache()).lengths
-                if len(split) and not lengths.all():
-                    row = split.number(int(lengths.argmin()))
+                encoded = encode(tokenizer, split.texts, max_length=max_length, cache=default_cache())
+                if len(split) and not encoded.lengths.all():
+                    row = split.number(int(encoded.lengths.argmin()))
                     raise DataError(f"{name} row {row}: the tokenizer of {backbone.model!r} makes no token of its text")
+                if (unknown := np.flatnonzero(encoded.input_ids >= known)).size:
+                    row = split.number(int(np.searchsorted(encoded.offsets, unknown[0], side="right")) - 1)
+                    token = tokenizer.convert_ids_to_tokens(int(encoded.input_ids[unknown[0]]))
+                    raise BackboneError(
+                        f"backbone.model: {name} row {row} has the token {token!r}, which {backbone.model!r} has not "
+                        f"got: its tokenizer has {len(tokenizer):,} tokens, its embeddings {known:,}"
+                    )
 
     def job(
         self,
