@@ -60,6 +60,7 @@ def test_every_name_is_that_of_a_module_of_transformers_model(architecture: str,
         (cast(Any, DistilBertConfig)(activation="relu", hidden_act="gelu"), "the activation 'relu' is not gelu"),
         (ModernBertConfig(hidden_activation="silu"), "the activation 'silu' is not gelu"),
         (ModernBertConfig(classifier_activation="relu"), "the head's activation 'relu' is not gelu"),
+        (ModernBertConfig(local_attention=1), "windows of attention without a neighbour (local_attention 1) are not"),
         (BertConfig(is_decoder=True), "the model is a decoder"),
     ],
 )

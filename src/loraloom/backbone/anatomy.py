@@ -196,6 +196,8 @@ def _modernbert(config: Any, head: Head) -> Anatomy | str:
     if config.classifier_activation != "gelu":
         return f"the head's activation {config.classifier_activation!r} is not gelu"
     sliding = [kind == "sliding_attention" for kind in config.layer_types]
+    if any(sliding) and config.sliding_window < 1:  # 0 stands for no window
+        return f"windows of attention without a neighbour (local_attention {config.local_attention}) are not computed"
     native: tuple[HeadStep, ...] = (
         ("linear", "head.dense"),
         ("activation", "gelu"),
