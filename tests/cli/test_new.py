@@ -130,6 +130,18 @@ def test_what_is_given_is_not_asked(here: Path, tiny_model: Path, monkeypatch: p
     assert (data.text_column, data.label_column) == (("title", "body"), "topic of it")
 
 
+def test_a_column_is_named_without_the_blanks_around_it(
+    here: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "train.csv").write_text("id, title, body, topic of it\n" + "1,a b,c d,x\n2,e f,g h,y\n" * 10)
+    given_flags = ["--train_file", "train.csv", "--model", str(tiny_model), "--max_trainable_parameters", "9"]
+    answers = "title, body\ntopic of it\n"
+    done = new("mine.yml", *given_flags, "--max_seconds", "0", answers=answers, monkeypatch=monkeypatch)
+    assert done.exit_code == 0, done.output
+    data = read_recipe(here / "mine.yml").data
+    assert (data.text_column, data.label_column) == ((" title", " body"), " topic of it")
+
+
 def test_rows_that_look_wrong_are_said_and_the_recipe_written(here: Path, tiny_model: Path) -> None:
     rows = [*make_rows(60, seed=1), ("", "tools"), ("the old cat", "food"), ("the old cat", "tools")]
     rows += [("a hammer that nobody else has", "tools")] * 3

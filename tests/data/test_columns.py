@@ -60,6 +60,12 @@ def test_a_missing_column_is_refused_with_those_there_are(tmp_path: Path) -> Non
     assert message.endswith("rows.csv: has no column 'body'; its columns are 'text', 'label'")
 
 
+def test_a_name_is_listed_with_the_blanks_by_which_it_is_another(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", rows(30), header=("text", " label"))
+    message = refusal(train_file=path, text_column=("text",), label_column="label")
+    assert message.endswith("rows.csv: has no column 'label'; its columns are 'text', ' label'")
+
+
 def test_a_test_file_without_a_named_column_is_refused(tmp_path: Path) -> None:
     test = write_csv(tmp_path / "test.csv", rows(30), header=("text", "kind"))
     train = write_csv(tmp_path / "rows.csv", rows(30, start=99))

@@ -225,6 +225,21 @@ def test_an_unknown_label_is_refused_with_the_known_ones(tmp_path: Path) -> None
         _labelled(tmp_path, ["Sports", "Weather"], CLASSES, CLASSES)
 
 
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [
+        ("World  News", "'World  News'"),
+        ("World\xa0News", r"'World\xa0News'"),
+        ("World News\u200b", r"'World News\u200b'"),
+    ],
+)
+def test_an_unknown_label_is_told_by_what_tells_it_from_a_known_one(tmp_path: Path, label: str, shown: str) -> None:
+    names = ("Sports", "World News")
+    with pytest.raises(DataError) as caught:
+        _labelled(tmp_path, ["Sports", label], names, names)
+    assert f"unknown label {shown} (first in row 2)" in str(caught.value)
+
+
 def test_codes_one_to_four_are_classes_zero_to_three_and_said(tmp_path: Path) -> None:
     data = load(train_file=write_csv(tmp_path / "rows.csv", rows(60, ("1", "2", "3", "4"))))
     assert data.label_codes == data.labels == ("1", "2", "3", "4")

@@ -51,16 +51,21 @@ def ask_columns(table: Table, text: tuple[str, ...], label: str | None, guess: C
             return guess
     typer.echo(f"   the columns of {table.source}: {', '.join(map(repr, table.columns))}")
 
+    written = {name.strip(): name for name in table.columns}  # of a header such as "text, label", which is answered so
+
     def columns_named(answer: str) -> tuple[str, ...]:
-        names = (answer,) if answer in table.columns else tuple(name.strip() for name in answer.split(","))
-        return choose_text(table, names)
+        names = [answer] if answer in written else [name.strip() for name in answer.split(",")]
+        return choose_text(table, tuple(written.get(name, name) for name in names))
+
+    def label_named(answer: str) -> str:
+        return choose_columns(table, text, written.get(answer, answer))[0].label
 
     if not text:
         proposed = _guessed(lambda: choose_text(table, None, label)[0])
         text = _asked("2. Column of the text, or several with commas", proposed, columns_named)
     if not label:
         proposed = _guessed(lambda: choose_columns(table, text, None)[0].label)
-        label = _asked("2. Column of the label", proposed, lambda answer: choose_columns(table, text, answer)[0].label)
+        label = _asked("2. Column of the label", proposed, label_named)
     return Columns(text, label)
 
 

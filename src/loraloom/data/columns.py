@@ -12,7 +12,7 @@ from typing import Any
 
 from loraloom.data.rows import Row, other_separator, text_problem, without_nan
 from loraloom.data.tables import Table
-from loraloom.data.text_data import Finding, shorten
+from loraloom.data.text_data import Finding, quoted, shorten
 from loraloom.errors import DataError
 
 TEXT_NAMES = {
@@ -129,11 +129,11 @@ def headerless(table: Table) -> str:
 
 
 def _listed(table: Table) -> str:
-    return f"its columns are {_quoted([shorten(name) for name in table.columns])}"
+    return f"its columns are {_quoted(list(table.columns))}"
 
 
 def _quoted(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names))
+    return ", ".join(map(quoted, names))
 
 
 def texts_of(table: Table, columns: tuple[str, ...]) -> tuple[str, ...]:

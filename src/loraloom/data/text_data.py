@@ -90,10 +90,15 @@ def printable(text: str) -> str:
     return _OBEYED.sub("\ufffd", text)
 
 
+def quoted(name: str) -> str:
+    """A name with all its blanks, of which none may be invisible: two that differ must not look alike."""
+    return repr(name if len(name) <= EXAMPLE_CHARACTERS else name[: EXAMPLE_CHARACTERS - 1] + "…")
+
+
 def listed(items: Sequence[str], most: int = 5) -> str:
     """The first few, quoted, and how many more there are."""
     more = f" and {len(items) - most:,} more" if len(items) > most else ""
-    return ", ".join(repr(shorten(item)) for item in items[:most]) + more
+    return ", ".join(map(quoted, items[:most])) + more
 
 
 def examples_of(texts: Sequence[str], rows: Sequence[int] | None = None) -> tuple[str, ...]:
