@@ -379,6 +379,19 @@ def test_texts_that_validation_shares_with_test_are_said(tmp_path: Path) -> None
     assert _finding(data, "leak").sentence == "9 validation rows are also in test: kept."
 
 
+@pytest.mark.parametrize("other", ["sports", "Sports\u200b", "SPORTS", "Spo rts", "S\xa0ports", "Ｓports"])
+def test_classes_whose_names_are_nearly_the_same_are_kept_and_said(tmp_path: Path, other: str) -> None:
+    data = load(train_file=write_csv(tmp_path / "rows.csv", rows(60, ("Sports", other, "World"))))
+    found = _finding(data, "alike_classes")
+    assert (len(data.labels), found.severity, found.count) == (3, "warning", 2)
+    assert {repr("Sports"), repr(other)} == set(found.examples[0].split(", "))
+
+
+def test_classes_of_other_signs_are_not_said_to_be_nearly_the_same(tmp_path: Path) -> None:
+    data = load(train_file=write_csv(tmp_path / "rows.csv", rows(60, ("C", "C++", "C#"))))
+    assert "alike_classes" not in {finding.kind for finding in data.findings}
+
+
 def test_a_class_that_test_lacks_is_said(tmp_path: Path) -> None:
     test = write_csv(tmp_path / "test.csv", rows(9, CLASSES[:2], start=100))
     data = load(train_file=write_csv(tmp_path / "train.csv", rows(30)), test_file=test)

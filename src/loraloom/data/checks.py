@@ -5,13 +5,15 @@ Rows are only ever dropped from training: those without a text, and those that a
 
 from __future__ import annotations
 
+import unicodedata
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from loraloom.data.overlap import near_copies, text_key
-from loraloom.data.text_data import Finding, Split, examples_of
+from loraloom.data.text_data import Finding, Split, examples_of, listed
 from loraloom.errors import DataError
 from loraloom.wording import percent, plural
 
@@ -90,6 +92,20 @@ def find_shares(train: Split, labels: Sequence[str]) -> Finding:
             " train.class_weight: balanced, with search.sampler: auto to search all else, weighs rare classes up."
         )
     return Finding("class_shares", "warning" if unbalanced else "note", len(train), sentence)
+
+
+def find_alike(labels: Sequence[str]) -> tuple[Finding, ...]:
+    """Classes that are very likely one, written in several ways: 'Sports' and 'sports'."""
+    ways: dict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        plain = unicodedata.normalize("NFKC", label).casefold()
+        ways["".join(sign for sign in plain if sign.isprintable() and not sign.isspace())].append(label)
+    alike = [names for names in ways.values() if len(names) > 1]
+    if not alike:
+        return ()
+    count = sum(map(len, alike))
+    sentence = f"{count:,} classes differ from another in capitals, blanks or invisible characters alone: kept apart."
+    return (Finding("alike_classes", "warning", count, sentence, examples_of([*map(listed, alike)])),)
 
 
 def find_missing_classes(split: Split, labels: Sequence[str], where: str) -> tuple[Finding, ...]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from loraloom.data.checks import (
     drop_empty,
     drop_leaks,
+    find_alike,
     find_empty,
     find_missing_classes,
     find_repeats,
@@ -258,7 +259,7 @@ def _split_made(where: str, held: Split, train: Split, seed: int) -> Finding:
 
 
 def _check_splits(train: Split, validation: Split, test: Split, labels: Labels, leaks: Findings) -> Findings:
-    findings = [find_shares(train, labels.names), *leaks, *find_shared(validation, test)]
+    findings = [find_shares(train, labels.names), *find_alike(labels.names), *leaks, *find_shared(validation, test)]
     for split, where in ((train, "training"), (validation, "validation"), (test, "test")):
         findings += find_repeats(split, [text_key(text) for text in split.texts], labels.names, where)
         if split is not train:

@@ -13,6 +13,7 @@ _TITLES = {
     "guessed_column": "A column was guessed",
     "label_codes": "Labels as classes",
     "class_shares": "Class shares",
+    "alike_classes": "Classes of nearly the same name",
     "missing_class": "Classes without rows",
     "empty_text": "Empty texts",
     "duplicate": "Repeated rows",
