@@ -97,9 +97,13 @@ def test_a_file_of_two_columns_without_a_header_is_refused(tmp_path: Path) -> No
     assert "first row looks like data" in refusal(train_file=write_csv(tmp_path / "rows.csv", rest, header=first))
 
 
-def test_cells_between_semicolons_are_recognised_and_refused(tmp_path: Path) -> None:
-    path = write_csv(tmp_path / "rows.csv", [("a b;x",), ("c d;y",)], header=("text;label",))
-    assert "separated by ';'" in refusal(train_file=path)
+@pytest.mark.parametrize(
+    ("sign", "hint"),
+    [(";", "';': separate them by ','"), ("|", "'|': separate them by ','"), ("\t", "tabs: call it .tsv")],
+)
+def test_cells_that_are_separated_otherwise_are_recognised_and_refused(tmp_path: Path, sign: str, hint: str) -> None:
+    path = write_csv(tmp_path / "rows.csv", [(f"a b{sign}x",), (f"c d{sign}y",)], header=(f"text{sign}label",))
+    assert refusal(train_file=path).endswith(f"; its cells seem to be separated by {hint}")
 
 
 def test_several_columns_are_joined_by_a_space(tmp_path: Path) -> None:

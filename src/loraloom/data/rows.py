@@ -196,9 +196,13 @@ def _csv_records(lines: Iterable[str], delimiter: str, source: str) -> Iterator[
 
 
 def other_separator(header: Sequence[str]) -> str:
-    """A hint where the names of columns seem to be separated by ';', or ''."""
-    seem = len(header) == 1 and ";" in header[0]
-    return "; its cells seem to be separated by ';': separate them by ','" if seem else ""
+    """A hint where the names of columns seem to be separated by tabs, ';' or '|', or ''."""
+    if len(header) != 1:
+        return ""
+    if "\t" in header[0]:
+        return "; its cells seem to be separated by tabs: call it .tsv"
+    found = next((sign for sign in ";|" if sign in header[0]), None)
+    return f"; its cells seem to be separated by '{found}': separate them by ','" if found else ""
 
 
 def _parsed(reader: Any) -> Iterator[list[str] | csv.Error]:
