@@ -106,6 +106,7 @@ _BAD = [
     ("no word", "{train.optim: adamq}", "when train.optim: 'adamq' is not allowed; it must be adam or adamw"),
     ("no number", "{lora.r: [0]}", "when lora.r: 0 is too small; it must be 1 or more"),
     ("no value", "{lora.r: []}", "when lora.r: [] names no value"),
+    ("no layer", "{lora.layers_to_transform: [-1]}", "when lora.layers_to_transform: [-1] is too small; it must be 0"),
     ("fixed", "{lora.r: 8}", "when lora.r: 8 is never taken; lora.r is 4"),
     (
         "no choice",

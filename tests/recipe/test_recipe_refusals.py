@@ -88,6 +88,9 @@ _BAD_FIELDS = [
     ("a word", "bias: some", "lora.bias: 'some' is not allowed; it must be none or all or lora_only"),
     ("no layers", "layers_to_transform: []", "is empty"),
     ("an empty name", "target_modules: ['']", "is empty"),
+    ("layer -1", "layers_to_transform: [-1]", "-1 is too small; it must be 0 or more"),
+    ("layers as a word", "layers_to_transform: upper", "'upper' is not a whole number"),
+    ("a number for a name", "target_modules: 0", "0 is not text; put it in quotes"),
     ("near name", "alpha: 16", "lora.alpha: 16 is not a field; did you mean lora.lora_alpha?"),
     ("other section", "learning_rate: 1", "is not a field of lora; it is train.learning_rate"),
     ("the recipe's", "report_to: mlflow", "is not a field of lora; report_to is a field of the recipe itself"),
@@ -110,6 +113,12 @@ def test_a_bad_field_is_refused_with_line_field_value_and_rule(tmp_path: Path, f
     problem = problem_of(tmp_path, f"search: {{sampler: random}}\nlora:\n  {field}\n")
     assert problem.startswith("recipe.yaml:3: lora.")
     assert message in problem
+
+
+def test_columns_that_are_numbers_are_to_be_quoted(tmp_path: Path) -> None:
+    problem = problem_of(tmp_path, "data:\n  text_column: [0, 1]\n")
+    assert problem == "recipe.yaml:2: data.text_column: 1 is not text; put it in quotes"
+    assert problem_of(tmp_path, "lora: {r: 4}", "data.label_column=1").endswith("1 is not text; put it in quotes")
 
 
 def test_keys_of_any_kind_are_refused_by_their_names(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from loraloom.recipe.axes import Choices, Condition, Range, Recipe
 from loraloom.recipe.fields import SECTIONS, holds_values
-from loraloom.recipe.problems import Source, nearest, rule_of, shown
+from loraloom.recipe.problems import Source, broken_rules, nearest, rule_of, shown
 
 
 def read_when(source: Source, path: tuple[str, str], written: Any) -> tuple[Condition, ...]:
@@ -55,7 +55,7 @@ def _checked(source: Source, path: tuple[str, str], name: str, value: Any) -> An
     try:
         return getattr(SECTIONS[section].model_validate({leaf: value}), leaf)
     except ValidationError as error:
-        _refuse(source, path, name, value, rule_of(error.errors(include_url=False)[-1], (section, leaf)))
+        _refuse(source, path, name, value, rule_of(broken_rules(error)[-1], (section, leaf)))
         return None
 
 

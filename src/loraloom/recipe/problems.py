@@ -41,10 +41,16 @@ class Source:
 def explain(source: Source, error: ValidationError, within: tuple[str, ...]) -> None:
     """One sentence for each field that broke a rule; branches of a union are one field."""
     by_field: dict[tuple[str, ...], ErrorDetails] = {}
-    for detail in error.errors(include_url=False):
+    for detail in broken_rules(error):
         by_field[tuple(_named_path((*within, *map(str, detail["loc"]))))] = detail
     for path, detail in by_field.items():
         source.refuse(path, detail["input"], rule_of(detail, path))
+
+
+def broken_rules(error: ValidationError) -> list[ErrorDetails]:
+    """What pydantic found, but for a list being too short that is so without its items that broke a rule."""
+    details = error.errors(include_url=False)
+    return [detail for detail in details if detail["type"] != "too_short" or not detail["input"]]
 
 
 def _named_path(location: tuple[str, ...]) -> Iterator[str]:
@@ -77,7 +83,7 @@ def rule_of(detail: ErrorDetails, path: tuple[str, ...]) -> str:
         case "float_type":
             return "is not a number"
         case "string_type":
-            return "is not text"
+            return "is not text; put it in quotes" if isinstance(detail["input"], int | float) else "is not text"
         case "string_too_short" | "too_short":
             return "is empty"
         case "model_type" | "dict_type" | "model_attributes_type":
