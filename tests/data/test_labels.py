@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,11 @@ def test_names_that_training_took_as_they_were_are_known_as_cells_are_read() -> 
     assert names_of(Table("rows.csv", {"label": ["a"]}), "label", both) == ["a"]
 
 
+def test_decimals_of_a_database_are_the_whole_numbers_that_they_are() -> None:
+    digits = "12345678901234567890123456789012345678"
+    assert _codes([Decimal("2.00"), Decimal(digits), Decimal("-1"), 1]) == ["2", digits, "-1", "1"]
+
+
 @pytest.mark.parametrize("missing", [None, "", "  ", float("nan"), np.float32("nan")])
 def test_missing_labels_are_refused_with_their_rows(missing: Any) -> None:
     cells = ["a", missing, "b", missing, missing, missing]
@@ -76,7 +82,7 @@ def test_missing_labels_are_refused_with_their_rows(missing: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("cells", [[1.0, 0.5], ["1", "0.5"], [1.0, float("inf")]])
+@pytest.mark.parametrize("cells", [[1.0, 0.5], ["1", "0.5"], [1.0, float("inf")], [1, Decimal("0.5")]])
 def test_numbers_that_are_not_whole_are_refused(cells: list[Any]) -> None:
     assert "in row 2; a label is a name or a whole number" in _refusal(cells)
 

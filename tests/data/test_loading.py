@@ -147,6 +147,7 @@ def test_missing_cells_of_a_frame_are_empty_texts_and_missing_labels() -> None:
         ({"text": ["a"]}, "a dict can't be read"),
         ((["a", "b"], ["x"]), "2 texts but 1 labels"),
         (("ab", "xy"), "texts must be a sequence"),
+        ((["a", "b"], {"x", "y"}), "labels must be a sequence, not a set"),
         ((np.array([["a"], ["b"]]), ["x", "y"]), "texts must be one column, as df['text'], not a ndarray"),
         (([], []), "has no rows"),
     ],

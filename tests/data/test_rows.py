@@ -199,6 +199,8 @@ def test_a_quote_within_a_cell_is_asked_about(tmp_path: Path, content: bytes) ->
 
 def test_a_header_that_names_a_column_twice_is_refused(tmp_path: Path) -> None:
     assert "'text' stands twice" in _refusal(_csv(tmp_path / "rows.csv", b"text,text\na,b\n"))
+    unnamed = _refusal(_csv(tmp_path / "rows.csv", b"text,label,,\na,b,,\n"))
+    assert unnamed.endswith("rows.csv: two columns have no name: name them, or take them out")
 
 
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:

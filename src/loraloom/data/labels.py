@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -69,9 +70,14 @@ def refuse_one_class(classes: Collection[str], source: str) -> None:
 
 
 def _plain(cell: Any) -> Any:
-    """A numpy scalar as Python's own; blank text as None, other text in NFC: a folder's name may be in NFD."""
+    """A numpy scalar, or a database's decimal, as Python's own number; blank text as None, other text in NFC.
+
+    A folder's name may be in NFD.
+    """
     if isinstance(cell, np.generic):
         cell = cell.item()
+    if isinstance(cell, Decimal):
+        return int(cell) if cell == cell.to_integral_value() else float(cell)
     return unicodedata.normalize("NFC", cell.strip()) or None if isinstance(cell, str) else cell
 
 

@@ -231,7 +231,8 @@ def check_columns(names: Iterable[str], source: str) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise DataError(f"{source}: the column {name!r} stands twice in the header")
+            twice = f"the column {name!r} stands twice in the header"
+            raise DataError(f"{source}: {twice if name else 'two columns have no name: name them, or take them out'}")
         seen.add(name)
 
 
