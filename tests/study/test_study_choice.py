@@ -44,6 +44,7 @@ def test_a_tie_within_a_standard_error_goes_to_fewer_parameters_and_is_said() ->
     assert choice.standard_error == pytest.approx((0.01**2 * 2) ** 0.5)
     assert choice.sentence is not None
     assert "0.50 pp more accuracy, within the noise of seeds" in choice.sentence
+    assert choice.sentence.endswith("with 900 parameters where 100 do")
 
 
 def test_a_tie_is_told_in_the_metric_that_is_maximised() -> None:
@@ -93,6 +94,28 @@ def test_a_single_seed_wins_beyond_the_noise_of_seeds_alone(lucky: float, r: int
     assert r == 8 or "by one seed, where this one has the mean of 3" in str(choice.sentence)
 
 
+def test_of_two_single_seeds_within_noise_the_one_of_fewer_parameters_wins_by_them() -> None:
+    records = _trials(8, [0.920], 900, 0) + _trials(2, [0.915], 100, 1) + _trials(4, [0.70, 0.72], 500, 2)
+    choice = choose(standings(records, "accuracy"), "accuracy")
+    assert choice.winner.leader.number == 1
+    assert str(choice.sentence).endswith("with 900 parameters where 100 do")
+
+
+def test_where_seeds_do_not_differ_only_equal_means_are_a_tie() -> None:
+    records = _trials(8, [0.92, 0.92], 900, 0) + _trials(2, [0.91, 0.91], 100, 2)
+    assert choose(standings(records, "accuracy"), "accuracy").winner.leader.point["lora.r"] == 8
+    records += _trials(4, [0.92], 50, 4) + _trials(16, [0.92, 0.92], 500, 5)
+    assert choose(standings(records, "accuracy"), "accuracy").winner.leader.point["lora.r"] == 16
+
+
+def test_neither_a_tie_nor_noise_is_of_results_on_fewer_rows() -> None:
+    records = _trials(8, [0.90, 0.92], 900, 0, train_rows=1000)
+    records += _trials(2, [0.895, 0.935], 100, 2, train_rows=300) + _trials(4, [0.60, 0.90], 50, 4, train_rows=300)
+    choice = choose(standings(records, "accuracy"), "accuracy")
+    assert choice.winner.leader.point["lora.r"] == 8
+    assert choice.standard_error == pytest.approx(0.02 / 2**0.5)
+
+
 def test_a_result_on_fewer_rows_does_not_win() -> None:
     records = _trials(8, [0.99], 900, 0, train_rows=100) + _trials(2, [0.90], 100, 1, train_rows=1000)
     assert choose(standings(records, "accuracy"), "accuracy").winner.leader.number == 1
@@ -107,6 +130,19 @@ def test_a_trial_that_the_clock_stopped_early_does_not_beat_a_better_one_that_en
     cut = _planned(make_record(0, accuracy=0.5, train_rows=1620, epochs=0.4), 8)
     ended = _planned(make_record(1, accuracy=0.95, train_rows=540, epochs=8), 8)
     assert choose(standings([cut, ended], "accuracy"), "accuracy").winner.leader.number == 1
+
+
+@pytest.mark.parametrize(("ended", "winner"), [(0.93, 1), (0.87, 0)])
+def test_one_on_fewer_rows_beats_what_the_clock_cut_short_by_two_standard_errors(ended: float, winner: int) -> None:
+    cut = _of_four_passes(8, 0.80, 900, 0, 2.5)
+    done = _planned(make_record(1, accuracy=ended, train_rows=300, epochs=4), 4)  # two standard errors: 9.6 and 10.7 pp
+    assert choose(standings([cut, done], "accuracy"), "accuracy").winner.leader.number == winner
+
+
+def test_what_the_clock_cut_short_does_not_win_on_fewer_rows() -> None:
+    cut = _of_four_passes(8, 0.52, 900, 0, 2.5)
+    fewer = _planned(make_record(1, accuracy=0.95, train_rows=300, epochs=2.5), 4)
+    assert choose(standings([cut, fewer], "accuracy"), "accuracy").winner.leader.number == 0
 
 
 def test_one_that_collapsed_does_not_keep_a_better_one_on_fewer_rows_from_winning() -> None:
@@ -144,6 +180,16 @@ def test_all_right_on_few_rows_is_no_certainty() -> None:
     assert choose(standings(records, "accuracy"), "accuracy").winner.leader.number == 0
 
 
+@pytest.mark.parametrize(("rows", "winner"), [(6, 0), (7, 1)])
+def test_of_how_few_rows_all_right_is_beyond_half_right_of_a_million(rows: int, winner: int) -> None:
+    """Two right and two wrong ones are added: 8 of 10 has a standard error of 0.126, and 9 of 11 one of 0.116."""
+    records = [
+        _validated(make_record(0, accuracy=0.5, train_rows=1000), 1_000_000),
+        _validated(make_record(1, accuracy=1.0, train_rows=300), rows),
+    ]
+    assert choose(standings(records, "accuracy"), "accuracy").winner.leader.number == winner
+
+
 @pytest.mark.parametrize(("fewer", "winner"), [(0.85, 1), (0.60, 0)])
 def test_a_training_on_more_rows_that_collapsed_does_not_beat_one_on_fewer(fewer: float, winner: int) -> None:
     records = _trials(8, [0.52], 900, 0, train_rows=1000) + _trials(2, [fewer], 100, 1, train_rows=300)
@@ -175,6 +221,13 @@ def test_a_seed_that_the_clock_cut_short_is_not_in_the_noise() -> None:
     choice = choose(standings([*records, _of_four_passes(2, 0.80, 100, 3, 1.2)], "accuracy"), "accuracy")
     assert choice.winner.leader.point["lora.r"] == 8
     assert choice.standard_error == pytest.approx(0.001 * 2**0.5 * (1 / 2 + 1 / 2) ** 0.5)
+
+
+def test_seeds_that_the_clock_cut_short_are_no_noise_of_their_own() -> None:
+    records = [_of_four_passes(8, 0.95, 900, 0), _of_four_passes(2, 0.94, 100, 1)]
+    cut = [_of_four_passes(4, 0.60, 500, 2, 1.2), _of_four_passes(4, 0.90, 500, 3, 1.2)]
+    choice = choose(standings(records + cut, "accuracy"), "accuracy")
+    assert (choice.winner.leader.number, choice.standard_error) == (0, None)
 
 
 def test_what_the_clock_cut_short_does_not_win_by_a_tie() -> None:

@@ -82,14 +82,12 @@ def choose(ranked: Sequence[Standing], metric: Metric) -> Choice:
     finished = [standing for standing in ranked if not standing.leader.cut_short]
     if leader.leader.cut_short:  # more rows in too few steps are not more
         leader = next((one for one in finished if _is_above(one, leader, CUT_SHORT)), leader)
-    fewer = (one for one in finished if one.reach < leader.reach)
-    leader = next((one for one in fewer if _is_above(one, leader, COLLAPSED)), leader)
-    done = [standing for standing in ranked if standing.reach == leader.reach and not standing.leader.cut_short]
+    leader = next((one for one in finished if _is_above(one, leader, COLLAPSED)), leader)
+    done = [standing for standing in finished if standing.reach == leader.reach]
     noise = _seed_deviation([one for one in done if not _is_above(leader, one, COLLAPSED)], metric)
     if noise is None:
         return Choice(leader, leader, None, metric)
-    rivals = done if leader in done else [leader, *done]
-    as_good = [rival for rival in rivals if leader.mean - rival.mean <= _standard_error(noise, leader, rival)]
+    as_good = [rival for rival in (leader, *done) if leader.mean - rival.mean <= _standard_error(noise, leader, rival)]
     winner = min(as_good, key=_preference)
     return Choice(winner, leader, _standard_error(noise, leader, winner), metric)
 
