@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from loraloom.data import read_labelled
-from loraloom.data.labels import Labels, codes_of, ids_of, labels_of, names_of, ordered
+from loraloom.data.labels import Labels, codes_of, ids_of, ids_read, labels_of, names_of, ordered
 from loraloom.data.tables import Table, read_table
 from loraloom.errors import DataError
 from tests.data.files import CLASSES, load, rows, write_csv, write_jsonl
@@ -43,6 +43,9 @@ def _refusal(cells: list[Any]) -> str:
         (["10", "9", "x"], ("10", "9", "x")),
         ([True, False], ("False", "True")),
         (["-1", "1"], ("-1", "1")),
+        ([-1, 1], ("-1", "1")),
+        (["1.0", "2.0"], ("1", "2")),
+        (["2.0", "+1"], ("1", "2")),
     ],
 )
 def test_codes_are_ordered_as_numbers_where_all_are_whole(cells: list[Any], kinds: tuple[str, ...]) -> None:
@@ -59,6 +62,13 @@ def test_whole_numbers_are_looked_up_by_their_value(cells: list[Any]) -> None:
 def test_numbers_of_classes_whose_names_are_numbers_are_not_taken_for_those(names: tuple[str, str]) -> None:
     table = Table("rows", {"label": [0, 1]}, {"label": names}, known=True, coded=False)
     assert names_of(table, "label", Labels(names, names)) == list(names)
+
+
+def test_names_are_not_taken_for_the_codes_of_other_classes() -> None:
+    labels = Labels(("01", "02"), ("0", "1"))
+    assert names_of(Table("rows.csv", {"label": ["01", "x"]}), "label", labels) == ["01", "x"]
+    ids, said = ids_read(["1", "2"], Labels(("2", "1"), ("0", "1")), "rows.csv")
+    assert (ids.tolist(), said) == ([1, 0], None)
 
 
 def test_names_that_training_took_as_they_were_are_known_as_cells_are_read() -> None:
@@ -82,6 +92,11 @@ def test_missing_labels_are_refused_with_their_rows(missing: Any) -> None:
     )
 
 
+def test_minus_one_is_no_label_where_the_file_declares_its_classes() -> None:
+    with pytest.raises(DataError, match="'label' has no label in row 2, 4, 5; "):
+        codes_of(Table("rows", {"label": [0, -1, 1, None, -1]}, {"label": ("a", "b")}, known=True), "label")
+
+
 @pytest.mark.parametrize("cells", [[1.0, 0.5], ["1", "0.5"], [1.0, float("inf")], [1, Decimal("0.5")]])
 def test_numbers_that_are_not_whole_are_refused(cells: list[Any]) -> None:
     assert "in row 2; a label is a name or a whole number" in _refusal(cells)
@@ -89,7 +104,9 @@ def test_numbers_that_are_not_whole_are_refused(cells: list[Any]) -> None:
 
 @pytest.mark.parametrize("cells", [["a", 1], [True, 1], ["a", False]])
 def test_labels_of_several_kinds_are_refused(cells: list[Any]) -> None:
-    assert "must all be of one kind" in _refusal(cells)
+    refusal = _refusal(cells)
+    assert f"(row {len(cells)} is not as row 1)" in refusal
+    assert "must all be of one kind" in refusal
 
 
 @pytest.mark.parametrize("cell", [["a"], {"a": 1}])

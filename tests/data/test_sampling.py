@@ -34,6 +34,13 @@ def test_any_part_holds_each_class_in_its_share_give_or_take_a_row_or_two(
         assert abs(np.sum(part == label) - expected) <= 1 + classes / 2
 
 
+def test_a_part_of_unequal_classes_holds_each_in_its_share() -> None:
+    labels = np.repeat([0, 1, 2], [900, 90, 10])
+    of_class = labels[stratified_order(labels, 1)][:, None] == np.arange(3)
+    shares = np.arange(1, 1001)[:, None] * [0.9, 0.09, 0.01]
+    assert np.abs(of_class.cumsum(axis=0) - shares)[2:].max() < 2
+
+
 @given(_LABELS, st.integers(0, 5))
 def test_a_part_as_large_as_the_number_of_classes_has_them_all(labels: Ints, seed: int) -> None:
     classes = np.unique(labels)

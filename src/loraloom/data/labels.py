@@ -134,8 +134,6 @@ def is_whole(code: str) -> bool:
 def labels_of(codes: Sequence[str], class_names: Sequence[str] | None) -> Labels:
     """The mapping that the training rows define; classes that were declared but have no row are left out."""
     kinds = ordered(codes)
-    if class_names is None:
-        return Labels(kinds, kinds)
     return Labels(tuple(named(kinds, class_names)), kinds)
 
 
