@@ -9,7 +9,9 @@ import math
 import multiprocessing
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -190,6 +192,14 @@ def test_a_failing_block_leaves_the_old_folder_whole(tmp_path: Path) -> None:
     assert _tree(tmp_path) == {"best/weights": "old"}
 
 
+def test_what_a_kill_left_of_an_earlier_swap_is_not_in_the_way_of_the_next(tmp_path: Path) -> None:
+    _folder(tmp_path / ".best.old", "older")
+    _folder(tmp_path / "best", "old")
+    with replacing_folder(tmp_path / "best") as new:
+        (new / "weights").write_text("new", encoding="utf-8")
+    assert _tree(tmp_path) == {"best/weights": "new"}
+
+
 def test_what_a_kill_left_half_built_does_not_get_into_the_next(tmp_path: Path) -> None:
     _folder(tmp_path / ".best.new", "stale")
     with replacing_folder(tmp_path / "best") as new:
@@ -307,6 +317,33 @@ def test_a_file_in_an_inner_folder_is_guarded(tmp_path: Path) -> None:
         verify_manifest(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("damaged", "chosen", "found"),
+    [
+        ("a", {}, True),
+        ("a", {"only": ("a",)}, True),
+        ("b", {"only": ("a",)}, False),
+        ("b", {"only": ("b",)}, True),
+        ("b", {"but": ("a",)}, True),
+        ("a", {"but": ("a",)}, False),
+    ],
+)
+def test_files_are_compared_as_they_are_chosen(
+    tmp_path: Path, damaged: str, chosen: dict[str, Any], found: bool
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("sound", encoding="utf-8")
+    write_manifest(tmp_path)
+    (tmp_path / damaged).write_text("wound", encoding="utf-8")
+    with pytest.raises(AdapterError, match=f"{damaged}: is damaged") if found else nullcontext():
+        verify_manifest(tmp_path, **chosen)
+
+
+def test_a_chosen_file_that_the_manifest_does_not_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AdapterError, match=r"manifest\.json: does not name notes; "):
+        verify_manifest(_folder(tmp_path / "trial", "weights"), ("weights", "notes"))
+
+
 @pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "a/../../secret"])
 def test_a_path_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     folder = _folder(tmp_path / "trial", "weights")
@@ -345,6 +382,17 @@ def test_a_folder_that_is_being_written_is_left_to_its_writer(tmp_path: Path) ->
         (new / "a").write_text("x")
         mend_folders(tmp_path)  # as a resume does, while a report is written
     assert (tmp_path / "report" / "a").read_text() == "x"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_that_was_moved_aside_is_left_to_the_process_that_swaps_it(tmp_path: Path, there: bool) -> None:
+    with replacing_folder(tmp_path / "report"):
+        old = _folder(tmp_path / ".report.old", "old")
+        if there:
+            _folder(tmp_path / "report", "whole")
+        mend_folders(tmp_path)
+        assert old.exists()
+        assert (tmp_path / "report").exists() == there
 
 
 def test_who_writes_in_the_same_place_waits_for_the_other(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from loraloom.errors import RunError
 from loraloom.recipe import read_recipe
 from loraloom.study.durable import is_whole, write_manifest
 from loraloom.study.integrity import put_aside_damage, read_sealed_recipe, write_recipe
-from loraloom.study.record import read_record
+from loraloom.study.record import CARD, read_record
 from loraloom.study.run import trial_folders
 from tests.study.study_records import record
 
@@ -67,11 +67,29 @@ def test_a_trial_with_a_damaged_file_counts_as_unfinished(tmp_path: Path) -> Non
     assert len(said) == 1
     assert "adapter_model.safetensors: is damaged" in said[0]
     assert "trial 1 is trained again" in said[0]
+    assert (damaged / "trial.json").exists()  # it says with how many passes the trial was trained
 
 
-def test_a_damaged_winners_folder_goes(tmp_path: Path) -> None:
+def test_a_damaged_record_goes_with_its_trials_manifest(tmp_path: Path) -> None:
+    damaged = _folder(tmp_path / "trials" / "0000", 0)
+    (damaged / "trial.json").write_bytes(b"{")
+    assert len(_put_aside(tmp_path)) == 1
+    assert [path.name for path in damaged.iterdir()] == ["adapter_model.safetensors"]
+
+
+def test_a_model_card_that_was_changed_is_no_damage(tmp_path: Path) -> None:
+    for folder in (tmp_path / "trials" / "0000", tmp_path / "best"):
+        _folder(folder, 0)
+        (folder / CARD).write_text("as written", encoding="utf-8")
+        write_manifest(folder)
+        (folder / CARD).write_text("changed", encoding="utf-8")
+    assert _put_aside(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "trial.json"])
+def test_a_damaged_winners_folder_goes(tmp_path: Path, name: str) -> None:
     _folder(tmp_path / "trials" / "0000", 0)
-    (_folder(tmp_path / "best", 0) / "adapter_model.safetensors").unlink()
+    (_folder(tmp_path / "best", 0) / name).unlink()
     assert "best/ is made again" in _put_aside(tmp_path)[0]
     assert not (tmp_path / "best").exists()
 
