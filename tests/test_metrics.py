@@ -18,6 +18,7 @@ from statsmodels.stats import multitest
 
 from loraloom.metrics import (
     PROBABILITY_FLOOR,
+    confidence_bins,
     confusion,
     difference_interval,
     expected_calibration_error,
@@ -84,6 +85,10 @@ def test_calibration_error_is_the_sum_over_bins_of_the_paper(data: Predictions) 
         if inside.any():
             total += inside.mean() * abs(right[inside].mean() - sureness[inside].mean())
     assert expected_calibration_error(labels, probabilities) == pytest.approx(total, abs=1e-12)
+
+
+def test_a_confidence_on_the_edge_of_two_bins_lies_in_the_lower_and_none_in_the_first() -> None:
+    assert confidence_bins(np.array([0.0, 0.1, 0.25, 0.26, 0.5, 1.0]), 4).tolist() == [0, 0, 0, 1, 1, 3]
 
 
 def test_a_perfectly_sure_and_right_model_has_no_calibration_error() -> None:
@@ -229,11 +234,15 @@ def test_too_few_rows_that_tell_two_classifiers_apart_have_no_bootstrap() -> Non
         (lambda: wilson_interval(0, 0), "total: 0 rows"),
         (lambda: wilson_interval(3, 2), "correct: 3 is not a count out of 2"),
         (lambda: wilson_interval(-1, 2), "correct: -1"),
+        (lambda: wilson_interval(1, 2, 0.0), r"confidence: 0.0 is not within \(0, 1\)"),
         (lambda: wilson_interval(1, 2, 1.0), r"confidence: 1.0 is not within \(0, 1\)"),
         (lambda: mean_interval([]), "no mean"),
+        (lambda: mean_interval([[0.5, 0.6]]), r"shape \(1, 2\) has no mean"),
+        (lambda: mean_interval([0.5, 0.6], 1.0), r"confidence: 1.0 is not within \(0, 1\)"),
         (lambda: mean_interval([0.5, math.nan]), "values: 1 of 2 are not finite .*NaN"),
         (lambda: softmax([[math.inf, 0.0]]), "logits: 1 of 2 are not finite .*infinite"),
         (lambda: softmax(1.0), "no classes"),
+        (lambda: softmax(np.empty((2, 0))), r"shape \(2, 0\) has no classes"),
         (lambda: confusion([0, 1], [0], 2), "1 rows do not match the 2 of labels"),
         (lambda: confusion([0, 2], [0, 1], 2), "labels: 2 is not a class; it must be 0 to 1"),
         (lambda: confusion([0, 1], [0, -1], 2), "predictions: -1 is not a class"),
@@ -242,8 +251,13 @@ def test_too_few_rows_that_tell_two_classifiers_apart_have_no_bootstrap() -> Non
         (lambda: confusion([0], [0], 0), "classes: 0"),
         (lambda: score([0], [[math.nan, 1.0]]), "probabilities: 1 of 2 are not finite .*NaN"),
         (lambda: score([0], [[-0.5, 1.5]]), "-0.5 is not in .*softmax"),
-        (lambda: score([0], [[0.5, 0.1]]), "row 0 sums to 0.6, not 1"),
+        (lambda: score([0], [[-0.5, 0.75, 0.75]]), "-0.5 is not in .*softmax"),
+        (lambda: score([0], [[1.25, 0.0]]), "1.25 is not in .*softmax"),
+        (lambda: score([0, 0], [[0.5, 0.5], [0.5, 0.1]]), "row 1 sums to 0.6, not 1"),
+        (lambda: score([0], np.empty((1, 0))), r"shape \(1, 0\) is not \(rows, classes\)"),
         (lambda: score([0, 1], [[0.5, 0.5]]), "do not match"),
+        (lambda: log_loss([0], [[0.5, 0.5], [0.4, 0.6]]), "2 rows do not match the 1 of labels"),
+        (lambda: expected_calibration_error([0], [[0.5, 0.5], [0.4, 0.6]]), "2 rows do not match the 1 of labels"),
         (lambda: score([0], [0.5, 0.5]), r"not \(rows, classes\)"),
         (lambda: score([2], [[0.5, 0.5]]), "labels: 2 is not a class"),
         (lambda: mcnemar([True], [True, False]), "do not match"),
