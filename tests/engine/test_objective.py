@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from loraloom.engine.objective import Objective, class_weights
+from loraloom.engine.objective import Objective, Running, class_weights
 from loraloom.errors import TrialFailedError
 from loraloom.recipe import Train
 
@@ -64,8 +64,20 @@ def test_a_loss_that_is_not_finite_fails_the_trial(bad: float) -> None:
 
 def test_running_figures_are_over_training_batches_alone() -> None:
     objective = Objective(Train(), None)
-    objective(outputs(torch.tensor([[9.0, 0.0], [9.0, 0.0]])), torch.tensor([0, 1]))
+    objective(outputs(torch.tensor([[0.0, 9.0], [9.0, 0.0], [0.0, 9.0]])), torch.tensor([1, 1, 1]))
     with torch.no_grad():
         objective(outputs(torch.tensor([[0.0, 9.0]])), torch.tensor([0]))
     _, accuracy = objective.take()
-    assert accuracy == 0.5
+    assert accuracy == pytest.approx(2 / 3)
+
+
+def test_a_step_s_loss_is_over_its_batches_and_the_next_begins_anew() -> None:
+    running = Running()
+    running.see(3.0, 1, 2, 4.0)
+    running.see(5.0, 1, 2, 4.0)
+    assert running.end_step() == 2.0
+    running.see(1.0, 0, 1, 1.0)
+    assert running.end_step() == 1.0
+    assert running.take() == (9 / 5, 2 / 5)
+    with pytest.raises(TrialFailedError, match="at step 3"):
+        running.see(float("nan"), 0, 1, 1.0)

@@ -32,6 +32,38 @@ def test_adam_decays_by_l2_and_adamw_apart_from_the_gradient() -> None:
     assert not torch.equal(decayed[0], decayed[1])
 
 
+def _of_torch(name: str, weight: nn.Parameter, bias: nn.Parameter) -> list[torch.optim.Optimizer]:
+    matrix, vector = {"params": [weight], "weight_decay": 0.1}, {"params": [bias], "weight_decay": 0.0}
+    match name:
+        case "adam":
+            return [torch.optim.Adam([matrix, vector], lr=0.02)]
+        case "adamw":
+            return [torch.optim.AdamW([matrix, vector], lr=0.02)]
+        case "sgd":
+            return [torch.optim.SGD([matrix, vector], lr=0.02)]
+        case _:
+            muon = torch.optim.Muon([matrix], lr=0.02, adjust_lr_fn="match_rms_adamw")
+            return [muon, torch.optim.AdamW([vector], lr=0.02)]
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "muon"])
+def test_each_steps_as_torchs_does_at_the_recipe_s_rate_and_leaves_what_is_frozen(name: str) -> None:
+    ours = trained(name, steps=3, learning_rate=0.02, weight_decay=0.1)
+    torch.manual_seed(0)
+    theirs = nn.Linear(4, 3)
+    optimizers = _of_torch(name, theirs.weight, theirs.bias)
+    for _ in range(3):
+        theirs(torch.ones(2, 4)).square().sum().backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+    assert torch.equal(ours.weight, theirs.weight)
+    assert torch.equal(ours.bias, theirs.bias)
+    theirs.bias.requires_grad_(False)
+    built = build_optimizer(Train.model_validate({"optim": name}), theirs.named_parameters(), ["weight"])
+    assert [p is theirs.weight for group in built.param_groups for p in group["params"]] == [True]
+
+
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "muon"])
 def test_biases_are_not_decayed(name: str) -> None:
     optimizer = build_optimizer(

@@ -32,14 +32,8 @@ class MuonBesideAdamW(torch.optim.Optimizer):
             self.parts.append(torch.optim.Muon(matrices, lr=lr, adjust_lr_fn="match_rms_adamw"))
         if rest:
             self.parts.append(torch.optim.AdamW(rest, lr=lr))
+        # The dictionaries of the parts themselves: a schedule writes rates into them.
         super().__init__([group for part in self.parts for group in part.param_groups], {})
-        self._share_groups()
-
-    def _share_groups(self) -> None:
-        """A schedule writes rates into `param_groups`: the parts must read the same dictionaries."""
-        groups = iter(self.param_groups)
-        for part in self.parts:
-            part.param_groups = [next(groups) for _ in part.param_groups]
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         loss = None if closure is None else closure()
