@@ -10,6 +10,8 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 
 from loraloom.calibration import (
     COLDEST,
+    HOTTEST,
+    Temperature,
     at_temperature,
     calibration_test,
     confidence_of,
@@ -48,6 +50,7 @@ def test_bins_are_scikit_learns(bins: int) -> None:
     assert [each.confidence for each in ours] == pytest.approx(theirs[1].tolist())
     assert sum(each.rows for each in ours) == 400
     assert all(each.low < each.confidence <= each.high for each in ours)
+    assert [each.high - each.low for each in ours] == pytest.approx([1 / bins] * len(ours))
     assert all(each.interval[0] <= each.accuracy <= each.interval[1] for each in ours)
 
 
@@ -127,6 +130,16 @@ def test_rows_that_are_all_right_ask_for_no_temperature_but_the_coldest() -> Non
     fitted = fit_temperature([0, 1], shares)
     assert fitted.value == pytest.approx(COLDEST, rel=1e-3)
     assert fitted.interval[1] > 0.5
+
+
+@pytest.mark.parametrize(("value", "best"), [(COLDEST, False), (0.05, True), (40.0, True), (HOTTEST, False)])
+def test_a_temperature_at_either_limit_is_none_that_is_best(value: float, best: bool) -> None:
+    assert Temperature(value, (value, value), 100).is_best == best
+
+
+@pytest.mark.parametrize(("interval", "needed"), [((0.5, 0.9), True), ((0.5, 1.1), False), ((1.1, 1.5), True)])
+def test_a_temperature_is_needed_where_its_interval_leaves_one_out(interval: tuple[float, float], needed: bool) -> None:
+    assert Temperature(sum(interval) / 2, interval, 100).is_needed == needed
 
 
 def test_no_rows_have_no_temperature() -> None:

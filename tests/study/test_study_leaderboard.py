@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from loraloom.study.leaderboard import leaderboard_csv, standings
+from loraloom.study.leaderboard import leaderboard_csv, placed, standings
 from loraloom.study.record import TrialRecord
 from tests.study.study_records import record
 
@@ -61,6 +61,20 @@ def test_several_seeds_have_an_interval_about_their_mean() -> None:
     assert standing.interval[0] < standing.mean < standing.interval[1]
 
 
+def test_equal_accuracies_of_seeds_are_rounded_to_rows_and_equal_f1_are_not() -> None:
+    records = [record(number, 0.8, point={}) for number in range(2)]
+    (by_accuracy,), (by_f1,) = standings(records, "accuracy"), standings(records, "macro_f1")
+    assert by_accuracy.interval is not None
+    assert by_accuracy.interval[0] < 0.8 < by_accuracy.interval[1]
+    assert by_f1.interval == (0.5, 0.5)
+
+
+def test_of_equals_the_tested_one_comes_first() -> None:
+    tested = placed(100, 0.9, 2000, 1, cut_short=False, tested=True)
+    assert tested < placed(100, 0.9, 1000, 0, cut_short=False)
+    assert placed(100, 0.91, 2000, 2, cut_short=False) < tested
+
+
 @pytest.mark.parametrize("state", ["pruned", "failed"])
 def test_a_trial_that_did_not_finish_never_leads(state: str) -> None:
     other = record(0, 0.99).model_copy(update={"state": state})
@@ -79,6 +93,12 @@ def test_the_table_has_a_row_per_trial_with_the_finished_ones_first() -> None:
         record(3, 0.6),
     )
     assert [row["trial"] for row in rows] == ["3", "2", "1", "0"]
+
+
+def test_the_table_has_those_on_more_rows_first() -> None:
+    first, last = _rows(record(0, 0.9, train_rows=100), record(1, 0.8, train_rows=300))
+    assert (first["trial"], first["train_rows"], last["train_rows"]) == ("1", "300", "100")
+    assert _rows(record(0))[0]["train_rows"] == ""
 
 
 def test_the_table_says_why_a_trial_failed() -> None:
