@@ -237,7 +237,6 @@ def test_too_few_rows_that_tell_two_classifiers_apart_have_no_bootstrap() -> Non
         (lambda: wilson_interval(1, 2, 0.0), r"confidence: 0.0 is not within \(0, 1\)"),
         (lambda: wilson_interval(1, 2, 1.0), r"confidence: 1.0 is not within \(0, 1\)"),
         (lambda: mean_interval([]), "no mean"),
-        (lambda: mean_interval([[0.5, 0.6]]), r"shape \(1, 2\) has no mean"),
         (lambda: mean_interval([0.5, 0.6], 1.0), r"confidence: 1.0 is not within \(0, 1\)"),
         (lambda: mean_interval([0.5, math.nan]), "values: 1 of 2 are not finite .*NaN"),
         (lambda: softmax([[math.inf, 0.0]]), "logits: 1 of 2 are not finite .*infinite"),
