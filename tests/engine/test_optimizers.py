@@ -51,7 +51,7 @@ def test_each_steps_as_torchs_does_at_the_recipe_s_rate_and_leaves_what_is_froze
     ours = trained(name, steps=3, learning_rate=0.02, weight_decay=0.1)
     torch.manual_seed(0)
     theirs = nn.Linear(4, 3)
-    optimizers = _of_torch(name, theirs.weight, theirs.bias)
+    optimizers = _of_torch(name, *theirs.parameters())
     for _ in range(3):
         theirs(torch.ones(2, 4)).square().sum().backward()
         for optimizer in optimizers:
