@@ -263,7 +263,7 @@ def test_a_length_of_which_the_test_alone_takes_the_time_is_left_out(
     found = _Planned(recipe, tmp_path, seconds=seconds, timed=timed, test_rows=7_500)
     pace = found.planner.pace
     assert pace.task is not None
-    lengths = {kind.data.max_length for kind in pace.task.kinds()}
+    lengths = {kind.data.max_length for kind in pace.task.kinds}
     assert lengths == ({128} if longest else {128, 512})
     assert any("are cut at 128 tokens" in note for note in found.notes) == bool(longest)
     whole = recipe.configuration({"data.max_length": 512})
@@ -271,7 +271,7 @@ def test_a_length_of_which_the_test_alone_takes_the_time_is_left_out(
     found.seconds = 6_000.0
     task = found.again().pace.task
     assert task is not None
-    assert {kind.data.max_length for kind in task.kinds()} == lengths  # what a run began with stays
+    assert {kind.data.max_length for kind in task.kinds} == lengths  # what a run began with stays
 
 
 def test_where_not_one_trial_fits_what_would_do_in_all_is_said_and_does(tmp_path: Path) -> None:

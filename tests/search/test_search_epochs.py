@@ -50,7 +50,7 @@ def _recipe(**search: Any) -> Recipe:
 def _costs(recipe: Recipe) -> Costs:
     """A row of the large model is eight times as dear, one with all layers adapted half as dear again."""
     found = []
-    for kind in Task(recipe, 1, 1, 2, None).kinds():
+    for kind in Task(recipe, 1, 1, 2, None).kinds:
         key = cost_key(kind)
         row = (0.008 if key.model == LARGE else 0.001) * (1.5 if key.adapted.startswith("all") else 1)
         found.append(Measured(**key._asdict(), train_row_seconds=row, eval_row_seconds=row / 3, beside_seconds=0.5))
@@ -64,7 +64,7 @@ def _plan(rows: int, seconds: float, **search: Any) -> tuple[Plan, Task, Costs]:
 
 
 def _seconds(plan: Plan, task: Task, costs: Costs) -> list[float]:
-    return [costs.seconds(plan.planned(kind, None), task.rows(plan.top), EVAL_ROWS) for kind in task.kinds()]
+    return [costs.seconds(plan.planned(kind, None), task.rows(plan.top), EVAL_ROWS) for kind in task.kinds]
 
 
 @given(st.integers(2_000, 200_000), st.floats(60, 20_000))
@@ -78,7 +78,7 @@ def test_every_kind_of_finalist_ends_in_the_share_of_the_finals(rows: int, secon
 
 def test_the_cheaper_a_row_is_the_more_passes_it_gets() -> None:
     plan, task, costs = _plan(20_000, 120)
-    passes = {cost_key(kind)[:2]: plan.planned(kind, None).train.num_train_epochs for kind in task.kinds()}
+    passes = {cost_key(kind)[:2]: plan.planned(kind, None).train.num_train_epochs for kind in task.kinds}
     assert passes == {
         (SMALL, "all-linear"): 2.5,
         (SMALL, "None"): 3,
@@ -91,7 +91,7 @@ def test_the_cheaper_a_row_is_the_more_passes_it_gets() -> None:
 
 def test_lower_rungs_have_as_many_passes_as_the_finals() -> None:
     plan, task, _ = _plan(20_000, 120)
-    kind = task.kinds()[0]
+    kind = task.kinds[0]
     assert plan.planned(kind, plan.rungs[0]).train.num_train_epochs == plan.planned(kind, None).train.num_train_epochs
 
 
@@ -113,6 +113,12 @@ def test_within_a_range_a_row_has_as_many_passes_as_those_that_are_most_like_it(
             assert plan.planned(configuration, None).train.num_train_epochs == passes
     muon = recipe.configuration({"backbone.model": SMALL, "train.optim": "muon"})
     assert plan.planned(muon, None).train.num_train_epochs == 2.5  # not planned for: the fewest of its model
+
+
+def test_what_costs_the_same_is_planned_for_once() -> None:
+    recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
+    kinds = Task(recipe, 20_000, EVAL_ROWS, 4, None).kinds
+    assert len({cost_key(kind) for kind in kinds}) == len(kinds) == 36  # adam's steps are as dear as adamw's
 
 
 def test_what_is_foreseen_is_what_the_leading_one_that_sees_the_fewest_sees_in_a_final() -> None:
@@ -207,7 +213,7 @@ def test_where_no_model_sees_all_rows_once_the_fastest_sees_a_part_once() -> Non
     plan, task, _ = _plan(1_000_000, 100)
     assert plan.top is not None
     assert plan.top < 1_000_000
-    fastest = next(kind for kind in task.kinds() if cost_key(kind)[:2] == (SMALL, "None"))
+    fastest = next(kind for kind in task.kinds if cost_key(kind)[:2] == (SMALL, "None"))
     assert plan.planned(fastest, plan.top).train.num_train_epochs == 1
 
 

@@ -186,7 +186,7 @@ class Planner:
 
     def _test_seconds(self, task: Task) -> float:
         """What a test that was not rehearsed takes, of what takes longest."""
-        untested = [kind for kind in task.kinds() if _kind(kind) not in self._tested]
+        untested = [kind for kind in task.kinds if _kind(kind) not in self._tested]
         if not untested:
             return 0.0
         loading = max(self._loading, self._clock.loading_seconds / 2)  # a first one, longer than those that follow

@@ -129,7 +129,7 @@ class Pace:
 
     def allows_some(self, rows: int | None, keep: float = 0.0) -> bool:
         """Whether a trial of any kind would, of the fewest epochs."""
-        return self.task is None or any(self.allows(kind, rows, keep) for kind in self.task.kinds(min))
+        return self.task is None or any(self.allows(kind, rows, keep) for kind in self.task.shortest_kinds)
 
     @property
     def has_time(self) -> bool:

@@ -21,6 +21,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from loraloom.errors import BudgetError
 from loraloom.recipe import Configuration, Recipe
@@ -100,7 +101,7 @@ class Plan:
         return max(0, bisect_right([rung for rung in self.rungs if rung is not None], rows) - 1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Task:
     """What is to be planned for: the rows of both splits, the classes, and how many configurations there are.
 
@@ -118,11 +119,17 @@ class Task:
     every: tuple[Configuration, ...] = ()
     """All configurations, where a grid has few enough to look at each."""
 
-    def kinds(self, of: Callable[[Iterable[float]], float] = max) -> list[Configuration]:
-        """What differs in cost: models, lengths, batches, optimizers and adapted layers; with as many epochs as any.
+    @cached_property
+    def kinds(self) -> tuple[Configuration, ...]:
+        """What differs in cost: models, lengths, batches, optimizers and adapted layers; with as many epochs as any."""
+        return self._kinds(max)
 
-        Where `of` is min, with as few as any.
-        """
+    @cached_property
+    def shortest_kinds(self) -> tuple[Configuration, ...]:
+        """The same, with as few epochs as any."""
+        return self._kinds(min)
+
+    def _kinds(self, of: Callable[[Iterable[float]], float]) -> tuple[Configuration, ...]:
         recipe = self.recipe
         epochs = of(recipe.values("train.num_train_epochs"))
         varied = (
@@ -134,16 +141,18 @@ class Task:
             "lora.target_modules",
             "lora.layers_to_transform",
         )
-        every = [
-            recipe.configuration({"train.num_train_epochs": epochs, **dict(zip(varied, values, strict=True))})
-            for values in itertools.product(*(recipe.values(name) for name in varied))
-        ]
-        found = [one for one in every if (one.backbone.model, one.data.max_length) in self.fitting]
-        return found or every  # what fits may be where an axis that is not varied here has another value
+        every: dict[Key, Configuration] = {}
+        for values in itertools.product(*(recipe.values(name) for name in varied)):
+            one = recipe.configuration({"train.num_train_epochs": epochs, **dict(zip(varied, values, strict=True))})
+            every.setdefault(cost_key(one), one)
+        found = tuple(one for one in every.values() if (one.backbone.model, one.data.max_length) in self.fitting)
+        return found or tuple(
+            every.values()
+        )  # what fits may be where an axis that is not varied here has another value
 
     def dearest(self, costs: Costs) -> Configuration:
         """What takes longest."""
-        found = self.kinds()
+        found = self.kinds
         return (
             max(found, key=lambda one: costs.seconds(one, self.train_rows, self.eval_rows)) if costs.known else found[0]
         )
@@ -210,7 +219,7 @@ def _all_fit(task: Task, costs: Costs, dearest: float, seconds: float, slots: in
 
 def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
     """Passes that let a finalist use the finals' share of `seconds`; more finalists and seeds where it can't."""
-    kinds = task.kinds()
+    kinds = task.kinds
     once = _with_epochs(min(kinds, key=costs.train_row_seconds), 1)
 
     def taken(rows: int) -> float:
@@ -274,7 +283,7 @@ def extended(kept: Plan, task: Task, costs: Costs, seconds: float | None, slots:
 def recounted(kept: Plan, task: Task, costs: Costs, seconds: float, slots: int = 1) -> Plan:
     """A plan whose passes stay, with the finalists and seeds that the finals' share of `seconds` allows for by them."""
     rows, validated = task.rows(kept.top), task.validated(kept.top)
-    each = [costs.seconds(kept.planned(kind, kept.top), rows, validated) for kind in task.kinds()]
+    each = [costs.seconds(kept.planned(kind, kept.top), rows, validated) for kind in task.kinds]
     finalists, seeds = _finals(task, max(each), CLOCKED_SHARE * seconds, slots)
     return replace(kept, finalists=finalists, seeds=seeds)
 
@@ -319,7 +328,7 @@ def passes(task: Task, costs: Costs, rows: int, seconds: float, choices: Sequenc
     validated = task.validated(task.rung_of(rows))
     most = most_passes(rows)
     found: dict[Key, float] = {}
-    for kind in task.kinds():
+    for kind in task.kinds:
         left = seconds - costs.shared_seconds(kind, rows, validated)
 
         def fits(epochs: float, kind: Configuration = kind, left: float = left) -> bool:
