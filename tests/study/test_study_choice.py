@@ -199,6 +199,13 @@ def test_a_training_on_more_rows_that_collapsed_does_not_beat_one_on_fewer(fewer
     assert choose(standings(records, "accuracy"), "accuracy").winner.leader.number == winner
 
 
+def test_of_trainings_that_collapsed_on_two_rungs_neither_beats_one_on_fewer_rows() -> None:
+    rungs = [(1000, 0.52), (300, 0.66), (100, 0.90)]
+    made = [make_record(number, accuracy=right, train_rows=rows) for number, (rows, right) in enumerate(rungs)]
+    records = [_validated(record, 1_000) for record in made]
+    assert choose(standings(records, "accuracy"), "accuracy").winner.leader.number == 2
+
+
 def _of_four_passes(r: int, accuracy: float, parameters: int, number: int, passes: float = 4) -> TrialRecord:
     (made,) = _trials(r, [accuracy], parameters, number, train_rows=1000, epochs=passes)
     return _planned(made, 4)

@@ -82,7 +82,9 @@ def choose(ranked: Sequence[Standing], metric: Metric) -> Choice:
     finished = [standing for standing in ranked if not standing.leader.cut_short]
     if leader.leader.cut_short:  # more rows in too few steps are not more
         leader = next((one for one in finished if _is_above(one, leader, CUT_SHORT)), leader)
-    leader = next((one for one in finished if _is_above(one, leader, COLLAPSED)), leader)
+    for one in finished:  # by falling rows: what collapsed may have done so on several rungs
+        if _is_above(one, leader, COLLAPSED):
+            leader = one
     done = [standing for standing in finished if standing.reach == leader.reach]
     noise = _seed_deviation([one for one in done if not _is_above(leader, one, COLLAPSED)], metric)
     if noise is None:
