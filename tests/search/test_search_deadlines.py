@@ -252,7 +252,9 @@ def test_time_left_over_goes_to_more_seeds_and_finalists() -> None:
     assert len(found.finals()) > FINALISTS * 2
 
 
-def test_a_final_that_the_clock_cuts_short_is_begun_once() -> None:
+@pytest.mark.parametrize(("state", "value", "then"), [("complete", 0.91, None), ("failed", None, '{"place": 1}')])
+def test_a_final_that_the_clock_cuts_short_is_begun_once(state: str, value: float | None, then: str | None) -> None:
+    """One that failed would fail again on a row less: the next configuration has it."""
     recipe = _recipe()
     task = Task(recipe, 20_000, EVAL_ROWS, 4, 36)
     costs = Costs([Measured("roberta-base", 128, 16, ROW_SECONDS, EVAL_SECONDS, BESIDE)])
@@ -273,8 +275,9 @@ def test_a_final_that_the_clock_cuts_short_is_begun_once() -> None:
     assert 900 < final.rows < 20_000
     ledger.ask({}, {"place": 0}, rows=final.rows)
     assert wanted() is None
-    ledger.tell(2, "complete", 0.91)
-    assert wanted() is None
+    ledger.tell(2, state, value)
+    following = wanted()
+    assert (None if following is None else following.key) == then
 
 
 # -- without -----------------------------------------------------------------------------------------------------

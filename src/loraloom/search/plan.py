@@ -94,6 +94,10 @@ class Plan:
         """Whether a trial on `rows` is on the last rung."""
         return self.rung(rows) == len(self.rungs) - 1
 
+    def is_final(self, rows: int | None) -> bool:
+        """Whether a trial on `rows` is a final, on the most rows or, on no rung, on as many as there was time for."""
+        return self.is_last(rows) or rows not in self.rungs
+
     def rung(self, rows: int | None) -> int:
         """The rung that a trial on `rows` belongs to: the highest that has no more rows."""
         if rows is None or rows == self.top:

@@ -255,7 +255,7 @@ class Proposals:
         if self._pace.plan.epochs is not None:
             counts = self._tried.counts.items()
             self._pace.final_begun = any(
-                count and state != "failed" and self._is_final(rows) for (rows, state, _), count in counts
+                count and state != "failed" and self._pace.plan.is_final(rows) for (rows, state, _), count in counts
             )
         self._pace.nothing_yet = not len(self._tried)
 
@@ -339,15 +339,11 @@ class Proposals:
         return None
 
     def _begin(self, wanted: Wanted) -> Proposal:
-        self._pace.final_begun |= self._pace.plan.epochs is not None and self._is_final(wanted.rows)
+        self._pace.final_begun |= self._pace.plan.epochs is not None and self._pace.plan.is_final(wanted.rows)
         entry = self._ledger.ask(
             self._distributions, json.loads(wanted.key), seed_index=wanted.seed_index, rows=wanted.rows
         )
         return self._proposal(entry)
-
-    def _is_final(self, rows: int | None) -> bool:
-        """Whether a trial on `rows` is a final, on the plan's most rows or on as many as there was time for."""
-        return self._pace.plan.is_last(rows) or rows not in self._pace.plan.rungs
 
     def _is_active(self, name: str, params: Mapping[str, Any]) -> bool:
         axes = self._recipe.axes

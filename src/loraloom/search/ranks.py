@@ -52,7 +52,7 @@ class Ranks:
             self._note(key, entries)
 
     def __len__(self) -> int:
-        """How many are in the running: they have a result, and have not failed on the last rung."""
+        """How many are in the running: they have a result, and have not failed in a final."""
         return len(self._ranked)
 
     def first(self, count: int) -> list[str]:
@@ -77,7 +77,7 @@ class Ranks:
         listed: list[tuple[list[Any], Any]] = [
             (self._results[rung].setdefault(bracket, []), (-values[0], place, key)) for rung, values in results.items()
         ]
-        failed = any(entry.state in ("failed", "pruned") and plan.is_last(entry.rows) for entry in entries)
+        failed = any(entry.state in ("failed", "pruned") and plan.is_final(entry.rows) for entry in entries)
         if results and not failed:
             reached = max(results)
             listed.append((self._ranked, (-reached, -fmean(results[reached]), place, key)))
