@@ -252,6 +252,21 @@ def test_a_plan_that_is_done_gets_more_rows_where_there_is_time_for_them(tmp_pat
     assert not found.planner.extend()
 
 
+@pytest.mark.parametrize(("seconds", "more"), [(100.0, 1.0), (120.0, 1.0), (200.0, 1.5)])
+def test_a_run_that_goes_on_has_other_rows_only_where_there_is_time_for_many_more(
+    tmp_path: Path, seconds: float, more: float
+) -> None:
+    """A resume of as many seconds measures nothing anew, and so has some more for training."""
+    found = _Planned(read_recipe({"lora": {"r": [2, 4, 8]}}), tmp_path, seconds=100, start_up=10)
+    kept, found.at, found.start_up, found.seconds = found.planner.pace.plan, 0.0, 6, seconds
+    plan = found.again().pace.plan
+    assert kept.top is not None
+    assert plan.top is not None
+    assert plan.rungs[: len(kept.rungs)] == kept.rungs
+    assert (plan.top == kept.top) == (more == 1)
+    assert plan.top >= more * kept.top
+
+
 @pytest.mark.parametrize(("seconds", "longest"), [(60, 128), (600, None)])
 def test_a_length_of_which_the_test_alone_takes_the_time_is_left_out(
     seconds: float, longest: int | None, tmp_path: Path

@@ -168,6 +168,7 @@ def test_a_run_that_goes_on_with_more_time_has_the_finalists_and_seeds_of_it() -
     assert (longer.rungs, longer.finalists, longer.seeds) == (hurried.rungs, 12, 3)
     on_more_rows = extended(replace(hurried, rungs=(100, 300)), task, costs, None)
     assert (on_more_rows.top, on_more_rows.finalists, on_more_rows.seeds) == (None, 12, 3)
+    assert extended(replace(hurried, rungs=(100, 800)), task, costs, None).top is None
     assert extended(Plan(), task, costs, None) == Plan(seeds=3)
 
 

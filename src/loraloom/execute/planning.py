@@ -43,8 +43,6 @@ from loraloom.study.sealed import read_sealed, write_sealed
 
 TEST_CAUTION = 1.5
 """What follows the last step is expected to take so much longer than it was measured: there is no second try."""
-MORE_ROWS = 1.5
-"""A plan that was done gets another rung where there is time for so many times its rows."""
 LONGEST_TEST = 1 / 3
 """Of the time that is left before training: texts of which a test takes more are left out, where there are shorter."""
 REHEARSAL_SECONDS, REHEARSAL_TEXTS = 20.0, 128
@@ -102,7 +100,6 @@ class Planner:
             )
         kept = _read(self._path)
         self._measure(kept, executor, note)
-        left = self._clock.seconds_left
         begun = "rungs" in kept  # what a run began with stays, whatever time it is given later
         pace.longest = kept.get("longest") if begun else self._testable(pace.task)
         if pace.longest is not None:
@@ -251,7 +248,7 @@ class Planner:
             self.write()  # a run that is gone on with knows what trials take here
 
     def extend(self) -> bool:
-        """Adds rungs above where the time left suffices for more rows, as a command that goes on does; whether it did.
+        """Adds rungs above where the time left suffices for more rows, by the rule of `extended`; whether it did.
 
         A machine that has become faster, or that was slow for a moment, leaves time where all that was planned is done.
         """
@@ -259,7 +256,7 @@ class Planner:
         if left is None or pace.task is None or self._idle:
             return False
         plan = extended(pace.plan, pace.task, pace.costs, left, pace.slots)
-        if pace.task.rows(plan.top) < MORE_ROWS * pace.task.rows(pace.plan.top):
+        if plan.top == pace.plan.top:
             return False
         pace.plan = plan
         self.write()

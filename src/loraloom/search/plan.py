@@ -43,6 +43,8 @@ MOST_EPOCHS, MANY_ROWS = 4, 16_000
 """Passes at most, where they come to this many rows; fewer rows are seen more often."""
 FEWEST_EPOCHS, MOST_SEEN = 2, 64_000
 """Passes at most over rows so many that four would come to more than `MOST_SEEN`: further ones teach nothing new."""
+MORE_ROWS = 1.5
+"""A plan that was made gets another rung where there is time for so many times its rows, or for all."""
 SHARED_PARTS = 1.5
 """Token ids and states of frozen layers are computed for all rows, and for the part of each rung: thirds of thirds."""
 FEWEST_ROWS = 32
@@ -270,16 +272,20 @@ def _leading_rung(plan: Plan, task: Task, costs: Costs, seconds: float) -> int:
 
 
 def extended(kept: Plan, task: Task, costs: Costs, seconds: float | None, slots: int = 1) -> Plan:
-    """The plan of a run that goes on, with rungs above where there is time for more rows than it had."""
+    """The plan of a run that goes on, with rungs above where there is time for many more rows than it had.
+
+    For a few more it would train its finals anew: what an estimate was off by is no reason.
+    """
     try:
         new = make_plan(task, costs, seconds, slots)
     except NoTrialFitsError:
         return kept
-    if task.rows(new.top) <= task.rows(kept.top):
+    rows, had = task.rows(new.top), task.rows(kept.top)
+    if rows <= had or (new.top is not None and rows < MORE_ROWS * had):
         if seconds is None or kept.epochs is None or kept.finalists is None:
             return _with_finals_of(new, kept, task)
         return recounted(kept, task, costs, seconds, slots)
-    between = (rung for rung in new.rungs[:-1] if task.rows(rung) >= REDUCTION_FACTOR * task.rows(kept.top))
+    between = (rung for rung in new.rungs[:-1] if task.rows(rung) >= REDUCTION_FACTOR * had)
     rungs, epochs = (*kept.rungs, *between, new.top), new.epochs or kept.epochs
     return Plan(rungs, _finalists(new, task), new.seeds, epochs, kept.leading_rung)
 
