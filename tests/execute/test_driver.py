@@ -95,6 +95,18 @@ def test_a_trial_that_crashes_once_is_begun_again_alone_and_ends_as_it_would_hav
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+def test_of_a_pack_that_came_to_nothing_no_trial_is_begun_again_that_would_not_end_in_time(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for one, where none has ended: there is a winner then."""
+    monkeypatch.setattr(planning.Planner, "would_end", lambda *_: False)
+    engine = _search(tiny_recipe, tmp_path / "run", monkeypatch, 1, 3)
+    assert engine.packs == [[0, 1, 2], [0]]
+    monkeypatch.undo()
+    loraloom.resume(tmp_path / "run")
+    assert [record.state for record in Run(tmp_path / "run").records()] == 3 * ["complete"]
+
+
 @pytest.mark.parametrize("together", [1, 3])
 def test_a_trial_that_crashes_twice_is_recorded_with_its_reason_and_its_neighbours_are_not_touched(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int

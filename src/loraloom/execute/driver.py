@@ -253,8 +253,9 @@ class Driver:
 
     def _next_pack(self) -> list[Proposal]:
         """As many proposals as are best trained together; one that can't join them waits for the next pack."""
-        if self._alone:
-            return [self._alone.popleft()]
+        while self._alone:
+            if self._goes_on(alone := self._alone.popleft()):
+                return [alone]
         first = self._waiting or self._next()
         self._waiting = None
         if first is None:
