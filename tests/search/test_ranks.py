@@ -34,7 +34,7 @@ def _whole(tried: dict[str, list[Entry]], plan: Plan, bracket: Callable[[int], i
         for r, entries in tried.items()
         for rung in range(len(plan.rungs))
     }
-    failed = {r for r, all_ in tried.items() for one in all_ if plan.is_last(one.rows) and one.state in STATES[3:5]}
+    failed = {r for r, all_ in tried.items() for one in all_ if plan.is_final(one.rows) and one.state in STATES[3:5]}
     farthest = {r: (rung, fmean(found)) for (r, rung), found in values.items() if found}
     running = sorted((r for r in tried if r in farthest and r not in failed), key=farthest.__getitem__, reverse=True)
     results: list[dict[int, list[str]]] = []
