@@ -18,10 +18,9 @@ from loraloom import refitting
 from loraloom.engine import Outcome
 from loraloom.errors import LoraloomError, RunError, StoppedError
 from loraloom.execute.stopping import Stop
-from loraloom.recipe import read_recipe
 from loraloom.search.watcher import Watcher
 from loraloom.study.durable import MANIFEST
-from loraloom.study.record import CHECKPOINT, TrialRecord, read_record
+from loraloom.study.record import CHECKPOINT, read_record
 from loraloom.study.run import Run
 from loraloom.use.evaluate import evaluate
 from tests.commands import Commands, wait_for
@@ -176,11 +175,10 @@ def test_rows_from_python_are_given_again(tiny_recipe: dict[str, Any], tmp_path:
     assert loraloom.refit(tmp_path / "run", train=train).train_rows == 72
 
 
-def test_one_that_the_clock_cut_short_has_as_many_passes_as_it_had(tiny_recipe: dict[str, Any]) -> None:
-    configuration = read_recipe(tiny_recipe).configuration({})
-    whole = TrialRecord.model_construct(configuration=configuration, epochs=2.0, state="complete")
-    assert refitting._configuration(whole).train.num_train_epochs == 2
-    cut = whole.model_copy(update={"epochs": 0.5})
+def test_one_that_the_clock_cut_short_has_as_many_passes_as_it_had(searched: Path) -> None:
+    winner = read_record(searched / "best")
+    assert refitting._configuration(winner).train.num_train_epochs == 2
+    cut = winner.model_copy(update={"epochs": 0.5})
     assert refitting._configuration(cut).train.num_train_epochs == 0.5
 
 

@@ -118,7 +118,8 @@ def _train(place: Workplace, job: Job, stop: Stop, note: Callable[[str], None]) 
     """
     passes = job.configuration.train.num_train_epochs
 
-    def heard(_: Job, evaluation: Evaluation) -> bool:
+    def heard(job: Job, evaluation: Evaluation) -> bool:
+        del job
         note(f"{evaluation.epoch:.4g} of {passes:g} passes done, training loss {evaluation.train_loss:.3f}")
         return True
 

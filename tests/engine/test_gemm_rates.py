@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -122,12 +122,13 @@ def test_the_peak_of_a_gpu_is_that_of_so_many_rows_as_fill_it_and_the_layer_s_ra
 def test_a_type_that_a_gpu_cannot_multiply_has_no_rate_and_other_errors_are_raised(
     monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
-    multiply = gemm_rates.linear
+    multiply: Any = vars(gemm_rates)["linear"]
 
     def refusing(x: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
         if x.dtype == torch.bfloat16:
             raise RuntimeError(f"CUDA error: {said}")
-        return multiply(x, *others)
+        product: torch.Tensor = multiply(x, *others)
+        return product
 
     monkeypatch.setattr(gemm_rates, "linear", refusing)
     products = LayerSize("tiny", hidden=16, intermediate=32).products

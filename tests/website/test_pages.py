@@ -130,4 +130,5 @@ def test_the_grid_that_asks_for_rank_has_enough_configurations_to_measure_noise(
     recipe = _read(grid, tmp_path)
     points, unknowns = points_of(recipe), 1 + sum(map(columns_of, recipe.axes.values()))
     assert (points, unknowns) == (30, 8), "as the page says"
+    assert points is not None
     assert points >= unknowns + LEAST_FREEDOM

@@ -152,9 +152,8 @@ class Task:
             one = recipe.configuration({"train.num_train_epochs": epochs, **dict(zip(varied, values, strict=True))})
             every.setdefault(cost_key(one), one)
         found = tuple(one for one in every.values() if (one.backbone.model, one.data.max_length) in self.fitting)
-        return found or tuple(
-            every.values()
-        )  # what fits may be where an axis that is not varied here has another value
+        # What fits may be where an axis that is not varied here has another value.
+        return found or tuple(every.values())
 
     def dearest(self, costs: Costs) -> Configuration:
         """What takes longest."""

@@ -29,13 +29,13 @@ _READS = {"item", "tolist", "__bool__", "__int__", "__float__", "__index__", "no
 class _There(Tensor):
     """A tensor on the GPU."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
 
 class _Pinned(Tensor):
     """A tensor in memory from which a GPU copies by itself."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
 
 class PretendedGpu(TorchFunctionMode):
@@ -71,7 +71,7 @@ class PretendedGpu(TorchFunctionMode):
         found = func(*args, **kwargs)
         return _placed(found) if there else found
 
-    def _moved(self, name: str, args: Any, kwargs: Any) -> Tensor:
+    def _moved(self, name: str, args: Any, kwargs: Any) -> Any:
         """Of `to` and `cpu`: a copy where the place is another, as a real one is."""
         of, *rest = args
         like = next((each for each in rest if isinstance(each, Tensor)), None)

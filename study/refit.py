@@ -1,0 +1,173 @@
+"""What a refit brings: a winner's accuracy on test rows, and that of the same trained on the validation rows too.
+
+    python -m study.refit                what is not yet in the results is trained; the table is printed
+    python -m study.refit --list         the cases, and train nothing
+
+Each draw takes other training rows of a set (which is read by study/sets.py), holds a tenth of them out for validation,
+trains loraloom's first preset with every layer adapted, and refits it, by `loraloom.search` and `loraloom.refit`. Both
+are tested on the same rows of the set's test, at most 2,000. Nothing was chosen by these figures but whether to say
+that a refit is worth its time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import loraloom
+from loraloom.data import Split
+from loraloom.data.sampling import part_of
+from loraloom.metrics import mean_interval
+from loraloom.report.markdown.text import table
+from loraloom.study.durable import write_json
+from loraloom.study.record import TEST_PREDICTIONS
+from study.arguments import run
+from study.machine import described
+from study.sets import load
+
+RESULT = Path(__file__).parent / "results" / "refit.json"
+TEST_ROWS = 2_000
+FEW = 500
+"""Below so many rows the preset pools by the mean, and warms up in a tenth as many steps (`search/presets.py`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Rows that are drawn from a set (None: all), and how they are trained."""
+
+    name: str
+    rows: int | None
+    passes: int
+    draws: int
+    max_length: int = 128
+
+
+CASES = (
+    Case("subj16", None, 16, 3),
+    Case("trec", 96, 16, 6),
+    Case("sst2", 200, 16, 4),
+    Case("trec", 1_000, 6, 2),
+    Case("sst2", 1_000, 6, 2),
+    Case("bbc", None, 6, 2, max_length=192),
+    Case("r8", 1_000, 6, 2),
+    Case("banking77", 1_540, 6, 2),
+    Case("clinc150", 1_500, 8, 2),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One draw: rows of both trainings, and test rows that were right, of which some in one of the two alone."""
+
+    seed: int
+    rows: tuple[int, int]
+    tested: int
+    right: tuple[int, int]
+    alone: tuple[int, int]
+
+    @property
+    def gained(self) -> float:
+        """Of all test rows, the share that the refit has right beyond the winner."""
+        return (self.right[1] - self.right[0]) / self.tested
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m study.refit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--results", type=Path, default=RESULT, help="the file of results")
+    parser.add_argument("--list", action="store_true", help="list the cases, and train nothing")
+    run("study.refit", _do, parser.parse_args())
+
+
+def _do(given: argparse.Namespace) -> None:
+    if given.list:
+        for case in CASES:
+            print(f"{case.name}, {case.rows or 'all'} rows, {case.passes} passes, {case.draws} draws")
+        return
+    kept = json.loads(given.results.read_text(encoding="utf-8")) if given.results.exists() else {"draws": {}}
+    for case in CASES:
+        for seed in range(case.draws):
+            key = f"{json.dumps(asdict(case))} {seed}"
+            if key not in kept["draws"]:
+                kept["draws"][key] = asdict(measure(case, seed)) | {"machine": described()}
+                write_json(given.results, kept)
+                print(key, kept["draws"][key]["right"], flush=True)
+    print("\n".join(lines(kept)))
+
+
+def measure(case: Case, seed: int) -> Draw:
+    """Trains, refits and tests one draw.
+
+    Raises:
+        LoraloomError: the set can't be had, or a training failed.
+    """
+    rows = load(case.name)
+    train = rows.train if case.rows is None else part_of(rows.train, case.rows, seed)
+    test = part_of(rows.tests["test"], min(TEST_ROWS, len(rows.tests["test"])), 0)
+    splits: dict[str, Any] = {"train": _named(train, rows.labels), "test": _named(test, rows.labels)}
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "run"
+        winner = loraloom.search(_recipe(case, len(train), seed), place, report=False, **splits)
+        refitted = loraloom.refit(place, **splits)
+        before, after = _right(place / "best"), _right(place / "refit")
+    alone = [
+        sum(one and not other for one, other in zip(*pair, strict=True)) for pair in ((before, after), (after, before))
+    ]
+    trained = winner.train_rows or 0, refitted.train_rows or 0
+    return Draw(seed, trained, len(before), (sum(before), sum(after)), (alone[0], alone[1]))
+
+
+def _recipe(case: Case, rows: int, seed: int) -> dict[str, Any]:
+    few = rows < FEW
+    warm_up = rows // 10 if few else min(300, max(60, rows // 40))
+    return {
+        "data": {"max_length": case.max_length},
+        "backbone": {"model": "demo", "dropout": "off"},
+        "lora": {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"},
+        "head": {"kind": "linear", "pooling": "mean" if few else "native"},
+        "train": {
+            **{"optim": "adamw", "learning_rate": 1e-3, "weight_decay": 0.01, "label_smoothing_factor": 0.1},
+            **{"lr_scheduler_type": "linear", "warmup_steps": warm_up, "num_train_epochs": case.passes},
+            **{"eval_strategy": "end", "seed": seed},
+        },
+    }
+
+
+def _named(split: Split, labels: Sequence[str]) -> tuple[list[str], list[str]]:
+    return list(split.texts), [labels[label] for label in split.labels]
+
+
+def _right(adapter: Path) -> list[bool]:
+    lines = (adapter / TEST_PREDICTIONS).read_text(encoding="utf-8").split("\n")  # texts hold other separators
+    return [row["label"] == row["prediction"] for row in map(json.loads, filter(None, lines))]
+
+
+def lines(kept: dict[str, Any]) -> Iterator[str]:
+    """The table, and the mean over cases, each case weighing the same."""
+    shown, means = [], []
+    for case in CASES:
+        found = [kept["draws"].get(f"{json.dumps(asdict(case))} {seed}") for seed in range(case.draws)]
+        draws = [Draw(**{name: one[name] for name in Draw.__slots__}) for one in found if one]
+        if not draws:
+            continue
+        gains = [100 * draw.gained for draw in draws]
+        means.append(fmean(gains))
+        before, after = (fmean(draw.right[place] / draw.tested for draw in draws) for place in (0, 1))
+        figures = f"{draws[0].rows[0]:,}", f"{draws[0].rows[1]:,}", str(len(draws)), f"{before:.4f}", f"{after:.4f}"
+        shown.append((case.name, *figures, f"{fmean(gains):+.2f} pp", ", ".join(f"{gain:+.1f}" for gain in gains)))
+    head = "set", "rows", "rows, refitted", "draws", "winner", "refitted", "gained", "each draw"
+    yield table(head, shown, numbers=range(1, 7))
+    interval = mean_interval(means)
+    if interval is not None:
+        yield f"\nMean over cases {fmean(means):+.2f} pp, 95 % interval {interval[0]:+.2f} to {interval[1]:+.2f}."
+
+
+if __name__ == "__main__":
+    main()
