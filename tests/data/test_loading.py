@@ -148,6 +148,7 @@ def test_missing_cells_of_a_frame_are_empty_texts_and_missing_labels() -> None:
         ((["a", "b"], ["x"]), "2 texts but 1 labels"),
         (("ab", "xy"), "texts must be a sequence"),
         ((["a", "b"], {"x", "y"}), "labels must be a sequence, not a set"),
+        (({"1": "a", "2": "b"}, ["x", "y"]), "texts must be a sequence, not a dict"),
         ((np.array([["a"], ["b"]]), ["x", "y"]), "texts must be one column, as df['text'], not a ndarray"),
         (([], []), "has no rows"),
     ],
@@ -380,12 +381,18 @@ def test_texts_that_validation_shares_with_test_are_said(tmp_path: Path) -> None
     assert _finding(data, "leak").sentence == "9 validation rows are also in test: kept."
 
 
-@pytest.mark.parametrize("other", ["sports", "Sports\u200b", "SPORTS", "Spo rts", "S\xa0ports", "Ｓports"])
+@pytest.mark.parametrize("other", ["sports", "Sports\u200b", "SPORTS", "Spo rts", "S\xa0ports", "Ｓports", "ˢports"])
 def test_classes_whose_names_are_nearly_the_same_are_kept_and_said(tmp_path: Path, other: str) -> None:
     data = load(train_file=write_csv(tmp_path / "rows.csv", rows(60, ("Sports", other, "World"))))
     found = _finding(data, "alike_classes")
     assert (len(data.labels), found.severity, found.count) == (3, "warning", 2)
     assert {repr("Sports"), repr(other)} == set(found.examples[0].split(", "))
+
+
+def test_nearly_the_same_classes_are_shown_with_the_blanks_by_which_they_differ(tmp_path: Path) -> None:
+    names = ("World news", "World  news")
+    found = _finding(load(train_file=write_csv(tmp_path / "rows.csv", rows(60, names))), "alike_classes")
+    assert set(found.examples[0].split(", ")) == set(map(repr, names))
 
 
 def test_classes_of_other_signs_are_not_said_to_be_nearly_the_same(tmp_path: Path) -> None:

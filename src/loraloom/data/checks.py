@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loraloom.data.overlap import near_copies, text_key
-from loraloom.data.text_data import Finding, Split, examples_of, listed
+from loraloom.data.text_data import MAX_EXAMPLES, Finding, Split, examples_of, listed
 from loraloom.errors import DataError
 from loraloom.wording import percent, plural
 
@@ -95,7 +95,10 @@ def find_shares(train: Split, labels: Sequence[str]) -> Finding:
 
 
 def find_alike(labels: Sequence[str]) -> tuple[Finding, ...]:
-    """Classes that are very likely one, written in several ways: 'Sports' and 'sports'."""
+    """Classes that are very likely one, written in several ways: 'Sports' and 'sports'.
+
+    What is only another form of a character for Unicode (NFKC) counts as the same: full width, but also superscripts.
+    """
     ways: dict[str, list[str]] = defaultdict(list)
     for label in labels:
         plain = unicodedata.normalize("NFKC", label).casefold()
@@ -104,8 +107,9 @@ def find_alike(labels: Sequence[str]) -> tuple[Finding, ...]:
     if not alike:
         return ()
     count = sum(map(len, alike))
-    sentence = f"{count:,} classes differ from another in capitals, blanks or invisible characters alone: kept apart."
-    return (Finding("alike_classes", "warning", count, sentence, examples_of([*map(listed, alike)])),)
+    how = "capitals, blanks, invisible characters or forms of a character (full width, superscript)"
+    sentence = f"{count:,} classes differ from another in {how} alone: kept apart."
+    return (Finding("alike_classes", "warning", count, sentence, tuple(map(listed, alike[:MAX_EXAMPLES]))),)
 
 
 def find_missing_classes(split: Split, labels: Sequence[str], where: str) -> tuple[Finding, ...]:

@@ -176,7 +176,7 @@ def _frame_table(frame: pd.DataFrame, source: str) -> Table:
 def _pair_table(texts: Any, labels: Any, source: str) -> Table:
     """NaT and NA, which columns of pandas can have, become None."""
     for what, values in (("texts", texts), ("labels", labels)):
-        if isinstance(values, str) or not hasattr(values, "__getitem__"):  # a set has no order
+        if isinstance(values, str | Mapping) or not hasattr(values, "__getitem__"):  # a set has no order
             raise DataError(f"{source}: {what} must be a sequence, not a {type(values).__name__}")
         if len(getattr(values, "shape", (1,))) != 1:
             raise DataError(f"{source}: {what} must be one column, as df['text'], not a {type(values).__name__}")
