@@ -94,6 +94,7 @@ def imported(path: Path) -> Iterator[tuple[int, str]]:
 
 def test_every_part_has_its_place_in_the_order() -> None:
     assert {part_of(path) for path in MODULES} <= set(ORDER)
+    assert f"    {', '.join(ORDER)}\n" in (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
