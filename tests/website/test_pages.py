@@ -56,6 +56,13 @@ def _incomplete(error: typer.TyperException) -> bool:
     return type(error).__name__ == "MissingParameter"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_step_stands_apart_from_a_list_within_the_step_before(page: Path) -> None:
+    """The site would show it as a part of that list."""
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    assert not re.findall(r"^ {4,}.*\n(\d+\. .{,40})", prose, re.MULTILINE)
+
+
 def test_a_wrong_command_is_seen() -> None:
     for line in ("search demo --outt runs/a", "serch demo --out runs/a", "watch runs/a --port many"):
         with pytest.raises(typer.TyperException):
