@@ -179,6 +179,14 @@ def test_a_link_to_a_folder_is_replaced_again_and_again_and_that_folder_stays(tm
     assert {path.name for path in tmp_path.iterdir()} == {"elsewhere", "report"}
 
 
+def test_a_link_in_the_place_of_the_new_folder_is_removed_and_what_lies_behind_it_is_not(tmp_path: Path) -> None:
+    elsewhere = _folder(tmp_path / "elsewhere", "theirs")
+    (tmp_path / ".best.new").symlink_to(elsewhere)
+    with replacing_folder(tmp_path / "best") as new:
+        (new / "weights").write_text("ours", encoding="utf-8")
+    assert _tree(tmp_path) == {"best/weights": "ours", "elsewhere/weights": "theirs"}
+
+
 def test_a_replaced_folder_has_a_manifest_that_holds(tmp_path: Path) -> None:
     with replacing_folder(tmp_path / "best") as new:
         (new / "adapter").write_text("new", encoding="utf-8")

@@ -14,7 +14,7 @@ from loraloom.errors import RecipeError, RunError
 from loraloom.recipe import read_recipe
 from loraloom.study.durable import verify_manifest, write_manifest
 from loraloom.study.record import Result, TrialRecord, read_record
-from loraloom.study.run import Run, in_use, trial_folders
+from loraloom.study.run import Run, folder_to_begin, in_use, trial_folders
 from tests.commands import Commands
 from tests.study.study_records import record, score
 
@@ -214,6 +214,25 @@ def test_a_link_to_a_folder_in_it_is_removed_and_the_folder_is_not(tmp_path: Pat
     (run.trial_folder_to_begin(0) / "link").symlink_to(elsewhere)
     assert list(run.trial_folder_to_begin(0).iterdir()) == []
     assert elsewhere.is_dir()
+
+
+@pytest.mark.parametrize("inner", ["", "checkpoint"])
+def test_a_link_in_the_place_of_a_folder_to_train_in_is_removed_and_what_lies_behind_it_is_not(
+    tmp_path: Path, inner: str
+) -> None:
+    folder, elsewhere = tmp_path / "0000", tmp_path / "elsewhere"
+    (elsewhere / "1").mkdir(parents=True)
+    place = folder / inner
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(elsewhere)
+    assert list(folder_to_begin(folder).iterdir()) == []
+    assert not folder.is_symlink()
+    assert (elsewhere / "1").is_dir()
+
+
+def test_a_file_in_the_place_of_a_folder_to_train_in_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "0000").write_text("", encoding="utf-8")
+    assert folder_to_begin(tmp_path / "0000").is_dir()
 
 
 def test_there_is_no_best_before_one_is_published(tmp_path: Path) -> None:

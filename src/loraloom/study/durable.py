@@ -182,6 +182,8 @@ def discard(folder: Path) -> None:
 def _held(folder: Path) -> Iterator[None]:
     """The folder, made or emptied, and no one else's within the block, as far as the file system has locks."""
     while True:
+        if folder.is_symlink():
+            folder.unlink(missing_ok=True)  # what lies behind it is not ours to empty
         try:
             folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -187,12 +187,15 @@ def _copy(source: Path, target: Path, files: dict[str, str]) -> None:
 def folder_to_begin(folder: Path) -> Path:
     """A folder to train in, made or emptied but for the checkpoint and metrics that a trial goes on from.
 
-    Its name is synced: else a power cut could take a folder that the ledger knows as finished.
+    Its name is synced: else a power cut could take a folder that the ledger knows as finished. A link that stands in
+    its place or in it is removed: what lies behind it is not the run's to empty.
     """
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
     kept = (CHECKPOINT, METRICS) if (folder / CHECKPOINT).is_dir() else ()
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
-        if path.name not in kept:
+        if path.name not in kept or path.is_symlink():
             remove(path)
     sync_folder(folder.parent)
     return folder
