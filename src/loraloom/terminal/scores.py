@@ -31,8 +31,8 @@ def print_evaluation(console: Console, result: Evaluated) -> None:
     if result.trained_on:
         say(
             console,
-            f"{result.trained_on:,} of these rows are training rows of its run: they say nothing of new texts, and "
-            "raise the figures",
+            f"{result.trained_on:,} of these rows its run had for training: they say nothing of new texts, and raise "
+            "the figures",
         )
     if result.tested_on:
         say(

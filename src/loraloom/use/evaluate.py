@@ -79,9 +79,9 @@ class Evaluated:
     """What `evaluate` prints: the adapter, the file, and the scores under the adapter's labels.
 
     `note` says where the file's labels were read as others than they are, or that the run is damaged. `trained_on` are
-    its rows whose text, but for case and punctuation, is one of the training rows of the adapter's run, `tested_on` one
-    of its test rows; None where these are not to be had. `scores` are of the model's own confidences; `predicted` says
-    how good those of `predict` are, None where they are the same.
+    its rows whose text, but for case and punctuation, is one of the training rows of the adapter's run, for a refit
+    also one of validation, `tested_on` one of its test rows; None where these are not to be had. `scores` are of the
+    model's own confidences; `predicted` says how good those of `predict` are, None where they are the same.
     """
 
     adapter: str

@@ -237,7 +237,7 @@ def _told(
 ) -> Submitted:
     """The shares of the classes, beside training's where the adapter lies in its run."""
     counts = Counter(of_row)
-    training = _training_rows(folder) if folder is not None else None
+    training = _training_rows(folder, record) if folder is not None and record is not None else None
     names = record.labels if record is not None else None
     total = sum(training.values()) if training else 0
     classes = tuple(
@@ -257,12 +257,17 @@ def _told(
     return Submitted(path, len(of_row), classes, verdict, tuple(notes))
 
 
-def _training_rows(folder: Path) -> Mapping[str, int] | None:
-    """Training rows by class, as the adapter's run told them; None for an adapter that was taken from its run."""
+def _training_rows(folder: Path, record: TrialRecord) -> Mapping[str, int] | None:
+    """Training rows by class, as the adapter's run told them, for a refit with those of validation.
+
+    None for an adapter that was taken from its run.
+    """
     run = run_of(folder)
     if run is None:
         return None
     try:
-        return class_rows(Run(run).recipe).get("train")
+        rows = class_rows(Run(run).recipe)
     except LoraloomError:
         return None
+    train, also = rows.get("train", {}), rows.get("validation", {}) if record.is_refitted else {}
+    return {name: number + also.get(name, 0) for name, number in train.items()}
