@@ -20,9 +20,11 @@ from loraloom.errors import LoraloomError, RunError, StoppedError
 from loraloom.execute.stopping import Stop
 from loraloom.search.watcher import Watcher
 from loraloom.study.durable import MANIFEST
+from loraloom.study.provenance import class_rows
 from loraloom.study.record import CHECKPOINT, read_record
 from loraloom.study.run import Run
 from loraloom.use.evaluate import evaluate
+from loraloom.use.submit import _training_rows
 from tests.commands import Commands, wait_for
 from tests.conftest import make_rows, write_csv
 from tests.faults import slow_steps
@@ -84,6 +86,14 @@ def test_rows_that_it_was_trained_on_are_said_where_it_is_evaluated(searched: Pa
     assert evaluate(searched / "best", rows_file).trained_on == data["train"]
     of_refit = evaluate(searched / "refit", rows_file)
     assert (of_refit.trained_on, of_refit.tested_on) == (data["train"] + data["validation"], data["test"])
+
+
+def test_the_shares_of_a_submission_are_beside_those_of_all_rows_that_it_was_trained_on(searched: Path) -> None:
+    loraloom.refit(searched)
+    of_run = class_rows(Run(searched).recipe)
+    assert _training_rows(searched / "best", read_record(searched / "best")) == of_run["train"]
+    of_refit = _training_rows(searched / "refit", read_record(searched / "refit"))
+    assert of_refit == {name: of_run["train"][name] + of_run["validation"][name] for name in of_run["train"]}
 
 
 def test_a_winner_of_a_part_of_the_rows_is_trained_on_all_of_them(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
@@ -148,6 +158,51 @@ def test_a_training_that_came_to_nothing_or_to_less_is_not_kept(
     with pytest.raises(LoraloomError, match=said):
         loraloom.refit(searched)
     assert read_record(searched / "refit") == kept
+    assert (searched / "refitting").exists() == (said == "became nan")
+
+
+def test_one_that_was_stopped_once_it_was_trained_is_not_trained_again(
+    searched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, train = Stop(), refitting._train
+
+    def stopped_in_its_last_step(*given: Any) -> Outcome:
+        outcome = train(*given)
+        with stop.politely():
+            stop.ask(StoppedError(searched, "stopped by SIGTERM"))
+        return outcome
+
+    with monkeypatch.context() as patched:
+        patched.setattr(refitting, "_train", stopped_in_its_last_step)
+        with pytest.raises(StoppedError, match="stopped by SIGTERM"):
+            refitting.refit(searched, stop=stop)
+    trained = (searched / "refitting" / WEIGHTS).read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(refitting, "_train", lambda *given: pytest.fail("trained again"))
+        loraloom.refit(searched)
+    assert (searched / "refit" / WEIGHTS).read_bytes() == trained
+    assert not (searched / "refitting").exists()
+
+
+@pytest.mark.parametrize("spoilt", ["another winner", "no refit", "damage"])
+def test_what_lies_there_and_is_not_the_winner_trained_again_is_not_taken_for_it(searched: Path, spoilt: str) -> None:
+    winner = Run(searched).best()
+    assert winner is not None
+    other = winner.number if spoilt == "no refit" else 1 - winner.number
+    work = shutil.copytree(searched / "trials" / f"{other:04d}", searched / "refitting")
+    if spoilt == "damage":
+        loraloom.refit(searched)
+        shutil.copytree(searched / "refit", work)
+        (work / WEIGHTS).write_bytes(b"")
+    assert loraloom.refit(searched).train_rows == 120
+
+
+def test_a_link_in_the_place_of_its_folder_is_not_followed(searched: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "kept").mkdir(parents=True)
+    (searched / "refitting").symlink_to(elsewhere)
+    assert loraloom.refit(searched).is_refitted
+    assert [path.name for path in elsewhere.iterdir()] == ["kept"]
 
 
 def test_a_run_without_a_winner_is_refused(searched: Path) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from loraloom.data import Split, TextData
 from loraloom.data.text_data import fingerprint
 from loraloom.engine import Job, Outcome
-from loraloom.errors import LoraloomError, RunError
+from loraloom.errors import AdapterError, LoraloomError, RunError
 from loraloom.execute.alone import alone, left_as_found
 from loraloom.execute.in_process import InProcess, choose_engine
 from loraloom.execute.recording import Recorder
@@ -35,7 +35,7 @@ from loraloom.report.wording import duration
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import Watcher
 from loraloom.study.commands import go_on_command, refit_command
-from loraloom.study.durable import discard, replacing_folder, write_text
+from loraloom.study.durable import discard, replacing_folder, verify_manifest, write_text
 from loraloom.study.record import (
     CARD,
     CONFIG,
@@ -46,6 +46,7 @@ from loraloom.study.record import (
     Evaluation,
     Result,
     TrialRecord,
+    read_record,
 )
 from loraloom.study.run import BEST, REFIT, REFITTING, Run, folder_to_begin
 from loraloom.use.evaluate import test_winner
@@ -75,15 +76,16 @@ def refit(
             if winner is None:
                 raise RunError(f"{run.path}: has no winner yet; go on by: {go_on_command(run.path)}")
             place = prepare_again(run, watcher, in_memory, refit_command(run.path, run.recipe))
-            place = place.on(_with_held_out(place.data))
-            watcher.note(_foreseen(winner, place.data))
-            work = folder_to_begin(run.path / REFITTING)
-            job = place.job(winner.number, _configuration(winner), work, noted=False)
-            outcome = _train(place, job, stop, watcher.note)
-            if outcome.state == "stopped":
+            place, work = place.on(_with_held_out(place.data)), run.path / REFITTING
+            if not _is_trained(work, winner):
+                watcher.note(_foreseen(winner, place.data))
+                job = place.job(winner.number, _configuration(winner), folder_to_begin(work), noted=False)
+                outcome = _train(place, job, stop, watcher.note)
+                if outcome.state == "stopped":
+                    stop.raise_if_asked()
+                _refuse_less(outcome, winner, work)
+                _record(place, winner, job, outcome)
                 stop.raise_if_asked()
-            _refuse_less(outcome, winner)
-            _record(place, winner, job, outcome)
             watcher.note("testing it")
             return _publish(run, winner, place.data.test, work)
 
@@ -99,6 +101,17 @@ def _configuration(winner: TrialRecord) -> Configuration:
     """The winner's, on all rows, for as many passes as it had."""
     configuration = winner.configuration.with_fields(data={"max_train_samples": None})
     return configuration.with_fields(train={"num_train_epochs": winner.epochs}) if winner.cut_short else configuration
+
+
+def _is_trained(work: Path, winner: TrialRecord) -> bool:
+    """Whether the training of this winner came to its end in `work`, and was broken off in its test."""
+    try:
+        verify_manifest(work)
+        record = read_record(work)
+    except (AdapterError, RunError):
+        return False
+    same = (record.number, record.configuration) == (winner.number, _configuration(winner))
+    return record.is_refitted and same
 
 
 def _foreseen(winner: TrialRecord, data: TextData) -> str:
@@ -133,7 +146,7 @@ def _train(place: Workplace, job: Job, stop: Stop, note: Callable[[str], None]) 
     return outcome
 
 
-def _refuse_less(outcome: Outcome, winner: TrialRecord) -> None:
+def _refuse_less(outcome: Outcome, winner: TrialRecord, work: Path) -> None:
     """Refuses a training that failed, or that has learnt less of the validation rows than the winner knew of them.
 
     Raises:
@@ -144,6 +157,7 @@ def _refuse_less(outcome: Outcome, winner: TrialRecord) -> None:
     assert winner.result is not None
     before, now = winner.result.validation, outcome.result.validation
     if before.interval is not None and now.accuracy < before.interval[0]:
+        discard(work)
         raise LoraloomError(
             f"the training came to an accuracy of {now.accuracy:.3f} on the validation rows, which it was trained on, "
             f"where the winner has {before.accuracy:.3f} without; it is not kept, and {BEST}/ is as it was"
