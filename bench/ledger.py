@@ -293,7 +293,7 @@ def _resident() -> float:
 def _terminal(run: Run, recipe: Recipe, proposals: Proposals) -> Terminal:
     terminal = Terminal(Console(file=io.StringIO(), width=120), quiet=False)
     plan = SearchPlan(
-        recipe, run.path, "synthetic", ("a", "b"), (1, 1, 1), proposals.configurations, 0, (), "", "", OUTLOOK
+        recipe, run.path, "synthetic", ("a", "b"), (1, 1, 1), proposals.listing.configurations, 0, (), "", "", OUTLOOK
     )
     terminal.planned(plan)
     return terminal

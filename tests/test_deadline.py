@@ -22,7 +22,7 @@ from loraloom.execute import planning
 from loraloom.execute.in_process import InProcess
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import read_recipe
-from loraloom.search import proposals
+from loraloom.search import listing
 from loraloom.search.clock import Clock
 from loraloom.search.costs import cost_key
 from loraloom.search.plan import Plan
@@ -118,7 +118,7 @@ def test_a_resume_where_memory_suffices_for_less_tries_that_and_leaves_the_trial
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, stop = read_recipe(tiny_recipe, ["data.max_length=32,16", "lora.r=1,2", "budget.max_seconds=30"]), Stop()
-    monkeypatch.setattr(proposals, "_shuffled", lambda keys, _: tuple(keys))
+    monkeypatch.setattr(listing, "_shuffled", lambda keys, _: tuple(keys))
     with pytest.raises(StoppedError):
         pipeline.search(recipe, tmp_path / "run", watcher=_Ear(stop, at=1), stop=stop)
     run, ear = Run(tmp_path / "run"), _Ear()

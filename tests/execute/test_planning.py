@@ -83,13 +83,14 @@ class _Planned:
             demands=SimpleNamespace(fitting=dict),
         )
         leading = (self.recipe.configuration({}),)
-        proposals: Any = SimpleNamespace(
+        listing = SimpleNamespace(
             configurations=None,
             leading=leading,
             every=(),
             leads_alone=False,
             foresee=self.foresaw.append,
         )
+        proposals: Any = SimpleNamespace(listing=listing)
         clock = Clock(None if self.seconds == math.inf else self.seconds, lambda: self.at)
         planner = Planner(self.run, place, Pace(clock=clock), proposals)
         self.at += self.start_up

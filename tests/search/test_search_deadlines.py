@@ -62,8 +62,8 @@ class _Simulated:
         proposals = Proposals(self.recipe, ledger, lambda _: None, pace)
         pace.left_out = self.left_out
         if self.left_out:
-            proposals.leave_out()
-        pace.task = Task(self.recipe, self.rows, EVAL_ROWS, 4, proposals.configurations)
+            proposals.listing.leave_out()
+        pace.task = Task(self.recipe, self.rows, EVAL_ROWS, 4, proposals.listing.configurations)
         pace.costs = Costs([Measured("roberta-base", 128, 16, ROW_SECONDS, EVAL_SECONDS, BESIDE)])
         pace.plan = make_plan(pace.task, pace.costs, clock.training_seconds_left)
         self.before()
@@ -296,7 +296,7 @@ def test_a_pruner_gives_more_rows_to_the_better_third(pruner: str) -> None:
 def test_nobody_leaves_a_rung_while_another_worker_is_at_a_trial_on_it() -> None:
     recipe, ledger, pace = _recipe(pruner="halving"), InMemoryLedger(), Pace()
     proposals = Proposals(recipe, cast(Any, ledger), lambda _: None, pace)
-    pace.task = Task(recipe, 6_000, EVAL_ROWS, 4, proposals.configurations)
+    pace.task = Task(recipe, 6_000, EVAL_ROWS, 4, proposals.listing.configurations)
     pace.plan = make_plan(pace.task, pace.costs, None)
     rungs = []
     while going := list(iter(proposals.next, None)):

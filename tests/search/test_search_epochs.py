@@ -323,7 +323,7 @@ def _searched(
 
     pace = Pace(clock=Clock(seconds, now, reserve=5.0))
     proposals = Proposals(recipe, cast(Any, ledger), lambda _: None, pace)
-    pace.task = Task(recipe, rows, EVAL_ROWS, 4, None, proposals.leading)
+    pace.task = Task(recipe, rows, EVAL_ROWS, 4, None, proposals.listing.leading)
     pace.costs = _costs(_recipe())
     pace.plan = make_plan(pace.task, pace.costs, pace.clock.training_seconds_left)
     begun: list[tuple[Configuration, int | None]] = []
@@ -406,15 +406,3 @@ def test_two_presets_are_told_apart_on_many_rows_where_few_would_mislead(better:
     assert on > 5_000
     assert [(one.lora.layers_to_transform, rows) for one, rows in begun[:2]] == [("top-half", on), (None, on)]
     assert next(one.lora.layers_to_transform for one, rows in begun if rows is None) == better
-
-
-@pytest.mark.parametrize(("held_out", "n_trials", "most"), [(49, None, 2), (50, None, None), (49, 9, 9)])
-def test_by_few_held_out_rows_nothing_but_what_leads_is_tried(
-    held_out: int, n_trials: int | None, most: int | None
-) -> None:
-    recipe = default_space(read_recipe({"search": {"sampler": "auto", "n_trials": n_trials}}), deadline=True)
-    pace, ledger = Pace(clock=Clock(600, lambda: 0.0)), cast(Any, InMemoryLedger())
-    proposals = Proposals(recipe, ledger, lambda _: None, pace, (440, held_out))
-    assert proposals.configurations == most
-    assert proposals.leads_alone == (most == 2)
-    assert Proposals(recipe, ledger, lambda _: None, Pace(), (440, held_out)).leads_alone is False

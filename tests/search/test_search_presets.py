@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,12 +11,9 @@ from hypothesis import strategies as st
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Choices, Configuration, Range, Recipe, read_recipe
 from loraloom.recipe.fields import SECTIONS
-from loraloom.search.pace import Pace
 from loraloom.search.presets import FEW_ROWS, MANY_SEEN, PRESETS, Preset, leading, preset_points
-from loraloom.search.proposals import Proposals
 from loraloom.search.space import SPACE, default_space, with_length
 from tests.four_rows import four_rows
-from tests.search.in_memory import InMemoryLedger
 
 ONE = [Preset("a test", {"lora.r": 8, "train.learning_rate": 1e-3, "train.optim": "adamw", "train.warmup_steps": 100})]
 
@@ -227,18 +224,3 @@ def test_the_warm_up_is_a_quarter_of_the_foreseen_steps_at_most() -> None:
     recipe = default_space(_recipe({}), deadline=True)
     first, every, *_ = preset_points(recipe, _all_fit, rows=6_000, seen=1_600)
     assert [recipe.configuration(point).train.warmup_steps for point in (first, every)] == [25, 25]
-
-
-def test_of_lengths_that_are_left_out_no_preset_goes_with_them() -> None:
-    recipe = default_space(_recipe({"search": {"sampler": "auto"}}), deadline=True)
-    longer = with_length(recipe, 400, 512)
-    pace = Pace()
-    proposals = Proposals(longer, cast(Any, InMemoryLedger()), _all_fit, pace, (6_000, 500))
-    before = len(proposals.leading)
-    pace.longest = 128
-    proposals.foresee(0.0)
-    assert {one.data.max_length for one in proposals.leading} == {128}
-    assert len(proposals.leading) == len(
-        Proposals(recipe, cast(Any, InMemoryLedger()), _all_fit, rows=(6_000, 500)).leading
-    )
-    assert before == len(proposals.leading) + 1

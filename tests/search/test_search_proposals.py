@@ -95,7 +95,7 @@ def test_a_grid_is_visited_once_and_in_order(tmp_path: Path) -> None:
 def test_a_grid_leaves_out_what_does_not_fit(tmp_path: Path) -> None:
     proposals, ledger = _open(tmp_path, _grid(), _up_to(4))
     assert _points(_search(proposals, ledger)) == ALL[:4]
-    assert proposals.configurations == 4
+    assert proposals.listing.configurations == 4
 
 
 def test_a_grid_ends_after_n_trials(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_seeds_repeat_a_configuration_with_the_next_seed(tmp_path: Path) -> None
 
 def test_n_trials_counts_configurations_and_not_seeds(tmp_path: Path) -> None:
     proposals, ledger = _open(tmp_path, _grid(seeds=2, n_trials=2))
-    assert proposals.configurations == 2
+    assert proposals.listing.configurations == 2
     assert _points(_search(proposals, ledger)) == [ALL[0], ALL[0], ALL[1], ALL[1]]
 
 
@@ -376,7 +376,7 @@ def test_a_spent_space_ends_the_search(tmp_path: Path, monkeypatch: pytest.Monke
 def test_what_lists_span_within_the_cap_is_the_most_that_is_tried(tmp_path: Path, sampler: str) -> None:
     recipe = read_recipe({"lora": {"r": [2, 4, 8]}, "search": {"sampler": sampler}})
     proposals, ledger = _open(tmp_path, recipe, _up_to(4))
-    assert proposals.configurations == 2
+    assert proposals.listing.configurations == 2
     assert sorted(p.configuration.lora.r for p in _search(proposals, ledger)) == [2, 4]
 
 
@@ -385,12 +385,6 @@ def test_tpe_goes_on_at_random_where_it_proposes_but_what_was_tried(tmp_path: Pa
         {"lora": {"r": list(range(1, 7)), "lora_alpha": [8, 16]}, "search": {"sampler": "tpe", "n_trials": 12}}
     )
     assert len(list(_search(*_open(tmp_path, recipe)))) == 12
-
-
-def test_random_tries_20_configurations_by_default(tmp_path: Path) -> None:
-    recipe = read_recipe({"lora": {"r": {"min": 1, "max": 99}}, "search": {"sampler": "random", "seeds": 2}})
-    proposals, _ = _open(tmp_path, recipe)
-    assert proposals.configurations == 20
 
 
 @pytest.mark.parametrize("sampler", ALL_SAMPLERS)
@@ -437,7 +431,7 @@ def test_an_inactive_axis_is_not_suggested(tmp_path: Path, sampler: str) -> None
 def test_a_grid_of_conditional_axes_is_visited_once(tmp_path: Path) -> None:
     proposals, ledger = _open(tmp_path, _conditional("grid", values=[0, 100]))
     found = [p.configuration.model_dump_json() for p in _search(proposals, ledger)]
-    assert proposals.configurations == len(found) == len(set(found)) == 5 * 4
+    assert proposals.listing.configurations == len(found) == len(set(found)) == 5 * 4
 
 
 @pytest.mark.parametrize("sampler", ALL_SAMPLERS)
@@ -596,11 +590,11 @@ def test_texts_of_which_the_test_would_take_the_time_are_not_proposed(tmp_path: 
 def test_what_is_foreseen_changes_the_presets_that_come_first_and_no_grid(tmp_path: Path) -> None:
     recipe = default_space(read_recipe({"search": {"sampler": "auto"}}))
     proposals, _ = _open(tmp_path, recipe)
-    proposals.foresee(10 * MANY_SEEN)
-    assert [one.train.learning_rate for one in proposals.leading] == [5e-4, 5e-4]
+    proposals.listing.foresee(10 * MANY_SEEN)
+    assert [one.train.learning_rate for one in proposals.listing.leading] == [5e-4, 5e-4]
     first = proposals.next()
     assert first is not None
-    assert first.configuration == proposals.leading[0]
+    assert first.configuration == proposals.listing.leading[0]
     of_a_grid = [_first_of(tmp_path / str(seen), seen) for seen in (0, 10 * MANY_SEEN)]
     assert of_a_grid[0] == of_a_grid[1] is not None
 
@@ -609,6 +603,6 @@ def _first_of(folder: Path, seen: float) -> dict[str, Any] | None:
     """The first point of a grid's search that was told what a final will see."""
     folder.mkdir()
     proposals, _ = _open(folder, _grid())
-    proposals.foresee(seen)
+    proposals.listing.foresee(seen)
     first = proposals.next()
     return None if first is None else first.point

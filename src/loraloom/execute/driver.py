@@ -128,7 +128,7 @@ class Driver:
                 data=data.name,
                 labels=data.labels,
                 rows=(len(data.train.texts), len(data.validation.texts), len(data.test.texts)),
-                configurations=self._proposals.configurations,
+                configurations=self._proposals.listing.configurations,
                 finished=self._leaderboard.finished,
                 dropped=dropped,
                 engine=engine,
@@ -158,11 +158,11 @@ class Driver:
             if self._stop.asked() and self._stop.for_good and not self._leaderboard.standings:
                 self._end_early()
         return Ending(
-            configurations=self._proposals.configurations,
+            configurations=self._proposals.listing.configurations,
             tried=self._proposals.tried,
             finished=self._leaderboard.finished,
             clocked=self._pace.plan.epochs is not None,
-            leads_alone=self._proposals.leads_alone,
+            leads_alone=self._proposals.listing.leads_alone,
             has_time=self._pace.limited and self._pace.has_time,
             spent=self._proposals.spent,
             gave_up=self._gave_up,

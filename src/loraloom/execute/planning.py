@@ -66,7 +66,8 @@ class Planner:
 
     def __init__(self, run: Path, place: Workplace, pace: Pace, proposals: Proposals) -> None:
         self._run, self._path, self._place = run, run / PLAN, place
-        self.pace, self._clock, self._proposals = pace, pace.clock, proposals
+        self.pace, self._clock = pace, pace.clock
+        self._proposals, self._listing = proposals, proposals.listing
         self._kept: Plan | None = None
         self._idle = False
         self._loading, self._where, self._seen = 0.0, "", 0.0
@@ -83,17 +84,17 @@ class Planner:
             WarmUpFailedError: nothing could be measured, and no trial was finished before.
             RunError: plan.json is damaged.
         """
-        pace, proposals = self.pace, self._proposals
+        pace, listing = self.pace, self._listing
         pace.task = Task(
             self._place.recipe,
             *self._place.most_rows,
             len(self._place.data.labels),
-            proposals.configurations,
-            proposals.leading,
+            listing.configurations,
+            listing.leading,
             tuple(self._place.demands.fitting()),
-            proposals.every,
+            listing.every,
         )
-        if proposals.leads_alone:
+        if listing.leads_alone:
             note(
                 f"{pace.task.eval_rows} held-out rows are too few to choose by: the presets that lead are tried, and "
                 "no more, unless search.n_trials asks for it"
@@ -147,15 +148,15 @@ class Planner:
 
     def _leave_out(self, note: Callable[[str], None]) -> None:
         """Has what could not be measured neither proposed nor planned for; where that is all, nothing is proposed."""
-        pace, proposals = self.pace, self._proposals
+        pace, listing = self.pace, self._listing
         assert pace.task is not None
-        proposals.leave_out()
+        listing.leave_out()
         fitting = tuple(kind for kind in pace.task.fitting if kind not in pace.left_out)
         pace.task = replace(
             pace.task,
-            configurations=proposals.configurations,
-            leading=proposals.leading,
-            every=proposals.every,
+            configurations=listing.configurations,
+            leading=listing.leading,
+            every=listing.every,
             fitting=fitting,
         )
         if fitting:
@@ -164,8 +165,8 @@ class Planner:
     def _foresee(self, seen: float) -> None:
         """Has what leads fitted to as many examples as a final will see, within the limits that are known."""
         assert self.pace.task is not None
-        self._proposals.foresee(seen)
-        leading, configurations = self._proposals.leading, self._proposals.configurations
+        self._listing.foresee(seen)
+        leading, configurations = self._listing.leading, self._listing.configurations
         self.pace.task = replace(self.pace.task, leading=leading, configurations=configurations)
 
     def _testable(self, task: Task) -> int | None:
@@ -205,7 +206,7 @@ class Planner:
         plan = self.pace.plan
         first = kept.get("first") or asdict(self.outlook(0, 0, 0))
         values = {"rungs": list(plan.rungs), "finalists": plan.finalists, "seeds": plan.seeds, "first": first}
-        values["leading_rung"], values["configurations"] = plan.leading_rung, self._proposals.configurations
+        values["leading_rung"], values["configurations"] = plan.leading_rung, self._listing.configurations
         values["epochs"] = None if plan.epochs is None else [[list(key), passes] for key, passes in plan.epochs.items()]
         values["measured"], values["machine"] = self.pace.costs.as_json(), self._where
         values["left_out"] = [[*kind, why] for kind, why in self.pace.left_out.items()]
@@ -220,7 +221,7 @@ class Planner:
 
     def outlook(self, tried: int, ended: int, finals_begun: int) -> Outlook:
         """The plan as people see it, with `tried` configurations and `finals_begun` begun, and `ended` trials ended."""
-        configurations = self._proposals.configurations
+        configurations = self._listing.configurations
         return look_ahead(self.pace, configurations, tried=tried, ended=ended, finals_begun=finals_begun)
 
     def note(self, job: Job, outcome: Outcome, epochs: float, seconds: float | None) -> None:

@@ -3,54 +3,42 @@ configurations, and seeds of those whose trials are under way, or, where the pla
 rung, new configurations, and the finals.
 
 Without a deadline the next trial is a function of the recipe and the ledger alone, samplers included (each proposal has
-its own seed), so a resumed search proposes what it would have proposed; with one, also of the time that is left, and a
-grid is tried in a shuffled order, since in the written one time may end before the first axis's second value. tpe is
-Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization", section 4, as Optuna has it: axes that are always
-active are drawn together (multivariate), conditional ones each by itself. auto tries the presets first, and goes on as
-tpe, which learns from them. Rejected: Optuna's `group=True`, which draws conditional axes together too; it is
-experimental, and was no better (docs/log.md).
+its own seed), so a resumed search proposes what it would have proposed; with one, also of the time that is left. What
+is listed comes before what is drawn (`listing.py`). tpe is Bergstra et al. 2011, "Algorithms for Hyper-Parameter
+Optimization", section 4, as Optuna has it: axes that are always active are drawn together (multivariate), conditional
+ones each by itself. auto tries the presets first, and goes on as tpe, which learns from them. Rejected: Optuna's
+`group=True`, which draws conditional axes together too; it is experimental, and was no better (docs/log.md).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 import optuna
 
-from loraloom.recipe import Choices, Configuration, Recipe
+from loraloom.recipe import Configuration, Recipe
 from loraloom.search.finals import Finals, Wanted, promotion
 from loraloom.search.history import shown
+from loraloom.search.listing import Fits, Listing
 from loraloom.search.pace import Pace
-from loraloom.search.points import distribution, ledger_params, point_key, point_of, value_of
-from loraloom.search.presets import leading, preset_points
+from loraloom.search.points import distribution, point_of, value_of
 from loraloom.search.ranks import Ranks
-from loraloom.search.space import without_longer
 from loraloom.search.tried import Tried
 from loraloom.study.ledger import Entry, Ledger
 
-DEFAULT_TRIALS = 20
 MOST_DRAWN = 1_000
 """Points drawn in a row that may be over a limit or already tried before the space counts as spent."""
 MOST_LATE = 5
 """Points drawn for one trial that may take longer than there is time before the time counts as used."""
 MOST_LISTED = 200
 """The same, of a grid: it is tried in a shuffled order, so that those are of all kinds."""
-MOST_COUNTED = 1_000
-"""Points that lists may span to be counted: of more, the time or the number of trials ends a search before they do."""
-TELLING_ROWS = 50
-"""Held-out rows below which an accuracy of 0.8 has a standard error of more than 5 points: the best of many trials on
-them is the luckiest, so that by the clock the presets that lead are tried alone."""
 STUCK_AFTER = 20
 """Points drawn in vain after which the next is drawn at random: tpe learns nothing from those."""
-
-Fits = Callable[[Configuration], str | None]
-"""Why a configuration is not to be trained (over the cap, say), or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,85 +67,10 @@ class Proposals:
         self._distributions = {name: distribution(recipe.axes[name]) for name in recipe.ordered()}
         self._tried = Tried(ledger, recipe.search.seeds)
         self._ranks = Ranks(self._pace, self._tried)
-        self._found: dict[str, Configuration] = {}
-        self._rows, self._held_out = rows
-        self.leading: tuple[Configuration, ...] = ()
-        """The presets that are compared before all else, first in the order of trials."""
-        self.every: tuple[Configuration, ...] = ()
-        """All configurations of a grid that is small enough to look at each."""
+        self.listing = Listing(recipe, self._tried, fits, self._pace, rows)
         self._spent_after: int | None = None
-        self._listed: tuple[str, ...] = ()
         self._visited = 0
-        self._list()
-
-    def _list(self) -> None:
-        if self._samples:
-            self._spanned = _spanned(self._recipe, self._why_not)
-            self.foresee(0.0)
-        else:
-            self._list_grid()
-
-    def _list_grid(self) -> None:
-        recipe = self._recipe
-        points = [point for point in recipe.grid() if self._why_not(recipe.configuration(point)) is None]
-        self._spanned = len(points)
-        self._listed = self._keys(points)
-        if len(points) <= MOST_COUNTED:
-            self.every = tuple(map(recipe.configuration, points))
-        if self._pace.limited:
-            self._listed = _shuffled(self._listed, recipe.train.seed)
-
-    def leave_out(self) -> None:
-        """Counts and lists anew, without what `pace.left_out` names, of which no new configuration is proposed."""
-        self._tried.update()
-        self._visited = 0
-        self._list()
-        self._count_left_out()
-
-    def _count_left_out(self) -> None:
-        """Counts what was tried before it was left out, on another machine, since it is among those that were tried."""
-        if self._pace.left_out and self._spanned is not None:
-            points = (point_of(self._recipe, json.loads(key)) for key in self._tried.by_key)
-            tried = [self._recipe.configuration(point) for point in points if point is not None]
-            self._spanned += sum(self._pace.leaves_out(one) is not None for one in tried)
-
-    def foresee(self, seen: float) -> None:
-        """Fits what is known to be good to the texts that are tried, and to how many examples a final will see.
-
-        These are counted in all its passes. A grid stays.
-        """
-        if self._recipe.search.sampler == "auto":
-            within, longest = self._recipe, self._pace.longest
-            if longest is not None:
-                within = without_longer(within, longest)
-                self._spanned = _spanned(within, self._why_not)
-                self._count_left_out()
-            presets = preset_points(within, self._why_not, rows=self._rows, seen=seen)
-            self.leading = tuple(map(self._recipe.configuration, presets[: leading(presets)]))
-            self._listed = self._keys(presets)
-
-    def _keys(self, points: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-        return tuple(point_key(ledger_params(self._recipe.axes, point)) for point in points)
-
-    @property
-    def _samples(self) -> bool:
-        return self._recipe.search.sampler != "grid"
-
-    @property
-    def configurations(self) -> int | None:
-        """How many configurations the search will try, at most; None where the time alone ends it."""
-        wanted = self._recipe.search.n_trials
-        if self.leads_alone:
-            wanted = len(self.leading)
-        elif wanted is None and self._samples and not self._pace.limited:
-            wanted = DEFAULT_TRIALS
-        return min((most for most in (wanted, self._spanned) if most is not None), default=None)
-
-    @property
-    def leads_alone(self) -> bool:
-        """Whether the clock has nothing but the presets that lead tried: held-out rows are too few to choose by."""
-        few = self._held_out is not None and self._held_out < TELLING_ROWS
-        return few and bool(self.leading) and self._pace.limited and self._recipe.search.n_trials is None
+        self._found: dict[str, Configuration] = {}
 
     @property
     def spent(self) -> bool:
@@ -214,10 +127,6 @@ class Proposals:
             return "already tried"
         configuration = self._proposal(entry).configuration
         return self._pace.why_not(configuration) or self._fits(configuration)  # where it is left out, it waits
-
-    def _why_not(self, configuration: Configuration) -> str | None:
-        pace = self._pace
-        return pace.leaves_out(configuration) or pace.why_not(configuration) or self._fits(configuration)
 
     def is_first_final(self, number: int) -> bool:
         """Whether a trial is on the last rung, where none has a result yet: left out, one on few rows would win."""
@@ -293,18 +202,20 @@ class Proposals:
         return self._found[key]
 
     def _new(self, rows: int | None, keep: float = 0.0) -> Proposal | None:
-        if self.configurations is not None and len(self._tried) >= self.configurations:
+        most = self.listing.configurations
+        if most is not None and len(self._tried) >= most:
             return None
         listed = self._first_listed(rows, keep)
-        return self._sampled(rows, keep) if listed is None and self._samples else listed
+        return self._sampled(rows, keep) if listed is None and self.listing.samples else listed
 
     def _first_listed(self, rows: int | None, keep: float) -> Proposal | None:
         """The first point of the grid, or of the presets, that was not tried and for which there is time."""
-        while self._visited < len(self._listed) and self._listed[self._visited] in self._tried.by_key:
+        listed, leading = self.listing.keys, len(self.listing.leading)
+        while self._visited < len(listed) and listed[self._visited] in self._tried.by_key:
             self._visited += 1
-        first_other = max(self._visited, len(self.leading))
-        lead = sorted(self._listed[self._visited : len(self.leading)], key=self._is_hurried)
-        untried = (key for key in chain(lead, self._listed[first_other:]) if key not in self._tried.by_key)
+        lead = sorted(listed[self._visited : leading], key=self._is_hurried)
+        others = listed[max(self._visited, leading) :]
+        untried = (key for key in chain(lead, others) if key not in self._tried.by_key)
         for key in islice(untried, MOST_LISTED):
             if self._pace.allows(self.at(key), rows, keep):
                 return self._begin(Wanted(key, rows, 0))
@@ -330,7 +241,7 @@ class Proposals:
                 shown=shown,
             )
             _, configuration = self._configuration(params, 0, rows)
-            if params in self._tried or self._why_not(configuration) is not None:
+            if params in self._tried or self.listing.why_not(configuration) is not None:
                 continue
             if self._pace.allows(configuration, rows, keep):
                 return self._proposal(self._ledger.ask(self._distributions, params, rows=rows))
@@ -369,21 +280,6 @@ class Proposals:
             share = self._pace.task.rows(rows) / self._pace.task.rows(self._pace.plan.top)
             train["warmup_steps"] = int(base.train.warmup_steps * share)
         return point, self._pace.plan.planned(base.with_fields(train=train, data=data), rows)
-
-
-def _shuffled(keys: Iterable[str], seed: int) -> tuple[str, ...]:
-    """Configurations in an order in which any first part of them has values of all axes: time may end in the midst."""
-    return tuple(sorted(keys, key=lambda key: sha256(f"{seed} {key}".encode()).digest()))
-
-
-def _spanned(recipe: Recipe, fits: Fits) -> int | None:
-    """How many configurations the axes span that fit; None where one is a range, or where they are many."""
-    if not all(isinstance(axis, Choices) for axis in recipe.axes.values()):
-        return None
-    points = list(islice(recipe.grid(), MOST_COUNTED + 1))
-    if len(points) > MOST_COUNTED:
-        return None
-    return sum(fits(recipe.configuration(point)) is None for point in points)
 
 
 def make_sampler(recipe: Recipe, proposed: int, drawn: int = 0) -> optuna.samplers.BaseSampler:

@@ -1,0 +1,143 @@
+"""What is known of a search before its trials: the points that come before any is drawn, and how many there are in all.
+
+They are a grid's points, or the presets of `auto`. A function of the recipe, its limits, and what the pace leaves out.
+With a deadline a grid is tried in a shuffled order, since in the written one time may end before the first axis's
+second value.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
+from itertools import islice
+from typing import Any
+
+from loraloom.recipe import Choices, Configuration, Recipe
+from loraloom.search.pace import Pace
+from loraloom.search.points import ledger_params, point_key, point_of
+from loraloom.search.presets import leading, preset_points
+from loraloom.search.space import without_longer
+from loraloom.search.tried import Tried
+
+DEFAULT_TRIALS = 20
+MOST_COUNTED = 1_000
+"""Points that lists may span to be counted: of more, the time or the number of trials ends a search before they do."""
+TELLING_ROWS = 50
+"""Held-out rows below which an accuracy of 0.8 has a standard error of more than 5 points: the best of many trials on
+them is the luckiest, so that by the clock the presets that lead are tried alone."""
+
+Fits = Callable[[Configuration], str | None]
+"""Why a configuration is not to be trained (over the cap, say), or None."""
+
+
+class Listing:
+    """What a search has to try: the points that are listed, and how many configurations it will try.
+
+    `leave_out` and `foresee` are for before the first trial of a command: `Proposals` then goes through the points.
+    """
+
+    def __init__(
+        self, recipe: Recipe, tried: Tried, fits: Fits, pace: Pace, rows: tuple[int | None, int | None]
+    ) -> None:
+        """`fits` is asked beside the pace; `rows` are for training and held out; None: many."""
+        self._recipe, self._tried, self._fits, self._pace = recipe, tried, fits, pace
+        self._rows, self._held_out = rows
+        self.keys: tuple[str, ...] = ()
+        """The points that are tried before any is drawn, in their order, as the ledger's keys."""
+        self.leading: tuple[Configuration, ...] = ()
+        """The presets that are compared before all else, first in the order of trials."""
+        self.every: tuple[Configuration, ...] = ()
+        """All configurations of a grid that is small enough to look at each."""
+        self._spanned: int | None = None
+        self._list()
+
+    @property
+    def samples(self) -> bool:
+        """Whether points are drawn after those that are listed."""
+        return self._recipe.search.sampler != "grid"
+
+    @property
+    def configurations(self) -> int | None:
+        """How many configurations the search will try, at most; None where the time alone ends it."""
+        wanted = self._recipe.search.n_trials
+        if self.leads_alone:
+            wanted = len(self.leading)
+        elif wanted is None and self.samples and not self._pace.limited:
+            wanted = DEFAULT_TRIALS
+        return min((most for most in (wanted, self._spanned) if most is not None), default=None)
+
+    @property
+    def leads_alone(self) -> bool:
+        """Whether the clock has nothing but the presets that lead tried: held-out rows are too few to choose by."""
+        few = self._held_out is not None and self._held_out < TELLING_ROWS
+        return few and bool(self.leading) and self._pace.limited and self._recipe.search.n_trials is None
+
+    def why_not(self, configuration: Configuration) -> str | None:
+        """Why a new configuration is not tried, in a sentence; else None."""
+        pace = self._pace
+        return pace.leaves_out(configuration) or pace.why_not(configuration) or self._fits(configuration)
+
+    def leave_out(self) -> None:
+        """Counts and lists anew, without what `pace.left_out` names, of which no new configuration is proposed."""
+        self._tried.update()
+        self._list()
+
+    def foresee(self, seen: float) -> None:
+        """Fits what is known to be good to the texts that are tried, and to how many examples a final will see.
+
+        These are counted in all its passes. A grid stays.
+        """
+        if self._recipe.search.sampler == "auto":
+            within, longest = self._recipe, self._pace.longest
+            if longest is not None:
+                within = without_longer(within, longest)
+                self._count(within)
+            presets = preset_points(within, self.why_not, rows=self._rows, seen=seen)
+            self.leading = tuple(map(self._recipe.configuration, presets[: leading(presets)]))
+            self.keys = self._keys(presets)
+
+    def _list(self) -> None:
+        if self.samples:
+            self._count(self._recipe)
+            self.foresee(0.0)
+        else:
+            self._list_grid()
+
+    def _list_grid(self) -> None:
+        recipe = self._recipe
+        points = [point for point in recipe.grid() if self.why_not(recipe.configuration(point)) is None]
+        self._spanned = len(points) + self._tried_and_left_out()
+        self.keys = self._keys(points)
+        if len(points) <= MOST_COUNTED:
+            self.every = tuple(map(recipe.configuration, points))
+        if self._pace.limited:
+            self.keys = _shuffled(self.keys, recipe.train.seed)
+
+    def _count(self, recipe: Recipe) -> None:
+        spanned = _spanned(recipe, self.why_not)
+        self._spanned = None if spanned is None else spanned + self._tried_and_left_out()
+
+    def _tried_and_left_out(self) -> int:
+        """How many were tried before they were left out, on another machine: they are among those that were tried."""
+        points = (point_of(self._recipe, json.loads(key)) for key in self._tried.by_key)
+        tried = (self._recipe.configuration(point) for point in points if point is not None)
+        return sum(self._pace.leaves_out(one) is not None for one in tried)
+
+    def _keys(self, points: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+        return tuple(point_key(ledger_params(self._recipe.axes, point)) for point in points)
+
+
+def _shuffled(keys: Iterable[str], seed: int) -> tuple[str, ...]:
+    """Configurations in an order in which any first part of them has values of all axes: time may end in the midst."""
+    return tuple(sorted(keys, key=lambda key: sha256(f"{seed} {key}".encode()).digest()))
+
+
+def _spanned(recipe: Recipe, fits: Fits) -> int | None:
+    """How many configurations the axes span that fit; None where one is a range, or where they are many."""
+    if not all(isinstance(axis, Choices) for axis in recipe.axes.values()):
+        return None
+    points = list(islice(recipe.grid(), MOST_COUNTED + 1))
+    if len(points) > MOST_COUNTED:
+        return None
+    return sum(fits(recipe.configuration(point)) is None for point in points)

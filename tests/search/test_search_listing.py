@@ -1,0 +1,47 @@
+"""What is known of a search before its trials: what is listed, and how many configurations there are."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from loraloom.recipe import Recipe, read_recipe
+from loraloom.search.clock import Clock
+from loraloom.search.listing import Listing
+from loraloom.search.pace import Pace
+from loraloom.search.space import default_space, with_length
+from loraloom.search.tried import Tried
+from tests.search.in_memory import InMemoryLedger
+
+
+def _listing(recipe: Recipe, pace: Pace, rows: tuple[int | None, int | None] = (None, None)) -> Listing:
+    tried = Tried(cast(Any, InMemoryLedger()), recipe.search.seeds)
+    return Listing(recipe, tried, lambda _: None, pace, rows)
+
+
+def test_random_tries_20_configurations_by_default() -> None:
+    recipe = read_recipe({"lora": {"r": {"min": 1, "max": 99}}, "search": {"sampler": "random", "seeds": 2}})
+    assert _listing(recipe, Pace()).configurations == 20
+
+
+def test_of_lengths_that_are_left_out_no_preset_goes_with_them() -> None:
+    recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
+    pace, rows = Pace(), (6_000, 500)
+    listing = _listing(with_length(recipe, 400, 512), pace, rows)
+    before = len(listing.leading)
+    pace.longest = 128
+    listing.foresee(0.0)
+    assert {one.data.max_length for one in listing.leading} == {128}
+    assert len(listing.leading) == len(_listing(recipe, Pace(), rows).leading) == before - 1
+
+
+@pytest.mark.parametrize(("held_out", "n_trials", "most"), [(49, None, 2), (50, None, None), (49, 9, 9)])
+def test_by_few_held_out_rows_nothing_but_what_leads_is_tried(
+    held_out: int, n_trials: int | None, most: int | None
+) -> None:
+    recipe = default_space(read_recipe({"search": {"sampler": "auto", "n_trials": n_trials}}), deadline=True)
+    listing = _listing(recipe, Pace(clock=Clock(600, lambda: 0.0)), (440, held_out))
+    assert listing.configurations == most
+    assert listing.leads_alone == (most == 2)
+    assert _listing(recipe, Pace(), (440, held_out)).leads_alone is False
