@@ -1,9 +1,9 @@
 """The winner trained once more, on the rows that were held out to choose it too: RUN/refit.
 
-What a search holds out to choose by is lost to its trainings, and where rows are few that costs accuracy. So the
-winner's configuration, with its seed and its passes, is trained on training and validation rows together. The test rows
-stay held out: the refitted adapter is tested on them as the winner was. Its validation result is the winner's, as
-`best_score_` is beside the refitted `best_estimator_` of scikit-learn's GridSearchCV; so is its temperature.
+What a search holds out to choose by is lost to its trainings. Here the winner's configuration, with its seed and its
+passes, is trained on training and validation rows together. The test rows stay held out: the refitted adapter is tested
+on them as the winner was. Its validation result is the winner's, as `best_score_` is beside the refitted
+`best_estimator_` of scikit-learn's GridSearchCV; so is its temperature.
 
 Costs one training. The adapter appears whole or not at all; a training that was broken off is gone on with.
 """

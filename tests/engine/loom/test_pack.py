@@ -65,8 +65,9 @@ def test_a_pass_launches_as_many_products_for_four_trials_as_for_one(base: Base)
         found = pack(base, *[{}] * trials)
         with profile(activities=[ProfilerActivity.CPU]) as seen:
             accumulate(found)
-        launched.append({one.key: one.count for one in seen.key_averages() if re.search(r"mm_?$|linear", one.key)})
-    assert launched[0] == launched[1] != {}
+        # By what name a product goes depends on the processor and on the shape: addmm, mm, oneDNN's.
+        launched.append(sum(one.count for one in seen.key_averages() if re.search(r"mm_?$|linear", one.key)))
+    assert launched[0] == launched[1] > 0
 
 
 def test_gradients_are_cleared_by_a_step(base: Base) -> None:
