@@ -25,9 +25,9 @@ from loraloom.study.record import CHECKPOINT, read_record
 from loraloom.study.run import Run
 from loraloom.use.evaluate import evaluate
 from loraloom.use.submit import _training_rows
-from tests.commands import Commands, wait_for
+from tests.commands import Commands
 from tests.conftest import make_rows, write_csv
-from tests.faults import slow_steps
+from tests.faults.signals import signalled_in_a_step
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -250,10 +250,7 @@ def test_the_command_prints_both_accuracies_and_how_the_adapter_is_used(commands
 
 def test_one_that_is_stopped_by_a_signal_is_saved_and_says_how_it_goes_on(commands: Commands, searched: Path) -> None:
     steps = searched.parent / "steps"
-    told, before = {slow_steps.STEPS: str(steps)}, [slow_steps.__name__]
-    with commands.start("refit", searched, environment=told, before=before) as child:
-        wait_for(lambda: steps.exists() and steps.stat().st_size > 1)
-        child.send(signal.SIGTERM)
+    with signalled_in_a_step(commands, "refit", searched, number=signal.SIGTERM, steps=steps) as child:
         ended = child.wait()
     assert ended.code == 75
     assert ended.sentence.endswith(f"Go on with: loraloom refit {searched}")

@@ -6,12 +6,14 @@ import random
 import shutil
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from loraloom.study.durable import MANIFEST
-from tests.commands import Commands, Ended
-from tests.faults import begun
+from tests.commands import Child, Commands, Ended, wait_for
+from tests.faults import begun, slow_steps
 from tests.faults.kills import Whole, begin_or_resume
 from tests.faults.searches import differences
 
@@ -36,6 +38,18 @@ class Signalled:
         self.second += other.second
         self.wrong += other.wrong
         self.longest_seconds = max(self.longest_seconds, other.longest_seconds)
+
+
+@contextmanager
+def signalled_in_a_step(
+    commands: Commands, *arguments: str | Path, number: signal.Signals, steps: Path, hangs: Path | None = None
+) -> Iterator[Child]:
+    """A command that was sent a signal after its second step; `steps` has a byte for each, `hangs` is of its saves."""
+    told = {slow_steps.STEPS: str(steps)} | ({} if hangs is None else {slow_steps.HANGS: str(hangs)})
+    with commands.start(*arguments, environment=told, before=[slow_steps.__name__]) as child:
+        wait_for(lambda: steps.exists() and steps.stat().st_size > 1)
+        child.send(number)
+        yield child
 
 
 def signal_run(commands: Commands, whole: Whole, folder: Path, seed: int, *, twice: bool = False) -> Signalled:

@@ -13,7 +13,7 @@ from tests.commands import Commands, wait_for
 from tests.faults import begun, slow_steps
 from tests.faults.kills import Whole
 from tests.faults.searches import differences
-from tests.faults.signals import CODES, signal_run
+from tests.faults.signals import CODES, signal_run, signalled_in_a_step
 
 
 @pytest.mark.parametrize(("seed", "twice"), [(1, False), (2, False), (1, True)])
@@ -30,10 +30,8 @@ def test_a_trial_that_a_signal_ends_is_saved_after_its_step(
     commands: Commands, loom: Whole, tmp_path: Path, number: signal.Signals
 ) -> None:
     run, steps = tmp_path / "run", tmp_path / "steps"
-    told, before = {slow_steps.STEPS: str(steps)}, [slow_steps.__name__]
-    with commands.start("search", loom.search.recipe, "--out", run, environment=told, before=before) as child:
-        wait_for(lambda: steps.exists() and steps.stat().st_size > 1)
-        child.send(number)
+    arguments = "search", loom.search.recipe, "--out", run
+    with signalled_in_a_step(commands, *arguments, number=number, steps=steps) as child:
         ended = child.wait()
     assert ended.code == CODES[number]
     assert not (run / "trials" / "0000" / MANIFEST).exists()
@@ -48,10 +46,8 @@ def test_a_second_signal_ends_a_save_that_does_not_end(
     commands: Commands, loom: Whole, tmp_path: Path, number: signal.Signals
 ) -> None:
     steps, saves, run = tmp_path / "steps", tmp_path / "saves", tmp_path / "run"
-    told, before = {slow_steps.STEPS: str(steps), slow_steps.HANGS: str(saves)}, [slow_steps.__name__]
-    with commands.start("search", loom.search.recipe, "--out", run, environment=told, before=before) as child:
-        wait_for(lambda: steps.exists() and steps.stat().st_size > 1)
-        child.send(number)
+    arguments = "search", loom.search.recipe, "--out", run
+    with signalled_in_a_step(commands, *arguments, number=number, steps=steps, hangs=saves) as child:
         wait_for(saves.exists)
         child.send(number)
         ended = child.wait(slow_steps.HANGING_SECONDS / 10)
