@@ -83,7 +83,7 @@ def search(
         place = prepare(recipe, watcher, allow_leak, in_memory)
         if leaves_length_open(asked, recipe):
             recipe = with_length(recipe, *place.lengths())
-            place = place.over(recipe)
+            place = place.over(recipe=recipe)
         made = {"command": list(command), "allow_leak": allow_leak, "profile": profile, **stated(place)}
         made["from_python"] = [split for split, rows in in_memory.items() if rows is not None]
         run = Run.create(Path(out), recipe.model_copy(update={"provenance": made}))

@@ -76,15 +76,16 @@ def refit(
             if winner is None:
                 raise RunError(f"{run.path}: has no winner yet; go on by: {go_on_command(run.path)}")
             place = prepare_again(run, watcher, in_memory, refit_command(run.path, run.recipe))
-            place, work = place.on(_with_held_out(place.data)), run.path / REFITTING
-            if not _is_trained(work, winner):
+            place, work = place.over(data=_with_held_out(place.data)), run.path / REFITTING
+            configuration = _configuration(winner)
+            if not _is_trained(work, winner, configuration):
                 watcher.note(_foreseen(winner, place.data))
-                job = place.job(winner.number, _configuration(winner), folder_to_begin(work), noted=False)
+                job = place.job(winner.number, configuration, folder_to_begin(work), noted=False)
                 outcome = _train(place, job, stop, watcher.note)
                 if outcome.state == "stopped":
                     stop.raise_if_asked()
                 _refuse_less(outcome, winner, work)
-                _record(place, winner, job, outcome)
+                _record(place, winner, configuration, job, outcome)
                 stop.raise_if_asked()
             watcher.note("testing it")
             return _publish(run, winner, place.data.test, work)
@@ -103,15 +104,14 @@ def _configuration(winner: TrialRecord) -> Configuration:
     return configuration.with_fields(train={"num_train_epochs": winner.epochs}) if winner.cut_short else configuration
 
 
-def _is_trained(work: Path, winner: TrialRecord) -> bool:
+def _is_trained(work: Path, winner: TrialRecord, configuration: Configuration) -> bool:
     """Whether the training of this winner came to its end in `work`, and was broken off in its test."""
     try:
         verify_manifest(work)
         record = read_record(work)
     except (AdapterError, RunError):
         return False
-    same = (record.number, record.configuration) == (winner.number, _configuration(winner))
-    return record.is_refitted and same
+    return record.is_refitted and (record.number, record.configuration) == (winner.number, configuration)
 
 
 def _foreseen(winner: TrialRecord, data: TextData) -> str:
@@ -136,8 +136,7 @@ def _train(place: Workplace, job: Job, stop: Stop, note: Callable[[str], None]) 
         note(f"{evaluation.epoch:.4g} of {passes:g} passes done, training loss {evaluation.train_loss:.3f}")
         return True
 
-    profile = bool(place.recipe.provenance.get("profile"))
-    with closing(InProcess(choose_engine(place.recipe, profile=profile).engine, note)) as executor, stop.politely():
+    with closing(InProcess(choose_engine(place.recipe).engine, note)) as executor, stop.politely():
         executor.start([job])
         finished = executor.wait(heard, stop.asked)
     if finished.lost is not None:
@@ -164,12 +163,12 @@ def _refuse_less(outcome: Outcome, winner: TrialRecord, work: Path) -> None:
         )
 
 
-def _record(place: Workplace, winner: TrialRecord, job: Job, outcome: Outcome) -> None:
+def _record(place: Workplace, winner: TrialRecord, configuration: Configuration, job: Job, outcome: Outcome) -> None:
     """Writes the record into the job's folder, and its manifest: it can be loaded then, as a user would."""
     assert winner.result is not None
     result = Result(validation=winner.result.validation)
     outcome = replace(outcome, result=result, marks=(*outcome.marks, REFITTED))
-    Recorder(place).write(Proposal(winner.number, winner.point, _configuration(winner)), job, outcome)
+    Recorder(place).write(Proposal(winner.number, winner.point, configuration), job, outcome)
 
 
 def _publish(run: Run, winner: TrialRecord, test: Split, work: Path) -> TrialRecord:

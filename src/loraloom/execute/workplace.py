@@ -46,15 +46,9 @@ class Workplace:
         self._revisions: dict[str, str] = {}
         self._found = found
 
-    def over(self, recipe: Recipe) -> Workplace:
-        """The same rows, and the same weights, for another recipe."""
-        place = Workplace(recipe, self.data, self._found, self.dtype)
-        place._revisions = self._revisions
-        return place
-
-    def on(self, data: TextData) -> Workplace:
-        """Other rows for the same recipe, and the same weights."""
-        place = Workplace(self.recipe, data, self._found, self.dtype)
+    def over(self, *, recipe: Recipe | None = None, data: TextData | None = None) -> Workplace:
+        """The same weights, for another recipe or other rows."""
+        place = Workplace(recipe or self.recipe, data or self.data, self._found, self.dtype)
         place._revisions = self._revisions
         return place
 
