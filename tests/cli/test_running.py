@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import signal
 import sys
+import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,6 +49,14 @@ def _unread() -> None:
         raise BrokenPipeError
     except BrokenPipeError:
         raise SystemExit(1)  # noqa: B904
+
+
+def _signalled_while_cleared_away(number: int) -> None:
+    lock = {0}
+    kept = weakref.ref(lock, lambda _: signal.raise_signal(number))
+    del lock
+    assert kept() is None
+    time.sleep(10)
 
 
 def _ended_and_hung_up(number: int) -> None:
@@ -135,6 +145,16 @@ def test_a_command_that_sigterm_ends_does_not_say_that_nothing_was_begun(
     monkeypatch.setattr(entry, "app", lambda **_: signal.raise_signal(signal.SIGTERM))
     assert cli.run() == 75
     assert capsys.readouterr().err == "loraloom: stopped by SIGTERM\n"
+
+
+@pytest.mark.parametrize(("number", "code", "by"), [(signal.SIGTERM, 75, "SIGTERM"), (signal.SIGINT, 130, "Ctrl-C")])
+def test_a_signal_that_comes_while_an_object_is_cleared_away_is_heard_all_the_same(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: int, code: int, by: str
+) -> None:
+    """As the locks of modules are while these are imported."""
+    monkeypatch.setattr(entry, "app", lambda **_: _signalled_while_cleared_away(number))
+    assert cli.run() == code
+    assert capsys.readouterr().err == f"loraloom: stopped by {by}\n"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import select
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import typer
@@ -18,8 +19,10 @@ from loraloom import machine
 from loraloom.cli.commands import app
 from loraloom.cli.running import TerminatedError
 from loraloom.collecting import expect_libraries
-from loraloom.errors import LoraloomError, closed_pipe, first_line
+from loraloom.errors import LoraloomError, StoppedError, closed_pipe, first_line
 from loraloom.terminal.hang_up import let_go
+
+_AGAIN_SECONDS = 0.1
 
 
 def main() -> None:
@@ -46,7 +49,8 @@ def run() -> int:
     try:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _terminate)  # before heavy imports, which take seconds
-        code = _exit_code()
+        with _raised_again():
+            code = _exit_code()
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # all is done; the process ends
     except TerminatedError as stopped:
@@ -119,6 +123,31 @@ def _unread(descriptor: int) -> bool:
 def _terminate(number: int, _: Any) -> None:
     signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
     raise TerminatedError("stopped by SIGTERM")
+
+
+@contextlib.contextmanager
+def _raised_again() -> Iterator[None]:
+    """What a signal raises while Python clears an object away, as in an import, is dropped: it is raised once more."""
+    shown = sys.unraisablehook
+
+    def hear(dropped: sys.UnraisableHookArgs) -> None:
+        error = dropped.exc_value
+        if not isinstance(error, (KeyboardInterrupt, TerminatedError, StoppedError)):
+            shown(dropped)
+        elif not any(signal.getitimer(signal.ITIMER_REAL)):  # `stoppable` raises it again by itself
+
+            def again(*_: Any) -> None:
+                raise error
+
+            signal.signal(signal.SIGALRM, again)
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+
+    sys.unraisablehook = hear
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = shown
 
 
 def _fail(sentence: str, code: int) -> int:
