@@ -8,11 +8,10 @@
 // out, 26% multiply, 27% softmax, 8% write. Tried: exp by base e with its mask kept as -inf, three passes over a row
 // in place of two (15 to 30% slower forward at 300 tokens, as fast at 53); no fetching ahead (as fast, within noise).
 #include <algorithm>
-#include <numeric>
-#include <vector>
 
 #include "primitives.h"
 #include "kernels.h"
+#include "texts.h"
 
 namespace loraloom {
 namespace {
@@ -21,13 +20,11 @@ namespace {
 struct Job {
   const bf16* qkv;
   int64_t stride, rows, width, heads, depth, padded_depth;
-  const int32_t* offsets;
   float scale;
-  const float* bias;
-  int64_t bias_size, window;
+  int64_t window;
   Dropout drop;
-  std::vector<int32_t> order;  // sequences, the longest first, so that threads end together
-  int64_t longest;
+  Biases biases;
+  Texts texts;
 };
 
 Job read(const Tensor& qkv, const Tensor& offsets, int64_t heads, double scale, const Optional& bias, int64_t window,
@@ -36,35 +33,12 @@ Job read(const Tensor& qkv, const Tensor& offsets, int64_t heads, double scale, 
   const int64_t rows = qkv.size(0), width = qkv.size(1) / 3;
   TORCH_CHECK(heads > 0 && qkv.size(1) == 3 * width && width % (16 * heads) == 0, "qkv: ", qkv.size(1),
               " columns are not 3 times ", heads, " heads of a multiple of 16");
-  TORCH_CHECK(offsets.dim() == 1 && offsets.scalar_type() == at::kInt && offsets.is_contiguous() && offsets.is_cpu() &&
-                  offsets.size(0) > 0,
-              "offsets: contiguous int32 values are needed, one more than sequences");
-  const int32_t* bounds = offsets.const_data_ptr<int32_t>();
-  const int64_t sequences = offsets.size(0) - 1;
-  int64_t longest = 0;
-  TORCH_CHECK(bounds[0] == 0 && bounds[sequences] == rows, "offsets: from ", bounds[0], " to ", bounds[sequences],
-              "; 0 to ", rows, " are needed");
-  for (int64_t s = 0; s < sequences; ++s) {
-    TORCH_CHECK(bounds[s] <= bounds[s + 1], "offsets: ", bounds[s], " is followed by ", bounds[s + 1]);
-    longest = std::max<int64_t>(longest, bounds[s + 1] - bounds[s]);
-  }
-  int64_t bias_size = 0;
-  if (bias) {
-    bias_size = bias->dim() == 3 ? bias->size(1) : 0;
-    TORCH_CHECK(bias->dim() == 3 && bias->scalar_type() == at::kFloat && bias->is_contiguous() &&
-                    bias->size(0) == heads && bias->size(2) == bias_size && bias_size >= longest,
-                "bias: contiguous fp32 values (", heads, ", T, T) with T of at least ", longest, " are needed");
-  }
   TORCH_CHECK(window >= 0, "window: ", window, "; it must be 0 (all keys are seen) or more");
-  std::vector<int32_t> order(sequences);
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-    return bounds[a + 1] - bounds[a] > bounds[b + 1] - bounds[b];
-  });
+  Texts texts(offsets, rows);
+  const Biases biases(bias, heads, texts.longest);
   const int64_t depth = width / heads;
-  return {data, qkv.stride(0), rows, width, heads, depth, round_up(depth, 32), bounds, static_cast<float>(scale),
-          bias ? bias->const_data_ptr<float>() : nullptr, bias_size, window, Dropout(p, key0, key1), std::move(order),
-          longest};
+  return {data, qkv.stride(0), rows, width, heads, depth, round_up(depth, 32), static_cast<float>(scale), window,
+          Dropout(p, key0, key1), biases, std::move(texts)};
 }
 
 // Rows of a head, one after the other at 64-aligned addresses, zeros beyond.
@@ -76,15 +50,6 @@ void copy_rows(const bf16* from, int64_t stride, int64_t rows, int64_t depth, in
       _mm512_store_si512(to + i * padded_depth + j, _mm512_maskz_loadu_epi16(mask, from + i * stride + j));
     }
 }
-
-// Keys that a block of queries sees, cut at multiples of 32.
-struct Range {
-  int64_t begin, end;
-  Range(int64_t first_query, int64_t last_query, int64_t length, int64_t window) {
-    begin = window ? std::max<int64_t>(0, first_query - window) / 32 * 32 : 0;
-    end = round_up(window ? std::min(length, last_query + window + 1) : length, 32);
-  }
-};
 
 constexpr float kLog2E = 1.44269504f;
 
@@ -153,13 +118,13 @@ struct Cutter {
 // before: a head's rows lie far apart, where no processor prefetches by itself.
 template <class Ahead, class Task>
 void each_head(const Job& job, int64_t bytes, const Ahead& ahead, const Task& body) {
-  const int64_t tasks = static_cast<int64_t>(job.order.size()) * job.heads;
+  const int64_t tasks = static_cast<int64_t>(job.texts.order.size()) * job.heads;
   std::atomic<int64_t> next{0};
   on_threads(tasks, [&](int) {
     const Tiles tiles;
     char* memory = static_cast<char*>(scratch(kAttention, bytes));
-    const auto begin = [&](int64_t task) -> int64_t { return job.offsets[job.order[task / job.heads]]; };
-    const auto length = [&](int64_t task) { return job.offsets[job.order[task / job.heads] + 1] - begin(task); };
+    const auto begin = [&](int64_t task) -> int64_t { return job.texts.offsets[job.texts.order[task / job.heads]]; };
+    const auto length = [&](int64_t task) { return job.texts.length(job.texts.order[task / job.heads]); };
     int64_t task = next.fetch_add(1, std::memory_order_relaxed);
     while (task < tasks) {
       const int64_t upcoming = next.fetch_add(1, std::memory_order_relaxed);
@@ -178,7 +143,7 @@ Tensor attention(const Tensor& qkv, const Tensor& offsets, int64_t heads, double
   const Job job = read(qkv, offsets, heads, scale, bias, window, p, key0, key1);
   Tensor context = make(job.rows, job.width);
   bf16* to = context.mutable_data_ptr<bf16>();
-  const int64_t most = round_up(job.longest, 32), deep = job.padded_depth, depth = job.depth;
+  const int64_t most = round_up(job.texts.longest, 32), deep = job.padded_depth, depth = job.depth;
   const int64_t bytes = most * deep * 3 * 2 + 32 * (most + 16) * 4 + 32 * (most + 32) * 2 + 32 * deep * 4 + 1024;
   const auto ahead = [&](int64_t begin, int64_t length, int64_t h) {
     for (int64_t part = 0; part < 3; ++part)
@@ -208,7 +173,7 @@ Tensor attention(const Tensor& qkv, const Tensor& offsets, int64_t heads, double
         const int64_t from = job.window ? query - job.window : 0;
         const int64_t until = job.window ? std::min(length, query + job.window + 1) : length;
         float* s = scores + i * score_stride;
-        const float* add = job.bias ? job.bias + (h * job.bias_size + query) * job.bias_size : nullptr;
+        const float* add = job.biases.of(h, query);
         const uint32_t index = static_cast<uint32_t>((((begin + query) * job.heads + h) << 13) + keys.begin);
         inverse[i] = softmax_row(s, keys, from, until, job.scale, add, [&](int64_t j, __m512 low, __m512 high) {
           if (job.drop.on) {
@@ -242,7 +207,7 @@ Tensor attention_backward(const Tensor& dctx, const Tensor& qkv, const Tensor& c
   const int64_t gradient_stride = dctx.stride(0), context_stride = ctx.stride(0);
   Tensor result = make(job.rows, 3 * job.width);
   bf16* to = result.mutable_data_ptr<bf16>();
-  const int64_t most = round_up(job.longest, 32), deep = job.padded_depth, depth = job.depth;
+  const int64_t most = round_up(job.texts.longest, 32), deep = job.padded_depth, depth = job.depth;
   const int64_t bytes = most * deep * 2 * 3 + most * deep * 4 * 2 + kQueries * deep * 2 * 4 +
                         kQueries * (most + 16) * 4 * 2 + kQueries * (most + 32) * 2 * 2 + most * kQueries * 2 +
                         kQueries * 32 * 2 + kQueries * deep * 4 + 2048;
@@ -308,7 +273,7 @@ Tensor attention_backward(const Tensor& dctx, const Tensor& qkv, const Tensor& c
         const int64_t until = job.window ? std::min(length, query + job.window + 1) : length;
         float* s = scores + i * score_stride;
         const float* dw = d_weights + i * score_stride;
-        const float* add = job.bias ? job.bias + (h * job.bias_size + query) * job.bias_size : nullptr;
+        const float* add = job.biases.of(h, query);
         const __m512 inverse = _mm512_set1_ps(
             softmax_row(s, keys, from, until, job.scale, add, [&](int64_t j, __m512 low, __m512 high) {
               _mm512_storeu_ps(s + j, low);

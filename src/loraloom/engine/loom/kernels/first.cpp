@@ -5,6 +5,7 @@
 
 #include "primitives.h"
 #include "kernels.h"
+#include "texts.h"
 
 namespace loraloom {
 namespace {
@@ -64,33 +65,18 @@ void each_text(const Tensor& qkv, const Tensor& offsets, int64_t heads, double s
   const int64_t width = qkv.size(1) / 3, depth = width / heads, stride = qkv.stride(0);
   TORCH_CHECK(heads > 0 && qkv.size(1) == 3 * width && width % (16 * heads) == 0, "qkv: ", qkv.size(1),
               " columns are not 3 times ", heads, " heads of a multiple of 16");
-  TORCH_CHECK(offsets.dim() == 1 && offsets.scalar_type() == at::kInt && offsets.is_contiguous() && offsets.is_cpu() &&
-                  offsets.size(0) > 0,
-              "offsets: contiguous int32 values are needed, one more than texts");
-  const int32_t* bounds = offsets.const_data_ptr<int32_t>();
-  const int64_t texts = offsets.size(0) - 1, size = bias ? bias->size(-1) : 0;
-  int64_t longest = 0;
-  TORCH_CHECK(bounds[0] == 0 && bounds[texts] == qkv.size(0), "offsets: they must go from 0 to ", qkv.size(0));
-  for (int64_t s = 0; s < texts; ++s) {
-    TORCH_CHECK(bounds[s] < bounds[s + 1], "offsets: a text has no token");
-    longest = std::max<int64_t>(longest, bounds[s + 1] - bounds[s]);
-  }
-  const float* added = nullptr;
-  if (bias) {
-    TORCH_CHECK(bias->dim() == 3 && bias->scalar_type() == at::kFloat && bias->is_contiguous() &&
-                    bias->size(0) == heads && bias->size(1) == size && size >= longest,
-                "bias: contiguous fp32 values (", heads, ", T, T) with T of at least ", longest, " are needed");
-    added = bias->const_data_ptr<float>();
-  }
+  const Texts texts(offsets, qkv.size(0));
+  const Biases biases(bias, heads, texts.longest);
+  const int64_t tasks = static_cast<int64_t>(texts.order.size()) * heads;
+  for (int64_t t = 0; t * heads < tasks; ++t) TORCH_CHECK(texts.length(t) > 0, "offsets: a text has no token");
   std::atomic<int64_t> next{0};
-  on_threads(texts * heads, [&](int) {
-    std::vector<float> room(3 * round_up(longest, 16));
-    for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < texts * heads;) {
-      const int64_t s = task / heads, h = task % heads;
-      const bf16* q = data + bounds[s] * stride + h * depth;
-      const View view{q,     q + width, q + 2 * width, stride, depth, bounds[s + 1] - bounds[s], static_cast<float>(scale),
-                      added == nullptr ? nullptr : added + h * size * size, window,
-                      static_cast<uint32_t>(bounds[s] * heads + h) << 13};
+  on_threads(tasks, [&](int) {
+    std::vector<float> room(3 * round_up(texts.longest, 16));
+    for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
+      const int64_t s = task / heads, h = task % heads, begin = texts.offsets[s];
+      const bf16* q = data + begin * stride + h * depth;
+      const View view{q,     q + width, q + 2 * width, stride, depth, texts.length(s), static_cast<float>(scale),
+                      biases.of(h, 0), window, static_cast<uint32_t>(begin * heads + h) << 13};
       body(s, h, view, room.data());
     }
   });

@@ -17,15 +17,14 @@
 #include <ATen/EmptyTensor.h>
 #include <ATen/core/Tensor.h>
 #include <immintrin.h>
-#include <omp.h>
 
 #include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <exception>
-#include <new>
+
+#include "threads.h"
 
 #if defined(__AMX_BF16__) && defined(__AMX_TILE__) && !defined(LORALOOM_AVX512)
 #define LORALOOM_AMX 1
@@ -33,19 +32,12 @@
 #include <unistd.h>
 #endif
 
-namespace at {
-TORCH_API int get_num_threads();  // of ATen/Parallel.h, which takes a second to read
-}
-
 namespace loraloom {
 
 using at::Tensor;
 using bf16 = at::BFloat16;
 constexpr int64_t kPanel = 32;  // columns of a panel of B, and rows of a step of K
 constexpr int64_t kPair = 64;   // columns that a task takes at least: two panels, so that neighbours' lines stay whole
-
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 // ---------------------------------------------------------------------------------------------- vectors of 16 values
 
@@ -117,47 +109,6 @@ struct Dropout {
 // A new matrix whose rows lie side by side.
 inline Tensor make(int64_t rows, int64_t columns, at::ScalarType type = at::kBFloat16) {
   return at::detail::empty_cpu({rows, columns}, type);
-}
-
-// ------------------------------------------------------------------------------------------------ threads and scratch
-
-// Calls body(thread) on each of torch's threads; results must not depend on which thread does what. What one of them
-// throws, as where there is no memory, is thrown when all have ended: out of a parallel region it would end the process.
-template <class Body>
-void on_threads(int64_t tasks, const Body& body) {
-  const int threads = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(at::get_num_threads(), tasks)));
-  std::exception_ptr thrown;
-#pragma omp parallel num_threads(threads) if (threads > 1)
-  try {
-    body(omp_get_thread_num());
-  } catch (...) {
-#pragma omp critical
-    thrown = std::current_exception();
-  }
-  if (thrown) std::rethrow_exception(thrown);
-}
-
-// Memory that a thread keeps from call to call (fresh pages cost more than the copies that go into them). `purpose`
-// tells apart the buffers that are in use at once.
-enum Purpose { kTail, kLowRankLeft, kLowRankRight, kBlock, kRow, kAttention, kPurposes };
-
-inline void* scratch(Purpose purpose, int64_t bytes) {
-  struct Buffer {
-    void* at = nullptr;
-    int64_t size = 0;
-    ~Buffer() { std::free(at); }
-  };
-  static thread_local Buffer buffers[kPurposes];
-  Buffer& buffer = buffers[purpose];
-  if (buffer.size < bytes) {
-    std::free(buffer.at);
-    buffer.size = 0;
-    const int64_t size = round_up(bytes + bytes / 4, 4096);
-    buffer.at = std::aligned_alloc(4096, size);
-    if (buffer.at == nullptr) throw std::bad_alloc();
-    buffer.size = size;
-  }
-  return buffer.at;
 }
 
 // ------------------------------------------------------------------------------------------------------- tile product
