@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from loraloom.data import default_cache
+
 REPOSITORY = Path(__file__).parents[1]
 PATIENCE_SECONDS = 300
 POLL_SECONDS = 0.005
@@ -100,12 +102,15 @@ class Commands:
 
     def __init__(self, scratch: Path, preload: Path | None = None) -> None:
         self.scratch, self._numbers = scratch, itertools.count()
-        scratch.mkdir(parents=True, exist_ok=True)
+        cache, kernels = scratch / "cache", default_cache() / "kernels"
+        for folder in (cache, kernels):
+            folder.mkdir(parents=True, exist_ok=True)
+        (cache / "kernels").symlink_to(kernels)
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": "1",
             "OMP_WAIT_POLICY": "passive",
-            "LORALOOM_CACHE": str(scratch / "cache"),
+            "LORALOOM_CACHE": str(cache),
             "PYTHONPATH": os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY)]),
         }
         if preload is not None:

@@ -285,7 +285,8 @@ def test_budget_counts_what_auto_would_search(
 def test_doctor_prints_json_alone_and_for_people_a_table(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, recipe_file: Path
 ) -> None:
-    monkeypatch.setattr("loraloom.engine.loom.kernels.load", lambda: "absent")  # which might be compiled first
+    for load in ("load", "load_fp32"):  # which might be compiled first
+        monkeypatch.setattr(f"loraloom.engine.loom.kernels.{load}", lambda: "absent")
     code, out, _ = call(capsys, monkeypatch, "doctor", str(recipe_file), "--json")
     said = json.loads(out)
     assert (code, said["dtype"], said["trials_per_pack"]) == (0, "fp32", 1)

@@ -53,6 +53,7 @@ def _import_all() -> None:
     from torch import cuda
 
     from loraloom.engine import gemm_rates
+    from loraloom.engine.loom import kernels
     from loraloom.report.page import _environment
 
     environment = _environment()
@@ -60,6 +61,7 @@ def _import_all() -> None:
         environment.get_template(name)
     if not cuda.device_count():  # a GPU that the parent has used is none for its children
         gemm_rates.measure()
+        kernels.load_fp32()
     sys.modules["matplotlib"] = cast(Any, None)  # as where the extra 'report' is missing: pictures take half of a run
     gc.collect()
     gc.freeze()  # what is shared with the children stays shared

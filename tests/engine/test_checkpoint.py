@@ -184,6 +184,7 @@ def joined(engine: LoomEngine, jobs: list[Job], stop: Callable[[], bool]) -> Non
         engine._halt(group)
 
 
+@pytest.mark.usefixtures("plain_torch")
 @pytest.mark.parametrize("moment", [2, 5, 7, 8])
 def test_a_joined_pack_goes_on_as_if_never_stopped_with_the_same_mates(
     model: Path, tmp_path: Path, moment: int

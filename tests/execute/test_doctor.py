@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from transformers import BertConfig
 
 from loraloom import machine
 from loraloom.backbone.sources import known_config
@@ -30,7 +31,8 @@ RATES = GemmRates(fp32=2e9, bf16=6e9, fp32_best=3e9, bf16_best=7e9)
 @pytest.fixture(autouse=True)
 def _known_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gemm_rates, "_measured", lambda hidden, intermediate: RATES)
-    monkeypatch.setattr(kernels, "load", lambda: "absent")
+    for load in ("load", "load_fp32"):
+        monkeypatch.setattr(kernels, load, lambda: "absent")
 
 
 def test_the_keys_of_the_json_are_known() -> None:
@@ -101,26 +103,32 @@ def test_a_base_size_model_is_measured_once(model: str) -> None:
 
 
 @pytest.mark.parametrize("why_not", [None, "no compiler"])
-def test_kernels_are_in_use_where_they_load(monkeypatch: pytest.MonkeyPatch, why_not: str | None) -> None:
-    monkeypatch.setattr(kernels, "load", lambda: why_not)
+@pytest.mark.parametrize(("dtype", "load"), [("bf16", "load"), ("fp32", "load_fp32")])
+def test_kernels_of_a_type_are_in_use_where_they_load(
+    monkeypatch: pytest.MonkeyPatch, dtype: str, load: str, why_not: str | None
+) -> None:
+    monkeypatch.setattr(kernels, load, lambda: why_not)
     monkeypatch.setattr(device, "device", lambda: torch.device("cpu"))
     config, head = known_config("roberta-base"), Head()
-    assert doctor.kernels("loom", "bf16", config, head) == (why_not is None, why_not or "compiled, and loaded")
+    assert doctor.kernels("loom", dtype, config, head) == (why_not is None, why_not or "compiled, and loaded")
 
 
-@pytest.mark.parametrize(("bf16", "why_not"), [(False, "in bf16 alone"), (True, "multiples of 64")])
+@pytest.mark.parametrize(("dtype", "why_not"), [("fp32", "multiples of 16"), ("bf16", "multiples of 64")])
 def test_kernels_that_load_are_not_in_use_where_the_engine_takes_plain_torch(
-    monkeypatch: pytest.MonkeyPatch, tiny_recipe: dict[str, Any], bf16: bool, why_not: str
+    monkeypatch: pytest.MonkeyPatch, dtype: str, why_not: str
 ) -> None:
-    monkeypatch.setattr(kernels, "load", lambda: None)
+    for load in ("load", "load_fp32"):
+        monkeypatch.setattr(kernels, load, lambda: None)
     monkeypatch.setattr(device, "device", lambda: torch.device("cpu"))
-    found = diagnose(read_recipe(tiny_recipe | {"engine": "loom", "train": {"bf16": bf16}}))
-    assert not found.kernels_in_use
-    assert why_not in found.kernels_reason
+    narrow = BertConfig(hidden_size=48, num_attention_heads=6, intermediate_size=96)
+    in_use, reason = doctor.kernels("loom", dtype, narrow, Head())
+    assert not in_use
+    assert why_not in reason
 
 
 def test_the_trainer_engine_uses_no_kernels(monkeypatch: pytest.MonkeyPatch, tiny_recipe: dict[str, Any]) -> None:
-    monkeypatch.setattr(kernels, "load", lambda: pytest.fail("loaded, or compiled"))
+    for load in ("load", "load_fp32"):
+        monkeypatch.setattr(kernels, load, lambda: pytest.fail("loaded, or compiled"))
     found = diagnose(read_recipe(tiny_recipe | {"engine": "trainer"}))
     assert (found.engine.value, found.kernels_in_use) == ("trainer", False)
 

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from loraloom.engine import Job, Outcome
 from loraloom.engine import resumable_trainer as reference
-from loraloom.engine.loom import LoomEngine
+from loraloom.engine.loom import LoomEngine, kernels
+from loraloom.engine.loom.fused import FusedOps
 from loraloom.engine.loom.ops import PlainOps
 from loraloom.engine.loom.order import Order
 from loraloom.engine.trainer import TrainerEngine
@@ -47,6 +48,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "label_smoothing_factor": (0.0, 0.1),
     "class_weight": ("none", "balanced"),
     "per_device_train_batch_size": (3, 4),
+    "ops": (PlainOps, FusedOps) if kernels.load_fp32() is None else (PlainOps,),
 }
 RUNS = covering(OPTIONS)
 RATES = {"adam": 0.003, "adamw": 0.003, "sgd": 0.1, "muon": 0.003}
@@ -55,7 +57,7 @@ RATES = {"adam": 0.003, "adamw": 0.003, "sgd": 0.1, "muon": 0.003}
 class SameOrder(torch.utils.data.Sampler[int]):
     """Rows of each epoch as loom has them."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, window: int) -> None:
         train = job.configuration.train
         self._epoch = -1
         self._rows = len(job.rows.train)
@@ -64,7 +66,7 @@ class SameOrder(torch.utils.data.Sampler[int]):
             batch=train.per_device_train_batch_size,
             accumulated=train.gradient_accumulation_steps,
             seed=train.seed,
-            window=PlainOps.sorted_batches,
+            window=window,
         )
 
     def __len__(self) -> int:
@@ -98,12 +100,14 @@ def both(
     monkeypatch: pytest.MonkeyPatch,
     *,
     loom: LoomEngine | None = None,
+    ops: type[PlainOps] = PlainOps,
 ) -> tuple[Ran, Ran]:
-    """A recipe by the reference and by loom."""
+    """A recipe by the reference and by loom with `ops`."""
+    monkeypatch.setattr("loraloom.engine.loom.engine.choose_ops", lambda *_: ops())
     ran = []
     for engine in (TrainerEngine(), LoomEngine() if loom is None else loom):
         job = make_job(folder, out / engine.name, recipe)
-        sampler = SameOrder(job)
+        sampler = SameOrder(job, ops.sorted_batches)
         monkeypatch.setattr(reference.ResumableTrainer, "_get_train_sampler", lambda *_, sampler=sampler, **__: sampler)
         (outcome,) = engine.train_pack([job], lambda *_: True)
         files = load_file(job.folder / "adapter_model.safetensors")
@@ -146,16 +150,19 @@ def assert_same_run(expected: Ran, found: Ran, allowed: Tolerance) -> None:
             assert distance <= allowed.weights, f"{name}: off by {distance:.3g} where {allowed.weights:.3g} is allowed"
 
 
-@pytest.mark.parametrize("row", RUNS, ids=lambda row: "-".join(map(str, row.values())))
+@pytest.mark.parametrize(
+    "row", RUNS, ids=lambda row: "-".join(str(getattr(value, "__name__", value)) for value in row.values())
+)
 def test_a_run_is_that_of_the_reference(
     folder_of: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: dict[str, Any]
 ) -> None:
     options = dict(row)
-    architecture, chosen = options.pop("architecture"), options.pop("targets")
+    architecture, chosen, ops = options.pop("architecture"), options.pop("targets"), options.pop("ops")
     recipe = recipe_of(
         architecture, chosen, options.pop("head"), options.pop("pooling"), options.pop("bias"), **options
     )
-    assert_same_run(*both(folder_of(architecture), tmp_path, recipe, monkeypatch), TOLERANCES.run(row["optim"]))
+    ran = both(folder_of(architecture), tmp_path, recipe, monkeypatch, ops=ops)
+    assert_same_run(*ran, TOLERANCES.run(row["optim"]))
 
 
 def test_the_runs_hold_every_pair_of_options() -> None:
@@ -170,6 +177,7 @@ def test_a_second_trial_over_the_same_frozen_weights_is_that_of_the_reference(
     folder_of: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str, head: str
 ) -> None:
     """Its head and its A are drawn as if it were the first, and nothing of the first trial's biases is left."""
+    monkeypatch.setattr("loraloom.engine.loom.engine.choose_ops", lambda *_: PlainOps())
     folder, engine = folder_of(architecture), LoomEngine()
     first = recipe_of(architecture, "q,k,v,o", head, "native", "all", optim="sgd", seed=1)
     engine.train_pack([make_job(folder, tmp_path / "first", first)], lambda *_: True)

@@ -128,6 +128,7 @@ def joined(engine: LoomEngine, folder: Path, out: Path, **trains: dict[str, Any]
     return engine._group([engine._begin(make_job(folder, out / name, recipe)) for name, recipe in recipes.items()])
 
 
+@pytest.mark.usefixtures("plain_torch")
 def test_a_pack_without_memory_is_not_built_again_and_later_packs_of_its_batch_size_are_smaller(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +150,7 @@ def test_a_pack_without_memory_is_not_built_again_and_later_packs_of_its_batch_s
     assert engine.pack_size(trials[0].job.source, trials[0].job.configuration) == 2
 
 
+@pytest.mark.usefixtures("plain_torch")
 def test_a_trial_that_has_ended_is_complete_where_memory_fails_the_pack_of_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +165,7 @@ def test_a_trial_that_has_ended_is_complete_where_memory_fails_the_pack_of_the_o
     assert not (longer.job.folder / WEIGHTS).exists()
 
 
+@pytest.mark.usefixtures("plain_torch")
 def test_a_trial_that_was_evaluated_is_complete_where_memory_fails_the_last_evaluation_of_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -155,6 +155,7 @@ def test_states_of_held_out_rows_alone_are_not_taken_for_those_of_training(
     assert not any(shares)
 
 
+@pytest.mark.usefixtures("plain_torch")
 def test_joined_trials_that_read_kept_states_are_those_alone(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +222,7 @@ def test_nothing_is_kept_where_a_backbone_drops_or_its_lowest_layer_is_trained(
     assert files(tmp_path) == []
 
 
+@pytest.mark.usefixtures("plain_torch")
 def test_what_other_operations_computed_is_not_read(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

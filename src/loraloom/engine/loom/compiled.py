@@ -12,7 +12,7 @@ from torch import Tensor
 from loraloom.backbone.anatomy import Anatomy
 from loraloom.engine.loom import kernels
 from loraloom.engine.loom.noise import Drop
-from loraloom.engine.loom.ops import Attention, FrozenLinear, LowRank, Norm, PlainOps
+from loraloom.engine.loom.ops import Attention, FrozenLinear, LowRank, Norm, PlainOps, dropping, flat
 from loraloom.engine.loom.tokens import Tokens
 
 
@@ -59,7 +59,7 @@ class CompiledOps(PlainOps):
     ) -> tuple[Tensor, Tensor]:
         u, b = _pair(low)
         a, g = torch.ops.loraloom.linear_gelu(
-            x[0], _packed(frozen).forward, frozen.out_features, _flat(bias), u, b, keep
+            x[0], _packed(frozen).forward, frozen.out_features, flat(bias), u, b, keep
         )
         return a.unsqueeze(0), g.unsqueeze(0)
 
@@ -84,8 +84,8 @@ class CompiledOps(PlainOps):
             return super().linear_norm(x, frozen, bias, low, residual, drop, norm, keep=keep)
         u, b = _pair(low)
         r, h = torch.ops.loraloom.linear_norm(
-            x[0], _packed(frozen).forward, frozen.out_features, _flat(bias), u, b, residual[0], *_dropping(drop),
-            norm.gain, _flat(norm.bias), norm.eps, keep,
+            x[0], _packed(frozen).forward, frozen.out_features, flat(bias), u, b, residual[0], *dropping(drop),
+            norm.gain, flat(norm.bias), norm.eps, keep,
         )  # fmt: skip
         return r.unsqueeze(0), h.unsqueeze(0)
 
@@ -101,17 +101,17 @@ class CompiledOps(PlainOps):
         return self._linear(x, _packed(frozen).forward, frozen.out_features, bias, low, residual, drop)
 
     def norm(self, x: Tensor, norm: Norm) -> Tensor:
-        h: Tensor = torch.ops.loraloom.norm(x[0], norm.gain, _flat(norm.bias), norm.eps)
+        h: Tensor = torch.ops.loraloom.norm(x[0], norm.gain, flat(norm.bias), norm.eps)
         return h.unsqueeze(0)
 
     def norm_backward(self, dh: Tensor, r: Tensor, norm: Norm, drop: Drop | None) -> tuple[Tensor, Tensor]:
-        dr, dy = torch.ops.loraloom.norm_backward(dh[0], r[0], norm.gain, norm.eps, *_dropping(drop))
+        dr, dy = torch.ops.loraloom.norm_backward(dh[0], r[0], norm.gain, norm.eps, *dropping(drop))
         return dr.unsqueeze(0), dy.unsqueeze(0)
 
     def attention(self, qkv: Tensor, tokens: Tokens, spec: Attention, drop: Drop | None, *, first: bool) -> Tensor:
         operation = torch.ops.loraloom.attention_first if first else torch.ops.loraloom.attention
         context: Tensor = operation(
-            qkv[0], tokens.offsets, spec.heads, spec.scale, spec.bias, spec.window, *_dropping(drop)
+            qkv[0], tokens.offsets, spec.heads, spec.scale, spec.bias, spec.window, *dropping(drop)
         )
         return context.unsqueeze(0)
 
@@ -128,19 +128,19 @@ class CompiledOps(PlainOps):
     ) -> Tensor:
         if first:
             by_first: Tensor = torch.ops.loraloom.attention_first_backward(
-                dcontext[0], qkv[0], tokens.offsets, spec.heads, spec.scale, spec.bias, spec.window, *_dropping(drop)
+                dcontext[0], qkv[0], tokens.offsets, spec.heads, spec.scale, spec.bias, spec.window, *dropping(drop)
             )
             return by_first.unsqueeze(0)
         dqkv: Tensor = torch.ops.loraloom.attention_backward(
             dcontext[0], qkv[0], context[0], tokens.offsets, spec.heads, spec.scale, spec.bias, spec.window,
-            *_dropping(drop),
+            *dropping(drop),
         )  # fmt: skip
         return dqkv.unsqueeze(0)
 
     def dropout(self, x: Tensor, drop: Drop | None) -> Tensor:
         if drop is None:
             return x
-        dropped: Tensor = torch.ops.loraloom.dropout(x[0], *_dropping(drop))
+        dropped: Tensor = torch.ops.loraloom.dropout(x[0], *dropping(drop))
         return dropped.unsqueeze(0)
 
     def column_sums(self, y: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ class CompiledOps(PlainOps):
     ) -> Tensor:
         u, b = _pair(low)
         added = None if residual is None else residual[0]
-        y: Tensor = torch.ops.loraloom.linear(x[0], packed, outputs, _flat(bias), u, b, added, *_dropping(drop))
+        y: Tensor = torch.ops.loraloom.linear(x[0], packed, outputs, flat(bias), u, b, added, *dropping(drop))
         return y.unsqueeze(0)
 
 
@@ -186,11 +186,3 @@ def _backward(frozen: FrozenLinear) -> Tensor:
 def _pair(low: LowRank | None) -> tuple[Tensor | None, Tensor | None]:
     """u (N, R) and b (D_out, R)."""
     return (None, None) if low is None else (low.left[0], low.right[0].t().contiguous())
-
-
-def _flat(vector: Tensor | None) -> Tensor | None:
-    return None if vector is None else vector.reshape(-1)
-
-
-def _dropping(drop: Drop | None) -> tuple[float, int, int]:
-    return (0.0, 0, 0) if drop is None else (drop.p, *drop.keys[0])

@@ -207,6 +207,16 @@ class PlainOps:
         return _wide(torch.bmm(left.mT, right))
 
 
+def flat(vector: Tensor | None) -> Tensor | None:
+    """One trial's vector (1, 1, D) or (D,) as kernels read it."""
+    return None if vector is None else vector.reshape(-1)
+
+
+def dropping(drop: Drop | None) -> tuple[float, int, int]:
+    """One trial's dropout as kernels read it: its probability and keys."""
+    return (0.0, 0, 0) if drop is None else (drop.p, *drop.keys[0])
+
+
 def _wide(x: Tensor) -> Tensor:
     """At least fp32."""
     return x.float() if x.dtype == torch.bfloat16 else x

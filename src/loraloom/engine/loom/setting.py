@@ -12,9 +12,10 @@ from torch import Tensor
 from loraloom.backbone.anatomy import Anatomy, anatomy
 from loraloom.backbone.classifier import switch_dropout_off
 from loraloom.backbone.sources import Source, intermediate_size, load_config, shape_config
-from loraloom.engine.loom import compiled
+from loraloom.engine.loom import compiled, fused
 from loraloom.engine.loom.compiled import CompiledOps
 from loraloom.engine.loom.frozen import FrozenEncoder
+from loraloom.engine.loom.fused import FusedOps
 from loraloom.engine.loom.ops import PlainOps
 from loraloom.engine.loom.pack import Member
 from loraloom.engine.loom.parameters import Layout, lay_out
@@ -44,15 +45,17 @@ def why_plain(dtype: torch.dtype, place: torch.device, found: Anatomy, config: A
     """
     if place.type != "cpu":
         return "The kernels are a processor's, and a GPU computes here."
-    if dtype != torch.bfloat16:
-        return "The kernels compute in bf16 alone."
     embedding = int(getattr(config, "embedding_size", found.hidden))
+    if dtype == torch.float32:
+        return fused.why_not(found, embedding)
     return compiled.why_not(found, intermediate_size(config), embedding)
 
 
 def choose_ops(dtype: torch.dtype, place: torch.device, found: Anatomy, config: Any) -> PlainOps:
-    """The compiled kernels where they are to be had, else plain torch."""
-    return CompiledOps() if why_plain(dtype, place, found, config) is None else PlainOps()
+    """The compiled kernels of a type where they are to be had, else plain torch."""
+    if why_plain(dtype, place, found, config) is not None:
+        return PlainOps()
+    return FusedOps() if dtype == torch.float32 else CompiledOps()
 
 
 def canonical(name: str) -> str:

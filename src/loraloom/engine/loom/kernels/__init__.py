@@ -1,7 +1,10 @@
-"""The compiled CPU kernels: C++ for bf16 products with their epilogues, norms and attention, as torch.ops.loraloom.
+"""The compiled CPU kernels, in two libraries of C++, each for processors of its own.
 
-`load()` compiles the sources beside this file on first use (about ten seconds, once for a version of source, torch,
-compiler and processor) and keeps the library in the cache folder. No OpenMP runtime is linked: libtorch_cpu's own is
+In bf16 products with their epilogues, norms and attention, as torch.ops.loraloom (`*.cpp`), by instructions that not
+every processor has; in fp32 what stands between products, as torch.ops.loraloom_fp32 (`fp32/*.cpp`), on any.
+
+`load()` and `load_fp32()` compile the sources on first use (about ten seconds, once for a version of source, torch,
+compiler and processor) and keep the library in the cache folder. No OpenMP runtime is linked: libtorch_cpu's own is
 the only one in the process. Rejected: torch.utils.cpp_extension.load, which needs ninja and torch/extension.h and takes
 longer than the compiler alone; wheels per platform, for what a compiler on the spot does better (-march=native).
 """
@@ -42,31 +45,51 @@ def load() -> str | None:
     Raises:
         LoraloomError: it is something else.
     """
-    wish = os.environ.get("LORALOOM_KERNELS", "").strip().lower()
-    if wish not in ("", "off", "avx512"):
-        raise LoraloomError(f"LORALOOM_KERNELS: {wish!r} is neither off nor avx512")
-    if wish == "off":
-        return "LORALOOM_KERNELS=off declines them."
-    processor = _processor()
-    if missing := [flag for flag in _NEEDED if flag not in processor.split()]:
+    wish = _wish()
+    if wish != "off" and (missing := [flag for flag in _NEEDED if flag not in _processor().split()]):
         return f"This processor has no {missing[0]}."
-    compiler = _compiler()
-    if compiler is None:
-        return "No C++ compiler was found: neither $CXX nor c++ nor g++."
-    flags = (*_FLAGS, *(["-DLORALOOM_AVX512"] if wish == "avx512" else []))
-    try:
-        library = _built(compiler, flags, processor)
-        torch.ops.load_library(library)  # type: ignore[no-untyped-call]
-    except (OSError, subprocess.SubprocessError) as error:
-        return f"The compiled kernels can't be used: {_compilers_words(error)}"
+    flags = ("-DLORALOOM_AVX512",) if wish == "avx512" else ()
+    if reason := _load(wish, _sources(_FOLDER), flags):
+        return reason
     if not torch.ops.loraloom.usable():
         return "The system does not let this process use the processor's matrix unit (AMX)."
     return None
 
 
-def _built(compiler: str, flags: tuple[str, ...], processor: str) -> Path:
+@functools.cache
+def load_fp32() -> str | None:
+    """As `load`, for torch.ops.loraloom_fp32."""
+    return _load(_wish(), [*_sources(_FOLDER / "fp32"), _FOLDER / "texts.h", _FOLDER / "threads.h"])
+
+
+def _wish() -> str:
+    wish = os.environ.get("LORALOOM_KERNELS", "").strip().lower()
+    if wish not in ("", "off", "avx512"):
+        raise LoraloomError(f"LORALOOM_KERNELS: {wish!r} is neither off nor avx512")
+    return wish
+
+
+def _load(wish: str, sources: list[Path], flags: tuple[str, ...] = ()) -> str | None:
+    """Compiles a library where it is not in the cache, and loads it; None, or why it can't be."""
+    if wish == "off":
+        return "LORALOOM_KERNELS=off declines them."
+    compiler = _compiler()
+    if compiler is None:
+        return "No C++ compiler was found: neither $CXX nor c++ nor g++."
+    try:
+        library = _built(compiler, (*_FLAGS, *flags), sources, _processor())
+        torch.ops.load_library(library)  # type: ignore[no-untyped-call]
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"The compiled kernels can't be used: {_compilers_words(error)}"
+    return None
+
+
+def _sources(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix in {".cpp", ".h"})
+
+
+def _built(compiler: str, flags: tuple[str, ...], sources: list[Path], processor: str) -> Path:
     """The library for this processor and these sources, compiled if it is not in the cache."""
-    sources = sorted(path for path in _FOLDER.iterdir() if path.suffix in {".cpp", ".h"})
     key = hashlib.sha256()
     for part in (compiler, *flags, torch.__version__, processor, *(f"{p.name}\n{p.read_text()}" for p in sources)):
         key.update(part.encode() + b"\0")

@@ -1,0 +1,186 @@
+"""The fp32 kernels against plain torch in fp64, on the same inputs.
+
+Sums of up to some thousand products are held in fp32, in another order than torch's: results differ by some 2^-22 of a
+value of size 1. In which order a compiler's vectors sum is the processor's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from loraloom.backbone.anatomy import Embedding
+from loraloom.data import Encoded
+from loraloom.engine.loom import kernels
+from loraloom.engine.loom.fused import FusedOps
+from loraloom.engine.loom.noise import Drop
+from loraloom.engine.loom.ops import Attention, LowRank, Norm, PlainOps
+from loraloom.engine.loom.tokens import Tokens, lay_out
+
+REASON = kernels.load_fp32()
+pytestmark = pytest.mark.skipif(REASON is not None, reason=REASON or "")
+ops = torch.ops.loraloom_fp32
+
+NEAR: dict[str, Any] = {"rtol": 1e-5, "atol": 2e-6}
+KEYS = (0x9E3779B9, 0x7F4A7C15)
+LENGTHS = (
+    (1,), (2, 1, 53, 17), (96, 97), (300, 5, 31, 32, 33),
+)  # fmt: skip
+"""Of texts: one token alone, and around the sizes of vectors, tiles and blocks of queries."""
+
+
+@pytest.fixture(autouse=True, params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def drawn(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed + sum(shape))
+    return torch.randn(*shape, generator=generator) * scale
+
+
+def strided(x: Tensor) -> Tensor:
+    """The same rows, further apart."""
+    wide = x.new_full((*x.shape[:-1], x.shape[-1] + 32), float("nan"))
+    wide[..., : x.shape[-1]] = x
+    return wide[..., : x.shape[-1]]
+
+
+def tokens_of(lengths: Sequence[int]) -> Tokens:
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    encoded = Encoded(np.ones(offsets[-1], dtype=np.int32), offsets, 0)
+    return lay_out([encoded], [np.arange(len(lengths))], Embedding("word", "norm"))
+
+
+def dropping(p: float) -> Drop | None:
+    return Drop(p, (KEYS,)) if p else None
+
+
+def norm_of(width: int, *, bias: bool, trained: bool) -> Norm:
+    beta = drawn(1, 1, width, seed=6) if trained else drawn(width, seed=6)
+    return Norm(1 + 0.1 * drawn(width, seed=5), beta if bias else None, 1e-5)
+
+
+def wide(norm: Norm) -> Norm:
+    return Norm(norm.gain.double(), None if norm.bias is None else norm.bias.double(), norm.eps)
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize(("heads", "depth"), [(1, 16), (2, 48), (3, 64)])
+@pytest.mark.parametrize("p", [0.0, 0.2])
+@pytest.mark.parametrize(("window", "biased"), [(0, False), (1, False), (40, False), (0, True)])
+@pytest.mark.parametrize("first", [False, True])
+def test_attention_and_its_backward_are_those_of_plain_torch(
+    lengths: tuple[int, ...], heads: int, depth: int, p: float, window: int, biased: bool, first: bool
+) -> None:
+    tokens, size = tokens_of(lengths), heads * depth
+    bias = drawn(heads, max(lengths) + 3, max(lengths) + 3, seed=1) if biased else None
+    spec = Attention(heads, 0.2, window, bias)
+    in_fp64 = Attention(heads, 0.2, window, None if bias is None else bias.double())
+    qkv = drawn(1, sum(lengths), 3 * size)
+    gradient = drawn(1, len(lengths) if first else sum(lengths), size, seed=1)
+    expected = PlainOps().attention(qkv.double(), tokens, in_fp64, dropping(p), first=first)
+    found = FusedOps().attention(strided(qkv), tokens, spec, dropping(p), first=first)
+    torch.testing.assert_close(found.double(), expected, **NEAR)
+    back = PlainOps().attention_backward(
+        gradient.double(), qkv.double(), expected, tokens, in_fp64, dropping(p), first=first
+    )
+    own = FusedOps().attention_backward(strided(gradient), qkv, found, tokens, spec, dropping(p), first=first)
+    torch.testing.assert_close(own.double(), back, **NEAR)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3])
+@pytest.mark.parametrize("rows", [1, 7, 848])
+@pytest.mark.parametrize(("bias", "trained"), [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_product_with_its_residual_and_norm_is_that_of_plain_torch(
+    p: float, rows: int, bias: bool, trained: bool, keep: bool
+) -> None:
+    x, residual, weight = drawn(1, rows, 64), drawn(1, rows, 96, seed=4), drawn(96, 64, scale=0.1)
+    low, norm = LowRank(drawn(1, rows, 5), drawn(1, 5, 96, scale=0.1)), norm_of(96, bias=bias, trained=trained)
+    own = drawn(1, 1, 96, seed=1) if trained else drawn(96, seed=1)
+    plain, fused = PlainOps(), FusedOps()
+    expected = plain.linear_norm(
+        x.double(), plain.freeze(weight.double(), backward=False), own.double() if bias else None,
+        LowRank(low.left.double(), low.right.double()), residual.double(), dropping(p), wide(norm),
+    )  # fmt: skip
+    frozen = fused.freeze(weight, backward=False)
+    given = frozen, own if bias else None, low, strided(residual), dropping(p)
+    r, h = fused.linear_norm(x, *given, norm, keep=keep)
+    torch.testing.assert_close(h.double(), expected[1], **NEAR)
+    if keep:
+        torch.testing.assert_close(r.double(), expected[0], **NEAR)
+        assert torch.equal(fused.norm(r, norm), h)
+    else:
+        assert not r.numel()
+    torch.testing.assert_close(fused.linear_residual(x, *given).double(), expected[0], **NEAR)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3])
+@pytest.mark.parametrize(("rows", "width"), [(1, 96), (7, 16), (7, 112), (848, 96)])
+def test_a_norms_backward_is_that_of_plain_torch(p: float, rows: int, width: int) -> None:
+    norm, r = norm_of(width, bias=True, trained=False), drawn(1, rows, width) + 3
+    dh = drawn(1, rows, width, seed=1)
+    expected = PlainOps().norm_backward(dh.double(), r.double(), wide(norm), dropping(p))
+    found = FusedOps().norm_backward(strided(dh), strided(r), norm, dropping(p))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.double(), other, **NEAR)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 848])
+def test_dropout_keeps_what_its_twin_keeps(rows: int) -> None:
+    x = drawn(1, rows, 96)
+    assert torch.equal(FusedOps().dropout(strided(x), dropping(0.3)), PlainOps().dropout(x, dropping(0.3)))
+    assert FusedOps().dropout(x, None) is x
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_a_text_is_computed_alike_with_any_neighbours(lengths: tuple[int, ...]) -> None:
+    """Numbers of dropout go by a row's place in its batch: without it, bits are a text's own."""
+    qkv, spec, start = drawn(1, sum(lengths), 3 * 64), Attention(2, 0.2), 0
+    together = FusedOps().attention(qkv, tokens_of(lengths), spec, None, first=False)
+    for length in lengths:
+        own = qkv[:, start : start + length]
+        alone = FusedOps().attention(own, tokens_of([length]), spec, None, first=False)
+        assert torch.equal(alone, together[:, start : start + length])
+        start += length
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_stays_so_in_its_own_text(value: float) -> None:
+    qkv = drawn(1, 40, 3 * 64)
+    qkv[0, 3] = value
+    tokens, spec = tokens_of([8, 32]), Attention(2, 0.2)
+    context = FusedOps().attention(qkv, tokens, spec, None, first=False)
+    back = FusedOps().attention_backward(drawn(1, 40, 64), qkv, context, tokens, spec, None, first=False)
+    for found in (context, back):
+        assert not found[0, :8].isfinite().any(dim=0).all()
+        assert found[0, 8:].isfinite().all()
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    x, gamma, offsets = drawn(4, 96), drawn(96), torch.tensor([0, 4], dtype=torch.int32)
+    with pytest.raises(RuntimeError, match="fp32 matrix"):
+        ops.norm(x.double(), gamma, None, 1e-5)
+    with pytest.raises(RuntimeError, match="multiple of 16"):
+        ops.norm(drawn(4, 40), drawn(40), None, 1e-5)
+    with pytest.raises(RuntimeError, match="gamma: 96 contiguous"):
+        ops.norm(x, gamma[:-1], None, 1e-5)
+    with pytest.raises(RuntimeError, match="residual: 3 rows; 4 are needed"):
+        ops.add(x, None, x[:3], 0.0, 0, 0)
+    with pytest.raises(RuntimeError, match="p: 1 is not a dropout probability"):
+        ops.add(x, None, None, 1.0, 0, 0)
+    with pytest.raises(RuntimeError, match="heads of a multiple of 16"):
+        ops.attention(x, offsets, 4, 1.0, None, 0, 0.0, 0, 0, False)
+    with pytest.raises(RuntimeError, match="offsets: from 0 to 5"):
+        ops.attention(x, torch.tensor([0, 5], dtype=torch.int32), 2, 1.0, None, 0, 0.0, 0, 0, False)
+    with pytest.raises(RuntimeError, match="dctx: 4 rows; 1 are needed"):
+        ops.attention_backward(drawn(4, 32), x, offsets, 2, 1.0, None, 0, 0.0, 0, 0, True)
