@@ -58,3 +58,11 @@ def test_a_vector_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     save_file(tensors, weights, {"format": "pt"})
     with pytest.raises(BackboneError, match="not finite"):
         Embedder(sources.find(str(tmp_path)), 16).embed(TEXTS)
+
+
+def test_a_text_without_a_token_or_with_one_that_the_model_has_not_got_can_not_be_read(tmp_path: Path) -> None:
+    config = CONFIGS["bert"]()
+    config.vocab_size = 30  # where its tokenizer has 60
+    embedder = Embedder(sources.find(str(save_model("bert", tmp_path, config))), 16)
+    assert embedder.readable(["w7 w29", "w30", "", "w7 w59 w30"]).tolist() == [True, False, False, False]
+    assert embedder.readable(["w7", "w8"]).all()

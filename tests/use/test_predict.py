@@ -16,13 +16,14 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from transformers import DebertaV2Config
 
 from bench.random_adapters import save_random_adapter
 from loraloom import cli
@@ -33,11 +34,13 @@ from loraloom.errors import AdapterError, DataError, OptionError, RunError
 from loraloom.study.durable import write_manifest
 from loraloom.use import predict as predicting
 from loraloom.use import windows as windowing
+from loraloom.use.adapter import load
 from loraloom.use.ensemble import Ensemble, column_names, load_ensemble
 from loraloom.use.parts import Counts, locked, parts_folder
 from loraloom.use.predict import Choices, Summary, predict_file
 from tests.commands import Commands
 from tests.conftest import FILLER, WORDS
+from tests.numerics.architectures import CONFIGS, save_model
 from tests.use.tested_adapters import add_test_result
 
 LABELS = ("animals", "food", "tools")
@@ -572,31 +575,61 @@ def test_a_row_that_is_bad_twice_is_written_too(one: Ensemble, tmp_path: Path) -
     assert [json.loads(line)["prediction"] is None for line in printed.splitlines()] == [False, True]
 
 
-def _tokens(*lengths: int) -> Encoded:
-    return Encoded(np.zeros(sum(lengths), np.int32), np.append(0, np.cumsum(lengths)), 0)
+class Read:
+    """Reads texts, but for those that are said to be unreadable, of which `calls` tells after the first."""
+
+    def __init__(self, **unreadable: str) -> None:
+        self._unreadable = unreadable
+        self.calls: list[list[str]] = []
+
+    def encoded(self, texts: Sequence[str]) -> list[Encoded]:
+        self.calls.append(list(texts))
+        return []
+
+    def unreadable(self, encoded: Sequence[Encoded]) -> dict[int, str]:
+        return {row: why for row, text in enumerate(self.calls[-1]) if (why := self._unreadable.get(text))}
 
 
 @pytest.mark.parametrize("on_error", ["skip", "null"])
-def test_a_text_without_a_token_is_a_bad_row(on_error: windowing.OnError) -> None:
+def test_a_text_that_the_model_can_not_read_is_a_bad_row(on_error: windowing.OnError) -> None:
     records = iter([Record(number, {"text": text}) for number, text in enumerate(["a", "b", "c"], start=1)])
-    made = {("a", "b", "c"): [_tokens(2, 0, 1), _tokens(2, 3, 1)], ("a", "c"): [_tokens(2, 1), _tokens(2, 1)]}
-    text = windowing.Text("in.csv", ("text",), on_error)
-    (window,) = windowing.windows(records, text, lambda texts: made[tuple(texts)], lambda _: None)
+    text, reader = windowing.Text("in.csv", ("text",), on_error), Read(b="no token")
+    (window,) = windowing.windows(records, text, reader, lambda _: None)
     assert window.places == [0, 2]
     assert [record.problem for record in window.bad] == ["row 2 has a text of which the tokenizer makes no token"]
-    assert [len(one) for one in window.encoded] == [2, 2]
+    assert reader.calls == [["a", "b", "c"], ["a", "c"]]
 
 
-def test_a_text_without_a_token_ends_a_run_that_stops_at_bad_rows() -> None:
+def test_a_text_that_the_model_can_not_read_ends_a_run_that_stops_at_bad_rows() -> None:
     text = windowing.Text("in.csv", ("text",), "stop")
     with pytest.raises(DataError, match=r"in\.csv: row 7 has a text of which the tokenizer makes no token; --on_error"):
-        list(windowing.windows(iter([Record(7, {"text": "b"})]), text, lambda _: [_tokens(0)], lambda _: None))
+        list(windowing.windows(iter([Record(7, {"text": "b"})]), text, Read(b="no token"), lambda _: None))
+
+
+@pytest.mark.parametrize("by_loom", [True, False])
+def test_a_token_that_the_model_has_no_embedding_of_is_told(tmp_path: Path, *, by_loom: bool) -> None:
+    """As where tokens were added to the tokenizer alone, and the training rows have none of them."""
+    config: Any = (
+        CONFIGS["bert"]() if by_loom else DebertaV2Config(hidden_size=32, num_hidden_layers=1, num_attention_heads=2)
+    )
+    config.vocab_size = 30  # where its tokenizer has 60
+    model = save_model("bert", tmp_path / "model", config)
+    adapter = save_random_adapter(tmp_path / "adapter", model, {"lora": {"target_modules": "all-linear"}})
+    with pytest.raises(
+        AdapterError, match=r"text 2 of 4 is one of which .* makes the token 'w30', which its model has"
+    ):
+        load(adapter).predict(["w29", "w3 w30 w31", "w5", "w40"])
+    (tmp_path / "in.csv").write_text('text\nw29\nw3 w30\n"..."\nw5\n')
+    _, printed = run(load_ensemble([adapter]), tmp_path / "in.csv", None, heard := Heard(), on_error="null")
+    assert [json.loads(line)["prediction"] is None for line in printed.splitlines()] == [False, True, False, False]
+    has = "row 2 has a text of which the tokenizer makes the token 'w30', which its model has no embedding of"
+    assert heard.notes == [f"{tmp_path / 'in.csv'}: {has}"]
 
 
 def test_windows_end_also_by_what_is_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(windowing, "CHARACTERS", 100)
     records = iter([Record(number, {"text": "a", "more": [{"image": b"x" * 90}]}) for number in range(1, 5)])
-    found = list(windowing.windows(records, windowing.Text("-", ("text",), "stop"), lambda _: [], lambda _: None))
+    found = list(windowing.windows(records, windowing.Text("-", ("text",), "stop"), Read(), lambda _: None))
     assert [len(window.records) for window in found] == [2, 2]
 
 
@@ -680,7 +713,7 @@ def test_rows_that_come_steadily_are_answered_before_the_window_is_full(monkeypa
             time.sleep(0.02)  # shorter than the patience between two rows
 
     text = windowing.Text("-", ("text",), "stop")
-    found = list(windowing.windows(steadily(), text, lambda _: [], lambda _: None, patient=False))
+    found = list(windowing.windows(steadily(), text, Read(), lambda _: None, patient=False))
     assert sum(len(window.records) for window in found) == 20
     assert len(found) > 1
 
@@ -697,7 +730,7 @@ def test_standard_input_is_read_ahead_no_more_where_nobody_asks_for_windows(monk
             over.set()
 
     text = windowing.Text("-", ("text",), "stop")
-    coming = cast(Any, windowing.windows(endless(), text, lambda _: [], lambda _: None, patient=False))
+    coming = cast(Any, windowing.windows(endless(), text, Read(), lambda _: None, patient=False))
     next(coming)
     coming.close()
     assert over.wait(60)

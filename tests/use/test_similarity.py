@@ -232,9 +232,9 @@ def test_a_second_file_that_the_winner_s_tokenizer_reads_nothing_of_names_its_mo
     model = winner.configuration.backbone.model
     recipe = read_recipe({**Run(run).recipe.model_dump(), "backbone": {"model": ["another", model]}})
     write_recipe(run / RECIPE, recipe)
-    monkeypatch.setattr("loraloom.use.similarity._Embedding.has_tokens", lambda _, texts: np.zeros(len(texts), bool))
+    monkeypatch.setattr("loraloom.use.similarity._Embedding.readable", lambda _, texts: np.zeros(len(texts), bool))
     why = collect(run, compare_file=perturbed(tmp_path / "machine.csv"))
-    assert why == f"the tokenizer of {model!r} makes no token of any text in {tmp_path / 'machine.csv'}"
+    assert why == f"the model {model!r} can read no text in {tmp_path / 'machine.csv'}"
 
 
 @pytest.mark.parametrize(

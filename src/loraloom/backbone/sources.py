@@ -190,6 +190,11 @@ def longest(config: Any) -> int | None:
     return int(limit) - first
 
 
+def known_tokens(config: Any, tokenizer: Any) -> int:
+    """Tokens that a model has an embedding of: fewer than its tokenizer's, where some were added to that alone."""
+    return int(getattr(config, "vocab_size", len(tokenizer)))
+
+
 def load_tokenizer(source: Source) -> Any:
     """The model's fast tokenizer, which pads on the right: padding on the left would be read as the first token.
 

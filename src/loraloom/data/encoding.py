@@ -47,6 +47,12 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def beyond(self, known: int) -> dict[int, int]:
+        """By row, the first token that a model has no embedding of whose embeddings are of `known` tokens."""
+        places = np.flatnonzero(self.input_ids >= known)[::-1]
+        rows = np.searchsorted(self.offsets, places, side="right") - 1
+        return dict(zip(rows.tolist(), self.input_ids[places].tolist(), strict=True))
+
     def __getitem__(self, row: int) -> dict[str, list[int]]:
         """One row as DataCollatorWithPadding takes it."""
         if not -len(self) <= row < len(self):

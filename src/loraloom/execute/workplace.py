@@ -182,7 +182,7 @@ class Workplace:
         for backbone in self._backbones():
             source = self.source(backbone)
             tokenizer = sources.load_tokenizer(source)
-            known = getattr(sources.load_config(source), "vocab_size", len(tokenizer))
+            known = sources.known_tokens(sources.load_config(source), tokenizer)
             beyond = len(tokenizer) > known
             if len(encode(tokenizer, [""], max_length=max_length, cache=None).input_ids) and not beyond:
                 continue
@@ -192,9 +192,9 @@ class Workplace:
                 if len(split) and not encoded.lengths.all():
                     row = split.number(int(encoded.lengths.argmin()))
                     raise DataError(f"{name} row {row}: the tokenizer of {backbone.model!r} makes no token of its text")
-                if (unknown := np.flatnonzero(encoded.input_ids >= known)).size:
-                    row = split.number(int(np.searchsorted(encoded.offsets, unknown[0], side="right")) - 1)
-                    token = tokenizer.convert_ids_to_tokens(int(encoded.input_ids[unknown[0]]))
+                if unknown := encoded.beyond(known):
+                    first = min(unknown)
+                    row, token = split.number(first), tokenizer.convert_ids_to_tokens(unknown[first])
                     raise BackboneError(
                         f"backbone.model: {name} row {row} has the token {token!r}, which {backbone.model!r} has not "
                         f"got: its tokenizer has {len(tokenizer):,} tokens, its embeddings {known:,}"

@@ -6,7 +6,7 @@ in if this machine is fast in it, else in fp32; by transformers and PEFT where i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -51,8 +51,11 @@ class Forward(Protocol):
 class Classifier:
     """A trained classifier: backbone, adapter and head in one; made by `load`."""
 
-    def __init__(self, forward: Forward, tokenizer: Any, record: TrialRecord, folder: Path | None = None) -> None:
+    def __init__(
+        self, forward: Forward, tokenizer: Any, record: TrialRecord, known_tokens: int, folder: Path | None = None
+    ) -> None:
         self.forward, self._tokenizer, self.record, self._folder = forward, tokenizer, record, folder
+        self._known_tokens = known_tokens
         self._card = _card_in(folder)
 
     @property
@@ -131,13 +134,21 @@ class Classifier:
         with _TOKENIZING:
             return encode(self._tokenizer, texts, max_length=self.record.configuration.data.max_length, cache=None)
 
+    def unreadable(self, encoded: Encoded) -> dict[int, str]:
+        """What the tokenizer makes of the texts that the model can't read, by their rows."""
+        found = dict.fromkeys(np.flatnonzero(np.diff(encoded.offsets) == 0).tolist(), "no token")
+        for row, token in encoded.beyond(self._known_tokens).items():
+            name = self._tokenizer.convert_ids_to_tokens(token)
+            found[row] = f"the token {name!r}, which its model has no embedding of"
+        return found
+
     def logits_of(self, encoded: Encoded) -> NDArray[np.float32]:
         """Logits (N, C) of what `encoded` gives.
 
         Raises:
-            AdapterError: a logit is not finite.
+            AdapterError: the model can't read a text, or a logit is not finite.
         """
-        refuse_empty([encoded])
+        refuse_unreadable(self.unreadable(encoded), len(encoded))
         if not len(encoded):
             return np.zeros((0, len(self.labels)), dtype=np.float32)
         logits = self.forward.logits(encoded, len(self.labels))
@@ -146,15 +157,15 @@ class Classifier:
         return logits
 
 
-def refuse_empty(encoded: Sequence[Encoded]) -> None:
-    """Refuses texts of which a tokenizer makes no token: it adds none of its own, and drops all that is in them.
+def refuse_unreadable(unreadable: Mapping[int, str], texts: int) -> None:
+    """Refuses texts, so many, of which some are `Classifier.unreadable`.
 
     Raises:
-        AdapterError: there is one.
+        AdapterError: one is.
     """
-    for one in encoded:
-        if len(one) and not (lengths := np.diff(one.offsets)).all():
-            raise AdapterError(f"text {int(lengths.argmin()) + 1} of {len(one)}: the tokenizer makes no token of it")
+    if unreadable:
+        row = min(unreadable)
+        raise AdapterError(f"text {row + 1} of {texts} is one of which the tokenizer makes {unreadable[row]}")
 
 
 def not_finite() -> AdapterError:

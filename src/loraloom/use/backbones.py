@@ -100,7 +100,8 @@ class Backbones:
             most, wanted = sources.longest(shared.config), record.configuration.data.max_length
             if most is not None and wanted > most:
                 raise AdapterError(f"{folder}: data.max_length is {wanted:,}, and its backbone reads {most:,} tokens")
-            classifier = Classifier(_forward(folder, record, shared), shared.tokenizer, record, folder)
+            known_tokens = sources.known_tokens(shared.config, shared.tokenizer)
+            classifier = Classifier(_forward(folder, record, shared), shared.tokenizer, record, known_tokens, folder)
             self._shared[key] = shared
         return classifier
 

@@ -41,16 +41,19 @@ class Embedder:
         Raises:
             BackboneError: they can't be had.
         """
-        from loraloom.backbone.sources import load_tokenizer
+        from loraloom.backbone.sources import known_tokens, load_config, load_tokenizer
 
         self._tokenizer: Any = load_tokenizer(source)
+        self._known_tokens = known_tokens(load_config(source), self._tokenizer)
         self._pass = _by_loom(source, bf16=bf16) or _Transformers(source, self._tokenizer, bf16=bf16)
         self._source, self._max_length = source, max_length
 
-    def has_tokens(self, texts: Sequence[str]) -> NDArray[np.bool_]:
-        """(N,) of which texts the tokenizer makes any token; of others there is nothing to embed."""
+    def readable(self, texts: Sequence[str]) -> NDArray[np.bool_]:
+        """(N,) which texts the model can read: those of which the tokenizer makes tokens, all of them the model's."""
         encoded = encode(self._tokenizer, texts, max_length=self._max_length, cache=default_cache())
-        return np.asarray(encoded.lengths > 0)
+        readable = encoded.lengths > 0
+        readable[list(encoded.beyond(self._known_tokens))] = False
+        return np.asarray(readable)
 
     def embed(self, texts: Sequence[str], after: Callable[[int], None] = lambda _: None) -> NDArray[np.float32]:
         """Vectors (N, D) of unit length; `after` hears of each batch how many texts it had, and may end it by raising.

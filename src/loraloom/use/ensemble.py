@@ -16,7 +16,7 @@ from loraloom import metrics
 from loraloom.calibration import Temperature, at_temperature
 from loraloom.data import Encoded
 from loraloom.errors import AdapterError
-from loraloom.use.adapter import Classifier, adapter_folder, refuse_empty
+from loraloom.use.adapter import Classifier, adapter_folder, refuse_unreadable
 from loraloom.use.backbones import Backbones
 from loraloom.use.temperature import fitted_temperature
 
@@ -71,13 +71,20 @@ class Ensemble:
         """Token ids of texts, once for each way in which the members cut them."""
         return [classifier.encoded(texts) for classifier in self._encoders]
 
+    def unreadable(self, encoded: Sequence[Encoded]) -> dict[int, str]:
+        """What a tokenizer makes of the texts that one of the members can't read, by their rows."""
+        found: dict[int, str] = {}
+        for classifier, one in zip(self._encoders, encoded, strict=True):
+            found |= classifier.unreadable(one)
+        return found
+
     def probabilities(self, encoded: Sequence[Encoded]) -> NDArray[np.float64]:
         """Each member's probabilities (K, N, C) of what `encoded` gives, at its temperature.
 
         Raises:
-            AdapterError: a logit is not finite, or a text has no token.
+            AdapterError: a logit is not finite, or a member can't read a text.
         """
-        refuse_empty(encoded)
+        refuse_unreadable(self.unreadable(encoded), len(encoded[0]))
         rows = [encoded[cut] for cut in self._cut_of]
         logits = self._backbones.logits([member.classifier for member in self.members], rows)
         found = []

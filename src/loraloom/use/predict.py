@@ -311,7 +311,7 @@ class _Pass:
         for _ in range(before):
             next(rows, None)
         share = _shares(self.source, file)
-        yield from windows(rows, text, self.ensemble.encoded, share, patient=self.source != "-")
+        yield from windows(rows, text, self.ensemble, share, patient=self.source != "-")
 
     def _tells(self, record: Record) -> bool:
         """Whether a row shows which columns there are; where bad rows are passed over, one without a text does not."""

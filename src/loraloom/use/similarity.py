@@ -227,8 +227,8 @@ class _Embedding:
     def split(self, split: Split, rows: NDArray[np.int64]) -> Embedded:
         return Embedded(len(split), rows, self.texts([split.texts[row] for row in rows]))
 
-    def has_tokens(self, texts: list[str]) -> NDArray[np.bool_]:
-        return self._embedder.has_tokens(texts)
+    def readable(self, texts: list[str]) -> NDArray[np.bool_]:
+        return self._embedder.readable(texts)
 
     def texts(self, texts: list[str]) -> NDArray[np.float32]:
         return self._embedder.embed(texts, self._count)
@@ -253,10 +253,10 @@ def _second(
     """Its embeddings, and whether the winner is right about each row, where that can be known."""
     from loraloom.use.adapter import load
 
-    rows = rows[(read := embed.has_tokens([second.texts[row] for row in rows]))]
+    rows = rows[(read := embed.readable([second.texts[row] for row in rows]))]
     if not rows.size:
         model = winner.configuration.backbone.model
-        raise _NotMeasuredError(f"the tokenizer of {model!r} makes no token of any text in {path}")
+        raise _NotMeasuredError(f"the model {model!r} can read no text in {path}")
     texts, unread = [second.texts[row] for row in rows], int(np.count_nonzero(~read))
     labels = None if second.labels is None else second.labels[rows]
     correct = None

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any, Literal, Protocol
 
 from loraloom.data import Encoded, text_of
 from loraloom.data.columns import guessed_text
@@ -32,6 +30,14 @@ MOST_AHEAD = 64
 """Rows of standard input that are read before they are asked for."""
 
 OnError = Literal["stop", "skip", "null"]
+
+
+class Reader(Protocol):
+    """What makes token ids of texts: an `Ensemble`."""
+
+    def encoded(self, texts: Sequence[str]) -> list[Encoded]: ...
+
+    def unreadable(self, encoded: Sequence[Encoded]) -> Mapping[int, str]: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,28 +100,28 @@ def _patience(begun: float) -> float:
 def windows(
     records: Iterator[Record],
     text: Text,
-    encode: Callable[[Sequence[str]], list[Encoded]],
+    reader: Reader,
     read: Callable[[Record], float | None],
     *,
     patient: bool = True,
 ) -> Iterator[Window]:
-    """Windows of rows; `encode` gives token ids of texts, `read` how much of the input was read with a record.
+    """Windows of rows; `reader` makes token ids of texts, `read` tells how much of the input was read with a record.
 
     Raises:
         DataError: there are no rows to go on with; the good ones before it come first, if `on_error` is not stop.
     """
     if patient:
-        yield from _windows(records, None, text, encode, read)
+        yield from _windows(records, None, text, reader, read)
         return
     with closing(Ahead(records, MOST_AHEAD)) as coming:
-        yield from _windows(records, coming, text, encode, read)
+        yield from _windows(records, coming, text, reader, read)
 
 
 def _windows(
     records: Iterator[Record],
     coming: Ahead[Record] | None,
     text: Text,
-    encode: Callable[[Sequence[str]], list[Encoded]],
+    reader: Reader,
     read: Callable[[Record], float | None],
 ) -> Iterator[Window]:
     while True:
@@ -146,7 +152,7 @@ def _windows(
             held.append(record)
         whole = failed is None or text.on_error != "stop"
         if held and whole:
-            yield _window(held, places, texts, text, encode, characters, read(held[-1]))
+            yield _window(held, places, texts, text, reader, characters, read(held[-1]))
         if failed is not None:
             raise failed
         if over:
@@ -167,21 +173,21 @@ def _window(
     places: list[int],
     texts: list[str],
     text: Text,
-    encode: Callable[[Sequence[str]], list[Encoded]],
+    reader: Reader,
     characters: int,
     read: float | None,
 ) -> Window:
-    """A window whose texts are encoded; those of which a tokenizer makes no token are bad rows."""
-    encoded = encode(texts) if texts else []
-    empty = {row for one in encoded for row in np.flatnonzero(np.diff(one.offsets) == 0).tolist()}
-    for row in sorted(empty):
+    """A window whose texts are encoded; those that a model can't read are bad rows."""
+    encoded = reader.encoded(texts) if texts else []
+    unreadable = reader.unreadable(encoded) if texts else {}
+    for row in sorted(unreadable):
         record = held[places[row]]
-        problem = f"row {record.number} has a text of which the tokenizer makes no token"
+        problem = f"row {record.number} has a text of which the tokenizer makes {unreadable[row]}"
         held[places[row]] = text.refused(record, problem)
-    if empty:  # of an ensemble's tokenizers, others may have made tokens of it
-        places = [place for row, place in enumerate(places) if row not in empty]
-        texts = [own for row, own in enumerate(texts) if row not in empty]
-        encoded = encode(texts) if texts else []
+    if unreadable:
+        places = [place for row, place in enumerate(places) if row not in unreadable]
+        texts = [own for row, own in enumerate(texts) if row not in unreadable]
+        encoded = reader.encoded(texts) if texts else []
     return Window(held, places, encoded, characters, read)
 
 

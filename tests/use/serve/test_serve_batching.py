@@ -19,10 +19,10 @@ from loraloom.errors import AdapterError
 from loraloom.use.serve import batching
 from loraloom.use.serve.batching import (
     Batcher,
-    EmptyTextError,
     NotComputedError,
     OverloadedError,
     TimedOutError,
+    UnreadableTextError,
 )
 from loraloom.use.serve.metrics import Metrics
 from loraloom.use.serve.registry import Served
@@ -37,6 +37,9 @@ class Counting:
         lengths = [len(text) for text in texts]
         ids = np.array([ord(sign) for text in texts for sign in text], dtype=np.int32)
         return Encoded(ids, np.append(0, np.cumsum(lengths)).astype(np.int64), 0)
+
+    def unreadable(self, encoded: Encoded) -> dict[int, str]:
+        return dict.fromkeys(encoded.beyond(ord("~")), "~")
 
 
 @dataclass
@@ -203,12 +206,15 @@ def test_what_breaks_for_one_does_not_for_its_neighbours(broken: str) -> None:
     run(work)
 
 
-def test_a_text_without_tokens_is_refused() -> None:
+def test_a_text_that_the_model_can_not_read_is_refused_and_its_neighbours_are_not() -> None:
     async def work(batcher: Batcher, backbones: Gated) -> None:
-        with pytest.raises(EmptyTextError):
-            await ask(batcher, ["a", ""])
+        backbones.go.release(9)
+        unreadable, other = ask(batcher, ["a", "b~"]), ask(batcher, ["c"])
+        with pytest.raises(UnreadableTextError, match="one that its model has no embedding of"):
+            await unreadable
+        assert (await other).tolist() == [[1, ord("c")]]
         assert batcher.waiting == 0
-        assert not backbones.batches
+        assert backbones.batches == [[1]]
 
     run(work)
 

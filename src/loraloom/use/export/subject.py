@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.data import encode
+from loraloom.backbone import sources
 from loraloom.errors import AdapterError, DataError, RunError
 from loraloom.study.evidence import LONGEST_TEXT, read_rows
 from loraloom.study.record import TrialRecord
+from loraloom.use.adapter import Classifier
 from loraloom.use.evaluate import labelled_rows
 from loraloom.use.origin import run_of
 from loraloom.use.peft_forward import PeftForward, load_peft
@@ -52,9 +53,14 @@ class Subject:
         return self.record.configuration.data.max_length
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Logits (N, C) of the adapter itself, by transformers and PEFT."""
-        encoded = encode(self.tokenizer, texts, max_length=self.max_length, cache=None)
-        return PeftForward(self.model, self.tokenizer).logits(encoded, len(self.record.labels))
+        """Logits (N, C) of the adapter itself, by transformers and PEFT.
+
+        Raises:
+            AdapterError: the model can't read a text, or a logit is not finite.
+        """
+        forward = PeftForward(self.model, self.tokenizer)
+        known_tokens = sources.known_tokens(self.model.config, self.tokenizer)
+        return Classifier(forward, self.tokenizer, self.record, known_tokens).logits(texts)
 
 
 def load_subject(folder: Path, record: TrialRecord, rows: Rows) -> Subject:
@@ -63,10 +69,8 @@ def load_subject(folder: Path, record: TrialRecord, rows: Rows) -> Subject:
     Raises:
         AdapterError, BackboneError: it can't be loaded.
     """
-    from loraloom.backbone.sources import load_tokenizer
-
     source, model = load_peft(folder, record)
-    return Subject(folder, record, source, model, load_tokenizer(source), rows)
+    return Subject(folder, record, source, model, sources.load_tokenizer(source), rows)
 
 
 def rows_of(

@@ -35,6 +35,7 @@ ENCODED_CHARACTERS = 65_536
 """Of the texts that are tokenised in one call, about: who comes first does not wait long for a large one after him."""
 STOP_SECONDS = 5.0
 """What a batch that does not end is waited for when the server goes down: the process ends with it."""
+_UNREADABLE = "texts: of one the adapter's tokenizer makes no token, or one that its model has no embedding of"
 _NOTHING = Encoded(np.zeros(0, dtype=np.int32), np.zeros(1, dtype=np.int64), 0)
 _log = logging.getLogger("loraloom.serve")
 
@@ -47,8 +48,8 @@ class OverloadedError(LoraloomError):
         super().__init__("too many texts are waiting; come again later")
 
 
-class EmptyTextError(LoraloomError):
-    """A text of which nothing is left to classify."""
+class UnreadableTextError(LoraloomError):
+    """A text of which the tokenizer makes nothing, or a token that the adapter's model has not got."""
 
 
 class NotComputedError(LoraloomError):
@@ -159,7 +160,7 @@ class Batcher:
         Raises:
             OverloadedError: too many texts wait.
             TimedOutError: it took longer; what waited was dropped.
-            EmptyTextError: a text has no tokens.
+            UnreadableTextError: the adapter's model can't read a text.
             NotComputedError: the adapter can't compute a text.
         """
         self.check_room(len(texts))
@@ -215,10 +216,10 @@ class Batcher:
         start = 0
         for work in works:
             work.encoded = _part(encoded, start, start := start + len(work.texts))
-            if np.diff(work.encoded.offsets).all():
-                self._line.append(work)
+            if work.served.classifier.unreadable(work.encoded):
+                self._tell(_fail, work, UnreadableTextError(_UNREADABLE))
             else:
-                self._tell(_fail, work, EmptyTextError("texts: the adapter's tokenizer makes no token of one of them"))
+                self._line.append(work)
         self._arrived.set()
 
     # -- the model's thread --------------------------------------------------------------------
