@@ -318,6 +318,8 @@ def test_a_compressed_body_is_not_unpacked(alone: Registry) -> None:
     [
         (["runs/demo/best"], ["demo"]),
         (["runs/My Run/trials/0007"], ["my-run-0007"]),
+        (["runs/a/refit", "runs/b/refit"], ["a-refit", "b-refit"]),
+        (["adapters/news", "/", "/best"], ["news", "adapter", "best"]),
         (["a=runs/demo/best", "runs/demo/best"], ["a", "demo"]),
         (["runs/a=b/best"], ["a-b"]),
     ],

@@ -123,12 +123,15 @@ def named_adapters(arguments: Sequence[str]) -> list[tuple[str, Path]]:
 
 
 def _name_of(folder: Path) -> str:
-    """A name after a run's folder for RUN/best and RUN/trials/7, after the folder itself for others."""
-    parts = folder.resolve().parts
-    if parts[-1:] == ("best",):
-        parts = parts[:-1]
-    name = parts[-1] if len(parts) > 1 else "adapter"
-    if len(parts) > 2 and parts[-2] == "trials":
-        name = f"{parts[-3]}-{name}"
+    """A name after a run's folder for RUN/best, RUN/refit and RUN/trials/7, after the folder itself for others."""
+    match folder.resolve().parts:
+        case (_, *_, run, "best"):
+            name = run
+        case (_, *_, run, "refit"):
+            name = f"{run}-refit"
+        case (_, *_, run, "trials", trial):
+            name = f"{run}-{trial}"
+        case (*_, name):
+            pass
     name = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")[:64]
     return name or "adapter"
