@@ -626,9 +626,10 @@ def test_a_token_that_the_model_has_no_embedding_of_is_told(tmp_path: Path, *, b
     assert heard.notes == [f"{tmp_path / 'in.csv'}: {has}"]
 
 
-def test_windows_end_also_by_what_is_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("more", [[{"image": b"x" * 90}], [("image", b"x" * 90)]])
+def test_windows_end_also_by_what_is_no_text(monkeypatch: pytest.MonkeyPatch, more: Any) -> None:
     monkeypatch.setattr(windowing, "CHARACTERS", 100)
-    records = iter([Record(number, {"text": "a", "more": [{"image": b"x" * 90}]}) for number in range(1, 5)])
+    records = iter([Record(number, {"text": "a", "more": more}) for number in range(1, 5)])
     found = list(windowing.windows(records, windowing.Text("-", ("text",), "stop"), Read(), lambda _: None))
     assert [len(window.records) for window in found] == [2, 2]
 

@@ -160,12 +160,12 @@ def _windows(
 
 
 def _size(value: Any) -> int:
-    """Characters or bytes of a cell, however nested."""
+    """Characters or bytes of a cell, however nested; a map of Parquet is a list of pairs."""
     if isinstance(value, str | bytes):
         return len(value)
     if isinstance(value, dict):
         return sum(map(_size, value.values())) + sum(map(len, value))
-    return sum(map(_size, value)) if isinstance(value, list) else 8
+    return sum(map(_size, value)) if isinstance(value, list | tuple) else 8
 
 
 def _window(
