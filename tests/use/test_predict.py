@@ -17,6 +17,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +28,7 @@ from transformers import DebertaV2Config
 
 from bench.random_adapters import save_random_adapter
 from loraloom import cli
+from loraloom.calibration import Temperature
 from loraloom.cli.running import TerminatedError, run_prediction
 from loraloom.data import Encoded
 from loraloom.data.rows import Record
@@ -285,24 +287,60 @@ def rename(path: Path) -> None:
     path.write_bytes(gzip.compress("".join(lines).encode()))
 
 
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [("input", "its input has changed"), ("option", "other options were given"), ("adapter", "an adapter has changed")],
-)
 @pytest.mark.usefixtures("small_windows")
-def test_parts_of_something_else_are_not_gone_on_with(
-    folders: list[Path], one: Ensemble, tmp_path: Path, change: str, why: str
+def test_parts_of_another_input_or_adapter_or_version_are_not_gone_on_with(
+    folders: list[Path], one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source, out = write_rows(tmp_path / "in.csv"), tmp_path / "out.csv"
+    source, out, ensemble = write_rows(tmp_path / "in.csv"), tmp_path / "out.csv", one
+    for why in ("its input has changed", "an adapter has changed", "another version of loraloom wrote it"):
+        with pytest.raises(KeyboardInterrupt):
+            run(ensemble, source, out, Heard(3))
+        if "input" in why:
+            write_rows(source, 29)
+        elif "adapter" in why:
+            ensemble = load_ensemble(folders[1:2])
+        else:
+            monkeypatch.setattr(predicting, "own_version", lambda: "another")
+        heard = Heard()
+        run(ensemble, source, out, heard)
+        assert heard.notes == [f"{out}: begins anew, since {why}"]
+        assert len(read_csv(out)) == 29
+
+
+@pytest.mark.parametrize("option", ["text_column", "min_confidence", "temperature", "type"])
+@pytest.mark.usefixtures("small_windows")
+def test_parts_by_other_options_are_not_gone_on_with(
+    one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    source, out, ensemble = write_rows(tmp_path / "in.csv"), tmp_path / "out.csv", one
     with pytest.raises(KeyboardInterrupt):
         run(one, source, out, Heard(3))
-    if change == "input":
-        write_rows(source, 29)
-    ensemble = load_ensemble(folders[1:2]) if change == "adapter" else one
+    choices: dict[str, Any] = {"text_column": {"text_column": ("text",)}, "min_confidence": {"min_confidence": 0.0}}
+    if option == "temperature":
+        ensemble = Ensemble(one._backbones, [replace(one.members[0], temperature=Temperature(2.0, (1.5, 2.5), 400))])
+    if option == "type":
+        monkeypatch.setattr("loraloom.use.adapter.Classifier.dtype", "bf16")
     heard = Heard()
-    run(ensemble, source, out, heard, min_confidence=0.0 if change == "option" else None)
-    assert heard.notes == [f"{out}: begins anew, since {why}"]
-    assert len(read_csv(out)) == (29 if change == "input" else 30)
+    run(ensemble, source, out, heard, **choices.get(option, {}))
+    assert heard.notes == [f"{out}: begins anew, since other options were given"]
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.tsv", "out.jsonl", "out.parquet"])
+@pytest.mark.usefixtures("small_windows")
+def test_several_adapters_and_nested_values_are_gone_on_with_to_the_same_bytes(
+    folders: list[Path], tmp_path: Path, name: str
+) -> None:
+    both, source, out = load_ensemble(folders[:2]), tmp_path / "in.jsonl", tmp_path / name
+    nested = {"list": [[1, None]], "object": {"a": [{"b": "x", "c": None}], "d": True}, "nothing": None}
+    rows = [{"text": text, "share": number / 3, **nested} for number, text in enumerate(sentences(14))]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run(both, source, tmp_path / f"whole-{name}")
+    with pytest.raises(KeyboardInterrupt):
+        run(both, source, out, Heard(2))
+    heard = Heard()
+    run(both, source, out, heard)
+    assert heard.notes == [f"{out}: goes on after row 8"]
+    assert out.read_bytes() == (tmp_path / f"whole-{name}").read_bytes()
 
 
 @pytest.mark.usefixtures("small_windows")
