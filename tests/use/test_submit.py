@@ -19,7 +19,7 @@ import pytest
 import loraloom
 from loraloom.errors import DataError
 from loraloom.use import submit as submitting
-from loraloom.use.submission import Submission, problems_of, read_submission
+from loraloom.use.submission import Submission, cell_text, constant_labels, problems_of, read_submission
 from loraloom.use.written_labels import written_labels
 from tests.conftest import make_rows, write_csv
 from tests.use.hub_server import hub_server, speak_to
@@ -309,6 +309,26 @@ def test_an_id_or_a_label_with_blanks_around_it_is_another_one_for_a_contest(tmp
     sound = write(tmp_path / "s.csv", ["ID", "Label"], [["a0 ", "World"], ["a1", "Sports"]])
     padded = write(tmp_path / "t.csv", ["ID", "Label"], [["a0 ", "World"], ["a1", "World"]])
     assert submitting.check(sound, padded, labels="World,Sports").rows == 2
+
+
+def test_a_template_without_labels_says_nothing_of_how_they_are_written(tmp_path: Path) -> None:
+    template = write(tmp_path / "t.csv", ["ID", "Label"], [["a0", ""], ["a1", ""]])
+    named = write(tmp_path / "s.csv", ["ID", "Label"], [["a0", "World"], ["a1", "Sports"]])
+    assert "which labels there may be is not known" in submitting.check(named, template).notes[0]
+
+
+def test_a_cell_is_text_as_it_stands_but_for_blanks_and_the_point_of_a_whole_number() -> None:
+    cells = [None, " ", "07 ", 7, 7.0, 7.5, True]
+    assert [cell_text(cell) for cell in cells] == [None, None, "07", "7", "7", "7.5", "True"]
+
+
+def test_one_label_is_too_few_for_two_rows_and_not_for_one() -> None:
+    assert [len(list(constant_labels(["food"] * rows, "F"))) for rows in (0, 1, 2)] == [0, 0, 1]
+
+
+def test_of_many_rows_the_first_are_named_and_the_others_counted() -> None:
+    blank = template_of([None] * 7 + ["1", "2"])
+    assert "T: has no label in row 1, 2, 3, 4, 5 and 2 more" in list(problems_of(blank, blank, None))
 
 
 def test_where_the_template_alone_says_which_labels_there_are_the_refusal_says_how_to_name_others(

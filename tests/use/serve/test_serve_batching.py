@@ -106,6 +106,8 @@ def test_what_arrives_while_a_batch_is_computed_is_the_next_batch() -> None:
         for size, other in enumerate(others, start=1):
             assert (await other).tolist() == [[size, ord("b")], [1, ord("c")]]
         assert backbones.batches == [[1], [2] * 8]
+        for said in (b"batch_texts_sum 17.0", b"batch_adapters_sum 9.0", b"batch_seconds_count 2.0"):
+            assert b"loraloom_" + said in batcher.metrics.as_text()
 
     run(work)
 
@@ -150,6 +152,8 @@ def test_too_many_waiting_texts_are_refused_and_let_in_again() -> None:
         small = ask(batcher, ["b"] * 3)
         await in_line(batcher, 1)
         assert batcher.waiting == 10
+        assert b"loraloom_waiting_texts 10.0" in batcher.metrics.as_text()
+        assert b'loraloom_rejected_total{reason="overload"} 1.0' in batcher.metrics.as_text()
         backbones.go.release(9)
         await asyncio.gather(first, small)
         assert batcher.waiting == 0
@@ -165,6 +169,7 @@ def test_who_waits_too_long_is_told_so_and_never_computed() -> None:
         with pytest.raises(TimedOutError, match="no answer within 60 seconds"):
             await ask(batcher, ["b"], began=time.monotonic() - 59.99)
         assert batcher.waiting == 1
+        assert b'loraloom_rejected_total{reason="timeout"} 1.0' in batcher.metrics.as_text()
         last = ask(batcher, ["c"] * 2)
         await in_line(batcher, 1)
         backbones.go.release(5)
@@ -202,8 +207,27 @@ def test_what_breaks_for_one_does_not_for_its_neighbours(broken: str) -> None:
         found = await asyncio.gather(first, *others, return_exceptions=True)
         assert [isinstance(each, NotComputedError) for each in found] == [False, False, True, False]
         assert batcher.alive
+        assert not batcher.device_lost
 
     run(work)
+
+
+def test_a_gpu_that_is_lost_is_noted_where_a_batch_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loraloom.engine.device.device_is_lost", lambda: True)
+
+    async def work(batcher: Batcher, backbones: Gated) -> None:
+        backbones.go.release(9)
+        with pytest.raises(NotComputedError, match="RuntimeError"):
+            await ask(batcher, ["!"])
+        assert batcher.device_lost
+
+    run(work)
+
+
+def test_the_pace_by_which_clients_come_again_follows_what_is_measured() -> None:
+    pace = batching._Pace()
+    pace.saw(200, 2.0)
+    assert pace.texts_per_second == pytest.approx(55)
 
 
 def test_a_text_that_the_model_can_not_read_is_refused_and_its_neighbours_are_not() -> None:

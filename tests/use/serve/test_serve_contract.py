@@ -298,6 +298,7 @@ def test_limits_of_a_request(alone: Registry) -> None:
         ):
             answer = client.post("/v1/classify", json={"texts": texts})
             assert (answer.status_code, says in answer.json()["error"]) == (413, True), answer.text
+        assert 'loraloom_rejected_total{reason="body"} 1.0' in client.get("/metrics").text
         assert client.post("/v1/explain", json={"text": "a" * 11}).status_code == 413
         explained = client.post("/v1/explain", json={"text": "a b c"})  # fewer parts, and no more texts
         assert (explained.status_code, len(explained.json()["words"])) == (200, 1)
