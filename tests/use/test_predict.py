@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import csv
+import gc
 import gzip
 import io
 import itertools
@@ -38,6 +40,7 @@ from loraloom.use import predict as predicting
 from loraloom.use import windows as windowing
 from loraloom.use.adapter import load
 from loraloom.use.ensemble import Ensemble, column_names, load_ensemble
+from loraloom.use.parquet_output import _write_groups
 from loraloom.use.parts import Counts, locked, parts_folder
 from loraloom.use.predict import Choices, Summary, predict_file
 from tests.commands import Commands
@@ -209,6 +212,27 @@ def test_dictionaries_that_are_too_many_together_for_their_type_are_refused_befo
         run(one, tmp_path / "in.parquet", tmp_path / "out.parquet")
     run(one, tmp_path / "in.parquet", tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text().count("soup") == 200
+
+
+def test_parquet_that_is_broken_off_while_it_is_written_leaves_no_traceback_of_its_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pa: Any = pytest.importorskip("pyarrow")
+    complained: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", complained.append)
+
+    def tables() -> Iterator[Any]:
+        yield pa.table({"text": ["soup"]})
+        raise KeyboardInterrupt
+
+    def write() -> None:
+        with (tmp_path / "out.parquet").open("wb") as file:
+            _write_groups(tables(), file)
+
+    with contextlib.suppress(KeyboardInterrupt):
+        write()
+    gc.collect()
+    assert complained == []
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet"])

@@ -166,12 +166,14 @@ def _without_views(kind: Any) -> Any:
 
 def _write_groups(tables: Iterator[Any], file: IO[bytes]) -> None:
     writer: Any = None
-    for table in tables:
-        if writer is None:
-            writer = _pyarrow().parquet.ParquetWriter(file, _described(table.schema), compression="zstd")
-        writer.write_table(table.replace_schema_metadata(writer.schema.metadata), row_group_size=len(table))
-    if writer is not None:
-        writer.close()
+    try:
+        for table in tables:
+            if writer is None:
+                writer = _pyarrow().parquet.ParquetWriter(file, _described(table.schema), compression="zstd")
+            writer.write_table(table.replace_schema_metadata(writer.schema.metadata), row_group_size=len(table))
+    finally:  # one that is left open complains of its closed file when it is collected
+        if writer is not None:
+            writer.close()
 
 
 def _described(schema: Any) -> Any:
