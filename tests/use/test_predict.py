@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from transformers import DebertaV2Config
@@ -264,6 +265,45 @@ def test_a_pipe_is_read_once_and_nothing_of_it_is_promised(one: Ensemble, tmp_pa
     summary, _ = run(one, tmp_path / "in.csv", tmp_path / "out.csv")
     writer.join()
     assert summary.counts.rows == len(read_csv(tmp_path / "out.csv")) == 30
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
+def test_what_is_written_compressed_is_what_is_written_plainly(
+    one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    zstandard: Any = pytest.importorskip("zstandard") if suffix == ".zst" else None
+    monkeypatch.setattr("loraloom.use.writing._BLOCK_BYTES", 100)
+    source = write_rows(tmp_path / "in.csv")
+    for name in ("out.csv", f"out.csv{suffix}"):
+        run(one, source, tmp_path / name)
+    packed = (tmp_path / f"out.csv{suffix}").read_bytes()
+    unpack: dict[str, Callable[[bytes], bytes]] = {
+        ".gz": gzip.decompress,
+        ".bz2": bz2.decompress,
+        ".xz": lzma.decompress,
+        ".zst": lambda content: zstandard.ZstdDecompressor().decompressobj().decompress(content),
+    }
+    assert unpack[suffix](packed) == (tmp_path / "out.csv").read_bytes()
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_the_share_that_was_read_is_told_where_it_is_known(
+    one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Shares(Heard):
+        def done(self, rows: int, share: float | None) -> None:
+            told.append(share)
+
+    table = tmp_path / "in.parquet"
+    cast(Any, pq).write_table(cast(Any, pa).table({"text": sentences(10)}), table)
+    packed, content = tmp_path / "in.csv.gz", write_rows(tmp_path / "in.csv", 10).read_bytes()
+    packed.write_bytes(gzip.compress(content))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    for source, expected in ((table, [0.4, 0.8, 1.0]), (packed, [1.0, 1.0, 1.0]), ("-", [None])):
+        told: list[float | None] = []
+        run(one, source, None, Shares())
+        assert told[-1] == expected[-1]
+        assert source == "-" or told == expected
 
 
 @pytest.mark.parametrize("share", [float("nan"), -0.1, 1.5])
