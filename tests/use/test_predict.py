@@ -853,6 +853,18 @@ def test_rows_before_a_broken_compression_stand_and_are_counted(one: Ensemble, t
     assert [row["id"] for row in read_csv(out)] == [f"{n:03d}" for n in range(written)]
 
 
+def test_rows_before_a_broken_compression_that_were_printed_are_counted(one: Ensemble, tmp_path: Path) -> None:
+    source, printed = tmp_path / "in.csv.gz", io.StringIO()
+    packed = gzip.compress(write_rows(tmp_path / "in.csv", 3000).read_bytes())
+    source.write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(
+        DataError, match=r"can't be decompressed .*; [\d,]+ of the rows before it are printed"
+    ) as caught:
+        predict_file(one, str(source), None, printed, Choices(on_error="null"))
+    count = int(str(caught.value).split("; ")[1].split()[0].replace(",", ""))
+    assert 0 < count == len(printed.getvalue().splitlines())
+
+
 def test_a_file_without_a_good_row_is_refused(one: Ensemble, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("text\n \n\t\n")
     with pytest.raises(DataError, match="none of its 2 rows can be predicted"):

@@ -15,6 +15,8 @@ from loraloom import LoraClassifier, cli, metrics
 from loraloom.calibration import at_temperature
 from loraloom.errors import AdapterError
 from loraloom.study.durable import write_manifest
+from loraloom.study.evidence import read_predicted
+from loraloom.study.record import Result, Score, read_record
 from loraloom.use.ensemble import load_ensemble
 from loraloom.use.evaluate import evaluate
 from tests.use.hub_server import hub_server, speak_to
@@ -60,6 +62,22 @@ def test_a_temperature_is_applied_where_validation_rows_show_that_it_is_needed(
         assert np.allclose(found, raw, atol=1e-6)
     (without,) = load_ensemble([folder], temperature=False).members
     assert without.temperature is None
+
+
+@pytest.mark.parametrize("of_another", [False, True])
+def test_validation_predictions_of_another_trial_give_no_temperature(
+    tmp_path: Path, tiny_model: Path, *, of_another: bool
+) -> None:
+    folder = save_random_adapter(tmp_path / "adapter", tiny_model, labels=LABELS)
+    keep_validation(folder, 2.5)
+    predicted = read_predicted(folder, len(LABELS))
+    assert predicted is not None
+    right = int((predicted.probabilities.argmax(axis=1) == predicted.labels).sum()) - of_another
+    score = Score(examples=400, accuracy=right / 400, macro_f1=0.5, loss=0.7)
+    record = read_record(folder).model_copy(update={"result": Result(validation=score)})
+    (folder / "trial.json").write_text(record.model_dump_json())
+    write_manifest(folder)
+    assert (load_ensemble([folder]).members[0].temperature is None) == of_another
 
 
 def test_the_temperature_of_single_texts_is_said_on_standard_error(
