@@ -99,6 +99,21 @@ def test_onnx_has_heads_that_transformers_has_not(tmp_path: Path) -> None:
     assert_close(OnnxFolder(tmp_path / "onnx").logits(subject.rows.texts), expected)
 
 
+def test_onnx_is_refused_where_the_tokenizer_splits_special_tokens_and_merged_does_so_too(tmp_path: Path) -> None:
+    subject = subject_of("bert", tmp_path)
+    about = tmp_path / "model" / "tokenizer_config.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"split_special_tokens": True}))
+    subject = replace(subject, tokenizer=load_tokenizer(subject.source))
+    texts = ("w5 [SEP] w6", "w5 w6")
+    expected = subject.logits(texts)
+    (tmp_path / "onnx").mkdir()
+    with pytest.raises(LoraloomError, match=r"splits special tokens .* tokenizer\.json can't say; .* --format merged"):
+        write_onnx(subject, tmp_path / "onnx")
+    (tmp_path / "merged").mkdir()
+    write_transformers(subject, tmp_path / "merged")
+    assert_close(TransformersFolder(tmp_path / "merged", LABEL_NAMES).logits(texts), expected)
+
+
 def test_large_weights_lie_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loraloom.use.export.onnx_folder._MOST_INLINE", 0)
     subject = subject_of("bert", tmp_path)

@@ -49,7 +49,7 @@ def write_onnx(subject: Subject, folder: Path) -> None:
     """Writes all four files into `folder`; the subject's model is used up.
 
     Raises:
-        LoraloomError: torch can't export the model, or its tokenizer has no file.
+        LoraloomError: torch can't export the model, or its tokenizer has no file, or does what none can say.
     """
     from loraloom.use.export.transformers_folder import merged_model
 
@@ -77,8 +77,13 @@ def _write_tokenizer(subject: Subject, path: Path) -> None:
         raise LoraloomError(
             f"{subject.source.model}: its tokenizer has no fast form, so it can't be written as {TOKENIZER}"
         )
-    tokenizer = Tokenizer.from_str(fast.to_str())
     given = subject.tokenizer
+    if given.split_special_tokens:  # nothing in the file says so: what a text has of them would be read as such
+        raise LoraloomError(
+            f"{subject.source.model}: its tokenizer splits special tokens that stand in a text (split_special_tokens), "
+            f"which {TOKENIZER} can't say; export it by --format merged"
+        )
+    tokenizer = Tokenizer.from_str(fast.to_str())
     tokenizer.enable_truncation(subject.max_length, direction=given.truncation_side)
     tokenizer.enable_padding(direction=given.padding_side, pad_id=given.pad_token_id, pad_token=given.pad_token)
     tokenizer.save(str(path))
