@@ -285,6 +285,42 @@ def test_what_waits_for_tokens_is_tokenised_in_one_call() -> None:
     run(work)
 
 
+def test_texts_beyond_so_many_characters_wait_for_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "ENCODED_CHARACTERS", 3)
+
+    async def work(batcher: Batcher, backbones: Gated) -> None:
+        backbones.go.release(9)
+        slow = Slow()
+        asked = [ask_of(batcher, slow, ["aaa"])]
+        assert await asyncio.to_thread(slow.begun.acquire, timeout=60)
+        asked += [ask_of(batcher, slow, texts) for texts in (["b"], ["cc", "d"], ["e"])]
+        while batcher._raw.qsize() < 3:
+            await asyncio.sleep(0)
+        slow.go.release(9)
+        await asyncio.gather(*asked)
+        assert slow.calls == [["aaa"], ["b", "cc", "d"], ["e"]]
+
+    run(work)
+
+
+def test_each_classifier_tokenises_its_own_texts() -> None:
+    async def work(batcher: Batcher, backbones: Gated) -> None:
+        backbones.go.release(9)
+        first, second = Slow(), Slow()
+        asked = [ask_of(batcher, first, ["a"])]
+        assert await asyncio.to_thread(first.begun.acquire, timeout=60)
+        asked += [ask_of(batcher, *own) for own in ((second, ["bb"]), (first, ["c"]), (second, ["d"]))]
+        while batcher._raw.qsize() < 3:
+            await asyncio.sleep(0)
+        for slow in (first, second):
+            slow.go.release(9)
+        found = await asyncio.gather(*asked)
+        assert (first.calls, second.calls) == ([["a"], ["c"]], [["bb", "d"]])
+        assert [each.tolist() for each in found[1:]] == [[[2, ord("b")]], [[1, ord("c")]], [[1, ord("d")]]]
+
+    run(work)
+
+
 def test_a_text_that_breaks_the_tokenizer_breaks_no_neighbour() -> None:
     async def work(batcher: Batcher, backbones: Gated) -> None:
         backbones.go.release(9)
