@@ -14,10 +14,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 import loraloom
+from bench.random_adapters import save_random_adapter
 from loraloom.errors import LoraloomError
 from loraloom.use.serve.app import STUCK_SECONDS
 from loraloom.use.serve.limits import Access, Limits, Settings
 from loraloom.use.serve.registry import Registry, named_adapters
+from tests.numerics.architectures import CONFIGS, save_model
 from tests.use.serve.servers import LABELS, client_of, running
 
 KEY, OTHER, TOKEN = "k" * 20, "o" * 20, "t" * 20
@@ -130,6 +132,23 @@ def test_any_text_can_be_explained_in_at_most_64_parts(client: TestClient, text:
     answer = client.post("/v1/explain", json={"adapter": "animals", "text": text})
     assert answer.status_code == 200
     assert len(answer.json()["words"]) <= 64
+
+
+@pytest.mark.parametrize(
+    ("route", "body"), [("/v1/classify", {"texts": ["w5", "w30"]}), ("/v1/explain", {"text": "w30"})]
+)
+def test_a_text_that_the_model_can_not_read_is_refused_and_not_repeated(
+    tmp_path: Path, route: str, body: dict[str, Any]
+) -> None:
+    config = CONFIGS["bert"]()
+    config.vocab_size = 30  # where its tokenizer has 60
+    registry = Registry()
+    registry.add("words", save_random_adapter(tmp_path / "adapter", save_model("bert", tmp_path / "model", config)))
+    with client_of(registry) as client:
+        answer = client.post(route, json=body)
+        assert answer.status_code == 422
+        assert answer.json()["error"].endswith("makes no token, or one that its model has no embedding of")
+        assert client.post("/v1/classify", json={"texts": ["w29"]}).status_code == 200
 
 
 @pytest.mark.parametrize(("route", "field"), [("/v1/explain", "text"), ("/", "inputs")])

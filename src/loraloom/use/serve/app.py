@@ -23,7 +23,7 @@ from loraloom import metrics
 from loraloom.errors import AdapterError, LoraloomError
 from loraloom.recipe.problems import message_of
 from loraloom.study.provenance import own_version
-from loraloom.use.serve.batching import Batcher, NotComputedError, OverloadedError, TimedOutError, UnreadableTextError
+from loraloom.use.serve.batching import Batcher, NotComputedError, OverloadedError, TimedOutError
 from loraloom.use.serve.demo import demo_page
 from loraloom.use.serve.gate import BEGAN, HEADERS, Gate
 from loraloom.use.serve.limits import Limits, Settings
@@ -300,8 +300,6 @@ def _add_refusals(app: FastAPI) -> None:
                 return refusal(503, str(error), {"retry-after": str(error.seconds)})
             case TimedOutError():
                 return refusal(504, str(error))
-            case UnreadableTextError():
-                return refusal(422, str(error))
             case NotComputedError():
                 return refusal(500, str(error))
         return refusal(422, str(error))
