@@ -28,6 +28,14 @@ def test_a_model_that_is_not_sure_enough_is_said_to_be() -> None:
     assert calibrated(drawn_rows(1, 800, 0.3), None).verdict.startswith("It is not sure enough: the calibration error")
 
 
+def test_a_model_that_is_too_sure_is_never_said_to_be_wrong_both_ways() -> None:
+    verdicts = [calibrated(drawn_rows(seed, 200, 2.0, spread=20), None) for seed in range(20)]
+    unknown = [each for each in verdicts if each.verdict.startswith("Its confidence is wrong, though on average not")]
+    assert unknown
+    assert all(each.gap_interval[0] <= 0 <= each.gap_interval[1] for each in unknown)
+    assert not [each for each in verdicts if "both ways" in each.verdict]
+
+
 def test_where_no_row_is_wrong_the_gap_is_as_sure_as_so_many_rows_make_the_accuracy() -> None:
     shares = np.where(np.arange(2) == (np.arange(200) % 2)[:, None], 0.93, 0.07)
     found = calibrated(judged_rows([True] * 200, probabilities=shares), None)
@@ -107,7 +115,17 @@ def test_a_threshold_is_chosen_on_validation_and_tried_on_test() -> None:
         assert each.accuracy == test.right[answered].mean()
         assert validation.right[validation.probabilities.max(axis=1) >= each.threshold].mean() >= each.wanted
     assert [each.coverage for each in found.targets] == sorted((each.coverage for each in found.targets), reverse=True)
-    assert "or more has 99 % accuracy on validation; on test that is" in found.verdict
+    assert "or more has at least 99 % accuracy on validation; on test that is" in found.verdict
+
+
+@pytest.mark.parametrize("rows", [400, 4000])
+def test_a_threshold_does_what_is_said_of_it_as_it_is_written(rows: int) -> None:
+    test, validation = drawn_rows(3, rows, spread=8), drawn_rows(4, rows, spread=8, split="validation")
+    for each in selective(test, validation).targets:
+        written = float(each.from_confidence)
+        assert validation.right[confidence_of(validation.probabilities) >= written].mean() >= each.wanted
+        assert each.coverage == (confidence_of(test.probabilities) >= written).mean()
+        assert len(each.from_confidence) < 9
 
 
 def test_thresholds_are_of_the_confidence_that_answers_are_given_with() -> None:

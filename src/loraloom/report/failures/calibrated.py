@@ -173,8 +173,10 @@ def _verdict(p: float, error: float, ceiling: float, gap: float, interval: Inter
         )
     if interval[0] > 0:
         how = "It is too sure of itself"
-    else:
-        how = "It is not sure enough" if interval[1] < 0 else "Its confidence is wrong both ways"
+    elif interval[1] < 0:
+        how = "It is not sure enough"
+    else:  # which says little of its parts: they may be wrong both ways, or one way that so few rows don't show
+        how = "Its confidence is wrong, though on average not shown to be too high or too low"
     return (
         f"{how}: the calibration error is {error:.3f}, where well-calibrated models stay below {ceiling:.3f} on as "
         f"many rows ({p_value(p)}); confidence less accuracy is {points(gap, interval)} on average "

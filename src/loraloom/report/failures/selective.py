@@ -11,7 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loraloom.calibration import Coverage, confidence_of, coverage_curve, least_area, selective_area, threshold_for
+from loraloom.calibration import (
+    Coverage,
+    Floats,
+    confidence_of,
+    coverage_curve,
+    least_area,
+    selective_area,
+    threshold_for,
+)
 from loraloom.metrics import LEAST_DISCORDANT, Interval, wilson_interval
 from loraloom.report.failures.kept import Judged
 from loraloom.report.failures.saying import percent
@@ -23,10 +31,10 @@ MOST_DRAWN = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Rows whose confidence is `threshold` or more, which were right in `wanted` of the validation rows.
+    """Rows whose confidence is `threshold` or more, which were right in `wanted` or more of such validation rows.
 
-    On the test rows: the share that is answered, and the accuracy of those, each with Wilson's interval; the accuracy
-    is None where none is.
+    The threshold has no more digits than tell those from the others. On the test rows: the share that is answered, and
+    the accuracy of those, each with Wilson's interval; the accuracy is None where none is.
     """
 
     wanted: float
@@ -38,9 +46,8 @@ class Target:
 
     @property
     def from_confidence(self) -> str:
-        """The threshold with as many digits as tell it from 1: rounded up, it would answer other rows, or none."""
-        digits = 3 if self.threshold < 0.999 else 6
-        return f"{math.floor(self.threshold * 10**digits) / 10**digits:.{digits}f}"
+        """The threshold as it is, with three digits or more."""
+        return np.format_float_positional(self.threshold, min_digits=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,7 @@ def _targets(judged: Judged, validation: Judged) -> list[Target]:
         threshold = threshold_for(validation.right, chosen_on, wanted)
         if threshold is None or wanted <= float(validation.right.mean()):
             continue  # out of reach, or reached by answering all
+        threshold = _short(threshold, chosen_on)
         answered = sure >= threshold
         rows, hits = int(answered.sum()), int(judged.right[answered].sum())
         found.append(
@@ -102,6 +110,13 @@ def _targets(judged: Judged, validation: Judged) -> list[Target]:
             )
         )
     return found
+
+
+def _short(threshold: float, confidence: Floats) -> float:
+    """The threshold rounded down to as few digits as answer the same rows, three or more: people copy it."""
+    rounded = (math.floor(threshold * 10**digits) / 10**digits for digits in range(3, 16))
+    answered = confidence >= threshold
+    return next((short for short in rounded if ((confidence >= short) == answered).all()), threshold)
 
 
 def _area_interval(judged: Judged) -> Interval | None:
@@ -147,8 +162,8 @@ def _verdict(judged: Judged, validation: Judged | None, targets: tuple[Target, .
         return f"Answering every row, it is right in {percent(whole)} of the validation rows: {more}."
     best = next((each for each in targets if each.wanted == 0.99), targets[-1])
     said = (
-        f"Answering where loraloom predict's confidence is {best.from_confidence} or more has "
-        f"{100 * best.wanted:g} % accuracy on validation; on test that is {percent(best.coverage)} of the rows "
+        f"Answering where loraloom predict's confidence is {best.from_confidence} or more has at "
+        f"least {100 * best.wanted:g} % accuracy on validation; on test that is {percent(best.coverage)} of the rows "
         f"({percent(best.coverage_interval[0])} to {percent(best.coverage_interval[1])})"
     )
     if best.accuracy is None or best.accuracy_interval is None:
