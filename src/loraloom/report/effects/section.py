@@ -65,7 +65,7 @@ def effects(run: RunRead, seen: Observations | None) -> Effects:
         return Effects(metric, (_nothing(run, seen),), (), None, None, "", "", None, None, 0)
     found = analyse(seen.table)
     shares = importances(seen.table, made_axes(seen.table))
-    late = survivors(run) if seen.selected else None
+    late = survivors(run) if seen.selected and not _on_all_rows(run, seen) else None
     of_survivors = analyse(late.table, crossed=False) if late and late.table.size >= LEAST_SURVIVORS else None
     if of_survivors is not None and of_survivors.noise is None:
         of_survivors = None
@@ -128,7 +128,6 @@ def _nothing(run: RunRead, seen: Observations | None) -> str:
 def _where(run: RunRead, seen: Observations) -> Iterator[str]:
     """Where the effects were measured, and what they are not about."""
     configurations, rows = plural(seen.table.size, "configuration"), _either(seen.rows)
-    most = max(record.train_rows or 0 for record in run.records)
     learned = run.recipe.search.sampler in ("tpe", "auto")
     unchosen = "none was given more rows or seeds for its result" if learned else "no result chose between them"
     if seen.epochs is not None:
@@ -138,10 +137,12 @@ def _where(run: RunRead, seen: Observations) -> Iterator[str]:
             "ended by its result: what was trained on is a selection of survivors, which would flatter."
         )
     elif seen.selected:
+        of, but = f" of {_most_rows(run):,}", " What holds there need not hold on all rows."
+        if _on_all_rows(run, seen):
+            of = but = ""
         yield (
-            f"{configurations} are compared where each was first seen, on {rows} of {most:,} training rows, before any "
-            "result chose it: what was given more rows or seeds is a selection of survivors, which would flatter. What "
-            "holds there need not hold on all rows."
+            f"{configurations} are compared where each was first seen, on {rows}{of} training rows, before any result "
+            f"chose it: what was given more rows or seeds is a selection of survivors, which would flatter.{but}"
         )
     elif seen.rows != (0,):
         yield f"{configurations} are compared, each on {rows} training rows; {unchosen}."
@@ -165,6 +166,15 @@ def _where(run: RunRead, seen: Observations) -> Iterator[str]:
         yield f"{plural(seen.cut, 'trial')} that the clock cut short {'is' if seen.cut == 1 else 'are'} left out."
     if seen.drawn_of is not None:
         yield f"They were drawn by chance from {seen.drawn_of:,} trials."
+
+
+def _on_all_rows(run: RunRead, seen: Observations) -> bool:
+    """Whether all were first seen at their end, on as many rows as any: results chose who got more seeds alone."""
+    return seen.epochs is None and seen.rows == (_most_rows(run),)
+
+
+def _most_rows(run: RunRead) -> int:
+    return max(record.train_rows or 0 for record in run.records)
 
 
 def _on_passes(run: RunRead, seen: Observations) -> Iterator[str]:
