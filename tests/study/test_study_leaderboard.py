@@ -50,6 +50,13 @@ def test_a_good_mean_leads_before_a_lucky_seed() -> None:
     assert _leaders(*steady, *lucky) == [0, 2]
 
 
+def test_seeds_of_as_many_right_rows_together_are_a_tie() -> None:
+    by_one = record(0, 214 / 222, point={"lora.r": 8}, trainable=2000)
+    by_two = [record(n, right / 222, point={"lora.r": 2}, trainable=1000) for n, right in ((1, 213), (2, 215))]
+    assert (213 / 222 + 215 / 222) / 2 < 214 / 222
+    assert _leaders(by_one, *by_two) == [2, 0]
+
+
 def test_one_seed_has_no_interval() -> None:
     (standing,) = standings([record(0)], "accuracy")
     assert standing.interval is None

@@ -16,7 +16,7 @@ from loraloom.recipe.fields import Metric
 from loraloom.report import wording
 from loraloom.report.reading import RunRead
 from loraloom.report.rounding import UNKNOWN, decimals
-from loraloom.study.leaderboard import Place, metric_name, placed, reach, validation
+from loraloom.study.leaderboard import Place, mean_of, metric_name, placed, reach, validation
 from loraloom.study.record import Ended, Score, TrialRecord
 
 ROWS = "data.max_train_samples"
@@ -248,7 +248,7 @@ def _row(group: list[TrialRecord], axes: Sequence[str], metric: Metric, winner: 
         max_eval_samples=(best or first).configuration.data.max_eval_samples,
         seeds=len(complete),
         trainable=first.counts.trainable,
-        metric=fmean(validation(record, metric) for record in complete) if complete else None,
+        metric=_mean([validation(record, metric) for record in complete]),
         accuracy=_mean([score.accuracy for score in scores]),
         reach=reach((complete or group)[0]),
         cut_short=_is_cut_short(first),
@@ -301,7 +301,7 @@ def _row_interval(scores: Sequence[Score]) -> Interval | None:
 
 
 def _mean(values: Sequence[float]) -> float | None:
-    return fmean(values) if values else None
+    return mean_of(values) if values else None
 
 
 def _order(row: Row) -> Place:

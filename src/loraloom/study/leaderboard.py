@@ -57,7 +57,12 @@ def standing(group: Sequence[TrialRecord], metric: Metric) -> Standing:
     best_first = sorted(group, key=lambda record: (-validation(record, metric), record.number))
     values = [validation(record, metric) for record in group]
     rows = best_first[0].result.validation.examples if metric == "accuracy" and best_first[0].result else None
-    return Standing(tuple(best_first), reach(best_first[0]), fmean(values), mean_interval(values, rows=rows or None))
+    return Standing(tuple(best_first), reach(best_first[0]), mean_of(values), mean_interval(values, rows=rows or None))
+
+
+def mean_of(values: Sequence[float]) -> float:
+    """The mean of some seeds' figures, without the last digits: in these, means of as many right rows may differ."""
+    return round(fmean(values), 12)
 
 
 def from_first(one: Standing) -> Place:
