@@ -254,7 +254,7 @@ def test_what_the_clock_cut_short_does_not_win_by_its_seeds_and_its_size_and_tha
     choice = choose(standings(records + cut, "accuracy"), "accuracy")
     assert choice.winner.leader.point["lora.r"] == 8
     assert choice.sentence is not None
-    assert choice.sentence.startswith("trial 4 has 0.50 pp more accuracy, within the noise of seeds")
+    assert choice.sentence.startswith("trial 4 with its other seeds has 0.50 pp more accuracy, within the noise of ")
     assert choice.sentence.endswith(", but was cut short by the clock")
 
 

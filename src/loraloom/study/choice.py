@@ -64,8 +64,9 @@ class Choice:
                     f"with {self.leader.leader.counts.trainable:,} parameters where "
                     f"{self.winner.leader.counts.trainable:,} do"
                 )
+        leader = f"trial {self.leader.leader.number}{'' if _once(self.leader) else ' with its other seeds'}"
         return (
-            f"trial {self.leader.leader.number} has {100 * more:.2f} pp more {metric_name(self.metric)}, within the "
+            f"{leader} has {100 * more:.2f} pp more {metric_name(self.metric)}, within the "
             f"noise of seeds (standard error {100 * self.standard_error:.2f} pp), {but}"
         )
 
