@@ -66,7 +66,20 @@ def test_a_copy_of_a_run_changes_no_row(tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "copy")
     found = against(read_run(run), tmp_path / "copy")
     assert (found.p, found.interval, found.changed) == (1.0, None, ())
-    assert "At most 0.7 % of rows like these can be expected to change sides" in found.verdict
+    assert "Of rows like these 0.7 % at most can be expected to change sides" in found.verdict
+
+
+def test_what_few_of_many_rows_differ_by_is_not_written_as_nothing(tmp_path: Path) -> None:
+    lines = make_predictions(rows=16_000, wrong=0, labels=("no", "yes"))
+    six = [{**line, "prediction": 1 - line["label"]} if place < 6 else line for place, line in enumerate(lines)]
+    runs = [with_winner(tmp_path / name, each, ("no", "yes")) for name, each in (("one", lines), ("two", six))]
+    found = against(read_run(runs[0]), runs[1])
+    assert found.verdict == (
+        "one is better than two by 0.04 points (McNemar p = 0.031, 16,000 shared rows of which 6 changed sides, too "
+        "few for an interval)."
+    )
+    shutil.copytree(runs[0], tmp_path / "copy")
+    assert "Of rows like these <0.1 % at most can be" in against(read_run(runs[0]), tmp_path / "copy").verdict
 
 
 def test_rows_are_matched_by_text_and_label_whatever_their_numbers_and_label_ids(tmp_path: Path) -> None:

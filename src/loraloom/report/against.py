@@ -14,7 +14,7 @@ from pathlib import Path
 
 from loraloom.errors import RunError
 from loraloom.metrics import Interval, mcnemar, paired_bootstrap, wilson_interval
-from loraloom.report.failures.saying import LEVEL
+from loraloom.report.failures.saying import LEVEL, percent
 from loraloom.report.leaderboard import as_written, leaderboard
 from loraloom.report.points import decimals, spread
 from loraloom.report.reading import Best, Prediction, RunRead, read_run
@@ -205,7 +205,7 @@ def _verdict(
     if not changed:
         return (
             f"No difference was found: {names[0]} and {names[1]} are right and wrong on the same rows, all {rows:,} of "
-            f"them. At most {100 * min(1.0, 3 / rows):.1f} % of rows like these can be expected to change sides (95 %)."
+            f"them. Of rows like these {percent(min(1.0, 3 / rows))} at most can be expected to change sides (95 %)."
         )
     better, worse = names if difference > 0 else names[::-1]
     counts = f"McNemar {p_value(p)}, {rows:,} shared rows of which {changed:,} changed sides"
@@ -215,7 +215,8 @@ def _verdict(
     else:
         low, high = interval if difference > 0 else (-interval[1], -interval[0])
         figures = f"95 % {spread((low, high))}, {counts}"
-    ahead = f"{100 * abs(difference):.{decimals(interval)}f} points"
+    ahead = f"{100 * abs(difference):.{decimals(interval)}f}"
+    ahead = f"{ahead if float(ahead) else f'{100 * abs(difference):.1g}'} points"
     if p < LEVEL:
         return f"{better} is better than {worse} by {ahead} ({figures})."
     level = "They are level" if difference == 0 else f"{better} is {ahead} ahead of {worse}"
@@ -229,9 +230,9 @@ def _on_cost(first: Side, second: Side) -> str:
     parts = []
     if first.trainable != second.trainable:
         less, more = sorted((first, second), key=lambda side: side.trainable)
-        share = 100 * less.trainable / more.trainable
+        share = percent(less.trainable / more.trainable)
         parts.append(
-            f"{less.name} trains {less.trainable:,} parameters, {share:.0f} % of the {more.trainable:,} of {more.name}"
+            f"{less.name} trains {less.trainable:,} parameters, {share} of the {more.trainable:,} of {more.name}"
         )
     else:
         parts.append(f"Both train {first.trainable:,} parameters")

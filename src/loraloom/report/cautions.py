@@ -133,7 +133,7 @@ def _margin(row: Row, second: Row, near: int) -> str:
     gap = abs((row.accuracy or 0) - (second.accuracy or 0))
     rows = round(gap * row.examples)
     few = plural(rows, "row") if rows else "less than a row"
-    apart = f"{gap:.3f} ({few} of {row.examples:,}) away" if gap else "level with it"
+    apart = f"{few} of {row.examples:,} away" if gap else "level with it"
     if near == 1:
         return f"{_lead(row)}: the next configuration is {apart} on validation and may be better."
     return (

@@ -14,6 +14,7 @@ from loraloom.report.details import Detail, details
 from loraloom.report.effects.observations import observe
 from loraloom.report.effects.section import Effects, effects
 from loraloom.report.failures import Failures, failures
+from loraloom.report.failures.saying import percent
 from loraloom.report.gap import Gap, gap
 from loraloom.report.leaderboard import Leaderboard, describe, leaderboard
 from loraloom.report.making import Making, making
@@ -142,5 +143,5 @@ def _on_size(board: Leaderboard) -> str:
     return (
         "The smallest configuration on as many rows within the noise of the best is "
         f"{describe(board.axes, smaller.values)}, "
-        f"with {100 * smaller.trainable / winner.trainable:.0f} % of its parameters."
+        f"with {percent(smaller.trainable / winner.trainable)} of its parameters."
     )
