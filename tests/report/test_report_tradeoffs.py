@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from loraloom.metrics import wilson_interval
 from loraloom.recipe import Recipe
 from loraloom.report import read_run, write_report
 from loraloom.report.leaderboard import leaderboard
@@ -55,6 +56,15 @@ def test_a_front_whose_steps_are_noise_is_said_to_be_so(tmp_path: Path) -> None:
     assert "2 of 2 configurations are on the front, from 0.955 with 166,432 parameters to 0.964" in found.on_size
     assert "All of that lies within the noise of the upper end" in found.on_size
     assert "1 seed, 222 validation rows" in found.on_size
+
+
+def test_the_noise_of_seeds_that_agree_is_that_of_the_rows(tmp_path: Path) -> None:
+    found = of(tmp_path, {2: 0.93, 8: [0.95, 0.95, 0.95]})
+    assert found is not None
+    assert (
+        "from 0.928 with 166,432 parameters to 0.9505 with 221,728. All of that lies within the noise of the upper end "
+        f"(down to {wilson_interval(211, 222)[0]:.3f}, 3 seeds, 222 validation rows): more is not shown to be better."
+    ) in found.on_size
 
 
 def test_it_says_from_which_cost_on_more_is_not_shown_to_be_better(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from loraloom.metrics import Interval
 from loraloom.report.leaderboard import Leaderboard, Row, describe
 from loraloom.report.reading import RunRead
-from loraloom.report.rounding import rounded, rounded_span
-from loraloom.report.wording import count, duration
+from loraloom.report.rounding import rounded
+from loraloom.report.wording import count, duration, share
 from loraloom.study.provenance import dropped_points
 from loraloom.wording import plural
 
@@ -201,11 +201,10 @@ def _noise(board: Leaderboard, found: Sequence[Row], words: Callable[[Row], str]
     if board.metric != "accuracy" or high.noise_floor is None:
         return []
     near = next(row for row in found if (row.accuracy or 0.0) >= high.noise_floor)
-    interval = f"{rounded_span(high.interval)}, {plural(high.seeds, 'seed')}, {plural(high.examples, 'validation row')}"
+    seeds, rows = plural(high.seeds, "seed"), plural(high.examples, "validation row")
+    noise = f"the noise of the upper end (down to {share(high.noise_floor)}, {seeds}, {rows})"
     if near is high:
-        return [f"The last step up is more than the noise of the upper end ({interval})."]
+        return [f"The last step up is more than {noise}."]
     if near is found[0]:
-        return [f"All of that lies within the noise of the upper end ({interval}): more is not shown to be better."]
-    return [
-        f"From {words(near)} ({_reached(board, near)}) on, all lies within the noise of the upper end ({interval})."
-    ]
+        return [f"All of that lies within {noise}: more is not shown to be better."]
+    return [f"From {words(near)} ({_reached(board, near)}) on, all lies within {noise}."]
