@@ -8,9 +8,19 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from loraloom.report.similarity.two_sample import FEWEST_ROWS, auc_interval, classifier_auc, mmd_test, two_sample
+from loraloom.report.similarity.two_sample import (
+    FEWEST_ROWS,
+    TwoSample,
+    auc_interval,
+    classifier_auc,
+    mmd_test,
+    two_sample,
+)
+from loraloom.report.similarity.verdicts import on_difference
 from tests.report.similarity.simulated import LEVEL, generator_of, most_rejections, unit_vectors
 
+CHANCE = "The classifier's interval leaves chance out; one in forty does where nothing differs."
+UNSURE = "So few rows can't rule out a moderate difference (60 % of pairs)."
 SAME, SHIFTED = np.ones(8), np.r_[np.full(4, 1.5), np.full(4, 0.5)]
 
 
@@ -116,3 +126,26 @@ def test_the_answer_is_a_function_of_the_rows_and_the_seed() -> None:
     first, second = unit_vectors(generator, 1_500, SAME), unit_vectors(generator, 50, SAME)
     assert two_sample(first, second, 3) == two_sample(first, second, 3)
     assert two_sample(first, second, 3) != two_sample(first, second, 4)
+
+
+@pytest.mark.parametrize(
+    ("auc", "interval", "p", "head", "end"),
+    [
+        (0.55, (0.52, 0.59), 0.01, "A slight difference, more than chance and too small to matter much", "rows."),
+        (0.58, (0.45, 0.70), 0.01, "A difference that is more than chance; so few rows don't tell how large", "rows."),
+        (0.60, (0.45, 0.70), 0.01, "A moderate difference", "rows."),
+        (0.75, (0.70, 0.80), 0.01, "A large difference", "rows."),
+        (0.90, (0.85, 0.95), 0.01, "Texts of another kind", "rows."),
+        (0.65, (0.61, 0.70), 0.05, "A difference that the kernel test does not see", "rows."),
+        (0.52, (0.45, 0.59), 0.05, "No difference found", "500 and 400 rows."),
+        (0.52, (0.45, 0.60), 0.05, "No difference found", UNSURE),
+        (0.55, (0.51, 0.59), 0.05, "No difference found", CHANCE),
+        (0.58, (0.51, 0.60), 0.05, "No difference found", f"{CHANCE} {UNSURE}"),
+    ],
+)  # fmt: skip
+def test_a_difference_is_told_by_its_size_and_by_what_its_interval_leaves_open(
+    auc: float, interval: tuple[float, float], p: float, head: str, end: str
+) -> None:
+    verdict = on_difference(TwoSample(500, 400, 0.1, 1.0, p, auc, interval), p, (500, 400))
+    assert verdict.head == head
+    assert verdict.figures.endswith(end)
