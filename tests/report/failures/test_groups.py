@@ -166,6 +166,27 @@ def test_truncation_that_does_harm_is_found() -> None:
     assert found.difference == pytest.approx(120 / 150 - 148 / 150)
 
 
+@pytest.mark.parametrize(
+    ("cut", "whole", "alone", "begins", "ends"),
+    [
+        ((193, 200), (198, 200), False, "Not enough rows", "both corrected for 3 tests)."),
+        ((190, 200), (198, 200), False, "Texts that were cut off", "The interval holds 0, but the test is convinced."),
+        ((93, 100), (873, 900), True, "Not enough rows", "The interval leaves out 0, but the test is not convinced."),
+    ],
+)  # fmt: skip
+def test_where_a_test_and_its_interval_do_not_agree_that_is_said(
+    cut: tuple[int, int], whole: tuple[int, int], alone: bool, begins: str, ends: str
+) -> None:
+    """Holm's correction is milder than that of intervals, and Fisher's test stricter than either."""
+    judged = judged_rows(np.concatenate([flags(*cut), flags(*whole)]), tokens=np.repeat([200, 40], [cut[1], whole[1]]))
+    sure = Dependence((of(9, 10), of(1, 10)), 1e-9)
+    others = {} if alone else {"class": sure, "source": sure}
+    found = together({**others, "cut": by_cut(judged)}, judged)["cut"]
+    assert found is not None
+    assert found.verdict.startswith(begins)
+    assert found.verdict.endswith(ends)
+
+
 @pytest.mark.parametrize("tokens", [5, 500])
 def test_rows_that_are_all_cut_or_all_whole_are_not_compared(tokens: int) -> None:
     assert by_cut(judged_rows(flags(8, 10), tokens=np.full(10, tokens))) is None

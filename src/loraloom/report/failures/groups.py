@@ -225,14 +225,20 @@ def _verdict(name: str, found: Dependence, tests: int) -> str:
     test = f"{p_value(found.adjusted)}{corrected}"
     if found.pair is not None and found.difference is not None and found.interval is not None:
         one, other = (each.name for each in found.pair)
-        if found.found and found.wrong_are and found.interval[0] <= 0 <= found.interval[1]:
+        holds_zero = found.interval[0] <= 0 <= found.interval[1]
+        if found.found and found.wrong_are and holds_zero:
             difference = f"{points(found.difference, found.interval)} ({points_span(found.interval)}{corrected})"
             return (
                 f"Wrong rows tend to be {found.wrong_are} than right ones ({p_value(found.adjusted)}); between {one} "
                 f"and {other} no difference of accuracy is shown: {difference}."
             )
         difference = f"{points(found.difference, found.interval)} ({points_span(found.interval)}, {test})"
-        return f"{sentence}: the accuracy of {one} less that of {other} is {difference}."
+        but = ""
+        if found.found and holds_zero:
+            but = " The interval holds 0, but the test is convinced."
+        elif not found.found and not holds_zero:
+            but = " The interval leaves out 0, but the test is not convinced."
+        return f"{sentence}: the accuracy of {one} less that of {other} is {difference}.{but}"
     if not found.found:
         return f"{sentence} ({test})."
     low, high = (pick(found.groups, key=lambda each: each.accuracy) for pick in (min, max))
