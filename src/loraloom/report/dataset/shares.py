@@ -28,7 +28,7 @@ AS_GOOD_AS_EQUAL = 1.25
 """The commonest class has less than this many times the rarest's rows: nothing can hang on such shares."""
 FEWEST_CLASSES = 5
 """Of four, two degrees of freedom are left for how classes differ by themselves."""
-CHANCE_DRAWS = 400
+DEALS = 1_999
 SMALL_DIFFERENCE, MEDIUM_DIFFERENCE = 0.1, 0.3
 """Of Cramér's V, which of two splits is Cohen's w: "Statistical power analysis" (1988), section 7.2."""
 
@@ -53,7 +53,7 @@ class Balance:
 class Drift:
     """Whether two splits have the classes in like shares: `v` is Cramér's V, `moved` the rows' share to re-label.
 
-    `moved_by_chance` is the mean of it where both are drawn from the same shares.
+    `moved_by_chance` is the mean of it where their rows are dealt to them by chance.
     """
 
     split: str
@@ -109,21 +109,31 @@ def balance(rows: Mapping[str, int]) -> Balance | None:
 
 
 def drift(split: str, train: Mapping[str, int], other: Mapping[str, int]) -> Drift | None:
-    """The classes of a split against those of training, by a chi-square test of homogeneity and its effect size.
+    """The classes of a split against those of training, by a test of homogeneity and its effect size.
 
-    Pearson 1900, as in `balance`. V is corrected for its bias (`cramers_v`), and is that of splits of equal size, each
-    with the harmonic mean of both's rows (as Cohen 1988, 6.3, has it for two shares): of the same shares it is smaller
-    the more the sizes differ. `moved` is the total variation distance of the shares, which of many classes and few rows
-    is large by chance alone, and is told beside that.
+    The statistic is Pearson's, as in `balance`; p is its rank where the rows of both are dealt to them by chance, since
+    by chi-square's distribution up to three of ten such deals differ, where most classes are expected less than once. V
+    is corrected for its bias (`cramers_v`), and is that of splits of equal size, each with the harmonic mean of both's
+    rows (as Cohen 1988, 6.3, has it for two shares): of the same shares it is smaller the more the sizes differ.
+    `moved` is the total variation distance of the shares, which of many classes and few rows is large by chance alone,
+    and is told beside that.
     """
     names = [name for name in train if train[name] + other.get(name, 0)]
     table = np.array([[train[name] for name in names], [other.get(name, 0) for name in names]])
     if len(names) < 2 or not table.sum(axis=1).all():
         return None
-    p = float(stats.chi2_contingency(table, correction=False).pvalue)
-    sizes = table.sum(axis=1, keepdims=True)
+    pooled, sizes = table.sum(axis=0), table.sum(axis=1, keepdims=True)
+    dealt = np.random.default_rng(0).multivariate_hypergeometric(
+        pooled, int(sizes[1, 0]), size=DEALS, method="marginals"
+    )
+    expected = sizes * pooled / pooled.sum()
+
+    def pearson(counts: NDArray[np.int64]) -> Floats:
+        return np.asarray(((counts - expected[1]) ** 2 * (1 / expected).sum(axis=0)).sum(axis=-1), dtype=np.float64)
+
+    p = (1 + int((pearson(dealt) >= pearson(table[1]) * (1 - 1e-9)).sum())) / (DEALS + 1)
     v = cramers_v(table / sizes * stats.hmean(sizes))
-    moved, by_chance = float(_moved(*table)), _moved_by_chance(table)
+    moved, by_chance = float(_moved(*table)), float(_moved(pooled - dealt, dealt).mean())
     if p > LEVEL:
         verdict = f"Its classes are not shown to differ from training's ({p_value(p)}, Cramér's V {v:.2f})."
     else:
@@ -153,12 +163,6 @@ def _moved(first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
     """(…) of counts (…, C): half the sum of what the shares differ by."""
     shares = [counts / counts.sum(axis=-1, keepdims=True) for counts in (first, second)]
     return np.asarray(np.abs(shares[0] - shares[1]).sum(axis=-1) / 2, dtype=np.float64)
-
-
-def _moved_by_chance(table: NDArray[np.int64]) -> float:
-    generator, shares = np.random.default_rng(0), table.sum(axis=0) / table.sum()
-    drawn = (generator.multinomial(int(rows), shares, size=CHANCE_DRAWS) for rows in table.sum(axis=1))
-    return float(_moved(*drawn).mean())
 
 
 def share_effect(
