@@ -25,6 +25,12 @@ from loraloom.data.overlap import near_copies, text_key, words_of
         ("Love it ❤️", "love it"),
         ("❤️ 1️⃣", "1"),
         ("葛\U000e0100", "葛"),
+        ("STRASSE", "Straße"),
+        ("２０２３年　ＡＢＣ", "2023年 abc"),
+        ("ﾃﾞｰﾀ", "データ"),
+        ("か\u3099", "が"),
+        ("\ufb01nal", "final"),
+        ("it´s Windows™", "its windows"),
     ],
 )
 def test_texts_of_the_same_letters_and_digits_are_equal(one: str, other: str) -> None:
