@@ -83,6 +83,14 @@ def test_another_length_text_or_tokenizer_is_another_entry(tmp_path: Path) -> No
     assert len(_files(tmp_path)) == 5
 
 
+def test_a_result_of_other_code_is_another_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new version of the library may read texts otherwise, as predictions then do."""
+    for version in ("1.0", "1.1", "1.1"):
+        monkeypatch.setattr(encoding, "version_of", {"tokenizers": version}.__getitem__)
+        encode(_tokenizer(), TEXTS, max_length=5, cache=tmp_path)
+    assert len(_files(tmp_path)) == 2
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "other"])
 def test_a_damaged_entry_is_computed_again_and_replaced(tmp_path: Path, damage: str) -> None:
     first = encode(_tokenizer(), TEXTS, max_length=5, cache=tmp_path)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from loraloom.data.text_data import Finding, update_with_texts
 from loraloom.errors import RunError
 from loraloom.study.durable import write_bytes
+from loraloom.study.provenance import version_of
 from loraloom.wording import percent, plural
 
 if TYPE_CHECKING:
@@ -149,13 +150,14 @@ def _cut_by_transformers(tokenizer: Any, texts: list[str], max_length: int) -> I
 
 
 def _state_of(tokenizer: Any) -> str | None:
-    """All that a fast tokenizer does, as text; without padding and truncation, which calls leave in it."""
+    """All that a fast tokenizer does, and by which version; without padding and truncation, which calls leave in it."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return None
     state = json.loads(backend.to_str())
     state.update(padding=None, truncation=getattr(tokenizer, "truncation_side", "right"))
     state.update(split_special_tokens=tokenizer.split_special_tokens)  # which the backend is not told
+    state.update(tokenizers=version_of("tokenizers"))
     return json.dumps(state, sort_keys=True)
 
 
