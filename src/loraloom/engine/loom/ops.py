@@ -174,20 +174,19 @@ class PlainOps:
         if first:
             dc = dcontext.reshape(texts, 1, heads, depth).transpose(1, 2)  # (S, H, 1, d)
         else:
-            dc = dcontext.reshape(-1, heads, depth)[tokens.index].transpose(1, 2)  # (S, H, T, d)
-            dc = dc * tokens.real[:, None, :, None]
+            padded = dcontext.reshape(-1, heads, depth)[tokens.index].mul_(tokens.real[:, :, None, None])
+            dc = padded.transpose(1, 2).contiguous()  # (S, H, T, d)
         weights = probabilities if factors is None else probabilities * factors
         dv = weights.mT @ dc  # (S, H, T, d)
         dp = dc @ v.mT  # (S, H, Q, T)
         if factors is not None:
-            dp = dp * factors
-        ds = _wide(probabilities) * (_wide(dp) - (_wide(dp) * _wide(probabilities)).sum(-1, keepdim=True))
-        ds = (ds * spec.scale).to(q.dtype)
-        dq, dk = ds @ k, ds.mT @ q
-        if first:
-            dq = functional.pad(dq, (0, 0, 0, tokens.longest - 1))
-        dqkv = torch.stack([dq, dk, dv])  # (3, S, H, T, d)
-        rows = dqkv.permute(1, 3, 0, 2, 4).reshape(texts * tokens.longest, -1)  # (S·T, 3D)
+            dp.mul_(factors)
+        ds: Tensor = torch.ops.aten._softmax_backward_data(dp, probabilities, -1, dp.dtype)
+        dqkv = qkv.new_zeros(texts, tokens.longest, 3, heads, depth)
+        dqkv[:, : q.shape[2], 0] = _scaled(ds, k, spec.scale).transpose(1, 2)
+        dqkv[:, :, 1] = _scaled(ds.mT, q, spec.scale).transpose(1, 2)
+        dqkv[:, :, 2] = dv.transpose(1, 2)
+        rows = dqkv.view(texts * tokens.longest, -1)  # (S·T, 3D)
         return _placed(rows[tokens.real_flat], tokens, qkv.shape[1])
 
     def dropout(self, x: Tensor, drop: Drop | None) -> Tensor:
@@ -222,6 +221,13 @@ def _wide(x: Tensor) -> Tensor:
     return x.float() if x.dtype == torch.bfloat16 else x
 
 
+def _scaled(left: Tensor, right: Tensor, scale: float) -> Tensor:
+    """scale · left right, (S, H, N, I) and (S, H, I, M) to (S, H, N, M), without a pass for the scale."""
+    product = left.new_empty(*left.shape[:-1], right.shape[-1])
+    product.flatten(0, 1).baddbmm_(left.flatten(0, 1), right.flatten(0, 1), beta=0, alpha=scale)
+    return product
+
+
 def _probabilities(
     qkv: Tensor, tokens: Tokens, spec: Attention, drop: Drop | None, *, first: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
@@ -229,20 +235,21 @@ def _probabilities(
     hidden = qkv.shape[-1] // 3
     depth = hidden // spec.heads
     padded = qkv.reshape(-1, 3, spec.heads, depth)[tokens.index]  # (S, T, 3, H, d)
-    q, k, v = padded.permute(2, 0, 3, 1, 4).unbind(0)  # (S, H, T, d)
+    # One copy: else each product would make its own.
+    q, k, v = padded.permute(2, 0, 3, 1, 4).contiguous().unbind(0)  # (S, H, T, d)
     if first:
         q = q[:, :, :1]
-    scores = _wide(q @ k.mT) * spec.scale
+    scores = _wide(_scaled(q, k.mT, spec.scale))  # (S, H, Q, T)
     queries, keys = scores.shape[-2:]
     if spec.bias is not None:
-        scores = scores + spec.bias[:, :queries, :keys]
+        scores += spec.bias[:, :queries, :keys]
     seen = tokens.real[:, None, None, :]
     if spec.window:
         place = torch.arange(keys, device=qkv.device)
         near = (place[:queries, None] - place).abs() <= spec.window
         # A padded query's own window may hold no real key; it sees the first one, and nobody reads it.
         seen = (seen & near) | (place == 0) & ~tokens.real[:, None, :queries, None]
-    probabilities = scores.masked_fill(~seen, float("-inf")).softmax(-1).to(qkv.dtype)
+    probabilities = scores.masked_fill_(~seen, float("-inf")).softmax(-1).to(qkv.dtype)
     if drop is None:
         return q, k, v, probabilities, None
 
