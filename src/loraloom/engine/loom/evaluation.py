@@ -43,8 +43,7 @@ def by_length(lengths: NDArray[np.int64], tokens: int = TOKENS) -> Iterator[Ints
     while start < len(order):
         longest = lengths[order[start : start + tokens]]  # a text has a token at least
         # Texts are sorted: the longest of a batch is its last, and bounds what padding costs.
-        fits = np.flatnonzero(longest * np.arange(1, len(longest) + 1) <= tokens)
-        count = max(1, int(fits[-1]) + 1 if len(fits) else 1)
+        count = max(1, int(np.searchsorted(longest * np.arange(1, len(longest) + 1), tokens, side="right")))
         yield order[start : start + count]
         start += count
 
