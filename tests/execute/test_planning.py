@@ -330,6 +330,21 @@ def test_once_a_final_has_its_passes_finalists_and_seeds_are_counted_by_them(tmp
     assert (pace.plan.finalists, pace.plan.seeds) == (1, 2)
 
 
+@pytest.mark.parametrize(("seconds", "finalists"), [(2_800.0, 2), (4_000.0, 3)])
+def test_finals_that_fill_what_a_short_search_has_left_are_as_many_as_they_were_fitted_for(
+    tmp_path: Path, seconds: float, finalists: int
+) -> None:
+    """The finals' share of all the time would do for fewer with so many passes."""
+    recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
+    found = _Planned(recipe, tmp_path, seconds=seconds)
+    pace, found.at = found.planner.pace, 100
+    pace.fit()
+    fitted, pace.final_begun = pace.plan, True
+    found.trained({}, ROW_SECONDS)
+    assert pace.plan == fitted
+    assert fitted.finalists == finalists
+
+
 @pytest.mark.parametrize("seconds", [600.0, 3_000.0])
 def test_what_is_known_to_be_good_is_fitted_to_the_passes_that_the_first_command_had_time_for(
     tmp_path: Path, seconds: float

@@ -329,7 +329,8 @@ class Planner:
             return
         seconds = self._clock.seconds - self._planned_at + left  # as it was planned, by what is kept for the end now
         if pace.final_begun:
-            pace.plan = recounted(pace.plan, pace.task, pace.costs, seconds, pace.slots)
+            if not pace.plan.fitted:  # else the time that is left says how many of them are begun
+                pace.plan = recounted(pace.plan, pace.task, pace.costs, seconds, pace.slots)
             return
         try:
             plan = make_plan(pace.task, pace.costs, seconds, pace.slots)
@@ -339,7 +340,7 @@ class Planner:
             epochs = plan.epochs
             if epochs is not None and plan.top != pace.plan.top:  # passes over the rows that the rungs are of
                 epochs = passes(pace.task, pace.costs, pace.task.rows(pace.plan.top), CLOCKED_SHARE * seconds)
-            pace.plan = replace(pace.plan, finalists=plan.finalists, seeds=plan.seeds, epochs=epochs)
+            pace.plan = replace(pace.plan, finalists=plan.finalists, seeds=plan.seeds, epochs=epochs, fitted=False)
 
 
 def _kind(configuration: Configuration) -> tuple[str, int]:

@@ -20,7 +20,7 @@ import itertools
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from loraloom.errors import BudgetError
@@ -77,6 +77,8 @@ class Plan:
     seeds: int = 1
     epochs: Mapping[Key, float] | None = None
     leading_rung: int = 0
+    fitted: bool = field(default=False, compare=False)
+    """Whether the finals fill all the time that was left when the search before them had ended."""
 
     @property
     def top(self) -> int | None:
@@ -314,7 +316,7 @@ def fitted(plan: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> 
     if plan.epochs is None or plan.finalists is None:
         return plan
     each = seconds / _rounds(plan.finalists * plan.seeds, slots)
-    return replace(plan, epochs=passes(task, costs, task.rows(plan.top), each, FITTED_EPOCHS))
+    return replace(plan, epochs=passes(task, costs, task.rows(plan.top), each, FITTED_EPOCHS), fitted=True)
 
 
 def foreseen(task: Task, costs: Costs, seconds: float | None) -> float:
