@@ -372,6 +372,15 @@ def test_a_final_that_is_cut_short_is_validated_on_as_many_rows_as_trials_on_a_p
     assert not pace.allows(recipe.configuration({}), rows + 100)
 
 
+@pytest.mark.parametrize("sampler", ["grid", "random"])
+def test_the_first_trial_on_all_rows_says_how_many_passes_the_others_have(sampler: str) -> None:
+    recipe = _recipe(sampler=sampler)
+    pace = Pace(Task(recipe, 300, EVAL_ROWS, 4, None), costs=_costs(recipe))
+    pace.plan = Plan((None,), 1, epochs={cost_key(kind): 4.0 for kind in pace.task.kinds} if pace.task else None)
+    assert Proposals(recipe, cast(Any, InMemoryLedger()), lambda _: None, pace).next() is not None
+    assert pace.final_begun
+
+
 @pytest.mark.parametrize("better", [SMALL, LARGE])
 def test_a_search_compares_models_first_and_trains_the_better_one_on_all_rows(better: str) -> None:
     def value(one: Configuration, rows: int | None) -> float:

@@ -26,7 +26,7 @@ from loraloom.search.finals import Finals, Wanted, promotion
 from loraloom.search.history import shown
 from loraloom.search.listing import Fits, Listing
 from loraloom.search.pace import Pace
-from loraloom.search.points import distribution, point_of, value_of
+from loraloom.search.points import distribution, point_key, point_of, value_of
 from loraloom.search.ranks import Ranks
 from loraloom.search.tried import Tried
 from loraloom.study.ledger import Entry, Ledger
@@ -140,14 +140,18 @@ class Proposals:
         """
         self._update()
         with self._pace.held():
-            if self._pace.plan.finalists is None:
-                return self._repeated() or self._new(self._pace.plan.top) or self._repeated(under_way=True)
-            self._ranks.update()
-            finals = Finals(self._pace, self._ranks, self.at)
-            wanted = self._climb(finals.seconds_missing)
-            if wanted is None and (self._pace.limited or not finals.undecided):
-                wanted = self._final(finals) or self._time_left_over(finals)
-            return wanted if isinstance(wanted, Proposal | None) else self._begin(wanted)
+            wanted = self._wanted()
+            return None if wanted is None else self._begin(wanted)
+
+    def _wanted(self) -> Wanted | None:
+        if self._pace.plan.finalists is None:
+            return self._repeated() or self._new(self._pace.plan.top) or self._repeated(under_way=True)
+        self._ranks.update()
+        finals = Finals(self._pace, self._ranks, self.at)
+        wanted = self._climb(finals.seconds_missing)
+        if wanted is None and (self._pace.limited or not finals.undecided):
+            wanted = self._final(finals) or self._time_left_over(finals)
+        return wanted
 
     def _final(self, finals: Finals) -> Wanted | None:
         """The next final, with the passes that use the time left; without one, the rungs keep the passes they had."""
@@ -168,22 +172,22 @@ class Proposals:
             )
         self._pace.nothing_yet = not len(self._tried)
 
-    def _repeated(self, *, under_way: bool = False) -> Proposal | None:
+    def _repeated(self, *, under_way: bool = False) -> Wanted | None:
         """The next seed of a configuration that lacks some; `under_way` is as for `Tried.lacking`."""
         rows = self._pace.plan.top
         for key, seed_index in self._tried.lacking(under_way=under_way):
             if self._pace.allows(self.at(key), rows):
-                return self._begin(Wanted(key, rows, seed_index))
+                return Wanted(key, rows, seed_index)
         return None
 
-    def _climb(self, keep: float) -> Proposal | Wanted | None:
+    def _climb(self, keep: float) -> Wanted | None:
         """The next trial on the rungs: a promotion, or a new configuration on its first rung.
 
         Promotions come first where there is a deadline, and last where there is none.
         """
         rungs = self._pace.plan.rungs
 
-        def new() -> Proposal | None:
+        def new() -> Wanted | None:
             return self._new(rungs[self._pace.first_rung(len(self._tried))], keep)
 
         def promoted() -> Wanted | None:
@@ -191,7 +195,7 @@ class Proposals:
 
         return (promoted() or new()) if self._pace.limited else (new() or promoted())
 
-    def _time_left_over(self, finals: Finals) -> Proposal | Wanted | None:
+    def _time_left_over(self, finals: Finals) -> Wanted | None:
         """What a clock leaves after the finals: more seeds, more finalists, then more configurations on few rows."""
         return (finals.more() or self._climb(0.0)) if self._pace.limited else None
 
@@ -201,14 +205,14 @@ class Proposals:
             self._found[key] = self._configuration(json.loads(key), 0, None)[1]
         return self._found[key]
 
-    def _new(self, rows: int | None, keep: float = 0.0) -> Proposal | None:
+    def _new(self, rows: int | None, keep: float = 0.0) -> Wanted | None:
         most = self.listing.configurations
         if most is not None and len(self._tried) >= most:
             return None
         listed = self._first_listed(rows, keep)
         return self._sampled(rows, keep) if listed is None and self.listing.samples else listed
 
-    def _first_listed(self, rows: int | None, keep: float) -> Proposal | None:
+    def _first_listed(self, rows: int | None, keep: float) -> Wanted | None:
         """The first point of the grid, or of the presets, that was not tried and for which there is time."""
         listed, leading = self.listing.keys, len(self.listing.leading)
         while self._visited < len(listed) and listed[self._visited] in self._tried.by_key:
@@ -218,7 +222,7 @@ class Proposals:
         untried = (key for key in chain(lead, others) if key not in self._tried.by_key)
         for key in islice(untried, MOST_LISTED):
             if self._pace.allows(self.at(key), rows, keep):
-                return self._begin(Wanted(key, rows, 0))
+                return Wanted(key, rows, 0)
         return None
 
     def _is_hurried(self, key: str) -> bool:
@@ -226,7 +230,7 @@ class Proposals:
         plan = self._pace.plan
         return plan.epochs is not None and plan.planned(self.at(key), None).train.num_train_epochs < 1
 
-    def _sampled(self, rows: int | None, keep: float) -> Proposal | None:
+    def _sampled(self, rows: int | None, keep: float) -> Wanted | None:
         """A point where the sampler proposes: the first drawn that is new, within the limits, and ends in time."""
         if self.spent or not self._pace.allows_some(rows, keep):
             return None
@@ -240,11 +244,11 @@ class Proposals:
                 is_active=self._is_active,
                 shown=shown,
             )
-            _, configuration = self._configuration(params, 0, rows)
-            if params in self._tried or self.listing.why_not(configuration) is not None:
+            key = point_key(params)
+            if key in self._tried.by_key or self.listing.why_not(self.at(key)) is not None:
                 continue
-            if self._pace.allows(configuration, rows, keep):
-                return self._proposal(self._ledger.ask(self._distributions, params, rows=rows))
+            if self._pace.allows(self.at(key), rows, keep):
+                return Wanted(key, rows, 0)
             late += 1
         self._spent_after = self._tried.proposed
         return None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from loraloom.search.points import point_key
 from loraloom.study.ledger import Entry, Ledger
@@ -46,9 +45,6 @@ class Tried:
 
     def __len__(self) -> int:
         return len(self.by_key)
-
-    def __contains__(self, params: Mapping[str, Any]) -> bool:
-        return point_key(params) in self.by_key
 
     @property
     def proposed(self) -> int:
