@@ -36,10 +36,11 @@ from loraloom.recipe import Recipe, read_recipe
 from loraloom.search.costs import Costs
 from loraloom.search.outlook import Outlook, Step
 from loraloom.search.pace import Pace
-from loraloom.search.plan import Task, make_plan
+from loraloom.search.plan import make_plan
 from loraloom.search.points import distribution, ledger_params
 from loraloom.search.proposals import Proposals
 from loraloom.search.pruning import make_pruner
+from loraloom.search.task import Task
 from loraloom.search.watcher import SearchPlan
 from loraloom.study import live_leaderboard
 from loraloom.study.durable import MANIFEST, sha256, write_json

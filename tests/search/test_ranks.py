@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from loraloom.recipe import read_recipe
 from loraloom.search.clock import Clock
 from loraloom.search.pace import Pace
-from loraloom.search.plan import Plan, Task, make_plan
+from loraloom.search.plan import Plan, make_plan
 from loraloom.search.proposals import Proposals
 from loraloom.search.ranks import Ranks
+from loraloom.search.task import Task
 from loraloom.search.tried import Tried
 from loraloom.study.ledger import Entry
 from tests.search.in_memory import InMemoryLedger

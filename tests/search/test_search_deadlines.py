@@ -18,10 +18,11 @@ from loraloom.search.costs import Costs, Measured
 from loraloom.search.finals import Finals, Wanted
 from loraloom.search.outlook import look_ahead
 from loraloom.search.pace import LeftOut, Pace
-from loraloom.search.plan import FINALISTS, NoTrialFitsError, Plan, Task, make_plan
+from loraloom.search.plan import FINALISTS, NoTrialFitsError, Plan, make_plan
 from loraloom.search.proposals import Proposal, Proposals
 from loraloom.search.ranks import Ranks
 from loraloom.search.space import default_space
+from loraloom.search.task import Task
 from loraloom.search.tried import Tried
 from loraloom.study.ledger import Entry
 from tests.search.in_memory import InMemoryLedger

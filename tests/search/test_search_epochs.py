@@ -23,7 +23,6 @@ from loraloom.search.plan import (
     LEADING_SHARE,
     MOST_EPOCHS,
     Plan,
-    Task,
     extended,
     fitted,
     foreseen,
@@ -34,6 +33,7 @@ from loraloom.search.presets import preset_points
 from loraloom.search.proposals import Proposals
 from loraloom.search.ranks import Ranks
 from loraloom.search.space import default_space
+from loraloom.search.task import Task
 from loraloom.search.tried import Tried
 from loraloom.study.ledger import Entry
 from tests.search.in_memory import InMemoryLedger

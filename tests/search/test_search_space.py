@@ -10,8 +10,9 @@ import pytest
 from loraloom.errors import RecipeError
 from loraloom.recipe import Condition, Recipe, dump_recipe, read_recipe
 from loraloom.search.costs import Costs, Measured
-from loraloom.search.plan import Task, make_plan
+from loraloom.search.plan import make_plan
 from loraloom.search.space import SPACE, default_space, leaves_length_open, may_be_clocked, with_length
+from loraloom.search.task import Task
 
 
 def _auto(values: dict[str, Any] | None = None) -> Recipe:

@@ -28,7 +28,6 @@ from loraloom.search.plan import (
     CLOCKED_SHARE,
     NoTrialFitsError,
     Plan,
-    Task,
     extended,
     foreseen,
     make_plan,
@@ -37,6 +36,7 @@ from loraloom.search.plan import (
 )
 from loraloom.search.proposals import Proposals
 from loraloom.search.space import compared_lengths, without_longer
+from loraloom.search.task import Task
 from loraloom.study.record import read_metrics
 from loraloom.study.run import PLAN
 from loraloom.study.sealed import read_sealed, write_sealed

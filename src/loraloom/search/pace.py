@@ -11,7 +11,8 @@ from loraloom.recipe import Configuration
 from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs
 from loraloom.search.ladder import first_rung
-from loraloom.search.plan import Plan, Task, fitted
+from loraloom.search.plan import Plan, fitted
+from loraloom.search.task import Task
 
 Kind = tuple[str, int]
 """A model, and its longest text in tokens."""
