@@ -176,6 +176,22 @@ def test_a_trial_that_goes_on_ends_in_time_where_what_it_lacks_does(tmp_path: Pa
     assert [found.planner.would_end(configuration, step) for step in (0, 100, 400)] == [False, False, True]
 
 
+def test_all_rows_that_a_recipe_asks_for_are_validated_on_all_when_a_trial_goes_on_or_joins_others(
+    tmp_path: Path,
+) -> None:
+    """On a part of the rows as many would be validated on 4,000, once."""
+    found = _Planned(read_recipe({"data": {"max_train_samples": 20_000}}), tmp_path)
+    configuration, pace = found.recipe.configuration({}), found.planner.pace
+    whole = pace.seconds(configuration, None)
+    with pace.together():
+        pace.promise(configuration)
+        assert pace.promised == whole
+    found.at = 600 - pace.clock.reserve - whole
+    assert not found.planner.would_end(configuration, 0)
+    found.at -= 2
+    assert found.planner.would_end(configuration, 0)
+
+
 def test_trials_are_trained_together_as_far_as_the_sum_of_their_times_fits(tmp_path: Path) -> None:
     found = _Planned(read_recipe({}), tmp_path)
     configuration, pace = found.recipe.configuration({"data.max_train_samples": 5_000}), found.planner.pace

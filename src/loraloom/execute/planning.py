@@ -293,7 +293,7 @@ class Planner:
         left, task = self.pace.seconds_left, self.pace.task
         if left is None or task is None or not self.pace.costs.known:
             return True
-        rung = configuration.data.max_train_samples
+        rung = task.rung_of(configuration.data.max_train_samples)
         rows, validated = task.rows(rung), task.validated(rung)
         done = min(1.0, step / plan_schedule(configuration.train, rows).total)
         return (1 - done) * self.pace.costs.seconds(configuration, rows, validated) <= left

@@ -67,7 +67,8 @@ class Pace:
 
     def promise(self, configuration: Configuration) -> None:
         """Takes the time of a trial that was chosen from what is left for the next."""
-        self.promised += self._whole_seconds(configuration, configuration.data.max_train_samples)
+        rows = configuration.data.max_train_samples
+        self.promised += self._whole_seconds(configuration, None if self.task is None else self.task.rung_of(rows))
 
     @property
     def seconds_left(self) -> float | None:

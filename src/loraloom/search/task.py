@@ -77,6 +77,6 @@ class Task:
         """Validation rows of a rung: all where it trains on all, else about as many as it trains on."""
         return self.eval_rows if rung is None else min(self.eval_rows, max(LEAST_EVAL_ROWS, min(rung, MOST_EVAL_ROWS)))
 
-    def rung_of(self, rows: int) -> int | None:
+    def rung_of(self, rows: int | None) -> int | None:
         """Rows as a rung has them: None where it is all."""
-        return None if rows >= self.train_rows else rows
+        return None if rows is None or rows >= self.train_rows else rows
