@@ -44,6 +44,15 @@ def test_what_was_not_timed_is_taken_to_be_as_slow_as_the_slowest_that_is_like_i
     assert costs.train_row_seconds(other) == 0.5
 
 
+def test_what_was_timed_of_the_very_kind_comes_before_what_is_like_it() -> None:
+    costs = Costs([_one(0.01, adapted="None"), _one(0.5, adapted="None", batch=32)])
+    assert costs.train_row_seconds(CONFIGURATION) == 0.01
+
+
+def test_what_is_beside_a_trial_is_the_most_that_was_beside_one() -> None:
+    assert Costs([_one(0.01, beside_seconds=3.0), _one(0.01)]).beside_seconds(CONFIGURATION) == 3
+
+
 def test_what_was_timed_of_the_same_layers_and_modules_comes_first() -> None:
     costs = Costs([_one(0.5, adapted="None", batch=8), _one(0.9, adapted="None [11]", batch=8)])
     assert costs.train_row_seconds(CONFIGURATION) == 0.5
@@ -65,6 +74,19 @@ def test_what_was_timed_comes_back_as_it_was_measured() -> None:
     assert (one.prefix_row_seconds, one.train_rows) == (0.05, 100)  # of those whose states were computed in time
     assert (one.layers, one.dropout) == ("top-half", "off")
     assert [Measured(**values) for values in Costs([one]).as_json()] == [one]
+
+
+@pytest.mark.parametrize(("rows", "layers", "dropout"), [(None, "", ""), (0, "top-half", "off")])
+def test_a_trial_that_computed_no_states_kept_none_or_read_all(rows: int | None, layers: str, dropout: str) -> None:
+    timings = Timings(seconds=11, train_seconds=10, examples_per_second=20, prefix_rows=rows)
+    one = measured(TOP, timings, 11.5, train_rows=100, eval_rows=50, passes=2, evaluated=2)
+    assert (one.prefix_row_seconds, one.layers, one.dropout) == (0, layers, dropout)
+
+
+@pytest.mark.parametrize("lora", [{"layers_to_transform": None}, {"bias": "all"}])
+def test_what_trains_something_in_every_layer_keeps_no_states(lora: dict[str, Any]) -> None:
+    costs = Costs([_one(0.01, prefix_row_seconds=0.02, train_rows=64, **KEPT)])
+    assert costs.shared_seconds(TOP.with_fields(lora=lora), 1000, 200) == 0
 
 
 def test_states_of_frozen_layers_are_paid_for_once_for_the_same_rows() -> None:
