@@ -132,6 +132,22 @@ def test_a_machine_is_slower_where_rows_of_one_kind_are_and_not_where_those_of_a
     assert clock.slowdown == 1.5  # the median of three
 
 
+def test_a_kind_that_was_first_timed_on_a_slower_machine_does_not_say_that_it_is_as_quick_as_ever(
+    tmp_path: Path,
+) -> None:
+    found = _Planned(read_recipe({"train": {"per_device_train_batch_size": [16, 8]}}), tmp_path)
+    clock = found.planner.pace.clock
+    found.trained({"train.per_device_train_batch_size": 16}, ROW_SECONDS)
+    for _ in range(4):
+        found.trained({"train.per_device_train_batch_size": 16}, 3 * ROW_SECONDS)
+    for _ in range(2):
+        found.trained({"train.per_device_train_batch_size": 8}, 4 * ROW_SECONDS)
+        assert clock.slowdown == pytest.approx(3)
+    for _ in range(4):
+        found.trained({"train.per_device_train_batch_size": 8}, 4 / 3 * ROW_SECONDS)
+    assert clock.slowdown == pytest.approx(1)
+
+
 def test_a_machine_is_not_compared_with_the_one_of_an_earlier_command(tmp_path: Path) -> None:
     found = _Planned(read_recipe({}), tmp_path)
     for _ in range(2):

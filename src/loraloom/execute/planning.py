@@ -307,11 +307,14 @@ class Planner:
         return end - TEST_CAUTION * (eval_rows * self.pace.costs.eval_row_seconds(configuration) + beside)
 
     def _note_speed(self, configuration: Configuration) -> None:
-        """How much slower the machine has become, by rows of one kind: those of another may be dearer on any day."""
+        """How much slower the machine has become, by rows of one kind: those of another may be dearer on any day.
+
+        One that is timed for the first time is taken to be as much slower as the last.
+        """
         key, row = cost_key(configuration), self.pace.costs.train_row_seconds(configuration)
         if key in self._fastest:
             self._clock.slowdown = max(1.0, row / self._fastest[key])
-        self._fastest[key] = min(row, self._fastest.get(key, row))
+        self._fastest[key] = row / self._clock.slowdown
 
     def _keep_time_for_the_end(self) -> None:
         """The test of the winner, its loading, and the report, all of them slower if the machine has become so."""
