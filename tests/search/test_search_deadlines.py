@@ -247,6 +247,15 @@ def test_finals_that_were_begun_are_not_to_come(rows: int, seconds: float | None
     assert to_come[-1] == 0
 
 
+@pytest.mark.parametrize("configurations", [1, 2])
+def test_there_are_no_more_finalists_to_come_than_configurations(configurations: int) -> None:
+    task = Task(_recipe(pruner="halving"), 2_000, EVAL_ROWS, 4, configurations)
+    pace = Pace(task, make_plan(task, Costs(), None))
+    outlook = look_ahead(pace, configurations, tried=0, ended=0, finals_begun=0)
+    assert outlook.finalists == configurations
+    assert outlook.finals.trials == 2 * configurations
+
+
 def test_time_left_over_goes_to_more_seeds_and_finalists() -> None:
     found = _Simulated(_recipe(n_trials=6, pruner="halving"), 2_000, 1000)
     found.run()

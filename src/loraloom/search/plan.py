@@ -116,7 +116,7 @@ def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int = 1) -
     by_rows = search.pruner in ("halving", "hyperband") and search.resource == "rows"
     everything = Plan(seeds=search.seeds)
     if seconds is None:
-        return _with_rungs(task, task.train_rows, FINALISTS, search.seeds) if by_rows else everything
+        return _with_rungs(task, task.train_rows, *_smaller_and_smaller(task)[0]) if by_rows else everything
     if search.epochs == "clock":
         plan = _by_the_clock(task, costs, seconds, slots)
         return replace(plan, leading_rung=_leading_rung(plan, task, costs, LEADING_SHARE * slots * seconds))
@@ -133,7 +133,7 @@ def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int = 1) -
         repeated = [count for count in range(search.seeds, 0, -1) if _rounds(count, slots) * full <= seconds]
         return Plan(seeds=repeated[0]) if repeated else Plan((task.rung_of(_most_rows(task, taken, seconds)),), None, 1)
     share = FINALS_SHARE * seconds
-    for finalists, seeds in _smaller_and_smaller(search.seeds, task.configurations):
+    for finalists, seeds in _smaller_and_smaller(task):
         if _rounds(finalists * seeds, slots) * full <= share:
             return _with_rungs(task, task.train_rows, finalists, seeds)
     top = _most_rows(task, taken, min(seconds, max(share, taken(_least_rows(task)))))
@@ -182,7 +182,7 @@ def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
 
 def _finals(task: Task, each: float, seconds: float, slots: int) -> tuple[int, int]:
     """The finalists and seeds that fit into `seconds`, where a final takes `each`; one of one where none do."""
-    for finalists, seeds in _smaller_and_smaller(task.recipe.search.seeds, task.configurations):
+    for finalists, seeds in _smaller_and_smaller(task):
         if _rounds(finalists * seeds, slots) * each <= seconds:
             return finalists, seeds
     return 1, 1
@@ -306,9 +306,9 @@ def _with_rungs(task: Task, top: int, finalists: int, seeds: int, epochs: Mappin
     return Plan(tuple(task.rung_of(rows) for rows in rungs), finalists, seeds, epochs)
 
 
-def _smaller_and_smaller(seeds: int, configurations: int | None) -> list[tuple[int, int]]:
+def _smaller_and_smaller(task: Task) -> list[tuple[int, int]]:
     """Finalists and seeds, from what is wanted to one of one: rather fewer finalists than fewer seeds."""
-    most = min(FINALISTS, configurations or FINALISTS)
+    seeds, most = task.recipe.search.seeds, min(FINALISTS, task.configurations or FINALISTS)
     return [(finalists, seeds) for finalists in range(most, 0, -1)] + [(1, s) for s in range(seeds - 1, 0, -1)]
 
 
