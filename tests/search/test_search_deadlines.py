@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -441,6 +442,20 @@ def test_the_time_of_finals_that_are_trained_at_once_is_kept_whole() -> None:
     assert finals.seconds_missing == pytest.approx(2 * one)
     pace.slots = 1
     assert finals.seconds_missing == pytest.approx(3 * one)
+
+
+def test_finals_that_are_trained_at_once_take_the_time_of_the_longest() -> None:
+    recipe = read_recipe({"train": {"num_train_epochs": [1, 4]}})
+    costs = Costs([Measured("roberta-base", 128, 16, 0.01, 0.001, 0.5)])
+    pace = Pace(Task(recipe, 9_000, 300, 4, 2), Plan((300, None), 2, 1), Clock(900, lambda: 0.0), costs, slots=2)
+    ledger = InMemoryLedger()
+    for epochs, value in ((1, 0.9), (4, 0.8)):
+        ledger.tell(ledger.ask({}, {"train.num_train_epochs": epochs}, rows=300).number, "complete", value)
+    tried = Tried(cast(Any, ledger), 1)
+    tried.update()
+    finals = Finals(pace, Ranks(pace, tried), lambda key: recipe.configuration(json.loads(key)))
+    longest = pace.seconds(recipe.configuration({"train.num_train_epochs": 4}), None)
+    assert finals.seconds_missing == longest
 
 
 def test_a_grid_whose_points_fit_is_trained_in_full_though_as_many_of_the_dearest_would_not() -> None:
