@@ -165,9 +165,7 @@ def coverage_curve(right: Flags, confidence: Floats) -> Coverage:
     `area` is AURC, the mean over the N coverages of the error of what is answered, ties averaged: Geifman, Uziel and
     El-Yaniv, "Bias-reduced uncertainty estimation for deep neural classifiers", ICLR 2019, section 2.
     """
-    order = np.argsort(-confidence, kind="stable")
-    sure, hits = confidence[order], right[order]
-    last = np.flatnonzero(np.append(np.diff(sure) != 0, True))  # the last row of each confidence
+    hits, sure, last = _surest_first(right, confidence)
     answered = last + 1
     correct = np.cumsum(hits, dtype=np.int64)[last]
     low, high = _wilson_ends(correct, answered)
@@ -176,8 +174,15 @@ def coverage_curve(right: Flags, confidence: Floats) -> Coverage:
 
 def selective_area(right: Flags, confidence: Floats) -> float:
     """AURC, see `coverage_curve`: rows of a tie come in any order, so each is as right as the tie is on average."""
+    hits, _, last = _surest_first(right, confidence)
+    return _area(hits, last)
+
+
+def _surest_first(right: Flags, confidence: Floats) -> tuple[Flags, Floats, NDArray[np.intp]]:
+    """Both (N,) from the surest row on, and the place of the last row of each confidence."""
     order = np.argsort(-confidence, kind="stable")
-    return _area(right[order], np.flatnonzero(np.append(np.diff(confidence[order]) != 0, True)))
+    sure = confidence[order]
+    return right[order], sure, np.flatnonzero(np.append(np.diff(sure) != 0, True))
 
 
 def _area(hits: Flags, last: NDArray[np.intp]) -> float:

@@ -282,14 +282,7 @@ def holm(p_values: Sequence[float | None]) -> list[float]:
     return corrected
 
 
-def paired_bootstrap(
-    correct_a: ArrayLike,
-    correct_b: ArrayLike,
-    confidence: float = 0.95,
-    *,
-    draws: int = BOOTSTRAP_DRAWS,
-    generator: np.random.Generator | None = None,
-) -> Interval | None:
+def paired_bootstrap(correct_a: ArrayLike, correct_b: ArrayLike, confidence: float = 0.95) -> Interval | None:
     """The interval of A's accuracy minus B's on the same rows (N,), rows drawn again with replacement.
 
     Percentiles of the bootstrap distribution: Efron and Tibshirani, "An introduction to the bootstrap" (1993), equation
@@ -298,22 +291,19 @@ def paired_bootstrap(
     that was tried: of so few distinct values its skewness is noise (docs/statistics.md).
 
     None where fewer than `LEAST_DISCORDANT` rows have just one of the two right: the interval is then too short, and of
-    no length where there are none. `mcnemar` is exact there. Without `generator` the draws are the same each time.
+    no length where there are none. `mcnemar` is exact there. The draws are the same each time.
 
     Raises:
-        ValueError: lengths differ, no rows, a value that is not true or false, `draws` below 1,000 or `confidence` not
-            within (0, 1).
+        ValueError: lengths differ, no rows, a value that is not true or false, or `confidence` not within (0, 1).
     """
     a, b = _flags("correct_a", correct_a), _flags("correct_b", correct_b)
     _refuse_different_lengths("correct_a", a, "correct_b", b)
     _checked_confidence(confidence)
-    if draws < 1000:
-        raise ValueError(f"draws: {draws} leave too few in the tails; it must be 1000 or more")
     rows, only_a, only_b = a.size, int((a & ~b).sum()), int((b & ~a).sum())
     if only_a + only_b < LEAST_DISCORDANT:
         return None
     shares = np.array([only_a, only_b, rows - only_a - only_b]) / rows
-    drawn = (generator or np.random.default_rng(0)).multinomial(rows, shares, size=draws)
+    drawn = np.random.default_rng(0).multinomial(rows, shares, size=BOOTSTRAP_DRAWS)
     tail = (1 - confidence) / 2
     low, high = np.quantile((drawn[:, 0] - drawn[:, 1]) / rows, (tail, 1 - tail))
     return float(low), float(high)
