@@ -6,6 +6,7 @@ Reads as the list of what is done to the rows. Nothing is done to them that is n
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,19 +84,16 @@ def load_data(
     labels, train_rows, declared = _training_rows(source.train, columns)
     train_rows, emptied = drop_empty(train_rows)
     _check_enough(train_rows, labels, source.train.source)
-    validation_rows, guessed_too = _given_rows("validation", source.validation, data, columns, labels)
-    test_rows, guessed_last = _given_rows("test", source.test, data, columns, labels)
+    given, guessed_given = _given_splits(source, data, columns, labels)
     # Rows that a given split has too leave training before anything is held out of it: they must not become validation.
-    both = {"validation": validation_rows, "test": test_rows}
-    given = {name: split for name, split in both.items() if split is not None}
     train_rows, leaks, leak_kept = drop_leaks(train_rows, given, allow_leak=allow_leak)
     _check_left(train_rows, labels, leaks, {})
-    (train_rows, *held), made = _filled_up(train_rows, validation_rows, test_rows, data.validation_share, seed)
-    own = {name: split for name, split in zip(both, held, strict=True) if name not in given}
-    train_rows, of_made, made_kept = drop_leaks(train_rows, own, allow_leak=allow_leak, made=True)
-    validation_rows, test_rows = held
-    _check_left(train_rows, labels, (*leaks, *of_made), own)
-    checked = _check_splits(train_rows, validation_rows, test_rows, labels, (*leaks, *of_made))
+    train_rows, held, made = _held_out(train_rows, given, data.validation_share, seed)
+    train_rows, leaks_of_held, held_leak_kept = drop_leaks(train_rows, held, allow_leak=allow_leak, made=True)
+    leaks += leaks_of_held
+    _check_left(train_rows, labels, leaks, held)
+    validation_rows, test_rows = ((given | held)[name] for name in ("validation", "test"))
+    checked = _check_splits(train_rows, validation_rows, test_rows, labels, leaks)
     return TextData(
         name=source.name,
         labels=labels.names,
@@ -103,19 +101,10 @@ def load_data(
         train=train_rows,
         validation=validation_rows,
         test=test_rows,
-        findings=(
-            *source.findings,
-            *guessed,
-            *guessed_too,
-            *guessed_last,
-            *declared,
-            *emptied,
-            *made,
-            *checked,
-        ),
+        findings=(*source.findings, *guessed, *guessed_given, *declared, *emptied, *made, *checked),
         fingerprint=fingerprint(labels.names, (train_rows, validation_rows, test_rows)),
         revision=source.revision,
-        leak_kept=leak_kept or made_kept,
+        leak_kept=leak_kept or held_leak_kept,
         text_column=columns.text,
         label_column=columns.label,
         card=source.card,
@@ -185,7 +174,7 @@ def _split(table: Table, columns: Columns, texts: tuple[str, ...], ids: NDArray[
     return Split(texts, ids, sources_of(table, columns), np.arange(1, len(ids) + 1))
 
 
-def _check_left(train: Split, labels: Labels, leaks: Findings, held: dict[str, Split]) -> None:
+def _check_left(train: Split, labels: Labels, leaks: Findings, held: Mapping[str, Split]) -> None:
     """What is left of training when rows of a split that leaked have left it, and those that were `held` out."""
     if held and not leaks:
         of_each = " and ".join(f"{plural(len(split), 'row')} held out for {name}" for name, split in held.items())
@@ -210,12 +199,21 @@ def _check_enough(train: Split, labels: Labels, source: str, advice: str = "") -
         )
 
 
-def _given_rows(
-    where: str, table: Table | None, data: Data, of_training: Columns, labels: Labels
-) -> tuple[Split | None, Findings]:
+def _given_splits(
+    source: Source, data: Data, of_training: Columns, labels: Labels
+) -> tuple[dict[str, Split], Findings]:
+    """Validation and test as far as they are given, and what was guessed of their columns."""
+    splits: dict[str, Split] = {}
+    findings: list[Finding] = []
+    for where, table in (("validation", source.validation), ("test", source.test)):
+        if table is not None:
+            splits[where], guessed = _given_rows(where, table, data, of_training, labels)
+            findings += guessed
+    return splits, tuple(findings)
+
+
+def _given_rows(where: str, table: Table, data: Data, of_training: Columns, labels: Labels) -> tuple[Split, Findings]:
     """Rows of validation or test, in training's columns; in its own if it lacks those and none were named."""
-    if table is None:
-        return None, ()
     found = table.columns.keys() >= {*of_training.text, of_training.label}
     named = found or ((data.text_column or data.label_column) and not table.known)
     try:
@@ -228,20 +226,19 @@ def _given_rows(
     return _split(table, columns, texts, ids), guessed
 
 
-def _filled_up(
-    train: Split, validation: Split | None, test: Split | None, share: float, seed: int
-) -> tuple[tuple[Split, Split, Split], Findings]:
-    """Holds out what was not given: `share` of the training rows for test, and as many for validation."""
-    findings = []
+def _held_out(
+    train: Split, given: Collection[str], share: float, seed: int
+) -> tuple[Split, dict[str, Split], Findings]:
+    """Holds out what was not `given`: `share` of the training rows for test, and as many for validation."""
+    held: dict[str, Split] = {}
     rest, of_rest = train, share
-    if test is None:
-        rest, test = hold_out(rest, share, seed)
-        of_rest = share / (1 - share)
-        findings.append(_split_made("test", test, train, seed))
-    if validation is None:
-        rest, validation = hold_out(rest, of_rest, seed)
-        findings.append(_split_made("validation", validation, train, seed))
-    return (rest, validation, test), tuple(findings)
+    findings = []
+    for where in ("test", "validation"):
+        if where not in given:
+            rest, held[where] = hold_out(rest, of_rest, seed)
+            findings.append(_split_made(where, held[where], train, seed))
+            of_rest = share / (1 - share)
+    return rest, {where: held[where] for where in ("validation", "test") if where in held}, tuple(findings)
 
 
 def _split_made(where: str, held: Split, train: Split, seed: int) -> Finding:
