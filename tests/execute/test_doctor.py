@@ -20,7 +20,7 @@ from loraloom.engine.device import Gpu
 from loraloom.engine.gemm_rates import BASE, DEMO, GemmRates
 from loraloom.engine.loom import kernels
 from loraloom.execute import doctor
-from loraloom.execute.doctor import diagnose
+from loraloom.execute.doctor import Choice, diagnose
 from loraloom.execute.in_process import choose_engine
 from loraloom.recipe import Head, read_recipe
 from loraloom.terminal.doctor import print_diagnosis
@@ -110,7 +110,7 @@ def test_kernels_of_a_type_are_in_use_where_they_load(
     monkeypatch.setattr(kernels, load, lambda: why_not)
     monkeypatch.setattr(device, "device", lambda: torch.device("cpu"))
     config, head = known_config("roberta-base"), Head()
-    assert doctor.kernels("loom", dtype, config, head) == (why_not is None, why_not or "compiled, and loaded")
+    assert doctor.kernels("loom", dtype, config, head) == Choice(why_not is None, why_not or "compiled, and loaded")
 
 
 @pytest.mark.parametrize(("dtype", "why_not"), [("fp32", "multiples of 16"), ("bf16", "multiples of 64")])
@@ -121,16 +121,16 @@ def test_kernels_that_load_are_not_in_use_where_the_engine_takes_plain_torch(
         monkeypatch.setattr(kernels, load, lambda: None)
     monkeypatch.setattr(device, "device", lambda: torch.device("cpu"))
     narrow = BertConfig(hidden_size=48, num_attention_heads=6, intermediate_size=96)
-    in_use, reason = doctor.kernels("loom", dtype, narrow, Head())
-    assert not in_use
-    assert why_not in reason
+    found = doctor.kernels("loom", dtype, narrow, Head())
+    assert not found.value
+    assert why_not in found.reason
 
 
 def test_the_trainer_engine_uses_no_kernels(monkeypatch: pytest.MonkeyPatch, tiny_recipe: dict[str, Any]) -> None:
     for load in ("load", "load_fp32"):
         monkeypatch.setattr(kernels, load, lambda: pytest.fail("loaded, or compiled"))
     found = diagnose(read_recipe(tiny_recipe | {"engine": "trainer"}))
-    assert (found.engine.value, found.kernels_in_use) == ("trainer", False)
+    assert (found.engine.value, found.kernels.value) == ("trainer", False)
 
 
 @pytest.mark.parametrize(("more", "advised"), [(3, True), (0, False), (-1, True)])
@@ -166,10 +166,10 @@ def test_cores_that_others_take_are_noted(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_cpu_trains_one_trial_at_a_time_until_it_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "device", lambda: torch.device("cpu"))
-    trials, reason = doctor.pack_advice("loom", DEMO, "fp32", by_kernels=False)
-    assert trials == 1
-    assert "joined were measured" in reason
-    assert doctor.pack_advice("trainer", DEMO, "fp32", by_kernels=False)[0] == 1
+    advice = doctor.pack_advice("loom", DEMO, "fp32", by_kernels=False)
+    assert advice.value == 1
+    assert "joined were measured" in advice.reason
+    assert doctor.pack_advice("trainer", DEMO, "fp32", by_kernels=False).value == 1
 
 
 def test_people_see_every_fact_and_choice_with_its_reason() -> None:
@@ -190,9 +190,9 @@ def test_people_see_every_fact_and_choice_with_its_reason() -> None:
         "3.0 ×",
         found.dtype.reason,
         found.engine.reason,
-        found.kernels_reason,
-        found.threads_reason,
-        found.trials_per_pack_reason,
+        found.kernels.reason,
+        found.threads.reason,
+        found.trials_per_pack.reason,
         "note: mind [this]",
     ):
         assert part in said

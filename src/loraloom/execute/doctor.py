@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from loraloom import machine
 from loraloom.backbone import sources
@@ -22,12 +22,14 @@ from loraloom.execute.in_process import choose_engine
 from loraloom.machine import Machine
 from loraloom.recipe import Configuration, Head, Recipe
 
+Value = TypeVar("Value")
+
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Generic[Value]):
     """What will be used, and why."""
 
-    value: str
+    value: Value
     reason: str
 
 
@@ -42,14 +44,11 @@ class Diagnosis:
     disk_free_gb: float | None
     gpu: Gpu | None
     rates: tuple[tuple[LayerSize, GemmRates], ...]
-    dtype: Choice
-    engine: Choice
-    kernels_in_use: bool
-    kernels_reason: str
-    threads: int
-    threads_reason: str
-    trials_per_pack: int
-    trials_per_pack_reason: str
+    dtype: Choice[str]
+    engine: Choice[str]
+    kernels: Choice[bool]
+    threads: Choice[int]
+    trials_per_pack: Choice[int]
     notes: tuple[str, ...]
     """What keeps the machine from what it could do, and the remedy."""
 
@@ -73,12 +72,12 @@ class Diagnosis:
             "dtype_reason": self.dtype.reason,
             "engine": self.engine.value,
             "engine_reason": self.engine.reason,
-            "kernels_in_use": self.kernels_in_use,
-            "kernels_reason": self.kernels_reason,
-            "threads": self.threads,
-            "threads_reason": self.threads_reason,
-            "trials_per_pack": self.trials_per_pack,
-            "trials_per_pack_reason": self.trials_per_pack_reason,
+            "kernels_in_use": self.kernels.value,
+            "kernels_reason": self.kernels.reason,
+            "threads": self.threads.value,
+            "threads_reason": self.threads.reason,
+            "trials_per_pack": self.trials_per_pack.value,
+            "trials_per_pack_reason": self.trials_per_pack.reason,
             "notes": list(self.notes),
         }
 
@@ -101,9 +100,8 @@ def diagnose(recipe: Recipe | None = None) -> Diagnosis:
     sizes = (BASE, _layer_size(model, config) if model else DEMO)
     engine = _engine(recipe)
     dtype = Choice(*precision.explain_dtype(configuration.train))
-    in_use, kernels_reason = kernels(engine.value, dtype.value, config, configuration.head)
+    by_kernels = kernels(engine.value, dtype.value, config, configuration.head)
     size = next(size for size in reversed(sizes) if size)
-    trials, trials_reason = pack_advice(engine.value, size, dtype.value, by_kernels=in_use)
     rates = tuple((size, gemm_rates.measure(size)) for size in sizes if size is not None)
     on_cpu = device.device().type == "cpu"
     return Diagnosis(
@@ -116,41 +114,38 @@ def diagnose(recipe: Recipe | None = None) -> Diagnosis:
         rates=rates,
         dtype=dtype,
         engine=engine,
-        kernels_in_use=in_use,
-        kernels_reason=kernels_reason,
-        threads=threads,
-        threads_reason=_threads_reason(),
-        trials_per_pack=trials,
-        trials_per_pack_reason=trials_reason,
+        kernels=by_kernels,
+        threads=Choice(threads, _threads_reason()),
+        trials_per_pack=pack_advice(engine.value, size, dtype.value, by_kernels=by_kernels.value),
         notes=_notes(facts, threads, load, any(each.one_thread for _, each in rates)) if on_cpu else (),
     )
 
 
-def pack_advice(engine: str, size: LayerSize, dtype: str, *, by_kernels: bool) -> tuple[int, str]:
-    """(K, reason): how many trials are trained together, by measurement at a model's widths."""
+def pack_advice(engine: str, size: LayerSize, dtype: str, *, by_kernels: bool) -> Choice[int]:
+    """How many trials are trained together, by measurement at a model's widths."""
     if engine == "trainer":
-        return 1, "the trainer engine trains one trial after another"
+        return Choice(1, "the trainer engine trains one trial after another")
     from loraloom.engine.loom.packing import measure_pack
 
     advice = measure_pack(size, precision.DTYPES[dtype], device.device(), by_kernels=by_kernels)
-    return advice.trials, advice.reason
+    return Choice(advice.trials, advice.reason)
 
 
-def kernels(engine: str, dtype: str, config: Any, head: Head) -> tuple[bool, str]:
+def kernels(engine: str, dtype: str, config: Any, head: Head) -> Choice[bool]:
     """Whether loom's compiled kernels compute a model in a type, and why or why not; their first use compiles them.
 
     `config` is the model's configuration (transformers' `PretrainedConfig`).
     """
     found = anatomy(config, head)
     if engine == "trainer" or isinstance(found, str):  # `auto` may have loom for others of the recipe's models
-        return False, "the trainer engine has no use for them"
+        return Choice(False, "the trainer engine has no use for them")
     from loraloom.engine.loom.setting import why_plain
 
     why_not = why_plain(precision.DTYPES[dtype], device.device(), found, config)
-    return why_not is None, why_not or "compiled, and loaded"
+    return Choice(why_not is None, why_not or "compiled, and loaded")
 
 
-def _engine(recipe: Recipe | None) -> Choice:
+def _engine(recipe: Recipe | None) -> Choice[str]:
     if recipe is None:
         return Choice("auto", f"loom for {', '.join(ARCHITECTURES)}; trainer for others")
     chosen = choose_engine(recipe)

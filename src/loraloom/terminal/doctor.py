@@ -70,6 +70,6 @@ def _rates(diagnosis: Diagnosis) -> Table:
 def _choices(diagnosis: Diagnosis) -> Iterator[tuple[str, str, str]]:
     yield "dtype", diagnosis.dtype.value, diagnosis.dtype.reason
     yield "engine", diagnosis.engine.value, diagnosis.engine.reason
-    yield "compiled kernels", "yes" if diagnosis.kernels_in_use else "no", diagnosis.kernels_reason
-    yield "threads", str(diagnosis.threads), diagnosis.threads_reason
-    yield "trials in a pack", str(diagnosis.trials_per_pack), diagnosis.trials_per_pack_reason
+    yield "compiled kernels", "yes" if diagnosis.kernels.value else "no", diagnosis.kernels.reason
+    yield "threads", str(diagnosis.threads.value), diagnosis.threads.reason
+    yield "trials in a pack", str(diagnosis.trials_per_pack.value), diagnosis.trials_per_pack.reason
