@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from loraloom.errors import BackboneError
+from loraloom.errors import BackboneError, RecipeError
 from loraloom.execute.workplace import Workplace
 from loraloom.preparation import prepare
 from loraloom.recipe import read_recipe
@@ -43,6 +43,12 @@ def test_a_trial_has_at_most_the_rows_that_the_recipe_names_or_all() -> None:
     capped = {"max_train_samples": 3, "max_eval_samples": 9}
     places = [Workplace(read_recipe({"data": data}), four_rows(), lambda _: None) for data in ({}, capped)]
     assert [place.most_rows for place in places] == [(4, 4), (3, 4)]
+
+
+def test_rows_that_can_not_have_every_class_are_refused(tiny_recipe: dict[str, Any]) -> None:
+    _check({**tiny_recipe, "data": {**tiny_recipe["data"], "max_train_samples": 4}})
+    with pytest.raises(RecipeError, match=r"data\.max_train_samples: 3 is fewer than the 4 classes"):
+        _check({**tiny_recipe, "data": {**tiny_recipe["data"], "max_train_samples": 3}})
 
 
 def test_seeds_of_a_configuration_are_trained_and_validated_on_the_same_part_of_the_rows(

@@ -91,6 +91,11 @@ class Workplace:
         for model in self.recipe.values("backbone.model"):
             yield self.recipe.backbone.model_copy(update={"model": model})
 
+    def _first(self) -> tuple[Configuration, Any]:
+        """The recipe's first configuration, and the tokenizer of its model."""
+        first = self.recipe.configuration({})
+        return first, sources.load_tokenizer(self.source(first.backbone))
+
     def cards(self) -> dict[str, Any]:
         """Licence and card of the data and of each model, as far as they are stated."""
         models = {backbone.model: card_facts(self.source(backbone)) for backbone in self._backbones()}
@@ -98,8 +103,7 @@ class Workplace:
 
     def facts(self) -> dict[str, Any]:
         """What is told of the data beside `pins`: class counts, what splits share, how long texts are."""
-        first = self.recipe.configuration({})
-        tokenizer = sources.load_tokenizer(self.source(first.backbone))
+        first, tokenizer = self._first()
         lengths = token_lengths(self.data, tokenizer, first.data.max_length, self.recipe.train.seed)
         return {
             "class_rows": class_rows(self.data),
@@ -121,8 +125,7 @@ class Workplace:
 
         None where none names a limit.
         """
-        first = self.recipe.configuration({})
-        tokenizer = sources.load_tokenizer(self.source(first.backbone))
+        first, tokenizer = self._first()
         lengths = measured_lengths(self.data.train, tokenizer, first.data.max_length, self.recipe.train.seed)
         read = (sources.longest(sources.load_config(self.source(backbone))) for backbone in self._backbones())
         most = min((limit for limit in read if limit is not None), default=None)
@@ -139,9 +142,8 @@ class Workplace:
 
     def rows_to_keep(self) -> Iterator[dict[str, Any]]:
         """The first validation rows as people read them; `tokens` are those of the recipe's first model."""
-        first, validation = self.recipe.configuration({}), self.data.validation
+        (first, tokenizer), validation = self._first(), self.data.validation
         kept = validation.take(range(min(len(validation), MOST_ROWS)))
-        tokenizer = sources.load_tokenizer(self.source(first.backbone))
         encoded = encode(tokenizer, kept.texts, max_length=first.data.max_length, cache=default_cache())
         for row, (text, label, tokens) in enumerate(zip(kept.texts, kept.labels, encoded.lengths, strict=True)):
             line = {"row": row, "text": text[:LONGEST_TEXT], "label": int(label), "tokens": int(tokens)}
@@ -155,15 +157,19 @@ class Workplace:
             BackboneError: a model, a target or a layer is not to be had, a text can't be so long, or has a token that a
                 model has not got.
             DataError: a text of which a tokenizer makes no token.
+            RecipeError: `data.max_train_samples` is fewer rows than there are classes.
         """
+        self._check_rows()
         self._check_backbones()
         self._check_texts()
         return self.demands.check()
 
+    def _check_rows(self) -> None:
+        rows, classes = self.recipe.data.max_train_samples, len(self.data.labels)
+        if rows is not None and rows < classes:
+            raise RecipeError(f"data.max_train_samples: {rows} is fewer than the {classes} classes")
+
     def _check_backbones(self) -> None:
-        fewest, classes = self.recipe.values("data.max_train_samples"), len(self.data.labels)
-        if any(rows is not None and rows < classes for rows in fewest):
-            raise RecipeError(f"data.max_train_samples: {min(fewest)} is fewer than the {classes} classes")
         searched = self.recipe.narrowed(("backbone.model", "data.max_length"))
         longest: dict[Backbone, int] = {}
         for configuration in map(searched.configuration, searched.grid()):
@@ -196,8 +202,8 @@ class Workplace:
                     first = min(unknown)
                     row, token = split.number(first), tokenizer.convert_ids_to_tokens(unknown[first])
                     raise BackboneError(
-                        f"backbone.model: {name} row {row} has the token {token!r}, which {backbone.model!r} has not "
-                        f"got: its tokenizer has {len(tokenizer):,} tokens, its embeddings {known:,}"
+                        f"backbone.model: {name} row {row} has the token {token!r}, which {backbone.model!r} does "
+                        f"not have: its tokenizer has {len(tokenizer):,} tokens, its embeddings {known:,}"
                     )
 
     def job(
