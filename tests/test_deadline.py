@@ -28,7 +28,7 @@ from loraloom.search.costs import cost_key
 from loraloom.search.plan import Plan
 from loraloom.search.space import again_seconds
 from loraloom.search.watcher import SearchPlan, Watcher
-from loraloom.study.commands import go_on_command, seconds_again
+from loraloom.study.commands import go_on_command, last_again_seconds
 from loraloom.study.record import Evaluation
 from loraloom.study.run import PLAN, Run
 from loraloom.study.sealed import read_sealed, write_sealed
@@ -238,7 +238,7 @@ def test_passes_by_a_clock_that_no_plan_says_are_refused_a_resume_without_a_cloc
     monkeypatch.setattr("loraloom.execute.planning.warm_up", killed)
     with pytest.raises(Killed):
         pipeline.search(recipe, tmp_path / "run", deadline=end)
-    seconds = seconds_again(tmp_path / "run")
+    seconds = last_again_seconds(tmp_path / "run")
     assert seconds is not None
     assert 590 <= seconds <= 600
     assert go_on_command(tmp_path / "run") == f"loraloom resume {tmp_path / 'run'} --max_seconds {seconds}"
@@ -246,7 +246,7 @@ def test_passes_by_a_clock_that_no_plan_says_are_refused_a_resume_without_a_cloc
     for limit in (None, math.inf):
         with pytest.raises(RecipeError, match=rf"^search\.epochs: clock needs a deadline: {options}$"):
             pipeline.resume(tmp_path / "run", max_seconds=limit, called=called)
-    assert seconds_again(tmp_path / "run") == seconds  # nothing was done
+    assert last_again_seconds(tmp_path / "run") == seconds  # nothing was done
     kept = {"epochs": [[list(cost_key(recipe.configuration({}))), 2]]}
     write_sealed(tmp_path / "run" / PLAN, kept)
     monkeypatch.setattr(preparation, "load_data", killed)

@@ -104,17 +104,17 @@ class StoppedError(LoraloomError):
         """`go_on` is the command that goes on with the run, where it needs more than the run's folder."""
         self.run, self.why = run, why
         self.exit_code = exit_code
-        super().__init__(f"{why}; nothing that was finished is lost. Go on with: {go_on or resume_command(run)}")
+        super().__init__(f"{why}; nothing that was finished is lost. Go on with: {go_on or shell_resume_command(run)}")
 
 
-def resume_command(run: Path, seconds: int | None = None) -> str:
+def shell_resume_command(run: Path, seconds: int | None = None) -> str:
     """The command that goes on with a run, in so many `seconds` where they are given, to be pasted into a shell."""
     limit = "" if seconds is None else f" --max_seconds {seconds}"
     return f"loraloom resume {quote(str(run))}{limit}"
 
 
 class PredictionStoppedError(LoraloomError):
-    """A file was being predicted when the command was stopped from outside; the same command goes on."""
+    """The prediction of a file that was stopped from outside; the same command goes on."""
 
     exit_code = 75
 

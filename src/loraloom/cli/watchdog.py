@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from loraloom.cli.beginning import process_start
-from loraloom.errors import RunError, StoppedError, resume_command
+from loraloom.errors import RunError, StoppedError, shell_resume_command
 from loraloom.search.clock import Clock, make_clock
 
 EXIT_SECONDS, EXIT_SHARE = 0.5, 0.5
@@ -63,14 +63,14 @@ def _end(run: Path, clock: Clock, began: float) -> None:
 
 def _last_word(run: Path, clock: Clock, began: float) -> tuple[int, str]:
     """The exit code, and the sentence, of a command that `began` so many seconds after 1970."""
-    from loraloom.study.commands import seconds_again
+    from loraloom.study.commands import last_again_seconds
     from loraloom.study.run import is_run
 
     seconds = max(0.0, clock.max_seconds or 0.0)
     if is_run(run):
         tested = _has_winner(run, began)
         what = "the report was written" if tested else "the winner was tested and the report written"
-        go_on = resume_command(run, seconds_again(run))  # a shell's: who gives rows from Python has no watchdog
+        go_on = shell_resume_command(run, last_again_seconds(run))  # rows given from Python have no watchdog
         error = StoppedError(run, f"the {seconds:.0f} s were over before {what}", go_on=go_on)
         return error.exit_code, f"loraloom: {error}"
     return 2, (

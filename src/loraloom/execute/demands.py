@@ -11,7 +11,7 @@ from loraloom.budget import Adaptation, ParameterCount
 from loraloom.engine import in_type
 from loraloom.errors import BudgetError
 from loraloom.recipe import Backbone, Configuration, Head, Lora, Recipe
-from loraloom.recipe.axes import Point, as_set
+from loraloom.recipe.axes import Point, as_option
 from loraloom.study.record import Dtype
 
 LEAST_TOKENS = 16
@@ -176,4 +176,4 @@ def refusal(first: str, why: str, points: int) -> str:
 
 def point_name(point: Point) -> str:
     """`lora.r=4, lora.target_modules=null`, values as `--set` takes them."""
-    return ", ".join(f"{name}={as_set(value)}" for name, value in point.items())
+    return ", ".join(f"{name}={as_option(value)}" for name, value in point.items())

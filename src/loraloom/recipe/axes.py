@@ -20,8 +20,8 @@ Point = Mapping[str, Any]
 """A value for each active axis, by the axis's dotted name: {'lora.r': 4}."""
 
 
-def as_set(value: Any) -> str:
-    """A value as `--set` takes it: `null`, `true`, `query,value`, 0.001."""
+def as_option(value: Any) -> str:
+    """A value as the option `--set` takes it: `null`, `true`, `query,value`, 0.001."""
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

@@ -25,7 +25,7 @@ from loraloom.errors import (
     StoppedError,
     closed_pipe,
     first_line,
-    resume_command,
+    shell_resume_command,
 )
 from loraloom.recipe import Recipe
 from loraloom.recipe.problems import message_of
@@ -142,7 +142,7 @@ def logged(
         log.ends("done", seconds=seconds(), finished=finished())
 
 
-def seconds_again(run: Path) -> int | None:
+def last_again_seconds(run: Path) -> int | None:
     """The seconds that a resume of the run has to be given, None where it needs none or that is not known."""
     try:
         return read_commands(run)[-1].again_seconds
@@ -151,7 +151,7 @@ def seconds_again(run: Path) -> int | None:
 
 
 def go_on_command(run: Path, recipe: Recipe | None = None) -> str:
-    """The command that goes on with a run, with the seconds that it has to be given; see `resume`.
+    """The command that goes on with a run, with the seconds that it has to be given; see `resume_command`.
 
     Without a `recipe` it is the run's, where that can be read.
     """
@@ -159,14 +159,14 @@ def go_on_command(run: Path, recipe: Recipe | None = None) -> str:
         try:
             recipe = read_sealed_recipe(run / RECIPE)
         except LoraloomError:
-            return resume_command(run, seconds_again(run))
-    return resume(run, recipe, seconds_again(run))
+            return shell_resume_command(run, last_again_seconds(run))
+    return resume_command(run, recipe, last_again_seconds(run))
 
 
-def resume(run: Path, recipe: Recipe, seconds: int | None) -> str:
+def resume_command(run: Path, recipe: Recipe, seconds: int | None) -> str:
     """The command that goes on with a run in so many `seconds`, for a shell, or for the program that has its rows."""
     if not recipe.from_python:
-        return resume_command(run, seconds)
+        return shell_resume_command(run, seconds)
     limit = "" if seconds is None else f"max_seconds={seconds}, "
     return f"loraloom.resume({str(run)!r}, {limit}{rows_again(recipe)})"
 

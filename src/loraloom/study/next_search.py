@@ -14,7 +14,7 @@ from shlex import quote
 
 from loraloom.errors import RunError
 from loraloom.recipe import Choices, Recipe
-from loraloom.study.commands import Command, read_commands, resume, rows_again
+from loraloom.study.commands import Command, read_commands, resume_command, rows_again
 from loraloom.study.integrity import RECIPE
 from loraloom.study.provenance import dropped_points, rows_of
 from loraloom.study.record import TrialRecord
@@ -47,7 +47,7 @@ class MoreConfigurations:
     had: float
 
     def command(self, run: Path, recipe: Recipe) -> str:
-        return resume(run, recipe, None if recipe.budget.max_seconds is not None else math.ceil(self.seconds))
+        return resume_command(run, recipe, None if recipe.budget.max_seconds is not None else math.ceil(self.seconds))
 
 
 def _commands(run: Path) -> tuple[Command, ...]:

@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from loraloom.data import Finding, printable
 from loraloom.recipe import Configuration, Recipe
-from loraloom.recipe.axes import as_set
+from loraloom.recipe.axes import as_option
 from loraloom.recipe.fields import Metric
 from loraloom.report.wording import share
 from loraloom.study.leaderboard import metric_name
@@ -32,7 +32,7 @@ def trial_in_words(recipe: Recipe, point: dict[str, Any], configuration: Configu
 
 
 def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else as_set(value)
+    return f"{value:.4g}" if isinstance(value, float) else as_option(value)
 
 
 def labels_in_words(labels: Sequence[str]) -> str:
