@@ -6,6 +6,7 @@ winner once on others, so that both are measured; give X_val and X_test to train
 
 from __future__ import annotations
 
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -258,8 +259,6 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             AdapterError: the hub can't be reached, or refuses.
         """
-        import tempfile
-
         from loraloom.use.hub_adapter import push
 
         self._checked()

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from loraloom.engine import Job
+from loraloom.engine import Job, never
 from loraloom.errors import LoraloomError
 from loraloom.execute.executor import Executor
 from loraloom.execute.workplace import Workplace
@@ -143,7 +143,7 @@ def _time(
         job = place.job(-1, configuration, Path(folder), noted=False)
         start = time.monotonic()
         executor.start([job if seconds is None else replace(job, deadline=start + seconds)])
-        finished = executor.wait(listen, lambda: False)
+        finished = executor.wait(listen, never)
         passed = time.monotonic() - start
     if finished.lost is not None:
         raise _LostError(finished.lost)
