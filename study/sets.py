@@ -106,7 +106,7 @@ def _split(pairs: Pairs, ids: dict[str, int], where: str) -> Split:
     return Split(tuple(text for text, _ in pairs), np.array([ids[label] for _, label in pairs], dtype=np.int64))
 
 
-# -- readers ---------------------------------------------------------------------------------
+# Readers
 
 
 def read_lines(path: Path, *, encoding: str = "utf-8") -> list[str]:

@@ -55,7 +55,7 @@ def _roberta(r: int, bias: str = "none", targets: Any = ("query", "value"), head
     return _adaptation(Configuration.model_validate({"lora": lora, "head": {"kind": head}}))
 
 
-# -- known numbers -----------------------------------------------------------------------------------------------
+# Known numbers
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_the_parts_add_up_to_the_whole() -> None:
     assert sum(part.parameters for part in counted.parts) == counted.trainable
 
 
-# -- against PEFT ------------------------------------------------------------------------------------------------
+# Against PEFT
 
 _CHOICES = [
     *itertools.product(MODELS, ("default", "one", "all-linear"), BIASES, ("native", "linear"), ("all",)),
@@ -124,7 +124,7 @@ def test_the_count_is_pefts_own(model: str, targets: str, bias: Bias, head: str,
     assert counted == _shapes().peft_count(sources.find(model), configuration)
 
 
-# -- the largest rank --------------------------------------------------------------------------------------------
+# The largest rank
 
 
 @st.composite
@@ -164,7 +164,7 @@ def test_one_more_rank_adds_what_per_rank_says(adaptation: Adaptation) -> None:
     assert more - count(adaptation).trainable == per_rank(adaptation)
 
 
-# -- remedies ----------------------------------------------------------------------------------------------------
+# Remedies
 
 
 @st.composite

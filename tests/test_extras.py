@@ -161,7 +161,7 @@ def test_no_module_imports_an_extra_before_it_is_used() -> None:
     assert not free & parts, needing
 
 
-# -- reading the source ------------------------------------------------------------------------------------------
+# Reading the source
 
 
 def _imports(path: Path) -> Iterator[tuple[int, str, bool]]:
@@ -200,7 +200,7 @@ def _name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-# -- reading the metadata ----------------------------------------------------------------------------------------
+# Reading the metadata
 
 
 def _packages_of(extra: str) -> list[str]:

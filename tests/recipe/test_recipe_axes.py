@@ -16,7 +16,7 @@ SCHEDULES = {
     "warmup_steps": {"values": [0, 100], "when": {"train.lr_scheduler_type": ["linear", "cosine"]}},
 }
 
-# -- conditional axes --------------------------------------------------------------------------------------------
+# Conditional axes
 
 
 def test_a_point_leaves_an_inactive_axis_out() -> None:
@@ -93,7 +93,7 @@ def test_a_condition_may_name_a_value_that_is_a_list() -> None:
     assert [recipe.configuration(point).lora.r for point in recipe.grid()] == [2, 8, 16]
 
 
-# -- properties of the grid --------------------------------------------------------------------------------------
+# Properties of the grid
 
 _FIELDS: dict[str, list[Any]] = {
     "lora.r": [1, 2, 4],
@@ -168,7 +168,7 @@ def test_no_point_of_the_grid_names_an_inactive_axis(values: dict[str, Any]) -> 
         assert point.keys() == {name for name in recipe.axes if recipe.is_active(name, point)}
 
 
-# -- parts of a space --------------------------------------------------------------------------------------------
+# Parts of a space
 
 
 def test_a_narrowed_recipe_keeps_what_its_axes_depend_on() -> None:

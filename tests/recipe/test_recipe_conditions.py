@@ -20,7 +20,7 @@ def _file(folder: Path, schedules: str, axis: str = WARMUP) -> Path:
     return path
 
 
-# -- read --------------------------------------------------------------------------------------------------------
+# Read
 
 
 def test_a_list_may_say_where_it_varies(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_an_override_may_change_a_part_of_an_axis(tmp_path: Path) -> None:
     assert recipe.axes["train.warmup_steps"].values == (5, 6)
 
 
-# -- overrides narrow --------------------------------------------------------------------------------------------
+# Overrides narrow
 
 
 def test_an_override_takes_the_values_that_it_leaves_out_from_a_condition(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_narrowed_recipe_survives_the_way_to_yaml_and_back(tmp_path: Path, sch
     assert read_recipe(again) == recipe
 
 
-# -- refused -----------------------------------------------------------------------------------------------------
+# Refused
 
 _BAD = [
     ("near field", "{train.optimizer: adam}", "when train.optimizer: 'adam' is not a field; did you mean train.optim?"),
@@ -188,7 +188,7 @@ def test_a_field_that_fixes_the_data_can_not_vary_conditionally(tmp_path: Path) 
     assert "can't vary within a search" in problem
 
 
-# -- schema ------------------------------------------------------------------------------------------------------
+# Schema
 
 
 def test_the_schema_lets_an_axis_say_where_it_varies() -> None:

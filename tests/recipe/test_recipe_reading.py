@@ -19,7 +19,7 @@ def _read(folder: Path, text: str, *overrides: str) -> Recipe:
     return read_recipe(path, overrides)
 
 
-# -- YAML 1.2 ----------------------------------------------------------------------------------------------------
+# YAML 1.2
 
 
 def test_an_exponent_without_a_dot_is_a_number(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_section_with_nothing_below_it_keeps_its_defaults(tmp_path: Path) -> N
     assert _read(tmp_path, "lora:\ntrain: {seed: 1}").lora == Recipe().lora
 
 
-# -- axes --------------------------------------------------------------------------------------------------------
+# Axes
 
 
 def test_a_list_where_one_value_is_expected_becomes_an_axis(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_lone_word_stands_for_a_list_of_one() -> None:
     assert read_recipe({"lora": {"target_modules": "query"}}).lora.target_modules == ("query",)
 
 
-# -- overrides ---------------------------------------------------------------------------------------------------
+# Overrides
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_an_override_out_of_range_is_refused_by_its_own_name(tmp_path: Path) -> 
     assert caught.value.problems == ("--set: lora.r: 0 is too small; it must be 1 or more",)
 
 
-# -- back to YAML ------------------------------------------------------------------------------------------------
+# Back to YAML
 
 _AXES: dict[str, st.SearchStrategy[Any]] = {
     "lora.r": st.integers(1, 512),

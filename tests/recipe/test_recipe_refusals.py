@@ -11,7 +11,7 @@ from loraloom.recipe import read_recipe
 from loraloom.recipe.reading import MAX_RECIPE_BYTES
 from tests.recipe.refused import problem_of, problems_of
 
-# -- files -------------------------------------------------------------------------------------------------------
+# Files
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_value_that_python_can_not_build_is_refused(tmp_path: Path, value: str
     assert "is not a value; write it as YAML" in problem_of(tmp_path, "lora: {r: 4}\n", f"lora.r={value}")
 
 
-# -- fields ------------------------------------------------------------------------------------------------------
+# Fields
 
 _BAD_FIELDS = [
     ("rank 0", "r: 0", "lora.r: 0 is too small; it must be 1 or more"),

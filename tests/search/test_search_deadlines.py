@@ -98,7 +98,7 @@ class _Simulated:
         ]
 
 
-# -- with a deadline ---------------------------------------------------------------------------------------------
+# With a deadline
 
 
 def test_a_list_of_two_is_trained_by_the_clock_and_what_is_left_is_known() -> None:
@@ -291,7 +291,7 @@ def test_a_final_that_the_clock_cuts_short_is_begun_once(state: str, value: floa
     assert (None if following is None else following.key) == then
 
 
-# -- without -----------------------------------------------------------------------------------------------------
+# Without
 
 
 @pytest.mark.parametrize("pruner", ["halving", "hyperband"])

@@ -267,7 +267,7 @@ def test_once_the_search_has_ended_the_finals_have_the_passes_of_all_that_is_lef
     assert max(_seconds(fitted(plan, task, costs, 50, 1), task, costs)) <= 50
 
 
-# -- the presets that lead ---------------------------------------------------------------------------------------
+# The presets that lead
 
 
 def test_leading_presets_are_compared_on_as_many_rows_as_their_share_of_the_time_allows() -> None:

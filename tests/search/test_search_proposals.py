@@ -85,7 +85,7 @@ def _points(found: Iterator[Proposal]) -> list[tuple[int, float]]:
 
 ALL = [(2, 8), (2, 16), (4, 8), (4, 16), (8, 8), (8, 16)]
 
-# -- grid --------------------------------------------------------------------------------------------------------
+# Grid
 
 
 def test_a_grid_is_visited_once_and_in_order(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_lists_and_truth_values_come_back_from_the_ledger_as_they_were(tmp_path:
     assert [p.point for p in _search(proposals, ledger)] == list(recipe.grid())
 
 
-# -- seeds -------------------------------------------------------------------------------------------------------
+# Seeds
 
 
 def test_seeds_repeat_a_configuration_with_the_next_seed(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_configuration_gets_no_more_seeds_once_one_of_them_came_to_nothing(tmp
     assert proposals.next() is None
 
 
-# -- random and tpe ----------------------------------------------------------------------------------------------
+# Random and TPE
 
 
 @pytest.mark.parametrize("sampler", ALL_SAMPLERS)
@@ -395,7 +395,7 @@ def test_points_of_a_range_lie_within_it(tmp_path: Path, sampler: str) -> None:
         assert 1e-4 <= proposal.point["train.learning_rate"] <= 1e-2
 
 
-# -- conditional axes --------------------------------------------------------------------------------------------
+# Conditional axes
 
 
 def _conditional(sampler: str, n_trials: int | None = None, **warmup: Any) -> Recipe:
@@ -462,7 +462,7 @@ def test_a_small_conditional_space_is_spent_without_twins(tmp_path: Path, monkey
     assert sorted((c.train.optim, c.lora.r) for c in found) == [("adam", 2), ("adam", 4), ("muon", 16)]
 
 
-# -- auto --------------------------------------------------------------------------------------------------------
+# Auto
 
 
 def test_auto_tries_the_presets_first_and_in_order(tmp_path: Path) -> None:
@@ -497,7 +497,7 @@ def test_auto_learns_from_the_presets(tmp_path: Path) -> None:
     assert points[1][10:] != points[-1][10:]
 
 
-# -- broken off --------------------------------------------------------------------------------------------------
+# Broken off
 
 
 @pytest.mark.parametrize("sampler", ["grid", *ALL_SAMPLERS])

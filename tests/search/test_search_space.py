@@ -205,7 +205,7 @@ def test_a_recipe_that_says_more_is_trained_as_it_says(values: dict[str, Any]) -
     assert default_space(recipe, deadline=True) is recipe
 
 
-# -- how long texts are ------------------------------------------------------------------------------------------
+# How long texts are
 
 
 @pytest.mark.parametrize(

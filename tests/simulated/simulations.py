@@ -167,7 +167,7 @@ PLANTED: Mapping[str, Callable[[Generator], Table]] = {
 }
 
 
-# -- promoted by results --------------------------------------------------------------------------
+# Promoted by results
 
 
 def as_wide(_: Mapping[str, Any]) -> float:
@@ -209,7 +209,7 @@ VIEWS: Mapping[str, Callable[[RunRead], Table]] = {
 }
 
 
-# -- power ----------------------------------------------------------------------------------------
+# Power
 
 
 def power_as_advised(studies: int, margin: float = 0.005, seed: int = 2) -> tuple[Share, int]:
@@ -234,7 +234,7 @@ def power_as_advised(studies: int, margin: float = 0.005, seed: int = 2) -> tupl
     return Share(hits, studies), number
 
 
-# -- intervals ------------------------------------------------------------------------------------
+# Intervals
 
 
 def wilson_coverage(rows: int, accuracy: float) -> float:

@@ -122,7 +122,7 @@ def coarse(generator: Generator, points: Sequence[Mapping[str, Any]], rows: int 
     return replace(study(points, nothing, lower), rounding=1 / (12 * rows * rows))
 
 
-# -- searches that promote by results ------------------------------------------------------------
+# Searches that promote by results
 
 LARGE = {**GRID, "lora.lora_dropout": (0.0, 0.1, 0.2)}
 FEW, ALL = 400, 1200

@@ -56,7 +56,7 @@ def _fail_half_way(path: Path) -> None:
     raise RuntimeError
 
 
-# -- files -------------------------------------------------------------------------------------------------------
+# Files
 
 
 def test_a_file_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_json_without_a_number_is_refused(tmp_path: Path, value: float) -> None:
     assert not (tmp_path / "file.json").exists()
 
 
-# -- folders -----------------------------------------------------------------------------------------------------
+# Folders
 
 
 def test_a_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_mending_leaves_all_else_alone(tmp_path: Path) -> None:
     assert sorted(_tree(tmp_path)) == [".lock", "a.new", "b.old", "study.db"]
 
 
-# -- manifests ---------------------------------------------------------------------------------------------------
+# Manifests
 
 
 def test_a_folder_is_whole_once_its_manifest_stands(tmp_path: Path) -> None:

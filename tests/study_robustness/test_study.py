@@ -158,7 +158,7 @@ def test_contenders_learn_and_a_lora_trial_has_its_remedy(tiny_model: Path) -> N
         assert (found == true).mean() > 0.6, contender  # a third of them by chance, as by predictions out of order
 
 
-# -- comparing and the page --------------------------------------------------------------------
+# Comparing and the page
 
 
 def flags(right: int, of: int = 400) -> Any:

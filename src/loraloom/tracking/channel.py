@@ -53,7 +53,7 @@ class Channel:
         """Starts the tracker `tracker` (`module:Class`); what it prints goes to `folder`/`name`.log."""
         self.name, self.log = name, folder / f"{name}.log"
         self.why_ended: str | None = None
-        """Why the tracker is told no more, once it is not."""
+        """Why the tracker is no longer told, once it is not."""
         self._tracker, self._limits = tracker, limits
         self._ended_file = folder / f"{name}.ended"
         self._calls: queue.Queue[Iterator[dict[str, Any]] | None] = queue.Queue(limits.waiting_calls)
@@ -113,7 +113,7 @@ class Channel:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
-    # -- the thread ----------------------------------------------------------------------------------------------
+    # The thread
 
     def _work(self) -> None:
         try:

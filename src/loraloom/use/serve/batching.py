@@ -180,7 +180,7 @@ class Batcher:
             self.waiting -= len(texts)
             self.metrics.waiting.set(self.waiting)
 
-    # -- the thread that makes tokens ----------------------------------------------------------
+    # The thread that makes tokens
 
     def _make_tokens(self) -> None:
         while not self._stopping and (first := self._raw.get()) is not None:
@@ -222,7 +222,7 @@ class Batcher:
                 self._line.append(work)
         self._arrived.set()
 
-    # -- the model's thread --------------------------------------------------------------------
+    # The thread of the model
 
     def _compute(self) -> None:
         while not self._stopping:
@@ -268,7 +268,7 @@ class Batcher:
             self.device_lost = self.device_lost or device_is_lost()
             return [AdapterError(f"the text could not be computed: {type(error).__name__}")]
 
-    # -- the event loop's ----------------------------------------------------------------------
+    # The event loop
 
     def _tell(self, said: Callable[..., None], *what: object) -> None:
         """Has the event loop's thread do something."""
