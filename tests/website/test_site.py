@@ -10,12 +10,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import Browser
 
 import loraloom
 from loraloom import errors
 from loraloom.cli.commands import COMMANDS
 from loraloom.recipe.axes import Recipe
-from tests.report.browser import chromium, opened
+from tests.report.browser import opened
 from website.commands import commands_page
 from website.exits import CODES
 from website.links import problems, read
@@ -47,8 +48,8 @@ def test_every_link_holds_and_nothing_is_fetched_from_another_host(site: Path) -
     assert list(problems(site)) == []
 
 
-def test_the_search_works_without_a_server_and_asks_no_other_host(site: Path) -> None:
-    with chromium() as browser, opened(browser, site / "tutorial.html") as found:
+def test_the_search_works_without_a_server_and_asks_no_other_host(site: Path, browser: Browser) -> None:
+    with opened(browser, site / "tutorial.html") as found:
         found.page.locator("input.md-search__input").fill("gradient_accumulation_steps")
         first = found.page.locator(".md-search-result__link").first
         first.wait_for()
