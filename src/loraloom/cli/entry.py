@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def run() -> int:
-    """Runs a command, and turns what went wrong into one sentence and an exit code."""
+    """Runs a command, which SIGTERM ends from its first moment to its last; returns its exit code."""
     try:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _terminate)  # before heavy imports, which take seconds
@@ -59,14 +59,9 @@ def run() -> int:
 
 
 def _exit_code() -> int:
-    """Runs the command."""
+    """Runs the command; what went wrong becomes one sentence and an exit code."""
     _wait_politely()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # a log shows a long run as it goes; a path that is not UTF-8 can be printed
-            stream.reconfigure(line_buffering=True, errors="backslashreplace")
-    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # JSON is, whatever the locale
+    _set_up_streams()
     try:
         code = app(standalone_mode=False) or 0
         return _fail("stopped by Ctrl-C", code) if code == 130 else code  # typer takes Ctrl-C, and says nothing
@@ -93,6 +88,15 @@ def _exit_code() -> int:
             raise
         why = first_line(error).rstrip(".")
         return _fail(f"memory does not suffice: {why}; end what else uses it, or take smaller batches", 2)
+
+
+def _set_up_streams() -> None:
+    """A log shows a long run as it goes, a path that is not UTF-8 can be printed, and JSON is UTF-8 in any locale."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def _is_out_of_memory(error: Exception) -> bool:
