@@ -12,6 +12,7 @@ import pytest
 
 from loraloom.cli import running
 from loraloom.collecting import settle
+from loraloom.execute.placement import IN_PROCESS
 from loraloom.recipe import read_recipe
 
 OWN = """
@@ -49,5 +50,15 @@ def test_a_search_settles_when_it_is_planned(
 ) -> None:
     settled: list[bool] = []
     monkeypatch.setattr(running, "settle", lambda: settled.append((tmp_path / "run" / "trials").exists()))
-    running.run_search(read_recipe(tiny_recipe), tmp_path / "run", None, 0, False, False, quiet=True, as_json=False)
+    running.run_search(
+        read_recipe(tiny_recipe),
+        tmp_path / "run",
+        IN_PROCESS,
+        deadline=None,
+        grace=0,
+        allow_leak=False,
+        profile=False,
+        quiet=True,
+        as_json=False,
+    )
     assert len(settled) == 1

@@ -20,6 +20,7 @@ from loraloom import cli
 from loraloom.cli import entry
 from loraloom.cli.running import TerminatedError, run_search, stoppable
 from loraloom.errors import RunError, StoppedError
+from loraloom.execute.placement import IN_PROCESS
 from loraloom.recipe import read_recipe
 from loraloom.study.commands import COMMANDS
 from loraloom.study.sealed import write_sealed
@@ -136,7 +137,17 @@ def test_a_search_that_is_broken_off_before_its_run_is_made_does_not_go_on_with_
     (tmp_path / "recipe.yaml").touch()
     monkeypatch.setattr("loraloom.pipeline.search", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(RunError, match="holds a run already; choose another --out"):
-        run_search(read_recipe({}), tmp_path, None, 0, allow_leak=False, profile=False, quiet=True, as_json=False)
+        run_search(
+            read_recipe({}),
+            tmp_path,
+            IN_PROCESS,
+            deadline=None,
+            grace=0,
+            allow_leak=False,
+            profile=False,
+            quiet=True,
+            as_json=False,
+        )
 
 
 def test_a_command_that_sigterm_ends_does_not_say_that_nothing_was_begun(

@@ -13,7 +13,7 @@ import typer
 
 from loraloom.cli.completion import complete_recipe, complete_shipped
 from loraloom.cli.options import AsJson, Overrides, RecipePath
-from loraloom.cli.running import print_json
+from loraloom.cli.running import print_json, print_or_write
 from loraloom.errors import BudgetError, OptionError
 
 
@@ -55,13 +55,8 @@ def schema(out: Annotated[Path | None, typer.Option("--out", help="Write it to t
     Example: loraloom schema --out recipe.schema.json
     """
     from loraloom.recipe import json_schema
-    from loraloom.study.durable import write_text
 
-    text = json.dumps(json_schema(), indent=2)
-    if out is None:
-        typer.echo(text)
-    else:
-        write_text(out, text + "\n")
+    print_or_write(json.dumps(json_schema(), indent=2) + "\n", out)
 
 
 def recipes(

@@ -38,44 +38,45 @@ class TerminatedError(BaseException):
 def run_search(
     recipe: Recipe,
     out: Path,
+    placement: Placement,
+    *,
     deadline: str | None,
     grace: float,
     allow_leak: bool,
     profile: bool,
     quiet: bool,
     as_json: bool,
-    placement: Placement | None = None,
 ) -> None:
     """`search` and `train`: makes the run in `out`, follows it, and prints its result.
 
     Raises:
-        RunError: `out` holds something; no signal and no deadline then takes a run that is there for this one.
+        RunError: `out` holds something; refused before all else, so that no signal and no deadline speaks of that run.
     """
     from loraloom.study.run import refuse_taken
 
-    def work(watcher: Watcher, stop: Stop) -> TrialRecord:
-        from loraloom import pipeline
-        from loraloom.execute.placement import IN_PROCESS
-
-        return pipeline.search(
-            recipe,
-            out,
-            watcher=watcher,
-            stop=stop,
-            deadline=deadline,
-            started=process_start(),
-            command=sys.argv,
-            allow_leak=allow_leak,
-            profile=profile,
-            placement=placement or IN_PROCESS,
-        )
-
     refuse_taken(out)
     with stoppable(out, grace) as stop, ended_in_time(out, recipe.budget.max_seconds, deadline):
-        follow(out, stop, quiet, as_json, work)
+
+        def work(watcher: Watcher) -> TrialRecord:
+            from loraloom import pipeline
+
+            return pipeline.search(
+                recipe,
+                out,
+                watcher=watcher,
+                stop=stop,
+                deadline=deadline,
+                started=process_start(),
+                command=sys.argv,
+                allow_leak=allow_leak,
+                profile=profile,
+                placement=placement,
+            )
+
+        follow(out, work, quiet=quiet, as_json=as_json)
 
 
-def follow(run: Path, stop: Stop, quiet: bool, as_json: bool, work: Callable[[Watcher, Stop], TrialRecord]) -> None:
+def follow(run: Path, work: Callable[[Watcher], TrialRecord], *, quiet: bool, as_json: bool) -> None:
     """Does `work` on a run in the sight of a terminal, and prints the winner."""
     from loraloom.search.watcher import SearchPlan, Watcher, Watchers
     from loraloom.terminal.console import make_console
@@ -87,7 +88,7 @@ def follow(run: Path, stop: Stop, quiet: bool, as_json: bool, work: Callable[[Wa
 
     watcher = Terminal(make_console(stderr=as_json), quiet=quiet or as_json)
     try:
-        winner = work(Watchers(watcher, Settling()), stop)
+        winner = work(Watchers(watcher, Settling()))
     except (StoppedError, KeyboardInterrupt):
         if watcher.winner is not None:  # there was grace for it
             watcher.closed()
@@ -232,3 +233,13 @@ def run_prediction(ensemble: Ensemble, source: str, out: Path | None, choices: C
 def print_json(value: Any) -> None:
     """A result for programs, alone on standard output."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_or_write(text: str, out: Path | None) -> None:
+    """A text that ends its last line itself, on standard output or in the file `out`."""
+    from loraloom.study.durable import write_text
+
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        write_text(out, text)

@@ -1,4 +1,6 @@
-"""Commands that make a run, and those that show one: `search`, `train`, `resume`; `report`, `watch`, `dashboard`.
+"""Commands that make a run or go on with one, and those that show one.
+
+`search`, `train`, `resume`, `refit`; `report`, `watch`, `dashboard`.
 
 Imports of the library are inside the commands, so that `--help` answers at once.
 """
@@ -33,12 +35,11 @@ from loraloom.cli.options import (
     TrainOverrides,
     Workers,
 )
-from loraloom.cli.running import TerminatedError, embed_texts, follow, print_json, run_search, stoppable
+from loraloom.cli.running import TerminatedError, embed_texts, follow, print_json, print_or_write, run_search, stoppable
 from loraloom.cli.watchdog import ended_in_time
 from loraloom.errors import OptionError, RecipeError
 
 if TYPE_CHECKING:
-    from loraloom.execute.stopping import Stop
     from loraloom.search.watcher import Watcher
     from loraloom.study.record import TrialRecord
 
@@ -74,8 +75,17 @@ def search(
     from loraloom.execute.placement import Placement
     from loraloom.recipe import read_recipe
 
-    placement = Placement(workers, ray, gpus_per_pack)
-    run_search(read_recipe(recipe, overrides), out, deadline, grace, allow_leak, profile, quiet, as_json, placement)
+    run_search(
+        read_recipe(recipe, overrides),
+        out,
+        Placement(workers, ray, gpus_per_pack),
+        deadline=deadline,
+        grace=grace,
+        allow_leak=allow_leak,
+        profile=profile,
+        quiet=quiet,
+        as_json=as_json,
+    )
 
 
 def train(
@@ -95,6 +105,7 @@ def train(
 
     Example: loraloom train agnews-roberta-base --out runs/one --set search.seeds=3
     """
+    from loraloom.execute.placement import IN_PROCESS
     from loraloom.recipe import read_recipe
 
     read = read_recipe(recipe, overrides)
@@ -102,8 +113,17 @@ def train(
         raise RecipeError(
             f"{recipe}: {', '.join(read.axes)} would vary; train takes one value each, search takes several"
         )
-    one = read.with_fields(search={"sampler": "grid"})  # the others would look for more than there is
-    run_search(one, out, deadline, grace, allow_leak, profile, quiet, as_json)
+    run_search(
+        read.with_fields(search={"sampler": "grid"}),  # the others would look for more than there is
+        out,
+        IN_PROCESS,
+        deadline=deadline,
+        grace=grace,
+        allow_leak=allow_leak,
+        profile=profile,
+        quiet=quiet,
+        as_json=as_json,
+    )
 
 
 def resume(
@@ -132,28 +152,27 @@ def resume(
 
     Example: loraloom resume runs/demo --max_seconds 600
     """
-
-    def work(watcher: Watcher, stop: Stop) -> TrialRecord:
-        from loraloom import pipeline
-        from loraloom.execute.placement import Placement
-
-        return pipeline.resume(
-            run,
-            watcher=watcher,
-            command=sys.argv,
-            stop=stop,
-            max_seconds=max_seconds,
-            deadline=deadline,
-            started=process_start(),
-            placement=Placement(workers, ray, gpus_per_pack),
-        )
-
     with stoppable(run, grace) as stop:
         from loraloom.study.run import Run
 
+        def work(watcher: Watcher) -> TrialRecord:
+            from loraloom import pipeline
+            from loraloom.execute.placement import Placement
+
+            return pipeline.resume(
+                run,
+                watcher=watcher,
+                command=sys.argv,
+                stop=stop,
+                max_seconds=max_seconds,
+                deadline=deadline,
+                started=process_start(),
+                placement=Placement(workers, ray, gpus_per_pack),
+            )
+
         limit = Run(run).recipe.budget.max_seconds if max_seconds is None else max_seconds
         with ended_in_time(run, limit, deadline, option="--max_seconds"):
-            follow(run, stop, quiet, as_json, work)
+            follow(run, work, quiet=quiet, as_json=as_json)
 
 
 def refit(run: RunPath, quiet: Quiet = False, as_json: AsJson = False) -> None:
@@ -171,14 +190,14 @@ def refit(run: RunPath, quiet: Quiet = False, as_json: AsJson = False) -> None:
     from loraloom.terminal.live import Terminal
     from loraloom.terminal.refitted import refitted_lines
 
-    again = refit_command(run, Run(run).recipe)
+    opened = Run(run)
     watcher = Terminal(make_console(stderr=as_json), quiet=quiet or as_json)
-    with stoppable(run, 0, again) as stop:
+    with stoppable(run, 0, refit_command(run, opened.recipe)) as stop:
         record = run_refit(run, watcher=watcher, stop=stop)
     if as_json:
         print_json({"run": str(run), "refit": record.model_dump(mode="json")})
         return
-    for line in refitted_lines(record, run):
+    for line in refitted_lines(record, opened):
         typer.echo(line)
 
 
@@ -218,9 +237,39 @@ def report(
     Example: loraloom report runs/demo --format md --out RESULTS.md
     """
     from loraloom.report import findings, markdown, read_run, write_report
-    from loraloom.report.against import check_comparable
     from loraloom.report.printing import browser, print_page
-    from loraloom.study.durable import refuse_over, refuse_place, write_text
+
+    _refuse_report(run, against, compare_file, form, out, no_similarity=no_similarity, pdf=pdf)
+    program = browser() if pdf else None
+    why_not = None if no_similarity else embed_texts(run, compare_file)
+    second = compare_file is not None
+    if form is Form.md:
+        print_or_write(markdown(findings(read_run(run), against, why_not, second=second)), out)
+        return
+    page = write_report(run, against=against, second=second, why_not_similar=why_not)
+    typer.echo(page)
+    if program is not None:
+        typer.echo(print_page(page, program))
+
+
+def _refuse_report(
+    run: Path,
+    against: Path | None,
+    compare_file: Path | None,
+    form: Form,
+    out: Path | None,
+    *,
+    no_similarity: bool,
+    pdf: bool,
+) -> None:
+    """Refuses what can't be made, before texts are embedded: without a run, by options that exclude each other.
+
+    Raises:
+        RunError: there is no run in `run`, or it is not to be compared with `against`.
+        OptionError: an option has no use beside the others.
+    """
+    from loraloom.report.against import check_comparable
+    from loraloom.study.durable import refuse_over, refuse_place
     from loraloom.study.run import Run
 
     Run(run)
@@ -235,19 +284,6 @@ def report(
         raise OptionError("--compare_file: its texts have to be embedded; leave out --no_similarity")
     if against:
         check_comparable(run, against)
-    program = browser() if pdf else None
-    why_not = None if no_similarity else embed_texts(run, compare_file)
-    if form is Form.md:
-        text = markdown(findings(read_run(run), against, why_not, second=compare_file is not None))
-        if out is None:
-            typer.echo(text, nl=False)
-        else:
-            write_text(out, text)
-        return
-    page = write_report(run, against=against, second=compare_file is not None, why_not_similar=why_not)
-    typer.echo(page)
-    if program is not None:
-        typer.echo(print_page(page, program))
 
 
 def watch(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from shlex import quote
 
 from loraloom.study.record import TrialRecord
@@ -10,10 +9,9 @@ from loraloom.study.run import REFIT, Run
 from loraloom.terminal.wording import with_interval
 
 
-def refitted_lines(record: TrialRecord, run: Path) -> tuple[str, ...]:
+def refitted_lines(record: TrialRecord, run: Run) -> tuple[str, ...]:
     """Its rows, its accuracy and the winner's, and how it is used."""
-    opened = Run(run)
-    winner, metric = opened.best(), opened.recipe.search.metric
+    winner, metric = run.best(), run.recipe.search.metric
     assert record.result is not None
     assert record.result.test is not None
     assert winner is not None
@@ -24,5 +22,5 @@ def refitted_lines(record: TrialRecord, run: Path) -> tuple[str, ...]:
         f"refitted    trial {record.number}, on {record.train_rows or 0:,} rows",
         f"accuracy    {with_interval(test, metric)} on {test.examples:,} test rows",
         f"winner      {before} on the same, trained on {winner.train_rows or 0:,} rows",
-        f"use         loraloom predict {quote(str(run / REFIT))} --text …",
+        f"use         loraloom predict {quote(str(run.path / REFIT))} --text …",
     )
