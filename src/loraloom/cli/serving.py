@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,10 +16,8 @@ from loraloom.cli.completion import complete_served
 from loraloom.cli.options import Port
 from loraloom.cli.running import TerminatedError
 from loraloom.errors import MissingExtraError, OptionError, is_installed
+from loraloom.use.serve.limits import Access, Limits, Settings
 from loraloom.wording import plural
-
-if TYPE_CHECKING:
-    from loraloom.use.serve.limits import Access
 
 LEAST_SECRET = 16
 """Characters of a key or a token."""
@@ -27,6 +25,7 @@ _NAME = r"(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])"
 _HOST, _SCHEME, _PLACE = re.compile(_NAME), re.compile(r"[a-z][a-z0-9+.-]*"), re.compile(rf"{_NAME}(?::\d+)?")
 _OWN_PORT = {"http": ":80", "https": ":443"}
 """Which browsers leave out."""
+_DEFAULT = Limits()
 
 
 def serve(
@@ -41,7 +40,7 @@ def serve(
     port: Port = 8000,
     host: Annotated[str, typer.Option("--host", help="The address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
     api_keys_file: Annotated[
-        Path | None, typer.Option("--api_keys_file", help="Keys, one a line; requests then need one of them.")
+        Path | None, typer.Option("--api_keys_file", help="API keys, one a line; requests then need one.")
     ] = None,
     adapters_dir: Annotated[
         str | None,
@@ -56,27 +55,33 @@ def serve(
     ] = None,
     allowed_host: Annotated[
         list[str],
-        typer.Option("--allowed_host", metavar="HOST", help="Another name by which requests may call the server."),
+        typer.Option("--allowed_host", metavar="HOST", help="Another name that the server answers to."),
     ] = [],  # noqa: B006
     cors_origin: Annotated[
         list[str],
         typer.Option(
-            "--cors_origin", metavar="ORIGIN", help="Another site whose pages may ask, such as https://a.org."
+            "--cors_origin", metavar="ORIGIN", help="Another site whose pages may send requests, such as https://a.org."
         ),
     ] = [],  # noqa: B006
-    max_body_bytes: Annotated[int, typer.Option("--max_body_bytes", min=1, help="Bytes of a request.")] = 1024 * 1024,
-    max_texts: Annotated[int, typer.Option("--max_texts", min=1, help="Texts of a request.")] = 256,
-    max_characters: Annotated[int, typer.Option("--max_characters", min=1, help="Characters of a text.")] = 50_000,
+    max_body_bytes: Annotated[
+        int, typer.Option("--max_body_bytes", min=1, help="Most bytes in a request.")
+    ] = _DEFAULT.body_bytes,
+    max_texts: Annotated[int, typer.Option("--max_texts", min=1, help="Most texts in a request.")] = _DEFAULT.texts,
+    max_characters: Annotated[
+        int, typer.Option("--max_characters", min=1, help="Most characters in a text.")
+    ] = _DEFAULT.characters,
     max_waiting: Annotated[
-        int, typer.Option("--max_waiting", min=1, help="Texts of all requests that wait; more are answered 503.")
-    ] = 1024,
-    timeout: Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds that a request may take.")] = 30.0,
-    log_texts: Annotated[bool, typer.Option("--log_texts", help="Write texts to the log, too.")] = False,
+        int, typer.Option("--max_waiting", min=1, help="Most texts that wait, of all requests; beyond that, 503.")
+    ] = _DEFAULT.waiting_texts,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0.001, help="Seconds that a request may take.")
+    ] = _DEFAULT.seconds,
+    log_texts: Annotated[bool, typer.Option("--log_texts", help="Write the texts to the log as well.")] = False,
 ) -> None:
-    """Serve adapters by HTTP: one backbone in memory for all adapters of it, with a demo page at /.
+    """Serve adapters over HTTP: one backbone in memory for all of its adapters, with a demo page at /.
 
-    POST /v1/classify {"adapter": …, "texts": […]}; the hub's clients may ask /models/NAME. At SIGTERM and Ctrl-C
-    it answers what is under way, and exits 0. Needs the extra 'serve'.
+    POST /v1/classify {"adapter": …, "texts": […]}; clients of the hub send to /models/NAME. At SIGTERM and Ctrl-C it
+    answers what is under way, and exits 0. Needs the extra 'serve'.
 
     Example: loraloom serve runs/demo/best news=runs/news/best --port 8000
     """
@@ -84,37 +89,42 @@ def serve(
         if not is_installed(package):
             raise MissingExtraError("serve", "serve")
     access = _access(host, allowed_host, cors_origin, api_keys_file, adapters_dir, admin_token_file)
+    limits = _limits(max_body_bytes, max_texts, max_characters, max_waiting, timeout)
+    _serve(adapters, host, port, Settings(limits, access, log_texts))
 
+
+def _serve(adapters: Sequence[str], host: str, port: int, settings: Settings) -> None:
+    """Loads the adapters, and answers until SIGTERM or Ctrl-C."""
     from loraloom.use.adapter import adapter_folder
-    from loraloom.use.serve.limits import Limits, Settings
+    from loraloom.use.serve import server
     from loraloom.use.serve.registry import Registry, named_adapters
-    from loraloom.use.serve.server import listen
-    from loraloom.use.serve.server import serve as serve_on
 
-    if not math.isfinite(timeout):
-        raise OptionError(f"--timeout {timeout}: must be a number of seconds")
-    settings = Settings(
-        Limits(
-            body_bytes=max_body_bytes,
-            bodies_bytes=max(Limits().bodies_bytes, max_body_bytes),
-            texts=max_texts,
-            characters=max_characters,
-            waiting_texts=max_waiting,
-            seconds=timeout,
-        ),
-        access,
-        log_texts,
-    )
     named = named_adapters(adapters)
-    with contextlib.closing(listen(host, port)) as listening, contextlib.suppress(KeyboardInterrupt, TerminatedError):
+    with (
+        contextlib.closing(server.listen(host, port)) as listening,
+        contextlib.suppress(KeyboardInterrupt, TerminatedError),
+    ):
         registry = Registry()
         for name, folder in named:
             registry.add(name, adapter_folder(folder))
             typer.echo(f"{name}: {folder}", err=True)
-        if not _is_local(host) and not access.keys:
-            typer.echo("whoever reaches this address may ask: --api_keys_file asks for keys", err=True)
+        if not _is_local(host) and not settings.access.keys:
+            typer.echo("whoever reaches this address may send requests; with --api_keys_file they need a key", err=True)
         count = plural(len(named), "adapter")
-        serve_on(registry, settings, listening, lambda place: typer.echo(f"{count} at {place}; Ctrl-C ends it"))
+        server.serve(registry, settings, listening, lambda place: typer.echo(f"{count} at {place}; Ctrl-C ends it"))
+
+
+def _limits(body_bytes: int, texts: int, characters: int, waiting_texts: int, seconds: float) -> Limits:
+    if not math.isfinite(seconds):
+        raise OptionError(f"--timeout {seconds}: must be a number of seconds")
+    return Limits(
+        body_bytes=body_bytes,
+        bodies_bytes=max(_DEFAULT.bodies_bytes, body_bytes),
+        texts=texts,
+        characters=characters,
+        waiting_texts=waiting_texts,
+        seconds=seconds,
+    )
 
 
 def _access(
@@ -125,11 +135,9 @@ def _access(
     adapters_dir: str | None,
     admin_token_file: Path | None,
 ) -> Access:
-    """Who may ask for what, by which names and from which pages."""
-    from loraloom.use.serve.limits import Access
-
+    """Who may send requests, under which names and from which pages."""
     if (adapters_dir is None) != (admin_token_file is None):
-        raise OptionError("--adapters_dir and --admin_token_file: adapters are added where both are given")
+        raise OptionError("--adapters_dir and --admin_token_file: give both, or neither")
     below = None if adapters_dir is None else Path(adapters_dir)
     if below is not None and (not adapters_dir or not below.is_dir()):  # Path("") is the folder that we are in
         raise OptionError(f"--adapters_dir: {adapters_dir!r} is not a folder")
