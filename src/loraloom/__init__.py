@@ -80,9 +80,11 @@ def search(
 ) -> TrialRecord:
     """Searches a recipe (a file, or a mapping of its sections) into the run folder `out`; returns the tested winner.
 
-    It ends by `budget.max_seconds`, by `deadline` ("2026-11-25T18:00") and by the end of the SLURM job that it is in.
-    Searches in threads take turns, each with its `max_seconds` whole. Random generators are left as they were.
-    Without `report` none is written, and its time goes to training; `loraloom report` makes it later.
+    It ends within `budget.max_seconds`, by `deadline` ("2026-11-25T18:00") and by the end of the SLURM job that it is
+    in. Searches in several threads take turns, and waiting does not count against `max_seconds`. The global random
+    generators are left as they were. Without `report` no report is written, and its time goes to training;
+    `loraloom report` makes one later.
+
     Trials are trained here, in `workers` processes, or on the cluster at `ray`, with `gpus_per_pack` of a GPU each.
     `train`, `validation` and `test` stand for the recipe's files: each a pandas.DataFrame, a datasets.Dataset, or a
     pair of lists (texts, labels).
@@ -123,9 +125,9 @@ def resume(
     validation: Any = None,
     test: Any = None,
 ) -> TrialRecord:
-    """Goes on with a run; data that was given from Python is given again.
+    """Goes on with a run; rows that the search was given from Python have to be given again.
 
-    It may take `budget.max_seconds` anew, or `max_seconds` in their place; `deadline` is as for `search`.
+    It may take `budget.max_seconds` once more, or `max_seconds` instead; `deadline` is as for `search`.
 
     Raises:
         LoraloomError: there is no run, another process has it, or its data or models have changed.
@@ -165,10 +167,10 @@ def load(path: Path | str, *, revision: str | None = None) -> Classifier:
     """Loads a saved adapter over its backbone: a trial's folder, such as RUN/best, or owner/name on the hub.
 
     It has predict, predict_proba, stream, labels, card and push_to_hub. `revision` is a branch, tag or commit of the
-    hub's repository; a branch is taken at the commit that it stands for now.
+    hub's repository; a branch means the commit that it stands for now.
 
     Raises:
-        LoraloomError: it is none, is damaged, or is not safe to load; or its backbone can't be had.
+        LoraloomError: there is no adapter, it is damaged or not safe to load, or its backbone can't be loaded.
     """
     from loraloom.use.adapter import load as load_adapter
 

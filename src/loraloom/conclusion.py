@@ -28,8 +28,8 @@ GAVE_UP = "the last trials all failed, so no more were begun"
 MOST_REASONS = 3
 """That are named where trials failed: a loss that is no number is so at a step of its own in each."""
 SPENT = (
-    f"of {MOST_DRAWN:,} points drawn in a row none was new and within the limits of the budget, so no more are "
-    "sought: give other values, or ranges of what fits"
+    f"of {MOST_DRAWN:,} points drawn in a row none was new and within the limits of the budget, so no more are drawn: "
+    "give other values, or ranges that fit"
 )
 
 

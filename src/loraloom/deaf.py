@@ -1,4 +1,4 @@
-"""Processes of a run's own that don't end by what ends it, though all are sent it: who began them says when to stop."""
+"""Processes that a run begins and ends itself: they ignore the signals that end it, which a terminal sends to all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ENDS = frozenset((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
 
 @contextmanager
 def begun_deaf() -> Iterator[None]:
-    """A process that is begun within has the signals kept from it until it stays deaf by itself."""
+    """A process that is begun within has these signals blocked, until it ignores them by `stay_deaf`."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
     try:
         yield
@@ -21,7 +21,7 @@ def begun_deaf() -> Iterator[None]:
 
 
 def stay_deaf() -> None:
-    """Ignores them for good, in such a process."""
+    """Ignores these signals for good, in such a process."""
     for number in ENDS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)

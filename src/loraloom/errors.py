@@ -36,7 +36,7 @@ class LoraloomError(Exception):
 
 
 class OptionError(LoraloomError):
-    """Options of a command that can't be given, or not together."""
+    """Options of a command that can't be given, or can't be given together."""
 
 
 class RecipeError(LoraloomError):
@@ -92,11 +92,11 @@ class TrialFailedError(LoraloomError):
 
 
 class DamagedError(RunError):
-    """A file of a run that is not as it was written, which may be made anew; one that can't be read now is no such."""
+    """A file of a run that is not as it was written, and may be made anew; not one that merely can't be read now."""
 
 
 class StoppedError(LoraloomError):
-    """A run ended before its plan was done, from outside or since its trials only failed; `resume` goes on with it."""
+    """A run that was ended before its plan was done, from outside or since its trials only failed; `resume` goes on."""
 
     exit_code = 75
 
@@ -124,4 +124,4 @@ class PredictionStoppedError(LoraloomError):
 
 
 class DeviceLostError(RuntimeError):
-    """A GPU that answers this process no more, which must end: all that came next would fail in it, whatever it is."""
+    """A GPU that no longer answers this process, which must end: whatever it did next would fail."""

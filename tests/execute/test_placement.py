@@ -174,7 +174,7 @@ def test_all_that_is_asked_of_a_cluster_is_refused_where_ray_is_not_installed(mo
     ("placement", "said"),
     [
         (Placement(workers=0), "--workers: 0"),
-        (Placement(gpus_per_pack=0.5), "--gpus_per_pack: is Ray's"),
+        (Placement(gpus_per_pack=0.5), "--gpus_per_pack: only a Ray cluster"),
         (Placement(ray="auto", gpus_per_pack=2), "--gpus_per_pack: 2 of a GPU"),
         (Placement(ray="auto", gpus_per_pack=0), "--gpus_per_pack: 0 of a GPU"),
     ],

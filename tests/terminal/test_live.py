@@ -99,7 +99,7 @@ def test_each_trial_is_told_in_a_line_where_no_table_can_be_drawn(monkeypatch: p
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_what_failed_beside_a_run_is_said_however_quiet(capsys: pytest.CaptureFixture[str], quiet: bool) -> None:
-    said, sentence = io.StringIO(), "mlflow is told no more of this run: [Errno 28]"
+    said, sentence = io.StringIO(), "mlflow is no longer told of this run: [Errno 28]"
     terminal = Terminal(Console(file=said, width=120), quiet=quiet)
     terminal.note("testing the winner")
     Watchers(terminal).warned(sentence)

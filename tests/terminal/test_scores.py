@@ -57,7 +57,7 @@ def test_that_rows_were_trained_on_stands_above_the_scores(trained_on: int | Non
     scores = metrics.score(np.arange(2), np.eye(2))
     found = Evaluated("best", "rows.csv", ("1", "2"), scores, trained_on=trained_on)
     print_evaluation(Console(file=out, width=80), found)
-    assert ("8 of these rows its run had for training" in out.getvalue()) == said
+    assert ("8 of these rows are training rows of its run" in out.getvalue()) == said
 
 
 def test_a_look_at_the_test_rows_of_the_run_is_said() -> None:

@@ -36,7 +36,7 @@ class Ear(Watcher):
 
     @property
     def failures(self) -> list[str]:
-        return [note for note in self.notes if "is told no more" in note]
+        return [note for note in self.notes if "is no longer told" in note]
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def search(recipe: dict[str, Any], run: Path, *overrides: str, watcher: Watcher 
     return pipeline.search(read_recipe(recipe, ["report_to=mlflow", *overrides]), run, watcher=watcher)
 
 
-# -- what is told ------------------------------------------------------------------------------------------------
+# What is told
 
 
 def test_a_search_is_told_from_its_plan_to_the_winners_test(
@@ -169,7 +169,7 @@ def test_a_run_whose_folder_was_moved_has_its_first_name(
     assert begun[0][0] == "run"
 
 
-# -- going on ----------------------------------------------------------------------------------------------------
+# Going on
 
 
 class Kill(Watcher):
@@ -226,7 +226,7 @@ def test_a_run_broken_off_and_gone_on_with_is_stored_as_one_that_was_not(
         assert len(broken[trial].of("validation/accuracy")) == 2
 
 
-# -- no harm -----------------------------------------------------------------------------------------------------
+# No harm
 
 
 @pytest.fixture
@@ -251,7 +251,7 @@ def test_a_run_is_the_same_whatever_its_tracker_does(
     ear = Ear()
     search(tiny_recipe, tmp_path / "run", watcher=ear)
     assert len(ear.failures) == 1
-    assert ear.failures[0].startswith("mlflow is told no more of this run: ")
+    assert ear.failures[0].startswith("mlflow is no longer told of this run: ")
     for name in ("trials/0000/adapter_model.safetensors", "best/test_predictions.jsonl"):
         assert (tmp_path / "run" / name).read_bytes() == (alone / name).read_bytes()
 

@@ -165,7 +165,7 @@ def _auto(config: Any, head: Head) -> tuple[Any, dict[str, Any]]:
         return AutoModel, pooler_argument(config)
     if type(config) not in AutoModelForSequenceClassification._model_mapping:
         raise BackboneError(
-            f"head.kind: native is not to be had for a {config.model_type} model; use head.kind: linear"
+            f"head.kind: native is not available for a {config.model_type} model; use head.kind: linear"
         )
     return AutoModelForSequenceClassification, {}
 

@@ -48,8 +48,8 @@ def evaluate(
     """Score an adapter on a labelled file: accuracy with interval, macro-F1, per class, confusion, calibration.
 
     Says how many of the rows its run was trained or tested on, where the run's own file is at hand and unchanged. Log
-    loss and calibration error are of the model's own confidences; where predict divides by a temperature, they are
-    given as predict has them, too.
+    loss and calibration error are those of the model's own confidences; where predict divides logits by a temperature,
+    those of its confidences are given too.
 
     Example: loraloom evaluate runs/demo/best --test_file test.csv --json
     """
@@ -112,8 +112,8 @@ def predict(
     Logits are divided by a temperature where the validation rows of the adapter's run show that it needs one, so that
     a confidence is the chance to be right. It never changes a prediction of one adapter.
 
-    Several adapters are an ensemble by their mean probabilities, with a column for the prediction of each. They must
-    have the same labels.
+    Several adapters form an ensemble, which predicts by the mean of their probabilities; each has a column of its own
+    beside it. They must have the same labels.
 
     Example: loraloom predict runs/demo/best --file articles.csv.gz --out predicted.csv
 
@@ -214,7 +214,7 @@ def submit(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a contest's submission (ID,Label), or check one; refuse what would be scored other than it is meant.
+    """Write a contest's submission (ID,Label), or check one; refuse what would not be scored as it is meant.
 
     Example: loraloom submit runs/demo/best --test_file test.csv --template sample_submission.csv --out submission.csv
 

@@ -159,7 +159,7 @@ def _say(out: Path, recipe: Recipe, table: Table | None) -> None:
     say(console, f"{out} is written")
     try:
         if table is None:
-            print_warning(console, f"{recipe.data.dataset} could not be had here, so its rows were not looked at")
+            print_warning(console, f"{recipe.data.dataset} could not be loaded here, so its rows were not checked")
         elif recipe.data.train_file is None:
             print_data(console, load_data(recipe.data, seed=recipe.train.seed))
         else:  # in memory already

@@ -182,7 +182,7 @@ class Driver:
 
         One that came on in its worker before that ended is begun again, and nowhere else.
         """
-        self._watcher.note("what was broken off twice is trained in a process of its own")
+        self._watcher.note("trials that were broken off twice are trained in a process of their own")
         waiting = [proposal for proposal in self._again if proposal.number in doubtful]
         self._again = deque(proposal for proposal in self._again if proposal.number not in doubtful)
         with closing(apart()) as executor:

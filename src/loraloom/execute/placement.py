@@ -30,13 +30,13 @@ class Placement:
         """Refuses what can't be done.
 
         Raises:
-            LoraloomError: an option that has no place, or none that it could have.
+            LoraloomError: an option is out of its limits, or needs another one.
             MissingExtraError: Ray is not installed.
         """
         if self.workers is not None and self.workers < 1:
-            raise LoraloomError(f"--workers: {self.workers} is none; it must be 1 or more")
+            raise LoraloomError(f"--workers: {self.workers} is too few; it must be 1 or more")
         if self.gpus_per_pack is not None and self.ray is None:
-            raise LoraloomError("--gpus_per_pack: is Ray's to heed; give --ray too")
+            raise LoraloomError("--gpus_per_pack: only a Ray cluster heeds it; give --ray too")
         if self.gpus_per_pack is not None and not 0 < self.gpus_per_pack <= 1:
             raise LoraloomError(
                 f"--gpus_per_pack: {self.gpus_per_pack:g} of a GPU; it must be over 0, and at most 1, since a pack is "

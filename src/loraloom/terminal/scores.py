@@ -31,14 +31,14 @@ def print_evaluation(console: Console, result: Evaluated) -> None:
     if result.trained_on:
         say(
             console,
-            f"{result.trained_on:,} of these rows its run had for training: they say nothing of new texts, and raise "
-            "the figures",
+            f"{result.trained_on:,} of these rows are training rows of its run: they say nothing about new texts, and "
+            "raise the figures",
         )
     if result.tested_on:
         say(
             console,
             f"{result.tested_on:,} of these rows are test rows of its run, whose report does not count this look at "
-            "them: who chooses by it chooses by the test",
+            "them: a choice made by it is made by the test",
         )
     say(
         console,

@@ -183,8 +183,8 @@ class Reporter(Watcher):
             if channel.why_ended is not None and channel.name not in self._said:
                 self._said.add(channel.name)
                 self._say(
-                    f"{channel.name} is told no more of this run: {channel.why_ended} ({channel.log} may say more); "
-                    "the run is unharmed, and 'loraloom resume' tells what was missed"
+                    f"{channel.name} is no longer told of this run: {channel.why_ended} ({channel.log} may say more); "
+                    "the run is not affected, and 'loraloom resume' tells it what it missed"
                 )
 
 

@@ -51,13 +51,13 @@ STUCK_SECONDS = 60
 _WHY = {
     400: "It is not HTTP.",
     401: "A key is needed, and is missing or wrong.",
-    403: "The server was not started so that adapters can be changed.",
+    403: "The server was started without the options that let adapters be changed.",
     404: "There is no such adapter.",
     408: "The body did not come in time.",
     409: "The name is taken.",
     413: "The body, a text, or the number of texts is over the limit.",
     415: "The body is compressed.",
-    421: "The server is not called so.",
+    421: "The server does not answer to the name in the Host header.",
     422: "The request does not have the form described here.",
     500: "The adapter can't compute the text.",
     503: "Too many texts or bodies are waiting, or the server is ending; Retry-After says when to come again.",
@@ -277,8 +277,8 @@ def _add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
-        if isinstance(error.body, bytes):  # FastAPI leaves a body as it came that is not called JSON
-            return refusal(422, "body: is not called JSON; send it with content-type: application/json")
+        if isinstance(error.body, bytes):  # FastAPI leaves a body as it came that is not declared as JSON
+            return refusal(422, "body: is not declared as JSON; send it with content-type: application/json")
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part not in (ONE, SEVERAL))[:100]
         return refusal(422, f"{place.encode('utf-8', 'replace').decode()}: {message_of(first)[:200]}")

@@ -140,7 +140,7 @@ class Gate:
         headers = scope["headers"]
         access = self._settings.access
         if access.hosts and _host(headers) not in access.hosts:
-            return 421, "this server is not called so; see --allowed_host", {}
+            return 421, "this server does not answer to that name; see --allowed_host", {}
         if not self._may(scope):
             return 401, "a valid key is needed: Authorization: Bearer KEY", {"www-authenticate": "Bearer"}
         if scope["method"] != "POST":
