@@ -254,6 +254,15 @@ def test_all_of_the_cap_is_used_only_where_nothing_is_left_of_it(cap: int, said:
     assert f"parameters  1,000,000 trainable, {said} of the cap of {cap:,}" in lines
 
 
+def test_a_winner_is_told_with_the_rows_and_the_warm_up_that_it_had() -> None:
+    tested = {"result": Result(validation=score(0.9), test=score(0.9))}
+    winner = record(0, point={"train.warmup_steps": 12}, train_rows=100).model_copy(update=tested)
+    every = record(0, train_rows=400).model_copy(update=tested)
+    lines = closing_lines(winner, Path("runs/x"), _recipe(), [winner])
+    assert lines[:2] == ("winner      trial 0: warmup_steps=0", "trained on  100 of 400 training rows")
+    assert not any(line.startswith("trained on") for line in closing_lines(every, Path("runs/x"), _recipe(), [every]))
+
+
 def _recipe(**sections: Any) -> Recipe:
     about = {"data": {"rows": {"train": 400}}}
     given = {"data": {"dataset": "demo"}, "lora": {"r": [2, 4]}, "budget": {"max_seconds": 60}}

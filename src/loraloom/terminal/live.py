@@ -31,6 +31,7 @@ from loraloom.study.choice import Choice, chosen
 from loraloom.study.commands import go_on_command
 from loraloom.study.leaderboard import Standing, metric_name
 from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command
+from loraloom.study.provenance import rows_of
 from loraloom.study.record import Evaluation, Timings, TrialRecord
 from loraloom.study.run import BEST
 from loraloom.terminal.console import is_drawn_on, make_console, say
@@ -40,6 +41,7 @@ from loraloom.terminal.wording import (
     finding_lines,
     labels_in_words,
     point_in_words,
+    trained_point,
     trial_in_words,
     with_interval,
 )
@@ -241,9 +243,12 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, records: Seque
     cap, test = recipe.budget.max_trainable_parameters, winner.result.test
     against = "" if cap is None else f", {percent(winner.counts.trainable / cap)} of the cap of {cap:,}"
     marked = f" ({'; '.join(winner.marks)})" if winner.marks else ""
-    what = point_in_words(winner.point) or "the recipe's one configuration"
+    what = point_in_words(trained_point(winner)) or "the recipe's one configuration"
+    every = rows_of(recipe).get("train")
+    on_part = every is not None and (winner.train_rows or every) < every
     return (
         f"winner      trial {winner.number}: {what}",
+        *([f"trained on  {winner.train_rows:,} of {every:,} training rows"] if on_part else []),
         *_why(chosen(records, recipe.search.metric)),
         f"accuracy    {with_interval(test, recipe.search.metric)} on {test.examples:,} test rows{marked}",
         f"parameters  {winner.counts.trainable:,} trainable{against}",

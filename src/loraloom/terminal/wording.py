@@ -11,13 +11,20 @@ from loraloom.data import Finding, printable
 from loraloom.recipe import Configuration, Recipe
 from loraloom.recipe.axes import as_option
 from loraloom.recipe.fields import Metric
+from loraloom.report.leaderboard import WARM_UP
 from loraloom.report.wording import share
 from loraloom.study.leaderboard import metric_name
-from loraloom.study.record import Score
+from loraloom.study.record import Score, TrialRecord
 
 
 def point_in_words(point: dict[str, Any]) -> str:
     return "  ".join(f"{name.split('.')[-1]}={_shown(value)}" for name, value in point.items())
+
+
+def trained_point(trial: TrialRecord) -> dict[str, Any]:
+    """Its point with the warm-up that it had: a trial of fewer steps than the plan's longest has a part of it."""
+    warm_up = {WARM_UP: trial.configuration.train.warmup_steps} if WARM_UP in trial.point else {}
+    return trial.point | warm_up
 
 
 def trial_in_words(recipe: Recipe, point: dict[str, Any], configuration: Configuration) -> str:
