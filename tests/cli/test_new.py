@@ -92,6 +92,13 @@ def test_an_answer_that_can_not_be_is_asked_again(
     assert (recipe.budget.max_trainable_parameters, recipe.budget.max_seconds) == (None, None)
 
 
+def test_nobody_is_asked_for_two_columns_of_one(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "train.csv").write_text("text;label\nhot tea;drink\nrye bread;food\n")
+    done = new(answers="\n", monkeypatch=monkeypatch)
+    assert "2. " not in done.output
+    assert str(done.exception).endswith("cells seem to be separated by ';': separate them by ','")
+
+
 def test_demo_is_the_data_set_also_where_there_is_a_folder_of_that_name(here: Path) -> None:
     (here / "demo").mkdir()
     assert _named_rows("demo") == {"dataset": "demo"}
@@ -211,6 +218,7 @@ def test_what_the_comments_propose_is_a_recipe_too(tmp_path: Path, rows: dict[st
     assert read_recipe(path).data.test_file == ("test.csv" if "train_file" in rows else None)
     assert "\n  max_length: 128\n" in path.read_text()
     assert ("Labelled rows too; without them" in text) == ("train_file" in rows)
+    assert text.count("timed") == 1  # of max_length: its own description says when a longer cut is tried
 
 
 def test_a_real_terminal_is_asked(here: Path, tiny_model: Path) -> None:

@@ -103,7 +103,14 @@ def test_a_file_of_two_columns_without_a_header_is_refused(tmp_path: Path) -> No
 )
 def test_cells_that_are_separated_otherwise_are_recognised_and_refused(tmp_path: Path, sign: str, hint: str) -> None:
     path = write_csv(tmp_path / "rows.csv", [(f"a b{sign}x",), (f"c d{sign}y",)], header=(f"text{sign}label",))
-    assert refusal(train_file=path).endswith(f"; its cells seem to be separated by {hint}")
+    message = refusal(train_file=path)
+    assert message.endswith(f"where text and label are two; its cells seem to be separated by {hint}")
+
+
+def test_of_one_column_no_name_is_asked_for(tmp_path: Path) -> None:
+    unlabelled = write_csv(tmp_path / "test.csv", [(text,) for text, _ in rows(30)], header=("sentence",))
+    message = refusal(train_file=write_csv(tmp_path / "rows.csv", rows(30, start=99)), test_file=unlabelled)
+    assert "test.csv: has one column, 'sentence', where text and label are two; rows of test need labels" in message
 
 
 def test_several_columns_are_joined_by_a_space(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def _columns(table: Table | None, text: tuple[str, ...], label: str | None, ask:
         columns, findings = choose_columns(table, text or None, label, before="--")
         guessed = bool(findings)
     except DataError:
-        if not ask or not set(named) <= set(table.columns):
+        if not ask or len(table.columns) == 1 or not set(named) <= set(table.columns):
             raise
     if columns is None or (ask and guessed):
         columns = ask_columns(table, text, label, columns)

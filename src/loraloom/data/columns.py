@@ -58,6 +58,9 @@ def choose_columns(
     text = text_column or _tupled(_only([name for name in free if name != label], TEXT_NAMES))
     if not (label and text):
         label, text = _of_two(table, label, text)
+    if len(table.columns) == 1:  # no name that could be given makes two of it
+        only = f"has one column, {_quoted(list(table.columns))}, where text and label are two"
+        raise DataError(f"{table.source}: {only}{headerless(table)}")
     if not (label and text):
         missing = ([] if text else [f"{before}text_column"]) + ([] if label else [f"{before}label_column"])
         raise DataError(f"{table.source}: give {' and '.join(missing)}; {_listed(table)}{headerless(table)}")

@@ -28,7 +28,7 @@ _MORE = {
 _LEFT_OUT = {
     "data": (
         ("test_file", "test.csv", "Labelled rows too; without them, rows are held out (validation_share)."),
-        ("max_length", 128, "Longer texts are cut. Left out, a timed search tries more for long texts."),
+        ("max_length", 128, "Longer texts are cut."),
     )
 }
 """Fields that many will want next, as they would be written."""
