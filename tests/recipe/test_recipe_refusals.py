@@ -24,6 +24,15 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
         read_recipe(tmp_path)
 
 
+def test_rows_in_the_place_of_a_recipe_are_told_how_one_is_written_for_them(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("text,label\nTea: hot,drink\n")
+    (tmp_path / "rows").mkdir()
+    for name in ("rows.csv", "rows"):
+        with pytest.raises(RecipeError) as refused:
+            read_recipe(tmp_path / name)
+        assert str(refused.value).endswith(f": loraloom new mine.yaml --train_file {tmp_path / name}")
+
+
 @pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n", "---\n", "null"])
 def test_an_empty_file_is_refused(tmp_path: Path, text: str) -> None:
     assert problem_of(tmp_path, text).startswith("recipe.yaml: the recipe is empty; name at least its data")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,16 @@ def _from_mapping(values: Mapping[str, Any]) -> Source:
 
 
 def _from_file(path: Path, most_bytes: int) -> Source:
+    try:
+        return _read_file(path, most_bytes)
+    except RecipeError as error:
+        if not path.exists() or path.suffix in (".yaml", ".yml"):
+            raise
+        new = shlex.join(["loraloom", "new", "mine.yaml", "--train_file", str(path)])
+        raise RecipeError(f"{error}; if it holds labelled rows, write a recipe for them: {new}") from None
+
+
+def _read_file(path: Path, most_bytes: int) -> Source:
     text = _text(path, most_bytes)
     source = Source(str(path))
     try:
