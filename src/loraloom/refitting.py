@@ -123,6 +123,10 @@ def _foreseen(winner: TrialRecord, data: TextData) -> str:
     return f"{said}, in about {duration(winner.timings.train_seconds * rows / winner.train_rows)}"
 
 
+def _done(epoch: float, passes: float) -> str:
+    return f"{epoch:.3g} of {passes:.3g} {'pass' if passes == 1 else 'passes'} done"
+
+
 def _train(place: Workplace, job: Job, stop: Stop, note: Callable[[str], None]) -> Outcome:
     """Trains the job in this process, or to its next step once it is to `stop`.
 
@@ -133,7 +137,7 @@ def _train(place: Workplace, job: Job, stop: Stop, note: Callable[[str], None]) 
 
     def heard(job: Job, evaluation: Evaluation) -> bool:
         del job
-        note(f"{evaluation.epoch:.4g} of {passes:g} passes done, training loss {evaluation.train_loss:.3f}")
+        note(f"{_done(evaluation.epoch, passes)}, training loss {evaluation.train_loss:.3f}")
         return True
 
     with closing(InProcess(choose_engine(place.recipe).engine, note)) as executor, stop.politely():

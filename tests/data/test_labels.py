@@ -88,12 +88,12 @@ def test_missing_labels_are_refused_with_their_rows(missing: Any) -> None:
     cells = ["a", missing, "b", missing, missing, missing]
     assert (
         _refusal(cells)
-        == "rows.csv: column 'label' has no label in row 2, 4, 5 and 1 more; label these rows, or take them out"
+        == "rows.csv: column 'label' has no label in rows 2, 4, 5 and 1 more; label these rows, or take them out"
     )
 
 
 def test_minus_one_is_no_label_where_the_file_declares_its_classes() -> None:
-    with pytest.raises(DataError, match="'label' has no label in row 2, 4, 5; "):
+    with pytest.raises(DataError, match="'label' has no label in rows 2, 4, 5; "):
         codes_of(Table("rows", {"label": [0, -1, 1, None, -1]}, {"label": ("a", "b")}, known=True), "label")
 
 

@@ -404,6 +404,7 @@ def test_a_class_that_test_lacks_is_said(tmp_path: Path) -> None:
     test = write_csv(tmp_path / "test.csv", rows(9, CLASSES[:2], start=100))
     data = load(train_file=write_csv(tmp_path / "train.csv", rows(30)), test_file=test)
     assert _finding(data, "missing_class").examples == ("World",)
+    assert _finding(data, "missing_class").sentence.endswith("has no row of 1 class: nothing is measured on it.")
 
 
 def test_shares_of_classes_are_said(tmp_path: Path) -> None:

@@ -117,7 +117,8 @@ def find_missing_classes(split: Split, labels: Sequence[str], where: str) -> tup
     missing = [label for number, label in enumerate(labels) if not np.any(split.labels == number)]
     if not missing:
         return ()
-    sentence = f"{where.capitalize()} has no row of {plural(len(missing), 'class')}: nothing is measured on them."
+    them = "it" if len(missing) == 1 else "them"
+    sentence = f"{where.capitalize()} has no row of {plural(len(missing), 'class')}: nothing is measured on {them}."
     return (Finding("missing_class", "warning", len(missing), sentence, examples_of(missing)),)
 
 

@@ -49,9 +49,9 @@ def codes_of(table: Table, column: str, known: Collection[str] = ()) -> list[str
         missing = [number for number, cell in enumerate(cells, start=1) if cell is None or cell == -1]
     if missing:
         more = f" and {len(missing) - 3:,} more" if len(missing) > 3 else ""
-        raise DataError(
-            f"{place} has no label in row {', '.join(map(str, missing[:3]))}{more}; label these rows, or take them out"
-        )
+        where = f"{'row' if len(missing) == 1 else 'rows'} {', '.join(map(str, missing[:3]))}{more}"
+        it, them = ("this row", "it") if len(missing) == 1 else ("these rows", "them")
+        raise DataError(f"{place} has no label in {where}; label {it}, or take {them} out")
     _check_kinds(cells, place)
     if all(isinstance(cell, str) for cell in cells):
         return list(cells) if set(cells) <= set(known) else _codes_of_texts(cells, place)
