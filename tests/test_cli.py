@@ -334,6 +334,9 @@ def test_without_a_command_the_help_is_printed_as_it_is(
     _, usage, _ = call(capsys, monkeypatch, "--help")
     assert call(capsys, monkeypatch) == (2, "", usage)
     assert usage.startswith("Usage: ")
+    assert "Begin with: loraloom search demo --out runs/demo; or, for rows of your own, loraloom new mine.yaml." in (
+        " ".join(usage.split())
+    )
 
 
 def test_help_of_doctor_teaches_without_torch() -> None:

@@ -39,7 +39,8 @@ COMMANDS = (
 
 app = typer.Typer(
     help="Finds the most accurate LoRA text classifier that a parameter, memory and time budget allows, and shows why.",
-    epilog="Exit codes: 0 done, 2 something for you to mend, 75 stopped (where it can go on, the message says how), "
+    epilog="Begin with: loraloom search demo --out runs/demo; or, for rows of your own, loraloom new mine.yaml.\n\n"
+    "Exit codes: 0 done, 2 something for you to mend, 75 stopped (where it can go on, the message says how), "
     "130 Ctrl-C, 1 our fault.",
     invoke_without_command=True,
     pretty_exceptions_enable=False,
