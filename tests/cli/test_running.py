@@ -18,11 +18,13 @@ import yaml
 
 from loraloom import cli
 from loraloom.cli import entry
-from loraloom.cli.running import TerminatedError, run_search, stoppable
+from loraloom.cli.running import TerminatedError, follow, run_search, stoppable
 from loraloom.errors import RunError, StoppedError
 from loraloom.execute.placement import IN_PROCESS
+from loraloom.execute.stopping import Stop
 from loraloom.recipe import read_recipe
 from loraloom.study.commands import COMMANDS
+from loraloom.study.record import TrialRecord
 from loraloom.study.sealed import write_sealed
 from tests.cli.hanging_up import GONE, VARIABLE
 from tests.commands import Commands
@@ -218,3 +220,24 @@ def test_a_terminal_that_goes_away_takes_neither_the_search_nor_its_winner(
     assert (tmp_path / GONE).exists()
     assert (run / "best").is_dir()
     assert (run / "report" / "index.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("quiet", "as_json", "said"), [(False, False, True), (True, False, False), (False, True, False)]
+)
+def test_who_waits_at_a_terminal_hears_at_once_why(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    quiet: bool,
+    as_json: bool,
+    said: bool,
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+    def work(*_: object) -> TrialRecord:
+        raise StoppedError(tmp_path, "stopped")
+
+    with pytest.raises(StoppedError):
+        follow(tmp_path, Stop(0), quiet, as_json, work)
+    assert (capsys.readouterr().err == "loading the libraries\n") is said

@@ -127,7 +127,7 @@ def predict(
     if text and (out is not None or text_column):
         raise OptionError("--text is answered on standard output; --out and --text_column go with --file")
     check_texts(text)
-    say_loading()
+    say_loading("the model")
     ensemble = load_ensemble(adapters, temperature=not no_temperature)
     if file is None:
         from loraloom.terminal.prediction import temperature_lines
@@ -231,7 +231,7 @@ def submit(
     elif adapter is None or test_file is None or out is None:
         raise OptionError("submit needs ADAPTER, --test_file and --out; or --check FILE --template T")
     else:
-        say_loading()
+        say_loading("the model")
         columns = tuple(text_column) or None
         result = submitting.submit(
             adapter, test_file, out, template=template, id_column=id_column, text_column=columns, labels=labels

@@ -78,6 +78,8 @@ def run_search(
 
 def follow(run: Path, work: Callable[[Watcher], TrialRecord], *, quiet: bool, as_json: bool) -> None:
     """Does `work` on a run in the sight of a terminal, and prints the winner."""
+    if not (quiet or as_json):
+        say_loading("the libraries")
     from loraloom.search.watcher import SearchPlan, Watcher, Watchers
     from loraloom.terminal.console import make_console
     from loraloom.terminal.live import Terminal
@@ -196,10 +198,10 @@ def embed_texts(run: Path, compare_file: Path | None) -> str | None:
     return why_not
 
 
-def say_loading() -> None:
-    """That a model is loaded, which takes seconds, where somebody waits before a terminal."""
+def say_loading(what: str) -> None:
+    """What is loaded, which takes seconds, where somebody waits before a terminal."""
     if sys.stderr.isatty():
-        typer.echo("loading the model", err=True)
+        typer.echo(f"loading {what}", err=True)
 
 
 def run_prediction(ensemble: Ensemble, source: str, out: Path | None, choices: Choices) -> None:
