@@ -250,13 +250,14 @@ def test_best_has_a_card_that_a_resume_renews_and_an_edit_of_it_costs_nothing(
 
 def test_the_cards_way_to_load_the_adapter_by_peft_alone_works(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     loraloom.search(tiny_recipe, tmp_path / "run")
-    best = tmp_path / "run" / "best"
+    best, text = tmp_path / "run" / "best", "the cat near a dog"
+    (expected,) = loraloom.load(best).predict([text])
     blocks = (best / "README.md").read_text(encoding="utf-8").split("```python\n")[1:]
     for block in blocks:
-        code = block.partition("```")[0].replace("this/folder", str(best)).replace("…", "the cat near a dog")
+        code = block.partition("```")[0].replace("this/folder", str(best)).replace("…", text)
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        assert done.stdout.strip(" []'\n") == "animals"
+        assert done.stdout.strip(" []'\n") == expected
 
 
 def test_a_run_with_lists_for_values_goes_on(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -166,6 +166,16 @@ def test_what_is_not_finite_stays_so_in_its_own_text(value: float) -> None:
         assert found[0, 8:].isfinite().all()
 
 
+def test_a_row_too_large_for_a_norm_is_not_taken_for_zeros() -> None:
+    """As where a trial diverges: its loss has to say so."""
+    x, norm = drawn(1, 3, 64), norm_of(64, bias=True, trained=False)
+    x[0, 1] *= 1e25
+    found = FusedOps().norm(x, norm)[0], FusedOps().norm_backward(drawn(1, 3, 64, seed=1), x, norm, None)[0][0]
+    for rows in found:
+        assert rows[1].isnan().all()
+        assert rows[[0, 2]].isfinite().all()
+
+
 def test_what_does_not_fit_is_refused() -> None:
     x, gamma, offsets = drawn(4, 96), drawn(96), torch.tensor([0, 4], dtype=torch.int32)
     with pytest.raises(RuntimeError, match="fp32 matrix"):

@@ -331,6 +331,15 @@ def test_operations_are_named_for_the_kernels_that_they_are_by() -> None:
     assert CompiledOps().name == f"compiled, {'AMX' if by_amx else 'AVX512'}"
 
 
+def test_a_row_too_large_for_a_norm_is_not_taken_for_zeros() -> None:
+    """As where a trial diverges: its loss has to say so."""
+    x, gamma = drawn(3, 64), torch.ones(64)
+    x[1] *= 1e25
+    for rows in (ops.norm(x, gamma, None, 1e-5), ops.norm_backward(drawn(3, 64, seed=1), x, gamma, 1e-5, 0.0, 0, 0)[0]):
+        assert rows[1].isnan().all()
+        assert rows[[0, 2]].isfinite().all()
+
+
 def test_what_does_not_fit_is_refused() -> None:
     layer = Layer(17, 8)
     with pytest.raises(RuntimeError, match="packed: not a matrix"):

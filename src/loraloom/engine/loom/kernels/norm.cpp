@@ -30,7 +30,10 @@ Statistics statistics(const bf16* x, float eps, int64_t width, float* row) {
     squares0 = _mm512_fmadd_ps(v0, v0, squares0);
     squares1 = _mm512_fmadd_ps(v1, v1, squares1);
   }
-  return {mean, 1.f / std::sqrt(_mm512_reduce_add_ps(_mm512_add_ps(squares0, squares1)) / width + eps)};
+  const float squares = _mm512_reduce_add_ps(_mm512_add_ps(squares0, squares1));
+  // A row too large to be squared has no deviation: by an infinite one it would become zeros, and a trial that has diverged
+  // would look well.
+  return {mean, std::isfinite(squares) ? 1.f / std::sqrt(squares / width + eps) : NAN};
 }
 
 template <class Row>

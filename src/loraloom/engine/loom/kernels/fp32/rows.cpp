@@ -30,7 +30,9 @@ Statistics statistics(const float* x, float eps, int64_t width) {
     const Floats off = load(x + j) - mean;
     return off * off;
   });
-  return {mean, 1.f / std::sqrt(squares / width + eps)};
+  // A row too large to be squared has no deviation: by an infinite one it would become zeros, and a trial that has diverged
+  // would look well.
+  return {mean, std::isfinite(squares) ? 1.f / std::sqrt(squares / width + eps) : NAN};
 }
 
 // h = (x - mean) / deviation * gamma + beta.
