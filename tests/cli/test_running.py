@@ -21,7 +21,6 @@ from loraloom.cli import entry
 from loraloom.cli.running import TerminatedError, follow, run_search, stoppable
 from loraloom.errors import RunError, StoppedError
 from loraloom.execute.placement import IN_PROCESS
-from loraloom.execute.stopping import Stop
 from loraloom.recipe import read_recipe
 from loraloom.study.commands import COMMANDS
 from loraloom.study.record import TrialRecord
@@ -239,5 +238,5 @@ def test_who_waits_at_a_terminal_hears_at_once_why(
         raise StoppedError(tmp_path, "stopped")
 
     with pytest.raises(StoppedError):
-        follow(tmp_path, Stop(0), quiet, as_json, work)
+        follow(tmp_path, work, quiet=quiet, as_json=as_json)
     assert (capsys.readouterr().err == "loading the libraries\n") is said

@@ -218,7 +218,7 @@ def test_rare_classes_of_few_rows_are_not_said_to_do_better_where_all_have_one_r
 @pytest.mark.parametrize("classes", [5, 12])
 def test_the_test_holds_its_level_though_classes_are_unlike(classes: int) -> None:
     generator = np.random.default_rng(classes)
-    counts, judged = 40.0 * 1.5 ** np.arange(classes), np.full(classes, 100)
+    counts, judged = np.geomspace(40, 40 * 1.5 ** (classes - 1), classes), np.full(classes, 100)
     tries = 150
     unlike = (generator.beta(20, 2, classes) for _ in range(tries))
     found = sum(slope_by_class(counts, each, judged).p_value <= 0.05 for each in unlike)
@@ -239,7 +239,7 @@ def test_a_class_that_is_common_beside_others_that_are_alike_tells_nothing_of_sh
 
 def test_the_interval_of_the_slope_covers_the_truth() -> None:
     generator = np.random.default_rng(0)
-    counts, judged = 50 * 2.0 ** np.arange(8), np.full(8, 400)
+    counts, judged = np.geomspace(50, 50 * 2**7, 8), np.full(8, 400)
     covered = 0
     for _ in range(100):
         recalls = 0.6 + 0.03 * np.arange(8) + generator.normal(0, 0.05, 8)
