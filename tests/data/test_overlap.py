@@ -31,6 +31,8 @@ from loraloom.data.overlap import near_copies, text_key, words_of
         ("か\u3099", "が"),
         ("\ufb01nal", "final"),
         ("it´s Windows™", "its windows"),
+        ("𝐇𝐞𝐥𝐥𝐨 ℕ", "hello n"),
+        ("½ ⑴ Ŀ", "1/2 (1) L·"),
     ],
 )
 def test_texts_of_the_same_letters_and_digits_are_equal(one: str, other: str) -> None:
@@ -53,6 +55,11 @@ def test_texts_of_the_same_letters_and_digits_are_equal(one: str, other: str) ->
 )
 def test_other_texts_are_not_equal(one: str, other: str) -> None:
     assert text_key(one) != text_key(other)
+
+
+def test_words_of_another_form_are_the_same_words() -> None:
+    assert words_of("ﾃﾞｰﾀ") == words_of("データ") == ["デ", "ー", "タ"]
+    assert words_of("𝐀½") == words_of("a1⁄2") == ["a1", "2"]
 
 
 @pytest.mark.parametrize(

@@ -58,10 +58,18 @@ _WORD_CHARACTERS = _WordCharacters()
 def words_of(text: str) -> list[str]:
     """Words of letters and digits without their case and form; single characters of scripts that don't space words.
 
-    Signs are taken out before forms: a trade mark's sign is no letters, and an accent that stands alone no mark.
+    Signs are taken out before forms: a trade mark's sign is no letters, and an accent that stands alone no mark. Where
+    forms have changed, all is done again: a bold A is now a capital, ⑴ has brackets, half width letters have no spaces.
     """
-    letters = unicodedata.normalize("NFC", text).casefold().translate(_WORD_CHARACTERS)
-    return unicodedata.normalize("NFKC", letters).split()
+    letters = _letters_of(unicodedata.normalize("NFC", text))
+    formed = unicodedata.normalize("NFKC", letters)
+    if formed != letters:
+        formed = unicodedata.normalize("NFKC", _letters_of(formed))
+    return formed.split()
+
+
+def _letters_of(text: str) -> str:
+    return text.casefold().translate(_WORD_CHARACTERS)
 
 
 def text_key(text: str) -> str:
