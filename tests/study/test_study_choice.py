@@ -57,6 +57,15 @@ def test_a_tie_is_told_in_the_metric_that_is_maximised() -> None:
     assert "0.50 pp more macro-F1, within the noise of seeds" in str(choice.sentence)
 
 
+def test_what_has_no_more_than_the_winner_and_what_has_little_more_are_not_said_to_have_0_more() -> None:
+    steady = _trials(8, [0.90, 0.92], 900, 1)
+    level = choose(standings(_trials(2, [0.91], 100, 0) + steady, "accuracy"), "accuracy")
+    assert level.winner.leader.point["lora.r"] == 8
+    assert level.sentence == "trial 0 has as much accuracy, by one seed, where this one has the mean of 2"
+    close = choose(standings(_trials(2, [0.91002], 100, 0) + steady, "accuracy"), "accuracy")
+    assert str(close.sentence).startswith("trial 0 has 0.002 pp more accuracy, within the noise of seeds (standard ")
+
+
 def test_of_those_within_noise_that_are_of_one_size_the_best_mean_wins() -> None:
     records = _trials(8, [0.90, 0.92], 100, 0) + _trials(2, [0.895, 0.915], 100, 2)
     assert choose(standings(records, "accuracy"), "accuracy").winner.leader.point["lora.r"] == 8

@@ -65,10 +65,17 @@ class Choice:
                     f"{self.winner.leader.counts.trainable:,} do"
                 )
         leader = f"trial {self.leader.leader.number}{'' if _once(self.leader) else ' with its other seeds'}"
+        if not more:
+            return f"{leader} has as much {metric_name(self.metric)}, {but}"
         return (
-            f"{leader} has {100 * more:.2f} pp more {metric_name(self.metric)}, within the "
-            f"noise of seeds (standard error {100 * self.standard_error:.2f} pp), {but}"
+            f"{leader} has {_points(more)} pp more {metric_name(self.metric)}, within the "
+            f"noise of seeds (standard error {_points(self.standard_error)} pp), {but}"
         )
+
+
+def _points(share: float) -> str:
+    """With two decimals, or a digit where these would be 0."""
+    return f"{100 * share:.2f}" if share >= 0.00005 else f"{100 * share:.1g}"
 
 
 def chosen(records: Sequence[TrialRecord], metric: Metric) -> Choice | None:
