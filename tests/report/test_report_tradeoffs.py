@@ -106,6 +106,20 @@ def test_a_winner_that_is_not_the_leader_is_told_from_it(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.parametrize(
+    ("cap", "said"),
+    [
+        (1_000_000_000, "takes <0.1 % of the cap; larger points were not tried."),
+        (221_800, "takes >99.9 % of the cap: a higher cap might allow a better one."),
+        (221_728, "takes 100 % of the cap: a higher cap might allow a better one."),
+    ],
+)
+def test_a_share_of_the_cap_is_neither_nothing_nor_all_but_where_it_is(tmp_path: Path, cap: int, said: str) -> None:
+    found = of(tmp_path, {2: 0.80, 8: 0.95}, budget={"max_trainable_parameters": cap})
+    assert found is not None
+    assert found.on_size.endswith(f"The best {said}")
+
+
 CAP = "r=64: it trains 1,203,845 parameters, 203,845 over the cap of 1,000,000 (budget.max_trainable_parameters)"
 MEMORY = "r=64: it would take about 9.1 GB, over budget.max_memory_gb 8"
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from loraloom.recipe import Choices
 from loraloom.report.answer import Answer
 from loraloom.report.effects.advice import Advice
+from loraloom.report.failures.saying import percent
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import RunRead
 from loraloom.report.wording import clean, count, duration
@@ -75,7 +76,7 @@ def _higher_rank(run: RunRead, board: Leaderboard, found: Answer) -> Iterator[St
     beaten = any(other.written[place] < highest for other in board.compared if id(other) not in near)
     room = winner.cap_percent is None or winner.cap_percent < 100 * ROOM
     if run.best and run.best.record.configuration.lora.r == highest and beaten and not board.smallest_in_noise and room:
-        share = f", and takes {winner.cap_percent:.0f} % of the cap" if winner.cap_percent is not None else ""
+        share = f", and takes {percent(winner.cap_percent / 100)} of the cap" if winner.cap_percent is not None else ""
         yield Step(
             f"A higher rank: the winner has the highest that was searched, {highest}{share}.",
             _search(run, "rank", f"lora.r=[{highest}, {2 * highest}]"),

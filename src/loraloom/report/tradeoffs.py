@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from loraloom.metrics import Interval
+from loraloom.report.failures.saying import percent
 from loraloom.report.leaderboard import Leaderboard, Row, describe
 from loraloom.report.reading import RunRead
 from loraloom.report.rounding import rounded
@@ -146,12 +147,12 @@ def _on_size(
         said += _noise(board, found, lambda row: f"{count(row.trainable)} parameters")
     said += _others(board, full, high, lambda row: f"{count(row.trainable)} parameters")
     best = "best" if high is board.winner else "leader"
-    if cap and high.trainable > NEAR_CAP * cap:
-        said.append(
-            f"The {best} takes {100 * high.trainable / cap:.0f} % of the cap: a higher cap might allow a better one."
-        )
-    elif cap and len(found) > 1:
-        said.append(f"The {best} takes {100 * high.trainable / cap:.0f} % of the cap{held_back}.")
+    if cap:
+        takes = f"The {best} takes {percent(high.trainable / cap)} of the cap"
+        if high.trainable > NEAR_CAP * cap:
+            said.append(f"{takes}: a higher cap might allow a better one.")
+        elif len(found) > 1:
+            said.append(f"{takes}{held_back}.")
     return said
 
 
