@@ -230,15 +230,17 @@ def test_promoted_trials_stand_apart_as_survivors_without_a_verdict(tmp_path: Pa
     assert set(among) == {"all, as first seen", "survivors only"}
 
 
+@pytest.mark.parametrize(("rows", "said"), [(1558, ", on 1,558 training rows"), (None, "")])
 def test_where_results_chose_who_got_more_seeds_alone_none_is_said_to_be_on_few_rows_or_a_survivor(
-    tmp_path: Path,
+    tmp_path: Path, rows: int | None, said: str
 ) -> None:
     recipe, records = many(seeds=2)
+    records = [record.model_copy(update={"train_rows": rows}) for record in records]
     more = [record.model_copy(update={"number": 48 + n, "seed": 43}) for n, record in enumerate(records[:9])]
     found = section(tmp_path / "r", recipe, [*records, *more])
     assert found.where[0] == (
-        "48 configurations are compared where each was first seen, on 1,558 training rows, before any result chose it: "
-        "what was given more rows or seeds is a selection of survivors, which would flatter."
+        f"48 configurations are compared where each was first seen{said}, before any result chose it: what was given "
+        "more seeds is a selection of survivors, which would flatter."
     )
     assert found.survivors is None
 

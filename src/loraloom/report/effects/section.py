@@ -137,12 +137,14 @@ def _where(run: RunRead, seen: Observations) -> Iterator[str]:
             "ended by its result: what was trained on is a selection of survivors, which would flatter."
         )
     elif seen.selected:
-        of, but = f" of {_most_rows(run):,}", " What holds there need not hold on all rows."
+        on, more, but = f", on {rows} of {_most_rows(run):,} training rows", "rows or seeds", ""
         if _on_all_rows(run, seen):
-            of = but = ""
+            on, more = f", on {rows} training rows" if seen.rows != (0,) else "", "seeds"
+        else:
+            but = " What holds there need not hold on all rows."
         yield (
-            f"{configurations} are compared where each was first seen, on {rows}{of} training rows, before any result "
-            f"chose it: what was given more rows or seeds is a selection of survivors, which would flatter.{but}"
+            f"{configurations} are compared where each was first seen{on}, before any result chose it: what was given "
+            f"more {more} is a selection of survivors, which would flatter.{but}"
         )
     elif seen.rows != (0,):
         yield f"{configurations} are compared, each on {rows} training rows; {unchosen}."
