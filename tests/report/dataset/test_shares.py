@@ -174,13 +174,15 @@ def test_three_or_four_classes_are_too_few_to_tell(classes: int) -> None:
 
 def test_classes_that_differ_for_other_reasons_are_not_blamed_on_shares() -> None:
     found = share_effect(rows(900, 500, 300, 200, 100), lines([0.8, 0.99, 0.97, 0.99, 0.85]), differ(0.0001), "test")
-    assert found.verdict.startswith("Classes differ in recall, but they are too few to tell whether recall goes with")
+    assert found.verdict.startswith(
+        "Classes differ in recall, but they and their test rows are too few to tell whether"
+    )
 
 
 def test_no_effect_of_shares_is_found_only_where_there_is_no_room_for_half_a_point() -> None:
     counts = rows(900, 500, 300, 200, 100)
     wide = share_effect(counts, lines([0.9, 0.99, 0.2, 0.1, 0.85]), differ(0.3), "test")
-    assert wide.verdict.startswith("Classes are too few to tell")
+    assert wide.verdict.startswith("Classes and their test rows are too few to tell")
     assert wide.interval is not None
     assert -1 <= wide.interval[0] < 0 < wide.interval[1] <= 1
     close = share_effect(counts, lines([0.9, 0.9001, 0.9, 0.9001, 0.9], [100_000] * 5), differ(0.3), "test")

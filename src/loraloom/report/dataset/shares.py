@@ -206,9 +206,12 @@ def share_effect(
                 else " To weigh them up: train.class_weight: balanced."
             )
     elif max(map(abs, interval)) > MARGIN:
-        differ = "Classes differ in recall, but they" if of_class.found else "Classes"
+        they = "Classes differ in recall, but they" if of_class.found else "Classes"
         figures = "" if interval == (-1, 1) else f": {per}"  # all that a change can be says nothing
-        verdict = f"{differ} are too few to tell whether recall goes with their shares ({p_value(p)}){figures}."
+        verdict = (
+            f"{they} and their {split} rows are too few to tell whether recall goes with their shares "
+            f"({p_value(p)}){figures}."
+        )
     else:
         verdict = f"No effect of shares was found ({p_value(p)}): {per}."
     return Effect(len(known), slope, interval, p, verdict)
