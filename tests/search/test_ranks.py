@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from statistics import fmean
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from loraloom.search.proposals import Proposals
 from loraloom.search.ranks import Ranks
 from loraloom.search.task import Task
 from loraloom.search.tried import Tried
+from loraloom.study.leaderboard import mean_of
 from loraloom.study.ledger import Entry
 from tests.search.in_memory import InMemoryLedger
 
@@ -36,7 +36,7 @@ def _whole(tried: dict[str, list[Entry]], plan: Plan, bracket: Callable[[int], i
         for rung in range(len(plan.rungs))
     }
     failed = {r for r, all_ in tried.items() for one in all_ if plan.is_final(one.rows) and one.state in STATES[3:5]}
-    farthest = {r: (rung, fmean(found)) for (r, rung), found in values.items() if found}
+    farthest = {r: (rung, mean_of(found)) for (r, rung), found in values.items() if found}
     running = sorted((r for r in tried if r in farthest and r not in failed), key=farthest.__getitem__, reverse=True)
     results: list[dict[int, list[str]]] = []
     for rung in range(len(plan.rungs)):
@@ -111,6 +111,16 @@ def test_of_equal_results_the_earlier_is_the_first() -> None:
     ranks = Ranks(pace, tried)
     assert ranks.first(1) == ['{"lora.r": 4}']
     assert [place for _, place, _ in ranks.results(0)[0]] == [0, 1, 2]
+
+
+def test_of_means_of_as_many_right_rows_the_earlier_is_the_first() -> None:
+    ledger, pace = InMemoryLedger(), Pace(plan=Plan(RUNGS, 1))
+    for r, right in ((8, 213), (8, 215), (2, 214)):
+        ledger.tell(ledger.ask({}, {"lora.r": r}, rows=None).number, "complete", right / 222)
+    tried = Tried(ledger, seeds=2)  # type: ignore[arg-type]
+    tried.update()
+    assert (213 / 222 + 215 / 222) / 2 < 214 / 222
+    assert Ranks(pace, tried).first(1) == ['{"lora.r": 8}']
 
 
 @pytest.mark.parametrize("pruner", ["halving", "hyperband"])

@@ -7,12 +7,12 @@ thousand configurations anew for each trial took longer than all else that a tri
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from statistics import fmean
 from typing import Any
 
 from loraloom.search.pace import Pace
 from loraloom.search.plan import Plan
 from loraloom.search.tried import Tried
+from loraloom.study.leaderboard import mean_of
 from loraloom.study.ledger import Entry
 
 Result = tuple[float, int, str]
@@ -80,7 +80,7 @@ class Ranks:
         failed = any(entry.state in ("failed", "pruned") and plan.is_final(entry.rows) for entry in entries)
         if results and not failed:
             reached = max(results)
-            listed.append((self._ranked, (-reached, -fmean(results[reached]), place, key)))
+            listed.append((self._ranked, (-reached, -mean_of(results[reached]), place, key)))
         for kept, item in listed:
             insort(kept, item)
         self._listed[key] = listed
