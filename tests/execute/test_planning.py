@@ -375,6 +375,10 @@ def test_finals_that_fill_what_a_short_search_has_left_are_as_many_as_they_were_
     found.trained({}, ROW_SECONDS)
     assert pace.plan == fitted
     assert fitted.finalists == finalists
+    found.at = 0
+    assert found.again().pace.plan == fitted  # nor are they fewer where a run goes on, with as much time once more
+    found.seconds = 600
+    assert found.again().pace.plan.finalists == finalists
 
 
 @pytest.mark.parametrize("seconds", [600.0, 3_000.0])

@@ -115,7 +115,7 @@ class Planner:
         if begun:
             epochs = None if kept.get("epochs") is None else {Key(*key): passes for key, passes in kept["epochs"]}
             rungs, leading_rung = tuple(kept["rungs"]), kept.get("leading_rung", 0)
-            before = Plan(rungs, kept["finalists"], kept["seeds"], epochs, leading_rung)
+            before = Plan(rungs, kept["finalists"], kept["seeds"], epochs, leading_rung, kept.get("fitted", False))
             pace.plan = extended(before, pace.task, pace.costs, left, pace.slots)
         else:
             pace.plan = self._first_plan(pace.task)
@@ -210,7 +210,7 @@ class Planner:
         values["epochs"] = None if plan.epochs is None else [[list(key), passes] for key, passes in plan.epochs.items()]
         values["measured"], values["machine"] = self.pace.costs.as_json(), self._where
         values["left_out"] = [[*kind, why] for kind, why in self.pace.left_out.items()]
-        values["seen"], values["longest"] = self._seen, self.pace.longest
+        values["seen"], values["longest"], values["fitted"] = self._seen, self.pace.longest, plan.fitted
         write_sealed(self._path, values)
         self._kept = plan
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from loraloom.errors import BudgetError
 from loraloom.recipe import Configuration
@@ -74,7 +74,7 @@ class Plan:
     seeds: int = 1
     epochs: Mapping[Key, float] | None = None
     leading_rung: int = 0
-    fitted: bool = field(default=False, compare=False)
+    fitted: bool = False
     """Whether the finals fill all the time that was left when the search before them had ended."""
 
     @property
@@ -214,7 +214,12 @@ def extended(kept: Plan, task: Task, costs: Costs, seconds: float | None, slots:
     if rows <= had or (new.top is not None and rows < MORE_ROWS * had):
         if seconds is None or kept.epochs is None or kept.finalists is None:
             return _with_finals_of(new, kept, task)
-        return recounted(kept, task, costs, seconds, slots)
+        counted = recounted(kept, task, costs, seconds, slots)
+        if not kept.fitted:
+            return counted
+        # Finals were begun that are as many as they had time for; those that are left have it once more.
+        finalists, seeds = max((kept.finalists, kept.seeds), (counted.finalists or 0, counted.seeds))
+        return replace(kept, finalists=finalists, seeds=seeds)
     between = (rung for rung in new.rungs[:-1] if task.rows(rung) >= REDUCTION_FACTOR * had)
     rungs, epochs = (*kept.rungs, *between, new.top), new.epochs or kept.epochs
     return Plan(rungs, _finalists(new, task), new.seeds, epochs, kept.leading_rung)
