@@ -363,7 +363,7 @@ def test_a_file_whose_name_is_not_utf_8_is_scored(
     scored = json.loads(out.read_text())
     assert scored["test_file"] == str(file)
     assert 0 < scored["trained_on"] < scored["examples"]  # the file that the run held rows out of
-    assert f"{scored['trained_on']} of these rows are training rows of its run" in said.replace("\n", " ")
+    assert f"{scored['trained_on']} of these rows were for training in its run" in said.replace("\n", " ")
 
 
 def test_evaluate_does_not_write_over_the_rows_that_it_reads(

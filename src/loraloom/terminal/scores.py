@@ -29,16 +29,17 @@ def print_evaluation(console: Console, result: Evaluated) -> None:
     if result.note is not None:
         say(console, result.note)
     if result.trained_on:
-        say(
-            console,
-            f"{result.trained_on:,} of these rows are training rows of its run: they say nothing about new texts, and "
-            "raise the figures",
-        )
+        one = result.trained_on == 1
+        were = f"{result.trained_on:,} of these rows {'was' if one else 'were'} for training in its run"  # or its refit
+        so = "it says nothing about new texts, and raises" if one else "they say nothing about new texts, and raise"
+        say(console, f"{were}: {so} the figures")
     if result.tested_on:
+        one = result.tested_on == 1
+        are, them = ("is a test row", "it") if one else ("are test rows", "them")
         say(
             console,
-            f"{result.tested_on:,} of these rows are test rows of its run, whose report does not count this look at "
-            "them: a choice made by it is made by the test",
+            f"{result.tested_on:,} of these rows {are} of its run, whose report does not count this look at {them}: a "
+            "choice made by it is made by the test",
         )
     say(
         console,
