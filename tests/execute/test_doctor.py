@@ -113,14 +113,16 @@ def test_kernels_of_a_type_are_in_use_where_they_load(
     assert doctor.kernels("loom", dtype, config, head) == Choice(why_not is None, why_not or "compiled, and loaded")
 
 
+@pytest.mark.parametrize("widths", [(48, 6, 96), (48, 3, 100)])
 @pytest.mark.parametrize(("dtype", "why_not"), [("fp32", "multiples of 16"), ("bf16", "multiples of 64")])
 def test_kernels_that_load_are_not_in_use_where_the_engine_takes_plain_torch(
-    monkeypatch: pytest.MonkeyPatch, dtype: str, why_not: str
+    monkeypatch: pytest.MonkeyPatch, dtype: str, why_not: str, widths: tuple[int, int, int]
 ) -> None:
     for load in ("load", "load_fp32"):
         monkeypatch.setattr(kernels, load, lambda: None)
     monkeypatch.setattr(device, "device", lambda: torch.device("cpu"))
-    narrow = BertConfig(hidden_size=48, num_attention_heads=6, intermediate_size=96)
+    hidden, heads, inner = widths
+    narrow = BertConfig(hidden_size=hidden, num_attention_heads=heads, intermediate_size=inner)
     found = doctor.kernels("loom", dtype, narrow, Head())
     assert not found.value
     assert why_not in found.reason

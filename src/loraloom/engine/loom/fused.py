@@ -18,11 +18,11 @@ from loraloom.engine.loom.ops import Attention, FrozenLinear, LowRank, Norm, Pla
 from loraloom.engine.loom.tokens import Tokens
 
 
-def why_not(found: Anatomy, embedding: int) -> str | None:
+def why_not(found: Anatomy, intermediate: int, embedding: int) -> str | None:
     """Why the kernels can't be used for an encoder here, in a sentence; None where they can. Compiles them at first."""
     depth = found.hidden // found.heads
-    if embedding % 16 or depth % 16:
-        return f"The kernels need embeddings and heads in multiples of 16: {embedding}, {depth}."
+    if intermediate % 16 or embedding % 16 or depth % 16:  # LoRA's dropout is drawn over each width
+        return f"The kernels need widths and heads in multiples of 16: {intermediate}, {embedding}, {depth}."
     return kernels.load_fp32()
 
 

@@ -46,9 +46,8 @@ def why_plain(dtype: torch.dtype, place: torch.device, found: Anatomy, config: A
     if place.type != "cpu":
         return "The kernels are a processor's, and a GPU computes here."
     embedding = int(getattr(config, "embedding_size", found.hidden))
-    if dtype == torch.float32:
-        return fused.why_not(found, embedding)
-    return compiled.why_not(found, intermediate_size(config), embedding)
+    of_type = fused if dtype == torch.float32 else compiled
+    return of_type.why_not(found, intermediate_size(config), embedding)
 
 
 def choose_ops(dtype: torch.dtype, place: torch.device, found: Anatomy, config: Any) -> PlainOps:
