@@ -37,6 +37,7 @@ Job read(const Tensor& qkv, const Tensor& offsets, int64_t heads, double scale, 
               " columns are not 3 times ", heads, " heads of a multiple of 16");
   TORCH_CHECK(window >= 0, "window: ", window, "; it must be 0 (all keys are seen) or more");
   Texts texts(offsets, rows);
+  TORCH_CHECK(!first || texts.order.empty() || texts.length(texts.order.back()) > 0, "offsets: a text has no token");
   const Biases biases(bias, heads, texts.longest);
   return {data, qkv.stride(0), rows, width, heads, width / heads, static_cast<float>(scale), window, first,
           Dropout(p, key0, key1), biases, std::move(texts)};
