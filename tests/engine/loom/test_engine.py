@@ -214,6 +214,16 @@ def test_a_wish_for_kernels_that_there_are_not_is_refused_by_name(monkeypatch: p
         kernels.load.__wrapped__()
 
 
+def test_a_library_is_kept_for_one_kind_of_processor_of_arm_too(tmp_path: Path) -> None:
+    """A folder that machines share, as a home is, holds those of each."""
+    told = "processor\t: 0\nFeatures\t: fp asimd{}\nCPU implementer\t: 0x41\nCPU part\t: {}\n"
+    found = []
+    for number, own in enumerate([("", "0xd08"), (" sve", "0xd08"), ("", "0xd0c")]):
+        (file := tmp_path / str(number)).write_text(told.format(*own))
+        found.append(kernels._processor(file))
+    assert len({"", *found}) == 4
+
+
 @pytest.mark.parametrize("most", [2**30, 2**25, 0])
 def test_blocks_are_kept_up_to_what_the_library_allows_and_the_heap_whatever_that_is(
     monkeypatch: pytest.MonkeyPatch, most: int

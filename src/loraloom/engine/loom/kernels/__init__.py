@@ -135,13 +135,17 @@ def _compiler() -> str | None:
     return None
 
 
-def _processor() -> str:
-    """What the processor can do, as Linux tells it; elsewhere its bare name, which promises nothing."""
+def _processor(told: Path = Path("/proc/cpuinfo")) -> str:
+    """What the processor can do, as Linux tells it (on ARM: features, and numbers of who made which part).
+
+    Elsewhere its bare name, which promises nothing.
+    """
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = told.read_text().splitlines()
     except OSError:
         return platform.processor()
-    found = (line.partition(":")[2].strip() for line in lines if line.startswith(("flags", "model name")))
+    telling = ("flags", "model name", "Features", "CPU implementer", "CPU architecture", "CPU variant", "CPU part")
+    found = (line.partition(":")[2].strip() for line in lines if line.startswith(telling))
     return " ".join(dict.fromkeys(found))
 
 
