@@ -7,6 +7,7 @@ value of size 1. In which order a compiler's vectors sum is the processor's.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -152,6 +153,22 @@ def test_a_text_is_computed_alike_with_any_neighbours(lengths: tuple[int, ...]) 
         alone = FusedOps().attention(own, tokens_of([length]), spec, None, first=False)
         assert torch.equal(alone, together[:, start : start + length])
         start += length
+
+
+def test_callers_at_once_get_the_bits_of_each_alone_whatever_the_threads() -> None:
+    """As of adapters in use; memory of a thread's own is of the longest text that it has had."""
+    tokens, spec = [tokens_of((53 + 60 * own, 1, 97)) for own in range(4)], Attention(2, 0.2, 40)
+    given = [(drawn(1, len(of.places[0]), 3 * 64), drawn(1, len(of.places[0]), 64, seed=1)) for of in tokens]
+
+    def computed(own: int) -> Tensor:
+        qkv, gradient = given[own]
+        return FusedOps().attention_backward(gradient, qkv, qkv, tokens[own], spec, dropping(0.2), first=False)
+
+    with ThreadPoolExecutor(4) as callers:
+        found = list(callers.map(computed, [0, 1, 2, 3] * 5))
+    torch.set_num_threads(1)
+    for number, own in enumerate(found):
+        assert torch.equal(own, computed(number % 4))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
