@@ -54,10 +54,10 @@ inline float maximum(Floats values) {
   return values[0];
 }
 
-// e^x for x <= 0, to 2^-22 of it: 2^n times Cephes' polynomial of degree 7 for the rest. What is below -87 counts as -87:
-// denormal results would cost a hundred cycles each. NaN stays NaN.
+// e^x for x <= 0, to 2^-22 of it: 2^n times Cephes' polynomial of degree 7 for the rest. What is below -60 counts as -60,
+// 9e-27: results that are denormal, or become so times a gradient, would cost a hundred cycles each. NaN stays NaN.
 inline Floats exponential(Floats x) {
-  x = x < -87.f ? all(-87.f) : x;
+  x = x < -60.f ? all(-60.f) : x;
   const Floats magic = all(12582912.f);  // 1.5 * 2^23: a sum with it is rounded to a whole number
   const Floats n = (x * 1.44269504f + magic) - magic;
   const Floats r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
