@@ -46,8 +46,8 @@ def why_plain(dtype: torch.dtype, place: torch.device, found: Anatomy, config: A
     if place.type != "cpu":
         return "The kernels are a processor's, and a GPU computes here."
     embedding = int(getattr(config, "embedding_size", found.hidden))
-    of_type = fused if dtype == torch.float32 else compiled
-    return of_type.why_not(found, intermediate_size(config), embedding)
+    why_not_kernels = fused.why_not if dtype == torch.float32 else compiled.why_not
+    return why_not_kernels(found, intermediate_size(config), embedding)
 
 
 def choose_ops(dtype: torch.dtype, place: torch.device, found: Anatomy, config: Any) -> PlainOps:
