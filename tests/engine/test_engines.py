@@ -45,7 +45,7 @@ def test_a_tiny_encoder_learns_what_can_be_learnt(tiny_recipe: dict[str, Any], t
     winner, lines = run(
         tiny_recipe,
         tmp_path / "run",
-        "train.num_train_epochs=8",
+        "train.num_train_epochs=12",
         "train.learning_rate=0.01",
         "train.per_device_train_batch_size=4",
         "head.kind=linear",
@@ -68,7 +68,8 @@ def test_the_adapters_configuration_is_the_same_file_in_every_process(
 @pytest.mark.parametrize("optim", ["adam", "adamw", "sgd", "muon"])
 def test_every_optimizer_lowers_the_loss(tiny_recipe: dict[str, Any], tmp_path: Path, optim: str) -> None:
     rate = "0.5" if optim == "sgd" else "0.02"
-    _, lines = run(tiny_recipe, tmp_path / "run", f"train.optim={optim}", f"train.learning_rate={rate}")
+    changes = f"train.optim={optim}", f"train.learning_rate={rate}", "train.num_train_epochs=5"
+    _, lines = run(tiny_recipe, tmp_path / "run", *changes)
     assert lines[-1].train_loss < lines[0].train_loss
 
 
