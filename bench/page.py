@@ -69,8 +69,8 @@ and `python -m bench.deadlines`) and writes this page anew; `python -m bench.eng
 - **Ratios depend on the processor.** One with a matrix unit (AMX) computes products so fast that all else decides,
   which favours loraloom in ratios and costs it in shares of the peak; one without is busy with products under any
   engine, and where a peer reaches 70 % of the peak nothing can be twice as fast as it. Virtual machines name their
-  processor loosely: of "AMD EPYC" without a family no more is known. **fp32** stands for processors without bf16, of
-  which none was to be had.
+  processor loosely: of "AMD EPYC" without a family no more is known. **fp32** is for processors without bf16, such as
+  Intel's Xeon at 2.5 GHz here. It was measured before loraloom had kernels for fp32, when it computed in plain torch.
 """
 _REPORT = """\
 ## The report of a search of 10,000 trials
