@@ -46,6 +46,7 @@ def losses(outcomes: tuple[Outcome, ...]) -> list[float]:
     return [outcome.result.validation.loss for outcome in outcomes if outcome.result is not None]
 
 
+@pytest.mark.usefixtures("plain_torch")
 @pytest.mark.parametrize(
     ("architecture", "common"),
     [("bert", TOP), ("mpnet", EVERYTHING), ("electra", EVERYTHING), ("modernbert", EVERYTHING)],
