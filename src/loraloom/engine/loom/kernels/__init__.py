@@ -59,7 +59,9 @@ def load() -> str | None:
 @functools.cache
 def load_fp32() -> str | None:
     """As `load`, for torch.ops.loraloom_fp32."""
-    return _load(_wish(), [*_sources(_FOLDER / "fp32"), _FOLDER / "texts.h", _FOLDER / "threads.h"])
+    return _load(
+        _wish(), [*_sources(_FOLDER / "fp32"), *(_FOLDER / name for name in ("dropout.h", "texts.h", "threads.h"))]
+    )
 
 
 def _wish() -> str:

@@ -31,8 +31,7 @@ Job read(const Tensor& qkv, const Tensor& offsets, int64_t heads, double scale, 
          double p, int64_t key0, int64_t key1) {
   const bf16* data = matrix(qkv, "qkv");
   const int64_t rows = qkv.size(0), width = qkv.size(1) / 3;
-  TORCH_CHECK(heads > 0 && qkv.size(1) == 3 * width && width % (16 * heads) == 0, "qkv: ", qkv.size(1),
-              " columns are not 3 times ", heads, " heads of a multiple of 16");
+  check_heads(qkv, heads);
   TORCH_CHECK(window >= 0, "window: ", window, "; it must be 0 (all keys are seen) or more");
   Texts texts(offsets, rows);
   const Biases biases(bias, heads, texts.longest);

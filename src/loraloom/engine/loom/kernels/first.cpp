@@ -63,8 +63,7 @@ void each_text(const Tensor& qkv, const Tensor& offsets, int64_t heads, double s
                int64_t window, const Body& body) {
   const bf16* data = matrix(qkv, "qkv");
   const int64_t width = qkv.size(1) / 3, depth = width / heads, stride = qkv.stride(0);
-  TORCH_CHECK(heads > 0 && qkv.size(1) == 3 * width && width % (16 * heads) == 0, "qkv: ", qkv.size(1),
-              " columns are not 3 times ", heads, " heads of a multiple of 16");
+  check_heads(qkv, heads);
   const Texts texts(offsets, qkv.size(0));
   const Biases biases(bias, heads, texts.longest);
   const int64_t tasks = static_cast<int64_t>(texts.order.size()) * heads;

@@ -24,6 +24,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "dropout.h"
 #include "threads.h"
 
 #if defined(__AMX_BF16__) && defined(__AMX_TILE__) && !defined(LORALOOM_AVX512)
@@ -76,17 +77,8 @@ inline __m512 power_of_two(__m512 x) {
 
 // Which elements stay, from their index and two keys alone (a 32-bit mixer with keys between its rounds): nothing is
 // stored for the backward pass. The twin in Python agrees bit for bit. About 9 integer operations for 16 elements.
-struct Dropout {
-  bool on;
-  uint32_t key0, key1, threshold;
-  float scale;
-
-  Dropout(double p, int64_t first_key, int64_t second_key)
-      : on(p > 0), key0(static_cast<uint32_t>(first_key)), key1(static_cast<uint32_t>(second_key)) {
-    TORCH_CHECK(p >= 0 && p < 1, "p: ", p, " is not a dropout probability; it must be at least 0 and below 1");
-    threshold = static_cast<uint32_t>(std::llround(p * 4294967296.0));
-    scale = static_cast<float>(1.0 / (1.0 - p));
-  }
+struct Dropout : DropoutKeys {
+  using DropoutKeys::DropoutKeys;
 
   __mmask16 kept(__m512i index) const {
     __m512i x = _mm512_xor_si512(index, _mm512_set1_epi32(key0));

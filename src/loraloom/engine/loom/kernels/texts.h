@@ -1,5 +1,5 @@
-// The texts of an unpadded batch, the biases of their attention, and the keys that a block of queries sees: for kernels of
-// any type.
+// The texts of an unpadded batch, the heads and biases of their attention, and the keys that a block of queries sees: for
+// kernels of any type.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -13,6 +13,12 @@
 #include "threads.h"
 
 namespace loraloom {
+
+inline void check_heads(const at::Tensor& qkv, int64_t heads) {
+  const int64_t width = qkv.size(1) / 3;
+  TORCH_CHECK(heads > 0 && qkv.size(1) == 3 * width && width % (16 * heads) == 0, "qkv: ", qkv.size(1),
+              " columns are not 3 times ", heads, " heads of a multiple of 16");
+}
 
 // Rows of text t: from offsets[t] to offsets[t + 1].
 struct Texts {

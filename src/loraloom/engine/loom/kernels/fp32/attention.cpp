@@ -33,8 +33,7 @@ Job read(const Tensor& qkv, const Tensor& offsets, int64_t heads, double scale, 
          double p, int64_t key0, int64_t key1, bool first) {
   const float* data = matrix(qkv, "qkv");
   const int64_t rows = qkv.size(0), width = qkv.size(1) / 3;
-  TORCH_CHECK(heads > 0 && qkv.size(1) == 3 * width && width % (16 * heads) == 0, "qkv: ", qkv.size(1),
-              " columns are not 3 times ", heads, " heads of a multiple of 16");
+  check_heads(qkv, heads);
   TORCH_CHECK(window >= 0, "window: ", window, "; it must be 0 (all keys are seen) or more");
   Texts texts(offsets, rows);
   TORCH_CHECK(!first || texts.order.empty() || texts.length(texts.order.back()) > 0, "offsets: a text has no token");
@@ -56,7 +55,7 @@ void transpose(const float* from, int64_t rows, int64_t depth, int64_t padded, f
   }
 }
 
-// Of a text and head, one after the other: K and V as rows, and what is in use at once beside them.
+// Queries of a text that are computed at once, and the keys that they see.
 struct Block {
   int64_t first, rows;  // of queries
   Range keys;

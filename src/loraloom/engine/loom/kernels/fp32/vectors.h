@@ -11,6 +11,7 @@
 #include <cstring>
 #include <optional>
 
+#include "../dropout.h"
 #include "../texts.h"
 #include "../threads.h"
 
@@ -71,17 +72,8 @@ inline Floats exponential(Floats x) {
 }
 
 // Which elements stay, from their index and two keys alone: the bits of `noise.py` and of `primitives.h: Dropout`.
-struct Dropout {
-  bool on;
-  uint32_t key0, key1, threshold;
-  float scale;
-
-  Dropout(double p, int64_t first_key, int64_t second_key)
-      : on(p > 0), key0(static_cast<uint32_t>(first_key)), key1(static_cast<uint32_t>(second_key)) {
-    TORCH_CHECK(p >= 0 && p < 1, "p: ", p, " is not a dropout probability; it must be at least 0 and below 1");
-    threshold = static_cast<uint32_t>(std::llround(p * 4294967296.0));
-    scale = static_cast<float>(1.0 / (1.0 - p));
-  }
+struct Dropout : DropoutKeys {
+  using DropoutKeys::DropoutKeys;
 
   // Of elements whose indices are start, start + 1, ...: `scale` for those that stay, 0 for the others.
   Floats factors(uint32_t start) const {
