@@ -57,7 +57,8 @@ class Clock:
     test_rows: int = 0
     """Rows that the report's page judges the winner by."""
     rehearsed_page: float = 0.0
-    """Seconds that the report's page took when it was last rehearsed, had the machine been as it was at the start."""
+    """Seconds that the report's page took when it was last rehearsed, had the machine been as it was at the start; 0 if
+    it was not."""
     begun: float = field(init=False)
     loading_seconds: float = field(init=False)
 
@@ -68,8 +69,8 @@ class Clock:
 
     @property
     def page_seconds(self) -> float:
-        """What a report takes without pictures."""
-        known = max(PAGE_SHARE * self.loading_seconds, PAGE_CAUTION * self.rehearsed_page)
+        """What a report takes without pictures: as it was rehearsed, or else by what loading took."""
+        known = PAGE_CAUTION * self.rehearsed_page or PAGE_SHARE * self.loading_seconds
         return self.slowdown * (known + JUDGED_ROW_SECONDS * self.test_rows)
 
     @property
