@@ -180,6 +180,16 @@ def test_what_follows_the_last_trial_is_slower_where_the_machine_has_become_slow
     assert clock.seconds_left < left
 
 
+def test_a_page_that_was_rehearsed_is_kept_its_own_time_however_long_libraries_took_to_load() -> None:
+    hand = _Hand()
+    started = hand()
+    hand.at += 12
+    clock = Clock(600, hand, started=started)
+    assert clock.page_seconds == 12
+    clock.rehearsed_page = 0.5
+    assert clock.page_seconds == 1
+
+
 @pytest.mark.parametrize(("seconds", "kept"), [(None, True), (600, True), (12, False)])
 def test_time_for_pictures_is_kept_where_they_take_a_small_part_of_it(seconds: float | None, *, kept: bool) -> None:
     clock = Clock(seconds, _Hand())
