@@ -6,6 +6,7 @@ nothing were stated.
 
 from __future__ import annotations
 
+import functools
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -56,8 +57,12 @@ def own_version() -> str:
     return version_of("loraloom") or "not installed"
 
 
+@functools.cache
 def version_of(package: str) -> str | None:
-    """The version of a package that is installed; None of one that is not."""
+    """The version of a package that is installed; None of one that is not.
+
+    A process uses the one that it found first, whatever is installed meanwhile.
+    """
     try:
         return version(package)
     except PackageNotFoundError:
