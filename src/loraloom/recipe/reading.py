@@ -38,6 +38,10 @@ class _Yaml12Loader(yaml.SafeLoader):
         problem = "a recipe has no tags (!!name); write the value alone, a text in quotes"
         raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark())
 
+    def fetch_alias(self) -> None:
+        problem = "a recipe has no aliases (*name); write the value out"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark())
+
 
 class _Yaml12Dumper(yaml.SafeDumper):
     """PyYAML's safe dumper that also quotes what YAML 1.2 would not read back as text."""
@@ -135,8 +139,6 @@ def _read_file(path: Path, most_bytes: int) -> Source:
     text = _text(path, most_bytes)
     source = Source(str(path))
     try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise RecipeError(f"{path}: a recipe has no aliases (*name); write the value out")
         loader = _Yaml12Loader(text)
         root = loader.get_single_node()
         if root is not None:
