@@ -61,6 +61,15 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _unsynced() -> Iterator[None]:
+    """Nothing waits for the disk: what a power cut leaves is tested with processes of their own (tests/faults/)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        patch.setattr("loraloom.study.ledger.SYNCHRONOUS", "OFF")
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _own_sigterm() -> Iterator[None]:
     """A command that was run in this process ignores SIGTERM from its end on; what later tests start would too."""
@@ -87,12 +96,6 @@ def browser() -> Iterator[Browser]:
 
     with chromium() as found:
         yield found
-
-
-@pytest.fixture
-def unsynced_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite leaves the disk's cache alone: these tests read what was written, not what a power cut leaves."""
-    monkeypatch.setattr("loraloom.study.ledger.SYNCHRONOUS", "OFF")
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def tiny_recipe(request: pytest.FixtureRequest, tiny_recipe: dict[str, Any]) -> 
 
 
 def run(recipe: dict[str, Any], out: Path, *overrides: str) -> tuple[TrialRecord, tuple[Evaluation, ...]]:
-    winner = pipeline.search(read_recipe(recipe, overrides), out)
+    winner = pipeline.search(read_recipe(recipe, overrides), out, report=False)
     return winner, read_metrics(out / "best")
 
 

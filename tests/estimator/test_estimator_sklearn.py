@@ -64,7 +64,6 @@ def test_the_estimator_passes_the_checks_that_scikit_learn_has_for_texts(tiny_mo
     assert {check["check_name"]: check["status"] for check in done} == {"check_estimator_cloneable": "passed"}
 
 
-@pytest.mark.usefixtures("unsynced_ledger")
 def test_of_all_checks_exactly_those_fail_that_are_listed_with_a_reason(tiny_model: Path) -> None:
     estimator = OfNumbers(**tiny(tiny_model, allow_leak=True, num_train_epochs=2).get_params())
     with warnings.catch_warnings():

@@ -20,7 +20,7 @@ from loraloom.engine.device import Gpu
 from loraloom.engine.gemm_rates import BASE, DEMO, GemmRates
 from loraloom.engine.loom import kernels
 from loraloom.execute import doctor
-from loraloom.execute.doctor import Choice, diagnose
+from loraloom.execute.doctor import Choice, diagnose, pack_advice
 from loraloom.execute.in_process import choose_engine
 from loraloom.recipe import Head, read_recipe
 from loraloom.terminal.doctor import print_diagnosis
@@ -31,6 +31,7 @@ RATES = GemmRates(fp32=2e9, bf16=6e9, fp32_best=3e9, bf16_best=7e9)
 @pytest.fixture(autouse=True)
 def _known_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gemm_rates, "_measured", lambda hidden, intermediate: RATES)
+    monkeypatch.setattr(doctor, "pack_advice", lambda *_, **__: Choice(1, "measured"))
     for load in ("load", "load_fp32"):
         monkeypatch.setattr(kernels, load, lambda: "absent")
 
@@ -168,10 +169,10 @@ def test_cores_that_others_take_are_noted(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_cpu_trains_one_trial_at_a_time_until_it_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "device", lambda: torch.device("cpu"))
-    advice = doctor.pack_advice("loom", DEMO, "fp32", by_kernels=False)
+    advice = pack_advice("loom", DEMO, "fp32", by_kernels=False)
     assert advice.value == 1
     assert "joined were measured" in advice.reason
-    assert doctor.pack_advice("trainer", DEMO, "fp32", by_kernels=False).value == 1
+    assert pack_advice("trainer", DEMO, "fp32", by_kernels=False).value == 1
 
 
 def test_people_see_every_fact_and_choice_with_its_reason() -> None:

@@ -35,8 +35,6 @@ from loraloom.study.record import CHECKPOINT
 from loraloom.study.run import Run
 from tests.use.hub_server import Repository, hub_server, speak_to
 
-pytestmark = pytest.mark.usefixtures("unsynced_ledger")
-
 CRASH = RuntimeError("a product went wrong\nand more lines")
 
 
@@ -79,7 +77,7 @@ def _search(
 
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "choose_engine", crashing)
-        loraloom.search(recipe, out, overrides=overrides)
+        loraloom.search(recipe, out, overrides=overrides, report=False)
     return made[0]
 
 
@@ -89,7 +87,7 @@ def test_a_trial_that_crashes_once_is_begun_again_alone_and_ends_as_it_would_hav
 ) -> None:
     engine = _search(tiny_recipe, tmp_path / "run", monkeypatch, 1, together)
     assert engine.packs.count([1]) == 2 - (together == 3)
-    loraloom.search(tiny_recipe, tmp_path / "whole", overrides=["lora.r=1,2,4"])
+    loraloom.search(tiny_recipe, tmp_path / "whole", overrides=["lora.r=1,2,4"], report=False)
     for number in range(3):
         name = f"trials/{number:04d}/adapter_model.safetensors"
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -285,7 +283,7 @@ def test_a_trial_that_ended_two_processes_and_comes_on_in_a_worker_stays_with_wo
     here, apart = _Killing(*[_KilledError()] * 9), _Killing(RuntimeError("it died"))
     monkeypatch.setattr(pipeline, "choose_engine", lambda *_, **__: Chosen(here, "it is the test's"))
     with pytest.raises(_KilledError):
-        loraloom.search(tiny_recipe, tmp_path / "run", overrides=["train.num_train_epochs=1"])
+        loraloom.search(tiny_recipe, tmp_path / "run", overrides=["train.num_train_epochs=1"], report=False)
     shutil.rmtree(tmp_path / "run" / "trials" / "0000" / CHECKPOINT)
     with pytest.raises(_KilledError):
         loraloom.resume(tmp_path / "run")
@@ -309,7 +307,7 @@ def test_a_lost_pack_goes_on_from_its_last_checkpoint(
     monkeypatch.setattr(Pack, "step", counted)
     monkeypatch.setattr(pipeline, "choose_engine", lambda *_, **__: Chosen(engine, "it is the test's"))
     for name in ("run", "whole"):
-        loraloom.search(tiny_recipe, tmp_path / name)
+        loraloom.search(tiny_recipe, tmp_path / name, report=False)
         assert [record.state for record in Run(tmp_path / name).records()] == ["complete"]
     lost, again, whole = (steps.count(pack) for pack in (1, 2, 3))
     assert 0 < lost < whole
@@ -328,7 +326,7 @@ def test_a_trial_of_a_hub_model_goes_on_from_its_checkpoint_at_its_commit_though
         begun_at = repository.commit({path.name: path.read_bytes() for path in folder.iterdir()})
         recipe = tiny_recipe | {"backbone": {"model": "someone/tiny", "dropout": "off"}}
         with pytest.raises(_KilledError):
-            loraloom.search(recipe, tmp_path / "run", overrides=["train.num_train_epochs=1"])
+            loraloom.search(recipe, tmp_path / "run", overrides=["train.num_train_epochs=1"], report=False)
         repository.commit({"README.md": b"another commit"})
         pipeline.resume(tmp_path / "run", watcher=(watcher := _Noting()))
     (record,) = Run(tmp_path / "run").records()
@@ -346,7 +344,10 @@ def test_a_run_goes_on_in_its_number_type_though_the_machine_would_be_measured_o
     monkeypatch.setattr(precision, "measure", lambda: GemmRates(fp32=2.0, bf16=2.0, fp32_best=3.0, bf16_best=3.0))
     with pytest.raises(_KilledError):
         loraloom.search(
-            tiny_recipe, tmp_path / "run", overrides=["train.bf16=auto", "train.num_train_epochs=1", "lora.r=1,2"]
+            tiny_recipe,
+            tmp_path / "run",
+            overrides=["train.bf16=auto", "train.num_train_epochs=1", "lora.r=1,2"],
+            report=False,
         )
     if by == "a record":
         shutil.rmtree(tmp_path / "run" / "trials" / "0001" / CHECKPOINT)
@@ -366,7 +367,7 @@ def test_a_run_that_this_machine_would_take_another_type_for_says_so_when_it_goe
         monkeypatch.setattr(precision, "measure", lambda: rates)
 
     measured(1.0)
-    loraloom.search(tiny_recipe, tmp_path / "run", overrides=["train.bf16=auto"])
+    loraloom.search(tiny_recipe, tmp_path / "run", overrides=["train.bf16=auto"], report=False)
     said = []
     for ratio in (1.0, 3.0):
         measured(ratio)
@@ -387,7 +388,7 @@ def test_a_plan_that_was_done_early_goes_on_with_more_rows(
         return WarmedUp((Measured(model, length, batch, 120 / 2 / rows, 0.0, 0.0),), 0.0)
 
     monkeypatch.setattr(planning, "warm_up", slow_moment)
-    loraloom.search(tiny_recipe, tmp_path / "run", overrides=["lora.r=1,2,4", "budget.max_seconds=60"])
+    loraloom.search(tiny_recipe, tmp_path / "run", overrides=["lora.r=1,2,4", "budget.max_seconds=60"], report=False)
     run = Run(tmp_path / "run")
     seen, best = [record.train_rows or 0 for record in run.records()], run.best()
     assert seen[0] == min(seen) < max(seen) == seen[-1]

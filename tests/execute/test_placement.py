@@ -53,15 +53,14 @@ def local(tiny_recipe: dict[str, Any], tmp_path_factory: pytest.TempPathFactory)
     """The same search in this process, made once."""
     run = tmp_path_factory.getbasetemp() / "local"
     if not run.exists():
-        loraloom.search(tiny_recipe, run, overrides=AXES)
+        loraloom.search(tiny_recipe, run, overrides=AXES, report=False)
     return run
 
 
-@pytest.mark.usefixtures("unsynced_ledger")
 def test_worker_processes_come_to_the_ledger_of_a_local_run(
     tiny_recipe: dict[str, Any], tmp_path: Path, local: Path
 ) -> None:
-    loraloom.search(tiny_recipe, tmp_path / "processes", overrides=AXES, workers=2)
+    loraloom.search(tiny_recipe, tmp_path / "processes", overrides=AXES, workers=2, report=False)
     assert ledger(tmp_path / "processes") == ledger(local)
     assert adapters(tmp_path / "processes") == adapters(local)
 
@@ -88,7 +87,7 @@ class _Planned(Watcher):
         self.engine, self.reason = plan.engine, plan.engine_reason
 
 
-@pytest.mark.usefixtures("no_pictures", "unsynced_ledger")
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("workers", [None, 1])
 def test_of_several_models_those_that_loom_does_not_know_are_trained_by_the_other_engine(
     tiny_recipe: dict[str, Any], unknown_model: Path, tmp_path: Path, workers: int | None
@@ -113,7 +112,6 @@ class _Stopper(Watcher):
             self._stop.ask(KeyboardInterrupt())
 
 
-@pytest.mark.usefixtures("unsynced_ledger")
 def test_a_search_that_is_stopped_in_workers_goes_on_in_this_process(
     tiny_recipe: dict[str, Any], tmp_path: Path, local: Path
 ) -> None:
@@ -150,7 +148,6 @@ def is_busy(node: Any) -> bool:
     return not available_resources_per_node()[node.node_id].get("CPU")  # type: ignore[no-untyped-call]
 
 
-@pytest.mark.usefixtures("unsynced_ledger")
 def test_a_node_that_dies_in_mid_pack_leaves_the_ledger_of_a_local_run(
     cluster: Any, tiny_recipe: dict[str, Any], tmp_path: Path, local: Path
 ) -> None:
@@ -190,7 +187,7 @@ def test_a_placement_that_can_not_be_is_refused_before_anything_is_made(
 def test_a_cluster_that_is_not_there_leaves_no_run_behind(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra ray is not installed")
     with pytest.raises(LoraloomError, match="Ray Client's"):
-        loraloom.search(tiny_recipe, tmp_path / "run", ray="ray://nowhere:10001")
+        loraloom.search(tiny_recipe, tmp_path / "run", ray="ray://nowhere:10001", report=False)
     assert not (tmp_path / "run").exists()
 
 

@@ -23,7 +23,7 @@ from loraloom.execute.pool import Pool
 from loraloom.execute.workers import WorkerProcesses
 from loraloom.study.run import Run
 
-pytestmark = pytest.mark.usefixtures("unsynced_ledger", "no_pictures")
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 CULPRIT, TOGETHER = 3, 8
 RANKS = "lora.r=" + ",".join(str(rank) for rank in range(1, TOGETHER + 1))

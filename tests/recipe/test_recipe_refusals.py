@@ -76,7 +76,7 @@ def test_an_alias_is_refused(tmp_path: Path) -> None:
     assert "has no aliases" in problem_of(tmp_path, "lora: &a {r: 4}\ntrain: *a\n")
 
 
-@pytest.mark.parametrize("value", ["[" * 5000 + "]" * 5000, "9" * 5000])
+@pytest.mark.parametrize("value", ["[\n" * 1500 + "]" * 1500, "9" * 5000])
 def test_a_value_that_python_can_not_build_is_refused(tmp_path: Path, value: str) -> None:
     assert "not YAML" in problem_of(tmp_path, f"lora: {{r: {value}}}\n")
     assert "is not a value; write it as YAML" in problem_of(tmp_path, "lora: {r: 4}\n", f"lora.r={value}")

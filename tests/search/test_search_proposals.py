@@ -28,9 +28,6 @@ SAMPLERS = ("random", "tpe")
 ALL_SAMPLERS = (*SAMPLERS, "auto")
 
 
-pytestmark = pytest.mark.usefixtures("unsynced_ledger")
-
-
 def _all_fit(_: Configuration) -> str | None:
     return None
 

@@ -14,9 +14,6 @@ from loraloom.study.ledger import Ledger
 EVALUATIONS = 9
 
 
-pytestmark = pytest.mark.usefixtures("unsynced_ledger")
-
-
 def _recipe(pruner: str) -> Recipe:
     return read_recipe(
         {"lora": {"r": list(range(1, 13))}, "search": {"pruner": pruner, "resource": "epochs"}},

@@ -23,8 +23,6 @@ from tests.study.study_records import record
 RECIPE = read_recipe({"data": {"dataset": "demo"}, "lora": {"r": [2, 4, 8]}})
 VALUE = 0.75
 
-pytestmark = pytest.mark.usefixtures("unsynced_ledger")
-
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:

@@ -17,9 +17,6 @@ from tests.commands import Commands
 AXES: dict[str, BaseDistribution] = {"lora.r": CategoricalDistribution((2, 4, 8))}
 
 
-pytestmark = pytest.mark.usefixtures("unsynced_ledger")
-
-
 def _open(folder: Path, pruner: optuna.pruners.BasePruner | None = None) -> Ledger:
     return Ledger(folder / "study.db", pruner or optuna.pruners.NopPruner())
 

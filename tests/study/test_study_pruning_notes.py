@@ -18,8 +18,6 @@ from loraloom.study.pruning_notes import pruner_notes
 
 AXES: dict[str, BaseDistribution] = {"lora.r": CategoricalDistribution((2, 4, 8))}
 
-pytestmark = pytest.mark.usefixtures("unsynced_ledger")
-
 
 def _open(folder: Path) -> Ledger:
     pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)

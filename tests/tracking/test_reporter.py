@@ -59,7 +59,7 @@ def names(run: Path) -> list[str]:
 
 
 def search(recipe: dict[str, Any], run: Path, *overrides: str, watcher: Watcher | None = None) -> TrialRecord:
-    return pipeline.search(read_recipe(recipe, ["report_to=mlflow", *overrides]), run, watcher=watcher)
+    return pipeline.search(read_recipe(recipe, ["report_to=mlflow", *overrides]), run, watcher=watcher, report=False)
 
 
 # What is told
@@ -282,7 +282,7 @@ def test_a_run_that_ends_before_its_plan_is_made_has_no_tracker_that_failed(
 
 def test_a_damaged_file_of_metrics_ends_tracking_alone(tiny_recipe: dict[str, Any], tmp_path: Path, fake: Any) -> None:
     fake("Noting")
-    loraloom.search(tiny_recipe, tmp_path / "run")
+    loraloom.search(tiny_recipe, tmp_path / "run", report=False)
     run, ear = Run(tmp_path / "run"), Ear()
     run.recipe = run.recipe.model_copy(update={"report_to": ("mlflow",)})
     (trial,) = run.records()
@@ -297,7 +297,7 @@ def test_a_stop_from_outside_is_not_taken_for_a_failure(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A signal may come while a tracker is told, and its handler raises."""
-    loraloom.search(tiny_recipe, tmp_path / "run")
+    loraloom.search(tiny_recipe, tmp_path / "run", report=False)
     run = Run(tmp_path / "run")
 
     def stopped(record: TrialRecord) -> None:
