@@ -93,10 +93,15 @@ class Ledger:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._path = path.absolute()
         with self._explained():
-            if not self._path.exists():
+            new = not self._path.exists()
+            if new:
                 write_trials(self._path, ())
             self._check_pages()
-            self._storage = RDBStorage("sqlite://", engine_kwargs={"creator": partial(_connect, self._path)})
+            self._storage = RDBStorage(
+                "sqlite://",
+                engine_kwargs={"creator": partial(_connect, self._path)},
+                skip_compatibility_check=new,  # which reads all of Optuna's migrations
+            )
             # SQLAlchemy leaves its connections to the garbage collector, of which Python 3.13 complains.
             weakref.finalize(self, _close, self._storage).atexit = False
             self._study = optuna.load_study(study_name=STUDY_NAME, storage=self._storage, pruner=pruner)
@@ -300,7 +305,11 @@ def write_trials(path: Path, trials: Sequence[FrozenTrial]) -> None:
     was cut between them had two studies of one name later.
     """
     with closing(sqlite3.connect(":memory:", check_same_thread=False)) as memory:
-        storage = RDBStorage("sqlite://", engine_kwargs={"creator": lambda: memory, "poolclass": StaticPool})
+        storage = RDBStorage(
+            "sqlite://",
+            engine_kwargs={"creator": lambda: memory, "poolclass": StaticPool},
+            skip_compatibility_check=True,
+        )
         study = optuna.create_study(storage=storage, study_name=STUDY_NAME, direction="maximize")
         study.add_trials(trials)
         storage.remove_session()
