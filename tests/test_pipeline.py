@@ -253,11 +253,11 @@ def test_the_cards_way_to_load_the_adapter_by_peft_alone_works(tiny_recipe: dict
     best, text = tmp_path / "run" / "best", "the cat near a dog"
     (expected,) = loraloom.load(best).predict([text])
     blocks = (best / "README.md").read_text(encoding="utf-8").split("```python\n")[1:]
-    for block in blocks:
-        code = block.partition("```")[0].replace("this/folder", str(best)).replace("…", text)
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.strip(" []'\n") == expected
+    codes = [block.partition("```")[0].replace("this/folder", str(best)).replace("…", text) for block in blocks]
+    code = "".join(f"exec({code!r}, {{}})\n" for code in codes)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [line.strip(" []'") for line in done.stdout.splitlines()] == [expected] * len(codes)
 
 
 def test_a_run_with_lists_for_values_goes_on(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -76,9 +76,8 @@ def wide(norm: Norm) -> Norm:
 
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize(("heads", "depth"), [(1, 16), (2, 48), (3, 64)])
-@pytest.mark.parametrize("p", [0.0, 0.2])
 @pytest.mark.parametrize(("window", "biased"), [(0, False), (1, False), (40, False), (0, True)])
-@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize(("p", "first"), [(0.0, True), (0.2, False), (0.2, True)])
 def test_attention_and_its_backward_are_those_of_plain_torch(
     lengths: tuple[int, ...], heads: int, depth: int, p: float, window: int, biased: bool, first: bool
 ) -> None:
