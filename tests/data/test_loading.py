@@ -19,6 +19,8 @@ from loraloom.data.overlap import text_key
 from loraloom.errors import DataError, MissingExtraError
 from tests.data.files import CLASSES, load, refusal, rows, sentence, write_csv, write_jsonl
 
+ASIDE = " (signs, capitals and the like aside)"
+
 
 def _finding(data: TextData, kind: str, number: int = 0) -> Finding:
     return [finding for finding in data.findings if finding.kind == kind][number]
@@ -301,7 +303,7 @@ def test_training_rows_that_are_also_in_test_are_dropped(tmp_path: Path) -> None
     data = load(**_leaking(tmp_path, 0.5))
     assert data.train.texts == tuple(text for text, _ in rows(60))
     assert not data.leak_kept
-    assert _finding(data, "leak").sentence == "10 training rows are also in test: dropped from training."
+    assert _finding(data, "leak").sentence == f"10 training rows are also in test{ASIDE}: dropped from training."
     near = _finding(data, "near_copy")
     assert near.sentence == "10 training rows are near copies of rows of test: dropped from training."
     assert len(near.examples) == 3
@@ -315,7 +317,7 @@ def test_rows_that_a_given_split_has_are_not_held_out_either(tmp_path: Path, mad
     seen = {text_key(text) for text in getattr(data, given).texts}
     assert not {text_key(text) for text in (*data.train.texts, *getattr(data, made).texts)} & seen
     assert len(data.train) + len(getattr(data, made)) == 60
-    assert _finding(data, "leak").sentence == f"10 training rows are also in {given}: dropped from training."
+    assert _finding(data, "leak").sentence == f"10 training rows are also in {given}{ASIDE}: dropped from training."
     assert _finding(data, "near_copy").count == 10
     assert not [one for one in data.findings if one.splits == ("validation", "test")]
 
@@ -398,6 +400,28 @@ def test_nearly_the_same_classes_are_shown_with_the_blanks_by_which_they_differ(
 def test_classes_of_other_signs_are_not_said_to_be_nearly_the_same(tmp_path: Path) -> None:
     data = load(train_file=write_csv(tmp_path / "rows.csv", rows(60, ("C", "C++", "C#"))))
     assert "alike_classes" not in {finding.kind for finding in data.findings}
+
+
+@pytest.mark.parametrize("sign", ["|", ", ", ";"])
+def test_classes_that_are_several_others_in_one_are_said(tmp_path: Path, sign: str) -> None:
+    names = ("billing", "login", f"billing{sign}login", "R&D")
+    found = _finding(load(train_file=write_csv(tmp_path / "rows.csv", rows(80, names))), "joined_classes")
+    assert found.severity == "warning"
+    assert found.examples == (f"billing{sign}login",)
+    assert found.sentence.startswith("1 of 4 classes is several others in one: taken as a class of its own")
+
+
+def test_texts_that_are_equal_but_for_signs_are_said_to_be_so(tmp_path: Path) -> None:
+    glad = [(f"{sentence(number, 3)} :)", "glad") for number in range(30)]
+    sad = [(text.replace(")", "("), "sad") for text, _ in glad]
+    train = write_csv(tmp_path / "train.csv", [*glad, *sad, *glad[:1]])
+    test = [(text + " !", label) for text, label in glad[:5]] + rows(20, ("glad", "sad"), start=100)
+    data = load(train_file=train, test_file=write_csv(tmp_path / "test.csv", test))
+    assert _finding(data, "leak").sentence.startswith(f"11 training rows are also in test{ASIDE}: dropped")
+    conflict = _finding(data, "conflict")
+    assert conflict.sentence.endswith(f"texts with more than one label{ASIDE}: kept.")
+    text = conflict.examples[0].split(": ", 1)[1]
+    assert text == f"{text[: text.index(' :)')]} :) / {text[: text.index(' :)')]} :("
 
 
 def test_a_class_that_test_lacks_is_said(tmp_path: Path) -> None:

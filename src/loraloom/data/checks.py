@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,8 @@ from loraloom.errors import DataError
 from loraloom.wording import percent, plural
 
 MOST_LEAKING = 0.5  # of the test rows
+_JOINING = "|;,/+&"
+"""Between the labels of a text that has several."""
 UNBALANCED = 8  # times as many rows; the least at which weighing is shown to help, 1:10 of docs/robustness.md, is 9.9
 
 
@@ -58,7 +60,8 @@ def find_repeats(split: Split, keys: Sequence[str], names: Sequence[str], where:
         examples = examples_of(split.texts, repeated)
         findings.append(Finding("duplicate", "note", len(repeated), sentence, examples, _named(where)))
     if disputed:
-        sentence = f"{where.capitalize()} has {plural(len(disputed), 'text')} with more than one label: kept."
+        aside = _aside((split.texts[row] for row in disputed.values()), (split.texts[first[key]] for key in disputed))
+        sentence = f"{where.capitalize()} has {plural(len(disputed), 'text')} with more than one label{aside}: kept."
         shown = examples_of([_disputed(split, first[key], row, names) for key, row in disputed.items()])
         findings.append(Finding("conflict", "warning", len(disputed), sentence, shown, _named(where)))
     return tuple(findings)
@@ -70,7 +73,17 @@ def _named(where: str) -> tuple[str, ...]:
 
 def _disputed(split: Split, one: int, other: int, names: Sequence[str]) -> str:
     said = (f"row {split.number(row)} {names[split.labels[row]]}" for row in (one, other))
-    return f"{', '.join(said)}: {split.texts[one]}"
+    texts = split.texts[one], split.texts[other]
+    return f"{', '.join(said)}: {' / '.join(texts if _aside(texts[:1], texts[1:]) else texts[:1])}"
+
+
+def _aside(texts: Iterable[str], others: Iterable[str]) -> str:
+    """What is said of `texts` that count as equal to `others`, where some of them are not but for spaces."""
+    return "" if _unspaced(texts) <= _unspaced(others) else " (signs, capitals and the like aside)"
+
+
+def _unspaced(texts: Iterable[str]) -> set[str]:
+    return {"".join(text.split()) for text in texts}
 
 
 def find_shares(train: Split, labels: Sequence[str]) -> Finding:
@@ -112,6 +125,25 @@ def find_alike(labels: Sequence[str]) -> tuple[Finding, ...]:
     return (Finding("alike_classes", "warning", count, sentence, tuple(map(listed, alike[:MAX_EXAMPLES]))),)
 
 
+def find_joined(labels: Sequence[str]) -> tuple[Finding, ...]:
+    """Classes that are very likely several labels of a text, as `billing|login` is beside `billing` and `login`."""
+    known = set(labels)
+    joined = [label for label in labels if any(_joins(label, sign, known) for sign in _JOINING)]
+    if not joined:
+        return ()
+    them = ("is", "a class of its own") if len(joined) == 1 else ("are", "classes of their own")
+    sentence = (
+        f"{len(joined):,} of {len(labels):,} classes {them[0]} several others in one: taken as {them[1]}, "
+        "since a text has one class here."
+    )
+    return (Finding("joined_classes", "warning", len(joined), sentence, examples_of(joined)),)
+
+
+def _joins(label: str, sign: str, known: Set[str]) -> bool:
+    parts = {part.strip() for part in label.split(sign)}
+    return len(parts) > 1 and parts <= known
+
+
 def find_missing_classes(split: Split, labels: Sequence[str], where: str) -> tuple[Finding, ...]:
     """Classes that a held-out split has no row of."""
     missing = [label for number, label in enumerate(labels) if not np.any(split.labels == number)]
@@ -124,10 +156,11 @@ def find_missing_classes(split: Split, labels: Sequence[str], where: str) -> tup
 
 @dataclass(frozen=True, slots=True)
 class _Leak:
-    """Rows of training (or of validation) that are also held out, and the held-out rows that they are in."""
+    """Rows of training (or of validation) that are also held out, the held-out rows that they are in, and `_aside`."""
 
     train: set[int]
     held: set[int]
+    aside: str = ""
 
 
 def drop_leaks(
@@ -145,14 +178,14 @@ def drop_leaks(
     leaking: set[int] = set()
     findings = []
     for where, split in held_out.items():
-        equal = _equal_rows(keys, split)
+        equal = _equal_rows(keys, train, split)
         near = _near_rows(train, split, equal)
         if where == "test" and not (allow_leak or made):
             _refuse_most_leaking(len(equal.held | near.held), len(split))
         done = "kept, since leaks are allowed" if allow_leak else "dropped from training"
         for kind, leak in (("leak", equal), ("near_copy", near)):
             if leak.train:
-                sentence = f"{plural(len(leak.train), 'training row')} {_is(leak, kind)} {where}: {done}."
+                sentence = f"{plural(len(leak.train), 'training row')} {_is(leak, kind, where)}: {done}."
                 examples = examples_of(train.texts, sorted(leak.train))
                 findings.append(Finding(kind, "warning", len(leak.train), sentence, examples, ("train", where)))
         leaking |= equal.train | near.train
@@ -161,19 +194,22 @@ def drop_leaks(
     return train.take(row for row in range(len(train)) if row not in leaking), tuple(findings), False
 
 
-def _is(leak: _Leak, kind: str) -> str:
+def _is(leak: _Leak, kind: str, where: str) -> str:
+    one = len(leak.train) == 1
     if kind == "leak":
-        return "is also in" if len(leak.train) == 1 else "are also in"
-    return "is a near copy of a row of" if len(leak.train) == 1 else "are near copies of rows of"
+        return f"{'is' if one else 'are'} also in {where}{leak.aside}"
+    return f"{'is a near copy of a row' if one else 'are near copies of rows'} of {where}"
 
 
-def _equal_rows(keys: Sequence[str], held_out: Split) -> _Leak:
+def _equal_rows(keys: Sequence[str], split: Split, held_out: Split) -> _Leak:
     rows_of: dict[str, list[int]] = {}
     for row, text in enumerate(held_out.texts):
         if key := text_key(text):
             rows_of.setdefault(key, []).append(row)
     train = {row for row, key in enumerate(keys) if key in rows_of}
-    return _Leak(train, {row for key in {keys[row] for row in train} for row in rows_of[key]})
+    held = {row for key in {keys[row] for row in train} for row in rows_of[key]}
+    aside = _aside((split.texts[row] for row in train), (held_out.texts[row] for row in held))
+    return _Leak(train, held, aside)
 
 
 def _near_rows(train: Split, held_out: Split, equal: _Leak) -> _Leak:
@@ -193,12 +229,12 @@ def _refuse_most_leaking(leaking: int, rows: int) -> None:
 
 def find_shared(validation: Split, test: Split) -> tuple[Finding, ...]:
     """Texts that validation and test share, or nearly: the choice between trials has then seen them."""
-    equal = _equal_rows([text_key(text) for text in validation.texts], test)
+    equal = _equal_rows([text_key(text) for text in validation.texts], validation, test)
     near = _near_rows(validation, test, equal)
     findings = []
     for kind, shared in (("leak", equal), ("near_copy", near)):
         if shared.train:
-            sentence = f"{plural(len(shared.train), 'validation row')} {_is(shared, kind)} test: kept."
+            sentence = f"{plural(len(shared.train), 'validation row')} {_is(shared, kind, 'test')}: kept."
             examples = examples_of(validation.texts, sorted(shared.train))
             splits = ("validation", "test")
             findings.append(Finding(kind, "warning", len(shared.train), sentence, examples, splits))

@@ -19,6 +19,7 @@ from loraloom.data.checks import (
     drop_leaks,
     find_alike,
     find_empty,
+    find_joined,
     find_missing_classes,
     find_repeats,
     find_shared,
@@ -256,7 +257,8 @@ def _split_made(where: str, held: Split, train: Split, seed: int) -> Finding:
 
 
 def _check_splits(train: Split, validation: Split, test: Split, labels: Labels, leaks: Findings) -> Findings:
-    findings = [find_shares(train, labels.names), *find_alike(labels.names), *leaks, *find_shared(validation, test)]
+    findings = [find_shares(train, labels.names), *find_alike(labels.names), *find_joined(labels.names)]
+    findings += [*leaks, *find_shared(validation, test)]
     for split, where in ((train, "training"), (validation, "validation"), (test, "test")):
         findings += find_repeats(split, [text_key(text) for text in split.texts], labels.names, where)
         if split is not train:

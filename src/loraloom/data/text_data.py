@@ -47,8 +47,9 @@ class Split:
 class Finding:
     """What a check found, or a guess that was made, and what was done about it.
 
-    `kind` is a stable slug: guessed_column, label_codes, class_shares, alike_classes, missing_class, empty_text,
-    duplicate, conflict, leak, near_copy, split_made, split_guessed, split_unused, not_utf8, not_read, truncated.
+    `kind` is a stable slug: guessed_column, label_codes, class_shares, alike_classes, joined_classes, missing_class,
+    empty_text, duplicate, conflict, leak, near_copy, split_made, split_guessed, split_unused, not_utf8, not_read,
+    truncated.
     `splits` are those that it is about, where `count` is of rows of the first.
     """
 

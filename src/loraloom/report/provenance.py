@@ -14,6 +14,7 @@ _TITLES = {
     "label_codes": "Labels as classes",
     "class_shares": "Class shares",
     "alike_classes": "Classes of nearly the same name",
+    "joined_classes": "Classes that are several in one",
     "missing_class": "Classes without rows",
     "empty_text": "Empty texts",
     "duplicate": "Repeated rows",
