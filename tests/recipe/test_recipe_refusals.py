@@ -206,6 +206,21 @@ def test_axes_can_not_be_written_by_name(tmp_path: Path) -> None:
     assert "write a list or a range in the field itself" in problem_of(tmp_path, "axes: {lora.r: [1, 2]}\n")
 
 
+@pytest.mark.parametrize(
+    ("override", "rule"),
+    [
+        ("data.max_length=1,024", "'1,024' is not a value"),
+        ("train.learning_rate=0,001", "'0,001' is not a value"),
+        ("budget.max_trainable_parameters=1,000,000", "'1,000,000' is not a whole number"),
+        ("budget.max_seconds=1,800", "'1,800' is not a number"),
+    ],
+)
+def test_a_number_with_commas_is_not_taken_for_several(override: str, rule: str) -> None:
+    with pytest.raises(RecipeError) as refused:
+        read_recipe({}, [override])
+    assert rule in str(refused.value)
+
+
 @pytest.mark.parametrize("override", ["lora.target_modules=query,", "lora.r=2,,4", "lora.layers_to_transform=,3"])
 def test_a_value_that_is_missing_beside_a_comma_makes_no_axis(override: str) -> None:
     with pytest.raises(RecipeError, match="is not a value"):

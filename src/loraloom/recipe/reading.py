@@ -196,7 +196,7 @@ def _override(source: Source, text: str) -> None:
     try:
         value = _scalar_or_yaml(written, ".".join(path))
     except (yaml.YAMLError, ValueError, RecursionError):
-        source.problems.append(f"--set {text}: {written!r} is not a value; write it as YAML, as in 4 or [2, 4]")
+        source.problems.append(f"--set {text}: {written!r} is not a value; write it as YAML, as in 1000, 0.5 or [2, 4]")
         return
     target = source.values
     for key in path[:-1]:
@@ -215,10 +215,13 @@ def _scalar_or_yaml(written: str, name: str) -> Any:
     bare = not set(written) & set("[]{}\"'")
     if bare and re.search(r"(^|\s)#", written):  # a name, of which a comment would leave another
         return [written.strip()] if name in LIST_FIELDS else written.strip()
-    if bare and "," in written:
-        if not all(part.strip() for part in written.split(",")):
+    if bare and "," in written and name.partition(".")[0] not in ("search", "budget"):  # whose fields hold one value
+        parts = [part.strip() for part in written.split(",")]
+        if not all(parts):
             raise yaml.YAMLError("a value is missing beside a comma")
-        return [_Yaml12Loader(part.strip()).get_single_data() for part in written.split(",")]
+        if name not in LIST_FIELDS and any(re.fullmatch(r"0\d+", part) for part in parts):
+            raise yaml.YAMLError("1,000 or 0,001, meant as one number")
+        return [_Yaml12Loader(part).get_single_data() for part in parts]
     value = _Yaml12Loader(written).get_single_data()
     return [value] if bare and name in LIST_FIELDS and value is not None and value not in LIST_WORDS else value
 
