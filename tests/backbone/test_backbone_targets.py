@@ -73,6 +73,12 @@ def test_queries_and_values_are_found_where_peft_knows_no_default(
         resolve(Lora(), linears[1:2], architecture)
 
 
+@pytest.mark.parametrize("lora", [Lora(), Lora(target_modules="all-linear", layers_to_transform=(1,))])
+def test_a_model_without_linear_layers_is_refused_as_that(lora: Lora) -> None:
+    with pytest.raises(BackboneError, match=r"no layer of this model \(ibert\)"):
+        resolve(lora, (), "ibert")
+
+
 def test_all_linear_leaves_embeddings_poolers_and_heads_alone() -> None:
     names = _targets("google/electra-small-discriminator", target_modules="all-linear")
     assert len(names) == 12 * 6

@@ -39,8 +39,10 @@ def resolve(lora: Lora, linears: tuple[Linear, ...], architecture: str) -> tuple
     """Names of the linear layers that `lora` adapts.
 
     Raises:
-        BackboneError: a target or a layer that the model has not got.
+        BackboneError: a target or a layer that the model has not got, or a model without linear layers.
     """
+    if not linears:  # as of I-BERT, whose layers are quantised
+        raise BackboneError(f"backbone.model: no layer of this model ({architecture}) is one that LoRA can adapt")
     chosen = linears if lora.target_modules == "all-linear" else _named(lora, linears, architecture)
     layers = left_layers(lora, linears)
     if layers is not None:
