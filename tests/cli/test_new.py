@@ -160,6 +160,7 @@ def test_rows_that_look_wrong_are_said_and_the_recipe_written(here: Path, tiny_m
     write_csv(here / "train.csv", [*make_rows(60, seed=1), ("a cat", "")])
     done = new("mine.yaml", "--force", "--train_file", "train.csv", "--model", str(tiny_model))
     assert (done.exit_code, "! train.csv: column 'label' has no label in row 61" in done.output) == (0, True)
+    assert "mend these rows first" in " ".join(done.output.split())
 
 
 @pytest.mark.parametrize(

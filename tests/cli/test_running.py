@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,9 +17,9 @@ import typer
 import yaml
 
 from loraloom import cli
-from loraloom.cli import entry
+from loraloom.cli import adapters, entry, runs
 from loraloom.cli.running import TerminatedError, follow, run_search, stoppable
-from loraloom.errors import RunError, StoppedError
+from loraloom.errors import LoraloomError, RunError, StoppedError
 from loraloom.execute.placement import IN_PROCESS
 from loraloom.recipe import read_recipe
 from loraloom.study.commands import COMMANDS
@@ -27,6 +27,8 @@ from loraloom.study.record import TrialRecord
 from loraloom.study.sealed import write_sealed
 from tests.cli.hanging_up import GONE, VARIABLE
 from tests.commands import Commands
+
+NOWHERE = Path("nowhere")
 
 
 @pytest.fixture
@@ -240,3 +242,20 @@ def test_who_waits_at_a_terminal_hears_at_once_why(
     with pytest.raises(StoppedError):
         follow(tmp_path, work, quiet=quiet, as_json=as_json)
     assert (capsys.readouterr().err == "loading the libraries\n") is said
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda: adapters.evaluate(NOWHERE, NOWHERE / "rows.csv"),
+        lambda: adapters.export(NOWHERE, adapters.ExportFormat.merged, NOWHERE / "made"),
+        lambda: runs.refit(NOWHERE),
+    ],
+)
+def test_commands_that_load_a_model_say_so_at_once(
+    command: Callable[[], None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with pytest.raises(LoraloomError):
+        command()
+    assert capsys.readouterr().err in ("loading the model\n", "loading the libraries\n")

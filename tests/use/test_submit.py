@@ -138,7 +138,7 @@ def test_a_count_or_ids_other_than_the_templates_are_refused(best: Path, tmp_pat
     with pytest.raises(DataError, match=r"has 60 rows, .* 59"):
         submitting.submit(best, test, tmp_path / "s.csv", template=short)
     moved = write(tmp_path / "moved.csv", ["id", "label"], [[n + 1, "food"] for n in range(len(TEXTS))])
-    with pytest.raises(DataError, match=r"1 ids that .* has not: '0'\n.*has not 1 ids .*: '60'"):
+    with pytest.raises(DataError, match=r"1 id that .* has not: '0'\n.*has not 1 id of .*: '60'"):
         submitting.submit(best, test, tmp_path / "s.csv", template=moved)
 
 
@@ -328,7 +328,7 @@ def test_one_label_is_too_few_for_two_rows_and_not_for_one() -> None:
 
 def test_of_many_rows_the_first_are_named_and_the_others_counted() -> None:
     blank = template_of([None] * 7 + ["1", "2"])
-    assert "T: has no label in row 1, 2, 3, 4, 5 and 2 more" in list(problems_of(blank, blank, None))
+    assert "T: has no label in rows 1, 2, 3, 4, 5 and 2 more" in list(problems_of(blank, blank, None))
 
 
 def test_where_the_template_alone_says_which_labels_there_are_the_refusal_says_how_to_name_others(

@@ -59,6 +59,7 @@ def evaluate(
     if out is not None:
         refuse_place(out)
         refuse_over(out, test_file)
+    say_loading("the model")
     result = run_evaluation(adapter, test_file, text_column=tuple(text_column) or None, label_column=label_column)
     values = result.as_json()
     if out is not None:
@@ -173,6 +174,7 @@ def export(
     if rows is None and (text_column or label_column is not None):
         raise OptionError("--text_column and --label_column name columns of a file: give it by --rows")
     columns = tuple(text_column) or None
+    say_loading("the model")
     exported = run_export(adapter, form.value, out, rows=rows, text_column=columns, label_column=label_column)
     if as_json:
         print_json(exported.as_json())

@@ -166,7 +166,7 @@ def _say(out: Path, recipe: Recipe, table: Table | None) -> None:
             of_file = recipe.data.model_copy(update={"train_file": None})
             print_data(console, load_data(of_file, seed=recipe.train.seed, train=table))
     except DataError as error:
-        print_warning(console, f"{error}; a search would refuse these rows")
+        print_warning(console, f"{error}; mend these rows first: a search would refuse them")
     try:
         if not (model := sources.find(recipe.backbone.model)).local:
             sources.load_config(model)

@@ -35,7 +35,16 @@ from loraloom.cli.options import (
     TrainOverrides,
     Workers,
 )
-from loraloom.cli.running import TerminatedError, embed_texts, follow, print_json, print_or_write, run_search, stoppable
+from loraloom.cli.running import (
+    TerminatedError,
+    embed_texts,
+    follow,
+    print_json,
+    print_or_write,
+    run_search,
+    say_loading,
+    stoppable,
+)
 from loraloom.cli.watchdog import ended_in_time
 from loraloom.errors import OptionError, RecipeError
 
@@ -183,6 +192,8 @@ def refit(run: RunPath, quiet: Quiet = False, as_json: AsJson = False) -> None:
 
     Example: loraloom refit runs/demo
     """
+    if not (quiet or as_json):
+        say_loading("the libraries")
     from loraloom.refitting import refit as run_refit
     from loraloom.study.commands import refit_command
     from loraloom.study.run import Run

@@ -138,9 +138,9 @@ def ids_apart(ids: Sequence[str | None], expected: Sequence[str | None], place: 
     """What the one has and the other has not."""
     here, there = set(ids), set(expected)
     if unknown := [one for one in dict.fromkeys(ids) if one is not None and one not in there]:
-        yield f"{place}: has {len(unknown):,} ids that {template} has not: {listed(unknown)}"
+        yield f"{place}: has {plural(len(unknown), 'id')} that {template} has not: {listed(unknown)}"
     if lacking := [one for one in expected if one is not None and one not in here]:
-        yield f"{place}: has not {len(lacking):,} ids of {template}: {listed(lacking)}"
+        yield f"{place}: has not {plural(len(lacking), 'id')} of {template}: {listed(lacking)}"
 
 
 def unsound_ids(ids: Sequence[str | None], place: str) -> Iterator[str]:
@@ -170,4 +170,4 @@ def write_submission(path: Path, columns: Sequence[str], rows: Iterable[Sequence
 
 def _rows(numbers: Sequence[int]) -> str:
     more = f" and {len(numbers) - _LISTED:,} more" if len(numbers) > _LISTED else ""
-    return f"row {', '.join(map(str, numbers[:_LISTED]))}{more}"
+    return f"{'row' if len(numbers) == 1 else 'rows'} {', '.join(map(str, numbers[:_LISTED]))}{more}"
