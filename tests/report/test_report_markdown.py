@@ -183,11 +183,19 @@ def test_it_says_what_the_page_says(tmp_path: Path) -> None:
         "## How it was made",
     ]
     assert "test accuracy of **0.971** (95 % interval 0.951–0.983, 445 test rows)" in made
-    assert "184,864 trainable parameters, 18.5 % of the cap of 1,000,000" in made
+    assert "184,864 trainable parameters, 18 % of the cap of 1,000,000" in made
     assert "| 1 **winner** | `4` |" in made
     assert PROVENANCE["command"] in made
     assert "- 0004: " in made  # why a trial has no result
     assert "Not shown" not in made
+
+
+def test_a_small_part_of_the_cap_is_not_rounded_to_nothing(tmp_path: Path) -> None:
+    found = findings(read_run(whole_run(tmp_path / "demo")))
+    assert found.answer.winner is not None
+    small = replace(found.answer.winner, cap=10**9, cap_percent=100 * found.answer.winner.trainable / 10**9)
+    made = markdown(replace(found, answer=replace(found.answer, winner=small)))
+    assert "184,864 trainable parameters, <0.1 % of the cap of 1,000,000,000" in made.replace("&lt;", "<")
 
 
 def test_curves_errors_and_rows_that_all_miss_are_told(tmp_path: Path) -> None:
@@ -219,10 +227,15 @@ def test_interactions_are_tables_and_importances_a_line(tmp_path: Path) -> None:
     cells = ((Cell(0.9, 3), Cell(None, 0)), (Cell(0.8, 2), Cell(0.95, 1)))
     pairs = [Interaction("lora.r", PAYLOADS[7], ("2", "4"), PAYLOADS[:2], 0.001, cells, 0.01)] * 6
     analysis = replace(found.effects.analysis, interactions=Interactions(9, 9, tuple(pairs)))
-    made = markdown(replace(found, effects=replace(found.effects, analysis=analysis, importances={"lora.r": 0.4})))
+    made = markdown(
+        replace(
+            found,
+            effects=replace(found.effects, analysis=analysis, importances={"lora.r": 0.9996, "train.optim": 0.0004}),
+        )
+    )
     assert "| `4` | 0.800 (2) | 0.950 (1) |" in made
     assert "Not shown: 2 other interactions." in made
-    assert "without sign or certainty): `lora.r` 40 %." in made
+    assert "without sign or certainty): `lora.r` >99.9 %, `train.optim` <0.1 %." in made
     assert not {token.type for token in tokens(made)} & {"html_inline", "image"}
 
 

@@ -13,6 +13,7 @@ from loraloom.report.effects.importances import importances
 from loraloom.report.effects.model import ALMOST, LEAST_FREEDOM
 from loraloom.report.effects.observations import Observations, survivors
 from loraloom.report.effects.verdicts import BADGES, ORDER, sentence_on, verdict_on
+from loraloom.report.failures.saying import percent
 from loraloom.report.points import size
 from loraloom.report.reading import RunRead
 from loraloom.report.wording import duration, listed, passes
@@ -221,7 +222,7 @@ def _on_model(found: Analysis, seen: Observations) -> str:
         )
     between = seen.table.seed_noise
     of_seeds = f"; between seeds of one configuration it is {size(between)}" if between is not None else ""
-    explained = f"The model explains {100 * (found.explained or 0):.0f} % of the variance between configurations"
+    explained = f"The model explains {percent(found.explained or 0)} of the variance between configurations"
     return f"{explained} and leaves a scatter of {size(found.noise)}{of_seeds}."
 
 

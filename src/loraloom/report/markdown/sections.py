@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from loraloom.report.failures.saying import percent
 from loraloom.report.findings import Findings
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.markdown import verdicts
@@ -43,7 +44,7 @@ def answer(found: Findings) -> Iterator[str]:
         f"**{text(rounded(winner.score.accuracy, winner.interval))}** "
         f"(95 % interval {rounded_span(winner.interval)}, {plural(winner.score.examples, f'{winner.split} row')}) "
         f"with {count(winner.trainable)} trainable parameters"
-        + (f", {winner.cap_percent:.1f} % of the cap of {count(winner.cap)}" if winner.cap_percent is not None else "")
+        + (f", {percent(winner.trainable / winner.cap)} of the cap of {count(winner.cap)}" if winner.cap else "")
         + "."
     )
     parts = ", ".join(f"{part.name} {count(part.parameters)}" for part in winner.parts)

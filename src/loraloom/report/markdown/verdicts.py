@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from loraloom.report.effects.interactions import Interaction
 from loraloom.report.effects.verdicts import BADGES
 from loraloom.report.failures.missed import MissedRow
+from loraloom.report.failures.saying import percent
 from loraloom.report.findings import Findings
 from loraloom.report.markdown.text import bullets, code, fenced, figures, text, told
 from loraloom.report.pictures.effects import MOST_INTERACTIONS
@@ -39,7 +40,7 @@ def effects(found: Findings) -> Iterator[str]:
         if measured.advice.command:
             yield fenced(measured.advice.command, "sh")
     if measured.importances:
-        shares = ", ".join(f"{code(name)} {100 * part:.0f} %" for name, part in measured.importances.items())
+        shares = ", ".join(f"{code(name)} {percent(part)}" for name, part in measured.importances.items())
         yield f"How much varies with each axis (fANOVA's shares, without sign or certainty): {shares}."
     found_pairs = measured.analysis.interactions.found if measured.analysis else ()
     for each in found_pairs[:MOST_INTERACTIONS]:
@@ -89,7 +90,7 @@ def failures(found: Findings) -> Iterator[str]:
     said = [*map(text, (*said, failed.on_judge, failed.calibrated.verdict)), told(failed.calibrated.remedy)]
     yield bullets(each for each in (*said, told(failed.training.how), text(failed.selective.verdict)) if each)
     if conflicts := [each for each in found.data.findings if each.kind == "conflict"]:
-        yield "Texts with several labels, of which one at most is right:"
+        yield "Texts with several labels; of one text, one at most is right:"
         yield bullets(text(f"{each.sentence} {'; '.join(each.examples)}") for each in conflicts)
     if failed.missed and failed.missed.worst:
         yield "Of the rows that all trials miss, those whose label they find least likely:"
