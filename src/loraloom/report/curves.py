@@ -134,11 +134,8 @@ def _on_accuracy(curve: Curve) -> str:
     if not train or not validation:
         return f"Trial {curve.number:04d} left no accuracy on both splits."
     gap = train[-1][1] - validation[-1][1]
-    way = "above" if gap >= 0 else "below"
-    return (
-        f"At the end, the training accuracy of trial {curve.number:04d} is {abs(gap):.3f} {way} its "
-        "validation accuracy."
-    )
+    way = f"{abs(gap):.3f} {'above' if gap > 0 else 'below'}" if round(gap, 3) else "level with"
+    return f"At the end, the training accuracy of trial {curve.number:04d} is {way} its validation accuracy."
 
 
 def _on_rate(curve: Curve) -> str:

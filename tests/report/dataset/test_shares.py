@@ -32,11 +32,14 @@ def differ(p: float | None) -> Dependence:
     return Dependence((), p, p)
 
 
-def test_equal_shares_are_as_good_as_equal() -> None:
+def test_equal_shares_are_equal_and_others_as_good_as_equal() -> None:
     found = balance(rows(30_000, 30_000, 30_000, 30_000))
     assert found is not None
     assert (found.ratio, found.evenness, found.p) == pytest.approx((1, 1, 1))
-    assert found.verdict.startswith("The classes are as good as equally common")
+    assert found.verdict == "The classes are equally common: 25 % each."
+    nearly = balance(rows(30_000, 30_000, 30_000, 30_100))
+    assert nearly is not None
+    assert nearly.verdict.startswith("The classes are as good as equally common: from 25 % (“c0”) to 25 % (“c3”)")
 
 
 def test_unequal_shares_are_told_with_their_effect() -> None:
@@ -151,8 +154,10 @@ def test_a_split_that_lacks_a_class_is_compared_over_all_classes() -> None:
 
 def test_balanced_classes_can_not_explain_errors_whatever_their_recalls() -> None:
     found = share_effect(rows(100, 100, 100, 100), lines([0.99, 0.7, 0.8, 0.95]), differ(0.0001), "test")
-    assert found.verdict.startswith("Shares can't explain the errors")
+    assert found.verdict == "Shares can't explain the errors: no class has more rows than another."
     assert found.p is None
+    nearly = share_effect(rows(100_000, 100_001), lines([0.99, 0.7]), differ(0.0001), "test")
+    assert nearly.verdict.endswith("no class has over 1.01 times the training rows of another.")
 
 
 def test_rare_classes_that_fail_are_found() -> None:

@@ -96,7 +96,9 @@ def balance(rows: Mapping[str, int]) -> Balance | None:
     evenness = float(stats.entropy(shares) / math.log(len(counts)))
     p = float(found.pvalue)
     spread = f"from {percent(shares[least])} (“{names[least][:60]}”) to {percent(shares[most])} (“{names[most][:60]}”)"
-    if ratio < AS_GOOD_AS_EQUAL:
+    if ratio == 1:
+        verdict = f"The classes are equally common: {percent(shares[0])} each."
+    elif ratio < AS_GOOD_AS_EQUAL:
         verdict = f"The classes are as good as equally common: {spread}, evenness {evenness:.3f} of 1."
     elif p > LEVEL:
         verdict = (
@@ -179,9 +181,8 @@ def share_effect(
         return Effect(len(known), None, None, None, f"Too few classes have {split} rows to compare them.")
     ratio = float(counts.max() / counts.min())
     if ratio < AS_GOOD_AS_EQUAL:
-        verdict = (
-            f"Shares can't explain the errors: no class has more than {ratio:.2f} times the training rows of another."
-        )
+        times = f"over {math.ceil(100 * ratio) / 100:.2f} times the training rows of"
+        verdict = f"Shares can't explain the errors: no class has {'more rows than' if ratio == 1 else times} another."
         return Effect(len(known), None, None, None, verdict)
     if np.ptp(recalls) == 0:
         return Effect(len(known), None, None, None, "All classes have the same recall: there is nothing to explain.")

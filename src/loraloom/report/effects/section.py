@@ -118,7 +118,7 @@ def _all_alike(seen: Observations) -> bool:
 
 def _nothing(run: RunRead, seen: Observations | None) -> str:
     if seen is not None and seen.table.axes:
-        return f"All {seen.table.size:,} configurations came to the same result: there is no difference to explain."
+        return f"The {seen.table.size:,} configurations came to the same result: there is no difference to explain."
     if seen is not None:
         return "All configurations that have a result are alike in their axes: there is nothing to compare."
     if not run.records:
