@@ -10,7 +10,7 @@ import pytest
 from loraloom.report import findings, read_run, write_report
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.page import page
-from tests.report.report_runs import make_recipe, make_record, whole_run, write_run
+from tests.report.report_runs import TRAIN_ROWS, make_recipe, make_record, whole_run, with_train, write_run
 
 
 def test_where_the_winner_s_own_trial_is_damaged_no_other_is_taken_for_it(tmp_path: Path) -> None:
@@ -52,3 +52,25 @@ def test_the_whole_board_is_looked_at_no_more_often_where_it_has_more_rows(
         page(findings(read_run(run)), "not drawn", ())
         seen.append(dict(looks))
     assert seen[0] == seen[1]
+
+
+def test_a_configuration_on_fewer_rows_is_the_same_though_its_warm_up_is_shorter_there(tmp_path: Path) -> None:
+    recipe, records = make_recipe(lora={}, train={"warmup_steps": [40, 80]}), []
+    for number, (steps, rows, accuracy) in enumerate([(40, 400, 0.90), (80, 400, 0.88), (40, TRAIN_ROWS, 0.95)]):
+        record = make_record(recipe, number, {"train.warmup_steps": steps}, accuracy)
+        record = with_train(record, warmup_steps=steps * rows // TRAIN_ROWS)
+        records.append(record.model_copy(update={"train_rows": rows}))
+    found = findings(read_run(write_run(tmp_path / "r", recipe, records, best=records[-1])))
+    assert found.board.configurations == 2
+    fewer = "1 of 2 configurations was compared on fewer rows than the winner and not taken further"
+    assert any(sentence.startswith(fewer) for sentence in found.cautions)
+
+
+def test_configurations_whose_values_are_written_alike_are_two(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={}, train={"learning_rate": [0.00123401, 0.00123402]})
+    points = recipe.axes["train.learning_rate"].values  # type: ignore[union-attr]
+    records = [make_record(recipe, number, {"train.learning_rate": rate}) for number, rate in enumerate(points)]
+    found = findings(read_run(write_run(tmp_path / "r", recipe, records, best=records[0])))
+    assert found.board.configurations == 2
+    assert found.tradeoffs is not None
+    assert found.tradeoffs.on_time.startswith("Of 2 configurations, ")

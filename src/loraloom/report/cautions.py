@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from loraloom.report.answer import Answer, Winner
-from loraloom.report.leaderboard import ROWS, Leaderboard, Row, describe
+from loraloom.report.leaderboard import Leaderboard, Row, describe
 from loraloom.report.reading import RunRead
 from loraloom.report.rounding import rounded_span
 from loraloom.report.test_rows import of_few, of_leaks, of_looks
@@ -175,11 +175,9 @@ def _of_survivors(board: Leaderboard) -> Iterator[str]:
     winner = board.winner
     if winner is None:
         return
-    places = [place for place, axis in enumerate(board.axes) if axis != ROWS]
-    reached: dict[tuple[str, ...], int] = {}
+    reached: dict[str, int] = {}
     for row in board.ranked:
-        point = tuple(row.values[place] for place in places)
-        reached[point] = max(row.reach, reached.get(point, 0))
+        reached[row.point_key] = max(row.reach, reached.get(row.point_key, 0))
     if fewer := sum(reach < winner.reach for reach in reached.values()):
         yield (
             f"{fewer:,} of {plural(len(reached), 'configuration')} {'was' if fewer == 1 else 'were'} compared on "

@@ -31,11 +31,13 @@ class Row:
 
     `interval` is of the accuracy: Wilson's over the rows where one seed is complete, Student's t over the
     seeds where there are more. `noise_floor` is the lower end of both: what lies above it can't be told from
-    this row. `rank` and `metric` are None where no seed is complete. `written` are the values as a recipe has
-    them, and `seed`, `epochs`, `warmup_steps` and `max_eval_samples` are those of the best trial, or else of the first.
+    this row. `rank` and `metric` are None where no seed is complete. `point_key` is the configuration's, which `values`
+    need not tell from another's. `written` are the values as a recipe has them; `seed`, `epochs`, `warmup_steps` and
+    `max_eval_samples` are those of the best trial, or else of the first.
     """
 
     rank: int | None
+    point_key: str
     values: tuple[str, ...]
     written: tuple[Any, ...]
     state: Ended
@@ -90,8 +92,7 @@ class Leaderboard:
     @property
     def configurations(self) -> int:
         """How many have a result, on however many rows."""
-        kept = [place for place, name in enumerate(self.axes) if name != ROWS]
-        return len({tuple(row.values[place] for place in kept) for row in self.ranked})
+        return len({row.point_key for row in self.ranked})
 
     @property
     def places(self) -> int:
@@ -236,6 +237,7 @@ def _row(group: list[TrialRecord], axes: Sequence[str], metric: Metric, winner: 
     written = tuple(as_written(first, axis) for axis in axes)
     return Row(
         rank=None,
+        point_key=first.point_key,
         values=tuple(map(wording.value, written)),
         written=written,
         state=_state(group, bool(complete)),
