@@ -75,12 +75,22 @@ def on_trend(trend: Trend, p: float) -> Verdict:
         f"{trend.wrong:,} wrong)"
     )
     if p >= LEVEL:
-        return Verdict("No dependence on distance found", f"{figures}.{_not_ruled_out(slope)}")
+        return Verdict(
+            "No dependence on distance found", f"{figures}.{_leaves_1_out(slope.interval)}{_not_ruled_out(slope)}"
+        )
     way = "falls" if slope.odds_ratio < 1 else "rises"
     return Verdict(
         f"Accuracy {way} with the distance from the training rows",
         f"{figures}: from {slope.near:.3f} where a tenth of the rows is nearer to {slope.far:.3f} where a tenth is "
         "farther.",
+    )
+
+
+def _leaves_1_out(interval: Interval) -> str:
+    """That an interval, which is of one test, does not agree with a p that is corrected for several."""
+    low, high = interval
+    return (
+        "" if low <= 1 <= high else " The interval leaves 1 out; one in twenty does where nothing depends on distance."
     )
 
 
@@ -100,7 +110,10 @@ def on_rank(found: RankSlope | str, p: float) -> Verdict:
         f"{', '.join(map(str, found.ranks))} on {plural(found.rows, 'validation row')})."
     )
     if p >= LEVEL:
-        return Verdict("That a higher rank helps more, or less, far from the training rows was not found", figures)
+        return Verdict(
+            "That a higher rank helps more, or less, far from the training rows was not found",
+            figures + _leaves_1_out(found.interval),
+        )
     way = "far from" if found.odds_ratio > 1 else "near"
     return Verdict(
         f"A higher rank helps more {way} the training rows",
