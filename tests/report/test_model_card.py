@@ -46,6 +46,25 @@ def test_what_the_winner_was_chosen_by_is_named(tmp_path: Path) -> None:
     assert "chosen by its validation macro-F1" in by_f1
 
 
+def test_a_single_trial_is_not_said_to_be_chosen(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={}, train={})
+    tested = make_record(recipe, 0, {}, 0.95, test=make_score(0.94, TEST_ROWS))
+    assert "flatters" not in model_card(write_run(tmp_path / "tested", recipe, [tested]), tested)
+    untested = make_record(recipe, 0, {}, 0.95)
+    card = model_card(write_run(tmp_path / "untested", recipe, [untested]), untested)
+    assert "There are no test rows: the accuracy is of the validation rows.\n" in card
+    assert "flatters" not in card
+
+
+def test_of_a_search_without_test_rows_none_is_spoken_of_in_the_results(tmp_path: Path) -> None:
+    run, tested = run_of(tmp_path / "run")
+    assert "; the test rows had no part in the choice." in model_card(run, tested)
+    record = make_record(make_recipe(lora={"r": [2, 4]}, train={}), 1, tested.point, 0.96)
+    card = model_card(run, record)
+    assert "It was chosen by its validation accuracy, which flatters it there.\n" in card
+    assert "rows by which this configuration was chosen, and flatters it." in card
+
+
 def test_a_result_names_the_file_that_its_rows_are_from(tmp_path: Path) -> None:
     files = {"train_file": "/home/me/train.csv", "test_file": "/home/me/test.csv"}
     about = {"data": {**PROVENANCE["data"], "name": "train.csv"}}

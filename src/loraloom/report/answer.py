@@ -107,6 +107,11 @@ class Answer:
     time: TimeUse | None
 
     @property
+    def had_choice(self) -> bool:
+        """Whether results chose the winner, among configurations or seeds: a single trial's do not flatter it."""
+        return self.tally.complete + self.tally.pruned > 1
+
+    @property
     def subject(self) -> str:
         """What the headline is about: the best of so many, or else the one that was chosen, and why."""
         if self.configurations <= 1 or self.winner is None:

@@ -40,10 +40,8 @@ def _of_winner(
             "tested. An accuracy by which a configuration was chosen flatters it."
         )
     elif winner.split != "test":
-        yield (
-            "There are no test rows: the accuracy is of the validation rows by which this configuration was "
-            "chosen, and flatters it."
-        )
+        flatters = " by which this configuration was chosen, and flatters it" if found.had_choice else ""
+        yield f"There are no test rows: the accuracy is of the validation rows{flatters}."
     yield from of_looks(run, commands)
     leaks = list(of_leaks(run))
     yield from leaks
@@ -55,7 +53,7 @@ def _of_winner(
         yield f"Its record says: {mark}."
     if row is not None:
         yield from _of_margin(run, board, row, winner)
-    chosen = found.configurations > 1 and winner.split == "test" and board.metric == "accuracy"
+    chosen = found.had_choice and winner.split == "test" and board.metric == "accuracy"
     if chosen and winner.interval and winner.validation.accuracy > winner.interval[1]:
         yield (
             f"Its validation accuracy, {share(winner.validation.accuracy)}, lies above the whole interval of its test "

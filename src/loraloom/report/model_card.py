@@ -58,7 +58,7 @@ ADAPTER = Form()
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """What the card is of; `chosen` by its search by `metric`, or None where that is not known."""
+    """What the card is of; `chosen` among other trials by `metric`, or None where that is not known."""
 
     record: TrialRecord
     chosen: bool | None
@@ -126,17 +126,17 @@ def _of_run(path: Path, tested: TrialRecord, chosen: bool) -> _Subject:
     run = replace(read_run(path), best=Best(tested, ()))
     board = leaderboard(run)
     model = tested.configuration.backbone.model
-    given, packages = data_stated(run.recipe), run.recipe.provenance.get("packages")
+    found, given, packages = answer(run, board), data_stated(run.recipe), run.recipe.provenance.get("packages")
     of_data, *of_models = source_cards(run)
     of_base = of_models[run.recipe.values("backbone.model").index(model)]
     if chosen:
         known = tuple(command for command in _logged(path) if command.started)
-        doubts = cautions(run, board, answer(run, board), None, known)
+        doubts = cautions(run, board, found, None, known)
     else:
         doubts = (f"It is trial {tested.number} of a search, and not the one that the search chose.",)
     return _Subject(
         record=tested,
-        chosen=chosen,
+        chosen=chosen and found.had_choice,
         metric=metric_name(run.recipe.search.metric),
         cautions=doubts,
         **_base(tested, model_facts(run, model)),
@@ -296,7 +296,7 @@ def _measured(subject: _Subject) -> Iterator[str]:
     yield table(head, rows, numbers=range(1, 6))
     if subject.chosen:
         flattered = f"It was chosen by its validation {subject.metric}, which flatters it there"
-        yield f"{flattered}; the test rows had no part in the choice."
+        yield f"{flattered}; the test rows had no part in the choice." if result.test else f"{flattered}."
 
 
 def _training(subject: _Subject) -> Iterator[str]:
