@@ -61,6 +61,17 @@ def test_a_small_difference_is_no_difference_found(tmp_path: Path) -> None:
     )
 
 
+def test_runs_that_err_as_often_on_other_rows_are_level(tmp_path: Path) -> None:
+    lines = make_predictions(wrong=0)
+    ways = [
+        [{**one, "prediction": (one["label"] + (n == wrong)) % 5} for n, one in enumerate(lines)] for wrong in (0, 1)
+    ]
+    assert two(tmp_path, *ways).verdict == (
+        "No difference was found. They are level (McNemar p = 1.00, 445 shared rows of which 2 changed sides, too few "
+        "for an interval)."
+    )
+
+
 def test_a_copy_of_a_run_changes_no_row(tmp_path: Path) -> None:
     run = whole_run(tmp_path / "run")
     shutil.copytree(run, tmp_path / "copy")

@@ -119,6 +119,12 @@ def _on_loss(curve: Curve) -> str:
     points = curve.validation_loss
     if not points:
         return f"Trial {curve.number:04d} left no finite validation loss."
+    if len(points) == 1:
+        ((epoch, only),) = points
+        return (
+            f"The validation loss of trial {curve.number:04d} is {loss(only)} at epoch {passes(epoch)}, its one "
+            "evaluation: whether it still falls there is not known."
+        )
     epoch, lowest = min(reversed(points), key=lambda point: point[1])
     last_epoch, last = points[-1]
     opening = f"The validation loss of trial {curve.number:04d} is lowest at epoch {passes(epoch)} ({loss(lowest)})"
