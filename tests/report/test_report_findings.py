@@ -158,6 +158,17 @@ def test_a_winner_within_the_noise_of_the_leader_is_not_called_the_best(tmp_path
     assert found.board.unlisted == 3
 
 
+def test_why_another_would_be_chosen_now_is_not_said_of_what_best_holds_from_before(tmp_path: Path) -> None:
+    recipe, trained = (
+        make_recipe(lora={"r": [1, 4, 8]}, train={}),
+        [(4, 0.92), (8, 0.95), (8, 0.93), (1, 0.945), (1, 0.93)],
+    )
+    records = [make_record(recipe, n, {"lora.r": r}, accuracy, seed=n) for n, (r, accuracy) in enumerate(trained)]
+    found = findings(read_run(write_run(tmp_path / "r", recipe, records, best=records[0])))
+    (told,) = [sentence for sentence in found.cautions if sentence.startswith("The folder best/")]
+    assert told.endswith("has rank 3: by the mean over seeds, r 8 is above it.")
+
+
 def test_a_winner_within_the_noise_of_a_leader_that_the_clock_cut_short_is_said_to_be_so(tmp_path: Path) -> None:
     recipe = make_recipe(lora={"r": [1, 8]}, train={"num_train_epochs": 4})
     trained = [(8, 0.94, 0, 4.0), (8, 0.96, 1, 4.0), (1, 0.955, 0, 2.5)]

@@ -85,6 +85,8 @@ def _of_margin(run: RunRead, board: Leaderboard, row: Row, winner: Winner) -> It
     if row.rank is not None and row.rank > 1 and board.ranked[0].metric != row.metric:
         metric, first = run.recipe.search.metric, board.ranked[0]
         choice = chosen(run.records, metric)
+        if choice and winner.number not in {trial.number for trial in choice.winner.trials}:
+            choice = None  # best/ is from before the search went on, and another would be chosen now
         why = choice.sentence if choice else None
         rule = (
             "what the clock cut short does not win"
