@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,18 @@ def test_an_effect_is_said_by_how_much() -> None:
     assert sentence_on("lora.r", found) == (
         "lora.r above 4 is better by 1.2 pp (95 % +0.4 … +2.0, 24 configurations, 12 pairs)."
     )
+
+
+def test_the_surest_comparison_is_told_first() -> None:
+    likely = replace(effect("effect", 0.02, (0.001, 0.039), title="above 1"), p_value=0.04)
+    sure = replace(effect("effect", -0.01, (-0.012, -0.008), title="above 8"), p_value=0.001)
+    said = sentence_on("lora.r", [effect("none"), likely, sure])
+    assert said.startswith("lora.r above 8 is worse by 1.0 pp (95 % −1.2 … −0.8, ")
+    assert "; above 1 is better by 2.0 pp (" in said
+    near, far = effect("open", 0.001, (-0.01, 0.012)), effect("open", 0.004, (-0.02, 0.028), title="above 2")
+    assert sentence_on("lora.r", [near, far]).startswith("lora.r above 2: not enough trials to tell")
+    assert " The same holds of 2 other comparisons." in sentence_on("lora.r", [effect("none")] * 3)
+    assert "The same holds" not in said
 
 
 def test_one_open_comparison_leaves_an_axis_open() -> None:
