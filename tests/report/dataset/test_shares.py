@@ -45,6 +45,7 @@ def test_equal_shares_are_equal_and_others_as_good_as_equal() -> None:
 def test_unequal_shares_are_told_with_their_effect() -> None:
     found = balance(rows(700, 200, 100))
     assert found is not None
+    assert "from 10 % (“c2”) to 70 % (“c0”), 7.0 times as often; evenness 0.730 of 1." in found.verdict
     expected = stats.chisquare([700, 200, 100])
     assert found.p == pytest.approx(expected.pvalue)
     assert found.evenness == pytest.approx(stats.entropy([0.7, 0.2, 0.1]) / math.log(3))
@@ -164,7 +165,11 @@ def test_rare_classes_that_fail_are_found() -> None:
     counts = [2000, 1000, 500, 250, 125, 60, 30]
     found = share_effect(rows(*counts), lines([0.98, 0.95, 0.93, 0.9, 0.85, 0.8, 0.7]), differ(0.0001), "test")
     assert found.verdict.startswith("Rare classes do worse")
-    assert "train.class_weight: balanced" in found.verdict
+    assert found.verdict.endswith(" To weigh them up: train.class_weight: balanced.")
+    again = share_effect(
+        rows(*counts), lines([0.98, 0.95, 0.93, 0.9, 0.85, 0.8, 0.7]), differ(0.0001), "test", weighed=True
+    )
+    assert "They were weighed up already (train.class_weight: balanced)" in again.verdict
     assert found.interval is not None
     assert 0 < found.interval[0] < 0.04 < found.interval[1]
 

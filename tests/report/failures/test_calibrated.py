@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from loraloom.calibration import at_temperature, confidence_of, fit_temperature
 from loraloom.metrics import wilson_interval
 from loraloom.report.failures.calibrated import as_used, calibrated, loss_interval
+from loraloom.report.failures.kept import Judged
+from loraloom.report.failures.saying import percent
 from loraloom.report.failures.selective import selective
 from tests.report.failures.judged_rows import drawn_rows, judged_rows
 
@@ -116,6 +120,41 @@ def test_a_threshold_is_chosen_on_validation_and_tried_on_test() -> None:
         assert validation.right[validation.probabilities.max(axis=1) >= each.threshold].mean() >= each.wanted
     assert [each.coverage for each in found.targets] == sorted((each.coverage for each in found.targets), reverse=True)
     assert "or more has at least 99 % accuracy on validation; on test that is" in found.verdict
+
+
+def sure_rows(right: int, wrong: int, sure: float) -> dict[str, Any]:
+    """Of two classes, predicted with this confidence."""
+    rows = judged_rows(np.arange(right + wrong) < right)
+    shares = np.where(rows.probabilities > 0.5, sure, 1 - sure)
+    return {"labels": rows.labels, "predictions": rows.predictions, "probabilities": shares}
+
+
+def both_rows(first: dict[str, Any], second: dict[str, Any], split: str = "test") -> Judged:
+    parts = {name: np.concatenate([first[name], second[name]]) for name in first}
+    return judged_rows(np.ones(len(parts["labels"]), dtype=np.bool_), split=split, **parts)
+
+
+def test_a_threshold_is_told_with_what_it_does_on_test_and_how_sure_that_is() -> None:
+    validation = both_rows(sure_rows(150, 0, 0.9), sure_rows(40, 10, 0.6), "validation")
+    test = both_rows(sure_rows(79, 1, 0.9), sure_rows(15, 5, 0.6))
+    coverage, accuracy = (
+        " to ".join(map(percent, interval)) for interval in (wilson_interval(80, 100), wilson_interval(79, 80))
+    )
+    begins = "Answering where loraloom predict's confidence is 0.900 or more has at least 99 % accuracy on validation; "
+    assert selective(test, validation).verdict == (
+        f"{begins}on test that is 80 % of the rows ({coverage}), of which 98.8 % are right (95 % interval {accuracy})."
+    )
+    none = selective(both_rows(sure_rows(70, 0, 0.6), sure_rows(25, 5, 0.6)), validation)
+    assert none.verdict == f"{begins}on test that is 0 % of the rows (0 % to 3.7 %)."
+    assert none.targets[0].accuracy_interval is None
+
+
+def test_a_winner_that_is_right_more_often_than_is_ever_asked_for_needs_no_threshold() -> None:
+    rows = both_rows(sure_rows(996, 0, 0.9), sure_rows(0, 4, 0.6))
+    assert selective(rows, rows).verdict == (
+        "Answering every row, it is right in 99.6 % of the validation rows: more than each accuracy that thresholds "
+        "are sought for (99.5 % at most)."
+    )
 
 
 @pytest.mark.parametrize("rows", [400, 4000])
