@@ -467,6 +467,33 @@ def test_a_grid_whose_points_fit_is_trained_in_full_though_as_many_of_the_deares
     assert make_plan(Task(recipe, 1_000, 300, 4, 4, every=every), costs, 150).finalists is not None
 
 
+@pytest.mark.parametrize("epochs", ["recipe", "clock"])
+def test_where_rungs_would_compare_one_or_two_the_final_has_the_rows_of_all_the_time(epochs: str) -> None:
+    recipe = read_recipe({"lora": {"r": [2, 4, 8]}, "search": {"epochs": epochs, "sampler": "random"}})
+    costs = Costs([Measured("roberta-base", 128, 16, 0.01, 0.003, 0.5)])
+    task = Task(recipe, 20_000, 300, 4, 3)
+
+    def planned(seconds: float) -> tuple[Plan, float]:
+        plan = make_plan(task, costs, seconds)
+        final = plan.planned(recipe.configuration({}), plan.top)
+        return plan, costs.seconds(final, task.rows(plan.top), task.validated(plan.top))
+
+    plan, final = planned(10)
+    assert (len(plan.rungs), plan.finalists, plan.seeds) == (1, 1, 1)
+    assert 9 < final <= 10
+    plan, final = planned(60)
+    assert len(plan.rungs) > 2
+    assert final <= 0.71 * 60
+
+
+def test_all_rows_are_not_cut_where_a_final_on_them_fits_and_others_are_tried_in_what_it_leaves() -> None:
+    recipe = read_recipe({"lora": {"r": [2, 4, 8]}, "search": {"sampler": "random"}})
+    costs = Costs([Measured("roberta-base", 128, 16, 0.01, 0.003, 0.5)])  # a final takes 12.4 s
+    task = Task(recipe, 900, 300, 4, 3)
+    assert make_plan(task, costs, 19).rungs == (300, None)
+    assert make_plan(task, costs, 12.5).rungs == (None,)
+
+
 def test_rows_between_two_rungs_belong_to_the_lower_one() -> None:
     plan = Plan((300, 900, None))
     assert [plan.rung(rows) for rows in (222, 300, 899, 900, 5_000, None)] == [0, 0, 0, 1, 1, 2]

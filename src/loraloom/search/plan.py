@@ -136,11 +136,8 @@ def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int = 1) -
     for finalists, seeds in _smaller_and_smaller(task):
         if _rounds(finalists * seeds, slots) * full <= share:
             return _with_rungs(task, task.train_rows, finalists, seeds)
-    top = _most_rows(task, taken, min(seconds, max(share, taken(_least_rows(task)))))
-    if len(ladder(top, task.classes)) == 1:  # too few rows to choose on: all the time goes to one trial
-        top = _most_rows(task, taken, seconds)
-        return Plan((task.rung_of(top),), 1, 1)
-    return _with_rungs(task, top, 1, 1)
+    top, chooses = _top(task, taken, share, seconds)
+    return _with_rungs(task, top, 1, 1) if chooses else Plan((task.rung_of(top),), 1, 1)
 
 
 def _all_fit(task: Task, costs: Costs, dearest: float, seconds: float, slots: int) -> bool:
@@ -164,12 +161,10 @@ def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
 
     share = CLOCKED_SHARE * seconds
     if taken(task.train_rows) > share:
-        share = min(seconds, max(share, taken(_least_rows(task))))
-        top = _most_rows(task, taken, share)
-        if len(ladder(top, task.classes)) == 1:  # too few rows to choose on: all the time goes to one trial
-            top = _most_rows(task, taken, seconds)
+        top, chooses = _top(task, taken, share, seconds)
+        if not chooses:
             return Plan((task.rung_of(top),), 1, 1, passes(task, costs, top, seconds))
-        return _with_rungs(task, top, 1, 1, passes(task, costs, top, share))
+        return _with_rungs(task, top, 1, 1, passes(task, costs, top, max(share, taken(top))))
     epochs = passes(task, costs, task.train_rows, share)
     each = [
         costs.seconds(_with_epochs(kind, epochs[cost_key(kind)]), task.train_rows, task.eval_rows) for kind in kinds
@@ -328,6 +323,23 @@ def _most_rows(task: Task, taken: Callable[[int], float], seconds: float) -> int
     if shortest > seconds:
         raise NoTrialFitsError(least, shortest, seconds)
     return max(rows for rows in _sizes(least, task.train_rows) if rows == least or taken(rows) <= seconds)
+
+
+def _top(task: Task, taken: Callable[[int], float], share: float, seconds: float) -> tuple[int, bool]:
+    """The rows of a final that takes its `share` of the seconds, and whether others are tried before on fewer.
+
+    Where that leaves no time for as many on the lowest rung as one is promoted of, rows are worth more than a choice:
+    the final has as many as fit into all the seconds.
+    """
+    top = _most_rows(task, taken, min(seconds, max(share, taken(_least_rows(task)))))
+
+    def leaves(trials: int) -> bool:
+        lowest = ladder(top, task.classes)[0]
+        return lowest < top and taken(top) + trials * taken(lowest) <= seconds
+
+    if not leaves(REDUCTION_FACTOR):
+        top = _most_rows(task, taken, seconds)
+    return top, leaves(1)
 
 
 def _sizes(least: int, most: int) -> list[int]:
