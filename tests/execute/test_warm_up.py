@@ -43,12 +43,13 @@ class Simulated:
         lengths: Collection[int] = (128,),
         batches: Sequence[int] = (16,),
         too_much: float = math.inf,
+        layers: str | None = "top-half",
     ) -> None:
         """`lost` are the jobs, by their order, of which the worker dies; `too_much` are tokens of a batch."""
         self.now, self._keeps, self._encoded, self._lost, self._too_much = 0.0, keeps, encoded, lost, too_much
         self.jobs: list[Any] = []
         train = {"per_device_train_batch_size": list(batches)}
-        self.recipe = read_recipe({"lora": {"layers_to_transform": "top-half"}, "train": train})
+        self.recipe = read_recipe({"lora": {"layers_to_transform": layers}, "train": train})
         first = self.recipe.configuration({})
         fitting = {("m", length): first.with_fields(data={"max_length": length}) for length in lengths}
         self.demands = SimpleNamespace(fitting=lambda: fitting)
@@ -109,6 +110,17 @@ def test_the_timed_job_has_as_many_rows_as_can_have_their_states_in_half_of_its_
     rows = len(timed.rows.train)
     assert rows == (TRAIN_ROWS if not keeps else {70: 52, 3600: 100}[seconds_left])
     assert rows * timed.configuration.train.num_train_epochs == pytest.approx(TRAIN_ROWS, rel=0.05)
+
+
+@pytest.mark.parametrize(("layers", "rows"), [("top-half", 96), (None, 2)])
+def test_the_job_that_loads_the_model_is_evaluated_on_many_rows_only_for_their_states(
+    layers: str | None, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulated: Any = Simulated(keeps=layers is not None, layers=layers)
+    monkeypatch.setattr(time, "monotonic", lambda: simulated.now)
+    (found,) = warm_up(simulated, simulated, 70, tmp_path).measured
+    assert [len(job.rows.validation) for job in simulated.jobs] == [rows, 96]
+    assert found.eval_row_seconds == pytest.approx(EVALUATED)
 
 
 @pytest.mark.parametrize(("encoded", "rows"), [(0.0001, TRAIN_ROWS), (0.02, 100)])

@@ -128,7 +128,9 @@ def _time(
 ) -> Measured:
     """Trains on `train_rows` rows for `seconds` at most, or once; `TRAIN_ROWS` rows pass in all."""
     classes = len(place.data.labels)
-    part = {"max_train_samples": max(train_rows, classes), "max_eval_samples": max(EVAL_ROWS, classes)}
+    # A job that is not timed is evaluated for the states alone, where some are kept: the timed one has them then.
+    eval_rows = EVAL_ROWS if seconds is not None or configuration.lora.layers_to_transform is not None else 1
+    part = {"max_train_samples": max(train_rows, classes), "max_eval_samples": max(eval_rows, classes)}
     epochs = 1 if seconds is None else TRAIN_ROWS // train_rows
     changes = {"num_train_epochs": epochs, "learning_rate": HARMLESS_RATE, "eval_strategy": "end"}
     configuration = configuration.with_fields(data=part, train=changes)
