@@ -134,8 +134,8 @@ def test_a_projection_of_two_adapted_modules_of_three(drops: tuple[Drop | None, 
     tested = projection(held, WIDTH, QKV, WIDTH)
 
     def run(x: Tensor) -> tuple[Tensor, Backward]:
-        low, saved = tested.low(x, OPS, drops)
-        y = OPS.linear(x, tested.frozen, tested.bias, low)
+        product, saved = tested.product(x, OPS, drops)
+        y = OPS.linear(x, product)
 
         def back(dy: Tensor) -> Sequence[Tensor]:
             low, extra = tested.collect(dy, x, saved, OPS, need_input=True)
@@ -151,8 +151,8 @@ def test_linear_then_gelu() -> None:
     tested = projection(held, WIDTH, ["up"], INNER)
 
     def run(x: Tensor) -> tuple[Tensor, Backward]:
-        low, saved = tested.low(x, OPS, [None])
-        a, g = OPS.linear_gelu(x, tested.frozen, tested.bias, low)
+        product, saved = tested.product(x, OPS, [None])
+        a, g = OPS.linear_gelu(x, product)
 
         def back(dg: Tensor) -> Sequence[Tensor]:
             # Its backward is that of a product after it: here the identity.
@@ -175,8 +175,8 @@ def test_linear_then_dropout_residual_and_norm(drop: Drop | None) -> None:
         after.refresh()
 
     def run(x: Tensor, residual: Tensor) -> tuple[Tensor, Backward]:
-        low, saved = tested.low(x, OPS, [None])
-        r, h = OPS.linear_norm(x, tested.frozen, tested.bias, low, residual, drop, after.now)
+        product, saved = tested.product(x, OPS, [None])
+        r, h = OPS.linear_norm(x, product, residual, drop, after.now)
 
         def back(dh: Tensor) -> Sequence[Tensor]:
             after.collect(dh, OPS)
@@ -203,11 +203,11 @@ def test_norm(bias: bool) -> None:
 @pytest.mark.parametrize("window", [0, 1])
 @pytest.mark.parametrize("first", [False, True])
 def test_attention(first: bool, window: int, relative: bool, drop: Drop | None) -> None:
-    spec = Attention(HEADS, 0.7, window, drawn(HEADS, 5, 5) if relative else None)
+    spec = Attention(HEADS, 0.7, window, drawn(HEADS, 5, 5) if relative else None, drop, first)
 
     def run(qkv: Tensor) -> tuple[Tensor, Backward]:
-        context = OPS.attention(qkv, TOKENS, spec, drop, first=first)
-        return context, lambda dc: [OPS.attention_backward(dc, qkv, context, TOKENS, spec, drop, first=first)]
+        context = OPS.attention(qkv, TOKENS, spec)
+        return context, lambda dc: [OPS.attention_backward(dc, qkv, context, TOKENS, spec)]
 
     check(run, drawn(2, ROWS, 3 * WIDTH))
 

@@ -21,7 +21,7 @@ from loraloom.engine.loom import kernels
 from loraloom.engine.loom.compiled import CompiledOps
 from loraloom.engine.loom.inference import MOST_COLUMNS, Inference
 from loraloom.engine.loom.mixed import Owners
-from loraloom.engine.loom.ops import PlainOps
+from loraloom.engine.loom.ops import PlainOps, Product
 from loraloom.engine.loom.tokens import lay_out
 from loraloom.use.adapter import Classifier
 from loraloom.use.backbones import Backbones
@@ -138,9 +138,9 @@ def test_a_batch_of_many_adapters_goes_in_one_pass_over_the_frozen_weights(
     passes: list[int] = []
     linear = PlainOps.linear
 
-    def counted(self: PlainOps, x: Any, frozen: Any, bias: Any, low: Any) -> Any:
-        passes.append(frozen.out_features)
-        return linear(self, x, frozen, bias, low)
+    def counted(self: PlainOps, x: Any, product: Product) -> Any:
+        passes.append(product.frozen.out_features)
+        return linear(self, x, product)
 
     monkeypatch.setattr(PlainOps, "linear", counted)
     backbones.logits(classifiers, [encoded_rows([3, 5], seed=n) for n in range(8)])

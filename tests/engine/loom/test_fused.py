@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from loraloom.data import Encoded
 from loraloom.engine.loom import kernels
 from loraloom.engine.loom.fused import FusedOps
 from loraloom.engine.loom.noise import Drop
-from loraloom.engine.loom.ops import Attention, LowRank, Norm, PlainOps
+from loraloom.engine.loom.ops import Attention, LowRank, Norm, PlainOps, Product
 from loraloom.engine.loom.tokens import Tokens, lay_out
 
 REASON = kernels.load_fp32()
@@ -83,17 +84,15 @@ def test_attention_and_its_backward_are_those_of_plain_torch(
 ) -> None:
     tokens, size = tokens_of(lengths), heads * depth
     bias = drawn(heads, max(lengths) + 3, max(lengths) + 3, seed=1) if biased else None
-    spec = Attention(heads, 0.2, window, bias)
-    in_fp64 = Attention(heads, 0.2, window, None if bias is None else bias.double())
+    spec = Attention(heads, 0.2, window, bias, dropping(p), first)
+    in_fp64 = replace(spec, bias=None if bias is None else bias.double())
     qkv = drawn(1, sum(lengths), 3 * size)
     gradient = drawn(1, len(lengths) if first else sum(lengths), size, seed=1)
-    expected = PlainOps().attention(qkv.double(), tokens, in_fp64, dropping(p), first=first)
-    found = FusedOps().attention(strided(qkv), tokens, spec, dropping(p), first=first)
+    expected = PlainOps().attention(qkv.double(), tokens, in_fp64)
+    found = FusedOps().attention(strided(qkv), tokens, spec)
     torch.testing.assert_close(found.double(), expected, **NEAR)
-    back = PlainOps().attention_backward(
-        gradient.double(), qkv.double(), expected, tokens, in_fp64, dropping(p), first=first
-    )
-    own = FusedOps().attention_backward(strided(gradient), qkv, found, tokens, spec, dropping(p), first=first)
+    back = PlainOps().attention_backward(gradient.double(), qkv.double(), expected, tokens, in_fp64)
+    own = FusedOps().attention_backward(strided(gradient), qkv, found, tokens, spec)
     torch.testing.assert_close(own.double(), back, **NEAR)
 
 
@@ -108,12 +107,12 @@ def test_a_product_with_its_residual_and_norm_is_that_of_plain_torch(
     low, norm = LowRank(drawn(1, rows, 5), drawn(1, 5, 96, scale=0.1)), norm_of(96, bias=bias, trained=trained)
     own = drawn(1, 1, 96, seed=1) if trained else drawn(96, seed=1)
     plain, fused = PlainOps(), FusedOps()
-    expected = plain.linear_norm(
-        x.double(), plain.freeze(weight.double(), backward=False), own.double() if bias else None,
-        LowRank(low.left.double(), low.right.double()), residual.double(), dropping(p), wide(norm),
+    in_fp64 = Product(
+        plain.freeze(weight.double(), backward=False), own.double() if bias else None,
+        LowRank(low.left.double(), low.right.double()),
     )  # fmt: skip
-    frozen = fused.freeze(weight, backward=False)
-    given = frozen, own if bias else None, low, strided(residual), dropping(p)
+    expected = plain.linear_norm(x.double(), in_fp64, residual.double(), dropping(p), wide(norm))
+    given = Product(fused.freeze(weight, backward=False), own if bias else None, low), strided(residual), dropping(p)
     r, h = fused.linear_norm(x, *given, norm, keep=keep)
     torch.testing.assert_close(h.double(), expected[1], **NEAR)
     if keep:
@@ -146,32 +145,30 @@ def test_dropout_keeps_what_its_twin_keeps(rows: int) -> None:
 def test_a_text_is_computed_alike_with_any_neighbours(lengths: tuple[int, ...]) -> None:
     """Numbers of dropout go by a row's place in its batch: without it, bits are a text's own."""
     qkv, spec, start = drawn(1, sum(lengths), 3 * 64), Attention(2, 0.2), 0
-    together = FusedOps().attention(qkv, tokens_of(lengths), spec, None, first=False)
+    together = FusedOps().attention(qkv, tokens_of(lengths), spec)
     for length in lengths:
         own = qkv[:, start : start + length]
-        alone = FusedOps().attention(own, tokens_of([length]), spec, None, first=False)
+        alone = FusedOps().attention(own, tokens_of([length]), spec)
         assert torch.equal(alone, together[:, start : start + length])
         start += length
 
 
 def test_attention_that_is_sharp_has_no_denormal_gradients() -> None:
     """Each would cost a hundred cycles: 1.3 s where 33 ms suffice."""
-    tokens, spec, qkv = tokens_of([64]), Attention(2, 1.0), drawn(1, 64, 3 * 64)
+    tokens, spec, qkv = tokens_of([64]), Attention(2, 1.0, first=True), drawn(1, 64, 3 * 64)
     qkv[..., :64] *= 4
-    back = FusedOps().attention_backward(
-        1e-4 * drawn(1, 1, 64, seed=1), qkv, qkv, tokens, spec, None, first=True
-    )  # fmt: skip
+    back = FusedOps().attention_backward(1e-4 * drawn(1, 1, 64, seed=1), qkv, qkv, tokens, spec)
     assert not ((back != 0) & (back.abs() < torch.finfo().tiny)).any()
 
 
 def test_callers_at_once_get_the_bits_of_each_alone_whatever_the_threads() -> None:
     """As of adapters in use; memory of a thread's own is of the longest text that it has had."""
-    tokens, spec = [tokens_of((53 + 60 * own, 1, 97)) for own in range(4)], Attention(2, 0.2, 40)
+    tokens, spec = [tokens_of((53 + 60 * own, 1, 97)) for own in range(4)], Attention(2, 0.2, 40, drop=dropping(0.2))
     given = [(drawn(1, len(of.places[0]), 3 * 64), drawn(1, len(of.places[0]), 64, seed=1)) for of in tokens]
 
     def computed(own: int) -> Tensor:
         qkv, gradient = given[own]
-        return FusedOps().attention_backward(gradient, qkv, qkv, tokens[own], spec, dropping(0.2), first=False)
+        return FusedOps().attention_backward(gradient, qkv, qkv, tokens[own], spec)
 
     with ThreadPoolExecutor(4) as callers:
         found = list(callers.map(computed, [0, 1, 2, 3] * 5))
@@ -185,8 +182,8 @@ def test_what_is_not_finite_stays_so_in_its_own_text(value: float) -> None:
     qkv = drawn(1, 40, 3 * 64)
     qkv[0, 3] = value
     tokens, spec = tokens_of([8, 32]), Attention(2, 0.2)
-    context = FusedOps().attention(qkv, tokens, spec, None, first=False)
-    back = FusedOps().attention_backward(drawn(1, 40, 64), qkv, context, tokens, spec, None, first=False)
+    context = FusedOps().attention(qkv, tokens, spec)
+    back = FusedOps().attention_backward(drawn(1, 40, 64), qkv, context, tokens, spec)
     for found in (context, back):
         assert not found[0, :8].isfinite().any(dim=0).all()
         assert found[0, 8:].isfinite().all()

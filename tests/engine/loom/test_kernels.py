@@ -380,12 +380,12 @@ def test_attention_of_first_tokens_is_that_of_plain_torch(window: int, biased: b
     encoded = Encoded(np.ones(offsets[-1], dtype=np.int32), offsets, 0)
     tokens = lay_out([encoded], [np.arange(len(lengths))], Embedding("word", "norm"))
     bias = torch.randn(2, 320, 320, generator=torch.Generator().manual_seed(1)) if biased else None
-    spec, drop = Attention(2, 0.2, window, bias), Drop(p, (KEYS,)) if p else None
+    spec = Attention(2, 0.2, window, bias, Drop(p, (KEYS,)) if p else None, first=True)
     qkv, gradient = drawn(int(offsets[-1]), 3 * 64).unsqueeze(0), drawn(len(lengths), 64, seed=1).unsqueeze(0)
     wide, plain, compiled = qkv.float(), PlainOps(), CompiledOps()
-    context = plain.attention(wide, tokens, spec, drop, first=True)
-    found = compiled.attention(qkv, tokens, spec, drop, first=True)
+    context = plain.attention(wide, tokens, spec)
+    found = compiled.attention(qkv, tokens, spec)
     torch.testing.assert_close(found.float(), context, **ROUNDED)
-    dqkv = plain.attention_backward(gradient.float(), wide, context, tokens, spec, drop, first=True)
-    back = compiled.attention_backward(gradient, qkv, found, tokens, spec, drop, first=True)
+    dqkv = plain.attention_backward(gradient.float(), wide, context, tokens, spec)
+    back = compiled.attention_backward(gradient, qkv, found, tokens, spec)
     torch.testing.assert_close(back.float(), dqkv, **ROUNDED)

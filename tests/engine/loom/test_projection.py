@@ -65,8 +65,8 @@ def expected(held: Parameters, trial: int, x: Tensor) -> Tensor:
 def test_the_output_is_that_of_the_adapted_weight(names: tuple[str, ...]) -> None:
     held = parameters(names) if names else parameters(("other.bias",))
     made = projection(held)
-    low, _ = made.low(X, OPS, [None] * len(made.adapted))
-    y = OPS.linear(X, made.frozen, made.bias, low)
+    product, _ = made.product(X, OPS, [None] * len(made.adapted))
+    y = OPS.linear(X, product)
     assert made.trained == bool(names)
     for trial in range(2):
         torch.testing.assert_close(y[trial], expected(held, trial, X[trial]))
@@ -77,27 +77,27 @@ def test_a_new_step_is_seen_after_a_refresh() -> None:
     made = projection(held)
     held.values.mul_(-2)
     made.refresh()
-    low, _ = made.low(X, OPS, [None])
-    torch.testing.assert_close(OPS.linear(X, made.frozen, made.bias, low)[1], expected(held, 1, X[1]))
+    product, _ = made.product(X, OPS, [None])
+    torch.testing.assert_close(OPS.linear(X, product)[1], expected(held, 1, X[1]))
 
 
 def test_dropout_before_a_draws_a_mask_for_each_module() -> None:
     held = parameters(("q.lora_A", "v.lora_A", "q.lora_B", "v.lora_B"), (2, 2))
     made, noise = projection(held), Noise((1, 2), (0, 0))
     drops = (noise.drop(1, 0.5), noise.drop(2, 0.5))
-    low, saved = made.low(X, OPS, drops)
-    assert low is not None
+    product, saved = made.product(X, OPS, drops)
+    assert product.low is not None
     assert saved.drops == drops
     for place, (drop, name) in enumerate(zip(drops, ("q.lora_A", "v.lora_A"), strict=True)):
         assert drop is not None
         own = drop.apply(X) @ held.view(held.values, name).mT
-        torch.testing.assert_close(low.left[..., 2 * place : 2 * place + 2], own)
+        torch.testing.assert_close(product.low.left[..., 2 * place : 2 * place + 2], own)
 
 
 def test_gradients_are_added_to_those_that_are_there() -> None:
     held = parameters(("q.lora_A", "q.lora_B", "q.bias"))
     made = projection(held)
-    _, saved = made.low(X, OPS, [None])
+    _, saved = made.product(X, OPS, [None])
     dy = torch.ones(2, 7, 12, dtype=torch.float64)
     made.collect(dy, X, saved, OPS, need_input=False)
     once = held.gradients.clone()
@@ -108,5 +108,5 @@ def test_gradients_are_added_to_those_that_are_there() -> None:
 def test_no_product_for_the_input_is_given_where_none_is_needed() -> None:
     held = parameters(("q.lora_A", "q.lora_B"))
     made = projection(held)
-    _, saved = made.low(X, OPS, [None])
+    _, saved = made.product(X, OPS, [None])
     assert made.collect(torch.ones(2, 7, 12).double(), X, saved, OPS, need_input=False) == (None, None)

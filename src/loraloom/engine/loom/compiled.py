@@ -12,7 +12,17 @@ from torch import Tensor
 from loraloom.backbone.anatomy import Anatomy
 from loraloom.engine.loom import kernels
 from loraloom.engine.loom.noise import Drop
-from loraloom.engine.loom.ops import Attention, FrozenLinear, LowRank, Norm, PlainOps, dropping, flat
+from loraloom.engine.loom.ops import (
+    Attention,
+    FrozenLinear,
+    LowRank,
+    Norm,
+    PlainOps,
+    Product,
+    attending,
+    dropping,
+    flat,
+)
 from loraloom.engine.loom.tokens import Tokens
 
 
@@ -46,59 +56,40 @@ class CompiledOps(PlainOps):
     def freeze(self, weight: Tensor, *, backward: bool) -> FrozenLinear:
         return PackedLinear(weight, backward=backward)
 
-    def linear(self, x: Tensor, frozen: FrozenLinear, bias: Tensor | None, low: LowRank | None) -> Tensor:
-        return self._linear(x, _packed(frozen).forward, frozen.out_features, bias, low, None, None)
+    def linear(self, x: Tensor, product: Product) -> Tensor:
+        return self._sum(x, product, None, None)
 
     def linear_backward(
         self, dy: Tensor, frozen: FrozenLinear, low: LowRank | None, residual: Tensor | None = None
     ) -> Tensor:
-        return self._linear(dy, _backward(frozen), frozen.in_features, None, low, residual, None)
-
-    def linear_gelu(
-        self, x: Tensor, frozen: FrozenLinear, bias: Tensor | None, low: LowRank | None, *, keep: bool = True
-    ) -> tuple[Tensor, Tensor]:
-        u, b = _pair(low)
-        a, g = torch.ops.loraloom.linear_gelu(
-            x[0], _packed(frozen).forward, frozen.out_features, flat(bias), u, b, keep
+        added = None if residual is None else residual[0]
+        dx: Tensor = torch.ops.loraloom.linear(
+            dy[0], _backward(frozen), frozen.in_features, None, *_pair(low), added, *dropping(None)
         )
+        return dx.unsqueeze(0)
+
+    def linear_gelu(self, x: Tensor, product: Product, *, keep: bool = True) -> tuple[Tensor, Tensor]:
+        a, g = torch.ops.loraloom.linear_gelu(x[0], *_read(product), keep)
         return a.unsqueeze(0), g.unsqueeze(0)
 
     def linear_gelu_backward(self, dy: Tensor, frozen: FrozenLinear, low: LowRank | None, a: Tensor) -> Tensor:
-        u, b = _pair(low)
-        da: Tensor = torch.ops.loraloom.linear_gelu_backward(dy[0], _backward(frozen), frozen.in_features, u, b, a[0])
+        da: Tensor = torch.ops.loraloom.linear_gelu_backward(
+            dy[0], _backward(frozen), frozen.in_features, *_pair(low), a[0]
+        )
         return da.unsqueeze(0)
 
     def linear_norm(
-        self,
-        x: Tensor,
-        frozen: FrozenLinear,
-        bias: Tensor | None,
-        low: LowRank | None,
-        residual: Tensor,
-        drop: Drop | None,
-        norm: Norm,
-        *,
-        keep: bool = True,
+        self, x: Tensor, product: Product, residual: Tensor, drop: Drop | None, norm: Norm, *, keep: bool = True
     ) -> tuple[Tensor, Tensor]:
         if norm.bias is None:
-            return super().linear_norm(x, frozen, bias, low, residual, drop, norm, keep=keep)
-        u, b = _pair(low)
+            return super().linear_norm(x, product, residual, drop, norm, keep=keep)
         r, h = torch.ops.loraloom.linear_norm(
-            x[0], _packed(frozen).forward, frozen.out_features, flat(bias), u, b, residual[0], *dropping(drop),
-            norm.gain, flat(norm.bias), norm.eps, keep,
-        )  # fmt: skip
+            x[0], *_read(product), residual[0], *dropping(drop), norm.gain, flat(norm.bias), norm.eps, keep
+        )
         return r.unsqueeze(0), h.unsqueeze(0)
 
-    def linear_residual(
-        self,
-        x: Tensor,
-        frozen: FrozenLinear,
-        bias: Tensor | None,
-        low: LowRank | None,
-        residual: Tensor,
-        drop: Drop | None,
-    ) -> Tensor:
-        return self._linear(x, _packed(frozen).forward, frozen.out_features, bias, low, residual, drop)
+    def linear_residual(self, x: Tensor, product: Product, residual: Tensor, drop: Drop | None) -> Tensor:
+        return self._sum(x, product, residual, drop)
 
     def norm(self, x: Tensor, norm: Norm) -> Tensor:
         h: Tensor = torch.ops.loraloom.norm(x[0], norm.gain, flat(norm.bias), norm.eps)
@@ -108,33 +99,20 @@ class CompiledOps(PlainOps):
         dr, dy = torch.ops.loraloom.norm_backward(dh[0], r[0], norm.gain, norm.eps, *dropping(drop))
         return dr.unsqueeze(0), dy.unsqueeze(0)
 
-    def attention(self, qkv: Tensor, tokens: Tokens, spec: Attention, drop: Drop | None, *, first: bool) -> Tensor:
-        operation = torch.ops.loraloom.attention_first if first else torch.ops.loraloom.attention
-        context: Tensor = operation(
-            qkv[0], tokens.offsets, spec.heads, spec.scale, spec.bias, spec.window, *dropping(drop)
-        )
+    def attention(self, qkv: Tensor, tokens: Tokens, spec: Attention) -> Tensor:
+        operation = torch.ops.loraloom.attention_first if spec.first else torch.ops.loraloom.attention
+        context: Tensor = operation(qkv[0], tokens.offsets, *attending(spec))
         return context.unsqueeze(0)
 
     def attention_backward(
-        self,
-        dcontext: Tensor,
-        qkv: Tensor,
-        context: Tensor,
-        tokens: Tokens,
-        spec: Attention,
-        drop: Drop | None,
-        *,
-        first: bool,
+        self, dcontext: Tensor, qkv: Tensor, context: Tensor, tokens: Tokens, spec: Attention
     ) -> Tensor:
-        if first:
-            by_first: Tensor = torch.ops.loraloom.attention_first_backward(
-                dcontext[0], qkv[0], tokens.offsets, spec.heads, spec.scale, spec.bias, spec.window, *dropping(drop)
-            )
-            return by_first.unsqueeze(0)
-        dqkv: Tensor = torch.ops.loraloom.attention_backward(
-            dcontext[0], qkv[0], context[0], tokens.offsets, spec.heads, spec.scale, spec.bias, spec.window,
-            *dropping(drop),
-        )  # fmt: skip
+        found = tokens.offsets, *attending(spec)
+        dqkv: Tensor
+        if spec.first:
+            dqkv = torch.ops.loraloom.attention_first_backward(dcontext[0], qkv[0], *found)
+        else:
+            dqkv = torch.ops.loraloom.attention_backward(dcontext[0], qkv[0], context[0], *found)
         return dqkv.unsqueeze(0)
 
     def dropout(self, x: Tensor, drop: Drop | None) -> Tensor:
@@ -155,19 +133,9 @@ class CompiledOps(PlainOps):
         product: Tensor = torch.ops.loraloom.lowrank_gradient(left[0], right[0])
         return product.unsqueeze(0)
 
-    def _linear(
-        self,
-        x: Tensor,
-        packed: Tensor,
-        outputs: int,
-        bias: Tensor | None,
-        low: LowRank | None,
-        residual: Tensor | None,
-        drop: Drop | None,
-    ) -> Tensor:
-        u, b = _pair(low)
+    def _sum(self, x: Tensor, product: Product, residual: Tensor | None, drop: Drop | None) -> Tensor:
         added = None if residual is None else residual[0]
-        y: Tensor = torch.ops.loraloom.linear(x[0], packed, outputs, flat(bias), u, b, added, *dropping(drop))
+        y: Tensor = torch.ops.loraloom.linear(x[0], *_read(product), added, *dropping(drop))
         return y.unsqueeze(0)
 
 
@@ -181,6 +149,12 @@ def _backward(frozen: FrozenLinear) -> Tensor:
     if packed is None:
         raise AssertionError("gradients pass a layer that was laid out without them")
     return packed
+
+
+def _read(product: Product) -> tuple[Tensor, int, Tensor | None, Tensor | None, Tensor | None]:
+    """A product as kernels read it: the weight, D_out, the bias, u and b."""
+    frozen = _packed(product.frozen)
+    return frozen.forward, frozen.out_features, flat(product.bias), *_pair(product.low)
 
 
 def _pair(low: LowRank | None) -> tuple[Tensor | None, Tensor | None]:

@@ -7,6 +7,8 @@ texts and dropout's masks (docs/log.md).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -14,7 +16,7 @@ from loraloom.backbone.anatomy import Anatomy
 from loraloom.engine.linear import by_onednn
 from loraloom.engine.loom import kernels
 from loraloom.engine.loom.noise import Drop
-from loraloom.engine.loom.ops import Attention, FrozenLinear, LowRank, Norm, PlainOps, dropping, flat
+from loraloom.engine.loom.ops import Attention, Norm, PlainOps, Product, attending, dropping, flat
 from loraloom.engine.loom.tokens import Tokens
 
 
@@ -37,34 +39,17 @@ class FusedOps(PlainOps):
         return "fused, oneDNN" if by_onednn() else "fused"
 
     def linear_norm(
-        self,
-        x: Tensor,
-        frozen: FrozenLinear,
-        bias: Tensor | None,
-        low: LowRank | None,
-        residual: Tensor,
-        drop: Drop | None,
-        norm: Norm,
-        *,
-        keep: bool = True,
+        self, x: Tensor, product: Product, residual: Tensor, drop: Drop | None, norm: Norm, *, keep: bool = True
     ) -> tuple[Tensor, Tensor]:
-        r = self.linear(x, frozen, None, low)
+        r = self.linear(x, replace(product, bias=None))
         h = torch.empty_like(r) if keep else r
         torch.ops.loraloom_fp32.add_norm(
-            r[0], flat(bias), residual[0], *dropping(drop), norm.gain, flat(norm.bias), norm.eps, h[0]
+            r[0], flat(product.bias), residual[0], *dropping(drop), norm.gain, flat(norm.bias), norm.eps, h[0]
         )
         return (r if keep else r.new_empty(0)), h
 
-    def linear_residual(
-        self,
-        x: Tensor,
-        frozen: FrozenLinear,
-        bias: Tensor | None,
-        low: LowRank | None,
-        residual: Tensor,
-        drop: Drop | None,
-    ) -> Tensor:
-        return self._added(self.linear(x, frozen, None, low), bias, residual, drop)
+    def linear_residual(self, x: Tensor, product: Product, residual: Tensor, drop: Drop | None) -> Tensor:
+        return self._added(self.linear(x, replace(product, bias=None)), product.bias, residual, drop)
 
     def norm(self, x: Tensor, norm: Norm) -> Tensor:
         h: Tensor = torch.ops.loraloom_fp32.norm(x[0], norm.gain, flat(norm.bias), norm.eps)
@@ -74,26 +59,16 @@ class FusedOps(PlainOps):
         dr, dy = torch.ops.loraloom_fp32.norm_backward(dh[0], r[0], norm.gain, norm.eps, *dropping(drop))
         return dr.unsqueeze(0), dy.unsqueeze(0)
 
-    def attention(self, qkv: Tensor, tokens: Tokens, spec: Attention, drop: Drop | None, *, first: bool) -> Tensor:
-        context: Tensor = torch.ops.loraloom_fp32.attention(
-            qkv[0], tokens.offsets, spec.heads, spec.scale, spec.bias, spec.window, *dropping(drop), first
-        )
+    def attention(self, qkv: Tensor, tokens: Tokens, spec: Attention) -> Tensor:
+        context: Tensor = torch.ops.loraloom_fp32.attention(qkv[0], tokens.offsets, *attending(spec), spec.first)
         return context.unsqueeze(0)
 
     def attention_backward(
-        self,
-        dcontext: Tensor,
-        qkv: Tensor,
-        context: Tensor,
-        tokens: Tokens,
-        spec: Attention,
-        drop: Drop | None,
-        *,
-        first: bool,
+        self, dcontext: Tensor, qkv: Tensor, context: Tensor, tokens: Tokens, spec: Attention
     ) -> Tensor:
         del context
         dqkv: Tensor = torch.ops.loraloom_fp32.attention_backward(
-            dcontext[0], qkv[0], tokens.offsets, spec.heads, spec.scale, spec.bias, spec.window, *dropping(drop), first
+            dcontext[0], qkv[0], tokens.offsets, *attending(spec), spec.first
         )
         return dqkv.unsqueeze(0)
 

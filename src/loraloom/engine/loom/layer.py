@@ -76,9 +76,10 @@ class Pass:
             self._drops[number] = self.noise.drop(number, p)
         return self._drops[number]
 
-    def attention(self, weights: Weights) -> Attention:
+    def attention(self, weights: Weights, *, first: bool) -> Attention:
         """A layer's attention to these texts; layers, which several threads pass, hold nothing of one pass."""
-        return weights.attention if self.relative is None else replace(weights.attention, bias=self.relative)
+        drop = self.drop(weights.number, 0, self.dropouts.attention)
+        return replace(weights.attention, bias=self.relative, drop=drop, first=first)
 
     def lora_drops(self, layer: int, site: int, projection: Projection) -> tuple[Drop | None, ...]:
         """A mask for each adapted module; sites 0 to 3 are qkv, out, up and down."""
@@ -146,19 +147,19 @@ class PostNormLayer:
     def forward(self, x: Tensor, at: Pass, *, first: bool, keep: bool = True) -> tuple[Tensor, Kept]:
         w, ops, number = self.weights, self.ops, self.weights.number
         assert w.attention_norm is not None
-        low, low_qkv = w.qkv.low(x, ops, at.lora_drops(number, 0, w.qkv))
-        qkv = ops.linear(x, w.qkv.frozen, w.qkv.bias, low)
-        context = ops.attention(qkv, at.tokens, at.attention(w), at.drop(number, 0, at.dropouts.attention), first=first)
+        product, low_qkv = w.qkv.product(x, ops, at.lora_drops(number, 0, w.qkv))
+        qkv = ops.linear(x, product)
+        context = ops.attention(qkv, at.tokens, at.attention(w, first=first))
         residual = first_rows(x, at.tokens) if first else x
-        low, low_out = w.out.low(context, ops, at.lora_drops(number, 1, w.out))
+        product, low_out = w.out.product(context, ops, at.lora_drops(number, 1, w.out))
         drop = at.drop(number, 1, at.dropouts.attention_output)
         norm = w.attention_norm.now
-        r1, h1 = ops.linear_norm(context, w.out.frozen, w.out.bias, low, residual, drop, norm, keep=keep)
-        low, low_up = w.up.low(h1, ops, at.lora_drops(number, 2, w.up))
-        a, g = ops.linear_gelu(h1, w.up.frozen, w.up.bias, low, keep=keep)
-        low, low_down = w.down.low(g, ops, at.lora_drops(number, 3, w.down))
+        r1, h1 = ops.linear_norm(context, product, residual, drop, norm, keep=keep)
+        product, low_up = w.up.product(h1, ops, at.lora_drops(number, 2, w.up))
+        a, g = ops.linear_gelu(h1, product, keep=keep)
+        product, low_down = w.down.product(g, ops, at.lora_drops(number, 3, w.down))
         drop = at.drop(number, 2, at.dropouts.mlp_output)
-        r2, h2 = ops.linear_norm(g, w.down.frozen, w.down.bias, low, h1, drop, w.mlp_norm.now, keep=keep)
+        r2, h2 = ops.linear_norm(g, product, h1, drop, w.mlp_norm.now, keep=keep)
         kept_g = g if w.down.adapted else None
         kept_h1 = h1 if w.up.adapted else None
         kept = Kept(x, x, qkv, context, r1, kept_h1, a, kept_g, r2, low_qkv, low_out, low_up, low_down, first)
@@ -207,21 +208,21 @@ class PreNormLayer:
     def forward(self, x: Tensor, at: Pass, *, first: bool, keep: bool = True) -> tuple[Tensor, Kept]:
         w, ops, number = self.weights, self.ops, self.weights.number
         h0 = x if w.attention_norm is None else ops.norm(x, w.attention_norm.now)
-        low, low_qkv = w.qkv.low(h0, ops, at.lora_drops(number, 0, w.qkv))
-        qkv = ops.linear(h0, w.qkv.frozen, w.qkv.bias, low)
+        product, low_qkv = w.qkv.product(h0, ops, at.lora_drops(number, 0, w.qkv))
+        qkv = ops.linear(h0, product)
         if self.rotary is not None:
             qkv = self.rotary.turn(qkv, at.tokens.places)
-        context = ops.attention(qkv, at.tokens, at.attention(w), at.drop(number, 0, at.dropouts.attention), first=first)
+        context = ops.attention(qkv, at.tokens, at.attention(w, first=first))
         residual = first_rows(x, at.tokens) if first else x
-        low, low_out = w.out.low(context, ops, at.lora_drops(number, 1, w.out))
+        product, low_out = w.out.product(context, ops, at.lora_drops(number, 1, w.out))
         drop = at.drop(number, 1, at.dropouts.attention_output)
-        x1 = ops.linear_residual(context, w.out.frozen, w.out.bias, low, residual, drop)
+        x1 = ops.linear_residual(context, product, residual, drop)
         h1 = ops.norm(x1, w.mlp_norm.now)
-        low, low_up = w.up.low(h1, ops, at.lora_drops(number, 2, w.up))
-        a = ops.linear(h1, w.up.frozen, w.up.bias, low)
+        product, low_up = w.up.product(h1, ops, at.lora_drops(number, 2, w.up))
+        a = ops.linear(h1, product)
         g = self._gated(a, at)
-        low, low_down = w.down.low(g, ops, at.lora_drops(number, 3, w.down))
-        x2 = ops.linear_residual(g, w.down.frozen, w.down.bias, low, x1, None)
+        product, low_down = w.down.product(g, ops, at.lora_drops(number, 3, w.down))
+        x2 = ops.linear_residual(g, product, x1, None)
         kept_g = g if w.down.adapted else None
         kept_h1 = h1 if w.up.adapted else None
         kept = Kept(x, h0, qkv, context, x1, kept_h1, a, kept_g, None, low_qkv, low_out, low_up, low_down, first)
@@ -291,8 +292,8 @@ def _attention_backward(
 ) -> Tensor:
 
     dcontext = ops.linear_backward(dy, w.out.frozen, low, extra)
-    drop = at.drop(w.number, 0, at.dropouts.attention)
-    return ops.attention_backward(dcontext, kept.qkv, kept.context, at.tokens, at.attention(w), drop, first=kept.first)
+    spec = at.attention(w, first=kept.first)
+    return ops.attention_backward(dcontext, kept.qkv, kept.context, at.tokens, spec)
 
 
 def first_rows(x: Tensor, tokens: Tokens) -> Tensor:

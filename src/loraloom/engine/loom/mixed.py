@@ -22,7 +22,7 @@ from torch import Tensor
 from loraloom.engine.loom.encoder import Encoder, mean_of_texts
 from loraloom.engine.loom.layer import PostNormLayer, PreNormLayer, first_rows
 from loraloom.engine.loom.noise import Drop
-from loraloom.engine.loom.ops import LowRank, PlainOps
+from loraloom.engine.loom.ops import LowRank, PlainOps, Product
 from loraloom.engine.loom.projection import Projection, Saved
 from loraloom.engine.loom.tokens import Tokens
 
@@ -69,18 +69,19 @@ class MixedProjection(Projection):
 
     __slots__ = ("_changed", "_columns", "_owners")
 
-    def low(self, x: Tensor, ops: PlainOps, drops: Sequence[Drop | None]) -> tuple[LowRank | None, Saved]:
-        """The low-rank product of x (1, M, D_in): each row's own columns."""
+    def product(self, x: Tensor, ops: PlainOps, drops: Sequence[Drop | None]) -> tuple[Product, Saved]:
+        """What is to be computed of x (1, M, D_in): of the low-rank product each row's own columns."""
         assert not any(drops), "adapters are mixed in use, not in training"
         if self._b is None:
-            return None, Saved()
+            return Product(self.frozen, self.bias), Saved()
         rows = x.shape[1]
         parts = []
         if self._a is not None:
             parts.append(ops.project(x, self._a).masked_fill_(self._owners.others(rows, self._columns), 0))
         if self._changed:
             parts.append((~self._owners.others(rows, self._changed)).to(x.dtype).unsqueeze(0))
-        return LowRank(torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0], self._b), Saved()
+        low = LowRank(torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0], self._b)
+        return Product(self.frozen, self.bias, low), Saved()
 
 
 def mixable(encoder: Encoder) -> bool:

@@ -31,6 +31,15 @@ class LowRank:
 
 
 @dataclass(frozen=True, slots=True)
+class Product:
+    """What a linear layer computes of x: x W^T + bias + low, (K, M, D_in) to (K, M, D_out)."""
+
+    frozen: FrozenLinear
+    bias: Tensor | None = None  # (D_out,) or (K, 1, D_out)
+    low: LowRank | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Norm:
     """A layer norm: gain (D,) frozen in fp32 or more, bias (D,) or (K, 1, D), or none."""
 
@@ -41,12 +50,14 @@ class Norm:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """What the attention of one layer is beside its input."""
+    """What the attention of one layer is beside its input. With `first`, first tokens alone ask."""
 
     heads: int
     scale: float
     window: int = 0
     bias: Tensor | None = None  # (H, T, T), or larger
+    drop: Drop | None = None
+    first: bool = False
 
 
 class FrozenLinear:
@@ -73,8 +84,9 @@ class PlainOps:
         del backward
         return FrozenLinear(weight.contiguous())
 
-    def linear(self, x: Tensor, frozen: FrozenLinear, bias: Tensor | None, low: LowRank | None) -> Tensor:
-        """x W^T + bias + low: (K, M, D_in) to (K, M, D_out); bias is (D_out,) or (K, 1, D_out)."""
+    def linear(self, x: Tensor, product: Product) -> Tensor:
+        """The product alone."""
+        frozen, bias, low = product.frozen, product.bias, product.low
         if bias is not None and bias.numel() == frozen.out_features:
             y = linear(x, frozen.weight, bias.reshape(-1).to(x.dtype))
         else:
@@ -92,11 +104,9 @@ class PlainOps:
             dx = dx.baddbmm_(low.left, low.right)
         return dx if residual is None else dx.add_(residual)
 
-    def linear_gelu(
-        self, x: Tensor, frozen: FrozenLinear, bias: Tensor | None, low: LowRank | None, *, keep: bool = True
-    ) -> tuple[Tensor, Tensor]:
-        """(a, gelu(a)) of a = x W^T + bias + low; a has no elements where it need not be kept for a way back."""
-        a = self.linear(x, frozen, bias, low)
+    def linear_gelu(self, x: Tensor, product: Product, *, keep: bool = True) -> tuple[Tensor, Tensor]:
+        """(a, gelu(a)) of the product a, which has no elements where it need not be kept for a way back."""
+        a = self.linear(x, product)
         return (a if keep else a.new_empty(0)), functional.gelu(a)
 
     def linear_gelu_backward(self, dy: Tensor, frozen: FrozenLinear, low: LowRank | None, a: Tensor) -> Tensor:
@@ -106,32 +116,15 @@ class PlainOps:
         return da
 
     def linear_norm(
-        self,
-        x: Tensor,
-        frozen: FrozenLinear,
-        bias: Tensor | None,
-        low: LowRank | None,
-        residual: Tensor,
-        drop: Drop | None,
-        norm: Norm,
-        *,
-        keep: bool = True,
+        self, x: Tensor, product: Product, residual: Tensor, drop: Drop | None, norm: Norm, *, keep: bool = True
     ) -> tuple[Tensor, Tensor]:
-        """(r, norm(r)) of r = dropout(x W^T + bias + low) + residual; r as `a` of `linear_gelu`."""
-        r = self.linear_residual(x, frozen, bias, low, residual, drop)
+        """(r, norm(r)) of r = dropout(product) + residual; r as `a` of `linear_gelu`."""
+        r = self.linear_residual(x, product, residual, drop)
         return (r if keep else r.new_empty(0)), self.norm(r, norm)
 
-    def linear_residual(
-        self,
-        x: Tensor,
-        frozen: FrozenLinear,
-        bias: Tensor | None,
-        low: LowRank | None,
-        residual: Tensor,
-        drop: Drop | None,
-    ) -> Tensor:
-        """dropout(x W^T + bias + low) + residual."""
-        y = self.linear(x, frozen, bias, low)
+    def linear_residual(self, x: Tensor, product: Product, residual: Tensor, drop: Drop | None) -> Tensor:
+        """dropout(product) + residual."""
+        y = self.linear(x, product)
         return (y if drop is None else drop.apply(y)).add_(residual)
 
     def norm(self, x: Tensor, norm: Norm) -> Tensor:
@@ -150,28 +143,20 @@ class PlainOps:
         dr: Tensor = back(dh, r, shape, mean, deviation, gain, None, [True, False, False])[0]
         return dr, dr if drop is None else drop.apply(dr)
 
-    def attention(self, qkv: Tensor, tokens: Tokens, spec: Attention, drop: Drop | None, *, first: bool) -> Tensor:
+    def attention(self, qkv: Tensor, tokens: Tokens, spec: Attention) -> Tensor:
         """Softmax attention of (K, M, 3D): all queries to (K, M, D), or first tokens' only to (K, B, D)."""
-        _, _, v, probabilities, factors = _probabilities(qkv, tokens, spec, drop, first=first)
+        _, _, v, probabilities, factors = _probabilities(qkv, tokens, spec)
         weights = probabilities if factors is None else probabilities * factors
-        return _scatter(weights @ v, tokens, qkv.shape[1], first=first)
+        return _scatter(weights @ v, tokens, qkv.shape[1], first=spec.first)
 
     def attention_backward(
-        self,
-        dcontext: Tensor,
-        qkv: Tensor,
-        context: Tensor,
-        tokens: Tokens,
-        spec: Attention,
-        drop: Drop | None,
-        *,
-        first: bool,
+        self, dcontext: Tensor, qkv: Tensor, context: Tensor, tokens: Tokens, spec: Attention
     ) -> Tensor:
         """The gradient (K, M, 3D) of qkv."""
         del context
-        q, k, v, probabilities, factors = _probabilities(qkv, tokens, spec, drop, first=first)
+        q, k, v, probabilities, factors = _probabilities(qkv, tokens, spec)
         texts, heads, _, depth = q.shape
-        if first:
+        if spec.first:
             dc = dcontext.reshape(texts, 1, heads, depth).transpose(1, 2)  # (S, H, 1, d)
         else:
             padded = dcontext.reshape(-1, heads, depth)[tokens.index].mul_(tokens.real[:, :, None, None])
@@ -216,6 +201,11 @@ def dropping(drop: Drop | None) -> tuple[float, int, int]:
     return (0.0, 0, 0) if drop is None else (drop.p, *drop.keys[0])
 
 
+def attending(spec: Attention) -> tuple[int, float, Tensor | None, int, float, int, int]:
+    """An attention as kernels read it, of one trial."""
+    return spec.heads, spec.scale, spec.bias, spec.window, *dropping(spec.drop)
+
+
 def _wide(x: Tensor) -> Tensor:
     """At least fp32."""
     return x.float() if x.dtype == torch.bfloat16 else x
@@ -229,7 +219,7 @@ def _scaled(left: Tensor, right: Tensor, scale: float) -> Tensor:
 
 
 def _probabilities(
-    qkv: Tensor, tokens: Tokens, spec: Attention, drop: Drop | None, *, first: bool
+    qkv: Tensor, tokens: Tokens, spec: Attention
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
     """q (S, H, Q, d), k and v (S, H, T, d), probabilities and dropout factors (S, H, Q, T)."""
     hidden = qkv.shape[-1] // 3
@@ -237,7 +227,7 @@ def _probabilities(
     padded = qkv.reshape(-1, 3, spec.heads, depth)[tokens.index]  # (S, T, 3, H, d)
     # One copy: else each product would make its own.
     q, k, v = padded.permute(2, 0, 3, 1, 4).contiguous().unbind(0)  # (S, H, T, d)
-    if first:
+    if spec.first:
         q = q[:, :, :1]
     scores = _wide(_scaled(q, k.mT, spec.scale))  # (S, H, Q, T)
     queries, keys = scores.shape[-2:]
@@ -250,8 +240,9 @@ def _probabilities(
         # A padded query's own window may hold no real key; it sees the first one, and nobody reads it.
         seen = (seen & near) | (place == 0) & ~tokens.real[:, None, :queries, None]
     probabilities = scores.masked_fill_(~seen, float("-inf")).softmax(-1).to(qkv.dtype)
-    if drop is None:
+    if spec.drop is None:
         return q, k, v, probabilities, None
+    drop = spec.drop
 
     # An element's number is counted within its trial: ((row · H + head) << 13) + key.
     def numbers() -> Tensor:

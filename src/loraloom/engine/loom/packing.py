@@ -17,7 +17,7 @@ from torch import Tensor
 
 from loraloom.engine.gemm_rates import LayerSize
 from loraloom.engine.loom.compiled import CompiledOps
-from loraloom.engine.loom.ops import LowRank, PlainOps
+from loraloom.engine.loom.ops import LowRank, PlainOps, Product
 
 TRIALS = 8
 WORTHWHILE = 1.1
@@ -63,12 +63,13 @@ def _step(
         frozen = ops.freeze(draw(outputs, inputs), backward=True)
         left = LowRank(draw(trials, _TOKENS, _RANK), draw(trials, _RANK, outputs))
         back = LowRank(draw(trials, _TOKENS, _RANK), draw(trials, _RANK, inputs))
-        modules.append((frozen, draw(trials, _TOKENS, inputs), draw(trials, _TOKENS, outputs), left, back))
+        product = Product(frozen, low=left)
+        modules.append((product, draw(trials, _TOKENS, inputs), draw(trials, _TOKENS, outputs), left, back))
 
     def step() -> None:
-        for frozen, x, dy, left, back in modules:
-            ops.linear(x, frozen, None, left)
-            ops.linear_backward(dy, frozen, back)
+        for product, x, dy, left, back in modules:
+            ops.linear(x, product)
+            ops.linear_backward(dy, product.frozen, back)
             ops.gram(left.left, dy)
 
     return step

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from loraloom.engine.loom.noise import Drop
-from loraloom.engine.loom.ops import FrozenLinear, LowRank, PlainOps
+from loraloom.engine.loom.ops import FrozenLinear, LowRank, PlainOps, Product
 from loraloom.engine.loom.parameters import Parameters
 
 
@@ -86,10 +86,10 @@ class Projection:
                 value = self.parameters.view(self.parameters.values, bias_of(part.name))  # (K, D_part)
                 self.bias[:, 0, part.start : part.stop] = value
 
-    def low(self, x: Tensor, ops: PlainOps, drops: Sequence[Drop | None]) -> tuple[LowRank | None, Saved]:
-        """The low-rank product of x, to be added to the frozen one."""
+    def product(self, x: Tensor, ops: PlainOps, drops: Sequence[Drop | None]) -> tuple[Product, Saved]:
+        """What is to be computed of x, the low-rank way begun."""
         if self._a is None or self._b is None:
-            return None, Saved()
+            return Product(self.frozen, self.bias), Saved()
         if any(drops):
             inputs = [
                 ops.project(ops.dropout(x, drop), self._a[:, start:stop])
@@ -98,7 +98,7 @@ class Projection:
             u = torch.cat(inputs, dim=-1)
         else:
             u = ops.project(x, self._a)  # (K, M, R)
-        return LowRank(u, self._b), Saved(u, tuple(drops))
+        return Product(self.frozen, self.bias, LowRank(u, self._b)), Saved(u, tuple(drops))
 
     def low_rank(self) -> tuple[Tensor, Tensor] | None:
         """A (K, R, D_in) and B (K, R, D_out), scaled and spread, as products read them; None where LoRA is not."""
