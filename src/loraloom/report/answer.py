@@ -10,7 +10,7 @@ from pathlib import Path
 
 from loraloom.metrics import Interval
 from loraloom.report import wording
-from loraloom.report.leaderboard import ROWS, Leaderboard, as_written, field
+from loraloom.report.leaderboard import ROWS, Leaderboard, as_written, field, winning
 from loraloom.report.making.timing import TimeUse, time_use
 from loraloom.report.reading import RunRead
 from loraloom.study.choice import chosen
@@ -124,9 +124,7 @@ class Answer:
 
 def answer(run: RunRead, board: Leaderboard, logged: tuple[Logged, ...] = ()) -> Answer:
     """The winner as tested where there is a best/, else the best so far by validation."""
-    record = run.best.record if run.best else None
-    if record is None and board.winner is not None:
-        record = next((each for each in run.records if each.number == board.winner.best_number), None)
+    record = winning(run, board)
     winner = _winner(run, board, record) if record is not None else None
     return Answer(winner, _tally(run), _configurations(run), _commands(run, winner, record), time_use(logged))
 

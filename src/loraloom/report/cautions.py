@@ -177,7 +177,8 @@ def _of_survivors(board: Leaderboard) -> Iterator[str]:
         return
     reached: dict[str, int] = {}
     for row in board.ranked:
-        reached[row.point_key] = max(row.reach, reached.get(row.point_key, 0))
+        key = row.record.point_key
+        reached[key] = max(row.reach, reached.get(key, 0))
     if fewer := sum(reach < winner.reach for reach in reached.values()):
         yield (
             f"{fewer:,} of {plural(len(reached), 'configuration')} {'was' if fewer == 1 else 'were'} compared on "

@@ -48,13 +48,12 @@ class Curves:
 def trials_to_draw(board: Leaderboard) -> list[int]:
     """The best trial of each of the best configurations, the winner's first."""
     rows = sorted(board.ranked, key=lambda row: not row.is_winner)
-    numbers = [row.best_number for row in rows[:MOST_TRIALS] if row.best_number is not None]
-    return list(dict.fromkeys(numbers))
+    return [row.record.number for row in rows[:MOST_TRIALS]]
 
 
 def curves(board: Leaderboard, evaluations: Mapping[int, Sequence[Evaluation]]) -> Curves | None:
     """Curves of the trials in `evaluations`; None where none of them was evaluated."""
-    rows = {row.best_number: row for row in board.ranked}
+    rows = {row.record.number: row for row in board.ranked}
     shown = {number: lines for number, lines in evaluations.items() if lines}
     differs = _differences(board, {number: rows[number].values for number in shown})
     drawn = tuple(

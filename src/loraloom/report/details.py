@@ -13,6 +13,7 @@ from pathlib import Path
 
 from loraloom.errors import RunError
 from loraloom.metrics import confusion
+from loraloom.report.curves import Points
 from loraloom.report.leaderboard import Leaderboard, Row, describe
 from loraloom.report.reading import RunRead, read_evaluations
 from loraloom.report.row_recipes import RowRecipes
@@ -24,8 +25,6 @@ from loraloom.wording import plural
 MOST_ROWS = 100
 LOSS = "Loss"
 WHY_NONE_KEPT = "It has no confusion: it left no predictions of validation rows."
-
-Points = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +87,8 @@ class Detail:
 
 def details(run: RunRead, board: Leaderboard, recipes: RowRecipes, problems: list[str]) -> tuple[Detail, ...]:
     rows = board.rows[:MOST_ROWS]
-    records = {record.number: record for record in run.records}
-    evaluations = read_evaluations(run, [number_of(row) for row in rows], problems)
-    return tuple(_detail(run, board, recipes, row, records[number_of(row)], evaluations, problems) for row in rows)
-
-
-def number_of(row: Row) -> int:
-    return row.numbers[0] if row.best_number is None else row.best_number
+    evaluations = read_evaluations(run, [row.record.number for row in rows], problems)
+    return tuple(_detail(run, board, recipes, row, evaluations, problems) for row in rows)
 
 
 def _detail(
@@ -102,17 +96,17 @@ def _detail(
     board: Leaderboard,
     recipes: RowRecipes,
     row: Row,
-    record: TrialRecord,
     evaluations: Mapping[int, Sequence[Evaluation]],
     problems: list[str],
 ) -> Detail:
+    record = row.record
     matrix = _matrix(run.folders[record.number], record, problems)
     return Detail(
         number=record.number,
         place=f"Rank {row.rank}" if row.rank else row.state.capitalize(),
         name=describe(board.axes, row.values),
         recipe=recipes.text(row),
-        facts=tuple(_facts(row, record)),
+        facts=tuple(_facts(row)),
         reasons=row.reasons,
         sketches=tuple(_sketches(record.number, evaluations.get(record.number, ()))),
         matrix=matrix if isinstance(matrix, Matrix) else None,
@@ -120,7 +114,8 @@ def _detail(
     )
 
 
-def _facts(row: Row, record: TrialRecord) -> Iterator[tuple[str, str]]:
+def _facts(row: Row) -> Iterator[tuple[str, str]]:
+    record = row.record
     counts, timings = record.counts, record.timings
     parts = [(counts.lora, "LoRA"), (counts.bias, "biases"), (counts.head, "head")]
     yield "Trial", f"{record.number:04d}, seed {record.seed}, {record.engine}, {record.dtype}"

@@ -31,23 +31,17 @@ class Row:
 
     `interval` is of the accuracy: Wilson's over the rows where one seed is complete, Student's t over the
     seeds where there are more. `noise_floor` is the lower end of both: what lies above it can't be told from
-    this row. `rank` and `metric` are None where no seed is complete. `point_key` is the configuration's, which `values`
-    need not tell from another's. `written` are the values as a recipe has them; `seed`, `epochs`, `warmup_steps` and
-    `max_eval_samples` are those of the best trial, or else of the first.
+    this row. `rank` and `metric` are None where no seed is complete. `written` are the values as a recipe has
+    them, and `record` is that of the best trial, or else of the first.
     """
 
     rank: int | None
-    point_key: str
     values: tuple[str, ...]
     written: tuple[Any, ...]
     state: Ended
     is_winner: bool
     numbers: tuple[int, ...]
-    best_number: int | None
-    seed: int
-    epochs: float
-    warmup_steps: int
-    max_eval_samples: int | None
+    record: TrialRecord
     seeds: int
     trainable: int
     metric: float | None
@@ -92,7 +86,7 @@ class Leaderboard:
     @property
     def configurations(self) -> int:
         """How many have a result, on however many rows."""
-        return len({row.point_key for row in self.ranked})
+        return len({row.record.point_key for row in self.ranked})
 
     @property
     def places(self) -> int:
@@ -198,6 +192,13 @@ def leaderboard(run: RunRead) -> Leaderboard:
     )
 
 
+def winning(run: RunRead, board: Leaderboard) -> TrialRecord | None:
+    """The record of best/, or without one that of the best so far."""
+    if run.best is not None:
+        return run.best.record
+    return board.winner.record if board.winner is not None else None
+
+
 def describe(axes: Sequence[str], values: Sequence[str]) -> str:
     """A configuration in the recipe's words: `r 4, learning_rate 0.001`."""
     return ", ".join(f"{axis.rpartition('.')[2]} {value}" for axis, value in zip(axes, values, strict=True))
@@ -233,21 +234,15 @@ def _row(group: list[TrialRecord], axes: Sequence[str], metric: Metric, winner: 
     first = group[0]
     by_rows, by_seeds = _row_interval(scores), _seed_interval(scores)
     interval = by_seeds if len(complete) > 1 else by_rows
-    best = max(complete, key=lambda record: validation(record, metric), default=None)
     written = tuple(as_written(first, axis) for axis in axes)
     return Row(
         rank=None,
-        point_key=first.point_key,
         values=tuple(map(wording.value, written)),
         written=written,
         state=_state(group, bool(complete)),
         is_winner=any(record.number == winner for record in group),
         numbers=tuple(record.number for record in group),
-        best_number=best.number if best else None,
-        seed=(best or first).seed,
-        epochs=(best or first).configuration.train.num_train_epochs,
-        warmup_steps=(best or first).configuration.train.warmup_steps,
-        max_eval_samples=(best or first).configuration.data.max_eval_samples,
+        record=max(complete, key=lambda record: validation(record, metric), default=first),
         seeds=len(complete),
         trainable=first.counts.trainable,
         metric=_mean([validation(record, metric) for record in complete]),
@@ -309,8 +304,8 @@ def _mean(values: Sequence[float]) -> float | None:
 def _order(row: Row) -> Place:
     """As the search itself has it, the tested one first of equals."""
     assert row.metric is not None
-    assert row.best_number is not None
-    return placed(row.reach, row.metric, row.trainable, row.best_number, cut_short=row.cut_short, tested=row.is_winner)
+    number, tested = row.record.number, row.is_winner
+    return placed(row.reach, row.metric, row.trainable, number, cut_short=row.cut_short, tested=tested)
 
 
 def _late_order(row: Row) -> tuple[bool, float, int]:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from loraloom.report import wording
-from loraloom.report.details import MOST_ROWS, number_of, short_labels, why_left_out
+from loraloom.report.details import MOST_ROWS, short_labels, why_left_out
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import RunRead, read_evaluations
 from loraloom.study.record import Evaluation, TrialRecord
@@ -34,12 +34,11 @@ def packed_rows(run: RunRead, board: Leaderboard, problems: list[str]) -> str | 
     rows = board.rows[MOST_ROWS:]
     if not rows:
         return None
-    records = {record.number: record for record in run.records}
-    labels = run.records[0].labels
-    evaluations = read_evaluations(run, map(number_of, rows), problems)
+    labels, records = run.records[0].labels, [row.record for row in rows]
+    evaluations = read_evaluations(run, [record.number for record in records], problems)
     trials = {
-        f"{number:04d}": [_lines(evaluations.get(number, ())), _counts(records[number], labels)]
-        for number in map(number_of, rows)
+        f"{record.number:04d}": [_lines(evaluations.get(record.number, ())), _counts(record, labels)]
+        for record in records
     }
     across, down = short_labels(labels)
     content = {"across": across, "down": down, "why": why_left_out(labels) or WHY_NONE, "trials": trials}

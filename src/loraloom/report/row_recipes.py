@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from loraloom.recipe.fields import SECTIONS, Budget
-from loraloom.report.leaderboard import WARM_UP, Leaderboard, Row
+from loraloom.report.leaderboard import WARM_UP, Leaderboard, Row, field
 from loraloom.report.reading import RunRead
 from loraloom.study.next_search import train_command
 
@@ -40,27 +40,24 @@ class RowRecipes:
     command: str
 
     def values(self, row: Row) -> tuple[Any, ...]:
-        beside = {
-            EPOCHS: row.epochs,
-            WARM_UP: row.warmup_steps,
-            VALIDATED: row.max_eval_samples,
-            SEEDS: row.seed - self.seed + 1,
-        }
-        return (*row.written, *(beside[name] for name in self.names[len(row.written) :]))
+        beside = self.names[len(row.written) :]
+        seeds = row.record.seed - self.seed + 1
+        return (*row.written, *(seeds if name == SEEDS else field(row.record, name) for name in beside))
 
     def text(self, row: Row) -> str:
         return recipe_text(self.base, self.names, self.values(row))
 
 
 def row_recipes(run: RunRead, board: Leaderboard) -> RowRecipes:
+    recipe, records = run.recipe, [row.record for row in board.rows]
     chosen = {
-        EPOCHS: run.recipe.search.epochs == "clock",
-        WARM_UP: any(row.warmup_steps != run.recipe.train.warmup_steps for row in board.rows),
-        VALIDATED: any(row.max_eval_samples != run.recipe.data.max_eval_samples for row in board.rows),
-        SEEDS: any(row.seed != run.recipe.train.seed for row in board.rows),
+        EPOCHS: recipe.search.epochs == "clock",
+        WARM_UP: any(field(record, WARM_UP) != recipe.train.warmup_steps for record in records),
+        VALIDATED: any(field(record, VALIDATED) != recipe.data.max_eval_samples for record in records),
+        SEEDS: any(record.seed != recipe.train.seed for record in records),
     }
     names = (*board.axes, *(name for name, by_search in chosen.items() if by_search and name not in board.axes))
-    whole = run.recipe.model_dump(mode="json")
+    whole = recipe.model_dump(mode="json")
     base: dict[str, Any] = {}
     models: dict[str, type[BaseModel]] = {**SECTIONS, "budget": Budget}
     for section, model in models.items():
@@ -71,9 +68,9 @@ def row_recipes(run: RunRead, board: Leaderboard) -> RowRecipes:
             if value != defaults[field] and f"{section}.{field}" not in (*names, "budget.max_seconds")
         }
         base[section] = fields  # an empty one keeps its place
-    if run.recipe.engine != "auto":
-        base["engine"] = run.recipe.engine
-    return RowRecipes(base, names, run.recipe.train.seed, train_command(run.recipe))
+    if recipe.engine != "auto":
+        base["engine"] = recipe.engine
+    return RowRecipes(base, names, recipe.train.seed, train_command(recipe))
 
 
 def recipe_text(base: Mapping[str, Any], names: Sequence[str], values: Sequence[Any]) -> str:

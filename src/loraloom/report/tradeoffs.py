@@ -68,7 +68,7 @@ class Tradeoffs:
 
 def tradeoffs(run: RunRead, board: Leaderboard) -> Tradeoffs | None:
     """None where fewer than two configurations have a result."""
-    ranked = [row for row in board.ranked if row.metric is not None and row.best_number is not None]
+    ranked = board.ranked
     if len(ranked) < 2:
         return None
     most = max(row.reach for row in ranked)
@@ -82,7 +82,7 @@ def tradeoffs(run: RunRead, board: Leaderboard) -> Tradeoffs | None:
     return Tradeoffs(
         points=tuple(
             Point(
-                number=row.best_number or 0,
+                number=row.record.number,
                 rank=row.rank or 0,
                 name=describe(board.axes, row.values),
                 metric=row.metric or 0.0,

@@ -5,22 +5,23 @@ Of a long search only the best few dozen trials are read, so that a report of 10
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.errors import RunError
 from loraloom.metrics import SUM_TOLERANCE
-from loraloom.report.leaderboard import Leaderboard
+from loraloom.report.leaderboard import Leaderboard, winning
 from loraloom.report.reading import RunRead
 from loraloom.study.evidence import KeptRow, Predicted, agrees, read_predicted, read_rows
 from loraloom.study.leaderboard import reach, validation
 from loraloom.study.provenance import rows_of
 from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
 
+T = TypeVar("T")
 MOST_TRIALS = 24
 ROUNDED = 1e-5
 """How much a probability in test_predictions.jsonl may be off, twice: it has six significant digits."""
@@ -81,7 +82,7 @@ def read_kept(run: RunRead, board: Leaderboard, problems: list[str]) -> Kept | N
 
     A file that is damaged, or does not fit, is named in `problems`, and left out.
     """
-    winner = _winner(run, board)
+    winner = winning(run, board)
     if winner is None:
         return None
     classes = len(winner.labels)
@@ -112,13 +113,6 @@ def read_kept(run: RunRead, board: Leaderboard, problems: list[str]) -> Kept | N
         configurations=len({record.point_key for record in alike if record.number in panel}),
         rows=rows,
     )
-
-
-def _winner(run: RunRead, board: Leaderboard) -> TrialRecord | None:
-    if run.best is not None:
-        return run.best.record
-    number = board.winner.best_number if board.winner is not None else None
-    return next((record for record in run.records if record.number == number), None)
 
 
 def _alike(run: RunRead, winner: TrialRecord) -> list[TrialRecord]:
@@ -156,21 +150,18 @@ def _contradicts(predicted: Predicted, record: TrialRecord, rows: Mapping[int, K
 
 
 def _of_validation(own: Predicted, rows: Mapping[int, KeptRow], winner: TrialRecord, run: RunRead) -> Judged:
-    found = [rows.get(number) for number in own.rows.tolist()]
-    known = [row for row in found if row is not None]
-    whole = len(known) == len(found)
+    known = _all(rows.get(number) for number in own.rows.tolist())
     same_model = run.recipe.configuration({}).backbone.model == winner.configuration.backbone.model
-    tokens = [row.tokens for row in known if row.tokens is not None] if same_model else []
-    sources = [row.source for row in known if row.source is not None]
+    tokens = _all(row.tokens for row in known) if known is not None and same_model else None
     return Judged(
         split="validation",
         labels=own.labels,
         probabilities=summing(own.probabilities.astype(np.float64)),
         predictions=own.probabilities.argmax(axis=1),
         numbers=own.rows,
-        texts=tuple(row.text for row in known) if whole else None,
-        tokens=np.array(tokens) if whole and len(tokens) == len(found) else None,
-        sources=tuple(sources) if whole and len(sources) == len(found) else None,
+        texts=None if known is None else tuple(row.text for row in known),
+        tokens=None if tokens is None else np.array(tokens),
+        sources=None if known is None else _all(row.source for row in known),
         max_length=winner.configuration.data.max_length,
     )
 
@@ -188,8 +179,7 @@ def _of_test(run: RunRead, winner: TrialRecord, problems: list[str]) -> Judged |
     if (said < probabilities.max(axis=1) - ROUNDED).any():
         problems.append(f"{TEST_PREDICTIONS}: can't be trusted: a prediction is not the most probable class")
         return None
-    tokens = [row.tokens for row in rows if row.tokens is not None]
-    sources = [row.source for row in rows if row.source is not None]
+    tokens = _all(row.tokens for row in rows)
     return Judged(
         split="test",
         labels=np.array([row.label for row in rows]),
@@ -197,10 +187,17 @@ def _of_test(run: RunRead, winner: TrialRecord, problems: list[str]) -> Judged |
         predictions=predictions,
         numbers=np.array([row.row for row in rows]),
         texts=tuple(row.text for row in rows),
-        tokens=np.array(tokens) if len(tokens) == len(rows) else None,
-        sources=tuple(sources) if len(sources) == len(rows) else None,
+        tokens=None if tokens is None else np.array(tokens),
+        sources=_all(row.source for row in rows),
         max_length=winner.configuration.data.max_length,
     )
+
+
+def _all(given: Iterable[T | None]) -> tuple[T, ...] | None:
+    """What each row has; None where one lacks it."""
+    found = tuple(given)
+    known = tuple(each for each in found if each is not None)
+    return known if len(known) == len(found) else None
 
 
 def summing(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
