@@ -188,7 +188,7 @@ def as_first_seen(run: RunRead) -> Table:
 def among_survivors(run: RunRead) -> Table:
     late = survivors(run)
     assert late is not None
-    return late.table
+    return late[0]
 
 
 def promoting(

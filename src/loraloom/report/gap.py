@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from loraloom.metrics import mean_interval
-from loraloom.report.effects.analysis import MARGIN, Verdict
+from loraloom.report.effects.analysis import MARGIN, Verdict, decided
 from loraloom.report.effects.axes import Axis, make_axis
 from loraloom.report.effects.model import ALMOST, LEAST_FREEDOM, fit, make_design
 from loraloom.report.effects.observations import Observations
@@ -79,7 +79,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """`by_rank` has (rank, gap, interval) at the last evaluation, the interval Student's over configurations."""
+    """`by_rank` has (rank, gap, interval, configurations) at the last evaluation, the interval Student's over these."""
 
     series: tuple[Series, ...]
     by_rank: tuple[tuple[float, float, tuple[float, float] | None, int], ...]
@@ -254,8 +254,7 @@ def _slope(gaps: Sequence[tuple[float, float]]) -> float | None:
 
 
 def _claim(title: str, slope: float, interval: tuple[float, float], count: int, step: str) -> Claim:
-    low, high = interval
-    verdict: Verdict = "effect" if low > 0 or high < 0 else "none" if low >= -MARGIN and high <= MARGIN else "open"
+    verdict = decided(*interval)
     figures = f"{points(slope, interval)} {step}, 95 % {spread(interval)}, {plural(count, 'configuration')}"
     said = {
         "effect": f"{'holds' if slope > 0 else 'does not hold, it narrows'} ({figures})",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-Interval = tuple[float, float]
+from loraloom.metrics import Interval
 
 
 def decimals(interval: Interval | None) -> int:

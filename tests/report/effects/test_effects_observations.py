@@ -172,7 +172,8 @@ def test_survivors_are_those_on_the_most_rows(tmp_path: Path) -> None:
     records += [trial(recipe, 3, 8, 0.95), trial(recipe, 4, 4, 0.94)]
     late = survivors(read(tmp_path, recipe, records))
     assert late is not None
-    assert (late.rows, late.table.size) == ((900,), 2)
+    table, rows = late
+    assert (rows, table.size) == (900, 2)
 
 
 def test_one_result_is_nothing_to_compare(tmp_path: Path) -> None:

@@ -156,6 +156,11 @@ def _tied(axis: Axis, comparison: Comparison, axes: Sequence[Axis], model: Fit, 
 BLOCKS = "how long they had been trained when they were first seen"
 
 
+def decided(low: float, high: float) -> Verdict:
+    """The verdict of an interval."""
+    return "effect" if low > 0 or high < 0 else "none" if low >= -MARGIN and high <= MARGIN else "open"
+
+
 def _is_testable(estimate: Estimate | None) -> bool:
     return estimate is not None and estimate.freedom >= LEAST_FREEDOM and estimate.error > 0
 
@@ -170,7 +175,7 @@ def _effect(table: Table, asked: _Asked, groups: Sequence[Sequence[int]], level:
         value = None if estimate is None else estimate.value
         return Effect(axis.name, comparison.title, verdict, value, None, None, count, pairs, asked.with_axes)
     low, high = estimate.interval(level)
-    verdict = "effect" if low > 0 or high < 0 else "none" if low >= -MARGIN and high <= MARGIN else "open"
+    verdict = decided(low, high)
     return Effect(
         axis=axis.name,
         title=comparison.title,

@@ -143,8 +143,8 @@ def observe(run: RunRead, problems: list[str]) -> Observations | None:
     )
 
 
-def survivors(run: RunRead) -> Observations | None:
-    """The configurations that came to the most rows, or to the end: a biased sample, for what it is worth."""
+def survivors(run: RunRead) -> tuple[Table, int] | None:
+    """The configurations that came to the most rows, or to the end, and these rows: a biased sample."""
     done = [r for r in run.records if r.state == "complete" and r.result and not r.cut_short]
     if not done:
         return None
@@ -157,19 +157,7 @@ def survivors(run: RunRead) -> Observations | None:
         return None
     seen = [_Group(_Block(top, 0.0), trials) for trials in groups.values()]
     values = {r.number: validation(r, run.recipe.search.metric) for r in done}
-    return Observations(
-        table=_table(run, seen, values),
-        at_end=all(r.configuration.train.eval_strategy == "end" for group in groups.values() for r in group),
-        rows=(top,),
-        epochs=None,
-        numbers=tuple(tuple(record.number for record in group) for group in groups.values()),
-        validated=tuple(sorted({r.result.validation.examples for g in groups.values() for r in g if r.result})),
-        selected=True,
-        failed=0,
-        cut=0,
-        planned_anew=0,
-        drawn_of=None,
-    )
+    return _table(run, seen, values), top
 
 
 def common_seeds(trials: Sequence[Sequence[tuple[int, int]]], failed: Collection[int] = ()) -> set[int]:

@@ -66,10 +66,7 @@ def effects(run: RunRead, seen: Observations | None) -> Effects:
         return Effects(metric, (_nothing(run, seen),), (), None, None, "", "", None, None, 0)
     found = analyse(seen.table)
     shares = importances(seen.table, made_axes(seen.table))
-    late = survivors(run) if seen.selected and not _on_all_rows(run, seen) else None
-    of_survivors = analyse(late.table, crossed=False) if late and late.table.size >= LEAST_SURVIVORS else None
-    if of_survivors is not None and of_survivors.noise is None:
-        of_survivors = None
+    of_survivors, survivor_rows = _of_survivors(run, seen)
     return Effects(
         metric_name=metric,
         where=tuple(_where(run, seen)),
@@ -80,8 +77,18 @@ def effects(run: RunRead, seen: Observations | None) -> Effects:
         on_interactions=_on_interactions(found),
         advice=advice(run, found),
         survivors=of_survivors,
-        survivor_rows=late.rows[0] if late else 0,
+        survivor_rows=survivor_rows,
     )
+
+
+def _of_survivors(run: RunRead, seen: Observations) -> tuple[Analysis | None, int]:
+    """The comparisons among what came farthest, where there is noise to measure, and the rows that it came to."""
+    late = survivors(run) if seen.selected and not _on_all_rows(run, seen) else None
+    if late is None:
+        return None, 0
+    table, rows = late
+    found = analyse(table, crossed=False) if table.size >= LEAST_SURVIVORS else None
+    return (None if found is None or found.noise is None else found), rows
 
 
 def _axes(found: Analysis, shares: Mapping[str, float]) -> tuple[AxisVerdict, ...]:
