@@ -6,64 +6,28 @@ value of size 1. In which order a compiler's vectors sum is the processor's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from loraloom.backbone.anatomy import Embedding
-from loraloom.data import Encoded
 from loraloom.engine.loom import kernels
 from loraloom.engine.loom.fused import FusedOps
-from loraloom.engine.loom.noise import Drop
 from loraloom.engine.loom.ops import Attention, LowRank, Norm, PlainOps, Product
-from loraloom.engine.loom.tokens import Tokens, lay_out
+from tests.engine.loom.kernel_inputs import drawn, dropping, strided, tokens_of
 
 REASON = kernels.load_fp32()
-pytestmark = pytest.mark.skipif(REASON is not None, reason=REASON or "")
+pytestmark = [pytest.mark.skipif(REASON is not None, reason=REASON or ""), pytest.mark.usefixtures("threads")]
 ops = torch.ops.loraloom_fp32
 
 NEAR: dict[str, Any] = {"rtol": 1e-5, "atol": 2e-6}
-KEYS = (0x9E3779B9, 0x7F4A7C15)
 LENGTHS = (
     (1,), (2, 1, 53, 17), (96, 97), (300, 5, 31, 32, 33),
 )  # fmt: skip
 """Of texts: one token alone, and around the sizes of vectors, tiles and blocks of queries."""
-
-
-@pytest.fixture(autouse=True, params=[1, 2])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
-
-
-def drawn(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed + sum(shape))
-    return torch.randn(*shape, generator=generator) * scale
-
-
-def strided(x: Tensor) -> Tensor:
-    """The same rows, further apart."""
-    wide = x.new_full((*x.shape[:-1], x.shape[-1] + 32), float("nan"))
-    wide[..., : x.shape[-1]] = x
-    return wide[..., : x.shape[-1]]
-
-
-def tokens_of(lengths: Sequence[int]) -> Tokens:
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    encoded = Encoded(np.ones(offsets[-1], dtype=np.int32), offsets, 0)
-    return lay_out([encoded], [np.arange(len(lengths))], Embedding("word", "norm"))
-
-
-def dropping(p: float) -> Drop | None:
-    return Drop(p, (KEYS,)) if p else None
 
 
 def norm_of(width: int, *, bias: bool, trained: bool) -> Norm:

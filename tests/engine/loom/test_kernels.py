@@ -7,53 +7,33 @@ of probabilities; tolerances are stated where they are used.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from loraloom.backbone.anatomy import Embedding
-from loraloom.data import Encoded
 from loraloom.engine.loom import kernels
 from loraloom.engine.loom.compiled import CompiledOps
 from loraloom.engine.loom.noise import Drop
 from loraloom.engine.loom.ops import Attention, PlainOps
-from loraloom.engine.loom.tokens import lay_out
+from tests.engine.loom import kernel_inputs
+from tests.engine.loom.kernel_inputs import KEYS, dropping, strided, tokens_of
 
 REASON = kernels.load()
-pytestmark = pytest.mark.skipif(REASON is not None, reason=REASON or "")
+pytestmark = [pytest.mark.skipif(REASON is not None, reason=REASON or ""), pytest.mark.usefixtures("threads")]
 ops = torch.ops.loraloom
 
 ROUNDED: dict[str, Any] = {"rtol": 2**-8, "atol": 2e-3}
 """One result rounded to bf16; the second term is for sums of about a thousand products near zero."""
-KEYS = (0x9E3779B9, 0x7F4A7C15)
 SIZES = (1, 17, 33, 848)
 DEPTH, WIDTH = 96, 128
 
 
-@pytest.fixture(autouse=True, params=[1, 2])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
-
-
 def drawn(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed + sum(shape))
-    return (torch.randn(*shape, generator=generator) * scale).bfloat16()
-
-
-def strided(x: Tensor) -> Tensor:
-    """The same rows, further apart."""
-    wide = torch.full((x.shape[0], x.shape[1] + 32), float("nan"), dtype=x.dtype)
-    wide[:, : x.shape[1]] = x
-    return wide[:, : x.shape[1]]
+    return kernel_inputs.drawn(*shape, seed=seed, scale=scale).bfloat16()
 
 
 def factors(p: float, rows: int, columns: int) -> Tensor:
@@ -376,12 +356,10 @@ def test_sums_of_columns_are_held_in_fp32(n: int) -> None:
 @pytest.mark.parametrize(("window", "biased"), [(0, False), (5, False), (0, True)])
 def test_attention_of_first_tokens_is_that_of_plain_torch(window: int, biased: bool, p: float) -> None:
     lengths = [1, 2, 53, 17, 300]
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    encoded = Encoded(np.ones(offsets[-1], dtype=np.int32), offsets, 0)
-    tokens = lay_out([encoded], [np.arange(len(lengths))], Embedding("word", "norm"))
+    tokens = tokens_of(lengths)
     bias = torch.randn(2, 320, 320, generator=torch.Generator().manual_seed(1)) if biased else None
-    spec = Attention(2, 0.2, window, bias, Drop(p, (KEYS,)) if p else None, first=True)
-    qkv, gradient = drawn(int(offsets[-1]), 3 * 64).unsqueeze(0), drawn(len(lengths), 64, seed=1).unsqueeze(0)
+    spec = Attention(2, 0.2, window, bias, dropping(p), first=True)
+    qkv, gradient = drawn(sum(lengths), 3 * 64).unsqueeze(0), drawn(len(lengths), 64, seed=1).unsqueeze(0)
     wide, plain, compiled = qkv.float(), PlainOps(), CompiledOps()
     context = plain.attention(wide, tokens, spec)
     found = compiled.attention(qkv, tokens, spec)
