@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ from loraloom import budget
 from loraloom.data.counting import count_classes
 from loraloom.errors import LoraloomError
 from loraloom.execute.demands import Demands, point_name, refusal
-from loraloom.recipe import Choices, Configuration, Range, Recipe
+from loraloom.recipe import Choices, Range, Recipe
 from loraloom.search.space import default_space
 from loraloom.study.provenance import data_revision
 
@@ -129,18 +128,7 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
         memory_gb=demands.memory_gb(configuration),
         max_memory_gb=limits.max_memory_gb,
         memory_advice=demands.memory_advice(configuration),
-        seconds=None
-        if rows is None or searched.search.epochs == "clock" or not rate
-        else max(
-            budget.estimate_seconds(
-                demands.adaptation(one),
-                rows=min(rows, one.data.max_train_samples or rows),
-                tokens=one.data.max_length,
-                epochs=one.train.num_train_epochs,
-                flops_per_second=rate,
-            )
-            for one in _timed(searched)
-        ),
+        seconds=_longest_seconds(demands, rows, rate),
         dtype=dtype,
         axes=tuple(searched.axes),
         points=tuple(
@@ -154,10 +142,22 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
     )
 
 
-def _timed(recipe: Recipe) -> Iterator[Configuration]:
-    """The dearest configuration among others: one for each way in which models, tokens and epochs can meet."""
-    told_by = ("backbone.model", "data.max_length", "train.num_train_epochs")
-    return map(recipe.configuration, recipe.narrowed(told_by).grid())
+def _longest_seconds(demands: Demands, rows: int | None, rate: float) -> float | None:
+    """Of the dearest trial; None where a clock says how long trials are, or rows or the machine's rate aren't known."""
+    recipe = demands.recipe
+    if rows is None or recipe.search.epochs == "clock" or not rate:
+        return None
+    told_by = ("backbone.model", "data.max_length", "train.num_train_epochs")  # each way in which these can meet
+    return max(
+        budget.estimate_seconds(
+            demands.adaptation(one),
+            rows=min(rows, one.data.max_train_samples or rows),
+            tokens=one.data.max_length,
+            epochs=one.train.num_train_epochs,
+            flops_per_second=rate,
+        )
+        for one in map(recipe.configuration, recipe.narrowed(told_by).grid())
+    )
 
 
 def _ranks_singly(recipe: Recipe) -> Recipe:

@@ -73,7 +73,7 @@ def test_a_way_that_begins_at_the_lowest_adapted_layer_leaves_the_same_gradients
     whole, begun = pack_of(base, [model], [lora]), pack_of(base, [model], [lora])
     assert begun.encoder.lowest == 1
     tokens = lay_out([encoded], [batch.rows], base.anatomy.embedding)
-    prefix = begun.encoder.prefix(tokens, None, 1)
+    prefix = begun.encoder.prefix(tokens, 1)
     (expected,) = whole.run([encoded], [batch], [3.0]).read()
     (found,) = begun.run([encoded], [batch], [3.0], prefix).read()
     assert found == expected

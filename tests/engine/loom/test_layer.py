@@ -23,7 +23,7 @@ def test_first_tokens_alone_come_out_as_they_do_among_all(tmp_path: Path, archit
     pack = pack_of(base, models, [lora] * 2)
     encoded, batch = rows_for(architecture)
     tokens = lay_out([encoded] * 2, [batch.rows, batch.rows[:2]], base.anatomy.embedding)
-    x = pack.encoder.prefix(tokens, None, 1)
+    x = pack.encoder.prefix(tokens, 1)
     at = pack.encoder._pass(tokens, None)
     layer = pack.encoder.layers[1]
     whole, _ = layer.forward(x, at, first=False)

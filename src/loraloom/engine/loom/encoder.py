@@ -71,9 +71,9 @@ class Encoder:
             if norm is not None:
                 norm.refresh()
 
-    def prefix(self, tokens: Tokens, noise: Noise | None, upto: int) -> Tensor:
-        """The hidden states (K, M, D) that enter layer `upto`."""
-        at = self._pass(tokens, noise)
+    def prefix(self, tokens: Tokens, upto: int) -> Tensor:
+        """The hidden states (K, M, D) that enter layer `upto`, in evaluation."""
+        at = self._pass(tokens, None)
         x = self._embed(at)
         for number in range(upto):
             x, _ = self.layers[number].forward(x, at, first=False, keep=False)

@@ -282,7 +282,6 @@ def _gelu_backward(
     dy: Tensor, down: Projection, low: LowRank | None, extra: Tensor | None, a: Tensor, ops: PlainOps
 ) -> Tensor:
     """The gradient of the MLP's inner sum; under dropout before A the low-rank way comes as a tensor of its own."""
-
     da = ops.linear_gelu_backward(dy, down.frozen, low, a)
     return da if extra is None else da + torch.ops.aten.gelu_backward(extra, a)
 
@@ -290,7 +289,6 @@ def _gelu_backward(
 def _attention_backward(
     dy: Tensor, low: LowRank | None, extra: Tensor | None, kept: Kept, w: Weights, at: Pass, ops: PlainOps
 ) -> Tensor:
-
     dcontext = ops.linear_backward(dy, w.out.frozen, low, extra)
     spec = at.attention(w, first=kept.first)
     return ops.attention_backward(dcontext, kept.qkv, kept.context, at.tokens, spec)

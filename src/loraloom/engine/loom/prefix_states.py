@@ -112,7 +112,7 @@ class PrefixStates:
                     if file.missing(rows).any():
                         tokens = lay_out([encoded], [rows], frozen.anatomy.embedding, frozen.device)
                         self.computed += len(rows)
-                        file.write(rows, encoder.prefix(tokens, None, encoder.lowest)[0])
+                        file.write(rows, encoder.prefix(tokens, encoder.lowest)[0])
                         if file.missing(rows).any():  # the file will not be whole, and no other is read
                             return False
         finally:
