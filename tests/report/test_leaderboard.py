@@ -68,7 +68,7 @@ def test_a_configuration_on_fewer_rows_is_the_same_though_its_warm_up_is_shorter
 
 def test_configurations_whose_values_are_written_alike_are_two(tmp_path: Path) -> None:
     recipe = make_recipe(lora={}, train={"learning_rate": [0.00123401, 0.00123402]})
-    points = recipe.axes["train.learning_rate"].values  # type: ignore[union-attr]
+    points = recipe.axes["train.learning_rate"].values
     records = [make_record(recipe, number, {"train.learning_rate": rate}) for number, rate in enumerate(points)]
     found = findings(read_run(write_run(tmp_path / "r", recipe, records, best=records[0])))
     assert found.board.configurations == 2
