@@ -106,6 +106,15 @@ def test_one_rank_and_one_epoch_say_what_to_run(tmp_path: Path) -> None:
     assert "--set lora.r=2,8,32" in rank.sentence
 
 
+def test_a_rank_whose_trials_failed_is_not_said_to_be_untried(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [4, 8]}, train={"learning_rate": [0.001, 0.003]})
+    points = list(recipe.grid())
+    states: dict[int, Any] = {4: "complete", 8: "failed"}
+    records = [make_record(recipe, n, point, state=states[point["lora.r"]]) for n, point in enumerate(points)]
+    rank, _ = claims(findings(read_run(write_run(tmp_path / "r", recipe, records))).gap)
+    assert rank.sentence.endswith("No rank but 4 can be compared: try others, as in --set lora.r=2,8,32.")
+
+
 def test_training_that_learns_what_validation_knows_has_no_gap() -> None:
     """Training accuracy is a mean over the way to an evaluation: the first, from a drawn head on, is far below it."""
     way = 1 - 0.5 * np.exp(-np.linspace(0, 4, 4001))  # of both, over four epochs

@@ -180,7 +180,7 @@ def _of_rank(seen: Observations, curves: Sequence[_Curve]) -> Claim:
     if not curves:
         return _unknown(title, 0, _why_none(seen))
     if _RANK not in seen.table.axes:
-        ranks = f"Only rank {curves[0].rank:g} was trained"
+        ranks = f"No rank but {curves[0].rank:g} can be compared"
         return _unknown(title, len(curves), f"{ranks}: try others, as in --set lora.r=2,8,32")
     known = [(curve, at_end) for curve in curves if (at_end := curve.at_end) is not None]
     curves, ends = [curve for curve, _ in known], [at_end for _, at_end in known]
