@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -148,6 +149,18 @@ def test_a_head_that_peft_does_not_know_is_loaded_by_loraloom(tmp_path: Path) ->
     page = read(write_run(tmp_path / "run", recipe, [best], best=best))
     assert re.search(r"print\(loraloom\.load\('\S+/run/best'\)\.predict\(", page.text)
     assert "loraloom resume" not in page.text
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_single_trial_is_not_said_to_be_chosen_by_validation(demo_run: Path, tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": 4}, train={})
+    best = make_record(recipe, 0, {}, 0.95, test=make_score(0.9, TEST_ROWS))
+    alone = read(keep(write_run(tmp_path / "run", recipe, [best], best=best)))
+    assert "judged by the winner." in alone.text
+    assert "Validation chose the order" not in alone.text
+    several = read(keep(Path(shutil.copytree(demo_run, tmp_path / "several"))))
+    assert "judged by the winner; it was chosen by the validation rows" in several.text
+    assert "Validation chose the order, so its best figures flatter." in several.text
 
 
 def test_every_section_has_its_heading_and_its_link(demo: Page) -> None:
