@@ -149,3 +149,9 @@ def test_a_difference_is_told_by_its_size_and_by_what_its_interval_leaves_open(
     verdict = on_difference(TwoSample(500, 400, 0.1, 1.0, p, auc, interval), p, (500, 400))
     assert verdict.head == head
     assert verdict.figures.endswith(end)
+
+
+@pytest.mark.parametrize(("auc", "said"), [(0.9964, "99.6 %"), (0.9996, ">99.9 %"), (1.0, "100 %"), (0.615, "62 %")])
+def test_not_all_pairs_are_said_to_be_told_apart_where_some_are_not(auc: float, said: str) -> None:
+    verdict = on_difference(TwoSample(500, 400, 0.1, 1.0, 0.01, auc, (0.6, 1.0)), 0.01, (500, 400))
+    assert f" in {said} of pairs " in verdict.figures

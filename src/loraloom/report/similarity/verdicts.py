@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from loraloom.metrics import Interval
-from loraloom.report.failures.saying import LEVEL
+from loraloom.report.failures.saying import LEVEL, percent
 from loraloom.report.similarity.rank import RankSlope
 from loraloom.report.similarity.trend import Slope, Trend
 from loraloom.report.similarity.two_sample import FEWEST_ROWS, TwoSample
@@ -46,7 +46,7 @@ def on_difference(found: TwoSample | None, p: float, rows: tuple[int, int]) -> V
     low, high = found.auc_interval
     figures = (
         f"A classifier that was fitted to half of the rows ranks, of the other half, a row of the one set above a row "
-        f"of the other in {100 * found.auc:.0f} % of pairs (95 % {100 * low:.0f}–{100 * high:.0f}; chance is 50). "
+        f"of the other in {percent(found.auc)} of pairs (95 % {100 * low:.0f}–{100 * high:.0f}; chance is 50). "
         f"Kernel test: MMD {found.mmd:.3f}, {p_value(p)}, {found.first:,} and {found.second:,} rows."
     )
     if p >= LEVEL and low > SLIGHT:
@@ -87,8 +87,8 @@ def on_trend(trend: Trend, p: float) -> Verdict:
 
 
 def _leaves_1_out(interval: Interval) -> str:
-    """That an interval, which is of one test, does not agree with a p that is corrected for several."""
-    low, high = interval
+    """That an interval, as it is told, is of one test and does not agree with a p that is corrected for several."""
+    low, high = (float(ratio(end)) for end in interval)
     return (
         "" if low <= 1 <= high else " The interval leaves 1 out; one in twenty does where nothing depends on distance."
     )
