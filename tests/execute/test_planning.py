@@ -46,6 +46,8 @@ class _Planned:
     timed: tuple[Measured, ...] = ()
     """What was timed before, in place of the first point."""
     test_rows: int = 100
+    has_results: bool = True
+    """Whether a trial was finished."""
     notes: list[str] = field(default_factory=list)
     planner: Planner = field(init=False)
     foresaw: list[float] = field(default_factory=list)
@@ -90,7 +92,7 @@ class _Planned:
             leads_alone=False,
             foresee=self.foresaw.append,
         )
-        proposals: Any = SimpleNamespace(listing=listing)
+        proposals: Any = SimpleNamespace(listing=listing, has_results=self.has_results)
         clock = Clock(None if self.seconds == math.inf else self.seconds, lambda: self.at)
         planner = Planner(self.run, place, Pace(clock=clock), proposals)
         self.at += self.start_up
@@ -282,6 +284,24 @@ def test_a_plan_that_is_done_gets_more_rows_where_there_is_time_for_them(tmp_pat
     assert found.planner.extend()
     assert pace.plan.top is None
     assert found.again().pace.plan.rungs == pace.plan.rungs
+    assert not found.planner.extend()
+
+
+@pytest.mark.parametrize("epochs", ["recipe", "clock"])
+def test_where_the_trial_that_was_to_have_all_the_time_fails_others_have_what_is_left(
+    tmp_path: Path, epochs: str
+) -> None:
+    recipe = read_recipe({"lora": {"r": [2, 4, 8]}, "search": {"epochs": epochs, "sampler": "random"}})
+    found = _Planned(recipe, tmp_path, seconds=25, has_results=False)
+    pace, configuration = found.planner.pace, recipe.configuration({})
+    assert (len(pace.plan.rungs), pace.plan.finalists) == (1, 1)
+    found.at = 3
+    assert not pace.allows(configuration, pace.plan.top)
+    assert found.planner.extend()
+    assert pace.allows(configuration, pace.plan.top)
+    assert found.again().pace.plan.rungs == pace.plan.rungs
+    assert not found.planner.extend()
+    found.at = 24
     assert not found.planner.extend()
 
 

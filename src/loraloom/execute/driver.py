@@ -33,6 +33,7 @@ from loraloom.study.live_leaderboard import LiveLeaderboard
 from loraloom.study.provenance import dropped_points
 from loraloom.study.record import CHECKPOINT, RECORD, Evaluation, TrialRecord, checkpoints, read_metrics, read_record
 from loraloom.study.run import Run
+from loraloom.wording import plural
 
 ATTEMPTS = 2
 """How often a trial is begun that ends without an outcome, the second time alone."""
@@ -243,12 +244,13 @@ class Driver:
         return bool(self._under_way)
 
     def _extends_plan(self) -> bool:
-        """Whether there is time for more rows than the plan had, which was done."""
+        """Whether there is time for more than was planned, and it is planned for now."""
         if self._stop.asked() or self._gave_up or not self._planner.extend():
             return False
         task = self._pace.task
         assert task is not None
-        self._watcher.note(f"there is time for more rows: finals have {task.rows(self._pace.plan.top):,}")
+        why = "there is time for more rows" if self._proposals.has_results else "no trial has a result yet"
+        self._watcher.note(f"{why}: finals have {plural(task.rows(self._pace.plan.top), 'row')} now")
         return True
 
     def _next_pack(self) -> list[Proposal]:

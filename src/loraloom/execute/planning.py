@@ -252,16 +252,22 @@ class Planner:
         """Adds rungs above where the time left suffices for more rows, by the rule of `extended`; whether it did.
 
         A machine that has become faster, or that was slow for a moment, leaves time where all that was planned is done.
+        Where no trial has a result there is nothing to compare with, and all is planned anew: a trial that was to have
+        all the time may fail in its first steps.
         """
         pace, left = self.pace, self._clock.training_seconds_left
         if left is None or pace.task is None or self._idle:
             return False
-        plan = extended(pace.plan, pace.task, pace.costs, left, pace.slots)
-        if plan.top == pace.plan.top:
-            return False
-        pace.plan = plan
-        self.write()
-        return True
+        if self._proposals.has_results:
+            plan = extended(pace.plan, pace.task, pace.costs, left, pace.slots)
+            changed = plan.top != pace.plan.top
+        else:
+            plan = _anew(pace.plan, pace.task, pace.costs, left, pace.slots)
+            changed, self._planned_at = plan != pace.plan, self._clock.seconds
+        if changed:
+            pace.plan = plan
+            self.write()
+        return changed
 
     def rehearse(self, rehearsal: Rehearsal, job: Job, texts: Sequence[str], finished: int) -> None:
         """Times the test of the first adapter of a model and length, and the page each time that the trials doubled.
@@ -344,6 +350,14 @@ class Planner:
             if epochs is not None and plan.top != pace.plan.top:  # passes over the rows that the rungs are of
                 epochs = passes(pace.task, pace.costs, pace.task.rows(pace.plan.top), CLOCKED_SHARE * seconds)
             pace.plan = replace(pace.plan, finalists=plan.finalists, seeds=plan.seeds, epochs=epochs, fitted=False)
+
+
+def _anew(kept: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
+    """The plan of a search that begins now; `kept` where no trial fits."""
+    try:
+        return make_plan(task, costs, seconds, slots)
+    except NoTrialFitsError:
+        return kept
 
 
 def _kind(configuration: Configuration) -> tuple[str, int]:
