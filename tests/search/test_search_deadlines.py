@@ -494,6 +494,16 @@ def test_all_rows_are_not_cut_where_a_final_on_them_fits_and_others_are_tried_in
     assert make_plan(task, costs, 12.5).rungs == (None,)
 
 
+@pytest.mark.parametrize("seconds", [15, 18])
+def test_a_final_has_the_passes_of_what_it_leaves_where_that_does_not_do_for_two_to_compare(seconds: float) -> None:
+    recipe = read_recipe({"lora": {"r": [2, 4, 8]}, "search": {"epochs": "clock", "sampler": "auto"}})
+    costs = Costs([Measured("roberta-base", 128, 16, 0.01, 0.003, 0.5)])
+    plan = make_plan(Task(recipe, 900, 300, 4, None), costs, seconds)
+    assert plan.rungs == (None,)
+    final = costs.seconds(plan.planned(recipe.configuration({}), None), 900, 300)
+    assert 0.9 * seconds < final <= seconds
+
+
 def test_rows_between_two_rungs_belong_to_the_lower_one() -> None:
     plan = Plan((300, 900, None))
     assert [plan.rung(rows) for rows in (222, 300, 899, 900, 5_000, None)] == [0, 0, 0, 1, 1, 2]

@@ -193,6 +193,19 @@ def test_few_rows_and_no_time_for_a_second_trial_give_the_first_all_of_it() -> N
     assert make_plan(task, costs, 60, slots=4).finalists == 3  # there is room for others beside it
 
 
+@pytest.mark.parametrize("seconds", [8.0, 9.0, 12.0, 20.0])
+def test_where_there_is_time_for_one_trial_on_the_lowest_rung_alone_the_final_has_it(seconds: float) -> None:
+    task = Task(_recipe(), 900, EVAL_ROWS, 4, None)
+    costs = Costs([Measured("small", 128, 16, 0.004, 0.001, 0.5)])
+    plan = make_plan(task, costs, seconds)
+    final = costs.seconds(plan.planned(task.kinds[0], plan.top), 900, EVAL_ROWS)
+    if len(plan.rungs) == 1:
+        assert 0.9 * seconds < final <= seconds
+    else:
+        lowest = costs.seconds(plan.planned(task.kinds[0], plan.rungs[0]), 300, task.validated(300))
+        assert final + 2 * lowest <= seconds
+
+
 def test_models_that_the_budget_excludes_are_not_planned_for() -> None:
     recipe = _recipe()
     both, one = (

@@ -46,6 +46,8 @@ MORE_ROWS = 1.5
 """A plan that was made gets another rung where there is time for so many times its rows, or for all."""
 SHARED_PARTS = 1.5
 """Token ids and states of frozen layers are computed for all rows, and for the part of each rung: thirds of thirds."""
+FEWEST_COMPARED = 2
+"""Configurations on the lowest rung that a final is chosen of; one alone is a waste where passes can use its time."""
 FEWEST_ROWS = 32
 """Rows on which a trial means anything, if there are no more classes than that: each has a row."""
 
@@ -136,7 +138,7 @@ def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int = 1) -
     for finalists, seeds in _smaller_and_smaller(task):
         if _rounds(finalists * seeds, slots) * full <= share:
             return _with_rungs(task, task.train_rows, finalists, seeds)
-    top, chooses = _top(task, taken, share, seconds)
+    top, chooses = _top(task, taken, share, seconds, 1)  # what is left has no other use
     return _with_rungs(task, top, 1, 1) if chooses else Plan((task.rung_of(top),), 1, 1)
 
 
@@ -161,18 +163,21 @@ def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
 
     share = CLOCKED_SHARE * seconds
     if taken(task.train_rows) > share:
-        top, chooses = _top(task, taken, share, seconds)
+        top, chooses = _top(task, taken, share, seconds, FEWEST_COMPARED)
         if not chooses:
-            return Plan((task.rung_of(top),), 1, 1, passes(task, costs, top, seconds))
+            return Plan((task.rung_of(top),), 1, 1, passes(task, costs, top, seconds, FITTED_EPOCHS))
         return _with_rungs(task, top, 1, 1, passes(task, costs, top, max(share, taken(top))))
     epochs = passes(task, costs, task.train_rows, share)
-    each = [
-        costs.seconds(_with_epochs(kind, epochs[cost_key(kind)]), task.train_rows, task.eval_rows) for kind in kinds
-    ]
-    if slots == 1 and len(ladder(task.train_rows, task.classes)) == 1 and 2 * min(each) > seconds:
-        # too few rows to choose on, and no time for a second trial on all: it goes to the first
+
+    def each(rows: int) -> list[float]:
+        validated = task.validated(task.rung_of(rows))
+        return [costs.seconds(_with_epochs(kind, epochs[cost_key(kind)]), rows, validated) for kind in kinds]
+
+    finals, lowest = each(task.train_rows), ladder(task.train_rows, task.classes)[0]
+    others = FEWEST_COMPARED - (lowest == task.train_rows)  # where the final is one of those that are compared
+    if slots == 1 and min(finals) + others * min(each(lowest)) > seconds:  # no time to choose: it goes to the first
         return Plan((None,), 1, 1, passes(task, costs, task.train_rows, seconds, FITTED_EPOCHS))
-    return _with_rungs(task, task.train_rows, *_finals(task, max(each), share, slots), epochs)
+    return _with_rungs(task, task.train_rows, *_finals(task, max(finals), share, slots), epochs)
 
 
 def _finals(task: Task, each: float, seconds: float, slots: int) -> tuple[int, int]:
@@ -325,11 +330,11 @@ def _most_rows(task: Task, taken: Callable[[int], float], seconds: float) -> int
     return max(rows for rows in _sizes(least, task.train_rows) if rows == least or taken(rows) <= seconds)
 
 
-def _top(task: Task, taken: Callable[[int], float], share: float, seconds: float) -> tuple[int, bool]:
+def _top(task: Task, taken: Callable[[int], float], share: float, seconds: float, fewest: int) -> tuple[int, bool]:
     """The rows of a final that takes its `share` of the seconds, and whether others are tried before on fewer.
 
     Where that leaves no time for as many on the lowest rung as one is promoted of, rows are worth more than a choice:
-    the final has as many as fit into all the seconds.
+    the final has as many as fit into all the seconds, and others are tried where it leaves time for the `fewest`.
     """
     top = _most_rows(task, taken, min(seconds, max(share, taken(_least_rows(task)))))
 
@@ -339,7 +344,7 @@ def _top(task: Task, taken: Callable[[int], float], share: float, seconds: float
 
     if not leaves(REDUCTION_FACTOR):
         top = _most_rows(task, taken, seconds)
-    return top, leaves(1)
+    return top, leaves(fewest)
 
 
 def _sizes(least: int, most: int) -> list[int]:
