@@ -47,9 +47,8 @@ def _product(packed: Tensor, out_features: int, bias: Tensor | None, u: Tensor |
     return Product(FrozenLinear(packed), bias, low)
 
 
-def _drop(p: float, *keys: int) -> Drop | None:
-    first, second = keys
-    return Drop(p, ((first, second),)) if p else None
+def _drop(p: float, key0: int, key1: int) -> Drop | None:
+    return Drop(p, ((key0, key1),)) if p else None
 
 
 def pack(w: Tensor) -> Tensor:
