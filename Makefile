@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test alltests docs pages package torture hostile simulations torchless lint screenshots bench study robustness comparison clean
+.PHONY: help setup demo test browser alltests docs pages package torture hostile simulations torchless lint screenshots bench study robustness comparison clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s%s\n", $$1, $$2}'
@@ -23,9 +23,12 @@ demo: setup ## the main job on real text: writes runs/demo
 lint: setup ## format, lint and types
 	scripts/check
 
-test: setup ## lint beside the tests, some of them in a browser
-	scripts/browser
+test: ## lint beside the tests, some of them in a browser
+	$(MAKE) --jobs=2 --no-print-directory setup browser
 	$(MAKE) --jobs=2 --no-print-directory lint alltests
+
+browser:
+	scripts/browser
 
 alltests: setup
 	scripts/test
@@ -51,8 +54,7 @@ hostile: setup ## 20,000 malformed requests and 10,000 changed adapters, half an
 simulations: setup ## the statistics against known truth, ten minutes: writes docs/statistics.md
 	$(BIN)/python -m tests.simulated.page
 
-screenshots: setup ## the page of runs/demo, every section, both modes, and a search's screen: writes docs/report/, docs/terminal.svg
-	scripts/browser
+screenshots: setup browser ## the page of runs/demo, every section, both modes, and a search's screen: writes docs/report/, docs/terminal.svg
 	test -d runs/demo || $(MAKE) demo
 	test -d runs/demo-rank-1 || $(BIN)/loraloom search demo --set lora.r=1 --out runs/demo-rank-1
 	$(BIN)/python -m bench.screenshots --against runs/demo-rank-1
@@ -61,8 +63,7 @@ screenshots: setup ## the page of runs/demo, every section, both modes, and a se
 torchless: setup ## an ONNX export in a fresh environment of onnxruntime, tokenizers and numpy alone
 	$(BIN)/python -m tests.use.torchless
 
-bench: setup ## speed and memory beside HF Trainer + PEFT, an hour or so: writes docs/performance.md
-	scripts/browser
+bench: setup browser ## speed and memory beside HF Trainer + PEFT, an hour or so: writes docs/performance.md
 	$(BIN)/python -m bench.engines
 	$(BIN)/python -m bench.accuracy
 	$(BIN)/python -m bench.ledger
