@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from loraloom.metrics import Interval, holm
 from loraloom.report.effects.analysis import MARGIN
-from loraloom.report.failures.saying import LEVEL
 from loraloom.report.gap import gaps
 from loraloom.report.points import points, size, spread
+from loraloom.report.wording import LEVEL
 from study import agnews
 from study.claims.crossed import Estimate, crossed, mean_squares, of_seeds_alone
 from study.claims.design import Claim, Contrast, Design, Expected

@@ -14,11 +14,10 @@ from pathlib import Path
 
 from loraloom.errors import RunError
 from loraloom.metrics import Interval, mcnemar, paired_bootstrap, wilson_interval
-from loraloom.report.failures.saying import LEVEL, percent
 from loraloom.report.leaderboard import as_written, leaderboard
 from loraloom.report.points import decimals, spread
 from loraloom.report.reading import Best, Prediction, RunRead, read_run
-from loraloom.report.wording import duration, p_value, value
+from loraloom.report.wording import LEVEL, duration, p_value, percent, value
 from loraloom.study.commands import go_on_command
 from loraloom.study.provenance import fingerprint_of
 from loraloom.wording import plural

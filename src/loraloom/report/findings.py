@@ -14,7 +14,6 @@ from loraloom.report.details import Detail, details
 from loraloom.report.effects.observations import observe
 from loraloom.report.effects.section import Effects, effects
 from loraloom.report.failures import Failures, failures
-from loraloom.report.failures.saying import percent
 from loraloom.report.gap import Gap, gap
 from loraloom.report.leaderboard import Leaderboard, describe, leaderboard
 from loraloom.report.making import Making, making
@@ -27,7 +26,7 @@ from loraloom.report.row_recipes import RowRecipes, row_recipes
 from loraloom.report.similarity import Similarity, similarity
 from loraloom.report.testset import Tested, tested
 from loraloom.report.tradeoffs import Tradeoffs, tradeoffs
-from loraloom.report.wording import listed, value
+from loraloom.report.wording import listed, percent, value
 from loraloom.study.provenance import data_stated
 
 

@@ -15,10 +15,9 @@ from pathlib import Path
 from loraloom.recipe import Choices
 from loraloom.report.answer import Answer
 from loraloom.report.effects.advice import Advice
-from loraloom.report.failures.saying import percent
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import RunRead
-from loraloom.report.wording import clean, count, duration
+from loraloom.report.wording import clean, count, duration, percent
 from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command
 from loraloom.study.record import TrialRecord
 from loraloom.wording import plural

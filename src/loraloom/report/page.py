@@ -18,7 +18,6 @@ from markupsafe import Markup
 from loraloom.report import points, wording
 from loraloom.report.against import MOST_TEXTS
 from loraloom.report.effects.verdicts import BADGES
-from loraloom.report.failures.saying import percent
 from loraloom.report.failures.suspects import MOST_ROWS
 from loraloom.report.findings import Findings
 from loraloom.report.leaderboard import Leaderboard, Row
@@ -92,7 +91,7 @@ def _environment() -> Environment:
         "count": wording.count,
         "duration": wording.duration,
         "loss": wording.loss,
-        "percent": percent,
+        "percent": wording.percent,
         "plural": plural,
         "rounded": rounded,
         "rounded_span": rounded_span,

@@ -12,11 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from loraloom.metrics import Interval
-from loraloom.report.failures.saying import percent
 from loraloom.report.leaderboard import Leaderboard, Row, describe
 from loraloom.report.reading import RunRead
 from loraloom.report.rounding import rounded
-from loraloom.report.wording import count, duration, share
+from loraloom.report.wording import count, duration, percent, share
 from loraloom.study.provenance import dropped_points
 from loraloom.wording import plural
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+LEVEL = 0.05
+"""Below it a p, corrected where there are several, is said to be more than chance."""
 _UNSHOWABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -21,6 +23,15 @@ def share(value: float | None) -> str:
         return "–"
     text = f"{value:.3f}"
     return ">0.999" if text == "1.000" and value < 1 else text
+
+
+def percent(share: float) -> str:
+    """42 %, 3.1 %, 99.7 %: two digits where the first are not all there is."""
+    value = 100 * share
+    if 10 <= value <= 90 or value in (0, 100):
+        return f"{value:.0f} %"
+    text = f"{value:.1f} %"
+    return {"0.0 %": "<0.1 %", "100.0 %": ">99.9 %"}.get(text, text)
 
 
 def loss(value: float | None) -> str:

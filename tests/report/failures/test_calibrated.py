@@ -11,8 +11,8 @@ from loraloom.calibration import at_temperature, confidence_of, fit_temperature
 from loraloom.metrics import wilson_interval
 from loraloom.report.failures.calibrated import as_used, calibrated, loss_interval
 from loraloom.report.failures.kept import Judged
-from loraloom.report.failures.saying import percent
 from loraloom.report.failures.selective import selective
+from loraloom.report.wording import percent
 from tests.report.failures.judged_rows import drawn_rows, judged_rows
 
 

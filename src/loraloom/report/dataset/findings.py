@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from loraloom.report.dataset.counts import Counts, counts
 from loraloom.report.dataset.shares import Balance, Drift, Effect, balance, drift, share_effect
 from loraloom.report.failures import Failures
-from loraloom.report.failures.saying import percent
 from loraloom.report.reading import RunRead
-from loraloom.report.wording import listed
+from loraloom.report.wording import listed, percent
 from loraloom.wording import plural
 
 

@@ -19,9 +19,8 @@ from loraloom.report.effects.analysis import MARGIN
 from loraloom.report.effects.model import Estimate, fit
 from loraloom.report.failures.classes import ClassLine
 from loraloom.report.failures.groups import Dependence
-from loraloom.report.failures.saying import LEVEL, percent
 from loraloom.report.points import points, points_span
-from loraloom.report.wording import p_value
+from loraloom.report.wording import LEVEL, p_value, percent
 
 Floats = NDArray[np.float64]
 AS_GOOD_AS_EQUAL = 1.25

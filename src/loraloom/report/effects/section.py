@@ -13,10 +13,9 @@ from loraloom.report.effects.importances import importances
 from loraloom.report.effects.model import ALMOST, LEAST_FREEDOM
 from loraloom.report.effects.observations import Observations, survivors
 from loraloom.report.effects.verdicts import BADGES, ORDER, sentence_on, verdict_on
-from loraloom.report.failures.saying import percent
 from loraloom.report.points import size
 from loraloom.report.reading import RunRead
-from loraloom.report.wording import duration, listed, passes
+from loraloom.report.wording import duration, listed, passes, percent
 from loraloom.study.leaderboard import metric_name
 from loraloom.wording import plural
 

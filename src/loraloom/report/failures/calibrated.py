@@ -30,9 +30,8 @@ from loraloom.calibration import (
 )
 from loraloom.metrics import LEAST_DISCORDANT, Interval, calibration_errors, wilson_interval
 from loraloom.report.failures.kept import Judged
-from loraloom.report.failures.saying import LEVEL
 from loraloom.report.points import points, points_span
-from loraloom.report.wording import p_value
+from loraloom.report.wording import LEVEL, p_value
 from loraloom.wording import plural
 
 _USED = "`loraloom predict` divides by it, unless it is given `--no_temperature`."

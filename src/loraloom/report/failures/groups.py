@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from loraloom.metrics import Interval, difference_interval, holm, wilson_interval
-from loraloom.report import wording
 from loraloom.report.effects.analysis import MARGIN
 from loraloom.report.failures.kept import Judged
-from loraloom.report.failures.saying import FEWEST_ERRORS, LEVEL, percent, too_few
 from loraloom.report.points import points, points_span
-from loraloom.report.wording import p_value
+from loraloom.report.wording import LEVEL, p_value, percent, shortened
 
+FEWEST_ERRORS = 5
+"""Fewer wrong rows than these show no pattern, whatever a test says."""
 MOST_SOURCES = 12
 LENGTH_GROUPS = 5
 DRAWS = 19_999
@@ -181,7 +181,7 @@ def together(found: dict[str, Dependence | None], judged: Judged) -> dict[str, D
             continue
         p = float(adjusted[name]) if name in adjusted else None
         if p is not None and wrong < FEWEST_ERRORS:
-            said[name] = replace(each, p=None, verdict=too_few(wrong, rows, judged.split))
+            said[name] = replace(each, p=None, verdict=_too_few(wrong, rows, judged.split))
         else:
             corrected = replace(each, adjusted=p, interval=_difference(each.pair, 1 - LEVEL / max(1, len(tested))))
             said[name] = replace(corrected, verdict=_verdict(name, corrected, len(tested)))
@@ -243,8 +243,18 @@ def _verdict(name: str, found: Dependence, tests: int) -> str:
         return f"{sentence} ({test})."
     low, high = (pick(found.groups, key=lambda each: each.accuracy) for pick in (min, max))
     return (
-        f"{sentence} ({test}): “{wording.shortened(low.name, 60)}” is right in {percent(low.accuracy)}, "
-        f"“{wording.shortened(high.name, 60)}” in {percent(high.accuracy)}."
+        f"{sentence} ({test}): “{shortened(low.name, 60)}” is right in {percent(low.accuracy)}, "
+        f"“{shortened(high.name, 60)}” in {percent(high.accuracy)}."
+    )
+
+
+def _too_few(wrong: int, rows: int, split: str) -> str:
+    """Why nothing can be said of a few errors, and what it would take."""
+    if not wrong:
+        return f"None of {rows:,} {split} rows is wrong: there is no pattern to tell. More rows may show one."
+    errors = "error" if wrong == 1 else "errors"
+    return (
+        f"Only {wrong} {errors} in {rows:,} {split} rows: no pattern can be told from so few. More rows would show one."
     )
 
 

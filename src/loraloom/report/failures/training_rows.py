@@ -8,9 +8,9 @@ import numpy as np
 
 from loraloom.errors import RunError
 from loraloom.report.failures.kept import summing
-from loraloom.report.failures.saying import percent
 from loraloom.report.failures.suspects import Suspects, named
 from loraloom.report.reading import RunRead
+from loraloom.report.wording import percent
 from loraloom.study.cross_fitted import CrossFitted, read_cross_fitted
 from loraloom.study.embeddings import embeddings_key
 from loraloom.study.record import TrialRecord

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from loraloom.report.failures.saying import percent
 from loraloom.report.findings import Findings
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.markdown import verdicts
 from loraloom.report.markdown.text import bullets, code, fenced, table, text, told
 from loraloom.report.rounding import rounded, rounded_span
-from loraloom.report.wording import count, duration, share, shortened
+from loraloom.report.wording import count, duration, percent, share, shortened
 from loraloom.wording import plural
 
 MOST_ROWS = 10

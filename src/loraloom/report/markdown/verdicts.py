@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from loraloom.report.effects.interactions import Interaction
 from loraloom.report.effects.verdicts import BADGES
 from loraloom.report.failures.missed import MissedRow
-from loraloom.report.failures.saying import percent
 from loraloom.report.findings import Findings
 from loraloom.report.markdown.text import bullets, code, fenced, figures, text, told
 from loraloom.report.pictures.effects import MOST_INTERACTIONS
 from loraloom.report.testset import Error
-from loraloom.report.wording import listed, share, shortened, told_apart
+from loraloom.report.wording import listed, percent, share, shortened, told_apart
 from loraloom.wording import plural
 
 MOST_TEXTS = 5

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from loraloom.metrics import Interval
-from loraloom.report.failures.saying import LEVEL, percent
 from loraloom.report.similarity.rank import RankSlope
 from loraloom.report.similarity.trend import Slope, Trend
 from loraloom.report.similarity.two_sample import FEWEST_ROWS, TwoSample
-from loraloom.report.wording import p_value
+from loraloom.report.wording import LEVEL, p_value, percent
 from loraloom.wording import plural
 
 CHANCE, SLIGHT, MODERATE, LARGE = 0.5, 0.6, 0.75, 0.9

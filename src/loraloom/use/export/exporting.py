@@ -15,8 +15,6 @@ from loraloom.use.export.measuring import Measured, measure, refuse_other
 from loraloom.use.export.onnx_folder import FP32, INT8, OnnxFolder, refuse_missing, write_onnx
 from loraloom.use.export.subject import Subject, load_subject, rows_of
 
-LEVEL = 0.05
-
 
 @dataclass(frozen=True, slots=True)
 class Exported:
@@ -150,7 +148,7 @@ def _bytes(folder: Path, name: str = "") -> int:
 
 def _notes(measured: tuple[Measured, ...]) -> list[str]:
     """What a form that is not the same function costs."""
-    from loraloom.report.wording import p_value
+    from loraloom.report.wording import LEVEL, p_value
 
     own, notes = measured[0], []
     for one in measured:
