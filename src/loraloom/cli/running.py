@@ -212,8 +212,9 @@ def run_prediction(ensemble: Ensemble, source: str, out: Path | None, choices: C
     """
     from loraloom.terminal.prediction import summary_lines
     from loraloom.terminal.progress import RowsProgress
+    from loraloom.use.input import is_read_once
     from loraloom.use.parts import kept_rows
-    from loraloom.use.predict import is_read_once, predict_file
+    from loraloom.use.predict import predict_file
 
     settle()
     watcher = RowsProgress("predicting", alone=out is not None or not sys.stdout.isatty())

@@ -22,7 +22,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loraloom.data.text_folder import text_files
 from loraloom.errors import DataError, RunError
 from loraloom.study.durable import MANIFEST, refuse_place, replacing, sha256, sync_folder, write_json
 from loraloom.use.writing import Output
@@ -227,28 +226,6 @@ def kept_rows(out: Path) -> int:
     folder = parts_folder(out)
     found = (_read_json(path) for path in folder.glob("[0-9]*.json")) if folder.is_dir() else iter(())
     return sum(values["rows"] for values in found if values is not None)
-
-
-def fingerprint(path: Path) -> dict[str, Any]:
-    """What an input is: its size and SHA-256; of a folder, names and SHA-256 of the files that are rows.
-
-    Others are no part of it: an output and its parts may lie in the same folder. None stands for a file that can't be
-    read: it may be a bad row of many.
-
-    Raises:
-        DataError: a folder without one of texts.
-    """
-    if path.is_dir():
-        found = (file for _, files in text_files(path) for file in files)
-        return {"files": [[file.relative_to(path).as_posix(), _sha256_if_read(file)] for file in found]}
-    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
-
-
-def _sha256_if_read(file: Path) -> str | None:
-    try:
-        return sha256(file) if file.is_file() else None  # a pipe would be waited for
-    except OSError:
-        return None
 
 
 def _difference(kept: dict[str, Any], told: dict[str, Any]) -> str | None:

@@ -7,29 +7,28 @@ after a kill, to the same bytes.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 
 import numpy as np
 
 from loraloom.data.opening import format_of
 from loraloom.data.rows import STANDARD_INPUT, Record, read_records, text_problem
-from loraloom.data.text_folder import text_files
 from loraloom.errors import DataError, OptionError
 from loraloom.study.durable import refuse_over
 from loraloom.study.provenance import own_version
 from loraloom.use.adapter_checks import identity
 from loraloom.use.ahead import Ahead
 from loraloom.use.ensemble import Ensemble
-from loraloom.use.parts import Counts, Identity, Parts, fingerprint, locked
+from loraloom.use.input import Stamp, fingerprint, is_read_once, share_read, stamp
+from loraloom.use.parts import Counts, Identity, Parts, locked
 from loraloom.use.windows import CHARACTERS, ROWS, OnError, Text, Window, text_columns, windows
 from loraloom.use.writing import Added, JsonlOutput, Output, Predicted, output_of
 
@@ -91,7 +90,6 @@ class Choices:
 
 
 _DEFAULT = Choices()
-_Stamp = list[tuple[str, tuple[int, int, int] | None]]
 
 
 def predict_file(
@@ -120,12 +118,6 @@ def predict_file(
     output = output_of(out, pass_.added, pass_.name)
     with locked(out):
         return pass_.to_parts(out, output)
-
-
-def is_read_once(source: str) -> bool:
-    """Whether what is read is gone then, as of standard input or a pipe."""
-    path = Path(source)
-    return source == "-" or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def check_texts(texts: Sequence[str]) -> None:
@@ -193,7 +185,7 @@ class _Pass:
     def to_parts(self, out: Path, output: Output) -> Summary:
         """A file, by parts; what an earlier command finished of it is kept."""
         start = time.monotonic()
-        before = None if is_read_once(self.source) else _stamp(self.source)
+        before = None if is_read_once(self.source) else stamp(self.source)
         identity = None if before is None else self._identity(output)
         parts = Parts(out, output, identity, lambda: self._refuse_changed(before))
         if parts.why_anew is not None:
@@ -236,9 +228,9 @@ class _Pass:
                 self.watcher.done(counts.rows, window.read)
         return counts, None
 
-    def _refuse_changed(self, before: _Stamp | None) -> None:
+    def _refuse_changed(self, before: Stamp | None) -> None:
         """Raises DataError where the input is not the one that it was, and what was read may be another's."""
-        if before is not None and _stamp(self.source) != before:
+        if before is not None and stamp(self.source) != before:
             raise DataError(f"{self.source}: was changed while it was read; what was predicted is given up")
 
     def predicted(self, window: Window) -> tuple[Predicted, Counts]:
@@ -310,7 +302,7 @@ class _Pass:
         rows = chain(first, records)
         for _ in range(before):
             next(rows, None)
-        share = _shares(self.source, file)
+        share = share_read(self.source, file)
         yield from windows(rows, text, self.ensemble, share, patient=self.source != "-")
 
     def _tells(self, record: Record) -> bool:
@@ -347,50 +339,3 @@ def _after(error: DataError, counts: Counts, stands: str | None) -> DataError:
     if stands == "kept":
         return DataError(f"{error}; the {counts.rows:,} rows before it are kept for a command that goes on")
     return DataError(f"{error}; {counts.written:,} of the rows before it are {stands}")
-
-
-def _stamp(source: str) -> _Stamp:
-    """Tells that a file, or one of a folder's files that are rows, is not the one that it was.
-
-    A folder's other entries are no part of the input, as in `fingerprint`: an output may be written there.
-    """
-    path = Path(source)
-    if path.is_dir():
-        return [(str(file), _stamp_of_file(file)) for _, files in text_files(path) for file in files]
-    try:
-        return [(source, _state(path))]
-    except OSError as error:
-        raise DataError(f"{source}: can't be read: {error.strerror}") from None
-
-
-def _stamp_of_file(file: Path) -> tuple[int, int, int] | None:
-    """None stands for one that can't be read: it may be a bad row of many."""
-    try:
-        return _state(file)
-    except OSError:
-        return None
-
-
-def _state(path: Path) -> tuple[int, int, int]:
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _shares(source: str, file: IO[bytes] | None) -> Callable[[Record], float | None]:
-    """Gives the share of a file that was read with a record: of its bytes, or of Parquet's rows."""
-    if file is None or is_read_once(source):
-        return lambda record: None
-    form = format_of(Path(source))
-    if form.kind == "parquet":
-        if form.compression:
-            return lambda record: None
-        import pyarrow.parquet as pq
-
-        read_metadata: Any = pq.read_metadata
-        try:
-            rows = max(1, int(read_metadata(source).num_rows))
-        except Exception:  # the reader says what is wrong
-            return lambda record: None
-        return lambda record: record.number / rows
-    size = max(1, os.fstat(file.fileno()).st_size)
-    return lambda record: min(1.0, os.lseek(file.fileno(), 0, os.SEEK_CUR) / size)
