@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from loraloom.errors import RunError
 from loraloom.report.answer import answer, peft_code
 from loraloom.report.cautions import cautions
 from loraloom.report.leaderboard import leaderboard
@@ -23,7 +22,7 @@ from loraloom.report.markdown.text import bullets, code, fenced, table, text
 from loraloom.report.reading import Best, read_run
 from loraloom.report.rounding import rounded, rounded_span
 from loraloom.report.wording import clean, count, value
-from loraloom.study.commands import Command, read_commands
+from loraloom.study.commands import known_commands
 from loraloom.study.leaderboard import metric_name
 from loraloom.study.provenance import data_stated
 from loraloom.study.record import Score, TrialRecord
@@ -130,7 +129,7 @@ def _of_run(path: Path, tested: TrialRecord, chosen: bool) -> _Subject:
     of_data, *of_models = source_cards(run)
     of_base = of_models[run.recipe.values("backbone.model").index(model)]
     if chosen:
-        known = tuple(command for command in _logged(path) if command.started)
+        known = tuple(command for command in known_commands(path) if command.started)
         doubts = cautions(run, board, found, None, known)
     else:
         doubts = (f"It is trial {tested.number} of a search, and not the one that the search chose.",)
@@ -156,13 +155,6 @@ def _base(record: TrialRecord, facts: Mapping[str, Any]) -> dict[str, Any]:
         "hub_base": hub_base if hub_base and _HUB_NAME.fullmatch(hub_base) else None,
         "base_license": facts.get("license"),
     }
-
-
-def _logged(path: Path) -> tuple[Command, ...]:
-    try:
-        return read_commands(path)
-    except RunError:
-        return ()
 
 
 def _metadata(subject: _Subject, form: Form) -> str:

@@ -144,10 +144,8 @@ def logged(
 
 def last_again_seconds(run: Path) -> int | None:
     """The seconds that a resume of the run has to be given, None where it needs none or that is not known."""
-    try:
-        return read_commands(run)[-1].again_seconds
-    except (RunError, IndexError):
-        return None
+    commands = known_commands(run)
+    return commands[-1].again_seconds if commands else None
 
 
 def go_on_command(run: Path, recipe: Recipe | None = None) -> str:
@@ -200,3 +198,11 @@ def read_commands(run: Path) -> tuple[Command, ...]:
     except (ValueError, TypeError, KeyError) as error:
         rule = message_of(error.errors()[0]) if isinstance(error, ValidationError) else str(error)
         raise DamagedError(f"{path}: is damaged ({rule})") from None
+
+
+def known_commands(run: Path) -> tuple[Command, ...]:
+    """As `read_commands`; none where they can't be read."""
+    try:
+        return read_commands(run)
+    except RunError:
+        return ()

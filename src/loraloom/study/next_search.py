@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from loraloom.errors import RunError
 from loraloom.recipe import Choices, Recipe
-from loraloom.study.commands import Command, read_commands, resume_command, rows_again
+from loraloom.study.commands import known_commands, resume_command, rows_again
 from loraloom.study.integrity import RECIPE
 from loraloom.study.provenance import dropped_points, rows_of
 from loraloom.study.record import TrialRecord
@@ -50,20 +49,12 @@ class MoreConfigurations:
         return resume_command(run, recipe, None if recipe.budget.max_seconds is not None else math.ceil(self.seconds))
 
 
-def _commands(run: Path) -> tuple[Command, ...]:
-    """The commands that a run was made by, as far as that is known."""
-    try:
-        return read_commands(run)
-    except RunError:
-        return ()
-
-
 def _time_had(run: Path, recipe: Recipe) -> float | None:
     """The seconds that a run's commands had, or else its recipe's; None where nothing limited them.
 
     One that was done had all that it was allowed: what it has used grows while its report is written.
     """
-    commands = _commands(run)
+    commands = known_commands(run)
     if recipe.budget.max_seconds is None and not any(command.allowed_seconds for command in commands):
         return None
     had = (one.allowed_seconds if one.ended == "done" and one.allowed_seconds else one.seconds for one in commands)
@@ -137,5 +128,5 @@ def _again(recipe: Recipe, verb: str, file: str, out: str, settings: Sequence[st
 
 def _allowed_seconds(run: Path) -> tuple[int, ...]:
     """What the first command that had a deadline was allowed; nothing where that is not known."""
-    allowed = [command.allowed_seconds for command in _commands(run)]
+    allowed = [command.allowed_seconds for command in known_commands(run)]
     return tuple(math.ceil(seconds) for seconds in allowed if seconds)[:1]

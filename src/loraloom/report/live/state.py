@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from loraloom.errors import RunError
-from loraloom.study.commands import COMMANDS, read_commands
+from loraloom.study.commands import COMMANDS, known_commands
 from loraloom.study.cross_fitted import FOLDER as CROSS_FITTED
 from loraloom.study.durable import MANIFEST
 from loraloom.study.embeddings import SIMILARITY
@@ -57,10 +56,7 @@ def state_of(run: Path, *, seen: bool = True) -> State:
     held = in_use(run)
     if held:
         return State("under way", "The search is under way.")
-    try:
-        commands = read_commands(run)
-    except RunError:
-        commands = ()
+    commands = known_commands(run)
     last = commands[-1] if commands else None
     if last is not None and last.ended == "done":
         return State("ended", "The search has ended.")
