@@ -90,13 +90,13 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, max_leng
     return encoded
 
 
-def truncation_finding(encoded: Encoded, where: str, max_length: int) -> Finding | None:
-    """How many texts of a split lost their end, or None where none did."""
+def truncation_finding(encoded: Encoded, max_length: int) -> Finding | None:
+    """How many training texts lost their end, or None where none did."""
     if not encoded.cut:
         return None
     share = encoded.cut / len(encoded)
     sentence = (
-        f"{where.capitalize()}: {plural(encoded.cut, 'text')} ({percent(share)}) longer than "
+        f"Training: {plural(encoded.cut, 'text')} ({percent(share)}) longer than "
         f"data.max_length = {max_length} tokens: cut."
     )
     return Finding("truncated", "warning" if share > 0.1 else "note", encoded.cut, sentence)

@@ -252,7 +252,7 @@ class Workplace:
 
     def _note_truncation(self, train: Encoded, configuration: Configuration) -> None:
         key = configuration.backbone.model, configuration.data.max_length
-        finding = truncation_finding(train, "training", configuration.data.max_length)
+        finding = truncation_finding(train, configuration.data.max_length)
         if finding is not None and key not in self._cut:
             self._cut.add(key)
             self._found(finding)

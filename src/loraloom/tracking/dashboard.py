@@ -16,8 +16,8 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from loraloom.errors import LoraloomError, MissingExtraError, RunError, first_line, is_installed
-from loraloom.hosts import without_port
+from loraloom.errors import MissingExtraError, RunError, first_line, is_installed
+from loraloom.hosts import taking_address, without_port
 from loraloom.study.run import LEDGER, Run
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -36,11 +36,8 @@ def make_dashboard(path: Path, host: str, port: int) -> WSGIServer:
     if not is_installed("optuna_dashboard"):
         raise MissingExtraError("loraloom dashboard", "dashboard")
     app = read_only(_app(run))
-    try:
+    with taking_address(host, port):
         server = make_server(host, port, app, server_class=_Server, handler_class=_Quiet)
-    except (OSError, OverflowError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise LoraloomError(f"{host}:{port}: can't be listened on: {why}; choose another --port or --host") from None
     own = str(server.server_address[0])
     if ip_address(own).is_loopback:
         server.set_app(asked_as((own, host.lower(), "localhost"), app))

@@ -37,21 +37,17 @@ def tracked(
     run: Run,
     watcher: Watcher,
     *,
-    classes: Mapping[str, str] = CLASSES,
-    limits: Limits | None = None,
     seconds_left: Callable[[], float | None] = lambda: None,
 ) -> Iterator[Watcher]:
     """The watcher of `run` by which its trackers (`report_to`) hear too; at the end they are closed, in a bounded time.
 
-    `classes` says which class (`module:Class`) each name means. Trackers are not waited for beyond the run's deadline,
-    which is `seconds_left` away.
+    Trackers are not waited for beyond the run's deadline, which is `seconds_left` away.
     """
     if not run.recipe.report_to:
         yield watcher
         return
-    folder = run.path.absolute() / TRACKING
-    limits = limits or Limits()
-    channels = [Channel(name, classes[name], folder, limits) for name in run.recipe.report_to]
+    folder, limits = run.path.absolute() / TRACKING, Limits()
+    channels = [Channel(name, CLASSES[name], folder, limits) for name in run.recipe.report_to]
     reporter = Reporter(run, channels, watcher.warned)
     finished = False
     try:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from loraloom.errors import LoraloomError
-from loraloom.hosts import without_port
+from loraloom.hosts import taking_address, without_port
 from loraloom.report.live.rendering import LiveReport, Rendered
 from loraloom.report.live.shell import POLICY, WAITING_POLICY, shell, waiting
 from loraloom.report.live.state import State, is_awaited
@@ -63,11 +63,8 @@ def make_server(run: Path, port: int) -> WatchServer:
     """
     if not is_awaited(run):
         Run(run)
-    try:
+    with taking_address(HOST, port, "--port"):
         return WatchServer(run, port)
-    except (OSError, OverflowError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise LoraloomError(f"{HOST}:{port}: can't be listened on: {why}; choose another --port") from None
 
 
 def address(server: WatchServer) -> str:

@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from loraloom.collecting import settle
-from loraloom.errors import LoraloomError
+from loraloom.hosts import taking_address
 from loraloom.use.serve.app import make_app
 from loraloom.use.serve.limits import Limits, Settings
 from loraloom.use.serve.protocol import patient
@@ -44,16 +44,13 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         LoraloomError: the address can't be taken.
     """
-    try:
+    with taking_address(host, port):
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         # With TCP's number asyncio knows it for TCP, and has no answer wait 40 ms for a client's delayed ACK (Nagle).
         listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
-    except (OSError, OverflowError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise LoraloomError(f"{host}:{port}: can't be listened on: {why}; choose another --port or --host") from None
-    return listening
+        return listening
 
 
 def make_server(registry: Registry, settings: Settings) -> Server:
