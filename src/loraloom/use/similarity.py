@@ -83,7 +83,7 @@ def collect(
         return "the search has no tested winner yet"
     second = read_second(compare_file, winner) if compare_file else None
     try:
-        _collect(opened, winner, compare_file, second, data, progress, seconds_left)
+        _collect(opened, winner, second, data, progress, seconds_left)
     except StoppedError:  # by a signal, in the middle of it
         raise
     except (LoraloomError, _NotMeasuredError, OSError, RuntimeError, MemoryError) as error:
@@ -125,7 +125,6 @@ def collect_in_time(
 def _collect(
     run: Run,
     winner: TrialRecord,
-    compare_file: Path | None,
     second: SecondRows | None,
     data: TextData | None,
     progress: Progress,
@@ -148,8 +147,7 @@ def _collect(
             kept = Embeddings(key, parts["train"], parts["validation"], parts["test"], embed.seconds)
             write_embeddings(run.path, kept)
         if second and not has_second:
-            assert compare_file is not None  # it is where `second` is from
-            kept = replace(kept, second=_second(run, winner, compare_file, second, chosen, embed))
+            kept = replace(kept, second=_second(run, winner, second, chosen, embed))
             write_embeddings(run.path, kept)
     if not is_cross_fitted(run.path, key, len(winner.labels)):
         _judge_training_rows(run, kept, winner, data, seconds_left)
@@ -247,22 +245,20 @@ def _second_numbers(second: SecondRows, recipe: Recipe) -> NDArray[np.int64]:
     return np.sort(stratified_order(labels, recipe.train.seed)[: MOST["second"]])
 
 
-def _second(
-    run: Run, winner: TrialRecord, path: Path, second: SecondRows, rows: NDArray[np.int64], embed: _Embedding
-) -> Second:
+def _second(run: Run, winner: TrialRecord, second: SecondRows, rows: NDArray[np.int64], embed: _Embedding) -> Second:
     """Its embeddings, and whether the winner is right about each row, where that can be known."""
     from loraloom.use.adapter import load
 
     rows = rows[(read := embed.readable([second.texts[row] for row in rows]))]
     if not rows.size:
         model = winner.configuration.backbone.model
-        raise _NotMeasuredError(f"the model {model!r} can read no text in {path}")
+        raise _NotMeasuredError(f"the model {model!r} can read no text in {second.file}")
     texts, unread = [second.texts[row] for row in rows], int(np.count_nonzero(~read))
     labels = None if second.labels is None else second.labels[rows]
     correct = None
     if labels is not None:
         correct = load(run.path / BEST).logits(texts).argmax(axis=1) == labels
-    name = path.name.encode(errors="replace").decode()  # a name need not be text
+    name = second.file.name.encode(errors="replace").decode()  # a name need not be text
     about = SecondAbout(
         name, second.digest, len(second.texts), second.empty + unread, second.unlabelled, winner.number, second.note
     )

@@ -63,7 +63,7 @@ class LiveReport:
         if self._rendered is None:
             with self._working:
                 if self._rendered is None:
-                    self._render(stamp_of(self._run))
+                    self._render()
         elif self._is_due() and self._working.acquire(blocking=False):
             threading.Thread(target=self._render_and_release, daemon=True).start()
         if self._rendered is None:
@@ -87,12 +87,12 @@ class LiveReport:
 
     def _render_and_release(self) -> None:
         try:
-            self._render(stamp_of(self._run))
+            self._render()
         finally:
             self._working.release()
 
-    def _render(self, stamp: Stamp) -> None:
-        began = self._used()
+    def _render(self) -> None:
+        began, stamp = self._used(), stamp_of(self._run)
         try:
             found = findings(read_run(self._run))
             files = report_files(found)

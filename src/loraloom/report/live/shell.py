@@ -7,7 +7,7 @@ browser loads all anew every ten seconds. Rejected: pushing events, which keep a
 
 from __future__ import annotations
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from loraloom.report.live.state import State
 from loraloom.report.policy import source_hash
@@ -65,43 +65,33 @@ POLICY = (
 WAITING_POLICY = f"default-src 'none'; style-src '{source_hash(STYLE)}'; base-uri 'none'; form-action 'none'"
 
 
+_PAGE = Markup(
+    '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+    "<title>{name} – loraloom watch</title>\n<style>{style}</style>\n{refresh}\n</head>\n<body>\n"
+    "{body}\n</body>\n</html>\n"
+)
+_REFRESH = Markup('<meta http-equiv="refresh" content="{}">')
+
+
 def waiting(name: str, state: State) -> str:
     """The page before there is a run: the browser asks for it again every few seconds, until it is the report's."""
-    page = Markup(
-        "<!doctype html>\n"
-        '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta http-equiv="refresh" content="{seconds}">\n'
-        "<title>{name} – loraloom watch</title>\n<style>{style}</style>\n</head>\n<body>\n"
-        '<p class="on" role="status"><i aria-hidden="true"></i><b>{sentence}</b></p>\n</body>\n</html>\n'
-    )
-    return page.format(
-        name=escape(name),
-        style=Markup(STYLE),  # noqa: S704  # ours
-        seconds=SECONDS,
-        sentence=state.sentence,
-    )
+    line = Markup('<p class="on" role="status"><i aria-hidden="true"></i><b>{}</b></p>').format(state.sentence)
+    return _PAGE.format(name=name, style=Markup(STYLE), refresh=_REFRESH.format(SECONDS), body=line)  # noqa: S704  # ours
 
 
 def shell(name: str, state: State, detail: str, version: str) -> str:
     """The page; `name` is the run's."""
-    page = Markup(
-        "<!doctype html>\n"
-        '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        "<title>{name} – loraloom watch</title>\n<style>{style}</style>\n"
-        '<noscript><meta http-equiv="refresh" content="{seconds}"></noscript>\n</head>\n<body>\n'
+    body = Markup(
         '<p class="{kind}" role="status"><i aria-hidden="true"></i><b>{sentence}</b> <span>{detail}</span></p>\n'
         '<iframe src="report/index.html" title="The report" data-version="{version}"></iframe>\n'
-        "<script>{script}</script>\n</body>\n</html>\n"
-    )
-    return page.format(
-        name=escape(name),
-        style=Markup(STYLE),  # noqa: S704  # ours
-        script=Markup(SCRIPT),  # noqa: S704
-        seconds=SECONDS_WITHOUT_SCRIPT,
+        "<script>{script}</script>"
+    ).format(
         kind="on" if state.goes_on else "",
         sentence=state.sentence,
         detail=detail,
         version=version,
+        script=Markup(SCRIPT),  # noqa: S704  # ours
     )
+    refresh = Markup("<noscript>{}</noscript>").format(_REFRESH.format(SECONDS_WITHOUT_SCRIPT))
+    return _PAGE.format(name=name, style=Markup(STYLE), refresh=refresh, body=body)  # noqa: S704

@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse, JSONResponse
 from numpy.typing import NDArray
+from scipy.special import expit
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from loraloom import metrics
@@ -156,7 +157,7 @@ def _add_classification(app: FastAPI, registry: Registry, limits: Limits, asked:
             return []
         logits = await asked.logits(request, served, texts)
         chosen = (None if body.parameters is None else body.parameters.function_to_apply) or "softmax"
-        scores = _SCORES[chosen](logits)
+        scores = _SCORES[chosen](logits.astype(np.float64))
         most = None if body.parameters is None else body.parameters.top_k
         labels = served.classifier.labels
         return [
@@ -340,21 +341,10 @@ def _classified(labels: Sequence[str], logits: NDArray[np.float32]) -> Classifie
     return Classified(label=labels[best], confidence=float(probabilities[best]), probabilities=shares)
 
 
-def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    from scipy.special import expit
-
-    found: NDArray[np.float64] = expit(logits.astype(np.float64))
-    return found
-
-
-def _as_it_is(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    return logits.astype(np.float64)
-
-
-_SCORES: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float64]]] = {
+_SCORES: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "softmax": metrics.softmax,
-    "sigmoid": _sigmoid,
-    "none": _as_it_is,
+    "sigmoid": expit,
+    "none": np.asarray,
 }
 
 
