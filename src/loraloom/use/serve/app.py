@@ -1,4 +1,4 @@
-"""The interface: what is asked by which route, and what each refusal is answered with."""
+"""The interface: what is asked by which route."""
 
 from __future__ import annotations
 
@@ -8,29 +8,24 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
 from fastapi import Body, FastAPI, HTTPException, Request, Response
 from fastapi import Path as PathParameter
-from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse
 from numpy.typing import NDArray
 from scipy.special import expit
-from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from loraloom import metrics
 from loraloom.errors import AdapterError, LoraloomError
-from loraloom.recipe.problems import message_of
 from loraloom.study.provenance import own_version
-from loraloom.use.serve.batching import Batcher, NotComputedError, OverloadedError, TimedOutError
+from loraloom.use.serve.batching import Batcher
 from loraloom.use.serve.demo import demo_page
-from loraloom.use.serve.gate import BEGAN, HEADERS, Gate
+from loraloom.use.serve.gate import BEGAN, Gate
 from loraloom.use.serve.limits import Limits, Settings
 from loraloom.use.serve.messages import (
-    ONE,
-    SEVERAL,
     AdapterCard,
     AdapterList,
     AddRequest,
@@ -42,34 +37,15 @@ from loraloom.use.serve.messages import (
     Health,
     HubRequest,
     HubScore,
-    Refusal,
 )
 from loraloom.use.serve.metrics import Metrics
 from loraloom.use.serve.occlusion import parts_of, weighed, without
-from loraloom.use.serve.registry import Registry, Served, TakenNameError, UnknownAdapterError, listed
+from loraloom.use.serve.refusals import GoneError, add_refusals, refusals
+from loraloom.use.serve.registry import Registry, Served, listed
 
 STUCK_SECONDS = 60
-_WHY = {
-    400: "It is not HTTP.",
-    401: "A key is needed, and is missing or wrong.",
-    403: "The server was started without the options that let adapters be changed.",
-    404: "There is no such adapter.",
-    408: "The body did not come in time.",
-    409: "The name is taken.",
-    413: "The body, a text, or the number of texts is over the limit.",
-    415: "The body is compressed.",
-    421: "The server does not answer to the name in the Host header.",
-    422: "The request does not have the form described here.",
-    500: "The adapter can't compute the text.",
-    503: "Too many texts or bodies are waiting, or the server is ending; Retry-After says when to come again.",
-    504: "The answer took longer than a request may.",
-}
 _T = TypeVar("_T")
 _log = logging.getLogger("loraloom.serve")
-
-
-class _GoneError(Exception):
-    """The client has gone away."""
 
 
 def make_app(registry: Registry, settings: Settings) -> FastAPI:
@@ -100,7 +76,7 @@ def make_app(registry: Registry, settings: Settings) -> FastAPI:
             allow_methods=["GET", "POST"],
             allow_headers=["authorization", "content-type"],
         )
-    _add_refusals(app)
+    add_refusals(app)
     _add_health(app, registry, batcher)
     _add_classification(app, registry, settings.limits, _Asked(registry, batcher, settings))
     _add_adapters(app, registry, batcher, settings)
@@ -130,9 +106,9 @@ class _Asked:
 
 
 def _add_classification(app: FastAPI, registry: Registry, limits: Limits, asked: _Asked) -> None:
-    refusals = _refusals(400, 401, 404, 408, 413, 415, 421, 422, 500, 503, 504)
+    refused = refusals(400, 401, 404, 408, 413, 415, 421, 422, 500, 503, 504)
 
-    @app.post("/v1/classify", responses=refusals, tags=["classify"])
+    @app.post("/v1/classify", responses=refused, tags=["classify"])
     async def classify(request: Request, body: ClassifyRequest) -> ClassifyAnswer:
         """Labels and probabilities of texts by one adapter."""
         served = registry.find(body.adapter)
@@ -140,7 +116,7 @@ def _add_classification(app: FastAPI, registry: Registry, limits: Limits, asked:
         labels = served.classifier.labels
         return ClassifyAnswer(adapter=served.name, results=[_classified(labels, row) for row in logits])
 
-    @app.post("/v1/explain", responses=refusals, tags=["classify"])
+    @app.post("/v1/explain", responses=refused, tags=["classify"])
     async def explain(request: Request, body: ExplainRequest) -> ExplainAnswer:
         """Which words mattered: what the label's probability loses where each is left out (occlusion)."""
         served = registry.find(body.adapter)
@@ -165,14 +141,14 @@ def _add_classification(app: FastAPI, registry: Registry, limits: Limits, asked:
             for row in scores
         ]
 
-    @app.post("/", responses=refusals, tags=["hub"])
+    @app.post("/", responses=refused, tags=["hub"])
     async def hub_default(request: Request, body: HubRequest) -> list[list[HubScore]]:
         """The hub's text classification, where one adapter is served."""
         if len(names := [each.name for each in registry.all()]) > 1:
             raise AdapterError(f"several adapters are served; ask /models/NAME, NAME being one of {listed(names)}")
         return await by_hub(request, registry.find(None), body)
 
-    @app.post("/models/{name}", responses=refusals, tags=["hub"])
+    @app.post("/models/{name}", responses=refused, tags=["hub"])
     async def hub(
         request: Request,
         name: Annotated[str, PathParameter(description="An adapter's name.", examples=["news"])],
@@ -201,20 +177,20 @@ def _add_health(app: FastAPI, registry: Registry, batcher: Batcher) -> None:
         return HTMLResponse(page, headers={"content-security-policy": policy})
 
     @app.head("/healthz", include_in_schema=False)
-    @app.get("/healthz", tags=["health"], responses=_refusals(421))
+    @app.get("/healthz", tags=["health"], responses=refusals(421))
     async def healthz() -> Health:
         """Whether the process answers."""
         return Health(status="ok")
 
     @app.head("/readyz", include_in_schema=False)
-    @app.get("/readyz", tags=["health"], responses={503: {"model": Health}, **_refusals(421)})
+    @app.get("/readyz", tags=["health"], responses={503: {"model": Health}, **refusals(421)})
     async def readyz(response: Response) -> Health:
         """Whether it can classify: adapters are loaded, it does not drain, and no batch hangs."""
         found = status()
         response.status_code = 200 if found == "ok" else 503
         return Health.model_validate({"status": found})
 
-    @app.get("/metrics", tags=["health"], response_class=Response, responses=_refusals(401, 421))
+    @app.get("/metrics", tags=["health"], response_class=Response, responses=refusals(401, 421))
     async def prometheus() -> Response:
         """Counts and times in Prometheus' text format."""
         batcher.metrics.adapters.set(len(registry.all()))
@@ -229,12 +205,12 @@ def _add_adapters(app: FastAPI, registry: Registry, batcher: Batcher, settings: 
             raise HTTPException(403, "adapters can't be changed: start with --adapters_dir and --admin_token_file")
         return access.adapters_dir
 
-    @app.get("/v1/adapters", tags=["adapters"], responses=_refusals(401, 421))
+    @app.get("/v1/adapters", tags=["adapters"], responses=refusals(401, 421))
     async def adapters() -> AdapterList:
         """All adapters that are served."""
         return AdapterList(adapters=[_card(served) for served in registry.all()])
 
-    changes = _refusals(400, 401, 403, 404, 408, 409, 413, 415, 421, 422, 503)
+    changes = refusals(400, 401, 403, 404, 408, 409, 413, 415, 421, 422, 503)
 
     @app.post("/v1/adapters", status_code=201, tags=["adapters"], responses=changes)
     async def add(body: Annotated[AddRequest, Body()]) -> AdapterCard:
@@ -269,60 +245,13 @@ def below(root: Path, folder: str) -> Path:
     return found
 
 
-def _add_refusals(app: FastAPI) -> None:
-    """One form of all refusals: a sentence, which never repeats what a client wrote."""
-
-    def refusal(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
-        said = sentence.encode("utf-8", "backslashreplace").decode()  # a name on a disk may be no text
-        return JSONResponse({"error": said}, status, headers)
-
-    @app.exception_handler(RequestValidationError)
-    async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
-        if isinstance(error.body, bytes):  # FastAPI leaves a body as it came that is not declared as JSON
-            return refusal(422, "body: is not declared as JSON; send it with content-type: application/json")
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if part not in (ONE, SEVERAL))[:100]
-        return refusal(422, f"{place.encode('utf-8', 'replace').decode()}: {message_of(first)[:200]}")
-
-    @app.exception_handler(StarletteHTTPException)
-    async def refused(_: Request, error: StarletteHTTPException) -> JSONResponse:
-        if error.status_code == 400:  # FastAPI's of a body that it can't read, of which it says no more
-            return refusal(422, "the body can't be read: it is not UTF-8, or its JSON is nested too deeply")
-        return refusal(error.status_code, str(error.detail), dict(error.headers or {}))
-
-    @app.exception_handler(LoraloomError)
-    async def ours(_: Request, error: LoraloomError) -> JSONResponse:
-        match error:
-            case UnknownAdapterError():
-                return refusal(404, str(error))
-            case TakenNameError():
-                return refusal(409, str(error))
-            case OverloadedError():
-                return refusal(503, str(error), {"retry-after": str(error.seconds)})
-            case TimedOutError():
-                return refusal(504, str(error))
-            case NotComputedError():
-                return refusal(500, str(error))
-        return refusal(422, str(error))
-
-    @app.exception_handler(_GoneError)
-    async def gone(_: Request, __: _GoneError) -> Response:
-        return Response(status_code=499)
-
-    @app.exception_handler(Exception)
-    async def fault(_: Request, error: Exception) -> JSONResponse:
-        answer = refusal(500, f"a fault of the server's: {type(error).__name__}")
-        answer.raw_headers += HEADERS  # this answer does not pass the gate
-        return answer
-
-
 async def _unless_gone(request: Request, answer: Awaitable[_T]) -> _T:
     """The answer, unless its client goes away before: what was to be computed is then dropped."""
     task, gone = asyncio.ensure_future(answer), asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise _GoneError
+            raise GoneError
         return task.result()
     finally:
         for each in (task, gone):
@@ -365,7 +294,3 @@ def _card(served: Served) -> AdapterCard:
         test_rows=None if test is None else test.examples,
         test_interval=None if test is None else test.interval,
     )
-
-
-def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": Refusal, "description": _WHY[status]} for status in statuses}
