@@ -33,14 +33,18 @@ from bench.texts import make_models
 from loraloom.data import load_data
 from loraloom.execute.driver import Driver
 from loraloom.execute.pool import Pool
+from loraloom.execute.reserve import Rehearsal
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workers import WorkerProcesses
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import read_recipe
+from loraloom.report.writing import rehearse_report
 from loraloom.search.clock import Clock
 from loraloom.search.watcher import Watcher
 from loraloom.study import ledger as study_ledger
+from loraloom.study.commands import COMMANDS, Command, CommandLog
 from loraloom.study.run import Run
+from loraloom.use.evaluate import rehearse_test
 from study.machine import described
 
 WANTED = 200
@@ -132,7 +136,8 @@ def measure(
     run = Run.create(path, recipe.model_copy(update={"provenance": place.pins()}))
     executor = Pool(WorkerProcesses(workers, NothingEngine, 1), lambda sentence: None)
     with _unsynced() if ledger == "unsynced" else nullcontext():
-        driver = Driver(run, place, executor, Watcher(), Clock(None), Stop())
+        log, rehearsal = CommandLog(path / COMMANDS, [Command(started="")]), Rehearsal(rehearse_test, rehearse_report)
+        driver = Driver(run, place, executor, Watcher(), Clock(None), Stop(), rehearsal, log)
     watch = Stopwatch()
     for name, part in DRIVER_PARTS.items():
         watch.watch(driver, part, name)

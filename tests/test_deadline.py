@@ -20,6 +20,7 @@ from loraloom.engine.loom.trial import Trial
 from loraloom.errors import BudgetError, LoraloomError, RecipeError, RunError, StoppedError
 from loraloom.execute import planning
 from loraloom.execute.in_process import InProcess
+from loraloom.execute.reserve import Reserve
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import read_recipe
 from loraloom.search import listing
@@ -323,7 +324,7 @@ def test_the_end_is_not_rehearsed_once_the_search_is_asked_to_stop(
         def trial_ended(self, *_: Any) -> None:
             stop.ask(StoppedError(tmp_path / "run", "stopped by SIGTERM"))
 
-    monkeypatch.setattr(planning.Planner, "rehearse", lambda *_: rehearsed.append(1))
+    monkeypatch.setattr(Reserve, "rehearse", lambda *_: rehearsed.append(1))
     with pytest.raises(StoppedError):
         pipeline.search(read_recipe(tiny_recipe, ["lora.r=1,2"]), tmp_path / "run", watcher=Asking(), stop=stop)
     assert not rehearsed

@@ -21,7 +21,8 @@ from loraloom.execute.executor import Executor
 from loraloom.execute.in_process import Chosen, choose_engine
 from loraloom.execute.kept_type import another_type_here
 from loraloom.execute.placement import IN_PROCESS, Placement, make_executor
-from loraloom.execute.planning import Rehearsal, has_passes, is_planned
+from loraloom.execute.planning import has_passes, is_planned
+from loraloom.execute.reserve import Rehearsal
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
 from loraloom.preparation import anchored, prepare, prepare_again, stated

@@ -15,7 +15,8 @@ from loraloom.data import Split
 from loraloom.engine import Job, Outcome
 from loraloom.errors import BudgetError
 from loraloom.execute import planning
-from loraloom.execute.planning import TEST_CAUTION, Planner, Rehearsal
+from loraloom.execute.planning import Planner
+from loraloom.execute.reserve import TEST_CAUTION, Rehearsal
 from loraloom.execute.warm_up import WarmedUp
 from loraloom.machine import read_machine
 from loraloom.recipe import Recipe, read_recipe
@@ -230,11 +231,11 @@ def test_trials_are_trained_together_as_far_as_the_sum_of_their_times_fits(tmp_p
 def test_once_the_test_was_rehearsed_the_first_loading_is_no_measure_of_the_last(tmp_path: Path) -> None:
     found = _Planned(read_recipe({}), tmp_path)
     planner, clock = found.planner, found.planner.pace.clock
-    planner._loading = 30.0
-    planner._keep_time_for_the_end()
+    planner.reserve.loading_seconds = 30.0
+    planner.reserve.keep()
     assert clock.reserve > 30 * TEST_CAUTION
     job = Job(0, found.recipe.configuration({}), SOURCE, rows(), tmp_path, 1, None)
-    planner.rehearse(Rehearsal(lambda *_: (1.0, 0.001), lambda _: 0.0), job, ["a text"], 1)
+    planner.reserve.rehearse(Rehearsal(lambda *_: (1.0, 0.001), lambda _: 0.0), job, ["a text"], 1)
     assert clock.reserve == pytest.approx(TEST_CAUTION * (1.0 + 100 * 0.001) + clock.report_seconds)
 
 
@@ -249,7 +250,7 @@ def test_a_page_is_rehearsed_again_whenever_the_trials_doubled_and_has_its_time_
             at.append(finished)
             return float(finished)
 
-        planner.rehearse(Rehearsal(lambda *_: (1.0, 0.001), page), job, ["a text"], finished)
+        planner.reserve.rehearse(Rehearsal(lambda *_: (1.0, 0.001), page), job, ["a text"], finished)
     assert at == [1, 2, 4, 8, 16]
     assert clock.page_seconds == pytest.approx(PAGE_CAUTION * 16 + 100 * JUDGED_ROW_SECONDS)
     assert clock.reserve == pytest.approx(TEST_CAUTION * (1.0 + 100 * 0.001) + clock.report_seconds)
@@ -266,7 +267,7 @@ def test_a_page_that_can_t_be_made_ends_no_search(tmp_path: Path) -> None:
         raise ValueError(run)
 
     before = found.planner.pace.clock.report_seconds
-    found.planner.rehearse(Rehearsal(lambda *_: (1.0, 0.001), broken), job, ["a text"], 1)
+    found.planner.reserve.rehearse(Rehearsal(lambda *_: (1.0, 0.001), broken), job, ["a text"], 1)
     assert found.planner.pace.clock.report_seconds == before
 
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from loraloom.engine import Job, Outcome, never, pack_key
 from loraloom.errors import RunError
 from loraloom.execute.executor import Executor, Finished
-from loraloom.execute.planning import Planner, Rehearsal
+from loraloom.execute.planning import Planner
 from loraloom.execute.recording import Recorder
+from loraloom.execute.reserve import Rehearsal
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
 from loraloom.search.clock import Clock
@@ -81,8 +82,8 @@ class Driver:
         watcher: Watcher,
         clock: Clock,
         stop: Stop,
-        rehearsal: Rehearsal | None = None,
-        log: CommandLog | None = None,
+        rehearsal: Rehearsal,
+        log: CommandLog,
         apart: Callable[[], Executor] | None = None,
     ) -> None:
         """
@@ -147,7 +148,7 @@ class Driver:
             )
             steps = {again.number: self._step(again) for again in self._again}
             self._broken_off = set(steps)
-            doubtful = () if self._log is None else self._log.doubted(steps)
+            doubtful = self._log.doubted(steps)
             with self._stop.politely():
                 if doubtful and self._apart is not None:
                     self._train_apart(doubtful, self._apart)
@@ -313,7 +314,7 @@ class Driver:
         begun = _Begun(proposal, time.monotonic(), self._step(proposal))
         self._under_way[proposal.number] = begun
         self._attempts[proposal.number] += 1
-        if self._log is not None and proposal.number in self._broken_off:
+        if proposal.number in self._broken_off:
             self._log.takes_up(proposal.number, begun.step)
         deadline = self._planner.job_deadline(together * len(rows.validation), proposal.configuration)
         return self._place.job(proposal.number, proposal.configuration, folder, deadline=deadline)
@@ -352,9 +353,9 @@ class Driver:
         record = self._recorder.write(begun.proposal, job, outcome)
         self._failed = self._failed + 1 if record.state == "failed" else 0
         self._tell(record)
-        if self._rehearsal is not None and record.state == "complete" and not self._stop.asked():
+        if record.state == "complete" and not self._stop.asked():
             texts = self._place.data.validation.texts
-            self._planner.rehearse(self._rehearsal, job, texts, self._leaderboard.finished)
+            self._planner.reserve.rehearse(self._rehearsal, job, texts, self._leaderboard.finished)
 
     def _tell(self, record: TrialRecord) -> None:
         metric = self._run.recipe.search.metric

@@ -7,9 +7,8 @@ the report can set what happened beside it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from loraloom.engine import Job, Outcome
 from loraloom.errors import BudgetError, RunError
 from loraloom.execute.executor import Executor
+from loraloom.execute.reserve import TEST_CAUTION, Reserve
 from loraloom.execute.warm_up import WarmUpFailedError, warm_up
 from loraloom.execute.workplace import Workplace
 from loraloom.machine import read_machine
@@ -35,30 +35,11 @@ from loraloom.search.plan import (
     recounted,
 )
 from loraloom.search.proposals import Proposals
-from loraloom.search.space import compared_lengths, without_longer
+from loraloom.search.space import without_longer
 from loraloom.search.task import Task
 from loraloom.study.record import read_metrics
 from loraloom.study.run import PLAN
 from loraloom.study.sealed import read_sealed, write_sealed
-
-TEST_CAUTION = 1.5
-"""What follows the last step is expected to take so much longer than it was measured: there is no second try."""
-LONGEST_TEST = 1 / 3
-"""Of the time that is left before training: texts of which a test takes more are left out, where there are shorter."""
-REHEARSAL_SECONDS, REHEARSAL_TEXTS = 20.0, 128
-"""Where less is left, the end is not rehearsed; it takes a second or two."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rehearsal:
-    """What follows the last trial, done before to see what it takes, so that as much time is kept for it and no more.
-
-    `test` tests the adapter in a folder on texts: seconds to load it, and for a text. `page` makes the page of the run
-    in a folder: seconds.
-    """
-
-    test: Callable[[Path, Sequence[str]], tuple[float, float]]
-    page: Callable[[Path], float]
 
 
 class Planner:
@@ -67,13 +48,12 @@ class Planner:
     def __init__(self, run: Path, place: Workplace, pace: Pace, proposals: Proposals) -> None:
         self._run, self._path, self._place = run, run / PLAN, place
         self.pace, self._clock = pace, pace.clock
+        self.reserve = Reserve(run, pace, len(place.data.test))
         self._proposals, self._listing = proposals, proposals.listing
         self._kept: Plan | None = None
         self._idle = False
-        self._loading, self._where, self._seen = 0.0, "", 0.0
+        self._where, self._seen = "", 0.0
         self._planned_at = 0.0
-        self._tested: dict[tuple[str, int], tuple[float, float]] = {}
-        self._page_due = 1
         self._fastest: dict[Key, float] = {}
 
     def prepare(self, executor: Executor, note: Callable[[str], None]) -> None:
@@ -102,13 +82,13 @@ class Planner:
         kept = _read(self._path)
         self._measure(kept, executor, note)
         begun = "rungs" in kept  # what a run began with stays, whatever time it is given later
-        pace.longest = kept.get("longest") if begun else self._testable(pace.task)
+        pace.longest = kept.get("longest") if begun else self.reserve.longest_testable(pace.task)
         if pace.longest is not None:
             pace.task = replace(pace.task, recipe=without_longer(pace.task.recipe, pace.longest))
             self._foresee(0.0)
             note(f"texts are cut at {pace.longest} tokens: the test of longer ones would take too much of the time")
         self._clock.test_rows = len(self._place.data.test)
-        self._keep_time_for_the_end()
+        self.reserve.keep()
         self._planned_at, left = self._clock.seconds, self._clock.training_seconds_left
         self._seen = kept.get("seen", 0.0) if begun else foreseen(pace.task, pace.costs, left)
         self._foresee(self._seen)
@@ -140,7 +120,7 @@ class Planner:
                 note(f"{error}; no trial is begun, and the best of those that were finished is tested")
                 pace.costs, pace.left_out, self._idle = before, error.left_out, True
             else:
-                pace.costs, self._loading = Costs(warmed.measured), warmed.loading_seconds
+                pace.costs, self.reserve.loading_seconds = Costs(warmed.measured), warmed.loading_seconds
                 pace.left_out = warmed.left_out
                 self._fastest = pace.costs.row_seconds  # what an earlier command measured may be of another machine
         if left is not None and pace.left_out:
@@ -168,28 +148,6 @@ class Planner:
         self._listing.foresee(seen)
         leading, configurations = self._listing.leading, self._listing.configurations
         self.pace.task = replace(self.pace.task, leading=leading, configurations=configurations)
-
-    def _testable(self, task: Task) -> int | None:
-        """The longest texts of which a test leaves time to train, where longer ones are compared with them."""
-        shortest, *longer = compared_lengths(task.recipe)
-        left = self._clock.seconds_left
-        if left is None or not longer or not self.pace.costs.known:
-            return None
-        most = LONGEST_TEST * (left - self._clock.report_seconds)
-        for length in reversed(longer):
-            within = replace(task, recipe=without_longer(task.recipe, length))
-            if TEST_CAUTION * self._test_seconds(within) <= most:
-                return None if length == longer[-1] else length
-        return shortest
-
-    def _test_seconds(self, task: Task) -> float:
-        """What a test that was not rehearsed takes, of what takes longest."""
-        untested = [kind for kind in task.kinds if _kind(kind) not in self._tested]
-        if not untested:
-            return 0.0
-        loading = max(self._loading, self._clock.loading_seconds / 2)  # a first one, longer than those that follow
-        each = max(map(self.pace.costs.text_seconds, untested))
-        return self._clock.slowdown * loading + len(self._place.data.test) * each
 
     def _first_plan(self, task: Task) -> Plan:
         try:
@@ -243,7 +201,7 @@ class Planner:
             )
             self.pace.costs.note(one)
             self._note_speed(job.configuration)
-            self._keep_time_for_the_end()
+            self.reserve.keep()
         self._plan_anew()
         if self.pace.limited:
             self.write()  # a run that is gone on with knows what trials take here
@@ -268,29 +226,6 @@ class Planner:
             pace.plan = plan
             self.write()
         return changed
-
-    def rehearse(self, rehearsal: Rehearsal, job: Job, texts: Sequence[str], finished: int) -> None:
-        """Times the test of the first adapter of a model and length, and the page each time that the trials doubled.
-
-        Only where the time is limited and not all but used; `finished` are the trials that the page has.
-        """
-        kind, clock = _kind(job.configuration), self._clock
-        left = clock.training_seconds_left
-        if left is None or left < REHEARSAL_SECONDS:
-            return
-        if kind not in self._tested:
-            from loraloom.engine.progress import is_out_of_memory
-
-            try:
-                self._tested[kind] = rehearsal.test(job.folder, texts[:REHEARSAL_TEXTS])
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise  # else workers have it, as long as they train; the test's time stays an estimate
-        if clock.reports and finished >= self._page_due:
-            self._page_due = 2 * finished
-            with suppress(Exception):  # it is said when the report is written, and the winner is safe by then
-                clock.rehearsed_page = rehearsal.page(self._run) / clock.slowdown
-        self._keep_time_for_the_end()
 
     def would_end(self, configuration: Configuration, step: int) -> bool:
         """Whether a trial that goes on from `step` would end in time."""
@@ -322,15 +257,6 @@ class Planner:
             self._clock.slowdown = max(1.0, row / self._fastest[key])
         self._fastest[key] = row / self._clock.slowdown
 
-    def _keep_time_for_the_end(self) -> None:
-        """The test of the winner, its loading, and the report, all of them slower if the machine has become so."""
-        costs, data, clock = self.pace.costs, self._place.data, self._clock
-        if not costs.known or self.pace.task is None:
-            return
-        tests = [clock.slowdown * (load + len(data.test) * each) for load, each in self._tested.values()]
-        tests.append(self._test_seconds(self.pace.task))
-        clock.reserve = TEST_CAUTION * max(tests) + clock.report_seconds
-
     def _plan_anew(self) -> None:
         """Finalists and seeds by what is known now; the rungs stay, and passes once a final has them."""
         pace, left = self.pace, self._clock.training_seconds_left
@@ -358,11 +284,6 @@ def _anew(kept: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> P
         return make_plan(task, costs, seconds, slots)
     except NoTrialFitsError:
         return kept
-
-
-def _kind(configuration: Configuration) -> tuple[str, int]:
-    """What a test's time depends on: the model and the longest text."""
-    return configuration.backbone.model, configuration.data.max_length
 
 
 def is_planned(run: Path) -> bool:

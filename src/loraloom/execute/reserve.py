@@ -1,0 +1,103 @@
+"""The time that is kept for what follows the last trial, the winner's test and the report: both are tried before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from loraloom.engine import Job
+from loraloom.recipe import Configuration
+from loraloom.search.pace import Kind, Pace
+from loraloom.search.space import compared_lengths, without_longer
+from loraloom.search.task import Task
+
+TEST_CAUTION = 1.5
+"""What follows the last step is expected to take so much longer than it was measured: there is no second try."""
+LONGEST_TEST = 1 / 3
+"""Of the time that is left before training: texts of which a test takes more are left out, where there are shorter."""
+REHEARSAL_SECONDS, REHEARSAL_TEXTS = 20.0, 128
+"""Where less is left, the end is not rehearsed; it takes a second or two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What follows the last trial, done before to see what it takes, so that as much time is kept for it and no more.
+
+    `test` tests the adapter in a folder on texts: seconds to load it, and for a text. `page` makes the page of the run
+    in a folder: seconds.
+    """
+
+    test: Callable[[Path, Sequence[str]], tuple[float, float]]
+    page: Callable[[Path], float]
+
+
+class Reserve:
+    """Keeps the time on the clock of a `pace`, by what it knows of costs and by what was rehearsed."""
+
+    def __init__(self, run: Path, pace: Pace, test_rows: int) -> None:
+        self._run, self._pace, self._clock, self._test_rows = run, pace, pace.clock, test_rows
+        self.loading_seconds = 0.0
+        """What loading a model took in a warm-up."""
+        self._tested: dict[Kind, tuple[float, float]] = {}
+        self._page_due = 1
+
+    def keep(self) -> None:
+        """The test of the winner, its loading, and the report, all of them slower if the machine has become so."""
+        clock, task = self._clock, self._pace.task
+        if not self._pace.costs.known or task is None:
+            return
+        tests = [clock.slowdown * (load + self._test_rows * each) for load, each in self._tested.values()]
+        tests.append(self._test_seconds(task))
+        clock.reserve = TEST_CAUTION * max(tests) + clock.report_seconds
+
+    def longest_testable(self, task: Task) -> int | None:
+        """The longest texts of which a test leaves time to train, where longer ones are compared with them."""
+        shortest, *longer = compared_lengths(task.recipe)
+        left = self._clock.seconds_left
+        if left is None or not longer or not self._pace.costs.known:
+            return None
+        most = LONGEST_TEST * (left - self._clock.report_seconds)
+        for length in reversed(longer):
+            within = replace(task, recipe=without_longer(task.recipe, length))
+            if TEST_CAUTION * self._test_seconds(within) <= most:
+                return None if length == longer[-1] else length
+        return shortest
+
+    def rehearse(self, rehearsal: Rehearsal, job: Job, texts: Sequence[str], finished: int) -> None:
+        """Times the test of the first adapter of a model and length, and the page each time that the trials doubled.
+
+        Only where the time is limited and not all but used; `finished` are the trials that the page has.
+        """
+        kind, clock = _kind(job.configuration), self._clock
+        left = clock.training_seconds_left
+        if left is None or left < REHEARSAL_SECONDS:
+            return
+        if kind not in self._tested:
+            from loraloom.engine.progress import is_out_of_memory
+
+            try:
+                self._tested[kind] = rehearsal.test(job.folder, texts[:REHEARSAL_TEXTS])
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise  # else workers have it, as long as they train; the test's time stays an estimate
+        if clock.reports and finished >= self._page_due:
+            self._page_due = 2 * finished
+            with suppress(Exception):  # it is said when the report is written, and the winner is safe by then
+                clock.rehearsed_page = rehearsal.page(self._run) / clock.slowdown
+        self.keep()
+
+    def _test_seconds(self, task: Task) -> float:
+        """What a test that was not rehearsed takes, of what takes longest."""
+        untested = [kind for kind in task.kinds if _kind(kind) not in self._tested]
+        if not untested:
+            return 0.0
+        loading = max(self.loading_seconds, self._clock.loading_seconds / 2)  # a first one, longer than those after it
+        each = max(map(self._pace.costs.text_seconds, untested))
+        return self._clock.slowdown * loading + self._test_rows * each
+
+
+def _kind(configuration: Configuration) -> Kind:
+    """What a test's time depends on."""
+    return configuration.backbone.model, configuration.data.max_length
