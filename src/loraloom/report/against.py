@@ -181,7 +181,6 @@ def _names(run: RunRead, other: RunRead) -> tuple[str, str]:
 
 def _side(run: RunRead, best: Best, name: str, correct: int, rows: int) -> Side:
     record, axes = best.record, leaderboard(run).axes
-    seconds = [each.timings.seconds for each in run.records if each.timings]
     return Side(
         name=name,
         path=str(run.path),
@@ -193,7 +192,7 @@ def _side(run: RunRead, best: Best, name: str, correct: int, rows: int) -> Side:
         test_rows=len(best.predictions),
         trainable=record.counts.trainable,
         trial_seconds=record.timings.seconds if record.timings else None,
-        search_seconds=sum(seconds) if seconds else None,
+        search_seconds=run.seconds,
         trials=len(run.records),
     )
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from loraloom.metrics import Interval
 from loraloom.report import wording
@@ -187,19 +185,18 @@ def _configurations(run: RunRead) -> int:
 
 def _tally(run: RunRead) -> Tally:
     states = Counter(record.state for record in run.records)
-    seconds: Sequence[float] = [record.timings.seconds for record in run.records if record.timings]
     return Tally(
         complete=states["complete"],
         pruned=states["pruned"],
         failed=states["failed"],
         under_way=run.under_way,
-        seconds=sum(seconds) if seconds else None,
+        seconds=run.seconds,
     )
 
 
 def _commands(run: RunRead, winner: Winner | None, record: TrialRecord | None) -> tuple[Command, ...]:
     if run.best is None or winner is None or record is None:
-        return (Command("Go on with the search", go_on_command(Path(wording.clean(str(run.path))), run.recipe)),)
+        return (Command("Go on with the search", go_on_command(run.place, run.recipe)),)
     best = str(run.path / BEST)
     commands = [
         Command("Classify a text", f'loraloom predict {quoted(best)} --text "…"'),

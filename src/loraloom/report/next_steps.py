@@ -10,14 +10,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from loraloom.recipe import Choices
 from loraloom.report.answer import Answer
 from loraloom.report.effects.advice import Advice
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import RunRead
-from loraloom.report.wording import clean, count, duration, percent
+from loraloom.report.wording import count, duration, percent
 from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command
 from loraloom.study.record import TrialRecord
 from loraloom.wording import plural
@@ -54,14 +53,14 @@ def _more_time(run: RunRead, winner: TrialRecord, found: Answer) -> Iterator[Ste
             yield Step(
                 f"All rows: the winner was trained on {count(seen)} of {count(every)}, which is what "
                 f"{duration(had)} had time for. A search of all would take about {duration(wanted)}.",
-                longer.command(_place(run), run.recipe),
+                longer.command(run.place, run.recipe),
             )
         case MoreConfigurations(tried, most, again, had) as others:
             of = "" if most is None else f" of {most:,}"
             yield Step(
                 f"More configurations: {duration(had)} had time for {plural(tried, 'configuration')}{of}. "
                 f"In {duration(again)} more it tries others; another winner is tested on the same rows.",
-                others.command(_place(run), run.recipe),
+                others.command(run.place, run.recipe),
             )
 
 
@@ -98,8 +97,4 @@ def _effects(to_tell: Advice | None) -> Iterator[Step]:
 
 
 def _search(run: RunRead, name: str, setting: str) -> str:
-    return search_command(_place(run), run.recipe, name, setting)
-
-
-def _place(run: RunRead) -> Path:
-    return Path(clean(str(run.path)))
+    return search_command(run.place, run.recipe, name, setting)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from loraloom.errors import AdapterError, RunError
 from loraloom.recipe import Recipe
 from loraloom.recipe.problems import message_of
+from loraloom.report.wording import clean
 from loraloom.study.durable import is_whole, verify_manifest
 from loraloom.study.integrity import RECIPE, read_sealed_recipe
 from loraloom.study.record import (
@@ -68,6 +69,17 @@ class RunRead:
     under_way: int
     best: Best | None
     problems: tuple[str, ...]
+
+    @property
+    def place(self) -> Path:
+        """The folder as a command names it."""
+        return Path(clean(str(self.path)))
+
+    @property
+    def seconds(self) -> float | None:
+        """What the trials took together; None where none was timed."""
+        seconds = [record.timings.seconds for record in self.records if record.timings]
+        return sum(seconds) if seconds else None
 
 
 def read_run(path: Path) -> RunRead:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 
 from loraloom.report.effects.analysis import MARGIN, Analysis
@@ -19,7 +18,7 @@ from loraloom.report.effects.axes import columns_of
 from loraloom.report.effects.model import LEAST_FREEDOM
 from loraloom.report.points import size
 from loraloom.report.reading import RunRead
-from loraloom.report.wording import clean, duration
+from loraloom.report.wording import duration
 from loraloom.study.next_search import points_of, search_command
 from loraloom.study.record import TrialRecord
 from loraloom.wording import plural
@@ -80,8 +79,7 @@ def advice(run: RunRead, analysis: Analysis) -> Advice | None:
         f" At {duration(took)} a trial, as here, that is about {duration(trials * took)} of training." if took else ""
     )
     sets += ["search.pruner=none", "budget.max_seconds=null"]
-    place = Path(clean(str(run.path)))
-    return Advice(f"{what} would do {why}.{time}", search_command(place, run.recipe, "effects", *sets))
+    return Advice(f"{what} would do {why}.{time}", search_command(run.place, run.recipe, "effects", *sets))
 
 
 def _longest(run: RunRead) -> list[TrialRecord]:
