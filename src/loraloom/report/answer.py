@@ -124,7 +124,8 @@ def answer(run: RunRead, board: Leaderboard, logged: tuple[Logged, ...] = ()) ->
     """The winner as tested where there is a best/, else the best so far by validation."""
     record = winning(run, board)
     winner = _winner(run, board, record) if record is not None else None
-    return Answer(winner, _tally(run), _configurations(run), _commands(run, winner, record), time_use(logged))
+    configurations = len({record.point_key for record in run.records})  # on however many rows
+    return Answer(winner, _tally(run), configurations, _commands(run, winner, record), time_use(logged))
 
 
 def _winner(run: RunRead, board: Leaderboard, record: TrialRecord) -> Winner | None:
@@ -176,11 +177,6 @@ def _is_default(record: TrialRecord, name: str) -> bool:
     section, _, leaf = name.partition(".")
     fields = type(getattr(record.configuration, section)).model_fields
     return leaf in fields and field(record, name) == fields[leaf].get_default(call_default_factory=True)
-
-
-def _configurations(run: RunRead) -> int:
-    """How many were tried, on however many rows."""
-    return len({record.point_key for record in run.records})
 
 
 def _tally(run: RunRead) -> Tally:

@@ -30,7 +30,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 
@@ -187,7 +186,8 @@ def _of_rank(seen: Observations, curves: Sequence[_Curve]) -> Claim:
     if len({curve.rank for curve in curves}) < 2:
         return _unknown(title, len(curves), _WHY_NOT_AT_END)
     rows = [curve.row for curve in curves]
-    axes = [axis for name, each in seen.table.axes.items() if name != _RANK and (axis := _axis(name, each, rows))]
+    others = {name: [each[row] for row in rows] for name, each in seen.table.axes.items() if name != _RANK}
+    axes = [axis for name, each in others.items() if (axis := make_axis(name, each))]
     doublings = np.log2([curve.rank for curve in curves])[:, None]
     straight = Axis(
         _RANK, "curve", doublings, np.array([[0.0], [1.0]]), ("", ""), np.zeros(len(rows), dtype=np.int64), None
@@ -204,8 +204,8 @@ def _of_rank(seen: Observations, curves: Sequence[_Curve]) -> Claim:
     left_out = min(seen.table.size, MOST_CONFIGURATIONS) - len(curves)
     if not left_out:
         return claim
-    others = f"{plural(left_out, 'other configuration')} {'is' if left_out == 1 else 'are'} left out"
-    return replace(claim, sentence=f"{claim.sentence} {others}, of which the gap at the last evaluation is not known.")
+    they = f"{plural(left_out, 'other configuration')} {'is' if left_out == 1 else 'are'} left out"
+    return replace(claim, sentence=f"{claim.sentence} {they}, of which the gap at the last evaluation is not known.")
 
 
 def _of_epochs(seen: Observations, curves: Sequence[_Curve]) -> Claim:
@@ -238,10 +238,6 @@ def _why_none(seen: Observations) -> str:
         f"No configuration has two evaluations between which validation moved by {100 * MOST_MOVED:g} points at most, "
         "which it takes to know the gap: --set train.num_train_epochs=4"
     )
-
-
-def _axis(name: str, values: Sequence[Any], rows: Sequence[int]) -> Axis | None:
-    return make_axis(name, [values[row] for row in rows])
 
 
 def _slope(gaps: Sequence[tuple[float, float]]) -> float | None:

@@ -63,7 +63,7 @@ def _forest(axes: Axes, effects: Sequence[Effect]) -> None:
                 markersize=5.5 if shown else 4.5,
                 markerfacecolor=colour if shown else "none",
             )
-    axes.set_yticks(range(len(effects)), [_short(title) for title in named(effects)])
+    axes.set_yticks(range(len(effects)), [wording.in_a_line(title, 52) for title in named(effects)])
     axes.set_ylim(len(effects) - 0.4, -0.6)
     axes.set_xlim(-104 * limit, 104 * limit)
     axes.grid(visible=False, axis="y")
@@ -107,7 +107,3 @@ def _cells(axes: Axes, found: Interaction) -> None:
     axes.grid(visible=False)
     axes.set_xlabel(found.second)
     axes.set_ylabel(found.first)
-
-
-def _short(text: str) -> str:
-    return wording.shortened(" ".join(wording.clean(text).split()), 52)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 POINTS = 120
+NAME = 28
+"""Characters of a set's name."""
 LINES = ("-", (0, (6, 2)), (0, (2, 1.5)))
 MARKERS = "oDs"
 
@@ -38,7 +40,7 @@ def draw_similarity(found: Similarity) -> Iterator[Picture]:
 
 def distances_sentence(found: Similarity) -> str:
     """What the picture of distances shows, in a sentence."""
-    medians = [f"{each.tenths[1]:.2f} for {_name(each.name)} rows" for each in found.distances]
+    medians = [f"{each.tenths[1]:.2f} for {wording.in_a_line(each.name, NAME)} rows" for each in found.distances]
     return f"The middle row's distance is {wording.listed(medians)}; training rows are compared with the others."
 
 
@@ -52,7 +54,7 @@ def _distances(axes: Axes, found: Similarity) -> None:
             color=SERIES[index % len(SERIES)],
             linestyle=LINES[index % len(LINES)],
             linewidth=1.8,
-            label=_name(each.name),
+            label=wording.in_a_line(each.name, NAME),
         )
     axes.set_xlabel("distance (1 − cosine)")
     axes.set_ylabel("share of rows within it")
@@ -80,7 +82,7 @@ def _accuracy(axes: Axes, found: Similarity) -> None:
             marker=MARKERS[index % len(MARKERS)],
             markersize=5.5,
             color=colour,
-            label=_name(each.trend.name),
+            label=wording.in_a_line(each.trend.name, NAME),
         )
     axes.set_xlabel("distance to the nearest training row")
     axes.set_ylabel("accuracy, with 95 %")
@@ -90,7 +92,3 @@ def _accuracy(axes: Axes, found: Similarity) -> None:
     axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= 1])
     axes.set_ylim(low - 0.15 * (high - low), high)  # the legend stands below all intervals
     axes.legend(handles=drawn, loc="lower left", ncols=len(names), frameon=False, fontsize=8.5)
-
-
-def _name(name: str) -> str:
-    return wording.shortened(" ".join(wording.clean(name).split()), 28)
