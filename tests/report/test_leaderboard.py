@@ -19,7 +19,7 @@ def test_where_the_winner_s_own_trial_is_damaged_no_other_is_taken_for_it(tmp_pa
     (run / "trials" / "0003" / "trial.json").write_text("{")
     found = findings(read_run(run))
     assert found.answer.winner is not None
-    assert (found.answer.winner.number, found.answer.winner.rank, found.answer.winner.split) == (3, None, "test")
+    assert (found.answer.winner.record.number, found.answer.winner.rank, found.answer.winner.split) == (3, None, "test")
     assert found.answer.subject == "The one chosen of 5 configurations"
     assert found.board.winner is None
     assert found.tradeoffs is not None

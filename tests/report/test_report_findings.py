@@ -353,7 +353,7 @@ def test_a_damaged_winner_leaves_the_best_by_validation(tmp_path: Path) -> None:
     (run / "best" / "trial.json").write_text("{}")
     winner = findings(read_run(run)).answer.winner
     assert winner is not None
-    assert (winner.number, winner.split) == (3, "validation")
+    assert (winner.record.number, winner.split) == (3, "validation")
 
 
 def test_a_trial_without_a_manifest_is_under_way(tmp_path: Path) -> None:

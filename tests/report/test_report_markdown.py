@@ -193,7 +193,7 @@ def test_it_says_what_the_page_says(tmp_path: Path) -> None:
 def test_a_small_part_of_the_cap_is_not_rounded_to_nothing(tmp_path: Path) -> None:
     found = findings(read_run(whole_run(tmp_path / "demo")))
     assert found.answer.winner is not None
-    small = replace(found.answer.winner, cap=10**9, cap_percent=100 * found.answer.winner.trainable / 10**9)
+    small = replace(found.answer.winner, cap=10**9)
     made = markdown(replace(found, answer=replace(found.answer, winner=small)))
     assert "184,864 trainable parameters, <0.1 % of the cap of 1,000,000,000" in made.replace("&lt;", "<")
 

@@ -65,14 +65,14 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Winner:
-    """The best configuration; `split` says which rows `score` is of, `chosen` whether it is best/'s.
+    """The best configuration, by the `record` of its trial; `split` says which rows `score` is of.
 
-    `rank` is its configuration's in the leaderboard, None where that has no row of it; `since` says why it was chosen
-    where that is not the first.
-    `settings` are its values along the axes, `as_default` those that are left out of them: many, at their defaults.
+    `chosen` says whether it is best/'s. `rank` is its configuration's in the leaderboard, None where that has no row of
+    it; `since` says why it was chosen where that is not the first. `settings` are its values along the axes,
+    `as_default` those that are left out of them: many, at their defaults.
     """
 
-    number: int
+    record: TrialRecord
     chosen: bool
     rank: int | None
     since: str
@@ -80,18 +80,18 @@ class Winner:
     as_default: tuple[tuple[str, str], ...]
     split: str
     score: Score
-    interval: Interval | None
     validation: Score
     parts: tuple[Part, ...]
-    trainable: int
-    frozen: int
     cap: int | None
-    cap_percent: float | None
-    seconds: float | None
-    examples_per_second: float | None
-    engine: str
-    dtype: str
-    seed: int
+
+    @property
+    def interval(self) -> Interval | None:
+        return self.score.interval
+
+    @property
+    def of_cap(self) -> float | None:
+        """The share of the cap that it takes."""
+        return self.record.counts.trainable / self.cap if self.cap else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +125,12 @@ def answer(run: RunRead, board: Leaderboard, logged: tuple[Logged, ...] = ()) ->
     record = winning(run, board)
     winner = _winner(run, board, record) if record is not None else None
     configurations = len({record.point_key for record in run.records})  # on however many rows
-    return Answer(winner, _tally(run), configurations, _commands(run, winner, record), time_use(logged))
+    return Answer(winner, _tally(run), configurations, _commands(run, winner), time_use(logged))
 
 
 def _winner(run: RunRead, board: Leaderboard, record: TrialRecord) -> Winner | None:
     if record.result is None:
         return None
-    score = record.result.test or record.result.validation
     cap = run.recipe.budget.max_trainable_parameters
     whole = max(record.counts.trainable, cap or 0, 1)
     names = tuple(name for name in board.axes if name != ROWS) or TELLING_FIELDS  # rungs choose rows, not the search
@@ -140,26 +139,17 @@ def _winner(run: RunRead, board: Leaderboard, record: TrialRecord) -> Winner | N
     rank = board.winner.rank if board.winner else None
     parts = (("LoRA", record.counts.lora), ("biases", record.counts.bias), ("head", record.counts.head))
     return Winner(
-        number=record.number,
+        record=record,
         chosen=run.best is not None,
         rank=rank,
         since="" if rank == 1 else _since(run, record),
         settings=tuple(setting for setting in values if setting[0] not in apart),
         as_default=tuple(setting for setting in values if setting[0] in apart),
-        split="test" if record.result.test else "validation",
-        score=score,
-        interval=score.interval,
+        split=record.result.split,
+        score=record.result.score,
         validation=record.result.validation,
         parts=tuple(Part(name, number, 100 * number / whole) for name, number in parts if number),
-        trainable=record.counts.trainable,
-        frozen=record.counts.frozen,
         cap=cap,
-        cap_percent=100 * record.counts.trainable / cap if cap else None,
-        seconds=record.timings.seconds if record.timings else None,
-        examples_per_second=record.timings.examples_per_second if record.timings else None,
-        engine=record.engine,
-        dtype=record.dtype,
-        seed=record.seed,
     )
 
 
@@ -190,17 +180,17 @@ def _tally(run: RunRead) -> Tally:
     )
 
 
-def _commands(run: RunRead, winner: Winner | None, record: TrialRecord | None) -> tuple[Command, ...]:
-    if run.best is None or winner is None or record is None:
+def _commands(run: RunRead, winner: Winner | None) -> tuple[Command, ...]:
+    if run.best is None or winner is None:
         return (Command("Go on with the search", go_on_command(run.place, run.recipe)),)
     best = str(run.path / BEST)
     commands = [
         Command("Classify a text", f'loraloom predict {quoted(best)} --text "…"'),
         Command("Test it on other rows", f"loraloom evaluate {quoted(best)} --test_file OTHER_ROWS.csv"),
     ]
-    head = record.configuration.head
+    head = winner.record.configuration.head
     if (head.kind, head.pooling) == ("native", "native"):
-        commands.append(Command("Load it with PEFT alone", peft_code(record, best)))
+        commands.append(Command("Load it with PEFT alone", peft_code(winner.record, best)))
     else:
         commands.append(Command("Load it in Python", _loaded(best)))
     return tuple(commands)

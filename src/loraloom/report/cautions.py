@@ -47,7 +47,7 @@ def _of_winner(
     yield from leaks
     yield from of_few(winner.interval, winner.score.examples, winner.split)
     yield from _of_rows(run)
-    for mark in run.best.record.marks if run.best else _marks(run, winner):
+    for mark in winner.record.marks:
         if leaks and mark == LEAKED:  # said at more length of the run
             continue
         yield f"Its record says: {mark}."
@@ -66,10 +66,6 @@ def _of_winner(
         )
 
 
-def _marks(run: RunRead, winner: Winner) -> tuple[str, ...]:
-    return next((record.marks for record in run.records if record.number == winner.number), ())
-
-
 def _of_rows(run: RunRead) -> Iterator[str]:
     """Whether the winner has seen all rows."""
     seen = run.best.record.train_rows if run.best else None
@@ -85,7 +81,7 @@ def _of_margin(run: RunRead, board: Leaderboard, row: Row, winner: Winner) -> It
     if row.rank is not None and row.rank > 1 and board.ranked[0].metric != row.metric:
         metric, first = run.recipe.search.metric, board.ranked[0]
         choice = chosen(run.records, metric)
-        if choice and winner.number not in {trial.number for trial in choice.winner.trials}:
+        if choice and winner.record.number not in {trial.number for trial in choice.winner.trials}:
             choice = None  # best/ is from before the search went on, and another would be chosen now
         why = choice.sentence if choice else None
         rule = (
@@ -101,7 +97,7 @@ def _of_margin(run: RunRead, board: Leaderboard, row: Row, winner: Winner) -> It
             else "saw more rows, but is far below it, as a training that has collapsed"
         )
         yield (
-            f"The folder best/ holds trial {winner.number:04d}, whose configuration has rank {row.rank}: by "
+            f"The folder best/ holds trial {winner.record.number:04d}, whose configuration has rank {row.rank}: by "
             f"the mean over seeds, {describe(board.axes, first.values)} {above}"
             + (f". It was chosen since {why}: within noise, {rule}." if why else ".")
         )

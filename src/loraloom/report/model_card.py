@@ -75,12 +75,12 @@ class _Subject:
     @property
     def split(self) -> str:
         assert self.record.result is not None
-        return "test" if self.record.result.test else "validation"
+        return self.record.result.split
 
     @property
     def score(self) -> Score:
         assert self.record.result is not None
-        return self.record.result.test or self.record.result.validation
+        return self.record.result.score
 
 
 def model_card(path: Path, tested: TrialRecord, form: Form = ADAPTER, *, chosen: bool = True) -> str:

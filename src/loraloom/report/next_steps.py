@@ -72,9 +72,9 @@ def _higher_rank(run: RunRead, board: Leaderboard, found: Answer) -> Iterator[St
     place = board.axes.index("lora.r")
     near = {id(other) for other in board.in_noise}
     beaten = any(other.written[place] < highest for other in board.compared if id(other) not in near)
-    room = winner.cap_percent is None or winner.cap_percent < 100 * ROOM
+    room = winner.of_cap is None or winner.of_cap < ROOM
     if run.best and run.best.record.configuration.lora.r == highest and beaten and not board.smallest_in_noise and room:
-        share = f", and takes {percent(winner.cap_percent / 100)} of the cap" if winner.cap_percent is not None else ""
+        share = f", and takes {percent(winner.of_cap)} of the cap" if winner.of_cap is not None else ""
         yield Step(
             f"A higher rank: the winner has the highest that was searched, {highest}{share}.",
             _search(run, "rank", f"lora.r=[{highest}, {2 * highest}]"),

@@ -108,6 +108,16 @@ class Result(_Frozen):
     validation: Score
     test: Score | None = None
 
+    @property
+    def split(self) -> Literal["test", "validation"]:
+        """The rows that the trial is told by: test where it was tested."""
+        return "test" if self.test else "validation"
+
+    @property
+    def score(self) -> Score:
+        """What it reached on them."""
+        return self.test or self.validation
+
 
 class Counts(_Frozen):
     """Trainable parameters by part; `trainable` is PEFT's own count and the sum of the parts."""

@@ -42,17 +42,22 @@ def answer(found: Findings) -> Iterator[str]:
         f"{found.answer.subject} reaches a {winner.split} accuracy of "
         f"**{text(rounded(winner.score.accuracy, winner.interval))}** "
         f"(95 % interval {rounded_span(winner.interval)}, {plural(winner.score.examples, f'{winner.split} row')}) "
-        f"with {count(winner.trainable)} trainable parameters"
-        + (f", {percent(winner.trainable / winner.cap)} of the cap of {count(winner.cap)}" if winner.cap else "")
+        f"with {count(winner.record.counts.trainable)} trainable parameters"
+        + ("" if winner.of_cap is None else f", {percent(winner.of_cap)} of the cap of {count(winner.cap)}")
         + "."
     )
+    record = winner.record
     parts = ", ".join(f"{part.name} {count(part.parameters)}" for part in winner.parts)
     settings = [_settings(winner.settings)] if winner.settings else []
     settings += [f"at their defaults {_settings(winner.as_default)}"] if winner.as_default else []
-    facts = [f"Configuration: {'; '.join(settings)}", f"Trainable: {parts}; beside {count(winner.frozen)} frozen."]
+    facts = [
+        f"Configuration: {'; '.join(settings)}",
+        f"Trainable: {parts}; beside {count(record.counts.frozen)} frozen.",
+    ]
     if found.answer.time:
         facts.append(f"Time: {found.answer.time.sentence}.")
-    facts.append(f"This trial: {duration(winner.seconds)}, engine {text(winner.engine)}, {winner.dtype}.")
+    seconds = record.timings.seconds if record.timings else None
+    facts.append(f"This trial: {duration(seconds)}, engine {text(record.engine)}, {record.dtype}.")
     yield bullets(facts)
 
 
