@@ -90,6 +90,16 @@ def memory_key(configuration: Configuration) -> tuple[Hashable, ...]:
     return *pack_key(configuration), configuration.train.per_device_train_batch_size
 
 
+def take_fewer(fitting: dict[tuple[Hashable, ...], int], jobs: Sequence[Job]) -> None:
+    """Has packs of trials like these, which memory did not suffice for, be half as large as these were.
+
+    `fitting` has how many trials fit, by their `memory_key`. One that memory does not suffice for alone says nothing.
+    """
+    half = len(jobs) // 2
+    for key in {memory_key(job.configuration) for job in jobs} if half else ():
+        fitting[key] = min(half, fitting.get(key, half))
+
+
 def in_type(configuration: Configuration, dtype: Dtype | None) -> Configuration:
     """The configuration with its number type said, where the recipe leaves that to measurement, and it is known."""
     if dtype is None or configuration.train.bf16 != "auto":

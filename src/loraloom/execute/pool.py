@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from loraloom.backbone.sources import Source
 from loraloom.engine import Job, Listener, Rows, in_type, memory_key, never
+from loraloom.engine.job import take_fewer
 from loraloom.errors import LoraloomError
 from loraloom.execute.executor import Finished
 from loraloom.execute.messages import (
@@ -110,7 +111,7 @@ class Pool:
         self._workers: list[_Worker] = []
         self._ended: deque[Finished] = deque()
         self._rows: list[tuple[Rows, Rows]] = []  # as the driver has them, and as they travel
-        self._sizes: dict[object, int] = {}
+        self._sizes: dict[tuple[Hashable, ...], int] = {}
         self._auto: Dtype | None = None
         self._devices: list[str] = []
         self._packs = 0
@@ -236,7 +237,7 @@ class Pool:
                 self._note(sentence)
             case Ended(outcomes):
                 ended = zip(worker.jobs, outcomes, strict=True)
-                self._take_fewer([job for job, outcome in ended if outcome.lacked_memory])
+                take_fewer(self._sizes, [job for job, outcome in ended if outcome.lacked_memory])
                 self._end(worker, Finished(worker.jobs, outcomes, began=worker.sent))
             case Lost(why):
                 self._end(worker, Finished(worker.jobs, lost=why))
@@ -254,13 +255,6 @@ class Pool:
                 unlike = "workers train on unlike devices, {} and {}".format(*self._devices)
                 measured = "what train.bf16: auto means and how many trials are trained together"
                 self._note(f"{unlike}: {measured} is measured on one of them")
-
-    def _take_fewer(self, jobs: Sequence[Job]) -> None:
-        """Has packs of trials like these be half as large, whoever trains them; one alone says nothing of packs."""
-        if len(jobs) > 1:
-            half = len(jobs) // 2
-            for key in {memory_key(job.configuration) for job in jobs}:
-                self._sizes[key] = min(half, self._sizes.get(key, half))
 
     def _end(self, worker: _Worker, finished: Finished) -> None:
         worker.pack, worker.jobs, worker.sent = None, (), None

@@ -15,6 +15,7 @@ from loraloom.backbone.quiet import quietly
 from loraloom.engine import Job
 from loraloom.engine.adapted import add_lora, build_base
 from loraloom.engine.gemm_rates import LayerSize
+from loraloom.engine.job import take_fewer
 from loraloom.engine.loom import LoomEngine, allocator, kernels
 from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.engine import _Group
@@ -146,7 +147,7 @@ def test_a_pack_without_memory_is_not_built_again_and_later_packs_of_its_batch_s
     monkeypatch.setattr("loraloom.engine.loom.engine.device", lambda: torch.device("cuda"))
     sizes = [engine.pack_size(trial.job.source, trial.job.configuration) for trial in (trials[0], trials[-1])]
     assert sizes == [2, 8]
-    engine._take_fewer([trials[0].job] * 8)  # of a pack that others had made larger
+    take_fewer(engine._fits, [trials[0].job] * 8)  # of a pack that others had made larger
     assert engine.pack_size(trials[0].job.source, trials[0].job.configuration) == 2
 
 

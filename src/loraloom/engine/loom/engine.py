@@ -29,7 +29,7 @@ from loraloom.engine.adapted import add_lora, build_base, count_without_weights,
 from loraloom.engine.checkpoint import HaltError, Rhythm, heeding
 from loraloom.engine.device import device
 from loraloom.engine.gemm_rates import LayerSize, gemm_peak
-from loraloom.engine.job import OUT_OF_MEMORY, Job, Listener, Outcome, memory_key, never, pack_key, silent
+from loraloom.engine.job import OUT_OF_MEMORY, Job, Listener, Outcome, memory_key, never, pack_key, silent, take_fewer
 from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.evaluation import Chunk, chunks, gather
 from loraloom.engine.loom.frozen import FrozenEncoder, freeze
@@ -120,13 +120,6 @@ class LoomEngine:
         advised = self._advice(size, DTYPES[choose_dtype(configuration.train)], place).trials
         return min(advised, self._fits.get(memory_key(configuration), advised))
 
-    def _take_fewer(self, jobs: Sequence[Job]) -> None:
-        """Has packs of trials like these be half as large; one that memory does not suffice for alone says nothing."""
-        if len(jobs) > 1:
-            half = len(jobs) // 2
-            for key in {memory_key(job.configuration) for job in jobs}:
-                self._fits[key] = min(half, self._fits.get(key, half))
-
     def train_pack(
         self,
         jobs: Sequence[Job],
@@ -155,7 +148,7 @@ class LoomEngine:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            self._take_fewer(jobs)
+            take_fewer(self._fits, jobs)
             return tuple(_without_memory(job) for job in jobs)
         try:
             self._take_turns(groups, listener, heeding(stop))
@@ -222,7 +215,7 @@ class LoomEngine:
                 except Exception as error:
                     if not is_out_of_memory(error):
                         raise
-                    self._take_fewer([trial.job for trial in group.trials])
+                    take_fewer(self._fits, [trial.job for trial in group.trials])
                     for trial in group.trials:
                         if not trial.done:
                             trial.fail(NO_MEMORY)
