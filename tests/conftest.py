@@ -70,6 +70,26 @@ def _unsynced() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _migrations_read_once() -> Iterator[None]:
+    """Optuna reads all of its migrations when a ledger is opened, and twice when one is made: most of what either took.
+
+    A process of a user's does so once.
+    """
+    from optuna.storages._rdb.storage import _VersionManager
+
+    read, found = _VersionManager._create_alembic_script, list[Any]()
+
+    def once(manager: _VersionManager) -> Any:
+        if not found:
+            found.append(read(manager))
+        return found[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_VersionManager, "_create_alembic_script", once)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _own_sigterm() -> Iterator[None]:
     """A command that was run in this process ignores SIGTERM from its end on; what later tests start would too."""
@@ -166,10 +186,14 @@ def rows_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_recipe(tiny_model: Path, rows_file: Path) -> dict[str, Any]:
+    return make_recipe(tiny_model, rows_file)
+
+
+def make_recipe(model: Path, rows: Path) -> dict[str, Any]:
     """A recipe of one configuration that trains in about a second, in fp32."""
     return {
-        "data": {"train_file": str(rows_file), "validation_share": 0.2, "max_length": 16},
-        "backbone": {"model": str(tiny_model), "dropout": "off"},
+        "data": {"train_file": str(rows), "validation_share": 0.2, "max_length": 16},
+        "backbone": {"model": str(model), "dropout": "off"},
         "lora": {"r": 2},
         "train": {"learning_rate": 0.02, "num_train_epochs": 2, "bf16": False},
     }

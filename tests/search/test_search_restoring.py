@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -146,9 +147,9 @@ def _all_of(ledger: Ledger) -> list[tuple[object, ...]]:
     ]
 
 
-@pytest.fixture(params=["halving", "hyperband"])
-def pruned(tmp_path: Path, request: pytest.FixtureRequest) -> Run:
-    """A run of six trials under a pruner that ended some of them."""
+@pytest.fixture(scope="module", params=["halving", "hyperband"])
+def pruned_once(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Run:
+    """A run of six trials under a pruner that ended some of them; not to be changed."""
     recipe = read_recipe(
         {
             "data": {"dataset": "demo"},
@@ -157,13 +158,19 @@ def pruned(tmp_path: Path, request: pytest.FixtureRequest) -> Run:
             "search": {"pruner": request.param, "resource": "epochs"},
         }
     )
-    made = Run.create(tmp_path / "run", recipe)
+    made = Run.create(tmp_path_factory.mktemp("pruned") / "run", recipe)
     ledger = open_ledger(made, _silent)
     proposals = Proposals(recipe, ledger, lambda _: None)
     while proposal := proposals.next():
         _train(made, ledger, proposal.number)
     assert {"complete", "pruned"} <= set(_states(ledger))
     return made
+
+
+@pytest.fixture
+def pruned(pruned_once: Run, tmp_path: Path) -> Run:
+    """A copy of it."""
+    return Run(shutil.copytree(pruned_once.path, tmp_path / "run"))
 
 
 @pytest.mark.parametrize("damage", [b"", None], ids=["unreadable", "a value"])
