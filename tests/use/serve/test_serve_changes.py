@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -33,22 +34,42 @@ NO_NAMES = [name for name in TRAVERSALS if name != "link"]
 NO_NAMES += ["A", "-a", "_a", "a.b", "a b", "a" * 65, "\u00e4", "a\n", "animals/x"]
 
 
-@pytest.fixture
-def root(tmp_path: Path, adapter_folders: dict[str, Path]) -> Path:
+def make_root(place: Path, adapter_folders: dict[str, Path]) -> Path:
     """A folder of adapters, a secret one beside it, and a link that leads there."""
-    folder = tmp_path / "adapters"
+    folder = place / "adapters"
     shutil.copytree(adapter_folders["food"], folder / "food")
-    shutil.copytree(adapter_folders["food"], tmp_path / "secret")
-    (folder / "link").symlink_to(tmp_path / "secret")
+    shutil.copytree(adapter_folders["food"], place / "secret")
+    (folder / "link").symlink_to(place / "secret")
     (folder / "~").mkdir()
     return folder
 
 
-@pytest.fixture
-def client(root: Path, adapter_folders: dict[str, Path]) -> Iterator[TestClient]:
+@contextmanager
+def serving(root: Path, adapter_folders: dict[str, Path]) -> Iterator[TestClient]:
+    """One adapter is served, and those below `root` may be added."""
     settings = Settings(access=Access(keys=(KEY,), admin_token=TOKEN, adapters_dir=root))
     with client_of(load_registry({"animals": adapter_folders["animals"]}), settings) as made:
         yield made
+
+
+@pytest.fixture
+def root(tmp_path: Path, adapter_folders: dict[str, Path]) -> Path:
+    return make_root(tmp_path, adapter_folders)
+
+
+@pytest.fixture
+def client(root: Path, adapter_folders: dict[str, Path]) -> Iterator[TestClient]:
+    with serving(root, adapter_folders) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def refusing(adapter_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """The same, of which all that is asked is refused."""
+    with serving(make_root(tmp_path_factory.mktemp("refusing"), adapter_folders), adapter_folders) as made:
+        yield made
+        adapters = made.get("/v1/adapters", headers=ADMIN).json()["adapters"]
+        assert [card["name"] for card in adapters] == ["animals"]
 
 
 def test_an_adapter_comes_and_goes(client: TestClient) -> None:
@@ -98,10 +119,10 @@ def test_the_last_adapter_of_a_backbone_may_be_replaced(client: TestClient) -> N
 
 
 @pytest.mark.parametrize("authorization", ["", f"Bearer {KEY}", "Bearer " + "x" * 20, f"Basic {TOKEN}"])
-def test_only_with_the_token(client: TestClient, authorization: str) -> None:
+def test_only_with_the_token(refusing: TestClient, authorization: str) -> None:
     headers = {"authorization": authorization}
-    assert client.post("/v1/adapters", json={"name": "new", "folder": "food"}, headers=headers).status_code == 401
-    assert client.delete("/v1/adapters/animals", headers=headers).status_code == 401
+    assert refusing.post("/v1/adapters", json={"name": "new", "folder": "food"}, headers=headers).status_code == 401
+    assert refusing.delete("/v1/adapters/animals", headers=headers).status_code == 401
 
 
 def test_not_at_all_unless_the_server_was_started_so(adapter_folders: dict[str, Path]) -> None:
@@ -118,22 +139,22 @@ def test_who_has_no_key_is_not_told_that_nothing_can_be_changed(adapter_folders:
 
 
 @pytest.mark.parametrize("folder", TRAVERSALS)
-def test_no_folder_leads_out(client: TestClient, folder: str) -> None:
-    answer = client.post("/v1/adapters", json={"name": "new", "folder": folder}, headers=ADMIN)
+def test_no_folder_leads_out(refusing: TestClient, folder: str) -> None:
+    answer = refusing.post("/v1/adapters", json={"name": "new", "folder": folder}, headers=ADMIN)
     assert answer.status_code == 422, answer.text
-    assert "secret" not in [card["name"] for card in client.get("/v1/adapters", headers=ADMIN).json()["adapters"]]
+    assert "secret" not in [card["name"] for card in refusing.get("/v1/adapters", headers=ADMIN).json()["adapters"]]
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
-def test_no_name_is_a_path(client: TestClient, name: str) -> None:
-    answer = client.post("/v1/adapters", json={"name": name, "folder": "food"}, headers=ADMIN)
+def test_no_name_is_a_path(refusing: TestClient, name: str) -> None:
+    answer = refusing.post("/v1/adapters", json={"name": name, "folder": "food"}, headers=ADMIN)
     assert answer.status_code == 422
-    asked = client.post("/v1/classify", json={"adapter": name, "texts": ["a"]}, headers=ADMIN)
+    asked = refusing.post("/v1/classify", json={"adapter": name, "texts": ["a"]}, headers=ADMIN)
     assert asked.status_code in (404, 422)
     for written in (quote(name, safe=""), quote(quote(name, safe=""), safe="")):
         if written not in ("", ".", ".."):  # clients take these out of a path themselves
-            assert client.delete(f"/v1/adapters/{written}", headers=ADMIN).status_code in (404, 405)
-            assert client.post(f"/models/{written}", json={"inputs": "a"}, headers=ADMIN).status_code in (404, 405)
+            assert refusing.delete(f"/v1/adapters/{written}", headers=ADMIN).status_code in (404, 405)
+            assert refusing.post(f"/models/{written}", json={"inputs": "a"}, headers=ADMIN).status_code in (404, 405)
 
 
 def test_an_adapter_of_a_backbone_that_is_not_in_memory_is_refused(
