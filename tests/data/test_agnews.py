@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from loraloom.data import TextData
 from study.agnews_files import agnews_folder
 from tests.data.files import load
 
@@ -14,8 +15,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_official_rows_load_without_a_leak_into_test() -> None:
-    data = load(train_file=str(FOLDER / "train.csv"), test_file=str(FOLDER / "test.csv"))
+@pytest.fixture(scope="module")
+def data() -> TextData:
+    return load(train_file=str(FOLDER / "train.csv"), test_file=str(FOLDER / "test.csv"))
+
+
+def test_official_rows_load_without_a_leak_into_test(data: TextData) -> None:
     assert data.labels == ("Business", "Sci/Tech", "Sports", "World")
     assert len(data.test) == 7600
     assert [finding.sentence for finding in data.findings if "of test" in finding.sentence] == []
@@ -23,6 +28,5 @@ def test_official_rows_load_without_a_leak_into_test() -> None:
     assert len(data.train) + len(data.validation) + near == 76969
 
 
-def test_the_repeated_text_of_the_official_test_set_is_found() -> None:
-    data = load(train_file=str(FOLDER / "train.csv"), test_file=str(FOLDER / "test.csv"))
+def test_the_repeated_text_of_the_official_test_set_is_found(data: TextData) -> None:
     assert [finding.count for finding in data.findings if finding.kind == "duplicate"] == [1]
