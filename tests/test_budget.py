@@ -29,6 +29,7 @@ from loraloom.budget import (
     remedies,
 )
 from loraloom.recipe import Configuration, Head, Recipe, read_recipe
+from tests.numerics.covering import covering
 
 MILLION = 1_000_000
 MODELS = {
@@ -103,8 +104,16 @@ def test_the_parts_add_up_to_the_whole() -> None:
 
 # Against PEFT
 
+_TARGETS = "default", "one", "all-linear"
+_OPTIONS = {
+    "model": tuple(MODELS),
+    "targets": _TARGETS,
+    "bias": BIASES,
+    "head": ("native", "linear"),
+    "layers": ("all",),
+}
 _CHOICES = [
-    *itertools.product(MODELS, ("default", "one", "all-linear"), BIASES, ("native", "linear"), ("all",)),
+    *(tuple(row.values()) for row in covering(_OPTIONS, 3)),
     *itertools.product(MODELS, ("default",), ("lora_only",), ("native", "linear"), ("first and last",)),
     *itertools.product(MODELS, ("all-linear",), ("all",), ("linear",), ("last",)),
 ]

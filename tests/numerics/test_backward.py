@@ -321,8 +321,7 @@ def test_a_layer_with_nothing_trained_below_gives_the_same_gradients_and_stops(
     assert all(bool(held.view(found[0], name).abs().sum() > 0) for name in shapes)
 
 
-@pytest.mark.parametrize("pooling", ["native", "mean"])
-@pytest.mark.parametrize("lora_dropout", [0.0, 0.2])
+@pytest.mark.parametrize(("lora_dropout", "pooling"), [(0.2, "native"), (0.0, "mean")])
 @pytest.mark.parametrize("architecture", CONFIGS)
 def test_a_whole_model_with_all_its_dropout(
     base_of: Bases, architecture: str, lora_dropout: float, pooling: str

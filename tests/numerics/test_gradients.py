@@ -31,10 +31,18 @@ from tests.numerics.both import (
     targets,
 )
 from tests.numerics.conftest import Bases
+from tests.numerics.covering import covering
 from tests.numerics.tolerances import TOLERANCES
 
 NORMALISER = 5.0
 ARCHITECTURES = list(CONFIGS)
+OPTIONS = {
+    "architecture": ARCHITECTURES,
+    "bias": ["none", "all", "lora_only"],
+    "chosen": ["q,v", "q,k,v,o", "all-linear"],
+    "head": ["native", "linear"],
+    "pooling": ["native", "mean"],
+}
 
 
 def compare(
@@ -61,21 +69,23 @@ def compare(
     )
 
 
-@pytest.mark.parametrize("pooling", ["native", "mean"])
-@pytest.mark.parametrize("head", ["native", "linear"])
-@pytest.mark.parametrize("chosen", ["q,v", "q,k,v,o", "all-linear"])
-@pytest.mark.parametrize("bias", ["none", "all", "lora_only"])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_loss_and_gradients_are_those_of_autograd_through_peft(
-    base_of: Bases, architecture: str, bias: str, chosen: str, head: str, pooling: str
-) -> None:
+@pytest.mark.parametrize("row", covering(OPTIONS, 3), ids=lambda row: "-".join(row.values()))
+def test_loss_and_gradients_are_those_of_autograd_through_peft(base_of: Bases, row: dict[str, str]) -> None:
+    """Of any three options together."""
+    architecture, bias, chosen, head, pooling = row.values()
     base = base_of(architecture, head, pooling)
     lora = Lora.model_validate({"r": 3, "bias": bias, "target_modules": targets(chosen, architecture)})
     compare(base, lora, dtype=torch.float32)
 
 
-@pytest.mark.parametrize(("head", "pooling"), [("native", "native"), ("linear", "mean")])
-@pytest.mark.parametrize(("bias", "chosen"), [("none", "q,v"), ("all", "all-linear"), ("lora_only", "q,k,v,o")])
+@pytest.mark.parametrize(
+    ("bias", "chosen", "head", "pooling"),
+    [
+        ("none", "q,v", "native", "native"),
+        ("all", "all-linear", "linear", "mean"),
+        ("lora_only", "q,k,v,o", "native", "mean"),
+    ],
+)
 @pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != "modernbert"])
 def test_in_fp64_they_agree_closely(
     base_of: Bases, architecture: str, bias: str, chosen: str, head: str, pooling: str
@@ -86,8 +96,7 @@ def test_in_fp64_they_agree_closely(
 
 
 @pytest.mark.parametrize("layer", [0, 1])
-@pytest.mark.parametrize("bias", ["none", "lora_only"])
-@pytest.mark.parametrize("chosen", ["q,v", "all-linear"])
+@pytest.mark.parametrize(("chosen", "bias"), [("q,v", "none"), ("all-linear", "lora_only")])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_gradients_where_one_layer_alone_is_adapted(
     base_of: Bases, architecture: str, chosen: str, bias: str, layer: int
@@ -128,7 +137,7 @@ def test_gradients_of_smoothed_and_weighted_losses(base_of: Bases, head: str, we
     compare(base_of("roberta", head), Lora(), dtype=torch.float64, train=train)
 
 
-@pytest.mark.parametrize("lengths", [(1,), (1, 1, 1), (37,), (37, 1), (5, 5, 5, 5)])
+@pytest.mark.parametrize("lengths", [(1,), (1, 1, 1), (37, 1), (5, 5, 5, 5)])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_gradients_of_texts_of_one_token_of_the_longest_and_of_equal_lengths(
     base_of: Bases, architecture: str, lengths: tuple[int, ...]
@@ -170,8 +179,7 @@ def test_trials_of_different_rank_each_have_the_gradients_that_peft_gives_them(
         )
 
 
-@pytest.mark.parametrize("pooling", ["native", "mean"])
-@pytest.mark.parametrize("head", ["native", "linear"])
+@pytest.mark.parametrize(("head", "pooling"), [("native", "native"), ("linear", "mean")])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_evaluation_gives_the_logits_of_peft(base_of: Bases, architecture: str, head: str, pooling: str) -> None:
     base = base_of(architecture, head, pooling, "keep")  # evaluation drops nothing
@@ -201,15 +209,12 @@ UNUSUAL: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("head", ["native", "linear"])
 @pytest.mark.parametrize(("architecture", "fields"), UNUSUAL, ids=str)
-def test_gradients_of_unusual_configurations(
-    tmp_path: Path, architecture: str, fields: dict[str, Any], head: str
-) -> None:
+def test_gradients_of_unusual_configurations(tmp_path: Path, architecture: str, fields: dict[str, Any]) -> None:
     usual = CONFIGS[architecture]()
     folder = save_model(architecture, tmp_path / "model", type(usual)(**{**usual.to_dict(), **fields}))
     lora = Lora.model_validate({"bias": "all", "target_modules": "all-linear"})
-    compare(build(folder, architecture, head=head), lora, dtype=torch.float32)
+    compare(build(folder, architecture), lora, dtype=torch.float32)
 
 
 DROPOUTS: dict[str, dict[str, float]] = {
@@ -229,8 +234,7 @@ def scaled(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = Fal
     return x * (1 - p) if training else x
 
 
-@pytest.mark.parametrize("pooling", ["native", "mean"])
-@pytest.mark.parametrize("head", ["native", "linear"])
+@pytest.mark.parametrize(("head", "pooling"), [("native", "native"), ("linear", "mean")])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_dropout_is_where_transformers_and_peft_have_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str, head: str, pooling: str

@@ -1,7 +1,7 @@
 """Whole training runs of both engines, row by row in the same order: the same losses, rates, evaluations and files.
 
 The product of all options is too large to run: a covering array holds each pair of two options' values at least once,
-and test_gradients.py has the product of those that reach the gradients.
+and test_gradients.py has each triple of those that reach the gradients.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ from loraloom.study.record import Evaluation, read_metrics
 from tests.numerics.architectures import CONFIGS, make_job
 from tests.numerics.both import key_bias, targets
 from tests.numerics.conftest import Folders
-from tests.numerics.covering import all_pairs, covering, pairs_of
+from tests.numerics.covering import all_parts, covering, parts_of
 from tests.numerics.tolerances import TOLERANCES, Tolerance
 
 SCHEDULES = ("constant", "linear", "cosine", "reduce_lr_on_plateau", "cyclic")
+ROBERTAS = ("roberta", "xlm-roberta")
+"""Left out where nothing differs that BERT and MPNet, whose head is theirs, have not."""
 OPTIMIZERS = ("adam", "adamw", "sgd", "muon")
 OPTIONS: dict[str, tuple[Any, ...]] = {
     "architecture": tuple(CONFIGS),
@@ -166,12 +168,12 @@ def test_a_run_is_that_of_the_reference(
 
 
 def test_the_runs_hold_every_pair_of_options() -> None:
-    assert set().union(*map(pairs_of, RUNS)) == all_pairs(OPTIONS)
+    assert set().union(*map(parts_of, RUNS)) == all_parts(OPTIONS)
     assert len(RUNS) < 60
 
 
 @pytest.mark.parametrize(
-    ("architecture", "head"), [*((architecture, "native") for architecture in CONFIGS), ("mpnet", "linear")]
+    ("architecture", "head"), [*((name, "native") for name in CONFIGS if name not in ROBERTAS), ("mpnet", "linear")]
 )
 def test_a_second_trial_over_the_same_frozen_weights_is_that_of_the_reference(
     folder_of: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str, head: str
@@ -185,23 +187,27 @@ def test_a_second_trial_over_the_same_frozen_weights_is_that_of_the_reference(
     assert_same_run(*both(folder, tmp_path, recipe, monkeypatch, loom=engine), TOLERANCES.run("sgd"))
 
 
-@pytest.mark.parametrize("bias", ["none", "all"])
 @pytest.mark.parametrize("architecture", CONFIGS)
 def test_muon_is_that_of_the_reference_closely_where_it_orthogonalises_in_fp32(
-    folder_of: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str, bias: str
+    folder_of: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str
 ) -> None:
     """In bf16 a rounding of the gradient becomes one of 2^-8 of the step, which would hide small errors."""
     monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.float)
-    recipe = recipe_of(architecture, "q,v", "native", "native", bias, optim="muon", weight_decay=0.1)
+    recipe = recipe_of(architecture, "q,v", "native", "native", "all", optim="muon", weight_decay=0.1)
     assert_same_run(*both(folder_of(architecture), tmp_path, recipe, monkeypatch), TOLERANCES.muon_fp32)
 
 
-@pytest.mark.parametrize("warmup", [0, 5])
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize(
+    ("schedule", "warmup"),
+    [*((schedule, 5) for schedule in SCHEDULES), ("reduce_lr_on_plateau", 0), ("cyclic", 0)],
+)
 def test_every_schedule_moves_the_rate_as_the_reference_does(
     folder_of: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: str, warmup: int
 ) -> None:
-    """Over more evaluations than two; the plateau's rate follows from the validation losses."""
+    """Over more evaluations than two; the plateau's rate follows from the validation losses.
+
+    `RUNS` has each schedule without a warm-up, and with one.
+    """
     recipe = recipe_of(
         "distilbert", "q,v", "native", "native", "none",
         optim="adam", lr_scheduler_type=schedule, warmup_steps=warmup, num_train_epochs=5,
@@ -209,7 +215,7 @@ def test_every_schedule_moves_the_rate_as_the_reference_does(
     recipe["train"]["learning_rate"] = 0.01  # enough for the validation loss to rise again
     expected, found = both(folder_of("distilbert"), tmp_path, recipe, monkeypatch)
     rates = {rate for _, _, rate in expected.trace}
-    assert len(rates) > 1 or (schedule, warmup) == ("constant", 0)
+    assert len(rates) > 1
     assert_same_run(expected, found, TOLERANCES.run("adam"))
 
 

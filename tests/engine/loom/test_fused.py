@@ -18,6 +18,7 @@ from loraloom.engine.loom import kernels
 from loraloom.engine.loom.fused import FusedOps
 from loraloom.engine.loom.ops import Attention, LowRank, Norm, PlainOps, Product
 from tests.engine.loom.kernel_inputs import drawn, dropping, strided, tokens_of
+from tests.numerics.covering import covering
 
 REASON = kernels.load_fp32()
 pytestmark = [pytest.mark.skipif(REASON is not None, reason=REASON or ""), pytest.mark.usefixtures("threads")]
@@ -39,13 +40,20 @@ def wide(norm: Norm) -> Norm:
     return Norm(norm.gain.double(), None if norm.bias is None else norm.bias.double(), norm.eps)
 
 
-@pytest.mark.parametrize("lengths", LENGTHS)
-@pytest.mark.parametrize(("heads", "depth"), [(1, 16), (2, 48), (3, 64)])
-@pytest.mark.parametrize(("window", "biased"), [(0, False), (1, False), (40, False), (0, True)])
-@pytest.mark.parametrize(("p", "first"), [(0.0, True), (0.2, False), (0.2, True)])
-def test_attention_and_its_backward_are_those_of_plain_torch(
-    lengths: tuple[int, ...], heads: int, depth: int, p: float, window: int, biased: bool, first: bool
-) -> None:
+ATTENTIONS = covering(
+    {
+        "lengths": LENGTHS,
+        "heads and depth": [(1, 16), (2, 48), (3, 64)],
+        "window and biased": [(0, False), (1, False), (40, False), (0, True)],
+        "p and first": [(0.0, True), (0.2, False), (0.2, True)],
+    },
+    3,
+)
+
+
+@pytest.mark.parametrize("row", ATTENTIONS, ids=lambda row: "-".join(map(str, row.values())))
+def test_attention_and_its_backward_are_those_of_plain_torch(row: dict[str, Any]) -> None:
+    lengths, (heads, depth), (window, biased), (p, first) = row.values()
     tokens, size = tokens_of(lengths), heads * depth
     bias = drawn(heads, max(lengths) + 3, max(lengths) + 3, seed=1) if biased else None
     spec = Attention(heads, 0.2, window, bias, dropping(p), first)
