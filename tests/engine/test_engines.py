@@ -6,7 +6,7 @@ import gc
 import json
 import time
 import weakref
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from loraloom.errors import BackboneError
 from loraloom.recipe import read_recipe
 from loraloom.study.evidence import VALIDATION, read_predicted, read_rows
 from loraloom.study.record import Evaluation, TrialRecord, read_metrics
+from tests.conftest import make_recipe
 from tests.engine.broken_off import ENGINES, at, contents, hear, job_of
 from tests.numerics.architectures import save_model
 
@@ -36,11 +37,35 @@ def tiny_recipe(request: pytest.FixtureRequest, tiny_recipe: dict[str, Any]) -> 
     return tiny_recipe | {"engine": request.param}
 
 
+by_loom = pytest.mark.parametrize("tiny_recipe", ["loom"], indirect=True)
+"""That the reference's run is the same, and its files, is said by tests/numerics/test_oracle.py."""
+
+
 def run(recipe: dict[str, Any], out: Path, *overrides: str) -> tuple[TrialRecord, tuple[Evaluation, ...]]:
     winner = pipeline.search(read_recipe(recipe, overrides), out, report=False)
     return winner, read_metrics(out / "best")
 
 
+@dataclass(frozen=True)
+class Ran:
+    """A run of the tiny recipe on 20 validation rows."""
+
+    engine: str
+    path: Path
+    winner: TrialRecord
+    lines: tuple[Evaluation, ...]
+
+
+@pytest.fixture(scope="module", params=["trainer", "loom"])
+def ran(
+    request: pytest.FixtureRequest, tiny_model: Path, rows_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Ran:
+    recipe = make_recipe(tiny_model, rows_file) | {"engine": request.param}
+    out = tmp_path_factory.mktemp("ran") / "run"
+    return Ran(request.param, out, *run(recipe, out, "data.max_eval_samples=20"))
+
+
+@by_loom
 def test_a_tiny_encoder_learns_what_can_be_learnt(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     winner, lines = run(
         tiny_recipe,
@@ -57,14 +82,12 @@ def test_a_tiny_encoder_learns_what_can_be_learnt(tiny_recipe: dict[str, Any], t
     assert lines[-1].train_loss < lines[0].train_loss
 
 
-def test_the_adapters_configuration_is_the_same_file_in_every_process(
-    tiny_recipe: dict[str, Any], tmp_path: Path
-) -> None:
-    run(tiny_recipe, tmp_path / "run")
-    targets = json.loads((tmp_path / "run" / "best" / "adapter_config.json").read_text())["target_modules"]
+def test_the_adapters_configuration_is_the_same_file_in_every_process(ran: Ran) -> None:
+    targets = json.loads((ran.path / "best" / "adapter_config.json").read_text())["target_modules"]
     assert targets == sorted(targets)
 
 
+@by_loom
 @pytest.mark.parametrize("optim", ["adam", "adamw", "sgd", "muon"])
 def test_every_optimizer_lowers_the_loss(tiny_recipe: dict[str, Any], tmp_path: Path, optim: str) -> None:
     rate = "0.5" if optim == "sgd" else "0.02"
@@ -73,6 +96,7 @@ def test_every_optimizer_lowers_the_loss(tiny_recipe: dict[str, Any], tmp_path: 
     assert lines[-1].train_loss < lines[0].train_loss
 
 
+@by_loom
 @pytest.mark.parametrize("kind", ["linear", "cosine", "cyclic", "reduce_lr_on_plateau"])
 def test_the_rate_in_the_metrics_moves_as_the_schedule_says(
     tiny_recipe: dict[str, Any], tmp_path: Path, kind: str
@@ -99,26 +123,32 @@ def _not_lower(losses: list[float]) -> list[bool]:
     return seen
 
 
+@by_loom
 def test_warmup_starts_from_zero(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     _, lines = run(tiny_recipe, tmp_path / "run", "train.warmup_steps=5")
     assert [rate for _, _, rate in lines[0].trace][:3] == pytest.approx([0.0, 0.004, 0.008])
 
 
+FIELDS = [
+    ["lora.bias=none", "lora.use_rslora=true"],
+    ["lora.bias=all", "lora.target_modules=all-linear"],
+    ["lora.bias=lora_only", "lora.layers_to_transform=1", "lora.lora_dropout=0.1"],
+    ["lora.init_lora_weights=gaussian", "backbone.dropout=keep"],
+    ["train.gradient_accumulation_steps=3", "train.max_grad_norm=0"],
+    ["train.label_smoothing_factor=0.1", "train.class_weight=balanced"],
+    ["train.bf16=true"],
+]
+
+
 @pytest.mark.parametrize(
-    "fields",
-    [
-        ["lora.bias=none", "lora.use_rslora=true"],
-        ["lora.bias=all", "lora.target_modules=all-linear"],
-        ["lora.bias=lora_only", "lora.layers_to_transform=1", "lora.lora_dropout=0.1"],
-        ["lora.init_lora_weights=gaussian", "backbone.dropout=keep"],
-        ["train.gradient_accumulation_steps=3", "train.max_grad_norm=0"],
-        ["train.label_smoothing_factor=0.1", "train.class_weight=balanced"],
-        ["train.bf16=true"],
-    ],
+    ("tiny_recipe", "fields"),
+    [*(("trainer", fields) for fields in FIELDS), ("loom", ["train.bf16=true"])],
+    indirect=["tiny_recipe"],
 )
 def test_a_native_adapter_gives_the_same_labels_and_logits_in_plain_peft(
     tiny_recipe: dict[str, Any], tiny_model: Path, tmp_path: Path, fields: list[str]
 ) -> None:
+    """By loom in fp32: tests/numerics/test_saved.py."""
     run(tiny_recipe, tmp_path / "run", *fields)
     classifier = loraloom.load(tmp_path / "run" / "best")
     texts = ["the cat with bread", "a hammer", "soup soup", ""]
@@ -135,6 +165,7 @@ def test_a_native_adapter_gives_the_same_labels_and_logits_in_plain_peft(
     assert np.allclose(ours, theirs, atol=0.05 if classifier.record.dtype == "bf16" else 2e-6)
 
 
+@by_loom
 @pytest.mark.parametrize("kind", ["native", "linear"])
 @pytest.mark.parametrize("pooling", ["native", "mean"])
 def test_every_head_and_pooling_is_loaded_as_it_was_tested(
@@ -147,20 +178,17 @@ def test_every_head_and_pooling_is_loaded_as_it_was_tested(
     assert np.allclose(again, [row["probabilities"] for row in saved], atol=1e-6)
 
 
-def test_a_complete_trial_leaves_the_validation_predictions_that_its_record_is_of(
-    tiny_recipe: dict[str, Any], tmp_path: Path
-) -> None:
-    winner, _ = run(tiny_recipe, tmp_path / "run", "data.max_eval_samples=20")
-    predicted = read_predicted(tmp_path / "run" / "trials" / "0000", classes=3)
+def test_a_complete_trial_leaves_the_validation_predictions_that_its_record_is_of(ran: Ran) -> None:
+    predicted, result = read_predicted(ran.path / "trials" / "0000", classes=3), ran.winner.result
     assert predicted is not None
-    assert winner.result is not None
+    assert result is not None
     scores = metrics.score(predicted.labels, predicted.probabilities.astype(np.float64))
-    assert (scores.examples, scores.accuracy) == (20, winner.result.validation.accuracy)
-    assert scores.log_loss == pytest.approx(winner.result.validation.loss, abs=1e-6)
-    rows = read_rows(tmp_path / "run", classes=3)
+    assert (scores.examples, scores.accuracy) == (20, result.validation.accuracy)
+    assert scores.log_loss == pytest.approx(result.validation.loss, abs=1e-6)
+    rows = read_rows(ran.path, classes=3)
     assert len(rows) > 20
     assert [rows[number].label for number in predicted.rows] == predicted.labels.tolist()
-    again = loraloom.load(tmp_path / "run" / "best").predict_proba([rows[number].text for number in predicted.rows])
+    again = loraloom.load(ran.path / "best").predict_proba([rows[number].text for number in predicted.rows])
     assert np.allclose(again, predicted.probabilities, atol=1e-6)
 
 
@@ -171,26 +199,23 @@ def test_a_pruned_trial_leaves_no_predictions(tmp_path: Path, tiny_recipe: dict[
     assert not (job.folder / VALIDATION).exists()
 
 
+@by_loom
 def test_a_profile_says_where_the_time_of_a_step_goes(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
-    pipeline.search(read_recipe(tiny_recipe), tmp_path / "run", profile=True)
-    path = tmp_path / "run" / "best" / "profile.json"
-    if tiny_recipe["engine"] == "trainer":
-        assert not path.exists()
-        return
-    profile = json.loads(path.read_text())
+    pipeline.search(read_recipe(tiny_recipe), tmp_path / "run", report=False, profile=True)
+    profile = json.loads((tmp_path / "run" / "best" / "profile.json").read_text())
     shares = {section["section"]: section["share"] for section in profile["sections"]}
     assert sum(shares.values()) == pytest.approx(1, abs=0.01)
     assert {"linear", "attention_backward", "head", "optimizer"} <= shares.keys()
 
 
-def test_speed_is_told_with_each_evaluation(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
-    winner, lines = run(tiny_recipe, tmp_path / "run")
-    assert winner.timings is not None
-    assert winner.timings.examples_per_second > 0
-    if tiny_recipe["engine"] == "loom":
-        assert all(line.tokens_per_second and line.peak_share for line in lines)
+def test_speed_is_told_with_each_evaluation(ran: Ran) -> None:
+    assert ran.winner.timings is not None
+    assert ran.winner.timings.examples_per_second > 0
+    if ran.engine == "loom":
+        assert all(line.tokens_per_second and line.peak_share for line in ran.lines)
 
 
+@by_loom
 def test_the_same_recipe_gives_the_same_adapter(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     for name in ("one", "two"):
         run(tiny_recipe, tmp_path / name, "backbone.dropout=keep")
