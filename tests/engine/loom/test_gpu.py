@@ -48,8 +48,7 @@ def losses(outcomes: tuple[Outcome, ...]) -> list[float]:
 
 @pytest.mark.usefixtures("plain_torch")
 @pytest.mark.parametrize(
-    ("architecture", "common"),
-    [("bert", TOP), ("mpnet", EVERYTHING), ("electra", EVERYTHING), ("modernbert", EVERYTHING)],
+    ("architecture", "common"), [("electra", TOP), ("mpnet", EVERYTHING), ("modernbert", EVERYTHING)]
 )
 def test_trials_that_a_gpu_joins_are_trained_as_each_is_on_a_processor_and_no_step_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str, common: dict[str, Any]
