@@ -241,5 +241,10 @@ def test_interactions_are_tables_and_importances_a_line(tmp_path: Path) -> None:
 
 def test_a_run_without_a_winner_says_so(tmp_path: Path) -> None:
     made = markdown(findings(read_run(write_run(tmp_path / "r", make_recipe({}), []))))
-    assert "There is no winner: 0 trials failed" in made
+    assert "No trial has finished yet, so there is no winner." in made
     assert "## Test" not in made
+
+    recipe = make_recipe({})
+    failed = [make_record(recipe, number, {}, None, state="failed", reason="out of memory") for number in (0, 1)]
+    made = markdown(findings(read_run(write_run(tmp_path / "failed", recipe, failed))))
+    assert "No trial is complete, so there is no winner: 2 failed, 0 pruned. The leaderboard has the reasons." in made

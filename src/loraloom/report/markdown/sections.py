@@ -35,8 +35,13 @@ def answer(found: Findings) -> Iterator[str]:
     """The winner in a sentence, its configuration, its size and its time."""
     winner, tally = found.answer.winner, found.answer.tally
     if winner is None:
-        pruned = f"{tally.pruned:,} {'was' if tally.pruned == 1 else 'were'} pruned"
-        yield f"There is no winner: {plural(tally.failed, 'trial')} failed and {pruned}."
+        if tally.finished:
+            yield (
+                "No trial is complete, so there is no winner: "
+                f"{count(tally.failed)} failed, {count(tally.pruned)} pruned. The leaderboard has the reasons."
+            )
+        else:
+            yield "No trial has finished yet, so there is no winner."
         return
     yield (
         f"{found.answer.subject} reaches a {winner.split} accuracy of "
