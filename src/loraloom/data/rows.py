@@ -185,10 +185,14 @@ def _csv_records(lines: Iterable[str], delimiter: str, source: str) -> Iterator[
             problem = f"row {number}, {_not_csv(reader.line_num, record, header)}"
             yield Record(number, dict.fromkeys(header, ""), problem)
             continue
-        if len(record) == len(header):
+        if len(record) == len(header) and (record != header or len(header) == 1):
             yield Record(number, dict(zip(header, record, strict=True)))
             continue
-        problem = f"row {number} (line {reader.line_num}) has {len(record)} cells where the header has {len(header)}"
+        problem = f"row {number} (line {reader.line_num}) "
+        if record == header:
+            problem += "repeats the first line, which is to name the columns"
+        else:
+            problem += f"has {len(record)} cells where the header has {len(header)}"
         problem += other_separator(header)
         if delimiter == "\t" and any(cell.startswith('"') for cell in record):
             problem += "; quotes are read as part of its cells, since not all quotes in the file are closed"
