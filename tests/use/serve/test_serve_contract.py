@@ -225,7 +225,8 @@ def test_it_is_not_ready_while_a_batch_hangs(alone: Registry) -> None:
 
 def test_it_is_not_ready_while_it_drains_or_has_no_adapter(alone: Registry) -> None:
     with client_of(Registry()) as client:
-        assert client.get("/readyz").status_code == 503
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()) == (503, {"status": "empty"})
         assert client.get("/healthz").status_code == 200
     with client_of(alone) as client:
         client.app.state.draining = True  # type: ignore[attr-defined]

@@ -164,8 +164,10 @@ def _add_health(app: FastAPI, registry: Registry, batcher: Batcher) -> None:
     def status() -> str:
         if app.state.draining:
             return "draining"
-        if not batcher.alive or not registry.all():
+        if not batcher.alive:
             return "starting"
+        if not registry.all():
+            return "empty"
         if batcher.device_lost:
             return "lost"
         since = batcher.busy_since

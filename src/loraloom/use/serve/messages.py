@@ -173,7 +173,7 @@ class AddRequest(_Strict):
 class Health(BaseModel):
     """Whether the server lives, or is ready."""
 
-    status: Literal["ok", "starting", "draining", "stuck", "lost"]
+    status: Literal["ok", "starting", "empty", "draining", "stuck", "lost"]
 
 
 class Refusal(BaseModel):
