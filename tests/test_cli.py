@@ -492,6 +492,7 @@ def test_a_page_is_not_printed_where_there_is_no_browser(
         (["report", "{tmp}/nothing"], "no such run folder"),
         (["report", "{trained}", "--against", "{trained}"], "is the run itself"),
         (["report", "{trained}", "--against", "{tmp}"], "has no recipe.yaml"),
+        (["report", "{trained}", "--against", "{tmp}/none"], "no such run folder"),
         (["report", "{trained}", "--compare_file", "{tmp}/none.csv"], "none.csv"),
         (["report", "{trained}", "--compare_file", "{recipe}"], "tiny.yaml"),
         (["report", "{trained}", "--compare_file", "{recipe}", "--no_similarity"], "leave out --no_similarity"),

@@ -18,7 +18,6 @@ from loraloom.recipe import Recipe
 from loraloom.recipe.problems import message_of
 from loraloom.report.wording import clean
 from loraloom.study.durable import is_whole, verify_manifest
-from loraloom.study.integrity import RECIPE, read_sealed_recipe
 from loraloom.study.record import (
     TEST_PREDICTIONS,
     Evaluation,
@@ -26,7 +25,7 @@ from loraloom.study.record import (
     read_metrics,
     read_record,
 )
-from loraloom.study.run import BEST, trial_folders
+from loraloom.study.run import BEST, Run, trial_folders
 
 
 class Prediction(BaseModel):
@@ -89,10 +88,7 @@ def read_run(path: Path) -> RunRead:
         RunError: `path` is not a run folder.
         RecipeError: its recipe can't be read.
     """
-    recipe_file = path / RECIPE
-    if not recipe_file.is_file():
-        raise RunError(f"{path}: has no recipe.yaml; it is not a run's folder")
-    recipe = read_sealed_recipe(recipe_file)
+    recipe = Run(path).recipe
     problems: list[str] = []
     records: list[TrialRecord] = []
     folders: dict[int, Path] = {}
