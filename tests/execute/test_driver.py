@@ -373,7 +373,7 @@ def test_a_run_that_this_machine_would_take_another_type_for_says_so_when_it_goe
         measured(ratio)
         pipeline.resume(tmp_path / "run", watcher=(watcher := _Noting()))
         said.append([note for note in watcher.notes if "this machine" in note])
-    products = "a layer's products are 3.0 × as fast as in fp32"
+    products = "a base-size layer's products are 3.0 × as fast as in fp32"
     assert said == [[], [f"the run's trials stay in fp32; this machine would take bf16: {products}"]]
 
 

@@ -11,7 +11,7 @@ from loraloom.study.record import Dtype
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 WORTHWHILE = 1.3
-"""bf16 is taken where a layer's products are faster than in fp32 by this ratio."""
+"""bf16 is taken where a base-size layer's products are faster than in fp32 by this ratio."""
 
 
 def choose_dtype(train: Train) -> Dtype:
@@ -25,5 +25,6 @@ def explain_dtype(train: Train) -> tuple[Dtype, str]:
         return "bf16" if train.bf16 else "fp32", f"as the recipe says: train.bf16 is {str(train.bf16).lower()}"
     ratio = measure().ratio
     if ratio > WORTHWHILE:
-        return "bf16", f"a layer's products are {ratio:.1f} × as fast as in fp32"
-    return "fp32", f"a layer's products are {ratio:.1f} × as fast in bf16, which is worth it only over {WORTHWHILE} ×"
+        return "bf16", f"a base-size layer's products are {ratio:.1f} × as fast as in fp32"
+    slow = f"a base-size layer's products are {ratio:.1f} × as fast in bf16"
+    return "fp32", f"{slow}, which is worth it only over {WORTHWHILE} ×"
