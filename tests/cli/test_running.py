@@ -139,7 +139,7 @@ def test_a_search_that_is_broken_off_before_its_run_is_made_does_not_go_on_with_
 ) -> None:
     (tmp_path / "recipe.yaml").touch()
     monkeypatch.setattr("loraloom.pipeline.search", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
-    with pytest.raises(RunError, match="holds a run already; choose another --out"):
+    with pytest.raises(RunError, match="holds a run already; choose another folder"):
         run_search(
             read_recipe({}),
             tmp_path,

@@ -81,7 +81,7 @@ def test_what_a_kill_left_of_a_run_in_the_making_is_in_nobodys_way(tmp_path: Pat
 
 def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(RunError, match="is not empty; choose another --out"):
+    with pytest.raises(RunError, match="is not empty; choose another folder"):
         Run.create(tmp_path, RECIPE)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -97,7 +97,7 @@ def test_a_run_whose_rows_a_program_gave_goes_on_by_that_program(tmp_path: Path)
 
 def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
-    with pytest.raises(RunError, match="choose another --out"):
+    with pytest.raises(RunError, match="choose another folder"):
         Run.create(tmp_path / "run", RECIPE)
 
 

@@ -234,9 +234,9 @@ def refuse_taken(path: Path) -> None:
     """
     refuse_bytes(path)
     if (path / RECIPE).is_file():
-        raise RunError(f"{path}: holds a run already; choose another --out, or go on by: {go_on_command(path)}")
+        raise RunError(f"{path}: holds a run already; choose another folder, or go on by: {go_on_command(path)}")
     if path.is_file() or (path.is_dir() and not all(map(_of_a_kill, path.iterdir()))):
-        raise RunError(f"{path}: is not empty; choose another --out")
+        raise RunError(f"{path}: is not empty; choose another folder")
 
 
 def _of_a_kill(entry: Path) -> bool:
