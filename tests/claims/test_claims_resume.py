@@ -22,19 +22,14 @@ from study.trials import ALL_ROWS, header_of, make_trainer, train
 
 
 def test_what_is_kept_is_not_trained_again_and_is_what_the_adapter_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Path, rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = load_data(Data(dataset="demo"), seed=0)
-    data = replace(
-        data,
-        train=data.train.take(range(48)),
-        validation=data.validation.take(range(32)),
-        test=data.test.take(range(16)),
-    )
-    design = read_design("six_layers", "demo")
+    rows = Data(train_file=str(rows_file), validation_share=0.2, max_length=16)
+    data, design = load_data(rows, seed=0), read_design("six_layers", str(tiny_model))
+    design = replace(design, recipe=design.recipe.model_copy(update={"data": rows}))
     listed = [design.trial(design.table.claims[0], level, 0) for level in ("4", "1")]
     trainer, common = make_trainer(design.recipe, {ALL_ROWS: data}, tmp_path / "runs")
-    header, path = header_of("demo", data, common), tmp_path / "demo.jsonl"
+    header, path = header_of("tiny", data, common), tmp_path / "tiny.jsonl"
 
     assert train(listed[:1], trainer, Kept(path, header), None)
     first = path.read_text(encoding="utf-8").splitlines()
@@ -50,12 +45,12 @@ def test_what_is_kept_is_not_trained_again_and_is_what_the_adapter_says(
     assert one.others_share is not None
     assert trainer.train(listed[1].key, listed[1].configuration, ALL_ROWS).others_share is None  # read, not trained
     assert (one.machine, one.git_revision) == (described()["machine"], described()["git_revision"])
-    assert one.accuracy == one.right(32).mean()
+    assert one.accuracy == one.right(len(data.validation)).mean()
     for changed in (replace(one, correct=one.correct[:4]), replace(one, accuracy=1 - one.accuracy)):
         with pytest.raises(DataError, match="it was changed"):
-            changed.right(32)
+            changed.right(len(data.validation))
     correct, _ = trainer.tested(listed[1].key, listed[1].configuration, ALL_ROWS)
-    assert len(correct) == 16
+    assert len(correct) == len(data.test)
     with pytest.raises(RunError, match="is of another data"):
         Kept(path, header | {"data": "other rows"})
     with pytest.raises(RunError, match="is of another table"):
