@@ -124,14 +124,10 @@ def _cut_ids(tokenizer: Any, texts: list[str], max_length: int) -> Iterator[tupl
     a quarter faster than by transformers. What it makes of a text is cut and has its special tokens put around
     afterwards, so that a long text is read once.
     """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
+    backend = _unlimited(tokenizer)
     if backend is None or tokenizer.split_special_tokens:
         yield from _cut_by_transformers(tokenizer, texts, max_length)
         return
-    if backend.truncation is not None:
-        backend.no_truncation()
-    if backend.padding is not None:
-        backend.no_padding()
     bare = backend.encode_batch_fast(texts, add_special_tokens=False)
     backend.enable_truncation(max_length, direction=tokenizer.truncation_side)
     special = backend.num_special_tokens_to_add(False)
@@ -150,15 +146,26 @@ def _cut_by_transformers(tokenizer: Any, texts: list[str], max_length: int) -> I
 
 
 def _state_of(tokenizer: Any) -> str | None:
-    """All that a fast tokenizer does, and by which version; without padding and truncation, which calls leave in it."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
+    """All that a fast tokenizer does, and by which version; it writes its vocabulary in the order of the ids."""
+    backend = _unlimited(tokenizer)
     if backend is None:
         return None
-    state = json.loads(backend.to_str())
-    state.update(padding=None, truncation=getattr(tokenizer, "truncation_side", "right"))
-    state.update(split_special_tokens=tokenizer.split_special_tokens)  # which the backend is not told
-    state.update(tokenizers=version_of("tokenizers"))
-    return json.dumps(state, sort_keys=True)
+    beside = {
+        "truncation_side": tokenizer.truncation_side,
+        "split_special_tokens": tokenizer.split_special_tokens,  # which the backend is not told
+        "tokenizers": version_of("tokenizers"),
+    }
+    return json.dumps(beside) + backend.to_str()
+
+
+def _unlimited(tokenizer: Any) -> Any | None:
+    """The Rust tokenizer, without the truncation and padding that calls leave in it; None where there is none."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None and backend.truncation is not None:
+        backend.no_truncation()
+    if backend is not None and backend.padding is not None:
+        backend.no_padding()
+    return backend
 
 
 def _key(state: str, texts: Sequence[str], max_length: int) -> str:
