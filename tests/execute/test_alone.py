@@ -83,7 +83,8 @@ def test_ctrl_c_ends_the_waiting() -> None:
     with ThreadPoolExecutor(1) as pool:
         one = pool.submit(first)
         assert begun.wait(60)
-        ask = threading.Timer(0.2, signal.raise_signal, (signal.SIGINT,))
+        # to this thread, as the kernel does where a terminal's Ctrl-C comes: the timer's own would wake nobody
+        ask = threading.Timer(0.2, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
         ask.start()
         try:
             with pytest.raises(KeyboardInterrupt), alone():
