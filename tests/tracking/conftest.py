@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.tracking.telling import REPOSITORY
+from tests.tracking.telling import NOT_NICE, REPOSITORY
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +21,9 @@ def _unconfigured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in list(os.environ):
             if name.startswith(("WANDB_", "MLFLOW_", "TRACKIO_", "TENSORBOARD_")):
                 patch.delenv(name)
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # a key of W&B's may lie in ~/.netrc
-        patch.setenv("PYTHONPATH", str(REPOSITORY), prepend=os.pathsep)  # for the trackers of these tests
+        home = tmp_path_factory.mktemp("home")
+        (home / "sitecustomize.py").write_text(NOT_NICE)
+        patch.setenv("HOME", str(home))  # a key of W&B's may lie in ~/.netrc
+        for place in (REPOSITORY, home):  # for the trackers of these tests
+            patch.setenv("PYTHONPATH", str(place), prepend=os.pathsep)
         yield

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import struct
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from loraloom.tracking.child import CLASSES
 
 REPOSITORY = Path(__file__).parents[2]
 KEY = "0123abcd"
+NOT_NICE = "import os\nos.nice = lambda more: 0\n"
+"""A sitecustomize by which trackers are no slower than the tests beside them, which would wait for minutes."""
 Call = tuple[str, dict[str, Any]]
 
 
@@ -117,46 +119,35 @@ def _read_tensorboard(folder: Path) -> dict[str, Stored]:
 
 
 def _read_mlflow(folder: Path) -> dict[str, Stored]:
-    """In a process of its own: MLflow warns on import, and changes the process that it is in."""
-    import subprocess
-    import sys
-
-    code = """import json, sys
-from mlflow.tracking import MlflowClient
-client = MlflowClient("sqlite:///" + sys.argv[1])
-(experiment,) = [e for e in client.search_experiments() if e.name == "loraloom"]
-runs = client.search_runs([experiment.experiment_id])
-(parent,) = [run.info.run_id for run in runs if "mlflow.parentRunId" not in run.data.tags]
-for run in runs:
-    assert run.info.run_id == parent or run.data.tags["mlflow.parentRunId"] == parent
-    history = [p for name in run.data.metrics for p in client.get_metric_history(run.info.run_id, name)]
-    print("RUN" + json.dumps({
-        "name": "winner" if run.info.run_id == parent else run.info.run_name,
-        "points": [[p.key, p.step, p.value] for p in history],
-        "parameters": run.data.params,
-        "words": {**run.data.tags, "status": run.info.status},
-    }))
-"""
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    command = [sys.executable, "-c", code, str(folder / "mlflow.db")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr
-    found = {}
-    for line in done.stdout.splitlines():
-        if line.startswith("RUN"):
-            values = json.loads(line.removeprefix("RUN"))
-            stored = found[values["name"]] = Stored(parameters=values["parameters"], words=values["words"])
-            for key, step, value in values["points"]:
-                stored.points[key, step].append(value)
+    found: dict[str, Stored] = {}
+    with closing(sqlite3.connect(folder / "mlflow.db")) as connection:
+        runs = connection.execute(
+            "SELECT run_uuid, runs.name, status FROM runs JOIN experiments USING (experiment_id)"
+            " WHERE experiments.name = 'loraloom'"
+        ).fetchall()
+        tables = {
+            table: connection.execute(f"SELECT run_uuid, key, value{step} FROM {table}").fetchall()  # noqa: S608
+            for table, step in (("metrics", ", step"), ("params", ""), ("tags", ""))
+        }
+    kept = {run: Stored(words={"status": status}) for run, _, status in runs}
+    for run, key, value, step in tables["metrics"]:
+        kept[run].points[key, step].append(value)
+    for run, key, value in tables["params"]:
+        kept[run].parameters[key] = value
+    for run, key, value in tables["tags"]:
+        kept[run].words[key] = value
+    (parent,) = [run for run, stored in kept.items() if "mlflow.parentRunId" not in stored.words]
+    for run, name, _ in runs:
+        assert run == parent or kept[run].words["mlflow.parentRunId"] == parent
+        found["winner" if run == parent else name] = kept[run]
     return found
 
 
 def _read_trackio(folder: Path) -> dict[str, Stored]:
     found: dict[str, Stored] = defaultdict(Stored)
-    with sqlite3.connect(folder / "loraloom.db") as connection:
+    with closing(sqlite3.connect(folder / "loraloom.db")) as connection:
         rows = connection.execute("SELECT run_name, step, metrics FROM metrics").fetchall()
         configs = connection.execute("SELECT run_name, config FROM configs").fetchall()
-    connection.close()
     for name, step, metrics in rows:
         stored = found[name.removeprefix(f"demo-{KEY}-")]
         for metric, value in json.loads(metrics).items():
