@@ -47,10 +47,14 @@ _HEAVY = (
 
 
 def _import_all() -> None:
-    """Imports, the report's templates, and how fast this machine is: what else a child computes it computes itself."""
+    """Imports, the report's templates, how weights' names of old checkpoints are read, and how fast this machine is.
+
+    What else a child computes it computes itself.
+    """
     for name in _HEAVY:
         import_module(name)
     from torch import cuda
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
     from loraloom.engine import gemm_rates
     from loraloom.engine.loom import kernels
@@ -59,6 +63,7 @@ def _import_all() -> None:
     environment = _environment()
     for name in environment.list_templates(["jinja"]):
         environment.get_template(name)
+    get_checkpoint_conversion_mapping("bert")  # a thousand regular expressions
     if not cuda.device_count():  # a GPU that the parent has used is none for its children
         gemm_rates.measure()
         kernels.load_fp32()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from loraloom.errors import RunError
-from loraloom.recipe import read_recipe
+from loraloom.recipe import Recipe, read_recipe
+from loraloom.study import integrity
 from loraloom.study.durable import is_whole, write_manifest
 from loraloom.study.integrity import put_aside_damage, read_sealed_recipe, write_recipe
 from loraloom.study.record import CARD, read_record
@@ -34,6 +36,22 @@ def _put_aside(run: Path) -> list[str]:
 def test_a_sealed_recipe_is_the_recipe(tmp_path: Path) -> None:
     write_recipe(tmp_path / "recipe.yaml", RECIPE)
     assert read_sealed_recipe(tmp_path / "recipe.yaml") == RECIPE
+
+
+def test_a_recipe_is_parsed_once_for_as_long_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command opens its run several times, and of thousands of labels YAML makes seconds."""
+    path, parsed = tmp_path / "recipe.yaml", list[Path]()
+
+    def read(path: Path, **given: Any) -> Recipe:
+        parsed.append(path)
+        return read_recipe(path, **given)
+
+    monkeypatch.setattr(integrity, "read_recipe", read)
+    write_recipe(path, RECIPE)
+    assert read_sealed_recipe(path) is read_sealed_recipe(path)
+    write_recipe(path, read_recipe({"lora": {"r": 3}}))
+    assert read_sealed_recipe(path).lora.r == 3
+    assert parsed == [path, path]
 
 
 def test_a_recipe_without_a_seal_is_taken_as_it_is(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from loraloom.errors import AdapterError, RecipeError, RunError
@@ -48,6 +49,12 @@ def read_sealed_recipe(path: Path) -> Recipe:
         )
     if all(not line.strip() or line.startswith(b"#") for line in content.splitlines()):
         raise RunError(f"{path}: is cut off or empty; put the original back, or begin another run")
+    return _read_recipe(path, content)
+
+
+@lru_cache(maxsize=1)
+def _read_recipe(path: Path, content: bytes) -> Recipe:
+    """The recipe in `path`, whose content `content` is; a command opens its run several times, and YAML is slow."""
     try:
         return read_recipe(path, most_bytes=MOST_BYTES)
     except (UnicodeError, ValueError) as error:
