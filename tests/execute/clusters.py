@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 200, "health_check_failure_threshold": 5}
+QUICK = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 200,
+    "health_check_failure_threshold": 5,
+    "worker_niceness": 0,  # by default 15: beside other tests, a worker's imports took minutes
+}
 
 
 @contextmanager
@@ -16,7 +21,8 @@ def local_cluster(nodes: int) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     small = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": QUICK, **small})
+    alone = {"no_monitor": True, "include_log_monitor": False}  # nothing scales it, nor reads its logs
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": QUICK, **small, **alone})
     try:
         for _ in range(nodes):
             cluster.add_node(num_cpus=1, wait=False, **small)
