@@ -119,9 +119,19 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_pictures() -> Iterator[None]:
     """Reports have no pictures, as where the extra `report` is missing: they take more time than a tiny search."""
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.MonkeyPatch.context() as patch:  # of its own: a test may undo what it has patched itself
+        patch.setitem(sys.modules, "matplotlib", None)
+        yield
+
+
+@pytest.fixture
+def no_report() -> Iterator[None]:
+    """Runs end without a report, also those that are gone on with: it takes a quarter of a tiny search."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("loraloom.conclusion._report", lambda *_: None)
+        yield
 
 
 def make_rows(count: int, seed: int) -> list[tuple[str, str]]:

@@ -115,6 +115,7 @@ def test_a_length_that_memory_does_not_suffice_for_is_left_out_and_the_others_ar
     assert [record.configuration.data.max_length for record in run.records()] == [16, 16, 32, 32]
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_resume_where_memory_suffices_for_less_tries_that_and_leaves_the_trial_under_way_as_it_is(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +135,7 @@ def test_a_resume_where_memory_suffices_for_less_tries_that_and_leaves_the_trial
     assert [record.configuration.data.max_length for record in run.records()] == [32, 16, 16, 32]
 
 
+@pytest.mark.usefixtures("no_report")
 def test_where_nothing_can_be_measured_models_and_lengths_are_named_and_what_was_finished_is_tested(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +194,7 @@ def test_where_the_time_does_not_suffice_that_is_said_and_nothing_is_left(
     assert len(closed) == late  # which may be a cluster
 
 
+@pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(
     ("field", "clocked"),
     [
@@ -211,11 +214,12 @@ def test_what_would_use_the_time_that_is_left_is_said(
 
     changes = ["lora.r=2", "search.sampler=grid", field, "budget.max_seconds=600"]
     recipe = read_recipe(tiny_recipe, changes)
-    pipeline.search(recipe, tmp_path / "run", watcher=Noting(), report=False)
+    pipeline.search(recipe, tmp_path / "run", watcher=Noting())
     end = f"all was trained: more values or search.seeds{clocked} would use the rest"
     assert any(sentence.endswith(end) for sentence in said)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_damaged_plan_is_refused(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     loraloom.search(tiny_recipe, tmp_path / "run")
     path = tmp_path / "run" / PLAN
@@ -263,25 +267,23 @@ def test_a_command_that_goes_on_names_no_time_where_it_needs_none() -> None:
     assert again_seconds(clocked, 59.2) == 60
 
 
-@pytest.mark.parametrize("grace", [0.0, 120.0])
-def test_a_search_that_is_asked_to_stop_goes_on_to_the_same_end(
-    tiny_recipe: dict[str, Any], tmp_path: Path, grace: float
-) -> None:
+@pytest.mark.usefixtures("no_report")
+def test_a_search_that_is_asked_to_stop_goes_on_to_the_same_end(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     recipe = read_recipe(tiny_recipe, ["lora.r=1,2,4"])
-    stop = Stop(grace)
-    with pytest.raises(StoppedError):
-        pipeline.search(recipe, tmp_path / "run", watcher=_Ear(stop, at=3), stop=stop)
-    run = Run(tmp_path / "run")
-    assert len(run.records()) == 1
-    assert (run.best() is not None) == (grace > 0)
-    winner = loraloom.resume(tmp_path / "run")
     whole = pipeline.search(recipe, tmp_path / "whole")
-    assert winner.number == whole.number
-    for number in range(3):
-        name = f"trials/{number:04d}/adapter_model.safetensors"
-        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    for grace in (0.0, 120.0):
+        stop, run = Stop(grace), tmp_path / f"{grace}"
+        with pytest.raises(StoppedError):
+            pipeline.search(recipe, run, watcher=_Ear(stop, at=3), stop=stop)
+        assert len(Run(run).records()) == 1
+        assert (Run(run).best() is not None) == (grace > 0)
+        assert loraloom.resume(run).number == whole.number
+        for number in range(3):
+            name = f"trials/{number:04d}/adapter_model.safetensors"
+            assert (run / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_trial_that_goes_on_has_the_passes_that_it_was_begun_with(
     tiny_recipe: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -297,6 +299,7 @@ def test_a_trial_that_goes_on_has_the_passes_that_it_was_begun_with(
     assert not any("begins anew" in sentence for sentence in ear.notes)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_trial_that_ended_and_is_damaged_is_trained_again_as_it_was_though_the_plan_has_more_rows_now(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,6 +318,7 @@ def test_a_trial_that_ended_and_is_damaged_is_trained_again_as_it_was_though_the
     assert [record.train_rows for record in records] == [60, 60, 90, 90]
 
 
+@pytest.mark.usefixtures("no_report")
 def test_the_end_is_not_rehearsed_once_the_search_is_asked_to_stop(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,6 +336,7 @@ def test_the_end_is_not_rehearsed_once_the_search_is_asked_to_stop(
     assert rehearsed
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_part_of_the_rows_is_trained_on_where_a_recipe_says_so(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     winner = loraloom.search(tiny_recipe, tmp_path / "run", overrides=["data.max_train_samples=20"])
     assert winner.train_rows == 20

@@ -1,4 +1,4 @@
-"""Runs are made for their trials here: their reports have no pictures."""
+"""Runs are made for their trials here: they need no report."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _without_pictures(no_pictures: None) -> None:
+def _without_report(no_report: None) -> None:
     pass

@@ -294,7 +294,6 @@ def test_a_trial_that_ended_two_processes_and_comes_on_in_a_worker_stays_with_wo
     assert [command.took_up for command in read_commands(tmp_path / "run")[:2]] == [{}, {0: 0}]
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_a_lost_pack_goes_on_from_its_last_checkpoint(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

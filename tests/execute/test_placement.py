@@ -87,7 +87,6 @@ class _Planned(Watcher):
         self.engine, self.reason = plan.engine, plan.engine_reason
 
 
-@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("workers", [None, 1])
 def test_of_several_models_those_that_loom_does_not_know_are_trained_by_the_other_engine(
     tiny_recipe: dict[str, Any], unknown_model: Path, tmp_path: Path, workers: int | None
@@ -117,7 +116,7 @@ def test_a_search_that_is_stopped_in_workers_goes_on_in_this_process(
 ) -> None:
     stop, recipe, run = Stop(), read_recipe(tiny_recipe, AXES), tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        pipeline.search(recipe, run, watcher=_Stopper(stop), stop=stop, placement=Placement(workers=2))
+        pipeline.search(recipe, run, watcher=_Stopper(stop), stop=stop, placement=Placement(workers=1))
     assert len(Run(run).records()) < len(ledger(local))
     loraloom.resume(run)
     assert ledger(run) == ledger(local)

@@ -23,7 +23,7 @@ from loraloom.execute.pool import Pool
 from loraloom.execute.workers import WorkerProcesses
 from loraloom.study.run import Run
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
+pytestmark = pytest.mark.usefixtures("no_report")
 
 CULPRIT, TOGETHER = 3, 8
 RANKS = "lora.r=" + ",".join(str(rank) for rank in range(1, TOGETHER + 1))
@@ -78,13 +78,13 @@ class Eight:
 def alone(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows_file: Path) -> Path:
     """The same eight trials one after another."""
     out = tmp_path_factory.mktemp("alone") / "run"
-    loraloom.search(_recipe(tiny_model, rows_file), out, overrides=[RANKS])
+    loraloom.search(_recipe(tiny_model, rows_file), out, overrides=[RANKS], report=False)
     return out
 
 
 def _recipe(model: Path, rows: Path) -> dict[str, Any]:
     return {
-        "data": {"train_file": str(rows), "max_length": 16},
+        "data": {"train_file": str(rows), "max_length": 16, "max_train_samples": 40},
         "backbone": {"model": str(model)},
         "train": {"num_train_epochs": 2, "per_device_train_batch_size": 8, "bf16": False},
     }

@@ -11,7 +11,7 @@ from tests.tracking.telling import NOT_NICE, REPOSITORY
 
 
 @pytest.fixture(autouse=True)
-def _without_pictures(no_pictures: None) -> None:
+def _without_report(no_report: None) -> None:
     pass
 
 
