@@ -54,7 +54,7 @@ def _import_all() -> None:
     for name in _HEAVY:
         import_module(name)
     from torch import cuda
-    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+    from transformers import conversion_mapping
 
     from loraloom.engine import gemm_rates
     from loraloom.engine.loom import kernels
@@ -63,7 +63,8 @@ def _import_all() -> None:
     environment = _environment()
     for name in environment.list_templates(["jinja"]):
         environment.get_template(name)
-    get_checkpoint_conversion_mapping("bert")  # a thousand regular expressions
+    mapping: Any = conversion_mapping
+    mapping.get_checkpoint_conversion_mapping("bert")  # a thousand regular expressions
     if not cuda.device_count():  # a GPU that the parent has used is none for its children
         gemm_rates.measure()
         kernels.load_fp32()

@@ -180,7 +180,7 @@ def test_a_ragged_row_is_refused_with_its_number_and_cells(tmp_path: Path) -> No
 def test_a_header_in_the_midst_of_joined_files_is_no_row(tmp_path: Path) -> None:
     path = _csv(tmp_path / "rows.csv", b"text,label\na,x\ntext,label\nb,y\n")
     assert _refusal(path).endswith("row 2 (line 3) repeats the first line, which is to name the columns")
-    assert read_table(_csv(tmp_path / "one.csv", b"text\na\ntext\n")).columns == {"text": ["a", "text"]}
+    assert read_table(str(_csv(tmp_path / "one.csv", b"text\na\ntext\n"))).columns == {"text": ["a", "text"]}
 
 
 def test_a_row_with_commas_of_a_file_that_is_separated_otherwise_is_refused_with_a_hint(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def _state_of(tokenizer: Any) -> str | None:
         "split_special_tokens": tokenizer.split_special_tokens,  # which the backend is not told
         "tokenizers": version_of("tokenizers"),
     }
-    return json.dumps(beside) + backend.to_str()
+    return f"{json.dumps(beside)}{backend.to_str()}"
 
 
 def _unlimited(tokenizer: Any) -> Any | None:
