@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -52,13 +54,22 @@ class Loaded:
     rows: list[Encoded]
 
 
-def load_all(folder: Path, tmp_path: Path, architecture: str, dtype: str) -> Loaded:
+def save_all(folder: Path, place: Path, architecture: str) -> list[Path]:
     folders = []
     for number, (fields, labels) in enumerate(zip(FIELDS, LABELS, strict=True)):
         named = targets(("q,v", "all-linear")[number % 2], architecture)
         recipe = fields | {"lora": fields["lora"] | {"target_modules": named}}
-        out = tmp_path / str(number)
-        folders.append(save_random_adapter(out, folder, recipe, labels=labels, seed=number, dtype=dtype))
+        folders.append(save_random_adapter(place / str(number), folder, recipe, labels=labels, seed=number))
+    return folders
+
+
+@pytest.fixture(scope="module")
+def folders_of(folder_of: Folders, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[Path]]:
+    """Folders of adapters over an architecture's model."""
+    return cache(lambda architecture: save_all(folder_of(architecture), tmp_path_factory.mktemp("saved"), architecture))
+
+
+def load_all(folders: list[Path]) -> Loaded:
     backbones = Backbones()
     classifiers = [backbones.add(path) for path in folders]
     lengths = np.random.default_rng(3).integers(1, 20, sum(ROWS)).tolist()
@@ -68,9 +79,9 @@ def load_all(folder: Path, tmp_path: Path, architecture: str, dtype: str) -> Loa
 
 @pytest.mark.parametrize("architecture", CONFIGS)
 def test_mixed_rows_have_the_logits_of_their_adapter_alone_and_of_peft(
-    folder_of: Folders, tmp_path: Path, architecture: str
+    folder_of: Folders, folders_of: Callable[[str], list[Path]], architecture: str
 ) -> None:
-    given = load_all(folder_of(architecture), tmp_path, architecture, "fp32")
+    given = load_all(folders_of(architecture))
     assert len(given.backbones) == 1
     order = [3, 0, 4, 2, 1, 0]  # any order, and one of them twice
     together = given.backbones.logits([given.classifiers[n] for n in order], [given.rows[n] for n in order])
@@ -90,10 +101,10 @@ def test_mixed_rows_have_the_logits_of_their_adapter_alone_and_of_peft(
 
 @pytest.mark.parametrize("architecture", CONFIGS)
 def test_in_bf16_they_differ_by_rounding(
-    folder_of: Folders, tmp_path: Path, architecture: str, monkeypatch: pytest.MonkeyPatch
+    folders_of: Callable[[str], list[Path]], architecture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loraloom.use.backbones._dtype", lambda record: record.dtype)
-    given = load_all(folder_of(architecture), tmp_path, architecture, "bf16")
+    monkeypatch.setattr("loraloom.use.backbones._dtype", lambda _: "bf16")
+    given = load_all(folders_of(architecture))
     together = given.backbones.logits(given.classifiers, given.rows)
     for own, rows, found in zip(given.classifiers, given.rows, together, strict=True):
         alone = own.logits_of(rows)
@@ -101,9 +112,14 @@ def test_in_bf16_they_differ_by_rounding(
         assert distance <= TOLERANCES.mixed_bf16
 
 
+@pytest.fixture(scope="module")
+def given(folders_of: Callable[[str], list[Path]]) -> Loaded:
+    """Adapters over a BERT in fp32."""
+    return load_all(folders_of("bert"))
+
+
 @pytest.mark.parametrize(("first", "second"), list(product(range(5), repeat=2)))
-def test_any_two_pass_together(folder_of: Folders, tmp_path: Path, first: int, second: int) -> None:
-    given = load_all(folder_of("bert"), tmp_path, "bert", "fp32")
+def test_any_two_pass_together(given: Loaded, first: int, second: int) -> None:
     chosen = [given.classifiers[first], given.classifiers[second]]
     rows = [given.rows[first], given.rows[second]]
     for own, of, found in zip(chosen, rows, given.backbones.logits(chosen, rows), strict=True):
@@ -176,8 +192,8 @@ def test_the_compiled_kernels_mix_as_plain_torch_does(
         setattr(config, name, value)
     with quietly():
         folder = save_model(architecture, tmp_path / "model", config)
-    monkeypatch.setattr("loraloom.use.backbones._dtype", lambda record: record.dtype)
-    given = load_all(folder, tmp_path, architecture, "bf16")
+    monkeypatch.setattr("loraloom.use.backbones._dtype", lambda _: "bf16")
+    given = load_all(save_all(folder, tmp_path / "saved", architecture))
     used = {type(own.forward.frozen.ops) for own in given.classifiers if isinstance(own.forward, Inference)}
     assert used == {CompiledOps}
     together = given.backbones.logits(given.classifiers, given.rows)
@@ -186,10 +202,7 @@ def test_the_compiled_kernels_mix_as_plain_torch_does(
         assert np.linalg.norm(found - alone) / np.linalg.norm(alone) <= TOLERANCES.mixed_bf16
 
 
-def test_requests_for_one_adapter_are_one_pass_too(
-    folder_of: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given = load_all(folder_of("bert"), tmp_path, "bert", "fp32")
+def test_requests_for_one_adapter_are_one_pass_too(given: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     batches: list[int] = []
     of_batch = Inference.of_batch
 
