@@ -1,7 +1,9 @@
 """Writers of a prefix file that die in the middle; run as a program, since it forks, and torch should do little before.
 
-python killed_writers.py FOLDER calls     one writer for each system call that changes the file, killed in it
-python killed_writers.py FOLDER moments   writers that are killed from outside after a while
+python killed_writers.py FOLDER
+
+FOLDER/calls     of one writer for each system call that changes the file, killed in it
+FOLDER/moments   of writers that are killed from outside after a while
 """
 
 from __future__ import annotations
@@ -99,4 +101,7 @@ def killed_at_moments(folder: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"calls": killed_in_each_call, "moments": killed_at_moments}[sys.argv[2]](Path(sys.argv[1]))
+    for name, work in {"calls": killed_in_each_call, "moments": killed_at_moments}.items():
+        place = Path(sys.argv[1], name)
+        place.mkdir()
+        work(place)
