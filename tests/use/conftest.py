@@ -30,5 +30,5 @@ def taught(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows_file
 
 
 def _best(place: Path, model: Path, recipe: Mapping[str, Any]) -> Path:
-    loraloom.search({**recipe, "backbone": {"model": str(model)}}, place / "run")
+    loraloom.search({**recipe, "backbone": {"model": str(model)}}, place / "run", report=False)
     return place / "run" / "best"
