@@ -14,7 +14,7 @@ from loraloom.data.labels import codes_of
 from tests.use.hub_server import hub_server, speak_to
 
 PAGE = Path(__file__).parent.parent / "docs" / "python.md"
-ROWS = 100
+ROWS = 80
 
 
 def news() -> tuple[list[str], list[str]]:
@@ -23,7 +23,7 @@ def news() -> tuple[list[str], list[str]]:
     columns, _ = choose_columns(table, None, None)
     texts, labels = texts_of(table, columns.text), codes_of(table, columns.label)
     every = len(texts) // ROWS
-    return [text[:300] for text in texts[::every]], labels[::every]
+    return [text[:120] for text in texts[::every]], labels[::every]
 
 
 @pytest.mark.filterwarnings("ignore:.*near cop", "ignore:.*also in")
