@@ -28,6 +28,9 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *a
     return code, said.out, said.err
 
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
+
 @pytest.fixture
 def recipe_file(tiny_recipe: dict[str, Any], tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
@@ -45,7 +48,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows_fil
         "lora": {"r": 2},
         "train": {"learning_rate": 0.02, "bf16": False},
     }
-    loraloom.search(recipe, tmp_path_factory.mktemp("trained") / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "matplotlib", None)  # as `no_pictures` does, which is not for a module
+        loraloom.search(recipe, tmp_path_factory.mktemp("trained") / "run")
     return next(tmp_path_factory.getbasetemp().glob("trained*")) / "run"
 
 

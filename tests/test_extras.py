@@ -166,7 +166,7 @@ def test_no_module_imports_an_extra_before_it_is_used() -> None:
 
 def _imports(path: Path) -> Iterator[tuple[int, str, bool]]:
     """(line, top-level package of others, whether importing the module imports it)."""
-    for node, at_once in _walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node, at_once in _nodes(path):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -179,10 +179,17 @@ def _imports(path: Path) -> Iterator[tuple[int, str, bool]]:
 
 
 def _own_imports(path: Path) -> Iterator[tuple[str, bool]]:
-    for node, at_once in _walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node, at_once in _nodes(path):
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("loraloom"):
             yield from ((f"{node.module}.{alias.name}", at_once) for alias in node.names)
             yield str(node.module), at_once
+
+
+@cache
+def _nodes(path: Path) -> tuple[tuple[ast.AST, bool], ...]:
+    """The imports of a file, and whether they are run on import."""
+    found = _walk(ast.parse(path.read_text(encoding="utf-8")))
+    return tuple((node, at_once) for node, at_once in found if isinstance(node, ast.Import | ast.ImportFrom))
 
 
 def _walk(node: ast.AST, at_once: bool = True) -> Iterator[tuple[ast.AST, bool]]:
