@@ -10,7 +10,7 @@ import pytest
 from tests.commands import Commands
 from tests.faults.failing import count_calls, cut_power, fail_call
 from tests.faults.kills import Whole
-from tests.faults.shim import ERRORS, Fault, compiler
+from tests.faults.shim import Fault, compiler
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="the shim that fails system calls needs a C compiler")
 
@@ -25,8 +25,10 @@ def test_the_shim_sees_what_sqlite_and_safetensors_and_python_write(calls: list[
         assert any(call.startswith(seen) for call in calls), seen
 
 
-@pytest.mark.parametrize("forever", [False, True], ids=["once", "for-good"])
-@pytest.mark.parametrize("error", list(ERRORS))
+@pytest.mark.parametrize(
+    ("error", "forever"),
+    [("ENOSPC", True), ("ENOSPC", False), ("EIO", True), ("EIO", False), ("EMFILE", False), ("EACCES", True)],
+)
 def test_a_call_that_fails_is_a_sentence_and_the_run_goes_on(
     commands: Commands, loom: Whole, calls: list[str], tmp_path: Path, error: str, forever: bool
 ) -> None:
@@ -34,7 +36,7 @@ def test_a_call_that_fails_is_a_sentence_and_the_run_goes_on(
     assert fail_call(commands, loom, tmp_path, nth, error, forever=forever).wrong == []
 
 
-@pytest.mark.parametrize(("part", "seed"), [(0.2, None), (0.5, None), (0.8, None), (0.5, 1), (0.9, 2)])
+@pytest.mark.parametrize(("part", "seed"), [(0.2, None), (0.8, None), (0.5, 1)])
 def test_a_power_cut_loses_nothing_that_was_finished(
     commands: Commands, loom: Whole, calls: list[str], tmp_path: Path, part: float, seed: int | None
 ) -> None:
