@@ -64,7 +64,6 @@ def assert_same(engine: Engine, broken_off: Job, unbroken: Job, outcome: Any) ->
         ("sgd", "cosine"),
         ("muon", "cyclic"),
         ("muon", "reduce_lr_on_plateau"),
-        ("adamw", "constant"),
     ],
 )
 def test_a_trial_that_is_stopped_after_each_step_ends_as_one_that_never_is(
@@ -154,8 +153,17 @@ def alone(
     return [contents(job.folder) for job in jobs]
 
 
-@pytest.mark.parametrize("moment", [1, 8, 19])
-@pytest.mark.parametrize("again", [((0, 1, 2),), ((0,), (1,), (2,)), ((2, 0), (1,)), ((2, 1, 0),)], ids=str)
+@pytest.mark.parametrize(
+    ("moment", "again"),
+    [
+        (1, ((2, 0), (1,))),
+        (8, ((0, 1, 2),)),
+        (8, ((0,), (1,), (2,))),
+        (19, ((2, 0), (1,))),
+        (19, ((2, 1, 0),)),
+    ],
+    ids=str,
+)
 def test_a_pack_that_was_stopped_goes_on_in_packs_of_any_kind(
     model: Path,
     tmp_path: Path,
@@ -266,7 +274,7 @@ def test_a_checkpoint_holds_safetensors_and_json_alone(engine: Engine, model: Pa
 )
 def test_a_process_can_be_sent_a_signal_at_any_moment(commands: Commands, tmp_path: Path, name: str, sent: str) -> None:
     code = "import runpy; runpy.run_module('tests.engine.killed_trials', run_name='__main__')"
-    ended = commands.start(tmp_path, name, sent, "2", code=code).wait()
+    ended = commands.start(tmp_path, name, sent, "1", code=code).wait()
     assert ended.code == 0, ended.out + ended.err
     assert "0 trials differ" in ended.out
 
