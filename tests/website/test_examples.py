@@ -34,7 +34,7 @@ def test_a_notebook_runs(path: Path, commands: Commands, tmp_path: Path) -> None
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     for written, quick in QUICK.items():
         code = re.sub(written, quick, code)
-    done = commands.start(code=code, folder=tmp_path).wait()
+    done = commands.start(code=code, folder=tmp_path).wait(900)
     assert done.code == 0, done.err
     assert done.out
 
