@@ -1,4 +1,7 @@
-"""What each refusal is answered with: its status, and a sentence that never repeats what a client wrote."""
+"""What errors are answered with: a status, and a sentence that never repeats what a client wrote.
+
+Requests that the gate does not let through, it answers itself.
+"""
 
 from __future__ import annotations
 
