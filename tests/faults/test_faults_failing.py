@@ -27,7 +27,7 @@ def test_the_shim_sees_what_sqlite_and_safetensors_and_python_write(calls: list[
 
 @pytest.mark.parametrize(
     ("error", "forever"),
-    [("ENOSPC", True), ("ENOSPC", False), ("EIO", True), ("EIO", False), ("EMFILE", False), ("EACCES", True)],
+    [("ENOSPC", True), ("ENOSPC", False), ("EIO", True), ("EIO", False), ("EMFILE", True), ("EACCES", False)],
 )
 def test_a_call_that_fails_is_a_sentence_and_the_run_goes_on(
     commands: Commands, loom: Whole, calls: list[str], tmp_path: Path, error: str, forever: bool
