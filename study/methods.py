@@ -1,0 +1,325 @@
+"""Methods that loraloom does not have, beside LoRA: other starts of its weights, DoRA, R-Drop, and cleaned labels.
+
+    python -m study.methods                what is not yet in the results is trained; the table is printed
+    python -m study.methods --seconds 600  nothing is begun after as many
+    python -m study.methods --table        the table of what there is, and train nothing
+
+Each seed takes other training rows of a set (which is read by study/sets.py), and all methods the same. A method's rate
+is the one of `RATES` with which the first seed is best on validation rows, in the mean over the sets; where an end of
+the grid is best it goes on, for any method. Accuracy is that on test rows, which nothing is chosen by. Cleaning takes
+LoRA's rate: of rows of which a tenth have another label, it leaves out those that confident learning names by
+`loraloom.use.cross_fitting`, as a report does. Sets that are held out for checking defaults are not read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache, lru_cache
+from itertools import product
+from operator import truediv
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+
+from loraloom.backbone import sources
+from loraloom.data import Split
+from loraloom.data.overlap import text_key
+from loraloom.data.sampling import part_of, stratified_order
+from loraloom.metrics import mean_interval
+from loraloom.report.failures.suspects import confident_learning
+from loraloom.report.markdown.text import table
+from loraloom.study.durable import write_json
+from loraloom.use.cross_fitting import FOLDS, out_of_fold
+from loraloom.use.embedding import Embedder
+from study.arguments import run
+from study.machine import described
+from study.plain_peft import Halves, Method, Rows, States, begin, predicted, steps
+from study.robustness.rows import with_noise
+from study.sets import load
+
+RESULT = Path(__file__).parent / "results" / "methods.json"
+ENCODER, MAX_LENGTH = "demo", 24
+VALIDATION_ROWS, TEST_ROWS = 300, 500
+SEEDS = 6
+RATES = 3e-4, 1e-3, 3e-3
+TIMED = 10
+BEYOND = {3e-4: 1e-4, 3e-3: 1e-2}
+"""The rate that is tried too where an end of the grid is best."""
+NOISE = 0.1
+LORA, NOISY, CLEANED = "LoRA", "LoRA, noisy labels", "noisy labels, cleaned"
+METHODS = {
+    LORA: Method(),
+    "PiSSA": Method(start="pissa"),
+    "OLoRA": Method(start="olora"),
+    "DoRA": Method(dora=True),
+    "R-Drop": Method(consistency=1.0, dropout=0.1),
+}
+AGAINST = {"PiSSA": LORA, "OLoRA": LORA, "DoRA": LORA, "R-Drop": LORA, NOISY: LORA, CLEANED: NOISY}
+"""What is compared, and with what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Rows that are drawn from a set, and how often they are passed over."""
+
+    name: str
+    rows: int
+    passes: int
+
+
+CASES = Case("trec", 500, 3), Case("sst2", 500, 3), Case("banking77", 770, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One training: rows that it has right of so many, of validation and of test; `parameters` are those trained."""
+
+    validation: tuple[int, int]
+    test: tuple[int, int]
+    rows: int
+    steps: int
+    parameters: int
+
+    @property
+    def valid(self) -> float:
+        return self.validation[0] / self.validation[1]
+
+    @property
+    def accuracy(self) -> float:
+        return self.test[0] / self.test[1]
+
+
+class Kept:
+    """The trainings of one file, by key, which is written after each; `times` of a step, by method in LoRA's."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        there = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self._trainings: dict[str, dict[str, Any]] = there.get("trainings", {})
+        self.times: dict[str, float] = there.get("times", {})
+
+    def get(self, case: Case, name: str, rate: float, seed: int) -> Training | None:
+        found = self._trainings.get(_key(case, name, rate, seed))
+        if found is None:
+            return None
+        counts: dict[str, Any] = {each: found[each] for each in Training.__slots__}
+        return Training(**counts | {each: tuple(counts[each]) for each in ("validation", "test")})
+
+    def add(self, case: Case, name: str, rate: float, seed: int, training: Training) -> None:
+        self._trainings[_key(case, name, rate, seed)] = asdict(training) | {"machine": described()}
+        self.write()
+
+    def write(self) -> None:
+        write_json(self._path, {"times": self.times, "trainings": self._trainings})
+
+
+def _key(case: Case, name: str, rate: float, seed: int) -> str:
+    return f"{case.name}, {case.rows} rows, {case.passes} passes, {name}, rate {rate:g}, seed {seed}"
+
+
+Asked = tuple[Case, str, float, int]
+"""A case, a method's name, a rate, and a seed."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m study.methods", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--results", type=Path, default=RESULT, help="the file of results")
+    parser.add_argument("--seconds", type=float, help="begin no training after as many; by default all are trained")
+    parser.add_argument("--table", action="store_true", help="the table of what there is, and train nothing")
+    run("study.methods", _do, parser.parse_args())
+
+
+def _do(given: argparse.Namespace) -> None:
+    kept, begun = Kept(given.results), time.monotonic()
+    if not given.table and not kept.times:
+        kept.times = times(CASES[0])
+        kept.write()
+    while not given.table and (asked := next(missing(kept), None)) is not None:
+        if given.seconds is not None and time.monotonic() - begun > given.seconds:
+            break
+        training = measure(*asked)
+        kept.add(*asked, training)
+        print(f"{_key(*asked)}: {training.valid:.4f} on validation rows, {training.accuracy:.4f}", flush=True)
+    print("\n".join((*tuning_lines(kept), "", *lines(kept))))
+
+
+def missing(kept: Kept) -> Iterator[Asked]:
+    """What is not there yet: by the first seed the grid, and where it goes on; then seed by seed all methods."""
+    for asked in _planned(kept):
+        if kept.get(*asked) is None:
+            yield asked
+
+
+def _planned(kept: Kept) -> Iterator[Asked]:
+    yield from ((case, name, rate, 0) for case in CASES for name in METHODS for rate in RATES)
+    for case, name in product(CASES, METHODS):
+        if (further := _further(kept, name)) is not None:
+            yield case, name, further, 0
+    for seed, case, name in product(range(SEEDS), CASES, (*METHODS, NOISY, CLEANED)):
+        if (rate := rate_of(kept, name)) is not None:
+            yield case, name, rate, seed
+
+
+def rate_of(kept: Kept, name: str) -> float | None:
+    """The rate that is best on validation rows; None before all of the grid was tried."""
+    tuned = name if name in METHODS else LORA
+    best, further = _best(kept, tuned, RATES), _further(kept, tuned)
+    return best if best is None or further is None else _best(kept, tuned, (best, further))
+
+
+def _further(kept: Kept, name: str) -> float | None:
+    """The rate beyond the grid, where its end is best."""
+    best = _best(kept, name, RATES)
+    return None if best is None else BEYOND.get(best)
+
+
+def _best(kept: Kept, name: str, rates: tuple[float, ...]) -> float | None:
+    means = {}
+    for rate in rates:
+        found = [kept.get(case, name, rate, 0) for case in CASES]
+        means[rate] = fmean(each.valid if each else -np.inf for each in found)
+    best = max(means, key=lambda rate: means[rate])
+    return best if np.isfinite(min(means.values())) else None
+
+
+def measure(case: Case, name: str, rate: float, seed: int) -> Training:
+    """Trains on the rows of a seed, and counts what is right.
+
+    Raises:
+        DataError: the set can't be had.
+    """
+    drawn, validation = _drawn(case, seed)
+    states = _states(drawn.texts)
+    rows = Rows(states, drawn.labels)
+    if name in (NOISY, CLEANED):
+        rows = Rows(states, with_noise(drawn.labels, NOISE, _classes(case), seed))
+    if name == CLEANED:
+        rows = _cleaned(rows, drawn.texts, _classes(case), seed)
+    method = METHODS.get(name, METHODS[LORA])
+    model = begin(_halves(), method, _classes(case), seed)
+    taken = max(steps(model, method, rows, case.passes, rate, seed))
+    valid, tested = (
+        (int((predicted(model, _states(each.texts)) == each.labels).sum()), len(each))
+        for each in (validation, _tested(case))
+    )
+    return Training(valid, tested, len(rows.labels), taken, sum(each.numel() for each in model.trained))
+
+
+def times(case: Case) -> dict[str, float]:
+    """The processor time of a step of each method, in LoRA's on the same batch: the median of `TIMED` rounds."""
+    drawn, _ = _drawn(case, 0)
+    rows = Rows(_states(drawn.texts), drawn.labels)
+    models = {name: begin(_halves(), method, _classes(case), 0) for name, method in METHODS.items()}
+    under_way = {name: steps(model, METHODS[name], rows, 1, RATES[0], 0) for name, model in models.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in METHODS}
+    for _ in range(TIMED + 1):  # of which the first, in which memory is taken, is not counted
+        for name, training in under_way.items():
+            begun = time.process_time()
+            next(training)
+            seconds[name].append(time.process_time() - begun)
+    plain = seconds[LORA][1:]
+    return {name: round(median(map(truediv, own[1:], plain)), 2) for name, own in seconds.items()}
+
+
+def _cleaned(rows: Rows, texts: tuple[str, ...], classes: int, seed: int) -> Rows:
+    """The rows without those whose label looks wrong; classes with fewer rows than folds are not judged."""
+    judged = np.flatnonzero(np.bincount(rows.labels, minlength=classes)[rows.labels] >= FOLDS)
+    vectors = Embedder(sources.find(ENCODER), MAX_LENGTH).embed([texts[row] for row in judged])
+    groups = np.unique([text_key(texts[row]) for row in judged], return_inverse=True)[1]
+    found = out_of_fold(vectors, rows.labels[judged], groups, classes, seed)
+    assert found is not None  # there is no deadline, and each set has two classes
+    left = np.setdiff1d(np.arange(len(texts)), judged[confident_learning(rows.labels[judged], found).rows])
+    return Rows([rows.states[row] for row in left], rows.labels[left])
+
+
+def _drawn(case: Case, seed: int) -> tuple[Split, Split]:
+    """Training rows of a seed, and validation rows that are none of them."""
+    train_rows = load_once(case.name).train
+    order = stratified_order(train_rows.labels, seed)
+    return train_rows.take(order[: case.rows]), train_rows.take(order[case.rows : case.rows + VALIDATION_ROWS])
+
+
+@cache
+def _tested(case: Case) -> Split:
+    return part_of(load_once(case.name).tests["test"], TEST_ROWS, 0)
+
+
+def _classes(case: Case) -> int:
+    return len(load_once(case.name).labels)
+
+
+load_once = cache(load)
+
+
+@cache
+def _halves() -> Halves:
+    return Halves(ENCODER, MAX_LENGTH)
+
+
+@lru_cache(maxsize=12)
+def _states(texts: tuple[str, ...]) -> States:
+    return _halves().states(texts)
+
+
+def tuning_lines(kept: Kept) -> Iterator[str]:
+    """The accuracy on validation rows by which rates are chosen, of the first seed."""
+    tried = sorted({*RATES, *BEYOND.values()})
+    shown = []
+    for case, name in product(CASES, METHODS):
+        found = [kept.get(case, name, rate, 0) for rate in tried]
+        if any(found):
+            shown.append((case.name, name, *("" if each is None else f"{each.valid:.3f}" for each in found)))
+    yield table(("set", "method", *(f"{rate:g}" for rate in tried)), shown, numbers=range(2, 2 + len(tried)))
+
+
+def lines(kept: Kept) -> Iterator[str]:
+    """The table: accuracy on test rows against that of LoRA, in points; each set weighs as many pairs as it has."""
+    shown = []
+    for name, other in AGAINST.items():
+        gains = _gains(kept, name, other)
+        every = [gain for own in gains.values() for gain in own]
+        interval = mean_interval(every) if every else None
+        within = "" if interval is None else f"{interval[0]:+.1f} … {interval[1]:+.1f}"
+        of_sets = [f"{fmean(own):+.1f}" if own else "" for own in gains.values()]
+        rate, effect = rate_of(kept, name), f"{fmean(every):+.2f}" if every else ""
+        figures = f"{rate:g}" if rate else "", effect, within, str(len(every)), *of_sets
+        shown.append(
+            (name, other, *figures, f"{kept.times[name]:.2f}" if name in kept.times else "", verdict(gains, interval))
+        )
+    sets = [case.name for case in CASES]
+    head = "method", "against", "rate", "points", "95 %", "pairs", *sets, "time of a step", "verdict"
+    yield table(head, shown, numbers=range(2, 7 + len(sets)))
+
+
+def _gains(kept: Kept, name: str, other: str) -> dict[str, list[float]]:
+    """Points gained in each pair, by set."""
+    gains: dict[str, list[float]] = {case.name: [] for case in CASES}
+    rates = [rate_of(kept, each) for each in (name, other)]
+    for case in CASES:
+        for seed in range(SEEDS):
+            pair = [kept.get(case, each, rate or 0.0, seed) for each, rate in zip((name, other), rates, strict=True)]
+            if pair[0] is not None and pair[1] is not None:
+                gains[case.name].append(100 * (pair[0].accuracy - pair[1].accuracy))
+    return gains
+
+
+def verdict(gains: Mapping[str, list[float]], interval: tuple[float, float] | None) -> str:
+    """Better or worse where the interval says so and every set agrees; an interval needs two pairs."""
+    pairs, means = sum(map(len, gains.values())), [fmean(own) if own else 0.0 for own in gains.values()]
+    if interval is not None and interval[0] > 0 and min(means) > 0:
+        return "better"
+    if interval is not None and interval[1] < 0 and max(means) < 0:
+        return "worse"
+    return f"not distinguishable with {pairs} pairs" if pairs else "not measured yet"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""Methods beside LoRA: each begins as the encoder is, what is kept is not trained again, the log has the table."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, set_seed
+
+from loraloom.data import Split
+from loraloom.errors import RunError
+from study import methods, plain_peft
+from study.methods import AGAINST, CASES, CLEANED, LORA, METHODS, NOISY, RATES, RESULT, Case, Kept, Training
+from study.plain_peft import Classifier, Halves, Method, Rows, begin, steps
+from study.robustness.rows import with_noise
+from study.sets import Rows as SetRows
+from tests.conftest import make_rows
+
+LOG = Path(__file__).parent.parent / "docs" / "log.md"
+TEXTS = tuple(text for text, _ in make_rows(40, seed=1))
+
+
+@pytest.fixture(scope="module")
+def halves(tiny_model: Path) -> Halves:
+    return Halves(str(tiny_model), 16)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_begins_as_the_whole_encoder_is(name: str, halves: Halves, tiny_model: Path) -> None:
+    whole = AutoModel.from_pretrained(tiny_model, add_pooling_layer=False).eval()
+    adapted = halves.adapted(METHODS[name]).eval()
+    states = halves.states(TEXTS[:3])
+    given, mask = plain_peft._padded(states)
+    with torch.no_grad():
+        found = adapted(inputs_embeds=given, attention_mask=mask).last_hidden_state
+        for row, text in enumerate(TEXTS[:3]):
+            ids = halves._tokenizer(text, return_tensors="pt", truncation=True, max_length=16)
+            expected = whole(input_ids=ids["input_ids"], attention_mask=ids["attention_mask"]).last_hidden_state[0]
+            torch.testing.assert_close(found[row, : len(expected)], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_two_passes_without_dropout_cost_what_one_costs_and_with_it_how_far_they_are_apart_too(
+    halves: Halves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states, labels = halves.states(TEXTS[:8]), torch.arange(8) % 2
+    set_seed(0)
+    model = Classifier(halves.adapted(METHODS[LORA]), 2).train()
+    plain = plain_peft._loss(model, states, labels, METHODS[LORA])
+    torch.testing.assert_close(plain_peft._loss(model, states, labels, Method(consistency=1.0)), plain)
+    logits = torch.randn(16, 2)
+    monkeypatch.setattr(model, "forward", lambda *_: logits)
+    one, other = logits.softmax(dim=1).double().chunk(2)
+    both = torch.nn.functional.kl_div(one.log(), other, reduction="batchmean") + torch.nn.functional.kl_div(
+        other.log(), one, reduction="batchmean"
+    )
+    without = torch.nn.functional.cross_entropy(logits, torch.cat([labels, labels]), label_smoothing=0.1)
+    found = plain_peft._loss(model, states, labels, Method(consistency=2.0))
+    torch.testing.assert_close(found.double(), without.double() + both / 2)
+
+
+def test_each_method_trains_as_many_parameters_but_for_the_magnitudes_of_dora(halves: Halves) -> None:
+    rows = Rows(halves.states(TEXTS), np.array([0, 1] * 20))
+    models = {name: begin(halves, method, 2, 0) for name, method in METHODS.items()}
+    counts = {name: sum(each.numel() for each in model.trained) for name, model in models.items()}
+    magnitudes = 5 * 32 + 64  # of query, key, value, output and down 32 each; of up 64
+    assert counts == {**dict.fromkeys(METHODS, counts[LORA]), "DoRA": counts[LORA] + magnitudes}
+    for name, model in models.items():
+        before = [parameter.clone() for parameter in model.parameters()]
+        assert list(steps(model, METHODS[name], rows, 1, 1e-3, 0)) == [1, 2, 3]
+        changed = [not torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True)]
+        assert changed == [parameter.requires_grad for parameter in model.parameters()]
+    again = begin(halves, METHODS["PiSSA"], 2, 0)  # a start that is kept is not trained
+    fresh = Classifier(halves._begun(METHODS["PiSSA"]), 2)
+    for one, other in zip(again.encoder.parameters(), fresh.encoder.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_rows_whose_label_was_turned_are_left_out_where_the_judge_can_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = dict(make_rows(200, seed=1))
+    names = sorted({*pairs.values()})
+    labels = np.array([names.index(label) for label in pairs.values()])
+    noisy = with_noise(labels, methods.NOISE, len(names), seed=0)
+    clear = {text: np.eye(len(names), dtype=np.float32)[label] for text, label in zip(pairs, labels, strict=True)}
+    embedder = SimpleNamespace(embed=lambda texts: np.stack([clear[text] for text in texts]))
+    monkeypatch.setattr(methods, "Embedder", lambda *_: embedder)
+    states = [torch.tensor([number]) for number in range(len(labels))]
+    kept = methods._cleaned(Rows(states, noisy), tuple(pairs), len(names), seed=0)
+    assert (noisy != labels).sum() == round(len(labels) / 10)
+    assert torch.cat(list(kept.states)).tolist() == np.flatnonzero(noisy == labels).tolist()
+    assert kept.labels.tolist() == labels[noisy == labels].tolist()
+
+
+def test_a_rate_at_the_end_of_the_grid_has_a_further_one_tried_and_what_is_kept_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[str, float, int]] = []
+
+    def measured(case: Case, name: str, rate: float, seed: int) -> Training:
+        del case
+        asked.append((name, rate, seed))
+        best = {"OLoRA": 1e-4}.get(name, 1e-3)
+        valid = 100 - round(abs(np.log(rate / best)))
+        right = 90 + (name == "PiSSA") * (1 + seed % 2) - (name == NOISY) * 3
+        if len(asked) == 20:
+            raise RunError("broken off")
+        return Training((valid, 100), (right, 100), 500, 10, 1_000)
+
+    monkeypatch.setattr(methods, "measure", measured)
+    monkeypatch.setattr(methods, "times", lambda _: {**dict.fromkeys(METHODS, 1.0), "DoRA": 2.0})
+    monkeypatch.setattr(methods, "SEEDS", 2)
+    monkeypatch.setattr(sys, "argv", ["methods", "--results", str(tmp_path / "methods.json")])
+    with pytest.raises(SystemExit):
+        methods.main()
+    methods.main()
+    assert len(asked) == 1 + len({*asked}) * len(CASES)  # the one that was broken off, again
+    kept = Kept(tmp_path / "methods.json")
+    assert [methods.rate_of(kept, name) for name in (*METHODS, NOISY, CLEANED)] == [1e-3, 1e-3, 1e-4] + 4 * [1e-3]
+    assert {rate for name, rate, _ in asked if name == "OLoRA"} == {*RATES, 1e-4}
+    assert {rate for name, rate, _ in asked if name == "PiSSA"} == {*RATES}
+    assert not list(methods.missing(kept))
+    printed = capsys.readouterr().out.split("\n\n")
+    assert re.search(r"^\| sst2 +\| OLoRA +\| 1.000 \| 0.990 \|", printed[0], re.MULTILINE)
+    shown = {line.split(" | ")[0].strip("| "): line for line in printed[1].splitlines()}
+    assert set(AGAINST) <= set(shown)
+    assert re.search(r"\| \+1\.50 \| \+0\.9 … \+2\.1 \| 6 \| .* \| better \|$", shown["PiSSA"])
+    assert shown["DoRA"].endswith("| 2.00 | not distinguishable with 6 pairs |")
+    assert shown[NOISY].endswith("|   | worse |")
+    assert "| +3.00 |" in shown[CLEANED]
+
+
+def test_all_of_one_training_is_counted(
+    halves: Halves, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = make_rows(120, seed=2)
+    names = sorted({label for _, label in pairs})
+    split = Split(tuple(text for text, _ in pairs), np.array([names.index(label) for _, label in pairs]))
+    rows = SetRows("made", tuple(names), split.take(range(80)), {"test": split.take(range(80, 120))}, 0)
+    monkeypatch.setattr(methods, "load_once", lambda _: rows)
+    monkeypatch.setattr(methods, "_halves", lambda: halves)
+    monkeypatch.setattr(methods, "ENCODER", str(tiny_model))
+    case, kept = Case("made", 60, 2), Kept(tmp_path / "methods.json")
+    drawn, validation = methods._drawn(case, 0)
+    assert sorted(map(id, (*drawn.texts, *validation.texts))) == sorted(map(id, rows.train.texts))
+    for name in (LORA, CLEANED):
+        training = methods.measure(case, name, 1e-3, 0)
+        assert (training.validation[1], training.test[1]) == (20, 40)
+        assert training.rows == 60 if name == LORA else training.rows < 60
+        assert training.steps == 2 * -(-training.rows // plain_peft.BATCH)
+        kept.add(case, name, 1e-3, 0, training)
+        assert Kept(tmp_path / "methods.json").get(case, name, 1e-3, 0) == training
+    monkeypatch.setattr(methods, "TIMED", 2)
+    found = methods.times(case)
+    assert (set(found), found[LORA]) == ({*METHODS}, 1)
+
+
+def test_the_log_has_the_table_of_the_results() -> None:
+    assert json.loads(RESULT.read_text(encoding="utf-8"))["trainings"]
+    kept = Kept(RESULT)
+    table = [line for part in (*methods.tuning_lines(kept), *methods.lines(kept)) for line in part.splitlines() if line]
+    said = [line.strip() for line in LOG.read_text(encoding="utf-8").splitlines()]
+    assert [line for line in said if line in table] == table
