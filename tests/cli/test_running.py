@@ -161,6 +161,19 @@ def test_a_command_that_sigterm_ends_does_not_say_that_nothing_was_begun(
     assert capsys.readouterr().err == "loraloom: stopped by SIGTERM\n"
 
 
+def test_a_second_sigterm_to_a_command_that_ended_before_its_run_was_begun_is_not_raised_at_its_exit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(**_: object) -> None:
+        with stoppable(tmp_path, 0):
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(entry, "app", begin)
+    assert cli.run() == 75
+    signal.raise_signal(signal.SIGTERM)
+    assert capsys.readouterr().err == "loraloom: stopped by SIGTERM before anything was begun\n"
+
+
 @pytest.mark.parametrize(("number", "code", "by"), [(signal.SIGTERM, 75, "SIGTERM"), (signal.SIGINT, 130, "Ctrl-C")])
 def test_a_signal_that_comes_while_an_object_is_cleared_away_is_heard_all_the_same(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: int, code: int, by: str

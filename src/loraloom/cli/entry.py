@@ -10,7 +10,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
@@ -47,15 +47,19 @@ def main() -> None:
 def run() -> int:
     """Runs a command, which SIGTERM ends from its first moment to its last; returns its exit code."""
     try:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, _terminate)  # before heavy imports, which take seconds
+        _on_sigterm(_terminate)  # before heavy imports, which take seconds
         with _raised_again():
             code = _exit_code()
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # all is done; the process ends
+        _on_sigterm(signal.SIG_IGN)  # all is done; the process ends
     except TerminatedError as stopped:
+        _on_sigterm(signal.SIG_IGN)
         code = _fail(str(stopped), 75)
     return code
+
+
+def _on_sigterm(handler: Callable[[int, Any], None] | signal.Handlers) -> None:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _exit_code() -> int:
