@@ -1,4 +1,7 @@
-"""What a model and a recipe mean for the engine: what is trained, by which names and operations, laid out how."""
+"""What a model and a recipe mean for the engine: what is trained, by which names and operations, laid out how.
+
+All of it is read once a pack, before the first step; a step pays nothing for it.
+"""
 
 from __future__ import annotations
 

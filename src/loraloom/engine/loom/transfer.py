@@ -1,4 +1,8 @@
-"""From the host to the device without a wait: a copy from pageable memory would let the device run dry first."""
+"""From the host to the device without a wait: a copy from pageable memory would let the device run dry first.
+
+What goes over in a step, its tokens' numbers or their kept states, is copied once more on the host, into pinned memory.
+On a processor nothing is copied.
+"""
 
 from __future__ import annotations
 
