@@ -33,6 +33,8 @@ class Work:
     """Texts are joined until every row has max_length tokens."""
     tiny: bool = False
     """A model of width 64 in the base model's place, to see that everything runs."""
+    depth: int = 12
+    """Layers of the base model, or of the one in its place."""
 
 
 @dataclass(frozen=True, slots=True)

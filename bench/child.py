@@ -29,7 +29,7 @@ def _answer(task: Task) -> dict[str, Any]:
             from bench.loom import train_for_evaluation
             from bench.texts import make_models
 
-            make_models(task.folder, tiny=task.work.tiny)
+            make_models(task.folder, tiny=task.work.tiny, depth=task.work.depth)
             train_for_evaluation(task)
             return {}
         case "peak":

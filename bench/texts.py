@@ -43,7 +43,7 @@ def model_folder(work: Work, folder: Path) -> Path:
     return folder / ("tiny" if work.tiny else "base")
 
 
-def make_models(folder: Path, *, tiny: bool) -> None:
+def make_models(folder: Path, *, tiny: bool, depth: int = 12) -> None:
     """Saves a random encoder, as safetensors, with the demo encoder's tokenizer.
 
     Roberta's own can't be had offline; random weights cost what trained ones cost. Padding is given roberta's id, 1,
@@ -56,7 +56,7 @@ def make_models(folder: Path, *, tiny: bool) -> None:
     config = RobertaConfig(
         vocab_size=50265,
         hidden_size=width,
-        num_hidden_layers=12,
+        num_hidden_layers=depth,
         num_attention_heads=width // 64 if not tiny else 2,
         intermediate_size=4 * width,
         max_position_embeddings=514,
