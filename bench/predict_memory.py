@@ -1,8 +1,8 @@
 """Memory of `loraloom predict` over files of growing size: `python -m bench.predict_memory [--sizes 10000,1000000]`.
 
-Texts are AG News' test rows over and over, with an id; the model is tiny (two layers of width 64), since what is asked is
-whether memory grows with the file. Each command is a process of its own, from a compressed CSV to a compressed CSV, and
-from Parquet to Parquet in one row group, and its peak of resident memory is the kernel's. Takes half an hour.
+Texts are AG News' test rows over and over, with an id; the model is tiny (two layers of width 64), since what is asked
+is whether memory grows with the file. Each command is a process of its own, from a compressed CSV to a compressed CSV,
+and from Parquet to Parquet in one row group, and its peak of resident memory is the kernel's. Takes half an hour.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One trial on its way in loom: which rows come next, and what its steps took. Knows nothing of layers or packs.
 
-Its part of a step is some 5 µs: the rows of a batch are looked up in the order that was made for the epoch (`order.py`).
+Its part of a step is some 5 µs: a batch's rows are looked up in the order that was made for the epoch (`order.py`).
 """
 
 from __future__ import annotations
