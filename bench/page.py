@@ -97,7 +97,8 @@ _MEMORY = """\
 ## Memory of files of any size
 
 `loraloom predict` over files of growing size, with a tiny model: `python -m bench.predict_memory`. Measured {date} on
-{processor}. Parquet is one row group. The limit is {limit:,} MB.
+{processor}, cores: {cores}, which others may have used: what is asked is memory. Parquet is one row group. The limit is
+{limit:,} MB.
 """
 _SERVE = """\
 ## Serving
