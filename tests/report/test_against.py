@@ -211,6 +211,7 @@ def test_runs_that_learnt_from_other_rows_are_compared_with_a_caution(
     assert said is None or said in about_rows[0]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_page_shows_what_changed_sides_as_text_and_its_tables_are_disarmed(tmp_path: Path) -> None:
     hostile = "=<img src=x onerror=alert(1)>{label}"
     run = with_winner(tmp_path / "one", make_predictions(wrong=13, text=hostile))
@@ -229,5 +230,6 @@ def test_the_page_shows_what_changed_sides_as_text_and_its_tables_are_disarmed(t
     assert [float(side["difference"]) for side in sides] == pytest.approx([30 / 445, -30 / 445])
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_report_of_one_run_has_no_such_section(tmp_path: Path) -> None:
     assert 'id="against"' not in write_report(whole_run(tmp_path / "run")).read_text()

@@ -6,16 +6,19 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from markupsafe import Markup
 
-from loraloom.report import findings, read_run, write_report
+from loraloom.report import findings, read_run
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.page import page
+from loraloom.report.pictures import Picture
 from tests.report.report_runs import TRAIN_ROWS, make_recipe, make_record, whole_run, with_train, write_run
 
 
 def test_where_the_winner_s_own_trial_is_damaged_no_other_is_taken_for_it(tmp_path: Path) -> None:
     run = whole_run(tmp_path / "r")
-    assert "◆</span>the winner" in write_report(run).read_text(encoding="utf-8")
+    drawn = {"tradeoffs_parameters": Picture("tradeoffs_parameters", Markup(), b"")}  # what has a legend
+    assert "◆</span>the winner" in page(findings(read_run(run)), drawn, ())
     (run / "trials" / "0003" / "trial.json").write_text("{")
     found = findings(read_run(run))
     assert found.answer.winner is not None
@@ -24,7 +27,7 @@ def test_where_the_winner_s_own_trial_is_damaged_no_other_is_taken_for_it(tmp_pa
     assert found.board.winner is None
     assert found.tradeoffs is not None
     assert not any(point.winner for point in found.tradeoffs.points)
-    assert "◆</span>the " not in write_report(run).read_text(encoding="utf-8")
+    assert "◆</span>the " not in page(found, drawn, ())
 
 
 def test_the_whole_board_is_looked_at_no_more_often_where_it_has_more_rows(

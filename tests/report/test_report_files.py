@@ -27,6 +27,7 @@ from tests.report.report_runs import (
     whole_run,
     write_run,
 )
+from tests.report.similarity.embedded_runs import second_set, similar_run
 
 FILES = {
     "index.html",
@@ -78,20 +79,24 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of a finished run."""
-    return write_report(whole_run(tmp_path_factory.mktemp("whole") / "r")).parent
+    """The report of a finished run, without pictures, in the place of an older one."""
+    run = whole_run(tmp_path_factory.mktemp("whole") / "r")
+    (run / "report").mkdir()
+    (run / "report" / "old.png").write_bytes(b"old")
+    return write_report(run, may_draw=lambda: False).parent
 
 
-def test_a_whole_run_gives_all_files(whole: Path) -> None:
-    assert {path.name for path in whole.iterdir()} == FILES
+def test_a_whole_run_gives_all_files_and_replaces_those_of_an_older_report(whole: Path) -> None:
+    assert {path.name for path in whole.iterdir()} == {name for name in FILES if not name.endswith(".png")}
     verify_manifest(whole)
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in whole.glob("*.png"))
 
 
 def test_a_run_that_kept_its_rows_gives_all_tables_of_them(tmp_path: Path) -> None:
     run = keep(whole_run(tmp_path / "r", data=FACTS, predictions=kept_predictions(source="=cmd()")), text="=1+1")
     report = write_report(run).parent
     assert {path.name for path in report.iterdir()} == FILES | KEPT
+    verify_manifest(report)
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in report.glob("*.png"))
     assert {row["group"] for row in rows(report / "accuracy_by_source.csv")} == {f"'=cmd() {n}" for n in range(3)}
     assert all(row["text"].startswith("'=1+1") for row in rows(report / "missed_by_all.csv"))
     right = sum(int(row["right"]) for row in rows(report / "accuracy_by_length.csv"))
@@ -102,15 +107,6 @@ def test_a_run_that_kept_its_rows_gives_all_tables_of_them(tmp_path: Path) -> No
         "rows_equal": "3",
         "rows_nearly_equal": "8",
     }
-
-
-@pytest.mark.usefixtures("no_pictures")
-def test_an_older_report_is_replaced_whole(tmp_path: Path) -> None:
-    run = whole_run(tmp_path / "r")
-    (run / "report").mkdir()
-    (run / "report" / "old.png").write_bytes(b"old")
-    write_report(run)
-    assert {path.name for path in (run / "report").iterdir()} == {name for name in FILES if not name.endswith(".png")}
 
 
 def test_the_leaderboard_table_has_every_configuration(whole: Path) -> None:
@@ -178,17 +174,21 @@ def test_a_single_configuration_has_no_picture_of_the_leaderboard(tmp_path: Path
     assert page.with_name("leaderboard.csv").exists()
 
 
-def test_once_the_libraries_are_loaded_a_report_loads_no_others(tmp_path: Path) -> None:
-    run = whole_run(tmp_path)
+def test_once_the_libraries_are_loaded_a_report_loads_no_others_and_never_torch(tmp_path: Path) -> None:
+    run, similar = whole_run(tmp_path / "whole"), similar_run(tmp_path / "similar", second=second_set())
     script = (
         "import sys; from pathlib import Path\n"
         "from loraloom.report import write_report; from loraloom.report.writing import load_libraries\n"
-        "load_libraries(); before = {name.partition('.')[0] for name in sys.modules}\n"
-        "write_report(Path(sys.argv[1]))\n"
-        "print(*sorted({name.partition('.')[0] for name in sys.modules} - before))"
+        "def loaded(): return {name.partition('.')[0] for name in sys.modules}\n"
+        "load_libraries(); before = loaded()\n"
+        "write_report(Path(sys.argv[1])); print(*sorted(loaded() - before))\n"
+        "print(*sorted({'torch', 'transformers', 'peft', 'sklearn', 'optuna'} & loaded()))\n"
+        "write_report(Path(sys.argv[2]), second=True)\n"
+        "print(*sorted({'torch', 'transformers', 'peft', 'optuna'} & loaded()))\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(run)], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["safetensors"]  # which a search has
+    command = [sys.executable, "-c", script, str(run), str(similar)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["safetensors", "", ""]  # which a search has
 
 
 def test_a_page_is_rehearsed_and_nothing_is_written(tmp_path: Path) -> None:

@@ -7,19 +7,23 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
 import sys
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import pytest
 
 from loraloom.errors import RunError
 from loraloom.report import findings, read_run, write_report
+from loraloom.report.findings import Findings
 from loraloom.report.markdown import markdown
+from loraloom.report.pictures.dataset import draw_dataset
+from loraloom.report.pictures.drawing import STYLE
 from loraloom.report.sections import SECTIONS
+from loraloom.report.writing import report_files
 from tests.report.kept_runs import FACTS, keep, kept_predictions
 from tests.report.report_runs import (
     LABELS,
@@ -75,6 +79,11 @@ class Page(HTMLParser):
 
 def read(run: Path) -> Page:
     return Page(write_report(run).read_text(encoding="utf-8"))
+
+
+def undrawn(found: Findings) -> Page:
+    """Without pictures; its tables are written too."""
+    return Page(report_files(found, may_draw=lambda: False)["index.html"].decode())
 
 
 @pytest.fixture(scope="module")
@@ -316,6 +325,7 @@ def test_a_run_under_way_says_that_nothing_was_tested(tmp_path: Path) -> None:
     assert "loraloom resume" in page.text
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_winner_without_test_rows_is_no_longer_a_best_so_far(tmp_path: Path) -> None:
     recipe = make_recipe()
     records = [make_record(recipe, n, point, 0.9 + n / 100) for n, point in zip(range(3), recipe.grid(), strict=False)]
@@ -437,22 +447,20 @@ def test_texts_with_several_labels_are_listed_with_their_rows(tmp_path: Path) ->
         "examples": ["row 12 praise, row 47 refund: so happy with it"],
     }
     run = keep(whole_run(tmp_path / "r", data={**FACTS, "findings": [conflict]}, predictions=kept_predictions()))
-    page, listed = read(run), "row 12 praise, row 47 refund: so happy with it"
+    found = findings(read_run(run))
+    page, listed = undrawn(found), "row 12 praise, row 47 refund: so happy with it"
     assert "beside them 1 text with several labels" in page.text
     assert "Texts with several labels 1 Training has 1 text" in page.text  # not "conflict"
     assert page.text.count(listed) == 2
     assert "Of several labels of one text, one at most is right" in page.text
-    assert listed in markdown(findings(read_run(run)))
+    assert listed in markdown(found)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_where_no_training_row_is_cut_none_is_said_to_lose_its_end(tmp_path: Path) -> None:
     tokens = {**FACTS["tokens"], "splits": {"train": {**FACTS["tokens"]["splits"]["train"], "cut": 0}}}
-    page = read_changed(tmp_path / "r", tokens=tokens)
+    page = read(whole_run(tmp_path / "r", data={**FACTS, "tokens": tokens}))
     assert "None of 1,558 training rows that were measured has more than data.max_length = 256 tokens" in page.text
-
-
-def read_changed(path: Path, **changes: Any) -> Page:
-    return read(whole_run(path, data={**FACTS, **changes}))
 
 
 @pytest.mark.parametrize(
@@ -475,16 +483,9 @@ def read_changed(path: Path, **changes: Any) -> Page:
     ],
 )
 def test_facts_that_make_no_sense_are_left_out(tmp_path: Path, changes: dict[str, Any]) -> None:
-    page = read_changed(tmp_path / "r", **changes)
+    found = findings(read_run(whole_run(tmp_path / "r", data={**FACTS, **changes})))
+    with mpl.rc_context(STYLE):
+        assert len(list(draw_dataset(found.dataset))) <= 1
+    page = undrawn(found)
     assert "Where it fails" in page.text
     assert "The run's recipe does not say how many rows its classes have." in page.text
-
-
-def test_the_report_is_written_without_torch(tmp_path: Path) -> None:
-    run = whole_run(tmp_path / "demo")
-    code = (
-        "import sys, pathlib, loraloom.report as r; r.write_report(pathlib.Path(sys.argv[1]));"
-        "print(sorted({'torch', 'transformers', 'peft', 'sklearn', 'optuna'} & sys.modules.keys()))"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(run)], check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == "[]"

@@ -193,6 +193,7 @@ def test_rows_beyond_the_first_are_packed(tmp_path: Path) -> None:
     assert any("trials/0001/metrics.jsonl" in problem for problem in found.problems)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_run_whose_rows_are_all_drawn_packs_none(tmp_path: Path) -> None:
     run = whole_run(tmp_path / "demo")
     assert findings(read_run(run)).packed is None
@@ -274,6 +275,7 @@ def test_a_sketch_lies_within_its_frame() -> None:
     assert level.path(level.validation, 100, 50) == "M0.0 50.0"
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_confusion_on_validation_is_of_what_the_trial_left(tmp_path: Path) -> None:
     run = whole_run(tmp_path / "demo")
     leave_predictions(run / "trials" / "0003")
@@ -288,6 +290,7 @@ def test_the_confusion_on_validation_is_of_what_the_trial_left(tmp_path: Path) -
         assert {"trial": "0003", "true": "business", "predicted": "tech", "rows": "1"} in list(csv.DictReader(file))
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_why_a_row_has_no_confusion_is_said(tmp_path: Path) -> None:
     many = tuple(f"class {number}" for number in range(30))
     recipe = make_recipe(lora={"r": [2, 4]}, train={})

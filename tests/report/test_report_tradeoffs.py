@@ -6,13 +6,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import pytest
 
 from loraloom.metrics import wilson_interval
 from loraloom.recipe import Recipe
-from loraloom.report import read_run, write_report
+from loraloom.report import read_run
 from loraloom.report.leaderboard import leaderboard
-from loraloom.report.pictures.tradeoffs import Place, lowest_drawn, side_by_side, thinned
+from loraloom.report.pictures.drawing import STYLE
+from loraloom.report.pictures.tradeoffs import Place, draw_tradeoffs, lowest_drawn, side_by_side, thinned
 from loraloom.report.tradeoffs import Point, Tradeoffs, tradeoffs
 from loraloom.study.record import TrialRecord
 from tests.report.report_runs import make_recipe, make_record, write_run
@@ -173,9 +175,10 @@ def test_one_configuration_has_no_tradeoff(tmp_path: Path) -> None:
 
 
 def test_each_point_of_a_picture_names_its_trial(tmp_path: Path) -> None:
-    recipe = make_recipe(lora={"r": [1, 2, 4]}, train={})
-    records = [make_record(recipe, n, point, 0.9 + n / 100) for n, point in enumerate(recipe.grid())]
-    html = write_report(write_run(tmp_path / "run", recipe, records)).read_text(encoding="utf-8")
+    found = of(tmp_path, {1: 0.90, 2: 0.91, 4: 0.92})
+    assert found is not None
+    with mpl.rc_context(STYLE):
+        html = "".join(picture.svg for picture in draw_tradeoffs(found))
     assert sorted(re.findall(r'class="mark" data-trial="(\d+)"', html)) == sorted(["0000", "0001", "0002"] * 2)
     assert "<title>Rank 1, trial 0002 (r 4): accuracy 0.92 (95 % interval 0.88–0.95), 184,864 parameters" in html
 

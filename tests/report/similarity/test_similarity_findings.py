@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -197,13 +195,3 @@ def test_a_file_whose_name_begins_with_an_underscore_is_in_the_legends(tmp_path:
     with mpl.rc_context(STYLE):
         drawn = list(draw_similarity(found_in(similar_run(tmp_path / "run", second=second_set(file="_machine.csv")))))
     assert [picture.svg.count(">_machine.csv</text>") for picture in drawn] == [1, 1]
-
-
-def test_the_section_imports_no_torch(tmp_path: Path) -> None:
-    run = similar_run(tmp_path / "run", second=second_set())
-    code = (
-        "import sys, pathlib, loraloom.report as r; r.write_report(pathlib.Path(sys.argv[1]));"
-        "print(sorted({'torch', 'transformers', 'peft', 'optuna'} & sys.modules.keys()))"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(run)], check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == "[]"
