@@ -64,8 +64,9 @@ def picture(
     size: tuple[float, float] = SIZE,
     marks: Marks | None = None,
 ) -> Picture:
-    """Draws into new axes; `sentence` says what is to be seen. The legend is for the PNG: the page has its own.
+    """Draws into new axes; `sentence` says what is to be seen. Title and legend are for the PNG: the page has its own.
 
+    They are put above and below what was laid out for the page: laying out takes as long as drawing.
     `marks` are the trials behind the points of scatters, by the name that `draw` gave them (`set_gid`).
     """
     from matplotlib.figure import Figure
@@ -74,10 +75,15 @@ def picture(
     axes = figure.add_subplot()
     draw(axes)
     svg = for_page(saved(figure, "svg", facecolor="none"), name, title, sentence, marks)
+    figure.set_layout_engine("none")
+    left, low, wide, high = axes.get_position().bounds
+    below, above = 0.19 * len(legend) + 0.05 * bool(legend), 0.24
+    whole = below + size[1] + above
+    figure.set_figheight(whole)
+    axes.set_position((left, (below + low * size[1]) / whole, wide, high * size[1] / whole))
     if legend:
         handles = [line for line in axes.get_lines() if line.get_label() == "validation"]
-        figure.set_figheight(size[1] + 0.22 * len(legend) + 0.2)
-        figure.legend(handles, legend, loc="outside lower left", frameon=False, fontsize=8)
+        figure.legend(handles, legend, loc="lower left", frameon=False, fontsize=8)
     axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
     return Picture(name, Markup(svg), saved(figure, "png", dpi=160))  # noqa: S704  # drawn and escaped by us
 
