@@ -9,6 +9,7 @@ chance makes of it (on few rows that is not small).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,7 +119,7 @@ def calibration_test(
 
 def at_temperature(probabilities: ArrayLike, temperature: float) -> Floats:
     """softmax(logits / T) from softmax(logits) (N, C): the logarithms are the logits, but for a constant of the row."""
-    return np.exp(_logs_at(_logarithms(probabilities), temperature))
+    return np.asarray(np.exp(special.log_softmax(_logarithms(probabilities) / temperature, axis=1)), dtype=np.float64)
 
 
 def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> Temperature:
@@ -135,14 +136,17 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> Temperature:
     true, logs = np.asarray(labels), _logarithms(probabilities)
     if true.size == 0:
         raise ValueError("labels: no rows; a temperature is fitted on one or more")
+    logs -= logs.max(axis=1, keepdims=True)  # so that no sum of exponentials overflows, or is below one
+    of_labels = float(logs[np.arange(true.size), true].sum())
 
     def loss(log_temperature: float) -> float:
-        return _loss_sum(true, logs, float(np.exp(log_temperature)))
+        temperature = math.exp(log_temperature)
+        return float(np.log(np.exp(logs / temperature).sum(axis=1)).sum()) - of_labels / temperature
 
     low, high = float(np.log(COLDEST)), float(np.log(HOTTEST))
     best = float(optimize.minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6}).x)
     best = min((low, best, high), key=loss)
-    limit = loss(best) + float(stats.chi2.isf(0.05, 1)) / 2
+    limit = loss(best) + float(special.chdtri(1, 0.05)) / 2
 
     def end(edge: float) -> float:
         if loss(edge) <= limit:
@@ -165,31 +169,41 @@ def coverage_curve(right: Flags, confidence: Floats) -> Coverage:
     `area` is AURC, the mean over the N coverages of the error of what is answered, ties averaged: Geifman, Uziel and
     El-Yaniv, "Bias-reduced uncertainty estimation for deep neural classifiers", ICLR 2019, section 2.
     """
-    hits, sure, last = _surest_first(right, confidence)
-    answered = last + 1
-    correct = np.cumsum(hits, dtype=np.int64)[last]
+    sure, kinds = _ties(right, confidence)
+    tied, right_of = _counts(kinds, sure.size)
+    answered, correct = np.cumsum(tied), np.cumsum(right_of)
     low, high = _wilson_ends(correct, answered)
-    return Coverage(sure[last], answered / right.size, correct / answered, low, high, _area(hits, last))
+    return Coverage(sure, answered / right.size, correct / answered, low, high, _area(tied, right_of))
 
 
 def selective_area(right: Flags, confidence: Floats) -> float:
     """AURC, see `coverage_curve`: rows of a tie come in any order, so each is as right as the tie is on average."""
-    hits, _, last = _surest_first(right, confidence)
-    return _area(hits, last)
+    sure, kinds = _ties(right, confidence)
+    return _area(*_counts(kinds, sure.size))
 
 
-def _surest_first(right: Flags, confidence: Floats) -> tuple[Flags, Floats, NDArray[np.intp]]:
-    """Both (N,) from the surest row on, and the place of the last row of each confidence."""
-    order = np.argsort(-confidence, kind="stable")
-    sure = confidence[order]
-    return right[order], sure, np.flatnonzero(np.append(np.diff(sure) != 0, True))
+def drawn_areas(right: Flags, confidence: Floats, generator: np.random.Generator, draws: int, rows: int) -> list[float]:
+    """`selective_area` of `rows` that are drawn again, `draws` times; they are sorted once."""
+    sure, kinds = _ties(right, confidence)
+    return [_area(*_counts(kinds[generator.integers(0, right.size, size=rows)], sure.size)) for _ in range(draws)]
 
 
-def _area(hits: Flags, last: NDArray[np.intp]) -> float:
-    """`selective_area` of rows from the surest on, of which `last` are those that end a tie."""
-    sizes, correct = np.diff(np.append(0, last + 1)), np.diff(np.append(0, np.cumsum(hits)[last]))
-    even = np.repeat(correct / sizes, sizes)
-    return float(np.mean(1 - np.cumsum(even) / np.arange(1, hits.size + 1)))
+def _ties(right: Flags, confidence: Floats) -> tuple[Floats, NDArray[np.intp]]:
+    """The distinct confidences (K,), the surest first; of each row (N,) twice its place there, and 1 if it is right."""
+    negative, place = np.unique(-confidence, return_inverse=True)
+    return -negative, np.asarray(2 * place + right, dtype=np.intp)
+
+
+def _counts(kinds: NDArray[np.intp], ties: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many rows each tie (K,) has, and how many of them are right."""
+    wrong, hits = np.bincount(kinds, minlength=2 * ties).reshape(ties, 2).T
+    return wrong + hits, hits
+
+
+def _area(tied: NDArray[np.int64], right_of: NDArray[np.int64]) -> float:
+    """`selective_area` of ties from the surest on; a tie may have no row."""
+    even = np.repeat(right_of / np.maximum(1, tied), tied)
+    return float(np.mean(1 - np.cumsum(even) / np.arange(1, even.size + 1)))
 
 
 def least_area(right: Flags) -> float:
@@ -227,11 +241,3 @@ def _portions(draws: int, rows: int) -> list[int]:
 def _logarithms(probabilities: ArrayLike) -> Floats:
     shares = np.asarray(probabilities, dtype=np.float64)
     return np.log(np.maximum(shares, np.finfo(np.float32).tiny))
-
-
-def _logs_at(logs: Floats, temperature: float) -> Floats:
-    return np.asarray(special.log_softmax(logs / temperature, axis=1), dtype=np.float64)
-
-
-def _loss_sum(true: NDArray[np.int64], logs: Floats, temperature: float) -> float:
-    return float(-_logs_at(logs, temperature)[np.arange(true.size), true].sum())

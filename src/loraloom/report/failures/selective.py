@@ -16,8 +16,8 @@ from loraloom.calibration import (
     Floats,
     confidence_of,
     coverage_curve,
+    drawn_areas,
     least_area,
-    selective_area,
     threshold_for,
 )
 from loraloom.metrics import LEAST_DISCORDANT, Interval, wilson_interval
@@ -130,11 +130,7 @@ def _area_interval(judged: Judged) -> Interval | None:
         return None
     generator = np.random.default_rng(0)
     rows = min(right.size, MOST_DRAWN)
-    areas = []
-    for _ in range(DRAWS):
-        drawn = generator.integers(0, right.size, size=rows)
-        areas.append(selective_area(right[drawn], sure[drawn]))
-    low, high = np.quantile(areas, (0.025, 0.975))
+    low, high = np.quantile(drawn_areas(right, sure, generator, DRAWS, rows), (0.025, 0.975))
     return float(low), float(high)
 
 
