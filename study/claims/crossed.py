@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from loraloom.metrics import Interval, mean_interval
 from study.claims.moderated import NO_PRIOR, Prior
@@ -77,14 +77,14 @@ def crossed(differences: NDArray[np.float64], prior: Prior = NO_PRIOR) -> Estima
     least = min(of_ms_seeds, rows - 1.0)
     degrees = max(least, total**2 / of_total) if of_total > 0 else least
     error = (total / (seeds * rows)) ** 0.5
-    reach = float(stats.t.isf((1 - CONFIDENCE) / 2, degrees)) * error
-    over_rows = float(stats.norm.isf((1 - CONFIDENCE) / 2)) * (own.rows / (seeds * rows)) ** 0.5
+    reach = -float(special.stdtrit(degrees, (1 - CONFIDENCE) / 2)) * error
+    over_rows = -float(special.ndtri((1 - CONFIDENCE) / 2)) * (own.rows / (seeds * rows)) ** 0.5
     over_seeds = mean_interval(differences.mean(axis=1).tolist(), CONFIDENCE, rows=rows)
     assert over_seeds is not None  # there are two seeds or more
     return Estimate(
         mean=mean,
         interval=(max(-1.0, mean - reach), min(1.0, mean + reach)),  # it is a difference of shares
-        p=min(1.0, 2 * float(stats.t.sf(abs(mean) / error, degrees))),
+        p=min(1.0, 2 * float(special.stdtr(degrees, -abs(mean) / error))),
         degrees=degrees,
         over_seeds=over_seeds,
         over_rows=(mean - over_rows, mean + over_rows),
@@ -96,5 +96,5 @@ def of_seeds_alone(values: NDArray[np.float64]) -> Estimate:
     mean, interval = float(values.mean()), mean_interval(values.tolist(), CONFIDENCE)
     assert interval is not None  # there are two seeds or more
     error = float(values.std(ddof=1)) / len(values) ** 0.5
-    p = 2 * float(stats.t.sf(abs(mean) / error, len(values) - 1)) if error > 0 else float(mean == 0)
+    p = 2 * float(special.stdtr(len(values) - 1, -abs(mean) / error)) if error > 0 else float(mean == 0)
     return Estimate(mean, interval, p, len(values) - 1.0, interval, None)

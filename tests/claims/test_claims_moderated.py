@@ -14,6 +14,8 @@ from study.claims.crossed import Estimate, crossed, mean_squares
 from study.claims.moderated import LEAST, NO_PRIOR, Prior, prior_of
 
 SEEDS, ROWS, CONTRASTS = 3, 2_000, 20
+EFFECTS = np.array([0.05] + [0.0] * (CONTRASTS - 1))
+"""A plain one, and nothing."""
 
 
 def apart(number: int) -> NDArray[np.float64]:
@@ -69,12 +71,17 @@ def study(generator: np.random.Generator, effects: NDArray[np.float64]) -> list[
     return [(crossed(table), crossed(table, prior)) for table in tables]
 
 
-def test_moderated_intervals_cover_and_are_narrower() -> None:
-    generator = np.random.default_rng(2)
-    effects = np.linspace(-0.02, 0.02, CONTRASTS)
+@pytest.fixture(scope="module")
+def studies() -> list[list[tuple[Estimate, Estimate]]]:
+    """Each of `EFFECTS`."""
+    generator = np.random.default_rng(3)
+    return [study(generator, EFFECTS) for _ in range(200)]
+
+
+def test_moderated_intervals_cover_and_are_narrower(studies: list[list[tuple[Estimate, Estimate]]]) -> None:
     covered, widths = [], []
-    for _ in range(100):
-        for (alone, moderated), effect in zip(study(generator, effects), effects, strict=True):
+    for own in studies:
+        for (alone, moderated), effect in zip(own, EFFECTS, strict=True):
             covered.append(moderated.interval[0] <= effect <= moderated.interval[1])
             widths.append((moderated.interval[1] - moderated.interval[0], alone.interval[1] - alone.interval[0]))
     assert 0.93 <= np.mean(covered) <= 0.97
@@ -82,13 +89,11 @@ def test_moderated_intervals_cover_and_are_narrower() -> None:
     assert of_moderated < 0.8 * of_alone
 
 
-def test_false_verdicts_keep_their_level_and_plain_effects_are_found_more_often() -> None:
-    generator = np.random.default_rng(3)
-    effects = np.zeros(CONTRASTS)
-    effects[0] = 0.05
+def test_false_verdicts_keep_their_level_and_plain_effects_are_found_more_often(
+    studies: list[list[tuple[Estimate, Estimate]]],
+) -> None:
     false, found = [], []
-    for _ in range(200):
-        own = study(generator, effects)
+    for own in studies:
         corrected = [holm([pair[which].p for pair in own]) for which in (0, 1)]
         found.append([values[0] < 0.05 for values in corrected])
         false.append(min(corrected[1][1:]) < 0.05)
