@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import typer
@@ -21,8 +22,7 @@ library; exit codes are on [a page of their own](exits.md).
 
 def commands_page() -> str:
     """The page, Markdown."""
-    group: Any = typer.main.get_command(app)
-    context = group.make_context("loraloom", [], resilient_parsing=True)
+    group, context = _program()
     names = group.list_commands(context)
     index = "".join(f"- [`{name}`](#{name}): {_first(group.get_command(context, name).help)}\n" for name in names)
     parts = (_command(group.get_command(context, name), name, context) for name in names)
@@ -36,14 +36,19 @@ def parsed(words: Sequence[str]) -> Any:
         typer.TyperException: there is no such command or option, or a value breaks an option's rule.
         typer.Exit: it only asks for help.
     """
-    group: Any = typer.main.get_command(app)
-    context = group.make_context("loraloom", [], resilient_parsing=True)
+    group, context = _program()
     if words[0].startswith("-") and any(words[0] in param.opts for param in group.get_params(context)):
         return context
     name, command, rest = group.resolve_command(context, list(words))
     if command is None:
         raise typer.BadParameter(f"no command or option {words[0]}")
     return command.make_context(name, rest, parent=context)
+
+
+@cache
+def _program() -> tuple[Any, Any]:
+    group: Any = typer.main.get_command(app)
+    return group, group.make_context("loraloom", [], resilient_parsing=True)
 
 
 def _command(command: Any, name: str, parent: Any) -> str:
