@@ -87,9 +87,13 @@ def same_accuracy(groups: Sequence[Group]) -> float:
         return float(stats.fisher_exact(np.stack([wrong, sizes - wrong])).pvalue)
     drawn = np.random.default_rng(0).multivariate_hypergeometric(sizes, int(wrong.sum()), size=DRAWS)
 
-    def ways(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    counts = [np.arange(min(size, wrong.sum()) + 1) for size in sizes]
+    ways_of = [-special.betaln(count + 1, size - count + 1) for count, size in zip(counts, sizes, strict=True)]
+
+    def ways(table: NDArray[np.int64]) -> NDArray[np.float64]:
         """The logarithm of the ways to choose so many of each group, which the chance of a table is proportional to."""
-        return np.asarray(-special.betaln(counts + 1, sizes - counts + 1).sum(axis=-1), dtype=np.float64)
+        found = np.sum([of[column] for of, column in zip(ways_of, table.T, strict=True)], axis=0)
+        return np.asarray(found, dtype=np.float64)
 
     as_rare = int((ways(drawn) <= ways(wrong) + 1e-9).sum())
     return (1 + as_rare) / (DRAWS + 1)
