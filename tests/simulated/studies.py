@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from bisect import bisect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -58,13 +59,20 @@ def drawn(generator: Generator, number: int, *, skewed: bool = False) -> list[di
     """Points of `SPACE` and a rate, by chance; `skewed` takes an axis's first value six times as often as its last."""
     points = []
     for _ in range(number):
-        point: dict[str, Any] = {}
-        for name, values in SPACE.items():
-            odds = np.geomspace(6.0, 1.0, len(values)) if skewed else np.ones(len(values))
-            point[name] = values[generator.choice(len(values), p=odds / odds.sum())]
+        point: dict[str, Any] = {
+            name: values[bisect(_chances(len(values), skewed), generator.random())] for name, values in SPACE.items()
+        }
         point["train.learning_rate"] = float(10 ** generator.uniform(-4, -2))
         points.append(point)
     return points
+
+
+@cache
+def _chances(number: int, skewed: bool) -> list[float]:
+    """The chance of each of `number` values and those before it, added up as `Generator.choice` does, at each call."""
+    odds = np.geomspace(6.0, 1.0, number) if skewed else np.ones(number)
+    summed = (odds / odds.sum()).cumsum()
+    return [float(each) for each in summed / summed[-1]]
 
 
 def chosen(generator: Generator, number: int, truth: Truth) -> tuple[list[dict[str, Any]], Floats]:

@@ -104,7 +104,7 @@ def test_decisions_and_notes_are_those_that_optuna_makes_in_its_own_study(
     own = optuna.create_study(study_name="loraloom", pruner=make(), direction="maximize")
     generator = random.Random(3)  # noqa: S311
     ended = 0
-    for number in range(30):
+    for number in range(16):
         ledger.ask(AXES, {"lora.r": 4})
         trial, step, goes_on = own.ask(), 0, True
         while goes_on and step < 27:
@@ -115,7 +115,7 @@ def test_decisions_and_notes_are_those_that_optuna_makes_in_its_own_study(
         ended += not goes_on
         own.tell(trial, None if not goes_on else 0.5, state=TrialState.COMPLETE if goes_on else TrialState.PRUNED)
         ledger.tell(number, "complete" if goes_on else "pruned", 0.5)
-    assert 0 < ended < 30
+    assert 0 < ended < 16
     notes = [trial.system_attrs for trial in ledger.trials()]
     assert notes == [trial.system_attrs for trial in own.trials]
     assert notes == [pruner_notes(make(), trial.number, trial.intermediate_values) for trial in own.trials]
