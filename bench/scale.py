@@ -115,7 +115,7 @@ class Stopwatch:
 
 
 def measure(
-    folder: Path, *, trials: int, reports: int, workers: int, pruner: str = "none", ledger: LedgerKind = "as it is"
+    folder: Path, executor: Pool, *, trials: int, reports: int, pruner: str = "none", ledger: LedgerKind = "as it is"
 ) -> dict[str, Any]:
     """Runs a search of trials that do nothing; returns rates, and seconds of each part of the driver's work."""
     rows = ([f"{word} number {row}" for row in range(30) for word in ("good", "bad")], ["yes", "no"] * 30)
@@ -134,7 +134,6 @@ def measure(
     place = Workplace(recipe, data, lambda finding: None)
     path = folder / f"{pruner} {trials} {ledger}"
     run = Run.create(path, recipe.model_copy(update={"provenance": place.pins()}))
-    executor = Pool(WorkerProcesses(workers, NothingEngine, 1), lambda sentence: None)
     with _unsynced() if ledger == "unsynced" else nullcontext():
         log, rehearsal = CommandLog(path / COMMANDS, [Command(started="")]), Rehearsal(rehearse_test, rehearse_report)
         driver = Driver(run, place, executor, Watcher(), Clock(None), Stop(), rehearsal, log)
@@ -143,7 +142,7 @@ def measure(
         watch.watch(driver, part, name)
     place.rows(recipe.configuration({"train.learning_rate": 1e-3}))
     executor.pack_size(place.source(recipe.backbone), recipe.configuration({"train.learning_rate": 1e-3}))
-    with closing(executor), run.locked():
+    with run.locked():
         driver.plan("nothing", "to measure the driver")
         start = time.perf_counter()
         driver.run_trials()
@@ -265,16 +264,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     chosen = parser.parse_args(arguments)
     few = 10 if chosen.quick else 1
-    with tempfile.TemporaryDirectory() as name:
+    pool = Pool(WorkerProcesses(chosen.workers, NothingEngine, 1), lambda sentence: None)
+    with tempfile.TemporaryDirectory() as name, closing(pool):
         folder = Path(name)
         make_models(folder, tiny=True)
         as_it_is, *others = [
-            measure(folder, trials=8, reports=100 // few, workers=chosen.workers, pruner=pruner, ledger=ledger)
+            measure(folder, pool, trials=8, reports=100 // few, pruner=pruner, ledger=ledger)
             for pruner, ledger in CASES
         ]
-        ends = measure(folder, trials=200 // few, reports=1, workers=chosen.workers)
+        ends = measure(folder, pool, trials=200 // few, reports=1)
     costs = costs_of(as_it_is, ends)
-    numbers = WORKERS[:: few // 2 or 1]
+    numbers = WORKERS[:2] if chosen.quick else WORKERS
     result = {
         "machine": described(),
         "load_average": os.getloadavg()[0],

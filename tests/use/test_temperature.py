@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,19 @@ from loraloom.use.evaluate import evaluate
 from tests.use.hub_server import hub_server, speak_to
 
 LABELS = ("cat", "dog", "owl")
+KEPT = {"value": 2.5, "interval": [2.0, 3.0], "rows": 400}
 TEXTS = ["the cat near a dog", "old bread and cheese", "a saw"]
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    return save_random_adapter(tmp_path_factory.mktemp("adapter") / "adapter", tiny_model, labels=LABELS)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, adapter: Path) -> Path:
+    """An adapter without validation predictions."""
+    return shutil.copytree(adapter, tmp_path / "adapter")
 
 
 def keep_validation(folder: Path, sharpness: float, rows: int = 400) -> None:
@@ -43,9 +56,8 @@ def keep_validation(folder: Path, sharpness: float, rows: int = 400) -> None:
 
 @pytest.mark.parametrize(("sharpness", "needed"), [(2.5, True), (1.0, False)])
 def test_a_temperature_is_applied_where_validation_rows_show_that_it_is_needed(
-    tmp_path: Path, tiny_model: Path, sharpness: float, needed: bool
+    folder: Path, sharpness: float, needed: bool
 ) -> None:
-    folder = save_random_adapter(tmp_path / "adapter", tiny_model, labels=LABELS)
     keep_validation(folder, sharpness)
     (member,) = load_ensemble([folder]).members
     assert (member.temperature is not None) == needed
@@ -65,10 +77,7 @@ def test_a_temperature_is_applied_where_validation_rows_show_that_it_is_needed(
 
 
 @pytest.mark.parametrize("of_another", [False, True])
-def test_validation_predictions_of_another_trial_give_no_temperature(
-    tmp_path: Path, tiny_model: Path, *, of_another: bool
-) -> None:
-    folder = save_random_adapter(tmp_path / "adapter", tiny_model, labels=LABELS)
+def test_validation_predictions_of_another_trial_give_no_temperature(folder: Path, *, of_another: bool) -> None:
     keep_validation(folder, 2.5)
     predicted = read_predicted(folder, len(LABELS))
     assert predicted is not None
@@ -81,9 +90,8 @@ def test_validation_predictions_of_another_trial_give_no_temperature(
 
 
 def test_the_temperature_of_single_texts_is_said_on_standard_error(
-    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = save_random_adapter(tmp_path / "adapter", tiny_model, labels=LABELS)
     keep_validation(folder, 2.5)
     for options, said in (([], True), (["--no_temperature"], False)):
         cli.app(["predict", str(folder), "--text", "the cat", *options], standalone_mode=False)
@@ -91,10 +99,9 @@ def test_the_temperature_of_single_texts_is_said_on_standard_error(
         assert (len(out.splitlines()), "temperature" in err) == (1, said)
 
 
-def test_a_model_that_is_always_right_gets_no_temperature(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_model_that_is_always_right_gets_no_temperature(folder: Path) -> None:
     from safetensors.numpy import save
 
-    folder = save_random_adapter(tmp_path / "adapter", tiny_model, labels=LABELS)
     labels = np.arange(30, dtype=np.int32) % 3
     shares = np.full((30, 3), 0.1, dtype=np.float32)
     shares[np.arange(30), labels] = 0.8
@@ -113,9 +120,8 @@ def of_predict(adapter: Path | str) -> list[list[float]]:
 
 @pytest.mark.parametrize(("sharpness", "needed"), [(2.5, True), (1.0, False)])
 def test_a_saved_adapter_keeps_its_temperature_and_no_validation_row(
-    tmp_path: Path, tiny_model: Path, sharpness: float, needed: bool
+    tmp_path: Path, folder: Path, sharpness: float, needed: bool
 ) -> None:
-    folder = save_random_adapter(tmp_path / "adapter", tiny_model, labels=LABELS)
     keep_validation(folder, sharpness)
     once = LoraClassifier.load(folder).save(tmp_path / "once")
     for copy in (once, LoraClassifier.load(once).save(tmp_path / "twice")):
@@ -126,9 +132,9 @@ def test_a_saved_adapter_keeps_its_temperature_and_no_validation_row(
 
 @pytest.mark.filterwarnings("ignore:the backbone of this adapter is a folder of this machine")
 def test_a_pushed_adapter_keeps_its_temperature_and_no_validation_row(
-    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, name = save_random_adapter(tmp_path / "adapter", tiny_model, labels=LABELS), "someone/words"
+    name = "someone/words"
     with hub_server() as hub:
         speak_to(hub, monkeypatch, tmp_path)
         for sharpness, needed in ((2.5, True), (1.0, False)):
@@ -141,9 +147,9 @@ def test_a_pushed_adapter_keeps_its_temperature_and_no_validation_row(
 
 @pytest.mark.parametrize(("sharpness", "needed"), [(2.5, True), (1.0, False)])
 def test_evaluate_scores_the_confidences_of_predict_beside_the_models_own(
-    tmp_path: Path, tiny_model: Path, sharpness: float, needed: bool
+    tmp_path: Path, folder: Path, sharpness: float, needed: bool
 ) -> None:
-    folder, file = save_random_adapter(tmp_path / "adapter", tiny_model, labels=LABELS), tmp_path / "rows.csv"
+    file = tmp_path / "rows.csv"
     keep_validation(folder, sharpness)
     file.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in zip(TEXTS, LABELS, strict=True)))
     found = evaluate(folder, file).as_json()
@@ -163,6 +169,13 @@ def test_evaluate_scores_the_confidences_of_predict_beside_the_models_own(
     assert found["predict"]["log_loss"] != pytest.approx(found["log_loss"], rel=1e-3)
 
 
+def test_a_kept_temperature_is_applied(folder: Path) -> None:
+    raw = of_predict(folder)
+    (folder / "temperature.json").write_text(json.dumps(KEPT))
+    write_manifest(folder)
+    assert np.allclose(of_predict(folder), at_temperature(raw, 2.5), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -179,15 +192,10 @@ def test_evaluate_scores_the_confidences_of_predict_beside_the_models_own(
     ],
 )
 def test_a_kept_temperature_that_no_rows_can_have_shown_is_refused(
-    tmp_path: Path, tiny_model: Path, changed: dict[str, Any]
+    tmp_path: Path, folder: Path, changed: dict[str, Any]
 ) -> None:
-    folder = save_random_adapter(tmp_path / "adapter", tiny_model, labels=LABELS)
-    kept = {"value": 2.5, "interval": [2.0, 3.0], "rows": 400}
-    for values in (kept, kept | changed):
-        (folder / "temperature.json").write_text(json.dumps(values))
-        write_manifest(folder)
-        if values == kept:
-            assert len(of_predict(folder)) == len(TEXTS)
+    (folder / "temperature.json").write_text(json.dumps(KEPT | changed))
+    write_manifest(folder)
     says = r"temperature\.json: (can't be read|holds no temperature)"
     with pytest.raises(AdapterError, match=says):
         load_ensemble([folder])

@@ -20,6 +20,7 @@ from loraloom.report.effects.analysis import Effect
 from loraloom.report.effects.pairs import Paired
 from loraloom.report.effects.section import Effects
 from loraloom.report.effects.verdicts import sentence_on, verdict_on
+from loraloom.report.pictures.effects import draw_effects
 from loraloom.report.points import points, size, spread
 from loraloom.report.wording import duration
 from loraloom.study.record import Result, Timings, TrialRecord
@@ -265,7 +266,10 @@ def test_a_run_without_results_says_so(tmp_path: Path) -> None:
     assert "Fewer than two configurations" in section(tmp_path / "b", recipe, [alone]).where[0]
 
 
-def test_hostile_values_of_axes_are_text_on_the_page_in_its_picture_and_in_tables(tmp_path: Path) -> None:
+def test_hostile_values_of_axes_are_text_on_the_page_in_its_picture_and_in_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loraloom.report.pictures._sections", lambda found: [lambda: draw_effects(found.effects)])
     hostile = ["<script>alert(1)</script>", "=cmd()", "\x00@sum"]
     recipe = make_recipe(backbone={"model": "demo"}, lora={"r": [1, 2, 3, 4, 5]}, train={"num_train_epochs": 4})
     records = [
