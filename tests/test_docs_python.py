@@ -23,7 +23,7 @@ def news() -> tuple[list[str], list[str]]:
     columns, _ = choose_columns(table, None, None)
     texts, labels = texts_of(table, columns.text), codes_of(table, columns.label)
     every = len(texts) // ROWS
-    return [text[:120] for text in texts[::every]], labels[::every]
+    return [text[:50] for text in texts[::every]], labels[::every]
 
 
 @pytest.mark.filterwarnings("ignore:.*near cop", "ignore:.*also in")
