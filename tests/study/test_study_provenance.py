@@ -26,6 +26,7 @@ def test_a_revision_is_that_of_the_checkout_that_has_this_code(tmp_path: Path, m
     code.parent.mkdir()
     code.touch()
     monkeypatch.setattr(provenance, "__file__", str(code))
+    monkeypatch.setattr(provenance, "_git_revision", provenance._git_revision.__wrapped__)  # asked anew each time
     _git(tmp_path, "init", "-q")
     _git(tmp_path, "commit", "-q", "--allow-empty", "-m", "another project's")
     assert provenance.describe_machine()["git_revision"] is None

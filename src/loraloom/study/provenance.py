@@ -131,10 +131,12 @@ def _counts(given: Any) -> dict[str, int]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+@functools.cache
 def _git_revision() -> str | None:
     """The commit of the checkout that this code is run from, `+` where it has changes; None outside a checkout.
 
-    Code that is installed below another project's checkout, as in its .venv, is not that project's.
+    Code that is installed below another project's checkout, as in its .venv, is not that project's. A process runs what
+    it imported, whatever becomes of the checkout meanwhile.
     """
     folder, file = Path(__file__).parent, Path(__file__).name
     try:
