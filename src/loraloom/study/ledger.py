@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -95,7 +95,7 @@ class Ledger:
         with self._explained():
             new = not self._path.exists()
             if new:
-                write_trials(self._path, ())
+                write_bytes(self._path, _without_trials())
             self._check_pages()
             self._storage = RDBStorage(
                 "sqlite://",
@@ -304,6 +304,16 @@ def write_trials(path: Path, trials: Sequence[FrozenTrial]) -> None:
     It is made in memory: SQLite commits each table and index by itself, and a ledger whose disk was full or whose power
     was cut between them had two studies of one name later.
     """
+    write_bytes(path, _content(trials))
+
+
+@cache
+def _without_trials() -> bytes:
+    """A ledger that begins: always the same one."""
+    return _content(())
+
+
+def _content(trials: Sequence[FrozenTrial]) -> bytes:
     with closing(sqlite3.connect(":memory:", check_same_thread=False)) as memory:
         storage = RDBStorage(
             "sqlite://",
@@ -313,8 +323,7 @@ def write_trials(path: Path, trials: Sequence[FrozenTrial]) -> None:
         study = optuna.create_study(storage=storage, study_name=STUDY_NAME, direction="maximize")
         study.add_trials(trials)
         storage.remove_session()
-        content = memory.serialize()
-    write_bytes(path, content)
+        return memory.serialize()
 
 
 def _stored(distribution: BaseDistribution, value: Any) -> Any:
