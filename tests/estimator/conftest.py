@@ -14,7 +14,7 @@ from tests.conftest import make_rows
 TEXTS, LABELS = map(list, zip(*make_rows(120, seed=3), strict=True))
 
 
-def tiny(model: Path, **parameters: Any) -> LoraClassifier:
+def tiny(model: Path | str, **parameters: Any) -> LoraClassifier:
     """Learns the words of `make_rows`, in fp32."""
     given: dict[str, Any] = {
         "dropout": "off",

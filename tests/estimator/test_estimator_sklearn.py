@@ -2,6 +2,8 @@
 
 scikit-learn leaves estimators of texts out of its checks: its tables are of numbers. So they are run twice: on
 LoraClassifier as it is, and all of them on `OfNumbers`, which writes each row of numbers as words and is else the same.
+What they ask of it is little training, and often of the same rows: that a search of the same recipe and rows comes to
+the same is said in test_estimator_fitting.py.
 """
 
 from __future__ import annotations
@@ -24,6 +26,11 @@ from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from loraloom import LoraClassifier
+from loraloom.data.tables import Table
+from loraloom.estimator import fitting
+from loraloom.estimator.fitting import Fitted
+from loraloom.recipe import Recipe
+from tests.commands import Commands
 from tests.conftest import FILLER, WORDS
 from tests.estimator.conftest import LABELS, TEXTS, numbers, tiny
 
@@ -64,8 +71,24 @@ def test_the_estimator_passes_the_checks_that_scikit_learn_has_for_texts(tiny_mo
     assert {check["check_name"]: check["status"] for check in done} == {"check_estimator_cloneable": "passed"}
 
 
+@pytest.fixture
+def searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe is searched once on the same rows."""
+    search, found = fitting.fit, dict[str, Fitted]()
+
+    def once(recipe: Recipe, rows: dict[str, Table], *given: Any, **named: Any) -> Fitted:
+        key = f"{recipe.model_dump_json()} {rows}"
+        if key not in found:
+            found[key] = search(recipe, rows, *given, **named)
+        return found[key]
+
+    monkeypatch.setattr(fitting, "fit", once)
+
+
+@pytest.mark.usefixtures("searched_once")
 def test_of_all_checks_exactly_those_fail_that_are_listed_with_a_reason(tiny_model: Path) -> None:
-    estimator = OfNumbers(**tiny(tiny_model, allow_leak=True, num_train_epochs=2).get_params())
+    short = {"num_train_epochs": 1, "per_device_train_batch_size": 32}
+    estimator = OfNumbers(**tiny(tiny_model, allow_leak=True, **short).get_params())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         done = results(estimator, EXPECTED_FAILED_CHECKS)
@@ -114,6 +137,19 @@ def test_a_clone_has_the_parameters_and_is_not_fitted(fitted: LoraClassifier) ->
     assert set(vars(other)) == set(other.get_params())
 
 
-def test_trials_of_a_grid_run_in_worker_processes(tiny_model: Path) -> None:
-    search = GridSearchCV(tiny(tiny_model), {"num_train_epochs": [1, 2]}, cv=2, n_jobs=2).fit(TEXTS, LABELS)
-    assert len(search.predict(TEXTS)) == len(TEXTS)
+GRID = """
+import sys
+from joblib import parallel_config
+from sklearn.model_selection import GridSearchCV
+from tests.estimator.conftest import LABELS, TEXTS, tiny
+with parallel_config(backend="multiprocessing"):
+    search = GridSearchCV(tiny(sys.argv[1]), {"num_train_epochs": [1, 2]}, cv=2, n_jobs=2).fit(TEXTS, LABELS)
+print(len(search.predict(TEXTS)))
+"""
+
+
+def test_trials_of_a_grid_run_in_worker_processes(commands: Commands, tiny_model: Path, tmp_path: Path) -> None:
+    """Forks: two of joblib's own processes would import all anew. Nothing is left of what they fitted."""
+    ended = commands.start(tiny_model, code=GRID, environment={"TMPDIR": str(tmp_path)}).wait()
+    assert (ended.code, ended.out.split()) == (0, [str(len(TEXTS))]), ended.err
+    assert not list(tmp_path.glob("loraloom-*"))
