@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,8 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tests.commands import Commands
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "loraloom"
@@ -64,6 +65,9 @@ from importlib.machinery import PathFinder
 absent, commands = json.loads(sys.argv[1])
 find = PathFinder.find_spec
 PathFinder.find_spec = staticmethod(lambda name, *rest: None if name.split(".")[0] in absent else find(name, *rest))
+for name in list(sys.modules):  # what others' packages import is theirs
+    if name.split(".")[0] in {"loraloom", *absent}:
+        del sys.modules[name]
 
 import loraloom.pipeline
 from loraloom import cli
@@ -88,7 +92,7 @@ def test_every_extra_is_used_where_it_is_installed_alone_or_known_to_need_more()
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
+def said(commands: Commands, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
     """What each extra's command says, and its exit code, where no package of any extra is installed."""
     folder = tmp_path_factory.mktemp("without")
     (folder / "rows.yaml").write_text("data: {train_file: rows.csv.zst}\nbackbone: {model: ./model}\n")
@@ -100,11 +104,10 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]
     (folder / "a_run" / "recipe.yaml").write_text("data: {train_file: rows.csv}\n")
     absent = sorted(_only_of_extras())
     asked = {extra: ASKING[extra] for extra in EXTRAS if extra in ASKING}
-    command = [sys.executable, "-c", WITHOUT, json.dumps([absent, asked])]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    ended = commands.start(json.dumps([absent, asked]), code=WITHOUT, folder=folder).wait()
+    assert ended.code == 0, ended.err
     assert not (folder / "run").exists()
-    return {extra: (code, text) for extra, (code, text) in json.loads(done.stdout.splitlines()[-1]).items()}
+    return {extra: (code, text) for extra, (code, text) in json.loads(ended.out.splitlines()[-1]).items()}
 
 
 @pytest.mark.parametrize("extra", [extra for extra in EXTRAS if extra not in SILENT])

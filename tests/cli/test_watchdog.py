@@ -34,10 +34,10 @@ def _hang(run: Path, seconds: float) -> subprocess.CompletedProcess[str]:
 
 def test_a_run_that_is_not_done_at_its_deadline_ends_and_says_how_to_go_on(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").touch()
-    ended = _hang(tmp_path, 3)
+    ended = _hang(tmp_path, 1)
     assert ended.returncode == 75
     assert ended.stderr == (
-        "loraloom: the 3 s were over before the winner was tested and the report written; nothing that was finished is "
+        "loraloom: the 1 s were over before the winner was tested and the report written; nothing that was finished is "
         f"lost. Go on with: loraloom resume {tmp_path}\n"
     )
 
