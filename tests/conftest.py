@@ -38,6 +38,11 @@ WORDS = {
 FILLER = ["the", "a", "near", "with", "some", "old", "new", "and", "very", "small"]
 
 
+def pytest_collection() -> None:
+    """Nothing that is imported is garbage; looking for it took half of the time that collecting all tests took."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Leaves what was imported out of garbage collections: HF Trainer and others ask for one at each training's end.
 
@@ -45,6 +50,7 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")
