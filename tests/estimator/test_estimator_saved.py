@@ -118,6 +118,7 @@ def test_the_folder_is_an_adapters_without_rows(fitted: LoraClassifier, tmp_path
     }
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_searchs_winner_becomes_an_estimator_with_its_classes_sorted(
     tiny_recipe: dict[str, Any], tmp_path: Path
 ) -> None:

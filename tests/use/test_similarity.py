@@ -39,7 +39,9 @@ def searched(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path
         "backbone": {"model": str(shutil.copytree(tiny_model, folder / "model"))},
         "train": {"learning_rate": 0.02, "bf16": False},
     }
-    loraloom.search(recipe, folder / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("loraloom.conclusion.write_report", lambda *_, **__: None)
+        loraloom.search(recipe, folder / "run")
     return folder
 
 
@@ -126,6 +128,7 @@ def test_damaged_embeddings_are_made_anew(run: Path) -> None:
     assert read_embeddings(run) is not None
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_without_the_data_it_is_a_sentence_and_the_report_stands(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(run / "similarity")
     recipe = Run(run).recipe
