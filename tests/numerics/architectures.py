@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -108,6 +109,7 @@ def encoded_rows(lengths: list[int], seed: int) -> Encoded:
     return Encoded(np.concatenate(rows), offsets, 0)
 
 
+@cache
 def text_data(rows: int) -> TextData:
     """Data of `rows` training rows and 12 validation rows in three classes; their texts are not read by engines."""
 
@@ -118,6 +120,12 @@ def text_data(rows: int) -> TextData:
     return load_data(
         configuration.data, seed=0, train=split(rows, "row"), validation=split(12, "other"), test=split(12, "last")
     )
+
+
+@cache
+def shapes_of(labels: tuple[str, ...]) -> Shapes:
+    """Each model is described once."""
+    return Shapes(labels)
 
 
 def make_job(
@@ -131,5 +139,5 @@ def make_job(
     validation = encoded_rows([1, *generator.integers(2, 20, 11).tolist()], seed=2)
     source = sources.find(str(folder))
     out.mkdir(parents=True, exist_ok=True)
-    expected = count(Shapes(data.labels).adaptation(source, configuration)).trainable
+    expected = count(shapes_of(data.labels).adaptation(source, configuration)).trainable
     return Job(number, configuration, source, Rows(data, train, validation), out, expected, None)
