@@ -20,7 +20,7 @@ from loraloom.study.durable import write_manifest
 from tests.use.hostile import outcome_of
 from tests.use.mutations import CONFIG, MANIFEST, RECORD, WEIGHTS
 
-MUTATED, BLOCKS = 300, 10
+MUTATED, BLOCKS = 150, 5
 
 
 @pytest.fixture(scope="module")

@@ -24,16 +24,16 @@ def server(adapter_folders: dict[str, Path]) -> Iterator[Running]:
 def test_requests_made_of_the_description_get_answers_that_it_names(server: Running) -> None:
     sent: Counter[str] = Counter()
     with faults_logged() as faults:
-        assert by_description(server, 50, first=0, sent=sent) == []
-        assert sent["negative"] == 50
-        assert sent["positive"] > 50
+        assert by_description(server, 30, first=0, sent=sent) == []
+        assert sent["negative"] == 30
+        assert sent["positive"] > 30
         assert is_well(server) is None
     assert faults == []
 
 
 def test_changed_bytes_get_no_500_and_no_traceback(server: Running) -> None:
     with faults_logged() as faults:
-        assert by_bytes(server, 300, first=0) == []
+        assert by_bytes(server, 150, first=0) == []
         assert is_well(server) is None
     assert faults == []
 
