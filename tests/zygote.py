@@ -49,8 +49,11 @@ _HEAVY = (
 def _import_all() -> None:
     """Imports, the report's templates, how weights' names of old checkpoints are read, and how fast this machine is.
 
+    And what a process finds once: which revision of the code this is, and what a ledger begins with.
+
     What else a child computes it computes itself.
     """
+    gc.disable()  # nothing of it is garbage
     for name in _HEAVY:
         import_module(name)
     from torch import cuda
@@ -59,7 +62,11 @@ def _import_all() -> None:
     from loraloom.engine import gemm_rates
     from loraloom.engine.loom import kernels
     from loraloom.report.page import _environment
+    from loraloom.study.ledger import _without_trials
+    from loraloom.study.provenance import describe_machine
 
+    describe_machine()
+    _without_trials()
     environment = _environment()
     for name in environment.list_templates(["jinja"]):
         environment.get_template(name)
@@ -71,6 +78,7 @@ def _import_all() -> None:
     sys.modules["matplotlib"] = cast(Any, None)  # as where the extra 'report' is missing: pictures take half of a run
     gc.collect()
     gc.freeze()  # what is shared with the children stays shared
+    gc.enable()
 
 
 def _start(request: dict[str, Any]) -> int:
