@@ -10,6 +10,7 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 
 from loraloom.recipe import Configuration, Recipe, read_recipe
 from loraloom.search import history
@@ -517,15 +518,15 @@ def test_a_kill_while_a_trial_is_begun_makes_no_twins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: bool
 ) -> None:
     proposals, _ = _open(tmp_path, _grid())
-    add_trial = optuna.Study.add_trial
+    create = RDBStorage.create_new_trial
 
-    def killed(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+    def killed(storage: RDBStorage, study: int, trial: optuna.trial.FrozenTrial) -> None:
         if written:
-            add_trial(study, trial)
+            create(storage, study, trial)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(optuna.Study, "add_trial", killed)
+        patch.setattr(RDBStorage, "create_new_trial", killed)
         with pytest.raises(KeyboardInterrupt):
             proposals.next()
     proposals, ledger = _open(tmp_path, _grid())

@@ -171,10 +171,8 @@ class Ledger:
                 distributions={name: distributions[name] for name in params},
                 user_attrs=noted(seed_index, rows),
             )
-            self._study.add_trial(begun)
+            begun._trial_id = self._storage.create_new_trial(self._study._study_id, begun)
             begun.number = self.count
-            study = self._study._study_id
-            begun._trial_id = self._storage.get_trial_id_from_study_id_trial_number(study, begun.number)
             self._trials.append(begun)
             self._entries.append(_entry(begun))
             return self._entries[-1]
@@ -215,7 +213,8 @@ class Ledger:
             if reports:
                 kept = self._trials[number].intermediate_values
                 self._write_values(number, {**reports, **kept}, kept)
-            self._study.tell(number, value if state == "complete" else None, state=STATES[state])
+            told = _told(self._trials[number], state, value)
+            self._storage.set_trial_state_values(self._id(number), STATES[state], told)
             self._trials[number] = self._storage.get_trial(self._id(number))
             self._entries[number] = _entry(self._trials[number])
 
@@ -329,6 +328,19 @@ def _content(trials: Sequence[FrozenTrial]) -> bytes:
 def _stored(distribution: BaseDistribution, value: Any) -> Any:
     """A value as the ledger gives it back when it is opened again."""
     return distribution.to_external_repr(distribution.to_internal_repr(value))
+
+
+def _told(trial: FrozenTrial, state: Ended, value: float | None) -> list[float] | None:
+    """What an ended trial is worth to Optuna, which takes a pruned one by its last report.
+
+    Not by `Study.tell`, which reads the trial twice and asks a sampler that a ledger has not.
+    """
+    if state == "complete":
+        assert value is not None
+        return [value]
+    if state == "pruned" and trial.last_step is not None:
+        return [trial.intermediate_values[trial.last_step]]
+    return None
 
 
 def noted(seed_index: int, rows: int | None) -> dict[str, Any]:
