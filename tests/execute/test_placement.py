@@ -24,6 +24,7 @@ from loraloom.recipe import read_recipe
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.record import Evaluation
 from loraloom.study.run import Run
+from tests.execute.forked import fork_workers
 
 AXES = ("lora.r=1,2", "train.learning_rate=0.02,0.01")
 ADAPTER = "adapter_model.safetensors"
@@ -92,8 +93,13 @@ class _Planned(Watcher):
 
 @pytest.mark.parametrize("workers", [None, 1])
 def test_of_several_models_those_that_loom_does_not_know_are_trained_by_the_other_engine(
-    tiny_recipe: dict[str, Any], unknown_model: Path, tmp_path: Path, workers: int | None
+    tiny_recipe: dict[str, Any],
+    unknown_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int | None,
 ) -> None:
+    fork_workers(monkeypatch)
     known, heard = tiny_recipe["backbone"]["model"], _Planned()
     recipe = read_recipe(tiny_recipe, [f"backbone.model={known},{unknown_model}", "train.num_train_epochs=1"])
     pipeline.search(recipe, tmp_path / "run", watcher=heard, placement=Placement(workers=workers))
@@ -115,8 +121,9 @@ class _Stopper(Watcher):
 
 
 def test_a_search_that_is_stopped_in_workers_goes_on_in_this_process(
-    tiny_recipe: dict[str, Any], tmp_path: Path, local: Path
+    tiny_recipe: dict[str, Any], tmp_path: Path, local: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fork_workers(monkeypatch)
     stop, recipe, run = Stop(), read_recipe(tiny_recipe, AXES), tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         pipeline.search(recipe, run, watcher=_Stopper(stop), stop=stop, placement=Placement(workers=1))

@@ -22,6 +22,7 @@ from loraloom.execute.placement import Placement, make_executor
 from loraloom.execute.pool import Pool
 from loraloom.execute.workers import WorkerProcesses
 from loraloom.study.run import Run
+from tests.execute.forked import fork_workers
 
 pytestmark = pytest.mark.usefixtures("no_report")
 
@@ -130,6 +131,7 @@ def test_one_of_eight_that_the_kernel_kills_takes_its_worker_along_and_no_neighb
     def executor(_: Any, __: Any, ___: Any, note: Any, **____: Any) -> Pool:
         return Pool(WorkerProcesses(1, partial(Eight, "be killed"), 1), note)
 
+    fork_workers(monkeypatch)
     monkeypatch.setattr(pipeline, "make_executor", executor)
     _search(_recipe(tiny_model, rows_file), out, monkeypatch, Eight("nothing"), RANKS)
     assert _states(out) == ONE_FAILED
@@ -147,6 +149,7 @@ def test_one_of_eight_that_the_kernel_kills_with_the_run_ends_it_twice_and_then_
             return make_executor(placement, *about, **more)
         return Pool(WorkerProcesses(1, partial(Eight, "be killed"), 1), about[2])
 
+    fork_workers(monkeypatch)
     monkeypatch.setattr(pipeline, "make_executor", executor)
     with pytest.raises(_KilledError):
         _search(_recipe(tiny_model, rows_file), out, monkeypatch, Eight("end the run"), RANKS)
