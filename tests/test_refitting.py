@@ -26,19 +26,38 @@ from loraloom.study.run import Run
 from loraloom.use.evaluate import evaluate
 from loraloom.use.submit import _training_rows
 from tests.commands import Commands
-from tests.conftest import make_rows, write_csv
+from tests.conftest import make_recipe, make_rows, write_csv
 from tests.faults.signals import signalled_in_a_step
-
-pytestmark = pytest.mark.usefixtures("no_pictures")
 
 WEIGHTS = "adapter_model.safetensors"
 
 
-@pytest.fixture
-def searched(tiny_recipe: dict[str, Any], tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def run_of_two(tiny_model: Path, rows_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two configurations."""
-    loraloom.search(tiny_recipe, tmp_path / "run", overrides=["lora.r=1,2"])
-    return tmp_path / "run"
+    run = tmp_path_factory.mktemp("searched") / "run"
+    loraloom.search(make_recipe(tiny_model, rows_file), run, overrides=["lora.r=1,2"], report=False)
+    return run
+
+
+@pytest.fixture(scope="module")
+def run_refitted(run_of_two: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, and its refit."""
+    run = shutil.copytree(run_of_two, tmp_path_factory.mktemp("refitted") / "run")
+    loraloom.refit(run)
+    return run
+
+
+@pytest.fixture
+def searched(run_of_two: Path, tmp_path: Path) -> Path:
+    """A run of two configurations, for a test to change."""
+    return shutil.copytree(run_of_two, tmp_path / "run")
+
+
+@pytest.fixture
+def refitted(run_refitted: Path, tmp_path: Path) -> Path:
+    """The same, and its refit."""
+    return shutil.copytree(run_refitted, tmp_path / "run")
 
 
 def test_a_refit_is_the_winner_trained_on_validation_rows_too_and_tested_once_more(searched: Path) -> None:
@@ -70,9 +89,8 @@ def test_a_refit_is_the_winner_trained_on_validation_rows_too_and_tested_once_mo
     assert sum(row["label"] == row["prediction"] for row in rows) == refitted.result.test.correct
 
 
-def test_its_card_claims_no_validation_accuracy_of_its_own(searched: Path) -> None:
-    loraloom.refit(searched)
-    own, winners = ((searched / name / "README.md").read_text(encoding="utf-8") for name in ("refit", "best"))
+def test_its_card_claims_no_validation_accuracy_of_its_own(run_refitted: Path) -> None:
+    own, winners = ((run_refitted / name / "README.md").read_text(encoding="utf-8") for name in ("refit", "best"))
     assert "Validation accuracy" in winners
     assert "Validation accuracy" not in own
     assert "Test accuracy" in own
@@ -80,25 +98,23 @@ def test_its_card_claims_no_validation_accuracy_of_its_own(searched: Path) -> No
     assert "after the search it was trained on its validation rows too" in own
 
 
-def test_rows_that_it_was_trained_on_are_said_where_it_is_evaluated(searched: Path, rows_file: Path) -> None:
-    loraloom.refit(searched)
-    data = Run(searched).recipe.provenance["data"]["rows"]
-    assert evaluate(searched / "best", rows_file).trained_on == data["train"]
-    of_refit = evaluate(searched / "refit", rows_file)
+def test_rows_that_it_was_trained_on_are_said_where_it_is_evaluated(run_refitted: Path, rows_file: Path) -> None:
+    data = Run(run_refitted).recipe.provenance["data"]["rows"]
+    assert evaluate(run_refitted / "best", rows_file).trained_on == data["train"]
+    of_refit = evaluate(run_refitted / "refit", rows_file)
     assert (of_refit.trained_on, of_refit.tested_on) == (data["train"] + data["validation"], data["test"])
 
 
-def test_the_shares_of_a_submission_are_beside_those_of_all_rows_that_it_was_trained_on(searched: Path) -> None:
-    loraloom.refit(searched)
-    of_run = class_rows(Run(searched).recipe)
-    assert _training_rows(searched / "best", read_record(searched / "best")) == of_run["train"]
-    of_refit = _training_rows(searched / "refit", read_record(searched / "refit"))
+def test_the_shares_of_a_submission_are_beside_those_of_all_rows_that_it_was_trained_on(run_refitted: Path) -> None:
+    of_run = class_rows(Run(run_refitted).recipe)
+    assert _training_rows(run_refitted / "best", read_record(run_refitted / "best")) == of_run["train"]
+    of_refit = _training_rows(run_refitted / "refit", read_record(run_refitted / "refit"))
     assert of_refit == {name: of_run["train"][name] + of_run["validation"][name] for name in of_run["train"]}
 
 
 def test_a_winner_of_a_part_of_the_rows_is_trained_on_all_of_them(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     run = tmp_path / "run"
-    loraloom.search(tiny_recipe, run, overrides=["data.max_train_samples=30"])
+    loraloom.search(tiny_recipe, run, overrides=["data.max_train_samples=30"], report=False)
     data = Run(run).recipe.provenance["data"]["rows"]
     assert loraloom.refit(run).train_rows == data["train"] + data["validation"]
 
@@ -107,7 +123,7 @@ def test_a_winner_of_a_part_of_the_rows_is_trained_on_all_of_them(tiny_recipe: d
 def test_one_that_was_stopped_is_gone_on_with_to_the_same_bytes(
     tiny_recipe: dict[str, Any], tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loraloom.search(tiny_recipe, tmp_path / "run", overrides=[f"engine={engine}"])
+    loraloom.search(tiny_recipe, tmp_path / "run", overrides=[f"engine={engine}"], report=False)
     shutil.copytree(tmp_path / "run", tmp_path / "other")
     loraloom.refit(tmp_path / "run")
     stop, train = Stop(), refitting._train
@@ -151,14 +167,14 @@ def _of_less(outcome: Outcome) -> Outcome:
     ],
 )
 def test_a_training_that_came_to_nothing_or_to_less_is_not_kept(
-    searched: Path, spoilt: Callable[[Outcome], Outcome], said: str, monkeypatch: pytest.MonkeyPatch
+    refitted: Path, spoilt: Callable[[Outcome], Outcome], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept, train = loraloom.refit(searched), refitting._train
+    kept, train = read_record(refitted / "refit"), refitting._train
     monkeypatch.setattr(refitting, "_train", lambda *given: spoilt(train(*given)))
     with pytest.raises(LoraloomError, match=said):
-        loraloom.refit(searched)
-    assert read_record(searched / "refit") == kept
-    assert (searched / "refitting").exists() == (said == "became nan")
+        loraloom.refit(refitted)
+    assert read_record(refitted / "refit") == kept
+    assert (refitted / "refitting").exists() == (said == "became nan")
 
 
 def test_one_that_was_stopped_once_it_was_trained_is_not_trained_again(
@@ -185,14 +201,15 @@ def test_one_that_was_stopped_once_it_was_trained_is_not_trained_again(
 
 
 @pytest.mark.parametrize("spoilt", ["another winner", "no refit", "damage"])
-def test_what_lies_there_and_is_not_the_winner_trained_again_is_not_taken_for_it(searched: Path, spoilt: str) -> None:
+def test_what_lies_there_and_is_not_the_winner_trained_again_is_not_taken_for_it(
+    searched: Path, run_refitted: Path, spoilt: str
+) -> None:
     winner = Run(searched).best()
     assert winner is not None
     other = winner.number if spoilt == "no refit" else 1 - winner.number
-    work = shutil.copytree(searched / "trials" / f"{other:04d}", searched / "refitting")
+    lying = run_refitted / "refit" if spoilt == "damage" else searched / "trials" / f"{other:04d}"
+    work = shutil.copytree(lying, searched / "refitting")
     if spoilt == "damage":
-        loraloom.refit(searched)
-        shutil.copytree(searched / "refit", work)
         (work / WEIGHTS).write_bytes(b"")
     assert loraloom.refit(searched).train_rows == 120
 
@@ -214,7 +231,7 @@ def test_a_run_without_a_winner_is_refused(searched: Path) -> None:
 def test_other_rows_than_the_run_had_are_refused(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     file = write_csv(tmp_path / "rows.csv", make_rows(150, seed=1))
     tiny_recipe["data"]["train_file"] = str(file)
-    loraloom.search(tiny_recipe, tmp_path / "run")
+    loraloom.search(tiny_recipe, tmp_path / "run", report=False)
     write_csv(file, make_rows(150, seed=2))
     with pytest.raises(RunError, match="has changed since the run began"):
         loraloom.refit(tmp_path / "run")
@@ -224,14 +241,14 @@ def test_rows_from_python_are_given_again(tiny_recipe: dict[str, Any], tmp_path:
     del tiny_recipe["data"]["train_file"]
     rows = make_rows(90, seed=7)
     train = [text for text, _ in rows], [label for _, label in rows]
-    loraloom.search(tiny_recipe, tmp_path / "run", train=train)
+    loraloom.search(tiny_recipe, tmp_path / "run", train=train, report=False)
     with pytest.raises(RunError, match=r"go on by: loraloom\.refit\('.*run', train=…\)"):
         loraloom.refit(tmp_path / "run")
     assert loraloom.refit(tmp_path / "run", train=train).train_rows == 72
 
 
-def test_one_that_the_clock_cut_short_has_as_many_passes_as_it_had(searched: Path) -> None:
-    winner = read_record(searched / "best")
+def test_one_that_the_clock_cut_short_has_as_many_passes_as_it_had(run_of_two: Path) -> None:
+    winner = read_record(run_of_two / "best")
     assert refitting._configuration(winner).train.num_train_epochs == 2
     cut = winner.model_copy(update={"epochs": 0.5})
     assert refitting._configuration(cut).train.num_train_epochs == 0.5
