@@ -339,8 +339,8 @@ def test_a_kill_in_any_call_leaves_only_whole_rows(killed: Path) -> None:
     kept = [rows_after(prefix) for prefix in outcome(killed / "calls")]
     assert kept[0] == 0
     assert kept[-1] == len(writers.OFFSETS) - 1  # the one that was not killed
-    assert len(kept) > 100
-    assert len(set(kept)) > 10
+    assert len(kept) > 60
+    assert len(set(kept)) > 6
 
 
 def test_a_kill_at_any_moment_leaves_only_whole_rows(killed: Path) -> None:
