@@ -55,18 +55,6 @@ def at(moment: int) -> Stop:
     return stop
 
 
-def killing(moment: int) -> Stop:
-    """Kills when asked for the `moment`-th time."""
-    stop = at(moment)
-
-    def kill() -> bool:
-        if stop():
-            raise KilledError
-        return False
-
-    return kill
-
-
 def hear(job: Job, evaluation: Evaluation) -> bool:
     del job, evaluation
     return True

@@ -27,7 +27,7 @@ from tests.numerics.architectures import save_model
 
 SIGNALS = 3
 STOPPED = 75
-FIELDS: dict[str, Any] = {"train": {"num_train_epochs": 6, "lr_scheduler_type": "reduce_lr_on_plateau"}}
+FIELDS: dict[str, Any] = {"train": {"num_train_epochs": 3, "lr_scheduler_type": "reduce_lr_on_plateau"}}
 
 
 def train(job: Job, name: str) -> int:

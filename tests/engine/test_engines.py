@@ -26,6 +26,7 @@ from loraloom.errors import BackboneError
 from loraloom.recipe import read_recipe
 from loraloom.study.evidence import VALIDATION, read_predicted, read_rows
 from loraloom.study.record import Evaluation, TrialRecord, read_metrics
+from loraloom.study.run import Run
 from tests.conftest import make_recipe
 from tests.engine.broken_off import ENGINES, at, contents, hear, job_of
 from tests.numerics.architectures import save_model
@@ -87,32 +88,42 @@ def test_the_adapters_configuration_is_the_same_file_in_every_process(ran: Ran) 
     assert targets == sorted(targets)
 
 
-@by_loom
-@pytest.mark.parametrize("optim", ["adam", "adamw", "sgd", "muon"])
-def test_every_optimizer_lowers_the_loss(tiny_recipe: dict[str, Any], tmp_path: Path, optim: str) -> None:
-    rate = "0.5" if optim == "sgd" else "0.02"
-    changes = f"train.optim={optim}", f"train.learning_rate={rate}", "train.num_train_epochs=5"
-    _, lines = run(tiny_recipe, tmp_path / "run", *changes)
-    assert lines[-1].train_loss < lines[0].train_loss
+def searched(recipe: dict[str, Any], out: Path, *overrides: str) -> list[tuple[TrialRecord, tuple[Evaluation, ...]]]:
+    """All trials of a search, with their evaluations."""
+    run(recipe, out, *overrides)
+    return [(one, read_metrics(Run(out).trial_folder(one.number))) for one in Run(out).records()]
 
 
 @by_loom
-@pytest.mark.parametrize("kind", ["linear", "cosine", "cyclic", "reduce_lr_on_plateau"])
-def test_the_rate_in_the_metrics_moves_as_the_schedule_says(
-    tiny_recipe: dict[str, Any], tmp_path: Path, kind: str
-) -> None:
-    _, lines = run(tiny_recipe, tmp_path / "run", f"train.lr_scheduler_type={kind}", "train.num_train_epochs=4")
-    rates = [rate for line in lines for _, _, rate in line.trace]
-    match kind:
-        case "linear" | "cosine":
-            assert rates == sorted(rates, reverse=True)
-            assert rates[-1] < 0.2 * rates[0]
-        case "cyclic":
-            ups = sum(b > a for a, b in pairwise(rates))
-            assert 0.3 < ups / len(rates) < 0.7
-        case _:
-            losses = [line.validation_loss for line in lines]
-            assert rates[-1] == pytest.approx(0.02 * 0.5 ** sum(_not_lower(losses[:-1]))), losses
+def test_every_optimizer_lowers_the_loss(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    epochs = "train.num_train_epochs=5"
+    trials = [
+        *searched(tiny_recipe, tmp_path / "run", "train.optim=adam,adamw,muon", epochs),
+        *searched(tiny_recipe, tmp_path / "sgd", "train.optim=sgd", "train.learning_rate=0.5", epochs),
+    ]
+    assert [trial.configuration.train.optim for trial, _ in trials] == ["adam", "adamw", "muon", "sgd"]
+    for trial, lines in trials:
+        assert lines[-1].train_loss < lines[0].train_loss, trial.configuration.train.optim
+
+
+@by_loom
+def test_the_rate_in_the_metrics_moves_as_the_schedule_says(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    kinds = ["linear", "cosine", "cyclic", "reduce_lr_on_plateau"]
+    changes = f"train.lr_scheduler_type={','.join(kinds)}", "train.num_train_epochs=4"
+    trials = searched(tiny_recipe, tmp_path / "run", *changes)
+    assert [trial.configuration.train.lr_scheduler_type for trial, _ in trials] == kinds
+    for kind, (_, lines) in zip(kinds, trials, strict=True):
+        rates = [rate for line in lines for _, _, rate in line.trace]
+        match kind:
+            case "linear" | "cosine":
+                assert rates == sorted(rates, reverse=True)
+                assert rates[-1] < 0.2 * rates[0]
+            case "cyclic":
+                ups = sum(b > a for a, b in pairwise(rates))
+                assert 0.3 < ups / len(rates) < 0.7
+            case _:
+                losses = [line.validation_loss for line in lines]
+                assert rates[-1] == pytest.approx(0.02 * 0.5 ** sum(_not_lower(losses[:-1]))), losses
 
 
 def _not_lower(losses: list[float]) -> list[bool]:
@@ -213,14 +224,6 @@ def test_speed_is_told_with_each_evaluation(ran: Ran) -> None:
     assert ran.winner.timings.examples_per_second > 0
     if ran.engine == "loom":
         assert all(line.tokens_per_second and line.peak_share for line in ran.lines)
-
-
-@by_loom
-def test_the_same_recipe_gives_the_same_adapter(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        run(tiny_recipe, tmp_path / name, "backbone.dropout=keep")
-    first, second = ((tmp_path / n / "best" / "adapter_model.safetensors").read_bytes() for n in ("one", "two"))
-    assert first == second
 
 
 def test_a_trial_whose_loss_is_not_finite_fails_with_its_reason_and_the_search_goes_on(
