@@ -1,19 +1,30 @@
-"""How a run is concluded: what is said of its time."""
+"""How a run is concluded: what it leaves, its report among it, and what is said of its time."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import optuna
 import pytest
 
-from loraloom import conclusion
+import loraloom
+from loraloom import conclusion, pipeline, preparation
 from loraloom.conclusion import _given_up, _in_the_time, _reasons
+from loraloom.errors import LoraloomError, StoppedError
 from loraloom.execute.driver import Ending
+from loraloom.execute.stopping import Stop
 from loraloom.recipe import read_recipe
 from loraloom.search.clock import Clock
+from loraloom.search.watcher import Watcher
+from loraloom.study.commands import read_commands
+from loraloom.study.record import TrialRecord
+from loraloom.study.run import Run
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 ENDING = Ending(
     configurations=4,
@@ -73,3 +84,95 @@ def test_where_a_search_gives_up_the_trials_that_a_pruner_ended_are_no_failures(
     records = [SimpleNamespace(state=state, reason=reason) for state, reason in ended]
     run: Any = SimpleNamespace(path=tmp_path, records=lambda: records)
     assert "no more were begun: no room; nothing" in f"{_given_up(run)}"
+
+
+# Whole runs
+
+
+def test_a_search_leaves_a_ledger_a_leaderboard_a_winner_and_a_report(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    winner = loraloom.search(tiny_recipe, tmp_path / "run", overrides=["lora.r=1,2", "search.seeds=2"])
+    run = Run(tmp_path / "run")
+    assert len(run.records()) == 4
+    assert {record.seed for record in run.records()} == {42, 43}
+    assert winner == run.best()
+    assert (run.path / "report" / "index.html").is_file()
+    assert len((run.path / "leaderboard.csv").read_text().splitlines()) == 5
+    storage = optuna.storages.RDBStorage(f"sqlite:///{run.path / 'study.db'}")
+    study = optuna.load_study(study_name="loraloom", storage=storage)
+    assert study.best_value == pytest.approx(max(t.value for t in study.trials if t.value is not None))
+    storage.remove_session()
+    storage.engine.dispose()  # Python 3.13 complains of connections that are left to the garbage collector
+
+
+def test_a_grid_of_conditional_axes_is_searched_and_reported(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    axis = "train.warmup_steps={values: [2, 5], when: {train.lr_scheduler_type: linear}}"
+    loraloom.search(tiny_recipe, tmp_path / "run", overrides=["train.lr_scheduler_type=constant,linear", axis])
+    rows = (tmp_path / "run" / "leaderboard.csv").read_text().splitlines()
+    assert len(rows) == 4
+    assert sorted(record.configuration.train.warmup_steps for record in Run(tmp_path / "run").records()) == [0, 2, 5]
+
+
+def test_a_look_at_the_test_rows_is_noted_though_it_comes_to_nothing(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise LoraloomError("the test fails")
+
+    monkeypatch.setattr(conclusion, "test_winner", fails)
+    with pytest.raises(LoraloomError, match="the test fails"):
+        loraloom.search(tiny_recipe, tmp_path / "run")
+    (command,) = read_commands(tmp_path / "run")
+    assert (command.ended, command.why, command.tested) == ("failed", "the test fails", (0,))
+
+
+def test_a_grid_drops_points_over_the_cap_and_says_so(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparation, "MOST_DROPPED", 1)
+    cap = "budget.max_trainable_parameters=1500"
+    loraloom.search(tiny_recipe, tmp_path / "run", overrides=["lora.r=2,64,65,66", cap])
+    run = Run(tmp_path / "run")
+    assert [record.point for record in run.records()] == [{"lora.r": 2}]
+    (named,) = run.recipe.provenance["dropped_points"]
+    assert "lora.r=64" in named
+    assert run.recipe.provenance["more_dropped_points"] == 2
+    assert "3 points of the recipe did not fit" in (tmp_path / "run" / "report" / "index.html").read_text()
+
+
+def test_a_wish_after_the_last_trial_leaves_out_what_it_does_not_grant_and_the_run_is_done(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, written = [0.0], list[tuple[bool, str]]()
+    stop = Stop(60, lambda: at[0])
+
+    class Ear(Watcher):
+        def crowned(self, winner: TrialRecord) -> None:
+            stop.ask(StoppedError(tmp_path, "stopped by SIGTERM"))
+            at[0] = 59
+
+    def write(_: Path, *, may_draw: Callable[[], bool], why_not_similar: str, **__: Any) -> None:
+        written.append((may_draw(), why_not_similar))
+
+    monkeypatch.setattr(conclusion, "write_report", write)
+    pipeline.search(read_recipe(tiny_recipe), tmp_path / "run", watcher=Ear(), stop=stop)
+    assert written == [(False, "the run was asked to stop")]
+    assert read_commands(tmp_path / "run")[0].ended == "done"
+
+
+def test_pictures_are_drawn_as_long_as_there_is_time_for_the_page_after_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, asked = [0.0], list[bool]()
+    clock = Clock(60, lambda: now[0])
+
+    def write(run: Path, *, may_draw: Callable[[], bool], **_: object) -> None:
+        for now[0] in (0.0, 60 - clock.page_seconds):
+            asked.append(may_draw())
+
+    monkeypatch.setattr(conclusion, "collect_in_time", lambda *_: None)
+    monkeypatch.setattr(conclusion, "write_report", write)
+    given: Any = SimpleNamespace(path=tmp_path, data=None)
+    conclusion._report(given, given, given, Watcher(), clock, Stop())
+    assert asked == [True, False]
