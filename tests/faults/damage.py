@@ -10,7 +10,7 @@ import random
 import re
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,14 +111,16 @@ class Unhurt:
         return cls(run, evaluation, _page(run, run))
 
 
-def damage_run(commands: Commands, whole: Whole, unhurt: Unhurt, folder: Path, damage: Damage) -> Damaged:
-    """A copy of a run with `damage`, given to the commands."""
+def damage_run(
+    commands: Commands, whole: Whole, unhurt: Unhurt, folder: Path, damage: Damage, before: Sequence[str] = ()
+) -> Damaged:
+    """A copy of a run with `damage`, given to the commands; `before` befalls the one that goes on with it."""
     run, found, name = folder / "damaged" / unhurt.run.name, Damaged(damages=1), f"{unhurt.run.name}: {damage}"
     shutil.rmtree(run, ignore_errors=True)
     shutil.copytree(unhurt.run, run)
     damage.befall(run)
     _read(commands, whole, unhurt, run, name, found)
-    ended = commands.run("resume", run)
+    ended = commands.start("resume", run, before=before).wait()
     if not is_clear(ended):
         found.wrong.append(f"{name}: resume: exit {ended.code}: {ended.err.strip()[-600:]}")
     elif ended.code:

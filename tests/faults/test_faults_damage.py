@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.commands import Commands
+from tests.faults import unreported
 from tests.faults.damage import Damage, Unhurt, cuts, damage_run, flips, interrupted
 from tests.faults.kills import Whole
 
 FLIPS, CUTS = 2, 2
 """`make torture` does thousands; those that decide something are each a test below."""
+UNREPORTED = (unreported.__name__,)
+"""Of a damaged run the command `report` is asked for a report; what goes on with it need not write another."""
 
 
 @pytest.fixture(scope="module", params=["finished", "interrupted"])
@@ -35,7 +38,7 @@ def test_damage_is_found_and_mended_or_refused(
 ) -> None:
     every = list(cuts(unhurt.run))
     some = flips(unhurt.run, FLIPS, seed=7) if kind == "flips" else random.Random(7).sample(every, CUTS)  # noqa: S311
-    wrong = [word for damage in some for word in damage_run(commands, loom, unhurt, tmp_path, damage).wrong]
+    wrong = [word for damage in some for word in damage_run(commands, loom, unhurt, tmp_path, damage, UNREPORTED).wrong]
     assert wrong == []
 
 
@@ -53,7 +56,7 @@ def test_what_a_run_says_of_itself_is_not_changed_unseen(
     cut, flip = Damage(file, size=size // 2), Damage(file, bit=4 * size)
     one = cut if interrupted_run == (cut_of == "interrupted") else flip
     for damage in (cut, flip) if file.startswith("best") else (one,):
-        assert damage_run(commands, loom, unhurt, tmp_path, damage).wrong == []
+        assert damage_run(commands, loom, unhurt, tmp_path, damage, UNREPORTED).wrong == []
 
 
 @pytest.mark.parametrize(
@@ -63,7 +66,7 @@ def test_what_decides_a_result_is_never_damaged_unseen(
     commands: Commands, loom: Whole, unhurt: Unhurt, tmp_path: Path, file: str
 ) -> None:
     damage = Damage(file, size=(unhurt.run / file).stat().st_size // 2)
-    found = damage_run(commands, loom, unhurt, tmp_path, damage)
+    found = damage_run(commands, loom, unhurt, tmp_path, damage, UNREPORTED)
     assert (found.wrong, found.harmless) == ([], 0)
 
 
@@ -72,5 +75,5 @@ def test_a_search_with_a_pruner_of_epochs_decides_the_same_after_a_damage(
     commands: Commands, pruned: Whole, unhurt_pruned: Unhurt, tmp_path: Path, file: str
 ) -> None:
     damage = Damage(file, size=(unhurt_pruned.run / file).stat().st_size // 2)
-    found = damage_run(commands, pruned, unhurt_pruned, tmp_path, damage)
+    found = damage_run(commands, pruned, unhurt_pruned, tmp_path, damage, UNREPORTED)
     assert (found.wrong, found.refused, found.harmless) == ([], 0, 0)
