@@ -18,7 +18,8 @@ from loraloom.execute import workers
 
 def fork_workers(patch: pytest.MonkeyPatch) -> None:
     """Has worker processes forked from this one, where it has used no GPU: its children could not use that."""
-    if not torch.cuda.is_initialized():
+    cuda: Any = torch.cuda  # whose function has no types
+    if not cuda.is_initialized():
         known = {"PIPE": subprocess.PIPE, "TimeoutExpired": subprocess.TimeoutExpired}
         patch.setattr(workers, "subprocess", SimpleNamespace(Popen=_Forked, **known))
 

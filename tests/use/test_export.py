@@ -104,11 +104,11 @@ def test_merged_is_the_adapter(architecture: str, tmp_path: Path) -> None:
     assert_close(TransformersFolder(tmp_path / "merged", LABEL_NAMES).logits(subject.rows.texts), expected)
 
 
-@pytest.mark.parametrize("architecture", ["roberta", "distilbert", "modernbert"])
+@pytest.mark.parametrize("architecture", ["roberta", "distilbert", "electra", "modernbert"])
 def test_onnx_is_the_adapter(architecture: str, tmp_path: Path) -> None:
     """Of one layer, since torch traces each for seconds, but for ModernBERT: its second has a window.
 
-    That of MPNet is `beside`, and of BERT, whose layers are ELECTRA's too, `onnx`, which `export` compares.
+    That of MPNet is `beside`, and of BERT `onnx`, which `export` compares.
     """
     subject = subject_of(architecture, tmp_path, layers=2 if architecture == "modernbert" else 1)
     expected = subject.logits(subject.rows.texts)
