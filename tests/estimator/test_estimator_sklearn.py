@@ -77,7 +77,8 @@ def searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
     search, found = fitting.fit, dict[str, Fitted]()
 
     def once(recipe: Recipe, rows: dict[str, Table], *given: Any, **named: Any) -> Fitted:
-        key = f"{recipe.model_dump_json()} {rows}"
+        cells = {name: {column: table.cells(column) for column in table.columns} for name, table in rows.items()}
+        key = f"{recipe.model_dump_json()} {cells}"
         if key not in found:
             found[key] = search(recipe, rows, *given, **named)
         return found[key]
