@@ -1,4 +1,4 @@
-"""Methods that loraloom does not have, beside LoRA: other starts of its weights, DoRA, R-Drop, and cleaned labels.
+"""Methods that loraloom does not have, beside LoRA: other starts, DoRA, R-Drop, cleaned labels, students.
 
     python -m study.methods                what is not yet in the results is trained; the table is printed
     python -m study.methods --seconds 600  nothing is begun after as many
@@ -6,9 +6,14 @@
 
 Each seed takes other training rows of a set (which is read by study/sets.py), and all methods the same. A method's rate
 is the one of `RATES` with which the first seed is best on validation rows, in the mean over the sets; where an end of
-the grid is best it goes on, for any method. Accuracy is that on test rows, which nothing is chosen by. Cleaning takes
-LoRA's rate: of rows of which a tenth have another label, it leaves out those that confident learning names by
-`loraloom.use.cross_fitting`, as a report does. Sets that are held out for checking defaults are not read.
+the grid is best it goes on, for any method. Accuracy is that on test rows, which nothing is chosen by. Sets that are
+held out for checking defaults are not read. What follows takes LoRA's rate.
+
+Cleaning: of rows of which a tenth have another label, those are left out that confident learning names by
+`loraloom.use.cross_fitting`, as a report does. A student is trained on the mean of what three teachers give, LoRA of
+other seeds on the same rows; beside it is what that mean itself has right. Self-training: the first of these labels
+three times as many rows of the set, whose labels are not read; those of which it is sure, after its temperature was
+fitted on validation rows, are trained on too, from the start and in as many passes. Steps count those of teachers.
 """
 
 from __future__ import annotations
@@ -16,8 +21,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache, lru_cache
 from itertools import product
 from operator import truediv
@@ -26,8 +31,10 @@ from statistics import fmean, median
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loraloom.backbone import sources
+from loraloom.calibration import at_temperature, confidence_of, fit_temperature
 from loraloom.data import Split
 from loraloom.data.overlap import text_key
 from loraloom.data.sampling import part_of, stratified_order
@@ -39,7 +46,7 @@ from loraloom.use.cross_fitting import FOLDS, out_of_fold
 from loraloom.use.embedding import Embedder
 from study.arguments import run
 from study.machine import described
-from study.plain_peft import Halves, Method, Rows, States, begin, predicted, steps
+from study.plain_peft import TEMPERATURE, Classifier, Halves, Method, Rows, States, begin, probabilities, steps
 from study.robustness.rows import with_noise
 from study.sets import load
 
@@ -53,6 +60,11 @@ BEYOND = {3e-4: 1e-4, 3e-3: 1e-2}
 """The rate that is tried too where an end of the grid is best."""
 NOISE = 0.1
 LORA, NOISY, CLEANED = "LoRA", "LoRA, noisy labels", "noisy labels, cleaned"
+TOGETHER, STUDENT, SELF_TRAINED = "three together", "student of three", "self-training"
+TEACHERS = {TOGETHER: 3, STUDENT: 3, SELF_TRAINED: 1}
+"""How many are trained before."""
+UNLABELLED, SURE = 3, 0.9
+"""Rows to be labelled, in those that have labels; and from which confidence a label is believed."""
 METHODS = {
     LORA: Method(),
     "PiSSA": Method(start="pissa"),
@@ -60,7 +72,9 @@ METHODS = {
     "DoRA": Method(dora=True),
     "R-Drop": Method(consistency=1.0, dropout=0.1),
 }
-AGAINST = {"PiSSA": LORA, "OLoRA": LORA, "DoRA": LORA, "R-Drop": LORA, NOISY: LORA, CLEANED: NOISY}
+AT_ITS_RATE = NOISY, CLEANED, TOGETHER, STUDENT, SELF_TRAINED
+"""What takes LoRA's rate."""
+AGAINST = {name: NOISY if name == CLEANED else LORA for name in (*METHODS, *AT_ITS_RATE) if name != LORA}
 """What is compared, and with what."""
 
 
@@ -78,7 +92,10 @@ CASES = Case("trec", 500, 3), Case("sst2", 500, 3), Case("banking77", 770, 3)
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """One training: rows that it has right of so many, of validation and of test; `parameters` are those trained."""
+    """One training: rows that it has right of so many, of validation and of test; `parameters` are those that predict.
+
+    `rows` are those trained on, `steps` are with those of teachers.
+    """
 
     validation: tuple[int, int]
     test: tuple[int, int]
@@ -163,7 +180,7 @@ def _planned(kept: Kept) -> Iterator[Asked]:
     for case, name in product(CASES, METHODS):
         if (further := _further(kept, name)) is not None:
             yield case, name, further, 0
-    for seed, case, name in product(range(SEEDS), CASES, (*METHODS, NOISY, CLEANED)):
+    for seed, case, name in product(range(SEEDS), CASES, (*METHODS, *AT_ITS_RATE)):
         if (rate := rate_of(kept, name)) is not None:
             yield case, name, rate, seed
 
@@ -196,21 +213,59 @@ def measure(case: Case, name: str, rate: float, seed: int) -> Training:
     Raises:
         DataError: the set can't be had.
     """
+    teachers = [_teacher(case, rate, seed, number) for number in range(TEACHERS.get(name, 0))]
+    models, taken = [model for model, _ in teachers], sum(count for _, count in teachers)
+    rows = _rows(case, name, seed, models)
+    if name != TOGETHER:
+        model, own = _trained(case, METHODS.get(name, METHODS[LORA]), rows, rate, seed)
+        models, taken = [model], taken + own
+    valid, tested = (
+        (int((_mean(models, _states(each.texts)).argmax(axis=1) == each.labels).sum()), len(each))
+        for each in (_drawn(case, seed)[1], _tested(case))
+    )
+    parameters = sum(each.numel() for model in models for each in model.trained)
+    return Training(valid, tested, len(rows.labels), taken, parameters)
+
+
+def _rows(case: Case, name: str, seed: int, teachers: Sequence[Classifier]) -> Rows:
     drawn, validation = _drawn(case, seed)
-    states = _states(drawn.texts)
-    rows = Rows(states, drawn.labels)
+    rows = Rows(_states(drawn.texts), drawn.labels)
     if name in (NOISY, CLEANED):
-        rows = Rows(states, with_noise(drawn.labels, NOISE, _classes(case), seed))
+        rows = replace(rows, labels=with_noise(drawn.labels, NOISE, _classes(case), seed))
     if name == CLEANED:
         rows = _cleaned(rows, drawn.texts, _classes(case), seed)
-    method = METHODS.get(name, METHODS[LORA])
+    if name == STUDENT:
+        rows = replace(rows, soft=at_temperature(_mean(teachers, rows.states), TEMPERATURE))
+    if name == SELF_TRAINED:
+        rows = _with_own(rows, teachers[0], _halves().states(_unlabelled(case, seed)), validation)
+    return rows
+
+
+def _trained(case: Case, method: Method, rows: Rows, rate: float, seed: int) -> tuple[Classifier, int]:
+    """A classifier, and the steps that it took."""
     model = begin(_halves(), method, _classes(case), seed)
-    taken = max(steps(model, method, rows, case.passes, rate, seed))
-    valid, tested = (
-        (int((predicted(model, _states(each.texts)) == each.labels).sum()), len(each))
-        for each in (validation, _tested(case))
-    )
-    return Training(valid, tested, len(rows.labels), taken, sum(each.numel() for each in model.trained))
+    return model, max(steps(model, method, rows, case.passes, rate, seed))
+
+
+@lru_cache(maxsize=max(TEACHERS.values()))
+def _teacher(case: Case, rate: float, seed: int, number: int) -> tuple[Classifier, int]:
+    """LoRA on the rows of a seed, but of a seed of its own, which no other training has."""
+    own = SEEDS + seed * max(TEACHERS.values()) + number
+    return _trained(case, METHODS[LORA], _rows(case, LORA, seed, ()), rate, own)
+
+
+def _mean(models: Sequence[Classifier], states: States) -> NDArray[np.float64]:
+    """The mean of what classifiers give, (N, C)."""
+    return np.mean([probabilities(model, states) for model in models], axis=0)
+
+
+def _with_own(rows: Rows, teacher: Classifier, unlabelled: States, validation: Split) -> Rows:
+    """The rows, and the unlabelled ones of which a classifier is sure, with its labels."""
+    fitted = fit_temperature(validation.labels, probabilities(teacher, _states(validation.texts)))
+    given = at_temperature(probabilities(teacher, unlabelled), fitted.value)
+    sure = np.flatnonzero(confidence_of(given) >= SURE)
+    labels = np.concatenate([rows.labels, given[sure].argmax(axis=1)])
+    return Rows([*rows.states, *(unlabelled[row] for row in sure)], labels)
 
 
 def times(case: Case) -> dict[str, float]:
@@ -245,6 +300,13 @@ def _drawn(case: Case, seed: int) -> tuple[Split, Split]:
     train_rows = load_once(case.name).train
     order = stratified_order(train_rows.labels, seed)
     return train_rows.take(order[: case.rows]), train_rows.take(order[case.rows : case.rows + VALIDATION_ROWS])
+
+
+def _unlabelled(case: Case, seed: int) -> tuple[str, ...]:
+    """Texts of rows that are neither, drawn by the classes' shares."""
+    train_rows = load_once(case.name).train
+    others = stratified_order(train_rows.labels, seed)[case.rows + VALIDATION_ROWS :]
+    return train_rows.take(others[: UNLABELLED * case.rows]).texts
 
 
 @cache
@@ -284,31 +346,35 @@ def lines(kept: Kept) -> Iterator[str]:
     """The table: accuracy on test rows against that of LoRA, in points; each set weighs as many pairs as it has."""
     shown = []
     for name, other in AGAINST.items():
-        gains = _gains(kept, name, other)
+        pairs = _pairs(kept, name, other)
+        gains = {each: [100 * (one.accuracy - two.accuracy) for one, two in own] for each, own in pairs.items()}
         every = [gain for own in gains.values() for gain in own]
         interval = mean_interval(every) if every else None
         within = "" if interval is None else f"{interval[0]:+.1f} … {interval[1]:+.1f}"
         of_sets = [f"{fmean(own):+.1f}" if own else "" for own in gains.values()]
         rate, effect = rate_of(kept, name), f"{fmean(every):+.2f}" if every else ""
         figures = f"{rate:g}" if rate else "", effect, within, str(len(every)), *of_sets
-        shown.append(
-            (name, other, *figures, f"{kept.times[name]:.2f}" if name in kept.times else "", verdict(gains, interval))
+        times_steps = [one.steps / two.steps for own in pairs.values() for one, two in own]
+        costs = (
+            f"{fmean(times_steps):.2f}" if times_steps else "",
+            f"{kept.times[name]:.2f}" if name in kept.times else "",
         )
+        shown.append((name, other, *figures, *costs, verdict(gains, interval)))
     sets = [case.name for case in CASES]
-    head = "method", "against", "rate", "points", "95 %", "pairs", *sets, "time of a step", "verdict"
-    yield table(head, shown, numbers=range(2, 7 + len(sets)))
+    head = "method", "against", "rate", "points", "95 %", "pairs", *sets, "steps", "time of a step", "verdict"
+    yield table(head, shown, numbers=range(2, 8 + len(sets)))
 
 
-def _gains(kept: Kept, name: str, other: str) -> dict[str, list[float]]:
-    """Points gained in each pair, by set."""
-    gains: dict[str, list[float]] = {case.name: [] for case in CASES}
+def _pairs(kept: Kept, name: str, other: str) -> dict[str, list[tuple[Training, Training]]]:
+    """Trainings of both on the same rows, by set."""
+    pairs: dict[str, list[tuple[Training, Training]]] = {case.name: [] for case in CASES}
     rates = [rate_of(kept, each) for each in (name, other)]
     for case in CASES:
         for seed in range(SEEDS):
             pair = [kept.get(case, each, rate or 0.0, seed) for each, rate in zip((name, other), rates, strict=True)]
             if pair[0] is not None and pair[1] is not None:
-                gains[case.name].append(100 * (pair[0].accuracy - pair[1].accuracy))
-    return gains
+                pairs[case.name].append((pair[0], pair[1]))
+    return pairs
 
 
 def verdict(gains: Mapping[str, list[float]], interval: tuple[float, float] | None) -> str:

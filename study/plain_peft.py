@@ -25,12 +25,15 @@ from loraloom.backbone.classifier import mean_of_tokens
 from loraloom.backbone.frozen_encoder import load_encoder
 from loraloom.backbone.quiet import quietly
 from loraloom.data import encode
+from loraloom.metrics import softmax
 
 RANK, ALPHA = 16, 32
 BATCH, EVALUATION_BATCH = 16, 64
 WINDOW = 8
 """Batches whose rows are sorted by length, so that little is padded."""
 SMOOTHING, DECAY, MOST_NORM, WARM_UP = 0.1, 0.01, 1.0, 0.1
+TEMPERATURE, HARD = 2.0, 0.5
+"""Of a student's soft labels, and the weight of the hard ones beside them."""
 States = Sequence[Tensor]
 """Of each text what the lower half makes of it, (T, D)."""
 
@@ -47,10 +50,11 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Texts as the lower half has them, and their labels (N,)."""
+    """Texts as the lower half has them, and their labels (N,); `soft` (N, C) are a student's, at `TEMPERATURE`."""
 
     states: States
     labels: NDArray[np.int64]
+    soft: NDArray[np.float64] | None = None
 
 
 class _Given(nn.Module):
@@ -158,7 +162,8 @@ def steps(model: Classifier, method: Method, rows: Rows, passes: int, rate: floa
         factor = min((step + 1) / warm_up, (total - step) / (total - warm_up + 1))
         for group in optimizer.param_groups:
             group["lr"] = rate * factor
-        loss = _loss(model, [rows.states[row] for row in batch], torch.from_numpy(rows.labels[batch]), method)
+        soft = None if rows.soft is None else torch.from_numpy(rows.soft[batch].astype(np.float32))
+        loss = _loss(model, [rows.states[row] for row in batch], torch.from_numpy(rows.labels[batch]), method, soft)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(trained, MOST_NORM)
         optimizer.step()
@@ -167,23 +172,31 @@ def steps(model: Classifier, method: Method, rows: Rows, passes: int, rate: floa
 
 
 @torch.no_grad()
-def predicted(model: Classifier, states: States) -> NDArray[np.int64]:
-    """The classes (N,) that a classifier gives."""
-    found = np.empty(len(states), dtype=np.int64)
+def probabilities(model: Classifier, states: States) -> NDArray[np.float64]:
+    """What a classifier gives (N, C)."""
+    found = np.empty((len(states), model.head.out_features))
     model.eval()
     for batch in _by_length(states, EVALUATION_BATCH):
-        found[batch] = model(*_padded([states[row] for row in batch])).argmax(dim=1).numpy()
+        found[batch] = softmax(model(*_padded([states[row] for row in batch])).numpy())
     return found
 
 
-def _loss(model: Classifier, states: States, labels: Tensor, method: Method) -> Tensor:
+def _loss(model: Classifier, states: States, labels: Tensor, method: Method, soft: Tensor | None = None) -> Tensor:
     """Cross entropy; with R-Drop its mean over two passes, and alpha / 2 times how far these are apart.
 
-    Source: Liang et al. 2021, "R-Drop: Regularized dropout for neural networks", equations 2 to 4, halved.
+    With soft labels (B, C) it is the mean of that with them, at their temperature and times its square, which weighs 1,
+    and that with the hard ones, which weighs `HARD`.
+
+    Sources: Liang et al. 2021, "R-Drop: Regularized dropout for neural networks", equations 2 to 4, halved. Hinton et
+    al. 2015, "Distilling the knowledge in a neural network", section 2, with the weight and temperature of section 4.
     """
     given, mask = _padded(states)
     if not method.consistency:
-        return functional.cross_entropy(model(given, mask), labels, label_smoothing=SMOOTHING)
+        logits = model(given, mask)  # (B, C)
+        hard = functional.cross_entropy(logits, labels, label_smoothing=SMOOTHING)
+        if soft is None:
+            return hard
+        return (TEMPERATURE**2 * functional.cross_entropy(logits / TEMPERATURE, soft) + HARD * hard) / (1 + HARD)
     logits = model(torch.cat([given, given]), torch.cat([mask, mask]))  # (2 B, C)
     loss = functional.cross_entropy(logits, torch.cat([labels, labels]), label_smoothing=SMOOTHING)
     one, other = logits.log_softmax(dim=1).chunk(2)

@@ -7,16 +7,34 @@ import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from transformers import AutoModel, set_seed
 
 from loraloom.data import Split
 from loraloom.errors import RunError
 from study import methods, plain_peft
-from study.methods import AGAINST, CASES, CLEANED, LORA, METHODS, NOISY, RATES, RESULT, Case, Kept, Training
+from study.methods import (
+    AGAINST,
+    AT_ITS_RATE,
+    CASES,
+    CLEANED,
+    LORA,
+    METHODS,
+    NOISY,
+    RATES,
+    RESULT,
+    SELF_TRAINED,
+    STUDENT,
+    TOGETHER,
+    Case,
+    Kept,
+    Training,
+)
 from study.plain_peft import Classifier, Halves, Method, Rows, begin, steps
 from study.robustness.rows import with_noise
 from study.sets import Rows as SetRows
@@ -62,6 +80,39 @@ def test_two_passes_without_dropout_cost_what_one_costs_and_with_it_how_far_they
     without = torch.nn.functional.cross_entropy(logits, torch.cat([labels, labels]), label_smoothing=0.1)
     found = plain_peft._loss(model, states, labels, Method(consistency=2.0))
     torch.testing.assert_close(found.double(), without.double() + both / 2)
+
+
+def test_a_student_is_drawn_to_what_its_teachers_give_and_half_as_much_to_the_labels(
+    halves: Halves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_seed(0)
+    model, labels = Classifier(halves.adapted(METHODS[LORA]), 3), torch.arange(8) % 3
+    logits = torch.randn(8, 3, requires_grad=True)
+    monkeypatch.setattr(model, "forward", lambda *_: logits)
+    soft, states = (logits.detach() / 2 + torch.randn(8, 3)).softmax(dim=1), halves.states(TEXTS[:8])
+    towards = torch.nn.functional.kl_div((logits / 2).log_softmax(dim=1), soft, reduction="batchmean")
+    hard = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1)
+    expected, found = 4 * towards + hard / 2, plain_peft._loss(model, states, labels, METHODS[LORA], soft)
+    gradients = [torch.autograd.grad(loss, logits)[0] for loss in (expected / 1.5, found)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_labels_of_its_own_are_believed_where_a_classifier_is_as_right_as_it_is_sure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def given(_: object, states: list[torch.Tensor]) -> NDArray[np.float64]:
+        one = np.array([float(state) for state in states])
+        return np.stack([1 - one, one], axis=1)
+
+    monkeypatch.setattr(methods, "probabilities", given)
+    monkeypatch.setattr(methods, "_states", lambda texts: [torch.tensor(0.99)] * len(texts))
+    rows, unlabelled = Rows([torch.tensor(0.5)], np.array([0])), [torch.tensor(one) for one in (0.01, 0.6, 0.97)]
+    model = cast(Classifier, None)
+    for wrong, expected in ((1, [0.5, 0.01, 0.97]), (20, [0.5])):
+        validation = Split(("",) * 100, (np.arange(100) >= wrong).astype(np.int64))
+        found = methods._with_own(rows, model, unlabelled, validation)
+        assert [float(state) for state in found.states] == pytest.approx(expected)
+        assert found.labels.tolist() == [0, 0, 1][: len(expected)]
 
 
 def test_each_method_trains_as_many_parameters_but_for_the_magnitudes_of_dora(halves: Halves) -> None:
@@ -120,7 +171,7 @@ def test_a_rate_at_the_end_of_the_grid_has_a_further_one_tried_and_what_is_kept_
     methods.main()
     assert len(asked) == 1 + len({*asked}) * len(CASES)  # the one that was broken off, again
     kept = Kept(tmp_path / "methods.json")
-    assert [methods.rate_of(kept, name) for name in (*METHODS, NOISY, CLEANED)] == [1e-3, 1e-3, 1e-4] + 4 * [1e-3]
+    assert [methods.rate_of(kept, name) for name in (*METHODS, *AT_ITS_RATE)] == [1e-3, 1e-3, 1e-4] + 7 * [1e-3]
     assert {rate for name, rate, _ in asked if name == "OLoRA"} == {*RATES, 1e-4}
     assert {rate for name, rate, _ in asked if name == "PiSSA"} == {*RATES}
     assert not list(methods.missing(kept))
@@ -137,26 +188,44 @@ def test_a_rate_at_the_end_of_the_grid_has_a_further_one_tried_and_what_is_kept_
 def test_all_of_one_training_is_counted(
     halves: Halves, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pairs = make_rows(120, seed=2)
+    pairs = make_rows(140, seed=2)
     names = sorted({label for _, label in pairs})
     split = Split(tuple(text for text, _ in pairs), np.array([names.index(label) for _, label in pairs]))
-    rows = SetRows("made", tuple(names), split.take(range(80)), {"test": split.take(range(80, 120))}, 0)
+    rows = SetRows("made", tuple(names), split.take(range(100)), {"test": split.take(range(100, 140))}, 0)
     monkeypatch.setattr(methods, "load_once", lambda _: rows)
     monkeypatch.setattr(methods, "_halves", lambda: halves)
     monkeypatch.setattr(methods, "ENCODER", str(tiny_model))
+    monkeypatch.setattr(methods, "VALIDATION_ROWS", 20)
+    monkeypatch.setattr(methods, "SURE", 0.0)
     case, kept = Case("made", 60, 2), Kept(tmp_path / "methods.json")
     drawn, validation = methods._drawn(case, 0)
-    assert sorted(map(id, (*drawn.texts, *validation.texts))) == sorted(map(id, rows.train.texts))
-    for name in (LORA, CLEANED):
-        training = methods.measure(case, name, 1e-3, 0)
+    texts = (*drawn.texts, *validation.texts, *methods._unlabelled(case, 0))
+    assert sorted(map(id, texts)) == sorted(map(id, rows.train.texts))
+    found = {name: methods.measure(case, name, 1e-3, 0) for name in (LORA, CLEANED, TOGETHER, STUDENT, SELF_TRAINED)}
+    for name, training in found.items():
         assert (training.validation[1], training.test[1]) == (20, 40)
-        assert training.rows == 60 if name == LORA else training.rows < 60
-        assert training.steps == 2 * -(-training.rows // plain_peft.BATCH)
         kept.add(case, name, 1e-3, 0, training)
         assert Kept(tmp_path / "methods.json").get(case, name, 1e-3, 0) == training
+    cleaned, plain = found[CLEANED].rows, found[LORA].parameters
+    assert cleaned < 60
+    assert {name: (each.rows, each.steps, each.parameters) for name, each in found.items()} == {
+        LORA: (60, 2 * 4, plain),
+        CLEANED: (cleaned, 2 * -(-cleaned // plain_peft.BATCH), plain),
+        TOGETHER: (60, 3 * 8, 3 * plain),
+        STUDENT: (60, 3 * 8 + 8, plain),
+        SELF_TRAINED: (80, 8 + 2 * 5, plain),
+    }
+    teachers = [methods._teacher(case, 1e-3, 0, number)[0] for number in range(3)]
+    students = methods._rows(case, STUDENT, 0, teachers)
+    given = [plain_peft.probabilities(teacher, students.states) for teacher in teachers]
+    roots = np.sqrt(sum(given))
+    assert students.soft is not None
+    np.testing.assert_allclose(students.soft, roots / roots.sum(axis=1, keepdims=True))
+    assert not np.allclose(given[0], given[1])
+    assert students.labels.tolist() == drawn.labels.tolist()
     monkeypatch.setattr(methods, "TIMED", 2)
-    found = methods.times(case)
-    assert (set(found), found[LORA]) == ({*METHODS}, 1)
+    times = methods.times(case)
+    assert (set(times), times[LORA]) == ({*METHODS}, 1)
 
 
 def test_the_log_has_the_table_of_the_results() -> None:
