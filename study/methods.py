@@ -13,7 +13,8 @@ Cleaning: of rows of which a tenth have another label, those are left out that c
 `loraloom.use.cross_fitting`, as a report does. A student is trained on the mean of what three teachers give, LoRA of
 other seeds on the same rows; beside it is what that mean itself has right. Self-training: the first of these labels
 three times as many rows of the set, whose labels are not read; those of which it is sure, after its temperature was
-fitted on validation rows, are trained on too, from the start and in as many passes. Steps count those of teachers.
+fitted on validation rows, are trained on too, from the start and in as many passes. Steps count those of teachers. As
+self-training has more of them, LoRA alone has three times the passes too.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ BEYOND = {3e-4: 1e-4, 3e-3: 1e-2}
 """The rate that is tried too where an end of the grid is best."""
 NOISE = 0.1
 LORA, NOISY, CLEANED = "LoRA", "LoRA, noisy labels", "noisy labels, cleaned"
-TOGETHER, STUDENT, SELF_TRAINED = "three together", "student of three", "self-training"
+TOGETHER, STUDENT, SELF_TRAINED, LONGER = "three together", "student of three", "self-training", "LoRA, longer"
 TEACHERS = {TOGETHER: 3, STUDENT: 3, SELF_TRAINED: 1}
 """How many are trained before."""
 UNLABELLED, SURE = 3, 0.9
@@ -72,7 +73,8 @@ METHODS = {
     "DoRA": Method(dora=True),
     "R-Drop": Method(consistency=1.0, dropout=0.1),
 }
-AT_ITS_RATE = NOISY, CLEANED, TOGETHER, STUDENT, SELF_TRAINED
+TIMES_LONGER = 3
+AT_ITS_RATE = NOISY, CLEANED, TOGETHER, STUDENT, SELF_TRAINED, LONGER
 """What takes LoRA's rate."""
 AGAINST = {name: NOISY if name == CLEANED else LORA for name in (*METHODS, *AT_ITS_RATE) if name != LORA}
 """What is compared, and with what."""
@@ -217,7 +219,8 @@ def measure(case: Case, name: str, rate: float, seed: int) -> Training:
     models, taken = [model for model, _ in teachers], sum(count for _, count in teachers)
     rows = _rows(case, name, seed, models)
     if name != TOGETHER:
-        model, own = _trained(case, METHODS.get(name, METHODS[LORA]), rows, rate, seed)
+        longer = replace(case, passes=TIMES_LONGER * case.passes) if name == LONGER else case
+        model, own = _trained(longer, METHODS.get(name, METHODS[LORA]), rows, rate, seed)
         models, taken = [model], taken + own
     valid, tested = (
         (int((_mean(models, _states(each.texts)).argmax(axis=1) == each.labels).sum()), len(each))

@@ -23,6 +23,7 @@ from study.methods import (
     AT_ITS_RATE,
     CASES,
     CLEANED,
+    LONGER,
     LORA,
     METHODS,
     NOISY,
@@ -171,7 +172,7 @@ def test_a_rate_at_the_end_of_the_grid_has_a_further_one_tried_and_what_is_kept_
     methods.main()
     assert len(asked) == 1 + len({*asked}) * len(CASES)  # the one that was broken off, again
     kept = Kept(tmp_path / "methods.json")
-    assert [methods.rate_of(kept, name) for name in (*METHODS, *AT_ITS_RATE)] == [1e-3, 1e-3, 1e-4] + 7 * [1e-3]
+    assert [methods.rate_of(kept, name) for name in (*METHODS, *AT_ITS_RATE)] == [1e-3, 1e-3, 1e-4] + 8 * [1e-3]
     assert {rate for name, rate, _ in asked if name == "OLoRA"} == {*RATES, 1e-4}
     assert {rate for name, rate, _ in asked if name == "PiSSA"} == {*RATES}
     assert not list(methods.missing(kept))
@@ -201,7 +202,8 @@ def test_all_of_one_training_is_counted(
     drawn, validation = methods._drawn(case, 0)
     texts = (*drawn.texts, *validation.texts, *methods._unlabelled(case, 0))
     assert sorted(map(id, texts)) == sorted(map(id, rows.train.texts))
-    found = {name: methods.measure(case, name, 1e-3, 0) for name in (LORA, CLEANED, TOGETHER, STUDENT, SELF_TRAINED)}
+    names = LORA, CLEANED, TOGETHER, STUDENT, SELF_TRAINED, LONGER
+    found = {name: methods.measure(case, name, 1e-3, 0) for name in names}
     for name, training in found.items():
         assert (training.validation[1], training.test[1]) == (20, 40)
         kept.add(case, name, 1e-3, 0, training)
@@ -214,6 +216,7 @@ def test_all_of_one_training_is_counted(
         TOGETHER: (60, 3 * 8, 3 * plain),
         STUDENT: (60, 3 * 8 + 8, plain),
         SELF_TRAINED: (80, 8 + 2 * 5, plain),
+        LONGER: (60, 3 * 8, plain),
     }
     teachers = [methods._teacher(case, 1e-3, 0, number)[0] for number in range(3)]
     students = methods._rows(case, STUDENT, 0, teachers)
