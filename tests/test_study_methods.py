@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -226,6 +227,10 @@ def test_all_of_one_training_is_counted(
     np.testing.assert_allclose(students.soft, roots / roots.sum(axis=1, keepdims=True))
     assert not np.allclose(given[0], given[1])
     assert students.labels.tolist() == drawn.labels.tolist()
+    both = [
+        methods._trained(case, METHODS[LORA], each, 1e-3, 0)[0] for each in (students, replace(students, soft=None))
+    ]
+    assert not np.allclose(*(plain_peft.probabilities(model, students.states) for model in both))
     monkeypatch.setattr(methods, "TIMED", 2)
     times = methods.times(case)
     assert (set(times), times[LORA]) == ({*METHODS}, 1)
