@@ -259,7 +259,7 @@ def _teacher(case: Case, rate: float, seed: int, number: int) -> tuple[Classifie
 
 def _mean(models: Sequence[Classifier], states: States) -> NDArray[np.float64]:
     """The mean of what classifiers give, (N, C)."""
-    return np.mean([probabilities(model, states) for model in models], axis=0)
+    return np.asarray(np.mean([probabilities(model, states) for model in models], axis=0), dtype=np.float64)
 
 
 def _with_own(rows: Rows, teacher: Classifier, unlabelled: States, validation: Split) -> Rows:
@@ -268,7 +268,7 @@ def _with_own(rows: Rows, teacher: Classifier, unlabelled: States, validation: S
     given = at_temperature(probabilities(teacher, unlabelled), fitted.value)
     sure = np.flatnonzero(confidence_of(given) >= SURE)
     labels = np.concatenate([rows.labels, given[sure].argmax(axis=1)])
-    return Rows([*rows.states, *(unlabelled[row] for row in sure)], labels)
+    return Rows([*rows.states, *(unlabelled[row] for row in sure.tolist())], labels)
 
 
 def times(case: Case) -> dict[str, float]:

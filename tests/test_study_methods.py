@@ -203,8 +203,8 @@ def test_all_of_one_training_is_counted(
     drawn, validation = methods._drawn(case, 0)
     texts = (*drawn.texts, *validation.texts, *methods._unlabelled(case, 0))
     assert sorted(map(id, texts)) == sorted(map(id, rows.train.texts))
-    names = LORA, CLEANED, TOGETHER, STUDENT, SELF_TRAINED, LONGER
-    found = {name: methods.measure(case, name, 1e-3, 0) for name in names}
+    asked = LORA, CLEANED, TOGETHER, STUDENT, SELF_TRAINED, LONGER
+    found = {name: methods.measure(case, name, 1e-3, 0) for name in asked}
     for name, training in found.items():
         assert (training.validation[1], training.test[1]) == (20, 40)
         kept.add(case, name, 1e-3, 0, training)
@@ -230,7 +230,8 @@ def test_all_of_one_training_is_counted(
     both = [
         methods._trained(case, METHODS[LORA], each, 1e-3, 0)[0] for each in (students, replace(students, soft=None))
     ]
-    assert not np.allclose(*(plain_peft.probabilities(model, students.states) for model in both))
+    soft, hard = (plain_peft.probabilities(model, students.states) for model in both)
+    assert not np.allclose(soft, hard)
     monkeypatch.setattr(methods, "TIMED", 2)
     times = methods.times(case)
     assert (set(times), times[LORA]) == ({*METHODS}, 1)
