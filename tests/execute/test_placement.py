@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ import pytest
 import loraloom
 from loraloom import pipeline
 from loraloom.errors import LoraloomError, MissingExtraError
+from loraloom.execute.messages import Evaluated, Report
 from loraloom.execute.placement import IN_PROCESS, Placement
-from loraloom.execute.ray_cluster import Share, plan_share
+from loraloom.execute.pool import Link
+from loraloom.execute.ray_cluster import RayWorkers, Share, plan_share
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import read_recipe
 from loraloom.search.watcher import SearchPlan, Watcher
@@ -134,37 +136,41 @@ def test_a_search_that_is_stopped_in_workers_goes_on_in_this_process(
 
 
 class _Killer(Watcher):
-    """Kills a node of the cluster, with its worker, at the first evaluation: a pack under way waits for a verdict."""
+    """Kills a node of the cluster at the first evaluation, with the worker that waits for the verdict on it."""
 
-    def __init__(self, cluster: Any) -> None:
-        self._cluster = cluster
+    def __init__(self, cluster: Any, patch: pytest.MonkeyPatch) -> None:
+        self._cluster, self._waiting = cluster, list[Any]()
         self.begun_again: list[str] = []
+        receive = RayWorkers.receive
+
+        def hear(fleet: RayWorkers, links: Sequence[Link], seconds: float) -> Sequence[tuple[Link, Report]]:
+            reports = receive(fleet, links, seconds)
+            self._waiting = [link for link, report in reports if isinstance(report, Evaluated)]
+            return reports
+
+        patch.setattr(RayWorkers, "receive", hear)
 
     def evaluated(self, number: int, evaluation: Evaluation) -> None:
         if len(self._cluster.worker_nodes) == 2:
-            workers = workers_by_node()
-            busy = next(node for node in self._cluster.worker_nodes if node.node_id in workers)
-            self._cluster.remove_node(busy, allow_graceful=False)
+            from ray._private.state import actors
+
+            known: Any = actors
+            worker = known()[self._waiting[0]._actor._actor_id.hex()]
+            home = worker["Address"]["NodeID"]
+            node = next(node for node in self._cluster.worker_nodes if node.node_id == home)
+            self._cluster.remove_node(node, allow_graceful=False)
             with suppress(ProcessLookupError):  # it would go on for a second or so, for long enough to end its pack
-                os.kill(workers[busy.node_id], signal.SIGKILL)
+                os.kill(worker["Pid"], signal.SIGKILL)
 
     def note(self, sentence: str) -> None:
         if "begun again" in sentence:
             self.begun_again.append(sentence)
 
 
-def workers_by_node() -> dict[str, int]:
-    """The process of each worker that lives."""
-    from ray._private.state import actors
-
-    known: Any = actors
-    return {actor["Address"]["NodeID"]: actor["Pid"] for actor in known().values() if actor["State"] == "ALIVE"}
-
-
 def test_a_node_that_dies_in_mid_pack_leaves_the_ledger_of_a_local_run(
-    cluster: Any, tiny_recipe: dict[str, Any], tmp_path: Path, local: Path
+    cluster: Any, tiny_recipe: dict[str, Any], tmp_path: Path, local: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watcher = _Killer(cluster)
+    watcher = _Killer(cluster, monkeypatch)
     placement = Placement(ray=cluster.address)
     pipeline.search(read_recipe(tiny_recipe, AXES), tmp_path / "ray", watcher=watcher, placement=placement)
     assert ledger(tmp_path / "ray") == ledger(local)
