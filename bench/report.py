@@ -215,7 +215,7 @@ def _write(folder: Path, record: TrialRecord, predictions: list[dict[str, Any]] 
 def measure(run: Path) -> Cost:
     """Writes the report in this process, imports included in its time."""
     start = time.perf_counter()
-    from loraloom.report import write_report
+    from loraloom.report.writing import write_report
 
     page = write_report(run)
     seconds = time.perf_counter() - start

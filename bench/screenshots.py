@@ -28,7 +28,7 @@ from bench.chromium import executable, need_browser
 from bench.measure import ROOT
 from loraloom import pipeline
 from loraloom.recipe import read_recipe
-from loraloom.report import write_report
+from loraloom.report.writing import write_report
 from loraloom.study.run import Run
 from loraloom.terminal.console import make_console
 from loraloom.terminal.live import Terminal, closing_lines

@@ -9,7 +9,8 @@ from loraloom.execute.driver import Ending
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Recipe
-from loraloom.report import model_card, write_report
+from loraloom.report.model_card import model_card
+from loraloom.report.writing import write_report
 from loraloom.search.clock import Clock
 from loraloom.search.proposals import MOST_DRAWN
 from loraloom.search.space import may_be_clocked

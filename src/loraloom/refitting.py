@@ -30,7 +30,7 @@ from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
 from loraloom.preparation import prepare_again
 from loraloom.recipe import Configuration
-from loraloom.report import model_card
+from loraloom.report.model_card import model_card
 from loraloom.report.wording import duration
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import Watcher

@@ -13,8 +13,9 @@ import pytest
 
 from loraloom.errors import RunError
 from loraloom.metrics import mcnemar
-from loraloom.report import read_run, write_report
 from loraloom.report.against import Against, against
+from loraloom.report.reading import read_run
+from loraloom.report.writing import write_report
 from tests.report.report_runs import (
     LABELS,
     PROVENANCE,

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page
 from safetensors.numpy import save_file
 
 from loraloom.recipe import read_recipe
-from loraloom.report import write_report
+from loraloom.report.writing import write_report
 from loraloom.study.durable import write_manifest
 from loraloom.study.evidence import VALIDATION
 from tests.report.browser import opened, serious_violations

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loraloom.report import findings, read_run
+from loraloom.report.findings import findings
 from loraloom.report.gap import Claim, Gap, _Curve, _of_epochs, gaps
 from loraloom.report.pictures.gap import draw_gap
+from loraloom.report.reading import read_run
 from loraloom.study.record import Evaluation
 from tests.report.report_runs import make_evaluations, make_recipe, make_record, write_run, write_trial
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from markupsafe import Markup
 
-from loraloom.report import findings, read_run
+from loraloom.report.findings import findings
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.page import page
 from loraloom.report.pictures import Picture
+from loraloom.report.reading import read_run
 from tests.report.report_runs import TRAIN_ROWS, make_recipe, make_record, whole_run, with_train, write_run
 
 

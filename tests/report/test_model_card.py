@@ -10,7 +10,7 @@ import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard import metadata_load
 
-from loraloom.report import model_card
+from loraloom.report.model_card import model_card
 from loraloom.study.record import TrialRecord
 from tests.report.report_runs import (
     LABELS,

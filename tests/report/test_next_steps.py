@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from loraloom.recipe import Recipe, read_recipe
-from loraloom.report import findings, markdown, read_run, write_report
-from loraloom.report.findings import Findings
+from loraloom.report.findings import Findings, findings
+from loraloom.report.markdown import markdown
+from loraloom.report.reading import read_run
+from loraloom.report.writing import write_report
 from loraloom.study.record import TrialRecord
 from tests.report.report_runs import PROVENANCE, TEST_ROWS, make_recipe, make_record, make_score, write_run
 

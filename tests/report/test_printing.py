@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from loraloom.errors import LoraloomError
-from loraloom.report import write_report
 from loraloom.report.printing import BROWSERS, browser, print_page
+from loraloom.report.writing import write_report
 from tests.report.report_runs import whole_run
 
 installed = next((name for name in BROWSERS if shutil.which(name)), None)

@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loraloom.report import write_report
 from loraloom.report.pictures.tradeoffs import side_by_side
 from loraloom.report.tables.cells import csv_text, safe_cell
-from loraloom.report.writing import rehearse_report
+from loraloom.report.writing import rehearse_report, write_report
 from loraloom.study.durable import verify_manifest
 from tests.report.kept_runs import FACTS, keep, kept_predictions
 from tests.report.report_runs import (
@@ -178,7 +177,7 @@ def test_once_the_libraries_are_loaded_a_report_loads_no_others_and_never_torch(
     run, similar = whole_run(tmp_path / "whole"), similar_run(tmp_path / "similar", second=second_set())
     script = (
         "import sys; from pathlib import Path\n"
-        "from loraloom.report import write_report; from loraloom.report.writing import load_libraries\n"
+        "from loraloom.report.writing import load_libraries, write_report\n"
         "def loaded(): return {name.partition('.')[0] for name in sys.modules}\n"
         "load_libraries(); before = loaded()\n"
         "write_report(Path(sys.argv[1])); print(*sorted(loaded() - before))\n"

@@ -12,10 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loraloom.metrics import mean_interval, wilson_interval
-from loraloom.report import findings, markdown, read_run, write_report
 from loraloom.report.curves import MOST_TRACE_POINTS
+from loraloom.report.findings import findings
+from loraloom.report.markdown import markdown
 from loraloom.report.page import page
+from loraloom.report.reading import read_run
 from loraloom.report.wording import clean, duration, listed, passes, share, value
+from loraloom.report.writing import write_report
 from loraloom.study.durable import MANIFEST, write_manifest
 from loraloom.wording import percent, plural
 from tests.report.report_runs import (

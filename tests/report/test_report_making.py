@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
-from loraloom.report import findings, markdown, read_run, write_report
+from loraloom.report.findings import findings
 from loraloom.report.making import Making
 from loraloom.report.making.commands import as_typed, moment
+from loraloom.report.markdown import markdown
 from loraloom.report.page import page
+from loraloom.report.reading import read_run
+from loraloom.report.writing import write_report
 from loraloom.study.commands import Command
 from loraloom.study.sealed import write_sealed
 from tests.report.report_runs import PROVENANCE, make_recipe, make_record, whole_run, write_run

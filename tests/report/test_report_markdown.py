@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from loraloom.report import findings, markdown, read_run
 from loraloom.report.effects.interactions import Cell, Interaction, Interactions
+from loraloom.report.findings import findings
+from loraloom.report.markdown import markdown
 from loraloom.report.markdown.text import bullets, code, fenced, table, text, told
+from loraloom.report.reading import read_run
 from tests.report.kept_runs import FACTS, keep, kept_predictions
 from tests.report.report_runs import (
     LABELS,

@@ -17,13 +17,13 @@ import matplotlib as mpl
 import pytest
 
 from loraloom.errors import RunError
-from loraloom.report import findings, read_run, write_report
-from loraloom.report.findings import Findings
+from loraloom.report.findings import Findings, findings
 from loraloom.report.markdown import markdown
 from loraloom.report.pictures.dataset import draw_dataset
 from loraloom.report.pictures.drawing import STYLE
+from loraloom.report.reading import read_run
 from loraloom.report.sections import SECTIONS
-from loraloom.report.writing import report_files
+from loraloom.report.writing import report_files, write_report
 from tests.report.kept_runs import FACTS, keep, kept_predictions
 from tests.report.report_runs import (
     LABELS,

@@ -19,14 +19,15 @@ from matplotlib.figure import Figure
 from safetensors.numpy import save_file
 
 from loraloom.recipe import read_recipe
-from loraloom.report import findings, read_run, write_report
 from loraloom.report.details import MOST_ROWS, Detail, Matrix, Sketch
+from loraloom.report.findings import findings
 from loraloom.report.pictures.confusion import draw_confusion
 from loraloom.report.pictures.details import confusions_drawn, draw_details
 from loraloom.report.pictures.drawing import STYLE
-from loraloom.report.reading import RunRead
+from loraloom.report.reading import RunRead, read_run
 from loraloom.report.row_recipes import recipe_text
 from loraloom.report.wording import told_apart
+from loraloom.report.writing import write_report
 from loraloom.study.durable import write_manifest
 from loraloom.study.evidence import VALIDATION
 from tests.report.report_runs import (

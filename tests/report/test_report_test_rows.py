@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from loraloom.metrics import wilson_interval
-from loraloom.report import findings, read_run
+from loraloom.report.findings import findings
+from loraloom.report.reading import read_run
 from loraloom.report.test_rows import of_few
 from loraloom.study.commands import Command
 from loraloom.study.record import LEAKED

@@ -11,10 +11,10 @@ import pytest
 
 from loraloom.metrics import wilson_interval
 from loraloom.recipe import Recipe
-from loraloom.report import read_run
 from loraloom.report.leaderboard import leaderboard
 from loraloom.report.pictures.drawing import STYLE
 from loraloom.report.pictures.tradeoffs import Place, draw_tradeoffs, lowest_drawn, side_by_side, thinned
+from loraloom.report.reading import read_run
 from loraloom.report.tradeoffs import Point, Tradeoffs, tradeoffs
 from loraloom.study.record import TrialRecord
 from tests.report.report_runs import make_recipe, make_record, write_run

@@ -17,7 +17,7 @@ import loraloom
 from loraloom.data import load_data
 from loraloom.errors import DataError, StoppedError
 from loraloom.recipe import read_recipe
-from loraloom.report import write_report
+from loraloom.report.writing import write_report
 from loraloom.search.clock import Clock
 from loraloom.study.cross_fitted import read_cross_fitted
 from loraloom.study.embeddings import read_embeddings

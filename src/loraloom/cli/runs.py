@@ -247,8 +247,11 @@ def report(
 
     Example: loraloom report runs/demo --format md --out RESULTS.md
     """
-    from loraloom.report import findings, markdown, read_run, write_report
+    from loraloom.report.findings import findings
+    from loraloom.report.markdown import markdown
     from loraloom.report.printing import browser, print_page
+    from loraloom.report.reading import read_run
+    from loraloom.report.writing import write_report
 
     _refuse_report(run, against, compare_file, form, out, no_similarity=no_similarity, pdf=pdf)
     program = browser() if pdf else None

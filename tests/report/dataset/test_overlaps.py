@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from loraloom.report import findings, read_run
+from loraloom.report.findings import findings
+from loraloom.report.reading import read_run
 from loraloom.study.record import LEAKED
 from tests.report.report_runs import PROVENANCE, make_recipe, make_record, write_run
 

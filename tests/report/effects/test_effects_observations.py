@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from loraloom.recipe import Recipe
-from loraloom.report import read_run
 from loraloom.report.effects import observations
 from loraloom.report.effects.observations import Observations, common_seeds, observe, survivors
-from loraloom.report.reading import RunRead
+from loraloom.report.reading import RunRead, read_run
 from loraloom.study.record import Evaluation, TrialRecord
 from tests.report.report_runs import make_evaluations, make_recipe, make_record, with_train, write_run
 

@@ -15,14 +15,16 @@ import numpy as np
 import pytest
 
 from loraloom.recipe import Recipe, read_recipe
-from loraloom.report import findings, read_run, write_report
 from loraloom.report.effects.analysis import Effect
 from loraloom.report.effects.pairs import Paired
 from loraloom.report.effects.section import Effects
 from loraloom.report.effects.verdicts import sentence_on, verdict_on
+from loraloom.report.findings import findings
 from loraloom.report.pictures.effects import draw_effects
 from loraloom.report.points import points, size, spread
+from loraloom.report.reading import read_run
 from loraloom.report.wording import duration
+from loraloom.report.writing import write_report
 from loraloom.study.record import Result, Timings, TrialRecord
 from tests.report.report_runs import make_recipe, make_record, make_score, with_train, write_run
 
@@ -290,7 +292,9 @@ def test_hostile_values_of_axes_are_text_on_the_page_in_its_picture_and_in_table
 def test_effects_and_importances_are_computed_without_torch(tmp_path: Path) -> None:
     run = write_run(tmp_path / "r", *many())
     code = (
-        "import sys, pathlib, loraloom.report as r; r.findings(r.read_run(pathlib.Path(sys.argv[1])));"
+        "import sys, pathlib; from loraloom.report.findings import findings;"
+        "from loraloom.report.reading import read_run;"
+        "findings(read_run(pathlib.Path(sys.argv[1])));"
         "heavy = {'torch', 'transformers', 'peft', 'matplotlib'} & sys.modules.keys();"
         "sys.exit(bool(heavy) or 'optuna' not in sys.modules)"
     )

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loraloom.report import findings, read_run
 from loraloom.report.failures.kept import MOST_TRIALS, Kept, read_kept
 from loraloom.report.failures.missed import missed
-from loraloom.report.findings import Findings
+from loraloom.report.findings import Findings, findings
 from loraloom.report.leaderboard import leaderboard
 from loraloom.report.page import page
+from loraloom.report.reading import read_run
 from loraloom.study.durable import write_manifest
 from loraloom.study.evidence import ROWS_FILE, VALIDATION, read_predicted, write_predicted, write_rows
 from loraloom.study.record import TEST_PREDICTIONS, TrialRecord, read_record

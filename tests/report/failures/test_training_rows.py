@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loraloom.report import findings, read_run, write_report
 from loraloom.report.failures.findings import Failures
+from loraloom.report.findings import findings
+from loraloom.report.reading import read_run
+from loraloom.report.writing import write_report
 from loraloom.study.cross_fitted import FOLDER, CrossFitted, write_cross_fitted
 from loraloom.study.embeddings import embeddings_key
 from loraloom.study.evidence import Predicted

@@ -122,7 +122,7 @@ def test_it_shows_trials_as_they_end_and_writes_nothing(growing: Path) -> None:
 
 
 def test_the_page_is_the_reports_own_with_its_policy(growing: Path, tmp_path: Path) -> None:
-    from loraloom.report import write_report
+    from loraloom.report.writing import write_report
 
     copy = shutil.copytree(growing, tmp_path / "copy" / "run")
     written = write_report(copy).read_bytes().replace(str(copy).encode(), str(growing).encode())

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from loraloom.recipe import Recipe
-from loraloom.report import read_run
+from loraloom.report.reading import read_run
 from loraloom.report.similarity import Similarity, similarity
 from loraloom.study.durable import write_manifest
 from loraloom.study.embeddings import Embedded, Embeddings, Second, SecondAbout, embeddings_key, write_embeddings

@@ -10,11 +10,13 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from loraloom.report import findings, read_run, write_report
+from loraloom.report.findings import findings
 from loraloom.report.pictures.drawing import STYLE
 from loraloom.report.pictures.similarity import draw_similarity
+from loraloom.report.reading import read_run
 from loraloom.report.similarity import similarity
 from loraloom.report.similarity.second import Answered, on_second
+from loraloom.report.writing import write_report
 from tests.report.report_runs import whole_run
 from tests.report.similarity.embedded_runs import WRONG, embed, found_in, second_set, similar_run
 
