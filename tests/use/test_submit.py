@@ -138,7 +138,7 @@ def test_a_count_or_ids_other_than_the_templates_are_refused(best: Path, tmp_pat
     with pytest.raises(DataError, match=r"has 60 rows, .* 59"):
         submitting.submit(best, test, tmp_path / "s.csv", template=short)
     moved = write(tmp_path / "moved.csv", ["id", "label"], [[n + 1, "food"] for n in range(len(TEXTS))])
-    with pytest.raises(DataError, match=r"1 id that .* has not: '0'\n.*has not 1 id of .*: '60'"):
+    with pytest.raises(DataError, match=r"1 id that .* has not: '0'\n.*lacks 1 id of .*: '60'"):
         submitting.submit(best, test, tmp_path / "s.csv", template=moved)
 
 
@@ -346,7 +346,7 @@ def test_a_submission_of_one_class_or_of_names_where_numbers_are_asked_for_is_re
     constant = write(tmp_path / "c.csv", ["ID", "Label"], [[n, 0] for n in range(4)])
     with pytest.raises(DataError, match="all 4 rows have the label '0'"):
         submitting.check(constant, template)
-    with pytest.raises(DataError, match="has the label '0'; it may have '1', '2'"):
+    with pytest.raises(DataError, match="has the label '0' in rows 1, 2, 3, 4; it may have '1', '2'"):
         submitting.check(constant, template, labels="1,2")
     with pytest.raises(DataError, match="without ADAPTER"):
         submitting.check(constant, template, labels="codes")

@@ -128,7 +128,8 @@ def problems_of(
             yield f"{given.path}: has blanks around the {what} in {_rows(rows)}: for a contest it is another one"
     kinds = given.kinds
     if allowed is not None and (outside := [kind for kind in kinds if kind not in allowed]):
-        yield f"{given.path}: has the label {listed(outside)}; it may have {listed(allowed)}{others}"
+        rows = [number for number, label in enumerate(given.labels, start=1) if label and label not in allowed]
+        yield f"{given.path}: has the label {listed(outside)} in {_rows(rows)}; it may have {listed(allowed)}{others}"
     if template.kinds and all(map(is_whole, template.kinds)) and not all(map(is_whole, kinds)):
         yield f"{given.path}: has labels that are no whole numbers, which the template's are"
     yield from constant_labels([label for label in given.labels if label is not None], given.path)
@@ -140,7 +141,7 @@ def ids_apart(ids: Sequence[str | None], expected: Sequence[str | None], place: 
     if unknown := [one for one in dict.fromkeys(ids) if one is not None and one not in there]:
         yield f"{place}: has {plural(len(unknown), 'id')} that {template} has not: {listed(unknown)}"
     if lacking := [one for one in expected if one is not None and one not in here]:
-        yield f"{place}: has not {plural(len(lacking), 'id')} of {template}: {listed(lacking)}"
+        yield f"{place}: lacks {plural(len(lacking), 'id')} of {template}: {listed(lacking)}"
 
 
 def unsound_ids(ids: Sequence[str | None], place: str) -> Iterator[str]:
