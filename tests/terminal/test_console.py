@@ -17,7 +17,7 @@ from rich.table import Table
 import loraloom
 from loraloom.data import Finding
 from loraloom.terminal.console import is_drawn_on, make_console, say
-from loraloom.terminal.wording import finding_lines
+from loraloom.terminal.wording import finding_lines, labels_in_words
 
 NAMED = "runs/:x:/y :heart: :smile-emoji:"
 
@@ -95,3 +95,8 @@ def test_a_log_that_can_not_be_written_to_is_an_error(monkeypatch: pytest.Monkey
     monkeypatch.setattr(Console, "_write_buffer", fail)
     with (tmp_path / "log").open("w") as log, pytest.raises(OSError, match="Input/output error"):
         say(make_console(file=log), NAMED)
+
+
+def test_a_label_with_a_comma_is_not_taken_for_two() -> None:
+    assert labels_in_words(["Card lost, or stolen", "fees"]) == "“Card lost, or stolen”, fees"
+    assert labels_in_words([*"abcdefghi"]) == "a, b, c, d, e, f, g, h …"

@@ -43,8 +43,9 @@ def _shown(value: Any) -> str:
 
 
 def labels_in_words(labels: Sequence[str]) -> str:
-    """The first of them, and a sign where there are more."""
-    return printable(", ".join(labels[:8])) + (" …" if len(labels) > 8 else "")
+    """The first of them, and a sign where there are more; in quotes where a comma would make two of one."""
+    named = (f"“{label}”" if "," in label else label for label in labels[:8])
+    return printable(", ".join(named)) + (" …" if len(labels) > 8 else "")
 
 
 def duration(seconds: float) -> str:
