@@ -38,6 +38,17 @@ def test_few_rows_are_named_with_how_many_it_would_take() -> None:
     assert not list(of_few(wilson_interval(430, 444), 444, "test"))
 
 
+@pytest.mark.parametrize(("right", "rows"), [(0, 1), (1, 2), (10, 10), (8, 18), (0, 60), (600, 1200)])
+def test_what_it_would_take_is_enough_and_little_more(right: int, rows: int) -> None:
+    """At the middle of what the few rows leave open, whose own interval is far from going with 1 / √n."""
+    low, high = wilson_interval(right, rows)
+    (said,) = of_few((low, high), rows, "test")
+    need = int(said.split()[-2].replace(",", ""))
+    least, most = wilson_interval(round((low + high) / 2 * need), need)
+    assert 0.037 <= most - least <= 0.0505
+    assert need > rows
+
+
 def test_one_test_is_no_doubt(tmp_path: Path) -> None:
     run = whole_run(tmp_path / "r")
     write_commands(run, SEARCH)

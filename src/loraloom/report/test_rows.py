@@ -22,7 +22,8 @@ def of_few(interval: Interval | None, examples: int, split: str) -> Iterator[str
     """Whether there are too few rows for a narrow interval."""
     if interval is None or round(100 * (width := interval[1] - interval[0])) <= 100 * WIDE:
         return
-    need = ceil(examples * (width / WIDE) ** 2 / 100) * 100  # the width goes with 1 / √n
+    share = (interval[0] + interval[1]) / 2  # where more rows are likelier to end than at what so few have
+    need = ceil(share * (1 - share) * (2 * 1.96 / WIDE) ** 2 / 100) * 100
     yield (
         f"From {plural(examples, f'{split} row')} the accuracy is known to an interval of {100 * width:.0f} points of "
         f"a hundred; for one of {100 * WIDE:.0f} it would take about {need:,} rows."
