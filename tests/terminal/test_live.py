@@ -242,6 +242,12 @@ def test_the_result_names_its_metric(metric: str, name: str, tested: str) -> Non
     assert lines[2] == f"accuracy    0.900 (95 % interval 0.826–0.945){tested} on 100 test rows"
 
 
+def test_a_single_test_row_is_one_row() -> None:
+    one = score(0.9).model_copy(update={"correct": 1, "examples": 1})
+    winner = record(0).model_copy(update={"result": Result(validation=score(0.9), test=one)})
+    assert any(line.endswith(" on 1 test row") for line in closing_lines(winner, Path("x"), _recipe(), [winner]))
+
+
 @pytest.mark.parametrize(("cap", "said"), [(1_000_400, ">99.9%"), (1_000_000, "100.0%")])
 def test_all_of_the_cap_is_used_only_where_nothing_is_left_of_it(cap: int, said: str) -> None:
     tested = Result(validation=score(0.9), test=score(0.9))

@@ -91,7 +91,9 @@ class Terminal(Watcher):
     def planned(self, plan: SearchPlan) -> None:
         self._plan = plan
         train, validation, test = plan.rows
-        self._say(f"data    {escape(plan.data)}: {train:,} training, {validation:,} validation, {test:,} test rows")
+        self._say(
+            f"data    {escape(plan.data)}: {train:,} training, {validation:,} validation, {plural(test, 'test row')}"
+        )
         self._say(f"labels  {escape(labels_in_words(plan.labels))}")
         for sentence in plan.dropped[:5]:
             self._say(f"[yellow]![/yellow] dropped {escape(sentence)}")
@@ -250,7 +252,7 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, records: Seque
         f"winner      trial {winner.number}: {what}",
         *([f"trained on  {winner.train_rows:,} of {every:,} training rows"] if on_part else []),
         *_why(chosen(records, recipe.search.metric)),
-        f"accuracy    {with_interval(test, recipe.search.metric)} on {test.examples:,} test rows{marked}",
+        f"accuracy    {with_interval(test, recipe.search.metric)} on {plural(test.examples, 'test row')}{marked}",
         f"parameters  {winner.counts.trainable:,} trainable{against}",
         f"report      {run / 'report' / 'index.html'}",
         f"use         loraloom predict {quote(str(run / BEST))} --text …",

@@ -7,6 +7,7 @@ from shlex import quote
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import REFIT, Run
 from loraloom.terminal.wording import with_interval
+from loraloom.wording import plural
 
 
 def refitted_lines(record: TrialRecord, run: Run) -> tuple[str, ...]:
@@ -20,7 +21,7 @@ def refitted_lines(record: TrialRecord, run: Run) -> tuple[str, ...]:
     test, before = record.result.test, with_interval(winner.result.test, metric)
     return (
         f"refitted    trial {record.number}, on {record.train_rows or 0:,} rows",
-        f"accuracy    {with_interval(test, metric)} on {test.examples:,} test rows",
+        f"accuracy    {with_interval(test, metric)} on {plural(test.examples, 'test row')}",
         f"winner      {before} on the same, trained on {winner.train_rows or 0:,} rows",
         f"use         loraloom predict {quote(str(run.path / REFIT))} --text …",
     )
