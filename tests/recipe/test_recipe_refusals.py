@@ -241,6 +241,14 @@ def test_every_broken_rule_is_named_at_once(tmp_path: Path) -> None:
     ]
 
 
+def test_a_name_that_a_terminal_would_obey_is_escaped(tmp_path: Path) -> None:
+    name = '"\\e[31mr\\u202e"'
+    text = f"lora: {{{name}: 1, {name}: 2, r: {{values: [1, 2], when: {{{name}: 3}}}}}}\n{name}: 4\n"
+    problems = problems_of(tmp_path, text)
+    assert len(problems) == 4
+    assert all(problem.isprintable() and r"\x1b[31mr\u202e" in problem for problem in problems)
+
+
 def test_a_value_of_any_length_makes_a_short_message(tmp_path: Path) -> None:
     assert len(problem_of(tmp_path, f"lora: {{bias: {'x' * 5000}}}\n")) < 250
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from loraloom.recipe.axes import Choices, Condition, Range, Recipe
 from loraloom.recipe.fields import SECTIONS, holds_values
-from loraloom.recipe.problems import Source, broken_rules, nearest, rule_of, shown
+from loraloom.recipe.problems import Source, broken_rules, dotted, nearest, rule_of, shown
 
 
 def read_when(source: Source, path: tuple[str, str], written: Any) -> tuple[Condition, ...]:
@@ -130,4 +130,4 @@ def _taken(recipe: Recipe, field: str) -> str:
 def _refuse(source: Source, path: tuple[str, str], name: str, value: Any, rule: str) -> None:
     """Notes a broken rule of the condition on `name`, at its own line."""
     place = source.place((*path, "when", name))
-    source.problems.append(f"{place}: {'.'.join(path)}: when {name}: {shown(value)} {rule}")
+    source.problems.append(f"{place}: {dotted(path)}: when {dotted((name,))}: {shown(value)} {rule}")

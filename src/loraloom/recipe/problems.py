@@ -35,7 +35,12 @@ class Source:
         return self.name
 
     def refuse(self, path: Sequence[str], value: Any, rule: str) -> None:
-        self.problems.append(f"{self.place(path)}: {'.'.join(path)}: {shown(value)} {rule}")
+        self.problems.append(f"{self.place(path)}: {dotted(path)}: {shown(value)} {rule}")
+
+
+def dotted(path: Sequence[str]) -> str:
+    """`lora.r`; what a terminal would obey in a name is written as Python escapes it."""
+    return ".".join(name if name.isprintable() else repr(name)[1:-1] for name in path)
 
 
 def explain(source: Source, error: ValidationError, within: tuple[str, ...]) -> None:

@@ -23,7 +23,7 @@ from loraloom.recipe.axes import Axis, Range, Recipe
 from loraloom.recipe.axis_reading import base_of, candidates_of, read_axis
 from loraloom.recipe.conditions import check_conditions
 from loraloom.recipe.fields import LIST_FIELDS, LIST_WORDS, MORE_SEEDS, NOT_AXES, SECTIONS, SEEDS
-from loraloom.recipe.problems import Source, explain, kind
+from loraloom.recipe.problems import Source, dotted, explain, kind
 from loraloom.shipped import find_recipe, near_name
 
 MAX_RECIPE_BYTES = 1_000_000
@@ -182,7 +182,7 @@ def _note_places(node: yaml.Node, path: tuple[str, ...], source: Source) -> None
         here = (*path, str(key.value))
         place = f"{source.name}:{key.start_mark.line + 1}"
         if here in source.places:
-            source.problems.append(f"{place}: {'.'.join(here)}: stands twice; a field stands once")
+            source.problems.append(f"{place}: {dotted(here)}: stands twice; a field stands once")
         source.places[here] = place
         _note_places(value, here, source)
 
