@@ -379,7 +379,6 @@ def test_a_final_that_is_cut_short_is_validated_on_as_many_rows_as_trials_on_a_p
     task = Task(recipe, 300_000, 30_000, 4, 36)
     pace = Pace(task, Plan((1_000, 3_000, 9_000), 1, 1), Clock(45, lambda: 0.0, reserve=2.0), costs)
     rows = pace.most_rows(recipe.configuration({}), 9_000)
-    assert rows is not None
     assert 4_000 < rows < 9_000
     assert pace.allows(recipe.configuration({}), rows)
     assert not pace.allows(recipe.configuration({}), rows + 100)

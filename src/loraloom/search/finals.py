@@ -63,12 +63,12 @@ class Finals:
     def __init__(self, pace: Pace, ranks: Ranks, at: Callable[[str], Configuration]) -> None:
         self._pace, self._ranks, self._at = pace, ranks, at
         self._tried = ranks.tried.by_key
-        self._last = len(pace.plan.rungs) - 1
 
     @property
     def undecided(self) -> bool:
         """Whether a trial under way on the rungs may still change who the finalists are."""
-        return any(rung < self._last for rung in _under_way(self._pace, self._ranks))
+        last = len(self._pace.plan.rungs) - 1
+        return any(rung < last for rung in _under_way(self._pace, self._ranks))
 
     @property
     def seconds_missing(self) -> float:
@@ -134,24 +134,23 @@ class Finals:
     def _seen(self, plan: Plan, key: str, rows: int | None) -> float:
         """The rows that a trial sees, by its plan."""
         task, passes = self._pace.task, plan.planned(self._at(key), rows).train.num_train_epochs
-        return 0.0 if task is None else task.rows(rows) * min(1.0, passes)
+        assert task is not None
+        return task.rows(rows) * min(1.0, passes)
 
     def _reached(self, planned: Plan) -> float:
         """The most rows that a trial with a result has seen."""
         ended = ((key, entry) for key, entries in self._tried.items() for entry in entries if entry.value is not None)
-        return max((self._seen(planned, key, entry.rows) for key, entry in ended), default=0.0)
+        return max(self._seen(planned, key, entry.rows) for key, entry in ended)
 
     def _cut_short(self, planned: Plan) -> Wanted | None:
         """A final for the leader on fewer rows than planned, where these are more than any trial has had."""
         pace = self._pace
-        leader = self._first(1)
-        if pace.task is None or not leader or self._last == 0:
-            return None
-        (key,) = leader
-        rows = pace.most_rows(self._at(key), pace.plan.top)
-        if rows is None or any(entry.state == "running" for entry in self._tried[key]):
-            return None
-        return Wanted(key, rows, 0) if self._seen(pace.plan, key, rows) >= WORTH * self._reached(planned) else None
+        for key in self._first(1):
+            rows = pace.most_rows(self._at(key), pace.plan.top)
+            under_way = any(entry.state == "running" for entry in self._tried[key])
+            if not under_way and self._seen(pace.plan, key, rows) >= WORTH * self._reached(planned):
+                return Wanted(key, rows, 0)
+        return None
 
 
 def _under_way(pace: Pace, ranks: Ranks) -> set[int]:

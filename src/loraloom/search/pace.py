@@ -144,13 +144,11 @@ class Pace:
         shared = 0.0 if task is None else self.costs.shared_seconds(configuration, task.rows(top), task.validated(top))
         return self.seconds(configuration, rows) + shared
 
-    def most_rows(self, configuration: Configuration, most: int | None) -> int | None:
-        """The rows that a trial begun now could have, `most` at most; None is all, 0 none."""
+    def most_rows(self, configuration: Configuration, most: int | None) -> int:
+        """The rows that a trial could have that does not end in time on `most`; 0 none."""
         left, task = self.seconds_left, self.task
-        if left is None or task is None:
-            return most
-        if self._whole_seconds(configuration, most) <= left:
-            return most
+        assert left is not None
+        assert task is not None
 
         def takes(rows: int) -> float:
             return self.seconds(configuration, rows) + self.costs.shared_seconds(
