@@ -1,0 +1,168 @@
+"""Who is promoted, and which final comes next, from what was tried."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+import pytest
+
+from loraloom.recipe import Configuration, Recipe, read_recipe
+from loraloom.search.clock import Clock
+from loraloom.search.costs import Costs, Measured
+from loraloom.search.finals import Finals, promotion
+from loraloom.search.pace import Pace
+from loraloom.search.plan import Plan
+from loraloom.search.ranks import Ranks
+from loraloom.search.task import Task
+from loraloom.search.tried import Tried
+from tests.search.in_memory import InMemoryLedger
+
+RUNGS = (1_000, 3_000, None)
+RECIPE = read_recipe({})
+
+
+def _pace(seconds: float | None, *, pruner: str = "halving", leading: int = 0, recipe: Recipe = RECIPE) -> Pace:
+    """A pass over 9,000 rows takes some 100 s."""
+    recipe = recipe.with_fields(search={"pruner": pruner})
+    task = Task(recipe, 9_000, 300, 4, None, (recipe.configuration({}),) * leading)
+    costs = Costs([Measured("roberta-base", 128, 16, 0.01, 0.001, 0.5)])
+    plan = Plan(RUNGS, 3, leading_rung=1 if leading else 0)
+    return Pace(task, plan, Clock(seconds, lambda: 0.0, reserve=0.0), costs)
+
+
+def _tried(pace: Pace, ledger: InMemoryLedger, rows: dict[int | None, list[int]], state: str = "complete") -> Ranks:
+    """Trials of configurations that are the better the higher their number, on so many rows."""
+    for on, numbers in rows.items():
+        for number in numbers:
+            value = number / 100 if state == "complete" else None
+            ledger.tell(ledger.ask({}, {"number": number}, rows=on).number, state, value)
+    tried = Tried(cast(Any, ledger), 1)
+    tried.update()
+    return Ranks(pace, tried)
+
+
+def _key(number: int) -> str:
+    return json.dumps({"number": number})
+
+
+def _same(key: str) -> Configuration:
+    del key
+    return RECIPE.configuration({})
+
+
+def _promoted(pace: Pace, rows: dict[int | None, list[int]], keep: float = 0.0) -> tuple[int, int | None] | None:
+    wanted = promotion(pace, _tried(pace, InMemoryLedger(), rows), _same, keep)
+    if wanted is None:
+        return None
+    assert wanted.seed_index == 0
+    return json.loads(wanted.key)["number"], wanted.rows
+
+
+SIX = [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("rows", "by_the_clock", "else_"),
+    [
+        ({1_000: [0, 1]}, None, None),
+        ({1_000: SIX}, (5, 3_000), (5, 3_000)),
+        ({1_000: SIX, 3_000: [5]}, (4, 3_000), (4, 3_000)),
+        ({1_000: SIX, 3_000: [5, 4]}, None, None),
+        ({1_000: [*SIX, 6, 7, 8], 3_000: [8, 7, 5]}, (8, None), (6, 3_000)),  # the highest rung's, or the lowest's
+        ({1_000: [*SIX, 6, 7, 8], 3_000: [8, 7, 5], None: [8]}, (6, 3_000), (6, 3_000)),
+    ],
+)
+def test_the_best_third_of_a_rung_goes_on_and_without_a_clock_up_to_the_last_rung(
+    rows: dict[int | None, list[int]], by_the_clock: Any, else_: Any
+) -> None:
+    assert _promoted(_pace(10_000), rows) == by_the_clock
+    assert _promoted(_pace(None), rows) == else_
+
+
+def test_hyperband_promotes_to_the_last_rung_too() -> None:
+    rows = {1_000: [0], 3_000: [1, 2, 3]}
+    assert _promoted(_pace(None), rows) is None
+    assert _promoted(_pace(None, pruner="hyperband"), rows) == (3, None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "promoted"),
+    [
+        ({3_000: [0, 1, 2]}, None),
+        ({3_000: [0, 1, 2], 1_000: [3, 4, 5]}, (5, 3_000)),
+        ({3_000: [0, 1, 2, 5], 1_000: [3, 4, 5]}, (5, None)),
+    ],
+)
+def test_those_that_lead_wait_for_others_that_come_up_to_them(
+    rows: dict[int | None, list[int]], promoted: tuple[int, int | None] | None
+) -> None:
+    assert _promoted(_pace(10_000, leading=3), rows) == promoted
+
+
+def test_a_promotion_leaves_the_time_of_the_finals_unless_it_is_one_of_them() -> None:
+    pace = _pace(150)
+    rung, final = (pace.seconds(RECIPE.configuration({}), rows) for rows in (3_000, None))
+    assert rung + final < 150 < 2 * final
+    low: dict[int | None, list[int]] = {1_000: [0, 1, 2]}
+    assert _promoted(pace, low, keep=final) == (2, 3_000)
+    assert _promoted(pace, low, keep=150 - rung + 1) is None
+    high: dict[int | None, list[int]] = {1_000: [0], 3_000: [1, 2, 3]}
+    assert _promoted(pace, high, keep=final) == (3, None)
+    assert _promoted(pace, high, keep=2 * final) is None
+    assert _promoted(_pace(0.9 * final), high, keep=final) is None
+
+
+def test_time_left_over_goes_to_seeds_of_the_two_that_lead_then_of_all_finalists_then_to_further_ones() -> None:
+    pace, ledger = _pace(10_000), InMemoryLedger()
+    _tried(pace, ledger, {3_000: [1, 2, 3, 4, 5], None: [5, 4, 3]})
+    got = []
+    for _ in range(8):
+        wanted = Finals(pace, _tried(pace, ledger, {}), _same).more()
+        if wanted is not None:
+            got.append((json.loads(wanted.key)["number"], wanted.seed_index))
+            ledger.ask({}, json.loads(wanted.key), seed_index=wanted.seed_index, rows=None)
+    assert got == [(5, 1), (4, 1), (5, 2), (4, 2), (3, 1), (3, 2), (2, 0), (1, 0)]
+
+
+def test_time_left_over_is_not_for_a_worse_one_that_merely_takes_less() -> None:
+    recipe = read_recipe({"train": {"num_train_epochs": [2, 1]}})
+    pace = _pace(150, recipe=recipe)
+    ranks = _tried(pace, InMemoryLedger(), {3_000: [0, 1], None: [0, 1]})
+
+    def at(key: str) -> Configuration:
+        return recipe.configuration({"train.num_train_epochs": 1 + json.loads(key)["number"]})
+
+    assert pace.allows(at(_key(0)), None)
+    assert Finals(pace, ranks, at).more() is None
+
+
+@pytest.mark.parametrize(
+    ("seen", "seconds", "least"), [(8_900, 150, 9_000), (8_900, 99, None), (3_000, 50, 3_300), (3_000, 30, None)]
+)
+def test_a_final_that_is_cut_short_sees_more_than_was_seen_and_a_whole_pass_need_not(
+    seen: int, seconds: float, least: int | None
+) -> None:
+    pace = _pace(seconds)
+    finals = Finals(pace, _tried(pace, InMemoryLedger(), {1_000: [0, 1], seen: [1]}), _same)
+    wanted = finals.next(pace.plan)
+    if least is None:
+        assert wanted is None
+    else:
+        assert wanted is not None
+        assert (wanted.key, wanted.seed_index) == (_key(1), 0)
+        assert (wanted.rows or 9_000) >= least
+
+
+def test_where_nothing_has_a_result_there_is_no_final() -> None:
+    pace = _pace(50)
+    assert Finals(pace, _tried(pace, InMemoryLedger(), {1_000: [0]}, "failed"), _same).next(pace.plan) is None
+
+
+@pytest.mark.parametrize(("state", "is_cut"), [("running", False), ("complete", False), ("failed", True)])
+def test_no_final_is_cut_short_beside_one_on_all_rows(state: str, *, is_cut: bool) -> None:
+    pace, ledger = _pace(50), InMemoryLedger()
+    _tried(pace, ledger, {3_000: [0, 1]})
+    wanted = Finals(pace, _tried(pace, ledger, {None: [1]}, state), _same).next(pace.plan)
+    assert (wanted is not None) == is_cut
+    assert wanted is None or wanted.key == _key(0)
