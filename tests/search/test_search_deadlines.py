@@ -19,7 +19,7 @@ from loraloom.search.costs import Costs, Measured
 from loraloom.search.finals import Finals, Wanted
 from loraloom.search.outlook import look_ahead
 from loraloom.search.pace import LeftOut, Pace
-from loraloom.search.plan import FINALISTS, NoTrialFitsError, Plan, make_plan
+from loraloom.search.plan import FINALISTS, SHARED_PARTS, NoTrialFitsError, Plan, make_plan
 from loraloom.search.proposals import Proposal, Proposals
 from loraloom.search.ranks import Ranks
 from loraloom.search.space import default_space
@@ -177,6 +177,13 @@ def test_where_everything_fits_everything_is_trained_in_full() -> None:
     found = _Simulated(_recipe(), 300, 100_000)
     found.run()
     assert len(found.finals()) == len(found.trained) == 36 * 2
+
+
+@pytest.mark.parametrize("pruner", ["halving", "hyperband"])
+def test_a_pruner_that_is_asked_for_has_its_rungs_where_everything_fits_too(pruner: str) -> None:
+    costs = Costs([Measured("roberta-base", 128, 16, ROW_SECONDS, EVAL_SECONDS, BESIDE)])
+    plan = make_plan(Task(_recipe(pruner=pruner), 2_000, EVAL_ROWS, 4, 36), costs, 100_000)
+    assert (plan.rungs, plan.finalists, plan.seeds) == ((223, 667, None), FINALISTS, 2)
 
 
 def test_where_not_everything_fits_few_rows_choose_the_finalists() -> None:
@@ -410,6 +417,28 @@ def test_one_configuration_has_all_the_time() -> None:
     assert part.at > 0.8 * 55
 
 
+@pytest.mark.parametrize(("trials", "slots", "seeds"), [(3, 1, 3), (2.9, 1, 2), (1.9, 1, 1), (1.9, 2, 2), (1, 3, 3)])
+def test_one_configuration_has_the_seeds_that_there_is_time_for(trials: float, slots: int, seeds: int) -> None:
+    task = Task(read_recipe({"search": {"seeds": 3}}), 1_000, 300, 4, 1)
+    costs = Costs([Measured("roberta-base", 128, 16, 0.01, 0.001, 0.5)])
+    each = costs.seconds(task.kinds[0], 1_000, 300)
+    assert make_plan(task, costs, trials * each, slots) == Plan(seeds=seeds)
+    part = make_plan(task, costs, 0.9 * each, slots)
+    assert (part.finalists, part.seeds) == (None, 1)
+    assert 800 < (part.top or 0) < 900
+
+
+@pytest.mark.parametrize("pruner", ["auto", "none"])
+def test_token_ids_have_their_time_in_a_plan(pruner: str) -> None:
+    task = Task(read_recipe({"search": {"pruner": pruner}}), 1_000, 300, 4, 1)
+    costs = Costs([Measured("roberta-base", 128, 16, 0.01, 0.001, 0.5, encode_row_seconds=0.01)])
+    each, shared = costs.seconds(task.kinds[0], 1_000, 300), costs.shared_seconds(task.kinds[0], 1_000, 300)
+    assert make_plan(task, costs, each + SHARED_PARTS * shared + 0.1) == Plan()
+    part = make_plan(task, costs, each + shared)
+    assert (part.finalists, part.seeds) == (None, 1)
+    assert 0 < (part.top or 0) < 1_000
+
+
 def test_trials_that_run_at_once_take_the_time_of_one() -> None:
     recipe = _recipe(n_trials=4)
     task = Task(recipe, 5_000, EVAL_ROWS, 4, 4)
@@ -465,6 +494,9 @@ def test_a_grid_whose_points_fit_is_trained_in_full_though_as_many_of_the_deares
     assert make_plan(Task(recipe, 1_000, 300, 4, 4), costs, 200).finalists is not None
     assert make_plan(Task(recipe, 1_000, 300, 4, 4, every=every), costs, 200).finalists is None
     assert make_plan(Task(recipe, 1_000, 300, 4, 4, every=every), costs, 150).finalists is not None
+    # Four at once take a quarter of the time, but the dearest may be the last that is begun.
+    assert make_plan(Task(recipe, 1_000, 300, 4, 4, every=every), costs, 100, slots=4).finalists is not None
+    assert make_plan(Task(recipe, 1_000, 300, 4, 4, every=every), costs, 140, slots=4).finalists is None
 
 
 @pytest.mark.parametrize("epochs", ["recipe", "clock"])

@@ -278,6 +278,8 @@ def test_once_the_search_has_ended_the_finals_have_the_passes_of_all_that_is_lef
     assert all(longer.epochs[key] > epochs for key, epochs in plan.epochs.items())
     assert max(_seconds(longer, task, costs)) <= 93
     assert max(_seconds(fitted(plan, task, costs, 50, 1), task, costs)) <= 50
+    by_the_recipe = replace(plan, epochs=None)
+    assert fitted(by_the_recipe, task, costs, 93, 1) == by_the_recipe
 
 
 # The presets that lead
