@@ -11,7 +11,14 @@ from loraloom.errors import RecipeError
 from loraloom.recipe import Condition, Recipe, dump_recipe, read_recipe
 from loraloom.search.costs import Costs, Measured
 from loraloom.search.plan import make_plan
-from loraloom.search.space import SPACE, default_space, leaves_length_open, may_be_clocked, with_length
+from loraloom.search.space import (
+    SPACE,
+    compared_lengths,
+    default_space,
+    leaves_length_open,
+    may_be_clocked,
+    with_length,
+)
 from loraloom.search.task import Task
 
 
@@ -73,8 +80,9 @@ def test_epochs_that_the_recipe_writes_are_not_changed_by_a_deadline() -> None:
     assert (searched.search.epochs, searched.train.num_train_epochs) == ("recipe", 3)
     axes = _auto({"lora": {"r": [2, 4]}, "train": {"num_train_epochs": 1}})
     assert default_space(axes, deadline=True) is axes
-    epochs = _auto({"train": {"num_train_epochs": [1, 2]}})
-    assert default_space(epochs, deadline=True) is epochs
+    for values in ([1, 2], {"values": [1, 2], "when": {"lora.r": 2}}):
+        epochs = _auto({"lora": {"r": [2, 4]}, "train": {"num_train_epochs": values}})
+        assert default_space(epochs, deadline=True) is epochs
 
 
 def test_under_a_deadline_auto_has_epochs_by_the_clock_with_axes_of_its_own_too() -> None:
@@ -121,6 +129,8 @@ def test_rungs_of_rows_and_none_are_not_asked_for_at_once(search: dict[str, Any]
     recipe = read_recipe({"lora": {"r": [2, 4]}, "search": {"sampler": sampler, **search}})
     with pytest.raises(RecipeError, match=said):
         default_space(recipe, deadline=True)
+    if "epochs" not in search:
+        assert default_space(recipe) is recipe
 
 
 @pytest.mark.parametrize("pruner", ["halving", "hyperband"])
@@ -136,8 +146,9 @@ def test_a_pruner_of_epochs_is_refused_where_no_trial_is_evaluated_before_its_en
     ):
         some = read_recipe({"lora": {"r": [2, 4]}, "train": train, "search": search})
         assert default_space(some, deadline=deadline) is some
-    rows = recipe.with_fields(search={"resource": "rows"})
-    assert default_space(rows, deadline=deadline) is rows
+    for other in ({"resource": "rows"}, {"pruner": "none"}):
+        changed = recipe.with_fields(search=other)
+        assert default_space(changed, deadline=deadline) is changed
 
 
 @pytest.mark.parametrize("epochs", [[1, 4], {"min": 1, "max": 4}])
@@ -225,6 +236,23 @@ def test_texts_that_many_are_longer_than_are_kept_longer_too(
     searched = with_length(default_space(read_recipe({}), deadline=True), tokens, most)
     assert searched.values("data.max_length") == lengths
     assert searched.data.max_length == lengths[0]
+
+
+@pytest.mark.parametrize(
+    ("axis", "search", "lengths"),
+    [
+        ([128, 64], {"sampler": "auto", "epochs": "clock"}, (64, 128)),
+        (96, {"sampler": "auto", "epochs": "clock"}, (96,)),
+        ({"min": 64, "max": 128}, {"sampler": "auto", "epochs": "clock"}, (64,)),
+        ([128, 64], {"sampler": "auto"}, (128,)),
+        ([128, 64], {"epochs": "clock"}, (128,)),  # a grid is tried whole
+    ],
+    ids=str,
+)
+def test_lengths_are_compared_by_auto_and_by_the_clock_alone(
+    axis: Any, search: dict[str, Any], lengths: tuple[int, ...]
+) -> None:
+    assert compared_lengths(read_recipe({"data": {"max_length": axis}, "search": search})) == lengths
 
 
 @pytest.mark.parametrize(
