@@ -61,8 +61,7 @@ def default_space(recipe: Recipe, *, deadline: bool = False) -> Recipe:
         return recipe
     epochs = recipe.search.epochs
     if epochs == "auto":
-        is_open = _EPOCHS not in recipe.axes and not _is_written(recipe, _EPOCHS)
-        epochs = "clock" if deadline and is_open and has_rungs(recipe) else "recipe"
+        epochs = "clock" if deadline and not _is_written(recipe, _EPOCHS) and has_rungs(recipe) else "recipe"
     if own_axes:
         return recipe.with_fields(search={"epochs": epochs}) if epochs == "clock" else recipe
     axes = {**recipe.axes, **{name: axis for name, axis in SPACE.items() if not _is_written(recipe, name)}}
@@ -177,6 +176,7 @@ def _leaves_all_open(recipe: Recipe) -> bool:
 
 
 def _is_written(recipe: Recipe, name: str) -> bool:
+    """Whether the recipe says what a field is, or gives it an axis."""
     section, leaf = name.split(".")
     return leaf in getattr(recipe, section).model_fields_set
 
