@@ -100,9 +100,10 @@ def test_its_card_claims_no_validation_accuracy_of_its_own(run_refitted: Path) -
 
 def test_rows_that_it_was_trained_on_are_said_where_it_is_evaluated(run_refitted: Path, rows_file: Path) -> None:
     data = Run(run_refitted).recipe.provenance["data"]["rows"]
-    assert evaluate(run_refitted / "best", rows_file).trained_on == data["train"]
-    of_refit = evaluate(run_refitted / "refit", rows_file)
-    assert (of_refit.trained_on, of_refit.tested_on) == (data["train"] + data["validation"], data["test"])
+    of_best, of_refit = (evaluate(run_refitted / name, rows_file) for name in ("best", "refit"))
+    assert (of_best.trained_on, of_best.chosen_on) == (data["train"], data["validation"])
+    assert (of_refit.trained_on, of_refit.chosen_on) == (data["train"] + data["validation"], 0)
+    assert of_best.tested_on == of_refit.tested_on == data["test"]
 
 
 def test_the_shares_of_a_submission_are_beside_those_of_all_rows_that_it_was_trained_on(run_refitted: Path) -> None:

@@ -81,7 +81,7 @@ def test_the_best_third_of_a_rung_goes_on_and_without_a_clock_up_to_the_last_run
 
 
 def test_hyperband_promotes_to_the_last_rung_too() -> None:
-    rows = {1_000: [0], 3_000: [1, 2, 3]}
+    rows: dict[int | None, list[int]] = {1_000: [0], 3_000: [1, 2, 3]}
     assert _promoted(_pace(None), rows) is None
     assert _promoted(_pace(None, pruner="hyperband"), rows) == (3, None)
 

@@ -70,16 +70,20 @@ def test_that_rows_were_trained_on_stands_above_the_scores(trained_on: int | Non
 
 
 @pytest.mark.parametrize(
-    ("tested_on", "said"),
+    ("rows", "said"),
     [
-        (1, "1 of these rows is a test row of its run, whose report does not count this look at it:"),
-        (8, "8 of these rows are test rows of its run, whose report does not count this look at them:"),
+        ({"chosen_on": 1}, "1 of these rows is a validation row of its run, which its search chose by:"),
+        ({"chosen_on": 8}, "8 of these rows are validation rows of its run, which its search chose by:"),
+        ({"tested_on": 1}, "1 of these rows is a test row of its run, whose report does not count this look at it:"),
+        ({"tested_on": 8}, "8 of these rows are test rows of its run, whose report does not count this look at them:"),
     ],
 )
-def test_a_look_at_the_test_rows_of_the_run_is_said(tested_on: int, said: str) -> None:
+def test_that_rows_were_chosen_or_tested_by_is_said(rows: dict[str, int], said: str) -> None:
     out = io.StringIO()
     scores = metrics.score(np.arange(2), np.eye(2))
-    found = Evaluated("best", "rows.csv", ("1", "2"), scores, tested_on=tested_on)
+    found = Evaluated(
+        "best", "rows.csv", ("1", "2"), scores, chosen_on=rows.get("chosen_on"), tested_on=rows.get("tested_on")
+    )
     print_evaluation(Console(file=out, width=80), found)
     assert said in " ".join(out.getvalue().split())
 

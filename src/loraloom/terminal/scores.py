@@ -33,6 +33,10 @@ def print_evaluation(console: Console, result: Evaluated) -> None:
         were = f"{result.trained_on:,} of these rows {'was' if one else 'were'} for training in its run"  # or its refit
         so = "it says nothing about new texts, and raises" if one else "they say nothing about new texts, and raise"
         say(console, f"{were}: {so} the figures")
+    if result.chosen_on:
+        are = "is a validation row" if result.chosen_on == 1 else "are validation rows"
+        by = "which its search chose by: that raises the figures a little"
+        say(console, f"{result.chosen_on:,} of these rows {are} of its run, {by}")
     if result.tested_on:
         one = result.tested_on == 1
         are, them = ("is a test row", "it") if one else ("are test rows", "them")

@@ -79,9 +79,10 @@ class Evaluated:
     """What `evaluate` prints: the adapter, the file, and the scores under the adapter's labels.
 
     `note` says where the file's labels were read as others than they are, or that the run is damaged. `trained_on` are
-    its rows whose text, but for case and punctuation, is one of the training rows of the adapter's run, for a refit
-    also one of validation, `tested_on` one of its test rows; None where these are not to be had. `scores` are of the
-    model's own confidences; `predicted` says how good those of `predict` are, None where they are the same.
+    its rows whose text, but for case and punctuation, is one of the training rows of the adapter's run, `chosen_on` one
+    of its validation rows, by which the winner was chosen (a refit was trained on these, too), `tested_on` one of its
+    test rows; None where these are not to be had. `scores` are of the model's own confidences; `predicted` says how
+    good those of `predict` are, None where they are the same.
     """
 
     adapter: str
@@ -90,6 +91,7 @@ class Evaluated:
     scores: metrics.Scores
     note: str | None = None
     trained_on: int | None = None
+    chosen_on: int | None = None
     tested_on: int | None = None
     predicted: Divided | None = None
 
@@ -102,6 +104,7 @@ class Evaluated:
             "note": self.note,
             "examples": scores.examples,
             "trained_on": self.trained_on,
+            "chosen_on": self.chosen_on,
             "tested_on": self.tested_on,
             "accuracy": scores.accuracy,
             "accuracy_interval": list(scores.accuracy_interval),
@@ -156,10 +159,10 @@ def evaluate(
     classifier: Classifier = load(folder)
     probabilities = classifier.predict_proba(split.texts)
     scores = metrics.score(split.labels, probabilities)
-    trained_on, tested_on, unknown = _of_run(folder, record, split.texts)
+    of_run, unknown = _of_run(folder, record, split.texts)
     note = "; ".join(filter(None, (note, unknown))) or None
     predicted = _divided(fitted, split, probabilities)
-    return Evaluated(str(adapter), str(test_file), record.labels, scores, note, trained_on, tested_on, predicted)
+    return Evaluated(str(adapter), str(test_file), record.labels, scores, note, **of_run, predicted=predicted)
 
 
 def _divided(fitted: Temperature | None, split: Split, probabilities: NDArray[np.float64]) -> Divided | None:
@@ -170,15 +173,17 @@ def _divided(fitted: Temperature | None, split: Split, probabilities: NDArray[np
     return Divided(fitted.value, *errors)
 
 
-def _of_run(folder: Path, record: TrialRecord, texts: Sequence[str]) -> tuple[int | None, int | None, str | None]:
-    """How many of `texts` the adapter was trained on, how many its run tested on, or why damage hides it."""
+def _of_run(folder: Path, record: TrialRecord, texts: Sequence[str]) -> tuple[dict[str, int], str | None]:
+    """How many of `texts` the adapter's run trained, chose and tested on, if that is known; or why damage hides it."""
     try:
         data = rows_of(folder)
     except RunError as error:
-        return None, None, f"whether these rows are its run's is not known: {error}"
+        return {}, f"whether these rows are its run's is not known: {error}"
     if data is None:
-        return None, None, None
+        return {}, None
+    trained, chosen, tested = (set(map(text_key, split.texts)) for split in (data.train, data.validation, data.test))
+    if record.is_refitted:
+        trained, chosen = trained | chosen, set()
     keys = [text_key(text) for text in texts]
-    read = (*data.train.texts, *data.validation.texts) if record.is_refitted else data.train.texts
-    trained, tested = (set(map(text_key, texts)) for texts in (read, data.test.texts))
-    return sum(key in trained for key in keys), sum(key in tested for key in keys), None
+    sets = {"trained_on": trained, "chosen_on": chosen, "tested_on": tested}
+    return {name: sum(key in own for key in keys) for name, own in sets.items()}, None
