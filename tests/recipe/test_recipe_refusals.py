@@ -87,6 +87,7 @@ def test_a_value_that_python_can_not_build_is_refused(tmp_path: Path, value: str
 _BAD_FIELDS = [
     ("rank 0", "r: 0", "lora.r: 0 is too small; it must be 1 or more"),
     ("rank -1", "r: -1", "lora.r: -1 is too small; it must be 1 or more"),
+    ("a rank that no machine's integer holds", f"r: [4, {10**400}]", "is too large; it must be 1000000 or less"),
     ("part of a rank", "r: 4.5", "lora.r: 4.5 is not a whole number"),
     ("whole rank as float", "r: 4.0", "lora.r: 4.0 is not a whole number"),
     ("rank as text", "r: four", "lora.r: 'four' is not a whole number"),

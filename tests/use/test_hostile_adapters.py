@@ -61,9 +61,9 @@ def larger(folder: Path) -> None:
 
 def ranked(folder: Path) -> None:
     record = json.loads((folder / RECORD).read_text())
-    record["configuration"]["lora"]["r"] = 10**9
+    record["configuration"]["lora"]["r"] = 10**6
     (folder / RECORD).write_text(json.dumps(record))
-    rewrite(CONFIG, r=10**9)(folder)
+    rewrite(CONFIG, r=10**6)(folder)
 
 
 def linked(folder: Path) -> None:

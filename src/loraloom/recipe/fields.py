@@ -110,7 +110,7 @@ class Backbone(Section):
 class Lora(Section):
     """PEFT's LoraConfig: W' = W + (lora_alpha / r) · B A."""
 
-    r: int = Field(4, ge=1, description="Rank.")
+    r: int = Field(4, ge=1, le=1_000_000, description="Rank.")
     lora_alpha: int | float = Field(16, gt=0, le=1_000_000, description="The update is scaled by lora_alpha / r.")
     lora_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before A.")
     bias: Literal["none", "all", "lora_only"] = Field(
