@@ -72,7 +72,7 @@ def run(number: int, deadline: float) -> Search:
     """Runs one search as a user would, and reads what it left."""
     out = FOLDER / f"{number:02d}"
     changes = [f"budget.max_seconds={deadline:.0f}", "search.seeds=2", "search.n_trials=null", RATE]
-    command = [sys.executable, "-m", "loraloom.cli", "search", "recipes/demo.yaml", "--out", str(out), "--quiet"]
+    command = [sys.executable, "-m", "loraloom", "search", "recipes/demo.yaml", "--out", str(out), "--quiet"]
     start = time.monotonic()
     done = subprocess.run(
         [*command, *(part for change in changes for part in ("--set", change))],

@@ -103,7 +103,7 @@ def measure(folder: Path, source: str, out: str, rows: int) -> Line:
     Raises:
         RuntimeError: it failed.
     """
-    command = [sys.executable, "-m", "loraloom.cli", "predict", str(folder / "adapter")]
+    command = [sys.executable, "-m", "loraloom", "predict", str(folder / "adapter")]
     command += ["--file", str(folder / source), "--out", str(folder / out)]
     start = time.monotonic()
     around = environment(folder / "cache", TOKENIZERS_PARALLELISM="true")

@@ -65,7 +65,7 @@ def texts_of(count: int) -> list[str]:
 
 
 def serve_command(folders: Sequence[Path], port: int, *options: str) -> list[str]:
-    return [sys.executable, "-m", "loraloom.cli", "serve", *map(str, folders), "--port", str(port), *options]
+    return [sys.executable, "-m", "loraloom", "serve", *map(str, folders), "--port", str(port), *options]
 
 
 def random_adapter(model: str, folder: Path, number: int) -> Path:

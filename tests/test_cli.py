@@ -324,7 +324,7 @@ def test_a_closed_pipe_ends_a_command_without_a_word(command: str, errors_too: b
     reading, writing = os.pipe()
     os.close(reading)
     errors = writing if errors_too else subprocess.PIPE
-    arguments = [sys.executable, "-m", "loraloom.cli", command]
+    arguments = [sys.executable, "-m", "loraloom", command]
     done = subprocess.run(arguments, stdout=writing, stderr=errors, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr or b"") == (code, b"")

@@ -45,7 +45,8 @@ ORDER = (
 )
 """A part imports from itself and from those before it."""
 APART = {("backbone", "data"), ("data", "backbone")}
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+WHOLE = PACKAGE / "__init__.py", PACKAGE / "__main__.py"
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path not in WHOLE)
 TORCH_FREE = (
     "errors",
     "wording",
@@ -127,7 +128,7 @@ def test_parts_that_answer_at_once_import_no_torch() -> None:
     modules = [
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
         for path in MODULES
-        if part_of(path) in TORCH_FREE and path.name != "__main__.py"
+        if part_of(path) in TORCH_FREE
     ]
     code = f"""
 import importlib, sys

@@ -235,7 +235,7 @@ def test_a_real_terminal_is_asked(here: Path, tiny_model: Path) -> None:
         "--model",
         str(tiny_model),
     ]
-    command = [sys.executable, "-m", "loraloom.cli", "new", *flags, "--max_seconds", "60"]
+    command = [sys.executable, "-m", "loraloom", "new", *flags, "--max_seconds", "60"]
     with subprocess.Popen(command, cwd=here, stdin=terminal, stdout=terminal, stderr=terminal) as asked:
         os.close(terminal)
         os.write(driver, b"30000\n")

@@ -1,4 +1,4 @@
-"""`python -m loraloom.cli` is `loraloom`."""
+"""`python -m loraloom` is `loraloom`."""
 
 from loraloom.cli import main
 
