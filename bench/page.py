@@ -85,14 +85,18 @@ page is scrolled from end to end.
 """
 
 _PREDICT = """\
-## From texts to labels
+## From texts to labels, on {processor}
 
 An adapter in use, tokenising included, on the first rows of AG News' test set, beside what would be used in its place:
 `python -m bench.predict`. Each is a process of its own, they take turns, and the best time counts. Measured {date} on
-{processor}, {threads} threads. The demo's adapter was trained on 2,000 rows.{base} "same labels" is the share of rows
-that get loraloom's label. loraloom computes in the number type that its adapter was trained in: bf16, where the machine
-is faster in it.
+{processor}, {threads} threads. {models} "same labels" is the share of
+rows that get loraloom's label. loraloom computes in the number type that its adapter was trained in: bf16, where the
+machine is faster in it.
 """
+_PREDICTED_BY = {
+    "demo": "The demo's adapter was trained on 2,000 rows.",
+    "base": "The base-size model has random weights, so that its accuracy says nothing.",
+}
 _MEMORY = """\
 ## Memory of files of any size
 
@@ -133,7 +137,7 @@ def page(results: Path) -> str:
         ("grid_search.json", partial(grid, results / "grid.json")),
         ("**/deadlines.json", deadlines),
         ("ledger.json", ledger),
-        ("predict.json", _predict),
+        ("**/predict.json", _predict),
         ("predict_memory.json", _predict_memory),
         ("serve.json", _serve),
         ("report.json", _report),
@@ -152,14 +156,10 @@ def page(results: Path) -> str:
 def _predict(found: dict[str, Any]) -> Iterator[str]:
     """From texts to labels, by loraloom and in other ways (`bench/predict.py`)."""
     machine = found["machine"]
-    base = any(line["model"] == "base" for line in found["lines"])
-    random = (
-        " The base-size model has random weights, so that its accuracy says nothing."
-        if base
-        else " No base-size model was measured."
-    )
+    measured = {line["model"] for line in found["lines"]}
+    models = " ".join(said for model, said in _PREDICTED_BY.items() if model in measured)
     date, threads = machine["started"][:10], found["threads"]
-    yield _PREDICT.format(date=date, threads=threads, base=random, **machine["machine"])
+    yield _PREDICT.format(date=date, threads=threads, models=models, **machine["machine"])
     header = ("model", "by", "rows", "rows/s", "peak, MiB", "accuracy", "same labels", "loraloom is", "goal", "")
     rows: list[tuple[str, ...]] = []
     for line in found["lines"]:
@@ -169,7 +169,7 @@ def _predict(found: dict[str, Any]) -> Iterator[str]:
                 line["model"],
                 line["words"],
                 f"{line['rows']:,}",
-                f"{line['rows_per_second']:,.0f}",
+                f"{line['rows_per_second']:#,.3g}".rstrip("."),
                 f"{line['peak_mb']:,.0f}",
                 f"{line['accuracy']:.3f}" if line["model"] == "demo" else "",
                 f"{line['same_labels']:.1%}",

@@ -5,7 +5,8 @@ side: each a process of its own, in an order that is turned round every time, af
 counts. `transformers.pipeline` gets the adapter merged into its model. onnxruntime gets what `loraloom export --format
 onnx` writes. The demo's adapter is trained on 2,000 rows, so that its accuracy means something; the base-size model has
 random weights, and says nothing but what such a size costs. Takes ten minutes on two cores; needs the extra `export`
-for onnxruntime's part, which is left out and said so where it is not there.
+for onnxruntime's part, which is left out and said so where it is not there. What was measured of the other model on
+this machine is kept.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from typing import Any, Literal
 
 from bench.agnews import need_agnews
 from bench.cases import Work
+from bench.comparison import machine_folder, refuse_other_machine
 from bench.measure import RESULTS, ROOT, Task, environment, run, threads
 from loraloom.study.durable import write_json
 from study.machine import described
 from study.surroundings import own_cache
 
-RESULT = RESULTS / "predict.json"
+NAME = "predict.json"
+"""The file's, in this machine's folder of results."""
 Model = Literal["demo", "base"]
 ROWS: dict[str, int] = {"demo": 1024, "base": 192}
 TRAINED_ON: dict[str, int] = {"demo": 2000, "base": 64}
@@ -74,16 +77,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.predict", description=__doc__)
     parser.add_argument("--models", default="demo,base", help="demo, base or both")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=RESULT, help="where the result is written")
+    parser.add_argument("--out", type=Path, help=f"where it is kept (bench/results/engines/MACHINE/{NAME})")
     given = parser.parse_args()
     need_agnews(parser)
-    lines: list[Line] = []
-    for model in given.models.split(","):
+    refuse_other_machine(RESULTS)
+    out, models = given.out or machine_folder(RESULTS) / NAME, given.models.split(",")
+    lines = (
+        [line for line in json.loads(out.read_text())["lines"] if line["model"] not in models] if out.exists() else []
+    )
+    for model in models:
         with tempfile.TemporaryDirectory() as folder:
-            lines += compare(model, Path(folder), given.rounds)
-    result = {"machine": described(), "threads": threads(), "lines": [asdict(line) for line in lines]}
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(given.out, result)
+            lines += map(asdict, compare(model, Path(folder), given.rounds))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(out, {"machine": described(), "threads": threads(), "lines": lines})
 
 
 def compare(model: str, folder: Path, rounds: int) -> list[Line]:
