@@ -113,7 +113,7 @@ def test_the_reference_has_every_field_of_a_recipe() -> None:
             assert f"| `{field}` |" in page.partition(f"## {name} ")[2], f"{name}.{field}"
     for field in set(Recipe.model_fields) - set(sections()) - {"axes"}:
         assert f"| `{field}` |" in page.partition("## Beside")[2], field
-    assert "| `r` | `4` | whole number, 1 or more | ✓ | Rank. |" in page
+    assert "| `r` | `4` | whole number, 1 or more and 1,000,000 at most | ✓ | Rank. |" in page
 
 
 def test_the_reference_has_every_public_name() -> None:
