@@ -5,8 +5,7 @@ side: each a process of its own, in an order that is turned round every time, af
 counts. `transformers.pipeline` gets the adapter merged into its model. onnxruntime gets what `loraloom export --format
 onnx` writes. The demo's adapter is trained on 2,000 rows, so that its accuracy means something; the base-size model has
 random weights, and says nothing but what such a size costs. Takes ten minutes on two cores; needs the extra `export`
-for onnxruntime's part, which is left out and said so where it is not there. What was measured of the other model on
-this machine is kept.
+for onnxruntime's part, which is left out and said so where it is not there.
 """
 
 from __future__ import annotations
@@ -81,15 +80,13 @@ def main() -> None:
     given = parser.parse_args()
     need_agnews(parser)
     refuse_other_machine(RESULTS)
-    out, models = given.out or machine_folder(RESULTS) / NAME, given.models.split(",")
-    lines = (
-        [line for line in json.loads(out.read_text())["lines"] if line["model"] not in models] if out.exists() else []
-    )
-    for model in models:
+    lines: list[Line] = []
+    for model in given.models.split(","):
         with tempfile.TemporaryDirectory() as folder:
-            lines += map(asdict, compare(model, Path(folder), given.rounds))
+            lines += compare(model, Path(folder), given.rounds)
+    out = given.out or machine_folder(RESULTS) / NAME
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(out, {"machine": described(), "threads": threads(), "lines": lines})
+    write_json(out, {"machine": described(), "threads": threads(), "lines": [asdict(line) for line in lines]})
 
 
 def compare(model: str, folder: Path, rounds: int) -> list[Line]:
