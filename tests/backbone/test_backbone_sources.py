@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 import socket
 from pathlib import Path
@@ -96,6 +98,33 @@ def test_the_pin_of_a_folder_changes_with_its_weights(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"other")
     assert before.startswith("sha256:")
     assert sources.pin(source) != before
+
+
+def test_weights_that_are_as_they_were_are_read_once_and_others_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, digest = list[str](), hashlib.file_digest
+
+    def noted(file: Any, name: str) -> Any:
+        read.append(file.name)
+        return digest(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", noted)
+    monkeypatch.setattr(sources, "_SETTLED_SECONDS", 0.0)
+    source, weights = sources.find(_folder(tmp_path, "model.safetensors")), tmp_path / "model.safetensors"
+    weights.write_bytes(b"first")
+    before = sources.pin(source)
+    assert sources.pin(source) == before
+    assert read.count(str(weights)) == 1
+    stat = weights.stat()
+    (tmp_path / "other").write_bytes(b"other")
+    os.utime(tmp_path / "other", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    (tmp_path / "other").replace(weights)
+    assert sources.pin(source) != before
+    assert read.count(str(weights)) == 2
+    monkeypatch.setattr(sources, "_SETTLED_SECONDS", 60.0)
+    sources.pin(source)
+    assert read.count(str(weights)) == 3
 
 
 @pytest.mark.parametrize("name", ["vocab.txt", "merges.txt", "sentencepiece.bpe.model", "added_tokens.json"])

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,8 @@ _VOCABULARIES = frozenset(
     )
 )
 """Of which a tokenizer is made where no tokenizer.json holds all of it."""
+_SETTLED_SECONDS = 2.0
+"""A file that changed more recently may change again without its times showing it, where those are coarse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,9 +247,22 @@ def pin(source: Source) -> str:
         named = path.name in vocabularies or path.name == "config.json" or path.name.startswith("tokenizer")
         if (named or path.suffix == ".safetensors") and path.is_file():
             digest.update(path.name.encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(_digest(path))
     return f"sha256:{digest.hexdigest()}"
+
+
+def _digest(path: Path) -> bytes:
+    """A file's SHA-256: a process reads it once, as long as the file is as it was then."""
+    stat = path.stat()
+    if time.time() - stat.st_ctime < _SETTLED_SECONDS:
+        return _read_digest.__wrapped__(path)
+    return _read_digest(path, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+@lru_cache(maxsize=64)
+def _read_digest(path: Path, *state: int) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _commit(source: Source) -> str | None:
