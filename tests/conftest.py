@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -44,10 +45,7 @@ def pytest_collection() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leaves what was imported out of garbage collections: HF Trainer and others ask for one at each training's end.
-
-    Each took half a second, most of what training a tiny model took.
-    """
+    """Leaves what was imported out of garbage collections, which take half a second with it."""
     gc.collect()
     gc.freeze()
     gc.enable()
@@ -73,6 +71,15 @@ def _unsynced() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)
         patch.setattr("loraloom.study.ledger.SYNCHRONOUS", "OFF")
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_garbage_sought() -> Iterator[None]:
+    """HF Trainer asks for a garbage collection at each training's end: half of what training a tiny model took."""
+    with pytest.MonkeyPatch.context() as patch:
+        if memory := sys.modules.get("accelerate.utils.memory"):  # importing it would take longer than most tests
+            patch.setattr(memory, "gc", SimpleNamespace(collect=lambda: 0))
         yield
 
 
