@@ -27,6 +27,7 @@ PROBABILITY_FLOOR = float(np.finfo(np.float64).eps)
 SUM_TOLERANCE = 1e-2
 """How far a row of probabilities may sum from 1: bfloat16 has 8 bits of mantissa, and files round."""
 
+Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 
 
@@ -80,7 +81,7 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> Inter
         raise ValueError(f"total: {total} rows have no accuracy; it must be 1 or more")
     if not 0 <= correct <= total:
         raise ValueError(f"correct: {correct} is not a count out of {total}; it must be 0 to {total}")
-    z = _normal_quantile(_checked_confidence(confidence))
+    z = normal_quantile(_checked_confidence(confidence))
     share = correct / total
     centre = share + z * z / (2 * total)
     reach = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
@@ -88,6 +89,16 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> Inter
     low = 0.0 if correct == 0 else max(0.0, (centre - reach) / scale)
     high = 1.0 if correct == total else min(1.0, (centre + reach) / scale)
     return low, high
+
+
+def wilson_intervals(correct: NDArray[np.int64], total: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """The low and the high ends (N,) of `wilson_interval` of counts (N,): 100,000 take milliseconds, not seconds."""
+    z = normal_quantile(0.95)
+    share, scale = correct / total, 1 + z * z / total
+    centre = share + z * z / (2 * total)
+    reach = z * np.sqrt(share * (1 - share) / total + z * z / (4.0 * total * total))
+    low = np.where(correct == 0, 0.0, np.maximum(0.0, (centre - reach) / scale))
+    return low, np.where(correct == total, 1.0, np.minimum(1.0, (centre + reach) / scale))
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95, *, rows: int | None = None) -> Interval | None:
@@ -119,7 +130,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95, *, rows: in
     return mean - reach, mean + reach
 
 
-def _normal_quantile(confidence: float) -> float:
+def normal_quantile(confidence: float) -> float:
+    """How many standard errors an interval reaches to each side: 1.96 for 0.95."""
     return -float(special.ndtri((1 - confidence) / 2))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import ceil
 
-from loraloom.metrics import Interval
+from loraloom.metrics import Interval, normal_quantile
 from loraloom.report.reading import RunRead
 from loraloom.report.rounding import rounded
 from loraloom.report.wording import listed
@@ -23,7 +23,7 @@ def of_few(interval: Interval | None, examples: int, split: str) -> Iterator[str
     if interval is None or round(100 * (width := interval[1] - interval[0])) <= 100 * WIDE:
         return
     share = (interval[0] + interval[1]) / 2  # where more rows are likelier to end than at what so few have
-    need = ceil(share * (1 - share) * (2 * 1.96 / WIDE) ** 2 / 100) * 100
+    need = ceil(share * (1 - share) * (2 * normal_quantile(0.95) / WIDE) ** 2 / 100) * 100
     yield (
         f"From {plural(examples, f'{split} row')} the accuracy is known to an interval of {100 * width:.0f} points of "
         f"a hundred; for one of {100 * WIDE:.0f} it would take about {need:,} rows."

@@ -19,7 +19,6 @@ from scipy import stats
 from loraloom.calibration import (
     Bin,
     Flags,
-    Floats,
     Temperature,
     at_temperature,
     calibration_test,
@@ -28,7 +27,7 @@ from loraloom.calibration import (
     reliability,
     row_losses,
 )
-from loraloom.metrics import LEAST_DISCORDANT, Interval, calibration_errors, wilson_interval
+from loraloom.metrics import LEAST_DISCORDANT, Floats, Interval, calibration_errors, wilson_interval
 from loraloom.report.failures.kept import Judged
 from loraloom.report.points import points, points_span
 from loraloom.report.wording import LEVEL, p_value

@@ -13,14 +13,13 @@ import numpy as np
 
 from loraloom.calibration import (
     Coverage,
-    Floats,
     confidence_of,
     coverage_curve,
     drawn_areas,
     least_area,
     threshold_for,
 )
-from loraloom.metrics import LEAST_DISCORDANT, Interval, wilson_interval
+from loraloom.metrics import LEAST_DISCORDANT, Floats, Interval, wilson_interval
 from loraloom.report.failures.kept import Judged
 from loraloom.report.wording import percent
 
