@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loraloom.errors import MissingExtraError, first_line, in_a_line, is_installed
+from loraloom.errors import MissingExtraError, first_line, in_a_line, is_installed, shell_resume_command
 from loraloom.use.export.onnx_folder import refuse_missing
 
 
@@ -38,3 +38,16 @@ def test_a_folder_of_a_package_s_name_is_not_the_package(tmp_path: Path, monkeyp
 def test_a_package_is_found_without_being_imported() -> None:
     assert is_installed("optuna")
     assert not is_installed("none_of_this_name")
+
+
+@pytest.mark.parametrize(
+    ("run", "command"),
+    [
+        ("runs/x", "loraloom resume runs/x"),
+        ("my run", "loraloom resume 'my run'"),
+        ("--dash", "loraloom resume ./--dash"),
+        ("-my run", "loraloom resume './-my run'"),
+    ],
+)
+def test_a_command_to_copy_names_its_folder_so_that_it_is_no_option(run: str, command: str) -> None:
+    assert shell_resume_command(Path(f"./{run}")) == command

@@ -110,7 +110,12 @@ class StoppedError(LoraloomError):
 def shell_resume_command(run: Path, seconds: int | None = None) -> str:
     """The command that goes on with a run, in so many `seconds` where they are given, to be pasted into a shell."""
     limit = "" if seconds is None else f" --max_seconds {seconds}"
-    return f"loraloom resume {quote(str(run))}{limit}"
+    return f"loraloom resume {shell_path(run)}{limit}"
+
+
+def shell_path(path: Path | str) -> str:
+    """A path as a shell's command takes it; before one that begins with `-`, and would be an option, stands `./`."""
+    return quote(f"./{path}" if str(path).startswith("-") else str(path))
 
 
 class PredictionStoppedError(LoraloomError):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from dataclasses import dataclass
 
+from loraloom.errors import shell_path
 from loraloom.metrics import Interval
 from loraloom.report import wording
 from loraloom.report.leaderboard import ROWS, Leaderboard, as_written, field, winning
@@ -220,4 +220,4 @@ def peft_code(record: TrialRecord, folder: str) -> str:
 
 def quoted(path: str) -> str:
     """`path` as a shell takes it."""
-    return shlex.quote(wording.clean(path))
+    return shell_path(wording.clean(path))

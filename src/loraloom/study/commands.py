@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from shlex import quote
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,6 +24,7 @@ from loraloom.errors import (
     StoppedError,
     closed_pipe,
     first_line,
+    shell_path,
     shell_resume_command,
 )
 from loraloom.recipe import Recipe
@@ -173,7 +173,7 @@ def refit_command(run: Path, recipe: Recipe) -> str:
     """The command that trains a run's winner again, for a shell, or for the program that has its rows."""
     if recipe.from_python:
         return f"loraloom.refit({str(run)!r}, {rows_again(recipe)})"
-    return f"loraloom refit {quote(str(run))}"
+    return f"loraloom refit {shell_path(run)}"
 
 
 def rows_again(recipe: Recipe) -> str:

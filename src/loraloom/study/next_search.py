@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
+from loraloom.errors import shell_path
 from loraloom.recipe import Choices, Recipe
 from loraloom.study.commands import known_commands, resume_command, rows_again
 from loraloom.study.integrity import RECIPE
@@ -123,7 +124,7 @@ def _again(recipe: Recipe, verb: str, file: str, out: str, settings: Sequence[st
         overrides = f"overrides={list(settings)!r}, " if settings else ""
         return f"loraloom.search({file!r}, {out!r}, {overrides}{'allow_leak=True, ' * leaks}{rows_again(recipe)})"
     options = [*(f"--set {quote(setting)}" for setting in settings), *["--allow_leak"] * leaks]
-    return " ".join([f"loraloom {verb}", quote(file), "--out", quote(out), *options])
+    return " ".join([f"loraloom {verb}", shell_path(file), "--out", shell_path(out), *options])
 
 
 def _allowed_seconds(run: Path) -> tuple[int, ...]:

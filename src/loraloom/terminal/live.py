@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -23,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loraloom.data import Finding
+from loraloom.errors import shell_path
 from loraloom.recipe import Recipe
 from loraloom.search.outlook import Outlook
 from loraloom.search.proposals import Proposal
@@ -255,7 +255,7 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, records: Seque
         f"accuracy    {with_interval(test, recipe.search.metric)} on {plural(test.examples, 'test row')}{marked}",
         f"parameters  {winner.counts.trainable:,} trainable{against}",
         f"report      {run / 'report' / 'index.html'}",
-        f"use         loraloom predict {quote(str(run / BEST))} --text …",
+        f"use         loraloom predict {shell_path(run / BEST)} --text …",
         *(f"next        {command}" for command in _next(winner, run, recipe, records)),
     )
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from itertools import count
 from pathlib import Path
-from shlex import quote
 
 from rich.console import Console
 from rich.markup import escape
 
 from loraloom.data import Finding, TextData
+from loraloom.errors import shell_path
 from loraloom.terminal.console import say
 from loraloom.terminal.wording import finding_lines, labels_in_words
 
@@ -37,7 +37,7 @@ def print_next(console: Console, recipe: Path) -> None:
     runs = (Path("runs", f"{recipe.stem}{'' if number == 1 else f'-{number}'}") for number in count(1))
     run = next(run for run in runs if not run.exists())
     for command, what in (
-        (f"loraloom budget {quote(str(recipe))}", "counts what it trains, before anything is loaded"),
-        (f"loraloom search {quote(str(recipe))} --out {quote(str(run))}", "the main job"),
+        (f"loraloom budget {shell_path(recipe)}", "counts what it trains, before anything is loaded"),
+        (f"loraloom search {shell_path(recipe)} --out {shell_path(run)}", "the main job"),
     ):
         say(console, f"next    {escape(command)}   [dim]{what}[/dim]", markup=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from shlex import quote
-
+from loraloom.errors import shell_path
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import REFIT, Run
 from loraloom.terminal.wording import with_interval
@@ -23,5 +22,5 @@ def refitted_lines(record: TrialRecord, run: Run) -> tuple[str, ...]:
         f"refitted    trial {record.number}, on {record.train_rows or 0:,} rows",
         f"accuracy    {with_interval(test, metric)} on {plural(test.examples, 'test row')}",
         f"winner      {before} on the same, trained on {winner.train_rows or 0:,} rows",
-        f"use         loraloom predict {quote(str(run.path / REFIT))} --text …",
+        f"use         loraloom predict {shell_path(run.path / REFIT)} --text …",
     )
