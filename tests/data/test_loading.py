@@ -239,7 +239,9 @@ def test_rows_that_are_held_out_of_small_classes_are_told(tmp_path: Path) -> Non
 
 def test_too_few_rows_to_split_are_refused() -> None:
     repeated = ["one text here", "other text here"] * 3
-    assert "too few rows of each class" in refusal(memory={"train": (repeated, ["a", "b"] * 3)})
+    message = refusal(memory={"train": (repeated, ["a", "b"] * 3)})
+    assert "too few rows of each class" in message
+    assert message.endswith("give test rows (in a recipe data.test_file), or more of training")
 
 
 def test_empty_texts_are_dropped_from_training_and_kept_in_test(tmp_path: Path) -> None:

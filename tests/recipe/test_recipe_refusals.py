@@ -257,3 +257,8 @@ def test_a_value_of_any_length_makes_a_short_message(tmp_path: Path) -> None:
 def test_a_mapping_is_refused_by_the_same_rules() -> None:
     with pytest.raises(RecipeError, match=r"^recipe: lora\.r: 0 is too small; it must be 1 or more$"):
         read_recipe({"lora": {"r": 0}})
+
+
+def test_overrides_that_are_one_text_are_told_to_be_a_list() -> None:
+    with pytest.raises(RecipeError, match=r"^overrides: 'lora\.r=4' is one text; give a list .*\['lora\.r=4'\]$"):
+        read_recipe({}, "lora.r=4")

@@ -246,7 +246,7 @@ def _split_made(where: str, held: Split, train: Split, seed: int) -> Finding:
     if not len(held):
         raise DataError(
             f"{where}: none is given, and training has too few rows of each class to hold any out; give "
-            f"data.{where}_file, or more rows"
+            f"{where} rows (in a recipe data.{where}_file), or more of training"
         )
     share = len(held) / len(train)
     sentence = (

@@ -42,7 +42,9 @@ def _column(X: Any) -> Any:  # noqa: N803
     shape = getattr(X, "shape", None)
     if shape is None or len(shape) == 1:
         if not hasattr(X, "__len__") or isinstance(X, dict | Set):
-            raise TypeError(f"X is a {type(X).__name__}; give a list, an array, a Series, or a frame of one column")
+            raise TypeError(
+                f"X is of type {type(X).__name__}; give a list, an array, a Series, or a frame of one column"
+            )
         return X
     if len(shape) != 2 or shape[1] != 1:
         names = ", ".join(map(repr, map(str, getattr(X, "columns", ()))))
@@ -58,7 +60,7 @@ def _problem(cell: Any) -> str | None:
         return text_problem(cell)
     if cell is None or type(cell).__name__ in ("NAType", "NaTType") or (isinstance(cell, float) and cell != cell):  # noqa: PLR0124
         return "is missing; fill it, as by X.fillna(''), or drop it"
-    return f"is a {type(cell).__name__}, not a text"
+    return f"is of type {type(cell).__name__}, not a text"
 
 
 def classes_of(y: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:

@@ -86,6 +86,8 @@ def read_recipe(
     Raises:
         RecipeError: the file can't be read, or breaks rules; all broken rules are named at once.
     """
+    if isinstance(overrides, str):  # a sequence of letters to Python
+        raise RecipeError(f"overrides: {overrides!r} is one text; give a list of them, such as [{overrides!r}]")
     if isinstance(source, Mapping):
         written = _from_mapping(source)
     else:
