@@ -95,6 +95,8 @@ def serve(
 
 def _serve(adapters: Sequence[str], host: str, port: int, settings: Settings) -> None:
     """Loads the adapters, and answers until SIGTERM or Ctrl-C."""
+    count = plural(len(adapters), "adapter")
+    typer.echo(f"loading {count}", err=True)  # to a log as well, which is else empty for the seconds that it takes
     from loraloom.use.adapter import adapter_folder
     from loraloom.use.serve import server
     from loraloom.use.serve.registry import Registry, named_adapters
@@ -110,7 +112,6 @@ def _serve(adapters: Sequence[str], host: str, port: int, settings: Settings) ->
             typer.echo(f"{name}: {folder}", err=True)
         if not _is_local(host) and not settings.access.keys:
             typer.echo("whoever reaches this address may send requests; with --api_keys_file they need a key", err=True)
-        count = plural(len(named), "adapter")
         server.serve(registry, settings, listening, lambda place: typer.echo(f"{count} at {place}; Ctrl-C ends it"))
 
 

@@ -338,6 +338,7 @@ def test_the_command_serves_and_drains(commands: Commands, adapter_folders: dict
         assert (status, len(json.loads(answer)["results"])) == (200, 200)
         ended = serving.wait(120)
     assert ended.code == 0, ended.err
+    assert ended.err.startswith("loading 3 adapters\n")
     assert not ended.traceback
 
 

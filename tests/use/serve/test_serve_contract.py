@@ -98,6 +98,7 @@ def test_no_client_is_sent_to_another_place(client: TestClient, path: str) -> No
     headers = {"host": "elsewhere.example"}
     answer = client.post(path, json={"texts": ["a"]}, headers=headers, follow_redirects=False)
     assert (answer.status_code, list(answer.json())) == (404, ["error"])
+    assert answer.json()["error"].startswith("there is no such route; GET /openapi.json")
     assert "location" not in answer.headers
 
 
@@ -252,7 +253,9 @@ def test_the_page_of_serving_has_every_status_that_is_described(client: TestClie
     page = (Path(__file__).parents[3] / "docs" / "serve.md").read_text(encoding="utf-8")
     refusals = {one for one in described if one >= "400"} | {"405"}  # of a method that no route has
     assert set(re.findall(r"^\| (\d{3})\b", page, re.MULTILINE)) == refusals
-    assert client.put("/v1/classify").status_code == 405
+    by_another = client.put("/v1/classify")
+    assert by_another.status_code == 405
+    assert by_another.json()["error"].startswith("this route takes no such method; GET /openapi.json")
 
 
 def test_the_description_has_the_503_of_every_request_with_a_body(client: TestClient) -> None:

@@ -34,6 +34,11 @@ _WHY = {
     503: "Too many texts or bodies are waiting, or the server is ending; Retry-After says when to come again.",
     504: "The answer took longer than a request may.",
 }
+_BY_THE_ROUTER = {
+    404: "there is no such route; GET /openapi.json describes those that there are",
+    405: "this route takes no such method; GET /openapi.json describes those that it takes",
+}
+"""In the place of Starlette's own `Not Found` and `Method Not Allowed`."""
 
 
 class GoneError(Exception):
@@ -64,7 +69,8 @@ def add_refusals(app: FastAPI) -> None:
     async def refused(_: Request, error: StarletteHTTPException) -> JSONResponse:
         if error.status_code == 400:  # FastAPI's of a body that it can't read, of which it says no more
             return refusal(422, "the body can't be read: it is not UTF-8, or its JSON is nested too deeply")
-        return refusal(error.status_code, str(error.detail), dict(error.headers or {}))
+        sentence = _BY_THE_ROUTER.get(error.status_code, str(error.detail))
+        return refusal(error.status_code, sentence, dict(error.headers or {}))
 
     @app.exception_handler(LoraloomError)
     async def ours(_: Request, error: LoraloomError) -> JSONResponse:
