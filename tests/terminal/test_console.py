@@ -100,3 +100,15 @@ def test_a_log_that_can_not_be_written_to_is_an_error(monkeypatch: pytest.Monkey
 def test_a_label_with_a_comma_is_not_taken_for_two() -> None:
     assert labels_in_words(["Card lost, or stolen", "fees"]) == "“Card lost, or stolen”, fees"
     assert labels_in_words([*"abcdefghi"]) == "a, b, c, d, e, f, g, h …"
+
+
+@pytest.mark.parametrize(("folds", "columns", "lines"), [(False, None, 1), (False, "60", 4), (True, None, 3)])
+def test_a_table_is_folded_in_a_file_unless_that_is_not_wanted_and_no_width_is_named(
+    monkeypatch: pytest.MonkeyPatch, folds: bool, columns: str | None, lines: int
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    table = Table("word " * 40, box=None)
+    make_console(folds=folds, file=(said := io.StringIO())).print(table)
+    assert len(said.getvalue().splitlines()) == lines

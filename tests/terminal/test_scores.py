@@ -10,6 +10,7 @@ from rich.console import Console
 
 from loraloom import metrics
 from loraloom.data.text_data import printable, shorten
+from loraloom.terminal.console import make_console
 from loraloom.terminal.scores import print_evaluation
 from loraloom.use.evaluate import Divided, Evaluated
 
@@ -49,6 +50,15 @@ def test_figures_are_whole_however_long_names_are(classes: int, name: str, has_c
     assert said.count("1.000 1.000") == classes
     assert said.count("123") == classes * (1 + has_confusion)
     assert (" →" in said) == has_confusion
+
+
+def test_names_are_whole_in_a_file() -> None:
+    names = ("markets, companies and the economy", "a_name_without_any_blanks_in_it_" * 2)
+    found = Evaluated("best", "rows.csv", names, metrics.score(np.arange(2), np.eye(2)))
+    print_evaluation(make_console(folds=False, file=(out := io.StringIO())), found)
+    head, *rows = out.getvalue().splitlines()[-3:]
+    assert all(f"→ {name}" in head for name in names)
+    assert all(line.startswith(name) for line, name in zip(rows, names, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def evaluate(
     from loraloom.terminal.console import make_console
     from loraloom.terminal.scores import print_evaluation
 
-    print_evaluation(make_console(), result)
+    print_evaluation(make_console(folds=False), result)
 
 
 def predict(

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import Any
 
 from rich.console import Console
 
 from loraloom.terminal.hang_up import let_go
 
+MOST_COLUMNS = 10_000
+"""Of what is printed where nothing limits it."""
 
-def make_console(**options: Any) -> Console:
+
+def make_console(*, folds: bool = True, **options: Any) -> Console:
     """A console of rich, which takes the `options`; texts, labels, paths and commands keep their colons.
 
-    Where its terminal goes away, what is printed is dropped, and who prints goes on.
+    Tables are folded at 80 columns in a file or a pipe, as rich does; where that is not wanted (`folds`), they are as
+    wide there as they need. Where its terminal goes away, what is printed is dropped, and who prints goes on.
     """
-    return _Console(emoji=False, **options)
+    console = _Console(emoji=False, **options)
+    if not (folds or "COLUMNS" in os.environ or console.file.isatty()):
+        console.width = MOST_COLUMNS
+    return console
 
 
 class _Console(Console):

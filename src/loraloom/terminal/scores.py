@@ -18,7 +18,8 @@ from loraloom.wording import plural
 MOST_CLASSES = 10
 """Of more, the confusion is too wide to be read."""
 LABEL_WIDTH, LEAST_WIDTH, GAP = 24, 3, 1
-"""Characters of a line of a true label at most, of what it is taken for at least, and between columns."""
+"""Characters of a true label in a line at most (where that is more, a quarter of it), of what it is taken for at least,
+and between columns."""
 
 
 def print_evaluation(console: Console, result: Evaluated) -> None:
@@ -56,17 +57,20 @@ def print_evaluation(console: Console, result: Evaluated) -> None:
             f"as predict gives confidences, at the temperature {own.temperature:.2f}: log loss {own.log_loss:.4f}, "
             f"calibration error {own.expected_calibration_error:.4f}",
         )
-    table = _of_classes(result)
+    table = _of_classes(result, console.width)
     widths = _widths(result, console.width - console.measure(table).maximum)
-    console.print(_of_classes(result, widths) if widths else table)
+    console.print(_of_classes(result, console.width, widths) if widths else table)
     if not widths:
         say(console, f"What {len(result.labels)} classes are taken for is in --json.")
 
 
-def _of_classes(result: Evaluated, widths: Sequence[int] = ()) -> Table:
-    """A line for each class; with what it was taken for, where columns have `widths` for that. Figures stay whole."""
+def _of_classes(result: Evaluated, line: int, widths: Sequence[int] = ()) -> Table:
+    """A row for each class, in a `line` so wide; with what it was taken for, where columns have `widths` for that.
+
+    Figures stay whole.
+    """
     table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
-    table.add_column("true label", overflow="fold", max_width=LABEL_WIDTH)
+    table.add_column("true label", overflow="fold", max_width=max(LABEL_WIDTH, line // 4))
     for name in ("rows", "precision", "recall", "F1"):
         table.add_column(name, justify="right", no_wrap=True)
     names = _names(result)
