@@ -261,7 +261,8 @@ def test_labels_are_not_guessed(
 @pytest.mark.parametrize(
     ("wanted", "template", "why"),
     [
-        (None, ["World", "Sports"], "as in the training data and in T"),
+        (None, ["World", "Sports"], "as in the training data (T has 'Sports', 'World' of them)"),
+        (None, list(NAMES), "as in the training data and in T"),
         (None, [None, None], "as in the training data"),
         ("names", None, "as in the training data"),
     ],

@@ -75,7 +75,10 @@ def _by_template(names: tuple[str, ...], codes: tuple[str, ...], template: Submi
     other = counted_otherwise(codes)
     if len(fitting) == 1 and not (fitting[0] == codes and other is not None and kinds <= set(other)):
         if names == codes:
-            return Written(codes, f"as in the training data{f' and in {template.path}' if kinds else ''}")
+            if kinds == set(codes):
+                return Written(codes, f"as in the training data and in {template.path}")
+            of_them = f" ({template.path} has {listed(template.kinds)} of them)" if kinds else ""
+            return Written(codes, f"as in the training data{of_them}")
         what = "codes" if fitting[0] == codes else "names"
         return Written(fitting[0], f"the {what} of the training data, as {template.path} has them")
     has = f"{template.path}: has {f'the label {listed(template.kinds)} alone' if kinds else 'no labels'}"
