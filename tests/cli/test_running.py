@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
 import sys
 import time
 import weakref
@@ -272,3 +273,12 @@ def test_commands_that_load_a_model_say_so_at_once(
     with pytest.raises(LoraloomError):
         command()
     assert capsys.readouterr().err in ("loading the model\n", "loading the libraries\n")
+
+
+def test_a_python_without_docstrings_is_refused_in_a_sentence() -> None:
+    command = [sys.executable, "-B", "-OO", "-m", "loraloom", "doctor"]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert re.fullmatch(
+        r"loraloom: python -OO \(PYTHONOPTIMIZE=2\) drops docstrings.*; run it without.*\n", ended.stderr
+    )

@@ -66,6 +66,9 @@ def _exit_code() -> int:
     """Runs the command; what went wrong becomes one sentence and an exit code."""
     _wait_politely()
     _set_up_streams()
+    if sys.flags.optimize > 1:
+        stripped = "python -OO (PYTHONOPTIMIZE=2) drops docstrings, without which transformers can't be imported"
+        return _fail(f"{stripped}; run it without, or with -O", 2)
     try:
         code = app(standalone_mode=False) or 0
         return _fail("stopped by Ctrl-C", code) if code == 130 else code  # typer takes Ctrl-C, and says nothing
