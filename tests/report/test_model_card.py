@@ -128,6 +128,7 @@ def test_the_text_has_labels_results_limits_and_the_recipe(tmp_path: Path) -> No
     assert "| 0 | `business` | `0` |" in text
     assert "trained with one seed" in text
     assert "AutoPeftModelForSequenceClassification" in text
+    assert "(`MISSING`); the adapter brings its own" in text
     recipe = yaml.safe_load(text.rpartition("```yaml\n")[2].partition("```")[0])
     assert recipe["lora"] == tested.configuration.model_dump(mode="json")["lora"]
 

@@ -270,6 +270,7 @@ def peft_use(record: TrialRecord) -> Iterator[str]:
     """How an adapter with a native head is used by PEFT, without loraloom."""
     yield "By PEFT alone, where `base_model_name_or_path` in adapter_config.json is the base model's place:"
     yield fenced(peft_code(record, "this/folder"), "python")
+    yield "transformers may say that the base model's head is missing (`MISSING`); the adapter brings its own."
 
 
 def _measured(subject: _Subject) -> Iterator[str]:
