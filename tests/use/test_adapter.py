@@ -101,6 +101,15 @@ def test_of_a_run_without_a_winner_it_is_said_how_to_go_on(
         loraloom.load(given)
 
 
+def test_of_an_export_it_is_said_where_its_use_is_written(copy: Path) -> None:
+    (copy / "trial.json").unlink()
+    write_manifest(copy)
+    with pytest.raises(
+        AdapterError, match=r"has no trial\.json, so .* such as RUN/best \(an export is used as its README"
+    ):
+        loraloom.load(copy)
+
+
 def test_a_lost_head_is_found(copy: Path) -> None:
     from safetensors.torch import load_file, save_file
 

@@ -22,7 +22,7 @@ from loraloom.errors import AdapterError, RunError
 from loraloom.study.commands import go_on_command
 from loraloom.study.durable import verify_manifest
 from loraloom.study.integrity import RECIPE
-from loraloom.study.record import CARD, WEIGHTS, TrialRecord, read_record
+from loraloom.study.record import CARD, RECORD, WEIGHTS, TrialRecord, read_record
 from loraloom.study.run import BEST, TRIALS
 from loraloom.use import hub_adapter
 from loraloom.use.adapter_checks import check_files, refuse_code
@@ -233,6 +233,11 @@ def _checked_record(folder: Path) -> TrialRecord:
     check_files(folder)
     refuse_code(folder.rglob("*"))
     verify_manifest(folder, but=(CARD,))
+    if not (folder / RECORD).is_file():
+        raise AdapterError(
+            f"{folder}: has no {RECORD}, so it is no adapter of loraloom; give a trial's folder, such as RUN/best (an "
+            f"export is used as its {CARD} says)"
+        )
     try:
         record = read_record(folder)
     except RunError as error:
