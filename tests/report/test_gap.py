@@ -100,11 +100,11 @@ def test_ranks_are_compared_at_their_last_evaluation_alone(tmp_path: Path) -> No
 def test_one_rank_and_one_epoch_say_what_to_run(tmp_path: Path) -> None:
     rank, epochs = claims(found(tmp_path, [4], epochs=1))
     assert rank.verdict == epochs.verdict == "few"
-    assert "--set train.num_train_epochs=4" in rank.sentence
-    assert "--set train.num_train_epochs=4" in epochs.sentence
+    assert "`--set train.num_train_epochs=4`" in rank.sentence
+    assert "`--set train.num_train_epochs=4`" in epochs.sentence
     rank, epochs = claims(found(tmp_path / "more", [4], epochs=4))
     assert rank.verdict == "few"
-    assert "--set lora.r=2,8,32" in rank.sentence
+    assert "`--set lora.r=2,8,32`" in rank.sentence
 
 
 def test_a_rank_whose_trials_failed_is_not_said_to_be_untried(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_rank_whose_trials_failed_is_not_said_to_be_untried(tmp_path: Path) ->
     states: dict[int, Any] = {4: "complete", 8: "failed"}
     records = [make_record(recipe, n, point, state=states[point["lora.r"]]) for n, point in enumerate(points)]
     rank, _ = claims(findings(read_run(write_run(tmp_path / "r", recipe, records))).gap)
-    assert rank.sentence.endswith("No rank but 4 can be compared: try others, as in --set lora.r=2,8,32.")
+    assert rank.sentence.endswith("No rank but 4 can be compared: try others, as in `--set lora.r=2,8,32`.")
 
 
 def test_training_that_learns_what_validation_knows_has_no_gap() -> None:

@@ -52,7 +52,7 @@ LEVEL = 0.05 / 2
 _RANK = "lora.r"
 _WHY_NOT_AT_END = (
     "Of no two ranks the gap is known at the last evaluation, before which validation shall move by "
-    f"{100 * MOST_MOVED:g} points at most: --set train.num_train_epochs=4"
+    f"{100 * MOST_MOVED:g} points at most: `--set train.num_train_epochs=4`"
 )
 
 
@@ -180,7 +180,7 @@ def _of_rank(seen: Observations, curves: Sequence[_Curve]) -> Claim:
         return _unknown(title, 0, _why_none(seen))
     if _RANK not in seen.table.axes:
         ranks = f"No rank but {curves[0].rank:g} can be compared"
-        return _unknown(title, len(curves), f"{ranks}: try others, as in --set lora.r=2,8,32")
+        return _unknown(title, len(curves), f"{ranks}: try others, as in `--set lora.r=2,8,32`")
     known = [(curve, at_end) for curve in curves if (at_end := curve.at_end) is not None]
     curves, ends = [curve for curve, _ in known], [at_end for _, at_end in known]
     if len({curve.rank for curve in curves}) < 2:
@@ -215,7 +215,9 @@ def _of_epochs(seen: Observations, curves: Sequence[_Curve]) -> Claim:
     slopes = [slope for curve in curves if (slope := _slope(curve.gaps)) is not None]
     if not slopes:
         return _unknown(
-            title, 0, "The gap of no configuration is known after two different epochs: --set train.num_train_epochs=4"
+            title,
+            0,
+            "The gap of no configuration is known after two different epochs: `--set train.num_train_epochs=4`",
         )
     interval = mean_interval(slopes, 1 - LEVEL)
     if len(slopes) <= LEAST_FREEDOM or interval is None or float(np.ptp(slopes)) <= ALMOST:
@@ -227,16 +229,16 @@ def _why_none(seen: Observations) -> str:
     if seen.epochs is not None:
         return (
             "Trials were ended by their validation accuracy, and those that went on had a small gap by luck too, so "
-            "that it widens whatever is true: run it with --set search.pruner=none"
+            "that it widens whatever is true: run it with `--set search.pruner=none`"
         )
     if seen.at_end:
         return (
             "On a part of the rows configurations are evaluated once, at their end, and of one evaluation the gap is "
-            "not known: run it with --set search.pruner=none --set train.eval_strategy=auto"
+            "not known: run it with `--set search.pruner=none --set train.eval_strategy=auto`"
         )
     return (
         f"No configuration has two evaluations between which validation moved by {100 * MOST_MOVED:g} points at most, "
-        "which it takes to know the gap: --set train.num_train_epochs=4"
+        "which it takes to know the gap: `--set train.num_train_epochs=4`"
     )
 
 

@@ -64,7 +64,7 @@ def training(found: Findings) -> Iterator[str]:
     if found.curves:
         yield bullets(map(text, (found.curves.on_loss, found.curves.on_accuracy, found.curves.on_rate)))
     if found.gap:
-        yield bullets(text(claim.sentence) for claim in found.gap.claims)
+        yield bullets(told(claim.sentence) for claim in found.gap.claims)
 
 
 def failures(found: Findings) -> Iterator[str]:
