@@ -379,6 +379,20 @@ def test_saved_files_can_be_read_by_others(tmp_path: Path) -> None:
     assert (tmp_path / "weights").stat().st_mode & 0o777 == 0o644
 
 
+@pytest.mark.parametrize("gone", ["link", "here"])
+def test_a_folder_that_can_not_be_made_is_an_error(gone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if gone == "link":
+        (tmp_path / "link").symlink_to(tmp_path / "nothing")
+        target = tmp_path / "link" / "best"
+    else:
+        (tmp_path / "here").mkdir()
+        monkeypatch.chdir(tmp_path / "here")
+        (tmp_path / "here").rmdir()
+        target = Path("best")
+    with pytest.raises(OSError, match=r"File exists|No such"), replacing_folder(target):
+        pass
+
+
 def test_the_manifest_does_not_name_itself(tmp_path: Path) -> None:
     folder = _folder(tmp_path / "trial", "weights")
     write_manifest(folder)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import platform
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 import loraloom
 from loraloom.errors import RecipeError, RunError
-from loraloom.recipe import read_recipe
+from loraloom.recipe import Recipe, read_recipe
 from loraloom.study.durable import verify_manifest, write_manifest
 from loraloom.study.record import Result, TrialRecord, read_record
 from loraloom.study.run import Run, folder_to_begin, in_use, trial_folders
@@ -84,6 +86,30 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is not empty; choose another folder"):
         Run.create(tmp_path, RECIPE)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["new", "empty"])
+def test_of_searches_begun_at_the_same_moment_one_has_the_folder(there: bool, tmp_path: Path) -> None:
+    together, recipes = Barrier(2), [RECIPE, read_recipe({"data": {"dataset": "demo"}, "lora": {"r": 3}})]
+
+    def begin(run: Path, recipe: Recipe) -> Recipe | str:
+        together.wait()
+        try:
+            return Run.create(run, recipe).recipe
+        except RunError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(5):
+            run = tmp_path / f"{number}"
+            if there:
+                run.mkdir()
+            told = list(pool.map(begin, [run] * 2, recipes))
+            (refused,) = (one for one in told if isinstance(one, str))
+            assert "holds a run already; choose another folder, or go on by: loraloom resume" in refused
+            assert Run(run).recipe in told
+            assert {path.name for path in run.iterdir()} == {"recipe.yaml", "trials"}
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_a_run_whose_rows_a_program_gave_goes_on_by_that_program(tmp_path: Path) -> None:

@@ -323,8 +323,10 @@ def test_modernberts_pooling_is_kept_in_its_configuration(tmp_path: Path) -> Non
 
 def test_a_folder_that_is_there_is_not_written_over(best: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    with pytest.raises(LoraloomError, match="is there already"):
-        export(best, "merged", tmp_path / "mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    for name in ("mine", "link"):
+        with pytest.raises(LoraloomError, match="is there already"):
+            export(best, "merged", tmp_path / name)
 
 
 def test_a_missing_package_is_named_with_its_extra(best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

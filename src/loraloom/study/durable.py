@@ -150,7 +150,7 @@ def replacing_folder(target: Path) -> Iterator[Path]:
     Who writes in the same place waits until it has ended: a report may be written while a search writes its own.
     """
     new, old = target.with_name(f".{target.name}{_NEW}"), target.with_name(f".{target.name}{_OLD}")
-    with _held(new):
+    with held_folder(new):
         try:
             yield new
             write_manifest(new)
@@ -179,17 +179,17 @@ def discard(folder: Path) -> None:
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def held_folder(folder: Path) -> Iterator[None]:
     """The folder, made or emptied, and no one else's within the block, as far as the file system has locks."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
     while True:
         if folder.is_symlink():
             folder.unlink(missing_ok=True)  # what lies behind it is not ours to empty
+        with suppress(FileExistsError):  # by a file, which can't be opened as a folder
+            folder.mkdir(exist_ok=True)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        except (FileNotFoundError, FileExistsError):
-            if folder.is_file():
-                raise
+        except FileNotFoundError:
             continue  # it took its place, or was removed, meanwhile
         with suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)

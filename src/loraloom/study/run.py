@@ -20,7 +20,16 @@ from pathlib import Path
 from loraloom.errors import LoraloomError, RunError, RunInUseError
 from loraloom.recipe import Recipe
 from loraloom.study.commands import go_on_command
-from loraloom.study.durable import MANIFEST, is_whole, mend_folders, refuse_bytes, remove, replacing_folder, sync_folder
+from loraloom.study.durable import (
+    MANIFEST,
+    held_folder,
+    is_whole,
+    mend_folders,
+    refuse_bytes,
+    remove,
+    replacing_folder,
+    sync_folder,
+)
 from loraloom.study.integrity import RECIPE, read_sealed_recipe, write_recipe
 from loraloom.study.record import CARD, CHECKPOINT, METRICS, RECORD, TrialRecord, read_record
 
@@ -62,24 +71,16 @@ class Run:
         Raises:
             RunError: `path` holds something, or can't be made.
         """
-        refuse_taken(path)
-        there = path.is_dir()  # it may be a mount, or where the command stands: no other can take its place
-        new = path.absolute() / _NEW if there else path.absolute().with_name(f".{path.name}.new")
+        new = path.absolute() / _NEW if path.is_dir() else path.absolute().with_name(f".{path.name}.new")
         try:
-            path.absolute().parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(new, ignore_errors=True)
-            (new / TRIALS).mkdir(parents=True)
-            write_recipe(new / RECIPE, recipe)
-            if there:
-                (new / TRIALS).rename(path.absolute() / TRIALS)
-                (new / RECIPE).rename(path.absolute() / RECIPE)  # with it the folder is a run
-                new.rmdir()
-                sync_folder(path.absolute())
-            else:
-                new.rename(path.absolute())
-                sync_folder(path.absolute().parent)
+            with held_folder(new):
+                try:
+                    refuse_taken(path)  # another search may have been begun at the same moment
+                    _fill(path.absolute(), new, recipe)
+                except BaseException:
+                    shutil.rmtree(new, ignore_errors=True)
+                    raise
         except OSError as error:
-            shutil.rmtree(new, ignore_errors=True)
             raise RunError(f"{path}: can't make the run folder: {error.strerror}") from None
         try:
             return cls(path)
@@ -182,6 +183,23 @@ def _copy(source: Path, target: Path, files: dict[str, str]) -> None:
             raise RunError(f"{target}: can't be written: {error.args[0][0][2]}") from None
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
+
+
+def _fill(run: Path, new: Path, recipe: Recipe) -> None:
+    """Makes a run in `new`, which becomes the folder, or what the folder holds.
+
+    That may be a mount, or where the command stands: no other can take its place.
+    """
+    (new / TRIALS).mkdir()
+    write_recipe(new / RECIPE, recipe)
+    if new.parent == run:
+        (new / TRIALS).rename(run / TRIALS)
+        (new / RECIPE).rename(run / RECIPE)  # with it the folder is a run
+        new.rmdir()
+        sync_folder(run)
+    else:
+        new.rename(run)
+        sync_folder(run.parent)
 
 
 def folder_to_begin(folder: Path) -> Path:

@@ -77,7 +77,7 @@ def export(
         raise LoraloomError(f"--format {form}: there is no such format; it must be {', '.join(FORMATS)}")
     if form == "onnx":
         refuse_missing()
-    if target.exists():
+    if target.exists() or target.is_symlink():
         raise LoraloomError(f"{target}: is there already; name a new folder")
     refuse_bytes(target)
     record = read_adapter_record(folder)
