@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from safetensors import SafetensorError
 
 from loraloom import cli
 from loraloom.cli import adapters, entry, runs
@@ -212,6 +213,17 @@ def test_memory_that_does_not_suffice_is_a_sentence(
     monkeypatch.setattr(entry, "app", fail)
     assert cli.run() == 2
     assert re.fullmatch(r"loraloom: memory does not suffice: .+; end what else uses it.*\n", capsys.readouterr().err)
+
+
+def test_a_full_disk_is_a_sentence_in_whatever_words_a_library_says_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(entry, "app", fail)
+    assert cli.run() == 2
+    assert capsys.readouterr().err == "loraloom: no space is left on the disk; free some, and give the command again\n"
 
 
 @pytest.mark.parametrize(("options", "after"), [((), "\x1b[?25l"), ((), ""), (("--quiet",), "")])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -31,7 +33,7 @@ from loraloom.use.export import export
 from loraloom.use.export.exporting import _notes
 from loraloom.use.export.expressible import refuse_head
 from loraloom.use.export.measuring import TOLERANCE, Measured
-from loraloom.use.export.onnx_folder import FP32, INT8, LABELS, TOKENIZER, OnnxFolder, write_onnx
+from loraloom.use.export.onnx_folder import FP32, INT8, LABELS, TOKENIZER, OnnxFolder, _simplify, write_onnx
 from loraloom.use.export.subject import Rows, Subject, rows_of
 from loraloom.use.export.transformers_folder import TransformersFolder, write_transformers
 from tests.conftest import make_rows, write_csv
@@ -336,6 +338,26 @@ def test_a_missing_package_is_named_with_its_extra(best: Path, tmp_path: Path, m
     )
     with pytest.raises(MissingExtraError, match=r"pip install 'loraloom\[export\]'"):
         export(best, "onnx", tmp_path / "onnx")
+
+
+def test_a_full_disk_is_not_said_to_be_what_torch_can_not_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("torch.onnx.export", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_onnx(subject_of("bert", tmp_path), tmp_path)
+
+
+def test_what_onnxruntime_can_not_write_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise ValueError("[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Protobuf serialization failed.")
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", full)
+    with pytest.raises(LoraloomError, match=r"^model\.onnx: onnxruntime can't write it: .*; see whether the disk has"):
+        _simplify(tmp_path / "traced.onnx", tmp_path / FP32, beside=False)
 
 
 def test_labels_of_a_trial_that_was_not_chosen_are_said_to_be_so(best: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from loraloom.cli.commands import app
 from loraloom.cli.running import TerminatedError
 from loraloom.collecting import expect_libraries
 from loraloom.errors import LoraloomError, StoppedError, closed_pipe, first_line
+from loraloom.study.durable import disk_is_full
 from loraloom.terminal.hang_up import let_go
 
 _AGAIN_SECONDS = 0.1
@@ -91,6 +92,8 @@ def _exit_code() -> int:
             raise
         return _fail(f"{error.filename or 'a file'}: {error.strerror}", 2)
     except Exception as error:
+        if disk_is_full(error):  # which safetensors and onnxruntime say by errors of their own
+            return _fail("no space is left on the disk; free some, and give the command again", 2)
         if not _is_out_of_memory(error):
             raise
         why = first_line(error).rstrip(".")

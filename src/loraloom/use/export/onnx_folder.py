@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from loraloom.errors import LoraloomError, MissingExtraError, first_line, is_installed
 from loraloom.machine import read_machine
-from loraloom.study.durable import write_json
+from loraloom.study.durable import disk_is_full, write_json
 from loraloom.use.export.subject import Subject
 
 if TYPE_CHECKING:
@@ -121,13 +121,19 @@ def _trace(model: nn.Module, subject: Subject, path: Path, beside: bool) -> None
                 verbose=False,
             )
     except Exception as error:  # what an exporter can't do, it says by any kind of error
+        if disk_is_full(error):
+            raise
         raise LoraloomError(
             f"{subject.source.model}: torch can't export this model to ONNX: {first_line(error)}"
         ) from error
 
 
 def _simplify(source: Path, target: Path, beside: bool) -> None:
-    """onnxruntime's basic level: constants folded, standard operators alone, so that it means the same anywhere."""
+    """onnxruntime's basic level: constants folded, standard operators alone, so that it means the same anywhere.
+
+    Raises:
+        LoraloomError: it can't write it; of a full disk it says that serialization failed.
+    """
     import onnxruntime
 
     options = _options()
@@ -137,7 +143,12 @@ def _simplify(source: Path, target: Path, beside: bool) -> None:
         options.add_session_config_entry(
             "session.optimized_model_external_initializers_file_name", f"{target.name}.data"
         )
-    onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+    try:
+        onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have nothing else in common
+        raise LoraloomError(
+            f"{target.name}: onnxruntime can't write it: {first_line(error)}; see whether the disk has room"
+        ) from error
 
 
 def _quantize(source: Path, target: Path, beside: bool) -> None:
