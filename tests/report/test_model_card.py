@@ -11,6 +11,7 @@ from huggingface_hub import ModelCard
 from huggingface_hub.repocard import metadata_load
 
 from loraloom.report.model_card import model_card
+from loraloom.report.wording import clean
 from loraloom.study.record import TrialRecord
 from tests.report.report_runs import (
     LABELS,
@@ -174,7 +175,7 @@ def test_hostile_text_is_text_in_the_metadata_and_below(tmp_path: Path, ours: di
     text = model_card(run, _best(run))
     data = read(text, tmp_path).data
     assert data.eval_results is not None
-    assert data.eval_results[0].dataset_name == payload or "\x00" in payload
+    assert data.eval_results[0].dataset_name == clean(payload)
     assert nodes(_body(text)) == ours
     assert ours["link_open"] == ours["image"] == 0
 

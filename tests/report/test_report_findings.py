@@ -432,10 +432,10 @@ def test_classes_without_test_rows_have_no_recall(tmp_path: Path) -> None:
 
 @given(st.text())
 def test_cleaned_text_can_be_written_and_shown(text: str) -> None:
-    cleaned = clean(text + "\ud800\x00\x1b")
+    cleaned = clean(text + "\ud800\x00\x1b\u202e\u2067")
     assert json.loads(json.dumps(cleaned)) == cleaned
     cleaned.encode("utf-8")
-    assert not {"\x00", "\x1b"} & set(cleaned)
+    assert not {"\x00", "\x1b", "\u202e", "\u2067"} & set(cleaned)
 
 
 @given(st.floats(0, 1))

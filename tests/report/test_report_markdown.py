@@ -80,7 +80,7 @@ def shown(given: str) -> str:
 def plain(given: str) -> str:
     from loraloom.report.wording import clean
 
-    return " ".join(re.sub("[\u202a-\u202e\u2066-\u2069]", "", clean(given)).split()).replace("\u200b", "")
+    return " ".join(clean(given).split()).replace("\u200b", "")
 
 
 def test_the_parser_makes_every_kind_of_node_of_text_that_is_not_escaped() -> None:
@@ -225,7 +225,7 @@ def test_text_that_turns_the_direction_does_not_turn_the_words_after_it(tmp_path
     turning = "\u202e\u2067Turned \u202a\u2066{label}."
     run = whole_run(tmp_path / "demo", predictions=make_predictions(text=turning))
     made = markdown(findings(read_run(keep(run, text=turning, source="\u202dpaper"))))
-    assert "“Turned politics. Number 2.” labelled `politics`, taken for `business`" in made
+    assert "“\ufffd\ufffdTurned \ufffd\ufffdpolitics. Number 2.” labelled `politics`, taken for `business`" in made
     assert not re.search("[\u202a-\u202e\u2066-\u2069]", made)
 
 

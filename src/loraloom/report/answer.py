@@ -197,7 +197,7 @@ def _commands(run: RunRead, winner: Winner | None) -> tuple[Command, ...]:
 
 
 def _loaded(best: str) -> str:
-    return f'import loraloom\n\nprint(loraloom.load({wording.clean(best)!r}).predict(["…"]))'
+    return f'import loraloom\n\nprint(loraloom.load({best!r}).predict(["…"]))'
 
 
 def peft_code(record: TrialRecord, folder: str) -> str:
@@ -206,8 +206,8 @@ def peft_code(record: TrialRecord, folder: str) -> str:
     return (
         "from peft import AutoPeftModelForSequenceClassification, PeftConfig\n"
         "from transformers import AutoTokenizer\n\n"
-        f"folder = {wording.clean(folder)!r}\n"
-        f"labels = {[wording.clean(label) for label in record.labels]!r}\n"
+        f"folder = {folder!r}\n"
+        f"labels = {list(record.labels)!r}\n"
         "base = PeftConfig.from_pretrained(folder)\n"
         "model = AutoPeftModelForSequenceClassification.from_pretrained(\n"
         '    folder, num_labels=len(labels), ignore_mismatched_sizes=True, dtype="float32"\n'

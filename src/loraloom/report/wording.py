@@ -9,11 +9,14 @@ from typing import Any
 
 LEVEL = 0.05
 """Below it a p, corrected where there are several, is said to be more than chance."""
-_UNSHOWABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_UNSHOWABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
 def clean(text: str) -> str:
-    """`text` without control characters and halves of surrogate pairs, which HTML, XML and UTF-8 refuse."""
+    """`text` with U+FFFD for control characters and halves of surrogate pairs, which HTML, XML and UTF-8 refuse.
+
+    And for embeddings, overrides and isolates, which would turn the words of ours that stand after them.
+    """
     return _UNSHOWABLE.sub("\ufffd", text)
 
 

@@ -25,8 +25,6 @@ _LINKED = (
     (re.compile(rf"\.(?=(?:{_TOP_LEVEL})(?![\w-]))"), ".\u200b"),
     (re.compile(r"^(\d+)(?=[.)](\s|$))"), "\\1\u200b"),
 )
-_DIRECTIONS = re.compile("[\u202a-\u202e\u2066-\u2069]")
-"""Embeddings, overrides and isolates, which go on to the end of the paragraph, where words of ours may stand."""
 
 
 def text(given: str) -> str:
@@ -41,7 +39,7 @@ def told(given: str) -> str:
 
 
 def _one_line(given: str) -> str:
-    return " ".join(_DIRECTIONS.sub("", clean(given)).split())
+    return " ".join(clean(given).split())
 
 
 def _escaped(line: str) -> str:
